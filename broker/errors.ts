@@ -1,0 +1,182 @@
+/**
+ * Every error a caller can see, as one closed table: code → status, title, what to do. The HTTP layer turns it into RFC 9457 problem documents and
+ * serves a page per code under `/errors/:code`; nothing else decides a status.
+ */
+
+export const errorTable = {
+  bad_request: {
+    status: 400,
+    title: 'The request is not well-formed',
+    help: 'The `errors` list names each field by its path. Correct them and send again.',
+  },
+  invalid_json: {
+    status: 400,
+    title: 'The body is not valid JSON',
+    help: 'Send a JSON object with `Content-Type: application/json`.',
+  },
+  unsupported_media_type: {
+    status: 415,
+    title: 'The body has a media type this endpoint does not read',
+    help: 'JSON endpoints read `application/json`; the OAuth endpoints read `application/x-www-form-urlencoded`.',
+  },
+  body_too_large: {
+    status: 413,
+    title: 'The body is larger than this endpoint reads',
+    help: 'Send less: the limit is 64 KiB (1 MiB for manifests).',
+  },
+  unauthenticated: {
+    status: 401,
+    title: 'No valid session token',
+    help: 'Open a session with `POST /oauth/token` and send its token in `Authorization`.',
+  },
+  invalid_dpop_proof: {
+    status: 401,
+    title: 'The DPoP proof does not hold',
+    help: 'Send a fresh proof for this very method, URL and token, signed with the key the session is bound to (RFC 9449).',
+  },
+  session_ended: {
+    status: 401,
+    title: 'The session has ended',
+    help: 'What the session held is being revoked. Open a new session for a new task.',
+  },
+  forbidden: {
+    status: 403,
+    title: 'Not allowed for this caller',
+    help: 'Admin endpoints need an admin; reviews need an approver who is not a party to the request.',
+  },
+  denied: {
+    status: 403,
+    title: 'The grant was denied',
+    help: '`reasons` says which rules denied it; `nearest`, when there, is a request that policy alone would allow.',
+  },
+  not_found: {
+    status: 404,
+    title: 'No such thing for this caller',
+    help: 'It does not exist, or it belongs to somebody else.',
+  },
+  method_not_allowed: { status: 405, title: 'This address does not take that method', help: 'See `/openapi.json`.' },
+  conflict: { status: 409, title: 'The state has moved on', help: 'Read it again and decide anew.' },
+  already_redeemed: {
+    status: 409,
+    title: 'The credential was delivered before',
+    help: 'A credential is delivered once. Ask for a new grant if it was lost.',
+  },
+  not_approved: {
+    status: 409,
+    title: 'The grant has not been approved',
+    help: 'Wait for the approver: `GET /v1/grants/:id?wait=30`.',
+  },
+  precondition_failed: {
+    status: 412,
+    title: 'Somebody else published in between',
+    help: 'Read the current version, merge, and send its `ETag` as `If-Match`.',
+  },
+  precondition_required: {
+    status: 428,
+    title: 'Say which version you are replacing',
+    help: 'Send `If-Match` with the current `ETag`, or `If-None-Match: *` for a first version.',
+  },
+  idempotency_mismatch: {
+    status: 422,
+    title: 'This Idempotency-Key was used with another body',
+    help: 'Use a new key for a new request.',
+  },
+  invalid_manifest: {
+    status: 422,
+    title: 'The manifest cannot be published',
+    help: '`errors` gives line, column and path of each fault. The running version stays in force.',
+  },
+  rate_limited: { status: 429, title: 'Too many requests', help: 'Wait as long as `Retry-After` says.' },
+  provider_refused: {
+    status: 502,
+    title: 'The provider refused to mint the credential',
+    help: 'Asking again will not help until an admin changes something at the provider; `provider_code` is its own word.',
+  },
+  provider_unavailable: {
+    status: 503,
+    title: 'The provider did not answer as it should',
+    help: 'Nothing was delivered. Ask again with a new Idempotency-Key after `Retry-After`.',
+  },
+  unavailable: {
+    status: 503,
+    title: 'The broker cannot serve this now',
+    help: 'It fails closed while its database, keys or issuers cannot be reached. Ask again after `Retry-After`.',
+  },
+  internal: {
+    status: 500,
+    title: 'The broker failed',
+    help: 'Nothing was granted. Give the operator the `request_id`.',
+  },
+  // RFC 6749 section 5.2 and RFC 8693 section 2.2.2: the token endpoint's own words, answered as `error`.
+  invalid_request: {
+    status: 400,
+    title: 'The token request is not well-formed',
+    help: 'The `errors` list names each parameter.',
+  },
+  invalid_client: {
+    status: 401,
+    title: 'The client assertion does not hold',
+    help: 'See `private_key_jwt` in the trust file and RFC 7523.',
+  },
+  invalid_grant: {
+    status: 400,
+    title: 'The subject token does not hold',
+    help: 'It must be a current token of a listed issuer, for this broker, bound to exactly one agent.',
+  },
+  invalid_target: {
+    status: 400,
+    title: 'The audience or resource is not this broker',
+    help: 'Leave `audience` and `resource` out, or name this broker.',
+  },
+  invalid_authorization_details: {
+    status: 400,
+    title: 'The task cannot be declared so',
+    help: '`errors` names the field: unknown task type, missing or malformed input, too wide an envelope.',
+  },
+  unsupported_grant_type: {
+    status: 400,
+    title: 'The grant type is not known here',
+    help: 'Token exchange, or client credentials with `private_key_jwt`.',
+  },
+} as const satisfies Record<string, { status: number; title: string; help: string }>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+/** A fault in one field of the caller's input. */
+export interface FieldFault {
+  /** `params.bucket`, `authorization_details[0].inputs.customer_id`; empty for the whole. */
+  path: string;
+  message: string;
+  line?: number;
+  column?: number;
+}
+
+export interface WritErrorOptions {
+  /** What the caller reads beyond the title. Written by us, never an upstream's or a library's text. */
+  detail?: string;
+  errors?: FieldFault[];
+  /** Members added to the problem document (`reasons`, `nearest`, `provider_code`). */
+  extensions?: Record<string, unknown>;
+  retryAfterSeconds?: number;
+  /** The whole story, for the log only. */
+  cause?: unknown;
+}
+
+/** Thrown wherever a caller must be answered with something other than success. */
+export class WritError extends Error {
+  readonly code: ErrorCode;
+  readonly detail: string | undefined;
+  readonly errors: FieldFault[] | undefined;
+  readonly extensions: Record<string, unknown>;
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(code: ErrorCode, options: WritErrorOptions = {}) {
+    super(options.detail ?? errorTable[code].title, { cause: options.cause });
+    this.name = 'WritError';
+    this.code = code;
+    this.detail = options.detail;
+    this.errors = options.errors;
+    this.extensions = options.extensions ?? {};
+    this.retryAfterSeconds = options.retryAfterSeconds;
+  }
+}

@@ -1,0 +1,105 @@
+/** Opens the truth: a PostgreSQL server when there is a URL, PGlite in this process otherwise. Same SQL, same migrations. */
+import { mkdir } from 'node:fs/promises';
+import { PGlite } from '@electric-sql/pglite';
+import { PrismaPg } from '@prisma/adapter-pg';
+import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
+import pg from 'pg';
+import { PrismaPGlite } from 'pglite-prisma-adapter';
+import { migrate } from './migrate.ts';
+import { PrismaClient } from './prisma/client.ts';
+
+/** What PostgreSQL takes as a bind parameter. JSON goes in as text (`JSON.stringify`) with a cast in the SQL. */
+export type SqlValue = string | number | boolean | Date | null | string[] | number[] | Date[];
+
+/** A statement with a name, so that a server prepares it once per connection. */
+export interface Statement {
+  name: string;
+  text: string;
+}
+
+export interface Store {
+  readonly backend: 'pglite' | 'postgres';
+  /** Reads, off the hot path. Never for changes: see README.md here. */
+  readonly prisma: PrismaClient;
+  /**
+   * Runs one statement in one round trip and its own transaction; every state change goes through here together with its audit row.
+   * @returns the rows, columns named as the SQL names them; `timestamptz` as Date, `json` parsed
+   */
+  run<Row>(statement: Statement, values: SqlValue[]): Promise<Row[]>;
+  /** Statements run so far by `run`: what the benchmark divides by requests. */
+  roundTrips(): number;
+  close(): Promise<void>;
+}
+
+export interface StoreOptions {
+  /** PostgreSQL URL; null = embedded. */
+  databaseUrl: string | null;
+  /** Folder of the embedded database; null = in memory (tests). */
+  dataDir: string | null;
+  poolSize?: number;
+  /** Schema of the server to live in; tests give each suite its own. */
+  schema?: string;
+}
+
+/**
+ * Opens the database and brings its schema up to date.
+ * @throws Error when the server does not answer or a migration fails: the broker does not start on a database it does not know.
+ */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  return options.databaseUrl === null ? openEmbedded(options) : openServer(options.databaseUrl, options);
+}
+
+async function openEmbedded(options: StoreOptions): Promise<Store> {
+  if (options.dataDir !== null) await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
+  const db = await (options.dataDir === null ? PGlite.create() : PGlite.create(options.dataDir));
+  const adapter = new PrismaPGlite(db) as unknown as SqlMigrationAwareDriverAdapterFactory;
+  await migrate(adapter);
+  const prisma = new PrismaClient({ adapter });
+  let trips = 0;
+  return {
+    backend: 'pglite',
+    prisma,
+    run: async <Row>(statement: Statement, values: SqlValue[]) => {
+      trips += 1;
+      return (await db.query<Row>(statement.text, values)).rows;
+    },
+    roundTrips: () => trips,
+    close: async () => {
+      await prisma.$disconnect();
+      await db.close();
+    },
+  };
+}
+
+async function openServer(databaseUrl: string, options: StoreOptions): Promise<Store> {
+  const schema = options.schema ?? 'public';
+  const pool = new pg.Pool({
+    connectionString: databaseUrl,
+    max: options.poolSize ?? 10,
+    connectionTimeoutMillis: 5_000,
+    // A statement that hangs must not hold a request for ever; every statement of ours is short.
+    statement_timeout: 15_000,
+    application_name: 'writ',
+    options: `-c search_path=${pg.escapeIdentifier(schema)}`,
+  });
+  // An idle connection that the server closes is not a reason to die: the next query opens another.
+  pool.on('error', () => {});
+  if (schema !== 'public') await pool.query(`CREATE SCHEMA IF NOT EXISTS ${pg.escapeIdentifier(schema)}`);
+  const adapter = new PrismaPg(pool, { schema });
+  await migrate(adapter);
+  const prisma = new PrismaClient({ adapter });
+  let trips = 0;
+  return {
+    backend: 'postgres',
+    prisma,
+    run: async <Row>(statement: Statement, values: SqlValue[]) => {
+      trips += 1;
+      return (await pool.query({ name: statement.name, text: statement.text, values })).rows as Row[];
+    },
+    roundTrips: () => trips,
+    close: async () => {
+      await prisma.$disconnect();
+      await pool.end();
+    },
+  };
+}

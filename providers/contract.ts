@@ -1,0 +1,180 @@
+/**
+ * What a provider is: the one interface between the broker and a system that mints credentials.
+ *
+ * providers/ imports only this file and `broker/vocabulary.ts` from the broker: no database, no policy, no HTTP of ours.
+ * Every provider passes `conformance.ts` against its counterpart. To add one: `docs/adding-a-provider.md`.
+ */
+import type { z } from 'zod';
+import type { Clock, Json, JsonObject, Plan, PlanDescription } from '../broker/vocabulary.ts';
+
+/** Everything a provider may know when it mints. Holds no other lease's data. */
+export interface IssueContext {
+  plan: Plan;
+  /** Unique per credential; providers put it where the target's own logs show it (SourceIdentity, request reason …). */
+  leaseId: string;
+  sessionId: string;
+  agent: string;
+  /** The member of `pool(plan)` that the broker reserved for this lease alone; absent when the provider has no pool. */
+  reserved?: string;
+  /** Aborts when the broker gives up waiting. Every upstream call must honour it. */
+  signal: AbortSignal;
+}
+
+/** What comes back from a successful mint. `credential` and `secret` never reach a log, a row or an error. */
+export interface Issued {
+  /** Handed to the agent exactly once. Must contain `type`, the discriminator the SDK switches on. */
+  credential: JsonObject & { type: string };
+  /** When the lease ends: never later than mint time + plan.ttl_seconds. */
+  expiresAt: Date;
+  /**
+   * When the provider itself accepts the credential no more. Later than `expiresAt` where the provider cannot go as short as the plan (GitHub: one
+   * hour): then the broker's timer revokes at `expiresAt`. Equal to it elsewhere.
+   */
+  providerExpiresAt: Date;
+  /** Non-secret data that revocation needs (role ARN, account e-mail). Stored as it is. */
+  handle: JsonObject;
+  /** Secret data that revocation needs (GitHub's token). The broker seals it under the key-encryption key and wipes it when the lease ends. */
+  secret?: string;
+}
+
+/** One credential to be ended. `handle` is null when the broker died between the provider's answer and its own commit. */
+export interface RevocationTarget {
+  leaseId: string;
+  plan: Plan;
+  handle: JsonObject | null;
+  secret: string | null;
+  reserved: string | null;
+  /** When the lease's intent was committed; the mint cannot be older. */
+  intentAt: Date;
+  /** Latest moment at which the provider can still accept the credential (an upper bound when the mint's answer was lost). */
+  providerExpiresAt: Date;
+  /** When `revoke` first answered `settling` for this lease; null before. */
+  settlingSince: Date | null;
+}
+
+export type RevocationOutcome =
+  /** The provider said so, or a probe showed it. `evidence` is stored and shown: no secrets. */
+  | { state: 'revoked'; evidence: JsonObject }
+  /** The kill is in place at the provider but its documented lag has not passed: call again at `recheckAt`. */
+  | { state: 'settling'; recheckAt: Date; evidence: JsonObject }
+  /** Nothing can end it before its natural expiry (revocability `expiry`, or the secret was lost in a crash). */
+  | { state: 'wait_for_expiry'; evidence: JsonObject }
+  | { state: 'failed'; error: ProviderError };
+
+export type ProbeOutcome = { alive: boolean; evidence: JsonObject };
+
+/**
+ * A provider is a plain object made by a factory from frozen settings and injected clients.
+ * Required: name, params, plan, describe, issue, revoke. Optional: pool, writer, release, prune, probe.
+ */
+export interface Provider<Params = unknown> {
+  readonly name: string;
+  /** Longest and shortest lifetime the provider can give, in seconds. The broker clamps the TTL to maxTtl and refuses below minTtl. */
+  readonly limits: {
+    minTtlSeconds: number;
+    maxTtlSeconds: number;
+    /** How long a credential may outlive its plan at the provider (GitHub: 3600 whatever was asked); upper bound for a lost answer. */
+    longestProviderLifetimeSeconds: number;
+  };
+  /** Shape of the capability's parameters. Strict: unknown keys are refused. Published in the manifest reference. */
+  readonly params: z.ZodType<Params>;
+  /**
+   * Pure: parameters → the exact permission. No I/O, no clock, no randomness: equal input gives an equal plan.
+   * Throws ProviderError('bad_params', path) for what the schema cannot say (a role outside the allow-list, a policy over the size limit).
+   */
+  plan(params: Params, ttlSeconds: number): Plan;
+  /** Pure: a plan in words, and how it can be ended. */
+  describe(plan: Plan): PlanDescription;
+  /** Mints one credential cut down to `plan`. Two calls never return the same credential. Throws ProviderError. */
+  issue(context: IssueContext): Promise<Issued>;
+  /**
+   * Ends credentials. Idempotent: revoking twice, or what is already gone, is `revoked`. Never throws: each target has its own outcome, in order.
+   *
+   * `standing`: for a provider with `writer`, all leases of that writer whose denial must stand after this call (revoking, or revoked and
+   * not yet expired), `due` included. It is the whole truth from the database: write it, do not merge it with what the target has.
+   */
+  revoke(due: RevocationTarget[], standing: RevocationTarget[], signal: AbortSignal): Promise<RevocationOutcome[]>;
+  /**
+   * Names the upstream document that only one worker may write at a time (an IAM role's policy), derived from the plan alone so that it is known
+   * even when the mint's answer was lost. The broker holds a lock on `provider:writer` while `revoke` or `prune` runs.
+   */
+  writer?(plan: Plan): string;
+  /** Rewrites the writer's document after denials have expired, so that it does not grow for ever. */
+  prune?(writer: string, standing: RevocationTarget[], signal: AbortSignal): Promise<void>;
+  /** Exclusive upstream resources (service accounts) one of which must be reserved per lease; null or absent = none needed. */
+  pool?(plan: Plan): string[] | null;
+  /** Makes a pool member usable again once the last credential minted on it has expired. Called before the reservation is freed. */
+  release?(reserved: string, signal: AbortSignal): Promise<void>;
+  /** Asks the target itself whether the credential still works. */
+  probe?(target: RevocationTarget, signal: AbortSignal): Promise<ProbeOutcome>;
+}
+
+/**
+ * How a provider is switched on: by environment variables alone. `registry.ts` lists the modules; `broker/config.ts` reports every fault of
+ * all of them in one message.
+ */
+export interface ProviderModule<Settings = unknown> {
+  readonly name: string;
+  /** The provider is wanted when any of these variables is set and not empty; then `settings` must parse. */
+  readonly switchedOnBy: readonly string[];
+  /**
+   * Zod object over environment variables (string in, typed out), every one with `.describe(…)`: `docs/reference/configuration.md` is made from it. A
+   * missing or malformed variable must give an issue whose path or message names it.
+   */
+  readonly settings: z.ZodType<Settings>;
+  create(settings: Settings, deps: ProviderDeps): Provider;
+}
+
+/** Injected into every provider factory. */
+export interface ProviderDeps {
+  clock: Clock;
+  /**
+   * Signs a short-lived OIDC token of the broker's own issuer (ES256, `iss`, `iat`, `exp`, `jti` are added) for keyless federation with AWS and GCP.
+   * `ttlSeconds` at most 300.
+   */
+  signIdentityToken(claims: { sub: string; aud: string; [claim: string]: Json }, ttlSeconds: number): Promise<string>;
+}
+
+export type ProviderErrorCode =
+  /** The parameters can never work; `path` says which. Raised before any I/O. */
+  | 'bad_params'
+  /** The target refused and will refuse again: permissions, trust policy, missing repository. */
+  | 'upstream_refused'
+  /** Rate limit, 5xx, connection reset: may work later. */
+  | 'upstream_unavailable'
+  /** No answer in time. The mint may have happened. */
+  | 'upstream_timeout'
+  /** The target answered something wider than, or different from, the plan. The credential was revoked or discarded. */
+  | 'upstream_mismatch'
+  /** Every member of the pool is in use or in quarantine. */
+  | 'pool_exhausted';
+
+/**
+ * A failure at or before the provider. `message` is for logs and operators and must never contain a secret; the agent sees only `code`,
+ * `retryable` and `providerCode`.
+ */
+export class ProviderError extends Error {
+  readonly code: ProviderErrorCode;
+  readonly retryable: boolean;
+  /** The target's own error code or HTTP status, e.g. `AccessDenied`, `422`, `PERMISSION_DENIED`. */
+  readonly providerCode: string | undefined;
+  readonly path: string | undefined;
+  /** True when a credential may exist upstream although the call failed (timeout, connection lost after sending). */
+  readonly mayHaveMinted: boolean;
+
+  constructor(
+    code: ProviderErrorCode,
+    message: string,
+    options: { retryable?: boolean; providerCode?: string; path?: string; mayHaveMinted?: boolean } = {},
+  ) {
+    super(message);
+    this.name = 'ProviderError';
+    this.code = code;
+    this.retryable =
+      options.retryable ??
+      (code === 'upstream_unavailable' || code === 'upstream_timeout' || code === 'pool_exhausted');
+    this.providerCode = options.providerCode;
+    this.path = options.path;
+    this.mayHaveMinted = options.mayHaveMinted ?? code === 'upstream_timeout';
+  }
+}
