@@ -1,0 +1,178 @@
+/**
+ * Who may import whom (DESIGN: "Data flows one way"). The rules are data, read top to bottom; a file is held to every rule whose `files` matches it.
+ * `$1` in a pattern stands for what the first group of `files` matched (the provider's or channel's own folder).
+ */
+import type { Part } from './part.ts';
+import { readSources, type Source } from './sources.ts';
+
+export interface Rule {
+  name: string;
+  why: string;
+  files: RegExp;
+  except?: RegExp;
+  /** Our own files that may be imported; anything else of ours is a fault. */
+  only?: string;
+  /** Our own files that must not be imported. */
+  never?: string;
+  /** Packages and `node:` modules that may be imported; anything else is a fault. */
+  onlyPackages?: string;
+  /** Packages and `node:` modules that must not be imported. */
+  neverPackages?: string;
+}
+
+const test = /\.test\.ts$/;
+
+export const rules: Rule[] = [
+  {
+    name: 'vocabulary-is-the-ground',
+    why: 'every folder imports the words, so they can stand on nothing of ours',
+    files: /^broker\/vocabulary\.ts$/,
+    only: '^$',
+  },
+  {
+    name: 'decide-sees-no-credential',
+    why: 'what decides must not be able to mint, deliver or read a credential (invariant 2)',
+    files: /^broker\/decide\//,
+    except: test,
+    never:
+      '^(providers|approvals|sandbox|client|scripts)/|^broker/(leases|grants|sessions|http|console|actions|main|config)',
+    neverPackages:
+      '^(@aws-sdk|@octokit|@google-cloud)/|^(google-auth-library|pg|bullmq|express)$|^node:(net|tls|https?|http2|dgram|child_process)$',
+  },
+  {
+    name: 'a-provider-knows-its-contract',
+    why: 'a provider holds no database, no policy and no other provider',
+    files: /^providers\/([^/]+)\/.*(?<!\.test)\.ts$/,
+    only: '^providers/$1/(?!.*\\.test\\.ts$)|^providers/contract\\.ts$|^broker/vocabulary\\.ts$',
+    neverPackages: '^(pg|bullmq|express)$|^(@prisma|@cedar-policy)/',
+  },
+  {
+    name: 'a-provider-test-knows-its-counterpart',
+    why: 'a provider is tested against the contract and its counterpart, not against the broker',
+    files: /^providers\/([^/]+)\/.*\.test\.ts$/,
+    only: '^providers/$1/|^providers/(contract|conformance)\\.ts$|^broker/(vocabulary|clock)\\.ts$|^sandbox/',
+  },
+  {
+    name: 'the-contract-knows-no-provider',
+    why: 'the contract and its conformance suite serve every provider alike',
+    files: /^providers\/(contract|conformance)\.ts$/,
+    only: '^providers/contract\\.ts$|^broker/(vocabulary|clock)\\.ts$',
+  },
+  {
+    name: 'the-registry-is-a-list',
+    why: 'a provider is added by one line there, and by nothing else',
+    files: /^providers\/registry\.ts$/,
+    only: '^providers/|^broker/vocabulary\\.ts$',
+  },
+  {
+    name: 'reviews-know-no-channel',
+    why: 'a channel carries a review to where it is decided; what decides it depends on no channel',
+    files: /^approvals\/[^/]+\.ts$/,
+    except: test,
+    never: '^approvals/[^/]+/',
+  },
+  {
+    name: 'a-channel-stands-alone',
+    why: 'a channel shows and forwards reviews: it mints nothing and knows no other channel',
+    files: /^approvals\/([^/]+)\/.*(?<!\.test)\.ts$/,
+    never: '^approvals/(?!$1/)[^/]+/|^providers/(?!contract\\.ts$)|^broker/(leases|main)',
+  },
+  {
+    name: 'only-main-composes',
+    why: 'which providers and channels exist is known in one place',
+    files: /^broker\//,
+    except: /^broker\/main\.ts$|\.test\.ts$/,
+    never: '^providers/[^/]+/|^approvals/[^/]+/|^providers/registry\\.ts$',
+  },
+  {
+    name: 'the-broker-stands-without-its-sandbox',
+    why: 'what runs in production must not lean on counterparts, tests or tools',
+    files: /^(broker|providers|approvals)\//,
+    except: /\.test\.ts$|^providers\/conformance\.ts$/,
+    never: '^(sandbox|client|scripts)/|\\.test\\.ts$|^providers/conformance\\.ts$',
+  },
+  {
+    name: 'http-is-the-top',
+    why: 'data flows http → sessions → grants → decide → leases → providers',
+    files: /^broker\/(sessions|grants|decide|leases|audit|manifests|actions|store)\//,
+    except: test,
+    never: '^broker/(http|console|main)',
+  },
+  {
+    name: 'the-store-is-the-bottom',
+    why: 'the store runs statements; it knows nobody who writes them',
+    files: /^broker\/store\//,
+    except: test,
+    never:
+      '^broker/(sessions|manifests|decide|grants|leases|actions|audit|http|console|main|config)|^(providers|approvals)/',
+  },
+  {
+    name: 'the-client-is-a-package-of-its-own',
+    why: 'an agent installs it without the broker',
+    files: /^client\//,
+    except: test,
+    only: '^client/(?!.*\\.test\\.ts$)',
+    onlyPackages: '^jose$|^node:',
+  },
+  {
+    name: 'the-sandbox-is-the-other-side',
+    why: 'a counterpart that shares code with the broker shares its mistakes, and its tests would prove nothing',
+    files: /^sandbox\//,
+    except: test,
+    only: '^sandbox/(?!.*\\.test\\.ts$)|^broker/(vocabulary|clock)\\.ts$',
+  },
+];
+
+/** Every import that breaks a rule, one line each. */
+export function boundaryFaults(sources: Source[], held: Rule[] = rules): string[] {
+  return sources.flatMap((source) =>
+    held.flatMap((rule) => {
+      const matched = rule.files.exec(source.path);
+      if (matched === null || rule.except?.test(source.path)) return [];
+      const pattern = (text: string | undefined) =>
+        text === undefined ? null : new RegExp(text.replaceAll('$1', matched[1] ?? ''));
+      const [only, never] = [pattern(rule.only), pattern(rule.never)];
+      const [onlyPackages, neverPackages] = [pattern(rule.onlyPackages), pattern(rule.neverPackages)];
+      return source.imports
+        .filter(({ specifier, target }) => {
+          if (specifier === null) return true;
+          if (target !== null) return only?.test(target) === false || never?.test(target) === true;
+          return onlyPackages?.test(specifier) === false || neverPackages?.test(specifier) === true;
+        })
+        .map(
+          ({ specifier, line }) =>
+            `${source.path}:${line}: imports ${specifier ?? 'a computed name'} (${rule.name}: ${rule.why})`,
+        );
+    }),
+  );
+}
+
+/** Every ring of files that import each other, once, in the order of import. */
+export function cycles(sources: Source[]): string[] {
+  const edges = new Map(sources.map(({ path, imports }) => [path, imports.flatMap(({ target }) => target ?? [])]));
+  const finished = new Set<string>();
+  const found: string[] = [];
+  const walk = (path: string, trail: string[]): void => {
+    const at = trail.indexOf(path);
+    if (at >= 0) {
+      found.push(`import cycle: ${[...trail.slice(at), path].join(' → ')}`);
+      return;
+    }
+    if (finished.has(path)) return;
+    for (const next of edges.get(path) ?? []) walk(next, [...trail, path]);
+    finished.add(path);
+  };
+  for (const path of edges.keys()) walk(path, []);
+  return found;
+}
+
+export const boundaries: Part = {
+  name: 'import boundaries',
+  run: async (root) => {
+    const sources = readSources(root);
+    return {
+      faults: [...boundaryFaults(sources), ...cycles(sources)],
+      notes: [`${sources.length} files held to ${rules.length} rules`],
+    };
+  },
+};

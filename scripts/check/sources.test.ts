@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createVirtualFileSystem } from 'typescript/unstable/fs';
+import { boundaryFaults, cycles, rules } from './boundaries.ts';
+import { clockFaults } from './clock.ts';
+import { readSources } from './sources.ts';
+
+/** A project in memory; what it imports is created empty, so that only what is tested is said. */
+function project(files: Record<string, string>) {
+  const all: Record<string, string> = {
+    '/project/tsconfig.json': '{"compilerOptions":{"noLib":true,"allowImportingTsExtensions":true,"noEmit":true}}',
+  };
+  for (const [path, text] of Object.entries(files)) all[`/project/${path}`] = text;
+  return readSources('/project', createVirtualFileSystem(all));
+}
+
+const rulesBroken = (files: Record<string, string>) =>
+  boundaryFaults(project(files)).map((fault) => /\(([\w-]+): /.exec(fault)?.[1]);
+
+test('every form of import is seen, with its line', () => {
+  const [source] = project({
+    'broker/a.ts': [
+      '// import x from "./comment.ts"',
+      'import type { A } from "./type.ts";',
+      'import { type B } from "./inline.ts";',
+      'export * from "./again.ts";',
+      'const c = await import("./lazy.ts");',
+      'type D = import("./in-type.ts").D;',
+      'const text = "import e from \'./string.ts\'";',
+      'import "node:fs";',
+    ].join('\n'),
+  });
+  assert.deepEqual(
+    source?.imports.map(({ specifier, line }) => [specifier, line]).sort((a, b) => Number(a[1]) - Number(b[1])),
+    [
+      ['./type.ts', 2],
+      ['./inline.ts', 3],
+      ['./again.ts', 4],
+      ['./lazy.ts', 5],
+      ['./in-type.ts', 6],
+      ['node:fs', 8],
+    ],
+  );
+  assert.equal(source?.imports.find(({ line }) => line === 2)?.target, 'broker/type.ts');
+});
+
+/** One import per rule that must be refused, from a file the rule is about. */
+const bad: Record<string, Record<string, string>> = {
+  'vocabulary-is-the-ground': { 'broker/vocabulary.ts': 'import type { E } from "./errors.ts"' },
+  'decide-sees-no-credential': { 'broker/decide/decide.ts': 'import { issue } from "../leases/issue.ts"' },
+  'a-provider-knows-its-contract': { 'providers/aws/aws.ts': 'import { token } from "../github/token.ts"' },
+  'a-provider-test-knows-its-counterpart': { 'providers/aws/aws.test.ts': 'import "../../broker/main.ts"' },
+  'the-contract-knows-no-provider': { 'providers/contract.ts': 'import type { A } from "./aws/aws.ts"' },
+  'the-registry-is-a-list': { 'providers/registry.ts': 'import { config } from "../broker/config.ts"' },
+  'reviews-know-no-channel': { 'approvals/review.ts': 'import { post } from "./slack/post.ts"' },
+  'a-channel-stands-alone': { 'approvals/web/page.ts': 'import { post } from "../slack/post.ts"' },
+  'only-main-composes': { 'broker/grants/grant.ts': 'import { aws } from "../../providers/aws/aws.ts"' },
+  'the-broker-stands-without-its-sandbox': { 'approvals/review.ts': 'import { sts } from "../sandbox/sts.ts"' },
+  'http-is-the-top': { 'broker/leases/issue.ts': 'import type { R } from "../http/router.ts"' },
+  'the-store-is-the-bottom': { 'broker/store/open.ts': 'import { append } from "../audit/append.ts"' },
+  'the-client-is-a-package-of-its-own': { 'client/writ.ts': 'import type { G } from "../broker/vocabulary.ts"' },
+  'the-sandbox-is-the-other-side': { 'sandbox/sts.ts': 'import { sign } from "../broker/decide/sign.ts"' },
+};
+
+test('every rule refuses its bad example', async (t) => {
+  assert.deepEqual(Object.keys(bad).sort(), rules.map(({ name }) => name).sort());
+  for (const [name, files] of Object.entries(bad)) {
+    await t.test(name, () => assert.ok(rulesBroken(files).includes(name), `${name} let its bad example through`));
+  }
+});
+
+test('packages are bounded too', () => {
+  assert.deepEqual(rulesBroken({ 'broker/decide/a.ts': 'import { STSClient } from "@aws-sdk/client-sts"' }), [
+    'decide-sees-no-credential',
+  ]);
+  assert.deepEqual(rulesBroken({ 'client/a.ts': 'import { z } from "zod"' }), ['the-client-is-a-package-of-its-own']);
+  assert.deepEqual(rulesBroken({ 'client/a.ts': 'import { SignJWT } from "jose"; import "node:crypto"' }), []);
+});
+
+test('a computed import cannot slip past a rule', () => {
+  assert.deepEqual(rulesBroken({ 'client/a.ts': 'export const load = (name: string) => import(name)' }), [
+    'the-client-is-a-package-of-its-own',
+  ]);
+});
+
+test('what the house is built of passes', () => {
+  const good = {
+    'broker/main.ts': 'import { modules } from "../providers/registry.ts"; import "../approvals/web/page.ts"',
+    'broker/leases/issue.ts': 'import type { P } from "../../providers/contract.ts"; import "../decide/verify.ts"',
+    'providers/registry.ts': 'import { aws } from "./aws/aws.ts"',
+    'providers/aws/aws.ts': 'import { sign } from "./sign.ts"; import type { P } from "../contract.ts"',
+    'providers/aws/aws.test.ts': 'import "../conformance.ts"; import "../../sandbox/sts.ts"; import "./aws.ts"',
+    'approvals/web/page.ts': 'import { review } from "../review.ts"',
+    'sandbox/whole-way.test.ts': 'import "../broker/main.ts"; import "../client/writ.ts"',
+  };
+  assert.deepEqual(rulesBroken(good), []);
+});
+
+test('cycles are found, type-only ones too', () => {
+  const sources = project({
+    'broker/a.ts': 'import "./b.ts"',
+    'broker/b.ts': 'import type { C } from "./c.ts"',
+    'broker/c.ts': 'export * from "./a.ts"',
+    'broker/d.ts': 'import "./a.ts"',
+  });
+  const [ring, ...others] = cycles(sources);
+  assert.match(ring ?? '', /^import cycle: (broker\/[abc]\.ts → ){3}broker\/[abc]\.ts$/);
+  assert.equal(others.length, 0);
+});
+
+test('reading the time is found in every spelling, and allowed where it belongs', () => {
+  const reads = [
+    'new Date()',
+    'new Date',
+    'Date()',
+    'Date.now()',
+    'globalThis.Date.now()',
+    'performance.now()',
+    '[1].map(Date.now)',
+    'process.hrtime.bigint()',
+    'Temporal.Now.instant()',
+  ];
+  const text = reads.map((read, at) => `export const a${at} = ${read};`).join('\n');
+  const lines = (path: string, code: string) => clockFaults(project({ [path]: code })).map((f) => f.split(':')[1]);
+  assert.deepEqual(
+    lines('broker/grants/a.ts', text),
+    reads.map((_, at) => String(at + 1)),
+  );
+  assert.equal(lines('sandbox/a.ts', 'const a = Date.now()').length, 1);
+  for (const path of ['broker/clock.ts', 'scripts/bench.ts', 'broker/grants/a.test.ts'])
+    assert.deepEqual(lines(path, text), []);
+  assert.deepEqual(lines('broker/a.ts', 'const a = new Date(0); const s = "Date.now()"; // Date.now()'), []);
+});
