@@ -1,0 +1,298 @@
+/**
+ * The only place where a review changes state. Channels call `review`; the reconciler calls `expireUndecided`. Each change is one statement that also
+ * writes its review and its audit row, and whose conditions are the very facts the checks above it read.
+ */
+import { planDigest } from '../broker/decide/plan-digest.ts';
+import { WritError } from '../broker/errors.ts';
+import { newId } from '../broker/ids.ts';
+import type { Statement, Store } from '../broker/store/open.ts';
+import type { Clock, GrantStatus, JsonObject, Plan, SessionStatus } from '../broker/vocabulary.ts';
+import type { ApproversOf } from './contract.ts';
+import { type Identity, identityRecord, isApprover, isParty, personRef } from './identity.ts';
+
+export interface ReviewDeps {
+  store: Store;
+  clock: Clock;
+  approversOf: ApproversOf;
+  /** How long an approved grant may wait for its agent before it lapses. Default 300. */
+  redemptionSeconds?: number;
+  /** Shortest lifetime a provider can give; narrowing below it would approve what cannot be minted. Default 1. */
+  minTtlSeconds?: (provider: string) => number;
+}
+
+export interface ReviewRequest {
+  grantId: string;
+  reviewer: Identity;
+  verdict: 'approve' | 'deny';
+  /** Digest of the plan that was on the reviewer's screen. */
+  planDigest: string;
+  /** Narrows the plan's lifetime; absent = as planned. Only with `approve`. */
+  ttlSeconds?: number | undefined;
+  /** Required with `deny`. At most 500 characters. */
+  reason?: string | undefined;
+  channel: 'web';
+  requestId: string;
+}
+
+export interface ReviewResult {
+  reviewId: string;
+  grantId: string;
+  status: 'approved' | 'denied';
+  /** Digest of the plan that was consented to; differs from the one seen when the reviewer narrowed it. */
+  planDigest: string;
+  ttlSeconds: number;
+  /** When an approved grant lapses unless the agent has redeemed it; null when denied. */
+  redeemBy: Date | null;
+}
+
+/** What stands between a person and a review of a grant; null = nothing. */
+export type ReviewBar = 'party' | 'not_an_approver' | null;
+
+/** A grant with what the rules of a review look at. */
+export interface GrantUnderReview {
+  id: string;
+  session_id: string;
+  agent: string;
+  capability: string;
+  manifest_version: number;
+  provider: string;
+  plan: Plan;
+  plan_digest: string;
+  status: GrantStatus;
+  decide_by: Date | null;
+  session_status: SessionStatus;
+  session_expires_at: Date;
+  task_type: string;
+  /** The session and its ancestors: a sub-agent's session is its parent's people's session too. */
+  line: { on_behalf_of: string | null; started_by: string | null; subject: { issuer?: unknown; subject?: unknown } }[];
+}
+
+export const REASON_MAX = 500;
+
+const loadStatement: Statement = {
+  name: 'review_load',
+  text: `
+    WITH RECURSIVE line AS (
+      SELECT s.id, s.parent_id, s.on_behalf_of, s.started_by, s.subject
+      FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = $1
+      UNION
+      SELECT p.id, p.parent_id, p.on_behalf_of, p.started_by, p.subject FROM session p JOIN line ON p.id = line.parent_id
+    )
+    SELECT g.id, g.session_id, g.agent, g.capability, g.manifest_version, g.provider, g.plan, g.plan_digest, g.status, g.decide_by,
+      s.status AS session_status, s.expires_at AS session_expires_at, s.task_type,
+      (SELECT jsonb_agg(jsonb_build_object('on_behalf_of', on_behalf_of, 'started_by', started_by, 'subject', subject)) FROM line) AS line
+    FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = $1`,
+};
+
+/** @throws WritError `not_found` */
+export async function loadForReview(store: Store, grantId: string): Promise<GrantUnderReview> {
+  const [grant] = await store.run<GrantUnderReview>(loadStatement, [grantId]);
+  if (grant === undefined) throw new WritError('not_found');
+  return grant;
+}
+
+/**
+ * Self-review is looked at first and for everybody: nobody decides on what is done for them or was started by them, whatever else they are.
+ * Channels use the same function to decide what a person may see.
+ */
+export async function barTo(person: Identity, grant: GrantUnderReview, approversOf: ApproversOf): Promise<ReviewBar> {
+  const parties = grant.line.flatMap((session) => [session.on_behalf_of, session.started_by].filter((p) => p !== null));
+  const started = grant.line.some(
+    ({ subject }) => subject?.issuer === person.issuer && subject?.subject === person.subject,
+  );
+  if (started || isParty(person, parties)) return 'party';
+  const approvers = await approversOf({
+    id: grant.id,
+    agent: grant.agent,
+    capability: grant.capability,
+    manifestVersion: grant.manifest_version,
+    taskType: grant.task_type,
+  });
+  return isApprover(person, approvers) ? null : 'not_an_approver';
+}
+
+const barText = {
+  party: 'The session acts for you or was started by you; somebody else must decide.',
+  not_an_approver: 'Only the owner of the agent or of the capability decides on this.',
+} as const;
+
+// `live` holds the session row until the end of the statement: a session that is being ended at this moment either ends first, and nothing is
+// approved, or ends after, and takes the approved grant with it.
+const decideStatement: Statement = {
+  name: 'review_decide',
+  text: `
+    WITH live AS (
+      SELECT s.id FROM grants g JOIN session s ON s.id = g.session_id
+      WHERE g.id = $2::text AND s.status = 'active' AND s.expires_at > $3::timestamptz
+      FOR SHARE OF s
+    ), decided AS (
+      UPDATE grants g
+      SET status = $5::text, plan = $6::jsonb, plan_digest = $7::text, decided_at = $3::timestamptz, decide_by = $8::timestamptz,
+        ended_at = CASE WHEN $5::text = 'denied' THEN $3::timestamptz END, decision = g.decision || $9::jsonb
+      FROM live
+      WHERE g.session_id = live.id AND g.id = $2::text AND g.status = 'pending' AND g.decide_by > $3::timestamptz
+        AND g.plan_digest = $4::text
+      RETURNING g.id, g.session_id
+    ), reviewed AS (
+      INSERT INTO review (id, grant_id, reviewer, verdict, plan_digest, consented_digest, reason, channel, at)
+      SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz FROM decided
+    ), audited AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
+      SELECT session_id, $3::timestamptz, 'grant.' || $5::text, $14::text, id, $15::text, $16::json FROM decided
+    )
+    SELECT id FROM decided`,
+};
+
+/**
+ * Decides on one grant, once.
+ * @throws WritError `not_found`; `forbidden` (a party, or not an approver; both are audited); `conflict` (decided, lapsed, session over, or the plan is
+ *   not the one the reviewer saw); `bad_request` (no reason, or a lifetime that is not narrower)
+ */
+export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<ReviewResult> {
+  const grant = await loadForReview(deps.store, request.grantId);
+  const at = deps.clock.now();
+
+  const bar = await barTo(request.reviewer, grant, deps.approversOf);
+  if (bar !== null) {
+    await auditRefusal(deps.store, grant, request, bar, at);
+    throw new WritError('forbidden', { detail: barText[bar] });
+  }
+
+  if (grant.status !== 'pending') throw new WritError('conflict', { detail: 'This request has been decided already.' });
+  if (grant.decide_by === null || grant.decide_by <= at) {
+    throw new WritError('conflict', { detail: 'The time to decide is over; undecided means denied.' });
+  }
+  if (grant.session_status !== 'active' || grant.session_expires_at <= at) {
+    throw new WritError('conflict', { detail: 'The session has ended; there is nothing left to decide.' });
+  }
+  if (grant.plan_digest !== request.planDigest) {
+    throw new WritError('conflict', {
+      detail: 'The permission on your screen is not the one that stands. Read it again.',
+    });
+  }
+
+  const approved = request.verdict === 'approve';
+  const reason = checkReason(request);
+  const plan = approved ? narrow(deps, grant, request.ttlSeconds) : grant.plan;
+  const consented = plan === grant.plan ? grant.plan_digest : planDigest(plan);
+  const status = approved ? 'approved' : 'denied';
+  const lapses = at.getTime() + (deps.redemptionSeconds ?? 300) * 1000;
+  const redeemBy = approved ? new Date(Math.min(lapses, grant.session_expires_at.getTime())) : null;
+  const reviewId = newId('rev', at);
+  const decision = approved ? {} : denial('denied_by_approver', reason);
+  const payload: JsonObject = {
+    review_id: reviewId,
+    capability: grant.capability,
+    reviewer: identityRecord(request.reviewer),
+    channel: request.channel,
+    reason,
+    seen_digest: grant.plan_digest,
+    plan_digest: consented,
+    ttl_seconds: plan.ttl_seconds,
+    planned_ttl_seconds: grant.plan.ttl_seconds,
+  };
+
+  const [decided] = await deps.store.run<{ id: string }>(decideStatement, [
+    reviewId,
+    grant.id,
+    at,
+    grant.plan_digest,
+    status,
+    JSON.stringify(plan),
+    consented,
+    redeemBy,
+    JSON.stringify(decision),
+    JSON.stringify(identityRecord(request.reviewer)),
+    request.verdict,
+    reason,
+    request.channel,
+    personRef(request.reviewer),
+    request.requestId,
+    JSON.stringify(payload),
+  ]);
+  // Between our reading and our writing somebody else decided, the session ended or the time ran out.
+  if (decided === undefined) throw new WritError('conflict', { detail: 'Somebody else was faster. Read it again.' });
+  return { reviewId, grantId: grant.id, status, planDigest: consented, ttlSeconds: plan.ttl_seconds, redeemBy };
+}
+
+function checkReason(request: ReviewRequest): string | null {
+  const reason = request.reason?.trim() ?? '';
+  const fault = (message: string) =>
+    new WritError('bad_request', { detail: message, errors: [{ path: 'reason', message }] });
+  if (reason === '' && request.verdict === 'deny')
+    throw fault('Say why you deny it: the agent and the log will show it.');
+  if (reason.length > REASON_MAX) throw fault(`A reason has at most ${REASON_MAX} characters.`);
+  // PostgreSQL text cannot hold NUL, and no other control character belongs in a reason.
+  if (/[^\P{Cc}\n\r\t]/u.test(reason)) throw fault('A reason is plain text without control characters.');
+  return reason === '' ? null : reason;
+}
+
+/** The same permission for a shorter time: the only change a reviewer can make, so that a review never widens. */
+function narrow(deps: ReviewDeps, grant: GrantUnderReview, ttlSeconds: number | undefined): Plan {
+  if (ttlSeconds === undefined || ttlSeconds === grant.plan.ttl_seconds) return grant.plan;
+  const least = Math.max(1, deps.minTtlSeconds?.(grant.provider) ?? 1);
+  if (!Number.isInteger(ttlSeconds) || ttlSeconds < least || ttlSeconds > grant.plan.ttl_seconds) {
+    const message = `Whole seconds from ${least} to ${grant.plan.ttl_seconds}: a review may shorten, never extend.`;
+    throw new WritError('bad_request', { detail: message, errors: [{ path: 'ttl_seconds', message }] });
+  }
+  return { ...grant.plan, ttl_seconds: ttlSeconds };
+}
+
+/** What the agent reads as the grant's decision after a denial. */
+function denial(code: string, advice: string | null): JsonObject {
+  return { effect: 'deny', reasons: [advice === null ? { code } : { code, advice }] };
+}
+
+const refusalStatement: Statement = {
+  name: 'review_refused',
+  text: `
+    INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
+    VALUES ($1::text, $2::timestamptz, 'review.refused', $3::text, $4::text, $5::text, $6::json)`,
+};
+
+async function auditRefusal(store: Store, grant: GrantUnderReview, request: ReviewRequest, bar: string, at: Date) {
+  const payload: JsonObject = {
+    refused_because: bar,
+    verdict: request.verdict,
+    capability: grant.capability,
+    reviewer: identityRecord(request.reviewer),
+    channel: request.channel,
+  };
+  const who = personRef(request.reviewer);
+  await store.run(refusalStatement, [grant.session_id, at, who, grant.id, request.requestId, JSON.stringify(payload)]);
+}
+
+// Ordered by session, so that two statements which extend several audit chains take them in the same order.
+const expireStatement: Statement = {
+  name: 'review_expire',
+  text: `
+    WITH due AS (
+      SELECT id, CASE status WHEN 'pending' THEN 'timeout' ELSE 'not_redeemed' END AS reason
+      FROM grants WHERE status IN ('pending', 'approved') AND decide_by <= $1::timestamptz
+      ORDER BY decide_by LIMIT $2::int FOR UPDATE SKIP LOCKED
+    ), changed AS (
+      UPDATE grants g
+      SET status = 'denied', decided_at = coalesce(g.decided_at, $1::timestamptz), ended_at = $1::timestamptz,
+        decision = g.decision || jsonb_build_object('effect', 'deny', 'reasons', jsonb_build_array(jsonb_build_object('code', due.reason)))
+      FROM due WHERE g.id = due.id
+      RETURNING g.id, g.session_id, g.capability, g.plan_digest, due.reason
+    ), audited AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, payload)
+      SELECT session_id, $1::timestamptz, 'grant.denied', 'system', id,
+        json_build_object('capability', capability, 'reason', reason, 'plan_digest', plan_digest)
+      FROM changed ORDER BY session_id, id
+    )
+    SELECT id AS "grantId", session_id AS "sessionId", reason FROM changed`,
+};
+
+/**
+ * Denies what nobody decided in time (`timeout`) and what was approved but not redeemed in time (`not_redeemed`). Safe on any number of workers.
+ * @returns what was denied now, at most `limit`; call again while it is full
+ */
+export async function expireUndecided(
+  store: Store,
+  now: Date,
+  limit: number,
+): Promise<{ grantId: string; sessionId: string; reason: 'timeout' | 'not_redeemed' }[]> {
+  return store.run(expireStatement, [now, limit]);
+}

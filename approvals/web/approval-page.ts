@@ -1,0 +1,371 @@
+/** One request as its approver sees it. Pure: rows in, tree out. */
+import { type ComponentChildren, h, type JSX } from 'preact';
+import { Foreign, notice } from '../../broker/console/shell.ts';
+import { ago, clamp, duration, moment, prettyJson, visible } from '../../broker/console/text.ts';
+import type { PlanDescription } from '../../broker/vocabulary.ts';
+import type { GrantAbout } from '../contract.ts';
+import { REASON_MAX } from '../review.ts';
+import type { ApprovalView, EarlierGrant, Outcome } from './load.ts';
+
+export interface ApprovalPage {
+  grant: ApprovalView;
+  about: GrantAbout;
+  description: PlanDescription;
+  earlier: EarlierGrant[];
+  outcome: Outcome | null;
+  csrf: string;
+  now: Date;
+  /** Shortest lifetime the approver may narrow to. */
+  minTtlSeconds: number;
+  /** Why the form just sent was not taken, and what it said. */
+  fault?: { message: string; reason: string } | undefined;
+}
+
+const JUSTIFICATION_MAX = 500;
+
+/** Lifetimes offered for narrowing, as far as they are shorter than the plan's. */
+const steps = [60, 120, 300, 600, 900, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600];
+
+export function approvalPage(page: ApprovalPage): JSX.Element {
+  const { grant } = page;
+  return h('div', null, [
+    h(
+      'p',
+      { class: 'kicker' },
+      open(page) ? `Your decision is asked for · tier ${grant.tier}` : `Request · tier ${grant.tier}`,
+    ),
+    h('h1', null, [h(Foreign, { text: grant.agent }), ' asks for ', h(Foreign, { text: grant.capability })]),
+    h('p', { class: 'lede' }, [
+      'For ',
+      h('b', null, duration(grant.plan.ttl_seconds)),
+      ', to do the task ',
+      h('b', null, h(Foreign, { text: grant.task_type })),
+      grant.on_behalf_of === null
+        ? '. The session names no person it acts for.'
+        : [' on behalf of ', h(Foreign, { text: bare(grant.on_behalf_of) }), '.'],
+    ]),
+    page.fault === undefined ? null : h('p', { class: 'fault', role: 'alert' }, page.fault.message),
+    h('div', { class: 'columns' }, [
+      h('div', null, [permission(page), asking(page), words(grant), lately(page)]),
+      h('div', { class: 'aside' }, open(page) ? verdict(page) : result(page)),
+    ]),
+  ]);
+}
+
+function open({ grant, now }: ApprovalPage): boolean {
+  return (
+    grant.status === 'pending' &&
+    grant.decide_by !== null &&
+    grant.decide_by > now &&
+    grant.session_status === 'active' &&
+    grant.session_expires_at > now
+  );
+}
+
+function permission({ grant, about, description }: ApprovalPage): JSX.Element {
+  return h('section', { class: 'card' }, [
+    h('h2', null, 'What it will be able to do'),
+    h(
+      'ul',
+      { class: 'powers' },
+      description.summary.map((line) => h('li', null, h(Foreign, { text: line, max: 600 }))),
+    ),
+    h('p', { class: 'revocability' }, [
+      h('b', null, 'Ending it early. '),
+      h(Foreign, { text: description.revocability.text, max: 600 }),
+    ]),
+    h('details', null, [
+      h('summary', null, `Exactly as ${visible(grant.provider)} will be asked for it`),
+      h('pre', { tabIndex: 0 }, h('bdi', null, prettyJson(grant.plan))),
+      h('p', { class: 'small soft' }, ['Plan digest: ', h('code', null, grant.plan_digest)]),
+    ]),
+    about.capabilityDescription === undefined
+      ? null
+      : h('p', { class: 'small soft' }, [
+          'The manifest says of this capability: ',
+          h(Foreign, { text: about.capabilityDescription, max: 400 }),
+        ]),
+  ]);
+}
+
+function asking({ grant, about, now }: ApprovalPage): JSX.Element {
+  const inputs = Object.entries(grant.inputs);
+  return h('section', { class: 'card' }, [
+    h('h2', null, 'Who asks, and for what'),
+    h('dl', { class: 'facts' }, [
+      fact('Agent', [
+        h(Foreign, { text: grant.agent }),
+        about.agentDescription === undefined ? null : described(about.agentDescription),
+      ]),
+      fact('Answers for it', h(Foreign, { text: about.owner })),
+      fact(
+        'On behalf of',
+        grant.on_behalf_of === null ? 'nobody named' : h(Foreign, { text: bare(grant.on_behalf_of) }),
+      ),
+      fact(
+        'Started by',
+        grant.started_by === null ? 'no person named by the platform' : h(Foreign, { text: bare(grant.started_by) }),
+      ),
+      fact('Task', [
+        h(Foreign, { text: grant.task_type }),
+        about.taskDescription === undefined ? null : described(about.taskDescription),
+      ]),
+      ...inputs.map(([name, value]) => fact(visible(name), h('code', null, h(Foreign, { text: plain(value) })))),
+      fact('Asked', `${moment(grant.requested_at)}, ${ago(grant.requested_at, now)}`),
+      fact('Session', h('a', { href: `/sessions/${grant.session_id}` }, grant.session_id)),
+    ]),
+  ]);
+}
+
+function words(grant: ApprovalView): JSX.Element {
+  if (grant.justification === null || grant.justification.trim() === '') {
+    return h('section', { class: 'card agent-words' }, h('h2', null, 'The agent gave no reason.'));
+  }
+  const { text, left } = clamp(visible(grant.justification.trim(), '\n'), JUSTIFICATION_MAX);
+  return h('section', { class: 'card agent-words', 'aria-label': 'Written by the agent' }, [
+    h('h2', null, 'The agent’s own words'),
+    h(
+      'p',
+      { class: 'small soft' },
+      'Written by the agent, checked by nobody, and no part of any rule. It may be wrong, or meant to persuade you.',
+    ),
+    h('blockquote', { dir: 'auto' }, h('bdi', null, text)),
+    left === 0 ? null : h('p', { class: 'small soft' }, `${left} more characters are not shown.`),
+  ]);
+}
+
+function lately({ earlier, now }: ApprovalPage): JSX.Element {
+  if (earlier.length === 0) {
+    return h('section', { class: 'card' }, [
+      h('h2', null, 'Lately'),
+      h('p', { class: 'soft' }, 'This agent has asked for nothing before.'),
+    ]);
+  }
+  const rows = earlier.map((other) =>
+    h('tr', null, [
+      h('td', null, [h(Foreign, { text: other.capability }), h('br', null), taskOf(other)]),
+      h('td', null, statusTag(other.status, other.reason)),
+      h('td', { class: 'small soft' }, [moment(other.requested_at), ' · ', ago(other.requested_at, now)]),
+    ]),
+  );
+  return h('section', { class: 'card' }, [
+    h('h2', null, 'What this agent was granted and denied lately'),
+    h('table', { class: 'stack' }, [
+      h(
+        'thead',
+        null,
+        h(
+          'tr',
+          null,
+          ['Asked for', 'Outcome', 'When'].map((title) => h('th', { scope: 'col' }, title)),
+        ),
+      ),
+      h('tbody', null, rows),
+    ]),
+  ]);
+}
+
+function taskOf(other: EarlierGrant): JSX.Element {
+  return h('span', { class: 'small soft' }, [
+    h(Foreign, { text: other.task_type }),
+    other.on_behalf_of === null ? null : [' for ', h(Foreign, { text: bare(other.on_behalf_of) })],
+  ]);
+}
+
+function verdict({ grant, csrf, now, minTtlSeconds, fault }: ApprovalPage): JSX.Element {
+  const whole = grant.plan.ttl_seconds;
+  const shorter = steps.filter((step) => step < whole && step >= minTtlSeconds).reverse();
+  const by = grant.decide_by ?? now;
+  const form = (kind: 'approve' | 'deny', fields: ComponentChildren) =>
+    h('form', { method: 'post', action: `/approvals/${grant.id}` }, [
+      h('input', { type: 'hidden', name: 'csrf', value: csrf }),
+      h('input', { type: 'hidden', name: 'plan_digest', value: grant.plan_digest }),
+      h('input', { type: 'hidden', name: 'verdict', value: kind }),
+      fields,
+    ]);
+  return h('section', { class: 'card verdict', 'aria-label': 'Your decision' }, [
+    h('p', { class: 'deadline' }, [
+      h('strong', null, `${duration((by.getTime() - now.getTime()) / 1000)} left`),
+      h('span', { class: 'soft' }, `Undecided at ${moment(by)} means denied.`),
+    ]),
+    form('approve', [
+      h('label', { for: 'ttl' }, 'For how long'),
+      h('select', { id: 'ttl', name: 'ttl_seconds' }, [
+        h('option', { value: whole, selected: true }, `${duration(whole)} (as asked)`),
+        ...shorter.map((step) => h('option', { value: step }, `only ${duration(step)}`)),
+      ]),
+      h('button', { class: 'approve', type: 'submit' }, 'Approve exactly this'),
+    ]),
+    form('deny', [
+      h('label', { for: 'reason' }, 'Why not (the agent sees it)'),
+      h(
+        'textarea',
+        { id: 'reason', name: 'reason', rows: 2, maxLength: REASON_MAX, required: true },
+        fault?.reason ?? '',
+      ),
+      h('button', { class: 'deny', type: 'submit' }, 'Deny'),
+    ]),
+  ]);
+}
+
+function result({ grant, outcome }: ApprovalPage): JSX.Element {
+  const reason = grant.decision.reasons?.[0]?.code ?? null;
+  const [title, text] = resultText(grant, reason);
+  const who =
+    outcome?.reviewer.name ?? outcome?.reviewer.email ?? outcome?.reviewer.username ?? outcome?.reviewer.subject;
+  return h('section', { class: 'card verdict', 'aria-label': 'Outcome' }, [
+    h('p', null, statusTag(grant.status, reason)),
+    h('h2', null, title),
+    h('p', { class: 'soft' }, text),
+    outcome === null || who === undefined
+      ? null
+      : h('p', { class: 'small' }, [
+          outcome.verdict === 'approve' ? 'Approved by ' : 'Denied by ',
+          h(Foreign, { text: who }),
+          ` at ${moment(outcome.at)}.`,
+        ]),
+    outcome?.reason == null ? null : h('blockquote', null, h(Foreign, { text: outcome.reason, max: REASON_MAX })),
+    h('a', { class: 'button', href: `/sessions/${grant.session_id}` }, 'The session’s history'),
+  ]);
+}
+
+function resultText(grant: ApprovalView, reason: string | null): [title: string, text: string] {
+  const lived = duration(grant.plan.ttl_seconds);
+  switch (grant.status) {
+    case 'approved':
+      return [
+        'Approved',
+        `The agent may now collect the credential; its ${lived} begin then. If it does not, the approval lapses at ${moment(grant.decide_by ?? grant.requested_at)}.`,
+      ];
+    case 'issuing':
+      return ['Approved', 'The credential is being made.'];
+    case 'issued':
+      return ['Approved and collected', `The agent has its credential, for ${lived} at most.`];
+    case 'ended':
+      return ['Over', 'The credential was issued, and its time has ended.'];
+    case 'failed':
+      return ['No credential came of it', 'The provider did not mint it.'];
+    case 'denied':
+      if (reason === 'timeout')
+        return ['Denied: nobody decided in time', 'Undecided means denied. The agent has to ask again.'];
+      if (reason === 'not_redeemed') return ['Lapsed', 'It was approved, but the agent did not collect it in time.'];
+      return ['Denied', 'The agent was told so.'];
+    default:
+      return ['Too late', 'The time to decide is over, or the session has ended. Nothing was granted.'];
+  }
+}
+
+/** The page of somebody who may not decide: nothing of the plan, the task or the agent. */
+export function barredPage(bar: 'party' | 'not_an_approver'): JSX.Element {
+  return bar === 'party'
+    ? notice(
+        'Somebody else must decide this',
+        'The session acts for you, or you started it. Nobody approves their own request, whatever their role.',
+      )
+    : notice(
+        'This is not yours to decide',
+        'Only the owner of the agent or of the capability sees and decides this request.',
+      );
+}
+
+/** What waits for this person. */
+export function listPage(waiting: ApprovalView[], now: Date): JSX.Element {
+  if (waiting.length === 0)
+    return h('div', null, [h('h1', null, 'Approvals'), h('p', { class: 'lede' }, 'Nothing waits for you.')]);
+  return h('div', null, [
+    h('h1', null, 'Approvals'),
+    h(
+      'p',
+      { class: 'lede' },
+      waiting.length === 1 ? 'One request waits for you.' : `${waiting.length} requests wait for you.`,
+    ),
+    h('section', { class: 'card' }, waitingTable(waiting, now)),
+  ]);
+}
+
+/** Also shown on the home page. */
+export function waitingTable(waiting: ApprovalView[], now: Date): JSX.Element {
+  const rows = waiting.map((grant) =>
+    h('tr', null, [
+      h('td', null, [
+        h('b', null, h(Foreign, { text: grant.agent })),
+        ' asks for ',
+        h('b', null, h(Foreign, { text: grant.capability })),
+        h('br', null),
+        taskOfWaiting(grant),
+      ]),
+      h(
+        'td',
+        { class: 'go' },
+        h(
+          'span',
+          { class: 'tag wait' },
+          `${duration(((grant.decide_by ?? now).getTime() - now.getTime()) / 1000)} left`,
+        ),
+      ),
+      h('td', { class: 'open' }, h('a', { class: 'button', href: `/approvals/${grant.id}` }, 'Look')),
+    ]),
+  );
+  return h('table', { class: 'stack' }, [
+    h(
+      'thead',
+      null,
+      h(
+        'tr',
+        null,
+        ['Request', 'Time', ''].map((title) => h('th', { scope: 'col' }, title)),
+      ),
+    ),
+    h('tbody', null, rows),
+  ]);
+}
+
+function taskOfWaiting(grant: ApprovalView): JSX.Element {
+  return h('span', { class: 'small soft' }, [
+    h(Foreign, { text: grant.task_type }),
+    grant.on_behalf_of === null ? null : [' for ', h(Foreign, { text: bare(grant.on_behalf_of) })],
+    `, for ${duration(grant.plan.ttl_seconds)}`,
+  ]);
+}
+
+const tones: Record<string, string> = {
+  issued: 'good',
+  approved: 'good',
+  ended: 'good',
+  denied: 'bad',
+  failed: 'bad',
+  pending: 'wait',
+};
+const statusWords: Record<string, string> = {
+  pending: 'waiting',
+  ended: 'granted, over',
+  issued: 'granted',
+  issuing: 'being issued',
+};
+const reasonWords: Record<string, string> = {
+  timeout: 'nobody decided',
+  not_redeemed: 'not collected',
+  denied_by_approver: 'by a person',
+};
+
+function statusTag(status: string, reason: string | null): JSX.Element {
+  const word = statusWords[status] ?? visible(status);
+  const why = status !== 'denied' ? '' : ` · ${reason === null ? 'by policy' : (reasonWords[reason] ?? 'by policy')}`;
+  return h('span', { class: `tag ${tones[status] ?? ''}` }, word + why);
+}
+
+function fact(name: string, value: ComponentChildren): JSX.Element[] {
+  return [h('dt', null, name), h('dd', null, value)];
+}
+
+function described(text: string): JSX.Element {
+  return h('div', { class: 'small soft' }, h(Foreign, { text, max: 400 }));
+}
+
+function plain(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+function bare(person: string): string {
+  return person.startsWith('user:') ? person.slice('user:'.length) : person;
+}

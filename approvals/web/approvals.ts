@@ -1,0 +1,153 @@
+/** The approval pages: a channel. It finds out who is there, shows the plan to those who may decide, and hands their verdict to `review`. */
+import express, { type NextFunction, type Request, type Response, type Router } from 'express';
+import { pageErrors, type WebLog } from '../../broker/console/page-errors.ts';
+import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
+import { WritError } from '../../broker/errors.ts';
+import type { Plan, PlanDescription } from '../../broker/vocabulary.ts';
+import type { AboutGrant, ApproversOf } from '../contract.ts';
+import type { Identity } from '../identity.ts';
+import { barTo, loadForReview, type ReviewRequest, review } from '../review.ts';
+import { approvalPage, barredPage, listPage } from './approval-page.ts';
+import { type ApprovalView, grantRef, loadApproval, loadEarlier, loadOutcome, loadWaiting } from './load.ts';
+import { checkCsrf, type Login, type LoginDeps, loadLogin, requirePerson, viewerOf } from './login.ts';
+
+export interface ApprovalsDeps extends LoginDeps {
+  /** What the provider says of a plan, in words. */
+  describePlan: (plan: Plan) => PlanDescription;
+  approversOf: ApproversOf;
+  aboutGrant: AboutGrant;
+  /** How long an approved grant waits for its agent. */
+  redemptionSeconds: number;
+  minTtlSeconds?: (provider: string) => number;
+  log: WebLog;
+  requestId: (req: Request, res: Response) => string;
+}
+
+/** `GET /approvals`, `GET /approvals/:id`, `POST /approvals/:id`. */
+export function approvalsRouter(deps: ApprovalsDeps): Router {
+  const router = express.Router();
+
+  router.get('/approvals', async (req, res) => {
+    const login = await requirePerson(deps, req, res);
+    if (login === null) return;
+    const waiting = await waitingFor(deps, login.identity);
+    sendPage(res, { title: 'Approvals', viewer: viewerOf(login), body: listPage(waiting, deps.clock.now()) });
+  });
+
+  router.get('/approvals/:id', async (req, res) => {
+    const login = await requirePerson(deps, req, res);
+    if (login === null) return;
+    await showApproval(deps, res, login, req.params.id);
+  });
+
+  const form = express.urlencoded({ extended: false, limit: '16kb', parameterLimit: 10 });
+  router.post('/approvals/:id', form, async (req, res) => {
+    const login = await loadLogin(deps, req);
+    if (login === null)
+      throw new WritError('forbidden', { detail: 'You are no longer signed in. Open the page again.' });
+    const body: Record<string, unknown> = req.body ?? {};
+    checkCsrf(deps, req, login, body.csrf);
+    const id = req.params.id as string;
+    const request = readForm(body, id, login.identity, deps.requestId(req, res));
+    try {
+      await review(deps, request);
+    } catch (error) {
+      if (!(error instanceof WritError) || error.code !== 'bad_request') throw error;
+      // A field was wrong, the rest of the form was fine: show it again as it was.
+      const fault = { message: error.detail ?? 'Something in the form is not right.', reason: request.reason ?? '' };
+      return showApproval(deps, res, login, id, fault);
+    }
+    guardHeaders(res);
+    res.redirect(303, `/approvals/${id}`);
+  });
+
+  router.use((error: unknown, req: Request, res: Response, next: NextFunction) =>
+    pageErrors(deps, error, req, res, next),
+  );
+  return router;
+}
+
+async function showApproval(
+  deps: ApprovalsDeps,
+  res: Response,
+  login: Login,
+  id: string,
+  fault?: { message: string; reason: string },
+): Promise<void> {
+  const viewer = viewerOf(login);
+  const grant = /^\w{1,64}$/.test(id) ? await loadApproval(deps.store, id) : null;
+  if (grant === null) {
+    const body = notice('No such request', 'The link is wrong or incomplete.', {
+      href: '/approvals',
+      label: 'What waits for you',
+    });
+    return sendPage(res, { title: 'Not found', viewer, status: 404, body });
+  }
+  const bar = await barTo(login.identity, await loadForReview(deps.store, id), deps.approversOf);
+  if (bar !== null) return sendPage(res, { title: 'Not yours to decide', viewer, status: 403, body: barredPage(bar) });
+  const [about, earlier, outcome] = await Promise.all([
+    deps.aboutGrant(grantRef(grant)),
+    loadEarlier(deps.store, grant.agent, id),
+    loadOutcome(deps.store, id),
+  ]);
+  const body = approvalPage({
+    grant,
+    about,
+    description: deps.describePlan(grant.plan),
+    earlier,
+    outcome,
+    csrf: login.csrf,
+    now: deps.clock.now(),
+    minTtlSeconds: deps.minTtlSeconds?.(grant.provider) ?? 1,
+    fault,
+  });
+  sendPage(res, {
+    title: `${grant.agent}: ${grant.capability}`,
+    viewer,
+    body,
+    status: fault === undefined ? 200 : 400,
+  });
+}
+
+/** Everything that waits for a decision this person may take, most urgent first. */
+export async function waitingFor(
+  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf'>,
+  person: Identity,
+): Promise<ApprovalView[]> {
+  const mine: ApprovalView[] = [];
+  for (const id of await loadWaiting(deps.store, deps.clock.now())) {
+    const bar = await barTo(person, await loadForReview(deps.store, id), deps.approversOf);
+    const view = bar === null ? await loadApproval(deps.store, id) : null;
+    if (view !== null) mine.push(view);
+  }
+  return mine;
+}
+
+/** @throws WritError `bad_request` naming the field */
+function readForm(
+  body: Record<string, unknown>,
+  grantId: string,
+  reviewer: Identity,
+  requestId: string,
+): ReviewRequest {
+  const { verdict, plan_digest, ttl_seconds, reason } = body;
+  const fault = (path: string, message: string) =>
+    new WritError('bad_request', { detail: message, errors: [{ path, message }] });
+  if (verdict !== 'approve' && verdict !== 'deny') throw fault('verdict', 'Approve or deny.');
+  if (typeof plan_digest !== 'string' || plan_digest === '') throw fault('plan_digest', 'The form names no plan.');
+  if (reason !== undefined && typeof reason !== 'string') throw fault('reason', 'One reason.');
+  const request: ReviewRequest = {
+    grantId,
+    reviewer,
+    verdict,
+    planDigest: plan_digest,
+    reason,
+    channel: 'web',
+    requestId,
+  };
+  if (verdict === 'approve' && ttl_seconds !== undefined && ttl_seconds !== '') {
+    if (typeof ttl_seconds !== 'string' || !/^\d{1,9}$/.test(ttl_seconds)) throw fault('ttl_seconds', 'Whole seconds.');
+    request.ttlSeconds = Number(ttl_seconds);
+  }
+  return request;
+}

@@ -1,0 +1,109 @@
+/** What the approval pages read. Reads only. */
+import type { Statement, Store } from '../../broker/store/open.ts';
+import type { Json, Plan } from '../../broker/vocabulary.ts';
+import type { GrantRef } from '../contract.ts';
+
+/** A grant as its approver reads it. */
+export interface ApprovalView {
+  id: string;
+  session_id: string;
+  agent: string;
+  capability: string;
+  manifest_version: number;
+  provider: string;
+  plan: Plan;
+  plan_digest: string;
+  tier: number;
+  status: string;
+  params: { [name: string]: Json };
+  justification: string | null;
+  decision: { reasons?: { code?: string }[] };
+  requested_at: Date;
+  decide_by: Date | null;
+  decided_at: Date | null;
+  task_type: string;
+  inputs: { [name: string]: Json };
+  on_behalf_of: string | null;
+  started_by: string | null;
+  session_status: string;
+  session_expires_at: Date;
+}
+
+const viewStatement: Statement = {
+  name: 'approval_view',
+  text: `
+    SELECT g.id, g.session_id, g.agent, g.capability, g.manifest_version, g.provider, g.plan, g.plan_digest, g.tier, g.status, g.params,
+      g.justification, g.decision, g.requested_at, g.decide_by, g.decided_at, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
+      s.status AS session_status, s.expires_at AS session_expires_at
+    FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = $1`,
+};
+
+export async function loadApproval(store: Store, grantId: string): Promise<ApprovalView | null> {
+  const [view] = await store.run<ApprovalView>(viewStatement, [grantId]);
+  return view ?? null;
+}
+
+export function grantRef(grant: {
+  id: string;
+  agent: string;
+  capability: string;
+  manifest_version: number;
+  task_type: string;
+}): GrantRef {
+  const { id, agent, capability, manifest_version, task_type } = grant;
+  return { id, agent, capability, manifestVersion: manifest_version, taskType: task_type };
+}
+
+/** One earlier request of the same agent. */
+export interface EarlierGrant {
+  capability: string;
+  status: string;
+  reason: string | null;
+  requested_at: Date;
+  task_type: string;
+  on_behalf_of: string | null;
+}
+
+const earlierStatement: Statement = {
+  name: 'approval_earlier',
+  text: `
+    SELECT g.capability, g.status, g.decision #>> '{reasons,0,code}' AS reason, g.requested_at, s.task_type, s.on_behalf_of
+    FROM grants g JOIN session s ON s.id = g.session_id
+    WHERE g.agent = $1 AND g.id <> $2 ORDER BY g.requested_at DESC, g.id DESC LIMIT 10`,
+};
+
+/** The agent's ten latest other requests, newest first. */
+export async function loadEarlier(store: Store, agent: string, grantId: string): Promise<EarlierGrant[]> {
+  return store.run<EarlierGrant>(earlierStatement, [agent, grantId]);
+}
+
+/** How a decided grant came out. */
+export interface Outcome {
+  verdict: string;
+  reviewer: { name?: string; email?: string; username?: string; subject?: string };
+  reason: string | null;
+  at: Date;
+}
+
+const outcomeStatement: Statement = {
+  name: 'approval_outcome',
+  text: 'SELECT verdict, reviewer, reason, at FROM review WHERE grant_id = $1 ORDER BY at DESC LIMIT 1',
+};
+
+/** The latest review; null when nobody gave one. */
+export async function loadOutcome(store: Store, grantId: string): Promise<Outcome | null> {
+  const [outcome] = await store.run<Outcome>(outcomeStatement, [grantId]);
+  return outcome ?? null;
+}
+
+const waitingStatement: Statement = {
+  name: 'approvals_waiting',
+  text: `
+    SELECT g.id FROM grants g JOIN session s ON s.id = g.session_id
+    WHERE g.status = 'pending' AND g.decide_by > $1 AND s.status = 'active' AND s.expires_at > $1 ORDER BY g.decide_by LIMIT 200`,
+};
+
+/** Ids of what waits for a decision, most urgent first, at most 200. */
+export async function loadWaiting(store: Store, now: Date): Promise<string[]> {
+  return (await store.run<{ id: string }>(waitingStatement, [now])).map((row) => row.id);
+}

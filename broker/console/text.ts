@@ -1,0 +1,52 @@
+/** Foreign text made fit for people's eyes: nothing invisible, nothing that reorders its neighbours, nothing endless. Escaping is Preact's work. */
+
+// Controls, format characters (bidi overrides, zero-width), line separators, lone surrogates, private use, and what renders as nothing.
+const unseen = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Default_Ignorable_Code_Point}]/gu;
+
+/**
+ * Writes every character that a reader could not see, or that would change how others are shown, as `⟨U+202E⟩`.
+ * @param keep characters to leave as they are: line breaks where the layout keeps them
+ */
+export function visible(text: string, keep = ''): string {
+  return text.replace(unseen, (found) => {
+    if (keep.includes(found)) return found;
+    return `⟨U+${found.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}⟩`;
+  });
+}
+
+/** At most `max` characters (code points), and how many were left out. */
+export function clamp(text: string, max: number): { text: string; left: number } {
+  const points = [...text];
+  return { text: points.slice(0, max).join(''), left: Math.max(0, points.length - max) };
+}
+
+/** `90` → `1 min 30 s`; at most two units, because nobody decides on the third. */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const parts = [
+    [Math.floor(whole / 86400), 'd'],
+    [Math.floor((whole % 86400) / 3600), 'h'],
+    [Math.floor((whole % 3600) / 60), 'min'],
+    [whole % 60, 's'],
+  ] as const;
+  const told = parts.filter(([count]) => count > 0).slice(0, 2);
+  return told.length === 0 ? '0 s' : told.map(([count, unit]) => `${count} ${unit}`).join(' ');
+}
+
+/** `21 Nov 14:05:09 UTC`: one zone for everybody, because the reader's own is not known without script. */
+export function moment(at: Date): string {
+  const [, day, month, , time] = at.toUTCString().split(' ');
+  return `${day} ${month} ${time} UTC`;
+}
+
+/** `4 min ago`, `just now`. */
+export function ago(at: Date, now: Date): string {
+  const seconds = (now.getTime() - at.getTime()) / 1000;
+  if (seconds < 5) return 'just now';
+  return `${duration(seconds < 3600 ? seconds : Math.round(seconds / 60) * 60)} ago`;
+}
+
+/** A JSON value for reading: members in order, two spaces, invisible characters shown. */
+export function prettyJson(value: unknown): string {
+  return visible(JSON.stringify(value, null, 2), '\n');
+}
