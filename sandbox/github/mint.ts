@@ -1,0 +1,63 @@
+/** `POST /app/installations/{id}/access_tokens`: what GitHub checks, with the texts it answers. */
+import { type Answer, problem, suspended } from './answers.ts';
+import type { Fault } from './faults.ts';
+import { covers, type Installation, type Permissions, type Repository, withMetadata } from './seed.ts';
+import type { Ledger, TokenFormat } from './tokens.ts';
+
+const noSuchPermission = () => problem(422, 'The permissions requested are not granted to this installation.');
+const noSuchRepository = () =>
+  problem(422, 'There is at least one repository that does not exist or is not accessible to the parent installation.');
+
+/** Leaving `permissions` or `repositories` out means everything the installation has, exactly as at GitHub. */
+export function mintToken(
+  installation: Installation,
+  body: unknown,
+  ledger: Ledger,
+  format: TokenFormat,
+  fault: Fault | null,
+): Answer {
+  if (installation.suspended) return suspended();
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return problem(400, 'Problems parsing JSON');
+  const asked = body as { permissions?: unknown; repositories?: unknown; repository_ids?: unknown };
+  if (asked.repositories !== undefined && asked.repository_ids !== undefined)
+    return problem(422, 'Only one of repositories or repository_ids may be specified.');
+
+  const held = withMetadata(installation.permissions);
+  let permissions: Permissions = held;
+  if (asked.permissions !== undefined) {
+    if (typeof asked.permissions !== 'object' || asked.permissions === null) return problem(422, 'Invalid request.');
+    permissions = asked.permissions as Permissions;
+    for (const [name, level] of Object.entries(permissions)) if (!covers(held[name], level)) return noSuchPermission();
+  }
+
+  let repositories: Repository[] = installation.repositories;
+  const names = asked.repositories ?? asked.repository_ids;
+  if (names !== undefined) {
+    if (!Array.isArray(names) || names.length > 500) return problem(422, 'Invalid request.');
+    repositories = [];
+    for (const name of names) {
+      const found = installation.repositories.find((repository) =>
+        typeof name === 'number'
+          ? repository.id === name
+          : repository.name.toLowerCase() === String(name).toLowerCase(),
+      );
+      if (found === undefined) return noSuchRepository();
+      if (!repositories.includes(found)) repositories.push(found);
+    }
+  }
+
+  if (fault === 'wider-permissions') permissions = held;
+  if (fault === 'wider-repositories') repositories = installation.repositories;
+  const token = ledger.mint(installation, withMetadata(permissions), repositories, format);
+  const named = names !== undefined || installation.selection === 'selected';
+  const scope = {
+    permissions: token.permissions,
+    repository_selection: named && fault !== 'wider-repositories' ? 'selected' : installation.selection,
+    ...(named ? { repositories: repositories.map((repository) => ({ ...repository })) } : {}),
+  };
+  const said = fault === 'silent' ? {} : scope;
+  return {
+    status: 201,
+    body: { token: token.value, expires_at: token.expiresAt.toISOString().replace('.000Z', 'Z'), ...said },
+  };
+}
