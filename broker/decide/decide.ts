@@ -1,0 +1,150 @@
+/**
+ * The decision: typed facts and the manifest in force → allow, deny or approval needed. Cedar decides; this file asks it and closes every way in which
+ * its answer could be misread. It knows no provider and holds no credential.
+ */
+import { type AuthorizationAnswer, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
+import { checkTask } from '../manifests/bind.ts';
+import type { CompiledManifest } from '../manifests/compile.ts';
+import { member } from '../manifests/manifest.ts';
+import type { Reason, Tier } from '../vocabulary.ts';
+import { cedarRequest, type DecisionFacts } from './facts.ts';
+import { slotFor } from './policy-slots.ts';
+
+export { loadPolicies } from './policy-slots.ts';
+
+export interface Decision {
+  effect: 'allow' | 'deny' | 'approve';
+  tier: Tier;
+  ttl_seconds: number;
+  /** Empty for an allow. Their codes are closed: see the README. */
+  reasons: Reason[];
+  /** The policies that determined the effect. */
+  policy_ids: string[];
+  manifest_version: number;
+  plan_digest: string;
+}
+
+/**
+ * Decides one request. Synchronous, without I/O; never throws: whatever goes wrong is a deny (invariant 1). `approve` means that a person's approval is
+ * the only thing missing: the same request with `approved: true` is allowed now.
+ */
+export function decide(facts: DecisionFacts, compiled: CompiledManifest): Decision {
+  try {
+    return decideOrThrow(facts, compiled);
+  } catch {
+    return denied(facts, compiled, [{ code: 'facts_not_valid' }]);
+  }
+}
+
+function decideOrThrow(facts: DecisionFacts, compiled: CompiledManifest): Decision {
+  if (facts.agent !== compiled.agent) return denied(facts, compiled, [{ code: 'agent_unknown' }]);
+  if (member(compiled.capabilities, facts.capability) === undefined) {
+    return denied(facts, compiled, [
+      { code: 'capability_unknown', path: 'capability', advice: "Ask for a capability of the agent's manifest." },
+    ]);
+  }
+  // The session may have been opened under an older version, whose task type had other inputs or looser patterns.
+  const task = checkTask(compiled.manifest, facts.task.task_type, facts.task.inputs);
+  if (!task.ok) {
+    return denied(
+      facts,
+      compiled,
+      task.faults.map(({ path, message }) => ({
+        code: 'task_not_valid',
+        path,
+        advice: `Open a session under the current manifest: ${path} ${message}.`,
+      })),
+    );
+  }
+
+  const first = ask(facts, compiled);
+  if (first.effect === 'allow') return decision(facts, compiled, 'allow', [], first.policyIds);
+  const reasons = reasonsOf(first, compiled, facts.capability);
+  if (!first.liftable) return denied(facts, compiled, reasons, first.policyIds);
+  const second = ask({ ...facts, approved: true }, compiled);
+  if (second.effect !== 'allow')
+    return denied(facts, compiled, reasonsOf(second, compiled, facts.capability), second.policyIds);
+  return decision(facts, compiled, 'approve', reasons, [...first.policyIds, ...second.policyIds]);
+}
+
+interface Answer {
+  effect: 'allow' | 'deny';
+  policyIds: string[];
+  /** Policies whose evaluation failed. */
+  failed: string[];
+  /** Denied only by policies that an approval lifts. */
+  liftable: boolean;
+}
+
+function ask(facts: DecisionFacts, compiled: CompiledManifest): Answer {
+  const id = slotFor(compiled, facts.capability);
+  const answer = statefulIsAuthorized({
+    ...cedarRequest(facts, compiled),
+    preparsedPolicySetId: id,
+    preparsedSchemaName: id,
+    validateRequest: true,
+  });
+  return readAnswer(answer, compiled);
+}
+
+/**
+ * Cedar's answer, read so that it can only err towards deny: a `failure` is a deny (unknown set, context of the wrong type), and so is an allow with
+ * errors, for Cedar skips a forbid that it cannot evaluate.
+ */
+export function readAnswer(answer: AuthorizationAnswer, compiled: CompiledManifest): Answer {
+  if (answer.type !== 'success') return { effect: 'deny', policyIds: [], failed: ['*'], liftable: false };
+  const { decision, diagnostics } = answer.response;
+  const policyIds = [...diagnostics.reason].sort();
+  const failed = diagnostics.errors.map(({ policyId }) => policyId).sort();
+  const liftable =
+    failed.length === 0 &&
+    policyIds.length > 0 &&
+    policyIds.every((policyId) => member(compiled.annotations, policyId)?.effect === 'approve');
+  return { effect: decision === 'allow' && failed.length === 0 ? 'allow' : 'deny', policyIds, failed, liftable };
+}
+
+function reasonsOf(answer: Answer, compiled: CompiledManifest, capability: string): Reason[] {
+  if (answer.failed.length > 0) {
+    return answer.failed.map((id) => ({ code: 'policy_failed', ...(id === '*' ? {} : { policy_id: id }) }));
+  }
+  // No forbid spoke: no permit did either, and the permit says what it would take.
+  const ids = answer.policyIds.length > 0 ? answer.policyIds : [`${capability}.permit`];
+  return ids.map((id) => {
+    const notes = member(compiled.annotations, id);
+    if (notes === undefined) return { code: 'policy_failed', policy_id: id };
+    return {
+      code: notes.reason,
+      policy_id: id,
+      ...(notes.path === '' ? {} : { path: notes.path }),
+      advice: notes.advice,
+    };
+  });
+}
+
+function denied(
+  facts: DecisionFacts,
+  compiled: CompiledManifest,
+  reasons: Reason[],
+  policyIds: string[] = [],
+): Decision {
+  return decision(facts, compiled, 'deny', reasons, policyIds);
+}
+
+function decision(
+  facts: DecisionFacts,
+  compiled: CompiledManifest,
+  effect: Decision['effect'],
+  reasons: Reason[],
+  policyIds: string[],
+): Decision {
+  return {
+    effect,
+    // Of an unknown capability nothing is known but that it is refused: the strictest tier.
+    tier: member(compiled.manifest.capabilities, facts.capability)?.tier ?? 3,
+    ttl_seconds: facts.plan.ttl_seconds,
+    reasons,
+    policy_ids: policyIds,
+    manifest_version: facts.manifest_version,
+    plan_digest: facts.plan.digest,
+  };
+}

@@ -1,0 +1,135 @@
+/**
+ * The typed facts of a decision, and their pure mapping to a Cedar request. There is no field for the agent's justification: text that an agent wrote
+ * decides nothing (invariant 4).
+ *
+ * What the manifest says (tier, bound parameters, pattern matches) is derived here from the manifest in force and never taken from the caller.
+ */
+import type { CedarValueJson, StatefulAuthorizationCall } from '@cedar-policy/cedar-wasm/nodejs';
+import canonicalize from 'canonicalize';
+import { boundParams } from '../manifests/bind.ts';
+import { type CompiledManifest, entity, type ParamKind, patternChoices } from '../manifests/compile.ts';
+import { member } from '../manifests/manifest.ts';
+import { matchesWhole } from '../manifests/pattern.ts';
+import type { Json, JsonObject, RevocabilityKind, Task } from '../vocabulary.ts';
+
+export interface DecisionFacts {
+  agent: string;
+  /** The agent's owner as registered: `team:…` or `user:…`. */
+  owner: string;
+  /** Version of the manifest passed beside the facts. */
+  manifest_version: number;
+  task: Task;
+  /** The person the session acts for, e.g. `user:a@example.com`. */
+  on_behalf_of?: string;
+  capability: string;
+  /** The complete parameters as requested (`bindParams(…).params`), from which the plan was made. */
+  params: JsonObject;
+  plan: { provider: string; digest: string; ttl_seconds: number; revocability: RevocabilityKind };
+  now: Date;
+  /** True once a person's approval of this very plan digest is on record. */
+  approved: boolean;
+  session: SessionFacts;
+}
+
+export interface SessionFacts {
+  /** A child session may ask for `capabilities` only. */
+  narrowed: boolean;
+  capabilities: string[];
+  /** Grants the session asked for before this one, and those of them for this capability. */
+  grants: number;
+  capability_grants: number;
+  /** The session's own bound, narrower than the manifest's. */
+  max_grants?: number;
+}
+
+/** The Cedar request, without the ids of the policy set and schema. Throws when a fact is not of its type: a deny. */
+export type CedarRequest = Pick<
+  StatefulAuthorizationCall,
+  'principal' | 'action' | 'resource' | 'context' | 'entities'
+>;
+
+/** Facts → Cedar request. The capability must be one of the manifest's. */
+export function cedarRequest(facts: DecisionFacts, compiled: CompiledManifest): CedarRequest {
+  const capability = member(compiled.manifest.capabilities, facts.capability);
+  const part = member(compiled.capabilities, facts.capability);
+  if (capability === undefined || part === undefined) throw new TypeError('unknown capability');
+  const { plan, session, task } = facts;
+  const matches = patternChoices(capability).map(([param, pattern]) => {
+    const value = member(facts.params, param);
+    return [param, typeof value === 'string' && matchesWhole(pattern, value)] as const;
+  });
+  return {
+    principal: entity.agent(facts.agent),
+    action: entity.action(facts.capability),
+    resource: entity.provider(plan.provider),
+    entities: [],
+    context: {
+      owner: text(facts.owner),
+      ...(facts.on_behalf_of === undefined ? {} : { on_behalf_of: text(facts.on_behalf_of) }),
+      task_type: text(task.task_type),
+      inputs: Object.fromEntries(Object.entries(task.inputs).map(([name, value]) => [name, scalar(value)])),
+      params: typed(facts.params, part.kinds),
+      bound: typed(boundParams(capability, task), part.kinds),
+      matches: Object.fromEntries(matches),
+      plan: {
+        provider: text(plan.provider),
+        digest: text(plan.digest),
+        ttl_seconds: whole(plan.ttl_seconds),
+        revocability: text(plan.revocability),
+      },
+      tier: capability.tier,
+      now: { __extn: { fn: 'datetime', arg: facts.now.toISOString() } },
+      approved: facts.approved === true,
+      session: {
+        narrowed: truth(session.narrowed),
+        capabilities: session.capabilities.map(text),
+        grants: whole(session.grants),
+        capability_grants: whole(session.capability_grants),
+        ...(session.max_grants === undefined ? {} : { max_grants: whole(session.max_grants) }),
+      },
+    },
+  };
+}
+
+/** Cedar's JSON gives `{"__entity":…}` and `{"__extn":…}` a meaning, so nothing but scalars of the declared kind may pass. */
+function typed(params: JsonObject, kinds: { [param: string]: ParamKind }): Record<string, CedarValueJson> {
+  return Object.fromEntries(
+    Object.entries(params).map(([param, value]) => {
+      const kind = member(kinds, param);
+      if (kind === undefined) throw new TypeError('a parameter is not one of the capability');
+      return [param, kind === 'json' ? canonical(value) : kind === typeOf(value) ? scalar(value) : mistyped()];
+    }),
+  );
+}
+
+function typeOf(value: Json): ParamKind {
+  if (typeof value === 'string') return 'string';
+  if (typeof value === 'boolean') return 'boolean';
+  return typeof value === 'number' ? 'integer' : 'json';
+}
+
+function scalar(value: Json): CedarValueJson {
+  if (typeof value === 'string') return text(value);
+  return typeof value === 'boolean' ? value : whole(value);
+}
+
+/** Lone surrogates become U+FFFD on their way into Cedar, which would make unequal texts equal. */
+function text(value: unknown): string {
+  return typeof value === 'string' && value.isWellFormed() ? value : mistyped();
+}
+
+function whole(value: unknown): number {
+  return Number.isSafeInteger(value) ? (value as number) : mistyped();
+}
+
+function truth(value: unknown): boolean {
+  return typeof value === 'boolean' ? value : mistyped();
+}
+
+function canonical(value: Json): string {
+  return text(canonicalize(value));
+}
+
+function mistyped(): never {
+  throw new TypeError('a fact is not of its type');
+}

@@ -1,0 +1,57 @@
+/**
+ * Preparsed policy sets. Cedar keeps what is preparsed under an id for as long as the thread lives and has no way to drop it, so ids come from a fixed
+ * supply: each capability holds one slot, a new version of its manifest is parsed into the same slot, and when all are taken the one longest unused
+ * is given over.
+ */
+import { preparsePolicySet, preparseSchema } from '@cedar-policy/cedar-wasm/nodejs';
+import { type CompiledManifest, entity } from '../manifests/compile.ts';
+import { member } from '../manifests/manifest.ts';
+
+/** About 60 KB a slot: 60 MB at most. */
+export const MAX_SLOTS = 1024;
+
+interface Slot {
+  id: string;
+  /** What is parsed into it. Compared by identity: whoever decides on another version, or on a copy, never meets this one's policies. */
+  compiled: CompiledManifest | undefined;
+}
+
+/** By agent and action; least recently used first. */
+const slots = new Map<string, Slot>();
+
+/**
+ * Preparses every capability of an agent's manifest (some milliseconds each), so that no request has to wait for it. Keep the same `compiled` object for
+ * as long as its version is in force: another object is parsed anew. Throws when Cedar does not take it.
+ */
+export function loadPolicies(agent: string, compiled: CompiledManifest): void {
+  if (compiled.agent !== agent) throw new TypeError("the manifest is another agent's");
+  for (const capability of Object.keys(compiled.capabilities)) slotFor(compiled, capability);
+}
+
+/** The id of the slot that holds exactly this manifest's policies for this capability, parsed first where necessary. */
+export function slotFor(compiled: CompiledManifest, capability: string): string {
+  const key = JSON.stringify([compiled.agent, entity.action(capability).id]);
+  const slot = slots.get(key) ?? freeSlot();
+  slots.delete(key);
+  if (slot.compiled !== compiled) {
+    const part = member(compiled.capabilities, capability);
+    if (part === undefined) throw new TypeError('unknown capability');
+    slot.compiled = undefined;
+    slots.set(key, slot);
+    const parsed = [
+      preparsePolicySet(slot.id, { staticPolicies: part.policies }),
+      preparseSchema(slot.id, part.schema),
+    ];
+    if (parsed.some(({ type }) => type === 'failure')) throw new Error('Cedar does not take the compiled policies');
+    slot.compiled = compiled;
+  }
+  slots.set(key, slot);
+  return slot.id;
+}
+
+function freeSlot(): Slot {
+  if (slots.size < MAX_SLOTS) return { id: `writ-${slots.size}`, compiled: undefined };
+  const [oldest, slot] = slots.entries().next().value as [string, Slot];
+  slots.delete(oldest);
+  return { ...slot, compiled: undefined };
+}

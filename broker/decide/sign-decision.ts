@@ -1,0 +1,132 @@
+/**
+ * The signed decision: what lets the delivering side act without trusting whoever hands it the order (invariant 2). A compact JWS (RFC 7515), ES256,
+ * good for a minute at most. Header and payload are read strictly: nothing unknown, nothing missing.
+ */
+import { type KeyObject, sign, verify } from 'node:crypto';
+import { z } from 'zod';
+
+export const DECISION_TYPE = 'writ-decision+jwt';
+export const MAX_DECISION_SECONDS = 60;
+/** How far ahead of ours the clock of the process that signed may be. */
+const CLOCK_SKEW_SECONDS = 5;
+const MAX_JWS_LENGTH = 16_384;
+
+/** A P-256 key that signs; a member of the key ring fits. */
+export interface DecisionKey {
+  kid: string;
+  privateKey: KeyObject;
+}
+
+export interface VerifyingKey {
+  kid: string;
+  publicKey: KeyObject;
+}
+
+const text = z.string().min(1);
+const count = z.int().min(0);
+
+const HeaderSchema = z.strictObject({ alg: z.literal('ES256'), typ: z.literal(DECISION_TYPE), kid: text });
+
+const PayloadSchema = z.strictObject({
+  grant_id: text,
+  session_id: text,
+  agent: text,
+  capability: text,
+  plan_digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
+  tier: z.literal([1, 2, 3]),
+  effect: z.enum(['allow', 'deny', 'approve']),
+  ttl_seconds: z.int().min(1),
+  manifest_version: count,
+  policy_ids: z.array(text),
+  /** Who approved, e.g. `user:a@example.com`: required from tier 2 on. */
+  approved_by: z.array(text).min(1).optional(),
+  iat: count,
+  exp: count,
+});
+
+/** What is signed; `iat` and `exp` are added. */
+export type DecisionPayload = Omit<z.output<typeof PayloadSchema>, 'iat' | 'exp'>;
+export type SignedDecision = z.output<typeof PayloadSchema>;
+
+export type DecisionRefusal =
+  | 'malformed'
+  | 'unknown_key'
+  | 'bad_signature'
+  | 'not_yet_valid'
+  | 'expired'
+  | 'not_an_allow';
+
+/** A decision that must not be acted on. Holds no part of the token. */
+export class DecisionRefused extends Error {
+  readonly reason: DecisionRefusal;
+  constructor(reason: DecisionRefusal) {
+    super(`the signed decision does not hold: ${reason}`);
+    this.name = 'DecisionRefused';
+    this.reason = reason;
+  }
+}
+
+/** Signs a decision, valid from `now` for `MAX_DECISION_SECONDS`. */
+export function signDecision(payload: DecisionPayload, key: DecisionKey, now: Date): string {
+  const iat = seconds(now);
+  const whole: SignedDecision = PayloadSchema.parse({ ...payload, iat, exp: iat + MAX_DECISION_SECONDS });
+  const input = `${encode({ alg: 'ES256', typ: DECISION_TYPE, kid: key.kid })}.${encode(whole)}`;
+  const signature = sign('sha256', Buffer.from(input), { key: key.privateKey, dsaEncoding: 'ieee-p1363' });
+  return `${input}.${signature.toString('base64url')}`;
+}
+
+/**
+ * Verifies a decision for delivery: a signature by one of `keys`, current, an allow, and with an approver from tier 2 on. The caller still compares
+ * grant, session and the plan digest it recomputed. Throws DecisionRefused.
+ */
+export function verifyDecision(jws: string, keys: readonly VerifyingKey[], now: Date): SignedDecision {
+  const parts = typeof jws === 'string' && jws.length <= MAX_JWS_LENGTH ? jws.split('.') : [];
+  const [header, payload, signature] = parts;
+  if (parts.length !== 3 || header === undefined || payload === undefined || signature === undefined) {
+    throw new DecisionRefused('malformed');
+  }
+  const { kid } = read(HeaderSchema, header);
+  const key = keys.find((candidate) => candidate.kid === kid)?.publicKey;
+  if (key === undefined) throw new DecisionRefused('unknown_key');
+  const input = Buffer.from(`${header}.${payload}`);
+  if (!verify('sha256', input, { key, dsaEncoding: 'ieee-p1363' }, decode(signature))) {
+    throw new DecisionRefused('bad_signature');
+  }
+  const decision = read(PayloadSchema, payload);
+  const at = seconds(now);
+  if (decision.exp - decision.iat > MAX_DECISION_SECONDS || decision.exp <= decision.iat)
+    throw new DecisionRefused('malformed');
+  if (decision.iat > at + CLOCK_SKEW_SECONDS) throw new DecisionRefused('not_yet_valid');
+  if (decision.exp <= at) throw new DecisionRefused('expired');
+  if (decision.effect !== 'allow') throw new DecisionRefused('not_an_allow');
+  if (decision.tier >= 2 && decision.approved_by === undefined) throw new DecisionRefused('not_an_allow');
+  return decision;
+}
+
+function seconds(at: Date): number {
+  return Math.floor(at.getTime() / 1000);
+}
+
+function encode(value: unknown): string {
+  return Buffer.from(JSON.stringify(value)).toString('base64url');
+}
+
+/** Node decodes base64url leniently; one token must have one spelling. */
+function decode(part: string): Buffer {
+  const bytes = Buffer.from(part, 'base64url');
+  if (bytes.toString('base64url') !== part) throw new DecisionRefused('malformed');
+  return bytes;
+}
+
+function read<T>(schema: z.ZodType<T>, part: string): T {
+  const bytes = decode(part);
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString('utf8'));
+  } catch {
+    throw new DecisionRefused('malformed');
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw new DecisionRefused('malformed');
+  return parsed.data;
+}

@@ -1,0 +1,254 @@
+/**
+ * What a manifest's schema cannot say: that its parts refer to each other rightly, and that its fixed parameters are ones the provider takes. The
+ * providers come in as data, so that manifests stay free of them.
+ */
+import type { z } from 'zod';
+import type { FieldFault } from '../errors.ts';
+import type { Json } from '../vocabulary.ts';
+import { type Capability, type Choice, type Input, type Manifest, member } from './manifest.ts';
+import { faultAt, type Locate, type Path } from './parse.ts';
+import { matchesWhole, patternFault } from './pattern.ts';
+import { isConstant, referencesOf, textsOf } from './template.ts';
+import { floorFault, isPlainText } from './value-floor.ts';
+
+/** The providers that are switched on, by name; `params` is the shape of their parameters. */
+export type ProviderShapes = { readonly [provider: string]: { readonly params: z.ZodType } };
+
+type Report = (path: Path, message: string) => void;
+
+/** Every fault beyond shape, each with line and column; empty when the manifest may be compiled. */
+export function checkManifest(manifest: Manifest, providers: ProviderShapes, locate: Locate): FieldFault[] {
+  const faults: FieldFault[] = [];
+  const report: Report = (path, message) => {
+    faults.push(faultAt(path, message, locate));
+  };
+  for (const [name, task] of Object.entries(manifest.task_types)) {
+    checkEnvelope(manifest, task.envelope ?? {}, ['task_types', name, 'envelope'], report);
+    for (const [input, shape] of Object.entries(task.inputs)) {
+      const path = ['task_types', name, 'inputs', input];
+      checkConstraint(shape, path, report);
+      if (shape.type !== 'string') continue;
+      for (const [index, value] of (shape.enum ?? []).entries()) {
+        const fault = floorFault(value);
+        if (fault !== undefined) report([...path, 'enum', index], fault);
+      }
+    }
+  }
+  for (const [name, capability] of Object.entries(manifest.capabilities)) {
+    const path = ['capabilities', name];
+    const inputs = checkTasks(manifest, capability, path, report);
+    checkParams(capability, inputs, path, report);
+    for (const [param, choice] of Object.entries(capability.choose)) {
+      checkChoice(choice, [...path, 'choose', param], report);
+    }
+    const provider = member(providers, capability.provider);
+    if (provider === undefined) {
+      const known = Object.keys(providers).sort().join(', ') || 'none';
+      report([...path, 'provider'], `is not a provider that is switched on (there are: ${known})`);
+    } else {
+      checkAgainstProvider(capability, provider.params, path, report);
+    }
+  }
+  return faults;
+}
+
+function checkEnvelope(
+  manifest: Manifest,
+  envelope: { wall_time?: number | undefined; max_grants?: number | undefined },
+  path: Path,
+  report: Report,
+): void {
+  const { wall_time, max_grants } = manifest.envelope;
+  if ((envelope.wall_time ?? 0) > wall_time) report([...path, 'wall_time'], "must not be longer than the agent's");
+  if (max_grants !== undefined && (envelope.max_grants ?? 0) > max_grants) {
+    report([...path, 'max_grants'], "must not be more than the agent's");
+  }
+}
+
+function checkConstraint(shape: Input | Choice, path: Path, report: Report): void {
+  if (shape.type === 'string') {
+    if ((shape.pattern === undefined) === (shape.enum === undefined)) {
+      report(path, 'a string needs exactly one of pattern and enum');
+    }
+    const fault = shape.pattern === undefined ? undefined : patternFault(shape.pattern);
+    if (fault !== undefined) report([...path, 'pattern'], fault);
+    const values = shape.enum ?? [];
+    for (const [index, value] of values.entries()) {
+      if (values.indexOf(value) !== index) report([...path, 'enum', index], 'is there twice');
+    }
+  }
+  if (shape.type === 'integer' && shape.min !== undefined && shape.max !== undefined && shape.min > shape.max) {
+    report([...path, 'min'], 'must not be greater than max');
+  }
+}
+
+/** Checks the capability's tasks; gives the inputs that all of them have, by name. */
+function checkTasks(
+  manifest: Manifest,
+  capability: Capability,
+  path: Path,
+  report: Report,
+): Map<string, Input['type']> {
+  const shapes = new Map<string, Input['type']>();
+  const seen = new Map<string, number>();
+  for (const [index, name] of capability.tasks.entries()) {
+    if (capability.tasks.indexOf(name) !== index) report([...path, 'tasks', index], 'is there twice');
+    const task = member(manifest.task_types, name);
+    if (task === undefined) {
+      report([...path, 'tasks', index], 'is not a task type of this manifest');
+      continue;
+    }
+    for (const [input, { type }] of Object.entries(task.inputs)) {
+      const before = shapes.get(input);
+      if (before !== undefined && before !== type) {
+        report(
+          [...path, 'tasks', index],
+          `its input ${input} is ${type}, but ${before} in another task type listed here`,
+        );
+      }
+      shapes.set(input, type);
+      seen.set(input, (seen.get(input) ?? 0) + 1);
+    }
+  }
+  return new Map([...shapes].filter(([input]) => seen.get(input) === capability.tasks.length));
+}
+
+function checkParams(capability: Capability, inputs: Map<string, unknown>, path: Path, report: Report): void {
+  for (const [param, value] of Object.entries(capability.params)) {
+    const at = [...path, 'params', param];
+    if (Object.hasOwn(capability.choose, param)) {
+      report([...path, 'choose', param], 'is fixed in params too: an agent may choose it or not');
+    }
+    checkJson(value, at, report);
+    for (const { text, path: below } of textsOf(value)) {
+      const references = referencesOf(text);
+      // Without this, `${input.id}` would reach the provider as it stands, and IAM reads such texts as variables of its own.
+      if (references.stray) report([...at, ...below], `has a \${ that is not \${inputs.<name>}`);
+      for (const input of new Set(references.inputs)) {
+        if (!inputs.has(input)) {
+          report([...at, ...below], `refers to the input ${input}, which not every task type of this capability has`);
+        }
+      }
+    }
+  }
+}
+
+/** Numbers must survive digests and Cedar exactly; texts and keys must be readable. */
+function checkJson(value: Json, path: Path, report: Report): void {
+  if (typeof value === 'number' && !Number.isSafeInteger(value)) {
+    report(path, 'must be a whole number of at most 53 bits; write other numbers as text');
+  } else if (typeof value === 'string') {
+    if (!isPlainText(value))
+      report(path, 'must be Unicode text in normal form C without control or invisible characters');
+  } else if (Array.isArray(value)) {
+    for (const [index, item] of value.entries()) checkJson(item, [...path, index], report);
+  } else if (typeof value === 'object' && value !== null) {
+    for (const [key, item] of Object.entries(value)) {
+      if (!isPlainText(key) || key.includes('${'))
+        report([...path, key], 'is not a legal key: no inputs, no control characters');
+      checkJson(item, [...path, key], report);
+    }
+  }
+}
+
+function checkChoice(choice: Choice, path: Path, report: Report): void {
+  checkConstraint(choice, path, report);
+  if (choice.type === 'string') {
+    for (const [index, value] of (choice.enum ?? []).entries()) {
+      if (!isPlainText(value) || value.includes('${'))
+        report([...path, 'enum', index], 'must be plain text without ${');
+    }
+    const { default: value, pattern } = choice;
+    if (value !== undefined) {
+      const legal =
+        choice.enum !== undefined
+          ? choice.enum.includes(value)
+          : pattern === undefined || patternFault(pattern) !== undefined || matchesWhole(pattern, value);
+      if (!legal) report([...path, 'default'], 'must be one of the values the agent may choose');
+      else if (choice.enum === undefined && floorFault(value) !== undefined) {
+        report([...path, 'default'], floorFault(value) as string);
+      }
+    }
+  }
+  if (choice.type === 'integer' && choice.default !== undefined) {
+    if (choice.default < choice.min || choice.default > choice.max) {
+      report([...path, 'default'], 'must be between min and max');
+    }
+  }
+}
+
+/**
+ * Parses a sample of the parameters with the provider's own schema. Only faults that no input and no choice could mend are reported: those in
+ * constant parameters, in members of an enumeration, of unknown and of missing parameters. The rest is checked when the plan is made.
+ */
+function checkAgainstProvider(capability: Capability, schema: z.ZodType, path: Path, report: Report): void {
+  const sample: Record<string, Json> = { ...capability.params };
+  for (const [param, choice] of Object.entries(capability.choose)) sample[param] = sampleOf(choice);
+  const constant = (key: unknown) => {
+    const value = member(capability.params, String(key));
+    return !Object.hasOwn(capability.choose, String(key)) && (value === undefined || isConstant(value));
+  };
+  for (const issue of certainIssues(schema, sample, constant)) {
+    if (issue.code === 'unrecognized_keys') {
+      for (const key of issue.keys) {
+        const group = Object.hasOwn(capability.choose, key) ? 'choose' : 'params';
+        report(
+          [...path, group, ...issue.path.map(pathPart), key],
+          `is not a parameter of the provider ${capability.provider}`,
+        );
+      }
+    } else {
+      report(
+        [...path, 'params', ...issue.path.map(pathPart)],
+        `the provider ${capability.provider} does not take this: ${issue.message}`,
+      );
+    }
+  }
+  for (const [param, choice] of Object.entries(capability.choose)) {
+    if (choice.type !== 'string') continue;
+    for (const [index, value] of (choice.enum ?? []).entries()) {
+      const issues = certainIssues(schema, { ...sample, [param]: value }, (key) => key === param);
+      const fault = issues.find((issue) => issue.code !== 'unrecognized_keys');
+      if (fault !== undefined) {
+        report(
+          [...path, 'choose', param, 'enum', index],
+          `the provider ${capability.provider} does not take this: ${fault.message}`,
+        );
+      }
+    }
+  }
+}
+
+function sampleOf(choice: Choice): Json {
+  if (choice.default !== undefined) return choice.default;
+  if (choice.type === 'string') return choice.enum?.[0] ?? 'sample';
+  return choice.type === 'integer' ? choice.min : true;
+}
+
+function certainIssues(schema: z.ZodType, sample: unknown, certain: (key: unknown) => boolean): z.core.$ZodIssue[] {
+  const parsed = schema.safeParse(sample);
+  return parsed.success ? [] : certainAmong(parsed.error.issues, [], certain);
+}
+
+/** In a union the sample fits if some branch has no certain fault; else the branch with the fewest is the one that was meant. */
+function certainAmong(
+  issues: readonly z.core.$ZodIssue[],
+  above: PropertyKey[],
+  certain: (key: unknown) => boolean,
+): z.core.$ZodIssue[] {
+  return issues.flatMap((issue) => {
+    const path = [...above, ...issue.path];
+    if (issue.code === 'invalid_union' && issue.errors.length > 0) {
+      const branches = issue.errors.map((branch) => certainAmong(branch, path, certain));
+      return branches.reduce((best, branch) => (branch.length < best.length ? branch : best));
+    }
+    if (issue.code === 'unrecognized_keys') {
+      return path.length === 0 || certain(path[0]) ? [{ ...issue, path }] : [];
+    }
+    return path.length > 0 && certain(path[0]) ? [{ ...issue, path }] : [];
+  });
+}
+
+function pathPart(part: PropertyKey): string | number {
+  return typeof part === 'number' ? part : String(part);
+}

@@ -1,0 +1,188 @@
+/**
+ * The manifest: all an agent may ever do, as a strict schema. Its JSON Schema is published; the types below are what every other part reads.
+ *
+ * Durations are written `90s`, `15m`, `2h` and read as whole seconds. What a schema cannot say (does the task exist, does the pattern compile)
+ * is in `check.ts`.
+ */
+import { z } from 'zod';
+import { isPlainText } from './value-floor.ts';
+
+/** Seven days: longer runs and credentials are standing permissions by another name. */
+const LONGEST_DURATION_SECONDS = 7 * 24 * 3600;
+const SECONDS_PER_UNIT: Record<string, number> = { s: 1, m: 60, h: 3600 };
+
+export const MAX_CAPABILITIES = 64;
+
+const name = z
+  .string()
+  .regex(
+    /^[a-z][a-z0-9-]{0,62}$/,
+    'must be a name: a lower-case letter, then up to 62 lower-case letters, digits and hyphens',
+  );
+
+const fieldName = z
+  .string()
+  .regex(
+    /^[a-z][a-z0-9_]{0,62}$/,
+    'must be a field name: a lower-case letter, then up to 62 lower-case letters, digits and underscores',
+  );
+
+const owner = z
+  .string()
+  .regex(
+    /^(team:[A-Za-z0-9][A-Za-z0-9._/-]{0,127}|user:[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,189})$/,
+    'must be team:<group> or user:<e-mail>',
+  );
+
+const description = z
+  .string()
+  .min(1)
+  .max(1000)
+  .refine((text) => isPlainText(text.replaceAll('\n', ' ')), 'must not contain control characters');
+
+const duration = z
+  .string('must be a duration such as 90s, 15m or 2h')
+  .regex(/^[1-9][0-9]{0,5}[smh]$/, 'must be a duration such as 90s, 15m or 2h')
+  .transform((text) => Number(text.slice(0, -1)) * (SECONDS_PER_UNIT[text.slice(-1)] ?? Number.NaN))
+  .refine((seconds) => seconds <= LONGEST_DURATION_SECONDS, 'must be seven days or less');
+
+const atMost = (limit: number, what: string) =>
+  [(record: object) => Object.keys(record).length <= limit, `must not have more than ${limit} ${what}`] as const;
+
+const enumeration = z.array(z.string().min(1).max(256)).min(1).max(256);
+const pattern = z.string().min(1).max(256);
+const integer = z.int();
+
+const InputSchema = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('string').describe('A text. Needs exactly one of `pattern` and `enum`.'),
+    pattern: pattern.optional().describe('RE2 pattern that the whole value must match.'),
+    enum: enumeration.optional().describe('The values it may have.'),
+    description: description.optional().describe('What the input means.'),
+  }),
+  z.strictObject({
+    type: z.literal('integer').describe('A whole number.'),
+    min: integer.optional().describe('The smallest value.'),
+    max: integer.optional().describe('The largest value.'),
+    description: description.optional().describe('What the input means.'),
+  }),
+  z.strictObject({
+    type: z.literal('boolean').describe('true or false.'),
+    description: description.optional().describe('What the input means.'),
+  }),
+]);
+
+const ChoiceSchema = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('string').describe('A text. Needs exactly one of `pattern` and `enum`.'),
+    pattern: pattern.optional().describe('RE2 pattern that the whole value must match.'),
+    enum: enumeration.optional().describe('The values the agent may choose from.'),
+    default: z
+      .string()
+      .max(256)
+      .optional()
+      .describe('Taken when the agent does not choose; without it the agent must.'),
+    description: description.optional().describe('What the choice means.'),
+  }),
+  z.strictObject({
+    type: z.literal('integer').describe('A whole number between `min` and `max`.'),
+    min: integer.describe('The smallest value the agent may choose.'),
+    max: integer.describe('The largest value the agent may choose.'),
+    default: integer.optional().describe('Taken when the agent does not choose; without it the agent must.'),
+    description: description.optional().describe('What the choice means.'),
+  }),
+  z.strictObject({
+    type: z.literal('boolean').describe('true or false.'),
+    default: z.boolean().optional().describe('Taken when the agent does not choose; without it the agent must.'),
+    description: description.optional().describe('What the choice means.'),
+  }),
+]);
+
+const maxGrants = z.int().min(1).max(100_000);
+
+const TaskTypeSchema = z.strictObject({
+  description: description.describe('What an agent does in such a task.'),
+  inputs: z
+    .record(fieldName, InputSchema)
+    .refine(...atMost(32, 'inputs'))
+    .default({})
+    .describe('What a session must declare when it opens. Every input is required.'),
+  envelope: z
+    .strictObject({
+      wall_time: duration.optional().describe('Sessions of this task type end after this long.'),
+      max_grants: maxGrants.optional().describe('Grants such a session may ask for.'),
+    })
+    .optional()
+    .describe("Bounds of this task type's sessions, narrower than the agent's."),
+});
+
+const CapabilitySchema = z.strictObject({
+  description: description.describe('What the agent can do with it.'),
+  provider: name.describe('The provider that mints the credential.'),
+  owner: owner
+    .optional()
+    .describe("Who may approve beside the agent's owner, who is the default: team:<group> or user:<e-mail>."),
+  tasks: z.array(name).min(1).max(64).describe('Task types whose sessions may ask for it.'),
+  tier: z
+    .literal([1, 2, 3])
+    .describe('1: policy alone decides. 2: a person approves. 3: a person approves with a passkey.'),
+  max_ttl: duration.describe('Longest lifetime of the credential, such as 15m.'),
+  max_grants: maxGrants.optional().describe('How often one session may ask for it.'),
+  params: z
+    .record(fieldName, z.json())
+    .refine(...atMost(64, 'parameters'))
+    .default({})
+    .describe(
+      `Provider parameters fixed here. \`\${inputs.name}\` in a text takes the task's input; alone it keeps the input's type. The agent may repeat them, not change them.`,
+    ),
+  choose: z
+    .record(fieldName, ChoiceSchema)
+    .refine(...atMost(64, 'choices'))
+    .default({})
+    .describe('Provider parameters that the agent chooses, and within what.'),
+});
+
+export const ManifestSchema = z
+  .strictObject({
+    apiVersion: z.literal('writ/v1').describe('Version of the manifest format.'),
+    agent: name.describe('The agent this manifest is for.'),
+    owner: owner.describe('Who answers for the agent and approves its requests: team:<group> or user:<e-mail>.'),
+    description: description.describe('What the agent is for.'),
+    envelope: z
+      .strictObject({
+        wall_time: duration.describe('Every session ends after this long.'),
+        max_grants: maxGrants.optional().describe('Grants one session may ask for in all.'),
+      })
+      .describe('Bounds of every session.'),
+    task_types: z
+      .record(name, TaskTypeSchema)
+      .refine((record) => Object.keys(record).length > 0, 'must have at least one task type')
+      .refine(...atMost(64, 'task types'))
+      .describe('The tasks a session may be opened for.'),
+    capabilities: z
+      .record(name, CapabilitySchema)
+      .refine(...atMost(MAX_CAPABILITIES, 'capabilities'))
+      .describe('The permissions a session may ask for.'),
+  })
+  .meta({ title: 'Writ manifest', description: 'What one agent may ever do.' });
+
+export type Manifest = z.output<typeof ManifestSchema>;
+export type TaskType = Manifest['task_types'][string];
+export type Input = TaskType['inputs'][string];
+export type Capability = Manifest['capabilities'][string];
+export type Choice = Capability['choose'][string];
+
+/** The published JSON Schema (draft 2020-12) of the YAML as an admin writes it. */
+export function manifestJsonSchema(): Record<string, unknown> {
+  return z.toJSONSchema(ManifestSchema, { io: 'input', target: 'draft-2020-12' }) as Record<string, unknown>;
+}
+
+/** Own member of a record, never one inherited from Object.prototype (`constructor` is a legal name). */
+export function member<T>(record: { readonly [key: string]: T }, key: string): T | undefined {
+  return Object.hasOwn(record, key) ? record[key] : undefined;
+}
+
+/** Who may approve a capability beside the agent's owner. */
+export function capabilityOwner(manifest: Manifest, capability: Capability): string {
+  return capability.owner ?? manifest.owner;
+}

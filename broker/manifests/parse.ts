@@ -1,0 +1,157 @@
+/**
+ * Manifest text → typed manifest, or every fault with its line and column. Reads a small, dull YAML: one document, no aliases, no tags, no directives,
+ * so that what an admin reviews is what the broker reads.
+ */
+import {
+  isAlias,
+  isCollection,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+} from 'yaml';
+import type { z } from 'zod';
+import type { FieldFault } from '../errors.ts';
+import { type Manifest, ManifestSchema } from './manifest.ts';
+
+export const MAX_MANIFEST_BYTES = 256 * 1024;
+const MAX_DEPTH = 32;
+/** Enough to repair a file by; a hostile one must not be answered with a list as long as itself. */
+const MAX_FAULTS = 100;
+const TOO_DEEP: FieldFault = { path: '', message: 'must not be nested so deeply', line: 1, column: 1 };
+
+export type Path = readonly (string | number)[];
+/** Line and column (from 1) of the value at `path`, or of its nearest ancestor that is there. */
+export type Locate = (path: Path) => { line: number; column: number };
+
+export type ParsedManifest = { ok: true; manifest: Manifest; locate: Locate } | { ok: false; faults: FieldFault[] };
+
+/** Reads a manifest. Syntax faults are reported together; where there are none, all faults of shape are. Never throws. */
+export function parseManifest(text: string): ParsedManifest {
+  if (Buffer.byteLength(text) > MAX_MANIFEST_BYTES) {
+    return refused([
+      { path: '', message: `must not be larger than ${MAX_MANIFEST_BYTES / 1024} KiB`, line: 1, column: 1 },
+    ]);
+  }
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return refused([TOO_DEEP]);
+  }
+}
+
+function parse(text: string): ParsedManifest {
+  const lines = new LineCounter();
+  const document = parseDocument(text, {
+    version: '1.2',
+    schema: 'core',
+    strict: true,
+    uniqueKeys: true,
+    stringKeys: true,
+    merge: false,
+    prettyErrors: false,
+    lineCounter: lines,
+  });
+  const at = (offset: number) => {
+    const { line, col } = lines.linePos(offset);
+    return { line: Math.max(line, 1), column: Math.max(col, 1) };
+  };
+  // The composer recurses: a file of brackets ends its stack, and it then reports every one of them.
+  if (document.errors.some(({ code }) => code === 'RESOURCE_EXHAUSTION')) return refused([TOO_DEEP]);
+  const faults: FieldFault[] = [...document.errors, ...document.warnings].map((problem) => ({
+    path: '',
+    message: problem.code === 'MULTIPLE_DOCS' ? 'must be one YAML document' : problem.message,
+    ...at(problem.pos[0]),
+  }));
+  const refuse = (node: Node, message: string) => {
+    faults.push({ path: '', message, ...at(node.range?.[0] ?? 0) });
+  };
+  if (document.directives.yaml.explicit || /^%/m.test(text.split(/^---/m)[0] ?? '')) {
+    faults.push({ path: '', message: 'must not have YAML directives', line: 1, column: 1 });
+  }
+  visit(document, {
+    Node: (_, node, ancestors) => {
+      if (isAlias(node)) refuse(node, 'must not use aliases: write the value out');
+      else if (node.tag !== undefined) refuse(node, 'must not use tags');
+      if (ancestors.filter(isCollection).length > MAX_DEPTH) {
+        refuse(node, 'must not be nested so deeply');
+        return visit.BREAK;
+      }
+      return undefined;
+    },
+    Pair: (_, pair) => {
+      // zod's records pass over this key in silence, so that a fault in it would never be seen.
+      if (isScalar(pair.key) && pair.key.value === '__proto__') refuse(pair.key, '__proto__ is not a field');
+    },
+  });
+  if (faults.length > 0) return refused(faults);
+
+  const locate: Locate = (path) => at(offsetOf(document.contents, path));
+  const parsed = ManifestSchema.safeParse(document.toJS({ maxAliasCount: 0 }));
+  if (parsed.success) return { ok: true, manifest: parsed.data, locate };
+  const isThere = (path: Path) => path.length === 0 || document.hasIn(path);
+  return refused(parsed.error.issues.flatMap((issue) => faultsOf(issue, locate, isThere)));
+}
+
+function refused(faults: FieldFault[]): ParsedManifest {
+  return { ok: false, faults: faults.slice(0, MAX_FAULTS) };
+}
+
+function faultsOf(issue: z.core.$ZodIssue, locate: Locate, isThere: (path: Path) => boolean): FieldFault[] {
+  const path = issue.path as Path;
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => faultAt([...path, key], 'is not a known field', locate));
+  }
+  if (issue.code === 'invalid_key') return [faultAt(path, issue.issues[0]?.message ?? 'is not a legal name', locate)];
+  return [faultAt(path, isThere(path) ? issue.message : 'is required', locate)];
+}
+
+/** A fault at a path, in words and in place. */
+export function faultAt(path: Path, message: string, locate: Locate): FieldFault {
+  return { path: pathText(path), message, ...locate(path) };
+}
+
+/** `capabilities.read.tasks[0]` */
+export function pathText(path: Path): string {
+  return path.reduce<string>(
+    (text, part) => (typeof part === 'number' ? `${text}[${part}]` : text === '' ? part : `${text}.${part}`),
+    '',
+  );
+}
+
+/** `billing.yaml:12:7 capabilities.read.tier: is required` for logs and terminals. */
+export function faultText(fault: FieldFault, file = 'manifest'): string {
+  const place = fault.line === undefined ? file : `${file}:${fault.line}:${fault.column ?? 1}`;
+  return `${place} ${fault.path === '' ? '' : `${fault.path}: `}${fault.message}`;
+}
+
+/** A block collection begins on the line after its key, where nobody looks for the fault: its key's place is taken instead. */
+function offsetOf(contents: unknown, path: Path): number {
+  let node = contents;
+  let offset = startOf(node);
+  for (const part of path) {
+    let next: unknown;
+    let key: unknown;
+    if (isMap(node)) {
+      const pair = node.items.find((item) => isPair(item) && isScalar(item.key) && item.key.value === part);
+      if (pair === undefined) return offset;
+      key = pair.key;
+      next = pair.value;
+    } else if (isSeq(node) && typeof part === 'number') {
+      next = node.items[part];
+    }
+    if (next === undefined) return offset;
+    offset = key !== undefined && !(isScalar(next) && next.value !== null) ? startOf(key) : startOf(next);
+    node = next;
+  }
+  return offset;
+}
+
+function startOf(node: unknown): number {
+  return (node as Node | null)?.range?.[0] ?? 0;
+}

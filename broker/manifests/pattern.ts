@@ -1,0 +1,31 @@
+/** Patterns of manifests: RE2, so that no pattern and no value can make the broker spin; always matched against the whole value. */
+import { RE2JS } from 're2js';
+
+/** Compiled patterns, bounded: manifests are few, but they change for as long as the process lives. */
+const MAX_COMPILED = 1024;
+const compiled = new Map<string, RE2JS>();
+
+function compile(pattern: string): RE2JS {
+  let found = compiled.get(pattern);
+  if (found === undefined) {
+    found = RE2JS.compile(pattern);
+    if (compiled.size >= MAX_COMPILED) compiled.clear();
+    compiled.set(pattern, found);
+  }
+  return found;
+}
+
+/** Why the pattern does not compile, or undefined when it does. */
+export function patternFault(pattern: string): string | undefined {
+  try {
+    compile(pattern);
+    return undefined;
+  } catch {
+    return 'must be a pattern in RE2 syntax (no look-around, no back-references)';
+  }
+}
+
+/** True when the whole of `value` matches, as if written `^(?:pattern)$`. */
+export function matchesWhole(pattern: string, value: string): boolean {
+  return compile(pattern).matches(value);
+}
