@@ -1,0 +1,98 @@
+/** The shape of the trust file: what `z.toJSONSchema(trustFileSchema)` publishes. What a shape cannot say is checked in trust.ts. */
+import { z } from 'zod';
+
+/** Asymmetric only: a shared secret or `none` can never be listed. */
+export const signingAlgorithms = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+] as const;
+export type SigningAlgorithm = (typeof signingAlgorithms)[number];
+
+export const issuerKinds = ['github_actions', 'kubernetes', 'gcp', 'spiffe', 'generic'] as const;
+export type IssuerKind = (typeof issuerKinds)[number];
+
+const defaultAlgorithms: SigningAlgorithm[] = ['RS256', 'ES256'];
+
+const name = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'Lower-case letters, digits and dashes, 63 at most')
+  .describe('A short name: lower-case letters, digits and dashes.');
+
+const address = z.string().min(1).max(255);
+
+const algorithms = z
+  .array(z.enum(signingAlgorithms))
+  .min(1)
+  .default(defaultAlgorithms)
+  .describe('Signature algorithms accepted from here; anything else is refused before a key is looked up.');
+
+const jwks = z
+  .strictObject({ keys: z.array(z.record(z.string(), z.json())).min(1).max(100) })
+  .describe('Public keys, written down here instead of fetched (RFC 7517).');
+
+/** One claim's rule. Recursive: a mapping descends into a nested claim. */
+export type ClaimRule = string | number | boolean | { [claim: string]: ClaimRule };
+
+const claimRule: z.ZodType<ClaimRule> = z.lazy(() =>
+  z.union([z.string().min(1).max(1024), z.int(), z.boolean(), z.record(z.string().min(1).max(255), claimRule)]),
+);
+
+const issuer = z.strictObject({
+  name,
+  issuer: address.describe('The exact `iss` of its tokens, an https URL.'),
+  jwks_uri: address.optional().describe('Where its keys are; left out, found through its discovery document.'),
+  jwks: jwks.optional(),
+  audience: address
+    .optional()
+    .describe('The `aud` its tokens carry for this broker, when it cannot be the broker’s own. Unique to this broker.'),
+  algorithms,
+  kind: z
+    .enum(issuerKinds)
+    .optional()
+    .describe('Which claims identify a workload there: a binding must constrain one of them.'),
+  max_token_age: z
+    .string()
+    .regex(/^[1-9][0-9]{0,5}[smh]$/, 'A duration such as 90s, 10m or 1h')
+    .default('1h')
+    .describe('Tokens issued longer ago are refused, whatever their `exp`.'),
+});
+
+const binding = z.strictObject({
+  issuer: name.describe('Name of an issuer above.'),
+  claims: z
+    .record(z.string().min(1).max(255), claimRule)
+    .describe(
+      'Every one must hold. A text, number or boolean is compared literally; `{pattern: …}` is an RE2 expression that must match the whole value; any other mapping descends into a nested claim.',
+    ),
+  agent: name,
+  started_by_claim: z.string().min(1).max(255).optional().describe('Claim that names the person who started the run.'),
+  on_behalf_of_claim: z.string().min(1).max(255).optional().describe('Claim that names the person the run acts for.'),
+});
+
+const client = z.strictObject({
+  agent: name,
+  client_id: z.string().regex(/^[\x21-\x7e]{1,255}$/, 'Printable ASCII without spaces, 255 at most'),
+  jwks_uri: address.optional(),
+  jwks: jwks.optional(),
+  algorithms,
+});
+
+export const trustFileSchema = z.strictObject({
+  issuers: z.array(issuer).max(200).default([]).describe('Who may vouch for agents. Nobody else is ever asked.'),
+  bindings: z.array(binding).max(10_000).default([]).describe('From a token of an issuer to the agent it stands for.'),
+  clients: z
+    .array(client)
+    .max(10_000)
+    .default([])
+    .describe('Agents that sign for themselves: `private_key_jwt`, RFC 7523.'),
+});
+
+export type TrustFile = z.output<typeof trustFileSchema>;
