@@ -1,0 +1,121 @@
+/** The suite that every provider passes: both transports, with the pool and with a shared account. */
+
+// Google's client libraries print whole answers when this is set; the suite's search for secrets must still find nothing.
+process.env.GOOGLE_SDK_NODE_LOGGING = 'all';
+
+import { type ConformanceBench, conformance } from '../conformance.ts';
+import { gcpBench, SHARED, storage } from './bench.test-support.ts';
+
+const SCOPE = 'https://www.googleapis.com/auth/';
+const shared = { service_account: SHARED };
+
+/** Inside and outside of each of the good parameters. */
+type Request = ['GET' | 'LIST' | 'PUT', string, string];
+const CASES: { params: object; inside: Request; outside: Request }[] = [
+  {
+    params: { bucket: 'orders', prefix: 'customers/42/' },
+    inside: ['GET', 'orders', 'customers/42/a.txt'],
+    outside: ['GET', 'orders', 'customers/43/a.txt'],
+  },
+  {
+    params: {
+      buckets: [{ bucket: 'orders', role: 'roles/storage.objectCreator', prefix: 'drop/' }, { bucket: 'archive' }],
+    },
+    inside: ['PUT', 'orders', 'drop/new.txt'],
+    outside: ['PUT', 'archive', 'drop/new.txt'],
+  },
+  {
+    params: { bucket: 'orders', prefix: 'customers/42/', scopes: [`${SCOPE}cloud-platform`], project: 'other-project' },
+    inside: ['LIST', 'orders', 'customers/42/'],
+    outside: ['LIST', 'orders', 'customers/'],
+  },
+  {
+    params: { scopes: [`${SCOPE}devstorage.read_only`] },
+    inside: ['GET', 'archive', 'old.txt'],
+    outside: ['PUT', 'archive', 'old.txt'],
+  },
+];
+
+const BAD = [
+  { params: {}, path: 'scopes' },
+  { params: { bucket: 'orders', colour: 'red' }, path: 'colour' },
+  { params: { bucket: 'Orders/../x' }, path: 'bucket' },
+  { params: { bucket: 'orders', prefix: '' }, path: 'prefix' },
+  { params: { bucket: 'orders', prefix: 'a\u0000b' }, path: 'prefix' },
+  { params: { bucket: 'orders', prefix: 'a\u202eb' }, path: 'prefix' },
+  { params: { bucket: 'orders', prefix: 'x'.repeat(1025) }, path: 'prefix' },
+  { params: { bucket: 'orders', prefix: "'".repeat(700) }, path: 'prefix' },
+  { params: { prefix: 'customers/' }, path: 'prefix' },
+  { params: { bucket: 'orders', role: 'roles/owner' }, path: 'role' },
+  { params: { bucket: 'orders', role: 'roles/storage.objectViewer,inRole:roles/storage.admin' }, path: 'role' },
+  { params: { bucket: 'orders', buckets: [{ bucket: 'archive' }] }, path: 'buckets' },
+  { params: { buckets: [] }, path: 'buckets' },
+  { params: { buckets: Array.from({ length: 11 }, () => ({ bucket: 'orders' })) }, path: 'buckets' },
+  {
+    params: { buckets: [{ bucket: 'orders' }, { bucket: 'archive', prefix: "'".repeat(700) }] },
+    path: 'buckets.1.prefix',
+  },
+  { params: { scopes: [] }, path: 'scopes' },
+  { params: { scopes: ['https://evil.example/auth/x'] }, path: 'scopes.0' },
+  { params: { scopes: [`${SCOPE}a ${SCOPE}b`] }, path: 'scopes.0' },
+  { params: { bucket: 'orders', service_account: 'x@y.iam.gserviceaccount.com/../z' }, path: 'service_account' },
+  {
+    params: { bucket: 'orders', service_account: 'other@demo-project.iam.gserviceaccount.com' },
+    path: 'service_account',
+  },
+];
+
+for (const transport of ['rest', 'grpc'] as const)
+  for (const accounts of ['pool', 'shared'] as const)
+    conformance(`gcp over ${transport}, ${accounts}`, () => makeBench(transport, accounts));
+
+async function makeBench(transport: string, accounts: 'pool' | 'shared'): Promise<ConformanceBench> {
+  const output = captureOutput();
+  const bench = await gcpBench({ WRIT_GCP_TRANSPORT: transport }, { disableLagMs: 60_000 });
+  // So that the broker's own token is there already, and a hanging mint is the mint that hangs.
+  await bench.issue(bench.plan({ bucket: 'orders', ...shared }));
+  const { sandbox, clock, provider } = bench;
+  return {
+    provider,
+    clock,
+    goodParams: CASES.map(({ params }) => (accounts === 'shared' ? { ...params, ...shared } : params)),
+    badParams: BAD,
+    use: async (credential, inside, index = 0) => {
+      const wanted = CASES[index]!;
+      const status = await storage(sandbox, credential, ...(inside ? wanted.inside : wanted.outside));
+      return status < 300 ? 'accepted' : 'refused';
+    },
+    upstream: {
+      requests: () => sandbox.requests(),
+      fail: (kind) => sandbox.fail(kind),
+      expectedRefusalCode: 'PERMISSION_DENIED',
+    },
+    output: output.text,
+    otherSecrets: () => bench.identityTokens,
+    advance: async (ms) => clock.advance(ms),
+    close: async () => {
+      output.stop();
+      await bench.close();
+    },
+  };
+}
+
+/** Everything printed to the terminal's error stream or the console while the bench is open. */
+function captureOutput() {
+  const seen: string[] = [];
+  const stderr = process.stderr.write;
+  const consoleMethods = ['log', 'info', 'warn', 'error', 'debug'] as const;
+  const originals = consoleMethods.map((method) => console[method]);
+  process.stderr.write = ((chunk: string | Uint8Array) => seen.push(String(chunk)) > 0) as typeof stderr;
+  for (const method of consoleMethods)
+    console[method] = (...parts: unknown[]) => seen.push(parts.map(String).join(' '));
+  return {
+    text: () => seen.join('\n'),
+    stop: () => {
+      process.stderr.write = stderr;
+      consoleMethods.forEach((method, index) => {
+        console[method] = originals[index]!;
+      });
+    },
+  };
+}

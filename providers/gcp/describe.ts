@@ -1,0 +1,61 @@
+/** A plan in plain words, for the person who approves it. */
+import type { Plan, PlanDescription } from '../../broker/vocabulary.ts';
+import type { BucketAccess } from './boundary.ts';
+import { CLOUD_PLATFORM } from './params.ts';
+import { readPermission } from './permission.ts';
+
+/** What the usual roles amount to; any other role is named as it is. */
+const ROLE_WORDS: { [role: string]: string } = {
+  'roles/storage.objectViewer': 'Read and list objects',
+  'roles/storage.legacyObjectReader': 'Read objects',
+  'roles/storage.legacyBucketReader': 'List objects',
+  'roles/storage.objectCreator': 'Create new objects',
+  'roles/storage.objectUser': 'Read, list, create, overwrite and delete objects',
+  'roles/storage.objectAdmin': 'Read, list, create, overwrite and delete objects, and change who may access them',
+};
+
+/** Pure. `lagSeconds`: how long a disabled account may still be accepted. */
+export function describe(plan: Plan, lagSeconds: number): PlanDescription {
+  const permission = readPermission(plan);
+  const account = permission.service_account ?? 'a service account from the pool, reserved for this grant alone';
+  const summary = permission.buckets.map(bucketLine);
+  if (permission.buckets.length === 0)
+    summary.push(
+      permission.scopes.includes(CLOUD_PLATFORM)
+        ? 'Every Google Cloud API, as far as the roles of the service account go'
+        : 'Google APIs within the scopes below, as far as the roles of the service account go',
+    );
+  else summary.push('Nothing in Google Cloud outside these objects');
+  summary.push(
+    `Acts as ${account}`,
+    `OAuth scopes: ${permission.scopes.map((scope) => scope.replace('https://www.googleapis.com/auth/', '')).join(', ')}`,
+  );
+  if (!permission.exclusive)
+    return {
+      summary,
+      revocability: {
+        kind: 'expiry',
+        text: `Cannot be revoked: the service account is shared, and Google has no way to end a single token. Google itself ends it after ${plan.ttl_seconds} seconds.`,
+      },
+    };
+  return {
+    summary,
+    revocability: {
+      kind: 'eventual',
+      text: `Revoked by disabling its service account at Google, which may take up to ${lagSeconds} seconds to be felt everywhere. Google itself ends the token after ${plan.ttl_seconds} seconds.`,
+    },
+  };
+}
+
+function bucketLine({ bucket, role, prefix }: BucketAccess): string {
+  const what = ROLE_WORDS[role] ?? `What ${role} allows`;
+  if (prefix === null) return `${what} anywhere in the Cloud Storage bucket ${bucket}`;
+  return `${what} whose names start with “${shorten(prefix)}” in the Cloud Storage bucket ${bucket}`;
+}
+
+/** Long prefixes keep both ends; the exact text stands in the plan. */
+function shorten(text: string): string {
+  const characters = [...text];
+  if (characters.length <= 200) return text;
+  return `${characters.slice(0, 120).join('')}…${characters.slice(-60).join('')}`;
+}

@@ -1,0 +1,54 @@
+/** Google Cloud: short-lived access tokens of service accounts, bounded to Cloud Storage where the capability says so. */
+import type { Plan } from '../../broker/vocabulary.ts';
+import type { Provider, ProviderDeps, ProviderModule } from '../contract.ts';
+import { callerFor } from './caller.ts';
+import { describe } from './describe.ts';
+import { iamCredentialsFor } from './iam-credentials.ts';
+import { issue } from './issue.ts';
+import { type GcpParams, params } from './params.ts';
+import { asJson, planPermission, readPermission } from './permission.ts';
+import { releaseAccount, revokeOne } from './revoke.ts';
+import { serviceAccounts } from './service-accounts.ts';
+import { type GcpSettings, settings, switchedOnBy } from './settings.ts';
+
+export const gcp: ProviderModule<GcpSettings> = {
+  name: 'gcp',
+  switchedOnBy,
+  settings,
+  create: createGcpProvider,
+};
+
+function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<GcpParams> {
+  const caller = callerFor(config, deps);
+  const accounts = serviceAccounts(config.WRIT_GCP_IAM_ENDPOINT, caller);
+  const minting = {
+    clock: deps.clock,
+    caller,
+    iamCredentials: iamCredentialsFor(config),
+    stsEndpoint: config.WRIT_GCP_STS_ENDPOINT,
+  };
+  const ending = { clock: deps.clock, accounts, lagMs: config.WRIT_GCP_REVOKE_LAG_SECONDS * 1000 };
+  return {
+    name: 'gcp',
+    // Google refuses more than an hour unless an organisation policy says otherwise.
+    limits: { minTtlSeconds: 10, maxTtlSeconds: 3600, longestProviderLifetimeSeconds: 3600 },
+    params,
+    plan: (given, ttlSeconds) => ({
+      provider: 'gcp',
+      permission: asJson(planPermission(config, given)),
+      ttl_seconds: ttlSeconds,
+    }),
+    describe: (plan: Plan) => describe(plan, config.WRIT_GCP_REVOKE_LAG_SECONDS),
+    issue: (context) => issue(minting, context),
+    revoke: (due, _standing, signal) => Promise.all(due.map((target) => revokeOne(ending, target, signal))),
+    pool: (plan: Plan) => {
+      const permission = readPermission(plan);
+      if (!permission.exclusive) return null;
+      return permission.service_account === null ? config.WRIT_GCP_SERVICE_ACCOUNTS : [permission.service_account];
+    },
+    release: async (reserved, signal) => {
+      // An account that has left the pool is no longer ours to enable.
+      if (config.WRIT_GCP_SERVICE_ACCOUNTS.includes(reserved)) await releaseAccount(accounts, reserved, signal);
+    },
+  };
+}

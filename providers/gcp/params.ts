@@ -1,0 +1,82 @@
+/** A capability's parameters for Google Cloud. Every value has a pattern of its own; unknown keys are refused. */
+import { z } from 'zod';
+import { SERVICE_ACCOUNT } from './settings.ts';
+
+export const CLOUD_PLATFORM = 'https://www.googleapis.com/auth/cloud-platform';
+
+const scope = z
+  .string()
+  .regex(
+    /^https:\/\/www\.googleapis\.com\/auth\/[a-z0-9._-]{1,100}$/,
+    'must be a https://www.googleapis.com/auth/… scope',
+  );
+
+const bucket = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$/, 'must be a bucket name')
+  .describe('Cloud Storage bucket.');
+
+/** Predefined storage roles and custom roles: what `inRole:` in a Credential Access Boundary takes. */
+const role = z
+  .string()
+  .regex(
+    /^(?:roles\/storage\.[A-Za-z]{3,40}|(?:projects\/[a-z][a-z0-9-]{4,28}[a-z0-9]|organizations\/[0-9]{1,19})\/roles\/[A-Za-z0-9_.]{3,64})$/,
+    'must be a roles/storage.… role or a custom role',
+  )
+  .describe('Upper bound of what may be done in the bucket, e.g. `roles/storage.objectViewer` (the default).');
+
+/**
+ * Object names are free text at Google, so a prefix is too, but never empty (an empty input must not turn into the whole bucket) and free of
+ * characters that an approver cannot see: control, format, line and paragraph separators, lone surrogates.
+ */
+const prefix = z
+  .string()
+  .min(1)
+  .refine((text) => Buffer.byteLength(text) <= 1024, { error: 'must be at most 1024 bytes' })
+  .refine((text) => text.isWellFormed() && !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text), {
+    error: 'must not contain invisible characters',
+  })
+  .describe('Only objects whose names start with exactly this text. End it with `/` to mean a folder.');
+
+/** The most that the approver's one line can show and the boundary's rules can hold. */
+const MAX_RULES = 10;
+
+export const params = z
+  .strictObject({
+    service_account: z
+      .string()
+      .regex(SERVICE_ACCOUNT, 'must be a service account e-mail')
+      .optional()
+      .describe('Service account to use. Absent: a free member of the pool.'),
+    scopes: z
+      .array(scope)
+      .min(1)
+      .max(10)
+      .optional()
+      .describe('OAuth scopes of the token. Required unless buckets bound it; then `cloud-platform` is the default.'),
+    bucket: bucket.optional(),
+    role: role.optional(),
+    prefix: prefix.optional(),
+    buckets: z
+      .array(z.strictObject({ bucket, role: role.optional(), prefix: prefix.optional() }))
+      .min(1)
+      .max(MAX_RULES)
+      .optional()
+      .describe('Several buckets; instead of `bucket`, `role` and `prefix`.'),
+    project: z
+      .string()
+      .regex(/^[a-z][a-z0-9-]{4,28}[a-z0-9]$/, 'must be a project id')
+      .optional()
+      .describe('Project id told to the agent with the credential. Grants nothing.'),
+  })
+  .superRefine((value, context) => {
+    const fault = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message });
+    if (value.bucket !== undefined && value.buckets !== undefined) fault('buckets', 'is given together with bucket');
+    if (value.bucket === undefined)
+      for (const key of ['role', 'prefix'] as const)
+        if (value[key] !== undefined) fault(key, 'needs bucket next to it');
+    if (value.scopes === undefined && value.bucket === undefined && value.buckets === undefined)
+      fault('scopes', 'is needed unless buckets bound the token');
+  });
+
+export type GcpParams = z.output<typeof params>;

@@ -1,0 +1,35 @@
+/** IAM serviceAccounts: read, disable, enable (roles/iam.serviceAccountAdmin on the pool's accounts). */
+import { asCaller, type Caller } from './caller.ts';
+import { callGoogle } from './http.ts';
+
+export interface ServiceAccounts {
+  isDisabled(email: string, signal: AbortSignal): Promise<boolean>;
+  setDisabled(email: string, disabled: boolean, signal: AbortSignal): Promise<void>;
+}
+
+export function serviceAccounts(endpoint: string, caller: Caller): ServiceAccounts {
+  const call = (method: 'GET' | 'POST', email: string, verb: '' | ':disable' | ':enable', signal: AbortSignal) =>
+    asCaller(caller, signal, (token) =>
+      callGoogle({
+        step: { doing: `${verb === '' ? 'reading' : `${verb.slice(1, -1)}ing`} ${email}`, mints: false },
+        url: `${endpoint}/v1/${resourceName(email)}${verb}`,
+        method,
+        headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+        ...(method === 'POST' ? { body: '{}' } : {}),
+        signal,
+      }),
+    );
+  return {
+    // proto3 JSON leaves a false field out.
+    isDisabled: async (email, signal) => (await call('GET', email, '', signal)).disabled === true,
+    setDisabled: async (email, disabled, signal) => {
+      await call('POST', email, disabled ? ':disable' : ':enable', signal);
+    },
+  };
+}
+
+/** The project by name where the e-mail tells it: with the wildcard `-` Google answers 403 instead of 404 for what does not exist. */
+function resourceName(email: string): string {
+  const project = /@([a-z0-9-]+)\.iam\.gserviceaccount\.com$/.exec(email)?.[1] ?? '-';
+  return `projects/${project}/serviceAccounts/${encodeURIComponent(email)}`;
+}

@@ -1,0 +1,115 @@
+/** Environment variables that switch Google Cloud on, and what they mean. */
+import { z } from 'zod';
+
+/** User-managed service accounts (`NAME@PROJECT.iam.gserviceaccount.com`) and Google's default ones. */
+export const SERVICE_ACCOUNT = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?@[a-z0-9.-]{1,80}\.gserviceaccount\.com$/;
+const WORKLOAD_IDENTITY_PROVIDER =
+  /^projects\/[0-9]{1,19}\/locations\/global\/workloadIdentityPools\/[a-z0-9-]{4,32}\/providers\/[a-z0-9-]{4,32}$/;
+const PROJECT = /^[a-z][a-z0-9-]{4,28}[a-z0-9]$/;
+
+const accountList = z
+  .string()
+  .default('')
+  .transform((text) => [...new Set(text.split(/[\s,]+/).filter((entry) => entry !== ''))])
+  .refine((emails) => emails.every((email) => SERVICE_ACCOUNT.test(email)), {
+    error: 'must list service account e-mails, separated by commas',
+  });
+
+/** Plain http would show tokens to the network, so only this machine itself may be spoken to that way. */
+const endpoint = (usual: string) =>
+  z
+    .string()
+    .default(usual)
+    .transform((text) => text.replace(/\/+$/, ''))
+    .refine((text) => isSafeEndpoint(text), {
+      error: 'must be an https URL without path; plain http is for loopback only',
+    });
+
+export const settings = z
+  .object({
+    GOOGLE_CLOUD_PROJECT: z
+      .string()
+      .regex(PROJECT, 'must be a project id')
+      .optional()
+      .describe('Project that credentials name as theirs, unless the capability names another.'),
+    WRIT_GCP_SERVICE_ACCOUNTS: accountList.describe(
+      'The pool: service accounts that only Writ uses. Each live grant gets one of its own, which is disabled to revoke the grant and enabled again after its last token has expired. Size it to the number of grants alive at once.',
+    ),
+    WRIT_GCP_SHARED_SERVICE_ACCOUNTS: accountList.describe(
+      'Service accounts that a capability may name (`service_account`) and share with others. Grants on them cannot be revoked before they expire.',
+    ),
+    WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: z
+      .string()
+      .regex(
+        WORKLOAD_IDENTITY_PROVIDER,
+        'must be projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER',
+      )
+      .optional()
+      .describe('Workload identity provider that trusts the broker as issuer: no Google key is held anywhere.'),
+    WRIT_GCP_BROKER_SUBJECT: z
+      .string()
+      .regex(/^[A-Za-z0-9._:/-]{1,127}$/, 'must be 1 to 127 plain characters')
+      .default('writ-broker')
+      .describe('Subject (`sub`) under which the broker presents itself to the workload identity provider.'),
+    WRIT_GCP_AMBIENT_CREDENTIALS: z
+      .enum(['0', '1'])
+      .default('0')
+      .transform((text) => text === '1')
+      .describe('1: use Application Default Credentials of the machine the broker runs on, instead of federation.'),
+    WRIT_GCP_TRANSPORT: z
+      .enum(['rest', 'grpc'])
+      .default('rest')
+      .describe('How generateAccessToken is called. `grpc` needs the package `@google-cloud/iam-credentials`.'),
+    WRIT_GCP_REVOKE_LAG_SECONDS: z
+      .string()
+      .regex(/^\d{1,4}$/, 'must be whole seconds')
+      .default('120')
+      .transform(Number)
+      .refine((seconds) => seconds <= 3600, { error: 'must be at most 3600' })
+      .describe(
+        'How long a disabled service account may still be accepted somewhere in Google Cloud. A grant shows as revoked only after that. Google says two minutes are typical and seven or more possible.',
+      ),
+    WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: endpoint('https://iamcredentials.googleapis.com').describe(
+      'Address of IAM Credentials (both transports), for private endpoints or the sandbox.',
+    ),
+    WRIT_GCP_STS_ENDPOINT: endpoint('https://sts.googleapis.com').describe('Address of the Security Token Service.'),
+    WRIT_GCP_IAM_ENDPOINT: endpoint('https://iam.googleapis.com').describe('Address of IAM (disabling accounts).'),
+  })
+  .superRefine((values, context) => {
+    const fault = (variable: string, message: string) =>
+      context.addIssue({ code: 'custom', path: [variable], message: `${variable} ${message}` });
+    const shared = new Set(values.WRIT_GCP_SHARED_SERVICE_ACCOUNTS);
+    if (values.WRIT_GCP_SERVICE_ACCOUNTS.length === 0 && shared.size === 0)
+      fault('WRIT_GCP_SERVICE_ACCOUNTS', 'is missing: name the pool, or WRIT_GCP_SHARED_SERVICE_ACCOUNTS');
+    const both = values.WRIT_GCP_SERVICE_ACCOUNTS.find((email) => shared.has(email));
+    if (both !== undefined)
+      fault(
+        'WRIT_GCP_SHARED_SERVICE_ACCOUNTS',
+        `names a member of the pool, ${both}: disabling it would cut others off`,
+      );
+    const federated = values.WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER !== undefined;
+    if (!federated && !values.WRIT_GCP_AMBIENT_CREDENTIALS)
+      fault('WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER', 'is missing: set it, or WRIT_GCP_AMBIENT_CREDENTIALS=1');
+    if (federated && values.WRIT_GCP_AMBIENT_CREDENTIALS)
+      fault('WRIT_GCP_AMBIENT_CREDENTIALS', 'is set together with WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: choose one');
+  });
+
+export type GcpSettings = z.output<typeof settings>;
+
+/** The provider is wanted as soon as one of these is set. `GOOGLE_CLOUD_PROJECT` is not among them: Google's own machines set it for everybody. */
+export const switchedOnBy = [
+  'WRIT_GCP_SERVICE_ACCOUNTS',
+  'WRIT_GCP_SHARED_SERVICE_ACCOUNTS',
+  'WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER',
+  'WRIT_GCP_AMBIENT_CREDENTIALS',
+  'WRIT_GCP_TRANSPORT',
+] as const;
+
+function isSafeEndpoint(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname, pathname, search, hash, username } = new URL(text);
+  if (pathname !== '/' || search !== '' || hash !== '' || username !== '') return false;
+  return (
+    protocol === 'https:' || (protocol === 'http:' && /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/.test(hostname))
+  );
+}

@@ -1,0 +1,44 @@
+/** IAM: serviceAccounts get, disable, enable, for members that hold roles/iam.serviceAccountAdmin. */
+import { GoogleError } from './errors.ts';
+import { type AccessToken, findAccount, hasScope, isMarkedDisabled, type ServiceAccount, type World } from './world.ts';
+
+export type AdminVerb = 'get' | 'disable' | 'enable';
+
+/** `project` is the path's project or `-`. Disabling what is disabled succeeds, as does enabling what is enabled. */
+export function administerAccount(
+  world: World,
+  caller: AccessToken,
+  verb: AdminVerb,
+  project: string,
+  email: string,
+): object {
+  if (!hasScope(caller, 'https://www.googleapis.com/auth/iam'))
+    throw new GoogleError('PERMISSION_DENIED', 'Request had insufficient authentication scopes.');
+  const account = findAccount(world, email);
+  if (!world.admins.has(caller.member))
+    throw new GoogleError(
+      'PERMISSION_DENIED',
+      `Permission 'iam.serviceAccounts.${verb}' denied on resource (or it may not exist).`,
+    );
+  if (account === null || (project !== '-' && project !== projectOf(account)))
+    throw new GoogleError('NOT_FOUND', `Unknown service account`);
+  if (verb === 'get') return resource(account);
+  account.changes.push({ at: world.clock.now().getTime(), disabled: verb === 'disable' });
+  return {};
+}
+
+function resource(account: ServiceAccount): object {
+  const project = projectOf(account);
+  return {
+    name: `projects/${project}/serviceAccounts/${account.email}`,
+    projectId: project,
+    uniqueId: account.uniqueId,
+    email: account.email,
+    // proto3 JSON leaves a false field out, and so does the real API.
+    ...(isMarkedDisabled(account) ? { disabled: true } : {}),
+  };
+}
+
+function projectOf(account: ServiceAccount): string {
+  return /@([^.]+)\.iam\.gserviceaccount\.com$/.exec(account.email)?.[1] ?? '-';
+}

@@ -1,0 +1,61 @@
+/** From an HTTP request line to what is asked of Google. Pure: no state, no I/O. */
+import type { AdminVerb } from './iam-admin.ts';
+
+export type Route =
+  | { endpoint: 'exchange' }
+  | { endpoint: 'mint'; name: string }
+  | { endpoint: 'admin'; verb: AdminVerb; project: string; email: string }
+  | { endpoint: 'storage'; action: 'get' | 'download' | 'delete'; bucket: string; object: string }
+  | { endpoint: 'storage'; action: 'list'; bucket: string; prefix: string }
+  | { endpoint: 'storage'; action: 'insert'; bucket: string; object: string };
+
+/**
+ * Null for what is not served. Path segments are decoded one by one, so an encoded slash stays inside its segment, and `sa%40p…:verb`
+ * as Google's clients send it is understood.
+ */
+export function route(method: string, url: URL): Route | null {
+  const segments = decodeSegments(url.pathname);
+  if (segments === null) return null;
+  const path = segments.join('\n');
+  if (method === 'POST' && path === 'v1\ntoken') return { endpoint: 'exchange' };
+  if (segments[0] === 'v1' && segments[1] === 'projects' && segments[3] === 'serviceAccounts' && segments.length === 5)
+    return serviceAccountRoute(method, segments[2] ?? '', segments[4] ?? '');
+  return storageRoute(method, segments, url.searchParams);
+}
+
+function serviceAccountRoute(method: string, project: string, last: string): Route | null {
+  const [, email = '', verb] = /^([^:]*)(?::(\w+))?$/.exec(last) ?? [];
+  if (method === 'GET' && verb === undefined) return { endpoint: 'admin', verb: 'get', project, email };
+  if (method !== 'POST') return null;
+  if (verb === 'disable' || verb === 'enable') return { endpoint: 'admin', verb, project, email };
+  if (verb === 'generateAccessToken') return { endpoint: 'mint', name: `projects/${project}/serviceAccounts/${email}` };
+  return null;
+}
+
+function storageRoute(method: string, segments: string[], query: URLSearchParams): Route | null {
+  const at = segments.indexOf('storage');
+  const head = segments.slice(0, at).join('/');
+  const [, version, b, bucket, o, object, ...rest] = segments.slice(at);
+  if (at < 0 || version !== 'v1' || b !== 'b' || bucket === undefined || o !== 'o' || rest.length > 0) return null;
+  if (head === 'upload') {
+    const name = query.get('name');
+    if (method !== 'POST' || object !== undefined || query.get('uploadType') !== 'media' || !name) return null;
+    return { endpoint: 'storage', action: 'insert', bucket, object: name };
+  }
+  if (object === undefined) {
+    if (method !== 'GET' || head !== '') return null;
+    return { endpoint: 'storage', action: 'list', bucket, prefix: query.get('prefix') ?? '' };
+  }
+  if (head === '' && method === 'DELETE') return { endpoint: 'storage', action: 'delete', bucket, object };
+  if (method !== 'GET' || (head !== '' && head !== 'download')) return null;
+  const media = head === 'download' || query.get('alt') === 'media';
+  return { endpoint: 'storage', action: media ? 'download' : 'get', bucket, object };
+}
+
+function decodeSegments(pathname: string): string[] | null {
+  try {
+    return pathname.slice(1).split('/').map(decodeURIComponent);
+  } catch {
+    return null;
+  }
+}

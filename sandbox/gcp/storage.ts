@@ -1,0 +1,104 @@
+/** Cloud Storage JSON API: read, write, delete and list objects, within scopes, the account's roles and the token's boundary. */
+import { createHash } from 'node:crypto';
+import { boundaryAllows } from './boundary.ts';
+import { GoogleError } from './errors.ts';
+import { permissionsOf, type StoragePermission, scopesFor } from './roles.ts';
+import { type AccessToken, hasScope, type StoredObject, type World } from './world.ts';
+
+export interface StorageAnswer {
+  status: number;
+  body: Buffer | object | null;
+  contentType?: string;
+}
+
+/** GET …/o/OBJECT: the metadata, or with `alt=media` the content. */
+export function getObject(
+  world: World,
+  token: AccessToken,
+  bucket: string,
+  name: string,
+  media: boolean,
+): StorageAnswer {
+  authorise(world, token, 'storage.objects.get', bucket, name);
+  const object = objectsOf(world, bucket).get(name);
+  if (object === undefined) throw new GoogleError('NOT_FOUND', `No such object: ${bucket}/${name}`);
+  if (media) return { status: 200, body: object.bytes, contentType: object.contentType };
+  return { status: 200, body: metadata(bucket, name, object) };
+}
+
+/** POST /upload/…/o?uploadType=media&name=…: replacing an object needs the permission to delete it, as at Google. */
+export function insertObject(
+  world: World,
+  token: AccessToken,
+  bucket: string,
+  name: string,
+  content: StoredObject,
+): StorageAnswer {
+  authorise(world, token, 'storage.objects.create', bucket, name);
+  const objects = objectsOf(world, bucket);
+  if (objects.has(name)) authorise(world, token, 'storage.objects.delete', bucket, name);
+  objects.set(name, content);
+  return { status: 200, body: metadata(bucket, name, content) };
+}
+
+export function deleteObject(world: World, token: AccessToken, bucket: string, name: string): StorageAnswer {
+  authorise(world, token, 'storage.objects.delete', bucket, name);
+  if (!objectsOf(world, bucket).delete(name)) throw new GoogleError('NOT_FOUND', `No such object: ${bucket}/${name}`);
+  return { status: 204, body: null };
+}
+
+/** GET …/o?prefix=…: a boundary may limit listing through the attribute storage.googleapis.com/objectListPrefix. */
+export function listObjects(world: World, token: AccessToken, bucket: string, prefix: string): StorageAnswer {
+  authorise(world, token, 'storage.objects.list', bucket, null, prefix);
+  const found = [...objectsOf(world, bucket)].filter(([name]) => name.startsWith(prefix));
+  found.sort(([a], [b]) => (a < b ? -1 : 1));
+  const items = found.map(([name, object]) => metadata(bucket, name, object));
+  return { status: 200, body: { kind: 'storage#objects', ...(items.length > 0 ? { items } : {}) } };
+}
+
+/** Scope, then the account's own role, then the boundary: all three must allow it. */
+function authorise(
+  world: World,
+  token: AccessToken,
+  permission: StoragePermission,
+  bucket: string,
+  objectName: string | null,
+  listPrefix = '',
+): void {
+  if (!hasScope(token, ...scopesFor(permission)))
+    throw new GoogleError(
+      'PERMISSION_DENIED',
+      'Insufficient Permission: Request had insufficient authentication scopes.',
+    );
+  const roles = token.account?.storage.filter((binding) => binding.bucket === bucket) ?? [];
+  const byRole = roles.some((binding) => permissionsOf(binding.role)?.includes(permission));
+  const facts = {
+    resourceName: `projects/_/buckets/${bucket}${objectName === null ? '' : `/objects/${objectName}`}`,
+    attributes: objectName === null ? { 'storage.googleapis.com/objectListPrefix': listPrefix } : {},
+  };
+  const byBoundary = token.boundary === null || boundaryAllows(token.boundary, bucket, permission, facts);
+  if (!byRole || !byBoundary)
+    throw new GoogleError(
+      'PERMISSION_DENIED',
+      `${token.account?.email ?? 'The caller'} does not have ${permission} access to the Google Cloud Storage ${objectName === null ? 'bucket' : 'object'}. Permission '${permission}' denied on resource (or it may not exist).`,
+    );
+  if (!world.buckets.has(bucket)) throw new GoogleError('NOT_FOUND', 'The specified bucket does not exist.');
+}
+
+function objectsOf(world: World, bucket: string): Map<string, StoredObject> {
+  const objects = world.buckets.get(bucket);
+  if (objects === undefined) throw new GoogleError('NOT_FOUND', 'The specified bucket does not exist.');
+  return objects;
+}
+
+function metadata(bucket: string, name: string, object: StoredObject): object {
+  return {
+    kind: 'storage#object',
+    id: `${bucket}/${name}`,
+    name,
+    bucket,
+    contentType: object.contentType,
+    size: String(object.bytes.length),
+    md5Hash: createHash('md5').update(object.bytes).digest('base64'),
+  };
+}
