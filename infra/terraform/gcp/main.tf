@@ -76,6 +76,14 @@ resource "google_service_account_iam_member" "mint" {
   member             = local.broker
 }
 
+# Shared accounts: mint only. The broker must not be able to disable an account that others use.
+resource "google_service_account_iam_member" "shared" {
+  for_each           = toset(var.shared_service_accounts)
+  service_account_id = "projects/${var.project}/serviceAccounts/${each.key}"
+  role               = google_project_iam_custom_role.mint.id
+  member             = local.broker
+}
+
 resource "google_service_account_iam_member" "revoke" {
   count              = var.pool_size
   service_account_id = google_service_account.pool[count.index].name

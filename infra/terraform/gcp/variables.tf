@@ -13,9 +13,9 @@ variable "issuer_url" {
 }
 
 variable "subject" {
-  description = "The sub claim of the broker's tokens for GCP."
+  description = "The sub claim of the broker's tokens for GCP (WRIT_GCP_BROKER_SUBJECT)."
   type        = string
-  default     = "writ:gcp"
+  default     = "writ-broker"
   validation {
     condition     = length(var.subject) > 0 && length(var.subject) <= 127 && can(regex("^[A-Za-z0-9:._-]+$", var.subject))
     error_message = "1 to 127 letters, digits, colons, dots, underscores or hyphens: it is quoted in an attribute condition."
@@ -46,4 +46,10 @@ variable "bucket_roles" {
   description = "What the pool's accounts may do, at most: bucket → storage roles. Every credential is narrowed further by a Credential Access Boundary."
   type        = map(list(string))
   default     = {}
+}
+
+variable "shared_service_accounts" {
+  description = "E-mails of existing accounts that a manifest may name (WRIT_GCP_SHARED_SERVICE_ACCOUNTS). Credentials on them cannot be revoked early."
+  type        = list(string)
+  default     = []
 }
