@@ -20,7 +20,8 @@ export interface Rule {
   neverPackages?: string;
 }
 
-const test = /\.test\.ts$/;
+/** Tests and what only they use: `x.test.ts`, `x.test-support.ts`. */
+const test = /\.test(-support)?\.ts$/;
 
 export const rules: Rule[] = [
   {
@@ -42,14 +43,14 @@ export const rules: Rule[] = [
   {
     name: 'a-provider-knows-its-contract',
     why: 'a provider holds no database, no policy and no other provider',
-    files: /^providers\/([^/]+)\/.*(?<!\.test)\.ts$/,
-    only: '^providers/$1/(?!.*\\.test\\.ts$)|^providers/contract\\.ts$|^broker/vocabulary\\.ts$',
+    files: /^providers\/([^/]+)\/.*(?<!\.test|\.test-support)\.ts$/,
+    only: '^providers/$1/(?!.*\\.test(?:-support)?\\.ts$)|^providers/contract\\.ts$|^broker/vocabulary\\.ts$',
     neverPackages: '^(pg|bullmq|express)$|^(@prisma|@cedar-policy)/',
   },
   {
     name: 'a-provider-test-knows-its-counterpart',
     why: 'a provider is tested against the contract and its counterpart, not against the broker',
-    files: /^providers\/([^/]+)\/.*\.test\.ts$/,
+    files: /^providers\/([^/]+)\/.*\.test(?:-support)?\.ts$/,
     only: '^providers/$1/|^providers/(contract|conformance)\\.ts$|^broker/(vocabulary|clock)\\.ts$|^sandbox/',
   },
   {
@@ -74,22 +75,22 @@ export const rules: Rule[] = [
   {
     name: 'a-channel-stands-alone',
     why: 'a channel shows and forwards reviews: it mints nothing and knows no other channel',
-    files: /^approvals\/([^/]+)\/.*(?<!\.test)\.ts$/,
+    files: /^approvals\/([^/]+)\/.*(?<!\.test|\.test-support)\.ts$/,
     never: '^approvals/(?!$1/)[^/]+/|^providers/(?!contract\\.ts$)|^broker/(leases|main)',
   },
   {
     name: 'only-main-composes',
     why: 'which providers and channels exist is known in one place',
     files: /^broker\//,
-    except: /^broker\/main\.ts$|\.test\.ts$/,
+    except: /^broker\/main\.ts$|\.test(-support)?\.ts$/,
     never: '^providers/[^/]+/|^approvals/[^/]+/|^providers/registry\\.ts$',
   },
   {
     name: 'the-broker-stands-without-its-sandbox',
     why: 'what runs in production must not lean on counterparts, tests or tools',
     files: /^(broker|providers|approvals)\//,
-    except: /\.test\.ts$|^providers\/conformance\.ts$/,
-    never: '^(sandbox|client|scripts)/|\\.test\\.ts$|^providers/conformance\\.ts$',
+    except: /\.test(-support)?\.ts$|^providers\/conformance\.ts$/,
+    never: '^(sandbox|client|scripts)/|\\.test(-support)?\\.ts$|^providers/conformance\\.ts$',
   },
   {
     name: 'http-is-the-top',
@@ -111,7 +112,7 @@ export const rules: Rule[] = [
     why: 'an agent installs it without the broker',
     files: /^client\//,
     except: test,
-    only: '^client/(?!.*\\.test\\.ts$)',
+    only: '^client/(?!.*\\.test(?:-support)?\\.ts$)',
     onlyPackages: '^jose$|^node:',
   },
   {
@@ -119,7 +120,7 @@ export const rules: Rule[] = [
     why: 'a counterpart that shares code with the broker shares its mistakes, and its tests would prove nothing',
     files: /^sandbox\//,
     except: test,
-    only: '^sandbox/(?!.*\\.test\\.ts$)|^broker/(vocabulary|clock)\\.ts$',
+    only: '^sandbox/(?!.*\\.test(?:-support)?\\.ts$)|^broker/(vocabulary|clock)\\.ts$',
   },
 ];
 

@@ -77,6 +77,18 @@ test('packages are bounded too', () => {
   assert.deepEqual(rulesBroken({ 'client/a.ts': 'import { SignJWT } from "jose"; import "node:crypto"' }), []);
 });
 
+test('what runs in production imports nothing that is for tests', () => {
+  for (const name of ['./aws.test.ts', './bench.test-support.ts']) {
+    assert.ok(
+      rulesBroken({ 'providers/aws/aws.ts': `import "${name}"` }).includes('a-provider-knows-its-contract'),
+      name,
+    );
+  }
+  assert.deepEqual(rulesBroken({ 'broker/grants/a.ts': 'import "./bench.test-support.ts"' }), [
+    'the-broker-stands-without-its-sandbox',
+  ]);
+});
+
 test('a computed import cannot slip past a rule', () => {
   assert.deepEqual(rulesBroken({ 'client/a.ts': 'export const load = (name: string) => import(name)' }), [
     'the-client-is-a-package-of-its-own',
@@ -91,6 +103,7 @@ test('what the house is built of passes', () => {
     'providers/aws/aws.ts': 'import { sign } from "./sign.ts"; import type { P } from "../contract.ts"',
     'providers/aws/aws.test.ts': 'import "../conformance.ts"; import "../../sandbox/sts.ts"; import "./aws.ts"',
     'approvals/web/page.ts': 'import { review } from "../review.ts"',
+    'providers/aws/bench.test-support.ts': 'import "../../sandbox/sts.ts"; import { aws } from "./aws.ts"',
     'sandbox/whole-way.test.ts': 'import "../broker/main.ts"; import "../client/writ.ts"',
   };
   assert.deepEqual(rulesBroken(good), []);
