@@ -1,0 +1,125 @@
+import type { JsonObject } from '../../broker/vocabulary.ts';
+import { type ConformanceBench, conformance } from '../conformance.ts';
+import { allowed, key, octokitWith, readOrders, startBench } from './testbench.ts';
+
+const writeBoth = {
+  owner: 'example-org',
+  repositories: ['orders', 'billing'],
+  permissions: { contents: 'write', issues: 'read' },
+};
+const readNotes = { owner: 'example-user', repositories: ['notes'], permissions: { contents: 'read' } };
+
+const badParams: ConformanceBench['badParams'] = [
+  { params: {}, path: 'owner' },
+  { params: { ...readOrders, repositories: undefined }, path: 'repositories' },
+  { params: { ...readOrders, permissions: undefined }, path: 'permissions' },
+  { params: { ...readOrders, permissions: {} }, path: 'permissions' },
+  { params: { ...readOrders, repositories: [] }, path: 'repositories' },
+  { params: { ...readOrders, repositories: Array.from({ length: 501 }, (_, n) => `r${n}`) }, path: 'repositories' },
+  { params: { ...readOrders, repositories: ['orders', 'Orders'] }, path: 'repositories.1' },
+  { params: { ...readOrders, repository_ids: [1] }, path: 'repository_ids' },
+  { params: { ...readOrders, permissions: { contents: 'admin' } }, path: 'permissions.contents' },
+  { params: { ...readOrders, permissions: { workflows: 'read' } }, path: 'permissions.workflows' },
+  { params: { ...readOrders, permissions: { everything: 'read' } }, path: 'permissions.everything' },
+  { params: { ...readOrders, permissions: { constructor: 'read' } }, path: 'permissions.constructor' },
+  { params: { ...readOrders, installation_id: '77' }, path: 'installation_id' },
+  { params: { ...readOrders, installation_id: -1 }, path: 'installation_id' },
+  { params: { ...readOrders, owner: 'not-on-the-list' }, path: 'owner' },
+  ...[
+    '',
+    '.',
+    '..',
+    '../vault',
+    'a/b',
+    '*',
+    'orders*',
+    'orders.git',
+    'or ders',
+    'órders',
+    'orders\n',
+    'orders\u0000',
+    '%2e%2e',
+    'x'.repeat(101),
+  ].map((name) => ({ params: { ...readOrders, repositories: ['orders', name] }, path: 'repositories.1' })),
+  ...[
+    '',
+    '..',
+    '../example-org',
+    'example-org/orders',
+    '*',
+    'exämple',
+    'a b',
+    '-a',
+    'example-org\r\n',
+    'x'.repeat(40),
+  ].map((owner) => ({
+    params: { ...readOrders, owner },
+    path: 'owner',
+  })),
+];
+
+/** What the process prints while a bench is open: the provider has no logger of its own. */
+function capturePrinted(): { text(): string; stop(): void } {
+  const streams = [process.stdout, process.stderr];
+  const originals = streams.map((stream) => stream.write);
+  let printed = '';
+  for (const [index, stream] of streams.entries())
+    stream.write = ((...given: Parameters<typeof stream.write>) => {
+      printed += String(given[0]);
+      return originals[index]?.apply(stream, given) ?? true;
+    }) as typeof stream.write;
+  return {
+    text: () => printed,
+    stop: () => {
+      for (const [index, stream] of streams.entries()) stream.write = originals[index] as typeof stream.write;
+    },
+  };
+}
+
+async function make(tokenFormat: 'short' | 'stateless', enterprise: boolean): Promise<ConformanceBench> {
+  const environment = { WRIT_GITHUB_OWNERS: 'Example-Org, example-user' };
+  const { provider, sandbox, clock } = await startBench({ tokenFormat, enterprise }, environment);
+  const printed = capturePrinted();
+  return {
+    provider,
+    clock,
+    // The first names its installation, so that its only request is the mint; the others have it looked up.
+    goodParams: [{ ...readOrders, installation_id: 77 }, writeBoth, readNotes],
+    badParams,
+    async use(credential: JsonObject, inside: boolean, index = 0) {
+      const { repos } = octokitWith(credential).rest;
+      const [owner, repo] = index === 2 ? ['example-user', 'notes'] : ['example-org', 'orders'];
+      const readme = { owner, repo, path: 'README.md' };
+      const change = { owner, repo, path: `made-${clock.now().getTime()}.txt`, message: 'Add', content: 'eA==' };
+      if (inside) {
+        const read = await allowed(repos.getContent(readme));
+        const written = index !== 1 || (await allowed(repos.createOrUpdateFileContents(change)));
+        return read && written ? 'accepted' : 'refused';
+      }
+      const tries = [
+        allowed(repos.getContent({ ...readme, owner: 'example-org', repo: index === 0 ? 'billing' : 'vault' })),
+        allowed(repos.delete({ owner, repo })),
+        ...(index === 1 ? [] : [allowed(repos.createOrUpdateFileContents(change))]),
+      ];
+      return (await Promise.all(tries)).some(Boolean) ? 'accepted' : 'refused';
+    },
+    upstream: {
+      requests: sandbox.requests,
+      fail: (kind) => sandbox.fail(kind),
+      expectedRefusalCode: '422',
+    },
+    output: printed.text,
+    otherSecrets: () => [key.privateKey, key.privateKey.split('\n')[3] ?? ''],
+    async advance(ms) {
+      clock.advance(ms);
+    },
+    async close() {
+      printed.stop();
+      await sandbox.close();
+    },
+  };
+}
+
+conformance('github', () => make('short', false));
+conformance('github with stateless tokens', () => make('stateless', false));
+conformance('GitHub Enterprise Server', () => make('short', true));

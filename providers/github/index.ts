@@ -1,0 +1,42 @@
+/** The GitHub provider: installation tokens of a GitHub App. */
+import type { Provider, ProviderDeps, ProviderModule } from '../contract.ts';
+import { githubApi } from './api.ts';
+import { appJwtSigner } from './app-jwt.ts';
+import { rememberInstallations } from './installation.ts';
+import { issueToken } from './issue.ts';
+import { type GithubParams, params } from './params.ts';
+import { describePlan, planFor, tokenLifetimeSeconds } from './plan.ts';
+import { probeToken, revokeTokens } from './revoke.ts';
+import { type GithubSettings, settings } from './settings.ts';
+
+export const github: ProviderModule<GithubSettings> = {
+  name: 'github',
+  switchedOnBy: ['GITHUB_APP_ID', 'GITHUB_APP_PRIVATE_KEY', 'GITHUB_APP_PRIVATE_KEY_FILE'],
+  settings,
+  create: createGithubProvider,
+};
+
+function createGithubProvider(given: GithubSettings, { clock }: Pick<ProviderDeps, 'clock'>): Provider<GithubParams> {
+  const privateKey = given.GITHUB_APP_PRIVATE_KEY ?? given.GITHUB_APP_PRIVATE_KEY_FILE;
+  if (privateKey === undefined) throw new Error('settings without a private key were not parsed by the schema');
+  const apiUrl = given.GITHUB_API_URL ?? 'https://api.github.com';
+  const api = githubApi(apiUrl);
+  const appJwt = appJwtSigner(given.GITHUB_APP_ID, privateKey, clock);
+  const installations = rememberInstallations(api, appJwt, given.GITHUB_INSTALLATION_ID);
+  const owners = given.WRIT_GITHUB_OWNERS ?? null;
+  return {
+    name: 'github',
+    limits: {
+      minTtlSeconds: 30,
+      maxTtlSeconds: tokenLifetimeSeconds,
+      // GitHub's hour begins when it mints, a little after the intent, and by its own clock.
+      longestProviderLifetimeSeconds: tokenLifetimeSeconds + 60,
+    },
+    params,
+    plan: (given, ttlSeconds) => planFor(given, ttlSeconds, owners),
+    describe: describePlan,
+    issue: (context) => issueToken({ api, apiUrl, appJwt, installations, clock }, context),
+    revoke: (due, _standing, signal) => revokeTokens(api, clock, due, signal),
+    probe: (target, signal) => probeToken(api, target, signal),
+  };
+}

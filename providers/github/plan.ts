@@ -1,0 +1,68 @@
+/** Parameters → the exact permission, and its words for people. Pure. */
+import type { JsonObject, Plan, PlanDescription } from '../../broker/vocabulary.ts';
+import { ProviderError } from '../contract.ts';
+import type { GithubParams } from './params.ts';
+import { permissions } from './permissions.ts';
+
+/** What a plan of this provider holds in `permission`: precisely what is sent to GitHub. */
+export interface GithubPermission {
+  owner: string;
+  repositories: string[];
+  permissions: Record<string, string>;
+  installation_id?: number;
+}
+
+/** GitHub's tokens live one hour, whatever was asked for. */
+export const tokenLifetimeSeconds = 3600;
+
+/** `owners`: the admin's allow-list in lower case, null for all. Throws ProviderError('bad_params') for an owner outside it. */
+export function planFor(params: GithubParams, ttlSeconds: number, owners: ReadonlySet<string> | null): Plan {
+  if (owners !== null && !owners.has(params.owner.toLowerCase()))
+    throw new ProviderError('bad_params', `${params.owner} is not in WRIT_GITHUB_OWNERS`, { path: 'owner' });
+  // GitHub adds metadata: read to every token for repositories, so it belongs into what people consent to.
+  const wanted: Record<string, string> = { ...params.permissions, metadata: params.permissions.metadata ?? 'read' };
+  const permission: JsonObject = {
+    owner: params.owner,
+    repositories: [...params.repositories].sort(byName),
+    permissions: Object.fromEntries(Object.entries(wanted).sort(([a], [b]) => byName(a, b))),
+    ...(params.installation_id === undefined ? {} : { installation_id: params.installation_id }),
+  };
+  return { provider: 'github', permission, ttl_seconds: Math.min(ttlSeconds, tokenLifetimeSeconds) };
+}
+
+const byName = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+
+export const permissionOf = (plan: Plan): GithubPermission => plan.permission as unknown as GithubPermission;
+
+export function describePlan(plan: Plan): PlanDescription {
+  const { owner, repositories, permissions: planned } = permissionOf(plan);
+  const shown = repositories.slice(0, 5).map((name) => `${owner}/${name}`);
+  const more = repositories.length - shown.length;
+  const where = `${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+  const summary = Object.entries(planned).map(([name, level]) => {
+    const permission = permissions[name];
+    const scope = permission?.organizationWide
+      ? `the whole organization ${owner}, not only its named repositories`
+      : where;
+    return `${verbs[level] ?? level} ${permission?.about ?? name} in ${scope} (GitHub: ${name}: ${level})`;
+  });
+  if (planned.contents === 'write')
+    summary.push(
+      'Every branch can be written that GitHub’s own rulesets do not protect: a token cannot be limited to a branch',
+    );
+  return {
+    summary,
+    revocability: {
+      kind: 'immediate',
+      text:
+        `Writ deletes the token at GitHub when the task ends and at the latest after ${plan.ttl_seconds} seconds, and GitHub confirms it. ` +
+        'GitHub’s own limit is one hour: the shorter one is kept by Writ’s timer, not by GitHub.',
+    },
+  };
+}
+
+const verbs: Readonly<Record<string, string>> = {
+  read: 'Read',
+  write: 'Read and write',
+  admin: 'Read, write and administer',
+};

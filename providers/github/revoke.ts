@@ -1,0 +1,82 @@
+/** Ends tokens at GitHub, and asks whether one still works. */
+import type { Clock } from '../../broker/vocabulary.ts';
+import { type ProbeOutcome, ProviderError, type RevocationOutcome, type RevocationTarget } from '../contract.ts';
+import type { Api } from './api.ts';
+import { isSuspended, refusalOf } from './errors.ts';
+
+/** GitHub allows 100 requests at once for everything the App does; minting must get its share. */
+const atOnce = 16;
+
+/** A token this young may be refused because not every GitHub server knows it yet (auth-app retries 401 for 5 seconds). */
+const settlesWithinMs = 10_000;
+
+export async function revokeTokens(
+  api: Api,
+  clock: Clock,
+  due: RevocationTarget[],
+  signal: AbortSignal,
+): Promise<RevocationOutcome[]> {
+  const outcomes: RevocationOutcome[] = [];
+  let next = 0;
+  const work = async () => {
+    for (let index = next++; index < due.length; index = next++)
+      outcomes[index] = await revokeToken(api, clock, due[index] as RevocationTarget, signal);
+  };
+  await Promise.all(Array.from({ length: Math.min(atOnce, due.length) }, work));
+  return outcomes;
+}
+
+async function revokeToken(
+  api: Api,
+  clock: Clock,
+  target: RevocationTarget,
+  signal: AbortSignal,
+): Promise<RevocationOutcome> {
+  if (target.secret === null)
+    return {
+      state: 'wait_for_expiry',
+      evidence: {
+        reason: 'token_unknown',
+        detail:
+          'The token was lost before it was stored, so it cannot be deleted. Nobody received it. GitHub ends it within its hour.',
+        until: target.providerExpiresAt.toISOString(),
+      },
+    };
+  const method = 'DELETE /installation/token';
+  try {
+    const answer = await api({ method: 'DELETE', path: '/installation/token', bearer: target.secret, signal });
+    const evidence = { method, status: answer.status, at: clock.now().toISOString() };
+    if (answer.status === 204) return { state: 'revoked', evidence };
+    if (answer.status !== 401) return { state: 'failed', error: worthRepeating(refusalOf(answer, 'deleting a token')) };
+    const settledAt = target.intentAt.getTime() + settlesWithinMs;
+    if (clock.now().getTime() < settledAt)
+      return {
+        state: 'settling',
+        recheckAt: new Date(settledAt),
+        evidence: { ...evidence, meaning: 'unknown_so_far' },
+      };
+    return { state: 'revoked', evidence: { ...evidence, meaning: 'already_dead' } };
+  } catch (error) {
+    return {
+      state: 'failed',
+      error: error instanceof ProviderError ? error : new ProviderError('upstream_unavailable', 'The call failed'),
+    };
+  }
+}
+
+/** A token that GitHub neither deleted nor calls dead may come back to life (an installation that is no longer suspended): never give up on it. */
+const worthRepeating = ({ code, message, providerCode }: ProviderError) =>
+  new ProviderError(code, message, { retryable: true, ...(providerCode === undefined ? {} : { providerCode }) });
+
+/** Asks GitHub with the token itself. An answer that says neither throws. */
+export async function probeToken(api: Api, target: RevocationTarget, signal: AbortSignal): Promise<ProbeOutcome> {
+  // Not knowing is not proof of death.
+  if (target.secret === null) return { alive: true, evidence: { reason: 'token_unknown' } };
+  const path = '/installation/repositories?per_page=1';
+  const answer = await api({ method: 'GET', path, bearer: target.secret, signal });
+  const evidence = { method: 'GET /installation/repositories', status: answer.status };
+  if (answer.status === 200) return { alive: true, evidence };
+  if (answer.status === 401) return { alive: false, evidence };
+  if (isSuspended(answer)) return { alive: true, evidence: { ...evidence, reason: 'installation_suspended' } };
+  throw refusalOf(answer, 'probing a token');
+}
