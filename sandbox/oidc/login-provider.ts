@@ -1,0 +1,178 @@
+/**
+ * The approvers' OIDC provider: authorization code + PKCE, one form that works without JavaScript, people with groups and e-mail in the ID token.
+ * The protocol is `oidc-provider`'s; ours are the people, the form and the address.
+ */
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { exportJWK, generateKeyPair } from 'jose';
+import { type ClientMetadata, type Configuration, Provider } from 'oidc-provider';
+import { loginStore } from './login-store.ts';
+
+export interface LoginUser {
+  email: string;
+  name: string;
+  groups: string[];
+  password: string;
+}
+
+export interface LoginClient {
+  clientId: string;
+  /** Left out: a public client, which PKCE alone protects. */
+  clientSecret?: string;
+  redirectUris: string[];
+}
+
+export interface LoginProviderOptions {
+  port?: number;
+  clients: LoginClient[];
+  users: LoginUser[];
+}
+
+export interface LoginProvider {
+  issuer: string;
+  close(): Promise<void>;
+}
+
+/** The demo's people, by the part they play; one password for all, shown by the quickstart. */
+export const demoPassword = 'demo-password';
+export const demoUsers: LoginUser[] = [
+  { email: 'approver@example.com', name: 'Approver', groups: ['billing', 'storage'], password: demoPassword },
+  { email: 'owner@example.com', name: 'Owner', groups: ['billing'], password: demoPassword },
+  { email: 'admin@example.com', name: 'Admin', groups: ['writ-admins'], password: demoPassword },
+  { email: 'outsider@example.com', name: 'Outsider', groups: ['marketing'], password: demoPassword },
+];
+
+const maxBody = 4_096;
+
+/** Starts the provider on 127.0.0.1. The issuer carries the port, so the socket is bound before the provider is made. */
+export async function startLoginProvider(options: LoginProviderOptions): Promise<LoginProvider> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject).listen(options.port ?? 0, '127.0.0.1', resolve);
+  });
+  const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const provider = new Provider(issuer, await configuration(options));
+  const protocol = provider.callback();
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+    if (!(request.url ?? '').startsWith('/interaction/')) return void protocol(request, response);
+    interact(provider, options.users, request, response).catch(() => {
+      // The library throws when the interaction is unknown or its cookie is missing: a stale tab, or somebody else's link.
+      if (!response.headersSent) page(response, 400, '<p>This sign-in has expired. Go back and start again.</p>');
+    });
+  });
+  return {
+    issuer,
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+async function configuration({ clients, users }: LoginProviderOptions): Promise<Configuration> {
+  const { privateKey } = await generateKeyPair('RS256', { extractable: true });
+  return {
+    adapter: loginStore(),
+    clients: clients.map(clientMetadata),
+    jwks: { keys: [{ ...(await exportJWK(privateKey)), use: 'sig', alg: 'RS256', kid: 'login' }] },
+    cookies: { keys: [randomBytes(32).toString('hex')] },
+    claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'], groups: ['groups'] },
+    scopes: ['openid', 'email', 'profile', 'groups'],
+    // The broker reads who somebody is from the ID token, so the claims go there and not only to the userinfo endpoint.
+    conformIdTokenClaims: false,
+    pkce: { required: () => true },
+    features: { devInteractions: { enabled: false } },
+    interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
+    ttl: { Interaction: 600, Session: 3_600, Grant: 3_600, IdToken: 600, AccessToken: 600, AuthorizationCode: 60 },
+    findAccount: (_context, id) => {
+      const user = users.find((known) => known.email === id);
+      if (user === undefined) return undefined;
+      const { email, name, groups } = user;
+      return { accountId: id, claims: () => ({ sub: email, email, email_verified: true, name, groups }) };
+    },
+    // The house's own client: whoever signs in has thereby agreed, so nobody is asked a second time.
+    loadExistingGrant: async (context) => {
+      const { client, session, provider } = context.oidc;
+      if (client === undefined || session?.accountId === undefined) return undefined;
+      const grant = new provider.Grant({ clientId: client.clientId, accountId: session.accountId });
+      grant.addOIDCScope('openid email profile groups');
+      await grant.save();
+      return grant;
+    },
+    renderError: (context, out) => {
+      context.type = 'html';
+      context.body = html(`<p>Sign-in failed: ${escaped(out.error)}</p>`);
+    },
+  };
+}
+
+function clientMetadata(client: LoginClient): ClientMetadata {
+  return {
+    client_id: client.clientId,
+    ...(client.clientSecret === undefined ? {} : { client_secret: client.clientSecret }),
+    token_endpoint_auth_method: client.clientSecret === undefined ? 'none' : 'client_secret_basic',
+    redirect_uris: client.redirectUris,
+    grant_types: ['authorization_code'],
+    response_types: ['code'],
+  };
+}
+
+/** GET shows the form; POST with the right e-mail and password sends the browser on its way. */
+async function interact(
+  provider: Provider,
+  users: LoginUser[],
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { uid, prompt } = await provider.interactionDetails(request, response);
+  if (prompt.name !== 'login') return page(response, 400, `<p>Not asked here: ${escaped(prompt.name)}.</p>`);
+  if (request.method !== 'POST') return page(response, 200, form(uid));
+  const fields = await formFields(request);
+  const user = users.find((known) => known.email === fields.get('email')?.trim().toLowerCase());
+  if (user === undefined || !sameText(user.password, fields.get('password') ?? '')) {
+    return page(response, 401, `<p role="alert">E-mail or password is wrong.</p>${form(uid)}`);
+  }
+  await provider.interactionFinished(request, response, { login: { accountId: user.email } });
+}
+
+async function formFields(request: IncomingMessage): Promise<URLSearchParams> {
+  let body = '';
+  for await (const chunk of request) {
+    body += chunk;
+    if (body.length > maxBody) throw new Error('the form is too long');
+  }
+  return new URLSearchParams(body);
+}
+
+function form(uid: string): string {
+  return `<form method="post" action="/interaction/${encodeURIComponent(uid)}">
+<label>E-mail <input name="email" type="email" autocomplete="username" required autofocus></label>
+<label>Password <input name="password" type="password" autocomplete="current-password" required></label>
+<button>Sign in</button>
+</form>`;
+}
+
+function page(response: ServerResponse, status: number, body: string): void {
+  response.writeHead(status, {
+    'content-type': 'text/html; charset=utf-8',
+    'cache-control': 'no-store',
+    'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+  });
+  response.end(html(body));
+}
+
+function html(body: string): string {
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Sign in (sandbox)</title><style>body{font:1rem system-ui;max-width:20rem;margin:3rem auto;padding:0 1rem}label,input,button{display:block;width:100%;box-sizing:border-box;margin:.5rem 0;font:inherit}input,button{padding:.6rem}</style>
+<h1>Sign in</h1>${body}</html>`;
+}
+
+function escaped(text: string): string {
+  return text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
+}
+
+function sameText(one: string, other: string): boolean {
+  const [a, b] = [Buffer.from(one), Buffer.from(other)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
