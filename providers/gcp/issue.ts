@@ -40,7 +40,7 @@ export async function issue(minting: Minting, context: IssueContext): Promise<Is
   const token =
     permission.access_boundary === null
       ? source.token
-      : await downscope(minting.stsEndpoint, source.token, permission.access_boundary, context.signal);
+      : await downscope(minting.stsEndpoint, source.token, permission.access_boundary, context.signal).catch(afterMint);
 
   const expiresAt = new Date(Math.min(source.expiresAt.getTime(), askedAt + ttlMs));
   const credential: JsonObject & { type: string } = {
@@ -53,6 +53,17 @@ export async function issue(minting: Minting, context: IssueContext): Promise<Is
     ...(permission.project === null ? {} : { project_id: permission.project }),
   };
   return { credential, expiresAt, providerExpiresAt: source.expiresAt, handle: { service_account: account } };
+}
+
+/** The wider source token exists whatever became of the exchange, so there is something to revoke. */
+function afterMint(error: unknown): never {
+  if (!(error instanceof ProviderError)) throw error;
+  const { code, message, retryable, providerCode } = error;
+  throw new ProviderError(code, message, {
+    retryable,
+    mayHaveMinted: true,
+    ...(providerCode === undefined ? {} : { providerCode }),
+  });
 }
 
 /** An exclusive account must be the one that the broker reserved: two grants on one account would end together. */

@@ -42,7 +42,6 @@ export async function downscope(
   boundary: AccessBoundary,
   signal: AbortSignal,
 ): Promise<string> {
-  // The source token exists whatever happens here, so a failure leaves something to revoke.
   const step = { doing: 'applying the access boundary', mints: true };
   const answer = await callGoogle({
     step,

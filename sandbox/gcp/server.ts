@@ -61,6 +61,8 @@ export interface GcpSandbox {
   isDisabled(email: string): boolean;
   /** A token of this member from outside, e.g. an administrator or a stranger. */
   tokenFor(member: string, scopes: string[], lifetimeSeconds?: number): string;
+  /** Every token given out so far is unknown from now on. */
+  forgetTokens(): void;
   /** The content of an object, or null. */
   object(bucket: string, name: string): string | null;
   close(): Promise<void>;
@@ -168,6 +170,7 @@ export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSa
       const expiresAt = options.clock.now().getTime() + lifetimeSeconds * 1000;
       return grantToken(world, { member, account: null, scopes: new Set(scopes), expiresAt, boundary: null });
     },
+    forgetTokens: () => world.tokens.clear(),
     object: (bucket, name) => world.buckets.get(bucket)?.get(name)?.bytes.toString() ?? null,
     close: async () => {
       grpc.close();
