@@ -10,6 +10,8 @@ export interface Rule {
   why: string;
   files: RegExp;
   except?: RegExp;
+  /** A rule is about code unless it says that it is about what only tests use. */
+  about?: 'code' | 'tests';
   /** Our own files that may be imported; anything else of ours is a fault. */
   only?: string;
   /** Our own files that must not be imported. */
@@ -20,10 +22,16 @@ export interface Rule {
   neverPackages?: string;
 }
 
-/** Tests and what only they use: `x.test.ts`, `x.test-support.ts`. */
-const test = /\.test(-support)?\.ts$/;
+/** Tests, and what only they use. */
+export const forTests = /\.(test|test-support|fixture)\.ts$|\/testbench\.ts$|^providers\/conformance\.ts$/;
 
 export const rules: Rule[] = [
+  {
+    name: 'code-stands-without-its-tests',
+    why: 'what runs in production must not lean on tests',
+    files: /./,
+    never: forTests.source,
+  },
   {
     name: 'vocabulary-is-the-ground',
     why: 'every folder imports the words, so they can stand on nothing of ours',
@@ -34,29 +42,42 @@ export const rules: Rule[] = [
     name: 'decide-sees-no-credential',
     why: 'what decides must not be able to mint, deliver or read a credential (invariant 2)',
     files: /^broker\/decide\//,
-    except: test,
-    never:
-      '^(providers|approvals|sandbox|client|scripts)/|^broker/(leases|grants|sessions|http|console|actions|main|config)',
+    never: '^(providers|approvals)/|^broker/(leases|grants|sessions|http|console|actions|main|config)',
     neverPackages:
       '^(@aws-sdk|@octokit|@google-cloud)/|^(google-auth-library|pg|bullmq|express)$|^node:(net|tls|https?|http2|dgram|child_process)$',
   },
   {
+    name: 'leases-decide-nothing',
+    why: 'what delivers acts on a signed decision, and can neither make one nor ask for one (invariant 2)',
+    files: /^broker\/leases\//,
+    never: '^broker/(decide/(decide|facts|nearest|policy-slots)\\.ts|grants/|sessions/|manifests/)|^approvals/',
+    neverPackages: '^@cedar-policy/',
+  },
+  {
     name: 'a-provider-knows-its-contract',
     why: 'a provider holds no database, no policy and no other provider',
-    files: /^providers\/([^/]+)\/.*(?<!\.test|\.test-support)\.ts$/,
-    only: '^providers/$1/(?!.*\\.test(?:-support)?\\.ts$)|^providers/contract\\.ts$|^broker/vocabulary\\.ts$',
+    files: /^providers\/([^/]+)\//,
+    only: '^providers/$1/|^providers/contract\\.ts$|^broker/vocabulary\\.ts$',
     neverPackages: '^(pg|bullmq|express)$|^(@prisma|@cedar-policy)/',
   },
   {
     name: 'a-provider-test-knows-its-counterpart',
     why: 'a provider is tested against the contract and its counterpart, not against the broker',
-    files: /^providers\/([^/]+)\/.*\.test(?:-support)?\.ts$/,
+    files: /^providers\/([^/]+)\//,
+    about: 'tests',
     only: '^providers/$1/|^providers/(contract|conformance)\\.ts$|^broker/(vocabulary|clock)\\.ts$|^sandbox/',
   },
   {
     name: 'the-contract-knows-no-provider',
-    why: 'the contract and its conformance suite serve every provider alike',
-    files: /^providers\/(contract|conformance)\.ts$/,
+    why: 'it serves every provider alike',
+    files: /^providers\/contract\.ts$/,
+    only: '^broker/vocabulary\\.ts$',
+  },
+  {
+    name: 'conformance-knows-no-provider',
+    why: 'it holds every provider to the same',
+    files: /^providers\/conformance\.ts$/,
+    about: 'tests',
     only: '^providers/contract\\.ts$|^broker/(vocabulary|clock)\\.ts$',
   },
   {
@@ -69,58 +90,58 @@ export const rules: Rule[] = [
     name: 'reviews-know-no-channel',
     why: 'a channel carries a review to where it is decided; what decides it depends on no channel',
     files: /^approvals\/[^/]+\.ts$/,
-    except: test,
     never: '^approvals/[^/]+/',
   },
   {
+    name: 'approvals-touch-no-credential',
+    why: 'an approval is a row that the grants flow acts on, never a call into it',
+    files: /^approvals\//,
+    never: '^providers/(?!contract\\.ts$)|^broker/(leases|grants|main)',
+  },
+  {
     name: 'a-channel-stands-alone',
-    why: 'a channel shows and forwards reviews: it mints nothing and knows no other channel',
-    files: /^approvals\/([^/]+)\/.*(?<!\.test|\.test-support)\.ts$/,
-    never: '^approvals/(?!$1/)[^/]+/|^providers/(?!contract\\.ts$)|^broker/(leases|main)',
+    why: 'a channel shows and forwards reviews, and knows no other channel',
+    files: /^approvals\/([^/]+)\//,
+    never: '^approvals/(?!$1/)[^/]+/',
   },
   {
     name: 'only-main-composes',
     why: 'which providers and channels exist is known in one place',
     files: /^broker\//,
-    except: /^broker\/main\.ts$|\.test(-support)?\.ts$/,
+    except: /^broker\/main\.ts$/,
     never: '^providers/[^/]+/|^approvals/[^/]+/|^providers/registry\\.ts$',
   },
   {
     name: 'the-broker-stands-without-its-sandbox',
-    why: 'what runs in production must not lean on counterparts, tests or tools',
+    why: 'what runs in production must not lean on counterparts or tools',
     files: /^(broker|providers|approvals)\//,
-    except: /\.test(-support)?\.ts$|^providers\/conformance\.ts$/,
-    never: '^(sandbox|client|scripts)/|\\.test(-support)?\\.ts$|^providers/conformance\\.ts$',
+    never: '^(sandbox|client|scripts)/',
   },
   {
     name: 'http-is-the-top',
     why: 'data flows http → sessions → grants → decide → leases → providers',
-    files: /^broker\/(sessions|grants|decide|leases|audit|manifests|actions|store)\//,
-    except: test,
+    files: /^broker\/(sessions|grants|decide|leases|audit|manifests|actions|store|keys)\//,
     never: '^broker/(http|console|main)',
   },
   {
     name: 'the-store-is-the-bottom',
     why: 'the store runs statements; it knows nobody who writes them',
     files: /^broker\/store\//,
-    except: test,
     never:
-      '^broker/(sessions|manifests|decide|grants|leases|actions|audit|http|console|main|config)|^(providers|approvals)/',
+      '^broker/(sessions|manifests|decide|grants|leases|actions|audit|http|console|main|config|keys)|^(providers|approvals)/',
   },
   {
     name: 'the-client-is-a-package-of-its-own',
     why: 'an agent installs it without the broker',
     files: /^client\//,
-    except: test,
-    only: '^client/(?!.*\\.test(?:-support)?\\.ts$)',
+    only: '^client/',
     onlyPackages: '^jose$|^node:',
   },
   {
     name: 'the-sandbox-is-the-other-side',
     why: 'a counterpart that shares code with the broker shares its mistakes, and its tests would prove nothing',
     files: /^sandbox\//,
-    except: test,
-    only: '^sandbox/(?!.*\\.test(?:-support)?\\.ts$)|^broker/(vocabulary|clock)\\.ts$',
+    only: '^sandbox/|^broker/(vocabulary|clock)\\.ts$',
   },
 ];
 
@@ -129,23 +150,32 @@ export function boundaryFaults(sources: Source[], held: Rule[] = rules): string[
   return sources.flatMap((source) =>
     held.flatMap((rule) => {
       const matched = rule.files.exec(source.path);
-      if (matched === null || rule.except?.test(source.path)) return [];
+      const about = forTests.test(source.path) ? 'tests' : 'code';
+      if (matched === null || about !== (rule.about ?? 'code') || rule.except?.test(source.path)) return [];
       const pattern = (text: string | undefined) =>
         text === undefined ? null : new RegExp(text.replaceAll('$1', matched[1] ?? ''));
       const [only, never] = [pattern(rule.only), pattern(rule.never)];
       const [onlyPackages, neverPackages] = [pattern(rule.onlyPackages), pattern(rule.neverPackages)];
       return source.imports
         .filter(({ specifier, target }) => {
-          if (specifier === null) return true;
+          if (specifier === null) return false;
           if (target !== null) return only?.test(target) === false || never?.test(target) === true;
           return onlyPackages?.test(specifier) === false || neverPackages?.test(specifier) === true;
         })
-        .map(
-          ({ specifier, line }) =>
-            `${source.path}:${line}: imports ${specifier ?? 'a computed name'} (${rule.name}: ${rule.why})`,
-        );
+        .map(({ specifier, line }) => `${source.path}:${line}: imports ${specifier} (${rule.name}: ${rule.why})`);
     }),
   );
+}
+
+/** A name that is computed cannot be held to any rule, so code may not import by one. */
+export function computedImports(sources: Source[]): string[] {
+  return sources
+    .filter(({ path }) => !forTests.test(path) && !path.startsWith('scripts/'))
+    .flatMap(({ path, imports }) =>
+      imports
+        .filter(({ specifier }) => specifier === null)
+        .map(({ line }) => `${path}:${line}: imports a computed name, which no rule can be held against`),
+    );
 }
 
 /** Every ring of files that import each other, once, in the order of import. */
@@ -172,7 +202,7 @@ export const boundaries: Part = {
   run: async (root) => {
     const sources = readSources(root);
     return {
-      faults: [...boundaryFaults(sources), ...cycles(sources)],
+      faults: [...boundaryFaults(sources), ...computedImports(sources), ...cycles(sources)],
       notes: [`${sources.length} files held to ${rules.length} rules`],
     };
   },
