@@ -1,6 +1,6 @@
 import type { JsonObject } from '../../broker/vocabulary.ts';
 import { type ConformanceBench, conformance } from '../conformance.ts';
-import { allowed, key, octokitWith, readOrders, startBench } from './testbench.ts';
+import { allowed, key, octokitWith, readOrders, startBench } from './bench.test-support.ts';
 
 const writeBoth = {
   owner: 'example-org',

@@ -12,7 +12,7 @@ import {
   readOrders,
   startBench,
   targetOf,
-} from './testbench.ts';
+} from './bench.test-support.ts';
 
 let bench: GithubBench;
 beforeEach(async () => {

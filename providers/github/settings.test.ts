@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
+import { key } from './bench.test-support.ts';
 import { github } from './index.ts';
-import { key } from './testbench.ts';
 
 const good = { GITHUB_APP_ID: '4242', GITHUB_APP_PRIVATE_KEY: key.privateKey };
 
@@ -36,6 +36,12 @@ test('the key comes as PEM, as PEM on one line, or from a file', () => {
 test('half a configuration names what is missing', () => {
   assert.ok(faults({ GITHUB_APP_PRIVATE_KEY: key.privateKey }).includes('GITHUB_APP_ID'));
   assert.deepEqual(faults({ GITHUB_APP_ID: '4242' }), ['GITHUB_APP_PRIVATE_KEY']);
+  assert.deepEqual(faults({ GITHUB_APP_ID: 'x', GITHUB_API_URL: 'x' }), [
+    'GITHUB_APP_ID',
+    'GITHUB_API_URL',
+    'GITHUB_APP_PRIVATE_KEY',
+  ]);
+  assert.deepEqual(faults({ GITHUB_APP_ID: '4242', GITHUB_APP_PRIVATE_KEY: 'x' }), ['GITHUB_APP_PRIVATE_KEY']);
   assert.deepEqual(faults({ GITHUB_APP_ID: '4242', GITHUB_APP_PRIVATE_KEY_FILE: '/nowhere/key.pem' }), [
     'GITHUB_APP_PRIVATE_KEY_FILE',
   ]);

@@ -77,14 +77,14 @@ export const settings = z
       'Organizations and users whose repositories capabilities may name, separated by commas; absent = all that the App is installed on.',
     ),
   })
-  .superRefine((value, context) => {
-    const given = [value.GITHUB_APP_PRIVATE_KEY, value.GITHUB_APP_PRIVATE_KEY_FILE].filter((key) => key !== undefined);
-    if (given.length !== 1)
-      context.addIssue({
-        code: 'custom',
-        path: ['GITHUB_APP_PRIVATE_KEY'],
-        message: `needs exactly one of GITHUB_APP_PRIVATE_KEY and GITHUB_APP_PRIVATE_KEY_FILE, ${given.length === 0 ? 'neither is' : 'both are'} set`,
-      });
+  .refine((value) => keysIn(value) === 1, {
+    path: ['GITHUB_APP_PRIVATE_KEY'],
+    error: 'exactly one of GITHUB_APP_PRIVATE_KEY and GITHUB_APP_PRIVATE_KEY_FILE must be set',
+    // Also beside faults of other variables, so that one start reports them all; a faulty key has its own message.
+    when: ({ issues }) => !issues.some(({ path }) => String(path?.[0]).startsWith('GITHUB_APP_PRIVATE_KEY')),
   });
+
+const keysIn = (value: { GITHUB_APP_PRIVATE_KEY?: unknown; GITHUB_APP_PRIVATE_KEY_FILE?: unknown }) =>
+  [value.GITHUB_APP_PRIVATE_KEY, value.GITHUB_APP_PRIVATE_KEY_FILE].filter((key) => key !== undefined).length;
 
 export type GithubSettings = z.infer<typeof settings>;
