@@ -1,0 +1,168 @@
+/** The AWS provider passes the suite: both ways of assuming a role, both ways of denying a session, and without any way to revoke. */
+import type { JsonObject } from '../../broker/vocabulary.ts';
+import { type ConformanceBench, conformance } from '../conformance.ts';
+import type { Provider } from '../contract.ts';
+import {
+  type AwsBenchOptions,
+  agentRole,
+  awsBench,
+  callJson,
+  queueArn,
+  readObject,
+  secretArn,
+  settled,
+} from './bench.test-support.ts';
+
+const s3 = { role: agentRole, service: 's3', access: 'read', bucket: 'orders', prefix: 'customers/42/' };
+const table = {
+  role: agentRole,
+  service: 'dynamodb',
+  region: 'eu-west-1',
+  access: 'read',
+  table: 'invoices',
+  leading_key: '42',
+};
+const statement = { actions: ['s3:Get*'], resource_prefixes: ['arn:aws:s3:::orders/customers/42/'] };
+const custom = { role: agentRole, service: 'custom', statements: [statement] };
+
+async function bench(options: AwsBenchOptions): Promise<ConformanceBench> {
+  const made = await awsBench(options);
+  const { provider, clock, sandbox } = made;
+  const printed = recordOutput();
+  const minting = options.auth === 'ambient' ? 'AssumeRole' : 'AssumeRoleWithWebIdentity';
+  const read = (key: string) => (credential: JsonObject) => readObject(made, credential, key);
+  const json = (service: string, target: string, input: JsonObject) => (credential: JsonObject) =>
+    settled(callJson(made, credential, service, target, input));
+  /** Parameters with one use inside and one outside their scope. */
+  const scopes: {
+    params: unknown;
+    inside: (c: JsonObject) => Promise<'accepted' | 'refused'>;
+    outside: (c: JsonObject) => Promise<'accepted' | 'refused'>;
+  }[] = [
+    { params: s3, inside: read('customers/42/a.txt'), outside: read('customers/421/b.txt') },
+    {
+      params: table,
+      inside: json('dynamodb', 'DynamoDB_20120810.GetItem', { TableName: 'invoices', Key: { customer: { S: '42' } } }),
+      outside: json('dynamodb', 'DynamoDB_20120810.GetItem', { TableName: 'invoices', Key: { customer: { S: '7' } } }),
+    },
+    {
+      params: { role: agentRole, service: 'sqs', access: 'send', queue: queueArn },
+      inside: json('sqs', 'AmazonSQS.SendMessage', { QueueUrl: 'http://q/111122223333/orders', MessageBody: 'x' }),
+      outside: json('sqs', 'AmazonSQS.ReceiveMessage', { QueueUrl: 'http://q/111122223333/orders' }),
+    },
+    {
+      params: { role: agentRole, service: 'secretsmanager', secret: secretArn },
+      inside: json('secretsmanager', 'secretsmanager.GetSecretValue', { SecretId: secretArn }),
+      outside: json('secretsmanager', 'secretsmanager.GetSecretValue', {
+        SecretId: secretArn.replace('billing', 'payroll'),
+      }),
+    },
+    { params: custom, inside: read('customers/42/a.txt'), outside: read('customers/7/c.txt') },
+  ];
+  return {
+    provider: provider as Provider,
+    clock,
+    goodParams: scopes.map((scope) => scope.params),
+    badParams: [
+      { params: { ...s3, role: 'arn:aws:iam::111122223333:role/admin' }, path: 'role' },
+      { params: { ...s3, bucket: '*' }, path: 'bucket' },
+      { params: { ...s3, bucket: 'orders/../other' }, path: 'bucket' },
+      { params: { ...s3, prefix: 'customers/42' }, path: 'prefix' },
+      { params: { ...s3, prefix: 'customers/../' }, path: 'prefix' },
+      { params: { ...s3, prefix: 'customers/42\u202e/' }, path: 'prefix' },
+      { params: { ...s3, access: 'admin' }, path: 'access' },
+      { params: { ...s3, policy: {} }, path: 'policy' },
+      { params: { ...s3, service: 'iam' }, path: 'service' },
+      { params: { ...table, table: 'invoices/index/*' }, path: 'table' },
+      { params: { role: agentRole, service: 'sqs', access: 'send', queue: '*' }, path: 'queue' },
+      { params: { role: agentRole, service: 'secretsmanager', secret: `${secretArn}*` }, path: 'secret' },
+      ...['*', 's3:*', 'iam:*', 'sts:*', 'iam:PassRole', 'iam:Put*', 'sts:AssumeRole', 'S3:GetObject', 'Iam:*'].map(
+        (action) => ({
+          params: { ...custom, statements: [{ ...statement, actions: [action] }] },
+          path: 'statements.0.actions.0',
+        }),
+      ),
+      {
+        params: { ...custom, statements: [{ actions: ['s3:GetObject'], resources: ['arn:aws:s3:::*'] }] },
+        path: 'statements.0.resources.0',
+      },
+      {
+        params: { ...custom, statements: [{ actions: ['s3:GetObject'], resources: ['*'] }] },
+        path: 'statements.0.resources.0',
+      },
+      { params: { ...custom, statements: [{ actions: ['s3:GetObject'] }] }, path: 'statements.0.resources' },
+      {
+        params: {
+          ...custom,
+          statements: [
+            {
+              actions: ['s3:GetObject'],
+              resources: Array.from({ length: 40 }, (_, n) => `arn:aws:s3:::orders/some/longer/name/${n}/object`),
+            },
+          ],
+        },
+        path: 'statements',
+      },
+      { params: null, path: '' },
+    ],
+    use: (credential, inside, index = 0) => {
+      const scope = scopes[index];
+      if (scope === undefined) throw new Error('no such scope');
+      return inside ? scope.inside(credential) : scope.outside(credential);
+    },
+    upstream: {
+      requests: sandbox.requests,
+      fail: (kind) => {
+        const status = kind === 'refused' ? 403 : 503;
+        const code = kind === 'refused' ? 'AccessDenied' : 'ServiceUnavailable';
+        sandbox.fault(minting, kind === null || kind === 'hang' ? kind : { code, status });
+      },
+      expectedRefusalCode: 'AccessDenied',
+    },
+    output: printed.text,
+    otherSecrets: made.secrets,
+    advance: async (ms) => clock.advance(ms),
+    close: async () => {
+      printed.restore();
+      await made.close();
+    },
+  };
+}
+
+/** Everything written to stdout and stderr while a bench lives. */
+function recordOutput() {
+  const written: string[] = [];
+  const originals = [process.stdout.write, process.stderr.write] as const;
+  const record =
+    (write: typeof process.stdout.write, stream: NodeJS.WriteStream) =>
+    (...args: unknown[]): boolean => {
+      written.push(String(args[0]));
+      return write.apply(stream, args as Parameters<typeof write>);
+    };
+  process.stdout.write = record(originals[0], process.stdout) as typeof process.stdout.write;
+  process.stderr.write = record(originals[1], process.stderr) as typeof process.stderr.write;
+  return {
+    text: () => written.join(''),
+    restore: () => {
+      [process.stdout.write, process.stderr.write] = originals;
+    },
+  };
+}
+
+conformance('aws (web identity, SourceIdentity)', () => bench({}));
+conformance('aws (web identity, userid; SourceIdentity not honoured)', () =>
+  bench({
+    env: { WRIT_AWS_REVOKE_KEY: 'userid' },
+    trusted: ['sts:TagSession'],
+    sandbox: { sourceIdentityHonoured: false },
+  }),
+);
+conformance('aws (ambient credentials, SourceIdentity)', () => bench({ auth: 'ambient' }));
+conformance('aws (ambient credentials, userid, no lag)', () =>
+  bench({
+    auth: 'ambient',
+    env: { WRIT_AWS_REVOKE_KEY: 'userid', WRIT_AWS_REVOKE_LAG_SECONDS: '0' },
+    sandbox: { denyLagMs: 0 },
+  }),
+);
+conformance('aws (no revoke role)', () => bench({ env: { WRIT_AWS_REVOKE_ROLE: undefined } }));

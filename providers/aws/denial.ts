@@ -1,0 +1,105 @@
+/**
+ * The one inline policy that holds a role's denials. Written whole from the standing leases, never merged. Pure.
+ *
+ * Each lease is denied by name. All inline policies of a role share 10,240 characters; when the names do not fit, the oldest leases are denied together
+ * by `aws:TokenIssueTime`, which also ends every other session of the role issued before that moment. The cut is therefore the earliest that makes the rest fit,
+ * it appears in the evidence of every lease of the role, and it goes away with the leases it stands for.
+ */
+import type { JsonObject } from '../../broker/vocabulary.ts';
+import type { RevocationTarget } from '../contract.ts';
+import type { AwsHandle } from './issue.ts';
+
+export const denialPolicyName = 'writ-revocations';
+
+export interface Denial {
+  /** null = nothing to deny: the policy is deleted. */
+  text: string | null;
+  /** Everything issued before is denied; null while all names fit. */
+  cutOff: Date | null;
+}
+
+/** How long after its intent a mint whose answer was lost may still have happened, in ms. */
+const longestMintMs = 120_000;
+
+/** Denies all of `standing` in at most `capacity` characters; null when not even one cut-off fits. */
+export function denialFor(standing: RevocationTarget[], now: Date, capacity: number): Denial | null {
+  if (standing.length === 0) return { text: null, cutOff: null };
+  const oldestFirst = [...standing].sort((a, b) => issuedBefore(a, now) - issuedBefore(b, now) || compareIds(a, b));
+  const attempt = (cut: number): Denial => {
+    const last = oldestFirst[cut - 1];
+    const cutOff = last === undefined ? null : new Date(issuedBefore(last, now));
+    return { text: document(oldestFirst.slice(cut), cutOff), cutOff };
+  };
+  const fits = (cut: number) => (attempt(cut).text?.length ?? 0) <= capacity;
+  if (fits(0)) return attempt(0);
+  if (!fits(oldestFirst.length)) return null;
+  let [tooFew, enough] = [0, oldestFirst.length];
+  while (enough - tooFew > 1) {
+    const middle = Math.floor((tooFew + enough) / 2);
+    if (fits(middle)) enough = middle;
+    else tooFew = middle;
+  }
+  return attempt(enough);
+}
+
+/** Is this lease denied by the document, as read from IAM? */
+export function denies(text: string | undefined, target: RevocationTarget, now: Date): boolean {
+  if (text === undefined) return false;
+  const deny = deniedBy(text);
+  if (deny === null) return false;
+  const keys = keysOf(target);
+  const byName =
+    (!keys.includes('source_identity') || deny.sourceIdentities.includes(target.leaseId)) &&
+    (!keys.includes('userid') || deny.userIds.includes(`*:${target.leaseId}`));
+  return byName || (deny.cutOff !== null && deny.cutOff.getTime() >= issuedBefore(target, now));
+}
+
+function document(named: RevocationTarget[], cutOff: Date | null): string {
+  const ids = (key: AwsHandle['revoke_key']) =>
+    named
+      .filter((target) => keysOf(target).includes(key))
+      .map((target) => target.leaseId)
+      .sort();
+  const deny = (condition: JsonObject) => ({ Effect: 'Deny', Action: '*', Resource: '*', Condition: condition });
+  const statements: JsonObject[] = [];
+  const sourceIdentities = ids('source_identity');
+  const userIds = ids('userid').map((id) => `*:${id}`);
+  if (sourceIdentities.length > 0) statements.push(deny({ StringEquals: { 'aws:SourceIdentity': sourceIdentities } }));
+  if (userIds.length > 0) statements.push(deny({ StringLike: { 'aws:userid': userIds } }));
+  if (cutOff !== null) statements.push(deny({ DateLessThan: { 'aws:TokenIssueTime': cutOff.toISOString() } }));
+  return JSON.stringify({ Version: '2012-10-17', Statement: statements });
+}
+
+function deniedBy(text: string): { sourceIdentities: string[]; userIds: string[]; cutOff: Date | null } | null {
+  type Read = { Statement?: { Condition?: Record<string, Record<string, string | string[]>> }[] };
+  let read: Read;
+  try {
+    read = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  const values = (operator: string, key: string) =>
+    (read.Statement ?? []).flatMap((statement) => statement.Condition?.[operator]?.[key] ?? []);
+  const cutOff = values('DateLessThan', 'aws:TokenIssueTime')[0];
+  return {
+    sourceIdentities: values('StringEquals', 'aws:SourceIdentity'),
+    userIds: values('StringLike', 'aws:userid'),
+    cutOff: cutOff === undefined ? null : new Date(cutOff),
+  };
+}
+
+/** A lease is denied by what it was minted with, whatever the setting is now; by both when the mint's answer was lost. */
+function keysOf(target: RevocationTarget): AwsHandle['revoke_key'][] {
+  return target.handle === null ? ['source_identity', 'userid'] : [(target.handle as AwsHandle).revoke_key];
+}
+
+/** A whole second after which the session cannot have been opened, in ms. AWS counts issue times in whole seconds. */
+function issuedBefore(target: RevocationTarget, now: Date): number {
+  const issued =
+    target.handle === null
+      ? Math.min(target.intentAt.getTime() + longestMintMs, now.getTime())
+      : Date.parse((target.handle as AwsHandle).issued_at);
+  return (Math.floor(issued / 1000) + 1) * 1000;
+}
+
+const compareIds = (a: RevocationTarget, b: RevocationTarget) => (a.leaseId < b.leaseId ? -1 : 1);

@@ -1,0 +1,48 @@
+/**
+ * AWS: sessions of allow-listed roles through STS, cut down by a session policy, ended one by one by a deny in the role's own policy.
+ * How it works and how to set it up: README.md.
+ */
+import type { Plan } from '../../broker/vocabulary.ts';
+import type { Provider, ProviderDeps, ProviderModule } from '../contract.ts';
+import { awsClients, type StaticCredentials } from './clients.ts';
+import { describe } from './describe.ts';
+import { issue } from './issue.ts';
+import { type AwsParams, awsParams } from './params.ts';
+import { prune, revoke, roleOf } from './revoke.ts';
+import { planFor } from './session-policy.ts';
+import { type AwsSettings, awsSettings } from './settings.ts';
+
+/** Shortest lifetime worth a credential: below it an agent spends its time asking. */
+const minTtlSeconds = 60;
+
+/** `ambient`: credentials for `WRIT_AWS_AUTH=ambient` instead of what the SDK finds by itself (tests). */
+export function createAwsProvider(
+  settings: AwsSettings,
+  deps: ProviderDeps,
+  ambient?: StaticCredentials,
+): Provider<AwsParams> {
+  const clients = awsClients(settings, deps, ambient);
+  return {
+    name: 'aws',
+    limits: {
+      minTtlSeconds,
+      maxTtlSeconds: settings.WRIT_AWS_MAX_TTL_SECONDS,
+      // The end is counted from the mint, which comes a little after the intent.
+      longestProviderLifetimeSeconds: settings.WRIT_AWS_MAX_TTL_SECONDS + 120,
+    },
+    params: awsParams,
+    plan: (params, ttlSeconds) => planFor(params, ttlSeconds, settings),
+    describe: (plan) => describe(plan, settings),
+    issue: (context) => issue(context, settings, deps, clients),
+    revoke: (due, standing, signal) => revoke(due, standing, signal, settings, deps, clients),
+    writer: (plan: Plan) => roleOf({ plan }),
+    prune: (writer, standing, signal) => prune(writer, standing, signal, settings, deps, clients),
+  };
+}
+
+export const aws: ProviderModule<AwsSettings> = {
+  name: 'aws',
+  switchedOnBy: ['WRIT_AWS_ROLES', 'WRIT_AWS_AUTH', 'WRIT_AWS_REVOKE_ROLE', 'WRIT_AWS_REVOKE_KEY'],
+  settings: awsSettings,
+  create: (settings, deps) => createAwsProvider(settings, deps) as Provider,
+};

@@ -1,0 +1,125 @@
+/**
+ * What a capability on AWS is made of: a role and one service's typed permission, or a list of actions × ARNs. Values are literals: `*`, `?` and `$`
+ * in them stand for themselves (see literal.ts). What matches more than one thing does so by its structure (`prefix`, `resource_prefixes`) only.
+ */
+import { z } from 'zod';
+
+const region = z.string().regex(/^[a-z]{2}(?:-[a-z]+)+-\d$|^default$/, 'not a region');
+const common = {
+  role: z.string().min(20).max(2048).describe('ARN of the role to assume; one of WRIT_AWS_ROLES.'),
+  region: region
+    .optional()
+    .describe('Handed to the agent with the credential; part of the ARN where a service is regional.'),
+};
+
+/** Printable text: what is shown to an approver is what is asked for. */
+const text = (max: number) =>
+  z
+    .string()
+    .min(1)
+    .max(max)
+    .regex(/^[^\p{C}\p{Zl}\p{Zp}]+$/u, 'must not hold control or invisible characters');
+
+/** S3 itself treats `..` as a name, but stores and proxies before it may not. */
+const noDotSegments = (key: string) => !key.split('/').some((segment) => segment === '.' || segment === '..');
+
+const s3 = z
+  .strictObject({
+    ...common,
+    service: z.literal('s3'),
+    access: z.enum(['get', 'list', 'read', 'write', 'delete', 'read_write']),
+    bucket: z.string().regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'not a bucket name'),
+    prefix: text(512)
+      .refine((prefix) => prefix.endsWith('/'), 'must end in "/", or "customers/42" would cover "customers/421/" too')
+      .refine(noDotSegments, 'must not hold "." or ".." as a segment')
+      .optional()
+      .describe('Objects whose key begins with this. Without prefix and key: the whole bucket.'),
+    key: text(1024).refine(noDotSegments, 'must not hold "." or ".." as a segment').optional().describe('One object.'),
+  })
+  .refine((params) => params.key === undefined || params.prefix === undefined, {
+    path: ['key'],
+    message: 'give either prefix or key',
+  })
+  .refine((params) => params.key === undefined || params.access !== 'list', {
+    path: ['key'],
+    message: 'one object cannot be listed',
+  });
+
+const dynamodb = z.strictObject({
+  ...common,
+  service: z.literal('dynamodb'),
+  region,
+  account: z
+    .string()
+    .regex(/^\d{12}$/)
+    .optional()
+    .describe('Account of the table; default the role’s.'),
+  access: z.enum(['read', 'write', 'read_write']),
+  table: z.string().regex(/^[a-zA-Z0-9_.-]{3,255}$/, 'not a table name'),
+  leading_key: text(1024).optional().describe('Only items with this partition key. Scans and indexes are then out.'),
+});
+
+const sqs = z.strictObject({
+  ...common,
+  service: z.literal('sqs'),
+  access: z.enum(['send', 'receive', 'send_receive']),
+  queue: z.string().regex(/^arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,80}(?:\.fifo)?$/, 'not a queue ARN'),
+});
+
+const secretsmanager = z.strictObject({
+  ...common,
+  service: z.literal('secretsmanager'),
+  access: z.literal('read').default('read'),
+  secret: z
+    .string()
+    .regex(/^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}$/, 'not a secret ARN'),
+});
+
+const arn = z
+  .string()
+  .max(1024)
+  .regex(/^arn:aws[a-z-]*:[a-z0-9-]+:[a-z0-9-]*:(?:\d{12})?:[^\p{C}\p{Zl}\p{Zp}]+$/u, 'not an ARN')
+  .refine(
+    (value) => !/[*?]/.test(value),
+    'must not hold "*" or "?": use resource_prefixes for everything that begins alike',
+  );
+
+/**
+ * Actions are named one by one, or by the beginning of their name (`s3:Get*`), never a whole service. What could undo a revocation or leave the
+ * session's bounds is out: sts and organizations altogether, iam but for exact Get and List actions.
+ */
+const action = z
+  .string()
+  .max(128)
+  .regex(/^[a-z0-9-]+:[A-Za-z][A-Za-z0-9]*\*?$/, 'must name an action, like "s3:GetObject" or "s3:Get*"')
+  .refine(
+    (value) => !/^(?:sts|organizations|sso|sso-directory|identitystore):/.test(value),
+    'this service is never delegated',
+  )
+  .refine(
+    (value) => !value.startsWith('iam:') || /^iam:(?:Get|List)[A-Za-z]+$/.test(value),
+    'of iam, only exact Get and List actions',
+  );
+
+const custom = z.strictObject({
+  ...common,
+  service: z.literal('custom'),
+  statements: z
+    .array(
+      z
+        .strictObject({
+          actions: z.array(action).min(1).max(50),
+          resources: z.array(arn).max(50).optional().describe('Exact ARNs.'),
+          resource_prefixes: z.array(arn).max(50).optional().describe('Everything whose ARN begins with one of these.'),
+        })
+        .refine((statement) => (statement.resources?.length ?? 0) + (statement.resource_prefixes?.length ?? 0) > 0, {
+          path: ['resources'],
+          message: 'name at least one resource',
+        }),
+    )
+    .min(1)
+    .max(10),
+});
+
+export const awsParams = z.discriminatedUnion('service', [s3, dynamodb, sqs, secretsmanager, custom]);
+export type AwsParams = z.infer<typeof awsParams>;

@@ -1,0 +1,128 @@
+/**
+ * Ends sessions by denying each in its role's own inline policy; AWS evaluates policies on every request. A lease is revoked when IAM's own copy of
+ * the policy was read back with its denial in it, and the lag has passed since that denial was first there.
+ */
+import { createHash } from 'node:crypto';
+import type { JsonObject } from '../../broker/vocabulary.ts';
+import { type ProviderDeps, ProviderError, type RevocationOutcome, type RevocationTarget } from '../contract.ts';
+import type { AwsClients } from './clients.ts';
+import { denialPolicyName, denies } from './denial.ts';
+import { toProviderError } from './errors.ts';
+import { readDenial, writeDenial } from './role-policy.ts';
+import type { AwsPermission } from './session-policy.ts';
+import { type AwsSettings, canRevoke } from './settings.ts';
+
+export const roleOf = (target: Pick<RevocationTarget, 'plan'>) => (target.plan.permission as AwsPermission).role;
+
+export async function revoke(
+  due: RevocationTarget[],
+  standing: RevocationTarget[],
+  signal: AbortSignal,
+  settings: AwsSettings,
+  deps: ProviderDeps,
+  clients: AwsClients,
+): Promise<RevocationOutcome[]> {
+  if (!canRevoke(settings)) return due.map((target) => waitForExpiry(target));
+  const outcomes = new Map<RevocationTarget, RevocationOutcome>();
+  for (const [role, targets] of Map.groupBy(due, roleOf)) {
+    const ofRole = standing.filter((target) => roleOf(target) === role);
+    try {
+      for (const [target, outcome] of await revokeInRole(role, targets, ofRole, signal, settings, deps, clients))
+        outcomes.set(target, outcome);
+    } catch (error) {
+      const failure = { state: 'failed', error: toProviderError(error, 'revoke', signal) } as const;
+      for (const target of targets) outcomes.set(target, failure);
+    }
+  }
+  return due.map((target) => outcomes.get(target) as RevocationOutcome);
+}
+
+/** Rewrites a role's denials to those of `standing` that have not expired. Throws ProviderError. */
+export async function prune(
+  role: string,
+  standing: RevocationTarget[],
+  signal: AbortSignal,
+  settings: AwsSettings,
+  deps: ProviderDeps,
+  clients: AwsClients,
+): Promise<void> {
+  if (!canRevoke(settings)) return;
+  const now = deps.clock.now();
+  try {
+    const iam = await clients.iam(signal);
+    const present = await readDenial(iam, role, signal);
+    await writeDenial(iam, role, alive(standing, now), present, now, signal);
+  } catch (error) {
+    throw toProviderError(error, 'prune', signal);
+  }
+}
+
+async function revokeInRole(
+  role: string,
+  due: RevocationTarget[],
+  standing: RevocationTarget[],
+  signal: AbortSignal,
+  settings: AwsSettings,
+  deps: ProviderDeps,
+  clients: AwsClients,
+): Promise<[RevocationTarget, RevocationOutcome][]> {
+  const now = deps.clock.now();
+  const expired = due.filter((target) => target.providerExpiresAt <= now);
+  const outcomes = expired.map((target): [RevocationTarget, RevocationOutcome] => [target, gone(target)]);
+  if (expired.length === due.length) return outcomes;
+
+  signal.throwIfAborted();
+  const iam = await clients.iam(signal);
+  const before = await readDenial(iam, role, signal);
+  const wanted = alive([...new Map([...standing, ...due].map((target) => [target.leaseId, target])).values()], now);
+  const denial = await writeDenial(iam, role, wanted, before, now, signal);
+  const after = denial.text === before ? before : await readDenial(iam, role, signal);
+
+  const lagMs = settings.WRIT_AWS_REVOKE_LAG_SECONDS * 1000;
+  const evidence: JsonObject = {
+    role,
+    policy: denialPolicyName,
+    document_sha256: createHash('sha256')
+      .update(after ?? '')
+      .digest('hex'),
+    read_back_at: now.toISOString(),
+    ...(denial.cutOff === null
+      ? {}
+      : { overflow: true, all_sessions_denied_that_were_issued_before: denial.cutOff.toISOString() }),
+  };
+  for (const target of due) {
+    if (expired.includes(target)) continue;
+    if (!denies(after, target, now)) outcomes.push([target, notThere(role)]);
+    else {
+      // A denial that had to be written again starts its lag again, whatever was noted before.
+      const since = denies(before, target, now) ? target.settlingSince : null;
+      const effectiveAt = new Date((since ?? now).getTime() + lagMs);
+      if (effectiveAt <= now)
+        outcomes.push([
+          target,
+          { state: 'revoked', evidence: { ...evidence, denied_since: (since ?? now).toISOString() } },
+        ]);
+      else outcomes.push([target, { state: 'settling', recheckAt: effectiveAt, evidence }]);
+    }
+  }
+  return outcomes;
+}
+
+const alive = (targets: RevocationTarget[], now: Date) => targets.filter((target) => target.providerExpiresAt > now);
+
+const gone = (target: RevocationTarget): RevocationOutcome => ({
+  state: 'revoked',
+  evidence: { ended_by: 'expiry', expired_at: target.providerExpiresAt.toISOString() },
+});
+
+const waitForExpiry = (target: RevocationTarget): RevocationOutcome => ({
+  state: 'wait_for_expiry',
+  evidence: { reason: 'WRIT_AWS_REVOKE_ROLE is not set', expires_at: target.providerExpiresAt.toISOString() },
+});
+
+const notThere = (role: string): RevocationOutcome => ({
+  state: 'failed',
+  error: new ProviderError('upstream_mismatch', `the denial policy of ${role} was read back without the lease`, {
+    retryable: true,
+  }),
+});

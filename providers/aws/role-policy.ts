@@ -1,0 +1,118 @@
+/** Reads and writes the denial policy of one role through IAM. The broker's writer lock makes us the only one of us who does. */
+import {
+  DeleteRolePolicyCommand,
+  GetRolePolicyCommand,
+  type IAMClient,
+  ListRolePoliciesCommand,
+  PutRolePolicyCommand,
+} from '@aws-sdk/client-iam';
+import type { ProviderError, RevocationTarget } from '../contract.ts';
+import { type Denial, denialFor, denialPolicyName } from './denial.ts';
+import { toProviderError } from './errors.ts';
+
+/** Characters that all inline policies of a role share (IAM user guide, "IAM and AWS STS quotas"). */
+export const inlinePolicyLimit = 10_240;
+
+/** The denial policy as IAM shows it; undefined when there is none. */
+export async function readDenial(iam: IAMClient, role: string, signal: AbortSignal): Promise<string | undefined> {
+  return readPolicy(iam, role, denialPolicyName, signal);
+}
+
+/** Makes IAM hold exactly the denials of `standing`; `present` is what it holds now. */
+export async function writeDenial(
+  iam: IAMClient,
+  role: string,
+  standing: RevocationTarget[],
+  present: string | undefined,
+  now: Date,
+  signal: AbortSignal,
+): Promise<Denial> {
+  const whole = denialFor(standing, now, inlinePolicyLimit);
+  if (whole !== null) {
+    try {
+      await put(iam, role, whole, present, signal);
+      return whole;
+    } catch (error) {
+      if (!isFull(error)) throw error;
+    }
+  }
+  // Others' policies need their part of the shared space: measure it and make ours fit.
+  const capacity = inlinePolicyLimit - (await charactersOfOthers(iam, role, signal));
+  const shortened = denialFor(standing, now, capacity);
+  if (shortened === null)
+    throw toProviderError(
+      { name: 'LimitExceededException', $metadata: { httpStatusCode: 409 } },
+      'iam:PutRolePolicy',
+      signal,
+    );
+  await put(iam, role, shortened, present, signal);
+  return shortened;
+}
+
+async function put(iam: IAMClient, role: string, denial: Denial, present: string | undefined, signal: AbortSignal) {
+  if (denial.text === (present ?? null)) return;
+  const name = { RoleName: nameOf(role), PolicyName: denialPolicyName };
+  if (denial.text === null) {
+    await unlessMissing(
+      call('iam:DeleteRolePolicy', signal, () => iam.send(new DeleteRolePolicyCommand(name), { abortSignal: signal })),
+    );
+    return;
+  }
+  const document = { ...name, PolicyDocument: denial.text };
+  await call('iam:PutRolePolicy', signal, () => iam.send(new PutRolePolicyCommand(document), { abortSignal: signal }));
+}
+
+async function charactersOfOthers(iam: IAMClient, role: string, signal: AbortSignal): Promise<number> {
+  let characters = 0;
+  for (let marker: string | undefined, more = true; more; ) {
+    const page = await call('iam:ListRolePolicies', signal, () =>
+      iam.send(
+        new ListRolePoliciesCommand({ RoleName: nameOf(role), ...(marker === undefined ? {} : { Marker: marker }) }),
+        { abortSignal: signal },
+      ),
+    );
+    for (const name of page.PolicyNames ?? [])
+      if (name !== denialPolicyName) characters += (await readPolicy(iam, role, name, signal))?.length ?? 0;
+    marker = page.Marker;
+    more = page.IsTruncated === true && marker !== undefined;
+  }
+  return characters;
+}
+
+async function readPolicy(
+  iam: IAMClient,
+  role: string,
+  name: string,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const command = new GetRolePolicyCommand({ RoleName: nameOf(role), PolicyName: name });
+  const answer = await unlessMissing(
+    call('iam:GetRolePolicy', signal, () => iam.send(command, { abortSignal: signal })),
+  );
+  // IAM gives documents percent-encoded (RFC 3986).
+  return answer?.PolicyDocument === undefined ? undefined : decodeURIComponent(answer.PolicyDocument);
+}
+
+/** One IAM call. A conflict with an admin's change is tried again at once: the SDK does not. */
+async function call<T>(name: string, signal: AbortSignal, send: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await send();
+    } catch (error) {
+      const failure = toProviderError(error, name, signal);
+      if (!/^ConcurrentModification/.test(failure.providerCode ?? '') || attempt === 4) throw failure;
+    }
+  }
+}
+
+async function unlessMissing<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (/^NoSuchEntity/.test((error as ProviderError).providerCode ?? '')) return undefined;
+    throw error;
+  }
+}
+
+const isFull = (error: unknown) => /^LimitExceeded/.test((error as ProviderError).providerCode ?? '');
+const nameOf = (roleArn: string) => roleArn.split('/').at(-1) ?? '';

@@ -1,0 +1,135 @@
+/** S3, path-style: objects and listings. Every sub-resource or copy that is not here is refused, so that nothing slips past authorization. */
+import { createHash } from 'node:crypto';
+import { AwsError, accessDenied } from './errors.ts';
+import { authorize, type Principal, type State } from './state.ts';
+import { type WireAnswer, type WireRequest, xmlAnswer } from './wire.ts';
+
+const listParameters = [
+  'list-type',
+  'prefix',
+  'delimiter',
+  'max-keys',
+  'continuation-token',
+  'start-after',
+  'encoding-type',
+  'fetch-owner',
+  'x-id',
+];
+
+export function s3(state: State, request: WireRequest, caller: Principal): WireAnswer {
+  const [, bucketName = '', ...rest] = request.path.split('/').map(decodeURIComponent);
+  const key = rest.join('/');
+  const foreign = [...request.query.keys()].find((name) => !listParameters.includes(name));
+  if (foreign !== undefined || request.headers['x-amz-copy-source'] !== undefined || bucketName === '')
+    throw new AwsError(
+      'NotImplemented',
+      501,
+      'A header or query you provided implies functionality that is not implemented.',
+    );
+  return key === '' ? onBucket(state, request, caller, bucketName) : onObject(state, request, caller, bucketName, key);
+}
+
+function onBucket(state: State, request: WireRequest, caller: Principal, bucketName: string): WireAnswer {
+  if (request.method !== 'GET' && request.method !== 'HEAD')
+    throw new AwsError('NotImplemented', 501, 'Buckets are made when the sandbox starts.');
+  const prefix = request.query.get('prefix') ?? '';
+  const delimiter = request.query.get('delimiter') ?? '';
+  const maxKeys = Math.min(1000, Number(request.query.get('max-keys') ?? '1000'));
+  authorize(state, caller, 's3:ListBucket', `arn:aws:s3:::${bucketName}`, {
+    ...(request.query.has('prefix') ? { 's3:prefix': [prefix] } : {}),
+    ...(request.query.has('delimiter') ? { 's3:delimiter': [delimiter] } : {}),
+    ...(request.query.has('max-keys') ? { 's3:max-keys': [String(maxKeys)] } : {}),
+  });
+  const bucket = bucketCalled(state, bucketName);
+  if (request.method === 'HEAD') return { status: 200, headers: {}, body: '' };
+  const after = request.query.get('continuation-token') ?? request.query.get('start-after') ?? '';
+  const keys = [...bucket.keys()].filter((key) => key.startsWith(prefix) && key > after).sort();
+  const folders = new Set<string>();
+  const contents: string[] = [];
+  for (const key of keys) {
+    const end = delimiter === '' ? -1 : key.indexOf(delimiter, prefix.length);
+    if (end >= 0) folders.add(key.slice(0, end + delimiter.length));
+    else contents.push(key);
+  }
+  const shown = contents.slice(0, maxKeys);
+  const truncated = shown.length < contents.length;
+  return xmlAnswer(200, {
+    'ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"': {
+      Name: bucketName,
+      Prefix: prefix,
+      KeyCount: shown.length + folders.size,
+      MaxKeys: maxKeys,
+      IsTruncated: truncated,
+      NextContinuationToken: truncated ? shown.at(-1) : undefined,
+      Contents: shown.map((key) => ({
+        Key: key,
+        Size: bucket.get(key)?.body.length ?? 0,
+        LastModified: bucket.get(key)?.modified.toISOString() ?? '',
+      })),
+      CommonPrefixes: [...folders].map((folder) => ({ Prefix: folder })),
+    },
+  });
+}
+
+function onObject(state: State, request: WireRequest, caller: Principal, bucketName: string, key: string): WireAnswer {
+  const resource = `arn:aws:s3:::${bucketName}/${key}`;
+  const action = { GET: 's3:GetObject', HEAD: 's3:GetObject', PUT: 's3:PutObject', DELETE: 's3:DeleteObject' }[
+    request.method
+  ];
+  if (action === undefined)
+    throw new AwsError('MethodNotAllowed', 405, 'The specified method is not allowed against this resource.');
+  authorize(state, caller, action, resource);
+  const bucket = bucketCalled(state, bucketName);
+  if (request.method === 'DELETE') {
+    bucket.delete(key);
+    return { status: 204, headers: {}, body: '' };
+  }
+  if (request.method === 'PUT') {
+    const chunked = request.headers['x-amz-content-sha256'] === 'STREAMING-UNSIGNED-PAYLOAD-TRAILER';
+    const body = chunked ? withoutChunks(request.body) : request.body;
+    const contentType = request.headers['content-type'] ?? 'application/octet-stream';
+    bucket.set(key, { body, modified: state.clock.now(), contentType });
+    return { status: 200, headers: { etag: etagOf(body) }, body: '' };
+  }
+  const object = bucket.get(key);
+  if (object === undefined) throw missingKey(state, caller, bucketName, resource);
+  const headers = {
+    etag: etagOf(object.body),
+    'content-type': object.contentType,
+    'last-modified': object.modified.toUTCString(),
+  };
+  if (request.method === 'HEAD')
+    return { status: 200, headers: { ...headers, 'content-length': String(object.body.length) }, body: '' };
+  return { status: 200, headers, body: object.body };
+}
+
+/** Who may not list the bucket is not told which keys exist. */
+function missingKey(state: State, caller: Principal, bucketName: string, resource: string): AwsError {
+  try {
+    authorize(state, caller, 's3:ListBucket', `arn:aws:s3:::${bucketName}`);
+  } catch {
+    return accessDenied(caller.arn, 's3:ListBucket', resource);
+  }
+  return new AwsError('NoSuchKey', 404, 'The specified key does not exist.');
+}
+
+function bucketCalled(state: State, name: string) {
+  const bucket = state.buckets.get(name);
+  if (bucket === undefined) throw new AwsError('NoSuchBucket', 404, 'The specified bucket does not exist');
+  return bucket;
+}
+
+/** Undoes `aws-chunked`: hexadecimal length, data, …, a chunk of length zero, trailers. */
+function withoutChunks(body: Buffer): Buffer {
+  const parts: Buffer[] = [];
+  for (let at = 0; ; ) {
+    const end = body.indexOf('\r\n', at);
+    const length = Number.parseInt(body.subarray(at, end).toString('latin1'), 16);
+    if (end < 0 || Number.isNaN(length)) throw new AwsError('IncompleteBody', 400, 'The chunked body is malformed.');
+    if (length === 0) return Buffer.concat(parts);
+    parts.push(body.subarray(end + 2, end + 2 + length));
+    at = end + 2 + length + 2;
+  }
+}
+
+const etagOf = (body: Buffer) => `"${createHash('md5').update(body).digest('hex')}"`;
