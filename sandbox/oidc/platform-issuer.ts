@@ -7,7 +7,7 @@ import type { Clock, JsonObject } from '../../broker/vocabulary.ts';
 
 export type IssuerAlgorithm = 'RS256' | 'PS256' | 'ES256' | 'ES384' | 'EdDSA';
 
-/** How the endpoints answer from now on. `slow`: accepted and never answered. `huge`: a megabyte. `impostor`: another issuer's discovery document. */
+/** How the endpoints answer from now on. `slow`: accepted and never answered. `huge`: right, but a megabyte long. `impostor`: another issuer's discovery document. */
 export type IssuerMood = 'well' | 'outage' | 'slow' | 'redirect' | 'not_json' | 'huge' | 'impostor';
 
 /** Ways to forge a token that the platform would never issue. */
@@ -107,8 +107,10 @@ export async function startPlatformIssuer(options: PlatformIssuerOptions): Promi
       return;
     }
     if (mood === 'not_json') return send(response, 200, '<html>');
-    if (mood === 'huge') return send(response, 200, { keys: [], padding: 'x'.repeat(1024 * 1024) });
-    if (url.pathname === '/keys') return send(response, 200, { keys: published.map((key) => key.published) });
+    const padding = mood === 'huge' ? { padding: 'x'.repeat(1024 * 1024) } : {};
+    if (url.pathname === '/keys') {
+      return send(response, 200, { keys: published.map((key) => key.published), ...padding });
+    }
     if (url.pathname === '/.well-known/openid-configuration') {
       return send(response, 200, {
         issuer: mood === 'impostor' ? 'https://issuer.invalid' : issuer,
