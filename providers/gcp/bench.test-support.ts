@@ -23,6 +23,8 @@ export interface GcpBench {
   provider: Provider;
   clock: ReturnType<typeof manualClock>;
   identityTokens: string[];
+  /** A valid identity token of the broker for the workload identity provider. */
+  identity(): Promise<string>;
   make(environment: { [name: string]: string }): Provider;
   plan(params: unknown, ttlSeconds?: number): Plan;
   issue(plan: Plan, member?: number): Promise<Issued>;
@@ -66,6 +68,7 @@ export async function gcpBench(
     provider,
     clock,
     identityTokens: issuer.signed,
+    identity: () => issuer.sign({ sub: 'writ-broker', aud: `https://iam.googleapis.com/${sandbox.provider}` }, 300),
     make,
     plan: (params, ttlSeconds = 900) => provider.plan(provider.params.parse(params), ttlSeconds),
     issue: (plan, member = 0) => {

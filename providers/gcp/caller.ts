@@ -13,7 +13,7 @@ export interface Caller {
 
 export function callerFor(config: GcpSettings, deps: ProviderDeps): Caller {
   const provider = config.WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER;
-  if (provider === undefined) return ambientCaller();
+  if (provider === undefined) return ambientCaller(config.GOOGLE_CLOUD_PROJECT);
   const identityToken = () =>
     // Google's default audience for a provider: its full name with the https: prefix.
     deps.signIdentityToken({ sub: config.WRIT_GCP_BROKER_SUBJECT, aud: `https://iam.googleapis.com/${provider}` }, 300);
@@ -55,11 +55,12 @@ function federatedCaller(
 }
 
 /** Application Default Credentials through Google's own library, loaded only here. It keeps and renews its token itself. */
-function ambientCaller(): Caller {
+function ambientCaller(project: string | undefined): Caller {
   const step = { doing: 'reading the ambient credentials', mints: false };
   const open = async () => {
     const { GoogleAuth } = await import('google-auth-library');
-    return new GoogleAuth({ scopes: [CLOUD_PLATFORM] });
+    // Without a project the library goes looking for one (gcloud, metadata server, Resource Manager), though tokens need none.
+    return new GoogleAuth({ scopes: [CLOUD_PLATFORM], projectId: project ?? '-' });
   };
   let auth: ReturnType<typeof open> | undefined;
   return {
