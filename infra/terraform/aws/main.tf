@@ -9,9 +9,10 @@ resource "aws_iam_openid_connect_provider" "writ" {
   tags           = var.tags
 }
 
-# Who may take a credential from the roles: a token of this broker, for AWS, and nothing else. TagSession and SetSourceIdentity are needed because the
-# token carries both; without SourceIdentity a single session could not be denied.
+# Who may take a credential from a role: a token of this broker, for AWS, for one of the role's agents (sub `agent:NAME`), and nothing else. TagSession and
+# SetSourceIdentity are needed because the token carries both; without SourceIdentity a single session could not be denied.
 data "aws_iam_policy_document" "mint_trust" {
+  for_each = var.roles
   statement {
     actions = ["sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"]
     principals {
@@ -24,16 +25,17 @@ data "aws_iam_policy_document" "mint_trust" {
       values   = [var.audience]
     }
     condition {
-      test     = "StringEquals"
+      test     = "StringLike"
       variable = "${local.issuer}:sub"
-      values   = [var.subject]
+      values   = [for agent in each.value.agents : "agent:${agent}"]
     }
   }
 }
 
+# The broker itself, not on behalf of any agent: its tokens for this have a subject that no agent's token can have.
 data "aws_iam_policy_document" "revoke_trust" {
   statement {
-    actions = ["sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"]
+    actions = ["sts:AssumeRoleWithWebIdentity"]
     principals {
       type        = "Federated"
       identifiers = [aws_iam_openid_connect_provider.writ.arn]
@@ -46,7 +48,7 @@ data "aws_iam_policy_document" "revoke_trust" {
     condition {
       test     = "StringEquals"
       variable = "${local.issuer}:sub"
-      values   = [var.revoke_subject]
+      values   = ["writ:revoker"]
     }
   }
 }
@@ -78,7 +80,7 @@ resource "aws_iam_role" "mint" {
   for_each             = var.roles
   name                 = "writ-${each.key}"
   description          = "Credentials of AI agents are cut from this role by the Writ broker"
-  assume_role_policy   = data.aws_iam_policy_document.mint_trust.json
+  assume_role_policy   = data.aws_iam_policy_document.mint_trust[each.key].json
   permissions_boundary = aws_iam_policy.boundary.arn
   max_session_duration = each.value.max_session_duration
   tags                 = var.tags

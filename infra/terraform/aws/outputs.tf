@@ -2,6 +2,7 @@ output "environment" {
   description = "Environment variables of the broker."
   value = {
     WRIT_AWS_AUTH        = "web_identity"
+    WRIT_AWS_AUDIENCE    = var.audience
     WRIT_AWS_ROLES       = join(",", [for role in aws_iam_role.mint : role.arn])
     WRIT_AWS_REVOKE_ROLE = aws_iam_role.revoke.arn
     WRIT_AWS_REVOKE_KEY  = "source_identity"

@@ -8,35 +8,29 @@ variable "issuer_url" {
 }
 
 variable "audience" {
-  description = "The aud claim of the broker's tokens for AWS."
+  description = "The aud claim of the broker's tokens for AWS (WRIT_AWS_AUDIENCE)."
   type        = string
   default     = "sts.amazonaws.com"
-}
-
-variable "subject" {
-  description = "The sub claim with which the broker mints credentials."
-  type        = string
-  default     = "writ:aws"
-}
-
-variable "revoke_subject" {
-  description = "The sub claim with which the broker assumes the role that writes denials."
-  type        = string
-  default     = "writ:aws"
 }
 
 variable "roles" {
   description = <<-EOT
     The roles that agents' credentials are cut from. Key: name after `writ-`. `policy` (JSON) is the most that any agent may ever do through the
-    role; every credential carries a narrower session policy on top.
+    role; every credential carries a narrower session policy on top. `agents`: the agents that may get credentials from the role, whatever any manifest
+    says; default all.
   EOT
   type = map(object({
     policy               = string
+    agents               = optional(list(string), ["*"])
     max_session_duration = optional(number, 3600)
   }))
   validation {
     condition     = alltrue([for name in keys(var.roles) : can(regex("^[a-z0-9][a-z0-9-]{0,57}$", name))])
     error_message = "Role names: lower-case letters, digits and hyphens, at most 58."
+  }
+  validation {
+    condition     = alltrue(flatten([for role in values(var.roles) : [for agent in role.agents : can(regex("^([A-Za-z0-9._-]+|[*])$", agent))]]))
+    error_message = "Agents: names as in the manifests, or * for all."
   }
   validation {
     condition     = alltrue([for role in values(var.roles) : can(jsondecode(role.policy))])
