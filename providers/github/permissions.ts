@@ -40,7 +40,7 @@ export const permissions: Readonly<Record<string, Permission>> = Object.freeze({
   environments: repository('deployment environments'),
   issues: repository('issues, labels and milestones'),
   merge_queues: repository('merge queues'),
-  metadata: repository('names, settings and visibility of the repositories'),
+  metadata: repository('names, settings and visibility'),
   packages: repository('packages'),
   pages: repository('GitHub Pages'),
   pull_requests: repository('pull requests and reviews'),

@@ -1,5 +1,5 @@
 /** A GitHub on loopback that enforces what the real one enforces. One request from top to bottom is `answer`. */
-import { createPublicKey } from 'node:crypto';
+import { createPublicKey, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Clock } from '../../broker/vocabulary.ts';
@@ -67,7 +67,7 @@ export async function startGithubSandbox(options: GithubSandboxOptions): Promise
       if (fault === 'hang') return;
       const answered = call === null ? notFound() : await answer(call, token, budget, fault);
       if (fault === 'lost-answer') response.destroy();
-      else writeAnswer(response, answered, budgets.headers(budget));
+      else writeAnswer(response, answered, { ...budgets.headers(budget), 'x-github-request-id': requestId() });
     };
     // A client that went away, or a body over the limit: there is nobody to answer.
     work().catch(() => response.destroy());
@@ -146,6 +146,9 @@ export async function startGithubSandbox(options: GithubSandboxOptions): Promise
     },
   };
 }
+
+/** Octokit's own log lines quote it. */
+const requestId = () => randomBytes(12).toString('hex').toUpperCase();
 
 const forwarded = ({ method, path, query, headers, body }: Call) => ({ method, path: path + query, headers, body });
 
