@@ -25,8 +25,8 @@ variable "roles" {
     max_session_duration = optional(number, 3600)
   }))
   validation {
-    condition     = alltrue([for name in keys(var.roles) : can(regex("^[a-z0-9][a-z0-9-]{0,57}$", name))])
-    error_message = "Role names: lower-case letters, digits and hyphens, at most 58."
+    condition     = alltrue([for name in keys(var.roles) : can(regex("^[a-z0-9][a-z0-9-]{0,57}$", name)) && !contains(["revoke", "boundary"], name)])
+    error_message = "Role names: lower-case letters, digits and hyphens, at most 58; not revoke or boundary, which are taken."
   }
   validation {
     condition     = alltrue(flatten([for role in values(var.roles) : [for agent in role.agents : can(regex("^([A-Za-z0-9._-]+|[*])$", agent))]]))
