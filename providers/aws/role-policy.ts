@@ -93,14 +93,17 @@ async function readPolicy(
   return answer?.PolicyDocument === undefined ? undefined : decodeURIComponent(answer.PolicyDocument);
 }
 
-/** One IAM call. A conflict with an admin's change is tried again at once: the SDK does not. */
+/** Answers after which the same call may pass at once: an admin's change in the same moment, and clocks apart (the SDK has then set its own by the answer). */
+const againAtOnce = /^(?:ConcurrentModification|SignatureDoesNotMatch|RequestTimeTooSkewed|RequestExpired)/;
+
+/** One IAM call, tried again where that helps at once: the client itself makes one attempt. */
 async function call<T>(name: string, signal: AbortSignal, send: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await send();
     } catch (error) {
       const failure = toProviderError(error, name, signal);
-      if (!/^ConcurrentModification/.test(failure.providerCode ?? '') || attempt === 4) throw failure;
+      if (!againAtOnce.test(failure.providerCode ?? '') || attempt === 4) throw failure;
     }
   }
 }

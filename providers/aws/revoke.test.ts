@@ -1,0 +1,282 @@
+/** Ending sessions under pressure: full policies, conflicts, others' changes, lost answers. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ProviderError, RevocationOutcome, RevocationTarget } from '../contract.ts';
+import { type AwsBench, type AwsBenchOptions, agentRole, awsBench, readObject } from './bench.test-support.ts';
+import { denialFor, denialPolicyName, denies } from './denial.ts';
+import { inlinePolicyLimit } from './role-policy.ts';
+
+const never = () => new AbortController().signal;
+
+async function withBench(body: (bench: AwsBench) => Promise<void>, options: AwsBenchOptions = {}) {
+  const bench = await awsBench(options);
+  try {
+    await body(bench);
+  } finally {
+    await bench.close();
+  }
+}
+
+async function lease(bench: AwsBench, leaseId: string, ttl = 900) {
+  const params = bench.provider.params.parse({ role: agentRole, service: 's3', access: 'read', bucket: 'orders' });
+  const plan = bench.provider.plan(params, ttl);
+  const intentAt = bench.clock.now();
+  const issued = await bench.provider.issue({
+    plan,
+    leaseId,
+    sessionId: 'ses_x',
+    agent: 'invoice-bot',
+    signal: never(),
+  });
+  const target: RevocationTarget = {
+    leaseId,
+    plan,
+    handle: issued.handle,
+    secret: null,
+    reserved: null,
+    intentAt,
+    providerExpiresAt: issued.providerExpiresAt,
+    settlingSince: null,
+  };
+  return { target, use: () => readObject(bench, issued.credential, 'customers/42/a.txt') };
+}
+
+/** A lease of the database only: as many as a test needs, all of the same role. */
+const paper = (bench: AwsBench, template: RevocationTarget, count: number): RevocationTarget[] =>
+  Array.from({ length: count }, (_, n) => ({
+    ...template,
+    leaseId: `lse_paper${String(n).padStart(15, '0')}`,
+    handle: { ...template.handle, issued_at: new Date(bench.clock.now().getTime() - 60_000 + n).toISOString() },
+  }));
+
+async function settle(
+  bench: AwsBench,
+  target: RevocationTarget,
+  standing: RevocationTarget[],
+): Promise<RevocationOutcome> {
+  const [first] = await bench.provider.revoke([target], standing, never());
+  if (first?.state !== 'settling') return first as RevocationOutcome;
+  target.settlingSince = bench.clock.now();
+  bench.clock.advance(10_000);
+  const [second] = await bench.provider.revoke([target], standing, never());
+  return second as RevocationOutcome;
+}
+
+const errorOf = (outcome: RevocationOutcome | undefined): ProviderError => {
+  assert.equal(outcome?.state, 'failed');
+  return outcome.error;
+};
+
+test('a denial is not called revoked before the lag has passed, and the credential does work until then', async () => {
+  await withBench(async (bench) => {
+    const { target, use } = await lease(bench, 'lse_lag');
+    const [first] = await bench.provider.revoke([target], [target], never());
+    assert.equal(first?.state, 'settling');
+    target.settlingSince = bench.clock.now();
+    bench.clock.advance(9_000);
+    assert.equal(await use(), 'accepted', 'which is why it may not be shown as revoked yet');
+    assert.equal((await bench.provider.revoke([target], [target], never()))[0]?.state, 'settling');
+    bench.clock.advance(1_000);
+    const [last] = await bench.provider.revoke([target], [target], never());
+    assert.ok(last?.state === 'revoked');
+    assert.match(String(last.evidence.document_sha256), /^[0-9a-f]{64}$/);
+    assert.equal(await use(), 'refused');
+  });
+});
+
+test('a denial that somebody removed is written again and its lag starts again', async () => {
+  await withBench(async (bench) => {
+    const { target, use } = await lease(bench, 'lse_removed');
+    await bench.provider.revoke([target], [target], never());
+    target.settlingSince = bench.clock.now();
+    bench.sandbox.setInlinePolicy(agentRole, denialPolicyName, null);
+    bench.clock.advance(10_000);
+    const [outcome] = await bench.provider.revoke([target], [target], never());
+    assert.equal(outcome?.state, 'settling');
+    assert.equal(await use(), 'accepted');
+    bench.clock.advance(10_000);
+    assert.equal((await bench.provider.revoke([target], [target], never()))[0]?.state, 'revoked');
+    assert.equal(await use(), 'refused');
+  });
+});
+
+test('the standing leases are the whole truth: what is not among them is dropped, other policies stay', async () => {
+  const others = {
+    'admin-owned': {
+      Version: '2012-10-17',
+      Statement: { Effect: 'Deny' as const, Action: 's3:DeleteBucket', Resource: '*' },
+    },
+  };
+  await withBench(async (bench) => {
+    const { sandbox, provider, clock } = bench;
+    sandbox.setInlinePolicy(agentRole, 'admin-owned', JSON.stringify(others['admin-owned']));
+    const [a, b] = [await lease(bench, 'lse_a', 300), await lease(bench, 'lse_b', 900)];
+    await provider.revoke([a.target], [a.target, b.target], never());
+    assert.match(sandbox.inlinePolicies(agentRole)[denialPolicyName] ?? '', /lse_a.*lse_b/);
+    clock.advance(300_000);
+    await provider.prune?.(agentRole, [a.target, b.target], never());
+    assert.doesNotMatch(sandbox.inlinePolicies(agentRole)[denialPolicyName] ?? '', /lse_a/);
+    assert.equal(await b.use(), 'refused');
+    clock.advance(600_000);
+    await provider.prune?.(agentRole, [b.target], never());
+    assert.deepEqual(Object.keys(sandbox.inlinePolicies(agentRole)), ['admin-owned']);
+    await provider.prune?.(agentRole, [], never());
+  });
+});
+
+test('names fill the policy first; only what does not fit is cut off, by the earliest moment that is enough', async () => {
+  await withBench(async (bench) => {
+    const { target } = await lease(bench, 'lse_template');
+    const now = bench.clock.now();
+    const few = denialFor(paper(bench, target, 300), now, inlinePolicyLimit);
+    assert.equal(few?.cutOff, null);
+    const many = paper(bench, target, 500).map((each, n) => ({
+      ...each,
+      handle: { ...each.handle, issued_at: new Date(now.getTime() - 3_600_000 + n * 1000).toISOString() },
+    }));
+    const denial = denialFor(many, now, inlinePolicyLimit);
+    assert.ok(denial?.text && denial.cutOff);
+    assert.ok(denial.text.length <= inlinePolicyLimit);
+    for (const each of many) assert.ok(denies(denial.text, each, now), 'all of them are denied');
+    const named = many.filter((each) => denial.text?.includes(each.leaseId));
+    assert.ok(named.length > 300, 'the policy is used for names');
+    const firstNamed = Date.parse(String(named[0]?.handle?.issued_at));
+    assert.ok(denial.cutOff.getTime() <= firstNamed, 'no later than needed');
+    assert.equal(denialFor(many, now, 20), null);
+    assert.deepEqual(denialFor(many, now, 9_000), denialFor([...many].reverse(), now, 9_000), 'order does not matter');
+  });
+});
+
+test('a full role policy: the overflow is denied by issue time, later sessions live, and the evidence says so', async () => {
+  await withBench(async (bench) => {
+    const { sandbox, clock } = bench;
+    const filler = {
+      Version: '2012-10-17',
+      Statement: [{ Effect: 'Deny', Action: 's3:DeleteBucket', Resource: `arn:aws:s3:::${'x'.repeat(9_700)}` }],
+    };
+    sandbox.setInlinePolicy(agentRole, 'admin-owned', JSON.stringify(filler));
+    const old = await lease(bench, 'lse_old');
+    const bystander = await lease(bench, 'lse_bystander');
+    clock.advance(2_000);
+    const young = await lease(bench, 'lse_young');
+    const standing = [
+      old.target,
+      ...paper(bench, old.target, 40).map((each) => ({ ...each, handle: old.target.handle })),
+    ];
+    const outcome = await settle(bench, old.target, standing);
+    assert.equal(outcome.state, 'revoked');
+    assert.ok(outcome.state === 'revoked' && outcome.evidence.overflow === true);
+    assert.ok(typeof outcome.evidence.all_sessions_denied_that_were_issued_before === 'string');
+    assert.equal(await old.use(), 'refused');
+    assert.equal(await young.use(), 'accepted', 'what was issued after the cut-off is not touched');
+    assert.equal(await bystander.use(), 'refused', 'the known cost: told in the evidence');
+    assert.equal(
+      JSON.parse(sandbox.inlinePolicies(agentRole)['admin-owned'] ?? '').Statement[0].Action,
+      's3:DeleteBucket',
+    );
+  });
+});
+
+test('no room even for a cut-off: failed with LimitExceeded at once, never called revoked', async () => {
+  await withBench(async (bench) => {
+    const { target, use } = await lease(bench, 'lse_no_room');
+    const filler = {
+      Version: '2012-10-17',
+      Statement: [{ Effect: 'Deny', Action: 's3:DeleteBucket', Resource: `arn:aws:s3:::${'x'.repeat(10_120)}` }],
+    };
+    bench.sandbox.setInlinePolicy(agentRole, 'admin-owned', JSON.stringify(filler));
+    const [outcome] = await bench.provider.revoke([target], [target], never());
+    const error = errorOf(outcome);
+    assert.equal(error.code, 'upstream_refused');
+    assert.equal(error.providerCode, 'LimitExceededException');
+    assert.equal(await use(), 'accepted');
+  });
+});
+
+test('a conflicting change is tried again at once; a lasting one is reported as retryable', async () => {
+  await withBench(async (bench) => {
+    const { target } = await lease(bench, 'lse_conflict');
+    const conflict = { code: 'ConcurrentModification', status: 409 };
+    bench.sandbox.fault('PutRolePolicy', conflict, 2);
+    assert.equal((await bench.provider.revoke([target], [target], never()))[0]?.state, 'settling');
+    bench.sandbox.setInlinePolicy(agentRole, denialPolicyName, null);
+    bench.sandbox.fault('PutRolePolicy', conflict);
+    const [outcome] = await bench.provider.revoke([target], [target], never());
+    const error = errorOf(outcome);
+    assert.equal(error.code, 'upstream_unavailable');
+    assert.equal(error.retryable, true);
+  });
+});
+
+test('IAM failing or hanging gives each lease its own failure', async () => {
+  await withBench(async (bench) => {
+    const { target } = await lease(bench, 'lse_iam');
+    bench.sandbox.fault('GetRolePolicy', { code: 'ServiceFailure', status: 500 });
+    assert.equal(errorOf((await bench.provider.revoke([target], [target], never()))[0]).code, 'upstream_unavailable');
+    bench.sandbox.fault('GetRolePolicy', { code: 'AccessDenied', status: 403 });
+    assert.equal(errorOf((await bench.provider.revoke([target], [target], never()))[0]).code, 'upstream_refused');
+    bench.sandbox.fault('GetRolePolicy', 'hang');
+    const patience = new AbortController();
+    const before = bench.sandbox.requests();
+    const revoking = bench.provider.revoke([target], [target], patience.signal);
+    while (bench.sandbox.requests() === before) await new Promise(setImmediate);
+    patience.abort();
+    assert.equal(errorOf((await revoking)[0]).code, 'upstream_timeout');
+  });
+});
+
+test('the revoke role’s own session is renewed before it ends', async () => {
+  await withBench(async (bench) => {
+    const first = await lease(bench, 'lse_first');
+    assert.equal((await settle(bench, first.target, [first.target])).state, 'revoked');
+    bench.clock.advance(3_600_000);
+    const second = await lease(bench, 'lse_second');
+    assert.equal((await settle(bench, second.target, [second.target])).state, 'revoked');
+    assert.equal(await second.use(), 'refused');
+    const revokers = bench.sandbox.sessions().filter((session) => session.arn.endsWith('/writ-revoker'));
+    assert.equal(revokers.length, 2);
+  });
+});
+
+test('a token that aged on the way is signed anew, once', async () => {
+  await withBench(async (bench) => {
+    bench.sandbox.fault('AssumeRoleWithWebIdentity', { code: 'ExpiredTokenException', status: 400 }, 1);
+    await lease(bench, 'lse_resigned');
+    assert.equal(bench.tokens.length, 2);
+    bench.sandbox.fault('AssumeRoleWithWebIdentity', { code: 'ExpiredTokenException', status: 400 });
+    await assert.rejects(lease(bench, 'lse_stale'), {
+      code: 'upstream_refused',
+      providerCode: 'ExpiredTokenException',
+    });
+    assert.equal(bench.tokens.length, 4);
+  });
+});
+
+test('a session that could not be denied later is not handed out', async () => {
+  await withBench(
+    async (bench) => {
+      await assert.rejects(lease(bench, 'lse_unmarked'), { code: 'upstream_mismatch', mayHaveMinted: true });
+    },
+    { sandbox: { sourceIdentityHonoured: false } },
+  );
+  await withBench(
+    async (bench) => {
+      await assert.rejects(lease(bench, 'lse_untrusted'), { code: 'upstream_refused', providerCode: 'AccessDenied' });
+    },
+    { trusted: ['sts:TagSession'] },
+  );
+});
+
+test('the session carries the lease where AWS’s own logs show it', async () => {
+  await withBench(async (bench) => {
+    await lease(bench, 'lse_marked');
+    const [session] = bench.sandbox.sessions();
+    assert.equal(session?.sourceIdentity, 'lse_marked');
+    assert.ok(session?.arn.endsWith('/lse_marked'));
+    assert.deepEqual(session?.tags, {
+      'writ-agent': 'invoice-bot',
+      'writ-session': 'ses_x',
+      'writ-lease': 'lse_marked',
+    });
+  });
+});

@@ -1,0 +1,236 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are IAM's variables, not JavaScript's
+/** What ends up in the session policy, and what an attacker who chooses the values can make of it: nothing. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
+import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
+import type { JsonObject } from '../../broker/vocabulary.ts';
+import { ProviderError } from '../contract.ts';
+import { agentRole, awsBench, callJson, readObject, s3ClientFor, settled } from './bench.test-support.ts';
+import { describe } from './describe.ts';
+import { literal, policyText } from './literal.ts';
+import { awsParams } from './params.ts';
+import { type AwsPermission, planFor, sessionPolicyLimit, untilPolicy } from './session-policy.ts';
+import { awsSettings } from './settings.ts';
+
+const settings = awsSettings.parse({ WRIT_AWS_ROLES: agentRole });
+const plan = (params: JsonObject, ttl = 900) => planFor(awsParams.parse({ role: agentRole, ...params }), ttl, settings);
+const policyOf = (params: JsonObject) => (plan(params).permission as AwsPermission).session_policy;
+const s3 = (params: JsonObject) => ({ service: 's3', bucket: 'orders', access: 'read', ...params });
+
+async function withBench(body: (bench: Awaited<ReturnType<typeof awsBench>>) => Promise<void>, sandbox = {}) {
+  const bench = await awsBench({ sandbox });
+  try {
+    await body(bench);
+  } finally {
+    await bench.close();
+  }
+}
+
+async function mint(bench: Awaited<ReturnType<typeof awsBench>>, params: JsonObject, ttl = 900): Promise<JsonObject> {
+  const parsed = bench.provider.params.parse({ role: agentRole, ...params });
+  const context = {
+    leaseId: 'lse_policy',
+    sessionId: 'ses_policy',
+    agent: 'invoice-bot',
+    signal: new AbortController().signal,
+  };
+  return (await bench.provider.issue({ ...context, plan: bench.provider.plan(parsed, ttl) })).credential;
+}
+
+test('read under a prefix is exactly get and list under that prefix, and no chaining', () => {
+  assert.deepEqual(policyOf(s3({ prefix: 'customers/42/' })), {
+    Version: '2012-10-17',
+    Statement: [
+      { Effect: 'Allow', Action: ['s3:GetObject'], Resource: ['arn:aws:s3:::orders/customers/42/*'] },
+      {
+        Effect: 'Allow',
+        Action: ['s3:ListBucket'],
+        Resource: ['arn:aws:s3:::orders'],
+        Condition: { StringLike: { 's3:prefix': 'customers/42/*' } },
+      },
+      { Effect: 'Deny', Action: 'sts:AssumeRole', Resource: '*' },
+    ],
+  });
+});
+
+test('a literal matches nothing but itself', () => {
+  assert.equal(literal('a*b?c$d${aws:username}'), 'a${*}b${?}c${$}d${$}{aws:username}');
+  assert.equal(literal('customers/42/'), 'customers/42/');
+});
+
+test('metacharacters in values widen nothing at the counterpart', async () => {
+  const objects = {
+    'customers/*/own.txt': 'own',
+    'customers/42/a.txt': 'a',
+    '?/q.txt': 'q',
+    'x/z.txt': 'z',
+    '${aws:userid}/v.txt': 'v',
+  };
+  await withBench(
+    async (bench) => {
+      const star = await mint(bench, s3({ prefix: 'customers/*/' }));
+      assert.equal(await readObject(bench, star, 'customers/*/own.txt'), 'accepted');
+      assert.equal(await readObject(bench, star, 'customers/42/a.txt'), 'refused');
+      const client = s3ClientFor(bench, star);
+      const list = (prefix: string) =>
+        settled(client.send(new ListObjectsV2Command({ Bucket: 'orders', Prefix: prefix })));
+      assert.equal(await list('customers/*/'), 'accepted');
+      assert.equal(await list('customers/42/'), 'refused');
+      assert.equal(await list('customers/'), 'refused');
+      client.destroy();
+      const question = await mint(bench, s3({ prefix: '?/' }));
+      assert.equal(await readObject(bench, question, '?/q.txt'), 'accepted');
+      assert.equal(await readObject(bench, question, 'x/z.txt'), 'refused');
+      const variable = await mint(bench, s3({ prefix: '${aws:userid}/' }));
+      assert.equal(await readObject(bench, variable, '${aws:userid}/v.txt'), 'accepted');
+      const key = await mint(bench, s3({ key: '*', access: 'get' }));
+      assert.equal(await readObject(bench, key, 'x/z.txt'), 'refused');
+      const anyKey = await mint(bench, {
+        service: 'dynamodb',
+        region: 'eu-west-1',
+        access: 'read',
+        table: 'invoices',
+        leading_key: '*',
+      });
+      const get = { TableName: 'invoices', Key: { customer: { S: '42' } } };
+      assert.equal(await settled(callJson(bench, anyKey, 'dynamodb', 'DynamoDB_20120810.GetItem', get)), 'refused');
+    },
+    { buckets: { orders: objects } },
+  );
+});
+
+test('a scan has no leading key and does not slip through ForAllValues', async () => {
+  await withBench(async (bench) => {
+    const one = await mint(bench, {
+      service: 'dynamodb',
+      region: 'eu-west-1',
+      access: 'read_write',
+      table: 'invoices',
+      leading_key: '42',
+    });
+    const call = (credential: JsonObject, operation: string, input: JsonObject) =>
+      settled(
+        callJson(bench, credential, 'dynamodb', `DynamoDB_20120810.${operation}`, { TableName: 'invoices', ...input }),
+      );
+    assert.equal(await call(one, 'Scan', {}), 'refused');
+    assert.equal(await call(one, 'PutItem', { Item: { customer: { S: '42' } } }), 'accepted');
+    assert.equal(await call(one, 'PutItem', { Item: { customer: { S: '7' } } }), 'refused');
+    const query = { KeyConditionExpression: 'customer = :c', ExpressionAttributeValues: { ':c': { S: '42' } } };
+    assert.equal(await call(one, 'Query', query), 'accepted');
+    const whole = await mint(bench, { service: 'dynamodb', region: 'eu-west-1', access: 'read', table: 'invoices' });
+    assert.equal(await call(whole, 'Scan', {}), 'accepted');
+  });
+});
+
+test('the real S3 client works inside the scope and is refused outside of it', async () => {
+  await withBench(async (bench) => {
+    const client = s3ClientFor(bench, await mint(bench, s3({ prefix: 'customers/42/', access: 'read_write' })));
+    const object = await client.send(new GetObjectCommand({ Bucket: 'orders', Key: 'customers/42/a.txt' }));
+    assert.equal(await object.Body?.transformToString(), 'inside');
+    await client.send(new PutObjectCommand({ Bucket: 'orders', Key: 'customers/42/nöte (1)+*.txt', Body: 'new' }));
+    assert.equal(bench.sandbox.object('orders', 'customers/42/nöte (1)+*.txt'), 'new');
+    const listed = await client.send(new ListObjectsV2Command({ Bucket: 'orders', Prefix: 'customers/42/' }));
+    assert.deepEqual(
+      listed.Contents?.map((entry) => entry.Key),
+      ['customers/42/a.txt', 'customers/42/nöte (1)+*.txt'],
+    );
+    for (const [Bucket, Key] of [
+      ['orders', 'customers/7/c.txt'],
+      ['orders-archive', 'customers/42/a.txt'],
+      ['orders', 'customers/42'],
+    ] as const) {
+      await assert.rejects(client.send(new GetObjectCommand({ Bucket, Key })), { name: 'AccessDenied' });
+      await assert.rejects(client.send(new PutObjectCommand({ Bucket, Key, Body: 'x' })), { name: 'AccessDenied' });
+    }
+    await assert.rejects(client.send(new ListObjectsV2Command({ Bucket: 'orders' })), { name: 'AccessDenied' });
+    client.destroy();
+  });
+});
+
+test('one object is one object', async () => {
+  await withBench(async (bench) => {
+    const credential = await mint(bench, s3({ key: 'customers/42/a.txt', access: 'read' }));
+    assert.equal(await readObject(bench, credential, 'customers/42/a.txt'), 'accepted');
+    assert.equal(await readObject(bench, credential, 'customers/42/a.txt2'), 'refused');
+  });
+});
+
+test('a session cannot assume a role again to lose its policy', async () => {
+  await withBench(async (bench) => {
+    const credential = await mint(bench, s3({}));
+    const sts = new STSClient({
+      region: 'eu-west-1',
+      endpoint: bench.sandbox.url,
+      credentials: {
+        accessKeyId: String(credential.access_key_id),
+        secretAccessKey: String(credential.secret_access_key),
+        sessionToken: String(credential.session_token),
+      },
+    });
+    const again = new AssumeRoleCommand({ RoleArn: agentRole, RoleSessionName: 'again' });
+    await assert.rejects(sts.send(again), { name: 'AccessDenied' });
+    sts.destroy();
+  });
+});
+
+test('a lifetime below AWS’s own minimum ends to the second', async () => {
+  await withBench(async (bench) => {
+    const credential = await mint(bench, s3({}), 90);
+    bench.clock.advance(89_000);
+    assert.equal(await readObject(bench, credential, 'customers/42/a.txt'), 'accepted');
+    bench.clock.advance(1_000);
+    assert.equal(await readObject(bench, credential, 'customers/42/a.txt'), 'refused');
+  });
+});
+
+test('the size check counts the end that issue writes in, and what JSON escapes', () => {
+  const custom = (length: number, count: number) => ({
+    service: 'custom',
+    statements: [
+      {
+        actions: ['s3:GetObject'],
+        resources: Array.from({ length: count }, () => `arn:aws:s3:::orders/${'k'.repeat(length)}`),
+      },
+    ],
+  });
+  const end = new Date('2030-01-01T00:00:00Z');
+  const finalLength = (params: JsonObject) => policyText(untilPolicy(policyOf(params), end)).length;
+  const base = finalLength(custom(1, 2));
+  const fits = Math.floor((sessionPolicyLimit - base) / 2) + 1;
+  assert.ok(finalLength(custom(fits, 2)) <= sessionPolicyLimit);
+  assert.throws(
+    () => plan(custom(fits + 1, 2)),
+    (error) => error instanceof ProviderError && error.code === 'bad_params' && error.path === 'statements',
+  );
+  assert.match(policyText({ key: 'zażółć' }), /^[ -~]+$/);
+  assert.deepEqual(JSON.parse(policyText({ key: 'zażółć' })), { key: 'zażółć' });
+});
+
+test('objects with names beyond Latin-1 can be granted', async () => {
+  await withBench(
+    async (bench) => {
+      const credential = await mint(bench, s3({ prefix: '顧客/42/' }));
+      assert.equal(await readObject(bench, credential, '顧客/42/請求書.txt'), 'accepted');
+      assert.equal(await readObject(bench, credential, '顧客/7/請求書.txt'), 'refused');
+    },
+    { buckets: { orders: { '顧客/42/請求書.txt': 'a', '顧客/7/請求書.txt': 'b' } } },
+  );
+});
+
+test('descriptions name what is granted', () => {
+  const words = (params: JsonObject) => describe(plan(params), settings).summary[0];
+  assert.equal(
+    words(s3({ prefix: 'customers/42/' })),
+    'Read and list objects under customers/42/ in the S3 bucket orders',
+  );
+  assert.equal(
+    words(s3({ key: 'a.txt', access: 'read_write' })),
+    'Read and write the one object a.txt in the S3 bucket orders',
+  );
+  assert.equal(words(s3({ access: 'delete' })), 'Delete every object in the S3 bucket orders');
+  assert.equal(
+    words({ service: 'dynamodb', region: 'eu-west-1', access: 'read', table: 'invoices' }),
+    'Read all items in the DynamoDB table invoices (eu-west-1)',
+  );
+});
