@@ -38,7 +38,8 @@ export function decide(facts: DecisionFacts, compiled: CompiledManifest): Decisi
 
 function decideOrThrow(facts: DecisionFacts, compiled: CompiledManifest): Decision {
   if (facts.agent !== compiled.agent) return denied(facts, compiled, [{ code: 'agent_unknown' }]);
-  if (member(compiled.capabilities, facts.capability) === undefined) {
+  const capability = member(compiled.manifest.capabilities, facts.capability);
+  if (capability === undefined) {
     return denied(facts, compiled, [
       { code: 'capability_unknown', path: 'capability', advice: "Ask for a capability of the agent's manifest." },
     ]);
@@ -56,6 +57,10 @@ function decideOrThrow(facts: DecisionFacts, compiled: CompiledManifest): Decisi
       })),
     );
   }
+
+  // The permit says the same; but other task types lack the inputs that the facts of this capability are made from.
+  if (!capability.tasks.includes(task.task.task_type))
+    return denied(facts, compiled, reasonsOf(silence, compiled, facts.capability));
 
   const first = ask(facts, compiled);
   if (first.effect === 'allow') return decision(facts, compiled, 'allow', [], first.policyIds);
@@ -76,13 +81,13 @@ interface Answer {
   liftable: boolean;
 }
 
+/** No policy spoke for the request, none against it. */
+const silence: Answer = { effect: 'deny', policyIds: [], failed: [], liftable: false };
+
 function ask(facts: DecisionFacts, compiled: CompiledManifest): Answer {
-  const id = slotFor(compiled, facts.capability);
   const answer = statefulIsAuthorized({
     ...cedarRequest(facts, compiled),
-    preparsedPolicySetId: id,
-    preparsedSchemaName: id,
-    validateRequest: true,
+    preparsedPolicySetId: slotFor(compiled, facts.capability),
   });
   return readAnswer(answer, compiled);
 }

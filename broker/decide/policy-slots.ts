@@ -3,7 +3,7 @@
  * supply: each capability holds one slot, a new version of its manifest is parsed into the same slot, and when all are taken the one longest unused
  * is given over.
  */
-import { preparsePolicySet, preparseSchema } from '@cedar-policy/cedar-wasm/nodejs';
+import { preparsePolicySet } from '@cedar-policy/cedar-wasm/nodejs';
 import { type CompiledManifest, entity } from '../manifests/compile.ts';
 import { member } from '../manifests/manifest.ts';
 
@@ -38,11 +38,8 @@ export function slotFor(compiled: CompiledManifest, capability: string): string 
     if (part === undefined) throw new TypeError('unknown capability');
     slot.compiled = undefined;
     slots.set(key, slot);
-    const parsed = [
-      preparsePolicySet(slot.id, { staticPolicies: part.policies }),
-      preparseSchema(slot.id, part.schema),
-    ];
-    if (parsed.some(({ type }) => type === 'failure')) throw new Error('Cedar does not take the compiled policies');
+    const parsed = preparsePolicySet(slot.id, { staticPolicies: part.policies });
+    if (parsed.type === 'failure') throw new Error('Cedar does not take the compiled policies');
     slot.compiled = compiled;
   }
   slots.set(key, slot);

@@ -6,7 +6,7 @@ import type { z } from 'zod';
 import type { FieldFault } from '../errors.ts';
 import type { Json } from '../vocabulary.ts';
 import { type Capability, type Choice, type Input, type Manifest, member } from './manifest.ts';
-import { faultAt, type Locate, type Path } from './parse.ts';
+import { faultAt, inReadingOrder, type Locate, type Path } from './parse.ts';
 import { matchesWhole, patternFault } from './pattern.ts';
 import { isConstant, referencesOf, textsOf } from './template.ts';
 import { floorFault, isPlainText } from './value-floor.ts';
@@ -49,7 +49,7 @@ export function checkManifest(manifest: Manifest, providers: ProviderShapes, loc
       checkAgainstProvider(capability, provider.params, path, report);
     }
   }
-  return faults;
+  return inReadingOrder(faults);
 }
 
 function checkEnvelope(

@@ -15,6 +15,7 @@ import {
   type Type,
   validate,
 } from '@cedar-policy/cedar-wasm/nodejs';
+import canonicalize from 'canonicalize';
 import type { FieldFault } from '../errors.ts';
 import type { Json } from '../vocabulary.ts';
 import {
@@ -33,7 +34,7 @@ import {
 } from './cedar-expressions.ts';
 import { type Capability, type Choice, type Input, type Manifest, member } from './manifest.ts';
 import type { Locate } from './parse.ts';
-import { referencesOf, wholeReference } from './template.ts';
+import { isConstant, referencesOf, wholeReference } from './template.ts';
 
 /** Cedar has strings, 64-bit integers, booleans; everything else is compared as one canonical JSON string (`json`). */
 export type ParamKind = 'string' | 'integer' | 'boolean' | 'json';
@@ -108,7 +109,7 @@ export function compileManifest(
   return faults.length > 0 ? { ok: false, faults } : { ok: true, compiled };
 }
 
-/** What Cedar finds wrong with a set of policies under its schema: errors and warnings (a policy that can never hold is a fault of ours). */
+/** What Cedar finds wrong with a set of policies under its schema. Its warnings (texts of mixed scripts, say) are not faults. */
 export function complaintsOf(part: Pick<CompiledCapability, 'policies' | 'schema'>): string[] {
   const answer = validate({
     schema: part.schema,
@@ -116,9 +117,7 @@ export function complaintsOf(part: Pick<CompiledCapability, 'policies' | 'schema
     validationSettings: { mode: 'strict' },
   });
   if (answer.type === 'failure') return answer.errors.map(({ message }) => `Cedar: ${message}`);
-  return [...answer.validationErrors, ...answer.validationWarnings].map(
-    ({ policyId, error }) => `Cedar on ${policyId}: ${error.message}`,
-  );
+  return answer.validationErrors.map(({ policyId, error }) => `Cedar on ${policyId}: ${error.message}`);
 }
 
 function compileCapability(manifest: Manifest, name: string, capability: Capability): CompiledCapability {
@@ -169,7 +168,7 @@ function rulesOf(manifest: Manifest, name: string, capability: Capability): Rule
     const advice = `Leave ${param} out: the manifest fixes it to ${shown(value)}.`;
     forbid(
       `bound.${param}`,
-      not(equal(fact('params', param), fact('bound', param))),
+      not(equal(fact('params', param), boundTo(param, value))),
       'param_not_bound_value',
       `params.${param}`,
       advice,
@@ -238,6 +237,30 @@ function rulesOf(manifest: Manifest, name: string, capability: Capability): Rule
   return rules;
 }
 
+/**
+ * What a parameter must equal: a constant stands in the policy itself; what depends on the task's inputs is a fact, for Cedar cannot join texts.
+ */
+function boundTo(param: string, value: Json): Expr {
+  if (!isConstant(value)) return fact('bound', param);
+  return literal(isScalar(value) ? value : canonicalText(value));
+}
+
+/** One text per JSON value (RFC 8785), so that Cedar can compare what it has no type for. */
+export function canonicalText(value: Json): string {
+  const text = canonicalize(value);
+  if (text === undefined) throw new TypeError('not a JSON value');
+  return text;
+}
+
+function isScalar(value: Json): value is string | number | boolean {
+  return typeof value === 'string' || typeof value === 'boolean' || Number.isSafeInteger(value);
+}
+
+/** The parameters that the task's inputs decide. */
+export function inputBoundParams(capability: Capability): string[] {
+  return Object.keys(capability.params).filter((param) => !isConstant(capability.params[param] as Json));
+}
+
 function choiceLimits(param: string, choice: Choice): { outside: Expr; advice: string } | undefined {
   const value = fact('params', param);
   if (choice.type === 'integer') {
@@ -290,7 +313,7 @@ const Boolean_ = { type: 'Boolean' } as const;
 function schemaOf(
   name: string,
   capability: Capability,
-  inputs: Map<string, { type: Input['type']; everywhere: boolean }>,
+  inputs: Map<string, Input['type']>,
   kinds: CompiledCapability['kinds'],
 ): SchemaJson<string> {
   const typed = (params: Iterable<string>) =>
@@ -299,13 +322,12 @@ function schemaOf(
     owner: String_,
     on_behalf_of: { ...String_, required: false },
     task_type: String_,
+    // Task types differ in their inputs.
     inputs: record(
-      Object.fromEntries(
-        [...inputs].map(([input, { type, everywhere }]) => [input, { ...CEDAR_TYPES[type], required: everywhere }]),
-      ),
+      Object.fromEntries([...inputs].map(([input, type]) => [input, { ...CEDAR_TYPES[type], required: false }])),
     ),
     params: typed(Object.keys(kinds)),
-    bound: typed(Object.keys(capability.params)),
+    bound: typed(inputBoundParams(capability)),
     matches: record(Object.fromEntries(patternChoices(capability).map(([param]) => [param, Boolean_]))),
     plan: record({ provider: String_, digest: String_, ttl_seconds: Long, revocability: String_ }),
     tier: Long,
@@ -332,23 +354,16 @@ export function patternChoices(capability: Capability): [param: string, pattern:
   );
 }
 
-/** The inputs a request for the capability may carry; `everywhere`: all of its task types have it. */
-function inputTypes(
-  manifest: Manifest,
-  capability: Capability,
-): Map<string, { type: Input['type']; everywhere: boolean }> {
+/** The inputs that the capability's task types have, by name. */
+function inputTypes(manifest: Manifest, capability: Capability): Map<string, Input['type']> {
   const tasks = capability.tasks.map((task) => member(manifest.task_types, task)?.inputs ?? {});
-  const types = new Map<string, { type: Input['type']; everywhere: boolean }>();
-  for (const [input, { type }] of tasks.flatMap((inputs) => Object.entries(inputs))) {
-    types.set(input, { type, everywhere: tasks.every((inputs) => Object.hasOwn(inputs, input)) });
-  }
-  return types;
+  return new Map(tasks.flatMap((inputs) => Object.entries(inputs).map(([input, { type }]) => [input, type] as const)));
 }
 
-function kindOf(value: Json, inputs: Map<string, { type: Input['type'] }>): ParamKind {
+function kindOf(value: Json, inputs: Map<string, Input['type']>): ParamKind {
   if (typeof value === 'string') {
     const whole = wholeReference(value);
-    return whole === undefined ? 'string' : (inputs.get(whole)?.type ?? 'string');
+    return whole === undefined ? 'string' : (inputs.get(whole) ?? 'string');
   }
   if (typeof value === 'boolean') return 'boolean';
   return Number.isSafeInteger(value) ? 'integer' : 'json';

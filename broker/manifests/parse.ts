@@ -99,7 +99,7 @@ function parse(text: string): ParsedManifest {
 }
 
 function refused(faults: FieldFault[]): ParsedManifest {
-  return { ok: false, faults: faults.slice(0, MAX_FAULTS) };
+  return { ok: false, faults: inReadingOrder(faults).slice(0, MAX_FAULTS) };
 }
 
 function faultsOf(issue: z.core.$ZodIssue, locate: Locate, isThere: (path: Path) => boolean): FieldFault[] {
@@ -114,6 +114,11 @@ function faultsOf(issue: z.core.$ZodIssue, locate: Locate, isThere: (path: Path)
 /** A fault at a path, in words and in place. */
 export function faultAt(path: Path, message: string, locate: Locate): FieldFault {
   return { path: pathText(path), message, ...locate(path) };
+}
+
+/** Faults as one meets them in the file. */
+export function inReadingOrder(faults: FieldFault[]): FieldFault[] {
+  return faults.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
 }
 
 /** `capabilities.read.tasks[0]` */
