@@ -73,20 +73,28 @@ const loadStatement: Statement = {
   name: 'review_load',
   text: `
     WITH RECURSIVE line AS (
-      SELECT s.id, s.parent_id, s.on_behalf_of, s.started_by, s.subject
-      FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = $1
+      SELECT g.id AS grant_id, s.id, s.parent_id, s.on_behalf_of, s.started_by, s.subject
+      FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = ANY($1::text[])
       UNION
-      SELECT p.id, p.parent_id, p.on_behalf_of, p.started_by, p.subject FROM session p JOIN line ON p.id = line.parent_id
+      SELECT line.grant_id, p.id, p.parent_id, p.on_behalf_of, p.started_by, p.subject
+      FROM session p JOIN line ON p.id = line.parent_id
     )
     SELECT g.id, g.session_id, g.agent, g.capability, g.manifest_version, g.provider, g.plan, g.plan_digest, g.status, g.decide_by,
       s.status AS session_status, s.expires_at AS session_expires_at, s.task_type,
-      (SELECT jsonb_agg(jsonb_build_object('on_behalf_of', on_behalf_of, 'started_by', started_by, 'subject', subject)) FROM line) AS line
-    FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = $1`,
+      (SELECT jsonb_agg(jsonb_build_object('on_behalf_of', on_behalf_of, 'started_by', started_by, 'subject', subject))
+       FROM line WHERE line.grant_id = g.id) AS line
+    FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = ANY($1::text[])`,
 };
+
+/** Those of the grants that exist, in no particular order. */
+export async function loadAllForReview(store: Store, grantIds: string[]): Promise<GrantUnderReview[]> {
+  // What cannot be an id (NUL, say, which PostgreSQL text does not take) is unknown, not a failure.
+  return store.run<GrantUnderReview>(loadStatement, [grantIds.filter((id) => /^\w{1,64}$/.test(id))]);
+}
 
 /** @throws WritError `not_found` */
 export async function loadForReview(store: Store, grantId: string): Promise<GrantUnderReview> {
-  const [grant] = await store.run<GrantUnderReview>(loadStatement, [grantId]);
+  const [grant] = await loadAllForReview(store, [grantId]);
   if (grant === undefined) throw new WritError('not_found');
   return grant;
 }

@@ -45,9 +45,12 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
         : [' on behalf of ', h(Foreign, { text: bare(grant.on_behalf_of) }), '.'],
     ]),
     page.fault === undefined ? null : h('p', { class: 'fault', role: 'alert' }, page.fault.message),
+    open(page) ? h('a', { class: 'button jump', href: '#decide' }, `${timeLeft(page)} left to decide`) : null,
+    // The verdict stands before the history in reading order: on a phone the way to it is short.
     h('div', { class: 'columns' }, [
-      h('div', null, [permission(page), asking(page), words(grant), lately(page)]),
-      h('div', { class: 'aside' }, open(page) ? verdict(page) : result(page)),
+      h('div', null, [permission(page), asking(page), words(grant)]),
+      h('div', { class: 'aside', id: 'decide' }, open(page) ? verdict(page) : result(page)),
+      lately(page),
     ]),
   ]);
 }
@@ -74,7 +77,7 @@ function permission({ grant, about, description }: ApprovalPage): JSX.Element {
       h('b', null, 'Ending it early. '),
       h(Foreign, { text: description.revocability.text, max: 600 }),
     ]),
-    h('details', null, [
+    h('details', { open: true }, [
       h('summary', null, `Exactly as ${visible(grant.provider)} will be asked for it`),
       h('pre', { tabIndex: 0 }, h('bdi', null, prettyJson(grant.plan))),
       h('p', { class: 'small soft' }, ['Plan digest: ', h('code', null, grant.plan_digest)]),
@@ -172,7 +175,12 @@ function taskOf(other: EarlierGrant): JSX.Element {
   ]);
 }
 
-function verdict({ grant, csrf, now, minTtlSeconds, fault }: ApprovalPage): JSX.Element {
+function timeLeft({ grant, now }: ApprovalPage): string {
+  return duration(((grant.decide_by ?? now).getTime() - now.getTime()) / 1000);
+}
+
+function verdict(page: ApprovalPage): JSX.Element {
+  const { grant, csrf, now, minTtlSeconds, fault } = page;
   const whole = grant.plan.ttl_seconds;
   const shorter = steps.filter((step) => step < whole && step >= minTtlSeconds).reverse();
   const by = grant.decide_by ?? now;
@@ -185,7 +193,7 @@ function verdict({ grant, csrf, now, minTtlSeconds, fault }: ApprovalPage): JSX.
     ]);
   return h('section', { class: 'card verdict', 'aria-label': 'Your decision' }, [
     h('p', { class: 'deadline' }, [
-      h('strong', null, `${duration((by.getTime() - now.getTime()) / 1000)} left`),
+      h('strong', null, `${timeLeft(page)} left`),
       h('span', { class: 'soft' }, `Undecided at ${moment(by)} means denied.`),
     ]),
     form('approve', [

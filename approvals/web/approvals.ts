@@ -6,9 +6,9 @@ import { WritError } from '../../broker/errors.ts';
 import type { Plan, PlanDescription } from '../../broker/vocabulary.ts';
 import type { AboutGrant, ApproversOf } from '../contract.ts';
 import type { Identity } from '../identity.ts';
-import { barTo, loadForReview, type ReviewRequest, review } from '../review.ts';
+import { barTo, loadAllForReview, loadForReview, type ReviewRequest, review } from '../review.ts';
 import { approvalPage, barredPage, listPage } from './approval-page.ts';
-import { type ApprovalView, grantRef, loadApproval, loadEarlier, loadOutcome, loadWaiting } from './load.ts';
+import { type ApprovalView, grantRef, loadApprovals, loadEarlier, loadOutcome, loadWaiting } from './load.ts';
 import { checkCsrf, type Login, type LoginDeps, loadLogin, requirePerson, viewerOf } from './login.ts';
 
 export interface ApprovalsDeps extends LoginDeps {
@@ -75,8 +75,8 @@ async function showApproval(
   fault?: { message: string; reason: string },
 ): Promise<void> {
   const viewer = viewerOf(login);
-  const grant = /^\w{1,64}$/.test(id) ? await loadApproval(deps.store, id) : null;
-  if (grant === null) {
+  const [grant] = /^\w{1,64}$/.test(id) ? await loadApprovals(deps.store, [id]) : [];
+  if (grant === undefined) {
     const body = notice('No such request', 'The link is wrong or incomplete.', {
       href: '/approvals',
       label: 'What waits for you',
@@ -114,13 +114,10 @@ export async function waitingFor(
   deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf'>,
   person: Identity,
 ): Promise<ApprovalView[]> {
-  const mine: ApprovalView[] = [];
-  for (const id of await loadWaiting(deps.store, deps.clock.now())) {
-    const bar = await barTo(person, await loadForReview(deps.store, id), deps.approversOf);
-    const view = bar === null ? await loadApproval(deps.store, id) : null;
-    if (view !== null) mine.push(view);
-  }
-  return mine;
+  const waiting = await loadAllForReview(deps.store, await loadWaiting(deps.store, deps.clock.now()));
+  const bars = await Promise.all(waiting.map((grant) => barTo(person, grant, deps.approversOf)));
+  const mine = waiting.filter((_, index) => bars[index] === null).map((grant) => grant.id);
+  return loadApprovals(deps.store, mine);
 }
 
 /** @throws WritError `bad_request` naming the field */

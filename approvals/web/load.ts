@@ -35,12 +35,13 @@ const viewStatement: Statement = {
     SELECT g.id, g.session_id, g.agent, g.capability, g.manifest_version, g.provider, g.plan, g.plan_digest, g.tier, g.status, g.params,
       g.justification, g.decision, g.requested_at, g.decide_by, g.decided_at, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
       s.status AS session_status, s.expires_at AS session_expires_at
-    FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = $1`,
+    FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = ANY($1::text[])
+    ORDER BY g.decide_by`,
 };
 
-export async function loadApproval(store: Store, grantId: string): Promise<ApprovalView | null> {
-  const [view] = await store.run<ApprovalView>(viewStatement, [grantId]);
-  return view ?? null;
+/** Those of the grants that exist, the most urgent first. */
+export async function loadApprovals(store: Store, grantIds: string[]): Promise<ApprovalView[]> {
+  return store.run<ApprovalView>(viewStatement, [grantIds]);
 }
 
 export function grantRef(grant: {

@@ -8,7 +8,7 @@ export interface OidcSettings extends IdentityClaims {
   clientId: string;
   /** Absent for a public client: PKCE alone then proves that the code is ours. */
   clientSecret?: string;
-  /** Default `openid profile email`. Some providers want one more for groups. */
+  /** Default `openid profile email`, and a scope named like the groups claim where the provider announces one. */
   scope?: string;
   /** Allows an `http:` issuer, on loopback addresses only: for the sandbox. */
   allowInsecureLoopback: boolean;
@@ -46,7 +46,7 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
     const now = clock.now().getTime();
     if (known !== null && now < known.until) return known.configuration;
     const authentication =
-      settings.clientSecret === undefined ? oidc.None() : oidc.ClientSecretPost(settings.clientSecret);
+      settings.clientSecret === undefined ? oidc.None() : oidc.ClientSecretBasic(settings.clientSecret);
     const configuration = oidc.discovery(issuer, settings.clientId, undefined, authentication, {
       timeout: 5,
       execute: insecure ? [oidc.allowInsecureRequests] : [],
@@ -71,7 +71,7 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
       };
       const url = oidc.buildAuthorizationUrl(configuration, {
         redirect_uri: redirectUri,
-        scope: settings.scope ?? 'openid profile email',
+        scope: settings.scope ?? defaultScope(configuration, settings.groupsClaim),
         state: attempt.state,
         nonce: attempt.nonce,
         code_challenge: await oidc.calculatePKCECodeChallenge(attempt.verifier),
@@ -100,6 +100,12 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
       return identityFromClaims({ ...more, ...claims }, settings);
     },
   };
+}
+
+/** Asking for a scope that a provider does not know is an error at many of them; not asking where it is needed leaves the person without groups. */
+function defaultScope(configuration: oidc.Configuration, groupsClaim: string): string {
+  const announced = configuration.serverMetadata().scopes_supported ?? [];
+  return ['openid', 'profile', 'email', ...(announced.includes(groupsClaim) ? [groupsClaim] : [])].join(' ');
 }
 
 function isLoopback(hostname: string): boolean {

@@ -33,7 +33,10 @@ export function signInRouter(deps: SignInDeps): Router {
   router.get('/login', async (req, res) => {
     const returnTo = localReturn(req.query.return_to);
     const begun = await provider.begin(returnTo).catch((cause) => {
-      deps.log.error({ err: cause, request_id: deps.requestId(req, res) }, 'the identity provider cannot be reached');
+      deps.log.error(
+        { ...failure(cause), request_id: deps.requestId(req, res) },
+        'the identity provider cannot be reached',
+      );
       return null;
     });
     if (begun === null)
@@ -52,7 +55,7 @@ export function signInRouter(deps: SignInDeps): Router {
     }
     const query = new URL(req.originalUrl, deps.publicUrl).search;
     const identity = await provider.finish(attempt, query).catch((cause) => {
-      deps.log.warn({ err: cause, request_id: deps.requestId(req, res) }, 'a sign-in failed');
+      deps.log.warn({ ...failure(cause), request_id: deps.requestId(req, res) }, 'a sign-in failed');
       return null;
     });
     if (identity === null) {
@@ -84,6 +87,12 @@ export function signInRouter(deps: SignInDeps): Router {
     pageErrors(deps, error, req, res, next),
   );
   return router;
+}
+
+/** The library's own error may carry the code or the token response along; only its name and code are fit for a log. */
+function failure(cause: unknown): { error: string; code: string | null } {
+  const { name, code } = cause as { name?: unknown; code?: unknown };
+  return { error: typeof name === 'string' ? name : 'unknown', code: typeof code === 'string' ? code : null };
 }
 
 function sendFailure(res: Response, status: number, text: string, returnTo: string): void {

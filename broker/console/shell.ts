@@ -57,7 +57,7 @@ function document(page: Page): JSX.Element {
       h('meta', { name: 'viewport', content: 'width=device-width, initial-scale=1' }),
       h('meta', { name: 'color-scheme', content: 'light dark' }),
       h('meta', { name: 'robots', content: 'noindex' }),
-      h('title', null, `${page.title} · Writ`),
+      h('title', null, `${visible(page.title)} · Writ`),
       h('link', { rel: 'stylesheet', href: stylesheetPath }),
       h('link', { rel: 'icon', href: '/assets/writ.svg', type: 'image/svg+xml' }),
     ]),

@@ -1,0 +1,342 @@
+import assert from 'node:assert/strict';
+import { after as afterAll, test } from 'node:test';
+import { planDigest } from '../../broker/decide/plan-digest.ts';
+import type { Identity } from '../identity.ts';
+import { addGrant, addSession, after, eventsOf, person, plan } from '../rows.fixture.ts';
+import { openBench } from './bench.fixture.ts';
+
+const bench = await openBench();
+afterAll(() => bench.close());
+
+const owner = person('owner@example.com', { groups: ['billing'] });
+const digest = planDigest(plan);
+let made = 0;
+
+async function pending(
+  session: Partial<Parameters<typeof addSession>[1]> = {},
+  grant: Partial<Parameters<typeof addGrant>[1]> = {},
+) {
+  made += 1;
+  const sessionId = await addSession(bench.store, { id: `ses_${made}`, ...session });
+  const id = await addGrant(bench.store, { id: `gnt_${made}`, sessionId, ...grant });
+  const row = () => bench.store.prisma.grant.findUniqueOrThrow({ where: { id }, include: { reviews: true } });
+  return { id, sessionId, path: `/approvals/${id}`, row };
+}
+
+async function get(path: string, who?: Identity) {
+  const headers: Record<string, string> = who === undefined ? {} : { cookie: (await bench.signedIn(who)).cookie };
+  const response = await fetch(bench.url + path, { headers, redirect: 'manual' });
+  return { status: response.status, headers: response.headers, html: await response.text() };
+}
+
+/** Posts the form as a page of ours would, except for what the test changes. */
+async function post(
+  path: string,
+  who: Identity,
+  fields: Record<string, string>,
+  change: { headers?: Record<string, string>; csrf?: string | null } = {},
+) {
+  const { cookie, csrf } = await bench.signedIn(who);
+  const token = change.csrf === undefined ? csrf : change.csrf;
+  const body = new URLSearchParams({ plan_digest: digest, ...fields, ...(token === null ? {} : { csrf: token }) });
+  const headers = { cookie, 'sec-fetch-site': 'same-origin', ...change.headers };
+  const response = await fetch(bench.url + path, { method: 'POST', headers, body, redirect: 'manual' });
+  return { status: response.status, headers: response.headers, html: await response.text() };
+}
+
+test('the link alone shows nothing: it leads to sign-in and back', async () => {
+  const { path } = await pending();
+  for (const [asked, back] of [
+    [path, path],
+    ['/approvals', '/approvals'],
+    ['/', '/'],
+    [`${path}?x=https://evil.example`, '/'],
+  ] as const) {
+    const answer = await get(asked);
+    assert.equal(answer.status, 303);
+    assert.equal(answer.headers.get('location'), `/login?return_to=${encodeURIComponent(back)}`);
+    assert.ok(!answer.html.includes('read-customer-files'));
+  }
+});
+
+test('an approver sees who, for whom, what exactly, how long, and how it ends', async () => {
+  const { path, sessionId } = await pending(
+    { onBehalfOf: 'user:dana@example.com', startedBy: 'dana-k', inputs: { invoice_id: '4711', urgent: true } },
+    { justification: 'Due today.' },
+  );
+  await addGrant(bench.store, {
+    id: 'gnt_before',
+    sessionId,
+    capability: 'open-refund',
+    status: 'denied',
+    decision: { reasons: [{ code: 'timeout' }] },
+  });
+  bench.about = {
+    owner: 'team:billing',
+    agentDescription: 'Pays invoices.',
+    capabilityDescription: 'Sends orders.',
+    taskDescription: 'One invoice.',
+  };
+  const { status, html } = await get(path, owner);
+  assert.equal(status, 200);
+  for (const part of [
+    'invoice-bot',
+    'team:billing',
+    'dana@example.com',
+    'dana-k',
+    'pay-invoice',
+    '4711',
+    'true',
+    '15 min',
+    'tier 2',
+    '5 min left',
+    digest,
+    'Pays invoices.',
+    'Sends orders.',
+    'One invoice.',
+    'open-refund',
+    'nobody decided',
+    'Due today.',
+    's3:GetObject',
+    'arn:aws:s3:::orders/customers/42/*',
+    bench.description.summary[0] as string,
+    bench.description.revocability.text,
+  ]) {
+    assert.ok(html.includes(part), part);
+  }
+  assert.ok(html.includes('agent’s own words'));
+  assert.doesNotMatch(html, /<script|style="|\son\w+="|javascript:/i);
+  assert.match(html, /name="viewport"/);
+});
+
+test('who may not decide sees nothing of the request', async () => {
+  const { path, row } = await pending({ onBehalfOf: 'user:owner@example.com' }, { justification: 'a secret plan' });
+  for (const who of [
+    owner,
+    { ...owner, groups: ['billing', 'writ-admins'] },
+    person('x@example.com', { groups: ['writ-admins'] }),
+  ]) {
+    const shown = await get(path, who);
+    assert.equal(shown.status, 403);
+    for (const part of [
+      'invoice-bot',
+      'read-customer-files',
+      's3:GetObject',
+      'pay-invoice',
+      'a secret plan',
+      digest,
+      '<textarea',
+    ]) {
+      assert.ok(!shown.html.includes(part), part);
+    }
+    assert.equal((await post(path, who, { verdict: 'approve' })).status, 403);
+  }
+  assert.equal((await row()).status, 'pending');
+  assert.equal((await get('/approvals/..%2f..%2fetc', owner)).status, 404);
+  for (const odd of ['gnt_unknown', '%00', "'%20OR%201=1", 'x'.repeat(65), '%F0%9F%A6%8A']) {
+    assert.equal((await get(`/approvals/${odd}`, owner)).status, 404, odd);
+    assert.equal((await get(`/sessions/${odd}`, owner)).status, 404, odd);
+    assert.equal((await post(`/approvals/${odd}`, owner, { verdict: 'approve' })).status, 404, odd);
+  }
+});
+
+test('approve, with a shorter life', async () => {
+  const { path, row } = await pending();
+  const answer = await post(path, owner, { verdict: 'approve', ttl_seconds: '300' });
+  assert.equal(answer.status, 303);
+  assert.equal(answer.headers.get('location'), path);
+  const grant = await row();
+  assert.equal(grant.status, 'approved');
+  assert.equal(grant.planDigest, planDigest({ ...plan, ttl_seconds: 300 }));
+  const after = await get(path, owner);
+  assert.match(after.html, /Approved/);
+  assert.doesNotMatch(after.html, /<textarea/);
+});
+
+test('a longer life, no verdict, a wrong number, a repeated field: 400, nothing decided', async () => {
+  const { path, row } = await pending();
+  for (const fields of [
+    { verdict: 'approve', ttl_seconds: '901' },
+    { verdict: 'approve', ttl_seconds: '0' },
+    { verdict: 'approve', ttl_seconds: '1e2' },
+    { verdict: 'approve', ttl_seconds: '-5' },
+    { verdict: 'maybe' },
+    { verdict: 'approve', plan_digest: '' },
+    {},
+  ]) {
+    assert.equal((await post(path, owner, fields as Record<string, string>)).status, 400, JSON.stringify(fields));
+  }
+  assert.equal((await row()).status, 'pending');
+});
+
+test('deny asks for a reason and keeps what was typed', async () => {
+  const { path, row } = await pending();
+  const missing = await post(path, owner, { verdict: 'deny', reason: ' ' });
+  assert.equal(missing.status, 400);
+  assert.match(missing.html, /role="alert"/);
+  assert.match(missing.html, /<textarea/);
+  const long = await post(path, owner, { verdict: 'deny', reason: `</textarea><b>${'x'.repeat(500)}` });
+  assert.equal(long.status, 400);
+  assert.ok(!long.html.includes('</textarea><b>'));
+  assert.equal((await post(path, owner, { verdict: 'deny', reason: 'wrong supplier' })).status, 303);
+  assert.equal((await row()).status, 'denied');
+  assert.match((await get(path, owner)).html, /wrong supplier/);
+});
+
+test('what was on the screen must still stand; the second of two is told so', async () => {
+  const { path, row } = await pending();
+  const stale = await post(path, owner, { verdict: 'approve', plan_digest: planDigest({ ...plan, ttl_seconds: 1 }) });
+  assert.equal(stale.status, 409);
+  assert.equal((await row()).status, 'pending');
+  const answers = await Promise.all([
+    post(path, owner, { verdict: 'approve' }),
+    post(path, owner, { verdict: 'deny', reason: 'no' }),
+  ]);
+  assert.deepEqual(answers.map((a) => a.status).sort(), [303, 409]);
+  assert.equal((await row()).reviews.length, 1);
+});
+
+test('a form from elsewhere, without the token, or with another login’s token is refused', async () => {
+  const { path, row, sessionId } = await pending();
+  const other = (await bench.signedIn(owner)).csrf;
+  const attempts = [
+    { csrf: null },
+    { csrf: '' },
+    { csrf: other },
+    { headers: { 'sec-fetch-site': 'cross-site' } },
+    { headers: { 'sec-fetch-site': 'same-site' } },
+    { headers: { 'sec-fetch-site': 'none' } },
+    { headers: { 'sec-fetch-site': 'cross-site', origin: bench.url } },
+  ];
+  for (const attempt of attempts) {
+    assert.equal((await post(path, owner, { verdict: 'approve' }, attempt)).status, 403, JSON.stringify(attempt));
+  }
+  // Without fetch metadata the origin must be ours.
+  const { cookie, csrf } = await bench.signedIn(owner);
+  const body = () => new URLSearchParams({ plan_digest: digest, verdict: 'approve', csrf });
+  for (const origin of ['https://evil.example', 'null', `${bench.url}.evil.example`]) {
+    const response = await fetch(bench.url + path, {
+      method: 'POST',
+      headers: { cookie, origin },
+      body: body(),
+      redirect: 'manual',
+    });
+    assert.equal(response.status, 403, origin);
+  }
+  const json = await fetch(bench.url + path, {
+    method: 'POST',
+    headers: { cookie, 'content-type': 'application/json' },
+    body: JSON.stringify({ plan_digest: digest, verdict: 'approve', csrf }),
+    redirect: 'manual',
+  });
+  assert.equal(json.status, 403);
+  assert.equal((await row()).status, 'pending');
+  assert.deepEqual(await eventsOf(bench.store, sessionId), []);
+  // A program without either header holds the token itself: it read it from the page.
+  const program = await fetch(bench.url + path, {
+    method: 'POST',
+    headers: { cookie },
+    body: body(),
+    redirect: 'manual',
+  });
+  assert.equal(program.status, 303);
+});
+
+test('signed out or with a made-up cookie nothing is decided', async () => {
+  const { path, row } = await pending();
+  for (const cookie of ['', 'writ_login=', `writ_login=${'A'.repeat(43)}`, "writ_login=' OR 1=1 --"]) {
+    const response = await fetch(bench.url + path, {
+      method: 'POST',
+      headers: cookie === '' ? {} : { cookie },
+      body: new URLSearchParams({ plan_digest: digest, verdict: 'approve' }),
+      redirect: 'manual',
+    });
+    assert.equal(response.status, 403);
+  }
+  assert.equal((await row()).status, 'pending');
+});
+
+test('foreign text stays text, whoever wrote it', async () => {
+  const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>'\u202e\u0007\u200b</bdi></blockquote>`;
+  const { path } = await pending(
+    { agent: evil, taskType: evil, inputs: { [evil]: evil }, onBehalfOf: `user:${evil}`, startedBy: evil },
+    {
+      agent: evil,
+      capability: evil,
+      justification: evil,
+      plan: { provider: evil, permission: { [evil]: evil }, ttl_seconds: 900 },
+    },
+  );
+  await pending(
+    { agent: evil, taskType: evil, onBehalfOf: evil },
+    { agent: evil, capability: evil, status: 'denied', decision: { reasons: [{ code: evil }] } },
+  );
+  bench.about = { owner: evil, agentDescription: evil, capabilityDescription: evil, taskDescription: evil };
+  const before = bench.description;
+  bench.description = { summary: [evil], revocability: { kind: 'expiry', text: evil } };
+  const named = { ...owner, name: evil };
+  for (const page of [path, '/approvals', '/', path.replace('approvals/gnt', 'sessions/ses')]) {
+    const { status, html } = await get(page, named);
+    assert.equal(status, 200, page);
+    assert.doesNotMatch(html, /<script|<img|<\/bdi><\/blockquote>'/i, page);
+    for (const hidden of ['\u202e', '\u0007', '\u200b'])
+      assert.ok(!html.includes(hidden), `${page} ${hidden.charCodeAt(0)}`);
+    assert.ok(html.includes('⟨U+202E⟩'), page);
+    // The only quotes around an attribute are ours: nothing foreign ended one.
+    assert.doesNotMatch(html, /="[^"]*"[^\s/>]/, page);
+  }
+  bench.description = before;
+  bench.about = { owner: 'team:billing' };
+});
+
+test('the agent’s words are clamped', async () => {
+  const { path } = await pending({}, { justification: `${'a'.repeat(500)}TAIL${'b'.repeat(96)}` });
+  const { html } = await get(path, owner);
+  assert.ok(html.includes('a'.repeat(500)));
+  assert.ok(!html.includes('TAIL'));
+  assert.match(html, /100 more characters/);
+});
+
+test('every answer carries the headers that keep it ours', async () => {
+  const { path } = await pending();
+  const answers = [
+    await get(path),
+    await get(path, owner),
+    await get('/approvals/gnt_unknown', owner),
+    await post(path, owner, { verdict: 'maybe' }),
+    await post(path, owner, { verdict: 'approve' }, { csrf: null }),
+    await post(path, owner, { verdict: 'approve' }),
+  ];
+  for (const { headers, status } of answers) {
+    const csp = headers.get('content-security-policy') ?? '';
+    for (const part of ["default-src 'none'", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"])
+      assert.ok(csp.includes(part), `${status}`);
+    assert.doesNotMatch(csp, /unsafe|\*|script-src/);
+    assert.equal(headers.get('referrer-policy'), 'no-referrer');
+    assert.equal(headers.get('cache-control'), 'no-store');
+    assert.equal(headers.get('x-content-type-options'), 'nosniff');
+  }
+  const sheet = /href="(\/assets\/writ\.[0-9a-f]{16}\.css)"/.exec(answers[1]?.html ?? '')?.[1];
+  const css = await fetch(bench.url + sheet);
+  assert.equal(css.status, 200);
+  assert.match(css.headers.get('cache-control') ?? '', /immutable/);
+});
+
+test('the list shows what this person may decide, and only while it can be decided', async () => {
+  const mine = await pending();
+  const own = await pending({ startedBy: 'owner@example.com' });
+  const over = await pending({ status: 'ended' });
+  const late = await pending({}, { decideBy: after(0) });
+  const { html } = await get('/approvals', owner);
+  assert.ok(html.includes(`"${mine.path}"`));
+  for (const other of [own, over, late]) assert.ok(!html.includes(`"${other.path}"`), other.path);
+  assert.match((await get('/approvals', person('x@example.com', { groups: ['writ-admins'] }))).html, /Nothing waits/);
+  for (const gone of [over, late]) assert.doesNotMatch((await get(gone.path, owner)).html, /<textarea/);
+});
+
+test('a form too large or too odd is a 4xx', async () => {
+  const { path } = await pending();
+  assert.equal((await post(path, owner, { verdict: 'deny', reason: 'x'.repeat(20_000) })).status, 413);
+  const many = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`f${i}`, 'x']));
+  assert.equal((await post(path, owner, many)).status, 413);
+});

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { after as afterAll, test } from 'node:test';
+import type { Identity } from '../../approvals/identity.ts';
+import { addGrant, addSession, after, person, start } from '../../approvals/rows.fixture.ts';
+import { openBench } from '../../approvals/web/bench.fixture.ts';
+import type { JsonObject } from '../vocabulary.ts';
+import { clamp, duration, prettyJson, visible } from './text.ts';
+import { tell } from './timeline.ts';
+
+const bench = await openBench();
+afterAll(() => bench.close());
+
+const append = {
+  name: 'test_append',
+  text: 'INSERT INTO audit_event (chain, at, type, actor, grant_id, payload) VALUES ($1, $2, $3, $4, $5, $6::json)',
+};
+const addEvent = (chain: string, type: string, actor: string, grantId: string | null, payload: JsonObject) =>
+  bench.store.run(append, [chain, start, type, actor, grantId, JSON.stringify(payload)]);
+
+async function get(path: string, who?: Identity) {
+  const headers: Record<string, string> = who === undefined ? {} : { cookie: (await bench.signedIn(who)).cookie };
+  const response = await fetch(bench.url + path, { headers, redirect: 'manual' });
+  return { status: response.status, html: await response.text() };
+}
+
+test('a session’s history reads as sentences, credentials with their true state', async () => {
+  await addSession(bench.store, { id: 'ses_1', onBehalfOf: 'user:dana@example.com' });
+  await addGrant(bench.store, { id: 'gnt_1', sessionId: 'ses_1', capability: 'pay-supplier', status: 'issued' });
+  const lease = {
+    sessionId: 'ses_1',
+    grantId: 'gnt_1',
+    agent: 'invoice-bot',
+    provider: 'aws',
+    plan: {},
+    planDigest: 'x',
+    intentAt: start,
+  };
+  const times = { expiresAt: after(600), providerExpiresAt: after(600) };
+  await bench.store.prisma.lease.createMany({
+    data: [
+      { ...lease, ...times, id: 'lse_1', status: 'revoking' },
+      { ...lease, ...times, id: 'lse_2', status: 'revoked', endedAt: start, evidence: { status: 204 } },
+    ],
+  });
+  await addEvent('ses_1', 'session.opened', 'invoice-bot', null, { on_behalf_of: 'user:dana@example.com' });
+  await addEvent('ses_1', 'grant.pending', 'invoice-bot', 'gnt_1', {});
+  await addEvent('ses_1', 'grant.approved', 'user:owner@example.com', 'gnt_1', { ttl_seconds: 300 });
+  await addEvent('ses_1', 'something.quite_new', 'system', null, { reason: 'because_so' });
+  const { status, html } = await get('/sessions/ses_1', person('owner@example.com', { groups: ['billing'] }));
+  assert.equal(status, 200);
+  const order = [
+    'invoice-bot opened the session on behalf of user:dana@example.com.',
+    'asked for pay-supplier; a person must decide.',
+    'user:owner@example.com approved pay-supplier for 5 min.',
+    'something quite new: because so',
+  ].map((line) => html.indexOf(line));
+  assert.ok(
+    order.every((at, i) => at > (order[i - 1] ?? 0)),
+    String(order),
+  );
+  assert.match(html, /being revoked/);
+  assert.equal(html.split('revoked, proven').length, 2, 'only the lease whose row says so');
+});
+
+test('sessions are seen by owners, admins, the people in them and approvers of their grants; by nobody else', async () => {
+  await addSession(bench.store, {
+    id: 'ses_2',
+    agent: 'seen-bot',
+    onBehalfOf: 'user:dana@example.com',
+    startedBy: 'team:marketing',
+  });
+  await addSession(bench.store, { id: 'ses_3', agent: 'child-bot', parentId: 'ses_2' });
+  const seen = [
+    person('a@example.com', { groups: ['billing'] }),
+    person('b@example.com', { groups: ['writ-admins'] }),
+    person('dana@example.com'),
+  ];
+  const unseen = [
+    person('storage@example.com'),
+    person('c@example.com', { groups: ['marketing'] }),
+    person('dana@example.com', { emailVerified: false }),
+    person('d@example.com', { username: 'dana@example.com', aliases: ['dana@example.com'] }),
+  ];
+  for (const who of seen) {
+    assert.equal((await get('/sessions/ses_2', who)).status, 200, who.email);
+    assert.match((await get('/', who)).html, /seen-bot/);
+  }
+  for (const who of unseen) {
+    const { status, html } = await get('/sessions/ses_2', who);
+    assert.equal(status, 404, who.subject);
+    assert.ok(!html.includes('seen-bot'));
+    assert.ok(!(await get('/', who)).html.includes('seen-bot'));
+  }
+  await addGrant(bench.store, { id: 'gnt_2', sessionId: 'ses_2' });
+  assert.equal((await get('/sessions/ses_2', person('storage@example.com'))).status, 200, 'an approver of its grant');
+  assert.equal((await get('/sessions/ses_none', seen[1])).status, 404);
+  assert.equal((await get('/sessions/ses_2')).status, 303);
+});
+
+test('an event is never left out for want of words, and never shows a promise as a fact', () => {
+  const event = { seq: 1, at: start, actor: 'system', grant_id: null, lease_id: null, payload: {} };
+  const told = (type: string, payload: JsonObject = {}) => tell({ ...event, type, payload }, () => 'read-files').text;
+  assert.equal(
+    told('lease.revoking', { reason: 'session_ended' }),
+    'The credential for read-files is being revoked: the session ended.',
+  );
+  assert.doesNotMatch(told('lease.revoke_failed'), /dead|revoked/);
+  assert.doesNotMatch(told('lease.settling'), /dead|revoked/);
+  assert.equal(told('session.ended', { reason: 'heartbeat_missed' }), 'The session ended: its heartbeat was missed.');
+  assert.equal(told('grant.denied', { reasons: [{ code: 'ttl_too_long' }] }), 'read-files was denied: ttl too long.');
+  assert.equal(told('x.y_z'), 'x y z');
+});
+
+test('invisible characters are written out, visible ones stay', () => {
+  assert.equal(visible('a\u202eb\u0000c\u200bd\ufeffe\n'), 'a⟨U+202E⟩b⟨U+0000⟩c⟨U+200B⟩d⟨U+FEFF⟩e⟨U+000A⟩');
+  assert.equal(visible('a\nb', '\n'), 'a\nb');
+  assert.equal(visible('\ud800x\u{e0041}'), '⟨U+D800⟩x⟨U+E0041⟩');
+  assert.equal(visible('Zürich 東京 مرحبا 🦊'), 'Zürich 東京 مرحبا 🦊');
+  assert.deepEqual(clamp('🦊🦊🦊', 2), { text: '🦊🦊', left: 1 });
+  assert.equal(prettyJson({ a: '\u202e' }), '{\n  "a": "⟨U+202E⟩"\n}');
+  assert.deepEqual([0, 59, 60, 90, 3600, 90_061].map(duration), [
+    '0 s',
+    '59 s',
+    '1 min',
+    '1 min 30 s',
+    '1 h',
+    '1 d 1 h',
+  ]);
+});

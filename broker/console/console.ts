@@ -1,0 +1,94 @@
+/** The signed-in home and the history of a session. Reads; changes nothing. */
+import express, { type NextFunction, type Request, type Response, type Router } from 'express';
+import type { ApproversOf } from '../../approvals/contract.ts';
+import { type Identity, isApprover } from '../../approvals/identity.ts';
+import { waitingTable } from '../../approvals/web/approval-page.ts';
+import { waitingFor } from '../../approvals/web/approvals.ts';
+import { grantRef } from '../../approvals/web/load.ts';
+import { type LoginDeps, requirePerson, viewerOf } from '../../approvals/web/login.ts';
+import { loadEvents, loadGrants, loadLeases, loadSession, loadSessions, type SessionView } from './load.ts';
+import { type PageErrorDeps, pageErrors } from './page-errors.ts';
+import { homePage, sessionPage } from './pages.ts';
+import { notice, sendPage } from './shell.ts';
+
+export interface ConsoleDeps extends LoginDeps, PageErrorDeps {
+  approversOf: ApproversOf;
+  /** Who answers for the agent under that manifest version: `team:…`, `user:…`. */
+  ownersOf: (agent: string, manifestVersion: number) => Promise<string[]>;
+  isAdmin: (person: Identity) => boolean;
+}
+
+/** `GET /`, `GET /sessions/:id`. */
+export function consoleRouter(deps: ConsoleDeps): Router {
+  const router = express.Router();
+
+  router.get('/', async (req, res) => {
+    const login = await requirePerson(deps, req, res);
+    if (login === null) return;
+    const now = deps.clock.now();
+    const [{ live, ended }, waiting] = await Promise.all([loadSessions(deps.store), waitingFor(deps, login.identity)]);
+    const watches = watcher(deps, login.identity);
+    const body = homePage(
+      await filter(live, watches),
+      (await filter(ended, watches)).slice(0, 10),
+      waiting.length === 0 ? null : waitingTable(waiting, now),
+      now,
+    );
+    sendPage(res, { title: 'Now', viewer: viewerOf(login), body });
+  });
+
+  router.get('/sessions/:id', async (req, res) => {
+    const login = await requirePerson(deps, req, res);
+    if (login === null) return;
+    const viewer = viewerOf(login);
+    const session = /^\w{1,64}$/.test(req.params.id) ? await loadSession(deps.store, req.params.id) : null;
+    const grants = session === null ? [] : await loadGrants(deps.store, session.id);
+    const allowed =
+      session !== null &&
+      ((await watcher(deps, login.identity)(session)) ||
+        (await some(grants, async (grant) => isApprover(login.identity, await deps.approversOf(grantRef(grant))))));
+    if (session === null || !allowed) {
+      const body = notice('No such session', 'It does not exist, or it is none of yours.', {
+        href: '/',
+        label: 'Go to the start',
+      });
+      return sendPage(res, { title: 'Not found', viewer, status: 404, body });
+    }
+    const [leases, events] = await Promise.all([
+      loadLeases(deps.store, session.id),
+      loadEvents(deps.store, session.id),
+    ]);
+    const body = sessionPage({ session, grants, leases, events, now: deps.clock.now() });
+    sendPage(res, { title: `${session.agent}: ${session.task_type}`, viewer, body });
+  });
+
+  router.use((error: unknown, req: Request, res: Response, next: NextFunction) =>
+    pageErrors(deps, error, req, res, next),
+  );
+  return router;
+}
+
+/**
+ * Who may watch a session: admins, the agent's owner, and the people it acts for or was started by. Strict, unlike the self-review ban: only a proven e-mail counts, and
+ * `team:` in what an agent declared opens nothing.
+ */
+function watcher(deps: ConsoleDeps, person: Identity): (session: SessionView) => Promise<boolean> {
+  const owners = new Map<string, Promise<string[]>>();
+  return async (session) => {
+    if (deps.isAdmin(person)) return true;
+    const key = `${session.agent}@${session.manifest_version}`;
+    const known = owners.get(key) ?? deps.ownersOf(session.agent, session.manifest_version);
+    owners.set(key, known);
+    const named = [session.on_behalf_of, session.started_by].filter((name) => name?.startsWith('user:') === true);
+    return isApprover(person, [...(await known), ...named.filter((name) => name !== null)]);
+  };
+}
+
+async function filter<T>(items: T[], keep: (item: T) => Promise<boolean>): Promise<T[]> {
+  const kept = await Promise.all(items.map(keep));
+  return items.filter((_, index) => kept[index]);
+}
+
+async function some<T>(items: T[], holds: (item: T) => Promise<boolean>): Promise<boolean> {
+  return (await filter(items, holds)).length > 0;
+}

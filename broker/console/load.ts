@@ -1,0 +1,111 @@
+/** What the console reads. Reads only. */
+import type { Statement, Store } from '../store/open.ts';
+import type { Json, JsonObject } from '../vocabulary.ts';
+import type { TimelineEvent } from './timeline.ts';
+
+export interface SessionView {
+  id: string;
+  agent: string;
+  manifest_version: number;
+  parent_id: string | null;
+  task_type: string;
+  inputs: { [name: string]: Json };
+  on_behalf_of: string | null;
+  started_by: string | null;
+  status: string;
+  end_reason: string | null;
+  opened_at: Date;
+  expires_at: Date;
+  ended_at: Date | null;
+  /** Credentials not yet proven dead. */
+  live_leases: number;
+}
+
+const columns = `
+  s.id, s.agent, s.manifest_version, s.parent_id, s.task_type, s.inputs, s.on_behalf_of, s.started_by, s.status, s.end_reason,
+  s.opened_at, s.expires_at, s.ended_at,
+  (SELECT count(*)::int FROM lease l WHERE l.session_id = s.id AND l.status IN ('issuing', 'active', 'revoking')) AS live_leases`;
+
+const liveStatement: Statement = {
+  name: 'console_live',
+  text: `SELECT ${columns} FROM session s WHERE s.status = 'active' ORDER BY s.opened_at DESC, s.id DESC LIMIT 100`,
+};
+
+const endedStatement: Statement = {
+  name: 'console_ended',
+  text: `SELECT ${columns} FROM session s WHERE s.status = 'ended' ORDER BY s.opened_at DESC, s.id DESC LIMIT 50`,
+};
+
+const sessionStatement: Statement = {
+  name: 'console_session',
+  text: `SELECT ${columns} FROM session s WHERE s.id = $1`,
+};
+
+/** Sessions that live now, the youngest 100, and the 50 that were opened last among those that have ended. */
+export async function loadSessions(store: Store): Promise<{ live: SessionView[]; ended: SessionView[] }> {
+  const [live, ended] = await Promise.all([
+    store.run<SessionView>(liveStatement, []),
+    store.run<SessionView>(endedStatement, []),
+  ]);
+  return { live, ended };
+}
+
+export async function loadSession(store: Store, id: string): Promise<SessionView | null> {
+  const [session] = await store.run<SessionView>(sessionStatement, [id]);
+  return session ?? null;
+}
+
+/** A grant of the session, as far as the page names it. */
+export interface GrantView {
+  id: string;
+  agent: string;
+  capability: string;
+  manifest_version: number;
+  task_type: string;
+  status: string;
+}
+
+const grantsStatement: Statement = {
+  name: 'console_grants',
+  text: `
+    SELECT g.id, g.agent, g.capability, g.manifest_version, s.task_type, g.status FROM grants g JOIN session s ON s.id = g.session_id
+    WHERE g.session_id = $1 ORDER BY g.requested_at, g.id`,
+};
+
+export async function loadGrants(store: Store, sessionId: string): Promise<GrantView[]> {
+  return store.run<GrantView>(grantsStatement, [sessionId]);
+}
+
+export interface LeaseView {
+  id: string;
+  grant_id: string;
+  provider: string;
+  status: string;
+  expires_at: Date;
+  provider_expires_at: Date;
+  ended_at: Date | null;
+  attempts: number;
+  evidence: JsonObject | null;
+}
+
+const leasesStatement: Statement = {
+  name: 'console_leases',
+  text: `
+    SELECT id, grant_id, provider, status, expires_at, provider_expires_at, ended_at, attempts, evidence FROM lease
+    WHERE session_id = $1 ORDER BY intent_at, id`,
+};
+
+export async function loadLeases(store: Store, sessionId: string): Promise<LeaseView[]> {
+  return store.run<LeaseView>(leasesStatement, [sessionId]);
+}
+
+const eventsStatement: Statement = {
+  name: 'console_events',
+  text: `
+    SELECT seq, at, type, actor, grant_id, lease_id, payload FROM audit_event WHERE chain = $1 ORDER BY seq DESC LIMIT 500`,
+};
+
+/** The session's latest 500 events, oldest first. */
+export async function loadEvents(store: Store, sessionId: string): Promise<TimelineEvent[]> {
+  return (await store.run<TimelineEvent>(eventsStatement, [sessionId])).reverse();
+}

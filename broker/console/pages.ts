@@ -1,0 +1,193 @@
+/** Home and session page. Pure: rows in, tree out. */
+import { type ComponentChildren, h, type JSX } from 'preact';
+import type { GrantView, LeaseView, SessionView } from './load.ts';
+import { Foreign } from './shell.ts';
+import { ago, duration, moment, prettyJson, visible } from './text.ts';
+import { type TimelineEvent, tell } from './timeline.ts';
+
+/** The signed-in start page. `waiting` is what waits for this person, already rendered; null when nothing does. */
+export function homePage(
+  live: SessionView[],
+  ended: SessionView[],
+  waiting: JSX.Element | null,
+  now: Date,
+): JSX.Element {
+  return h('div', null, [
+    h('h1', null, 'Now'),
+    h('p', { class: 'lede' }, nowLine(live)),
+    waiting === null ? null : h('section', { class: 'card' }, [h('h2', null, 'Waiting for your decision'), waiting]),
+    h('section', { class: 'card' }, [
+      h('h2', null, 'Sessions that live now'),
+      live.length === 0 ? h('p', { class: 'soft' }, 'None. Nothing holds a permission.') : sessionTable(live, now),
+    ]),
+    ended.length === 0
+      ? null
+      : h('section', { class: 'card' }, [h('h2', null, 'Ended lately'), sessionTable(ended, now)]),
+  ]);
+}
+
+function nowLine(live: SessionView[]): string {
+  const credentials = live.reduce((sum, session) => sum + session.live_leases, 0);
+  return `${counted(live.length, 'session')} at work, ${counted(credentials, 'credential')} alive.`;
+}
+
+function sessionTable(sessions: SessionView[], now: Date): JSX.Element {
+  const rows = sessions.map((session) =>
+    h('tr', null, [
+      h('td', null, [
+        h('b', null, h(Foreign, { text: session.agent })),
+        ' · ',
+        h(Foreign, { text: session.task_type }),
+        h('br', null),
+        h('span', { class: 'small soft' }, [forWhom(session), `opened ${ago(session.opened_at, now)}`]),
+      ]),
+      h('td', null, statusTag(session, now)),
+      h('td', { class: 'open' }, h('a', { class: 'button', href: `/sessions/${session.id}` }, 'History')),
+    ]),
+  );
+  return h('table', { class: 'stack' }, [
+    h(
+      'thead',
+      null,
+      h(
+        'tr',
+        null,
+        ['Session', 'State', ''].map((title) => h('th', { scope: 'col' }, title)),
+      ),
+    ),
+    h('tbody', null, rows),
+  ]);
+}
+
+function forWhom(session: SessionView): ComponentChildren {
+  return session.on_behalf_of === null ? null : ['for ', h(Foreign, { text: bare(session.on_behalf_of) }), ', '];
+}
+
+function statusTag(session: SessionView, now: Date): JSX.Element {
+  if (session.status === 'active') {
+    const left = (session.expires_at.getTime() - now.getTime()) / 1000;
+    return h('span', { class: 'tag good' }, `${counted(session.live_leases, 'credential')} · ${duration(left)} left`);
+  }
+  return session.live_leases === 0
+    ? h('span', { class: 'tag' }, 'ended, nothing left')
+    : h('span', { class: 'tag wait' }, `ended, ${counted(session.live_leases, 'credential')} being revoked`);
+}
+
+export interface SessionPage {
+  session: SessionView;
+  grants: GrantView[];
+  leases: LeaseView[];
+  events: TimelineEvent[];
+  now: Date;
+}
+
+/** One session: what it was for, its credentials and how each ended, and everything that happened. */
+export function sessionPage({ session, grants, leases, events, now }: SessionPage): JSX.Element {
+  const capabilityOf = (grantId: string | null) => grants.find((grant) => grant.id === grantId)?.capability;
+  const nameOf = (event: TimelineEvent) => {
+    const lease = leases.find((candidate) => candidate.id === event.lease_id);
+    const told = event.payload.capability;
+    return (
+      capabilityOf(event.grant_id ?? lease?.grant_id ?? null) ?? (typeof told === 'string' ? told : 'a capability')
+    );
+  };
+  return h('div', null, [
+    h('p', { class: 'kicker' }, session.status === 'active' ? 'Session, alive' : 'Session, ended'),
+    h('h1', null, [h(Foreign, { text: session.agent }), ' · ', h(Foreign, { text: session.task_type })]),
+    h('p', null, statusTag(session, now)),
+    h('div', { class: 'columns' }, [
+      h('section', { class: 'card' }, [
+        h('h2', null, 'What happened'),
+        h(
+          'ol',
+          { class: 'timeline' },
+          events.map((event) => eventItem(event, nameOf)),
+        ),
+      ]),
+      h('div', null, [factsCard(session, now), leasesCard(leases, capabilityOf, now)]),
+    ]),
+  ]);
+}
+
+function eventItem(event: TimelineEvent, nameOf: (event: TimelineEvent) => string): JSX.Element {
+  const { tone, text } = tell(event, nameOf);
+  return h('li', { class: tone }, [
+    h('p', null, h(Foreign, { text, max: 700 })),
+    h('details', null, [
+      h('summary', null, h('span', null, [moment(event.at), ' · ', h('code', null, visible(event.type))])),
+      h('pre', { tabIndex: 0 }, h('bdi', null, prettyJson({ by: event.actor, ...event.payload }))),
+    ]),
+  ]);
+}
+
+function factsCard(session: SessionView, now: Date): JSX.Element {
+  const row = (name: string, value: ComponentChildren) => [h('dt', null, name), h('dd', null, value)];
+  const inputs = Object.entries(session.inputs);
+  return h('section', { class: 'card' }, [
+    h('h2', null, 'The task'),
+    h('dl', { class: 'facts' }, [
+      row(
+        'On behalf of',
+        session.on_behalf_of === null ? 'nobody named' : h(Foreign, { text: bare(session.on_behalf_of) }),
+      ),
+      row(
+        'Started by',
+        session.started_by === null ? 'no person named' : h(Foreign, { text: bare(session.started_by) }),
+      ),
+      ...inputs.map(([name, value]) => row(visible(name), h('code', null, h(Foreign, { text: String(value) })))),
+      row('Opened', `${moment(session.opened_at)}, ${ago(session.opened_at, now)}`),
+      session.ended_at === null ? row('Ends by', moment(session.expires_at)) : row('Ended', moment(session.ended_at)),
+      session.parent_id === null
+        ? null
+        : row('Opened by', h('a', { href: `/sessions/${session.parent_id}` }, session.parent_id)),
+      row('Manifest', `version ${session.manifest_version}`),
+    ]),
+  ]);
+}
+
+// "revoked" is said only where the row says it, and the row says it only on the provider's word or a probe's proof.
+const leaseWords: Record<string, [tone: string, word: string]> = {
+  issuing: ['wait', 'being made'],
+  active: ['good', 'alive'],
+  revoking: ['wait', 'being revoked'],
+  revoked: ['', 'revoked, proven'],
+  expired: ['', 'expired'],
+  failed: ['', 'never made'],
+};
+
+function leasesCard(leases: LeaseView[], capabilityOf: (id: string) => string | undefined, now: Date): JSX.Element {
+  const items = leases.map((lease) => {
+    const [tone, word] = leaseWords[lease.status] ?? ['', lease.status];
+    const until =
+      lease.status === 'active' ? `ends in ${duration((lease.expires_at.getTime() - now.getTime()) / 1000)}` : null;
+    return h('li', null, [
+      h('b', null, h(Foreign, { text: capabilityOf(lease.grant_id) ?? lease.id })),
+      ' ',
+      h('span', { class: `tag ${tone}` }, word),
+      h('div', { class: 'small soft' }, [
+        visible(lease.provider),
+        ' · ',
+        h('code', null, lease.id),
+        until === null ? null : ` · ${until}`,
+      ]),
+      lease.evidence === null
+        ? null
+        : h('details', null, [
+            h('summary', null, 'Evidence'),
+            h('pre', { tabIndex: 0 }, h('bdi', null, prettyJson(lease.evidence))),
+          ]),
+    ]);
+  });
+  return h('section', { class: 'card' }, [
+    h('h2', null, 'Its credentials'),
+    items.length === 0 ? h('p', { class: 'soft' }, 'It was given none.') : h('ul', { class: 'leases' }, items),
+  ]);
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+function bare(person: string): string {
+  return person.startsWith('user:') ? person.slice('user:'.length) : person;
+}
