@@ -91,7 +91,7 @@ async function makeBench(transport: string, accounts: 'pool' | 'shared'): Promis
       expectedRefusalCode: 'PERMISSION_DENIED',
     },
     output: output.text,
-    otherSecrets: () => bench.identityTokens,
+    otherSecrets: () => [...bench.identityTokens, ...sandbox.tokens()],
     advance: async (ms) => clock.advance(ms),
     close: async () => {
       output.stop();

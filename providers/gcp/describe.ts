@@ -50,7 +50,7 @@ export function describe(plan: Plan, lagSeconds: number): PlanDescription {
 function bucketLine({ bucket, role, prefix }: BucketAccess): string {
   const what = ROLE_WORDS[role] ?? `What ${role} allows`;
   if (prefix === null) return `${what} anywhere in the Cloud Storage bucket ${bucket}`;
-  return `${what} whose names start with “${shorten(prefix)}” in the Cloud Storage bucket ${bucket}`;
+  return `${what} whose names start with ${JSON.stringify(shorten(prefix))} in the Cloud Storage bucket ${bucket}`;
 }
 
 /** Long prefixes keep both ends; the exact text stands in the plan. */

@@ -61,6 +61,8 @@ export interface GcpSandbox {
   isDisabled(email: string): boolean;
   /** A token of this member from outside, e.g. an administrator or a stranger. */
   tokenFor(member: string, scopes: string[], lifetimeSeconds?: number): string;
+  /** Every token given out so far, the broker's own and those before downscoping included: what must not be found anywhere. */
+  tokens(): string[];
   /** Every token given out so far is unknown from now on. */
   forgetTokens(): void;
   /** The content of an object, or null. */
@@ -170,6 +172,7 @@ export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSa
       const expiresAt = options.clock.now().getTime() + lifetimeSeconds * 1000;
       return grantToken(world, { member, account: null, scopes: new Set(scopes), expiresAt, boundary: null });
     },
+    tokens: () => [...world.tokens.keys()],
     forgetTokens: () => world.tokens.clear(),
     object: (bucket, name) => world.buckets.get(bucket)?.get(name)?.bytes.toString() ?? null,
     close: async () => {
