@@ -19,7 +19,7 @@ test('one variable is enough, and the rest has safe defaults', () => {
   });
   assert.equal(canRevoke(settings), false);
   assert.equal(canRevoke(awsSettings.parse({ WRIT_AWS_ROLES: role, WRIT_AWS_AUTH: 'ambient' })), true);
-  assert.equal(canRevoke(awsSettings.parse({ WRIT_AWS_ROLES: role, WRIT_AWS_REVOKE_ROLE: role })), true);
+  assert.equal(canRevoke(awsSettings.parse({ WRIT_AWS_ROLES: role, WRIT_AWS_REVOKE_ROLE: `${role}-revoker` })), true);
 });
 
 test('several roles, separated as people write lists; stores without accounts', () => {
@@ -43,4 +43,13 @@ test('every fault names its variable', () => {
   assert.ok(result.error.issues.some((issue) => issue.message.startsWith('WRIT_AWS_ROLES is missing')));
   assert.equal(awsSettings.safeParse({ WRIT_AWS_ROLES: `${role},*` }).success, false, 'no wildcard in the allow-list');
   assert.equal(awsSettings.safeParse({ WRIT_AWS_ROLES: ' , ' }).success, false);
+});
+
+test('agents cannot be given the role that revokes', () => {
+  const result = awsSettings.safeParse({ WRIT_AWS_ROLES: role, WRIT_AWS_REVOKE_ROLE: role });
+  assert.ok(!result.success);
+  assert.deepEqual(
+    result.error.issues.map((issue) => issue.path),
+    [['WRIT_AWS_REVOKE_ROLE']],
+  );
 });

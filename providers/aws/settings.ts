@@ -61,7 +61,11 @@ export const awsSettings = z
     AWS_ENDPOINT_URL_STS: endpoint.describe('Endpoint of STS alone.'),
     AWS_ENDPOINT_URL_IAM: endpoint.describe('Endpoint of IAM alone.'),
   })
-  .readonly();
+  .refine((settings) => !settings.WRIT_AWS_ROLES.includes(settings.WRIT_AWS_REVOKE_ROLE ?? ''), {
+    path: ['WRIT_AWS_REVOKE_ROLE'],
+    message:
+      'WRIT_AWS_REVOKE_ROLE must not be one of WRIT_AWS_ROLES: an agent that could assume it could undo revocations',
+  });
 
 export type AwsSettings = z.infer<typeof awsSettings>;
 
