@@ -6,14 +6,8 @@
  */
 import type { CedarValueJson, StatefulAuthorizationCall } from '@cedar-policy/cedar-wasm/nodejs';
 import { boundParams } from '../manifests/bind.ts';
-import {
-  type CompiledManifest,
-  canonicalText,
-  entity,
-  inputBoundParams,
-  type ParamKind,
-  patternChoices,
-} from '../manifests/compile.ts';
+import { canonicalText, entity, inputBoundParams, type ParamKind, patternChoices } from '../manifests/cedar-schema.ts';
+import type { CompiledManifest } from '../manifests/compile.ts';
 import { member } from '../manifests/manifest.ts';
 import { matchesWhole } from '../manifests/pattern.ts';
 import type { Json, JsonObject, RevocabilityKind, Task } from '../vocabulary.ts';

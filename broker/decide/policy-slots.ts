@@ -4,7 +4,8 @@
  * is given over.
  */
 import { preparsePolicySet } from '@cedar-policy/cedar-wasm/nodejs';
-import { type CompiledManifest, entity } from '../manifests/compile.ts';
+import { entity } from '../manifests/cedar-schema.ts';
+import type { CompiledManifest } from '../manifests/compile.ts';
 import { member } from '../manifests/manifest.ts';
 
 /** About 60 KB a slot: 60 MB at most. */

@@ -152,3 +152,10 @@ test('substitution happens once', () => {
   assert.deepEqual(result, { a: `\${inputs.y}`, b: [`<\${inputs.y}|3>`], c: `$&\${inputs.y}$1` });
   assert.throws(() => substitute(`\${inputs.constructor}`, {}));
 });
+
+test('a capability that needs an input which the task does not have is a fault, not a crash', () => {
+  const other = { task_type: 'free-text-task', inputs: { customer_id: '42' } };
+  const bound = bindParams(files, other, { bucket: 'orders' });
+  const message = "needs the input year, urgent, which this session's task does not have";
+  assert.deepEqual(bound, { ok: false, faults: [{ path: 'capability', message }] });
+});

@@ -6,7 +6,7 @@ import type { FieldFault } from '../errors.ts';
 import type { Json, JsonObject, Task } from '../vocabulary.ts';
 import { type Capability, type Choice, type Input, type Manifest, member } from './manifest.ts';
 import { matchesWhole } from './pattern.ts';
-import { substitute, textsOf } from './template.ts';
+import { referencesOf, substitute, textsOf } from './template.ts';
 import { floorFault, isPlainText } from './value-floor.ts';
 
 const MAX_PARAM_LENGTH = 2048;
@@ -76,7 +76,8 @@ export interface BoundParams {
 
 /**
  * Completes the parameters of a request. What the agent repeats is taken as it stands, right or wrong, so that a wrong value is denied with its reason
- * (and never quietly corrected). `task` must have passed `checkTask` against the same manifest. Paths: `params.<name>`.
+ * (and never quietly corrected). `task` must have passed `checkTask`. Paths: `params.<name>`, or `capability` when the task
+ * lacks an input it needs.
  */
 export function bindParams(capability: Capability, task: Task, given: unknown): BoundParams | Faults {
   if (given !== undefined && !isRecord(given)) {
@@ -87,6 +88,12 @@ export function bindParams(capability: Capability, task: Task, given: unknown): 
     path: `params.${key}`,
     message: 'is not a parameter of this capability',
   }));
+  // Possible where the task type may not ask for it, or where a later manifest gave the task type other inputs.
+  const missing = missingInputs(capability, task);
+  if (missing.length > 0) {
+    const message = `needs the input ${missing.join(', ')}, which this session's task does not have`;
+    return { ok: false, faults: [{ path: 'capability', message }] };
+  }
   const bound = boundParams(capability, task);
   const params: JsonObject = { ...bound };
   const chosen: JsonObject = {};
@@ -111,6 +118,11 @@ export function bindParams(capability: Capability, task: Task, given: unknown): 
     params[name] = value as Json;
   }
   return faults.length > 0 ? { ok: false, faults } : { ok: true, params, bound, chosen };
+}
+
+function missingInputs(capability: Capability, task: Task): string[] {
+  const needed = textsOf(capability.params).flatMap(({ text }) => referencesOf(text).inputs);
+  return [...new Set(needed)].filter((input) => !Object.hasOwn(task.inputs, input));
 }
 
 /** A repeated parameter must be of the bound one's type; whether it is equal is Cedar's question. */
