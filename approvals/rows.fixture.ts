@@ -89,7 +89,7 @@ export async function addGrant(store: Store, row: GrantRow): Promise<string> {
       planDigest: planDigest(asked),
       tier: row.tier ?? 2,
       status: row.status ?? 'pending',
-      decision: row.decision ?? { effect: 'needs_approval', reasons: [] },
+      decision: row.decision ?? { effect: 'approve', reasons: [] },
       requestedAt: row.requestedAt ?? start,
       decideBy: row.decideBy === undefined ? after(300) : row.decideBy,
     },

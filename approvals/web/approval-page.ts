@@ -6,6 +6,7 @@ import type { PlanDescription } from '../../broker/vocabulary.ts';
 import type { GrantAbout } from '../contract.ts';
 import { REASON_MAX } from '../review.ts';
 import type { ApprovalView, EarlierGrant, Outcome } from './load.ts';
+import { bare, result, statusTag } from './words.ts';
 
 export interface ApprovalPage {
   grant: ApprovalView;
@@ -44,12 +45,13 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
         ? '. The session names no person it acts for.'
         : [' on behalf of ', h(Foreign, { text: bare(grant.on_behalf_of) }), '.'],
     ]),
+    open(page) ? null : h('p', null, statusTag(grant.status, grant.reason)),
     page.fault === undefined ? null : h('p', { class: 'fault', role: 'alert' }, page.fault.message),
     open(page) ? h('a', { class: 'button jump', href: '#decide' }, `${timeLeft(page)} left to decide`) : null,
     // The verdict stands before the history in reading order: on a phone the way to it is short.
     h('div', { class: 'columns' }, [
       h('div', null, [permission(page), asking(page), words(grant)]),
-      h('div', { class: 'aside', id: 'decide' }, open(page) ? verdict(page) : result(page)),
+      h('div', { class: 'aside', id: 'decide' }, open(page) ? verdict(page) : result(page.grant, page.outcome)),
       lately(page),
     ]),
   ]);
@@ -216,53 +218,6 @@ function verdict(page: ApprovalPage): JSX.Element {
   ]);
 }
 
-function result({ grant, outcome }: ApprovalPage): JSX.Element {
-  const reason = grant.decision.reasons?.[0]?.code ?? null;
-  const [title, text] = resultText(grant, reason);
-  const who =
-    outcome?.reviewer.name ?? outcome?.reviewer.email ?? outcome?.reviewer.username ?? outcome?.reviewer.subject;
-  return h('section', { class: 'card verdict', 'aria-label': 'Outcome' }, [
-    h('p', null, statusTag(grant.status, reason)),
-    h('h2', null, title),
-    h('p', { class: 'soft' }, text),
-    outcome === null || who === undefined
-      ? null
-      : h('p', { class: 'small' }, [
-          outcome.verdict === 'approve' ? 'Approved by ' : 'Denied by ',
-          h(Foreign, { text: who }),
-          ` at ${moment(outcome.at)}.`,
-        ]),
-    outcome?.reason == null ? null : h('blockquote', null, h(Foreign, { text: outcome.reason, max: REASON_MAX })),
-    h('a', { class: 'button', href: `/sessions/${grant.session_id}` }, 'The session’s history'),
-  ]);
-}
-
-function resultText(grant: ApprovalView, reason: string | null): [title: string, text: string] {
-  const lived = duration(grant.plan.ttl_seconds);
-  switch (grant.status) {
-    case 'approved':
-      return [
-        'Approved',
-        `The agent may now collect the credential; its ${lived} begin then. If it does not, the approval lapses at ${moment(grant.decide_by ?? grant.requested_at)}.`,
-      ];
-    case 'issuing':
-      return ['Approved', 'The credential is being made.'];
-    case 'issued':
-      return ['Approved and collected', `The agent has its credential, for ${lived} at most.`];
-    case 'ended':
-      return ['Over', 'The credential was issued, and its time has ended.'];
-    case 'failed':
-      return ['No credential came of it', 'The provider did not mint it.'];
-    case 'denied':
-      if (reason === 'timeout')
-        return ['Denied: nobody decided in time', 'Undecided means denied. The agent has to ask again.'];
-      if (reason === 'not_redeemed') return ['Lapsed', 'It was approved, but the agent did not collect it in time.'];
-      return ['Denied', 'The agent was told so.'];
-    default:
-      return ['Too late', 'The time to decide is over, or the session has ended. Nothing was granted.'];
-  }
-}
-
 /** The page of somebody who may not decide: nothing of the plan, the task or the agent. */
 export function barredPage(bar: 'party' | 'not_an_approver'): JSX.Element {
   return bar === 'party'
@@ -276,92 +231,6 @@ export function barredPage(bar: 'party' | 'not_an_approver'): JSX.Element {
       );
 }
 
-/** What waits for this person. */
-export function listPage(waiting: ApprovalView[], now: Date): JSX.Element {
-  if (waiting.length === 0)
-    return h('div', null, [h('h1', null, 'Approvals'), h('p', { class: 'lede' }, 'Nothing waits for you.')]);
-  return h('div', null, [
-    h('h1', null, 'Approvals'),
-    h(
-      'p',
-      { class: 'lede' },
-      waiting.length === 1 ? 'One request waits for you.' : `${waiting.length} requests wait for you.`,
-    ),
-    h('section', { class: 'card' }, waitingTable(waiting, now)),
-  ]);
-}
-
-/** Also shown on the home page. */
-export function waitingTable(waiting: ApprovalView[], now: Date): JSX.Element {
-  const rows = waiting.map((grant) =>
-    h('tr', null, [
-      h('td', null, [
-        h('b', null, h(Foreign, { text: grant.agent })),
-        ' asks for ',
-        h('b', null, h(Foreign, { text: grant.capability })),
-        h('br', null),
-        taskOfWaiting(grant),
-      ]),
-      h(
-        'td',
-        { class: 'go' },
-        h(
-          'span',
-          { class: 'tag wait' },
-          `${duration(((grant.decide_by ?? now).getTime() - now.getTime()) / 1000)} left`,
-        ),
-      ),
-      h('td', { class: 'open' }, h('a', { class: 'button', href: `/approvals/${grant.id}` }, 'Look')),
-    ]),
-  );
-  return h('table', { class: 'stack' }, [
-    h(
-      'thead',
-      null,
-      h(
-        'tr',
-        null,
-        ['Request', 'Time', ''].map((title) => h('th', { scope: 'col' }, title)),
-      ),
-    ),
-    h('tbody', null, rows),
-  ]);
-}
-
-function taskOfWaiting(grant: ApprovalView): JSX.Element {
-  return h('span', { class: 'small soft' }, [
-    h(Foreign, { text: grant.task_type }),
-    grant.on_behalf_of === null ? null : [' for ', h(Foreign, { text: bare(grant.on_behalf_of) })],
-    `, for ${duration(grant.plan.ttl_seconds)}`,
-  ]);
-}
-
-const tones: Record<string, string> = {
-  issued: 'good',
-  approved: 'good',
-  ended: 'good',
-  denied: 'bad',
-  failed: 'bad',
-  pending: 'wait',
-};
-const statusWords: Record<string, string> = {
-  pending: 'waiting',
-  ended: 'granted, over',
-  issued: 'granted',
-  issuing: 'being issued',
-};
-const reasonWords: Record<string, string> = {
-  timeout: 'nobody decided',
-  not_redeemed: 'not collected',
-  denied_by_approver: 'by a person',
-};
-
-function statusTag(status: string, reason: string | null): JSX.Element {
-  const word = statusWords[status] ?? visible(status);
-  const why = status !== 'denied' ? '' : ` · ${reason === null ? 'by policy' : (reasonWords[reason] ?? 'by policy')}`;
-  return h('span', { class: `tag ${tones[status] ?? ''}` }, word + why);
-}
-
 function fact(name: string, value: ComponentChildren): JSX.Element[] {
   return [h('dt', null, name), h('dd', null, value)];
 }
@@ -372,8 +241,4 @@ function described(text: string): JSX.Element {
 
 function plain(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
-}
-
-function bare(person: string): string {
-  return person.startsWith('user:') ? person.slice('user:'.length) : person;
 }

@@ -69,7 +69,7 @@ test('an approver sees who, for whom, what exactly, how long, and how it ends', 
     sessionId,
     capability: 'open-refund',
     status: 'denied',
-    decision: { reasons: [{ code: 'timeout' }] },
+    decision: { effect: 'deny', reasons: [{ code: 'timeout' }] },
   });
   bench.about = {
     owner: 'team:billing',
@@ -269,7 +269,7 @@ test('foreign text stays text, whoever wrote it', async () => {
   );
   await pending(
     { agent: evil, taskType: evil, onBehalfOf: evil },
-    { agent: evil, capability: evil, status: 'denied', decision: { reasons: [{ code: evil }] } },
+    { agent: evil, capability: evil, status: 'denied', decision: { effect: 'deny', reasons: [{ code: evil }] } },
   );
   bench.about = { owner: evil, agentDescription: evil, capabilityDescription: evil, taskDescription: evil };
   const before = bench.description;
@@ -332,6 +332,13 @@ test('the list shows what this person may decide, and only while it can be decid
   for (const other of [own, over, late]) assert.ok(!html.includes(`"${other.path}"`), other.path);
   assert.match((await get('/approvals', person('x@example.com', { groups: ['writ-admins'] }))).html, /Nothing waits/);
   for (const gone of [over, late]) assert.doesNotMatch((await get(gone.path, owner)).html, /<textarea/);
+});
+
+test('a request that the session’s end denied is not shown as a person’s or a policy’s denial', async () => {
+  const { path } = await pending({ status: 'ended' }, { status: 'denied', agent: 'quiet-bot' });
+  const { html } = await get(path, owner);
+  assert.match(html, /denied · session ended/);
+  assert.doesNotMatch(html, /by policy|by a person/);
 });
 
 test('a form too large or too odd is a 4xx', async () => {

@@ -6,8 +6,10 @@ import { WritError } from '../../broker/errors.ts';
 import type { Plan, PlanDescription } from '../../broker/vocabulary.ts';
 import type { AboutGrant, ApproversOf } from '../contract.ts';
 import type { Identity } from '../identity.ts';
-import { barTo, loadAllForReview, loadForReview, type ReviewRequest, review } from '../review.ts';
-import { approvalPage, barredPage, listPage } from './approval-page.ts';
+import { type ReviewRequest, review } from '../review.ts';
+import { barTo, loadAllForReview, loadForReview } from '../standing.ts';
+import { approvalPage, barredPage } from './approval-page.ts';
+import { listPage } from './list-page.ts';
 import { type ApprovalView, grantRef, loadApprovals, loadEarlier, loadOutcome, loadWaiting } from './load.ts';
 import { checkCsrf, type Login, type LoginDeps, loadLogin, requirePerson, viewerOf } from './login.ts';
 

@@ -17,7 +17,8 @@ export interface ApprovalView {
   status: string;
   params: { [name: string]: Json };
   justification: string | null;
-  decision: { reasons?: { code?: string }[] };
+  /** Code of the first reason for which it was denied; null when it was not. */
+  reason: string | null;
   requested_at: Date;
   decide_by: Date | null;
   decided_at: Date | null;
@@ -29,11 +30,15 @@ export interface ApprovalView {
   session_expires_at: Date;
 }
 
+// A denial that no decision made is the session's end: `endSession` denies what was open, and the grant's own decision stays as it was.
+const reason = `
+  CASE WHEN g.status <> 'denied' THEN NULL WHEN g.decision ->> 'effect' = 'deny' THEN g.decision #>> '{reasons,0,code}' ELSE 'session_ended' END AS reason`;
+
 const viewStatement: Statement = {
   name: 'approval_view',
   text: `
     SELECT g.id, g.session_id, g.agent, g.capability, g.manifest_version, g.provider, g.plan, g.plan_digest, g.tier, g.status, g.params,
-      g.justification, g.decision, g.requested_at, g.decide_by, g.decided_at, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
+      g.justification, ${reason}, g.requested_at, g.decide_by, g.decided_at, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
       s.status AS session_status, s.expires_at AS session_expires_at
     FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = ANY($1::text[])
     ORDER BY g.decide_by`,
@@ -68,7 +73,7 @@ export interface EarlierGrant {
 const earlierStatement: Statement = {
   name: 'approval_earlier',
   text: `
-    SELECT g.capability, g.status, g.decision #>> '{reasons,0,code}' AS reason, g.requested_at, s.task_type, s.on_behalf_of
+    SELECT g.capability, g.status, ${reason}, g.requested_at, s.task_type, s.on_behalf_of
     FROM grants g JOIN session s ON s.id = g.session_id
     WHERE g.agent = $1 AND g.id <> $2 ORDER BY g.requested_at DESC, g.id DESC LIMIT 10`,
 };

@@ -2,8 +2,8 @@
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import type { ApproversOf } from '../../approvals/contract.ts';
 import { type Identity, isApprover } from '../../approvals/identity.ts';
-import { waitingTable } from '../../approvals/web/approval-page.ts';
 import { waitingFor } from '../../approvals/web/approvals.ts';
+import { waitingTable } from '../../approvals/web/list-page.ts';
 import { grantRef } from '../../approvals/web/load.ts';
 import { type LoginDeps, requirePerson, viewerOf } from '../../approvals/web/login.ts';
 import { loadEvents, loadGrants, loadLeases, loadSession, loadSessions, type SessionView } from './load.ts';

@@ -1,5 +1,6 @@
 /** Home and session page. Pure: rows in, tree out. */
 import { type ComponentChildren, h, type JSX } from 'preact';
+import { bare } from '../../approvals/web/words.ts';
 import type { GrantView, LeaseView, SessionView } from './load.ts';
 import { Foreign } from './shell.ts';
 import { ago, duration, moment, prettyJson, visible } from './text.ts';
@@ -186,8 +187,4 @@ function leasesCard(leases: LeaseView[], capabilityOf: (id: string) => string | 
 
 function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
-}
-
-function bare(person: string): string {
-  return person.startsWith('user:') ? person.slice('user:'.length) : person;
 }

@@ -1,0 +1,66 @@
+/** What waits for a person, as a page and as a part of the home page. Pure. */
+import { h, type JSX } from 'preact';
+import { Foreign } from '../../broker/console/shell.ts';
+import { duration } from '../../broker/console/text.ts';
+import type { ApprovalView } from './load.ts';
+import { bare } from './words.ts';
+
+/** What waits for this person. */
+export function listPage(waiting: ApprovalView[], now: Date): JSX.Element {
+  if (waiting.length === 0)
+    return h('div', null, [h('h1', null, 'Approvals'), h('p', { class: 'lede' }, 'Nothing waits for you.')]);
+  return h('div', null, [
+    h('h1', null, 'Approvals'),
+    h(
+      'p',
+      { class: 'lede' },
+      waiting.length === 1 ? 'One request waits for you.' : `${waiting.length} requests wait for you.`,
+    ),
+    h('section', { class: 'card' }, waitingTable(waiting, now)),
+  ]);
+}
+
+/** Also shown on the home page. */
+export function waitingTable(waiting: ApprovalView[], now: Date): JSX.Element {
+  const rows = waiting.map((grant) =>
+    h('tr', null, [
+      h('td', null, [
+        h('b', null, h(Foreign, { text: grant.agent })),
+        ' asks for ',
+        h('b', null, h(Foreign, { text: grant.capability })),
+        h('br', null),
+        taskOfWaiting(grant),
+      ]),
+      h(
+        'td',
+        { class: 'go' },
+        h(
+          'span',
+          { class: 'tag wait' },
+          `${duration(((grant.decide_by ?? now).getTime() - now.getTime()) / 1000)} left`,
+        ),
+      ),
+      h('td', { class: 'open' }, h('a', { class: 'button', href: `/approvals/${grant.id}` }, 'Look')),
+    ]),
+  );
+  return h('table', { class: 'stack' }, [
+    h(
+      'thead',
+      null,
+      h(
+        'tr',
+        null,
+        ['Request', 'Time', ''].map((title) => h('th', { scope: 'col' }, title)),
+      ),
+    ),
+    h('tbody', null, rows),
+  ]);
+}
+
+function taskOfWaiting(grant: ApprovalView): JSX.Element {
+  return h('span', { class: 'small soft' }, [
+    h(Foreign, { text: grant.task_type }),
+    grant.on_behalf_of === null ? null : [' for ', h(Foreign, { text: bare(grant.on_behalf_of) })],
+    `, for ${duration(grant.plan.ttl_seconds)}`,
+  ]);
+}

@@ -1,0 +1,88 @@
+/** How a request came out, in words. Pure. */
+import { h, type JSX } from 'preact';
+import { Foreign } from '../../broker/console/shell.ts';
+import { duration, moment, visible } from '../../broker/console/text.ts';
+import { REASON_MAX } from '../review.ts';
+import type { ApprovalView, Outcome } from './load.ts';
+
+const tones: Record<string, string> = {
+  issued: 'good',
+  approved: 'good',
+  ended: 'good',
+  denied: 'bad',
+  failed: 'bad',
+  pending: 'wait',
+};
+const statusWords: Record<string, string> = {
+  pending: 'waiting',
+  ended: 'granted, over',
+  issued: 'granted',
+  issuing: 'being issued',
+};
+const reasonWords: Record<string, string> = {
+  timeout: 'nobody decided',
+  not_redeemed: 'not collected',
+  session_ended: 'session ended',
+  denied_by_approver: 'by a person',
+};
+
+export function statusTag(status: string, reason: string | null): JSX.Element {
+  const word = statusWords[status] ?? visible(status);
+  const why = status !== 'denied' ? '' : ` · ${reason === null ? 'by policy' : (reasonWords[reason] ?? 'by policy')}`;
+  return h('span', { class: `tag ${tones[status] ?? ''}` }, word + why);
+}
+
+/** The card that stands where the forms were. */
+export function result(grant: ApprovalView, outcome: Outcome | null): JSX.Element {
+  const [title, text] = resultText(grant);
+  const who =
+    outcome?.reviewer.name ?? outcome?.reviewer.email ?? outcome?.reviewer.username ?? outcome?.reviewer.subject;
+  return h('section', { class: 'card verdict', 'aria-label': 'Outcome' }, [
+    h('p', null, statusTag(grant.status, grant.reason)),
+    h('h2', null, title),
+    h('p', { class: 'soft' }, text),
+    outcome === null || who === undefined
+      ? null
+      : h('p', { class: 'small' }, [
+          outcome.verdict === 'approve' ? 'Approved by ' : 'Denied by ',
+          h(Foreign, { text: who }),
+          ` at ${moment(outcome.at)}.`,
+        ]),
+    outcome?.reason == null ? null : h('blockquote', null, h(Foreign, { text: outcome.reason, max: REASON_MAX })),
+    h('a', { class: 'button', href: `/sessions/${grant.session_id}` }, 'The session’s history'),
+  ]);
+}
+
+function resultText(grant: ApprovalView): [title: string, text: string] {
+  const lived = duration(grant.plan.ttl_seconds);
+  switch (grant.status) {
+    case 'approved':
+      return [
+        'Approved',
+        `The agent may now collect the credential; its ${lived} begin then. If it does not, the approval lapses at ${moment(grant.decide_by ?? grant.requested_at)}.`,
+      ];
+    case 'issuing':
+      return ['Approved', 'The credential is being made.'];
+    case 'issued':
+      return ['Approved and collected', `The agent has its credential, for ${lived} at most.`];
+    case 'ended':
+      return ['Over', 'The credential was issued, and its time has ended.'];
+    case 'failed':
+      return ['No credential came of it', 'The provider did not mint it.'];
+    case 'denied':
+      if (grant.reason === 'timeout')
+        return ['Denied: nobody decided in time', 'Undecided means denied. The agent has to ask again.'];
+      if (grant.reason === 'session_ended')
+        return ['Over', 'The session ended before the credential was collected. Nothing was granted.'];
+      if (grant.reason === 'not_redeemed')
+        return ['Lapsed', 'It was approved, but the agent did not collect it in time.'];
+      return ['Denied', 'The agent was told so.'];
+    default:
+      return ['Too late', 'The time to decide is over, or the session has ended. Nothing was granted.'];
+  }
+}
+
+/** A person without the `user:` that says so. */
+export function bare(person: string): string {
+  return person.startsWith('user:') ? person.slice('user:'.length) : person;
+}
