@@ -185,10 +185,13 @@ test('no room even for a cut-off: failed with LimitExceeded at once, never calle
       Statement: [{ Effect: 'Deny', Action: 's3:DeleteBucket', Resource: `arn:aws:s3:::${'x'.repeat(10_120)}` }],
     };
     bench.sandbox.setInlinePolicy(agentRole, 'admin-owned', JSON.stringify(filler));
+    const before = bench.sandbox.requests();
     const [outcome] = await bench.provider.revoke([target], [target], never());
     const error = errorOf(outcome);
     assert.equal(error.code, 'upstream_refused');
     assert.equal(error.providerCode, 'LimitExceededException');
+    // Assume the revoke role, read, write once, list and read the others: a full policy is not throttling.
+    assert.equal(bench.sandbox.requests() - before, 5);
     assert.equal(await use(), 'accepted');
   });
 });
