@@ -9,7 +9,8 @@ import { migrate } from './migrate.ts';
 import { PrismaClient } from './prisma/client.ts';
 
 /** What PostgreSQL takes as a bind parameter. JSON goes in as text (`JSON.stringify`) with a cast in the SQL. */
-export type SqlValue = string | number | boolean | Date | null | string[] | number[] | Date[];
+export type SqlValue = Scalar | Scalar[];
+type Scalar = string | number | boolean | Date | null;
 
 /** A statement with a name, so that a server prepares it once per connection. */
 export interface Statement {

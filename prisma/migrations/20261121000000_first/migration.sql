@@ -26,6 +26,7 @@ CREATE TABLE "session" (
     "agent" TEXT NOT NULL,
     "manifest_version" INTEGER NOT NULL,
     "parent_id" TEXT,
+    "root_id" TEXT NOT NULL,
     "task_type" TEXT NOT NULL,
     "inputs" JSONB NOT NULL,
     "on_behalf_of" TEXT,
@@ -109,6 +110,7 @@ CREATE TABLE "lease" (
     "expires_at" TIMESTAMPTZ(3) NOT NULL,
     "provider_expires_at" TIMESTAMPTZ(3) NOT NULL,
     "due_at" TIMESTAMPTZ(3),
+    "prune_at" TIMESTAMPTZ(3),
     "settling_since" TIMESTAMPTZ(3),
     "attempts" INTEGER NOT NULL DEFAULT 0,
     "revoke_reason" TEXT,
@@ -211,6 +213,9 @@ CREATE INDEX "manifest_agent_published_at_idx" ON "manifest"("agent", "published
 CREATE INDEX "session_parent_id_idx" ON "session"("parent_id");
 
 -- CreateIndex
+CREATE INDEX "session_root_id_idx" ON "session"("root_id");
+
+-- CreateIndex
 CREATE INDEX "session_agent_opened_at_idx" ON "session"("agent", "opened_at");
 
 -- CreateIndex
@@ -263,3 +268,58 @@ ALTER TABLE "review" ADD CONSTRAINT "review_grant_id_fkey" FOREIGN KEY ("grant_i
 
 -- AddForeignKey
 ALTER TABLE "lease" ADD CONSTRAINT "lease_grant_id_fkey" FOREIGN KEY ("grant_id") REFERENCES "grants"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
+
+
+-- Beyond what schema.prisma can say ---------------------------------------------------------------------------------------
+
+ALTER TABLE "session" ADD CONSTRAINT "session_status_check" CHECK ("status" IN ('active', 'ended'));
+ALTER TABLE "grants" ADD CONSTRAINT "grants_status_check"
+  CHECK ("status" IN ('pending', 'approved', 'denied', 'issuing', 'issued', 'failed', 'ended'));
+ALTER TABLE "lease" ADD CONSTRAINT "lease_status_check"
+  CHECK ("status" IN ('issuing', 'active', 'revoking', 'revoked', 'expired', 'failed'));
+-- What revocation needed is wiped in the very statement that ends the lease (invariant 6), whatever code runs it.
+ALTER TABLE "lease" ADD CONSTRAINT "lease_wiped_when_ended"
+  CHECK ("status" NOT IN ('revoked', 'expired', 'failed') OR ("sealed" IS NULL AND "due_at" IS NULL AND "ended_at" IS NOT NULL));
+
+-- The reconciler and the session sweep only ever look for rows that still have something to do.
+DROP INDEX "lease_due_at_idx";
+CREATE INDEX "lease_due_at_idx" ON "lease" ("due_at") WHERE "due_at" IS NOT NULL;
+CREATE INDEX "lease_live_idx" ON "lease" ("session_id") WHERE "status" IN ('issuing', 'active');
+CREATE INDEX "lease_prune_at_idx" ON "lease" ("prune_at") WHERE "prune_at" IS NOT NULL;
+CREATE INDEX "session_active_idx" ON "session" (LEAST("expires_at", "heartbeat_deadline")) WHERE "status" = 'active';
+
+-- History is written once.
+CREATE FUNCTION writ_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'writ: % is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TRIGGER audit_event_append_only BEFORE UPDATE OR DELETE ON "audit_event" FOR EACH ROW EXECUTE FUNCTION writ_refuse_change();
+CREATE TRIGGER audit_event_no_truncate BEFORE TRUNCATE ON "audit_event" FOR EACH STATEMENT EXECUTE FUNCTION writ_refuse_change();
+CREATE TRIGGER manifest_append_only BEFORE UPDATE OR DELETE ON "manifest" FOR EACH ROW EXECUTE FUNCTION writ_refuse_change();
+CREATE TRIGGER manifest_no_truncate BEFORE TRUNCATE ON "manifest" FOR EACH STATEMENT EXECUTE FUNCTION writ_refuse_change();
+CREATE TRIGGER review_append_only BEFORE UPDATE OR DELETE ON "review" FOR EACH ROW EXECUTE FUNCTION writ_refuse_change();
+CREATE TRIGGER review_no_truncate BEFORE TRUNCATE ON "review" FOR EACH STATEMENT EXECUTE FUNCTION writ_refuse_change();
+
+-- Appending is a plain INSERT from anywhere; the database numbers and chains the row, so no code can forget to.
+-- broker/audit/verify.ts recomputes exactly this text.
+CREATE FUNCTION writ_audit_hash(
+  prev_hash text, chain text, seq integer, at timestamptz, type text, actor text, grant_id text, lease_id text, request_id text, payload json
+) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT encode(sha256(convert_to(
+    prev_hash || E'\n' || chain || E'\n' || seq::text || E'\n' || to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') || E'\n' || type || E'\n' || actor
+    || E'\n' || coalesce(grant_id, '') || E'\n' || coalesce(lease_id, '') || E'\n' || coalesce(request_id, '') || E'\n' || payload::text, 'UTF8')), 'hex')
+$$;
+CREATE FUNCTION writ_audit_chain() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  last_seq integer;
+  last_hash text;
+BEGIN
+  INSERT INTO audit_chain (chain, seq, head) VALUES (NEW.chain, 0, '') ON CONFLICT (chain) DO NOTHING;
+  SELECT seq, head INTO last_seq, last_hash FROM audit_chain WHERE chain = NEW.chain FOR UPDATE;
+  NEW.seq := last_seq + 1;
+  NEW.prev_hash := last_hash;
+  NEW.hash := writ_audit_hash(last_hash, NEW.chain, NEW.seq, NEW.at, NEW.type, NEW.actor, NEW.grant_id, NEW.lease_id, NEW.request_id, NEW.payload);
+  UPDATE audit_chain SET seq = NEW.seq, head = NEW.hash WHERE chain = NEW.chain;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER audit_event_chain BEFORE INSERT ON "audit_event" FOR EACH ROW EXECUTE FUNCTION writ_audit_chain();

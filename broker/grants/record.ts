@@ -1,0 +1,235 @@
+/**
+ * The statements that write a grant. Each is one transaction: it holds the session (and the root of its tree) still, checks that what was decided on still
+ * holds, and writes the change with its audit row. An intent (`issuing`) writes the lease row too, before any provider is called (invariant 5).
+ */
+import type { Statement, Store } from '../store/open.ts';
+import type { JsonObject, Plan } from '../vocabulary.ts';
+
+/** What is known of a grant when it is first written. */
+export interface GrantRecord {
+  id: string;
+  sessionId: string;
+  rootId: string;
+  /** Version of the root session that the decision saw. */
+  sessionVersion: number;
+  agent: string;
+  capability: string;
+  idempotencyKey: string;
+  requestDigest: string;
+  params: JsonObject;
+  justification: string | null;
+  credentialJwk: JsonObject | null;
+  manifestVersion: number;
+  plan: Plan;
+  planDigest: string;
+  tier: number;
+  status: 'denied' | 'pending' | 'issuing';
+  decision: JsonObject;
+  decisionJws: string | null;
+  at: Date;
+  /** For a pending grant: when silence becomes a denial. */
+  decideBy: Date | null;
+  requestId: string | null;
+  auditType: 'grant.denied' | 'grant.pending' | 'grant.allowed';
+  audit: JsonObject;
+}
+
+/** What is written of the lease before the provider is asked. */
+export interface LeaseRecord {
+  id: string;
+  plan: Plan;
+  planDigest: string;
+  writer: string | null;
+  /** Members of which one must be reserved; null = none needed. */
+  pool: string[] | null;
+  /** When the answer must have come; the reconciler looks then. */
+  answerBy: Date;
+  /** Latest end a credential minted now can have at its provider. */
+  providerExpiresAt: Date;
+}
+
+/** `ok`, or why nothing was written: the session moved on (decide again), or no pool member is free. */
+export type Recorded = { ok: true; reserved: string | null } | { ok: false; because: 'moved_on' | 'pool_exhausted' };
+
+/** Holds the session and its root; empty when they are not as the decision saw them. `ORDER BY` keeps two transactions from waiting for each other. */
+const held = `
+    held AS (
+      SELECT count(*) = cardinality(ARRAY(SELECT DISTINCT unnest(ARRAY[$1, $2]))) AS ok FROM (
+        SELECT id FROM session
+        WHERE id IN ($1, $2) AND status = 'active' AND expires_at > $4 AND (id <> $2 OR version = $3)
+        ORDER BY id FOR UPDATE) locked
+    )`;
+
+/** The reservation of one pool member, spread over the members so that concurrent requests do not all try the same one. */
+const slot = (lease: string, provider: string, pool: string, until: string) => `
+    slot AS (
+      INSERT INTO pool_slot (provider, member, lease_id, release_after)
+      SELECT ${provider}, member, ${lease}, ${until} FROM held, unnest(${pool}::text[]) AS member
+      WHERE held.ok AND NOT EXISTS (SELECT 1 FROM pool_slot p WHERE p.provider = ${provider} AND p.member = member)
+      ORDER BY md5(member || ${lease}) LIMIT 1
+      ON CONFLICT (provider, member) DO NOTHING RETURNING member
+    ), ready AS (
+      SELECT held.ok AND (${pool}::text[] IS NULL OR EXISTS (SELECT 1 FROM slot)) AS ok, held.ok AS held, (SELECT member FROM slot) AS reserved FROM held
+    )`;
+
+const insertGrant = `
+      INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
+                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decide_by, decided_at, ended_at)
+      SELECT $5, $1, $6, $7, $8, $9, $10::jsonb, $11, $12::jsonb, $13::int, $14, $15::jsonb, $16, $17::int, $18, $19::jsonb, $20, $4, $21::timestamptz,
+             CASE WHEN $18 <> 'pending' THEN $4 END, CASE WHEN $18 = 'denied' THEN $4 END`;
+
+/** A denial does not count against the envelope, and does not move the version: it changes nothing that a decision looks at but the count of denials. */
+const recordStatement: Statement = {
+  name: 'grant_record',
+  text: `
+    WITH ${held}, g AS (${insertGrant} FROM held WHERE held.ok
+      ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
+    ), bump AS (
+      UPDATE session SET version = version + CASE WHEN id = $2 THEN 1 ELSE 0 END,
+             grant_count = grant_count + CASE WHEN id = $1 AND $18 <> 'denied' THEN 1 ELSE 0 END
+      WHERE id IN ($1, $2) AND EXISTS (SELECT 1 FROM g)
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
+      SELECT session_id, $4, $22, $6, id, $23, $24::json FROM g
+    )
+    SELECT EXISTS (SELECT 1 FROM g) AS ok`,
+};
+
+const intentStatement: Statement = {
+  name: 'grant_intent',
+  text: `
+    WITH ${held}, ${slot('$25', '$14', '$27', '$29')}, g AS (${insertGrant} FROM ready WHERE ready.ok
+      ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
+    ), bump AS (
+      UPDATE session SET version = version + CASE WHEN id = $2 THEN 1 ELSE 0 END, grant_count = grant_count + CASE WHEN id = $1 THEN 1 ELSE 0 END
+      WHERE id IN ($1, $2) AND EXISTS (SELECT 1 FROM g)
+    ), l AS (
+      INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, reserved, writer, intent_at, expires_at,
+                         provider_expires_at, due_at)
+      SELECT $25, g.id, $1, $6, $14, $15::jsonb, $16, 'issuing', ready.reserved, $26, $4, $29, $29, $28 FROM g, ready
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
+      SELECT session_id, $4, $22, $6, id, $25, $23, $24::json FROM g
+    )
+    SELECT EXISTS (SELECT 1 FROM g) AS ok, held, reserved FROM ready`,
+};
+
+const claimStatement: Statement = {
+  name: 'grant_claim',
+  text: `
+    WITH held AS (
+      SELECT count(*) = 1 AS ok FROM (
+        SELECT s.id FROM session s JOIN grants g ON g.session_id = s.id
+        WHERE s.id = $1 AND s.status = 'active' AND s.expires_at > $2 AND g.id = $3 AND g.status = 'approved' AND g.plan_digest = $4 AND g.decide_by > $2
+        FOR UPDATE OF s, g) locked
+    ), ${slot('$5', '$6', '$7', '$8')}, g AS (
+      UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10, decision_jws = $11, credential_jwk = coalesce($12::jsonb, credential_jwk)
+      FROM ready WHERE ready.ok AND grants.id = $3
+      RETURNING grants.id, grants.session_id, grants.agent
+    ), l AS (
+      INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, reserved, writer, intent_at, expires_at,
+                         provider_expires_at, due_at)
+      SELECT $5, g.id, g.session_id, g.agent, $6, $9::jsonb, $10, 'issuing', ready.reserved, $13, $2, $8, $8, $14 FROM g, ready
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
+      SELECT session_id, $2, 'grant.redeemed', agent, id, $5, $15, $16::json FROM g
+    )
+    SELECT EXISTS (SELECT 1 FROM g) AS ok, held, reserved FROM ready`,
+};
+
+const json = (value: JsonObject | Plan | null) => (value === null ? null : JSON.stringify(value));
+
+function grantValues(grant: GrantRecord) {
+  return [
+    grant.sessionId,
+    grant.rootId,
+    grant.sessionVersion,
+    grant.at,
+    grant.id,
+    grant.agent,
+    grant.capability,
+    grant.idempotencyKey,
+    grant.requestDigest,
+    json(grant.params),
+    grant.justification,
+    json(grant.credentialJwk),
+    grant.manifestVersion,
+    grant.plan.provider,
+    json(grant.plan),
+    grant.planDigest,
+    grant.tier,
+    grant.status,
+    json(grant.decision),
+    grant.decisionJws,
+    grant.decideBy,
+    grant.auditType,
+    grant.requestId,
+    json(grant.audit),
+  ];
+}
+
+/** Writes a denied or pending grant. */
+export async function recordGrant(store: Store, grant: GrantRecord): Promise<Recorded> {
+  const [row] = await store.run<{ ok: boolean }>(recordStatement, grantValues(grant));
+  return row?.ok === true ? { ok: true, reserved: null } : { ok: false, because: 'moved_on' };
+}
+
+/** Writes a grant that policy alone allowed, together with the intent to mint. */
+export async function recordIntent(store: Store, grant: GrantRecord, lease: LeaseRecord): Promise<Recorded> {
+  const [row] = await store.run<IntentRow>(intentStatement, [
+    ...grantValues(grant),
+    lease.id,
+    lease.writer,
+    lease.pool,
+    lease.answerBy,
+    lease.providerExpiresAt,
+  ]);
+  return readIntent(row);
+}
+
+/** Turns an approved grant into an intent to mint: once, whoever asks how often. `consented` is the digest the approver consented to. */
+export async function claimApproved(
+  store: Store,
+  input: {
+    sessionId: string;
+    grantId: string;
+    consented: string;
+    decisionJws: string;
+    credentialJwk: JsonObject | null;
+    at: Date;
+    requestId: string | null;
+    audit: JsonObject;
+  },
+  lease: LeaseRecord,
+): Promise<Recorded> {
+  const [row] = await store.run<IntentRow>(claimStatement, [
+    input.sessionId,
+    input.at,
+    input.grantId,
+    input.consented,
+    lease.id,
+    lease.plan.provider,
+    lease.pool,
+    lease.providerExpiresAt,
+    json(lease.plan),
+    lease.planDigest,
+    input.decisionJws,
+    json(input.credentialJwk),
+    lease.writer,
+    lease.answerBy,
+    input.requestId,
+    json(input.audit),
+  ]);
+  return readIntent(row);
+}
+
+interface IntentRow {
+  ok: boolean;
+  held: boolean;
+  reserved: string | null;
+}
+
+function readIntent(row: IntentRow | undefined): Recorded {
+  if (row?.ok === true) return { ok: true, reserved: row.reserved };
+  return { ok: false, because: row?.held === true ? 'pool_exhausted' : 'moved_on' };
+}

@@ -1,0 +1,115 @@
+/**
+ * The second half of a grant that a person approved: the agent comes for its credential, once. The decision is taken anew, on the facts as they are now
+ * (the manifest may have been narrowed, the session may be nearly over); the approval is one of those facts.
+ */
+import { personRef } from '../../approvals/identity.ts';
+import { signDecision } from '../decide/sign-decision.ts';
+import { WritError } from '../errors.ts';
+import { issueLease } from '../leases/issue.ts';
+import { type Caller, readSession } from '../sessions/authenticate.ts';
+import type { JsonObject, Plan } from '../vocabulary.ts';
+import { deliver } from './deliver.ts';
+import { claimApproved } from './record.ts';
+import { type GrantAnswer, type GrantDeps, leaseOf, payloadOf, poolExhausted, signingKey } from './request-grant.ts';
+import { viewGrant } from './view.ts';
+import { find, weighPlan } from './weigh.ts';
+
+/**
+ * 1. Read the session and the grant: it must be this session's, and approved.
+ * 2. Narrow the consented plan to what is left of the session.
+ * 3. Decide again, with the approval as a fact.
+ * 4. Claim the grant and commit the intent: whoever comes second finds it claimed.
+ * 5. Mint and deliver; the TTL starts now.
+ *
+ * @throws WritError `not_found` (also for another agent's grant), `not_approved`, `already_redeemed`, `denied` …
+ */
+export async function redeemGrant(
+  deps: GrantDeps,
+  caller: Caller,
+  grantId: string,
+  credentialJwk: JsonObject | null,
+  requestId: string | null,
+): Promise<GrantAnswer & { outcome: 'issued' }> {
+  // 1.
+  const now = deps.clock.now();
+  const grant = await deps.store.prisma.grant.findFirst({
+    where: { id: grantId, sessionId: caller.sessionId },
+    include: { reviews: { where: { verdict: 'approve' } } },
+  });
+  const session = await readSession(deps.store, caller, now, grant === null ? {} : { capability: grant.capability });
+  if (grant === null) throw new WritError('not_found');
+  if (['issuing', 'issued', 'ended', 'failed'].includes(grant.status)) throw new WritError('already_redeemed');
+  if (grant.status === 'denied')
+    throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: reasonsOf(grant.decision) } });
+  if (grant.status !== 'approved') throw new WritError('not_approved', { retryAfterSeconds: 2 });
+
+  // 2.
+  const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
+  const { provider } = find(deps.providers, manifest, grant.capability);
+  const consented = grant.plan as unknown as Plan;
+  const left = Math.floor((session.expiresAt.getTime() - now.getTime()) / 1000);
+  const ttl = Math.min(consented.ttl_seconds, left);
+  if (ttl < provider.limits.minTtlSeconds)
+    throw new WritError('session_ended', { detail: 'The session is about to end.' });
+  const plan: Plan = { ...consented, ttl_seconds: ttl };
+
+  // 3.
+  const asked = { capability: grant.capability, params: grant.params as JsonObject, plan };
+  const weighed = weighPlan(provider, manifest, session, asked, now, true);
+  if (weighed.decision.effect !== 'allow') {
+    throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: weighed.decision.reasons } });
+  }
+  const approvedBy = grant.reviews
+    .filter((review) => review.consentedDigest === grant.planDigest)
+    .map((review) => personRef(review.reviewer as never));
+  if (approvedBy.length === 0)
+    throw new WritError('not_approved', { detail: 'No approval of this very plan is on record.' });
+
+  // 4.
+  const decisionJws = signDecision(payloadOf(grant, weighed, approvedBy), signingKey(deps), now);
+  const lease = leaseOf(deps, plan, weighed.digest, provider, now);
+  const claimed = await claimApproved(
+    deps.store,
+    {
+      sessionId: session.id,
+      grantId: grant.id,
+      consented: grant.planDigest,
+      decisionJws,
+      credentialJwk,
+      at: now,
+      requestId,
+      audit: { plan_digest: weighed.digest, approved_by: approvedBy, ttl_seconds: ttl },
+    },
+    lease,
+  );
+  if (!claimed.ok) {
+    if (claimed.because === 'pool_exhausted') throw poolExhausted();
+    throw new WritError('conflict');
+  }
+
+  // 5.
+  const delivered = await issueLease(deps, {
+    leaseId: lease.id,
+    grantId: grant.id,
+    sessionId: session.id,
+    agent: session.agent,
+    plan,
+    reserved: claimed.reserved,
+    intentAt: now,
+    decision: decisionJws,
+  });
+  const view = viewGrant(
+    { ...grant, status: 'issued', plan, planDigest: weighed.digest, reasons: [] },
+    weighed.description,
+    deps.publicUrl,
+    { id: lease.id, status: 'active', expiresAt: delivered.expiresAt },
+  );
+  return {
+    outcome: 'issued',
+    grant: view,
+    delivery: await deliver(delivered.credential, credentialJwk ?? (grant.credentialJwk as JsonObject | null)),
+    decision: decisionJws,
+  };
+}
+
+const reasonsOf = (decision: unknown) => (decision as { reasons?: unknown }).reasons ?? [];

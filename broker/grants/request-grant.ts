@@ -1,0 +1,284 @@
+/**
+ * A request for a capability, from the first read to the credential, the wait, or the refusal. One flow; no step can be skipped by a provider or a channel.
+ */
+import { createHash } from 'node:crypto';
+import canonicalize from 'canonicalize';
+import { type DecisionKey, signDecision } from '../decide/sign-decision.ts';
+import { WritError } from '../errors.ts';
+import { newId } from '../ids.ts';
+import { issueLease, type LeaseDeps } from '../leases/issue.ts';
+import type { Catalog } from '../manifests/catalog.ts';
+import { type Caller, readSession, type SessionFacts } from '../sessions/authenticate.ts';
+import type { JsonObject, Plan, Reason } from '../vocabulary.ts';
+import { type Delivery, deliver } from './deliver.ts';
+import { type GrantRecord, type LeaseRecord, recordGrant, recordIntent } from './record.ts';
+import { type GrantView, viewGrant } from './view.ts';
+import { type Weighed, weigh } from './weigh.ts';
+
+export interface GrantDeps extends LeaseDeps {
+  catalog: Catalog;
+  /** Base of links, no trailing slash. */
+  publicUrl: string;
+  approvalTimeoutSeconds: number;
+  /** Grants one agent may ask for in a minute; 0 = no limit. */
+  grantsPerMinute: number;
+}
+
+/** The body of `POST /v1/grants`, checked for shape. */
+export interface GrantRequest {
+  capability: string;
+  params: JsonObject | undefined;
+  ttlSeconds: number | undefined;
+  justification: string | null;
+  credentialJwk: JsonObject | null;
+}
+
+export type GrantAnswer =
+  | { outcome: 'issued'; grant: GrantView; delivery: Delivery; decision: string }
+  | { outcome: 'pending'; grant: GrantView }
+  /** The same Idempotency-Key and body as before: the grant as it stands, without its credential. */
+  | { outcome: 'repeated'; grantId: string };
+
+/** Requests of one session are decided one after another (its history is a fact); how often a lost race is run again before the caller is told. */
+const maxRaces = 20;
+
+/**
+ * 1. Read the session and its history; the token, the proof and the session must hold.
+ * 2. The same key again is the same grant.
+ * 3. Weigh: parameters → plan → facts → Cedar's decision.
+ * 4. Denied: written down, with reasons and the nearest request that would pass.
+ * 5. A person must decide: written down, parked.
+ * 6. Allowed: the decision is signed, the intent is committed, the delivering side mints.
+ *
+ * @throws WritError `denied`, `bad_request`, `idempotency_mismatch`, `rate_limited`, `session_ended`, `provider_refused`, `provider_unavailable` …
+ */
+export async function requestGrant(
+  deps: GrantDeps,
+  caller: Caller,
+  request: GrantRequest,
+  idempotencyKey: string | null,
+  requestId: string | null,
+): Promise<GrantAnswer> {
+  const { store, clock, providers } = deps;
+  const requestDigest = digestOf(request);
+
+  for (let race = 0; race < maxRaces; race += 1) {
+    // 1. A proof is burnt by the first read; a later turn of this loop is the same request.
+    const now = clock.now();
+    const session = await readSession(store, race === 0 ? caller : { ...caller, replay: null }, now, {
+      capability: request.capability,
+      countLastMinute: deps.grantsPerMinute,
+      ...(idempotencyKey === null ? {} : { idempotencyKey }),
+    });
+
+    // 2.
+    if (session.previousGrantId !== null) return repeated(deps, session.previousGrantId, requestDigest);
+    if (deps.grantsPerMinute > 0 && session.counts.lastMinute >= deps.grantsPerMinute) {
+      throw new WritError('rate_limited', { retryAfterSeconds: 10 });
+    }
+
+    // 3.
+    const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
+    const weighed = weigh(providers, manifest, session, request, now);
+    const id = newId('gnt', now);
+    const record = draft(id, session, weighed, request, requestDigest, idempotencyKey ?? id, now, requestId);
+
+    // 4.
+    if (weighed.decision.effect === 'deny') {
+      const nearest = weighed.nearest();
+      const written = await recordGrant(store, { ...record, status: 'denied', auditType: 'grant.denied' });
+      if (!written.ok) continue;
+      throw new WritError('denied', {
+        extensions: { grant_id: id, reasons: weighed.decision.reasons, ...(nearest === undefined ? {} : { nearest }) },
+      });
+    }
+
+    // 5.
+    if (weighed.decision.effect === 'approve') {
+      const decideBy = new Date(now.getTime() + deps.approvalTimeoutSeconds * 1000);
+      const written = await recordGrant(store, { ...record, status: 'pending', auditType: 'grant.pending', decideBy });
+      if (!written.ok) continue;
+      return { outcome: 'pending', grant: view(deps, record, weighed, 'pending', decideBy, null) };
+    }
+
+    // 6.
+    const decisionJws = signDecision(payloadOf(record, weighed, []), signingKey(deps), now);
+    const lease = leaseOf(deps, weighed.plan, weighed.digest, weighed.provider, now);
+    const written = await recordIntent(
+      store,
+      { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws },
+      lease,
+    );
+    if (!written.ok) {
+      if (written.because === 'pool_exhausted') throw poolExhausted();
+      continue;
+    }
+    const delivered = await issueLease(deps, {
+      leaseId: lease.id,
+      grantId: id,
+      sessionId: session.id,
+      agent: session.agent,
+      plan: weighed.plan,
+      reserved: written.reserved,
+      intentAt: now,
+      decision: decisionJws,
+    });
+    return {
+      outcome: 'issued',
+      grant: view(deps, record, weighed, 'issued', null, {
+        id: lease.id,
+        status: 'active',
+        expiresAt: delivered.expiresAt,
+      }),
+      delivery: await deliver(delivered.credential, request.credentialJwk),
+      decision: decisionJws,
+    };
+  }
+  throw new WritError('conflict', {
+    detail: 'Too many requests of this session at once; try again.',
+    retryAfterSeconds: 1,
+  });
+}
+
+async function repeated(deps: GrantDeps, grantId: string, requestDigest: string): Promise<GrantAnswer> {
+  const previous = await deps.store.prisma.grant.findUniqueOrThrow({
+    where: { id: grantId },
+    select: { requestDigest: true },
+  });
+  if (previous.requestDigest !== requestDigest) throw new WritError('idempotency_mismatch');
+  return { outcome: 'repeated', grantId };
+}
+
+function draft(
+  id: string,
+  session: SessionFacts,
+  weighed: Weighed,
+  request: GrantRequest,
+  requestDigest: string,
+  idempotencyKey: string,
+  at: Date,
+  requestId: string | null,
+): Omit<GrantRecord, 'status' | 'auditType'> {
+  const { decision } = weighed;
+  return {
+    id,
+    sessionId: session.id,
+    rootId: session.rootId,
+    sessionVersion: session.version,
+    agent: session.agent,
+    capability: request.capability,
+    idempotencyKey,
+    requestDigest,
+    params: weighed.params,
+    justification: request.justification,
+    credentialJwk: request.credentialJwk,
+    manifestVersion: decision.manifest_version,
+    plan: weighed.plan,
+    planDigest: weighed.digest,
+    tier: decision.tier,
+    decision: decision as unknown as JsonObject,
+    decisionJws: null,
+    at,
+    decideBy: null,
+    requestId,
+    audit: {
+      capability: request.capability,
+      params: weighed.params,
+      plan: weighed.plan as unknown as JsonObject,
+      plan_digest: weighed.digest,
+      effect: decision.effect,
+      tier: decision.tier,
+      reasons: decision.reasons as unknown as JsonObject[],
+      policy_ids: decision.policy_ids,
+      manifest_version: decision.manifest_version,
+      ...(request.justification === null ? {} : { justification: request.justification }),
+    },
+  };
+}
+
+/** What the delivering side may act on. Also used when an approved grant is redeemed. */
+export function payloadOf(
+  grant: { id: string; sessionId: string; agent: string; capability: string },
+  weighed: Weighed,
+  approvedBy: string[],
+): Parameters<typeof signDecision>[0] {
+  const { decision } = weighed;
+  return {
+    grant_id: grant.id,
+    session_id: grant.sessionId,
+    agent: grant.agent,
+    capability: grant.capability,
+    plan_digest: weighed.digest,
+    tier: decision.tier,
+    effect: decision.effect,
+    ttl_seconds: weighed.plan.ttl_seconds,
+    manifest_version: decision.manifest_version,
+    policy_ids: decision.policy_ids,
+    ...(approvedBy.length === 0 ? {} : { approved_by: approvedBy }),
+  };
+}
+
+/** The intent: everything revocation would need if the provider's answer were never heard. */
+export function leaseOf(
+  deps: GrantDeps,
+  plan: Plan,
+  digest: string,
+  provider: Weighed['provider'],
+  now: Date,
+): LeaseRecord {
+  const answerBy = new Date(now.getTime() + mintDeadlineSeconds(deps.providerTimeoutSeconds) * 1000);
+  const longest = Math.max(plan.ttl_seconds, provider.limits.longestProviderLifetimeSeconds);
+  return {
+    id: newId('lse', now),
+    plan,
+    planDigest: digest,
+    writer: provider.writer?.(plan) ?? null,
+    pool: provider.pool?.(plan) ?? null,
+    answerBy,
+    // Counted from when the provider can have answered last.
+    providerExpiresAt: new Date(answerBy.getTime() + longest * 1000),
+  };
+}
+
+/** When an answer that has not come by now never will: the provider's deadline, and time to write the outcome down. */
+export const mintDeadlineSeconds = (providerTimeoutSeconds: number): number => providerTimeoutSeconds + 10;
+
+export function signingKey(deps: GrantDeps): DecisionKey {
+  try {
+    return deps.ring.current();
+  } catch (cause) {
+    throw new WritError('unavailable', { retryAfterSeconds: 5, cause });
+  }
+}
+
+export function poolExhausted(): WritError {
+  return new WritError('provider_unavailable', {
+    detail: 'Every account of the pool is in use or in quarantine.',
+    retryAfterSeconds: 30,
+    extensions: { provider_code: 'pool_exhausted' },
+  });
+}
+
+function view(
+  deps: GrantDeps,
+  record: { id: string; capability: string; tier: number },
+  weighed: Weighed,
+  status: string,
+  decideBy: Date | null,
+  lease: { id: string; status: string; expiresAt: Date } | null,
+): GrantView {
+  const reasons: Reason[] = status === 'pending' ? weighed.decision.reasons : [];
+  const grant = { ...record, status, plan: weighed.plan, planDigest: weighed.digest, decideBy, reasons };
+  return viewGrant(grant, weighed.description, deps.publicUrl, lease);
+}
+
+function digestOf(request: GrantRequest): string {
+  const canonical = canonicalize({
+    capability: request.capability,
+    params: request.params ?? null,
+    ttl_seconds: request.ttlSeconds ?? null,
+    justification: request.justification,
+    credential_jwk: request.credentialJwk,
+  });
+  return `sha256:${createHash('sha256').update(canonical!).digest('hex')}`;
+}

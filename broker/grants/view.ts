@@ -1,0 +1,53 @@
+/** What a grant looks like from outside: the same members whichever way it is read. Never a credential. */
+import type { Plan, PlanDescription, Reason } from '../vocabulary.ts';
+
+export interface GrantView {
+  id: string;
+  status: string;
+  capability: string;
+  tier: number;
+  ttl_seconds: number;
+  plan: Plan & { digest: string };
+  /** The plan in plain words. */
+  summary: string[];
+  revocability: PlanDescription['revocability'];
+  reasons?: Reason[];
+  decide_by?: string;
+  approval_url?: string;
+  lease?: { id: string; status: string; expires_at: string };
+}
+
+export function viewGrant(
+  grant: {
+    id: string;
+    status: string;
+    capability: string;
+    tier: number;
+    plan: Plan;
+    planDigest: string;
+    decideBy: Date | null;
+    reasons: Reason[];
+  },
+  description: PlanDescription,
+  publicUrl: string,
+  lease: { id: string; status: string; expiresAt: Date } | null,
+): GrantView {
+  return {
+    id: grant.id,
+    status: grant.status,
+    capability: grant.capability,
+    tier: grant.tier,
+    ttl_seconds: grant.plan.ttl_seconds,
+    plan: { ...grant.plan, digest: grant.planDigest },
+    summary: description.summary,
+    revocability: description.revocability,
+    ...(grant.reasons.length === 0 ? {} : { reasons: grant.reasons }),
+    ...(grant.decideBy === null || !['pending', 'approved'].includes(grant.status)
+      ? {}
+      : { decide_by: grant.decideBy.toISOString() }),
+    ...(grant.status === 'pending' ? { approval_url: `${publicUrl}/approvals/${grant.id}` } : {}),
+    ...(lease === null
+      ? {}
+      : { lease: { id: lease.id, status: lease.status, expires_at: lease.expiresAt.toISOString() } }),
+  };
+}

@@ -1,0 +1,263 @@
+/** `/v1/admin`: manifests, sessions, leases, keys, the record. */
+import { z } from 'zod';
+import { timeline } from '../audit/timeline.ts';
+import { verifyAudit } from '../audit/verify.ts';
+import { WritError } from '../errors.ts';
+import type { KeyRing } from '../keys/ring.ts';
+import { revokeByAdmin } from '../leases/order-revocation.ts';
+import type { ProviderShapes } from '../manifests/check.ts';
+import { manifestAt, publishManifest } from '../manifests/publish.ts';
+import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
+import type { Clock } from '../vocabulary.ts';
+import { type Operation, operation } from './operation.ts';
+import { idOf, line } from './text.ts';
+
+export interface AdminDeps extends EndSessionDeps {
+  clock: Clock;
+  ring: KeyRing;
+  shapes: ProviderShapes;
+  keyLeadSeconds: number;
+}
+
+const agentName = z.object({ agent: z.string().regex(/^[a-z][a-z0-9-]{0,62}$/) });
+const versionTag = (agent: string, version: number) => `"${agent}-${version}"`;
+const page = z.strictObject({
+  after: z.coerce.number().int().min(0).default(0),
+  limit: z.coerce.number().int().min(1).max(500).default(500),
+});
+const manifestSchema = z.object({
+  agent: z.string(),
+  version: z.int(),
+  sha256: z.string(),
+  author: z.string(),
+  reason: z.string(),
+  published_at: z.string(),
+  source: z.string().describe('The YAML exactly as published.'),
+  policies: z.string().describe('The Cedar policies it compiled to.'),
+});
+
+export function adminOperations(deps: AdminDeps): Operation[] {
+  const { store } = deps;
+  return [
+    operation({
+      method: 'get',
+      path: '/v1/admin/manifests',
+      summary: 'Agents and the version in force',
+      tag: 'Admin',
+      access: 'admin',
+      responses: {
+        200: {
+          description: 'All agents',
+          schema: z.object({ agents: z.array(z.object({ agent: z.string(), version: z.int() })) }),
+        },
+      },
+      errors: ['unauthenticated', 'forbidden'],
+      handle: async () => {
+        const agents = await store.prisma.agent.findMany({ orderBy: { name: 'asc' } });
+        return { status: 200, body: { agents: agents.map(({ name, version }) => ({ agent: name, version })) } };
+      },
+    }),
+    operation({
+      method: 'get',
+      path: '/v1/admin/manifests/:agent',
+      summary: 'What an agent may ever do: now, at a time, or in a version',
+      tag: 'Admin',
+      access: 'admin',
+      params: agentName,
+      query: z.strictObject({
+        at: z.iso.datetime({ offset: true }).optional().describe('What was in force at that moment.'),
+        version: z.coerce.number().int().min(1).optional(),
+      }),
+      responses: {
+        200: {
+          description: 'A published version; `ETag` goes into `If-Match` when it is replaced',
+          schema: manifestSchema,
+        },
+      },
+      errors: ['unauthenticated', 'forbidden', 'not_found', 'bad_request'],
+      handle: async ({ params: { agent }, query }) => {
+        const row =
+          query.version === undefined
+            ? await manifestAt(store, agent, query.at === undefined ? deps.clock.now() : new Date(query.at))
+            : await store.prisma.manifest.findUnique({ where: { agent_version: { agent, version: query.version } } });
+        if (row === null) throw new WritError('not_found');
+        return {
+          status: 200,
+          headers: { ETag: versionTag(agent, row.version) },
+          body: {
+            agent,
+            version: row.version,
+            sha256: row.sha256,
+            author: row.author,
+            reason: row.reason,
+            published_at: row.publishedAt.toISOString(),
+            source: row.source,
+            policies: (row.compiled as { policiesText: string }).policiesText,
+          },
+        };
+      },
+    }),
+    operation({
+      method: 'put',
+      path: '/v1/admin/manifests/:agent',
+      summary: 'Publish the next version of a manifest',
+      tag: 'Admin',
+      access: 'admin',
+      params: agentName,
+      bodyType: 'yaml',
+      body: z.string().max(1_048_576),
+      query: z.strictObject({ reason: line(500).describe('Why; kept with the version.') }),
+      headers: {
+        'If-Match': 'The `ETag` of the version that is replaced.',
+        'If-None-Match': '`*` for the first version.',
+      },
+      responses: {
+        200: {
+          description: 'In force',
+          schema: z.object({ agent: z.string(), version: z.int(), sha256: z.string(), changed: z.boolean() }),
+        },
+      },
+      errors: [
+        'unauthenticated',
+        'forbidden',
+        'invalid_manifest',
+        'precondition_required',
+        'precondition_failed',
+        'unsupported_media_type',
+      ],
+      handle: async ({ params: { agent }, query, body, header, requestId }, { admin }) => {
+        const expectedVersion = expected(agent, header('if-match'), header('if-none-match'));
+        const input = { source: body, author: admin, reason: query.reason, agent, expectedVersion, requestId };
+        const published = await publishManifest(store, deps.clock, deps.shapes, input);
+        return { status: 200, headers: { ETag: versionTag(agent, published.version) }, body: published };
+      },
+    }),
+    operation({
+      method: 'post',
+      path: '/v1/admin/sessions/:id/end',
+      summary: 'End a session and revoke all it holds',
+      tag: 'Admin',
+      access: 'admin',
+      params: z.object({ id: idOf('ses') }),
+      responses: {
+        200: {
+          description: 'Ended; `leases` are on their way to revocation',
+          schema: z.object({ ended: z.boolean(), leases: z.array(z.string()) }),
+        },
+      },
+      errors: ['unauthenticated', 'forbidden', 'not_found'],
+      handle: async ({ params: { id }, requestId }, { admin }) => {
+        if ((await store.prisma.session.findUnique({ where: { id }, select: { id: true } })) === null)
+          throw new WritError('not_found');
+        const now = deps.clock.now();
+        return {
+          status: 200,
+          body: await endSession(deps, { sessionId: id, reason: 'ended_by_admin', actor: admin, requestId, now }),
+        };
+      },
+    }),
+    operation({
+      method: 'get',
+      path: '/v1/admin/sessions/:id/events',
+      summary: 'The record of a session',
+      tag: 'Admin',
+      access: 'admin',
+      params: z.object({ id: idOf('ses') }),
+      query: page,
+      responses: {
+        200: {
+          description: 'Events in order',
+          schema: z.object({ events: z.array(z.looseObject({ seq: z.int(), at: z.string(), type: z.string() })) }),
+        },
+      },
+      errors: ['unauthenticated', 'forbidden'],
+      handle: async ({ params: { id }, query }) => ({
+        status: 200,
+        body: { events: await timeline(store, id, query.after, query.limit) },
+      }),
+    }),
+    operation({
+      method: 'get',
+      path: '/v1/admin/leases',
+      summary: 'Leases by state',
+      tag: 'Admin',
+      access: 'admin',
+      query: z.strictObject({
+        status: z.enum(['issuing', 'active', 'revoking', 'revoked', 'expired', 'failed']).default('revoking'),
+      }),
+      responses: {
+        200: {
+          description: 'At most 500, oldest first',
+          schema: z.object({ leases: z.array(z.looseObject({ id: z.string() })) }),
+        },
+      },
+      errors: ['unauthenticated', 'forbidden'],
+      handle: async ({ query }) => {
+        const rows = await store.prisma.lease.findMany({
+          where: { status: query.status },
+          orderBy: { intentAt: 'asc' },
+          take: 500,
+          omit: { sealed: true },
+        });
+        return { status: 200, body: { leases: rows } };
+      },
+    }),
+    operation({
+      method: 'post',
+      path: '/v1/admin/leases/:id/revoke',
+      summary: 'Revoke one lease',
+      tag: 'Admin',
+      access: 'admin',
+      params: z.object({ id: idOf('lse') }),
+      responses: { 202: { description: 'On its way', schema: z.object({ id: z.string(), status: z.string() }) } },
+      errors: ['unauthenticated', 'forbidden', 'not_found'],
+      handle: async ({ params: { id }, requestId }, { admin }) => {
+        const status = await revokeByAdmin(deps, { leaseId: id, actor: admin, requestId, now: deps.clock.now() });
+        return { status: 202, body: { id, status } };
+      },
+    }),
+    operation({
+      method: 'post',
+      path: '/v1/admin/keys/rotate',
+      summary: 'Bring in a new signing key',
+      tag: 'Admin',
+      access: 'admin',
+      responses: {
+        200: { description: 'Published now; signs after the lead time', schema: z.object({ kid: z.string() }) },
+      },
+      errors: ['unauthenticated', 'forbidden'],
+      handle: async (_call, { admin }) => ({
+        status: 200,
+        body: { kid: await deps.ring.rotate(deps.keyLeadSeconds, admin) },
+      }),
+    }),
+    operation({
+      method: 'get',
+      path: '/v1/admin/audit/verify',
+      summary: 'Recompute every chain of the record',
+      tag: 'Admin',
+      access: 'admin',
+      responses: {
+        200: {
+          description: '`broken` names the first row that does not hold',
+          schema: z.object({
+            chains: z.int(),
+            rows: z.int(),
+            broken: z.looseObject({ chain: z.string(), seq: z.int(), what: z.string() }).nullable(),
+          }),
+        },
+      },
+      errors: ['unauthenticated', 'forbidden'],
+      handle: async () => ({ status: 200, body: await verifyAudit(store) }),
+    }),
+  ];
+}
+
+/** The version the caller means to replace (0 = none). @throws WritError `precondition_required`, `precondition_failed` */
+function expected(agent: string, ifMatch: string | undefined, ifNoneMatch: string | undefined): number {
+  if (ifNoneMatch === '*') return 0;
+  if (ifMatch === undefined) throw new WritError('precondition_required');
+  const version = /^"([a-z0-9-]+)-(\d{1,9})"$/.exec(ifMatch.trim());
+  if (version === null || version[1] !== agent) throw new WritError('precondition_failed');
+  return Number(version[2]);
+}

@@ -1,0 +1,95 @@
+/** The Express app: operations, pages, health. Built from its parts by `main.ts`; tests build it the same way. */
+import { randomBytes } from 'node:crypto';
+import express, { type Express, type Request, type Response, type Router } from 'express';
+import helmet from 'helmet';
+import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
+import { Histogram } from 'prom-client';
+import { RateLimiterMemory } from 'rate-limiter-flexible';
+import { WritError } from '../errors.ts';
+import type { KeyRing } from '../keys/ring.ts';
+import type { Store } from '../store/open.ts';
+import { mountErrorPages } from './error-pages.ts';
+import { mountHealth } from './health.ts';
+import { type MountDeps, mountOperations } from './mount.ts';
+import { openApiDocument } from './openapi.ts';
+import type { Operation } from './operation.ts';
+import { problemHandler, sendProblem } from './problem.ts';
+
+export interface AppDeps extends MountDeps {
+  store: Store;
+  ring: KeyRing;
+  registry: Registry;
+  operations: readonly Operation[];
+  /** Pages for people, in order. */
+  pages: readonly Router[];
+  version: string;
+  /** Proxies whose X-Forwarded-* headers are believed; a number, never `true`: anybody could then claim any address. */
+  trustProxy: number;
+  /** Per address, in this process; 0 = no limit. The limits per agent hold over all processes. */
+  requestsPerMinute: number;
+  log: Logger;
+  stopping(): boolean;
+}
+
+const paths = { health: new Set(['/healthz', '/readyz', '/metrics']) };
+
+export function createApp(deps: AppDeps): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.set('trust proxy', deps.trustProxy);
+  app.set('query parser', 'simple');
+
+  const seconds = new Histogram({
+    name: 'writ_http_request_seconds',
+    help: 'Time to answer, by route and status.',
+    labelNames: ['method', 'route', 'status'],
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30],
+    registers: [deps.registry],
+  });
+  const limiter =
+    deps.requestsPerMinute === 0 ? null : new RateLimiterMemory({ points: deps.requestsPerMinute, duration: 60 });
+
+  app.use(async (req, res, next) => {
+    const requestId = `req_${randomBytes(9).toString('base64url')}`;
+    res.locals.requestId = requestId;
+    res.setHeader('X-Request-Id', requestId);
+    const stopTimer = seconds.startTimer();
+    res.once('close', () => {
+      const route = (req.route as { path?: string } | undefined)?.path ?? 'unmatched';
+      const ms = stopTimer({ method: req.method, route, status: res.statusCode }) * 1000;
+      // The route, not the address: a query may hold what somebody should not have put there.
+      deps.log.info(
+        { request_id: requestId, method: req.method, route, status: res.statusCode, ms: Math.round(ms * 10) / 10 },
+        'request',
+      );
+    });
+    if (limiter === null || paths.health.has(req.path)) return next();
+    try {
+      await limiter.consume(req.ip ?? 'unknown');
+    } catch {
+      sendProblem(res, new WritError('rate_limited', { retryAfterSeconds: 10 }), deps.publicUrl, requestId, deps.log);
+      return;
+    }
+    next();
+  });
+
+  mountHealth(app, deps);
+  mountOperations(app, deps.operations, deps);
+  const openapi = JSON.stringify(openApiDocument(deps.operations, deps.publicUrl, deps.version), null, 2);
+  app.get('/openapi.json', (_req, res) => {
+    res.type('application/json').send(openapi);
+  });
+
+  // Only pages need what browsers obey; API answers carry `no-store` and are never rendered.
+  app.use(helmet({ contentSecurityPolicy: false, referrerPolicy: { policy: 'no-referrer' } }));
+  mountErrorPages(app);
+  for (const page of deps.pages) app.use(page);
+
+  app.use((_req: Request, _res: Response) => {
+    throw new WritError('not_found');
+  });
+  app.use(problemHandler(deps.publicUrl, deps.log));
+  return app;
+}

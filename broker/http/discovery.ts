@@ -1,0 +1,56 @@
+/** Well-known documents: OAuth metadata (RFC 8414), OpenID discovery for clouds that trust the broker's keys, and the JWKS itself. */
+import { z } from 'zod';
+import type { KeyRing } from '../keys/ring.ts';
+import { dpopAlgorithms } from '../sessions/dpop.ts';
+import { tokenExchange } from '../sessions/exchange-token.ts';
+import { signingAlgorithms } from '../sessions/trust-schema.ts';
+import { type Operation, operation } from './operation.ts';
+
+/** How long verifiers may keep the JWKS; a rotated-in key is published longer than this before it signs. */
+const jwksSeconds = 300;
+
+export function discoveryOperations(issuer: string, ring: KeyRing): Operation[] {
+  const metadata = {
+    issuer,
+    token_endpoint: `${issuer}/oauth/token`,
+    introspection_endpoint: `${issuer}/oauth/introspect`,
+    revocation_endpoint: `${issuer}/oauth/revoke`,
+    jwks_uri: `${issuer}/.well-known/jwks.json`,
+    grant_types_supported: [tokenExchange, 'client_credentials'],
+    response_types_supported: [],
+    token_endpoint_auth_methods_supported: ['none', 'private_key_jwt'],
+    token_endpoint_auth_signing_alg_values_supported: signingAlgorithms,
+    dpop_signing_alg_values_supported: dpopAlgorithms,
+    authorization_details_types_supported: ['task'],
+    service_documentation: `${issuer}/openapi.json`,
+  };
+  const document = (path: string, summary: string, body: () => unknown, cache: number): Operation =>
+    operation({
+      method: 'get',
+      path,
+      summary,
+      tag: 'Discovery',
+      access: 'none',
+      responses: { 200: { description: summary, schema: z.looseObject({}) } },
+      errors: [],
+      handle: async () => ({ status: 200, body: body(), headers: { 'Cache-Control': `public, max-age=${cache}` } }),
+    });
+  return [
+    document('/.well-known/oauth-authorization-server', 'OAuth server metadata (RFC 8414)', () => metadata, 3600),
+    document(
+      '/.well-known/openid-configuration',
+      'OpenID discovery: what AWS and Google need to trust the broker’s identity tokens',
+      () => ({
+        ...metadata,
+        // Required members of OpenID discovery; the broker signs identity tokens for its own federation and logs nobody in.
+        authorization_endpoint: `${issuer}/login`,
+        response_types_supported: ['id_token'],
+        subject_types_supported: ['public'],
+        id_token_signing_alg_values_supported: ['ES256'],
+        claims_supported: ['iss', 'sub', 'aud', 'iat', 'exp', 'jti'],
+      }),
+      3600,
+    ),
+    document('/.well-known/jwks.json', 'The keys that verify what the broker signs', () => ring.jwks(), jwksSeconds),
+  ];
+}

@@ -1,0 +1,196 @@
+/** `/v1/grants`: ask, wait, redeem. */
+import { z } from 'zod';
+import { WritError } from '../errors.ts';
+import { checkCredentialJwk } from '../grants/deliver.ts';
+import { readGrant, waitForGrant } from '../grants/read-grant.ts';
+import { redeemGrant } from '../grants/redeem-grant.ts';
+import { type GrantAnswer, type GrantDeps, requestGrant } from '../grants/request-grant.ts';
+import { readSession } from '../sessions/authenticate.ts';
+import type { JsonObject } from '../vocabulary.ts';
+import { type Answer, type Operation, operation } from './operation.ts';
+import { idOf, line, prose } from './text.ts';
+
+const jsonObject = z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>;
+const credentialJwk = jsonObject.describe(
+  'Public key (EC P-256/P-384/P-521 or X25519): the credential comes back as a JWE to it (ECDH-ES, A256GCM).',
+);
+
+export const grantBody = z.strictObject({
+  capability: line(63).describe('Name of the capability in the agent’s manifest.'),
+  params: jsonObject
+    .optional()
+    .describe('What the manifest lets the agent choose; what it fixes may be repeated, not changed.'),
+  ttl_seconds: z.int().min(1).max(604_800).optional().describe('Lifetime asked for; never more is given. Default 900.'),
+  justification: prose(2000).optional().describe('For people and for the record. Decides nothing.'),
+  credential_jwk: credentialJwk.optional(),
+});
+
+export const grantSchema = z
+  .object({
+    id: z.string(),
+    status: z.enum(['pending', 'approved', 'denied', 'issuing', 'issued', 'failed', 'ended']),
+    capability: z.string(),
+    tier: z.int(),
+    ttl_seconds: z.int(),
+    plan: z.object({
+      provider: z.string(),
+      permission: z.record(z.string(), z.unknown()),
+      ttl_seconds: z.int(),
+      digest: z.string(),
+    }),
+    summary: z.array(z.string()).describe('The plan in plain words.'),
+    revocability: z.object({ kind: z.enum(['immediate', 'eventual', 'expiry']), text: z.string() }),
+    reasons: z
+      .array(
+        z.object({
+          code: z.string(),
+          policy_id: z.string().optional(),
+          path: z.string().optional(),
+          advice: z.string().optional(),
+        }),
+      )
+      .optional(),
+    decide_by: z.string().optional(),
+    approval_url: z
+      .string()
+      .optional()
+      .describe('Where an approver signs in and decides. The link alone grants nothing.'),
+    lease: z.object({ id: z.string(), status: z.string(), expires_at: z.string() }).optional(),
+  })
+  .describe('A grant. Never a credential.');
+
+export const issuedSchema = grantSchema.extend({
+  credential: z.looseObject({ type: z.string() }).optional().describe('Delivered once, unless it was sealed.'),
+  credential_jwe: z.string().optional().describe('The credential sealed to `credential_jwk`.'),
+  decision: z.string().describe('The signed decision (JWS) that the delivering side acted on.'),
+});
+
+const idempotencyKey = /^[\x21-\x7e]{1,255}$/;
+
+export function grantOperations(deps: GrantDeps): Operation[] {
+  const params = z.object({ id: idOf('gnt') });
+
+  const answerOf = async (answer: GrantAnswer, sessionId: string): Promise<Answer> => {
+    switch (answer.outcome) {
+      case 'issued':
+        return {
+          status: 201,
+          body: { ...answer.grant, ...answer.delivery, decision: answer.decision },
+          headers: { Location: `/v1/grants/${answer.grant.id}` },
+        };
+      case 'pending':
+        return {
+          status: 202,
+          body: answer.grant,
+          headers: { Location: `/v1/grants/${answer.grant.id}`, 'Retry-After': '2' },
+        };
+      case 'repeated': {
+        const grant = await readGrant(deps, sessionId, answer.grantId);
+        const pending = grant.status === 'pending';
+        return {
+          status: pending ? 202 : 200,
+          body: grant,
+          headers: { Location: `/v1/grants/${grant.id}`, ...(pending ? { 'Retry-After': '2' } : {}) },
+        };
+      }
+    }
+  };
+
+  return [
+    operation({
+      method: 'post',
+      path: '/v1/grants',
+      summary: 'Ask for a capability',
+      tag: 'Grants',
+      access: 'session',
+      body: grantBody,
+      headers: { 'Idempotency-Key': 'The same key and body again is the same grant, without a second credential.' },
+      responses: {
+        200: {
+          description: 'The same Idempotency-Key and body as before: the grant as it stands, without its credential',
+          schema: grantSchema,
+        },
+        201: { description: 'Issued, with the credential', schema: issuedSchema },
+        202: { description: 'A person must approve; see `Location` and `approval_url`', schema: grantSchema },
+      },
+      errors: [
+        'bad_request',
+        'unauthenticated',
+        'session_ended',
+        'denied',
+        'idempotency_mismatch',
+        'rate_limited',
+        'provider_refused',
+        'provider_unavailable',
+        'conflict',
+        'unavailable',
+      ],
+      handle: async ({ body, header, requestId }, { caller }) => {
+        const key = header('idempotency-key') ?? null;
+        if (key !== null && !idempotencyKey.test(key)) {
+          throw new WritError('bad_request', {
+            errors: [{ path: 'Idempotency-Key', message: 'must be 1 to 255 visible ASCII characters' }],
+          });
+        }
+        if (body.credential_jwk !== undefined) await checkCredentialJwk(body.credential_jwk);
+        const request = {
+          capability: body.capability,
+          params: body.params,
+          ttlSeconds: body.ttl_seconds,
+          justification: body.justification ?? null,
+          credentialJwk: body.credential_jwk ?? null,
+        };
+        return answerOf(await requestGrant(deps, caller, request, key, requestId), caller.sessionId);
+      },
+    }),
+    operation({
+      method: 'get',
+      path: '/v1/grants/:id',
+      summary: 'Read a grant, or wait for its decision',
+      tag: 'Grants',
+      access: 'session',
+      params,
+      query: z.strictObject({
+        wait: z.coerce
+          .number()
+          .int()
+          .min(0)
+          .max(60)
+          .default(0)
+          .describe('Seconds to wait, at most, while the grant is pending.'),
+      }),
+      responses: { 200: { description: 'The grant', schema: grantSchema } },
+      errors: ['unauthenticated', 'session_ended', 'not_found'],
+      handle: async ({ params: { id }, query, signal }, { caller }) => {
+        await readSession(deps.store, caller, deps.clock.now(), { allowEnded: true });
+        const grant = await waitForGrant(deps, caller.sessionId, id, query.wait, signal);
+        return { status: 200, body: grant, headers: grant.status === 'pending' ? { 'Retry-After': '2' } : {} };
+      },
+    }),
+    operation({
+      method: 'post',
+      path: '/v1/grants/:id/redeem',
+      summary: 'Collect the credential of an approved grant, once',
+      tag: 'Grants',
+      access: 'session',
+      params,
+      body: z.strictObject({ credential_jwk: credentialJwk.optional() }),
+      bodyOptional: true,
+      responses: { 201: { description: 'Issued, with the credential', schema: issuedSchema } },
+      errors: [
+        'unauthenticated',
+        'session_ended',
+        'not_found',
+        'not_approved',
+        'already_redeemed',
+        'denied',
+        'provider_refused',
+        'provider_unavailable',
+      ],
+      handle: async ({ params: { id }, body, requestId }, { caller }) => {
+        if (body.credential_jwk !== undefined) await checkCredentialJwk(body.credential_jwk);
+        return answerOf(await redeemGrant(deps, caller, id, body.credential_jwk ?? null, requestId), caller.sessionId);
+      },
+    }),
+  ];
+}

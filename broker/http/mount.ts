@@ -1,0 +1,115 @@
+/** Puts operations onto Express: body, access, validation, handler, answer; every way out through `problem.ts`. */
+import type { Express, Request, RequestHandler, Response } from 'express';
+import express from 'express';
+import type { Logger } from 'pino';
+import type { z } from 'zod';
+import { type FieldFault, WritError } from '../errors.ts';
+import type { Caller } from '../sessions/authenticate.ts';
+import type { Operation } from './operation.ts';
+import { sendProblem } from './problem.ts';
+import { textFaults, zodFaults } from './text.ts';
+
+export interface MountDeps {
+  publicUrl: string;
+  log: Logger;
+  /** @throws WritError when there is no valid session token and proof */
+  authenticate(req: Request): Promise<Caller>;
+  /** @returns the admin's name; @throws WritError `unauthenticated`, `forbidden` */
+  authorizeAdmin(req: Request): Promise<string>;
+}
+
+const jsonLimit = '64kb';
+const parsers = {
+  json: express.json({ limit: jsonLimit, strict: true }),
+  form: express.urlencoded({ limit: jsonLimit, extended: false, parameterLimit: 50 }),
+  yaml: express.text({ limit: '1mb', type: ['application/yaml', 'application/x-yaml', 'text/yaml', 'text/plain'] }),
+} satisfies Record<string, RequestHandler>;
+
+/** Mounts all operations, and 405 for the other methods of their paths. */
+export function mountOperations(app: Express, operations: readonly Operation[], deps: MountDeps): void {
+  for (const operation of operations) {
+    const stack: RequestHandler[] = operation.body === undefined ? [] : [parsers[operation.bodyType ?? 'json']];
+    app[operation.method](operation.path, ...stack, (req, res) => serve(operation, req, res, deps));
+  }
+  for (const [path, own] of Map.groupBy(operations, (operation) => operation.path)) {
+    const allow = own.map((operation) => operation.method.toUpperCase()).join(', ');
+    app.all(path, (_req, res) => {
+      res.setHeader('Allow', allow);
+      throw new WritError('method_not_allowed');
+    });
+  }
+}
+
+async function serve(operation: Operation, req: Request, res: Response, deps: MountDeps): Promise<void> {
+  const requestId = String(res.locals.requestId);
+  const oauth = operation.bodyType === 'form';
+  try {
+    // Who before what: somebody we do not know learns nothing from our validation.
+    const caller = operation.access === 'session' ? await deps.authenticate(req) : (undefined as unknown as Caller);
+    const admin = operation.access === 'admin' ? await deps.authorizeAdmin(req) : '';
+    const call = {
+      body: readBody(operation, req, oauth),
+      query: read(operation.query, req.query, oauth),
+      params: readParams(operation.params, req.params),
+      header: (name: string) => req.get(name),
+      requestId,
+      get signal() {
+        return goneSignal(res);
+      },
+    };
+    const answer = await operation.handle(call, { caller, admin });
+    res.status(answer.status);
+    res.setHeader('Cache-Control', 'no-store');
+    for (const [name, value] of Object.entries(answer.headers ?? {})) res.setHeader(name, value);
+    if (answer.body === undefined) {
+      res.end();
+      return;
+    }
+    if (!res.hasHeader('Content-Type')) res.setHeader('Content-Type', 'application/json');
+    res.end(typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body));
+  } catch (error) {
+    sendProblem(res, error, deps.publicUrl, requestId, deps.log, oauth);
+  }
+}
+
+/** Aborts when the client closes the connection before it was answered. */
+function goneSignal(res: Response): AbortSignal {
+  const gone = new AbortController();
+  res.once('close', () => gone.abort(new Error('client gone')));
+  return gone.signal;
+}
+
+function readBody(operation: Operation, req: Request, oauth: boolean): unknown {
+  if (operation.body === undefined) return undefined;
+  if (req.body === undefined || (operation.bodyType === 'yaml' && typeof req.body !== 'string')) {
+    const empty =
+      req.get('content-length') === '0' ||
+      (req.get('content-length') === undefined && req.get('transfer-encoding') === undefined);
+    if (!empty) throw new WritError('unsupported_media_type');
+    if (operation.bodyOptional !== true) throw refuse([{ path: '', message: 'a body is required' }], oauth);
+  }
+  const body = req.body ?? {};
+  if (operation.bodyType === 'yaml') return body;
+  const faults = textFaults(body);
+  if (faults.length > 0) throw refuse(faults, oauth);
+  return read(operation.body, body, oauth);
+}
+
+function read(schema: z.ZodType | undefined, value: unknown, oauth: boolean): unknown {
+  if (schema === undefined) return undefined;
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw refuse(zodFaults(parsed.error.issues), oauth);
+}
+
+/** A path parameter that is not of our form names nothing: 404, as for what belongs to somebody else. */
+function readParams(schema: z.ZodType | undefined, value: unknown): unknown {
+  if (schema === undefined) return undefined;
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new WritError('not_found');
+}
+
+function refuse(errors: FieldFault[], oauth: boolean): WritError {
+  return new WritError(oauth ? 'invalid_request' : 'bad_request', { errors: errors.slice(0, 50) });
+}

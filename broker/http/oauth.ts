@@ -1,0 +1,259 @@
+/** The OAuth side: token endpoint (RFC 6749, 8693, 7523, 9396, 9449), introspection (RFC 7662), revocation (RFC 7009). */
+
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { WritError } from '../errors.ts';
+import { type Credentials, readSession } from '../sessions/authenticate.ts';
+import { checkDpopProof } from '../sessions/dpop.ts';
+import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
+import {
+  accessTokenType,
+  auditRefusal,
+  type ExchangeDeps,
+  exchangeToken,
+  tokenExchange,
+} from '../sessions/exchange-token.ts';
+import { refusalReason } from '../sessions/refusal.ts';
+import { type Operation, operation } from './operation.ts';
+import { line, zodFaults } from './text.ts';
+
+export interface OAuthDeps extends ExchangeDeps, EndSessionDeps {
+  /** Who may introspect a token that is not their own. Null when the request carries no admin credential. */
+  adminOf(authorization: string | undefined): Promise<string | null>;
+}
+
+/** One `task` of `authorization_details` (RFC 9396). */
+export const taskDetail = z.strictObject({
+  type: z.literal('task'),
+  task_type: line(63).optional().describe('A task type of the agent’s manifest. A child session has its parent’s.'),
+  inputs: z
+    .record(line(63), z.union([z.string().max(256), z.number(), z.boolean()]))
+    .default({})
+    .describe('The inputs the task type requires.'),
+  on_behalf_of: line(320)
+    .optional()
+    .describe('Whom the run is for, `user:<e-mail or subject>`. That person can never approve it.'),
+  envelope: z
+    .strictObject({
+      wall_time_seconds: z.int().min(1).max(604_800).optional(),
+      max_grants: z.int().min(0).max(1_000_000).optional(),
+    })
+    .default({})
+    .describe('Narrower bounds than the manifest’s.'),
+  capabilities: z.array(line(63)).max(64).optional().describe('Child sessions only: what the child may ask for.'),
+});
+
+const token = z.string().min(1).max(20_000);
+
+export const tokenBody = z.object({
+  grant_type: z.enum([tokenExchange, 'client_credentials']),
+  subject_token: token
+    .optional()
+    .describe('The platform’s OIDC token; for a child session, the parent’s session token.'),
+  subject_token_type: z.string().max(200).optional(),
+  requested_token_type: z.literal(accessTokenType).optional(),
+  client_id: z.string().max(320).optional(),
+  client_assertion_type: z.string().max(200).optional(),
+  client_assertion: token.optional(),
+  audience: z.string().max(500).optional(),
+  resource: z.string().max(500).optional(),
+  authorization_details: z.string().max(16_384).describe('JSON text: one element of type `task`.'),
+  dpop_jkt: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{43}$/)
+    .optional()
+    .describe('Child sessions only: thumbprint of the key that the child’s token is bound to.'),
+});
+
+export const tokenSchema = z.object({
+  access_token: z.string(),
+  issued_token_type: z.literal(accessTokenType),
+  token_type: z.enum(['DPoP', 'Bearer']),
+  expires_in: z.int().describe('Seconds until this token expires; a heartbeat gives the next one.'),
+  session_id: z.string(),
+  session_expires_at: z.string(),
+  heartbeat_seconds: z.int(),
+});
+
+export function oauthOperations(deps: OAuthDeps): Operation[] {
+  return [
+    operation({
+      method: 'post',
+      path: '/oauth/token',
+      summary: 'Open a session for one task',
+      tag: 'Sessions',
+      access: 'none',
+      bodyType: 'form',
+      body: tokenBody,
+      headers: { DPoP: 'A proof (RFC 9449) binds the session to its key.' },
+      responses: { 200: { description: 'The session’s first token', schema: tokenSchema } },
+      errors: [
+        'invalid_request',
+        'invalid_grant',
+        'invalid_client',
+        'invalid_target',
+        'invalid_authorization_details',
+        'unsupported_grant_type',
+        'invalid_dpop_proof',
+        'rate_limited',
+        'unavailable',
+      ],
+      handle: async ({ body, header, requestId }) => {
+        try {
+          if ([body.audience, body.resource].some((target) => target !== undefined && target !== deps.issuer)) {
+            throw new WritError('invalid_target');
+          }
+          const task = parseTask(body.authorization_details);
+          const dpop = header('dpop');
+          const proof =
+            dpop === undefined
+              ? null
+              : await checkDpopProof({
+                  proof: dpop,
+                  method: 'POST',
+                  url: `${deps.issuer}/oauth/token`,
+                  now: deps.clock.now(),
+                });
+          const opened = await exchangeToken(deps, {
+            grantType: body.grant_type,
+            subjectToken: body.subject_token,
+            subjectTokenType: body.subject_token_type,
+            clientAssertionType: body.client_assertion_type,
+            clientAssertion: body.client_assertion,
+            clientId: body.client_id,
+            task,
+            proof,
+            dpopJkt: body.dpop_jkt,
+            requestId,
+          });
+          return {
+            status: 200,
+            headers: { Pragma: 'no-cache' },
+            body: {
+              ...opened.token,
+              issued_token_type: accessTokenType,
+              session_id: opened.id,
+              session_expires_at: opened.expiresAt.toISOString(),
+              heartbeat_seconds: deps.heartbeat.seconds,
+            },
+          };
+        } catch (error) {
+          const presented = body.subject_token ?? body.client_assertion;
+          await auditRefusal(deps.store, deps.clock.now(), requestId, {
+            code: error instanceof WritError ? error.code : 'internal',
+            reason: refusalReason(error),
+            token_sha256: presented === undefined ? null : createHash('sha256').update(presented).digest('hex'),
+          });
+          throw error;
+        }
+      },
+    }),
+    operation({
+      method: 'post',
+      path: '/oauth/introspect',
+      summary: 'Is this session token alive? (RFC 7662)',
+      tag: 'Sessions',
+      access: 'none',
+      bodyType: 'form',
+      body: z.object({ token, token_type_hint: z.string().max(200).optional() }),
+      headers: { Authorization: 'An admin’s bearer token, or the very token that is asked about.' },
+      responses: {
+        200: {
+          description: '`active` and, when it is, the token’s claims',
+          schema: z.looseObject({ active: z.boolean() }),
+        },
+      },
+      errors: ['invalid_request', 'unauthenticated'],
+      handle: async ({ body, header }) => {
+        const authorization = header('authorization');
+        const own = authorization?.split(' ')[1] === body.token;
+        if (!own && (await deps.adminOf(authorization)) === null) throw new WritError('unauthenticated');
+        return { status: 200, body: await introspect(deps, body.token) };
+      },
+    }),
+    operation({
+      method: 'post',
+      path: '/oauth/revoke',
+      summary: 'Revoke a session token: ends its session (RFC 7009)',
+      tag: 'Sessions',
+      access: 'none',
+      bodyType: 'form',
+      body: z.object({ token, token_type_hint: z.string().max(200).optional() }),
+      responses: { 200: { description: 'The token is not alive now, whatever it was before' } },
+      errors: ['invalid_request'],
+      // Whoever holds the token may end it, with or without its key: that is the safe direction, and a found token should be easy to kill.
+      handle: async ({ body, requestId }) => {
+        const claims = await deps.tokens.verify(body.token).catch(() => null);
+        if (claims !== null) {
+          await endSession(deps, {
+            sessionId: claims.sessionId,
+            reason: 'token_revoked',
+            actor: claims.agent,
+            requestId,
+            now: deps.clock.now(),
+          });
+        }
+        return { status: 200 };
+      },
+    }),
+  ];
+}
+
+function parseTask(text: string) {
+  const refuse = (errors: { path: string; message: string }[]) =>
+    new WritError('invalid_authorization_details', { errors });
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw refuse([{ path: 'authorization_details', message: 'is not JSON' }]);
+  }
+  const parsed = z.array(taskDetail).length(1, 'must have exactly one element').safeParse(value);
+  if (!parsed.success) throw refuse(zodFaults(parsed.error.issues, 'authorization_details'));
+  const [{ task_type, inputs, on_behalf_of, envelope, capabilities }] = parsed.data as [z.output<typeof taskDetail>];
+  return {
+    ...(task_type === undefined ? {} : { task_type }),
+    inputs,
+    on_behalf_of: on_behalf_of ?? null,
+    envelope,
+    capabilities: capabilities ?? null,
+  };
+}
+
+async function introspect(deps: OAuthDeps, presented: string): Promise<Record<string, unknown>> {
+  const claims = await deps.tokens.verify(presented).catch(() => null);
+  if (claims === null) return { active: false };
+  const caller = { sessionId: claims.sessionId, agent: claims.agent, jkt: claims.jkt, replay: null };
+  const session = await readSession(deps.store, caller, deps.clock.now()).catch((error) => {
+    if (error instanceof WritError && ['session_ended', 'unauthenticated'].includes(error.code)) return null;
+    throw error;
+  });
+  if (session === null) return { active: false };
+  return {
+    active: true,
+    iss: deps.issuer,
+    aud: deps.issuer,
+    sub: session.agent,
+    client_id: session.agent,
+    token_type: session.jkt === null ? 'Bearer' : 'DPoP',
+    exp: Math.floor(claims.expiresAt.getTime() / 1000),
+    sid: session.id,
+    authorization_details: [{ type: 'task', ...session.task }],
+    ...(session.onBehalfOf === null ? {} : { on_behalf_of: session.onBehalfOf }),
+    ...(session.subject.act === undefined ? {} : { act: session.subject.act }),
+    ...(session.jkt === null ? {} : { cnf: { jkt: session.jkt } }),
+  };
+}
+
+/** The public URL a proof must have been made for: RFC 9449 section 4.3 compares without query and fragment. */
+export function credentialsOf(
+  publicUrl: string,
+  req: { method: string; originalUrl: string; get(name: string): string | undefined },
+): Credentials {
+  return {
+    authorization: req.get('authorization'),
+    dpop: req.get('dpop'),
+    method: req.method,
+    url: publicUrl + req.originalUrl.split('?', 1)[0],
+  };
+}

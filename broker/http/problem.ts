@@ -1,0 +1,109 @@
+/** The one way an error leaves: RFC 9457 problem documents with stable codes; the whole story goes to the log only. */
+import type { ErrorRequestHandler, Request, Response } from 'express';
+import type { Logger } from 'pino';
+import { type ErrorCode, errorTable, WritError } from '../errors.ts';
+
+export interface Problem {
+  type: string;
+  title: string;
+  status: number;
+  code: ErrorCode;
+  detail?: string;
+  request_id: string;
+  [extension: string]: unknown;
+}
+
+export function problemOf(error: WritError, publicUrl: string, requestId: string): Problem {
+  const { status, title } = errorTable[error.code];
+  return {
+    type: `${publicUrl}/errors/${error.code}`,
+    title,
+    status,
+    code: error.code,
+    ...(error.detail === undefined ? {} : { detail: error.detail }),
+    request_id: requestId,
+    ...(error.errors === undefined ? {} : { errors: error.errors }),
+    ...error.extensions,
+  };
+}
+
+/** Whatever was thrown, as one of ours. What nobody foresaw is `internal`: the caller learns nothing but the request id. */
+export function asWritError(error: unknown): WritError {
+  if (error instanceof WritError) return error;
+  const known = error as { type?: string; status?: number; code?: string } | null;
+  switch (known?.type) {
+    case 'entity.too.large':
+    case 'parameters.too.many':
+      return new WritError('body_too_large', { cause: error });
+    case 'entity.parse.failed':
+      return new WritError('invalid_json', { cause: error });
+    case 'charset.unsupported':
+    case 'encoding.unsupported':
+      return new WritError('unsupported_media_type', { cause: error });
+    case 'request.aborted':
+    case 'request.size.invalid':
+    case 'stream.encoding.set':
+      return new WritError('bad_request', { cause: error });
+  }
+  if (error instanceof URIError)
+    return new WritError('bad_request', { detail: 'The address is not well-formed.', cause: error });
+  if (isDatabaseOutage(known)) return new WritError('unavailable', { retryAfterSeconds: 5, cause: error });
+  return new WritError('internal', { cause: error });
+}
+
+/** The database cannot be reached, is starting, or has too many connections: nothing was decided, and asking again may help. */
+function isDatabaseOutage(error: { code?: string } | null): boolean {
+  const code = error?.code ?? '';
+  if (['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EPIPE', 'P1001', 'P1002', 'P1017', 'P2024'].includes(code))
+    return true;
+  if (/^(08|57P0|53)/.test(code)) return true;
+  return error instanceof Error && /Connection terminated|timeout exceeded when trying to connect/.test(error.message);
+}
+
+/** How often an unauthenticated caller is told which schemes there are (RFC 9110 section 11.6.1, RFC 9449 section 7.1). */
+function challenge(error: WritError): string {
+  if (error.code === 'invalid_dpop_proof') return 'DPoP error="invalid_dpop_proof"';
+  return error.code === 'session_ended' ? 'DPoP error="invalid_token", Bearer error="invalid_token"' : 'DPoP, Bearer';
+}
+
+/**
+ * @param oauth the token endpoint's dialect (RFC 6749 section 5.2): the same document with `error` and `error_description` besides, as plain JSON
+ */
+export function sendProblem(
+  res: Response,
+  thrown: unknown,
+  publicUrl: string,
+  requestId: string,
+  log: Logger,
+  oauth = false,
+): void {
+  const error = asWritError(thrown);
+  const problem = problemOf(error, publicUrl, requestId);
+  if (oauth && error.code === 'invalid_dpop_proof') problem.status = 400;
+  const level = problem.status >= 500 ? 'error' : 'info';
+  log[level](
+    { request_id: requestId, code: error.code, err: error.cause ?? (problem.status >= 500 ? error : undefined) },
+    'request refused',
+  );
+  if (res.headersSent) {
+    res.destroy();
+    return;
+  }
+  if (problem.status === 401) res.setHeader('WWW-Authenticate', challenge(error));
+  if (error.retryAfterSeconds !== undefined) res.setHeader('Retry-After', String(error.retryAfterSeconds));
+  res.status(problem.status);
+  res.setHeader('Cache-Control', 'no-store');
+  res.setHeader('Content-Type', oauth ? 'application/json' : 'application/problem+json');
+  res.end(
+    JSON.stringify(
+      oauth ? { error: error.code, error_description: error.detail ?? problem.title, ...problem } : problem,
+    ),
+  );
+}
+
+/** The last resort of the app: pages and static files included. */
+export function problemHandler(publicUrl: string, log: Logger): ErrorRequestHandler {
+  return (error, req: Request, res, _next) => {
+    sendProblem(res, error, publicUrl, String(res.locals.requestId ?? ''), log, req.path.startsWith('/oauth/'));
+  };
+}

@@ -1,0 +1,125 @@
+/** `/v1/session`: look at it, keep it alive, end it. */
+import { z } from 'zod';
+import { readSession } from '../sessions/authenticate.ts';
+import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
+import { type HeartbeatDeps, heartbeat } from '../sessions/heartbeat.ts';
+import { awaitSettled, overview } from '../sessions/overview.ts';
+import { tokenSchema } from './oauth.ts';
+import { type Operation, operation } from './operation.ts';
+
+export type SessionDeps = EndSessionDeps & HeartbeatDeps;
+
+const time = z.string();
+const leaseSchema = z.object({
+  id: z.string(),
+  grant_id: z.string(),
+  provider: z.string(),
+  status: z.enum(['issuing', 'active', 'revoking', 'revoked', 'expired', 'failed']),
+  expires_at: time,
+  ended_at: time.nullable(),
+  evidence: z.record(z.string(), z.unknown()).nullable().describe('The provider’s word, or what a probe found.'),
+});
+export const overviewSchema = z.object({
+  session: z.object({
+    id: z.string(),
+    agent: z.string(),
+    task_type: z.string(),
+    inputs: z.record(z.string(), z.unknown()),
+    on_behalf_of: z.string().nullable(),
+    parent_id: z.string().nullable(),
+    capabilities: z
+      .array(z.string())
+      .nullable()
+      .describe('What a child session is narrowed to; null = all of the manifest’s.'),
+    status: z.enum(['active', 'ended']),
+    end_reason: z.string().nullable(),
+    opened_at: time,
+    expires_at: time,
+    ended_at: time.nullable(),
+    grants_left: z.int().nullable(),
+  }),
+  grants: z.array(z.object({ id: z.string(), capability: z.string(), status: z.string(), requested_at: time })),
+  leases: z.array(leaseSchema),
+});
+
+export function sessionOperations(deps: SessionDeps): Operation[] {
+  return [
+    operation({
+      method: 'get',
+      path: '/v1/session',
+      summary: 'The session, its grants and leases',
+      tag: 'Sessions',
+      access: 'session',
+      responses: {
+        200: {
+          description: 'As it is now; also after its end, while the token has not expired',
+          schema: overviewSchema,
+        },
+      },
+      errors: ['unauthenticated', 'invalid_dpop_proof'],
+      handle: async (_call, { caller }) => {
+        const session = await readSession(deps.store, caller, deps.clock.now(), { allowEnded: true });
+        return { status: 200, body: await overview(deps.store, session) };
+      },
+    }),
+    operation({
+      method: 'post',
+      path: '/v1/session/heartbeat',
+      summary: 'The agent lives; its next token',
+      tag: 'Sessions',
+      access: 'session',
+      responses: {
+        200: { description: 'The next token', schema: tokenSchema.omit({ issued_token_type: true, session_id: true }) },
+      },
+      errors: ['unauthenticated', 'invalid_dpop_proof', 'session_ended'],
+      handle: async (_call, { caller }) => {
+        const session = await readSession(deps.store, caller, deps.clock.now());
+        const minted = await heartbeat(deps, session);
+        return {
+          status: 200,
+          body: {
+            ...minted,
+            session_expires_at: session.expiresAt.toISOString(),
+            heartbeat_seconds: deps.heartbeat.seconds,
+          },
+        };
+      },
+    }),
+    operation({
+      method: 'post',
+      path: '/v1/session/end',
+      summary: 'End the session; everything it held is revoked',
+      tag: 'Sessions',
+      access: 'session',
+      query: z.strictObject({
+        wait: z.coerce
+          .number()
+          .int()
+          .min(0)
+          .max(60)
+          .default(0)
+          .describe('Seconds to wait, at most, until every lease is settled.'),
+      }),
+      responses: { 200: { description: 'Ended. Leases say how far their revocation is', schema: overviewSchema } },
+      errors: ['unauthenticated', 'invalid_dpop_proof'],
+      handle: async ({ query, requestId, signal }, { caller }) => {
+        const now = deps.clock.now();
+        const session = await readSession(deps.store, caller, now, { allowEnded: true });
+        await endSession(deps, {
+          sessionId: session.id,
+          reason: 'ended_by_agent',
+          actor: session.agent,
+          requestId,
+          now,
+        });
+        const ended = {
+          ...session,
+          status: 'ended',
+          endReason: session.endReason ?? 'ended_by_agent',
+          endedAt: session.endedAt ?? now,
+        };
+        return { status: 200, body: await awaitSettled(deps.store, deps.clock, ended, query.wait, signal) };
+      },
+    }),
+  ];
+}

@@ -1,0 +1,70 @@
+/** What text from outside may contain. PostgreSQL cannot store U+0000, and nobody should read invisible control characters in a log or on a page. */
+import { z } from 'zod';
+import type { FieldFault } from '../errors.ts';
+
+/** C0, DEL, C1, line and paragraph separators, bidirectional overrides and isolates (they make a page read other than it is), interlinear marks. */
+const control = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]/u;
+const controlButLines = /(?![\t\n\r])[\p{Cc}\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]/u;
+
+/** One line of text without control characters. */
+export const line = (max: number) =>
+  z
+    .string()
+    .min(1)
+    .max(max)
+    .refine((text) => text.isWellFormed() && !control.test(text), 'must not contain control characters');
+
+/** Text that may have line breaks and tabs. */
+export const prose = (max: number) =>
+  z
+    .string()
+    .max(max)
+    .refine((text) => text.isWellFormed() && !controlButLines.test(text), 'must not contain control characters');
+
+/** An id of ours in a path. Anything else cannot exist. */
+export const idOf = (prefix: 'ses' | 'gnt' | 'lse') => z.string().regex(new RegExp(`^${prefix}_[0-9a-z]{20}$`));
+
+/** Deepest nesting of a body; far more than any request of ours has. */
+const maxDepth = 12;
+
+/** Faults of strings and keys anywhere in a JSON value: control characters, lone surrogates, too deep. */
+export function textFaults(value: unknown, path = '', depth = 0): FieldFault[] {
+  if (depth > maxDepth) return [{ path, message: 'is nested too deeply' }];
+  if (typeof value === 'string') {
+    return value.isWellFormed() && !controlButLines.test(value)
+      ? []
+      : [{ path, message: 'must not contain control characters' }];
+  }
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, item]) => {
+    if (!key.isWellFormed() || control.test(key))
+      return [{ path, message: 'has a member name with control characters' }];
+    const at = Array.isArray(value) ? `${path}[${key}]` : path === '' ? key : `${path}.${key}`;
+    return textFaults(item, at, depth + 1);
+  });
+}
+
+/** `authorization_details[0].inputs.x` from zod's path. */
+export function pathText(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, part) => {
+    if (typeof part === 'number') return `${text}[${part}]`;
+    return text === '' ? String(part) : `${text}.${String(part)}`;
+  }, '');
+}
+
+/** zod's issues as ours: every unknown member is named at its own path. */
+export function zodFaults(issues: readonly z.core.$ZodIssue[], root = ''): FieldFault[] {
+  const join = (path: readonly PropertyKey[]) => {
+    const own = pathText(path);
+    return root === '' ? own : own === '' ? root : own.startsWith('[') ? `${root}${own}` : `${root}.${own}`;
+  };
+  return issues.flatMap((issue) => {
+    if (issue.code === 'unrecognized_keys') {
+      return issue.keys.map((key) => ({
+        path: join([...issue.path, key.isWellFormed() ? key.slice(0, 64) : '?']),
+        message: 'is not known here',
+      }));
+    }
+    return [{ path: join(issue.path), message: issue.message }];
+  });
+}

@@ -1,0 +1,131 @@
+/**
+ * The ring of signing keys (ES256), kept in the database so that every process signs with the same one and publishes the same JWKS.
+ *
+ * Life of a key: created → published in the JWKS → signs from `active_from` → no longer signs once a newer key is active → leaves the JWKS at
+ * `retired_at`, when the last token it can have signed has expired.
+ */
+import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
+import { exportJWK, generateKeyPair, type JWK } from 'jose';
+import type { Statement, Store } from '../store/open.ts';
+import type { Clock } from '../vocabulary.ts';
+import type { Seal } from './seal.ts';
+
+export interface SigningKey {
+  kid: string;
+  publicJwk: JWK;
+  privateKey: KeyObject;
+  publicKey: KeyObject;
+  activeFrom: Date;
+}
+
+export interface KeyRing {
+  /** The key that signs now. @throws Error when there is none: then nothing may be issued */
+  current(): SigningKey;
+  /** A key that may still verify, by its id. */
+  find(kid: string): SigningKey | undefined;
+  /** Every key that may still verify. */
+  published(): SigningKey[];
+  /** Public keys, `kid`, `alg` and `use` set (RFC 7517). */
+  jwks(): { keys: JWK[] };
+  /** Reads the ring again; called on a timer and when an unknown kid turns up. */
+  reload(): Promise<void>;
+  /** Adds a key that will sign after `leadSeconds`, and sets when the present one leaves the JWKS. @returns the new kid */
+  rotate(leadSeconds: number, actor: string): Promise<string>;
+}
+
+export interface RingOptions {
+  clock: Clock;
+  seal: Seal;
+  /** Lifetime of the longest-lived token these keys sign, in seconds: how long an old key stays published. */
+  longestTokenSeconds: number;
+}
+
+const insertKey: Statement = {
+  name: 'keys_insert',
+  text: `
+    WITH old AS (
+      UPDATE signing_key SET retired_at = $7 WHERE retired_at IS NULL AND $8 = 'rotate' RETURNING kid
+    ), new AS (
+      INSERT INTO signing_key (kid, public_jwk, private_jwe, created_at, active_from)
+      SELECT $1, $2::jsonb, $3, $4, $5 WHERE $8 = 'rotate' OR NOT EXISTS (SELECT 1 FROM signing_key WHERE retired_at IS NULL)
+      RETURNING kid
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, payload)
+      SELECT 'house', $4, 'key.created', $6, json_build_object('kid', kid, 'active_from', $5::timestamptz) FROM new
+    )
+    SELECT kid FROM new`,
+};
+
+/** Opens the ring; the very first start makes the first key. */
+export async function openKeyRing(store: Store, options: RingOptions): Promise<KeyRing> {
+  const { clock, seal } = options;
+  let keys: SigningKey[] = [];
+  let publishedUntil = new Map<string, Date | null>();
+
+  async function reload(): Promise<void> {
+    const rows = await store.prisma.signingKey.findMany({ orderBy: { activeFrom: 'asc' } });
+    const known = new Map(keys.map((key) => [key.kid, key]));
+    keys = await Promise.all(
+      rows.map(async (row) => {
+        const loaded = known.get(row.kid);
+        if (loaded !== undefined) return loaded;
+        const jwk = JSON.parse(await seal.open(row.privateJwe, row.kid)) as JWK;
+        const privateKey = createPrivateKey({ key: jwk as never, format: 'jwk' });
+        return {
+          kid: row.kid,
+          publicJwk: row.publicJwk as JWK,
+          privateKey,
+          publicKey: createPublicKey(privateKey),
+          activeFrom: row.activeFrom,
+        };
+      }),
+    );
+    publishedUntil = new Map(rows.map((row) => [row.kid, row.retiredAt]));
+  }
+
+  async function create(purpose: 'first' | 'rotate', leadSeconds: number, actor: string): Promise<string> {
+    const now = clock.now();
+    const activeFrom = new Date(now.getTime() + leadSeconds * 1000);
+    const pair = await generateKeyPair('ES256', { extractable: true });
+    const kid = randomBytes(12).toString('base64url');
+    const publicJwk = { ...(await exportJWK(pair.publicKey)), kid, alg: 'ES256', use: 'sig' };
+    const privateJwe = await seal.seal(JSON.stringify(await exportJWK(pair.privateKey)), kid);
+    const retireOld = new Date(activeFrom.getTime() + options.longestTokenSeconds * 1000);
+    await store.run(insertKey, [
+      kid,
+      JSON.stringify(publicJwk),
+      privateJwe,
+      now,
+      activeFrom,
+      actor,
+      retireOld,
+      purpose,
+    ]);
+    await reload();
+    return kid;
+  }
+
+  const published = () => {
+    const now = clock.now();
+    return keys.filter((key) => {
+      const until = publishedUntil.get(key.kid);
+      return until === null || (until !== undefined && until > now);
+    });
+  };
+
+  await reload();
+  if (published().length === 0) await create('first', 0, 'system');
+  return {
+    current: () => {
+      const now = clock.now();
+      const key = published().findLast((candidate) => candidate.activeFrom <= now);
+      if (key === undefined) throw new Error('no signing key is active');
+      return key;
+    },
+    published,
+    find: (kid) => published().find((key) => key.kid === kid),
+    jwks: () => ({ keys: published().map((key) => key.publicJwk) }),
+    reload,
+    rotate: (leadSeconds, actor) => create('rotate', leadSeconds, actor),
+  };
+}

@@ -1,0 +1,224 @@
+/**
+ * Delivering: a signed decision becomes a credential. The lease row (`issuing`) and its audit row are committed before this runs; whatever happens here, at any
+ * line, the row is enough for the reconciler to neutralise what may exist.
+ */
+import type { Logger } from 'pino';
+import { type Issued, type Provider, ProviderError } from '../../providers/contract.ts';
+import { planDigest } from '../decide/plan-digest.ts';
+import { type SignedDecision, verifyDecision } from '../decide/sign-decision.ts';
+import { WritError } from '../errors.ts';
+import type { KeyRing } from '../keys/ring.ts';
+import type { Seal } from '../keys/seal.ts';
+import type { Statement, Store } from '../store/open.ts';
+import type { Clock, Plan } from '../vocabulary.ts';
+import type { LeaseMetrics } from './metrics.ts';
+
+export interface LeaseDeps {
+  store: Store;
+  clock: Clock;
+  seal: Seal;
+  ring: KeyRing;
+  providers: ReadonlyMap<string, Provider>;
+  providerTimeoutSeconds: number;
+  log: Logger;
+  metrics: LeaseMetrics;
+  /** Wakes whoever revokes. */
+  wake(): void;
+}
+
+/** The intent as it was committed. */
+export interface LeaseIntent {
+  leaseId: string;
+  grantId: string;
+  sessionId: string;
+  agent: string;
+  plan: Plan;
+  reserved: string | null;
+  intentAt: Date;
+  decision: string;
+}
+
+export interface Delivered {
+  credential: Issued['credential'];
+  expiresAt: Date;
+}
+
+const outcomeStatement: Statement = {
+  name: 'lease_outcome',
+  text: `
+    WITH l AS (
+      UPDATE lease SET status = CASE WHEN status = 'issuing' THEN 'active' ELSE status END, handle = $2::jsonb, sealed = $3, issued_at = $4,
+             expires_at = $5, provider_expires_at = $6, due_at = CASE WHEN status = 'issuing' THEN $5 ELSE $4 END
+      WHERE id = $1 AND status IN ('issuing', 'revoking')
+      RETURNING id, grant_id, session_id, status
+    ), slot AS (
+      UPDATE pool_slot SET release_after = $6 FROM l WHERE pool_slot.lease_id = l.id
+    ), g AS (
+      UPDATE grants SET status = 'issued' FROM l WHERE grants.id = l.grant_id AND l.status = 'active' AND grants.status = 'issuing'
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
+      SELECT session_id, $4, CASE WHEN status = 'active' THEN 'lease.issued' ELSE 'lease.withheld' END, 'system', grant_id, id, $7::json FROM l
+    )
+    SELECT status FROM l`,
+};
+
+const failureStatement: Statement = {
+  name: 'lease_failure',
+  text: `
+    WITH l AS (
+      UPDATE lease SET status = CASE WHEN $2::boolean THEN 'revoking' ELSE 'failed' END, last_error = $3, revoke_reason = 'mint_failed',
+             due_at = CASE WHEN $2 THEN $4::timestamptz END, ended_at = CASE WHEN $2 THEN NULL ELSE $4::timestamptz END, sealed = NULL
+      WHERE id = $1 AND status IN ('issuing', 'revoking')
+      RETURNING id, grant_id, session_id, status
+    ), slot AS (
+      UPDATE pool_slot SET release_after = $4 FROM l WHERE pool_slot.lease_id = l.id AND l.status = 'failed'
+    ), g AS (
+      UPDATE grants SET status = 'failed', ended_at = $4 FROM l WHERE grants.id = l.grant_id AND grants.status = 'issuing'
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
+      SELECT session_id, $4, CASE WHEN status = 'failed' THEN 'lease.failed' ELSE 'lease.revoking' END, 'system', grant_id, id, $5::json FROM l
+    )
+    SELECT status FROM l`,
+};
+
+/**
+ * Mints the credential of one intent and delivers it.
+ *
+ * 1. The decision must be ours, unexpired, an allow, and about this very plan.
+ * 2. The provider is asked, with a deadline.
+ * 3. The outcome is committed with its audit row; only then is the credential handed on.
+ *
+ * @throws WritError `provider_refused`, `provider_unavailable`, `session_ended` (it ended while the provider was minting), `internal`
+ */
+export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<Delivered> {
+  const provider = deps.providers.get(intent.plan.provider);
+  if (provider === undefined)
+    throw new WritError('internal', { cause: new Error(`no provider ${intent.plan.provider}`) });
+  checkDecision(deps, intent);
+
+  let issued: Issued;
+  try {
+    issued = await mint(deps, provider, intent);
+  } catch (error) {
+    throw await failed(deps, intent, error);
+  }
+
+  const now = deps.clock.now();
+  const sealed = issued.secret === undefined ? null : await deps.seal.seal(issued.secret, intent.leaseId);
+  let status: string | undefined;
+  try {
+    const [row] = await deps.store.run<{ status: string }>(outcomeStatement, [
+      intent.leaseId,
+      JSON.stringify(issued.handle),
+      sealed,
+      now,
+      issued.expiresAt,
+      issued.providerExpiresAt,
+      JSON.stringify({ provider: provider.name, expires_at: issued.expiresAt, plan_digest: planDigest(intent.plan) }),
+    ]);
+    status = row?.status;
+  } catch (cause) {
+    // The row still says `issuing`; the reconciler will end it. What only this process knows (a GitHub token) would be lost, so end it here, now.
+    await revokeUnrecorded(deps, provider, intent, issued);
+    throw new WritError('unavailable', { retryAfterSeconds: 5, cause });
+  }
+  if (status === 'active') {
+    deps.metrics.issued.inc({ provider: provider.name });
+    return { credential: issued.credential, expiresAt: issued.expiresAt };
+  }
+  if (status === undefined) await revokeUnrecorded(deps, provider, intent, issued);
+  else deps.wake();
+  throw new WritError('session_ended', {
+    detail: 'The session ended while the credential was being minted; it is being revoked.',
+  });
+}
+
+function checkDecision(deps: LeaseDeps, intent: LeaseIntent): void {
+  let claims: SignedDecision;
+  try {
+    claims = verifyDecision(intent.decision, deps.ring.published(), deps.clock.now());
+  } catch (cause) {
+    throw new WritError('internal', { detail: 'The decision does not hold.', cause });
+  }
+  const same =
+    claims.grant_id === intent.grantId &&
+    claims.session_id === intent.sessionId &&
+    claims.agent === intent.agent &&
+    claims.ttl_seconds === intent.plan.ttl_seconds &&
+    claims.plan_digest === planDigest(intent.plan);
+  if (!same) throw new WritError('internal', { detail: 'The decision is not about this plan.' });
+}
+
+async function mint(deps: LeaseDeps, provider: Provider, intent: LeaseIntent): Promise<Issued> {
+  const deadline = new AbortController();
+  const timer = deps.clock.sleep(deps.providerTimeoutSeconds * 1000, deadline.signal);
+  const timeout = timer.then(
+    () => {
+      deadline.abort(new Error('provider deadline'));
+      throw new ProviderError(
+        'upstream_timeout',
+        `${provider.name} did not answer in ${deps.providerTimeoutSeconds} s`,
+      );
+    },
+    () => new Promise<never>(() => {}),
+  );
+  const stop = deps.metrics.mintSeconds.startTimer({ provider: provider.name });
+  try {
+    return await Promise.race([
+      provider.issue({
+        plan: intent.plan,
+        leaseId: intent.leaseId,
+        sessionId: intent.sessionId,
+        agent: intent.agent,
+        signal: deadline.signal,
+        ...(intent.reserved === null ? {} : { reserved: intent.reserved }),
+      }),
+      timeout,
+    ]);
+  } finally {
+    stop();
+    deadline.abort(new Error('answered'));
+  }
+}
+
+async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Promise<WritError> {
+  const known = error instanceof ProviderError ? error : null;
+  // An error nobody foresaw may have come after the mint: treat it as if a credential existed.
+  const mayExist = known?.mayHaveMinted ?? true;
+  const code = known?.code ?? 'unexpected';
+  deps.log.warn({ err: error, lease: intent.leaseId, provider: intent.plan.provider, code }, 'mint failed');
+  deps.metrics.mintFailures.inc({ provider: intent.plan.provider, code });
+  await deps.store.run(failureStatement, [
+    intent.leaseId,
+    mayExist,
+    known?.providerCode === undefined ? code : `${code} (${known.providerCode})`,
+    deps.clock.now(),
+    JSON.stringify({ code, provider_code: known?.providerCode ?? null, may_have_minted: mayExist }),
+  ]);
+  if (mayExist) deps.wake();
+  const extensions = known?.providerCode === undefined ? {} : { provider_code: known.providerCode };
+  if (known?.retryable === false) return new WritError('provider_refused', { extensions, cause: error });
+  return new WritError('provider_unavailable', { retryAfterSeconds: 5, extensions, cause: error });
+}
+
+async function revokeUnrecorded(
+  deps: LeaseDeps,
+  provider: Provider,
+  intent: LeaseIntent,
+  issued: Issued,
+): Promise<void> {
+  // A provider with a single writer needs the whole truth from the database; the reconciler has it, this process may not.
+  if (provider.writer !== undefined) return;
+  const target = {
+    leaseId: intent.leaseId,
+    plan: intent.plan,
+    handle: issued.handle,
+    secret: issued.secret ?? null,
+    reserved: intent.reserved,
+    intentAt: intent.intentAt,
+    providerExpiresAt: issued.providerExpiresAt,
+    settlingSince: null,
+  };
+  const [outcome] = await provider.revoke([target], [], AbortSignal.timeout(deps.providerTimeoutSeconds * 1000));
+  deps.log.warn({ lease: intent.leaseId, outcome: outcome?.state }, 'revoked a credential that could not be recorded');
+}

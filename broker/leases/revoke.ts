@@ -1,0 +1,222 @@
+/**
+ * The one way a lease is ended at its provider. Takes leases that are `revoking` and due, asks the provider, and writes down its word. Idempotent: a worker
+ * that dies anywhere in here leaves rows that become due again.
+ */
+import type { Logger } from 'pino';
+import type { Provider, RevocationOutcome, RevocationTarget } from '../../providers/contract.ts';
+import type { Seal } from '../keys/seal.ts';
+import type { Statement, Store } from '../store/open.ts';
+import type { Clock, JsonObject, Plan } from '../vocabulary.ts';
+import type { LeaseMetrics } from './metrics.ts';
+import { withWriterLock } from './writer-lock.ts';
+
+export interface RevokeDeps {
+  store: Store;
+  clock: Clock;
+  seal: Seal;
+  providers: ReadonlyMap<string, Provider>;
+  providerTimeoutSeconds: number;
+  log: Logger;
+  metrics: LeaseMetrics;
+  /** 0 ≤ x < 1; seeded in tests. */
+  random(): number;
+  /** Names this process in locks. */
+  workerId: string;
+}
+
+/** How long a claimed lease is left alone: longer than one attempt can take, so that two workers do not do the same work. */
+const claimSeconds = 60;
+
+const claimStatement: Statement = {
+  name: 'lease_claim',
+  text: `
+    UPDATE lease SET due_at = $2::timestamptz + make_interval(secs => $3), attempts = attempts + 1
+    WHERE id IN (
+      SELECT id FROM lease WHERE provider = $1 AND status = 'revoking' AND due_at <= $2 ORDER BY due_at FOR UPDATE SKIP LOCKED LIMIT $4
+    )
+    RETURNING id, plan, writer, handle, sealed, reserved, intent_at, provider_expires_at, settling_since, attempts`,
+};
+
+const standingStatement: Statement = {
+  name: 'lease_standing',
+  text: `
+    SELECT id, plan, writer, handle, NULL AS sealed, reserved, intent_at, provider_expires_at, settling_since, attempts
+    FROM lease WHERE provider = $1 AND writer = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3 ORDER BY id`,
+};
+
+/** All outcomes of one attempt in one statement. Conditional on `revoking`: what somebody else has settled stays settled. */
+const settleStatement: Statement = {
+  name: 'lease_settle',
+  text: `
+    WITH o AS (
+      SELECT * FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[])
+        AS o (id, status, due_at, evidence, error, settling)
+    ), l AS (
+      UPDATE lease SET status = o.status, evidence = coalesce(o.evidence::jsonb, lease.evidence), last_error = o.error,
+             settling_since = CASE WHEN o.settling THEN coalesce(lease.settling_since, $1) ELSE lease.settling_since END,
+             due_at = CASE WHEN o.status = 'revoking' THEN o.due_at END,
+             sealed = CASE WHEN o.status = 'revoking' THEN lease.sealed END,
+             ended_at = CASE WHEN o.status = 'revoking' THEN NULL ELSE $1 END,
+             prune_at = CASE WHEN o.status <> 'revoking' AND lease.writer IS NOT NULL THEN GREATEST(lease.provider_expires_at, $1) END,
+             attempts = CASE WHEN o.error IS NULL THEN 0 ELSE lease.attempts END
+      FROM o WHERE lease.id = o.id AND lease.status = 'revoking'
+      RETURNING lease.id, lease.session_id, lease.grant_id, lease.provider, lease.status, o.error, o.settling, lease.evidence
+    ), g AS (
+      UPDATE grants SET status = 'ended', ended_at = $1 FROM l WHERE grants.id = l.grant_id AND l.status <> 'revoking' AND grants.status = 'issued'
+    ), events AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
+      SELECT session_id, $1, CASE WHEN status = 'revoking' AND error IS NOT NULL THEN 'lease.revoke_failed'
+                                  WHEN status = 'revoking' THEN 'lease.settling' ELSE 'lease.' || status END,
+             'worker', grant_id, id, json_build_object('error', error, 'evidence', evidence)
+      FROM l
+    )
+    SELECT id, status FROM l`,
+};
+
+interface ClaimedRow {
+  id: string;
+  plan: Plan;
+  writer: string | null;
+  handle: JsonObject | null;
+  sealed: string | null;
+  reserved: string | null;
+  intent_at: Date;
+  provider_expires_at: Date;
+  settling_since: Date | null;
+  attempts: number;
+}
+
+/**
+ * Revokes one provider's due leases, at most `limit` of them.
+ * @returns how many were claimed: a full batch means there may be more
+ */
+export async function revokeDue(deps: RevokeDeps, provider: Provider, limit: number): Promise<number> {
+  const claimed = await deps.store.run<ClaimedRow>(claimStatement, [
+    provider.name,
+    deps.clock.now(),
+    claimSeconds,
+    limit,
+  ]);
+  const byWriter = Map.groupBy(claimed, (row) => row.writer);
+  await Promise.all([...byWriter].map(([writer, rows]) => revokeGroup(deps, provider, writer, rows)));
+  return claimed.length;
+}
+
+async function revokeGroup(
+  deps: RevokeDeps,
+  provider: Provider,
+  writer: string | null,
+  rows: ClaimedRow[],
+): Promise<void> {
+  if (writer === null) return attempt(deps, provider, rows, []);
+  const lock = { key: `${provider.name}:${writer}`, holder: deps.workerId, seconds: claimSeconds };
+  const held = await withWriterLock(deps.store, deps.clock, lock, async () => {
+    // Read under the lock: the whole truth, including what another worker revoked a moment ago.
+    const standing = await deps.store.run<ClaimedRow>(standingStatement, [provider.name, writer, deps.clock.now()]);
+    await attempt(deps, provider, rows, standing);
+  });
+  if (!held) {
+    await deps.store.run(postponeStatement, [rows.map((row) => row.id), new Date(deps.clock.now().getTime() + 500)]);
+  }
+}
+
+async function attempt(
+  deps: RevokeDeps,
+  provider: Provider,
+  rows: ClaimedRow[],
+  standing: ClaimedRow[],
+): Promise<void> {
+  const now = deps.clock.now();
+  const over = rows.filter((row) => row.provider_expires_at <= now);
+  const alive = rows.filter((row) => row.provider_expires_at > now);
+  const settled: Settled[] = over.map((row) => ({
+    ...still(row),
+    status: 'expired',
+    evidence: { ended_by: 'natural expiry' },
+  }));
+  if (alive.length > 0) {
+    const targets = await Promise.all(alive.map((row) => toTarget(deps.seal, row)));
+    const others = await Promise.all(standing.map((row) => toTarget(deps.seal, row)));
+    const outcomes = await provider.revoke(targets, others, AbortSignal.timeout(deps.providerTimeoutSeconds * 1000));
+    settled.push(...alive.map((row, i) => settle(deps, row, outcomes[i]!)));
+  }
+  await deps.store.run(settleStatement, [
+    deps.clock.now(),
+    settled.map((s) => s.id),
+    settled.map((s) => s.status),
+    settled.map((s) => s.dueAt),
+    settled.map((s) => (s.evidence === null ? null : JSON.stringify(s.evidence))),
+    settled.map((s) => s.error),
+    settled.map((s) => s.settling),
+  ]);
+}
+
+async function toTarget(seal: Seal, row: ClaimedRow): Promise<RevocationTarget> {
+  return {
+    leaseId: row.id,
+    plan: row.plan,
+    handle: row.handle,
+    secret: row.sealed === null ? null : await seal.open(row.sealed, row.id),
+    reserved: row.reserved,
+    intentAt: row.intent_at,
+    providerExpiresAt: row.provider_expires_at,
+    settlingSince: row.settling_since,
+  };
+}
+
+/** One line of `settleStatement`. */
+interface Settled {
+  id: string;
+  status: 'revoking' | 'revoked' | 'expired';
+  dueAt: Date | null;
+  evidence: JsonObject | null;
+  error: string | null;
+  settling: boolean;
+}
+
+/** Still revoking, due again at the natural end: what a lease is unless the provider says more. */
+const still = (row: ClaimedRow): Settled => ({
+  id: row.id,
+  status: 'revoking',
+  dueAt: row.provider_expires_at,
+  evidence: null,
+  error: null,
+  settling: false,
+});
+
+function settle(deps: RevokeDeps, row: ClaimedRow, outcome: RevocationOutcome): Settled {
+  switch (outcome.state) {
+    case 'revoked':
+      deps.metrics.revoked.inc({ provider: row.plan.provider });
+      return { ...still(row), status: 'revoked', evidence: outcome.evidence };
+    case 'settling':
+      return { ...still(row), dueAt: outcome.recheckAt, evidence: outcome.evidence, settling: true };
+    case 'wait_for_expiry':
+      return { ...still(row), evidence: outcome.evidence };
+    case 'failed': {
+      const { code, providerCode } = outcome.error;
+      deps.log.error(
+        { err: outcome.error, lease: row.id, attempts: row.attempts },
+        'revocation failed: the credential may still work',
+      );
+      deps.metrics.revokeFailures.inc({ provider: row.plan.provider, code });
+      const retryAt = deps.clock.now().getTime() + backoffMs(row.attempts, deps.random());
+      return {
+        ...still(row),
+        dueAt: new Date(Math.min(retryAt, row.provider_expires_at.getTime())),
+        error: providerCode === undefined ? code : `${code} (${providerCode})`,
+      };
+    }
+  }
+}
+
+const postponeStatement: Statement = {
+  name: 'lease_postpone',
+  text: `UPDATE lease SET due_at = $2, attempts = GREATEST(attempts - 1, 0) WHERE id = ANY($1::text[]) AND status = 'revoking'`,
+};
+
+/** Capped exponential with full jitter: 1 s, 2 s, 4 s … 60 s, each between half and the whole of it. */
+export function backoffMs(attempts: number, random: number): number {
+  const whole = Math.min(60_000, 1000 * 2 ** Math.min(Math.max(attempts - 1, 0), 16));
+  return whole / 2 + (whole / 2) * random;
+}

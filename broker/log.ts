@@ -1,0 +1,54 @@
+/** JSON lines on standard output. Redaction is the last net: nothing that is logged should hold a secret in the first place. */
+import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
+
+const secretNames = [
+  'authorization',
+  'cookie',
+  'set-cookie',
+  'dpop',
+  'token',
+  'access_token',
+  'subject_token',
+  'client_assertion',
+  'credential',
+  'credentials',
+  'secret',
+  'secret_access_key',
+  'session_token',
+  'private_key',
+  'password',
+  'sealed',
+  'handle.token',
+];
+const paths = [
+  ...secretNames,
+  ...secretNames.map((name) => `*.${name}`),
+  ...secretNames.map((name) => `*.*.${name}`),
+].map((path) => path.replaceAll(/[\w]+-[\w]+/g, (name) => `["${name}"]`).replaceAll('.["', '["'));
+
+/**
+ * Errors are logged as name, code, message and stack, with their causes: never with the members that libraries hang on them (requests, responses, tokens).
+ */
+function describeError(error: unknown, depth = 0): Record<string, unknown> | string {
+  if (!(error instanceof Error)) return typeof error;
+  const { code, reason } = error as { code?: unknown; reason?: unknown };
+  return {
+    type: error.name,
+    message: error.message.slice(0, 1000),
+    ...(typeof code === 'string' ? { code } : {}),
+    ...(typeof reason === 'string' ? { reason } : {}),
+    ...(depth === 0 ? { stack: error.stack?.split('\n').slice(1, 8).join('\n') } : {}),
+    ...(error.cause === undefined || depth > 3 ? {} : { cause: describeError(error.cause, depth + 1) }),
+  };
+}
+
+export function createLog(level: string, destination?: DestinationStream): Logger {
+  const options = {
+    level,
+    base: { service: 'writ' },
+    timestamp: stdTimeFunctions.isoTime,
+    redact: { paths, censor: '[redacted]' },
+    serializers: { err: (error: unknown) => describeError(error) },
+  };
+  return destination === undefined ? pino(options) : pino(options, destination);
+}

@@ -1,0 +1,49 @@
+/**
+ * The manifests this process decides with, loaded from the database by version. The version in force is read with every request (`SessionFacts`), so a
+ * publication on another process takes effect with the next request, without a message between processes.
+ */
+import { WritError } from '../errors.ts';
+import type { Store } from '../store/open.ts';
+import type { CompiledManifest } from './compile.ts';
+import type { PublishedManifest } from './publish.ts';
+
+export interface Catalog {
+  /** @throws WritError `unavailable` when that version cannot be read: nothing is decided on a manifest we do not have */
+  version(agent: string, version: number): Promise<PublishedManifest>;
+  /** The version in force; null = the agent is not registered. */
+  current(agent: string): Promise<PublishedManifest | null>;
+}
+
+/** Versions kept per process; an agent has one in force, older ones are asked for only around a publication. */
+const limit = 1_000;
+
+export function createCatalog(store: Store): Catalog {
+  const loaded = new Map<string, Promise<PublishedManifest>>();
+
+  async function load(agent: string, version: number): Promise<PublishedManifest> {
+    const row = await store.prisma.manifest.findUnique({ where: { agent_version: { agent, version } } });
+    if (row === null)
+      throw new WritError('unavailable', { cause: new Error(`manifest ${agent} v${version} is missing`) });
+    return { agent, version, sha256: row.sha256, compiled: row.compiled as unknown as CompiledManifest };
+  }
+
+  function version(agent: string, number: number): Promise<PublishedManifest> {
+    const key = `${agent}@${number}`;
+    let entry = loaded.get(key);
+    if (entry === undefined) {
+      if (loaded.size >= limit) loaded.delete(loaded.keys().next().value!);
+      entry = load(agent, number);
+      entry.catch(() => loaded.delete(key));
+      loaded.set(key, entry);
+    }
+    return entry;
+  }
+
+  return {
+    version,
+    current: async (agent) => {
+      const row = await store.prisma.agent.findUnique({ where: { name: agent } });
+      return row === null ? null : version(agent, row.version);
+    },
+  };
+}

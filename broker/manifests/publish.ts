@@ -1,0 +1,104 @@
+/**
+ * Publishing: what an agent may ever do becomes a numbered, immutable version. A manifest that does not hold leaves the running one in force.
+ */
+import { WritError } from '../errors.ts';
+import type { Statement, Store } from '../store/open.ts';
+import type { Clock } from '../vocabulary.ts';
+import type { ProviderShapes } from './check.ts';
+import type { CompiledManifest } from './compile.ts';
+import { readManifest } from './read.ts';
+
+/** One published version, ready to decide with. */
+export interface PublishedManifest {
+  agent: string;
+  version: number;
+  sha256: string;
+  compiled: CompiledManifest;
+}
+
+export interface PublishInput {
+  source: string;
+  author: string;
+  reason: string;
+  /** The agent the caller means; a manifest that names another is refused. Null = whatever it names. */
+  agent: string | null;
+  /** Version that must be in force (0 = none); null = whichever is (start-up folder). */
+  expectedVersion: number | null;
+  requestId: string | null;
+}
+
+const publishStatement: Statement = {
+  name: 'manifest_publish',
+  text: `
+    WITH current AS (
+      INSERT INTO agent (name, version) SELECT $1, 1 WHERE $2 = 1
+      ON CONFLICT (name) DO NOTHING RETURNING name
+    ), moved AS (
+      UPDATE agent SET version = $2 WHERE name = $1 AND version = $2 - 1 AND $2 > 1 RETURNING name
+    ), published AS (
+      INSERT INTO manifest (agent, version, source, sha256, author, reason, compiled, published_at)
+      SELECT name, $2, $3, $4, $5, $6, $7::json, $8 FROM (SELECT name FROM current UNION ALL SELECT name FROM moved) AS agent
+      RETURNING agent
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
+      SELECT 'agent:' || agent, $8, 'manifest.published', $5, $9, json_build_object('version', $2::int, 'sha256', $4::text, 'reason', $6::text)
+      FROM published
+    )
+    SELECT agent FROM published`,
+};
+
+/**
+ * Parses, checks, compiles. No effect.
+ * @throws WritError `invalid_manifest` with every fault, by line, column and path
+ */
+export function prepareManifest(source: string, providers: ProviderShapes): CompiledManifest {
+  const read = readManifest(source, providers);
+  if (!read.ok) throw new WritError('invalid_manifest', { errors: read.faults });
+  return read.compiled;
+}
+
+/**
+ * Publishes the next version of an agent's manifest.
+ * @returns the version now in force; the same one when the source is to the letter the one in force
+ * @throws WritError `invalid_manifest`, `precondition_failed`
+ */
+export async function publishManifest(
+  store: Store,
+  clock: Clock,
+  providers: ProviderShapes,
+  input: PublishInput,
+): Promise<{ agent: string; version: number; sha256: string; changed: boolean }> {
+  const compiled = prepareManifest(input.source, providers);
+  const agent = compiled.manifest.agent;
+  if (input.agent !== null && input.agent !== agent) {
+    throw new WritError('invalid_manifest', {
+      errors: [{ path: 'agent', message: `is ${agent}, but it was sent as the manifest of ${input.agent}` }],
+    });
+  }
+  const { sha256 } = compiled;
+  const inForce = await store.prisma.agent.findUnique({ where: { name: agent } });
+  const version = inForce?.version ?? 0;
+  if (input.expectedVersion !== null && input.expectedVersion !== version) throw new WritError('precondition_failed');
+  if (version > 0) {
+    const current = await store.prisma.manifest.findUniqueOrThrow({ where: { agent_version: { agent, version } } });
+    if (current.sha256 === sha256) return { agent, version, sha256, changed: false };
+  }
+  const rows = await store.run(publishStatement, [
+    agent,
+    version + 1,
+    input.source,
+    sha256,
+    input.author,
+    input.reason,
+    JSON.stringify(compiled),
+    clock.now(),
+    input.requestId,
+  ]);
+  if (rows.length === 0) throw new WritError('precondition_failed');
+  return { agent, version: version + 1, sha256, changed: true };
+}
+
+/** What the agent was allowed at a moment: one query. Null when it had no manifest then. */
+export function manifestAt(store: Store, agent: string, at: Date) {
+  return store.prisma.manifest.findFirst({ where: { agent, publishedAt: { lte: at } }, orderBy: { version: 'desc' } });
+}

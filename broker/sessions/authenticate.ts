@@ -1,0 +1,237 @@
+/**
+ * Every call after the first: the token says which session, the proof says that its holder sent it, the database says whether the session still lives.
+ * The last part is one statement that also reads what a grant's decision needs, so that the hot path has one read.
+ */
+import { WritError } from '../errors.ts';
+import type { Statement, Store } from '../store/open.ts';
+import type { Clock, JsonObject } from '../vocabulary.ts';
+import type { ActorChain, SessionTokens } from './session-token.ts';
+
+/** What the HTTP layer hands over: nothing here knows a framework. */
+export interface Credentials {
+  authorization: string | undefined;
+  dpop: string | undefined;
+  method: string;
+  /** Absolute URL as the client must have signed it: the broker's public URL and the request's path. */
+  url: string;
+}
+
+/** Checks a proof (RFC 9449 section 4.3). `dpop.ts` has the real one. */
+export type ProofCheck = (input: {
+  proof: string;
+  method: string;
+  url: string;
+  accessToken: string;
+  expectedJkt: string;
+  now: Date;
+}) => Promise<{ replayKey: string; replayExpiresAt: Date }>;
+
+/** A caller whose token and proof hold. Whether the session lives, and whether the proof is fresh, the next read says. */
+export interface Caller {
+  sessionId: string;
+  agent: string;
+  jkt: string | null;
+  replay: { key: string; expiresAt: Date } | null;
+}
+
+/** The session as the database has it now, with what history says about it. */
+export interface SessionFacts {
+  id: string;
+  agent: string;
+  manifestVersion: number;
+  /** Version of the agent's manifest in force now; it decides, not the one the session was opened under. */
+  currentManifestVersion: number;
+  parentId: string | null;
+  /** Top of the session's tree: counts and serialisation are the tree's, so that a child session resets nothing. */
+  rootId: string;
+  task: { task_type: string; inputs: { [name: string]: string | number | boolean } };
+  onBehalfOf: string | null;
+  startedBy: string | null;
+  capabilities: string[];
+  narrowed: boolean;
+  subject: JsonObject & { act?: ActorChain };
+  jkt: string | null;
+  status: string;
+  endReason: string | null;
+  maxGrants: number | null;
+  openedAt: Date;
+  expiresAt: Date;
+  heartbeatDeadline: Date;
+  endedAt: Date | null;
+  /** Optimistic version of the tree's root. */
+  version: number;
+  counts: {
+    /** Grants of this session that were not denied, of any capability; what was handed on to children counts as used. */
+    session: number;
+    /** Grants of the whole tree, not denied, of the capability asked about. */
+    capability: number;
+    /** Requests of the whole tree that were denied. */
+    denied: number;
+    /** Grants this agent asked for in the last minute, over all its sessions (counted up to the limit asked for). */
+    lastMinute: number;
+  };
+  /** The grant made under the Idempotency-Key asked about, if there is one. */
+  previousGrantId: string | null;
+}
+
+const factsStatement: Statement = {
+  name: 'session_facts',
+  text: `
+    WITH fresh AS (
+      INSERT INTO replay (key, expires_at) SELECT $2, $3 WHERE $2::text IS NOT NULL ON CONFLICT (key) DO NOTHING RETURNING key
+    )
+    SELECT s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
+           s.capabilities, s.narrowed, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
+           s.ended_at, root.version, s.grant_count,
+           ($2::text IS NULL OR EXISTS (SELECT 1 FROM fresh)) AS proof_is_fresh,
+           (p.id IS NULL OR p.status = 'active') AS parent_lives,
+           history.capability_count, history.denied_count,
+           CASE WHEN $6::int = 0 THEN 0 ELSE (SELECT count(*)::int FROM (
+             SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > $7::timestamptz - interval '1 minute' LIMIT $6) recent) END AS last_minute,
+           (SELECT g.id FROM grants g WHERE g.session_id = s.id AND g.idempotency_key = $5) AS previous_grant
+    FROM session s
+    LEFT JOIN agent a ON a.name = s.agent
+    JOIN session root ON root.id = s.root_id
+    LEFT JOIN session p ON p.id = s.parent_id
+    LEFT JOIN LATERAL (
+      SELECT count(*) FILTER (WHERE g.capability = $4 AND g.status <> 'denied')::int AS capability_count,
+             count(*) FILTER (WHERE g.status = 'denied')::int AS denied_count
+      FROM session t JOIN grants g ON g.session_id = t.id WHERE t.root_id = s.root_id
+    ) history ON $4::text IS NOT NULL
+    WHERE s.id = $1`,
+};
+
+interface FactsRow {
+  id: string;
+  agent: string;
+  manifest_version: number;
+  current_version: number | null;
+  parent_id: string | null;
+  root_id: string;
+  task_type: string;
+  inputs: SessionFacts['task']['inputs'];
+  on_behalf_of: string | null;
+  started_by: string | null;
+  capabilities: string[];
+  narrowed: boolean;
+  subject: SessionFacts['subject'];
+  dpop_jkt: string | null;
+  status: string;
+  end_reason: string | null;
+  max_grants: number | null;
+  opened_at: Date;
+  expires_at: Date;
+  heartbeat_deadline: Date;
+  ended_at: Date | null;
+  version: number;
+  grant_count: number;
+  proof_is_fresh: boolean;
+  parent_lives: boolean;
+  capability_count: number | null;
+  denied_count: number | null;
+  last_minute: number;
+  previous_grant: string | null;
+}
+
+/**
+ * Token and proof, without the database.
+ * @throws WritError `unauthenticated`, `invalid_dpop_proof`
+ */
+export async function authenticate(
+  credentials: Credentials,
+  tokens: SessionTokens,
+  checkProof: ProofCheck,
+  clock: Clock,
+): Promise<Caller> {
+  const [scheme, token, ...rest] = (credentials.authorization ?? '').split(' ');
+  if (token === undefined || token === '' || rest.length > 0) throw new WritError('unauthenticated');
+  const claims = await tokens.verify(token);
+  const bearer = scheme?.toLowerCase() === 'bearer';
+  if (!bearer && scheme?.toLowerCase() !== 'dpop') throw new WritError('unauthenticated');
+  if (claims.jkt === null) {
+    // RFC 9449 section 7.1: the DPoP scheme is for tokens that are bound to a key.
+    if (!bearer) throw new WritError('unauthenticated');
+    return { sessionId: claims.sessionId, agent: claims.agent, jkt: null, replay: null };
+  }
+  // A bound token sent as a bearer token is how a thief would send it (section 7.2).
+  if (bearer || credentials.dpop === undefined) throw new WritError('invalid_dpop_proof');
+  const proof = await checkProof({
+    proof: credentials.dpop,
+    method: credentials.method,
+    url: credentials.url,
+    accessToken: token,
+    expectedJkt: claims.jkt,
+    now: clock.now(),
+  });
+  return {
+    sessionId: claims.sessionId,
+    agent: claims.agent,
+    jkt: claims.jkt,
+    replay: { key: proof.replayKey, expiresAt: proof.replayExpiresAt },
+  };
+}
+
+/** What a grant request wants to know besides. */
+export interface FactsQuestion {
+  capability?: string;
+  idempotencyKey?: string;
+  /** Count the agent's grants of the last minute up to this many; 0 = do not count. */
+  countLastMinute?: number;
+  /** Let ended sessions through: reading about the past is allowed with a token that has not expired. */
+  allowEnded?: boolean;
+}
+
+/**
+ * Reads the session in one round trip and burns the proof's `jti` in the same statement.
+ * @throws WritError `session_ended`, `invalid_dpop_proof` (replayed), `unauthenticated` (no such session)
+ */
+export async function readSession(
+  store: Store,
+  caller: Caller,
+  now: Date,
+  question: FactsQuestion = {},
+): Promise<SessionFacts> {
+  const [row] = await store.run<FactsRow>(factsStatement, [
+    caller.sessionId,
+    caller.replay?.key ?? null,
+    caller.replay?.expiresAt ?? null,
+    question.capability ?? null,
+    question.idempotencyKey ?? null,
+    question.countLastMinute ?? 0,
+    now,
+  ]);
+  if (row === undefined || row.current_version === null) throw new WritError('unauthenticated');
+  if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
+  const lives = row.status === 'active' && row.parent_lives && row.expires_at > now && row.heartbeat_deadline > now;
+  if (!lives && question.allowEnded !== true) throw new WritError('session_ended');
+  return {
+    id: row.id,
+    agent: row.agent,
+    manifestVersion: row.manifest_version,
+    currentManifestVersion: row.current_version,
+    parentId: row.parent_id,
+    rootId: row.root_id,
+    task: { task_type: row.task_type, inputs: row.inputs },
+    onBehalfOf: row.on_behalf_of,
+    startedBy: row.started_by,
+    capabilities: row.capabilities,
+    narrowed: row.narrowed,
+    subject: row.subject,
+    jkt: row.dpop_jkt,
+    status: lives ? 'active' : 'ended',
+    endReason: row.end_reason,
+    maxGrants: row.max_grants,
+    openedAt: row.opened_at,
+    expiresAt: row.expires_at,
+    heartbeatDeadline: row.heartbeat_deadline,
+    endedAt: row.ended_at,
+    version: row.version,
+    counts: {
+      session: row.grant_count,
+      capability: row.capability_count ?? 0,
+      denied: row.denied_count ?? 0,
+      lastMinute: row.last_minute,
+    },
+    previousGrantId: row.previous_grant,
+  };
+}

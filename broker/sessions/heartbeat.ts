@@ -1,0 +1,34 @@
+/** A heartbeat: the agent lives, its deadline moves on, it gets its next token. */
+import { WritError } from '../errors.ts';
+import type { Statement, Store } from '../store/open.ts';
+import type { Clock } from '../vocabulary.ts';
+import type { SessionFacts } from './authenticate.ts';
+import type { MintedToken, SessionTokens } from './session-token.ts';
+
+const beatStatement: Statement = {
+  name: 'session_heartbeat',
+  text: `UPDATE session SET heartbeat_deadline = $2 WHERE id = $1 AND status = 'active' AND expires_at > $3 AND heartbeat_deadline > $3 RETURNING id`,
+};
+
+export interface HeartbeatDeps {
+  store: Store;
+  clock: Clock;
+  tokens: SessionTokens;
+  heartbeat: { seconds: number; misses: number };
+}
+
+/** @throws WritError `session_ended` when it ended between the read and now */
+export async function heartbeat(deps: HeartbeatDeps, session: SessionFacts): Promise<MintedToken> {
+  const now = deps.clock.now();
+  const deadline = new Date(now.getTime() + deps.heartbeat.seconds * deps.heartbeat.misses * 1000);
+  const rows = await deps.store.run(beatStatement, [session.id, deadline, now]);
+  if (rows.length === 0) throw new WritError('session_ended');
+  return deps.tokens.mint({
+    id: session.id,
+    agent: session.agent,
+    taskType: session.task.task_type,
+    jkt: session.jkt,
+    act: session.subject.act ?? null,
+    expiresAt: session.expiresAt,
+  });
+}

@@ -1,0 +1,223 @@
+/**
+ * Opening a session: a verified principal declares one task and is bound to it for good.
+ */
+import { type FieldFault, WritError } from '../errors.ts';
+import { newId } from '../ids.ts';
+import { checkTask } from '../manifests/bind.ts';
+import type { Catalog } from '../manifests/catalog.ts';
+import { member } from '../manifests/manifest.ts';
+import type { Statement, Store } from '../store/open.ts';
+import type { Clock, JsonObject, Task } from '../vocabulary.ts';
+import type { ActorChain, MintedToken, SessionTokens } from './session-token.ts';
+
+/** A value that may be used once, and until when it could be. */
+export interface OneTime {
+  key: string;
+  expiresAt: Date;
+}
+
+/** Who was verified, by whichever way. */
+export interface Principal {
+  agent: string;
+  /** Issuer and subject of what was verified; never a token. */
+  subject: JsonObject;
+  /** The person the platform names as having started the run. */
+  startedBy: string | null;
+  /** The person the platform itself says the run is for; when set, the agent cannot claim another. */
+  onBehalfOf: string | null;
+  /** When what was verified expires: no bound on the session, but recorded. */
+  replay: OneTime | null;
+}
+
+/** One element of `authorization_details` (RFC 9396) of type `task`, already checked for shape. */
+export interface TaskDeclaration {
+  task_type: string;
+  inputs: { [name: string]: unknown };
+  on_behalf_of: string | null;
+  envelope: { wall_time_seconds?: number | undefined; max_grants?: number | undefined };
+}
+
+export interface OpenSessionDeps {
+  store: Store;
+  clock: Clock;
+  catalog: Catalog;
+  tokens: SessionTokens;
+  heartbeat: { seconds: number; misses: number };
+  maxWallTimeSeconds: number;
+  /** Sessions one agent may open in a minute; 0 = no limit. */
+  sessionsPerMinute: number;
+}
+
+export interface OpenedSession {
+  id: string;
+  agent: string;
+  expiresAt: Date;
+  token: MintedToken;
+}
+
+const insertStatement: Statement = {
+  name: 'session_open',
+  text: `
+    WITH fresh AS (
+      INSERT INTO replay (key, expires_at) SELECT * FROM unnest($1::text[], $2::timestamptz[]) ON CONFLICT (key) DO NOTHING RETURNING key
+    ), allowed AS (
+      SELECT (SELECT count(*) FROM fresh) = cardinality($1::text[]) AS fresh,
+             $3::int = 0 OR (SELECT count(*) FROM (
+               SELECT 1 FROM session WHERE agent = $5 AND opened_at > $4::timestamptz - interval '1 minute' LIMIT $3) recent) < $3 AS within_rate,
+             EXISTS (SELECT 1 FROM agent WHERE name = $5 AND version = $6) AS manifest_in_force
+    ), parent AS (
+      -- What a child may use of a bounded envelope is taken from its parent's, at once.
+      UPDATE session SET grant_count = grant_count + CASE WHEN max_grants IS NULL THEN 0 ELSE $18::int END
+      FROM allowed
+      WHERE id = $7 AND status = 'active' AND (max_grants IS NULL OR grant_count + $18::int <= max_grants) AND fresh AND within_rate AND manifest_in_force
+      RETURNING id
+    ), opened AS (
+      INSERT INTO session (id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, started_by, principal_root, capabilities,
+                           narrowed, subject, dpop_jkt, status, max_grants, opened_at, expires_at, heartbeat_deadline)
+      SELECT $8, $5, $6, $7, $23, $9, $10::jsonb, $11, $12, $13, $14::text[], $15::boolean, $16::jsonb, $17, 'active', $18::int, $4, $19, $20
+      FROM allowed WHERE fresh AND within_rate AND manifest_in_force AND ($7::text IS NULL OR EXISTS (SELECT 1 FROM parent))
+      RETURNING id
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
+      SELECT id, $4, 'session.opened', $5, $21, $22::json FROM opened
+    )
+    SELECT allowed.*, EXISTS (SELECT 1 FROM opened) AS opened FROM allowed`,
+};
+
+/** The parent a child session is opened under. */
+export interface Parent {
+  id: string;
+  rootId: string;
+  expiresAt: Date;
+  act: ActorChain | null;
+  capabilities: string[];
+  narrowed: boolean;
+  /** Grants it may still ask for; null = no limit. */
+  grantsLeft: number | null;
+}
+
+/**
+ * @param child for a sub-agent: the parent and the capabilities it is narrowed to
+ * @throws WritError `invalid_grant` (no such agent, replayed), `invalid_authorization_details`, `rate_limited`, `conflict`
+ */
+export async function openSession(
+  deps: OpenSessionDeps,
+  input: {
+    principal: Principal;
+    declaration: TaskDeclaration;
+    jkt: string | null;
+    proof: OneTime | null;
+    child: { parent: Parent; capabilities: string[] } | null;
+    requestId: string | null;
+  },
+): Promise<OpenedSession> {
+  const { principal, declaration, child } = input;
+  const published = await deps.catalog.current(principal.agent);
+  if (published === null) throw new WritError('invalid_grant', { detail: 'The agent has no manifest here.' });
+  const { manifest } = published.compiled;
+
+  const task = declareTask(manifest, declaration);
+  const onBehalfOf = principal.onBehalfOf ?? declaration.on_behalf_of;
+  if (
+    principal.onBehalfOf !== null &&
+    declaration.on_behalf_of !== null &&
+    principal.onBehalfOf !== declaration.on_behalf_of
+  ) {
+    throw refused('on_behalf_of', 'is not whom the platform says the run is for');
+  }
+
+  // The tightest bound wins: house, manifest, task type, declaration, parent.
+  const now = deps.clock.now();
+  const taskEnvelope = member(manifest.task_types, task.task_type)?.envelope;
+  const wallTime = Math.min(
+    deps.maxWallTimeSeconds,
+    ...defined(manifest.envelope.wall_time, taskEnvelope?.wall_time, declaration.envelope.wall_time_seconds),
+  );
+  const grantBounds = defined(
+    manifest.envelope.max_grants,
+    taskEnvelope?.max_grants,
+    declaration.envelope.max_grants,
+    child?.parent.grantsLeft ?? undefined,
+  );
+  const maxGrants = grantBounds.length === 0 ? null : Math.min(...grantBounds);
+  const wanted = new Date(now.getTime() + wallTime * 1000);
+  const expiresAt = child !== null && child.parent.expiresAt < wanted ? child.parent.expiresAt : wanted;
+  const deadline = new Date(now.getTime() + deps.heartbeat.seconds * deps.heartbeat.misses * 1000);
+
+  const id = newId('ses', now);
+  const act: ActorChain | null =
+    child === null
+      ? null
+      : { sub: `${principal.agent}/${id}`, act: child.parent.act ?? { sub: `${principal.agent}/${child.parent.id}` } };
+  const oneTimes = [principal.replay, input.proof].filter((value) => value !== null);
+  const [row] = await deps.store.run<{
+    fresh: boolean;
+    within_rate: boolean;
+    manifest_in_force: boolean;
+    opened: boolean;
+  }>(insertStatement, [
+    oneTimes.map((value) => value.key),
+    oneTimes.map((value) => value.expiresAt),
+    deps.sessionsPerMinute,
+    now,
+    principal.agent,
+    published.version,
+    child?.parent.id ?? null,
+    id,
+    task.task_type,
+    JSON.stringify(task.inputs),
+    onBehalfOf,
+    principal.startedBy,
+    onBehalfOf === null ? principal.agent : `${principal.agent} for ${onBehalfOf}`,
+    child?.capabilities ?? [],
+    child !== null,
+    JSON.stringify(act === null ? principal.subject : { ...principal.subject, act }),
+    input.jkt,
+    maxGrants,
+    expiresAt,
+    deadline,
+    input.requestId,
+    JSON.stringify({
+      task,
+      subject: principal.subject,
+      manifest_version: published.version,
+      expires_at: expiresAt,
+      ...(onBehalfOf === null ? {} : { on_behalf_of: onBehalfOf }),
+      ...(principal.startedBy === null ? {} : { started_by: principal.startedBy }),
+      ...(child === null ? {} : { parent: child.parent.id, capabilities: child.capabilities }),
+      dpop: input.jkt !== null,
+    }),
+    child?.parent.rootId ?? id,
+  ]);
+  if (row === undefined || !row.opened) {
+    if (row?.fresh === false) throw new WritError('invalid_grant', { detail: 'The token or proof was used before.' });
+    if (row?.within_rate === false) throw new WritError('rate_limited', { retryAfterSeconds: 10 });
+    if (row?.manifest_in_force === false)
+      throw new WritError('conflict', { detail: 'The manifest was replaced just now; try again.' });
+    throw new WritError('session_ended', { detail: 'The parent session has ended or has no grants left to hand on.' });
+  }
+  const token = await deps.tokens.mint({
+    id,
+    agent: principal.agent,
+    taskType: task.task_type,
+    jkt: input.jkt,
+    act,
+    expiresAt,
+  });
+  return { id, agent: principal.agent, expiresAt, token };
+}
+
+function declareTask(manifest: Parameters<typeof checkTask>[0], declaration: TaskDeclaration): Task {
+  const checked = checkTask(manifest, declaration.task_type, declaration.inputs);
+  if (checked.ok) return checked.task;
+  throw new WritError('invalid_authorization_details', {
+    errors: checked.faults.map((fault) => ({ ...fault, path: `authorization_details[0].${fault.path}` })),
+  });
+}
+
+function refused(path: string, message: string): WritError {
+  const errors: FieldFault[] = [{ path: `authorization_details[0].${path}`, message }];
+  return new WritError('invalid_authorization_details', { errors });
+}
+
+const defined = (...values: (number | undefined)[]): number[] => values.filter((value) => value !== undefined);

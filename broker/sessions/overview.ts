@@ -1,0 +1,70 @@
+/** What a session looks like to its holder: itself, its grants, its leases and how far their revocation is. */
+import type { Store } from '../store/open.ts';
+import type { Clock, JsonObject } from '../vocabulary.ts';
+import type { SessionFacts } from './authenticate.ts';
+
+export async function overview(store: Store, session: SessionFacts) {
+  const [grants, leases] = await Promise.all([
+    store.prisma.grant.findMany({
+      where: { sessionId: session.id },
+      orderBy: { requestedAt: 'asc' },
+      select: { id: true, capability: true, status: true, requestedAt: true },
+    }),
+    store.prisma.lease.findMany({
+      where: { sessionId: session.id },
+      orderBy: { intentAt: 'asc' },
+      select: { id: true, grantId: true, provider: true, status: true, expiresAt: true, endedAt: true, evidence: true },
+    }),
+  ]);
+  return {
+    session: {
+      id: session.id,
+      agent: session.agent,
+      task_type: session.task.task_type,
+      inputs: session.task.inputs,
+      on_behalf_of: session.onBehalfOf,
+      parent_id: session.parentId,
+      capabilities: session.narrowed ? session.capabilities : null,
+      status: session.status,
+      end_reason: session.endReason,
+      opened_at: session.openedAt.toISOString(),
+      expires_at: session.expiresAt.toISOString(),
+      ended_at: session.endedAt?.toISOString() ?? null,
+      grants_left: session.maxGrants === null ? null : Math.max(0, session.maxGrants - session.counts.session),
+    },
+    grants: grants.map((grant) => ({
+      id: grant.id,
+      capability: grant.capability,
+      status: grant.status,
+      requested_at: grant.requestedAt.toISOString(),
+    })),
+    leases: leases.map((lease) => ({
+      id: lease.id,
+      grant_id: lease.grantId,
+      provider: lease.provider,
+      status: lease.status,
+      expires_at: lease.expiresAt.toISOString(),
+      ended_at: lease.endedAt?.toISOString() ?? null,
+      evidence: lease.evidence as JsonObject | null,
+    })),
+  };
+}
+
+const pollMs = 100;
+
+/** The overview as soon as no lease is live or being revoked, or when the wait is over. */
+export async function awaitSettled(
+  store: Store,
+  clock: Clock,
+  session: SessionFacts,
+  waitSeconds: number,
+  signal: AbortSignal,
+) {
+  const until = clock.now().getTime() + waitSeconds * 1000;
+  for (;;) {
+    const view = await overview(store, session);
+    const open = view.leases.some((lease) => ['issuing', 'active', 'revoking'].includes(lease.status));
+    if (!open || clock.now().getTime() + pollMs > until || signal.aborted) return view;
+    await clock.sleep(pollMs, signal).catch(() => {});
+  }
+}

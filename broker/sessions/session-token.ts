@@ -1,0 +1,118 @@
+/**
+ * The session token: a JWT access token (RFC 9068, `typ: at+jwt`, ES256). It says which session; what that session may do is in the database and is read on
+ * every call, so ending a session ends its tokens at once, whatever their `exp`.
+ */
+import { createHash } from 'node:crypto';
+import { decodeProtectedHeader, jwtVerify, SignJWT } from 'jose';
+import { WritError } from '../errors.ts';
+import type { KeyRing } from '../keys/ring.ts';
+import type { Clock } from '../vocabulary.ts';
+
+/** RFC 8693 section 4.1: the current actor outermost, those it acts for within. */
+export interface ActorChain {
+  sub: string;
+  act?: ActorChain;
+}
+
+export interface SessionClaims {
+  sessionId: string;
+  agent: string;
+  /** Thumbprint of the DPoP key the token is bound to (RFC 9449 section 6); null = bearer. */
+  jkt: string | null;
+  expiresAt: Date;
+}
+
+export interface MintedToken {
+  access_token: string;
+  token_type: 'DPoP' | 'Bearer';
+  /** Seconds. */
+  expires_in: number;
+}
+
+export interface SessionTokens {
+  mint(session: {
+    id: string;
+    agent: string;
+    taskType: string;
+    jkt: string | null;
+    act: ActorChain | null;
+    expiresAt: Date;
+  }): Promise<MintedToken>;
+  /** @throws WritError `unauthenticated` for anything but a current token of ours */
+  verify(token: string): Promise<SessionClaims>;
+}
+
+/** A verified signature is not verified again until the token expires: half the CPU of a call (facts/stack.md). The session's state still is, every time. */
+const cacheLimit = 10_000;
+
+/** @param tokenSeconds lifetime of one token; never past the end of its session */
+export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string, tokenSeconds: number): SessionTokens {
+  const verified = new Map<string, SessionClaims>();
+
+  async function verifySignature(token: string): Promise<SessionClaims> {
+    const { kid } = decodeProtectedHeader(token);
+    if (kid === undefined) throw new Error('no kid');
+    let key = ring.find(kid);
+    if (key === undefined) {
+      await ring.reload();
+      key = ring.find(kid);
+    }
+    if (key === undefined) throw new Error('unknown kid');
+    const { payload } = await jwtVerify(token, key.publicKey, {
+      issuer,
+      audience: issuer,
+      typ: 'at+jwt',
+      algorithms: ['ES256'],
+      requiredClaims: ['exp', 'iat', 'sub', 'jti', 'client_id', 'sid'],
+      currentDate: clock.now(),
+    });
+    return {
+      sessionId: String(payload.sid),
+      agent: String(payload.client_id),
+      jkt: (payload.cnf as { jkt?: string } | undefined)?.jkt ?? null,
+      expiresAt: new Date(payload.exp! * 1000),
+    };
+  }
+
+  return {
+    mint: async (session) => {
+      const now = Math.floor(clock.now().getTime() / 1000);
+      const exp = Math.min(now + tokenSeconds, Math.floor(session.expiresAt.getTime() / 1000));
+      const key = ring.current();
+      const token = await new SignJWT({
+        sid: session.id,
+        client_id: session.agent,
+        task_type: session.taskType,
+        ...(session.act === null ? {} : { act: session.act }),
+        ...(session.jkt === null ? {} : { cnf: { jkt: session.jkt } }),
+      })
+        .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: key.kid })
+        .setIssuer(issuer)
+        .setAudience(issuer)
+        .setSubject(session.agent)
+        .setIssuedAt(now)
+        .setExpirationTime(exp)
+        .setJti(crypto.randomUUID())
+        .sign(key.privateKey);
+      return { access_token: token, token_type: session.jkt === null ? 'Bearer' : 'DPoP', expires_in: exp - now };
+    },
+    verify: async (token) => {
+      const digest = createHash('sha256').update(token).digest('base64url');
+      const known = verified.get(digest);
+      const now = clock.now();
+      if (known !== undefined) {
+        if (known.expiresAt > now) return known;
+        verified.delete(digest);
+        throw new WritError('unauthenticated');
+      }
+      try {
+        const claims = await verifySignature(token);
+        if (verified.size >= cacheLimit) verified.delete(verified.keys().next().value!);
+        verified.set(digest, claims);
+        return claims;
+      } catch (cause) {
+        throw new WritError('unauthenticated', { cause });
+      }
+    },
+  };
+}
