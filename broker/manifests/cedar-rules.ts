@@ -170,6 +170,8 @@ function choiceLimits(param: string, choice: Choice): { outside: Expr; advice: s
 }
 function shown(value: Json): string {
   const text = JSON.stringify(value);
+  // Cut between characters: half of a surrogate pair is no text, and Cedar throws on it.
+  const short = text.length > 200 ? `${[...text].slice(0, 200).join('')}…` : text;
   const from = typeof value === 'string' && referencesOf(value).inputs.length > 0 ? " with the task's inputs" : '';
-  return `${text.length > 200 ? `${text.slice(0, 200)}…` : text}${from}`;
+  return `${short}${from}`;
 }
