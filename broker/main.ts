@@ -67,9 +67,8 @@ export interface Overrides {
   clock?: Clock;
   logTo?: DestinationStream;
   modules?: readonly ProviderModule[];
-  /** In-memory embedded database. */
-  inMemory?: boolean;
-  /** No reconciler: tests run its beats themselves. */
+  /** Embedded database in memory, empty or from this dump. */
+  inMemory?: true | Blob;
   random?: () => number;
 }
 
@@ -85,12 +84,13 @@ export async function startBroker(env: Record<string, string | undefined>, overr
 
   const store = await openStore({
     databaseUrl: settings.DATABASE_URL ?? null,
-    dataDir: overrides.inMemory === true ? null : join(settings.WRIT_DATA_DIR, 'database'),
+    dataDir: overrides.inMemory === undefined ? join(settings.WRIT_DATA_DIR, 'database') : null,
+    ...(overrides.inMemory instanceof Blob ? { image: overrides.inMemory } : {}),
     poolSize: settings.WRIT_DATABASE_POOL,
     schema: settings.WRIT_DATABASE_SCHEMA,
   });
   const kek =
-    overrides.inMemory === true && settings.WRIT_KEY_ENCRYPTION_KEY === undefined
+    overrides.inMemory !== undefined && settings.WRIT_KEY_ENCRYPTION_KEY === undefined
       ? randomBytes(32)
       : await keyEncryptionKey(settings.WRIT_KEY_ENCRYPTION_KEY, settings.WRIT_DATA_DIR);
   const seal = createSeal(deriveKey(kek, 'at-rest'));

@@ -37,6 +37,8 @@ export interface StoreOptions {
   databaseUrl: string | null;
   /** Folder of the embedded database; null = in memory (tests). */
   dataDir: string | null;
+  /** Embedded, in memory: start from this dump of a data folder instead of making one (tests: seven times faster). */
+  image?: Blob;
   poolSize?: number;
   /** Schema of the server to live in; tests give each suite its own. */
   schema?: string;
@@ -52,7 +54,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 
 async function openEmbedded(options: StoreOptions): Promise<Store> {
   if (options.dataDir !== null) await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
-  const db = await (options.dataDir === null ? PGlite.create() : PGlite.create(options.dataDir));
+  const image = options.image === undefined ? {} : { loadDataDir: options.image };
+  const db = await (options.dataDir === null ? PGlite.create(image) : PGlite.create(options.dataDir));
   const adapter = new PrismaPGlite(db) as unknown as SqlMigrationAwareDriverAdapterFactory;
   await migrate(adapter);
   const prisma = new PrismaClient({ adapter });
@@ -85,10 +88,8 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
   });
   // An idle connection that the server closes is not a reason to die: the next query opens another.
   pool.on('error', () => {});
-  if (schema !== 'public') await pool.query(`CREATE SCHEMA IF NOT EXISTS ${pg.escapeIdentifier(schema)}`);
-  const adapter = new PrismaPg(pool, { schema });
-  await migrate(adapter);
-  const prisma = new PrismaClient({ adapter });
+  await migrateServer(databaseUrl, schema);
+  const prisma = new PrismaClient({ adapter: new PrismaPg(pool, { schema }) });
   let trips = 0;
   return {
     backend: 'postgres',
@@ -103,4 +104,35 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
       await pool.end();
     },
   };
+}
+
+/**
+ * Migrates over one connection of its own: the engine's advisory lock, which keeps two starting processes apart, belongs to a connection.
+ * The adapter would cut a script at every semicolon, inside function bodies too; the server itself takes the whole script, in one transaction.
+ */
+async function migrateServer(databaseUrl: string, schema: string): Promise<void> {
+  const options = `-c search_path=${pg.escapeIdentifier(schema)}`;
+  const pool = new pg.Pool({
+    connectionString: databaseUrl,
+    max: 1,
+    connectionTimeoutMillis: 5_000,
+    application_name: 'writ migrate',
+    options,
+  });
+  try {
+    await pool.query(`CREATE SCHEMA IF NOT EXISTS ${pg.escapeIdentifier(schema)}`);
+    const factory = new PrismaPg(pool, { schema });
+    await migrate({
+      provider: factory.provider,
+      adapterName: factory.adapterName,
+      connectToShadowDb: () => factory.connectToShadowDb(),
+      connect: async () => {
+        const connection = await factory.connect();
+        connection.executeScript = async (script) => void (await pool.query(script));
+        return connection;
+      },
+    });
+  } finally {
+    await pool.end();
+  }
 }
