@@ -125,6 +125,8 @@ test('Cedar trap 2: an unknown policy set and facts of a wrong type are denials'
     ],
     ['param that is an extension', { params: { ...facts.params, bucket: { __extn: { fn: 'decimal', arg: '1.0' } } } }],
     ['param with a lone surrogate', { params: { ...facts.params, bucket: 'orders\ud800' } }],
+    ['choice that no policy looks at', { params: { ...facts.params, verbose: 'yes' } }],
+    ['the same as an entity', { params: { ...facts.params, verbose: { __entity: { type: 'Writ::Agent', id: 'x' } } } }],
     ['param nobody knows', { params: { ...facts.params, extra: 1 } }],
     ['param missing', { params: { service: 'files' } }],
     ['fraction of a second', { plan: { ...facts.plan, ttl_seconds: 1.5 } }],
@@ -134,6 +136,13 @@ test('Cedar trap 2: an unknown policy set and facts of a wrong type are denials'
     ['undefined session', { session: undefined as unknown as DecisionFacts['session'] }],
   ];
   for (const [what, change] of mistyped) assert.equal(decide({ ...facts, ...change }, compiled).effect, 'deny', what);
+});
+
+test('half a surrogate pair does not pass for the character that replaces it', () => {
+  const odd = compileSource(exampleSource.replaceAll('"customers/', '"\ufffd/'));
+  const facts = factsFor(odd, 'read-anything');
+  assert.equal(decide(facts, odd).effect, 'allow');
+  assert.equal(decide({ ...facts, params: { ...facts.params, prefix: '\ud800/42/' } }, odd).effect, 'deny');
 });
 
 test('unknown agents and capabilities are denied, inherited names too', () => {

@@ -122,7 +122,7 @@ function scalar(value: Json): CedarValueJson {
   return typeof value === 'boolean' ? value : whole(value);
 }
 
-/** Lone surrogates become U+FFFD on their way into Cedar, which would make unequal texts equal. */
+/** Cedar 4.13 throws on a lone surrogate; replacing it, as text encoders do, would make unequal texts equal. Not left to its version. */
 function text(value: unknown): string {
   return typeof value === 'string' && value.isWellFormed() ? value : mistyped();
 }
