@@ -54,9 +54,9 @@ export type Recorded = { ok: true; reserved: string | null } | { ok: false; beca
 /** Holds the session and its root; empty when they are not as the decision saw them. `ORDER BY` keeps two transactions from waiting for each other. */
 const held = `
     held AS (
-      SELECT count(*) = cardinality(ARRAY(SELECT DISTINCT unnest(ARRAY[$1, $2]))) AS ok FROM (
+      SELECT count(*) = cardinality(ARRAY(SELECT DISTINCT unnest(ARRAY[$1::text, $2::text]))) AS ok FROM (
         SELECT id FROM session
-        WHERE id IN ($1, $2) AND status = 'active' AND expires_at > $4 AND (id <> $2 OR version = $3)
+        WHERE id IN ($1::text, $2::text) AND status = 'active' AND expires_at > $4::timestamptz AND (id <> $2::text OR version = $3::int)
         ORDER BY id FOR UPDATE) locked
     )`;
 
@@ -75,8 +75,9 @@ const slot = (lease: string, provider: string, pool: string, until: string) => `
 const insertGrant = `
       INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
                           provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decide_by, decided_at, ended_at)
-      SELECT $5, $1, $6, $7, $8, $9, $10::jsonb, $11, $12::jsonb, $13::int, $14, $15::jsonb, $16, $17::int, $18, $19::jsonb, $20, $4, $21::timestamptz,
-             CASE WHEN $18 <> 'pending' THEN $4 END, CASE WHEN $18 = 'denied' THEN $4 END`;
+      SELECT $5::text, $1::text, $6::text, $7::text, $8::text, $9::text, $10::jsonb, $11::text, $12::jsonb, $13::int, $14::text, $15::jsonb, $16::text,
+             $17::int, $18::text, $19::jsonb, $20::text, $4::timestamptz, $21::timestamptz,
+             CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END`;
 
 /** A denial does not count against the envelope, and does not move the version: it changes nothing that a decision looks at but the count of denials. */
 const recordStatement: Statement = {
@@ -85,12 +86,12 @@ const recordStatement: Statement = {
     WITH ${held}, g AS (${insertGrant} FROM held WHERE held.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
     ), bump AS (
-      UPDATE session SET version = version + CASE WHEN id = $2 THEN 1 ELSE 0 END,
-             grant_count = grant_count + CASE WHEN id = $1 AND $18 <> 'denied' THEN 1 ELSE 0 END
-      WHERE id IN ($1, $2) AND EXISTS (SELECT 1 FROM g)
+      UPDATE session SET version = version + CASE WHEN id = $2::text THEN 1 ELSE 0 END,
+             grant_count = grant_count + CASE WHEN id = $1::text AND $18::text <> 'denied' THEN 1 ELSE 0 END
+      WHERE id IN ($1::text, $2::text) AND EXISTS (SELECT 1 FROM g)
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
-      SELECT session_id, $4, $22, $6, id, $23, $24::json FROM g
+      SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $23::text, $24::json FROM g
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok`,
 };
@@ -98,18 +99,18 @@ const recordStatement: Statement = {
 const intentStatement: Statement = {
   name: 'grant_intent',
   text: `
-    WITH ${held}, ${slot('$25', '$14', '$27', '$29')}, g AS (${insertGrant} FROM ready WHERE ready.ok
+    WITH ${held}, ${slot('$25::text', '$14::text', '$27', '$29::timestamptz')}, g AS (${insertGrant} FROM ready WHERE ready.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
     ), bump AS (
-      UPDATE session SET version = version + CASE WHEN id = $2 THEN 1 ELSE 0 END, grant_count = grant_count + CASE WHEN id = $1 THEN 1 ELSE 0 END
-      WHERE id IN ($1, $2) AND EXISTS (SELECT 1 FROM g)
+      UPDATE session SET version = version + CASE WHEN id = $2::text THEN 1 ELSE 0 END, grant_count = grant_count + CASE WHEN id = $1::text THEN 1 ELSE 0 END
+      WHERE id IN ($1::text, $2::text) AND EXISTS (SELECT 1 FROM g)
     ), l AS (
       INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, reserved, writer, intent_at, expires_at,
                          provider_expires_at, due_at)
-      SELECT $25, g.id, $1, $6, $14, $15::jsonb, $16, 'issuing', ready.reserved, $26, $4, $29, $29, $28 FROM g, ready
+      SELECT $25::text, g.id, $1::text, $6::text, $14::text, $15::jsonb, $16::text, 'issuing', ready.reserved, $26::text, $4::timestamptz, $29::timestamptz, $29::timestamptz, $28::timestamptz FROM g, ready
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, $4, $22, $6, id, $25, $23, $24::json FROM g
+      SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $25::text, $23::text, $24::json FROM g
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok, held, reserved FROM ready`,
 };
@@ -120,19 +121,19 @@ const claimStatement: Statement = {
     WITH held AS (
       SELECT count(*) = 1 AS ok FROM (
         SELECT s.id FROM session s JOIN grants g ON g.session_id = s.id
-        WHERE s.id = $1 AND s.status = 'active' AND s.expires_at > $2 AND g.id = $3 AND g.status = 'approved' AND g.plan_digest = $4 AND g.decide_by > $2
+        WHERE s.id = $1::text AND s.status = 'active' AND s.expires_at > $2::timestamptz AND g.id = $3::text AND g.status = 'approved' AND g.plan_digest = $4::text AND g.decide_by > $2::timestamptz
         FOR UPDATE OF s, g) locked
-    ), ${slot('$5', '$6', '$7', '$8')}, g AS (
-      UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10, decision_jws = $11, credential_jwk = coalesce($12::jsonb, credential_jwk)
-      FROM ready WHERE ready.ok AND grants.id = $3
+    ), ${slot('$5::text', '$6::text', '$7', '$8::timestamptz')}, g AS (
+      UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10::text, decision_jws = $11::text, credential_jwk = coalesce($12::jsonb, credential_jwk)
+      FROM ready WHERE ready.ok AND grants.id = $3::text
       RETURNING grants.id, grants.session_id, grants.agent
     ), l AS (
       INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, reserved, writer, intent_at, expires_at,
                          provider_expires_at, due_at)
-      SELECT $5, g.id, g.session_id, g.agent, $6, $9::jsonb, $10, 'issuing', ready.reserved, $13, $2, $8, $8, $14 FROM g, ready
+      SELECT $5::text, g.id, g.session_id, g.agent, $6::text, $9::jsonb, $10::text, 'issuing', ready.reserved, $13::text, $2::timestamptz, $8::timestamptz, $8::timestamptz, $14::timestamptz FROM g, ready
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, $2, 'grant.redeemed', agent, id, $5, $15, $16::json FROM g
+      SELECT session_id, $2::timestamptz, 'grant.redeemed', agent, id, $5::text, $15::text, $16::json FROM g
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok, held, reserved FROM ready`,
 };

@@ -44,14 +44,14 @@ const insertKey: Statement = {
   name: 'keys_insert',
   text: `
     WITH old AS (
-      UPDATE signing_key SET retired_at = $7 WHERE retired_at IS NULL AND $8 = 'rotate' RETURNING kid
+      UPDATE signing_key SET retired_at = $7::timestamptz WHERE retired_at IS NULL AND $8::text = 'rotate' RETURNING kid
     ), new AS (
       INSERT INTO signing_key (kid, public_jwk, private_jwe, created_at, active_from)
-      SELECT $1, $2::jsonb, $3, $4, $5 WHERE $8 = 'rotate' OR NOT EXISTS (SELECT 1 FROM signing_key WHERE retired_at IS NULL)
+      SELECT $1::text, $2::jsonb, $3::text, $4::timestamptz, $5::timestamptz WHERE $8::text = 'rotate' OR NOT EXISTS (SELECT 1 FROM signing_key WHERE retired_at IS NULL)
       RETURNING kid
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, payload)
-      SELECT 'house', $4, 'key.created', $6, json_build_object('kid', kid, 'active_from', $5::timestamptz) FROM new
+      SELECT 'house', $4::timestamptz, 'key.created', $6::text, json_build_object('kid', kid, 'active_from', $5::timestamptz) FROM new
     )
     SELECT kid FROM new`,
 };

@@ -47,17 +47,17 @@ const outcomeStatement: Statement = {
   name: 'lease_outcome',
   text: `
     WITH l AS (
-      UPDATE lease SET status = CASE WHEN status = 'issuing' THEN 'active' ELSE status END, handle = $2::jsonb, sealed = $3, issued_at = $4,
-             expires_at = $5, provider_expires_at = $6, due_at = CASE WHEN status = 'issuing' THEN $5 ELSE $4 END
-      WHERE id = $1 AND status IN ('issuing', 'revoking')
+      UPDATE lease SET status = CASE WHEN status = 'issuing' THEN 'active' ELSE status END, handle = $2::jsonb, sealed = $3::text, issued_at = $4::timestamptz,
+             expires_at = $5::timestamptz, provider_expires_at = $6::timestamptz, due_at = CASE WHEN status = 'issuing' THEN $5::timestamptz ELSE $4::timestamptz END
+      WHERE id = $1::text AND status IN ('issuing', 'revoking')
       RETURNING id, grant_id, session_id, status
     ), slot AS (
-      UPDATE pool_slot SET release_after = $6 FROM l WHERE pool_slot.lease_id = l.id
+      UPDATE pool_slot SET release_after = $6::timestamptz FROM l WHERE pool_slot.lease_id = l.id
     ), g AS (
       UPDATE grants SET status = 'issued' FROM l WHERE grants.id = l.grant_id AND l.status = 'active' AND grants.status = 'issuing'
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $4, CASE WHEN status = 'active' THEN 'lease.issued' ELSE 'lease.withheld' END, 'system', grant_id, id, $7::json FROM l
+      SELECT session_id, $4::timestamptz, CASE WHEN status = 'active' THEN 'lease.issued' ELSE 'lease.withheld' END, 'system', grant_id, id, $7::json FROM l
     )
     SELECT status FROM l`,
 };
@@ -66,17 +66,17 @@ const failureStatement: Statement = {
   name: 'lease_failure',
   text: `
     WITH l AS (
-      UPDATE lease SET status = CASE WHEN $2::boolean THEN 'revoking' ELSE 'failed' END, last_error = $3, revoke_reason = 'mint_failed',
-             due_at = CASE WHEN $2 THEN $4::timestamptz END, ended_at = CASE WHEN $2 THEN NULL ELSE $4::timestamptz END, sealed = NULL
-      WHERE id = $1 AND status IN ('issuing', 'revoking')
+      UPDATE lease SET status = CASE WHEN $2::boolean THEN 'revoking' ELSE 'failed' END, last_error = $3::text, revoke_reason = 'mint_failed',
+             due_at = CASE WHEN $2::boolean THEN $4::timestamptz END, ended_at = CASE WHEN $2::boolean THEN NULL ELSE $4::timestamptz END, sealed = NULL
+      WHERE id = $1::text AND status IN ('issuing', 'revoking')
       RETURNING id, grant_id, session_id, status
     ), slot AS (
-      UPDATE pool_slot SET release_after = $4 FROM l WHERE pool_slot.lease_id = l.id AND l.status = 'failed'
+      UPDATE pool_slot SET release_after = $4::timestamptz FROM l WHERE pool_slot.lease_id = l.id AND l.status = 'failed'
     ), g AS (
-      UPDATE grants SET status = 'failed', ended_at = $4 FROM l WHERE grants.id = l.grant_id AND grants.status = 'issuing'
+      UPDATE grants SET status = 'failed', ended_at = $4::timestamptz FROM l WHERE grants.id = l.grant_id AND grants.status = 'issuing'
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $4, CASE WHEN status = 'failed' THEN 'lease.failed' ELSE 'lease.revoking' END, 'system', grant_id, id, $5::json FROM l
+      SELECT session_id, $4::timestamptz, CASE WHEN status = 'failed' THEN 'lease.failed' ELSE 'lease.revoking' END, 'system', grant_id, id, $5::json FROM l
     )
     SELECT status FROM l`,
 };

@@ -7,11 +7,11 @@ const orderStatement: Statement = {
   text: `
     WITH l AS (
       UPDATE lease SET status = 'revoking', revoke_reason = 'admin', attempts = 0,
-             due_at = CASE WHEN handle IS NULL THEN GREATEST($2, intent_at + make_interval(secs => $5)) ELSE $2 END
-      WHERE id = $1 AND status IN ('issuing', 'active') RETURNING id, grant_id, session_id
+             due_at = CASE WHEN handle IS NULL THEN GREATEST($2::timestamptz, intent_at + make_interval(secs => $5::int)) ELSE $2::timestamptz END
+      WHERE id = $1::text AND status IN ('issuing', 'active') RETURNING id, grant_id, session_id
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, $2, 'lease.revoking', $3, grant_id, id, $4, '{"reason": "admin"}'::json FROM l
+      SELECT session_id, $2::timestamptz, 'lease.revoking', $3::text, grant_id, id, $4::text, '{"reason": "admin"}'::json FROM l
     )
     SELECT id FROM l`,
 };

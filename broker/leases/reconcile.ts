@@ -26,23 +26,23 @@ const ageStatement: Statement = {
   name: 'lease_age',
   text: `
     WITH due AS (
-      SELECT id FROM lease WHERE status IN ('issuing', 'active') AND due_at <= $1 ORDER BY due_at FOR UPDATE SKIP LOCKED LIMIT $2
+      SELECT id FROM lease WHERE status IN ('issuing', 'active') AND due_at <= $1::timestamptz ORDER BY due_at FOR UPDATE SKIP LOCKED LIMIT $2::int
     ), l AS (
       UPDATE lease SET
-        status = CASE WHEN status = 'active' AND provider_expires_at <= $1 THEN 'expired' ELSE 'revoking' END,
+        status = CASE WHEN status = 'active' AND provider_expires_at <= $1::timestamptz THEN 'expired' ELSE 'revoking' END,
         revoke_reason = CASE WHEN status = 'issuing' THEN 'answer_lost' ELSE 'expired' END,
-        due_at = CASE WHEN status = 'active' AND provider_expires_at <= $1 THEN NULL ELSE $1 END,
-        ended_at = CASE WHEN status = 'active' AND provider_expires_at <= $1 THEN $1 END,
-        sealed = CASE WHEN status = 'active' AND provider_expires_at <= $1 THEN NULL ELSE sealed END,
+        due_at = CASE WHEN status = 'active' AND provider_expires_at <= $1::timestamptz THEN NULL ELSE $1::timestamptz END,
+        ended_at = CASE WHEN status = 'active' AND provider_expires_at <= $1::timestamptz THEN $1::timestamptz END,
+        sealed = CASE WHEN status = 'active' AND provider_expires_at <= $1::timestamptz THEN NULL ELSE sealed END,
         attempts = 0
       WHERE id IN (SELECT id FROM due)
       RETURNING id, session_id, grant_id, provider, status, revoke_reason
     ), g AS (
-      UPDATE grants SET status = CASE WHEN l.revoke_reason = 'answer_lost' THEN 'failed' ELSE 'ended' END, ended_at = $1
+      UPDATE grants SET status = CASE WHEN l.revoke_reason = 'answer_lost' THEN 'failed' ELSE 'ended' END, ended_at = $1::timestamptz
       FROM l WHERE grants.id = l.grant_id AND grants.status IN ('issuing', 'issued')
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1, 'lease.' || status, 'worker', grant_id, id, json_build_object('reason', revoke_reason) FROM l
+      SELECT session_id, $1::timestamptz, 'lease.' || status, 'worker', grant_id, id, json_build_object('reason', revoke_reason) FROM l
     )
     SELECT provider, status FROM l`,
 };
@@ -53,40 +53,40 @@ const dueSlotsStatement: Statement = {
     UPDATE pool_slot SET release_after = $2::timestamptz + interval '1 minute'
     WHERE (provider, member) IN (
       SELECT p.provider, p.member FROM pool_slot p LEFT JOIN lease l ON l.id = p.lease_id
-      WHERE p.provider = $1 AND p.release_after <= $2 AND (l.id IS NULL OR l.status IN ('revoked', 'expired', 'failed'))
-      FOR UPDATE OF p SKIP LOCKED LIMIT $3)
+      WHERE p.provider = $1 AND p.release_after <= $2::timestamptz AND (l.id IS NULL OR l.status IN ('revoked', 'expired', 'failed'))
+      FOR UPDATE OF p SKIP LOCKED LIMIT $3::int)
     RETURNING member, lease_id`,
 };
 
 const freeSlotStatement: Statement = {
   name: 'pool_free',
   text: `
-    WITH freed AS (DELETE FROM pool_slot WHERE provider = $1 AND member = $2 AND lease_id = $3 RETURNING member, lease_id),
+    WITH freed AS (DELETE FROM pool_slot WHERE provider = $1::text AND member = $2::text AND lease_id = $3::text RETURNING member, lease_id),
     event AS (
       INSERT INTO audit_event (chain, at, type, actor, lease_id, payload)
-      SELECT coalesce(l.session_id, 'house'), $4, 'pool.released', 'worker', freed.lease_id, json_build_object('provider', $1::text, 'member', freed.member)
+      SELECT coalesce(l.session_id, 'house'), $4::timestamptz, 'pool.released', 'worker', freed.lease_id, json_build_object('provider', $1::text, 'member', freed.member)
       FROM freed LEFT JOIN lease l ON l.id = freed.lease_id)
     SELECT member FROM freed`,
 };
 
 const pruneStatement: Statement = {
   name: 'lease_prune_due',
-  text: `SELECT DISTINCT writer FROM lease WHERE provider = $1 AND prune_at <= $2 LIMIT $3`,
+  text: `SELECT DISTINCT writer FROM lease WHERE provider = $1 AND prune_at <= $2::timestamptz LIMIT $3::int`,
 };
 const prunedStatement: Statement = {
   name: 'lease_pruned',
-  text: `UPDATE lease SET prune_at = NULL WHERE provider = $1 AND writer = $2 AND prune_at <= $3`,
+  text: `UPDATE lease SET prune_at = NULL WHERE provider = $1 AND writer = $2 AND prune_at <= $3::timestamptz`,
 };
 const standingStatement: Statement = {
   name: 'lease_prune_standing',
   text: `
     SELECT id, plan, handle, reserved, intent_at, provider_expires_at, settling_since FROM lease
-    WHERE provider = $1 AND writer = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3 ORDER BY id`,
+    WHERE provider = $1 AND writer = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3::timestamptz ORDER BY id`,
 };
 
 const forgetStatement: Statement = {
   name: 'forget_expired',
-  text: `WITH r AS (DELETE FROM replay WHERE expires_at <= $1), l AS (DELETE FROM login WHERE expires_at <= $1) SELECT 1`,
+  text: `WITH r AS (DELETE FROM replay WHERE expires_at <= $1::timestamptz), l AS (DELETE FROM login WHERE expires_at <= $1::timestamptz) SELECT 1`,
 };
 
 const gaugeStatement: Statement = {

@@ -30,9 +30,9 @@ const claimSeconds = 60;
 const claimStatement: Statement = {
   name: 'lease_claim',
   text: `
-    UPDATE lease SET due_at = $2::timestamptz + make_interval(secs => $3), attempts = attempts + 1
+    UPDATE lease SET due_at = $2::timestamptz + make_interval(secs => $3::int), attempts = attempts + 1
     WHERE id IN (
-      SELECT id FROM lease WHERE provider = $1 AND status = 'revoking' AND due_at <= $2 ORDER BY due_at FOR UPDATE SKIP LOCKED LIMIT $4
+      SELECT id FROM lease WHERE provider = $1 AND status = 'revoking' AND due_at <= $2::timestamptz ORDER BY due_at FOR UPDATE SKIP LOCKED LIMIT $4::int
     )
     RETURNING id, plan, writer, handle, sealed, reserved, intent_at, provider_expires_at, settling_since, attempts`,
 };
@@ -41,7 +41,7 @@ const standingStatement: Statement = {
   name: 'lease_standing',
   text: `
     SELECT id, plan, writer, handle, NULL AS sealed, reserved, intent_at, provider_expires_at, settling_since, attempts
-    FROM lease WHERE provider = $1 AND writer = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3 ORDER BY id`,
+    FROM lease WHERE provider = $1 AND writer = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3::timestamptz ORDER BY id`,
 };
 
 /** All outcomes of one attempt in one statement. Conditional on `revoking`: what somebody else has settled stays settled. */
@@ -53,19 +53,19 @@ const settleStatement: Statement = {
         AS o (id, status, due_at, evidence, error, settling)
     ), l AS (
       UPDATE lease SET status = o.status, evidence = coalesce(o.evidence::jsonb, lease.evidence), last_error = o.error,
-             settling_since = CASE WHEN o.settling THEN coalesce(lease.settling_since, $1) ELSE lease.settling_since END,
+             settling_since = CASE WHEN o.settling THEN coalesce(lease.settling_since, $1::timestamptz) ELSE lease.settling_since END,
              due_at = CASE WHEN o.status = 'revoking' THEN o.due_at END,
              sealed = CASE WHEN o.status = 'revoking' THEN lease.sealed END,
-             ended_at = CASE WHEN o.status = 'revoking' THEN NULL ELSE $1 END,
-             prune_at = CASE WHEN o.status <> 'revoking' AND lease.writer IS NOT NULL THEN GREATEST(lease.provider_expires_at, $1) END,
+             ended_at = CASE WHEN o.status = 'revoking' THEN NULL ELSE $1::timestamptz END,
+             prune_at = CASE WHEN o.status <> 'revoking' AND lease.writer IS NOT NULL THEN GREATEST(lease.provider_expires_at, $1::timestamptz) END,
              attempts = CASE WHEN o.error IS NULL THEN 0 ELSE lease.attempts END
       FROM o WHERE lease.id = o.id AND lease.status = 'revoking'
       RETURNING lease.id, lease.session_id, lease.grant_id, lease.provider, lease.status, o.error, o.settling, lease.evidence
     ), g AS (
-      UPDATE grants SET status = 'ended', ended_at = $1 FROM l WHERE grants.id = l.grant_id AND l.status <> 'revoking' AND grants.status = 'issued'
+      UPDATE grants SET status = 'ended', ended_at = $1::timestamptz FROM l WHERE grants.id = l.grant_id AND l.status <> 'revoking' AND grants.status = 'issued'
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1, CASE WHEN status = 'revoking' AND error IS NOT NULL THEN 'lease.revoke_failed'
+      SELECT session_id, $1::timestamptz, CASE WHEN status = 'revoking' AND error IS NOT NULL THEN 'lease.revoke_failed'
                                   WHEN status = 'revoking' THEN 'lease.settling' ELSE 'lease.' || status END,
              'worker', grant_id, id, json_build_object('error', error, 'evidence', evidence)
       FROM l
@@ -212,7 +212,7 @@ function settle(deps: RevokeDeps, row: ClaimedRow, outcome: RevocationOutcome): 
 
 const postponeStatement: Statement = {
   name: 'lease_postpone',
-  text: `UPDATE lease SET due_at = $2, attempts = GREATEST(attempts - 1, 0) WHERE id = ANY($1::text[]) AND status = 'revoking'`,
+  text: `UPDATE lease SET due_at = $2::timestamptz, attempts = GREATEST(attempts - 1, 0) WHERE id = ANY($1::text[]) AND status = 'revoking'`,
 };
 
 /** Capped exponential with full jitter: 1 s, 2 s, 4 s … 60 s, each between half and the whole of it. */

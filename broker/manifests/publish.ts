@@ -31,17 +31,17 @@ const publishStatement: Statement = {
   name: 'manifest_publish',
   text: `
     WITH current AS (
-      INSERT INTO agent (name, version) SELECT $1, 1 WHERE $2 = 1
+      INSERT INTO agent (name, version) SELECT $1::text, 1 WHERE $2::int = 1
       ON CONFLICT (name) DO NOTHING RETURNING name
     ), moved AS (
-      UPDATE agent SET version = $2 WHERE name = $1 AND version = $2 - 1 AND $2 > 1 RETURNING name
+      UPDATE agent SET version = $2::int WHERE name = $1::text AND version = $2::int - 1 AND $2::int > 1 RETURNING name
     ), published AS (
       INSERT INTO manifest (agent, version, source, sha256, author, reason, compiled, published_at)
-      SELECT name, $2, $3, $4, $5, $6, $7::json, $8 FROM (SELECT name FROM current UNION ALL SELECT name FROM moved) AS agent
+      SELECT name, $2::int, $3::text, $4::text, $5::text, $6::text, $7::json, $8::timestamptz FROM (SELECT name FROM current UNION ALL SELECT name FROM moved) AS agent
       RETURNING agent
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-      SELECT 'agent:' || agent, $8, 'manifest.published', $5, $9, json_build_object('version', $2::int, 'sha256', $4::text, 'reason', $6::text)
+      SELECT 'agent:' || agent, $8::timestamptz, 'manifest.published', $5::text, $9::text, json_build_object('version', $2::int, 'sha256', $4::text, 'reason', $6::text)
       FROM published
     )
     SELECT agent FROM published`,

@@ -78,7 +78,7 @@ const factsStatement: Statement = {
   name: 'session_facts',
   text: `
     WITH fresh AS (
-      INSERT INTO replay (key, expires_at) SELECT $2, $3 WHERE $2::text IS NOT NULL ON CONFLICT (key) DO NOTHING RETURNING key
+      INSERT INTO replay (key, expires_at) SELECT $2::text, $3::timestamptz WHERE $2::text IS NOT NULL ON CONFLICT (key) DO NOTHING RETURNING key
     )
     SELECT s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
            s.capabilities, s.narrowed, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
@@ -87,18 +87,18 @@ const factsStatement: Statement = {
            (p.id IS NULL OR p.status = 'active') AS parent_lives,
            history.capability_count, history.denied_count,
            CASE WHEN $6::int = 0 THEN 0 ELSE (SELECT count(*)::int FROM (
-             SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > $7::timestamptz - interval '1 minute' LIMIT $6) recent) END AS last_minute,
-           (SELECT g.id FROM grants g WHERE g.session_id = s.id AND g.idempotency_key = $5) AS previous_grant
+             SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > $7::timestamptz - interval '1 minute' LIMIT $6::int) recent) END AS last_minute,
+           (SELECT g.id FROM grants g WHERE g.session_id = s.id AND g.idempotency_key = $5::text) AS previous_grant
     FROM session s
     LEFT JOIN agent a ON a.name = s.agent
     JOIN session root ON root.id = s.root_id
     LEFT JOIN session p ON p.id = s.parent_id
     LEFT JOIN LATERAL (
-      SELECT count(*) FILTER (WHERE g.capability = $4 AND g.status <> 'denied')::int AS capability_count,
+      SELECT count(*) FILTER (WHERE g.capability = $4::text AND g.status <> 'denied')::int AS capability_count,
              count(*) FILTER (WHERE g.status = 'denied')::int AS denied_count
       FROM session t JOIN grants g ON g.session_id = t.id WHERE t.root_id = s.root_id
     ) history ON $4::text IS NOT NULL
-    WHERE s.id = $1`,
+    WHERE s.id = $1::text`,
 };
 
 interface FactsRow {

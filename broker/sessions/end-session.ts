@@ -12,16 +12,16 @@ const endStatement: Statement = {
   name: 'session_end',
   text: `
     WITH RECURSIVE tree AS (
-      SELECT id FROM session WHERE id = $1
+      SELECT id FROM session WHERE id = $1::text
       UNION ALL
       SELECT child.id FROM session child JOIN tree ON child.parent_id = tree.id
     ), ended AS (
-      UPDATE session SET status = 'ended', end_reason = CASE WHEN id = $1 THEN $2 ELSE 'parent_ended' END, ended_at = $3, version = version + 1
+      UPDATE session SET status = 'ended', end_reason = CASE WHEN id = $1::text THEN $2::text ELSE 'parent_ended' END, ended_at = $3::timestamptz, version = version + 1
       WHERE id IN (SELECT id FROM tree) AND status = 'active'
       RETURNING id, end_reason
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-      SELECT id, $3, 'session.ended', $4, $5, json_build_object('reason', end_reason) FROM ended
+      SELECT id, $3::timestamptz, 'session.ended', $4::text, $5::text, json_build_object('reason', end_reason) FROM ended
     )
     SELECT id FROM ended`,
 };
@@ -35,20 +35,20 @@ const releaseStatement: Statement = {
   text: `
     WITH l AS (
       UPDATE lease SET status = 'revoking', revoke_reason = 'session_ended', attempts = 0,
-             due_at = CASE WHEN handle IS NULL THEN GREATEST($1, intent_at + make_interval(secs => $3)) ELSE $1 END
+             due_at = CASE WHEN handle IS NULL THEN GREATEST($1::timestamptz, intent_at + make_interval(secs => $3::int)) ELSE $1::timestamptz END
       FROM session s
       WHERE s.id = lease.session_id AND s.status = 'ended' AND lease.status IN ('issuing', 'active') AND ($2::text[] IS NULL OR s.id = ANY($2))
       RETURNING lease.id, lease.session_id, lease.grant_id
     ), g AS (
-      UPDATE grants SET status = CASE WHEN grants.status IN ('issued', 'issuing') THEN 'ended' ELSE 'denied' END, ended_at = $1,
-             decided_at = coalesce(decided_at, $1)
+      UPDATE grants SET status = CASE WHEN grants.status IN ('issued', 'issuing') THEN 'ended' ELSE 'denied' END, ended_at = $1::timestamptz,
+             decided_at = coalesce(decided_at, $1::timestamptz)
       FROM session s
       WHERE s.id = grants.session_id AND s.status = 'ended' AND grants.status IN ('pending', 'approved', 'issuing', 'issued')
         AND ($2::text[] IS NULL OR s.id = ANY($2))
       RETURNING grants.id, grants.session_id, grants.status
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1, type, 'system', grant_id, lease_id, payload FROM (
+      SELECT session_id, $1::timestamptz, type, 'system', grant_id, lease_id, payload FROM (
         SELECT session_id, 'lease.revoking' AS type, grant_id, id AS lease_id, json_build_object('reason', 'session_ended') AS payload FROM l
         UNION ALL
         SELECT session_id, 'grant.' || status, id, NULL, json_build_object('reason', 'session_ended') FROM g
@@ -61,10 +61,10 @@ const releaseStatement: Statement = {
 const overdueStatement: Statement = {
   name: 'session_overdue',
   text: `
-    SELECT s.id, CASE WHEN p.status = 'ended' THEN 'parent_ended' WHEN s.expires_at <= $1 THEN 'envelope_spent' ELSE 'heartbeat_missed' END AS reason
+    SELECT s.id, CASE WHEN p.status = 'ended' THEN 'parent_ended' WHEN s.expires_at <= $1::timestamptz THEN 'envelope_spent' ELSE 'heartbeat_missed' END AS reason
     FROM session s LEFT JOIN session p ON p.id = s.parent_id
-    WHERE s.status = 'active' AND (LEAST(s.expires_at, s.heartbeat_deadline) <= $1 OR p.status = 'ended')
-    ORDER BY LEAST(s.expires_at, s.heartbeat_deadline) LIMIT $2`,
+    WHERE s.status = 'active' AND (LEAST(s.expires_at, s.heartbeat_deadline) <= $1::timestamptz OR p.status = 'ended')
+    ORDER BY LEAST(s.expires_at, s.heartbeat_deadline) LIMIT $2::int`,
 };
 
 export interface EndSessionDeps {

@@ -7,7 +7,7 @@ import type { MintedToken, SessionTokens } from './session-token.ts';
 
 const beatStatement: Statement = {
   name: 'session_heartbeat',
-  text: `UPDATE session SET heartbeat_deadline = $2 WHERE id = $1 AND status = 'active' AND expires_at > $3 AND heartbeat_deadline > $3 RETURNING id`,
+  text: `UPDATE session SET heartbeat_deadline = $2::timestamptz WHERE id = $1 AND status = 'active' AND expires_at > $3::timestamptz AND heartbeat_deadline > $3::timestamptz RETURNING id`,
 };
 
 export interface HeartbeatDeps {

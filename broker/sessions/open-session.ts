@@ -63,23 +63,23 @@ const insertStatement: Statement = {
     ), allowed AS (
       SELECT (SELECT count(*) FROM fresh) = cardinality($1::text[]) AS fresh,
              $3::int = 0 OR (SELECT count(*) FROM (
-               SELECT 1 FROM session WHERE agent = $5 AND opened_at > $4::timestamptz - interval '1 minute' LIMIT $3) recent) < $3 AS within_rate,
-             EXISTS (SELECT 1 FROM agent WHERE name = $5 AND version = $6) AS manifest_in_force
+               SELECT 1 FROM session WHERE agent = $5::text AND opened_at > $4::timestamptz - interval '1 minute' LIMIT $3) recent) < $3 AS within_rate,
+             EXISTS (SELECT 1 FROM agent WHERE name = $5::text AND version = $6::int) AS manifest_in_force
     ), parent AS (
       -- What a child may use of a bounded envelope is taken from its parent's, at once.
       UPDATE session SET grant_count = grant_count + CASE WHEN max_grants IS NULL THEN 0 ELSE $18::int END
       FROM allowed
-      WHERE id = $7 AND status = 'active' AND (max_grants IS NULL OR grant_count + $18::int <= max_grants) AND fresh AND within_rate AND manifest_in_force
+      WHERE id = $7::text AND status = 'active' AND (max_grants IS NULL OR grant_count + $18::int <= max_grants) AND fresh AND within_rate AND manifest_in_force
       RETURNING id
     ), opened AS (
       INSERT INTO session (id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, started_by, principal_root, capabilities,
                            narrowed, subject, dpop_jkt, status, max_grants, opened_at, expires_at, heartbeat_deadline)
-      SELECT $8, $5, $6, $7, $23, $9, $10::jsonb, $11, $12, $13, $14::text[], $15::boolean, $16::jsonb, $17, 'active', $18::int, $4, $19, $20
+      SELECT $8::text, $5::text, $6::int, $7::text, $23::text, $9::text, $10::jsonb, $11::text, $12::text, $13::text, $14::text[], $15::boolean, $16::jsonb, $17::text, 'active', $18::int, $4::timestamptz, $19::timestamptz, $20::timestamptz
       FROM allowed WHERE fresh AND within_rate AND manifest_in_force AND ($7::text IS NULL OR EXISTS (SELECT 1 FROM parent))
       RETURNING id
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-      SELECT id, $4, 'session.opened', $5, $21, $22::json FROM opened
+      SELECT id, $4::timestamptz, 'session.opened', $5::text, $21::text, $22::json FROM opened
     )
     SELECT allowed.*, EXISTS (SELECT 1 FROM opened) AS opened FROM allowed`,
 };

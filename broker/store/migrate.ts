@@ -8,7 +8,7 @@ import {
   bindMigrationAwareSqlAdapterFactory,
   type SqlMigrationAwareDriverAdapterFactory,
 } from '@prisma/driver-adapter-utils';
-import { SchemaEngine } from '@prisma/schema-engine-wasm';
+import type { SchemaEngine } from '@prisma/schema-engine-wasm';
 
 const root = join(import.meta.dirname, '../../prisma');
 const noFilters = { externalTables: [], externalEnums: [] };
@@ -16,6 +16,7 @@ const noFilters = { externalTables: [], externalEnums: [] };
 /** Opens Prisma's schema engine over a database. The caller frees it. */
 async function openEngine(adapter: SqlMigrationAwareDriverAdapterFactory): Promise<SchemaEngine> {
   const schema = await readFile(join(root, 'schema.prisma'), 'utf8');
+  const { SchemaEngine } = await import('@prisma/schema-engine-wasm');
   return SchemaEngine.new(
     { datamodels: [['schema.prisma', schema]] },
     () => {},
@@ -46,15 +47,30 @@ async function migrationsList() {
  * @returns the names of those applied now
  */
 export async function migrate(adapter: SqlMigrationAwareDriverAdapterFactory): Promise<string[]> {
+  const list = await migrationsList();
+  const applied = await appliedMigrations(adapter);
+  // The engine is 10 MB of WebAssembly and leaves a ten-second timer behind: it is not even loaded when there is nothing to do.
+  if (list.migrationDirectories.every(({ path }) => applied.has(path))) return [];
   const engine = await openEngine(adapter);
   try {
-    const { appliedMigrationNames } = await engine.applyMigrations({
-      migrationsList: await migrationsList(),
-      filters: noFilters,
-    });
-    return appliedMigrationNames;
+    return (await engine.applyMigrations({ migrationsList: list, filters: noFilters })).appliedMigrationNames;
   } finally {
     engine.free();
+  }
+}
+
+async function appliedMigrations(adapter: SqlMigrationAwareDriverAdapterFactory): Promise<Set<string>> {
+  const connection = await adapter.connect();
+  const ask = async (sql: string) =>
+    (await connection.queryRaw({ sql, args: [], argTypes: [] })).rows.map(([value]) => value);
+  try {
+    const [table] = await ask(`SELECT to_regclass('_prisma_migrations')::text`);
+    if (table === null) return new Set();
+    const done =
+      'SELECT migration_name FROM _prisma_migrations WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL';
+    return new Set((await ask(done)).map(String));
+  } finally {
+    await connection.dispose();
   }
 }
 

@@ -8,6 +8,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
 import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
+import pg from 'pg';
 import { PrismaPGlite } from 'pglite-prisma-adapter';
 import { migrate } from './migrate.ts';
 import { openStore, type Store } from './open.ts';
@@ -47,25 +48,21 @@ export async function testBackends(): Promise<('pglite' | 'postgres')[]> {
 
 export const redisAnswers = () => service(testRedisUrl, 'Redis (TEST_REDIS_URL)');
 
-/** A schema name of its own, so that suites on one server do not meet. */
-export const testSchema = () => `test_${randomBytes(8).toString('hex')}`;
+const migrations = join(import.meta.dirname, '../../prisma/migrations');
 
-/** Drops a test's schema. */
-export async function dropSchema(schema: string): Promise<void> {
-  const store = await openStore({ databaseUrl: testDatabaseUrl, dataDir: null, schema, poolSize: 1 });
-  await store.run({ name: 'drop_schema', text: `DROP SCHEMA IF EXISTS ${schema} CASCADE` }, []);
-  await store.close();
-}
-
-/** A migrated, empty embedded database as a file, made once for each state of the migrations. */
-export async function migratedImage(): Promise<Blob> {
-  const migrations = join(import.meta.dirname, '../../prisma/migrations');
+/** Names the state of the migrations: what is made once for a state is made anew for the next. */
+async function migrationsHash(): Promise<string> {
   const hash = createHash('sha256');
   for (const name of (await readdir(migrations)).sort()) {
     if (!name.endsWith('.toml')) hash.update(await readFile(join(migrations, name, 'migration.sql')));
   }
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** A migrated, empty embedded database as a file. */
+export async function migratedImage(): Promise<Blob> {
   const folder = join(import.meta.dirname, '../../node_modules/.cache/writ');
-  const file = join(folder, `pglite-${hash.digest('hex').slice(0, 16)}.tar`);
+  const file = join(folder, `pglite-${await migrationsHash()}.tar`);
   const known = await readFile(file).catch(() => null);
   if (known !== null) return new Blob([known]);
   const database = await PGlite.create();
@@ -80,14 +77,49 @@ export async function migratedImage(): Promise<Blob> {
   return dump;
 }
 
+async function onServer<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: testDatabaseUrl });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+const urlOf = (database: string) => Object.assign(new URL(testDatabaseUrl), { pathname: `/${database}` }).href;
+
+/** A migrated, empty database on the test server, copied from a template that is made once. @returns its URL and how to drop it */
+export async function createTestDatabase(): Promise<{ url: string; drop(): Promise<void> }> {
+  const template = `writ_template_${await migrationsHash()}`;
+  const name = `writ_test_${randomBytes(8).toString('hex')}`;
+  await onServer(async (client) => {
+    // Test files run side by side: one makes the template, the others wait for it.
+    await client.query('SELECT pg_advisory_lock(8420)');
+    const { rowCount } = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [template]);
+    if (rowCount === 0) {
+      await client.query(`DROP DATABASE IF EXISTS ${template}_new`);
+      await client.query(`CREATE DATABASE ${template}_new`);
+      await (await openStore({ databaseUrl: urlOf(`${template}_new`), dataDir: null, poolSize: 1 })).close();
+      await client.query(`ALTER DATABASE ${template}_new RENAME TO ${template}`);
+    }
+    await client.query(`CREATE DATABASE ${name} TEMPLATE ${template}`);
+    await client.query('SELECT pg_advisory_unlock(8420)');
+  });
+  return {
+    url: urlOf(name),
+    drop: () => onServer(async (client) => void (await client.query(`DROP DATABASE ${name} WITH (FORCE)`))),
+  };
+}
+
 /** A migrated, empty store; `close` removes what it left on the server. */
 export async function openTestStore(backend: 'pglite' | 'postgres'): Promise<Store> {
   if (backend === 'pglite') return openStore({ databaseUrl: null, dataDir: null, image: await migratedImage() });
-  const schema = testSchema();
-  const store = await openStore({ databaseUrl: testDatabaseUrl, dataDir: null, schema });
+  const database = await createTestDatabase();
+  const store = await openStore({ databaseUrl: database.url, dataDir: null });
   const close = async () => {
     await store.close();
-    await dropSchema(schema);
+    await database.drop();
   };
   return { ...store, close };
 }

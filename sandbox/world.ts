@@ -1,0 +1,173 @@
+/**
+ * Everything around the broker, on loopback: AWS, GitHub, Google Cloud, the platform that runs the agent, and the approvers' identity provider; with the environment
+ * that points a broker at them. The quickstart, the benchmark and the whole-way tests start the same world.
+ */
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Clock } from '../broker/vocabulary.ts';
+import { type AwsSandbox, startAwsSandbox } from './aws/start.ts';
+import { writRoles } from './aws/writ-roles.ts';
+import { type GcpSandbox, startGcpSandbox } from './gcp/server.ts';
+import { type GithubSandbox, startGithubSandbox } from './github/start.ts';
+import { demoUsers, type LoginProvider, startLoginProvider } from './oidc/login-provider.ts';
+import { type PlatformIssuer, startPlatformIssuer } from './oidc/platform-issuer.ts';
+
+export const agentRole = 'arn:aws:iam::111122223333:role/writ-orders';
+const revokeRole = 'arn:aws:iam::111122223333:role/writ-revoker';
+const appId = 1001;
+
+/** What the platform says about the example agent's runs; the trust file binds it by the first two. */
+export const workload = { repository_id: '4711', environment: 'production', actor: 'owner@example.com' };
+
+export interface World {
+  /** Variables for `startBroker` or `npm start`. */
+  env: Record<string, string>;
+  /** Where the broker must listen: the clouds trust the tokens of this issuer. */
+  brokerUrl: string;
+  aws: AwsSandbox;
+  github: GithubSandbox;
+  gcp: GcpSandbox;
+  platform: PlatformIssuer;
+  login: LoginProvider;
+  /** A platform token for one run of the example agent. */
+  subjectToken(claims?: Record<string, string>): Promise<string>;
+  close(): Promise<void>;
+}
+
+export interface WorldOptions {
+  clock: Clock;
+  /** Default: a free port. */
+  brokerPort?: number;
+  /** Accounts in the Google pool: as many grants can live (or be in quarantine) at once. Default 4. */
+  poolSize?: number;
+  /** How long the clouds take to enforce a revocation. Default 300 ms. */
+  lagMs?: number;
+}
+
+export async function startWorld(options: WorldOptions): Promise<World> {
+  const { clock, lagMs = 300 } = options;
+  const brokerPort = options.brokerPort ?? (await freePort());
+  const brokerUrl = `http://127.0.0.1:${brokerPort}`;
+  const issuers = { [brokerUrl]: `${brokerUrl}/.well-known/jwks.json` };
+  const appKey = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const pem = appKey.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+  const members = Array.from(
+    { length: options.poolSize ?? 4 },
+    (_, i) => `writ-${i + 1}@demo-project.iam.gserviceaccount.com`,
+  );
+
+  const [aws, github, gcp, platform, login] = await Promise.all([
+    startAwsSandbox({
+      clock,
+      issuers,
+      roles: writRoles({ issuer: brokerUrl, agentRole, actions: ['s3:*'], revokeRole }),
+      buckets: {
+        orders: {
+          'customers/42/invoice.txt': 'Invoice 7, customer 42: 120.00',
+          'customers/43/invoice.txt': 'Invoice 8, customer 43: 80.00',
+        },
+        payroll: { 'march.csv': 'secret' },
+      },
+      denyLagMs: lagMs,
+    }),
+    startGithubSandbox({
+      clock,
+      app: { id: appId, privateKeyPem: pem },
+      accounts: [
+        {
+          login: 'example-org',
+          repositories: [
+            { name: 'orders', files: { 'docs/invoice-policy.md': 'Invoices are due after 30 days.\n' } },
+            { name: 'payroll' },
+          ],
+          installation: { id: 5001, permissions: { contents: 'write', issues: 'write' } },
+        },
+      ],
+    }),
+    startGcpSandbox({
+      clock,
+      issuers,
+      serviceAccounts: members.map((email) => ({
+        email,
+        storage: [{ bucket: 'statements', role: 'roles/storage.objectAdmin' }],
+      })),
+      buckets: { statements: { 'customers/42/march.txt': 'Balance 0.00', 'customers/43/march.txt': 'Balance 80.00' } },
+      disableLagMs: lagMs,
+    }),
+    startPlatformIssuer({ clock }),
+    startLoginProvider({
+      clients: [{ clientId: 'writ', redirectUris: [`${brokerUrl}/login/callback`] }],
+      users: demoUsers,
+    }),
+  ]);
+
+  const folder = await mkdtemp(join(tmpdir(), 'writ-sandbox-'));
+  const trustFile = join(folder, 'trust.yaml');
+  await writeFile(trustFile, trust(platform.issuer));
+  const lagSeconds = String(Math.ceil(lagMs / 1000));
+  return {
+    env: {
+      PORT: String(brokerPort),
+      WRIT_ISSUER_URL: brokerUrl,
+      WRIT_MANIFEST_DIR: join(import.meta.dirname, 'example/manifests'),
+      WRIT_TRUST_FILE: trustFile,
+      WRIT_OIDC_ISSUER: login.issuer,
+      WRIT_OIDC_CLIENT_ID: 'writ',
+      WRIT_ADMIN_GROUP: 'writ-admins',
+      WRIT_AWS_ROLES: agentRole,
+      WRIT_AWS_REVOKE_ROLE: revokeRole,
+      WRIT_AWS_REVOKE_LAG_SECONDS: lagSeconds,
+      AWS_ENDPOINT_URL: aws.url,
+      GITHUB_APP_ID: String(appId),
+      GITHUB_APP_PRIVATE_KEY: pem,
+      GITHUB_API_URL: github.url,
+      WRIT_GCP_SERVICE_ACCOUNTS: members.join(','),
+      WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: gcp.provider,
+      WRIT_GCP_STS_ENDPOINT: gcp.url,
+      WRIT_GCP_IAM_ENDPOINT: gcp.url,
+      WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: gcp.url,
+      WRIT_GCP_REVOKE_LAG_SECONDS: lagSeconds,
+    },
+    brokerUrl,
+    aws,
+    github,
+    gcp,
+    platform,
+    login,
+    subjectToken: (claims = {}) =>
+      platform.mint({
+        sub: 'repo:example-org/agents:environment:production',
+        aud: brokerUrl,
+        jti: crypto.randomUUID(),
+        ...workload,
+        ...claims,
+      }),
+    close: async () => {
+      await Promise.all([aws.close(), github.close(), gcp.close(), platform.close(), login.close()]);
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+const trust = (issuer: string) => `# Whom the broker believes in the sandbox.
+issuers:
+  - { name: sandbox-ci, issuer: "${issuer}", kind: github_actions }
+bindings:
+  - issuer: sandbox-ci
+    agent: invoice-bot
+    started_by_claim: actor
+    claims: { repository_id: "${workload.repository_id}", environment: "${workload.environment}" }
+`;
+
+/** A port nobody listens on. Between here and the broker's start somebody else could take it; then the broker says so and stops. */
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
