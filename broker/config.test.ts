@@ -7,6 +7,7 @@ import { ConfigurationError, loadSettings } from './config.ts';
 const half: ProviderModule = {
   name: 'half',
   switchedOnBy: ['HALF_ID', 'HALF_KEY'],
+  params: z.object({}),
   settings: z.object({ HALF_ID: z.string(), HALF_KEY: z.string() }),
   create: () => assert.fail('not created while settings are read'),
 };

@@ -13,15 +13,15 @@ import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { ApproversOf, GrantRef } from '../approvals/contract.ts';
 import { personRef } from '../approvals/identity.ts';
 import { expireUndecided } from '../approvals/review.ts';
-import { approvalsRouter } from '../approvals/web/approvals.ts';
-import { type LoginDeps, loadLogin } from '../approvals/web/login.ts';
-import { signInRouter } from '../approvals/web/sign-in.ts';
+import { approvalsRouter, waitingTableFor } from '../approvals/web/approvals.ts';
 import type { Provider, ProviderDeps, ProviderModule } from '../providers/contract.ts';
 import { providerModules } from '../providers/registry.ts';
 import { systemClock } from './clock.ts';
 import { ConfigurationError, isLoopback, loadSettings, type Settings } from './config.ts';
 import { consoleRouter } from './console/console.ts';
+import { type LoginDeps, loadLogin } from './console/login.ts';
 import { assetsRouter } from './console/shell.ts';
+import { signInRouter } from './console/sign-in.ts';
 import { WritError } from './errors.ts';
 import { type GrantDeps, mintDeadlineSeconds } from './grants/request-grant.ts';
 import { type AdminDeps, adminOperations } from './http/admin.ts';
@@ -70,6 +70,8 @@ export interface Overrides {
   /** Embedded database in memory, empty or from this dump. */
   inMemory?: true | Blob;
   random?: () => number;
+  /** Stands around the database: to see, or to stop at, every statement. */
+  openStore?: typeof openStore;
 }
 
 /**
@@ -82,7 +84,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const clock = overrides.clock ?? systemClock;
   const log = createLog(settings.WRIT_LOG_LEVEL, overrides.logTo);
 
-  const store = await openStore({
+  const store = await (overrides.openStore ?? openStore)({
     databaseUrl: settings.DATABASE_URL ?? null,
     dataDir: overrides.inMemory === undefined ? join(settings.WRIT_DATA_DIR, 'database') : null,
     ...(overrides.inMemory instanceof Blob ? { image: overrides.inMemory } : {}),
@@ -277,6 +279,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
         consoleRouter({
           ...web,
           approversOf,
+          waitingFor: (person) => waitingTableFor({ store, clock, approversOf }, person),
           ownersOf: async (agent, version) => [(await catalog.version(agent, version)).compiled.manifest.owner],
           isAdmin: (person) => isAdmin(person.groups),
         }),

@@ -122,6 +122,8 @@ export interface ProviderModule<Settings = unknown> {
    * missing or malformed variable must give an issue whose path or message names it.
    */
   readonly settings: z.ZodType<Settings>;
+  /** The same as the provider's `params`, known without switching it on: manifests are checked and documented against it. */
+  readonly params: z.ZodType;
   create(settings: Settings, deps: ProviderDeps): Provider;
 }
 

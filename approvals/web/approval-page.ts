@@ -1,12 +1,12 @@
 /** One request as its approver sees it. Pure: rows in, tree out. */
 import { type ComponentChildren, h, type JSX } from 'preact';
 import { Foreign, notice } from '../../broker/console/shell.ts';
-import { ago, clamp, duration, moment, prettyJson, visible } from '../../broker/console/text.ts';
+import { ago, bare, clamp, duration, moment, prettyJson, visible } from '../../broker/console/text.ts';
 import type { PlanDescription } from '../../broker/vocabulary.ts';
 import type { GrantAbout } from '../contract.ts';
 import { REASON_MAX } from '../review.ts';
 import type { ApprovalView, EarlierGrant, Outcome } from './load.ts';
-import { bare, result, statusTag } from './words.ts';
+import { result, statusTag } from './words.ts';
 
 export interface ApprovalPage {
   grant: ApprovalView;

@@ -1,5 +1,15 @@
 /** The approval pages: a channel. It finds out who is there, shows the plan to those who may decide, and hands their verdict to `review`. */
+
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
+import type { JSX } from 'preact';
+import {
+  checkCsrf,
+  type Login,
+  type LoginDeps,
+  loadLogin,
+  requirePerson,
+  viewerOf,
+} from '../../broker/console/login.ts';
 import { pageErrors, type WebLog } from '../../broker/console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
 import { WritError } from '../../broker/errors.ts';
@@ -9,9 +19,8 @@ import type { Identity } from '../identity.ts';
 import { type ReviewRequest, review } from '../review.ts';
 import { barTo, loadAllForReview, loadForReview } from '../standing.ts';
 import { approvalPage, barredPage } from './approval-page.ts';
-import { listPage } from './list-page.ts';
+import { listPage, waitingTable } from './list-page.ts';
 import { type ApprovalView, grantRef, loadApprovals, loadEarlier, loadOutcome, loadWaiting } from './load.ts';
-import { checkCsrf, type Login, type LoginDeps, loadLogin, requirePerson, viewerOf } from './login.ts';
 
 export interface ApprovalsDeps extends LoginDeps {
   /** What the provider says of a plan, in words. */
@@ -120,6 +129,15 @@ export async function waitingFor(
   const bars = await Promise.all(waiting.map((grant) => barTo(person, grant, deps.approversOf)));
   const mine = waiting.filter((_, index) => bars[index] === null).map((grant) => grant.id);
   return loadApprovals(deps.store, mine);
+}
+
+/** The same for the console's home page; null when nothing waits. */
+export async function waitingTableFor(
+  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf'>,
+  person: Identity,
+): Promise<JSX.Element | null> {
+  const waiting = await waitingFor(deps, person);
+  return waiting.length === 0 ? null : waitingTable(waiting, deps.clock.now());
 }
 
 /** @throws WritError `bad_request` naming the field */

@@ -5,15 +5,15 @@ import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { manualClock } from '../../broker/clock.ts';
 import { consoleRouter } from '../../broker/console/console.ts';
+import type { OidcSettings } from '../../broker/console/oidc.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
+import { signInRouter } from '../../broker/console/sign-in.ts';
 import { openStore } from '../../broker/store/open.ts';
 import type { PlanDescription } from '../../broker/vocabulary.ts';
 import type { GrantAbout } from '../contract.ts';
 import { type Identity, identityRecord } from '../identity.ts';
 import { after, start } from '../rows.fixture.ts';
-import { approvalsRouter } from './approvals.ts';
-import type { OidcSettings } from './oidc.ts';
-import { signInRouter } from './sign-in.ts';
+import { approvalsRouter, waitingTableFor } from './approvals.ts';
 
 export interface Bench {
   url: string;
@@ -94,6 +94,7 @@ export async function openBench(oidc?: (publicUrl: string) => OidcSettings | Pro
     log: { warn: log, error: log },
     requestId: () => 'req_test',
   };
-  app.use(assetsRouter(), signInRouter(deps), approvalsRouter(deps), consoleRouter(deps));
+  const waitingFor = (person: Identity) => waitingTableFor(deps, person);
+  app.use(assetsRouter(), signInRouter(deps), approvalsRouter(deps), consoleRouter({ ...deps, waitingFor }));
   return bench;
 }

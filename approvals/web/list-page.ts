@@ -1,9 +1,8 @@
 /** What waits for a person, as a page and as a part of the home page. Pure. */
 import { h, type JSX } from 'preact';
 import { Foreign } from '../../broker/console/shell.ts';
-import { duration } from '../../broker/console/text.ts';
+import { bare, duration } from '../../broker/console/text.ts';
 import type { ApprovalView } from './load.ts';
-import { bare } from './words.ts';
 
 /** What waits for this person. */
 export function listPage(waiting: ApprovalView[], now: Date): JSX.Element {

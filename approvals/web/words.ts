@@ -81,8 +81,3 @@ function resultText(grant: ApprovalView): [title: string, text: string] {
       return ['Too late', 'The time to decide is over, or the session has ended. Nothing was granted.'];
   }
 }
-
-/** A person without the `user:` that says so. */
-export function bare(person: string): string {
-  return person.startsWith('user:') ? person.slice('user:'.length) : person;
-}

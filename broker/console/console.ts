@@ -1,18 +1,26 @@
 /** The signed-in home and the history of a session. Reads; changes nothing. */
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
+import type { JSX } from 'preact';
 import type { ApproversOf } from '../../approvals/contract.ts';
 import { type Identity, isApprover } from '../../approvals/identity.ts';
-import { waitingFor } from '../../approvals/web/approvals.ts';
-import { waitingTable } from '../../approvals/web/list-page.ts';
-import { grantRef } from '../../approvals/web/load.ts';
-import { type LoginDeps, requirePerson, viewerOf } from '../../approvals/web/login.ts';
-import { loadEvents, loadGrants, loadLeases, loadSession, loadSessions, type SessionView } from './load.ts';
+import {
+  type GrantView,
+  loadEvents,
+  loadGrants,
+  loadLeases,
+  loadSession,
+  loadSessions,
+  type SessionView,
+} from './load.ts';
+import { type LoginDeps, requirePerson, viewerOf } from './login.ts';
 import { type PageErrorDeps, pageErrors } from './page-errors.ts';
 import { homePage, sessionPage } from './pages.ts';
 import { notice, sendPage } from './shell.ts';
 
 export interface ConsoleDeps extends LoginDeps, PageErrorDeps {
   approversOf: ApproversOf;
+  /** What waits for this person, as the approval pages show it; null = nothing. */
+  waitingFor: (person: Identity) => Promise<JSX.Element | null>;
   /** Who answers for the agent under that manifest version: `team:…`, `user:…`. */
   ownersOf: (agent: string, manifestVersion: number) => Promise<string[]>;
   isAdmin: (person: Identity) => boolean;
@@ -26,14 +34,9 @@ export function consoleRouter(deps: ConsoleDeps): Router {
     const login = await requirePerson(deps, req, res);
     if (login === null) return;
     const now = deps.clock.now();
-    const [{ live, ended }, waiting] = await Promise.all([loadSessions(deps.store), waitingFor(deps, login.identity)]);
+    const [{ live, ended }, waiting] = await Promise.all([loadSessions(deps.store), deps.waitingFor(login.identity)]);
     const watches = watcher(deps, login.identity);
-    const body = homePage(
-      await filter(live, watches),
-      (await filter(ended, watches)).slice(0, 10),
-      waiting.length === 0 ? null : waitingTable(waiting, now),
-      now,
-    );
+    const body = homePage(await filter(live, watches), (await filter(ended, watches)).slice(0, 10), waiting, now);
     sendPage(res, { title: 'Now', viewer: viewerOf(login), body });
   });
 
@@ -46,7 +49,7 @@ export function consoleRouter(deps: ConsoleDeps): Router {
     const allowed =
       session !== null &&
       ((await watcher(deps, login.identity)(session)) ||
-        (await some(grants, async (grant) => isApprover(login.identity, await deps.approversOf(grantRef(grant))))));
+        (await some(grants, async (grant) => isApprover(login.identity, await deps.approversOf(refOf(grant))))));
     if (session === null || !allowed) {
       const body = notice('No such session', 'It does not exist, or it is none of yours.', {
         href: '/',
@@ -67,6 +70,14 @@ export function consoleRouter(deps: ConsoleDeps): Router {
   );
   return router;
 }
+
+const refOf = (grant: GrantView) => ({
+  id: grant.id,
+  agent: grant.agent,
+  capability: grant.capability,
+  manifestVersion: grant.manifest_version,
+  taskType: grant.task_type,
+});
 
 /**
  * Who may watch a session: admins, the agent's owner, and the people it acts for or was started by. Strict, unlike the self-review ban: only a proven e-mail counts, and

@@ -1,9 +1,8 @@
 /** Home and session page. Pure: rows in, tree out. */
 import { type ComponentChildren, h, type JSX } from 'preact';
-import { bare } from '../../approvals/web/words.ts';
 import type { GrantView, LeaseView, SessionView } from './load.ts';
 import { Foreign } from './shell.ts';
-import { ago, duration, moment, prettyJson, visible } from './text.ts';
+import { ago, bare, duration, moment, prettyJson, visible } from './text.ts';
 import { type TimelineEvent, tell } from './timeline.ts';
 
 /** The signed-in start page. `waiting` is what waits for this person, already rendered; null when nothing does. */

@@ -50,3 +50,8 @@ export function ago(at: Date, now: Date): string {
 export function prettyJson(value: unknown): string {
   return visible(JSON.stringify(value, null, 2), '\n');
 }
+
+/** A person without the `user:` that says so. */
+export function bare(person: string): string {
+  return person.startsWith('user:') ? person.slice('user:'.length) : person;
+}

@@ -224,6 +224,22 @@ export async function claimApproved(
   return readIntent(row);
 }
 
+const refusalStatement: Statement = {
+  name: 'grant_refusal',
+  text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ($1, $2, 'grant.refused', $3, $4, $5::json)`,
+};
+
+/** Puts a request on the record that came to no grant. */
+export async function recordRefusal(
+  store: Store,
+  session: { id: string; agent: string },
+  payload: JsonObject,
+  at: Date,
+  requestId: string | null,
+): Promise<void> {
+  await store.run(refusalStatement, [session.id, at, session.agent, requestId, json(payload)]);
+}
+
 interface IntentRow {
   ok: boolean;
   held: boolean;

@@ -3,6 +3,7 @@
  * (the manifest may have been narrowed, the session may be nearly over); the approval is one of those facts.
  */
 import { personRef } from '../../approvals/identity.ts';
+import { planDigest } from '../decide/plan-digest.ts';
 import { signDecision } from '../decide/sign-decision.ts';
 import { WritError } from '../errors.ts';
 import { issueLease } from '../leases/issue.ts';
@@ -59,8 +60,10 @@ export async function redeemGrant(
   if (weighed.decision.effect !== 'allow') {
     throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: weighed.decision.reasons } });
   }
+  // Of the plan as it stands in the row, not of the digest beside it: a row changed by another hand was approved by nobody.
+  const standing = planDigest(consented);
   const approvedBy = grant.reviews
-    .filter((review) => review.consentedDigest === grant.planDigest)
+    .filter((review) => review.consentedDigest === standing)
     .map((review) => personRef(review.reviewer as never));
   if (approvedBy.length === 0)
     throw new WritError('not_approved', { detail: 'No approval of this very plan is on record.' });
@@ -84,7 +87,11 @@ export async function redeemGrant(
   );
   if (!claimed.ok) {
     if (claimed.because === 'pool_exhausted') throw poolExhausted();
-    throw new WritError('conflict');
+    const { status } = await deps.store.prisma.grant.findUniqueOrThrow({
+      where: { id: grant.id },
+      select: { status: true },
+    });
+    throw new WritError(status === 'approved' ? 'conflict' : 'already_redeemed');
   }
 
   // 5.

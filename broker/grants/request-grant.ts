@@ -8,10 +8,11 @@ import { WritError } from '../errors.ts';
 import { newId } from '../ids.ts';
 import { issueLease, type LeaseDeps } from '../leases/issue.ts';
 import type { Catalog } from '../manifests/catalog.ts';
+import type { PublishedManifest } from '../manifests/publish.ts';
 import { type Caller, readSession, type SessionFacts } from '../sessions/authenticate.ts';
 import type { JsonObject, Plan, Reason } from '../vocabulary.ts';
 import { type Delivery, deliver } from './deliver.ts';
-import { type GrantRecord, type LeaseRecord, recordGrant, recordIntent } from './record.ts';
+import { type GrantRecord, type LeaseRecord, recordGrant, recordIntent, recordRefusal } from './record.ts';
 import { type GrantView, viewGrant } from './view.ts';
 import { type Weighed, weigh } from './weigh.ts';
 
@@ -59,7 +60,7 @@ export async function requestGrant(
   idempotencyKey: string | null,
   requestId: string | null,
 ): Promise<GrantAnswer> {
-  const { store, clock, providers } = deps;
+  const { store, clock } = deps;
   const requestDigest = digestOf(request);
 
   for (let race = 0; race < maxRaces; race += 1) {
@@ -79,7 +80,7 @@ export async function requestGrant(
 
     // 3.
     const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
-    const weighed = weigh(providers, manifest, session, request, now);
+    const weighed = await weighOrRecord(deps, manifest, session, request, now, requestId);
     const id = newId('gnt', now);
     const record = draft(id, session, weighed, request, requestDigest, idempotencyKey ?? id, now, requestId);
 
@@ -138,6 +139,25 @@ export async function requestGrant(
     detail: 'Too many requests of this session at once; try again.',
     retryAfterSeconds: 1,
   });
+}
+
+/** A request for something that cannot even be weighed (no such capability, malformed parameters) is refused, and the refusal is on the record. */
+async function weighOrRecord(
+  deps: GrantDeps,
+  manifest: PublishedManifest,
+  session: SessionFacts,
+  request: GrantRequest,
+  now: Date,
+  requestId: string | null,
+): Promise<Weighed> {
+  try {
+    return weigh(deps.providers, manifest, session, request, now);
+  } catch (error) {
+    const { code, errors } = error instanceof WritError ? error : { code: 'internal', errors: undefined };
+    const refusal = { capability: request.capability, code, errors: (errors ?? []) as unknown as JsonObject[] };
+    await recordRefusal(deps.store, session, refusal, now, requestId);
+    throw error;
+  }
 }
 
 async function repeated(deps: GrantDeps, grantId: string, requestDigest: string): Promise<GrantAnswer> {

@@ -11,6 +11,7 @@ import type { KeyRing } from '../keys/ring.ts';
 import type { Seal } from '../keys/seal.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { Clock, Plan } from '../vocabulary.ts';
+import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
 
 export interface LeaseDeps {
@@ -150,34 +151,14 @@ function checkDecision(deps: LeaseDeps, intent: LeaseIntent): void {
 }
 
 async function mint(deps: LeaseDeps, provider: Provider, intent: LeaseIntent): Promise<Issued> {
-  const deadline = new AbortController();
-  const timer = deps.clock.sleep(deps.providerTimeoutSeconds * 1000, deadline.signal);
-  const timeout = timer.then(
-    () => {
-      deadline.abort(new Error('provider deadline'));
-      throw new ProviderError(
-        'upstream_timeout',
-        `${provider.name} did not answer in ${deps.providerTimeoutSeconds} s`,
-      );
-    },
-    () => new Promise<never>(() => {}),
-  );
   const stop = deps.metrics.mintSeconds.startTimer({ provider: provider.name });
+  const { plan, leaseId, sessionId, agent, reserved } = intent;
   try {
-    return await Promise.race([
-      provider.issue({
-        plan: intent.plan,
-        leaseId: intent.leaseId,
-        sessionId: intent.sessionId,
-        agent: intent.agent,
-        signal: deadline.signal,
-        ...(intent.reserved === null ? {} : { reserved: intent.reserved }),
-      }),
-      timeout,
-    ]);
+    return await withDeadline(deps.clock, deps.providerTimeoutSeconds, provider.name, (signal) =>
+      provider.issue({ plan, leaseId, sessionId, agent, signal, ...(reserved === null ? {} : { reserved }) }),
+    );
   } finally {
     stop();
-    deadline.abort(new Error('answered'));
   }
 }
 

@@ -6,7 +6,7 @@ import type { Provider } from '../../providers/contract.ts';
 import type { Statement } from '../store/open.ts';
 import type { Clock } from '../vocabulary.ts';
 import { type RevokeDeps, revokeDue } from './revoke.ts';
-import { withWriterLock } from './writer-lock.ts';
+import { prune, releaseSlots } from './upkeep.ts';
 
 /** Work of other folders that is done on the same beat (ending overdue sessions, denying undecided grants). Given by `main.ts`. */
 export type Sweep = (now: Date) => Promise<void>;
@@ -47,43 +47,6 @@ const ageStatement: Statement = {
     SELECT provider, status FROM l`,
 };
 
-const dueSlotsStatement: Statement = {
-  name: 'pool_due',
-  text: `
-    UPDATE pool_slot SET release_after = $2::timestamptz + interval '1 minute'
-    WHERE (provider, member) IN (
-      SELECT p.provider, p.member FROM pool_slot p LEFT JOIN lease l ON l.id = p.lease_id
-      WHERE p.provider = $1 AND p.release_after <= $2::timestamptz AND (l.id IS NULL OR l.status IN ('revoked', 'expired', 'failed'))
-      FOR UPDATE OF p SKIP LOCKED LIMIT $3::int)
-    RETURNING member, lease_id`,
-};
-
-const freeSlotStatement: Statement = {
-  name: 'pool_free',
-  text: `
-    WITH freed AS (DELETE FROM pool_slot WHERE provider = $1::text AND member = $2::text AND lease_id = $3::text RETURNING member, lease_id),
-    event AS (
-      INSERT INTO audit_event (chain, at, type, actor, lease_id, payload)
-      SELECT coalesce(l.session_id, 'house'), $4::timestamptz, 'pool.released', 'worker', freed.lease_id, json_build_object('provider', $1::text, 'member', freed.member)
-      FROM freed LEFT JOIN lease l ON l.id = freed.lease_id)
-    SELECT member FROM freed`,
-};
-
-const pruneStatement: Statement = {
-  name: 'lease_prune_due',
-  text: `SELECT DISTINCT writer FROM lease WHERE provider = $1 AND prune_at <= $2::timestamptz LIMIT $3::int`,
-};
-const prunedStatement: Statement = {
-  name: 'lease_pruned',
-  text: `UPDATE lease SET prune_at = NULL WHERE provider = $1 AND writer = $2 AND prune_at <= $3::timestamptz`,
-};
-const standingStatement: Statement = {
-  name: 'lease_prune_standing',
-  text: `
-    SELECT id, plan, handle, reserved, intent_at, provider_expires_at, settling_since FROM lease
-    WHERE provider = $1 AND writer = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3::timestamptz ORDER BY id`,
-};
-
 const forgetStatement: Statement = {
   name: 'forget_expired',
   text: `WITH r AS (DELETE FROM replay WHERE expires_at <= $1::timestamptz), l AS (DELETE FROM login WHERE expires_at <= $1::timestamptz) SELECT 1`,
@@ -98,25 +61,35 @@ const gaugeStatement: Statement = {
 
 /** One beat: every kind of due work once. A failure in one kind is logged and does not keep the others from being done. */
 export async function reconcileOnce(deps: ReconcileDeps): Promise<void> {
-  const step = async (name: string, work: () => Promise<unknown>) => {
-    try {
-      await work();
-    } catch (error) {
-      deps.log.error({ err: error, step: name }, 'reconciler step failed');
-    }
-  };
-  for (const [i, sweep] of deps.sweeps.entries()) await step(`sweep ${i}`, () => sweep(deps.clock.now()));
-  await step('age', () => age(deps));
-  await Promise.all(
-    [...deps.providers.values()].map((provider) =>
-      step(`provider ${provider.name}`, async () => {
-        while ((await revokeDue(deps, provider, batch)) === batch);
-        await releaseSlots(deps, provider);
-        await prune(deps, provider);
-      }),
-    ),
-  );
-  await step('gauges', () => gauges(deps));
+  await houseBeat(deps);
+  await Promise.all([...deps.providers.values()].map((provider) => providerBeat(deps, provider)));
+  await step(deps, 'gauges', () => gauges(deps));
+}
+
+/** What needs no provider. @returns whether something was found that providers must now revoke */
+async function houseBeat(deps: ReconcileDeps): Promise<boolean> {
+  for (const [i, sweep] of deps.sweeps.entries()) await step(deps, `sweep ${i}`, () => sweep(deps.clock.now()));
+  let aged = false;
+  await step(deps, 'age', async () => {
+    aged = await age(deps);
+  });
+  return aged;
+}
+
+async function providerBeat(deps: ReconcileDeps, provider: Provider): Promise<void> {
+  await step(deps, `revoke ${provider.name}`, async () => {
+    while ((await revokeDue(deps, provider, batch)) === batch);
+  });
+  await step(deps, `release ${provider.name}`, () => releaseSlots(deps, provider));
+  await step(deps, `prune ${provider.name}`, () => prune(deps, provider));
+}
+
+async function step(deps: ReconcileDeps, name: string, work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    deps.log.error({ err: error, step: name }, 'reconciler step failed');
+  }
 }
 
 /** Rare work: forgetting one-time values that could not be used any more anyway. */
@@ -124,60 +97,16 @@ export function forgetExpired(deps: ReconcileDeps): Promise<unknown> {
   return deps.store.run(forgetStatement, [deps.clock.now()]);
 }
 
-async function age(deps: ReconcileDeps): Promise<void> {
+async function age(deps: ReconcileDeps): Promise<boolean> {
+  let revoking = false;
   for (;;) {
     const aged = await deps.store.run<{ provider: string; status: string }>(ageStatement, [deps.clock.now(), batch]);
-    for (const row of aged) if (row.status === 'expired') deps.metrics.expired.inc({ provider: row.provider });
-    if (aged.length < batch) return;
+    for (const row of aged) {
+      if (row.status === 'expired') deps.metrics.expired.inc({ provider: row.provider });
+      else revoking = true;
+    }
+    if (aged.length < batch) return revoking;
   }
-}
-
-/** A pool member goes back into use only after the last token minted on it has expired: enabling it again would revive that token. */
-async function releaseSlots(deps: ReconcileDeps, provider: Provider): Promise<void> {
-  const slots = await deps.store.run<{ member: string; lease_id: string }>(dueSlotsStatement, [
-    provider.name,
-    deps.clock.now(),
-    batch,
-  ]);
-  for (const slot of slots) {
-    await provider.release?.(slot.member, AbortSignal.timeout(deps.providerTimeoutSeconds * 1000));
-    await deps.store.run(freeSlotStatement, [provider.name, slot.member, slot.lease_id, deps.clock.now()]);
-  }
-}
-
-async function prune(deps: ReconcileDeps, provider: Provider): Promise<void> {
-  if (provider.prune === undefined) return;
-  const writers = await deps.store.run<{ writer: string }>(pruneStatement, [provider.name, deps.clock.now(), batch]);
-  for (const { writer } of writers) {
-    const lock = { key: `${provider.name}:${writer}`, holder: deps.workerId, seconds: 60 };
-    await withWriterLock(deps.store, deps.clock, lock, async () => {
-      const now = deps.clock.now();
-      const rows = await deps.store.run<StandingRow>(standingStatement, [provider.name, writer, now]);
-      const standing = rows.map((row) => ({
-        leaseId: row.id,
-        plan: row.plan,
-        handle: row.handle,
-        secret: null,
-        reserved: row.reserved,
-        intentAt: row.intent_at,
-        providerExpiresAt: row.provider_expires_at,
-        settlingSince: row.settling_since,
-      }));
-      await provider.prune?.(writer, standing, AbortSignal.timeout(deps.providerTimeoutSeconds * 1000));
-      await deps.store.run(prunedStatement, [provider.name, writer, now]);
-    });
-  }
-}
-
-type Target = Parameters<NonNullable<Provider['prune']>>[1][number];
-interface StandingRow {
-  id: string;
-  plan: Target['plan'];
-  handle: Target['handle'];
-  reserved: string | null;
-  intent_at: Date;
-  provider_expires_at: Date;
-  settling_since: Date | null;
 }
 
 async function gauges(deps: ReconcileDeps): Promise<void> {
@@ -193,34 +122,53 @@ async function gauges(deps: ReconcileDeps): Promise<void> {
   }
 }
 
-/** Runs beats until stopped: one every `seconds`, and at once when woken. */
+/**
+ * Runs until stopped: a beat every `seconds`, and at once when woken. Each provider has a beat of its own, so that one that hangs delays nobody else's leases.
+ */
 export function startReconciler(
   deps: ReconcileDeps,
   clock: Clock,
   seconds: number,
 ): { wake(): void; stop(): Promise<void> } {
+  const providers = [...deps.providers.values()].map((provider) =>
+    startBeat(clock, seconds, () => providerBeat(deps, provider)),
+  );
+  let beats = 0;
+  const house = startBeat(clock, seconds, async () => {
+    if (await houseBeat(deps)) for (const beat of providers) beat.wake();
+    await step(deps, 'gauges', () => gauges(deps));
+    if (beats % 60 === 0) await step(deps, 'forget', () => forgetExpired(deps));
+    beats += 1;
+  });
+  const all = [house, ...providers];
+  return {
+    wake: () => {
+      for (const beat of all) beat.wake();
+    },
+    stop: async () => {
+      await Promise.all(all.map((beat) => beat.stop()));
+    },
+  };
+}
+
+function startBeat(clock: Clock, seconds: number, beat: () => Promise<void>): { wake(): void; stop(): Promise<void> } {
   const stopping = new AbortController();
   let sleep = new AbortController();
   let woken = false;
-  const wake = () => {
-    woken = true;
-    sleep.abort();
-  };
   const loop = (async () => {
-    let beats = 0;
     while (!stopping.signal.aborted) {
       woken = false;
-      await reconcileOnce(deps);
-      if (beats % 60 === 0)
-        await forgetExpired(deps).catch((error) => deps.log.error({ err: error }, 'forgetting failed'));
-      beats += 1;
+      await beat();
       sleep = new AbortController();
       if (woken) continue;
       await clock.sleep(seconds * 1000, AbortSignal.any([sleep.signal, stopping.signal])).catch(() => {});
     }
   })();
   return {
-    wake,
+    wake: () => {
+      woken = true;
+      sleep.abort();
+    },
     stop: async () => {
       stopping.abort();
       await loop;

@@ -3,10 +3,16 @@
  * that dies anywhere in here leaves rows that become due again.
  */
 import type { Logger } from 'pino';
-import type { Provider, RevocationOutcome, RevocationTarget } from '../../providers/contract.ts';
+import {
+  type Provider,
+  ProviderError,
+  type RevocationOutcome,
+  type RevocationTarget,
+} from '../../providers/contract.ts';
 import type { Seal } from '../keys/seal.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { Clock, JsonObject, Plan } from '../vocabulary.ts';
+import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
 import { withWriterLock } from './writer-lock.ts';
 
@@ -24,8 +30,8 @@ export interface RevokeDeps {
   workerId: string;
 }
 
-/** How long a claimed lease is left alone: longer than one attempt can take, so that two workers do not do the same work. */
-const claimSeconds = 60;
+/** How long a claimed lease, or a writer's lock, is left alone: longer than one attempt can take, so that two workers do not do the same work. */
+export const claimSeconds = (deps: { providerTimeoutSeconds: number }): number => deps.providerTimeoutSeconds + 40;
 
 const claimStatement: Statement = {
   name: 'lease_claim',
@@ -94,7 +100,7 @@ export async function revokeDue(deps: RevokeDeps, provider: Provider, limit: num
   const claimed = await deps.store.run<ClaimedRow>(claimStatement, [
     provider.name,
     deps.clock.now(),
-    claimSeconds,
+    claimSeconds(deps),
     limit,
   ]);
   const byWriter = Map.groupBy(claimed, (row) => row.writer);
@@ -109,7 +115,7 @@ async function revokeGroup(
   rows: ClaimedRow[],
 ): Promise<void> {
   if (writer === null) return attempt(deps, provider, rows, []);
-  const lock = { key: `${provider.name}:${writer}`, holder: deps.workerId, seconds: claimSeconds };
+  const lock = { key: `${provider.name}:${writer}`, holder: deps.workerId, seconds: claimSeconds(deps) };
   const held = await withWriterLock(deps.store, deps.clock, lock, async () => {
     // Read under the lock: the whole truth, including what another worker revoked a moment ago.
     const standing = await deps.store.run<ClaimedRow>(standingStatement, [provider.name, writer, deps.clock.now()]);
@@ -127,18 +133,26 @@ async function attempt(
   standing: ClaimedRow[],
 ): Promise<void> {
   const now = deps.clock.now();
-  const over = rows.filter((row) => row.provider_expires_at <= now);
-  const alive = rows.filter((row) => row.provider_expires_at > now);
-  const settled: Settled[] = over.map((row) => ({
-    ...still(row),
-    status: 'expired',
-    evidence: { ended_by: 'natural expiry' },
-  }));
+  const settled: Settled[] = [];
+  const alive: { row: ClaimedRow; target: RevocationTarget }[] = [];
+  for (const row of rows) {
+    if (row.provider_expires_at <= now) {
+      deps.metrics.expired.inc({ provider: provider.name });
+      settled.push({ ...still(row), status: 'expired', evidence: { ended_by: 'natural expiry' } });
+      continue;
+    }
+    try {
+      alive.push({ row, target: await toTarget(deps.seal, row) });
+    } catch (error) {
+      // Sealed under another key, or tampered with: this lease's trouble alone, and an alarm like any other failure.
+      settled.push(failure(deps, row, 'secret_unreadable', error));
+    }
+  }
   if (alive.length > 0) {
-    const targets = await Promise.all(alive.map((row) => toTarget(deps.seal, row)));
     const others = await Promise.all(standing.map((row) => toTarget(deps.seal, row)));
-    const outcomes = await provider.revoke(targets, others, AbortSignal.timeout(deps.providerTimeoutSeconds * 1000));
-    settled.push(...alive.map((row, i) => settle(deps, row, outcomes[i]!)));
+    const due = alive.map(({ target }) => target);
+    const outcomes = await ask(deps, provider, due, others);
+    settled.push(...alive.map(({ row }, i) => settle(deps, row, outcomes[i]!)));
   }
   await deps.store.run(settleStatement, [
     deps.clock.now(),
@@ -149,6 +163,27 @@ async function attempt(
     settled.map((s) => s.error),
     settled.map((s) => s.settling),
   ]);
+}
+
+/** The contract says that `revoke` never throws. A provider with a fault in it must still have its leases retried, and shown as failing. */
+async function ask(
+  deps: RevokeDeps,
+  provider: Provider,
+  due: RevocationTarget[],
+  standing: RevocationTarget[],
+): Promise<RevocationOutcome[]> {
+  try {
+    const outcomes = await withDeadline(deps.clock, deps.providerTimeoutSeconds, provider.name, (signal) =>
+      provider.revoke(due, standing, signal),
+    );
+    if (outcomes.length === due.length) return outcomes;
+    throw new Error(`${provider.name} answered ${outcomes.length} outcomes for ${due.length} leases`);
+  } catch (cause) {
+    deps.log.error({ err: cause, provider: provider.name }, 'revoke threw');
+    const error =
+      cause instanceof ProviderError ? cause : new ProviderError('upstream_unavailable', `${provider.name} threw`);
+    return due.map(() => ({ state: 'failed', error }));
+  }
 }
 
 async function toTarget(seal: Seal, row: ClaimedRow): Promise<RevocationTarget> {
@@ -193,21 +228,24 @@ function settle(deps: RevokeDeps, row: ClaimedRow, outcome: RevocationOutcome): 
       return { ...still(row), dueAt: outcome.recheckAt, evidence: outcome.evidence, settling: true };
     case 'wait_for_expiry':
       return { ...still(row), evidence: outcome.evidence };
-    case 'failed': {
-      const { code, providerCode } = outcome.error;
-      deps.log.error(
-        { err: outcome.error, lease: row.id, attempts: row.attempts },
-        'revocation failed: the credential may still work',
-      );
-      deps.metrics.revokeFailures.inc({ provider: row.plan.provider, code });
-      const retryAt = deps.clock.now().getTime() + backoffMs(row.attempts, deps.random());
-      return {
-        ...still(row),
-        dueAt: new Date(Math.min(retryAt, row.provider_expires_at.getTime())),
-        error: providerCode === undefined ? code : `${code} (${providerCode})`,
-      };
-    }
+    case 'failed':
+      return failure(deps, row, outcome.error.code, outcome.error);
   }
+}
+
+function failure(deps: RevokeDeps, row: ClaimedRow, code: string, error: unknown): Settled {
+  deps.log.error(
+    { err: error, lease: row.id, attempts: row.attempts },
+    'revocation failed: the credential may still work',
+  );
+  deps.metrics.revokeFailures.inc({ provider: row.plan.provider, code });
+  const retryAt = deps.clock.now().getTime() + backoffMs(row.attempts, deps.random());
+  const providerCode = error instanceof ProviderError ? error.providerCode : undefined;
+  return {
+    ...still(row),
+    dueAt: new Date(Math.min(retryAt, row.provider_expires_at.getTime())),
+    error: providerCode === undefined ? code : `${code} (${providerCode})`,
+  };
 }
 
 const postponeStatement: Statement = {

@@ -41,7 +41,9 @@ const releaseStatement: Statement = {
       RETURNING lease.id, lease.session_id, lease.grant_id
     ), g AS (
       UPDATE grants SET status = CASE WHEN grants.status IN ('issued', 'issuing') THEN 'ended' ELSE 'denied' END, ended_at = $1::timestamptz,
-             decided_at = coalesce(decided_at, $1::timestamptz)
+             decided_at = coalesce(decided_at, $1::timestamptz),
+             decision = CASE WHEN grants.status IN ('issued', 'issuing') THEN decision
+               ELSE decision || '{"effect": "deny", "reasons": [{"code": "session_ended"}]}'::jsonb END
       FROM session s
       WHERE s.id = grants.session_id AND s.status = 'ended' AND grants.status IN ('pending', 'approved', 'issuing', 'issued')
         AND ($2::text[] IS NULL OR s.id = ANY($2))

@@ -1,10 +1,10 @@
 /** Opens the truth: a PostgreSQL server when there is a URL, PGlite in this process otherwise. Same SQL, same migrations. */
-import { mkdir } from 'node:fs/promises';
 import { PGlite } from '@electric-sql/pglite';
 import { PrismaPg } from '@prisma/adapter-pg';
 import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
 import pg from 'pg';
 import { PrismaPGlite } from 'pglite-prisma-adapter';
+import { lockFolder } from './folder-lock.ts';
 import { migrate } from './migrate.ts';
 import { PrismaClient } from './prisma/client.ts';
 
@@ -53,7 +53,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 }
 
 async function openEmbedded(options: StoreOptions): Promise<Store> {
-  if (options.dataDir !== null) await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
+  const unlock = options.dataDir === null ? null : await lockFolder(options.dataDir);
   const image = options.image === undefined ? {} : { loadDataDir: options.image };
   const db = await (options.dataDir === null ? PGlite.create(image) : PGlite.create(options.dataDir));
   const adapter = new PrismaPGlite(db) as unknown as SqlMigrationAwareDriverAdapterFactory;
@@ -71,6 +71,7 @@ async function openEmbedded(options: StoreOptions): Promise<Store> {
     close: async () => {
       await prisma.$disconnect();
       await db.close();
+      await unlock?.();
     },
   };
 }

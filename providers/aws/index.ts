@@ -44,5 +44,6 @@ export const aws: ProviderModule<AwsSettings> = {
   name: 'aws',
   switchedOnBy: ['WRIT_AWS_ROLES', 'WRIT_AWS_AUTH', 'WRIT_AWS_REVOKE_ROLE', 'WRIT_AWS_REVOKE_KEY'],
   settings: awsSettings,
+  params: awsParams,
   create: (settings, deps) => createAwsProvider(settings, deps) as Provider,
 };

@@ -3,18 +3,19 @@ import type { Plan } from '../../broker/vocabulary.ts';
 import type { Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { callerFor } from './caller.ts';
 import { describe } from './describe.ts';
-import { iamCredentialsFor } from './iam-credentials.ts';
 import { issue } from './issue.ts';
 import { type GcpParams, params } from './params.ts';
 import { asJson, planPermission, readPermission } from './permission.ts';
 import { releaseAccount, revokeOne } from './revoke.ts';
 import { serviceAccounts } from './service-accounts.ts';
 import { type GcpSettings, settings, switchedOnBy } from './settings.ts';
+import { iamCredentialsFor } from './transport.ts';
 
 export const gcp: ProviderModule<GcpSettings> = {
   name: 'gcp',
   switchedOnBy,
   settings,
+  params,
   create: createGcpProvider,
 };
 

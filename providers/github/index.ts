@@ -13,6 +13,7 @@ export const github: ProviderModule<GithubSettings> = {
   name: 'github',
   switchedOnBy: ['GITHUB_APP_ID', 'GITHUB_APP_PRIVATE_KEY', 'GITHUB_APP_PRIVATE_KEY_FILE'],
   settings,
+  params,
   create: createGithubProvider,
 };
 

@@ -1,7 +1,7 @@
 /** The approvers' identity provider: authorization code with PKCE, state and nonce (OpenID Connect Core, RFC 7636, RFC 9700). */
 import * as oidc from 'openid-client';
-import type { Clock } from '../../broker/vocabulary.ts';
-import { type Identity, type IdentityClaims, identityFromClaims } from '../identity.ts';
+import { type Identity, type IdentityClaims, identityFromClaims } from '../../approvals/identity.ts';
+import type { Clock } from '../vocabulary.ts';
 
 export interface OidcSettings extends IdentityClaims {
   issuer: string;

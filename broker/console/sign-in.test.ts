@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { after as afterAll, test } from 'node:test';
 import { chromium } from 'playwright-core';
+import { addGrant, addSession, eventsOf } from '../../approvals/rows.fixture.ts';
+import { openBench } from '../../approvals/web/bench.fixture.ts';
 import { openBrowser, signIn } from '../../sandbox/oidc/browser.ts';
 import { demoPassword, demoUsers, type LoginProvider, startLoginProvider } from '../../sandbox/oidc/login-provider.ts';
-import { addGrant, addSession, eventsOf } from '../rows.fixture.ts';
-import { openBench } from './bench.fixture.ts';
 import { localReturn } from './login.ts';
 import { oidcClient } from './oidc.ts';
 

@@ -1,8 +1,6 @@
 /** Signing people in and out. Nothing is stored until the identity provider has spoken: the attempt itself travels in an encrypted cookie. */
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import { EncryptJWT, jwtDecrypt } from 'jose';
-import { pageErrors, type WebLog } from '../../broker/console/page-errors.ts';
-import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
 import {
   checkCsrf,
   closeLogin,
@@ -14,6 +12,8 @@ import {
   setCookie,
 } from './login.ts';
 import { type OidcSettings, oidcClient, type SignInAttempt } from './oidc.ts';
+import { pageErrors, type WebLog } from './page-errors.ts';
+import { guardHeaders, notice, sendPage } from './shell.ts';
 
 export interface SignInDeps extends LoginDeps {
   oidc: OidcSettings;

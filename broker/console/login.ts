@@ -4,11 +4,11 @@
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Request, Response } from 'express';
-import { guardHeaders, type Viewer } from '../../broker/console/shell.ts';
-import { WritError } from '../../broker/errors.ts';
-import type { Statement, Store } from '../../broker/store/open.ts';
-import type { Clock } from '../../broker/vocabulary.ts';
-import { type Identity, identityRecord, personRef } from '../identity.ts';
+import { type Identity, identityRecord, personRef } from '../../approvals/identity.ts';
+import { WritError } from '../errors.ts';
+import type { Statement, Store } from '../store/open.ts';
+import type { Clock } from '../vocabulary.ts';
+import { guardHeaders, type Viewer } from './shell.ts';
 
 export interface LoginDeps {
   store: Store;

@@ -1,0 +1,329 @@
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { ProviderError } from '../../providers/contract.ts';
+import { type Bench, openBench, statement } from '../bench.test-support.ts';
+import { secretOf } from '../scripted-provider.test-support.ts';
+import { endSession } from '../sessions/end-session.ts';
+import { testBackends } from '../store/store.test-support.ts';
+import { reconcileOnce } from './reconcile.ts';
+import { backoffMs } from './revoke.ts';
+import { withWriterLock } from './writer-lock.ts';
+
+const down = async () => ({
+  state: 'failed' as const,
+  error: new ProviderError('upstream_unavailable', 'it is down', { providerCode: '503' }),
+});
+
+test('backoff doubles from a second to a minute, each wait between half and the whole of it', () => {
+  for (const [attempts, whole] of [
+    [1, 1000],
+    [2, 2000],
+    [3, 4000],
+    [6, 32_000],
+    [7, 60_000],
+    [1_000_000, 60_000],
+  ] as const) {
+    assert.equal(backoffMs(attempts, 0), whole / 2);
+    assert.equal(backoffMs(attempts, 0.5), whole * 0.75);
+    assert.ok(backoffMs(attempts, 0.999) < whole);
+  }
+});
+
+for (const backend of await testBackends()) {
+  describe(`revoke on ${backend}`, () => {
+    let bench: Bench;
+    before(async () => {
+      bench = await openBench(backend, {
+        providers: [
+          { name: 'plain' },
+          { name: 'hour', lifetimeSeconds: 3600, secret: true },
+          { name: 'doc', writer: true },
+        ],
+      });
+    });
+    after(() => bench.close());
+    beforeEach(async () => {
+      // Whatever a test left behind is over.
+      bench.clock.advance(6 * 3600_000);
+      for (const provider of bench.providers.values()) provider.reset();
+      await bench.beat();
+      for (const provider of bench.providers.values()) provider.reset();
+      bench.lines.length = 0;
+    });
+
+    /** One credential of a session that has ended: due to be revoked now. */
+    async function revoking(provider: string, more: { ttl?: number; scope?: string } = {}) {
+      const session = await bench.open();
+      const lease = await bench.lease(session, provider, more);
+      await endSession(bench.ending, bench.end(session.sessionId));
+      return lease;
+    }
+
+    test('the provider’s word makes it revoked, with its evidence, and the grant ends', async () => {
+      const lease = await revoking('plain');
+      assert.equal((await bench.row(lease)).status, 'revoking');
+      await bench.beat();
+      const row = await bench.row(lease);
+      assert.deepEqual([row.status, row.evidence, row.dueAt], ['revoked', { said: 'gone' }, null]);
+      assert.deepEqual(await bench.eventsOf(lease), [
+        'grant.allowed',
+        'lease.issued',
+        'lease.revoking',
+        'lease.revoked',
+      ]);
+      const grant = await bench.store.prisma.grant.findUniqueOrThrow({ where: { id: row.grantId } });
+      assert.equal(grant.status, 'ended');
+      assert.deepEqual(bench.provider('plain').alive(), []);
+    });
+
+    test('a revocation that fails is tried until the natural end, alarms all the while, and is never called revoked', async () => {
+      const provider = bench.provider('plain');
+      provider.script.revoke = down;
+      const lease = await revoking('plain', { ttl: 900 });
+      const { providerExpiresAt } = await bench.row(lease);
+      const failuresBefore = await bench.metric('writ_revocation_failures_total', 'plain');
+      const waits: number[] = [];
+      for (;;) {
+        await bench.beat();
+        const row = await bench.row(lease);
+        if (row.status !== 'revoking') break;
+        assert.equal(row.lastError, 'upstream_unavailable (503)');
+        assert.equal(await bench.metric('writ_revocations_failing', 'plain'), 1);
+        assert.ok(row.dueAt! <= providerExpiresAt, 'it is looked at again at its natural end at the latest');
+        waits.push(row.dueAt!.getTime() - bench.clock.now().getTime());
+        const asked = provider.revocations.length;
+        bench.clock.advance(waits.at(-1)! - 1);
+        await bench.beat();
+        assert.equal(provider.revocations.length, asked, 'not asked again before it is due');
+        bench.clock.advance(1);
+      }
+      const growing = waits.slice(0, -1);
+      growing.forEach((wait, i) => {
+        const whole = Math.min(60_000, 1000 * 2 ** i);
+        assert.ok(wait >= whole / 2 && wait <= whole, `wait ${i} is ${wait} ms`);
+      });
+      assert.ok(growing.length > 15, 'it went on for the whole quarter of an hour');
+      assert.ok(new Set(growing.slice(7)).size > 1, 'the waits are jittered');
+      const row = await bench.row(lease);
+      assert.deepEqual([row.status, row.evidence], ['expired', { ended_by: 'natural expiry' }]);
+      const events = await bench.eventsOf(lease);
+      assert.equal(events.filter((type) => type === 'lease.revoke_failed').length, waits.length);
+      assert.equal(events.at(-1), 'lease.expired');
+      assert.ok(!events.includes('lease.revoked'));
+      assert.equal((await bench.metric('writ_revocation_failures_total', 'plain')) - failuresBefore, waits.length);
+      assert.equal(await bench.metric('writ_revocations_failing', 'plain'), 0);
+      const alarms = bench.lines.filter((line) => line.lease === lease && line.level === 50);
+      assert.equal(alarms.length, waits.length);
+    });
+
+    test('after failures it succeeds, and the next failure of another lease starts from a short wait again', async () => {
+      const provider = bench.provider('plain');
+      const lease = await revoking('plain');
+      provider.script.revoke = down;
+      for (let i = 0; i < 4; i += 1) {
+        await bench.beat();
+        bench.clock.advance(60_000);
+      }
+      provider.script.revoke = async (_target, kill) => {
+        kill();
+        return { state: 'revoked', evidence: {} };
+      };
+      await bench.beat();
+      assert.equal((await bench.row(lease)).status, 'revoked');
+      assert.equal((await bench.row(lease)).lastError, null);
+      assert.equal(await bench.metric('writ_revocations_failing', 'plain'), 0);
+    });
+
+    test('settling is looked at again when the provider said, with the moment it began, and only then revoked', async () => {
+      const provider = bench.provider('plain');
+      const began = bench.clock.now();
+      provider.script.revoke = async ({ settlingSince }, kill) => {
+        if (settlingSince === null) {
+          return { state: 'settling', recheckAt: new Date(began.getTime() + 30_000), evidence: { denied: true } };
+        }
+        assert.deepEqual(settlingSince, began);
+        kill();
+        return { state: 'revoked', evidence: { lag: 'passed' } };
+      };
+      const lease = await revoking('plain');
+      await bench.beat();
+      assert.deepEqual(
+        [(await bench.row(lease)).status, (await bench.row(lease)).evidence],
+        ['revoking', { denied: true }],
+      );
+      bench.clock.advance(29_999);
+      await bench.beat();
+      assert.equal((await bench.row(lease)).status, 'revoking');
+      assert.equal(provider.revocations.length, 1);
+      bench.clock.advance(1);
+      await bench.beat();
+      assert.deepEqual(
+        [(await bench.row(lease)).status, (await bench.row(lease)).evidence],
+        ['revoked', { lag: 'passed' }],
+      );
+      assert.deepEqual((await bench.eventsOf(lease)).slice(-2), ['lease.settling', 'lease.revoked']);
+    });
+
+    test('what nothing can end is revoking until its natural end, then expired; the provider is asked once', async () => {
+      const provider = bench.provider('plain');
+      provider.script.revoke = async () => ({ state: 'wait_for_expiry', evidence: { why: 'no way' } });
+      const lease = await revoking('plain', { ttl: 600 });
+      for (let i = 0; i < 9; i += 1) {
+        await bench.beat();
+        assert.equal((await bench.row(lease)).status, 'revoking');
+        bench.clock.advance(60_000);
+      }
+      bench.clock.advance(60_000);
+      await bench.beat();
+      assert.equal((await bench.row(lease)).status, 'expired');
+      assert.equal(provider.revocations.length, 1);
+      assert.equal(await bench.metric('writ_revocations_failing', 'plain'), 0, 'waiting is not failing');
+    });
+
+    test('what revocation needs is sealed to its row, handed to the provider, and wiped when the lease ends', async () => {
+      const lease = await revoking('hour');
+      const before = await bench.row(lease);
+      assert.ok(before.sealed !== null && !before.sealed.includes(secretOf(lease)));
+      await assert.rejects(bench.seal.open(before.sealed, 'lse_another'));
+      await bench.beat();
+      assert.equal(bench.provider('hour').targets[0]?.secret, secretOf(lease));
+      const row = await bench.row(lease);
+      assert.deepEqual([row.status, row.sealed], ['revoked', null]);
+      assert.ok(!JSON.stringify(bench.lines).includes(secretOf(lease)));
+    });
+
+    test('the database itself refuses to end a lease that keeps its secret', async () => {
+      const lease = await revoking('hour');
+      for (const status of ['revoked', 'expired', 'failed']) {
+        await assert.rejects(
+          bench.store.run(
+            statement(`UPDATE lease SET status = '${status}', due_at = NULL, ended_at = now() WHERE id = $1`),
+            [lease],
+          ),
+          /lease_wiped_when_ended/,
+        );
+      }
+    });
+
+    test('a secret that cannot be opened is that lease’s trouble alone, and an alarm', async () => {
+      const session = await bench.open();
+      const [broken, sound] = [await bench.lease(session, 'hour'), await bench.lease(session, 'hour')];
+      const elsewhere = await bench.seal.seal('stolen', 'lse_another');
+      await bench.store.run(statement('UPDATE lease SET sealed = $2 WHERE id = $1'), [broken, elsewhere]);
+      await endSession(bench.ending, bench.end(session.sessionId));
+      await bench.beat();
+      assert.equal((await bench.row(sound)).status, 'revoked');
+      const row = await bench.row(broken);
+      assert.deepEqual([row.status, row.lastError], ['revoking', 'secret_unreadable']);
+      assert.equal(await bench.metric('writ_revocations_failing', 'hour'), 1);
+      assert.ok(!JSON.stringify(bench.lines).includes('stolen'));
+      bench.clock.advance(3600_000);
+      await bench.beat();
+      assert.deepEqual([(await bench.row(broken)).status, (await bench.row(broken)).sealed], ['expired', null]);
+    });
+
+    test('a provider that throws, hangs or answers too little fails its leases: they are retried and alarm', async () => {
+      const provider = bench.provider('plain');
+      const lease = await revoking('plain');
+      provider.revoke = async () => {
+        throw new TypeError('a fault of its own');
+      };
+      await bench.beat();
+      assert.deepEqual([(await bench.row(lease)).status, (await bench.row(lease)).attempts], ['revoking', 1]);
+      assert.equal(await bench.metric('writ_revocations_failing', 'plain'), 1);
+      bench.clock.advance(60_000);
+
+      provider.revoke = async () => [];
+      await bench.beat();
+      assert.equal((await bench.row(lease)).attempts, 2);
+      bench.clock.advance(60_000);
+
+      // Not even its signal moves it.
+      const asked = Promise.withResolvers<void>();
+      provider.revoke = () => {
+        asked.resolve();
+        return new Promise(() => {});
+      };
+      const beating = bench.beat();
+      await asked.promise;
+      bench.clock.advance(20_000);
+      await beating;
+      assert.deepEqual(
+        [(await bench.row(lease)).status, (await bench.row(lease)).lastError],
+        ['revoking', 'upstream_timeout'],
+      );
+    });
+
+    test('a writer gets the whole truth: what is due, what was revoked and has not expired, and nothing of another document', async () => {
+      const provider = bench.provider('doc');
+      const session = await bench.open();
+      const first = await bench.lease(session, 'doc', { scope: 'one', ttl: 160 });
+      const other = await bench.lease(session, 'doc', { scope: 'two', ttl: 600 });
+      const alive = await bench.lease(await bench.open(), 'doc', { scope: 'one', ttl: 600 });
+      await endSession(bench.ending, bench.end(session.sessionId));
+      await bench.beat();
+      assert.deepEqual(provider.standings.map((ids) => ids.toSorted()).toSorted(), [[first], [other]].toSorted());
+      // The next write must repeat the first denial, which still stands, and never names a lease that lives.
+      bench.clock.advance(150_000);
+      const later = await revoking('doc', { scope: 'one', ttl: 600 });
+      await bench.beat();
+      assert.deepEqual(provider.standings.at(-1)?.toSorted(), [first, later].toSorted());
+      assert.ok(!provider.standings.flat().includes(alive));
+      // When the first has expired by itself, it is no longer repeated.
+      bench.clock.advance(11_000);
+      const last = await revoking('doc', { scope: 'one', ttl: 600 });
+      await bench.beat();
+      assert.deepEqual(provider.standings.at(-1)?.toSorted(), [later, last].toSorted());
+    });
+
+    test('the lock keeps one writer: while another worker holds it nothing is written, and its death does not block for ever', async () => {
+      const provider = bench.provider('doc');
+      const lease = await revoking('doc', { scope: 'one' });
+      const lock = { key: 'doc:one', holder: 'worker-2', seconds: 60 };
+      const held = await withWriterLock(bench.store, bench.clock, lock, async () => {
+        await bench.beat();
+        assert.equal(provider.revocations.length, 0);
+        assert.deepEqual([(await bench.row(lease)).status, (await bench.row(lease)).attempts], ['revoking', 0]);
+      });
+      assert.equal(held, true);
+      bench.clock.advance(1000);
+      await bench.beat();
+      assert.equal((await bench.row(lease)).status, 'revoked');
+
+      // A worker that died holding it.
+      const next = await revoking('doc', { scope: 'one' });
+      const until = new Date(bench.clock.now().getTime() + 60_000);
+      await bench.store.run(statement(`INSERT INTO writer_lock (key, holder, until) VALUES ('doc:one', 'dead', $1)`), [
+        until,
+      ]);
+      await bench.beat();
+      assert.equal((await bench.row(next)).status, 'revoking');
+      bench.clock.set(until);
+      await bench.beat();
+      assert.equal((await bench.row(next)).status, 'revoked');
+    });
+
+    test('of many workers at once on one document, one writes at a time and none of the denials is lost', async () => {
+      const provider = bench.provider('doc');
+      const leases = await Promise.all(Array.from({ length: 8 }, () => revoking('doc', { scope: 'two' })));
+      let writing = 0;
+      let document: string[] = [];
+      provider.revoke = async (due, standing) => {
+        writing += 1;
+        assert.equal(writing, 1, 'two workers write the document at once');
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        document = standing.map((target) => target.leaseId);
+        writing -= 1;
+        return due.map(() => ({ state: 'revoked', evidence: {} }));
+      };
+      for (let round = 0; round < 4; round += 1) {
+        await Promise.all(
+          Array.from({ length: 4 }, (_, i) => reconcileOnce({ ...bench.reconciling, workerId: `worker-${i}` })),
+        );
+        bench.clock.advance(1000);
+      }
+      for (const lease of leases) assert.equal((await bench.row(lease)).status, 'revoked');
+      for (const lease of leases) assert.ok(document.includes(lease));
+    });
+  });
+}

@@ -1,0 +1,130 @@
+/**
+ * A provider whose every answer a test decides: the seam under test is what the broker does with the answers (real providers have their conformance suite). It keeps
+ * the truth that tests hold the broker's rows against: which credentials are alive.
+ */
+import { z } from 'zod';
+import type { IssueContext, Issued, Provider, RevocationOutcome, RevocationTarget } from '../providers/contract.ts';
+import type { Clock } from './vocabulary.ts';
+
+export interface Scripted extends Provider {
+  /** Credentials that would be accepted now, by lease. */
+  alive(): string[];
+  /** Lease ids asked about, one entry per call of `revoke`. */
+  revocations: string[][];
+  /** What `standing` held, one entry per call. */
+  standings: string[][];
+  /** What `revoke` was given, one entry per lease and call. */
+  targets: RevocationTarget[];
+  pruned: { writer: string; standing: string[] }[];
+  released: string[];
+  /** Replaced by tests; the defaults mint and kill at once. */
+  script: {
+    issue(context: IssueContext, mint: () => Issued): Promise<Issued>;
+    revoke(target: RevocationTarget, kill: () => void, signal: AbortSignal): Promise<RevocationOutcome>;
+    release(member: string): Promise<void>;
+    prune(writer: string): Promise<void>;
+  };
+  reset(): void;
+}
+
+export interface ScriptedOptions {
+  name: string;
+  clock: Clock;
+  /** The provider's one lifetime, whatever was asked, in seconds; absent: as long as asked. */
+  lifetimeSeconds?: number;
+  /** One upstream document per scope. */
+  writer?: boolean;
+  pool?: string[];
+  /** Mints with a secret that revocation needs. */
+  secret?: boolean;
+}
+
+export const secretOf = (leaseId: string) => `hush-${leaseId}-hush`;
+
+const killAtOnce: Scripted['script'] = {
+  issue: async (_context, mint) => mint(),
+  revoke: async (_target, kill) => {
+    kill();
+    return { state: 'revoked', evidence: { said: 'gone' } };
+  },
+  release: async () => {},
+  prune: async () => {},
+};
+
+export function scriptedProvider(options: ScriptedOptions): Scripted {
+  const { name, clock } = options;
+  const minted = new Map<string, { until: Date; killed: boolean }>();
+  const provider: Scripted = {
+    name,
+    limits: {
+      minTtlSeconds: 1,
+      maxTtlSeconds: 3600,
+      longestProviderLifetimeSeconds: options.lifetimeSeconds ?? 0,
+    },
+    params: z.strictObject({ scope: z.string().default('all') }),
+    plan: (params, ttlSeconds) => ({
+      provider: name,
+      permission: params as { scope: string },
+      ttl_seconds: ttlSeconds,
+    }),
+    describe: () => ({ summary: ['Do something'], revocability: { kind: 'immediate', text: 'Ends at once.' } }),
+    issue: (context) =>
+      provider.script.issue(context, () => {
+        const now = clock.now().getTime();
+        const expiresAt = new Date(now + context.plan.ttl_seconds * 1000);
+        const providerExpiresAt =
+          options.lifetimeSeconds === undefined ? expiresAt : new Date(now + options.lifetimeSeconds * 1000);
+        minted.set(context.leaseId, { until: providerExpiresAt, killed: false });
+        return {
+          credential: { type: name, token: secretOf(context.leaseId) },
+          expiresAt,
+          providerExpiresAt,
+          handle: { lease: context.leaseId },
+          ...(options.secret === true ? { secret: secretOf(context.leaseId) } : {}),
+        };
+      }),
+    revoke: async (due, standing, signal) => {
+      provider.revocations.push(due.map((target) => target.leaseId));
+      provider.standings.push(standing.map((target) => target.leaseId));
+      provider.targets.push(...due);
+      return Promise.all(
+        due.map((target) => {
+          const kill = () => {
+            const credential = minted.get(target.leaseId);
+            if (credential !== undefined) credential.killed = true;
+          };
+          return provider.script.revoke(target, kill, signal);
+        }),
+      );
+    },
+    ...(options.writer === true
+      ? {
+          writer: (plan) => String(plan.permission.scope),
+          prune: async (writer, standing) => {
+            await provider.script.prune(writer);
+            provider.pruned.push({ writer, standing: standing.map((target) => target.leaseId) });
+          },
+        }
+      : {}),
+    ...(options.pool === undefined ? {} : { pool: () => options.pool! }),
+    release: async (member) => {
+      await provider.script.release(member);
+      provider.released.push(member);
+    },
+    alive: () => [...minted].filter(([, { until, killed }]) => !killed && until > clock.now()).map(([id]) => id),
+    revocations: [],
+    standings: [],
+    targets: [],
+    pruned: [],
+    released: [],
+    script: { ...killAtOnce },
+    reset: () => {
+      minted.clear();
+      Object.assign(provider, { revocations: [], standings: [], targets: [], pruned: [], released: [] });
+      provider.script = { ...killAtOnce };
+      Object.assign(provider, { issue, revoke });
+    },
+  };
+  const { issue, revoke } = provider;
+  return provider;
+}

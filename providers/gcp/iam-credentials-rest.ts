@@ -1,0 +1,27 @@
+/** generateAccessToken over plain HTTP: the default transport. */
+import { unreadable } from './errors.ts';
+import { callGoogle } from './http.ts';
+import { type IamCredentials, mintStep } from './iam-credentials.ts';
+
+export function restIamCredentials(endpoint: string): IamCredentials {
+  return async ({ account, scopes, lifetimeSeconds, reason }, callerToken, signal) => {
+    const step = mintStep(account);
+    const answer = await callGoogle({
+      step,
+      // The project must be `-` here; anything else is an invalid argument.
+      url: `${endpoint}/v1/projects/-/serviceAccounts/${encodeURIComponent(account)}:generateAccessToken`,
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${callerToken}`,
+        'content-type': 'application/json',
+        'x-goog-request-reason': reason,
+      },
+      body: JSON.stringify({ scope: scopes, lifetime: `${lifetimeSeconds}s` }),
+      signal,
+    });
+    const { accessToken, expireTime } = answer;
+    const expiresAt = new Date(typeof expireTime === 'string' ? expireTime : Number.NaN);
+    if (typeof accessToken !== 'string' || Number.isNaN(expiresAt.getTime())) throw unreadable(step);
+    return { token: accessToken, expiresAt };
+  };
+}
