@@ -2,7 +2,7 @@
  * Everything around the broker, on loopback: AWS, GitHub, Google Cloud, the platform that runs the agent, and the approvers' identity provider; with the environment
  * that points a broker at them. The quickstart, the benchmark and the whole-way tests start the same world.
  */
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -23,6 +23,8 @@ const appId = 1001;
 /** What the platform says about the example agent's runs; the trust file binds it by the first two. */
 export const workload = { repository_id: '4711', environment: 'production', actor: 'owner@example.com' };
 
+const workloadSubject = 'repo:example-org/agents:environment:production';
+
 export interface World {
   /** Variables for `startBroker` or `npm start`. */
   env: Record<string, string>;
@@ -33,6 +35,8 @@ export interface World {
   gcp: GcpSandbox;
   platform: PlatformIssuer;
   login: LoginProvider;
+  /** What the platform gives the agent's job, by GitHub Actions' own names. */
+  jobEnv: Record<string, string>;
   /** A platform token for one run of the example agent. */
   subjectToken(claims?: Record<string, string>): Promise<string>;
   close(): Promise<void>;
@@ -55,6 +59,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
   const issuers = { [brokerUrl]: `${brokerUrl}/.well-known/jwks.json` };
   const appKey = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const pem = appKey.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+  const requestToken = randomBytes(32).toString('base64url');
   const members = Array.from(
     { length: options.poolSize ?? 4 },
     (_, i) => `writ-${i + 1}@demo-project.iam.gserviceaccount.com`,
@@ -98,7 +103,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
       buckets: { statements: { 'customers/42/march.txt': 'Balance 0.00', 'customers/43/march.txt': 'Balance 80.00' } },
       disableLagMs: lagMs,
     }),
-    startPlatformIssuer({ clock }),
+    startPlatformIssuer({ clock, workloads: [{ requestToken, claims: { sub: workloadSubject, ...workload } }] }),
     startLoginProvider({
       clients: [{ clientId: 'writ', redirectUris: [`${brokerUrl}/login/callback`] }],
       users: demoUsers,
@@ -132,6 +137,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
       WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: gcp.url,
       WRIT_GCP_REVOKE_LAG_SECONDS: lagSeconds,
     },
+    jobEnv: { ACTIONS_ID_TOKEN_REQUEST_URL: platform.tokenUrl, ACTIONS_ID_TOKEN_REQUEST_TOKEN: requestToken },
     brokerUrl,
     aws,
     github,
@@ -140,7 +146,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     login,
     subjectToken: (claims = {}) =>
       platform.mint({
-        sub: 'repo:example-org/agents:environment:production',
+        sub: workloadSubject,
         aud: brokerUrl,
         jti: crypto.randomUUID(),
         ...workload,

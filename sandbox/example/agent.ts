@@ -1,0 +1,157 @@
+/**
+ * An example agent, written with the SDK: it answers one customer's question about an invoice. It holds nothing when it starts: its platform vouches for it, and
+ * each credential comes when it is needed, cut down to this task.
+ *
+ * It also does what an agent should not: reach outside its task, and go on after its end, to show who stops it.
+ */
+import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { Octokit } from '@octokit/rest';
+import { OAuth2Client } from 'google-auth-library';
+import { awsCredentialsOf, githubActionsToken, googleAuthClient, octokitOptions, Writ } from '../../client/index.ts';
+import { createSteps } from './steps.ts';
+
+const { WRIT_URL, AWS_ENDPOINT_URL, STORAGE_URL } = process.env as Record<string, string>;
+const customer = '42';
+const steps = createSteps();
+const { step, works, refused } = steps;
+
+step('1', 'Open a session for one task, from the platform’s OIDC token');
+const session = await Writ.openSession({
+  url: WRIT_URL!,
+  subjectToken: githubActionsToken(),
+  taskType: 'answer-invoice-question',
+  inputs: { customer_id: customer },
+  onBehalfOf: 'user:owner@example.com',
+});
+steps.say(
+  `session ${session.id}, until ${session.expiresAt.toISOString()}, bound to a key that never leaves this process`,
+);
+process.send?.({ session: session.id });
+
+step('2', 'AWS, by policy alone: the files of this customer, and no others');
+const files = await session.grant(
+  'read-customer-files',
+  {},
+  { type: 'aws', justification: 'The customer asks what invoice 7 says.' },
+);
+steps.say(`${files.summary.join('; ')} · ${files.ttlSeconds} s`);
+const s3 = s3Client(awsCredentialsOf(files));
+const readInvoice = () =>
+  s3
+    .send(new GetObjectCommand({ Bucket: 'orders', Key: `customers/${customer}/invoice.txt` }))
+    .then((answer) => answer.Body!.transformToString());
+await works('read customers/42/invoice.txt', readInvoice);
+await refused('read customers/43/invoice.txt', () =>
+  s3.send(new GetObjectCommand({ Bucket: 'orders', Key: 'customers/43/invoice.txt' })),
+);
+await refused('read payroll/march.csv', () => s3.send(new GetObjectCommand({ Bucket: 'payroll', Key: 'march.csv' })));
+
+step('3', 'GitHub, by policy alone: one repository, read-only');
+const policy = await session.grant('read-policy-repository', {}, { type: 'github' });
+steps.say(`${policy.summary.join('; ')} · ${policy.ttlSeconds} s`);
+const octokit = new Octokit({ ...octokitOptions(policy), log: quiet() });
+const readPolicy = () =>
+  octokit.repos.getContent({ owner: 'example-org', repo: 'orders', path: 'docs/invoice-policy.md' }).then(({ data }) =>
+    Buffer.from('content' in data ? data.content : '', 'base64')
+      .toString()
+      .trim(),
+  );
+await works('read example-org/orders docs/invoice-policy.md', readPolicy);
+await refused('write it', () =>
+  octokit.repos.createOrUpdateFileContents({
+    owner: 'example-org',
+    repo: 'orders',
+    path: 'docs/new.md',
+    message: 'x',
+    content: 'eA==',
+  }),
+);
+await refused('read example-org/payroll', () =>
+  octokit.repos.getContent({ owner: 'example-org', repo: 'payroll', path: 'README.md' }),
+);
+
+step('4', 'Google Cloud, by policy alone: this customer’s statements');
+const statements = await session.grant('read-statements', {}, { type: 'gcp' });
+steps.say(`${statements.summary.join('; ')} · ${statements.ttlSeconds} s`);
+const google = await googleAuthClient(statements, { OAuth2Client });
+const object = (name: string) => `${STORAGE_URL}/storage/v1/b/statements/o/${encodeURIComponent(name)}?alt=media`;
+const readStatement = () =>
+  google
+    .request<string>({ url: object(`customers/${customer}/march.txt`), responseType: 'text' })
+    .then((answer) => answer.data);
+await works('read statements/customers/42/march.txt', readStatement);
+await refused('read statements/customers/43/march.txt', () =>
+  google.request({ url: object('customers/43/march.txt') }),
+);
+await refused('write into statements', () =>
+  google.request({
+    url: `${STORAGE_URL}/upload/storage/v1/b/statements/o?uploadType=media&name=customers/${customer}/new.txt`,
+    method: 'POST',
+    data: 'x',
+  }),
+);
+
+step('5', 'A high-impact capability: a person must agree to the exact permission');
+const correction = await session.grant(
+  'correct-customer-invoice',
+  {},
+  {
+    type: 'aws',
+    justification: 'Invoice 7 has the wrong amount.',
+    onPending: (grant) => {
+      steps.say(`parked; waiting for an approver: ${grant.approvalUrl}`);
+      process.send?.({ approvalUrl: grant.approvalUrl });
+    },
+  },
+);
+steps.say(`approved: ${correction.summary.join('; ')} · ${correction.ttlSeconds} s`);
+const writer = s3Client(awsCredentialsOf(correction));
+const correct = () =>
+  writer
+    .send(
+      new PutObjectCommand({
+        Bucket: 'orders',
+        Key: `customers/${customer}/invoice.txt`,
+        Body: 'Invoice 7, customer 42: 100.00',
+      }),
+    )
+    .then(() => 'written');
+await works('write customers/42/invoice.txt', correct);
+await refused('write customers/43/invoice.txt', () =>
+  writer.send(new PutObjectCommand({ Bucket: 'orders', Key: 'customers/43/invoice.txt', Body: 'x' })),
+);
+
+step('6', 'End the task: every credential dies with it');
+const { leases } = await session.end({ waitSeconds: 30 });
+for (const lease of leases)
+  steps.check(
+    lease.status === 'revoked',
+    `${lease.provider} lease ${lease.id}: ${lease.status}`,
+    JSON.stringify(lease.evidence),
+  );
+steps.say('each credential once more, at its provider:');
+await refused('AWS, reading', readInvoice);
+await refused('AWS, writing', correct);
+await refused('GitHub', readPolicy);
+await refused('Google Cloud', readStatement);
+
+s3.destroy();
+writer.destroy();
+process.exitCode = steps.failed() === 0 ? 0 : 1;
+process.disconnect?.();
+
+function s3Client(credentials: ReturnType<typeof awsCredentialsOf>): S3Client {
+  return new S3Client({
+    endpoint: AWS_ENDPOINT_URL!,
+    region: 'us-east-1',
+    forcePathStyle: true,
+    credentials,
+    maxAttempts: 1,
+  });
+}
+
+/** Octokit warns on the console about each refusal; here they are the point. */
+function quiet() {
+  const nothing = () => {};
+  return { debug: nothing, info: nothing, warn: nothing, error: nothing };
+}

@@ -1,0 +1,128 @@
+/**
+ * `npm run quickstart [-- --yes] [-- --keep]`: the whole way on this machine, with nothing but Node. Starts the broker (embedded database) and the counterparts of AWS,
+ * GitHub, Google Cloud, the platform and the approvers' identity provider on loopback ports of their own, runs the example agent, and shows its session's record.
+ *
+ *   --yes    the demo approver signs in and approves through the same pages a person would use
+ *   --keep   leaves everything running afterwards, the console included
+ */
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { systemClock } from '../broker/clock.ts';
+import { startBroker } from '../broker/main.ts';
+import { openBrowser, signIn } from '../sandbox/oidc/browser.ts';
+import { demoPassword } from '../sandbox/oidc/login-provider.ts';
+import { startWorld } from '../sandbox/world.ts';
+
+const { values } = parseArgs({
+  options: { yes: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false } },
+});
+const approver = { email: 'approver@example.com', password: demoPassword };
+
+const dataDir = await mkdtemp(join(tmpdir(), 'writ-quickstart-'));
+console.log('Starting the broker and its surroundings on loopback …');
+const world = await startWorld({ clock: systemClock });
+const broker = await startBroker({
+  ...world.env,
+  WRIT_DATA_DIR: dataDir,
+  WRIT_LOG_LEVEL: 'error',
+  WRIT_OIDC_SCOPE: 'openid profile email groups',
+});
+console.log(
+  `  · broker   ${broker.url}   (embedded database; the agent invoice-bot comes from sandbox/example/manifests)`,
+);
+console.log(`  · AWS ${world.aws.url}   GitHub ${world.github.url}   Google Cloud ${world.gcp.url}`);
+console.log(`  · platform ${world.platform.issuer}   sign-in ${world.login.issuer}`);
+
+let sessionId = '';
+let failed = await runAgent();
+failed += await showRecord();
+console.log(failed === 0 ? '\n✔ Every step held.' : '\n✘ Some steps did not hold.');
+
+if (values.keep) {
+  console.log(
+    `\nLeft running. The console: ${broker.url}/   sign in as ${approver.email} or admin@example.com, password ${demoPassword}`,
+  );
+  console.log(`Admin API: Authorization: Bearer ${broker.bootstrapToken}\nCtrl-C stops everything.`);
+  await new Promise((resolve) => {
+    process.once('SIGINT', resolve);
+    process.once('SIGTERM', resolve);
+  });
+}
+await broker.stop();
+await world.close();
+await rm(dataDir, { recursive: true, force: true });
+process.exit(failed === 0 ? 0 : 1);
+
+/** The agent is a process of its own: it gets the addresses and what its platform gives a job, nothing else. @returns 1 when a step did not hold */
+async function runAgent(): Promise<number> {
+  const agent = spawn(
+    process.execPath,
+    ['--disable-warning=ExperimentalWarning', join(import.meta.dirname, '../sandbox/example/agent.ts')],
+    {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      env: {
+        PATH: process.env.PATH,
+        WRIT_URL: broker.url,
+        AWS_ENDPOINT_URL: world.aws.url,
+        STORAGE_URL: world.gcp.url,
+        AWS_EC2_METADATA_DISABLED: 'true',
+        ...world.jobEnv,
+      },
+    },
+  );
+  agent.on('message', async (message: { session?: string; approvalUrl?: string }) => {
+    if (message.session !== undefined) sessionId = message.session;
+    if (message.approvalUrl === undefined) return;
+    if (!values.yes) {
+      console.log(
+        `  → open it in a browser and sign in as ${approver.email}, password ${demoPassword} (or run with -- --yes)`,
+      );
+      return;
+    }
+    await approve(message.approvalUrl).catch((error) => console.log(`  ✘ the demo approver failed: ${error.message}`));
+  });
+  const code = await new Promise<number | null>((resolve) => agent.once('exit', resolve));
+  return code === 0 ? 0 : 1;
+}
+
+/** Signs in with the identity provider's form, reads the page, and sends its form: the same endpoints a person's browser uses. */
+async function approve(url: string): Promise<void> {
+  const browser = openBrowser();
+  const page = await signIn(browser, url, approver);
+  const done = await browser.submit(page, {}, 'Approve exactly this');
+  console.log(`  · --yes: ${approver.email} signed in, saw the exact permission and approved it (HTTP ${done.status})`);
+}
+
+async function showRecord(): Promise<number> {
+  const headers = { authorization: `Bearer ${broker.bootstrapToken}` };
+  const { events } = (await (
+    await fetch(`${broker.url}/v1/admin/sessions/${sessionId}/events`, { headers })
+  ).json()) as {
+    events: {
+      seq: number;
+      at: string;
+      type: string;
+      actor: string;
+      lease_id: string | null;
+      grant_id: string | null;
+    }[];
+  };
+  console.log('\n7. The session’s record');
+  for (const event of events) {
+    const about = event.lease_id ?? event.grant_id ?? '';
+    console.log(
+      `  ${String(event.seq).padStart(3)}  ${event.at.slice(11, 23)}  ${event.type.padEnd(18)} ${event.actor.padEnd(28)} ${about}`,
+    );
+  }
+  const verification = (await (await fetch(`${broker.url}/v1/admin/audit/verify`, { headers })).json()) as {
+    chains: number;
+    rows: number;
+    broken: unknown;
+  };
+  const held = verification.broken === null && events.length > 0;
+  console.log(`  ${held ? '✔' : '✘'} ${verification.rows} rows in ${verification.chains} hash chains hold`);
+  return held ? 0 : 1;
+}
