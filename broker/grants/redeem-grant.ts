@@ -13,7 +13,7 @@ import { deliver } from './deliver.ts';
 import { claimApproved } from './record.ts';
 import { type GrantAnswer, type GrantDeps, leaseOf, payloadOf, poolExhausted, signingKey } from './request-grant.ts';
 import { viewGrant } from './view.ts';
-import { find, weighPlan } from './weigh.ts';
+import { weighPlan } from './weigh.ts';
 
 /**
  * 1. Read the session and the grant: it must be this session's, and approved.
@@ -46,8 +46,11 @@ export async function redeemGrant(
 
   // 2.
   const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
-  const { provider } = find(deps.providers, manifest, grant.capability);
   const consented = grant.plan as unknown as Plan;
+  // The plan's own provider: the capability may have moved to another, or be gone, which is for the decision to say.
+  const provider = deps.providers.get(consented.provider);
+  if (provider === undefined)
+    throw new WritError('unavailable', { detail: `The provider ${consented.provider} is not switched on.` });
   const left = Math.floor((session.expiresAt.getTime() - now.getTime()) / 1000);
   const ttl = Math.min(consented.ttl_seconds, left);
   if (ttl < provider.limits.minTtlSeconds)
@@ -63,7 +66,7 @@ export async function redeemGrant(
   // Of the plan as it stands in the row, not of the digest beside it: a row changed by another hand was approved by nobody.
   const standing = planDigest(consented);
   const approvedBy = grant.reviews
-    .filter((review) => review.consentedDigest === standing)
+    .filter((review) => review.consentedDigest === standing && grant.planDigest === standing)
     .map((review) => personRef(review.reviewer as never));
   if (approvedBy.length === 0)
     throw new WritError('not_approved', { detail: 'No approval of this very plan is on record.' });
