@@ -56,7 +56,7 @@ export function personRef(identity: Identity): string {
 }
 
 /**
- * Whether the person is one of `parties` (`user:alice@example.com`, `alice`, a subject), compared under every name the provider gives them.
+ * Whether the person is one of `parties` (`user:owner@example.com`, `owner`, a subject), compared under every name the provider gives them.
  *
  * Errs towards yes: an unverified e-mail counts here, so that unverifying one's address does not open the way to one's own request, and spelling
  * (case, width, invisible characters, the `user:` prefix) makes no difference.

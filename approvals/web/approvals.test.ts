@@ -61,7 +61,11 @@ test('the link alone shows nothing: it leads to sign-in and back', async () => {
 
 test('an approver sees who, for whom, what exactly, how long, and how it ends', async () => {
   const { path, sessionId } = await pending(
-    { onBehalfOf: 'user:dana@example.com', startedBy: 'dana-k', inputs: { invoice_id: '4711', urgent: true } },
+    {
+      onBehalfOf: 'user:starter@example.com',
+      startedBy: 'starter-login',
+      inputs: { invoice_id: '4711', urgent: true },
+    },
     { justification: 'Due today.' },
   );
   await addGrant(bench.store, {
@@ -82,8 +86,8 @@ test('an approver sees who, for whom, what exactly, how long, and how it ends', 
   for (const part of [
     'invoice-bot',
     'team:billing',
-    'dana@example.com',
-    'dana-k',
+    'starter@example.com',
+    'starter-login',
     'pay-invoice',
     '4711',
     'true',

@@ -27,7 +27,7 @@ test('an untouched log holds, whatever the page size', async () => {
 test('a changed payload, actor or time names its row', async () => {
   for (const [set, back] of [
     [`payload = '{"b":2}'`, `payload = '{"b":1,  "a":"ü\\u0041"}'`],
-    [`actor = 'mallory'`, `actor = 'tester'`],
+    [`actor = 'intruder'`, `actor = 'tester'`],
     [`at = at + interval '1 second'`, `at = at - interval '1 second'`],
   ]) {
     await tamper(`UPDATE audit_event SET ${set} WHERE chain = 'beta' AND seq = 3`);
@@ -38,8 +38,8 @@ test('a changed payload, actor or time names its row', async () => {
 });
 
 test('a changed row whose own hash was recomputed breaks the next link', async () => {
-  await tamper(`UPDATE audit_event SET actor = 'mallory',
-    hash = writ_audit_hash(prev_hash, chain, seq, at, type, 'mallory', grant_id, lease_id, request_id, payload) WHERE chain = 'alpha' AND seq = 2`);
+  await tamper(`UPDATE audit_event SET actor = 'intruder',
+    hash = writ_audit_hash(prev_hash, chain, seq, at, type, 'intruder', grant_id, lease_id, request_id, payload) WHERE chain = 'alpha' AND seq = 2`);
   assert.deepEqual((await verifyAudit(store)).broken, {
     chain: 'alpha',
     seq: 3,

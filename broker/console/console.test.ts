@@ -24,7 +24,7 @@ async function get(path: string, who?: Identity) {
 }
 
 test('a session’s history reads as sentences, credentials with their true state', async () => {
-  await addSession(bench.store, { id: 'ses_1', onBehalfOf: 'user:dana@example.com' });
+  await addSession(bench.store, { id: 'ses_1', onBehalfOf: 'user:starter@example.com' });
   await addGrant(bench.store, { id: 'gnt_1', sessionId: 'ses_1', capability: 'pay-supplier', status: 'issued' });
   const lease = {
     sessionId: 'ses_1',
@@ -42,14 +42,14 @@ test('a session’s history reads as sentences, credentials with their true stat
       { ...lease, ...times, id: 'lse_2', status: 'revoked', endedAt: start, evidence: { status: 204 } },
     ],
   });
-  await addEvent('ses_1', 'session.opened', 'invoice-bot', null, { on_behalf_of: 'user:dana@example.com' });
+  await addEvent('ses_1', 'session.opened', 'invoice-bot', null, { on_behalf_of: 'user:starter@example.com' });
   await addEvent('ses_1', 'grant.pending', 'invoice-bot', 'gnt_1', {});
   await addEvent('ses_1', 'grant.approved', 'user:owner@example.com', 'gnt_1', { ttl_seconds: 300 });
   await addEvent('ses_1', 'something.quite_new', 'system', null, { reason: 'because_so' });
   const { status, html } = await get('/sessions/ses_1', person('owner@example.com', { groups: ['billing'] }));
   assert.equal(status, 200);
   const order = [
-    'invoice-bot opened the session on behalf of user:dana@example.com.',
+    'invoice-bot opened the session on behalf of user:starter@example.com.',
     'asked for pay-supplier; a person must decide.',
     'user:owner@example.com approved pay-supplier for 5 min.',
     'something quite new: because so',
@@ -66,20 +66,20 @@ test('sessions are seen by owners, admins, the people in them and approvers of t
   await addSession(bench.store, {
     id: 'ses_2',
     agent: 'seen-bot',
-    onBehalfOf: 'user:dana@example.com',
+    onBehalfOf: 'user:starter@example.com',
     startedBy: 'team:marketing',
   });
   await addSession(bench.store, { id: 'ses_3', agent: 'child-bot', parentId: 'ses_2' });
   const seen = [
     person('a@example.com', { groups: ['billing'] }),
     person('b@example.com', { groups: ['writ-admins'] }),
-    person('dana@example.com'),
+    person('starter@example.com'),
   ];
   const unseen = [
     person('storage@example.com'),
     person('c@example.com', { groups: ['marketing'] }),
-    person('dana@example.com', { emailVerified: false }),
-    person('d@example.com', { username: 'dana@example.com', aliases: ['dana@example.com'] }),
+    person('starter@example.com', { emailVerified: false }),
+    person('d@example.com', { username: 'starter@example.com', aliases: ['starter@example.com'] }),
   ];
   for (const who of seen) {
     assert.equal((await get('/sessions/ses_2', who)).status, 200, who.email);

@@ -35,7 +35,7 @@ let made = 0;
 
 async function pending() {
   made += 1;
-  const sessionId = await addSession(bench.store, { id: `ses_${made}`, onBehalfOf: 'user:dana@example.com' });
+  const sessionId = await addSession(bench.store, { id: `ses_${made}`, onBehalfOf: 'user:starter@example.com' });
   const id = await addGrant(bench.store, { id: `gnt_${made}`, sessionId, justification: 'Due today.' });
   return {
     url: `${bench.url}/approvals/${id}`,
