@@ -523,3 +523,26 @@ test('the rate of one agent, over all its sessions: 429 with Retry-After', async
     await small.close();
   }
 });
+
+test('a pool of accounts: each lease has one of its own, every account is used, and the next one is told to wait', async () => {
+  const pooled = await startHouse({ poolSize: 5 });
+  try {
+    const agents = await Promise.all(Array.from({ length: 6 }, () => pooled.openAgent()));
+    const last = agents.pop();
+    const replies = await Promise.all(agents.map((agent) => agent.grant({ capability: 'read-statements' })));
+    assert.deepEqual(
+      replies.map((reply) => reply.status),
+      [201, 201, 201, 201, 201],
+    );
+    const slots = await pooled.broker.store.prisma.poolSlot.findMany();
+    assert.equal(new Set(slots.map((slot) => slot.member)).size, 5);
+    assert.equal(new Set(slots.map((slot) => slot.leaseId)).size, 5);
+    const waits = await last?.grant({ capability: 'read-statements' });
+    assert.deepEqual([waits?.status, waits?.body.provider_code], [503, 'pool_exhausted']);
+    assert.ok(Number(waits?.headers.get('retry-after')) > 0);
+    // Other providers have no pool to wait for.
+    assert.equal((await last?.grant({ capability: 'read-policy-repository' }))?.status, 201);
+  } finally {
+    await pooled.close();
+  }
+});

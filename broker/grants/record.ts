@@ -62,14 +62,17 @@ const held = `
 
 /** The reservation of one pool member, spread over the members so that concurrent requests do not all try the same one. */
 const slot = (lease: string, provider: string, pool: string, until: string) => `
-    slot AS (
+    free AS (
+      SELECT candidate.member FROM held, unnest(${pool}::text[]) AS candidate (member)
+      WHERE held.ok AND NOT EXISTS (SELECT 1 FROM pool_slot p WHERE p.provider = ${provider} AND p.member = candidate.member)
+    ), slot AS (
       INSERT INTO pool_slot (provider, member, lease_id, release_after)
-      SELECT ${provider}, member, ${lease}, ${until} FROM held, unnest(${pool}::text[]) AS member
-      WHERE held.ok AND NOT EXISTS (SELECT 1 FROM pool_slot p WHERE p.provider = ${provider} AND p.member = member)
-      ORDER BY md5(member || ${lease}) LIMIT 1
+      SELECT ${provider}, member, ${lease}, ${until} FROM free ORDER BY md5(member || ${lease}) LIMIT 1
       ON CONFLICT (provider, member) DO NOTHING RETURNING member
     ), ready AS (
-      SELECT held.ok AND (${pool}::text[] IS NULL OR EXISTS (SELECT 1 FROM slot)) AS ok, held.ok AS held, (SELECT member FROM slot) AS reserved FROM held
+      SELECT held.ok AND (${pool}::text[] IS NULL OR EXISTS (SELECT 1 FROM slot)) AS ok,
+             held.ok AND ${pool}::text[] IS NOT NULL AND NOT EXISTS (SELECT 1 FROM free) AS exhausted,
+             (SELECT member FROM slot) AS reserved FROM held
     )`;
 
 const insertGrant = `
@@ -112,7 +115,7 @@ const intentStatement: Statement = {
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
       SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $25::text, $23::text, $24::json FROM g
     )
-    SELECT EXISTS (SELECT 1 FROM g) AS ok, held, reserved FROM ready`,
+    SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
 };
 
 const claimStatement: Statement = {
@@ -135,7 +138,7 @@ const claimStatement: Statement = {
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
       SELECT session_id, $2::timestamptz, 'grant.redeemed', agent, id, $5::text, $15::text, $16::json FROM g
     )
-    SELECT EXISTS (SELECT 1 FROM g) AS ok, held, reserved FROM ready`,
+    SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
 };
 
 const json = (value: JsonObject | Plan | null) => (value === null ? null : JSON.stringify(value));
@@ -242,11 +245,12 @@ export async function recordRefusal(
 
 interface IntentRow {
   ok: boolean;
-  held: boolean;
+  /** No member was free. When one was, and somebody else took it in the same moment, asking again finds another. */
+  exhausted: boolean;
   reserved: string | null;
 }
 
 function readIntent(row: IntentRow | undefined): Recorded {
   if (row?.ok === true) return { ok: true, reserved: row.reserved };
-  return { ok: false, because: row?.held === true ? 'pool_exhausted' : 'moved_on' };
+  return { ok: false, because: row?.exhausted === true ? 'pool_exhausted' : 'moved_on' };
 }
