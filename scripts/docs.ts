@@ -1,0 +1,23 @@
+/**
+ * `npm run docs`: writes docs/reference from the code's own schemas. `npm run docs -- --check` writes nothing, and exits 1 when a file differs or a
+ * link in README.md or docs leads nowhere.
+ */
+import { join } from 'node:path';
+import { differences, writeFiles } from './docs/compare.ts';
+import { deadLinks, markdownPages } from './docs/links.ts';
+import { referenceFiles } from './docs/reference.ts';
+
+const root = join(import.meta.dirname, '..');
+const folder = join(root, 'docs/reference');
+const check = process.argv.includes('--check');
+
+const wanted = await referenceFiles(root);
+if (!check) await writeFiles(folder, wanted);
+const faults = [
+  ...(await differences(folder, wanted)).map((line) => `docs/reference/${line}; run \`npm run docs\``),
+  ...(await deadLinks(root, await markdownPages(root))),
+];
+for (const fault of faults) console.log(fault);
+if (faults.length === 0)
+  console.log(`${wanted.size} generated files ${check ? 'are as the code says' : 'written'}; all links lead somewhere`);
+process.exitCode = faults.length === 0 ? 0 : 1;

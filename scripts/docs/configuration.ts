@@ -1,0 +1,65 @@
+/** `docs/reference/configuration.md`: every environment variable, from the zod schemas that read them. */
+import { z } from 'zod';
+import type { ProviderModule } from '../../providers/contract.ts';
+import { type JsonSchema, range } from './json-schema.ts';
+import { code, generatedFrom, page, prose, table } from './markdown.ts';
+
+/** @param modules as in `providers/registry.ts` */
+export function configurationPage(environment: z.ZodObject, modules: readonly ProviderModule[]): string {
+  return page(
+    generatedFrom('broker/config.ts and providers/*/settings.ts'),
+    '# Configuration',
+    'The broker is configured by environment variables alone. An empty variable counts as not set. At start every fault is reported in one message, and nothing runs until there is none.',
+    '## The broker',
+    variables(environment),
+    ...modules.flatMap((module) => [
+      `## Provider ${code(module.name)}`,
+      `Switched on when one of these is set: ${module.switchedOnBy.map(code).join(', ')}. A half-configured provider is a fault that names what is missing.`,
+      variables(shapeOf(module)),
+    ]),
+  );
+}
+
+function shapeOf({ name, settings }: ProviderModule): z.ZodObject {
+  if (settings instanceof z.ZodObject) return settings;
+  throw new TypeError(`The settings of the provider ${name} are not a zod object: there is nothing to make a table of`);
+}
+
+function variables(schema: z.ZodObject): string {
+  const input = json(schema, 'input').properties ?? {};
+  const output = json(schema, 'output').properties ?? {};
+  const rows = Object.entries(schema.shape).map(([name, field]) => {
+    const { description } = input[name] ?? {};
+    if (description === undefined) throw new TypeError(`${name} has no description`);
+    return [
+      code(name),
+      typeOf(input[name] ?? {}, output[name] ?? {}),
+      fallbackOf(field as z.ZodType),
+      prose(description),
+    ];
+  });
+  return table(['Variable', 'Type', 'Default', 'Meaning'], rows);
+}
+
+const json = (schema: z.ZodType, io: 'input' | 'output') =>
+  z.toJSONSchema(schema, { io, target: 'draft-2020-12', unrepresentable: 'any' }) as JsonSchema;
+
+/** What a text in the environment may be is half in the schema of the text (`enum`), half in that of the value (`minimum`). */
+function typeOf(text: JsonSchema, value: JsonSchema): string {
+  if (text.enum?.includes('true') === true || text.enum?.join() === '0,1') return `${code('0')} or ${code('1')}`;
+  if (text.enum !== undefined) return text.enum.map((word) => code(String(word))).join(', ');
+  if (text.format === 'uri') return 'URL';
+  if (value.type === 'number' || value.type === 'integer') return `whole number${range(value)}`;
+  if (value.type === 'array') return 'list, separated by commas';
+  return 'text';
+}
+
+/** What the broker gets when the variable is not there. */
+function fallbackOf(field: z.ZodType): string {
+  const parsed = field.safeParse(undefined);
+  if (!parsed.success) return '**required**';
+  const value: unknown = parsed.data;
+  if (value === undefined || (Array.isArray(value) && value.length === 0)) return '';
+  if (typeof value === 'boolean') return code(value ? '1' : '0');
+  return code(String(value));
+}

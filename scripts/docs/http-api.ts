@@ -1,0 +1,58 @@
+/** `docs/reference/http-api.md`: the OpenAPI document, for reading. */
+import { fieldTable, type JsonSchema, typeName } from './json-schema.ts';
+import { code, generatedFrom, page, table } from './markdown.ts';
+
+interface Content {
+  [mediaType: string]: { schema: JsonSchema };
+}
+interface Endpoint {
+  summary: string;
+  tags: string[];
+  security?: { [scheme: string]: unknown }[];
+  parameters: { name: string; in: string; description?: string; schema: JsonSchema }[];
+  requestBody?: { content: Content };
+  responses: { [status: string]: { description: string; content?: Content } };
+}
+export interface OpenApi {
+  [member: string]: unknown;
+  paths: { [path: string]: { [method: string]: Endpoint } };
+}
+
+export function httpApiPage({ paths }: OpenApi): string {
+  const endpoints = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, endpoint]) => ({ title: `${method.toUpperCase()} ${path}`, ...endpoint })),
+  );
+  const byTag = Map.groupBy(endpoints, ({ tags }) => tags[0] ?? 'Other');
+  return page(
+    generatedFrom('the operations in broker/http'),
+    '# HTTP API',
+    'The same for machines: [openapi.json](openapi.json), which a running broker serves at `/openapi.json`. Errors are `application/problem+json` (RFC 9457) with a stable `code`: [errors.md](errors.md); the OAuth endpoints answer with `error`, as RFC 6749 says. Beside these a broker serves `/healthz`, `/readyz`, `/metrics`, and pages for people: `/`, `/approvals`, `/approvals/:id`, `/sessions/:id`, `/errors/:code`.',
+    '**Who may call.** *session*: the holder of a session token, in `Authorization: DPoP …` with a proof in `DPoP`, or `Authorization: Bearer …` for a session that was opened without one. *admin*: the bootstrap token as a bearer token, or a console login in `WRIT_ADMIN_GROUP`.',
+    ...[...byTag].flatMap(([tag, own]) => [`## ${tag}`, ...own.flatMap(describe)]),
+  );
+}
+
+function describe(endpoint: Endpoint & { title: string }): string[] {
+  const { title, summary, security, parameters, requestBody, responses } = endpoint;
+  const access = security === undefined ? 'anybody' : Object.keys(security[0] ?? {}).join();
+  const [mediaType, body] = Object.entries(requestBody?.content ?? {})[0] ?? [];
+  return [
+    `### ${title}`,
+    `${summary}. Access: ${access}.`,
+    ...(parameters.length === 0
+      ? []
+      : [
+          table(
+            ['Parameter', 'In', 'Type', 'Meaning'],
+            parameters.map((own) => [code(own.name), own.in, typeName(own.schema), own.description ?? '']),
+          ),
+        ]),
+    ...(body === undefined ? [] : [`Body (${code(mediaType ?? '')}):`, bodyTable(body.schema)]),
+    table(
+      ['Status', 'Meaning'],
+      Object.entries(responses).map(([status, { description }]) => [status, description]),
+    ),
+  ];
+}
+
+const bodyTable = (schema: JsonSchema) => (schema.properties === undefined ? 'The text itself.' : fieldTable(schema));

@@ -1,0 +1,43 @@
+/** `docs/reference/trust-file.md`: whom the broker believes. */
+import { fieldTable, type JsonSchema } from './json-schema.ts';
+import { fence, generatedFrom, page } from './markdown.ts';
+
+/** Parsed by the page's test, so that what people copy is accepted. */
+export const exampleTrustFile = `issuers:
+  - name: ci
+    issuer: https://token.actions.githubusercontent.com
+    kind: github_actions
+  - name: cluster
+    issuer: https://oidc.example.com/cluster-1
+    kind: kubernetes
+    algorithms: [RS256]
+    max_token_age: 10m
+bindings:
+  - issuer: ci
+    agent: invoice-bot
+    claims:
+      repository_id: "4711"          # ids, not names: a repository can be renamed
+      environment: production
+    started_by_claim: actor          # whoever this names can never approve the run
+  - issuer: cluster
+    agent: report-bot
+    claims:
+      sub: system:serviceaccount:agents:report-bot
+clients:
+  - agent: night-bot                 # an agent without a platform signs for itself
+    client_id: night-bot
+    jwks_uri: https://agents.example.com/night-bot/jwks.json
+`;
+
+export function trustFilePage(schema: JsonSchema): string {
+  return page(
+    generatedFrom('broker/sessions/trust-schema.ts'),
+    '# Trust file',
+    'Named by `WRIT_TRUST_FILE`, read once at start: change the file, then restart. A file with any fault is refused whole, with line and column of each. Without a trust file nobody can open a session. As a JSON Schema: [trust-file.schema.json](trust-file.schema.json).',
+    'A token must match exactly one agent: two are refused. A binding must constrain a claim that names a workload at that kind of issuer, with a value or pattern that strangers do not fit; patterns are RE2 and match the whole value. Issuers must be https, except on loopback in the sandbox.',
+    '## Fields',
+    fieldTable(schema),
+    '## Example',
+    fence('yaml', exampleTrustFile),
+  );
+}
