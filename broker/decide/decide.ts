@@ -8,6 +8,7 @@ import type { CompiledManifest } from '../manifests/compile.ts';
 import { member } from '../manifests/manifest.ts';
 import type { Reason, Tier } from '../vocabulary.ts';
 import { cedarRequest, type DecisionFacts } from './facts.ts';
+import { factsLookedAt } from './facts-looked-at.ts';
 import { slotFor } from './policy-slots.ts';
 
 export { loadPolicies } from './policy-slots.ts';
@@ -85,8 +86,11 @@ interface Answer {
 const silence: Answer = { effect: 'deny', policyIds: [], failed: [], liftable: false };
 
 function ask(facts: DecisionFacts, compiled: CompiledManifest): Answer {
+  const request = cedarRequest(facts, compiled);
+  const policies = member(compiled.capabilities, facts.capability)?.policies ?? {};
   const answer = statefulIsAuthorized({
-    ...cedarRequest(facts, compiled),
+    ...request,
+    context: factsLookedAt(request.context, policies),
     preparsedPolicySetId: slotFor(compiled, facts.capability),
   });
   return readAnswer(answer, compiled);

@@ -2,8 +2,9 @@
  * The signed decision: what lets the delivering side act without trusting whoever hands it the order (invariant 2). A compact JWS (RFC 7515), ES256,
  * good for a minute at most. Header and payload are read strictly: nothing unknown, nothing missing.
  */
-import { type KeyObject, sign, verify } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { z } from 'zod';
+import { signEs256, verifyEs256 } from '../keys/es256.ts';
 
 export const DECISION_TYPE = 'writ-decision+jwt';
 export const MAX_DECISION_SECONDS = 60;
@@ -71,8 +72,7 @@ export function signDecision(payload: DecisionPayload, key: DecisionKey, now: Da
   const iat = seconds(now);
   const whole: SignedDecision = PayloadSchema.parse({ ...payload, iat, exp: iat + MAX_DECISION_SECONDS });
   const input = `${encode({ alg: 'ES256', typ: DECISION_TYPE, kid: key.kid })}.${encode(whole)}`;
-  const signature = sign('sha256', Buffer.from(input), { key: key.privateKey, dsaEncoding: 'ieee-p1363' });
-  return `${input}.${signature.toString('base64url')}`;
+  return `${input}.${signEs256(input, key.privateKey).toString('base64url')}`;
 }
 
 /**
@@ -88,8 +88,7 @@ export function verifyDecision(jws: string, keys: readonly VerifyingKey[], now: 
   const { kid } = read(HeaderSchema, header);
   const key = keys.find((candidate) => candidate.kid === kid)?.publicKey;
   if (key === undefined) throw new DecisionRefused('unknown_key');
-  const input = Buffer.from(`${header}.${payload}`);
-  if (!verify('sha256', input, { key, dsaEncoding: 'ieee-p1363' }, decode(signature))) {
+  if (!verifyEs256(`${header}.${payload}`, decode(signature), key)) {
     throw new DecisionRefused('bad_signature');
   }
   const decision = read(PayloadSchema, payload);
