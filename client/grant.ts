@@ -1,0 +1,209 @@
+/** One grant from the request to the opened credential: ask, wait for a person where one must decide, collect. */
+import { randomUUID } from 'node:crypto';
+import type { Clock } from './clock.ts';
+import { type Credential, type CredentialOf, type CredentialType, expiryOf, readCredential } from './credentials.ts';
+import { type DenialReason, WritDenied, WritError } from './errors.ts';
+import type { Answer, Call } from './http.ts';
+import { newSealingKey, type SealingKey } from './seal.ts';
+
+/** What the manifest lets the agent choose; what it fixes may be repeated, not changed. */
+export type GrantParams = { [name: string]: unknown };
+
+export interface GrantOptions<T extends CredentialType = CredentialType> {
+  /** Lifetime asked for; never more is given. Default: 900, or less where the capability says so. */
+  ttlSeconds?: number;
+  /** For people and for the record. Decides nothing. */
+  justification?: string;
+  /** The credential expected: types the answer, and refuses one of another provider. */
+  type?: T;
+  /** Called once when a person must decide; show them `approvalUrl`. */
+  onPending?: (grant: PendingGrant) => void;
+  /** How long to wait for that person. Default: until the broker decides that silence is a no (`decideBy`). */
+  waitSeconds?: number;
+  /** Default true: the credential comes encrypted to a key of this grant, and is opened here. */
+  sealed?: boolean;
+  /** Stops waiting. What was minted by then is revoked when the session ends. */
+  signal?: AbortSignal;
+  /** Default: a random one, so that lost answers can be asked for again. */
+  idempotencyKey?: string;
+}
+
+interface GrantFacts {
+  id: string;
+  capability: string;
+  tier: number;
+  ttlSeconds: number;
+  /** The exact permission, in the provider's own terms, and its digest. */
+  plan: { provider: string; permission: { [name: string]: unknown }; ttl_seconds: number; digest: string };
+  /** The plan in plain words. */
+  summary: string[];
+  /** How the credential ends before its time. */
+  revocability: { kind: 'immediate' | 'eventual' | 'expiry'; text: string };
+}
+
+/** A person must decide. */
+export interface PendingGrant extends GrantFacts {
+  /** Where an approver signs in and decides. The link alone grants nothing. */
+  approvalUrl: string;
+  /** Undecided by then = denied. */
+  decideBy: Date;
+}
+
+/** A credential and what it may do. Neither `console.log` nor `JSON.stringify` shows the credential. */
+export interface Grant<C extends Credential = Credential> extends GrantFacts {
+  leaseId: string;
+  expiresAt: Date;
+  /** The signed decision (JWS) that the delivering side acted on. */
+  decision: string;
+  readonly credential: C;
+}
+
+/** What is needed of the session. `call` adds its token and proof. */
+export interface GrantCalls {
+  clock: Clock;
+  call(call: Omit<Call, 'token' | 'key'>): Promise<Answer>;
+}
+
+const longestPollSeconds = 30;
+
+/**
+ * 1. Make a key to seal to.
+ * 2. Ask. Asked again after a lost answer, the same Idempotency-Key is the same grant.
+ * 3. Pending: wait for the decision.
+ * 4. Approved: collect, once.
+ * 5. Open.
+ *
+ * @throws WritDenied; WritError with the broker's code, or `credential_lost`, `approval_timeout`, `grant_failed`, `not_sealed`, `wrong_credential`
+ */
+export async function requestGrant<T extends CredentialType>(
+  deps: GrantCalls,
+  capability: string,
+  params: GrantParams | undefined,
+  options: GrantOptions<T>,
+): Promise<Grant<CredentialOf<T>>> {
+  const { signal } = options;
+
+  // 1.
+  const key = options.sealed === false ? null : await newSealingKey();
+  const credentialJwk = key === null ? {} : { credential_jwk: key.publicJwk };
+
+  // 2.
+  const asked = await deps.call({
+    method: 'POST',
+    path: '/v1/grants',
+    headers: { 'idempotency-key': options.idempotencyKey ?? randomUUID() },
+    json: {
+      capability,
+      ...(params === undefined ? {} : { params }),
+      ...(options.ttlSeconds === undefined ? {} : { ttl_seconds: options.ttlSeconds }),
+      ...(options.justification === undefined ? {} : { justification: options.justification }),
+      ...credentialJwk,
+    },
+    repeatable: true,
+    signal,
+  });
+  if (asked.status === 201) return openGrant(asked.body, key, options.type);
+
+  // 3.
+  const decided = asked.body.status === 'pending' ? await waitForDecision(deps, asked.body, options) : asked.body;
+  if (decided.status !== 'approved') throw refusalOf(decided);
+
+  // 4.
+  const collected = await deps
+    .call({ method: 'POST', path: `/v1/grants/${decided.id}/redeem`, json: credentialJwk, repeatable: true, signal })
+    .catch((error) => {
+      if (error instanceof WritError && error.code === 'already_redeemed') throw credentialLost(decided.id, error);
+      throw error;
+    });
+
+  // 5.
+  return openGrant(collected.body, key, options.type);
+}
+
+async function waitForDecision(
+  { clock, call }: GrantCalls,
+  first: WireGrant,
+  { onPending, waitSeconds, signal }: GrantOptions,
+): Promise<WireGrant> {
+  onPending?.({
+    ...factsOf(first),
+    approvalUrl: first.approval_url ?? '',
+    decideBy: new Date(first.decide_by ?? Number.NaN),
+  });
+  const startedAt = clock.now().getTime();
+  const secondsSince = (at: number) => (clock.now().getTime() - at) / 1000;
+  for (;;) {
+    const left = waitSeconds === undefined ? longestPollSeconds : Math.floor(waitSeconds - secondsSince(startedAt));
+    if (left < 0) {
+      throw new WritError('approval_timeout', `Nobody decided within ${waitSeconds} s`, { grantId: first.id });
+    }
+    const wait = Math.min(longestPollSeconds, left);
+    const polledAt = clock.now().getTime();
+    const path = `/v1/grants/${first.id}?wait=${wait}`;
+    const { body, headers } = await call({ method: 'GET', path, repeatable: true, waitSeconds: wait, signal });
+    if (body.status !== 'pending') return body;
+    // A broker that answers early (it is shutting down, say) must not be asked in a tight loop.
+    if (secondsSince(polledAt) < 1) await clock.sleep(Number(headers.get('retry-after') ?? 1) * 1000, signal);
+  }
+}
+
+/** A grant that will not give a credential to this call. */
+function refusalOf(grant: WireGrant): WritError {
+  switch (grant.status) {
+    case 'denied':
+      return new WritDenied(grant.reasons ?? [], undefined, { grantId: grant.id });
+    case 'failed':
+      return new WritError('grant_failed', 'The provider did not mint the credential', { grantId: grant.id });
+    default:
+      return credentialLost(grant.id);
+  }
+}
+
+function credentialLost(grantId: string, cause?: unknown): WritError {
+  const message =
+    'The credential was delivered once, in an answer that did not arrive. Ask for a new grant; this one is revoked with the session';
+  return new WritError('credential_lost', message, { grantId, cause });
+}
+
+async function openGrant<T extends CredentialType>(
+  wire: WireGrant,
+  key: SealingKey | null,
+  expected: T | undefined,
+): Promise<Grant<CredentialOf<T>>> {
+  const credential = readCredential(key === null ? wire.credential : await key.open(wire.credential_jwe));
+  if (expected !== undefined && credential.type !== expected) {
+    const message = `The capability ${wire.capability} gives a credential for ${credential.type}, not for ${expected}`;
+    throw new WritError('wrong_credential', message, { grantId: wire.id });
+  }
+  const grant = {
+    ...factsOf(wire),
+    leaseId: wire.lease?.id ?? '',
+    expiresAt: expiryOf(credential),
+    decision: wire.decision ?? '',
+  };
+  // Not enumerable: what logs or serialises the grant leaves the secret out.
+  return Object.defineProperty(grant, 'credential', { value: credential }) as Grant<CredentialOf<T>>;
+}
+
+function factsOf(wire: WireGrant): GrantFacts {
+  const { id, capability, tier, ttl_seconds, plan, summary, revocability } = wire;
+  return { id, capability, tier, ttlSeconds: ttl_seconds, plan, summary, revocability };
+}
+
+interface WireGrant {
+  id: string;
+  status: string;
+  capability: string;
+  tier: number;
+  ttl_seconds: number;
+  plan: GrantFacts['plan'];
+  summary: string[];
+  revocability: GrantFacts['revocability'];
+  reasons?: DenialReason[];
+  decide_by?: string;
+  approval_url?: string;
+  lease?: { id: string };
+  credential?: unknown;
+  credential_jwe?: unknown;
+  decision?: string;
+}

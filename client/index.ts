@@ -1,0 +1,30 @@
+/** `@writ/client`: the agent's side of Writ. */
+export { type AwsSdkCredentials, awsCredentials, awsCredentialsOf } from './aws.ts';
+export type { Clock } from './clock.ts';
+export type {
+  AwsCredential,
+  Credential,
+  CredentialOf,
+  CredentialType,
+  GcpCredential,
+  GithubCredential,
+} from './credentials.ts';
+export {
+  type BrokerErrorCode,
+  type ClientErrorCode,
+  type DenialReason,
+  type NearestRequest,
+  type Problem,
+  WritDenied,
+  WritError,
+  type WritErrorCode,
+} from './errors.ts';
+export { googleAuthClient, type OAuth2ClientLike } from './google.ts';
+export type { Grant, GrantOptions, GrantParams, PendingGrant } from './grant.ts';
+export { type ClientKey, fileToken, githubActionsToken, type SubjectToken } from './identity.ts';
+export type { EndReason, SessionEnd } from './lifetime.ts';
+export { type OctokitAuth, octokitAuth, octokitOptions } from './octokit.ts';
+export type { Lease, Overview } from './overview.ts';
+export { type RenewingOptions, renewing } from './renewing.ts';
+export type { Envelope, Session } from './session.ts';
+export { type OpenSessionOptions, Writ } from './writ.ts';

@@ -1,0 +1,222 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { exportPKCS8, generateKeyPair } from 'jose';
+import { manualClock } from '../broker/clock.ts';
+import { type Bench, openBench } from './bench.fixture.ts';
+import { type Clock, fileToken, githubActionsToken, type Session, Writ, WritError } from './index.ts';
+
+const code = (expected: string) => (error: unknown) => error instanceof WritError && error.code === expected;
+const never = { subjectToken: 'never sent', taskType: 'answer-invoice-question' };
+
+const claimsOf = (header = '') => JSON.parse(Buffer.from(header.split('.')[1] ?? '', 'base64url').toString());
+
+/** Lets what is under way over loopback arrive; the clock itself stands still. */
+async function until(holds: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 500 && !holds(); turn += 1) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.ok(holds(), 'it never came to pass');
+}
+
+describe('sessions', () => {
+  const clock = manualClock(new Date());
+  let bench: Bench;
+  before(async () => {
+    bench = await openBench({ clock });
+  });
+  after(() => bench.close());
+  const open = (options: Parameters<Bench['open']>[0] = {}) => bench.open({ clock, ...options });
+  const beats = (session: Session) =>
+    bench.front.seen.filter(
+      ({ path, headers }) => path === '/v1/session/heartbeat' && claimsOf(headers.authorization).sid === session.id,
+    ).length;
+
+  it('opens with a platform token, and is bound to a key unless told otherwise', async () => {
+    const session = await open({
+      onBehalfOf: 'user:owner@example.com',
+      envelope: { wallTimeSeconds: 120, maxGrants: 3 },
+    });
+    const { session: seen } = await session.overview();
+    assert.equal(seen.id, session.id);
+    assert.equal(seen.agent, 'invoice-bot');
+    assert.deepEqual(seen.inputs, { customer_id: '42' });
+    assert.equal(seen.onBehalfOf, 'user:owner@example.com');
+    assert.equal(seen.grantsLeft, 3);
+    assert.equal(session.expiresAt.getTime(), seen.openedAt.getTime() + 120_000);
+    const sent = bench.front.seen.at(-1)!.headers;
+    assert.match(sent.authorization!, /^DPoP /);
+    assert.ok(sent.dpop);
+
+    const bearer = await open({ dpop: false });
+    await bearer.overview();
+    const plain = bench.front.seen.at(-1)!.headers;
+    assert.match(plain.authorization!, /^Bearer /);
+    assert.equal(plain.dpop, undefined);
+  });
+
+  it('a thief of the token alone gets nowhere, and no proof is sent twice', async () => {
+    const session = await open();
+    await session.overview();
+    const { authorization, dpop } = bench.front.seen.at(-1)!.headers as { authorization: string; dpop: string };
+    const steal = (headers: { [name: string]: string }) => fetch(`${bench.url}/v1/session`, { headers });
+    assert.equal((await steal({ authorization })).status, 401);
+    assert.equal((await steal({ authorization: authorization.replace('DPoP', 'Bearer') })).status, 401);
+    assert.equal((await steal({ authorization, dpop })).status, 401);
+    await session.overview();
+    const proofs = bench.front.seen.map(({ headers }) => headers.dpop).filter((proof) => proof !== undefined);
+    // The thief's own repetition is the only one.
+    assert.equal(new Set(proofs).size, proofs.length - 1);
+  });
+
+  it('opens from a job of GitHub Actions, from a file, and with a key of its own', async () => {
+    await open({ subjectToken: githubActionsToken(bench.jobEnvironment) });
+
+    const path = join(bench.folder, 'token');
+    await writeFile(path, `${await bench.platformToken(bench.url)}\n`);
+    await open({ subjectToken: fileToken(path) });
+
+    const { privateKey } = bench.clientKey;
+    for (const key of [
+      privateKey,
+      privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
+      { ...(privateKey.export({ format: 'jwk' }) as object), kty: 'EC', kid: 'one' },
+    ]) {
+      const options = { url: bench.url, clock, taskType: never.taskType, inputs: { customer_id: '42' } };
+      const session = await Writ.openSession({ ...options, clientKey: { clientId: 'invoice-bot-key', key } });
+      await session.end();
+    }
+  });
+
+  it('says what was wrong, and never repeats a secret', async () => {
+    await assert.rejects(open({ subjectToken: githubActionsToken({}) }), code('no_identity'));
+    await assert.rejects(open({ subjectToken: fileToken(join(bench.folder, 'absent')) }), code('no_identity'));
+    await assert.rejects(open({ inputs: {} }), (error) => {
+      assert.ok(error instanceof WritError);
+      assert.equal(error.code, 'invalid_authorization_details');
+      assert.equal(error.status, 400);
+      assert.match(error.requestId!, /^req_/);
+      assert.equal(error.problem?.errors?.[0]?.path, 'authorization_details[0].inputs.customer_id');
+      return true;
+    });
+    const foreign = await exportPKCS8((await generateKeyPair('ES256', { extractable: true })).privateKey);
+    for (const key of [foreign, 'not a key']) {
+      const asked = Writ.openSession({
+        url: bench.url,
+        clock,
+        taskType: never.taskType,
+        clientKey: { clientId: 'invoice-bot-key', key },
+      });
+      await assert.rejects(asked, (error) => {
+        assert.ok(error instanceof WritError && ['invalid_client', 'no_identity'].includes(error.code));
+        assert.ok(!JSON.stringify([error.message, error.problem, String(error.cause)]).includes(key.slice(0, 60)));
+        return true;
+      });
+    }
+  });
+
+  it('sends nothing over plain http to another machine', async () => {
+    for (const url of ['http://writ.example.com', 'http://127.0.0.1.example.com', 'ftp://127.0.0.1', 'writ']) {
+      await assert.rejects(Writ.openSession({ ...never, url }), code('insecure_url'), url);
+    }
+  });
+
+  it('beats in the background, and so outlives both its token and the missed-heartbeat limit', async () => {
+    let rests = 0;
+    const watched: Clock = {
+      now: clock.now,
+      sleep: (ms, signal) => {
+        rests += 1;
+        return clock.sleep(ms, signal);
+      },
+    };
+    const session = await open({ clock: watched });
+    // Seven minutes: the first token lives five, and three missed beats end a session.
+    for (let minute = 1; minute <= 7; minute += 1) {
+      await until(() => rests === minute);
+      clock.advance(60_000);
+    }
+    await until(() => rests === 8);
+    assert.equal(beats(session), 7);
+    assert.equal((await session.overview()).session.status, 'active');
+    await session.end();
+  });
+
+  it('stops beating when it has ended, and says who ended it', async () => {
+    const session = await open();
+    const { session: ended, leases } = await session.end();
+    assert.equal(ended.status, 'ended');
+    assert.deepEqual(leases, []);
+    assert.deepEqual(await session.ended, { reason: 'ended_by_agent' });
+    assert.ok(session.signal.aborted);
+    const count = beats(session);
+    clock.advance(60_000);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.equal(beats(session), count);
+    assert.equal((await session.end()).session.endReason, 'ended_by_agent');
+    await assert.rejects(session.grant('read-customer-files'), code('session_ended'));
+  });
+
+  it('notices at its next heartbeat that an admin ended it', async () => {
+    const session = await open();
+    const response = await fetch(`${bench.url}/v1/admin/sessions/${session.id}/end`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${bench.broker.bootstrapToken}` },
+    });
+    assert.equal(response.status, 200);
+    assert.equal(session.signal.aborted, false);
+    clock.advance(60_000);
+    assert.deepEqual(await session.ended, { reason: 'ended_by_admin' });
+  });
+
+  it('notices that its envelope is spent', async () => {
+    const session = await open({ envelope: { wallTimeSeconds: 30 } });
+    // Towards the end the token shrinks with what is left, so beats come closer together.
+    for (let second = 0; second < 35 && !session.signal.aborted; second += 1) {
+      clock.advance(1_000);
+      await new Promise((resolve) => setTimeout(resolve, 15));
+    }
+    assert.deepEqual(await session.ended, { reason: 'envelope_spent' });
+  });
+
+  it('ends when the block is left, also by an error', async () => {
+    let kept: Awaited<ReturnType<typeof open>> | undefined;
+    await assert.rejects(async () => {
+      await using session = await open();
+      kept = session;
+      throw new Error('the task failed');
+    }, /the task failed/);
+    assert.deepEqual(await kept?.ended, { reason: 'ended_by_agent' });
+  });
+
+  describe('a child', () => {
+    it('has its own key, fewer capabilities, a sooner end, and ends with its parent', async () => {
+      const parent = await open();
+      const child = await parent.child({ capabilities: ['read-repository'], envelope: { wallTimeSeconds: 60 } });
+      const opening = bench.front.seen.at(-1)!;
+      const { session: seen } = await child.overview();
+      const proofOf = (dpop: unknown) => JSON.parse(Buffer.from(String(dpop).split('.')[0]!, 'base64url').toString());
+      assert.equal(seen.parentId, parent.id);
+      assert.deepEqual(seen.capabilities, ['read-repository']);
+      assert.ok(child.expiresAt < parent.expiresAt);
+      // Opened with the parent's key, used with another.
+      assert.notDeepEqual(proofOf(opening.headers.dpop).jwk, proofOf(bench.front.seen.at(-1)!.headers.dpop).jwk);
+
+      assert.equal((await child.grant('read-repository', {}, { type: 'github' })).credential.type, 'github');
+      await assert.rejects(child.grant('read-customer-files'), code('denied'));
+      await assert.rejects(
+        child.child({ capabilities: ['read-customer-files'] }),
+        code('invalid_authorization_details'),
+      );
+
+      await parent.end();
+      assert.deepEqual(await child.ended, { reason: 'parent_ended' });
+      await assert.rejects(child.overview().then(({ session }) => assert.equal(session.status, 'active')));
+    });
+
+    it('of a bearer session is one too', async () => {
+      const parent = await open({ dpop: false });
+      const child = await parent.child({ capabilities: ['read-repository'] });
+      assert.equal((await child.overview()).session.parentId, parent.id);
+    });
+  });
+});

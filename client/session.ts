@@ -1,0 +1,187 @@
+/** A session: one run of one task. It holds the token and the key, keeps itself alive, and ends. */
+import './dispose.ts';
+import type { CredentialOf, CredentialType } from './credentials.ts';
+import { type DpopKey, newDpopKey } from './dpop.ts';
+import { WritError } from './errors.ts';
+import { type Grant, type GrantOptions, type GrantParams, requestGrant } from './grant.ts';
+import { keepAlive, type Rhythm } from './heartbeat.ts';
+import { type Answer, type Call, type Connection, send } from './http.ts';
+import { type EndReason, newLifetime, type SessionEnd } from './lifetime.ts';
+import { type Overview, readOverview } from './overview.ts';
+
+/** Narrower bounds than the manifest's. */
+export interface Envelope {
+  wallTimeSeconds?: number;
+  maxGrants?: number;
+}
+
+export interface Session {
+  readonly id: string;
+  /** Nothing lives longer than this. */
+  readonly expiresAt: Date;
+  /** Resolves when the session has ended, whoever ended it. Never rejects. */
+  readonly ended: Promise<SessionEnd>;
+  /** Aborted at that moment: hand it to whatever must stop with the session. */
+  readonly signal: AbortSignal;
+
+  /**
+   * Asks for a capability; resolves with the credential, after a person's approval where one is needed.
+   * @throws WritDenied, WritError
+   * @example
+   * const grant = await session.grant('read-customer-files', {}, { type: 'aws', ttlSeconds: 600 });
+   * grant.credential.accessKeyId;
+   */
+  grant<T extends CredentialType = CredentialType>(
+    capability: string,
+    params?: GrantParams,
+    options?: GrantOptions<T>,
+  ): Promise<Grant<CredentialOf<T>>>;
+
+  /**
+   * A session of its own for a sub-agent: the same task, fewer capabilities, a sooner end, another key. It ends with this one.
+   * @example
+   * await using reader = await session.child({ capabilities: ['read-customer-files'], envelope: { wallTimeSeconds: 60 } });
+   */
+  child(options: { capabilities: string[]; envelope?: Envelope }): Promise<Session>;
+
+  /** The session, its grants and leases, as the broker has them now. */
+  overview(): Promise<Overview>;
+
+  /**
+   * Ends the session: everything it held is revoked. Ending it again changes nothing.
+   * @param options waitSeconds: wait so long, at most (60), until every lease is settled
+   */
+  end(options?: { waitSeconds?: number }): Promise<Overview>;
+
+  /** `await using session = …` ends it when the block is left. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** The token endpoint's answer. */
+interface TokenAnswer {
+  access_token: string;
+  token_type: 'DPoP' | 'Bearer';
+  expires_in: number;
+  session_id: string;
+  session_expires_at: string;
+  heartbeat_seconds: number;
+}
+
+const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token';
+
+/**
+ * One token request, and the session it opens.
+ * @param form without what concerns keys; `sign` proves the request, `bind` is the key the session is bound to (the same, except for children)
+ */
+export async function open(
+  connection: Connection,
+  form: { [name: string]: string },
+  keys: { sign: DpopKey | null; bind: DpopKey | null },
+): Promise<Session> {
+  const jkt = keys.bind !== null && keys.bind !== keys.sign ? { dpop_jkt: keys.bind.thumbprint } : {};
+  const { body } = await send(connection, {
+    method: 'POST',
+    path: '/oauth/token',
+    form: new URLSearchParams({ ...form, ...jkt }),
+    key: keys.sign,
+    // The platform's token is good for one session: sent twice, it is a replay.
+    repeatable: false,
+  });
+  const wanted = keys.bind === null ? 'Bearer' : 'DPoP';
+  if (typeof body?.access_token !== 'string' || body.token_type !== wanted) {
+    throw new WritError('bad_answer', `The broker gave no ${wanted} token`);
+  }
+  return createSession(connection, body, keys.bind);
+}
+
+function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey | null): Session {
+  const { clock } = connection;
+  const lifetime = newLifetime();
+  let token = { scheme: opened.token_type, token: opened.access_token };
+  let expiresAt = new Date(opened.session_expires_at);
+
+  const call = async (request: Omit<Call, 'token' | 'key'>): Promise<Answer> => {
+    try {
+      return await send(connection, { ...request, token: () => token, key });
+    } catch (error) {
+      if (error instanceof WritError) await noticeEnd(error);
+      throw error;
+    }
+  };
+
+  /** Without a token that holds there is no way back: it can only be refreshed with itself. */
+  const noticeEnd = async ({ code }: WritError) => {
+    if (code !== 'session_ended' && code !== 'unauthenticated') return;
+    if (lifetime.signal.aborted) return;
+    lifetime.end(clock.now() >= expiresAt ? 'envelope_spent' : await endReason());
+  };
+
+  const endReason = async (): Promise<EndReason> => {
+    const look: Call = { method: 'GET', path: '/v1/session', token: () => token, key, repeatable: false };
+    const seen = await send(connection, look).catch(() => null);
+    return seen?.body.session?.end_reason ?? 'unknown';
+  };
+
+  const beat = async (): Promise<Rhythm> => {
+    const { signal } = lifetime;
+    const { body } = await call({ method: 'POST', path: '/v1/session/heartbeat', repeatable: true, signal });
+    token = { scheme: body.token_type, token: body.access_token };
+    expiresAt = new Date(body.session_expires_at);
+    return { heartbeatSeconds: body.heartbeat_seconds, expiresIn: body.expires_in };
+  };
+  const rhythm = { heartbeatSeconds: opened.heartbeat_seconds, expiresIn: opened.expires_in };
+  void keepAlive(clock, rhythm, beat, lifetime.signal);
+
+  const session: Session = {
+    id: opened.session_id,
+    get expiresAt() {
+      return expiresAt;
+    },
+    ended: lifetime.ended,
+    signal: lifetime.signal,
+    grant: (capability, params, options = {}) => requestGrant({ clock, call }, capability, params, options),
+    child: async ({ capabilities, envelope }) => {
+      const form = {
+        grant_type: tokenExchange,
+        subject_token: token.token,
+        subject_token_type: accessTokenType,
+        authorization_details: JSON.stringify([{ type: 'task', capabilities, ...envelopeOf(envelope) }]),
+      };
+      const child = await open(connection, form, { sign: key, bind: key === null ? null : await newDpopKey() });
+      return endsWith(child, lifetime.ended);
+    },
+    overview: async () => readOverview((await call({ method: 'GET', path: '/v1/session', repeatable: true })).body),
+    end: async ({ waitSeconds = 0 } = {}) => {
+      const path = `/v1/session/end?wait=${waitSeconds}`;
+      const { body } = await call({ method: 'POST', path, repeatable: true, waitSeconds });
+      lifetime.end('ended_by_agent');
+      return readOverview(body);
+    },
+    [Symbol.asyncDispose]: async () => {
+      if (!lifetime.signal.aborted) await session.end();
+    },
+  };
+  endings.set(session, lifetime.end);
+  return session;
+}
+
+/** How a parent tells its children of its end; no part of the public interface. */
+const endings = new WeakMap<Session, (reason: EndReason) => void>();
+
+function endsWith(child: Session, parent: Promise<SessionEnd>): Session {
+  void parent.then(() => endings.get(child)?.('parent_ended'));
+  return child;
+}
+
+/** An envelope in the broker's words; nothing when it narrows nothing. */
+export function envelopeOf(envelope: Envelope | undefined): { envelope?: { [name: string]: number } } {
+  if (envelope === undefined) return {};
+  const { wallTimeSeconds, maxGrants } = envelope;
+  return {
+    envelope: {
+      ...(wallTimeSeconds === undefined ? {} : { wall_time_seconds: wallTimeSeconds }),
+      ...(maxGrants === undefined ? {} : { max_grants: maxGrants }),
+    },
+  };
+}
