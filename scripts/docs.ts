@@ -1,10 +1,10 @@
 /**
- * `npm run docs`: writes docs/reference from the code's own schemas. `npm run docs -- --check` writes nothing, and exits 1 when a file differs or a
- * link in README.md or docs leads nowhere.
+ * `npm run docs`: writes docs/reference from the code's own schemas. `npm run docs -- --check` writes nothing, and exits 1 when a file differs, or
+ * README.md or docs link to, or name, what is not there.
  */
 import { join } from 'node:path';
 import { differences, writeFiles } from './docs/compare.ts';
-import { deadLinks, markdownPages } from './docs/links.ts';
+import { deadLinks, markdownPages, missingFiles } from './docs/links.ts';
 import { referenceFiles } from './docs/reference.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -13,9 +13,11 @@ const check = process.argv.includes('--check');
 
 const wanted = await referenceFiles(root);
 if (!check) await writeFiles(folder, wanted);
+const pages = await markdownPages(root);
 const faults = [
   ...(await differences(folder, wanted)).map((line) => `docs/reference/${line}; run \`npm run docs\``),
-  ...(await deadLinks(root, await markdownPages(root))),
+  ...(await deadLinks(root, pages)),
+  ...(await missingFiles(root, pages)),
 ];
 for (const fault of faults) console.log(fault);
 if (faults.length === 0)

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { differences, writeFiles } from './compare.ts';
-import { anchorsOf, deadLinks } from './links.ts';
+import { anchorsOf, deadLinks, missingFiles } from './links.ts';
 
 async function withFolder(work: (folder: string) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'writ-docs-'));
@@ -33,6 +33,17 @@ it('names page and line of a link to a missing file, a missing heading, or out o
       'README.md:8: #there has no such heading',
       'README.md:9: ../elsewhere.md leads out of the repository',
     ]);
+  });
+});
+
+it('names a file that a page speaks of and that is not there, unless the page says that it is planned', async () => {
+  await withFolder(async (root) => {
+    await mkdir(join(root, 'broker'));
+    await writeFile(join(root, 'broker/a.test.ts'), '');
+    const page =
+      '`broker/a.test.ts`, `broker/b.test.ts` (*planned*: soon),\n`broker/c.test.ts` and `broker/` and `npm/x.ts`';
+    await writeFile(join(root, 'README.md'), page);
+    assert.deepEqual(await missingFiles(root, ['README.md']), ['README.md:2: broker/c.test.ts does not exist']);
   });
 });
 

@@ -1,4 +1,4 @@
-/** Relative links and anchors in Markdown: does what they lead to exist? Addresses elsewhere are not asked. */
+/** Relative links and anchors in Markdown, and files of ours that are named in it: do they exist? Addresses elsewhere are not asked. */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, normalize, relative } from 'node:path';
 
@@ -55,6 +55,27 @@ export async function deadLinks(root: string, pages: readonly string[]): Promise
       ).then((checked) =>
         checked.flatMap(([link, why]) => (why === null ? [] : [`${page}:${link.line}: ${link.target} ${why}`])),
       );
+    }),
+  );
+  return found.flat();
+}
+
+/** A file of ours as pages name it, and what follows it: `(*planned*…` says that it is not there yet. */
+const named =
+  /`(?!providers\/NAME\/)((?:approvals|broker|client|docs|infra|prisma|providers|sandbox|scripts)\/[\w./-]+\.[a-z]+)`(?! \(\*planned\*)/g;
+
+/** @returns one line for each file named in these pages that does not exist */
+export async function missingFiles(root: string, pages: readonly string[]): Promise<string[]> {
+  const found = await Promise.all(
+    pages.map(async (page) => {
+      const lines = prose(await readFile(join(root, page), 'utf8'), true);
+      const names = lines.flatMap((text, at) =>
+        [...text.matchAll(named)].map((match) => ({ at, path: match[1] ?? '' })),
+      );
+      const there = await Promise.all(names.map(({ path }) => stat(join(root, path)).catch(() => null)));
+      return names
+        .filter((_, i) => there[i] === null)
+        .map(({ at, path }) => `${page}:${at + 1}: ${path} does not exist`);
     }),
   );
   return found.flat();
