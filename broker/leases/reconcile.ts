@@ -152,25 +152,26 @@ export function startReconciler(
 }
 
 function startBeat(clock: Clock, seconds: number, beat: () => Promise<void>): { wake(): void; stop(): Promise<void> } {
-  const stopping = new AbortController();
-  let sleep = new AbortController();
+  let stopped = false;
   let woken = false;
+  let sleep = new AbortController();
+  const wake = () => {
+    woken = true;
+    sleep.abort();
+  };
   const loop = (async () => {
-    while (!stopping.signal.aborted) {
+    while (!stopped) {
       woken = false;
       await beat();
       sleep = new AbortController();
-      if (woken) continue;
-      await clock.sleep(seconds * 1000, AbortSignal.any([sleep.signal, stopping.signal])).catch(() => {});
+      if (!woken) await clock.sleep(seconds * 1000, sleep.signal).catch(() => {});
     }
   })();
   return {
-    wake: () => {
-      woken = true;
-      sleep.abort();
-    },
+    wake,
     stop: async () => {
-      stopping.abort();
+      stopped = true;
+      wake();
       await loop;
     },
   };

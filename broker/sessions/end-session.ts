@@ -100,7 +100,8 @@ export async function endSession(
   const ids = ended.map((row) => row.id);
   if (ids.length === 0) return { ended: false, leases: [] };
   const leases = await store.run<{ id: string }>(releaseStatement, [input.now, ids, deps.mintDeadlineSeconds]);
-  if (leases.length > 0) deps.wake();
+  // Also when there are none: a sweep between the two statements may have released them.
+  deps.wake();
   return { ended: true, leases: leases.map((row) => row.id) };
 }
 
@@ -110,6 +111,7 @@ export async function sweepSessions(deps: EndSessionDeps, now: Date, limit: numb
   for (const { id, reason } of overdue) {
     await endSession(deps, { sessionId: id, reason, actor: 'system', requestId: null, now });
   }
-  await deps.store.run(releaseStatement, [now, null, deps.mintDeadlineSeconds]);
+  const released = await deps.store.run(releaseStatement, [now, null, deps.mintDeadlineSeconds]);
+  if (released.length > 0) deps.wake();
   return overdue.length;
 }

@@ -1,0 +1,397 @@
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { ProviderError } from '../../providers/contract.ts';
+import { type Bench, openBench, statement } from '../bench.test-support.ts';
+import { WritError } from '../errors.ts';
+import { secretOf } from '../scripted-provider.test-support.ts';
+import { endSession } from '../sessions/end-session.ts';
+import { testBackends } from '../store/store.test-support.ts';
+import { revokeByAdmin } from './order-revocation.ts';
+import { reconcileOnce, startReconciler } from './reconcile.ts';
+
+/** Lets other work go on until something has come true. */
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 2));
+}
+
+/** A mint that hangs until it is let go. */
+function heldMint(bench: Bench, name: string) {
+  const asked = Promise.withResolvers<string>();
+  const answer = Promise.withResolvers<void>();
+  bench.provider(name).script.issue = async (context, mint) => {
+    asked.resolve(context.leaseId);
+    await answer.promise;
+    return mint();
+  };
+  return { leaseId: asked.promise, answer: () => answer.resolve() };
+}
+
+const code = (expected: string) => (error: unknown) => error instanceof WritError && error.code === expected;
+
+for (const backend of await testBackends()) {
+  describe(`reconcile on ${backend}`, () => {
+    let bench: Bench;
+    before(async () => {
+      bench = await openBench(backend, {
+        providers: [
+          { name: 'plain' },
+          { name: 'hour', lifetimeSeconds: 3600, secret: true },
+          { name: 'doc', writer: true },
+          { name: 'pool', pool: ['m1', 'm2', 'm3'], lifetimeSeconds: 900 },
+        ],
+      });
+    });
+    after(() => bench.close());
+    beforeEach(async () => {
+      for (const provider of bench.providers.values()) provider.reset();
+      bench.clock.advance(6 * 3600_000);
+      for (let i = 0; i < 2; i += 1) {
+        await bench.beat();
+        bench.clock.advance(3600_000);
+      }
+      await bench.beat();
+      for (const provider of bench.providers.values()) provider.reset();
+      bench.lines.length = 0;
+    });
+
+    test('a credential that its provider has ended is expired without a word to the provider', async () => {
+      const lease = await bench.lease(await bench.open(), 'plain', { ttl: 60 });
+      bench.clock.advance(59_999);
+      await bench.beat();
+      assert.equal((await bench.row(lease)).status, 'active');
+      bench.clock.advance(1);
+      await bench.beat();
+      const row = await bench.row(lease);
+      assert.deepEqual([row.status, row.dueAt, row.sealed], ['expired', null, null]);
+      assert.deepEqual(bench.provider('plain').revocations, []);
+      assert.equal((await bench.eventsOf(lease)).at(-1), 'lease.expired');
+    });
+
+    test('a credential that lives longer at its provider than its lease is revoked by our timer when the lease is over', async () => {
+      const provider = bench.provider('hour');
+      const lease = await bench.lease(await bench.open(), 'hour', { ttl: 60 });
+      const issued = await bench.row(lease);
+      assert.equal(issued.providerExpiresAt.getTime() - issued.expiresAt.getTime(), 3540_000);
+      bench.clock.advance(59_999);
+      await bench.beat();
+      assert.deepEqual(provider.alive(), [lease]);
+      bench.clock.advance(1);
+      await bench.beat();
+      assert.deepEqual(provider.alive(), []);
+      assert.equal(provider.targets[0]?.secret, secretOf(lease));
+      const row = await bench.row(lease);
+      assert.deepEqual([row.status, row.revokeReason, row.sealed], ['revoked', 'expired', null]);
+    });
+
+    test('an intent whose answer never came is revoked after the mint’s deadline, without a handle', async () => {
+      const provider = bench.provider('plain');
+      const session = await bench.open();
+      // The process dies while the provider mints: nobody ever writes the outcome.
+      provider.issue = () => new Promise(() => {});
+      bench.ask(session, 'plain', { ttl: 600 }).catch(() => {});
+      await until(async () => (await bench.store.prisma.lease.count({ where: { status: 'issuing' } })) === 1);
+      const { id } = await bench.store.prisma.lease.findFirstOrThrow({ where: { status: 'issuing' } });
+      // Nobody waits any more: only the database knows.
+      const { dueAt, intentAt } = await bench.row(id);
+      assert.equal(dueAt!.getTime() - intentAt.getTime(), 30_000);
+      await bench.store.run(
+        statement(
+          `UPDATE lease SET intent_at = intent_at - interval '1 hour', due_at = due_at - interval '1 hour' WHERE id = $1`,
+        ),
+        [id],
+      );
+      await bench.beat();
+      const row = await bench.row(id);
+      assert.deepEqual([row.status, row.revokeReason], ['revoked', 'answer_lost']);
+      assert.equal(provider.targets[0]?.handle, null);
+      assert.deepEqual((await bench.eventsOf(id)).slice(-2), ['lease.revoking', 'lease.revoked']);
+      const grant = await bench.store.prisma.grant.findUniqueOrThrow({ where: { id: row.grantId } });
+      assert.equal(grant.status, 'failed');
+    });
+
+    test('an outcome that comes after the session’s end is withheld, and revoked with what the provider answered', async () => {
+      const held = heldMint(bench, 'hour');
+      const session = await bench.open();
+      const asking = bench.ask(session, 'hour');
+      const lease = await held.leaseId;
+      await endSession(bench.ending, bench.end(session.sessionId));
+      await bench.beat();
+      const waiting = await bench.row(lease);
+      assert.deepEqual([waiting.status, waiting.handle], ['revoking', null]);
+      assert.deepEqual(
+        bench.provider('hour').revocations,
+        [],
+        'the answer may still come: it is what revocation needs',
+      );
+      held.answer();
+      await assert.rejects(asking, code('session_ended'));
+      await bench.beat();
+      assert.equal((await bench.row(lease)).status, 'revoked');
+      assert.equal(bench.provider('hour').targets[0]?.secret, secretOf(lease));
+      assert.deepEqual(bench.provider('hour').alive(), []);
+      assert.deepEqual((await bench.eventsOf(lease)).slice(1), ['lease.revoking', 'lease.withheld', 'lease.revoked']);
+    });
+
+    test('an outcome that comes after the lease has been settled is revoked by the process that holds it, and not delivered', async () => {
+      const held = heldMint(bench, 'plain');
+      const asking = bench.ask(await bench.open(), 'plain');
+      const lease = await held.leaseId;
+      await bench.store.run(
+        statement(`UPDATE lease SET status = 'expired', due_at = NULL, sealed = NULL, ended_at = $2 WHERE id = $1`),
+        [lease, bench.clock.now()],
+      );
+      held.answer();
+      await assert.rejects(asking, code('session_ended'));
+      assert.deepEqual(bench.provider('plain').alive(), []);
+    });
+
+    test('a mint that fails for certain is failed; one that may have minted is revoked', async () => {
+      const provider = bench.provider('plain');
+      const session = await bench.open();
+      for (const [error, answer, status, events] of [
+        [
+          new ProviderError('upstream_refused', 'no', { providerCode: 'AccessDenied' }),
+          'provider_refused',
+          'failed',
+          ['grant.allowed', 'lease.failed'],
+        ],
+        [
+          new ProviderError('upstream_unavailable', 'lost', { mayHaveMinted: true }),
+          'provider_unavailable',
+          'revoked',
+          ['grant.allowed', 'lease.revoking', 'lease.revoked'],
+        ],
+        [
+          new TypeError('unforeseen'),
+          'provider_unavailable',
+          'revoked',
+          ['grant.allowed', 'lease.revoking', 'lease.revoked'],
+        ],
+      ] as const) {
+        provider.script.issue = async (_context, mint) => {
+          if (status === 'revoked') mint();
+          throw error;
+        };
+        await assert.rejects(bench.ask(session, 'plain'), code(answer));
+        const { id } = await bench.store.prisma.lease.findFirstOrThrow({
+          where: { sessionId: session.sessionId },
+          orderBy: { id: 'desc' },
+          take: 1,
+        });
+        await bench.beat();
+        assert.equal((await bench.row(id)).status, status);
+        assert.deepEqual(await bench.eventsOf(id), events);
+        assert.deepEqual(provider.alive(), []);
+        bench.clock.advance(1000);
+      }
+    });
+
+    test('a mint that does not answer in time is given up, and what it may have minted is revoked', async () => {
+      const provider = bench.provider('plain');
+      const asked = Promise.withResolvers<void>();
+      provider.issue = () => {
+        asked.resolve();
+        return new Promise(() => {});
+      };
+      const asking = bench.ask(await bench.open(), 'plain');
+      const refused = assert.rejects(asking, code('provider_unavailable'));
+      await asked.promise;
+      bench.clock.advance(20_000);
+      await refused;
+      await bench.beat();
+      assert.equal(provider.targets.length, 1);
+    });
+
+    test('the outcome cannot be written: the credential is killed at once, and not delivered', async () => {
+      const provider = bench.provider('hour');
+      const held = heldMint(bench, 'hour');
+      const session = await bench.open();
+      const { run } = bench.grants.store;
+      const asking = bench.ask(session, 'hour');
+      const lease = await held.leaseId;
+      (bench.grants.store as { run: typeof run }).run = async (what, values) => {
+        if (what.name === 'lease_outcome') throw new Error('connection lost');
+        return run(what, values);
+      };
+      held.answer();
+      await assert.rejects(asking, code('unavailable'));
+      (bench.grants.store as { run: typeof run }).run = run;
+      assert.deepEqual(provider.alive(), []);
+      assert.equal((await bench.row(lease)).status, 'issuing', 'the reconciler settles the row');
+      bench.clock.advance(30_000);
+      await bench.beat();
+      assert.equal((await bench.row(lease)).status, 'revoked');
+    });
+
+    test('an admin’s order takes the same path, once', async () => {
+      const session = await bench.open();
+      const lease = await bench.lease(session, 'plain');
+      const order = () =>
+        revokeByAdmin(bench.ending, { leaseId: lease, actor: 'admin', requestId: null, now: bench.clock.now() });
+      assert.deepEqual(await Promise.all([order(), order()]), ['revoking', 'revoking']);
+      await bench.beat();
+      assert.equal(await order(), 'revoked');
+      assert.deepEqual(bench.provider('plain').revocations, [[lease]]);
+      assert.equal((await bench.eventsOf(lease)).filter((type) => type === 'lease.revoking').length, 1);
+      assert.equal((await bench.session(session.sessionId)).status, 'active');
+    });
+
+    test('2,000 leases due at once drain in bounded batches, each asked about once, however many workers there are', async () => {
+      const provider = bench.provider('plain');
+      const session = await bench.open();
+      const one = await bench.lease(session, 'plain');
+      const rest = await bench.store.run<{ id: string }>(
+        statement(`
+          INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, handle, intent_at, issued_at, expires_at, provider_expires_at, due_at)
+          SELECT id || '_' || n, grant_id, session_id, agent, provider, plan, plan_digest, status, handle, intent_at, issued_at, expires_at, provider_expires_at, due_at
+          FROM lease, generate_series(1, 1999) n WHERE id = $1 RETURNING id`),
+        [one],
+      );
+      await endSession(bench.ending, bench.end(session.sessionId));
+      let atOnce = 0;
+      let most = 0;
+      provider.script.revoke = async () => {
+        atOnce += 1;
+        most = Math.max(most, atOnce);
+        await new Promise((resolve) => setImmediate(resolve));
+        atOnce -= 1;
+        return { state: 'revoked', evidence: {} };
+      };
+      const workers = backend === 'postgres' ? 4 : 2;
+      await Promise.all(
+        Array.from({ length: workers }, (_, i) => reconcileOnce({ ...bench.reconciling, workerId: `worker-${i}` })),
+      );
+      const asked = provider.revocations.flat();
+      assert.equal(asked.length, 2000);
+      assert.deepEqual(new Set(asked), new Set([one, ...rest.map((row) => row.id)]));
+      assert.ok(Math.max(...provider.revocations.map((ids) => ids.length)) <= 200);
+      assert.ok(most <= 200 * workers);
+      assert.equal(
+        await bench.store.prisma.lease.count({ where: { sessionId: session.sessionId, status: 'revoked' } }),
+        2000,
+      );
+    });
+
+    test('a provider that hangs delays no other provider’s leases, in this beat or the next', async () => {
+      const gate = Promise.withResolvers<void>();
+      bench.provider('hour').script.revoke = async (_target, kill) => {
+        await gate.promise;
+        kill();
+        return { state: 'revoked', evidence: {} };
+      };
+      const first = await bench.open();
+      const hanging = await bench.lease(first, 'hour');
+      const reconciler = startReconciler(bench.reconciling, bench.clock, 1);
+      await endSession({ ...bench.ending, wake: reconciler.wake }, bench.end(first.sessionId));
+      await until(() => bench.provider('hour').revocations.length === 1);
+      console.log('B');
+      for (let round = 0; round < 3; round += 1) {
+        const session = await bench.open();
+        const lease = await bench.lease(session, 'plain');
+        await endSession({ ...bench.ending, wake: reconciler.wake }, bench.end(session.sessionId));
+        await until(async () => (await bench.row(lease)).status === 'revoked');
+      }
+      assert.equal((await bench.row(hanging)).status, 'revoking');
+      gate.resolve();
+      await until(async () => (await bench.row(hanging)).status === 'revoked');
+      await reconciler.stop();
+    });
+
+    test('an expired denial is pruned from its document, once; a document that cannot be written holds up no other', async () => {
+      const provider = bench.provider('doc');
+      const session = await bench.open();
+      await bench.lease(session, 'doc', { scope: 'one', ttl: 60 });
+      const long = await bench.lease(session, 'doc', { scope: 'two', ttl: 600 });
+      await bench.lease(session, 'doc', { scope: 'two', ttl: 60 });
+      await endSession(bench.ending, bench.end(session.sessionId));
+      await bench.beat();
+      assert.deepEqual(provider.pruned, [], 'the denials still stand');
+      provider.script.prune = async (writer) => {
+        if (writer === 'one') throw new ProviderError('upstream_refused', 'the role is gone');
+      };
+      bench.clock.advance(60_000);
+      await bench.beat();
+      assert.deepEqual(provider.pruned, [{ writer: 'two', standing: [long] }]);
+      await bench.beat();
+      assert.equal(provider.pruned.length, 1, 'what was pruned is not pruned again');
+      provider.script.prune = async () => {};
+      bench.clock.advance(60_000);
+      await bench.beat();
+      assert.deepEqual(provider.pruned.at(-1), { writer: 'one', standing: [] });
+      bench.clock.advance(600_000);
+      await bench.beat();
+      assert.deepEqual(provider.pruned.at(-1), { writer: 'two', standing: [] });
+      assert.equal(await bench.store.prisma.lease.count({ where: { pruneAt: { not: null } } }), 0);
+    });
+
+    test('concurrent intents never share a pool member; when none is free, nothing is minted', async () => {
+      const provider = bench.provider('pool');
+      const sessions = await Promise.all(Array.from({ length: 8 }, () => bench.open()));
+      const members: string[] = [];
+      provider.script.issue = async (context, mint) => {
+        members.push(context.reserved!);
+        return mint();
+      };
+      const answers = await Promise.allSettled(sessions.map((session) => bench.ask(session, 'pool', { ttl: 300 })));
+      const refused = answers.filter((answer) => answer.status === 'rejected');
+      assert.deepEqual(members.toSorted(), ['m1', 'm2', 'm3']);
+      assert.equal(refused.length, 5);
+      for (const { reason } of refused) {
+        assert.ok(code('provider_unavailable')(reason));
+        assert.equal(reason.extensions.provider_code, 'pool_exhausted');
+      }
+      assert.equal(provider.alive().length, 3);
+    });
+
+    test('a member stays in quarantine until its last token has expired, is released upstream, and only then used again', async () => {
+      const provider = bench.provider('pool');
+      const session = await bench.open({ wallTimeSeconds: 1800 });
+      for (let i = 0; i < 3; i += 1) await bench.lease(session, 'pool', { ttl: 300 });
+      await endSession(bench.ending, bench.end(session.sessionId));
+      await bench.beat();
+      assert.deepEqual(provider.alive(), []);
+      await assert.rejects(bench.lease(await bench.open(), 'pool'), code('provider_unavailable'));
+      bench.clock.advance(899_999);
+      await bench.beat();
+      assert.deepEqual(provider.released, []);
+      await assert.rejects(bench.lease(await bench.open(), 'pool'), code('provider_unavailable'));
+      // One of them cannot be made usable: the others are, and it is tried again later.
+      provider.script.release = async (member) => {
+        if (member === 'm1') throw new ProviderError('upstream_unavailable', 'not now');
+      };
+      bench.clock.advance(1);
+      await bench.beat();
+      assert.deepEqual(provider.released.toSorted(), ['m2', 'm3']);
+      const again = await bench.open();
+      for (let i = 0; i < 2; i += 1) await bench.lease(again, 'pool');
+      await assert.rejects(bench.lease(again, 'pool'), code('provider_unavailable'));
+      provider.script.release = async () => {};
+      bench.clock.advance(60_000);
+      await bench.beat();
+      assert.deepEqual(provider.released.toSorted(), ['m1', 'm2', 'm3']);
+      assert.equal(
+        (
+          await bench.store.prisma.auditEvent.findMany({
+            where: { type: 'pool.released', at: { gte: new Date(bench.clock.now().getTime() - 60_000) } },
+          })
+        ).length,
+        3,
+      );
+    });
+
+    test('a member whose mint failed for certain is free again at the next beat', async () => {
+      const provider = bench.provider('pool');
+      provider.script.issue = async () => {
+        throw new ProviderError('upstream_refused', 'no');
+      };
+      const session = await bench.open();
+      for (let i = 0; i < 3; i += 1) await assert.rejects(bench.ask(session, 'pool'), code('provider_refused'));
+      await bench.beat();
+      assert.equal(provider.released.length, 3);
+    });
+
+    test('the record holds after all of it', async () => {
+      assert.equal((await bench.verify()).broken, null);
+    });
+  });
+}
