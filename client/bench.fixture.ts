@@ -20,7 +20,9 @@ import { type OpenSessionOptions, type Session, Writ } from './index.ts';
 
 const agentRole = 'arn:aws:iam::111122223333:role/writ-orders';
 const revokeRole = 'arn:aws:iam::111122223333:role/writ-revoker';
-const pool = ['writ-1', 'writ-2'].map((name) => `${name}@demo-project.iam.gserviceaccount.com`);
+const pool = ['writ-1', 'writ-2', 'writ-3', 'writ-4', 'writ-5'].map(
+  (name) => `${name}@demo-project.iam.gserviceaccount.com`,
+);
 const requestToken = 'request-token-of-the-workload';
 
 export type Bench = Awaited<ReturnType<typeof openBench>>;
@@ -154,10 +156,10 @@ export async function openBench({
       return session;
     },
     /** A person signs in and decides, as with a browser. */
-    decide: async (approvalUrl: string, verdict: 'Approve' | 'Deny', reason = '') => {
+    decide: async (approvalUrl: string, verdict: 'approve' | 'deny', reason = '') => {
       const browser = openBrowser();
       const page = await signIn(browser, approvalUrl, { email: 'approver@example.com', password: demoPassword });
-      return browser.submit(page, verdict === 'Approve' ? {} : { reason }, verdict);
+      return browser.submit(page, verdict === 'approve' ? {} : { reason }, `value="${verdict}"`);
     },
     close: async () => {
       front.fate = () => 'pass';

@@ -125,7 +125,8 @@ export class WritDenied extends WritError {
   readonly nearest: NearestRequest | undefined;
 
   constructor(reasons: readonly DenialReason[], nearest: NearestRequest | undefined, options: WritErrorOptions = {}) {
-    const why = reasons.map((reason) => reason.advice ?? reason.code).join('; ');
+    // Several rules may give the same advice.
+    const why = [...new Set(reasons.map((reason) => reason.advice ?? reason.code))].join(' ');
     super('denied', why === '' ? 'The grant was denied' : `The grant was denied: ${why}`, options);
     this.name = 'WritDenied';
     this.reasons = reasons;

@@ -39,8 +39,9 @@ export interface Session {
 
   /**
    * A session of its own for a sub-agent: the same task, fewer capabilities, a sooner end, another key. It ends with this one.
+   * The grants it may ask for are taken from this session's: all that are left, unless `maxGrants` says fewer.
    * @example
-   * await using reader = await session.child({ capabilities: ['read-customer-files'], envelope: { wallTimeSeconds: 60 } });
+   * await using reader = await session.child({ capabilities: ['read-customer-files'], envelope: { wallTimeSeconds: 60, maxGrants: 2 } });
    */
   child(options: { capabilities: string[]; envelope?: Envelope }): Promise<Session>;
 
