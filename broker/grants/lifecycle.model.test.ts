@@ -1,0 +1,254 @@
+/** Random walks through sessions, grants and leases by the real functions; after each step the rows are held against what the provider knows. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { ProviderError } from '../../providers/contract.ts';
+import { eventTypes } from '../audit/event-types.ts';
+import { type Bench, openBench } from '../bench.test-support.ts';
+import { WritError } from '../errors.ts';
+import { revokeByAdmin } from '../leases/order-revocation.ts';
+import { type Caller, readSession } from '../sessions/authenticate.ts';
+import { endSession } from '../sessions/end-session.ts';
+import { heartbeat } from '../sessions/heartbeat.ts';
+import { testBackends } from '../store/store.test-support.ts';
+
+const of = fc.nat(9);
+const kind = <Do extends string, Rest extends object>(
+  weight: number,
+  name: Do,
+  rest: { [K in keyof Rest]: fc.Arbitrary<Rest[K]> },
+) => ({
+  weight,
+  arbitrary: fc.record({ do: fc.constant(name), ...rest }) as unknown as fc.Arbitrary<{ do: Do } & Rest>,
+});
+const step = fc.oneof(
+  kind(2, 'open', { maxGrants: fc.option(fc.integer({ min: 1, max: 4 }), { nil: undefined }) }),
+  kind(2, 'child', { of, maxGrants: fc.integer({ min: 1, max: 3 }) }),
+  kind(6, 'grant', {
+    of,
+    provider: fc.constantFrom('plain', 'hour', 'doc', 'pool'),
+    ttl: fc.constantFrom(30, 120, 900),
+  }),
+  kind(3, 'end', { of }),
+  kind(2, 'heartbeat', { of }),
+  kind(2, 'revoke', { of }),
+  kind(3, 'advance', { seconds: fc.constantFrom(1, 20, 70, 200, 1000) }),
+  kind(6, 'beat', {}),
+  kind(3, 'upstream', {
+    mint: fc.constantFrom('well', 'well', 'refuses', 'loses'),
+    revoke: fc.constantFrom('well', 'fails', 'settles', 'waits'),
+  }),
+);
+type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+
+/** DESIGN's arrows; a status may stay. */
+const arrows: Record<string, string[]> = {
+  issuing: ['active', 'revoking', 'failed'],
+  active: ['revoking', 'expired'],
+  revoking: ['revoked', 'expired', 'failed'],
+  revoked: [],
+  expired: [],
+  failed: [],
+};
+/** What a walk may skip over between two looks: issuing → active → revoking → revoked, say. */
+function reachable(from: string): Set<string> {
+  const found = new Set([from]);
+  for (const at of found) for (const next of arrows[at]!) found.add(next);
+  return found;
+}
+
+class Walk {
+  sessions: Caller[] = [];
+  before = new Map<string, string>();
+  bench: Bench;
+  constructor(bench: Bench) {
+    this.bench = bench;
+  }
+
+  pick(n: number): Caller | undefined {
+    return this.sessions.length === 0 ? undefined : this.sessions[n % this.sessions.length];
+  }
+
+  async take(step: Step): Promise<void> {
+    const { bench } = this;
+    try {
+      switch (step.do) {
+        case 'open':
+          this.sessions.push(await bench.open(step.maxGrants === undefined ? {} : { maxGrants: step.maxGrants }));
+          return;
+        case 'child': {
+          const caller = this.pick(step.of);
+          if (caller === undefined) return;
+          const facts = await readSession(bench.store, caller, bench.clock.now());
+          const parent = {
+            id: facts.id,
+            rootId: facts.rootId,
+            expiresAt: facts.expiresAt,
+            act: null,
+            capabilities: facts.capabilities,
+            narrowed: facts.narrowed,
+            grantsLeft: facts.maxGrants === null ? null : facts.maxGrants - facts.counts.session,
+          };
+          const capabilities = ['use-plain', 'use-hour'];
+          this.sessions.push(await bench.open({ maxGrants: step.maxGrants, child: { parent, capabilities } }));
+          return;
+        }
+        case 'grant': {
+          const caller = this.pick(step.of);
+          if (caller !== undefined) await bench.ask(caller, step.provider, { ttl: step.ttl });
+          return;
+        }
+        case 'end': {
+          const caller = this.pick(step.of);
+          if (caller !== undefined) await endSession(bench.ending, bench.end(caller.sessionId));
+          return;
+        }
+        case 'heartbeat': {
+          const caller = this.pick(step.of);
+          if (caller === undefined) return;
+          const facts = await readSession(bench.store, caller, bench.clock.now());
+          await heartbeat(bench.opening, facts);
+          return;
+        }
+        case 'revoke': {
+          const leases = await bench.store.prisma.lease.findMany({ select: { id: true }, orderBy: { id: 'desc' } });
+          const lease = leases[step.of % Math.max(1, leases.length)];
+          if (lease === undefined) return;
+          const order = { leaseId: lease.id, actor: 'admin', requestId: null, now: bench.clock.now() };
+          await revokeByAdmin(bench.ending, order);
+          return;
+        }
+        case 'advance':
+          bench.clock.advance(step.seconds * 1000);
+          return;
+        case 'beat':
+          await bench.beat();
+          await this.nothingActiveUnderEnded();
+          return;
+        case 'upstream':
+          this.upstream(step.mint, step.revoke);
+          return;
+      }
+    } catch (error) {
+      // Being refused is a way to go on; anything nobody foresaw is not.
+      if (!(error instanceof WritError) || error.code === 'internal') throw error;
+    }
+  }
+
+  upstream(mintHow: string, revokeHow: string): void {
+    for (const provider of this.bench.providers.values()) {
+      provider.script.issue = async (_context, mint) => {
+        if (mintHow === 'refuses') throw new ProviderError('upstream_refused', 'no');
+        const issued = mint();
+        if (mintHow === 'loses') throw new ProviderError('upstream_timeout', 'lost on the way');
+        return issued;
+      };
+      provider.script.revoke = async (target, kill) => {
+        if (revokeHow === 'fails') {
+          return { state: 'failed', error: new ProviderError('upstream_unavailable', 'down') };
+        }
+        if (revokeHow === 'waits') return { state: 'wait_for_expiry', evidence: {} };
+        if (revokeHow === 'settles' && target.settlingSince === null) {
+          return { state: 'settling', recheckAt: new Date(this.bench.clock.now().getTime() + 5000), evidence: {} };
+        }
+        kill();
+        return { state: 'revoked', evidence: { said: 'gone' } };
+      };
+    }
+  }
+
+  async nothingActiveUnderEnded(): Promise<void> {
+    const ended = await this.bench.store.prisma.session.findMany({ where: { status: 'ended' }, select: { id: true } });
+    const active = await this.bench.store.prisma.lease.findMany({
+      where: { status: { in: ['active', 'issuing'] }, sessionId: { in: ended.map((session) => session.id) } },
+    });
+    assert.deepEqual(active, [], 'an ended session holds a live lease after a beat');
+  }
+
+  async hold(): Promise<void> {
+    const { bench } = this;
+    const [leases, sessions, grants] = await Promise.all([
+      bench.store.prisma.lease.findMany(),
+      bench.store.prisma.session.findMany(),
+      bench.store.prisma.grant.findMany(),
+    ]);
+    const status = new Map(leases.map((lease) => [lease.id, lease.status]));
+    for (const provider of bench.providers.values()) {
+      for (const id of provider.alive()) {
+        assert.ok(
+          ['issuing', 'active', 'revoking'].includes(status.get(id) ?? 'no row'),
+          `${provider.name} accepts ${id}, which is ${status.get(id)}`,
+        );
+      }
+    }
+    for (const [id, from] of this.before) {
+      const to = status.get(id);
+      assert.ok(to !== undefined && reachable(from).has(to), `${id} went from ${from} to ${to}`);
+    }
+    this.before = status;
+    for (const lease of leases) {
+      const over = ['revoked', 'expired', 'failed'].includes(lease.status);
+      assert.equal(lease.dueAt === null, over);
+      assert.equal(lease.endedAt !== null, over);
+      if (over) assert.equal(lease.sealed, null);
+    }
+    const held = await bench.store.prisma.poolSlot.findMany();
+    assert.equal(new Set(held.map((slot) => slot.member)).size, held.length);
+    for (const session of sessions) {
+      const own = grants.filter((grant) => grant.sessionId === session.id && grant.status !== 'denied').length;
+      const handedOn = sessions
+        .filter((child) => child.parentId === session.id && session.maxGrants !== null)
+        .reduce((sum, child) => sum + (child.maxGrants ?? 0), 0);
+      assert.equal(session.grantCount, own + handedOn, `count of ${session.id}`);
+      if (session.maxGrants !== null) assert.ok(session.grantCount <= session.maxGrants, `envelope of ${session.id}`);
+    }
+  }
+}
+
+for (const backend of await testBackends()) {
+  describe(`sessions, grants and leases on ${backend}`, () => {
+    test('whatever happens in whatever order, no live credential lacks a row that will end it', async () => {
+      const written = new Set<string>();
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 50, maxLength: 70, size: 'max' }), async (steps) => {
+          const bench = await openBench(backend, {
+            providers: [
+              { name: 'plain' },
+              { name: 'hour', lifetimeSeconds: 3600, secret: true },
+              { name: 'doc', writer: true },
+              { name: 'pool', pool: ['m1', 'm2'], lifetimeSeconds: 300 },
+            ],
+          });
+          try {
+            const walk = new Walk(bench);
+            await walk.take({ do: 'open', maxGrants: undefined });
+            for (const one of steps) {
+              await walk.take(one);
+              await walk.hold();
+            }
+            // However it went: a day later nothing is left, and the record holds.
+            walk.upstream('well', 'well');
+            for (let i = 0; i < 3; i += 1) {
+              bench.clock.advance(8 * 3600_000);
+              await bench.beat();
+              await walk.hold();
+            }
+            for (const status of walk.before.values()) assert.ok(['revoked', 'expired', 'failed'].includes(status));
+            for (const provider of bench.providers.values()) assert.deepEqual(provider.alive(), []);
+            assert.equal((await bench.verify()).broken, null);
+            for (const event of await bench.store.prisma.auditEvent.findMany({ select: { type: true } })) {
+              written.add(event.type);
+            }
+          } finally {
+            await bench.close();
+          }
+        }),
+        { seed: 20261121, numRuns: 8, endOnFailure: true },
+      );
+      for (const type of written) assert.ok(Object.hasOwn(eventTypes, type), `${type} is not in event-types.ts`);
+      for (const type of ['lease.issued', 'lease.revoke_failed', 'lease.settling', 'lease.expired', 'pool.released']) {
+        assert.ok(written.has(type), `the walks never came by ${type}, only by ${[...written]}`);
+      }
+    });
+  });
+}

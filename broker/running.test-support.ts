@@ -1,0 +1,111 @@
+/** A broker that really listens, with one scripted provider (`plain`) and an agent that opens sessions by private_key_jwt. */
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { z } from 'zod';
+import type { ProviderModule } from '../providers/contract.ts';
+import { systemClock } from './clock.ts';
+import { type Broker, type Overrides, startBroker } from './main.ts';
+import { scriptedProvider } from './scripted-provider.test-support.ts';
+
+export const source = `apiVersion: writ/v1
+agent: scripted-agent
+owner: team:billing
+description: Tries things.
+envelope: { wall_time: 30m }
+task_types: { work: { description: Work., inputs: {} } }
+capabilities:
+  use-plain: { description: Use it., provider: plain, tasks: [work], tier: 1, max_ttl: 15m }
+`;
+
+export type Ground = Awaited<ReturnType<typeof prepareGround>>;
+
+/** What brokers of one deployment share: the upstream, the trust and manifest files, the key-encryption key, the address. */
+export async function prepareGround() {
+  const folder = await mkdtemp(join(tmpdir(), 'writ-running-'));
+  const manifests = join(folder, 'manifests');
+  const { privateKey, publicKey } = await generateKeyPair('ES256');
+  const keys = [{ ...(await exportJWK(publicKey)), alg: 'ES256', kid: 'c' }];
+  const clients = [{ client_id: 'scripted', agent: 'scripted-agent', jwks: { keys } }];
+  const trust = join(folder, 'trust.json');
+  await writeFile(trust, JSON.stringify({ issuers: [], bindings: [], clients }));
+  await mkdir(manifests);
+  await writeFile(join(manifests, 'agent.yaml'), source);
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const provider = scriptedProvider({ name: 'plain', clock: systemClock, secret: true });
+  const module: ProviderModule = {
+    name: 'plain',
+    switchedOnBy: ['PLAIN'],
+    params: provider.params,
+    settings: z.object({ PLAIN: z.string() }),
+    create: () => provider,
+  };
+  const log: string[] = [];
+  const env = {
+    PLAIN: '1',
+    PORT: String(port),
+    WRIT_ISSUER_URL: url,
+    WRIT_KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64url'),
+    WRIT_MANIFEST_DIR: manifests,
+    WRIT_TRUST_FILE: trust,
+    WRIT_LOG_LEVEL: 'debug',
+  };
+  return {
+    folder,
+    manifests,
+    url,
+    provider,
+    log,
+    env,
+    start: (more: Record<string, string> = {}, overrides: Overrides = {}): Promise<Broker> =>
+      startBroker(
+        { ...env, ...more },
+        { modules: [module], logTo: { write: (line) => void log.push(line) }, ...overrides },
+      ),
+    /** @returns POST as the holder of a new session */
+    session: async () => {
+      const assertion = await new SignJWT({})
+        .setProtectedHeader({ alg: 'ES256', kid: 'c' })
+        .setIssuer('scripted')
+        .setSubject('scripted')
+        .setAudience(url)
+        .setIssuedAt()
+        .setExpirationTime('60s')
+        .setJti(crypto.randomUUID())
+        .sign(privateKey);
+      const opened = await fetch(`${url}/oauth/token`, {
+        method: 'POST',
+        body: new URLSearchParams({
+          grant_type: 'client_credentials',
+          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+          client_assertion: assertion,
+          authorization_details: JSON.stringify([{ type: 'task', task_type: 'work', inputs: {} }]),
+        }),
+      });
+      const token = (await opened.json()) as { access_token: string };
+      if (opened.status !== 200) throw new Error(JSON.stringify(token));
+      const authorization = `Bearer ${token.access_token}`;
+      return (path: string, body?: object): Promise<Response> =>
+        fetch(`${url}${path}`, {
+          method: 'POST',
+          headers: { authorization, 'content-type': 'application/json' },
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        });
+    },
+    close: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+/** A port nobody listens on just now. */
+export async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
