@@ -172,33 +172,7 @@ export function loadSettings(env: Record<string, string | undefined>, modules: r
 
   const parsed = environment.safeParse(set);
   if (!parsed.success) report(parsed.error.issues);
-  const own = parsed.data;
-  if (own !== undefined) {
-    if (own.DATABASE_URL !== undefined && own.WRIT_KEY_ENCRYPTION_KEY === undefined) {
-      faults.push('WRIT_KEY_ENCRYPTION_KEY: is missing; with DATABASE_URL the key must come from outside the database');
-    }
-    if (own.DATABASE_URL !== undefined && own.WRIT_ISSUER_URL === undefined) {
-      faults.push('WRIT_ISSUER_URL: is missing; with DATABASE_URL several processes must agree on the issuer');
-    }
-    if (own.DATABASE_URL === undefined && own.WRIT_ROLE !== 'all') {
-      faults.push(
-        'WRIT_ROLE: the embedded database lives in one process, so its role is `all`; set DATABASE_URL to split',
-      );
-    }
-    for (const name of ['WRIT_ISSUER_URL', 'WRIT_OIDC_ISSUER'] as const) {
-      const url = own[name];
-      if (url === undefined) continue;
-      if (url.startsWith('http://') && !isLoopback(url))
-        faults.push(`${name}: must be https (plain http is for loopback only)`);
-      if (name === 'WRIT_ISSUER_URL' && /[?#]|\/$/.test(url))
-        faults.push(`${name}: must have no trailing slash, query or fragment`);
-    }
-    if ((own.WRIT_OIDC_ISSUER === undefined) !== (own.WRIT_OIDC_CLIENT_ID === undefined)) {
-      faults.push(
-        own.WRIT_OIDC_ISSUER === undefined ? 'WRIT_OIDC_ISSUER: is missing' : 'WRIT_OIDC_CLIENT_ID: is missing',
-      );
-    }
-  }
+  faults.push(...crossFaults(set));
 
   const providers = new Map<string, unknown>();
   for (const module of modules) {
@@ -208,5 +182,34 @@ export function loadSettings(env: Record<string, string | undefined>, modules: r
     else report(settings.error.issues);
   }
   if (faults.length > 0) throw new ConfigurationError(faults);
-  return Object.freeze({ ...own!, providers });
+  return Object.freeze({ ...parsed.data!, providers });
+}
+
+/** What one variable asks of another. Looks at the raw values, so that it speaks even when some of them are malformed. */
+function crossFaults(set: Record<string, string | undefined>): string[] {
+  const faults: string[] = [];
+  if ('DATABASE_URL' in set && !('WRIT_KEY_ENCRYPTION_KEY' in set)) {
+    faults.push('WRIT_KEY_ENCRYPTION_KEY: is missing; with DATABASE_URL the key must come from outside the database');
+  }
+  if ('DATABASE_URL' in set && !('WRIT_ISSUER_URL' in set)) {
+    faults.push('WRIT_ISSUER_URL: is missing; with DATABASE_URL several processes must agree on the issuer');
+  }
+  if (!('DATABASE_URL' in set) && (set.WRIT_ROLE === 'api' || set.WRIT_ROLE === 'worker')) {
+    faults.push(
+      'WRIT_ROLE: the embedded database lives in one process, so its role is `all`; set DATABASE_URL to split',
+    );
+  }
+  for (const name of ['WRIT_ISSUER_URL', 'WRIT_OIDC_ISSUER']) {
+    const url = set[name];
+    if (url === undefined || !URL.canParse(url)) continue;
+    if (url.startsWith('http://') && !isLoopback(url))
+      faults.push(`${name}: must be https (plain http is for loopback only)`);
+    if (name === 'WRIT_ISSUER_URL' && /[?#]|\/$/.test(url)) {
+      faults.push(`${name}: must have no trailing slash, query or fragment`);
+    }
+  }
+  if ('WRIT_OIDC_ISSUER' in set !== 'WRIT_OIDC_CLIENT_ID' in set) {
+    faults.push('WRIT_OIDC_ISSUER' in set ? 'WRIT_OIDC_CLIENT_ID: is missing' : 'WRIT_OIDC_ISSUER: is missing');
+  }
+  return faults;
 }

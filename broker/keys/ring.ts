@@ -56,6 +56,16 @@ const insertKey: Statement = {
     SELECT kid FROM new`,
 };
 
+/** @throws Error that tells an operator what is wrong: most likely another key-encryption key than the database was written with */
+async function openKey(seal: Seal, row: { kid: string; privateJwe: string }): Promise<string> {
+  try {
+    return await seal.open(row.privateJwe, row.kid);
+  } catch (cause) {
+    const why = 'is WRIT_KEY_ENCRYPTION_KEY (or the key file in WRIT_DATA_DIR) the one this database was written with?';
+    throw new Error(`signing key ${row.kid} cannot be opened: ${why}`, { cause });
+  }
+}
+
 /** Opens the ring; the very first start makes the first key. */
 export async function openKeyRing(store: Store, options: RingOptions): Promise<KeyRing> {
   const { clock, seal } = options;
@@ -69,7 +79,7 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
       rows.map(async (row) => {
         const loaded = known.get(row.kid);
         if (loaded !== undefined) return loaded;
-        const jwk = JSON.parse(await seal.open(row.privateJwe, row.kid)) as JWK;
+        const jwk = JSON.parse(await openKey(seal, row)) as JWK;
         const privateKey = createPrivateKey({ key: jwk as never, format: 'jwk' });
         return {
           kid: row.kid,

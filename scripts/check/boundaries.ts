@@ -30,6 +30,7 @@ export const rules: Rule[] = [
     name: 'code-stands-without-its-tests',
     why: 'what runs in production must not lean on tests',
     files: /./,
+    except: /^scripts\/test\.ts$/,
     never: forTests.source,
   },
   {
@@ -108,7 +109,7 @@ export const rules: Rule[] = [
     name: 'only-main-composes',
     why: 'which providers and channels exist is known in one place',
     files: /^broker\//,
-    except: /^broker\/main\.ts$/,
+    except: /^broker\/(main|cli)\.ts$/,
     never: '^providers/[^/]+/|^approvals/[^/]+/|^providers/registry\\.ts$',
   },
   {
@@ -140,8 +141,14 @@ export const rules: Rule[] = [
   {
     name: 'the-sandbox-is-the-other-side',
     why: 'a counterpart that shares code with the broker shares its mistakes, and its tests would prove nothing',
-    files: /^sandbox\//,
+    files: /^sandbox\/(?!example\/)/,
     only: '^sandbox/|^broker/(vocabulary|clock)\\.ts$',
+  },
+  {
+    name: 'the-example-is-an-agent',
+    why: 'an agent has the client and the clouds’ own SDKs, and nothing of the house',
+    files: /^sandbox\/example\//,
+    only: '^(sandbox/example|client)/',
   },
 ];
 
