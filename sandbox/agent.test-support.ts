@@ -202,7 +202,7 @@ export async function startHouse(options: HouseOptions = {}): Promise<House> {
     const { body } = message;
     const raw =
       body === undefined || typeof body === 'string' || body instanceof URLSearchParams || body instanceof Uint8Array;
-    const response = await fetch(new URL(path, broker.url), {
+    const response = await fetch(broker.url + path, {
       method,
       redirect: 'manual',
       headers: { ...(raw ? {} : { 'content-type': 'application/json' }), ...message.headers },

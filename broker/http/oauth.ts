@@ -46,7 +46,12 @@ export const taskDetail = z.strictObject({
 const token = z.string().min(1).max(20_000);
 
 export const tokenBody = z.object({
-  grant_type: z.enum([tokenExchange, 'client_credentials']),
+  // Any text, so that another one is answered with RFC 6749's own `unsupported_grant_type`.
+  grant_type: z
+    .string()
+    .min(1)
+    .max(200)
+    .meta({ enum: [tokenExchange, 'client_credentials'] }),
   subject_token: token
     .optional()
     .describe('The platform’s OIDC token; for a child session, the parent’s session token.'),

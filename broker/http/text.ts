@@ -39,6 +39,8 @@ export function textFaults(value: unknown, path = '', depth = 0): FieldFault[] {
   return Object.entries(value).flatMap(([key, item]) => {
     if (!key.isWellFormed() || control.test(key))
       return [{ path, message: 'has a member name with control characters' }];
+    // Schemas of free-form members drop it without a word; what is not used must not be taken.
+    if (key === '__proto__') return [{ path: path === '' ? key : `${path}.${key}`, message: 'is not known here' }];
     const at = Array.isArray(value) ? `${path}[${key}]` : path === '' ? key : `${path}.${key}`;
     return textFaults(item, at, depth + 1);
   });
