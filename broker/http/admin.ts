@@ -21,8 +21,10 @@ export interface AdminDeps extends EndSessionDeps {
 
 const agentName = z.object({ agent: z.string().regex(/^[a-z][a-z0-9-]{0,62}$/) });
 const versionTag = (agent: string, version: number) => `"${agent}-${version}"`;
+/** PostgreSQL's largest: beyond it a number is no version and no place in a chain. */
+const maxInteger = 2_147_483_647;
 const page = z.strictObject({
-  after: z.coerce.number().int().min(0).default(0),
+  after: z.coerce.number().int().min(0).max(maxInteger).default(0),
   limit: z.coerce.number().int().min(1).max(500).default(500),
 });
 const manifestSchema = z.object({
@@ -65,8 +67,12 @@ export function adminOperations(deps: AdminDeps): Operation[] {
       access: 'admin',
       params: agentName,
       query: z.strictObject({
-        at: z.iso.datetime({ offset: true }).optional().describe('What was in force at that moment.'),
-        version: z.coerce.number().int().min(1).optional(),
+        at: z.iso
+          .datetime({ offset: true })
+          .refine((text) => Date.parse(text) >= 0, 'must not be before 1970')
+          .optional()
+          .describe('What was in force at that moment.'),
+        version: z.coerce.number().int().min(1).max(maxInteger).optional(),
       }),
       responses: {
         200: {
