@@ -4,11 +4,14 @@
  *
  * It also does what an agent should not: reach outside its task, and go on after its end, to show who stops it.
  */
+import { createRequire } from 'node:module';
 import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { Storage, type StorageOptions } from '@google-cloud/storage';
 import { Octokit } from '@octokit/rest';
-import { OAuth2Client } from 'google-auth-library';
 import { awsCredentialsOf, githubActionsToken, googleAuthClient, octokitOptions, Writ } from '../../client/index.ts';
 import { createSteps } from './steps.ts';
+
+type StorageAuthClient = Extract<StorageOptions['authClient'], { setCredentials: unknown }>;
 
 const { WRIT_URL, AWS_ENDPOINT_URL, STORAGE_URL } = process.env as Record<string, string>;
 const customer = '42';
@@ -73,22 +76,22 @@ await refused('read example-org/payroll', () =>
 step('4', 'Google Cloud, by policy alone: this customer’s statements');
 const statements = await session.grant('read-statements', {}, { type: 'gcp' });
 steps.say(`${statements.summary.join('; ')} · ${statements.ttlSeconds} s`);
-const google = await googleAuthClient(statements, { OAuth2Client });
-const object = (name: string) => `${STORAGE_URL}/storage/v1/b/statements/o/${encodeURIComponent(name)}?alt=media`;
-const readStatement = () =>
-  google
-    .request<string>({ url: object(`customers/${customer}/march.txt`), responseType: 'text' })
-    .then((answer) => answer.data);
-await works('read statements/customers/42/march.txt', readStatement);
-await refused('read statements/customers/43/march.txt', () =>
-  google.request({ url: object('customers/43/march.txt') }),
+const bucket = storageClient(await googleAuthClient(statements, { OAuth2Client: storageOAuth2Client() })).bucket(
+  'statements',
 );
+const readStatement = () =>
+  bucket
+    .file(`customers/${customer}/march.txt`)
+    .download()
+    .then(([content]) => content.toString());
+await works('read statements/customers/42/march.txt', readStatement);
+await works('list statements/customers/42/', () =>
+  bucket.getFiles({ prefix: `customers/${customer}/` }).then(([found]) => found.map(({ name }) => name).join(', ')),
+);
+await refused('read statements/customers/43/march.txt', () => bucket.file('customers/43/march.txt').download());
+await refused('list statements/customers/43/', () => bucket.getFiles({ prefix: 'customers/43/' }));
 await refused('write into statements', () =>
-  google.request({
-    url: `${STORAGE_URL}/upload/storage/v1/b/statements/o?uploadType=media&name=customers/${customer}/new.txt`,
-    method: 'POST',
-    data: 'x',
-  }),
+  bucket.file(`customers/${customer}/new.txt`).save('x', { resumable: false }),
 );
 
 step('5', 'A high-impact capability: a person must agree to the exact permission');
@@ -148,6 +151,25 @@ function s3Client(credentials: ReturnType<typeof awsCredentialsOf>): S3Client {
     credentials,
     maxAttempts: 1,
   });
+}
+
+function storageClient(authClient: StorageAuthClient): Storage {
+  return new Storage({
+    apiEndpoint: STORAGE_URL!,
+    // Only because of the endpoint, which is not Google's own: without it the client would send no token.
+    useAuthWithCustomEndpoint: true,
+    authClient,
+    projectId: 'demo-project',
+    retryOptions: { autoRetry: false },
+  });
+}
+
+/**
+ * The class of the google-auth-library that Google's storage client was built with. A plain import would do where only one is installed; here there is a newer one,
+ * whose headers the storage client loses.
+ */
+function storageOAuth2Client(): new () => StorageAuthClient {
+  return createRequire(import.meta.resolve('@google-cloud/storage'))('google-auth-library').OAuth2Client;
 }
 
 /** Octokit warns on the console about each refusal; here they are the point. */

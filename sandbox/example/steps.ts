@@ -50,8 +50,11 @@ function answerOf(error: unknown): { status: number; text: string } {
     status?: number;
     $metadata?: { httpStatusCode?: number };
     response?: { status?: number };
+    code?: unknown;
   };
-  const status = known.$metadata?.httpStatusCode ?? known.response?.status ?? known.status ?? 0;
+  // Google's storage client puts the status into `code`, where others put the name of a broken connection.
+  const code = typeof known.code === 'number' ? known.code : 0;
+  const status = known.$metadata?.httpStatusCode ?? known.response?.status ?? known.status ?? code;
   const name = known.$metadata === undefined ? '' : `${known.name}: `;
   return { status, text: `${status} ${name}${firstLine(known.message ?? '')}` };
 }

@@ -7,7 +7,7 @@ export type Route =
   | { endpoint: 'admin'; verb: AdminVerb; project: string; email: string }
   | { endpoint: 'storage'; action: 'get' | 'download' | 'delete'; bucket: string; object: string }
   | { endpoint: 'storage'; action: 'list'; bucket: string; prefix: string }
-  | { endpoint: 'storage'; action: 'insert'; bucket: string; object: string };
+  | { endpoint: 'storage'; action: 'insert'; bucket: string; object: string | null; uploadType: 'media' | 'multipart' };
 
 /**
  * Null for what is not served. Path segments are decoded one by one, so an encoded slash stays inside its segment, and `sa%40p…:verb`
@@ -38,9 +38,10 @@ function storageRoute(method: string, segments: string[], query: URLSearchParams
   const [, version, b, bucket, o, object, ...rest] = segments.slice(at);
   if (at < 0 || version !== 'v1' || b !== 'b' || bucket === undefined || o !== 'o' || rest.length > 0) return null;
   if (head === 'upload') {
-    const name = query.get('name');
-    if (method !== 'POST' || object !== undefined || query.get('uploadType') !== 'media' || !name) return null;
-    return { endpoint: 'storage', action: 'insert', bucket, object: name };
+    const uploadType = query.get('uploadType');
+    if (method !== 'POST' || object !== undefined || (uploadType !== 'media' && uploadType !== 'multipart'))
+      return null;
+    return { endpoint: 'storage', action: 'insert', bucket, object: query.get('name'), uploadType };
   }
   if (object === undefined) {
     if (method !== 'GET' || head !== '') return null;

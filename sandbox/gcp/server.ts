@@ -14,6 +14,7 @@ import { serveIamCredentialsGrpc } from './iam-credentials-grpc.ts';
 import { type Route, route } from './routes.ts';
 import { deleteObject, getObject, insertObject, listObjects, type StorageAnswer } from './storage.ts';
 import { exchangeToken } from './sts.ts';
+import { readMediaUpload, readMultipartUpload } from './upload.ts';
 import {
   type AccessToken,
   findAccount,
@@ -59,7 +60,10 @@ export interface GcpSandbox {
   /** An administrator disables or enables the account by hand. */
   setDisabled(email: string, disabled: boolean): void;
   isDisabled(email: string): boolean;
-  /** A token of this member from outside, e.g. an administrator or a stranger. */
+  /**
+   * A token of this member from outside, e.g. an administrator or a stranger: it may call IAM Credentials, but holds no role in Cloud Storage. What a
+   * service account may do there needs a token minted by generateAccessToken.
+   */
   tokenFor(member: string, scopes: string[], lifetimeSeconds?: number): string;
   /** Every token given out so far, the broker's own and those before downscoping included: what must not be found anywhere. */
   tokens(): string[];
@@ -119,8 +123,9 @@ export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSa
         return listObjects(world, caller, asked.bucket, asked.prefix);
       case 'insert': {
         const contentType = request.headers['content-type'] ?? url.searchParams.get('contentType');
-        const content = { bytes: body, contentType: contentType ?? 'application/octet-stream' };
-        return insertObject(world, caller, asked.bucket, asked.object, content);
+        const read = asked.uploadType === 'media' ? readMediaUpload : readMultipartUpload;
+        const { name, content } = read(contentType, asked.object, body);
+        return insertObject(world, caller, asked.bucket, name, content);
       }
       case 'delete':
         return deleteObject(world, caller, asked.bucket, asked.object);
@@ -206,9 +211,9 @@ function errorAnswer(endpoint: Endpoint, error: unknown): StorageAnswer {
   return { status: error.httpStatus, body: endpoint === 'storage' ? storageErrorBody(error) : apiErrorBody(error) };
 }
 
-function send(response: ServerResponse, { status, body, contentType }: StorageAnswer): void {
+function send(response: ServerResponse, { status, body, headers }: StorageAnswer): void {
   if (body === null) response.writeHead(status).end();
-  else if (Buffer.isBuffer(body)) response.writeHead(status, { 'content-type': contentType }).end(body);
+  else if (Buffer.isBuffer(body)) response.writeHead(status, headers).end(body);
   else response.writeHead(status, { 'content-type': 'application/json; charset=UTF-8' }).end(JSON.stringify(body));
 }
 

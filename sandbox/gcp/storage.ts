@@ -1,6 +1,6 @@
 /** Cloud Storage JSON API: read, write, delete and list objects, within scopes, the account's roles and the token's boundary. */
-import { createHash } from 'node:crypto';
 import { boundaryAllows } from './boundary.ts';
+import { checksumsOf } from './checksums.ts';
 import { GoogleError } from './errors.ts';
 import { permissionsOf, type StoragePermission, scopesFor } from './roles.ts';
 import { type AccessToken, hasScope, type StoredObject, type World } from './world.ts';
@@ -8,7 +8,8 @@ import { type AccessToken, hasScope, type StoredObject, type World } from './wor
 export interface StorageAnswer {
   status: number;
   body: Buffer | object | null;
-  contentType?: string;
+  /** Of a body that is a Buffer. */
+  headers?: { [name: string]: string };
 }
 
 /** GET …/o/OBJECT: the metadata, or with `alt=media` the content. */
@@ -22,11 +23,11 @@ export function getObject(
   authorise(world, token, 'storage.objects.get', bucket, name);
   const object = objectsOf(world, bucket).get(name);
   if (object === undefined) throw new GoogleError('NOT_FOUND', `No such object: ${bucket}/${name}`);
-  if (media) return { status: 200, body: object.bytes, contentType: object.contentType };
+  if (media) return { status: 200, body: object.bytes, headers: mediaHeaders(object) };
   return { status: 200, body: metadata(bucket, name, object) };
 }
 
-/** POST /upload/…/o?uploadType=media&name=…: replacing an object needs the permission to delete it, as at Google. */
+/** POST /upload/…/o?uploadType=media or multipart: replacing an object needs the permission to delete it, as at Google. */
 export function insertObject(
   world: World,
   token: AccessToken,
@@ -91,7 +92,19 @@ function objectsOf(world: World, bucket: string): Map<string, StoredObject> {
   return objects;
 }
 
+/** Google's client checks what it downloads against `x-goog-hash`, but only when it is told that the content is not stored compressed. */
+function mediaHeaders(object: StoredObject): { [name: string]: string } {
+  const { crc32c, md5 } = checksumsOf(object.bytes);
+  return {
+    'content-type': object.contentType,
+    'x-goog-hash': `crc32c=${crc32c},md5=${md5}`,
+    'x-goog-stored-content-encoding': 'identity',
+    'x-goog-stored-content-length': String(object.bytes.length),
+  };
+}
+
 function metadata(bucket: string, name: string, object: StoredObject): object {
+  const { crc32c, md5 } = checksumsOf(object.bytes);
   return {
     kind: 'storage#object',
     id: `${bucket}/${name}`,
@@ -99,6 +112,7 @@ function metadata(bucket: string, name: string, object: StoredObject): object {
     bucket,
     contentType: object.contentType,
     size: String(object.bytes.length),
-    md5Hash: createHash('md5').update(object.bytes).digest('base64'),
+    crc32c,
+    md5Hash: md5,
   };
 }
