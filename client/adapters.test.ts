@@ -96,14 +96,19 @@ describe('renewing', () => {
 });
 
 describe('Octokit', () => {
+  const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
   const file = { owner: 'example-org', repo: 'invoices', path: 'docs/hello.txt' };
   const write = { ...file, path: 'docs/new.txt', message: 'no', content: 'bm8=' };
 
   it('takes a grant, and no more than the grant', async () => {
     const grant = await session.grant(capabilities.github, {}, { type: 'github' });
-    const octokit = new Octokit(octokitOptions(grant));
+    const octokit = new Octokit({ ...octokitOptions(grant), log });
     const { data } = await octokit.rest.repos.getContent(file);
     assert.equal(Buffer.from((data as { content: string }).content, 'base64').toString(), 'hello');
+    assert.equal(
+      (await new Octokit({ authStrategy: octokitAuth(grant), log }).rest.repos.getContent(file)).status,
+      200,
+    );
     await assert.rejects(octokit.rest.repos.createOrUpdateFileContents(write), status(403));
     await assert.rejects(octokit.rest.repos.get({ owner: 'example-org', repo: 'vault' }), status(404));
   });
@@ -112,11 +117,11 @@ describe('Octokit', () => {
     const own = await bench.open();
     const grant = await own.grant(capabilities.github, {}, { type: 'github' });
     const strategy = octokitAuth(renewing(own, capabilities.github, {}, { type: 'github' }));
-    const renewed = new Octokit({ authStrategy: strategy });
+    const renewed = new Octokit({ authStrategy: strategy, log });
     assert.equal((await renewed.rest.repos.getContent(file)).status, 200);
     assert.equal(((await renewed.auth()) as { type: string }).type, 'token');
     await own.end({ waitSeconds: 20 });
-    await assert.rejects(new Octokit(octokitOptions(grant)).rest.repos.getContent(file), status(401));
+    await assert.rejects(new Octokit({ ...octokitOptions(grant), log }).rest.repos.getContent(file), status(401));
     await assert.rejects(renewed.rest.repos.getContent(file), code('session_ended'));
   });
 });

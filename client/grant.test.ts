@@ -47,9 +47,12 @@ function once(path: RegExp, fate: ReturnType<Bench['front']['fate']>): void {
 }
 
 /** Asks for what needs an approval; resolves with the pending grant and the promise of its outcome. */
-async function park(options = {}): Promise<{ pending: PendingGrant; outcome: ReturnType<Session['grant']> }> {
+async function park(
+  options = {},
+  of = session,
+): Promise<{ pending: PendingGrant; outcome: ReturnType<Session['grant']> }> {
   return new Promise((resolve, reject) => {
-    const outcome = session.grant(
+    const outcome = of.grant(
       'write-customer-files',
       {},
       {
@@ -172,7 +175,12 @@ describe('a grant that a person must decide on', () => {
   it('is denied by that person, with the reason', async () => {
     const { pending, outcome } = await park();
     await bench.decide(pending.approvalUrl, 'deny', 'Not on a Friday.');
-    await assert.rejects(outcome, (error) => error instanceof WritDenied && error.grantId === pending.id);
+    await assert.rejects(outcome, (error) => {
+      assert.ok(error instanceof WritDenied);
+      assert.equal(error.grantId, pending.id);
+      assert.deepEqual(error.reasons, [{ code: 'denied_by_approver', advice: 'Not on a Friday.' }]);
+      return true;
+    });
   });
 
   it('is not waited for longer than asked, nor after an abort', async () => {
@@ -184,6 +192,13 @@ describe('a grant that a person must decide on', () => {
     const { outcome } = await park({ signal: leaving.signal });
     leaving.abort(new Error('changed my mind'));
     await assert.rejects(outcome, /changed my mind/);
+  });
+
+  it('is not waited for when the session ends', async () => {
+    const own = await bench.open({ clock });
+    const { outcome } = await park({}, own);
+    await own.end();
+    await assert.rejects(outcome, code('session_ended'));
   });
 
   it('survives lost answers while nothing has been delivered', async () => {

@@ -1,4 +1,5 @@
 /** Whether a session still lives, as far as this process knows: settled once, never back. */
+import { WritError } from './errors.ts';
 
 /** The broker's end reasons, or what this process saw. */
 export type EndReason =
@@ -18,7 +19,7 @@ export interface SessionEnd {
 export interface Lifetime {
   /** Resolves at the session's end, whoever ended it. Never rejects. */
   ended: Promise<SessionEnd>;
-  /** Aborted at the same moment; hand it to whatever must stop then. */
+  /** Aborted at the same moment, with a WritError `session_ended`; hand it to whatever must stop then. */
   signal: AbortSignal;
   /** The first reason stays. */
   end(reason: EndReason): void;
@@ -36,7 +37,7 @@ export function newLifetime(): Lifetime {
     end: (reason) => {
       if (controller.signal.aborted) return;
       settle({ reason });
-      controller.abort(new Error(`The session has ended (${reason})`));
+      controller.abort(new WritError('session_ended', `The session has ended (${reason})`));
     },
   };
 }

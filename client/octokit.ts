@@ -15,13 +15,14 @@ export function octokitOptions({ credential, id }: Grant): { auth: string; baseU
 }
 
 /**
- * A renewing `authStrategy`: each request carries a token with life left in it.
+ * An `authStrategy`: a grant's token, or at each request one with life left in it.
  *
- * @param current from `renewing(session, capability, params, { type: 'github' })`
+ * @param source a grant, or `renewing(session, capability, params, { type: 'github' })`
  * @example
  * const octokit = new Octokit({ authStrategy: octokitAuth(renewing(session, 'read-repository', {}, { type: 'github' })) });
  */
-export function octokitAuth(current: () => Promise<Grant>): () => OctokitAuth {
+export function octokitAuth(source: Grant | (() => Promise<Grant>)): () => OctokitAuth {
+  const current = typeof source === 'function' ? source : async () => source;
   return () => {
     const auth = async () => {
       const { auth: token } = octokitOptions(await current());

@@ -141,7 +141,10 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
     },
     ended: lifetime.ended,
     signal: lifetime.signal,
-    grant: (capability, params, options = {}) => requestGrant({ clock, call }, capability, params, options),
+    grant: (capability, params, options = {}) => {
+      const signals = options.signal === undefined ? [lifetime.signal] : [lifetime.signal, options.signal];
+      return requestGrant({ clock, call }, capability, params, { ...options, signal: AbortSignal.any(signals) });
+    },
     child: async ({ capabilities, envelope }) => {
       const form = {
         grant_type: tokenExchange,

@@ -1,0 +1,126 @@
+/** The package as its users get it: packed, installed without a network, types and all, run by plain Node. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { access, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { after, before, it } from 'node:test';
+import { promisify } from 'node:util';
+import { type Bench, openBench } from './bench.fixture.ts';
+
+const run = promisify(execFile);
+const repository = join(import.meta.dirname, '..');
+
+let bench: Bench;
+let project: string;
+before(async () => {
+  bench = await openBench();
+  project = join(bench.folder, 'project');
+  await mkdir(project);
+  // A cache of its own: nothing that this machine happens to have.
+  const env = { ...process.env, npm_config_cache: join(bench.folder, 'cache'), npm_config_offline: 'true' };
+  await run('npm', ['pack', '--silent', '--pack-destination', bench.folder], { cwd: import.meta.dirname, env });
+  const [tarball] = (await readdir(bench.folder)).filter((name) => name.endsWith('.tgz'));
+  const dependencies = {
+    '@writ/client': `file:../${tarball}`,
+    jose: `file:${join(repository, 'node_modules/jose')}`,
+  };
+  await writeFile(join(project, 'package.json'), JSON.stringify({ type: 'module', private: true, dependencies }));
+  await run('npm', ['install', '--ignore-scripts', '--no-package-lock'], { cwd: project, env });
+});
+after(() => bench.close());
+
+const program = `
+import { awsCredentialsOf, fileToken, Writ, WritDenied } from '@writ/client';
+
+const session = await Writ.openSession({
+  url: process.env.WRIT_URL,
+  subjectToken: fileToken(process.env.TOKEN_FILE),
+  taskType: 'answer-invoice-question',
+  inputs: { customer_id: '42' },
+});
+try {
+  const grant = await session.grant('read-customer-files', {}, { type: 'aws', ttlSeconds: 300 });
+  const denied = await session.grant('read-customer-files', { prefix: '/' }).catch((error) => error instanceof WritDenied);
+  console.log(JSON.stringify({ key: awsCredentialsOf(grant).accessKeyId.slice(0, 4), denied }));
+} finally {
+  await session[Symbol.asyncDispose]();
+}
+console.log(JSON.stringify(await session.ended));
+`;
+
+async function runProgram(node: string): Promise<unknown[]> {
+  await writeFile(join(project, 'token'), await bench.platformToken(bench.url));
+  await writeFile(join(project, 'main.mjs'), program);
+  const env = { PATH: process.env.PATH, WRIT_URL: bench.url, TOKEN_FILE: join(project, 'token') };
+  const { stdout } = await run(node, ['main.mjs'], { cwd: project, env, timeout: 15_000 });
+  return stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+}
+
+const expected = [{ key: 'ASIA', denied: true }, { reason: 'ended_by_agent' }];
+
+it('contains built JavaScript, its types and nothing of the tests', async () => {
+  const installed = join(project, 'node_modules/@writ/client');
+  assert.deepEqual((await readdir(installed)).sort(), ['README.md', 'dist', 'package.json']);
+  const files = await readdir(join(installed, 'dist'));
+  assert.ok(files.includes('index.js') && files.includes('index.d.ts'));
+  assert.deepEqual(
+    files.filter((name) => !/^[a-z]+\.(js|d\.ts)$/.test(name)),
+    [],
+  );
+});
+
+it('opens a session, gets a credential, ends, and lets the process exit', async () => {
+  assert.deepEqual(await runProgram(process.execPath), expected);
+});
+
+it('runs on the machine’s own Node too', async (test) => {
+  const node = await ownNode();
+  if (node === null) return test.skip('no Node 20 or newer outside node_modules in PATH');
+  test.diagnostic(`Node ${node.version}`);
+  assert.deepEqual(await runProgram(node.path), expected);
+});
+
+it('types what a program may do with it', async () => {
+  const source = `
+    import { awsCredentials, renewing, Writ } from '@writ/client';
+    const session = await Writ.openSession({ url: 'https://writ.example.com', subjectToken: 'x', taskType: 't' });
+    const key: string = (await session.grant('a', {}, { type: 'aws' })).credential.accessKeyId;
+    const { credential } = await session.grant('b');
+    if (credential.type === 'github') credential.token.trim();
+    const end: Date = (await awsCredentials(session, 'a')()).expiration;
+    const project: string | undefined = (await renewing(session, 'c', {}, { type: 'gcp' })()).credential.projectId;
+    // @ts-expect-error told apart by type first
+    credential.token;
+    // @ts-expect-error either a token or a key
+    await Writ.openSession({ url: 'https://writ.example.com', taskType: 't' });
+    export { end, key, project };
+  `;
+  await writeFile(join(project, 'types.mts'), source);
+  const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022', '--types', 'node'];
+  const typeRoots = ['--typeRoots', join(repository, 'node_modules/@types')];
+  const checked = run(join(repository, 'node_modules/.bin/tsc'), [...options, ...typeRoots, 'types.mts'], {
+    cwd: project,
+  });
+  await checked.catch((error: { stdout: string }) => assert.fail(error.stdout));
+});
+
+/** The first Node in PATH that is not the one of the repository's dependencies. */
+async function ownNode(): Promise<{ path: string; version: string } | null> {
+  for (const folder of (process.env.PATH ?? '').split(delimiter)) {
+    const path = join(folder, 'node');
+    if (
+      folder.includes('node_modules') ||
+      (await access(path).then(
+        () => false,
+        () => true,
+      ))
+    )
+      continue;
+    const version = (await run(path, ['--version'])).stdout.trim().slice(1);
+    return Number.parseInt(version, 10) >= 20 ? { path, version } : null;
+  }
+  return null;
+}
