@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, describe, test } from 'node:test';
+import { manualClock } from '../clock.ts';
+import type { Store } from '../store/open.ts';
+import { openTestStore, testBackends } from '../store/store.test-support.ts';
+import { type KeyRing, openKeyRing } from './ring.ts';
+import { createSeal } from './seal.ts';
+
+const kids = (ring: KeyRing) => ring.jwks().keys.map((key) => key.kid);
+
+for (const backend of await testBackends()) {
+  describe(`key ring on ${backend}`, () => {
+    let store: Store;
+    const clock = manualClock(new Date('2026-03-01T12:00:00Z'));
+    const seal = createSeal(randomBytes(32));
+    const open = () => openKeyRing(store, { clock, seal, longestTokenSeconds: 300 });
+    before(async () => {
+      store = await openTestStore(backend);
+    });
+    after(() => store.close());
+
+    test('the first start makes a key; a second process has the same one', async () => {
+      const ring = await open();
+      const other = await open();
+      assert.equal(kids(ring).length, 1);
+      assert.deepEqual(other.jwks(), ring.jwks());
+      assert.equal(other.current().kid, ring.current().kid);
+      assert.deepEqual(
+        other.current().privateKey.export({ format: 'jwk' }),
+        ring.current().privateKey.export({ format: 'jwk' }),
+      );
+    });
+
+    test('a rotated-in key is published for its lead, then signs; the old one stays until its last token has expired', async () => {
+      const ring = await open();
+      const other = await open();
+      const old = ring.current().kid;
+      const next = await ring.rotate(600, 'admin');
+      assert.equal(ring.current().kid, old);
+      assert.deepEqual(kids(ring), [old, next]);
+      assert.equal(other.find(next), undefined);
+      await other.reload();
+      assert.deepEqual(kids(other), [old, next]);
+      clock.advance(599_999);
+      assert.equal(other.current().kid, old);
+      clock.advance(1);
+      assert.equal(other.current().kid, next);
+      assert.notEqual(ring.find(old), undefined, 'its tokens still verify');
+      clock.advance(299_999);
+      assert.deepEqual(kids(ring), [old, next]);
+      clock.advance(1);
+      assert.deepEqual(kids(ring), [next]);
+      assert.equal(ring.find(old), undefined);
+      assert.deepEqual(kids(await open()), [next]);
+    });
+
+    test('no key rests in the clear, none is published with its private half, and another key-encryption key opens nothing', async () => {
+      const ring = await open();
+      const d = String(ring.current().privateKey.export({ format: 'jwk' }).d);
+      const rows = JSON.stringify(await store.prisma.signingKey.findMany());
+      assert.ok(!rows.includes(d));
+      assert.ok(ring.jwks().keys.every((key) => !('d' in key) && key.use === 'sig' && key.alg === 'ES256'));
+      await assert.rejects(openKeyRing(store, { clock, seal: createSeal(randomBytes(32)), longestTokenSeconds: 300 }));
+      const events = await store.prisma.auditEvent.findMany({ where: { type: 'key.created' } });
+      assert.equal(events.length, 2);
+      assert.ok(!JSON.stringify(events).includes(d));
+    });
+  });
+}

@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import type { Broker } from '../main.ts';
+import { freePort, type Ground, prepareGround } from '../running.test-support.ts';
+import { secretOf } from '../scripted-provider.test-support.ts';
+import { createTestDatabase, redisAnswers, testBackends, testRedisUrl } from '../store/store.test-support.ts';
+
+const services = (await redisAnswers()) && (await testBackends()).includes('postgres');
+
+describe('revocation across processes', { skip: !services && 'needs PostgreSQL and Redis' }, () => {
+  // Its own schema gives the suite its own queue: suites that run side by side share the server.
+  const schema = `wake_${randomBytes(6).toString('hex')}`;
+  let ground: Ground;
+  let database: Awaited<ReturnType<typeof createTestDatabase>>;
+  before(async () => {
+    ground = await prepareGround();
+    database = await createTestDatabase();
+  });
+  after(async () => {
+    await database.drop();
+    await ground.close();
+  });
+
+  async function withProcesses(redisUrl: string, pollSeconds: number, work: () => Promise<void>): Promise<void> {
+    const shared = {
+      DATABASE_URL: database.url,
+      WRIT_DATABASE_SCHEMA: schema,
+      REDIS_URL: redisUrl,
+      WRIT_RECONCILE_SECONDS: String(pollSeconds),
+    };
+    const brokers: Broker[] = [];
+    try {
+      brokers.push(await ground.start({ ...shared, WRIT_ROLE: 'api' }));
+      brokers.push(await ground.start({ ...shared, WRIT_ROLE: 'worker', PORT: '0' }));
+      await work();
+    } finally {
+      await Promise.all(brokers.map((broker) => broker.stop()));
+    }
+  }
+
+  /** Issues and ends, all on the API process. @returns the lease */
+  async function issueAndEnd(): Promise<string> {
+    const post = await ground.session();
+    const issued = await post('/v1/grants', { capability: 'use-plain' });
+    const { lease } = (await issued.json()) as { lease: { id: string } };
+    assert.equal(issued.status, 201);
+    assert.deepEqual(ground.provider.alive(), [lease.id]);
+    assert.equal((await post('/v1/session/end')).status, 200);
+    return lease.id;
+  }
+
+  async function revoked(lease: string): Promise<void> {
+    // The test's own limit is far below the poll of 30 s: only a wake can have brought it in time.
+    for (let i = 0; i < 400 && ground.provider.alive().includes(lease); i += 1) await wait(25);
+    assert.deepEqual(ground.provider.alive(), []);
+  }
+
+  test('a session that ends on the API process is revoked by the worker at once; the job says nothing', async () => {
+    const redis = new Redis(testRedisUrl);
+    const seen: string[] = [];
+    const monitor = await redis.monitor();
+    monitor.on('monitor', (_time: string, args: string[]) => {
+      if (args.some((arg) => arg.includes(schema))) seen.push(args.join(' '));
+    });
+    try {
+      await withProcesses(testRedisUrl, 30, async () => {
+        const leases: string[] = [];
+        for (let i = 0; i < 3; i += 1) {
+          leases.push(await issueAndEnd());
+          await revoked(leases.at(-1)!);
+        }
+        const jobs = seen.filter((command) => command.includes('look'));
+        assert.ok(jobs.length >= 3, 'the queue was used');
+        for (const command of seen) {
+          for (const lease of leases) assert.ok(!command.includes(secretOf(lease)) && !command.includes(lease));
+        }
+        for (const key of await redis.keys(`*${schema}*`)) {
+          const kind = await redis.type(key);
+          const value = JSON.stringify(
+            kind === 'hash' ? await redis.hgetall(key) : kind === 'stream' ? await redis.xrange(key, '-', '+') : kind,
+          );
+          assert.ok(!value.includes('hush'), key);
+        }
+      });
+    } finally {
+      monitor.disconnect();
+      for (const key of await redis.keys(`*${schema}*`)) await redis.del(key);
+      redis.disconnect();
+    }
+  });
+
+  test('with Redis down the reconciler revokes all the same, and both processes stop when told to', async () => {
+    await withProcesses(`redis://127.0.0.1:${await freePort()}`, 1, async () => {
+      await revoked(await issueAndEnd());
+    });
+  });
+});

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { type Bench, openBench, statement } from '../bench.test-support.ts';
+import { WritError } from '../errors.ts';
+import { testBackends } from '../store/store.test-support.ts';
+import { authenticate, type Caller, readSession } from './authenticate.ts';
+import { endSession, sweepSessions } from './end-session.ts';
+import { heartbeat } from './heartbeat.ts';
+
+const code = (expected: string) => (error: unknown) => error instanceof WritError && error.code === expected;
+
+for (const backend of await testBackends()) {
+  describe(`sessions on ${backend}`, () => {
+    let bench: Bench;
+    before(async () => {
+      bench = await openBench(backend, { providers: [{ name: 'plain' }] });
+    });
+    after(() => bench.close());
+    beforeEach(async () => {
+      bench.clock.advance(3600_000);
+      await bench.beat();
+      bench.provider('plain').reset();
+    });
+
+    const parentOf = async (caller: Caller) => {
+      const facts = await readSession(bench.store, caller, bench.clock.now());
+      const { id, rootId, expiresAt, capabilities, narrowed, maxGrants, counts } = facts;
+      const grantsLeft = maxGrants === null ? null : maxGrants - counts.session;
+      return { id, rootId, expiresAt, act: null, capabilities, narrowed, grantsLeft };
+    };
+    const childOf = async (caller: Caller, maxGrants?: number) =>
+      bench.open({
+        ...(maxGrants === undefined ? {} : { maxGrants }),
+        child: { parent: await parentOf(caller), capabilities: ['use-plain'] },
+      });
+    const statusOf = async (caller: Caller) => {
+      const { status, endReason } = await bench.session(caller.sessionId);
+      return [status, endReason];
+    };
+
+    test('ending a session ends its children and theirs, and starts to revoke what all of them hold, once', async () => {
+      const root = await bench.open();
+      const child = await childOf(root, 10);
+      const grandchild = await childOf(child, 5);
+      const leases = await Promise.all([root, child, grandchild].map((one) => bench.lease(one, 'plain')));
+      const stranger = await bench.lease(await bench.open(), 'plain');
+      const ends = await Promise.all([1, 2, 3].map(() => endSession(bench.ending, bench.end(root.sessionId))));
+      assert.equal(ends.filter((end) => end.ended).length, 1);
+      assert.deepEqual(ends.flatMap((end) => end.leases).toSorted(), leases.toSorted());
+      assert.deepEqual(await Promise.all([root, child, grandchild].map(statusOf)), [
+        ['ended', 'ended_by_agent'],
+        ['ended', 'parent_ended'],
+        ['ended', 'parent_ended'],
+      ]);
+      for (const one of [root, child, grandchild]) await assert.rejects(bench.ask(one, 'plain'), code('session_ended'));
+      await bench.beat();
+      assert.deepEqual(bench.provider('plain').alive(), [stranger]);
+      const events = await bench.store.prisma.auditEvent.count({
+        where: { chain: root.sessionId, type: 'session.ended' },
+      });
+      assert.equal(events, 1);
+    });
+
+    test('a process that dies between the two statements leaves what the next sweep finishes', async () => {
+      const session = await bench.open();
+      const lease = await bench.lease(session, 'plain');
+      const dying = {
+        ...bench.ending,
+        store: {
+          ...bench.store,
+          run: ((what, values) => {
+            if (what.name === 'session_release') throw new Error('killed');
+            return bench.store.run(what, values);
+          }) as typeof bench.store.run,
+        },
+      };
+      await assert.rejects(endSession(dying, bench.end(session.sessionId)), /killed/);
+      assert.deepEqual(
+        [(await bench.row(lease)).status, await statusOf(session)],
+        ['active', ['ended', 'ended_by_agent']],
+      );
+      assert.equal((await endSession(bench.ending, bench.end(session.sessionId))).ended, false);
+      const wakes = bench.wakes.count;
+      await sweepSessions(bench.ending, bench.clock.now(), 10);
+      assert.equal((await bench.row(lease)).status, 'revoking');
+      assert.ok(bench.wakes.count > wakes);
+    });
+
+    test('the sweep ends what missed its heartbeats, spent its time or lost its parent, and nothing else', async () => {
+      const silent = await bench.open();
+      const beating = await bench.open();
+      const spent = await bench.open({ wallTimeSeconds: 100 });
+      const parent = await bench.open();
+      const orphan = await childOf(parent);
+      // A child opened while its parent was ending: the end did not see it.
+      await bench.store.run(statement(`UPDATE session SET status = 'ended', ended_at = now() WHERE id = $1`), [
+        parent.sessionId,
+      ]);
+      await assert.rejects(bench.ask(orphan, 'plain'), code('session_ended'));
+      bench.clock.advance(100_000);
+      await heartbeat(bench.opening, await readSession(bench.store, beating, bench.clock.now()));
+      await assert.rejects(bench.ask(spent, 'plain'), code('session_ended'), 'before any sweep');
+      await sweepSessions(bench.ending, bench.clock.now(), 100);
+      assert.deepEqual(await statusOf(silent), ['active', null]);
+      bench.clock.advance(80_000);
+      await assert.rejects(bench.ask(silent, 'plain'), code('session_ended'), 'before any sweep');
+      await sweepSessions(bench.ending, bench.clock.now(), 100);
+      assert.deepEqual(await Promise.all([silent, beating, spent, orphan].map(statusOf)), [
+        ['ended', 'heartbeat_missed'],
+        ['active', null],
+        ['ended', 'envelope_spent'],
+        ['ended', 'parent_ended'],
+      ]);
+    });
+
+    test('a one-time value opens one session, however many try at once', async () => {
+      const replay = { key: 'jti:one', expiresAt: new Date(bench.clock.now().getTime() + 60_000) };
+      const tries = await Promise.allSettled(Array.from({ length: 8 }, () => bench.open({ replay })));
+      assert.equal(tries.filter((one) => one.status === 'fulfilled').length, 1);
+      for (const one of tries) if (one.status === 'rejected') assert.ok(code('invalid_grant')(one.reason));
+      assert.equal(await bench.store.prisma.session.count({ where: { openedAt: bench.clock.now() } }), 1);
+    });
+
+    test('children can never be handed more grants than their parent has, however many open at once', async () => {
+      const parent = await bench.open({ maxGrants: 5 });
+      await bench.lease(parent, 'plain');
+      const opened = await Promise.allSettled(Array.from({ length: 6 }, () => childOf(parent, 2)));
+      const children = opened.filter((one) => one.status === 'fulfilled').map((one) => one.value);
+      assert.equal((await bench.session(parent.sessionId)).grantCount, 5);
+      assert.equal(children.length, 2);
+      await assert.rejects(bench.ask(parent, 'plain'), code('denied'));
+      for (const child of children) {
+        await bench.lease(child, 'plain');
+        await bench.lease(child, 'plain');
+        await assert.rejects(bench.ask(child, 'plain'), code('denied'));
+      }
+      assert.equal(bench.provider('plain').alive().length, 5);
+    });
+
+    test('the rate of an agent’s sessions is counted in the database, not in a process', async () => {
+      const deps = { sessionsPerMinute: 3 };
+      for (let i = 0; i < 3; i += 1) await bench.open({ deps });
+      await assert.rejects(bench.open({ deps }), code('rate_limited'));
+      bench.clock.advance(60_000);
+      await bench.open({ deps });
+    });
+
+    test('a token is good for one scheme, and for none that is mixed up', async () => {
+      const { token } = await bench.open();
+      const attempt = (authorization: string | undefined) =>
+        authenticate(
+          { authorization, dpop: undefined, method: 'GET', url: 'https://writ.example/v1/session' },
+          bench.tokens,
+          () => assert.fail('no proof to check'),
+          bench.clock,
+        );
+      assert.equal((await attempt(`Bearer ${token}`)).agent, 'bench-agent');
+      assert.equal((await attempt(`bearer ${token}`)).jkt, null);
+      for (const header of [
+        undefined,
+        '',
+        'Bearer',
+        'Bearer ',
+        `Basic ${token}`,
+        `DPoP ${token}`,
+        `Bearer ${token} x`,
+        token,
+      ]) {
+        await assert.rejects(attempt(header), code('unauthenticated'), String(header).slice(0, 12));
+      }
+      const bound = await bench.tokens.mint({
+        id: 'ses_x',
+        agent: 'bench-agent',
+        taskType: 'work',
+        jkt: 'a'.repeat(43),
+        act: null,
+        expiresAt: new Date(bench.clock.now().getTime() + 60_000),
+      });
+      await assert.rejects(attempt(`Bearer ${bound.access_token}`), code('invalid_dpop_proof'));
+      await assert.rejects(attempt(`DPoP ${bound.access_token}`), code('invalid_dpop_proof'));
+    });
+  });
+}
