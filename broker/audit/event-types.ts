@@ -3,7 +3,8 @@ export const eventTypes = {
   'session.opened': 'A session was opened for one task.',
   'session.refused': 'A request to open a session was refused.',
   'session.ended': 'A session ended; its leases are being revoked.',
-  'grant.refused': 'A request could not be weighed: no such capability, or malformed parameters.',
+  'grant.refused':
+    'A request came to no grant: no such capability, malformed parameters, or an approval that no longer holds.',
   'grant.allowed': 'Policy alone allowed a grant; the intent to mint was written down.',
   'grant.pending': 'A grant waits for a person.',
   'grant.denied': 'A grant was denied: by policy, by a person, or because nobody decided in time.',

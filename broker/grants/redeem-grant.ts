@@ -7,10 +7,12 @@ import { planDigest } from '../decide/plan-digest.ts';
 import { signDecision } from '../decide/sign-decision.ts';
 import { WritError } from '../errors.ts';
 import { issueLease } from '../leases/issue.ts';
-import { type Caller, readSession } from '../sessions/authenticate.ts';
+import type { PublishedManifest } from '../manifests/publish.ts';
+import { type Caller, readSession, type SessionFacts } from '../sessions/authenticate.ts';
+import type { Prisma } from '../store/prisma/client.ts';
 import type { JsonObject, Plan } from '../vocabulary.ts';
 import { deliver } from './deliver.ts';
-import { claimApproved } from './record.ts';
+import { claimApproved, recordRefusal } from './record.ts';
 import { type GrantAnswer, type GrantDeps, leaseOf, payloadOf, poolExhausted, signingKey } from './request-grant.ts';
 import { viewGrant } from './view.ts';
 import { weighPlan } from './weigh.ts';
@@ -44,36 +46,15 @@ export async function redeemGrant(
     throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: reasonsOf(grant.decision) } });
   if (grant.status !== 'approved') throw new WritError('not_approved', { retryAfterSeconds: 2 });
 
-  // 2.
+  // 2. and 3. What is refused here is on the record too: an approval that no longer holds is worth a look.
   const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
-  const consented = grant.plan as unknown as Plan;
-  // The plan's own provider: the capability may have moved to another, or be gone, which is for the decision to say.
-  const provider = deps.providers.get(consented.provider);
-  if (provider === undefined)
-    throw new WritError('unavailable', { detail: `The provider ${consented.provider} is not switched on.` });
-  const left = Math.floor((session.expiresAt.getTime() - now.getTime()) / 1000);
-  const ttl = Math.min(consented.ttl_seconds, left);
-  if (ttl < provider.limits.minTtlSeconds)
-    throw new WritError('session_ended', { detail: 'The session is about to end.' });
-  const plan: Plan = { ...consented, ttl_seconds: ttl };
-
-  // 3.
-  const asked = { capability: grant.capability, params: grant.params as JsonObject, plan };
-  const weighed = weighPlan(provider, manifest, session, asked, now, true);
-  if (weighed.decision.effect !== 'allow') {
-    throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: weighed.decision.reasons } });
-  }
-  // Of the plan as it stands in the row, not of the digest beside it: a row changed by another hand was approved by nobody.
-  const standing = planDigest(consented);
-  const approvedBy = grant.reviews
-    .filter((review) => review.consentedDigest === standing && grant.planDigest === standing)
-    .map((review) => personRef(review.reviewer as never));
-  if (approvedBy.length === 0)
-    throw new WritError('not_approved', { detail: 'No approval of this very plan is on record.' });
+  const { plan, weighed, approvedBy } = await recordingRefusals(deps, session, grant.id, now, requestId, () =>
+    weighConsented(deps, manifest, session, grant, now),
+  );
 
   // 4.
   const decisionJws = signDecision(payloadOf(grant, weighed, approvedBy), signingKey(deps), now);
-  const lease = leaseOf(deps, plan, weighed.digest, provider, now);
+  const lease = leaseOf(deps, plan, weighed.digest, weighed.provider, now);
   const claimed = await claimApproved(
     deps.store,
     {
@@ -120,6 +101,64 @@ export async function redeemGrant(
     delivery: await deliver(delivered.credential, credentialJwk ?? (grant.credentialJwk as JsonObject | null)),
     decision: decisionJws,
   };
+}
+
+type ApprovedGrant = Prisma.GrantGetPayload<{ include: { reviews: true } }>;
+
+/** The plan a person consented to, narrowed to the session, and the decision on it now. */
+function weighConsented(
+  deps: GrantDeps,
+  manifest: PublishedManifest,
+  session: SessionFacts,
+  grant: ApprovedGrant,
+  now: Date,
+) {
+  const consented = grant.plan as unknown as Plan;
+  // The plan's own provider: the capability may have moved to another, or be gone, which is for the decision to say.
+  const provider = deps.providers.get(consented.provider);
+  if (provider === undefined) {
+    throw new WritError('unavailable', { detail: `The provider ${consented.provider} is not switched on.` });
+  }
+  const left = Math.floor((session.expiresAt.getTime() - now.getTime()) / 1000);
+  const ttl = Math.min(consented.ttl_seconds, left);
+  if (ttl < provider.limits.minTtlSeconds) {
+    throw new WritError('session_ended', { detail: 'The session is about to end.' });
+  }
+  const plan: Plan = { ...consented, ttl_seconds: ttl };
+
+  const asked = { capability: grant.capability, params: grant.params as JsonObject, plan };
+  const weighed = weighPlan(provider, manifest, session, asked, now, true);
+  if (weighed.decision.effect !== 'allow') {
+    throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: weighed.decision.reasons } });
+  }
+  // Of the plan as it stands in the row, not of the digest beside it: a row changed by another hand was approved by nobody.
+  const standing = planDigest(consented);
+  const approvedBy = grant.reviews
+    .filter((review) => review.consentedDigest === standing && grant.planDigest === standing)
+    .map((review) => personRef(review.reviewer as never));
+  if (approvedBy.length === 0) {
+    throw new WritError('not_approved', { detail: 'No approval of this very plan is on record.' });
+  }
+  return { plan, weighed, approvedBy };
+}
+
+async function recordingRefusals<T>(
+  deps: GrantDeps,
+  session: SessionFacts,
+  grantId: string,
+  now: Date,
+  requestId: string | null,
+  work: () => T,
+): Promise<T> {
+  try {
+    return work();
+  } catch (error) {
+    const known = error instanceof WritError ? error : null;
+    const reasons = (known?.extensions.reasons ?? []) as JsonObject[];
+    const refusal = { grant_id: grantId, code: known?.code ?? 'internal', reasons };
+    await recordRefusal(deps.store, session, refusal, now, requestId);
+    throw error;
+  }
 }
 
 const reasonsOf = (decision: unknown) => (decision as { reasons?: unknown }).reasons ?? [];
