@@ -334,7 +334,12 @@ export async function startBroker(env: Record<string, string | undefined>, overr
       reloading.abort();
       // No new connections; what is in flight (a mint, say) finishes, idle connections go.
       await new Promise<void>((resolve) => {
-        server.close(() => resolve());
+        // A connection that becomes idle only now would otherwise be kept open for its client, and hold up the end.
+        const idle = setInterval(() => server.closeIdleConnections(), 50);
+        server.close(() => {
+          clearInterval(idle);
+          resolve();
+        });
         server.closeIdleConnections();
       });
       await reload;
