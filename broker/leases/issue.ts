@@ -95,7 +95,7 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
   const provider = deps.providers.get(intent.plan.provider);
   if (provider === undefined)
     throw new WritError('internal', { cause: new Error(`no provider ${intent.plan.provider}`) });
-  checkDecision(deps, intent);
+  const { plan_digest } = checkDecision(deps, intent);
 
   let issued: Issued;
   try {
@@ -115,7 +115,7 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
       now,
       issued.expiresAt,
       issued.providerExpiresAt,
-      JSON.stringify({ provider: provider.name, expires_at: issued.expiresAt, plan_digest: planDigest(intent.plan) }),
+      JSON.stringify({ provider: provider.name, expires_at: issued.expiresAt, plan_digest }),
     ]);
     status = row?.status;
   } catch (cause) {
@@ -134,7 +134,8 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
   });
 }
 
-function checkDecision(deps: LeaseDeps, intent: LeaseIntent): void {
+/** @returns what the decision says, its plan digest recomputed from the plan that the provider will be asked for */
+function checkDecision(deps: LeaseDeps, intent: LeaseIntent): SignedDecision {
   let claims: SignedDecision;
   try {
     claims = verifyDecision(intent.decision, deps.ring.published(), deps.clock.now());
@@ -148,6 +149,7 @@ function checkDecision(deps: LeaseDeps, intent: LeaseIntent): void {
     claims.ttl_seconds === intent.plan.ttl_seconds &&
     claims.plan_digest === planDigest(intent.plan);
   if (!same) throw new WritError('internal', { detail: 'The decision is not about this plan.' });
+  return claims;
 }
 
 async function mint(deps: LeaseDeps, provider: Provider, intent: LeaseIntent): Promise<Issued> {

@@ -12,6 +12,11 @@ export interface Catalog {
   version(agent: string, version: number): Promise<PublishedManifest>;
   /** The version in force; null = the agent is not registered. */
   current(agent: string): Promise<PublishedManifest | null>;
+  /**
+   * The version that was in force when this process last looked, without looking again; null = it never did. For whoever has the database check, in the
+   * statement that acts on it, that it still is.
+   */
+  lastSeen(agent: string): Promise<PublishedManifest | null>;
 }
 
 /** Versions kept per process; an agent has one in force, older ones are asked for only around a publication. */
@@ -19,6 +24,7 @@ const limit = 1_000;
 
 export function createCatalog(store: Store): Catalog {
   const loaded = new Map<string, Promise<PublishedManifest>>();
+  const seen = new Map<string, number>();
 
   async function load(agent: string, version: number): Promise<PublishedManifest> {
     const row = await store.prisma.manifest.findUnique({ where: { agent_version: { agent, version } } });
@@ -43,7 +49,14 @@ export function createCatalog(store: Store): Catalog {
     version,
     current: async (agent) => {
       const row = await store.prisma.agent.findUnique({ where: { name: agent } });
-      return row === null ? null : version(agent, row.version);
+      if (row === null) return null;
+      if (seen.size >= limit) seen.clear();
+      seen.set(agent, row.version);
+      return version(agent, row.version);
+    },
+    lastSeen: async (agent) => {
+      const number = seen.get(agent);
+      return number === undefined ? null : version(agent, number);
     },
   };
 }

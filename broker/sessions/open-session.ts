@@ -6,6 +6,7 @@ import { newId } from '../ids.ts';
 import { checkTask } from '../manifests/bind.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import { member } from '../manifests/manifest.ts';
+import type { PublishedManifest } from '../manifests/publish.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { Clock, JsonObject, Task } from '../vocabulary.ts';
 import type { ActorChain, MintedToken, SessionTokens } from './session-token.ts';
@@ -58,13 +59,18 @@ export interface OpenedSession {
 const insertStatement: Statement = {
   name: 'session_open',
   text: `
-    WITH fresh AS (
-      INSERT INTO replay (key, expires_at) SELECT * FROM unnest($1::text[], $2::timestamptz[]) ON CONFLICT (key) DO NOTHING RETURNING key
+    WITH in_force AS (
+      SELECT EXISTS (SELECT 1 FROM agent WHERE name = $5::text AND version = $6::int) AS ok
+    ), fresh AS (
+      -- Nothing is used up for a manifest that is no longer in force: the same request is then tried on the one that is.
+      INSERT INTO replay (key, expires_at) SELECT key, until FROM in_force, unnest($1::text[], $2::timestamptz[]) AS once (key, until) WHERE in_force.ok
+      ON CONFLICT (key) DO NOTHING RETURNING key
     ), allowed AS (
       SELECT (SELECT count(*) FROM fresh) = cardinality($1::text[]) AS fresh,
              $3::int = 0 OR (SELECT count(*) FROM (
                SELECT 1 FROM session WHERE agent = $5::text AND opened_at > $4::timestamptz - interval '1 minute' LIMIT $3) recent) < $3 AS within_rate,
-             EXISTS (SELECT 1 FROM agent WHERE name = $5::text AND version = $6::int) AS manifest_in_force
+             in_force.ok AS manifest_in_force
+      FROM in_force
     ), parent AS (
       -- What a child may use of a bounded envelope is taken from its parent's, at once.
       UPDATE session SET grant_count = grant_count + CASE WHEN max_grants IS NULL THEN 0 ELSE $18::int END
@@ -96,24 +102,47 @@ export interface Parent {
   grantsLeft: number | null;
 }
 
+export interface OpenSessionInput {
+  principal: Principal;
+  declaration: TaskDeclaration;
+  jkt: string | null;
+  proof: OneTime | null;
+  /** For a sub-agent: the parent and the capabilities it is narrowed to. */
+  child: { parent: Parent; capabilities: string[] } | null;
+  requestId: string | null;
+}
+
+/** What may come of judging a request by a manifest that was replaced meanwhile. */
+const staleAnswers = new Set(['conflict', 'invalid_authorization_details']);
+
 /**
- * @param child for a sub-agent: the parent and the capabilities it is narrowed to
+ * Opens a session, in one round trip: the manifest that this process saw last is most often still in force, and the statement checks it. Where it was replaced,
+ * nothing has been written or used up, and the one in force is asked for; no request is refused by a manifest that no longer holds.
+ *
  * @throws WritError `invalid_grant` (no such agent, replayed), `invalid_authorization_details`, `rate_limited`, `conflict`
  */
-export async function openSession(
+export async function openSession(deps: OpenSessionDeps, input: OpenSessionInput): Promise<OpenedSession> {
+  const { agent } = input.principal;
+  const seen = await deps.catalog.lastSeen(agent);
+  if (seen !== null) {
+    try {
+      return await openUnder(deps, seen, input);
+    } catch (error) {
+      if (!(error instanceof WritError && staleAnswers.has(error.code))) throw error;
+      if ((await deps.catalog.current(agent))?.version === seen.version) throw error;
+    }
+  }
+  const published = await deps.catalog.current(agent);
+  if (published === null) throw new WritError('invalid_grant', { detail: 'The agent has no manifest here.' });
+  return openUnder(deps, published, input);
+}
+
+async function openUnder(
   deps: OpenSessionDeps,
-  input: {
-    principal: Principal;
-    declaration: TaskDeclaration;
-    jkt: string | null;
-    proof: OneTime | null;
-    child: { parent: Parent; capabilities: string[] } | null;
-    requestId: string | null;
-  },
+  published: PublishedManifest,
+  input: OpenSessionInput,
 ): Promise<OpenedSession> {
   const { principal, declaration, child } = input;
-  const published = await deps.catalog.current(principal.agent);
-  if (published === null) throw new WritError('invalid_grant', { detail: 'The agent has no manifest here.' });
   const { manifest } = published.compiled;
 
   const task = declareTask(manifest, declaration);
@@ -190,10 +219,10 @@ export async function openSession(
     child?.parent.rootId ?? id,
   ]);
   if (row === undefined || !row.opened) {
-    if (row?.fresh === false) throw new WritError('invalid_grant', { detail: 'The token or proof was used before.' });
-    if (row?.within_rate === false) throw new WritError('rate_limited', { retryAfterSeconds: 10 });
     if (row?.manifest_in_force === false)
       throw new WritError('conflict', { detail: 'The manifest was replaced just now; try again.' });
+    if (row?.fresh === false) throw new WritError('invalid_grant', { detail: 'The token or proof was used before.' });
+    if (row?.within_rate === false) throw new WritError('rate_limited', { retryAfterSeconds: 10 });
     throw new WritError('session_ended', { detail: 'The parent session has ended or has no grants left to hand on.' });
   }
   const token = await deps.tokens.mint({

@@ -3,8 +3,9 @@
  * every call, so ending a session ends its tokens at once, whatever their `exp`.
  */
 import { createHash } from 'node:crypto';
-import { decodeProtectedHeader, jwtVerify, SignJWT } from 'jose';
+import { decodeProtectedHeader, jwtVerify } from 'jose';
 import { WritError } from '../errors.ts';
+import { signEs256 } from '../keys/es256.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import type { Clock } from '../vocabulary.ts';
 
@@ -79,21 +80,22 @@ export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string,
       const now = Math.floor(clock.now().getTime() / 1000);
       const exp = Math.min(now + tokenSeconds, Math.floor(session.expiresAt.getTime() / 1000));
       const key = ring.current();
-      const token = await new SignJWT({
+      const header = { alg: 'ES256', typ: 'at+jwt', kid: key.kid };
+      const claims = {
+        iss: issuer,
+        aud: issuer,
+        sub: session.agent,
+        iat: now,
+        exp,
+        jti: crypto.randomUUID(),
         sid: session.id,
         client_id: session.agent,
         task_type: session.taskType,
         ...(session.act === null ? {} : { act: session.act }),
         ...(session.jkt === null ? {} : { cnf: { jkt: session.jkt } }),
-      })
-        .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: key.kid })
-        .setIssuer(issuer)
-        .setAudience(issuer)
-        .setSubject(session.agent)
-        .setIssuedAt(now)
-        .setExpirationTime(exp)
-        .setJti(crypto.randomUUID())
-        .sign(key.privateKey);
+      };
+      const input = `${encode(header)}.${encode(claims)}`;
+      const token = `${input}.${signEs256(input, key.privateKey).toString('base64url')}`;
       return { access_token: token, token_type: session.jkt === null ? 'Bearer' : 'DPoP', expires_in: exp - now };
     },
     verify: async (token) => {
@@ -116,3 +118,5 @@ export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string,
     },
   };
 }
+
+const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString('base64url');

@@ -1,7 +1,7 @@
 /** Opens the truth: a PostgreSQL server when there is a URL, PGlite in this process otherwise. Same SQL, same migrations. */
 import { PGlite } from '@electric-sql/pglite';
 import { PrismaPg } from '@prisma/adapter-pg';
-import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
+import type { SqlDriverAdapterFactory, SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
 import pg from 'pg';
 import { PrismaPGlite } from 'pglite-prisma-adapter';
 import { lockFolder } from './folder-lock.ts';
@@ -27,7 +27,7 @@ export interface Store {
    * @returns the rows, columns named as the SQL names them; `timestamptz` as Date, `json` parsed
    */
   run<Row>(statement: Statement, values: SqlValue[]): Promise<Row[]>;
-  /** Statements run so far by `run`: what the benchmark divides by requests. */
+  /** Statements run so far, by `run` and by `prisma`: what the benchmark divides by requests. */
   roundTrips(): number;
   close(): Promise<void>;
 }
@@ -58,8 +58,10 @@ async function openEmbedded(options: StoreOptions): Promise<Store> {
   const db = await (options.dataDir === null ? PGlite.create(image) : PGlite.create(options.dataDir));
   const adapter = new PrismaPGlite(db) as unknown as SqlMigrationAwareDriverAdapterFactory;
   await migrate(adapter);
-  const prisma = new PrismaClient({ adapter });
   let trips = 0;
+  const prisma = countingPrisma({ adapter }, () => {
+    trips += 1;
+  });
   return {
     backend: 'pglite',
     prisma,
@@ -90,8 +92,10 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
   // An idle connection that the server closes is not a reason to die: the next query opens another.
   pool.on('error', () => {});
   await migrateServer(databaseUrl, schema);
-  const prisma = new PrismaClient({ adapter: new PrismaPg(pool, { schema }) });
   let trips = 0;
+  const prisma = countingPrisma({ adapter: new PrismaPg(pool, { schema }) }, () => {
+    trips += 1;
+  });
   return {
     backend: 'postgres',
     prisma,
@@ -105,6 +109,13 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
       await pool.end();
     },
   };
+}
+
+/** @param count called for every statement that goes to the database */
+function countingPrisma(options: { adapter: SqlDriverAdapterFactory }, count: () => void): PrismaClient {
+  const prisma = new PrismaClient({ ...options, log: [{ emit: 'event', level: 'query' }] });
+  prisma.$on('query', count);
+  return prisma as unknown as PrismaClient;
 }
 
 /**
