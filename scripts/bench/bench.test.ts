@@ -1,0 +1,66 @@
+/** The benchmark runs and says what it promises. Counts are held here; times never: they are the machine's. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import type { Result } from './measure.ts';
+import { readOptions } from './options.ts';
+import { postgresVersion } from './servers.ts';
+
+const bench = join(import.meta.dirname, '../bench.ts');
+const only = ['reference', 'session-open', 'grant-by-policy'];
+
+test('a short run writes its results, and the hot paths stay within their round trips', async () => {
+  const backend = (await postgresVersion()) === null ? 'pglite' : 'postgres';
+  const folder = await mkdtemp(join(tmpdir(), 'writ-bench-test-'));
+  try {
+    const json = join(folder, 'results.json');
+    const args = ['--quick', '--backends', backend, '--only', only.join(','), '--json', json];
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      '--disable-warning=ExperimentalWarning',
+      bench,
+      ...args,
+    ]);
+    const written = JSON.parse(await readFile(json, 'utf8')) as { machine: object; results: Result[] };
+    assert.deepEqual(Object.keys(written), ['machine', 'results']);
+    const { results } = written;
+    assert.deepEqual(
+      results.map(({ name }) => name),
+      only,
+    );
+    for (const row of results) {
+      assert.deepEqual(Object.keys(row).sort(), [
+        'backend',
+        'clients',
+        'cpu_ms',
+        'name',
+        'p50_ms',
+        'p99_ms',
+        'processes',
+        'reference_ratio',
+        'round_trips',
+        'rps',
+      ]);
+      const { name, backend: where, ...numbers } = row;
+      assert.equal(where, backend);
+      for (const [key, value] of Object.entries(numbers))
+        assert.ok(value > 0 && Number.isFinite(value), `${name} ${key}`);
+      assert.ok(stdout.includes(name));
+    }
+    const trips = (wanted: string) => results.find(({ name }) => name === wanted)?.round_trips ?? Number.NaN;
+    assert.ok(trips('grant-by-policy') <= 3, 'read, intent, outcome');
+    assert.ok(trips('session-open') <= 1, 'one statement');
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test('what the command line does not know is refused', () => {
+  assert.throws(() => readOptions(['--only', 'nothing']), /nothing is none of/);
+  assert.throws(() => readOptions(['--clients', '0']), /is not a number/);
+  assert.throws(() => readOptions(['--clients', '1.5']), /whole numbers/);
+  assert.deepEqual(readOptions(['--processes', '1,2,3', '--only', 'reference']).processes, [1, 2, 3]);
+});
