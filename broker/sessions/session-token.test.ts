@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { type Bench, issuer, openBench } from '../bench.test-support.ts';
+import { WritError } from '../errors.ts';
+import { openKeyRing } from '../keys/ring.ts';
+import { testBackends } from '../store/store.test-support.ts';
+import { createSessionTokens } from './session-token.ts';
+
+const refused = (error: unknown) => error instanceof WritError && error.code === 'unauthenticated';
+
+for (const backend of await testBackends()) {
+  describe(`session tokens on ${backend}`, () => {
+    let bench: Bench;
+    before(async () => {
+      bench = await openBench(backend, { providers: [{ name: 'plain' }] });
+    });
+    after(() => bench.close());
+    const mint = (seconds: number) =>
+      bench.tokens.mint({
+        id: 'ses_x',
+        agent: 'bench-agent',
+        taskType: 'work',
+        jkt: null,
+        act: null,
+        expiresAt: new Date(bench.clock.now().getTime() + seconds * 1000),
+      });
+
+    test('a verified token is not remembered past its end, nor lives past its session', async () => {
+      const short = await mint(40);
+      assert.equal(short.expires_in, 40);
+      assert.equal((await mint(4000)).expires_in, 300);
+      assert.equal((await bench.tokens.verify(short.access_token)).sessionId, 'ses_x');
+      bench.clock.advance(39_000);
+      await bench.tokens.verify(short.access_token);
+      bench.clock.advance(1_000);
+      await assert.rejects(bench.tokens.verify(short.access_token), refused);
+      await assert.rejects(bench.tokens.verify(short.access_token), refused, 'and again, without the memory');
+    });
+
+    test('nothing but a current token of ours, for us, of this type, holds', async () => {
+      const { access_token: token } = await mint(100);
+      const [header, payload, signature] = token.split('.') as [string, string, string];
+      const key = bench.ring.current();
+      const thief = await generateKeyPair('ES256', { extractable: true });
+      const now = Math.floor(bench.clock.now().getTime() / 1000);
+      const signed = (
+        change: { typ?: string; kid?: string; aud?: string; iss?: string; exp?: number | null; sid?: null },
+        by = key.privateKey,
+      ) => {
+        const claims = { sub: 'bench-agent', client_id: 'bench-agent', jti: crypto.randomUUID(), iat: now };
+        return new SignJWT({
+          ...claims,
+          ...(change.sid === null ? {} : { sid: 'ses_x' }),
+          ...(change.exp === null ? {} : { exp: change.exp ?? now + 60 }),
+          iss: change.iss ?? issuer,
+          aud: change.aud ?? issuer,
+        })
+          .setProtectedHeader({ alg: 'ES256', typ: change.typ ?? 'at+jwt', kid: change.kid ?? key.kid })
+          .sign(by);
+      };
+      await bench.tokens.verify(await signed({}));
+      const none = Buffer.from(JSON.stringify({ alg: 'none', typ: 'at+jwt', kid: key.kid })).toString('base64url');
+      const other = Buffer.from(
+        JSON.stringify({ ...JSON.parse(Buffer.from(payload, 'base64url').toString()), sid: 'ses_y' }),
+      );
+      const bad: Record<string, string> = {
+        tampered: `${header}.${other.toString('base64url')}.${signature}`,
+        'without signature': `${header}.${payload}.`,
+        'alg none': `${none}.${payload}.`,
+        'wrong type': await signed({ typ: 'JWT' }),
+        'unknown kid': await signed({ kid: 'nobody' }),
+        'wrong audience': await signed({ aud: 'https://elsewhere.example' }),
+        'wrong issuer': await signed({ iss: 'https://elsewhere.example' }),
+        'without exp': await signed({ exp: null }),
+        'without session': await signed({ sid: null }),
+        "a thief's key": await signed({}, thief.privateKey as never),
+        'no token': 'x',
+        empty: '',
+      };
+      for (const [what, value] of Object.entries(bad)) await assert.rejects(bench.tokens.verify(value), refused, what);
+      assert.ok((await exportJWK(thief.publicKey)).kty === 'EC');
+    });
+
+    test('a token signed by a key that another process rotated in is known at once', async () => {
+      const elsewhere = await openKeyRing(bench.store, {
+        clock: bench.clock,
+        seal: bench.seal,
+        longestTokenSeconds: 300,
+      });
+      const kid = await elsewhere.rotate(0, 'admin');
+      assert.equal(bench.ring.find(kid), undefined);
+      const { access_token } = await createSessionTokens(elsewhere, bench.clock, issuer, 300).mint({
+        id: 'ses_z',
+        agent: 'bench-agent',
+        taskType: 'work',
+        jkt: null,
+        act: null,
+        expiresAt: new Date(bench.clock.now().getTime() + 60_000),
+      });
+      assert.equal((await bench.tokens.verify(access_token)).sessionId, 'ses_z');
+    });
+  });
+}
