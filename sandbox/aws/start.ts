@@ -11,7 +11,7 @@ import { iam } from './iam.ts';
 import { type PolicyDocument, parsePolicy } from './policy.ts';
 import { s3 } from './s3.ts';
 import { scopeOf, verifySignature } from './sigv4.ts';
-import { inlinePolicies, type Principal, type Role, randomName, type State } from './state.ts';
+import { authorize, inlinePolicies, type Principal, type Role, randomName, type State } from './state.ts';
 import { assumeRole, assumeRoleWithWebIdentity, getCallerIdentity } from './sts.ts';
 import { jsonError, queryError, s3Error, type WireAnswer, type WireRequest } from './wire.ts';
 
@@ -69,6 +69,8 @@ export interface AwsSandbox {
     tags: Record<string, string>;
     policy: PolicyDocument | null;
   }[];
+  /** Would the session, named by its ARN, be let through now? By what is enforced, which may lag behind what IAM shows. */
+  allows(sessionArn: string, action: string, resource: string): boolean;
   /** An object's content, or null. */
   object(bucket: string, key: string): string | null;
   close(): Promise<void>;
@@ -114,6 +116,17 @@ export async function startAwsSandbox(options: AwsSandboxOptions): Promise<AwsSa
           ? []
           : [{ arn, sourceIdentity: session.sourceIdentity, tags: session.tags, policy: session.policy }],
       ),
+    allows: (sessionArn, action, resource) =>
+      [...state.principals.values()].some((principal) => {
+        if (principal.arn !== sessionArn || principal.session === null) return false;
+        if (state.clock.now().getTime() >= principal.session.expiresAt) return false;
+        try {
+          authorize(state, principal, action, resource);
+          return true;
+        } catch {
+          return false;
+        }
+      }),
     object: (bucket, key) => state.buckets.get(bucket)?.get(key)?.body.toString('utf8') ?? null,
     close: () =>
       new Promise((resolve) => {
