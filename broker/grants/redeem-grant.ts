@@ -65,7 +65,7 @@ export async function redeemGrant(
       credentialJwk,
       at: now,
       requestId,
-      audit: { plan_digest: weighed.digest, approved_by: approvedBy, ttl_seconds: ttl },
+      audit: { plan_digest: weighed.digest, approved_by: approvedBy, ttl_seconds: plan.ttl_seconds },
     },
     lease,
   );
