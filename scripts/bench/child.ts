@@ -73,6 +73,8 @@ export async function startChild(file: string, env: Record<string, string>): Pro
 /** The child's side. `start` makes what answers; a question that fails is answered with its error. */
 export function answerParent(start: () => Promise<Record<string, (argument: never) => unknown>>): void {
   const started = start();
+  // A benchmark that was interrupted leaves nothing running.
+  process.once('disconnect', () => process.exit());
   process.on('message', async ({ id, what, argument }: Question) => {
     try {
       const handlers = await started;
