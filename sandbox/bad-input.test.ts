@@ -103,6 +103,25 @@ test('every field of every kind is typed, and the answer names it', async () => 
   }
 });
 
+test('a number beyond what a double holds is refused by its path, wherever it stands', async () => {
+  const key =
+    '"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"';
+  for (const [body, path] of [
+    ['{"capability":"read-customer-files","params":{"bucket":1e400}}', 'params.bucket'],
+    [
+      '{"capability":"read-policy-repository","params":{"permissions":{"contents":-1e400}}}',
+      'params.permissions.contents',
+    ],
+    ['{"capability":"read-customer-files","params":{"list":[1,[2,1e999]]}}', 'params.list[1][1]'],
+    [`{"capability":"read-customer-files","credential_jwk":{${key},"kid":1e400}}`, 'credential_jwk.kid'],
+    ['{"capability":"read-customer-files","ttl_seconds":1e400}', 'ttl_seconds'],
+  ] as const)
+    assertRefusal(await post(body), body, 400, path);
+  const declared = '[{"type":"task","task_type":"answer-invoice-question","inputs":{"customer_id":1e400}}]';
+  const refused = await house.tokenRequest({ form: { authorization_details: declared } });
+  assertRefusal(refused, declared, 400);
+});
+
 test('bodies of ten megabytes are refused without being read, and the connection serves on', async () => {
   const size = 10 * 1024 * 1024;
   for (const [path, type] of [
@@ -300,7 +319,7 @@ test('Idempotency-Key, ids and query parameters', async () => {
   for (const id of ['%', '%zz', '%ff', '%c0%af'])
     assertRefusal(await agent.call('GET', `/v1/grants/${id}`), `id ${id}`);
   const known = (await post({ capability: 'read-policy-repository' })).body.id;
-  for (const wait of ['-1', '61', '1.5', 'x', '1e9', '1&wait=2'])
+  for (const wait of ['-1', '61', '1.5', 'x', '1e9', '1&wait=2', '', '0x10', '%201', '1e1', '1_0', 'Infinity'])
     assertRefusal(await agent.call('GET', `/v1/grants/${known}?wait=${wait}`), `wait=${wait}`, 400, 'wait');
   assertRefusal(await agent.call('GET', `/v1/grants/${known}?more=1`), 'unknown query', 400, 'more');
   assertRefusal(await agent.call('GET', `/v1/grants/${known}?wait[$gt]=1`), 'object in query', 400);

@@ -8,7 +8,7 @@ import { type GrantAnswer, type GrantDeps, requestGrant } from '../grants/reques
 import { readSession } from '../sessions/authenticate.ts';
 import type { JsonObject } from '../vocabulary.ts';
 import { type Answer, type Operation, operation } from './operation.ts';
-import { idOf, line, prose } from './text.ts';
+import { idOf, inDigits, line, prose } from './text.ts';
 
 const jsonObject = z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>;
 const credentialJwk = jsonObject.describe(
@@ -151,13 +151,9 @@ export function grantOperations(deps: GrantDeps): Operation[] {
       access: 'session',
       params,
       query: z.strictObject({
-        wait: z.coerce
-          .number()
-          .int()
-          .min(0)
-          .max(60)
-          .default(0)
-          .describe('Seconds to wait, at most, while the grant is pending.'),
+        wait: inDigits(z.int().min(0).max(60).default(0)).describe(
+          'Seconds to wait, at most, while the grant is pending.',
+        ),
       }),
       responses: { 200: { description: 'The grant', schema: grantSchema } },
       errors: ['unauthenticated', 'session_ended', 'not_found'],

@@ -6,6 +6,7 @@ import { type HeartbeatDeps, heartbeat } from '../sessions/heartbeat.ts';
 import { awaitSettled, overview } from '../sessions/overview.ts';
 import { tokenSchema } from './oauth.ts';
 import { type Operation, operation } from './operation.ts';
+import { inDigits } from './text.ts';
 
 export type SessionDeps = EndSessionDeps & HeartbeatDeps;
 
@@ -92,13 +93,9 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
       tag: 'Sessions',
       access: 'session',
       query: z.strictObject({
-        wait: z.coerce
-          .number()
-          .int()
-          .min(0)
-          .max(60)
-          .default(0)
-          .describe('Seconds to wait, at most, until every lease is settled.'),
+        wait: inDigits(z.int().min(0).max(60).default(0)).describe(
+          'Seconds to wait, at most, until every lease is settled.',
+        ),
       }),
       responses: { 200: { description: 'Ended. Leases say how far their revocation is', schema: overviewSchema } },
       errors: ['unauthenticated', 'invalid_dpop_proof'],

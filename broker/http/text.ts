@@ -24,10 +24,19 @@ export const prose = (max: number) =>
 /** An id of ours in a path. Anything else cannot exist. */
 export const idOf = (prefix: 'ses' | 'gnt' | 'lse') => z.string().regex(new RegExp(`^${prefix}_[0-9a-z]{20}$`));
 
+/**
+ * A whole number in a query string. Digits only: `Number` would take `0x10`, `1e1` and an empty text too, and nobody who sends those means what they would become.
+ */
+export const inDigits = <T extends z.ZodType>(schema: T) =>
+  z.preprocess((text) => (typeof text === 'string' && /^\d{1,10}$/.test(text) ? Number(text) : text), schema);
+
 /** Deepest nesting of a body; far more than any request of ours has. */
 const maxDepth = 12;
 
-/** Faults of strings and keys anywhere in a JSON value: control characters, lone surrogates, too deep. */
+/**
+ * Faults of a JSON value, wherever they are in it: control characters, lone surrogates, numbers beyond the range of a double (`1e400` parses to Infinity, which has no
+ * canonical form, RFC 8785), too deep.
+ */
 export function textFaults(value: unknown, path = '', depth = 0): FieldFault[] {
   if (depth > maxDepth) return [{ path, message: 'is nested too deeply' }];
   if (typeof value === 'string') {
@@ -35,6 +44,7 @@ export function textFaults(value: unknown, path = '', depth = 0): FieldFault[] {
       ? []
       : [{ path, message: 'must not contain control characters' }];
   }
+  if (typeof value === 'number' && !Number.isFinite(value)) return [{ path, message: 'is too large a number' }];
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([key, item]) => {
     if (!key.isWellFormed() || control.test(key))
