@@ -25,10 +25,12 @@ export interface SessionRow {
 }
 
 export async function addSession(store: Store, row: SessionRow): Promise<string> {
+  const name = row.agent ?? 'invoice-bot';
+  await store.prisma.agent.createMany({ data: [{ name, version: 1 }], skipDuplicates: true });
   await store.prisma.session.create({
     data: {
       id: row.id,
-      agent: row.agent ?? 'invoice-bot',
+      agent: name,
       manifestVersion: 1,
       parentId: row.parentId ?? null,
       rootId: row.parentId ?? row.id,
@@ -36,7 +38,7 @@ export async function addSession(store: Store, row: SessionRow): Promise<string>
       inputs: row.inputs ?? { invoice_id: '4711' },
       onBehalfOf: row.onBehalfOf ?? null,
       startedBy: row.startedBy ?? null,
-      principalRoot: row.agent ?? 'invoice-bot',
+      principalRoot: name,
       capabilities: [],
       subject: row.subject ?? { issuer: 'https://platform.example', subject: 'repo:acme/bot' },
       status: row.status ?? 'active',

@@ -351,3 +351,28 @@ test('a form too large or too odd is a 4xx', async () => {
   const many = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`f${i}`, 'x']));
   assert.equal((await post(path, owner, many)).status, 413);
 });
+
+test('an agent that asks without end hides nobody else’s request, nor its own for other capabilities', async () => {
+  const quiet = await pending({ agent: 'quiet-bot' }, { agent: 'quiet-bot', capability: 'quiet-thing' });
+  const loud = await pending({ agent: 'loud-bot' }, { agent: 'loud-bot', capability: 'rare-thing' });
+  const many = Array.from({ length: 250 }, (_, n) => `gnt_loud${n}`);
+  const earlier = after(200);
+  for (const id of many)
+    await addGrant(bench.store, {
+      id,
+      sessionId: loud.sessionId,
+      agent: 'loud-bot',
+      capability: 'loud-thing',
+      decideBy: earlier,
+    });
+  const { html } = await get('/approvals', owner);
+  assert.ok(html.includes(quiet.path));
+  assert.ok(html.includes(loud.path));
+  assert.equal(many.filter((id) => html.includes(`/approvals/${id}"`)).length, 20);
+  assert.match(html, /and 230 more of (?:<[^>]*>)*loud-bot/);
+  const home = await get('/', owner);
+  assert.ok(home.html.includes(quiet.path));
+  const stranger = await get('/approvals', person('nobody@example.com'));
+  assert.ok(!stranger.html.includes('loud-bot'), 'the number too is for those who may decide');
+  await bench.store.prisma.grant.deleteMany({ where: { agent: { in: ['loud-bot', 'quiet-bot'] } } });
+});

@@ -19,8 +19,8 @@ import type { Identity } from '../identity.ts';
 import { type ReviewRequest, review } from '../review.ts';
 import { barTo, loadAllForReview, loadForReview } from '../standing.ts';
 import { approvalPage, barredPage } from './approval-page.ts';
-import { listPage, waitingTable } from './list-page.ts';
-import { type ApprovalView, grantRef, loadApprovals, loadEarlier, loadOutcome, loadWaiting } from './load.ts';
+import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
+import { grantRef, loadApprovals, loadEarlier, loadOutcome, loadWaiting } from './load.ts';
 
 export interface ApprovalsDeps extends LoginDeps {
   /** What the provider says of a plan, in words. */
@@ -120,15 +120,25 @@ async function showApproval(
   });
 }
 
-/** Everything that waits for a decision this person may take, most urgent first. */
+/** What waits for a decision this person may take, most urgent first; of an agent that asks without end, the most urgent ones and the number of the others. */
 export async function waitingFor(
   deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf'>,
   person: Identity,
-): Promise<ApprovalView[]> {
-  const waiting = await loadAllForReview(deps.store, await loadWaiting(deps.store, deps.clock.now()));
-  const bars = await Promise.all(waiting.map((grant) => barTo(person, grant, deps.approversOf)));
-  const mine = waiting.filter((_, index) => bars[index] === null).map((grant) => grant.id);
-  return loadApprovals(deps.store, mine);
+): Promise<WaitingForPerson> {
+  const waiting = await loadWaiting(deps.store, deps.clock.now());
+  const grants = await loadAllForReview(deps.store, waiting.ids);
+  const bars = await Promise.all(grants.map((grant) => barTo(person, grant, deps.approversOf)));
+  const listed = await loadApprovals(
+    deps.store,
+    grants.filter((_, index) => bars[index] === null).map((grant) => grant.id),
+  );
+  const more = new Map<string, number>();
+  for (const [agent, theirs] of Map.groupBy(listed, (grant) => grant.agent)) {
+    const capabilities = [...new Set(theirs.map((grant) => grant.capability))];
+    const count = capabilities.reduce((sum, capability) => sum + waiting.unlisted(agent, capability), 0);
+    if (count > 0) more.set(agent, count);
+  }
+  return { listed, more };
 }
 
 /** The same for the console's home page; null when nothing waits. */
@@ -137,7 +147,7 @@ export async function waitingTableFor(
   person: Identity,
 ): Promise<JSX.Element | null> {
   const waiting = await waitingFor(deps, person);
-  return waiting.length === 0 ? null : waitingTable(waiting, deps.clock.now());
+  return waiting.listed.length === 0 ? null : waitingTable(waiting, deps.clock.now());
 }
 
 /** @throws WritError `bad_request` naming the field */

@@ -4,24 +4,28 @@ import { Foreign } from '../../broker/console/shell.ts';
 import { bare, duration } from '../../broker/console/text.ts';
 import type { ApprovalView } from './load.ts';
 
+export interface WaitingForPerson {
+  /** Most urgent first. */
+  listed: ApprovalView[];
+  /** How many more of an agent's requests wait than are listed; agents of which all are listed are absent. */
+  more: ReadonlyMap<string, number>;
+}
+
 /** What waits for this person. */
-export function listPage(waiting: ApprovalView[], now: Date): JSX.Element {
-  if (waiting.length === 0)
+export function listPage(waiting: WaitingForPerson, now: Date): JSX.Element {
+  const count = [...waiting.more.values()].reduce((sum, more) => sum + more, waiting.listed.length);
+  if (count === 0)
     return h('div', null, [h('h1', null, 'Approvals'), h('p', { class: 'lede' }, 'Nothing waits for you.')]);
   return h('div', null, [
     h('h1', null, 'Approvals'),
-    h(
-      'p',
-      { class: 'lede' },
-      waiting.length === 1 ? 'One request waits for you.' : `${waiting.length} requests wait for you.`,
-    ),
+    h('p', { class: 'lede' }, count === 1 ? 'One request waits for you.' : `${count} requests wait for you.`),
     h('section', { class: 'card' }, waitingTable(waiting, now)),
   ]);
 }
 
 /** Also shown on the home page. */
-export function waitingTable(waiting: ApprovalView[], now: Date): JSX.Element {
-  const rows = waiting.map((grant) =>
+export function waitingTable({ listed, more }: WaitingForPerson, now: Date): JSX.Element {
+  const rows = listed.map((grant) =>
     h('tr', null, [
       h('td', null, [
         h('b', null, h(Foreign, { text: grant.agent })),
@@ -42,6 +46,17 @@ export function waitingTable(waiting: ApprovalView[], now: Date): JSX.Element {
       h('td', { class: 'open' }, h('a', { class: 'button', href: `/approvals/${grant.id}` }, 'Look')),
     ]),
   );
+  const unlisted = [...more].map(([agent, count]) =>
+    h(
+      'tr',
+      null,
+      h('td', { class: 'small soft', colSpan: 3 }, [
+        `and ${count} more of `,
+        h(Foreign, { text: agent }),
+        ', listed when those above are decided',
+      ]),
+    ),
+  );
   return h('table', { class: 'stack' }, [
     h(
       'thead',
@@ -52,7 +67,7 @@ export function waitingTable(waiting: ApprovalView[], now: Date): JSX.Element {
         ['Request', 'Time', ''].map((title) => h('th', { scope: 'col' }, title)),
       ),
     ),
-    h('tbody', null, rows),
+    h('tbody', null, [...rows, ...unlisted]),
   ]);
 }
 

@@ -102,14 +102,49 @@ export async function loadOutcome(store: Store, grantId: string): Promise<Outcom
   return outcome ?? null;
 }
 
+/** One of the grants that wait, and how many of the same agent and capability do. */
+interface WaitingRow {
+  id: string;
+  agent: string;
+  capability: string;
+  alike: number;
+}
+
+/**
+ * Whose requests are whose to decide is known only after this read, so no agent may fill it: at most twenty of one capability, the capabilities of an
+ * agent in turn, and the agents in turn.
+ */
 const waitingStatement: Statement = {
   name: 'approvals_waiting',
   text: `
-    SELECT g.id FROM grants g JOIN session s ON s.id = g.session_id
-    WHERE g.status = 'pending' AND g.decide_by > $1 AND s.status = 'active' AND s.expires_at > $1 ORDER BY g.decide_by LIMIT 200`,
+    WITH waiting AS (
+      SELECT g.id, g.agent, g.capability, g.decide_by,
+        row_number() OVER (PARTITION BY g.agent, g.capability ORDER BY g.decide_by, g.id) AS place,
+        (count(*) OVER (PARTITION BY g.agent, g.capability))::int AS alike
+      FROM grants g JOIN session s ON s.id = g.session_id
+      WHERE g.status = 'pending' AND g.decide_by > $1 AND s.status = 'active' AND s.expires_at > $1
+    ), turns AS (
+      SELECT *, row_number() OVER (PARTITION BY agent ORDER BY place, decide_by, id) AS turn FROM waiting WHERE place <= 20
+    )
+    SELECT id, agent, capability, alike FROM turns ORDER BY turn, decide_by, id LIMIT 200`,
 };
 
-/** Ids of what waits for a decision, most urgent first, at most 200. */
-export async function loadWaiting(store: Store, now: Date): Promise<string[]> {
-  return (await store.run<{ id: string }>(waitingStatement, [now])).map((row) => row.id);
+/** What waits for a decision, for whomever: ids, and how many more of an agent's capability wait than are listed. */
+export interface Waiting {
+  ids: string[];
+  unlisted(agent: string, capability: string): number;
+}
+
+/** At most 200 in all. Each capability's most urgent come first. */
+export async function loadWaiting(store: Store, now: Date): Promise<Waiting> {
+  const rows = await store.run<WaitingRow>(waitingStatement, [now]);
+  const key = (agent: string, capability: string) => `${agent} ${capability}`;
+  const alike = Map.groupBy(rows, (row) => key(row.agent, row.capability));
+  return {
+    ids: rows.map((row) => row.id),
+    unlisted: (agent, capability) => {
+      const listed = alike.get(key(agent, capability)) ?? [];
+      return (listed[0]?.alike ?? 0) - listed.length;
+    },
+  };
 }

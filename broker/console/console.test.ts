@@ -4,6 +4,7 @@ import type { Identity } from '../../approvals/identity.ts';
 import { addGrant, addSession, after, person, start } from '../../approvals/rows.fixture.ts';
 import { openBench } from '../../approvals/web/bench.fixture.ts';
 import type { JsonObject } from '../vocabulary.ts';
+import { loadSessions } from './load.ts';
 import { clamp, duration, prettyJson, visible } from './text.ts';
 import { tell } from './timeline.ts';
 
@@ -126,4 +127,31 @@ test('invisible characters are written out, visible ones stay', () => {
     '1 h',
     '1 d 1 h',
   ]);
+});
+
+test('an agent that opens sessions without end hides no other agent’s, alive or ended', async () => {
+  await addSession(bench.store, { id: 'ses_quiet', agent: 'quiet-bot' });
+  await addSession(bench.store, { id: 'ses_quiet_ended', agent: 'quiet-bot', status: 'ended' });
+  const { id: _, ...row } = await bench.store.prisma.session.findUniqueOrThrow({ where: { id: 'ses_quiet' } });
+  await bench.store.prisma.agent.create({ data: { name: 'loud-bot', version: 1 } });
+  const loud = (status: string) =>
+    Array.from({ length: 250 }, (_, n) => ({
+      ...row,
+      id: `ses_loud_${status}${n}`,
+      rootId: 'x',
+      agent: 'loud-bot',
+      status,
+      inputs: {},
+      subject: {},
+      capabilities: [],
+      openedAt: after(1 + n),
+    }));
+  await bench.store.prisma.session.createMany({ data: [...loud('active'), ...loud('ended')] as never });
+  const { html } = await get('/', person('owner@example.com', { groups: ['billing'] }));
+  assert.ok(html.includes('/sessions/ses_quiet"'));
+  assert.equal(html.split('/sessions/ses_loud_active').length - 1, 20);
+  assert.match(html, /and 230 more of (?:<[^>]*>)*loud-bot/);
+  const listed = await loadSessions(bench.store);
+  assert.ok(listed.ended.some((session) => session.id === 'ses_quiet_ended'));
+  await bench.store.prisma.session.deleteMany({ where: { agent: 'loud-bot' } });
 });

@@ -5,6 +5,7 @@ import type { ApproversOf } from '../../approvals/contract.ts';
 import { type Identity, isApprover } from '../../approvals/identity.ts';
 import {
   type GrantView,
+  type ListedSession,
   loadEvents,
   loadGrants,
   loadLeases,
@@ -36,7 +37,8 @@ export function consoleRouter(deps: ConsoleDeps): Router {
     const now = deps.clock.now();
     const [{ live, ended }, waiting] = await Promise.all([loadSessions(deps.store), deps.waitingFor(login.identity)]);
     const watches = watcher(deps, login.identity);
-    const body = homePage(await filter(live, watches), (await filter(ended, watches)).slice(0, 10), waiting, now);
+    const mine = await filter(live, watches);
+    const body = homePage(mine, unlisted(live, mine), (await filter(ended, watches)).slice(0, 10), waiting, now);
     sendPage(res, { title: 'Now', viewer: viewerOf(login), body });
   });
 
@@ -93,6 +95,16 @@ function watcher(deps: ConsoleDeps, person: Identity): (session: SessionView) =>
     const named = [session.on_behalf_of, session.started_by].filter((name) => name?.startsWith('user:') === true);
     return isApprover(person, [...(await known), ...named.filter((name) => name !== null)]);
   };
+}
+
+/** Agents of `mine` that have more live sessions than were loaded, and how many more. */
+function unlisted(loaded: ListedSession[], mine: ListedSession[]): Map<string, number> {
+  const more = new Map<string, number>();
+  for (const { agent, of_agent } of mine) {
+    const count = of_agent - loaded.filter((session) => session.agent === agent).length;
+    if (count > 0) more.set(agent, count);
+  }
+  return more;
 }
 
 async function filter<T>(items: T[], keep: (item: T) => Promise<boolean>): Promise<T[]> {

@@ -26,14 +26,33 @@ const columns = `
   s.opened_at, s.expires_at, s.ended_at,
   (SELECT count(*)::int FROM lease l WHERE l.session_id = s.id AND l.status IN ('issuing', 'active', 'revoking')) AS live_leases`;
 
+/** A session in a list, and how many live sessions its agent has. */
+export interface ListedSession extends SessionView {
+  of_agent: number;
+}
+
+/** Whose sessions are whose to see is known only after this read, so no agent may fill it: the youngest twenty of each, the agents in turn. */
 const liveStatement: Statement = {
   name: 'console_live',
-  text: `SELECT ${columns} FROM session s WHERE s.status = 'active' ORDER BY s.opened_at DESC, s.id DESC LIMIT 100`,
+  text: `
+    WITH ranked AS (
+      SELECT id, row_number() OVER (PARTITION BY agent ORDER BY opened_at DESC, id DESC) AS place, (count(*) OVER (PARTITION BY agent))::int AS of_agent
+      FROM session WHERE status = 'active'
+    ), listed AS (SELECT id, of_agent FROM ranked WHERE place <= 20 ORDER BY place, id LIMIT 200)
+    SELECT ${columns}, listed.of_agent FROM session s JOIN listed ON listed.id = s.id ORDER BY s.opened_at DESC, s.id DESC`,
 };
 
+// Ended sessions are as many as the house is old: the youngest ten of each agent, by the index on agent and time.
 const endedStatement: Statement = {
   name: 'console_ended',
-  text: `SELECT ${columns} FROM session s WHERE s.status = 'ended' ORDER BY s.opened_at DESC, s.id DESC LIMIT 50`,
+  text: `
+    WITH ranked AS (
+      SELECT young.id, row_number() OVER (PARTITION BY agent.name ORDER BY young.opened_at DESC, young.id DESC) AS place
+      FROM agent CROSS JOIN LATERAL (
+        SELECT id, opened_at FROM session WHERE session.agent = agent.name AND session.status = 'ended' ORDER BY opened_at DESC, id DESC LIMIT 10
+      ) young
+    ), listed AS (SELECT id FROM ranked ORDER BY place, id LIMIT 200)
+    SELECT ${columns} FROM session s JOIN listed ON listed.id = s.id ORDER BY s.opened_at DESC, s.id DESC`,
 };
 
 const sessionStatement: Statement = {
@@ -41,10 +60,10 @@ const sessionStatement: Statement = {
   text: `SELECT ${columns} FROM session s WHERE s.id = $1`,
 };
 
-/** Sessions that live now, the youngest 100, and the 50 that were opened last among those that have ended. */
-export async function loadSessions(store: Store): Promise<{ live: SessionView[]; ended: SessionView[] }> {
+/** Sessions that live now and sessions that have ended, whoever they are for: the youngest of every agent, at most 200 each, youngest first. */
+export async function loadSessions(store: Store): Promise<{ live: ListedSession[]; ended: SessionView[] }> {
   const [live, ended] = await Promise.all([
-    store.run<SessionView>(liveStatement, []),
+    store.run<ListedSession>(liveStatement, []),
     store.run<SessionView>(endedStatement, []),
   ]);
   return { live, ended };

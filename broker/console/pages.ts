@@ -5,20 +5,24 @@ import { Foreign } from './shell.ts';
 import { ago, bare, duration, moment, prettyJson, visible } from './text.ts';
 import { type TimelineEvent, tell } from './timeline.ts';
 
-/** The signed-in start page. `waiting` is what waits for this person, already rendered; null when nothing does. */
+/** The signed-in start page. `more`: live sessions that an agent has beyond those listed. `waiting` is what waits for this person, already rendered; null when nothing does. */
 export function homePage(
   live: SessionView[],
+  more: ReadonlyMap<string, number>,
   ended: SessionView[],
   waiting: JSX.Element | null,
   now: Date,
 ): JSX.Element {
   return h('div', null, [
     h('h1', null, 'Now'),
-    h('p', { class: 'lede' }, nowLine(live)),
+    h('p', { class: 'lede' }, nowLine(live, more.size > 0)),
     waiting === null ? null : h('section', { class: 'card' }, [h('h2', null, 'Waiting for your decision'), waiting]),
     h('section', { class: 'card' }, [
       h('h2', null, 'Sessions that live now'),
       live.length === 0 ? h('p', { class: 'soft' }, 'None. Nothing holds a permission.') : sessionTable(live, now),
+      ...[...more].map(([agent, count]) =>
+        h('p', { class: 'small soft' }, [`and ${count} more of `, h(Foreign, { text: agent }), ', older']),
+      ),
     ]),
     ended.length === 0
       ? null
@@ -26,9 +30,9 @@ export function homePage(
   ]);
 }
 
-function nowLine(live: SessionView[]): string {
+function nowLine(live: SessionView[], isPart: boolean): string {
   const credentials = live.reduce((sum, session) => sum + session.live_leases, 0);
-  return `${counted(live.length, 'session')} at work, ${counted(credentials, 'credential')} alive.`;
+  return `${counted(live.length, 'session')} at work, ${counted(credentials, 'credential')} alive${isPart ? ', as far as they are listed' : ''}.`;
 }
 
 function sessionTable(sessions: SessionView[], now: Date): JSX.Element {
