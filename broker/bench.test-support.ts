@@ -18,7 +18,7 @@ import { createCatalog } from './manifests/catalog.ts';
 import { publishManifest } from './manifests/publish.ts';
 import { type Scripted, type ScriptedOptions, scriptedProvider } from './scripted-provider.test-support.ts';
 import type { Caller } from './sessions/authenticate.ts';
-import { type EndSessionDeps, sweepSessions } from './sessions/end-session.ts';
+import { type EndSessionDeps, sweepReleases, sweepSessions } from './sessions/end-session.ts';
 import { type OpenSessionDeps, openSession, type Parent } from './sessions/open-session.ts';
 import { createSessionTokens } from './sessions/session-token.ts';
 import { openTestStore } from './store/store.test-support.ts';
@@ -108,7 +108,8 @@ export async function openBench(backend: 'pglite' | 'postgres', options: BenchOp
     random,
     workerId: 'worker-1',
     sweeps: [
-      async (now) => void (await sweepSessions(ending, now, 200)),
+      async (now) => void (await sweepSessions({ ...ending, log: grants.log }, now, 200)),
+      (now) => sweepReleases(ending, now),
       async (now) => void (await expireUndecided(store, now, 200)),
     ],
   };

@@ -45,7 +45,7 @@ import { capabilityOwner, member } from './manifests/manifest.ts';
 import { publishManifest } from './manifests/publish.ts';
 import { authenticate } from './sessions/authenticate.ts';
 import { checkDpopProof } from './sessions/dpop.ts';
-import { sweepSessions } from './sessions/end-session.ts';
+import { sweepReleases, sweepSessions } from './sessions/end-session.ts';
 import { openKeyResolver } from './sessions/jwks.ts';
 import { createSessionTokens } from './sessions/session-token.ts';
 import { emptyTrust, parseTrust, type Trust } from './sessions/trust.ts';
@@ -144,7 +144,8 @@ export async function startBroker(env: Record<string, string | undefined>, overr
       random: overrides.random ?? (() => randomBytes(4).readUInt32BE() / 2 ** 32),
       workerId: randomBytes(9).toString('base64url'),
       sweeps: [
-        async (now) => void (await sweepSessions(ending, now, 200)),
+        async (now) => void (await sweepSessions({ ...ending, log }, now, 200)),
+        (now) => sweepReleases(ending, now),
         async (now) => void (await expireUndecided(store, now, 200)),
       ],
     };
@@ -413,9 +414,16 @@ async function publishFolder(
         agent: null,
         expectedVersion: null,
         requestId: null,
+        // A restart must not put back in force what somebody replaced since: going back is a publication of its own.
+        unlessPublishedBefore: true,
       };
       const published = await publishManifest(store, clock, shapes, input);
-      log.info({ file: name, ...published }, published.changed ? 'manifest published' : 'manifest unchanged');
+      if (published.outcome === 'superseded') {
+        log.warn(
+          { file: name, ...published },
+          'manifest left out: a newer version replaced this very one; publish it to go back',
+        );
+      } else log.info({ file: name, ...published }, `manifest ${published.outcome}`);
     } catch (error) {
       const faults = error instanceof WritError ? error.errors : undefined;
       log.error({ file: name, faults, err: error }, 'manifest refused; the version in force stays');

@@ -51,12 +51,16 @@ export interface LeaseRecord {
 /** `ok`, or why nothing was written: the session moved on (decide again), or no pool member is free. */
 export type Recorded = { ok: true; reserved: string | null } | { ok: false; because: 'moved_on' | 'pool_exhausted' };
 
-/** Holds the session and its root; empty when they are not as the decision saw them. `ORDER BY` keeps two transactions from waiting for each other. */
+/**
+ * Holds the session and its root; false when they are not as the decision saw them: ended, another grant of the tree came first (the root's version), or a child
+ * took what was left of the envelope meanwhile (which moves no version). `ORDER BY` keeps two transactions from waiting for each other.
+ */
 const held = `
     held AS (
       SELECT count(*) = cardinality(ARRAY(SELECT DISTINCT unnest(ARRAY[$1::text, $2::text]))) AS ok FROM (
         SELECT id FROM session
         WHERE id IN ($1::text, $2::text) AND status = 'active' AND expires_at > $4::timestamptz AND (id <> $2::text OR version = $3::int)
+          AND (id <> $1::text OR $18::text = 'denied' OR max_grants IS NULL OR grant_count < max_grants)
         ORDER BY id FOR UPDATE) locked
     )`;
 
@@ -82,7 +86,7 @@ const insertGrant = `
              $17::int, $18::text, $19::jsonb, $20::text, $4::timestamptz, $21::timestamptz,
              CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END`;
 
-/** A denial does not count against the envelope, and does not move the version: it changes nothing that a decision looks at but the count of denials. */
+/** A denial does not count against the envelope. */
 const recordStatement: Statement = {
   name: 'grant_record',
   text: `

@@ -4,13 +4,14 @@ import { timeline } from '../audit/timeline.ts';
 import { verifyAudit } from '../audit/verify.ts';
 import { WritError } from '../errors.ts';
 import type { KeyRing } from '../keys/ring.ts';
+import { listLeases } from '../leases/list-leases.ts';
 import { revokeByAdmin } from '../leases/order-revocation.ts';
 import type { ProviderShapes } from '../manifests/check.ts';
 import { manifestAt, publishManifest } from '../manifests/publish.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import type { Clock } from '../vocabulary.ts';
 import { type Operation, operation } from './operation.ts';
-import { idOf, line } from './text.ts';
+import { idOf, inDigits, line } from './text.ts';
 
 export interface AdminDeps extends EndSessionDeps {
   clock: Clock;
@@ -24,8 +25,8 @@ const versionTag = (agent: string, version: number) => `"${agent}-${version}"`;
 /** PostgreSQL's largest: beyond it a number is no version and no place in a chain. */
 const maxInteger = 2_147_483_647;
 const page = z.strictObject({
-  after: z.coerce.number().int().min(0).max(maxInteger).default(0),
-  limit: z.coerce.number().int().min(1).max(500).default(500),
+  after: inDigits(z.int().min(0).max(maxInteger).default(0)),
+  limit: inDigits(z.int().min(1).max(500).default(500)),
 });
 const manifestSchema = z.object({
   agent: z.string(),
@@ -72,7 +73,7 @@ export function adminOperations(deps: AdminDeps): Operation[] {
           .refine((text) => Date.parse(text) >= 0, 'must not be before 1970')
           .optional()
           .describe('What was in force at that moment.'),
-        version: z.coerce.number().int().min(1).max(maxInteger).optional(),
+        version: inDigits(z.int().min(1).max(maxInteger)).optional(),
       }),
       responses: {
         200: {
@@ -120,7 +121,12 @@ export function adminOperations(deps: AdminDeps): Operation[] {
       responses: {
         200: {
           description: 'In force',
-          schema: z.object({ agent: z.string(), version: z.int(), sha256: z.string(), changed: z.boolean() }),
+          schema: z.object({
+            agent: z.string(),
+            version: z.int(),
+            sha256: z.string(),
+            outcome: z.enum(['published', 'unchanged']),
+          }),
         },
       },
       errors: [
@@ -199,13 +205,7 @@ export function adminOperations(deps: AdminDeps): Operation[] {
       },
       errors: ['unauthenticated', 'forbidden'],
       handle: async ({ query }) => {
-        const rows = await store.prisma.lease.findMany({
-          where: { status: query.status },
-          orderBy: { intentAt: 'asc' },
-          take: 500,
-          omit: { sealed: true },
-        });
-        return { status: 200, body: { leases: rows } };
+        return { status: 200, body: { leases: await listLeases(store, query.status, 500) } };
       },
     }),
     operation({

@@ -89,7 +89,7 @@ for (const backend of await testBackends()) {
       assert.equal(now.sha256, createHash('sha256').update(now.source).digest('hex'));
       // The very same source again changes nothing.
       const same = await put(now.source, { 'if-match': '"scripted-agent-2"' });
-      assert.deepEqual([same.status, ((await same.json()) as { changed: boolean }).changed], [200, false]);
+      assert.deepEqual([same.status, ((await same.json()) as { outcome: string }).outcome], [200, 'unchanged']);
       assert.equal(await broker.store.prisma.manifest.count(), 2);
       const old = await admin('GET', '/v1/admin/manifests/scripted-agent?version=1');
       assert.equal(((await old.json()) as { source: string }).source, source);

@@ -20,20 +20,24 @@ const batch = 200;
 
 /**
  * Active leases whose time is up, and intents whose answer never came. Where the provider itself has ended the credential, the lease is `expired`; where
- * it has not (GitHub's hour is longer than most plans), it must be revoked.
+ * it has not (GitHub's hour is longer than most plans), it must be revoked. Leases of a provider that is switched off ($3 lists those that are on) can only be
+ * waited for.
  */
 const ageStatement: Statement = {
   name: 'lease_age',
   text: `
     WITH due AS (
-      SELECT id FROM lease WHERE status IN ('issuing', 'active') AND due_at <= $1::timestamptz ORDER BY due_at FOR UPDATE SKIP LOCKED LIMIT $2::int
+      SELECT id FROM lease
+      WHERE due_at <= $1::timestamptz
+        AND (status IN ('issuing', 'active') OR (status = 'revoking' AND provider_expires_at <= $1::timestamptz AND provider <> ALL($3::text[])))
+      ORDER BY due_at FOR UPDATE SKIP LOCKED LIMIT $2::int
     ), l AS (
       UPDATE lease SET
-        status = CASE WHEN status = 'active' AND provider_expires_at <= $1::timestamptz THEN 'expired' ELSE 'revoking' END,
+        status = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN 'expired' ELSE 'revoking' END,
         revoke_reason = CASE WHEN status = 'issuing' THEN 'answer_lost' ELSE 'expired' END,
-        due_at = CASE WHEN status = 'active' AND provider_expires_at <= $1::timestamptz THEN NULL ELSE $1::timestamptz END,
-        ended_at = CASE WHEN status = 'active' AND provider_expires_at <= $1::timestamptz THEN $1::timestamptz END,
-        sealed = CASE WHEN status = 'active' AND provider_expires_at <= $1::timestamptz THEN NULL ELSE sealed END,
+        due_at = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN NULL ELSE $1::timestamptz END,
+        ended_at = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN $1::timestamptz END,
+        sealed = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN NULL ELSE sealed END,
         attempts = 0
       WHERE id IN (SELECT id FROM due)
       RETURNING id, session_id, grant_id, provider, status, revoke_reason
@@ -43,6 +47,7 @@ const ageStatement: Statement = {
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
       SELECT session_id, $1::timestamptz, 'lease.' || status, 'worker', grant_id, id, json_build_object('reason', revoke_reason) FROM l
+      ORDER BY session_id, id
     )
     SELECT provider, status FROM l`,
 };
@@ -55,7 +60,7 @@ const forgetStatement: Statement = {
 const gaugeStatement: Statement = {
   name: 'lease_gauges',
   text: `
-    SELECT provider, count(*) FILTER (WHERE last_error IS NOT NULL)::int AS failing, min(intent_at) AS oldest
+    SELECT provider, count(*) FILTER (WHERE last_error IS NOT NULL)::int AS failing, count(*)::int AS revoking, min(intent_at) AS oldest
     FROM lease WHERE status = 'revoking' GROUP BY provider`,
 };
 
@@ -100,7 +105,11 @@ export function forgetExpired(deps: ReconcileDeps): Promise<unknown> {
 async function age(deps: ReconcileDeps): Promise<boolean> {
   let revoking = false;
   for (;;) {
-    const aged = await deps.store.run<{ provider: string; status: string }>(ageStatement, [deps.clock.now(), batch]);
+    const aged = await deps.store.run<{ provider: string; status: string }>(ageStatement, [
+      deps.clock.now(),
+      batch,
+      [...deps.providers.keys()],
+    ]);
     for (const row of aged) {
       if (row.status === 'expired') deps.metrics.expired.inc({ provider: row.provider });
       else revoking = true;
@@ -110,11 +119,16 @@ async function age(deps: ReconcileDeps): Promise<boolean> {
 }
 
 async function gauges(deps: ReconcileDeps): Promise<void> {
-  const rows = await deps.store.run<{ provider: string; failing: number; oldest: Date }>(gaugeStatement, []);
+  const rows = await deps.store.run<{ provider: string; failing: number; revoking: number; oldest: Date }>(
+    gaugeStatement,
+    [],
+  );
   deps.metrics.failing.reset();
   deps.metrics.oldestRevoking.reset();
   for (const row of rows) {
-    deps.metrics.failing.set({ provider: row.provider }, row.failing);
+    // Nobody here can revoke for a provider that is switched off: all of them are an alarm.
+    const on = deps.providers.has(row.provider);
+    deps.metrics.failing.set({ provider: row.provider }, on ? row.failing : row.revoking);
     deps.metrics.oldestRevoking.set(
       { provider: row.provider },
       (deps.clock.now().getTime() - row.oldest.getTime()) / 1000,

@@ -36,10 +36,11 @@ export const claimSeconds = (deps: { providerTimeoutSeconds: number }): number =
 const claimStatement: Statement = {
   name: 'lease_claim',
   text: `
-    UPDATE lease SET due_at = $2::timestamptz + make_interval(secs => $3::int), attempts = attempts + 1
-    WHERE id IN (
+    WITH due AS MATERIALIZED (
       SELECT id FROM lease WHERE provider = $1 AND status = 'revoking' AND due_at <= $2::timestamptz ORDER BY due_at FOR UPDATE SKIP LOCKED LIMIT $4::int
     )
+    UPDATE lease SET due_at = $2::timestamptz + make_interval(secs => $3::int), attempts = attempts + 1
+    WHERE id IN (SELECT id FROM due)
     RETURNING id, plan, writer, handle, sealed, reserved, intent_at, provider_expires_at, settling_since, attempts`,
 };
 
@@ -74,7 +75,7 @@ const settleStatement: Statement = {
       SELECT session_id, $1::timestamptz, CASE WHEN status = 'revoking' AND error IS NOT NULL THEN 'lease.revoke_failed'
                                   WHEN status = 'revoking' THEN 'lease.settling' ELSE 'lease.' || status END,
              'worker', grant_id, id, json_build_object('error', error, 'evidence', evidence)
-      FROM l
+      FROM l ORDER BY session_id, id
     )
     SELECT id, status FROM l`,
 };

@@ -51,7 +51,7 @@ for (const backend of await testBackends()) {
       assert.equal((await there.current(agent))?.version, 1);
       clock.advance(60_000);
       const second = await publish(`${exampleSource}# second\n`, 1);
-      assert.deepEqual([second.version, second.changed], [2, true]);
+      assert.deepEqual([second.version, second.outcome], [2, 'published']);
       assert.equal((await there.current(agent))?.sha256, second.sha256);
       assert.equal((await here.version(agent, 1)).version, 1);
       await assert.rejects(here.version(agent, 99), code('unavailable'));
@@ -61,7 +61,21 @@ for (const backend of await testBackends()) {
         await Promise.all([versionAt(-1), versionAt(0), versionAt(59_999), versionAt(60_000), versionAt(1e9)]),
         [undefined, 1, 1, 2, 2],
       );
-      assert.deepEqual(await publish(`${exampleSource}# second\n`, 2), { ...second, changed: false });
+      assert.deepEqual(await publish(`${exampleSource}# second\n`, 2), { ...second, outcome: 'unchanged' });
+    });
+
+    test('a restart does not put back in force what was replaced; publishing it anew does', async () => {
+      const folder = {
+        source: exampleSource,
+        author: 'folder',
+        reason: 'start',
+        agent: null,
+        expectedVersion: null,
+        requestId: null,
+      };
+      const left = await publishManifest(store, clock, shapes, { ...folder, unlessPublishedBefore: true });
+      assert.deepEqual([left.outcome, left.version], ['superseded', 2]);
+      assert.equal((await publish(exampleSource, 2)).version, 3);
     });
   });
 }

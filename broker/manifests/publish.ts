@@ -25,7 +25,12 @@ export interface PublishInput {
   /** Version that must be in force (0 = none); null = whichever is (start-up folder). */
   expectedVersion: number | null;
   requestId: string | null;
+  /** Leave what is in force when this very source was in force before. */
+  unlessPublishedBefore?: boolean;
 }
+
+/** `unchanged`: it is in force already. `superseded`: it was, and something newer replaced it. */
+export type PublishOutcome = 'published' | 'unchanged' | 'superseded';
 
 const publishStatement: Statement = {
   name: 'manifest_publish',
@@ -67,7 +72,7 @@ export async function publishManifest(
   clock: Clock,
   providers: ProviderShapes,
   input: PublishInput,
-): Promise<{ agent: string; version: number; sha256: string; changed: boolean }> {
+): Promise<{ agent: string; version: number; sha256: string; outcome: PublishOutcome }> {
   const compiled = prepareManifest(input.source, providers);
   const agent = compiled.manifest.agent;
   if (input.agent !== null && input.agent !== agent) {
@@ -81,7 +86,11 @@ export async function publishManifest(
   if (input.expectedVersion !== null && input.expectedVersion !== version) throw new WritError('precondition_failed');
   if (version > 0) {
     const current = await store.prisma.manifest.findUniqueOrThrow({ where: { agent_version: { agent, version } } });
-    if (current.sha256 === sha256) return { agent, version, sha256, changed: false };
+    if (current.sha256 === sha256) return { agent, version, sha256, outcome: 'unchanged' };
+  }
+  if (input.unlessPublishedBefore === true) {
+    const earlier = await store.prisma.manifest.findFirst({ where: { agent, sha256 }, select: { version: true } });
+    if (earlier !== null) return { agent, version, sha256, outcome: 'superseded' };
   }
   const rows = await store.run(publishStatement, [
     agent,
@@ -95,7 +104,7 @@ export async function publishManifest(
     input.requestId,
   ]);
   if (rows.length === 0) throw new WritError('precondition_failed');
-  return { agent, version: version + 1, sha256, changed: true };
+  return { agent, version: version + 1, sha256, outcome: 'published' };
 }
 
 /** What the agent was allowed at a moment: one query. Null when it had no manifest then. */

@@ -84,7 +84,12 @@ const factsStatement: Statement = {
            s.capabilities, s.narrowed, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
            s.ended_at, root.version, s.grant_count,
            ($2::text IS NULL OR EXISTS (SELECT 1 FROM fresh)) AS proof_is_fresh,
-           (p.id IS NULL OR p.status = 'active') AS parent_lives,
+           CASE WHEN s.parent_id IS NULL THEN true ELSE NOT EXISTS (
+             WITH RECURSIVE line AS (
+               SELECT p.parent_id, p.status, LEAST(p.expires_at, p.heartbeat_deadline) AS until FROM session p WHERE p.id = s.parent_id
+               UNION ALL
+               SELECT p.parent_id, p.status, LEAST(p.expires_at, p.heartbeat_deadline) FROM session p JOIN line ON p.id = line.parent_id
+             ) SELECT 1 FROM line WHERE status <> 'active' OR until <= $7::timestamptz) END AS parents_live,
            history.capability_count, history.denied_count,
            CASE WHEN $6::int = 0 THEN 0 ELSE (SELECT count(*)::int FROM (
              SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > $7::timestamptz - interval '1 minute' LIMIT $6::int) recent) END AS last_minute,
@@ -92,7 +97,6 @@ const factsStatement: Statement = {
     FROM session s
     LEFT JOIN agent a ON a.name = s.agent
     JOIN session root ON root.id = s.root_id
-    LEFT JOIN session p ON p.id = s.parent_id
     LEFT JOIN LATERAL (
       SELECT count(*) FILTER (WHERE g.capability = $4::text AND g.status <> 'denied')::int AS capability_count,
              count(*) FILTER (WHERE g.status = 'denied')::int AS denied_count
@@ -126,7 +130,7 @@ interface FactsRow {
   version: number;
   grant_count: number;
   proof_is_fresh: boolean;
-  parent_lives: boolean;
+  parents_live: boolean;
   capability_count: number | null;
   denied_count: number | null;
   last_minute: number;
@@ -202,7 +206,7 @@ export async function readSession(
   ]);
   if (row === undefined || row.current_version === null) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
-  const lives = row.status === 'active' && row.parent_lives && row.expires_at > now && row.heartbeat_deadline > now;
+  const lives = row.status === 'active' && row.parents_live && row.expires_at > now && row.heartbeat_deadline > now;
   if (!lives && question.allowEnded !== true) throw new WritError('session_ended');
   return {
     id: row.id,

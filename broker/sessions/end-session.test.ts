@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { type Bench, openBench, statement } from '../bench.test-support.ts';
 import { WritError } from '../errors.ts';
+import { requestGrant } from '../grants/request-grant.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { authenticate, type Caller, readSession } from './authenticate.ts';
-import { endSession, sweepSessions } from './end-session.ts';
+import { endSession, sweepReleases, sweepSessions } from './end-session.ts';
 import { heartbeat } from './heartbeat.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof WritError && error.code === expected;
@@ -69,7 +70,7 @@ for (const backend of await testBackends()) {
         store: {
           ...bench.store,
           run: ((what, values) => {
-            if (what.name === 'session_release') throw new Error('killed');
+            if (what.name === 'session_release_leases') throw new Error('killed');
             return bench.store.run(what, values);
           }) as typeof bench.store.run,
         },
@@ -81,9 +82,98 @@ for (const backend of await testBackends()) {
       );
       assert.equal((await endSession(bench.ending, bench.end(session.sessionId))).ended, false);
       const wakes = bench.wakes.count;
-      await sweepSessions(bench.ending, bench.clock.now(), 10);
+      await sweepReleases(bench.ending, bench.clock.now());
       assert.equal((await bench.row(lease)).status, 'revoking');
       assert.ok(bench.wakes.count > wakes);
+    });
+
+    test('more leases than one step takes: all of them start to be revoked, and so do their grants end', async () => {
+      const session = await bench.open();
+      const id = await bench.lease(session, 'plain');
+      // Copies of a real row: 450 more live leases, and grants, of this session.
+      await bench.store.run(
+        statement(`
+          WITH g AS (
+            INSERT INTO grants SELECT (g.*) FROM (SELECT (jsonb_populate_record(grants, jsonb_build_object('id', 'gnt_copy_' || $1 || n, 'idempotency_key', 'copy ' || n))).*
+              FROM grants, generate_series(1, 450) n WHERE id = (SELECT grant_id FROM lease WHERE id = $1)) g RETURNING id
+          )
+          INSERT INTO lease SELECT (l.*) FROM (SELECT (jsonb_populate_record(lease, jsonb_build_object('id', 'lse_copy_' || $1 || n, 'grant_id', 'gnt_copy_' || $1 || n))).*
+            FROM lease, generate_series(1, 450) n WHERE id = $1) l`),
+        [id],
+      );
+      const { leases } = await endSession(bench.ending, bench.end(session.sessionId));
+      assert.equal(leases.length, 451);
+      const left = await bench.store.prisma.grant.count({
+        where: { sessionId: session.sessionId, status: { not: 'ended' } },
+      });
+      assert.equal(left, 0);
+      await bench.store.run(statement(`DELETE FROM lease WHERE id LIKE 'lse_copy_%'`), []);
+    });
+
+    test('a session that cannot be ended does not keep the others from ending', async () => {
+      const [stuck, other] = [await bench.open(), await bench.open()];
+      bench.clock.advance(180_000);
+      const store = {
+        ...bench.store,
+        run: ((what, values) => {
+          if (what.name === 'session_end' && values[0] === stuck.sessionId) throw new Error('statement timeout');
+          return bench.store.run(what, values);
+        }) as typeof bench.store.run,
+      };
+      await sweepSessions({ ...bench.ending, store, log: bench.grants.log }, bench.clock.now(), 100);
+      assert.deepEqual(await Promise.all([stuck, other].map(statusOf)), [
+        ['active', null],
+        ['ended', 'heartbeat_missed'],
+      ]);
+    });
+
+    test('a child lives no longer than any of its ancestors, sweep or no sweep', async () => {
+      const root = await bench.open();
+      const child = await childOf(root);
+      const grandchild = await childOf(child);
+      bench.clock.advance(100_000);
+      for (const one of [child, grandchild]) {
+        await heartbeat(bench.opening, await readSession(bench.store, one, bench.clock.now()));
+      }
+      bench.clock.advance(90_000);
+      await assert.rejects(bench.ask(root, 'plain'), code('session_ended'), 'it missed its heartbeats');
+      await assert.rejects(bench.ask(grandchild, 'plain'), code('session_ended'), 'its grandparent did');
+    });
+
+    test('what a child did not use of a bounded envelope goes back to its parent', async () => {
+      const parent = await bench.open({ maxGrants: 3 });
+      const child = await childOf(parent, 3);
+      await assert.rejects(bench.ask(parent, 'plain'), code('denied'), 'all of it was handed on');
+      await bench.lease(child, 'plain');
+      await endSession(bench.ending, bench.end(child.sessionId));
+      await bench.lease(parent, 'plain');
+      await bench.lease(parent, 'plain');
+      await assert.rejects(bench.ask(parent, 'plain'), code('denied'), 'three in all, whoever asked for them');
+    });
+
+    test('a child that takes the last grant while another one is being decided leaves it none', async () => {
+      const parent = await bench.open({ maxGrants: 1 });
+      const facts = await readSession(bench.store, parent, bench.clock.now());
+      const racing = {
+        ...bench.grants,
+        store: {
+          ...bench.store,
+          run: (async (what, values) => {
+            // Between the decision and its commit.
+            if (what.name === 'grant_intent' && facts !== null) await childOf(parent, 1).catch(() => {});
+            return bench.store.run(what, values);
+          }) as typeof bench.store.run,
+        },
+      };
+      const request = {
+        capability: 'use-plain',
+        params: undefined,
+        ttlSeconds: undefined,
+        justification: null,
+        credentialJwk: null,
+      };
+      await assert.rejects(requestGrant(racing, parent, request, null, null), code('denied'));
+      assert.equal(await bench.store.prisma.lease.count({ where: { sessionId: parent.sessionId } }), 0);
     });
 
     test('the sweep ends what missed its heartbeats, spent its time or lost its parent, and nothing else', async () => {
@@ -100,11 +190,11 @@ for (const backend of await testBackends()) {
       bench.clock.advance(100_000);
       await heartbeat(bench.opening, await readSession(bench.store, beating, bench.clock.now()));
       await assert.rejects(bench.ask(spent, 'plain'), code('session_ended'), 'before any sweep');
-      await sweepSessions(bench.ending, bench.clock.now(), 100);
+      await sweepSessions({ ...bench.ending, log: bench.grants.log }, bench.clock.now(), 100);
       assert.deepEqual(await statusOf(silent), ['active', null]);
       bench.clock.advance(80_000);
       await assert.rejects(bench.ask(silent, 'plain'), code('session_ended'), 'before any sweep');
-      await sweepSessions(bench.ending, bench.clock.now(), 100);
+      await sweepSessions({ ...bench.ending, log: bench.grants.log }, bench.clock.now(), 100);
       assert.deepEqual(await Promise.all([silent, beating, spent, orphan].map(statusOf)), [
         ['ended', 'heartbeat_missed'],
         ['active', null],

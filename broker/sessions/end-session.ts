@@ -1,63 +1,79 @@
 /**
  * The one way a session ends, whoever ends it: the agent, a missed heartbeat, a spent envelope, its parent, an admin.
  *
- * Two statements. The first ends the session and its children: from its commit on no new lease can be written for them (every intent is conditional
- * on an active session). The second, whose snapshot is later, therefore sees every lease there is and turns it to `revoking`. When the
- * process dies in between, the reconciler runs the second on its own (`sweepEnded`).
+ * First the session ends, then, level by level, its descendants, then what they hold is released. Each is a statement of its own, because each must see what
+ * was committed before the one above it: from the commit that ends a session on, no lease and no child can be written for it any more (both are
+ * conditional on an active session, under its row lock), so the next statement, whose snapshot is later, sees all there are. When the process dies
+ * in between, the reconciler goes on from where it stopped (`sweepSessions`, `sweepReleases`).
  */
+import type { Logger } from 'pino';
 import type { Statement, Store } from '../store/open.ts';
 import type { EndReason } from '../vocabulary.ts';
 
+/** What a child did not use of its bounded envelope goes back to a parent that goes on. */
 const endStatement: Statement = {
   name: 'session_end',
   text: `
-    WITH RECURSIVE tree AS (
-      SELECT id FROM session WHERE id = $1::text
-      UNION ALL
-      SELECT child.id FROM session child JOIN tree ON child.parent_id = tree.id
-    ), ended AS (
-      UPDATE session SET status = 'ended', end_reason = CASE WHEN id = $1::text THEN $2::text ELSE 'parent_ended' END, ended_at = $3::timestamptz, version = version + 1
-      WHERE id IN (SELECT id FROM tree) AND status = 'active'
-      RETURNING id, end_reason
+    WITH ended AS (
+      UPDATE session SET status = 'ended', end_reason = $3::text, ended_at = $4::timestamptz, version = version + 1
+      WHERE status = 'active' AND (id = $1::text OR parent_id = ANY($2::text[]))
+      RETURNING id, parent_id, child_count, max_grants - grant_count AS unused
+    ), refund AS (
+      UPDATE session p SET grant_count = p.grant_count - ended.unused
+      FROM ended WHERE p.id = ended.parent_id AND p.status = 'active' AND p.max_grants IS NOT NULL AND ended.id = $1::text AND ended.unused > 0
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-      SELECT id, $3::timestamptz, 'session.ended', $4::text, $5::text, json_build_object('reason', end_reason) FROM ended
+      SELECT id, $4::timestamptz, 'session.ended', $5::text, $6::text, json_build_object('reason', $3::text) FROM ended ORDER BY id
     )
-    SELECT id FROM ended`,
+    SELECT id, child_count FROM ended`,
 };
 
 /**
- * Leases of ended sessions start to be revoked; their grants end. A lease still `issuing` waits until the mint must have answered ($3), so that revocation has
- * the provider's answer to work with; the outcome, when it comes, brings the moment forward. $2 limits the sweep to some sessions.
+ * Leases of ended sessions start to be revoked. One still `issuing` waits until the mint must have answered ($3), so that revocation has the provider's answer to
+ * work with; the outcome, when it comes, brings the moment forward. $2 limits it to some sessions. In steps of $4: a row of the audit chain
+ * that one statement moves on n times costs n², and a session with thousands of leases must end all the same.
  */
-const releaseStatement: Statement = {
-  name: 'session_release',
+const releaseLeasesStatement: Statement = {
+  name: 'session_release_leases',
   text: `
-    WITH l AS (
+    WITH due AS (
+      SELECT lease.id FROM lease JOIN session s ON s.id = lease.session_id
+      WHERE s.status = 'ended' AND lease.status IN ('issuing', 'active') AND ($2::text[] IS NULL OR s.id = ANY($2::text[]))
+      ORDER BY lease.session_id, lease.id LIMIT $4::int FOR UPDATE OF lease SKIP LOCKED
+    ), l AS (
       UPDATE lease SET status = 'revoking', revoke_reason = 'session_ended', attempts = 0,
              due_at = CASE WHEN handle IS NULL THEN GREATEST($1::timestamptz, intent_at + make_interval(secs => $3::int)) ELSE $1::timestamptz END
-      FROM session s
-      WHERE s.id = lease.session_id AND s.status = 'ended' AND lease.status IN ('issuing', 'active') AND ($2::text[] IS NULL OR s.id = ANY($2))
-      RETURNING lease.id, lease.session_id, lease.grant_id
-    ), g AS (
-      UPDATE grants SET status = CASE WHEN grants.status IN ('issued', 'issuing') THEN 'ended' ELSE 'denied' END, ended_at = $1::timestamptz,
-             decided_at = coalesce(decided_at, $1::timestamptz),
-             decision = CASE WHEN grants.status IN ('issued', 'issuing') THEN decision
-               ELSE decision || '{"effect": "deny", "reasons": [{"code": "session_ended"}]}'::jsonb END
-      FROM session s
-      WHERE s.id = grants.session_id AND s.status = 'ended' AND grants.status IN ('pending', 'approved', 'issuing', 'issued')
-        AND ($2::text[] IS NULL OR s.id = ANY($2))
-      RETURNING grants.id, grants.session_id, grants.status
+      WHERE id IN (SELECT id FROM due)
+      RETURNING id, session_id, grant_id
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1::timestamptz, type, 'system', grant_id, lease_id, payload FROM (
-        SELECT session_id, 'lease.revoking' AS type, grant_id, id AS lease_id, json_build_object('reason', 'session_ended') AS payload FROM l
-        UNION ALL
-        SELECT session_id, 'grant.' || status, id, NULL, json_build_object('reason', 'session_ended') FROM g
-      ) changes
+      SELECT session_id, $1::timestamptz, 'lease.revoking', 'system', grant_id, id, json_build_object('reason', 'session_ended') FROM l ORDER BY session_id, id
     )
-    SELECT id, session_id FROM l`,
+    SELECT id FROM l`,
 };
+
+const releaseGrantsStatement: Statement = {
+  name: 'session_release_grants',
+  text: `
+    WITH due AS (
+      SELECT grants.id FROM grants JOIN session s ON s.id = grants.session_id
+      WHERE s.status = 'ended' AND grants.status IN ('pending', 'approved', 'issuing', 'issued') AND ($2::text[] IS NULL OR s.id = ANY($2::text[]))
+      ORDER BY grants.session_id, grants.id LIMIT $3::int FOR UPDATE OF grants SKIP LOCKED
+    ), g AS (
+      UPDATE grants SET status = CASE WHEN status IN ('issued', 'issuing') THEN 'ended' ELSE 'denied' END, ended_at = $1::timestamptz,
+             decided_at = coalesce(decided_at, $1::timestamptz),
+             decision = CASE WHEN status IN ('issued', 'issuing') THEN decision
+               ELSE decision || '{"effect": "deny", "reasons": [{"code": "session_ended"}]}'::jsonb END
+      WHERE id IN (SELECT id FROM due)
+      RETURNING id, session_id, status
+    ), events AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, payload)
+      SELECT session_id, $1::timestamptz, 'grant.' || status, 'system', id, json_build_object('reason', 'session_ended') FROM g ORDER BY session_id, id
+    )
+    SELECT id FROM g`,
+};
+
+const releaseStep = 200;
 
 /** Sessions that must end by themselves; the oldest first. */
 const overdueStatement: Statement = {
@@ -84,34 +100,76 @@ export interface EndedSession {
   leases: string[];
 }
 
-/** Ends a session and its children. Idempotent. */
+/** Ends a session and its descendants. Idempotent. */
 export async function endSession(
   deps: EndSessionDeps,
   input: { sessionId: string; reason: EndReason; actor: string; requestId: string | null; now: Date },
 ): Promise<EndedSession> {
-  const { store } = deps;
-  const ended = await store.run<{ id: string }>(endStatement, [
-    input.sessionId,
-    input.reason,
-    input.now,
-    input.actor,
-    input.requestId,
-  ]);
-  const ids = ended.map((row) => row.id);
+  const end = (id: string | null, parents: string[], reason: EndReason) =>
+    deps.store.run<{ id: string; child_count: number }>(endStatement, [
+      id,
+      parents,
+      reason,
+      input.now,
+      input.actor,
+      input.requestId,
+    ]);
+  let level = await end(input.sessionId, [], input.reason);
+  const ids = level.map((row) => row.id);
+  while (level.some((row) => row.child_count > 0)) {
+    const parents = level.filter((row) => row.child_count > 0).map((row) => row.id);
+    level = await end(null, parents, 'parent_ended');
+    ids.push(...level.map((row) => row.id));
+  }
   if (ids.length === 0) return { ended: false, leases: [] };
-  const leases = await store.run<{ id: string }>(releaseStatement, [input.now, ids, deps.mintDeadlineSeconds]);
-  // Also when there are none: a sweep between the two statements may have released them.
+  const leases = await release(deps, input.now, ids);
+  // Also when there are none: a sweep between the statements may have released them.
   deps.wake();
-  return { ended: true, leases: leases.map((row) => row.id) };
+  return { ended: true, leases };
 }
 
-/** Ends what must end by itself, and finishes what a dead process left half ended. @returns how many sessions ended */
-export async function sweepSessions(deps: EndSessionDeps, now: Date, limit: number): Promise<number> {
-  const overdue = await deps.store.run<{ id: string; reason: EndReason }>(overdueStatement, [now, limit]);
-  for (const { id, reason } of overdue) {
-    await endSession(deps, { sessionId: id, reason, actor: 'system', requestId: null, now });
+/** @param sessions null = all ended ones. @returns the leases now on their way to revocation */
+async function release(deps: EndSessionDeps, now: Date, sessions: string[] | null): Promise<string[]> {
+  const leases: string[] = [];
+  for (let found = releaseStep; found === releaseStep; ) {
+    const rows = await deps.store.run<{ id: string }>(releaseLeasesStatement, [
+      now,
+      sessions,
+      deps.mintDeadlineSeconds,
+      releaseStep,
+    ]);
+    found = rows.length;
+    leases.push(...rows.map((row) => row.id));
+    // The first ones can be revoked while the rest is still being turned.
+    if (found === releaseStep) deps.wake();
   }
-  const released = await deps.store.run(releaseStatement, [now, null, deps.mintDeadlineSeconds]);
+  for (let found = releaseStep; found === releaseStep; ) {
+    found = (await deps.store.run(releaseGrantsStatement, [now, sessions, releaseStep])).length;
+  }
+  return leases;
+}
+
+/**
+ * Ends what must end by itself: spent envelopes, missed heartbeats, children that a dead process left behind. A session that cannot be ended is logged, and does not
+ * keep the others from ending.
+ * @returns how many sessions ended
+ */
+export async function sweepSessions(deps: EndSessionDeps & { log: Logger }, now: Date, limit: number): Promise<number> {
+  const overdue = await deps.store.run<{ id: string; reason: EndReason }>(overdueStatement, [now, limit]);
+  let ended = 0;
+  for (const { id, reason } of overdue) {
+    try {
+      await endSession(deps, { sessionId: id, reason, actor: 'system', requestId: null, now });
+      ended += 1;
+    } catch (error) {
+      deps.log.error({ err: error, session: id, reason }, 'a session could not be ended; it will be tried again');
+    }
+  }
+  return ended;
+}
+
+/** Releases what ended sessions still hold: what a process left behind that died while ending them. */
+export async function sweepReleases(deps: EndSessionDeps, now: Date): Promise<void> {
+  const released = await release(deps, now, null);
   if (released.length > 0) deps.wake();
-  return overdue.length;
 }

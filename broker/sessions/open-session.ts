@@ -73,7 +73,7 @@ const insertStatement: Statement = {
       FROM in_force
     ), parent AS (
       -- What a child may use of a bounded envelope is taken from its parent's, at once.
-      UPDATE session SET grant_count = grant_count + CASE WHEN max_grants IS NULL THEN 0 ELSE $18::int END
+      UPDATE session SET grant_count = grant_count + CASE WHEN max_grants IS NULL THEN 0 ELSE $18::int END, child_count = child_count + 1
       FROM allowed
       WHERE id = $7::text AND status = 'active' AND (max_grants IS NULL OR grant_count + $18::int <= max_grants) AND fresh AND within_rate AND manifest_in_force
       RETURNING id

@@ -100,8 +100,14 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
     backend: 'postgres',
     prisma,
     run: async <Row>(statement: Statement, values: SqlValue[]) => {
-      trips += 1;
-      return (await pool.query({ name: statement.name, text: statement.text, values })).rows as Row[];
+      for (let tries = 1; ; tries += 1) {
+        trips += 1;
+        try {
+          return (await pool.query({ name: statement.name, text: statement.text, values })).rows as Row[];
+        } catch (error) {
+          if (tries === maxTries || !isRolledBack(error)) throw error;
+        }
+      }
     },
     roundTrips: () => trips,
     close: async () => {
@@ -109,6 +115,16 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
       await pool.end();
     },
   };
+}
+
+const maxTries = 4;
+
+/**
+ * Deadlock or serialisation failure: the server undid the statement, which is a transaction of its own, so that running it again is safe. Statements take their
+ * row locks in one order to avoid it; where two orders meet all the same, the second try finds the way free.
+ */
+function isRolledBack(error: unknown): boolean {
+  return ['40P01', '40001'].includes((error as { code?: string }).code ?? '');
 }
 
 /** @param count called for every statement that goes to the database */

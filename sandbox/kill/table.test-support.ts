@@ -21,7 +21,8 @@ export const table: Record<ProviderName, Record<Flow, string[]>> = {
     redeem: ['grant_claim', ...mint.aws, 'lease_outcome', 'answered'],
     revoke: [
       'session_end',
-      'session_release',
+      'session_release_leases',
+      'session_release_grants',
       'lease_claim',
       // A session of the revoke role; GetRolePolicy finds none; PutRolePolicy; GetRolePolicy reads it back.
       ...locked('sts', 'iam', 'iam', 'lease_settle'),
@@ -36,7 +37,7 @@ export const table: Record<ProviderName, Record<Flow, string[]>> = {
   github: {
     issue: ['grant_intent', ...mint.github, 'lease_outcome', 'answered'],
     redeem: ['grant_claim', ...mint.github, 'lease_outcome', 'answered'],
-    revoke: ['session_end', 'session_release', 'lease_claim', 'DELETE token', 'lease_settle'],
+    revoke: ['session_end', 'session_release_leases', 'session_release_grants', 'lease_claim', 'DELETE token', 'lease_settle'],
     expire: ['lease_age', 'lease_claim', 'DELETE token', 'lease_settle'],
   },
   gcp: {
@@ -44,7 +45,8 @@ export const table: Record<ProviderName, Record<Flow, string[]>> = {
     redeem: ['grant_claim', ...mint.gcp, 'lease_outcome', 'answered'],
     revoke: [
       'session_end',
-      'session_release',
+      'session_release_leases',
+      'session_release_grants',
       'lease_claim',
       'POST disable',
       'lease_settle',

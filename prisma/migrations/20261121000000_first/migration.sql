@@ -40,6 +40,7 @@ CREATE TABLE "session" (
     "end_reason" TEXT,
     "max_grants" INTEGER,
     "grant_count" INTEGER NOT NULL DEFAULT 0,
+    "child_count" INTEGER NOT NULL DEFAULT 0,
     "opened_at" TIMESTAMPTZ(3) NOT NULL,
     "expires_at" TIMESTAMPTZ(3) NOT NULL,
     "heartbeat_deadline" TIMESTAMPTZ(3) NOT NULL,
