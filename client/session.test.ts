@@ -188,6 +188,45 @@ describe('sessions', () => {
     assert.deepEqual(await kept?.ended, { reason: 'ended_by_agent' });
   });
 
+  it('asks a second time when the broker fails at ending, which does no more than once', async () => {
+    const session = await open();
+    let failures = 0;
+    bench.front.fate = ({ path }) => {
+      if (!path.startsWith('/v1/session/end') || failures > 0) return 'pass';
+      failures += 1;
+      return { status: 500, body: { code: 'internal' } };
+    };
+    try {
+      assert.equal((await session.end()).session.status, 'ended');
+      assert.equal(failures, 1);
+    } finally {
+      bench.front.fate = () => 'pass';
+    }
+  });
+
+  it('stops beating when the block is left, also when the broker cannot be told', async () => {
+    let kept: Session | undefined;
+    bench.front.fate = ({ path }) =>
+      path.startsWith('/v1/session/end') ? { status: 500, body: { code: 'internal' } } : 'pass';
+    try {
+      await assert.rejects(async () => {
+        await using session = await open();
+        kept = session;
+      }, code('internal'));
+    } finally {
+      bench.front.fate = () => 'pass';
+    }
+    assert.ok(kept!.signal.aborted);
+    assert.deepEqual(await kept!.ended, { reason: 'ended_by_agent' });
+    const count = beats(kept!);
+    for (let minute = 0; minute < 2; minute += 1) {
+      clock.advance(60_000);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    assert.equal(beats(kept!), count);
+    assert.equal((await kept!.end()).session.status, 'ended', 'and it can still be told later');
+  });
+
   describe('a child', () => {
     it('has its own key, fewer capabilities, a sooner end, and ends with its parent', async () => {
       const parent = await open();

@@ -158,9 +158,18 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
     overview: async () => readOverview((await call({ method: 'GET', path: '/v1/session', repeatable: true })).body),
     end: async ({ waitSeconds = 0 } = {}) => {
       const path = `/v1/session/end?wait=${waitSeconds}`;
-      const { body } = await call({ method: 'POST', path, repeatable: true, waitSeconds });
-      lifetime.end('ended_by_agent');
-      return readOverview(body);
+      const ending = () => call({ method: 'POST', path, repeatable: true, waitSeconds });
+      try {
+        // Ending twice changes nothing, so a 500 too is worth another try.
+        const { body } = await ending().catch((error) => {
+          if (error instanceof WritError && error.status === 500) return ending();
+          throw error;
+        });
+        return readOverview(body);
+      } finally {
+        // Whatever the broker said: a heartbeat that went on would keep alive what nobody wants any more. Unheard, the session ends by itself.
+        lifetime.end('ended_by_agent');
+      }
     },
     [Symbol.asyncDispose]: async () => {
       if (!lifetime.signal.aborted) await session.end();
