@@ -188,7 +188,7 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
       errors: ['invalid_request'],
       // Whoever holds the token may end it, with or without its key: that is the safe direction, and a found token should be easy to kill.
       handle: async ({ body, requestId }) => {
-        const claims = await deps.tokens.verify(body.token).catch(() => null);
+        const claims = await verified(deps, body.token);
         if (claims !== null) {
           await endSession(deps, {
             sessionId: claims.sessionId,
@@ -225,8 +225,16 @@ function parseTask(text: string) {
   };
 }
 
+/** Null for what is no current token of ours. That it could not be looked up is another thing: nobody may be told that it is dead. */
+function verified(deps: OAuthDeps, presented: string) {
+  return deps.tokens.verify(presented).catch((error) => {
+    if (error instanceof WritError && error.code === 'unauthenticated') return null;
+    throw error;
+  });
+}
+
 async function introspect(deps: OAuthDeps, presented: string): Promise<Record<string, unknown>> {
-  const claims = await deps.tokens.verify(presented).catch(() => null);
+  const claims = await verified(deps, presented);
   if (claims === null) return { active: false };
   const caller = { sessionId: claims.sessionId, agent: claims.agent, jkt: claims.jkt, replay: null };
   const session = await readSession(deps.store, caller, deps.clock.now()).catch((error) => {

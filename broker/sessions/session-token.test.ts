@@ -82,13 +82,14 @@ for (const backend of await testBackends()) {
       assert.ok((await exportJWK(thief.publicKey)).kty === 'EC');
     });
 
-    test('a token signed by a key that another process rotated in is known at once', async () => {
+    test('a token signed by a key that another process rotated in is known after the cooldown at the latest', async () => {
       const elsewhere = await openKeyRing(bench.store, {
         clock: bench.clock,
         seal: bench.seal,
         longestTokenSeconds: 300,
       });
       const kid = await elsewhere.rotate(0, 'admin');
+      bench.clock.advance(5_000);
       assert.equal(bench.ring.find(kid), undefined);
       const { access_token } = await createSessionTokens(elsewhere, bench.clock, issuer, 300).mint({
         id: 'ses_z',
@@ -99,6 +100,40 @@ for (const backend of await testBackends()) {
         expiresAt: new Date(bench.clock.now().getTime() + 60_000),
       });
       assert.equal((await bench.tokens.verify(access_token)).sessionId, 'ses_z');
+    });
+
+    test('made-up key ids ask the database once in five seconds, however many; an outage is not the token’s fault', async () => {
+      let reloads = 0;
+      let down = false;
+      const ring = {
+        ...bench.ring,
+        reload: async () => {
+          reloads += 1;
+          if (down) throw new Error('connection refused');
+          await bench.ring.reload();
+        },
+      };
+      const tokens = createSessionTokens(ring, bench.clock, issuer, 300);
+      const madeUp = () =>
+        `${Buffer.from(JSON.stringify({ alg: 'ES256', typ: 'at+jwt', kid: crypto.randomUUID() })).toString('base64url')}.e30.AA`;
+      await Promise.all(Array.from({ length: 50 }, () => assert.rejects(tokens.verify(madeUp()), refused)));
+      await assert.rejects(tokens.verify(madeUp()), refused);
+      assert.equal(reloads, 1);
+      bench.clock.advance(4_999);
+      await assert.rejects(tokens.verify(madeUp()), refused);
+      assert.equal(reloads, 1);
+      bench.clock.advance(1);
+      down = true;
+      const unavailable = (error: unknown) =>
+        error instanceof WritError && error.code === 'unavailable' && error.retryAfterSeconds !== undefined;
+      await assert.rejects(tokens.verify(madeUp()), unavailable);
+      await assert.rejects(tokens.verify(madeUp()), unavailable, 'nor while nobody looks again');
+      assert.equal(reloads, 2);
+      const { access_token } = await mint(60);
+      await tokens.verify(access_token);
+      down = false;
+      bench.clock.advance(5_000);
+      await assert.rejects(tokens.verify(madeUp()), refused);
     });
   });
 }

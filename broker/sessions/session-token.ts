@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { decodeProtectedHeader, jwtVerify } from 'jose';
 import { WritError } from '../errors.ts';
 import { signEs256 } from '../keys/es256.ts';
-import type { KeyRing } from '../keys/ring.ts';
+import type { KeyRing, SigningKey } from '../keys/ring.ts';
 import type { Clock } from '../vocabulary.ts';
 
 /** RFC 8693 section 4.1: the current actor outermost, those it acts for within. */
@@ -39,25 +39,37 @@ export interface SessionTokens {
     act: ActorChain | null;
     expiresAt: Date;
   }): Promise<MintedToken>;
-  /** @throws WritError `unauthenticated` for anything but a current token of ours */
+  /** @throws WritError `unauthenticated` for anything but a current token of ours; `unavailable` when its key cannot be looked up */
   verify(token: string): Promise<SessionClaims>;
 }
 
 /** A verified signature is not verified again until the token expires: half the CPU of a call (facts/stack.md). The session's state still is, every time. */
 const cacheLimit = 10_000;
 
+/** A key is published long before it signs, so that nobody in earnest needs a sooner look. */
+const reloadCooldownMs = 5_000;
+
 /** @param tokenSeconds lifetime of one token; never past the end of its session */
 export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string, tokenSeconds: number): SessionTokens {
   const verified = new Map<string, SessionClaims>();
 
+  // Anybody can make up a key id, so it is the clock and not the token that says how often the database is asked. Whoever comes in between gets that answer, an outage too.
+  let reload = { at: Number.NEGATIVE_INFINITY, done: Promise.resolve() };
+  async function findKey(kid: string): Promise<SigningKey | undefined> {
+    const known = ring.find(kid);
+    if (known !== undefined) return known;
+    const now = clock.now().getTime();
+    if (now >= reload.at + reloadCooldownMs) reload = { at: now, done: ring.reload() };
+    await reload.done.catch((cause) => {
+      throw new WritError('unavailable', { retryAfterSeconds: 5, cause });
+    });
+    return ring.find(kid);
+  }
+
   async function verifySignature(token: string): Promise<SessionClaims> {
     const { kid } = decodeProtectedHeader(token);
     if (kid === undefined) throw new Error('no kid');
-    let key = ring.find(kid);
-    if (key === undefined) {
-      await ring.reload();
-      key = ring.find(kid);
-    }
+    const key = await findKey(kid);
     if (key === undefined) throw new Error('unknown kid');
     const { payload } = await jwtVerify(token, key.publicKey, {
       issuer,
@@ -113,7 +125,7 @@ export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string,
         verified.set(digest, claims);
         return claims;
       } catch (cause) {
-        throw new WritError('unauthenticated', { cause });
+        throw cause instanceof WritError ? cause : new WritError('unauthenticated', { cause });
       }
     },
   };
