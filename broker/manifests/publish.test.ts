@@ -73,7 +73,7 @@ for (const backend of await testBackends()) {
         expectedVersion: null,
         requestId: null,
       };
-      const left = await publishManifest(store, clock, shapes, { ...folder, unlessPublishedBefore: true });
+      const left = await publishManifest(store, clock, exampleProviders, { ...folder, unlessPublishedBefore: true });
       assert.deepEqual([left.outcome, left.version], ['superseded', 2]);
       assert.equal((await publish(exampleSource, 2)).version, 3);
     });
