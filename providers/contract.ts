@@ -54,12 +54,20 @@ export interface RevocationTarget {
 
 export type RevocationOutcome =
   /** The provider said so, or a probe showed it. `evidence` is stored and shown: no secrets. */
-  | { state: 'revoked'; evidence: JsonObject }
+  | { state: 'revoked'; evidence: JsonObject; alsoEnded?: AlsoEnded }
   /** The kill is in place at the provider but its documented lag has not passed: call again at `recheckAt`. */
-  | { state: 'settling'; recheckAt: Date; evidence: JsonObject }
+  | { state: 'settling'; recheckAt: Date; evidence: JsonObject; alsoEnded?: AlsoEnded }
   /** Nothing can end it before its natural expiry (revocability `expiry`, or the secret was lost in a crash). */
   | { state: 'wait_for_expiry'; evidence: JsonObject }
   | { state: 'failed'; error: ProviderError };
+
+/**
+ * The writer's document had no room for a denial of each, so it ends more than was asked for: every credential of the target's writer whose handle's
+ * `issued_at` (ISO, the provider's clock) is before this. Leases of them that the core still counts as alive are not: it must end them as well.
+ */
+export interface AlsoEnded {
+  issuedBefore: Date;
+}
 
 export type ProbeOutcome = { alive: boolean; evidence: JsonObject };
 

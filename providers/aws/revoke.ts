@@ -1,6 +1,7 @@
 /**
  * Ends sessions by denying each in its role's own inline policy; AWS evaluates policies on every request. A lease is revoked when IAM's own copy of
- * the policy was read back with its denial in it, and the lag has passed since that denial was first there.
+ * the policy was read back with its denial in it, and the lag has passed since that denial was first there. IAM's propagation is eventual and AWS promises no
+ * bound: the lag is a setting, and the evidence says what was seen and what was only waited for.
  */
 import { createHash } from 'node:crypto';
 import type { JsonObject } from '../../broker/vocabulary.ts';
@@ -79,6 +80,7 @@ async function revokeInRole(
   const after = denial.text === before ? before : await readDenial(iam, role, signal);
 
   const lagMs = settings.WRIT_AWS_REVOKE_LAG_SECONDS * 1000;
+  const alsoEnded = denial.cutOff === null ? {} : { alsoEnded: { issuedBefore: denial.cutOff } };
   const evidence: JsonObject = {
     role,
     policy: denialPolicyName,
@@ -86,6 +88,8 @@ async function revokeInRole(
       .update(after ?? '')
       .digest('hex'),
     read_back_at: now.toISOString(),
+    // Reading back shows that IAM has it, not that every AWS endpoint has heard: that part is waited for, and is no proof.
+    propagation: `eventual; ${settings.WRIT_AWS_REVOKE_LAG_SECONDS} s are waited for`,
     ...(denial.cutOff === null
       ? {}
       : { overflow: true, all_sessions_denied_that_were_issued_before: denial.cutOff.toISOString() }),
@@ -95,14 +99,11 @@ async function revokeInRole(
     if (!denies(after, target, now)) outcomes.push([target, notThere(role)]);
     else {
       // A denial that had to be written again starts its lag again, whatever was noted before.
-      const since = denies(before, target, now) ? target.settlingSince : null;
-      const effectiveAt = new Date((since ?? now).getTime() + lagMs);
-      if (effectiveAt <= now)
-        outcomes.push([
-          target,
-          { state: 'revoked', evidence: { ...evidence, denied_since: (since ?? now).toISOString() } },
-        ]);
-      else outcomes.push([target, { state: 'settling', recheckAt: effectiveAt, evidence }]);
+      const since = (denies(before, target, now) ? target.settlingSince : null) ?? now;
+      const effectiveAt = new Date(since.getTime() + lagMs);
+      const shown = { evidence: { ...evidence, denied_since: since.toISOString() }, ...alsoEnded };
+      if (effectiveAt <= now) outcomes.push([target, { state: 'revoked', ...shown }]);
+      else outcomes.push([target, { state: 'settling', recheckAt: effectiveAt, ...shown }]);
     }
   }
   return outcomes;
