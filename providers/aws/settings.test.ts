@@ -11,7 +11,7 @@ test('one variable is enough, and the rest has safe defaults', () => {
     WRIT_AWS_AUTH: 'web_identity',
     WRIT_AWS_AUDIENCE: 'sts.amazonaws.com',
     WRIT_AWS_REVOKE_KEY: 'source_identity',
-    WRIT_AWS_REVOKE_LAG_SECONDS: 10,
+    WRIT_AWS_REVOKE_LAG_SECONDS: 60,
     WRIT_AWS_SESSION_TAGS: 'on',
     WRIT_AWS_MAX_TTL_SECONDS: 3600,
     WRIT_AWS_TIMEOUT_SECONDS: 10,

@@ -39,8 +39,8 @@ export const awsSettings = z
     WRIT_AWS_REVOKE_KEY: unlessEmpty(z.enum(['source_identity', 'userid']).default('source_identity')).describe(
       'What one credential is denied by: `source_identity` (needs `sts:SetSourceIdentity` in the trust policy), or `userid` where that is not possible or not honoured (Ceph).',
     ),
-    WRIT_AWS_REVOKE_LAG_SECONDS: unlessEmpty(wholeSeconds(0, 600).default(10)).describe(
-      'How long IAM takes to enforce a changed role policy. A lease is shown as revoked only after that. 0 where it is immediate.',
+    WRIT_AWS_REVOKE_LAG_SECONDS: unlessEmpty(wholeSeconds(0, 600).default(60)).describe(
+      'How long to wait for IAM to enforce a changed role policy before a lease is shown as revoked. Others have measured 3 to 4 seconds; AWS promises no bound. 0 where it is immediate.',
     ),
     WRIT_AWS_SESSION_TAGS: unlessEmpty(z.enum(['on', 'off']).default('on')).describe(
       'Whether sessions carry the tags `writ-agent`, `writ-session` and `writ-lease` (needs `sts:TagSession` in the trust policy).',
