@@ -381,23 +381,27 @@ test('the delivering side acts on no forged, expired, borrowed or unapproved dec
   const now = clock.now();
   const key = ring.current();
   const foreign = { kid: key.kid, privateKey: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey };
-  const good = signDecision(payload, key, now);
+  const good = await signDecision(payload, key, now);
   const [header, body, signature] = good.split('.') as [string, string, string];
   const changed = Buffer.from(body, 'base64url').toString().replace('"tier":1', '"tier":2');
   const decisions: { [why: string]: string } = {
-    foreign: signDecision(payload, foreign, now),
+    foreign: await signDecision(payload, foreign, now),
     unsigned: `${header}.${body}.`,
     'alg none': `${Buffer.from('{"alg":"none","typ":"writ-decision+jwt"}').toString('base64url')}.${body}.`,
     tampered: `${header}.${Buffer.from(changed).toString('base64url')}.${signature}`,
-    expired: signDecision(payload, key, new Date(now.getTime() - 61_000)),
-    'not yet': signDecision(payload, key, new Date(now.getTime() + 61_000)),
-    'another grant': signDecision({ ...payload, grant_id: 'gnt_2' }, key, now),
-    'another session': signDecision({ ...payload, session_id: 'ses_2' }, key, now),
-    'another agent': signDecision({ ...payload, agent: 'other-bot' }, key, now),
-    'another plan': signDecision({ ...payload, plan_digest: planDigest({ ...plan, ttl_seconds: 301 }) }, key, now),
-    'another lifetime': signDecision({ ...payload, ttl_seconds: 301 }, key, now),
-    'a denial': signDecision({ ...payload, effect: 'deny' }, key, now),
-    'tier 2, approved by nobody': signDecision({ ...payload, tier: 2 }, key, now),
+    expired: await signDecision(payload, key, new Date(now.getTime() - 61_000)),
+    'not yet': await signDecision(payload, key, new Date(now.getTime() + 61_000)),
+    'another grant': await signDecision({ ...payload, grant_id: 'gnt_2' }, key, now),
+    'another session': await signDecision({ ...payload, session_id: 'ses_2' }, key, now),
+    'another agent': await signDecision({ ...payload, agent: 'other-bot' }, key, now),
+    'another plan': await signDecision(
+      { ...payload, plan_digest: planDigest({ ...plan, ttl_seconds: 301 }) },
+      key,
+      now,
+    ),
+    'another lifetime': await signDecision({ ...payload, ttl_seconds: 301 }, key, now),
+    'a denial': await signDecision({ ...payload, effect: 'deny' }, key, now),
+    'tier 2, approved by nobody': await signDecision({ ...payload, tier: 2 }, key, now),
   };
   const intent = {
     leaseId: 'lse_1',

@@ -88,13 +88,39 @@ const silence: Answer = { effect: 'deny', policyIds: [], failed: [], liftable: f
 function ask(facts: DecisionFacts, compiled: CompiledManifest): Answer {
   const request = cedarRequest(facts, compiled);
   const policies = member(compiled.capabilities, facts.capability)?.policies ?? {};
-  const answer = statefulIsAuthorized({
-    ...request,
-    context: factsLookedAt(request.context, policies),
-    preparsedPolicySetId: slotFor(compiled, facts.capability),
-  });
-  return readAnswer(answer, compiled);
+  const context = factsLookedAt(request.context, policies);
+  return remembered(policies, JSON.stringify([request.resource, context]), () =>
+    readAnswer(
+      statefulIsAuthorized({ ...request, context, preparsedPolicySetId: slotFor(compiled, facts.capability) }),
+      compiled,
+    ),
+  );
 }
+
+/**
+ * Cedar is a pure function: the same policies, asked with the same facts, answer the same. An agent asks for the same thing again and again in a task, so the
+ * answer to the very same question (every fact that any policy looks at, to the letter) is kept. It hangs on the policies' own object: other
+ * policies, another memory. Principal and action follow from them.
+ */
+function remembered(policies: object, question: string, ask: () => Answer): Answer {
+  let answers = memory.get(policies);
+  if (answers === undefined) {
+    answers = new Map();
+    memory.set(policies, answers);
+  }
+  const known = answers.get(question);
+  if (known !== undefined) return known;
+  const answer = ask();
+  // A failure is Cedar's, not the question's: it is asked again.
+  if (answer.failed.length > 0) return answer;
+  if (answers.size >= maxRemembered) answers.delete(answers.keys().next().value!);
+  answers.set(question, answer);
+  return answer;
+}
+
+const memory = new WeakMap<object, Map<string, Answer>>();
+/** Per capability; a question is some hundred bytes. */
+const maxRemembered = 500;
 
 /**
  * Cedar's answer, read so that it can only err towards deny: a `failure` is a deny (unknown set, context of the wrong type), and so is an allow with

@@ -86,7 +86,8 @@ export function cedarRequest(facts: DecisionFacts, compiled: CompiledManifest): 
         capabilities: session.capabilities.map(text),
         grants: whole(session.grants),
         capability_grants: whole(session.capability_grants),
-        ...(session.max_grants === undefined ? {} : { max_grants: whole(session.max_grants) }),
+        // Only for a session with a bound of its own: without one, no policy looks at the count, and the same question stays the same.
+        ...(session.max_grants === undefined ? {} : { grants_left: whole(session.max_grants) - whole(session.grants) }),
       },
     },
   };

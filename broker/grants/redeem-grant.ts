@@ -53,7 +53,7 @@ export async function redeemGrant(
   );
 
   // 4.
-  const decisionJws = signDecision(payloadOf(grant, weighed, approvedBy), signingKey(deps), now);
+  const decisionJws = await signDecision(payloadOf(grant, weighed, approvedBy), signingKey(deps), now);
   const lease = leaseOf(deps, plan, weighed.digest, weighed.provider, now);
   const claimed = await claimApproved(
     deps.store,

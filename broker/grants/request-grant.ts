@@ -103,7 +103,7 @@ export async function requestGrant(
     }
 
     // 6.
-    const decisionJws = signDecision(payloadOf(record, weighed, []), signingKey(deps), now);
+    const decisionJws = await signDecision(payloadOf(record, weighed, []), signingKey(deps), now);
     const lease = leaseOf(deps, weighed.plan, weighed.digest, weighed.provider, now);
     const written = await recordIntent(
       store,

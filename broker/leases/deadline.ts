@@ -2,6 +2,9 @@
 import { ProviderError } from '../../providers/contract.ts';
 import type { Clock } from '../vocabulary.ts';
 
+/** Made once: a stack for each kept deadline would cost more than the deadline. */
+const answered = new Error('answered');
+
 /**
  * Runs `work` with a signal that aborts after `seconds`, and once it has settled.
  * @throws ProviderError `upstream_timeout` when it has not settled by then; whatever `work` throws otherwise
@@ -24,6 +27,6 @@ export async function withDeadline<T>(
   try {
     return await Promise.race([work(deadline.signal), timeout]);
   } finally {
-    deadline.abort(new Error('answered'));
+    deadline.abort(answered);
   }
 }

@@ -95,7 +95,7 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
   const provider = deps.providers.get(intent.plan.provider);
   if (provider === undefined)
     throw new WritError('internal', { cause: new Error(`no provider ${intent.plan.provider}`) });
-  const { plan_digest } = checkDecision(deps, intent);
+  const { plan_digest } = await checkDecision(deps, intent);
 
   let issued: Issued;
   try {
@@ -135,10 +135,10 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
 }
 
 /** @returns what the decision says, its plan digest recomputed from the plan that the provider will be asked for */
-function checkDecision(deps: LeaseDeps, intent: LeaseIntent): SignedDecision {
+async function checkDecision(deps: LeaseDeps, intent: LeaseIntent): Promise<SignedDecision> {
   let claims: SignedDecision;
   try {
-    claims = verifyDecision(intent.decision, deps.ring.published(), deps.clock.now());
+    claims = await verifyDecision(intent.decision, deps.ring.published(), deps.clock.now());
   } catch (cause) {
     throw new WritError('internal', { detail: 'The decision does not hold.', cause });
   }

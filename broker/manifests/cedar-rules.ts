@@ -85,7 +85,7 @@ export function rulesOf(manifest: Manifest, name: string, capability: Capability
   const spent = 'The session has asked for as many grants as it may: open a session for a new task.';
   forbid(
     'session-grants',
-    both(hasFact('session', 'max_grants'), atLeast(fact('session', 'grants'), fact('session', 'max_grants'))),
+    both(hasFact('session', 'grants_left'), atLeast(literal(0), fact('session', 'grants_left'))),
     'envelope_spent',
     '',
     spent,

@@ -60,7 +60,7 @@ export function schemaOf(
       capabilities: { type: 'Set', element: String_ },
       grants: Long,
       capability_grants: Long,
-      max_grants: { ...Long, required: false },
+      grants_left: { ...Long, required: false },
     }),
   });
   const appliesTo = { principalTypes: ['Agent'], resourceTypes: ['Provider'], context };

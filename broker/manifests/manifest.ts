@@ -11,7 +11,7 @@ import { isPlainText } from './value-floor.ts';
 const LONGEST_DURATION_SECONDS = 7 * 24 * 3600;
 const SECONDS_PER_UNIT: Record<string, number> = { s: 1, m: 60, h: 3600 };
 
-export const MAX_CAPABILITIES = 64;
+const MAX_CAPABILITIES = 64;
 
 const name = z
   .string()

@@ -56,7 +56,7 @@ const publishStatement: Statement = {
  * Parses, checks, compiles. No effect.
  * @throws WritError `invalid_manifest` with every fault, by line, column and path
  */
-export function prepareManifest(source: string, providers: ProviderShapes): CompiledManifest {
+function prepareManifest(source: string, providers: ProviderShapes): CompiledManifest {
   const read = readManifest(source, providers);
   if (!read.ok) throw new WritError('invalid_manifest', { errors: read.faults });
   return read.compiled;

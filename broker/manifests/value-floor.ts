@@ -3,7 +3,7 @@
  * or climb out of it.
  */
 
-export const MAX_VALUE_LENGTH = 256;
+const MAX_VALUE_LENGTH = 256;
 
 /** Cc: control; Cf: invisible and direction marks that make an approver read something else; Zl, Zp: line breaks; Cs: lone surrogates. */
 const UNREADABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;

@@ -107,7 +107,7 @@ export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string,
         ...(session.jkt === null ? {} : { cnf: { jkt: session.jkt } }),
       };
       const input = `${encode(header)}.${encode(claims)}`;
-      const token = `${input}.${signEs256(input, key.privateKey).toString('base64url')}`;
+      const token = `${input}.${(await signEs256(input, key.privateKey)).toString('base64url')}`;
       return { access_token: token, token_type: session.jkt === null ? 'Bearer' : 'DPoP', expires_in: exp - now };
     },
     verify: async (token) => {

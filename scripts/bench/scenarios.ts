@@ -72,8 +72,9 @@ export const scenarios: Scenario[] = [
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
 
-function open(subjectToken: string): LoadRequest {
-  const task = { type: 'task', task_type: 'answer-invoice-question', inputs: { customer_id: '42' } };
+/** Each session has a customer of its own: no two ask for the same permission. */
+function open(subjectToken: string, n: number): LoadRequest {
+  const task = { type: 'task', task_type: 'answer-invoice-question', inputs: { customer_id: String(n) } };
   const form = new URLSearchParams({
     grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
     subject_token: subjectToken,
