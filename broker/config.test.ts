@@ -60,6 +60,28 @@ test('a server database needs a key from outside, an issuer, and https off loopb
   assert.deepEqual(faultsOf({ WRIT_ISSUER_URL: 'http://127.0.0.1:8420' }), []);
 });
 
+test('whoever listens beyond loopback says under which name', () => {
+  for (const listen of ['0.0.0.0', '::', '10.0.0.7', 'writ.internal']) {
+    assert.deepEqual(
+      faultsOf({ WRIT_LISTEN: listen }).map((fault) => fault.split(':')[0]),
+      ['WRIT_ISSUER_URL'],
+      listen,
+    );
+    assert.deepEqual(faultsOf({ WRIT_LISTEN: listen, WRIT_ISSUER_URL: 'https://writ.example.com' }), []);
+  }
+  for (const listen of ['127.0.0.1', '::1', 'localhost', '']) assert.deepEqual(faultsOf({ WRIT_LISTEN: listen }), []);
+});
+
+test('people sign in over plain http only at a broker that is itself on this machine', () => {
+  const login = { WRIT_OIDC_ISSUER: 'http://127.0.0.1:9', WRIT_OIDC_CLIENT_ID: 'writ' };
+  assert.deepEqual(faultsOf(login), []);
+  assert.deepEqual(faultsOf({ ...login, WRIT_ISSUER_URL: 'http://localhost:8420' }), []);
+  assert.deepEqual(
+    faultsOf({ ...login, WRIT_ISSUER_URL: 'https://writ.example.com' }).map((fault) => fault.split(':')[0]),
+    ['WRIT_OIDC_ISSUER'],
+  );
+});
+
 test('a secret in a malformed variable is not repeated in the message', () => {
   const faults = faultsOf({ WRIT_KEY_ENCRYPTION_KEY: 'super-secret-value' });
   assert.equal(faults.length, 1);

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import type { ProviderModule } from '../providers/contract.ts';
+import { isLoopback, isLoopbackHost } from './loopback.ts';
 
 const flag = z.enum(['0', '1', 'false', 'true']).transform((v) => v === '1' || v === 'true');
 const seconds = (fallback: number, min: number, max: number) =>
@@ -31,11 +32,14 @@ const httpUrl = z.url({ protocol: /^https?$/ });
 /** The broker's own variables. Providers add theirs (see each `providers/<name>/settings.ts`). */
 export const environment = z.object({
   PORT: count(8420, 0, 65535).describe('Port to listen on; 0 takes a free one.'),
-  WRIT_LISTEN: z.string().default('127.0.0.1').describe('Address to listen on. In a container: `0.0.0.0`.'),
+  WRIT_LISTEN: z
+    .string()
+    .default('127.0.0.1')
+    .describe('Address to listen on. In a container: `0.0.0.0`. Any but loopback needs `WRIT_ISSUER_URL`.'),
   WRIT_ISSUER_URL: httpUrl
     .optional()
     .describe(
-      'Public URL of the broker: issuer of its tokens, base of its links, what clouds fetch the JWKS from. Required with `DATABASE_URL`; must be https unless it is loopback.',
+      'Public URL of the broker: issuer of its tokens, base of its links, what clouds fetch the JWKS from. Required with `DATABASE_URL` and when `WRIT_LISTEN` is not loopback; must be https unless it is loopback.',
     ),
   WRIT_ROLE: z
     .enum(['all', 'api', 'worker'])
@@ -100,7 +104,11 @@ export const environment = z.object({
   WRIT_REQUESTS_PER_MINUTE: count(6000, 0, 10_000_000).describe(
     'Requests one address may send this process in a minute; 0 = no limit.',
   ),
-  WRIT_OIDC_ISSUER: httpUrl.optional().describe('OpenID Connect issuer where approvers and admins sign in.'),
+  WRIT_OIDC_ISSUER: httpUrl
+    .optional()
+    .describe(
+      'OpenID Connect issuer where approvers and admins sign in. https; http on loopback only where the broker itself is on loopback.',
+    ),
   WRIT_OIDC_CLIENT_ID: z.string().min(1).optional().describe('Client id of the broker there.'),
   WRIT_OIDC_CLIENT_SECRET: z
     .string()
@@ -126,6 +134,11 @@ export const environment = z.object({
   WRIT_TRUST_PROXY: count(0, 0, 10).describe(
     'Number of reverse proxies in front of the broker whose X-Forwarded-* headers are believed.',
   ),
+  WRIT_METRICS_TOKEN: z
+    .string()
+    .min(16, 'must have at least 16 characters')
+    .optional()
+    .describe('When set, `/metrics` is given only to whoever sends it as a bearer token.'),
   WRIT_LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
     .default('info')
@@ -147,12 +160,6 @@ export class ConfigurationError extends Error {
     this.name = 'ConfigurationError';
     this.faults = faults;
   }
-}
-
-/** @returns true for addresses that never leave this machine, where plain http is acceptable */
-export function isLoopback(url: string): boolean {
-  const host = new URL(url).hostname;
-  return host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 /**
@@ -193,6 +200,9 @@ function crossFaults(set: Record<string, string | undefined>): string[] {
   }
   if ('DATABASE_URL' in set && !('WRIT_ISSUER_URL' in set)) {
     faults.push('WRIT_ISSUER_URL: is missing; with DATABASE_URL several processes must agree on the issuer');
+  } else if (set.WRIT_LISTEN !== undefined && !isLoopbackHost(set.WRIT_LISTEN) && !('WRIT_ISSUER_URL' in set)) {
+    // Its own guess would be plain http on loopback: wrong links, cookies without `Secure`, tokens of an issuer that anybody may claim to be.
+    faults.push('WRIT_ISSUER_URL: is missing; whoever listens beyond loopback (WRIT_LISTEN) must say under which name');
   }
   if (!('DATABASE_URL' in set) && (set.WRIT_ROLE === 'api' || set.WRIT_ROLE === 'worker')) {
     faults.push(
@@ -207,6 +217,11 @@ function crossFaults(set: Record<string, string | undefined>): string[] {
     if (name === 'WRIT_ISSUER_URL' && /[?#]|\/$/.test(url)) {
       faults.push(`${name}: must have no trailing slash, query or fragment`);
     }
+  }
+  const { WRIT_ISSUER_URL: issuer, WRIT_OIDC_ISSUER: login } = set;
+  const local = issuer === undefined || !URL.canParse(issuer) || isLoopback(issuer);
+  if (!local && login?.startsWith('http://') && URL.canParse(login) && isLoopback(login)) {
+    faults.push('WRIT_OIDC_ISSUER: must be https (http on loopback is for a broker that is on loopback too)');
   }
   if ('WRIT_OIDC_ISSUER' in set !== 'WRIT_OIDC_CLIENT_ID' in set) {
     faults.push('WRIT_OIDC_ISSUER' in set ? 'WRIT_OIDC_CLIENT_ID: is missing' : 'WRIT_OIDC_ISSUER: is missing');

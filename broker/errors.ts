@@ -180,3 +180,37 @@ export class WritError extends Error {
     this.retryAfterSeconds = options.retryAfterSeconds;
   }
 }
+
+/** Whatever was thrown, as one of ours. What nobody foresaw is `internal`: the caller learns nothing but the request id. */
+export function asWritError(error: unknown): WritError {
+  if (error instanceof WritError) return error;
+  const known = error as { type?: string; status?: number; code?: string } | null;
+  switch (known?.type) {
+    case 'entity.too.large':
+    case 'parameters.too.many':
+      return new WritError('body_too_large', { cause: error });
+    case 'entity.parse.failed':
+      return new WritError('invalid_json', { cause: error });
+    case 'charset.unsupported':
+    case 'encoding.unsupported':
+      return new WritError('unsupported_media_type', { cause: error });
+    case 'request.aborted':
+    case 'request.size.invalid':
+    case 'stream.encoding.set':
+    case 'querystring.parse.rangeError':
+      return new WritError('bad_request', { cause: error });
+  }
+  if (error instanceof URIError)
+    return new WritError('bad_request', { detail: 'The address is not well-formed.', cause: error });
+  if (isDatabaseOutage(known)) return new WritError('unavailable', { retryAfterSeconds: 5, cause: error });
+  return new WritError('internal', { cause: error });
+}
+
+/** The database cannot be reached, is starting, or has too many connections: nothing was decided, and asking again may help. */
+function isDatabaseOutage(error: { code?: string } | null): boolean {
+  const code = error?.code ?? '';
+  if (['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EPIPE', 'P1001', 'P1002', 'P1017', 'P2024'].includes(code))
+    return true;
+  if (/^(08|57P0|53)/.test(code)) return true;
+  return error instanceof Error && /Connection terminated|timeout exceeded when trying to connect/.test(error.message);
+}

@@ -17,15 +17,16 @@ import { approvalsRouter, waitingTableFor } from '../approvals/web/approvals.ts'
 import type { Provider, ProviderDeps, ProviderModule } from '../providers/contract.ts';
 import { providerModules } from '../providers/registry.ts';
 import { systemClock } from './clock.ts';
-import { ConfigurationError, isLoopback, loadSettings, type Settings } from './config.ts';
+import { ConfigurationError, loadSettings, type Settings } from './config.ts';
 import { consoleRouter } from './console/console.ts';
 import { type LoginDeps, loadLogin } from './console/login.ts';
+import { isSameOrigin } from './console/same-origin.ts';
 import { assetsRouter } from './console/shell.ts';
 import { signInRouter } from './console/sign-in.ts';
 import { WritError } from './errors.ts';
 import { type GrantDeps, mintDeadlineSeconds } from './grants/request-grant.ts';
 import { type AdminDeps, adminOperations } from './http/admin.ts';
-import { authorizeAdmin, isBootstrap, isSameOrigin, makeBootstrapToken } from './http/admins.ts';
+import { authorizeAdmin, isBootstrap, makeBootstrapToken } from './http/admins.ts';
 import { createApp } from './http/app.ts';
 import { discoveryOperations } from './http/discovery.ts';
 import { grantOperations } from './http/grants.ts';
@@ -39,6 +40,7 @@ import { createLeaseMetrics } from './leases/metrics.ts';
 import { type ReconcileDeps, startReconciler } from './leases/reconcile.ts';
 import { listenForWakes, localWaker, redisWaker, type Waker } from './leases/wake.ts';
 import { createLog } from './log.ts';
+import { isLoopback } from './loopback.ts';
 import { createCatalog } from './manifests/catalog.ts';
 import type { ProviderShapes } from './manifests/check.ts';
 import { capabilityOwner, member } from './manifests/manifest.ts';
@@ -167,7 +169,14 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const bootstrapToken = await makeBootstrapToken(store, clock);
 
   let stopping = false;
-  const health = { store, ring, registry, stopping: () => stopping };
+  const health = {
+    store,
+    clock,
+    ring,
+    registry,
+    metricsToken: settings.WRIT_METRICS_TOKEN ?? null,
+    stopping: () => stopping,
+  };
   if (settings.WRIT_ROLE === 'worker') {
     const app = express();
     mountHealth(app, health);
@@ -240,7 +249,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
                 ...(settings.WRIT_OIDC_SCOPE === undefined ? {} : { scope: settings.WRIT_OIDC_SCOPE }),
                 groupsClaim: settings.WRIT_OIDC_GROUPS_CLAIM,
                 aliasClaims: settings.WRIT_OIDC_ALIAS_CLAIMS,
-                allowInsecureLoopback: true,
+                allowInsecureLoopback: isLoopback(url),
               },
             }),
           ];
@@ -296,7 +305,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
             : {
                 name: personRef(person.identity),
                 groups: person.identity.groups,
-                mayAct: isSameOrigin(url, { site: req.get('sec-fetch-site'), origin: req.get('origin') }),
+                mayAct: isSameOrigin(url, req),
               },
           settings.WRIT_ADMIN_GROUP,
         );

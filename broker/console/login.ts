@@ -8,6 +8,7 @@ import { type Identity, identityRecord, personRef } from '../../approvals/identi
 import { WritError } from '../errors.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { Clock } from '../vocabulary.ts';
+import { isSameOrigin } from './same-origin.ts';
 import { guardHeaders, type Viewer } from './shell.ts';
 
 export interface LoginDeps {
@@ -97,17 +98,12 @@ export function viewerOf(login: Login): Viewer {
 }
 
 /**
- * Refuses a post that did not come from a form of ours: it must carry the login's token, and a browser must say that it came from here. `Sec-Fetch-Site`
- * counts first because our own referrer policy turns `Origin` into `null`; a program that sends neither header has no ambient cookie to abuse.
+ * Refuses a post that did not come from a form of ours: it must carry the login's token, and a browser must say that it came from here.
  * @throws WritError `forbidden`
  */
 export function checkCsrf(deps: LoginDeps, req: Request, login: Login, token: unknown): void {
-  const site = req.get('sec-fetch-site');
-  const origin = req.get('origin');
-  const fromHere =
-    site === undefined ? origin === undefined || origin === new URL(deps.publicUrl).origin : site === 'same-origin';
   const matches = typeof token === 'string' && timingSafeEqual(digest(token), digest(login.csrf));
-  if (!fromHere || !matches) {
+  if (!isSameOrigin(deps.publicUrl, req) || !matches) {
     throw new WritError('forbidden', {
       detail: 'This form was not sent from a page of ours, or is out of date. Open the page again.',
     });

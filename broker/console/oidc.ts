@@ -1,6 +1,7 @@
 /** The approvers' identity provider: authorization code with PKCE, state and nonce (OpenID Connect Core, RFC 7636, RFC 9700). */
 import * as oidc from 'openid-client';
 import { type Identity, type IdentityClaims, identityFromClaims } from '../../approvals/identity.ts';
+import { isLoopback } from '../loopback.ts';
 import type { Clock } from '../vocabulary.ts';
 
 export interface OidcSettings extends IdentityClaims {
@@ -36,7 +37,7 @@ const discoveryLastsMs = 3_600_000;
 export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clock): OidcClient {
   const issuer = new URL(settings.issuer);
   const insecure = issuer.protocol === 'http:';
-  if (insecure && !(settings.allowInsecureLoopback && isLoopback(issuer.hostname))) {
+  if (insecure && !(settings.allowInsecureLoopback && isLoopback(issuer.href))) {
     throw new Error('WRIT_OIDC_ISSUER must be https (http only on loopback, for the sandbox)');
   }
   const redirectUri = new URL('/login/callback', publicUrl).href;
@@ -106,8 +107,4 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
 function defaultScope(configuration: oidc.Configuration, groupsClaim: string): string {
   const announced = configuration.serverMetadata().scopes_supported ?? [];
   return ['openid', 'profile', 'email', ...(announced.includes(groupsClaim) ? [groupsClaim] : [])].join(' ');
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(hostname);
 }

@@ -1,6 +1,6 @@
 /** Errors as pages. A person gets one sentence and a way back; the log gets the rest. */
 import type { NextFunction, Request, Response } from 'express';
-import { errorTable, WritError } from '../errors.ts';
+import { asWritError, errorTable } from '../errors.ts';
 import { notice, sendPage } from './shell.ts';
 
 /** The two levels that pages log at; pino fits. */
@@ -20,7 +20,7 @@ export function pageErrors(deps: PageErrorDeps, error: unknown, req: Request, re
     next(error);
     return;
   }
-  const known = error instanceof WritError ? error : asWritError(error);
+  const known = asWritError(error);
   const { status, title } = errorTable[known.code];
   const request_id = deps.requestId(req, res);
   if (status >= 500) deps.log.error({ err: error, request_id }, 'a page failed');
@@ -30,19 +30,11 @@ export function pageErrors(deps: PageErrorDeps, error: unknown, req: Request, re
     req.method === 'POST'
       ? { href: safePath(req), label: 'Open the page again' }
       : { href: '/', label: 'Go to the start' };
+  if (known.retryAfterSeconds !== undefined) res.setHeader('Retry-After', String(known.retryAfterSeconds));
   sendPage(res, { title, viewer: null, status, body: notice(title, text, back) });
 }
 
 /** The page that a refused form belongs to; its path matched a route of ours, so it is local. */
 function safePath(req: Request): string {
   return /^\/approvals\/\w{1,64}$/.test(req.path) ? req.path : '/';
-}
-
-/** Body parser faults carry a status; everything else is ours. */
-function asWritError(error: unknown): WritError {
-  const status = (error as { status?: unknown } | null)?.status;
-  if (status === 413) return new WritError('body_too_large', { cause: error });
-  if (typeof status === 'number' && status >= 400 && status < 500)
-    return new WritError('bad_request', { cause: error });
-  return new WritError('internal', { cause: error });
 }

@@ -35,18 +35,6 @@ export async function isBootstrap(store: Store, authorization: string | undefine
   return row !== null && timingSafeEqual(hash(token), Buffer.from(row.tokenHash, 'hex'));
 }
 
-/**
- * Whether a request can only have come from a page of ours, or from no browser at all: what a cookie alone does not say.
- * @param publicUrl the broker's own
- */
-export function isSameOrigin(
-  publicUrl: string,
-  headers: { site: string | undefined; origin: string | undefined },
-): boolean {
-  if (headers.site !== undefined) return headers.site === 'same-origin';
-  return headers.origin === undefined || headers.origin === new URL(publicUrl).origin;
-}
-
 /** A signed-in person, as the console knows them. `mayAct` is false for a request that another site's page may have sent. */
 export interface SignedIn {
   name: string;

@@ -3,23 +3,17 @@ import { randomBytes } from 'node:crypto';
 import express, { type Express, type Request, type Response, type Router } from 'express';
 import helmet from 'helmet';
 import type { Logger } from 'pino';
-import type { Registry } from 'prom-client';
 import { Histogram } from 'prom-client';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { WritError } from '../errors.ts';
-import type { KeyRing } from '../keys/ring.ts';
-import type { Store } from '../store/open.ts';
 import { mountErrorPages } from './error-pages.ts';
-import { mountHealth } from './health.ts';
+import { type HealthDeps, mountHealth } from './health.ts';
 import { type MountDeps, mountOperations } from './mount.ts';
 import { openApiDocument } from './openapi.ts';
 import type { Operation } from './operation.ts';
 import { problemHandler, sendProblem } from './problem.ts';
 
-export interface AppDeps extends MountDeps {
-  store: Store;
-  ring: KeyRing;
-  registry: Registry;
+export interface AppDeps extends MountDeps, HealthDeps {
   operations: readonly Operation[];
   /** Pages for people, in order. */
   pages: readonly Router[];
@@ -29,7 +23,6 @@ export interface AppDeps extends MountDeps {
   /** Per address, in this process; 0 = no limit. The limits per agent hold over all processes. */
   requestsPerMinute: number;
   log: Logger;
-  stopping(): boolean;
 }
 
 const paths = { health: new Set(['/healthz', '/readyz', '/metrics']) };

@@ -1,7 +1,7 @@
 /** The one way an error leaves: RFC 9457 problem documents with stable codes; the whole story goes to the log only. */
 import type { ErrorRequestHandler, Request, Response } from 'express';
 import type { Logger } from 'pino';
-import { type ErrorCode, errorTable, WritError } from '../errors.ts';
+import { asWritError, type ErrorCode, errorTable, type WritError } from '../errors.ts';
 
 export interface Problem {
   type: string;
@@ -13,7 +13,7 @@ export interface Problem {
   [extension: string]: unknown;
 }
 
-export function problemOf(error: WritError, publicUrl: string, requestId: string): Problem {
+function problemOf(error: WritError, publicUrl: string, requestId: string): Problem {
   const { status, title } = errorTable[error.code];
   return {
     type: `${publicUrl}/errors/${error.code}`,
@@ -25,39 +25,6 @@ export function problemOf(error: WritError, publicUrl: string, requestId: string
     ...(error.errors === undefined ? {} : { errors: error.errors }),
     ...error.extensions,
   };
-}
-
-/** Whatever was thrown, as one of ours. What nobody foresaw is `internal`: the caller learns nothing but the request id. */
-export function asWritError(error: unknown): WritError {
-  if (error instanceof WritError) return error;
-  const known = error as { type?: string; status?: number; code?: string } | null;
-  switch (known?.type) {
-    case 'entity.too.large':
-    case 'parameters.too.many':
-      return new WritError('body_too_large', { cause: error });
-    case 'entity.parse.failed':
-      return new WritError('invalid_json', { cause: error });
-    case 'charset.unsupported':
-    case 'encoding.unsupported':
-      return new WritError('unsupported_media_type', { cause: error });
-    case 'request.aborted':
-    case 'request.size.invalid':
-    case 'stream.encoding.set':
-      return new WritError('bad_request', { cause: error });
-  }
-  if (error instanceof URIError)
-    return new WritError('bad_request', { detail: 'The address is not well-formed.', cause: error });
-  if (isDatabaseOutage(known)) return new WritError('unavailable', { retryAfterSeconds: 5, cause: error });
-  return new WritError('internal', { cause: error });
-}
-
-/** The database cannot be reached, is starting, or has too many connections: nothing was decided, and asking again may help. */
-function isDatabaseOutage(error: { code?: string } | null): boolean {
-  const code = error?.code ?? '';
-  if (['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EPIPE', 'P1001', 'P1002', 'P1017', 'P2024'].includes(code))
-    return true;
-  if (/^(08|57P0|53)/.test(code)) return true;
-  return error instanceof Error && /Connection terminated|timeout exceeded when trying to connect/.test(error.message);
 }
 
 /** How often an unauthenticated caller is told which schemes there are (RFC 9110 section 11.6.1, RFC 9449 section 7.1). */

@@ -6,6 +6,7 @@
  */
 import { LineCounter, parseDocument } from 'yaml';
 import type { FieldFault } from '../errors.ts';
+import { isLoopback } from '../loopback.ts';
 import type { JsonObject } from '../vocabulary.ts';
 import { type ClaimMatcher, claimMatchers, identifies, identityHint } from './claim-rules.ts';
 import { type FaultPath, pathText, positionOf, type Report } from './file-faults.ts';
@@ -212,8 +213,7 @@ export function addressProblem(address: string, allowInsecureLoopback: boolean):
   if (url === null) return 'Not a URL';
   if (url.username !== '' || url.password !== '' || url.hash !== '') return 'No user name, password or fragment here';
   if (url.protocol === 'https:') return null;
-  const loopback = ['127.0.0.1', '[::1]', 'localhost'].includes(url.hostname);
-  if (url.protocol === 'http:' && loopback && allowInsecureLoopback) return null;
+  if (url.protocol === 'http:' && isLoopback(url.href) && allowInsecureLoopback) return null;
   return 'An https URL is needed (http only on loopback, for trying things out)';
 }
 

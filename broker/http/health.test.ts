@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { after, before, beforeEach, test } from 'node:test';
+import express from 'express';
+import { Registry } from 'prom-client';
+import { type Bench, openBench } from '../bench.test-support.ts';
+import { mountHealth } from './health.ts';
+
+const metricsToken = 'a-scraper-is-let-in-with-this';
+let bench: Bench;
+let url: string;
+let server: ReturnType<typeof createServer>;
+let pings = 0;
+let down = false;
+let stopping = false;
+
+before(async () => {
+  bench = await openBench('pglite', { providers: [{ name: 'plain' }] });
+  const store = {
+    ...bench.store,
+    run: ((statement, values) => {
+      pings += 1;
+      return down ? Promise.reject(new Error('connection refused')) : bench.store.run(statement, values);
+    }) as Bench['store']['run'],
+  };
+  const app = express();
+  const { clock, ring } = bench;
+  mountHealth(app, { store, clock, ring, registry: new Registry(), metricsToken, stopping: () => stopping });
+  server = createServer(app);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+after(async () => {
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+  await bench.close();
+});
+beforeEach(() => {
+  bench.clock.advance(1_000);
+  pings = 0;
+});
+
+test('however many ask whether it is ready, the database is asked once a second', async () => {
+  const ask = async () => (await fetch(`${url}/readyz`)).status;
+  assert.deepEqual(new Set(await Promise.all(Array.from({ length: 30 }, ask))), new Set([200]));
+  assert.equal(pings, 1);
+  down = true;
+  assert.equal(await ask(), 200);
+  bench.clock.advance(1_000);
+  assert.equal(await ask(), 503);
+  assert.equal(pings, 2);
+  down = false;
+  bench.clock.advance(1_000);
+  assert.equal(await ask(), 200);
+  stopping = true;
+  assert.equal(await ask(), 503, 'stopping is said at once');
+  stopping = false;
+});
+
+test('with a token set, metrics are for whoever has it', async () => {
+  const ask = async (authorization?: string) =>
+    (await fetch(`${url}/metrics`, { headers: authorization === undefined ? {} : { authorization } })).status;
+  for (const wrong of [
+    undefined,
+    metricsToken,
+    'Bearer',
+    'Bearer ',
+    `Bearer ${metricsToken}x`,
+    `Bearer ${metricsToken} x`,
+    `Basic ${metricsToken}`,
+  ])
+    assert.equal(await ask(wrong), 401, String(wrong));
+  assert.equal(await ask(`Bearer ${metricsToken}`), 200);
+});
