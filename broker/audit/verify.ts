@@ -50,7 +50,7 @@ export interface StoredEvent {
 }
 
 /** The hash of one row as the database must have computed it. */
-export function eventHash(event: Omit<StoredEvent, 'hash'>): string {
+function eventHash(event: Omit<StoredEvent, 'hash'>): string {
   const fields = [
     event.prev_hash,
     event.chain,

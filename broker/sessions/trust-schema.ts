@@ -16,7 +16,7 @@ export const signingAlgorithms = [
 ] as const;
 export type SigningAlgorithm = (typeof signingAlgorithms)[number];
 
-export const issuerKinds = ['github_actions', 'kubernetes', 'gcp', 'spiffe', 'generic'] as const;
+const issuerKinds = ['github_actions', 'kubernetes', 'gcp', 'spiffe', 'generic'] as const;
 export type IssuerKind = (typeof issuerKinds)[number];
 
 const defaultAlgorithms: SigningAlgorithm[] = ['RS256', 'ES256'];
