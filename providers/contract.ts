@@ -169,7 +169,10 @@ export class ProviderError extends Error {
   /** The target's own error code or HTTP status, e.g. `AccessDenied`, `422`, `PERMISSION_DENIED`. */
   readonly providerCode: string | undefined;
   readonly path: string | undefined;
-  /** True when a credential may exist upstream although the call failed (timeout, connection lost after sending). */
+  /**
+   * True when the call may have taken effect, or still may, although it failed (timeout, connection lost after sending): a credential may exist. In a `failed`
+   * revocation of a provider with `writer`: a write may still arrive, so the broker lets nobody write before the lock's own end.
+   */
   readonly mayHaveMinted: boolean;
 
   constructor(

@@ -284,6 +284,7 @@ for (const backend of await testBackends()) {
         await bench.beat();
         assert.equal(provider.revocations.length, 0);
         assert.deepEqual([(await bench.row(lease)).status, (await bench.row(lease)).attempts], ['revoking', 0]);
+        return 'release';
       });
       assert.equal(held, true);
       bench.clock.advance(1000);
@@ -301,6 +302,64 @@ for (const backend of await testBackends()) {
       bench.clock.set(until);
       await bench.beat();
       assert.equal((await bench.row(next)).status, 'revoked');
+    });
+
+    test('a write that was given up on keeps the document to itself until it cannot arrive any more', async () => {
+      const provider = bench.provider('doc');
+      // The document upstream; the first write arrives only when the test lets it.
+      let document: string[] = [];
+      const lost = Promise.withResolvers<void>();
+      const asked = Promise.withResolvers<void>();
+      const first = await revoking('doc', { scope: 'one' });
+      provider.revoke = async (_due, standing, signal) => {
+        const ids = standing.map((target) => target.leaseId);
+        const late = lost.promise.then(() => {
+          document = ids;
+        });
+        asked.resolve();
+        await Promise.race([late, new Promise((resolve) => signal.addEventListener('abort', resolve))]);
+        throw new ProviderError('upstream_timeout', 'no answer');
+      };
+      const beating = bench.beat();
+      await asked.promise;
+      bench.clock.advance(bench.reconciling.providerTimeoutSeconds * 1000);
+      await beating;
+      assert.equal((await bench.row(first)).lastError, 'upstream_timeout');
+
+      let writes = 0;
+      provider.revoke = async (due, standing) => {
+        writes += 1;
+        document = standing.map((target) => target.leaseId);
+        return due.map(() => ({ state: 'revoked', evidence: {} }));
+      };
+      const second = await revoking('doc', { scope: 'one' });
+      await reconcileOnce({ ...bench.reconciling, workerId: 'worker-2' });
+      assert.equal(writes, 0, 'nobody writes while the first may still arrive');
+      lost.resolve();
+      bench.clock.advance(60_000);
+      await reconcileOnce({ ...bench.reconciling, workerId: 'worker-2' });
+      assert.deepEqual(document.toSorted(), [first, second].toSorted(), 'both denials stand');
+      assert.equal((await bench.row(second)).status, 'revoked');
+    });
+
+    test('a write that the provider answered with a refusal does not keep the document', async () => {
+      const provider = bench.provider('doc');
+      provider.script.revoke = down;
+      await revoking('doc', { scope: 'one' });
+      await bench.beat();
+      assert.equal(await bench.store.prisma.writerLock.count(), 0);
+    });
+
+    test('work that throws keeps the lock until its end', async () => {
+      const lock = { key: 'doc:one', holder: 'worker-1', seconds: 60 };
+      const failing = withWriterLock(bench.store, bench.clock, lock, async () => {
+        throw new Error('the database went away');
+      });
+      await assert.rejects(failing, /went away/);
+      const next = { ...lock, holder: 'worker-2' };
+      assert.equal(await withWriterLock(bench.store, bench.clock, next, async () => 'release'), false);
+      bench.clock.advance(60_000);
+      assert.equal(await withWriterLock(bench.store, bench.clock, next, async () => 'release'), true);
     });
 
     test('of many workers at once on one document, one writes at a time and none of the denials is lost', async () => {

@@ -14,7 +14,7 @@ import type { Statement, Store } from '../store/open.ts';
 import type { Clock, JsonObject, Plan } from '../vocabulary.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
-import { withWriterLock } from './writer-lock.ts';
+import { type AfterWork, afterFailure, withWriterLock } from './writer-lock.ts';
 
 export interface RevokeDeps {
   store: Store;
@@ -115,26 +115,31 @@ async function revokeGroup(
   writer: string | null,
   rows: ClaimedRow[],
 ): Promise<void> {
-  if (writer === null) return attempt(deps, provider, rows, []);
+  if (writer === null) {
+    await attempt(deps, provider, rows, []);
+    return;
+  }
   const lock = { key: `${provider.name}:${writer}`, holder: deps.workerId, seconds: claimSeconds(deps) };
   const held = await withWriterLock(deps.store, deps.clock, lock, async () => {
     // Read under the lock: the whole truth, including what another worker revoked a moment ago.
     const standing = await deps.store.run<ClaimedRow>(standingStatement, [provider.name, writer, deps.clock.now()]);
-    await attempt(deps, provider, rows, standing);
+    return attempt(deps, provider, rows, standing);
   });
   if (!held) {
     await deps.store.run(postponeStatement, [rows.map((row) => row.id), new Date(deps.clock.now().getTime() + 500)]);
   }
 }
 
+/** @returns whether another may write the document at once, or something that was sent may still arrive */
 async function attempt(
   deps: RevokeDeps,
   provider: Provider,
   rows: ClaimedRow[],
   standing: ClaimedRow[],
-): Promise<void> {
+): Promise<AfterWork> {
   const now = deps.clock.now();
   const settled: Settled[] = [];
+  let after: AfterWork = 'release';
   const alive: { row: ClaimedRow; target: RevocationTarget }[] = [];
   for (const row of rows) {
     if (row.provider_expires_at <= now) {
@@ -154,6 +159,8 @@ async function attempt(
     const due = alive.map(({ target }) => target);
     const outcomes = await ask(deps, provider, due, others);
     settled.push(...alive.map(({ row }, i) => settle(deps, row, outcomes[i]!)));
+    if (outcomes.some((outcome) => outcome.state === 'failed' && afterFailure(outcome.error) === 'keep'))
+      after = 'keep';
   }
   await deps.store.run(settleStatement, [
     deps.clock.now(),
@@ -164,6 +171,7 @@ async function attempt(
     settled.map((s) => s.error),
     settled.map((s) => s.settling),
   ]);
+  return after;
 }
 
 /** The contract says that `revoke` never throws. A provider with a fault in it must still have its leases retried, and shown as failing. */
@@ -182,7 +190,9 @@ async function ask(
   } catch (cause) {
     deps.log.error({ err: cause, provider: provider.name }, 'revoke threw');
     const error =
-      cause instanceof ProviderError ? cause : new ProviderError('upstream_unavailable', `${provider.name} threw`);
+      cause instanceof ProviderError
+        ? cause
+        : new ProviderError('upstream_unavailable', `${provider.name} threw`, { mayHaveMinted: true });
     return due.map(() => ({ state: 'failed', error }));
   }
 }

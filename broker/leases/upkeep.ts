@@ -6,7 +6,7 @@ import type { Provider, RevocationTarget } from '../../providers/contract.ts';
 import type { Statement } from '../store/open.ts';
 import { withDeadline } from './deadline.ts';
 import { claimSeconds, type RevokeDeps } from './revoke.ts';
-import { withWriterLock } from './writer-lock.ts';
+import { afterFailure, withWriterLock } from './writer-lock.ts';
 
 const batch = 200;
 
@@ -90,9 +90,11 @@ export async function prune(deps: RevokeDeps, provider: Provider): Promise<void>
           async (signal) => await provider.prune?.(writer, rows.map(toTarget), signal),
         );
         await deps.store.run(prunedStatement, [provider.name, writer, now]);
+        return 'release';
       } catch (error) {
         deps.log.error({ err: error, provider: provider.name, writer }, 'document could not be pruned');
         await deps.store.run(pruneLaterStatement, [provider.name, writer, now]);
+        return afterFailure(error);
       }
     });
   }

@@ -34,9 +34,15 @@ export function toProviderError(error: unknown, call: string, signal: AbortSigna
   // An answer that could not be read may have carried a credential.
   if (status < 300) return new ProviderError('upstream_mismatch', text, { providerCode, mayHaveMinted: true });
   if (status >= 500 || status === 429 || retryableNames.test(providerCode))
-    return new ProviderError('upstream_unavailable', text, { providerCode, mayHaveMinted: status >= 500 });
+    return new ProviderError('upstream_unavailable', text, {
+      providerCode,
+      mayHaveMinted: mayStillHappen(call, status),
+    });
   return new ProviderError('upstream_refused', text, { providerCode });
 }
+
+/** Behind a 5xx of STS a session may have been opened. A write to IAM that was answered is over, unless a gateway answered for IAM. */
+const mayStillHappen = (call: string, status: number) => (call.startsWith('iam:') ? status === 504 : status >= 500);
 
 /** Codes and request ids are short words; anything else is not repeated. */
 const clean = (word: string) => (/^[\w.:-]{1,100}$/.test(word) ? word : 'Unreadable');

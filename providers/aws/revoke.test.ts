@@ -273,6 +273,32 @@ test('IAM failing or hanging gives each lease its own failure', async () => {
   });
 });
 
+test('a write that was given up on may still arrive, and says so; one that was answered is over', async () => {
+  await withBench(async (bench) => {
+    const { target } = await lease(bench, 'lse_late');
+    bench.sandbox.fault('PutRolePolicy', { code: 'ServiceFailure', status: 500 });
+    const answered = errorOf((await bench.provider.revoke([target], [target], never()))[0]);
+    assert.deepEqual([answered.code, answered.mayHaveMinted], ['upstream_unavailable', false]);
+    bench.sandbox.fault('PutRolePolicy', { code: 'GatewayTimeout', status: 504 });
+    assert.equal(errorOf((await bench.provider.revoke([target], [target], never()))[0]).mayHaveMinted, true);
+    bench.sandbox.fault('PutRolePolicy', 'hang');
+    for (const write of [
+      async (signal: AbortSignal) => errorOf((await bench.provider.revoke([target], [target], signal))[0]),
+      async (signal: AbortSignal) =>
+        bench.provider.prune?.(agentRole, [target], signal).catch((error: ProviderError) => error),
+    ]) {
+      const patience = new AbortController();
+      const before = bench.sandbox.requests();
+      const writing = write(patience.signal);
+      // Each reads the policy before it writes it.
+      while (bench.sandbox.requests() < before + 2) await new Promise(setImmediate);
+      patience.abort();
+      const error = await writing;
+      assert.deepEqual([error?.code, error?.mayHaveMinted], ['upstream_timeout', true]);
+    }
+  });
+});
+
 test('the revoke role’s own session is renewed before it ends', async () => {
   await withBench(async (bench) => {
     const first = await lease(bench, 'lse_first');
