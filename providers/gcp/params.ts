@@ -36,7 +36,10 @@ const prefix = z
   .refine((text) => text.isWellFormed() && !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text), {
     error: 'must not contain invisible characters',
   })
-  .describe('Only objects whose names start with exactly this text. End it with `/` to mean a folder.');
+  .refine((text) => text.endsWith('/'), {
+    error: 'must end in "/", or "customers/4" would cover "customers/42/" too',
+  })
+  .describe('Only objects whose names start with exactly this text, which ends in `/`.');
 
 /** The most that the approver's one line can show and the boundary's rules can hold. */
 const MAX_RULES = 10;
