@@ -44,6 +44,7 @@ export interface Delivered {
   expiresAt: Date;
 }
 
+// A pool member's release revives tokens that have not expired by the provider's own clock, which may be behind ours: a minute is left for that.
 const outcomeStatement: Statement = {
   name: 'lease_outcome',
   text: `
@@ -53,7 +54,7 @@ const outcomeStatement: Statement = {
       WHERE id = $1::text AND status IN ('issuing', 'revoking')
       RETURNING id, grant_id, session_id, status
     ), slot AS (
-      UPDATE pool_slot SET release_after = $6::timestamptz FROM l WHERE pool_slot.lease_id = l.id
+      UPDATE pool_slot SET release_after = $6::timestamptz + interval '1 minute' FROM l WHERE pool_slot.lease_id = l.id
     ), g AS (
       UPDATE grants SET status = 'issued' FROM l WHERE grants.id = l.grant_id AND l.status = 'active' AND grants.status = 'issuing'
     ), event AS (

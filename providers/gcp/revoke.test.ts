@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { manualClock } from '../../broker/clock.ts';
 import type { RevocationTarget } from '../contract.ts';
 import { type GcpBench, gcpBench, POOL, SHARED, storage } from './bench.test-support.ts';
 
@@ -135,4 +136,26 @@ check('a shared account is never touched', async (bench) => {
   const [outcome] = await bench.provider.revoke([{ ...target, plan, reserved: null }], [], NEVER);
   assert.equal(outcome?.state, 'wait_for_expiry');
   assert.equal(bench.sandbox.requests(), before);
+});
+
+test('by a Google whose clock is behind ours, the bound of a lost answer still holds', async () => {
+  const clock = manualClock(new Date('2026-03-01T11:59:01Z'));
+  const bench = await gcpBench({}, { clock });
+  try {
+    const intentAt = bench.clock.now();
+    const { credential } = await bench.issue(bench.plan(PARAMS, 3600));
+    const both = (ms: number) => {
+      bench.clock.advance(ms);
+      clock.advance(ms);
+    };
+    const status = () => storage(bench.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt');
+    // By our clock the hour is over; by Google's it has another minute.
+    both(3_599_000);
+    assert.equal(await status(), 200);
+    const bound = intentAt.getTime() + bench.provider.limits.longestProviderLifetimeSeconds * 1000;
+    both(bound - bench.clock.now().getTime());
+    assert.equal(await status(), 401);
+  } finally {
+    await bench.close();
+  }
 });
