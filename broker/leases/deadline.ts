@@ -1,13 +1,18 @@
 /** A provider is waited for so long and no longer, whether or not it honours the signal it was given. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ProviderError } from '../../providers/contract.ts';
 import type { Clock } from '../vocabulary.ts';
 
 /** Made once: a stack for each kept deadline would cost more than the deadline. */
 const answered = new Error('answered');
 
+/** Turns of the event loop in which a provider that honours the signal is done; what it has got by then (some of a batch, say) counts. */
+const lastTurns = 100;
+
 /**
  * Runs `work` with a signal that aborts after `seconds`, and once it has settled.
- * @throws ProviderError `upstream_timeout` when it has not settled by then; whatever `work` throws otherwise
+ * @returns what `work` resolved with, also when it did so because of the signal
+ * @throws ProviderError `upstream_timeout` when it has no result by then; whatever `work` throws otherwise
  */
 export async function withDeadline<T>(
   clock: Clock,
@@ -16,17 +21,26 @@ export async function withDeadline<T>(
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const deadline = new AbortController();
+  const working = work(deadline.signal);
   const timeout = clock.sleep(seconds * 1000, deadline.signal).then(
-    () => {
+    async () => {
       const error = new ProviderError('upstream_timeout', `${name} did not answer in ${seconds} s`);
       deadline.abort(error);
-      throw error;
+      return Promise.race([working.catch(() => fail(error)), turns(lastTurns).then(() => fail(error))]);
     },
     () => new Promise<never>(() => {}),
   );
   try {
-    return await Promise.race([work(deadline.signal), timeout]);
+    return await Promise.race([working.catch((error) => (deadline.signal.aborted ? timeout : fail(error))), timeout]);
   } finally {
     deadline.abort(answered);
   }
+}
+
+async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn += 1) await nextTurn();
+}
+
+function fail(error: unknown): never {
+  throw error;
 }

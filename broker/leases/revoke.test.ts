@@ -116,6 +116,31 @@ for (const backend of await testBackends()) {
       assert.equal(alarms.length, waits.length);
     });
 
+    test('of a batch that runs out of time, what the provider has ended is ended', async () => {
+      const provider = bench.provider('plain');
+      const [done, slow] = [await revoking('plain'), await revoking('plain')];
+      const asked = Promise.withResolvers<void>();
+      provider.script.revoke = async (target, kill, signal) => {
+        if (target.leaseId === done) {
+          kill();
+          return { state: 'revoked', evidence: { said: 'gone' } };
+        }
+        asked.resolve();
+        await new Promise((resolve) => signal.addEventListener('abort', resolve));
+        return { state: 'failed', error: new ProviderError('upstream_timeout', 'no answer in time') };
+      };
+      const beating = bench.beat();
+      await asked.promise;
+      bench.clock.advance(bench.reconciling.providerTimeoutSeconds * 1000);
+      await beating;
+      assert.equal((await bench.row(done)).status, 'revoked');
+      assert.deepEqual((await bench.row(done)).evidence, { said: 'gone' });
+      assert.deepEqual(
+        [(await bench.row(slow)).status, (await bench.row(slow)).lastError],
+        ['revoking', 'upstream_timeout'],
+      );
+    });
+
     test('after failures it succeeds, and the next failure of another lease starts from a short wait again', async () => {
       const provider = bench.provider('plain');
       const lease = await revoking('plain');
