@@ -34,7 +34,8 @@ after(() => house.close());
 /** What the clouds were asked so far. */
 const upstream = () => house.world.aws.requests() + house.world.github.requests() + house.world.gcp.requests();
 
-const awsSessions = () => house.world.aws.sessions().length;
+/** Sessions minted for agents; the broker's own, with which it revokes, come and go by themselves. */
+const awsSessions = () => house.world.aws.sessions().filter(({ sourceIdentity }) => sourceIdentity !== null).length;
 
 const carries = (reply: Reply, member: string) => member in reply.body;
 

@@ -198,7 +198,11 @@ class Walk {
       const own = grants.filter((grant) => grant.sessionId === session.id && grant.status !== 'denied').length;
       const handedOn = sessions
         .filter((child) => child.parentId === session.id && session.maxGrants !== null)
-        .reduce((sum, child) => sum + (child.maxGrants ?? 0), 0);
+        // What a child did not use came back, unless its parent had ended before it.
+        .map((child) =>
+          child.status === 'ended' && child.endReason !== 'parent_ended' ? child.grantCount : child.maxGrants,
+        )
+        .reduce<number>((sum, taken) => sum + (taken ?? 0), 0);
       assert.equal(session.grantCount, own + handedOn, `count of ${session.id}`);
       if (session.maxGrants !== null) assert.ok(session.grantCount <= session.maxGrants, `envelope of ${session.id}`);
     }
