@@ -5,7 +5,7 @@ export interface Lease {
   id: string;
   grantId: string;
   provider: string;
-  /** `revoked` stands for the provider's own word or a probe's proof. */
+  /** `revoked` stands for the provider's own word, read back where it can be. */
   status: 'issuing' | 'active' | 'revoking' | 'revoked' | 'expired' | 'failed';
   expiresAt: Date;
   endedAt: Date | null;

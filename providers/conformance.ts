@@ -160,6 +160,23 @@ export function conformance(name: string, make: () => Promise<ConformanceBench>)
     assert.equal(outcome?.state, wanted, explain(outcome));
   });
 
+  check('a probe, where there is one, tells the living from the dead and changes nothing', async (bench) => {
+    const { probe } = bench.provider;
+    if (probe === undefined) return;
+    const plan = planFor(bench, bench.goodParams[0], 900);
+    const ended = await issue(bench, 'probed', plan, 0);
+    const neighbour = await issue(bench, 'probed-too', plan, 1);
+    assert.equal((await probe(ended.target, never())).alive, true);
+    assert.equal(await bench.use(ended.issued.credential, true), 'accepted');
+    assert.equal((await revokeToTheEnd(bench, ended.target, [ended.target])).state, 'revoked');
+    const dead = await probe(ended.target, never());
+    assert.equal(dead.alive, false);
+    assert.equal((await probe(neighbour.target, never())).alive, true);
+    const lost = { ...ended.target, handle: null, secret: null };
+    assert.equal((await probe(lost, never())).alive, true, 'not knowing is no proof of death');
+    for (const secret of secretsOf(ended.issued)) assert.ok(!everythingIn(dead).includes(secret), 'a secret was found');
+  });
+
   check('what is already gone can be revoked', async (bench) => {
     const plan = planFor(bench, bench.goodParams[0], bench.provider.limits.minTtlSeconds);
     const expired = await issue(bench, 'expired', plan);

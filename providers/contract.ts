@@ -53,7 +53,7 @@ export interface RevocationTarget {
 }
 
 export type RevocationOutcome =
-  /** The provider said so, or a probe showed it. `evidence` is stored and shown: no secrets. */
+  /** The provider said so, or what it did was read back and its lag has passed. `evidence` is stored and shown: no secrets. */
   | { state: 'revoked'; evidence: JsonObject; alsoEnded?: AlsoEnded }
   /** The kill is in place at the provider but its documented lag has not passed: call again at `recheckAt`. */
   | { state: 'settling'; recheckAt: Date; evidence: JsonObject; alsoEnded?: AlsoEnded }
@@ -113,7 +113,10 @@ export interface Provider<Params = unknown> {
   pool?(plan: Plan): string[] | null;
   /** Makes a pool member usable again once the last credential minted on it has expired. Called before the reservation is freed. */
   release?(reserved: string, signal: AbortSignal): Promise<void>;
-  /** Asks the target itself whether the credential still works. */
+  /**
+   * Asks the target itself whether the credential still works; "I cannot tell" is alive. The broker does not call it: what `revoke` answers is what counts. It is for
+   * providers' own proofs, for the conformance suite and for operators' tools.
+   */
   probe?(target: RevocationTarget, signal: AbortSignal): Promise<ProbeOutcome>;
 }
 

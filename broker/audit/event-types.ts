@@ -18,7 +18,7 @@ export const eventTypes = {
   'lease.revoking': 'Revocation began.',
   'lease.settling': 'The provider took the order; its lag has not passed yet.',
   'lease.revoke_failed': 'An attempt to revoke failed; it will be tried again until the natural end.',
-  'lease.revoked': 'The provider’s word, or a probe, shows that the credential is dead.',
+  'lease.revoked': 'The provider’s word, read back where it can be, shows that the credential is dead.',
   'lease.expired': 'The credential reached its natural end.',
   'pool.released': 'A pool member may be used again: the last credential minted on it has expired.',
   'manifest.published': 'A manifest version came into force.',

@@ -149,7 +149,7 @@ function factsCard(session: SessionView, now: Date): JSX.Element {
   ]);
 }
 
-// "revoked" is said only where the row says it, and the row says it only on the provider's word or a probe's proof.
+// "revoked" is said only where the row says it, and the row says it only on the provider's word, read back where it can be.
 const leaseWords: Record<string, [tone: string, word: string]> = {
   issuing: ['wait', 'being made'],
   active: ['good', 'alive'],
