@@ -20,6 +20,12 @@ const name = z
     'must be a name: a lower-case letter, then up to 62 lower-case letters, digits and hyphens',
   );
 
+/** Under `writ-…` the broker presents itself to clouds that trust its keys: no agent's token may carry such a subject. */
+const agentName = name.regex(
+  /^(?!writ(?:-|$))/,
+  'must not be "writ" or begin with "writ-": these names are the broker’s own',
+);
+
 const fieldName = z
   .string()
   .regex(
@@ -145,7 +151,9 @@ const CapabilitySchema = z.strictObject({
 export const ManifestSchema = z
   .strictObject({
     apiVersion: z.literal('writ/v1').describe('Version of the manifest format.'),
-    agent: name.describe('The agent this manifest is for.'),
+    agent: agentName.describe(
+      'The agent this manifest is for. `writ`, and names that begin with `writ-`, are reserved.',
+    ),
     owner: owner.describe('Who answers for the agent and approves its requests: team:<group> or user:<e-mail>.'),
     description: description.describe('What the agent is for.'),
     envelope: z

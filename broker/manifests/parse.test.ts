@@ -20,6 +20,20 @@ test('durations are read as seconds and defaults are filled in', () => {
   assert.deepEqual(manifest.capabilities['close-account']?.choose, {});
 });
 
+test('no agent takes a name under which the broker itself goes', () => {
+  for (const name of ['writ', 'writ-broker', 'writ-revoker', 'writ-']) {
+    const faults = faultsOf(exampleSource.replace('agent: invoice-bot', `agent: ${name}`));
+    assert.deepEqual(
+      faults.map((fault) => fault.path),
+      ['agent'],
+      name,
+    );
+    assert.match(faults[0]?.message ?? '', /the broker’s own/);
+  }
+  for (const name of ['writer-bot', 'underwrit', 'written'])
+    assert.equal(parseManifest(exampleSource.replace('agent: invoice-bot', `agent: ${name}`)).ok, true, name);
+});
+
 test('all faults of shape are told at once, each at its place', () => {
   const faults = faultsOf(
     exampleSource

@@ -49,6 +49,10 @@ export const settings = z
     WRIT_GCP_BROKER_SUBJECT: z
       .string()
       .regex(/^[A-Za-z0-9._:/-]{1,127}$/, 'must be 1 to 127 plain characters')
+      // An agent's session token carries its name as `sub`; names that begin with `writ-` are refused in manifests.
+      .refine((subject) => !/^(?!writ(?:-|$))[a-z][a-z0-9-]{0,62}$/.test(subject), {
+        error: 'could be the name of an agent: begin it with "writ-"',
+      })
       .default('writ-broker')
       .describe('Subject (`sub`) under which the broker presents itself to the workload identity provider.'),
     WRIT_GCP_AMBIENT_CREDENTIALS: z
