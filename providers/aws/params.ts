@@ -26,9 +26,14 @@ const noDotSegments = (key: string) => !key.split('/').some((segment) => segment
 const s3 = z
   .strictObject({
     ...common,
-    service: z.literal('s3'),
-    access: z.enum(['get', 'list', 'read', 'write', 'delete', 'read_write']),
-    bucket: z.string().regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'not a bucket name'),
+    service: z.literal('s3').describe('Objects in one bucket.'),
+    access: z
+      .enum(['get', 'list', 'read', 'write', 'delete', 'read_write'])
+      .describe('`read` is get and list; `read_write` is get, list and put. Deleting is only in `delete`.'),
+    bucket: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'not a bucket name')
+      .describe('The bucket.'),
     prefix: text(512)
       .refine((prefix) => prefix.endsWith('/'), 'must end in "/", or "customers/42" would cover "customers/421/" too')
       .refine(noDotSegments, 'must not hold "." or ".." as a segment')
@@ -47,32 +52,41 @@ const s3 = z
 
 const dynamodb = z.strictObject({
   ...common,
-  service: z.literal('dynamodb'),
-  region,
+  service: z.literal('dynamodb').describe('Items in one table.'),
+  region: region.describe('Region of the table.'),
   account: z
     .string()
     .regex(/^\d{12}$/)
     .optional()
     .describe('Account of the table; default the role’s.'),
-  access: z.enum(['read', 'write', 'read_write']),
-  table: z.string().regex(/^[a-zA-Z0-9_.-]{3,255}$/, 'not a table name'),
+  access: z.enum(['read', 'write', 'read_write']).describe('What may be done with the items.'),
+  table: z
+    .string()
+    .regex(/^[a-zA-Z0-9_.-]{3,255}$/, 'not a table name')
+    .describe('The table. Its indexes are not included.'),
   leading_key: text(1024).optional().describe('Only items with this partition key. Scans and indexes are then out.'),
 });
 
 const sqs = z.strictObject({
   ...common,
-  service: z.literal('sqs'),
-  access: z.enum(['send', 'receive', 'send_receive']),
-  queue: z.string().regex(/^arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,80}(?:\.fifo)?$/, 'not a queue ARN'),
+  service: z.literal('sqs').describe('Messages of one queue.'),
+  access: z
+    .enum(['send', 'receive', 'send_receive'])
+    .describe('`receive` may delete messages too: that is how they are taken.'),
+  queue: z
+    .string()
+    .regex(/^arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,80}(?:\.fifo)?$/, 'not a queue ARN')
+    .describe('ARN of the queue.'),
 });
 
 const secretsmanager = z.strictObject({
   ...common,
-  service: z.literal('secretsmanager'),
-  access: z.literal('read').default('read'),
+  service: z.literal('secretsmanager').describe('The value of one secret.'),
+  access: z.literal('read').default('read').describe('Secrets are only read.'),
   secret: z
     .string()
-    .regex(/^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}$/, 'not a secret ARN'),
+    .regex(/^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}$/, 'not a secret ARN')
+    .describe('Full ARN of the secret, its six random characters included.'),
 });
 
 const arn = z
@@ -103,12 +117,16 @@ const action = z
 
 const custom = z.strictObject({
   ...common,
-  service: z.literal('custom'),
+  service: z.literal('custom').describe('Named actions on named resources of any service.'),
   statements: z
     .array(
       z
         .strictObject({
-          actions: z.array(action).min(1).max(50),
+          actions: z
+            .array(action)
+            .min(1)
+            .max(50)
+            .describe('Actions, or beginnings of their names such as `s3:Get*`; never a whole service.'),
           resources: z.array(arn).max(50).optional().describe('Exact ARNs.'),
           resource_prefixes: z.array(arn).max(50).optional().describe('Everything whose ARN begins with one of these.'),
         })
@@ -118,7 +136,8 @@ const custom = z.strictObject({
         }),
     )
     .min(1)
-    .max(10),
+    .max(10)
+    .describe('What is allowed; each statement its actions on its resources.'),
 });
 
 export const awsParams = z.discriminatedUnion('service', [s3, dynamodb, sqs, secretsmanager, custom]);
