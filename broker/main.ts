@@ -53,6 +53,7 @@ import { createSessionTokens } from './sessions/session-token.ts';
 import { emptyTrust, parseTrust, type Trust } from './sessions/trust.ts';
 import { openStore, type Store } from './store/open.ts';
 import type { Clock, Plan } from './vocabulary.ts';
+import { createWaitingRoom } from './waiting-room.ts';
 
 export interface Broker {
   /** Issuer and base of every link. */
@@ -168,6 +169,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     await publishFolder(settings.WRIT_MANIFEST_DIR, store, clock, shapes, log);
   const bootstrapToken = await makeBootstrapToken(store, clock);
 
+  const room = createWaitingRoom(clock);
   let stopping = false;
   const health = {
     store,
@@ -261,8 +263,8 @@ export async function startBroker(env: Record<string, string | undefined>, overr
       trustProxy: settings.WRIT_TRUST_PROXY,
       requestsPerMinute: settings.WRIT_REQUESTS_PER_MINUTE,
       operations: [
-        ...grantOperations(grants),
-        ...sessionOperations({ ...ending, clock, tokens, heartbeat }),
+        ...grantOperations({ ...grants, room }),
+        ...sessionOperations({ ...ending, clock, tokens, heartbeat, room }),
         ...oauthOperations(oauth),
         ...adminOperations(admin),
         ...discoveryOperations(url, ring),
@@ -342,6 +344,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     stop: async () => {
       stopping = true;
       reloading.abort();
+      room.close();
       // No new connections; what is in flight (a mint, say) finishes, idle connections go.
       await new Promise<void>((resolve) => {
         // A connection that becomes idle only now would otherwise be kept open for its client, and hold up the end.

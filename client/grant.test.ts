@@ -201,6 +201,13 @@ describe('a grant that a person must decide on', () => {
     await assert.rejects(outcome, code('session_ended'));
   });
 
+  it('goes on being waited for when the session waits too often at once', async () => {
+    once(/^\/v1\/grants\/gnt_/, { status: 429, headers: { 'retry-after': '0' }, body: { code: 'rate_limited' } });
+    const { pending, outcome } = await park();
+    await bench.decide(pending.approvalUrl, 'approve');
+    assert.equal((await outcome).id, pending.id);
+  });
+
   it('survives lost answers while nothing has been delivered', async () => {
     once(/^\/v1\/grants$/, 'lose');
     const { pending, outcome } = await park();

@@ -140,7 +140,12 @@ async function waitForDecision(
     const wait = Math.min(longestPollSeconds, left);
     const polledAt = clock.now().getTime();
     const path = `/v1/grants/${first.id}?wait=${wait}`;
-    const { body, headers } = await call({ method: 'GET', path, repeatable: true, waitSeconds: wait, signal });
+    const polled = call({ method: 'GET', path, repeatable: true, waitSeconds: wait, signal });
+    // A session waits only so often at once; who is one too many has not been denied.
+    const { body, headers } = await polled.catch((error) => {
+      if (!(error instanceof WritError) || error.code !== 'rate_limited') throw error;
+      return { body: first, headers: new Headers({ 'retry-after': String(error.retryAfterSeconds ?? 1) }) };
+    });
     if (body.status !== 'pending') return body;
     // A broker that answers early (it is shutting down, say) must not be asked in a tight loop.
     if (secondsSince(polledAt) < 1) await clock.sleep(Number(headers.get('retry-after') ?? 1) * 1000, signal);

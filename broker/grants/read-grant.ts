@@ -1,6 +1,8 @@
 /** Reading a grant of one's own session, and waiting for a person's decision on it. */
 import { WritError } from '../errors.ts';
+import type { Statement, Store } from '../store/open.ts';
 import type { Plan, Reason } from '../vocabulary.ts';
+import type { Question, WaitingRoom } from '../waiting-room.ts';
 import type { GrantDeps } from './request-grant.ts';
 import { type GrantView, viewGrant } from './view.ts';
 
@@ -24,21 +26,35 @@ export async function readGrant(
   return viewGrant({ ...grant, plan, reasons }, description, deps.publicUrl, grant.leases[0] ?? null);
 }
 
-/** How often the database is asked while somebody waits. A person's decision takes seconds; the agent learns of it within one of these. */
-const pollMs = 250;
+const decidedStatement: Statement = {
+  name: 'grants_decided',
+  text: `SELECT id FROM grants WHERE id = ANY($1::text[]) AND status <> 'pending'`,
+};
 
-/** Answers as soon as the grant is no longer pending, or when the wait is over. */
+/** Which of these grants are no longer pending. Made once per process: it is what the waiting room groups by. */
+export function decidedGrants(store: Store): Question {
+  return async (ids) => (await store.run<{ id: string }>(decidedStatement, [ids])).map(({ id }) => id);
+}
+
+export interface GrantWait {
+  seconds: number;
+  signal: AbortSignal;
+  room: WaitingRoom;
+  decided: Question;
+}
+
+/**
+ * Answers as soon as the grant is no longer pending, or when the wait is over.
+ * @throws WritError `not_found`; `rate_limited` when the session waits too often at once
+ */
 export async function waitForGrant(
-  deps: Pick<GrantDeps, 'store' | 'providers' | 'publicUrl' | 'clock'>,
+  deps: Pick<GrantDeps, 'store' | 'providers' | 'publicUrl'>,
   sessionId: string,
   grantId: string,
-  waitSeconds: number,
-  signal: AbortSignal,
+  { seconds, signal, room, decided }: GrantWait,
 ): Promise<GrantView> {
-  const until = deps.clock.now().getTime() + waitSeconds * 1000;
-  for (;;) {
-    const grant = await readGrant(deps, sessionId, grantId);
-    if (grant.status !== 'pending' || deps.clock.now().getTime() + pollMs > until || signal.aborted) return grant;
-    await deps.clock.sleep(pollMs, signal).catch(() => {});
-  }
+  const grant = await readGrant(deps, sessionId, grantId);
+  if (grant.status !== 'pending' || seconds === 0) return grant;
+  await room.wait({ question: decided, id: grantId, sessionId, seconds, signal });
+  return signal.aborted ? grant : readGrant(deps, sessionId, grantId);
 }

@@ -2,11 +2,12 @@
 import { z } from 'zod';
 import { WritError } from '../errors.ts';
 import { checkCredentialJwk } from '../grants/deliver.ts';
-import { readGrant, waitForGrant } from '../grants/read-grant.ts';
+import { decidedGrants, readGrant, waitForGrant } from '../grants/read-grant.ts';
 import { redeemGrant } from '../grants/redeem-grant.ts';
 import { type GrantAnswer, type GrantDeps, requestGrant } from '../grants/request-grant.ts';
 import { readSession } from '../sessions/authenticate.ts';
 import type { JsonObject } from '../vocabulary.ts';
+import type { WaitingRoom } from '../waiting-room.ts';
 import { type Answer, type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line, prose } from './text.ts';
 
@@ -67,7 +68,8 @@ export const issuedSchema = grantSchema.extend({
 
 const idempotencyKey = /^[\x21-\x7e]{1,255}$/;
 
-export function grantOperations(deps: GrantDeps): Operation[] {
+export function grantOperations(deps: GrantDeps & { room: WaitingRoom }): Operation[] {
+  const decided = decidedGrants(deps.store);
   const params = z.object({ id: idOf('gnt') });
 
   const answerOf = async (answer: GrantAnswer, sessionId: string): Promise<Answer> => {
@@ -156,10 +158,15 @@ export function grantOperations(deps: GrantDeps): Operation[] {
         ),
       }),
       responses: { 200: { description: 'The grant', schema: grantSchema } },
-      errors: ['unauthenticated', 'session_ended', 'not_found'],
+      errors: ['unauthenticated', 'session_ended', 'not_found', 'rate_limited'],
       handle: async ({ params: { id }, query, signal }, { caller }) => {
         await readSession(deps.store, caller, deps.clock.now(), { allowEnded: true });
-        const grant = await waitForGrant(deps, caller.sessionId, id, query.wait, signal);
+        const grant = await waitForGrant(deps, caller.sessionId, id, {
+          seconds: query.wait,
+          signal,
+          room: deps.room,
+          decided,
+        });
         return { status: 200, body: grant, headers: grant.status === 'pending' ? { 'Retry-After': '2' } : {} };
       },
     }),

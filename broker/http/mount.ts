@@ -80,6 +80,7 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
 /** Aborts when the client closes the connection before it was answered. */
 function goneSignal(res: Response): AbortSignal {
   const gone = new AbortController();
+  if (res.destroyed) gone.abort(new Error('client gone'));
   res.once('close', () => gone.abort(new Error('client gone')));
   return gone.signal;
 }

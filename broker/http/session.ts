@@ -3,12 +3,13 @@ import { z } from 'zod';
 import { readSession } from '../sessions/authenticate.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { type HeartbeatDeps, heartbeat } from '../sessions/heartbeat.ts';
-import { awaitSettled, overview } from '../sessions/overview.ts';
+import { overview, settledSessions } from '../sessions/overview.ts';
+import type { WaitingRoom } from '../waiting-room.ts';
 import { tokenSchema } from './oauth.ts';
 import { type Operation, operation } from './operation.ts';
 import { inDigits } from './text.ts';
 
-export type SessionDeps = EndSessionDeps & HeartbeatDeps;
+export type SessionDeps = EndSessionDeps & HeartbeatDeps & { room: WaitingRoom };
 
 const time = z.string();
 const leaseSchema = z.object({
@@ -44,6 +45,7 @@ export const overviewSchema = z.object({
 });
 
 export function sessionOperations(deps: SessionDeps): Operation[] {
+  const settled = settledSessions(deps.store);
   return [
     operation({
       method: 'get',
@@ -98,7 +100,7 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
         ),
       }),
       responses: { 200: { description: 'Ended. Leases say how far their revocation is', schema: overviewSchema } },
-      errors: ['unauthenticated', 'invalid_dpop_proof'],
+      errors: ['unauthenticated', 'invalid_dpop_proof', 'rate_limited'],
       handle: async ({ query, requestId, signal }, { caller }) => {
         const now = deps.clock.now();
         const session = await readSession(deps.store, caller, now, { allowEnded: true });
@@ -115,7 +117,11 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
           endReason: session.endReason ?? 'ended_by_agent',
           endedAt: session.endedAt ?? now,
         };
-        return { status: 200, body: await awaitSettled(deps.store, deps.clock, ended, query.wait, signal) };
+        if (query.wait > 0 && (await settled([session.id])).length === 0) {
+          const { id } = session;
+          await deps.room.wait({ question: settled, id, sessionId: id, seconds: query.wait, signal });
+        }
+        return { status: 200, body: await overview(deps.store, ended) };
       },
     }),
   ];

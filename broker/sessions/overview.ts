@@ -1,6 +1,7 @@
 /** What a session looks like to its holder: itself, its grants, its leases and how far their revocation is. */
-import type { Store } from '../store/open.ts';
-import type { Clock, JsonObject } from '../vocabulary.ts';
+import type { Statement, Store } from '../store/open.ts';
+import type { JsonObject } from '../vocabulary.ts';
+import type { Question } from '../waiting-room.ts';
 import type { SessionFacts } from './authenticate.ts';
 
 export async function overview(store: Store, session: SessionFacts) {
@@ -50,21 +51,14 @@ export async function overview(store: Store, session: SessionFacts) {
   };
 }
 
-const pollMs = 100;
+const settledStatement: Statement = {
+  name: 'sessions_settled',
+  text: `
+    SELECT asked.id FROM unnest($1::text[]) AS asked (id)
+    WHERE NOT EXISTS (SELECT 1 FROM lease WHERE lease.session_id = asked.id AND status IN ('issuing', 'active', 'revoking'))`,
+};
 
-/** The overview as soon as no lease is live or being revoked, or when the wait is over. */
-export async function awaitSettled(
-  store: Store,
-  clock: Clock,
-  session: SessionFacts,
-  waitSeconds: number,
-  signal: AbortSignal,
-) {
-  const until = clock.now().getTime() + waitSeconds * 1000;
-  for (;;) {
-    const view = await overview(store, session);
-    const open = view.leases.some((lease) => ['issuing', 'active', 'revoking'].includes(lease.status));
-    if (!open || clock.now().getTime() + pollMs > until || signal.aborted) return view;
-    await clock.sleep(pollMs, signal).catch(() => {});
-  }
+/** Which of these sessions have no lease left that may be alive. Made once per process: it is what the waiting room groups by. */
+export function settledSessions(store: Store): Question {
+  return async (ids) => (await store.run<{ id: string }>(settledStatement, [ids])).map(({ id }) => id);
 }
