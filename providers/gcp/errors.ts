@@ -27,7 +27,16 @@ const CANONICAL = [
   'DATA_LOSS',
   'UNAUTHENTICATED',
 ];
-const MAY_WORK_LATER = new Set(['CANCELLED', 'UNKNOWN', 'RESOURCE_EXHAUSTED', 'ABORTED', 'INTERNAL', 'UNAVAILABLE']);
+/** FAILED_PRECONDITION: the account is disabled. A pool account that was put back into use answers so until Google has noticed. */
+const MAY_WORK_LATER = new Set([
+  'CANCELLED',
+  'UNKNOWN',
+  'RESOURCE_EXHAUSTED',
+  'FAILED_PRECONDITION',
+  'ABORTED',
+  'INTERNAL',
+  'UNAVAILABLE',
+]);
 
 export function gaveUp(step: Step): ProviderError {
   return new ProviderError('upstream_timeout', `No answer in time from Google while ${step.doing}.`, {
@@ -41,7 +50,8 @@ export function httpFailure(step: Step, status: number, body: unknown): Provider
   const named = typeof error === 'string' ? error : (error as { status?: unknown } | undefined)?.status;
   const code = typeof named === 'string' && /^[A-Za-z_]{3,40}$/.test(named) ? named : String(status);
   if (status === 504 || code === 'DEADLINE_EXCEEDED') return timedOutThere(step, code);
-  return answered(step, code, status === 408 || status === 409 || status === 429 || status >= 500, false);
+  const later = [408, 409, 429].includes(status) || status >= 500 || code === 'FAILED_PRECONDITION';
+  return answered(step, code, later, false);
 }
 
 /** A gRPC status. 14 also stands for a connection lost after sending; only a refused connection is known to have sent nothing. */

@@ -167,3 +167,11 @@ check(
   },
   { brokerSubject: 'somebody-else' },
 );
+
+check('an account that Google still thinks disabled may work later: nothing is final about it', async (bench) => {
+  bench.sandbox.setDisabled(POOL[0]!, true);
+  const refused = { retryable: true, mayHaveMinted: false, providerCode: 'FAILED_PRECONDITION' };
+  await assert.rejects(bench.issue(bench.plan(PARAMS, 600)), failsWith('upstream_unavailable', refused));
+  bench.sandbox.setDisabled(POOL[0]!, false);
+  await bench.issue(bench.plan(PARAMS, 600));
+});
