@@ -29,6 +29,7 @@ import { type AdminDeps, adminOperations } from './http/admin.ts';
 import { authorizeAdmin, isBootstrap, makeBootstrapToken } from './http/admins.ts';
 import { createApp } from './http/app.ts';
 import { discoveryOperations } from './http/discovery.ts';
+import { drainable } from './http/drain.ts';
 import { grantOperations } from './http/grants.ts';
 import { mountHealth } from './http/health.ts';
 import { credentialsOf, type OAuthDeps, oauthOperations } from './http/oauth.ts';
@@ -107,6 +108,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
 
   // The port is taken first, because the embedded broker's issuer is where it listens; it answers 503 until the app is there.
   const server = createServer({ requestTimeout: 15_000, headersTimeout: 10_000, keepAliveTimeout: 75_000 });
+  const connections = drainable(server);
   const starting = (_req: unknown, res: { statusCode: number; end(): void }) => {
     res.statusCode = 503;
     res.end();
@@ -344,17 +346,9 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     stop: async () => {
       stopping = true;
       reloading.abort();
+      // Nothing new is taken; what is in flight (a mint, say) finishes; who only waits is answered now.
       room.close();
-      // No new connections; what is in flight (a mint, say) finishes, idle connections go.
-      await new Promise<void>((resolve) => {
-        // A connection that becomes idle only now would otherwise be kept open for its client, and hold up the end.
-        const idle = setInterval(() => server.closeIdleConnections(), 50);
-        server.close(() => {
-          clearInterval(idle);
-          resolve();
-        });
-        server.closeIdleConnections();
-      });
+      await connections.drain();
       await reload;
       await stopReconciler();
       await waker.close();

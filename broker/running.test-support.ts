@@ -67,7 +67,7 @@ export async function prepareGround() {
         { ...env, ...more },
         { modules: [module], logTo: { write: (line) => void log.push(line) }, ...overrides },
       ),
-    /** @returns POST as the holder of a new session */
+    /** @returns POST, and GET, as the holder of a new session */
     session: async () => {
       const assertion = await new SignJWT({})
         .setProtectedHeader({ alg: 'ES256', kid: 'c' })
@@ -90,12 +90,14 @@ export async function prepareGround() {
       const token = (await opened.json()) as { access_token: string };
       if (opened.status !== 200) throw new Error(JSON.stringify(token));
       const authorization = `Bearer ${token.access_token}`;
-      return (path: string, body?: object): Promise<Response> =>
+      const post = (path: string, body?: object): Promise<Response> =>
         fetch(`${url}${path}`, {
           method: 'POST',
           headers: { authorization, 'content-type': 'application/json' },
           ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         });
+      const get = (path: string): Promise<Response> => fetch(`${url}${path}`, { headers: { authorization } });
+      return Object.assign(post, { get });
     },
     close: () => rm(folder, { recursive: true, force: true }),
   };
