@@ -31,8 +31,8 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
   const ending = { clock: deps.clock, accounts, lagMs: config.WRIT_GCP_REVOKE_LAG_SECONDS * 1000 };
   return {
     name: 'gcp',
-    // Google refuses more than an hour unless an organisation policy says otherwise. When its answer was lost, its hour began up to a minute after the intent and may
-    // end a minute later by its clock than by ours.
+    // Google refuses more than an hour unless an organisation policy says otherwise. When its answer was lost, its hour began some time after the
+    // intent: a minute for that, and one more before the account may be used again.
     limits: { minTtlSeconds: 10, maxTtlSeconds: 3600, longestProviderLifetimeSeconds: 3600 + 120 },
     params,
     plan: (given, ttlSeconds) => ({
