@@ -39,7 +39,7 @@ import { type KeyRing, openKeyRing } from './keys/ring.ts';
 import { createSeal } from './keys/seal.ts';
 import { createLeaseMetrics } from './leases/metrics.ts';
 import { type ReconcileDeps, startReconciler } from './leases/reconcile.ts';
-import { listenForWakes, localWaker, redisWaker, type Waker } from './leases/wake.ts';
+import { allOf, listenForWakes, localWaker, redisWaker, type Waker } from './leases/wake.ts';
 import { createLog } from './log.ts';
 import { isLoopback } from './loopback.ts';
 import { createCatalog } from './manifests/catalog.ts';
@@ -165,7 +165,10 @@ export async function startBroker(env: Record<string, string | undefined>, overr
       await reconciler.stop();
     };
   }
-  if (settings.REDIS_URL !== undefined) waker = redisWaker(settings.REDIS_URL, redisPrefix(settings), log);
+  // Its own reconciler is woken directly too: that works without Redis.
+  if (settings.REDIS_URL !== undefined) {
+    waker = allOf([waker, redisWaker(settings.REDIS_URL, redisPrefix(settings), log)]);
+  }
 
   if (settings.WRIT_MANIFEST_DIR !== undefined)
     await publishFolder(settings.WRIT_MANIFEST_DIR, store, clock, shapes, log);

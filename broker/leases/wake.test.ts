@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { connect, createServer } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Redis } from 'ioredis';
+import { createLog } from '../log.ts';
 import type { Broker } from '../main.ts';
 import { freePort, type Ground, prepareGround } from '../running.test-support.ts';
 import { secretOf } from '../scripted-provider.test-support.ts';
 import { createTestDatabase, redisAnswers, testBackends, testRedisUrl } from '../store/store.test-support.ts';
+import { listenForWakes, redisWaker } from './wake.ts';
 
 const services = (await redisAnswers()) && (await testBackends()).includes('postgres');
 
@@ -87,6 +90,55 @@ describe('revocation across processes', { skip: !services && 'needs PostgreSQL a
       });
     } finally {
       monitor.disconnect();
+      for (const key of await redis.keys(`*${schema}*`)) await redis.del(key);
+      redis.disconnect();
+    }
+  });
+
+  test('with Redis down one process alone still revokes at once', async () => {
+    const broker = await ground.start({
+      DATABASE_URL: database.url,
+      WRIT_DATABASE_SCHEMA: schema,
+      REDIS_URL: `redis://127.0.0.1:${await freePort()}`,
+      WRIT_RECONCILE_SECONDS: '60',
+    });
+    try {
+      await revoked(await issueAndEnd());
+    } finally {
+      await broker.stop();
+    }
+  });
+
+  test('wakes do not pile up while Redis is down: when it is back one job says what thousands would', async () => {
+    const port = await freePort();
+    const log = createLog('silent');
+    const waker = redisWaker(`redis://127.0.0.1:${port}`, schema, log);
+    for (let i = 0; i < 10_000; i += 1) waker.wake();
+    const { hostname, port: redisPort } = new URL(testRedisUrl);
+    const proxy = createServer((socket) => {
+      const redis = connect(Number(redisPort || 6379), hostname);
+      for (const side of [socket, redis]) side.on('error', () => {});
+      socket.pipe(redis).pipe(socket);
+    });
+    const redis = new Redis(testRedisUrl);
+    let wakes = 0;
+    const count = () => {
+      wakes += 1;
+    };
+    const listener = listenForWakes(testRedisUrl, schema, { wake: count }, log);
+    try {
+      await new Promise<void>((resolve) => proxy.listen(port, '127.0.0.1', resolve));
+      for (let i = 0; i < 1000 && wakes === 0; i += 1) await wait(10);
+      assert.equal(wakes, 1);
+      // Many at once while it is up: what is under way, and one more.
+      for (let i = 0; i < 1000; i += 1) waker.wake();
+      for (let i = 0; i < 1000 && wakes < 3; i += 1) await wait(10);
+      assert.equal(wakes, 3);
+      assert.deepEqual(await redis.llen(`${schema}:writ-revoke:wait`), 0);
+    } finally {
+      await waker.close();
+      await listener.close();
+      proxy.close();
       for (const key of await redis.keys(`*${schema}*`)) await redis.del(key);
       redis.disconnect();
     }

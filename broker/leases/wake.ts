@@ -3,6 +3,7 @@
  * nothing but "look now"; what there is to do is in the database, so a lost job costs a second and a repeated one nothing.
  */
 import { Queue, Worker } from 'bullmq';
+import { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 
 export interface Waker {
@@ -10,30 +11,67 @@ export interface Waker {
   close(): Promise<void>;
 }
 
-/** For a process that has its own reconciler and no Redis. */
+/** For a process that has its own reconciler. */
 export function localWaker(reconciler: { wake(): void }): Waker {
   return { wake: () => reconciler.wake(), close: async () => {} };
 }
 
+/** Wakes by every way there is. */
+export function allOf(wakers: readonly Waker[]): Waker {
+  return {
+    wake: () => {
+      for (const waker of wakers) waker.wake();
+    },
+    close: async () => {
+      for (const waker of wakers) await waker.close();
+    },
+  };
+}
+
 const queueName = 'writ-revoke';
+
+/** How long ioredis waits for the other side to hang up, in ms; with Redis down there is none, and a timer of its default 2 s would hold up the end of the process. */
+const disconnectTimeout = 100;
 
 /** Jobs are kept no longer than they are useful, and never grow in number: one is enough to wake everybody. */
 const jobOptions = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as const;
 
-function connection(url: string) {
-  // `maxRetriesPerRequest: null` is what BullMQ's workers require; a queue that fails fast is what a request handler wants.
-  return { url, maxRetriesPerRequest: null, enableOfflineQueue: true } as const;
-}
-
-/** @param prefix keeps deployments that share a Redis apart */
+/**
+ * Never more than one job under way and one wanted, however many ask: with Redis down nothing piles up, and once it is back one job says what a thousand would.
+ * @param prefix keeps deployments that share a Redis apart
+ */
 export function redisWaker(url: string, prefix: string, log: Logger): Waker {
-  const queue = new Queue(queueName, { connection: connection(url), prefix });
+  const redis = new Redis(url, { maxRetriesPerRequest: 1, enableOfflineQueue: false, disconnectTimeout });
+  const queue = new Queue(queueName, { connection: redis, prefix });
   queue.on('error', (error) => log.warn({ err: error }, 'redis: prompt revocation is down, the reconciler goes on'));
+  let wanted = false;
+  let sending = false;
+  const send = async () => {
+    if (sending) return;
+    sending = true;
+    while (wanted && redis.status === 'ready') {
+      wanted = false;
+      try {
+        await queue.add('look', {}, jobOptions);
+      } catch (error) {
+        log.warn({ err: error }, 'redis: could not wake the workers');
+        wanted = true;
+        break;
+      }
+    }
+    sending = false;
+  };
+  redis.on('ready', send);
   return {
     wake: () => {
-      queue.add('look', {}, jobOptions).catch((error) => log.warn({ err: error }, 'redis: could not wake the workers'));
+      wanted = true;
+      void send();
     },
-    close: () => queue.close(),
+    close: async () => {
+      wanted = false;
+      redis.disconnect();
+      await queue.close();
+    },
   };
 }
 
@@ -44,14 +82,21 @@ export function listenForWakes(
   reconciler: { wake(): void },
   log: Logger,
 ): { close(): Promise<void> } {
+  // What BullMQ requires of a connection that blocks.
+  const redis = new Redis(url, { maxRetriesPerRequest: null, disconnectTimeout });
   const worker = new Worker(
     queueName,
     async () => {
       reconciler.wake();
     },
-    { connection: connection(url), prefix, concurrency: 8 },
+    { connection: redis, prefix, concurrency: 8 },
   );
   worker.on('error', (error) => log.warn({ err: error }, 'redis: worker connection'));
-  // By force: a job is one call that never waits, and an orderly close would wait for a Redis that is down.
-  return { close: () => worker.close(true) };
+  return {
+    close: async () => {
+      // By force: a job is one call that never waits, and an orderly close would wait for a Redis that is down.
+      await worker.close(true);
+      redis.disconnect();
+    },
+  };
 }
