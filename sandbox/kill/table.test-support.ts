@@ -37,7 +37,14 @@ export const table: Record<ProviderName, Record<Flow, string[]>> = {
   github: {
     issue: ['grant_intent', ...mint.github, 'lease_outcome', 'answered'],
     redeem: ['grant_claim', ...mint.github, 'lease_outcome', 'answered'],
-    revoke: ['session_end', 'session_release_leases', 'session_release_grants', 'lease_claim', 'DELETE token', 'lease_settle'],
+    revoke: [
+      'session_end',
+      'session_release_leases',
+      'session_release_grants',
+      'lease_claim',
+      'DELETE token',
+      'lease_settle',
+    ],
     expire: ['lease_age', 'lease_claim', 'DELETE token', 'lease_settle'],
   },
   gcp: {
