@@ -104,6 +104,9 @@ export const environment = z.object({
   WRIT_REQUESTS_PER_MINUTE: count(6000, 0, 10_000_000).describe(
     'Requests one address may send this process in a minute; 0 = no limit.',
   ),
+  WRIT_REFUSALS_PER_MINUTE: count(60, 0, 1_000_000).describe(
+    'Refused token requests of one address, and misuses of one session’s token, that are put on the record in a minute, each; of more only their number. 0 = no limit.',
+  ),
   WRIT_OIDC_ISSUER: httpUrl
     .optional()
     .describe(

@@ -33,6 +33,7 @@ import { drainable } from './http/drain.ts';
 import { grantOperations } from './http/grants.ts';
 import { mountHealth } from './http/health.ts';
 import { credentialsOf, type OAuthDeps, oauthOperations } from './http/oauth.ts';
+import { createRefusals, misuseReason, networkOf } from './http/refusals.ts';
 import { sessionOperations } from './http/session.ts';
 import { deriveKey, keyEncryptionKey } from './key-encryption-key.ts';
 import { type KeyRing, openKeyRing } from './keys/ring.ts';
@@ -175,6 +176,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const bootstrapToken = await makeBootstrapToken(store, clock);
 
   const room = createWaitingRoom(clock);
+  const refusals = createRefusals(store, clock, log, settings.WRIT_REFUSALS_PER_MINUTE);
   let stopping = false;
   const health = {
     store,
@@ -216,6 +218,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     const web = { ...login, log, requestId };
     const oauth: OAuthDeps = {
       ...ending,
+      refusals,
       clock,
       catalog,
       tokens,
@@ -302,6 +305,16 @@ export async function startBroker(env: Record<string, string | undefined>, overr
         }),
       ],
       authenticate: (req) => authenticate(credentialsOf(url, req), tokens, checkDpopProof, clock),
+      recordMisuse: async (req, refusal, requestId) => {
+        const sent = credentialsOf(url, req);
+        const { sessionId } = await tokens.verify(sent.authorization?.split(' ')[1] ?? '');
+        await refusals.record(sessionId, {
+          chain: sessionId,
+          type: 'session.misused',
+          requestId,
+          payload: { reason: misuseReason(refusal, sent), from: networkOf(req.ip) },
+        });
+      },
       authorizeAdmin: async (req) => {
         const person = await loadLogin(login, req);
         return authorizeAdmin(
@@ -352,6 +365,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
       // Nothing new is taken; what is in flight (a mint, say) finishes; who only waits is answered now.
       room.close();
       await connections.drain();
+      await refusals.close();
       await reload;
       await stopReconciler();
       await waker.close();

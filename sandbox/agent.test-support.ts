@@ -180,6 +180,8 @@ export async function startHouse(options: HouseOptions = {}): Promise<House> {
     WRIT_TRUST_FILE: trustFile,
     WRIT_LOG_LEVEL: 'trace',
     WRIT_REQUESTS_PER_MINUTE: '0',
+    // A minute never passes by itself here.
+    WRIT_REFUSALS_PER_MINUTE: '0',
     WRIT_KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64url'),
     ...(database === null ? {} : { DATABASE_URL: database.url }),
     ...options.env,

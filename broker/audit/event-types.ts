@@ -2,6 +2,8 @@
 export const eventTypes = {
   'session.opened': 'A session was opened for one task.',
   'session.refused': 'A request to open a session was refused.',
+  'session.misused':
+    'A token of the session came without a proof that holds, as a thief would send it; `reason` says what was wrong. With `dropped`: how many more there were in that minute.',
   'session.ended': 'A session ended; its leases are being revoked.',
   'grant.refused':
     'A request came to no grant: no such capability, malformed parameters, or an approval that no longer holds.',

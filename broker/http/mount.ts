@@ -14,6 +14,8 @@ export interface MountDeps {
   log: Logger;
   /** @throws WritError when there is no valid session token and proof */
   authenticate(req: Request): Promise<Caller>;
+  /** Puts on the record that a session's token came without a proof that holds. @throws WritError `rate_limited` */
+  recordMisuse(req: Request, refusal: WritError, requestId: string): Promise<void>;
   /** @returns the admin's name; @throws WritError `unauthenticated`, `forbidden` */
   authorizeAdmin(req: Request): Promise<string>;
 }
@@ -58,6 +60,7 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
       params: readParams(operation.params, req.params),
       header: (name: string) => req.get(name),
       requestId,
+      address: req.ip,
       get signal() {
         return goneSignal(res);
       },
@@ -73,8 +76,31 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
     if (!res.hasHeader('Content-Type')) res.setHeader('Content-Type', 'application/json');
     res.end(typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body));
   } catch (error) {
-    sendProblem(res, error, deps.publicUrl, requestId, deps.log, oauth);
+    sendProblem(
+      res,
+      await refusalOf(operation, req, error, requestId, deps),
+      deps.publicUrl,
+      requestId,
+      deps.log,
+      oauth,
+    );
   }
+}
+
+/** A valid token without its key is what a thief has: that is put on the record of the session before it is refused. */
+async function refusalOf(
+  operation: Operation,
+  req: Request,
+  error: unknown,
+  requestId: string,
+  deps: MountDeps,
+): Promise<unknown> {
+  if (operation.access !== 'session' || !(error instanceof WritError) || error.code !== 'invalid_dpop_proof')
+    return error;
+  return deps.recordMisuse(req, error, requestId).then(
+    () => error,
+    (instead) => instead,
+  );
 }
 
 /** Aborts when the client closes the connection before it was answered. */

@@ -6,18 +6,15 @@ import { WritError } from '../errors.ts';
 import { type Credentials, readSession } from '../sessions/authenticate.ts';
 import { checkDpopProof } from '../sessions/dpop.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
-import {
-  accessTokenType,
-  auditRefusal,
-  type ExchangeDeps,
-  exchangeToken,
-  tokenExchange,
-} from '../sessions/exchange-token.ts';
+import { accessTokenType, type ExchangeDeps, exchangeToken, tokenExchange } from '../sessions/exchange-token.ts';
 import { refusalReason } from '../sessions/refusal.ts';
 import { type Operation, operation } from './operation.ts';
+import { networkOf, type Refusals } from './refusals.ts';
 import { line, zodFaults } from './text.ts';
 
 export interface OAuthDeps extends ExchangeDeps, EndSessionDeps {
+  /** Every refusal is on the record, with a hash of the token and never the token. */
+  refusals: Refusals;
   /** Who may introspect a token that is not their own. Null when the request carries no admin credential. */
   adminOf(authorization: string | undefined): Promise<string | null>;
 }
@@ -103,7 +100,7 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
         'rate_limited',
         'unavailable',
       ],
-      handle: async ({ body, header, requestId }) => {
+      handle: async ({ body, header, requestId, address }) => {
         try {
           if ([body.audience, body.resource].some((target) => target !== undefined && target !== deps.issuer)) {
             throw new WritError('invalid_target');
@@ -144,10 +141,15 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
           };
         } catch (error) {
           const presented = body.subject_token ?? body.client_assertion;
-          await auditRefusal(deps.store, deps.clock.now(), requestId, {
-            code: error instanceof WritError ? error.code : 'internal',
-            reason: refusalReason(error),
-            token_sha256: presented === undefined ? null : createHash('sha256').update(presented).digest('hex'),
+          await deps.refusals.record(networkOf(address), {
+            chain: 'house',
+            type: 'session.refused',
+            requestId,
+            payload: {
+              code: error instanceof WritError ? error.code : 'internal',
+              reason: refusalReason(error),
+              token_sha256: presented === undefined ? null : createHash('sha256').update(presented).digest('hex'),
+            },
           });
           throw error;
         }

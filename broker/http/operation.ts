@@ -20,6 +20,8 @@ export interface Call<Body, Query, Params> {
   /** By lower-case name. */
   header(name: string): string | undefined;
   requestId: string;
+  /** Whom the network says the caller is, when it says so. */
+  address: string | undefined;
   /** Aborted when the client has gone: long polls stop. */
   signal: AbortSignal;
 }

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
+import { type Bench, openBench } from '../bench.test-support.ts';
+import { WritError } from '../errors.ts';
+import { createRefusals, networkOf } from './refusals.ts';
+
+const limited = (error: unknown) => error instanceof WritError && error.code === 'rate_limited';
+
+const rows = async (bench: Bench) => {
+  const found = await bench.store.prisma.auditEvent.findMany({
+    where: { type: 'session.refused' },
+    orderBy: { seq: 'asc' },
+  });
+  return found.map(({ payload }) => payload as { n?: number; dropped?: number; source?: string });
+};
+
+test('so many a minute and source are written, of the rest their number; nobody pays for another', async () => {
+  const bench = await openBench('pglite', { providers: [{ name: 'plain' }] });
+  try {
+    const log = { error: () => assert.fail('nothing fails here') };
+    const refusals = createRefusals(bench.store, bench.clock, log, 3);
+    const refuse = (source: string, n = 0) =>
+      refusals.record(source, { chain: 'house', type: 'session.refused', requestId: 'req_x', payload: { n } });
+    for (let n = 0; n < 3; n += 1) await refuse('192.0.2.1', n);
+    for (let n = 0; n < 40; n += 1) {
+      await assert.rejects(
+        refuse('192.0.2.1'),
+        (error) => limited(error) && (error as WritError).retryAfterSeconds === 60,
+      );
+    }
+    await refuse('192.0.2.2', 9);
+    assert.deepEqual(
+      (await rows(bench)).map(({ n }) => n),
+      [0, 1, 2, 9],
+    );
+    bench.clock.advance(60_000);
+    for (let i = 0; i < 100 && (await rows(bench)).length < 5; i += 1) await wait(5);
+    const [sum, ...more] = (await rows(bench)).slice(4);
+    assert.deepEqual([sum?.dropped, sum?.source, more.length], [40, '192.0.2.1', 0]);
+    await refuse('192.0.2.1', 10);
+    for (let n = 0; n < 2; n += 1) await refuse('192.0.2.1', n);
+    await assert.rejects(refuse('192.0.2.1'), limited);
+    await refusals.close();
+    assert.equal((await rows(bench)).at(-1)?.dropped, 1, 'what is owed is written when the broker stops');
+    assert.equal((await bench.verify()).broken, null);
+  } finally {
+    await bench.close();
+  }
+});
+
+test('addresses by the ten thousand share a count', async () => {
+  let written = 0;
+  const store = {
+    run: async () => {
+      written += 1;
+      return [];
+    },
+  } as unknown as Bench['store'];
+  const bench = await openBench('pglite', { providers: [{ name: 'plain' }] });
+  try {
+    const refusals = createRefusals(store, bench.clock, { error: () => {} }, 1);
+    for (let i = 0; i < 10_200; i += 1) {
+      await refusals
+        .record(`source-${i}`, { chain: 'house', type: 'session.refused', requestId: 'r', payload: {} })
+        .catch((error) => assert.ok(limited(error)));
+    }
+    assert.equal(written, 10_001);
+    await refusals.close();
+  } finally {
+    await bench.close();
+  }
+});
+
+test('one party of IPv6 is one, whichever of its addresses it uses', () => {
+  assert.equal(networkOf('192.0.2.7'), '192.0.2.7');
+  assert.equal(networkOf('::ffff:192.0.2.7'), '192.0.2.7');
+  assert.equal(networkOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2::/64');
+  assert.equal(networkOf('2001:0db8:1:2::9'), '2001:db8:1:2::/64');
+  assert.equal(networkOf('2001:db8::1'), '2001:db8:0:0::/64');
+  assert.equal(networkOf('fe80::1%eth0'), 'fe80:0:0:0::/64');
+  assert.equal(networkOf('::1'), '0:0:0:0::/64');
+  assert.equal(networkOf(undefined), 'unknown');
+});

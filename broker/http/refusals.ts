@@ -1,0 +1,126 @@
+/**
+ * Refusals are on the record, and writing the record takes the lock of a chain: whoever may cause a row without proving anything must not cause as many as he likes.
+ * So many a minute are written for each source; of the rest one row says how many there were.
+ */
+import { WritError } from '../errors.ts';
+import { refusalReason } from '../sessions/refusal.ts';
+import type { Statement, Store } from '../store/open.ts';
+import type { Clock, JsonObject } from '../vocabulary.ts';
+
+export interface RefusedEvent {
+  chain: string;
+  type: 'session.refused' | 'session.misused';
+  requestId: string;
+  payload: JsonObject;
+}
+
+export interface Refusals {
+  /**
+   * @param source who is counted: an address (see `networkOf`), a session
+   * @throws WritError `rate_limited` instead of writing, when this source had its rows for this minute
+   */
+  record(source: string, event: RefusedEvent): Promise<void>;
+  /** Writes the sums that are still owed. */
+  close(): Promise<void>;
+}
+
+const windowMs = 60_000;
+/** More sources than this at once share one count: memory is not theirs to fill either. */
+const maxSources = 10_000;
+
+interface Window {
+  until: number;
+  written: number;
+  dropped: number;
+}
+
+const recordStatement: Statement = {
+  name: 'refusal_record',
+  text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ($1, $2, $3, 'unknown', $4, $5::json)`,
+};
+
+/** @param perMinute rows for one source; 0 = no limit */
+export function createRefusals(
+  store: Store,
+  clock: Clock,
+  log: { error(fields: object, message: string): void },
+  perMinute: number,
+): Refusals {
+  const windows = new Map<string, Window>();
+  const owed = new Set<Promise<void>>();
+  const closing = new AbortController();
+
+  const write = (event: Omit<RefusedEvent, 'requestId'>, requestId: string | null) =>
+    store.run(recordStatement, [event.chain, clock.now(), event.type, requestId, JSON.stringify(event.payload)]);
+
+  function windowOf(source: string, now: number): [string, Window] {
+    const known = windows.get(source);
+    if (known !== undefined && now < known.until) return [source, known];
+    if (known === undefined && windows.size >= maxSources) {
+      for (const [name, { until }] of windows) if (now >= until) windows.delete(name);
+      if (windows.size >= maxSources && source !== 'others') return windowOf('others', now);
+    }
+    const fresh = { until: now + windowMs, written: 0, dropped: 0 };
+    windows.set(source, fresh);
+    return [source, fresh];
+  }
+
+  /** At the end of the minute, or of the broker. */
+  async function sumUp(source: string, window: Window, { chain, type }: RefusedEvent): Promise<void> {
+    await clock.sleep(window.until - clock.now().getTime(), closing.signal).catch(() => {});
+    const payload = { code: 'rate_limited', source, dropped: window.dropped };
+    await write({ chain, type, payload }, null).catch((error) =>
+      log.error({ err: error, dropped: window.dropped }, 'refusals could not be put on the record'),
+    );
+  }
+
+  return {
+    record: async (source, event) => {
+      const now = clock.now().getTime();
+      const [name, window] = windowOf(source, now);
+      if (perMinute === 0 || window.written < perMinute) {
+        window.written += 1;
+        await write(event, event.requestId);
+        return;
+      }
+      window.dropped += 1;
+      if (window.dropped === 1) {
+        const sum: Promise<void> = sumUp(name, window, event).finally(() => owed.delete(sum));
+        owed.add(sum);
+      }
+      throw new WritError('rate_limited', { retryAfterSeconds: Math.ceil((window.until - now) / 1000) });
+    },
+    close: async () => {
+      closing.abort();
+      await Promise.all(owed);
+    },
+  };
+}
+
+/** Why a proof did not hold, in one word for the record. `replayed` is the one that only the database can tell. */
+export function misuseReason(
+  refusal: WritError,
+  sent: { authorization: string | undefined; dpop: string | undefined },
+): string {
+  const known = refusalReason(refusal);
+  if (known !== null) return known;
+  if (sent.dpop === undefined) return 'no_proof';
+  return /^bearer /i.test(sent.authorization ?? '') ? 'sent_as_bearer' : 'replayed';
+}
+
+/** What one party has of the network: an IPv4 address; of IPv6 a /64, within which it has any address it likes. */
+export function networkOf(address: string | undefined): string {
+  if (address === undefined) return 'unknown';
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
+  if (mapped !== null) return mapped[1]!;
+  if (!address.includes(':')) return address;
+  const [head = '', tail] = address.split('%')[0]!.split('::');
+  const left = head === '' ? [] : head.split(':');
+  const right = tail === undefined || tail === '' ? [] : tail.split(':');
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - left.length - right.length);
+  const groups = [...left, ...Array<string>(zeros).fill('0'), ...right];
+  return `${groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':')}::/64`;
+}
