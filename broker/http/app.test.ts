@@ -216,9 +216,9 @@ for (const backend of await testBackends()) {
       }
     });
 
-    test('without its database the broker is up but not ready, and grants nothing', {
-      skip: backend === 'pglite',
-    }, async () => {
+    // The embedded database cannot be taken away from its own process.
+    const losing = backend === 'postgres' ? test : () => {};
+    losing('without its database the broker is up but not ready, and grants nothing', async () => {
       const post = await ground.session();
       await database!.drop();
       assert.equal((await fetch(`${ground.url}/healthz`)).status, 200);
