@@ -52,7 +52,7 @@ export const environment = z.object({
     .describe(
       'PostgreSQL 15 or newer. Without it the broker keeps its data in this process (PGlite) under `WRIT_DATA_DIR`.',
     ),
-  WRIT_DATABASE_POOL: count(10, 1, 200).describe('Connections to PostgreSQL per process.'),
+  WRIT_DATABASE_POOL: count(20, 1, 200).describe('Connections to PostgreSQL per process.'),
   WRIT_DATABASE_SCHEMA: z
     .string()
     .regex(/^[a-z_][a-z0-9_]{0,62}$/)
