@@ -98,7 +98,7 @@ async function step(deps: ReconcileDeps, name: string, work: () => Promise<unkno
 }
 
 /** Rare work: forgetting one-time values that could not be used any more anyway. */
-export function forgetExpired(deps: ReconcileDeps): Promise<unknown> {
+function forgetExpired(deps: ReconcileDeps): Promise<unknown> {
   return deps.store.run(forgetStatement, [deps.clock.now()]);
 }
 

@@ -3,7 +3,6 @@
  */
 import { WritError } from '../errors.ts';
 import { member } from '../manifests/manifest.ts';
-import type { Statement, Store } from '../store/open.ts';
 import { type Caller, readSession } from './authenticate.ts';
 import { bindAgent } from './bind-agent.ts';
 import { verifyClientAssertion } from './client-assertion.ts';
@@ -128,17 +127,14 @@ function openFor(deps: ExchangeDeps, request: ExchangeRequest, principal: Princi
 /** A sub-agent's session: the parent's task, fewer capabilities, a sooner end. */
 async function openChild(deps: ExchangeDeps, request: ExchangeRequest, subjectToken: string): Promise<OpenedSession> {
   const { task } = request;
-  const claims = await deps.tokens.verify(subjectToken).catch((cause) => {
-    throw new WritError('invalid_grant', {
-      detail: 'The subject token is not a current session token of this broker.',
-      cause,
-    });
-  });
+  const claims = await deps.tokens
+    .verify(subjectToken)
+    .catch((cause) => refuseParent(cause, 'The subject token is not a current session token of this broker.'));
   // A stolen bound token must not buy a child on the thief's own key: the request is proven with the parent's key, and names the child's (`dpop_jkt`).
   const caller: Caller = { sessionId: claims.sessionId, agent: claims.agent, jkt: claims.jkt, replay: null };
-  const parent = await readSession(deps.store, caller, deps.clock.now()).catch((cause) => {
-    throw new WritError('invalid_grant', { detail: 'The parent session has ended.', cause });
-  });
+  const parent = await readSession(deps.store, caller, deps.clock.now()).catch((cause) =>
+    refuseParent(cause, 'The parent session has ended.'),
+  );
   if (parent.jkt !== null && request.proof?.jkt !== parent.jkt) {
     throw new WritError('invalid_dpop_proof', { detail: 'The parent is bound to a key: prove the request with it.' });
   }
@@ -193,17 +189,10 @@ function refuseTask(path: string, message: string): WritError {
   });
 }
 
-const refusedStatement: Statement = {
-  name: 'session_refused',
-  text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ('house', $1, 'session.refused', 'unknown', $2, $3::json)`,
-};
-
-/** Every way out is audited, the refusals too: what was refused and why, with a hash of the token and never the token. */
-export async function auditRefusal(
-  store: Store,
-  at: Date,
-  requestId: string,
-  payload: { code: string; reason: string | null; token_sha256: string | null },
-): Promise<void> {
-  await store.run(refusedStatement, [at, requestId, JSON.stringify(payload)]);
+/** A token or session that does not hold, in the token endpoint's words; an outage stays one. */
+function refuseParent(cause: unknown, detail: string): never {
+  if (cause instanceof WritError && ['unauthenticated', 'session_ended'].includes(cause.code)) {
+    throw new WritError('invalid_grant', { detail, cause });
+  }
+  throw cause;
 }
