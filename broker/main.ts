@@ -388,6 +388,8 @@ function createProviders(
 /** The broker as an OIDC issuer of its own, for clouds that trust its keys. */
 function identityTokens(ring: KeyRing, clock: Clock, issuer: string): ProviderDeps['signIdentityToken'] {
   return async ({ sub, aud, ...claims }, ttlSeconds) => {
+    // Session tokens are for the broker itself: no token that a cloud trusts may be confused with one.
+    if (aud === issuer) throw new Error('an identity token must not be for the broker itself');
     const now = Math.floor(clock.now().getTime() / 1000);
     const key = ring.current();
     return new SignJWT(claims)

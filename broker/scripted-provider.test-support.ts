@@ -79,7 +79,7 @@ export function scriptedProvider(options: ScriptedOptions): Scripted {
           credential: { type: name, token: secretOf(context.leaseId) },
           expiresAt,
           providerExpiresAt,
-          handle: { lease: context.leaseId },
+          handle: { lease: context.leaseId, issued_at: new Date(now).toISOString() },
           ...(options.secret === true ? { secret: secretOf(context.leaseId) } : {}),
         };
       }),

@@ -284,7 +284,6 @@ for (const backend of await testBackends()) {
       const reconciler = startReconciler(bench.reconciling, bench.clock, 1);
       await endSession({ ...bench.ending, wake: reconciler.wake }, bench.end(first.sessionId));
       await until(() => bench.provider('hour').revocations.length === 1);
-      console.log('B');
       for (let round = 0; round < 3; round += 1) {
         const session = await bench.open();
         const lease = await bench.lease(session, 'plain');

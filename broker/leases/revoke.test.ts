@@ -301,6 +301,28 @@ for (const backend of await testBackends()) {
       assert.deepEqual(provider.standings.at(-1)?.toSorted(), [later, last].toSorted());
     });
 
+    test('what a full document ends besides is not shown as active: older leases of that document, and no others', async () => {
+      const provider = bench.provider('doc');
+      const neighbour = await bench.open();
+      const old = await bench.lease(neighbour, 'doc', { scope: 'one', ttl: 600 });
+      const elsewhere = await bench.lease(neighbour, 'doc', { scope: 'two', ttl: 600 });
+      bench.clock.advance(10_000);
+      const young = await bench.lease(neighbour, 'doc', { scope: 'one', ttl: 600 });
+      const due = await revoking('doc', { scope: 'one', ttl: 600 });
+      const issuedBefore = new Date(bench.clock.now().getTime() - 5_000);
+      const kills = provider.script.revoke;
+      provider.script.revoke = async (target, kill, signal) =>
+        target.leaseId === due
+          ? { state: 'revoked', evidence: {}, alsoEnded: { issuedBefore } }
+          : kills(target, kill, signal);
+      await bench.beat();
+      const statusOf = async (id: string) => (await bench.row(id)).status;
+      assert.equal(await statusOf(due), 'revoked');
+      assert.ok(['revoking', 'revoked'].includes(await statusOf(old)));
+      assert.deepEqual([await statusOf(young), await statusOf(elsewhere)], ['active', 'active']);
+      assert.equal((await bench.row(old)).revokeReason, 'neighbour_cut_off');
+    });
+
     test('the lock keeps one writer: while another worker holds it nothing is written, and its death does not block for ever', async () => {
       const provider = bench.provider('doc');
       const lease = await revoking('doc', { scope: 'one' });

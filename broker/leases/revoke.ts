@@ -140,6 +140,7 @@ async function attempt(
   const now = deps.clock.now();
   const settled: Settled[] = [];
   let after: AfterWork = 'release';
+  let cutOff: Date | null = null;
   const alive: { row: ClaimedRow; target: RevocationTarget }[] = [];
   for (const row of rows) {
     if (row.provider_expires_at <= now) {
@@ -159,6 +160,9 @@ async function attempt(
     const due = alive.map(({ target }) => target);
     const outcomes = await ask(deps, provider, due, others);
     settled.push(...alive.map(({ row }, i) => settle(deps, row, outcomes[i]!)));
+    for (const outcome of outcomes) {
+      if ('alsoEnded' in outcome && outcome.alsoEnded !== undefined) cutOff = outcome.alsoEnded.issuedBefore;
+    }
     if (outcomes.some((outcome) => outcome.state === 'failed' && afterFailure(outcome.error) === 'keep'))
       after = 'keep';
   }
@@ -171,7 +175,47 @@ async function attempt(
     settled.map((s) => s.error),
     settled.map((s) => s.settling),
   ]);
+  await endNeighbours(deps, provider, rows[0]?.writer ?? null, cutOff);
   return after;
+}
+
+/**
+ * Where the writer's document was full, the provider ended everything older than a moment: those leases must not be shown as active. By the provider's own time of
+ * issue: with ours, the moment would creep on with each pass and end more and more of them.
+ */
+const neighbourStatement: Statement = {
+  name: 'lease_cut_off',
+  text: `
+    WITH l AS (
+      UPDATE lease SET status = 'revoking', revoke_reason = 'neighbour_cut_off', due_at = $1::timestamptz, attempts = 0
+      WHERE provider = $2 AND writer = $3 AND status = 'active' AND (handle->>'issued_at')::timestamptz < $4::timestamptz
+      RETURNING id, session_id, grant_id
+    ), events AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
+      SELECT session_id, $1::timestamptz, 'lease.revoking', 'worker', grant_id, id, json_build_object('reason', 'neighbour_cut_off')
+      FROM l ORDER BY session_id, id
+    )
+    SELECT id FROM l`,
+};
+
+async function endNeighbours(
+  deps: RevokeDeps,
+  provider: Provider,
+  writer: string | null,
+  cutOff: Date | null,
+): Promise<void> {
+  if (writer === null || cutOff === null) return;
+  const ended = await deps.store.run<{ id: string }>(neighbourStatement, [
+    deps.clock.now(),
+    provider.name,
+    writer,
+    cutOff,
+  ]);
+  if (ended.length > 0)
+    deps.log.error(
+      { provider: provider.name, writer, leases: ended.length },
+      'the document is full: older credentials were ended too',
+    );
 }
 
 /** The contract says that `revoke` never throws. A provider with a fault in it must still have its leases retried, and shown as failing. */

@@ -53,7 +53,16 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 }
 
 async function openEmbedded(options: StoreOptions): Promise<Store> {
-  const unlock = options.dataDir === null ? null : await lockFolder(options.dataDir);
+  const unlock = options.dataDir === null ? async () => {} : await lockFolder(options.dataDir);
+  try {
+    return await openLocked(options, unlock);
+  } catch (error) {
+    await unlock();
+    throw error;
+  }
+}
+
+async function openLocked(options: StoreOptions, unlock: () => Promise<void>): Promise<Store> {
   const image = options.image === undefined ? {} : { loadDataDir: options.image };
   const db = await (options.dataDir === null ? PGlite.create(image) : PGlite.create(options.dataDir));
   const adapter = new PrismaPGlite(db) as unknown as SqlMigrationAwareDriverAdapterFactory;
@@ -73,7 +82,7 @@ async function openEmbedded(options: StoreOptions): Promise<Store> {
     close: async () => {
       await prisma.$disconnect();
       await db.close();
-      await unlock?.();
+      await unlock();
     },
   };
 }
