@@ -7,7 +7,7 @@ import { generatedDocs, run, style, terraformFormat, types } from './command.ts'
 import { installScriptFaults, type Lock, licenceFindings, pinningFaults } from './dependencies.ts';
 import { licenceAllowed } from './licences.ts';
 import { migrationFaults } from './migrations.ts';
-import { privateRegistryHost, wordFaults } from './words.ts';
+import { registryHost, wordFaults } from './words.ts';
 
 const ours = join(import.meta.dirname, '../..');
 
@@ -143,8 +143,8 @@ test('traces of a machine fail; addresses and container paths do not', () => {
   }
 });
 
-test('the public registry is no secret; the one npm is set to is', () => {
-  assert.equal(privateRegistryHost('npm warn something\nhttps://registry.npmjs.org/'), null);
-  assert.equal(privateRegistryHost('http://npm.example.internal:4873/'), 'npm.example.internal');
-  assert.throws(() => privateRegistryHost(''));
+test('the registry is the one npm is set to, whatever npm says besides', () => {
+  assert.equal(registryHost('npm warn something\nhttps://packages.example/'), 'packages.example');
+  assert.equal(registryHost('http://npm.example.internal:4873/'), 'npm.example.internal');
+  assert.throws(() => registryHost(''));
 });
