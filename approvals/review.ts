@@ -205,7 +205,7 @@ const expireStatement: Statement = {
   text: `
     WITH due AS (
       SELECT id, CASE status WHEN 'pending' THEN 'timeout' ELSE 'not_redeemed' END AS reason
-      FROM grants WHERE status IN ('pending', 'approved') AND decide_by <= $1::timestamptz
+      FROM grants WHERE ended_at IS NULL AND status IN ('pending', 'approved') AND decide_by <= $1::timestamptz
       ORDER BY decide_by LIMIT $2::int FOR UPDATE SKIP LOCKED
     ), changed AS (
       UPDATE grants g

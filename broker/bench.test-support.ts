@@ -109,7 +109,7 @@ export async function openBench(backend: 'pglite' | 'postgres', options: BenchOp
     workerId: 'worker-1',
     sweeps: [
       async (now) => void (await sweepSessions({ ...ending, log: grants.log }, now, 200)),
-      (now) => sweepReleases(ending, now),
+      (now) => sweepReleases(ending, now, 200),
       async (now) => void (await expireUndecided(store, now, 200)),
     ],
   };

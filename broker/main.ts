@@ -151,7 +151,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
       workerId: randomBytes(9).toString('base64url'),
       sweeps: [
         async (now) => void (await sweepSessions({ ...ending, log }, now, 200)),
-        (now) => sweepReleases(ending, now),
+        (now) => sweepReleases(ending, now, 200),
         async (now) => void (await expireUndecided(store, now, 200)),
       ],
     };

@@ -122,7 +122,7 @@ const waitingStatement: Statement = {
         row_number() OVER (PARTITION BY g.agent, g.capability ORDER BY g.decide_by, g.id) AS place,
         (count(*) OVER (PARTITION BY g.agent, g.capability))::int AS alike
       FROM grants g JOIN session s ON s.id = g.session_id
-      WHERE g.status = 'pending' AND g.decide_by > $1 AND s.status = 'active' AND s.expires_at > $1
+      WHERE g.ended_at IS NULL AND g.status = 'pending' AND g.decide_by > $1 AND s.status = 'active' AND s.expires_at > $1
     ), turns AS (
       SELECT *, row_number() OVER (PARTITION BY agent ORDER BY place, decide_by, id) AS turn FROM waiting WHERE place <= 20
     )

@@ -1,5 +1,5 @@
 /**
- * Walks every chain and names the first broken row. Recomputes in this process what the database's trigger computed (`writ_audit_hash` in the first migration), so a
+ * Walks every chain and names the first broken row. Recomputes in this process what the database's trigger computed (`writ_audit_hash`, prisma/migrations), so a
  * changed trigger or function does not hide a changed row.
  */
 import { createHash } from 'node:crypto';

@@ -37,7 +37,7 @@ const liveStatement: Statement = {
   text: `
     WITH ranked AS (
       SELECT id, row_number() OVER (PARTITION BY agent ORDER BY opened_at DESC, id DESC) AS place, (count(*) OVER (PARTITION BY agent))::int AS of_agent
-      FROM session WHERE status = 'active'
+      FROM session WHERE ended_at IS NULL
     ), listed AS (SELECT id, of_agent FROM ranked WHERE place <= 20 ORDER BY place, id LIMIT 200)
     SELECT ${columns}, listed.of_agent FROM session s JOIN listed ON listed.id = s.id ORDER BY s.opened_at DESC, s.id DESC`,
 };

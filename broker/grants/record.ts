@@ -57,7 +57,7 @@ export type Recorded = { ok: true; reserved: string | null } | { ok: false; beca
  */
 const held = `
     held AS (
-      SELECT count(*) = cardinality(ARRAY(SELECT DISTINCT unnest(ARRAY[$1::text, $2::text]))) AS ok FROM (
+      SELECT count(*) = CASE WHEN $1::text = $2::text THEN 1 ELSE 2 END AS ok FROM (
         SELECT id FROM session
         WHERE id IN ($1::text, $2::text) AND status = 'active' AND expires_at > $4::timestamptz AND (id <> $2::text OR version = $3::int)
           AND (id <> $1::text OR $18::text = 'denied' OR max_grants IS NULL OR grant_count < max_grants)
@@ -103,10 +103,13 @@ const recordStatement: Statement = {
     SELECT EXISTS (SELECT 1 FROM g) AS ok`,
 };
 
-const intentStatement: Statement = {
-  name: 'grant_intent',
+/** What a lease needs no pool member for is spared the looking: statements are prepared as they stand, with all their parts. */
+const noSlot = `ready AS (SELECT held.ok, false AS exhausted, NULL::text AS reserved FROM held)`;
+
+const intent = (name: string, ready: string): Statement => ({
+  name,
   text: `
-    WITH ${held}, ${slot('$25::text', '$14::text', '$27', '$29::timestamptz')}, g AS (${insertGrant} FROM ready WHERE ready.ok
+    WITH ${held}, ${ready}, g AS (${insertGrant} FROM ready WHERE ready.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
     ), bump AS (
       UPDATE session SET version = version + CASE WHEN id = $2::text THEN 1 ELSE 0 END, grant_count = grant_count + CASE WHEN id = $1::text THEN 1 ELSE 0 END
@@ -114,13 +117,15 @@ const intentStatement: Statement = {
     ), l AS (
       INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, reserved, writer, intent_at, expires_at,
                          provider_expires_at, due_at)
-      SELECT $25::text, g.id, $1::text, $6::text, $14::text, $15::jsonb, $16::text, 'issuing', ready.reserved, $26::text, $4::timestamptz, $29::timestamptz, $29::timestamptz, $28::timestamptz FROM g, ready
+      SELECT $25::text, g.id, $1::text, $6::text, $14::text, $15::jsonb, $16::text, 'issuing', ready.reserved, $26::text, $4::timestamptz, $28::timestamptz, $28::timestamptz, $27::timestamptz FROM g, ready
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
       SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $25::text, $23::text, $24::json FROM g
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
-};
+});
+const intentStatement = intent('grant_intent', noSlot);
+const intentWithSlotStatement = intent('grant_intent_slot', slot('$25::text', '$14::text', '$29', '$28::timestamptz'));
 
 const claimStatement: Statement = {
   name: 'grant_claim',
@@ -184,14 +189,10 @@ export async function recordGrant(store: Store, grant: GrantRecord): Promise<Rec
 
 /** Writes a grant that policy alone allowed, together with the intent to mint. */
 export async function recordIntent(store: Store, grant: GrantRecord, lease: LeaseRecord): Promise<Recorded> {
-  const [row] = await store.run<IntentRow>(intentStatement, [
-    ...grantValues(grant),
-    lease.id,
-    lease.writer,
-    lease.pool,
-    lease.answerBy,
-    lease.providerExpiresAt,
-  ]);
+  const values = [...grantValues(grant), lease.id, lease.writer, lease.answerBy, lease.providerExpiresAt];
+  const [row] = await (lease.pool === null
+    ? store.run<IntentRow>(intentStatement, values)
+    : store.run<IntentRow>(intentWithSlotStatement, [...values, lease.pool]));
   return readIntent(row);
 }
 

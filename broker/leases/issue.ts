@@ -45,24 +45,27 @@ export interface Delivered {
 }
 
 // A pool member's release revives tokens that have not expired by the provider's own clock, which may be behind ours: a minute is left for that.
-const outcomeStatement: Statement = {
-  name: 'lease_outcome',
+const outcome = (name: string, slot: string): Statement => ({
+  name,
   text: `
     WITH l AS (
       UPDATE lease SET status = CASE WHEN status = 'issuing' THEN 'active' ELSE status END, handle = $2::jsonb, sealed = $3::text, issued_at = $4::timestamptz,
              expires_at = $5::timestamptz, provider_expires_at = $6::timestamptz, due_at = CASE WHEN status = 'issuing' THEN $5::timestamptz ELSE $4::timestamptz END
       WHERE id = $1::text AND status IN ('issuing', 'revoking')
       RETURNING id, grant_id, session_id, status
-    ), slot AS (
-      UPDATE pool_slot SET release_after = $6::timestamptz + interval '1 minute' FROM l WHERE pool_slot.lease_id = l.id
-    ), g AS (
+    ), ${slot} g AS (
       UPDATE grants SET status = 'issued' FROM l WHERE grants.id = l.grant_id AND l.status = 'active' AND grants.status = 'issuing'
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
       SELECT session_id, $4::timestamptz, CASE WHEN status = 'active' THEN 'lease.issued' ELSE 'lease.withheld' END, 'system', grant_id, id, $7::json FROM l
     )
     SELECT status FROM l`,
-};
+});
+const outcomeStatement = outcome('lease_outcome', '');
+const outcomeWithSlotStatement = outcome(
+  'lease_outcome_slot',
+  `slot AS (UPDATE pool_slot SET release_after = $6::timestamptz + interval '1 minute' FROM l WHERE pool_slot.lease_id = l.id),`,
+);
 
 const failureStatement: Statement = {
   name: 'lease_failure',
@@ -109,7 +112,8 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
   const sealed = issued.secret === undefined ? null : await deps.seal.seal(issued.secret, intent.leaseId);
   let status: string | undefined;
   try {
-    const [row] = await deps.store.run<{ status: string }>(outcomeStatement, [
+    const statement = intent.reserved === null ? outcomeStatement : outcomeWithSlotStatement;
+    const [row] = await deps.store.run<{ status: string }>(statement, [
       intent.leaseId,
       JSON.stringify(issued.handle),
       sealed,

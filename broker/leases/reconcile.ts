@@ -61,7 +61,7 @@ const gaugeStatement: Statement = {
   name: 'lease_gauges',
   text: `
     SELECT provider, count(*) FILTER (WHERE last_error IS NOT NULL)::int AS failing, count(*)::int AS revoking, min(intent_at) AS oldest
-    FROM lease WHERE status = 'revoking' GROUP BY provider`,
+    FROM lease WHERE due_at IS NOT NULL AND status = 'revoking' GROUP BY provider`,
 };
 
 /** One beat: every kind of due work once. A failure in one kind is logged and does not keep the others from being done. */
@@ -82,11 +82,15 @@ async function houseBeat(deps: ReconcileDeps): Promise<boolean> {
 }
 
 async function providerBeat(deps: ReconcileDeps, provider: Provider): Promise<void> {
-  await step(deps, `revoke ${provider.name}`, async () => {
-    while ((await revokeDue(deps, provider, batch)) === batch);
-  });
+  await revokeAll(deps, provider);
   await step(deps, `release ${provider.name}`, () => releaseSlots(deps, provider));
   await step(deps, `prune ${provider.name}`, () => prune(deps, provider));
+}
+
+function revokeAll(deps: ReconcileDeps, provider: Provider): Promise<void> {
+  return step(deps, `revoke ${provider.name}`, async () => {
+    while ((await revokeDue(deps, provider, batch)) === batch);
+  });
 }
 
 async function step(deps: ReconcileDeps, name: string, work: () => Promise<unknown>): Promise<void> {
@@ -137,7 +141,8 @@ async function gauges(deps: ReconcileDeps): Promise<void> {
 }
 
 /**
- * Runs until stopped: a beat every `seconds`, and at once when woken. Each provider has a beat of its own, so that one that hangs delays nobody else's leases.
+ * Runs until stopped: a beat every `seconds`, and when woken what a wake-up is about, revocation, at once. Each provider has a beat of its own, so that one that
+ * hangs delays nobody else's leases.
  */
 export function startReconciler(
   deps: ReconcileDeps,
@@ -145,27 +150,38 @@ export function startReconciler(
   seconds: number,
 ): { wake(): void; stop(): Promise<void> } {
   const providers = [...deps.providers.values()].map((provider) =>
-    startBeat(clock, seconds, () => providerBeat(deps, provider)),
+    startBeat(
+      clock,
+      seconds,
+      () => providerBeat(deps, provider),
+      () => revokeAll(deps, provider),
+    ),
   );
   let beats = 0;
-  const house = startBeat(clock, seconds, async () => {
+  const houseWork = async () => {
     if (await houseBeat(deps)) for (const beat of providers) beat.wake();
     await step(deps, 'gauges', () => gauges(deps));
     if (beats % 60 === 0) await step(deps, 'forget', () => forgetExpired(deps));
     beats += 1;
-  });
-  const all = [house, ...providers];
+  };
+  const house = startBeat(clock, seconds, houseWork, async () => {});
   return {
     wake: () => {
-      for (const beat of all) beat.wake();
+      for (const beat of providers) beat.wake();
     },
     stop: async () => {
-      await Promise.all(all.map((beat) => beat.stop()));
+      await Promise.all([house, ...providers].map((beat) => beat.stop()));
     },
   };
 }
 
-function startBeat(clock: Clock, seconds: number, beat: () => Promise<void>): { wake(): void; stop(): Promise<void> } {
+/** Calls `full` every so many seconds, however often it is woken in between; each wake-up is answered with `prompt`. */
+function startBeat(
+  clock: Clock,
+  seconds: number,
+  full: () => Promise<void>,
+  prompt: () => Promise<void>,
+): { wake(): void; stop(): Promise<void> } {
   let stopped = false;
   let woken = false;
   let sleep = new AbortController();
@@ -174,11 +190,18 @@ function startBeat(clock: Clock, seconds: number, beat: () => Promise<void>): { 
     sleep.abort();
   };
   const loop = (async () => {
+    let next = clock.now().getTime();
     while (!stopped) {
       woken = false;
-      await beat();
+      if (clock.now().getTime() >= next) {
+        await full();
+        next = clock.now().getTime() + seconds * 1000;
+      } else {
+        await prompt();
+      }
       sleep = new AbortController();
-      if (!woken) await clock.sleep(seconds * 1000, sleep.signal).catch(() => {});
+      const left = next - clock.now().getTime();
+      if (!woken && left > 0) await clock.sleep(left, sleep.signal).catch(() => {});
     }
   })();
   return {

@@ -92,15 +92,19 @@ const factsStatement: Statement = {
              ) SELECT 1 FROM line WHERE status <> 'active' OR until <= $7::timestamptz) END AS parents_live,
            history.capability_count, history.denied_count,
            CASE WHEN $6::int = 0 THEN 0 ELSE (SELECT count(*)::int FROM (
-             SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > $7::timestamptz - interval '1 minute' LIMIT $6::int) recent) END AS last_minute,
+             SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > $7::timestamptz - interval '1 minute'
+             ORDER BY g.requested_at DESC LIMIT $6::int) recent) END AS last_minute,
            (SELECT g.id FROM grants g WHERE g.session_id = s.id AND g.idempotency_key = $5::text) AS previous_grant
     FROM session s
     LEFT JOIN agent a ON a.name = s.agent
     JOIN session root ON root.id = s.root_id
     LEFT JOIN LATERAL (
-      SELECT count(*) FILTER (WHERE g.capability = $4::text AND g.status <> 'denied')::int AS capability_count,
-             count(*) FILTER (WHERE g.status = 'denied')::int AS denied_count
-      FROM session t JOIN grants g ON g.session_id = t.id WHERE t.root_id = s.root_id
+      SELECT sum(own.capability_count)::int AS capability_count, sum(own.denied_count)::int AS denied_count
+      FROM session t CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE g.capability = $4::text AND g.status <> 'denied') AS capability_count,
+               count(*) FILTER (WHERE g.status = 'denied') AS denied_count
+        FROM grants g WHERE g.session_id = t.id
+      ) own WHERE t.root_id = s.root_id
     ) history ON $4::text IS NOT NULL
     WHERE s.id = $1::text`,
 };

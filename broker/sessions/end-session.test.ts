@@ -82,7 +82,7 @@ for (const backend of await testBackends()) {
       );
       assert.equal((await endSession(bench.ending, bench.end(session.sessionId))).ended, false);
       const wakes = bench.wakes.count;
-      await sweepReleases(bench.ending, bench.clock.now());
+      await sweepReleases(bench.ending, bench.clock.now(), 100);
       assert.equal((await bench.row(lease)).status, 'revoking');
       assert.ok(bench.wakes.count > wakes);
     });

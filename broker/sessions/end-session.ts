@@ -29,8 +29,8 @@ const endStatement: Statement = {
 };
 
 /**
- * Leases of ended sessions start to be revoked. One still `issuing` waits until the mint must have answered ($3), so that revocation has the provider's answer to
- * work with; the outcome, when it comes, brings the moment forward. $2 limits it to some sessions. In steps of $4: a row of the audit chain
+ * Leases of ended sessions start to be revoked. One still `issuing` waits until the mint must have answered ($2), so that revocation has the provider's answer to
+ * work with; the outcome, when it comes, brings the moment forward. In steps of $3: a row of the audit chain
  * that one statement moves on n times costs n², and a session with thousands of leases must end all the same.
  */
 const releaseLeasesStatement: Statement = {
@@ -38,11 +38,11 @@ const releaseLeasesStatement: Statement = {
   text: `
     WITH due AS (
       SELECT lease.id FROM lease JOIN session s ON s.id = lease.session_id
-      WHERE s.status = 'ended' AND lease.status IN ('issuing', 'active') AND ($2::text[] IS NULL OR s.id = ANY($2::text[]))
-      ORDER BY lease.session_id, lease.id LIMIT $4::int FOR UPDATE OF lease SKIP LOCKED
+      WHERE s.id = ANY($4::text[]) AND s.status = 'ended' AND lease.status IN ('issuing', 'active')
+      ORDER BY lease.session_id, lease.id LIMIT $3::int FOR UPDATE OF lease SKIP LOCKED
     ), l AS (
       UPDATE lease SET status = 'revoking', revoke_reason = 'session_ended', attempts = 0,
-             due_at = CASE WHEN handle IS NULL THEN GREATEST($1::timestamptz, intent_at + make_interval(secs => $3::int)) ELSE $1::timestamptz END
+             due_at = CASE WHEN handle IS NULL THEN GREATEST($1::timestamptz, intent_at + make_interval(secs => $2::int)) ELSE $1::timestamptz END
       WHERE id IN (SELECT id FROM due)
       RETURNING id, session_id, grant_id
     ), events AS (
@@ -57,8 +57,8 @@ const releaseGrantsStatement: Statement = {
   text: `
     WITH due AS (
       SELECT grants.id FROM grants JOIN session s ON s.id = grants.session_id
-      WHERE s.status = 'ended' AND grants.status IN ('pending', 'approved', 'issuing', 'issued') AND ($2::text[] IS NULL OR s.id = ANY($2::text[]))
-      ORDER BY grants.session_id, grants.id LIMIT $3::int FOR UPDATE OF grants SKIP LOCKED
+      WHERE s.id = ANY($3::text[]) AND s.status = 'ended' AND grants.ended_at IS NULL
+      ORDER BY grants.session_id, grants.id LIMIT $2::int FOR UPDATE OF grants SKIP LOCKED
     ), g AS (
       UPDATE grants SET status = CASE WHEN status IN ('issued', 'issuing') THEN 'ended' ELSE 'denied' END, ended_at = $1::timestamptz,
              decided_at = coalesce(decided_at, $1::timestamptz),
@@ -73,6 +73,22 @@ const releaseGrantsStatement: Statement = {
     SELECT id FROM g`,
 };
 
+/** Only when nothing was left out (a row that somebody else held is): from its end on, nothing new can come to a session. */
+const releasedStatement: Statement = {
+  name: 'session_released',
+  text: `
+    UPDATE session s SET released_at = $1::timestamptz
+    WHERE s.id = ANY($2::text[]) AND s.status = 'ended' AND s.released_at IS NULL
+      AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.session_id = s.id AND l.status IN ('issuing', 'active'))
+      AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.session_id = s.id AND g.ended_at IS NULL)
+    RETURNING id`,
+};
+
+const unreleasedStatement: Statement = {
+  name: 'session_unreleased',
+  text: `SELECT id FROM session WHERE ended_at IS NOT NULL AND released_at IS NULL ORDER BY ended_at LIMIT $1::int`,
+};
+
 const releaseStep = 200;
 
 /** Sessions that must end by themselves; the oldest first. */
@@ -81,7 +97,7 @@ const overdueStatement: Statement = {
   text: `
     SELECT s.id, CASE WHEN p.status = 'ended' THEN 'parent_ended' WHEN s.expires_at <= $1::timestamptz THEN 'envelope_spent' ELSE 'heartbeat_missed' END AS reason
     FROM session s LEFT JOIN session p ON p.id = s.parent_id
-    WHERE s.status = 'active' AND (LEAST(s.expires_at, s.heartbeat_deadline) <= $1::timestamptz OR p.status = 'ended')
+    WHERE s.ended_at IS NULL AND (LEAST(s.expires_at, s.heartbeat_deadline) <= $1::timestamptz OR p.status = 'ended')
     ORDER BY LEAST(s.expires_at, s.heartbeat_deadline) LIMIT $2::int`,
 };
 
@@ -128,24 +144,21 @@ export async function endSession(
   return { ended: true, leases };
 }
 
-/** @param sessions null = all ended ones. @returns the leases now on their way to revocation */
-async function release(deps: EndSessionDeps, now: Date, sessions: string[] | null): Promise<string[]> {
+/** @returns the leases of these sessions that are now on their way to revocation */
+async function release(deps: EndSessionDeps, now: Date, sessions: string[]): Promise<string[]> {
   const leases: string[] = [];
   for (let found = releaseStep; found === releaseStep; ) {
-    const rows = await deps.store.run<{ id: string }>(releaseLeasesStatement, [
-      now,
-      sessions,
-      deps.mintDeadlineSeconds,
-      releaseStep,
-    ]);
+    const values = [now, deps.mintDeadlineSeconds, releaseStep, sessions];
+    const rows = await deps.store.run<{ id: string }>(releaseLeasesStatement, values);
     found = rows.length;
     leases.push(...rows.map((row) => row.id));
     // The first ones can be revoked while the rest is still being turned.
     if (found === releaseStep) deps.wake();
   }
   for (let found = releaseStep; found === releaseStep; ) {
-    found = (await deps.store.run(releaseGrantsStatement, [now, sessions, releaseStep])).length;
+    found = (await deps.store.run(releaseGrantsStatement, [now, releaseStep, sessions])).length;
   }
+  await deps.store.run(releasedStatement, [now, sessions]);
   return leases;
 }
 
@@ -168,8 +181,10 @@ export async function sweepSessions(deps: EndSessionDeps & { log: Logger }, now:
   return ended;
 }
 
-/** Releases what ended sessions still hold: what a process left behind that died while ending them. */
-export async function sweepReleases(deps: EndSessionDeps, now: Date): Promise<void> {
-  const released = await release(deps, now, null);
-  if (released.length > 0) deps.wake();
+/** Releases what ended sessions still hold: what a process left behind that died while ending them, and rows that somebody else held just then. */
+export async function sweepReleases(deps: EndSessionDeps, now: Date, limit: number): Promise<void> {
+  const sessions = await deps.store.run<{ id: string }>(unreleasedStatement, [limit]);
+  if (sessions.length === 0) return;
+  const ids = sessions.map((row) => row.id);
+  if ((await release(deps, now, ids)).length > 0) deps.wake();
 }

@@ -68,7 +68,7 @@ const insertStatement: Statement = {
     ), allowed AS (
       SELECT (SELECT count(*) FROM fresh) = cardinality($1::text[]) AS fresh,
              $3::int = 0 OR (SELECT count(*) FROM (
-               SELECT 1 FROM session WHERE agent = $5::text AND opened_at > $4::timestamptz - interval '1 minute' LIMIT $3) recent) < $3 AS within_rate,
+               SELECT 1 FROM session WHERE agent = $5::text AND opened_at > $4::timestamptz - interval '1 minute' ORDER BY opened_at DESC LIMIT $3) recent) < $3 AS within_rate,
              in_force.ok AS manifest_in_force
       FROM in_force
     ), parent AS (

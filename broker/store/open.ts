@@ -96,7 +96,7 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
     // A statement that hangs must not hold a request for ever; every statement of ours is short.
     statement_timeout: 15_000,
     application_name: 'writ',
-    options: `-c search_path=${pg.escapeIdentifier(schema)}`,
+    options: [`search_path=${pg.escapeIdentifier(schema)}`, ...steadyPlans].map((setting) => `-c ${setting}`).join(' '),
   });
   // An idle connection that the server closes is not a reason to die: the next query opens another.
   pool.on('error', () => {});
@@ -125,6 +125,13 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
     },
   };
 }
+
+/**
+ * How the server plans our statements: each finds its rows through an index, and one plan serves all values it is given. Left to itself, it plans some of them anew on every
+ * execution because it thinks that the values would help (which cost five times the execution), keeps walking whole tables that were small when it first looked, and
+ * compiles what it has misjudged.
+ */
+const steadyPlans = ['plan_cache_mode=force_generic_plan', 'random_page_cost=1.1', 'jit=off'];
 
 const maxTries = 4;
 

@@ -23,6 +23,7 @@ export const table: Record<ProviderName, Record<Flow, string[]>> = {
       'session_end',
       'session_release_leases',
       'session_release_grants',
+      'session_released',
       'lease_claim',
       // A session of the revoke role; GetRolePolicy finds none; PutRolePolicy; GetRolePolicy reads it back.
       ...locked('sts', 'iam', 'iam', 'lease_settle'),
@@ -41,6 +42,7 @@ export const table: Record<ProviderName, Record<Flow, string[]>> = {
       'session_end',
       'session_release_leases',
       'session_release_grants',
+      'session_released',
       'lease_claim',
       'DELETE token',
       'lease_settle',
@@ -48,12 +50,13 @@ export const table: Record<ProviderName, Record<Flow, string[]>> = {
     expire: ['lease_age', 'lease_claim', 'DELETE token', 'lease_settle'],
   },
   gcp: {
-    issue: ['grant_intent', ...mint.gcp, 'lease_outcome', 'answered'],
-    redeem: ['grant_claim', ...mint.gcp, 'lease_outcome', 'answered'],
+    issue: ['grant_intent_slot', ...mint.gcp, 'lease_outcome_slot', 'answered'],
+    redeem: ['grant_claim', ...mint.gcp, 'lease_outcome_slot', 'answered'],
     revoke: [
       'session_end',
       'session_release_leases',
       'session_release_grants',
+      'session_released',
       'lease_claim',
       'POST disable',
       'lease_settle',
