@@ -30,3 +30,8 @@ export function newId(prefix: IdPrefix, now: Date): string {
   for (const byte of someBytes(11)) tail += alphabet[byte & 31];
   return `${prefix}_${head}${tail}`;
 }
+
+/** Names a request in answers and log: 72 bits of chance, no more. */
+export function newRequestId(): string {
+  return `req_${someBytes(9).toString('base64url')}`;
+}

@@ -68,18 +68,18 @@ export class DecisionRefused extends Error {
 }
 
 /** Signs a decision, valid from `now` for `MAX_DECISION_SECONDS`. */
-export async function signDecision(payload: DecisionPayload, key: DecisionKey, now: Date): Promise<string> {
+export function signDecision(payload: DecisionPayload, key: DecisionKey, now: Date): string {
   const iat = seconds(now);
   const whole: SignedDecision = PayloadSchema.parse({ ...payload, iat, exp: iat + MAX_DECISION_SECONDS });
   const input = `${encode({ alg: 'ES256', typ: DECISION_TYPE, kid: key.kid })}.${encode(whole)}`;
-  return `${input}.${(await signEs256(input, key.privateKey)).toString('base64url')}`;
+  return `${input}.${signEs256(input, key.privateKey).toString('base64url')}`;
 }
 
 /**
  * Verifies a decision for delivery: a signature by one of `keys`, current, an allow, and with an approver from tier 2 on. The caller still compares
  * grant, session and the plan digest it recomputed. Throws DecisionRefused.
  */
-export async function verifyDecision(jws: string, keys: readonly VerifyingKey[], now: Date): Promise<SignedDecision> {
+export function verifyDecision(jws: string, keys: readonly VerifyingKey[], now: Date): SignedDecision {
   const parts = typeof jws === 'string' && jws.length <= MAX_JWS_LENGTH ? jws.split('.') : [];
   const [header, payload, signature] = parts;
   if (parts.length !== 3 || header === undefined || payload === undefined || signature === undefined) {
@@ -88,7 +88,7 @@ export async function verifyDecision(jws: string, keys: readonly VerifyingKey[],
   const { kid } = read(HeaderSchema, header);
   const key = keys.find((candidate) => candidate.kid === kid)?.publicKey;
   if (key === undefined) throw new DecisionRefused('unknown_key');
-  if (!(await verifyEs256(`${header}.${payload}`, decode(signature), key))) {
+  if (!verifyEs256(`${header}.${payload}`, decode(signature), key)) {
     throw new DecisionRefused('bad_signature');
   }
   const decision = read(PayloadSchema, payload);
