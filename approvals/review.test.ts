@@ -213,7 +213,7 @@ test('the plan changes between reading and writing: nothing is approved', async 
 test('the session ends between reading and writing: nothing is approved', async () => {
   const { deps, sessionId, decide, row } = await pending();
   deps.approversOf = async () => {
-    await store.prisma.session.update({ where: { id: sessionId }, data: { status: 'ended' } });
+    await store.prisma.session.update({ where: { id: sessionId }, data: { status: 'ended', endedAt: start } });
     return ['team:billing'];
   };
   await assert.rejects(decide(), refused('conflict'));

@@ -2,13 +2,12 @@
  * The only composition root: environment in, running broker out. Everything is made here, once, and handed on by argument.
  */
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import express, { type Request, type Response } from 'express';
-import { SignJWT } from 'jose';
-import type { DestinationStream, Logger } from 'pino';
+import type { DestinationStream } from 'pino';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { ApproversOf, GrantRef } from '../approvals/contract.ts';
 import { personRef } from '../approvals/identity.ts';
@@ -24,7 +23,8 @@ import { isSameOrigin } from './console/same-origin.ts';
 import { assetsRouter } from './console/shell.ts';
 import { signInRouter } from './console/sign-in.ts';
 import { WritError } from './errors.ts';
-import { type GrantDeps, mintDeadlineSeconds } from './grants/request-grant.ts';
+import { mintDeadlineSeconds } from './grants/intent.ts';
+import type { GrantDeps } from './grants/request-grant.ts';
 import { type AdminDeps, adminOperations } from './http/admin.ts';
 import { authorizeAdmin, isBootstrap, makeBootstrapToken } from './http/admins.ts';
 import { createApp } from './http/app.ts';
@@ -36,7 +36,8 @@ import { credentialsOf, type OAuthDeps, oauthOperations } from './http/oauth.ts'
 import { createRefusals, misuseReason, networkOf } from './http/refusals.ts';
 import { sessionOperations } from './http/session.ts';
 import { deriveKey, keyEncryptionKey } from './key-encryption-key.ts';
-import { type KeyRing, openKeyRing } from './keys/ring.ts';
+import { identityTokens } from './keys/identity-token.ts';
+import { openKeyRing } from './keys/ring.ts';
 import { createSeal } from './keys/seal.ts';
 import { createLeaseMetrics } from './leases/metrics.ts';
 import { type ReconcileDeps, startReconciler } from './leases/reconcile.ts';
@@ -46,14 +47,14 @@ import { isLoopback } from './loopback.ts';
 import { createCatalog } from './manifests/catalog.ts';
 import type { ProviderShapes } from './manifests/check.ts';
 import { capabilityOwner, member } from './manifests/manifest.ts';
-import { publishManifest } from './manifests/publish.ts';
+import { publishFolder } from './manifests/publish-folder.ts';
 import { authenticate } from './sessions/authenticate.ts';
 import { checkDpopProof } from './sessions/dpop.ts';
 import { sweepReleases, sweepSessions } from './sessions/end-session.ts';
 import { openKeyResolver } from './sessions/jwks.ts';
 import { createSessionTokens } from './sessions/session-token.ts';
-import { emptyTrust, parseTrust, type Trust } from './sessions/trust.ts';
 import { openStore, type Store } from './store/open.ts';
+import { readTrustFile } from './trust-file.ts';
 import type { Clock, Plan } from './vocabulary.ts';
 import { createWaitingRoom } from './waiting-room.ts';
 
@@ -85,7 +86,7 @@ export interface Overrides {
 export async function startBroker(env: Record<string, string | undefined>, overrides: Overrides = {}): Promise<Broker> {
   const modules = overrides.modules ?? providerModules;
   const settings = loadSettings(env, modules);
-  const trust = await readTrust(settings);
+  const trust = await readTrustFile(settings);
   const clock = overrides.clock ?? systemClock;
   const log = createLog(settings.WRIT_LOG_LEVEL, overrides.logTo);
 
@@ -383,77 +384,6 @@ function createProviders(
 ): Map<string, Provider> {
   const on = modules.filter((module) => settings.providers.has(module.name));
   return new Map(on.map((module) => [module.name, module.create(settings.providers.get(module.name), deps)]));
-}
-
-/** The broker as an OIDC issuer of its own, for clouds that trust its keys. */
-function identityTokens(ring: KeyRing, clock: Clock, issuer: string): ProviderDeps['signIdentityToken'] {
-  return async ({ sub, aud, ...claims }, ttlSeconds) => {
-    // Session tokens are for the broker itself: no token that a cloud trusts may be confused with one.
-    if (aud === issuer) throw new Error('an identity token must not be for the broker itself');
-    const now = Math.floor(clock.now().getTime() / 1000);
-    const key = ring.current();
-    return new SignJWT(claims)
-      .setProtectedHeader({ alg: 'ES256', typ: 'JWT', kid: key.kid })
-      .setIssuer(issuer)
-      .setSubject(sub)
-      .setAudience(aud)
-      .setIssuedAt(now)
-      .setExpirationTime(now + Math.min(ttlSeconds, 300))
-      .setJti(crypto.randomUUID())
-      .sign(key.privateKey);
-  };
-}
-
-async function readTrust(settings: Settings): Promise<Trust> {
-  const file = settings.WRIT_TRUST_FILE;
-  if (file === undefined) return emptyTrust;
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new ConfigurationError([`WRIT_TRUST_FILE: ${file} cannot be read (${error.code})`]);
-  });
-  const local = settings.WRIT_ISSUER_URL === undefined || isLoopback(settings.WRIT_ISSUER_URL);
-  const parsed = parseTrust(text, { allowInsecureLoopback: local });
-  if (parsed.ok) return parsed.trust;
-  throw new ConfigurationError(
-    parsed.faults.map(
-      (fault) => `WRIT_TRUST_FILE: ${file}:${fault.line ?? 1}:${fault.column ?? 1}: ${fault.path}: ${fault.message}`,
-    ),
-  );
-}
-
-/** Publishes what differs from the version in force. A file that does not hold is reported and leaves the running version alone. */
-async function publishFolder(
-  folder: string,
-  store: Store,
-  clock: Clock,
-  shapes: ProviderShapes,
-  log: Logger,
-): Promise<void> {
-  const names = (await readdir(folder)).filter((name) => /\.ya?ml$/.test(name)).sort();
-  for (const name of names) {
-    const source = await readFile(join(folder, name), 'utf8');
-    try {
-      const input = {
-        source,
-        author: 'WRIT_MANIFEST_DIR',
-        reason: `loaded from ${name}`,
-        agent: null,
-        expectedVersion: null,
-        requestId: null,
-        // A restart must not put back in force what somebody replaced since: going back is a publication of its own.
-        unlessPublishedBefore: true,
-      };
-      const published = await publishManifest(store, clock, shapes, input);
-      if (published.outcome === 'superseded') {
-        log.warn(
-          { file: name, ...published },
-          'manifest left out: a newer version replaced this very one; publish it to go back',
-        );
-      } else log.info({ file: name, ...published }, `manifest ${published.outcome}`);
-    } catch (error) {
-      const faults = error instanceof WritError ? error.errors : undefined;
-      log.error({ file: name, faults, err: error }, 'manifest refused; the version in force stays');
-    }
-  }
 }
 
 async function packageVersion(): Promise<string> {

@@ -39,7 +39,7 @@ test('a session’s history reads as sentences, credentials with their true stat
   const times = { expiresAt: after(600), providerExpiresAt: after(600) };
   await bench.store.prisma.lease.createMany({
     data: [
-      { ...lease, ...times, id: 'lse_1', status: 'revoking' },
+      { ...lease, ...times, id: 'lse_1', status: 'revoking', dueAt: start },
       { ...lease, ...times, id: 'lse_2', status: 'revoked', endedAt: start, evidence: { status: 204 } },
     ],
   });
@@ -141,6 +141,7 @@ test('an agent that opens sessions without end hides no other agent’s, alive o
       rootId: 'x',
       agent: 'loud-bot',
       status,
+      endedAt: status === 'ended' ? after(300) : null,
       inputs: {},
       subject: {},
       capabilities: [],

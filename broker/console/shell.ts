@@ -1,5 +1,5 @@
 /** The frame of every page: head, masthead, headers. Pages are Preact trees; this is the only place that turns one into bytes. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import express, { type Response, type Router } from 'express';
@@ -9,7 +9,7 @@ import { clamp, visible } from './text.ts';
 
 const stylesheet = readFileSync(join(import.meta.dirname, 'writ.css'));
 // Named by its content, so that browsers keep it for ever and still see a new one at once.
-const stylesheetPath = `/assets/writ.${createHash('sha256').update(stylesheet).digest('hex').slice(0, 16)}.css`;
+const stylesheetPath = `/assets/writ.${hash('sha256', stylesheet, 'hex').slice(0, 16)}.css`;
 
 /** Who is signed in, for the masthead. `csrf` goes into the sign-out form. */
 export interface Viewer {

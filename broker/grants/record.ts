@@ -3,6 +3,7 @@
  * holds, and writes the change with its audit row. An intent (`issuing`) writes the lease row too, before any provider is called (invariant 5).
  */
 import type { Statement, Store } from '../store/open.ts';
+import { runTogether } from '../store/together.ts';
 import type { JsonObject, Plan } from '../vocabulary.ts';
 
 /** What is known of a grant when it is first written. */
@@ -103,13 +104,53 @@ const recordStatement: Statement = {
     SELECT EXISTS (SELECT 1 FROM g) AS ok`,
 };
 
-/** What a lease needs no pool member for is spared the looking: statements are prepared as they stand, with all their parts. */
-const noSlot = `ready AS (SELECT held.ok, false AS exhausted, NULL::text AS reserved FROM held)`;
-
-const intent = (name: string, ready: string): Statement => ({
-  name,
+/**
+ * Intents of different session trees, together: what `held` and `insertGrant` say of one row, for several (see store/together.ts). Trees are locked in the order of
+ * their roots, the root before the session.
+ */
+export const intentStatement: Statement = {
+  name: 'grant_intent',
   text: `
-    WITH ${held}, ${ready}, g AS (${insertGrant} FROM ready WHERE ready.ok
+    WITH r AS MATERIALIZED (
+      SELECT * FROM json_to_recordset($1::json) AS r (
+        n int, session_id text, root_id text, session_version int, at timestamptz, id text, agent text, capability text, idempotency_key text,
+        request_digest text, params jsonb, justification text, credential_jwk jsonb, manifest_version int, plan jsonb, plan_digest text, tier int,
+        decision jsonb, decision_jws text, request_id text, audit json, lease_id text, provider text, writer text, answer_by timestamptz,
+        provider_expires_at timestamptz) ORDER BY root_id LIMIT 16
+    ), held AS MATERIALIZED (
+      SELECT r.* FROM r
+      CROSS JOIN LATERAL (SELECT status, expires_at, version FROM session WHERE id = r.root_id FOR UPDATE) root
+      CROSS JOIN LATERAL (SELECT status, expires_at, max_grants, grant_count FROM session WHERE id = r.session_id FOR UPDATE) s
+      WHERE root.status = 'active' AND root.expires_at > r.at AND root.version = r.session_version
+        AND s.status = 'active' AND s.expires_at > r.at AND (s.max_grants IS NULL OR s.grant_count < s.max_grants)
+    ), g AS (
+      INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
+                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decided_at)
+      SELECT id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
+             provider, plan, plan_digest, tier, 'issuing', decision, decision_jws, at, at FROM held
+      ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id
+    ), written AS MATERIALIZED (
+      SELECT held.* FROM held JOIN g ON g.id = held.id
+    ), bump AS (
+      UPDATE session SET version = session.version + 1, grant_count = session.grant_count + CASE WHEN written.session_id = written.root_id THEN 1 ELSE 0 END
+      FROM written WHERE session.id = written.root_id
+    ), bump_child AS (
+      UPDATE session SET grant_count = session.grant_count + 1 FROM written WHERE session.id = written.session_id AND written.session_id <> written.root_id
+    ), l AS (
+      INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, writer, intent_at, expires_at, provider_expires_at, due_at)
+      SELECT lease_id, id, session_id, agent, provider, plan, plan_digest, 'issuing', writer, at, provider_expires_at, provider_expires_at, answer_by FROM written
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
+      SELECT session_id, at, 'grant.allowed', agent, id, lease_id, request_id, audit FROM written ORDER BY session_id
+    )
+    SELECT n FROM written`,
+};
+
+/** The same for a lease that needs a pool member of its own. One by one: two of them may want the same member. */
+const intentWithSlotStatement: Statement = {
+  name: 'grant_intent_slot',
+  text: `
+    WITH ${held}, ${slot('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant} FROM ready WHERE ready.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
     ), bump AS (
       UPDATE session SET version = version + CASE WHEN id = $2::text THEN 1 ELSE 0 END, grant_count = grant_count + CASE WHEN id = $1::text THEN 1 ELSE 0 END
@@ -123,9 +164,7 @@ const intent = (name: string, ready: string): Statement => ({
       SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $25::text, $23::text, $24::json FROM g
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
-});
-const intentStatement = intent('grant_intent', noSlot);
-const intentWithSlotStatement = intent('grant_intent_slot', slot('$25::text', '$14::text', '$29', '$28::timestamptz'));
+};
 
 const claimStatement: Statement = {
   name: 'grant_claim',
@@ -189,11 +228,43 @@ export async function recordGrant(store: Store, grant: GrantRecord): Promise<Rec
 
 /** Writes a grant that policy alone allowed, together with the intent to mint. */
 export async function recordIntent(store: Store, grant: GrantRecord, lease: LeaseRecord): Promise<Recorded> {
-  const values = [...grantValues(grant), lease.id, lease.writer, lease.answerBy, lease.providerExpiresAt];
-  const [row] = await (lease.pool === null
-    ? store.run<IntentRow>(intentStatement, values)
-    : store.run<IntentRow>(intentWithSlotStatement, [...values, lease.pool]));
+  if (lease.pool === null) {
+    const written = await runTogether(store, intentStatement, intentRow(grant, lease), grant.rootId);
+    return written === undefined ? { ok: false, because: 'moved_on' } : { ok: true, reserved: null };
+  }
+  const values = [...grantValues(grant), lease.id, lease.writer, lease.answerBy, lease.providerExpiresAt, lease.pool];
+  const [row] = await store.run<IntentRow>(intentWithSlotStatement, values);
   return readIntent(row);
+}
+
+function intentRow(grant: GrantRecord, lease: LeaseRecord) {
+  return {
+    session_id: grant.sessionId,
+    root_id: grant.rootId,
+    session_version: grant.sessionVersion,
+    at: grant.at,
+    id: grant.id,
+    agent: grant.agent,
+    capability: grant.capability,
+    idempotency_key: grant.idempotencyKey,
+    request_digest: grant.requestDigest,
+    params: grant.params,
+    justification: grant.justification,
+    credential_jwk: grant.credentialJwk,
+    manifest_version: grant.manifestVersion,
+    plan: grant.plan,
+    plan_digest: grant.planDigest,
+    tier: grant.tier,
+    decision: grant.decision,
+    decision_jws: grant.decisionJws,
+    request_id: grant.requestId,
+    audit: grant.audit,
+    lease_id: lease.id,
+    provider: grant.plan.provider,
+    writer: lease.writer,
+    answer_by: lease.answerBy,
+    provider_expires_at: lease.providerExpiresAt,
+  };
 }
 
 /** Turns an approved grant into an intent to mint: once, whoever asks how often. `consented` is the digest the approver consented to. */

@@ -12,8 +12,9 @@ import { type Caller, readSession, type SessionFacts } from '../sessions/authent
 import type { Prisma } from '../store/prisma/client.ts';
 import type { JsonObject, Plan } from '../vocabulary.ts';
 import { deliver } from './deliver.ts';
+import { leaseOf, payloadOf, poolExhausted, signingKey } from './intent.ts';
 import { claimApproved, recordRefusal } from './record.ts';
-import { type GrantAnswer, type GrantDeps, leaseOf, payloadOf, poolExhausted, signingKey } from './request-grant.ts';
+import type { GrantAnswer, GrantDeps } from './request-grant.ts';
 import { viewGrant } from './view.ts';
 import { weighPlan } from './weigh.ts';
 
@@ -53,7 +54,7 @@ export async function redeemGrant(
   );
 
   // 4.
-  const decisionJws = await signDecision(payloadOf(grant, weighed, approvedBy), signingKey(deps), now);
+  const decisionJws = signDecision(payloadOf(grant, weighed, approvedBy), signingKey(deps), now);
   const lease = leaseOf(deps, plan, weighed.digest, weighed.provider, now);
   const claimed = await claimApproved(
     deps.store,

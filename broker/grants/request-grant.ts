@@ -1,18 +1,19 @@
 /**
  * A request for a capability, from the first read to the credential, the wait, or the refusal. One flow; no step can be skipped by a provider or a channel.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
-import { type DecisionKey, signDecision } from '../decide/sign-decision.ts';
+import { signDecision } from '../decide/sign-decision.ts';
 import { WritError } from '../errors.ts';
 import { newId } from '../ids.ts';
 import { issueLease, type LeaseDeps } from '../leases/issue.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { type Caller, readSession, type SessionFacts } from '../sessions/authenticate.ts';
-import type { JsonObject, Plan, Reason } from '../vocabulary.ts';
+import type { JsonObject, Reason } from '../vocabulary.ts';
 import { type Delivery, deliver } from './deliver.ts';
-import { type GrantRecord, type LeaseRecord, recordGrant, recordIntent, recordRefusal } from './record.ts';
+import { leaseOf, payloadOf, poolExhausted, signingKey } from './intent.ts';
+import { type GrantRecord, recordGrant, recordIntent, recordRefusal } from './record.ts';
 import { type GrantView, viewGrant } from './view.ts';
 import { type Weighed, weigh } from './weigh.ts';
 
@@ -103,7 +104,7 @@ export async function requestGrant(
     }
 
     // 6.
-    const decisionJws = await signDecision(payloadOf(record, weighed, []), signingKey(deps), now);
+    const decisionJws = signDecision(payloadOf(record, weighed, []), signingKey(deps), now);
     const lease = leaseOf(deps, weighed.plan, weighed.digest, weighed.provider, now);
     const written = await recordIntent(
       store,
@@ -216,69 +217,6 @@ function draft(
   };
 }
 
-/** What the delivering side may act on. Also used when an approved grant is redeemed. */
-export function payloadOf(
-  grant: { id: string; sessionId: string; agent: string; capability: string },
-  weighed: Weighed,
-  approvedBy: string[],
-): Parameters<typeof signDecision>[0] {
-  const { decision } = weighed;
-  return {
-    grant_id: grant.id,
-    session_id: grant.sessionId,
-    agent: grant.agent,
-    capability: grant.capability,
-    plan_digest: weighed.digest,
-    tier: decision.tier,
-    effect: decision.effect,
-    ttl_seconds: weighed.plan.ttl_seconds,
-    manifest_version: decision.manifest_version,
-    policy_ids: decision.policy_ids,
-    ...(approvedBy.length === 0 ? {} : { approved_by: approvedBy }),
-  };
-}
-
-/** The intent: everything revocation would need if the provider's answer were never heard. */
-export function leaseOf(
-  deps: GrantDeps,
-  plan: Plan,
-  digest: string,
-  provider: Weighed['provider'],
-  now: Date,
-): LeaseRecord {
-  const answerBy = new Date(now.getTime() + mintDeadlineSeconds(deps.providerTimeoutSeconds) * 1000);
-  const longest = Math.max(plan.ttl_seconds, provider.limits.longestProviderLifetimeSeconds);
-  return {
-    id: newId('lse', now),
-    plan,
-    planDigest: digest,
-    writer: provider.writer?.(plan) ?? null,
-    pool: provider.pool?.(plan) ?? null,
-    answerBy,
-    // Counted from when the provider can have answered last.
-    providerExpiresAt: new Date(answerBy.getTime() + longest * 1000),
-  };
-}
-
-/** When an answer that has not come by now never will: the provider's deadline, and time to write the outcome down. */
-export const mintDeadlineSeconds = (providerTimeoutSeconds: number): number => providerTimeoutSeconds + 10;
-
-export function signingKey(deps: GrantDeps): DecisionKey {
-  try {
-    return deps.ring.current();
-  } catch (cause) {
-    throw new WritError('unavailable', { retryAfterSeconds: 5, cause });
-  }
-}
-
-export function poolExhausted(): WritError {
-  return new WritError('provider_unavailable', {
-    detail: 'Every account of the pool is in use or in quarantine.',
-    retryAfterSeconds: 30,
-    extensions: { provider_code: 'pool_exhausted' },
-  });
-}
-
 function view(
   deps: GrantDeps,
   record: { id: string; capability: string; tier: number },
@@ -300,5 +238,5 @@ function digestOf(request: GrantRequest): string {
     justification: request.justification,
     credential_jwk: request.credentialJwk,
   });
-  return `sha256:${createHash('sha256').update(canonical!).digest('hex')}`;
+  return `sha256:${hash('sha256', canonical!, 'hex')}`;
 }

@@ -10,6 +10,7 @@ import { WritError } from '../errors.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import type { Seal } from '../keys/seal.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { runTogether } from '../store/together.ts';
 import type { Clock, Plan } from '../vocabulary.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
@@ -45,27 +46,28 @@ export interface Delivered {
 }
 
 // A pool member's release revives tokens that have not expired by the provider's own clock, which may be behind ours: a minute is left for that.
-const outcome = (name: string, slot: string): Statement => ({
-  name,
+export const outcomeStatement: Statement = {
+  name: 'lease_outcome',
   text: `
-    WITH l AS (
-      UPDATE lease SET status = CASE WHEN status = 'issuing' THEN 'active' ELSE status END, handle = $2::jsonb, sealed = $3::text, issued_at = $4::timestamptz,
-             expires_at = $5::timestamptz, provider_expires_at = $6::timestamptz, due_at = CASE WHEN status = 'issuing' THEN $5::timestamptz ELSE $4::timestamptz END
-      WHERE id = $1::text AND status IN ('issuing', 'revoking')
-      RETURNING id, grant_id, session_id, status
-    ), ${slot} g AS (
+    WITH r AS MATERIALIZED (
+      SELECT * FROM json_to_recordset($1::json) AS r (n int, lease_id text, handle jsonb, sealed text, at timestamptz, expires_at timestamptz,
+                                                      provider_expires_at timestamptz, reserved boolean, audit json) ORDER BY lease_id LIMIT 16
+    ), l AS (
+      UPDATE lease SET status = CASE WHEN status = 'issuing' THEN 'active' ELSE status END, handle = r.handle, sealed = r.sealed, issued_at = r.at,
+             expires_at = r.expires_at, provider_expires_at = r.provider_expires_at, due_at = CASE WHEN status = 'issuing' THEN r.expires_at ELSE r.at END
+      FROM r WHERE id = r.lease_id AND status IN ('issuing', 'revoking')
+      RETURNING n, id, grant_id, session_id, status, at, r.provider_expires_at, r.reserved, audit
+    ), slot AS (
+      UPDATE pool_slot SET release_after = l.provider_expires_at + interval '1 minute' FROM l WHERE l.reserved AND pool_slot.lease_id = l.id
+    ), g AS (
       UPDATE grants SET status = 'issued' FROM l WHERE grants.id = l.grant_id AND l.status = 'active' AND grants.status = 'issuing'
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $4::timestamptz, CASE WHEN status = 'active' THEN 'lease.issued' ELSE 'lease.withheld' END, 'system', grant_id, id, $7::json FROM l
+      SELECT session_id, at, CASE WHEN status = 'active' THEN 'lease.issued' ELSE 'lease.withheld' END, 'system', grant_id, id, audit FROM l
+      ORDER BY session_id, id
     )
-    SELECT status FROM l`,
-});
-const outcomeStatement = outcome('lease_outcome', '');
-const outcomeWithSlotStatement = outcome(
-  'lease_outcome_slot',
-  `slot AS (UPDATE pool_slot SET release_after = $6::timestamptz + interval '1 minute' FROM l WHERE pool_slot.lease_id = l.id),`,
-);
+    SELECT n, status FROM l`,
+};
 
 const failureStatement: Statement = {
   name: 'lease_failure',
@@ -99,7 +101,7 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
   const provider = deps.providers.get(intent.plan.provider);
   if (provider === undefined)
     throw new WritError('internal', { cause: new Error(`no provider ${intent.plan.provider}`) });
-  const { plan_digest } = await checkDecision(deps, intent);
+  const { plan_digest } = checkDecision(deps, intent);
 
   let issued: Issued;
   try {
@@ -112,16 +114,21 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
   const sealed = issued.secret === undefined ? null : await deps.seal.seal(issued.secret, intent.leaseId);
   let status: string | undefined;
   try {
-    const statement = intent.reserved === null ? outcomeStatement : outcomeWithSlotStatement;
-    const [row] = await deps.store.run<{ status: string }>(statement, [
-      intent.leaseId,
-      JSON.stringify(issued.handle),
-      sealed,
-      now,
-      issued.expiresAt,
-      issued.providerExpiresAt,
-      JSON.stringify({ provider: provider.name, expires_at: issued.expiresAt, plan_digest }),
-    ]);
+    const row = await runTogether<{ n: number; status: string }>(
+      deps.store,
+      outcomeStatement,
+      {
+        lease_id: intent.leaseId,
+        handle: issued.handle,
+        sealed,
+        at: now,
+        expires_at: issued.expiresAt,
+        provider_expires_at: issued.providerExpiresAt,
+        reserved: intent.reserved !== null,
+        audit: { provider: provider.name, expires_at: issued.expiresAt, plan_digest },
+      },
+      null,
+    );
     status = row?.status;
   } catch (cause) {
     // The row still says `issuing`; the reconciler will end it. What only this process knows (a GitHub token) would be lost, so end it here, now.
@@ -140,10 +147,10 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
 }
 
 /** @returns what the decision says, its plan digest recomputed from the plan that the provider will be asked for */
-async function checkDecision(deps: LeaseDeps, intent: LeaseIntent): Promise<SignedDecision> {
+function checkDecision(deps: LeaseDeps, intent: LeaseIntent): SignedDecision {
   let claims: SignedDecision;
   try {
-    claims = await verifyDecision(intent.decision, deps.ring.published(), deps.clock.now());
+    claims = verifyDecision(intent.decision, deps.ring.published(), deps.clock.now());
   } catch (cause) {
     throw new WritError('internal', { detail: 'The decision does not hold.', cause });
   }

@@ -225,7 +225,7 @@ for (const backend of await testBackends()) {
             statement(`UPDATE lease SET status = '${status}', due_at = NULL, ended_at = now() WHERE id = $1`),
             [lease],
           ),
-          /lease_wiped_when_ended/,
+          /lease_status_check/,
         );
       }
     });

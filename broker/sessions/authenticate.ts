@@ -4,6 +4,7 @@
  */
 import { WritError } from '../errors.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { runTogether } from '../store/together.ts';
 import type { Clock, JsonObject } from '../vocabulary.ts';
 import type { ActorChain, SessionTokens } from './session-token.ts';
 
@@ -74,42 +75,49 @@ export interface SessionFacts {
   previousGrantId: string | null;
 }
 
-const factsStatement: Statement = {
+// Of two requests with the same proof in one execution, the first is fresh.
+export const factsStatement: Statement = {
   name: 'session_facts',
   text: `
-    WITH fresh AS (
-      INSERT INTO replay (key, expires_at) SELECT $2::text, $3::timestamptz WHERE $2::text IS NOT NULL ON CONFLICT (key) DO NOTHING RETURNING key
+    WITH r AS MATERIALIZED (
+      SELECT * FROM json_to_recordset($1::json) AS r (n int, session_id text, now timestamptz, proof text, proof_until timestamptz, capability text,
+                                                      idempotency_key text, count_up_to int) LIMIT 16
+    ), proofs AS MATERIALIZED (
+      SELECT DISTINCT ON (proof) n, proof, proof_until FROM r WHERE proof IS NOT NULL ORDER BY proof, n
+    ), burnt AS (
+      INSERT INTO replay (key, expires_at) SELECT proof, proof_until FROM proofs ORDER BY proof ON CONFLICT (key) DO NOTHING RETURNING key
     )
-    SELECT s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
+    SELECT r.n, s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
            s.capabilities, s.narrowed, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
            s.ended_at, root.version, s.grant_count,
-           ($2::text IS NULL OR EXISTS (SELECT 1 FROM fresh)) AS proof_is_fresh,
+           (r.proof IS NULL OR EXISTS (SELECT 1 FROM burnt JOIN proofs ON proofs.proof = burnt.key WHERE proofs.n = r.n)) AS proof_is_fresh,
            CASE WHEN s.parent_id IS NULL THEN true ELSE NOT EXISTS (
              WITH RECURSIVE line AS (
                SELECT p.parent_id, p.status, LEAST(p.expires_at, p.heartbeat_deadline) AS until FROM session p WHERE p.id = s.parent_id
                UNION ALL
                SELECT p.parent_id, p.status, LEAST(p.expires_at, p.heartbeat_deadline) FROM session p JOIN line ON p.id = line.parent_id
-             ) SELECT 1 FROM line WHERE status <> 'active' OR until <= $7::timestamptz) END AS parents_live,
+             ) SELECT 1 FROM line WHERE status <> 'active' OR until <= r.now) END AS parents_live,
            history.capability_count, history.denied_count,
-           CASE WHEN $6::int = 0 THEN 0 ELSE (SELECT count(*)::int FROM (
-             SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > $7::timestamptz - interval '1 minute'
-             ORDER BY g.requested_at DESC LIMIT $6::int) recent) END AS last_minute,
-           (SELECT g.id FROM grants g WHERE g.session_id = s.id AND g.idempotency_key = $5::text) AS previous_grant
-    FROM session s
-    LEFT JOIN agent a ON a.name = s.agent
-    JOIN session root ON root.id = s.root_id
+           CASE WHEN r.count_up_to = 0 THEN 0 ELSE (SELECT count(*)::int FROM (
+             SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > r.now - interval '1 minute'
+             ORDER BY g.requested_at DESC LIMIT r.count_up_to) recent) END AS last_minute,
+           (SELECT g.id FROM grants g WHERE g.session_id = s.id AND g.idempotency_key = r.idempotency_key) AS previous_grant
+    FROM r
+    CROSS JOIN LATERAL (SELECT * FROM session WHERE id = r.session_id LIMIT 1) s
+    CROSS JOIN LATERAL (SELECT version FROM session WHERE id = s.root_id LIMIT 1) root
+    LEFT JOIN LATERAL (SELECT version FROM agent WHERE name = s.agent LIMIT 1) a ON true
     LEFT JOIN LATERAL (
       SELECT sum(own.capability_count)::int AS capability_count, sum(own.denied_count)::int AS denied_count
       FROM session t CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE g.capability = $4::text AND g.status <> 'denied') AS capability_count,
+        SELECT count(*) FILTER (WHERE g.capability = r.capability AND g.status <> 'denied') AS capability_count,
                count(*) FILTER (WHERE g.status = 'denied') AS denied_count
         FROM grants g WHERE g.session_id = t.id
       ) own WHERE t.root_id = s.root_id
-    ) history ON $4::text IS NOT NULL
-    WHERE s.id = $1::text`,
+    ) history ON r.capability IS NOT NULL`,
 };
 
 interface FactsRow {
+  n: number;
   id: string;
   agent: string;
   manifest_version: number;
@@ -199,15 +207,16 @@ export async function readSession(
   now: Date,
   question: FactsQuestion = {},
 ): Promise<SessionFacts> {
-  const [row] = await store.run<FactsRow>(factsStatement, [
-    caller.sessionId,
-    caller.replay?.key ?? null,
-    caller.replay?.expiresAt ?? null,
-    question.capability ?? null,
-    question.idempotencyKey ?? null,
-    question.countLastMinute ?? 0,
+  const asked = {
+    session_id: caller.sessionId,
     now,
-  ]);
+    proof: caller.replay?.key ?? null,
+    proof_until: caller.replay?.expiresAt ?? null,
+    capability: question.capability ?? null,
+    idempotency_key: question.idempotencyKey ?? null,
+    count_up_to: question.countLastMinute ?? 0,
+  };
+  const row = await runTogether<FactsRow>(store, factsStatement, asked, null);
   if (row === undefined || row.current_version === null) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
   const lives = row.status === 'active' && row.parents_live && row.expires_at > now && row.heartbeat_deadline > now;

@@ -1,5 +1,5 @@
 /** The compact form of a signed token, opened before anything is believed: cheap checks that need no key. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { JsonObject } from '../vocabulary.ts';
 import { Refusal } from './refusal.ts';
 
@@ -51,5 +51,5 @@ function decodeObject(part: string, what: string): JsonObject {
 
 /** base64url SHA-256 of a text. */
 export function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('base64url');
+  return hash('sha256', text, 'base64url');
 }

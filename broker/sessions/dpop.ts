@@ -4,7 +4,7 @@
  * Hot path: `node:crypto` rather than jose because it costs half, and keys that verified once are kept imported. The order is cheap checks first; the
  * signature is checked last, so that nonsense costs nothing.
  */
-import { constants, createHash, createPublicKey, type JsonWebKey, type KeyObject, verify } from 'node:crypto';
+import { constants, createPublicKey, hash, type JsonWebKey, type KeyObject, verify } from 'node:crypto';
 import type { Json, JsonObject } from '../vocabulary.ts';
 import { openCompactJws, sha256 } from './compact-jws.ts';
 import { Refusal, refused } from './refusal.ts';
@@ -54,7 +54,7 @@ function verifyProof(check: DpopCheck): CheckedProof {
   const { header, payload, signedPart, signature } = openCompactJws(check.proof, maxProofLength);
   if (header.typ !== 'dpop+jwt') throw new Refusal('malformed', '`typ` is not dpop+jwt');
   const key = publicKey(header.jwk, header.alg);
-  const jkt = createHash('sha256').update(JSON.stringify(key)).digest('base64url');
+  const jkt = hash('sha256', JSON.stringify(key), 'base64url');
   if (check.expectedJkt !== undefined && jkt !== check.expectedJkt) {
     throw new Refusal('wrong_key', 'the token is bound to another key');
   }

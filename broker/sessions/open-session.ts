@@ -8,6 +8,7 @@ import type { Catalog } from '../manifests/catalog.ts';
 import { member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { runTogether } from '../store/together.ts';
 import type { Clock, JsonObject, Task } from '../vocabulary.ts';
 import type { ActorChain, MintedToken, SessionTokens } from './session-token.ts';
 
@@ -56,38 +57,50 @@ export interface OpenedSession {
   token: MintedToken;
 }
 
-const insertStatement: Statement = {
+// Several at once (see store/together.ts); of two with the same one-time value, the first has it.
+export const insertStatement: Statement = {
   name: 'session_open',
   text: `
-    WITH in_force AS (
-      SELECT EXISTS (SELECT 1 FROM agent WHERE name = $5::text AND version = $6::int) AS ok
-    ), fresh AS (
+    WITH r AS MATERIALIZED (
+      SELECT asked.*, EXISTS (SELECT 1 FROM agent WHERE name = asked.agent AND version = asked.manifest_version) AS manifest_in_force
+      FROM json_to_recordset($1::json) AS asked (
+        n int, keys text[], keys_until timestamptz[], per_minute int, at timestamptz, agent text, manifest_version int, parent_id text, id text, root_id text,
+        task_type text, inputs jsonb, on_behalf_of text, started_by text, principal_root text, capabilities text[], narrowed boolean, subject jsonb,
+        dpop_jkt text, max_grants int, expires_at timestamptz, heartbeat_deadline timestamptz, request_id text, audit json) LIMIT 16
+    ), once AS MATERIALIZED (
       -- Nothing is used up for a manifest that is no longer in force: the same request is then tried on the one that is.
-      INSERT INTO replay (key, expires_at) SELECT key, until FROM in_force, unnest($1::text[], $2::timestamptz[]) AS once (key, until) WHERE in_force.ok
-      ON CONFLICT (key) DO NOTHING RETURNING key
-    ), allowed AS (
-      SELECT (SELECT count(*) FROM fresh) = cardinality($1::text[]) AS fresh,
-             $3::int = 0 OR (SELECT count(*) FROM (
-               SELECT 1 FROM session WHERE agent = $5::text AND opened_at > $4::timestamptz - interval '1 minute' ORDER BY opened_at DESC LIMIT $3) recent) < $3 AS within_rate,
-             in_force.ok AS manifest_in_force
-      FROM in_force
+      SELECT DISTINCT ON (value.key) r.n, value.key, value.until
+      FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until) AS value (key, until) WHERE r.manifest_in_force ORDER BY value.key, r.n
+    ), burnt AS (
+      INSERT INTO replay (key, expires_at) SELECT key, until FROM once ORDER BY key ON CONFLICT (key) DO NOTHING RETURNING key
+    ), judged AS MATERIALIZED (
+      SELECT r.*, cardinality(r.keys) = (SELECT count(*) FROM burnt JOIN once ON once.key = burnt.key WHERE once.n = r.n) AS fresh,
+             r.per_minute = 0 OR row_number() OVER (PARTITION BY r.agent ORDER BY r.n) + (SELECT count(*) FROM (
+               SELECT 1 FROM session WHERE session.agent = r.agent AND session.opened_at > r.at - interval '1 minute'
+               ORDER BY session.opened_at DESC LIMIT r.per_minute) recent) <= r.per_minute AS within_rate
+      FROM r
+    ), allowed AS MATERIALIZED (
+      SELECT * FROM judged WHERE fresh AND within_rate AND manifest_in_force
     ), parent AS (
       -- What a child may use of a bounded envelope is taken from its parent's, at once.
-      UPDATE session SET grant_count = grant_count + CASE WHEN max_grants IS NULL THEN 0 ELSE $18::int END, child_count = child_count + 1
+      UPDATE session SET grant_count = session.grant_count + CASE WHEN session.max_grants IS NULL THEN 0 ELSE allowed.max_grants END,
+             child_count = session.child_count + 1
       FROM allowed
-      WHERE id = $7::text AND status = 'active' AND (max_grants IS NULL OR grant_count + $18::int <= max_grants) AND fresh AND within_rate AND manifest_in_force
-      RETURNING id
+      WHERE session.id = allowed.parent_id AND session.status = 'active'
+        AND (session.max_grants IS NULL OR session.grant_count + allowed.max_grants <= session.max_grants)
+      RETURNING allowed.n
     ), opened AS (
       INSERT INTO session (id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, started_by, principal_root, capabilities,
                            narrowed, subject, dpop_jkt, status, max_grants, opened_at, expires_at, heartbeat_deadline)
-      SELECT $8::text, $5::text, $6::int, $7::text, $23::text, $9::text, $10::jsonb, $11::text, $12::text, $13::text, $14::text[], $15::boolean, $16::jsonb, $17::text, 'active', $18::int, $4::timestamptz, $19::timestamptz, $20::timestamptz
-      FROM allowed WHERE fresh AND within_rate AND manifest_in_force AND ($7::text IS NULL OR EXISTS (SELECT 1 FROM parent))
+      SELECT id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, started_by, principal_root, capabilities,
+             narrowed, subject, dpop_jkt, 'active', max_grants, at, expires_at, heartbeat_deadline
+      FROM allowed WHERE parent_id IS NULL OR EXISTS (SELECT 1 FROM parent WHERE parent.n = allowed.n)
       RETURNING id
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-      SELECT id, $4::timestamptz, 'session.opened', $5::text, $21::text, $22::json FROM opened
+      SELECT id, at, 'session.opened', agent, request_id, audit FROM allowed JOIN opened USING (id) ORDER BY id
     )
-    SELECT allowed.*, EXISTS (SELECT 1 FROM opened) AS opened FROM allowed`,
+    SELECT n, fresh, within_rate, manifest_in_force, EXISTS (SELECT 1 FROM opened WHERE opened.id = judged.id) AS opened FROM judged`,
 };
 
 /** The parent a child session is opened under. */
@@ -179,45 +192,51 @@ async function openUnder(
       ? null
       : { sub: `${principal.agent}/${id}`, act: child.parent.act ?? { sub: `${principal.agent}/${child.parent.id}` } };
   const oneTimes = [principal.replay, input.proof].filter((value) => value !== null);
-  const [row] = await deps.store.run<{
+  const row = await runTogether<{
+    n: number;
     fresh: boolean;
     within_rate: boolean;
     manifest_in_force: boolean;
     opened: boolean;
-  }>(insertStatement, [
-    oneTimes.map((value) => value.key),
-    oneTimes.map((value) => value.expiresAt),
-    deps.sessionsPerMinute,
-    now,
-    principal.agent,
-    published.version,
-    child?.parent.id ?? null,
-    id,
-    task.task_type,
-    JSON.stringify(task.inputs),
-    onBehalfOf,
-    principal.startedBy,
-    onBehalfOf === null ? principal.agent : `${principal.agent} for ${onBehalfOf}`,
-    child?.capabilities ?? [],
-    child !== null,
-    JSON.stringify(act === null ? principal.subject : { ...principal.subject, act }),
-    input.jkt,
-    maxGrants,
-    expiresAt,
-    deadline,
-    input.requestId,
-    JSON.stringify({
-      task,
-      subject: principal.subject,
+  }>(
+    deps.store,
+    insertStatement,
+    {
+      keys: oneTimes.map((value) => value.key),
+      keys_until: oneTimes.map((value) => value.expiresAt),
+      per_minute: deps.sessionsPerMinute,
+      at: now,
+      agent: principal.agent,
       manifest_version: published.version,
+      parent_id: child?.parent.id ?? null,
+      id,
+      root_id: child?.parent.rootId ?? id,
+      task_type: task.task_type,
+      inputs: task.inputs,
+      on_behalf_of: onBehalfOf,
+      started_by: principal.startedBy,
+      principal_root: onBehalfOf === null ? principal.agent : `${principal.agent} for ${onBehalfOf}`,
+      capabilities: child?.capabilities ?? [],
+      narrowed: child !== null,
+      subject: act === null ? principal.subject : { ...principal.subject, act },
+      dpop_jkt: input.jkt,
+      max_grants: maxGrants,
       expires_at: expiresAt,
-      ...(onBehalfOf === null ? {} : { on_behalf_of: onBehalfOf }),
-      ...(principal.startedBy === null ? {} : { started_by: principal.startedBy }),
-      ...(child === null ? {} : { parent: child.parent.id, capabilities: child.capabilities }),
-      dpop: input.jkt !== null,
-    }),
-    child?.parent.rootId ?? id,
-  ]);
+      heartbeat_deadline: deadline,
+      request_id: input.requestId,
+      audit: {
+        task,
+        subject: principal.subject,
+        manifest_version: published.version,
+        expires_at: expiresAt,
+        ...(onBehalfOf === null ? {} : { on_behalf_of: onBehalfOf }),
+        ...(principal.startedBy === null ? {} : { started_by: principal.startedBy }),
+        ...(child === null ? {} : { parent: child.parent.id, capabilities: child.capabilities }),
+        dpop: input.jkt !== null,
+      },
+    },
+    child?.parent.id ?? null,
+  );
   if (row === undefined || !row.opened) {
     if (row?.manifest_in_force === false)
       throw new WritError('conflict', { detail: 'The manifest was replaced just now; try again.' });

@@ -2,10 +2,10 @@
  * The session token: a JWT access token (RFC 9068, `typ: at+jwt`, ES256). It says which session; what that session may do is in the database and is read on
  * every call, so ending a session ends its tokens at once, whatever their `exp`.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { decodeProtectedHeader, jwtVerify } from 'jose';
 import { WritError } from '../errors.ts';
-import { signEs256 } from '../keys/es256.ts';
+import { signEs256Aside } from '../keys/es256.ts';
 import type { KeyRing, SigningKey } from '../keys/ring.ts';
 import type { Clock } from '../vocabulary.ts';
 
@@ -52,6 +52,11 @@ const reloadCooldownMs = 5_000;
 /** @param tokenSeconds lifetime of one token; never past the end of its session */
 export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string, tokenSeconds: number): SessionTokens {
   const verified = new Map<string, SessionClaims>();
+  const nameOf = (token: string) => hash('sha256', token, 'base64url');
+  function remember(name: string, claims: SessionClaims): void {
+    if (verified.size >= cacheLimit) verified.delete(verified.keys().next().value!);
+    verified.set(name, claims);
+  }
 
   // Anybody can make up a key id, so it is the clock and not the token that says how often the database is asked. Whoever comes in between gets that answer, an outage too.
   let reload = { at: Number.NEGATIVE_INFINITY, done: Promise.resolve() };
@@ -107,22 +112,28 @@ export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string,
         ...(session.jkt === null ? {} : { cnf: { jkt: session.jkt } }),
       };
       const input = `${encode(header)}.${encode(claims)}`;
-      const token = `${input}.${(await signEs256(input, key.privateKey)).toString('base64url')}`;
+      const token = `${input}.${(await signEs256Aside(input, key.privateKey)).toString('base64url')}`;
+      // What was signed here just now need not be verified here.
+      remember(nameOf(token), {
+        sessionId: session.id,
+        agent: session.agent,
+        jkt: session.jkt,
+        expiresAt: new Date(exp * 1000),
+      });
       return { access_token: token, token_type: session.jkt === null ? 'Bearer' : 'DPoP', expires_in: exp - now };
     },
     verify: async (token) => {
-      const digest = createHash('sha256').update(token).digest('base64url');
-      const known = verified.get(digest);
+      const name = nameOf(token);
+      const known = verified.get(name);
       const now = clock.now();
       if (known !== undefined) {
         if (known.expiresAt > now) return known;
-        verified.delete(digest);
+        verified.delete(name);
         throw new WritError('unauthenticated');
       }
       try {
         const claims = await verifySignature(token);
-        if (verified.size >= cacheLimit) verified.delete(verified.keys().next().value!);
-        verified.set(digest, claims);
+        remember(name, claims);
         return claims;
       } catch (cause) {
         throw cause instanceof WritError ? cause : new WritError('unauthenticated', { cause });

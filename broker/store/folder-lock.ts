@@ -5,7 +5,7 @@
  * which process, and when that process started (ids are used again). In one place this tells at once whether the holder lives. A holder in another place, on a volume
  * that is shared, cannot be asked: it writes a count into the file every two seconds, and is taken for dead when the file has not changed for ten.
  */
-import { createHash, randomUUID } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile, readlink, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { systemClock } from '../clock.ts';
@@ -60,7 +60,7 @@ export async function lockFolder(folder: string, clock: Clock = systemClock): Pr
  * that the lock is another's.
  */
 async function takeOver(file: string, dead: string, mine: string): Promise<boolean> {
-  const claim = `${file}.${createHash('sha256').update(dead).digest('hex').slice(0, 16)}`;
+  const claim = `${file}.${hash('sha256', dead, 'hex').slice(0, 16)}`;
   if (!(await create(claim, mine)))
     throw new Error(
       `another process is starting on ${file}; if none is, delete ${claim}, which one that died left behind`,

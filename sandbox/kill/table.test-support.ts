@@ -50,8 +50,8 @@ export const table: Record<ProviderName, Record<Flow, string[]>> = {
     expire: ['lease_age', 'lease_claim', 'DELETE token', 'lease_settle'],
   },
   gcp: {
-    issue: ['grant_intent_slot', ...mint.gcp, 'lease_outcome_slot', 'answered'],
-    redeem: ['grant_claim', ...mint.gcp, 'lease_outcome_slot', 'answered'],
+    issue: ['grant_intent_slot', ...mint.gcp, 'lease_outcome', 'answered'],
+    redeem: ['grant_claim', ...mint.gcp, 'lease_outcome', 'answered'],
     revoke: [
       'session_end',
       'session_release_leases',

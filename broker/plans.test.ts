@@ -1,0 +1,71 @@
+/**
+ * The statements that every grant runs find their rows through indexes from the first day on. A database without statistics takes every table for a tiny one, and a
+ * prepared statement keeps the plan it was given then.
+ */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import pg from 'pg';
+import { intentStatement } from './grants/record.ts';
+import { outcomeStatement } from './leases/issue.ts';
+import { factsStatement } from './sessions/authenticate.ts';
+import { insertStatement } from './sessions/open-session.ts';
+import { openStore, steadyPlans } from './store/open.ts';
+import { createTestDatabase, testBackends } from './store/store.test-support.ts';
+
+interface PlanNode {
+  'Node Type': string;
+  'Relation Name'?: string;
+  'Index Cond'?: string;
+  Filter?: string;
+  Plans?: PlanNode[];
+}
+
+/** Tables that grow with use. */
+const growing = new Set(['session', 'grants', 'lease', 'audit_event', 'audit_chain', 'replay']);
+
+function scansOf(node: PlanNode): PlanNode[] {
+  const own = growing.has(node['Relation Name'] ?? '') && node['Node Type'].includes('Scan') ? [node] : [];
+  return [...own, ...(node.Plans ?? []).flatMap(scansOf)];
+}
+
+if ((await testBackends()).includes('postgres')) {
+  const database = await createTestDatabase();
+  const store = await openStore({ databaseUrl: database.url, dataDir: null });
+  const client = new pg.Client({
+    connectionString: database.url,
+    options: steadyPlans.map((one) => `-c ${one}`).join(' '),
+  });
+  await client.connect();
+  after(async () => {
+    await client.end();
+    await store.close();
+    await database.drop();
+  });
+
+  for (const statement of [factsStatement, intentStatement, outcomeStatement, insertStatement]) {
+    test(`${statement.name}: planned on an empty database, by indexes alone`, async () => {
+      await client.query(`PREPARE ${statement.name} AS ${statement.text}`);
+      const { rows } = await client.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(
+        `EXPLAIN (FORMAT JSON) EXECUTE ${statement.name}('[]')`,
+      );
+      const scans = scansOf(rows[0]!['QUERY PLAN'][0].Plan);
+      assert.ok(scans.length > 0);
+      for (const scan of scans) {
+        const shown = `${scan['Node Type']} on ${scan['Relation Name']} (${scan['Index Cond'] ?? scan.Filter ?? 'everything'})`;
+        assert.match(scan['Node Type'], /^Index (Only )?Scan$/, shown);
+        assert.ok(scan['Index Cond'] !== undefined, shown);
+      }
+    });
+  }
+
+  test('connections of the store are opened with these settings', async () => {
+    const [row] = await store.run<{ mode: string; seq: string; jit: string }>(
+      {
+        name: 'test_settings',
+        text: `SELECT current_setting('plan_cache_mode') AS mode, current_setting('seq_page_cost') AS seq, current_setting('jit') AS jit`,
+      },
+      [],
+    );
+    assert.deepEqual({ ...row }, { mode: 'force_generic_plan', seq: '100', jit: 'off' });
+  });
+}
