@@ -2,7 +2,7 @@
  * Walks every chain and names the first broken row. Recomputes in this process what the database's trigger computed (`writ_audit_hash`, prisma/migrations), so a
  * changed trigger or function does not hide a changed row.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Statement, Store } from '../store/open.ts';
 
 export interface BrokenRow {
@@ -63,7 +63,7 @@ function eventHash(event: Omit<StoredEvent, 'hash'>): string {
     event.request_id ?? '',
     event.payload,
   ];
-  return createHash('sha256').update(fields.join('\n')).digest('hex');
+  return hash('sha256', fields.join('\n'), 'hex');
 }
 
 /** @param pageSize rows held in memory at a time */

@@ -11,6 +11,9 @@ import { cedarRequest, type DecisionFacts } from './facts.ts';
 import { slotFor } from './policy-slots.ts';
 import { factsFor, planOf } from './request.fixture.ts';
 
+// Every run the same; another seed looks elsewhere.
+fc.configureGlobal({ seed: 20261121 });
+
 const compiled = compileSource(exampleSource);
 const files = 'read-customer-files';
 const codes = (facts: DecisionFacts, manifest: CompiledManifest = compiled) =>
@@ -280,7 +283,7 @@ test('mangled facts are denied, never thrown, and never allowed', () => {
       if (decision.effect === 'allow')
         assert.ok(['on_behalf_of', 'manifest_version', 'approved', 'session', 'now'].includes(key), key);
     }),
-    { numRuns: 500 },
+    { numRuns: 500, examples: [['capability', { toString: '' }]] },
   );
 });
 

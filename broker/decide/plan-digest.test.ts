@@ -5,6 +5,9 @@ import fc from 'fast-check';
 import type { JsonObject, Plan } from '../vocabulary.ts';
 import { planDigest } from './plan-digest.ts';
 
+// Every run the same; another seed looks elsewhere.
+fc.configureGlobal({ seed: 20261121 });
+
 const reversed = (value: unknown): unknown => {
   if (Array.isArray(value)) return value.map(reversed);
   if (typeof value !== 'object' || value === null) return value;

@@ -1,5 +1,5 @@
 /** The name of a plan: what policy decided on, what the approver saw, what the provider is asked for (invariant 3). */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { Plan } from '../vocabulary.ts';
 
@@ -7,5 +7,5 @@ import type { Plan } from '../vocabulary.ts';
 export function planDigest(plan: Plan): string {
   const text = canonicalize(plan);
   if (text === undefined) throw new TypeError('a plan must be JSON');
-  return `sha256:${createHash('sha256').update(text).digest('hex')}`;
+  return `sha256:${hash('sha256', text, 'hex')}`;
 }

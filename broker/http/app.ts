@@ -1,11 +1,11 @@
 /** The Express app: operations, pages, health. Built from its parts by `main.ts`; tests build it the same way. */
-import { randomBytes } from 'node:crypto';
 import express, { type Express, type Request, type Response, type Router } from 'express';
 import helmet from 'helmet';
 import type { Logger } from 'pino';
 import { Histogram } from 'prom-client';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { WritError } from '../errors.ts';
+import { newRequestId } from '../ids.ts';
 import { mountErrorPages } from './error-pages.ts';
 import { type HealthDeps, mountHealth } from './health.ts';
 import { type MountDeps, mountOperations } from './mount.ts';
@@ -45,7 +45,7 @@ export function createApp(deps: AppDeps): Express {
     deps.requestsPerMinute === 0 ? null : new RateLimiterMemory({ points: deps.requestsPerMinute, duration: 60 });
 
   app.use(async (req, res, next) => {
-    const requestId = `req_${randomBytes(9).toString('base64url')}`;
+    const requestId = newRequestId();
     res.locals.requestId = requestId;
     res.setHeader('X-Request-Id', requestId);
     const stopTimer = seconds.startTimer();
@@ -68,8 +68,8 @@ export function createApp(deps: AppDeps): Express {
     next();
   });
 
-  mountHealth(app, deps);
   mountOperations(app, deps.operations, deps);
+  mountHealth(app, deps);
   const openapi = JSON.stringify(openApiDocument(deps.operations, deps.publicUrl, deps.version), null, 2);
   app.get('/openapi.json', (_req, res) => {
     res.type('application/json').send(openapi);

@@ -102,6 +102,7 @@ export function grantOperations(deps: GrantDeps & { room: WaitingRoom }): Operat
     operation({
       method: 'post',
       path: '/v1/grants',
+      busy: true,
       summary: 'Ask for a capability',
       tag: 'Grants',
       access: 'session',

@@ -1,5 +1,5 @@
 /** Is the process up (`/healthz`), can it serve (`/readyz`), how does it fare (`/metrics`). */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import type { Express } from 'express';
 import type { Registry } from 'prom-client';
 import type { KeyRing } from '../keys/ring.ts';
@@ -65,7 +65,7 @@ async function check(deps: HealthDeps) {
 
 /** In constant time: digests have one length, whatever was sent. */
 function carries(authorization: string | undefined, token: string): boolean {
-  const digest = (text: string) => createHash('sha256').update(text).digest();
+  const digest = (text: string) => hash('sha256', text, 'buffer');
   const [scheme, sent, ...rest] = (authorization ?? '').split(' ');
   return scheme?.toLowerCase() === 'bearer' && rest.length === 0 && timingSafeEqual(digest(sent ?? ''), digest(token));
 }

@@ -24,7 +24,7 @@ const jsonLimit = '64kb';
 // No compressed bodies: ours are small, and a bad or a huge one would be found out only after work was done for it.
 const parsers = {
   json: express.json({ limit: jsonLimit, strict: true, inflate: false }),
-  form: express.urlencoded({ limit: jsonLimit, extended: false, parameterLimit: 50, inflate: false }),
+  form: express.text({ limit: jsonLimit, inflate: false, type: 'application/x-www-form-urlencoded' }),
   yaml: express.text({
     limit: '1mb',
     inflate: false,
@@ -34,7 +34,9 @@ const parsers = {
 
 /** Mounts all operations, and 405 for the other methods of their paths. */
 export function mountOperations(app: Express, operations: readonly Operation[], deps: MountDeps): void {
-  for (const operation of operations) {
+  // Express tries its routes one after another: those that agents call all the time come first.
+  const busy = (operation: Operation) => Number(operation.busy === true);
+  for (const operation of operations.toSorted((a, b) => busy(b) - busy(a))) {
     const stack: RequestHandler[] = operation.body === undefined ? [] : [parsers[operation.bodyType ?? 'json']];
     app[operation.method](operation.path, ...stack, (req, res) => serve(operation, req, res, deps));
   }
@@ -56,11 +58,13 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
     const admin = operation.access === 'admin' ? await deps.authorizeAdmin(req) : '';
     const call = {
       body: readBody(operation, req, oauth),
-      query: read(operation.query, req.query, oauth),
+      query: operation.query === undefined ? undefined : read(operation.query, req.query, oauth),
       params: readParams(operation.params, req.params),
       header: (name: string) => req.get(name),
       requestId,
-      address: req.ip,
+      get address() {
+        return req.ip;
+      },
       get signal() {
         return goneSignal(res);
       },
@@ -113,18 +117,32 @@ function goneSignal(res: Response): AbortSignal {
 
 function readBody(operation: Operation, req: Request, oauth: boolean): unknown {
   if (operation.body === undefined) return undefined;
-  if (req.body === undefined || (operation.bodyType === 'yaml' && typeof req.body !== 'string')) {
+  const { bodyType = 'json' } = operation;
+  if (req.body === undefined || (bodyType !== 'json' && typeof req.body !== 'string')) {
     const empty =
       req.get('content-length') === '0' ||
       (req.get('content-length') === undefined && req.get('transfer-encoding') === undefined);
     if (!empty) throw new WritError('unsupported_media_type');
     if (operation.bodyOptional !== true) throw refuse([{ path: '', message: 'a body is required' }], oauth);
   }
-  const body = req.body ?? {};
-  if (operation.bodyType === 'yaml') return body;
+  if (bodyType === 'yaml') return req.body ?? {};
+  const body = bodyType === 'form' ? fieldsOf(req.body ?? '') : (req.body ?? {});
   const faults = textFaults(body);
   if (faults.length > 0) throw refuse(faults, oauth);
   return read(operation.body, body, oauth);
+}
+
+const mostFields = 50;
+
+/** A field that comes twice is a list, which no schema of ours takes (RFC 6749 section 3.2: not more than once). */
+function fieldsOf(form: string): Record<string, unknown> {
+  const fields = new Map<string, string | string[]>();
+  for (const [name, value] of new URLSearchParams(form)) {
+    const before = fields.get(name);
+    fields.set(name, before === undefined ? value : [before, value].flat());
+    if (fields.size > mostFields) throw new WritError('body_too_large');
+  }
+  return Object.fromEntries(fields);
 }
 
 function read(schema: z.ZodType | undefined, value: unknown, oauth: boolean): unknown {

@@ -1,6 +1,6 @@
 /** The OAuth side: token endpoint (RFC 6749, 8693, 7523, 9396, 9449), introspection (RFC 7662), revocation (RFC 7009). */
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { WritError } from '../errors.ts';
 import { type Credentials, readSession } from '../sessions/authenticate.ts';
@@ -39,6 +39,8 @@ export const taskDetail = z.strictObject({
     .describe('Narrower bounds than the manifest’s.'),
   capabilities: z.array(line(63)).max(64).optional().describe('Child sessions only: what the child may ask for.'),
 });
+
+const taskDetails = z.array(taskDetail).length(1, 'must have exactly one element');
 
 const token = z.string().min(1).max(20_000);
 
@@ -82,6 +84,7 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
     operation({
       method: 'post',
       path: '/oauth/token',
+      busy: true,
       summary: 'Open a session for one task',
       tag: 'Sessions',
       access: 'none',
@@ -100,7 +103,8 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
         'rate_limited',
         'unavailable',
       ],
-      handle: async ({ body, header, requestId, address }) => {
+      handle: async (call) => {
+        const { body, header, requestId } = call;
         try {
           if ([body.audience, body.resource].some((target) => target !== undefined && target !== deps.issuer)) {
             throw new WritError('invalid_target');
@@ -141,14 +145,14 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
           };
         } catch (error) {
           const presented = body.subject_token ?? body.client_assertion;
-          await deps.refusals.record(networkOf(address), {
+          await deps.refusals.record(networkOf(call.address), {
             chain: 'house',
             type: 'session.refused',
             requestId,
             payload: {
               code: error instanceof WritError ? error.code : 'internal',
               reason: refusalReason(error),
-              token_sha256: presented === undefined ? null : createHash('sha256').update(presented).digest('hex'),
+              token_sha256: presented === undefined ? null : hash('sha256', presented, 'hex'),
             },
           });
           throw error;
@@ -215,7 +219,7 @@ function parseTask(text: string) {
   } catch {
     throw refuse([{ path: 'authorization_details', message: 'is not JSON' }]);
   }
-  const parsed = z.array(taskDetail).length(1, 'must have exactly one element').safeParse(value);
+  const parsed = taskDetails.safeParse(value);
   if (!parsed.success) throw refuse(zodFaults(parsed.error.issues, 'authorization_details'));
   const [{ task_type, inputs, on_behalf_of, envelope, capabilities }] = parsed.data as [z.output<typeof taskDetail>];
   return {

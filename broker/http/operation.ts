@@ -33,6 +33,8 @@ export interface Operation<Body = unknown, Query = unknown, Params = unknown> {
   method: 'get' | 'post' | 'put' | 'delete';
   /** Express form, e.g. `/v1/grants/:id`. */
   path: string;
+  /** Called all the time: routed first. */
+  busy?: boolean;
   summary: string;
   tag: string;
   access: Access;

@@ -5,6 +5,7 @@
 import type { FieldFault } from '../errors.ts';
 import type { Json, JsonObject, Task } from '../vocabulary.ts';
 import { type Capability, type Choice, type Input, type Manifest, member } from './manifest.ts';
+import { oncePer } from './once-per.ts';
 import { matchesWhole } from './pattern.ts';
 import { referencesOf, substitute, textsOf } from './template.ts';
 import { floorFault, isPlainText } from './value-floor.ts';
@@ -120,9 +121,12 @@ export function bindParams(capability: Capability, task: Task, given: unknown): 
   return faults.length > 0 ? { ok: false, faults } : { ok: true, params, bound, chosen };
 }
 
+const neededInputs = oncePer((capability: Capability) => [
+  ...new Set(textsOf(capability.params).flatMap(({ text }) => referencesOf(text).inputs)),
+]);
+
 function missingInputs(capability: Capability, task: Task): string[] {
-  const needed = textsOf(capability.params).flatMap(({ text }) => referencesOf(text).inputs);
-  return [...new Set(needed)].filter((input) => !Object.hasOwn(task.inputs, input));
+  return neededInputs(capability).filter((input) => !Object.hasOwn(task.inputs, input));
 }
 
 /** A repeated parameter must be of the bound one's type; whether it is equal is Cedar's question. */

@@ -3,6 +3,7 @@ import type { SchemaJson, Type } from '@cedar-policy/cedar-wasm/nodejs';
 import canonicalize from 'canonicalize';
 import type { Json } from '../vocabulary.ts';
 import { type Capability, type Input, type Manifest, member } from './manifest.ts';
+import { oncePer } from './once-per.ts';
 import { isConstant, wholeReference } from './template.ts';
 
 /** Cedar has strings, 64-bit integers, booleans; everything else is compared as one canonical JSON string (`json`). */
@@ -75,9 +76,9 @@ export function patternChoices(capability: Capability): [param: string, pattern:
   );
 }
 /** The parameters that the task's inputs decide. */
-export function inputBoundParams(capability: Capability): string[] {
-  return Object.keys(capability.params).filter((param) => !isConstant(capability.params[param] as Json));
-}
+export const inputBoundParams: (capability: Capability) => string[] = oncePer((capability) =>
+  Object.keys(capability.params).filter((param) => !isConstant(capability.params[param] as Json)),
+);
 /** One text per JSON value (RFC 8785), so that Cedar can compare what it has no type for. */
 export function canonicalText(value: Json): string {
   const text = canonicalize(value);

@@ -5,7 +5,7 @@
  * Every policy: @id, @reason (stable code), @path (into the request), @advice (what would pass). @effect("approve") marks the forbid that a person's
  * approval lifts.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { type Policy, type PolicyJson, policyToText, type SchemaJson, validate } from '@cedar-policy/cedar-wasm/nodejs';
 import type { FieldFault } from '../errors.ts';
 import { policyOf, rulesOf } from './cedar-rules.ts';
@@ -52,7 +52,7 @@ export function compileManifest(
   const compiled: CompiledManifest = {
     format: 1,
     agent: manifest.agent,
-    sha256: createHash('sha256').update(source).digest('hex'),
+    sha256: hash('sha256', source, 'hex'),
     manifest,
     capabilities: {},
     annotations: {},

@@ -187,7 +187,8 @@ export function manifestJsonSchema(): Record<string, unknown> {
 
 /** Own member of a record, never one inherited from Object.prototype (`constructor` is a legal name). */
 export function member<T>(record: { readonly [key: string]: T }, key: string): T | undefined {
-  return Object.hasOwn(record, key) ? record[key] : undefined;
+  // What is no text names nothing; turning it into one may throw.
+  return typeof key === 'string' && Object.hasOwn(record, key) ? record[key] : undefined;
 }
 
 /** Who may approve a capability beside the agent's owner. */

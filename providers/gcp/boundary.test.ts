@@ -5,6 +5,9 @@ import { compileCel } from '../../sandbox/gcp/cel.ts';
 import { gcpBench, storage } from './bench.test-support.ts';
 import { celString, prefixCondition } from './boundary.ts';
 
+// Every run the same; another seed looks elsewhere.
+fc.configureGlobal({ seed: 20261121 });
+
 const ATTACKS = [
   "x') || true || resource.name.startsWith('",
   "x\\') || true || resource.name.startsWith(\\'",

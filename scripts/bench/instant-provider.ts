@@ -1,5 +1,5 @@
 /** A provider that answers at once: what is left of a grant's cost is the broker's own. */
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { ProviderModule } from '../../providers/contract.ts';
 
@@ -29,7 +29,7 @@ export const instantModule: ProviderModule<{ WRIT_BENCH_INSTANT: string }> = {
     issue: async ({ plan }) => {
       const expiresAt = new Date(clock.now().getTime() + plan.ttl_seconds * 1000);
       return {
-        credential: { type: 'instant', token: randomBytes(24).toString('base64url') },
+        credential: { type: 'instant', token: randomUUID() },
         expiresAt,
         providerExpiresAt: expiresAt,
         handle: {},
