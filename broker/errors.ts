@@ -206,11 +206,20 @@ export function asWritError(error: unknown): WritError {
   return new WritError('internal', { cause: error });
 }
 
-/** The database cannot be reached, is starting, or has too many connections: nothing was decided, and asking again may help. */
+/** Of Node's sockets and name look-ups, and of Prisma. */
+const outageCodes = new Set([
+  ...['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EPIPE', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'],
+  ...['P1001', 'P1002', 'P1008', 'P1017', 'P2024', 'P2037'],
+]);
+
+/**
+ * The database cannot be reached, is starting, has too many connections, gave the statement up (57014: its time limit) or takes no changes (25006: a standby): nothing
+ * was decided, and asking again may help.
+ */
 function isDatabaseOutage(error: { code?: string } | null): boolean {
-  const code = error?.code ?? '';
-  if (['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EPIPE', 'P1001', 'P1002', 'P1017', 'P2024'].includes(code))
-    return true;
-  if (/^(08|57P0|53)/.test(code)) return true;
-  return error instanceof Error && /Connection terminated|timeout exceeded when trying to connect/.test(error.message);
+  const message = error instanceof Error ? error.message : '';
+  // Where Prisma has no code of its own for the server's, it says the server's in the message only.
+  const code = (error?.code === 'P2039' ? /Code: `(\w{5})`/.exec(message)?.[1] : error?.code) ?? '';
+  if (outageCodes.has(code) || /^(08|53|57P0|57014|25006)/.test(code)) return true;
+  return /Connection terminated|timeout exceeded when trying to connect/.test(message);
 }
