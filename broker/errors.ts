@@ -221,5 +221,5 @@ function isDatabaseOutage(error: { code?: string } | null): boolean {
   // Where Prisma has no code of its own for the server's, it says the server's in the message only.
   const code = (error?.code === 'P2039' ? /Code: `(\w{5})`/.exec(message)?.[1] : error?.code) ?? '';
   if (outageCodes.has(code) || /^(08|53|57P0|57014|25006)/.test(code)) return true;
-  return /Connection terminated|timeout exceeded when trying to connect/.test(message);
+  return /Connection terminated|timeout exceeded when trying to connect|Query read timeout/.test(message);
 }

@@ -435,6 +435,14 @@ test('the token endpoint’s own parameters', async () => {
   assertRefusal(await house.send('POST', '/oauth/token'), 'nothing', 400);
   const many = new URLSearchParams(Array.from({ length: 100 }, (_, i) => [`x${i}`, '1']));
   assertRefusal(await house.send('POST', '/oauth/token', { body: many }), 'many parameters', 413);
+  const form = 'application/x-www-form-urlencoded';
+  const same = await house.send('POST', '/oauth/token', {
+    body: 'a&'.repeat(32_000),
+    headers: { 'content-type': form },
+  });
+  assertRefusal(same, 'one parameter very often', 413);
+  const utf7 = { body: 'grant_type=x', headers: { 'content-type': `${form}; charset=utf-7` } };
+  assertRefusal(await house.send('POST', '/oauth/token', utf7), 'another charset', 415);
 });
 
 test('manifests', async () => {

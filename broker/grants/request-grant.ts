@@ -14,6 +14,7 @@ import type { JsonObject, Reason } from '../vocabulary.ts';
 import { type Delivery, deliver } from './deliver.ts';
 import { leaseOf, payloadOf, poolExhausted, signingKey } from './intent.ts';
 import { type GrantRecord, recordGrant, recordIntent, recordRefusal } from './record.ts';
+import { takeTurn } from './turn.ts';
 import { type GrantView, viewGrant } from './view.ts';
 import { type Weighed, weigh } from './weigh.ts';
 
@@ -41,7 +42,7 @@ export type GrantAnswer =
   /** The same Idempotency-Key and body as before: the grant as it stands, without its credential. */
   | { outcome: 'repeated'; grantId: string };
 
-/** Requests of one session are decided one after another (its history is a fact); how often a lost race is run again before the caller is told. */
+/** Against other processes, and other sessions of the tree: how often a lost race is run again before the caller is told. */
 const maxRaces = 20;
 
 /**
@@ -60,6 +61,23 @@ export async function requestGrant(
   request: GrantRequest,
   idempotencyKey: string | null,
   requestId: string | null,
+): Promise<GrantAnswer> {
+  const endTurn = await takeTurn(caller.sessionId);
+  try {
+    return await decideAndIssue(deps, caller, request, idempotencyKey, requestId, endTurn);
+  } finally {
+    endTurn();
+  }
+}
+
+/** @param endTurn called once the decision is committed: the provider is not waited for */
+async function decideAndIssue(
+  deps: GrantDeps,
+  caller: Caller,
+  request: GrantRequest,
+  idempotencyKey: string | null,
+  requestId: string | null,
+  endTurn: () => void,
 ): Promise<GrantAnswer> {
   const { store, clock } = deps;
   const requestDigest = digestOf(request);
@@ -115,6 +133,7 @@ export async function requestGrant(
       if (written.because === 'pool_exhausted') throw poolExhausted();
       continue;
     }
+    endTurn();
     const delivered = await issueLease(deps, {
       leaseId: lease.id,
       grantId: id,

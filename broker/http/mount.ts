@@ -52,6 +52,8 @@ export function mountOperations(app: Express, operations: readonly Operation[], 
 async function serve(operation: Operation, req: Request, res: Response, deps: MountDeps): Promise<void> {
   const requestId = String(res.locals.requestId);
   const oauth = operation.bodyType === 'form';
+  // Read while there is a client: of one who has gone nobody knows it any more.
+  const address = req.ip;
   try {
     // Who before what: somebody we do not know learns nothing from our validation.
     const caller = operation.access === 'session' ? await deps.authenticate(req) : (undefined as unknown as Caller);
@@ -62,9 +64,7 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
       params: readParams(operation.params, req.params),
       header: (name: string) => req.get(name),
       requestId,
-      get address() {
-        return req.ip;
-      },
+      address,
       get signal() {
         return goneSignal(res);
       },
@@ -126,21 +126,29 @@ function readBody(operation: Operation, req: Request, oauth: boolean): unknown {
     if (operation.bodyOptional !== true) throw refuse([{ path: '', message: 'a body is required' }], oauth);
   }
   if (bodyType === 'yaml') return req.body ?? {};
+  if (bodyType === 'form' && !inUtf8(req)) throw new WritError('unsupported_media_type');
   const body = bodyType === 'form' ? fieldsOf(req.body ?? '') : (req.body ?? {});
   const faults = textFaults(body);
   if (faults.length > 0) throw refuse(faults, oauth);
   return read(operation.body, body, oauth);
 }
 
+/** RFC 6749 appendix B. Whoever inspects the request on its way reads it as UTF-8 too. */
+function inUtf8(req: Request): boolean {
+  const charset = /charset\s*=\s*"?([^";\s]+)/i.exec(req.get('content-type') ?? '')?.[1] ?? 'utf-8';
+  return charset.toLowerCase() === 'utf-8';
+}
+
 const mostFields = 50;
 
 /** A field that comes twice is a list, which no schema of ours takes (RFC 6749 section 3.2: not more than once). */
 function fieldsOf(form: string): Record<string, unknown> {
-  const fields = new Map<string, string | string[]>();
+  const fields = new Map<string, unknown>();
+  let count = 0;
   for (const [name, value] of new URLSearchParams(form)) {
-    const before = fields.get(name);
-    fields.set(name, before === undefined ? value : [before, value].flat());
-    if (fields.size > mostFields) throw new WritError('body_too_large');
+    count += 1;
+    if (count > mostFields) throw new WritError('body_too_large');
+    fields.set(name, fields.has(name) ? [] : value);
   }
   return Object.fromEntries(fields);
 }

@@ -103,8 +103,7 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
         'rate_limited',
         'unavailable',
       ],
-      handle: async (call) => {
-        const { body, header, requestId } = call;
+      handle: async ({ body, header, requestId, address }) => {
         try {
           if ([body.audience, body.resource].some((target) => target !== undefined && target !== deps.issuer)) {
             throw new WritError('invalid_target');
@@ -145,7 +144,7 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
           };
         } catch (error) {
           const presented = body.subject_token ?? body.client_assertion;
-          await deps.refusals.record(networkOf(call.address), {
+          await deps.refusals.record(networkOf(address), {
             chain: 'house',
             type: 'session.refused',
             requestId,

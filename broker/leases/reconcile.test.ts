@@ -296,6 +296,40 @@ for (const backend of await testBackends()) {
       await reconciler.stop();
     });
 
+    test('a clock that is set back does not put the beat off', async () => {
+      let sweeps = 0;
+      const deps = { ...bench.reconciling, sweeps: [async () => void (sweeps += 1)] };
+      const reconciler = startReconciler(deps, bench.clock, 5);
+      await until(() => sweeps === 1);
+      const then = bench.clock.now();
+      bench.clock.set(new Date(then.getTime() - 3600_000));
+      reconciler.wake();
+      let waited = 0;
+      await until(() => {
+        if (waited < 60_000) bench.clock.advance(1_000);
+        waited += 1_000;
+        return sweeps === 4 || waited > 120_000;
+      });
+      assert.equal(sweeps, 4);
+      await reconciler.stop();
+      bench.clock.set(then);
+    });
+
+    test('a wake-up revokes and leaves the rest of the beat to its time', async () => {
+      let sweeps = 0;
+      const deps = { ...bench.reconciling, sweeps: [async () => void (sweeps += 1)] };
+      const reconciler = startReconciler(deps, bench.clock, 5);
+      await until(() => sweeps === 1);
+      for (let round = 0; round < 3; round += 1) {
+        const session = await bench.open();
+        const lease = await bench.lease(session, 'plain');
+        await endSession({ ...bench.ending, wake: reconciler.wake }, bench.end(session.sessionId));
+        await until(async () => (await bench.row(lease)).status === 'revoked');
+      }
+      assert.equal(sweeps, 1);
+      await reconciler.stop();
+    });
+
     test('an expired denial is pruned from its document, once; a document that cannot be written holds up no other', async () => {
       const provider = bench.provider('doc');
       const session = await bench.open();

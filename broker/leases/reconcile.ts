@@ -193,14 +193,15 @@ function startBeat(
     let next = clock.now().getTime();
     while (!stopped) {
       woken = false;
-      if (clock.now().getTime() >= next) {
+      // A clock that was set back must not put the beat off for as long.
+      if (clock.now().getTime() >= next || clock.now().getTime() < next - seconds * 1000) {
         await full();
         next = clock.now().getTime() + seconds * 1000;
       } else {
         await prompt();
       }
       sleep = new AbortController();
-      const left = next - clock.now().getTime();
+      const left = Math.min(next - clock.now().getTime(), seconds * 1000);
       if (!woken && left > 0) await clock.sleep(left, sleep.signal).catch(() => {});
     }
   })();

@@ -216,7 +216,9 @@ export async function readSession(
     idempotency_key: question.idempotencyKey ?? null,
     count_up_to: question.countLastMinute ?? 0,
   };
-  const row = await runTogether<FactsRow>(store, factsStatement, asked, null);
+  // Counting a session's history costs what its agent made of it: no execution counts one twice.
+  const apart = question.capability === undefined ? null : caller.sessionId;
+  const row = await runTogether<FactsRow>(store, factsStatement, asked, apart);
   if (row === undefined || row.current_version === null) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
   const lives = row.status === 'active' && row.parents_live && row.expires_at > now && row.heartbeat_deadline > now;

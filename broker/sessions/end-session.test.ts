@@ -127,6 +127,74 @@ for (const backend of await testBackends()) {
       ]);
     });
 
+    test('many requests of one session at once are all decided, each on what the one before it did', async () => {
+      const session = await bench.open({ maxGrants: 60 });
+      const answers = await Promise.allSettled(Array.from({ length: 80 }, () => bench.ask(session, 'plain')));
+      assert.equal(answers.filter((answer) => answer.status === 'fulfilled').length, 60);
+      for (const answer of answers) if (answer.status === 'rejected') assert.ok(code('denied')(answer.reason));
+      assert.deepEqual(
+        await bench.store.prisma.grant.groupBy({
+          by: ['status'],
+          where: { sessionId: session.sessionId },
+          _count: true,
+          orderBy: { status: 'asc' },
+        }),
+        [
+          { status: 'denied', _count: 20 },
+          { status: 'issued', _count: 60 },
+        ],
+      );
+    });
+
+    test('one-time values and rates hold among sessions that are opened in one execution', async () => {
+      const until = new Date(bench.clock.now().getTime() + 60_000);
+      const key = `${backend} ${bench.clock.now().toISOString()}`;
+      const twice = await Promise.allSettled([1, 2, 3].map(() => bench.open({ replay: { key, expiresAt: until } })));
+      assert.deepEqual(twice.map((one) => one.status).toSorted(), ['fulfilled', 'rejected', 'rejected']);
+      // Two more may be opened this minute; what was refused for another reason takes no place.
+      const deps = { sessionsPerMinute: 3 };
+      const four = await Promise.allSettled([
+        bench.open({ deps, replay: { key, expiresAt: until } }),
+        bench.open({ deps }),
+        bench.open({ deps }),
+        bench.open({ deps }),
+      ]);
+      assert.deepEqual(
+        four.map((one) => (one.status === 'fulfilled' ? 'opened' : (one.reason as WritError).code)),
+        ['invalid_grant', 'opened', 'opened', 'rate_limited'],
+      );
+    });
+
+    test('children of several parents, opened at once, take from each parent what is its own', async () => {
+      const parents = await Promise.all([3, 2, 1].map((maxGrants) => bench.open({ maxGrants })));
+      const opened = await Promise.allSettled(parents.flatMap((parent) => [1, 2, 3].map(() => childOf(parent, 1))));
+      assert.equal(opened.filter((one) => one.status === 'fulfilled').length, 6);
+      const rows = await Promise.all(parents.map(({ sessionId }) => bench.session(sessionId)));
+      assert.deepEqual(
+        rows.map((row) => [row.grantCount, row.childCount]),
+        [
+          [3, 3],
+          [2, 2],
+          [1, 1],
+        ],
+      );
+    });
+
+    test('a session half ended is released however many ended before it', async () => {
+      const old = Array.from({ length: 7 }, (_, n) => ({ n, at: new Date(bench.clock.now().getTime() - 1000 * n) }));
+      const sessions = await Promise.all(old.map(() => bench.open()));
+      const lease = await bench.lease(sessions[0]!, 'plain');
+      for (const [n, { sessionId }] of sessions.entries()) {
+        await bench.store.prisma.session.update({
+          where: { id: sessionId },
+          data: { status: 'ended', endedAt: old[n]!.at },
+        });
+      }
+      await sweepReleases(bench.ending, bench.clock.now(), 2);
+      assert.equal((await bench.row(lease)).status, 'revoking');
+      assert.equal(await bench.store.prisma.session.count({ where: { endedAt: { not: null }, releasedAt: null } }), 0);
+    });
+
     test('a child lives no longer than any of its ancestors, sweep or no sweep', async () => {
       const root = await bench.open();
       const child = await childOf(root);

@@ -31,7 +31,8 @@ const endStatement: Statement = {
 /**
  * Leases of ended sessions start to be revoked. One still `issuing` waits until the mint must have answered ($2), so that revocation has the provider's answer to
  * work with; the outcome, when it comes, brings the moment forward. In steps of $3: a row of the audit chain
- * that one statement moves on n times costs n², and a session with thousands of leases must end all the same.
+ * that one statement moves on n times costs n², and a session with thousands of leases must end all the same. A row that somebody holds (its outcome is being
+ * written) is waited for; in the order of ids, as outcomes take them.
  */
 const releaseLeasesStatement: Statement = {
   name: 'session_release_leases',
@@ -39,7 +40,7 @@ const releaseLeasesStatement: Statement = {
     WITH due AS (
       SELECT lease.id FROM lease JOIN session s ON s.id = lease.session_id
       WHERE s.id = ANY($4::text[]) AND s.status = 'ended' AND lease.status IN ('issuing', 'active')
-      ORDER BY lease.session_id, lease.id LIMIT $3::int FOR UPDATE OF lease SKIP LOCKED
+      ORDER BY lease.id LIMIT $3::int FOR UPDATE OF lease
     ), l AS (
       UPDATE lease SET status = 'revoking', revoke_reason = 'session_ended', attempts = 0,
              due_at = CASE WHEN handle IS NULL THEN GREATEST($1::timestamptz, intent_at + make_interval(secs => $2::int)) ELSE $1::timestamptz END
@@ -58,7 +59,7 @@ const releaseGrantsStatement: Statement = {
     WITH due AS (
       SELECT grants.id FROM grants JOIN session s ON s.id = grants.session_id
       WHERE s.id = ANY($3::text[]) AND s.status = 'ended' AND grants.ended_at IS NULL
-      ORDER BY grants.session_id, grants.id LIMIT $2::int FOR UPDATE OF grants SKIP LOCKED
+      ORDER BY grants.id LIMIT $2::int FOR UPDATE OF grants
     ), g AS (
       UPDATE grants SET status = CASE WHEN status IN ('issued', 'issuing') THEN 'ended' ELSE 'denied' END, ended_at = $1::timestamptz,
              decided_at = coalesce(decided_at, $1::timestamptz),
@@ -73,7 +74,7 @@ const releaseGrantsStatement: Statement = {
     SELECT id FROM g`,
 };
 
-/** Only when nothing was left out (a row that somebody else held is): from its end on, nothing new can come to a session. */
+/** Looked at once more, by themselves: from its end on, nothing new can come to a session. */
 const releasedStatement: Statement = {
   name: 'session_released',
   text: `
@@ -86,7 +87,7 @@ const releasedStatement: Statement = {
 
 const unreleasedStatement: Statement = {
   name: 'session_unreleased',
-  text: `SELECT id FROM session WHERE ended_at IS NOT NULL AND released_at IS NULL ORDER BY ended_at LIMIT $1::int`,
+  text: `SELECT id FROM session WHERE ended_at IS NOT NULL AND released_at IS NULL ORDER BY ended_at DESC LIMIT $1::int`,
 };
 
 const releaseStep = 200;
@@ -138,14 +139,18 @@ export async function endSession(
     ids.push(...level.map((row) => row.id));
   }
   if (ids.length === 0) return { ended: false, leases: [] };
-  const leases = await release(deps, input.now, ids);
+  const { leases } = await release(deps, input.now, ids);
   // Also when there are none: a sweep between the statements may have released them.
   deps.wake();
   return { ended: true, leases };
 }
 
-/** @returns the leases of these sessions that are now on their way to revocation */
-async function release(deps: EndSessionDeps, now: Date, sessions: string[]): Promise<string[]> {
+/** @returns the leases of these sessions that are now on their way to revocation, and how many of the sessions hold nothing any more */
+async function release(
+  deps: EndSessionDeps,
+  now: Date,
+  sessions: string[],
+): Promise<{ leases: string[]; released: number }> {
   const leases: string[] = [];
   for (let found = releaseStep; found === releaseStep; ) {
     const values = [now, deps.mintDeadlineSeconds, releaseStep, sessions];
@@ -158,8 +163,7 @@ async function release(deps: EndSessionDeps, now: Date, sessions: string[]): Pro
   for (let found = releaseStep; found === releaseStep; ) {
     found = (await deps.store.run(releaseGrantsStatement, [now, releaseStep, sessions])).length;
   }
-  await deps.store.run(releasedStatement, [now, sessions]);
-  return leases;
+  return { leases, released: (await deps.store.run(releasedStatement, [now, sessions])).length };
 }
 
 /**
@@ -181,10 +185,14 @@ export async function sweepSessions(deps: EndSessionDeps & { log: Logger }, now:
   return ended;
 }
 
-/** Releases what ended sessions still hold: what a process left behind that died while ending them, and rows that somebody else held just then. */
+/** Releases what ended sessions still hold: what a process left behind that died while ending them. In steps of `limit`, for as long as it gets anywhere. */
 export async function sweepReleases(deps: EndSessionDeps, now: Date, limit: number): Promise<void> {
-  const sessions = await deps.store.run<{ id: string }>(unreleasedStatement, [limit]);
-  if (sessions.length === 0) return;
-  const ids = sessions.map((row) => row.id);
-  if ((await release(deps, now, ids)).length > 0) deps.wake();
+  for (;;) {
+    const sessions = await deps.store.run<{ id: string }>(unreleasedStatement, [limit]);
+    if (sessions.length === 0) return;
+    const ids = sessions.map((row) => row.id);
+    const { leases, released } = await release(deps, now, ids);
+    if (leases.length > 0) deps.wake();
+    if (sessions.length < limit || released === 0) return;
+  }
 }

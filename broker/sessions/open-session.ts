@@ -73,22 +73,27 @@ export const insertStatement: Statement = {
       FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until) AS value (key, until) WHERE r.manifest_in_force ORDER BY value.key, r.n
     ), burnt AS (
       INSERT INTO replay (key, expires_at) SELECT key, until FROM once ORDER BY key ON CONFLICT (key) DO NOTHING RETURNING key
+    ), checked AS MATERIALIZED (
+      SELECT r.*, cardinality(r.keys) = (SELECT count(*) FROM burnt JOIN once ON once.key = burnt.key WHERE once.n = r.n) AS fresh FROM r
     ), judged AS MATERIALIZED (
-      SELECT r.*, cardinality(r.keys) = (SELECT count(*) FROM burnt JOIN once ON once.key = burnt.key WHERE once.n = r.n) AS fresh,
-             r.per_minute = 0 OR row_number() OVER (PARTITION BY r.agent ORDER BY r.n) + (SELECT count(*) FROM (
-               SELECT 1 FROM session WHERE session.agent = r.agent AND session.opened_at > r.at - interval '1 minute'
-               ORDER BY session.opened_at DESC LIMIT r.per_minute) recent) <= r.per_minute AS within_rate
-      FROM r
+      -- Those that come to nothing take no place in the rate.
+      SELECT *, per_minute = 0 OR count(*) FILTER (WHERE fresh AND manifest_in_force) OVER (PARTITION BY agent ORDER BY n) + (SELECT count(*) FROM (
+               SELECT 1 FROM session WHERE session.agent = checked.agent AND session.opened_at > checked.at - interval '1 minute'
+               ORDER BY session.opened_at DESC LIMIT checked.per_minute) recent) <= per_minute AS within_rate
+      FROM checked
     ), allowed AS MATERIALIZED (
-      SELECT * FROM judged WHERE fresh AND within_rate AND manifest_in_force
+      SELECT * FROM judged WHERE fresh AND within_rate AND manifest_in_force ORDER BY root_id, parent_id
+    ), held AS MATERIALIZED (
+      -- In the order of trees, as grants lock them.
+      SELECT allowed.n, allowed.parent_id, allowed.max_grants FROM allowed
+      CROSS JOIN LATERAL (SELECT status, max_grants, grant_count FROM session WHERE id = allowed.parent_id FOR UPDATE) p
+      WHERE p.status = 'active' AND (p.max_grants IS NULL OR p.grant_count + allowed.max_grants <= p.max_grants)
     ), parent AS (
       -- What a child may use of a bounded envelope is taken from its parent's, at once.
-      UPDATE session SET grant_count = session.grant_count + CASE WHEN session.max_grants IS NULL THEN 0 ELSE allowed.max_grants END,
+      UPDATE session SET grant_count = session.grant_count + CASE WHEN session.max_grants IS NULL THEN 0 ELSE held.max_grants END,
              child_count = session.child_count + 1
-      FROM allowed
-      WHERE session.id = allowed.parent_id AND session.status = 'active'
-        AND (session.max_grants IS NULL OR session.grant_count + allowed.max_grants <= session.max_grants)
-      RETURNING allowed.n
+      FROM held WHERE session.id = held.parent_id
+      RETURNING held.n
     ), opened AS (
       INSERT INTO session (id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, started_by, principal_root, capabilities,
                            narrowed, subject, dpop_jkt, status, max_grants, opened_at, expires_at, heartbeat_deadline)

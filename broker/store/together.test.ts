@@ -115,6 +115,36 @@ test('what may have been done is not done again: a lost connection fails all of 
   assert.equal(executions.length, 1);
 });
 
+test('a row that cannot be written as JSON fails alone', async () => {
+  const { executions, ask, answerAll } = handStore();
+  const all = Promise.allSettled([ask('a'), ask(1n as never), ask('b')]);
+  await turn();
+  assert.equal(executions.length, 1);
+  answerAll(0);
+  const settled = await all;
+  assert.deepEqual(
+    settled.map((one) => one.status),
+    ['fulfilled', 'rejected', 'fulfilled'],
+  );
+});
+
+test('when the database answers nobody, those who come are turned away instead of queueing for ever', async (t) => {
+  const { executions, ask } = handStore();
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  for (let n = 0; n < 4 * mostTogether + 1; n += 1) ask(String(n)).catch(() => {});
+  for (let i = 0; i < 6; i += 1) await turn();
+  assert.equal(executions.length, 4);
+  now = 5_001;
+  await assert.rejects(ask('late'), { code: 'ETIMEDOUT' });
+  for (const execution of executions) execution.fail(new Error('Query read timeout'));
+  for (let i = 0; i < 3; i += 1) await turn();
+  const next = ask('next');
+  for (let i = 0; i < 3; i += 1) await turn();
+  executions.at(-1)!.answer([{ n: executions.at(-1)!.rows.length - 1, said: 'next!' }]);
+  assert.equal(await next, 'next!');
+});
+
 for (const backend of await testBackends()) {
   test(`${backend}: a real refusal is one that may be tried again row by row`, async () => {
     const store = await openTestStore(backend);

@@ -3,7 +3,6 @@
  * same moment therefore share one execution of it. Nobody waits for company: an idle statement leaves at the end of the current turn of the event loop; while
  * `lanes` executions are under way, those who come wait for the next to leave, together.
  */
-import type { JsonObject } from '../vocabulary.ts';
 import type { Statement, Store } from './open.ts';
 
 /** Rows in one execution, at most. The statements say it too, as `LIMIT 16`: the planner then knows that there are few, and looks each up by its index. */
@@ -12,8 +11,13 @@ export const mostTogether = 16;
 /** Executions of one statement under way at once, at most. */
 const lanes = 4;
 
+/** How long the first in a queue waits before those after it are turned away, in milliseconds: the database answers nobody. */
+const patienceMs = 5_000;
+
 interface Waiting {
-  row: JsonObject;
+  /** As JSON, `{"…` without its opening brace. */
+  columns: string;
+  since: number;
   apart: string | null;
   resolve(answer: unknown): void;
   reject(error: unknown): void;
@@ -32,7 +36,7 @@ const queues = new WeakMap<Store, Map<string, Queue>>();
  *
  * @param apart rows with the same value here never share an execution (null = whoever it may be): for rows of which the second must see what the first did
  * @returns the answer to this row; undefined when the statement has none for it
- * @throws whatever the database says of this row: when it refuses several together, each is tried by itself
+ * @throws whatever the database says of this row (when it refuses several together, each is tried by itself); Overloaded
  */
 export function runTogether<Answer extends { n: number }>(
   store: Store,
@@ -42,9 +46,22 @@ export function runTogether<Answer extends { n: number }>(
 ): Promise<Answer | undefined> {
   const queue = queueOf(store, statement.name);
   return new Promise((resolve, reject) => {
-    queue.waiting.push({ row: row as JsonObject, apart, resolve: resolve as (answer: unknown) => void, reject });
+    const since = performance.now();
+    const first = queue.waiting[0];
+    if (first !== undefined && since - first.since > patienceMs) throw new Overloaded();
+    const columns = JSON.stringify(row).slice(1);
+    queue.waiting.push({ columns, since, apart, resolve: resolve as (answer: unknown) => void, reject });
     leave(store, statement, queue);
   });
+}
+
+/** Too many wait already, and have for too long. */
+export class Overloaded extends Error {
+  readonly code = 'ETIMEDOUT';
+  constructor() {
+    super('the database does not keep up');
+    this.name = 'Overloaded';
+  }
 }
 
 function queueOf(store: Store, name: string): Queue {
@@ -69,9 +86,12 @@ function leave(store: Store, statement: Statement, queue: Queue): void {
     queue.underWay += 1;
     const company = takeCompany(queue);
     leave(store, statement, queue);
-    await execute(store, statement, company);
-    queue.underWay -= 1;
-    leave(store, statement, queue);
+    try {
+      await execute(store, statement, company);
+    } finally {
+      queue.underWay -= 1;
+      leave(store, statement, queue);
+    }
   });
 }
 
@@ -92,8 +112,8 @@ function takeCompany(queue: Queue): Waiting[] {
 /** Settles everybody in the company; never rejects. */
 async function execute(store: Store, statement: Statement, company: Waiting[]): Promise<void> {
   try {
-    const rows = company.map(({ row }, n) => ({ n, ...row }));
-    const answers = await store.run<{ n: number }>(statement, [JSON.stringify(rows)]);
+    const rows = company.map(({ columns }, n) => `{"n":${n},${columns}`);
+    const answers = await store.run<{ n: number }>(statement, [`[${rows.join(',')}]`]);
     const byNumber = new Map(answers.map((answer) => [answer.n, answer]));
     for (const [n, one] of company.entries()) one.resolve(byNumber.get(n));
   } catch (error) {

@@ -18,7 +18,7 @@ ALTER TABLE "lease" ADD CONSTRAINT "lease_status_check" CHECK (
 -- The indexes of what is open hang on columns that no statement mentions which looks up a row by its id: none is tempted.
 DROP INDEX "session_active_idx";
 CREATE INDEX "session_open_idx" ON "session" (LEAST("expires_at", "heartbeat_deadline")) WHERE "ended_at" IS NULL;
--- Sessions that have ended and may still hold something: few, and all that a sweep looks at. Those of before are looked at once.
+-- Sessions that have ended and may still hold something: few, and all that a sweep looks at.
 ALTER TABLE "session" ADD COLUMN "released_at" TIMESTAMPTZ(3);
 CREATE INDEX "session_unreleased_idx" ON "session" ("ended_at") WHERE "ended_at" IS NOT NULL AND "released_at" IS NULL;
 DROP INDEX "grants_status_decide_by_idx";
@@ -53,3 +53,8 @@ END $$;
 DROP INDEX "session_parent_id_idx";
 CREATE INDEX "session_parent_id_idx" ON "session" ("parent_id") WHERE "parent_id" IS NOT NULL;
 DROP INDEX "session_principal_root_opened_at_idx";
+
+-- Of the sessions of before, those that still hold something are left to the sweep.
+UPDATE "session" s SET "released_at" = s."ended_at"
+WHERE s."status" = 'ended' AND NOT EXISTS (SELECT 1 FROM "lease" l WHERE l."session_id" = s."id" AND l."status" IN ('issuing', 'active'))
+  AND NOT EXISTS (SELECT 1 FROM "grants" g WHERE g."session_id" = s."id" AND g."ended_at" IS NULL);
