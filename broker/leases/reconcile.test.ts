@@ -298,7 +298,10 @@ for (const backend of await testBackends()) {
 
     test('a clock that is set back does not put the beat off', async () => {
       let sweeps = 0;
-      const deps = { ...bench.reconciling, sweeps: [async () => void (sweeps += 1)] };
+      const sweep = async () => {
+        sweeps += 1;
+      };
+      const deps = { ...bench.reconciling, sweeps: [sweep] };
       const reconciler = startReconciler(deps, bench.clock, 5);
       await until(() => sweeps === 1);
       const then = bench.clock.now();
@@ -317,7 +320,10 @@ for (const backend of await testBackends()) {
 
     test('a wake-up revokes and leaves the rest of the beat to its time', async () => {
       let sweeps = 0;
-      const deps = { ...bench.reconciling, sweeps: [async () => void (sweeps += 1)] };
+      const sweep = async () => {
+        sweeps += 1;
+      };
+      const deps = { ...bench.reconciling, sweeps: [sweep] };
       const reconciler = startReconciler(deps, bench.clock, 5);
       await until(() => sweeps === 1);
       for (let round = 0; round < 3; round += 1) {

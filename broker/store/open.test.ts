@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { openTestStore, testBackends } from './store.test-support.ts';
+import { openStore } from './open.ts';
+import { createTestDatabase, openTestStore, testBackends } from './store.test-support.ts';
 
 const append = {
   name: 'test_append',
@@ -30,5 +32,34 @@ for (const backend of await testBackends()) {
     await assert.rejects(store.run({ name: 'cut', text: 'DELETE FROM audit_event' }, []), /append-only/);
     await assert.rejects(store.run({ name: 'wipe', text: 'TRUNCATE audit_event' }, []), /append-only/);
     await store.close();
+  });
+}
+
+if ((await testBackends()).includes('postgres')) {
+  test('postgres: a server that falls silent is given up, and the next connection serves', async () => {
+    const database = await createTestDatabase();
+    const { hostname, port } = new URL(database.url);
+    const sockets = new Set<Socket>();
+    // Where a host dies or a firewall drops: what is sent arrives nowhere, and nobody says so.
+    const line = createServer((client) => {
+      const server = connect({ host: hostname, port: Number(port || 5432) });
+      client.pipe(server).pipe(client);
+      for (const socket of [client, server]) sockets.add(socket.on('error', () => {}));
+    });
+    await new Promise<void>((resolve) => line.listen(0, '127.0.0.1', resolve));
+    const url = new URL(database.url);
+    url.hostname = '127.0.0.1';
+    url.port = String((line.address() as AddressInfo).port);
+    const store = await openStore({ databaseUrl: url.href, dataDir: null, poolSize: 2, queryTimeoutMs: 300 });
+    const ask = () => store.run<{ one: number }>({ name: 'test_one', text: 'SELECT 1 AS one' }, []);
+    await Promise.all([ask(), ask()]);
+    for (const socket of sockets) socket.unpipe();
+    const answers = await Promise.allSettled([ask(), ask()]);
+    for (const answer of answers) assert.match(String((answer as PromiseRejectedResult).reason), /Query read timeout/);
+    assert.deepEqual((await Promise.all([ask(), ask(), ask()])).flat(), [{ one: 1 }, { one: 1 }, { one: 1 }]);
+    await store.close();
+    for (const socket of sockets) socket.destroy();
+    line.close();
+    await database.drop();
   });
 }

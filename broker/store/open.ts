@@ -40,6 +40,8 @@ export interface StoreOptions {
   /** Embedded, in memory: start from this dump of a data folder instead of making one (tests: seven times faster). */
   image?: Blob;
   poolSize?: number;
+  /** How long a server may say nothing, in milliseconds. */
+  queryTimeoutMs?: number;
   /** Schema of the server to live in; tests give each suite its own. */
   schema?: string;
 }
@@ -96,7 +98,7 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
     // A statement that hangs must not hold a request for ever; every statement of ours is short.
     statement_timeout: 15_000,
     // And a server that says nothing at all must not hold one either: the connection is given up, and those behind it go on.
-    query_timeout: 20_000,
+    query_timeout: options.queryTimeoutMs ?? 20_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     application_name: 'writ',

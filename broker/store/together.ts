@@ -11,13 +11,12 @@ export const mostTogether = 16;
 /** Executions of one statement under way at once, at most. */
 const lanes = 4;
 
-/** How long the first in a queue waits before those after it are turned away, in milliseconds: the database answers nobody. */
-const patienceMs = 5_000;
+/** Who comes when so many wait is turned away: the database answers nobody, or not fast enough. */
+export const longestQueue = 1_000;
 
 interface Waiting {
   /** As JSON, `{"…` without its opening brace. */
   columns: string;
-  since: number;
   apart: string | null;
   resolve(answer: unknown): void;
   reject(error: unknown): void;
@@ -46,16 +45,14 @@ export function runTogether<Answer extends { n: number }>(
 ): Promise<Answer | undefined> {
   const queue = queueOf(store, statement.name);
   return new Promise((resolve, reject) => {
-    const since = performance.now();
-    const first = queue.waiting[0];
-    if (first !== undefined && since - first.since > patienceMs) throw new Overloaded();
+    if (queue.waiting.length >= longestQueue) throw new Overloaded();
     const columns = JSON.stringify(row).slice(1);
-    queue.waiting.push({ columns, since, apart, resolve: resolve as (answer: unknown) => void, reject });
+    queue.waiting.push({ columns, apart, resolve: resolve as (answer: unknown) => void, reject });
     leave(store, statement, queue);
   });
 }
 
-/** Too many wait already, and have for too long. */
+/** Too many wait already. */
 export class Overloaded extends Error {
   readonly code = 'ETIMEDOUT';
   constructor() {
