@@ -99,8 +99,6 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
     statement_timeout: 15_000,
     // And a server that says nothing at all must not hold one either: the connection is given up, and those behind it go on.
     query_timeout: options.queryTimeoutMs ?? 20_000,
-    keepAlive: true,
-    keepAliveInitialDelayMillis: 10_000,
     application_name: 'writ',
     options: [`search_path=${pg.escapeIdentifier(schema)}`, ...steadyPlans].map((setting) => `-c ${setting}`).join(' '),
   });
