@@ -4,6 +4,8 @@ import type { FieldFault } from '../errors.ts';
 
 /** C0, DEL, C1, line and paragraph separators, bidirectional overrides and isolates (they make a page read other than it is), interlinear marks. */
 const control = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]/u;
+/** What nearly all text is, found out at once. */
+const plain = /^[\x20-\x7e]*$/;
 const controlButLines = /(?![\t\n\r])[\p{Cc}\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]/u;
 
 /** One line of text without control characters. */
@@ -40,7 +42,7 @@ const maxDepth = 12;
 export function textFaults(value: unknown, path = '', depth = 0): FieldFault[] {
   if (depth > maxDepth) return [{ path, message: 'is nested too deeply' }];
   if (typeof value === 'string') {
-    return value.isWellFormed() && !controlButLines.test(value)
+    return plain.test(value) || (value.isWellFormed() && !controlButLines.test(value))
       ? []
       : [{ path, message: 'must not contain control characters' }];
   }

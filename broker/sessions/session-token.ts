@@ -51,11 +51,13 @@ const reloadCooldownMs = 5_000;
 
 /** @param tokenSeconds lifetime of one token; never past the end of its session */
 export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string, tokenSeconds: number): SessionTokens {
-  const verified = new Map<string, SessionClaims>();
+  // Two generations: when the young one is full it becomes the old one, and the old one is forgotten. Nothing is searched for what to forget.
+  let young = new Map<string, SessionClaims>();
+  let old = new Map<string, SessionClaims>();
   const nameOf = (token: string) => hash('sha256', token, 'base64url');
   function remember(name: string, claims: SessionClaims): void {
-    if (verified.size >= cacheLimit) verified.delete(verified.keys().next().value!);
-    verified.set(name, claims);
+    if (young.size >= cacheLimit / 2) [young, old] = [new Map(), young];
+    young.set(name, claims);
   }
 
   // Anybody can make up a key id, so it is the clock and not the token that says how often the database is asked. Whoever comes in between gets that answer, an outage too.
@@ -124,11 +126,10 @@ export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string,
     },
     verify: async (token) => {
       const name = nameOf(token);
-      const known = verified.get(name);
+      const known = young.get(name) ?? old.get(name);
       const now = clock.now();
       if (known !== undefined) {
         if (known.expiresAt > now) return known;
-        verified.delete(name);
         throw new WritError('unauthenticated');
       }
       try {
