@@ -32,14 +32,14 @@ export async function openLine(target: string): Promise<Line> {
   const cut = () => {
     const before = open.size;
     broken = true;
-    for (const socket of open) socket.resetAndDestroy();
+    for (const socket of open) socket.destroy();
     return before;
   };
 
   const server = createServer((near) => {
     // It goes on listening: a port that is given up could be somebody else's when it is wanted back.
     if (broken) {
-      near.resetAndDestroy();
+      near.destroy();
       return;
     }
     const far = connect(targetPort, hostname);
