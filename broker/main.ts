@@ -160,7 +160,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     const listener =
       settings.REDIS_URL === undefined
         ? null
-        : listenForWakes(settings.REDIS_URL, redisPrefix(settings), reconciler, log);
+        : await listenForWakes(settings.REDIS_URL, redisPrefix(settings), reconciler, log);
     waker = localWaker(reconciler);
     stopReconciler = async () => {
       await listener?.close();
@@ -169,7 +169,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   }
   // Its own reconciler is woken directly too: that works without Redis.
   if (settings.REDIS_URL !== undefined) {
-    waker = allOf([waker, redisWaker(settings.REDIS_URL, redisPrefix(settings), log)]);
+    waker = allOf([waker, await redisWaker(settings.REDIS_URL, redisPrefix(settings), log)]);
   }
 
   if (settings.WRIT_MANIFEST_DIR !== undefined)
@@ -346,6 +346,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     }
   })();
 
+  let stopped: Promise<void> | undefined;
   log.info(
     {
       url,
@@ -360,19 +361,24 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     url,
     bootstrapToken,
     store,
-    stop: async () => {
-      stopping = true;
-      reloading.abort();
-      // Nothing new is taken; what is in flight (a mint, say) finishes; who only waits is answered now.
-      room.close();
-      await connections.drain();
-      await refusals.close();
-      await reload;
-      await stopReconciler();
-      await waker.close();
-      await store.close();
+    stop: () => {
+      stopped ??= stop();
+      return stopped;
     },
   };
+
+  async function stop(): Promise<void> {
+    stopping = true;
+    reloading.abort();
+    // Nothing new is taken; what is in flight (a mint, say) finishes; who only waits is answered now.
+    room.close();
+    await connections.drain();
+    await refusals.close();
+    await reload;
+    await stopReconciler();
+    await waker.close();
+    await store.close();
+  }
 }
 
 const redisPrefix = (settings: Settings) => `writ-${settings.WRIT_DATABASE_SCHEMA}`;

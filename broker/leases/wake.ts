@@ -2,8 +2,6 @@
  * Promptness. A commit that leaves something to revoke wakes the workers: within this process directly, across processes through a BullMQ job. The job says
  * nothing but "look now"; what there is to do is in the database, so a lost job costs a second and a repeated one nothing.
  */
-import { Queue, Worker } from 'bullmq';
-import { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 
 export interface Waker {
@@ -28,6 +26,12 @@ export function allOf(wakers: readonly Waker[]): Waker {
   };
 }
 
+/** Loaded when it is wanted: most starts, tests and commands have no Redis, and it is a sixth of what a start loads. */
+async function loadBullmq() {
+  const [{ Queue, Worker }, { Redis }] = await Promise.all([import('bullmq'), import('ioredis')]);
+  return { Queue, Worker, Redis };
+}
+
 const queueName = 'writ-revoke';
 
 /** How long ioredis waits for the other side to hang up, in ms; with Redis down there is none, and a timer of its default 2 s would hold up the end of the process. */
@@ -40,7 +44,8 @@ const jobOptions = { removeOnComplete: true, removeOnFail: true, attempts: 1 } a
  * Never more than one job under way and one wanted, however many ask: with Redis down nothing piles up, and once it is back one job says what a thousand would.
  * @param prefix keeps deployments that share a Redis apart
  */
-export function redisWaker(url: string, prefix: string, log: Logger): Waker {
+export async function redisWaker(url: string, prefix: string, log: Logger): Promise<Waker> {
+  const { Queue, Redis } = await loadBullmq();
   const redis = new Redis(url, { maxRetriesPerRequest: 1, enableOfflineQueue: false, disconnectTimeout });
   const queue = new Queue(queueName, { connection: redis, prefix });
   queue.on('error', (error) => log.warn({ err: error }, 'redis: prompt revocation is down, the reconciler goes on'));
@@ -76,12 +81,13 @@ export function redisWaker(url: string, prefix: string, log: Logger): Waker {
 }
 
 /** Runs the reconciler when a job says so. */
-export function listenForWakes(
+export async function listenForWakes(
   url: string,
   prefix: string,
   reconciler: { wake(): void },
   log: Logger,
-): { close(): Promise<void> } {
+): Promise<{ close(): Promise<void> }> {
+  const { Redis, Worker } = await loadBullmq();
   // What BullMQ requires of a connection that blocks.
   const redis = new Redis(url, { maxRetriesPerRequest: null, disconnectTimeout });
   const worker = new Worker(
