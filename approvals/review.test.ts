@@ -3,11 +3,11 @@ import { after as afterAll, test } from 'node:test';
 import { manualClock } from '../broker/clock.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { WritError } from '../broker/errors.ts';
-import { openStore } from '../broker/store/open.ts';
+import { openTestStore } from '../broker/store/store.test-support.ts';
 import { expireUndecided, type ReviewDeps, type ReviewRequest, review } from './review.ts';
 import { addGrant, addSession, after, eventsOf, person, plan, start } from './rows.fixture.ts';
 
-const store = await openStore({ databaseUrl: null, dataDir: null });
+const store = await openTestStore('pglite');
 afterAll(() => store.close());
 
 const owner = person('owner@example.com', { groups: ['billing'] });

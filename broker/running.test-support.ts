@@ -67,15 +67,19 @@ export async function prepareGround() {
         { ...env, ...more },
         { modules: [module], logTo: { write: (line) => void log.push(line) }, ...overrides },
       ),
-    /** @returns POST, and GET, as the holder of a new session */
-    session: async () => {
+    /**
+     * @param now the broker's own time, where it is not the system's
+     * @returns POST, and GET, as the holder of a new session
+     */
+    session: async (now = systemClock.now()) => {
+      const seconds = Math.floor(now.getTime() / 1000);
       const assertion = await new SignJWT({})
         .setProtectedHeader({ alg: 'ES256', kid: 'c' })
         .setIssuer('scripted')
         .setSubject('scripted')
         .setAudience(url)
-        .setIssuedAt()
-        .setExpirationTime('60s')
+        .setIssuedAt(seconds)
+        .setExpirationTime(seconds + 60)
         .setJti(crypto.randomUUID())
         .sign(privateKey);
       const opened = await fetch(`${url}/oauth/token`, {

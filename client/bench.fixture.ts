@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../broker/clock.ts';
 import { startBroker } from '../broker/main.ts';
+import { migratedImage } from '../broker/store/store.test-support.ts';
 import type { Clock } from '../broker/vocabulary.ts';
 import { startAwsSandbox } from '../sandbox/aws/start.ts';
 import { writRoles } from '../sandbox/aws/writ-roles.ts';
@@ -121,7 +122,7 @@ export async function openBench({
       WRIT_GCP_IAM_ENDPOINT: gcp.url,
       ...env,
     },
-    { clock, inMemory: true },
+    { clock, inMemory: await migratedImage() },
   );
 
   const platformToken = (audience: string) =>

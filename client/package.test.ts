@@ -52,7 +52,7 @@ async function runProgram(node: string): Promise<unknown[]> {
   await writeFile(join(project, 'token'), await bench.platformToken(bench.url));
   await writeFile(join(project, 'main.mjs'), program);
   const env = { PATH: process.env.PATH, WRIT_URL: bench.url, TOKEN_FILE: join(project, 'token') };
-  const { stdout } = await run(node, ['main.mjs'], { cwd: project, env, timeout: 15_000 });
+  const { stdout } = await run(node, ['main.mjs'], { cwd: project, env });
   return stdout
     .trim()
     .split('\n')

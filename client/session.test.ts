@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { exportPKCS8, generateKeyPair } from 'jose';
 import { manualClock } from '../broker/clock.ts';
+import { until } from '../broker/until.test-support.ts';
 import { type Bench, openBench } from './bench.fixture.ts';
 import { type Clock, fileToken, githubActionsToken, type Session, Writ, WritError } from './index.ts';
 
@@ -11,12 +12,6 @@ const code = (expected: string) => (error: unknown) => error instanceof WritErro
 const never = { subjectToken: 'never sent', taskType: 'answer-invoice-question' };
 
 const claimsOf = (header = '') => JSON.parse(Buffer.from(header.split('.')[1] ?? '', 'base64url').toString());
-
-/** Lets what is under way over loopback arrive; the clock itself stands still. */
-async function until(holds: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 500 && !holds(); turn += 1) await new Promise((resolve) => setTimeout(resolve, 5));
-  assert.ok(holds(), 'it never came to pass');
-}
 
 describe('sessions', () => {
   const clock = manualClock(new Date());
@@ -132,10 +127,10 @@ describe('sessions', () => {
     const session = await open({ clock: watched });
     // Seven minutes: the first token lives five, and three missed beats end a session.
     for (let minute = 1; minute <= 7; minute += 1) {
-      await until(() => rests === minute);
+      await until('it rests', () => rests === minute);
       clock.advance(60_000);
     }
-    await until(() => rests === 8);
+    await until('it rests', () => rests === 8);
     assert.equal(beats(session), 7);
     assert.equal((await session.overview()).session.status, 'active');
     await session.end();

@@ -7,7 +7,6 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
 import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 import { manualClock, systemClock } from '../broker/clock.ts';
 import { type Broker, startBroker } from '../broker/main.ts';
@@ -311,13 +310,4 @@ function parsed(text: string): ReplyBody {
   } catch {
     return {} as ReplyBody;
   }
-}
-
-/** Waits for what happens by itself after the clock was moved (a sweep, a revocation). Never asserts a time. */
-export async function until(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
-  for (let tries = 0; tries < 1000; tries += 1) {
-    if (await holds()) return;
-    await wait(10);
-  }
-  throw new Error(`never happened: ${what}`);
 }

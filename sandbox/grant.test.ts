@@ -15,8 +15,9 @@ import { createSeal } from '../broker/keys/seal.ts';
 import { issueLease } from '../broker/leases/issue.ts';
 import { createLeaseMetrics } from '../broker/leases/metrics.ts';
 import { createLog } from '../broker/log.ts';
+import { until } from '../broker/until.test-support.ts';
 import { github } from '../providers/github/index.ts';
-import { type Agent, type Approver, type House, type Reply, startHouse, until } from './agent.test-support.ts';
+import { type Agent, type Approver, type House, type Reply, startHouse } from './agent.test-support.ts';
 
 let house: House;
 let approver: Approver;

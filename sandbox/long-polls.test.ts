@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
-import { type Agent, type House, startHouse, until } from './agent.test-support.ts';
+import { until } from '../broker/until.test-support.ts';
+import { type Agent, type House, startHouse } from './agent.test-support.ts';
 
 let house: House;
 before(async () => {

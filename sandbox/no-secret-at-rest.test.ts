@@ -11,7 +11,8 @@ import { compactDecrypt, decodeProtectedHeader, exportJWK, generateKeyPair, Sign
 import { deriveKey } from '../broker/key-encryption-key.ts';
 import { createSeal } from '../broker/keys/seal.ts';
 import { redisAnswers, testBackends, testRedisUrl } from '../broker/store/store.test-support.ts';
-import { type Agent, type House, type HouseOptions, proofKey, startHouse, until } from './agent.test-support.ts';
+import { until } from '../broker/until.test-support.ts';
+import { type Agent, type House, type HouseOptions, proofKey, startHouse } from './agent.test-support.ts';
 
 /** Secrets by what they are: a failure names the kind and the place, never the secret. */
 type Secrets = Map<string, string>;

@@ -20,6 +20,7 @@ import {
 import * as oauth from 'openid-client';
 import { startBroker } from '../broker/main.ts';
 import { testBackends } from '../broker/store/store.test-support.ts';
+import { until } from '../broker/until.test-support.ts';
 import {
   type Agent,
   accessTokenType,
@@ -28,7 +29,6 @@ import {
   proofKey,
   prove,
   startHouse,
-  until,
 } from './agent.test-support.ts';
 
 let house: House;

@@ -1,16 +1,29 @@
 /**
  * `npm test`: every suite, on the embedded defaults, and on PostgreSQL and Redis where they answer. Where they do not, one line says so and how to get them;
- * with REQUIRE_SERVICES=1 (as in CI) that is a failure. Arguments are passed on as files or patterns to run instead of all.
+ * with REQUIRE_SERVICES=1 (as in CI) that is a failure. Arguments are files or patterns to run instead of all; `--test-…` flags go to node; `--slowest N` lists where the
+ * time went.
  */
-import { spawn } from 'node:child_process';
-import { availableParallelism } from 'node:os';
+import { glob, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { answers, migratedImage, testDatabaseUrl, testRedisUrl } from '../broker/store/store.test-support.ts';
+import { openRunDatabases } from './test/databases.ts';
+import { longestFirst, rememberSeconds, runInLanes } from './test/lanes.ts';
+import { type Outcome, runTestFile } from './test/test-file.ts';
 
+const root = join(import.meta.dirname, '..');
+process.chdir(root);
 const folders = ['approvals', 'broker', 'client', 'providers', 'sandbox', 'scripts'];
 const services = [
   { what: 'PostgreSQL', url: testDatabaseUrl, variable: 'TEST_DATABASE_URL' },
   { what: 'Redis', url: testRedisUrl, variable: 'TEST_REDIS_URL' },
 ];
+
+const args = process.argv.slice(2);
+const slowestAt = args.indexOf('--slowest');
+const slowest = slowestAt < 0 ? 0 : Number(args.splice(slowestAt, 2)[1] ?? 20);
+const flags = args.filter((arg) => arg.startsWith('--test-'));
+const patterns = args.filter((arg) => !arg.startsWith('--test-'));
 
 const missing = [];
 for (const service of services) if (!(await answers(service.url))) missing.push(service);
@@ -24,19 +37,105 @@ if (missing.length > 0) {
   }
 }
 
-// Made once, before the files that would all make it at the same time.
-await migratedImage();
+const began = performance.now();
+const found = new Set<string>();
+for (const pattern of patterns.length > 0 ? patterns : folders.map((folder) => `${folder}/**/*.test.ts`)) {
+  const before = found.size;
+  for await (const file of glob(pattern)) found.add(file);
+  if (found.size === before) {
+    console.error(`${pattern}: no such test file`);
+    process.exit(1);
+  }
+}
+const files = await longestFirst([...found].sort());
+const lanes = Math.min(availableParallelism(), files.length);
 
-const chosen = process.argv.slice(2);
-const runner = spawn(
-  process.execPath,
-  [
-    '--disable-warning=ExperimentalWarning',
-    '--test',
-    '--test-timeout=120000',
-    `--test-concurrency=${Math.max(2, availableParallelism() - 1)}`,
-    ...(chosen.length > 0 ? chosen : folders.map((folder) => `${folder}/**/*.test.ts`)),
-  ],
-  { stdio: 'inherit' },
+await removeLeftFolders();
+const folder = await mkdtemp(join(tmpdir(), `writ-test-${process.pid}-`));
+const databases = missing.some(({ url }) => url === testDatabaseUrl) ? null : await openRunDatabases(testDatabaseUrl);
+// Made once, before the files that would all make it at the same time.
+if (patterns.length === 0) await migratedImage();
+
+const interrupt = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => interrupt.abort(signal));
+
+const outcomes: Outcome[] = [];
+const live = files.length === 1;
+await runInLanes(files, lanes, async (file, number) => {
+  if (interrupt.signal.aborted) return;
+  const outcome = await runTestFile({
+    file,
+    folder: join(folder, String(number)),
+    env: {
+      ...process.env,
+      NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/writ/compile'),
+      WRIT_TEST_RUN: databases?.nameFor(number) ?? '0_0',
+    },
+    flags,
+    live,
+    silenceMinutes: 10,
+    signal: interrupt.signal,
+    say: console.log,
+  });
+  const left = (await databases?.dropLeft(number)) ?? [];
+  if (left.length > 0 && outcome.faults.length === 0) outcome.faults.push(`left databases behind: ${left.join(', ')}`);
+  outcomes.push(outcome);
+  report(outcome);
+});
+await databases?.close();
+await rm(folder, { recursive: true, force: true });
+await rememberSeconds(outcomes);
+
+const sum = (of: (outcome: Outcome) => number) => outcomes.reduce((total, outcome) => total + of(outcome), 0);
+const bad = outcomes.filter((outcome) => !isGood(outcome));
+if (slowest > 0) {
+  console.log('\n  wall s   CPU s  file');
+  for (const one of outcomes.toSorted((a, b) => b.seconds - a.seconds).slice(0, slowest)) {
+    console.log(`${one.seconds.toFixed(1).padStart(8)}${one.cpuSeconds.toFixed(1).padStart(8)}  ${one.file}`);
+  }
+}
+const skipped = outcomes.flatMap((outcome) => outcome.skipped.map((one) => ({ file: outcome.file, ...one })));
+if (skipped.length > 0) console.log('\nskipped:');
+for (const { file, test, why } of skipped) console.log(`  ${file}: ${test}: ${why}`);
+if (bad.length > 0) console.log(`\nfailed:\n${bad.map(({ file }) => `  ${file}`).join('\n')}`);
+const seconds = ((performance.now() - began) / 1000).toFixed(1);
+console.log(
+  `\n${outcomes.length} files in ${seconds} s on ${lanes} lanes (${availableParallelism()} cores, load ${loadavg()[0]!.toFixed(2)}, ${sum((one) => one.cpuSeconds).toFixed(1)} s of CPU)`,
 );
-runner.once('exit', (code) => process.exit(code ?? 1));
+// In the words of node's own runner: CI and people read them.
+console.log(`ℹ tests ${sum((one) => one.counts.tests)}`);
+console.log(`ℹ pass ${sum((one) => one.counts.passed)}`);
+console.log(`ℹ fail ${sum((one) => one.counts.failed + one.faults.length)}`);
+console.log(`ℹ cancelled ${sum((one) => one.counts.cancelled)}`);
+console.log(`ℹ skipped ${sum((one) => one.counts.skipped)}`);
+console.log(`ℹ todo ${sum((one) => one.counts.todo)}`);
+if (interrupt.signal.aborted) console.log(`interrupted by ${interrupt.signal.reason}`);
+process.exit(bad.length === 0 && !interrupt.signal.aborted ? 0 : 1);
+
+function isGood({ counts, faults }: Outcome): boolean {
+  return faults.length === 0 && counts.failed + counts.cancelled === 0;
+}
+
+function report(outcome: Outcome): void {
+  const good = isGood(outcome);
+  if (!good && !live) console.log(`\n${outcome.output.trimEnd()}`);
+  const { passed, tests } = outcome.counts;
+  console.log(`${good ? '✔' : '✘'} ${outcome.file}: ${passed} of ${tests} in ${outcome.seconds.toFixed(1)} s`);
+  for (const fault of outcome.faults) console.log(`    ✘ ${fault}`);
+}
+
+/** Folders of runs that were killed before they could remove them. */
+async function removeLeftFolders(): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    const pid = Number(/^writ-test-(\d+)-/.exec(name)?.[1]);
+    if (Number.isInteger(pid) && !isAlive(pid)) await rm(join(tmpdir(), name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

@@ -8,7 +8,8 @@ import { consoleRouter } from '../../broker/console/console.ts';
 import type { OidcSettings } from '../../broker/console/oidc.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
 import { signInRouter } from '../../broker/console/sign-in.ts';
-import { openStore } from '../../broker/store/open.ts';
+import type { Store } from '../../broker/store/open.ts';
+import { openTestStore } from '../../broker/store/store.test-support.ts';
 import type { PlanDescription } from '../../broker/vocabulary.ts';
 import type { GrantAbout } from '../contract.ts';
 import { type Identity, identityRecord } from '../identity.ts';
@@ -17,7 +18,7 @@ import { approvalsRouter, waitingTableFor } from './approvals.ts';
 
 export interface Bench {
   url: string;
-  store: Awaited<ReturnType<typeof openStore>>;
+  store: Store;
   clock: ReturnType<typeof manualClock>;
   /** What the provider and the manifest say on the page; tests replace it. */
   description: PlanDescription;
@@ -31,7 +32,7 @@ export interface Bench {
 
 /** @param oidc where people sign in; a test that does not sign in leaves it out */
 export async function openBench(oidc?: (publicUrl: string) => OidcSettings | Promise<OidcSettings>): Promise<Bench> {
-  const store = await openStore({ databaseUrl: null, dataDir: null });
+  const store = await openTestStore('pglite');
   const clock = manualClock(start);
   const app = express();
   const server = createServer(app);

@@ -28,10 +28,11 @@ test('stopping: who waits is answered at once, who does nothing is let go, and t
   };
   const broker = await ground.start({}, { inMemory: await migratedImage(), clock });
   const { port } = new URL(broker.url);
+  const agent = new Agent({ keepAlive: true });
+  const answer = Promise.withResolvers<void>();
   try {
-    const post = await ground.session();
+    const post = await ground.session(still.now());
     const asked = Promise.withResolvers<void>();
-    const answer = Promise.withResolvers<void>();
     ground.provider.script.issue = async (_context, mint) => {
       asked.resolve();
       await answer.promise;
@@ -47,7 +48,6 @@ test('stopping: who waits is answered at once, who does nothing is let go, and t
     await asked.promise;
 
     // A connection kept alive after its answer, one on which nothing was sent, one with half a head, one with half a body.
-    const agent = new Agent({ keepAlive: true });
     const request = get(`${broker.url}/healthz`, { agent });
     const [response] = await once(request, 'response');
     response.resume();
@@ -81,8 +81,11 @@ test('stopping: who waits is answered at once, who does nothing is let go, and t
     assert.equal(granted.headers.get('connection'), 'close');
     await granted.text();
     await stopping;
-    agent.destroy();
   } finally {
+    // Whatever failed above, nothing is left that would keep this process.
+    answer.resolve();
+    agent.destroy();
+    await broker.stop();
     await ground.close();
   }
 });

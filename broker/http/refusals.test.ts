@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as wait } from 'node:timers/promises';
 import { type Bench, openBench } from '../bench.test-support.ts';
 import { WritError } from '../errors.ts';
+import { until } from '../until.test-support.ts';
 import { createRefusals, networkOf } from './refusals.ts';
 
 const limited = (error: unknown) => error instanceof WritError && error.code === 'rate_limited';
@@ -35,7 +35,7 @@ test('so many a minute and source are written, of the rest their number; nobody 
       [0, 1, 2, 9],
     );
     bench.clock.advance(60_000);
-    for (let i = 0; i < 100 && (await rows(bench)).length < 5; i += 1) await wait(5);
+    await until('the sum is written', async () => (await rows(bench)).length >= 5);
     const [sum, ...more] = (await rows(bench)).slice(4);
     assert.deepEqual([sum?.dropped, sum?.source, more.length], [40, '192.0.2.1', 0]);
     await refuse('192.0.2.1', 10);

@@ -6,13 +6,9 @@ import { WritError } from '../errors.ts';
 import { secretOf } from '../scripted-provider.test-support.ts';
 import { endSession } from '../sessions/end-session.ts';
 import { testBackends } from '../store/store.test-support.ts';
+import { until } from '../until.test-support.ts';
 import { revokeByAdmin } from './order-revocation.ts';
 import { reconcileOnce, startReconciler } from './reconcile.ts';
-
-/** Lets other work go on until something has come true. */
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 2));
-}
 
 /** A reconciler with a beat of five seconds, after its first, and how often its house has been swept. */
 async function countingSweeps(bench: Bench) {
@@ -21,7 +17,7 @@ async function countingSweeps(bench: Bench) {
     count += 1;
   };
   const reconciler = startReconciler({ ...bench.reconciling, sweeps: [sweep] }, bench.clock, 5);
-  await until(() => count === 1);
+  await until('its first sweep', () => count === 1);
   return { reconciler, sweeps: () => count };
 }
 
@@ -100,7 +96,10 @@ for (const backend of await testBackends()) {
       // The process dies while the provider mints: nobody ever writes the outcome.
       provider.issue = () => new Promise(() => {});
       bench.ask(session, 'plain', { ttl: 600 }).catch(() => {});
-      await until(async () => (await bench.store.prisma.lease.count({ where: { status: 'issuing' } })) === 1);
+      await until(
+        'the intent is written',
+        async () => (await bench.store.prisma.lease.count({ where: { status: 'issuing' } })) === 1,
+      );
       const { id } = await bench.store.prisma.lease.findFirstOrThrow({ where: { status: 'issuing' } });
       // Nobody waits any more: only the database knows.
       const { dueAt, intentAt } = await bench.row(id);
@@ -294,16 +293,16 @@ for (const backend of await testBackends()) {
       const hanging = await bench.lease(first, 'hour');
       const reconciler = startReconciler(bench.reconciling, bench.clock, 1);
       await endSession({ ...bench.ending, wake: reconciler.wake }, bench.end(first.sessionId));
-      await until(() => bench.provider('hour').revocations.length === 1);
+      await until('its revocation was asked for', () => bench.provider('hour').revocations.length === 1);
       for (let round = 0; round < 3; round += 1) {
         const session = await bench.open();
         const lease = await bench.lease(session, 'plain');
         await endSession({ ...bench.ending, wake: reconciler.wake }, bench.end(session.sessionId));
-        await until(async () => (await bench.row(lease)).status === 'revoked');
+        await until('it is revoked', async () => (await bench.row(lease)).status === 'revoked');
       }
       assert.equal((await bench.row(hanging)).status, 'revoking');
       gate.resolve();
-      await until(async () => (await bench.row(hanging)).status === 'revoked');
+      await until('it is revoked', async () => (await bench.row(hanging)).status === 'revoked');
       await reconciler.stop();
     });
 
@@ -313,10 +312,10 @@ for (const backend of await testBackends()) {
       bench.clock.set(new Date(then.getTime() - 3600_000));
       reconciler.wake();
       let waited = 0;
-      await until(() => {
+      await until('it sweeps again', () => {
         if (waited < 60_000) bench.clock.advance(1_000);
         waited += 1_000;
-        return sweeps() === 4 || waited > 120_000;
+        return sweeps() >= 4;
       });
       assert.equal(sweeps(), 4);
       await reconciler.stop();
@@ -329,7 +328,7 @@ for (const backend of await testBackends()) {
         const session = await bench.open();
         const lease = await bench.lease(session, 'plain');
         await endSession({ ...bench.ending, wake: reconciler.wake }, bench.end(session.sessionId));
-        await until(async () => (await bench.row(lease)).status === 'revoked');
+        await until('it is revoked', async () => (await bench.row(lease)).status === 'revoked');
       }
       assert.equal(sweeps(), 1);
       await reconciler.stop();

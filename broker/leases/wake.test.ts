@@ -2,16 +2,24 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as wait } from 'node:timers/promises';
 import { Redis } from 'ioredis';
+import { systemClock } from '../clock.ts';
 import { createLog } from '../log.ts';
 import type { Broker } from '../main.ts';
 import { freePort, type Ground, prepareGround } from '../running.test-support.ts';
 import { secretOf } from '../scripted-provider.test-support.ts';
 import { createTestDatabase, redisAnswers, testBackends, testRedisUrl } from '../store/store.test-support.ts';
+import { until } from '../until.test-support.ts';
+import type { Clock } from '../vocabulary.ts';
 import { listenForWakes, redisWaker } from './wake.ts';
 
 const services = (await redisAnswers()) && (await testBackends()).includes('postgres');
+
+/** Under it a reconciler that looks every minute never looks by itself: what is revoked was revoked because of a wake. */
+const wokenOnly: Clock = {
+  now: systemClock.now,
+  sleep: (ms, signal) => systemClock.sleep(ms > 30_000 ? 2 ** 31 - 1 : ms, signal),
+};
 
 describe('revocation across processes', { skip: !services && 'needs PostgreSQL and Redis' }, () => {
   // Its own schema gives the suite its own queue: suites that run side by side share the server.
@@ -27,17 +35,17 @@ describe('revocation across processes', { skip: !services && 'needs PostgreSQL a
     await ground.close();
   });
 
-  async function withProcesses(redisUrl: string, pollSeconds: number, work: () => Promise<void>): Promise<void> {
+  async function withProcesses(redisUrl: string, seconds: number, work: () => Promise<void>): Promise<void> {
     const shared = {
       DATABASE_URL: database.url,
       WRIT_DATABASE_SCHEMA: schema,
       REDIS_URL: redisUrl,
-      WRIT_RECONCILE_SECONDS: String(pollSeconds),
+      WRIT_RECONCILE_SECONDS: String(seconds),
     };
     const brokers: Broker[] = [];
     try {
-      brokers.push(await ground.start({ ...shared, WRIT_ROLE: 'api' }));
-      brokers.push(await ground.start({ ...shared, WRIT_ROLE: 'worker', PORT: '0' }));
+      brokers.push(await ground.start({ ...shared, WRIT_ROLE: 'api' }, { clock: wokenOnly }));
+      brokers.push(await ground.start({ ...shared, WRIT_ROLE: 'worker', PORT: '0' }, { clock: wokenOnly }));
       await work();
     } finally {
       await Promise.all(brokers.map((broker) => broker.stop()));
@@ -56,8 +64,7 @@ describe('revocation across processes', { skip: !services && 'needs PostgreSQL a
   }
 
   async function revoked(lease: string): Promise<void> {
-    // The test's own limit is far below the poll of 30 s: only a wake can have brought it in time.
-    for (let i = 0; i < 400 && ground.provider.alive().includes(lease); i += 1) await wait(25);
+    await until(`${lease} is revoked`, () => !ground.provider.alive().includes(lease));
     assert.deepEqual(ground.provider.alive(), []);
   }
 
@@ -69,7 +76,7 @@ describe('revocation across processes', { skip: !services && 'needs PostgreSQL a
       if (args.some((arg) => arg.includes(schema))) seen.push(args.join(' '));
     });
     try {
-      await withProcesses(testRedisUrl, 30, async () => {
+      await withProcesses(testRedisUrl, 60, async () => {
         const leases: string[] = [];
         for (let i = 0; i < 3; i += 1) {
           leases.push(await issueAndEnd());
@@ -96,12 +103,15 @@ describe('revocation across processes', { skip: !services && 'needs PostgreSQL a
   });
 
   test('with Redis down one process alone still revokes at once', async () => {
-    const broker = await ground.start({
-      DATABASE_URL: database.url,
-      WRIT_DATABASE_SCHEMA: schema,
-      REDIS_URL: `redis://127.0.0.1:${await freePort()}`,
-      WRIT_RECONCILE_SECONDS: '60',
-    });
+    const broker = await ground.start(
+      {
+        DATABASE_URL: database.url,
+        WRIT_DATABASE_SCHEMA: schema,
+        REDIS_URL: `redis://127.0.0.1:${await freePort()}`,
+        WRIT_RECONCILE_SECONDS: '60',
+      },
+      { clock: wokenOnly },
+    );
     try {
       await revoked(await issueAndEnd());
     } finally {
@@ -112,7 +122,7 @@ describe('revocation across processes', { skip: !services && 'needs PostgreSQL a
   test('wakes do not pile up while Redis is down: when it is back one job says what thousands would', async () => {
     const port = await freePort();
     const log = createLog('silent');
-    const waker = redisWaker(`redis://127.0.0.1:${port}`, schema, log);
+    const waker = await redisWaker(`redis://127.0.0.1:${port}`, schema, log);
     for (let i = 0; i < 10_000; i += 1) waker.wake();
     const { hostname, port: redisPort } = new URL(testRedisUrl);
     const proxy = createServer((socket) => {
@@ -125,14 +135,14 @@ describe('revocation across processes', { skip: !services && 'needs PostgreSQL a
     const count = () => {
       wakes += 1;
     };
-    const listener = listenForWakes(testRedisUrl, schema, { wake: count }, log);
+    const listener = await listenForWakes(testRedisUrl, schema, { wake: count }, log);
     try {
       await new Promise<void>((resolve) => proxy.listen(port, '127.0.0.1', resolve));
-      for (let i = 0; i < 1000 && wakes === 0; i += 1) await wait(10);
+      await until('the job arrives', () => wakes > 0);
       assert.equal(wakes, 1);
       // Many at once while it is up: what is under way, and one more.
       for (let i = 0; i < 1000; i += 1) waker.wake();
-      for (let i = 0; i < 1000 && wakes < 3; i += 1) await wait(10);
+      await until('two more jobs arrive', () => wakes >= 3);
       assert.equal(wakes, 3);
       assert.deepEqual(await redis.llen(`${schema}:writ-revoke:wait`), 0);
     } finally {

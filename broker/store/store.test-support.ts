@@ -92,7 +92,8 @@ const urlOf = (database: string) => Object.assign(new URL(testDatabaseUrl), { pa
 /** A migrated, empty database on the test server, copied from a template that is made once. @returns its URL and how to drop it */
 export async function createTestDatabase(): Promise<{ url: string; drop(): Promise<void> }> {
   const template = `writ_template_${await migrationsHash()}`;
-  const name = `writ_test_${randomBytes(8).toString('hex')}`;
+  // The run's name: scripts/test/databases.ts drops what a test that was cut has left.
+  const name = `writ_test_${process.env.WRIT_TEST_RUN ?? '0_0'}_${randomBytes(8).toString('hex')}`;
   await onServer(async (client) => {
     // Test files run side by side: one makes the template, the others wait for it.
     await client.query('SELECT pg_advisory_lock(8420)');

@@ -58,13 +58,16 @@ export async function openLane(backend: 'pglite' | 'postgres'): Promise<Lane> {
   if (database === null) await writeImage(join(folder, 'database'));
   const env: Record<string, string> = {
     ...world.env,
+    WRIT_MANIFEST_DIR: '',
     WRIT_DATA_DIR: folder,
     WRIT_RECONCILE_SECONDS: String(beatSeconds),
-    WRIT_MANIFEST_DIR: join(import.meta.dirname, 'manifests'),
     WRIT_KEY_ENCRYPTION_KEY: 'kill'.padEnd(43, 'A'),
     WRIT_LOG_LEVEL: process.env.WRIT_LOG_LEVEL ?? 'silent',
     ...(database === null ? {} : { DATABASE_URL: database.url }),
   };
+  // Published once: a start that finds them unchanged would still compile them.
+  const publisher = await startBroker({ ...env, WRIT_MANIFEST_DIR: join(import.meta.dirname, 'manifests') }, { clock });
+  await publisher.stop();
   const started: ChildProcess[] = [];
   let ready = spawnVictim(started);
 
@@ -132,7 +135,10 @@ function spawnVictim(started: ChildProcess[]): Child {
   const child = fork(join(import.meta.dirname, 'victim.test-support.ts'), [], {
     execArgv: ['--disable-warning=ExperimentalWarning'],
     // Loading the modules is most of what a start costs.
-    env: { ...process.env, NODE_COMPILE_CACHE: join(tmpdir(), 'writ-kill-compile-cache') },
+    env: {
+      ...process.env,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(tmpdir(), 'writ-kill-compile-cache'),
+    },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   started.push(child);

@@ -92,10 +92,8 @@ export function watchBeats(clock: Clock): Beats {
       },
     },
     asleep: async (since = new Date(0)) => {
-      const last = performance.now() + 30_000;
       // Twice in a row: a loop that was woken a moment ago has then left its sleep.
       for (let rests = 0; rests < 2; rests = resting(since) ? rests + 1 : 0) {
-        if (performance.now() > last) throw new Error('the reconciler does not come to rest');
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
     },

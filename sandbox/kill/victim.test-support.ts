@@ -45,6 +45,8 @@ process.on('message', async (order: Order) => {
       openStore: async (options) => watchStore(await openStore(options), step),
     });
     store = broker.store;
+    // What its reconciler finds at the start is no step of what follows.
+    await beats.asleep();
   }
   if (order.do === 'arm') {
     counting = true;

@@ -1,0 +1,3 @@
+import { everyStepOf, killTests } from './kill.test-support.ts';
+
+killTests('postgres', everyStepOf('github'));

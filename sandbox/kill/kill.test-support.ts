@@ -1,0 +1,52 @@
+/**
+ * Kill tests: SIGKILL between each pair of steps of issue and of revoke. After a restart the reconciler leaves no live credential that no lease row explains, and in the
+ * end none at all. One test file a provider, so that they run side by side.
+ */
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+import { testBackends } from '../../broker/store/store.test-support.ts';
+import type { ProviderName } from './holds.test-support.ts';
+import { type Lane, openLane } from './lane.test-support.ts';
+import { killAfter, steps } from './scenario.test-support.ts';
+import { type Flow, table } from './table.test-support.ts';
+
+export interface Killing {
+  provider: ProviderName;
+  flow: Flow;
+  /** 0 = not killed: only the order of steps is looked at. */
+  n: number;
+}
+
+const flows = ['issue', 'redeem', 'revoke', 'expire'] as const;
+/** Every step of every flow of a provider, and each flow once without a killing. */
+export const everyStepOf = (provider: ProviderName): Killing[] =>
+  flows.flatMap((flow) => [0, ...table[provider][flow].map((_, at) => at + 1)].map((n) => ({ provider, flow, n })));
+
+async function run(lane: Lane, { provider, flow, n }: Killing): Promise<void> {
+  const names = table[provider][flow];
+  if (n > 0) return killAfter(lane, provider, flow, names, n);
+  assert.deepEqual(
+    await steps(lane, provider, flow),
+    names.filter((name) => name !== 'answered'),
+  );
+}
+
+const title = ({ provider, flow, n }: Killing) => {
+  const step = table[provider][flow][n - 1];
+  return `${provider} ${flow}: ${step === undefined ? 'its steps' : `killed after ${n}, ${step}`}`;
+};
+
+const backends = await testBackends();
+
+/** One after the other, on one world and one database. */
+export function killTests(backend: 'pglite' | 'postgres', killings: Killing[]): void {
+  const skip = !backends.includes(backend) && 'needs PostgreSQL';
+  suite(`killed between any two steps, on ${backend}`, { skip }, () => {
+    let lane: Lane;
+    before(async () => {
+      lane = await openLane(backend);
+    });
+    after(() => lane.close());
+    for (const killing of killings) test(title(killing), () => run(lane, killing));
+  });
+}

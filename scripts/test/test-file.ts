@@ -1,0 +1,167 @@
+/**
+ * Runs one test file in a process group of its own, with a temporary folder of its own. However it ends, by itself, by failing, cut by the watchdog or interrupted, the
+ * group is killed and the folder removed, so that nothing outlives it. No limit is set to how long a test may take: a slow machine is not a fault.
+ */
+import { spawn } from 'node:child_process';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Counts, Progress } from './progress.ts';
+import { reportFlags, waitingFor } from './waiting-for.ts';
+
+export interface Outcome {
+  file: string;
+  seconds: number;
+  cpuSeconds: number;
+  counts: Counts;
+  skipped: { test: string; why: string }[];
+  /** What the file and node's `spec` reporter printed. */
+  output: string;
+  /** What is wrong besides failing tests: cut, left something behind, ended early. */
+  faults: string[];
+}
+
+export interface FileOptions {
+  file: string;
+  /** An empty folder that nobody else uses. Its temporary files go there. */
+  folder: string;
+  env: NodeJS.ProcessEnv;
+  /** More flags for node, such as `--test-name-pattern=…`. */
+  flags: string[];
+  /** Prints the output as it comes, too. */
+  live: boolean;
+  /** How long nothing may begin or end before the file is cut, in minutes. */
+  silenceMinutes: number;
+  /** Interrupts it. */
+  signal: AbortSignal;
+  /** Something worth telling while it runs. */
+  say(line: string): void;
+}
+
+/** After so long without a word one is told which test is running. */
+const noticeMinutes = 2;
+
+export async function runTestFile(options: FileOptions): Promise<Outcome> {
+  const { file, folder } = options;
+  const temporary = join(folder, 'tmp');
+  await mkdir(temporary, { recursive: true });
+  const began = performance.now();
+  const outcome: Outcome = {
+    file,
+    seconds: 0,
+    cpuSeconds: 0,
+    counts: { tests: 0, passed: 0, failed: 0, cancelled: 0, skipped: 0, todo: 0 },
+    skipped: [],
+    output: '',
+    faults: [],
+  };
+  const running: string[] = [];
+  let heard = performance.now();
+  let noticed = false;
+  let waitsFor: string | null = null;
+  let summed = false;
+
+  const child = spawn(
+    process.execPath,
+    [
+      '--disable-warning=ExperimentalWarning',
+      '--test-reporter=spec',
+      '--test-reporter-destination=stdout',
+      `--test-reporter=${join(import.meta.dirname, 'progress.ts')}`,
+      '--test-reporter-destination=stderr',
+      ...reportFlags(folder),
+      ...options.flags,
+      file,
+    ],
+    { detached: true, stdio: ['ignore', 'pipe', 'pipe', 'ipc'], env: { ...options.env, TMPDIR: temporary } },
+  );
+  const group = child.pid;
+  if (group === undefined) throw new Error(`${file}: no process could be started`);
+  const ended = new Promise<{ code: number | null; signal: string | null }>((resolve) => {
+    child.once('close', (code, signal) => resolve({ code, signal }));
+  });
+
+  child.on('message', (progress: Progress) => {
+    if (progress.kind === 'waiting') {
+      waitsFor = progress.what;
+      return;
+    }
+    heard = performance.now();
+    noticed = false;
+    waitsFor = null;
+    if (progress.kind === 'began') running.push(progress.test);
+    if (progress.kind === 'ended') running.splice(running.lastIndexOf(progress.test), 1);
+    if (progress.kind === 'skipped') outcome.skipped.push({ test: progress.test, why: progress.why });
+    if (progress.kind === 'summary') {
+      summed = true;
+      outcome.counts = progress.counts;
+      outcome.cpuSeconds = progress.cpuSeconds;
+    }
+  });
+  for (const [stream, to] of [
+    [child.stdout, process.stdout],
+    [child.stderr, process.stderr],
+  ] as const) {
+    stream!.setEncoding('utf8').on('data', (text: string) => {
+      outcome.output += text;
+      if (options.live) to.write(text);
+    });
+  }
+
+  let cutting = false;
+  const cut = async (why: string) => {
+    if (cutting) return;
+    cutting = true;
+    const waits = await waitingFor(group, folder, () => outcome.output);
+    if (waitsFor !== null) waits.unshift(`waits until ${waitsFor}`);
+    outcome.faults.push(
+      [`${why}; under way: ${running.length === 0 ? 'no test' : running.join(' › ')}`, ...waits].join('\n      '),
+    );
+    killGroup(group);
+  };
+  const interrupted = () => void cut('interrupted');
+  options.signal.addEventListener('abort', interrupted);
+  const watchdog = setInterval(() => {
+    const minutes = (performance.now() - heard) / 60_000;
+    if (minutes >= options.silenceMinutes)
+      void cut(`cut: nothing began or ended for ${options.silenceMinutes} minutes`);
+    else if (minutes >= noticeMinutes && !noticed) {
+      noticed = true;
+      options.say(`… ${file}: ${running.join(' › ')} has been under way for ${noticeMinutes} minutes`);
+    }
+  }, 1000);
+
+  const { code, signal } = await ended;
+  clearInterval(watchdog);
+  options.signal.removeEventListener('abort', interrupted);
+  outcome.seconds = (performance.now() - began) / 1000;
+  const { counts, faults } = outcome;
+  if (!cutting) {
+    if (!summed) faults.push(`has no test, or ended before its tests did (${signal ?? `exit code ${code}`})`);
+    else if (code !== 0 && counts.failed + counts.cancelled === 0) faults.push(`failed outside of its tests (${code})`);
+    if (!(await groupEnds(group))) faults.push('left processes behind');
+    const left = await readdir(temporary);
+    if (left.length > 0) faults.push(`left in its temporary folder: ${left.slice(0, 5).join(', ')}`);
+  }
+  killGroup(group);
+  await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  return outcome;
+}
+
+/** Whether all that the file started is gone; what was told to go is given a moment. */
+async function groupEnds(group: number): Promise<boolean> {
+  for (let tries = 0; tries < 100; tries += 1) {
+    if (!killGroup(group, 0)) return true;
+    await wait(50);
+  }
+  return false;
+}
+
+/** @returns whether there was anybody to get the signal */
+function killGroup(group: number, signal: 'SIGKILL' | 0 = 'SIGKILL'): boolean {
+  try {
+    return process.kill(-group, signal);
+  } catch {
+    return false;
+  }
+}
