@@ -1,4 +1,4 @@
-/** What approvals need to know about a grant from the manifest it was asked under. `main.ts` supplies it; approvals read no manifest. */
+/** What approvals need to know about a grant from the manifest it was asked under. `compose/` supplies it; approvals read no manifest. */
 
 /** Names a grant and the manifest version that says who owns it. */
 export interface GrantRef {

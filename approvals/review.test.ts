@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after as afterAll, test } from 'node:test';
-import { manualClock } from '../broker/clock.ts';
+import { manualClock } from '../broker/core/clock.ts';
+import { WritError } from '../broker/core/errors.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
-import { WritError } from '../broker/errors.ts';
 import { openTestStore } from '../broker/store/store.test-support.ts';
 import { expireUndecided, type ReviewDeps, type ReviewRequest, review } from './review.ts';
-import { addGrant, addSession, after, eventsOf, person, plan, start } from './rows.fixture.ts';
+import { addGrant, addSession, after, eventsOf, person, plan, start } from './rows.test-support.ts';
 
 const store = await openTestStore('pglite');
 afterAll(() => store.close());

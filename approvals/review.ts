@@ -2,14 +2,15 @@
  * The only place where a review changes state. Channels call `review`; the reconciler calls `expireUndecided`. Each change is one statement that also
  * writes its review and its audit row, and whose conditions are the very facts the checks above it read.
  */
+
+import { WritError } from '../broker/core/errors.ts';
+import { newId } from '../broker/core/ids.ts';
+import type { Clock, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
-import { WritError } from '../broker/errors.ts';
-import { newId } from '../broker/ids.ts';
+import { type Identity, identityRecord, personRef } from '../broker/people/identity.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
-import type { Clock, JsonObject, Plan } from '../broker/vocabulary.ts';
 import type { ApproversOf } from './contract.ts';
-import { type Identity, identityRecord, personRef } from './identity.ts';
-import { barTo, type GrantUnderReview, loadForReview } from './standing.ts';
+import { type GrantUnderReview, loadForReview, reviewBlocker } from './eligibility.ts';
 
 export interface ReviewDeps {
   store: Store;
@@ -89,7 +90,7 @@ export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<
   const grant = await loadForReview(deps.store, request.grantId);
   const at = deps.clock.now();
 
-  const bar = await barTo(request.reviewer, grant, deps.approversOf);
+  const bar = await reviewBlocker(request.reviewer, grant, deps.approversOf);
   if (bar !== null) {
     await auditRefusal(deps.store, grant, request, bar, at);
     throw new WritError('forbidden', { detail: barText[bar] });

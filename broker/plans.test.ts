@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import pg from 'pg';
-import { intentStatement } from './grants/record.ts';
+import { intentStatement } from './grants/statements.ts';
 import { outcomeStatement } from './leases/issue.ts';
 import { factsStatement } from './sessions/authenticate.ts';
 import { insertStatement } from './sessions/open-session.ts';

@@ -4,25 +4,25 @@
  */
 import { z } from 'zod';
 import type { IssueContext, Issued, Provider, RevocationOutcome, RevocationTarget } from '../providers/contract.ts';
-import type { Clock } from './vocabulary.ts';
+import type { Clock } from './core/vocabulary.ts';
 
 export interface Scripted extends Provider {
   /** Credentials that would be accepted now, by lease. */
   alive(): string[];
   /** Lease ids asked about, one entry per call of `revoke`. */
   revocations: string[][];
-  /** What `standing` held, one entry per call. */
+  /** What `outstanding` held, one entry per call. */
   standings: string[][];
   /** What `revoke` was given, one entry per lease and call. */
   targets: RevocationTarget[];
-  pruned: { writer: string; standing: string[] }[];
+  pruned: { lockKey: string; outstanding: string[] }[];
   released: string[];
   /** Replaced by tests; the defaults mint and kill at once. */
   script: {
     issue(context: IssueContext, mint: () => Issued): Promise<Issued>;
     revoke(target: RevocationTarget, kill: () => void, signal: AbortSignal): Promise<RevocationOutcome>;
     release(member: string): Promise<void>;
-    prune(writer: string): Promise<void>;
+    prune(lockKey: string): Promise<void>;
   };
   reset(): void;
 }
@@ -33,7 +33,7 @@ export interface ScriptedOptions {
   /** The provider's one lifetime, whatever was asked, in seconds; absent: as long as asked. */
   lifetimeSeconds?: number;
   /** One upstream document per scope. */
-  writer?: boolean;
+  lockKey?: boolean;
   pool?: string[];
   /** Mints with a secret that revocation needs. */
   secret?: boolean;
@@ -83,9 +83,9 @@ export function scriptedProvider(options: ScriptedOptions): Scripted {
           ...(options.secret === true ? { secret: secretOf(context.leaseId) } : {}),
         };
       }),
-    revoke: async (due, standing, signal) => {
+    revoke: async (due, outstanding, signal) => {
       provider.revocations.push(due.map((target) => target.leaseId));
-      provider.standings.push(standing.map((target) => target.leaseId));
+      provider.standings.push(outstanding.map((target) => target.leaseId));
       provider.targets.push(...due);
       return Promise.all(
         due.map((target) => {
@@ -97,12 +97,12 @@ export function scriptedProvider(options: ScriptedOptions): Scripted {
         }),
       );
     },
-    ...(options.writer === true
+    ...(options.lockKey === true
       ? {
-          writer: (plan) => String(plan.permission.scope),
-          prune: async (writer, standing) => {
-            await provider.script.prune(writer);
-            provider.pruned.push({ writer, standing: standing.map((target) => target.leaseId) });
+          lockKey: (plan) => String(plan.permission.scope),
+          prune: async (lockKey, outstanding) => {
+            await provider.script.prune(lockKey);
+            provider.pruned.push({ lockKey, outstanding: outstanding.map((target) => target.leaseId) });
           },
         }
       : {}),

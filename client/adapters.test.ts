@@ -6,7 +6,7 @@ import { IAMCredentialsClient } from '@google-cloud/iam-credentials';
 import { credentials } from '@grpc/grpc-js';
 import { Octokit } from '@octokit/rest';
 import { OAuth2Client } from 'google-auth-library';
-import { type Bench, openBench } from './bench.fixture.ts';
+import { type Harness, openHarness } from './broker.test-support.ts';
 import {
   awsCredentials,
   awsCredentialsOf,
@@ -19,13 +19,13 @@ import {
   WritError,
 } from './index.ts';
 
-let bench: Bench;
+let harness: Harness;
 let session: Session;
 before(async () => {
-  bench = await openBench();
-  session = await bench.open();
+  harness = await openHarness();
+  session = await harness.open();
 });
-after(() => bench.close());
+after(() => harness.close());
 
 const code = (expected: string) => (error: unknown) => error instanceof WritError && error.code === expected;
 const status = (expected: number) => (error: unknown) => (error as { status?: number }).status === expected;
@@ -33,7 +33,7 @@ const capabilities = { aws: 'read-customer-files', github: 'read-repository', gc
 
 describe('the AWS SDK', () => {
   const s3 = (given: ReturnType<typeof awsCredentials> | ReturnType<typeof awsCredentialsOf>) =>
-    new S3Client({ region: 'us-east-1', endpoint: bench.aws.url, forcePathStyle: true, credentials: given });
+    new S3Client({ region: 'us-east-1', endpoint: harness.aws.url, forcePathStyle: true, credentials: given });
   const read = async (client: S3Client, customer: number) => {
     const Key = `customers/${customer}/invoice.txt`;
     const { Body } = await client.send(new GetObjectCommand({ Bucket: 'orders', Key }));
@@ -47,7 +47,7 @@ describe('the AWS SDK', () => {
   });
 
   it('takes a provider, which asks when the credential is first needed and keeps it', async () => {
-    const asked = () => bench.front.seen.filter(({ path }) => path === '/v1/grants').length;
+    const asked = () => harness.front.seen.filter(({ path }) => path === '/v1/grants').length;
     const before = asked();
     const client = s3(awsCredentials(session, capabilities.aws, {}, { ttlSeconds: 120 }));
     assert.equal(asked(), before);
@@ -58,7 +58,7 @@ describe('the AWS SDK', () => {
   });
 
   it('is refused by AWS once the session has ended, and gets no more from the provider', async () => {
-    const own = await bench.open();
+    const own = await harness.open();
     const grant = await own.grant(capabilities.aws);
     const client = s3(awsCredentialsOf(grant));
     const renewed = s3(awsCredentials(own, capabilities.aws, {}, { ttlSeconds: 120 }));
@@ -88,9 +88,9 @@ describe('renewing', () => {
     assert.notEqual(second.id, first.id);
     assert.notEqual((await current({ forceRefresh: true })).id, second.id);
 
-    bench.aws.fault('AssumeRoleWithWebIdentity', { code: 'AccessDenied', status: 403 });
+    harness.aws.fault('AssumeRoleWithWebIdentity', { code: 'AccessDenied', status: 403 });
     await assert.rejects(current({ forceRefresh: true }), code('provider_refused'));
-    bench.aws.fault('AssumeRoleWithWebIdentity', null);
+    harness.aws.fault('AssumeRoleWithWebIdentity', null);
     assert.ok((await current({ forceRefresh: true })).id);
   });
 });
@@ -114,7 +114,7 @@ describe('Octokit', () => {
   });
 
   it('takes a renewing grant as its strategy, and is refused by GitHub after the session', async () => {
-    const own = await bench.open();
+    const own = await harness.open();
     const grant = await own.grant(capabilities.github, {}, { type: 'github' });
     const strategy = octokitAuth(renewing(own, capabilities.github, {}, { type: 'github' }));
     const renewed = new Octokit({ authStrategy: strategy, log });
@@ -128,14 +128,14 @@ describe('Octokit', () => {
 
 describe('Google’s clients', () => {
   const object = (customer: number) =>
-    `${bench.gcp.url}/storage/v1/b/archive/o/${encodeURIComponent(`customers/${customer}/old.txt`)}?alt=media`;
+    `${harness.gcp.url}/storage/v1/b/archive/o/${encodeURIComponent(`customers/${customer}/old.txt`)}?alt=media`;
   const read = async (client: OAuth2Client, customer: number) =>
     (await client.request<string>({ url: object(customer), responseType: 'text', retry: false })).data;
   const response = (expected: number) => (error: unknown) =>
     (error as { response?: { status: number } }).response?.status === expected;
 
   it('take a grant, and no more than the grant', async () => {
-    await using own = await bench.open();
+    await using own = await harness.open();
     // Shorter than the five minutes before its end at which the class would want another token.
     const grant = await own.grant(capabilities.gcp, {}, { type: 'gcp', ttlSeconds: 120 });
     const client = await googleAuthClient(grant, { OAuth2Client });
@@ -146,8 +146,8 @@ describe('Google’s clients', () => {
   });
 
   it('take a renewing grant', async () => {
-    await using own = await bench.open();
-    const asked = () => bench.front.seen.filter(({ path }) => path === '/v1/grants').length;
+    await using own = await harness.open();
+    const asked = () => harness.front.seen.filter(({ path }) => path === '/v1/grants').length;
     const client = await googleAuthClient(renewing(own, capabilities.gcp, {}, { type: 'gcp' }), { OAuth2Client });
     assert.equal(await read(client, 42), 'old 42');
     const before = asked();
@@ -161,12 +161,12 @@ describe('Google’s clients', () => {
   });
 
   it('carry it over gRPC: known to Google, allowed no more than granted', async () => {
-    await using own = await bench.open();
+    await using own = await harness.open();
     const authClient = await googleAuthClient(await own.grant(capabilities.gcp), { OAuth2Client });
     const call = async () => {
       const client = new IAMCredentialsClient({
         apiEndpoint: '127.0.0.1',
-        port: bench.gcp.grpcPort,
+        port: harness.gcp.grpcPort,
         // biome-ignore lint/suspicious/noExplicitAny: google-gax carries an older copy of the same class
         authClient: authClient as any,
         sslCreds: credentials.createInsecure(),

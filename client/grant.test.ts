@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { inspect } from 'node:util';
-import { type Bench, openBench } from './bench.fixture.ts';
+import { type Harness, openHarness } from './broker.test-support.ts';
 import { type Clock, type PendingGrant, type Session, WritDenied, WritError } from './index.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof WritError && error.code === expected;
 
-let bench: Bench;
+let harness: Harness;
 let session: Session;
 /** Pauses before another try, in milliseconds. They pass at once; heartbeats do not come. */
 let pauses: number[] = [];
@@ -21,25 +21,25 @@ const clock: Clock = {
 };
 
 before(async () => {
-  bench = await openBench();
-  session = await bench.open({ clock });
+  harness = await openHarness();
+  session = await harness.open({ clock });
 });
-after(() => bench.close());
+after(() => harness.close());
 afterEach(() => {
-  bench.front.fate = () => 'pass';
-  bench.front.rewrite = (_seen, body) => body;
-  bench.front.seen.length = 0;
+  harness.front.fate = () => 'pass';
+  harness.front.rewrite = (_seen, body) => body;
+  harness.front.seen.length = 0;
   pauses = [];
 });
 
 const requests = (method: string, path: RegExp) =>
-  bench.front.seen.filter((seen) => seen.method === method && path.test(seen.path));
+  harness.front.seen.filter((seen) => seen.method === method && path.test(seen.path));
 const claims = (proof: unknown) => JSON.parse(Buffer.from(String(proof).split('.')[1]!, 'base64url').toString());
 
 /** The next request to this path meets this fate, the ones after it pass. */
-function once(path: RegExp, fate: ReturnType<Bench['front']['fate']>): void {
+function once(path: RegExp, fate: ReturnType<Harness['front']['fate']>): void {
   let met = false;
-  bench.front.fate = (seen) => {
+  harness.front.fate = (seen) => {
     if (met || !path.test(seen.path)) return 'pass';
     met = true;
     return fate;
@@ -81,7 +81,7 @@ describe('a grant', () => {
 
   it('is sealed on the way, so that whoever reads the answer reads no secret', async () => {
     const answers: string[] = [];
-    bench.front.rewrite = (_seen, body) => {
+    harness.front.rewrite = (_seen, body) => {
       answers.push(body);
       return body;
     };
@@ -104,7 +104,7 @@ describe('a grant', () => {
       { credential_jwe: 'a.b.c.d.e' },
       { credential: open, credential_jwe: null },
     ]) {
-      bench.front.rewrite = (_seen, body) => {
+      harness.front.rewrite = (_seen, body) => {
         const { credential_jwe: _sealed, ...rest } = JSON.parse(body);
         return JSON.stringify({ ...rest, ...put });
       };
@@ -164,7 +164,7 @@ describe('a grant that a person must decide on', () => {
     assert.equal(pending.tier, 2);
     assert.ok(pending.decideBy > new Date());
     assert.match(pending.summary.join('\n'), /customers\/42\//);
-    const page = await bench.decide(pending.approvalUrl, 'approve');
+    const page = await harness.decide(pending.approvalUrl, 'approve');
     assert.equal(page.status, 200, page.html);
     const grant = await outcome;
     assert.equal(grant.id, pending.id);
@@ -174,7 +174,7 @@ describe('a grant that a person must decide on', () => {
 
   it('is denied by that person, with the reason', async () => {
     const { pending, outcome } = await park();
-    await bench.decide(pending.approvalUrl, 'deny', 'Not on a Friday.');
+    await harness.decide(pending.approvalUrl, 'deny', 'Not on a Friday.');
     await assert.rejects(outcome, (error) => {
       assert.ok(error instanceof WritDenied);
       assert.equal(error.grantId, pending.id);
@@ -195,7 +195,7 @@ describe('a grant that a person must decide on', () => {
   });
 
   it('is not waited for when the session ends', async () => {
-    const own = await bench.open({ clock });
+    const own = await harness.open({ clock });
     const { outcome } = await park({}, own);
     await own.end();
     await assert.rejects(outcome, code('session_ended'));
@@ -204,7 +204,7 @@ describe('a grant that a person must decide on', () => {
   it('goes on being waited for when the session waits too often at once', async () => {
     once(/^\/v1\/grants\/gnt_/, { status: 429, headers: { 'retry-after': '0' }, body: { code: 'rate_limited' } });
     const { pending, outcome } = await park();
-    await bench.decide(pending.approvalUrl, 'approve');
+    await harness.decide(pending.approvalUrl, 'approve');
     assert.equal((await outcome).id, pending.id);
   });
 
@@ -212,14 +212,14 @@ describe('a grant that a person must decide on', () => {
     once(/^\/v1\/grants$/, 'lose');
     const { pending, outcome } = await park();
     once(/^\/v1\/grants\/gnt_/, 'lose');
-    await bench.decide(pending.approvalUrl, 'approve');
+    await harness.decide(pending.approvalUrl, 'approve');
     assert.equal((await outcome).id, pending.id);
   });
 
   it('says so when the credential itself was lost on the way', async () => {
     const { pending, outcome } = await park();
     once(/\/redeem$/, 'lose');
-    await bench.decide(pending.approvalUrl, 'approve');
+    await harness.decide(pending.approvalUrl, 'approve');
     await assert.rejects(
       outcome,
       (error) => code('credential_lost')(error) && (error as WritError).grantId === pending.id,
@@ -230,7 +230,7 @@ describe('a grant that a person must decide on', () => {
 describe('what goes wrong on the way', () => {
   it('a lost answer with a credential in it is an error of its own, and no second credential is minted', async () => {
     const before = (await session.overview()).leases.length;
-    bench.front.seen.length = 0;
+    harness.front.seen.length = 0;
     once(/^\/v1\/grants$/, 'lose');
     await assert.rejects(session.grant('read-repository'), code('credential_lost'));
     const [first, second, ...more] = requests('POST', /^\/v1\/grants$/);
@@ -248,15 +248,15 @@ describe('what goes wrong on the way', () => {
 
   it('a gateway’s 503 and an unreachable broker are asked again, but not for ever', async () => {
     for (const fate of [{ status: 503, body: 'no backend' }, 'lose'] as const) {
-      bench.front.seen.length = 0;
-      bench.front.fate = () => fate;
+      harness.front.seen.length = 0;
+      harness.front.fate = () => fate;
       await assert.rejects(session.overview(), code(fate === 'lose' ? 'network' : 'unavailable'));
       assert.equal(requests('GET', /session/).length, 4);
     }
   });
 
   it('what the provider failed at is not asked for behind the agent’s back', async () => {
-    bench.github.fail('unavailable');
+    harness.github.fail('unavailable');
     try {
       await assert.rejects(session.grant('read-repository'), (error) => {
         assert.ok(error instanceof WritError);
@@ -264,26 +264,26 @@ describe('what goes wrong on the way', () => {
         return true;
       });
     } finally {
-      bench.github.fail(null);
+      harness.github.fail(null);
     }
     assert.equal(requests('POST', /^\/v1\/grants$/).length, 1);
   });
 
   it('a session is not opened twice: the platform’s token is good for one', async () => {
     once(/^\/oauth\/token$/, 'lose');
-    await assert.rejects(bench.open({ clock }), code('network'));
+    await assert.rejects(harness.open({ clock }), code('network'));
     assert.equal(requests('POST', /token/).length, 1);
   });
 
   it('a redirect is not followed: it would carry the token elsewhere', async () => {
-    bench.front.fate = ({ path }) =>
-      path === '/elsewhere' ? 'pass' : { status: 307, headers: { location: `${bench.url}/elsewhere` } };
+    harness.front.fate = ({ path }) =>
+      path === '/elsewhere' ? 'pass' : { status: 307, headers: { location: `${harness.url}/elsewhere` } };
     await assert.rejects(session.overview(), code('network'));
     assert.equal(requests('GET', /elsewhere/).length, 0);
   });
 
   it('an answer that is not JSON is refused', async () => {
-    bench.front.rewrite = () => '<html>';
+    harness.front.rewrite = () => '<html>';
     await assert.rejects(session.overview(), code('bad_answer'));
   });
 });
@@ -292,31 +292,35 @@ describe('a server that wants a nonce in the proof', () => {
   const demand = { 'dpop-nonce': 'n-1', 'www-authenticate': 'DPoP error="use_dpop_nonce"' };
 
   it('gets it, from the token endpoint on', async () => {
-    bench.front.fate = ({ path, headers }) => {
+    harness.front.fate = ({ path, headers }) => {
       if (claims(headers.dpop).nonce === 'n-1') return 'pass';
       return path === '/oauth/token'
         ? { status: 400, headers: { 'dpop-nonce': 'n-1' }, body: { error: 'use_dpop_nonce' } }
         : { status: 401, headers: demand };
     };
-    const own = await bench.open({ clock });
+    const own = await harness.open({ clock });
     assert.equal(requests('POST', /token/).length, 2);
     // Known by now, so sent at once.
     await own.overview();
     assert.equal(requests('GET', /session/).length, 1);
     // A server may change its nonce at any time.
-    bench.front.fate = ({ headers }) =>
+    harness.front.fate = ({ headers }) =>
       claims(headers.dpop).nonce === 'n-2' ? 'pass' : { status: 401, headers: { ...demand, 'dpop-nonce': 'n-2' } };
     await own.overview();
     assert.equal(requests('GET', /session/).length, 3);
   });
 
   it('is tried once only, and never for another 401', async () => {
-    const own = await bench.open({ clock });
-    bench.front.fate = () => ({ status: 401, headers: demand });
+    const own = await harness.open({ clock });
+    harness.front.fate = () => ({ status: 401, headers: demand });
     await assert.rejects(own.overview());
     assert.equal(requests('GET', /session/).length, 2);
-    bench.front.seen.length = 0;
-    bench.front.fate = () => ({ status: 401, headers: { 'dpop-nonce': 'n-3' }, body: { code: 'invalid_dpop_proof' } });
+    harness.front.seen.length = 0;
+    harness.front.fate = () => ({
+      status: 401,
+      headers: { 'dpop-nonce': 'n-3' },
+      body: { code: 'invalid_dpop_proof' },
+    });
     await assert.rejects(own.overview(), code('invalid_dpop_proof'));
     assert.equal(requests('GET', /session/).length, 1);
   });

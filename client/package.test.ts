@@ -5,21 +5,21 @@ import { access, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { after, before, it } from 'node:test';
 import { promisify } from 'node:util';
-import { type Bench, openBench } from './bench.fixture.ts';
+import { type Harness, openHarness } from './broker.test-support.ts';
 
 const run = promisify(execFile);
 const repository = join(import.meta.dirname, '..');
 
-let bench: Bench;
+let harness: Harness;
 let project: string;
 before(async () => {
-  bench = await openBench();
-  project = join(bench.folder, 'project');
+  harness = await openHarness();
+  project = join(harness.folder, 'project');
   await mkdir(project);
   // A cache of its own: nothing that this machine happens to have.
-  const env = { ...process.env, npm_config_cache: join(bench.folder, 'cache'), npm_config_offline: 'true' };
-  await run('npm', ['pack', '--silent', '--pack-destination', bench.folder], { cwd: import.meta.dirname, env });
-  const [tarball] = (await readdir(bench.folder)).filter((name) => name.endsWith('.tgz'));
+  const env = { ...process.env, npm_config_cache: join(harness.folder, 'cache'), npm_config_offline: 'true' };
+  await run('npm', ['pack', '--silent', '--pack-destination', harness.folder], { cwd: import.meta.dirname, env });
+  const [tarball] = (await readdir(harness.folder)).filter((name) => name.endsWith('.tgz'));
   const dependencies = {
     '@writ/client': `file:../${tarball}`,
     jose: `file:${join(repository, 'node_modules/jose')}`,
@@ -27,7 +27,7 @@ before(async () => {
   await writeFile(join(project, 'package.json'), JSON.stringify({ type: 'module', private: true, dependencies }));
   await run('npm', ['install', '--ignore-scripts', '--no-package-lock'], { cwd: project, env });
 });
-after(() => bench.close());
+after(() => harness.close());
 
 const program = `
 import { awsCredentialsOf, fileToken, Writ, WritDenied } from '@writ/client';
@@ -49,9 +49,9 @@ console.log(JSON.stringify(await session.ended));
 `;
 
 async function runProgram(node: string): Promise<unknown[]> {
-  await writeFile(join(project, 'token'), await bench.platformToken(bench.url));
+  await writeFile(join(project, 'token'), await harness.platformToken(harness.url));
   await writeFile(join(project, 'main.mjs'), program);
-  const env = { PATH: process.env.PATH, WRIT_URL: bench.url, TOKEN_FILE: join(project, 'token') };
+  const env = { PATH: process.env.PATH, WRIT_URL: harness.url, TOKEN_FILE: join(project, 'token') };
   const { stdout } = await run(node, ['main.mjs'], { cwd: project, env });
   return stdout
     .trim()

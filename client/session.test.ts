@@ -3,9 +3,9 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { exportPKCS8, generateKeyPair } from 'jose';
-import { manualClock } from '../broker/clock.ts';
+import { manualClock } from '../broker/core/clock.ts';
 import { until } from '../broker/until.test-support.ts';
-import { type Bench, openBench } from './bench.fixture.ts';
+import { type Harness, openHarness } from './broker.test-support.ts';
 import { type Clock, fileToken, githubActionsToken, type Session, Writ, WritError } from './index.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof WritError && error.code === expected;
@@ -15,14 +15,14 @@ const claimsOf = (header = '') => JSON.parse(Buffer.from(header.split('.')[1] ??
 
 describe('sessions', () => {
   const clock = manualClock(new Date());
-  let bench: Bench;
+  let harness: Harness;
   before(async () => {
-    bench = await openBench({ clock });
+    harness = await openHarness({ clock });
   });
-  after(() => bench.close());
-  const open = (options: Parameters<Bench['open']>[0] = {}) => bench.open({ clock, ...options });
+  after(() => harness.close());
+  const open = (options: Parameters<Harness['open']>[0] = {}) => harness.open({ clock, ...options });
   const beats = (session: Session) =>
-    bench.front.seen.filter(
+    harness.front.seen.filter(
       ({ path, headers }) => path === '/v1/session/heartbeat' && claimsOf(headers.authorization).sid === session.id,
     ).length;
 
@@ -38,13 +38,13 @@ describe('sessions', () => {
     assert.equal(seen.onBehalfOf, 'user:owner@example.com');
     assert.equal(seen.grantsLeft, 3);
     assert.equal(session.expiresAt.getTime(), seen.openedAt.getTime() + 120_000);
-    const sent = bench.front.seen.at(-1)!.headers;
+    const sent = harness.front.seen.at(-1)!.headers;
     assert.match(sent.authorization!, /^DPoP /);
     assert.ok(sent.dpop);
 
     const bearer = await open({ dpop: false });
     await bearer.overview();
-    const plain = bench.front.seen.at(-1)!.headers;
+    const plain = harness.front.seen.at(-1)!.headers;
     assert.match(plain.authorization!, /^Bearer /);
     assert.equal(plain.dpop, undefined);
   });
@@ -52,31 +52,31 @@ describe('sessions', () => {
   it('a thief of the token alone gets nowhere, and no proof is sent twice', async () => {
     const session = await open();
     await session.overview();
-    const { authorization, dpop } = bench.front.seen.at(-1)!.headers as { authorization: string; dpop: string };
-    const steal = (headers: { [name: string]: string }) => fetch(`${bench.url}/v1/session`, { headers });
+    const { authorization, dpop } = harness.front.seen.at(-1)!.headers as { authorization: string; dpop: string };
+    const steal = (headers: { [name: string]: string }) => fetch(`${harness.url}/v1/session`, { headers });
     assert.equal((await steal({ authorization })).status, 401);
     assert.equal((await steal({ authorization: authorization.replace('DPoP', 'Bearer') })).status, 401);
     assert.equal((await steal({ authorization, dpop })).status, 401);
     await session.overview();
-    const proofs = bench.front.seen.map(({ headers }) => headers.dpop).filter((proof) => proof !== undefined);
+    const proofs = harness.front.seen.map(({ headers }) => headers.dpop).filter((proof) => proof !== undefined);
     // The thief's own repetition is the only one.
     assert.equal(new Set(proofs).size, proofs.length - 1);
   });
 
   it('opens from a job of GitHub Actions, from a file, and with a key of its own', async () => {
-    await open({ subjectToken: githubActionsToken(bench.jobEnvironment) });
+    await open({ subjectToken: githubActionsToken(harness.jobEnvironment) });
 
-    const path = join(bench.folder, 'token');
-    await writeFile(path, `${await bench.platformToken(bench.url)}\n`);
+    const path = join(harness.folder, 'token');
+    await writeFile(path, `${await harness.platformToken(harness.url)}\n`);
     await open({ subjectToken: fileToken(path) });
 
-    const { privateKey } = bench.clientKey;
+    const { privateKey } = harness.clientKey;
     for (const key of [
       privateKey,
       privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
       { ...(privateKey.export({ format: 'jwk' }) as object), kty: 'EC', kid: 'one' },
     ]) {
-      const options = { url: bench.url, clock, taskType: never.taskType, inputs: { customer_id: '42' } };
+      const options = { url: harness.url, clock, taskType: never.taskType, inputs: { customer_id: '42' } };
       const session = await Writ.openSession({ ...options, clientKey: { clientId: 'invoice-bot-key', key } });
       await session.end();
     }
@@ -84,7 +84,7 @@ describe('sessions', () => {
 
   it('says what was wrong, and never repeats a secret', async () => {
     await assert.rejects(open({ subjectToken: githubActionsToken({}) }), code('no_identity'));
-    await assert.rejects(open({ subjectToken: fileToken(join(bench.folder, 'absent')) }), code('no_identity'));
+    await assert.rejects(open({ subjectToken: fileToken(join(harness.folder, 'absent')) }), code('no_identity'));
     await assert.rejects(open({ inputs: {} }), (error) => {
       assert.ok(error instanceof WritError);
       assert.equal(error.code, 'invalid_authorization_details');
@@ -96,7 +96,7 @@ describe('sessions', () => {
     const foreign = await exportPKCS8((await generateKeyPair('ES256', { extractable: true })).privateKey);
     for (const key of [foreign, 'not a key']) {
       const asked = Writ.openSession({
-        url: bench.url,
+        url: harness.url,
         clock,
         taskType: never.taskType,
         clientKey: { clientId: 'invoice-bot-key', key },
@@ -153,9 +153,9 @@ describe('sessions', () => {
 
   it('notices at its next heartbeat that an admin ended it', async () => {
     const session = await open();
-    const response = await fetch(`${bench.url}/v1/admin/sessions/${session.id}/end`, {
+    const response = await fetch(`${harness.url}/v1/admin/sessions/${session.id}/end`, {
       method: 'POST',
-      headers: { authorization: `Bearer ${bench.broker.bootstrapToken}` },
+      headers: { authorization: `Bearer ${harness.broker.bootstrapToken}` },
     });
     assert.equal(response.status, 200);
     assert.equal(session.signal.aborted, false);
@@ -186,7 +186,7 @@ describe('sessions', () => {
   it('asks a second time when the broker fails at ending, which does no more than once', async () => {
     const session = await open();
     let failures = 0;
-    bench.front.fate = ({ path }) => {
+    harness.front.fate = ({ path }) => {
       if (!path.startsWith('/v1/session/end') || failures > 0) return 'pass';
       failures += 1;
       return { status: 500, body: { code: 'internal' } };
@@ -195,13 +195,13 @@ describe('sessions', () => {
       assert.equal((await session.end()).session.status, 'ended');
       assert.equal(failures, 1);
     } finally {
-      bench.front.fate = () => 'pass';
+      harness.front.fate = () => 'pass';
     }
   });
 
   it('stops beating when the block is left, also when the broker cannot be told', async () => {
     let kept: Session | undefined;
-    bench.front.fate = ({ path }) =>
+    harness.front.fate = ({ path }) =>
       path.startsWith('/v1/session/end') ? { status: 500, body: { code: 'internal' } } : 'pass';
     try {
       await assert.rejects(async () => {
@@ -209,7 +209,7 @@ describe('sessions', () => {
         kept = session;
       }, code('internal'));
     } finally {
-      bench.front.fate = () => 'pass';
+      harness.front.fate = () => 'pass';
     }
     assert.ok(kept!.signal.aborted);
     assert.deepEqual(await kept!.ended, { reason: 'ended_by_agent' });
@@ -226,14 +226,14 @@ describe('sessions', () => {
     it('has its own key, fewer capabilities, a sooner end, and ends with its parent', async () => {
       const parent = await open();
       const child = await parent.child({ capabilities: ['read-repository'], envelope: { wallTimeSeconds: 60 } });
-      const opening = bench.front.seen.at(-1)!;
+      const opening = harness.front.seen.at(-1)!;
       const { session: seen } = await child.overview();
       const proofOf = (dpop: unknown) => JSON.parse(Buffer.from(String(dpop).split('.')[0]!, 'base64url').toString());
       assert.equal(seen.parentId, parent.id);
       assert.deepEqual(seen.capabilities, ['read-repository']);
       assert.ok(child.expiresAt < parent.expiresAt);
       // Opened with the parent's key, used with another.
-      assert.notDeepEqual(proofOf(opening.headers.dpop).jwk, proofOf(bench.front.seen.at(-1)!.headers.dpop).jwk);
+      assert.notDeepEqual(proofOf(opening.headers.dpop).jwk, proofOf(harness.front.seen.at(-1)!.headers.dpop).jwk);
 
       assert.equal((await child.grant('read-repository', {}, { type: 'github' })).credential.type, 'github');
       await assert.rejects(child.grant('read-customer-files'), code('denied'));

@@ -1,11 +1,53 @@
 /**
  * What a provider is: the one interface between the broker and a system that mints credentials.
  *
- * providers/ imports only this file and `broker/vocabulary.ts` from the broker: no database, no policy, no HTTP of ours.
+ * providers/ imports only this file and nothing of the broker's: no database, no policy, no HTTP of ours.
  * Every provider passes `conformance.ts` against its counterpart. To add one: `docs/adding-a-provider.md`.
  */
 import type { z } from 'zod';
-import type { Clock, Json, JsonObject, Plan, PlanDescription } from '../broker/vocabulary.ts';
+
+/** Anything JSON can carry. Values that are digested, signed or stored are of this type, never class instances. */
+export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
+export type JsonObject = { [key: string]: Json };
+
+/** The one source of time. `compose/` injects the system's; tests inject one they move by hand. */
+export interface Clock {
+  now(): Date;
+  /** Resolves after `ms`, or rejects with the signal's reason as soon as it aborts. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+/**
+ * How a provider can end a credential.
+ * immediate: the provider kills it on request; eventual: the kill takes effect after the provider's lag;
+ * expiry: nothing but the credential's own end stops it.
+ */
+export type RevocabilityKind = 'immediate' | 'eventual' | 'expiry';
+
+export interface Revocability {
+  kind: RevocabilityKind;
+  /** One or two sentences for the approver: what ends the credential, how fast, who enforces its end. */
+  text: string;
+}
+
+/**
+ * The exact permission a provider will put into the credential: pure data. Its digest (see `broker/decide/plan-digest.ts`)
+ * is what policy decided on, what the approver saw and what the provider is asked for.
+ */
+export interface Plan {
+  provider: string;
+  /** The permission in the provider's own terms (an IAM policy, repositories and permissions, a boundary …). */
+  permission: JsonObject;
+  /** Effective lifetime of the credential in seconds; narrowing it makes a new plan with a new digest. */
+  ttl_seconds: number;
+}
+
+/** What people read about a plan. Derived from it, never part of the digest. */
+export interface PlanDescription {
+  /** Plain-language lines, one fact each, e.g. "Read objects under customers/42/ in the S3 bucket orders". */
+  summary: string[];
+  revocability: Revocability;
+}
 
 /** Everything a provider may know when it mints. Holds no other lease's data. */
 export interface IssueContext {
@@ -62,7 +104,7 @@ export type RevocationOutcome =
   | { state: 'failed'; error: ProviderError };
 
 /**
- * The writer's document had no room for a denial of each, so it ends more than was asked for: every credential of the target's writer whose handle's
+ * The shared document had no room for a denial of each, so it ends more than was asked for: every credential of the target's document whose handle's
  * `issued_at` (ISO, the provider's clock) is before this. Leases of them that the core still counts as alive are not: it must end them as well.
  */
 export interface AlsoEnded {
@@ -73,7 +115,7 @@ export type ProbeOutcome = { alive: boolean; evidence: JsonObject };
 
 /**
  * A provider is a plain object made by a factory from frozen settings and injected clients.
- * Required: name, params, plan, describe, issue, revoke. Optional: pool, writer, release, prune, probe.
+ * Required: name, params, plan, describe, issue, revoke. Optional: pool, lockKey, release, prune, probe.
  */
 export interface Provider<Params = unknown> {
   readonly name: string;
@@ -98,17 +140,17 @@ export interface Provider<Params = unknown> {
   /**
    * Ends credentials. Idempotent: revoking twice, or what is already gone, is `revoked`. Never throws: each target has its own outcome, in order.
    *
-   * `standing`: for a provider with `writer`, all leases of that writer whose denial must stand after this call (revoking, or revoked and
+   * `outstanding`: for a provider with `lockKey`, all leases of that document whose denial must stand after this call (revoking, or revoked and
    * not yet expired), `due` included. It is the whole truth from the database: write it, do not merge it with what the target has.
    */
-  revoke(due: RevocationTarget[], standing: RevocationTarget[], signal: AbortSignal): Promise<RevocationOutcome[]>;
+  revoke(due: RevocationTarget[], outstanding: RevocationTarget[], signal: AbortSignal): Promise<RevocationOutcome[]>;
   /**
    * Names the upstream document that only one worker may write at a time (an IAM role's policy), derived from the plan alone so that it is known
-   * even when the mint's answer was lost. The broker holds a lock on `provider:writer` while `revoke` or `prune` runs.
+   * even when the mint's answer was lost. The broker holds a lock on `provider:lockKey` while `revoke` or `prune` runs.
    */
-  writer?(plan: Plan): string;
-  /** Rewrites the writer's document after denials have expired, so that it does not grow for ever. */
-  prune?(writer: string, standing: RevocationTarget[], signal: AbortSignal): Promise<void>;
+  lockKey?(plan: Plan): string;
+  /** Rewrites the shared document after denials have expired, so that it does not grow for ever. */
+  prune?(lockKey: string, outstanding: RevocationTarget[], signal: AbortSignal): Promise<void>;
   /** Exclusive upstream resources (service accounts) one of which must be reserved per lease; null or absent = none needed. */
   pool?(plan: Plan): string[] | null;
   /** Makes a pool member usable again once the last credential minted on it has expired. Called before the reservation is freed. */
@@ -121,7 +163,7 @@ export interface Provider<Params = unknown> {
 }
 
 /**
- * How a provider is switched on: by environment variables alone. `registry.ts` lists the modules; `broker/config.ts` reports every fault of
+ * How a provider is switched on: by environment variables alone. `registry.ts` lists the modules; `broker/config/settings.ts` reports every fault of
  * all of them in one message.
  */
 export interface ProviderModule<Settings = unknown> {
@@ -174,7 +216,7 @@ export class ProviderError extends Error {
   readonly path: string | undefined;
   /**
    * True when the call may have taken effect, or still may, although it failed (timeout, connection lost after sending): a credential may exist. In a `failed`
-   * revocation of a provider with `writer`: a write may still arrive, so the broker lets nobody write before the lock's own end.
+   * revocation of a provider with `lockKey`: a write may still arrive, so the broker lets nobody write before the lock's own end.
    */
   readonly mayHaveMinted: boolean;
 

@@ -1,4 +1,4 @@
-/** Which providers there are. To add one: its folder, and its line here. Only `broker/main.ts` (and what people run beside it) imports this. */
+/** Which providers there are. To add one: its folder, and its line here. Only `broker/compose/` (and what people run beside it) imports this. */
 import { aws } from './aws/index.ts';
 import type { ProviderModule } from './contract.ts';
 import { gcp } from './gcp/index.ts';

@@ -9,18 +9,18 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
-import { type Agent, type House, type Reply, startHouse } from './agent.test-support.ts';
+import { type Agent, type Deployment, type Reply, startDeployment } from './deployment.test-support.ts';
 
 // Every run the same; another seed looks elsewhere.
 fc.configureGlobal({ seed: 20261121 });
 
-let house: House;
+let deployment: Deployment;
 let agent: Agent;
 before(async () => {
-  house = await startHouse();
-  agent = await house.openAgent();
+  deployment = await startDeployment();
+  agent = await deployment.openAgent();
 });
-after(() => house.close());
+after(() => deployment.close());
 
 /** A refusal as every refusal must be: problem+json or OAuth's JSON, a stable code, and for 400 the path of the field. */
 function assertRefusal(reply: Reply, why: string, status?: number, path?: string): void {
@@ -121,7 +121,7 @@ test('a number beyond what a double holds is refused by its path, wherever it st
   ] as const)
     assertRefusal(await post(body), body, 400, path);
   const declared = '[{"type":"task","task_type":"answer-invoice-question","inputs":{"customer_id":1e400}}]';
-  const refused = await house.tokenRequest({ form: { authorization_details: declared } });
+  const refused = await deployment.tokenRequest({ form: { authorization_details: declared } });
   assertRefusal(refused, declared, 400);
 });
 
@@ -133,7 +133,7 @@ test('bodies of ten megabytes are refused without being read, and the connection
     ['/v1/admin/manifests/invoice-bot?reason=x', 'application/yaml'],
   ] as const) {
     const status = await upload(path, type, size, {
-      authorization: `Bearer ${path.includes('admin') ? house.admin : agent.token}`,
+      authorization: `Bearer ${path.includes('admin') ? deployment.admin : agent.token}`,
     });
     assert.equal(status, 413, path);
   }
@@ -146,7 +146,7 @@ test('bodies of ten megabytes are refused without being read, and the connection
 function upload(path: string, type: string, size: number, headers: { [name: string]: string }): Promise<number> {
   return new Promise((resolve, reject) => {
     const method = path.includes('admin') ? 'PUT' : 'POST';
-    const sending = httpRequest(new URL(path, house.broker.url), {
+    const sending = httpRequest(new URL(path, deployment.broker.url), {
       method,
       headers: { 'content-type': type, 'content-length': size, 'if-none-match': '*', ...headers },
     });
@@ -209,15 +209,15 @@ test('control characters and half characters are refused by name in every text; 
     // What JSON does not escape is seen in the form's field already.
     const within = (path: string) =>
       JSON.stringify(text).includes('\\') ? `authorization_details[0].${path}` : 'authorization_details';
-    assertRefusal(await house.tokenRequest({ task }), `input, ${why}`, 400, within('inputs.customer_id'));
+    assertRefusal(await deployment.tokenRequest({ task }), `input, ${why}`, 400, within('inputs.customer_id'));
     const name = { inputs: { customer_id: '42', [text]: 'x' } };
-    assertRefusal(await house.tokenRequest({ task: name }), `input name, ${why}`, 400);
+    assertRefusal(await deployment.tokenRequest({ task: name }), `input name, ${why}`, 400);
     const person = { on_behalf_of: `user:${text}` };
-    assertRefusal(await house.tokenRequest({ task: person }), `on_behalf_of, ${why}`, 400, within('on_behalf_of'));
+    assertRefusal(await deployment.tokenRequest({ task: person }), `on_behalf_of, ${why}`, 400, within('on_behalf_of'));
     const reason = new URLSearchParams({ reason: text });
     if (text.isWellFormed())
       assertRefusal(
-        await house.asAdmin('PUT', `/v1/admin/manifests/invoice-bot?${reason}`, {
+        await deployment.asAdmin('PUT', `/v1/admin/manifests/invoice-bot?${reason}`, {
           body: 'x',
           headers: { 'content-type': 'application/yaml', 'if-none-match': '*' },
         }),
@@ -229,25 +229,25 @@ test('control characters and half characters are refused by name in every text; 
   for (const [why, text] of Object.entries(fine)) {
     const reply = await post({ capability: 'correct-customer-invoice', justification: text });
     assert.equal(reply.status, 202, `${why}: ${reply.text}`);
-    const row = await house.broker.store.prisma.grant.findUniqueOrThrow({ where: { id: reply.body.id } });
+    const row = await deployment.broker.store.prisma.grant.findUniqueOrThrow({ where: { id: reply.body.id } });
     assert.equal(row.justification, text);
     const widened = await post({ capability: 'read-customer-files', params: { prefix: text } });
     assert.ok([400, 403].includes(widened.status), `${why}: ${widened.text}`);
     assertRefusal(await post({ capability: text }), why, 400, 'capability');
     assertRefusal(
-      await house.tokenRequest({ task: { inputs: { customer_id: text } } }),
+      await deployment.tokenRequest({ task: { inputs: { customer_id: text } } }),
       why,
       400,
       'authorization_details[0].inputs.customer_id',
     );
     assertRefusal(
-      await house.tokenRequest({ task: { task_type: text } }),
+      await deployment.tokenRequest({ task: { task_type: text } }),
       why,
       400,
       'authorization_details[0].task_type',
     );
   }
-  const approver = await house.approver();
+  const approver = await deployment.approver();
   const pending = await post({ capability: 'correct-customer-invoice', justification: fine.HTML });
   const page = await approver.page(`/approvals/${pending.body.id}`);
   assert.equal(page.status, 200);
@@ -288,7 +288,7 @@ test('what a JSON reader may trip over', async () => {
     '\u0000',
   ])
     assertRefusal(
-      await house.tokenRequest({ form: { authorization_details: details } }),
+      await deployment.tokenRequest({ form: { authorization_details: details } }),
       `details ${details.slice(0, 20)}`,
       400,
     );
@@ -326,26 +326,26 @@ test('Idempotency-Key, ids and query parameters', async () => {
     assertRefusal(await agent.call('GET', `/v1/grants/${known}?wait=${wait}`), `wait=${wait}`, 400, 'wait');
   assertRefusal(await agent.call('GET', `/v1/grants/${known}?more=1`), 'unknown query', 400, 'more');
   assertRefusal(await agent.call('GET', `/v1/grants/${known}?wait[$gt]=1`), 'object in query', 400);
-  assertRefusal(await house.asAdmin('GET', '/v1/admin/leases?status=all'), 'status', 400, 'status');
-  assertRefusal(await house.asAdmin('GET', '/v1/admin/manifests/invoice-bot?at=yesterday'), 'at', 400, 'at');
+  assertRefusal(await deployment.asAdmin('GET', '/v1/admin/leases?status=all'), 'status', 400, 'status');
+  assertRefusal(await deployment.asAdmin('GET', '/v1/admin/manifests/invoice-bot?at=yesterday'), 'at', 400, 'at');
   for (const at of ['0000-01-01T00:00:00Z', '2026-02-30T00:00:00Z', '9999-12-31T23:59:60Z'])
-    assertRefusal(await house.asAdmin('GET', `/v1/admin/manifests/invoice-bot?at=${at}`), at, 400, 'at');
+    assertRefusal(await deployment.asAdmin('GET', `/v1/admin/manifests/invoice-bot?at=${at}`), at, 400, 'at');
   for (const version of ['99999999999', '0', '1.5', 'x'])
     assertRefusal(
-      await house.asAdmin('GET', `/v1/admin/manifests/invoice-bot?version=${version}`),
+      await deployment.asAdmin('GET', `/v1/admin/manifests/invoice-bot?version=${version}`),
       version,
       400,
       'version',
     );
   const events = `/v1/admin/sessions/${agent.sessionId}/events`;
-  assertRefusal(await house.asAdmin('GET', `${events}?after=99999999999`), 'after', 400, 'after');
-  assertRefusal(await house.asAdmin('GET', '/v1/admin/manifests/..%2f..'), 'agent name', 404);
+  assertRefusal(await deployment.asAdmin('GET', `${events}?after=99999999999`), 'after', 400, 'after');
+  assertRefusal(await deployment.asAdmin('GET', '/v1/admin/manifests/..%2f..'), 'agent name', 404);
 });
 
 test('what belongs to another agent, or to another session of the same one, does not exist', async () => {
   const mine = await post({ capability: 'read-policy-repository' });
   const parked = await post({ capability: 'correct-customer-invoice' });
-  const sister = await house.openAgent();
+  const sister = await deployment.openAgent();
   for (const id of [mine.body.id, parked.body.id]) {
     assertRefusal(await sister.call('GET', `/v1/grants/${id}`), 'read', 404);
     assertRefusal(await sister.call('POST', `/v1/grants/${id}/redeem`), 'redeem', 404);
@@ -361,15 +361,15 @@ test('what belongs to another agent, or to another session of the same one, does
 });
 
 test('platform tokens that do not hold', async () => {
-  const { world } = house;
+  const { world } = deployment;
   const claims = {
     sub: 'repo:example-org/agents',
     repository_id: '4711',
     environment: 'production',
     actor: 'owner@example.com',
   };
-  const right = { ...claims, aud: house.broker.url };
-  const now = Math.floor(house.clock.now().getTime() / 1000);
+  const right = { ...claims, aud: deployment.broker.url };
+  const now = Math.floor(deployment.clock.now().getTime() / 1000);
   const mint = world.platform.mint;
   const tokens: { [why: string]: Promise<string> | string } = {
     expired: mint({ ...right, iat: now - 900, exp: now - 600 }),
@@ -398,7 +398,7 @@ test('platform tokens that do not hold', async () => {
     'no text': '',
   };
   for (const [why, token] of Object.entries(tokens)) {
-    const reply = await house.tokenRequest({ subjectToken: await token });
+    const reply = await deployment.tokenRequest({ subjectToken: await token });
     assertRefusal(reply, why, 400);
     assert.equal(reply.body.error, reply.body.code, why);
     assert.ok(['invalid_grant', 'invalid_request'].includes(reply.body.error), why);
@@ -416,7 +416,7 @@ test('the token endpoint’s own parameters', async () => {
     [{ dpop_jkt: 'x' }, 'invalid_request'],
   ];
   for (const [form, code] of cases) {
-    const reply = await house.tokenRequest({ form });
+    const reply = await deployment.tokenRequest({ form });
     assertRefusal(reply, JSON.stringify(form), 400);
     assert.equal(reply.body.error, code, reply.text);
     assert.equal(typeof reply.body.error_description, 'string');
@@ -426,28 +426,28 @@ test('the token endpoint’s own parameters', async () => {
     ['grant_type', 'client_credentials'],
     ['authorization_details', '[]'],
   ]);
-  assertRefusal(await house.send('POST', '/oauth/token', { body: twice }), 'a parameter twice', 400);
+  assertRefusal(await deployment.send('POST', '/oauth/token', { body: twice }), 'a parameter twice', 400);
   assertRefusal(
-    await house.send('POST', '/oauth/token', { body: '{}', headers: { 'content-type': 'application/json' } }),
+    await deployment.send('POST', '/oauth/token', { body: '{}', headers: { 'content-type': 'application/json' } }),
     'JSON',
     415,
   );
-  assertRefusal(await house.send('POST', '/oauth/token'), 'nothing', 400);
+  assertRefusal(await deployment.send('POST', '/oauth/token'), 'nothing', 400);
   const many = new URLSearchParams(Array.from({ length: 100 }, (_, i) => [`x${i}`, '1']));
-  assertRefusal(await house.send('POST', '/oauth/token', { body: many }), 'many parameters', 413);
+  assertRefusal(await deployment.send('POST', '/oauth/token', { body: many }), 'many parameters', 413);
   const form = 'application/x-www-form-urlencoded';
-  const same = await house.send('POST', '/oauth/token', {
+  const same = await deployment.send('POST', '/oauth/token', {
     body: 'a&'.repeat(32_000),
     headers: { 'content-type': form },
   });
   assertRefusal(same, 'one parameter very often', 413);
   const utf7 = { body: 'grant_type=x', headers: { 'content-type': `${form}; charset=utf-7` } };
-  assertRefusal(await house.send('POST', '/oauth/token', utf7), 'another charset', 415);
+  assertRefusal(await deployment.send('POST', '/oauth/token', utf7), 'another charset', 415);
 });
 
 test('manifests', async () => {
   const source = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
-  const current = async () => (await house.asAdmin('GET', '/v1/admin/manifests/invoice-bot')).body.version;
+  const current = async () => (await deployment.asAdmin('GET', '/v1/admin/manifests/invoice-bot')).body.version;
   const version = await current();
   const bad: { [why: string]: string } = {
     empty: '',
@@ -468,9 +468,9 @@ test('manifests', async () => {
     deep: `${source}\nx: ${'['.repeat(3000)}${']'.repeat(3000)}\n`,
   };
   for (const [why, text] of Object.entries(bad)) {
-    const reply = await house.publish('invoice-bot', text);
+    const reply = await deployment.publish('invoice-bot', text);
     if (why === 'a costly pattern' && reply.status === 200) {
-      assert.equal((await house.publish('invoice-bot', source)).status, 200, 'linear-time matching may take it');
+      assert.equal((await deployment.publish('invoice-bot', source)).status, 200, 'linear-time matching may take it');
       continue;
     }
     assertRefusal(reply, why);
@@ -478,7 +478,7 @@ test('manifests', async () => {
   }
   assert.ok(Number(await current()) - Number(version) <= 2);
   assertRefusal(
-    await house.asAdmin('PUT', '/v1/admin/manifests/invoice-bot?reason=x', {
+    await deployment.asAdmin('PUT', '/v1/admin/manifests/invoice-bot?reason=x', {
       body: source,
       headers: { 'content-type': 'application/yaml' },
     }),
@@ -487,7 +487,7 @@ test('manifests', async () => {
   );
   for (const etag of ['"invoice-bot-0"', '*', 'x', '"other-bot-1"', '"invoice-bot-99999999999999"'])
     assertRefusal(
-      await house.asAdmin('PUT', '/v1/admin/manifests/invoice-bot?reason=x', {
+      await deployment.asAdmin('PUT', '/v1/admin/manifests/invoice-bot?reason=x', {
         body: source,
         headers: { 'content-type': 'application/yaml', 'if-match': etag },
       }),
@@ -495,7 +495,7 @@ test('manifests', async () => {
       412,
     );
   assertRefusal(
-    await house.asAdmin('PUT', '/v1/admin/manifests/invoice-bot?reason=x', {
+    await deployment.asAdmin('PUT', '/v1/admin/manifests/invoice-bot?reason=x', {
       body: source,
       headers: { 'content-type': 'image/png', 'if-none-match': '*' },
     }),
@@ -538,7 +538,7 @@ test('methods, media types, headers and paths', async () => {
     '/errors/__proto__',
     '/errors/constructor',
   ]) {
-    const reply = await house.send('GET', path);
+    const reply = await deployment.send('GET', path);
     assert.ok(reply.status >= 400 && reply.status < 500, `${path}: ${reply.status}`);
     assert.ok(!reply.text.includes('"devDependencies"'), path);
   }
@@ -556,9 +556,9 @@ test('methods, media types, headers and paths', async () => {
     /^HTTP\/1.1 400/,
   );
   assert.match(await raw('GARBAGE\r\n\r\n'), /^HTTP\/1.1 400/);
-  const head = await house.send('HEAD', '/.well-known/jwks.json');
+  const head = await deployment.send('HEAD', '/.well-known/jwks.json');
   assert.deepEqual([head.status, head.text], [200, '']);
-  const preflight = await house.send('OPTIONS', '/v1/grants', {
+  const preflight = await deployment.send('OPTIONS', '/v1/grants', {
     headers: { origin: 'https://evil.example.com', 'access-control-request-method': 'POST' },
   });
   assert.ok(preflight.status < 500);
@@ -573,7 +573,7 @@ test('methods, media types, headers and paths', async () => {
     '\u00ff',
   ])
     assertRefusal(
-      await house.send('GET', '/v1/session', { headers: { authorization } }),
+      await deployment.send('GET', '/v1/session', { headers: { authorization } }),
       authorization.slice(0, 20),
       401,
     );
@@ -581,7 +581,7 @@ test('methods, media types, headers and paths', async () => {
 
 function raw(text: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const socket = connect(Number(new URL(house.broker.url).port), '127.0.0.1', () => socket.write(text));
+    const socket = connect(Number(new URL(deployment.broker.url).port), '127.0.0.1', () => socket.write(text));
     let got = '';
     socket.setEncoding('utf8').on('data', (chunk) => {
       got += chunk;
@@ -598,14 +598,14 @@ test('X-Forwarded-* is believed from nobody', async () => {
     'x-forwarded-for': '203.0.113.7',
     forwarded: 'host=evil.example.com',
   };
-  const metadata = await house.send('GET', '/.well-known/oauth-authorization-server', { headers: forwarded });
-  assert.equal(metadata.body.issuer, house.broker.url);
+  const metadata = await deployment.send('GET', '/.well-known/oauth-authorization-server', { headers: forwarded });
+  assert.equal(metadata.body.issuer, deployment.broker.url);
   const parked = await post({ capability: 'correct-customer-invoice' }, forwarded);
-  assert.ok(parked.body.approval_url.startsWith(`${house.broker.url}/`));
-  const login = await house.send('GET', '/approvals', { headers: forwarded });
+  assert.ok(parked.body.approval_url.startsWith(`${deployment.broker.url}/`));
+  const login = await deployment.send('GET', '/approvals', { headers: forwarded });
   assert.ok(!login.text.includes('evil.example.com') && !(login.headers.get('location') ?? '').includes('evil'));
   // Nor does a made-up address escape the limit per address.
-  const small = await startHouse({ env: { WRIT_REQUESTS_PER_MINUTE: '3' } });
+  const small = await startDeployment({ env: { WRIT_REQUESTS_PER_MINUTE: '3' } });
   try {
     const statuses: number[] = [];
     for (let i = 0; i < 5; i += 1)
@@ -632,7 +632,7 @@ interface Described {
 }
 
 test('nonsense by the thousand to every operation of /openapi.json', async () => {
-  const { paths } = JSON.parse((await house.send('GET', '/openapi.json')).text) as Described;
+  const { paths } = JSON.parse((await deployment.send('GET', '/openapi.json')).text) as Described;
   const operations = Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, described]) => ({ path, method: method.toUpperCase(), ...described })),
   );
@@ -686,7 +686,8 @@ test('nonsense by the thousand to every operation of /openapi.json', async () =>
           Object.entries(query).map(([name, text]) => [name.toWellFormed(), text.toWellFormed()]),
         );
         const headers: { [name: string]: string } = { 'idempotency-key': key };
-        if (caller !== 'nobody') headers.authorization = `Bearer ${caller === 'admin' ? house.admin : agent.token}`;
+        if (caller !== 'nobody')
+          headers.authorization = `Bearer ${caller === 'admin' ? deployment.admin : agent.token}`;
         const message: { headers: { [name: string]: string }; body?: unknown } = { headers };
         if (type !== null) {
           headers['content-type'] = type;
@@ -700,7 +701,7 @@ test('nonsense by the thousand to every operation of /openapi.json', async () =>
                 )
               : JSON.stringify(body);
         }
-        const reply = await house.send(operation.method, `${path}?${search}`, message);
+        const reply = await deployment.send(operation.method, `${path}?${search}`, message);
         const what = `${operation.method} ${path} as ${caller}`;
         assert.ok(reply.status < 500, `${what}: ${reply.status} ${reply.text.slice(0, 300)}`);
         if (reply.status < 400) return;
@@ -758,14 +759,14 @@ test('nonsense in the right place: tasks and grants that are nearly right', asyn
     },
     { requiredKeys: ['capability'] },
   );
-  const fresh = await house.openAgent({ task: { envelope: { max_grants: 5 } } });
+  const fresh = await deployment.openAgent({ task: { envelope: { max_grants: 5 } } });
   const check = (reply: Reply, what: string) => {
     assert.ok(reply.status < 500, `${what}: ${reply.status} ${reply.text.slice(0, 300)}`);
     if (reply.status >= 400) assertRefusal(reply, what);
   };
   await fc.assert(
     fc.asyncProperty(task, async (details) => {
-      const reply = await house.tokenRequest({ form: { authorization_details: JSON.stringify([details]) } });
+      const reply = await deployment.tokenRequest({ form: { authorization_details: JSON.stringify([details]) } });
       check(reply, JSON.stringify(details));
     }),
     { numRuns: 100, seed: 9 },
@@ -777,11 +778,11 @@ test('nonsense in the right place: tasks and grants that are nearly right', asyn
 });
 
 test('after all of that it is well, and its record holds', async () => {
-  const ready = await house.send('GET', '/readyz');
+  const ready = await deployment.send('GET', '/readyz');
   assert.deepEqual([ready.status, ready.body.status], [200, 'ready']);
-  const verified = await house.asAdmin('GET', '/v1/admin/audit/verify');
+  const verified = await deployment.asAdmin('GET', '/v1/admin/audit/verify');
   assert.deepEqual([verified.status, verified.body.broken], [200, null]);
-  const again = await house.openAgent();
+  const again = await deployment.openAgent();
   assert.equal((await again.grant({ capability: 'read-customer-files' })).status, 201);
-  assert.ok(!/"level":(50|60)/.test(house.log()), 'nothing was logged as an error');
+  assert.ok(!/"level":(50|60)/.test(deployment.log()), 'nothing was logged as an error');
 });

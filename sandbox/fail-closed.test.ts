@@ -7,16 +7,16 @@ import { randomBytes } from 'node:crypto';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { Redis } from 'ioredis';
 import pg from 'pg';
-import { asWritError } from '../broker/errors.ts';
-import { intentStatement } from '../broker/grants/record.ts';
+import { type Broker, startBroker } from '../broker/compose/start.ts';
+import { asWritError } from '../broker/core/errors.ts';
+import { intentStatement } from '../broker/grants/statements.ts';
 import { outcomeStatement } from '../broker/leases/issue.ts';
-import { type Broker, startBroker } from '../broker/main.ts';
 import { openStore, type Store } from '../broker/store/open.ts';
 import { createTestDatabase, redisAnswers, testBackends, testRedisUrl } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
-import { type Agent, type Approver, type House, type Reply, startHouse } from './agent.test-support.ts';
-import { alive, atRest, explained } from './kill/holds.test-support.ts';
-import { type Line, type Moment, openLine } from './line.test-support.ts';
+import { type CuttableConnection, type Moment, openCuttableConnection } from './cuttable-connection.test-support.ts';
+import { type Agent, type Approver, type Deployment, type Reply, startDeployment } from './deployment.test-support.ts';
+import { alive, atRest, explained } from './kill/assertions.test-support.ts';
 
 const services = (await redisAnswers()) && (await testBackends()).includes('postgres');
 
@@ -27,9 +27,9 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
   // Its own schema gives the suite its own queue: suites that run side by side share Redis. Renamed, not migrated: that leaves a timer of ten seconds behind.
   const schema = `closed_${randomBytes(6).toString('hex')}`;
   let database: Awaited<ReturnType<typeof createTestDatabase>>;
-  let toDatabase: Line;
-  let toRedis: Line;
-  let house: House;
+  let toDatabase: CuttableConnection;
+  let toRedis: CuttableConnection;
+  let deployment: Deployment;
   let worker: Broker;
   /** Past the line: what is true, whether or not the broker can see it. */
   let truth: Store;
@@ -39,9 +39,9 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
   before(async () => {
     database = await createTestDatabase();
     await onServer((client) => client.query(`ALTER SCHEMA public RENAME TO ${schema}`));
-    toDatabase = await openLine(database.url);
-    toRedis = await openLine(testRedisUrl);
-    house = await startHouse({
+    toDatabase = await openCuttableConnection(database.url);
+    toRedis = await openCuttableConnection(testRedisUrl);
+    deployment = await startDeployment({
       // Every account a test uses stays in quarantine until the end.
       poolSize: 64,
       env: {
@@ -53,11 +53,11 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
     });
     const silence = { write: () => {} };
     worker = await startBroker(
-      { ...house.env, WRIT_ROLE: 'worker', PORT: '0' },
-      { clock: house.clock, logTo: silence },
+      { ...deployment.env, WRIT_ROLE: 'worker', PORT: '0' },
+      { clock: deployment.clock, logTo: silence },
     );
     truth = await openStore({ databaseUrl: database.url, dataDir: null, schema, poolSize: 2 });
-    approver = await house.approver();
+    approver = await deployment.approver();
   });
   afterEach(() => {
     toDatabase.mend();
@@ -65,7 +65,7 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
   });
   after(async () => {
     await worker?.stop();
-    await house?.close();
+    await deployment?.close();
     await truth?.close();
     await toDatabase?.close();
     await toRedis?.close();
@@ -87,7 +87,7 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
   }
 
   async function open(): Promise<Agent> {
-    const agent = await house.openAgent();
+    const agent = await deployment.openAgent();
     agents.push(agent);
     return agent;
   }
@@ -113,21 +113,22 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
   }
 
   /** What the clouds were asked so far. */
-  const upstream = () => house.world.aws.requests() + house.world.github.requests() + house.world.gcp.requests();
+  const upstream = () =>
+    deployment.world.aws.requests() + deployment.world.github.requests() + deployment.world.gcp.requests();
 
   async function living(): Promise<number> {
-    const counts = await Promise.all(providers.map((provider) => alive(house.world, provider)));
+    const counts = await Promise.all(providers.map((provider) => alive(deployment.world, provider)));
     return counts.reduce((sum, count) => sum + count);
   }
 
   async function allExplained(): Promise<void> {
-    for (const provider of providers) await explained(house.world, truth, provider, house.clock.now());
+    for (const provider of providers) await explained(deployment.world, truth, provider, deployment.clock.now());
   }
 
   /** An answer of `/readyz` lasts a second. */
   async function readiness(): Promise<number> {
-    house.clock.advance(1000);
-    return (await house.send('GET', '/readyz')).status;
+    deployment.clock.advance(1000);
+    return (await deployment.send('GET', '/readyz')).status;
   }
 
   async function explainedOrRefused(reply: Reply): Promise<void> {
@@ -144,7 +145,7 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
     return leases.length > 0 && leases.every((lease) => lease.status === 'revoked');
   };
 
-  test('Redis is cut while a session ends: it is answered, polling revokes, and wakes come again when Redis is back', async () => {
+  test('Redis is cut while a session ends: it is answered, polling revokes, and notifications come again when Redis is back', async () => {
     const agent = await open();
     for (const reply of await grantAll(agent)) assert.equal(reply.status, 201, reply.text);
     assert.ok((await living()) >= capabilities.length);
@@ -154,7 +155,7 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
     assert.equal(ended.status, 200, ended.text);
     assert.deepEqual([...new Set(ended.body.leases.map((lease) => lease.status))], ['revoking']);
     await until('the worker looks by itself', async () => {
-      house.clock.advance(1000);
+      deployment.clock.advance(1000);
       return settled(agent);
     });
     assert.equal(await living(), 0);
@@ -179,7 +180,7 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
       const crowd = [await open(), await open(), await open()];
       const agent = crowd[0]!;
       const consented = await approved(agent);
-      const tokens = house.world.github.liveTokens();
+      const tokens = deployment.world.github.liveTokens();
       let cut: Promise<void> | undefined;
       const cutNext = () => {
         cut ??= toDatabase.cutAt(statement, moment);
@@ -190,7 +191,11 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
       for (const reply of underWay) await explainedOrRefused(reply);
       // GitHub ends a token only for whoever has it, which no later worker will.
       const delivered = underWay.filter(({ body }) => body.credential?.type === 'github').length;
-      assert.equal(house.world.github.liveTokens(), tokens + delivered, 'what could not be recorded was ended at once');
+      assert.equal(
+        deployment.world.github.liveTokens(),
+        tokens + delivered,
+        'what could not be recorded was ended at once',
+      );
 
       const asked = upstream();
       const meanwhile = await Promise.all([
@@ -198,10 +203,10 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
         agent.call('POST', `/v1/grants/${consented}/redeem`),
         agent.call('POST', '/v1/session/heartbeat'),
         agent.call('POST', '/v1/session/end'),
-        house.tokenRequest(),
+        deployment.tokenRequest(),
       ]);
       for (const reply of meanwhile) assertUnavailable(reply);
-      assert.equal((await house.send('GET', '/healthz')).status, 200);
+      assert.equal((await deployment.send('GET', '/healthz')).status, 200);
       assert.equal(await readiness(), 503);
       assert.equal(upstream(), asked, 'nothing was asked of any cloud');
       await allExplained();
@@ -272,20 +277,20 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
   test('once every session has ended, nothing is alive that no row explains, and in the end nothing at all', async () => {
     for (const agent of agents) assert.equal((await agent.call('POST', '/v1/session/end')).status, 200);
     await until('everything that anybody knows is revoked', async () => {
-      house.clock.advance(1000);
+      deployment.clock.advance(1000);
       await allExplained();
       return (await living()) === 0;
     });
     // What was minted and never heard of ends by itself, and so do the denials that were made for it.
-    house.clock.advance(2 * 3_600_000);
+    deployment.clock.advance(2 * 3_600_000);
     let unrest: unknown;
     const rests = async () => {
       try {
-        for (const agent of agents) await atRest(house.world, truth, agent.sessionId, house.clock.now());
+        for (const agent of agents) await atRest(deployment.world, truth, agent.sessionId, deployment.clock.now());
         return true;
       } catch (error) {
         unrest = error;
-        house.clock.advance(1000);
+        deployment.clock.advance(1000);
         return false;
       }
     };

@@ -6,37 +6,39 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { compactDecrypt, decodeProtectedHeader, exportJWK, generateKeyPair } from 'jose';
 import { Registry } from 'prom-client';
+import { WritError } from '../broker/core/errors.ts';
+import { createLog } from '../broker/core/log.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { signDecision } from '../broker/decide/sign-decision.ts';
-import { WritError } from '../broker/errors.ts';
-import { deriveKey } from '../broker/key-encryption-key.ts';
+import { deriveKey } from '../broker/keys/key-encryption-key.ts';
 import { openKeyRing } from '../broker/keys/ring.ts';
 import { createSeal } from '../broker/keys/seal.ts';
 import { issueLease } from '../broker/leases/issue.ts';
 import { createLeaseMetrics } from '../broker/leases/metrics.ts';
-import { createLog } from '../broker/log.ts';
 import { until } from '../broker/until.test-support.ts';
 import { github } from '../providers/github/index.ts';
-import { type Agent, type Approver, type House, type Reply, startHouse } from './agent.test-support.ts';
+import { type Agent, type Approver, type Deployment, type Reply, startDeployment } from './deployment.test-support.ts';
 
-let house: House;
+let deployment: Deployment;
 let approver: Approver;
 let source: string;
 before(async () => {
-  house = await startHouse({
+  deployment = await startDeployment({
     poolSize: 6,
     env: { WRIT_AWS_REVOKE_LAG_SECONDS: '0', WRIT_GCP_REVOKE_LAG_SECONDS: '0' },
   });
-  approver = await house.approver();
+  approver = await deployment.approver();
   source = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
 });
-after(() => house.close());
+after(() => deployment.close());
 
 /** What the clouds were asked so far. */
-const upstream = () => house.world.aws.requests() + house.world.github.requests() + house.world.gcp.requests();
+const upstream = () =>
+  deployment.world.aws.requests() + deployment.world.github.requests() + deployment.world.gcp.requests();
 
 /** Sessions minted for agents; the broker's own, with which it revokes, come and go by themselves. */
-const awsSessions = () => house.world.aws.sessions().filter(({ sourceIdentity }) => sourceIdentity !== null).length;
+const awsSessions = () =>
+  deployment.world.aws.sessions().filter(({ sourceIdentity }) => sourceIdentity !== null).length;
 
 const carries = (reply: Reply, member: string) => member in reply.body;
 
@@ -58,7 +60,7 @@ const redeem = (agent: Agent, id: string, body?: unknown) => agent.call('POST', 
 /** Lets time pass while the agent keeps saying that it lives. */
 async function live(agent: Agent, seconds: number): Promise<void> {
   for (let left = seconds; left > 0; left -= 100) {
-    house.clock.advance(Math.min(left, 100) * 1000);
+    deployment.clock.advance(Math.min(left, 100) * 1000);
     const beat = await agent.call('POST', '/v1/session/heartbeat');
     assert.equal(beat.status, 200, beat.text);
     agent.token = beat.body.access_token;
@@ -69,7 +71,7 @@ const leaseOf = async (agent: Agent, grantId: string) =>
   (await agent.call('GET', '/v1/session')).body.leases.find((lease) => lease.grant_id === grantId);
 
 test('201: the credential, the plan it was cut to, and no cache may keep it', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const shapes = {
     'read-customer-files': ['type', 'access_key_id', 'secret_access_key', 'session_token', 'expiration'],
     'read-policy-repository': ['type', 'token', 'api_url', 'expires_at'],
@@ -95,14 +97,14 @@ test('201: the credential, the plan it was cut to, and no cache may keep it', as
 });
 
 test('202: parked, with where to look, when to come back, and the approver’s link', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const before = upstream();
   const reply = await agent.grant({ capability: 'correct-customer-invoice', justification: '<b>now</b>' });
   assert.equal(reply.status, 202);
   assert.equal(reply.headers.get('location'), `/v1/grants/${reply.body.id}`);
   assert.ok(Number(reply.headers.get('retry-after')) > 0);
-  assert.equal(reply.body.approval_url, `${house.broker.url}/approvals/${reply.body.id}`);
-  assert.equal(Date.parse(reply.body.decide_by) - house.clock.now().getTime(), 300_000);
+  assert.equal(reply.body.approval_url, `${deployment.broker.url}/approvals/${reply.body.id}`);
+  assert.equal(Date.parse(reply.body.decide_by) - deployment.clock.now().getTime(), 300_000);
   assert.ok(!carries(reply, 'credential'));
   const early = await redeem(agent, reply.body.id);
   assert.deepEqual([early.status, early.body.code], [409, 'not_approved']);
@@ -110,7 +112,7 @@ test('202: parked, with where to look, when to come back, and the approver’s l
   // The long poll answers when its time is over, and at once when somebody has decided.
   const waiting = agent.call('GET', `/v1/grants/${reply.body.id}?wait=30`);
   await approver.decide(reply.body.id, { verdict: 'deny', reason: 'not today' });
-  house.clock.advance(1000);
+  deployment.clock.advance(1000);
   assert.equal((await waiting).body.status, 'denied');
   const refused = await redeem(agent, reply.body.id);
   assert.deepEqual([refused.status, refused.body.code], [403, 'denied']);
@@ -118,7 +120,7 @@ test('202: parked, with where to look, when to come back, and the approver’s l
 });
 
 test('403: reasons a machine can read, and a nearest request that really passes', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const reply = await agent.grant({ capability: 'read-customer-files', params: { bucket: 'payroll' } });
   assert.equal(reply.status, 403);
   assert.match(reply.headers.get('content-type') ?? '', /^application\/problem\+json/);
@@ -136,7 +138,7 @@ test('403: reasons a machine can read, and a nearest request that really passes'
 });
 
 test('Idempotency-Key: the same body is the same grant without a second credential; another body is refused', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const headers = { 'idempotency-key': randomUUID() };
   const first = await agent.grant({ capability: 'read-policy-repository', ttl_seconds: 300 }, headers);
   assert.equal(first.status, 201);
@@ -150,7 +152,7 @@ test('Idempotency-Key: the same body is the same grant without a second credenti
   assert.deepEqual([other.status, other.body.code], [422, 'idempotency_mismatch']);
   assert.equal(upstream(), minted);
   // A key is its session's own: another session's use of it is another grant.
-  const stranger = await house.openAgent();
+  const stranger = await deployment.openAgent();
   const theirs = await stranger.grant({ capability: 'read-policy-repository', ttl_seconds: 300 }, headers);
   assert.equal(theirs.status, 201);
   assert.notEqual(theirs.body.id, first.body.id);
@@ -171,8 +173,8 @@ test('Idempotency-Key: the same body is the same grant without a second credenti
 });
 
 test('eight requests under one key at once: one mint, one credential', async () => {
-  const agent = await house.openAgent();
-  const before = house.world.github.liveTokens();
+  const agent = await deployment.openAgent();
+  const before = deployment.world.github.liveTokens();
   const headers = { 'idempotency-key': randomUUID() };
   const replies = await Promise.all(
     Array.from({ length: 8 }, () => agent.grant({ capability: 'read-policy-repository' }, headers)),
@@ -180,11 +182,11 @@ test('eight requests under one key at once: one mint, one credential', async () 
   assert.deepEqual(replies.map((reply) => reply.status).sort(), [200, 200, 200, 200, 200, 200, 200, 201]);
   assert.equal(new Set(replies.map((reply) => reply.body.id)).size, 1);
   assert.equal(replies.filter((reply) => carries(reply, 'credential')).length, 1);
-  assert.equal(house.world.github.liveTokens(), before + 1);
+  assert.equal(deployment.world.github.liveTokens(), before + 1);
 });
 
 test('TTL is the least of what was asked, the capability’s, the session’s and the provider’s', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const ttl = async (of: Agent, ttl_seconds?: number) => {
     const reply = await of.grant({
       capability: 'read-customer-files',
@@ -192,46 +194,49 @@ test('TTL is the least of what was asked, the capability’s, the session’s an
     });
     assert.equal(reply.status, 201, reply.text);
     assert.equal(reply.body.plan.ttl_seconds, reply.body.ttl_seconds);
-    assert.equal(Date.parse(reply.body.lease.expires_at) - house.clock.now().getTime(), reply.body.ttl_seconds * 1000);
+    assert.equal(
+      Date.parse(reply.body.lease.expires_at) - deployment.clock.now().getTime(),
+      reply.body.ttl_seconds * 1000,
+    );
     assert.ok(Date.parse(reply.body.credential.expiration ?? '') >= Date.parse(reply.body.lease.expires_at) - 1000);
     return reply.body.ttl_seconds;
   };
   assert.equal(await ttl(agent, 120), 120);
   assert.equal(await ttl(agent, 604_800), 900);
   assert.equal(await ttl(agent), 900);
-  const short = await house.openAgent({ task: { envelope: { wall_time_seconds: 200 } } });
+  const short = await deployment.openAgent({ task: { envelope: { wall_time_seconds: 200 } } });
   assert.equal(await ttl(short, 900), 200);
-  house.clock.advance(100_000);
+  deployment.clock.advance(100_000);
   assert.equal(await ttl(short, 900), 100);
-  house.clock.advance(50_000);
+  deployment.clock.advance(50_000);
   const tooShort = await short.grant({ capability: 'read-customer-files' });
   assert.deepEqual([tooShort.status, tooShort.body.errors?.[0]?.path], [400, 'ttl_seconds']);
 });
 
 test('the lifetime starts at redemption, not while a person thinks', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const id = await approved(agent, { ttl_seconds: 240 });
   await live(agent, 250);
   const reply = await redeem(agent, id);
   assert.equal(reply.status, 201, reply.text);
   assert.equal(reply.body.ttl_seconds, 240);
-  assert.equal(Date.parse(reply.body.lease.expires_at) - house.clock.now().getTime(), 240_000);
+  assert.equal(Date.parse(reply.body.lease.expires_at) - deployment.clock.now().getTime(), 240_000);
 });
 
 test('redeemed once: of five who come at the same time one gets the credential, and the provider mints once', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const id = await approved(agent);
-  const sessions = house.world.aws.sessions().length;
+  const sessions = deployment.world.aws.sessions().length;
   const replies = await Promise.all(Array.from({ length: 5 }, () => redeem(agent, id)));
   assert.deepEqual(replies.map((reply) => reply.status).sort(), [201, 409, 409, 409, 409]);
   assert.equal(replies.filter((reply) => reply.text.includes('secret_access_key')).length, 1);
   const late = await redeem(agent, id);
   assert.deepEqual([late.status, late.body.code], [409, 'already_redeemed']);
-  assert.equal(house.world.aws.sessions().length, sessions + 1);
+  assert.equal(deployment.world.aws.sessions().length, sessions + 1);
 });
 
 test('what the approver shortened stays short', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const id = await parked(agent, { ttl_seconds: 600 });
   await approver.decide(id, { verdict: 'approve', ttl_seconds: '90' });
   const reply = await redeem(agent, id);
@@ -239,7 +244,7 @@ test('what the approver shortened stays short', async () => {
 });
 
 test('undecided for five minutes is denied, and so is approved but not collected', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const silent = await parked(agent);
   const lapsed = await approved(agent);
   const before = awsSessions();
@@ -253,17 +258,17 @@ test('undecided for five minutes is denied, and so is approved but not collected
 });
 
 test('a lapsed approval cannot be used in the moment before the sweep sees it', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const id = await approved(agent);
   await live(agent, 200);
-  house.clock.advance(100_000);
+  deployment.clock.advance(100_000);
   const reply = await redeem(agent, id);
   assert.ok([403, 409].includes(reply.status), reply.text);
   assert.ok(!carries(reply, 'credential'));
 });
 
 test('sealed delivery: only the agent’s key opens it, and the plain credential is nowhere in the answer', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   for (const [crv, capability] of [
     ['P-256', 'read-customer-files'],
     ['X25519', 'read-policy-repository'],
@@ -300,31 +305,31 @@ test('sealed delivery: only the agent’s key opens it, and the plain credential
 });
 
 test('the manifest was narrowed between approval and redemption: denied, and nothing was minted', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const id = await approved(agent);
   const gone = await approved(agent);
   const before = awsSessions();
   try {
     const narrower = source.replace(/(access: write\n\s+bucket: )orders/, '$1archive');
     assert.notEqual(narrower, source);
-    assert.equal((await house.publish('invoice-bot', narrower)).status, 200);
+    assert.equal((await deployment.publish('invoice-bot', narrower)).status, 200);
     const reply = await redeem(agent, id);
     assert.deepEqual([reply.status, reply.body.code], [403, 'denied'], reply.text);
     assert.equal(reply.body.reasons?.[0]?.path, 'params.bucket');
     const without = source.replace(/ {2}correct-customer-invoice:[\s\S]*?(?= {2}read-policy-repository:)/, '');
     assert.notEqual(without, source);
-    assert.equal((await house.publish('invoice-bot', without)).status, 200);
+    assert.equal((await deployment.publish('invoice-bot', without)).status, 200);
     const removed = await redeem(agent, gone);
     assert.deepEqual([removed.status, removed.body.code], [403, 'denied'], removed.text);
   } finally {
-    assert.equal((await house.publish('invoice-bot', source)).status, 200);
+    assert.equal((await deployment.publish('invoice-bot', source)).status, 200);
   }
   assert.equal(awsSessions(), before);
 });
 
 test('a plan changed in the database after its approval is approved by nobody', async () => {
-  const agent = await house.openAgent();
-  const { store } = house.broker;
+  const agent = await deployment.openAgent();
+  const { store } = deployment.broker;
   const before = awsSessions();
   const widened = `jsonb_set(plan, '{permission,params,prefix}', '"customers/"')`;
   for (const change of [`plan = ${widened}`, `plan = ${widened}, plan_digest = $2`, `plan_digest = $2`]) {
@@ -349,11 +354,11 @@ test('a plan changed in the database after its approval is approved by nobody', 
 });
 
 test('the delivering side acts on no forged, expired, borrowed or unapproved decision', async () => {
-  const { store } = house.broker;
-  const { clock } = house;
-  const seal = createSeal(deriveKey(Buffer.from(house.env.WRIT_KEY_ENCRYPTION_KEY ?? '', 'base64url'), 'at-rest'));
+  const { store } = deployment.broker;
+  const { clock } = deployment;
+  const seal = createSeal(deriveKey(Buffer.from(deployment.env.WRIT_KEY_ENCRYPTION_KEY ?? '', 'base64url'), 'at-rest'));
   const ring = await openKeyRing(store, { clock, seal, longestTokenSeconds: 300 });
-  const settings = github.settings.parse(house.env);
+  const settings = github.settings.parse(deployment.env);
   const provider = github.create(settings, { clock, signIdentityToken: () => Promise.reject(new Error('unused')) });
   const deps = {
     store,
@@ -364,7 +369,7 @@ test('the delivering side acts on no forged, expired, borrowed or unapproved dec
     providerTimeoutSeconds: 5,
     log: createLog('silent'),
     metrics: createLeaseMetrics(new Registry()),
-    wake: () => {},
+    notify: () => {},
   };
   const params = { owner: 'example-org', repositories: ['orders'], permissions: { contents: 'read' } };
   const plan = provider.plan(provider.params.parse(params) as never, 300);
@@ -414,26 +419,26 @@ test('the delivering side acts on no forged, expired, borrowed or unapproved dec
     reserved: null,
     intentAt: now,
   };
-  const before = house.world.github.requests();
+  const before = deployment.world.github.requests();
   for (const [why, decision] of Object.entries(decisions)) {
     await assert.rejects(issueLease(deps, { ...intent, decision }), WritError, why);
   }
-  assert.equal(house.world.github.requests(), before, 'the provider heard of none of them');
+  assert.equal(deployment.world.github.requests(), before, 'the provider heard of none of them');
   // The good one gets as far as the provider; without an intent row its credential is ended at once and handed to nobody.
   await assert.rejects(issueLease(deps, { ...intent, decision: good }), WritError);
-  assert.ok(house.world.github.requests() > before);
+  assert.ok(deployment.world.github.requests() > before);
 });
 
 test('thirty requests at once in an envelope of ten: ten credentials', async () => {
-  const agent = await house.openAgent({ task: { envelope: { max_grants: 10 } } });
-  const before = house.world.github.liveTokens();
+  const agent = await deployment.openAgent({ task: { envelope: { max_grants: 10 } } });
+  const before = deployment.world.github.liveTokens();
   const replies = await Promise.all(
     Array.from({ length: 30 }, () => agent.grant({ capability: 'read-policy-repository' })),
   );
   const count = (status: number) => replies.filter((reply) => reply.status === status).length;
   assert.equal(count(201), 10, JSON.stringify(replies.map((reply) => reply.status)));
   assert.equal(count(403), 20, JSON.stringify(replies.map((reply) => reply.status)));
-  assert.equal(house.world.github.liveTokens(), before + 10);
+  assert.equal(deployment.world.github.liveTokens(), before + 10);
   assert.equal((await agent.call('GET', '/v1/session')).body.leases.length, 10);
   assert.equal((await agent.call('GET', '/v1/session')).body.session.grants_left, 0);
   // Denied requests did not eat the envelope, and a new one is denied too.
@@ -442,8 +447,8 @@ test('thirty requests at once in an envelope of ten: ten credentials', async () 
 });
 
 test('a provider that refuses: 502 with its own word, the lease failed, nothing to revoke', async () => {
-  const agent = await house.openAgent();
-  const { aws, github: hub, gcp } = house.world;
+  const agent = await deployment.openAgent();
+  const { aws, github: hub, gcp } = deployment.world;
   const cases: [capability: string, on: () => void, off: () => void, word: RegExp][] = [
     [
       'read-customer-files',
@@ -475,8 +480,8 @@ const newest = (grants: { id: string }[]) =>
     .at(-1);
 
 test('a provider that hangs: 503, and whatever it may have minted is ended', async () => {
-  const agent = await house.openAgent();
-  const { aws, github: hub, gcp } = house.world;
+  const agent = await deployment.openAgent();
+  const { aws, github: hub, gcp } = deployment.world;
   const cases: [capability: string, on: () => void, off: () => void, asked: () => number][] = [
     [
       'read-customer-files',
@@ -492,7 +497,7 @@ test('a provider that hangs: 503, and whatever it may have minted is ended', asy
     const before = asked();
     const asking = agent.grant({ capability });
     await until(`${capability} is asked for`, () => asked() > before);
-    house.clock.advance(20_000);
+    deployment.clock.advance(20_000);
     const reply = await asking;
     off();
     assert.deepEqual([reply.status, reply.body.code], [503, 'provider_unavailable'], reply.text);
@@ -502,7 +507,7 @@ test('a provider that hangs: 503, and whatever it may have minted is ended', asy
     assert.ok(['revoking', 'revoked'].includes((await leaseOf(agent, id))?.status ?? ''), capability);
     if (capability === 'read-policy-repository') continue;
     await until(`${capability} is revoked`, async () => {
-      house.clock.advance(1000);
+      deployment.clock.advance(1000);
       return (await leaseOf(agent, id))?.status === 'revoked';
     });
   }
@@ -512,7 +517,7 @@ test('a provider that hangs: 503, and whatever it may have minted is ended', asy
 });
 
 test('the rate of one agent, over all its sessions: 429 with Retry-After', async () => {
-  const small = await startHouse({ env: { WRIT_GRANTS_PER_MINUTE: '4' } });
+  const small = await startDeployment({ env: { WRIT_GRANTS_PER_MINUTE: '4' } });
   try {
     const agents = [await small.openAgent(), await small.openAgent()] as const;
     const ask = (i: number): Promise<Reply> =>
@@ -531,7 +536,7 @@ test('the rate of one agent, over all its sessions: 429 with Retry-After', async
 });
 
 test('a pool of accounts: each lease has one of its own, every account is used, and the next one is told to wait', async () => {
-  const pooled = await startHouse({ poolSize: 5 });
+  const pooled = await startDeployment({ poolSize: 5 });
   try {
     const agents = await Promise.all(Array.from({ length: 6 }, () => pooled.openAgent()));
     const last = agents.pop();

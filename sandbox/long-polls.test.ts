@@ -3,18 +3,18 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { until } from '../broker/until.test-support.ts';
-import { type Agent, type House, startHouse } from './agent.test-support.ts';
+import { type Agent, type Deployment, startDeployment } from './deployment.test-support.ts';
 
-let house: House;
+let deployment: Deployment;
 before(async () => {
-  house = await startHouse();
+  deployment = await startDeployment();
 });
-after(() => house.close());
+after(() => deployment.close());
 
 /** Beats the clock by hand, so that long polls look. */
 async function beat(times = 1): Promise<void> {
   for (let i = 0; i < times; i += 1) {
-    house.clock.advance(200);
+    deployment.clock.advance(200);
     await wait(5);
   }
 }
@@ -39,7 +39,7 @@ async function pending(agent: Agent): Promise<string> {
 }
 
 test('the fifth wait of a session is told to come back; its end takes place all the same', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const id = await pending(agent);
   const polls = Array.from({ length: 5 }, () => agent.call('GET', `/v1/grants/${id}?wait=60`));
   const fifth = await Promise.race(polls);
@@ -55,12 +55,12 @@ test('the fifth wait of a session is told to come back; its end takes place all 
 });
 
 test('how many wait makes no difference to the database', async () => {
-  const agents = await Promise.all(Array.from({ length: 12 }, () => house.openAgent()));
+  const agents = await Promise.all(Array.from({ length: 12 }, () => deployment.openAgent()));
   const waits: Promise<unknown>[] = [];
   const statements = async () => {
-    const before = house.broker.store.roundTrips();
+    const before = deployment.broker.store.roundTrips();
     await beat(10);
-    return house.broker.store.roundTrips() - before;
+    return deployment.broker.store.roundTrips() - before;
   };
   const quiet = await statements();
   for (const agent of agents) {
@@ -75,7 +75,7 @@ test('how many wait makes no difference to the database', async () => {
 });
 
 test('who waits for the end of his session hears of it when the last lease is settled', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const issued = await agent.grant({ capability: 'read-policy-repository' });
   assert.equal(issued.status, 201, issued.text);
   const { body } = await beating('he hears of it', agent.call('POST', '/v1/session/end?wait=60'));

@@ -1,27 +1,27 @@
 /** What a thief and a stranger leave behind: enough to see them by, and no more than the record can bear. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { type House, proofKey, prove, startHouse } from './agent.test-support.ts';
+import { type Deployment, proofKey, prove, startDeployment } from './deployment.test-support.ts';
 
 const perMinute = 8;
-let house: House;
+let deployment: Deployment;
 before(async () => {
-  house = await startHouse({ env: { WRIT_REFUSALS_PER_MINUTE: String(perMinute) } });
+  deployment = await startDeployment({ env: { WRIT_REFUSALS_PER_MINUTE: String(perMinute) } });
 });
-after(() => house.close());
+after(() => deployment.close());
 
 const eventsOf = async (chain: string, type: string) =>
-  (await house.broker.store.prisma.auditEvent.findMany({ where: { chain, type }, orderBy: { seq: 'asc' } })).map(
+  (await deployment.broker.store.prisma.auditEvent.findMany({ where: { chain, type }, orderBy: { seq: 'asc' } })).map(
     ({ payload }) => payload as { reason?: string; code?: string; dropped?: number },
   );
 
 test('a bound token in the wrong hands is put on the record of its session, with what was wrong', async () => {
   const key = await proofKey();
-  const agent = await house.openAgent({ key });
+  const agent = await deployment.openAgent({ key });
   const thief = await proofKey();
-  const url = `${house.broker.url}/v1/session`;
-  const right = { method: 'GET', url, at: house.clock.now(), token: agent.token };
-  const send = (headers: { [name: string]: string }) => house.send('GET', '/v1/session', { headers });
+  const url = `${deployment.broker.url}/v1/session`;
+  const right = { method: 'GET', url, at: deployment.clock.now(), token: agent.token };
+  const send = (headers: { [name: string]: string }) => deployment.send('GET', '/v1/session', { headers });
   const authorization = `DPoP ${agent.token}`;
   const proof = await prove(key, right);
   assert.equal((await send({ authorization, DPoP: proof })).status, 200);
@@ -51,10 +51,10 @@ test('a bound token in the wrong hands is put on the record of its session, with
 });
 
 test('strangers at the token endpoint cause so many rows a minute; who has a token gets in all the same', async () => {
-  const before = (await eventsOf('house', 'session.refused')).length;
+  const before = (await eventsOf('system', 'session.refused')).length;
   const form = { grant_type: 'client_credentials', authorization_details: '[{"type":"task"}]' };
   const replies = await Promise.all(
-    Array.from({ length: 50 }, () => house.send('POST', '/oauth/token', { body: new URLSearchParams(form) })),
+    Array.from({ length: 50 }, () => deployment.send('POST', '/oauth/token', { body: new URLSearchParams(form) })),
   );
   const limited = replies.filter(({ status }) => status === 429);
   assert.equal(limited.length, 50 - perMinute);
@@ -62,6 +62,6 @@ test('strangers at the token endpoint cause so many rows a minute; who has a tok
     assert.equal(reply.body.error, 'rate_limited');
     assert.ok(Number(reply.headers.get('retry-after')) > 0);
   }
-  assert.equal((await eventsOf('house', 'session.refused')).length - before, perMinute);
-  await house.openAgent();
+  assert.equal((await eventsOf('system', 'session.refused')).length - before, perMinute);
+  await deployment.openAgent();
 });

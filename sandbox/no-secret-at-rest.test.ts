@@ -8,11 +8,17 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { test } from 'node:test';
 import { Redis } from 'ioredis';
 import { compactDecrypt, decodeProtectedHeader, exportJWK, generateKeyPair, SignJWT } from 'jose';
-import { deriveKey } from '../broker/key-encryption-key.ts';
+import { deriveKey } from '../broker/keys/key-encryption-key.ts';
 import { createSeal } from '../broker/keys/seal.ts';
 import { redisAnswers, testBackends, testRedisUrl } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
-import { type Agent, type House, type HouseOptions, proofKey, startHouse } from './agent.test-support.ts';
+import {
+  type Agent,
+  type Deployment,
+  type DeploymentOptions,
+  proofKey,
+  startDeployment,
+} from './deployment.test-support.ts';
 
 /** Secrets by what they are: a failure names the kind and the place, never the secret. */
 type Secrets = Map<string, string>;
@@ -61,8 +67,8 @@ function search(places: Places, secrets: Secrets): string[] {
 }
 
 /** Every row of every table of every schema of ours, as the database prints it. */
-async function rows(house: House): Promise<Places> {
-  const { store } = house.broker;
+async function rows(deployment: Deployment): Promise<Places> {
+  const { store } = deployment.broker;
   const tables = await store.run<{ schema: string; name: string }>(
     {
       name: 'test_tables',
@@ -125,7 +131,7 @@ function browserSecrets(origin: () => string, secrets: Secrets) {
   return () => unsubscribe('undici:request:headers', onAnswer);
 }
 
-async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<void> {
+async function wholeStory(options: DeploymentOptions, redis: Redis | null): Promise<void> {
   const secrets: Secrets = new Map();
   const delivered = new Set<string>();
   const client = await generateKeyPair('ES256', { extractable: true });
@@ -136,15 +142,15 @@ async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<v
 
   let origin = '';
   const stopListening = browserSecrets(() => origin, secrets);
-  const house = await startHouse({
+  const deployment = await startDeployment({
     ...options,
     poolSize: 6,
     trust: (source) =>
       `${source}\nclients:\n  - { client_id: night-job, agent: invoice-bot, jwks: { keys: [${JSON.stringify(clientJwk)}] } }\n`,
   });
   try {
-    origin = house.broker.url;
-    const { clock, world } = house;
+    origin = deployment.broker.url;
+    const { clock, world } = deployment;
     const remember = (kind: string, secret: string | undefined) => {
       assert.ok(secret !== undefined && secret !== '', kind);
       secrets.set(`${kind} #${secrets.size}`, secret);
@@ -156,20 +162,20 @@ async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<v
         if (credential[name] !== undefined) remember(name, credential[name]);
       }
     };
-    const kek = house.env.WRIT_KEY_ENCRYPTION_KEY ?? '';
-    remember('bootstrap token', house.admin);
+    const kek = deployment.env.WRIT_KEY_ENCRYPTION_KEY ?? '';
+    remember('bootstrap token', deployment.admin);
     remember('key-encryption key', kek);
     remember('key-encryption key, decoded', Buffer.from(kek, 'base64url').toString('hex'));
     remember('key derived from it', Buffer.from(deriveKey(Buffer.from(kek, 'base64url'), 'at-rest')).toString('hex'));
-    for (const line of (house.env.GITHUB_APP_PRIVATE_KEY ?? '').split('\n'))
+    for (const line of (deployment.env.GITHUB_APP_PRIVATE_KEY ?? '').split('\n'))
       if (line.length >= 40 && !line.startsWith('-----')) remember('app private key', line);
 
-    const open = async (more: Parameters<House['tokenRequest']>[0]): Promise<Agent> => {
-      const reply = await house.tokenRequest(more);
+    const open = async (more: Parameters<Deployment['tokenRequest']>[0]): Promise<Agent> => {
+      const reply = await deployment.tokenRequest(more);
       assert.equal(reply.status, 200, reply.text);
       delivered.add(reply.text);
       remember('session token', reply.body.access_token);
-      return house.agentOf(reply.body, more?.key ?? null);
+      return deployment.agentOf(reply.body, more?.key ?? null);
     };
 
     // Three ways in: a platform's token with and without a key of one's own, and a client assertion.
@@ -182,7 +188,7 @@ async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<v
       .setProtectedHeader({ alg: 'ES256' })
       .setIssuer('night-job')
       .setSubject('night-job')
-      .setAudience(house.broker.url)
+      .setAudience(deployment.broker.url)
       .setIssuedAt(Math.floor(clock.now().getTime() / 1000))
       .setExpirationTime(Math.floor(clock.now().getTime() / 1000) + 60)
       .sign(client.privateKey);
@@ -199,15 +205,15 @@ async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<v
     for (const claims of [{ aud: 'https://other.example.com' }, { repository_id: '1' }]) {
       const token = await world.subjectToken(claims as never);
       remember('refused platform token', token);
-      assert.equal((await house.tokenRequest({ subjectToken: token })).status, 400);
+      assert.equal((await deployment.tokenRequest({ subjectToken: token })).status, 400);
     }
-    assert.equal((await house.tokenRequest({ subjectToken: platformToken })).status, 400, 'replayed');
-    assert.equal((await house.tokenRequest({ form })).status, 400, 'replayed');
+    assert.equal((await deployment.tokenRequest({ subjectToken: platformToken })).status, 400, 'replayed');
+    assert.equal((await deployment.tokenRequest({ form })).status, 400, 'replayed');
     for (const path of [`/v1/session?access_token=${agent.token}`, `/v1/grants/${agent.token}`, `/${agent.token}`])
-      assert.ok((await house.send('GET', path)).status >= 400);
-    assert.ok((await house.send('POST', '/v1/grants', { body: `{"capability": "${agent.token}` })).status >= 400);
+      assert.ok((await deployment.send('GET', path)).status >= 400);
+    assert.ok((await deployment.send('POST', '/v1/grants', { body: `{"capability": "${agent.token}` })).status >= 400);
     const unbound = { headers: { authorization: `Bearer ${agent.token}` } };
-    assert.equal((await house.send('GET', '/v1/session', unbound)).status, 401);
+    assert.equal((await deployment.send('GET', '/v1/session', unbound)).status, 401);
 
     // Every provider, by policy alone, in the clear and sealed, and again under the same key.
     const mine = await generateKeyPair('ECDH-ES', { crv: 'P-256', extractable: true });
@@ -236,7 +242,7 @@ async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<v
     assert.equal(mistake.status, 400);
 
     // A person approves; the credential is collected, in the clear and sealed; another request is denied.
-    const approver = await house.approver();
+    const approver = await deployment.approver();
     const park = async (justification = 'please') =>
       (await agent.grant({ capability: 'correct-customer-invoice', justification })).body.id;
     const first = await park(note);
@@ -284,7 +290,7 @@ async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<v
 
     // While it lives, GitHub's token is kept for its revocation: as JWE under a key that is elsewhere.
     const seal = createSeal(deriveKey(Buffer.from(kek, 'base64url'), 'at-rest'));
-    const { store } = house.broker;
+    const { store } = deployment.broker;
     const active = await store.prisma.lease.findMany({ where: { status: 'active', provider: 'github' } });
     assert.ok(active.length >= 2);
     for (const lease of active) {
@@ -301,15 +307,15 @@ async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<v
       const pages = [];
       for (const path of ['/', '/approvals', `/approvals/${first}`, `/approvals/${third}`])
         pages.push(await approver.page(path));
-      const owner = await house.approver('owner@example.com');
+      const owner = await deployment.approver('owner@example.com');
       for (const one of [agent, nightly]) {
         const page = await owner.page(`/sessions/${one.sessionId}`);
         assert.equal(page.status, 200);
-        const events = await house.asAdmin('GET', `/v1/admin/sessions/${one.sessionId}/events`);
+        const events = await deployment.asAdmin('GET', `/v1/admin/sessions/${one.sessionId}/events`);
         assert.equal(events.status, 200);
       }
       for (const status of ['active', 'revoking', 'revoked', 'failed'])
-        assert.equal((await house.asAdmin('GET', `/v1/admin/leases?status=${status}`)).status, 200);
+        assert.equal((await deployment.asAdmin('GET', `/v1/admin/leases?status=${status}`)).status, 200);
       for (const path of [
         '/v1/admin/manifests/invoice-bot',
         '/v1/admin/audit/verify',
@@ -317,18 +323,18 @@ async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<v
         '/readyz',
         '/openapi.json',
       ])
-        assert.equal((await house.asAdmin('GET', path)).status, 200, path);
-      const answers = house.replies
+        assert.equal((await deployment.asAdmin('GET', path)).status, 200, path);
+      const answers = deployment.replies
         .filter((reply) => !delivered.has(reply.text))
         .map((reply) => ({
           place: `answer to ${reply.request.slice(0, 60)}`,
           text: reply.text + reply.head.replaceAll(/\["set-cookie","[^"]*"\]/g, ''),
         }));
       return [
-        ...(await rows(house)),
+        ...(await rows(deployment)),
         ...(redis === null ? [] : await keys(redis)),
         { place: 'redis commands', text: commands.join('\n') },
-        { place: 'log', text: house.log() },
+        { place: 'log', text: deployment.log() },
         ...answers,
       ];
     };
@@ -336,7 +342,7 @@ async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<v
     // The search sees: what was planted, in each spelling, is found in each place where it must be.
     const planted: Secrets = new Map([['canary', canary]]);
     if (redis !== null) {
-      const prefix = `writ-${house.env.WRIT_DATABASE_SCHEMA}:canary`;
+      const prefix = `writ-${deployment.env.WRIT_DATABASE_SCHEMA}:canary`;
       await redis.set(`${prefix}:string`, canary);
       await redis.hset(`${prefix}:hash`, 'field', Buffer.from(canary).toString('base64'));
       await redis.xadd(`${prefix}:stream`, '*', 'field', Buffer.from(`x${canary}`).toString('base64url'));
@@ -349,7 +355,7 @@ async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<v
     const expected = [
       'table grants',
       'table audit_event',
-      `answer to ${house.broker.url}/approvals/${first}`.slice(0, 70),
+      `answer to ${deployment.broker.url}/approvals/${first}`.slice(0, 70),
     ];
     if (redis !== null) {
       expected.push('redis commands');
@@ -366,7 +372,7 @@ async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<v
         place,
       );
     const requestId = (await agent.call('GET', '/v1/session')).headers.get('x-request-id') ?? '';
-    assert.ok(house.log().includes(requestId), 'the log is the broker’s');
+    assert.ok(deployment.log().includes(requestId), 'the log is the broker’s');
     for (const spelling of spellings(canary))
       assert.ok(
         places.some(({ place, text }) => place === 'table grants' && text.includes(spelling)),
@@ -396,9 +402,9 @@ async function wholeStory(options: HouseOptions, redis: Redis | null): Promise<v
   } finally {
     stopListening();
     monitor?.disconnect();
-    await house.close();
+    await deployment.close();
     if (redis !== null) {
-      const mine = await redis.keys(`writ-${house.env.WRIT_DATABASE_SCHEMA}:*`);
+      const mine = await redis.keys(`writ-${deployment.env.WRIT_DATABASE_SCHEMA}:*`);
       if (mine.length > 0) await redis.del(...mine);
     }
   }

@@ -18,26 +18,26 @@ import {
   SignJWT,
 } from 'jose';
 import * as oauth from 'openid-client';
-import { startBroker } from '../broker/main.ts';
+import { startBroker } from '../broker/compose/start.ts';
 import { testBackends } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
 import {
   type Agent,
   accessTokenType,
-  type House,
+  type Deployment,
   type ProofKey,
   proofKey,
   prove,
-  startHouse,
-} from './agent.test-support.ts';
+  startDeployment,
+} from './deployment.test-support.ts';
 
-let house: House;
+let deployment: Deployment;
 let clientKey: CryptoKey;
 before(async () => {
   const pair = await generateKeyPair('ES256', { extractable: true });
   clientKey = pair.privateKey;
   const jwk = JSON.stringify(await exportJWK(pair.publicKey));
-  house = await startHouse({
+  deployment = await startDeployment({
     trust: (source) => `${source}
   - { issuer: sandbox-ci, agent: invoice-bot, claims: { repository_id: "4712" } }
   - { issuer: sandbox-ci, agent: other-bot, claims: { repository_id: "4712" } }
@@ -46,30 +46,36 @@ clients:
 `,
   });
 });
-after(() => house.close());
+after(() => deployment.close());
 
-const tokenUrl = () => `${house.broker.url}/oauth/token`;
-const seconds = () => Math.floor(house.clock.now().getTime() / 1000);
+const tokenUrl = () => `${deployment.broker.url}/oauth/token`;
+const seconds = () => Math.floor(deployment.clock.now().getTime() / 1000);
 
-async function refusedOpening(options: Parameters<House['tokenRequest']>[0], code: string): Promise<void> {
-  const reply = await house.tokenRequest(options);
+async function refusedOpening(options: Parameters<Deployment['tokenRequest']>[0], code: string): Promise<void> {
+  const reply = await deployment.tokenRequest(options);
   assert.ok(reply.status >= 400 && reply.status < 500, reply.text);
   assert.equal(reply.body.error, code, reply.text);
   assert.equal(reply.body.access_token, undefined);
 }
 
 test('a platform token opens one session, for one agent', async () => {
-  const subjectToken = await house.world.subjectToken();
-  const agent = await house.openAgent({ subjectToken });
+  const subjectToken = await deployment.world.subjectToken();
+  const agent = await deployment.openAgent({ subjectToken });
   assert.deepEqual(
     [agent.opened.token_type, agent.opened.issued_token_type, agent.opened.heartbeat_seconds],
     ['Bearer', accessTokenType, 60],
   );
   await refusedOpening({ subjectToken }, 'invalid_grant');
-  await refusedOpening({ subjectToken: await house.world.subjectToken({ repository_id: '4712' }) }, 'invalid_grant');
-  await refusedOpening({ subjectToken: await house.world.subjectToken({ repository_id: '14711' }) }, 'invalid_grant');
   await refusedOpening(
-    { subjectToken: await house.world.subjectToken({ environment: 'production2' }) },
+    { subjectToken: await deployment.world.subjectToken({ repository_id: '4712' }) },
+    'invalid_grant',
+  );
+  await refusedOpening(
+    { subjectToken: await deployment.world.subjectToken({ repository_id: '14711' }) },
+    'invalid_grant',
+  );
+  await refusedOpening(
+    { subjectToken: await deployment.world.subjectToken({ environment: 'production2' }) },
     'invalid_grant',
   );
   // A session token is not a platform's token.
@@ -77,9 +83,9 @@ test('a platform token opens one session, for one agent', async () => {
 });
 
 test('the refusals are on record, with a hash of the token and never the token', async () => {
-  const subjectToken = await house.world.subjectToken({ repository_id: '4712' });
-  const reply = await house.tokenRequest({ subjectToken });
-  const events = await house.broker.store.prisma.auditEvent.findMany({
+  const subjectToken = await deployment.world.subjectToken({ repository_id: '4712' });
+  const reply = await deployment.tokenRequest({ subjectToken });
+  const events = await deployment.broker.store.prisma.auditEvent.findMany({
     where: { requestId: reply.headers.get('x-request-id') },
   });
   assert.deepEqual(
@@ -103,7 +109,7 @@ test('the task is declared once, checked against the manifest, and cannot be wid
     [{ type: 'other' }, 'authorization_details[0].type'],
   ];
   for (const [task, path] of cases) {
-    const reply = await house.tokenRequest({ task });
+    const reply = await deployment.tokenRequest({ task });
     assert.equal(reply.status, 400, path);
     assert.equal(reply.body.error, 'invalid_authorization_details', reply.text);
     assert.ok(
@@ -111,8 +117,10 @@ test('the task is declared once, checked against the manifest, and cannot be wid
       reply.text,
     );
   }
-  const wide = await house.openAgent({ task: { envelope: { wall_time_seconds: 604_800, max_grants: 1_000_000 } } });
-  assert.equal(Date.parse(wide.opened.session_expires_at) - house.clock.now().getTime(), 1_800_000);
+  const wide = await deployment.openAgent({
+    task: { envelope: { wall_time_seconds: 604_800, max_grants: 1_000_000 } },
+  });
+  assert.equal(Date.parse(wide.opened.session_expires_at) - deployment.clock.now().getTime(), 1_800_000);
   assert.equal((await wide.call('GET', '/v1/session')).body.session.grants_left, 20);
 });
 
@@ -134,7 +142,7 @@ test('private_key_jwt: for the client itself, once', async () => {
     client_assertion,
   });
   const good = await assertion();
-  const agent = await house.openAgent({ form: form(good) });
+  const agent = await deployment.openAgent({ form: form(good) });
   assert.equal((await agent.call('GET', '/v1/session')).status, 200);
   await refusedOpening({ form: form(good) }, 'invalid_grant');
   const { privateKey: thief } = await generateKeyPair('ES256');
@@ -152,16 +160,16 @@ test('private_key_jwt: for the client itself, once', async () => {
 test('DPoP: the token is of use only with its key, and each proof once, here and now', async () => {
   const key = await proofKey();
   const thief = await proofKey();
-  const agent = await house.openAgent({ key });
+  const agent = await deployment.openAgent({ key });
   assert.equal(agent.opened.token_type, 'DPoP');
   assert.deepEqual(decodeJwt(agent.token).cnf, { jkt: key.jkt });
   assert.equal((await agent.call('GET', '/v1/session')).status, 200);
 
-  const url = `${house.broker.url}/v1/session`;
-  const right = { method: 'GET', url, at: house.clock.now(), token: agent.token };
-  const late = (ms: number) => new Date(house.clock.now().getTime() + ms);
+  const url = `${deployment.broker.url}/v1/session`;
+  const right = { method: 'GET', url, at: deployment.clock.now(), token: agent.token };
+  const late = (ms: number) => new Date(deployment.clock.now().getTime() + ms);
   const get = (proof: string | null, scheme = 'DPoP') =>
-    house.send('GET', '/v1/session', {
+    deployment.send('GET', '/v1/session', {
       headers: { authorization: `${scheme} ${agent.token}`, ...(proof === null ? {} : { DPoP: proof }) },
     });
   const cases: { [why: string]: Promise<string | null> } = {
@@ -170,10 +178,10 @@ test('DPoP: the token is of use only with its key, and each proof once, here and
     stale: prove(key, { ...right, at: late(-61_000) }),
     'from the future': prove(key, { ...right, at: late(61_000) }),
     'another method': prove(key, { ...right, method: 'POST' }),
-    'another address': prove(key, { ...right, url: `${house.broker.url}/v1/session/end` }),
+    'another address': prove(key, { ...right, url: `${deployment.broker.url}/v1/session/end` }),
     'another host': prove(key, { ...right, url: 'http://127.0.0.1:1/v1/session' }),
     'another token': prove(key, { ...right, token: 'x' }),
-    'no hash of the token': prove(key, { method: 'GET', url, at: house.clock.now() }),
+    'no hash of the token': prove(key, { method: 'GET', url, at: deployment.clock.now() }),
     'no jti': prove(key, right, { jti: '' }),
     'two proofs': Promise.all([prove(key, right), prove(key, right)]).then((both) => both.join(', ')),
     'not a proof': Promise.resolve('x.y.z'),
@@ -193,8 +201,8 @@ test('DPoP: the token is of use only with its key, and each proof once, here and
   assert.equal((await get(proof)).status, 401);
   assert.equal((await get(await prove(key, right), 'Bearer')).status, 401, 'a bound token is no bearer token');
   // A bearer token does not become a bound one by being called so.
-  const bearer = await house.openAgent();
-  const posing = await house.send('GET', '/v1/session', {
+  const bearer = await deployment.openAgent();
+  const posing = await deployment.send('GET', '/v1/session', {
     headers: {
       authorization: `DPoP ${bearer.token}`,
       DPoP: await prove(key, { ...right, token: bearer.token }),
@@ -202,30 +210,30 @@ test('DPoP: the token is of use only with its key, and each proof once, here and
   });
   assert.equal(posing.status, 401);
   // The proof that opened one session opens no other.
-  const opening = await prove(key, { method: 'POST', url: tokenUrl(), at: house.clock.now() });
-  assert.equal((await house.tokenRequest({ headers: { DPoP: opening } })).status, 200);
+  const opening = await prove(key, { method: 'POST', url: tokenUrl(), at: deployment.clock.now() });
+  assert.equal((await deployment.tokenRequest({ headers: { DPoP: opening } })).status, 200);
   await refusedOpening({ headers: { DPoP: opening } }, 'invalid_grant');
   await refusedOpening({ headers: { DPoP: await prove(key, { ...right, url: tokenUrl() }) } }, 'invalid_dpop_proof');
 });
 
 test('a heartbeat gives the next token, never one past the envelope', async () => {
-  const agent = await house.openAgent({ task: { envelope: { wall_time_seconds: 400 } } });
+  const agent = await deployment.openAgent({ task: { envelope: { wall_time_seconds: 400 } } });
   const end = Math.floor(Date.parse(agent.opened.session_expires_at) / 1000);
   assert.equal(agent.opened.expires_in, 300);
   const old = agent.token;
   for (const left of [250, 100]) {
-    house.clock.advance(150_000);
+    deployment.clock.advance(150_000);
     const beat = await agent.call('POST', '/v1/session/heartbeat');
     assert.equal(beat.status, 200, beat.text);
     assert.equal(beat.body.expires_in, left);
     assert.ok((decodeJwt(beat.body.access_token).exp ?? 0) <= end);
     agent.token = beat.body.access_token;
   }
-  const withOld = await house.send('GET', '/v1/session', { headers: { authorization: `Bearer ${old}` } });
+  const withOld = await deployment.send('GET', '/v1/session', { headers: { authorization: `Bearer ${old}` } });
   assert.equal(withOld.status, 401, 'the first token has expired');
-  house.clock.advance(100_000);
+  deployment.clock.advance(100_000);
   assert.equal((await agent.call('POST', '/v1/session/heartbeat')).status, 401);
-  const { store } = house.broker;
+  const { store } = deployment.broker;
   await until('the envelope ends the session', async () => {
     const row = await store.prisma.session.findUniqueOrThrow({ where: { id: agent.sessionId } });
     return row.status === 'ended' && row.endReason === 'envelope_spent';
@@ -233,9 +241,12 @@ test('a heartbeat gives the next token, never one past the envelope', async () =
 });
 
 async function githubAccepts(token: string | undefined): Promise<boolean> {
-  const response = await fetch(`${house.world.github.url}/repos/example-org/orders/contents/docs/invoice-policy.md`, {
-    headers: { authorization: `Bearer ${token}`, 'user-agent': 'test' },
-  });
+  const response = await fetch(
+    `${deployment.world.github.url}/repos/example-org/orders/contents/docs/invoice-policy.md`,
+    {
+      headers: { authorization: `Bearer ${token}`, 'user-agent': 'test' },
+    },
+  );
   await response.body?.cancel();
   return response.ok;
 }
@@ -249,11 +260,11 @@ async function githubToken(agent: Agent): Promise<string> {
 }
 
 test('three missed heartbeats end the session and everything it held', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const credential = await githubToken(agent);
-  house.clock.advance(179_000);
+  deployment.clock.advance(179_000);
   assert.equal((await agent.call('GET', '/v1/session')).body.session.status, 'active');
-  house.clock.advance(2_000);
+  deployment.clock.advance(2_000);
   const late = await agent.grant({ capability: 'read-policy-repository' });
   assert.deepEqual([late.status, late.body.code], [401, 'session_ended']);
   await until('the credential is revoked', async () => {
@@ -269,7 +280,7 @@ async function childRequest(
   capabilities: string[] | undefined,
   options: { prover?: ProofKey; form?: { [name: string]: string }; task?: { [member: string]: unknown } } = {},
 ) {
-  return house.tokenRequest({
+  return deployment.tokenRequest({
     subjectToken: parent.token,
     form: { subject_token_type: accessTokenType, ...options.form },
     task: { ...(capabilities === undefined ? {} : { capabilities }), ...options.task },
@@ -280,14 +291,14 @@ async function childRequest(
 test('a child session: fewer capabilities, a sooner end, its actors named, its own key', async () => {
   const key = await proofKey();
   const childKey = await proofKey();
-  const parent = await house.openAgent({ key });
+  const parent = await deployment.openAgent({ key });
   const reply = await childRequest(parent, ['read-policy-repository'], {
     prover: key,
     form: { dpop_jkt: childKey.jkt },
     task: { envelope: { wall_time_seconds: 604_800, max_grants: 3 } },
   });
   assert.equal(reply.status, 200, reply.text);
-  const child = house.agentOf(reply.body, childKey);
+  const child = deployment.agentOf(reply.body, childKey);
   assert.equal(child.opened.session_expires_at, parent.opened.session_expires_at, 'not a second longer');
   const claims = decodeJwt(child.token);
   assert.deepEqual(claims.cnf, { jkt: childKey.jkt });
@@ -298,7 +309,7 @@ test('a child session: fewer capabilities, a sooner end, its actors named, its o
   assert.equal((await child.grant({ capability: 'read-policy-repository' })).status, 201);
   assert.equal((await child.grant({ capability: 'read-statements' })).status, 403, 'not among its capabilities');
   // The parent's key is not the child's, and the child's grants are not the parent's to redeem.
-  const posing = house.agentOf(reply.body, key);
+  const posing = deployment.agentOf(reply.body, key);
   assert.equal((await posing.call('GET', '/v1/session')).status, 401);
 
   const grandchildOf = (capabilities: string[]) =>
@@ -316,7 +327,7 @@ test('a child session: fewer capabilities, a sooner end, its actors named, its o
   assert.deepEqual([orphan.status, orphan.body.code], [401, 'session_ended']);
   assert.equal((await childRequest(child, ['read-policy-repository'], { prover: childKey })).status, 400);
   await until('what the child held is revoked', async () => !(await githubAccepts(credential)));
-  const ended = await house.broker.store.prisma.session.findUniqueOrThrow({
+  const ended = await deployment.broker.store.prisma.session.findUniqueOrThrow({
     where: { id: grandchild.body.session_id },
   });
   assert.deepEqual([ended.status, ended.endReason], ['ended', 'parent_ended']);
@@ -325,7 +336,7 @@ test('a child session: fewer capabilities, a sooner end, its actors named, its o
 test('a child cannot be stolen, widened or moved to another task', async () => {
   const key = await proofKey();
   const thief = await proofKey();
-  const parent = await house.openAgent({ key });
+  const parent = await deployment.openAgent({ key });
   const one = ['read-statements'];
   const attempts: { [why: string]: Promise<{ status: number; text: string }> } = {
     'the token alone': childRequest(parent, one),
@@ -348,14 +359,14 @@ test('a child cannot be stolen, widened or moved to another task', async () => {
     assert.ok(reply.status >= 400 && reply.status < 500, `${why}: ${reply.text}`);
     assert.ok(!reply.text.includes('access_token'), why);
   }
-  assert.equal(await house.broker.store.prisma.session.count({ where: { parentId: parent.sessionId } }), 0);
+  assert.equal(await deployment.broker.store.prisma.session.count({ where: { parentId: parent.sessionId } }), 0);
 });
 
 test('children share the envelope: neither the number of grants nor that of a capability begins anew', async () => {
-  const parent = await house.openAgent({ task: { envelope: { max_grants: 4 } } });
+  const parent = await deployment.openAgent({ task: { envelope: { max_grants: 4 } } });
   const open = async (max_grants: number) => {
     const reply = await childRequest(parent, ['read-policy-repository'], { task: { envelope: { max_grants } } });
-    return reply.status === 200 ? house.agentOf(reply.body) : null;
+    return reply.status === 200 ? deployment.agentOf(reply.body) : null;
   };
   const child = await open(2);
   assert.ok(child !== null);
@@ -369,45 +380,47 @@ test('children share the envelope: neither the number of grants nor that of a ca
   const limited = source.replace(/(provider: github\n)/, '$1    max_grants: 2\n');
   assert.notEqual(limited, source);
   try {
-    assert.equal((await house.publish('invoice-bot', limited)).status, 200);
-    const root = await house.openAgent();
+    assert.equal((await deployment.publish('invoice-bot', limited)).status, 200);
+    const root = await deployment.openAgent();
     const statuses = [await ask(root)];
     for (let i = 0; i < 3; i += 1) {
       const reply = await childRequest(root, ['read-policy-repository'], { task: { envelope: { max_grants: 2 } } });
-      statuses.push(await ask(house.agentOf(reply.body)));
+      statuses.push(await ask(deployment.agentOf(reply.body)));
     }
     assert.deepEqual(statuses, [201, 201, 403, 403]);
     assert.equal(await ask(root), 403);
   } finally {
-    assert.equal((await house.publish('invoice-bot', source)).status, 200);
+    assert.equal((await deployment.publish('invoice-bot', source)).status, 200);
   }
 });
 
 test('a standard client finds the broker, introspects and revokes', async () => {
   const admin: oauth.ClientAuth = (_server, _client, _body, headers) =>
-    headers.set('authorization', `Bearer ${house.admin}`);
-  const issuer = new URL(house.broker.url);
+    headers.set('authorization', `Bearer ${deployment.admin}`);
+  const issuer = new URL(deployment.broker.url);
   const insecure = { execute: [oauth.allowInsecureRequests] };
   const config = await oauth.discovery(issuer, 'admin', undefined, admin, { ...insecure, algorithm: 'oauth2' });
   const metadata = config.serverMetadata();
-  assert.equal(metadata.issuer, house.broker.url);
+  assert.equal(metadata.issuer, deployment.broker.url);
   for (const member of ['token_endpoint', 'introspection_endpoint', 'revocation_endpoint', 'jwks_uri'] as const)
-    assert.ok(metadata[member]?.startsWith(`${house.broker.url}/`), member);
+    assert.ok(metadata[member]?.startsWith(`${deployment.broker.url}/`), member);
   const openId = (await oauth.discovery(issuer, 'admin', undefined, admin, insecure)).serverMetadata();
   assert.deepEqual(openId.id_token_signing_alg_values_supported, ['ES256']);
   assert.deepEqual(openId.subject_types_supported, ['public']);
 
   const key = await proofKey();
-  const agent = await house.openAgent({ key });
+  const agent = await deployment.openAgent({ key });
   const alive = await oauth.tokenIntrospection(config, agent.token);
   assert.deepEqual(
     [alive.active, alive.sub, alive.client_id, alive.token_type, alive.cnf, alive.aud],
-    [true, 'invoice-bot', 'invoice-bot', 'DPoP', { jkt: key.jkt }, house.broker.url],
+    [true, 'invoice-bot', 'invoice-bot', 'DPoP', { jkt: key.jkt }, deployment.broker.url],
   );
   assert.equal(alive.exp, decodeJwt(agent.token).exp);
   assert.deepEqual(await oauth.tokenIntrospection(config, 'not-a-token'), { active: false });
-  assert.deepEqual(await oauth.tokenIntrospection(config, await house.world.subjectToken()), { active: false });
-  const nobody = await house.send('POST', '/oauth/introspect', { body: new URLSearchParams({ token: agent.token }) });
+  assert.deepEqual(await oauth.tokenIntrospection(config, await deployment.world.subjectToken()), { active: false });
+  const nobody = await deployment.send('POST', '/oauth/introspect', {
+    body: new URLSearchParams({ token: agent.token }),
+  });
   assert.equal(nobody.status, 401, 'a token found on the street says nothing');
 
   await oauth.tokenRevocation(config, agent.token);
@@ -419,16 +432,16 @@ test('a standard client finds the broker, introspects and revokes', async () => 
 });
 
 test('the access token is one by RFC 9068, verified with the published keys alone', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const { payload, protectedHeader } = await jwtVerify(
     agent.token,
-    createRemoteJWKSet(new URL(`${house.broker.url}/.well-known/jwks.json`)),
+    createRemoteJWKSet(new URL(`${deployment.broker.url}/.well-known/jwks.json`)),
     {
-      issuer: house.broker.url,
-      audience: house.broker.url,
+      issuer: deployment.broker.url,
+      audience: deployment.broker.url,
       typ: 'at+jwt',
       algorithms: ['ES256'],
-      currentDate: house.clock.now(),
+      currentDate: deployment.clock.now(),
       requiredClaims: ['iss', 'exp', 'aud', 'sub', 'client_id', 'iat', 'jti'],
     },
   );
@@ -436,12 +449,12 @@ test('the access token is one by RFC 9068, verified with the published keys alon
   assert.equal(payload.sub, 'invoice-bot');
   assert.equal((payload.exp ?? 0) - (payload.iat ?? 0), agent.opened.expires_in);
   assert.equal(payload.sid, agent.sessionId);
-  const jwks = (await house.send('GET', '/.well-known/jwks.json')).body as unknown as JSONWebKeySet;
+  const jwks = (await deployment.send('GET', '/.well-known/jwks.json')).body as unknown as JSONWebKeySet;
   for (const key of jwks.keys) assert.deepEqual(Object.keys(key).sort(), ['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y']);
 });
 
 test('tokens that are not ours, or not for this: refused', async () => {
-  const agent = await house.openAgent();
+  const agent = await deployment.openAgent();
   const [header, body, signature] = agent.token.split('.') as [string, string, string];
   const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const payload = decodeJwt(agent.token);
@@ -459,12 +472,12 @@ test('tokens that are not ours, or not for this: refused', async () => {
     await forged({ alg: 'ES256', typ: 'at+jwt', jwk: { kty: 'EC' } }),
     // Signed with our own key, but a decision and not a session's token.
     decision,
-    await house.world.subjectToken(),
-    house.admin,
+    await deployment.world.subjectToken(),
+    deployment.admin,
     `${agent.token}.x`,
     '',
   ]) {
-    const reply = await house.send('GET', '/v1/session', { headers: { authorization: `Bearer ${token}` } });
+    const reply = await deployment.send('GET', '/v1/session', { headers: { authorization: `Bearer ${token}` } });
     assert.deepEqual([reply.status, reply.body.code], [401, 'unauthenticated'], token.slice(0, 40));
   }
 });
@@ -481,7 +494,10 @@ const postgres = (await testBackends()).includes('postgres');
 test('WRIT_REQUIRE_DPOP; and keys that change while two processes serve', {
   skip: postgres ? false : 'PostgreSQL does not answer',
 }, async () => {
-  const one = await startHouse({ backend: 'postgres', env: { WRIT_REQUIRE_DPOP: '1', WRIT_KEY_LEAD_SECONDS: '40' } });
+  const one = await startDeployment({
+    backend: 'postgres',
+    env: { WRIT_REQUIRE_DPOP: '1', WRIT_KEY_LEAD_SECONDS: '40' },
+  });
   const port = await freePort();
   const two = await startBroker({ ...one.env, PORT: String(port), WRIT_LOG_LEVEL: 'silent' }, { clock: one.clock });
   try {

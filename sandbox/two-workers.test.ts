@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3';
-import { systemClock } from '../broker/clock.ts';
-import { type Broker, startBroker } from '../broker/main.ts';
+import { type Broker, startBroker } from '../broker/compose/start.ts';
+import { systemClock } from '../broker/core/clock.ts';
 import { createTestDatabase, testBackends } from '../broker/store/store.test-support.ts';
 import { type Session, Writ } from '../client/index.ts';
 import { startWorld, type World } from './world.ts';

@@ -8,7 +8,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Clock } from '../broker/vocabulary.ts';
+import type { Clock } from '../broker/core/vocabulary.ts';
 import { type AwsSandbox, startAwsSandbox } from './aws/start.ts';
 import { writRoles } from './aws/writ-roles.ts';
 import { type GcpSandbox, startGcpSandbox } from './gcp/server.ts';

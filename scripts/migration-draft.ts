@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
 import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
 import { PrismaPGlite } from 'pglite-prisma-adapter';
-import { systemClock } from '../broker/clock.ts';
+import { systemClock } from '../broker/core/clock.ts';
 import { draftMigration } from '../broker/store/migrate.ts';
 
 const name = process.argv[2];

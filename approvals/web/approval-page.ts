@@ -2,7 +2,7 @@
 import { type ComponentChildren, h, type JSX } from 'preact';
 import { Foreign, notice } from '../../broker/console/shell.ts';
 import { ago, bare, clamp, duration, moment, prettyJson, visible } from '../../broker/console/text.ts';
-import type { PlanDescription } from '../../broker/vocabulary.ts';
+import type { PlanDescription } from '../../broker/core/vocabulary.ts';
 import type { GrantAbout } from '../contract.ts';
 import { REASON_MAX } from '../review.ts';
 import type { ApprovalView, EarlierGrant, Outcome } from './load.ts';

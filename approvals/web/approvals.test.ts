@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after as afterAll, test } from 'node:test';
 import { planDigest } from '../../broker/decide/plan-digest.ts';
-import type { Identity } from '../identity.ts';
-import { addGrant, addSession, after, eventsOf, person, plan } from '../rows.fixture.ts';
-import { openBench } from './bench.fixture.ts';
+import type { Identity } from '../../broker/people/identity.ts';
+import { addGrant, addSession, after, eventsOf, person, plan } from '../rows.test-support.ts';
+import { openHarness } from './pages.test-support.ts';
 
-const bench = await openBench();
-afterAll(() => bench.close());
+const harness = await openHarness();
+afterAll(() => harness.close());
 
 const owner = person('owner@example.com', { groups: ['billing'] });
 const digest = planDigest(plan);
@@ -17,15 +17,15 @@ async function pending(
   grant: Partial<Parameters<typeof addGrant>[1]> = {},
 ) {
   made += 1;
-  const sessionId = await addSession(bench.store, { id: `ses_${made}`, ...session });
-  const id = await addGrant(bench.store, { id: `gnt_${made}`, sessionId, ...grant });
-  const row = () => bench.store.prisma.grant.findUniqueOrThrow({ where: { id }, include: { reviews: true } });
+  const sessionId = await addSession(harness.store, { id: `ses_${made}`, ...session });
+  const id = await addGrant(harness.store, { id: `gnt_${made}`, sessionId, ...grant });
+  const row = () => harness.store.prisma.grant.findUniqueOrThrow({ where: { id }, include: { reviews: true } });
   return { id, sessionId, path: `/approvals/${id}`, row };
 }
 
 async function get(path: string, who?: Identity) {
-  const headers: Record<string, string> = who === undefined ? {} : { cookie: (await bench.signedIn(who)).cookie };
-  const response = await fetch(bench.url + path, { headers, redirect: 'manual' });
+  const headers: Record<string, string> = who === undefined ? {} : { cookie: (await harness.signedIn(who)).cookie };
+  const response = await fetch(harness.url + path, { headers, redirect: 'manual' });
   return { status: response.status, headers: response.headers, html: await response.text() };
 }
 
@@ -36,11 +36,11 @@ async function post(
   fields: Record<string, string>,
   change: { headers?: Record<string, string>; csrf?: string | null } = {},
 ) {
-  const { cookie, csrf } = await bench.signedIn(who);
+  const { cookie, csrf } = await harness.signedIn(who);
   const token = change.csrf === undefined ? csrf : change.csrf;
   const body = new URLSearchParams({ plan_digest: digest, ...fields, ...(token === null ? {} : { csrf: token }) });
   const headers = { cookie, 'sec-fetch-site': 'same-origin', ...change.headers };
-  const response = await fetch(bench.url + path, { method: 'POST', headers, body, redirect: 'manual' });
+  const response = await fetch(harness.url + path, { method: 'POST', headers, body, redirect: 'manual' });
   return { status: response.status, headers: response.headers, html: await response.text() };
 }
 
@@ -68,14 +68,14 @@ test('an approver sees who, for whom, what exactly, how long, and how it ends', 
     },
     { justification: 'Due today.' },
   );
-  await addGrant(bench.store, {
+  await addGrant(harness.store, {
     id: 'gnt_before',
     sessionId,
     capability: 'open-refund',
     status: 'denied',
     decision: { effect: 'deny', reasons: [{ code: 'timeout' }] },
   });
-  bench.about = {
+  harness.about = {
     owner: 'team:billing',
     agentDescription: 'Pays invoices.',
     capabilityDescription: 'Sends orders.',
@@ -103,8 +103,8 @@ test('an approver sees who, for whom, what exactly, how long, and how it ends', 
     'Due today.',
     's3:GetObject',
     'arn:aws:s3:::orders/customers/42/*',
-    bench.description.summary[0] as string,
-    bench.description.revocability.text,
+    harness.description.summary[0] as string,
+    harness.description.revocability.text,
   ]) {
     assert.ok(html.includes(part), part);
   }
@@ -202,7 +202,7 @@ test('what was on the screen must still stand; the second of two is told so', as
 
 test('a form from elsewhere, without the token, or with another login’s token is refused', async () => {
   const { path, row, sessionId } = await pending();
-  const other = (await bench.signedIn(owner)).csrf;
+  const other = (await harness.signedIn(owner)).csrf;
   const attempts = [
     { csrf: null },
     { csrf: '' },
@@ -210,16 +210,16 @@ test('a form from elsewhere, without the token, or with another login’s token 
     { headers: { 'sec-fetch-site': 'cross-site' } },
     { headers: { 'sec-fetch-site': 'same-site' } },
     { headers: { 'sec-fetch-site': 'none' } },
-    { headers: { 'sec-fetch-site': 'cross-site', origin: bench.url } },
+    { headers: { 'sec-fetch-site': 'cross-site', origin: harness.url } },
   ];
   for (const attempt of attempts) {
     assert.equal((await post(path, owner, { verdict: 'approve' }, attempt)).status, 403, JSON.stringify(attempt));
   }
   // Without fetch metadata the origin must be ours.
-  const { cookie, csrf } = await bench.signedIn(owner);
+  const { cookie, csrf } = await harness.signedIn(owner);
   const body = () => new URLSearchParams({ plan_digest: digest, verdict: 'approve', csrf });
-  for (const origin of ['https://evil.example', 'null', `${bench.url}.evil.example`]) {
-    const response = await fetch(bench.url + path, {
+  for (const origin of ['https://evil.example', 'null', `${harness.url}.evil.example`]) {
+    const response = await fetch(harness.url + path, {
       method: 'POST',
       headers: { cookie, origin },
       body: body(),
@@ -227,7 +227,7 @@ test('a form from elsewhere, without the token, or with another login’s token 
     });
     assert.equal(response.status, 403, origin);
   }
-  const json = await fetch(bench.url + path, {
+  const json = await fetch(harness.url + path, {
     method: 'POST',
     headers: { cookie, 'content-type': 'application/json' },
     body: JSON.stringify({ plan_digest: digest, verdict: 'approve', csrf }),
@@ -235,9 +235,9 @@ test('a form from elsewhere, without the token, or with another login’s token 
   });
   assert.equal(json.status, 403);
   assert.equal((await row()).status, 'pending');
-  assert.deepEqual(await eventsOf(bench.store, sessionId), []);
+  assert.deepEqual(await eventsOf(harness.store, sessionId), []);
   // A program without either header holds the token itself: it read it from the page.
-  const program = await fetch(bench.url + path, {
+  const program = await fetch(harness.url + path, {
     method: 'POST',
     headers: { cookie },
     body: body(),
@@ -249,7 +249,7 @@ test('a form from elsewhere, without the token, or with another login’s token 
 test('signed out or with a made-up cookie nothing is decided', async () => {
   const { path, row } = await pending();
   for (const cookie of ['', 'writ_login=', `writ_login=${'A'.repeat(43)}`, "writ_login=' OR 1=1 --"]) {
-    const response = await fetch(bench.url + path, {
+    const response = await fetch(harness.url + path, {
       method: 'POST',
       headers: cookie === '' ? {} : { cookie },
       body: new URLSearchParams({ plan_digest: digest, verdict: 'approve' }),
@@ -275,9 +275,9 @@ test('foreign text stays text, whoever wrote it', async () => {
     { agent: evil, taskType: evil, onBehalfOf: evil },
     { agent: evil, capability: evil, status: 'denied', decision: { effect: 'deny', reasons: [{ code: evil }] } },
   );
-  bench.about = { owner: evil, agentDescription: evil, capabilityDescription: evil, taskDescription: evil };
-  const before = bench.description;
-  bench.description = { summary: [evil], revocability: { kind: 'expiry', text: evil } };
+  harness.about = { owner: evil, agentDescription: evil, capabilityDescription: evil, taskDescription: evil };
+  const before = harness.description;
+  harness.description = { summary: [evil], revocability: { kind: 'expiry', text: evil } };
   const named = { ...owner, name: evil };
   for (const page of [path, '/approvals', '/', path.replace('approvals/gnt', 'sessions/ses')]) {
     const { status, html } = await get(page, named);
@@ -289,8 +289,8 @@ test('foreign text stays text, whoever wrote it', async () => {
     // The only quotes around an attribute are ours: nothing foreign ended one.
     assert.doesNotMatch(html, /="[^"]*"[^\s/>]/, page);
   }
-  bench.description = before;
-  bench.about = { owner: 'team:billing' };
+  harness.description = before;
+  harness.about = { owner: 'team:billing' };
 });
 
 test('the agent’s words are clamped', async () => {
@@ -321,7 +321,7 @@ test('every answer carries the headers that keep it ours', async () => {
     assert.equal(headers.get('x-content-type-options'), 'nosniff');
   }
   const sheet = /href="(\/assets\/writ\.[0-9a-f]{16}\.css)"/.exec(answers[1]?.html ?? '')?.[1];
-  const css = await fetch(bench.url + sheet);
+  const css = await fetch(harness.url + sheet);
   assert.equal(css.status, 200);
   assert.match(css.headers.get('cache-control') ?? '', /immutable/);
 });
@@ -358,7 +358,7 @@ test('an agent that asks without end hides nobody else’s request, nor its own 
   const many = Array.from({ length: 250 }, (_, n) => `gnt_loud${n}`);
   const earlier = after(200);
   for (const id of many)
-    await addGrant(bench.store, {
+    await addGrant(harness.store, {
       id,
       sessionId: loud.sessionId,
       agent: 'loud-bot',
@@ -374,5 +374,5 @@ test('an agent that asks without end hides nobody else’s request, nor its own 
   assert.ok(home.html.includes(quiet.path));
   const stranger = await get('/approvals', person('nobody@example.com'));
   assert.ok(!stranger.html.includes('loud-bot'), 'the number too is for those who may decide');
-  await bench.store.prisma.grant.deleteMany({ where: { agent: { in: ['loud-bot', 'quiet-bot'] } } });
+  await harness.store.prisma.grant.deleteMany({ where: { agent: { in: ['loud-bot', 'quiet-bot'] } } });
 });

@@ -2,6 +2,11 @@
 
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import type { JSX } from 'preact';
+import { pageErrors, type WebLog } from '../../broker/console/page-errors.ts';
+import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
+import { WritError } from '../../broker/core/errors.ts';
+import type { Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
+import type { Identity } from '../../broker/people/identity.ts';
 import {
   checkCsrf,
   type Login,
@@ -9,15 +14,10 @@ import {
   loadLogin,
   requirePerson,
   viewerOf,
-} from '../../broker/console/login.ts';
-import { pageErrors, type WebLog } from '../../broker/console/page-errors.ts';
-import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
-import { WritError } from '../../broker/errors.ts';
-import type { Plan, PlanDescription } from '../../broker/vocabulary.ts';
+} from '../../broker/people/login.ts';
 import type { AboutGrant, ApproversOf } from '../contract.ts';
-import type { Identity } from '../identity.ts';
+import { loadAllForReview, loadForReview, reviewBlocker } from '../eligibility.ts';
 import { type ReviewRequest, review } from '../review.ts';
-import { barTo, loadAllForReview, loadForReview } from '../standing.ts';
 import { approvalPage, barredPage } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
 import { grantRef, loadApprovals, loadEarlier, loadOutcome, loadWaiting } from './load.ts';
@@ -94,7 +94,7 @@ async function showApproval(
     });
     return sendPage(res, { title: 'Not found', viewer, status: 404, body });
   }
-  const bar = await barTo(login.identity, await loadForReview(deps.store, id), deps.approversOf);
+  const bar = await reviewBlocker(login.identity, await loadForReview(deps.store, id), deps.approversOf);
   if (bar !== null) return sendPage(res, { title: 'Not yours to decide', viewer, status: 403, body: barredPage(bar) });
   const [about, earlier, outcome] = await Promise.all([
     deps.aboutGrant(grantRef(grant)),
@@ -127,7 +127,7 @@ export async function waitingFor(
 ): Promise<WaitingForPerson> {
   const waiting = await loadWaiting(deps.store, deps.clock.now());
   const grants = await loadAllForReview(deps.store, waiting.ids);
-  const bars = await Promise.all(grants.map((grant) => barTo(person, grant, deps.approversOf)));
+  const bars = await Promise.all(grants.map((grant) => reviewBlocker(person, grant, deps.approversOf)));
   const listed = await loadApprovals(
     deps.store,
     grants.filter((_, index) => bars[index] === null).map((grant) => grant.id),

@@ -1,6 +1,7 @@
 /** What the approval pages read. Reads only. */
+
+import type { Json, Plan } from '../../broker/core/vocabulary.ts';
 import type { Statement, Store } from '../../broker/store/open.ts';
-import type { Json, Plan } from '../../broker/vocabulary.ts';
 import type { GrantRef } from '../contract.ts';
 
 /** A grant as its approver reads it. */

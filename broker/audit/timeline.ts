@@ -1,6 +1,7 @@
 /** What happened in a session, in order. */
+
+import type { Json } from '../core/vocabulary.ts';
 import type { Store } from '../store/open.ts';
-import type { Json } from '../vocabulary.ts';
 
 export interface TimelineEntry {
   seq: number;

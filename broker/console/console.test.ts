@@ -1,32 +1,32 @@
 import assert from 'node:assert/strict';
 import { after as afterAll, test } from 'node:test';
-import type { Identity } from '../../approvals/identity.ts';
-import { addGrant, addSession, after, person, start } from '../../approvals/rows.fixture.ts';
-import { openBench } from '../../approvals/web/bench.fixture.ts';
-import type { JsonObject } from '../vocabulary.ts';
+import { addGrant, addSession, after, person, start } from '../../approvals/rows.test-support.ts';
+import { openHarness } from '../../approvals/web/pages.test-support.ts';
+import type { JsonObject } from '../core/vocabulary.ts';
+import type { Identity } from '../people/identity.ts';
 import { loadSessions } from './load.ts';
 import { clamp, duration, prettyJson, visible } from './text.ts';
-import { tell } from './timeline.ts';
+import { describeEvent } from './timeline.ts';
 
-const bench = await openBench();
-afterAll(() => bench.close());
+const harness = await openHarness();
+afterAll(() => harness.close());
 
 const append = {
   name: 'test_append',
   text: 'INSERT INTO audit_event (chain, at, type, actor, grant_id, payload) VALUES ($1, $2, $3, $4, $5, $6::json)',
 };
 const addEvent = (chain: string, type: string, actor: string, grantId: string | null, payload: JsonObject) =>
-  bench.store.run(append, [chain, start, type, actor, grantId, JSON.stringify(payload)]);
+  harness.store.run(append, [chain, start, type, actor, grantId, JSON.stringify(payload)]);
 
 async function get(path: string, who?: Identity) {
-  const headers: Record<string, string> = who === undefined ? {} : { cookie: (await bench.signedIn(who)).cookie };
-  const response = await fetch(bench.url + path, { headers, redirect: 'manual' });
+  const headers: Record<string, string> = who === undefined ? {} : { cookie: (await harness.signedIn(who)).cookie };
+  const response = await fetch(harness.url + path, { headers, redirect: 'manual' });
   return { status: response.status, html: await response.text() };
 }
 
 test('a session’s history reads as sentences, credentials with their true state', async () => {
-  await addSession(bench.store, { id: 'ses_1', onBehalfOf: 'user:starter@example.com' });
-  await addGrant(bench.store, { id: 'gnt_1', sessionId: 'ses_1', capability: 'pay-supplier', status: 'issued' });
+  await addSession(harness.store, { id: 'ses_1', onBehalfOf: 'user:starter@example.com' });
+  await addGrant(harness.store, { id: 'gnt_1', sessionId: 'ses_1', capability: 'pay-supplier', status: 'issued' });
   const lease = {
     sessionId: 'ses_1',
     grantId: 'gnt_1',
@@ -37,7 +37,7 @@ test('a session’s history reads as sentences, credentials with their true stat
     intentAt: start,
   };
   const times = { expiresAt: after(600), providerExpiresAt: after(600) };
-  await bench.store.prisma.lease.createMany({
+  await harness.store.prisma.lease.createMany({
     data: [
       { ...lease, ...times, id: 'lse_1', status: 'revoking', dueAt: start },
       { ...lease, ...times, id: 'lse_2', status: 'revoked', endedAt: start, evidence: { status: 204 } },
@@ -64,13 +64,13 @@ test('a session’s history reads as sentences, credentials with their true stat
 });
 
 test('sessions are seen by owners, admins, the people in them and approvers of their grants; by nobody else', async () => {
-  await addSession(bench.store, {
+  await addSession(harness.store, {
     id: 'ses_2',
     agent: 'seen-bot',
     onBehalfOf: 'user:starter@example.com',
     startedBy: 'team:marketing',
   });
-  await addSession(bench.store, { id: 'ses_3', agent: 'child-bot', parentId: 'ses_2' });
+  await addSession(harness.store, { id: 'ses_3', agent: 'child-bot', parentId: 'ses_2' });
   const seen = [
     person('a@example.com', { groups: ['billing'] }),
     person('b@example.com', { groups: ['writ-admins'] }),
@@ -92,7 +92,7 @@ test('sessions are seen by owners, admins, the people in them and approvers of t
     assert.ok(!html.includes('seen-bot'));
     assert.ok(!(await get('/', who)).html.includes('seen-bot'));
   }
-  await addGrant(bench.store, { id: 'gnt_2', sessionId: 'ses_2' });
+  await addGrant(harness.store, { id: 'gnt_2', sessionId: 'ses_2' });
   assert.equal((await get('/sessions/ses_2', person('storage@example.com'))).status, 200, 'an approver of its grant');
   assert.equal((await get('/sessions/ses_none', seen[1])).status, 404);
   assert.equal((await get('/sessions/ses_2')).status, 303);
@@ -100,7 +100,8 @@ test('sessions are seen by owners, admins, the people in them and approvers of t
 
 test('an event is never left out for want of words, and never shows a promise as a fact', () => {
   const event = { seq: 1, at: start, actor: 'system', grant_id: null, lease_id: null, payload: {} };
-  const told = (type: string, payload: JsonObject = {}) => tell({ ...event, type, payload }, () => 'read-files').text;
+  const told = (type: string, payload: JsonObject = {}) =>
+    describeEvent({ ...event, type, payload }, () => 'read-files').text;
   assert.equal(
     told('lease.revoking', { reason: 'session_ended' }),
     'The credential for read-files is being revoked: the session ended.',
@@ -130,10 +131,10 @@ test('invisible characters are written out, visible ones stay', () => {
 });
 
 test('an agent that opens sessions without end hides no other agent’s, alive or ended', async () => {
-  await addSession(bench.store, { id: 'ses_quiet', agent: 'quiet-bot' });
-  await addSession(bench.store, { id: 'ses_quiet_ended', agent: 'quiet-bot', status: 'ended' });
-  const { id: _, ...row } = await bench.store.prisma.session.findUniqueOrThrow({ where: { id: 'ses_quiet' } });
-  await bench.store.prisma.agent.create({ data: { name: 'loud-bot', version: 1 } });
+  await addSession(harness.store, { id: 'ses_quiet', agent: 'quiet-bot' });
+  await addSession(harness.store, { id: 'ses_quiet_ended', agent: 'quiet-bot', status: 'ended' });
+  const { id: _, ...row } = await harness.store.prisma.session.findUniqueOrThrow({ where: { id: 'ses_quiet' } });
+  await harness.store.prisma.agent.create({ data: { name: 'loud-bot', version: 1 } });
   const loud = (status: string) =>
     Array.from({ length: 250 }, (_, n) => ({
       ...row,
@@ -147,12 +148,12 @@ test('an agent that opens sessions without end hides no other agent’s, alive o
       capabilities: [],
       openedAt: after(1 + n),
     }));
-  await bench.store.prisma.session.createMany({ data: [...loud('active'), ...loud('ended')] as never });
+  await harness.store.prisma.session.createMany({ data: [...loud('active'), ...loud('ended')] as never });
   const { html } = await get('/', person('owner@example.com', { groups: ['billing'] }));
   assert.ok(html.includes('/sessions/ses_quiet"'));
   assert.equal(html.split('/sessions/ses_loud_active').length - 1, 20);
   assert.match(html, /and 230 more of (?:<[^>]*>)*loud-bot/);
-  const listed = await loadSessions(bench.store);
+  const listed = await loadSessions(harness.store);
   assert.ok(listed.ended.some((session) => session.id === 'ses_quiet_ended'));
-  await bench.store.prisma.session.deleteMany({ where: { agent: 'loud-bot' } });
+  await harness.store.prisma.session.deleteMany({ where: { agent: 'loud-bot' } });
 });

@@ -2,7 +2,8 @@
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import type { JSX } from 'preact';
 import type { ApproversOf } from '../../approvals/contract.ts';
-import { type Identity, isApprover } from '../../approvals/identity.ts';
+import { type Identity, isApprover } from '../people/identity.ts';
+import { type LoginDeps, requirePerson, viewerOf } from '../people/login.ts';
 import {
   type GrantView,
   type ListedSession,
@@ -13,7 +14,6 @@ import {
   loadSessions,
   type SessionView,
 } from './load.ts';
-import { type LoginDeps, requirePerson, viewerOf } from './login.ts';
 import { type PageErrorDeps, pageErrors } from './page-errors.ts';
 import { homePage, sessionPage } from './pages.ts';
 import { notice, sendPage } from './shell.ts';

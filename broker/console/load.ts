@@ -1,6 +1,7 @@
 /** What the console reads. Reads only. */
+
+import type { Json, JsonObject } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
-import type { Json, JsonObject } from '../vocabulary.ts';
 import type { TimelineEvent } from './timeline.ts';
 
 export interface SessionView {

@@ -1,6 +1,6 @@
 /** Errors as pages. A person gets one sentence and a way back; the log gets the rest. */
 import type { NextFunction, Request, Response } from 'express';
-import { asWritError, errorTable } from '../errors.ts';
+import { asWritError, errorTable } from '../core/errors.ts';
 import { notice, sendPage } from './shell.ts';
 
 /** The two levels that pages log at; pino fits. */

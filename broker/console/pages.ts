@@ -3,7 +3,7 @@ import { type ComponentChildren, h, type JSX } from 'preact';
 import type { GrantView, LeaseView, SessionView } from './load.ts';
 import { Foreign } from './shell.ts';
 import { ago, bare, duration, moment, prettyJson, visible } from './text.ts';
-import { type TimelineEvent, tell } from './timeline.ts';
+import { describeEvent, type TimelineEvent } from './timeline.ts';
 
 /** The signed-in start page. `more`: live sessions that an agent has beyond those listed. `waiting` is what waits for this person, already rendered; null when nothing does. */
 export function homePage(
@@ -114,7 +114,7 @@ export function sessionPage({ session, grants, leases, events, now }: SessionPag
 }
 
 function eventItem(event: TimelineEvent, nameOf: (event: TimelineEvent) => string): JSX.Element {
-  const { tone, text } = tell(event, nameOf);
+  const { tone, text } = describeEvent(event, nameOf);
   return h('li', { class: tone }, [
     h('p', null, h(Foreign, { text, max: 700 })),
     h('details', null, [

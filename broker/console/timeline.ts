@@ -1,5 +1,5 @@
 /** Audit events in plain words. Pure; an event type without words of its own is shown by its name, never left out. */
-import type { JsonObject } from '../vocabulary.ts';
+import type { JsonObject } from '../core/vocabulary.ts';
 import { duration } from './text.ts';
 
 /** An audit event as the timeline reads it. */
@@ -13,7 +13,7 @@ export interface TimelineEvent {
   payload: JsonObject;
 }
 
-export interface Told {
+export interface EventWords {
   /** good: granted or safely ended; bad: refused or failed; wait: somebody must act; plain: the rest. */
   tone: 'good' | 'bad' | 'wait' | 'plain';
   /** One sentence. Parts taken from the event are foreign text: show it as such. */
@@ -41,7 +41,7 @@ const reasonWords: Record<string, string> = {
 /**
  * @param nameOf what the grant or lease is called: its capability
  */
-export function tell(event: TimelineEvent, nameOf: (event: TimelineEvent) => string): Told {
+export function describeEvent(event: TimelineEvent, nameOf: (event: TimelineEvent) => string): EventWords {
   const { payload, actor } = event;
   const what = nameOf(event);
   const why = reasonOf(payload);

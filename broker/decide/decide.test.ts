@@ -4,12 +4,12 @@ import { type PolicyJson, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/
 import fc from 'fast-check';
 import { bindParams } from '../manifests/bind.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
-import { compileSource, exampleSource, HOSTILE } from '../manifests/example.fixture.ts';
+import { compileSource, exampleSource, HOSTILE } from '../manifests/example.test-support.ts';
 import type { Capability } from '../manifests/manifest.ts';
 import { decide, loadPolicies, readAnswer } from './decide.ts';
 import { cedarRequest, type DecisionFacts } from './facts.ts';
 import { slotFor } from './policy-slots.ts';
-import { factsFor, planOf } from './request.fixture.ts';
+import { factsFor, planOf } from './request.test-support.ts';
 
 // Every run the same; another seed looks elsewhere.
 fc.configureGlobal({ seed: 20261121 });

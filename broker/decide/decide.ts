@@ -3,13 +3,13 @@
  * its answer could be misread. It knows no provider and holds no credential.
  */
 import { type AuthorizationAnswer, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
+import type { Reason, Tier } from '../core/vocabulary.ts';
 import { checkTask } from '../manifests/bind.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import { member } from '../manifests/manifest.ts';
-import type { Reason, Tier } from '../vocabulary.ts';
 import { cedarRequest, type DecisionFacts } from './facts.ts';
-import { factsLookedAt } from './facts-looked-at.ts';
 import { slotFor } from './policy-slots.ts';
+import { projectContext } from './project-context.ts';
 
 export { loadPolicies } from './policy-slots.ts';
 
@@ -61,7 +61,7 @@ function decideOrThrow(facts: DecisionFacts, compiled: CompiledManifest): Decisi
 
   // The permit says the same; but other task types lack the inputs that the facts of this capability are made from.
   if (!capability.tasks.includes(task.task.task_type))
-    return denied(facts, compiled, reasonsOf(silence, compiled, facts.capability));
+    return denied(facts, compiled, reasonsOf(noMatch, compiled, facts.capability));
 
   const first = ask(facts, compiled);
   if (first.effect === 'allow') return decision(facts, compiled, 'allow', [], first.policyIds);
@@ -83,13 +83,13 @@ interface Answer {
 }
 
 /** No policy spoke for the request, none against it. */
-const silence: Answer = { effect: 'deny', policyIds: [], failed: [], liftable: false };
+const noMatch: Answer = { effect: 'deny', policyIds: [], failed: [], liftable: false };
 
 function ask(facts: DecisionFacts, compiled: CompiledManifest): Answer {
   const request = cedarRequest(facts, compiled);
   const policies = member(compiled.capabilities, facts.capability)?.policies ?? {};
-  const context = factsLookedAt(request.context, policies);
-  return remembered(policies, JSON.stringify([request.resource, context]), () =>
+  const context = projectContext(request.context, policies);
+  return cached(policies, JSON.stringify([request.resource, context]), () =>
     readAnswer(
       statefulIsAuthorized({ ...request, context, preparsedPolicySetId: slotFor(compiled, facts.capability) }),
       compiled,
@@ -102,7 +102,7 @@ function ask(facts: DecisionFacts, compiled: CompiledManifest): Answer {
  * answer to the very same question (every fact that any policy looks at, to the letter) is kept. It hangs on the policies' own object: other
  * policies, another memory. Principal and action follow from them.
  */
-function remembered(policies: object, question: string, ask: () => Answer): Answer {
+function cached(policies: object, question: string, ask: () => Answer): Answer {
   let answers = memory.get(policies);
   if (answers === undefined) {
     answers = new Map();

@@ -5,12 +5,12 @@
  * What the manifest says (tier, bound parameters, pattern matches) is derived here from the manifest in force and never taken from the caller.
  */
 import type { CedarValueJson, StatefulAuthorizationCall } from '@cedar-policy/cedar-wasm/nodejs';
+import type { Json, JsonObject, RevocabilityKind, Task } from '../core/vocabulary.ts';
 import { boundParams } from '../manifests/bind.ts';
 import { canonicalText, entity, inputBoundParams, type ParamKind, patternChoices } from '../manifests/cedar-schema.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import { member } from '../manifests/manifest.ts';
 import { matchesWhole } from '../manifests/pattern.ts';
-import type { Json, JsonObject, RevocabilityKind, Task } from '../vocabulary.ts';
 
 export interface DecisionFacts {
   agent: string;
@@ -54,7 +54,7 @@ export function cedarRequest(facts: DecisionFacts, compiled: CompiledManifest): 
   const part = member(compiled.capabilities, facts.capability);
   if (capability === undefined || part === undefined) throw new TypeError('unknown capability');
   const { plan, session, task } = facts;
-  if (Object.keys(facts.params).some((param) => !Object.hasOwn(part.kinds, param))) mistyped();
+  if (Object.keys(facts.params).some((param) => !Object.hasOwn(part.kinds, param))) wrongType();
   const matches = patternChoices(capability).map(([param, pattern]) => {
     const value = member(facts.params, param);
     return [param, typeof value === 'string' && matchesWhole(pattern, value)] as const;
@@ -75,19 +75,21 @@ export function cedarRequest(facts: DecisionFacts, compiled: CompiledManifest): 
       plan: {
         provider: text(plan.provider),
         digest: text(plan.digest),
-        ttl_seconds: whole(plan.ttl_seconds),
+        ttl_seconds: assertInteger(plan.ttl_seconds),
         revocability: text(plan.revocability),
       },
       tier: capability.tier,
       now: { __extn: { fn: 'datetime', arg: facts.now.toISOString() } },
       approved: facts.approved === true,
       session: {
-        narrowed: truth(session.narrowed),
+        narrowed: assertBoolean(session.narrowed),
         capabilities: session.capabilities.map(text),
-        grants: whole(session.grants),
-        capability_grants: whole(session.capability_grants),
+        grants: assertInteger(session.grants),
+        capability_grants: assertInteger(session.capability_grants),
         // Only for a session with a bound of its own: without one, no policy looks at the count, and the same question stays the same.
-        ...(session.max_grants === undefined ? {} : { grants_left: whole(session.max_grants) - whole(session.grants) }),
+        ...(session.max_grants === undefined
+          ? {}
+          : { grants_left: assertInteger(session.max_grants) - assertInteger(session.grants) }),
       },
     },
   };
@@ -106,8 +108,8 @@ function typed(
     names.map((name) => {
       const kind = member(kinds, name);
       const value = member(params, name);
-      if (kind === undefined || value === undefined) return mistyped();
-      return [name, kind === 'json' ? canonical(value) : kind === typeOf(value) ? scalar(value) : mistyped()];
+      if (kind === undefined || value === undefined) return wrongType();
+      return [name, kind === 'json' ? canonical(value) : kind === typeOf(value) ? scalar(value) : wrongType()];
     }),
   );
 }
@@ -120,26 +122,26 @@ function typeOf(value: Json): ParamKind {
 
 function scalar(value: Json): CedarValueJson {
   if (typeof value === 'string') return text(value);
-  return typeof value === 'boolean' ? value : whole(value);
+  return typeof value === 'boolean' ? value : assertInteger(value);
 }
 
 /** Cedar 4.13 throws on a lone surrogate; replacing it, as text encoders do, would make unequal texts equal. Not left to its version. */
 function text(value: unknown): string {
-  return typeof value === 'string' && value.isWellFormed() ? value : mistyped();
+  return typeof value === 'string' && value.isWellFormed() ? value : wrongType();
 }
 
-function whole(value: unknown): number {
-  return Number.isSafeInteger(value) ? (value as number) : mistyped();
+function assertInteger(value: unknown): number {
+  return Number.isSafeInteger(value) ? (value as number) : wrongType();
 }
 
-function truth(value: unknown): boolean {
-  return typeof value === 'boolean' ? value : mistyped();
+function assertBoolean(value: unknown): boolean {
+  return typeof value === 'boolean' ? value : wrongType();
 }
 
 function canonical(value: Json): string {
   return text(canonicalText(value));
 }
 
-function mistyped(): never {
+function wrongType(): never {
   throw new TypeError('a fact is not of its type');
 }

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { bindParams } from '../manifests/bind.ts';
-import { compileSource, exampleSource } from '../manifests/example.fixture.ts';
+import { compileSource, exampleSource } from '../manifests/example.test-support.ts';
 import type { Capability } from '../manifests/manifest.ts';
 import { decide } from './decide.ts';
 import type { DecisionFacts } from './facts.ts';
 import { nearest } from './nearest.ts';
-import { factsFor, planOf } from './request.fixture.ts';
+import { factsFor, planOf } from './request.test-support.ts';
 
 // Every run the same; another seed looks elsewhere.
 fc.configureGlobal({ seed: 20261121 });

@@ -1,9 +1,10 @@
 /** For a denied request: the nearest one that policy alone would allow, if there is one. */
+
+import type { Json, JsonObject } from '../core/vocabulary.ts';
 import { boundParams } from '../manifests/bind.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import { type Choice, member } from '../manifests/manifest.ts';
 import { matchesWhole } from '../manifests/pattern.ts';
-import type { Json, JsonObject } from '../vocabulary.ts';
 import { decide } from './decide.ts';
 import type { DecisionFacts } from './facts.ts';
 

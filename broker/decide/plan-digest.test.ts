@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { JsonObject, Plan } from '../vocabulary.ts';
+import type { JsonObject, Plan } from '../core/vocabulary.ts';
 import { planDigest } from './plan-digest.ts';
 
 // Every run the same; another seed looks elsewhere.

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compileSource, exampleSource } from '../manifests/example.fixture.ts';
+import { compileSource, exampleSource } from '../manifests/example.test-support.ts';
 import { decide } from './decide.ts';
 import { MAX_SLOTS, slotFor } from './policy-slots.ts';
-import { factsFor } from './request.fixture.ts';
+import { factsFor } from './request.test-support.ts';
 
 const compiled = compileSource(exampleSource);
 const files = 'read-customer-files';

@@ -2,8 +2,8 @@
  * The last step: the credential in the answer, or sealed to the agent's own key, so that no proxy or log between the two can read it.
  */
 import { CompactEncrypt, importJWK } from 'jose';
-import { WritError } from '../errors.ts';
-import type { JsonObject } from '../vocabulary.ts';
+import { WritError } from '../core/errors.ts';
+import type { JsonObject } from '../core/vocabulary.ts';
 
 export type Delivery = { credential: JsonObject } | { credential_jwe: string };
 

@@ -2,30 +2,31 @@
  * The order to deliver, made from what was decided: what the decision that is signed says, and what is written of the lease before the provider is asked. The same for a
  * grant that policy allowed and for one that is redeemed.
  */
+
+import { WritError } from '../core/errors.ts';
+import { newId } from '../core/ids.ts';
+import type { Plan } from '../core/vocabulary.ts';
 import type { DecisionKey, DecisionPayload } from '../decide/sign-decision.ts';
-import { WritError } from '../errors.ts';
-import { newId } from '../ids.ts';
 import type { KeyRing } from '../keys/ring.ts';
-import type { Plan } from '../vocabulary.ts';
-import type { LeaseRecord } from './record.ts';
-import type { Weighed } from './weigh.ts';
+import type { Evaluation } from './evaluate.ts';
+import type { LeaseRecord } from './statements.ts';
 
 /** What the delivering side may act on. */
 export function payloadOf(
   grant: { id: string; sessionId: string; agent: string; capability: string },
-  weighed: Weighed,
+  evaluation: Evaluation,
   approvedBy: string[],
 ): DecisionPayload {
-  const { decision } = weighed;
+  const { decision } = evaluation;
   return {
     grant_id: grant.id,
     session_id: grant.sessionId,
     agent: grant.agent,
     capability: grant.capability,
-    plan_digest: weighed.digest,
+    plan_digest: evaluation.digest,
     tier: decision.tier,
     effect: decision.effect,
-    ttl_seconds: weighed.plan.ttl_seconds,
+    ttl_seconds: evaluation.plan.ttl_seconds,
     manifest_version: decision.manifest_version,
     policy_ids: decision.policy_ids,
     ...(approvedBy.length === 0 ? {} : { approved_by: approvedBy }),
@@ -37,7 +38,7 @@ export function leaseOf(
   deps: { providerTimeoutSeconds: number },
   plan: Plan,
   digest: string,
-  provider: Weighed['provider'],
+  provider: Evaluation['provider'],
   now: Date,
 ): LeaseRecord {
   const answerBy = new Date(now.getTime() + mintDeadlineSeconds(deps.providerTimeoutSeconds) * 1000);
@@ -46,7 +47,7 @@ export function leaseOf(
     id: newId('lse', now),
     plan,
     planDigest: digest,
-    writer: provider.writer?.(plan) ?? null,
+    lockKey: provider.lockKey?.(plan) ?? null,
     pool: provider.pool?.(plan) ?? null,
     answerBy,
     // Counted from when the provider can have answered last.

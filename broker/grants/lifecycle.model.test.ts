@@ -4,9 +4,9 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { ProviderError } from '../../providers/contract.ts';
 import { eventTypes } from '../audit/event-types.ts';
-import { type Bench, openBench } from '../bench.test-support.ts';
-import { WritError } from '../errors.ts';
-import { revokeByAdmin } from '../leases/order-revocation.ts';
+import { WritError } from '../core/errors.ts';
+import { type Harness, openHarness } from '../harness.test-support.ts';
+import { revokeByAdmin } from '../leases/revoke-by-admin.ts';
 import { type Caller, readSession } from '../sessions/authenticate.ts';
 import { endSession } from '../sessions/end-session.ts';
 import { heartbeat } from '../sessions/heartbeat.ts';
@@ -60,9 +60,9 @@ function reachable(from: string): Set<string> {
 class Walk {
   sessions: Caller[] = [];
   before = new Map<string, string>();
-  bench: Bench;
-  constructor(bench: Bench) {
-    this.bench = bench;
+  harness: Harness;
+  constructor(harness: Harness) {
+    this.harness = harness;
   }
 
   pick(n: number): Caller | undefined {
@@ -70,16 +70,16 @@ class Walk {
   }
 
   async take(step: Step): Promise<void> {
-    const { bench } = this;
+    const { harness } = this;
     try {
       switch (step.do) {
         case 'open':
-          this.sessions.push(await bench.open(step.maxGrants === undefined ? {} : { maxGrants: step.maxGrants }));
+          this.sessions.push(await harness.open(step.maxGrants === undefined ? {} : { maxGrants: step.maxGrants }));
           return;
         case 'child': {
           const caller = this.pick(step.of);
           if (caller === undefined) return;
-          const facts = await readSession(bench.store, caller, bench.clock.now());
+          const facts = await readSession(harness.store, caller, harness.clock.now());
           const parent = {
             id: facts.id,
             rootId: facts.rootId,
@@ -90,39 +90,39 @@ class Walk {
             grantsLeft: facts.maxGrants === null ? null : facts.maxGrants - facts.counts.session,
           };
           const capabilities = ['use-plain', 'use-hour'];
-          this.sessions.push(await bench.open({ maxGrants: step.maxGrants, child: { parent, capabilities } }));
+          this.sessions.push(await harness.open({ maxGrants: step.maxGrants, child: { parent, capabilities } }));
           return;
         }
         case 'grant': {
           const caller = this.pick(step.of);
-          if (caller !== undefined) await bench.ask(caller, step.provider, { ttl: step.ttl });
+          if (caller !== undefined) await harness.ask(caller, step.provider, { ttl: step.ttl });
           return;
         }
         case 'end': {
           const caller = this.pick(step.of);
-          if (caller !== undefined) await endSession(bench.ending, bench.end(caller.sessionId));
+          if (caller !== undefined) await endSession(harness.ending, harness.end(caller.sessionId));
           return;
         }
         case 'heartbeat': {
           const caller = this.pick(step.of);
           if (caller === undefined) return;
-          const facts = await readSession(bench.store, caller, bench.clock.now());
-          await heartbeat(bench.opening, facts);
+          const facts = await readSession(harness.store, caller, harness.clock.now());
+          await heartbeat(harness.opening, facts);
           return;
         }
         case 'revoke': {
-          const leases = await bench.store.prisma.lease.findMany({ select: { id: true }, orderBy: { id: 'desc' } });
+          const leases = await harness.store.prisma.lease.findMany({ select: { id: true }, orderBy: { id: 'desc' } });
           const lease = leases[step.of % Math.max(1, leases.length)];
           if (lease === undefined) return;
-          const order = { leaseId: lease.id, actor: 'admin', requestId: null, now: bench.clock.now() };
-          await revokeByAdmin(bench.ending, order);
+          const order = { leaseId: lease.id, actor: 'admin', requestId: null, now: harness.clock.now() };
+          await revokeByAdmin(harness.ending, order);
           return;
         }
         case 'advance':
-          bench.clock.advance(step.seconds * 1000);
+          harness.clock.advance(step.seconds * 1000);
           return;
         case 'beat':
-          await bench.beat();
+          await harness.beat();
           await this.nothingActiveUnderEnded();
           return;
         case 'upstream':
@@ -136,7 +136,7 @@ class Walk {
   }
 
   upstream(mintHow: string, revokeHow: string): void {
-    for (const provider of this.bench.providers.values()) {
+    for (const provider of this.harness.providers.values()) {
       provider.script.issue = async (_context, mint) => {
         if (mintHow === 'refuses') throw new ProviderError('upstream_refused', 'no');
         const issued = mint();
@@ -149,7 +149,7 @@ class Walk {
         }
         if (revokeHow === 'waits') return { state: 'wait_for_expiry', evidence: {} };
         if (revokeHow === 'settles' && target.settlingSince === null) {
-          return { state: 'settling', recheckAt: new Date(this.bench.clock.now().getTime() + 5000), evidence: {} };
+          return { state: 'settling', recheckAt: new Date(this.harness.clock.now().getTime() + 5000), evidence: {} };
         }
         kill();
         return { state: 'revoked', evidence: { said: 'gone' } };
@@ -158,22 +158,25 @@ class Walk {
   }
 
   async nothingActiveUnderEnded(): Promise<void> {
-    const ended = await this.bench.store.prisma.session.findMany({ where: { status: 'ended' }, select: { id: true } });
-    const active = await this.bench.store.prisma.lease.findMany({
+    const ended = await this.harness.store.prisma.session.findMany({
+      where: { status: 'ended' },
+      select: { id: true },
+    });
+    const active = await this.harness.store.prisma.lease.findMany({
       where: { status: { in: ['active', 'issuing'] }, sessionId: { in: ended.map((session) => session.id) } },
     });
     assert.deepEqual(active, [], 'an ended session holds a live lease after a beat');
   }
 
   async hold(): Promise<void> {
-    const { bench } = this;
+    const { harness } = this;
     const [leases, sessions, grants] = await Promise.all([
-      bench.store.prisma.lease.findMany(),
-      bench.store.prisma.session.findMany(),
-      bench.store.prisma.grant.findMany(),
+      harness.store.prisma.lease.findMany(),
+      harness.store.prisma.session.findMany(),
+      harness.store.prisma.grant.findMany(),
     ]);
     const status = new Map(leases.map((lease) => [lease.id, lease.status]));
-    for (const provider of bench.providers.values()) {
+    for (const provider of harness.providers.values()) {
       for (const id of provider.alive()) {
         assert.ok(
           ['issuing', 'active', 'revoking'].includes(status.get(id) ?? 'no row'),
@@ -192,7 +195,7 @@ class Walk {
       assert.equal(lease.endedAt !== null, over);
       if (over) assert.equal(lease.sealed, null);
     }
-    const held = await bench.store.prisma.poolSlot.findMany();
+    const held = await harness.store.prisma.poolSlot.findMany();
     assert.equal(new Set(held.map((slot) => slot.member)).size, held.length);
     for (const session of sessions) {
       const own = grants.filter((grant) => grant.sessionId === session.id && grant.status !== 'denied').length;
@@ -215,16 +218,16 @@ for (const backend of await testBackends()) {
       const written = new Set<string>();
       await fc.assert(
         fc.asyncProperty(fc.array(step, { minLength: 50, maxLength: 70, size: 'max' }), async (steps) => {
-          const bench = await openBench(backend, {
+          const harness = await openHarness(backend, {
             providers: [
               { name: 'plain' },
               { name: 'hour', lifetimeSeconds: 3600, secret: true },
-              { name: 'doc', writer: true },
+              { name: 'doc', lockKey: true },
               { name: 'pool', pool: ['m1', 'm2'], lifetimeSeconds: 300 },
             ],
           });
           try {
-            const walk = new Walk(bench);
+            const walk = new Walk(harness);
             await walk.take({ do: 'open', maxGrants: undefined });
             for (const one of steps) {
               await walk.take(one);
@@ -233,18 +236,18 @@ for (const backend of await testBackends()) {
             // However it went: a day later nothing is left, and the record holds.
             walk.upstream('well', 'well');
             for (let i = 0; i < 3; i += 1) {
-              bench.clock.advance(8 * 3600_000);
-              await bench.beat();
+              harness.clock.advance(8 * 3600_000);
+              await harness.beat();
               await walk.hold();
             }
             for (const status of walk.before.values()) assert.ok(['revoked', 'expired', 'failed'].includes(status));
-            for (const provider of bench.providers.values()) assert.deepEqual(provider.alive(), []);
-            assert.equal((await bench.verify()).broken, null);
-            for (const event of await bench.store.prisma.auditEvent.findMany({ select: { type: true } })) {
+            for (const provider of harness.providers.values()) assert.deepEqual(provider.alive(), []);
+            assert.equal((await harness.verify()).broken, null);
+            for (const event of await harness.store.prisma.auditEvent.findMany({ select: { type: true } })) {
               written.add(event.type);
             }
           } finally {
-            await bench.close();
+            await harness.close();
           }
         }),
         { seed: 20261121, numRuns: 8, endOnFailure: true },

@@ -1,8 +1,8 @@
 /** Reading a grant of one's own session, and waiting for a person's decision on it. */
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
+import type { LongPoller, Poll } from '../core/long-poller.ts';
+import type { Plan, Reason } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
-import type { Plan, Reason } from '../vocabulary.ts';
-import type { Question, WaitingRoom } from '../waiting-room.ts';
 import type { GrantDeps } from './request-grant.ts';
 import { type GrantView, viewGrant } from './view.ts';
 
@@ -31,16 +31,16 @@ const decidedStatement: Statement = {
   text: `SELECT id FROM grants WHERE id = ANY($1::text[]) AND status <> 'pending'`,
 };
 
-/** Which of these grants are no longer pending. Made once per process: it is what the waiting room groups by. */
-export function decidedGrants(store: Store): Question {
+/** Which of these grants are no longer pending. Made once per process: it is what the waiting poller groups by. */
+export function decidedGrants(store: Store): Poll {
   return async (ids) => (await store.run<{ id: string }>(decidedStatement, [ids])).map(({ id }) => id);
 }
 
 export interface GrantWait {
   seconds: number;
   signal: AbortSignal;
-  room: WaitingRoom;
-  decided: Question;
+  poller: LongPoller;
+  decided: Poll;
 }
 
 /**
@@ -51,10 +51,10 @@ export async function waitForGrant(
   deps: Pick<GrantDeps, 'store' | 'providers' | 'publicUrl'>,
   sessionId: string,
   grantId: string,
-  { seconds, signal, room, decided }: GrantWait,
+  { seconds, signal, poller, decided }: GrantWait,
 ): Promise<GrantView> {
   const grant = await readGrant(deps, sessionId, grantId);
   if (grant.status !== 'pending' || seconds === 0) return grant;
-  await room.wait({ question: decided, id: grantId, sessionId, seconds, signal });
+  await poller.wait({ poll: decided, id: grantId, sessionId, seconds, signal });
   return signal.aborted ? grant : readGrant(deps, sessionId, grantId);
 }

@@ -2,21 +2,22 @@
  * The second half of a grant that a person approved: the agent comes for its credential, once. The decision is taken anew, on the facts as they are now
  * (the manifest may have been narrowed, the session may be nearly over); the approval is one of those facts.
  */
-import { personRef } from '../../approvals/identity.ts';
+
+import { WritError } from '../core/errors.ts';
+import type { JsonObject, Plan } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import { signDecision } from '../decide/sign-decision.ts';
-import { WritError } from '../errors.ts';
 import { issueLease } from '../leases/issue.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
+import { personRef } from '../people/identity.ts';
 import { type Caller, readSession, type SessionFacts } from '../sessions/authenticate.ts';
 import type { Prisma } from '../store/prisma/client.ts';
-import type { JsonObject, Plan } from '../vocabulary.ts';
 import { deliver } from './deliver.ts';
+import { evaluatePlan } from './evaluate.ts';
 import { leaseOf, payloadOf, poolExhausted, signingKey } from './intent.ts';
-import { claimApproved, recordRefusal } from './record.ts';
 import type { GrantAnswer, GrantDeps } from './request-grant.ts';
+import { claimApproved, recordRefusal } from './statements.ts';
 import { viewGrant } from './view.ts';
-import { weighPlan } from './weigh.ts';
 
 /**
  * 1. Read the session and the grant: it must be this session's, and approved.
@@ -49,13 +50,13 @@ export async function redeemGrant(
 
   // 2. and 3. What is refused here is on the record too: an approval that no longer holds is worth a look.
   const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
-  const { plan, weighed, approvedBy } = await recordingRefusals(deps, session, grant.id, now, requestId, () =>
-    weighConsented(deps, manifest, session, grant, now),
+  const { plan, evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, now, requestId, () =>
+    evaluateConsented(deps, manifest, session, grant, now),
   );
 
   // 4.
-  const decisionJws = signDecision(payloadOf(grant, weighed, approvedBy), signingKey(deps), now);
-  const lease = leaseOf(deps, plan, weighed.digest, weighed.provider, now);
+  const decisionJws = signDecision(payloadOf(grant, evaluation, approvedBy), signingKey(deps), now);
+  const lease = leaseOf(deps, plan, evaluation.digest, evaluation.provider, now);
   const claimed = await claimApproved(
     deps.store,
     {
@@ -66,7 +67,7 @@ export async function redeemGrant(
       credentialJwk,
       at: now,
       requestId,
-      audit: { plan_digest: weighed.digest, approved_by: approvedBy, ttl_seconds: plan.ttl_seconds },
+      audit: { plan_digest: evaluation.digest, approved_by: approvedBy, ttl_seconds: plan.ttl_seconds },
     },
     lease,
   );
@@ -91,8 +92,8 @@ export async function redeemGrant(
     decision: decisionJws,
   });
   const view = viewGrant(
-    { ...grant, status: 'issued', plan, planDigest: weighed.digest, reasons: [] },
-    weighed.description,
+    { ...grant, status: 'issued', plan, planDigest: evaluation.digest, reasons: [] },
+    evaluation.description,
     deps.publicUrl,
     { id: lease.id, status: 'active', expiresAt: delivered.expiresAt },
   );
@@ -107,7 +108,7 @@ export async function redeemGrant(
 type ApprovedGrant = Prisma.GrantGetPayload<{ include: { reviews: true } }>;
 
 /** The plan a person consented to, narrowed to the session, and the decision on it now. */
-function weighConsented(
+function evaluateConsented(
   deps: GrantDeps,
   manifest: PublishedManifest,
   session: SessionFacts,
@@ -128,9 +129,9 @@ function weighConsented(
   const plan: Plan = { ...consented, ttl_seconds: ttl };
 
   const asked = { capability: grant.capability, params: grant.params as JsonObject, plan };
-  const weighed = weighPlan(provider, manifest, session, asked, now, true);
-  if (weighed.decision.effect !== 'allow') {
-    throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: weighed.decision.reasons } });
+  const evaluation = evaluatePlan(provider, manifest, session, asked, now, true);
+  if (evaluation.decision.effect !== 'allow') {
+    throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: evaluation.decision.reasons } });
   }
   // Of the plan as it stands in the row, not of the digest beside it: a row changed by another hand was approved by nobody.
   const standing = planDigest(consented);
@@ -140,7 +141,7 @@ function weighConsented(
   if (approvedBy.length === 0) {
     throw new WritError('not_approved', { detail: 'No approval of this very plan is on record.' });
   }
-  return { plan, weighed, approvedBy };
+  return { plan, evaluation, approvedBy };
 }
 
 async function recordingRefusals<T>(

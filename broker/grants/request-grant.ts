@@ -3,20 +3,20 @@
  */
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
+import { WritError } from '../core/errors.ts';
+import { newId } from '../core/ids.ts';
+import type { JsonObject, Reason } from '../core/vocabulary.ts';
 import { signDecision } from '../decide/sign-decision.ts';
-import { WritError } from '../errors.ts';
-import { newId } from '../ids.ts';
 import { issueLease, type LeaseDeps } from '../leases/issue.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { type Caller, readSession, type SessionFacts } from '../sessions/authenticate.ts';
-import type { JsonObject, Reason } from '../vocabulary.ts';
 import { type Delivery, deliver } from './deliver.ts';
+import { type Evaluation, evaluate } from './evaluate.ts';
 import { leaseOf, payloadOf, poolExhausted, signingKey } from './intent.ts';
-import { type GrantRecord, recordGrant, recordIntent, recordRefusal } from './record.ts';
-import { takeTurn } from './turn.ts';
+import { takeTurn } from './session-lock.ts';
+import { type GrantRecord, recordGrant, recordIntent, recordRefusal } from './statements.ts';
 import { type GrantView, viewGrant } from './view.ts';
-import { type Weighed, weigh } from './weigh.ts';
 
 export interface GrantDeps extends LeaseDeps {
   catalog: Catalog;
@@ -99,31 +99,35 @@ async function decideAndIssue(
 
     // 3.
     const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
-    const weighed = await weighOrRecord(deps, manifest, session, request, now, requestId);
+    const evaluation = await evaluateOrRecord(deps, manifest, session, request, now, requestId);
     const id = newId('gnt', now);
-    const record = draft(id, session, weighed, request, requestDigest, idempotencyKey ?? id, now, requestId);
+    const record = draft(id, session, evaluation, request, requestDigest, idempotencyKey ?? id, now, requestId);
 
     // 4.
-    if (weighed.decision.effect === 'deny') {
-      const nearest = weighed.nearest();
+    if (evaluation.decision.effect === 'deny') {
+      const nearest = evaluation.nearest();
       const written = await recordGrant(store, { ...record, status: 'denied', auditType: 'grant.denied' });
       if (!written.ok) continue;
       throw new WritError('denied', {
-        extensions: { grant_id: id, reasons: weighed.decision.reasons, ...(nearest === undefined ? {} : { nearest }) },
+        extensions: {
+          grant_id: id,
+          reasons: evaluation.decision.reasons,
+          ...(nearest === undefined ? {} : { nearest }),
+        },
       });
     }
 
     // 5.
-    if (weighed.decision.effect === 'approve') {
+    if (evaluation.decision.effect === 'approve') {
       const decideBy = new Date(now.getTime() + deps.approvalTimeoutSeconds * 1000);
       const written = await recordGrant(store, { ...record, status: 'pending', auditType: 'grant.pending', decideBy });
       if (!written.ok) continue;
-      return { outcome: 'pending', grant: view(deps, record, weighed, 'pending', decideBy, null) };
+      return { outcome: 'pending', grant: view(deps, record, evaluation, 'pending', decideBy, null) };
     }
 
     // 6.
-    const decisionJws = signDecision(payloadOf(record, weighed, []), signingKey(deps), now);
-    const lease = leaseOf(deps, weighed.plan, weighed.digest, weighed.provider, now);
+    const decisionJws = signDecision(payloadOf(record, evaluation, []), signingKey(deps), now);
+    const lease = leaseOf(deps, evaluation.plan, evaluation.digest, evaluation.provider, now);
     const written = await recordIntent(
       store,
       { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws },
@@ -139,14 +143,14 @@ async function decideAndIssue(
       grantId: id,
       sessionId: session.id,
       agent: session.agent,
-      plan: weighed.plan,
+      plan: evaluation.plan,
       reserved: written.reserved,
       intentAt: now,
       decision: decisionJws,
     });
     return {
       outcome: 'issued',
-      grant: view(deps, record, weighed, 'issued', null, {
+      grant: view(deps, record, evaluation, 'issued', null, {
         id: lease.id,
         status: 'active',
         expiresAt: delivered.expiresAt,
@@ -161,17 +165,17 @@ async function decideAndIssue(
   });
 }
 
-/** A request for something that cannot even be weighed (no such capability, malformed parameters) is refused, and the refusal is on the record. */
-async function weighOrRecord(
+/** A request for something that cannot even be evaluation (no such capability, malformed parameters) is refused, and the refusal is on the record. */
+async function evaluateOrRecord(
   deps: GrantDeps,
   manifest: PublishedManifest,
   session: SessionFacts,
   request: GrantRequest,
   now: Date,
   requestId: string | null,
-): Promise<Weighed> {
+): Promise<Evaluation> {
   try {
-    return weigh(deps.providers, manifest, session, request, now);
+    return evaluate(deps.providers, manifest, session, request, now);
   } catch (error) {
     const { code, errors } = error instanceof WritError ? error : { code: 'internal', errors: undefined };
     const refusal = { capability: request.capability, code, errors: (errors ?? []) as unknown as JsonObject[] };
@@ -192,14 +196,14 @@ async function repeated(deps: GrantDeps, grantId: string, requestDigest: string)
 function draft(
   id: string,
   session: SessionFacts,
-  weighed: Weighed,
+  evaluation: Evaluation,
   request: GrantRequest,
   requestDigest: string,
   idempotencyKey: string,
   at: Date,
   requestId: string | null,
 ): Omit<GrantRecord, 'status' | 'auditType'> {
-  const { decision } = weighed;
+  const { decision } = evaluation;
   return {
     id,
     sessionId: session.id,
@@ -209,12 +213,12 @@ function draft(
     capability: request.capability,
     idempotencyKey,
     requestDigest,
-    params: weighed.params,
+    params: evaluation.params,
     justification: request.justification,
     credentialJwk: request.credentialJwk,
     manifestVersion: decision.manifest_version,
-    plan: weighed.plan,
-    planDigest: weighed.digest,
+    plan: evaluation.plan,
+    planDigest: evaluation.digest,
     tier: decision.tier,
     decision: decision as unknown as JsonObject,
     decisionJws: null,
@@ -223,9 +227,9 @@ function draft(
     requestId,
     audit: {
       capability: request.capability,
-      params: weighed.params,
-      plan: weighed.plan as unknown as JsonObject,
-      plan_digest: weighed.digest,
+      params: evaluation.params,
+      plan: evaluation.plan as unknown as JsonObject,
+      plan_digest: evaluation.digest,
       effect: decision.effect,
       tier: decision.tier,
       reasons: decision.reasons as unknown as JsonObject[],
@@ -239,14 +243,14 @@ function draft(
 function view(
   deps: GrantDeps,
   record: { id: string; capability: string; tier: number },
-  weighed: Weighed,
+  evaluation: Evaluation,
   status: string,
   decideBy: Date | null,
   lease: { id: string; status: string; expiresAt: Date } | null,
 ): GrantView {
-  const reasons: Reason[] = status === 'pending' ? weighed.decision.reasons : [];
-  const grant = { ...record, status, plan: weighed.plan, planDigest: weighed.digest, decideBy, reasons };
-  return viewGrant(grant, weighed.description, deps.publicUrl, lease);
+  const reasons: Reason[] = status === 'pending' ? evaluation.decision.reasons : [];
+  const grant = { ...record, status, plan: evaluation.plan, planDigest: evaluation.digest, decideBy, reasons };
+  return viewGrant(grant, evaluation.description, deps.publicUrl, lease);
 }
 
 function digestOf(request: GrantRequest): string {

@@ -1,5 +1,5 @@
 /** What a grant looks like from outside: the same members whichever way it is read. Never a credential. */
-import type { Plan, PlanDescription, Reason } from '../vocabulary.ts';
+import type { Plan, PlanDescription, Reason } from '../core/vocabulary.ts';
 
 export interface GrantView {
   id: string;

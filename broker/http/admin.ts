@@ -2,14 +2,14 @@
 import { z } from 'zod';
 import { timeline } from '../audit/timeline.ts';
 import { verifyAudit } from '../audit/verify.ts';
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
+import type { Clock } from '../core/vocabulary.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import { listLeases } from '../leases/list-leases.ts';
-import { revokeByAdmin } from '../leases/order-revocation.ts';
+import { revokeByAdmin } from '../leases/revoke-by-admin.ts';
 import type { ProviderShapes } from '../manifests/check.ts';
 import { manifestAt, publishManifest } from '../manifests/publish.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
-import type { Clock } from '../vocabulary.ts';
 import { type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line } from './text.ts';
 

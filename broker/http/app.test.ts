@@ -5,8 +5,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { errorTable } from '../errors.ts';
-import type { Broker } from '../main.ts';
+import type { Broker } from '../compose/start.ts';
+import { errorTable } from '../core/errors.ts';
 import { type Ground, prepareGround, source } from '../running.test-support.ts';
 import { createTestDatabase, migratedImage, testBackends } from '../store/store.test-support.ts';
 

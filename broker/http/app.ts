@@ -1,11 +1,11 @@
-/** The Express app: operations, pages, health. Built from its parts by `main.ts`; tests build it the same way. */
+/** The Express app: operations, pages, health. Built from its parts by `compose/api.ts`; tests build it the same way. */
 import express, { type Express, type Request, type Response, type Router } from 'express';
 import helmet from 'helmet';
 import type { Logger } from 'pino';
 import { Histogram } from 'prom-client';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
-import { WritError } from '../errors.ts';
-import { newRequestId } from '../ids.ts';
+import { WritError } from '../core/errors.ts';
+import { newRequestId } from '../core/ids.ts';
 import { mountErrorPages } from './error-pages.ts';
 import { type HealthDeps, mountHealth } from './health.ts';
 import { type MountDeps, mountOperations } from './mount.ts';

@@ -1,9 +1,9 @@
 /** Well-known documents: OAuth metadata (RFC 8414), OpenID discovery for clouds that trust the broker's keys, and the JWKS itself. */
 import { z } from 'zod';
+import { dpopAlgorithms } from '../identity/dpop.ts';
+import { signingAlgorithms } from '../identity/trust-schema.ts';
 import type { KeyRing } from '../keys/ring.ts';
-import { dpopAlgorithms } from '../sessions/dpop.ts';
 import { tokenExchange } from '../sessions/exchange-token.ts';
-import { signingAlgorithms } from '../sessions/trust-schema.ts';
 import { type Operation, operation } from './operation.ts';
 
 /** How long verifiers may keep the JWKS; a rotated-in key is published longer than this before it signs. */

@@ -5,10 +5,10 @@ import { Agent, get } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { manualClock, systemClock } from '../clock.ts';
+import { manualClock, systemClock } from '../core/clock.ts';
+import { tickMs } from '../core/long-poller.ts';
 import { prepareGround, source } from '../running.test-support.ts';
 import { migratedImage } from '../store/store.test-support.ts';
-import { beatMs } from '../waiting-room.ts';
 
 test('stopping: who waits is answered at once, who does nothing is let go, and the mint under way is delivered', async () => {
   const ground = await prepareGround();
@@ -22,7 +22,7 @@ test('stopping: who waits is answered at once, who does nothing is let go, and t
   const clock = {
     now: still.now,
     sleep: (ms: number, signal?: AbortSignal) => {
-      if (ms === beatMs) waiting.resolve();
+      if (ms === tickMs) waiting.resolve();
       return still.sleep(ms, signal);
     },
   };

@@ -2,7 +2,7 @@
 import type { Express } from 'express';
 import { h } from 'preact';
 import { sendPage } from '../console/shell.ts';
-import { type ErrorCode, errorTable, WritError } from '../errors.ts';
+import { type ErrorCode, errorTable, WritError } from '../core/errors.ts';
 
 export function mountErrorPages(app: Express): void {
   app.get('/errors/:code', (req, res) => {

@@ -1,13 +1,13 @@
 /** `/v1/grants`: ask, wait, redeem. */
 import { z } from 'zod';
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
+import type { LongPoller } from '../core/long-poller.ts';
+import type { JsonObject } from '../core/vocabulary.ts';
 import { checkCredentialJwk } from '../grants/deliver.ts';
 import { decidedGrants, readGrant, waitForGrant } from '../grants/read-grant.ts';
 import { redeemGrant } from '../grants/redeem-grant.ts';
 import { type GrantAnswer, type GrantDeps, requestGrant } from '../grants/request-grant.ts';
 import { readSession } from '../sessions/authenticate.ts';
-import type { JsonObject } from '../vocabulary.ts';
-import type { WaitingRoom } from '../waiting-room.ts';
 import { type Answer, type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line, prose } from './text.ts';
 
@@ -68,7 +68,7 @@ export const issuedSchema = grantSchema.extend({
 
 const idempotencyKey = /^[\x21-\x7e]{1,255}$/;
 
-export function grantOperations(deps: GrantDeps & { room: WaitingRoom }): Operation[] {
+export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Operation[] {
   const decided = decidedGrants(deps.store);
   const params = z.object({ id: idOf('gnt') });
 
@@ -165,7 +165,7 @@ export function grantOperations(deps: GrantDeps & { room: WaitingRoom }): Operat
         const grant = await waitForGrant(deps, caller.sessionId, id, {
           seconds: query.wait,
           signal,
-          room: deps.room,
+          poller: deps.poller,
           decided,
         });
         return { status: 200, body: grant, headers: grant.status === 'pending' ? { 'Retry-After': '2' } : {} };

@@ -4,11 +4,11 @@ import type { AddressInfo } from 'node:net';
 import { after, before, beforeEach, test } from 'node:test';
 import express from 'express';
 import { Registry } from 'prom-client';
-import { type Bench, openBench } from '../bench.test-support.ts';
+import { type Harness, openHarness } from '../harness.test-support.ts';
 import { mountHealth } from './health.ts';
 
 const metricsToken = 'a-scraper-is-let-in-with-this';
-let bench: Bench;
+let harness: Harness;
 let url: string;
 let server: ReturnType<typeof createServer>;
 let pings = 0;
@@ -16,16 +16,16 @@ let down = false;
 let stopping = false;
 
 before(async () => {
-  bench = await openBench('pglite', { providers: [{ name: 'plain' }] });
+  harness = await openHarness('pglite', { providers: [{ name: 'plain' }] });
   const store = {
-    ...bench.store,
+    ...harness.store,
     run: ((statement, values) => {
       pings += 1;
-      return down ? Promise.reject(new Error('connection refused')) : bench.store.run(statement, values);
-    }) as Bench['store']['run'],
+      return down ? Promise.reject(new Error('connection refused')) : harness.store.run(statement, values);
+    }) as Harness['store']['run'],
   };
   const app = express();
-  const { clock, ring } = bench;
+  const { clock, ring } = harness;
   mountHealth(app, { store, clock, ring, registry: new Registry(), metricsToken, stopping: () => stopping });
   server = createServer(app);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -34,10 +34,10 @@ before(async () => {
 after(async () => {
   server.closeAllConnections();
   await new Promise((resolve) => server.close(resolve));
-  await bench.close();
+  await harness.close();
 });
 beforeEach(() => {
-  bench.clock.advance(1_000);
+  harness.clock.advance(1_000);
   pings = 0;
 });
 
@@ -47,11 +47,11 @@ test('however many ask whether it is ready, the database is asked once a second'
   assert.equal(pings, 1);
   down = true;
   assert.equal(await ask(), 200);
-  bench.clock.advance(1_000);
+  harness.clock.advance(1_000);
   assert.equal(await ask(), 503);
   assert.equal(pings, 2);
   down = false;
-  bench.clock.advance(1_000);
+  harness.clock.advance(1_000);
   assert.equal(await ask(), 200);
   stopping = true;
   assert.equal(await ask(), 503, 'stopping is said at once');

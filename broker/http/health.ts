@@ -2,9 +2,9 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { Express } from 'express';
 import type { Registry } from 'prom-client';
+import type { Clock } from '../core/vocabulary.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import type { Statement, Store } from '../store/open.ts';
-import type { Clock } from '../vocabulary.ts';
 
 const pingStatement: Statement = {
   name: 'ping',

@@ -3,7 +3,7 @@ import type { Express, Request, RequestHandler, Response } from 'express';
 import express from 'express';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import { type FieldFault, WritError } from '../errors.ts';
+import { type FieldFault, WritError } from '../core/errors.ts';
 import type { Caller } from '../sessions/authenticate.ts';
 import type { Operation } from './operation.ts';
 import { sendProblem } from './problem.ts';

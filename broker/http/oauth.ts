@@ -2,12 +2,12 @@
 
 import { hash } from 'node:crypto';
 import { z } from 'zod';
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
+import { checkDpopProof } from '../identity/dpop.ts';
+import { refusalReason } from '../identity/refusal.ts';
 import { type Credentials, readSession } from '../sessions/authenticate.ts';
-import { checkDpopProof } from '../sessions/dpop.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { accessTokenType, type ExchangeDeps, exchangeToken, tokenExchange } from '../sessions/exchange-token.ts';
-import { refusalReason } from '../sessions/refusal.ts';
 import { type Operation, operation } from './operation.ts';
 import { networkOf, type Refusals } from './refusals.ts';
 import { line, zodFaults } from './text.ts';
@@ -145,7 +145,7 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
         } catch (error) {
           const presented = body.subject_token ?? body.client_assertion;
           await deps.refusals.record(networkOf(address), {
-            chain: 'house',
+            chain: 'system',
             type: 'session.refused',
             requestId,
             payload: {

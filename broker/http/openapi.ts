@@ -1,6 +1,6 @@
 /** OpenAPI 3.1 from the very schemas that validate. Pure: operations in, document out. */
 import { z } from 'zod';
-import { errorTable } from '../errors.ts';
+import { errorTable } from '../core/errors.ts';
 import type { Operation } from './operation.ts';
 
 const bodyTypes = {

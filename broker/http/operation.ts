@@ -2,7 +2,7 @@
  * One endpoint as data: where it is, what it takes, what it answers, who may call it, and the function that does it. The schemas validate and document.
  */
 import type { z } from 'zod';
-import type { ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../core/errors.ts';
 import type { Caller } from '../sessions/authenticate.ts';
 
 export interface Answer {

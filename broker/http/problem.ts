@@ -1,7 +1,7 @@
 /** The one way an error leaves: RFC 9457 problem documents with stable codes; the whole story goes to the log only. */
 import type { ErrorRequestHandler, Request, Response } from 'express';
 import type { Logger } from 'pino';
-import { asWritError, type ErrorCode, errorTable, type WritError } from '../errors.ts';
+import { asWritError, type ErrorCode, errorTable, type WritError } from '../core/errors.ts';
 
 export interface Problem {
   type: string;

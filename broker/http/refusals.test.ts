@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Bench, openBench } from '../bench.test-support.ts';
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
+import { type Harness, openHarness } from '../harness.test-support.ts';
 import { until } from '../until.test-support.ts';
 import { createRefusals, networkOf } from './refusals.ts';
 
 const limited = (error: unknown) => error instanceof WritError && error.code === 'rate_limited';
 
-const rows = async (bench: Bench) => {
-  const found = await bench.store.prisma.auditEvent.findMany({
+const rows = async (harness: Harness) => {
+  const found = await harness.store.prisma.auditEvent.findMany({
     where: { type: 'session.refused' },
     orderBy: { seq: 'asc' },
   });
@@ -16,12 +16,12 @@ const rows = async (bench: Bench) => {
 };
 
 test('so many a minute and source are written, of the rest their number; nobody pays for another', async () => {
-  const bench = await openBench('pglite', { providers: [{ name: 'plain' }] });
+  const harness = await openHarness('pglite', { providers: [{ name: 'plain' }] });
   try {
     const log = { error: () => assert.fail('nothing fails here') };
-    const refusals = createRefusals(bench.store, bench.clock, log, 3);
+    const refusals = createRefusals(harness.store, harness.clock, log, 3);
     const refuse = (source: string, n = 0) =>
-      refusals.record(source, { chain: 'house', type: 'session.refused', requestId: 'req_x', payload: { n } });
+      refusals.record(source, { chain: 'system', type: 'session.refused', requestId: 'req_x', payload: { n } });
     for (let n = 0; n < 3; n += 1) await refuse('192.0.2.1', n);
     for (let n = 0; n < 40; n += 1) {
       await assert.rejects(
@@ -31,21 +31,21 @@ test('so many a minute and source are written, of the rest their number; nobody 
     }
     await refuse('192.0.2.2', 9);
     assert.deepEqual(
-      (await rows(bench)).map(({ n }) => n),
+      (await rows(harness)).map(({ n }) => n),
       [0, 1, 2, 9],
     );
-    bench.clock.advance(60_000);
-    await until('the sum is written', async () => (await rows(bench)).length >= 5);
-    const [sum, ...more] = (await rows(bench)).slice(4);
+    harness.clock.advance(60_000);
+    await until('the sum is written', async () => (await rows(harness)).length >= 5);
+    const [sum, ...more] = (await rows(harness)).slice(4);
     assert.deepEqual([sum?.dropped, sum?.source, more.length], [40, '192.0.2.1', 0]);
     await refuse('192.0.2.1', 10);
     for (let n = 0; n < 2; n += 1) await refuse('192.0.2.1', n);
     await assert.rejects(refuse('192.0.2.1'), limited);
     await refusals.close();
-    assert.equal((await rows(bench)).at(-1)?.dropped, 1, 'what is owed is written when the broker stops');
-    assert.equal((await bench.verify()).broken, null);
+    assert.equal((await rows(harness)).at(-1)?.dropped, 1, 'what is owed is written when the broker stops');
+    assert.equal((await harness.verify()).broken, null);
   } finally {
-    await bench.close();
+    await harness.close();
   }
 });
 
@@ -56,19 +56,19 @@ test('addresses by the ten thousand share a count', async () => {
       written += 1;
       return [];
     },
-  } as unknown as Bench['store'];
-  const bench = await openBench('pglite', { providers: [{ name: 'plain' }] });
+  } as unknown as Harness['store'];
+  const harness = await openHarness('pglite', { providers: [{ name: 'plain' }] });
   try {
-    const refusals = createRefusals(store, bench.clock, { error: () => {} }, 1);
+    const refusals = createRefusals(store, harness.clock, { error: () => {} }, 1);
     for (let i = 0; i < 10_200; i += 1) {
       await refusals
-        .record(`source-${i}`, { chain: 'house', type: 'session.refused', requestId: 'r', payload: {} })
+        .record(`source-${i}`, { chain: 'system', type: 'session.refused', requestId: 'r', payload: {} })
         .catch((error) => assert.ok(limited(error)));
     }
     assert.equal(written, 10_001);
     await refusals.close();
   } finally {
-    await bench.close();
+    await harness.close();
   }
 });
 

@@ -2,10 +2,10 @@
  * Refusals are on the record, and writing the record takes the lock of a chain: whoever may cause a row without proving anything must not cause as many as he likes.
  * So many a minute are written for each source; of the rest one row says how many there were.
  */
-import { WritError } from '../errors.ts';
-import { refusalReason } from '../sessions/refusal.ts';
+import { WritError } from '../core/errors.ts';
+import type { Clock, JsonObject } from '../core/vocabulary.ts';
+import { refusalReason } from '../identity/refusal.ts';
 import type { Statement, Store } from '../store/open.ts';
-import type { Clock, JsonObject } from '../vocabulary.ts';
 
 export interface RefusedEvent {
   chain: string;

@@ -1,15 +1,15 @@
 /** `/v1/session`: look at it, keep it alive, end it. */
 import { z } from 'zod';
+import type { LongPoller } from '../core/long-poller.ts';
 import { readSession } from '../sessions/authenticate.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { type HeartbeatDeps, heartbeat } from '../sessions/heartbeat.ts';
 import { overview, settledSessions } from '../sessions/overview.ts';
-import type { WaitingRoom } from '../waiting-room.ts';
 import { tokenSchema } from './oauth.ts';
 import { type Operation, operation } from './operation.ts';
 import { inDigits } from './text.ts';
 
-export type SessionDeps = EndSessionDeps & HeartbeatDeps & { room: WaitingRoom };
+export type SessionDeps = EndSessionDeps & HeartbeatDeps & { poller: LongPoller };
 
 const time = z.string();
 const leaseSchema = z.object({
@@ -119,7 +119,7 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
         };
         if (query.wait > 0 && (await settled([session.id])).length === 0) {
           const { id } = session;
-          await deps.room.wait({ question: settled, id, sessionId: id, seconds: query.wait, signal });
+          await deps.poller.wait({ poll: settled, id, sessionId: id, seconds: query.wait, signal });
         }
         return { status: 200, body: await overview(deps.store, ended) };
       },

@@ -1,6 +1,6 @@
 /** What text from outside may contain. PostgreSQL cannot store U+0000, and nobody should read invisible control characters in a log or on a page. */
 import { z } from 'zod';
-import type { FieldFault } from '../errors.ts';
+import type { FieldFault } from '../core/errors.ts';
 
 /** C0, DEL, C1, line and paragraph separators, bidirectional overrides and isolates (they make a page read other than it is), interlinear marks. */
 const control = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]/u;

@@ -1,6 +1,6 @@
 /** The broker as an OIDC issuer of its own, for clouds that trust its keys. */
 import { SignJWT } from 'jose';
-import type { Clock } from '../vocabulary.ts';
+import type { Clock } from '../core/vocabulary.ts';
 import type { KeyRing } from './ring.ts';
 
 /** No cloud needs it for longer than one exchange, in seconds. */

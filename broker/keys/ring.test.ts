@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
-import { manualClock } from '../clock.ts';
+import { manualClock } from '../core/clock.ts';
 import type { Store } from '../store/open.ts';
 import { openTestStore, testBackends } from '../store/store.test-support.ts';
 import { type KeyRing, openKeyRing } from './ring.ts';

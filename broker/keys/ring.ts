@@ -6,8 +6,8 @@
  */
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
 import { exportJWK, generateKeyPair, type JWK } from 'jose';
+import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
-import type { Clock } from '../vocabulary.ts';
 import type { Seal } from './seal.ts';
 
 export interface SigningKey {
@@ -51,7 +51,7 @@ const insertKey: Statement = {
       RETURNING kid
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, payload)
-      SELECT 'house', $4::timestamptz, 'key.created', $6::text, json_build_object('kid', kid, 'active_from', $5::timestamptz) FROM new
+      SELECT 'system', $4::timestamptz, 'key.created', $6::text, json_build_object('kid', kid, 'active_from', $5::timestamptz) FROM new
     )
     SELECT kid FROM new`,
 };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { deriveKey } from '../key-encryption-key.ts';
+import { deriveKey } from './key-encryption-key.ts';
 import { createSeal } from './seal.ts';
 
 const kek = randomBytes(32);

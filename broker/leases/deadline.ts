@@ -1,7 +1,7 @@
 /** A provider is waited for so long and no longer, whether or not it honours the signal it was given. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ProviderError } from '../../providers/contract.ts';
-import type { Clock } from '../vocabulary.ts';
+import type { Clock } from '../core/vocabulary.ts';
 
 /** Made once: a stack for each kept deadline would cost more than the deadline. */
 const answered = new Error('answered');

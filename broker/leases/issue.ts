@@ -4,14 +4,14 @@
  */
 import type { Logger } from 'pino';
 import { type Issued, type Provider, ProviderError } from '../../providers/contract.ts';
+import { WritError } from '../core/errors.ts';
+import type { Clock, Plan } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import { type SignedDecision, verifyDecision } from '../decide/sign-decision.ts';
-import { WritError } from '../errors.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import type { Seal } from '../keys/seal.ts';
+import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
-import { runTogether } from '../store/together.ts';
-import type { Clock, Plan } from '../vocabulary.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
 
@@ -24,8 +24,8 @@ export interface LeaseDeps {
   providerTimeoutSeconds: number;
   log: Logger;
   metrics: LeaseMetrics;
-  /** Wakes whoever revokes. */
-  wake(): void;
+  /** Notifies whoever revokes. */
+  notify(): void;
 }
 
 /** The intent as it was committed. */
@@ -114,7 +114,7 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
   const sealed = issued.secret === undefined ? null : await deps.seal.seal(issued.secret, intent.leaseId);
   let status: string | undefined;
   try {
-    const row = await runTogether<{ n: number; status: string }>(
+    const row = await batch<{ n: number; status: string }>(
       deps.store,
       outcomeStatement,
       {
@@ -140,7 +140,7 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
     return { credential: issued.credential, expiresAt: issued.expiresAt };
   }
   if (status === undefined) await revokeUnrecorded(deps, provider, intent, issued);
-  else deps.wake();
+  else deps.notify();
   throw new WritError('session_ended', {
     detail: 'The session ended while the credential was being minted; it is being revoked.',
   });
@@ -190,7 +190,7 @@ async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Pro
     deps.clock.now(),
     JSON.stringify({ code, provider_code: known?.providerCode ?? null, may_have_minted: mayExist }),
   ]);
-  if (mayExist) deps.wake();
+  if (mayExist) deps.notify();
   const extensions = known?.providerCode === undefined ? {} : { provider_code: known.providerCode };
   if (known?.retryable === false) return new WritError('provider_refused', { extensions, cause: error });
   return new WritError('provider_unavailable', { retryAfterSeconds: 5, extensions, cause: error });
@@ -203,7 +203,7 @@ async function revokeUnrecorded(
   issued: Issued,
 ): Promise<void> {
   // A provider with a single writer needs the whole truth from the database; the reconciler has it, this process may not.
-  if (provider.writer !== undefined) return;
+  if (provider.lockKey !== undefined) return;
   const target = {
     leaseId: intent.leaseId,
     plan: intent.plan,

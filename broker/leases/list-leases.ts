@@ -1,6 +1,7 @@
 /** Leases by state, as an admin reads them. Never what revocation holds sealed. */
+
+import type { LeaseStatus } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
-import type { LeaseStatus } from '../vocabulary.ts';
 
 const listStatement: Statement = {
   name: 'lease_list',

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { ProviderError } from '../../providers/contract.ts';
-import { type Bench, openBench, statement } from '../bench.test-support.ts';
+import { type Harness, openHarness, statement } from '../harness.test-support.ts';
 import { secretOf } from '../scripted-provider.test-support.ts';
 import { endSession } from '../sessions/end-session.ts';
 import { testBackends } from '../store/store.test-support.ts';
-import { reconcileOnce } from './reconcile.ts';
+import { reconcileOnce } from '../worker/reconciler.ts';
 import { backoffMs } from './revoke.ts';
-import { withWriterLock } from './writer-lock.ts';
+import { withUpstreamLock } from './upstream-lock.ts';
 
 const down = async () => ({
   state: 'failed' as const,
@@ -31,71 +31,71 @@ test('backoff doubles from a second to a minute, each wait between half and the 
 
 for (const backend of await testBackends()) {
   describe(`revoke on ${backend}`, () => {
-    let bench: Bench;
+    let harness: Harness;
     before(async () => {
-      bench = await openBench(backend, {
+      harness = await openHarness(backend, {
         providers: [
           { name: 'plain' },
           { name: 'hour', lifetimeSeconds: 3600, secret: true },
-          { name: 'doc', writer: true },
+          { name: 'doc', lockKey: true },
         ],
       });
     });
-    after(() => bench.close());
+    after(() => harness.close());
     beforeEach(async () => {
       // Whatever a test left behind is over.
-      bench.clock.advance(6 * 3600_000);
-      for (const provider of bench.providers.values()) provider.reset();
-      await bench.beat();
-      for (const provider of bench.providers.values()) provider.reset();
-      bench.lines.length = 0;
+      harness.clock.advance(6 * 3600_000);
+      for (const provider of harness.providers.values()) provider.reset();
+      await harness.beat();
+      for (const provider of harness.providers.values()) provider.reset();
+      harness.lines.length = 0;
     });
 
     /** One credential of a session that has ended: due to be revoked now. */
     async function revoking(provider: string, more: { ttl?: number; scope?: string } = {}) {
-      const session = await bench.open();
-      const lease = await bench.lease(session, provider, more);
-      await endSession(bench.ending, bench.end(session.sessionId));
+      const session = await harness.open();
+      const lease = await harness.lease(session, provider, more);
+      await endSession(harness.ending, harness.end(session.sessionId));
       return lease;
     }
 
     test('the provider’s word makes it revoked, with its evidence, and the grant ends', async () => {
       const lease = await revoking('plain');
-      assert.equal((await bench.row(lease)).status, 'revoking');
-      await bench.beat();
-      const row = await bench.row(lease);
+      assert.equal((await harness.row(lease)).status, 'revoking');
+      await harness.beat();
+      const row = await harness.row(lease);
       assert.deepEqual([row.status, row.evidence, row.dueAt], ['revoked', { said: 'gone' }, null]);
-      assert.deepEqual(await bench.eventsOf(lease), [
+      assert.deepEqual(await harness.eventsOf(lease), [
         'grant.allowed',
         'lease.issued',
         'lease.revoking',
         'lease.revoked',
       ]);
-      const grant = await bench.store.prisma.grant.findUniqueOrThrow({ where: { id: row.grantId } });
+      const grant = await harness.store.prisma.grant.findUniqueOrThrow({ where: { id: row.grantId } });
       assert.equal(grant.status, 'ended');
-      assert.deepEqual(bench.provider('plain').alive(), []);
+      assert.deepEqual(harness.provider('plain').alive(), []);
     });
 
     test('a revocation that fails is tried until the natural end, alarms all the while, and is never called revoked', async () => {
-      const provider = bench.provider('plain');
+      const provider = harness.provider('plain');
       provider.script.revoke = down;
       const lease = await revoking('plain', { ttl: 900 });
-      const { providerExpiresAt } = await bench.row(lease);
-      const failuresBefore = await bench.metric('writ_revocation_failures_total', 'plain');
+      const { providerExpiresAt } = await harness.row(lease);
+      const failuresBefore = await harness.metric('writ_revocation_failures_total', 'plain');
       const waits: number[] = [];
       for (;;) {
-        await bench.beat();
-        const row = await bench.row(lease);
+        await harness.beat();
+        const row = await harness.row(lease);
         if (row.status !== 'revoking') break;
         assert.equal(row.lastError, 'upstream_unavailable (503)');
-        assert.equal(await bench.metric('writ_revocations_failing', 'plain'), 1);
+        assert.equal(await harness.metric('writ_revocations_failing', 'plain'), 1);
         assert.ok(row.dueAt! <= providerExpiresAt, 'it is looked at again at its natural end at the latest');
-        waits.push(row.dueAt!.getTime() - bench.clock.now().getTime());
+        waits.push(row.dueAt!.getTime() - harness.clock.now().getTime());
         const asked = provider.revocations.length;
-        bench.clock.advance(waits.at(-1)! - 1);
-        await bench.beat();
+        harness.clock.advance(waits.at(-1)! - 1);
+        await harness.beat();
         assert.equal(provider.revocations.length, asked, 'not asked again before it is due');
-        bench.clock.advance(1);
+        harness.clock.advance(1);
       }
       const growing = waits.slice(0, -1);
       growing.forEach((wait, i) => {
@@ -104,20 +104,20 @@ for (const backend of await testBackends()) {
       });
       assert.ok(growing.length > 15, 'it went on for the whole quarter of an hour');
       assert.ok(new Set(growing.slice(7)).size > 1, 'the waits are jittered');
-      const row = await bench.row(lease);
+      const row = await harness.row(lease);
       assert.deepEqual([row.status, row.evidence], ['expired', { ended_by: 'natural expiry' }]);
-      const events = await bench.eventsOf(lease);
+      const events = await harness.eventsOf(lease);
       assert.equal(events.filter((type) => type === 'lease.revoke_failed').length, waits.length);
       assert.equal(events.at(-1), 'lease.expired');
       assert.ok(!events.includes('lease.revoked'));
-      assert.equal((await bench.metric('writ_revocation_failures_total', 'plain')) - failuresBefore, waits.length);
-      assert.equal(await bench.metric('writ_revocations_failing', 'plain'), 0);
-      const alarms = bench.lines.filter((line) => line.lease === lease && line.level === 50);
+      assert.equal((await harness.metric('writ_revocation_failures_total', 'plain')) - failuresBefore, waits.length);
+      assert.equal(await harness.metric('writ_revocations_failing', 'plain'), 0);
+      const alarms = harness.lines.filter((line) => line.lease === lease && line.level === 50);
       assert.equal(alarms.length, waits.length);
     });
 
     test('of a batch that runs out of time, what the provider has ended is ended', async () => {
-      const provider = bench.provider('plain');
+      const provider = harness.provider('plain');
       const [done, slow] = [await revoking('plain'), await revoking('plain')];
       const asked = Promise.withResolvers<void>();
       provider.script.revoke = async (target, kill, signal) => {
@@ -129,39 +129,39 @@ for (const backend of await testBackends()) {
         await new Promise((resolve) => signal.addEventListener('abort', resolve));
         return { state: 'failed', error: new ProviderError('upstream_timeout', 'no answer in time') };
       };
-      const beating = bench.beat();
+      const beating = harness.beat();
       await asked.promise;
-      bench.clock.advance(bench.reconciling.providerTimeoutSeconds * 1000);
+      harness.clock.advance(harness.reconciling.providerTimeoutSeconds * 1000);
       await beating;
-      assert.equal((await bench.row(done)).status, 'revoked');
-      assert.deepEqual((await bench.row(done)).evidence, { said: 'gone' });
+      assert.equal((await harness.row(done)).status, 'revoked');
+      assert.deepEqual((await harness.row(done)).evidence, { said: 'gone' });
       assert.deepEqual(
-        [(await bench.row(slow)).status, (await bench.row(slow)).lastError],
+        [(await harness.row(slow)).status, (await harness.row(slow)).lastError],
         ['revoking', 'upstream_timeout'],
       );
     });
 
     test('after failures it succeeds, and the next failure of another lease starts from a short wait again', async () => {
-      const provider = bench.provider('plain');
+      const provider = harness.provider('plain');
       const lease = await revoking('plain');
       provider.script.revoke = down;
       for (let i = 0; i < 4; i += 1) {
-        await bench.beat();
-        bench.clock.advance(60_000);
+        await harness.beat();
+        harness.clock.advance(60_000);
       }
       provider.script.revoke = async (_target, kill) => {
         kill();
         return { state: 'revoked', evidence: {} };
       };
-      await bench.beat();
-      assert.equal((await bench.row(lease)).status, 'revoked');
-      assert.equal((await bench.row(lease)).lastError, null);
-      assert.equal(await bench.metric('writ_revocations_failing', 'plain'), 0);
+      await harness.beat();
+      assert.equal((await harness.row(lease)).status, 'revoked');
+      assert.equal((await harness.row(lease)).lastError, null);
+      assert.equal(await harness.metric('writ_revocations_failing', 'plain'), 0);
     });
 
     test('settling is looked at again when the provider said, with the moment it began, and only then revoked', async () => {
-      const provider = bench.provider('plain');
-      const began = bench.clock.now();
+      const provider = harness.provider('plain');
+      const began = harness.clock.now();
       provider.script.revoke = async ({ settlingSince }, kill) => {
         if (settlingSince === null) {
           return { state: 'settling', recheckAt: new Date(began.getTime() + 30_000), evidence: { denied: true } };
@@ -171,57 +171,57 @@ for (const backend of await testBackends()) {
         return { state: 'revoked', evidence: { lag: 'passed' } };
       };
       const lease = await revoking('plain');
-      await bench.beat();
+      await harness.beat();
       assert.deepEqual(
-        [(await bench.row(lease)).status, (await bench.row(lease)).evidence],
+        [(await harness.row(lease)).status, (await harness.row(lease)).evidence],
         ['revoking', { denied: true }],
       );
-      bench.clock.advance(29_999);
-      await bench.beat();
-      assert.equal((await bench.row(lease)).status, 'revoking');
+      harness.clock.advance(29_999);
+      await harness.beat();
+      assert.equal((await harness.row(lease)).status, 'revoking');
       assert.equal(provider.revocations.length, 1);
-      bench.clock.advance(1);
-      await bench.beat();
+      harness.clock.advance(1);
+      await harness.beat();
       assert.deepEqual(
-        [(await bench.row(lease)).status, (await bench.row(lease)).evidence],
+        [(await harness.row(lease)).status, (await harness.row(lease)).evidence],
         ['revoked', { lag: 'passed' }],
       );
-      assert.deepEqual((await bench.eventsOf(lease)).slice(-2), ['lease.settling', 'lease.revoked']);
+      assert.deepEqual((await harness.eventsOf(lease)).slice(-2), ['lease.settling', 'lease.revoked']);
     });
 
     test('what nothing can end is revoking until its natural end, then expired; the provider is asked once', async () => {
-      const provider = bench.provider('plain');
+      const provider = harness.provider('plain');
       provider.script.revoke = async () => ({ state: 'wait_for_expiry', evidence: { why: 'no way' } });
       const lease = await revoking('plain', { ttl: 600 });
       for (let i = 0; i < 9; i += 1) {
-        await bench.beat();
-        assert.equal((await bench.row(lease)).status, 'revoking');
-        bench.clock.advance(60_000);
+        await harness.beat();
+        assert.equal((await harness.row(lease)).status, 'revoking');
+        harness.clock.advance(60_000);
       }
-      bench.clock.advance(60_000);
-      await bench.beat();
-      assert.equal((await bench.row(lease)).status, 'expired');
+      harness.clock.advance(60_000);
+      await harness.beat();
+      assert.equal((await harness.row(lease)).status, 'expired');
       assert.equal(provider.revocations.length, 1);
-      assert.equal(await bench.metric('writ_revocations_failing', 'plain'), 0, 'waiting is not failing');
+      assert.equal(await harness.metric('writ_revocations_failing', 'plain'), 0, 'waiting is not failing');
     });
 
     test('what revocation needs is sealed to its row, handed to the provider, and wiped when the lease ends', async () => {
       const lease = await revoking('hour');
-      const before = await bench.row(lease);
+      const before = await harness.row(lease);
       assert.ok(before.sealed !== null && !before.sealed.includes(secretOf(lease)));
-      await assert.rejects(bench.seal.open(before.sealed, 'lse_another'));
-      await bench.beat();
-      assert.equal(bench.provider('hour').targets[0]?.secret, secretOf(lease));
-      const row = await bench.row(lease);
+      await assert.rejects(harness.seal.open(before.sealed, 'lse_another'));
+      await harness.beat();
+      assert.equal(harness.provider('hour').targets[0]?.secret, secretOf(lease));
+      const row = await harness.row(lease);
       assert.deepEqual([row.status, row.sealed], ['revoked', null]);
-      assert.ok(!JSON.stringify(bench.lines).includes(secretOf(lease)));
+      assert.ok(!JSON.stringify(harness.lines).includes(secretOf(lease)));
     });
 
     test('the database itself refuses to end a lease that keeps its secret', async () => {
       const lease = await revoking('hour');
       for (const status of ['revoked', 'expired', 'failed']) {
         await assert.rejects(
-          bench.store.run(
+          harness.store.run(
             statement(`UPDATE lease SET status = '${status}', due_at = NULL, ended_at = now() WHERE id = $1`),
             [lease],
           ),
@@ -231,37 +231,37 @@ for (const backend of await testBackends()) {
     });
 
     test('a secret that cannot be opened is that lease’s trouble alone, and an alarm', async () => {
-      const session = await bench.open();
-      const [broken, sound] = [await bench.lease(session, 'hour'), await bench.lease(session, 'hour')];
-      const elsewhere = await bench.seal.seal('stolen', 'lse_another');
-      await bench.store.run(statement('UPDATE lease SET sealed = $2 WHERE id = $1'), [broken, elsewhere]);
-      await endSession(bench.ending, bench.end(session.sessionId));
-      await bench.beat();
-      assert.equal((await bench.row(sound)).status, 'revoked');
-      const row = await bench.row(broken);
+      const session = await harness.open();
+      const [broken, sound] = [await harness.lease(session, 'hour'), await harness.lease(session, 'hour')];
+      const elsewhere = await harness.seal.seal('stolen', 'lse_another');
+      await harness.store.run(statement('UPDATE lease SET sealed = $2 WHERE id = $1'), [broken, elsewhere]);
+      await endSession(harness.ending, harness.end(session.sessionId));
+      await harness.beat();
+      assert.equal((await harness.row(sound)).status, 'revoked');
+      const row = await harness.row(broken);
       assert.deepEqual([row.status, row.lastError], ['revoking', 'secret_unreadable']);
-      assert.equal(await bench.metric('writ_revocations_failing', 'hour'), 1);
-      assert.ok(!JSON.stringify(bench.lines).includes('stolen'));
-      bench.clock.advance(3600_000);
-      await bench.beat();
-      assert.deepEqual([(await bench.row(broken)).status, (await bench.row(broken)).sealed], ['expired', null]);
+      assert.equal(await harness.metric('writ_revocations_failing', 'hour'), 1);
+      assert.ok(!JSON.stringify(harness.lines).includes('stolen'));
+      harness.clock.advance(3600_000);
+      await harness.beat();
+      assert.deepEqual([(await harness.row(broken)).status, (await harness.row(broken)).sealed], ['expired', null]);
     });
 
     test('a provider that throws, hangs or answers too little fails its leases: they are retried and alarm', async () => {
-      const provider = bench.provider('plain');
+      const provider = harness.provider('plain');
       const lease = await revoking('plain');
       provider.revoke = async () => {
         throw new TypeError('a fault of its own');
       };
-      await bench.beat();
-      assert.deepEqual([(await bench.row(lease)).status, (await bench.row(lease)).attempts], ['revoking', 1]);
-      assert.equal(await bench.metric('writ_revocations_failing', 'plain'), 1);
-      bench.clock.advance(60_000);
+      await harness.beat();
+      assert.deepEqual([(await harness.row(lease)).status, (await harness.row(lease)).attempts], ['revoking', 1]);
+      assert.equal(await harness.metric('writ_revocations_failing', 'plain'), 1);
+      harness.clock.advance(60_000);
 
       provider.revoke = async () => [];
-      await bench.beat();
-      assert.equal((await bench.row(lease)).attempts, 2);
-      bench.clock.advance(60_000);
+      await harness.beat();
+      assert.equal((await harness.row(lease)).attempts, 2);
+      harness.clock.advance(60_000);
 
       // Not even its signal moves it.
       const asked = Promise.withResolvers<void>();
@@ -269,97 +269,98 @@ for (const backend of await testBackends()) {
         asked.resolve();
         return new Promise(() => {});
       };
-      const beating = bench.beat();
+      const beating = harness.beat();
       await asked.promise;
-      bench.clock.advance(20_000);
+      harness.clock.advance(20_000);
       await beating;
       assert.deepEqual(
-        [(await bench.row(lease)).status, (await bench.row(lease)).lastError],
+        [(await harness.row(lease)).status, (await harness.row(lease)).lastError],
         ['revoking', 'upstream_timeout'],
       );
     });
 
     test('a writer gets the whole truth: what is due, what was revoked and has not expired, and nothing of another document', async () => {
-      const provider = bench.provider('doc');
-      const session = await bench.open();
-      const first = await bench.lease(session, 'doc', { scope: 'one', ttl: 160 });
-      const other = await bench.lease(session, 'doc', { scope: 'two', ttl: 600 });
-      const alive = await bench.lease(await bench.open(), 'doc', { scope: 'one', ttl: 600 });
-      await endSession(bench.ending, bench.end(session.sessionId));
-      await bench.beat();
+      const provider = harness.provider('doc');
+      const session = await harness.open();
+      const first = await harness.lease(session, 'doc', { scope: 'one', ttl: 160 });
+      const other = await harness.lease(session, 'doc', { scope: 'two', ttl: 600 });
+      const alive = await harness.lease(await harness.open(), 'doc', { scope: 'one', ttl: 600 });
+      await endSession(harness.ending, harness.end(session.sessionId));
+      await harness.beat();
       assert.deepEqual(provider.standings.map((ids) => ids.toSorted()).toSorted(), [[first], [other]].toSorted());
       // The next write must repeat the first denial, which still stands, and never names a lease that lives.
-      bench.clock.advance(150_000);
+      harness.clock.advance(150_000);
       const later = await revoking('doc', { scope: 'one', ttl: 600 });
-      await bench.beat();
+      await harness.beat();
       assert.deepEqual(provider.standings.at(-1)?.toSorted(), [first, later].toSorted());
       assert.ok(!provider.standings.flat().includes(alive));
       // When the first has expired by itself, it is no longer repeated.
-      bench.clock.advance(11_000);
+      harness.clock.advance(11_000);
       const last = await revoking('doc', { scope: 'one', ttl: 600 });
-      await bench.beat();
+      await harness.beat();
       assert.deepEqual(provider.standings.at(-1)?.toSorted(), [later, last].toSorted());
     });
 
     test('what a full document ends besides is not shown as active: older leases of that document, and no others', async () => {
-      const provider = bench.provider('doc');
-      const neighbour = await bench.open();
-      const old = await bench.lease(neighbour, 'doc', { scope: 'one', ttl: 600 });
-      const elsewhere = await bench.lease(neighbour, 'doc', { scope: 'two', ttl: 600 });
-      bench.clock.advance(10_000);
-      const young = await bench.lease(neighbour, 'doc', { scope: 'one', ttl: 600 });
+      const provider = harness.provider('doc');
+      const neighbour = await harness.open();
+      const old = await harness.lease(neighbour, 'doc', { scope: 'one', ttl: 600 });
+      const elsewhere = await harness.lease(neighbour, 'doc', { scope: 'two', ttl: 600 });
+      harness.clock.advance(10_000);
+      const young = await harness.lease(neighbour, 'doc', { scope: 'one', ttl: 600 });
       const due = await revoking('doc', { scope: 'one', ttl: 600 });
-      const issuedBefore = new Date(bench.clock.now().getTime() - 5_000);
+      const issuedBefore = new Date(harness.clock.now().getTime() - 5_000);
       const kills = provider.script.revoke;
       provider.script.revoke = async (target, kill, signal) =>
         target.leaseId === due
           ? { state: 'revoked', evidence: {}, alsoEnded: { issuedBefore } }
           : kills(target, kill, signal);
-      await bench.beat();
-      const statusOf = async (id: string) => (await bench.row(id)).status;
+      await harness.beat();
+      const statusOf = async (id: string) => (await harness.row(id)).status;
       assert.equal(await statusOf(due), 'revoked');
       assert.ok(['revoking', 'revoked'].includes(await statusOf(old)));
       assert.deepEqual([await statusOf(young), await statusOf(elsewhere)], ['active', 'active']);
-      assert.equal((await bench.row(old)).revokeReason, 'neighbour_cut_off');
+      assert.equal((await harness.row(old)).revokeReason, 'neighbour_cut_off');
     });
 
     test('the lock keeps one writer: while another worker holds it nothing is written, and its death does not block for ever', async () => {
-      const provider = bench.provider('doc');
+      const provider = harness.provider('doc');
       const lease = await revoking('doc', { scope: 'one' });
       const lock = { key: 'doc:one', holder: 'worker-2', seconds: 60 };
-      const held = await withWriterLock(bench.store, bench.clock, lock, async () => {
-        await bench.beat();
+      const held = await withUpstreamLock(harness.store, harness.clock, lock, async () => {
+        await harness.beat();
         assert.equal(provider.revocations.length, 0);
-        assert.deepEqual([(await bench.row(lease)).status, (await bench.row(lease)).attempts], ['revoking', 0]);
+        assert.deepEqual([(await harness.row(lease)).status, (await harness.row(lease)).attempts], ['revoking', 0]);
         return 'release';
       });
       assert.equal(held, true);
-      bench.clock.advance(1000);
-      await bench.beat();
-      assert.equal((await bench.row(lease)).status, 'revoked');
+      harness.clock.advance(1000);
+      await harness.beat();
+      assert.equal((await harness.row(lease)).status, 'revoked');
 
       // A worker that died holding it.
       const next = await revoking('doc', { scope: 'one' });
-      const until = new Date(bench.clock.now().getTime() + 60_000);
-      await bench.store.run(statement(`INSERT INTO writer_lock (key, holder, until) VALUES ('doc:one', 'dead', $1)`), [
-        until,
-      ]);
-      await bench.beat();
-      assert.equal((await bench.row(next)).status, 'revoking');
-      bench.clock.set(until);
-      await bench.beat();
-      assert.equal((await bench.row(next)).status, 'revoked');
+      const until = new Date(harness.clock.now().getTime() + 60_000);
+      await harness.store.run(
+        statement(`INSERT INTO upstream_lock (key, holder, until) VALUES ('doc:one', 'dead', $1)`),
+        [until],
+      );
+      await harness.beat();
+      assert.equal((await harness.row(next)).status, 'revoking');
+      harness.clock.set(until);
+      await harness.beat();
+      assert.equal((await harness.row(next)).status, 'revoked');
     });
 
     test('a write that was given up on keeps the document to itself until it cannot arrive any more', async () => {
-      const provider = bench.provider('doc');
+      const provider = harness.provider('doc');
       // The document upstream; the first write arrives only when the test lets it.
       let document: string[] = [];
       const lost = Promise.withResolvers<void>();
       const asked = Promise.withResolvers<void>();
       const first = await revoking('doc', { scope: 'one' });
-      provider.revoke = async (_due, standing, signal) => {
-        const ids = standing.map((target) => target.leaseId);
+      provider.revoke = async (_due, outstanding, signal) => {
+        const ids = outstanding.map((target) => target.leaseId);
         const late = lost.promise.then(() => {
           document = ids;
         });
@@ -367,68 +368,68 @@ for (const backend of await testBackends()) {
         await Promise.race([late, new Promise((resolve) => signal.addEventListener('abort', resolve))]);
         throw new ProviderError('upstream_timeout', 'no answer');
       };
-      const beating = bench.beat();
+      const beating = harness.beat();
       await asked.promise;
-      bench.clock.advance(bench.reconciling.providerTimeoutSeconds * 1000);
+      harness.clock.advance(harness.reconciling.providerTimeoutSeconds * 1000);
       await beating;
-      assert.equal((await bench.row(first)).lastError, 'upstream_timeout');
+      assert.equal((await harness.row(first)).lastError, 'upstream_timeout');
 
       let writes = 0;
-      provider.revoke = async (due, standing) => {
+      provider.revoke = async (due, outstanding) => {
         writes += 1;
-        document = standing.map((target) => target.leaseId);
+        document = outstanding.map((target) => target.leaseId);
         return due.map(() => ({ state: 'revoked', evidence: {} }));
       };
       const second = await revoking('doc', { scope: 'one' });
-      await reconcileOnce({ ...bench.reconciling, workerId: 'worker-2' });
+      await reconcileOnce({ ...harness.reconciling, workerId: 'worker-2' });
       assert.equal(writes, 0, 'nobody writes while the first may still arrive');
       lost.resolve();
-      bench.clock.advance(60_000);
-      await reconcileOnce({ ...bench.reconciling, workerId: 'worker-2' });
+      harness.clock.advance(60_000);
+      await reconcileOnce({ ...harness.reconciling, workerId: 'worker-2' });
       assert.deepEqual(document.toSorted(), [first, second].toSorted(), 'both denials stand');
-      assert.equal((await bench.row(second)).status, 'revoked');
+      assert.equal((await harness.row(second)).status, 'revoked');
     });
 
     test('a write that the provider answered with a refusal does not keep the document', async () => {
-      const provider = bench.provider('doc');
+      const provider = harness.provider('doc');
       provider.script.revoke = down;
       await revoking('doc', { scope: 'one' });
-      await bench.beat();
-      assert.equal(await bench.store.prisma.writerLock.count(), 0);
+      await harness.beat();
+      assert.equal(await harness.store.prisma.upstreamLock.count(), 0);
     });
 
     test('work that throws keeps the lock until its end', async () => {
       const lock = { key: 'doc:one', holder: 'worker-1', seconds: 60 };
-      const failing = withWriterLock(bench.store, bench.clock, lock, async () => {
+      const failing = withUpstreamLock(harness.store, harness.clock, lock, async () => {
         throw new Error('the database went away');
       });
       await assert.rejects(failing, /went away/);
       const next = { ...lock, holder: 'worker-2' };
-      assert.equal(await withWriterLock(bench.store, bench.clock, next, async () => 'release'), false);
-      bench.clock.advance(60_000);
-      assert.equal(await withWriterLock(bench.store, bench.clock, next, async () => 'release'), true);
+      assert.equal(await withUpstreamLock(harness.store, harness.clock, next, async () => 'release'), false);
+      harness.clock.advance(60_000);
+      assert.equal(await withUpstreamLock(harness.store, harness.clock, next, async () => 'release'), true);
     });
 
     test('of many workers at once on one document, one writes at a time and none of the denials is lost', async () => {
-      const provider = bench.provider('doc');
+      const provider = harness.provider('doc');
       const leases = await Promise.all(Array.from({ length: 8 }, () => revoking('doc', { scope: 'two' })));
       let writing = 0;
       let document: string[] = [];
-      provider.revoke = async (due, standing) => {
+      provider.revoke = async (due, outstanding) => {
         writing += 1;
         assert.equal(writing, 1, 'two workers write the document at once');
         await new Promise((resolve) => setTimeout(resolve, 5));
-        document = standing.map((target) => target.leaseId);
+        document = outstanding.map((target) => target.leaseId);
         writing -= 1;
         return due.map(() => ({ state: 'revoked', evidence: {} }));
       };
       for (let round = 0; round < 4; round += 1) {
         await Promise.all(
-          Array.from({ length: 4 }, (_, i) => reconcileOnce({ ...bench.reconciling, workerId: `worker-${i}` })),
+          Array.from({ length: 4 }, (_, i) => reconcileOnce({ ...harness.reconciling, workerId: `worker-${i}` })),
         );
-        bench.clock.advance(1000);
+        harness.clock.advance(1000);
       }
-      for (const lease of leases) assert.equal((await bench.row(lease)).status, 'revoked');
+      for (const lease of leases) assert.equal((await harness.row(lease)).status, 'revoked');
       for (const lease of leases) assert.ok(document.includes(lease));
     });
   });

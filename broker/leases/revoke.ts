@@ -9,12 +9,12 @@ import {
   type RevocationOutcome,
   type RevocationTarget,
 } from '../../providers/contract.ts';
+import type { Clock, JsonObject, Plan } from '../core/vocabulary.ts';
 import type { Seal } from '../keys/seal.ts';
 import type { Statement, Store } from '../store/open.ts';
-import type { Clock, JsonObject, Plan } from '../vocabulary.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
-import { type AfterWork, afterFailure, withWriterLock } from './writer-lock.ts';
+import { type AfterWork, afterFailure, withUpstreamLock } from './upstream-lock.ts';
 
 export interface RevokeDeps {
   store: Store;
@@ -41,14 +41,14 @@ const claimStatement: Statement = {
     )
     UPDATE lease SET due_at = $2::timestamptz + make_interval(secs => $3::int), attempts = attempts + 1
     WHERE id IN (SELECT id FROM due)
-    RETURNING id, plan, writer, handle, sealed, reserved, intent_at, provider_expires_at, settling_since, attempts`,
+    RETURNING id, plan, lock_key, handle, sealed, reserved, intent_at, provider_expires_at, settling_since, attempts`,
 };
 
-const standingStatement: Statement = {
+const outstandingStatement: Statement = {
   name: 'lease_standing',
   text: `
-    SELECT id, plan, writer, handle, NULL AS sealed, reserved, intent_at, provider_expires_at, settling_since, attempts
-    FROM lease WHERE provider = $1 AND writer = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3::timestamptz ORDER BY id`,
+    SELECT id, plan, lock_key, handle, NULL AS sealed, reserved, intent_at, provider_expires_at, settling_since, attempts
+    FROM lease WHERE provider = $1 AND lock_key = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3::timestamptz ORDER BY id`,
 };
 
 /** All outcomes of one attempt in one statement. Conditional on `revoking`: what somebody else has settled stays settled. */
@@ -64,7 +64,7 @@ const settleStatement: Statement = {
              due_at = CASE WHEN o.status = 'revoking' THEN o.due_at END,
              sealed = CASE WHEN o.status = 'revoking' THEN lease.sealed END,
              ended_at = CASE WHEN o.status = 'revoking' THEN NULL ELSE $1::timestamptz END,
-             prune_at = CASE WHEN o.status <> 'revoking' AND lease.writer IS NOT NULL THEN GREATEST(lease.provider_expires_at, $1::timestamptz) END,
+             prune_at = CASE WHEN o.status <> 'revoking' AND lease.lock_key IS NOT NULL THEN GREATEST(lease.provider_expires_at, $1::timestamptz) END,
              attempts = CASE WHEN o.error IS NULL THEN 0 ELSE lease.attempts END
       FROM o WHERE lease.id = o.id AND lease.status = 'revoking'
       RETURNING lease.id, lease.session_id, lease.grant_id, lease.provider, lease.status, o.error, o.settling, lease.evidence
@@ -83,7 +83,7 @@ const settleStatement: Statement = {
 interface ClaimedRow {
   id: string;
   plan: Plan;
-  writer: string | null;
+  lock_key: string | null;
   handle: JsonObject | null;
   sealed: string | null;
   reserved: string | null;
@@ -104,38 +104,42 @@ export async function revokeDue(deps: RevokeDeps, provider: Provider, limit: num
     claimSeconds(deps),
     limit,
   ]);
-  const byWriter = Map.groupBy(claimed, (row) => row.writer);
-  await Promise.all([...byWriter].map(([writer, rows]) => revokeGroup(deps, provider, writer, rows)));
+  const byLockKey = Map.groupBy(claimed, (row) => row.lock_key);
+  await Promise.all([...byLockKey].map(([lockKey, rows]) => revokeGroup(deps, provider, lockKey, rows)));
   return claimed.length;
 }
 
 async function revokeGroup(
   deps: RevokeDeps,
   provider: Provider,
-  writer: string | null,
+  lockKey: string | null,
   rows: ClaimedRow[],
 ): Promise<void> {
-  if (writer === null) {
+  if (lockKey === null) {
     await attempt(deps, provider, rows, []);
     return;
   }
-  const lock = { key: `${provider.name}:${writer}`, holder: deps.workerId, seconds: claimSeconds(deps) };
-  const held = await withWriterLock(deps.store, deps.clock, lock, async () => {
+  const lock = { key: `${provider.name}:${lockKey}`, holder: deps.workerId, seconds: claimSeconds(deps) };
+  const held = await withUpstreamLock(deps.store, deps.clock, lock, async () => {
     // Read under the lock: the whole truth, including what another worker revoked a moment ago.
-    const standing = await deps.store.run<ClaimedRow>(standingStatement, [provider.name, writer, deps.clock.now()]);
-    return attempt(deps, provider, rows, standing);
+    const outstanding = await deps.store.run<ClaimedRow>(outstandingStatement, [
+      provider.name,
+      lockKey,
+      deps.clock.now(),
+    ]);
+    return attempt(deps, provider, rows, outstanding);
   });
   if (!held) {
     await deps.store.run(postponeStatement, [rows.map((row) => row.id), new Date(deps.clock.now().getTime() + 500)]);
   }
 }
 
-/** @returns whether another may write the document at once, or something that was sent may still arrive */
+/** @returns whether another may write the document at once, or something that was sent may unchanged arrive */
 async function attempt(
   deps: RevokeDeps,
   provider: Provider,
   rows: ClaimedRow[],
-  standing: ClaimedRow[],
+  outstanding: ClaimedRow[],
 ): Promise<AfterWork> {
   const now = deps.clock.now();
   const settled: Settled[] = [];
@@ -145,7 +149,7 @@ async function attempt(
   for (const row of rows) {
     if (row.provider_expires_at <= now) {
       deps.metrics.expired.inc({ provider: provider.name });
-      settled.push({ ...still(row), status: 'expired', evidence: { ended_by: 'natural expiry' } });
+      settled.push({ ...unchanged(row), status: 'expired', evidence: { ended_by: 'natural expiry' } });
       continue;
     }
     try {
@@ -156,7 +160,7 @@ async function attempt(
     }
   }
   if (alive.length > 0) {
-    const others = await Promise.all(standing.map((row) => toTarget(deps.seal, row)));
+    const others = await Promise.all(outstanding.map((row) => toTarget(deps.seal, row)));
     const due = alive.map(({ target }) => target);
     const outcomes = await ask(deps, provider, due, others);
     settled.push(...alive.map(({ row }, i) => settle(deps, row, outcomes[i]!)));
@@ -175,12 +179,12 @@ async function attempt(
     settled.map((s) => s.error),
     settled.map((s) => s.settling),
   ]);
-  await endNeighbours(deps, provider, rows[0]?.writer ?? null, cutOff);
+  await endCollateral(deps, provider, rows[0]?.lock_key ?? null, cutOff);
   return after;
 }
 
 /**
- * Where the writer's document was full, the provider ended everything older than a moment: those leases must not be shown as active. By the provider's own time of
+ * Where the shared document was full, the provider ended everything older than a moment: those leases must not be shown as active. By the provider's own time of
  * issue: with ours, the moment would creep on with each pass and end more and more of them.
  */
 const neighbourStatement: Statement = {
@@ -188,7 +192,7 @@ const neighbourStatement: Statement = {
   text: `
     WITH l AS (
       UPDATE lease SET status = 'revoking', revoke_reason = 'neighbour_cut_off', due_at = $1::timestamptz, attempts = 0
-      WHERE provider = $2 AND writer = $3 AND status = 'active' AND (handle->>'issued_at')::timestamptz < $4::timestamptz
+      WHERE provider = $2 AND lock_key = $3 AND status = 'active' AND (handle->>'issued_at')::timestamptz < $4::timestamptz
       RETURNING id, session_id, grant_id
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
@@ -198,36 +202,36 @@ const neighbourStatement: Statement = {
     SELECT id FROM l`,
 };
 
-async function endNeighbours(
+async function endCollateral(
   deps: RevokeDeps,
   provider: Provider,
-  writer: string | null,
+  lockKey: string | null,
   cutOff: Date | null,
 ): Promise<void> {
-  if (writer === null || cutOff === null) return;
+  if (lockKey === null || cutOff === null) return;
   const ended = await deps.store.run<{ id: string }>(neighbourStatement, [
     deps.clock.now(),
     provider.name,
-    writer,
+    lockKey,
     cutOff,
   ]);
   if (ended.length > 0)
     deps.log.error(
-      { provider: provider.name, writer, leases: ended.length },
+      { provider: provider.name, lockKey, leases: ended.length },
       'the document is full: older credentials were ended too',
     );
 }
 
-/** The contract says that `revoke` never throws. A provider with a fault in it must still have its leases retried, and shown as failing. */
+/** The contract says that `revoke` never throws. A provider with a fault in it must unchanged have its leases retried, and shown as failing. */
 async function ask(
   deps: RevokeDeps,
   provider: Provider,
   due: RevocationTarget[],
-  standing: RevocationTarget[],
+  outstanding: RevocationTarget[],
 ): Promise<RevocationOutcome[]> {
   try {
     const outcomes = await withDeadline(deps.clock, deps.providerTimeoutSeconds, provider.name, (signal) =>
-      provider.revoke(due, standing, signal),
+      provider.revoke(due, outstanding, signal),
     );
     if (outcomes.length === due.length) return outcomes;
     throw new Error(`${provider.name} answered ${outcomes.length} outcomes for ${due.length} leases`);
@@ -265,7 +269,7 @@ interface Settled {
 }
 
 /** Still revoking, due again at the natural end: what a lease is unless the provider says more. */
-const still = (row: ClaimedRow): Settled => ({
+const unchanged = (row: ClaimedRow): Settled => ({
   id: row.id,
   status: 'revoking',
   dueAt: row.provider_expires_at,
@@ -278,11 +282,11 @@ function settle(deps: RevokeDeps, row: ClaimedRow, outcome: RevocationOutcome): 
   switch (outcome.state) {
     case 'revoked':
       deps.metrics.revoked.inc({ provider: row.plan.provider });
-      return { ...still(row), status: 'revoked', evidence: outcome.evidence };
+      return { ...unchanged(row), status: 'revoked', evidence: outcome.evidence };
     case 'settling':
-      return { ...still(row), dueAt: outcome.recheckAt, evidence: outcome.evidence, settling: true };
+      return { ...unchanged(row), dueAt: outcome.recheckAt, evidence: outcome.evidence, settling: true };
     case 'wait_for_expiry':
-      return { ...still(row), evidence: outcome.evidence };
+      return { ...unchanged(row), evidence: outcome.evidence };
     case 'failed':
       return failure(deps, row, outcome.error.code, outcome.error);
   }
@@ -291,13 +295,13 @@ function settle(deps: RevokeDeps, row: ClaimedRow, outcome: RevocationOutcome): 
 function failure(deps: RevokeDeps, row: ClaimedRow, code: string, error: unknown): Settled {
   deps.log.error(
     { err: error, lease: row.id, attempts: row.attempts },
-    'revocation failed: the credential may still work',
+    'revocation failed: the credential may unchanged work',
   );
   deps.metrics.revokeFailures.inc({ provider: row.plan.provider, code });
   const retryAt = deps.clock.now().getTime() + backoffMs(row.attempts, deps.random());
   const providerCode = error instanceof ProviderError ? error.providerCode : undefined;
   return {
-    ...still(row),
+    ...unchanged(row),
     dueAt: new Date(Math.min(retryAt, row.provider_expires_at.getTime())),
     error: providerCode === undefined ? code : `${code} (${providerCode})`,
   };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { bindParams, checkTask } from './bind.ts';
-import { compileSource, exampleSource, HOSTILE } from './example.fixture.ts';
+import { compileSource, exampleSource, HOSTILE } from './example.test-support.ts';
 import type { Capability } from './manifest.ts';
 import { substitute } from './template.ts';
 

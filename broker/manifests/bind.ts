@@ -2,13 +2,13 @@
  * From what an agent declares to typed values: the task's inputs against its type, and a capability's parameters with the task's inputs put in.
  * Faults here mean the request is malformed (400); whether a well-formed request is allowed is Cedar's to say, in `decide/`.
  */
-import type { FieldFault } from '../errors.ts';
-import type { Json, JsonObject, Task } from '../vocabulary.ts';
+import type { FieldFault } from '../core/errors.ts';
+import type { Json, JsonObject, Task } from '../core/vocabulary.ts';
 import { type Capability, type Choice, type Input, type Manifest, member } from './manifest.ts';
-import { oncePer } from './once-per.ts';
+import { memoize } from './memoize.ts';
 import { matchesWhole } from './pattern.ts';
 import { referencesOf, substitute, textsOf } from './template.ts';
-import { floorFault, isPlainText } from './value-floor.ts';
+import { isPlainText, unsafeText } from './unsafe-text.ts';
 
 const MAX_PARAM_LENGTH = 2048;
 const MAX_PARAM_DEPTH = 16;
@@ -47,7 +47,7 @@ function inputFault(shape: Input, value: unknown): string | undefined {
   if (shape.type === 'string') {
     const text = value as string;
     // Before the pattern: the pattern's author may have thought of none of this.
-    const fault = floorFault(text);
+    const fault = unsafeText(text);
     if (fault !== undefined) return fault;
     if (shape.enum !== undefined) return shape.enum.includes(text) ? undefined : 'must be one of the listed values';
     return shape.pattern !== undefined && matchesWhole(shape.pattern, text) ? undefined : 'does not match the pattern';
@@ -121,7 +121,7 @@ export function bindParams(capability: Capability, task: Task, given: unknown): 
   return faults.length > 0 ? { ok: false, faults } : { ok: true, params, bound, chosen };
 }
 
-const neededInputs = oncePer((capability: Capability) => [
+const neededInputs = memoize((capability: Capability) => [
   ...new Set(textsOf(capability.params).flatMap(({ text }) => referencesOf(text).inputs)),
 ]);
 
@@ -147,7 +147,7 @@ function choiceFault(choice: Choice, value: unknown): string | undefined {
   if (value === undefined) return 'is required';
   const wrongType = typeFault(choice.type, value);
   if (wrongType !== undefined || choice.type !== 'string') return wrongType;
-  return choice.enum === undefined ? floorFault(value as string) : textFault(value as string);
+  return choice.enum === undefined ? unsafeText(value as string) : textFault(value as string);
 }
 
 function typeFault(type: Input['type'], value: unknown): string | undefined {

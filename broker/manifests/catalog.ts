@@ -2,7 +2,7 @@
  * The manifests this process decides with, loaded from the database by version. The version in force is read with every request (`SessionFacts`), so a
  * publication on another process takes effect with the next request, without a message between processes.
  */
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
 import type { Store } from '../store/open.ts';
 import type { CompiledManifest } from './compile.ts';
 import type { PublishedManifest } from './publish.ts';

@@ -1,6 +1,6 @@
 /** The rules of one capability as Cedar policies: one permit, and the forbids that cut it down. */
 import type { Expr, PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
-import type { Json } from '../vocabulary.ts';
+import type { Json } from '../core/vocabulary.ts';
 import {
   atLeast,
   both,

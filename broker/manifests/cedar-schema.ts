@@ -1,9 +1,9 @@
 /** The facts of a request for one capability, as a Cedar schema: names and types of everything its policies may look at. */
 import type { SchemaJson, Type } from '@cedar-policy/cedar-wasm/nodejs';
 import canonicalize from 'canonicalize';
-import type { Json } from '../vocabulary.ts';
+import type { Json } from '../core/vocabulary.ts';
 import { type Capability, type Input, type Manifest, member } from './manifest.ts';
-import { oncePer } from './once-per.ts';
+import { memoize } from './memoize.ts';
 import { isConstant, wholeReference } from './template.ts';
 
 /** Cedar has strings, 64-bit integers, booleans; everything else is compared as one canonical JSON string (`json`). */
@@ -76,7 +76,7 @@ export function patternChoices(capability: Capability): [param: string, pattern:
   );
 }
 /** The parameters that the task's inputs decide. */
-export const inputBoundParams: (capability: Capability) => string[] = oncePer((capability) =>
+export const inputBoundParams: (capability: Capability) => string[] = memoize((capability) =>
   Object.keys(capability.params).filter((param) => !isConstant(capability.params[param] as Json)),
 );
 /** One text per JSON value (RFC 8785), so that Cedar can compare what it has no type for. */

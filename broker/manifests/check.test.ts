@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { z } from 'zod';
-import { exampleProviders, exampleSource } from './example.fixture.ts';
+import { exampleProviders, exampleSource } from './example.test-support.ts';
 import { readManifest } from './read.ts';
 
 /** Replaces each text once and expects exactly these faults, as `line path: message`. */

@@ -3,13 +3,13 @@
  * providers come in as data, so that manifests stay free of them.
  */
 import type { z } from 'zod';
-import type { FieldFault } from '../errors.ts';
-import type { Json } from '../vocabulary.ts';
+import type { FieldFault } from '../core/errors.ts';
+import type { Json } from '../core/vocabulary.ts';
 import { type Capability, type Choice, type Input, type Manifest, member } from './manifest.ts';
 import { faultAt, inReadingOrder, type Locate, type Path } from './parse.ts';
 import { matchesWhole, patternFault } from './pattern.ts';
 import { isConstant, referencesOf, textsOf } from './template.ts';
-import { floorFault, isPlainText } from './value-floor.ts';
+import { isPlainText, unsafeText } from './unsafe-text.ts';
 
 /** The providers that are switched on, by name; `params` is the shape of their parameters. */
 export type ProviderShapes = { readonly [provider: string]: { readonly params: z.ZodType } };
@@ -29,7 +29,7 @@ export function checkManifest(manifest: Manifest, providers: ProviderShapes, loc
       checkConstraint(shape, path, report);
       if (shape.type !== 'string') continue;
       for (const [index, value] of (shape.enum ?? []).entries()) {
-        const fault = floorFault(value);
+        const fault = unsafeText(value);
         if (fault !== undefined) report([...path, 'enum', index], fault);
       }
     }
@@ -165,8 +165,8 @@ function checkChoice(choice: Choice, path: Path, report: Report): void {
           ? choice.enum.includes(value)
           : pattern === undefined || patternFault(pattern) !== undefined || matchesWhole(pattern, value);
       if (!legal) report([...path, 'default'], 'must be one of the values the agent may choose');
-      else if (choice.enum === undefined && floorFault(value) !== undefined) {
-        report([...path, 'default'], floorFault(value) as string);
+      else if (choice.enum === undefined && unsafeText(value) !== undefined) {
+        report([...path, 'default'], unsafeText(value) as string);
       }
     }
   }

@@ -6,9 +6,9 @@ import fc from 'fast-check';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import { complaintsOf } from './compile.ts';
-import { compileSource, exampleSource, HOSTILE } from './example.fixture.ts';
+import { compileSource, exampleSource, HOSTILE } from './example.test-support.ts';
 import { readManifest } from './read.ts';
-import { isPlainText } from './value-floor.ts';
+import { isPlainText } from './unsafe-text.ts';
 
 // Every run the same; another seed looks elsewhere.
 fc.configureGlobal({ seed: 20261121 });

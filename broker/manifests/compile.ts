@@ -7,7 +7,7 @@
  */
 import { hash } from 'node:crypto';
 import { type Policy, type PolicyJson, policyToText, type SchemaJson, validate } from '@cedar-policy/cedar-wasm/nodejs';
-import type { FieldFault } from '../errors.ts';
+import type { FieldFault } from '../core/errors.ts';
 import { policyOf, rulesOf } from './cedar-rules.ts';
 import { type ParamKind, paramKinds, schemaOf } from './cedar-schema.ts';
 import type { Capability, Manifest } from './manifest.ts';

@@ -5,7 +5,7 @@
  * is in `check.ts`.
  */
 import { z } from 'zod';
-import { isPlainText } from './value-floor.ts';
+import { isPlainText } from './unsafe-text.ts';
 
 /** Seven days: longer runs and credentials are standing permissions by another name. */
 const LONGEST_DURATION_SECONDS = 7 * 24 * 3600;

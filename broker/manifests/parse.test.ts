@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { compileSource, exampleProviders, exampleSource, HOSTILE } from './example.fixture.ts';
+import { compileSource, exampleProviders, exampleSource, HOSTILE } from './example.test-support.ts';
 import { manifestJsonSchema } from './manifest.ts';
 import { faultText, MAX_MANIFEST_BYTES, parseManifest } from './parse.ts';
 import { readManifest } from './read.ts';

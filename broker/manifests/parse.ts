@@ -15,7 +15,7 @@ import {
   visit,
 } from 'yaml';
 import type { z } from 'zod';
-import type { FieldFault } from '../errors.ts';
+import type { FieldFault } from '../core/errors.ts';
 import { type Manifest, ManifestSchema } from './manifest.ts';
 
 export const MAX_MANIFEST_BYTES = 256 * 1024;

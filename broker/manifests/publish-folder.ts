@@ -2,9 +2,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
+import type { Clock } from '../core/vocabulary.ts';
 import type { Store } from '../store/open.ts';
-import type { Clock } from '../vocabulary.ts';
 import type { ProviderShapes } from './check.ts';
 import { publishManifest } from './publish.ts';
 

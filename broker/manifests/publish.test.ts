@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { manualClock } from '../clock.ts';
-import { WritError } from '../errors.ts';
+import { manualClock } from '../core/clock.ts';
+import { WritError } from '../core/errors.ts';
 import type { Store } from '../store/open.ts';
 import { openTestStore, testBackends } from '../store/store.test-support.ts';
 import { createCatalog } from './catalog.ts';
-import { exampleProviders, exampleSource } from './example.fixture.ts';
+import { exampleProviders, exampleSource } from './example.test-support.ts';
 import { manifestAt, publishManifest } from './publish.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof WritError && error.code === expected;

@@ -1,9 +1,9 @@
 /**
  * Publishing: what an agent may ever do becomes a numbered, immutable version. A manifest that does not hold leaves the running one in force.
  */
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
+import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
-import type { Clock } from '../vocabulary.ts';
 import type { ProviderShapes } from './check.ts';
 import type { CompiledManifest } from './compile.ts';
 import { readManifest } from './read.ts';

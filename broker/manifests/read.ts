@@ -1,5 +1,5 @@
 /** The whole way from YAML to a manifest that can be put in force: parse → check → compile. Publishing (`publish.ts`) begins with this. */
-import type { FieldFault } from '../errors.ts';
+import type { FieldFault } from '../core/errors.ts';
 import { checkManifest, type ProviderShapes } from './check.ts';
 import { type CompiledManifest, compileManifest } from './compile.ts';
 import { parseManifest } from './parse.ts';

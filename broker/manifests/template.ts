@@ -2,7 +2,7 @@
  * `${inputs.name}` in the values of a manifest. Substitution walks typed values, never text that is parsed again: what an input holds stays one
  * string, number or boolean where it was put.
  */
-import type { Json, Task } from '../vocabulary.ts';
+import type { Json, Task } from '../core/vocabulary.ts';
 
 const REFERENCE = /\$\{inputs\.([a-z][a-z0-9_]{0,62})\}/g;
 const WHOLE_REFERENCE = /^\$\{inputs\.([a-z][a-z0-9_]{0,62})\}$/;

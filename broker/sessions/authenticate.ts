@@ -2,10 +2,10 @@
  * Every call after the first: the token says which session, the proof says that its holder sent it, the database says whether the session still lives.
  * The last part is one statement that also reads what a grant's decision needs, so that the hot path has one read.
  */
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
+import type { Clock, JsonObject } from '../core/vocabulary.ts';
+import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
-import { runTogether } from '../store/together.ts';
-import type { Clock, JsonObject } from '../vocabulary.ts';
 import type { ActorChain, SessionTokens } from './session-token.ts';
 
 /** What the HTTP layer hands over: nothing here knows a framework. */
@@ -218,7 +218,7 @@ export async function readSession(
   };
   // Counting a session's history costs what its agent made of it: no execution counts one twice.
   const apart = question.capability === undefined ? null : caller.sessionId;
-  const row = await runTogether<FactsRow>(store, factsStatement, asked, apart);
+  const row = await batch<FactsRow>(store, factsStatement, asked, apart);
   if (row === undefined || row.current_version === null) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
   const lives = row.status === 'active' && row.parents_live && row.expires_at > now && row.heartbeat_deadline > now;

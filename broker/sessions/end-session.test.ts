@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { type Bench, openBench, statement } from '../bench.test-support.ts';
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
 import { requestGrant } from '../grants/request-grant.ts';
+import { type Harness, openHarness, statement } from '../harness.test-support.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { authenticate, type Caller, readSession } from './authenticate.ts';
 import { endSession, sweepReleases, sweepSessions } from './end-session.ts';
@@ -12,40 +12,40 @@ const code = (expected: string) => (error: unknown) => error instanceof WritErro
 
 for (const backend of await testBackends()) {
   describe(`sessions on ${backend}`, () => {
-    let bench: Bench;
+    let harness: Harness;
     before(async () => {
-      bench = await openBench(backend, { providers: [{ name: 'plain' }] });
+      harness = await openHarness(backend, { providers: [{ name: 'plain' }] });
     });
-    after(() => bench.close());
+    after(() => harness.close());
     beforeEach(async () => {
-      bench.clock.advance(3600_000);
-      await bench.beat();
-      bench.provider('plain').reset();
+      harness.clock.advance(3600_000);
+      await harness.beat();
+      harness.provider('plain').reset();
     });
 
     const parentOf = async (caller: Caller) => {
-      const facts = await readSession(bench.store, caller, bench.clock.now());
+      const facts = await readSession(harness.store, caller, harness.clock.now());
       const { id, rootId, expiresAt, capabilities, narrowed, maxGrants, counts } = facts;
       const grantsLeft = maxGrants === null ? null : maxGrants - counts.session;
       return { id, rootId, expiresAt, act: null, capabilities, narrowed, grantsLeft };
     };
     const childOf = async (caller: Caller, maxGrants?: number) =>
-      bench.open({
+      harness.open({
         ...(maxGrants === undefined ? {} : { maxGrants }),
         child: { parent: await parentOf(caller), capabilities: ['use-plain'] },
       });
     const statusOf = async (caller: Caller) => {
-      const { status, endReason } = await bench.session(caller.sessionId);
+      const { status, endReason } = await harness.session(caller.sessionId);
       return [status, endReason];
     };
 
     test('ending a session ends its children and theirs, and starts to revoke what all of them hold, once', async () => {
-      const root = await bench.open();
+      const root = await harness.open();
       const child = await childOf(root, 10);
       const grandchild = await childOf(child, 5);
-      const leases = await Promise.all([root, child, grandchild].map((one) => bench.lease(one, 'plain')));
-      const stranger = await bench.lease(await bench.open(), 'plain');
-      const ends = await Promise.all([1, 2, 3].map(() => endSession(bench.ending, bench.end(root.sessionId))));
+      const leases = await Promise.all([root, child, grandchild].map((one) => harness.lease(one, 'plain')));
+      const stranger = await harness.lease(await harness.open(), 'plain');
+      const ends = await Promise.all([1, 2, 3].map(() => endSession(harness.ending, harness.end(root.sessionId))));
       assert.equal(ends.filter((end) => end.ended).length, 1);
       assert.deepEqual(ends.flatMap((end) => end.leases).toSorted(), leases.toSorted());
       assert.deepEqual(await Promise.all([root, child, grandchild].map(statusOf)), [
@@ -53,45 +53,46 @@ for (const backend of await testBackends()) {
         ['ended', 'parent_ended'],
         ['ended', 'parent_ended'],
       ]);
-      for (const one of [root, child, grandchild]) await assert.rejects(bench.ask(one, 'plain'), code('session_ended'));
-      await bench.beat();
-      assert.deepEqual(bench.provider('plain').alive(), [stranger]);
-      const events = await bench.store.prisma.auditEvent.count({
+      for (const one of [root, child, grandchild])
+        await assert.rejects(harness.ask(one, 'plain'), code('session_ended'));
+      await harness.beat();
+      assert.deepEqual(harness.provider('plain').alive(), [stranger]);
+      const events = await harness.store.prisma.auditEvent.count({
         where: { chain: root.sessionId, type: 'session.ended' },
       });
       assert.equal(events, 1);
     });
 
     test('a process that dies between the two statements leaves what the next sweep finishes', async () => {
-      const session = await bench.open();
-      const lease = await bench.lease(session, 'plain');
+      const session = await harness.open();
+      const lease = await harness.lease(session, 'plain');
       const dying = {
-        ...bench.ending,
+        ...harness.ending,
         store: {
-          ...bench.store,
+          ...harness.store,
           run: ((what, values) => {
             if (what.name === 'session_release_leases') throw new Error('killed');
-            return bench.store.run(what, values);
-          }) as typeof bench.store.run,
+            return harness.store.run(what, values);
+          }) as typeof harness.store.run,
         },
       };
-      await assert.rejects(endSession(dying, bench.end(session.sessionId)), /killed/);
+      await assert.rejects(endSession(dying, harness.end(session.sessionId)), /killed/);
       assert.deepEqual(
-        [(await bench.row(lease)).status, await statusOf(session)],
+        [(await harness.row(lease)).status, await statusOf(session)],
         ['active', ['ended', 'ended_by_agent']],
       );
-      assert.equal((await endSession(bench.ending, bench.end(session.sessionId))).ended, false);
-      const wakes = bench.wakes.count;
-      await sweepReleases(bench.ending, bench.clock.now(), 100);
-      assert.equal((await bench.row(lease)).status, 'revoking');
-      assert.ok(bench.wakes.count > wakes);
+      assert.equal((await endSession(harness.ending, harness.end(session.sessionId))).ended, false);
+      const notifications = harness.notifications.count;
+      await sweepReleases(harness.ending, harness.clock.now(), 100);
+      assert.equal((await harness.row(lease)).status, 'revoking');
+      assert.ok(harness.notifications.count > notifications);
     });
 
     test('more leases than one step takes: all of them start to be revoked, and so do their grants end', async () => {
-      const session = await bench.open();
-      const id = await bench.lease(session, 'plain');
+      const session = await harness.open();
+      const id = await harness.lease(session, 'plain');
       // Copies of a real row: 450 more live leases, and grants, of this session.
-      await bench.store.run(
+      await harness.store.run(
         statement(`
           WITH g AS (
             INSERT INTO grants SELECT (g.*) FROM (SELECT (jsonb_populate_record(grants, jsonb_build_object('id', 'gnt_copy_' || $1 || n, 'idempotency_key', 'copy ' || n))).*
@@ -101,26 +102,26 @@ for (const backend of await testBackends()) {
             FROM lease, generate_series(1, 450) n WHERE id = $1) l`),
         [id],
       );
-      const { leases } = await endSession(bench.ending, bench.end(session.sessionId));
+      const { leases } = await endSession(harness.ending, harness.end(session.sessionId));
       assert.equal(leases.length, 451);
-      const left = await bench.store.prisma.grant.count({
+      const left = await harness.store.prisma.grant.count({
         where: { sessionId: session.sessionId, status: { not: 'ended' } },
       });
       assert.equal(left, 0);
-      await bench.store.run(statement(`DELETE FROM lease WHERE id LIKE 'lse_copy_%'`), []);
+      await harness.store.run(statement(`DELETE FROM lease WHERE id LIKE 'lse_copy_%'`), []);
     });
 
     test('a session that cannot be ended does not keep the others from ending', async () => {
-      const [stuck, other] = [await bench.open(), await bench.open()];
-      bench.clock.advance(180_000);
+      const [stuck, other] = [await harness.open(), await harness.open()];
+      harness.clock.advance(180_000);
       const store = {
-        ...bench.store,
+        ...harness.store,
         run: ((what, values) => {
           if (what.name === 'session_end' && values[0] === stuck.sessionId) throw new Error('statement timeout');
-          return bench.store.run(what, values);
-        }) as typeof bench.store.run,
+          return harness.store.run(what, values);
+        }) as typeof harness.store.run,
       };
-      await sweepSessions({ ...bench.ending, store, log: bench.grants.log }, bench.clock.now(), 100);
+      await sweepSessions({ ...harness.ending, store, log: harness.grants.log }, harness.clock.now(), 100);
       assert.deepEqual(await Promise.all([stuck, other].map(statusOf)), [
         ['active', null],
         ['ended', 'heartbeat_missed'],
@@ -128,12 +129,12 @@ for (const backend of await testBackends()) {
     });
 
     test('many requests of one session at once are all decided, each on what the one before it did', async () => {
-      const session = await bench.open({ maxGrants: 60 });
-      const answers = await Promise.allSettled(Array.from({ length: 80 }, () => bench.ask(session, 'plain')));
+      const session = await harness.open({ maxGrants: 60 });
+      const answers = await Promise.allSettled(Array.from({ length: 80 }, () => harness.ask(session, 'plain')));
       assert.equal(answers.filter((answer) => answer.status === 'fulfilled').length, 60);
       for (const answer of answers) if (answer.status === 'rejected') assert.ok(code('denied')(answer.reason));
       assert.deepEqual(
-        await bench.store.prisma.grant.groupBy({
+        await harness.store.prisma.grant.groupBy({
           by: ['status'],
           where: { sessionId: session.sessionId },
           _count: true,
@@ -147,17 +148,17 @@ for (const backend of await testBackends()) {
     });
 
     test('one-time values and rates hold among sessions that are opened in one execution', async () => {
-      const until = new Date(bench.clock.now().getTime() + 60_000);
-      const key = `${backend} ${bench.clock.now().toISOString()}`;
-      const twice = await Promise.allSettled([1, 2, 3].map(() => bench.open({ replay: { key, expiresAt: until } })));
+      const until = new Date(harness.clock.now().getTime() + 60_000);
+      const key = `${backend} ${harness.clock.now().toISOString()}`;
+      const twice = await Promise.allSettled([1, 2, 3].map(() => harness.open({ replay: { key, expiresAt: until } })));
       assert.deepEqual(twice.map((one) => one.status).toSorted(), ['fulfilled', 'rejected', 'rejected']);
       // Two more may be opened this minute; what was refused for another reason takes no place.
       const deps = { sessionsPerMinute: 3 };
       const four = await Promise.allSettled([
-        bench.open({ deps, replay: { key, expiresAt: until } }),
-        bench.open({ deps }),
-        bench.open({ deps }),
-        bench.open({ deps }),
+        harness.open({ deps, replay: { key, expiresAt: until } }),
+        harness.open({ deps }),
+        harness.open({ deps }),
+        harness.open({ deps }),
       ]);
       assert.deepEqual(
         four.map((one) => (one.status === 'fulfilled' ? 'opened' : (one.reason as WritError).code)),
@@ -166,10 +167,10 @@ for (const backend of await testBackends()) {
     });
 
     test('children of several parents, opened at once, take from each parent what is its own', async () => {
-      const parents = await Promise.all([3, 2, 1].map((maxGrants) => bench.open({ maxGrants })));
+      const parents = await Promise.all([3, 2, 1].map((maxGrants) => harness.open({ maxGrants })));
       const opened = await Promise.allSettled(parents.flatMap((parent) => [1, 2, 3].map(() => childOf(parent, 1))));
       assert.equal(opened.filter((one) => one.status === 'fulfilled').length, 6);
-      const rows = await Promise.all(parents.map(({ sessionId }) => bench.session(sessionId)));
+      const rows = await Promise.all(parents.map(({ sessionId }) => harness.session(sessionId)));
       assert.deepEqual(
         rows.map((row) => [row.grantCount, row.childCount]),
         [
@@ -181,56 +182,59 @@ for (const backend of await testBackends()) {
     });
 
     test('a session half ended is released however many ended before it', async () => {
-      const old = Array.from({ length: 7 }, (_, n) => ({ n, at: new Date(bench.clock.now().getTime() - 1000 * n) }));
-      const sessions = await Promise.all(old.map(() => bench.open()));
-      const lease = await bench.lease(sessions[0]!, 'plain');
+      const old = Array.from({ length: 7 }, (_, n) => ({ n, at: new Date(harness.clock.now().getTime() - 1000 * n) }));
+      const sessions = await Promise.all(old.map(() => harness.open()));
+      const lease = await harness.lease(sessions[0]!, 'plain');
       for (const [n, { sessionId }] of sessions.entries()) {
-        await bench.store.prisma.session.update({
+        await harness.store.prisma.session.update({
           where: { id: sessionId },
           data: { status: 'ended', endedAt: old[n]!.at },
         });
       }
-      await sweepReleases(bench.ending, bench.clock.now(), 2);
-      assert.equal((await bench.row(lease)).status, 'revoking');
-      assert.equal(await bench.store.prisma.session.count({ where: { endedAt: { not: null }, releasedAt: null } }), 0);
+      await sweepReleases(harness.ending, harness.clock.now(), 2);
+      assert.equal((await harness.row(lease)).status, 'revoking');
+      assert.equal(
+        await harness.store.prisma.session.count({ where: { endedAt: { not: null }, releasedAt: null } }),
+        0,
+      );
     });
 
     test('a child lives no longer than any of its ancestors, sweep or no sweep', async () => {
-      const root = await bench.open();
+      const root = await harness.open();
       const child = await childOf(root);
       const grandchild = await childOf(child);
-      bench.clock.advance(100_000);
+      harness.clock.advance(100_000);
       for (const one of [child, grandchild]) {
-        await heartbeat(bench.opening, await readSession(bench.store, one, bench.clock.now()));
+        await heartbeat(harness.opening, await readSession(harness.store, one, harness.clock.now()));
       }
-      bench.clock.advance(90_000);
-      await assert.rejects(bench.ask(root, 'plain'), code('session_ended'), 'it missed its heartbeats');
-      await assert.rejects(bench.ask(grandchild, 'plain'), code('session_ended'), 'its grandparent did');
+      harness.clock.advance(90_000);
+      await assert.rejects(harness.ask(root, 'plain'), code('session_ended'), 'it missed its heartbeats');
+      await assert.rejects(harness.ask(grandchild, 'plain'), code('session_ended'), 'its grandparent did');
     });
 
     test('what a child did not use of a bounded envelope goes back to its parent', async () => {
-      const parent = await bench.open({ maxGrants: 3 });
+      const parent = await harness.open({ maxGrants: 3 });
       const child = await childOf(parent, 3);
-      await assert.rejects(bench.ask(parent, 'plain'), code('denied'), 'all of it was handed on');
-      await bench.lease(child, 'plain');
-      await endSession(bench.ending, bench.end(child.sessionId));
-      await bench.lease(parent, 'plain');
-      await bench.lease(parent, 'plain');
-      await assert.rejects(bench.ask(parent, 'plain'), code('denied'), 'three in all, whoever asked for them');
+      await assert.rejects(harness.ask(parent, 'plain'), code('denied'), 'all of it was handed on');
+      await harness.lease(child, 'plain');
+      await endSession(harness.ending, harness.end(child.sessionId));
+      await harness.lease(parent, 'plain');
+      await harness.lease(parent, 'plain');
+      await assert.rejects(harness.ask(parent, 'plain'), code('denied'), 'three in all, whoever asked for them');
     });
 
     test('a child that takes the last grant while another one is being decided leaves it none', async () => {
-      const parent = await bench.open({ maxGrants: 1 });
-      const facts = await readSession(bench.store, parent, bench.clock.now());
+      const parent = await harness.open({ maxGrants: 1 });
+      const facts = await readSession(harness.store, parent, harness.clock.now());
       const racing = {
-        ...bench.grants,
+        ...harness.grants,
         store: {
-          ...bench.store,
+          ...harness.store,
           run: (async (what, values) => {
             // Between the decision and its commit.
             if (what.name === 'grant_intent' && facts !== null) await childOf(parent, 1).catch(() => {});
-            return bench.store.run(what, values);
-          }) as typeof bench.store.run,
+            return harness.store.run(what, values);
+          }) as typeof harness.store.run,
         },
       };
       const request = {
@@ -241,28 +245,28 @@ for (const backend of await testBackends()) {
         credentialJwk: null,
       };
       await assert.rejects(requestGrant(racing, parent, request, null, null), code('denied'));
-      assert.equal(await bench.store.prisma.lease.count({ where: { sessionId: parent.sessionId } }), 0);
+      assert.equal(await harness.store.prisma.lease.count({ where: { sessionId: parent.sessionId } }), 0);
     });
 
     test('the sweep ends what missed its heartbeats, spent its time or lost its parent, and nothing else', async () => {
-      const silent = await bench.open();
-      const beating = await bench.open();
-      const spent = await bench.open({ wallTimeSeconds: 100 });
-      const parent = await bench.open();
+      const silent = await harness.open();
+      const beating = await harness.open();
+      const spent = await harness.open({ wallTimeSeconds: 100 });
+      const parent = await harness.open();
       const orphan = await childOf(parent);
       // A child opened while its parent was ending: the end did not see it.
-      await bench.store.run(statement(`UPDATE session SET status = 'ended', ended_at = now() WHERE id = $1`), [
+      await harness.store.run(statement(`UPDATE session SET status = 'ended', ended_at = now() WHERE id = $1`), [
         parent.sessionId,
       ]);
-      await assert.rejects(bench.ask(orphan, 'plain'), code('session_ended'));
-      bench.clock.advance(100_000);
-      await heartbeat(bench.opening, await readSession(bench.store, beating, bench.clock.now()));
-      await assert.rejects(bench.ask(spent, 'plain'), code('session_ended'), 'before any sweep');
-      await sweepSessions({ ...bench.ending, log: bench.grants.log }, bench.clock.now(), 100);
+      await assert.rejects(harness.ask(orphan, 'plain'), code('session_ended'));
+      harness.clock.advance(100_000);
+      await heartbeat(harness.opening, await readSession(harness.store, beating, harness.clock.now()));
+      await assert.rejects(harness.ask(spent, 'plain'), code('session_ended'), 'before any sweep');
+      await sweepSessions({ ...harness.ending, log: harness.grants.log }, harness.clock.now(), 100);
       assert.deepEqual(await statusOf(silent), ['active', null]);
-      bench.clock.advance(80_000);
-      await assert.rejects(bench.ask(silent, 'plain'), code('session_ended'), 'before any sweep');
-      await sweepSessions({ ...bench.ending, log: bench.grants.log }, bench.clock.now(), 100);
+      harness.clock.advance(80_000);
+      await assert.rejects(harness.ask(silent, 'plain'), code('session_ended'), 'before any sweep');
+      await sweepSessions({ ...harness.ending, log: harness.grants.log }, harness.clock.now(), 100);
       assert.deepEqual(await Promise.all([silent, beating, spent, orphan].map(statusOf)), [
         ['ended', 'heartbeat_missed'],
         ['active', null],
@@ -272,47 +276,47 @@ for (const backend of await testBackends()) {
     });
 
     test('a one-time value opens one session, however many try at once', async () => {
-      const replay = { key: 'jti:one', expiresAt: new Date(bench.clock.now().getTime() + 60_000) };
-      const tries = await Promise.allSettled(Array.from({ length: 8 }, () => bench.open({ replay })));
+      const replay = { key: 'jti:one', expiresAt: new Date(harness.clock.now().getTime() + 60_000) };
+      const tries = await Promise.allSettled(Array.from({ length: 8 }, () => harness.open({ replay })));
       assert.equal(tries.filter((one) => one.status === 'fulfilled').length, 1);
       for (const one of tries) if (one.status === 'rejected') assert.ok(code('invalid_grant')(one.reason));
-      assert.equal(await bench.store.prisma.session.count({ where: { openedAt: bench.clock.now() } }), 1);
+      assert.equal(await harness.store.prisma.session.count({ where: { openedAt: harness.clock.now() } }), 1);
     });
 
     test('children can never be handed more grants than their parent has, however many open at once', async () => {
-      const parent = await bench.open({ maxGrants: 5 });
-      await bench.lease(parent, 'plain');
+      const parent = await harness.open({ maxGrants: 5 });
+      await harness.lease(parent, 'plain');
       const opened = await Promise.allSettled(Array.from({ length: 6 }, () => childOf(parent, 2)));
       const children = opened.filter((one) => one.status === 'fulfilled').map((one) => one.value);
-      assert.equal((await bench.session(parent.sessionId)).grantCount, 5);
+      assert.equal((await harness.session(parent.sessionId)).grantCount, 5);
       assert.equal(children.length, 2);
-      await assert.rejects(bench.ask(parent, 'plain'), code('denied'));
+      await assert.rejects(harness.ask(parent, 'plain'), code('denied'));
       for (const child of children) {
-        await bench.lease(child, 'plain');
-        await bench.lease(child, 'plain');
-        await assert.rejects(bench.ask(child, 'plain'), code('denied'));
+        await harness.lease(child, 'plain');
+        await harness.lease(child, 'plain');
+        await assert.rejects(harness.ask(child, 'plain'), code('denied'));
       }
-      assert.equal(bench.provider('plain').alive().length, 5);
+      assert.equal(harness.provider('plain').alive().length, 5);
     });
 
     test('the rate of an agent’s sessions is counted in the database, not in a process', async () => {
       const deps = { sessionsPerMinute: 3 };
-      for (let i = 0; i < 3; i += 1) await bench.open({ deps });
-      await assert.rejects(bench.open({ deps }), code('rate_limited'));
-      bench.clock.advance(60_000);
-      await bench.open({ deps });
+      for (let i = 0; i < 3; i += 1) await harness.open({ deps });
+      await assert.rejects(harness.open({ deps }), code('rate_limited'));
+      harness.clock.advance(60_000);
+      await harness.open({ deps });
     });
 
     test('a token is good for one scheme, and for none that is mixed up', async () => {
-      const { token } = await bench.open();
+      const { token } = await harness.open();
       const attempt = (authorization: string | undefined) =>
         authenticate(
           { authorization, dpop: undefined, method: 'GET', url: 'https://writ.example/v1/session' },
-          bench.tokens,
+          harness.tokens,
           () => assert.fail('no proof to check'),
-          bench.clock,
+          harness.clock,
         );
-      assert.equal((await attempt(`Bearer ${token}`)).agent, 'bench-agent');
+      assert.equal((await attempt(`Bearer ${token}`)).agent, 'harness-agent');
       assert.equal((await attempt(`bearer ${token}`)).jkt, null);
       for (const header of [
         undefined,
@@ -326,13 +330,13 @@ for (const backend of await testBackends()) {
       ]) {
         await assert.rejects(attempt(header), code('unauthenticated'), String(header).slice(0, 12));
       }
-      const bound = await bench.tokens.mint({
+      const bound = await harness.tokens.mint({
         id: 'ses_x',
-        agent: 'bench-agent',
+        agent: 'harness-agent',
         taskType: 'work',
         jkt: 'a'.repeat(43),
         act: null,
-        expiresAt: new Date(bench.clock.now().getTime() + 60_000),
+        expiresAt: new Date(harness.clock.now().getTime() + 60_000),
       });
       await assert.rejects(attempt(`Bearer ${bound.access_token}`), code('invalid_dpop_proof'));
       await assert.rejects(attempt(`DPoP ${bound.access_token}`), code('invalid_dpop_proof'));

@@ -7,8 +7,8 @@
  * in between, the reconciler goes on from where it stopped (`sweepSessions`, `sweepReleases`).
  */
 import type { Logger } from 'pino';
+import type { EndReason } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
-import type { EndReason } from '../vocabulary.ts';
 
 /** What a child did not use of its bounded envelope goes back to a parent that goes on. */
 const endStatement: Statement = {
@@ -106,8 +106,8 @@ export interface EndSessionDeps {
   store: Store;
   /** How long after its intent a mint may still answer, in seconds. */
   mintDeadlineSeconds: number;
-  /** Wakes whoever revokes; makes it prompt. The reconciler makes it certain. */
-  wake(): void;
+  /** Notifies whoever revokes; makes it prompt. The reconciler makes it certain. */
+  notify(): void;
 }
 
 export interface EndedSession {
@@ -141,7 +141,7 @@ export async function endSession(
   if (ids.length === 0) return { ended: false, leases: [] };
   const { leases } = await release(deps, input.now, ids);
   // Also when there are none: a sweep between the statements may have released them.
-  deps.wake();
+  deps.notify();
   return { ended: true, leases };
 }
 
@@ -158,7 +158,7 @@ async function release(
     found = rows.length;
     leases.push(...rows.map((row) => row.id));
     // The first ones can be revoked while the rest is still being turned.
-    if (found === releaseStep) deps.wake();
+    if (found === releaseStep) deps.notify();
   }
   for (let found = releaseStep; found === releaseStep; ) {
     found = (await deps.store.run(releaseGrantsStatement, [now, releaseStep, sessions])).length;
@@ -192,7 +192,7 @@ export async function sweepReleases(deps: EndSessionDeps, now: Date, limit: numb
     if (sessions.length === 0) return;
     const ids = sessions.map((row) => row.id);
     const { leases, released } = await release(deps, now, ids);
-    if (leases.length > 0) deps.wake();
+    if (leases.length > 0) deps.notify();
     if (sessions.length < limit || released === 0) return;
   }
 }

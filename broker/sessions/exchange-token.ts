@@ -1,13 +1,15 @@
 /**
  * The token endpoint's three ways to a session: a platform's OIDC token (RFC 8693), a client assertion (RFC 7523), or a parent session's token, for a sub-agent.
  */
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
+import { bindAgent } from '../identity/bind-agent.ts';
+import { verifyClientAssertion } from '../identity/client-assertion.ts';
+import type { CheckedProof } from '../identity/dpop.ts';
+import type { KeyResolver } from '../identity/jwks.ts';
+import { verifyPlatformToken } from '../identity/platform-token.ts';
+import type { Trust } from '../identity/trust.ts';
 import { member } from '../manifests/manifest.ts';
 import { type Caller, readSession } from './authenticate.ts';
-import { bindAgent } from './bind-agent.ts';
-import { verifyClientAssertion } from './client-assertion.ts';
-import type { CheckedProof } from './dpop.ts';
-import type { KeyResolver } from './jwks.ts';
 import {
   type OpenedSession,
   type OpenSessionDeps,
@@ -16,9 +18,7 @@ import {
   type Principal,
   type TaskDeclaration,
 } from './open-session.ts';
-import { verifyPlatformToken } from './platform-token.ts';
 import type { SessionTokens } from './session-token.ts';
-import type { Trust } from './trust.ts';
 
 export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange';
 export const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token';

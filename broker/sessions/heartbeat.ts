@@ -1,7 +1,7 @@
 /** A heartbeat: the agent lives, its deadline moves on, it gets its next token. */
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
+import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
-import type { Clock } from '../vocabulary.ts';
 import type { SessionFacts } from './authenticate.ts';
 import type { MintedToken, SessionTokens } from './session-token.ts';
 

@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { agent, openBench, start } from '../bench.test-support.ts';
-import type { WritError } from '../errors.ts';
+import type { WritError } from '../core/errors.ts';
+import { agent, openHarness, start } from '../harness.test-support.ts';
 import { publishManifest } from '../manifests/publish.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { openSession } from './open-session.ts';
 
 for (const backend of await testBackends()) {
   test(`${backend}: a manifest replaced by another process holds from the next session on, and uses nothing up`, async () => {
-    const bench = await openBench(backend, { providers: [{ name: 'one' }] });
+    const harness = await openHarness(backend, { providers: [{ name: 'one' }] });
     try {
-      const { store, clock, shapes } = bench;
-      await bench.open();
+      const { store, clock, shapes } = harness;
+      await harness.open();
       const trips = store.roundTrips();
-      await bench.open();
+      await harness.open();
       assert.equal(store.roundTrips() - trips, 1, 'what was seen last is checked in the statement that opens');
 
       // As another process would: this one is not told.
@@ -22,7 +22,7 @@ for (const backend of await testBackends()) {
       const publication = { author: 'tester', reason: 'test', agent: null, expectedVersion: 1, requestId: null };
       await publishManifest(store, clock, shapes, { ...publication, source: narrower });
       const replay = { key: 'jti:once', expiresAt: new Date(start.getTime() + 600_000) };
-      const { sessionId } = await bench.open({ replay });
+      const { sessionId } = await harness.open({ replay });
       const session = await store.prisma.session.findUniqueOrThrow({ where: { id: sessionId } });
       assert.equal(session.manifestVersion, 2);
       assert.equal(
@@ -30,13 +30,13 @@ for (const backend of await testBackends()) {
         60_000,
         'the new envelope, not the old one',
       );
-      await assert.rejects(bench.open({ replay }), (error: WritError) => error.code === 'invalid_grant');
+      await assert.rejects(harness.open({ replay }), (error: WritError) => error.code === 'invalid_grant');
 
       // A task type that the version seen last lacks is not refused by it.
       const wider = narrower.replace('task_types:', 'task_types:\n  more: { description: More., inputs: {} }');
       await publishManifest(store, clock, shapes, { ...publication, expectedVersion: 2, source: wider });
       const more = (task_type: string) =>
-        openSession(bench.opening, {
+        openSession(harness.opening, {
           principal: { agent, subject: {}, startedBy: null, onBehalfOf: null, replay: null },
           declaration: { task_type, inputs: {}, on_behalf_of: null, envelope: {} },
           jkt: null,
@@ -47,7 +47,7 @@ for (const backend of await testBackends()) {
       assert.equal((await more('more')).agent, agent);
       await assert.rejects(more('none'), (error: WritError) => error.code === 'invalid_authorization_details');
     } finally {
-      await bench.close();
+      await harness.close();
     }
   });
 }

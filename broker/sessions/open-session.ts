@@ -1,15 +1,15 @@
 /**
  * Opening a session: a verified principal declares one task and is bound to it for good.
  */
-import { type FieldFault, WritError } from '../errors.ts';
-import { newId } from '../ids.ts';
+import { type FieldFault, WritError } from '../core/errors.ts';
+import { newId } from '../core/ids.ts';
+import type { Clock, JsonObject, Task } from '../core/vocabulary.ts';
 import { checkTask } from '../manifests/bind.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import { member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
+import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
-import { runTogether } from '../store/together.ts';
-import type { Clock, JsonObject, Task } from '../vocabulary.ts';
 import type { ActorChain, MintedToken, SessionTokens } from './session-token.ts';
 
 /** A value that may be used once, and until when it could be. */
@@ -197,7 +197,7 @@ async function openUnder(
       ? null
       : { sub: `${principal.agent}/${id}`, act: child.parent.act ?? { sub: `${principal.agent}/${child.parent.id}` } };
   const oneTimes = [principal.replay, input.proof].filter((value) => value !== null);
-  const row = await runTogether<{
+  const row = await batch<{
     n: number;
     fresh: boolean;
     within_rate: boolean;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
-import { type Bench, issuer, openBench } from '../bench.test-support.ts';
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
+import { type Harness, issuer, openHarness } from '../harness.test-support.ts';
 import { openKeyRing } from '../keys/ring.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { createSessionTokens } from './session-token.ts';
@@ -11,44 +11,44 @@ const refused = (error: unknown) => error instanceof WritError && error.code ===
 
 for (const backend of await testBackends()) {
   describe(`session tokens on ${backend}`, () => {
-    let bench: Bench;
+    let harness: Harness;
     before(async () => {
-      bench = await openBench(backend, { providers: [{ name: 'plain' }] });
+      harness = await openHarness(backend, { providers: [{ name: 'plain' }] });
     });
-    after(() => bench.close());
+    after(() => harness.close());
     const mint = (seconds: number) =>
-      bench.tokens.mint({
+      harness.tokens.mint({
         id: 'ses_x',
-        agent: 'bench-agent',
+        agent: 'harness-agent',
         taskType: 'work',
         jkt: null,
         act: null,
-        expiresAt: new Date(bench.clock.now().getTime() + seconds * 1000),
+        expiresAt: new Date(harness.clock.now().getTime() + seconds * 1000),
       });
 
     test('a verified token is not remembered past its end, nor lives past its session', async () => {
       const short = await mint(40);
       assert.equal(short.expires_in, 40);
       assert.equal((await mint(4000)).expires_in, 300);
-      assert.equal((await bench.tokens.verify(short.access_token)).sessionId, 'ses_x');
-      bench.clock.advance(39_000);
-      await bench.tokens.verify(short.access_token);
-      bench.clock.advance(1_000);
-      await assert.rejects(bench.tokens.verify(short.access_token), refused);
-      await assert.rejects(bench.tokens.verify(short.access_token), refused, 'and again, without the memory');
+      assert.equal((await harness.tokens.verify(short.access_token)).sessionId, 'ses_x');
+      harness.clock.advance(39_000);
+      await harness.tokens.verify(short.access_token);
+      harness.clock.advance(1_000);
+      await assert.rejects(harness.tokens.verify(short.access_token), refused);
+      await assert.rejects(harness.tokens.verify(short.access_token), refused, 'and again, without the memory');
     });
 
     test('nothing but a current token of ours, for us, of this type, holds', async () => {
       const { access_token: token } = await mint(100);
       const [header, payload, signature] = token.split('.') as [string, string, string];
-      const key = bench.ring.current();
+      const key = harness.ring.current();
       const thief = await generateKeyPair('ES256', { extractable: true });
-      const now = Math.floor(bench.clock.now().getTime() / 1000);
+      const now = Math.floor(harness.clock.now().getTime() / 1000);
       const signed = (
         change: { typ?: string; kid?: string; aud?: string; iss?: string; exp?: number | null; sid?: null },
         by = key.privateKey,
       ) => {
-        const claims = { sub: 'bench-agent', client_id: 'bench-agent', jti: crypto.randomUUID(), iat: now };
+        const claims = { sub: 'harness-agent', client_id: 'harness-agent', jti: crypto.randomUUID(), iat: now };
         return new SignJWT({
           ...claims,
           ...(change.sid === null ? {} : { sid: 'ses_x' }),
@@ -59,7 +59,7 @@ for (const backend of await testBackends()) {
           .setProtectedHeader({ alg: 'ES256', typ: change.typ ?? 'at+jwt', kid: change.kid ?? key.kid })
           .sign(by);
       };
-      await bench.tokens.verify(await signed({}));
+      await harness.tokens.verify(await signed({}));
       const none = Buffer.from(JSON.stringify({ alg: 'none', typ: 'at+jwt', kid: key.kid })).toString('base64url');
       const other = Buffer.from(
         JSON.stringify({ ...JSON.parse(Buffer.from(payload, 'base64url').toString()), sid: 'ses_y' }),
@@ -78,51 +78,52 @@ for (const backend of await testBackends()) {
         'no token': 'x',
         empty: '',
       };
-      for (const [what, value] of Object.entries(bad)) await assert.rejects(bench.tokens.verify(value), refused, what);
+      for (const [what, value] of Object.entries(bad))
+        await assert.rejects(harness.tokens.verify(value), refused, what);
       assert.ok((await exportJWK(thief.publicKey)).kty === 'EC');
     });
 
     test('a token signed by a key that another process rotated in is known after the cooldown at the latest', async () => {
-      const elsewhere = await openKeyRing(bench.store, {
-        clock: bench.clock,
-        seal: bench.seal,
+      const elsewhere = await openKeyRing(harness.store, {
+        clock: harness.clock,
+        seal: harness.seal,
         longestTokenSeconds: 300,
       });
       const kid = await elsewhere.rotate(0, 'admin');
-      bench.clock.advance(5_000);
-      assert.equal(bench.ring.find(kid), undefined);
-      const { access_token } = await createSessionTokens(elsewhere, bench.clock, issuer, 300).mint({
+      harness.clock.advance(5_000);
+      assert.equal(harness.ring.find(kid), undefined);
+      const { access_token } = await createSessionTokens(elsewhere, harness.clock, issuer, 300).mint({
         id: 'ses_z',
-        agent: 'bench-agent',
+        agent: 'harness-agent',
         taskType: 'work',
         jkt: null,
         act: null,
-        expiresAt: new Date(bench.clock.now().getTime() + 60_000),
+        expiresAt: new Date(harness.clock.now().getTime() + 60_000),
       });
-      assert.equal((await bench.tokens.verify(access_token)).sessionId, 'ses_z');
+      assert.equal((await harness.tokens.verify(access_token)).sessionId, 'ses_z');
     });
 
     test('made-up key ids ask the database once in five seconds, however many; an outage is not the token’s fault', async () => {
       let reloads = 0;
       let down = false;
       const ring = {
-        ...bench.ring,
+        ...harness.ring,
         reload: async () => {
           reloads += 1;
           if (down) throw new Error('connection refused');
-          await bench.ring.reload();
+          await harness.ring.reload();
         },
       };
-      const tokens = createSessionTokens(ring, bench.clock, issuer, 300);
+      const tokens = createSessionTokens(ring, harness.clock, issuer, 300);
       const madeUp = () =>
         `${Buffer.from(JSON.stringify({ alg: 'ES256', typ: 'at+jwt', kid: crypto.randomUUID() })).toString('base64url')}.e30.AA`;
       await Promise.all(Array.from({ length: 50 }, () => assert.rejects(tokens.verify(madeUp()), refused)));
       await assert.rejects(tokens.verify(madeUp()), refused);
       assert.equal(reloads, 1);
-      bench.clock.advance(4_999);
+      harness.clock.advance(4_999);
       await assert.rejects(tokens.verify(madeUp()), refused);
       assert.equal(reloads, 1);
-      bench.clock.advance(1);
+      harness.clock.advance(1);
       down = true;
       const unavailable = (error: unknown) =>
         error instanceof WritError && error.code === 'unavailable' && error.retryAfterSeconds !== undefined;
@@ -132,7 +133,7 @@ for (const backend of await testBackends()) {
       const { access_token } = await mint(60);
       await tokens.verify(access_token);
       down = false;
-      bench.clock.advance(5_000);
+      harness.clock.advance(5_000);
       await assert.rejects(tokens.verify(madeUp()), refused);
     });
   });

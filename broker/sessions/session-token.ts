@@ -4,10 +4,10 @@
  */
 import { hash } from 'node:crypto';
 import { decodeProtectedHeader, jwtVerify } from 'jose';
-import { WritError } from '../errors.ts';
+import { WritError } from '../core/errors.ts';
+import type { Clock } from '../core/vocabulary.ts';
 import { signEs256Aside } from '../keys/es256.ts';
 import type { KeyRing, SigningKey } from '../keys/ring.ts';
-import type { Clock } from '../vocabulary.ts';
 
 /** RFC 8693 section 4.1: the current actor outermost, those it acts for within. */
 export interface ActorChain {

@@ -5,7 +5,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { manualClock } from '../clock.ts';
+import { manualClock } from '../core/clock.ts';
 import { lockFolder } from './folder-lock.ts';
 
 let root: string;

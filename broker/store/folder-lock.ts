@@ -8,11 +8,11 @@
 import { hash, randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile, readlink, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { systemClock } from '../clock.ts';
-import type { Clock } from '../vocabulary.ts';
+import { systemClock } from '../core/clock.ts';
+import type { Clock } from '../core/vocabulary.ts';
 
-const beatMs = 2_000;
-const silentMs = 5 * beatMs;
+const tickMs = 2_000;
+const silentMs = 5 * tickMs;
 
 interface Holder {
   place: string;
@@ -80,7 +80,7 @@ async function hold(file: string, mine: string): Promise<() => Promise<void>> {
   const timer = setInterval(() => {
     beat += 1;
     show(handle, mine, beat).catch(() => {});
-  }, beatMs);
+  }, tickMs);
   // The lock alone is no reason for a process to go on.
   timer.unref();
   return async () => {

@@ -7,8 +7,7 @@ import {
   AssumeRoleWithWebIdentityCommand,
   STSClient,
 } from '@aws-sdk/client-sts';
-import type { JsonObject } from '../../broker/vocabulary.ts';
-import { type ProviderDeps, ProviderError } from '../contract.ts';
+import { type JsonObject, type ProviderDeps, ProviderError } from '../contract.ts';
 import { toProviderError } from './errors.ts';
 import type { AwsSettings } from './settings.ts';
 

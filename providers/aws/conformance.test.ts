@@ -1,7 +1,6 @@
 /** The AWS provider passes the suite: both ways of assuming a role, both ways of denying a session, and without any way to revoke. */
-import type { JsonObject } from '../../broker/vocabulary.ts';
-import { type ConformanceBench, conformance } from '../conformance.ts';
-import type { Provider } from '../contract.ts';
+import { type ConformanceHarness, conformance } from '../conformance.ts';
+import type { JsonObject, Provider } from '../contract.ts';
 import {
   type AwsBenchOptions,
   agentRole,
@@ -11,7 +10,7 @@ import {
   readObject,
   secretArn,
   settled,
-} from './bench.test-support.ts';
+} from './harness.test-support.ts';
 
 const s3 = { role: agentRole, service: 's3', access: 'read', bucket: 'orders', prefix: 'customers/42/' };
 const table = {
@@ -25,7 +24,7 @@ const table = {
 const statement = { actions: ['s3:Get*'], resource_prefixes: ['arn:aws:s3:::orders/customers/42/'] };
 const custom = { role: agentRole, service: 'custom', statements: [statement] };
 
-async function bench(options: AwsBenchOptions): Promise<ConformanceBench> {
+async function harness(options: AwsBenchOptions): Promise<ConformanceHarness> {
   const made = await awsBench(options);
   const { provider, clock, sandbox } = made;
   const printed = recordOutput();
@@ -129,7 +128,7 @@ async function bench(options: AwsBenchOptions): Promise<ConformanceBench> {
   };
 }
 
-/** Everything written to stdout and stderr while a bench lives. */
+/** Everything written to stdout and stderr while a harness lives. */
 function recordOutput() {
   const written: string[] = [];
   const originals = [process.stdout.write, process.stderr.write] as const;
@@ -149,20 +148,20 @@ function recordOutput() {
   };
 }
 
-conformance('aws (web identity, SourceIdentity)', () => bench({}));
+conformance('aws (web identity, SourceIdentity)', () => harness({}));
 conformance('aws (web identity, userid; SourceIdentity not honoured)', () =>
-  bench({
+  harness({
     env: { WRIT_AWS_REVOKE_KEY: 'userid' },
     trusted: ['sts:TagSession'],
     sandbox: { sourceIdentityHonoured: false },
   }),
 );
-conformance('aws (ambient credentials, SourceIdentity)', () => bench({ auth: 'ambient' }));
+conformance('aws (ambient credentials, SourceIdentity)', () => harness({ auth: 'ambient' }));
 conformance('aws (ambient credentials, userid, no lag)', () =>
-  bench({
+  harness({
     auth: 'ambient',
     env: { WRIT_AWS_REVOKE_KEY: 'userid', WRIT_AWS_REVOKE_LAG_SECONDS: '0' },
     sandbox: { denyLagMs: 0 },
   }),
 );
-conformance('aws (no revoke role)', () => bench({ env: { WRIT_AWS_REVOKE_ROLE: undefined } }));
+conformance('aws (no revoke role)', () => harness({ env: { WRIT_AWS_REVOKE_ROLE: undefined } }));

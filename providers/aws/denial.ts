@@ -1,12 +1,11 @@
 /**
- * The one inline policy that holds a role's denials. Written whole from the standing leases, never merged. Pure.
+ * The one inline policy that holds a role's denials. Written whole from the outstanding leases, never merged. Pure.
  *
  * Each lease is denied by name. All inline policies of a role share 10,240 characters; when the names do not fit, the oldest leases are denied together
  * by `aws:TokenIssueTime`, which also ends every other session of the role issued before that moment. The cut is therefore the earliest that makes the rest fit,
  * it appears in the evidence of every lease of the role, and it goes away with the leases it stands for.
  */
-import type { JsonObject } from '../../broker/vocabulary.ts';
-import type { RevocationTarget } from '../contract.ts';
+import type { JsonObject, RevocationTarget } from '../contract.ts';
 import type { AwsHandle } from './issue.ts';
 
 export const denialPolicyName = 'writ-revocations';
@@ -21,10 +20,10 @@ export interface Denial {
 /** How long after its intent a mint whose answer was lost may still have happened, in ms. */
 const longestMintMs = 120_000;
 
-/** Denies all of `standing` in at most `capacity` characters; null when not even one cut-off fits. */
-export function denialFor(standing: RevocationTarget[], now: Date, capacity: number): Denial | null {
-  if (standing.length === 0) return { text: null, cutOff: null };
-  const oldestFirst = [...standing].sort((a, b) => issuedBefore(a, now) - issuedBefore(b, now) || compareIds(a, b));
+/** Denies all of `outstanding` in at most `capacity` characters; null when not even one cut-off fits. */
+export function denialFor(outstanding: RevocationTarget[], now: Date, capacity: number): Denial | null {
+  if (outstanding.length === 0) return { text: null, cutOff: null };
+  const oldestFirst = [...outstanding].sort((a, b) => issuedBefore(a, now) - issuedBefore(b, now) || compareIds(a, b));
   const attempt = (cut: number): Denial => {
     const last = oldestFirst[cut - 1];
     const cutOff = last === undefined ? null : new Date(issuedBefore(last, now));

@@ -1,5 +1,5 @@
 /** An AWS plan in words. */
-import type { Plan, PlanDescription } from '../../broker/vocabulary.ts';
+import type { Plan, PlanDescription } from '../contract.ts';
 import type { AwsParams } from './params.ts';
 import type { AwsPermission } from './session-policy.ts';
 import { type AwsSettings, canRevoke } from './settings.ts';

@@ -2,8 +2,7 @@
  * AWS: sessions of allow-listed roles through STS, cut down by a session policy, ended one by one by a deny in the role's own policy.
  * How it works and how to set it up: README.md.
  */
-import type { Plan } from '../../broker/vocabulary.ts';
-import type { Provider, ProviderDeps, ProviderModule } from '../contract.ts';
+import type { Plan, Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { awsClients, type StaticCredentials } from './clients.ts';
 import { describe } from './describe.ts';
 import { issue } from './issue.ts';
@@ -34,9 +33,9 @@ export function createAwsProvider(
     plan: (params, ttlSeconds) => planFor(params, ttlSeconds, settings),
     describe: (plan) => describe(plan, settings),
     issue: (context) => issue(context, settings, deps, clients),
-    revoke: (due, standing, signal) => revoke(due, standing, signal, settings, deps, clients),
-    writer: (plan: Plan) => roleOf({ plan }),
-    prune: (writer, standing, signal) => prune(writer, standing, signal, settings, deps, clients),
+    revoke: (due, outstanding, signal) => revoke(due, outstanding, signal, settings, deps, clients),
+    lockKey: (plan: Plan) => roleOf({ plan }),
+    prune: (lockKey, outstanding, signal) => prune(lockKey, outstanding, signal, settings, deps, clients),
   };
 }
 

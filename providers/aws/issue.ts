@@ -1,7 +1,6 @@
 /** Mints one session of a role, cut down to the plan and marked with the lease, so that exactly this one can be denied later. */
 import type { AssumeRoleResponse } from '@aws-sdk/client-sts';
-import type { JsonObject } from '../../broker/vocabulary.ts';
-import { type IssueContext, type Issued, type ProviderDeps, ProviderError } from '../contract.ts';
+import { type IssueContext, type Issued, type JsonObject, type ProviderDeps, ProviderError } from '../contract.ts';
 import type { AwsClients } from './clients.ts';
 import { policyText } from './literal.ts';
 import { type AwsPermission, untilPolicy } from './session-policy.ts';

@@ -2,7 +2,7 @@
  * Values in policies. Inside `Resource` and string conditions IAM gives `*`, `?` and `${…}` a meaning; `${*}`, `${?}` and `${$}` are the characters
  * themselves (IAM user guide, "IAM policy elements: variables and tags"; needs Version 2012-10-17).
  */
-import type { JsonObject } from '../../broker/vocabulary.ts';
+import type { JsonObject } from '../contract.ts';
 
 /** The value as a pattern that matches nothing but itself. */
 export const literal = (value: string) => value.replace(/[*?$]/g, (char) => `\${${char}}`);

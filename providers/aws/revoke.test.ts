@@ -2,26 +2,26 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ProviderError, RevocationOutcome, RevocationTarget } from '../contract.ts';
-import { type AwsBench, type AwsBenchOptions, agentRole, awsBench, readObject } from './bench.test-support.ts';
 import { denialFor, denialPolicyName, denies } from './denial.ts';
+import { type AwsBenchOptions, type AwsHarness, agentRole, awsBench, readObject } from './harness.test-support.ts';
 import { inlinePolicyLimit } from './role-policy.ts';
 
 const never = () => new AbortController().signal;
 
-async function withBench(body: (bench: AwsBench) => Promise<void>, options: AwsBenchOptions = {}) {
-  const bench = await awsBench(options);
+async function withBench(body: (harness: AwsHarness) => Promise<void>, options: AwsBenchOptions = {}) {
+  const harness = await awsBench(options);
   try {
-    await body(bench);
+    await body(harness);
   } finally {
-    await bench.close();
+    await harness.close();
   }
 }
 
-async function lease(bench: AwsBench, leaseId: string, ttl = 900) {
-  const params = bench.provider.params.parse({ role: agentRole, service: 's3', access: 'read', bucket: 'orders' });
-  const plan = bench.provider.plan(params, ttl);
-  const intentAt = bench.clock.now();
-  const issued = await bench.provider.issue({
+async function lease(harness: AwsHarness, leaseId: string, ttl = 900) {
+  const params = harness.provider.params.parse({ role: agentRole, service: 's3', access: 'read', bucket: 'orders' });
+  const plan = harness.provider.plan(params, ttl);
+  const intentAt = harness.clock.now();
+  const issued = await harness.provider.issue({
     plan,
     leaseId,
     sessionId: 'ses_x',
@@ -38,27 +38,27 @@ async function lease(bench: AwsBench, leaseId: string, ttl = 900) {
     providerExpiresAt: issued.providerExpiresAt,
     settlingSince: null,
   };
-  return { target, use: () => readObject(bench, issued.credential, 'customers/42/a.txt') };
+  return { target, use: () => readObject(harness, issued.credential, 'customers/42/a.txt') };
 }
 
 /** A lease of the database only: as many as a test needs, all of the same role. */
-const paper = (bench: AwsBench, template: RevocationTarget, count: number): RevocationTarget[] =>
+const paper = (harness: AwsHarness, template: RevocationTarget, count: number): RevocationTarget[] =>
   Array.from({ length: count }, (_, n) => ({
     ...template,
     leaseId: `lse_paper${String(n).padStart(15, '0')}`,
-    handle: { ...template.handle, issued_at: new Date(bench.clock.now().getTime() - 60_000 + n).toISOString() },
+    handle: { ...template.handle, issued_at: new Date(harness.clock.now().getTime() - 60_000 + n).toISOString() },
   }));
 
 async function settle(
-  bench: AwsBench,
+  harness: AwsHarness,
   target: RevocationTarget,
-  standing: RevocationTarget[],
+  outstanding: RevocationTarget[],
 ): Promise<RevocationOutcome> {
-  const [first] = await bench.provider.revoke([target], standing, never());
+  const [first] = await harness.provider.revoke([target], outstanding, never());
   if (first?.state !== 'settling') return first as RevocationOutcome;
-  target.settlingSince = bench.clock.now();
-  bench.clock.advance(10_000);
-  const [second] = await bench.provider.revoke([target], standing, never());
+  target.settlingSince = harness.clock.now();
+  harness.clock.advance(10_000);
+  const [second] = await harness.provider.revoke([target], outstanding, never());
   return second as RevocationOutcome;
 }
 
@@ -68,20 +68,20 @@ const errorOf = (outcome: RevocationOutcome | undefined): ProviderError => {
 };
 
 test('a denial is not called revoked before the lag has passed, and the credential does work until then', async () => {
-  await withBench(async (bench) => {
-    const { target, use } = await lease(bench, 'lse_lag');
-    const [first] = await bench.provider.revoke([target], [target], never());
+  await withBench(async (harness) => {
+    const { target, use } = await lease(harness, 'lse_lag');
+    const [first] = await harness.provider.revoke([target], [target], never());
     assert.equal(first?.state, 'settling');
-    target.settlingSince = bench.clock.now();
-    bench.clock.advance(9_000);
+    target.settlingSince = harness.clock.now();
+    harness.clock.advance(9_000);
     assert.equal(await use(), 'accepted', 'which is why it may not be shown as revoked yet');
-    assert.equal((await bench.provider.revoke([target], [target], never()))[0]?.state, 'settling');
-    bench.clock.advance(1_000);
-    const [last] = await bench.provider.revoke([target], [target], never());
+    assert.equal((await harness.provider.revoke([target], [target], never()))[0]?.state, 'settling');
+    harness.clock.advance(1_000);
+    const [last] = await harness.provider.revoke([target], [target], never());
     assert.ok(last?.state === 'revoked');
     assert.match(String(last.evidence.document_sha256), /^[0-9a-f]{64}$/);
     assert.equal(last.evidence.denied_since, target.settlingSince.toISOString());
-    assert.equal(last.evidence.read_back_at, bench.clock.now().toISOString());
+    assert.equal(last.evidence.read_back_at, harness.clock.now().toISOString());
     assert.match(String(last.evidence.propagation), /^eventual/, 'what was waited for is not called seen');
     assert.equal(last.alsoEnded, undefined, 'nobody else was ended');
     assert.equal(await use(), 'refused');
@@ -89,32 +89,32 @@ test('a denial is not called revoked before the lag has passed, and the credenti
 });
 
 test('a denial that somebody removed is written again and its lag starts again', async () => {
-  await withBench(async (bench) => {
-    const { target, use } = await lease(bench, 'lse_removed');
-    await bench.provider.revoke([target], [target], never());
-    target.settlingSince = bench.clock.now();
-    bench.sandbox.setInlinePolicy(agentRole, denialPolicyName, null);
-    bench.clock.advance(10_000);
-    const [outcome] = await bench.provider.revoke([target], [target], never());
+  await withBench(async (harness) => {
+    const { target, use } = await lease(harness, 'lse_removed');
+    await harness.provider.revoke([target], [target], never());
+    target.settlingSince = harness.clock.now();
+    harness.sandbox.setInlinePolicy(agentRole, denialPolicyName, null);
+    harness.clock.advance(10_000);
+    const [outcome] = await harness.provider.revoke([target], [target], never());
     assert.equal(outcome?.state, 'settling');
     assert.equal(await use(), 'accepted');
-    bench.clock.advance(10_000);
-    assert.equal((await bench.provider.revoke([target], [target], never()))[0]?.state, 'revoked');
+    harness.clock.advance(10_000);
+    assert.equal((await harness.provider.revoke([target], [target], never()))[0]?.state, 'revoked');
     assert.equal(await use(), 'refused');
   });
 });
 
-test('the standing leases are the whole truth: what is not among them is dropped, other policies stay', async () => {
+test('the outstanding leases are the whole truth: what is not among them is dropped, other policies stay', async () => {
   const others = {
     'admin-owned': {
       Version: '2012-10-17',
       Statement: { Effect: 'Deny' as const, Action: 's3:DeleteBucket', Resource: '*' },
     },
   };
-  await withBench(async (bench) => {
-    const { sandbox, provider, clock } = bench;
+  await withBench(async (harness) => {
+    const { sandbox, provider, clock } = harness;
     sandbox.setInlinePolicy(agentRole, 'admin-owned', JSON.stringify(others['admin-owned']));
-    const [a, b] = [await lease(bench, 'lse_a', 300), await lease(bench, 'lse_b', 900)];
+    const [a, b] = [await lease(harness, 'lse_a', 300), await lease(harness, 'lse_b', 900)];
     await provider.revoke([a.target], [a.target, b.target], never());
     assert.match(sandbox.inlinePolicies(agentRole)[denialPolicyName] ?? '', /lse_a.*lse_b/);
     clock.advance(300_000);
@@ -129,12 +129,12 @@ test('the standing leases are the whole truth: what is not among them is dropped
 });
 
 test('names fill the policy first; only what does not fit is cut off, by the earliest moment that is enough', async () => {
-  await withBench(async (bench) => {
-    const { target } = await lease(bench, 'lse_template');
-    const now = bench.clock.now();
-    const few = denialFor(paper(bench, target, 500), now, inlinePolicyLimit);
+  await withBench(async (harness) => {
+    const { target } = await lease(harness, 'lse_template');
+    const now = harness.clock.now();
+    const few = denialFor(paper(harness, target, 500), now, inlinePolicyLimit);
     assert.equal(few?.cutOff, null);
-    const many = paper(bench, target, 900).map((each, n) => ({
+    const many = paper(harness, target, 900).map((each, n) => ({
       ...each,
       handle: { ...each.handle, issued_at: new Date(now.getTime() - 3_600_000 + n * 1000).toISOString() },
     }));
@@ -156,12 +156,12 @@ const realIds = ['lse_0hk3v9t2rqz7m4c8w1xd', 'lse_0hk3v9t2rb6n0gfjps3k'] as cons
 
 // docs/providers/aws.md gives this number: change both.
 test('630 leases of one role are denied one by one; the next takes the oldest by issue time', async () => {
-  await withBench(async (bench) => {
-    const { target } = await lease(bench, 'lse_template');
-    const now = bench.clock.now();
+  await withBench(async (harness) => {
+    const { target } = await lease(harness, 'lse_template');
+    const now = harness.clock.now();
     const cutOff = (count: number, template = target) =>
-      denialFor(paper(bench, template, count), now, inlinePolicyLimit)?.cutOff;
-    assert.equal(paper(bench, target, 1)[0]?.leaseId.length, realIds[0].length);
+      denialFor(paper(harness, template, count), now, inlinePolicyLimit)?.cutOff;
+    assert.equal(paper(harness, target, 1)[0]?.leaseId.length, realIds[0].length);
     const byUserId = { ...target, handle: { ...target.handle, revoke_key: 'userid' } };
     for (const template of [target, byUserId]) {
       assert.equal(cutOff(630, template), null);
@@ -171,36 +171,36 @@ test('630 leases of one role are denied one by one; the next takes the oldest by
 });
 
 test('a lease is denied by its own ending, never by another’s', async () => {
-  await withBench(async (bench) => {
-    const now = bench.clock.now();
-    const [ended, alive] = [await lease(bench, realIds[0]), await lease(bench, realIds[1])];
-    const outcome = await settle(bench, ended.target, [ended.target]);
+  await withBench(async (harness) => {
+    const now = harness.clock.now();
+    const [ended, alive] = [await lease(harness, realIds[0]), await lease(harness, realIds[1])];
+    const outcome = await settle(harness, ended.target, [ended.target]);
     assert.equal(outcome.state, 'revoked');
     assert.equal(await ended.use(), 'refused');
     assert.equal(await alive.use(), 'accepted');
-    const text = bench.sandbox.inlinePolicies(agentRole)[denialPolicyName];
+    const text = harness.sandbox.inlinePolicies(agentRole)[denialPolicyName];
     assert.equal(denies(text, ended.target, now), true);
     assert.equal(denies(text, alive.target, now), false);
   });
 });
 
 test('a full role policy: the overflow is denied by issue time, later sessions live, and the evidence says so', async () => {
-  await withBench(async (bench) => {
-    const { sandbox, clock } = bench;
+  await withBench(async (harness) => {
+    const { sandbox, clock } = harness;
     const filler = {
       Version: '2012-10-17',
       Statement: [{ Effect: 'Deny', Action: 's3:DeleteBucket', Resource: `arn:aws:s3:::${'x'.repeat(9_700)}` }],
     };
     sandbox.setInlinePolicy(agentRole, 'admin-owned', JSON.stringify(filler));
-    const old = await lease(bench, 'lse_old');
-    const bystander = await lease(bench, 'lse_bystander');
+    const old = await lease(harness, 'lse_old');
+    const bystander = await lease(harness, 'lse_bystander');
     clock.advance(2_000);
-    const young = await lease(bench, 'lse_young');
-    const standing = [
+    const young = await lease(harness, 'lse_young');
+    const outstanding = [
       old.target,
-      ...paper(bench, old.target, 40).map((each) => ({ ...each, handle: old.target.handle })),
+      ...paper(harness, old.target, 40).map((each) => ({ ...each, handle: old.target.handle })),
     ];
-    const outcome = await settle(bench, old.target, standing);
+    const outcome = await settle(harness, old.target, outstanding);
     assert.equal(outcome.state, 'revoked');
     assert.ok(outcome.state === 'revoked' && outcome.evidence.overflow === true);
     assert.ok(typeof outcome.evidence.all_sessions_denied_that_were_issued_before === 'string');
@@ -223,33 +223,33 @@ test('a full role policy: the overflow is denied by issue time, later sessions l
 });
 
 test('no room even for a cut-off: failed with LimitExceeded at once, never called revoked', async () => {
-  await withBench(async (bench) => {
-    const { target, use } = await lease(bench, 'lse_no_room');
+  await withBench(async (harness) => {
+    const { target, use } = await lease(harness, 'lse_no_room');
     const filler = {
       Version: '2012-10-17',
       Statement: [{ Effect: 'Deny', Action: 's3:DeleteBucket', Resource: `arn:aws:s3:::${'x'.repeat(10_120)}` }],
     };
-    bench.sandbox.setInlinePolicy(agentRole, 'admin-owned', JSON.stringify(filler));
-    const before = bench.sandbox.requests();
-    const [outcome] = await bench.provider.revoke([target], [target], never());
+    harness.sandbox.setInlinePolicy(agentRole, 'admin-owned', JSON.stringify(filler));
+    const before = harness.sandbox.requests();
+    const [outcome] = await harness.provider.revoke([target], [target], never());
     const error = errorOf(outcome);
     assert.equal(error.code, 'upstream_refused');
     assert.equal(error.providerCode, 'LimitExceededException');
     // Assume the revoke role, read, write once, list and read the others: a full policy is not throttling.
-    assert.equal(bench.sandbox.requests() - before, 5);
+    assert.equal(harness.sandbox.requests() - before, 5);
     assert.equal(await use(), 'accepted');
   });
 });
 
 test('a conflicting change is tried again at once; a lasting one is reported as retryable', async () => {
-  await withBench(async (bench) => {
-    const { target } = await lease(bench, 'lse_conflict');
+  await withBench(async (harness) => {
+    const { target } = await lease(harness, 'lse_conflict');
     const conflict = { code: 'ConcurrentModification', status: 409 };
-    bench.sandbox.fault('PutRolePolicy', conflict, 2);
-    assert.equal((await bench.provider.revoke([target], [target], never()))[0]?.state, 'settling');
-    bench.sandbox.setInlinePolicy(agentRole, denialPolicyName, null);
-    bench.sandbox.fault('PutRolePolicy', conflict);
-    const [outcome] = await bench.provider.revoke([target], [target], never());
+    harness.sandbox.fault('PutRolePolicy', conflict, 2);
+    assert.equal((await harness.provider.revoke([target], [target], never()))[0]?.state, 'settling');
+    harness.sandbox.setInlinePolicy(agentRole, denialPolicyName, null);
+    harness.sandbox.fault('PutRolePolicy', conflict);
+    const [outcome] = await harness.provider.revoke([target], [target], never());
     const error = errorOf(outcome);
     assert.equal(error.code, 'upstream_unavailable');
     assert.equal(error.retryable, true);
@@ -257,41 +257,41 @@ test('a conflicting change is tried again at once; a lasting one is reported as 
 });
 
 test('IAM failing or hanging gives each lease its own failure', async () => {
-  await withBench(async (bench) => {
-    const { target } = await lease(bench, 'lse_iam');
-    bench.sandbox.fault('GetRolePolicy', { code: 'ServiceFailure', status: 500 });
-    assert.equal(errorOf((await bench.provider.revoke([target], [target], never()))[0]).code, 'upstream_unavailable');
-    bench.sandbox.fault('GetRolePolicy', { code: 'AccessDenied', status: 403 });
-    assert.equal(errorOf((await bench.provider.revoke([target], [target], never()))[0]).code, 'upstream_refused');
-    bench.sandbox.fault('GetRolePolicy', 'hang');
+  await withBench(async (harness) => {
+    const { target } = await lease(harness, 'lse_iam');
+    harness.sandbox.fault('GetRolePolicy', { code: 'ServiceFailure', status: 500 });
+    assert.equal(errorOf((await harness.provider.revoke([target], [target], never()))[0]).code, 'upstream_unavailable');
+    harness.sandbox.fault('GetRolePolicy', { code: 'AccessDenied', status: 403 });
+    assert.equal(errorOf((await harness.provider.revoke([target], [target], never()))[0]).code, 'upstream_refused');
+    harness.sandbox.fault('GetRolePolicy', 'hang');
     const patience = new AbortController();
-    const before = bench.sandbox.requests();
-    const revoking = bench.provider.revoke([target], [target], patience.signal);
-    while (bench.sandbox.requests() === before) await new Promise(setImmediate);
+    const before = harness.sandbox.requests();
+    const revoking = harness.provider.revoke([target], [target], patience.signal);
+    while (harness.sandbox.requests() === before) await new Promise(setImmediate);
     patience.abort();
     assert.equal(errorOf((await revoking)[0]).code, 'upstream_timeout');
   });
 });
 
 test('a write that was given up on may still arrive, and says so; one that was answered is over', async () => {
-  await withBench(async (bench) => {
-    const { target } = await lease(bench, 'lse_late');
-    bench.sandbox.fault('PutRolePolicy', { code: 'ServiceFailure', status: 500 });
-    const answered = errorOf((await bench.provider.revoke([target], [target], never()))[0]);
+  await withBench(async (harness) => {
+    const { target } = await lease(harness, 'lse_late');
+    harness.sandbox.fault('PutRolePolicy', { code: 'ServiceFailure', status: 500 });
+    const answered = errorOf((await harness.provider.revoke([target], [target], never()))[0]);
     assert.deepEqual([answered.code, answered.mayHaveMinted], ['upstream_unavailable', false]);
-    bench.sandbox.fault('PutRolePolicy', { code: 'GatewayTimeout', status: 504 });
-    assert.equal(errorOf((await bench.provider.revoke([target], [target], never()))[0]).mayHaveMinted, true);
-    bench.sandbox.fault('PutRolePolicy', 'hang');
+    harness.sandbox.fault('PutRolePolicy', { code: 'GatewayTimeout', status: 504 });
+    assert.equal(errorOf((await harness.provider.revoke([target], [target], never()))[0]).mayHaveMinted, true);
+    harness.sandbox.fault('PutRolePolicy', 'hang');
     for (const write of [
-      async (signal: AbortSignal) => errorOf((await bench.provider.revoke([target], [target], signal))[0]),
+      async (signal: AbortSignal) => errorOf((await harness.provider.revoke([target], [target], signal))[0]),
       async (signal: AbortSignal) =>
-        bench.provider.prune?.(agentRole, [target], signal).catch((error: ProviderError) => error),
+        harness.provider.prune?.(agentRole, [target], signal).catch((error: ProviderError) => error),
     ]) {
       const patience = new AbortController();
-      const before = bench.sandbox.requests();
+      const before = harness.sandbox.requests();
       const writing = write(patience.signal);
       // Each reads the policy before it writes it.
-      while (bench.sandbox.requests() < before + 2) await new Promise(setImmediate);
+      while (harness.sandbox.requests() < before + 2) await new Promise(setImmediate);
       patience.abort();
       const error = await writing;
       assert.deepEqual([error?.code, error?.mayHaveMinted], ['upstream_timeout', true]);
@@ -300,51 +300,51 @@ test('a write that was given up on may still arrive, and says so; one that was a
 });
 
 test('the revoke role’s own session is renewed before it ends', async () => {
-  await withBench(async (bench) => {
-    const first = await lease(bench, 'lse_first');
-    assert.equal((await settle(bench, first.target, [first.target])).state, 'revoked');
-    bench.clock.advance(3_600_000);
-    const second = await lease(bench, 'lse_second');
-    assert.equal((await settle(bench, second.target, [second.target])).state, 'revoked');
+  await withBench(async (harness) => {
+    const first = await lease(harness, 'lse_first');
+    assert.equal((await settle(harness, first.target, [first.target])).state, 'revoked');
+    harness.clock.advance(3_600_000);
+    const second = await lease(harness, 'lse_second');
+    assert.equal((await settle(harness, second.target, [second.target])).state, 'revoked');
     assert.equal(await second.use(), 'refused');
-    const revokers = bench.sandbox.sessions().filter((session) => session.arn.endsWith('/writ-revoker'));
+    const revokers = harness.sandbox.sessions().filter((session) => session.arn.endsWith('/writ-revoker'));
     assert.equal(revokers.length, 2);
   });
 });
 
 test('a token that aged on the way is signed anew, once', async () => {
-  await withBench(async (bench) => {
-    bench.sandbox.fault('AssumeRoleWithWebIdentity', { code: 'ExpiredTokenException', status: 400 }, 1);
-    await lease(bench, 'lse_resigned');
-    assert.equal(bench.tokens.length, 2);
-    bench.sandbox.fault('AssumeRoleWithWebIdentity', { code: 'ExpiredTokenException', status: 400 });
-    await assert.rejects(lease(bench, 'lse_stale'), {
+  await withBench(async (harness) => {
+    harness.sandbox.fault('AssumeRoleWithWebIdentity', { code: 'ExpiredTokenException', status: 400 }, 1);
+    await lease(harness, 'lse_resigned');
+    assert.equal(harness.tokens.length, 2);
+    harness.sandbox.fault('AssumeRoleWithWebIdentity', { code: 'ExpiredTokenException', status: 400 });
+    await assert.rejects(lease(harness, 'lse_stale'), {
       code: 'upstream_refused',
       providerCode: 'ExpiredTokenException',
     });
-    assert.equal(bench.tokens.length, 4);
+    assert.equal(harness.tokens.length, 4);
   });
 });
 
 test('a session that could not be denied later is not handed out', async () => {
   await withBench(
-    async (bench) => {
-      await assert.rejects(lease(bench, 'lse_unmarked'), { code: 'upstream_mismatch', mayHaveMinted: true });
+    async (harness) => {
+      await assert.rejects(lease(harness, 'lse_unmarked'), { code: 'upstream_mismatch', mayHaveMinted: true });
     },
     { sandbox: { sourceIdentityHonoured: false } },
   );
   await withBench(
-    async (bench) => {
-      await assert.rejects(lease(bench, 'lse_untrusted'), { code: 'upstream_refused', providerCode: 'AccessDenied' });
+    async (harness) => {
+      await assert.rejects(lease(harness, 'lse_untrusted'), { code: 'upstream_refused', providerCode: 'AccessDenied' });
     },
     { trusted: ['sts:TagSession'] },
   );
 });
 
 test('the session carries the lease where AWS’s own logs show it', async () => {
-  await withBench(async (bench) => {
-    await lease(bench, 'lse_marked');
-    const [session] = bench.sandbox.sessions();
+  await withBench(async (harness) => {
+    await lease(harness, 'lse_marked');
+    const [session] = harness.sandbox.sessions();
     assert.equal(session?.sourceIdentity, 'lse_marked');
     assert.ok(session?.arn.endsWith('/lse_marked'));
     assert.deepEqual(session?.tags, {

@@ -4,8 +4,13 @@
  * bound: the lag is a setting, and the evidence says what was seen and what was only waited for.
  */
 import { createHash } from 'node:crypto';
-import type { JsonObject } from '../../broker/vocabulary.ts';
-import { type ProviderDeps, ProviderError, type RevocationOutcome, type RevocationTarget } from '../contract.ts';
+import {
+  type JsonObject,
+  type ProviderDeps,
+  ProviderError,
+  type RevocationOutcome,
+  type RevocationTarget,
+} from '../contract.ts';
 import type { AwsClients } from './clients.ts';
 import { denialPolicyName, denies } from './denial.ts';
 import { toProviderError } from './errors.ts';
@@ -17,7 +22,7 @@ export const roleOf = (target: Pick<RevocationTarget, 'plan'>) => (target.plan.p
 
 export async function revoke(
   due: RevocationTarget[],
-  standing: RevocationTarget[],
+  outstanding: RevocationTarget[],
   signal: AbortSignal,
   settings: AwsSettings,
   deps: ProviderDeps,
@@ -26,7 +31,7 @@ export async function revoke(
   if (!canRevoke(settings)) return due.map((target) => waitForExpiry(target));
   const outcomes = new Map<RevocationTarget, RevocationOutcome>();
   for (const [role, targets] of Map.groupBy(due, roleOf)) {
-    const ofRole = standing.filter((target) => roleOf(target) === role);
+    const ofRole = outstanding.filter((target) => roleOf(target) === role);
     try {
       for (const [target, outcome] of await revokeInRole(role, targets, ofRole, signal, settings, deps, clients))
         outcomes.set(target, outcome);
@@ -38,10 +43,10 @@ export async function revoke(
   return due.map((target) => outcomes.get(target) as RevocationOutcome);
 }
 
-/** Rewrites a role's denials to those of `standing` that have not expired. Throws ProviderError. */
+/** Rewrites a role's denials to those of `outstanding` that have not expired. Throws ProviderError. */
 export async function prune(
   role: string,
-  standing: RevocationTarget[],
+  outstanding: RevocationTarget[],
   signal: AbortSignal,
   settings: AwsSettings,
   deps: ProviderDeps,
@@ -52,7 +57,7 @@ export async function prune(
   try {
     const iam = await clients.iam(signal);
     const present = await readDenial(iam, role, signal);
-    await writeDenial(iam, role, alive(standing, now), present, now, signal);
+    await writeDenial(iam, role, alive(outstanding, now), present, now, signal);
   } catch (error) {
     throw toProviderError(error, 'prune', signal);
   }
@@ -61,7 +66,7 @@ export async function prune(
 async function revokeInRole(
   role: string,
   due: RevocationTarget[],
-  standing: RevocationTarget[],
+  outstanding: RevocationTarget[],
   signal: AbortSignal,
   settings: AwsSettings,
   deps: ProviderDeps,
@@ -75,7 +80,7 @@ async function revokeInRole(
   signal.throwIfAborted();
   const iam = await clients.iam(signal);
   const before = await readDenial(iam, role, signal);
-  const wanted = alive([...new Map([...standing, ...due].map((target) => [target.leaseId, target])).values()], now);
+  const wanted = alive([...new Map([...outstanding, ...due].map((target) => [target.leaseId, target])).values()], now);
   const denial = await writeDenial(iam, role, wanted, before, now, signal);
   const after = denial.text === before ? before : await readDenial(iam, role, signal);
 

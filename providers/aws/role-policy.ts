@@ -18,16 +18,16 @@ export async function readDenial(iam: IAMClient, role: string, signal: AbortSign
   return readPolicy(iam, role, denialPolicyName, signal);
 }
 
-/** Makes IAM hold exactly the denials of `standing`; `present` is what it holds now. */
+/** Makes IAM hold exactly the denials of `outstanding`; `present` is what it holds now. */
 export async function writeDenial(
   iam: IAMClient,
   role: string,
-  standing: RevocationTarget[],
+  outstanding: RevocationTarget[],
   present: string | undefined,
   now: Date,
   signal: AbortSignal,
 ): Promise<Denial> {
-  const whole = denialFor(standing, now, inlinePolicyLimit);
+  const whole = denialFor(outstanding, now, inlinePolicyLimit);
   if (whole !== null) {
     try {
       await put(iam, role, whole, present, signal);
@@ -38,7 +38,7 @@ export async function writeDenial(
   }
   // Others' policies need their part of the shared space: measure it and make ours fit.
   const capacity = inlinePolicyLimit - (await charactersOfOthers(iam, role, signal));
-  const shortened = denialFor(standing, now, capacity);
+  const shortened = denialFor(outstanding, now, capacity);
   if (shortened === null)
     throw toProviderError(
       { name: 'LimitExceededException', $metadata: { httpStatusCode: 409 } },

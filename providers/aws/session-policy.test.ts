@@ -4,10 +4,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
-import type { JsonObject } from '../../broker/vocabulary.ts';
-import { ProviderError } from '../contract.ts';
-import { agentRole, awsBench, callJson, readObject, s3ClientFor, settled } from './bench.test-support.ts';
+import { type JsonObject, ProviderError } from '../contract.ts';
 import { describe } from './describe.ts';
+import { agentRole, awsBench, callJson, readObject, s3ClientFor, settled } from './harness.test-support.ts';
 import { literal, policyText } from './literal.ts';
 import { awsParams } from './params.ts';
 import { type AwsPermission, planFor, sessionPolicyLimit, untilPolicy } from './session-policy.ts';
@@ -18,24 +17,24 @@ const plan = (params: JsonObject, ttl = 900) => planFor(awsParams.parse({ role: 
 const policyOf = (params: JsonObject) => (plan(params).permission as AwsPermission).session_policy;
 const s3 = (params: JsonObject) => ({ service: 's3', bucket: 'orders', access: 'read', ...params });
 
-async function withBench(body: (bench: Awaited<ReturnType<typeof awsBench>>) => Promise<void>, sandbox = {}) {
-  const bench = await awsBench({ sandbox });
+async function withBench(body: (harness: Awaited<ReturnType<typeof awsBench>>) => Promise<void>, sandbox = {}) {
+  const harness = await awsBench({ sandbox });
   try {
-    await body(bench);
+    await body(harness);
   } finally {
-    await bench.close();
+    await harness.close();
   }
 }
 
-async function mint(bench: Awaited<ReturnType<typeof awsBench>>, params: JsonObject, ttl = 900): Promise<JsonObject> {
-  const parsed = bench.provider.params.parse({ role: agentRole, ...params });
+async function mint(harness: Awaited<ReturnType<typeof awsBench>>, params: JsonObject, ttl = 900): Promise<JsonObject> {
+  const parsed = harness.provider.params.parse({ role: agentRole, ...params });
   const context = {
     leaseId: 'lse_policy',
     sessionId: 'ses_policy',
     agent: 'invoice-bot',
     signal: new AbortController().signal,
   };
-  return (await bench.provider.issue({ ...context, plan: bench.provider.plan(parsed, ttl) })).credential;
+  return (await harness.provider.issue({ ...context, plan: harness.provider.plan(parsed, ttl) })).credential;
 }
 
 test('read under a prefix is exactly get and list under that prefix, and no chaining', () => {
@@ -68,25 +67,25 @@ test('metacharacters in values widen nothing at the counterpart', async () => {
     '${aws:userid}/v.txt': 'v',
   };
   await withBench(
-    async (bench) => {
-      const star = await mint(bench, s3({ prefix: 'customers/*/' }));
-      assert.equal(await readObject(bench, star, 'customers/*/own.txt'), 'accepted');
-      assert.equal(await readObject(bench, star, 'customers/42/a.txt'), 'refused');
-      const client = s3ClientFor(bench, star);
+    async (harness) => {
+      const star = await mint(harness, s3({ prefix: 'customers/*/' }));
+      assert.equal(await readObject(harness, star, 'customers/*/own.txt'), 'accepted');
+      assert.equal(await readObject(harness, star, 'customers/42/a.txt'), 'refused');
+      const client = s3ClientFor(harness, star);
       const list = (prefix: string) =>
         settled(client.send(new ListObjectsV2Command({ Bucket: 'orders', Prefix: prefix })));
       assert.equal(await list('customers/*/'), 'accepted');
       assert.equal(await list('customers/42/'), 'refused');
       assert.equal(await list('customers/'), 'refused');
       client.destroy();
-      const question = await mint(bench, s3({ prefix: '?/' }));
-      assert.equal(await readObject(bench, question, '?/q.txt'), 'accepted');
-      assert.equal(await readObject(bench, question, 'x/z.txt'), 'refused');
-      const variable = await mint(bench, s3({ prefix: '${aws:userid}/' }));
-      assert.equal(await readObject(bench, variable, '${aws:userid}/v.txt'), 'accepted');
-      const key = await mint(bench, s3({ key: '*', access: 'get' }));
-      assert.equal(await readObject(bench, key, 'x/z.txt'), 'refused');
-      const anyKey = await mint(bench, {
+      const question = await mint(harness, s3({ prefix: '?/' }));
+      assert.equal(await readObject(harness, question, '?/q.txt'), 'accepted');
+      assert.equal(await readObject(harness, question, 'x/z.txt'), 'refused');
+      const variable = await mint(harness, s3({ prefix: '${aws:userid}/' }));
+      assert.equal(await readObject(harness, variable, '${aws:userid}/v.txt'), 'accepted');
+      const key = await mint(harness, s3({ key: '*', access: 'get' }));
+      assert.equal(await readObject(harness, key, 'x/z.txt'), 'refused');
+      const anyKey = await mint(harness, {
         service: 'dynamodb',
         region: 'eu-west-1',
         access: 'read',
@@ -94,15 +93,15 @@ test('metacharacters in values widen nothing at the counterpart', async () => {
         leading_key: '*',
       });
       const get = { TableName: 'invoices', Key: { customer: { S: '42' } } };
-      assert.equal(await settled(callJson(bench, anyKey, 'dynamodb', 'DynamoDB_20120810.GetItem', get)), 'refused');
+      assert.equal(await settled(callJson(harness, anyKey, 'dynamodb', 'DynamoDB_20120810.GetItem', get)), 'refused');
     },
     { buckets: { orders: objects } },
   );
 });
 
 test('a scan has no leading key and does not slip through ForAllValues', async () => {
-  await withBench(async (bench) => {
-    const one = await mint(bench, {
+  await withBench(async (harness) => {
+    const one = await mint(harness, {
       service: 'dynamodb',
       region: 'eu-west-1',
       access: 'read_write',
@@ -111,25 +110,28 @@ test('a scan has no leading key and does not slip through ForAllValues', async (
     });
     const call = (credential: JsonObject, operation: string, input: JsonObject) =>
       settled(
-        callJson(bench, credential, 'dynamodb', `DynamoDB_20120810.${operation}`, { TableName: 'invoices', ...input }),
+        callJson(harness, credential, 'dynamodb', `DynamoDB_20120810.${operation}`, {
+          TableName: 'invoices',
+          ...input,
+        }),
       );
     assert.equal(await call(one, 'Scan', {}), 'refused');
     assert.equal(await call(one, 'PutItem', { Item: { customer: { S: '42' } } }), 'accepted');
     assert.equal(await call(one, 'PutItem', { Item: { customer: { S: '7' } } }), 'refused');
     const query = { KeyConditionExpression: 'customer = :c', ExpressionAttributeValues: { ':c': { S: '42' } } };
     assert.equal(await call(one, 'Query', query), 'accepted');
-    const whole = await mint(bench, { service: 'dynamodb', region: 'eu-west-1', access: 'read', table: 'invoices' });
+    const whole = await mint(harness, { service: 'dynamodb', region: 'eu-west-1', access: 'read', table: 'invoices' });
     assert.equal(await call(whole, 'Scan', {}), 'accepted');
   });
 });
 
 test('the real S3 client works inside the scope and is refused outside of it', async () => {
-  await withBench(async (bench) => {
-    const client = s3ClientFor(bench, await mint(bench, s3({ prefix: 'customers/42/', access: 'read_write' })));
+  await withBench(async (harness) => {
+    const client = s3ClientFor(harness, await mint(harness, s3({ prefix: 'customers/42/', access: 'read_write' })));
     const object = await client.send(new GetObjectCommand({ Bucket: 'orders', Key: 'customers/42/a.txt' }));
     assert.equal(await object.Body?.transformToString(), 'inside');
     await client.send(new PutObjectCommand({ Bucket: 'orders', Key: 'customers/42/nöte (1)+*.txt', Body: 'new' }));
-    assert.equal(bench.sandbox.object('orders', 'customers/42/nöte (1)+*.txt'), 'new');
+    assert.equal(harness.sandbox.object('orders', 'customers/42/nöte (1)+*.txt'), 'new');
     const listed = await client.send(new ListObjectsV2Command({ Bucket: 'orders', Prefix: 'customers/42/' }));
     assert.deepEqual(
       listed.Contents?.map((entry) => entry.Key),
@@ -149,19 +151,19 @@ test('the real S3 client works inside the scope and is refused outside of it', a
 });
 
 test('one object is one object', async () => {
-  await withBench(async (bench) => {
-    const credential = await mint(bench, s3({ key: 'customers/42/a.txt', access: 'read' }));
-    assert.equal(await readObject(bench, credential, 'customers/42/a.txt'), 'accepted');
-    assert.equal(await readObject(bench, credential, 'customers/42/a.txt2'), 'refused');
+  await withBench(async (harness) => {
+    const credential = await mint(harness, s3({ key: 'customers/42/a.txt', access: 'read' }));
+    assert.equal(await readObject(harness, credential, 'customers/42/a.txt'), 'accepted');
+    assert.equal(await readObject(harness, credential, 'customers/42/a.txt2'), 'refused');
   });
 });
 
 test('a session cannot assume a role again to lose its policy', async () => {
-  await withBench(async (bench) => {
-    const credential = await mint(bench, s3({}));
+  await withBench(async (harness) => {
+    const credential = await mint(harness, s3({}));
     const sts = new STSClient({
       region: 'eu-west-1',
-      endpoint: bench.sandbox.url,
+      endpoint: harness.sandbox.url,
       credentials: {
         accessKeyId: String(credential.access_key_id),
         secretAccessKey: String(credential.secret_access_key),
@@ -175,12 +177,12 @@ test('a session cannot assume a role again to lose its policy', async () => {
 });
 
 test('a lifetime below AWS’s own minimum ends to the second', async () => {
-  await withBench(async (bench) => {
-    const credential = await mint(bench, s3({}), 90);
-    bench.clock.advance(89_000);
-    assert.equal(await readObject(bench, credential, 'customers/42/a.txt'), 'accepted');
-    bench.clock.advance(1_000);
-    assert.equal(await readObject(bench, credential, 'customers/42/a.txt'), 'refused');
+  await withBench(async (harness) => {
+    const credential = await mint(harness, s3({}), 90);
+    harness.clock.advance(89_000);
+    assert.equal(await readObject(harness, credential, 'customers/42/a.txt'), 'accepted');
+    harness.clock.advance(1_000);
+    assert.equal(await readObject(harness, credential, 'customers/42/a.txt'), 'refused');
   });
 });
 
@@ -209,10 +211,10 @@ test('the size check counts the end that issue writes in, and what JSON escapes'
 
 test('objects with names beyond Latin-1 can be granted', async () => {
   await withBench(
-    async (bench) => {
-      const credential = await mint(bench, s3({ prefix: '顧客/42/' }));
-      assert.equal(await readObject(bench, credential, '顧客/42/請求書.txt'), 'accepted');
-      assert.equal(await readObject(bench, credential, '顧客/7/請求書.txt'), 'refused');
+    async (harness) => {
+      const credential = await mint(harness, s3({ prefix: '顧客/42/' }));
+      assert.equal(await readObject(harness, credential, '顧客/42/請求書.txt'), 'accepted');
+      assert.equal(await readObject(harness, credential, '顧客/7/請求書.txt'), 'refused');
     },
     { buckets: { orders: { '顧客/42/請求書.txt': 'a', '顧客/7/請求書.txt': 'b' } } },
   );

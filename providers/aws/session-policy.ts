@@ -1,6 +1,5 @@
 /** Parameters → the session policy: the exact permission of one credential. Pure. */
-import type { JsonObject, Plan } from '../../broker/vocabulary.ts';
-import { ProviderError } from '../contract.ts';
+import { type JsonObject, type Plan, ProviderError } from '../contract.ts';
 import { literal, policyText } from './literal.ts';
 import type { AwsParams } from './params.ts';
 import type { AwsSettings } from './settings.ts';

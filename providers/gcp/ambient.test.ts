@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ProviderError } from '../contract.ts';
-import { gcpBench, lease, SHARED, storage } from './bench.test-support.ts';
+import { gcpBench, lease, SHARED, storage } from './harness.test-support.ts';
 
 const AMBIENT = {
   WRIT_GCP_AMBIENT_CREDENTIALS: '1',
@@ -14,29 +14,29 @@ const AMBIENT = {
 const PARAMS = { bucket: 'orders', prefix: 'customers/42/', service_account: SHARED };
 
 test('with ambient credentials the provider mints, and without usable ones it says so and leaks nothing', async () => {
-  const bench = await gcpBench();
+  const harness = await gcpBench();
   const folder = await mkdtemp(join(tmpdir(), 'writ-gcp-'));
   const before = process.env.GOOGLE_APPLICATION_CREDENTIALS;
   try {
-    const identity = await bench.identity();
+    const identity = await harness.identity();
     await writeFile(join(folder, 'token'), identity);
     const file = {
       type: 'external_account',
-      audience: `//iam.googleapis.com/${bench.sandbox.provider}`,
+      audience: `//iam.googleapis.com/${harness.sandbox.provider}`,
       subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
-      token_url: `${bench.sandbox.url}/v1/token`,
+      token_url: `${harness.sandbox.url}/v1/token`,
       credential_source: { file: join(folder, 'token') },
     };
     await writeFile(join(folder, 'adc.json'), JSON.stringify(file));
     process.env.GOOGLE_APPLICATION_CREDENTIALS = join(folder, 'adc.json');
-    const provider = bench.make(AMBIENT);
+    const provider = harness.make(AMBIENT);
     const plan = provider.plan(PARAMS, 600);
     const { credential } = await provider.issue({ ...lease(), plan });
-    assert.equal(await storage(bench.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 200);
-    assert.equal(await storage(bench.sandbox, credential, 'GET', 'orders', 'customers/43/a.txt'), 403);
+    assert.equal(await storage(harness.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 200);
+    assert.equal(await storage(harness.sandbox, credential, 'GET', 'orders', 'customers/43/a.txt'), 403);
 
     await writeFile(join(folder, 'token'), 'SECRET-nonsense');
-    const error = await bench
+    const error = await harness
       .make(AMBIENT)
       .issue({ ...lease(), plan })
       .catch((thrown: unknown) => thrown);
@@ -48,6 +48,6 @@ test('with ambient credentials the provider mints, and without usable ones it sa
     if (before === undefined) delete process.env.GOOGLE_APPLICATION_CREDENTIALS;
     else process.env.GOOGLE_APPLICATION_CREDENTIALS = before;
     await rm(folder, { recursive: true });
-    await bench.close();
+    await harness.close();
   }
 });

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { compileCel } from '../../sandbox/gcp/cel.ts';
-import { gcpBench, storage } from './bench.test-support.ts';
 import { celString, prefixCondition } from './boundary.ts';
+import { gcpBench, storage } from './harness.test-support.ts';
 
 // Every run the same; another seed looks elsewhere.
 fc.configureGlobal({ seed: 20261121 });
@@ -18,17 +18,17 @@ const ATTACKS = [
 ];
 
 test('a prefix written as an attack on the condition widens nothing', async () => {
-  const bench = await gcpBench();
+  const harness = await gcpBench();
   try {
     for (const attack of ATTACKS) {
       const prefix = `${attack}/`;
-      const { credential } = await bench.issue(bench.plan({ bucket: 'orders', prefix }));
-      assert.equal(await storage(bench.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 403, prefix);
-      assert.equal(await storage(bench.sandbox, credential, 'LIST', 'orders', ''), 403, prefix);
-      assert.equal(await storage(bench.sandbox, credential, 'LIST', 'orders', `${prefix}x`), 200, prefix);
+      const { credential } = await harness.issue(harness.plan({ bucket: 'orders', prefix }));
+      assert.equal(await storage(harness.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 403, prefix);
+      assert.equal(await storage(harness.sandbox, credential, 'LIST', 'orders', ''), 403, prefix);
+      assert.equal(await storage(harness.sandbox, credential, 'LIST', 'orders', `${prefix}x`), 200, prefix);
     }
   } finally {
-    await bench.close();
+    await harness.close();
   }
 });
 

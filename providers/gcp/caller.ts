@@ -1,6 +1,5 @@
 /** Who the broker is at Google: a federated identity without any key, or the ambient one of the machine. */
-import type { Clock } from '../../broker/vocabulary.ts';
-import { type ProviderDeps, ProviderError } from '../contract.ts';
+import { type Clock, type ProviderDeps, ProviderError } from '../contract.ts';
 import { connectionFailure, gaveUp, httpFailure } from './errors.ts';
 import { CLOUD_PLATFORM } from './params.ts';
 import type { GcpSettings } from './settings.ts';

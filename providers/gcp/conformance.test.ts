@@ -3,8 +3,8 @@
 // Google's client libraries print whole answers when this is set; the suite's search for secrets must still find nothing.
 process.env.GOOGLE_SDK_NODE_LOGGING = 'all';
 
-import { type ConformanceBench, conformance } from '../conformance.ts';
-import { gcpBench, SHARED, storage } from './bench.test-support.ts';
+import { type ConformanceHarness, conformance } from '../conformance.ts';
+import { gcpBench, SHARED, storage } from './harness.test-support.ts';
 
 const SCOPE = 'https://www.googleapis.com/auth/';
 const shared = { service_account: SHARED };
@@ -69,14 +69,14 @@ const BAD = [
 
 for (const transport of ['rest', 'grpc'] as const)
   for (const accounts of ['pool', 'shared'] as const)
-    conformance(`gcp over ${transport}, ${accounts}`, () => makeBench(transport, accounts));
+    conformance(`gcp over ${transport}, ${accounts}`, () => makeHarness(transport, accounts));
 
-async function makeBench(transport: string, accounts: 'pool' | 'shared'): Promise<ConformanceBench> {
+async function makeHarness(transport: string, accounts: 'pool' | 'shared'): Promise<ConformanceHarness> {
   const output = captureOutput();
-  const bench = await gcpBench({ WRIT_GCP_TRANSPORT: transport }, { disableLagMs: 60_000 });
+  const harness = await gcpBench({ WRIT_GCP_TRANSPORT: transport }, { disableLagMs: 60_000 });
   // So that the broker's own token is there already, and a hanging mint is the mint that hangs.
-  await bench.issue(bench.plan({ bucket: 'orders', ...shared }));
-  const { sandbox, clock, provider } = bench;
+  await harness.issue(harness.plan({ bucket: 'orders', ...shared }));
+  const { sandbox, clock, provider } = harness;
   return {
     provider,
     clock,
@@ -93,16 +93,16 @@ async function makeBench(transport: string, accounts: 'pool' | 'shared'): Promis
       expectedRefusalCode: 'PERMISSION_DENIED',
     },
     output: output.text,
-    otherSecrets: () => [...bench.identityTokens, ...sandbox.tokens()],
+    otherSecrets: () => [...harness.identityTokens, ...sandbox.tokens()],
     advance: async (ms) => clock.advance(ms),
     close: async () => {
       output.stop();
-      await bench.close();
+      await harness.close();
     },
   };
 }
 
-/** Everything printed to the terminal's error stream or the console while the bench is open. */
+/** Everything printed to the terminal's error stream or the console while the harness is open. */
 function captureOutput() {
   const seen: string[] = [];
   const stderr = process.stderr.write;

@@ -1,5 +1,5 @@
 /** A plan in plain words, for the person who approves it. */
-import type { Plan, PlanDescription } from '../../broker/vocabulary.ts';
+import type { Plan, PlanDescription } from '../contract.ts';
 import type { BucketAccess } from './boundary.ts';
 import { CLOUD_PLATFORM } from './params.ts';
 import { readPermission } from './permission.ts';

@@ -1,6 +1,5 @@
 /** Google Cloud: short-lived access tokens of service accounts, bounded to Cloud Storage where the capability says so. */
-import type { Plan } from '../../broker/vocabulary.ts';
-import type { Provider, ProviderDeps, ProviderModule } from '../contract.ts';
+import type { Plan, Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { callerFor } from './caller.ts';
 import { describe } from './describe.ts';
 import { issue } from './issue.ts';

@@ -4,17 +4,21 @@ import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 import type { GcpSandboxOptions } from '../../sandbox/gcp/server.ts';
 import { ProviderError, type ProviderErrorCode } from '../contract.ts';
-import { type GcpBench, gcpBench, lease, POOL, SHARED, storage } from './bench.test-support.ts';
+import { type GcpHarness, gcpBench, lease, POOL, SHARED, storage } from './harness.test-support.ts';
 
 const PARAMS = { bucket: 'orders', prefix: 'customers/42/' };
 
-function check(title: string, body: (bench: GcpBench) => Promise<void>, overrides: Partial<GcpSandboxOptions> = {}) {
+function check(
+  title: string,
+  body: (harness: GcpHarness) => Promise<void>,
+  overrides: Partial<GcpSandboxOptions> = {},
+) {
   test(title, async () => {
-    const bench = await gcpBench({}, overrides);
+    const harness = await gcpBench({}, overrides);
     try {
-      await body(bench);
+      await body(harness);
     } finally {
-      await bench.close();
+      await harness.close();
     }
   });
 }
@@ -28,8 +32,8 @@ const failsWith =
     return true;
   };
 
-check('the credential has the documented shape and only the plan’s rights', async (bench) => {
-  const { credential, handle } = await bench.issue(bench.plan(PARAMS, 600));
+check('the credential has the documented shape and only the plan’s rights', async (harness) => {
+  const { credential, handle } = await harness.issue(harness.plan(PARAMS, 600));
   assert.deepEqual(Object.keys(credential).sort(), [
     'access_token',
     'expires_at',
@@ -41,18 +45,18 @@ check('the credential has the documented shape and only the plan’s rights', as
   ]);
   assert.equal(credential.expires_at, '2026-03-01T12:10:00.000Z');
   assert.deepEqual(handle, { service_account: POOL[0] });
-  assert.equal(await storage(bench.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 200);
-  assert.equal(await storage(bench.sandbox, credential, 'LIST', 'orders', 'customers/42/'), 200);
-  assert.equal(await storage(bench.sandbox, credential, 'LIST', 'orders', 'customers/4'), 403);
-  assert.equal(await storage(bench.sandbox, credential, 'PUT', 'orders', 'customers/42/a.txt'), 403);
-  assert.equal(await storage(bench.sandbox, credential, 'GET', 'archive', 'old.txt'), 403);
+  assert.equal(await storage(harness.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 200);
+  assert.equal(await storage(harness.sandbox, credential, 'LIST', 'orders', 'customers/42/'), 200);
+  assert.equal(await storage(harness.sandbox, credential, 'LIST', 'orders', 'customers/4'), 403);
+  assert.equal(await storage(harness.sandbox, credential, 'PUT', 'orders', 'customers/42/a.txt'), 403);
+  assert.equal(await storage(harness.sandbox, credential, 'GET', 'archive', 'old.txt'), 403);
 });
 
-check('a bounded token cannot be used to mint, to downscope anew, or to enable accounts', async (bench) => {
-  const { credential } = await bench.issue(bench.plan(PARAMS));
+check('a bounded token cannot be used to mint, to downscope anew, or to enable accounts', async (harness) => {
+  const { credential } = await harness.issue(harness.plan(PARAMS));
   const token = String(credential.access_token);
   const post = (path: string, body: string, type = 'application/json') =>
-    fetch(bench.sandbox.url + path, {
+    fetch(harness.sandbox.url + path, {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': type },
       body,
@@ -73,42 +77,45 @@ check('a bounded token cannot be used to mint, to downscope anew, or to enable a
   assert.equal((await post('/v1/token', form.toString(), 'application/x-www-form-urlencoded')).status, 400);
 });
 
-check('a Google that gives a longer token than asked is not believed', async (bench) => {
-  bench.sandbox.lengthenTokensBy(600);
-  await assert.rejects(bench.issue(bench.plan(PARAMS)), failsWith('upstream_mismatch', { mayHaveMinted: true }));
+check('a Google that gives a longer token than asked is not believed', async (harness) => {
+  harness.sandbox.lengthenTokensBy(600);
+  await assert.rejects(harness.issue(harness.plan(PARAMS)), failsWith('upstream_mismatch', { mayHaveMinted: true }));
 });
 
-check('when the boundary cannot be applied, the wider token that exists is reported', async (bench) => {
-  await bench.issue(bench.plan(PARAMS));
-  bench.sandbox.fail('unavailable', 'exchange');
+check('when the boundary cannot be applied, the wider token that exists is reported', async (harness) => {
+  await harness.issue(harness.plan(PARAMS));
+  harness.sandbox.fail('unavailable', 'exchange');
   await assert.rejects(
-    bench.issue(bench.plan(PARAMS)),
+    harness.issue(harness.plan(PARAMS)),
     failsWith('upstream_unavailable', { mayHaveMinted: true, providerCode: 'UNAVAILABLE' }),
   );
 });
 
-check('before the broker is known at Google nothing can have been minted', async (bench) => {
-  bench.sandbox.fail('unavailable', 'exchange');
-  await assert.rejects(bench.issue(bench.plan(PARAMS)), failsWith('upstream_unavailable', { mayHaveMinted: false }));
+check('before the broker is known at Google nothing can have been minted', async (harness) => {
+  harness.sandbox.fail('unavailable', 'exchange');
+  await assert.rejects(
+    harness.issue(harness.plan(PARAMS)),
+    failsWith('upstream_unavailable', { mayHaveMinted: false }),
+  );
 });
 
-check('quota exhaustion may work later', async (bench) => {
-  bench.sandbox.fail('throttled');
+check('quota exhaustion may work later', async (harness) => {
+  harness.sandbox.fail('throttled');
   await assert.rejects(
-    bench.issue(bench.plan(PARAMS)),
+    harness.issue(harness.plan(PARAMS)),
     failsWith('upstream_unavailable', { retryable: true, providerCode: 'RESOURCE_EXHAUSTED' }),
   );
 });
 
-check('nothing listening: retryable, and surely nothing minted', async (bench) => {
+check('nothing listening: retryable, and surely nothing minted', async (harness) => {
   const silent = `http://127.0.0.1:${await freedPort()}`;
-  const provider = bench.make({ WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: silent });
-  const plan = bench.plan({ ...PARAMS, service_account: SHARED });
+  const provider = harness.make({ WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: silent });
+  const plan = harness.plan({ ...PARAMS, service_account: SHARED });
   await assert.rejects(
     provider.issue({ ...lease(), plan }),
     failsWith('upstream_unavailable', { retryable: true, mayHaveMinted: false, providerCode: 'ECONNREFUSED' }),
   );
-  const overGrpc = bench.make({ WRIT_GCP_TRANSPORT: 'grpc', WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: silent });
+  const overGrpc = harness.make({ WRIT_GCP_TRANSPORT: 'grpc', WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: silent });
   await assert.rejects(
     overGrpc.issue({ ...lease(), plan }),
     failsWith('upstream_unavailable', { retryable: true, mayHaveMinted: false, providerCode: 'UNAVAILABLE' }),
@@ -125,53 +132,53 @@ async function freedPort(): Promise<number> {
   return port;
 }
 
-check('an exclusive plan is minted on the reserved account or not at all', async (bench) => {
-  const plan = bench.plan(PARAMS);
-  const before = bench.sandbox.requests();
-  await assert.rejects(bench.provider.issue({ ...lease(), plan }), failsWith('pool_exhausted'));
-  const named = bench.plan({ ...PARAMS, service_account: POOL[2] });
-  assert.deepEqual(bench.provider.pool?.(named), [POOL[2]]);
+check('an exclusive plan is minted on the reserved account or not at all', async (harness) => {
+  const plan = harness.plan(PARAMS);
+  const before = harness.sandbox.requests();
+  await assert.rejects(harness.provider.issue({ ...lease(), plan }), failsWith('pool_exhausted'));
+  const named = harness.plan({ ...PARAMS, service_account: POOL[2] });
+  assert.deepEqual(harness.provider.pool?.(named), [POOL[2]]);
   await assert.rejects(
-    bench.provider.issue({ ...lease(), plan: named, reserved: POOL[1]! }),
+    harness.provider.issue({ ...lease(), plan: named, reserved: POOL[1]! }),
     failsWith('pool_exhausted'),
   );
-  assert.equal(bench.sandbox.requests(), before);
+  assert.equal(harness.sandbox.requests(), before);
 });
 
-check('a plan whose boundary is not what its buckets say is refused', async (bench) => {
-  const plan = structuredClone(bench.plan(PARAMS));
+check('a plan whose boundary is not what its buckets say is refused', async (harness) => {
+  const plan = structuredClone(harness.plan(PARAMS));
   plan.permission.access_boundary = null;
-  const tampered = bench.provider.issue({ ...lease(), plan, reserved: POOL[0]! });
+  const tampered = harness.provider.issue({ ...lease(), plan, reserved: POOL[0]! });
   await assert.rejects(tampered, failsWith('bad_params', { path: 'access_boundary' }));
-  assert.throws(() => bench.provider.describe(plan), failsWith('bad_params'));
+  assert.throws(() => harness.provider.describe(plan), failsWith('bad_params'));
 });
 
-check('the broker’s token is kept, and replaced when Google no longer knows it', async (bench) => {
-  await bench.issue(bench.plan(PARAMS));
-  await bench.issue(bench.plan(PARAMS), 1);
-  assert.equal(bench.identityTokens.length, 1);
-  bench.clock.advance(56 * 60_000);
-  await bench.issue(bench.plan(PARAMS), 2);
-  assert.equal(bench.identityTokens.length, 2);
-  bench.sandbox.forgetTokens();
-  await bench.issue(bench.plan(PARAMS), 3);
-  assert.equal(bench.identityTokens.length, 3);
+check('the broker’s token is kept, and replaced when Google no longer knows it', async (harness) => {
+  await harness.issue(harness.plan(PARAMS));
+  await harness.issue(harness.plan(PARAMS), 1);
+  assert.equal(harness.identityTokens.length, 1);
+  harness.clock.advance(56 * 60_000);
+  await harness.issue(harness.plan(PARAMS), 2);
+  assert.equal(harness.identityTokens.length, 2);
+  harness.sandbox.forgetTokens();
+  await harness.issue(harness.plan(PARAMS), 3);
+  assert.equal(harness.identityTokens.length, 3);
 });
 
 check(
   'an identity that Google does not admit is a final refusal',
-  async (bench) => {
-    const error = await bench.issue(bench.plan(PARAMS)).catch((thrown: unknown) => thrown);
+  async (harness) => {
+    const error = await harness.issue(harness.plan(PARAMS)).catch((thrown: unknown) => thrown);
     failsWith('upstream_refused', { mayHaveMinted: false, providerCode: 'invalid_target' })(error);
-    for (const token of bench.identityTokens) assert.ok(!String((error as Error).stack).includes(token));
+    for (const token of harness.identityTokens) assert.ok(!String((error as Error).stack).includes(token));
   },
   { brokerSubject: 'somebody-else' },
 );
 
-check('an account that Google still thinks disabled may work later: nothing is final about it', async (bench) => {
-  bench.sandbox.setDisabled(POOL[0]!, true);
+check('an account that Google still thinks disabled may work later: nothing is final about it', async (harness) => {
+  harness.sandbox.setDisabled(POOL[0]!, true);
   const refused = { retryable: true, mayHaveMinted: false, providerCode: 'FAILED_PRECONDITION' };
-  await assert.rejects(bench.issue(bench.plan(PARAMS, 600)), failsWith('upstream_unavailable', refused));
-  bench.sandbox.setDisabled(POOL[0]!, false);
-  await bench.issue(bench.plan(PARAMS, 600));
+  await assert.rejects(harness.issue(harness.plan(PARAMS, 600)), failsWith('upstream_unavailable', refused));
+  harness.sandbox.setDisabled(POOL[0]!, false);
+  await harness.issue(harness.plan(PARAMS, 600));
 });

@@ -1,6 +1,5 @@
 /** Minting: one token of one service account, cut down to the plan. */
-import type { Clock, JsonObject } from '../../broker/vocabulary.ts';
-import { type IssueContext, type Issued, ProviderError } from '../contract.ts';
+import { type Clock, type IssueContext, type Issued, type JsonObject, ProviderError } from '../contract.ts';
 import { asCaller, type Caller } from './caller.ts';
 import type { IamCredentials } from './iam-credentials.ts';
 import { type GcpPermission, readPermission } from './permission.ts';

@@ -1,8 +1,7 @@
 /** The exact permission of a plan: what is asked of Google, and nothing else decides. */
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
-import type { JsonObject, Plan } from '../../broker/vocabulary.ts';
-import { ProviderError } from '../contract.ts';
+import { type JsonObject, type Plan, ProviderError } from '../contract.ts';
 import { type AccessBoundary, boundaryFor, MAX_EXPRESSION_LENGTH } from './boundary.ts';
 import { CLOUD_PLATFORM, type GcpParams } from './params.ts';
 import type { GcpSettings } from './settings.ts';

@@ -1,50 +1,54 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { manualClock } from '../../broker/clock.ts';
+import { manualClock } from '../../broker/core/clock.ts';
 import type { RevocationTarget } from '../contract.ts';
-import { type GcpBench, gcpBench, POOL, SHARED, storage } from './bench.test-support.ts';
+import { type GcpHarness, gcpBench, POOL, SHARED, storage } from './harness.test-support.ts';
 
 const PARAMS = { bucket: 'orders', prefix: 'customers/42/' };
 const NEVER = new AbortController().signal;
 
-function check(title: string, body: (bench: GcpBench) => Promise<void>, environment: { [name: string]: string } = {}) {
+function check(
+  title: string,
+  body: (harness: GcpHarness) => Promise<void>,
+  environment: { [name: string]: string } = {},
+) {
   test(title, async () => {
-    const bench = await gcpBench(environment, { disableLagMs: 60_000 });
+    const harness = await gcpBench(environment, { disableLagMs: 60_000 });
     try {
-      await body(bench);
+      await body(harness);
     } finally {
-      await bench.close();
+      await harness.close();
     }
   });
 }
 
-async function leased(bench: GcpBench, ttlSeconds = 900) {
-  const plan = bench.plan(PARAMS, ttlSeconds);
-  const issued = await bench.issue(plan);
+async function leased(harness: GcpHarness, ttlSeconds = 900) {
+  const plan = harness.plan(PARAMS, ttlSeconds);
+  const issued = await harness.issue(plan);
   const target: RevocationTarget = {
     leaseId: 'lease-1',
     plan,
     handle: issued.handle,
     secret: null,
     reserved: POOL[0]!,
-    intentAt: bench.clock.now(),
+    intentAt: harness.clock.now(),
     providerExpiresAt: issued.providerExpiresAt,
     settlingSince: null,
   };
-  const status = () => storage(bench.sandbox, issued.credential, 'GET', 'orders', 'customers/42/a.txt');
-  const revoke = async () => (await bench.provider.revoke([target], [target], NEVER))[0]!;
+  const status = () => storage(harness.sandbox, issued.credential, 'GET', 'orders', 'customers/42/a.txt');
+  const revoke = async () => (await harness.provider.revoke([target], [target], NEVER))[0]!;
   return { target, status, revoke };
 }
 
-check('revoked is said only after the lag, and only while the account is still disabled', async (bench) => {
-  const { target, status, revoke } = await leased(bench);
+check('revoked is said only after the lag, and only while the account is still disabled', async (harness) => {
+  const { target, status, revoke } = await leased(harness);
   const first = await revoke();
   assert.equal(first.state, 'settling');
   assert.equal(await status(), 200, 'Google still accepts it for a while: that is why it is not called revoked');
-  target.settlingSince = bench.clock.now();
-  bench.clock.advance(119_000);
+  target.settlingSince = harness.clock.now();
+  harness.clock.advance(119_000);
   assert.equal((await revoke()).state, 'settling');
-  bench.clock.advance(1_000);
+  harness.clock.advance(1_000);
   const last = await revoke();
   assert.equal(last.state, 'revoked');
   assert.deepEqual(last.state === 'revoked' && last.evidence, {
@@ -56,117 +60,117 @@ check('revoked is said only after the lag, and only while the account is still d
   assert.equal(await status(), 401);
 });
 
-check('an account that somebody enabled meanwhile is disabled again, and the lag starts anew', async (bench) => {
-  const { target, revoke } = await leased(bench);
+check('an account that somebody enabled meanwhile is disabled again, and the lag starts anew', async (harness) => {
+  const { target, revoke } = await leased(harness);
   await revoke();
-  target.settlingSince = bench.clock.now();
-  bench.sandbox.setDisabled(POOL[0]!, false);
-  bench.clock.advance(120_000);
+  target.settlingSince = harness.clock.now();
+  harness.sandbox.setDisabled(POOL[0]!, false);
+  harness.clock.advance(120_000);
   const again = await revoke();
   assert.equal(again.state, 'settling');
   assert.equal(again.state === 'settling' && again.recheckAt.toISOString(), '2026-03-01T12:04:00.000Z');
-  assert.equal(bench.sandbox.isDisabled(POOL[0]!), true);
+  assert.equal(harness.sandbox.isDisabled(POOL[0]!), true);
 });
 
-check('enabling too early revives the token: hence the quarantine until the last one has expired', async (bench) => {
-  const { target, status, revoke } = await leased(bench, 1800);
+check('enabling too early revives the token: hence the quarantine until the last one has expired', async (harness) => {
+  const { target, status, revoke } = await leased(harness, 1800);
   await revoke();
-  target.settlingSince = bench.clock.now();
-  bench.clock.advance(120_000);
+  target.settlingSince = harness.clock.now();
+  harness.clock.advance(120_000);
   assert.equal((await revoke()).state, 'revoked');
   assert.equal(await status(), 401);
 
-  await bench.provider.release?.(POOL[0]!, NEVER);
-  bench.clock.advance(60_000);
+  await harness.provider.release?.(POOL[0]!, NEVER);
+  harness.clock.advance(60_000);
   assert.equal(await status(), 200, 'a release before the expiry would undo the revocation');
 
-  bench.clock.set(target.providerExpiresAt);
+  harness.clock.set(target.providerExpiresAt);
   assert.equal(await status(), 401, 'after the expiry it is harmless');
-  const { credential } = await bench.issue(bench.plan(PARAMS));
-  assert.equal(await storage(bench.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 200);
+  const { credential } = await harness.issue(harness.plan(PARAMS));
+  assert.equal(await storage(harness.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 200);
 });
 
-check('release enables what was disabled, and leaves alone what was not or is not in the pool', async (bench) => {
-  bench.sandbox.setDisabled(POOL[0]!, true);
-  bench.sandbox.setDisabled(SHARED, true);
-  await bench.provider.release?.(POOL[0]!, NEVER);
-  await bench.provider.release?.(SHARED, NEVER);
-  assert.equal(bench.sandbox.isDisabled(POOL[0]!), false);
-  assert.equal(bench.sandbox.isDisabled(SHARED), true);
-  const before = bench.sandbox.requests('admin');
-  await bench.provider.release?.(POOL[1]!, NEVER);
-  assert.equal(bench.sandbox.requests('admin') - before, 1, 'one read, no write');
+check('release enables what was disabled, and leaves alone what was not or is not in the pool', async (harness) => {
+  harness.sandbox.setDisabled(POOL[0]!, true);
+  harness.sandbox.setDisabled(SHARED, true);
+  await harness.provider.release?.(POOL[0]!, NEVER);
+  await harness.provider.release?.(SHARED, NEVER);
+  assert.equal(harness.sandbox.isDisabled(POOL[0]!), false);
+  assert.equal(harness.sandbox.isDisabled(SHARED), true);
+  const before = harness.sandbox.requests('admin');
+  await harness.provider.release?.(POOL[1]!, NEVER);
+  assert.equal(harness.sandbox.requests('admin') - before, 1, 'one read, no write');
 });
 
-check('a mint whose answer was lost is ended through the reservation', async (bench) => {
-  const { target, status, revoke } = await leased(bench);
+check('a mint whose answer was lost is ended through the reservation', async (harness) => {
+  const { target, status, revoke } = await leased(harness);
   target.handle = null;
   assert.equal((await revoke()).state, 'settling');
-  bench.clock.advance(60_000);
+  harness.clock.advance(60_000);
   assert.equal(await status(), 401);
 });
 
-check('a failing IAM is a failed revocation, retryable, never revoked', async (bench) => {
-  const { revoke } = await leased(bench);
+check('a failing IAM is a failed revocation, retryable, never revoked', async (harness) => {
+  const { revoke } = await leased(harness);
   for (const [kind, code] of [
     ['unavailable', 'UNAVAILABLE'],
     ['throttled', 'RESOURCE_EXHAUSTED'],
   ] as const) {
-    bench.sandbox.fail(kind, 'admin');
+    harness.sandbox.fail(kind, 'admin');
     const outcome = await revoke();
     assert.ok(outcome.state === 'failed');
     assert.equal(outcome.error.retryable, true);
     assert.equal(outcome.error.providerCode, code);
   }
-  bench.sandbox.fail(null, 'admin');
+  harness.sandbox.fail(null, 'admin');
   assert.equal((await revoke()).state, 'settling');
 });
 
 check(
   'without lag the provider’s word is enough at once',
-  async (bench) => assert.equal((await (await leased(bench)).revoke()).state, 'revoked'),
+  async (harness) => assert.equal((await (await leased(harness)).revoke()).state, 'revoked'),
   { WRIT_GCP_REVOKE_LAG_SECONDS: '0' },
 );
 
-check('a shared account is never touched', async (bench) => {
-  const plan = bench.plan({ ...PARAMS, service_account: SHARED });
-  assert.equal(bench.provider.pool?.(plan), null);
-  const { target } = await leased(bench);
-  const before = bench.sandbox.requests();
-  const [outcome] = await bench.provider.revoke([{ ...target, plan, reserved: null }], [], NEVER);
+check('a shared account is never touched', async (harness) => {
+  const plan = harness.plan({ ...PARAMS, service_account: SHARED });
+  assert.equal(harness.provider.pool?.(plan), null);
+  const { target } = await leased(harness);
+  const before = harness.sandbox.requests();
+  const [outcome] = await harness.provider.revoke([{ ...target, plan, reserved: null }], [], NEVER);
   assert.equal(outcome?.state, 'wait_for_expiry');
-  assert.equal(bench.sandbox.requests(), before);
+  assert.equal(harness.sandbox.requests(), before);
 });
 
 test('by a Google whose clock is behind ours, a token outlives the end that we see, by less than the minute that is left before a release', async () => {
   const clock = manualClock(new Date('2026-03-01T11:59:01Z'));
-  const bench = await gcpBench({}, { clock });
+  const harness = await gcpBench({}, { clock });
   try {
-    const { credential, providerExpiresAt } = await bench.issue(bench.plan(PARAMS));
-    const status = () => storage(bench.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt');
+    const { credential, providerExpiresAt } = await harness.issue(harness.plan(PARAMS));
+    const status = () => storage(harness.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt');
     const pass = (ms: number) => {
-      bench.clock.advance(ms);
+      harness.clock.advance(ms);
       clock.advance(ms);
     };
-    pass(providerExpiresAt.getTime() - bench.clock.now().getTime());
+    pass(providerExpiresAt.getTime() - harness.clock.now().getTime());
     assert.equal(await status(), 200, 'enabled again now, a revoked one would work');
     pass(60_000);
     assert.equal(await status(), 401);
   } finally {
-    await bench.close();
+    await harness.close();
   }
 });
 
 test('the bound for a lost answer holds when the mint comes late after its intent', async () => {
-  const bench = await gcpBench();
+  const harness = await gcpBench();
   try {
-    const intentAt = bench.clock.now();
-    bench.clock.advance(30_000);
-    const { credential } = await bench.issue(bench.plan(PARAMS, 3600));
-    const bound = intentAt.getTime() + bench.provider.limits.longestProviderLifetimeSeconds * 1000;
-    bench.clock.set(new Date(bound));
-    assert.equal(await storage(bench.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 401);
+    const intentAt = harness.clock.now();
+    harness.clock.advance(30_000);
+    const { credential } = await harness.issue(harness.plan(PARAMS, 3600));
+    const bound = intentAt.getTime() + harness.provider.limits.longestProviderLifetimeSeconds * 1000;
+    harness.clock.set(new Date(bound));
+    assert.equal(await storage(harness.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 401);
   } finally {
-    await bench.close();
+    await harness.close();
   }
 });

@@ -2,8 +2,7 @@
  * Ending credentials. "Service account tokens are not revocable" at Google, so a grant has a service account of its own, and the account is disabled.
  * Enabling it again would bring its unexpired tokens back to life: `release` is for when the last of them has expired, and not before.
  */
-import type { Clock } from '../../broker/vocabulary.ts';
-import { ProviderError, type RevocationOutcome, type RevocationTarget } from '../contract.ts';
+import { type Clock, ProviderError, type RevocationOutcome, type RevocationTarget } from '../contract.ts';
 import { readPermission } from './permission.ts';
 import type { ServiceAccounts } from './service-accounts.ts';
 

@@ -1,6 +1,7 @@
 /** The App's own identity at GitHub: a JWT that mints tokens and is no grant's credential. */
+
 import { type KeyObject, sign } from 'node:crypto';
-import type { Clock } from '../../broker/vocabulary.ts';
+import type { Clock } from '../contract.ts';
 
 /** One signature costs a millisecond, more than everything else in a mint, so a JWT serves for a minute of its nine. */
 const reuseMs = 60_000;

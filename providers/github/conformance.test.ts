@@ -1,6 +1,6 @@
-import type { JsonObject } from '../../broker/vocabulary.ts';
-import { type ConformanceBench, conformance } from '../conformance.ts';
-import { allowed, key, octokitWith, readOrders, startBench } from './bench.test-support.ts';
+import { type ConformanceHarness, conformance } from '../conformance.ts';
+import type { JsonObject } from '../contract.ts';
+import { allowed, key, octokitWith, readOrders, startHarness } from './harness.test-support.ts';
 
 const writeBoth = {
   owner: 'example-org',
@@ -9,7 +9,7 @@ const writeBoth = {
 };
 const readNotes = { owner: 'example-user', repositories: ['notes'], permissions: { contents: 'read' } };
 
-const badParams: ConformanceBench['badParams'] = [
+const badParams: ConformanceHarness['badParams'] = [
   { params: {}, path: 'owner' },
   { params: { ...readOrders, repositories: undefined }, path: 'repositories' },
   { params: { ...readOrders, permissions: undefined }, path: 'permissions' },
@@ -58,7 +58,7 @@ const badParams: ConformanceBench['badParams'] = [
   })),
 ];
 
-/** What the process prints while a bench is open: the provider has no logger of its own. */
+/** What the process prints while a harness is open: the provider has no logger of its own. */
 function capturePrinted(): { text(): string; stop(): void } {
   const streams = [process.stdout, process.stderr];
   const originals = streams.map((stream) => stream.write);
@@ -76,9 +76,9 @@ function capturePrinted(): { text(): string; stop(): void } {
   };
 }
 
-async function make(tokenFormat: 'short' | 'stateless', enterprise: boolean): Promise<ConformanceBench> {
+async function make(tokenFormat: 'short' | 'stateless', enterprise: boolean): Promise<ConformanceHarness> {
   const environment = { WRIT_GITHUB_OWNERS: 'Example-Org, example-user' };
-  const { provider, sandbox, clock } = await startBench({ tokenFormat, enterprise }, environment);
+  const { provider, sandbox, clock } = await startHarness({ tokenFormat, enterprise }, environment);
   const printed = capturePrinted();
   return {
     provider,

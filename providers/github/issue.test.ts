@@ -5,20 +5,20 @@ import { afterEach, beforeEach, describe, test } from 'node:test';
 import { ProviderError } from '../contract.ts';
 import {
   allowed,
-  type GithubBench,
+  type GithubHarness,
   issueWith,
   octokitWith,
   providerFor,
   readOrders,
-  startBench,
+  startHarness,
   targetOf,
-} from './bench.test-support.ts';
+} from './harness.test-support.ts';
 
-let bench: GithubBench;
+let harness: GithubHarness;
 beforeEach(async () => {
-  bench = await startBench();
+  harness = await startHarness();
 });
-afterEach(() => bench.sandbox.close());
+afterEach(() => harness.sandbox.close());
 
 async function failure(work: Promise<unknown>): Promise<ProviderError> {
   const error = await work.then(
@@ -32,21 +32,21 @@ async function failure(work: Promise<unknown>): Promise<ProviderError> {
 describe('the answer is held against the plan', () => {
   for (const fault of ['wider-permissions', 'wider-repositories', 'silent'] as const)
     test(`${fault}: refused, and the token is dead`, async () => {
-      bench.sandbox.fail(fault);
-      const error = await failure(issueWith(bench, readOrders));
+      harness.sandbox.fail(fault);
+      const error = await failure(issueWith(harness, readOrders));
       assert.equal(error.code, 'upstream_mismatch');
       assert.equal(error.retryable, false);
       assert.equal(error.mayHaveMinted, false);
-      assert.equal(bench.sandbox.liveTokens(), 0);
+      assert.equal(harness.sandbox.liveTokens(), 0);
     });
 
   test('a wider token that cannot be revoked is admitted to exist', async () => {
-    bench.sandbox.fail('wider-permissions');
-    bench.sandbox.fail('unavailable', 'revoke');
-    const error = await failure(issueWith(bench, readOrders));
+    harness.sandbox.fail('wider-permissions');
+    harness.sandbox.fail('unavailable', 'revoke');
+    const error = await failure(issueWith(harness, readOrders));
     assert.equal(error.code, 'upstream_mismatch');
     assert.equal(error.mayHaveMinted, true);
-    assert.equal(bench.sandbox.liveTokens(), 1);
+    assert.equal(harness.sandbox.liveTokens(), 1);
   });
 
   test('the look-up names another owner: nothing is minted', async () => {
@@ -57,8 +57,8 @@ describe('the answer is held against the plan', () => {
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const provider = providerFor({ url }, bench.clock);
-    const error = await failure(issueWith({ ...bench, provider }, readOrders));
+    const provider = providerFor({ url }, harness.clock);
+    const error = await failure(issueWith({ ...harness, provider }, readOrders));
     server.closeAllConnections();
     server.close();
     assert.equal(error.code, 'upstream_mismatch');
@@ -68,44 +68,44 @@ describe('the answer is held against the plan', () => {
 
 describe('the credential', () => {
   test('ends with the plan, while GitHub’s own end is an hour away', async () => {
-    const now = bench.clock.now().getTime();
-    const issued = await issueWith(bench, readOrders, 120);
+    const now = harness.clock.now().getTime();
+    const issued = await issueWith(harness, readOrders, 120);
     assert.equal(issued.expiresAt.getTime(), now + 120_000);
     assert.equal(issued.credential.expires_at, issued.expiresAt.toISOString());
     assert.ok(Math.abs(issued.providerExpiresAt.getTime() - now - 3_600_000) < 1_000);
     assert.equal(issued.secret, issued.credential.token);
-    assert.equal(issued.credential.api_url, bench.sandbox.url);
+    assert.equal(issued.credential.api_url, harness.sandbox.url);
   });
 
   test('twenty at once are twenty', async () => {
-    const all = await Promise.all(Array.from({ length: 20 }, () => issueWith(bench, readOrders)));
+    const all = await Promise.all(Array.from({ length: 20 }, () => issueWith(harness, readOrders)));
     assert.equal(new Set(all.map(({ credential }) => credential.token)).size, 20);
-    assert.equal(bench.sandbox.liveTokens(), 20);
+    assert.equal(harness.sandbox.liveTokens(), 20);
   });
 
   test('the installation is looked up once for each owner and the App’s JWT outlives a minute', async () => {
-    await issueWith(bench, readOrders);
-    const before = bench.sandbox.requests();
-    await issueWith(bench, readOrders);
-    assert.equal(bench.sandbox.requests(), before + 1);
-    bench.clock.advance(61_000);
-    await issueWith(bench, readOrders);
-    bench.clock.advance(3_600_000);
-    await issueWith(bench, readOrders);
+    await issueWith(harness, readOrders);
+    const before = harness.sandbox.requests();
+    await issueWith(harness, readOrders);
+    assert.equal(harness.sandbox.requests(), before + 1);
+    harness.clock.advance(61_000);
+    await issueWith(harness, readOrders);
+    harness.clock.advance(3_600_000);
+    await issueWith(harness, readOrders);
     const notes = { owner: 'example-user', repositories: ['notes'], permissions: { contents: 'read' } };
-    const issued = await issueWith(bench, notes);
+    const issued = await issueWith(harness, notes);
     assert.ok(await allowed(octokitWith(issued.credential).rest.repos.get({ owner: 'example-user', repo: 'notes' })));
   });
 
   test('the configured installation is used, and an owner it does not belong to gets nothing', async () => {
-    const provider = providerFor(bench.sandbox, bench.clock, { GITHUB_INSTALLATION_ID: '77' });
-    const before = bench.sandbox.requests();
-    await issueWith({ ...bench, provider }, readOrders);
-    assert.equal(bench.sandbox.requests(), before + 1);
+    const provider = providerFor(harness.sandbox, harness.clock, { GITHUB_INSTALLATION_ID: '77' });
+    const before = harness.sandbox.requests();
+    await issueWith({ ...harness, provider }, readOrders);
+    assert.equal(harness.sandbox.requests(), before + 1);
     const foreign = { owner: 'example-user', repositories: ['orders'], permissions: { contents: 'read' } };
-    const error = await failure(issueWith({ ...bench, provider }, foreign));
+    const error = await failure(issueWith({ ...harness, provider }, foreign));
     assert.equal(error.code, 'upstream_mismatch');
-    assert.equal(bench.sandbox.liveTokens(), 1);
+    assert.equal(harness.sandbox.liveTokens(), 1);
   });
 });
 
@@ -120,21 +120,21 @@ describe('GitHub’s refusals', () => {
       [{ ...readOrders, installation_id: 1 }, '404'],
     ];
     for (const [params, providerCode] of cases) {
-      const error = await failure(issueWith(bench, params));
+      const error = await failure(issueWith(harness, params));
       assert.deepEqual([error.code, error.retryable, error.providerCode], ['upstream_refused', false, providerCode]);
     }
-    bench.sandbox.suspend(77);
-    const suspended = await failure(issueWith(bench, readOrders));
+    harness.sandbox.suspend(77);
+    const suspended = await failure(issueWith(harness, readOrders));
     assert.deepEqual([suspended.code, suspended.providerCode], ['upstream_refused', '403']);
     assert.match(suspended.message, /suspended/);
-    const stranger = providerFor(bench.sandbox, bench.clock, { GITHUB_APP_ID: '1' });
-    const unknown = await failure(issueWith({ ...bench, provider: stranger }, readOrders));
+    const stranger = providerFor(harness.sandbox, harness.clock, { GITHUB_APP_ID: '1' });
+    const unknown = await failure(issueWith({ ...harness, provider: stranger }, readOrders));
     assert.deepEqual([unknown.code, unknown.providerCode], ['upstream_refused', '401']);
-    assert.equal(bench.sandbox.liveTokens(), 0);
+    assert.equal(harness.sandbox.liveTokens(), 0);
   });
 
   test('a repository that the App cannot reach, when the owner is not known yet', async () => {
-    const error = await failure(issueWith(bench, { ...readOrders, repositories: ['vault'] }));
+    const error = await failure(issueWith(harness, { ...readOrders, repositories: ['vault'] }));
     assert.deepEqual([error.code, error.providerCode, error.mayHaveMinted], ['upstream_refused', '404', false]);
   });
 
@@ -148,8 +148,8 @@ describe('GitHub’s refusals', () => {
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const provider = providerFor({ url }, bench.clock);
-    for (let round = 0; round < 2; round += 1) await failure(issueWith({ ...bench, provider }, readOrders));
+    const provider = providerFor({ url }, harness.clock);
+    for (let round = 0; round < 2; round += 1) await failure(issueWith({ ...harness, provider }, readOrders));
     server.closeAllConnections();
     server.close();
     const lookup = 'GET /repos/example-org/orders/installation';
@@ -160,27 +160,27 @@ describe('GitHub’s refusals', () => {
   test('rate limits are worth another try, at the look-up as at the mint', async () => {
     for (const place of ['mint', 'lookup'] as const)
       for (const fault of ['secondary-rate', 'rate-limited'] as const) {
-        bench.sandbox.fail(fault, place);
-        const provider = providerFor(bench.sandbox, bench.clock);
-        const error = await failure(issueWith({ ...bench, provider }, readOrders));
-        bench.sandbox.fail(null, place);
+        harness.sandbox.fail(fault, place);
+        const provider = providerFor(harness.sandbox, harness.clock);
+        const error = await failure(issueWith({ ...harness, provider }, readOrders));
+        harness.sandbox.fail(null, place);
         assert.deepEqual([error.code, error.retryable, error.providerCode], ['upstream_unavailable', true, '403']);
         assert.equal(error.mayHaveMinted, false);
       }
   });
 
   test('an answer that got lost may have left a token', async () => {
-    bench.sandbox.fail('lost-answer');
-    const error = await failure(issueWith(bench, readOrders));
+    harness.sandbox.fail('lost-answer');
+    const error = await failure(issueWith(harness, readOrders));
     assert.deepEqual([error.code, error.retryable, error.mayHaveMinted], ['upstream_unavailable', true, true]);
-    assert.equal(bench.sandbox.liveTokens(), 1);
+    assert.equal(harness.sandbox.liveTokens(), 1);
   });
 
   test('a machine that is not there cannot have minted', async () => {
-    const { url } = bench.sandbox;
-    await bench.sandbox.close();
-    const provider = providerFor({ url }, bench.clock);
-    const error = await failure(issueWith({ ...bench, provider }, { ...readOrders, installation_id: 77 }));
+    const { url } = harness.sandbox;
+    await harness.sandbox.close();
+    const provider = providerFor({ url }, harness.clock);
+    const error = await failure(issueWith({ ...harness, provider }, { ...readOrders, installation_id: 77 }));
     assert.deepEqual(
       [error.code, error.providerCode, error.mayHaveMinted],
       ['upstream_unavailable', 'ECONNREFUSED', false],
@@ -195,7 +195,7 @@ describe('GitHub’s refusals', () => {
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const error = await failure(issueWith({ ...bench, provider: providerFor({ url }, bench.clock) }, readOrders));
+    const error = await failure(issueWith({ ...harness, provider: providerFor({ url }, harness.clock) }, readOrders));
     server.closeAllConnections();
     server.close();
     assert.doesNotMatch(error.message, /eyJ|ghs_S|[\r\n]/);
@@ -204,16 +204,16 @@ describe('GitHub’s refusals', () => {
 
   test('a redirect is not followed', async () => {
     const server = createServer((_request, response) => {
-      response.writeHead(301, { location: `${bench.sandbox.url}/app` }).end();
+      response.writeHead(301, { location: `${harness.sandbox.url}/app` }).end();
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const before = bench.sandbox.requests();
-    const error = await failure(issueWith({ ...bench, provider: providerFor({ url }, bench.clock) }, readOrders));
+    const before = harness.sandbox.requests();
+    const error = await failure(issueWith({ ...harness, provider: providerFor({ url }, harness.clock) }, readOrders));
     server.closeAllConnections();
     server.close();
     assert.deepEqual([error.code, error.providerCode], ['upstream_refused', '301']);
-    assert.equal(bench.sandbox.requests(), before);
+    assert.equal(harness.sandbox.requests(), before);
   });
 });
 
@@ -221,65 +221,65 @@ describe('revocation', () => {
   const never = new AbortController().signal;
 
   test('GitHub’s 204 is the proof; a later 401 says the same', async () => {
-    const issued = await issueWith(bench, readOrders);
-    const target = targetOf(bench, issued);
-    assert.equal((await bench.provider.probe?.(target, never))?.alive, true);
-    const [first] = await bench.provider.revoke([target], [], never);
+    const issued = await issueWith(harness, readOrders);
+    const target = targetOf(harness, issued);
+    assert.equal((await harness.provider.probe?.(target, never))?.alive, true);
+    const [first] = await harness.provider.revoke([target], [], never);
     assert.ok(first?.state === 'revoked' && first.evidence.status === 204);
-    assert.equal((await bench.provider.probe?.(target, never))?.alive, false);
-    bench.clock.advance(10_000);
-    const [again] = await bench.provider.revoke([target], [], never);
+    assert.equal((await harness.provider.probe?.(target, never))?.alive, false);
+    harness.clock.advance(10_000);
+    const [again] = await harness.provider.revoke([target], [], never);
     assert.ok(again?.state === 'revoked' && again.evidence.meaning === 'already_dead');
   });
 
   test('a 401 for a token so young that GitHub may not know it yet is no proof', async () => {
-    const issued = await issueWith(bench, readOrders);
-    const target = { ...targetOf(bench, issued), secret: `ghs_${'x'.repeat(36)}` };
-    const [outcome] = await bench.provider.revoke([target], [], never);
+    const issued = await issueWith(harness, readOrders);
+    const target = { ...targetOf(harness, issued), secret: `ghs_${'x'.repeat(36)}` };
+    const [outcome] = await harness.provider.revoke([target], [], never);
     assert.equal(outcome?.state, 'settling');
   });
 
   test('a lost token waits for its expiry and is never called revoked or dead', async () => {
-    const lost = targetOf(bench, null);
-    const before = bench.sandbox.requests();
-    const [outcome] = await bench.provider.revoke([lost], [], never);
+    const lost = targetOf(harness, null);
+    const before = harness.sandbox.requests();
+    const [outcome] = await harness.provider.revoke([lost], [], never);
     assert.equal(outcome?.state, 'wait_for_expiry');
-    assert.equal((await bench.provider.probe?.(lost, never))?.alive, true);
-    assert.equal(bench.sandbox.requests(), before);
+    assert.equal((await harness.provider.probe?.(lost, never))?.alive, true);
+    assert.equal(harness.sandbox.requests(), before);
   });
 
   test('suspension, rate limits and outages are failures to repeat', async () => {
-    const target = targetOf(bench, await issueWith(bench, readOrders));
+    const target = targetOf(harness, await issueWith(harness, readOrders));
     const state = async () => {
-      const [outcome] = await bench.provider.revoke([target], [], never);
+      const [outcome] = await harness.provider.revoke([target], [], never);
       assert.ok(outcome?.state === 'failed', JSON.stringify(outcome));
       return [outcome.error.providerCode, outcome.error.retryable];
     };
-    bench.sandbox.suspend(77);
+    harness.sandbox.suspend(77);
     assert.deepEqual(await state(), ['403', true]);
-    assert.equal((await bench.provider.probe?.(target, never))?.alive, true, 'it revives when the suspension ends');
-    bench.sandbox.unsuspend(77);
+    assert.equal((await harness.provider.probe?.(target, never))?.alive, true, 'it revives when the suspension ends');
+    harness.sandbox.unsuspend(77);
     for (const fault of ['secondary-rate', 'rate-limited'] as const) {
-      bench.sandbox.fail(fault, 'revoke');
+      harness.sandbox.fail(fault, 'revoke');
       assert.deepEqual(await state(), ['403', true]);
     }
-    bench.sandbox.fail('unavailable', 'revoke');
+    harness.sandbox.fail('unavailable', 'revoke');
     assert.deepEqual(await state(), ['503', true]);
-    bench.sandbox.fail('lost-answer', 'revoke');
+    harness.sandbox.fail('lost-answer', 'revoke');
     assert.equal((await state())[1], true);
   });
 
   test('a hundred in one call, each with its own outcome', async () => {
     const targets = await Promise.all(
       Array.from({ length: 100 }, async (_, index) => {
-        const target = targetOf(bench, await issueWith(bench, readOrders));
+        const target = targetOf(harness, await issueWith(harness, readOrders));
         return index === 50 ? { ...target, secret: null } : target;
       }),
     );
-    const outcomes = await bench.provider.revoke(targets, [], never);
+    const outcomes = await harness.provider.revoke(targets, [], never);
     assert.equal(outcomes.length, 100);
     for (const [index, outcome] of outcomes.entries())
       assert.equal(outcome.state, index === 50 ? 'wait_for_expiry' : 'revoked');
-    assert.equal(bench.sandbox.liveTokens(), 1);
+    assert.equal(harness.sandbox.liveTokens(), 1);
   });
 });

@@ -1,7 +1,6 @@
 /** Mints one installation token, cut down to a plan. */
 import { createHash } from 'node:crypto';
-import type { Clock } from '../../broker/vocabulary.ts';
-import { type IssueContext, type Issued, ProviderError } from '../contract.ts';
+import { type Clock, type IssueContext, type Issued, ProviderError } from '../contract.ts';
 import type { Api } from './api.ts';
 import { beyondPlan } from './echo.ts';
 import { refusalOf } from './errors.ts';

@@ -1,6 +1,5 @@
 /** Parameters → the exact permission, and its words for people. Pure. */
-import type { JsonObject, Plan, PlanDescription } from '../../broker/vocabulary.ts';
-import { ProviderError } from '../contract.ts';
+import { type JsonObject, type Plan, type PlanDescription, ProviderError } from '../contract.ts';
 import type { GithubParams } from './params.ts';
 import { permissions } from './permissions.ts';
 

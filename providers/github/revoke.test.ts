@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import type { RevocationTarget } from '../contract.ts';
-import { issueWith, providerFor, readOrders, startBench, targetOf } from './bench.test-support.ts';
+import { issueWith, providerFor, readOrders, startHarness, targetOf } from './harness.test-support.ts';
 
 /** In front of the sandbox, a line on which some requests are never answered. */
 async function lossyLine(upstream: string, isLost: (bearer: string) => boolean) {
@@ -30,15 +30,15 @@ async function lossyLine(upstream: string, isLost: (bearer: string) => boolean) 
 }
 
 test('tokens that GitHub deleted in time are revoked, whatever became of the others of the batch', async () => {
-  const bench = await startBench();
+  const harness = await startHarness();
   const targets: RevocationTarget[] = [];
-  for (let n = 0; n < 40; n += 1) targets.push(targetOf(bench, await issueWith(bench, readOrders)));
+  for (let n = 0; n < 40; n += 1) targets.push(targetOf(harness, await issueWith(harness, readOrders)));
   // Sixteen calls run at once: twenty that hang fill all places before the last ones have been asked about.
   const lost = new Set(targets.filter((_, n) => n >= 5 && n < 25).map((target) => target.secret));
-  const line = await lossyLine(bench.sandbox.url, (bearer) => lost.has(bearer));
+  const line = await lossyLine(harness.sandbox.url, (bearer) => lost.has(bearer));
   try {
     const patience = new AbortController();
-    const revoking = providerFor(line, bench.clock).revoke(targets, [], patience.signal);
+    const revoking = providerFor(line, harness.clock).revoke(targets, [], patience.signal);
     while (line.waiting() < 16) await new Promise(setImmediate);
     patience.abort();
     const outcomes = await revoking;
@@ -47,9 +47,9 @@ test('tokens that GitHub deleted in time are revoked, whatever became of the oth
       if (outcome.state === 'failed') assert.equal(outcome.error.code, 'upstream_timeout');
     }
     assert.equal(outcomes.length, targets.length);
-    assert.equal(bench.sandbox.liveTokens(), 35);
+    assert.equal(harness.sandbox.liveTokens(), 35);
   } finally {
     await line.close();
-    await bench.sandbox.close();
+    await harness.sandbox.close();
   }
 });

@@ -1,6 +1,11 @@
 /** Ends tokens at GitHub, and asks whether one still works. */
-import type { Clock } from '../../broker/vocabulary.ts';
-import { type ProbeOutcome, ProviderError, type RevocationOutcome, type RevocationTarget } from '../contract.ts';
+import {
+  type Clock,
+  type ProbeOutcome,
+  ProviderError,
+  type RevocationOutcome,
+  type RevocationTarget,
+} from '../contract.ts';
 import type { Api } from './api.ts';
 import { isSuspended, refusalOf } from './errors.ts';
 

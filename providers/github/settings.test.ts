@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
-import { key } from './bench.test-support.ts';
+import { key } from './harness.test-support.ts';
 import { github } from './index.ts';
 
 const good = { GITHUB_APP_ID: '4242', GITHUB_APP_PRIVATE_KEY: key.privateKey };

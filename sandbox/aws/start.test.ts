@@ -7,8 +7,8 @@ import { IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { GetObjectCommand, HeadObjectCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
 import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
-import { manualClock } from '../../broker/clock.ts';
-import type { JsonObject } from '../../broker/vocabulary.ts';
+import { manualClock } from '../../broker/core/clock.ts';
+import type { JsonObject } from '../../broker/core/vocabulary.ts';
 import type { PolicyDocument } from './policy.ts';
 import { type AwsSandboxOptions, startAwsSandbox } from './start.ts';
 

@@ -1,6 +1,6 @@
 /** Everything the sandbox remembers, and what it knows about whoever signed a request. */
 import { randomBytes } from 'node:crypto';
-import type { Clock } from '../../broker/vocabulary.ts';
+import type { Clock } from '../../broker/core/vocabulary.ts';
 import { accessDenied } from './errors.ts';
 import type { Context } from './patterns.ts';
 import { evaluate, type PolicyDocument, parsePolicy } from './policy.ts';

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { AssumeRoleWithWebIdentityCommand, STSClient } from '@aws-sdk/client-sts';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
-import { systemClock } from '../../broker/clock.ts';
+import { systemClock } from '../../broker/core/clock.ts';
 import { startAwsSandbox } from './start.ts';
 import { writRoles } from './writ-roles.ts';
 

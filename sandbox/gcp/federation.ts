@@ -1,6 +1,6 @@
 /** Workload identity federation: an outside issuer's JWT becomes a Google principal. */
 import { createRemoteJWKSet, jwtVerify } from 'jose';
-import type { Clock } from '../../broker/vocabulary.ts';
+import type { Clock } from '../../broker/core/vocabulary.ts';
 import { StsError } from './errors.ts';
 
 export interface IdentityProvider {

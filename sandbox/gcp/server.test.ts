@@ -7,7 +7,7 @@ import { IAMCredentialsClient } from '@google-cloud/iam-credentials';
 import { credentials } from '@grpc/grpc-js';
 import { IdentityPoolClient, OAuth2Client } from 'google-auth-library';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
-import { manualClock } from '../../broker/clock.ts';
+import { manualClock } from '../../broker/core/clock.ts';
 import { type GcpSandbox, startGcpSandbox } from './server.ts';
 
 const READER = 'reader@demo-project.iam.gserviceaccount.com';
@@ -19,7 +19,7 @@ const EXCHANGE = {
   requested_token_type: 'urn:ietf:params:oauth:token-type:access_token',
 };
 
-interface Bench {
+interface Harness {
   sandbox: GcpSandbox;
   clock: ReturnType<typeof manualClock>;
   /** An identity token; claims override the right ones. */
@@ -29,7 +29,7 @@ interface Bench {
   exchange(fields: { [name: string]: string }): Promise<{ status: number; body: { [key: string]: unknown } }>;
 }
 
-function check(title: string, body: (bench: Bench) => Promise<void>) {
+function check(title: string, body: (harness: Harness) => Promise<void>) {
   test(title, async () => {
     // Far ahead, because Google's clients compare a token's end with the machine's own time and must find it alive.
     const clock = manualClock(new Date('2036-01-01T00:00:00Z'));
@@ -48,14 +48,14 @@ function check(title: string, body: (bench: Bench) => Promise<void>) {
       ],
       buckets: { orders: { 'a/1.txt': 'one', 'b/2.txt': 'two' } },
     });
-    const identity: Bench['identity'] = (claims = {}) => {
+    const identity: Harness['identity'] = (claims = {}) => {
       const now = Math.floor(clock.now().getTime() / 1000);
       const right = { iss: issuer, sub: 'writ-broker', aud: `https://iam.googleapis.com/${sandbox.provider}` };
       return new SignJWT({ ...right, iat: now, exp: now + 300, ...claims })
         .setProtectedHeader({ alg: 'ES256', kid: 'k1' })
         .sign(privateKey);
     };
-    const exchange: Bench['exchange'] = async (fields) => {
+    const exchange: Harness['exchange'] = async (fields) => {
       const body = new URLSearchParams({ ...EXCHANGE, ...fields });
       const response = await fetch(`${sandbox.url}/v1/token`, { method: 'POST', body });
       return { status: response.status, body: (await response.json()) as { [key: string]: unknown } };
@@ -105,15 +105,15 @@ async function storage(sandbox: GcpSandbox, token: string, path: string, method 
   return response.status;
 }
 
-check('Google’s client mints over gRPC and over REST, and Google’s auth client federates', async (bench) => {
-  const { sandbox } = bench;
+check('Google’s client mints over gRPC and over REST, and Google’s auth client federates', async (harness) => {
+  const { sandbox } = harness;
   const pool = new IdentityPoolClient({
     type: 'external_account',
     audience: `//iam.googleapis.com/${sandbox.provider}`,
     subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
     token_url: `${sandbox.url}/v1/token`,
     service_account_impersonation_url: `${sandbox.url}/v1/projects/-/serviceAccounts/${READER}:generateAccessToken`,
-    subject_token_supplier: { getSubjectToken: () => bench.identity() },
+    subject_token_supplier: { getSubjectToken: () => harness.identity() },
   });
   const read = await pool.request({
     url: `${sandbox.url}/storage/v1/b/orders/o/a%2F1.txt?alt=media`,
@@ -121,7 +121,7 @@ check('Google’s client mints over gRPC and over REST, and Google’s auth clie
   });
   assert.equal(read.data, 'one');
 
-  const broker = await bench.broker();
+  const broker = await harness.broker();
   const authClient = new OAuth2Client();
   authClient.setCredentials({ access_token: broker });
   const request = {
@@ -151,7 +151,7 @@ check('Google’s client mints over gRPC and over REST, and Google’s auth clie
     [grpc, headers],
   ] as const) {
     const [answer] = await client.generateAccessToken(request, { retry: null, ...options });
-    assert.equal(Number(answer.expireTime?.seconds), bench.clock.now().getTime() / 1000 + 900);
+    assert.equal(Number(answer.expireTime?.seconds), harness.clock.now().getTime() / 1000 + 900);
     assert.equal(await storage(sandbox, String(answer.accessToken), 'orders/o/a%2F1.txt?alt=media'), 200);
     const tooLong = client.generateAccessToken(
       { ...request, lifetime: { seconds: 3601 } },
@@ -166,33 +166,33 @@ check('Google’s client mints over gRPC and over REST, and Google’s auth clie
   await Promise.all([rest.close(), grpc.close()]);
 });
 
-check('federation takes the right issuer, audience, subject and key, and nothing else', async (bench) => {
-  const { sandbox } = bench;
+check('federation takes the right issuer, audience, subject and key, and nothing else', async (harness) => {
+  const { sandbox } = harness;
   const attempt = async (token: string, more: object = {}) =>
-    (await bench.exchange({ ...federationFields(sandbox, token), ...more })).body.error ?? 'accepted';
-  assert.equal(await attempt(await bench.identity()), 'accepted');
-  const now = Math.floor(bench.clock.now().getTime() / 1000);
+    (await harness.exchange({ ...federationFields(sandbox, token), ...more })).body.error ?? 'accepted';
+  assert.equal(await attempt(await harness.identity()), 'accepted');
+  const now = Math.floor(harness.clock.now().getTime() / 1000);
   const stranger = await generateKeyPair('ES256');
   const forged = await new SignJWT(
-    JSON.parse(Buffer.from((await bench.identity()).split('.')[1]!, 'base64url').toString()),
+    JSON.parse(Buffer.from((await harness.identity()).split('.')[1]!, 'base64url').toString()),
   )
     .setProtectedHeader({ alg: 'ES256', kid: 'k1' })
     .sign(stranger.privateKey);
-  const none = `${Buffer.from('{"alg":"none"}').toString('base64url')}.${(await bench.identity()).split('.')[1]}.`;
+  const none = `${Buffer.from('{"alg":"none"}').toString('base64url')}.${(await harness.identity()).split('.')[1]}.`;
   for (const token of [
-    await bench.identity({ iss: 'https://evil.example' }),
-    await bench.identity({ aud: 'https://iam.googleapis.com/projects/1/other' }),
-    await bench.identity({ exp: now - 1 }),
-    await bench.identity({ exp: undefined }),
+    await harness.identity({ iss: 'https://evil.example' }),
+    await harness.identity({ aud: 'https://iam.googleapis.com/projects/1/other' }),
+    await harness.identity({ exp: now - 1 }),
+    await harness.identity({ exp: undefined }),
     forged,
     none,
     'not.a.jwt',
   ])
     assert.equal(await attempt(token), 'invalid_grant');
-  assert.equal(await attempt(await bench.identity({ sub: 'somebody' })), 'invalid_target');
-  assert.equal(await attempt(await bench.identity({ sub: 'x'.repeat(128) })), 'invalid_request');
-  assert.equal(await attempt(await bench.identity(), { audience: '//iam.googleapis.com/other' }), 'invalid_target');
-  assert.equal(await attempt(await bench.identity(), { grant_type: 'password' }), 'unsupported_grant_type');
+  assert.equal(await attempt(await harness.identity({ sub: 'somebody' })), 'invalid_target');
+  assert.equal(await attempt(await harness.identity({ sub: 'x'.repeat(128) })), 'invalid_request');
+  assert.equal(await attempt(await harness.identity(), { audience: '//iam.googleapis.com/other' }), 'invalid_target');
+  assert.equal(await attempt(await harness.identity(), { grant_type: 'password' }), 'unsupported_grant_type');
 });
 
 check(
@@ -239,9 +239,9 @@ check(
 
 check(
   'a boundary is the union of its rules, ends with its source, and refuses what it does not know',
-  async (bench) => {
-    const { sandbox, clock } = bench;
-    const source = (await mint(sandbox, await bench.broker(), READER, { scope: [CLOUD_PLATFORM], lifetime: '600s' }))
+  async (harness) => {
+    const { sandbox, clock } = harness;
+    const source = (await mint(sandbox, await harness.broker(), READER, { scope: [CLOUD_PLATFORM], lifetime: '600s' }))
       .token;
     clock.advance(100_000);
     const rule = (expression?: string) => ({
@@ -250,7 +250,7 @@ check(
       ...(expression === undefined ? {} : { availabilityCondition: { expression } }),
     });
     const downscope = (rules: object[], token = source) =>
-      bench.exchange({
+      harness.exchange({
         subject_token: token,
         subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
         options: JSON.stringify({ accessBoundary: { accessBoundaryRules: rules } }),
@@ -263,7 +263,7 @@ check(
     assert.equal(await storage(sandbox, token, 'orders/o/b%2F2.txt'), 403);
     assert.equal(await storage(sandbox, token, 'orders/o?prefix=a%2F'), 403, 'no rule about listing');
     assert.equal((await downscope([inA], token)).body.error, 'invalid_grant');
-    assert.equal((await downscope([inA], await bench.broker())).body.error, 'invalid_grant');
+    assert.equal((await downscope([inA], await harness.broker())).body.error, 'invalid_grant');
     for (const rules of [
       [],
       Array(11).fill(inA),

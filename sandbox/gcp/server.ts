@@ -4,7 +4,7 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Clock } from '../../broker/vocabulary.ts';
+import type { Clock } from '../../broker/core/vocabulary.ts';
 import { apiErrorBody, GoogleError, StsError, storageErrorBody, stsErrorBody } from './errors.ts';
 import { type Endpoint, type FaultKind, faults } from './faults.ts';
 import { federation, principalOf } from './federation.ts';

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { Storage, type StorageOptions } from '@google-cloud/storage';
 import { OAuth2Client as OtherOAuth2Client } from 'google-auth-library';
-import { manualClock } from '../../broker/clock.ts';
+import { manualClock } from '../../broker/core/clock.ts';
 import { type GcpSandbox, startGcpSandbox } from './server.ts';
 
 type StorageAuth = Extract<StorageOptions['authClient'], { setCredentials: unknown }>;
@@ -17,7 +17,7 @@ const CREATOR = 'user:creator@example.com';
 const CLOUD_PLATFORM = 'https://www.googleapis.com/auth/cloud-platform';
 const CHECK_VALUE = '123456789';
 
-interface Bench {
+interface Harness {
   sandbox: GcpSandbox;
   clock: ReturnType<typeof manualClock>;
   /** Of USER, with this role on `orders` and only within `a/`. */
@@ -25,7 +25,7 @@ interface Bench {
   client(token: string, options?: StorageOptions): Storage;
 }
 
-function check(title: string, body: (bench: Bench) => Promise<void>) {
+function check(title: string, body: (harness: Harness) => Promise<void>) {
   test(title, async () => {
     const clock = manualClock(new Date('2036-01-01T00:00:00Z'));
     const sandbox = await startGcpSandbox({
@@ -175,8 +175,8 @@ check(
 
 check(
   'the client sends no token without useAuthWithCustomEndpoint, nor one of another google-auth-library',
-  async (bench) => {
-    const token = await bench.tokenInA('roles/storage.objectViewer');
+  async (harness) => {
+    const token = await harness.tokenInA('roles/storage.objectViewer');
     const other = new OtherOAuth2Client();
     other.setCredentials({ access_token: token });
     for (const options of [
@@ -184,7 +184,7 @@ check(
       { authClient: other as unknown as StorageAuth },
     ] satisfies StorageOptions[])
       await assert.rejects(
-        bench.client(token, options).bucket('orders').file('a/1.txt').download(),
+        harness.client(token, options).bucket('orders').file('a/1.txt').download(),
         refusedWith(401, /invalid authentication credentials/),
       );
   },

@@ -1,6 +1,6 @@
 /** What this Google Cloud consists of: service accounts, buckets, and every access token it has given out. */
 import { randomBytes } from 'node:crypto';
-import type { Clock } from '../../broker/vocabulary.ts';
+import type { Clock } from '../../broker/core/vocabulary.ts';
 import type { Boundary } from './boundary.ts';
 
 export interface ServiceAccountSeed {

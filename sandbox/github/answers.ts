@@ -1,5 +1,5 @@
 /** GitHub's answers: JSON bodies with the texts its API really sends. */
-import type { Json } from '../../broker/vocabulary.ts';
+import type { Json } from '../../broker/core/vocabulary.ts';
 
 export interface Answer {
   status: number;

@@ -1,6 +1,6 @@
 /** How GitHub authenticates an App: a JWT signed with the App's key, by the sandbox's own clock. */
 import { type KeyObject, verify } from 'node:crypto';
-import type { Clock } from '../../broker/vocabulary.ts';
+import type { Clock } from '../../broker/core/vocabulary.ts';
 import { type Answer, problem } from './answers.ts';
 
 const undecodable = () => problem(401, 'A JSON web token could not be decoded');

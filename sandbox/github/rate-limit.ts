@@ -1,5 +1,5 @@
 /** GitHub's hourly budgets: one for each installation, shared by all its tokens, and one for the App's own JWTs. */
-import type { Clock } from '../../broker/vocabulary.ts';
+import type { Clock } from '../../broker/core/vocabulary.ts';
 
 export interface RateLimit {
   /** Takes one request from the budget; true when it was already spent. */

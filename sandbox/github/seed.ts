@@ -1,5 +1,5 @@
 /** What the sandbox's GitHub contains at its start. */
-import type { JsonObject } from '../../broker/vocabulary.ts';
+import type { JsonObject } from '../../broker/core/vocabulary.ts';
 
 export type Level = 'read' | 'write' | 'admin';
 export type Permissions = Record<string, Level>;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { Octokit } from '@octokit/rest';
-import { manualClock } from '../../broker/clock.ts';
+import { manualClock } from '../../broker/core/clock.ts';
 import { type GithubSandbox, startGithubSandbox } from './start.ts';
 
 const clock = manualClock(new Date('2031-03-01T10:00:00Z'));

@@ -2,7 +2,7 @@
 import { createPublicKey, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Clock } from '../../broker/vocabulary.ts';
+import type { Clock } from '../../broker/core/vocabulary.ts';
 import { type Answer, badCredentials, notFound, problem, suspended } from './answers.ts';
 import { refuseAppJwt } from './app-jwt.ts';
 import { startEmulated } from './emulated.ts';

@@ -1,6 +1,6 @@
 /** Installation tokens: one per POST, dead after an hour or after DELETE /installation/token. */
 import { randomBytes } from 'node:crypto';
-import type { Clock } from '../../broker/vocabulary.ts';
+import type { Clock } from '../../broker/core/vocabulary.ts';
 import type { Installation, Permissions, Repository } from './seed.ts';
 
 export type TokenFormat = 'short' | 'stateless';

@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import { testBackends } from '../../broker/store/store.test-support.ts';
-import type { ProviderName } from './holds.test-support.ts';
-import { type Lane, openLane } from './lane.test-support.ts';
+import type { ProviderName } from './assertions.test-support.ts';
+import { type KillEnvironment, openEnvironment } from './environment.test-support.ts';
 import { killAfter, steps } from './scenario.test-support.ts';
 import { type Flow, table } from './table.test-support.ts';
 
@@ -22,11 +22,11 @@ const flows = ['issue', 'redeem', 'revoke', 'expire'] as const;
 export const everyStepOf = (provider: ProviderName): Killing[] =>
   flows.flatMap((flow) => [0, ...table[provider][flow].map((_, at) => at + 1)].map((n) => ({ provider, flow, n })));
 
-async function run(lane: Lane, { provider, flow, n }: Killing): Promise<void> {
+async function run(environment: KillEnvironment, { provider, flow, n }: Killing): Promise<void> {
   const names = table[provider][flow];
-  if (n > 0) return killAfter(lane, provider, flow, names, n);
+  if (n > 0) return killAfter(environment, provider, flow, names, n);
   assert.deepEqual(
-    await steps(lane, provider, flow),
+    await steps(environment, provider, flow),
     names.filter((name) => name !== 'answered'),
   );
 }
@@ -42,11 +42,11 @@ const backends = await testBackends();
 export function killTests(backend: 'pglite' | 'postgres', killings: Killing[]): void {
   const skip = !backends.includes(backend) && 'needs PostgreSQL';
   suite(`killed between any two steps, on ${backend}`, { skip }, () => {
-    let lane: Lane;
+    let environment: KillEnvironment;
     before(async () => {
-      lane = await openLane(backend);
+      environment = await openEnvironment(backend);
     });
-    after(() => lane.close());
-    for (const killing of killings) test(title(killing), () => run(lane, killing));
+    after(() => environment.close());
+    for (const killing of killings) test(title(killing), () => run(environment, killing));
   });
 }

@@ -3,11 +3,11 @@
  * for tests. A process that dies right after a step has done everything up to it and nothing of what follows.
  */
 import { subscribe } from 'node:diagnostics_channel';
+import type { Clock } from '../../broker/core/vocabulary.ts';
 import type { Store } from '../../broker/store/open.ts';
-import type { Clock } from '../../broker/vocabulary.ts';
 
 /** Changes that return no row. */
-const silent = new Set(['writer_lock_drop', 'lease_pruned', 'lease_postpone']);
+const silent = new Set(['upstream_lock_drop', 'lease_pruned', 'lease_postpone']);
 /** Reads: to die after one of them is to die after the step before. */
 const looking = new Set([
   'session_facts',
@@ -71,7 +71,7 @@ export interface Beats {
 /** Seconds between two beats, by which the reconciler's sleep is told from every other: nothing else sleeps so long. */
 export const beatSeconds = 7;
 
-/** One loop for the house, and one for each provider of the sandbox. */
+/** One loop for the deployment, and one for each provider of the sandbox. */
 const loops = 4;
 
 export function watchBeats(clock: Clock): Beats {

@@ -2,7 +2,7 @@
  * Every step of issue and of revoke, in order, as the broker takes them at each provider. The process is killed after each of them: between it and the next. A run that is
  * not killed must take exactly these (`kill.test.ts`), so that a new step cannot go untried.
  */
-import type { ProviderName } from './holds.test-support.ts';
+import type { ProviderName } from './assertions.test-support.ts';
 
 /** Minting upstream: what comes between the intent and the outcome. */
 const mint: Record<ProviderName, string[]> = {
@@ -13,7 +13,7 @@ const mint: Record<ProviderName, string[]> = {
   gcp: ['POST token', 'POST generateAccessToken', 'POST token'],
 };
 
-const locked = (...work: string[]) => ['writer_lock_take', ...work, 'writer_lock_drop'];
+const locked = (...work: string[]) => ['upstream_lock_take', ...work, 'upstream_lock_drop'];
 
 export const table: Record<ProviderName, Record<Flow, string[]>> = {
   aws: {

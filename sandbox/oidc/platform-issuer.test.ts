@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
-import { manualClock } from '../../broker/clock.ts';
+import { manualClock } from '../../broker/core/clock.ts';
 import { type PlatformIssuer, startPlatformIssuer } from './platform-issuer.ts';
 
 const clock = manualClock(new Date('2026-01-01T00:00:00Z'));

@@ -16,7 +16,7 @@ export interface Usage {
   trips: number;
 }
 
-interface Question {
+interface Poll {
   id: number;
   what: string;
   argument: unknown;
@@ -27,7 +27,7 @@ interface Reply {
   error?: string;
 }
 
-/** Question that a child answers with nothing once it has started. */
+/** Poll that a child answers with nothing once it has started. */
 const ready = 'ready';
 
 /** Starts a file of this folder and waits until it says that it is up. */
@@ -57,7 +57,7 @@ export async function startChild(file: string, env: Record<string, string>): Pro
         if (error === undefined) resolve(value as Answer);
         else reject(new Error(`${file}: ${error}`));
       });
-      child.send({ id: last, what, argument } satisfies Question);
+      child.send({ id: last, what, argument } satisfies Poll);
     });
   await ask(ready);
   return {
@@ -75,7 +75,7 @@ export function answerParent(start: () => Promise<Record<string, (argument: neve
   const started = start();
   // A benchmark that was interrupted leaves nothing running.
   process.once('disconnect', () => process.exit());
-  process.on('message', async ({ id, what, argument }: Question) => {
+  process.on('message', async ({ id, what, argument }: Poll) => {
     try {
       const handlers = await started;
       const value = what === ready ? null : await handlers[what]?.(argument as never);

@@ -1,5 +1,5 @@
 /** The counterparts, in a process of their own so that their CPU is not the broker's. */
-import { systemClock } from '../../broker/clock.ts';
+import { systemClock } from '../../broker/core/clock.ts';
 import { startWorld } from '../../sandbox/world.ts';
 import { answerParent } from './child.ts';
 

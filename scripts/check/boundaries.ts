@@ -23,7 +23,7 @@ export interface Rule {
 }
 
 /** Tests, and what only they use. */
-export const forTests = /\.(test|test-support|fixture)\.ts$|\/testbench\.ts$|^providers\/conformance\.ts$/;
+export const forTests = /\.(test|test-support)\.ts$|^providers\/conformance\.ts$/;
 
 export const rules: Rule[] = [
   {
@@ -35,15 +35,22 @@ export const rules: Rule[] = [
   },
   {
     name: 'vocabulary-is-the-ground',
-    why: 'every folder imports the words, so they can stand on nothing of ours',
-    files: /^broker\/vocabulary\.ts$/,
-    only: '^$',
+    why: 'every folder imports the words, so they can stand on nothing but the contract that providers share',
+    files: /^broker\/core\/vocabulary\.ts$/,
+    only: '^providers/contract\\.ts$',
+  },
+  {
+    name: 'core-stands-on-itself',
+    why: 'errors, ids, clock and log are under every room, so they know none',
+    files: /^broker\/core\//,
+    only: '^broker/core/|^providers/contract\\.ts$',
   },
   {
     name: 'decide-sees-no-credential',
     why: 'what decides must not be able to mint, deliver or read a credential (invariant 2)',
     files: /^broker\/decide\//,
-    never: '^(providers|approvals)/|^broker/(leases|grants|sessions|http|console|actions|main|config)',
+    never:
+      '^(providers|approvals)/|^broker/(leases|grants|sessions|http|console|people|worker|compose|actions|main|config)',
     neverPackages:
       '^(@aws-sdk|@octokit|@google-cloud)/|^(google-auth-library|pg|bullmq|express)$|^node:(net|tls|https?|http2|dgram|child_process)$',
   },
@@ -58,7 +65,7 @@ export const rules: Rule[] = [
     name: 'a-provider-knows-its-contract',
     why: 'a provider holds no database, no policy and no other provider',
     files: /^providers\/([^/]+)\//,
-    only: '^providers/$1/|^providers/contract\\.ts$|^broker/vocabulary\\.ts$',
+    only: '^providers/$1/|^providers/contract\\.ts$',
     neverPackages: '^(pg|bullmq|express)$|^(@prisma|@cedar-policy)/',
   },
   {
@@ -66,26 +73,26 @@ export const rules: Rule[] = [
     why: 'a provider is tested against the contract and its counterpart, not against the broker',
     files: /^providers\/([^/]+)\//,
     about: 'tests',
-    only: '^providers/$1/|^providers/(contract|conformance)\\.ts$|^broker/(vocabulary|clock)\\.ts$|^sandbox/',
+    only: '^providers/$1/|^providers/(contract|conformance)\\.ts$|^broker/core/(vocabulary|clock)\\.ts$|^sandbox/',
   },
   {
     name: 'the-contract-knows-no-provider',
     why: 'it serves every provider alike',
     files: /^providers\/contract\.ts$/,
-    only: '^broker/vocabulary\\.ts$',
+    only: '^$',
   },
   {
     name: 'conformance-knows-no-provider',
     why: 'it holds every provider to the same',
     files: /^providers\/conformance\.ts$/,
     about: 'tests',
-    only: '^providers/contract\\.ts$|^broker/(vocabulary|clock)\\.ts$',
+    only: '^providers/contract\\.ts$|^broker/core/(vocabulary|clock)\\.ts$',
   },
   {
     name: 'the-registry-is-a-list',
     why: 'a provider is added by one line there, and by nothing else',
     files: /^providers\/registry\.ts$/,
-    only: '^providers/|^broker/vocabulary\\.ts$',
+    only: '^providers/',
   },
   {
     name: 'reviews-know-no-channel',
@@ -97,7 +104,7 @@ export const rules: Rule[] = [
     name: 'approvals-touch-no-credential',
     why: 'an approval is a row that the grants flow acts on, never a call into it',
     files: /^approvals\//,
-    never: '^providers/(?!contract\\.ts$)|^broker/(leases|grants|main)',
+    never: '^providers/(?!contract\\.ts$)|^broker/(leases|grants|worker|compose|main)',
   },
   {
     name: 'a-channel-stands-alone',
@@ -106,10 +113,10 @@ export const rules: Rule[] = [
     never: '^approvals/(?!$1/)[^/]+/',
   },
   {
-    name: 'only-main-composes',
+    name: 'only-compose-composes',
     why: 'which providers and channels exist is known in one place',
     files: /^broker\//,
-    except: /^broker\/(main|cli)\.ts$/,
+    except: /^broker\/(compose|cli)\//,
     never: '^providers/[^/]+/|^approvals/[^/]+/|^providers/registry\\.ts$',
   },
   {
@@ -121,15 +128,15 @@ export const rules: Rule[] = [
   {
     name: 'http-is-the-top',
     why: 'data flows http → sessions → grants → decide → leases → providers',
-    files: /^broker\/(sessions|grants|decide|leases|audit|manifests|actions|store|keys)\//,
-    never: '^broker/(http|console|main)',
+    files: /^broker\/(sessions|identity|grants|decide|leases|worker|audit|manifests|actions|store|keys|config|core)\//,
+    never: '^broker/(http|console|people/(?!identity\\.ts$)|compose|main)',
   },
   {
     name: 'the-store-is-the-bottom',
     why: 'the store runs statements; it knows nobody who writes them',
     files: /^broker\/store\//,
     never:
-      '^broker/(sessions|manifests|decide|grants|leases|actions|audit|http|console|main|config|keys)|^(providers|approvals)/',
+      '^broker/(sessions|identity|people|manifests|decide|grants|leases|worker|actions|audit|http|console|compose|main|config|keys)|^(providers|approvals)/',
   },
   {
     name: 'the-client-is-a-package-of-its-own',
@@ -142,7 +149,7 @@ export const rules: Rule[] = [
     name: 'the-sandbox-is-the-other-side',
     why: 'a counterpart that shares code with the broker shares its mistakes, and its tests would prove nothing',
     files: /^sandbox\/(?!example\/)/,
-    only: '^sandbox/|^broker/(vocabulary|clock)\\.ts$',
+    only: '^sandbox/|^broker/core/(vocabulary|clock)\\.ts$',
   },
   {
     name: 'the-example-is-an-agent',

@@ -46,23 +46,24 @@ test('every form of import is seen, with its line', () => {
 
 /** One import per rule that must be refused, from a file the rule is about. */
 const bad: Record<string, Record<string, string>> = {
-  'code-stands-without-its-tests': { 'client/writ.ts': 'import { key } from "./key.fixture.ts"' },
+  'code-stands-without-its-tests': { 'client/writ.ts': 'import { key } from "./key.test-support.ts"' },
   'leases-decide-nothing': { 'broker/leases/issue.ts': 'import { decide } from "../decide/decide.ts"' },
   'conformance-knows-no-provider': { 'providers/conformance.ts': 'import { aws } from "./aws/aws.ts"' },
   'approvals-touch-no-credential': { 'approvals/web/page.ts': 'import { issue } from "../../broker/leases/issue.ts"' },
-  'vocabulary-is-the-ground': { 'broker/vocabulary.ts': 'import type { E } from "./errors.ts"' },
+  'core-stands-on-itself': { 'broker/core/log.ts': 'import { open } from "../store/open.ts"' },
+  'vocabulary-is-the-ground': { 'broker/core/vocabulary.ts': 'import type { E } from "./errors.ts"' },
   'decide-sees-no-credential': { 'broker/decide/decide.ts': 'import { issue } from "../leases/issue.ts"' },
   'a-provider-knows-its-contract': { 'providers/aws/aws.ts': 'import { token } from "../github/token.ts"' },
   'a-provider-test-knows-its-counterpart': { 'providers/aws/aws.test.ts': 'import "../../broker/main.ts"' },
   'the-contract-knows-no-provider': { 'providers/contract.ts': 'import type { A } from "./aws/aws.ts"' },
-  'the-registry-is-a-list': { 'providers/registry.ts': 'import { config } from "../broker/config.ts"' },
+  'the-registry-is-a-list': { 'providers/registry.ts': 'import { config } from "../broker/config/settings.ts"' },
   'reviews-know-no-channel': { 'approvals/review.ts': 'import { post } from "./slack/post.ts"' },
   'a-channel-stands-alone': { 'approvals/web/page.ts': 'import { post } from "../slack/post.ts"' },
-  'only-main-composes': { 'broker/grants/grant.ts': 'import { aws } from "../../providers/aws/aws.ts"' },
+  'only-compose-composes': { 'broker/grants/grant.ts': 'import { aws } from "../../providers/aws/aws.ts"' },
   'the-broker-stands-without-its-sandbox': { 'approvals/review.ts': 'import { sts } from "../sandbox/sts.ts"' },
   'http-is-the-top': { 'broker/leases/issue.ts': 'import type { R } from "../http/router.ts"' },
   'the-store-is-the-bottom': { 'broker/store/open.ts': 'import { append } from "../audit/append.ts"' },
-  'the-client-is-a-package-of-its-own': { 'client/writ.ts': 'import type { G } from "../broker/vocabulary.ts"' },
+  'the-client-is-a-package-of-its-own': { 'client/writ.ts': 'import type { G } from "../broker/core/vocabulary.ts"' },
   'the-example-is-an-agent': { 'sandbox/example/agent.ts': 'import { mint } from "../aws/sts.ts"' },
   'the-sandbox-is-the-other-side': { 'sandbox/sts.ts': 'import { sign } from "../broker/decide/sign.ts"' },
 };
@@ -83,7 +84,7 @@ test('packages are bounded too', () => {
 });
 
 test('what runs in production imports nothing that is for tests', () => {
-  for (const name of ['./aws.test.ts', './bench.test-support.ts', './key.fixture.ts', './testbench.ts']) {
+  for (const name of ['./aws.test.ts', './harness.test-support.ts']) {
     assert.deepEqual(
       rulesBroken({ 'providers/aws/aws.ts': `import "${name}"` }),
       ['code-stands-without-its-tests'],
@@ -100,13 +101,14 @@ test('a computed import cannot slip past the rules', () => {
 
 test('what the house is built of passes', () => {
   const good = {
-    'broker/main.ts': 'import { modules } from "../providers/registry.ts"; import "../approvals/web/page.ts"',
+    'broker/compose/start.ts':
+      'import { modules } from "../../providers/registry.ts"; import "../../approvals/web/page.ts"',
     'broker/leases/issue.ts': 'import type { P } from "../../providers/contract.ts"; import "../decide/verify.ts"',
     'providers/registry.ts': 'import { aws } from "./aws/aws.ts"',
     'providers/aws/aws.ts': 'import { sign } from "./sign.ts"; import type { P } from "../contract.ts"',
     'providers/aws/aws.test.ts': 'import "../conformance.ts"; import "../../sandbox/sts.ts"; import "./aws.ts"',
     'approvals/web/page.ts': 'import { review } from "../review.ts"',
-    'providers/aws/bench.test-support.ts': 'import "../../sandbox/sts.ts"; import { aws } from "./aws.ts"',
+    'providers/aws/harness.test-support.ts': 'import "../../sandbox/sts.ts"; import { aws } from "./aws.ts"',
     'sandbox/whole-way.test.ts': 'import "../broker/main.ts"; import "../client/writ.ts"',
   };
   assert.deepEqual(rulesBroken(good), []);
@@ -143,7 +145,7 @@ test('reading the time is found in every spelling, and allowed where it belongs'
     reads.map((_, at) => String(at + 1)),
   );
   assert.equal(lines('sandbox/a.ts', 'const a = Date.now()').length, 1);
-  for (const path of ['broker/clock.ts', 'scripts/bench.ts', 'broker/grants/a.test.ts'])
+  for (const path of ['broker/core/clock.ts', 'scripts/bench.ts', 'broker/grants/a.test.ts'])
     assert.deepEqual(lines(path, text), []);
   assert.deepEqual(lines('broker/a.ts', 'const a = new Date(0); const s = "Date.now()"; // Date.now()'), []);
 });

@@ -7,7 +7,7 @@ import { code, generatedFrom, page, prose, table } from './markdown.ts';
 /** @param modules as in `providers/registry.ts` */
 export function configurationPage(environment: z.ZodObject, modules: readonly ProviderModule[]): string {
   return page(
-    generatedFrom('broker/config.ts and providers/*/settings.ts'),
+    generatedFrom('broker/config/settings.ts and providers/*/settings.ts'),
     '# Configuration',
     'The broker is configured by environment variables alone. An empty variable counts as not set. At start every fault is reported in one message, and nothing runs until there is none.',
     '## The broker',

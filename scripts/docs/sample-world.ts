@@ -1,7 +1,7 @@
 /** A broker that is started only to be described: every provider on, nothing contacted, addresses that are nobody's. */
 import { generateKeyPairSync } from 'node:crypto';
-import { systemClock } from '../../broker/clock.ts';
-import { startBroker } from '../../broker/main.ts';
+import { startBroker } from '../../broker/compose/start.ts';
+import { systemClock } from '../../broker/core/clock.ts';
 import type { Provider, ProviderDeps, ProviderModule } from '../../providers/contract.ts';
 import type { OpenApi } from './http-api.ts';
 

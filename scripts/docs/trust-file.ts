@@ -31,7 +31,7 @@ clients:
 
 export function trustFilePage(schema: JsonSchema): string {
   return page(
-    generatedFrom('broker/sessions/trust-schema.ts'),
+    generatedFrom('broker/identity/trust-schema.ts'),
     '# Trust file',
     'Named by `WRIT_TRUST_FILE`, read once at start: change the file, then restart. A file with any fault is refused whole, with line and column of each. Without a trust file nobody can open a session. As a JSON Schema: [trust-file.schema.json](trust-file.schema.json).',
     'A token must match exactly one agent: two are refused. A binding must constrain a claim that names a workload at that kind of issuer, with a value or pattern that strangers do not fit; patterns are RE2 and match the whole value. Issuers must be https, except on loopback in the sandbox.',

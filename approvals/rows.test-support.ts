@@ -1,0 +1,122 @@
+/** Rows for tests of approvals and console: sessions and grants as the broker would have left them. */
+
+import type { JsonObject, Plan } from '../broker/core/vocabulary.ts';
+import { planDigest } from '../broker/decide/plan-digest.ts';
+import type { Identity } from '../broker/people/identity.ts';
+import type { Store } from '../broker/store/open.ts';
+
+export const start = new Date('2026-03-04T12:00:00.000Z');
+
+/** `start` moved by seconds. */
+export function after(seconds: number): Date {
+  return new Date(start.getTime() + seconds * 1000);
+}
+
+export interface SessionRow {
+  id: string;
+  agent?: string;
+  taskType?: string;
+  inputs?: JsonObject;
+  onBehalfOf?: string | null;
+  startedBy?: string | null;
+  subject?: JsonObject;
+  parentId?: string | null;
+  status?: 'active' | 'ended';
+  expiresAt?: Date;
+}
+
+export async function addSession(store: Store, row: SessionRow): Promise<string> {
+  const name = row.agent ?? 'invoice-bot';
+  await store.prisma.agent.createMany({ data: [{ name, version: 1 }], skipDuplicates: true });
+  await store.prisma.session.create({
+    data: {
+      id: row.id,
+      agent: name,
+      manifestVersion: 1,
+      parentId: row.parentId ?? null,
+      rootId: row.parentId ?? row.id,
+      taskType: row.taskType ?? 'pay-invoice',
+      inputs: row.inputs ?? { invoice_id: '4711' },
+      onBehalfOf: row.onBehalfOf ?? null,
+      startedBy: row.startedBy ?? null,
+      principalRoot: name,
+      capabilities: [],
+      subject: row.subject ?? { issuer: 'https://platform.example', subject: 'repo:acme/bot' },
+      status: row.status ?? 'active',
+      endedAt: row.status === 'ended' ? after(60) : null,
+      openedAt: start,
+      expiresAt: row.expiresAt ?? after(1800),
+      heartbeatDeadline: after(180),
+    },
+  });
+  return row.id;
+}
+
+export interface GrantRow {
+  id: string;
+  sessionId: string;
+  agent?: string;
+  capability?: string;
+  justification?: string | null;
+  plan?: Plan;
+  status?: string;
+  decideBy?: Date | null;
+  requestedAt?: Date;
+  decision?: JsonObject;
+  tier?: number;
+}
+
+export const plan: Plan = {
+  provider: 'aws',
+  permission: {
+    Version: '2012-10-17',
+    Statement: [{ Effect: 'Allow', Action: ['s3:GetObject'], Resource: ['arn:aws:s3:::orders/customers/42/*'] }],
+  },
+  ttl_seconds: 900,
+};
+
+export async function addGrant(store: Store, row: GrantRow): Promise<string> {
+  const asked = row.plan ?? plan;
+  await store.prisma.grant.create({
+    data: {
+      id: row.id,
+      sessionId: row.sessionId,
+      agent: row.agent ?? 'invoice-bot',
+      capability: row.capability ?? 'read-customer-files',
+      idempotencyKey: row.id,
+      requestDigest: 'sha256:0',
+      params: {},
+      justification: row.justification ?? null,
+      manifestVersion: 1,
+      provider: asked.provider,
+      plan: asked as unknown as JsonObject,
+      planDigest: planDigest(asked),
+      tier: row.tier ?? 2,
+      status: row.status ?? 'pending',
+      endedAt: ['denied', 'failed', 'ended'].includes(row.status ?? 'pending') ? after(60) : null,
+      decision: row.decision ?? { effect: 'approve', reasons: [] },
+      requestedAt: row.requestedAt ?? start,
+      decideBy: row.decideBy === undefined ? after(300) : row.decideBy,
+    },
+  });
+  return row.id;
+}
+
+/** A person of the identity provider `https://login.example`. */
+export function person(email: string, more: Partial<Identity> = {}): Identity {
+  return {
+    issuer: 'https://login.example',
+    subject: `sub-${email}`,
+    email,
+    emailVerified: true,
+    groups: [],
+    aliases: [],
+    ...more,
+  };
+}
+
+/** Types, actors and payloads of a chain's events, oldest first. */
+export async function eventsOf(store: Store, chain: string) {
+  const rows = await store.prisma.auditEvent.findMany({ where: { chain }, orderBy: { seq: 'asc' } });
+  return rows.map(({ type, actor, payload }) => ({ type, actor, payload: payload as JsonObject }));
+}

@@ -1,0 +1,103 @@
+/** The people's side of a broker on loopback, for tests: every page over real HTTP, on a database in memory, on a clock moved by hand. */
+import { createHash, randomBytes } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import express from 'express';
+import { consoleRouter } from '../../broker/console/console.ts';
+import { assetsRouter } from '../../broker/console/shell.ts';
+import { manualClock } from '../../broker/core/clock.ts';
+import type { PlanDescription } from '../../broker/core/vocabulary.ts';
+import { type Identity, identityRecord } from '../../broker/people/identity.ts';
+import type { OidcSettings } from '../../broker/people/oidc.ts';
+import { signInRouter } from '../../broker/people/sign-in.ts';
+import type { Store } from '../../broker/store/open.ts';
+import { openTestStore } from '../../broker/store/store.test-support.ts';
+import type { GrantAbout } from '../contract.ts';
+import { after, start } from '../rows.test-support.ts';
+import { approvalsRouter, waitingTableFor } from './approvals.ts';
+
+export interface Harness {
+  url: string;
+  store: Store;
+  clock: ReturnType<typeof manualClock>;
+  /** What the provider and the manifest say on the page; tests replace it. */
+  description: PlanDescription;
+  about: GrantAbout;
+  /** Lines that the pages logged. */
+  logged: string[];
+  /** A browser in which the person is signed in already, without the identity provider. */
+  signedIn(identity: Identity): Promise<{ cookie: string; csrf: string }>;
+  close(): Promise<void>;
+}
+
+/** @param oidc where people sign in; a test that does not sign in leaves it out */
+export async function openHarness(
+  oidc?: (publicUrl: string) => OidcSettings | Promise<OidcSettings>,
+): Promise<Harness> {
+  const store = await openTestStore('pglite');
+  const clock = manualClock(start);
+  const app = express();
+  const server = createServer(app);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const publicUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const logged: string[] = [];
+  const log = (fields: object, message: string) =>
+    void logged.push(`${message} ${JSON.stringify(fields)} ${String((fields as { err?: unknown }).err)}`);
+  const harness: Harness = {
+    url: publicUrl,
+    store,
+    clock,
+    logged,
+    description: {
+      summary: ['Read objects under customers/42/ in the S3 bucket orders'],
+      revocability: {
+        kind: 'eventual',
+        text: 'Writ denies it at AWS within seconds of the session’s end; AWS itself ends it after 15 minutes.',
+      },
+    },
+    about: { owner: 'team:billing' },
+    signedIn: async (identity) => {
+      const token = randomBytes(32).toString('base64url');
+      const csrf = randomBytes(32).toString('base64url');
+      const tokenHash = createHash('sha256').update(token).digest('hex');
+      const data = {
+        tokenHash,
+        identity: identityRecord(identity),
+        csrf,
+        createdAt: start,
+        expiresAt: after(8 * 3600),
+      };
+      await store.prisma.login.create({ data });
+      return { cookie: `writ_login=${token}`, csrf };
+    },
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+      await store.close();
+    },
+  };
+  const deps = {
+    store,
+    clock,
+    publicUrl,
+    oidc: (await oidc?.(publicUrl)) ?? {
+      issuer: 'https://login.example',
+      clientId: 'writ',
+      groupsClaim: 'groups',
+      aliasClaims: [],
+      allowInsecureLoopback: false,
+    },
+    cookieKey: randomBytes(32),
+    describePlan: () => harness.description,
+    approversOf: async () => ['team:billing', 'user:storage@example.com'],
+    aboutGrant: async () => harness.about,
+    ownersOf: async () => ['team:billing'],
+    isAdmin: (person: Identity) => person.groups.includes('writ-admins'),
+    redemptionSeconds: 300,
+    log: { warn: log, error: log },
+    requestId: () => 'req_test',
+  };
+  const waitingFor = (person: Identity) => waitingTableFor(deps, person);
+  app.use(assetsRouter(), signInRouter(deps), approvalsRouter(deps), consoleRouter({ ...deps, waitingFor }));
+  return harness;
+}

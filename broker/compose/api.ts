@@ -1,0 +1,187 @@
+/** The API's side of a broker: every operation and page, given what it stands on. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Express, Request, Response } from 'express';
+import type { ApproversOf, GrantRef } from '../../approvals/contract.ts';
+import { approvalsRouter, waitingTableFor } from '../../approvals/web/approvals.ts';
+import { consoleRouter } from '../console/console.ts';
+import { assetsRouter } from '../console/shell.ts';
+import { WritError } from '../core/errors.ts';
+import type { LongPoller } from '../core/long-poller.ts';
+import { isLoopback } from '../core/loopback.ts';
+import type { Plan } from '../core/vocabulary.ts';
+import type { GrantDeps } from '../grants/request-grant.ts';
+import { type AdminDeps, adminOperations } from '../http/admin.ts';
+import { createApp } from '../http/app.ts';
+import { discoveryOperations } from '../http/discovery.ts';
+import { grantOperations } from '../http/grants.ts';
+import type { HealthDeps } from '../http/health.ts';
+import { credentialsOf, type OAuthDeps, oauthOperations } from '../http/oauth.ts';
+import { misuseReason, networkOf, type Refusals } from '../http/refusals.ts';
+import { sessionOperations } from '../http/session.ts';
+import { checkDpopProof } from '../identity/dpop.ts';
+import { openKeyResolver } from '../identity/jwks.ts';
+import { deriveKey } from '../keys/key-encryption-key.ts';
+import { capabilityOwner, member } from '../manifests/manifest.ts';
+import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
+import { personRef } from '../people/identity.ts';
+import { type LoginDeps, loadLogin } from '../people/login.ts';
+import { isSameOrigin } from '../people/same-origin.ts';
+import { signInRouter } from '../people/sign-in.ts';
+import { authenticate } from '../sessions/authenticate.ts';
+import { createSessionTokens } from '../sessions/session-token.ts';
+import type { Parts } from './parts.ts';
+
+export interface ApiParts extends Parts {
+  notify(): void;
+  poller: LongPoller;
+  refusals: Refusals;
+  health: HealthDeps;
+}
+
+/** Composes the API. Nothing here does anything before a request comes. */
+export async function composeApi(parts: ApiParts): Promise<Express> {
+  const { settings, trust, clock, log, store, kek, ring, url, providers, shapes, catalog, health } = parts;
+  const { notify, poller, refusals } = parts;
+  const ending = { store, mintDeadlineSeconds: parts.mintDeadlineSeconds, notify };
+  const tokens = createSessionTokens(ring, clock, url, settings.WRIT_SESSION_TOKEN_SECONDS);
+  const heartbeat = { seconds: settings.WRIT_HEARTBEAT_SECONDS, misses: settings.WRIT_HEARTBEAT_MISSES };
+  const approversOf: ApproversOf = async (grant) => {
+    const { manifest, capability } = await manifestOf(grant);
+    return [...new Set([manifest.owner, ...(capability === undefined ? [] : [capabilityOwner(manifest, capability)])])];
+  };
+  const manifestOf = async (grant: GrantRef) => {
+    const { manifest } = (await catalog.version(grant.agent, grant.manifestVersion)).compiled;
+    return {
+      manifest,
+      capability: member(manifest.capabilities, grant.capability),
+      task: member(manifest.task_types, grant.taskType),
+    };
+  };
+  const describePlan = (plan: Plan) => {
+    const provider = providers.get(plan.provider);
+    if (provider === undefined)
+      throw new WritError('unavailable', { detail: `The provider ${plan.provider} is not switched on.` });
+    return provider.describe(plan);
+  };
+  const login: LoginDeps = { store, clock, publicUrl: url };
+  const requestId = (_req: Request, res: Response) => String(res.locals.requestId);
+  const web = { ...login, log, requestId };
+  const oauth: OAuthDeps = {
+    ...ending,
+    refusals,
+    clock,
+    catalog,
+    tokens,
+    heartbeat,
+    trust,
+    issuer: url,
+    keys: openKeyResolver({ clock }),
+    requireDpop: settings.WRIT_REQUIRE_DPOP,
+    maxWallTimeSeconds: settings.WRIT_SESSION_MAX_SECONDS,
+    sessionsPerMinute: settings.WRIT_SESSIONS_PER_MINUTE,
+    adminOf: async (authorization) => ((await isBootstrap(store, authorization)) ? 'bootstrap token' : null),
+  };
+  const grants: GrantDeps = {
+    ...parts,
+    publicUrl: url,
+    approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
+    grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
+  };
+  const admin: AdminDeps = { ...ending, clock, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
+  const isAdmin = (groups: readonly string[]) =>
+    settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
+  const signIn =
+    settings.WRIT_OIDC_ISSUER === undefined || settings.WRIT_OIDC_CLIENT_ID === undefined
+      ? []
+      : [
+          signInRouter({
+            ...web,
+            cookieKey: deriveKey(kek, 'sign-in-cookie'),
+            oidc: {
+              issuer: settings.WRIT_OIDC_ISSUER,
+              clientId: settings.WRIT_OIDC_CLIENT_ID,
+              ...(settings.WRIT_OIDC_CLIENT_SECRET === undefined
+                ? {}
+                : { clientSecret: settings.WRIT_OIDC_CLIENT_SECRET }),
+              ...(settings.WRIT_OIDC_SCOPE === undefined ? {} : { scope: settings.WRIT_OIDC_SCOPE }),
+              groupsClaim: settings.WRIT_OIDC_GROUPS_CLAIM,
+              aliasClaims: settings.WRIT_OIDC_ALIAS_CLAIMS,
+              allowInsecureLoopback: isLoopback(url),
+            },
+          }),
+        ];
+  return createApp({
+    ...health,
+    publicUrl: url,
+    log,
+    version: await packageVersion(),
+    trustProxy: settings.WRIT_TRUST_PROXY,
+    requestsPerMinute: settings.WRIT_REQUESTS_PER_MINUTE,
+    operations: [
+      ...grantOperations({ ...grants, poller }),
+      ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller }),
+      ...oauthOperations(oauth),
+      ...adminOperations(admin),
+      ...discoveryOperations(url, ring),
+    ],
+    pages: [
+      assetsRouter(),
+      ...signIn,
+      approvalsRouter({
+        ...web,
+        describePlan,
+        approversOf,
+        aboutGrant: async (grant) => {
+          const { manifest, capability, task } = await manifestOf(grant);
+          return {
+            owner: manifest.owner,
+            agentDescription: manifest.description,
+            capabilityDescription: capability?.description,
+            taskDescription: task?.description,
+          };
+        },
+        redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
+        minTtlSeconds: (provider) => providers.get(provider)?.limits.minTtlSeconds ?? 1,
+      }),
+      consoleRouter({
+        ...web,
+        approversOf,
+        waitingFor: (person) => waitingTableFor({ store, clock, approversOf }, person),
+        ownersOf: async (agent, version) => [(await catalog.version(agent, version)).compiled.manifest.owner],
+        isAdmin: (person) => isAdmin(person.groups),
+      }),
+    ],
+    authenticate: (req) => authenticate(credentialsOf(url, req), tokens, checkDpopProof, clock),
+    recordMisuse: async (req, refusal, requestId) => {
+      const sent = credentialsOf(url, req);
+      const { sessionId } = await tokens.verify(sent.authorization?.split(' ')[1] ?? '');
+      await refusals.record(sessionId, {
+        chain: sessionId,
+        type: 'session.misused',
+        requestId,
+        payload: { reason: misuseReason(refusal, sent), from: networkOf(req.ip) },
+      });
+    },
+    authorizeAdmin: async (req) => {
+      const person = await loadLogin(login, req);
+      return authorizeAdmin(
+        store,
+        { authorization: req.get('authorization'), safe: req.method === 'GET' },
+        person === null
+          ? null
+          : {
+              name: personRef(person.identity),
+              groups: person.identity.groups,
+              mayAct: isSameOrigin(url, req),
+            },
+        settings.WRIT_ADMIN_GROUP,
+      );
+    },
+  });
+}
+
+async function packageVersion(): Promise<string> {
+  const text = await readFile(join(import.meta.dirname, '../../package.json'), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}

@@ -1,0 +1,68 @@
+/** What a broker stands on before it has an address: settings, database, keys. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import type { DestinationStream, Logger } from 'pino';
+import type { ProviderModule } from '../../providers/contract.ts';
+import { providerModules } from '../../providers/registry.ts';
+import { loadSettings, type Settings } from '../config/settings.ts';
+import { systemClock } from '../core/clock.ts';
+import { createLog } from '../core/log.ts';
+import type { Clock } from '../core/vocabulary.ts';
+import type { Trust } from '../identity/trust.ts';
+import { readTrustFile } from '../identity/trust-file.ts';
+import { deriveKey, keyEncryptionKey } from '../keys/key-encryption-key.ts';
+import { type KeyRing, openKeyRing } from '../keys/ring.ts';
+import { createSeal, type Seal } from '../keys/seal.ts';
+import { openStore, type Store } from '../store/open.ts';
+
+/** What tests and the sandbox replace; in production none of it is given. */
+export interface Overrides {
+  clock?: Clock;
+  logTo?: DestinationStream;
+  modules?: readonly ProviderModule[];
+  /** Embedded database in memory, empty or from this dump. */
+  inMemory?: true | Blob;
+  random?: () => number;
+  /** Stands around the database: to see, or to stop at, every statement. */
+  openStore?: typeof openStore;
+}
+
+export interface Foundation {
+  settings: Settings;
+  trust: Trust;
+  modules: readonly ProviderModule[];
+  clock: Clock;
+  log: Logger;
+  store: Store;
+  /** The key-encryption key: every other key of ours is derived from it or sealed under it. */
+  kek: Uint8Array;
+  seal: Seal;
+  ring: KeyRing;
+}
+
+/** @throws ConfigurationError with every fault at once; any other error when the database cannot be had */
+export async function openFoundation(
+  env: Record<string, string | undefined>,
+  overrides: Overrides,
+): Promise<Foundation> {
+  const modules = overrides.modules ?? providerModules;
+  const settings = loadSettings(env, modules);
+  const trust = await readTrustFile(settings);
+  const clock = overrides.clock ?? systemClock;
+  const log = createLog(settings.WRIT_LOG_LEVEL, overrides.logTo);
+  const store = await (overrides.openStore ?? openStore)({
+    databaseUrl: settings.DATABASE_URL ?? null,
+    dataDir: overrides.inMemory === undefined ? join(settings.WRIT_DATA_DIR, 'database') : null,
+    ...(overrides.inMemory instanceof Blob ? { image: overrides.inMemory } : {}),
+    poolSize: settings.WRIT_DATABASE_POOL,
+    schema: settings.WRIT_DATABASE_SCHEMA,
+  });
+  const kek =
+    overrides.inMemory !== undefined && settings.WRIT_KEY_ENCRYPTION_KEY === undefined
+      ? randomBytes(32)
+      : await keyEncryptionKey(settings.WRIT_KEY_ENCRYPTION_KEY, settings.WRIT_DATA_DIR);
+  const seal = createSeal(deriveKey(kek, 'at-rest'));
+  const longestTokenSeconds = Math.max(settings.WRIT_SESSION_TOKEN_SECONDS, 300);
+  const ring = await openKeyRing(store, { clock, seal, longestTokenSeconds });
+  return { settings, trust, modules, clock, log, store, kek, seal, ring };
+}

@@ -1,0 +1,45 @@
+/** What every role of a broker uses once its address is known: providers, manifests, metrics. */
+import { collectDefaultMetrics, Registry } from 'prom-client';
+import type { Provider } from '../../providers/contract.ts';
+import { mintDeadlineSeconds } from '../grants/intent.ts';
+import { identityTokens } from '../keys/identity-token.ts';
+import { createLeaseMetrics, type LeaseMetrics } from '../leases/metrics.ts';
+import { type Catalog, createCatalog } from '../manifests/catalog.ts';
+import type { ProviderShapes } from '../manifests/check.ts';
+import type { Foundation } from './foundation.ts';
+
+export interface Parts extends Foundation {
+  /** Issuer and base of every link. */
+  url: string;
+  providers: ReadonlyMap<string, Provider>;
+  /** What manifests are checked against. */
+  shapes: ProviderShapes;
+  catalog: Catalog;
+  registry: Registry;
+  metrics: LeaseMetrics;
+  providerTimeoutSeconds: number;
+  mintDeadlineSeconds: number;
+}
+
+export function createParts(foundation: Foundation, url: string): Parts {
+  const { settings, clock, ring, store } = foundation;
+  const deps = { clock, signIdentityToken: identityTokens(ring, clock, url) };
+  const providers = new Map(
+    foundation.modules
+      .filter((module) => settings.providers.has(module.name))
+      .map((module) => [module.name, module.create(settings.providers.get(module.name), deps)]),
+  );
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  return {
+    ...foundation,
+    url,
+    providers,
+    shapes: Object.fromEntries([...providers].map(([name, { params }]) => [name, { params }])),
+    catalog: createCatalog(store),
+    registry,
+    metrics: createLeaseMetrics(registry),
+    providerTimeoutSeconds: settings.WRIT_PROVIDER_TIMEOUT_SECONDS,
+    mintDeadlineSeconds: mintDeadlineSeconds(settings.WRIT_PROVIDER_TIMEOUT_SECONDS),
+  };
+}

@@ -1,0 +1,63 @@
+/** The worker's side of a broker: the reconciler, and what notifies it. */
+import { randomBytes } from 'node:crypto';
+import { expireUndecided } from '../../approvals/review.ts';
+import type { Settings } from '../config/settings.ts';
+import { sweepReleases, sweepSessions } from '../sessions/end-session.ts';
+import { fanOut, listenForNotifications, localNotifier, type Notifier, redisNotifier } from '../worker/notifier.ts';
+import { startReconciler } from '../worker/reconciler.ts';
+import type { Parts } from './parts.ts';
+
+export interface WorkerSide {
+  /** Tells whoever revokes, in this process or in others, that there is something to do. */
+  notify(): void;
+  stop(): Promise<void>;
+}
+
+/** Starts the reconciler where the role has one, and connects every way of notifying. @param random jitter, 0 to 1 */
+export async function startWorkerSide(parts: Parts, random: (() => number) | undefined): Promise<WorkerSide> {
+  const { settings, store, log, clock } = parts;
+  // What the reconciler does may notify it, and it is made after what notifies it: one indirection, set once.
+  let notifier: Notifier = { notify: () => {}, close: async () => {} };
+  const notify = () => notifier.notify();
+  let stopReconciler = async () => {};
+
+  if (settings.WRIT_ROLE !== 'api') {
+    const ending = { store, mintDeadlineSeconds: parts.mintDeadlineSeconds, notify };
+    const reconciler = startReconciler(
+      {
+        ...parts,
+        random: random ?? (() => randomBytes(4).readUInt32BE() / 2 ** 32),
+        workerId: randomBytes(9).toString('base64url'),
+        sweeps: [
+          async (now) => void (await sweepSessions({ ...ending, log }, now, 200)),
+          (now) => sweepReleases(ending, now, 200),
+          async (now) => void (await expireUndecided(store, now, 200)),
+        ],
+      },
+      clock,
+      settings.WRIT_RECONCILE_SECONDS,
+    );
+    const listener =
+      settings.REDIS_URL === undefined
+        ? null
+        : await listenForNotifications(settings.REDIS_URL, redisPrefix(settings), reconciler, log);
+    notifier = localNotifier(reconciler);
+    stopReconciler = async () => {
+      await listener?.close();
+      await reconciler.stop();
+    };
+  }
+  // Its own reconciler is notified directly too: that works without Redis.
+  if (settings.REDIS_URL !== undefined) {
+    notifier = fanOut([notifier, await redisNotifier(settings.REDIS_URL, redisPrefix(settings), log)]);
+  }
+  return {
+    notify,
+    stop: async () => {
+      await stopReconciler();
+      await notifier.close();
+    },
+  };
+}
+
+const redisPrefix = (settings: Settings) => `writ-${settings.WRIT_DATABASE_SCHEMA}`;

@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { z } from 'zod';
+import type { ProviderModule } from '../../providers/contract.ts';
+import { ConfigurationError, loadSettings } from './settings.ts';
+
+const half: ProviderModule = {
+  name: 'half',
+  switchedOnBy: ['HALF_ID', 'HALF_KEY'],
+  params: z.object({}),
+  settings: z.object({ HALF_ID: z.string(), HALF_KEY: z.string() }),
+  create: () => assert.fail('not created while settings are read'),
+};
+
+const faultsOf = (env: Record<string, string>) => {
+  try {
+    loadSettings(env, [half]);
+  } catch (error) {
+    assert.ok(error instanceof ConfigurationError);
+    return error.faults;
+  }
+  return [];
+};
+
+test('nothing set is a working embedded broker without providers', () => {
+  const settings = loadSettings({}, [half]);
+  assert.equal(settings.WRIT_ROLE, 'all');
+  assert.equal(settings.providers.size, 0);
+  assert.ok(Object.isFrozen(settings));
+});
+
+test('every fault is reported at once, by the name of its variable', () => {
+  const faults = faultsOf({
+    PORT: 'eighty',
+    DATABASE_URL: 'mysql://x',
+    WRIT_ROLE: 'king',
+    HALF_ID: '1',
+    WRIT_HEARTBEAT_SECONDS: '0',
+  });
+  for (const name of ['PORT', 'DATABASE_URL', 'WRIT_ROLE', 'HALF_KEY', 'WRIT_HEARTBEAT_SECONDS']) {
+    assert.ok(
+      faults.some((fault) => fault.startsWith(`${name}:`)),
+      `${name} in ${faults.join(' | ')}`,
+    );
+  }
+});
+
+test('a half-configured provider names the missing variable; an untouched one is off', () => {
+  assert.deepEqual(faultsOf({ HALF_KEY: 'k' }), ['HALF_ID: is missing']);
+  assert.deepEqual(faultsOf({ HALF_KEY: '' }), []);
+});
+
+test('a server database needs a key from outside, an issuer, and https off loopback', () => {
+  const faults = faultsOf({ DATABASE_URL: 'postgres://x/y' });
+  assert.ok(faults.some((f) => f.startsWith('WRIT_KEY_ENCRYPTION_KEY')));
+  assert.ok(faults.some((f) => f.startsWith('WRIT_ISSUER_URL')));
+  assert.deepEqual(faultsOf({ WRIT_ISSUER_URL: 'http://writ.example.com' }), [
+    'WRIT_ISSUER_URL: must be https (plain http is for loopback only)',
+  ]);
+  assert.deepEqual(faultsOf({ WRIT_ISSUER_URL: 'http://127.0.0.1:8420' }), []);
+});
+
+test('whoever listens beyond loopback says under which name', () => {
+  for (const listen of ['0.0.0.0', '::', '10.0.0.7', 'writ.internal']) {
+    assert.deepEqual(
+      faultsOf({ WRIT_LISTEN: listen }).map((fault) => fault.split(':')[0]),
+      ['WRIT_ISSUER_URL'],
+      listen,
+    );
+    assert.deepEqual(faultsOf({ WRIT_LISTEN: listen, WRIT_ISSUER_URL: 'https://writ.example.com' }), []);
+  }
+  for (const listen of ['127.0.0.1', '::1', 'localhost', '']) assert.deepEqual(faultsOf({ WRIT_LISTEN: listen }), []);
+});
+
+test('people sign in over plain http only at a broker that is itself on this machine', () => {
+  const login = { WRIT_OIDC_ISSUER: 'http://127.0.0.1:9', WRIT_OIDC_CLIENT_ID: 'writ' };
+  assert.deepEqual(faultsOf(login), []);
+  assert.deepEqual(faultsOf({ ...login, WRIT_ISSUER_URL: 'http://localhost:8420' }), []);
+  assert.deepEqual(
+    faultsOf({ ...login, WRIT_ISSUER_URL: 'https://writ.example.com' }).map((fault) => fault.split(':')[0]),
+    ['WRIT_OIDC_ISSUER'],
+  );
+});
+
+test('a secret in a malformed variable is not repeated in the message', () => {
+  const faults = faultsOf({ WRIT_KEY_ENCRYPTION_KEY: 'super-secret-value' });
+  assert.equal(faults.length, 1);
+  assert.ok(!faults[0]!.includes('super-secret-value'));
+});

@@ -1,0 +1,233 @@
+/**
+ * Environment → frozen settings. Every fault is reported in one message, so that an operator corrects them all at once. The reference page
+ * `docs/reference/configuration.md` is generated from the schema below.
+ */
+import { z } from 'zod';
+import type { ProviderModule } from '../../providers/contract.ts';
+import { isLoopback, isLoopbackHost } from '../core/loopback.ts';
+
+const flag = z.enum(['0', '1', 'false', 'true']).transform((v) => v === '1' || v === 'true');
+const seconds = (fallback: number, min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/, 'must be a whole number of seconds')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+    .default(fallback);
+const count = (fallback: number, min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+    .default(fallback);
+const list = z.string().transform((v) =>
+  v
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== ''),
+);
+const httpUrl = z.url({ protocol: /^https?$/ });
+
+/** The broker's own variables. Providers add theirs (see each `providers/<name>/settings.ts`). */
+export const environment = z.object({
+  PORT: count(8420, 0, 65535).describe('Port to listen on; 0 takes a free one.'),
+  WRIT_LISTEN: z
+    .string()
+    .default('127.0.0.1')
+    .describe('Address to listen on. In a container: `0.0.0.0`. Any but loopback needs `WRIT_ISSUER_URL`.'),
+  WRIT_ISSUER_URL: httpUrl
+    .optional()
+    .describe(
+      'Public URL of the broker: issuer of its tokens, base of its links, what clouds fetch the JWKS from. Required with `DATABASE_URL` and when `WRIT_LISTEN` is not loopback; must be https unless it is loopback.',
+    ),
+  WRIT_ROLE: z
+    .enum(['all', 'api', 'worker'])
+    .default('all')
+    .describe('What this process does: serve (`api`), revoke and reconcile (`worker`), or both.'),
+  DATABASE_URL: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'must be a postgres:// URL')
+    .optional()
+    .describe(
+      'PostgreSQL 15 or newer. Without it the broker keeps its data in this process (PGlite) under `WRIT_DATA_DIR`.',
+    ),
+  WRIT_DATABASE_POOL: count(20, 1, 200).describe('Connections to PostgreSQL per process.'),
+  WRIT_DATABASE_SCHEMA: z
+    .string()
+    .regex(/^[a-z_][a-z0-9_]{0,62}$/)
+    .default('public')
+    .describe('Schema the tables live in.'),
+  REDIS_URL: z
+    .string()
+    .regex(/^rediss?:\/\//, 'must be a redis:// URL')
+    .optional()
+    .describe('Redis for prompt revocation across processes (BullMQ). Needs `maxmemory-policy noeviction`.'),
+  WRIT_DATA_DIR: z
+    .string()
+    .default('.writ')
+    .describe('Folder of the embedded database and its key file. Unused with `DATABASE_URL`.'),
+  WRIT_KEY_ENCRYPTION_KEY: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{43}=?$|^[A-Za-z0-9+/]{43}=$/, 'must be 32 bytes in base64 or base64url')
+    .optional()
+    .describe(
+      'Seals signing keys and what revocation needs. Required with `DATABASE_URL`; the embedded mode makes one in `WRIT_DATA_DIR`.',
+    ),
+  WRIT_MANIFEST_DIR: z
+    .string()
+    .optional()
+    .describe('Folder of manifests (`*.yaml`) published at start when they differ from the version in force.'),
+  WRIT_TRUST_FILE: z
+    .string()
+    .optional()
+    .describe('YAML file with the issuers, bindings and clients that may open sessions.'),
+  WRIT_REQUIRE_DPOP: flag.default(false).describe('Refuse sessions whose token is not bound to a key (RFC 9449).'),
+  WRIT_SESSION_TOKEN_SECONDS: seconds(300, 30, 3600).describe(
+    'Lifetime of a session token; a heartbeat gives the next one.',
+  ),
+  WRIT_SESSION_MAX_SECONDS: seconds(86_400, 60, 604_800).describe('Longest wall time any manifest may give a session.'),
+  WRIT_HEARTBEAT_SECONDS: seconds(60, 1, 3600).describe('How often an agent must say that it lives.'),
+  WRIT_HEARTBEAT_MISSES: count(3, 1, 100).describe('Missed heartbeats after which the session ends.'),
+  WRIT_APPROVAL_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe('Undecided for so long = denied.'),
+  WRIT_REDEEM_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe(
+    'An approved grant that is not redeemed for so long is denied.',
+  ),
+  WRIT_PROVIDER_TIMEOUT_SECONDS: seconds(20, 1, 120).describe('How long the broker waits for a provider.'),
+  WRIT_RECONCILE_SECONDS: seconds(1, 1, 60).describe('How often a worker looks for due rows.'),
+  WRIT_GRANTS_PER_MINUTE: count(600, 0, 1_000_000).describe(
+    'Grants one agent may ask for in a minute, over all processes; 0 = no limit.',
+  ),
+  WRIT_SESSIONS_PER_MINUTE: count(120, 0, 1_000_000).describe(
+    'Sessions one agent may open in a minute, over all processes; 0 = no limit.',
+  ),
+  WRIT_REQUESTS_PER_MINUTE: count(6000, 0, 10_000_000).describe(
+    'Requests one address may send this process in a minute; 0 = no limit.',
+  ),
+  WRIT_REFUSALS_PER_MINUTE: count(60, 0, 1_000_000).describe(
+    'Refused token requests of one address, and misuses of one session’s token, that are put on the record in a minute, each; of more only their number. 0 = no limit.',
+  ),
+  WRIT_OIDC_ISSUER: httpUrl
+    .optional()
+    .describe(
+      'OpenID Connect issuer where approvers and admins sign in. https; http on loopback only where the broker itself is on loopback.',
+    ),
+  WRIT_OIDC_CLIENT_ID: z.string().min(1).optional().describe('Client id of the broker there.'),
+  WRIT_OIDC_CLIENT_SECRET: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Client secret; leave out for a public client with PKCE.'),
+  WRIT_OIDC_SCOPE: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Scopes to ask for at sign-in; default `openid profile email`. Some issuers want one more for groups.'),
+  WRIT_OIDC_GROUPS_CLAIM: z
+    .string()
+    .min(1)
+    .default('groups')
+    .describe('Claim with the groups of a person; `team:x` is group `x`.'),
+  WRIT_OIDC_ALIAS_CLAIMS: list
+    .default([])
+    .describe(
+      'More claims that name the same person (a code host login, say), comma-separated: used to refuse self-approval.',
+    ),
+  WRIT_ADMIN_GROUP: z.string().min(1).optional().describe('OIDC group whose members are admins.'),
+  WRIT_TRUST_PROXY: count(0, 0, 10).describe(
+    'Number of reverse proxies in front of the broker whose X-Forwarded-* headers are believed.',
+  ),
+  WRIT_METRICS_TOKEN: z
+    .string()
+    .min(16, 'must have at least 16 characters')
+    .optional()
+    .describe('When set, `/metrics` is given only to whoever sends it as a bearer token.'),
+  WRIT_LOG_LEVEL: z
+    .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
+    .default('info')
+    .describe('How much is logged (JSON lines on standard output).'),
+  WRIT_KEY_LEAD_SECONDS: seconds(600, 0, 86_400).describe(
+    'How long a rotated-in signing key is published before it signs.',
+  ),
+});
+
+export type Settings = Readonly<z.output<typeof environment>> & { readonly providers: ReadonlyMap<string, unknown> };
+
+/** Thrown with all faults at once, one a line. */
+export class ConfigurationError extends Error {
+  readonly faults: string[];
+  constructor(faults: string[]) {
+    super(
+      `The configuration has ${faults.length} fault${faults.length === 1 ? '' : 's'}:\n${faults.map((f) => `  - ${f}`).join('\n')}`,
+    );
+    this.name = 'ConfigurationError';
+    this.faults = faults;
+  }
+}
+
+/**
+ * @param env usually `process.env`; empty values count as not set
+ * @throws ConfigurationError naming every missing or malformed variable
+ */
+export function loadSettings(env: Record<string, string | undefined>, modules: readonly ProviderModule[]): Settings {
+  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const faults: string[] = [];
+  const report = (issues: z.core.$ZodIssue[]) => {
+    for (const issue of issues) {
+      const name = issue.path.join('.');
+      const missing = issue.code === 'invalid_type' && !(name in set);
+      faults.push(name === '' ? issue.message : `${name}: ${missing ? 'is missing' : issue.message}`);
+    }
+  };
+
+  const parsed = environment.safeParse(set);
+  if (!parsed.success) report(parsed.error.issues);
+  faults.push(...crossFaults(set));
+
+  const providers = new Map<string, unknown>();
+  for (const module of modules) {
+    if (!module.switchedOnBy.some((name) => name in set)) continue;
+    const settings = module.settings.safeParse(set);
+    if (settings.success) providers.set(module.name, settings.data);
+    else report(settings.error.issues);
+  }
+  if (faults.length > 0) throw new ConfigurationError(faults);
+  return Object.freeze({ ...parsed.data!, providers });
+}
+
+/** What one variable asks of another. Looks at the raw values, so that it speaks even when some of them are malformed. */
+function crossFaults(set: Record<string, string | undefined>): string[] {
+  const faults: string[] = [];
+  if ('DATABASE_URL' in set && !('WRIT_KEY_ENCRYPTION_KEY' in set)) {
+    faults.push('WRIT_KEY_ENCRYPTION_KEY: is missing; with DATABASE_URL the key must come from outside the database');
+  }
+  if ('DATABASE_URL' in set && !('WRIT_ISSUER_URL' in set)) {
+    faults.push('WRIT_ISSUER_URL: is missing; with DATABASE_URL several processes must agree on the issuer');
+  } else if (set.WRIT_LISTEN !== undefined && !isLoopbackHost(set.WRIT_LISTEN) && !('WRIT_ISSUER_URL' in set)) {
+    // Its own guess would be plain http on loopback: wrong links, cookies without `Secure`, tokens of an issuer that anybody may claim to be.
+    faults.push('WRIT_ISSUER_URL: is missing; whoever listens beyond loopback (WRIT_LISTEN) must say under which name');
+  }
+  if (!('DATABASE_URL' in set) && (set.WRIT_ROLE === 'api' || set.WRIT_ROLE === 'worker')) {
+    faults.push(
+      'WRIT_ROLE: the embedded database lives in one process, so its role is `all`; set DATABASE_URL to split',
+    );
+  }
+  for (const name of ['WRIT_ISSUER_URL', 'WRIT_OIDC_ISSUER']) {
+    const url = set[name];
+    if (url === undefined || !URL.canParse(url)) continue;
+    if (url.startsWith('http://') && !isLoopback(url))
+      faults.push(`${name}: must be https (plain http is for loopback only)`);
+    if (name === 'WRIT_ISSUER_URL' && /[?#]|\/$/.test(url)) {
+      faults.push(`${name}: must have no trailing slash, query or fragment`);
+    }
+  }
+  const { WRIT_ISSUER_URL: issuer, WRIT_OIDC_ISSUER: login } = set;
+  const local = issuer === undefined || !URL.canParse(issuer) || isLoopback(issuer);
+  if (!local && login?.startsWith('http://') && URL.canParse(login) && isLoopback(login)) {
+    faults.push('WRIT_OIDC_ISSUER: must be https (http on loopback is for a broker that is on loopback too)');
+  }
+  if ('WRIT_OIDC_ISSUER' in set !== 'WRIT_OIDC_CLIENT_ID' in set) {
+    faults.push('WRIT_OIDC_ISSUER' in set ? 'WRIT_OIDC_CLIENT_ID: is missing' : 'WRIT_OIDC_ISSUER: is missing');
+  }
+  return faults;
+}

@@ -1,0 +1,102 @@
+/**
+ * Where long polls wait: one loop per process looks for all of them, with one statement a beat per poll, and only while somebody waits. How many wait costs the
+ * database nothing.
+ */
+import { WritError } from './errors.ts';
+import type { Clock } from './vocabulary.ts';
+
+/** @returns those of the ids whose waiting is over */
+export type Poll = (ids: string[]) => Promise<string[]>;
+
+export interface Wait {
+  /** The object itself is what groups waiters: make it once. */
+  poll: Poll;
+  id: string;
+  /** Whose wait it is; a session may have only so many. */
+  sessionId: string;
+  seconds: number;
+  /** The caller has gone. */
+  signal: AbortSignal;
+}
+
+export interface LongPoller {
+  /**
+   * Resolves when the poll is answered, the time is over, the caller has gone, or the poller is closed: tick again to know which.
+   * @throws WritError `rate_limited` when the session waits too often at once; whatever the poll throws
+   */
+  wait(wait: Wait): Promise<void>;
+  /** Ends every wait, and every later one at once: the broker stops. */
+  close(): void;
+}
+
+/** A person's decision takes seconds, and so does a cloud's revocation. */
+export const tickMs = 200;
+
+/** Of one session, per poll. */
+export const maxWaitsPerSession = 4;
+
+interface Waiter extends Wait {
+  until: number;
+  done(): void;
+  fail(error: unknown): void;
+}
+
+export function createLongPoller(clock: Clock): LongPoller {
+  const waiters = new Set<Waiter>();
+  const closing = new AbortController();
+  let ticking = false;
+
+  async function tick(): Promise<void> {
+    while (waiters.size > 0) {
+      await clock.sleep(tickMs, closing.signal).catch(() => {});
+      if (closing.signal.aborted) break;
+      await Promise.all([...Map.groupBy(waiters, ({ poll }) => poll)].map(([, group]) => pollGroup(group)));
+      const next = clock.now().getTime() + tickMs;
+      for (const waiter of waiters) if (next > waiter.until) waiter.done();
+    }
+    ticking = false;
+  }
+
+  return {
+    wait: async (wait) => {
+      if (wait.signal.aborted || closing.signal.aborted) return;
+      const own = [...waiters].filter(({ sessionId, poll }) => sessionId === wait.sessionId && poll === wait.poll);
+      if (own.length >= maxWaitsPerSession) {
+        throw new WritError('rate_limited', {
+          detail: `This session waits ${maxWaitsPerSession} times already.`,
+          retryAfterSeconds: 2,
+        });
+      }
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const waiter = {
+        ...wait,
+        until: clock.now().getTime() + wait.seconds * 1000,
+        done: () => resolve(),
+        fail: reject,
+      };
+      waiters.add(waiter);
+      for (const signal of [wait.signal, closing.signal]) signal.addEventListener('abort', waiter.done);
+      if (!ticking) {
+        ticking = true;
+        void tick();
+      }
+      try {
+        await promise;
+      } finally {
+        waiters.delete(waiter);
+        for (const signal of [wait.signal, closing.signal]) signal.removeEventListener('abort', waiter.done);
+      }
+    },
+    close: () => closing.abort(),
+  };
+}
+
+/** Never rejects: what goes wrong is told to those who wait. */
+async function pollGroup(group: Waiter[]): Promise<void> {
+  try {
+    const over = new Set(await group[0]!.poll([...new Set(group.map(({ id }) => id))]));
+    for (const waiter of group) if (over.has(waiter.id)) waiter.done();
+  } catch (error) {
+    for (const waiter of group) waiter.fail(error);
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * The types behind the words of DESIGN. Imported by every folder of the broker. What a provider shares with the broker (plans, JSON, the clock) is the
+ * providers' contract, and only passed on here.
+ *
+ * Times are `Date` in memory and ISO 8601 UTC on the wire; durations are whole seconds unless the name says otherwise.
+ */
+
+export type {
+  Clock,
+  Json,
+  JsonObject,
+  Plan,
+  PlanDescription,
+  Revocability,
+  RevocabilityKind,
+} from '../../providers/contract.ts';
+
+/** The terms under which a session runs. */
+export interface Envelope {
+  /** The session ends this many seconds after it was opened, whatever happens. */
+  wall_time_seconds: number;
+  /** How many grants the session may ask for in all; absent = no limit of its own. */
+  max_grants?: number;
+}
+
+export type SessionStatus = 'active' | 'ended';
+
+/** Why a session ended. */
+export type EndReason =
+  | 'ended_by_agent'
+  | 'token_revoked'
+  | 'heartbeat_missed'
+  | 'envelope_spent'
+  | 'parent_ended'
+  | 'ended_by_admin';
+
+export type GrantStatus = 'pending' | 'approved' | 'denied' | 'issuing' | 'issued' | 'failed' | 'ended';
+
+export type LeaseStatus = 'issuing' | 'active' | 'revoking' | 'revoked' | 'expired' | 'failed';
+
+/** Risk tier of a capability: 1 = policy alone; 2 = a person approves; 3 = a person approves with a passkey (approvals issue). */
+export type Tier = 1 | 2 | 3;
+
+/** The task a session is bound to for good. */
+export interface Task {
+  task_type: string;
+  inputs: { [name: string]: string | number | boolean };
+}
+
+/** One machine-readable reason of a decision. `code` is stable; `advice` tells the agent what would pass. */
+export interface Reason {
+  code: string;
+  policy_id?: string;
+  /** JSON-pointer-like path into the request, e.g. `params.bucket`. */
+  path?: string;
+  advice?: string;
+}

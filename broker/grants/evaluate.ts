@@ -1,0 +1,166 @@
+/**
+ * Parameters → plan → facts → decision: the middle of both flows. Pure but for the manifest it is given; nothing here has an effect.
+ */
+import { type Provider, ProviderError } from '../../providers/contract.ts';
+import { type FieldFault, WritError } from '../core/errors.ts';
+import type { JsonObject, Plan, PlanDescription } from '../core/vocabulary.ts';
+import { type Decision, decide } from '../decide/decide.ts';
+import type { DecisionFacts } from '../decide/facts.ts';
+import { nearest } from '../decide/nearest.ts';
+import { planDigest } from '../decide/plan-digest.ts';
+import { bindParams } from '../manifests/bind.ts';
+import { type Capability, member } from '../manifests/manifest.ts';
+import type { PublishedManifest } from '../manifests/publish.ts';
+import type { SessionFacts } from '../sessions/authenticate.ts';
+
+/** TTL asked for when the agent names none, in seconds; never more than the capability allows. */
+const defaultTtlSeconds = 900;
+
+export interface Evaluation {
+  plan: Plan;
+  digest: string;
+  description: PlanDescription;
+  decision: Decision;
+  provider: Provider;
+  params: JsonObject;
+  /** For a denial: the nearest request that policy alone would allow. Computed only when asked for. */
+  nearest(): ReturnType<typeof nearest>;
+}
+
+/** What is being asked, as far as a decision looks at it. */
+export interface Asked {
+  capability: string;
+  params: JsonObject | undefined;
+  ttlSeconds: number | undefined;
+}
+
+/**
+ * @throws WritError `bad_request` with the field's path (unknown capability or parameter, malformed value, a TTL no plan can have), `unavailable`
+ */
+export function evaluate(
+  providers: ReadonlyMap<string, Provider>,
+  manifest: PublishedManifest,
+  session: SessionFacts,
+  asked: Asked,
+  now: Date,
+): Evaluation {
+  const { capability, provider } = find(providers, manifest, asked.capability);
+  const bound = bindParams(capability, session.task, asked.params);
+  if (!bound.ok) throw badRequest(bound.faults);
+  const ttl = effectiveTtl(capability, provider, session, asked.ttlSeconds, now);
+  const plan = makePlan(provider, bound.params, ttl);
+  return evaluatePlan(
+    provider,
+    manifest,
+    session,
+    { capability: asked.capability, params: bound.params, plan },
+    now,
+    false,
+  );
+}
+
+/** Decides on a plan that exists: `approved` when a person consented to it. */
+export function evaluatePlan(
+  provider: Provider,
+  manifest: PublishedManifest,
+  session: SessionFacts,
+  asked: { capability: string; params: JsonObject; plan: Plan },
+  now: Date,
+  approved: boolean,
+): Evaluation {
+  const digest = planDigest(asked.plan);
+  const description = provider.describe(asked.plan);
+  const facts: DecisionFacts = {
+    agent: session.agent,
+    owner: manifest.compiled.manifest.owner,
+    manifest_version: manifest.version,
+    task: session.task,
+    ...(session.onBehalfOf === null ? {} : { on_behalf_of: session.onBehalfOf }),
+    capability: asked.capability,
+    params: asked.params,
+    plan: planFacts(asked.plan, digest, description),
+    now,
+    approved,
+    session: {
+      narrowed: session.narrowed,
+      capabilities: session.capabilities,
+      // An approved grant was counted when it was asked for: it must not stand in its own way.
+      grants: session.counts.session - (approved ? 1 : 0),
+      capability_grants: session.counts.capability - (approved ? 1 : 0),
+      ...(session.maxGrants === null ? {} : { max_grants: session.maxGrants }),
+    },
+  };
+  return {
+    plan: asked.plan,
+    digest,
+    description,
+    provider,
+    params: asked.params,
+    decision: decide(facts, manifest.compiled),
+    nearest: () =>
+      nearest(facts, manifest.compiled, (params, ttlSeconds) => {
+        const plan = makePlan(provider, params, ttlSeconds);
+        return planFacts(plan, planDigest(plan), provider.describe(plan));
+      }),
+  };
+}
+
+/** @throws WritError `bad_request` for a capability the manifest does not have, `unavailable` when its provider is not switched on here */
+export function find(providers: ReadonlyMap<string, Provider>, manifest: PublishedManifest, name: string) {
+  const capability = member(manifest.compiled.manifest.capabilities, name);
+  if (capability === undefined) {
+    throw badRequest([{ path: 'capability', message: 'is not a capability of this agent' }]);
+  }
+  const provider = providers.get(capability.provider);
+  if (provider === undefined) {
+    throw new WritError('unavailable', { detail: `The provider ${capability.provider} is not switched on.` });
+  }
+  return { capability, provider };
+}
+
+/** TTL = min(asked, capability, what is left of the session, provider). A provider cannot go below its shortest: longer than asked for is never given. */
+function effectiveTtl(
+  capability: Capability,
+  provider: Provider,
+  session: SessionFacts,
+  asked: number | undefined,
+  now: Date,
+): number {
+  const left = Math.floor((session.expiresAt.getTime() - now.getTime()) / 1000);
+  const { minTtlSeconds, maxTtlSeconds } = provider.limits;
+  const ttl = Math.min(asked ?? defaultTtlSeconds, capability.max_ttl, left, maxTtlSeconds);
+  if (ttl >= minTtlSeconds) return ttl;
+  const message =
+    left < minTtlSeconds
+      ? `only ${left} s are left of the session, and ${provider.name} gives no less than ${minTtlSeconds} s`
+      : `${provider.name} gives no less than ${minTtlSeconds} s`;
+  throw badRequest([{ path: 'ttl_seconds', message }]);
+}
+
+function makePlan(provider: Provider, params: JsonObject, ttlSeconds: number): Plan {
+  const parsed = provider.params.safeParse(params);
+  if (!parsed.success) {
+    throw badRequest(
+      parsed.error.issues.map((issue) => ({ path: ['params', ...issue.path].join('.'), message: issue.message })),
+    );
+  }
+  try {
+    return provider.plan(parsed.data, ttlSeconds);
+  } catch (error) {
+    if (!(error instanceof ProviderError) || error.code !== 'bad_params') throw error;
+    throw badRequest([{ path: error.path === undefined ? 'params' : `params.${error.path}`, message: error.message }]);
+  }
+}
+
+function planFacts(plan: Plan, digest: string, description: PlanDescription): DecisionFacts['plan'] {
+  return {
+    provider: plan.provider,
+    digest,
+    ttl_seconds: plan.ttl_seconds,
+    revocability: description.revocability.kind,
+  };
+}
+
+function badRequest(errors: FieldFault[]): WritError {
+  return new WritError('bad_request', { errors });
+}

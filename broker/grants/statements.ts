@@ -1,0 +1,333 @@
+/**
+ * The statements that write a grant. Each is one transaction: it holds the session (and the root of its tree) still, checks that what was decided on still
+ * holds, and writes the change with its audit row. An intent (`issuing`) writes the lease row too, before any provider is called (invariant 5).
+ */
+
+import type { JsonObject, Plan } from '../core/vocabulary.ts';
+import { batch } from '../store/batch.ts';
+import type { Statement, Store } from '../store/open.ts';
+
+/** What is known of a grant when it is first written. */
+export interface GrantRecord {
+  id: string;
+  sessionId: string;
+  rootId: string;
+  /** Version of the root session that the decision saw. */
+  sessionVersion: number;
+  agent: string;
+  capability: string;
+  idempotencyKey: string;
+  requestDigest: string;
+  params: JsonObject;
+  justification: string | null;
+  credentialJwk: JsonObject | null;
+  manifestVersion: number;
+  plan: Plan;
+  planDigest: string;
+  tier: number;
+  status: 'denied' | 'pending' | 'issuing';
+  decision: JsonObject;
+  decisionJws: string | null;
+  at: Date;
+  /** For a pending grant: when silence becomes a denial. */
+  decideBy: Date | null;
+  requestId: string | null;
+  auditType: 'grant.denied' | 'grant.pending' | 'grant.allowed';
+  audit: JsonObject;
+}
+
+/** What is written of the lease before the provider is asked. */
+export interface LeaseRecord {
+  id: string;
+  plan: Plan;
+  planDigest: string;
+  lockKey: string | null;
+  /** Members of which one must be reserved; null = none needed. */
+  pool: string[] | null;
+  /** When the answer must have come; the reconciler looks then. */
+  answerBy: Date;
+  /** Latest end a credential minted now can have at its provider. */
+  providerExpiresAt: Date;
+}
+
+/** `ok`, or why nothing was written: the session moved on (decide again), or no pool member is free. */
+export type Recorded = { ok: true; reserved: string | null } | { ok: false; because: 'moved_on' | 'pool_exhausted' };
+
+/**
+ * Holds the session and its root; false when they are not as the decision saw them: ended, another grant of the tree came first (the root's version), or a child
+ * took what was left of the envelope meanwhile (which moves no version). `ORDER BY` keeps two transactions from waiting for each other.
+ */
+const held = `
+    held AS (
+      SELECT count(*) = CASE WHEN $1::text = $2::text THEN 1 ELSE 2 END AS ok FROM (
+        SELECT id FROM session
+        WHERE id IN ($1::text, $2::text) AND status = 'active' AND expires_at > $4::timestamptz AND (id <> $2::text OR version = $3::int)
+          AND (id <> $1::text OR $18::text = 'denied' OR max_grants IS NULL OR grant_count < max_grants)
+        ORDER BY id FOR UPDATE) locked
+    )`;
+
+/** The reservation of one pool member, spread over the members so that concurrent requests do not all try the same one. */
+const slot = (lease: string, provider: string, pool: string, until: string) => `
+    free AS (
+      SELECT candidate.member FROM held, unnest(${pool}::text[]) AS candidate (member)
+      WHERE held.ok AND NOT EXISTS (SELECT 1 FROM pool_slot p WHERE p.provider = ${provider} AND p.member = candidate.member)
+    ), slot AS (
+      INSERT INTO pool_slot (provider, member, lease_id, release_after)
+      SELECT ${provider}, member, ${lease}, ${until} FROM free ORDER BY md5(member || ${lease}) LIMIT 1
+      ON CONFLICT (provider, member) DO NOTHING RETURNING member
+    ), ready AS (
+      SELECT held.ok AND (${pool}::text[] IS NULL OR EXISTS (SELECT 1 FROM slot)) AS ok,
+             held.ok AND ${pool}::text[] IS NOT NULL AND NOT EXISTS (SELECT 1 FROM free) AS exhausted,
+             (SELECT member FROM slot) AS reserved FROM held
+    )`;
+
+const insertGrant = `
+      INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
+                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decide_by, decided_at, ended_at)
+      SELECT $5::text, $1::text, $6::text, $7::text, $8::text, $9::text, $10::jsonb, $11::text, $12::jsonb, $13::int, $14::text, $15::jsonb, $16::text,
+             $17::int, $18::text, $19::jsonb, $20::text, $4::timestamptz, $21::timestamptz,
+             CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END`;
+
+/** A denial does not count against the envelope. */
+const recordStatement: Statement = {
+  name: 'grant_record',
+  text: `
+    WITH ${held}, g AS (${insertGrant} FROM held WHERE held.ok
+      ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
+    ), bump AS (
+      UPDATE session SET version = version + CASE WHEN id = $2::text THEN 1 ELSE 0 END,
+             grant_count = grant_count + CASE WHEN id = $1::text AND $18::text <> 'denied' THEN 1 ELSE 0 END
+      WHERE id IN ($1::text, $2::text) AND EXISTS (SELECT 1 FROM g)
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
+      SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $23::text, $24::json FROM g
+    )
+    SELECT EXISTS (SELECT 1 FROM g) AS ok`,
+};
+
+/**
+ * Intents of different session trees, together: what `held` and `insertGrant` say of one row, for several (see store/together.ts). Trees are locked in the order of
+ * their roots, the root before the session.
+ */
+export const intentStatement: Statement = {
+  name: 'grant_intent',
+  text: `
+    WITH r AS MATERIALIZED (
+      SELECT * FROM json_to_recordset($1::json) AS r (
+        n int, session_id text, root_id text, session_version int, at timestamptz, id text, agent text, capability text, idempotency_key text,
+        request_digest text, params jsonb, justification text, credential_jwk jsonb, manifest_version int, plan jsonb, plan_digest text, tier int,
+        decision jsonb, decision_jws text, request_id text, audit json, lease_id text, provider text, lock_key text, answer_by timestamptz,
+        provider_expires_at timestamptz) ORDER BY root_id LIMIT 16
+    ), held AS MATERIALIZED (
+      SELECT r.* FROM r
+      CROSS JOIN LATERAL (SELECT status, expires_at, version FROM session WHERE id = r.root_id FOR UPDATE) root
+      CROSS JOIN LATERAL (SELECT status, expires_at, max_grants, grant_count FROM session WHERE id = r.session_id FOR UPDATE) s
+      WHERE root.status = 'active' AND root.expires_at > r.at AND root.version = r.session_version
+        AND s.status = 'active' AND s.expires_at > r.at AND (s.max_grants IS NULL OR s.grant_count < s.max_grants)
+    ), g AS (
+      INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
+                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decided_at)
+      SELECT id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
+             provider, plan, plan_digest, tier, 'issuing', decision, decision_jws, at, at FROM held
+      ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id
+    ), written AS MATERIALIZED (
+      SELECT held.* FROM held JOIN g ON g.id = held.id
+    ), bump AS (
+      UPDATE session SET version = session.version + 1, grant_count = session.grant_count + CASE WHEN written.session_id = written.root_id THEN 1 ELSE 0 END
+      FROM written WHERE session.id = written.root_id
+    ), bump_child AS (
+      UPDATE session SET grant_count = session.grant_count + 1 FROM written WHERE session.id = written.session_id AND written.session_id <> written.root_id
+    ), l AS (
+      INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, lock_key, intent_at, expires_at, provider_expires_at, due_at)
+      SELECT lease_id, id, session_id, agent, provider, plan, plan_digest, 'issuing', lock_key, at, provider_expires_at, provider_expires_at, answer_by FROM written
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
+      SELECT session_id, at, 'grant.allowed', agent, id, lease_id, request_id, audit FROM written ORDER BY session_id
+    )
+    SELECT n FROM written`,
+};
+
+/** The same for a lease that needs a pool member of its own. One by one: two of them may want the same member. */
+const intentWithSlotStatement: Statement = {
+  name: 'grant_intent_slot',
+  text: `
+    WITH ${held}, ${slot('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant} FROM ready WHERE ready.ok
+      ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
+    ), bump AS (
+      UPDATE session SET version = version + CASE WHEN id = $2::text THEN 1 ELSE 0 END, grant_count = grant_count + CASE WHEN id = $1::text THEN 1 ELSE 0 END
+      WHERE id IN ($1::text, $2::text) AND EXISTS (SELECT 1 FROM g)
+    ), l AS (
+      INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, reserved, lock_key, intent_at, expires_at,
+                         provider_expires_at, due_at)
+      SELECT $25::text, g.id, $1::text, $6::text, $14::text, $15::jsonb, $16::text, 'issuing', ready.reserved, $26::text, $4::timestamptz, $28::timestamptz, $28::timestamptz, $27::timestamptz FROM g, ready
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
+      SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $25::text, $23::text, $24::json FROM g
+    )
+    SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
+};
+
+const claimStatement: Statement = {
+  name: 'grant_claim',
+  text: `
+    WITH held AS (
+      SELECT count(*) = 1 AS ok FROM (
+        SELECT s.id FROM session s JOIN grants g ON g.session_id = s.id
+        WHERE s.id = $1::text AND s.status = 'active' AND s.expires_at > $2::timestamptz AND g.id = $3::text AND g.status = 'approved' AND g.plan_digest = $4::text AND g.decide_by > $2::timestamptz
+        FOR UPDATE OF s, g) locked
+    ), ${slot('$5::text', '$6::text', '$7', '$8::timestamptz')}, g AS (
+      UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10::text, decision_jws = $11::text, credential_jwk = coalesce($12::jsonb, credential_jwk)
+      FROM ready WHERE ready.ok AND grants.id = $3::text
+      RETURNING grants.id, grants.session_id, grants.agent
+    ), l AS (
+      INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, reserved, lock_key, intent_at, expires_at,
+                         provider_expires_at, due_at)
+      SELECT $5::text, g.id, g.session_id, g.agent, $6::text, $9::jsonb, $10::text, 'issuing', ready.reserved, $13::text, $2::timestamptz, $8::timestamptz, $8::timestamptz, $14::timestamptz FROM g, ready
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
+      SELECT session_id, $2::timestamptz, 'grant.redeemed', agent, id, $5::text, $15::text, $16::json FROM g
+    )
+    SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
+};
+
+const json = (value: JsonObject | Plan | null) => (value === null ? null : JSON.stringify(value));
+
+function grantValues(grant: GrantRecord) {
+  return [
+    grant.sessionId,
+    grant.rootId,
+    grant.sessionVersion,
+    grant.at,
+    grant.id,
+    grant.agent,
+    grant.capability,
+    grant.idempotencyKey,
+    grant.requestDigest,
+    json(grant.params),
+    grant.justification,
+    json(grant.credentialJwk),
+    grant.manifestVersion,
+    grant.plan.provider,
+    json(grant.plan),
+    grant.planDigest,
+    grant.tier,
+    grant.status,
+    json(grant.decision),
+    grant.decisionJws,
+    grant.decideBy,
+    grant.auditType,
+    grant.requestId,
+    json(grant.audit),
+  ];
+}
+
+/** Writes a denied or pending grant. */
+export async function recordGrant(store: Store, grant: GrantRecord): Promise<Recorded> {
+  const [row] = await store.run<{ ok: boolean }>(recordStatement, grantValues(grant));
+  return row?.ok === true ? { ok: true, reserved: null } : { ok: false, because: 'moved_on' };
+}
+
+/** Writes a grant that policy alone allowed, together with the intent to mint. */
+export async function recordIntent(store: Store, grant: GrantRecord, lease: LeaseRecord): Promise<Recorded> {
+  if (lease.pool === null) {
+    const written = await batch(store, intentStatement, intentRow(grant, lease), grant.rootId);
+    return written === undefined ? { ok: false, because: 'moved_on' } : { ok: true, reserved: null };
+  }
+  const values = [...grantValues(grant), lease.id, lease.lockKey, lease.answerBy, lease.providerExpiresAt, lease.pool];
+  const [row] = await store.run<IntentRow>(intentWithSlotStatement, values);
+  return readIntent(row);
+}
+
+function intentRow(grant: GrantRecord, lease: LeaseRecord) {
+  return {
+    session_id: grant.sessionId,
+    root_id: grant.rootId,
+    session_version: grant.sessionVersion,
+    at: grant.at,
+    id: grant.id,
+    agent: grant.agent,
+    capability: grant.capability,
+    idempotency_key: grant.idempotencyKey,
+    request_digest: grant.requestDigest,
+    params: grant.params,
+    justification: grant.justification,
+    credential_jwk: grant.credentialJwk,
+    manifest_version: grant.manifestVersion,
+    plan: grant.plan,
+    plan_digest: grant.planDigest,
+    tier: grant.tier,
+    decision: grant.decision,
+    decision_jws: grant.decisionJws,
+    request_id: grant.requestId,
+    audit: grant.audit,
+    lease_id: lease.id,
+    provider: grant.plan.provider,
+    lock_key: lease.lockKey,
+    answer_by: lease.answerBy,
+    provider_expires_at: lease.providerExpiresAt,
+  };
+}
+
+/** Turns an approved grant into an intent to mint: once, whoever asks how often. `consented` is the digest the approver consented to. */
+export async function claimApproved(
+  store: Store,
+  input: {
+    sessionId: string;
+    grantId: string;
+    consented: string;
+    decisionJws: string;
+    credentialJwk: JsonObject | null;
+    at: Date;
+    requestId: string | null;
+    audit: JsonObject;
+  },
+  lease: LeaseRecord,
+): Promise<Recorded> {
+  const [row] = await store.run<IntentRow>(claimStatement, [
+    input.sessionId,
+    input.at,
+    input.grantId,
+    input.consented,
+    lease.id,
+    lease.plan.provider,
+    lease.pool,
+    lease.providerExpiresAt,
+    json(lease.plan),
+    lease.planDigest,
+    input.decisionJws,
+    json(input.credentialJwk),
+    lease.lockKey,
+    lease.answerBy,
+    input.requestId,
+    json(input.audit),
+  ]);
+  return readIntent(row);
+}
+
+const refusalStatement: Statement = {
+  name: 'grant_refusal',
+  text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ($1, $2, 'grant.refused', $3, $4, $5::json)`,
+};
+
+/** Puts a request on the record that came to no grant. */
+export async function recordRefusal(
+  store: Store,
+  session: { id: string; agent: string },
+  payload: JsonObject,
+  at: Date,
+  requestId: string | null,
+): Promise<void> {
+  await store.run(refusalStatement, [session.id, at, session.agent, requestId, json(payload)]);
+}
+
+interface IntentRow {
+  ok: boolean;
+  /** No member was free. When one was, and somebody else took it in the same moment, asking again finds another. */
+  exhausted: boolean;
+  reserved: string | null;
+}
+
+function readIntent(row: IntentRow | undefined): Recorded {
+  if (row?.ok === true) return { ok: true, reserved: row.reserved };
+  return { ok: false, because: row?.exhausted === true ? 'pool_exhausted' : 'moved_on' };
+}

@@ -1,0 +1,226 @@
+/**
+ * The broker without its HTTP: the real functions on a real database, a clock moved by hand, providers that do as a test says. One agent with a capability per
+ * provider (`use-NAME` by policy alone, `ask-NAME` with a person).
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { Writable } from 'node:stream';
+import { Registry } from 'prom-client';
+import { expireUndecided } from '../approvals/review.ts';
+import { verifyAudit } from './audit/verify.ts';
+import { manualClock } from './core/clock.ts';
+import { createLog } from './core/log.ts';
+import type { EndReason } from './core/vocabulary.ts';
+import { mintDeadlineSeconds } from './grants/intent.ts';
+import { type GrantAnswer, type GrantDeps, requestGrant } from './grants/request-grant.ts';
+import { openKeyRing } from './keys/ring.ts';
+import { createSeal } from './keys/seal.ts';
+import { createLeaseMetrics } from './leases/metrics.ts';
+import { createCatalog } from './manifests/catalog.ts';
+import { publishManifest } from './manifests/publish.ts';
+import { type Scripted, type ScriptedOptions, scriptedProvider } from './scripted-provider.test-support.ts';
+import type { Caller } from './sessions/authenticate.ts';
+import { type EndSessionDeps, sweepReleases, sweepSessions } from './sessions/end-session.ts';
+import { type OpenSessionDeps, openSession, type Parent } from './sessions/open-session.ts';
+import { createSessionTokens } from './sessions/session-token.ts';
+import { openTestStore } from './store/store.test-support.ts';
+import { type ReconcileDeps, reconcileOnce } from './worker/reconciler.ts';
+
+export const issuer = 'https://writ.example';
+export const agent = 'harness-agent';
+export const start = new Date('2026-03-01T12:00:00Z');
+
+const manifestOf = (providers: string[]) => `apiVersion: writ/v1
+agent: ${agent}
+owner: team:billing
+description: Tries things.
+envelope: { wall_time: 30m, max_grants: 5000 }
+task_types:
+  work: { description: Work., inputs: {} }
+capabilities:
+${providers
+  .flatMap((provider) => [
+    `  use-${provider}: { description: Use it., provider: ${provider}, tasks: [work], tier: 1, max_ttl: 15m, choose: { scope: { type: string, enum: [all, one, two], default: all } } }`,
+    `  ask-${provider}: { description: Ask for it., provider: ${provider}, tasks: [work], tier: 2, max_ttl: 15m }`,
+  ])
+  .join('\n')}
+`;
+
+export interface HarnessOptions {
+  providers: Omit<ScriptedOptions, 'clock'>[];
+  providerTimeoutSeconds?: number;
+}
+
+export type Harness = Awaited<ReturnType<typeof openHarness>>;
+
+export async function openHarness(backend: 'pglite' | 'postgres', options: HarnessOptions) {
+  const store = await openTestStore(backend);
+  const clock = manualClock(start);
+  const providers = new Map<string, Scripted>(
+    options.providers.map((one) => [one.name, scriptedProvider({ ...one, clock })]),
+  );
+  const lines: Record<string, unknown>[] = [];
+  const logTo = new Writable({
+    write: (chunk, _encoding, done) => {
+      for (const line of String(chunk).split('\n')) if (line !== '') lines.push(JSON.parse(line));
+      done();
+    },
+  });
+  const registry = new Registry();
+  const seal = createSeal(randomBytes(32));
+  const ring = await openKeyRing(store, { clock, seal, longestTokenSeconds: 300 });
+  const catalog = createCatalog(store);
+  const providerTimeoutSeconds = options.providerTimeoutSeconds ?? 20;
+  const notifications = { count: 0 };
+  const notify = () => {
+    notifications.count += 1;
+  };
+  const shapes = Object.fromEntries([...providers].map(([name, { params }]) => [name, { params }]));
+  const source = manifestOf([...providers.keys()]);
+  const publication = { author: 'tester', reason: 'test', agent: null, expectedVersion: null, requestId: null };
+  await publishManifest(store, clock, shapes, { ...publication, source });
+
+  // A seeded generator (mulberry32): jitter that every run repeats.
+  let seed = 7;
+  const random = () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+
+  const ending: EndSessionDeps = { store, mintDeadlineSeconds: mintDeadlineSeconds(providerTimeoutSeconds), notify };
+  const grants: GrantDeps = {
+    store,
+    clock,
+    seal,
+    ring,
+    providers,
+    providerTimeoutSeconds,
+    log: createLog('debug', logTo),
+    metrics: createLeaseMetrics(registry),
+    notify,
+    catalog,
+    publicUrl: issuer,
+    approvalTimeoutSeconds: 300,
+    grantsPerMinute: 0,
+  };
+  const reconciling: ReconcileDeps = {
+    ...grants,
+    random,
+    workerId: 'worker-1',
+    sweeps: [
+      async (now) => void (await sweepSessions({ ...ending, log: grants.log }, now, 200)),
+      (now) => sweepReleases(ending, now, 200),
+      async (now) => void (await expireUndecided(store, now, 200)),
+    ],
+  };
+  const tokens = createSessionTokens(ring, clock, issuer, 300);
+  const opening: OpenSessionDeps = {
+    store,
+    clock,
+    catalog,
+    tokens,
+    heartbeat: { seconds: 60, misses: 3 },
+    maxWallTimeSeconds: 86_400,
+    sessionsPerMinute: 0,
+  };
+
+  /** A root session, or a child of `parent`. */
+  async function open(
+    input: {
+      maxGrants?: number;
+      wallTimeSeconds?: number;
+      child?: { parent: Parent; capabilities: string[] };
+      replay?: { key: string; expiresAt: Date };
+      deps?: Partial<OpenSessionDeps>;
+    } = {},
+  ): Promise<Caller & { token: string }> {
+    const opened = await openSession(
+      { ...opening, ...input.deps },
+      {
+        principal: {
+          agent,
+          subject: { issuer: 'https://ci.example', subject: 'run' },
+          startedBy: null,
+          onBehalfOf: null,
+          replay: input.replay ?? null,
+        },
+        declaration: {
+          task_type: 'work',
+          inputs: {},
+          on_behalf_of: null,
+          envelope: { max_grants: input.maxGrants, wall_time_seconds: input.wallTimeSeconds },
+        },
+        jkt: null,
+        proof: null,
+        child: input.child ?? null,
+        requestId: null,
+      },
+    );
+    return { sessionId: opened.id, agent, jkt: null, replay: null, token: opened.token.access_token };
+  }
+
+  const ask = (caller: Caller, provider: string, more: { ttl?: number; scope?: string; key?: string } = {}) =>
+    requestGrant(
+      grants,
+      caller,
+      {
+        capability: `use-${provider}`,
+        params: more.scope === undefined ? undefined : { scope: more.scope },
+        ttlSeconds: more.ttl,
+        justification: null,
+        credentialJwk: null,
+      },
+      more.key ?? null,
+      null,
+    );
+
+  return {
+    store,
+    clock,
+    seal,
+    ring,
+    shapes,
+    providers,
+    provider: (name: string): Scripted => providers.get(name)!,
+    lines,
+    notifications,
+    grants,
+    reconciling,
+    ending,
+    opening,
+    tokens,
+    open,
+    ask,
+    /** @returns the lease id of a grant issued by policy alone */
+    lease: async (caller: Caller, provider: string, more: { ttl?: number; scope?: string } = {}): Promise<string> => {
+      const answer: GrantAnswer = await ask(caller, provider, more);
+      if (answer.outcome !== 'issued') throw new Error(`not issued: ${answer.outcome}`);
+      return answer.grant.lease!.id;
+    },
+    row: (id: string) => store.prisma.lease.findUniqueOrThrow({ where: { id } }),
+    session: (id: string) => store.prisma.session.findUniqueOrThrow({ where: { id } }),
+    beat: () => reconcileOnce(reconciling),
+    end: (id: string, reason: EndReason = 'ended_by_agent') => ({
+      sessionId: id,
+      reason,
+      actor: agent,
+      requestId: null,
+      now: clock.now(),
+    }),
+    /** Types of events, in order, about one lease. */
+    eventsOf: async (leaseId: string) =>
+      (await store.prisma.auditEvent.findMany({ where: { leaseId }, orderBy: { seq: 'asc' } })).map((e) => e.type),
+    metric: async (name: string, provider: string): Promise<number> => {
+      const metric = await registry.getSingleMetric(name)?.get();
+      return metric?.values.filter((v) => v.labels.provider === provider).reduce((sum, v) => sum + v.value, 0) ?? 0;
+    },
+    verify: () => verifyAudit(store),
+    close: () => store.close(),
+  };
+}
+
+/** Any SQL, as a statement with a name short enough for a server. */
+export const statement = (text: string) => ({ name: `test_${sha256(text).slice(0, 16)}`, text });
+
+export const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');

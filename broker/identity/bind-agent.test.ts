@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { JsonObject } from '../core/vocabulary.ts';
+import { bindAgent } from './bind-agent.ts';
+import type { VerifiedSubject } from './platform-token.ts';
+import { refusalReason } from './refusal.ts';
+import { parseTrust, type Trust } from './trust.ts';
+
+function trustOf(bindings: string): Trust {
+  const parsed = parseTrust(`
+issuers:
+  - { name: ci, issuer: https://ci.example.com }
+  - { name: other, issuer: https://other.example.com }
+bindings:
+${bindings}`);
+  assert.ok(parsed.ok, JSON.stringify(parsed));
+  return parsed.trust;
+}
+
+function subject(claims: JsonObject, issuerName = 'ci'): VerifiedSubject {
+  const at = new Date('2026-01-01T00:00:00Z');
+  return {
+    issuerName,
+    issuer: 'https://ci.example.com',
+    subject: 'x',
+    claims,
+    expiresAt: at,
+    replayKey: null,
+    replayExpiresAt: at,
+  };
+}
+
+const refusedAs = (reason: string) => (error: unknown) => refusalReason(error) === reason;
+
+describe('binding a subject to an agent', () => {
+  it('needs every claim to hold', () => {
+    const trust = trustOf(
+      '  - { issuer: ci, claims: { repository_id: 4711, protected: true, ref: main }, agent: bot }',
+    );
+    assert.equal(bindAgent(subject({ repository_id: '4711', protected: true, ref: 'main' }), trust).agent, 'bot');
+    for (const claims of [
+      {},
+      { repository_id: '4711', protected: true },
+      { repository_id: '4712', protected: true, ref: 'main' },
+    ]) {
+      assert.throws(() => bindAgent(subject(claims), trust), refusedAs('no_binding'));
+    }
+  });
+
+  it('matches patterns whole: `a|b` is not `^a|b$`', () => {
+    const trust = trustOf('  - { issuer: ci, claims: { env: { pattern: "prod|staging" } }, agent: bot }');
+    assert.equal(bindAgent(subject({ env: 'prod' }), trust).agent, 'bot');
+    assert.equal(bindAgent(subject({ env: 'staging' }), trust).agent, 'bot');
+    for (const env of ['production', 'not-staging', 'xprod', 'prod\n', '\nprod', 'prod\nstaging', 'Prod', '']) {
+      assert.throws(() => bindAgent(subject({ env }), trust), refusedAs('no_binding'), JSON.stringify(env));
+    }
+  });
+
+  it('takes a text literally: dots and stars are themselves', () => {
+    const trust = trustOf('  - { issuer: ci, claims: { sub: "repo:acme/a.b:*" }, agent: bot }');
+    assert.throws(() => bindAgent(subject({ sub: 'repo:acme/axb:main' }), trust), refusedAs('no_binding'));
+    assert.equal(bindAgent(subject({ sub: 'repo:acme/a.b:*' }), trust).agent, 'bot');
+  });
+
+  it('answers hostile input to an evil pattern in linear time', () => {
+    const trust = trustOf('  - { issuer: ci, claims: { sub: { pattern: "repo(a+)+x" } }, agent: bot }');
+    assert.throws(() => bindAgent(subject({ sub: `repo${'a'.repeat(5_000)}` }), trust), refusedAs('no_binding'));
+  });
+
+  it('descends into nested claims, through own members only', () => {
+    const trust = trustOf(
+      '  - { issuer: ci, claims: { "kubernetes.io": { namespace: agents, serviceaccount: { name: bot } } }, agent: bot }',
+    );
+    const claims = { 'kubernetes.io': { namespace: 'agents', serviceaccount: { name: 'bot' } } };
+    assert.equal(bindAgent(subject(claims), trust).agent, 'bot');
+    assert.throws(() => bindAgent(subject({ 'kubernetes.io': 'agents' }), trust), refusedAs('no_binding'));
+    const inherited = trustOf('  - { issuer: ci, claims: { constructor: { name: Object } }, agent: bot }');
+    assert.throws(() => bindAgent(subject({}), inherited), refusedAs('no_binding'));
+  });
+
+  it('looks into lists, never into nested ones or objects', () => {
+    const trust = trustOf('  - { issuer: ci, claims: { groups: agents }, agent: bot }');
+    assert.equal(bindAgent(subject({ groups: ['x', 'agents'] }), trust).agent, 'bot');
+    for (const groups of [['x'], [['agents']], { agents: true }, null]) {
+      assert.throws(() => bindAgent(subject({ groups }), trust), refusedAs('no_binding'));
+    }
+  });
+
+  it('keeps issuers apart: the same claims from another issuer bind nobody', () => {
+    const trust = trustOf('  - { issuer: ci, claims: { sub: job }, agent: bot }');
+    assert.throws(() => bindAgent(subject({ sub: 'job' }, 'other'), trust), refusedAs('no_binding'));
+  });
+
+  it('refuses a token that stands for two agents, and takes two ways to the same one', () => {
+    const two = trustOf(
+      '  - { issuer: ci, claims: { sub: job }, agent: bot }\n  - { issuer: ci, claims: { env: prod }, agent: other-bot }',
+    );
+    assert.throws(() => bindAgent(subject({ sub: 'job', env: 'prod' }), two), refusedAs('ambiguous_binding'));
+    assert.equal(bindAgent(subject({ sub: 'job', env: 'dev' }), two).agent, 'bot');
+    const same = trustOf(
+      '  - { issuer: ci, claims: { sub: job }, agent: bot }\n  - { issuer: ci, claims: { env: prod }, agent: bot }',
+    );
+    assert.equal(bindAgent(subject({ sub: 'job', env: 'prod' }), same).agent, 'bot');
+  });
+
+  it('refuses when two bindings tell different people as the starter', () => {
+    const trust = trustOf(
+      '  - { issuer: ci, claims: { sub: job }, agent: bot, started_by_claim: actor }\n  - { issuer: ci, claims: { sub: job }, agent: bot }',
+    );
+    assert.throws(
+      () => bindAgent(subject({ sub: 'job', actor: 'a@example.com' }), trust),
+      refusedAs('ambiguous_binding'),
+    );
+  });
+
+  it('reads the people from the claims, lower-cased, and refuses when they are missing or odd', () => {
+    const trust = trustOf(
+      '  - { issuer: ci, claims: { sub: job }, agent: bot, started_by_claim: actor, on_behalf_of_claim: email }',
+    );
+    const bound = bindAgent(subject({ sub: 'job', actor: 'Owner@Example.com', email: 'user:b@example.com' }), trust);
+    assert.deepEqual(bound, { agent: 'bot', startedBy: 'user:owner@example.com', onBehalfOf: 'user:b@example.com' });
+    assert.throws(() => bindAgent(subject({ sub: 'job', actor: 'a' }), trust), refusedAs('missing_claim'));
+    for (const actor of ['', 'a b', 'a\u200bb', ['a'], { a: 1 }, 7, 'x'.repeat(300)]) {
+      assert.throws(
+        () => bindAgent(subject({ sub: 'job', actor, email: 'b' }), trust),
+        refusedAs('bad_claim'),
+        JSON.stringify(actor),
+      );
+    }
+  });
+});

@@ -1,0 +1,72 @@
+/** Which agent a verified subject stands for: exactly one, by the bindings in the trust file, or nobody. */
+import type { Json, JsonObject } from '../core/vocabulary.ts';
+import { readClaim } from './claim-rules.ts';
+import { isPrintable, type VerifiedSubject } from './platform-token.ts';
+import { refused } from './refusal.ts';
+import type { Binding, Trust } from './trust.ts';
+
+export interface BoundAgent {
+  agent: string;
+  /** `user:<who>` as the platform vouches for it, lower-cased; null when the binding names no claim for it. */
+  startedBy: string | null;
+  /**
+   * The person the run acts for, as the platform vouches for it. When set, it is the only value `on_behalf_of` may have;
+   * when null the platform says nothing, and a declared one is the agent's own word.
+   */
+  onBehalfOf: string | null;
+}
+
+/**
+ * Two agents for one token is a fault of configuration that nobody should be able to choose between, so it is refused; so is one agent with two
+ * different accounts of who started the run.
+ * @throws WritError `invalid_grant` with reason `no_binding`, `ambiguous_binding`, `missing_claim` or `bad_claim`
+ */
+export function bindAgent(subject: VerifiedSubject, trust: Trust): BoundAgent {
+  const matching = trust.bindings.filter(
+    (binding) => binding.issuerName === subject.issuerName && holds(binding, subject.claims),
+  );
+  const [first, ...others] = matching.map((binding) => ({
+    agent: binding.agent,
+    startedBy: personIn(subject.claims, binding.startedByClaim),
+    onBehalfOf: personIn(subject.claims, binding.onBehalfOfClaim),
+  }));
+  if (first === undefined) throw refused('invalid_grant', 'no_binding', 'The subject token stands for no agent here.');
+  const differs = (other: BoundAgent) =>
+    other.agent !== first.agent || other.startedBy !== first.startedBy || other.onBehalfOf !== first.onBehalfOf;
+  if (others.some(differs)) {
+    const agents = [...new Set(matching.map((binding) => binding.agent))].join(', ');
+    throw refused(
+      'invalid_grant',
+      'ambiguous_binding',
+      'The subject token stands for more than one agent here.',
+      `bindings of ${agents} match`,
+    );
+  }
+  return first;
+}
+
+/** An issuer without claims to check binds nobody, even if it got past the trust file's own check. */
+function holds(binding: Binding, claims: JsonObject): boolean {
+  return (
+    binding.claims.length > 0 && binding.claims.every((claim) => fits(readClaim(claims, claim.path), claim.matches))
+  );
+}
+
+/** Numbers and booleans compare by their text; a list fits when one of its entries does; anything else never fits. */
+function fits(value: Json | undefined, matches: (value: string) => boolean): boolean {
+  if (Array.isArray(value)) return value.some((entry) => !Array.isArray(entry) && fits(entry, matches));
+  if (typeof value === 'string') return matches(value);
+  return (typeof value === 'number' || typeof value === 'boolean') && matches(String(value));
+}
+
+/** Lower-cased, so that another spelling of one's own address is not another person when approvers are compared. */
+function personIn(claims: JsonObject, claim: string | null): string | null {
+  if (claim === null) return null;
+  const value = readClaim(claims, [claim]);
+  if (value === undefined)
+    throw refused('invalid_grant', 'missing_claim', 'The subject token lacks a claim that its binding needs.', claim);
+  if (typeof value !== 'string' || !isPrintable(value, 254) || /\s/.test(value)) {
+    throw refused('invalid_grant', 'bad_claim', 'A claim of the subject token does not name a person.', claim);
+  }
+  return `user:${value.toLowerCase().replace(/^user:/, '')}`;
+}

@@ -1,0 +1,145 @@
+/**
+ * A platform's OIDC token (GitHub Actions, Kubernetes, GCP, SPIFFE …) → a subject we believe in, or a refusal.
+ * Nothing in the token decides where its keys come from: its unverified `iss` only picks one of the issuers the admin listed.
+ */
+import { errors, jwtVerify } from 'jose';
+import { WritError } from '../core/errors.ts';
+import type { Clock, JsonObject } from '../core/vocabulary.ts';
+import { openCompactJws, sha256 } from './compact-jws.ts';
+import type { KeyResolver } from './jwks.ts';
+import { Refusal, type RefusalReason, refused } from './refusal.ts';
+import type { Trust, TrustedIssuer } from './trust.ts';
+
+/** Longest token read; GitHub's are about 2 kB, a Kubernetes one 1.5 kB. */
+const maxTokenLength = 20_000;
+export const clockToleranceSeconds = 5;
+/** Beyond the token's last acceptable moment, for a replica whose clock is behind. */
+const replayMarginSeconds = 10;
+
+export interface PlatformTokenDeps {
+  clock: Clock;
+  keys: KeyResolver;
+  /** The broker's own audience, which no one else accepts. */
+  audience: string;
+}
+
+export interface VerifiedSubject {
+  /** Name of the issuer in the trust file. */
+  issuerName: string;
+  issuer: string;
+  subject: string;
+  claims: JsonObject;
+  expiresAt: Date;
+  /** To be recorded atomically by the caller, who refuses when it is there already; null when the token has no `jti`. */
+  replayKey: string | null;
+  /** Until when the key must be remembered. */
+  replayExpiresAt: Date;
+}
+
+/**
+ * Verifies a subject token (RFC 8693) of a listed issuer.
+ * @throws WritError `invalid_grant`, or `unavailable` when the issuer's keys cannot be had; the cause is a `Refusal` with the reason
+ */
+export async function verifyPlatformToken(
+  token: unknown,
+  trust: Trust,
+  deps: PlatformTokenDeps,
+): Promise<VerifiedSubject> {
+  try {
+    const { header, payload } = openCompactJws(token, maxTokenLength);
+    if (!isIdentityType(header.typ)) throw new Refusal('malformed', 'the token’s `typ` is that of something else');
+    const issuer = typeof payload.iss === 'string' ? trust.issuers.get(payload.iss) : undefined;
+    if (issuer === undefined) throw new Refusal('unknown_issuer', 'the issuer is not listed');
+    const key = await deps.keys.resolve(issuer, header as { alg: string; kid?: unknown });
+    const verified = await jwtVerify(token as string, key, {
+      algorithms: [...issuer.algorithms],
+      issuer: issuer.issuer,
+      audience: issuer.audience ?? deps.audience,
+      // jose takes a token without `exp` unless told not to.
+      requiredClaims: ['exp', 'iat', 'sub', 'aud'],
+      maxTokenAge: issuer.maxTokenAgeSeconds,
+      clockTolerance: clockToleranceSeconds,
+      currentDate: deps.clock.now(),
+    });
+    return subjectOf(issuer, verified.payload as JsonObject);
+  } catch (error) {
+    const refusal = asRefusal(error);
+    if (refusal.reason === 'issuer_unavailable') {
+      throw new WritError('unavailable', {
+        detail: 'The keys of the token’s issuer cannot be had at the moment.',
+        retryAfterSeconds: 30,
+        cause: refusal,
+      });
+    }
+    throw refused(
+      'invalid_grant',
+      refusal.reason,
+      'The subject token was not accepted.',
+      refusal.message,
+      refusal.cause,
+    );
+  }
+}
+
+function subjectOf(issuer: TrustedIssuer, claims: JsonObject): VerifiedSubject {
+  const { sub, jti } = claims;
+  const exp = claims.exp as number;
+  if (typeof sub !== 'string' || !isPrintable(sub, 1_024))
+    throw new Refusal('bad_claim', '`sub` is not a short printable text');
+  if (issuer.kind === 'spiffe' && !sub.startsWith('spiffe://'))
+    throw new Refusal('bad_claim', '`sub` is not a SPIFFE id');
+  if (jti !== undefined && (typeof jti !== 'string' || jti === '' || jti.length > 1_024)) {
+    throw new Refusal('bad_claim', '`jti` is not a short text');
+  }
+  const expiresAt = dateOf(exp);
+  const replayExpiresAt = dateOf(exp + clockToleranceSeconds + replayMarginSeconds);
+  if (expiresAt === null || replayExpiresAt === null) throw new Refusal('bad_claim', '`exp` is beyond any calendar');
+  return {
+    issuerName: issuer.name,
+    issuer: issuer.issuer,
+    subject: sub,
+    claims,
+    expiresAt,
+    replayKey: jti === undefined ? null : `jti:${issuer.issuer}:${sha256(jti)}`,
+    replayExpiresAt,
+  };
+}
+
+/** RFC 8725 section 3.11: a token made for another purpose (a DPoP proof, a logout token) must not pass for an identity. */
+function isIdentityType(typ: unknown): boolean {
+  if (typ === undefined) return true;
+  if (typeof typ !== 'string') return false;
+  return ['jwt', 'jose', 'at+jwt'].includes(typ.toLowerCase().replace(/^application\//, ''));
+}
+
+/** Short, not empty, and free of control and format characters: what may be put into an audit row or shown. */
+export function isPrintable(value: string, maxLength: number): boolean {
+  return value !== '' && value.length <= maxLength && !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(value);
+}
+
+/** Seconds since the epoch as a Date that PostgreSQL can hold too; null otherwise. */
+export function dateOf(epochSeconds: number): Date | null {
+  return epochSeconds > 0 && epochSeconds < 253_402_300_800 ? new Date(epochSeconds * 1000) : null;
+}
+
+/** jose's errors in our closed set of reasons. Its messages name claims, never their values. */
+export function asRefusal(error: unknown): Refusal {
+  if (error instanceof Refusal) return error;
+  if (error instanceof errors.JWTExpired)
+    return new Refusal(error.claim === 'iat' ? 'too_old' : 'expired', error.message, error);
+  if (error instanceof errors.JWTClaimValidationFailed) return new Refusal(claimReason(error), error.message, error);
+  if (error instanceof errors.JWSSignatureVerificationFailed) return new Refusal('bad_signature', error.message, error);
+  if (error instanceof errors.JOSEAlgNotAllowed) return new Refusal('algorithm_not_allowed', error.message, error);
+  if (error instanceof errors.JOSEError) return new Refusal('malformed', error.message, error);
+  // Anything else (a key that cannot verify, say) is no proof either.
+  return new Refusal('bad_signature', 'the signature could not be checked', error);
+}
+
+function claimReason(error: errors.JWTClaimValidationFailed): RefusalReason {
+  if (error.reason === 'missing') return 'missing_claim';
+  if (error.reason === 'invalid') return 'bad_claim';
+  if (error.claim === 'iss') return 'wrong_issuer';
+  if (error.claim === 'aud') return 'wrong_audience';
+  if (error.claim === 'nbf' || error.claim === 'iat') return 'not_yet_valid';
+  return 'bad_claim';
+}

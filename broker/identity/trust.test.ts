@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { z } from 'zod';
+import type { FieldFault } from '../core/errors.ts';
+import { parseTrust, type Trust } from './trust.ts';
+import { trustFileSchema } from './trust-schema.ts';
+
+const issuer = `
+issuers:
+  - { name: ci, issuer: https://ci.example.com }
+`;
+
+function trustOf(text: string): Trust {
+  const parsed = parseTrust(text);
+  assert.ok(parsed.ok, JSON.stringify(parsed));
+  return parsed.trust;
+}
+
+function faultsOf(text: string, options = {}): FieldFault[] {
+  const parsed = parseTrust(text, options);
+  assert.equal(parsed.ok, false);
+  return parsed.ok ? [] : parsed.faults;
+}
+
+describe('the trust file', () => {
+  it('fills in careful defaults', () => {
+    const found = trustOf(issuer).issuers.get('https://ci.example.com');
+    assert.deepEqual(found?.algorithms, ['RS256', 'ES256']);
+    assert.equal(found?.maxTokenAgeSeconds, 3600);
+    assert.equal(found?.kind, 'generic');
+    assert.deepEqual(found?.location, { kind: 'discovery', issuer: 'https://ci.example.com' });
+  });
+
+  it('trusts nobody when empty', () => {
+    assert.equal(trustOf('').issuers.size, 0);
+  });
+
+  it('reports every fault with path, line and column', () => {
+    const faults = faultsOf(`issuers:
+  - name: ci
+    issuer: https://ci.example.com
+    algorithms: [HS256]
+  - name: Bad Name
+    issuer: https://other.example.com
+    jwks_url: https://other.example.com/keys
+`);
+    assert.deepEqual(
+      faults.map(({ path, line, column }) => ({ path, line, column })),
+      [
+        { path: 'issuers[0].algorithms[0]', line: 4, column: 18 },
+        { path: 'issuers[1].name', line: 5, column: 5 },
+        { path: 'issuers[1].jwks_url', line: 7, column: 5 },
+      ],
+    );
+  });
+
+  it('gives line and column of broken YAML, and reads no aliases', () => {
+    assert.equal(faultsOf('issuers:\n  - { name: ci')[0]?.line, 2);
+    assert.match(faultsOf('a: &a [1]\nissuers: *a\n')[0]?.message ?? '', /Aliases/);
+    assert.ok(faultsOf('issuers: []\nissuers: []\n').length > 0);
+  });
+
+  it('never lists a shared secret or no algorithm at all', () => {
+    for (const algorithm of ['none', 'HS256', 'HS512']) {
+      const text = `issuers: [{ name: ci, issuer: "https://ci.example.com", algorithms: [${algorithm}] }]`;
+      assert.equal(faultsOf(text)[0]?.path, 'issuers[0].algorithms[0]');
+    }
+  });
+
+  it('accepts http only on loopback and only when asked to', () => {
+    const at = (address: string) => `issuers: [{ name: ci, issuer: "${address}" }]`;
+    assert.equal(faultsOf(at('http://127.0.0.1:9'))[0]?.path, 'issuers[0].issuer');
+    assert.equal(parseTrust(at('http://127.0.0.1:9'), { allowInsecureLoopback: true }).ok, true);
+    for (const address of [
+      'http://example.com',
+      'http://127.0.0.1.example.com',
+      'http://127.0.0.1@example.com',
+      'ftp://127.0.0.1',
+      'ci',
+    ]) {
+      assert.equal(faultsOf(at(address), { allowInsecureLoopback: true })[0]?.path, 'issuers[0].issuer', address);
+    }
+  });
+
+  it('refuses two issuers of one name or one address, and bindings of an unlisted issuer', () => {
+    const faults = faultsOf(`
+issuers:
+  - { name: ci, issuer: https://a.example.com }
+  - { name: ci, issuer: https://b.example.com }
+  - { name: cj, issuer: https://a.example.com }
+bindings:
+  - { issuer: nobody, claims: { sub: a }, agent: bot }
+`);
+    assert.deepEqual(
+      faults.map((fault) => fault.path),
+      ['issuers[1].name', 'issuers[2].issuer', 'bindings[0].issuer'],
+    );
+  });
+
+  it('refuses an audience that others accept too', () => {
+    const faults = faultsOf('issuers: [{ name: ci, issuer: "https://ci.example.com", audience: sts.amazonaws.com }]');
+    assert.equal(faults[0]?.path, 'issuers[0].audience');
+  });
+
+  it('refuses secret keys where public ones belong', () => {
+    const keys = (jwk: string) => `clients: [{ agent: bot, client_id: bot, jwks: { keys: [${jwk}] } }]`;
+    for (const jwk of ['{ kty: EC, crv: P-256, x: a, y: b, d: c }', '{ kty: oct, k: abc }']) {
+      assert.equal(faultsOf(keys(jwk))[0]?.path, 'clients[0].jwks.keys[0]');
+    }
+    assert.equal(faultsOf('clients: [{ agent: bot, client_id: bot }]')[0]?.path, 'clients[0]');
+  });
+
+  it('is publishable as JSON Schema', () => {
+    const schema = z.toJSONSchema(trustFileSchema, { io: 'input' });
+    assert.ok(schema.properties && 'bindings' in schema.properties);
+  });
+});
+
+describe('bindings that would let strangers in', () => {
+  const binding = (claims: string, kind = 'generic') => `
+issuers: [{ name: ci, issuer: https://ci.example.com, kind: ${kind} }]
+bindings: [{ issuer: ci, claims: ${claims}, agent: bot }]
+`;
+
+  it('are refused: no claim, only the envelope’s, or patterns that fit anything', () => {
+    for (const claims of [
+      '{}',
+      '{ aud: writ }',
+      '{ iss: https://ci.example.com }',
+      '{ sub: { pattern: ".*" } }',
+      '{ team: { pattern: "[a-z0-9]+" } }',
+    ]) {
+      assert.equal(faultsOf(binding(claims))[0]?.path, 'bindings[0].claims', claims);
+    }
+  });
+
+  it('are refused per platform: what everybody there may have identifies nobody', () => {
+    const cases: [string, string][] = [
+      ['github_actions', '{ ref: refs/heads/main }'],
+      ['github_actions', '{ job_workflow_ref: octo/tools/.github/workflows/run.yml@refs/heads/main }'],
+      ['github_actions', '{ sub: { pattern: "repo:.*" }, ref: refs/heads/main }'],
+      ['github_actions', '{ repository_id: { pattern: "[0-9]+" } }'],
+      ['kubernetes', '{ "kubernetes.io": { pod: { name: bot } } }'],
+      ['gcp', '{ email_verified: true }'],
+      ['spiffe', '{ sub: { pattern: "spiffe://.*" } }'],
+    ];
+    for (const [kind, claims] of cases)
+      assert.equal(faultsOf(binding(claims, kind))[0]?.path, 'bindings[0].claims', claims);
+  });
+
+  it('are accepted once they name a workload', () => {
+    trustOf(binding('{ repository_id: "4711", ref: refs/heads/main }', 'github_actions'));
+    trustOf(binding('{ "kubernetes.io": { namespace: agents, serviceaccount: { name: bot } } }', 'kubernetes'));
+    trustOf(binding('{ sub: { pattern: "spiffe://example.org/agents/[a-z]+" } }', 'spiffe'));
+  });
+
+  it('are refused with patterns that are not RE2 or not alone', () => {
+    assert.equal(faultsOf(binding('{ sub: { pattern: "(a" } }'))[0]?.path, 'bindings[0].claims.sub.pattern');
+    assert.equal(faultsOf(binding('{ sub: { pattern: "(?=a)a" } }'))[0]?.path, 'bindings[0].claims.sub.pattern');
+    assert.equal(faultsOf(binding('{ sub: { pattern: a, also: b } }'))[0]?.path, 'bindings[0].claims.sub');
+  });
+});

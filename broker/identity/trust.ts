@@ -1,0 +1,223 @@
+/**
+ * The trust file: whose tokens the broker believes, and which agent each stands for. Read once at start; a file with any fault is refused whole.
+ *
+ * The rules that a schema cannot hold are here: patterns compile (RE2, linear time, matched whole), plain http only on loopback and only when
+ * asked for, and a binding must say something that strangers at the same issuer do not satisfy.
+ */
+import { LineCounter, parseDocument } from 'yaml';
+import type { FieldFault } from '../core/errors.ts';
+import { isLoopback } from '../core/loopback.ts';
+import type { JsonObject } from '../core/vocabulary.ts';
+import { type ClaimMatcher, claimMatchers, identifies, identityHint } from './claim-rules.ts';
+import { type FaultPath, pathText, positionOf, type Report } from './file-faults.ts';
+import { type IssuerKind, type SigningAlgorithm, type TrustFile, trustFileSchema } from './trust-schema.ts';
+
+/** Where public keys come from: exactly one of the three. */
+export type KeyLocation =
+  | { kind: 'inline'; keys: JsonObject[] }
+  | { kind: 'jwks_uri'; url: string }
+  | { kind: 'discovery'; issuer: string };
+
+/** What jwks.ts needs to know of an issuer or client. Its identity (the object) is the cache key. */
+export interface KeySource {
+  name: string;
+  location: KeyLocation;
+  algorithms: readonly SigningAlgorithm[];
+  allowInsecureLoopback: boolean;
+}
+
+export interface TrustedIssuer extends KeySource {
+  issuer: string;
+  kind: IssuerKind;
+  /** The `aud` expected of it; null = the broker's own. */
+  audience: string | null;
+  maxTokenAgeSeconds: number;
+}
+
+export interface Binding {
+  issuerName: string;
+  claims: readonly ClaimMatcher[];
+  agent: string;
+  startedByClaim: string | null;
+  onBehalfOfClaim: string | null;
+}
+
+export interface TrustedClient extends KeySource {
+  agent: string;
+  clientId: string;
+}
+
+export interface Trust {
+  /** By the `iss` of its tokens. */
+  issuers: ReadonlyMap<string, TrustedIssuer>;
+  bindings: readonly Binding[];
+  /** By `client_id`. */
+  clients: ReadonlyMap<string, TrustedClient>;
+}
+
+export interface TrustOptions {
+  /** Accept `http://` addresses on loopback: for the sandbox and tests, never for production. */
+  allowInsecureLoopback?: boolean;
+}
+
+export type ParsedTrust = { ok: true; trust: Trust } | { ok: false; faults: FieldFault[] };
+
+/** Nobody is trusted: what a broker without a trust file runs on. */
+export const emptyTrust: Trust = { issuers: new Map(), bindings: [], clients: new Map() };
+
+/** Parses a trust file (YAML). All faults are reported together, each with its path and, where it has one, its line and column. */
+export function parseTrust(text: string, options: TrustOptions = {}): ParsedTrust {
+  const lines = new LineCounter();
+  // Aliases are refused (maxAliasCount 0): a rule that stands elsewhere in the file is a rule its reader does not see.
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false });
+  const faults: FieldFault[] = [];
+  const report: Report = (path, message) => {
+    faults.push({ path: pathText(path), message, ...positionOf(document.contents, path, lines) });
+  };
+  for (const error of document.errors) {
+    const { line, col } = lines.linePos(error.pos[0]);
+    faults.push({ path: '', message: error.message, line, column: col });
+  }
+  if (faults.length > 0) return { ok: false, faults };
+
+  let plain: unknown;
+  try {
+    plain = document.toJS({ maxAliasCount: 0 }) ?? {};
+  } catch {
+    return { ok: false, faults: [{ path: '', message: 'Aliases (*name) are not read here; write the value out.' }] };
+  }
+  const shape = trustFileSchema.safeParse(plain);
+  if (!shape.success) {
+    for (const issue of shape.error.issues) {
+      if (issue.code === 'unrecognized_keys') {
+        for (const key of issue.keys) report([...issue.path, key], 'There is no such field');
+      } else report(issue.path, issue.message);
+    }
+    return { ok: false, faults };
+  }
+  const trust = compile(shape.data, options.allowInsecureLoopback === true, report);
+  return faults.length > 0 ? { ok: false, faults } : { ok: true, trust };
+}
+
+function compile(file: TrustFile, allowInsecureLoopback: boolean, report: Report): Trust {
+  const issuers = new Map<string, TrustedIssuer>();
+  const byName = new Map<string, TrustedIssuer>();
+  for (const [index, entry] of file.issuers.entries()) {
+    const at = ['issuers', index];
+    checkAddress(entry.issuer, allowInsecureLoopback, [...at, 'issuer'], report);
+    const issuer: TrustedIssuer = {
+      name: entry.name,
+      issuer: entry.issuer,
+      location: keyLocation(entry, entry.issuer, allowInsecureLoopback, at, report),
+      algorithms: entry.algorithms,
+      kind: entry.kind ?? wellKnownKinds[entry.issuer] ?? 'generic',
+      audience: entry.audience ?? null,
+      maxTokenAgeSeconds: seconds(entry.max_token_age),
+      allowInsecureLoopback,
+    };
+    if (sharedAudiences.has(entry.audience ?? '')) {
+      report([...at, 'audience'], 'Others accept this audience too: a token meant for them would open a session here');
+    }
+    if (issuers.has(entry.issuer)) report([...at, 'issuer'], 'Listed twice');
+    if (byName.has(entry.name)) report([...at, 'name'], 'Used twice');
+    issuers.set(entry.issuer, issuer);
+    byName.set(entry.name, issuer);
+  }
+
+  const bindings: Binding[] = [];
+  for (const [index, entry] of file.bindings.entries()) {
+    const at = ['bindings', index];
+    const issuer = byName.get(entry.issuer);
+    if (issuer === undefined) report([...at, 'issuer'], 'No issuer has this name');
+    const claims = claimMatchers(entry.claims, [], [...at, 'claims'], report);
+    if (issuer !== undefined && !claims.some((claim) => identifies(claim, issuer.kind))) {
+      report([...at, 'claims'], `Nothing here tells one workload from another: constrain ${identityHint(issuer.kind)}`);
+    }
+    bindings.push({
+      issuerName: entry.issuer,
+      claims,
+      agent: entry.agent,
+      startedByClaim: entry.started_by_claim ?? null,
+      onBehalfOfClaim: entry.on_behalf_of_claim ?? null,
+    });
+  }
+
+  const clients = new Map<string, TrustedClient>();
+  for (const [index, entry] of file.clients.entries()) {
+    const at = ['clients', index];
+    if (clients.has(entry.client_id)) report([...at, 'client_id'], 'Used twice');
+    clients.set(entry.client_id, {
+      name: entry.client_id,
+      agent: entry.agent,
+      clientId: entry.client_id,
+      location: keyLocation(entry, null, allowInsecureLoopback, at, report),
+      algorithms: entry.algorithms,
+      allowInsecureLoopback,
+    });
+  }
+  return { issuers, bindings, clients };
+}
+
+const wellKnownKinds: { [issuer: string]: IssuerKind } = {
+  'https://token.actions.githubusercontent.com': 'github_actions',
+  'https://accounts.google.com': 'gcp',
+};
+
+/** Audiences that platforms hand out for everybody's use; the broker's must be its own. */
+const sharedAudiences = new Set([
+  'sts.amazonaws.com',
+  'sigstore',
+  'api://AzureADTokenExchange',
+  'https://kubernetes.default.svc',
+  'https://kubernetes.default.svc.cluster.local',
+]);
+
+function keyLocation(
+  entry: { jwks?: { keys: { [member: string]: unknown }[] } | undefined; jwks_uri?: string | undefined },
+  discoverAt: string | null,
+  allowInsecureLoopback: boolean,
+  at: FaultPath,
+  report: Report,
+): KeyLocation {
+  if (entry.jwks !== undefined && entry.jwks_uri !== undefined) report(at, 'Give `jwks` or `jwks_uri`, not both');
+  if (entry.jwks !== undefined) {
+    for (const [index, key] of entry.jwks.keys.entries()) {
+      if (key.kty === 'oct' || key.d !== undefined || key.k !== undefined) {
+        report(
+          [...at, 'jwks', 'keys', index],
+          'This is a secret key: take it out of the file, replace it, and write its public half here',
+        );
+      }
+    }
+    return { kind: 'inline', keys: entry.jwks.keys as JsonObject[] };
+  }
+  if (entry.jwks_uri !== undefined) {
+    checkAddress(entry.jwks_uri, allowInsecureLoopback, [...at, 'jwks_uri'], report);
+    return { kind: 'jwks_uri', url: entry.jwks_uri };
+  }
+  if (discoverAt === null) {
+    report(at, 'Give the client’s public keys: `jwks` or `jwks_uri`');
+    return { kind: 'inline', keys: [] };
+  }
+  return { kind: 'discovery', issuer: discoverAt };
+}
+
+function checkAddress(address: string, allowInsecureLoopback: boolean, at: FaultPath, report: Report): void {
+  const problem = addressProblem(address, allowInsecureLoopback);
+  if (problem !== null) report(at, problem);
+}
+
+/** Null when keys may be fetched from there; otherwise why not. Also asked of the addresses a discovery document names. */
+export function addressProblem(address: string, allowInsecureLoopback: boolean): string | null {
+  const url = URL.parse(address);
+  if (url === null) return 'Not a URL';
+  if (url.username !== '' || url.password !== '' || url.hash !== '') return 'No user name, password or fragment here';
+  if (url.protocol === 'https:') return null;
+  if (url.protocol === 'http:' && isLoopback(url.href) && allowInsecureLoopback) return null;
+  return 'An https URL is needed (http only on loopback, for trying things out)';
+}
+
+function seconds(duration: string): number {
+  const unit = { s: 1, m: 60, h: 3600 }[duration.slice(-1)] ?? Number.NaN;
+  return Number(duration.slice(0, -1)) * unit;
+}

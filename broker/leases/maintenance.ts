@@ -1,0 +1,126 @@
+/**
+ * What is left to do after leases have ended: pool members go back into use, denials that have expired leave the shared document. One member or one
+ * document that fails is tried again a minute later, and keeps no other from being done.
+ */
+import type { Provider, RevocationTarget } from '../../providers/contract.ts';
+import type { Statement } from '../store/open.ts';
+import { withDeadline } from './deadline.ts';
+import { claimSeconds, type RevokeDeps } from './revoke.ts';
+import { afterFailure, withUpstreamLock } from './upstream-lock.ts';
+
+const batch = 200;
+
+const dueSlotsStatement: Statement = {
+  name: 'pool_due',
+  text: `
+    UPDATE pool_slot SET release_after = $2::timestamptz + interval '1 minute'
+    WHERE (provider, member) IN (
+      SELECT p.provider, p.member FROM pool_slot p LEFT JOIN lease l ON l.id = p.lease_id
+      WHERE p.provider = $1 AND p.release_after <= $2::timestamptz AND (l.id IS NULL OR l.status IN ('revoked', 'expired', 'failed'))
+      FOR UPDATE OF p SKIP LOCKED LIMIT $3::int)
+    RETURNING member, lease_id`,
+};
+
+const freeSlotStatement: Statement = {
+  name: 'pool_free',
+  text: `
+    WITH freed AS (DELETE FROM pool_slot WHERE provider = $1::text AND member = $2::text AND lease_id = $3::text RETURNING member, lease_id),
+    event AS (
+      INSERT INTO audit_event (chain, at, type, actor, lease_id, payload)
+      SELECT coalesce(l.session_id, 'system'), $4::timestamptz, 'pool.released', 'worker', freed.lease_id, json_build_object('provider', $1::text, 'member', freed.member)
+      FROM freed LEFT JOIN lease l ON l.id = freed.lease_id)
+    SELECT member FROM freed`,
+};
+
+const pruneStatement: Statement = {
+  name: 'lease_prune_due',
+  text: `SELECT DISTINCT lock_key FROM lease WHERE provider = $1 AND prune_at <= $2::timestamptz LIMIT $3::int`,
+};
+const prunedStatement: Statement = {
+  name: 'lease_pruned',
+  text: `UPDATE lease SET prune_at = NULL WHERE provider = $1 AND lock_key = $2 AND prune_at <= $3::timestamptz`,
+};
+const pruneLaterStatement: Statement = {
+  name: 'lease_prune_later',
+  text: `UPDATE lease SET prune_at = $3::timestamptz + interval '1 minute' WHERE provider = $1 AND lock_key = $2 AND prune_at <= $3::timestamptz`,
+};
+const outstandingStatement: Statement = {
+  name: 'lease_prune_standing',
+  text: `
+    SELECT id, plan, handle, reserved, intent_at, provider_expires_at, settling_since FROM lease
+    WHERE provider = $1 AND lock_key = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3::timestamptz ORDER BY id`,
+};
+
+/** A pool member goes back into use only after the last token minted on it has expired: enabling it again would revive that token. */
+export async function releaseSlots(deps: RevokeDeps, provider: Provider): Promise<void> {
+  const slots = await deps.store.run<{ member: string; lease_id: string }>(dueSlotsStatement, [
+    provider.name,
+    deps.clock.now(),
+    batch,
+  ]);
+  for (const { member, lease_id } of slots) {
+    try {
+      await withDeadline(
+        deps.clock,
+        deps.providerTimeoutSeconds,
+        provider.name,
+        async (signal) => await provider.release?.(member, signal),
+      );
+      await deps.store.run(freeSlotStatement, [provider.name, member, lease_id, deps.clock.now()]);
+    } catch (error) {
+      deps.log.error({ err: error, provider: provider.name, member }, 'pool member could not be released');
+    }
+  }
+}
+
+/** Rewrites each document whose denials have expired. */
+export async function prune(deps: RevokeDeps, provider: Provider): Promise<void> {
+  if (provider.prune === undefined) return;
+  const documents = await deps.store.run<{ lock_key: string }>(pruneStatement, [
+    provider.name,
+    deps.clock.now(),
+    batch,
+  ]);
+  for (const { lock_key: lockKey } of documents) {
+    const lock = { key: `${provider.name}:${lockKey}`, holder: deps.workerId, seconds: claimSeconds(deps) };
+    await withUpstreamLock(deps.store, deps.clock, lock, async () => {
+      const now = deps.clock.now();
+      const rows = await deps.store.run<StandingRow>(outstandingStatement, [provider.name, lockKey, now]);
+      try {
+        await withDeadline(
+          deps.clock,
+          deps.providerTimeoutSeconds,
+          provider.name,
+          async (signal) => await provider.prune?.(lockKey, rows.map(toTarget), signal),
+        );
+        await deps.store.run(prunedStatement, [provider.name, lockKey, now]);
+        return 'release';
+      } catch (error) {
+        deps.log.error({ err: error, provider: provider.name, lockKey }, 'document could not be pruned');
+        await deps.store.run(pruneLaterStatement, [provider.name, lockKey, now]);
+        return afterFailure(error);
+      }
+    });
+  }
+}
+
+interface StandingRow {
+  id: string;
+  plan: RevocationTarget['plan'];
+  handle: RevocationTarget['handle'];
+  reserved: string | null;
+  intent_at: Date;
+  provider_expires_at: Date;
+  settling_since: Date | null;
+}
+
+const toTarget = (row: StandingRow): RevocationTarget => ({
+  leaseId: row.id,
+  plan: row.plan,
+  handle: row.handle,
+  secret: null,
+  reserved: row.reserved,
+  intentAt: row.intent_at,
+  providerExpiresAt: row.provider_expires_at,
+  settlingSince: row.settling_since,
+});

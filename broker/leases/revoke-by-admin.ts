@@ -1,0 +1,38 @@
+/** An admin ends one lease: the same state, the same path as every other end. */
+import { WritError } from '../core/errors.ts';
+import type { Statement, Store } from '../store/open.ts';
+
+const orderStatement: Statement = {
+  name: 'lease_order_revocation',
+  text: `
+    WITH l AS (
+      UPDATE lease SET status = 'revoking', revoke_reason = 'admin', attempts = 0,
+             due_at = CASE WHEN handle IS NULL THEN GREATEST($2::timestamptz, intent_at + make_interval(secs => $5::int)) ELSE $2::timestamptz END
+      WHERE id = $1::text AND status IN ('issuing', 'active') RETURNING id, grant_id, session_id
+    ), event AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
+      SELECT session_id, $2::timestamptz, 'lease.revoking', $3::text, grant_id, id, $4::text, '{"reason": "admin"}'::json FROM l
+    )
+    SELECT id FROM l`,
+};
+
+/**
+ * @returns the lease's state now: `revoking`, or whatever it had come to before
+ * @throws WritError `not_found`
+ */
+export async function revokeByAdmin(
+  deps: { store: Store; mintDeadlineSeconds: number; notify(): void },
+  input: { leaseId: string; actor: string; requestId: string | null; now: Date },
+): Promise<string> {
+  await deps.store.run(orderStatement, [
+    input.leaseId,
+    input.now,
+    input.actor,
+    input.requestId,
+    deps.mintDeadlineSeconds,
+  ]);
+  const lease = await deps.store.prisma.lease.findUnique({ where: { id: input.leaseId }, select: { status: true } });
+  if (lease === null) throw new WritError('not_found');
+  if (lease.status === 'revoking') deps.notify();
+  return lease.status;
+}

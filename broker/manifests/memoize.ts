@@ -1,0 +1,12 @@
+/** What follows from a manifest alone is worked out once, not on every request. Parsed manifests are never changed. */
+export function memoize<Key extends object, Value>(workOut: (key: Key) => Value): (key: Key) => Value {
+  const known = new WeakMap<Key, Value>();
+  return (key) => {
+    let value = known.get(key);
+    if (value === undefined) {
+      value = workOut(key);
+      known.set(key, value);
+    }
+    return value;
+  };
+}

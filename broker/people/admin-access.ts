@@ -1,0 +1,62 @@
+/**
+ * Who is an admin: a person of the OIDC group, by the console's login; or the holder of the bootstrap token, which the first start prints once and of
+ * which only the SHA-256 is kept (256 random bits need no slow hash).
+ */
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { WritError } from '../core/errors.ts';
+import type { Clock } from '../core/vocabulary.ts';
+import type { Statement, Store } from '../store/open.ts';
+
+const prefix = 'writ_admin_';
+
+const makeStatement: Statement = {
+  name: 'bootstrap_make',
+  text: `
+    WITH made AS (INSERT INTO bootstrap (id, token_hash, created_at) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING RETURNING id),
+    event AS (
+      INSERT INTO audit_event (chain, at, type, actor, payload) SELECT 'system', $2, 'admin.bootstrap', 'system', '{}'::json FROM made)
+    SELECT id FROM made`,
+};
+
+const hash = (token: string) => createHash('sha256').update(token).digest();
+
+/** @returns the token, on the very first start; null when there is one already */
+export async function makeBootstrapToken(store: Store, clock: Clock): Promise<string | null> {
+  const token = prefix + randomBytes(32).toString('base64url');
+  const made = await store.run(makeStatement, [hash(token).toString('hex'), clock.now()]);
+  return made.length === 0 ? null : token;
+}
+
+/** @returns true when the Authorization header carries the bootstrap token */
+export async function isBootstrap(store: Store, authorization: string | undefined): Promise<boolean> {
+  const [scheme, token] = (authorization ?? '').split(' ');
+  if (scheme?.toLowerCase() !== 'bearer' || token?.startsWith(prefix) !== true) return false;
+  const row = await store.prisma.bootstrap.findUnique({ where: { id: 1 } });
+  return row !== null && timingSafeEqual(hash(token), Buffer.from(row.tokenHash, 'hex'));
+}
+
+/** A signed-in person, as the console knows them. `mayAct` is false for a request that another site's page may have sent. */
+export interface SignedIn {
+  name: string;
+  groups: string[];
+  mayAct: boolean;
+}
+
+/**
+ * @param person the signed-in person behind the request's cookie, if there is one
+ * @throws WritError `unauthenticated`, `forbidden`
+ */
+export async function authorizeAdmin(
+  store: Store,
+  request: { authorization: string | undefined; safe: boolean },
+  person: SignedIn | null,
+  adminGroup: string | undefined,
+): Promise<string> {
+  if (await isBootstrap(store, request.authorization)) return 'bootstrap token';
+  if (request.authorization !== undefined || person === null) throw new WritError('unauthenticated');
+  if (adminGroup === undefined || !person.groups.includes(adminGroup)) throw new WritError('forbidden');
+  // The cookie travels by itself; a change must come from our own origin (or from no browser at all).
+  if (!request.safe && !person.mayAct)
+    throw new WritError('forbidden', { detail: 'Changes must come from the console’s own origin.' });
+  return person.name;
+}

@@ -1,0 +1,155 @@
+/**
+ * Who is at the other end of a browser request. A login is a row; its cookie is a random token of which only the hash is kept, so that a
+ * copy of the database signs nobody in.
+ */
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import type { Request, Response } from 'express';
+import { guardHeaders, type Viewer } from '../console/shell.ts';
+import { WritError } from '../core/errors.ts';
+import type { Clock } from '../core/vocabulary.ts';
+import type { Statement, Store } from '../store/open.ts';
+import { type Identity, identityRecord, personRef } from './identity.ts';
+import { isSameOrigin } from './same-origin.ts';
+
+export interface LoginDeps {
+  store: Store;
+  clock: Clock;
+  /** The broker's address as people's browsers know it; cookies are `Secure` and `__Host-` unless it is plain http (loopback). */
+  publicUrl: string;
+  /** How long a person stays signed in; groups are as fresh as the sign-in. Default 8 hours. */
+  loginSeconds?: number;
+}
+
+export interface Login {
+  identity: Identity;
+  /** Goes into every form; posts without it are refused. */
+  csrf: string;
+}
+
+const openStatement: Statement = {
+  name: 'login_open',
+  text: `
+    WITH purged AS (
+      DELETE FROM login WHERE expires_at <= $4::timestamptz
+    ), opened AS (
+      INSERT INTO login (token_hash, identity, csrf, created_at, expires_at)
+      VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $5::timestamptz)
+    )
+    INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
+    VALUES ('system', $4::timestamptz, 'person.signed_in', $6::text, $7::text, $2::json)`,
+};
+
+/** Stores a login and sets its cookie. */
+export async function openLogin(deps: LoginDeps, res: Response, identity: Identity, requestId: string): Promise<void> {
+  const token = randomBytes(32).toString('base64url');
+  const csrf = randomBytes(32).toString('base64url');
+  const now = deps.clock.now();
+  const seconds = deps.loginSeconds ?? 8 * 3600;
+  const expires = new Date(now.getTime() + seconds * 1000);
+  const record = JSON.stringify(identityRecord(identity));
+  await deps.store.run(openStatement, [hash(token), record, csrf, now, expires, personRef(identity), requestId]);
+  setCookie(deps, res, 'writ_login', token, seconds);
+}
+
+const loadStatement: Statement = {
+  name: 'login_load',
+  text: 'SELECT identity, csrf FROM login WHERE token_hash = $1 AND expires_at > $2',
+};
+
+/** The signed-in person of this request, or null. Holds for any route that people use (admin endpoints and console too). */
+export async function loadLogin(deps: LoginDeps, req: Request): Promise<Login | null> {
+  const token = readCookie(deps, req, 'writ_login');
+  if (token === undefined || !/^[\w-]{43}$/.test(token)) return null;
+  const [row] = await deps.store.run<Login>(loadStatement, [hash(token), deps.clock.now()]);
+  return row ?? null;
+}
+
+/** The signed-in person, or null after the answer has sent the browser to sign in and come back to this page. For GET pages. */
+export async function requirePerson(deps: LoginDeps, req: Request, res: Response): Promise<Login | null> {
+  const login = await loadLogin(deps, req);
+  if (login !== null) return login;
+  guardHeaders(res);
+  res.redirect(303, `/login?return_to=${encodeURIComponent(localReturn(req.originalUrl))}`);
+  return null;
+}
+
+const closeStatement: Statement = {
+  name: 'login_close',
+  text: `
+    WITH closed AS (DELETE FROM login WHERE token_hash = $1::text RETURNING token_hash)
+    INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
+    SELECT 'system', $2::timestamptz, 'person.signed_out', $3::text, $4::text, '{}'::json FROM closed`,
+};
+
+/** Deletes the login and its cookie. */
+export async function closeLogin(deps: LoginDeps, req: Request, res: Response, requestId: string): Promise<void> {
+  const token = readCookie(deps, req, 'writ_login');
+  const login = await loadLogin(deps, req);
+  if (token !== undefined && login !== null) {
+    await deps.store.run(closeStatement, [hash(token), deps.clock.now(), personRef(login.identity), requestId]);
+  }
+  setCookie(deps, res, 'writ_login', '', 0);
+}
+
+/** How the masthead names the person. */
+export function viewerOf(login: Login): Viewer {
+  const { name, email, username, subject } = login.identity;
+  return { label: name ?? email ?? username ?? subject, csrf: login.csrf };
+}
+
+/**
+ * Refuses a post that did not come from a form of ours: it must carry the login's token, and a browser must say that it came from here.
+ * @throws WritError `forbidden`
+ */
+export function checkCsrf(deps: LoginDeps, req: Request, login: Login, token: unknown): void {
+  const matches = typeof token === 'string' && timingSafeEqual(digest(token), digest(login.csrf));
+  if (!isSameOrigin(deps.publicUrl, req) || !matches) {
+    throw new WritError('forbidden', {
+      detail: 'This form was not sent from a page of ours, or is out of date. Open the page again.',
+    });
+  }
+}
+
+const ownPages = /^(?:\/|\/approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64})$/;
+
+/** A path of ours to return to after sign-in, `/` for anything else: never another origin, never an endpoint that does something. */
+export function localReturn(target: unknown): string {
+  return typeof target === 'string' && ownPages.test(target) ? target : '/';
+}
+
+type CookieName = 'writ_login' | 'writ_signin';
+
+function cookieName(deps: { publicUrl: string }, name: CookieName): string {
+  return secure(deps) ? `__Host-${name}` : name;
+}
+
+function secure(deps: { publicUrl: string }): boolean {
+  return deps.publicUrl.startsWith('https:');
+}
+
+/** Sets one of our cookies, or deletes it when `seconds` is 0. `Lax`, because people arrive from links and from the identity provider. */
+export function setCookie(
+  deps: { publicUrl: string },
+  res: Response,
+  name: CookieName,
+  value: string,
+  seconds: number,
+): void {
+  const options = { httpOnly: true, sameSite: 'lax', secure: secure(deps), path: '/' } as const;
+  res.cookie(cookieName(deps, name), value, { ...options, maxAge: seconds * 1000 });
+}
+
+/** The first cookie of that name. */
+export function readCookie(deps: { publicUrl: string }, req: Request, name: CookieName): string | undefined {
+  const prefix = `${cookieName(deps, name)}=`;
+  const pairs = (req.get('cookie') ?? '').split(';').map((pair) => pair.trim());
+  return pairs.find((pair) => pair.startsWith(prefix))?.slice(prefix.length);
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}
+
+function hash(token: string): string {
+  return digest(token).toString('hex');
+}

@@ -1,0 +1,127 @@
+/** Signing people in and out. Nothing is stored until the identity provider has spoken: the attempt itself travels in an encrypted cookie. */
+import express, { type NextFunction, type Request, type Response, type Router } from 'express';
+import { EncryptJWT, jwtDecrypt } from 'jose';
+import { pageErrors, type WebLog } from '../console/page-errors.ts';
+import { guardHeaders, notice, sendPage } from '../console/shell.ts';
+import {
+  checkCsrf,
+  closeLogin,
+  type LoginDeps,
+  loadLogin,
+  localReturn,
+  openLogin,
+  readCookie,
+  setCookie,
+} from './login.ts';
+import { type OidcSettings, oidcClient, type SignInAttempt } from './oidc.ts';
+
+export interface SignInDeps extends LoginDeps {
+  oidc: OidcSettings;
+  /** 32 bytes: encrypts the sign-in attempt's cookie (A256GCM). The same on every process that serves the console. */
+  cookieKey: Uint8Array;
+  log: WebLog;
+  requestId: (req: Request, res: Response) => string;
+}
+
+const attemptSeconds = 600;
+
+/** `GET /login`, `GET /login/callback`, `POST /logout`. */
+export function signInRouter(deps: SignInDeps): Router {
+  const provider = oidcClient(deps.oidc, deps.publicUrl, deps.clock);
+  const router = express.Router();
+
+  router.get('/login', async (req, res) => {
+    const returnTo = localReturn(req.query.return_to);
+    const begun = await provider.begin(returnTo).catch((cause) => {
+      deps.log.error(
+        { ...failure(cause), request_id: deps.requestId(req, res) },
+        'the identity provider cannot be reached',
+      );
+      return null;
+    });
+    if (begun === null)
+      return sendFailure(res, 503, 'Your identity provider does not answer. Try again in a moment.', returnTo);
+    setCookie(deps, res, 'writ_signin', await sealAttempt(deps, begun.attempt), attemptSeconds);
+    guardHeaders(res);
+    res.redirect(303, begun.url.href);
+  });
+
+  router.get('/login/callback', async (req, res) => {
+    const attempt = await unsealAttempt(deps, readCookie(deps, req, 'writ_signin'));
+    // One attempt, one callback, whatever comes of it.
+    setCookie(deps, res, 'writ_signin', '', 0);
+    if (attempt === null) {
+      return sendFailure(res, 400, 'This sign-in is unknown or too old, or another one was begun after it.', '/');
+    }
+    const query = new URL(req.originalUrl, deps.publicUrl).search;
+    const identity = await provider.finish(attempt, query).catch((cause) => {
+      deps.log.warn({ ...failure(cause), request_id: deps.requestId(req, res) }, 'a sign-in failed');
+      return null;
+    });
+    if (identity === null) {
+      return sendFailure(res, 400, 'Your identity provider did not confirm who you are.', attempt.returnTo);
+    }
+    await openLogin(deps, res, identity, deps.requestId(req, res));
+    guardHeaders(res);
+    res.redirect(303, attempt.returnTo);
+  });
+
+  router.post('/logout', express.urlencoded({ extended: false, limit: '4kb', parameterLimit: 5 }), async (req, res) => {
+    const login = await loadLogin(deps, req);
+    if (login !== null) {
+      checkCsrf(deps, req, login, req.body?.csrf);
+      await closeLogin(deps, req, res, deps.requestId(req, res));
+    }
+    const body = notice(
+      'You are signed out',
+      'Your identity provider may still know you; sign out there too on a machine that is not yours.',
+      {
+        href: '/login',
+        label: 'Sign in again',
+      },
+    );
+    sendPage(res, { title: 'Signed out', viewer: null, body });
+  });
+
+  router.use((error: unknown, req: Request, res: Response, next: NextFunction) =>
+    pageErrors(deps, error, req, res, next),
+  );
+  return router;
+}
+
+/** The library's own error may carry the code or the token response along; only its name and code are fit for a log. */
+function failure(cause: unknown): { error: string; code: string | null } {
+  const { name, code } = cause as { name?: unknown; code?: unknown };
+  return { error: typeof name === 'string' ? name : 'unknown', code: typeof code === 'string' ? code : null };
+}
+
+function sendFailure(res: Response, status: number, text: string, returnTo: string): void {
+  const again = { href: `/login?return_to=${encodeURIComponent(returnTo)}`, label: 'Sign in again' };
+  sendPage(res, { title: 'Not signed in', viewer: null, status, body: notice('You are not signed in', text, again) });
+}
+
+async function sealAttempt(deps: SignInDeps, attempt: SignInAttempt): Promise<string> {
+  const now = Math.floor(deps.clock.now().getTime() / 1000);
+  return new EncryptJWT({ ...attempt })
+    .setProtectedHeader({ alg: 'dir', enc: 'A256GCM' })
+    .setExpirationTime(now + attemptSeconds)
+    .setAudience('sign-in')
+    .encrypt(deps.cookieKey);
+}
+
+async function unsealAttempt(deps: SignInDeps, sealed: string | undefined): Promise<SignInAttempt | null> {
+  if (sealed === undefined) return null;
+  try {
+    const { payload } = await jwtDecrypt<{ [K in keyof SignInAttempt]: string }>(sealed, deps.cookieKey, {
+      audience: 'sign-in',
+      currentDate: deps.clock.now(),
+      keyManagementAlgorithms: ['dir'],
+      contentEncryptionAlgorithms: ['A256GCM'],
+      requiredClaims: ['exp', 'state', 'nonce', 'verifier', 'returnTo'],
+    });
+    const { state, nonce, verifier, returnTo } = payload;
+    return { state, nonce, verifier, returnTo: localReturn(returnTo) };
+  } catch {
+    return null;
+  }
+}

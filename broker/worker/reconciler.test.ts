@@ -1,0 +1,435 @@
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { ProviderError } from '../../providers/contract.ts';
+import { WritError } from '../core/errors.ts';
+import { type Harness, openHarness, statement } from '../harness.test-support.ts';
+import { revokeByAdmin } from '../leases/revoke-by-admin.ts';
+import { secretOf } from '../scripted-provider.test-support.ts';
+import { endSession } from '../sessions/end-session.ts';
+import { testBackends } from '../store/store.test-support.ts';
+import { until } from '../until.test-support.ts';
+import { reconcileOnce, startReconciler } from './reconciler.ts';
+
+/** A reconciler with a beat of five seconds, after its first, and how often its house has been swept. */
+async function countingSweeps(harness: Harness) {
+  let count = 0;
+  const sweep = async () => {
+    count += 1;
+  };
+  const reconciler = startReconciler({ ...harness.reconciling, sweeps: [sweep] }, harness.clock, 5);
+  await until('its first sweep', () => count === 1);
+  return { reconciler, sweeps: () => count };
+}
+
+/** A mint that hangs until it is let go. */
+function heldMint(harness: Harness, name: string) {
+  const asked = Promise.withResolvers<string>();
+  const answer = Promise.withResolvers<void>();
+  harness.provider(name).script.issue = async (context, mint) => {
+    asked.resolve(context.leaseId);
+    await answer.promise;
+    return mint();
+  };
+  return { leaseId: asked.promise, answer: () => answer.resolve() };
+}
+
+const code = (expected: string) => (error: unknown) => error instanceof WritError && error.code === expected;
+
+for (const backend of await testBackends()) {
+  describe(`reconcile on ${backend}`, () => {
+    let harness: Harness;
+    before(async () => {
+      harness = await openHarness(backend, {
+        providers: [
+          { name: 'plain' },
+          { name: 'hour', lifetimeSeconds: 3600, secret: true },
+          { name: 'doc', lockKey: true },
+          { name: 'pool', pool: ['m1', 'm2', 'm3'], lifetimeSeconds: 900 },
+        ],
+      });
+    });
+    after(() => harness.close());
+    beforeEach(async () => {
+      for (const provider of harness.providers.values()) provider.reset();
+      harness.clock.advance(6 * 3600_000);
+      for (let i = 0; i < 2; i += 1) {
+        await harness.beat();
+        harness.clock.advance(3600_000);
+      }
+      await harness.beat();
+      for (const provider of harness.providers.values()) provider.reset();
+      harness.lines.length = 0;
+    });
+
+    test('a credential that its provider has ended is expired without a word to the provider', async () => {
+      const lease = await harness.lease(await harness.open(), 'plain', { ttl: 60 });
+      harness.clock.advance(59_999);
+      await harness.beat();
+      assert.equal((await harness.row(lease)).status, 'active');
+      harness.clock.advance(1);
+      await harness.beat();
+      const row = await harness.row(lease);
+      assert.deepEqual([row.status, row.dueAt, row.sealed], ['expired', null, null]);
+      assert.deepEqual(harness.provider('plain').revocations, []);
+      assert.equal((await harness.eventsOf(lease)).at(-1), 'lease.expired');
+    });
+
+    test('a credential that lives longer at its provider than its lease is revoked by our timer when the lease is over', async () => {
+      const provider = harness.provider('hour');
+      const lease = await harness.lease(await harness.open(), 'hour', { ttl: 60 });
+      const issued = await harness.row(lease);
+      assert.equal(issued.providerExpiresAt.getTime() - issued.expiresAt.getTime(), 3540_000);
+      harness.clock.advance(59_999);
+      await harness.beat();
+      assert.deepEqual(provider.alive(), [lease]);
+      harness.clock.advance(1);
+      await harness.beat();
+      assert.deepEqual(provider.alive(), []);
+      assert.equal(provider.targets[0]?.secret, secretOf(lease));
+      const row = await harness.row(lease);
+      assert.deepEqual([row.status, row.revokeReason, row.sealed], ['revoked', 'expired', null]);
+    });
+
+    test('an intent whose answer never came is revoked after the mint’s deadline, without a handle', async () => {
+      const provider = harness.provider('plain');
+      const session = await harness.open();
+      // The process dies while the provider mints: nobody ever writes the outcome.
+      provider.issue = () => new Promise(() => {});
+      harness.ask(session, 'plain', { ttl: 600 }).catch(() => {});
+      await until(
+        'the intent is written',
+        async () => (await harness.store.prisma.lease.count({ where: { status: 'issuing' } })) === 1,
+      );
+      const { id } = await harness.store.prisma.lease.findFirstOrThrow({ where: { status: 'issuing' } });
+      // Nobody waits any more: only the database knows.
+      const { dueAt, intentAt } = await harness.row(id);
+      assert.equal(dueAt!.getTime() - intentAt.getTime(), 30_000);
+      await harness.store.run(
+        statement(
+          `UPDATE lease SET intent_at = intent_at - interval '1 hour', due_at = due_at - interval '1 hour' WHERE id = $1`,
+        ),
+        [id],
+      );
+      await harness.beat();
+      const row = await harness.row(id);
+      assert.deepEqual([row.status, row.revokeReason], ['revoked', 'issue_timed_out']);
+      assert.equal(provider.targets[0]?.handle, null);
+      assert.deepEqual((await harness.eventsOf(id)).slice(-2), ['lease.revoking', 'lease.revoked']);
+      const grant = await harness.store.prisma.grant.findUniqueOrThrow({ where: { id: row.grantId } });
+      assert.equal(grant.status, 'failed');
+    });
+
+    test('an outcome that comes after the session’s end is withheld, and revoked with what the provider answered', async () => {
+      const held = heldMint(harness, 'hour');
+      const session = await harness.open();
+      const asking = harness.ask(session, 'hour');
+      const lease = await held.leaseId;
+      await endSession(harness.ending, harness.end(session.sessionId));
+      await harness.beat();
+      const waiting = await harness.row(lease);
+      assert.deepEqual([waiting.status, waiting.handle], ['revoking', null]);
+      assert.deepEqual(
+        harness.provider('hour').revocations,
+        [],
+        'the answer may still come: it is what revocation needs',
+      );
+      held.answer();
+      await assert.rejects(asking, code('session_ended'));
+      await harness.beat();
+      assert.equal((await harness.row(lease)).status, 'revoked');
+      assert.equal(harness.provider('hour').targets[0]?.secret, secretOf(lease));
+      assert.deepEqual(harness.provider('hour').alive(), []);
+      assert.deepEqual((await harness.eventsOf(lease)).slice(1), ['lease.revoking', 'lease.withheld', 'lease.revoked']);
+    });
+
+    test('an outcome that comes after the lease has been settled is revoked by the process that holds it, and not delivered', async () => {
+      const held = heldMint(harness, 'plain');
+      const asking = harness.ask(await harness.open(), 'plain');
+      const lease = await held.leaseId;
+      await harness.store.run(
+        statement(`UPDATE lease SET status = 'expired', due_at = NULL, sealed = NULL, ended_at = $2 WHERE id = $1`),
+        [lease, harness.clock.now()],
+      );
+      held.answer();
+      await assert.rejects(asking, code('session_ended'));
+      assert.deepEqual(harness.provider('plain').alive(), []);
+    });
+
+    test('a mint that fails for certain is failed; one that may have minted is revoked', async () => {
+      const provider = harness.provider('plain');
+      const session = await harness.open();
+      for (const [error, answer, status, events] of [
+        [
+          new ProviderError('upstream_refused', 'no', { providerCode: 'AccessDenied' }),
+          'provider_refused',
+          'failed',
+          ['grant.allowed', 'lease.failed'],
+        ],
+        [
+          new ProviderError('upstream_unavailable', 'lost', { mayHaveMinted: true }),
+          'provider_unavailable',
+          'revoked',
+          ['grant.allowed', 'lease.revoking', 'lease.revoked'],
+        ],
+        [
+          new TypeError('unforeseen'),
+          'provider_unavailable',
+          'revoked',
+          ['grant.allowed', 'lease.revoking', 'lease.revoked'],
+        ],
+      ] as const) {
+        provider.script.issue = async (_context, mint) => {
+          if (status === 'revoked') mint();
+          throw error;
+        };
+        await assert.rejects(harness.ask(session, 'plain'), code(answer));
+        const { id } = await harness.store.prisma.lease.findFirstOrThrow({
+          where: { sessionId: session.sessionId },
+          orderBy: { id: 'desc' },
+          take: 1,
+        });
+        await harness.beat();
+        assert.equal((await harness.row(id)).status, status);
+        assert.deepEqual(await harness.eventsOf(id), events);
+        assert.deepEqual(provider.alive(), []);
+        harness.clock.advance(1000);
+      }
+    });
+
+    test('a mint that does not answer in time is given up, and what it may have minted is revoked', async () => {
+      const provider = harness.provider('plain');
+      const asked = Promise.withResolvers<void>();
+      provider.issue = () => {
+        asked.resolve();
+        return new Promise(() => {});
+      };
+      const asking = harness.ask(await harness.open(), 'plain');
+      const refused = assert.rejects(asking, code('provider_unavailable'));
+      await asked.promise;
+      harness.clock.advance(20_000);
+      await refused;
+      await harness.beat();
+      assert.equal(provider.targets.length, 1);
+    });
+
+    test('the outcome cannot be written: the credential is killed at once, and not delivered', async () => {
+      const provider = harness.provider('hour');
+      const held = heldMint(harness, 'hour');
+      const session = await harness.open();
+      const { run } = harness.grants.store;
+      const asking = harness.ask(session, 'hour');
+      const lease = await held.leaseId;
+      (harness.grants.store as { run: typeof run }).run = async (what, values) => {
+        if (what.name === 'lease_outcome') throw new Error('connection lost');
+        return run(what, values);
+      };
+      held.answer();
+      await assert.rejects(asking, code('unavailable'));
+      (harness.grants.store as { run: typeof run }).run = run;
+      assert.deepEqual(provider.alive(), []);
+      assert.equal((await harness.row(lease)).status, 'issuing', 'the reconciler settles the row');
+      harness.clock.advance(30_000);
+      await harness.beat();
+      assert.equal((await harness.row(lease)).status, 'revoked');
+    });
+
+    test('an admin’s order takes the same path, once', async () => {
+      const session = await harness.open();
+      const lease = await harness.lease(session, 'plain');
+      const order = () =>
+        revokeByAdmin(harness.ending, { leaseId: lease, actor: 'admin', requestId: null, now: harness.clock.now() });
+      assert.deepEqual(await Promise.all([order(), order()]), ['revoking', 'revoking']);
+      await harness.beat();
+      assert.equal(await order(), 'revoked');
+      assert.deepEqual(harness.provider('plain').revocations, [[lease]]);
+      assert.equal((await harness.eventsOf(lease)).filter((type) => type === 'lease.revoking').length, 1);
+      assert.equal((await harness.session(session.sessionId)).status, 'active');
+    });
+
+    test('2,000 leases due at once drain in bounded batches, each asked about once, however many workers there are', async () => {
+      const provider = harness.provider('plain');
+      const session = await harness.open();
+      const one = await harness.lease(session, 'plain');
+      const rest = await harness.store.run<{ id: string }>(
+        statement(`
+          INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, handle, intent_at, issued_at, expires_at, provider_expires_at, due_at)
+          SELECT id || '_' || n, grant_id, session_id, agent, provider, plan, plan_digest, status, handle, intent_at, issued_at, expires_at, provider_expires_at, due_at
+          FROM lease, generate_series(1, 1999) n WHERE id = $1 RETURNING id`),
+        [one],
+      );
+      await endSession(harness.ending, harness.end(session.sessionId));
+      let atOnce = 0;
+      let most = 0;
+      provider.script.revoke = async () => {
+        atOnce += 1;
+        most = Math.max(most, atOnce);
+        await new Promise((resolve) => setImmediate(resolve));
+        atOnce -= 1;
+        return { state: 'revoked', evidence: {} };
+      };
+      const workers = backend === 'postgres' ? 4 : 2;
+      await Promise.all(
+        Array.from({ length: workers }, (_, i) => reconcileOnce({ ...harness.reconciling, workerId: `worker-${i}` })),
+      );
+      const asked = provider.revocations.flat();
+      assert.equal(asked.length, 2000);
+      assert.deepEqual(new Set(asked), new Set([one, ...rest.map((row) => row.id)]));
+      assert.ok(Math.max(...provider.revocations.map((ids) => ids.length)) <= 200);
+      assert.ok(most <= 200 * workers);
+      assert.equal(
+        await harness.store.prisma.lease.count({ where: { sessionId: session.sessionId, status: 'revoked' } }),
+        2000,
+      );
+    });
+
+    test('a provider that hangs delays no other provider’s leases, in this beat or the next', async () => {
+      const gate = Promise.withResolvers<void>();
+      harness.provider('hour').script.revoke = async (_target, kill) => {
+        await gate.promise;
+        kill();
+        return { state: 'revoked', evidence: {} };
+      };
+      const first = await harness.open();
+      const hanging = await harness.lease(first, 'hour');
+      const reconciler = startReconciler(harness.reconciling, harness.clock, 1);
+      await endSession({ ...harness.ending, notify: reconciler.notify }, harness.end(first.sessionId));
+      await until('its revocation was asked for', () => harness.provider('hour').revocations.length === 1);
+      for (let round = 0; round < 3; round += 1) {
+        const session = await harness.open();
+        const lease = await harness.lease(session, 'plain');
+        await endSession({ ...harness.ending, notify: reconciler.notify }, harness.end(session.sessionId));
+        await until('it is revoked', async () => (await harness.row(lease)).status === 'revoked');
+      }
+      assert.equal((await harness.row(hanging)).status, 'revoking');
+      gate.resolve();
+      await until('it is revoked', async () => (await harness.row(hanging)).status === 'revoked');
+      await reconciler.stop();
+    });
+
+    test('a clock that is set back does not put the beat off', async () => {
+      const { reconciler, sweeps } = await countingSweeps(harness);
+      const then = harness.clock.now();
+      harness.clock.set(new Date(then.getTime() - 3600_000));
+      reconciler.notify();
+      let waited = 0;
+      await until('it sweeps again', () => {
+        if (waited < 60_000) harness.clock.advance(1_000);
+        waited += 1_000;
+        return sweeps() >= 4;
+      });
+      assert.equal(sweeps(), 4);
+      await reconciler.stop();
+      harness.clock.set(then);
+    });
+
+    test('a notification revokes and leaves the rest of the beat to its time', async () => {
+      const { reconciler, sweeps } = await countingSweeps(harness);
+      for (let round = 0; round < 3; round += 1) {
+        const session = await harness.open();
+        const lease = await harness.lease(session, 'plain');
+        await endSession({ ...harness.ending, notify: reconciler.notify }, harness.end(session.sessionId));
+        await until('it is revoked', async () => (await harness.row(lease)).status === 'revoked');
+      }
+      assert.equal(sweeps(), 1);
+      await reconciler.stop();
+    });
+
+    test('an expired denial is pruned from its document, once; a document that cannot be written holds up no other', async () => {
+      const provider = harness.provider('doc');
+      const session = await harness.open();
+      await harness.lease(session, 'doc', { scope: 'one', ttl: 60 });
+      const long = await harness.lease(session, 'doc', { scope: 'two', ttl: 600 });
+      await harness.lease(session, 'doc', { scope: 'two', ttl: 60 });
+      await endSession(harness.ending, harness.end(session.sessionId));
+      await harness.beat();
+      assert.deepEqual(provider.pruned, [], 'the denials still stand');
+      provider.script.prune = async (lockKey) => {
+        if (lockKey === 'one') throw new ProviderError('upstream_refused', 'the role is gone');
+      };
+      harness.clock.advance(60_000);
+      await harness.beat();
+      assert.deepEqual(provider.pruned, [{ lockKey: 'two', outstanding: [long] }]);
+      await harness.beat();
+      assert.equal(provider.pruned.length, 1, 'what was pruned is not pruned again');
+      provider.script.prune = async () => {};
+      harness.clock.advance(60_000);
+      await harness.beat();
+      assert.deepEqual(provider.pruned.at(-1), { lockKey: 'one', outstanding: [] });
+      harness.clock.advance(600_000);
+      await harness.beat();
+      assert.deepEqual(provider.pruned.at(-1), { lockKey: 'two', outstanding: [] });
+      assert.equal(await harness.store.prisma.lease.count({ where: { pruneAt: { not: null } } }), 0);
+    });
+
+    test('concurrent intents never share a pool member; when none is free, nothing is minted', async () => {
+      const provider = harness.provider('pool');
+      const sessions = await Promise.all(Array.from({ length: 8 }, () => harness.open()));
+      const members: string[] = [];
+      provider.script.issue = async (context, mint) => {
+        members.push(context.reserved!);
+        return mint();
+      };
+      const answers = await Promise.allSettled(sessions.map((session) => harness.ask(session, 'pool', { ttl: 300 })));
+      const refused = answers.filter((answer) => answer.status === 'rejected');
+      assert.deepEqual(members.toSorted(), ['m1', 'm2', 'm3']);
+      assert.equal(refused.length, 5);
+      for (const { reason } of refused) {
+        assert.ok(code('provider_unavailable')(reason));
+        assert.equal(reason.extensions.provider_code, 'pool_exhausted');
+      }
+      assert.equal(provider.alive().length, 3);
+    });
+
+    test('a member stays in quarantine until its last token has expired, is released upstream, and only then used again', async () => {
+      const provider = harness.provider('pool');
+      const session = await harness.open({ wallTimeSeconds: 1800 });
+      for (let i = 0; i < 3; i += 1) await harness.lease(session, 'pool', { ttl: 300 });
+      await endSession(harness.ending, harness.end(session.sessionId));
+      await harness.beat();
+      assert.deepEqual(provider.alive(), []);
+      await assert.rejects(harness.lease(await harness.open(), 'pool'), code('provider_unavailable'));
+      // The tokens end after 900 s; by the provider's clock that may be a minute later, and releasing before it would revive them.
+      harness.clock.advance(959_999);
+      await harness.beat();
+      assert.deepEqual(provider.released, []);
+      await assert.rejects(harness.lease(await harness.open(), 'pool'), code('provider_unavailable'));
+      // One of them cannot be made usable: the others are, and it is tried again later.
+      provider.script.release = async (member) => {
+        if (member === 'm1') throw new ProviderError('upstream_unavailable', 'not now');
+      };
+      harness.clock.advance(1);
+      await harness.beat();
+      assert.deepEqual(provider.released.toSorted(), ['m2', 'm3']);
+      const again = await harness.open();
+      for (let i = 0; i < 2; i += 1) await harness.lease(again, 'pool');
+      await assert.rejects(harness.lease(again, 'pool'), code('provider_unavailable'));
+      provider.script.release = async () => {};
+      harness.clock.advance(60_000);
+      await harness.beat();
+      assert.deepEqual(provider.released.toSorted(), ['m1', 'm2', 'm3']);
+      assert.equal(
+        (
+          await harness.store.prisma.auditEvent.findMany({
+            where: { type: 'pool.released', at: { gte: new Date(harness.clock.now().getTime() - 60_000) } },
+          })
+        ).length,
+        3,
+      );
+    });
+
+    test('a member whose mint failed for certain is free again at the next beat', async () => {
+      const provider = harness.provider('pool');
+      provider.script.issue = async () => {
+        throw new ProviderError('upstream_refused', 'no');
+      };
+      const session = await harness.open();
+      for (let i = 0; i < 3; i += 1) await assert.rejects(harness.ask(session, 'pool'), code('provider_refused'));
+      await harness.beat();
+      assert.equal(provider.released.length, 3);
+    });
+
+    test('the record holds after all of it', async () => {
+      assert.equal((await harness.verify()).broken, null);
+    });
+  });
+}
