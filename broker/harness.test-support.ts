@@ -10,15 +10,15 @@ import { verifyAudit } from './audit/verify.ts';
 import { manualClock } from './core/clock.ts';
 import { createLog } from './core/log.ts';
 import type { EndReason } from './core/vocabulary.ts';
-import { mintDeadlineSeconds } from './grants/intent.ts';
-import { type GrantAnswer, type GrantDeps, requestGrant } from './grants/request-grant.ts';
+import { mintDeadlineSeconds } from './grants/issue-grant.ts';
+import { type GrantAnswer, type GrantDeps, grantReads, requestGrant } from './grants/request-grant.ts';
 import { openKeyRing } from './keys/ring.ts';
 import { createSeal } from './keys/seal.ts';
 import { createLeaseMetrics } from './leases/metrics.ts';
 import { createCatalog } from './manifests/catalog.ts';
 import { publishManifest } from './manifests/publish.ts';
 import { type Scripted, type ScriptedOptions, scriptedProvider } from './scripted-provider.test-support.ts';
-import type { Caller } from './sessions/authenticate.ts';
+import { type Caller, readSession } from './sessions/authenticate.ts';
 import { type EndSessionDeps, sweepReleases, sweepSessions } from './sessions/end-session.ts';
 import { type OpenSessionDeps, openSession, type Parent } from './sessions/open-session.ts';
 import { createSessionTokens } from './sessions/session-token.ts';
@@ -132,6 +132,8 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
       wallTimeSeconds?: number;
       child?: { parent: Parent; capabilities: string[] };
       replay?: { key: string; expiresAt: Date };
+      /** Thumbprint of the key the session is bound to (DPoP). */
+      jkt?: string;
       deps?: Partial<OpenSessionDeps>;
     } = {},
   ): Promise<Caller & { token: string }> {
@@ -151,29 +153,29 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
           on_behalf_of: null,
           envelope: { max_grants: input.maxGrants, wall_time_seconds: input.wallTimeSeconds },
         },
-        jkt: null,
+        jkt: input.jkt ?? null,
         proof: null,
         child: input.child ?? null,
         requestId: null,
       },
     );
-    return { sessionId: opened.id, agent, jkt: null, replay: null, token: opened.token.access_token };
+    return { sessionId: opened.id, agent, jkt: input.jkt ?? null, replay: null, token: opened.token.access_token };
   }
 
-  const ask = (caller: Caller, provider: string, more: { ttl?: number; scope?: string; key?: string } = {}) =>
-    requestGrant(
-      grants,
-      caller,
-      {
-        capability: `use-${provider}`,
-        params: more.scope === undefined ? undefined : { scope: more.scope },
-        ttlSeconds: more.ttl,
-        justification: null,
-        credentialJwk: null,
-      },
-      more.key ?? null,
-      null,
-    );
+  /** As the HTTP mount does it: the session is read with what the request wants to know, then the request is made. */
+  const ask = async (caller: Caller, provider: string, more: { ttl?: number; scope?: string; key?: string } = {}) => {
+    const capability = `use-${provider}`;
+    const key = more.key ?? null;
+    const session = await readSession(store, caller, clock.now(), grantReads(grants, capability, key));
+    const request = {
+      capability,
+      params: more.scope === undefined ? undefined : { scope: more.scope },
+      ttlSeconds: more.ttl,
+      justification: null,
+      credentialJwk: null,
+    };
+    return requestGrant(grants, session, request, key, null);
+  };
 
   return {
     store,

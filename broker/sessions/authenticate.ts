@@ -187,14 +187,12 @@ export async function authenticate(
   };
 }
 
-/** What a grant request wants to know besides. */
-export interface FactsQuestion {
+/** What an operation wants to know of the session's history besides. */
+export interface SessionReads {
   capability?: string;
   idempotencyKey?: string;
   /** Count the agent's grants of the last minute up to this many; 0 = do not count. */
   countLastMinute?: number;
-  /** Let ended sessions through: reading about the past is allowed with a token that has not expired. */
-  allowEnded?: boolean;
 }
 
 /**
@@ -205,7 +203,7 @@ export async function readSession(
   store: Store,
   caller: Caller,
   now: Date,
-  question: FactsQuestion = {},
+  question: SessionReads & { allowEnded?: boolean } = {},
 ): Promise<SessionFacts> {
   const asked = {
     session_id: caller.sessionId,
@@ -253,4 +251,15 @@ export async function readSession(
     },
     previousGrantId: row.previous_grant,
   };
+}
+
+/** Reads a session that this request was admitted with once more. Its proof was burnt by the first read. */
+export function rereadSession(
+  store: Store,
+  session: SessionFacts,
+  now: Date,
+  reads: SessionReads,
+): Promise<SessionFacts> {
+  const caller = { sessionId: session.id, agent: session.agent, jkt: session.jkt, replay: null };
+  return readSession(store, caller, now, reads);
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { WritError } from '../core/errors.ts';
-import { requestGrant } from '../grants/request-grant.ts';
+import { grantReads, requestGrant } from '../grants/request-grant.ts';
 import { type Harness, openHarness, statement } from '../harness.test-support.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { authenticate, type Caller, readSession } from './authenticate.ts';
@@ -244,7 +244,9 @@ for (const backend of await testBackends()) {
         justification: null,
         credentialJwk: null,
       };
-      await assert.rejects(requestGrant(racing, parent, request, null, null), code('denied'));
+      const reads = grantReads(racing, request.capability, null);
+      const session = await readSession(racing.store, parent, harness.clock.now(), reads);
+      await assert.rejects(requestGrant(racing, session, request, null, null), code('denied'));
       assert.equal(await harness.store.prisma.lease.count({ where: { sessionId: parent.sessionId } }), 0);
     });
 
