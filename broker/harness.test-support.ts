@@ -163,7 +163,12 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
   }
 
   /** As the HTTP mount does it: the session is read with what the request wants to know, then the request is made. */
-  const ask = async (caller: Caller, provider: string, more: { ttl?: number; scope?: string; key?: string } = {}) => {
+  const askWith = async (
+    grants: GrantDeps,
+    caller: Caller,
+    provider: string,
+    more: { ttl?: number; scope?: string; key?: string } = {},
+  ) => {
     const capability = `use-${provider}`;
     const key = more.key ?? null;
     const session = await readSession(store, caller, clock.now(), grantReads(grants, capability, key));
@@ -176,6 +181,8 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     };
     return requestGrant(grants, session, request, key, null);
   };
+  const ask = (caller: Caller, provider: string, more: { ttl?: number; scope?: string; key?: string } = {}) =>
+    askWith(grants, caller, provider, more);
 
   return {
     store,
@@ -194,6 +201,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     tokens,
     open,
     ask,
+    askWith,
     /** @returns the lease id of a grant issued by policy alone */
     lease: async (caller: Caller, provider: string, more: { ttl?: number; scope?: string } = {}): Promise<string> => {
       const answer: GrantAnswer = await ask(caller, provider, more);

@@ -6,6 +6,7 @@ import { WritError } from '../core/errors.ts';
 import type { Clock, JsonObject } from '../core/vocabulary.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { mayAct } from './live-session.ts';
 import type { ActorChain, SessionTokens } from './session-token.ts';
 
 /** What the HTTP layer hands over: nothing here knows a framework. */
@@ -91,12 +92,7 @@ export const factsStatement: Statement = {
            s.capabilities, s.narrowed, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
            s.ended_at, root.version, s.grant_count,
            (r.proof IS NULL OR EXISTS (SELECT 1 FROM burnt JOIN proofs ON proofs.proof = burnt.key WHERE proofs.n = r.n)) AS proof_is_fresh,
-           CASE WHEN s.parent_id IS NULL THEN true ELSE NOT EXISTS (
-             WITH RECURSIVE line AS (
-               SELECT p.parent_id, p.status, LEAST(p.expires_at, p.heartbeat_deadline) AS until FROM session p WHERE p.id = s.parent_id
-               UNION ALL
-               SELECT p.parent_id, p.status, LEAST(p.expires_at, p.heartbeat_deadline) FROM session p JOIN line ON p.id = line.parent_id
-             ) SELECT 1 FROM line WHERE status <> 'active' OR until <= r.now) END AS parents_live,
+           ${mayAct('s', 'r.now')} AS may_act,
            history.capability_count, history.denied_count,
            CASE WHEN r.count_up_to = 0 THEN 0 ELSE (SELECT count(*)::int FROM (
              SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > r.now - interval '1 minute'
@@ -142,7 +138,7 @@ interface FactsRow {
   version: number;
   grant_count: number;
   proof_is_fresh: boolean;
-  parents_live: boolean;
+  may_act: boolean;
   capability_count: number | null;
   denied_count: number | null;
   last_minute: number;
@@ -219,8 +215,7 @@ export async function readSession(
   const row = await batch<FactsRow>(store, factsStatement, asked, apart);
   if (row === undefined || row.current_version === null) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
-  const lives = row.status === 'active' && row.parents_live && row.expires_at > now && row.heartbeat_deadline > now;
-  if (!lives && question.allowEnded !== true) throw new WritError('session_ended');
+  if (!row.may_act && question.allowEnded !== true) throw new WritError('session_ended');
   return {
     id: row.id,
     agent: row.agent,
@@ -235,7 +230,7 @@ export async function readSession(
     narrowed: row.narrowed,
     subject: row.subject,
     jkt: row.dpop_jkt,
-    status: lives ? 'active' : 'ended',
+    status: row.may_act ? 'active' : 'ended',
     endReason: row.end_reason,
     maxGrants: row.max_grants,
     openedAt: row.opened_at,
