@@ -8,17 +8,23 @@ import { secretOf } from '../scripted-provider.test-support.ts';
 import { endSession } from '../sessions/end-session.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { until } from '../until.test-support.ts';
+import type { Job } from './job.ts';
 import { reconcileOnce, startReconciler } from './reconciler.ts';
 
-/** A reconciler with a beat of five seconds, after its first, and how often its house has been swept. */
-async function countingSweeps(harness: Harness) {
+/** A reconciler that ticks every five seconds, after its first tick, and how often its system's jobs have run. */
+async function countingTicks(harness: Harness) {
   let count = 0;
-  const sweep = async () => {
-    count += 1;
+  const counting: Job = {
+    name: 'count',
+    scope: 'system',
+    run: async () => {
+      count += 1;
+    },
   };
-  const reconciler = startReconciler({ ...harness.reconciling, sweeps: [sweep] }, harness.clock, 5);
-  await until('its first sweep', () => count === 1);
-  return { reconciler, sweeps: () => count };
+  const jobs = [counting, ...harness.reconciling.jobs];
+  const reconciler = startReconciler({ ...harness.reconciling, jobs }, harness.clock, 5);
+  await until('its first tick', () => count === 1);
+  return { reconciler, ticks: () => count };
 }
 
 /** A mint that hangs until it is let go. */
@@ -307,31 +313,81 @@ for (const backend of await testBackends()) {
     });
 
     test('a clock that is set back does not put the beat off', async () => {
-      const { reconciler, sweeps } = await countingSweeps(harness);
+      const { reconciler, ticks } = await countingTicks(harness);
       const then = harness.clock.now();
       harness.clock.set(new Date(then.getTime() - 3600_000));
       reconciler.notify();
       let waited = 0;
-      await until('it sweeps again', () => {
+      await until('it ticks again', () => {
         if (waited < 60_000) harness.clock.advance(1_000);
         waited += 1_000;
-        return sweeps() >= 4;
+        return ticks() >= 4;
       });
-      assert.equal(sweeps(), 4);
+      assert.equal(ticks(), 4);
       await reconciler.stop();
       harness.clock.set(then);
     });
 
     test('a notification revokes and leaves the rest of the beat to its time', async () => {
-      const { reconciler, sweeps } = await countingSweeps(harness);
+      const { reconciler, ticks } = await countingTicks(harness);
       for (let round = 0; round < 3; round += 1) {
         const session = await harness.open();
         const lease = await harness.lease(session, 'plain');
         await endSession({ ...harness.ending, notify: reconciler.notify }, harness.end(session.sessionId));
         await until('it is revoked', async () => (await harness.row(lease)).status === 'revoked');
       }
-      assert.equal(sweeps(), 1);
+      assert.equal(ticks(), 1);
       await reconciler.stop();
+    });
+
+    test('a job that fails is logged by its name, for each provider by its own, and keeps no other from being done', async () => {
+      const failing = async () => {
+        throw new Error('no luck');
+      };
+      const done: string[] = [];
+      const jobs: Job[] = [
+        { name: 'fail', scope: 'system', run: failing },
+        { name: 'go on', scope: 'system', run: async () => done.push('go on') },
+        { name: 'fail', scope: 'provider', run: failing },
+        { name: 'go on', scope: 'provider', run: async (_deps, _now, { name }) => done.push(`go on ${name}`) },
+      ];
+      harness.lines.length = 0;
+      await reconcileOnce({ ...harness.reconciling, jobs });
+      assert.deepEqual(done.toSorted(), ['go on', 'go on doc', 'go on hour', 'go on plain', 'go on pool']);
+      assert.deepEqual(harness.lines.map(({ job }) => job).toSorted(), [
+        'fail',
+        'fail doc',
+        'fail hour',
+        'fail plain',
+        'fail pool',
+      ]);
+      harness.lines.length = 0;
+    });
+
+    test('a rare job runs on the first tick and every nth after it; a prompt job also when notified', async () => {
+      const runs = { often: 0, rare: 0, prompt: 0 };
+      const job = (name: keyof typeof runs, more: Partial<Job>): Job => ({
+        name,
+        scope: 'system',
+        ...(more as object),
+        run: async () => {
+          runs[name] += 1;
+        },
+      });
+      const jobs = [job('often', {}), job('rare', { everyTicks: 3 }), job('prompt', { prompt: true })];
+      const reconciler = startReconciler({ ...harness.reconciling, jobs }, harness.clock, 5);
+      await until('the first tick', () => runs.prompt === 1);
+      reconciler.notify();
+      await until('it answers the notification', () => runs.prompt === 2);
+      assert.deepEqual(runs, { often: 1, rare: 1, prompt: 2 });
+      for (let tick = 2; tick <= 4; tick += 1) {
+        await until('the next tick', () => {
+          if (runs.often < tick) harness.clock.advance(1_000);
+          return runs.prompt === tick + 1;
+        });
+      }
+      await reconciler.stop();
+      assert.deepEqual([runs.often, runs.rare], [4, 2]);
     });
 
     test('an expired denial is pruned from its document, once; a document that cannot be written holds up no other', async () => {
