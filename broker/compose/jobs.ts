@@ -1,4 +1,6 @@
-/** Which jobs a worker runs, in their order. The one place that knows what approvals and people contribute. */
+/**
+ * Which jobs a worker runs, in their order. The one place that knows what approvals and people contribute.
+ */
 import { expireUndecided } from '../../approvals/review.ts';
 import { forgetLogins } from '../people/forget-logins.ts';
 import { forgetReplays } from '../sessions/forget-replays.ts';

@@ -12,7 +12,10 @@ export interface WorkerSide {
   stop(): Promise<void>;
 }
 
-/** Starts the reconciler where the role has one, and connects every way of notifying. @param random jitter, 0 to 1 */
+/**
+ * Starts the reconciler where the role has one, and connects every way of notifying. @param random jitter, 0
+ * to 1
+ */
 export async function startWorkerSide(parts: Parts, random: (() => number) | undefined): Promise<WorkerSide> {
   const { settings, log, clock } = parts;
   // What the reconciler does may notify it, and it is made after what notifies it: one indirection, set once.

@@ -1,8 +1,10 @@
 /**
- * The typed facts of a decision, and their pure mapping to a Cedar request. Which facts there are, of what type and from where, says the table in
- * `manifests/facts-table.ts`. There is no field for the agent's justification: text that an agent wrote decides nothing (invariant 4).
+ * The typed facts of a decision, and their pure mapping to a Cedar request. Which facts there are, of what
+ * type and from where, says the table in `manifests/facts-table.ts`. There is no field for the agent's
+ * justification: text that an agent wrote decides nothing (invariant 4).
  *
- * What the manifest says (tier, bound parameters, pattern matches) is derived here from the manifest in force and never taken from the caller.
+ * What the manifest says (tier, bound parameters, pattern matches) is derived here from the manifest in force
+ * and never taken from the caller.
  */
 import type { CedarValueJson, StatefulAuthorizationCall } from '@cedar-policy/cedar-wasm/nodejs';
 import type { Json, JsonObject } from '../core/vocabulary.ts';
@@ -33,7 +35,10 @@ export interface DecisionFacts extends StatedFacts {
   session: SessionFactValues;
 }
 
-/** The Cedar request, without the ids of the policy set and schema. Throws when a fact is not of its type: a deny. */
+/**
+ * The Cedar request, without the ids of the policy set and schema. Throws when a fact is not of its type: a
+ * deny.
+ */
 export type CedarRequest = Pick<
   StatefulAuthorizationCall,
   'principal' | 'action' | 'resource' | 'context' | 'entities'
@@ -41,7 +46,10 @@ export type CedarRequest = Pick<
 
 type Context = { [name: string]: CedarValueJson };
 
-/** Facts → Cedar request. The capability must be one of the manifest's, and the task of a type that may ask for it. */
+/**
+ * Facts → Cedar request. The capability must be one of the manifest's, and the task of a type that may ask
+ * for it.
+ */
 export function cedarRequest(facts: DecisionFacts, compiled: CompiledManifest): CedarRequest {
   const capability = member(compiled.manifest.capabilities, facts.capability);
   const part = member(compiled.capabilities, facts.capability);
@@ -115,7 +123,10 @@ export function planFacts(planned: PlannedFacts): PlanFactValues {
   return Object.fromEntries(computed) as unknown as PlanFactValues;
 }
 
-/** The session's facts without what a request has itself added to them: an approved grant was counted when it was asked for, and must not stand in its own way. */
+/**
+ * The session's facts without what a request has itself added to them: an approved grant was counted when it
+ * was asked for, and must not stand in its own way.
+ */
 export function withoutOwnShare(session: SessionFactValues): SessionFactValues {
   const rest: { [short: string]: unknown } = { ...session };
   for (const { short, fact } of sessionFacts) {
@@ -127,8 +138,9 @@ export function withoutOwnShare(session: SessionFactValues): SessionFactValues {
 }
 
 /**
- * The named parameters, each of its declared kind, or a throw. This is the type check of every request: Cedar's own, of a request against the schema,
- * would double the time of a decision. Cedar's JSON gives `{"__entity":…}` and `{"__extn":…}` a meaning, so nothing but scalars may pass.
+ * The named parameters, each of its declared kind, or a throw. This is the type check of every request:
+ * Cedar's own, of a request against the schema, would double the time of a decision. Cedar's JSON gives
+ * `{"__entity":…}` and `{"__extn":…}` a meaning, so nothing but scalars may pass.
  */
 function typed(
   params: JsonObject,
@@ -156,7 +168,10 @@ function scalar(value: Json): CedarValueJson {
   return typeof value === 'boolean' ? value : assertInteger(value);
 }
 
-/** Cedar 4.13 throws on a lone surrogate; replacing it, as text encoders do, would make unequal texts equal. Not left to its version. */
+/**
+ * Cedar 4.13 throws on a lone surrogate; replacing it, as text encoders do, would make unequal texts equal.
+ * Not left to its version.
+ */
 function text(value: unknown): string {
   return typeof value === 'string' && value.isWellFormed() ? value : wrongType();
 }

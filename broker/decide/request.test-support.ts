@@ -15,7 +15,10 @@ export function planOf(params: JsonObject, ttlSeconds: number): DecisionFacts['p
   return { provider: 'store', digest: planDigest(plan), ttl_seconds: ttlSeconds, revocability: 'immediate' };
 }
 
-/** A session without a bound of its own that has asked for nothing yet: what the table gives as its examples, of all that is never absent. */
+/**
+ * A session without a bound of its own that has asked for nothing yet: what the table gives as its examples,
+ * of all that is never absent.
+ */
 export const freshSession = Object.fromEntries(
   sessionFacts.flatMap(({ short, fact }) => (fact.optional === true ? [] : [[short, fact.example]])),
 ) as unknown as DecisionFacts['session'];

@@ -5,9 +5,9 @@ import type { Statement, Store } from '../store/open.ts';
 import type { LeaseMetrics } from './metrics.ts';
 
 /**
- * Active leases whose time is up, and intents whose answer never came. Where the provider itself has ended the credential, the lease is `expired`; where
- * it has not (GitHub's hour is longer than most plans), it must be revoked. Leases of a provider that is switched off ($3 lists those that are on) can only be
- * waited for.
+ * Active leases whose time is up, and intents whose answer never came. Where the provider itself has ended
+ * the credential, the lease is `expired`; where it has not (GitHub's hour is longer than most plans), it must
+ * be revoked. Leases of a provider that is switched off ($3 lists those that are on) can only be waited for.
  */
 const expireDueStatement: Statement = {
   name: 'lease_age',
@@ -46,7 +46,8 @@ export interface ExpireDeps {
 }
 
 /**
- * Expires or starts to revoke every lease whose time is up, at most `limit` in one statement, until none is left.
+ * Expires or starts to revoke every lease whose time is up, at most `limit` in one statement, until none is
+ * left.
  * @returns whether some of them must now be revoked by their providers
  */
 export async function expireDue(deps: ExpireDeps, limit: number): Promise<boolean> {

@@ -1,4 +1,7 @@
-/** The facts of a request for one capability, as a Cedar schema: names and types of everything its policies may look at. */
+/**
+ * The facts of a request for one capability, as a Cedar schema: names and types of everything its policies
+ * may look at.
+ */
 import type { SchemaJson, Type } from '@cedar-policy/cedar-wasm/nodejs';
 import canonicalize from 'canonicalize';
 import type { Json } from '../core/vocabulary.ts';
@@ -7,9 +10,15 @@ import { type Capability, type Input, type Manifest, member } from './manifest.t
 import { memoize } from './memoize.ts';
 import { isConstant, wholeReference } from './template.ts';
 
-/** Cedar has strings, 64-bit integers, booleans; everything else is compared as one canonical JSON string (`json`). */
+/**
+ * Cedar has strings, 64-bit integers, booleans; everything else is compared as one canonical JSON string
+ * (`json`).
+ */
 export type ParamKind = 'string' | 'integer' | 'boolean' | 'json';
-/** The entities of a request: agent, action and provider are named, none has attributes. Facts travel in the context. */
+/**
+ * The entities of a request: agent, action and provider are named, none has attributes. Facts travel in the
+ * context.
+ */
 export const entity = {
   agent: (agent: string) => ({ type: 'Writ::Agent', id: agent }),
   action: (capability: string) => ({ type: 'Writ::Action', id: `grant:${capability}` }),

@@ -1,7 +1,8 @@
 /**
- * Every fact a policy may look at: its name in Cedar's context, its type, where it comes from, what it means. Derived from this table are
- * the Cedar schema (`cedar-schema.ts`), the columns of the session read (`sessions/fact-columns.ts`), the types and checks of a decision
- * (`decide/facts.ts`) and the page docs/reference/facts.md. A new fact is an entry here and the rule that uses it.
+ * Every fact a policy may look at: its name in Cedar's context, its type, where it comes from, what it means.
+ * Derived from this table are the Cedar schema (`cedar-schema.ts`), the columns of the session read
+ * (`sessions/fact-columns.ts`), the types and checks of a decision (`decide/facts.ts`) and the page
+ * docs/reference/facts.md. A new fact is an entry here and the rule that uses it.
  *
  * Stands here and not in `decide/`, because `sessions/` reads it too, and may know manifests but no decision.
  */
@@ -28,7 +29,10 @@ export interface PlannedFacts {
 
 interface Fact {
   meaning: string;
-  /** Not every request has it: rules must ask `has` first. A rule that reads it where it is missing fails, and that denies the request. */
+  /**
+   * Not every request has it: rules must ask `has` first. A rule that reads it where it is missing fails, and
+   * that denies the request.
+   */
   optional?: true;
 }
 type Scalar = 'String' | 'Long' | 'Boolean' | 'Set<String>' | 'datetime';
@@ -39,7 +43,10 @@ interface StatedFact extends Fact {
   from: 'manifest' | 'principal' | 'task' | 'clock' | 'approval';
   value(facts: StatedFacts, capability: Capability): unknown;
 }
-/** A record whose members differ from capability to capability: `cedar-schema.ts` says their types, `decide/facts.ts` their values. */
+/**
+ * A record whose members differ from capability to capability: `cedar-schema.ts` says their types,
+ * `decide/facts.ts` their values.
+ */
 interface RecordFact extends Fact {
   type: 'Record';
   from: 'manifest' | 'task' | 'request';
@@ -50,22 +57,29 @@ interface PlanFact extends Fact {
   value(planned: PlannedFacts): unknown;
 }
 /**
- * `session`: an expression of the session read. It may use `r` (the question: `now`, `capability`), `s` (the session) and `root` (the top of its tree).
- * `history`: an aggregate over the grants `g` of one session, summed over the session's tree, so that a child session resets nothing.
- * SQL stands here as constant text only: no value ever becomes part of it.
+ * `session`: an expression of the session read. It may use `r` (the question: `now`, `capability`), `s` (the
+ * session) and `root` (the top of its tree).
+ * `history`: an aggregate over the grants `g` of one session, summed over the session's tree, so that a child
+ * session resets nothing. SQL stands here as constant text only: no value ever becomes part of it.
  */
 interface SessionFact extends Fact {
   type: Exclude<Scalar, 'datetime'>;
   from: 'session' | 'history';
   sql: string;
-  /** What a request adds to it by having been recorded. Taken off again when that request is decided on anew, after its approval. */
+  /**
+   * What a request adds to it by having been recorded. Taken off again when that request is decided on anew,
+   * after its approval.
+   */
   ownShare?: number;
   /** For the docs, and for tests that need just any session. */
   example: boolean | number | string | readonly string[];
 }
 export type FactEntry = StatedFact | RecordFact | PlanFact | SessionFact;
 
-/** The name says the group, and the group who fills it: `plan.…` and `session.…` have records of their own, all else stands at the top. */
+/**
+ * The name says the group, and the group who fills it: `plan.…` and `session.…` have records of their own,
+ * all else stands at the top.
+ */
 interface FactsTable {
   [name: `plan.${string}`]: PlanFact;
   [name: `session.${string}`]: SessionFact;
@@ -100,8 +114,7 @@ export const factsTable = {
   params: {
     type: 'Record',
     from: 'request',
-    meaning:
-      'The complete parameters of the request, from which the plan was made. What is no scalar is its canonical JSON text.',
+    meaning: 'The complete parameters, from which the plan was made; what is no scalar as canonical JSON text.',
   },
   bound: {
     type: 'Record',
@@ -177,8 +190,7 @@ export const factsTable = {
     sql: 's.grant_count',
     ownShare: 1,
     example: 0,
-    meaning:
-      'Grants the session asked for before this one and that were not denied, of any capability; what it handed on to children counts as used.',
+    meaning: 'Grants the session asked for before this one, not denied, and what it handed on to children.',
   },
   'session.capability_grants': {
     type: 'Long',
@@ -190,7 +202,8 @@ export const factsTable = {
   },
   'session.grants_left': {
     type: 'Long',
-    // Only for a session with a bound of its own: without one, no policy looks at the count, and the same question stays the same.
+    // Only for a session with a bound of its own: without one, no policy looks at the count, and the same
+    // question stays the same.
     optional: true,
     from: 'session',
     sql: 's.max_grants - s.grant_count',
@@ -225,12 +238,17 @@ type ValuesOf<Facts extends { [name: string]: { type: keyof TypeScriptTypes } }>
   [Name in keyof Facts as Facts[Name] extends { optional: true } ? Name : never]?: TypeScriptTypes[Facts[Name]['type']];
 };
 
-/** What the database knows about the session: `{ narrowed: boolean, grants: number, grants_left?: number … }`. */
+/**
+ * What the database knows about the session: `{ narrowed: boolean, grants: number, grants_left?: number … }`.
+ */
 export type SessionFactValues = ValuesOf<Group<'session'>>;
 /** What there is to know about the plan: `{ provider: string, ttl_seconds: number … }`. */
 export type PlanFactValues = ValuesOf<Group<'plan'>>;
 
-/** The table's entries in its order, with the name taken apart: `session.grants` → group `session`, short `grants`. */
+/**
+ * The table's entries in its order, with the name taken apart: `session.grants` → group `session`, short
+ * `grants`.
+ */
 export const factEntries: readonly { name: FactName; group: string | null; short: string; fact: FactEntry }[] =
   Object.entries(factsTable).map(([name, fact]) => {
     const dot = name.indexOf('.');

@@ -140,7 +140,7 @@ export async function endSession(
   }
   if (ids.length === 0) return { ended: false, leases: [] };
   const { leases } = await release(deps, input.now, ids);
-  // Also when there are none: a sweep between the statements may have released them.
+  // Also when there are none: a worker between the statements may have released them.
   deps.notify();
   return { ended: true, leases };
 }

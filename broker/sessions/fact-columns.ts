@@ -1,6 +1,7 @@
 /**
- * The part of the session read that the table of facts says: a column for each fact that comes from the database, named as the fact is
- * (`"session.grants"`). Only constant text of ours is put together here, once, when the process starts.
+ * The part of the session read that the table of facts says: a column for each fact that comes from the
+ * database, named as the fact is (`"session.grants"`). Only constant text of ours is put together here, once,
+ * when the process starts.
  */
 import { type SessionFactName, type SessionFactValues, sessionFacts } from '../manifests/facts-table.ts';
 
@@ -23,8 +24,9 @@ export const historySums = history.map(({ name }) => `sum(own.${quoted(name)})::
 export type FactColumns = { readonly [name in SessionFactName]: unknown };
 
 /**
- * The facts in a row of the session read. Types are the database's word here and checked when a decision is made (`decide/facts.ts`), which
- * denies what is not of its type. NULL is the absence of a fact that may be absent.
+ * The facts in a row of the session read. Types are the database's word here and checked when a decision is
+ * made (`decide/facts.ts`), which denies what is not of its type. NULL is the absence of a fact that may be
+ * absent.
  */
 export function factsOfRow(row: FactColumns): SessionFactValues {
   const known = sessionFacts.filter(({ name, fact }) => fact.optional !== true || row[name] !== null);

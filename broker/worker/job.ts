@@ -1,6 +1,7 @@
 /**
- * A job: one kind of due work, with a name that people read in the log. One file each in `jobs/`; which jobs there are says the list in
- * `compose/jobs.ts`. A job holds no SQL: it calls a function of the room that owns the rows.
+ * A job: one kind of due work, with a name that people read in the log. One file each in `jobs/`; which jobs
+ * there are says the list in `compose/jobs.ts`. A job holds no SQL: it calls a function of the room that owns
+ * the rows.
  */
 import type { Provider } from '../../providers/contract.ts';
 import type { RevokeDeps } from '../leases/revoke.ts';
@@ -13,7 +14,10 @@ export interface JobDeps extends RevokeDeps, EndSessionDeps {
 }
 
 interface Schedule {
-  /** What the job does, as a verb and its object: `end overdue sessions`. A provider's name is appended for each provider. */
+  /**
+   * What the job does, as a verb and its object: `end overdue sessions`. A provider's name is appended for
+   * each provider.
+   */
   name: string;
   /** On every nth tick only, the first one included. Default 1. */
   everyTicks?: number;
@@ -26,11 +30,16 @@ export interface SystemJob extends Schedule {
   scope: 'system';
   /** It measures what the other jobs have left: a single run of everything does it last. Default false. */
   measures?: boolean;
-  /** @param now when the job began. Whatever it throws is logged under its name, and the job runs again at the next tick. */
+  /**
+   * @param now when the job began. Whatever it throws is logged under its name, and the job runs again at the
+   * next tick.
+   */
   run(deps: JobDeps, now: Date): Promise<unknown>;
 }
 
-/** Runs once a tick for each provider, in that provider's own loop, so that one that hangs delays nobody else. */
+/**
+ * Runs once a tick for each provider, in that provider's own loop, so that one that hangs delays nobody else.
+ */
 export interface ProviderJob extends Schedule {
   scope: 'provider';
   run(deps: JobDeps, now: Date, provider: Provider): Promise<unknown>;

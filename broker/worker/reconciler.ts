@@ -1,6 +1,7 @@
 /**
- * Runs the jobs that make sure of everything. They read due rows and act on them; whatever makes things prompt (notifications, BullMQ jobs)
- * only runs them sooner. Any number of workers may run at once: rows are claimed with FOR UPDATE SKIP LOCKED.
+ * Runs the jobs that make sure of everything. They read due rows and act on them; whatever makes things
+ * prompt (notifications, BullMQ jobs) only runs them sooner. Any number of workers may run at once: rows are
+ * claimed with FOR UPDATE SKIP LOCKED.
  */
 import type { Provider } from '../../providers/contract.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -19,8 +20,9 @@ export interface Reconciler {
 }
 
 /**
- * Starts the loops and runs them until stopped: one for the system's jobs, and one for each provider's, so that a provider that hangs delays
- * nobody else's leases. Every loop does all its jobs every `seconds`, and its prompt jobs whenever it is notified.
+ * Starts the loops and runs them until stopped: one for the system's jobs, and one for each provider's, so
+ * that a provider that hangs delays nobody else's leases. Every loop does all its jobs every `seconds`, and
+ * its prompt jobs whenever it is notified.
  */
 export function startReconciler(deps: ReconcilerDeps, clock: Clock, seconds: number): Reconciler {
   const providerJobs = deps.jobs.filter((job) => job.scope === 'provider');
@@ -57,7 +59,10 @@ export function startReconciler(deps: ReconcilerDeps, clock: Clock, seconds: num
   };
 }
 
-/** Runs every job once, however seldom it is due: what needs no provider, then all providers at once, then what measures the rest. */
+/**
+ * Runs every job once, however seldom it is due: what needs no provider, then all providers at once, then
+ * what measures the rest.
+ */
 export async function reconcileOnce(deps: ReconcilerDeps): Promise<void> {
   const jobDeps: JobDeps = { ...deps, wakeProviders: () => {} };
   const systemJobs = deps.jobs.filter((job) => job.scope === 'system');

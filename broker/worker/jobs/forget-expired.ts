@@ -1,7 +1,8 @@
 import type { JobDeps, SystemJob } from '../job.ts';
 
 /**
- * Deletes one-time values that could not be used any more anyway. Rare: nothing depends on it but the size of the tables.
+ * Deletes one-time values that could not be used any more anyway. Rare: nothing depends on it but the size of
+ * the tables.
  * @param rooms what forgets its own; one after another
  */
 export function forgetExpired(rooms: readonly ((store: JobDeps['store'], now: Date) => Promise<unknown>)[]): SystemJob {
