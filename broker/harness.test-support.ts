@@ -197,7 +197,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     },
     row: (id: string) => store.prisma.lease.findUniqueOrThrow({ where: { id } }),
     session: (id: string) => store.prisma.session.findUniqueOrThrow({ where: { id } }),
-    beat: () => reconcileOnce(reconciling),
+    tick: () => reconcileOnce(reconciling),
     end: (id: string, reason: EndReason = 'ended_by_agent') => ({
       sessionId: id,
       reason,

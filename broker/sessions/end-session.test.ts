@@ -19,7 +19,7 @@ for (const backend of await testBackends()) {
     after(() => harness.close());
     beforeEach(async () => {
       harness.clock.advance(3600_000);
-      await harness.beat();
+      await harness.tick();
       harness.provider('plain').reset();
     });
 
@@ -55,7 +55,7 @@ for (const backend of await testBackends()) {
       ]);
       for (const one of [root, child, grandchild])
         await assert.rejects(harness.ask(one, 'plain'), code('session_ended'));
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(harness.provider('plain').alive(), [stranger]);
       const events = await harness.store.prisma.auditEvent.count({
         where: { chain: root.sessionId, type: 'session.ended' },
