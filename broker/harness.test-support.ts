@@ -5,8 +5,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { Writable } from 'node:stream';
 import { Registry } from 'prom-client';
-import { expireUndecided } from '../approvals/review.ts';
 import { verifyAudit } from './audit/verify.ts';
+import { jobs } from './compose/jobs.ts';
 import { manualClock } from './core/clock.ts';
 import { createLog } from './core/log.ts';
 import type { EndReason } from './core/vocabulary.ts';
@@ -19,11 +19,11 @@ import { createCatalog } from './manifests/catalog.ts';
 import { publishManifest } from './manifests/publish.ts';
 import { type Scripted, type ScriptedOptions, scriptedProvider } from './scripted-provider.test-support.ts';
 import { type Caller, readSession } from './sessions/authenticate.ts';
-import { type EndSessionDeps, sweepReleases, sweepSessions } from './sessions/end-session.ts';
+import type { EndSessionDeps } from './sessions/end-session.ts';
 import { type OpenSessionDeps, openSession, type Parent } from './sessions/open-session.ts';
 import { createSessionTokens } from './sessions/session-token.ts';
 import { openTestStore } from './store/store.test-support.ts';
-import { type ReconcileDeps, reconcileOnce } from './worker/reconciler.ts';
+import { type ReconcilerDeps, reconcileOnce } from './worker/reconciler.ts';
 
 export const issuer = 'https://writ.example';
 export const agent = 'harness-agent';
@@ -104,15 +104,12 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     approvalTimeoutSeconds: 300,
     grantsPerMinute: 0,
   };
-  const reconciling: ReconcileDeps = {
+  const reconciling: ReconcilerDeps = {
     ...grants,
     random,
     workerId: 'worker-1',
-    sweeps: [
-      async (now) => void (await sweepSessions({ ...ending, log: grants.log }, now, 200)),
-      (now) => sweepReleases(ending, now, 200),
-      async (now) => void (await expireUndecided(store, now, 200)),
-    ],
+    mintDeadlineSeconds: ending.mintDeadlineSeconds,
+    jobs,
   };
   const tokens = createSessionTokens(ring, clock, issuer, 300);
   const opening: OpenSessionDeps = {
@@ -210,7 +207,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     },
     row: (id: string) => store.prisma.lease.findUniqueOrThrow({ where: { id } }),
     session: (id: string) => store.prisma.session.findUniqueOrThrow({ where: { id } }),
-    beat: () => reconcileOnce(reconciling),
+    tick: () => reconcileOnce(reconciling),
     end: (id: string, reason: EndReason = 'ended_by_agent') => ({
       sessionId: id,
       reason,

@@ -4,8 +4,10 @@
  */
 import { WritError } from '../core/errors.ts';
 import type { Clock, JsonObject } from '../core/vocabulary.ts';
+import type { SessionFactValues } from '../manifests/facts-table.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { type FactColumns, factColumns, factsOfRow, historyAggregates, historySums } from './fact-columns.ts';
 import { mayAct } from './live-session.ts';
 import type { ActorChain, SessionTokens } from './session-token.ts';
 
@@ -62,11 +64,11 @@ export interface SessionFacts {
   endedAt: Date | null;
   /** Optimistic version of the tree's root. */
   version: number;
+  /** What policies may look at (`manifests/facts-table.ts`); history is that of the capability asked about. */
+  facts: SessionFactValues;
   counts: {
     /** Grants of this session that were not denied, of any capability; what was handed on to children counts as used. */
     session: number;
-    /** Grants of the whole tree, not denied, of the capability asked about. */
-    capability: number;
     /** Requests of the whole tree that were denied. */
     denied: number;
     /** Grants this agent asked for in the last minute, over all its sessions (counted up to the limit asked for). */
@@ -89,11 +91,11 @@ export const factsStatement: Statement = {
       INSERT INTO replay (key, expires_at) SELECT proof, proof_until FROM proofs ORDER BY proof ON CONFLICT (key) DO NOTHING RETURNING key
     )
     SELECT r.n, s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
-           s.capabilities, s.narrowed, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
-           s.ended_at, root.version, s.grant_count,
+           s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
+           s.ended_at, root.version, ${factColumns},
            (r.proof IS NULL OR EXISTS (SELECT 1 FROM burnt JOIN proofs ON proofs.proof = burnt.key WHERE proofs.n = r.n)) AS proof_is_fresh,
            ${mayAct('s', 'r.now')} AS may_act,
-           history.capability_count, history.denied_count,
+           history.denied_count,
            CASE WHEN r.count_up_to = 0 THEN 0 ELSE (SELECT count(*)::int FROM (
              SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > r.now - interval '1 minute'
              ORDER BY g.requested_at DESC LIMIT r.count_up_to) recent) END AS last_minute,
@@ -103,16 +105,15 @@ export const factsStatement: Statement = {
     CROSS JOIN LATERAL (SELECT version FROM session WHERE id = s.root_id LIMIT 1) root
     LEFT JOIN LATERAL (SELECT version FROM agent WHERE name = s.agent LIMIT 1) a ON true
     LEFT JOIN LATERAL (
-      SELECT sum(own.capability_count)::int AS capability_count, sum(own.denied_count)::int AS denied_count
+      SELECT ${historySums}, sum(own.denied_count)::int AS denied_count
       FROM session t CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE g.capability = r.capability AND g.status <> 'denied') AS capability_count,
-               count(*) FILTER (WHERE g.status = 'denied') AS denied_count
+        SELECT ${historyAggregates}, count(*) FILTER (WHERE g.status = 'denied') AS denied_count
         FROM grants g WHERE g.session_id = t.id
       ) own WHERE t.root_id = s.root_id
     ) history ON r.capability IS NOT NULL`,
 };
 
-interface FactsRow {
+interface FactsRow extends FactColumns {
   n: number;
   id: string;
   agent: string;
@@ -124,8 +125,6 @@ interface FactsRow {
   inputs: SessionFacts['task']['inputs'];
   on_behalf_of: string | null;
   started_by: string | null;
-  capabilities: string[];
-  narrowed: boolean;
   subject: SessionFacts['subject'];
   dpop_jkt: string | null;
   status: string;
@@ -136,10 +135,8 @@ interface FactsRow {
   heartbeat_deadline: Date;
   ended_at: Date | null;
   version: number;
-  grant_count: number;
   proof_is_fresh: boolean;
   may_act: boolean;
-  capability_count: number | null;
   denied_count: number | null;
   last_minute: number;
   previous_grant: string | null;
@@ -216,6 +213,7 @@ export async function readSession(
   if (row === undefined || row.current_version === null) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
   if (!row.may_act && question.allowEnded !== true) throw new WritError('session_ended');
+  const facts = factsOfRow(row);
   return {
     id: row.id,
     agent: row.agent,
@@ -226,8 +224,8 @@ export async function readSession(
     task: { task_type: row.task_type, inputs: row.inputs },
     onBehalfOf: row.on_behalf_of,
     startedBy: row.started_by,
-    capabilities: row.capabilities,
-    narrowed: row.narrowed,
+    capabilities: facts.capabilities,
+    narrowed: facts.narrowed,
     subject: row.subject,
     jkt: row.dpop_jkt,
     status: row.may_act ? 'active' : 'ended',
@@ -238,9 +236,9 @@ export async function readSession(
     heartbeatDeadline: row.heartbeat_deadline,
     endedAt: row.ended_at,
     version: row.version,
+    facts,
     counts: {
-      session: row.grant_count,
-      capability: row.capability_count ?? 0,
+      session: facts.grants,
       denied: row.denied_count ?? 0,
       lastMinute: row.last_minute,
     },

@@ -6,9 +6,11 @@ import { eventTypes } from '../../broker/audit/event-types.ts';
 import { environment } from '../../broker/config/settings.ts';
 import { errorTable } from '../../broker/core/errors.ts';
 import { trustFileSchema } from '../../broker/identity/trust-schema.ts';
+import { factEntries } from '../../broker/manifests/facts-table.ts';
 import { manifestJsonSchema } from '../../broker/manifests/manifest.ts';
 import { providerModules } from '../../providers/registry.ts';
 import { configurationPage } from './configuration.ts';
+import { factsPage } from './facts.ts';
 import { httpApiPage } from './http-api.ts';
 import type { JsonSchema } from './json-schema.ts';
 import { auditEventsPage, errorsPage } from './lists.ts';
@@ -40,6 +42,7 @@ export async function referenceFiles(root: string): Promise<Map<string, string>>
     ['trust-file.schema.json', json(trust)],
     ['errors.md', errorsPage(errorTable)],
     ['reason-codes.md', reasonCodesPage([...policyReasons(), ...reasons])],
+    ['facts.md', factsPage(factEntries)],
     ['audit-events.md', auditEventsPage(eventTypes)],
     ['http-api.md', httpApiPage(api)],
     ['openapi.json', json(api)],
