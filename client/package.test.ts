@@ -92,11 +92,13 @@ it('types what a program may do with it', async () => {
     if (credential.type === 'github') credential.token.trim();
     const end: Date = (await awsCredentials(session, 'a')()).expiration;
     const project: string | undefined = (await renewing(session, 'c', {}, { type: 'gcp' })()).credential.projectId;
+    const vault: 'vault' = (await session.grant('d', {}, { type: 'vault' })).credential.type;
+    if (credential.type !== 'aws' && credential.type !== 'github' && credential.type !== 'gcp') credential.anything;
     // @ts-expect-error told apart by type first
     credential.token;
     // @ts-expect-error either a token or a key
     await Writ.openSession({ url: 'https://writ.example.com', taskType: 't' });
-    export { end, key, project };
+    export { end, key, project, vault };
   `;
   await writeFile(join(project, 'types.mts'), source);
   const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022', '--types', 'node'];
