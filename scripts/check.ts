@@ -5,6 +5,7 @@ import { clock } from './check/clock.ts';
 import { generatedDocs, style, terraformFormat, types } from './check/command.ts';
 import { installScripts, licences, pinning } from './check/dependencies.ts';
 import { migrations } from './check/migrations.ts';
+import { packages } from './check/packages.ts';
 import type { Finding, Part } from './check/part.ts';
 import { words } from './check/words.ts';
 
@@ -13,6 +14,7 @@ const parts: Part[] = [
   types,
   style,
   boundaries,
+  packages,
   clock,
   generatedDocs,
   licences,
