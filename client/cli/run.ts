@@ -48,9 +48,9 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       console.error(`✘ ${error.message}\n`);
       return wrongUsage();
     }
-    const { name, message } = error as Error;
-    // A ConfigurationError (broker/config) is a list of its own, one fault a line.
-    console.error(name === 'ConfigurationError' ? message : `✘ ${message}`);
+    const { name, message, code } = error as NodeJS.ErrnoException;
+    // A ConfigurationError (broker/config) is a list of its own, one fault a line. A host with two addresses, neither of which answers, has a code only.
+    console.error(name === 'ConfigurationError' ? message : `✘ ${message || code}`);
     return 1;
   }
 }
