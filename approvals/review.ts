@@ -7,6 +7,7 @@ import { WritError } from '../broker/core/errors.ts';
 import { newId } from '../broker/core/ids.ts';
 import type { Clock, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
+import { decideGrant, lapseGrant } from '../broker/grants/transitions.ts';
 import { type Identity, identityRecord, personRef } from '../broker/people/identity.ts';
 import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
@@ -65,12 +66,16 @@ const decideStatement: Statement = {
       WHERE g.id = $2::text AND ${mayAct('s', '$3::timestamptz')}
       FOR SHARE OF s
     ), decided AS (
-      UPDATE grants g
-      SET status = $5::text, plan = $6::jsonb, plan_digest = $7::text, decided_at = $3::timestamptz, decide_by = $8::timestamptz,
-        ended_at = CASE WHEN $5::text = 'denied' THEN $3::timestamptz END, decision = g.decision || $9::jsonb
-      FROM live
-      WHERE g.session_id = live.id AND g.id = $2::text AND g.status = 'pending' AND g.decide_by > $3::timestamptz
-        AND g.plan_digest = $4::text
+${decideGrant('live', {
+  grantId: '$2::text',
+  status: '$5::text',
+  plan: '$6::jsonb',
+  seenDigest: '$4::text',
+  planDigest: '$7::text',
+  at: '$3::timestamptz',
+  decideBy: '$8::timestamptz',
+  decision: '$9::jsonb',
+})}
       RETURNING g.id, g.session_id
     ), reviewed AS (
       INSERT INTO review (id, grant_id, reviewer, verdict, plan_digest, consented_digest, reason, channel, at)
@@ -210,10 +215,7 @@ const expireStatement: Statement = {
       FROM grants WHERE ended_at IS NULL AND status IN ('pending', 'approved') AND decide_by <= $1::timestamptz
       ORDER BY decide_by LIMIT $2::int FOR UPDATE SKIP LOCKED
     ), changed AS (
-      UPDATE grants g
-      SET status = 'denied', decided_at = coalesce(g.decided_at, $1::timestamptz), ended_at = $1::timestamptz,
-        decision = g.decision || jsonb_build_object('effect', 'deny', 'reasons', jsonb_build_array(jsonb_build_object('code', due.reason)))
-      FROM due WHERE g.id = due.id
+${lapseGrant('due', '$1::timestamptz')}
       RETURNING g.id, g.session_id, g.capability, g.plan_digest, due.reason
     ), audited AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, payload)

@@ -7,6 +7,7 @@ import { installScripts, licences, pinning } from './check/dependencies.ts';
 import { migrations } from './check/migrations.ts';
 import { packages } from './check/packages.ts';
 import type { Finding, Part } from './check/part.ts';
+import { tables } from './check/tables.ts';
 import { words } from './check/words.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -14,6 +15,7 @@ const parts: Part[] = [
   types,
   style,
   boundaries,
+  tables,
   packages,
   clock,
   generatedDocs,

@@ -4,6 +4,9 @@
  */
 
 import type { JsonObject, Plan } from '../core/vocabulary.ts';
+import { reserveMember } from '../leases/pools.ts';
+import { intendLease } from '../leases/transitions.ts';
+import { countGrant, countInChild, countInRoot } from '../sessions/counts.ts';
 import { mayAct } from '../sessions/live-session.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -67,21 +70,6 @@ const held = `
         ORDER BY s.id FOR UPDATE OF s) locked
     )`;
 
-/** The reservation of one pool member, spread over the members so that concurrent requests do not all try the same one. */
-const slot = (lease: string, provider: string, pool: string, until: string) => `
-    free AS (
-      SELECT candidate.member FROM held, unnest(${pool}::text[]) AS candidate (member)
-      WHERE held.ok AND NOT EXISTS (SELECT 1 FROM pool_slot p WHERE p.provider = ${provider} AND p.member = candidate.member)
-    ), slot AS (
-      INSERT INTO pool_slot (provider, member, lease_id, release_after)
-      SELECT ${provider}, member, ${lease}, ${until} FROM free ORDER BY md5(member || ${lease}) LIMIT 1
-      ON CONFLICT (provider, member) DO NOTHING RETURNING member
-    ), ready AS (
-      SELECT held.ok AND (${pool}::text[] IS NULL OR EXISTS (SELECT 1 FROM slot)) AS ok,
-             held.ok AND ${pool}::text[] IS NOT NULL AND NOT EXISTS (SELECT 1 FROM free) AS exhausted,
-             (SELECT member FROM slot) AS reserved FROM held
-    )`;
-
 const insertGrant = `
       INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
                           provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decide_by, decided_at, ended_at)
@@ -96,9 +84,7 @@ const recordStatement: Statement = {
     WITH ${held}, g AS (${insertGrant} FROM held WHERE held.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
     ), bump AS (
-      UPDATE session SET version = version + CASE WHEN id = $2::text THEN 1 ELSE 0 END,
-             grant_count = grant_count + CASE WHEN id = $1::text AND $18::text <> 'denied' THEN 1 ELSE 0 END
-      WHERE id IN ($1::text, $2::text) AND EXISTS (SELECT 1 FROM g)
+${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 FROM g)')}
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
       SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $23::text, $24::json FROM g
@@ -136,13 +122,11 @@ export const intentStatement: Statement = {
     ), written AS MATERIALIZED (
       SELECT held.* FROM held JOIN g ON g.id = held.id
     ), bump AS (
-      UPDATE session SET version = session.version + 1, grant_count = session.grant_count + CASE WHEN written.session_id = written.root_id THEN 1 ELSE 0 END
-      FROM written WHERE session.id = written.root_id
+${countInRoot('written')}
     ), bump_child AS (
-      UPDATE session SET grant_count = session.grant_count + 1 FROM written WHERE session.id = written.session_id AND written.session_id <> written.root_id
+${countInChild('written')}
     ), l AS (
-      INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, lock_key, intent_at, expires_at, provider_expires_at, due_at)
-      SELECT lease_id, id, session_id, agent, provider, plan, plan_digest, 'issuing', lock_key, at, provider_expires_at, provider_expires_at, answer_by FROM written
+${intendLease('SELECT lease_id, id AS grant_id, session_id, agent, provider, plan, plan_digest, NULL AS reserved, lock_key, at, answer_by, provider_expires_at FROM written')}
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
       SELECT session_id, at, 'grant.allowed', agent, id, lease_id, request_id, audit FROM written ORDER BY session_id
@@ -154,15 +138,14 @@ export const intentStatement: Statement = {
 const intentWithSlotStatement: Statement = {
   name: 'grant_intent_slot',
   text: `
-    WITH ${held}, ${slot('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant} FROM ready WHERE ready.ok
+    WITH ${held}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant} FROM ready WHERE ready.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
     ), bump AS (
-      UPDATE session SET version = version + CASE WHEN id = $2::text THEN 1 ELSE 0 END, grant_count = grant_count + CASE WHEN id = $1::text THEN 1 ELSE 0 END
-      WHERE id IN ($1::text, $2::text) AND EXISTS (SELECT 1 FROM g)
+${countGrant('$1::text', '$2::text', 'true', 'EXISTS (SELECT 1 FROM g)')}
     ), l AS (
-      INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, reserved, lock_key, intent_at, expires_at,
-                         provider_expires_at, due_at)
-      SELECT $25::text, g.id, $1::text, $6::text, $14::text, $15::jsonb, $16::text, 'issuing', ready.reserved, $26::text, $4::timestamptz, $28::timestamptz, $28::timestamptz, $27::timestamptz FROM g, ready
+${intendLease(`SELECT $25::text AS lease_id, g.id AS grant_id, $1::text AS session_id, $6::text AS agent, $14::text AS provider, $15::jsonb AS plan,
+        $16::text AS plan_digest, ready.reserved, $26::text AS lock_key, $4::timestamptz AS at, $27::timestamptz AS answer_by,
+        $28::timestamptz AS provider_expires_at FROM g, ready`)}
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
       SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $25::text, $23::text, $24::json FROM g
@@ -178,14 +161,14 @@ const claimStatement: Statement = {
         SELECT s.id FROM session s JOIN grants g ON g.session_id = s.id
         WHERE s.id = $1::text AND ${mayAct('s', '$2::timestamptz')} AND g.id = $3::text AND g.status = 'approved' AND g.plan_digest = $4::text AND g.decide_by > $2::timestamptz
         FOR UPDATE OF s, g) locked
-    ), ${slot('$5::text', '$6::text', '$7', '$8::timestamptz')}, g AS (
+    ), ${reserveMember('$5::text', '$6::text', '$7', '$8::timestamptz')}, g AS (
       UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10::text, decision_jws = $11::text, credential_jwk = coalesce($12::jsonb, credential_jwk)
       FROM ready WHERE ready.ok AND grants.id = $3::text
       RETURNING grants.id, grants.session_id, grants.agent
     ), l AS (
-      INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, reserved, lock_key, intent_at, expires_at,
-                         provider_expires_at, due_at)
-      SELECT $5::text, g.id, g.session_id, g.agent, $6::text, $9::jsonb, $10::text, 'issuing', ready.reserved, $13::text, $2::timestamptz, $8::timestamptz, $8::timestamptz, $14::timestamptz FROM g, ready
+${intendLease(`SELECT $5::text AS lease_id, g.id AS grant_id, g.session_id, g.agent, $6::text AS provider, $9::jsonb AS plan,
+        $10::text AS plan_digest, ready.reserved, $13::text AS lock_key, $2::timestamptz AS at, $14::timestamptz AS answer_by,
+        $8::timestamptz AS provider_expires_at FROM g, ready`)}
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
       SELECT session_id, $2::timestamptz, 'grant.redeemed', agent, id, $5::text, $15::text, $16::json FROM g

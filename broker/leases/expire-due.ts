@@ -1,8 +1,10 @@
 /** The end of a lease's time, as far as it needs no provider. */
 import type { Provider } from '../../providers/contract.ts';
 import type { Clock } from '../core/vocabulary.ts';
+import { grantEnded, grantFailed } from '../grants/transitions.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { LeaseMetrics } from './metrics.ts';
+import { expireLease, startRevoking } from './transitions.ts';
 
 /**
  * Active leases whose time is up, and intents whose answer never came. Where the provider itself has ended
@@ -13,23 +15,24 @@ const expireDueStatement: Statement = {
   name: 'lease_age',
   text: `
     WITH due AS (
-      SELECT id FROM lease
+      SELECT id, status <> 'issuing' AND provider_expires_at <= $1::timestamptz AS over FROM lease
       WHERE due_at <= $1::timestamptz
         AND (status IN ('issuing', 'active') OR (status = 'revoking' AND provider_expires_at <= $1::timestamptz AND provider <> ALL($3::text[])))
       ORDER BY due_at FOR UPDATE SKIP LOCKED LIMIT $2::int
-    ), l AS (
-      UPDATE lease SET
-        status = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN 'expired' ELSE 'revoking' END,
-        revoke_reason = CASE WHEN status = 'issuing' THEN 'issue_timed_out' ELSE 'expired' END,
-        due_at = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN NULL ELSE $1::timestamptz END,
-        ended_at = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN $1::timestamptz END,
-        sealed = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN NULL ELSE sealed END,
-        attempts = 0
-      WHERE id IN (SELECT id FROM due)
+    ), expired AS (${expireLease('id IN (SELECT id FROM due WHERE over)', '$1::timestamptz')}
       RETURNING id, session_id, grant_id, provider, status, revoke_reason
-    ), g AS (
-      UPDATE grants SET status = CASE WHEN l.revoke_reason = 'issue_timed_out' THEN 'failed' ELSE 'ended' END, ended_at = $1::timestamptz
-      FROM l WHERE grants.id = l.grant_id AND grants.status IN ('issuing', 'issued')
+    ), revoking AS (${startRevoking({
+      where: 'id IN (SELECT id FROM due WHERE NOT over)',
+      reason: "CASE WHEN status = 'issuing' THEN 'issue_timed_out' ELSE 'expired' END",
+      dueAt: '$1::timestamptz',
+    })}
+      RETURNING id, session_id, grant_id, provider, status, revoke_reason
+    ), l AS (
+      SELECT * FROM expired UNION ALL SELECT * FROM revoking
+    ), failed AS (
+      SELECT grant_id FROM l WHERE revoke_reason = 'issue_timed_out'
+    ), g AS (${grantFailed('failed', '$1::timestamptz')}
+    ), h AS (${grantEnded('l', '$1::timestamptz', "l.revoke_reason <> 'issue_timed_out'")}
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
       SELECT session_id, $1::timestamptz, 'lease.' || status, 'worker', grant_id, id, json_build_object('reason', revoke_reason) FROM l

@@ -8,12 +8,14 @@ import { WritError } from '../core/errors.ts';
 import type { Clock, Plan } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import { type SignedDecision, verifyDecision } from '../decide/sign-decision.ts';
+import { grantFailed, grantIssued } from '../grants/transitions.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import type { Seal } from '../keys/seal.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
+import { failMint, recordAnswer, startRevoking } from './transitions.ts';
 
 export interface LeaseDeps {
   store: Store;
@@ -53,14 +55,12 @@ export const outcomeStatement: Statement = {
       SELECT * FROM json_to_recordset($1::json) AS r (n int, lease_id text, handle jsonb, sealed text, at timestamptz, expires_at timestamptz,
                                                       provider_expires_at timestamptz, reserved boolean, audit json) ORDER BY lease_id LIMIT 16
     ), l AS (
-      UPDATE lease SET status = CASE WHEN status = 'issuing' THEN 'active' ELSE status END, handle = r.handle, sealed = r.sealed, issued_at = r.at,
-             expires_at = r.expires_at, provider_expires_at = r.provider_expires_at, due_at = CASE WHEN status = 'issuing' THEN r.expires_at ELSE r.at END
-      FROM r WHERE id = r.lease_id AND status IN ('issuing', 'revoking')
+${recordAnswer('r')}
       RETURNING n, id, grant_id, session_id, status, at, r.provider_expires_at, r.reserved, audit
     ), slot AS (
       UPDATE pool_slot SET release_after = l.provider_expires_at + interval '1 minute' FROM l WHERE l.reserved AND pool_slot.lease_id = l.id
     ), g AS (
-      UPDATE grants SET status = 'issued' FROM l WHERE grants.id = l.grant_id AND l.status = 'active' AND grants.status = 'issuing'
+${grantIssued('l')}
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
       SELECT session_id, at, CASE WHEN status = 'active' THEN 'lease.issued' ELSE 'lease.withheld' END, 'system', grant_id, id, audit FROM l
@@ -72,15 +72,22 @@ export const outcomeStatement: Statement = {
 const failureStatement: Statement = {
   name: 'lease_failure',
   text: `
-    WITH l AS (
-      UPDATE lease SET status = CASE WHEN $2::boolean THEN 'revoking' ELSE 'failed' END, last_error = $3::text, revoke_reason = 'mint_failed',
-             due_at = CASE WHEN $2::boolean THEN $4::timestamptz END, ended_at = CASE WHEN $2::boolean THEN NULL ELSE $4::timestamptz END, sealed = NULL
-      WHERE id = $1::text AND status IN ('issuing', 'revoking')
+    WITH nothing AS (${failMint('id = $1::text AND NOT $2::boolean', '$4::timestamptz', '$3::text')}
       RETURNING id, grant_id, session_id, status
+    ), something AS (${startRevoking({
+      where: 'id = $1::text AND $2::boolean',
+      reason: "'mint_failed'",
+      dueAt: '$4::timestamptz',
+      from: ['issuing', 'revoking'],
+      error: '$3::text',
+    })}
+      RETURNING id, grant_id, session_id, status
+    ), l AS (
+      SELECT * FROM nothing UNION ALL SELECT * FROM something
     ), slot AS (
       UPDATE pool_slot SET release_after = $4::timestamptz FROM l WHERE pool_slot.lease_id = l.id AND l.status = 'failed'
     ), g AS (
-      UPDATE grants SET status = 'failed', ended_at = $4::timestamptz FROM l WHERE grants.id = l.grant_id AND grants.status = 'issuing'
+${grantFailed('l', '$4::timestamptz')}
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
       SELECT session_id, $4::timestamptz, CASE WHEN status = 'failed' THEN 'lease.failed' ELSE 'lease.revoking' END, 'system', grant_id, id, $5::json FROM l

@@ -1,14 +1,14 @@
 /** An admin ends one lease: the same state, the same path as every other end. */
 import { WritError } from '../core/errors.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { onceAnswered, startRevoking } from './transitions.ts';
 
 const orderStatement: Statement = {
   name: 'lease_order_revocation',
   text: `
     WITH l AS (
-      UPDATE lease SET status = 'revoking', revoke_reason = 'admin', attempts = 0,
-             due_at = CASE WHEN handle IS NULL THEN GREATEST($2::timestamptz, intent_at + make_interval(secs => $5::int)) ELSE $2::timestamptz END
-      WHERE id = $1::text AND status IN ('issuing', 'active') RETURNING id, grant_id, session_id
+${startRevoking({ where: 'id = $1::text', reason: "'admin'", dueAt: onceAnswered('$2::timestamptz', '$5::int') })}
+      RETURNING id, grant_id, session_id
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
       SELECT session_id, $2::timestamptz, 'lease.revoking', $3::text, grant_id, id, $4::text, '{"reason": "admin"}'::json FROM l

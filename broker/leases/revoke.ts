@@ -10,10 +10,12 @@ import {
   type RevocationTarget,
 } from '../../providers/contract.ts';
 import type { Clock, JsonObject, Plan } from '../core/vocabulary.ts';
+import { grantEnded } from '../grants/transitions.ts';
 import type { Seal } from '../keys/seal.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
+import { settleRevocation, startRevoking } from './transitions.ts';
 import { type AfterWork, afterFailure, withUpstreamLock } from './upstream-lock.ts';
 
 export interface RevokeDeps {
@@ -59,17 +61,10 @@ const settleStatement: Statement = {
       SELECT * FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[])
         AS o (id, status, due_at, evidence, error, settling)
     ), l AS (
-      UPDATE lease SET status = o.status, evidence = coalesce(o.evidence::jsonb, lease.evidence), last_error = o.error,
-             settling_since = CASE WHEN o.settling THEN coalesce(lease.settling_since, $1::timestamptz) ELSE lease.settling_since END,
-             due_at = CASE WHEN o.status = 'revoking' THEN o.due_at END,
-             sealed = CASE WHEN o.status = 'revoking' THEN lease.sealed END,
-             ended_at = CASE WHEN o.status = 'revoking' THEN NULL ELSE $1::timestamptz END,
-             prune_at = CASE WHEN o.status <> 'revoking' AND lease.lock_key IS NOT NULL THEN GREATEST(lease.provider_expires_at, $1::timestamptz) END,
-             attempts = CASE WHEN o.error IS NULL THEN 0 ELSE lease.attempts END
-      FROM o WHERE lease.id = o.id AND lease.status = 'revoking'
+${settleRevocation('o', '$1::timestamptz')}
       RETURNING lease.id, lease.session_id, lease.grant_id, lease.provider, lease.status, o.error, o.settling, lease.evidence
     ), g AS (
-      UPDATE grants SET status = 'ended', ended_at = $1::timestamptz FROM l WHERE grants.id = l.grant_id AND l.status <> 'revoking' AND grants.status = 'issued'
+${grantEnded('l', '$1::timestamptz', "l.status <> 'revoking'")}
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
       SELECT session_id, $1::timestamptz, CASE WHEN status = 'revoking' AND error IS NOT NULL THEN 'lease.revoke_failed'
@@ -191,8 +186,12 @@ const neighbourStatement: Statement = {
   name: 'lease_cut_off',
   text: `
     WITH l AS (
-      UPDATE lease SET status = 'revoking', revoke_reason = 'neighbour_cut_off', due_at = $1::timestamptz, attempts = 0
-      WHERE provider = $2 AND lock_key = $3 AND status = 'active' AND (handle->>'issued_at')::timestamptz < $4::timestamptz
+${startRevoking({
+  where: "provider = $2 AND lock_key = $3 AND (handle->>'issued_at')::timestamptz < $4::timestamptz",
+  reason: "'neighbour_cut_off'",
+  dueAt: '$1::timestamptz',
+  from: ['active'],
+})}
       RETURNING id, session_id, grant_id
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)

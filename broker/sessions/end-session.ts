@@ -8,6 +8,8 @@
  */
 import type { Logger } from 'pino';
 import type { EndReason } from '../core/vocabulary.ts';
+import { releaseGrant } from '../grants/transitions.ts';
+import { onceAnswered, startRevoking } from '../leases/transitions.ts';
 import type { Statement, Store } from '../store/open.ts';
 
 /** What a child did not use of its bounded envelope goes back to a parent that goes on. */
@@ -42,9 +44,11 @@ const releaseLeasesStatement: Statement = {
       WHERE s.id = ANY($4::text[]) AND s.status = 'ended' AND lease.status IN ('issuing', 'active')
       ORDER BY lease.id LIMIT $3::int FOR UPDATE OF lease
     ), l AS (
-      UPDATE lease SET status = 'revoking', revoke_reason = 'session_ended', attempts = 0,
-             due_at = CASE WHEN handle IS NULL THEN GREATEST($1::timestamptz, intent_at + make_interval(secs => $2::int)) ELSE $1::timestamptz END
-      WHERE id IN (SELECT id FROM due)
+${startRevoking({
+  where: 'id IN (SELECT id FROM due)',
+  reason: "'session_ended'",
+  dueAt: onceAnswered('$1::timestamptz', '$2::int'),
+})}
       RETURNING id, session_id, grant_id
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
@@ -61,11 +65,7 @@ const releaseGrantsStatement: Statement = {
       WHERE s.id = ANY($3::text[]) AND s.status = 'ended' AND grants.ended_at IS NULL
       ORDER BY grants.id LIMIT $2::int FOR UPDATE OF grants
     ), g AS (
-      UPDATE grants SET status = CASE WHEN status IN ('issued', 'issuing') THEN 'ended' ELSE 'denied' END, ended_at = $1::timestamptz,
-             decided_at = coalesce(decided_at, $1::timestamptz),
-             decision = CASE WHEN status IN ('issued', 'issuing') THEN decision
-               ELSE decision || '{"effect": "deny", "reasons": [{"code": "session_ended"}]}'::jsonb END
-      WHERE id IN (SELECT id FROM due)
+${releaseGrant('id IN (SELECT id FROM due)', '$1::timestamptz')}
       RETURNING id, session_id, status
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, payload)

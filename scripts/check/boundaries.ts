@@ -58,7 +58,8 @@ export const rules: Rule[] = [
     name: 'leases-decide-nothing',
     why: 'what delivers acts on a signed decision, and can neither make one nor ask for one (invariant 2)',
     files: /^broker\/leases\//,
-    never: '^broker/(decide/(decide|facts|nearest|policy-slots)\\.ts|grants/|sessions/|manifests/)|^approvals/',
+    never:
+      '^broker/(decide/(decide|facts|nearest|policy-slots)\\.ts|grants/(?!transitions\\.ts$)|sessions/|manifests/)|^approvals/',
     neverPackages: '^@cedar-policy/',
   },
   {
@@ -111,7 +112,7 @@ export const rules: Rule[] = [
     name: 'approvals-touch-no-credential',
     why: 'an approval is a row that the grants flow acts on, never a call into it',
     files: /^approvals\//,
-    never: '^providers/(?!contract\\.ts$)|^broker/(leases|grants|worker|compose|main)',
+    never: '^providers/(?!contract\\.ts$)|^broker/(leases|grants/(?!transitions\\.ts$)|worker|compose|main)',
   },
   {
     name: 'a-channel-stands-alone',

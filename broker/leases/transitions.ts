@@ -1,0 +1,76 @@
+/**
+ * Every change of a lease's status, as SQL for the statements that make it: issuing → active → revoking → revoked / expired / failed. Only this room writes the
+ * table (scripts/check/tables.ts). One path leads to `revoking`.
+ */
+import type { LeaseStatus } from '../core/vocabulary.ts';
+
+/**
+ * → issuing: the intent, before any provider is called (invariant 5).
+ * @param rows SQL of rows with `lease_id`, `grant_id`, `session_id`, `agent`, `provider`, `plan`, `plan_digest`, `reserved`, `lock_key`, `at`, `answer_by` and
+ *   `provider_expires_at`
+ */
+export const intendLease = (rows: string): string => `
+      INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, reserved, lock_key, intent_at, expires_at,
+                         provider_expires_at, due_at)
+      SELECT lease_id, grant_id, session_id, agent, provider, plan, plan_digest, 'issuing', reserved, lock_key, at, provider_expires_at,
+             provider_expires_at, answer_by FROM (${rows}) intent`;
+
+/**
+ * issuing → active, with what the provider answered. A lease whose end was ordered meanwhile stays `revoking`, and is due at once: what it needs is known now.
+ * @param r alias of rows with `lease_id`, `handle`, `sealed`, `at`, `expires_at` and `provider_expires_at`
+ */
+export const recordAnswer = (r: string): string => `
+      UPDATE lease SET status = CASE WHEN status = 'issuing' THEN 'active' ELSE status END, handle = ${r}.handle, sealed = ${r}.sealed,
+             issued_at = ${r}.at, expires_at = ${r}.expires_at, provider_expires_at = ${r}.provider_expires_at,
+             due_at = CASE WHEN status = 'issuing' THEN ${r}.expires_at ELSE ${r}.at END
+      FROM ${r} WHERE id = ${r}.lease_id AND status IN ('issuing', 'revoking')`;
+
+/** issuing | revoking → failed: nothing was minted. @param error SQL of the error's code */
+export const failMint = (where: string, at: string, error: string): string => `
+      UPDATE lease SET status = 'failed', revoke_reason = 'mint_failed', last_error = ${error}, due_at = NULL, ended_at = ${at}, sealed = NULL
+      WHERE status IN ('issuing', 'revoking') AND ${where}`;
+
+export interface Revoking {
+  /** SQL condition on rows of `lease`. */
+  where: string;
+  /** SQL of the revoke reason. */
+  reason: string;
+  /** SQL of the moment at which revocation begins. */
+  dueAt: string;
+  /** Where it may come from; default issuing and active. */
+  from?: readonly LeaseStatus[];
+  /** SQL of the error's code, when one led here. */
+  error?: string;
+}
+
+/** issuing | active → revoking: the one path, whatever the reason. */
+export const startRevoking = ({ where, reason, dueAt, from = ['issuing', 'active'], error }: Revoking): string => `
+      UPDATE lease SET status = 'revoking', revoke_reason = ${reason}, due_at = ${dueAt}, attempts = 0${error === undefined ? '' : `, last_error = ${error}`}
+      WHERE status IN (${from.map((status) => `'${status}'`).join(', ')}) AND ${where}`;
+
+/**
+ * The moment at which revocation begins for whoever ends it from outside: at once, or when the mint must have answered, so that revocation has the provider's
+ * answer to work with.
+ * @param seconds SQL of how long after its intent a mint may still answer
+ */
+export const onceAnswered = (at: string, seconds: string): string =>
+  `CASE WHEN handle IS NULL THEN GREATEST(${at}, intent_at + make_interval(secs => ${seconds})) ELSE ${at} END`;
+
+/** active | revoking → expired: the provider itself has ended the credential. */
+export const expireLease = (where: string, at: string): string => `
+      UPDATE lease SET status = 'expired', revoke_reason = 'expired', due_at = NULL, ended_at = ${at}, sealed = NULL, attempts = 0
+      WHERE status IN ('active', 'revoking') AND ${where}`;
+
+/**
+ * revoking → revoked / expired / failed, or on with revoking. What somebody else has settled stays settled.
+ * @param o alias of rows with `id`, `status`, `due_at`, `evidence` (JSON text), `error` and `settling`
+ */
+export const settleRevocation = (o: string, at: string): string => `
+      UPDATE lease SET status = ${o}.status, evidence = coalesce(${o}.evidence::jsonb, lease.evidence), last_error = ${o}.error,
+             settling_since = CASE WHEN ${o}.settling THEN coalesce(lease.settling_since, ${at}) ELSE lease.settling_since END,
+             due_at = CASE WHEN ${o}.status = 'revoking' THEN ${o}.due_at END,
+             sealed = CASE WHEN ${o}.status = 'revoking' THEN lease.sealed END,
+             ended_at = CASE WHEN ${o}.status = 'revoking' THEN NULL ELSE ${at} END,
+             prune_at = CASE WHEN ${o}.status <> 'revoking' AND lease.lock_key IS NOT NULL THEN GREATEST(lease.provider_expires_at, ${at}) END,
+             attempts = CASE WHEN ${o}.error IS NULL THEN 0 ELSE lease.attempts END
+      FROM ${o} WHERE lease.id = ${o}.id AND lease.status = 'revoking'`;

@@ -1,0 +1,106 @@
+/**
+ * Every table has an owner: the room whose files alone hold the SQL that writes it. Statements of other rooms take the fragments that the owner exports. Proven from the
+ * text of the SQL, as import boundaries are proven from the imports.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { forTests } from './boundaries.ts';
+import type { Part } from './part.ts';
+import { readSources } from './sources.ts';
+
+/** Table → files that may write it. */
+export const owners: { [table: string]: RegExp } = {
+  agent: /^broker\/manifests\//,
+  manifest: /^broker\/manifests\//,
+  session: /^broker\/sessions\//,
+  replay: /^broker\/sessions\//,
+  grants: /^broker\/grants\//,
+  lease: /^broker\/leases\//,
+  pool_slot: /^broker\/leases\//,
+  upstream_lock: /^broker\/leases\//,
+  review: /^approvals\//,
+  signing_key: /^broker\/keys\//,
+  bootstrap: /^broker\/people\//,
+  login: /^broker\/people\//,
+  // Every room appends its own rows; nothing can change or delete one (a trigger holds that).
+  audit_event: /./,
+  // Only the trigger of audit_event moves a chain's head on.
+  audit_chain: /^$/,
+};
+
+/** Where a lease's status may change, besides being read. */
+const transitions = 'broker/leases/transitions.ts';
+
+interface Write {
+  table: string;
+  line: number;
+}
+
+/** What a source writes: by SQL, or through the database client. `FOR UPDATE` and `ON CONFLICT … DO UPDATE` name no table. */
+export function writesOf(text: string, models: ReadonlyMap<string, string>): Write[] {
+  const bySql = /\b(?:INSERT\s+INTO|DELETE\s+FROM|(?<!FOR\s)(?<!DO\s)UPDATE)\s+"?([a-z_]+)"?(?=[\s("])/g;
+  const byClient = /\bprisma\.(\w+)\.(?:create|update|upsert|delete)\w*\(/g;
+  const at = (index: number) => text.slice(0, index).split('\n').length;
+  return [
+    ...[...text.matchAll(bySql)]
+      .filter(([, name]) => name !== 'of' && name !== 'skip')
+      .map((match) => ({ table: match[1]!, line: at(match.index) })),
+    ...[...text.matchAll(byClient)].map((match) => ({
+      table: models.get(match[1]!.toLowerCase()) ?? match[1]!,
+      line: at(match.index),
+    })),
+  ];
+}
+
+/** Model → table, from the schema: `model PoolSlot { … @@map("pool_slot") }`. */
+export function tablesOf(schema: string): Map<string, string> {
+  return new Map(
+    [...schema.matchAll(/^model (\w+) \{((?:.|\n)*?)^\}/gm)].map(([, model = '', body = '']) => [
+      model.toLowerCase(),
+      /@@map\("(\w+)"\)/.exec(body)?.[1] ?? model.toLowerCase(),
+    ]),
+  );
+}
+
+export function tableFaults(files: { path: string; text: string }[], schema: string): string[] {
+  const models = tablesOf(schema);
+  const unowned = [...models.values()].filter((table) => !Object.hasOwn(owners, table));
+  const gone = Object.keys(owners).filter((table) => ![...models.values()].includes(table));
+  const faults = [
+    ...unowned.map((table) => `prisma/schema.prisma: the table ${table} has no owner in scripts/check/tables.ts`),
+    ...gone.map((table) => `scripts/check/tables.ts: there is no table ${table}`),
+  ];
+  for (const { path, text } of files) {
+    for (const { table, line } of writesOf(text, models)) {
+      const owner = owners[table];
+      if (owner === undefined) faults.push(`${path}:${line}: writes ${table}, which no schema knows`);
+      else if (!owner.test(path)) faults.push(`${path}:${line}: writes ${table}, which is not this room's to write`);
+    }
+    if (path === transitions) continue;
+    for (const match of text.matchAll(/\bUPDATE\s+lease\b[^`]*?\bSET\b([^`]*?)(?:\bWHERE\b|\bFROM\b|`)/g)) {
+      if (/\bstatus\s*=/.test(match[1]!)) {
+        const line = text.slice(0, match.index).split('\n').length;
+        faults.push(`${path}:${line}: changes a lease's status outside of ${transitions}`);
+      }
+    }
+  }
+  const begins = files
+    .filter(({ path }) => path === transitions)
+    .flatMap(({ text }) => text.match(/SET status = 'revoking'/g) ?? []);
+  if (begins.length > 1) faults.push(`${transitions}: ${begins.length} paths lead to revoking; there must be one`);
+  return faults;
+}
+
+export const tables: Part = {
+  name: 'tables have owners',
+  run: async (root) => {
+    const files = readSources(root)
+      .map(({ path }) => path)
+      .filter((path) => /^(broker|approvals|providers|client)\//.test(path) && !forTests.test(path))
+      .map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }));
+    return {
+      faults: tableFaults(files, readFileSync(join(root, 'prisma/schema.prisma'), 'utf8')),
+      notes: [`${Object.keys(owners).length} tables`],
+    };
+  },
+};
