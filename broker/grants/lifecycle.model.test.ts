@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { ProviderError } from '../../providers/contract.ts';
-import { eventTypes } from '../audit/event-types.ts';
+import { events } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { type Harness, openHarness } from '../harness.test-support.ts';
 import { revokeByAdmin } from '../leases/revoke-by-admin.ts';
@@ -252,7 +252,7 @@ for (const backend of await testBackends()) {
         }),
         { seed: 20261121, numRuns: 8, endOnFailure: true },
       );
-      for (const type of written) assert.ok(Object.hasOwn(eventTypes, type), `${type} is not in event-types.ts`);
+      for (const type of written) assert.ok(Object.hasOwn(events, type), `${type} is not in events.ts`);
       for (const type of ['lease.issued', 'lease.revoke_failed', 'lease.settling', 'lease.expired', 'pool.released']) {
         assert.ok(written.has(type), `the walks never came by ${type}, only by ${[...written]}`);
       }

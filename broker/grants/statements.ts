@@ -3,6 +3,7 @@
  * holds, and writes the change with its audit row. An intent (`issuing`) writes the lease row too, before any provider is called (invariant 5).
  */
 
+import { type EventPayload, event, eventAmong } from '../audit/events.ts';
 import type { JsonObject, Plan } from '../core/vocabulary.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -33,7 +34,7 @@ export interface GrantRecord {
   decideBy: Date | null;
   requestId: string | null;
   auditType: 'grant.denied' | 'grant.pending' | 'grant.allowed';
-  audit: JsonObject;
+  audit: EventPayload<'grant.allowed'>;
 }
 
 /** What is written of the lease before the provider is asked. */
@@ -100,7 +101,7 @@ const recordStatement: Statement = {
       WHERE id IN ($1::text, $2::text) AND EXISTS (SELECT 1 FROM g)
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
-      SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $23::text, $24::json FROM g
+      SELECT session_id, $4::timestamptz, ${eventAmong('$22::text', 'grant.denied', 'grant.pending')}, $6::text, id, $23::text, $24::json FROM g
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok`,
 };
@@ -142,7 +143,7 @@ export const intentStatement: Statement = {
       SELECT lease_id, id, session_id, agent, provider, plan, plan_digest, 'issuing', lock_key, at, provider_expires_at, provider_expires_at, answer_by FROM written
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, at, 'grant.allowed', agent, id, lease_id, request_id, audit FROM written ORDER BY session_id
+      SELECT session_id, at, ${event('grant.allowed')}, agent, id, lease_id, request_id, audit FROM written ORDER BY session_id
     )
     SELECT n FROM written`,
 };
@@ -162,7 +163,7 @@ const intentWithSlotStatement: Statement = {
       SELECT $25::text, g.id, $1::text, $6::text, $14::text, $15::jsonb, $16::text, 'issuing', ready.reserved, $26::text, $4::timestamptz, $28::timestamptz, $28::timestamptz, $27::timestamptz FROM g, ready
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $25::text, $23::text, $24::json FROM g
+      SELECT session_id, $4::timestamptz, ${eventAmong('$22::text', 'grant.allowed')}, $6::text, id, $25::text, $23::text, $24::json FROM g
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
 };
@@ -185,12 +186,12 @@ const claimStatement: Statement = {
       SELECT $5::text, g.id, g.session_id, g.agent, $6::text, $9::jsonb, $10::text, 'issuing', ready.reserved, $13::text, $2::timestamptz, $8::timestamptz, $8::timestamptz, $14::timestamptz FROM g, ready
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, $2::timestamptz, 'grant.redeemed', agent, id, $5::text, $15::text, $16::json FROM g
+      SELECT session_id, $2::timestamptz, ${event('grant.redeemed')}, agent, id, $5::text, $15::text, $16::json FROM g
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
 };
 
-const json = (value: JsonObject | Plan | null) => (value === null ? null : JSON.stringify(value));
+const json = (value: object | null) => (value === null ? null : JSON.stringify(value));
 
 function grantValues(grant: GrantRecord) {
   return [
@@ -279,7 +280,7 @@ export async function claimApproved(
     credentialJwk: JsonObject | null;
     at: Date;
     requestId: string | null;
-    audit: JsonObject;
+    audit: EventPayload<'grant.redeemed'>;
   },
   lease: LeaseRecord,
 ): Promise<Recorded> {
@@ -306,14 +307,14 @@ export async function claimApproved(
 
 const refusalStatement: Statement = {
   name: 'grant_refusal',
-  text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ($1, $2, 'grant.refused', $3, $4, $5::json)`,
+  text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ($1, $2, ${event('grant.refused')}, $3, $4, $5::json)`,
 };
 
 /** Puts a request on the record that came to no grant. */
 export async function recordRefusal(
   store: Store,
   session: { id: string; agent: string },
-  payload: JsonObject,
+  payload: EventPayload<'grant.refused'>,
   at: Date,
   requestId: string | null,
 ): Promise<void> {

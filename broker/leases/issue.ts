@@ -2,9 +2,12 @@
  * Delivering: a signed decision becomes a credential. The lease row (`issuing`) and its audit row are committed before this runs; whatever happens here, at any
  * line, the row is enough for the reconciler to neutralise what may exist.
  */
+
 import type { Logger } from 'pino';
 import { type Issued, type Provider, ProviderError } from '../../providers/contract.ts';
+import { event, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
+import { revokeReason } from '../core/reasons.ts';
 import type { Clock, Plan } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import { type SignedDecision, verifyDecision } from '../decide/sign-decision.ts';
@@ -63,7 +66,7 @@ export const outcomeStatement: Statement = {
       UPDATE grants SET status = 'issued' FROM l WHERE grants.id = l.grant_id AND l.status = 'active' AND grants.status = 'issuing'
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, at, CASE WHEN status = 'active' THEN 'lease.issued' ELSE 'lease.withheld' END, 'system', grant_id, id, audit FROM l
+      SELECT session_id, at, CASE WHEN status = 'active' THEN ${event('lease.issued')} ELSE ${event('lease.withheld')} END, 'system', grant_id, id, audit FROM l
       ORDER BY session_id, id
     )
     SELECT n, status FROM l`,
@@ -73,7 +76,7 @@ const failureStatement: Statement = {
   name: 'lease_failure',
   text: `
     WITH l AS (
-      UPDATE lease SET status = CASE WHEN $2::boolean THEN 'revoking' ELSE 'failed' END, last_error = $3::text, revoke_reason = 'mint_failed',
+      UPDATE lease SET status = CASE WHEN $2::boolean THEN 'revoking' ELSE 'failed' END, last_error = $3::text, revoke_reason = ${revokeReason('mint_failed')},
              due_at = CASE WHEN $2::boolean THEN $4::timestamptz END, ended_at = CASE WHEN $2::boolean THEN NULL ELSE $4::timestamptz END, sealed = NULL
       WHERE id = $1::text AND status IN ('issuing', 'revoking')
       RETURNING id, grant_id, session_id, status
@@ -83,7 +86,7 @@ const failureStatement: Statement = {
       UPDATE grants SET status = 'failed', ended_at = $4::timestamptz FROM l WHERE grants.id = l.grant_id AND grants.status = 'issuing'
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $4::timestamptz, CASE WHEN status = 'failed' THEN 'lease.failed' ELSE 'lease.revoking' END, 'system', grant_id, id, $5::json FROM l
+      SELECT session_id, $4::timestamptz, CASE WHEN status = 'failed' THEN ${event('lease.failed')} ELSE ${event('lease.revoking')} END, 'system', grant_id, id, $5::json FROM l
     )
     SELECT status FROM l`,
 };
@@ -125,7 +128,11 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
         expires_at: issued.expiresAt,
         provider_expires_at: issued.providerExpiresAt,
         reserved: intent.reserved !== null,
-        audit: { provider: provider.name, expires_at: issued.expiresAt, plan_digest },
+        audit: eventPayload('lease.issued', {
+          provider: provider.name,
+          expires_at: issued.expiresAt.toISOString(),
+          plan_digest,
+        }),
       },
       null,
     );
@@ -188,7 +195,13 @@ async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Pro
     mayExist,
     known?.providerCode === undefined ? code : `${code} (${known.providerCode})`,
     deps.clock.now(),
-    JSON.stringify({ code, provider_code: known?.providerCode ?? null, may_have_minted: mayExist }),
+    JSON.stringify(
+      eventPayload(mayExist ? 'lease.revoking' : 'lease.failed', {
+        code,
+        provider_code: known?.providerCode ?? null,
+        may_have_minted: mayExist,
+      }),
+    ),
   ]);
   if (mayExist) deps.notify();
   const extensions = known?.providerCode === undefined ? {} : { provider_code: known.providerCode };

@@ -1,17 +1,19 @@
 /** An admin ends one lease: the same state, the same path as every other end. */
+import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
+import { revokeReason } from '../core/reasons.ts';
 import type { Statement, Store } from '../store/open.ts';
 
 const orderStatement: Statement = {
   name: 'lease_order_revocation',
   text: `
     WITH l AS (
-      UPDATE lease SET status = 'revoking', revoke_reason = 'admin', attempts = 0,
+      UPDATE lease SET status = 'revoking', revoke_reason = ${revokeReason('admin')}, attempts = 0,
              due_at = CASE WHEN handle IS NULL THEN GREATEST($2::timestamptz, intent_at + make_interval(secs => $5::int)) ELSE $2::timestamptz END
       WHERE id = $1::text AND status IN ('issuing', 'active') RETURNING id, grant_id, session_id
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, $2::timestamptz, 'lease.revoking', $3::text, grant_id, id, $4::text, '{"reason": "admin"}'::json FROM l
+      SELECT session_id, $2::timestamptz, ${event('lease.revoking')}, $3::text, grant_id, id, $4::text, json_build_object('reason', ${revokeReason('admin')}) FROM l
     )
     SELECT id FROM l`,
 };

@@ -3,7 +3,7 @@
  * The last part is one statement that also reads what a grant's decision needs, so that the hot path has one read.
  */
 import { WritError } from '../core/errors.ts';
-import type { Clock, JsonObject } from '../core/vocabulary.ts';
+import type { Clock, EndReason, JsonObject } from '../core/vocabulary.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { ActorChain, SessionTokens } from './session-token.ts';
@@ -53,7 +53,7 @@ export interface SessionFacts {
   subject: JsonObject & { act?: ActorChain };
   jkt: string | null;
   status: string;
-  endReason: string | null;
+  endReason: EndReason | null;
   maxGrants: number | null;
   openedAt: Date;
   expiresAt: Date;
@@ -133,7 +133,7 @@ interface FactsRow {
   subject: SessionFacts['subject'];
   dpop_jkt: string | null;
   status: string;
-  end_reason: string | null;
+  end_reason: EndReason | null;
   max_grants: number | null;
   opened_at: Date;
   expires_at: Date;

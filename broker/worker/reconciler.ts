@@ -2,7 +2,10 @@
  * What makes it certain. Reads due rows and acts on them; everything that makes things prompt (wake-ups, jobs) only runs this sooner. Any number of workers
  * may run it at once: rows are claimed with FOR UPDATE SKIP LOCKED.
  */
+
 import type { Provider } from '../../providers/contract.ts';
+import { eventBy } from '../audit/events.ts';
+import { revokeReason } from '../core/reasons.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import { prune, releaseSlots } from '../leases/maintenance.ts';
 import { type RevokeDeps, revokeDue } from '../leases/revoke.ts';
@@ -34,7 +37,7 @@ const expireDueStatement: Statement = {
     ), l AS (
       UPDATE lease SET
         status = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN 'expired' ELSE 'revoking' END,
-        revoke_reason = CASE WHEN status = 'issuing' THEN 'issue_timed_out' ELSE 'expired' END,
+        revoke_reason = CASE WHEN status = 'issuing' THEN ${revokeReason('issue_timed_out')} ELSE ${revokeReason('expired')} END,
         due_at = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN NULL ELSE $1::timestamptz END,
         ended_at = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN $1::timestamptz END,
         sealed = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN NULL ELSE sealed END,
@@ -42,11 +45,11 @@ const expireDueStatement: Statement = {
       WHERE id IN (SELECT id FROM due)
       RETURNING id, session_id, grant_id, provider, status, revoke_reason
     ), g AS (
-      UPDATE grants SET status = CASE WHEN l.revoke_reason = 'issue_timed_out' THEN 'failed' ELSE 'ended' END, ended_at = $1::timestamptz
+      UPDATE grants SET status = CASE WHEN l.revoke_reason = ${revokeReason('issue_timed_out')} THEN 'failed' ELSE 'ended' END, ended_at = $1::timestamptz
       FROM l WHERE grants.id = l.grant_id AND grants.status IN ('issuing', 'issued')
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1::timestamptz, 'lease.' || status, 'worker', grant_id, id, json_build_object('reason', revoke_reason) FROM l
+      SELECT session_id, $1::timestamptz, ${eventBy('status', { revoking: 'lease.revoking', expired: 'lease.expired' })}, 'worker', grant_id, id, json_build_object('reason', revoke_reason) FROM l
       ORDER BY session_id, id
     )
     SELECT provider, status FROM l`,

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { eventTypes } from '../../broker/audit/event-types.ts';
+import { events } from '../../broker/audit/events.ts';
 import { environment } from '../../broker/config/settings.ts';
 import { errorTable } from '../../broker/core/errors.ts';
 import { trustFileSchema } from '../../broker/identity/trust-schema.ts';
@@ -40,7 +40,7 @@ export async function referenceFiles(root: string): Promise<Map<string, string>>
     ['trust-file.schema.json', json(trust)],
     ['errors.md', errorsPage(errorTable)],
     ['reason-codes.md', reasonCodesPage([...policyReasons(), ...reasons])],
-    ['audit-events.md', auditEventsPage(eventTypes)],
+    ['audit-events.md', auditEventsPage(events)],
     ['http-api.md', httpApiPage(api)],
     ['openapi.json', json(api)],
   ]);
