@@ -10,6 +10,7 @@ import { type DecisionReason, decisionReason, type ReviewBlockerCode } from '../
 import type { Clock, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { type Identity, identityRecord, personRef } from '../broker/people/identity.ts';
+import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf } from './contract.ts';
 import { type GrantUnderReview, loadForReview, reviewBlocker } from './eligibility.ts';
@@ -63,7 +64,7 @@ const decideStatement: Statement = {
   text: `
     WITH live AS (
       SELECT s.id FROM grants g JOIN session s ON s.id = g.session_id
-      WHERE g.id = $2::text AND s.status = 'active' AND s.expires_at > $3::timestamptz
+      WHERE g.id = $2::text AND ${mayAct('s', '$3::timestamptz')}
       FOR SHARE OF s
     ), decided AS (
       UPDATE grants g

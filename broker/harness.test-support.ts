@@ -5,25 +5,25 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { Writable } from 'node:stream';
 import { Registry } from 'prom-client';
-import { expireUndecided } from '../approvals/review.ts';
 import { verifyAudit } from './audit/verify.ts';
+import { jobs } from './compose/jobs.ts';
 import { manualClock } from './core/clock.ts';
 import { createLog } from './core/log.ts';
 import type { EndReason } from './core/vocabulary.ts';
-import { mintDeadlineSeconds } from './grants/intent.ts';
-import { type GrantAnswer, type GrantDeps, requestGrant } from './grants/request-grant.ts';
+import { mintDeadlineSeconds } from './grants/issue-grant.ts';
+import { type GrantAnswer, type GrantDeps, grantReads, requestGrant } from './grants/request-grant.ts';
 import { openKeyRing } from './keys/ring.ts';
 import { createSeal } from './keys/seal.ts';
 import { createLeaseMetrics } from './leases/metrics.ts';
 import { createCatalog } from './manifests/catalog.ts';
 import { publishManifest } from './manifests/publish.ts';
 import { type Scripted, type ScriptedOptions, scriptedProvider } from './scripted-provider.test-support.ts';
-import type { Caller } from './sessions/authenticate.ts';
-import { type EndSessionDeps, sweepReleases, sweepSessions } from './sessions/end-session.ts';
+import { type Caller, readSession } from './sessions/authenticate.ts';
+import type { EndSessionDeps } from './sessions/end-session.ts';
 import { type OpenSessionDeps, openSession, type Parent } from './sessions/open-session.ts';
 import { createSessionTokens } from './sessions/session-token.ts';
 import { openTestStore } from './store/store.test-support.ts';
-import { type ReconcileDeps, reconcileOnce } from './worker/reconciler.ts';
+import { type ReconcilerDeps, reconcileOnce } from './worker/reconciler.ts';
 
 export const issuer = 'https://writ.example';
 export const agent = 'harness-agent';
@@ -104,15 +104,12 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     approvalTimeoutSeconds: 300,
     grantsPerMinute: 0,
   };
-  const reconciling: ReconcileDeps = {
+  const reconciling: ReconcilerDeps = {
     ...grants,
     random,
     workerId: 'worker-1',
-    sweeps: [
-      async (now) => void (await sweepSessions({ ...ending, log: grants.log }, now, 200)),
-      (now) => sweepReleases(ending, now, 200),
-      async (now) => void (await expireUndecided(store, now, 200)),
-    ],
+    mintDeadlineSeconds: ending.mintDeadlineSeconds,
+    jobs,
   };
   const tokens = createSessionTokens(ring, clock, issuer, 300);
   const opening: OpenSessionDeps = {
@@ -132,6 +129,8 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
       wallTimeSeconds?: number;
       child?: { parent: Parent; capabilities: string[] };
       replay?: { key: string; expiresAt: Date };
+      /** Thumbprint of the key the session is bound to (DPoP). */
+      jkt?: string;
       deps?: Partial<OpenSessionDeps>;
     } = {},
   ): Promise<Caller & { token: string }> {
@@ -151,29 +150,36 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
           on_behalf_of: null,
           envelope: { max_grants: input.maxGrants, wall_time_seconds: input.wallTimeSeconds },
         },
-        jkt: null,
+        jkt: input.jkt ?? null,
         proof: null,
         child: input.child ?? null,
         requestId: null,
       },
     );
-    return { sessionId: opened.id, agent, jkt: null, replay: null, token: opened.token.access_token };
+    return { sessionId: opened.id, agent, jkt: input.jkt ?? null, replay: null, token: opened.token.access_token };
   }
 
+  /** As the HTTP mount does it: the session is read with what the request wants to know, then the request is made. */
+  const askWith = async (
+    grants: GrantDeps,
+    caller: Caller,
+    provider: string,
+    more: { ttl?: number; scope?: string; key?: string } = {},
+  ) => {
+    const capability = `use-${provider}`;
+    const key = more.key ?? null;
+    const session = await readSession(store, caller, clock.now(), grantReads(grants, capability, key));
+    const request = {
+      capability,
+      params: more.scope === undefined ? undefined : { scope: more.scope },
+      ttlSeconds: more.ttl,
+      justification: null,
+      credentialJwk: null,
+    };
+    return requestGrant(grants, session, request, key, null);
+  };
   const ask = (caller: Caller, provider: string, more: { ttl?: number; scope?: string; key?: string } = {}) =>
-    requestGrant(
-      grants,
-      caller,
-      {
-        capability: `use-${provider}`,
-        params: more.scope === undefined ? undefined : { scope: more.scope },
-        ttlSeconds: more.ttl,
-        justification: null,
-        credentialJwk: null,
-      },
-      more.key ?? null,
-      null,
-    );
+    askWith(grants, caller, provider, more);
 
   return {
     store,
@@ -192,6 +198,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     tokens,
     open,
     ask,
+    askWith,
     /** @returns the lease id of a grant issued by policy alone */
     lease: async (caller: Caller, provider: string, more: { ttl?: number; scope?: string } = {}): Promise<string> => {
       const answer: GrantAnswer = await ask(caller, provider, more);
@@ -200,7 +207,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     },
     row: (id: string) => store.prisma.lease.findUniqueOrThrow({ where: { id } }),
     session: (id: string) => store.prisma.session.findUniqueOrThrow({ where: { id } }),
-    beat: () => reconcileOnce(reconciling),
+    tick: () => reconcileOnce(reconciling),
     end: (id: string, reason: EndReason = 'ended_by_agent') => ({
       sessionId: id,
       reason,

@@ -16,10 +16,10 @@ import { createApp } from '../http/app.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
-import { credentialsOf, type OAuthDeps, oauthOperations } from '../http/oauth.ts';
-import { misuseReason, networkOf, type Refusals } from '../http/refusals.ts';
+import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
+import type { Refusals } from '../http/refusals.ts';
 import { sessionOperations } from '../http/session.ts';
-import { checkDpopProof } from '../identity/dpop.ts';
+import { sessionDoor } from '../http/session-door.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
 import { deriveKey } from '../keys/key-encryption-key.ts';
 import { capabilityOwner, member } from '../manifests/manifest.ts';
@@ -28,7 +28,6 @@ import { personRef } from '../people/identity.ts';
 import { type LoginDeps, loadLogin } from '../people/login.ts';
 import { isSameOrigin } from '../people/same-origin.ts';
 import { signInRouter } from '../people/sign-in.ts';
-import { authenticate } from '../sessions/authenticate.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
 import type { Parts } from './parts.ts';
 
@@ -152,17 +151,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
         isAdmin: (person) => isAdmin(person.groups),
       }),
     ],
-    authenticate: (req) => authenticate(credentialsOf(url, req), tokens, checkDpopProof, clock),
-    recordMisuse: async (req, refusal, requestId) => {
-      const sent = credentialsOf(url, req);
-      const { sessionId } = await tokens.verify(sent.authorization?.split(' ')[1] ?? '');
-      await refusals.record(sessionId, {
-        chain: sessionId,
-        type: 'session.misused',
-        requestId,
-        payload: { reason: misuseReason(refusal, sent), from: networkOf(req.ip) },
-      });
-    },
+    door: sessionDoor({ store, clock, tokens, refusals, url }),
     authorizeAdmin: async (req) => {
       const person = await loadLogin(login, req);
       return authorizeAdmin(

@@ -1,7 +1,7 @@
 /** What every role of a broker uses once its address is known: providers, manifests, metrics. */
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Provider } from '../../providers/contract.ts';
-import { mintDeadlineSeconds } from '../grants/intent.ts';
+import { mintDeadlineSeconds } from '../grants/issue-grant.ts';
 import { identityTokens } from '../keys/identity-token.ts';
 import { createLeaseMetrics, type LeaseMetrics } from '../leases/metrics.ts';
 import { type Catalog, createCatalog } from '../manifests/catalog.ts';

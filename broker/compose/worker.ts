@@ -1,10 +1,9 @@
 /** The worker's side of a broker: the reconciler, and what notifies it. */
 import { randomBytes } from 'node:crypto';
-import { expireUndecided } from '../../approvals/review.ts';
 import type { Settings } from '../config/settings.ts';
-import { sweepReleases, sweepSessions } from '../sessions/end-session.ts';
 import { fanOut, listenForNotifications, localNotifier, type Notifier, redisNotifier } from '../worker/notifier.ts';
 import { startReconciler } from '../worker/reconciler.ts';
+import { jobs } from './jobs.ts';
 import type { Parts } from './parts.ts';
 
 export interface WorkerSide {
@@ -13,26 +12,25 @@ export interface WorkerSide {
   stop(): Promise<void>;
 }
 
-/** Starts the reconciler where the role has one, and connects every way of notifying. @param random jitter, 0 to 1 */
+/**
+ * Starts the reconciler where the role has one, and connects every way of notifying. @param random jitter, 0
+ * to 1
+ */
 export async function startWorkerSide(parts: Parts, random: (() => number) | undefined): Promise<WorkerSide> {
-  const { settings, store, log, clock } = parts;
+  const { settings, log, clock } = parts;
   // What the reconciler does may notify it, and it is made after what notifies it: one indirection, set once.
   let notifier: Notifier = { notify: () => {}, close: async () => {} };
   const notify = () => notifier.notify();
   let stopReconciler = async () => {};
 
   if (settings.WRIT_ROLE !== 'api') {
-    const ending = { store, mintDeadlineSeconds: parts.mintDeadlineSeconds, notify };
     const reconciler = startReconciler(
       {
         ...parts,
+        notify,
         random: random ?? (() => randomBytes(4).readUInt32BE() / 2 ** 32),
         workerId: randomBytes(9).toString('base64url'),
-        sweeps: [
-          async (now) => void (await sweepSessions({ ...ending, log }, now, 200)),
-          (now) => sweepReleases(ending, now, 200),
-          async (now) => void (await expireUndecided(store, now, 200)),
-        ],
+        jobs,
       },
       clock,
       settings.WRIT_RECONCILE_SECONDS,

@@ -9,7 +9,7 @@ import type { Capability } from '../manifests/manifest.ts';
 import { decide, loadPolicies, readAnswer } from './decide.ts';
 import { cedarRequest, type DecisionFacts } from './facts.ts';
 import { slotFor } from './policy-slots.ts';
-import { factsFor, planOf } from './request.test-support.ts';
+import { factsFor, freshSession, planOf } from './request.test-support.ts';
 
 // Every run the same; another seed looks elsewhere.
 fc.configureGlobal({ seed: 20261121 });
@@ -50,7 +50,7 @@ test('what the manifest grants is allowed, by the permit alone', () => {
 
 test('each bound is held and says what would pass', () => {
   const of = (given: unknown, change: Partial<DecisionFacts> = {}) => codes(factsFor(compiled, files, given, change));
-  const session = { narrowed: false, capabilities: [], grants: 0, capability_grants: 0 };
+  const session = freshSession;
   assert.deepEqual(of({ bucket: 'others' }), ['param_not_bound_value params.bucket']);
   assert.deepEqual(of({ prefix: 'customers/' }), ['param_not_bound_value params.prefix']);
   assert.deepEqual(of({ year: 2025 }), ['param_not_bound_value params.year']);
@@ -66,7 +66,7 @@ test('each bound is held and says what would pass', () => {
   assert.deepEqual(of({}, { plan: { ...planOf({}, 60), provider: 'aws' } }), ['not_permitted capability']);
   assert.deepEqual(of({}, { session: { ...session, capability_grants: 5 } }), ['capability_spent capability']);
   assert.deepEqual(of({}, { session: { ...session, grants: 20 } }), ['envelope_spent']);
-  assert.deepEqual(of({}, { session: { ...session, grants: 2, max_grants: 2 } }), ['envelope_spent']);
+  assert.deepEqual(of({}, { session: { ...session, grants: 2, grants_left: 0 } }), ['envelope_spent']);
   assert.deepEqual(of({}, { session: { ...session, narrowed: true, capabilities: ['close-account'] } }), [
     'outside_session capability',
   ]);

@@ -7,7 +7,7 @@ import type { Capability } from '../manifests/manifest.ts';
 import { decide } from './decide.ts';
 import type { DecisionFacts } from './facts.ts';
 import { nearest } from './nearest.ts';
-import { factsFor, planOf } from './request.test-support.ts';
+import { factsFor, freshSession, planOf } from './request.test-support.ts';
 
 // Every run the same; another seed looks elsewhere.
 fc.configureGlobal({ seed: 20261121 });
@@ -24,7 +24,7 @@ test('bound values come back, choices come within their limits, the TTL is short
 });
 
 test('nothing is offered that policy alone would not allow', () => {
-  const spent = { narrowed: false, capabilities: [], grants: 20, capability_grants: 0 };
+  const spent = { ...freshSession, grants: 20 };
   const none = (facts: DecisionFacts, planFor = planOf as Parameters<typeof nearest>[2]) =>
     assert.equal(nearest(facts, compiled, planFor), undefined);
   none(factsFor(compiled, files, { bucket: 'others' }, { session: spent }));

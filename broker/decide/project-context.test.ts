@@ -7,7 +7,7 @@ import { readAnswer } from './decide.ts';
 import { cedarRequest, type DecisionFacts } from './facts.ts';
 import { slotFor } from './policy-slots.ts';
 import { projectContext } from './project-context.ts';
-import { factsFor, planOf } from './request.test-support.ts';
+import { factsFor, freshSession, planOf } from './request.test-support.ts';
 
 const facts = {
   owner: 'team:a',
@@ -69,7 +69,7 @@ test('expressions of every kind are looked into', () => {
 
 test('Cedar answers the same with what is left as with everything', () => {
   const compiled = compileSource(exampleSource);
-  const session = { narrowed: false, capabilities: [], grants: 0, capability_grants: 0 };
+  const session = freshSession;
   const changes: Partial<DecisionFacts>[] = [
     {},
     { approved: true },
@@ -78,7 +78,7 @@ test('Cedar answers the same with what is left as with everything', () => {
     { plan: { ...planOf({}, 60), provider: 'other' } },
     { session: { ...session, grants: 1000, capability_grants: 1000 } },
     { session: { ...session, narrowed: true } },
-    { session: { ...session, grants: 2, max_grants: 2 } },
+    { session: { ...session, grants: 2, grants_left: 0 } },
   ];
   const answers = new Set<string>();
   for (const [capability, { policies }] of Object.entries(compiled.capabilities)) {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { bindParams } from '../manifests/bind.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
+import { sessionFacts } from '../manifests/facts-table.ts';
 import { member } from '../manifests/manifest.ts';
 import type { DecisionFacts } from './facts.ts';
 import { planDigest } from './plan-digest.ts';
@@ -13,6 +14,14 @@ export function planOf(params: JsonObject, ttlSeconds: number): DecisionFacts['p
   const plan = { provider: 'store', permission: params, ttl_seconds: ttlSeconds };
   return { provider: 'store', digest: planDigest(plan), ttl_seconds: ttlSeconds, revocability: 'immediate' };
 }
+
+/**
+ * A session without a bound of its own that has asked for nothing yet: what the table gives as its examples,
+ * of all that is never absent.
+ */
+export const freshSession = Object.fromEntries(
+  sessionFacts.flatMap(({ short, fact }) => (fact.optional === true ? [] : [[short, fact.example]])),
+) as unknown as DecisionFacts['session'];
 
 /** The facts of a request as the grant flow makes them: parameters bound, plan made from them. */
 export function factsFor(
@@ -40,7 +49,7 @@ export function factsFor(
     plan: planOf(bound.params, 300),
     now: at,
     approved: false,
-    session: { narrowed: false, capabilities: [], grants: 0, capability_grants: 0 },
+    session: freshSession,
     ...change,
   };
 }

@@ -5,7 +5,7 @@ import { type Provider, ProviderError } from '../../providers/contract.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
 import type { JsonObject, Plan, PlanDescription } from '../core/vocabulary.ts';
 import { type Decision, decide } from '../decide/decide.ts';
-import type { DecisionFacts } from '../decide/facts.ts';
+import { type DecisionFacts, planFacts, withoutOwnShare } from '../decide/facts.ts';
 import { nearest } from '../decide/nearest.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import { bindParams } from '../manifests/bind.ts';
@@ -78,17 +78,10 @@ export function evaluatePlan(
     ...(session.onBehalfOf === null ? {} : { on_behalf_of: session.onBehalfOf }),
     capability: asked.capability,
     params: asked.params,
-    plan: planFacts(asked.plan, digest, description),
+    plan: planFacts({ plan: asked.plan, digest, description }),
     now,
     approved,
-    session: {
-      narrowed: session.narrowed,
-      capabilities: session.capabilities,
-      // An approved grant was counted when it was asked for: it must not stand in its own way.
-      grants: session.counts.session - (approved ? 1 : 0),
-      capability_grants: session.counts.capability - (approved ? 1 : 0),
-      ...(session.maxGrants === null ? {} : { max_grants: session.maxGrants }),
-    },
+    session: approved ? withoutOwnShare(session.facts) : session.facts,
   };
   return {
     plan: asked.plan,
@@ -100,7 +93,7 @@ export function evaluatePlan(
     nearest: () =>
       nearest(facts, manifest.compiled, (params, ttlSeconds) => {
         const plan = makePlan(provider, params, ttlSeconds);
-        return planFacts(plan, planDigest(plan), provider.describe(plan));
+        return planFacts({ plan, digest: planDigest(plan), description: provider.describe(plan) });
       }),
   };
 }
@@ -150,15 +143,6 @@ function makePlan(provider: Provider, params: JsonObject, ttlSeconds: number): P
     if (!(error instanceof ProviderError) || error.code !== 'bad_params') throw error;
     throw badRequest([{ path: error.path === undefined ? 'params' : `params.${error.path}`, message: error.message }]);
   }
-}
-
-function planFacts(plan: Plan, digest: string, description: PlanDescription): DecisionFacts['plan'] {
-  return {
-    provider: plan.provider,
-    digest,
-    ttl_seconds: plan.ttl_seconds,
-    revocability: description.revocability.kind,
-  };
 }
 
 function badRequest(errors: FieldFault[]): WritError {

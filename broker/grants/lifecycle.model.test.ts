@@ -122,7 +122,7 @@ class Walk {
           harness.clock.advance(step.seconds * 1000);
           return;
         case 'beat':
-          await harness.beat();
+          await harness.tick();
           await this.nothingActiveUnderEnded();
           return;
         case 'upstream':
@@ -237,7 +237,7 @@ for (const backend of await testBackends()) {
             walk.upstream('well', 'well');
             for (let i = 0; i < 3; i += 1) {
               harness.clock.advance(8 * 3600_000);
-              await harness.beat();
+              await harness.tick();
               await walk.hold();
             }
             for (const status of walk.before.values()) assert.ok(['revoked', 'expired', 'failed'].includes(status));

@@ -6,42 +6,49 @@
 import { WritError } from '../core/errors.ts';
 import type { JsonObject, Plan, Reason } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
-import { signDecision } from '../decide/sign-decision.ts';
-import { issueLease } from '../leases/issue.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { personRef } from '../people/identity.ts';
-import { type Caller, readSession, type SessionFacts } from '../sessions/authenticate.ts';
+import type { SessionFacts, SessionReads } from '../sessions/authenticate.ts';
 import type { Prisma } from '../store/prisma/client.ts';
-import { deliver } from './deliver.ts';
 import { evaluatePlan } from './evaluate.ts';
-import { leaseOf, payloadOf, poolExhausted, signingKey } from './intent.ts';
-import type { GrantAnswer, GrantDeps } from './request-grant.ts';
+import { commitIntent, type IssuedAnswer, mintAndDeliver } from './issue-grant.ts';
+import type { GrantDeps } from './request-grant.ts';
 import { claimApproved, recordRefusal } from './statements.ts';
-import { viewGrant } from './view.ts';
+
+/** What a redemption wants to know of the session's history: the counts of the capability that was asked for. */
+export async function redemptionReads(
+  deps: Pick<GrantDeps, 'store'>,
+  sessionId: string,
+  grantId: string,
+): Promise<SessionReads> {
+  const where = { id: grantId, sessionId };
+  const grant = await deps.store.prisma.grant.findFirst({ where, select: { capability: true } });
+  return grant ?? {};
+}
 
 /**
- * 1. Read the session and the grant: it must be this session's, and approved.
+ * 1. Read the grant: it must be this session's, and approved.
  * 2. Narrow the consented plan to what is left of the session.
  * 3. Decide again, with the approval as a fact.
  * 4. Claim the grant and commit the intent: whoever comes second finds it claimed.
  * 5. Mint and deliver; the TTL starts now.
  *
+ * @param session read with `redemptionReads` of this very grant
  * @throws WritError `not_found` (also for another agent's grant), `not_approved`, `already_redeemed`, `denied` …
  */
 export async function redeemGrant(
   deps: GrantDeps,
-  caller: Caller,
+  session: SessionFacts,
   grantId: string,
   credentialJwk: JsonObject | null,
   requestId: string | null,
-): Promise<GrantAnswer & { outcome: 'issued' }> {
+): Promise<IssuedAnswer> {
   // 1.
   const now = deps.clock.now();
   const grant = await deps.store.prisma.grant.findFirst({
-    where: { id: grantId, sessionId: caller.sessionId },
+    where: { id: grantId, sessionId: session.id },
     include: { reviews: { where: { verdict: 'approve' } } },
   });
-  const session = await readSession(deps.store, caller, now, grant === null ? {} : { capability: grant.capability });
   if (grant === null) throw new WritError('not_found');
   if (['issuing', 'issued', 'ended', 'failed'].includes(grant.status)) throw new WritError('already_redeemed');
   if (grant.status === 'denied')
@@ -50,59 +57,32 @@ export async function redeemGrant(
 
   // 2. and 3. What is refused here is on the record too: an approval that no longer holds is worth a look.
   const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
-  const { plan, evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, now, requestId, () =>
+  const { evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, now, requestId, () =>
     evaluateConsented(deps, manifest, session, grant, now),
   );
 
   // 4.
-  const decisionJws = signDecision(payloadOf(grant, evaluation, approvedBy), signingKey(deps), now);
-  const lease = leaseOf(deps, plan, evaluation.digest, evaluation.provider, now);
-  const claimed = await claimApproved(
-    deps.store,
-    {
-      sessionId: session.id,
-      grantId: grant.id,
-      consented: grant.planDigest,
-      decisionJws,
-      credentialJwk,
-      at: now,
-      requestId,
-      audit: { plan_digest: evaluation.digest, approved_by: approvedBy, ttl_seconds: plan.ttl_seconds },
-    },
-    lease,
+  const { plan, digest } = evaluation;
+  const audit = { plan_digest: digest, approved_by: approvedBy, ttl_seconds: plan.ttl_seconds };
+  const claim = {
+    sessionId: session.id,
+    grantId: grant.id,
+    consented: grant.planDigest,
+    credentialJwk,
+    requestId,
+    audit,
+  };
+  const intent = await commitIntent(deps, grant, evaluation, approvedBy, now, (decisionJws, lease) =>
+    claimApproved(deps.store, { ...claim, decisionJws, at: now }, lease),
   );
-  if (!claimed.ok) {
-    if (claimed.because === 'pool_exhausted') throw poolExhausted();
-    const { status } = await deps.store.prisma.grant.findUniqueOrThrow({
-      where: { id: grant.id },
-      select: { status: true },
-    });
+  if (intent === null) {
+    const where = { id: grant.id };
+    const { status } = await deps.store.prisma.grant.findUniqueOrThrow({ where, select: { status: true } });
     throw new WritError(status === 'approved' ? 'conflict' : 'already_redeemed');
   }
 
   // 5.
-  const delivered = await issueLease(deps, {
-    leaseId: lease.id,
-    grantId: grant.id,
-    sessionId: session.id,
-    agent: session.agent,
-    plan,
-    reserved: claimed.reserved,
-    intentAt: now,
-    decision: decisionJws,
-  });
-  const view = viewGrant(
-    { ...grant, status: 'issued', plan, planDigest: evaluation.digest, reasons: [] },
-    evaluation.description,
-    deps.publicUrl,
-    { id: lease.id, status: 'active', expiresAt: delivered.expiresAt },
-  );
-  return {
-    outcome: 'issued',
-    grant: view,
-    delivery: await deliver(delivered.credential, credentialJwk ?? (grant.credentialJwk as JsonObject | null)),
-    decision: decisionJws,
-  };
+  return mintAndDeliver(deps, intent, credentialJwk ?? (grant.credentialJwk as JsonObject | null));
 }
 
 type ApprovedGrant = Prisma.GrantGetPayload<{ include: { reviews: true } }>;
@@ -141,7 +121,7 @@ function evaluateConsented(
   if (approvedBy.length === 0) {
     throw new WritError('not_approved', { detail: 'No approval of this very plan is on record.' });
   }
-  return { plan, evaluation, approvedBy };
+  return { evaluation, approvedBy };
 }
 
 async function recordingRefusals<T>(

@@ -1,5 +1,6 @@
 /**
- * A request for a capability, from the first read to the credential, the wait, or the refusal. One flow; no step can be skipped by a provider or a channel.
+ * A request for a capability, from the session's history to the credential, the wait, or the refusal. One flow;
+ * no step can be skipped by a provider or a channel.
  */
 
 import { hash } from 'node:crypto';
@@ -7,23 +8,24 @@ import canonicalize from 'canonicalize';
 import { eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
-import type { JsonObject, Reason } from '../core/vocabulary.ts';
-import { signDecision } from '../decide/sign-decision.ts';
-import { issueLease, type LeaseDeps } from '../leases/issue.ts';
+import type { JsonObject } from '../core/vocabulary.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
-import { type Caller, readSession, type SessionFacts } from '../sessions/authenticate.ts';
-import { type Delivery, deliver } from './deliver.ts';
+import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';
-import { leaseOf, payloadOf, poolExhausted, signingKey } from './intent.ts';
-import { takeTurn } from './session-lock.ts';
+import {
+  type CommittedIntent,
+  commitIntent,
+  type IssueDeps,
+  type IssuedAnswer,
+  mintAndDeliver,
+} from './issue-grant.ts';
+import { withSessionLock } from './session-lock.ts';
 import { type GrantRecord, recordGrant, recordIntent, recordRefusal } from './statements.ts';
 import { type GrantView, viewGrant } from './view.ts';
 
-export interface GrantDeps extends LeaseDeps {
+export interface GrantDeps extends IssueDeps {
   catalog: Catalog;
-  /** Base of links, no trailing slash. */
-  publicUrl: string;
   approvalTimeoutSeconds: number;
   /** Grants one agent may ask for in a minute; 0 = no limit. */
   grantsPerMinute: number;
@@ -39,7 +41,7 @@ export interface GrantRequest {
 }
 
 export type GrantAnswer =
-  | { outcome: 'issued'; grant: GrantView; delivery: Delivery; decision: string }
+  | IssuedAnswer
   | { outcome: 'pending'; grant: GrantView }
   /** The same Idempotency-Key and body as before: the grant as it stands, without its credential. */
   | { outcome: 'repeated'; grantId: string };
@@ -47,124 +49,112 @@ export type GrantAnswer =
 /** Against other processes, and other sessions of the tree: how often a lost race is run again before the caller is told. */
 const maxRaces = 20;
 
+/** What a decision wants to know of the session's history. */
+export function grantReads(
+  deps: { grantsPerMinute: number },
+  capability: string,
+  idempotencyKey: string | null,
+): SessionReads {
+  return {
+    capability,
+    countLastMinute: deps.grantsPerMinute,
+    ...(idempotencyKey === null ? {} : { idempotencyKey }),
+  };
+}
+
+interface Asking {
+  request: GrantRequest;
+  requestDigest: string;
+  idempotencyKey: string | null;
+  requestId: string | null;
+}
+
 /**
- * 1. Read the session and its history; the token, the proof and the session must hold.
- * 2. The same key again is the same grant.
- * 3. Weigh: parameters → plan → facts → Cedar's decision.
- * 4. Denied: written down, with reasons and the nearest request that would pass.
- * 5. A person must decide: written down, parked.
- * 6. Allowed: the decision is signed, the intent is committed, the delivering side mints.
+ * 1. The session's requests are decided one after another; one that lost a race is decided again, on what is true now.
+ * 2. What policy allowed is minted and delivered, while the next request is decided.
  *
+ * @param session read with `grantReads` of this very request
  * @throws WritError `denied`, `bad_request`, `idempotency_mismatch`, `rate_limited`, `session_ended`, `provider_refused`, `provider_unavailable` …
  */
 export async function requestGrant(
   deps: GrantDeps,
-  caller: Caller,
+  session: SessionFacts,
   request: GrantRequest,
   idempotencyKey: string | null,
   requestId: string | null,
 ): Promise<GrantAnswer> {
-  const endTurn = await takeTurn(caller.sessionId);
-  try {
-    return await decideAndIssue(deps, caller, request, idempotencyKey, requestId, endTurn);
-  } finally {
-    endTurn();
-  }
+  const asking = { request, requestDigest: digestOf(request), idempotencyKey, requestId };
+  const reads = grantReads(deps, request.capability, idempotencyKey);
+
+  // 1.
+  const decided = await withSessionLock(session.id, async (waited) => {
+    for (let race = 0; race < maxRaces; race += 1) {
+      const stale = waited || race > 0;
+      const facts = stale ? await rereadSession(deps.store, session, deps.clock.now(), reads) : session;
+      const outcome = await decideOnce(deps, facts, asking);
+      if (outcome !== null) return outcome;
+    }
+    throw new WritError('conflict', {
+      detail: 'Too many requests of this session at once; try again.',
+      retryAfterSeconds: 1,
+    });
+  });
+  if ('outcome' in decided) return decided;
+
+  // 2.
+  return mintAndDeliver(deps, decided, request.credentialJwk);
 }
 
-/** @param endTurn called once the decision is committed: the provider is not waited for */
-async function decideAndIssue(
+/**
+ * 1. The same key again is the same grant.
+ * 2. Evaluate: parameters → plan → facts → Cedar's decision.
+ * 3. Denied: written down, with reasons and the nearest request that would pass.
+ * 4. A person must decide: written down, parked.
+ * 5. Allowed: the decision is signed and the intent committed.
+ *
+ * @returns null when the session has moved on since it was read
+ */
+async function decideOnce(
   deps: GrantDeps,
-  caller: Caller,
-  request: GrantRequest,
-  idempotencyKey: string | null,
-  requestId: string | null,
-  endTurn: () => void,
-): Promise<GrantAnswer> {
-  const { store, clock } = deps;
-  const requestDigest = digestOf(request);
+  session: SessionFacts,
+  asking: Asking,
+): Promise<GrantAnswer | CommittedIntent | null> {
+  const { store } = deps;
+  const { request, requestId } = asking;
+  const now = deps.clock.now();
 
-  for (let race = 0; race < maxRaces; race += 1) {
-    // 1. A proof is burnt by the first read; a later turn of this loop is the same request.
-    const now = clock.now();
-    const session = await readSession(store, race === 0 ? caller : { ...caller, replay: null }, now, {
-      capability: request.capability,
-      countLastMinute: deps.grantsPerMinute,
-      ...(idempotencyKey === null ? {} : { idempotencyKey }),
-    });
-
-    // 2.
-    if (session.previousGrantId !== null) return repeated(deps, session.previousGrantId, requestDigest);
-    if (deps.grantsPerMinute > 0 && session.counts.lastMinute >= deps.grantsPerMinute) {
-      throw new WritError('rate_limited', { retryAfterSeconds: 10 });
-    }
-
-    // 3.
-    const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
-    const evaluation = await evaluateOrRecord(deps, manifest, session, request, now, requestId);
-    const id = newId('gnt', now);
-    const record = draft(id, session, evaluation, request, requestDigest, idempotencyKey ?? id, now, requestId);
-
-    // 4.
-    if (evaluation.decision.effect === 'deny') {
-      const nearest = evaluation.nearest();
-      const written = await recordGrant(store, { ...record, status: 'denied', auditType: 'grant.denied' });
-      if (!written.ok) continue;
-      throw new WritError('denied', {
-        extensions: {
-          grant_id: id,
-          reasons: evaluation.decision.reasons,
-          ...(nearest === undefined ? {} : { nearest }),
-        },
-      });
-    }
-
-    // 5.
-    if (evaluation.decision.effect === 'approve') {
-      const decideBy = new Date(now.getTime() + deps.approvalTimeoutSeconds * 1000);
-      const written = await recordGrant(store, { ...record, status: 'pending', auditType: 'grant.pending', decideBy });
-      if (!written.ok) continue;
-      return { outcome: 'pending', grant: view(deps, record, evaluation, 'pending', decideBy, null) };
-    }
-
-    // 6.
-    const decisionJws = signDecision(payloadOf(record, evaluation, []), signingKey(deps), now);
-    const lease = leaseOf(deps, evaluation.plan, evaluation.digest, evaluation.provider, now);
-    const written = await recordIntent(
-      store,
-      { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws },
-      lease,
-    );
-    if (!written.ok) {
-      if (written.because === 'pool_exhausted') throw poolExhausted();
-      continue;
-    }
-    endTurn();
-    const delivered = await issueLease(deps, {
-      leaseId: lease.id,
-      grantId: id,
-      sessionId: session.id,
-      agent: session.agent,
-      plan: evaluation.plan,
-      reserved: written.reserved,
-      intentAt: now,
-      decision: decisionJws,
-    });
-    return {
-      outcome: 'issued',
-      grant: view(deps, record, evaluation, 'issued', null, {
-        id: lease.id,
-        status: 'active',
-        expiresAt: delivered.expiresAt,
-      }),
-      delivery: await deliver(delivered.credential, request.credentialJwk),
-      decision: decisionJws,
-    };
+  // 1.
+  if (session.previousGrantId !== null) return repeated(deps, session.previousGrantId, asking.requestDigest);
+  if (deps.grantsPerMinute > 0 && session.counts.lastMinute >= deps.grantsPerMinute) {
+    throw new WritError('rate_limited', { retryAfterSeconds: 10 });
   }
-  throw new WritError('conflict', {
-    detail: 'Too many requests of this session at once; try again.',
-    retryAfterSeconds: 1,
-  });
+
+  // 2.
+  const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
+  const evaluation = await evaluateOrRecord(deps, manifest, session, request, now, requestId);
+  const record = draft(newId('gnt', now), session, evaluation, asking, now);
+
+  // 3.
+  if (evaluation.decision.effect === 'deny') {
+    const { reasons } = evaluation.decision;
+    const nearest = evaluation.nearest();
+    const written = await recordGrant(store, { ...record, status: 'denied', auditType: 'grant.denied' });
+    if (!written.ok) return null;
+    const extensions = { grant_id: record.id, reasons, ...(nearest === undefined ? {} : { nearest }) };
+    throw new WritError('denied', { extensions });
+  }
+
+  // 4.
+  if (evaluation.decision.effect === 'approve') {
+    const decideBy = new Date(now.getTime() + deps.approvalTimeoutSeconds * 1000);
+    const written = await recordGrant(store, { ...record, status: 'pending', auditType: 'grant.pending', decideBy });
+    return written.ok ? { outcome: 'pending', grant: viewPending(deps, record, evaluation, decideBy) } : null;
+  }
+
+  // 5.
+  return commitIntent(deps, record, evaluation, [], now, (decisionJws, lease) =>
+    recordIntent(store, { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws }, lease),
+  );
 }
 
 /** A request for something that cannot even be evaluation (no such capability, malformed parameters) is refused, and the refusal is on the record. */
@@ -199,11 +189,8 @@ function draft(
   id: string,
   session: SessionFacts,
   evaluation: Evaluation,
-  request: GrantRequest,
-  requestDigest: string,
-  idempotencyKey: string,
+  { request, requestDigest, idempotencyKey, requestId }: Asking,
   at: Date,
-  requestId: string | null,
 ): Omit<GrantRecord, 'status' | 'auditType'> {
   const { decision } = evaluation;
   return {
@@ -213,7 +200,7 @@ function draft(
     sessionVersion: session.version,
     agent: session.agent,
     capability: request.capability,
-    idempotencyKey,
+    idempotencyKey: idempotencyKey ?? id,
     requestDigest,
     params: evaluation.params,
     justification: request.justification,
@@ -242,17 +229,14 @@ function draft(
   };
 }
 
-function view(
+function viewPending(
   deps: GrantDeps,
   record: { id: string; capability: string; tier: number },
-  evaluation: Evaluation,
-  status: string,
-  decideBy: Date | null,
-  lease: { id: string; status: string; expiresAt: Date } | null,
+  { plan, digest, decision, description }: Evaluation,
+  decideBy: Date,
 ): GrantView {
-  const reasons: Reason[] = status === 'pending' ? evaluation.decision.reasons : [];
-  const grant = { ...record, status, plan: evaluation.plan, planDigest: evaluation.digest, decideBy, reasons };
-  return viewGrant(grant, evaluation.description, deps.publicUrl, lease);
+  const grant = { ...record, status: 'pending', plan, planDigest: digest, decideBy, reasons: decision.reasons };
+  return viewGrant(grant, description, deps.publicUrl, null);
 }
 
 function digestOf(request: GrantRequest): string {

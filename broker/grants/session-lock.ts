@@ -1,19 +1,24 @@
 /**
- * Requests of one session are decided one after another: each must see what the one before it did. The database would sort them out too (the one that comes second finds
- * that the session has moved on), but of many at once all but one would be decided in vain, again and again. Other processes it still sorts out.
+ * Decides the requests of one session one after another: each must see what the one before it did. The
+ * database would sort them out too (the second finds that the session has moved on), but of many at once all
+ * but one would be decided in vain, again and again. Other processes it still sorts out.
  */
 
 const last = new Map<string, Promise<void>>();
 
-/** @returns called when this session's turn has come; ends it, however often it is called */
-export async function takeTurn(sessionId: string): Promise<() => void> {
+/**
+ * Runs `work` when no other work of this session runs in this process.
+ * @param work gets whether it had to wait: what was read before may be stale then
+ */
+export async function withSessionLock<T>(sessionId: string, work: (waited: boolean) => Promise<T>): Promise<T> {
   const before = last.get(sessionId);
   const { promise, resolve } = Promise.withResolvers<void>();
   last.set(sessionId, promise);
-  const end = () => {
+  try {
+    if (before !== undefined) await before;
+    return await work(before !== undefined);
+  } finally {
     if (last.get(sessionId) === promise) last.delete(sessionId);
     resolve();
-  };
-  if (before !== undefined) await before;
-  return end;
+  }
 }

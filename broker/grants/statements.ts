@@ -5,6 +5,7 @@
 
 import { type EventPayload, event, eventAmong } from '../audit/events.ts';
 import type { JsonObject, Plan } from '../core/vocabulary.ts';
+import { mayAct } from '../sessions/live-session.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 
@@ -61,10 +62,10 @@ export type Recorded = { ok: true; reserved: string | null } | { ok: false; beca
 const held = `
     held AS (
       SELECT count(*) = CASE WHEN $1::text = $2::text THEN 1 ELSE 2 END AS ok FROM (
-        SELECT id FROM session
-        WHERE id IN ($1::text, $2::text) AND status = 'active' AND expires_at > $4::timestamptz AND (id <> $2::text OR version = $3::int)
-          AND (id <> $1::text OR $18::text = 'denied' OR max_grants IS NULL OR grant_count < max_grants)
-        ORDER BY id FOR UPDATE) locked
+        SELECT s.id FROM session s
+        WHERE s.id IN ($1::text, $2::text) AND ${mayAct('s', '$4::timestamptz')} AND (s.id <> $2::text OR s.version = $3::int)
+          AND (s.id <> $1::text OR $18::text = 'denied' OR s.max_grants IS NULL OR s.grant_count < s.max_grants)
+        ORDER BY s.id FOR UPDATE OF s) locked
     )`;
 
 /** The reservation of one pool member, spread over the members so that concurrent requests do not all try the same one. */
@@ -121,10 +122,12 @@ export const intentStatement: Statement = {
         provider_expires_at timestamptz) ORDER BY root_id LIMIT 16
     ), held AS MATERIALIZED (
       SELECT r.* FROM r
-      CROSS JOIN LATERAL (SELECT status, expires_at, version FROM session WHERE id = r.root_id FOR UPDATE) root
-      CROSS JOIN LATERAL (SELECT status, expires_at, max_grants, grant_count FROM session WHERE id = r.session_id FOR UPDATE) s
-      WHERE root.status = 'active' AND root.expires_at > r.at AND root.version = r.session_version
-        AND s.status = 'active' AND s.expires_at > r.at AND (s.max_grants IS NULL OR s.grant_count < s.max_grants)
+      CROSS JOIN LATERAL (
+        SELECT parent_id, status, expires_at, heartbeat_deadline, version FROM session WHERE id = r.root_id FOR UPDATE) root
+      CROSS JOIN LATERAL (
+        SELECT parent_id, status, expires_at, heartbeat_deadline, max_grants, grant_count FROM session WHERE id = r.session_id FOR UPDATE) s
+      WHERE ${mayAct('root', 'r.at')} AND root.version = r.session_version
+        AND ${mayAct('s', 'r.at')} AND (s.max_grants IS NULL OR s.grant_count < s.max_grants)
     ), g AS (
       INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
                           provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decided_at)
@@ -174,7 +177,7 @@ const claimStatement: Statement = {
     WITH held AS (
       SELECT count(*) = 1 AS ok FROM (
         SELECT s.id FROM session s JOIN grants g ON g.session_id = s.id
-        WHERE s.id = $1::text AND s.status = 'active' AND s.expires_at > $2::timestamptz AND g.id = $3::text AND g.status = 'approved' AND g.plan_digest = $4::text AND g.decide_by > $2::timestamptz
+        WHERE s.id = $1::text AND ${mayAct('s', '$2::timestamptz')} AND g.id = $3::text AND g.status = 'approved' AND g.plan_digest = $4::text AND g.decide_by > $2::timestamptz
         FOR UPDATE OF s, g) locked
     ), ${slot('$5::text', '$6::text', '$7', '$8::timestamptz')}, g AS (
       UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10::text, decision_jws = $11::text, credential_jwk = coalesce($12::jsonb, credential_jwk)

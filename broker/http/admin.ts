@@ -140,7 +140,7 @@ export function adminOperations(deps: AdminDeps): Operation[] {
         'precondition_failed',
         'unsupported_media_type',
       ],
-      handle: async ({ params: { agent }, query, body, header, requestId }, { admin }) => {
+      handle: async ({ params: { agent }, query, body, header, requestId }, admin) => {
         const expectedVersion = expected(agent, header('if-match'), header('if-none-match'));
         const input = { source: body, author: admin, reason: query.reason, agent, expectedVersion, requestId };
         const published = await publishManifest(store, deps.clock, deps.shapes, input);
@@ -161,7 +161,7 @@ export function adminOperations(deps: AdminDeps): Operation[] {
         },
       },
       errors: ['unauthenticated', 'forbidden', 'not_found'],
-      handle: async ({ params: { id }, requestId }, { admin }) => {
+      handle: async ({ params: { id }, requestId }, admin) => {
         if ((await store.prisma.session.findUnique({ where: { id }, select: { id: true } })) === null)
           throw new WritError('not_found');
         const now = deps.clock.now();
@@ -226,7 +226,7 @@ export function adminOperations(deps: AdminDeps): Operation[] {
       params: z.object({ id: idOf('lse') }),
       responses: { 202: { description: 'On its way', schema: z.object({ id: z.string(), status: z.string() }) } },
       errors: ['unauthenticated', 'forbidden', 'not_found'],
-      handle: async ({ params: { id }, requestId }, { admin }) => {
+      handle: async ({ params: { id }, requestId }, admin) => {
         const status = await revokeByAdmin(deps, { leaseId: id, actor: admin, requestId, now: deps.clock.now() });
         return { status: 202, body: { id, status } };
       },
@@ -241,7 +241,7 @@ export function adminOperations(deps: AdminDeps): Operation[] {
         200: { description: 'Published now; signs after the lead time', schema: z.object({ kid: z.string() }) },
       },
       errors: ['unauthenticated', 'forbidden'],
-      handle: async (_call, { admin }) => ({
+      handle: async (_call, admin) => ({
         status: 200,
         body: { kid: await deps.ring.rotate(deps.keyLeadSeconds, admin) },
       }),

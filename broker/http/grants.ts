@@ -7,9 +7,8 @@ import { codesOf, decisionReasons } from '../core/reasons.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { checkCredentialJwk } from '../grants/deliver.ts';
 import { decidedGrants, readGrant, waitForGrant } from '../grants/read-grant.ts';
-import { redeemGrant } from '../grants/redeem-grant.ts';
-import { type GrantAnswer, type GrantDeps, requestGrant } from '../grants/request-grant.ts';
-import { readSession } from '../sessions/authenticate.ts';
+import { redeemGrant, redemptionReads } from '../grants/redeem-grant.ts';
+import { type GrantAnswer, type GrantDeps, grantReads, requestGrant } from '../grants/request-grant.ts';
 import { type Answer, type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line, prose } from './text.ts';
 
@@ -69,6 +68,17 @@ export const issuedSchema = grantSchema.extend({
 });
 
 const idempotencyKey = /^[\x21-\x7e]{1,255}$/;
+
+/** @throws WritError `bad_request` */
+function idempotencyKeyOf(header: (name: string) => string | undefined): string | null {
+  const key = header('idempotency-key') ?? null;
+  if (key !== null && !idempotencyKey.test(key)) {
+    throw new WritError('bad_request', {
+      errors: [{ path: 'Idempotency-Key', message: 'must be 1 to 255 visible ASCII characters' }],
+    });
+  }
+  return key;
+}
 
 export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Operation[] {
   const decided = decidedGrants(deps.store);
@@ -130,13 +140,9 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         'conflict',
         'unavailable',
       ],
-      handle: async ({ body, header, requestId }, { caller }) => {
-        const key = header('idempotency-key') ?? null;
-        if (key !== null && !idempotencyKey.test(key)) {
-          throw new WritError('bad_request', {
-            errors: [{ path: 'Idempotency-Key', message: 'must be 1 to 255 visible ASCII characters' }],
-          });
-        }
+      reads: ({ body, header }) => grantReads(deps, body.capability, idempotencyKeyOf(header)),
+      handle: async ({ body, header, requestId }, session) => {
+        const key = idempotencyKeyOf(header);
         if (body.credential_jwk !== undefined) await checkCredentialJwk(body.credential_jwk);
         const request = {
           capability: body.capability,
@@ -145,7 +151,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
           justification: body.justification ?? null,
           credentialJwk: body.credential_jwk ?? null,
         };
-        return answerOf(await requestGrant(deps, caller, request, key, requestId), caller.sessionId);
+        return answerOf(await requestGrant(deps, session, request, key, requestId), session.id);
       },
     }),
     operation({
@@ -162,9 +168,9 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
       }),
       responses: { 200: { description: 'The grant', schema: grantSchema } },
       errors: ['unauthenticated', 'session_ended', 'not_found', 'rate_limited'],
-      handle: async ({ params: { id }, query, signal }, { caller }) => {
-        await readSession(deps.store, caller, deps.clock.now(), { allowEnded: true });
-        const grant = await waitForGrant(deps, caller.sessionId, id, {
+      liveness: 'ended_too',
+      handle: async ({ params: { id }, query, signal }, session) => {
+        const grant = await waitForGrant(deps, session.id, id, {
           seconds: query.wait,
           signal,
           poller: deps.poller,
@@ -193,9 +199,10 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         'provider_refused',
         'provider_unavailable',
       ],
-      handle: async ({ params: { id }, body, requestId }, { caller }) => {
+      reads: ({ params: { id } }, caller) => redemptionReads(deps, caller.sessionId, id),
+      handle: async ({ params: { id }, body, requestId }, session) => {
         if (body.credential_jwk !== undefined) await checkCredentialJwk(body.credential_jwk);
-        return answerOf(await redeemGrant(deps, caller, id, body.credential_jwk ?? null, requestId), caller.sessionId);
+        return answerOf(await redeemGrant(deps, session, id, body.credential_jwk ?? null, requestId), session.id);
       },
     }),
   ];

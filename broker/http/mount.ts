@@ -4,18 +4,15 @@ import express from 'express';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { type FieldFault, WritError } from '../core/errors.ts';
-import type { Caller } from '../sessions/authenticate.ts';
-import type { Operation } from './operation.ts';
+import type { Answer, Call, Operation } from './operation.ts';
 import { sendProblem } from './problem.ts';
+import type { SessionDoor } from './session-door.ts';
 import { textFaults, zodFaults } from './text.ts';
 
 export interface MountDeps {
   publicUrl: string;
   log: Logger;
-  /** @throws WritError when there is no valid session token and proof */
-  authenticate(req: Request): Promise<Caller>;
-  /** Puts on the record that a session's token came without a proof that holds. @throws WritError `rate_limited` */
-  recordMisuse(req: Request, refusal: WritError, requestId: string): Promise<void>;
+  door: SessionDoor;
   /** @returns the admin's name; @throws WritError `unauthenticated`, `forbidden` */
   authorizeAdmin(req: Request): Promise<string>;
 }
@@ -52,13 +49,12 @@ export function mountOperations(app: Express, operations: readonly Operation[], 
 async function serve(operation: Operation, req: Request, res: Response, deps: MountDeps): Promise<void> {
   const requestId = String(res.locals.requestId);
   const oauth = operation.bodyType === 'form';
-  // Read while there is a client: of one who has gone nobody knows it any more.
+  // Read now: once the client has gone, the socket no longer says where it was.
   const address = req.ip;
   try {
     // Who before what: somebody we do not know learns nothing from our validation.
-    const caller = operation.access === 'session' ? await deps.authenticate(req) : (undefined as unknown as Caller);
-    const admin = operation.access === 'admin' ? await deps.authorizeAdmin(req) : '';
-    const call = {
+    const enter = await entrance(operation, req, deps);
+    const answer = await enter({
       body: readBody(operation, req, oauth),
       query: operation.query === undefined ? undefined : read(operation.query, req.query, oauth),
       params: readParams(operation.params, req.params),
@@ -68,8 +64,7 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
       get signal() {
         return goneSignal(res);
       },
-    };
-    const answer = await operation.handle(call, { caller, admin });
+    });
     res.status(answer.status);
     res.setHeader('Cache-Control', 'no-store');
     for (const [name, value] of Object.entries(answer.headers ?? {})) res.setHeader(name, value);
@@ -91,6 +86,29 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
   }
 }
 
+/** The only way to a handler: who is calling is known before the request is read, and a session is read and found alive before its handler runs. */
+async function entrance(
+  operation: Operation,
+  req: Request,
+  deps: MountDeps,
+): Promise<(call: Call<unknown, unknown, unknown>) => Promise<Answer>> {
+  switch (operation.access) {
+    case 'session': {
+      const caller = await deps.door.identify(req);
+      return async (call) => {
+        const reads = (await operation.reads?.(call, caller)) ?? {};
+        return operation.handle(call, await deps.door.admit(caller, reads, operation.liveness === 'ended_too'));
+      };
+    }
+    case 'admin': {
+      const admin = await deps.authorizeAdmin(req);
+      return (call) => operation.handle(call, admin);
+    }
+    case 'none':
+      return (call) => operation.handle(call);
+  }
+}
+
 /** A valid token without its key is what a thief has: that is put on the record of the session before it is refused. */
 async function refusalOf(
   operation: Operation,
@@ -101,7 +119,7 @@ async function refusalOf(
 ): Promise<unknown> {
   if (operation.access !== 'session' || !(error instanceof WritError) || error.code !== 'invalid_dpop_proof')
     return error;
-  return deps.recordMisuse(req, error, requestId).then(
+  return deps.door.recordMisuse(req, error, requestId).then(
     () => error,
     (instead) => instead,
   );

@@ -3,7 +3,7 @@
  */
 import type { z } from 'zod';
 import type { ErrorCode } from '../core/errors.ts';
-import type { Caller } from '../sessions/authenticate.ts';
+import type { Caller, SessionFacts, SessionReads } from '../sessions/authenticate.ts';
 
 export interface Answer {
   status: number;
@@ -26,10 +26,7 @@ export interface Call<Body, Query, Params> {
   signal: AbortSignal;
 }
 
-/** Who must be calling. `session`: the holder of a session token; `admin`: an admin; `none`: anybody. */
-export type Access = 'session' | 'admin' | 'none';
-
-export interface Operation<Body = unknown, Query = unknown, Params = unknown> {
+interface Described<Body, Query, Params> {
   method: 'get' | 'post' | 'put' | 'delete';
   /** Express form, e.g. `/v1/grants/:id`. */
   path: string;
@@ -37,7 +34,6 @@ export interface Operation<Body = unknown, Query = unknown, Params = unknown> {
   busy?: boolean;
   summary: string;
   tag: string;
-  access: Access;
   body?: z.ZodType<Body>;
   /** Media type of the body; JSON unless said. */
   bodyType?: 'json' | 'form' | 'yaml';
@@ -49,14 +45,34 @@ export interface Operation<Body = unknown, Query = unknown, Params = unknown> {
   headers?: Record<string, string>;
   responses: Record<number, { description: string; schema?: z.ZodType }>;
   errors: ErrorCode[];
-  handle(call: Call<Body, Query, Params>, who: Who): Promise<Answer>;
 }
 
-/** The caller as far as the access asked for one. */
-export interface Who {
-  caller: Caller;
-  admin: string;
+/** For the holder of a session token. Its handler is reached with a session that lives, and in no other way. */
+export interface SessionOperation<Body, Query, Params> extends Described<Body, Query, Params> {
+  access: 'session';
+  /** `ended_too`: with a token that has not expired, one may read about the past. */
+  liveness?: 'ended_too';
+  /** What the handler wants to know besides, read together with the session. */
+  reads?(call: Call<Body, Query, Params>, caller: Caller): SessionReads | Promise<SessionReads>;
+  handle(call: Call<Body, Query, Params>, session: SessionFacts): Promise<Answer>;
 }
+
+export interface AdminOperation<Body, Query, Params> extends Described<Body, Query, Params> {
+  access: 'admin';
+  /** @param admin the admin's name, for the record */
+  handle(call: Call<Body, Query, Params>, admin: string): Promise<Answer>;
+}
+
+/** For anybody. */
+export interface OpenOperation<Body, Query, Params> extends Described<Body, Query, Params> {
+  access: 'none';
+  handle(call: Call<Body, Query, Params>): Promise<Answer>;
+}
+
+export type Operation<Body = unknown, Query = unknown, Params = unknown> =
+  | SessionOperation<Body, Query, Params>
+  | AdminOperation<Body, Query, Params>
+  | OpenOperation<Body, Query, Params>;
 
 /** Keeps the types of one operation while it is written, and forgets them where all are listed. */
 export function operation<Body = undefined, Query = undefined, Params = undefined>(

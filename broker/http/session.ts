@@ -1,9 +1,7 @@
 /** `/v1/session`: look at it, keep it alive, end it. */
-
 import { z } from 'zod';
 import type { LongPoller } from '../core/long-poller.ts';
 import { codesOf, endReasons } from '../core/reasons.ts';
-import { readSession } from '../sessions/authenticate.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { type HeartbeatDeps, heartbeat } from '../sessions/heartbeat.ts';
 import { overview, settledSessions } from '../sessions/overview.ts';
@@ -62,10 +60,8 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
         },
       },
       errors: ['unauthenticated', 'invalid_dpop_proof'],
-      handle: async (_call, { caller }) => {
-        const session = await readSession(deps.store, caller, deps.clock.now(), { allowEnded: true });
-        return { status: 200, body: await overview(deps.store, session) };
-      },
+      liveness: 'ended_too',
+      handle: async (_call, session) => ({ status: 200, body: await overview(deps.store, session) }),
     }),
     operation({
       method: 'post',
@@ -77,8 +73,7 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
         200: { description: 'The next token', schema: tokenSchema.omit({ issued_token_type: true, session_id: true }) },
       },
       errors: ['unauthenticated', 'invalid_dpop_proof', 'session_ended'],
-      handle: async (_call, { caller }) => {
-        const session = await readSession(deps.store, caller, deps.clock.now());
+      handle: async (_call, session) => {
         const minted = await heartbeat(deps, session);
         return {
           status: 200,
@@ -103,9 +98,9 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
       }),
       responses: { 200: { description: 'Ended. Leases say how far their revocation is', schema: overviewSchema } },
       errors: ['unauthenticated', 'invalid_dpop_proof', 'rate_limited'],
-      handle: async ({ query, requestId, signal }, { caller }) => {
+      liveness: 'ended_too',
+      handle: async ({ query, requestId, signal }, session) => {
         const now = deps.clock.now();
-        const session = await readSession(deps.store, caller, now, { allowEnded: true });
         await endSession(deps, {
           sessionId: session.id,
           reason: 'ended_by_agent',

@@ -46,7 +46,7 @@ for (const backend of await testBackends()) {
       // Whatever a test left behind is over.
       harness.clock.advance(6 * 3600_000);
       for (const provider of harness.providers.values()) provider.reset();
-      await harness.beat();
+      await harness.tick();
       for (const provider of harness.providers.values()) provider.reset();
       harness.lines.length = 0;
     });
@@ -62,7 +62,7 @@ for (const backend of await testBackends()) {
     test('the provider’s word makes it revoked, with its evidence, and the grant ends', async () => {
       const lease = await revoking('plain');
       assert.equal((await harness.row(lease)).status, 'revoking');
-      await harness.beat();
+      await harness.tick();
       const row = await harness.row(lease);
       assert.deepEqual([row.status, row.evidence, row.dueAt], ['revoked', { said: 'gone' }, null]);
       assert.deepEqual(await harness.eventsOf(lease), [
@@ -84,7 +84,7 @@ for (const backend of await testBackends()) {
       const failuresBefore = await harness.metric('writ_revocation_failures_total', 'plain');
       const waits: number[] = [];
       for (;;) {
-        await harness.beat();
+        await harness.tick();
         const row = await harness.row(lease);
         if (row.status !== 'revoking') break;
         assert.equal(row.lastError, 'upstream_unavailable (503)');
@@ -93,7 +93,7 @@ for (const backend of await testBackends()) {
         waits.push(row.dueAt!.getTime() - harness.clock.now().getTime());
         const asked = provider.revocations.length;
         harness.clock.advance(waits.at(-1)! - 1);
-        await harness.beat();
+        await harness.tick();
         assert.equal(provider.revocations.length, asked, 'not asked again before it is due');
         harness.clock.advance(1);
       }
@@ -129,10 +129,10 @@ for (const backend of await testBackends()) {
         await new Promise((resolve) => signal.addEventListener('abort', resolve));
         return { state: 'failed', error: new ProviderError('upstream_timeout', 'no answer in time') };
       };
-      const beating = harness.beat();
+      const ticking = harness.tick();
       await asked.promise;
       harness.clock.advance(harness.reconciling.providerTimeoutSeconds * 1000);
-      await beating;
+      await ticking;
       assert.equal((await harness.row(done)).status, 'revoked');
       assert.deepEqual((await harness.row(done)).evidence, { said: 'gone' });
       assert.deepEqual(
@@ -146,14 +146,14 @@ for (const backend of await testBackends()) {
       const lease = await revoking('plain');
       provider.script.revoke = down;
       for (let i = 0; i < 4; i += 1) {
-        await harness.beat();
+        await harness.tick();
         harness.clock.advance(60_000);
       }
       provider.script.revoke = async (_target, kill) => {
         kill();
         return { state: 'revoked', evidence: {} };
       };
-      await harness.beat();
+      await harness.tick();
       assert.equal((await harness.row(lease)).status, 'revoked');
       assert.equal((await harness.row(lease)).lastError, null);
       assert.equal(await harness.metric('writ_revocations_failing', 'plain'), 0);
@@ -171,17 +171,17 @@ for (const backend of await testBackends()) {
         return { state: 'revoked', evidence: { lag: 'passed' } };
       };
       const lease = await revoking('plain');
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(
         [(await harness.row(lease)).status, (await harness.row(lease)).evidence],
         ['revoking', { denied: true }],
       );
       harness.clock.advance(29_999);
-      await harness.beat();
+      await harness.tick();
       assert.equal((await harness.row(lease)).status, 'revoking');
       assert.equal(provider.revocations.length, 1);
       harness.clock.advance(1);
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(
         [(await harness.row(lease)).status, (await harness.row(lease)).evidence],
         ['revoked', { lag: 'passed' }],
@@ -194,12 +194,12 @@ for (const backend of await testBackends()) {
       provider.script.revoke = async () => ({ state: 'wait_for_expiry', evidence: { why: 'no way' } });
       const lease = await revoking('plain', { ttl: 600 });
       for (let i = 0; i < 9; i += 1) {
-        await harness.beat();
+        await harness.tick();
         assert.equal((await harness.row(lease)).status, 'revoking');
         harness.clock.advance(60_000);
       }
       harness.clock.advance(60_000);
-      await harness.beat();
+      await harness.tick();
       assert.equal((await harness.row(lease)).status, 'expired');
       assert.equal(provider.revocations.length, 1);
       assert.equal(await harness.metric('writ_revocations_failing', 'plain'), 0, 'waiting is not failing');
@@ -210,7 +210,7 @@ for (const backend of await testBackends()) {
       const before = await harness.row(lease);
       assert.ok(before.sealed !== null && !before.sealed.includes(secretOf(lease)));
       await assert.rejects(harness.seal.open(before.sealed, 'lse_another'));
-      await harness.beat();
+      await harness.tick();
       assert.equal(harness.provider('hour').targets[0]?.secret, secretOf(lease));
       const row = await harness.row(lease);
       assert.deepEqual([row.status, row.sealed], ['revoked', null]);
@@ -236,14 +236,14 @@ for (const backend of await testBackends()) {
       const elsewhere = await harness.seal.seal('stolen', 'lse_another');
       await harness.store.run(statement('UPDATE lease SET sealed = $2 WHERE id = $1'), [broken, elsewhere]);
       await endSession(harness.ending, harness.end(session.sessionId));
-      await harness.beat();
+      await harness.tick();
       assert.equal((await harness.row(sound)).status, 'revoked');
       const row = await harness.row(broken);
       assert.deepEqual([row.status, row.lastError], ['revoking', 'secret_unreadable']);
       assert.equal(await harness.metric('writ_revocations_failing', 'hour'), 1);
       assert.ok(!JSON.stringify(harness.lines).includes('stolen'));
       harness.clock.advance(3600_000);
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual([(await harness.row(broken)).status, (await harness.row(broken)).sealed], ['expired', null]);
     });
 
@@ -253,13 +253,13 @@ for (const backend of await testBackends()) {
       provider.revoke = async () => {
         throw new TypeError('a fault of its own');
       };
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual([(await harness.row(lease)).status, (await harness.row(lease)).attempts], ['revoking', 1]);
       assert.equal(await harness.metric('writ_revocations_failing', 'plain'), 1);
       harness.clock.advance(60_000);
 
       provider.revoke = async () => [];
-      await harness.beat();
+      await harness.tick();
       assert.equal((await harness.row(lease)).attempts, 2);
       harness.clock.advance(60_000);
 
@@ -269,10 +269,10 @@ for (const backend of await testBackends()) {
         asked.resolve();
         return new Promise(() => {});
       };
-      const beating = harness.beat();
+      const ticking = harness.tick();
       await asked.promise;
       harness.clock.advance(20_000);
-      await beating;
+      await ticking;
       assert.deepEqual(
         [(await harness.row(lease)).status, (await harness.row(lease)).lastError],
         ['revoking', 'upstream_timeout'],
@@ -286,18 +286,18 @@ for (const backend of await testBackends()) {
       const other = await harness.lease(session, 'doc', { scope: 'two', ttl: 600 });
       const alive = await harness.lease(await harness.open(), 'doc', { scope: 'one', ttl: 600 });
       await endSession(harness.ending, harness.end(session.sessionId));
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.standings.map((ids) => ids.toSorted()).toSorted(), [[first], [other]].toSorted());
       // The next write must repeat the first denial, which still stands, and never names a lease that lives.
       harness.clock.advance(150_000);
       const later = await revoking('doc', { scope: 'one', ttl: 600 });
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.standings.at(-1)?.toSorted(), [first, later].toSorted());
       assert.ok(!provider.standings.flat().includes(alive));
       // When the first has expired by itself, it is no longer repeated.
       harness.clock.advance(11_000);
       const last = await revoking('doc', { scope: 'one', ttl: 600 });
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.standings.at(-1)?.toSorted(), [later, last].toSorted());
     });
 
@@ -315,7 +315,7 @@ for (const backend of await testBackends()) {
         target.leaseId === due
           ? { state: 'revoked', evidence: {}, alsoEnded: { issuedBefore } }
           : kills(target, kill, signal);
-      await harness.beat();
+      await harness.tick();
       const statusOf = async (id: string) => (await harness.row(id)).status;
       assert.equal(await statusOf(due), 'revoked');
       assert.ok(['revoking', 'revoked'].includes(await statusOf(old)));
@@ -328,14 +328,14 @@ for (const backend of await testBackends()) {
       const lease = await revoking('doc', { scope: 'one' });
       const lock = { key: 'doc:one', holder: 'worker-2', seconds: 60 };
       const held = await withUpstreamLock(harness.store, harness.clock, lock, async () => {
-        await harness.beat();
+        await harness.tick();
         assert.equal(provider.revocations.length, 0);
         assert.deepEqual([(await harness.row(lease)).status, (await harness.row(lease)).attempts], ['revoking', 0]);
         return 'release';
       });
       assert.equal(held, true);
       harness.clock.advance(1000);
-      await harness.beat();
+      await harness.tick();
       assert.equal((await harness.row(lease)).status, 'revoked');
 
       // A worker that died holding it.
@@ -345,10 +345,10 @@ for (const backend of await testBackends()) {
         statement(`INSERT INTO upstream_lock (key, holder, until) VALUES ('doc:one', 'dead', $1)`),
         [until],
       );
-      await harness.beat();
+      await harness.tick();
       assert.equal((await harness.row(next)).status, 'revoking');
       harness.clock.set(until);
-      await harness.beat();
+      await harness.tick();
       assert.equal((await harness.row(next)).status, 'revoked');
     });
 
@@ -368,10 +368,10 @@ for (const backend of await testBackends()) {
         await Promise.race([late, new Promise((resolve) => signal.addEventListener('abort', resolve))]);
         throw new ProviderError('upstream_timeout', 'no answer');
       };
-      const beating = harness.beat();
+      const ticking = harness.tick();
       await asked.promise;
       harness.clock.advance(harness.reconciling.providerTimeoutSeconds * 1000);
-      await beating;
+      await ticking;
       assert.equal((await harness.row(first)).lastError, 'upstream_timeout');
 
       let writes = 0;
@@ -394,7 +394,7 @@ for (const backend of await testBackends()) {
       const provider = harness.provider('doc');
       provider.script.revoke = down;
       await revoking('doc', { scope: 'one' });
-      await harness.beat();
+      await harness.tick();
       assert.equal(await harness.store.prisma.upstreamLock.count(), 0);
     });
 

@@ -1,14 +1,24 @@
-/** The facts of a request for one capability, as a Cedar schema: names and types of everything its policies may look at. */
+/**
+ * The facts of a request for one capability, as a Cedar schema: names and types of everything its policies
+ * may look at.
+ */
 import type { SchemaJson, Type } from '@cedar-policy/cedar-wasm/nodejs';
 import canonicalize from 'canonicalize';
 import type { Json } from '../core/vocabulary.ts';
+import { factEntries, type RecordName } from './facts-table.ts';
 import { type Capability, type Input, type Manifest, member } from './manifest.ts';
 import { memoize } from './memoize.ts';
 import { isConstant, wholeReference } from './template.ts';
 
-/** Cedar has strings, 64-bit integers, booleans; everything else is compared as one canonical JSON string (`json`). */
+/**
+ * Cedar has strings, 64-bit integers, booleans; everything else is compared as one canonical JSON string
+ * (`json`).
+ */
 export type ParamKind = 'string' | 'integer' | 'boolean' | 'json';
-/** The entities of a request: agent, action and provider are named, none has attributes. Facts travel in the context. */
+/**
+ * The entities of a request: agent, action and provider are named, none has attributes. Facts travel in the
+ * context.
+ */
 export const entity = {
   agent: (agent: string) => ({ type: 'Writ::Agent', id: agent }),
   action: (capability: string) => ({ type: 'Writ::Action', id: `grant:${capability}` }),
@@ -23,9 +33,14 @@ const CEDAR_TYPES: Record<ParamKind, Type<string>> = {
 
 type Attributes = { [name: string]: Type<string> & { required?: boolean } };
 const record = (attributes: Attributes): Type<string> => ({ type: 'Record', attributes });
-const String_ = { type: 'String' } as const;
-const Long = { type: 'Long' } as const;
-const Boolean_ = { type: 'Boolean' } as const;
+/** Types of the table of facts, as a Cedar schema writes them. */
+const factTypes = {
+  String: { type: 'String' },
+  Long: { type: 'Long' },
+  Boolean: { type: 'Boolean' },
+  'Set<String>': { type: 'Set', element: { type: 'String' } },
+  datetime: { type: 'Extension', name: 'datetime' },
+} as const satisfies { [type: string]: Type<string> };
 
 /** The schema of a request for the capability: one action, with its own typed context. */
 export function schemaOf(
@@ -36,10 +51,7 @@ export function schemaOf(
 ): SchemaJson<string> {
   const typed = (params: Iterable<string>) =>
     record(Object.fromEntries([...params].map((param) => [param, CEDAR_TYPES[kinds[param] as ParamKind]])));
-  const context = record({
-    owner: String_,
-    on_behalf_of: { ...String_, required: false },
-    task_type: String_,
+  const context = contextType({
     // Task types differ in their inputs.
     inputs: record(
       Object.fromEntries(
@@ -51,23 +63,25 @@ export function schemaOf(
     ),
     params: typed(Object.keys(kinds)),
     bound: typed(inputBoundParams(capability)),
-    matches: record(Object.fromEntries(patternChoices(capability).map(([param]) => [param, Boolean_]))),
-    plan: record({ provider: String_, digest: String_, ttl_seconds: Long, revocability: String_ }),
-    tier: Long,
-    now: { type: 'Extension', name: 'datetime' },
-    approved: Boolean_,
-    session: record({
-      narrowed: Boolean_,
-      capabilities: { type: 'Set', element: String_ },
-      grants: Long,
-      capability_grants: Long,
-      grants_left: { ...Long, required: false },
-    }),
+    matches: record(Object.fromEntries(patternChoices(capability).map(([param]) => [param, factTypes.Boolean]))),
   });
   const appliesTo = { principalTypes: ['Agent'], resourceTypes: ['Provider'], context };
   return {
     Writ: { entityTypes: { Agent: {}, Provider: {} }, actions: { [entity.action(name).id]: { appliesTo } } },
   };
+}
+/** The table of facts as the type of the context; the records that differ by capability are given. */
+function contextType(records: { [name in RecordName]: Type<string> }): Type<string> {
+  const top: Attributes = {};
+  const groups: { [group: string]: Attributes } = {};
+  for (const { name, group, short, fact } of factEntries) {
+    const type = fact.type === 'Record' ? records[name as RecordName] : factTypes[fact.type];
+    const attributes = group === null ? top : (groups[group] ?? {});
+    if (group !== null) groups[group] = attributes;
+    attributes[short] = fact.optional === true ? { ...type, required: false } : type;
+  }
+  for (const [group, attributes] of Object.entries(groups)) top[group] = record(attributes);
+  return record(top);
 }
 /** The choices that a pattern limits, with the pattern. */
 export function patternChoices(capability: Capability): [param: string, pattern: string][] {

@@ -4,8 +4,11 @@
  */
 import { WritError } from '../core/errors.ts';
 import type { Clock, EndReason, JsonObject } from '../core/vocabulary.ts';
+import type { SessionFactValues } from '../manifests/facts-table.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { type FactColumns, factColumns, factsOfRow, historyAggregates, historySums } from './fact-columns.ts';
+import { mayAct } from './live-session.ts';
 import type { ActorChain, SessionTokens } from './session-token.ts';
 
 /** What the HTTP layer hands over: nothing here knows a framework. */
@@ -61,11 +64,11 @@ export interface SessionFacts {
   endedAt: Date | null;
   /** Optimistic version of the tree's root. */
   version: number;
+  /** What policies may look at (`manifests/facts-table.ts`); history is that of the capability asked about. */
+  facts: SessionFactValues;
   counts: {
     /** Grants of this session that were not denied, of any capability; what was handed on to children counts as used. */
     session: number;
-    /** Grants of the whole tree, not denied, of the capability asked about. */
-    capability: number;
     /** Requests of the whole tree that were denied. */
     denied: number;
     /** Grants this agent asked for in the last minute, over all its sessions (counted up to the limit asked for). */
@@ -88,16 +91,11 @@ export const factsStatement: Statement = {
       INSERT INTO replay (key, expires_at) SELECT proof, proof_until FROM proofs ORDER BY proof ON CONFLICT (key) DO NOTHING RETURNING key
     )
     SELECT r.n, s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
-           s.capabilities, s.narrowed, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
-           s.ended_at, root.version, s.grant_count,
+           s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
+           s.ended_at, root.version, ${factColumns},
            (r.proof IS NULL OR EXISTS (SELECT 1 FROM burnt JOIN proofs ON proofs.proof = burnt.key WHERE proofs.n = r.n)) AS proof_is_fresh,
-           CASE WHEN s.parent_id IS NULL THEN true ELSE NOT EXISTS (
-             WITH RECURSIVE line AS (
-               SELECT p.parent_id, p.status, LEAST(p.expires_at, p.heartbeat_deadline) AS until FROM session p WHERE p.id = s.parent_id
-               UNION ALL
-               SELECT p.parent_id, p.status, LEAST(p.expires_at, p.heartbeat_deadline) FROM session p JOIN line ON p.id = line.parent_id
-             ) SELECT 1 FROM line WHERE status <> 'active' OR until <= r.now) END AS parents_live,
-           history.capability_count, history.denied_count,
+           ${mayAct('s', 'r.now')} AS may_act,
+           history.denied_count,
            CASE WHEN r.count_up_to = 0 THEN 0 ELSE (SELECT count(*)::int FROM (
              SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > r.now - interval '1 minute'
              ORDER BY g.requested_at DESC LIMIT r.count_up_to) recent) END AS last_minute,
@@ -107,16 +105,15 @@ export const factsStatement: Statement = {
     CROSS JOIN LATERAL (SELECT version FROM session WHERE id = s.root_id LIMIT 1) root
     LEFT JOIN LATERAL (SELECT version FROM agent WHERE name = s.agent LIMIT 1) a ON true
     LEFT JOIN LATERAL (
-      SELECT sum(own.capability_count)::int AS capability_count, sum(own.denied_count)::int AS denied_count
+      SELECT ${historySums}, sum(own.denied_count)::int AS denied_count
       FROM session t CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE g.capability = r.capability AND g.status <> 'denied') AS capability_count,
-               count(*) FILTER (WHERE g.status = 'denied') AS denied_count
+        SELECT ${historyAggregates}, count(*) FILTER (WHERE g.status = 'denied') AS denied_count
         FROM grants g WHERE g.session_id = t.id
       ) own WHERE t.root_id = s.root_id
     ) history ON r.capability IS NOT NULL`,
 };
 
-interface FactsRow {
+interface FactsRow extends FactColumns {
   n: number;
   id: string;
   agent: string;
@@ -128,8 +125,6 @@ interface FactsRow {
   inputs: SessionFacts['task']['inputs'];
   on_behalf_of: string | null;
   started_by: string | null;
-  capabilities: string[];
-  narrowed: boolean;
   subject: SessionFacts['subject'];
   dpop_jkt: string | null;
   status: string;
@@ -140,10 +135,8 @@ interface FactsRow {
   heartbeat_deadline: Date;
   ended_at: Date | null;
   version: number;
-  grant_count: number;
   proof_is_fresh: boolean;
-  parents_live: boolean;
-  capability_count: number | null;
+  may_act: boolean;
   denied_count: number | null;
   last_minute: number;
   previous_grant: string | null;
@@ -187,14 +180,12 @@ export async function authenticate(
   };
 }
 
-/** What a grant request wants to know besides. */
-export interface FactsQuestion {
+/** What an operation wants to know of the session's history besides. */
+export interface SessionReads {
   capability?: string;
   idempotencyKey?: string;
   /** Count the agent's grants of the last minute up to this many; 0 = do not count. */
   countLastMinute?: number;
-  /** Let ended sessions through: reading about the past is allowed with a token that has not expired. */
-  allowEnded?: boolean;
 }
 
 /**
@@ -205,7 +196,7 @@ export async function readSession(
   store: Store,
   caller: Caller,
   now: Date,
-  question: FactsQuestion = {},
+  question: SessionReads & { allowEnded?: boolean } = {},
 ): Promise<SessionFacts> {
   const asked = {
     session_id: caller.sessionId,
@@ -221,8 +212,8 @@ export async function readSession(
   const row = await batch<FactsRow>(store, factsStatement, asked, apart);
   if (row === undefined || row.current_version === null) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
-  const lives = row.status === 'active' && row.parents_live && row.expires_at > now && row.heartbeat_deadline > now;
-  if (!lives && question.allowEnded !== true) throw new WritError('session_ended');
+  if (!row.may_act && question.allowEnded !== true) throw new WritError('session_ended');
+  const facts = factsOfRow(row);
   return {
     id: row.id,
     agent: row.agent,
@@ -233,11 +224,11 @@ export async function readSession(
     task: { task_type: row.task_type, inputs: row.inputs },
     onBehalfOf: row.on_behalf_of,
     startedBy: row.started_by,
-    capabilities: row.capabilities,
-    narrowed: row.narrowed,
+    capabilities: facts.capabilities,
+    narrowed: facts.narrowed,
     subject: row.subject,
     jkt: row.dpop_jkt,
-    status: lives ? 'active' : 'ended',
+    status: row.may_act ? 'active' : 'ended',
     endReason: row.end_reason,
     maxGrants: row.max_grants,
     openedAt: row.opened_at,
@@ -245,12 +236,23 @@ export async function readSession(
     heartbeatDeadline: row.heartbeat_deadline,
     endedAt: row.ended_at,
     version: row.version,
+    facts,
     counts: {
-      session: row.grant_count,
-      capability: row.capability_count ?? 0,
+      session: facts.grants,
       denied: row.denied_count ?? 0,
       lastMinute: row.last_minute,
     },
     previousGrantId: row.previous_grant,
   };
+}
+
+/** Reads a session that this request was admitted with once more. Its proof was burnt by the first read. */
+export function rereadSession(
+  store: Store,
+  session: SessionFacts,
+  now: Date,
+  reads: SessionReads,
+): Promise<SessionFacts> {
+  const caller = { sessionId: session.id, agent: session.agent, jkt: session.jkt, replay: null };
+  return readSession(store, caller, now, reads);
 }

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { WritError } from '../core/errors.ts';
-import { requestGrant } from '../grants/request-grant.ts';
+import { grantReads, requestGrant } from '../grants/request-grant.ts';
 import { type Harness, openHarness, statement } from '../harness.test-support.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { authenticate, type Caller, readSession } from './authenticate.ts';
-import { endSession, sweepReleases, sweepSessions } from './end-session.ts';
+import { endOverdueSessions, endSession, releaseEndedSessions } from './end-session.ts';
 import { heartbeat } from './heartbeat.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof WritError && error.code === expected;
@@ -19,7 +19,7 @@ for (const backend of await testBackends()) {
     after(() => harness.close());
     beforeEach(async () => {
       harness.clock.advance(3600_000);
-      await harness.beat();
+      await harness.tick();
       harness.provider('plain').reset();
     });
 
@@ -55,7 +55,7 @@ for (const backend of await testBackends()) {
       ]);
       for (const one of [root, child, grandchild])
         await assert.rejects(harness.ask(one, 'plain'), code('session_ended'));
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(harness.provider('plain').alive(), [stranger]);
       const events = await harness.store.prisma.auditEvent.count({
         where: { chain: root.sessionId, type: 'session.ended' },
@@ -83,7 +83,7 @@ for (const backend of await testBackends()) {
       );
       assert.equal((await endSession(harness.ending, harness.end(session.sessionId))).ended, false);
       const notifications = harness.notifications.count;
-      await sweepReleases(harness.ending, harness.clock.now(), 100);
+      await releaseEndedSessions(harness.ending, harness.clock.now(), 100);
       assert.equal((await harness.row(lease)).status, 'revoking');
       assert.ok(harness.notifications.count > notifications);
     });
@@ -121,7 +121,7 @@ for (const backend of await testBackends()) {
           return harness.store.run(what, values);
         }) as typeof harness.store.run,
       };
-      await sweepSessions({ ...harness.ending, store, log: harness.grants.log }, harness.clock.now(), 100);
+      await endOverdueSessions({ ...harness.ending, store, log: harness.grants.log }, harness.clock.now(), 100);
       assert.deepEqual(await Promise.all([stuck, other].map(statusOf)), [
         ['active', null],
         ['ended', 'heartbeat_missed'],
@@ -191,7 +191,7 @@ for (const backend of await testBackends()) {
           data: { status: 'ended', endedAt: old[n]!.at },
         });
       }
-      await sweepReleases(harness.ending, harness.clock.now(), 2);
+      await releaseEndedSessions(harness.ending, harness.clock.now(), 2);
       assert.equal((await harness.row(lease)).status, 'revoking');
       assert.equal(
         await harness.store.prisma.session.count({ where: { endedAt: { not: null }, releasedAt: null } }),
@@ -244,7 +244,9 @@ for (const backend of await testBackends()) {
         justification: null,
         credentialJwk: null,
       };
-      await assert.rejects(requestGrant(racing, parent, request, null, null), code('denied'));
+      const reads = grantReads(racing, request.capability, null);
+      const session = await readSession(racing.store, parent, harness.clock.now(), reads);
+      await assert.rejects(requestGrant(racing, session, request, null, null), code('denied'));
       assert.equal(await harness.store.prisma.lease.count({ where: { sessionId: parent.sessionId } }), 0);
     });
 
@@ -262,11 +264,11 @@ for (const backend of await testBackends()) {
       harness.clock.advance(100_000);
       await heartbeat(harness.opening, await readSession(harness.store, beating, harness.clock.now()));
       await assert.rejects(harness.ask(spent, 'plain'), code('session_ended'), 'before any sweep');
-      await sweepSessions({ ...harness.ending, log: harness.grants.log }, harness.clock.now(), 100);
+      await endOverdueSessions({ ...harness.ending, log: harness.grants.log }, harness.clock.now(), 100);
       assert.deepEqual(await statusOf(silent), ['active', null]);
       harness.clock.advance(80_000);
       await assert.rejects(harness.ask(silent, 'plain'), code('session_ended'), 'before any sweep');
-      await sweepSessions({ ...harness.ending, log: harness.grants.log }, harness.clock.now(), 100);
+      await endOverdueSessions({ ...harness.ending, log: harness.grants.log }, harness.clock.now(), 100);
       assert.deepEqual(await Promise.all([silent, beating, spent, orphan].map(statusOf)), [
         ['ended', 'heartbeat_missed'],
         ['active', null],

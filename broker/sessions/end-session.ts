@@ -4,7 +4,7 @@
  * First the session ends, then, level by level, its descendants, then what they hold is released. Each is a statement of its own, because each must see what
  * was committed before the one above it: from the commit that ends a session on, no lease and no child can be written for it any more (both are
  * conditional on an active session, under its row lock), so the next statement, whose snapshot is later, sees all there are. When the process dies
- * in between, the reconciler goes on from where it stopped (`sweepSessions`, `sweepReleases`).
+ * in between, the reconciler goes on from where it stopped (`endOverdueSessions`, `releaseEndedSessions`).
  */
 
 import type { Logger } from 'pino';
@@ -143,7 +143,7 @@ export async function endSession(
   }
   if (ids.length === 0) return { ended: false, leases: [] };
   const { leases } = await release(deps, input.now, ids);
-  // Also when there are none: a sweep between the statements may have released them.
+  // Also when there are none: a worker between the statements may have released them.
   deps.notify();
   return { ended: true, leases };
 }
@@ -174,7 +174,11 @@ async function release(
  * keep the others from ending.
  * @returns how many sessions ended
  */
-export async function sweepSessions(deps: EndSessionDeps & { log: Logger }, now: Date, limit: number): Promise<number> {
+export async function endOverdueSessions(
+  deps: EndSessionDeps & { log: Logger },
+  now: Date,
+  limit: number,
+): Promise<number> {
   const overdue = await deps.store.run<{ id: string; reason: EndReason }>(overdueStatement, [now, limit]);
   let ended = 0;
   for (const { id, reason } of overdue) {
@@ -189,7 +193,7 @@ export async function sweepSessions(deps: EndSessionDeps & { log: Logger }, now:
 }
 
 /** Releases what ended sessions still hold: what a process left behind that died while ending them. In steps of `limit`, for as long as it gets anywhere. */
-export async function sweepReleases(deps: EndSessionDeps, now: Date, limit: number): Promise<void> {
+export async function releaseEndedSessions(deps: EndSessionDeps, now: Date, limit: number): Promise<void> {
   for (;;) {
     const sessions = await deps.store.run<{ id: string }>(unreleasedStatement, [limit]);
     if (sessions.length === 0) return;

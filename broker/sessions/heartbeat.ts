@@ -3,11 +3,12 @@ import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { SessionFacts } from './authenticate.ts';
+import { mayAct } from './live-session.ts';
 import type { MintedToken, SessionTokens } from './session-token.ts';
 
 const beatStatement: Statement = {
   name: 'session_heartbeat',
-  text: `UPDATE session SET heartbeat_deadline = $2::timestamptz WHERE id = $1 AND status = 'active' AND expires_at > $3::timestamptz AND heartbeat_deadline > $3::timestamptz RETURNING id`,
+  text: `UPDATE session s SET heartbeat_deadline = $2::timestamptz WHERE s.id = $1 AND ${mayAct('s', '$3::timestamptz')} RETURNING s.id`,
 };
 
 export interface HeartbeatDeps {

@@ -11,6 +11,7 @@ import { member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { mayAct } from './live-session.ts';
 import type { ActorChain, MintedToken, SessionTokens } from './session-token.ts';
 
 /** A value that may be used once, and until when it could be. */
@@ -87,8 +88,9 @@ export const insertStatement: Statement = {
     ), held AS MATERIALIZED (
       -- In the order of trees, as grants lock them.
       SELECT allowed.n, allowed.parent_id, allowed.max_grants FROM allowed
-      CROSS JOIN LATERAL (SELECT status, max_grants, grant_count FROM session WHERE id = allowed.parent_id FOR UPDATE) p
-      WHERE p.status = 'active' AND (p.max_grants IS NULL OR p.grant_count + allowed.max_grants <= p.max_grants)
+      CROSS JOIN LATERAL (
+        SELECT parent_id, status, expires_at, heartbeat_deadline, max_grants, grant_count FROM session WHERE id = allowed.parent_id FOR UPDATE) p
+      WHERE ${mayAct('p', 'allowed.at')} AND (p.max_grants IS NULL OR p.grant_count + allowed.max_grants <= p.max_grants)
     ), parent AS (
       -- What a child may use of a bounded envelope is taken from its parent's, at once.
       UPDATE session SET grant_count = session.grant_count + CASE WHEN session.max_grants IS NULL THEN 0 ELSE held.max_grants END,

@@ -8,17 +8,23 @@ import { secretOf } from '../scripted-provider.test-support.ts';
 import { endSession } from '../sessions/end-session.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { until } from '../until.test-support.ts';
+import type { Job } from './job.ts';
 import { reconcileOnce, startReconciler } from './reconciler.ts';
 
-/** A reconciler with a beat of five seconds, after its first, and how often its house has been swept. */
-async function countingSweeps(harness: Harness) {
+/** A reconciler that ticks every five seconds, after its first tick, and how often its system's jobs have run. */
+async function countingTicks(harness: Harness) {
   let count = 0;
-  const sweep = async () => {
-    count += 1;
+  const counting: Job = {
+    name: 'count',
+    scope: 'system',
+    run: async () => {
+      count += 1;
+    },
   };
-  const reconciler = startReconciler({ ...harness.reconciling, sweeps: [sweep] }, harness.clock, 5);
-  await until('its first sweep', () => count === 1);
-  return { reconciler, sweeps: () => count };
+  const jobs = [counting, ...harness.reconciling.jobs];
+  const reconciler = startReconciler({ ...harness.reconciling, jobs }, harness.clock, 5);
+  await until('its first tick', () => count === 1);
+  return { reconciler, ticks: () => count };
 }
 
 /** A mint that hangs until it is let go. */
@@ -53,10 +59,10 @@ for (const backend of await testBackends()) {
       for (const provider of harness.providers.values()) provider.reset();
       harness.clock.advance(6 * 3600_000);
       for (let i = 0; i < 2; i += 1) {
-        await harness.beat();
+        await harness.tick();
         harness.clock.advance(3600_000);
       }
-      await harness.beat();
+      await harness.tick();
       for (const provider of harness.providers.values()) provider.reset();
       harness.lines.length = 0;
     });
@@ -64,10 +70,10 @@ for (const backend of await testBackends()) {
     test('a credential that its provider has ended is expired without a word to the provider', async () => {
       const lease = await harness.lease(await harness.open(), 'plain', { ttl: 60 });
       harness.clock.advance(59_999);
-      await harness.beat();
+      await harness.tick();
       assert.equal((await harness.row(lease)).status, 'active');
       harness.clock.advance(1);
-      await harness.beat();
+      await harness.tick();
       const row = await harness.row(lease);
       assert.deepEqual([row.status, row.dueAt, row.sealed], ['expired', null, null]);
       assert.deepEqual(harness.provider('plain').revocations, []);
@@ -80,10 +86,10 @@ for (const backend of await testBackends()) {
       const issued = await harness.row(lease);
       assert.equal(issued.providerExpiresAt.getTime() - issued.expiresAt.getTime(), 3540_000);
       harness.clock.advance(59_999);
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.alive(), [lease]);
       harness.clock.advance(1);
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.alive(), []);
       assert.equal(provider.targets[0]?.secret, secretOf(lease));
       const row = await harness.row(lease);
@@ -110,7 +116,7 @@ for (const backend of await testBackends()) {
         ),
         [id],
       );
-      await harness.beat();
+      await harness.tick();
       const row = await harness.row(id);
       assert.deepEqual([row.status, row.revokeReason], ['revoked', 'issue_timed_out']);
       assert.equal(provider.targets[0]?.handle, null);
@@ -125,7 +131,7 @@ for (const backend of await testBackends()) {
       const asking = harness.ask(session, 'hour');
       const lease = await held.leaseId;
       await endSession(harness.ending, harness.end(session.sessionId));
-      await harness.beat();
+      await harness.tick();
       const waiting = await harness.row(lease);
       assert.deepEqual([waiting.status, waiting.handle], ['revoking', null]);
       assert.deepEqual(
@@ -135,7 +141,7 @@ for (const backend of await testBackends()) {
       );
       held.answer();
       await assert.rejects(asking, code('session_ended'));
-      await harness.beat();
+      await harness.tick();
       assert.equal((await harness.row(lease)).status, 'revoked');
       assert.equal(harness.provider('hour').targets[0]?.secret, secretOf(lease));
       assert.deepEqual(harness.provider('hour').alive(), []);
@@ -188,7 +194,7 @@ for (const backend of await testBackends()) {
           orderBy: { id: 'desc' },
           take: 1,
         });
-        await harness.beat();
+        await harness.tick();
         assert.equal((await harness.row(id)).status, status);
         assert.deepEqual(await harness.eventsOf(id), events);
         assert.deepEqual(provider.alive(), []);
@@ -208,7 +214,7 @@ for (const backend of await testBackends()) {
       await asked.promise;
       harness.clock.advance(20_000);
       await refused;
-      await harness.beat();
+      await harness.tick();
       assert.equal(provider.targets.length, 1);
     });
 
@@ -229,7 +235,7 @@ for (const backend of await testBackends()) {
       assert.deepEqual(provider.alive(), []);
       assert.equal((await harness.row(lease)).status, 'issuing', 'the reconciler settles the row');
       harness.clock.advance(30_000);
-      await harness.beat();
+      await harness.tick();
       assert.equal((await harness.row(lease)).status, 'revoked');
     });
 
@@ -239,7 +245,7 @@ for (const backend of await testBackends()) {
       const order = () =>
         revokeByAdmin(harness.ending, { leaseId: lease, actor: 'admin', requestId: null, now: harness.clock.now() });
       assert.deepEqual(await Promise.all([order(), order()]), ['revoking', 'revoking']);
-      await harness.beat();
+      await harness.tick();
       assert.equal(await order(), 'revoked');
       assert.deepEqual(harness.provider('plain').revocations, [[lease]]);
       assert.equal((await harness.eventsOf(lease)).filter((type) => type === 'lease.revoking').length, 1);
@@ -282,7 +288,7 @@ for (const backend of await testBackends()) {
       );
     });
 
-    test('a provider that hangs delays no other provider’s leases, in this beat or the next', async () => {
+    test('a provider that hangs delays no other provider’s leases, in this tick or the next', async () => {
       const gate = Promise.withResolvers<void>();
       harness.provider('hour').script.revoke = async (_target, kill) => {
         await gate.promise;
@@ -306,32 +312,82 @@ for (const backend of await testBackends()) {
       await reconciler.stop();
     });
 
-    test('a clock that is set back does not put the beat off', async () => {
-      const { reconciler, sweeps } = await countingSweeps(harness);
+    test('a clock that is set back does not put the tick off', async () => {
+      const { reconciler, ticks } = await countingTicks(harness);
       const then = harness.clock.now();
       harness.clock.set(new Date(then.getTime() - 3600_000));
       reconciler.notify();
       let waited = 0;
-      await until('it sweeps again', () => {
+      await until('it ticks again', () => {
         if (waited < 60_000) harness.clock.advance(1_000);
         waited += 1_000;
-        return sweeps() >= 4;
+        return ticks() >= 4;
       });
-      assert.equal(sweeps(), 4);
+      assert.equal(ticks(), 4);
       await reconciler.stop();
       harness.clock.set(then);
     });
 
-    test('a notification revokes and leaves the rest of the beat to its time', async () => {
-      const { reconciler, sweeps } = await countingSweeps(harness);
+    test('a notification revokes and leaves the rest of the tick to its time', async () => {
+      const { reconciler, ticks } = await countingTicks(harness);
       for (let round = 0; round < 3; round += 1) {
         const session = await harness.open();
         const lease = await harness.lease(session, 'plain');
         await endSession({ ...harness.ending, notify: reconciler.notify }, harness.end(session.sessionId));
         await until('it is revoked', async () => (await harness.row(lease)).status === 'revoked');
       }
-      assert.equal(sweeps(), 1);
+      assert.equal(ticks(), 1);
       await reconciler.stop();
+    });
+
+    test('a job that fails is logged by its name, for each provider by its own, and keeps no other from being done', async () => {
+      const failing = async () => {
+        throw new Error('no luck');
+      };
+      const done: string[] = [];
+      const jobs: Job[] = [
+        { name: 'fail', scope: 'system', run: failing },
+        { name: 'go on', scope: 'system', run: async () => done.push('go on') },
+        { name: 'fail', scope: 'provider', run: failing },
+        { name: 'go on', scope: 'provider', run: async (_deps, _now, { name }) => done.push(`go on ${name}`) },
+      ];
+      harness.lines.length = 0;
+      await reconcileOnce({ ...harness.reconciling, jobs });
+      assert.deepEqual(done.toSorted(), ['go on', 'go on doc', 'go on hour', 'go on plain', 'go on pool']);
+      assert.deepEqual(harness.lines.map(({ job }) => job).toSorted(), [
+        'fail',
+        'fail doc',
+        'fail hour',
+        'fail plain',
+        'fail pool',
+      ]);
+      harness.lines.length = 0;
+    });
+
+    test('a rare job runs on the first tick and every nth after it; a prompt job also when notified', async () => {
+      const runs = { often: 0, rare: 0, prompt: 0 };
+      const job = (name: keyof typeof runs, more: Partial<Job>): Job => ({
+        name,
+        scope: 'system',
+        ...(more as object),
+        run: async () => {
+          runs[name] += 1;
+        },
+      });
+      const jobs = [job('often', {}), job('rare', { everyTicks: 3 }), job('prompt', { prompt: true })];
+      const reconciler = startReconciler({ ...harness.reconciling, jobs }, harness.clock, 5);
+      await until('the first tick', () => runs.prompt === 1);
+      reconciler.notify();
+      await until('it answers the notification', () => runs.prompt === 2);
+      assert.deepEqual(runs, { often: 1, rare: 1, prompt: 2 });
+      for (let tick = 2; tick <= 4; tick += 1) {
+        await until('the next tick', () => {
+          if (runs.often < tick) harness.clock.advance(1_000);
+          return runs.prompt === tick + 1;
+        });
+      }
+      await reconciler.stop();
+      assert.deepEqual([runs.often, runs.rare], [4, 2]);
     });
 
     test('an expired denial is pruned from its document, once; a document that cannot be written holds up no other', async () => {
@@ -341,22 +397,22 @@ for (const backend of await testBackends()) {
       const long = await harness.lease(session, 'doc', { scope: 'two', ttl: 600 });
       await harness.lease(session, 'doc', { scope: 'two', ttl: 60 });
       await endSession(harness.ending, harness.end(session.sessionId));
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.pruned, [], 'the denials still stand');
       provider.script.prune = async (lockKey) => {
         if (lockKey === 'one') throw new ProviderError('upstream_refused', 'the role is gone');
       };
       harness.clock.advance(60_000);
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.pruned, [{ lockKey: 'two', outstanding: [long] }]);
-      await harness.beat();
+      await harness.tick();
       assert.equal(provider.pruned.length, 1, 'what was pruned is not pruned again');
       provider.script.prune = async () => {};
       harness.clock.advance(60_000);
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.pruned.at(-1), { lockKey: 'one', outstanding: [] });
       harness.clock.advance(600_000);
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.pruned.at(-1), { lockKey: 'two', outstanding: [] });
       assert.equal(await harness.store.prisma.lease.count({ where: { pruneAt: { not: null } } }), 0);
     });
@@ -385,12 +441,12 @@ for (const backend of await testBackends()) {
       const session = await harness.open({ wallTimeSeconds: 1800 });
       for (let i = 0; i < 3; i += 1) await harness.lease(session, 'pool', { ttl: 300 });
       await endSession(harness.ending, harness.end(session.sessionId));
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.alive(), []);
       await assert.rejects(harness.lease(await harness.open(), 'pool'), code('provider_unavailable'));
       // The tokens end after 900 s; by the provider's clock that may be a minute later, and releasing before it would revive them.
       harness.clock.advance(959_999);
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.released, []);
       await assert.rejects(harness.lease(await harness.open(), 'pool'), code('provider_unavailable'));
       // One of them cannot be made usable: the others are, and it is tried again later.
@@ -398,14 +454,14 @@ for (const backend of await testBackends()) {
         if (member === 'm1') throw new ProviderError('upstream_unavailable', 'not now');
       };
       harness.clock.advance(1);
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.released.toSorted(), ['m2', 'm3']);
       const again = await harness.open();
       for (let i = 0; i < 2; i += 1) await harness.lease(again, 'pool');
       await assert.rejects(harness.lease(again, 'pool'), code('provider_unavailable'));
       provider.script.release = async () => {};
       harness.clock.advance(60_000);
-      await harness.beat();
+      await harness.tick();
       assert.deepEqual(provider.released.toSorted(), ['m1', 'm2', 'm3']);
       assert.equal(
         (
@@ -417,14 +473,14 @@ for (const backend of await testBackends()) {
       );
     });
 
-    test('a member whose mint failed for certain is free again at the next beat', async () => {
+    test('a member whose mint failed for certain is free again at the next tick', async () => {
       const provider = harness.provider('pool');
       provider.script.issue = async () => {
         throw new ProviderError('upstream_refused', 'no');
       };
       const session = await harness.open();
       for (let i = 0; i < 3; i += 1) await assert.rejects(harness.ask(session, 'pool'), code('provider_refused'));
-      await harness.beat();
+      await harness.tick();
       assert.equal(provider.released.length, 3);
     });
 

@@ -50,9 +50,8 @@ export function leasesOf(store: Store, sessionId: string): Promise<Row[]> {
 
 /** No live credential that no lease row explains: a row that is not over, that will be looked at, and whose end is not past. */
 export async function explained(world: World, store: Store, provider: ProviderName, now: Date): Promise<void> {
-  // Asked before the rows are read: what dies in between is explained by more, never by less.
-  const living = await alive(world, provider);
-  if (living === 0) return;
+  const before = await alive(world, provider);
+  if (before === 0) return;
   const rows = await store.run<{ id: string }>(
     {
       name: 'kill_explained',
@@ -61,6 +60,8 @@ export async function explained(world: World, store: Store, provider: ProviderNa
     },
     [provider, now],
   );
+  // The broker works meanwhile: what it revoked while the rows were read was alive before them and is dead after.
+  const living = Math.min(before, await alive(world, provider));
   // A Google mint leaves the token before downscoping too: two tokens to one lease.
   const each = provider === 'gcp' ? 2 : 1;
   assert.ok(living <= rows.length * each, `${living} live at ${provider}, explained by ${rows.length} leases`);

@@ -126,6 +126,12 @@ export const rules: Rule[] = [
     never: '^(sandbox|client|scripts)/',
   },
   {
+    name: 'the-worker-holds-no-sql',
+    why: 'a job calls the room that owns the rows; the worker knows when, never what',
+    files: /^broker\/worker\//,
+    never: '^broker/store/|^approvals/',
+  },
+  {
     name: 'http-is-the-top',
     why: 'data flows http → sessions → grants → decide → leases → providers',
     files: /^broker\/(sessions|identity|grants|decide|leases|worker|audit|manifests|actions|store|keys|config|core)\//,

@@ -63,6 +63,7 @@ const bad: Record<string, Record<string, string>> = {
   'the-broker-stands-without-its-sandbox': { 'approvals/review.ts': 'import { sts } from "../sandbox/sts.ts"' },
   'http-is-the-top': { 'broker/leases/issue.ts': 'import type { R } from "../http/router.ts"' },
   'the-store-is-the-bottom': { 'broker/store/open.ts': 'import { append } from "../audit/append.ts"' },
+  'the-worker-holds-no-sql': { 'broker/worker/jobs/prune.ts': 'import type { S } from "../../store/open.ts"' },
   'the-client-is-a-package-of-its-own': { 'client/writ.ts': 'import type { G } from "../broker/core/vocabulary.ts"' },
   'the-example-is-an-agent': { 'sandbox/example/agent.ts': 'import { mint } from "../aws/sts.ts"' },
   'the-sandbox-is-the-other-side': { 'sandbox/sts.ts': 'import { sign } from "../broker/decide/sign.ts"' },

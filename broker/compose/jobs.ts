@@ -1,0 +1,28 @@
+/**
+ * Which jobs a worker runs, in their order. The one place that knows what approvals and people contribute.
+ */
+import { expireUndecided } from '../../approvals/review.ts';
+import { forgetLogins } from '../people/forget-logins.ts';
+import { forgetReplays } from '../sessions/forget-replays.ts';
+import type { Job } from '../worker/job.ts';
+import { endOverdueSessions } from '../worker/jobs/end-overdue-sessions.ts';
+import { expireDueLeases } from '../worker/jobs/expire-due-leases.ts';
+import { expireUndecidedGrants } from '../worker/jobs/expire-undecided-grants.ts';
+import { forgetExpired } from '../worker/jobs/forget-expired.ts';
+import { gauges } from '../worker/jobs/gauges.ts';
+import { prune } from '../worker/jobs/prune.ts';
+import { releaseEndedSessions } from '../worker/jobs/release-ended-sessions.ts';
+import { releasePool } from '../worker/jobs/release-pool.ts';
+import { revoke } from '../worker/jobs/revoke.ts';
+
+export const jobs: readonly Job[] = [
+  endOverdueSessions,
+  releaseEndedSessions,
+  expireUndecidedGrants(expireUndecided),
+  expireDueLeases,
+  revoke,
+  releasePool,
+  prune,
+  gauges,
+  forgetExpired([forgetReplays, forgetLogins]),
+];

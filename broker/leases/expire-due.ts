@@ -1,0 +1,70 @@
+/** The end of a lease's time, as far as it needs no provider. */
+
+import type { Provider } from '../../providers/contract.ts';
+import { eventBy } from '../audit/events.ts';
+import { revokeReason } from '../core/reasons.ts';
+import type { Clock } from '../core/vocabulary.ts';
+import type { Statement, Store } from '../store/open.ts';
+import type { LeaseMetrics } from './metrics.ts';
+
+/**
+ * Active leases whose time is up, and intents whose answer never came. Where the provider itself has ended
+ * the credential, the lease is `expired`; where it has not (GitHub's hour is longer than most plans), it must
+ * be revoked. Leases of a provider that is switched off ($3 lists those that are on) can only be waited for.
+ */
+const expireDueStatement: Statement = {
+  name: 'lease_age',
+  text: `
+    WITH due AS (
+      SELECT id FROM lease
+      WHERE due_at <= $1::timestamptz
+        AND (status IN ('issuing', 'active') OR (status = 'revoking' AND provider_expires_at <= $1::timestamptz AND provider <> ALL($3::text[])))
+      ORDER BY due_at FOR UPDATE SKIP LOCKED LIMIT $2::int
+    ), l AS (
+      UPDATE lease SET
+        status = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN 'expired' ELSE 'revoking' END,
+        revoke_reason = CASE WHEN status = 'issuing' THEN ${revokeReason('issue_timed_out')} ELSE ${revokeReason('expired')} END,
+        due_at = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN NULL ELSE $1::timestamptz END,
+        ended_at = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN $1::timestamptz END,
+        sealed = CASE WHEN status <> 'issuing' AND provider_expires_at <= $1::timestamptz THEN NULL ELSE sealed END,
+        attempts = 0
+      WHERE id IN (SELECT id FROM due)
+      RETURNING id, session_id, grant_id, provider, status, revoke_reason
+    ), g AS (
+      UPDATE grants SET status = CASE WHEN l.revoke_reason = ${revokeReason('issue_timed_out')} THEN 'failed' ELSE 'ended' END, ended_at = $1::timestamptz
+      FROM l WHERE grants.id = l.grant_id AND grants.status IN ('issuing', 'issued')
+    ), events AS (
+      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
+      SELECT session_id, $1::timestamptz, ${eventBy('status', { revoking: 'lease.revoking', expired: 'lease.expired' })}, 'worker', grant_id, id, json_build_object('reason', revoke_reason) FROM l
+      ORDER BY session_id, id
+    )
+    SELECT provider, status FROM l`,
+};
+
+export interface ExpireDeps {
+  store: Store;
+  clock: Clock;
+  providers: ReadonlyMap<string, Provider>;
+  metrics: LeaseMetrics;
+}
+
+/**
+ * Expires or starts to revoke every lease whose time is up, at most `limit` in one statement, until none is
+ * left.
+ * @returns whether some of them must now be revoked by their providers
+ */
+export async function expireDue(deps: ExpireDeps, limit: number): Promise<boolean> {
+  let revoking = false;
+  for (;;) {
+    const expired = await deps.store.run<{ provider: string; status: string }>(expireDueStatement, [
+      deps.clock.now(),
+      limit,
+      [...deps.providers.keys()],
+    ]);
+    for (const row of expired) {
+      if (row.status === 'expired') deps.metrics.expired.inc({ provider: row.provider });
+      else revoking = true;
+    }
+    if (expired.length < limit) return revoking;
+  }
+}
