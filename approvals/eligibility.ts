@@ -1,12 +1,13 @@
 /** Where a person stands to a request: what bars them from deciding on it. Reads only; `review.ts` and the pages ask the same question here. */
 import { WritError } from '../broker/core/errors.ts';
+import type { ReviewBlockerCode } from '../broker/core/reasons.ts';
 import type { GrantStatus, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
 import { type Identity, isApprover, isParty } from '../broker/people/identity.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf } from './contract.ts';
 
 /** What stands between a person and a review of a grant; null = nothing. */
-export type ReviewBlocker = 'party' | 'not_an_approver' | null;
+export type ReviewBlocker = ReviewBlockerCode | null;
 
 /** A grant with what the rules of a review look at. */
 export interface GrantUnderReview {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after as afterAll, test } from 'node:test';
+import { assertEventsFit } from '../broker/audit/rows.test-support.ts';
 import { manualClock } from '../broker/core/clock.ts';
 import { WritError } from '../broker/core/errors.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
@@ -8,7 +9,10 @@ import { expireUndecided, type ReviewDeps, type ReviewRequest, review } from './
 import { addGrant, addSession, after, eventsOf, person, plan, start } from './rows.test-support.ts';
 
 const store = await openTestStore('pglite');
-afterAll(() => store.close());
+afterAll(async () => {
+  await assertEventsFit(store);
+  await store.close();
+});
 
 const owner = person('owner@example.com', { groups: ['billing'] });
 const digest = planDigest(plan);

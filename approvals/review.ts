@@ -3,8 +3,10 @@
  * writes its review and its audit row, and whose conditions are the very facts the checks above it read.
  */
 
+import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
 import { newId } from '../broker/core/ids.ts';
+import { type DecisionReason, decisionReason, type ReviewBlockerCode } from '../broker/core/reasons.ts';
 import type { Clock, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { decideGrant, lapseGrant } from '../broker/grants/transitions.ts';
@@ -82,7 +84,7 @@ ${decideGrant('live', {
       SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz FROM decided
     ), audited AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
-      SELECT session_id, $3::timestamptz, 'grant.' || $5::text, $14::text, id, $15::text, $16::json FROM decided
+      SELECT session_id, $3::timestamptz, ${eventBy('$5::text', { approved: 'grant.approved', denied: 'grant.denied' })}, $14::text, id, $15::text, $16::json FROM decided
     )
     SELECT id FROM decided`,
 };
@@ -124,7 +126,7 @@ export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<
   const redeemBy = approved ? new Date(Math.min(lapses, grant.session_expires_at.getTime())) : null;
   const reviewId = newId('rev', at);
   const decision = approved ? {} : denial('denied_by_approver', reason);
-  const payload: JsonObject = {
+  const payload = eventPayload(`grant.${status}`, {
     review_id: reviewId,
     capability: grant.capability,
     reviewer: identityRecord(request.reviewer),
@@ -134,7 +136,7 @@ export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<
     plan_digest: consented,
     ttl_seconds: plan.ttl_seconds,
     planned_ttl_seconds: grant.plan.ttl_seconds,
-  };
+  });
 
   const [decided] = await deps.store.run<{ id: string }>(decideStatement, [
     reviewId,
@@ -183,7 +185,7 @@ function narrow(deps: ReviewDeps, grant: GrantUnderReview, ttlSeconds: number | 
 }
 
 /** What the agent reads as the grant's decision after a denial. */
-function denial(code: string, advice: string | null): JsonObject {
+function denial(code: DecisionReason, advice: string | null): JsonObject {
   return { effect: 'deny', reasons: [advice === null ? { code } : { code, advice }] };
 }
 
@@ -191,17 +193,23 @@ const refusalStatement: Statement = {
   name: 'review_refused',
   text: `
     INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
-    VALUES ($1::text, $2::timestamptz, 'review.refused', $3::text, $4::text, $5::text, $6::json)`,
+    VALUES ($1::text, $2::timestamptz, ${event('review.refused')}, $3::text, $4::text, $5::text, $6::json)`,
 };
 
-async function auditRefusal(store: Store, grant: GrantUnderReview, request: ReviewRequest, bar: string, at: Date) {
-  const payload: JsonObject = {
+async function auditRefusal(
+  store: Store,
+  grant: GrantUnderReview,
+  request: ReviewRequest,
+  bar: ReviewBlockerCode,
+  at: Date,
+) {
+  const payload = eventPayload('review.refused', {
     refused_because: bar,
     verdict: request.verdict,
     capability: grant.capability,
     reviewer: identityRecord(request.reviewer),
     channel: request.channel,
-  };
+  });
   const who = personRef(request.reviewer);
   await store.run(refusalStatement, [grant.session_id, at, who, grant.id, request.requestId, JSON.stringify(payload)]);
 }
@@ -211,7 +219,7 @@ const expireStatement: Statement = {
   name: 'review_expire',
   text: `
     WITH due AS (
-      SELECT id, CASE status WHEN 'pending' THEN 'timeout' ELSE 'not_redeemed' END AS reason
+      SELECT id, CASE status WHEN 'pending' THEN ${decisionReason('timeout')} ELSE ${decisionReason('not_redeemed')} END AS reason
       FROM grants WHERE ended_at IS NULL AND status IN ('pending', 'approved') AND decide_by <= $1::timestamptz
       ORDER BY decide_by LIMIT $2::int FOR UPDATE SKIP LOCKED
     ), changed AS (
@@ -219,7 +227,7 @@ ${lapseGrant('due', '$1::timestamptz')}
       RETURNING g.id, g.session_id, g.capability, g.plan_digest, due.reason
     ), audited AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, payload)
-      SELECT session_id, $1::timestamptz, 'grant.denied', 'system', id,
+      SELECT session_id, $1::timestamptz, ${event('grant.denied')}, 'system', id,
         json_build_object('capability', capability, 'reason', reason, 'plan_digest', plan_digest)
       FROM changed ORDER BY session_id, id
     )

@@ -5,6 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { Writable } from 'node:stream';
 import { Registry } from 'prom-client';
+import { assertEventsFit } from './audit/rows.test-support.ts';
 import { verifyAudit } from './audit/verify.ts';
 import { jobs } from './compose/jobs.ts';
 import { manualClock } from './core/clock.ts';
@@ -223,7 +224,14 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
       return metric?.values.filter((v) => v.labels.provider === provider).reduce((sum, v) => sum + v.value, 0) ?? 0;
     },
     verify: () => verifyAudit(store),
-    close: () => store.close(),
+    /** Whatever a suite wrote is held against the closed list of events. */
+    close: async () => {
+      try {
+        await assertEventsFit(store);
+      } finally {
+        await store.close();
+      }
+    },
   };
 }
 

@@ -8,6 +8,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
+import { assertEventsFit } from '../broker/audit/rows.test-support.ts';
 import { type Broker, startBroker } from '../broker/compose/start.ts';
 import { manualClock, systemClock } from '../broker/core/clock.ts';
 import type { JsonObject } from '../broker/core/vocabulary.ts';
@@ -295,10 +296,14 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
       };
     },
     close: async () => {
-      await broker.stop();
-      await world.close();
-      await database?.drop();
-      await rm(folder, { recursive: true, force: true });
+      try {
+        await assertEventsFit(broker.store);
+      } finally {
+        await broker.stop();
+        await world.close();
+        await database?.drop();
+        await rm(folder, { recursive: true, force: true });
+      }
     },
   };
 }

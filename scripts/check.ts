@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { boundaries } from './check/boundaries.ts';
 import { clock } from './check/clock.ts';
+import { closedListsPart } from './check/closed-lists.ts';
 import { generatedDocs, style, terraformFormat, types } from './check/command.ts';
 import { installScripts, licences, pinning } from './check/dependencies.ts';
 import { migrations } from './check/migrations.ts';
@@ -18,6 +19,7 @@ const parts: Part[] = [
   tables,
   packages,
   clock,
+  closedListsPart,
   generatedDocs,
   licences,
   pinning,

@@ -1,5 +1,6 @@
 /** What the approval pages read. Reads only. */
 
+import { decisionReason } from '../../broker/core/reasons.ts';
 import type { Json, Plan } from '../../broker/core/vocabulary.ts';
 import { mayAct } from '../../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../../broker/store/open.ts';
@@ -34,7 +35,7 @@ export interface ApprovalView {
 
 // A denial that no decision made is the session's end: `endSession` denies what was open, and the grant's own decision stays as it was.
 const reason = `
-  CASE WHEN g.status <> 'denied' THEN NULL WHEN g.decision ->> 'effect' = 'deny' THEN g.decision #>> '{reasons,0,code}' ELSE 'session_ended' END AS reason`;
+  CASE WHEN g.status <> 'denied' THEN NULL WHEN g.decision ->> 'effect' = 'deny' THEN g.decision #>> '{reasons,0,code}' ELSE ${decisionReason('session_ended')} END AS reason`;
 
 const viewStatement: Statement = {
   name: 'approval_view',

@@ -1,7 +1,9 @@
 /** How a request came out, in words. Pure. */
+
 import { h, type JSX } from 'preact';
 import { Foreign } from '../../broker/console/shell.ts';
 import { duration, moment, visible } from '../../broker/console/text.ts';
+import type { DecisionReason } from '../../broker/core/vocabulary.ts';
 import { REASON_MAX } from '../review.ts';
 import type { ApprovalView, Outcome } from './load.ts';
 
@@ -24,7 +26,7 @@ const reasonWords: Record<string, string> = {
   not_redeemed: 'not collected',
   session_ended: 'session ended',
   denied_by_approver: 'by a person',
-};
+} satisfies { [reason in DecisionReason]?: string };
 
 export function statusTag(status: string, reason: string | null): JSX.Element {
   const word = statusWords[status] ?? visible(status);

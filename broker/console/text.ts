@@ -1,4 +1,5 @@
 /** Foreign text made fit for people's eyes: nothing invisible, nothing that reorders its neighbours, nothing endless. Escaping is Preact's work. */
+import { duration } from '../core/duration.ts';
 
 // Controls, format characters (bidi overrides, zero-width), line separators, lone surrogates, private use, and what renders as nothing.
 const unseen = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Default_Ignorable_Code_Point}]/gu;
@@ -20,18 +21,7 @@ export function clamp(text: string, max: number): { text: string; left: number }
   return { text: points.slice(0, max).join(''), left: Math.max(0, points.length - max) };
 }
 
-/** `90` → `1 min 30 s`; at most two units, because nobody decides on the third. */
-export function duration(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds));
-  const parts = [
-    [Math.floor(whole / 86400), 'd'],
-    [Math.floor((whole % 86400) / 3600), 'h'],
-    [Math.floor((whole % 3600) / 60), 'min'],
-    [whole % 60, 's'],
-  ] as const;
-  const told = parts.filter(([count]) => count > 0).slice(0, 2);
-  return told.length === 0 ? '0 s' : told.map(([count, unit]) => `${count} ${unit}`).join(' ');
-}
+export { duration };
 
 /** `21 Nov 14:05:09 UTC`: one zone for everybody, because the reader's own is not known without script. */
 export function moment(at: Date): string {

@@ -5,6 +5,8 @@
  * Times are `Date` in memory and ISO 8601 UTC on the wire; durations are whole seconds unless the name says otherwise.
  */
 
+import type { DecisionReason } from './reasons.ts';
+
 export type {
   Clock,
   Json,
@@ -14,6 +16,7 @@ export type {
   Revocability,
   RevocabilityKind,
 } from '../../providers/contract.ts';
+export type { DecisionReason, EndReason, RevokeReason } from './reasons.ts';
 
 /** The terms under which a session runs. */
 export interface Envelope {
@@ -24,15 +27,6 @@ export interface Envelope {
 }
 
 export type SessionStatus = 'active' | 'ended';
-
-/** Why a session ended. */
-export type EndReason =
-  | 'ended_by_agent'
-  | 'token_revoked'
-  | 'heartbeat_missed'
-  | 'envelope_spent'
-  | 'parent_ended'
-  | 'ended_by_admin';
 
 export type GrantStatus = 'pending' | 'approved' | 'denied' | 'issuing' | 'issued' | 'failed' | 'ended';
 
@@ -49,7 +43,7 @@ export interface Task {
 
 /** One machine-readable reason of a decision. `code` is stable; `advice` tells the agent what would pass. */
 export interface Reason {
-  code: string;
+  code: DecisionReason;
   policy_id?: string;
   /** JSON-pointer-like path into the request, e.g. `params.bucket`. */
   path?: string;

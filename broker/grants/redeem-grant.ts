@@ -4,7 +4,7 @@
  */
 
 import { WritError } from '../core/errors.ts';
-import type { JsonObject, Plan } from '../core/vocabulary.ts';
+import type { JsonObject, Plan, Reason } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { personRef } from '../people/identity.ts';
@@ -136,8 +136,8 @@ async function recordingRefusals<T>(
     return work();
   } catch (error) {
     const known = error instanceof WritError ? error : null;
-    const reasons = (known?.extensions.reasons ?? []) as JsonObject[];
-    const refusal = { grant_id: grantId, code: known?.code ?? 'internal', reasons };
+    const reasons = (known?.extensions.reasons ?? []) as Reason[];
+    const refusal = { grant_id: grantId, code: known?.code ?? ('internal' as const), reasons };
     await recordRefusal(deps.store, session, refusal, now, requestId);
     throw error;
   }

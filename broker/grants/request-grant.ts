@@ -2,8 +2,10 @@
  * A request for a capability, from the session's history to the credential, the wait, or the refusal. One flow;
  * no step can be skipped by a provider or a channel.
  */
+
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
+import { eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
@@ -167,8 +169,8 @@ async function evaluateOrRecord(
   try {
     return evaluate(deps.providers, manifest, session, request, now);
   } catch (error) {
-    const { code, errors } = error instanceof WritError ? error : { code: 'internal', errors: undefined };
-    const refusal = { capability: request.capability, code, errors: (errors ?? []) as unknown as JsonObject[] };
+    const { code, errors } = error instanceof WritError ? error : { code: 'internal' as const, errors: undefined };
+    const refusal = { capability: request.capability, code, errors: [...(errors ?? [])] };
     await recordRefusal(deps.store, session, refusal, now, requestId);
     throw error;
   }
@@ -212,18 +214,18 @@ function draft(
     at,
     decideBy: null,
     requestId,
-    audit: {
+    audit: eventPayload('grant.allowed', {
       capability: request.capability,
       params: evaluation.params,
-      plan: evaluation.plan as unknown as JsonObject,
+      plan: evaluation.plan,
       plan_digest: evaluation.digest,
       effect: decision.effect,
       tier: decision.tier,
-      reasons: decision.reasons as unknown as JsonObject[],
+      reasons: decision.reasons,
       policy_ids: decision.policy_ids,
       manifest_version: decision.manifest_version,
       ...(request.justification === null ? {} : { justification: request.justification }),
-    },
+    }),
   };
 }
 

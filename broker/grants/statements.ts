@@ -3,6 +3,7 @@
  * holds, and writes the change with its audit row. An intent (`issuing`) writes the lease row too, before any provider is called (invariant 5).
  */
 
+import { type EventPayload, event, eventAmong } from '../audit/events.ts';
 import type { JsonObject, Plan } from '../core/vocabulary.ts';
 import { reserveMember } from '../leases/pools.ts';
 import { intendLease } from '../leases/transitions.ts';
@@ -37,7 +38,7 @@ export interface GrantRecord {
   decideBy: Date | null;
   requestId: string | null;
   auditType: 'grant.denied' | 'grant.pending' | 'grant.allowed';
-  audit: JsonObject;
+  audit: EventPayload<'grant.allowed'>;
 }
 
 /** What is written of the lease before the provider is asked. */
@@ -87,7 +88,7 @@ const recordStatement: Statement = {
 ${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 FROM g)')}
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
-      SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $23::text, $24::json FROM g
+      SELECT session_id, $4::timestamptz, ${eventAmong('$22::text', 'grant.denied', 'grant.pending')}, $6::text, id, $23::text, $24::json FROM g
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok`,
 };
@@ -129,7 +130,7 @@ ${countInChild('written')}
 ${intendLease('SELECT lease_id, id AS grant_id, session_id, agent, provider, plan, plan_digest, NULL AS reserved, lock_key, at, answer_by, provider_expires_at FROM written')}
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, at, 'grant.allowed', agent, id, lease_id, request_id, audit FROM written ORDER BY session_id
+      SELECT session_id, at, ${event('grant.allowed')}, agent, id, lease_id, request_id, audit FROM written ORDER BY session_id
     )
     SELECT n FROM written`,
 };
@@ -148,7 +149,7 @@ ${intendLease(`SELECT $25::text AS lease_id, g.id AS grant_id, $1::text AS sessi
         $28::timestamptz AS provider_expires_at FROM g, ready`)}
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, $4::timestamptz, $22::text, $6::text, id, $25::text, $23::text, $24::json FROM g
+      SELECT session_id, $4::timestamptz, ${eventAmong('$22::text', 'grant.allowed')}, $6::text, id, $25::text, $23::text, $24::json FROM g
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
 };
@@ -171,12 +172,12 @@ ${intendLease(`SELECT $5::text AS lease_id, g.id AS grant_id, g.session_id, g.ag
         $8::timestamptz AS provider_expires_at FROM g, ready`)}
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, $2::timestamptz, 'grant.redeemed', agent, id, $5::text, $15::text, $16::json FROM g
+      SELECT session_id, $2::timestamptz, ${event('grant.redeemed')}, agent, id, $5::text, $15::text, $16::json FROM g
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
 };
 
-const json = (value: JsonObject | Plan | null) => (value === null ? null : JSON.stringify(value));
+const json = (value: object | null) => (value === null ? null : JSON.stringify(value));
 
 function grantValues(grant: GrantRecord) {
   return [
@@ -265,7 +266,7 @@ export async function claimApproved(
     credentialJwk: JsonObject | null;
     at: Date;
     requestId: string | null;
-    audit: JsonObject;
+    audit: EventPayload<'grant.redeemed'>;
   },
   lease: LeaseRecord,
 ): Promise<Recorded> {
@@ -292,14 +293,14 @@ export async function claimApproved(
 
 const refusalStatement: Statement = {
   name: 'grant_refusal',
-  text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ($1, $2, 'grant.refused', $3, $4, $5::json)`,
+  text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ($1, $2, ${event('grant.refused')}, $3, $4, $5::json)`,
 };
 
 /** Puts a request on the record that came to no grant. */
 export async function recordRefusal(
   store: Store,
   session: { id: string; agent: string },
-  payload: JsonObject,
+  payload: EventPayload<'grant.refused'>,
   at: Date,
   requestId: string | null,
 ): Promise<void> {

@@ -3,6 +3,8 @@
  * this room writes the table (scripts/check/tables.ts). Pure text, so that leases, sessions and approvals may import it.
  */
 
+import { decisionReason } from '../core/reasons.ts';
+
 /** What a review writes, as SQL of each value. */
 export interface DecidedGrant {
   grantId: string;
@@ -38,7 +40,7 @@ export const releaseGrant = (where: string, at: string): string => `
       UPDATE grants SET status = CASE WHEN status IN ('issued', 'issuing') THEN 'ended' ELSE 'denied' END, ended_at = ${at},
              decided_at = coalesce(decided_at, ${at}),
              decision = CASE WHEN status IN ('issued', 'issuing') THEN decision
-               ELSE decision || '{"effect": "deny", "reasons": [{"code": "session_ended"}]}'::jsonb END
+               ELSE decision || jsonb_build_object('effect', 'deny', 'reasons', jsonb_build_array(jsonb_build_object('code', ${decisionReason('session_ended')}))) END
       WHERE ${where}`;
 
 /** issuing → issued. @param lease alias of rows with `grant_id` and `status` */

@@ -1,8 +1,11 @@
 /** `/v1/admin`: manifests, sessions, leases, keys, the record. */
+
 import { z } from 'zod';
+import { eventTypes } from '../audit/events.ts';
 import { timeline } from '../audit/timeline.ts';
 import { verifyAudit } from '../audit/verify.ts';
 import { WritError } from '../core/errors.ts';
+import { codesOf, storedRevokeReasons } from '../core/reasons.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import { listLeases } from '../leases/list-leases.ts';
@@ -179,7 +182,9 @@ export function adminOperations(deps: AdminDeps): Operation[] {
       responses: {
         200: {
           description: 'Events in order',
-          schema: z.object({ events: z.array(z.looseObject({ seq: z.int(), at: z.string(), type: z.string() })) }),
+          schema: z.object({
+            events: z.array(z.looseObject({ seq: z.int(), at: z.string(), type: z.enum(eventTypes) })),
+          }),
         },
       },
       errors: ['unauthenticated', 'forbidden'],
@@ -200,7 +205,11 @@ export function adminOperations(deps: AdminDeps): Operation[] {
       responses: {
         200: {
           description: 'At most 500, oldest first',
-          schema: z.object({ leases: z.array(z.looseObject({ id: z.string() })) }),
+          schema: z.object({
+            leases: z.array(
+              z.looseObject({ id: z.string(), revoke_reason: z.enum(codesOf(storedRevokeReasons)).nullable() }),
+            ),
+          }),
         },
       },
       errors: ['unauthenticated', 'forbidden'],

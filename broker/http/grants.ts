@@ -1,7 +1,9 @@
 /** `/v1/grants`: ask, wait, redeem. */
+
 import { z } from 'zod';
 import { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
+import { codesOf, decisionReasons } from '../core/reasons.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { checkCredentialJwk } from '../grants/deliver.ts';
 import { decidedGrants, readGrant, waitForGrant } from '../grants/read-grant.ts';
@@ -43,7 +45,7 @@ export const grantSchema = z
     reasons: z
       .array(
         z.object({
-          code: z.string(),
+          code: z.enum(codesOf(decisionReasons)),
           policy_id: z.string().optional(),
           path: z.string().optional(),
           advice: z.string().optional(),

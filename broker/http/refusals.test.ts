@@ -7,12 +7,18 @@ import { createRefusals, networkOf } from './refusals.ts';
 
 const limited = (error: unknown) => error instanceof WritError && error.code === 'rate_limited';
 
+/** A refusal that can be told from others by its number. */
+const refused = (n: number) => ({ code: 'invalid_grant' as const, reason: null, token_sha256: String(n) });
+
 const rows = async (harness: Harness) => {
   const found = await harness.store.prisma.auditEvent.findMany({
     where: { type: 'session.refused' },
     orderBy: { seq: 'asc' },
   });
-  return found.map(({ payload }) => payload as { n?: number; dropped?: number; source?: string });
+  return found.map(({ payload }) => {
+    const { token_sha256: n, ...sum } = payload as { token_sha256?: string; dropped?: number; source?: string };
+    return { n: Number(n), ...sum };
+  });
 };
 
 test('so many a minute and source are written, of the rest their number; nobody pays for another', async () => {
@@ -21,7 +27,7 @@ test('so many a minute and source are written, of the rest their number; nobody 
     const log = { error: () => assert.fail('nothing fails here') };
     const refusals = createRefusals(harness.store, harness.clock, log, 3);
     const refuse = (source: string, n = 0) =>
-      refusals.record(source, { chain: 'system', type: 'session.refused', requestId: 'req_x', payload: { n } });
+      refusals.record(source, { chain: 'system', type: 'session.refused', requestId: 'req_x', payload: refused(n) });
     for (let n = 0; n < 3; n += 1) await refuse('192.0.2.1', n);
     for (let n = 0; n < 40; n += 1) {
       await assert.rejects(
@@ -62,7 +68,7 @@ test('addresses by the ten thousand share a count', async () => {
     const refusals = createRefusals(store, harness.clock, { error: () => {} }, 1);
     for (let i = 0; i < 10_200; i += 1) {
       await refusals
-        .record(`source-${i}`, { chain: 'system', type: 'session.refused', requestId: 'r', payload: {} })
+        .record(`source-${i}`, { chain: 'system', type: 'session.refused', requestId: 'r', payload: refused(i) })
         .catch((error) => assert.ok(limited(error)));
     }
     assert.equal(written, 10_001);

@@ -2,17 +2,20 @@
  * Refusals are on the record, and writing the record takes the lock of a chain: whoever may cause a row without proving anything must not cause as many as he likes.
  * So many a minute are written for each source; of the rest one row says how many there were.
  */
+
+import { type EventPayload, eventAmong, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
-import type { Clock, JsonObject } from '../core/vocabulary.ts';
+import type { MisuseReason } from '../core/reasons.ts';
+import type { Clock } from '../core/vocabulary.ts';
 import { refusalReason } from '../identity/refusal.ts';
 import type { Statement, Store } from '../store/open.ts';
 
-export interface RefusedEvent {
-  chain: string;
-  type: 'session.refused' | 'session.misused';
-  requestId: string;
-  payload: JsonObject;
-}
+type Refused = 'session.refused' | 'session.misused';
+
+/** One of the two, with its own payload. */
+export type RefusedEvent = {
+  [T in Refused]: { chain: string; type: T; requestId: string; payload: EventPayload<T> };
+}[Refused];
 
 export interface Refusals {
   /**
@@ -36,7 +39,7 @@ interface Window {
 
 const recordStatement: Statement = {
   name: 'refusal_record',
-  text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ($1, $2, $3, 'unknown', $4, $5::json)`,
+  text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ($1, $2, ${eventAmong('$3::text', 'session.refused', 'session.misused')}, 'unknown', $4, $5::json)`,
 };
 
 /** @param perMinute rows for one source; 0 = no limit */
@@ -50,7 +53,7 @@ export function createRefusals(
   const owed = new Set<Promise<void>>();
   const closing = new AbortController();
 
-  const write = (event: Omit<RefusedEvent, 'requestId'>, requestId: string | null) =>
+  const write = (event: Pick<RefusedEvent, 'chain' | 'type' | 'payload'>, requestId: string | null) =>
     store.run(recordStatement, [event.chain, clock.now(), event.type, requestId, JSON.stringify(event.payload)]);
 
   function windowOf(source: string, now: number): [string, Window] {
@@ -68,7 +71,7 @@ export function createRefusals(
   /** At the end of the minute, or of the broker. */
   async function sumUp(source: string, window: Window, { chain, type }: RefusedEvent): Promise<void> {
     await clock.sleep(window.until - clock.now().getTime(), closing.signal).catch(() => {});
-    const payload = { code: 'rate_limited', source, dropped: window.dropped };
+    const payload = eventPayload(type, { code: 'rate_limited', source, dropped: window.dropped });
     await write({ chain, type, payload }, null).catch((error) =>
       log.error({ err: error, dropped: window.dropped }, 'refusals could not be put on the record'),
     );
@@ -101,7 +104,7 @@ export function createRefusals(
 export function misuseReason(
   refusal: WritError,
   sent: { authorization: string | undefined; dpop: string | undefined },
-): string {
+): MisuseReason {
   const known = refusalReason(refusal);
   if (known !== null) return known;
   if (sent.dpop === undefined) return 'no_proof';

@@ -1,6 +1,7 @@
 /** `/v1/session`: look at it, keep it alive, end it. */
 import { z } from 'zod';
 import type { LongPoller } from '../core/long-poller.ts';
+import { codesOf, endReasons } from '../core/reasons.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { type HeartbeatDeps, heartbeat } from '../sessions/heartbeat.ts';
 import { overview, settledSessions } from '../sessions/overview.ts';
@@ -33,7 +34,7 @@ export const overviewSchema = z.object({
       .nullable()
       .describe('What a child session is narrowed to; null = all of the manifest’s.'),
     status: z.enum(['active', 'ended']),
-    end_reason: z.string().nullable(),
+    end_reason: z.enum(codesOf(endReasons)).nullable(),
     opened_at: time,
     expires_at: time,
     ended_at: time.nullable(),

@@ -2,31 +2,9 @@
  * Why a proof of identity was refused, as a closed set. The caller reads one terse sentence; the audit log keeps the reason, the log the whole story.
  */
 import { type ErrorCode, WritError } from '../core/errors.ts';
+import type { RefusalReason } from '../core/reasons.ts';
 
-export type RefusalReason =
-  | 'malformed'
-  | 'unknown_issuer'
-  | 'unknown_client'
-  | 'algorithm_not_allowed'
-  | 'unknown_key'
-  | 'bad_signature'
-  | 'missing_claim'
-  | 'bad_claim'
-  | 'wrong_issuer'
-  | 'wrong_audience'
-  | 'expired'
-  | 'not_yet_valid'
-  | 'too_old'
-  | 'lives_too_long'
-  | 'issuer_unavailable'
-  | 'no_binding'
-  | 'ambiguous_binding'
-  | 'unsupported_assertion_type'
-  | 'wrong_method'
-  | 'wrong_url'
-  | 'wrong_key'
-  | 'wrong_token_hash'
-  | 'stale_proof';
+export type { RefusalReason };
 
 /** Carried as `cause` of the WritError: never shown to the caller, never containing the token. */
 export class Refusal extends Error {

@@ -4,8 +4,10 @@
  * Life of a key: created → published in the JWKS → signs from `active_from` → no longer signs once a newer key is active → leaves the JWKS at
  * `retired_at`, when the last token it can have signed has expired.
  */
+
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
 import { exportJWK, generateKeyPair, type JWK } from 'jose';
+import { event } from '../audit/events.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { Seal } from './seal.ts';
@@ -51,7 +53,7 @@ const insertKey: Statement = {
       RETURNING kid
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, payload)
-      SELECT 'system', $4::timestamptz, 'key.created', $6::text, json_build_object('kid', kid, 'active_from', $5::timestamptz) FROM new
+      SELECT 'system', $4::timestamptz, ${event('key.created')}, $6::text, json_build_object('kid', kid, 'active_from', $5::timestamptz) FROM new
     )
     SELECT kid FROM new`,
 };

@@ -1,5 +1,8 @@
 /** The end of a lease's time, as far as it needs no provider. */
+
 import type { Provider } from '../../providers/contract.ts';
+import { eventBy } from '../audit/events.ts';
+import { revokeReason } from '../core/reasons.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import { grantEnded, grantFailed } from '../grants/transitions.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -23,19 +26,19 @@ const expireDueStatement: Statement = {
       RETURNING id, session_id, grant_id, provider, status, revoke_reason
     ), revoking AS (${startRevoking({
       where: 'id IN (SELECT id FROM due WHERE NOT over)',
-      reason: "CASE WHEN status = 'issuing' THEN 'issue_timed_out' ELSE 'expired' END",
+      reason: `CASE WHEN status = 'issuing' THEN ${revokeReason('issue_timed_out')} ELSE ${revokeReason('expired')} END`,
       dueAt: '$1::timestamptz',
     })}
       RETURNING id, session_id, grant_id, provider, status, revoke_reason
     ), l AS (
       SELECT * FROM expired UNION ALL SELECT * FROM revoking
     ), failed AS (
-      SELECT grant_id FROM l WHERE revoke_reason = 'issue_timed_out'
+      SELECT grant_id FROM l WHERE revoke_reason = ${revokeReason('issue_timed_out')}
     ), g AS (${grantFailed('failed', '$1::timestamptz')}
-    ), h AS (${grantEnded('l', '$1::timestamptz', "l.revoke_reason <> 'issue_timed_out'")}
+    ), h AS (${grantEnded('l', '$1::timestamptz', `l.revoke_reason <> ${revokeReason('issue_timed_out')}`)}
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1::timestamptz, 'lease.' || status, 'worker', grant_id, id, json_build_object('reason', revoke_reason) FROM l
+      SELECT session_id, $1::timestamptz, ${eventBy('status', { revoking: 'lease.revoking', expired: 'lease.expired' })}, 'worker', grant_id, id, json_build_object('reason', revoke_reason) FROM l
       ORDER BY session_id, id
     )
     SELECT provider, status FROM l`,

@@ -2,9 +2,12 @@
  * Delivering: a signed decision becomes a credential. The lease row (`issuing`) and its audit row are committed before this runs; whatever happens here, at any
  * line, the row is enough for the reconciler to neutralise what may exist.
  */
+
 import type { Logger } from 'pino';
 import { type Issued, type Provider, ProviderError } from '../../providers/contract.ts';
+import { event, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
+import { revokeReason } from '../core/reasons.ts';
 import type { Clock, Plan } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import { type SignedDecision, verifyDecision } from '../decide/sign-decision.ts';
@@ -63,7 +66,7 @@ ${recordAnswer('r')}
 ${grantIssued('l')}
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, at, CASE WHEN status = 'active' THEN 'lease.issued' ELSE 'lease.withheld' END, 'system', grant_id, id, audit FROM l
+      SELECT session_id, at, CASE WHEN status = 'active' THEN ${event('lease.issued')} ELSE ${event('lease.withheld')} END, 'system', grant_id, id, audit FROM l
       ORDER BY session_id, id
     )
     SELECT n, status FROM l`,
@@ -76,7 +79,7 @@ const failureStatement: Statement = {
       RETURNING id, grant_id, session_id, status
     ), something AS (${startRevoking({
       where: 'id = $1::text AND $2::boolean',
-      reason: "'mint_failed'",
+      reason: revokeReason('mint_failed'),
       dueAt: '$4::timestamptz',
       from: ['issuing', 'revoking'],
       error: '$3::text',
@@ -90,7 +93,7 @@ const failureStatement: Statement = {
 ${grantFailed('l', '$4::timestamptz')}
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $4::timestamptz, CASE WHEN status = 'failed' THEN 'lease.failed' ELSE 'lease.revoking' END, 'system', grant_id, id, $5::json FROM l
+      SELECT session_id, $4::timestamptz, CASE WHEN status = 'failed' THEN ${event('lease.failed')} ELSE ${event('lease.revoking')} END, 'system', grant_id, id, $5::json FROM l
     )
     SELECT status FROM l`,
 };
@@ -132,7 +135,11 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
         expires_at: issued.expiresAt,
         provider_expires_at: issued.providerExpiresAt,
         reserved: intent.reserved !== null,
-        audit: { provider: provider.name, expires_at: issued.expiresAt, plan_digest },
+        audit: eventPayload('lease.issued', {
+          provider: provider.name,
+          expires_at: issued.expiresAt.toISOString(),
+          plan_digest,
+        }),
       },
       null,
     );
@@ -195,7 +202,13 @@ async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Pro
     mayExist,
     known?.providerCode === undefined ? code : `${code} (${known.providerCode})`,
     deps.clock.now(),
-    JSON.stringify({ code, provider_code: known?.providerCode ?? null, may_have_minted: mayExist }),
+    JSON.stringify(
+      eventPayload(mayExist ? 'lease.revoking' : 'lease.failed', {
+        code,
+        provider_code: known?.providerCode ?? null,
+        may_have_minted: mayExist,
+      }),
+    ),
   ]);
   if (mayExist) deps.notify();
   const extensions = known?.providerCode === undefined ? {} : { provider_code: known.providerCode };

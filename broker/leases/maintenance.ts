@@ -2,7 +2,9 @@
  * What is left to do after leases have ended: pool members go back into use, denials that have expired leave the shared document. One member or one
  * document that fails is tried again a minute later, and keeps no other from being done.
  */
+
 import type { Provider, RevocationTarget } from '../../providers/contract.ts';
+import { event } from '../audit/events.ts';
 import type { Statement } from '../store/open.ts';
 import { withDeadline } from './deadline.ts';
 import { claimSeconds, type RevokeDeps } from './revoke.ts';
@@ -27,7 +29,7 @@ const freeSlotStatement: Statement = {
     WITH freed AS (DELETE FROM pool_slot WHERE provider = $1::text AND member = $2::text AND lease_id = $3::text RETURNING member, lease_id),
     event AS (
       INSERT INTO audit_event (chain, at, type, actor, lease_id, payload)
-      SELECT coalesce(l.session_id, 'system'), $4::timestamptz, 'pool.released', 'worker', freed.lease_id, json_build_object('provider', $1::text, 'member', freed.member)
+      SELECT coalesce(l.session_id, 'system'), $4::timestamptz, ${event('pool.released')}, 'worker', freed.lease_id, json_build_object('provider', $1::text, 'member', freed.member)
       FROM freed LEFT JOIN lease l ON l.id = freed.lease_id)
     SELECT member FROM freed`,
 };

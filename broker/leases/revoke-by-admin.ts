@@ -1,5 +1,7 @@
 /** An admin ends one lease: the same state, the same path as every other end. */
+import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
+import { revokeReason } from '../core/reasons.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { onceAnswered, startRevoking } from './transitions.ts';
 
@@ -7,11 +9,11 @@ const orderStatement: Statement = {
   name: 'lease_order_revocation',
   text: `
     WITH l AS (
-${startRevoking({ where: 'id = $1::text', reason: "'admin'", dueAt: onceAnswered('$2::timestamptz', '$5::int') })}
+${startRevoking({ where: 'id = $1::text', reason: revokeReason('admin'), dueAt: onceAnswered('$2::timestamptz', '$5::int') })}
       RETURNING id, grant_id, session_id
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, $2::timestamptz, 'lease.revoking', $3::text, grant_id, id, $4::text, '{"reason": "admin"}'::json FROM l
+      SELECT session_id, $2::timestamptz, ${event('lease.revoking')}, $3::text, grant_id, id, $4::text, json_build_object('reason', ${revokeReason('admin')}) FROM l
     )
     SELECT id FROM l`,
 };

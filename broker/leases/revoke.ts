@@ -2,6 +2,7 @@
  * The one way a lease is ended at its provider. Takes leases that are `revoking` and due, asks the provider, and writes down its word. Idempotent: a worker
  * that dies anywhere in here leaves rows that become due again.
  */
+
 import type { Logger } from 'pino';
 import {
   type Provider,
@@ -9,6 +10,8 @@ import {
   type RevocationOutcome,
   type RevocationTarget,
 } from '../../providers/contract.ts';
+import { event, eventBy } from '../audit/events.ts';
+import { revokeReason } from '../core/reasons.ts';
 import type { Clock, JsonObject, Plan } from '../core/vocabulary.ts';
 import { grantEnded } from '../grants/transitions.ts';
 import type { Seal } from '../keys/seal.ts';
@@ -67,8 +70,8 @@ ${settleRevocation('o', '$1::timestamptz')}
 ${grantEnded('l', '$1::timestamptz', "l.status <> 'revoking'")}
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1::timestamptz, CASE WHEN status = 'revoking' AND error IS NOT NULL THEN 'lease.revoke_failed'
-                                  WHEN status = 'revoking' THEN 'lease.settling' ELSE 'lease.' || status END,
+      SELECT session_id, $1::timestamptz, CASE WHEN status = 'revoking' AND error IS NOT NULL THEN ${event('lease.revoke_failed')}
+                                  WHEN status = 'revoking' THEN ${event('lease.settling')} ELSE ${eventBy('status', { revoked: 'lease.revoked', expired: 'lease.expired' })} END,
              'worker', grant_id, id, json_build_object('error', error, 'evidence', evidence)
       FROM l ORDER BY session_id, id
     )
@@ -188,14 +191,14 @@ const neighbourStatement: Statement = {
     WITH l AS (
 ${startRevoking({
   where: "provider = $2 AND lock_key = $3 AND (handle->>'issued_at')::timestamptz < $4::timestamptz",
-  reason: "'neighbour_cut_off'",
+  reason: revokeReason('neighbour_cut_off'),
   dueAt: '$1::timestamptz',
   from: ['active'],
 })}
       RETURNING id, session_id, grant_id
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1::timestamptz, 'lease.revoking', 'worker', grant_id, id, json_build_object('reason', 'neighbour_cut_off')
+      SELECT session_id, $1::timestamptz, ${event('lease.revoking')}, 'worker', grant_id, id, json_build_object('reason', ${revokeReason('neighbour_cut_off')})
       FROM l ORDER BY session_id, id
     )
     SELECT id FROM l`,

@@ -2,6 +2,7 @@
  * Every change of a lease's status, as SQL for the statements that make it: issuing → active → revoking → revoked / expired / failed. Only this room writes the
  * table (scripts/check/tables.ts). One path leads to `revoking`.
  */
+import { revokeReason } from '../core/reasons.ts';
 import type { LeaseStatus } from '../core/vocabulary.ts';
 
 /**
@@ -27,13 +28,13 @@ export const recordAnswer = (r: string): string => `
 
 /** issuing | revoking → failed: nothing was minted. @param error SQL of the error's code */
 export const failMint = (where: string, at: string, error: string): string => `
-      UPDATE lease SET status = 'failed', revoke_reason = 'mint_failed', last_error = ${error}, due_at = NULL, ended_at = ${at}, sealed = NULL
+      UPDATE lease SET status = 'failed', revoke_reason = ${revokeReason('mint_failed')}, last_error = ${error}, due_at = NULL, ended_at = ${at}, sealed = NULL
       WHERE status IN ('issuing', 'revoking') AND ${where}`;
 
 export interface Revoking {
   /** SQL condition on rows of `lease`. */
   where: string;
-  /** SQL of the revoke reason. */
+  /** SQL of the revoke reason: `revokeReason('…')`. */
   reason: string;
   /** SQL of the moment at which revocation begins. */
   dueAt: string;
@@ -58,7 +59,7 @@ export const onceAnswered = (at: string, seconds: string): string =>
 
 /** active | revoking → expired: the provider itself has ended the credential. */
 export const expireLease = (where: string, at: string): string => `
-      UPDATE lease SET status = 'expired', revoke_reason = 'expired', due_at = NULL, ended_at = ${at}, sealed = NULL, attempts = 0
+      UPDATE lease SET status = 'expired', revoke_reason = ${revokeReason('expired')}, due_at = NULL, ended_at = ${at}, sealed = NULL, attempts = 0
       WHERE status IN ('active', 'revoking') AND ${where}`;
 
 /**

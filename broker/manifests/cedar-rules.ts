@@ -1,6 +1,6 @@
 /** The rules of one capability as Cedar policies: one permit, and the forbids that cut it down. */
 import type { Expr, PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
-import type { Json } from '../core/vocabulary.ts';
+import type { DecisionReason, Json } from '../core/vocabulary.ts';
 import {
   atLeast,
   both,
@@ -23,7 +23,7 @@ export interface Rule {
   id: string;
   effect: 'permit' | 'forbid';
   when: Expr;
-  reason: string;
+  reason: DecisionReason;
   path: string;
   advice: string;
   approvable?: boolean;
@@ -47,7 +47,7 @@ export function rulesOf(manifest: Manifest, name: string, capability: Capability
       advice: `Ask in a session of one of these task types: ${capability.tasks.join(', ')}.`,
     },
   ];
-  const forbid = (id: string, when: Expr, reason: string, path: string, advice: string) =>
+  const forbid = (id: string, when: Expr, reason: DecisionReason, path: string, advice: string) =>
     rules.push({ id, effect: 'forbid', when, reason, path, advice });
 
   for (const [param, value] of Object.entries(capability.params)) {

@@ -5,9 +5,11 @@
  * Every policy: @id, @reason (stable code), @path (into the request), @advice (what would pass). @effect("approve") marks the forbid that a person's
  * approval lifts.
  */
+
 import { hash } from 'node:crypto';
 import { type Policy, type PolicyJson, policyToText, type SchemaJson, validate } from '@cedar-policy/cedar-wasm/nodejs';
 import type { FieldFault } from '../core/errors.ts';
+import type { DecisionReason } from '../core/vocabulary.ts';
 import { policyOf, rulesOf } from './cedar-rules.ts';
 import { type ParamKind, paramKinds, schemaOf } from './cedar-schema.ts';
 import type { Capability, Manifest } from './manifest.ts';
@@ -15,7 +17,7 @@ import type { Locate } from './parse.ts';
 
 export interface PolicyAnnotations {
   id: string;
-  reason: string;
+  reason: DecisionReason;
   path: string;
   advice: string;
   effect?: 'approve';

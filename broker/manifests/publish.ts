@@ -1,6 +1,7 @@
 /**
  * Publishing: what an agent may ever do becomes a numbered, immutable version. A manifest that does not hold leaves the running one in force.
  */
+import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -46,7 +47,7 @@ const publishStatement: Statement = {
       RETURNING agent
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-      SELECT 'agent:' || agent, $8::timestamptz, 'manifest.published', $5::text, $9::text, json_build_object('version', $2::int, 'sha256', $4::text, 'reason', $6::text)
+      SELECT 'agent:' || agent, $8::timestamptz, ${event('manifest.published')}, $5::text, $9::text, json_build_object('version', $2::int, 'sha256', $4::text, 'reason', $6::text)
       FROM published
     )
     SELECT agent FROM published`,

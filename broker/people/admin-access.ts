@@ -2,7 +2,9 @@
  * Who is an admin: a person of the OIDC group, by the console's login; or the holder of the bootstrap token, which the first start prints once and of
  * which only the SHA-256 is kept (256 random bits need no slow hash).
  */
+
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -14,7 +16,7 @@ const makeStatement: Statement = {
   text: `
     WITH made AS (INSERT INTO bootstrap (id, token_hash, created_at) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING RETURNING id),
     event AS (
-      INSERT INTO audit_event (chain, at, type, actor, payload) SELECT 'system', $2, 'admin.bootstrap', 'system', '{}'::json FROM made)
+      INSERT INTO audit_event (chain, at, type, actor, payload) SELECT 'system', $2, ${event('admin.bootstrap')}, 'system', '{}'::json FROM made)
     SELECT id FROM made`,
 };
 

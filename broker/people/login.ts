@@ -2,8 +2,10 @@
  * Who is at the other end of a browser request. A login is a row; its cookie is a random token of which only the hash is kept, so that a
  * copy of the database signs nobody in.
  */
+
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Request, Response } from 'express';
+import { event } from '../audit/events.ts';
 import { guardHeaders, type Viewer } from '../console/shell.ts';
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -36,7 +38,7 @@ const openStatement: Statement = {
       VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $5::timestamptz)
     )
     INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-    VALUES ('system', $4::timestamptz, 'person.signed_in', $6::text, $7::text, $2::json)`,
+    VALUES ('system', $4::timestamptz, ${event('person.signed_in')}, $6::text, $7::text, $2::json)`,
 };
 
 /** Stores a login and sets its cookie. */
@@ -78,7 +80,7 @@ const closeStatement: Statement = {
   text: `
     WITH closed AS (DELETE FROM login WHERE token_hash = $1::text RETURNING token_hash)
     INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-    SELECT 'system', $2::timestamptz, 'person.signed_out', $3::text, $4::text, '{}'::json FROM closed`,
+    SELECT 'system', $2::timestamptz, ${event('person.signed_out')}, $3::text, $4::text, '{}'::json FROM closed`,
 };
 
 /** Deletes the login and its cookie. */

@@ -7,6 +7,7 @@ import { addGrant, addSession, eventsOf } from '../../approvals/rows.test-suppor
 import { openHarness } from '../../approvals/web/pages.test-support.ts';
 import { openBrowser, signIn } from '../../sandbox/oidc/browser.ts';
 import { demoPassword, demoUsers, type LoginProvider, startLoginProvider } from '../../sandbox/oidc/login-provider.ts';
+import { assertEventsFit } from '../audit/rows.test-support.ts';
 import { localReturn } from './login.ts';
 import { oidcClient } from './oidc.ts';
 
@@ -26,6 +27,7 @@ const harness = await openHarness(async (publicUrl) => {
   };
 });
 afterAll(async () => {
+  await assertEventsFit(harness.store);
   await harness.close();
   await provider?.close();
 });

@@ -3,7 +3,7 @@
  * The last part is one statement that also reads what a grant's decision needs, so that the hot path has one read.
  */
 import { WritError } from '../core/errors.ts';
-import type { Clock, JsonObject } from '../core/vocabulary.ts';
+import type { Clock, EndReason, JsonObject } from '../core/vocabulary.ts';
 import type { SessionFactValues } from '../manifests/facts-table.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -56,7 +56,7 @@ export interface SessionFacts {
   subject: JsonObject & { act?: ActorChain };
   jkt: string | null;
   status: string;
-  endReason: string | null;
+  endReason: EndReason | null;
   maxGrants: number | null;
   openedAt: Date;
   expiresAt: Date;
@@ -128,7 +128,7 @@ interface FactsRow extends FactColumns {
   subject: SessionFacts['subject'];
   dpop_jkt: string | null;
   status: string;
-  end_reason: string | null;
+  end_reason: EndReason | null;
   max_grants: number | null;
   opened_at: Date;
   expires_at: Date;

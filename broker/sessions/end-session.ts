@@ -6,7 +6,10 @@
  * conditional on an active session, under its row lock), so the next statement, whose snapshot is later, sees all there are. When the process dies
  * in between, the reconciler goes on from where it stopped (`endOverdueSessions`, `releaseEndedSessions`).
  */
+
 import type { Logger } from 'pino';
+import { event, eventBy } from '../audit/events.ts';
+import { decisionReason, endReason, revokeReason } from '../core/reasons.ts';
 import type { EndReason } from '../core/vocabulary.ts';
 import { releaseGrant } from '../grants/transitions.ts';
 import { onceAnswered, startRevoking } from '../leases/transitions.ts';
@@ -25,7 +28,7 @@ const endStatement: Statement = {
       FROM ended WHERE p.id = ended.parent_id AND p.status = 'active' AND p.max_grants IS NOT NULL AND ended.id = $1::text AND ended.unused > 0
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-      SELECT id, $4::timestamptz, 'session.ended', $5::text, $6::text, json_build_object('reason', $3::text) FROM ended ORDER BY id
+      SELECT id, $4::timestamptz, ${event('session.ended')}, $5::text, $6::text, json_build_object('reason', $3::text) FROM ended ORDER BY id
     )
     SELECT id, child_count FROM ended`,
 };
@@ -46,13 +49,13 @@ const releaseLeasesStatement: Statement = {
     ), l AS (
 ${startRevoking({
   where: 'id IN (SELECT id FROM due)',
-  reason: "'session_ended'",
+  reason: revokeReason('session_ended'),
   dueAt: onceAnswered('$1::timestamptz', '$2::int'),
 })}
       RETURNING id, session_id, grant_id
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1::timestamptz, 'lease.revoking', 'system', grant_id, id, json_build_object('reason', 'session_ended') FROM l ORDER BY session_id, id
+      SELECT session_id, $1::timestamptz, ${event('lease.revoking')}, 'system', grant_id, id, json_build_object('reason', ${revokeReason('session_ended')}) FROM l ORDER BY session_id, id
     )
     SELECT id FROM l`,
 };
@@ -69,7 +72,7 @@ ${releaseGrant('id IN (SELECT id FROM due)', '$1::timestamptz')}
       RETURNING id, session_id, status
     ), events AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, payload)
-      SELECT session_id, $1::timestamptz, 'grant.' || status, 'system', id, json_build_object('reason', 'session_ended') FROM g ORDER BY session_id, id
+      SELECT session_id, $1::timestamptz, ${eventBy('status', { denied: 'grant.denied', ended: 'grant.ended' })}, 'system', id, json_build_object('reason', ${decisionReason('session_ended')}) FROM g ORDER BY session_id, id
     )
     SELECT id FROM g`,
 };
@@ -96,7 +99,7 @@ const releaseStep = 200;
 const overdueStatement: Statement = {
   name: 'session_overdue',
   text: `
-    SELECT s.id, CASE WHEN p.status = 'ended' THEN 'parent_ended' WHEN s.expires_at <= $1::timestamptz THEN 'envelope_spent' ELSE 'heartbeat_missed' END AS reason
+    SELECT s.id, CASE WHEN p.status = 'ended' THEN ${endReason('parent_ended')} WHEN s.expires_at <= $1::timestamptz THEN ${endReason('envelope_spent')} ELSE ${endReason('heartbeat_missed')} END AS reason
     FROM session s LEFT JOIN session p ON p.id = s.parent_id
     WHERE s.ended_at IS NULL AND (LEAST(s.expires_at, s.heartbeat_deadline) <= $1::timestamptz OR p.status = 'ended')
     ORDER BY LEAST(s.expires_at, s.heartbeat_deadline) LIMIT $2::int`,

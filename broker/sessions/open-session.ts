@@ -1,6 +1,7 @@
 /**
  * Opening a session: a verified principal declares one task and is bound to it for good.
  */
+import { event, eventPayload } from '../audit/events.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { Clock, JsonObject, Task } from '../core/vocabulary.ts';
@@ -105,7 +106,7 @@ export const insertStatement: Statement = {
       RETURNING id
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-      SELECT id, at, 'session.opened', agent, request_id, audit FROM allowed JOIN opened USING (id) ORDER BY id
+      SELECT id, at, ${event('session.opened')}, agent, request_id, audit FROM allowed JOIN opened USING (id) ORDER BY id
     )
     SELECT n, fresh, within_rate, manifest_in_force, EXISTS (SELECT 1 FROM opened WHERE opened.id = judged.id) AS opened FROM judged`,
 };
@@ -231,16 +232,16 @@ async function openUnder(
       expires_at: expiresAt,
       heartbeat_deadline: deadline,
       request_id: input.requestId,
-      audit: {
+      audit: eventPayload('session.opened', {
         task,
         subject: principal.subject,
         manifest_version: published.version,
-        expires_at: expiresAt,
+        expires_at: expiresAt.toISOString(),
         ...(onBehalfOf === null ? {} : { on_behalf_of: onBehalfOf }),
         ...(principal.startedBy === null ? {} : { started_by: principal.startedBy }),
         ...(child === null ? {} : { parent: child.parent.id, capabilities: child.capabilities }),
         dpop: input.jkt !== null,
-      },
+      }),
     },
     child?.parent.id ?? null,
   );

@@ -35,9 +35,9 @@ export const rules: Rule[] = [
   },
   {
     name: 'vocabulary-is-the-ground',
-    why: 'every folder imports the words, so they can stand on nothing but the contract that providers share',
+    why: 'every folder imports the words, so they can stand on nothing but the reasons and the contract that providers share',
     files: /^broker\/core\/vocabulary\.ts$/,
-    only: '^providers/contract\\.ts$',
+    only: '^(providers/contract|broker/core/reasons)\\.ts$',
   },
   {
     name: 'core-stands-on-itself',

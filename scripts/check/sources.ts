@@ -13,6 +13,7 @@ import type {
 import { SyntaxKind } from 'typescript/unstable/ast';
 import type { FileSystem } from 'typescript/unstable/fs';
 import { API } from 'typescript/unstable/sync';
+import { type Literal, readLiterals } from './literals.ts';
 
 export interface Import {
   /** As written; null for a dynamic import whose name is computed. */
@@ -28,6 +29,8 @@ export interface Source {
   imports: Import[];
   /** Places that read the time by themselves: `Date.now` and the like. */
   clockReads: { what: string; line: number }[];
+  /** Texts that the file gives as values. */
+  literals: Literal[];
 }
 
 /** The generated Prisma client is not ours to rule over. */
@@ -70,7 +73,7 @@ function readSource(path: string, source: SourceFile): Source {
     node.forEachChild(visit);
   };
   visit(source);
-  return { path, imports, clockReads };
+  return { path, imports, clockReads, literals: readLiterals(source, lineOf) };
 }
 
 const clocks = /^(globalThis\.)?(Date\.now|performance\.now|process\.hrtime|Temporal\.Now)$/;

@@ -1,4 +1,5 @@
 /** The closed lists, each a page: errors, audit events. */
+import { z } from 'zod';
 import type { errorTable } from '../../broker/core/errors.ts';
 import { code, generatedFrom, page, table } from './markdown.ts';
 
@@ -21,14 +22,31 @@ export function errorsPage(errors: Errors): string {
   );
 }
 
-export function auditEventsPage(types: { readonly [type: string]: string }): string {
+/** The members of one shape of a payload, in the order in which they are declared. */
+function members({ shape }: Events[string]['payload'][number]): string {
+  const names = Object.entries(shape).map(([name, schema]) =>
+    code(schema instanceof z.ZodOptional ? `${name}?` : name),
+  );
+  return names.length === 0 ? 'empty' : names.join(', ');
+}
+
+type Events = {
+  readonly [type: string]: { meaning: string; payload: readonly { shape: { readonly [member: string]: unknown } }[] };
+};
+
+export function auditEventsPage(events: Events): string {
   return page(
-    generatedFrom('broker/audit/event-types.ts'),
+    generatedFrom('broker/audit/events.ts'),
     '# Audit events',
     'All that the record can say. Each row is written in the statement that makes the change; rows are numbered and hash-chained per session, or per `agent:NAME`, or in `system` for what belongs to neither (`house` in rows written before 2026-11-25). Nothing can change or delete a row. How to check the chains: [operate.md](../operate.md#the-record).',
     table(
-      ['Type', 'Meaning'],
-      Object.entries(types).map(([type, meaning]) => [code(type), meaning]),
+      ['Type', 'Meaning', 'Payload'],
+      Object.entries(events).map(([type, { meaning, payload }]) => [
+        code(type),
+        meaning,
+        payload.map(members).join('; or '),
+      ]),
     ),
+    'Payload: the members of the JSON object; `?` marks one that is not always there. An event that comes about in more than one way has a shape for each. `reason`, `reasons` and `refused_because` hold [reason codes](reason-codes.md), `code` an [error code](errors.md).',
   );
 }

@@ -6,15 +6,26 @@ import { describe, it } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { events, eventTypes } from '../../broker/audit/events.ts';
 import { environment } from '../../broker/config/settings.ts';
+import {
+  decisionReasons,
+  type EndReason,
+  endReasons,
+  misuseReasons,
+  reviewBlockers,
+  storedRevokeReasons,
+} from '../../broker/core/reasons.ts';
 import { parseTrust } from '../../broker/identity/trust.ts';
-import { manifestJsonSchema } from '../../broker/manifests/manifest.ts';
+import { rulesOf } from '../../broker/manifests/cedar-rules.ts';
+import { ManifestSchema, manifestJsonSchema } from '../../broker/manifests/manifest.ts';
 import { providerModules } from '../../providers/registry.ts';
 import { differences } from './compare.ts';
 import { configurationPage } from './configuration.ts';
 import type { JsonSchema } from './json-schema.ts';
+import { auditEventsPage } from './lists.ts';
 import { publishedManifestSchema } from './manifest.ts';
-import { policyReasons, reasonCodesPage, writtenReasons } from './reason-codes.ts';
+import { reasonCodesPage } from './reason-codes.ts';
 import { sampleEnvironment, sampleProviders } from './sample-world.ts';
 import { exampleTrustFile } from './trust-file.ts';
 
@@ -97,24 +108,62 @@ describe('trust-file.md', () => {
   });
 });
 
-describe('reason-codes.md', () => {
-  const written = ['denied_by_approver', 'timeout', 'not_redeemed'];
-  const sources = async () => {
-    const files = ['broker/decide/decide.ts', 'approvals/review.ts'];
-    return (await Promise.all(files.map((file) => readFile(join(root, file), 'utf8')))).flatMap(writtenReasons);
-  };
+/** One of everything that makes a rule. */
+const everyRule = {
+  apiVersion: 'writ/v1',
+  agent: 'a',
+  owner: 'team:t',
+  description: 'd',
+  envelope: { wall_time: '1m', max_grants: 1 },
+  task_types: { t: { description: 'd', envelope: { max_grants: 1 } } },
+  capabilities: {
+    c: {
+      description: 'd',
+      provider: 'p',
+      tasks: ['t'],
+      tier: 2,
+      max_ttl: '1m',
+      max_grants: 1,
+      params: { fixed: 'x' },
+      choose: { chosen: { type: 'integer', min: 1, max: 2 } },
+    },
+  },
+};
 
-  it('finds the codes in the code', async () => {
-    const found = await sources();
-    for (const reason of [...written, 'policy_failed', 'facts_not_valid']) assert.ok(found.includes(reason), reason);
-    for (const reason of ['needs_approval', 'param_not_bound_value', 'param_outside_choice', 'capability_spent'])
-      assert.ok(policyReasons().includes(reason), reason);
+describe('reason-codes.md', () => {
+  const shown = () => new Set([...reasonCodesPage().matchAll(/^\| `(\w+)` \| \S/gm)].map((match) => match[1]));
+
+  it('explains the codes that the code gives', () => {
+    for (const reason of ['denied_by_approver', 'timeout', 'not_redeemed', 'policy_failed', 'session_ended'])
+      assert.ok(shown().has(reason), reason);
+    const parsed = ManifestSchema.parse(everyRule);
+    const rules = Object.entries(parsed.capabilities).flatMap(([name, own]) => rulesOf(parsed, name, own));
+    assert.ok(rules.some(({ reason }) => reason === 'param_outside_choice'));
+    for (const { reason } of rules) assert.ok(shown().has(reason), reason);
   });
 
-  it('cannot be made while a code is not explained, or an explained one is gone', async () => {
-    const all = [...policyReasons(), ...(await sources())];
-    assert.match(reasonCodesPage(all), /`needs_approval`/);
-    assert.throws(() => reasonCodesPage([...all, 'moon_is_full']), /not explained: moon_is_full/);
-    assert.throws(() => reasonCodesPage(all.filter((reason) => reason !== 'timeout')), /not in the code: timeout/);
+  it('explains every code of every closed list, and no other', () => {
+    const tables = [decisionReasons, endReasons, storedRevokeReasons, reviewBlockers, misuseReasons];
+    assert.deepEqual([...shown()].sort(), [...new Set(tables.flatMap(Object.keys))].sort());
+  });
+
+  it('cannot be made while a code is not explained: it is then no code', () => {
+    // @ts-expect-error a reason is an entry with a meaning
+    const unexplained: typeof endReasons.ended_by_agent = { words: 'the moon was full' };
+    // @ts-expect-error and what has no entry is no reason
+    const unknown: EndReason = 'moon_is_full';
+    assert.ok(unexplained && unknown);
+  });
+});
+
+describe('audit-events.md', () => {
+  it('has every event, its meaning and the members of its payload', () => {
+    const rows = auditEventsPage(events)
+      .split('\n')
+      .filter((line) => line.startsWith('| `'));
+    assert.equal(rows.length, eventTypes.length);
+    assert.ok(
+      rows.some((row) => row.startsWith('| `session.ended` | A session ended') && row.endsWith('| `reason` |')),
+    );
   });
 });

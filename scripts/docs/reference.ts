@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { eventTypes } from '../../broker/audit/event-types.ts';
+import { events } from '../../broker/audit/events.ts';
 import { environment } from '../../broker/config/settings.ts';
 import { errorTable } from '../../broker/core/errors.ts';
 import { trustFileSchema } from '../../broker/identity/trust-schema.ts';
@@ -15,14 +15,11 @@ import { httpApiPage } from './http-api.ts';
 import type { JsonSchema } from './json-schema.ts';
 import { auditEventsPage, errorsPage } from './lists.ts';
 import { manifestPage, paramsSchema, publishedManifestSchema } from './manifest.ts';
-import { policyReasons, reasonCodesPage, writtenReasons } from './reason-codes.ts';
+import { reasonCodesPage } from './reason-codes.ts';
 import { openApi, sampleEnvironment, sampleProviders } from './sample-world.ts';
 import { trustFilePage } from './trust-file.ts';
 
 const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
-
-/** Files in which a denial's reason is written out. */
-const reasonSources = ['broker/decide/decide.ts', 'approvals/review.ts'];
 
 /** @param root absolute path of the repository */
 export async function referenceFiles(root: string): Promise<Map<string, string>> {
@@ -32,7 +29,6 @@ export async function referenceFiles(root: string): Promise<Map<string, string>>
   const manifest = publishedManifestSchema(manifestJsonSchema() as JsonSchema, providers);
   const trust = z.toJSONSchema(trustFileSchema, { io: 'input', target: 'draft-2020-12' }) as JsonSchema;
   const api = await openApi(env);
-  const reasons = (await Promise.all(reasonSources.map(read))).flatMap(writtenReasons);
   return new Map([
     ['configuration.md', configurationPage(environment, providerModules)],
     ['manifest.md', manifestPage(manifest, providers, await read('sandbox/example/manifests/invoice-bot.yaml'))],
@@ -41,9 +37,9 @@ export async function referenceFiles(root: string): Promise<Map<string, string>>
     ['trust-file.md', trustFilePage(trust)],
     ['trust-file.schema.json', json(trust)],
     ['errors.md', errorsPage(errorTable)],
-    ['reason-codes.md', reasonCodesPage([...policyReasons(), ...reasons])],
+    ['reason-codes.md', reasonCodesPage()],
     ['facts.md', factsPage(factEntries)],
-    ['audit-events.md', auditEventsPage(eventTypes)],
+    ['audit-events.md', auditEventsPage(events)],
     ['http-api.md', httpApiPage(api)],
     ['openapi.json', json(api)],
   ]);

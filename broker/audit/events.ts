@@ -1,0 +1,271 @@
+/**
+ * The closed list of what the record can say: each event type, what it means, and the payload it carries. The statements
+ * that write events, the timeline's words (`words.ts`), the HTTP schema and the reference page are derived from it.
+ * `npm run check` refuses a type that no statement writes, and a statement that names a type any other way than by
+ * `event`, `eventBy` or `eventAmong`.
+ *
+ * To add an event: an entry here, its words in `words.ts`, and `event('…')` in the statement that makes the change.
+ */
+import { z } from 'zod';
+import { type ErrorCode, errorTable } from '../core/errors.ts';
+import {
+  codesOf,
+  decisionReasons,
+  endReasons,
+  misuseReasons,
+  refusalReasons,
+  reviewBlockers,
+  revokeReasons,
+} from '../core/reasons.ts';
+import type { JsonObject, Plan } from '../core/vocabulary.ts';
+
+const text = z.string();
+const count = z.int().min(0);
+const time = z.iso.datetime({ offset: true });
+const object = z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>;
+const plan = z.strictObject({ provider: text, permission: object, ttl_seconds: count }) as z.ZodType<Plan>;
+const decisionReason = z.enum(codesOf(decisionReasons));
+const errorCode = z.enum(Object.keys(errorTable) as ErrorCode[]);
+const reasons = z.array(
+  z.strictObject({
+    code: decisionReason,
+    policy_id: text.optional(),
+    path: text.optional(),
+    advice: text.optional(),
+  }),
+);
+const faults = z.array(z.strictObject({ path: text, message: text, line: count.optional(), column: count.optional() }));
+
+/** What policy said about a request. */
+const decided = z.strictObject({
+  capability: text,
+  params: object,
+  plan,
+  plan_digest: text,
+  effect: z.enum(['allow', 'deny', 'approve']),
+  tier: count,
+  reasons,
+  policy_ids: z.array(text),
+  manifest_version: count,
+  /** The agent's own words: shown, never trusted. */
+  justification: text.optional(),
+});
+
+/** What a person said about it. `reason` is their own text. */
+const reviewed = z.strictObject({
+  review_id: text,
+  capability: text,
+  reviewer: object,
+  channel: text,
+  reason: text.nullable(),
+  seen_digest: text,
+  plan_digest: text,
+  ttl_seconds: count,
+  planned_ttl_seconds: count,
+});
+
+const lapsed = z.strictObject({
+  capability: text,
+  reason: decisionReason.extract(['timeout', 'not_redeemed']),
+  plan_digest: text,
+});
+const endedWithSession = z.strictObject({ reason: decisionReason.extract(['session_ended']) });
+const minted = z.strictObject({ provider: text, expires_at: time, plan_digest: text });
+const mintFailed = z.strictObject({ code: text, provider_code: text.nullable(), may_have_minted: z.boolean() });
+const revoking = z.strictObject({ reason: z.enum(codesOf(revokeReasons)) });
+/** The provider's answer to one attempt to revoke. */
+const attempted = z.strictObject({ error: text.nullable(), evidence: object.nullable() });
+/** How many more refusals of a source there were in a minute, beyond those that have rows of their own. */
+const summed = z.strictObject({ code: errorCode.extract(['rate_limited']), source: text, dropped: count });
+const nothing = z.strictObject({});
+
+interface EventEntry {
+  /** For the reference page. */
+  meaning: string;
+  /** Every shape its payload has: one for each way in which it comes about. */
+  payload: readonly [z.ZodObject, ...z.ZodObject[]];
+}
+
+export const events = {
+  'session.opened': {
+    meaning: 'A session was opened for one task.',
+    payload: [
+      z.strictObject({
+        task: z.strictObject({ task_type: text, inputs: object }),
+        subject: object,
+        manifest_version: count,
+        expires_at: time,
+        on_behalf_of: text.optional(),
+        started_by: text.optional(),
+        parent: text.optional(),
+        capabilities: z.array(text).optional(),
+        dpop: z.boolean(),
+      }),
+    ],
+  },
+  'session.refused': {
+    meaning: 'A request to open a session was refused.',
+    payload: [
+      z.strictObject({
+        code: errorCode,
+        reason: z.enum(codesOf(refusalReasons)).nullable(),
+        token_sha256: text.nullable(),
+      }),
+      summed,
+    ],
+  },
+  'session.misused': {
+    meaning:
+      'A token of the session came without a proof that holds, as a thief would send it; `reason` says what was wrong. With `dropped`: how many more there were in that minute.',
+    payload: [z.strictObject({ reason: z.enum(codesOf(misuseReasons)), from: text }), summed],
+  },
+  'session.ended': {
+    meaning: 'A session ended; its leases are being revoked.',
+    payload: [z.strictObject({ reason: z.enum(codesOf(endReasons)) })],
+  },
+  'grant.refused': {
+    meaning:
+      'A request came to no grant: no such capability, malformed parameters, or an approval that no longer holds.',
+    payload: [
+      z.strictObject({ capability: text, code: errorCode, errors: faults }),
+      z.strictObject({ grant_id: text, code: errorCode, reasons }),
+    ],
+  },
+  'grant.allowed': {
+    meaning: 'Policy alone allowed a grant; the intent to mint was written down.',
+    payload: [decided],
+  },
+  'grant.pending': { meaning: 'A grant waits for a person.', payload: [decided] },
+  'grant.denied': {
+    meaning: 'A grant was denied: by policy, by a person, or because nobody decided in time.',
+    payload: [decided, reviewed, lapsed, endedWithSession],
+  },
+  'grant.approved': { meaning: 'A person approved the plan of a grant.', payload: [reviewed] },
+  'grant.redeemed': {
+    meaning: 'The agent came for an approved grant; the intent to mint was written down.',
+    payload: [z.strictObject({ plan_digest: text, approved_by: z.array(text), ttl_seconds: count })],
+  },
+  'grant.ended': { meaning: 'A grant is over.', payload: [endedWithSession] },
+  'review.refused': {
+    meaning: 'Somebody who may not decide on a grant tried to.',
+    payload: [
+      z.strictObject({
+        refused_because: z.enum(codesOf(reviewBlockers)),
+        verdict: z.enum(['approve', 'deny']),
+        capability: text,
+        reviewer: object,
+        channel: text,
+      }),
+    ],
+  },
+  'lease.issued': { meaning: 'A credential was minted and delivered.', payload: [minted] },
+  'lease.withheld': {
+    meaning: 'A credential was minted after its session had ended; it was not delivered and is being revoked.',
+    payload: [minted],
+  },
+  'lease.failed': { meaning: 'The provider minted nothing.', payload: [mintFailed] },
+  'lease.revoking': { meaning: 'Revocation began.', payload: [revoking, mintFailed] },
+  'lease.settling': {
+    meaning: 'The provider took the order; its lag has not passed yet.',
+    payload: [attempted],
+  },
+  'lease.revoke_failed': {
+    meaning: 'An attempt to revoke failed; it will be tried again until the natural end.',
+    payload: [attempted],
+  },
+  'lease.revoked': {
+    meaning: 'The provider’s word, read back where it can be, shows that the credential is dead.',
+    payload: [attempted],
+  },
+  'lease.expired': { meaning: 'The credential reached its natural end.', payload: [attempted, revoking] },
+  'pool.released': {
+    meaning: 'A pool member may be used again: the last credential minted on it has expired.',
+    payload: [z.strictObject({ provider: text, member: text })],
+  },
+  'manifest.published': {
+    meaning: 'A manifest version came into force.',
+    payload: [z.strictObject({ version: count, sha256: text, reason: text })],
+  },
+  'key.created': {
+    meaning: 'A signing key was created.',
+    payload: [z.strictObject({ kid: text, active_from: time })],
+  },
+  'admin.bootstrap': { meaning: 'The bootstrap token was made and printed once.', payload: [nothing] },
+  'person.signed_in': {
+    meaning: 'A person signed in.',
+    payload: [
+      z.strictObject({
+        issuer: text,
+        subject: text,
+        groups: z.array(text),
+        aliases: z.array(text),
+        email: text.optional(),
+        emailVerified: z.boolean().optional(),
+        username: text.optional(),
+        name: text.optional(),
+      }),
+    ],
+  },
+  'person.signed_out': { meaning: 'A person signed out.', payload: [nothing] },
+} as const satisfies { readonly [type: string]: EventEntry };
+
+export type EventType = keyof typeof events;
+/** What an event of this type carries: one of its shapes. */
+export type EventPayload<T extends EventType> = z.output<(typeof events)[T]['payload'][number]>;
+
+export const eventTypes = Object.keys(events) as EventType[];
+export const isEventType = (type: string): type is EventType => Object.hasOwn(events, type);
+
+/**
+ * A payload on its way into a statement. It changes nothing; the compiler holds its members against the event's shapes.
+ * A payload that a statement itself builds is held by the tests that read written rows (`rows.test-support.ts`).
+ */
+export const eventPayload = <T extends EventType>(_type: T, payload: EventPayload<T>): EventPayload<T> => payload;
+
+/** Names an event in a statement: its SQL text literal. */
+export const event = (type: EventType): string => `'${type}'`;
+
+/**
+ * Names the event that follows from a value, in a statement.
+ * @param expression SQL text expression
+ * @param byValue value → event; a value that is not there makes the statement fail, as an event without a type cannot be
+ */
+export function eventBy(expression: string, byValue: { readonly [value: string]: EventType }): string {
+  const branches = Object.entries(byValue).map(([value, type]) => `WHEN '${value}' THEN ${event(type)}`);
+  return `CASE ${expression} ${branches.join(' ')} END`;
+}
+
+/** Names one of these events, which the caller chooses by a parameter; any other makes the statement fail. */
+export function eventAmong(parameter: string, ...types: EventType[]): string {
+  return `CASE WHEN ${parameter} IN (${types.map(event).join(', ')}) THEN ${parameter} END`;
+}
+
+type MemberNames<P> = P extends unknown ? keyof P : never;
+type MemberOf<P, K> = P extends unknown ? (K extends keyof P ? P[K] : never) : never;
+/** A payload as it is read: of any shape of its event, each member there or not. */
+export type ReadPayload<T extends EventType> = {
+  readonly [K in MemberNames<EventPayload<T>>]?: MemberOf<EventPayload<T>, K>;
+};
+
+/**
+ * Reads a stored payload. Rows outlive the code that wrote them, so members are taken one by one: what does not fit today's
+ * shapes is left out here, and stays in the row.
+ */
+export function readPayload<T extends EventType>(type: T, payload: JsonObject): ReadPayload<T> {
+  const read: Record<string, unknown> = {};
+  for (const { shape } of events[type].payload as EventEntry['payload']) {
+    for (const [name, member] of Object.entries(shape)) {
+      if (!Object.hasOwn(payload, name)) continue;
+      const parsed = z.safeParse(member, payload[name]);
+      if (parsed.success) read[name] = parsed.data;
+    }
+  }
+  return read as ReadPayload<T>;
+}
+
+/** What keeps a payload from having any of its event's shapes; null when it has one. */
+export function payloadFault(type: EventType, payload: unknown): string | null {
+  const tried = (events[type].payload as EventEntry['payload']).map((shape) => shape.safeParse(payload));
+  if (tried.some(({ success }) => success)) return null;
+  return tried.map(({ error }) => (error === undefined ? '' : z.prettifyError(error))).join(' | ');
+}

@@ -1,0 +1,92 @@
+/**
+ * Audit events in plain words: a sentence for every type of `events.ts`. The table is total: an event without words, and
+ * words without an event, do not compile.
+ */
+import { duration } from '../core/duration.ts';
+import { decisionReasons, endReasons, reasonWords, reviewBlockers, storedRevokeReasons } from '../core/reasons.ts';
+import type { JsonObject } from '../core/vocabulary.ts';
+import { type EventType, isEventType, type ReadPayload, readPayload } from './events.ts';
+
+export interface EventWords {
+  /** good: granted or safely ended; bad: refused or failed; wait: somebody must act; plain: the rest. */
+  tone: 'good' | 'bad' | 'wait' | 'plain';
+  /** One sentence. Parts taken from the event are foreign text: show it as such. */
+  text: string;
+}
+
+/** An event as its words see it. */
+interface Told<T extends EventType> {
+  actor: string;
+  /** The capability it is about. */
+  what: string;
+  payload: ReadPayload<T>;
+  /** `: why`, from the payload's reason code and a table of reasons; empty when it gives none. */
+  because(table: Parameters<typeof reasonWords>[0]): string;
+}
+
+const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
+  'session.opened': ({ actor, payload: { on_behalf_of: forWhom } }) =>
+    plain(`${actor} opened the session${forWhom === undefined ? '' : ` on behalf of ${forWhom}`}.`),
+  'session.refused': ({ because }) => bad(`A session was refused${because({})}.`),
+  'session.misused': ({ because, payload: { dropped } }) =>
+    dropped === undefined
+      ? bad(`The session’s token came without a proof that holds${because({})}.`)
+      : bad(`The session’s token came without a proof that holds ${dropped} more times in a minute.`),
+  'session.ended': ({ because }) => plain(`The session ended${because(endReasons)}.`),
+  'grant.refused': ({ actor, what, because }) =>
+    bad(`${actor} asked for ${what} and was refused${because(decisionReasons)}.`),
+  'grant.allowed': ({ what, payload }) => good(`Policy allowed ${what}${forTime(payload.plan?.ttl_seconds)}.`),
+  'grant.pending': ({ actor, what }) => wait(`${actor} asked for ${what}; a person must decide.`),
+  'grant.denied': ({ actor, what, payload: { reason }, because }) =>
+    actor.startsWith('user:')
+      ? bad(`${actor} denied ${what}${reason ? `: “${reason}”` : ''}.`)
+      : bad(`${what} was denied${because(decisionReasons)}.`),
+  'grant.approved': ({ actor, what, payload }) => good(`${actor} approved ${what}${forTime(payload.ttl_seconds)}.`),
+  'grant.redeemed': ({ what }) => plain(`The agent collects ${what}.`),
+  'grant.ended': ({ what, because }) => plain(`${what} ended${because(decisionReasons)}.`),
+  'review.refused': ({ actor, what, because }) =>
+    bad(`${actor} tried to decide on ${what} and was refused${because(reviewBlockers)}.`),
+  'lease.issued': ({ what }) => good(`A credential for ${what} was issued.`),
+  'lease.withheld': ({ what }) => bad(`A credential for ${what} was made too late and was not delivered.`),
+  'lease.failed': ({ what }) => bad(`No credential for ${what}: the provider did not mint it.`),
+  'lease.revoking': ({ what, because }) =>
+    plain(`The credential for ${what} is being revoked${because(storedRevokeReasons)}.`),
+  'lease.settling': ({ what }) =>
+    wait(`The credential for ${what} is denied at the provider; the denial takes a moment to reach everywhere.`),
+  'lease.revoke_failed': ({ what }) => bad(`Revoking the credential for ${what} failed; it is being tried again.`),
+  'lease.revoked': ({ what }) => good(`The credential for ${what} is dead, on the provider’s word.`),
+  'lease.expired': ({ what }) => good(`The credential for ${what} has expired at the provider.`),
+  'pool.released': ({ payload: { provider, member } }) =>
+    plain(`The pool member ${member ?? ''} of ${provider ?? 'its provider'} may be used again.`),
+  'manifest.published': ({ actor, payload: { version } }) =>
+    plain(`${actor} published a manifest${version === undefined ? '' : `, version ${version}`}.`),
+  'key.created': ({ actor }) => plain(`${actor} created a signing key.`),
+  'admin.bootstrap': () => plain('The bootstrap token was made.'),
+  'person.signed_in': ({ actor }) => plain(`${actor} signed in.`),
+  'person.signed_out': ({ actor }) => plain(`${actor} signed out.`),
+};
+
+const plain = (text: string): EventWords => ({ tone: 'plain', text });
+const good = (text: string): EventWords => ({ tone: 'good', text });
+const bad = (text: string): EventWords => ({ tone: 'bad', text });
+const wait = (text: string): EventWords => ({ tone: 'wait', text });
+const forTime = (seconds: number | undefined) => (seconds === undefined ? '' : ` for ${duration(seconds)}`);
+
+/** An event in words. A type of another version of the broker is shown by its name, never left out. Pure. */
+export function eventWords(event: { type: string; actor: string; payload: JsonObject }, what: string): EventWords {
+  const { type, actor, payload } = event;
+  const code = reasonCode(payload);
+  const because: Told<EventType>['because'] = (table) => (code === null ? '' : `: ${reasonWords(table, code)}`);
+  if (!isEventType(type)) return plain(`${type.replaceAll(/[._]/g, ' ')}${because({})}`);
+  return tell(type, { actor, what, payload: readPayload(type, payload), because });
+}
+
+const tell = <T extends EventType>(type: T, told: Told<T>): EventWords => words[type](told);
+
+/** The payload's reason code, of whatever table. Read from the row as it is: a code that is gone is still shown. */
+function reasonCode(payload: JsonObject): string | null {
+  const [first] = Array.isArray(payload.reasons) ? payload.reasons : [];
+  const listed = typeof first === 'object' && first !== null && !Array.isArray(first) ? first.code : undefined;
+  const code = [payload.refused_because, payload.reason, listed].find((one) => typeof one === 'string' && one !== '');
+  return typeof code === 'string' ? code : null;
+}

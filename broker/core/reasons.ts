@@ -1,0 +1,174 @@
+/**
+ * Every reason the broker gives, as closed lists: why a session ended, why a lease is revoked, why a grant was not given,
+ * why a person may not review, why a proof was refused. Types, HTTP schemas, the timeline's words and the reference pages
+ * are derived from these tables, so a new reason is one entry here and the place that gives it. `npm run check` refuses an
+ * entry that nothing gives.
+ */
+
+/** What a reason says. */
+export interface ReasonText {
+  /** For the reference page: one or two sentences. */
+  meaning: string;
+  /** How a timeline goes on after a colon; without them it shows the code, its underscores as spaces. */
+  words?: string;
+}
+
+type ReasonTable = { readonly [code: string]: ReasonText };
+
+/** Why a session ended. */
+export const endReasons = {
+  ended_by_agent: { meaning: 'The agent ended it.', words: 'the agent said it was done' },
+  token_revoked: {
+    meaning: 'Its token was revoked (RFC 7009) by whoever held it.',
+    words: 'its token was revoked',
+  },
+  heartbeat_missed: {
+    meaning: 'No heartbeat came for `WRIT_HEARTBEAT_MISSES` times `WRIT_HEARTBEAT_SECONDS`.',
+    words: 'its heartbeat was missed',
+  },
+  envelope_spent: { meaning: 'Its wall time was over.', words: 'its time was over' },
+  parent_ended: { meaning: 'The session that opened it ended.', words: 'its parent session ended' },
+  ended_by_admin: { meaning: 'An admin ended it.', words: 'an admin ended it' },
+} as const satisfies ReasonTable;
+export type EndReason = keyof typeof endReasons;
+
+/** Why a lease is being revoked, or came to its end. */
+export const revokeReasons = {
+  session_ended: { meaning: 'Its session ended.', words: 'the session ended' },
+  admin: { meaning: 'An admin revoked it.', words: 'an admin revoked it' },
+  expired: {
+    meaning: 'Its time was over; where the provider’s credential lives longer than the lease, it is revoked.',
+    words: 'its time was over',
+  },
+  issue_timed_out: {
+    meaning: 'The provider’s answer to the mint never arrived; a credential may exist all the same.',
+    words: 'the provider’s answer never arrived',
+  },
+  mint_failed: {
+    meaning: 'The mint failed; where a credential may exist all the same, it is revoked.',
+    words: 'the mint failed',
+  },
+  neighbour_cut_off: {
+    meaning: 'The shared deny document was full, so the provider ended every older credential under the same lock.',
+    words: 'the deny document was full, so older credentials were ended too',
+  },
+} as const satisfies ReasonTable;
+export type RevokeReason = keyof typeof revokeReasons;
+
+/**
+ * Revoke reasons that old rows hold and nothing gives any more. They stay as they are: an audit row cannot be rewritten, and
+ * a lease that said otherwise than its audit row would raise a question with no answer. Readers accept them.
+ */
+export const retiredRevokeReasons = {
+  answer_lost: {
+    meaning: 'What `issue_timed_out` was called in rows written before 2026-11-25.',
+    words: revokeReasons.issue_timed_out.words,
+  },
+} as const satisfies ReasonTable;
+export const storedRevokeReasons = { ...revokeReasons, ...retiredRevokeReasons } as const;
+
+/** Why a grant was denied, or waits for a person: `reasons[].code` of a decision. */
+export const decisionReasons = {
+  needs_approval: {
+    meaning: 'The capability is of tier 2 or 3: a person must approve. Comes with `pending`, not with a denial.',
+  },
+  param_not_bound_value: {
+    meaning: 'A parameter differs from what the manifest fixes or binds to the task’s inputs. Leave it out.',
+  },
+  param_outside_choice: {
+    meaning: 'A parameter is outside what the manifest lets the agent choose. `advice` says what is inside.',
+  },
+  ttl_too_long: { meaning: 'The lifetime is not between one second and the capability’s `max_ttl`.' },
+  outside_session: { meaning: 'A child session was opened without this capability.' },
+  envelope_spent: { meaning: 'The session has asked for as many grants as its envelope allows.' },
+  capability_spent: { meaning: 'The session has asked for this capability as often as the manifest allows.' },
+  not_permitted: { meaning: 'No rule allows it: another task type, owner or provider than the manifest says.' },
+  task_not_valid: {
+    meaning: 'The task of the session does not fit the manifest in force, which may be newer than the session.',
+  },
+  capability_unknown: { meaning: 'The manifest in force has no such capability.' },
+  agent_unknown: { meaning: 'The manifest in force is another agent’s.' },
+  facts_not_valid: {
+    meaning: 'A fact has the wrong type. Nobody should ever see this; the request is denied all the same.',
+  },
+  policy_failed: { meaning: 'A policy could not be evaluated. Denied, because Cedar would skip it.' },
+  denied_by_approver: { meaning: 'A person denied it; `advice` is their reason.', words: 'an approver said no' },
+  timeout: {
+    meaning: 'Nobody decided within `WRIT_APPROVAL_TIMEOUT_SECONDS`.',
+    words: 'nobody decided in time',
+  },
+  not_redeemed: {
+    meaning: 'It was approved, and the agent did not collect it within `WRIT_REDEEM_TIMEOUT_SECONDS`.',
+    words: 'the agent did not collect it in time',
+  },
+  session_ended: {
+    meaning: 'The session ended before a person decided, or before the agent collected it.',
+    words: 'the session ended',
+  },
+} as const satisfies ReasonTable;
+export type DecisionReason = keyof typeof decisionReasons;
+
+/** What stands between a person and a review of a grant. */
+export const reviewBlockers = {
+  party: {
+    meaning: 'The session acts for this person, or was started by them.',
+    words: 'nobody decides on their own request',
+  },
+  not_an_approver: {
+    meaning: 'The person is no approver of the agent or of the capability.',
+    words: 'not one of the approvers',
+  },
+} as const satisfies ReasonTable;
+export type ReviewBlockerCode = keyof typeof reviewBlockers;
+
+/** Why a proof of identity was refused. The caller reads one terse sentence; the audit row has the code. */
+export const refusalReasons = {
+  malformed: { meaning: 'It is not a token, assertion or proof of the expected form.' },
+  unknown_issuer: { meaning: 'The trust file names no such issuer.' },
+  unknown_client: { meaning: 'The trust file names no such client.' },
+  algorithm_not_allowed: { meaning: 'It is signed with an algorithm that is not accepted.' },
+  unknown_key: { meaning: 'The issuer publishes no such key.' },
+  bad_signature: { meaning: 'Its signature does not hold.' },
+  missing_claim: { meaning: 'It lacks a claim that is required.' },
+  bad_claim: { meaning: 'A claim has a value that is not accepted.' },
+  wrong_issuer: { meaning: 'It was issued by somebody else than it must be.' },
+  wrong_audience: { meaning: 'It was issued for somebody else.' },
+  expired: { meaning: 'It has expired.' },
+  not_yet_valid: { meaning: 'It is not valid yet.' },
+  too_old: { meaning: 'It was issued too long ago.' },
+  lives_too_long: { meaning: 'It lives longer than is accepted.' },
+  issuer_unavailable: { meaning: 'The issuer’s keys could not be fetched.' },
+  no_binding: { meaning: 'No agent of the trust file is bound to it.' },
+  ambiguous_binding: { meaning: 'More than one agent of the trust file is bound to it.' },
+  unsupported_assertion_type: { meaning: 'The type of the client assertion is not supported.' },
+  wrong_method: { meaning: 'The proof is for another HTTP method.' },
+  wrong_url: { meaning: 'The proof is for another address.' },
+  wrong_key: { meaning: 'The proof is made with another key than the token is bound to.' },
+  wrong_token_hash: { meaning: 'The proof is for another token.' },
+  stale_proof: { meaning: 'The proof was not made just now.' },
+} as const satisfies ReasonTable;
+export type RefusalReason = keyof typeof refusalReasons;
+
+/** What was wrong with the proof beside a session token: one of the above, or one of these. */
+export const misuseReasons = {
+  ...refusalReasons,
+  no_proof: { meaning: 'The token is bound to a key and came without a proof.' },
+  sent_as_bearer: { meaning: 'The token is bound to a key and was sent as a bearer token.' },
+  replayed: { meaning: 'The proof had been used before.' },
+} as const satisfies ReasonTable;
+export type MisuseReason = keyof typeof misuseReasons;
+
+/** The codes of a table, for a schema. */
+export const codesOf = <T extends ReasonTable>(table: T) => Object.keys(table) as (keyof T & string)[];
+
+/** A code of a table in plain words; one that is not in it (a row of another version) is shown by its name. */
+export function reasonWords(table: ReasonTable, code: string): string {
+  const known = Object.hasOwn(table, code) ? table[code]?.words : undefined;
+  return known ?? code.replaceAll('_', ' ');
+}
+
+/** A code as an SQL text literal: the way a statement names a reason, so that the compiler knows it. */
+const literal = (code: string): string => `'${code}'`;
+export const endReason = (code: EndReason): string => literal(code);
+export const revokeReason = (code: RevokeReason): string => literal(code);
+export const decisionReason = (code: DecisionReason): string => literal(code);
