@@ -6,6 +6,7 @@ import { describe, it } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { channelModules } from '../../approvals/registry.ts';
 import { environment } from '../../broker/config/settings.ts';
 import { parseTrust } from '../../broker/identity/trust.ts';
 import { manifestJsonSchema } from '../../broker/manifests/manifest.ts';
@@ -21,9 +22,12 @@ import { exampleTrustFile } from './trust-file.ts';
 const root = join(import.meta.dirname, '../..');
 const reference = join(root, 'docs/reference');
 const configurationDrift = async (schema: z.ZodObject) =>
-  (await differences(reference, new Map([['configuration.md', configurationPage(schema, providerModules)]]))).filter(
-    (line) => line.startsWith('configuration.md'),
-  );
+  (
+    await differences(
+      reference,
+      new Map([['configuration.md', configurationPage(schema, providerModules, channelModules)]]),
+    )
+  ).filter((line) => line.startsWith('configuration.md'));
 
 describe('configuration.md', () => {
   it('is what the code says', async () => {
@@ -45,7 +49,7 @@ describe('configuration.md', () => {
 
   it('cannot be made of a variable that nobody described', () => {
     const silent = z.object({ WRIT_SECRET_SWITCH: z.string().optional() });
-    assert.throws(() => configurationPage(silent, []), /WRIT_SECRET_SWITCH has no description/);
+    assert.throws(() => configurationPage(silent, [], []), /WRIT_SECRET_SWITCH has no description/);
   });
 });
 

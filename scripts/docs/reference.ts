@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { channelModules } from '../../approvals/registry.ts';
 import { eventTypes } from '../../broker/audit/event-types.ts';
 import { environment } from '../../broker/config/settings.ts';
 import { errorTable } from '../../broker/core/errors.ts';
@@ -32,7 +33,7 @@ export async function referenceFiles(root: string): Promise<Map<string, string>>
   const api = await openApi(env);
   const reasons = (await Promise.all(reasonSources.map(read))).flatMap(writtenReasons);
   return new Map([
-    ['configuration.md', configurationPage(environment, providerModules)],
+    ['configuration.md', configurationPage(environment, providerModules, channelModules)],
     ['manifest.md', manifestPage(manifest, providers, await read('sandbox/example/manifests/invoice-bot.yaml'))],
     ['manifest.schema.json', json(manifest)],
     ...providers.map((own) => [`${own.name}-params.schema.json`, json(paramsSchema(own))] as const),
