@@ -48,6 +48,7 @@ ${providers
 export interface HarnessOptions {
   providers: Omit<ScriptedOptions, 'clock'>[];
   providerTimeoutSeconds?: number;
+  noticeChannels?: readonly string[];
 }
 
 export type Harness = Awaited<ReturnType<typeof openHarness>>;
@@ -103,6 +104,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     publicUrl: issuer,
     approvalTimeoutSeconds: 300,
     grantsPerMinute: 0,
+    noticeChannels: options.noticeChannels ?? [],
   };
   const reconciling: ReconcileDeps = {
     ...grants,

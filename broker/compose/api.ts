@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Express, Request, Response } from 'express';
 import type { PagesDeps } from '../../approvals/contract.ts';
+import { deliveringChannels } from '../../approvals/outbox.ts';
 import { consoleRouter } from '../console/console.ts';
 import { assetsRouter } from '../console/shell.ts';
 import type { LongPoller } from '../core/long-poller.ts';
@@ -68,6 +69,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     publicUrl: url,
     approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
+    noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
   };
   const admin: AdminDeps = { ...ending, clock, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const isAdmin = (groups: readonly string[]) =>

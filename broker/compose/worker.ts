@@ -1,10 +1,12 @@
 /** The worker's side of a broker: the reconciler, and what notifies it. */
 import { randomBytes } from 'node:crypto';
+import { openOutbox } from '../../approvals/outbox.ts';
 import { expireUndecided } from '../../approvals/review.ts';
 import type { Settings } from '../config/settings.ts';
 import { sweepReleases, sweepSessions } from '../sessions/end-session.ts';
 import { fanOut, listenForNotifications, localNotifier, type Notifier, redisNotifier } from '../worker/notifier.ts';
 import { startReconciler } from '../worker/reconciler.ts';
+import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
 
 export interface WorkerSide {
@@ -23,6 +25,7 @@ export async function startWorkerSide(parts: Parts, random: (() => number) | und
 
   if (settings.WRIT_ROLE !== 'api') {
     const ending = { store, mintDeadlineSeconds: parts.mintDeadlineSeconds, notify };
+    const outbox = openOutbox({ ...parts, ...grantAbout(parts), publicUrl: parts.url });
     const reconciler = startReconciler(
       {
         ...parts,
@@ -32,6 +35,7 @@ export async function startWorkerSide(parts: Parts, random: (() => number) | und
           async (now) => void (await sweepSessions({ ...ending, log }, now, 200)),
           (now) => sweepReleases(ending, now, 200),
           async (now) => void (await expireUndecided(store, now, 200)),
+          async () => outbox.deliver(),
         ],
       },
       clock,
@@ -45,6 +49,7 @@ export async function startWorkerSide(parts: Parts, random: (() => number) | und
     stopReconciler = async () => {
       await listener?.close();
       await reconciler.stop();
+      await outbox.stop();
     };
   }
   // Its own reconciler is notified directly too: that works without Redis.

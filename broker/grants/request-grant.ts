@@ -25,6 +25,8 @@ export interface GrantDeps extends LeaseDeps {
   approvalTimeoutSeconds: number;
   /** Grants one agent may ask for in a minute; 0 = no limit. */
   grantsPerMinute: number;
+  /** Names of the channels that tell people of a pending grant. */
+  noticeChannels: readonly string[];
 }
 
 /** The body of `POST /v1/grants`, checked for shape. */
@@ -120,7 +122,8 @@ async function decideAndIssue(
     // 5.
     if (evaluation.decision.effect === 'approve') {
       const decideBy = new Date(now.getTime() + deps.approvalTimeoutSeconds * 1000);
-      const written = await recordGrant(store, { ...record, status: 'pending', auditType: 'grant.pending', decideBy });
+      const pending = { ...record, status: 'pending', auditType: 'grant.pending', decideBy } as const;
+      const written = await recordGrant(store, pending, deps.noticeChannels);
       if (!written.ok) continue;
       return { outcome: 'pending', grant: view(deps, record, evaluation, 'pending', decideBy, null) };
     }
