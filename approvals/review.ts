@@ -36,7 +36,8 @@ export interface ReviewRequest {
   ttlSeconds?: number | undefined;
   /** Required with `deny`. At most 500 characters. */
   reason?: string | undefined;
-  channel: 'web';
+  /** Name of the channel that carries it. */
+  channel: string;
   requestId: string;
 }
 

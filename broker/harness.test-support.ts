@@ -49,6 +49,7 @@ ${providers
 export interface HarnessOptions {
   providers: Omit<ScriptedOptions, 'clock'>[];
   providerTimeoutSeconds?: number;
+  noticeChannels?: readonly string[];
 }
 
 export type Harness = Awaited<ReturnType<typeof openHarness>>;
@@ -104,6 +105,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     publicUrl: issuer,
     approvalTimeoutSeconds: 300,
     grantsPerMinute: 0,
+    noticeChannels: options.noticeChannels ?? [],
   };
   const reconciling: ReconcilerDeps = {
     ...grants,

@@ -2,36 +2,21 @@
 
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import type { JSX } from 'preact';
-import { pageErrors, type WebLog } from '../../broker/console/page-errors.ts';
+import { pageErrors } from '../../broker/console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
 import { WritError } from '../../broker/core/errors.ts';
-import type { Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
 import type { Identity } from '../../broker/people/identity.ts';
-import {
-  checkCsrf,
-  type Login,
-  type LoginDeps,
-  loadLogin,
-  requirePerson,
-  viewerOf,
-} from '../../broker/people/login.ts';
-import type { AboutGrant, ApproversOf } from '../contract.ts';
+import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
+import type { PagesDeps } from '../contract.ts';
 import { loadAllForReview, loadForReview, reviewBlocker } from '../eligibility.ts';
 import { type ReviewRequest, review } from '../review.ts';
 import { approvalPage, barredPage } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
 import { grantRef, loadApprovals, loadEarlier, loadOutcome, loadWaiting } from './load.ts';
 
-export interface ApprovalsDeps extends LoginDeps {
-  /** What the provider says of a plan, in words. */
-  describePlan: (plan: Plan) => PlanDescription;
-  approversOf: ApproversOf;
-  aboutGrant: AboutGrant;
-  /** How long an approved grant waits for its agent. */
-  redemptionSeconds: number;
-  minTtlSeconds?: (provider: string) => number;
-  log: WebLog;
-  requestId: (req: Request, res: Response) => string;
+export interface ApprovalsDeps extends PagesDeps {
+  /** What reviews given here are recorded under. */
+  channel: string;
 }
 
 /** `GET /approvals`, `GET /approvals/:id`, `POST /approvals/:id`. */
@@ -59,7 +44,7 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
     const body: Record<string, unknown> = req.body ?? {};
     checkCsrf(deps, req, login, body.csrf);
     const id = req.params.id as string;
-    const request = readForm(body, id, login.identity, deps.requestId(req, res));
+    const request = readForm(deps, body, id, login.identity, deps.requestId(req, res));
     try {
       await review(deps, request);
     } catch (error) {
@@ -152,6 +137,7 @@ export async function waitingTableFor(
 
 /** @throws WritError `bad_request` naming the field */
 function readForm(
+  deps: Pick<ApprovalsDeps, 'channel'>,
   body: Record<string, unknown>,
   grantId: string,
   reviewer: Identity,
@@ -169,7 +155,7 @@ function readForm(
     verdict,
     planDigest: plan_digest,
     reason,
-    channel: 'web',
+    channel: deps.channel,
     requestId,
   };
   if (verdict === 'approve' && ttl_seconds !== undefined && ttl_seconds !== '') {

@@ -80,6 +80,7 @@ export async function openHarness(
     store,
     clock,
     publicUrl,
+    channel: 'web',
     oidc: (await oidc?.(publicUrl)) ?? {
       issuer: 'https://login.example',
       clientId: 'writ',

@@ -2,14 +2,12 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Express, Request, Response } from 'express';
-import type { ApproversOf, GrantRef } from '../../approvals/contract.ts';
-import { approvalsRouter, waitingTableFor } from '../../approvals/web/approvals.ts';
+import type { PagesDeps } from '../../approvals/contract.ts';
+import { deliveringChannels } from '../../approvals/outbox.ts';
 import { consoleRouter } from '../console/console.ts';
 import { assetsRouter } from '../console/shell.ts';
-import { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
 import { isLoopback } from '../core/loopback.ts';
-import type { Plan } from '../core/vocabulary.ts';
 import type { GrantDeps } from '../grants/request-grant.ts';
 import { type AdminDeps, adminOperations } from '../http/admin.ts';
 import { createApp } from '../http/app.ts';
@@ -22,13 +20,13 @@ import { sessionOperations } from '../http/session.ts';
 import { sessionDoor } from '../http/session-door.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
 import { deriveKey } from '../keys/key-encryption-key.ts';
-import { capabilityOwner, member } from '../manifests/manifest.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
-import { personRef } from '../people/identity.ts';
+import { type Identity, personRef } from '../people/identity.ts';
 import { type LoginDeps, loadLogin } from '../people/login.ts';
 import { isSameOrigin } from '../people/same-origin.ts';
 import { signInRouter } from '../people/sign-in.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
+import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
 
 export interface ApiParts extends Parts {
@@ -40,32 +38,16 @@ export interface ApiParts extends Parts {
 
 /** Composes the API. Nothing here does anything before a request comes. */
 export async function composeApi(parts: ApiParts): Promise<Express> {
-  const { settings, trust, clock, log, store, kek, ring, url, providers, shapes, catalog, health } = parts;
+  const { settings, trust, clock, log, store, kek, ring, url, shapes, catalog, health } = parts;
   const { notify, poller, refusals } = parts;
   const ending = { store, mintDeadlineSeconds: parts.mintDeadlineSeconds, notify };
   const tokens = createSessionTokens(ring, clock, url, settings.WRIT_SESSION_TOKEN_SECONDS);
   const heartbeat = { seconds: settings.WRIT_HEARTBEAT_SECONDS, misses: settings.WRIT_HEARTBEAT_MISSES };
-  const approversOf: ApproversOf = async (grant) => {
-    const { manifest, capability } = await manifestOf(grant);
-    return [...new Set([manifest.owner, ...(capability === undefined ? [] : [capabilityOwner(manifest, capability)])])];
-  };
-  const manifestOf = async (grant: GrantRef) => {
-    const { manifest } = (await catalog.version(grant.agent, grant.manifestVersion)).compiled;
-    return {
-      manifest,
-      capability: member(manifest.capabilities, grant.capability),
-      task: member(manifest.task_types, grant.taskType),
-    };
-  };
-  const describePlan = (plan: Plan) => {
-    const provider = providers.get(plan.provider);
-    if (provider === undefined)
-      throw new WritError('unavailable', { detail: `The provider ${plan.provider} is not switched on.` });
-    return provider.describe(plan);
-  };
   const login: LoginDeps = { store, clock, publicUrl: url };
   const requestId = (_req: Request, res: Response) => String(res.locals.requestId);
   const web = { ...login, log, requestId };
+  const about = grantAbout(parts);
+  const pages: PagesDeps = { ...web, ...about, redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS };
   const oauth: OAuthDeps = {
     ...ending,
     refusals,
@@ -86,6 +68,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     publicUrl: url,
     approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
+    noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
   };
   const admin: AdminDeps = { ...ending, clock, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const isAdmin = (groups: readonly string[]) =>
@@ -127,26 +110,11 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     pages: [
       assetsRouter(),
       ...signIn,
-      approvalsRouter({
-        ...web,
-        describePlan,
-        approversOf,
-        aboutGrant: async (grant) => {
-          const { manifest, capability, task } = await manifestOf(grant);
-          return {
-            owner: manifest.owner,
-            agentDescription: manifest.description,
-            capabilityDescription: capability?.description,
-            taskDescription: task?.description,
-          };
-        },
-        redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
-        minTtlSeconds: (provider) => providers.get(provider)?.limits.minTtlSeconds ?? 1,
-      }),
+      ...parts.channels.flatMap((channel) => channel.router?.(pages) ?? []),
       consoleRouter({
         ...web,
-        approversOf,
-        waitingFor: (person) => waitingTableFor({ store, clock, approversOf }, person),
+        approversOf: about.approversOf,
+        waitingFor: (person) => waitingFor(parts.channels, pages, person),
         ownersOf: async (agent, version) => [(await catalog.version(agent, version)).compiled.manifest.owner],
         isAdmin: (person) => isAdmin(person.groups),
       }),
@@ -168,6 +136,15 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       );
     },
   });
+}
+
+/** What the first channel that has something to show says waits for this person. */
+async function waitingFor(channels: Parts['channels'], pages: PagesDeps, person: Identity) {
+  for (const channel of channels) {
+    const waiting = (await channel.waitingFor?.(pages, person)) ?? null;
+    if (waiting !== null) return waiting;
+  }
+  return null;
 }
 
 async function packageVersion(): Promise<string> {

@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { DestinationStream, Logger } from 'pino';
+import type { ChannelModule } from '../../approvals/contract.ts';
+import { channelModules } from '../../approvals/registry.ts';
 import type { ProviderModule } from '../../providers/contract.ts';
 import { providerModules } from '../../providers/registry.ts';
 import { loadSettings, type Settings } from '../config/settings.ts';
@@ -20,6 +22,7 @@ export interface Overrides {
   clock?: Clock;
   logTo?: DestinationStream;
   modules?: readonly ProviderModule[];
+  channels?: readonly ChannelModule[];
   /** Embedded database in memory, empty or from this dump. */
   inMemory?: true | Blob;
   random?: () => number;
@@ -31,6 +34,7 @@ export interface Foundation {
   settings: Settings;
   trust: Trust;
   modules: readonly ProviderModule[];
+  channelModules: readonly ChannelModule[];
   clock: Clock;
   log: Logger;
   store: Store;
@@ -46,7 +50,8 @@ export async function openFoundation(
   overrides: Overrides,
 ): Promise<Foundation> {
   const modules = overrides.modules ?? providerModules;
-  const settings = loadSettings(env, modules);
+  const channels = overrides.channels ?? channelModules;
+  const settings = loadSettings(env, modules, channels);
   const trust = await readTrustFile(settings);
   const clock = overrides.clock ?? systemClock;
   const log = createLog(settings.WRIT_LOG_LEVEL, overrides.logTo);
@@ -64,5 +69,5 @@ export async function openFoundation(
   const seal = createSeal(deriveKey(kek, 'at-rest'));
   const longestTokenSeconds = Math.max(settings.WRIT_SESSION_TOKEN_SECONDS, 300);
   const ring = await openKeyRing(store, { clock, seal, longestTokenSeconds });
-  return { settings, trust, modules, clock, log, store, kek, seal, ring };
+  return { settings, trust, modules, channelModules: channels, clock, log, store, kek, seal, ring };
 }

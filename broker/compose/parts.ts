@@ -1,5 +1,6 @@
-/** What every role of a broker uses once its address is known: providers, manifests, metrics. */
+/** What every role of a broker uses once its address is known: providers, channels, manifests, metrics. */
 import { collectDefaultMetrics, Registry } from 'prom-client';
+import type { Channel } from '../../approvals/contract.ts';
 import type { Provider } from '../../providers/contract.ts';
 import { mintDeadlineSeconds } from '../grants/issue-grant.ts';
 import { identityTokens } from '../keys/identity-token.ts';
@@ -12,6 +13,8 @@ export interface Parts extends Foundation {
   /** Issuer and base of every link. */
   url: string;
   providers: ReadonlyMap<string, Provider>;
+  /** Those that are switched on, in the registry's order. */
+  channels: readonly Channel[];
   /** What manifests are checked against. */
   shapes: ProviderShapes;
   catalog: Catalog;
@@ -29,12 +32,16 @@ export function createParts(foundation: Foundation, url: string): Parts {
       .filter((module) => settings.providers.has(module.name))
       .map((module) => [module.name, module.create(settings.providers.get(module.name), deps)]),
   );
+  const channels = foundation.channelModules
+    .filter((module) => settings.channels.has(module.name))
+    .map((module) => module.create(settings.channels.get(module.name), { clock, log: foundation.log }));
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   return {
     ...foundation,
     url,
     providers,
+    channels,
     shapes: Object.fromEntries([...providers].map(([name, { params }]) => [name, { params }])),
     catalog: createCatalog(store),
     registry,

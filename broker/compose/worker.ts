@@ -1,8 +1,11 @@
 /** The worker's side of a broker: the reconciler, and what notifies it. */
 import { randomBytes } from 'node:crypto';
+import { openOutbox } from '../../approvals/outbox.ts';
 import type { Settings } from '../config/settings.ts';
+import { deliverNotices } from '../worker/jobs/deliver-notices.ts';
 import { fanOut, listenForNotifications, localNotifier, type Notifier, redisNotifier } from '../worker/notifier.ts';
 import { startReconciler } from '../worker/reconciler.ts';
+import { grantAbout } from './grant-about.ts';
 import { jobs } from './jobs.ts';
 import type { Parts } from './parts.ts';
 
@@ -24,13 +27,14 @@ export async function startWorkerSide(parts: Parts, random: (() => number) | und
   let stopReconciler = async () => {};
 
   if (settings.WRIT_ROLE !== 'api') {
+    const outbox = openOutbox({ ...parts, ...grantAbout(parts), publicUrl: parts.url });
     const reconciler = startReconciler(
       {
         ...parts,
         notify,
         random: random ?? (() => randomBytes(4).readUInt32BE() / 2 ** 32),
         workerId: randomBytes(9).toString('base64url'),
-        jobs,
+        jobs: [...jobs, deliverNotices(() => outbox.deliver())],
       },
       clock,
       settings.WRIT_RECONCILE_SECONDS,
@@ -43,6 +47,7 @@ export async function startWorkerSide(parts: Parts, random: (() => number) | und
     stopReconciler = async () => {
       await listener?.close();
       await reconciler.stop();
+      await outbox.stop();
     };
   }
   // Its own reconciler is notified directly too: that works without Redis.

@@ -87,3 +87,16 @@ test('a secret in a malformed variable is not repeated in the message', () => {
   assert.equal(faults.length, 1);
   assert.ok(!faults[0]!.includes('super-secret-value'));
 });
+
+test('a channel is read as a provider is, and all faults are told together', () => {
+  const { params: _params, create: _create, ...shape } = half;
+  const always = { name: 'always', switchedOnBy: 'always', settings: z.object({ ALWAYS_URL: z.url() }) } as const;
+  const settings = loadSettings({ ALWAYS_URL: 'https://a.example' }, [half], [shape, always]);
+  assert.deepEqual([...settings.channels], [['always', { ALWAYS_URL: 'https://a.example' }]]);
+  assert.throws(
+    () => loadSettings({ PORT: 'eighty', HALF_ID: '1' }, [half], [always]),
+    (error) =>
+      error instanceof ConfigurationError &&
+      ['PORT', 'HALF_KEY', 'ALWAYS_URL'].every((name) => error.faults.some((fault) => fault.startsWith(`${name}:`))),
+  );
+});

@@ -3,7 +3,6 @@
  * `docs/reference/configuration.md` is generated from the schema below.
  */
 import { z } from 'zod';
-import type { ProviderModule } from '../../providers/contract.ts';
 import { isLoopback, isLoopbackHost } from '../core/loopback.ts';
 
 const flag = z.enum(['0', '1', 'false', 'true']).transform((v) => v === '1' || v === 'true');
@@ -29,7 +28,7 @@ const list = z.string().transform((v) =>
 );
 const httpUrl = z.url({ protocol: /^https?$/ });
 
-/** The broker's own variables. Providers add theirs (see each `providers/<name>/settings.ts`). */
+/** The broker's own variables. Providers and channels add theirs (see `SettingsModule`). */
 export const environment = z.object({
   PORT: count(8420, 0, 65535).describe('Port to listen on; 0 takes a free one.'),
   WRIT_LISTEN: z
@@ -151,7 +150,24 @@ export const environment = z.object({
   ),
 });
 
-export type Settings = Readonly<z.output<typeof environment>> & { readonly providers: ReadonlyMap<string, unknown> };
+/**
+ * What is configured by variables of its own: a provider, a channel. `providers/registry.ts` and `approvals/registry.ts` list them; both are read,
+ * reported on and documented alike.
+ */
+export interface SettingsModule<Settings = unknown> {
+  readonly name: string;
+  /** Wanted when any of these variables is set and not empty; then `settings` must parse. `always` = there is no way to do without. */
+  readonly switchedOnBy: readonly string[] | 'always';
+  /** Zod object over environment variables (string in, typed out), every one with `.describe(…)`. */
+  readonly settings: z.ZodType<Settings>;
+}
+
+export type Settings = Readonly<z.output<typeof environment>> & {
+  /** Parsed settings of the providers that are switched on, by name. */
+  readonly providers: ReadonlyMap<string, unknown>;
+  /** The same of the channels. */
+  readonly channels: ReadonlyMap<string, unknown>;
+};
 
 /** Thrown with all faults at once, one a line. */
 export class ConfigurationError extends Error {
@@ -167,9 +183,15 @@ export class ConfigurationError extends Error {
 
 /**
  * @param env usually `process.env`; empty values count as not set
+ * @param providers as in `providers/registry.ts`
+ * @param channels as in `approvals/registry.ts`; a tool that asks nobody for approval needs none
  * @throws ConfigurationError naming every missing or malformed variable
  */
-export function loadSettings(env: Record<string, string | undefined>, modules: readonly ProviderModule[]): Settings {
+export function loadSettings(
+  env: Record<string, string | undefined>,
+  providers: readonly SettingsModule[],
+  channels: readonly SettingsModule[] = [],
+): Settings {
   const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
   const faults: string[] = [];
   const report = (issues: z.core.$ZodIssue[]) => {
@@ -184,15 +206,19 @@ export function loadSettings(env: Record<string, string | undefined>, modules: r
   if (!parsed.success) report(parsed.error.issues);
   faults.push(...crossFaults(set));
 
-  const providers = new Map<string, unknown>();
-  for (const module of modules) {
-    if (!module.switchedOnBy.some((name) => name in set)) continue;
-    const settings = module.settings.safeParse(set);
-    if (settings.success) providers.set(module.name, settings.data);
-    else report(settings.error.issues);
-  }
+  const readAll = (modules: readonly SettingsModule[]): ReadonlyMap<string, unknown> => {
+    const read = new Map<string, unknown>();
+    for (const { name, switchedOnBy, settings } of modules) {
+      if (switchedOnBy !== 'always' && !switchedOnBy.some((variable) => variable in set)) continue;
+      const result = settings.safeParse(set);
+      if (result.success) read.set(name, result.data);
+      else report(result.error.issues);
+    }
+    return read;
+  };
+  const modules = { providers: readAll(providers), channels: readAll(channels) };
   if (faults.length > 0) throw new ConfigurationError(faults);
-  return Object.freeze({ ...parsed.data!, providers });
+  return Object.freeze({ ...parsed.data!, ...modules });
 }
 
 /** What one variable asks of another. Looks at the raw values, so that it speaks even when some of them are malformed. */

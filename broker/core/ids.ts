@@ -1,4 +1,4 @@
-/** Names for rows: `ses_`, `gnt_`, `lse_`, `rev_` and 20 characters, 9 of time and 11 of chance. */
+/** Names for rows: `ses_`, `gnt_`, `lse_`, `rev_`, `ntc_` and 20 characters, 9 of time and 11 of chance. */
 import { randomBytes } from 'node:crypto';
 
 /** Crockford's base 32 without the letters people misread. Also a subset of what AWS takes in a SourceIdentity. */
@@ -13,7 +13,7 @@ function someBytes(count: number): Buffer {
   return taken;
 }
 
-export type IdPrefix = 'ses' | 'gnt' | 'lse' | 'rev';
+export type IdPrefix = 'ses' | 'gnt' | 'lse' | 'rev' | 'ntc';
 
 /**
  * Time first, so that new rows land next to each other in the index; 55 bits of chance, so that an id cannot be guessed in any number of

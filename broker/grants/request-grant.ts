@@ -29,6 +29,8 @@ export interface GrantDeps extends IssueDeps {
   approvalTimeoutSeconds: number;
   /** Grants one agent may ask for in a minute; 0 = no limit. */
   grantsPerMinute: number;
+  /** Names of the channels that tell people of a pending grant. */
+  noticeChannels: readonly string[];
 }
 
 /** The body of `POST /v1/grants`, checked for shape. */
@@ -147,7 +149,8 @@ async function decideOnce(
   // 4.
   if (evaluation.decision.effect === 'approve') {
     const decideBy = new Date(now.getTime() + deps.approvalTimeoutSeconds * 1000);
-    const written = await recordGrant(store, { ...record, status: 'pending', auditType: 'grant.pending', decideBy });
+    const pending = { ...record, status: 'pending', auditType: 'grant.pending', decideBy } as const;
+    const written = await recordGrant(store, pending, deps.noticeChannels);
     return written.ok ? { outcome: 'pending', grant: viewPending(deps, record, evaluation, decideBy) } : null;
   }
 

@@ -3,7 +3,9 @@
  * holds, and writes the change with its audit row. An intent (`issuing`) writes the lease row too, before any provider is called (invariant 5).
  */
 
+import { insertNotices } from '../../approvals/notices.ts';
 import { type EventPayload, event, eventAmong } from '../audit/events.ts';
+import { newId } from '../core/ids.ts';
 import type { JsonObject, Plan } from '../core/vocabulary.ts';
 import { reserveMember } from '../leases/pools.ts';
 import { intendLease } from '../leases/transitions.ts';
@@ -78,7 +80,7 @@ const insertGrant = `
              $17::int, $18::text, $19::jsonb, $20::text, $4::timestamptz, $21::timestamptz,
              CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END`;
 
-/** A denial does not count against the envelope. */
+/** A denial does not count against the envelope. What people are to be told of a pending grant is committed with it, or neither is. */
 const recordStatement: Statement = {
   name: 'grant_record',
   text: `
@@ -89,7 +91,7 @@ ${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 
     ), event AS (
       INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
       SELECT session_id, $4::timestamptz, ${eventAmong('$22::text', 'grant.denied', 'grant.pending')}, $6::text, id, $23::text, $24::json FROM g
-    )
+    ), notices AS (${insertNotices('g', '$25', '$26', '$4')})
     SELECT EXISTS (SELECT 1 FROM g) AS ok`,
 };
 
@@ -208,9 +210,18 @@ function grantValues(grant: GrantRecord) {
   ];
 }
 
-/** Writes a denied or pending grant. */
-export async function recordGrant(store: Store, grant: GrantRecord): Promise<Recorded> {
-  const [row] = await store.run<{ ok: boolean }>(recordStatement, grantValues(grant));
+/**
+ * Writes a denied or pending grant.
+ * @param channels who is to tell people that it waits: a notice each is written with it
+ */
+export async function recordGrant(
+  store: Store,
+  grant: GrantRecord,
+  channels: readonly string[] = [],
+): Promise<Recorded> {
+  const noticeIds = channels.map(() => newId('ntc', grant.at));
+  const values = [...grantValues(grant), noticeIds, [...channels]];
+  const [row] = await store.run<{ ok: boolean }>(recordStatement, values);
   return row?.ok === true ? { ok: true, reserved: null } : { ok: false, because: 'moved_on' };
 }
 

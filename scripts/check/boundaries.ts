@@ -23,7 +23,7 @@ export interface Rule {
 }
 
 /** Tests, and what only they use. */
-export const forTests = /\.(test|test-support)\.ts$|^providers\/conformance\.ts$/;
+export const forTests = /\.(test|test-support)\.ts$|^(providers|approvals)\/conformance\.ts$/;
 
 export const rules: Rule[] = [
   {
@@ -104,9 +104,23 @@ export const rules: Rule[] = [
   },
   {
     name: 'reviews-know-no-channel',
-    why: 'a channel carries a review to where it is decided; what decides it depends on no channel',
+    why: 'a channel carries a review to where it is decided; what decides it, and what tells of it, depends on no channel',
     files: /^approvals\/[^/]+\.ts$/,
-    never: '^approvals/[^/]+/',
+    except: /^approvals\/registry\.ts$/,
+    never: '^approvals/[^/]+/|^approvals/registry\\.ts$',
+  },
+  {
+    name: 'the-channel-registry-is-a-list',
+    why: 'a channel is added by one line there, and by nothing else',
+    files: /^approvals\/registry\.ts$/,
+    only: '^approvals/contract\\.ts$|^approvals/[^/]+/index\\.ts$',
+  },
+  {
+    name: 'channel-conformance-knows-no-channel',
+    why: 'it holds every channel to the same',
+    files: /^approvals\/conformance\.ts$/,
+    about: 'tests',
+    only: '^approvals/contract\\.ts$',
   },
   {
     name: 'approvals-touch-no-credential',
@@ -116,16 +130,16 @@ export const rules: Rule[] = [
   },
   {
     name: 'a-channel-stands-alone',
-    why: 'a channel shows and forwards reviews, and knows no other channel',
+    why: 'a channel shows, tells and forwards reviews: it knows its contract and the review, no other channel and no outbox',
     files: /^approvals\/([^/]+)\//,
-    never: '^approvals/(?!$1/)[^/]+/',
+    only: '^approvals/$1/|^approvals/(contract|review|eligibility)\\.ts$|^broker/(core|store|console|people|keys)/|^broker/sessions/live-session\\.ts$',
   },
   {
     name: 'only-compose-composes',
     why: 'which providers and channels exist is known in one place',
     files: /^broker\//,
     except: /^broker\/(compose|cli)\//,
-    never: '^providers/[^/]+/|^approvals/[^/]+/|^providers/registry\\.ts$',
+    never: '^(providers|approvals)/([^/]+/|registry\\.ts$)',
   },
   {
     name: 'the-broker-stands-without-its-sandbox',

@@ -59,6 +59,8 @@ const bad: Record<string, Record<string, string>> = {
   'the-contract-knows-no-provider': { 'providers/contract.ts': 'import type { A } from "./aws/aws.ts"' },
   'the-registry-is-a-list': { 'providers/registry.ts': 'import { config } from "../broker/config/settings.ts"' },
   'reviews-know-no-channel': { 'approvals/review.ts': 'import { post } from "./slack/post.ts"' },
+  'the-channel-registry-is-a-list': { 'approvals/registry.ts': 'import { review } from "./review.ts"' },
+  'channel-conformance-knows-no-channel': { 'approvals/conformance.ts': 'import { web } from "./web/index.ts"' },
   'a-channel-stands-alone': { 'approvals/web/page.ts': 'import { post } from "../slack/post.ts"' },
   'parameters-come-without-their-provider': { 'providers/params.ts': 'import { aws } from "./aws/index.ts"' },
   'only-compose-composes': { 'broker/grants/grant.ts': 'import { aws } from "../../providers/aws/aws.ts"' },
@@ -78,6 +80,18 @@ test('every rule refuses its bad example', async (t) => {
   for (const [name, files] of Object.entries(bad)) {
     await t.test(name, () => assert.ok(rulesBroken(files).includes(name), `${name} let its bad example through`));
   }
+});
+
+test('a channel knows its contract and the review; only the composition knows the channels', () => {
+  const refused: [path: string, imported: string, rule: string][] = [
+    ['approvals/slack/card.ts', '../web/words.ts', 'a-channel-stands-alone'],
+    ['approvals/slack/card.ts', '../outbox.ts', 'a-channel-stands-alone'],
+    ['approvals/slack/card.ts', '../registry.ts', 'a-channel-stands-alone'],
+    ['approvals/outbox.ts', './registry.ts', 'reviews-know-no-channel'],
+    ['broker/http/app.ts', '../../approvals/registry.ts', 'only-compose-composes'],
+  ];
+  for (const [path, imported, rule] of refused)
+    assert.deepEqual(rulesBroken({ [path]: `import "${imported}"` }), [rule], `${path} imports ${imported}`);
 });
 
 test('packages are bounded too', () => {
@@ -110,12 +124,13 @@ test('a computed import cannot slip past the rules', () => {
 test('what the house is built of passes', () => {
   const good = {
     'broker/compose/start.ts':
-      'import { modules } from "../../providers/registry.ts"; import "../../approvals/web/page.ts"',
+      'import { modules } from "../../providers/registry.ts"; import "../../approvals/registry.ts"',
     'broker/leases/issue.ts': 'import type { P } from "../../providers/contract.ts"; import "../decide/verify.ts"',
     'providers/registry.ts': 'import { aws } from "./aws/aws.ts"',
     'providers/aws/aws.ts': 'import { sign } from "./sign.ts"; import type { P } from "../contract.ts"',
     'providers/aws/aws.test.ts': 'import "../conformance.ts"; import "../../sandbox/sts.ts"; import "./aws.ts"',
-    'approvals/web/page.ts': 'import { review } from "../review.ts"',
+    'approvals/registry.ts': 'import { web } from "./web/index.ts"; import type { C } from "./contract.ts"',
+    'approvals/web/page.ts': 'import { review } from "../review.ts"; import type { C } from "../contract.ts"',
     'providers/aws/harness.test-support.ts': 'import "../../sandbox/sts.ts"; import { aws } from "./aws.ts"',
     'client/cli/check.ts': 'import { readManifest } from "../../broker/manifests/read.ts"; import pg from "pg"',
     'broker/cli/writ.ts': 'import { runWrit } from "../../client/cli/run.ts"',

@@ -19,6 +19,7 @@ export const owners: { [table: string]: RegExp } = {
   pool_slot: /^broker\/leases\//,
   upstream_lock: /^broker\/leases\//,
   review: /^approvals\//,
+  approval_outbox: /^approvals\//,
   signing_key: /^broker\/keys\//,
   bootstrap: /^broker\/people\//,
   login: /^broker\/people\//,

@@ -1,28 +1,42 @@
 /** `docs/reference/configuration.md`: every environment variable, from the zod schemas that read them. */
 import { z } from 'zod';
-import type { ProviderModule } from '../../providers/contract.ts';
+import type { SettingsModule } from '../../broker/config/settings.ts';
 import { type JsonSchema, range } from './json-schema.ts';
 import { code, generatedFrom, page, prose, table } from './markdown.ts';
 
-/** @param modules as in `providers/registry.ts` */
-export function configurationPage(environment: z.ZodObject, modules: readonly ProviderModule[]): string {
+/**
+ * @param providers as in `providers/registry.ts`
+ * @param channels as in `approvals/registry.ts`
+ */
+export function configurationPage(
+  environment: z.ZodObject,
+  providers: readonly SettingsModule[],
+  channels: readonly SettingsModule[],
+): string {
   return page(
-    generatedFrom('broker/config/settings.ts and providers/*/settings.ts'),
+    generatedFrom('broker/config/settings.ts, providers/*/settings.ts and the channels in approvals/'),
     '# Configuration',
     'The broker is configured by environment variables alone. An empty variable counts as not set. At start every fault is reported in one message, and nothing runs until there is none.',
     '## The broker',
     variables(environment),
-    ...modules.flatMap((module) => [
-      `## Provider ${code(module.name)}`,
-      `Switched on when one of these is set: ${module.switchedOnBy.map(code).join(', ')}. A half-configured provider is a fault that names what is missing.`,
-      variables(shapeOf(module)),
-    ]),
+    ...providers.flatMap((module) => section('Provider', module)),
+    ...channels.flatMap((module) => section('Channel', module)),
   );
 }
 
-function shapeOf({ name, settings }: ProviderModule): z.ZodObject {
+function section(kind: 'Provider' | 'Channel', module: SettingsModule): string[] {
+  const shape = shapeOf(kind, module);
+  const none = Object.keys(shape.shape).length === 0;
+  const switched =
+    module.switchedOnBy === 'always'
+      ? `Always on.${none ? ' It has no variables of its own.' : ''}`
+      : `Switched on when one of these is set: ${module.switchedOnBy.map(code).join(', ')}. A half-configured ${kind.toLowerCase()} is a fault that names what is missing.`;
+  return [`## ${kind} ${code(module.name)}`, switched, ...(none ? [] : [variables(shape)])];
+}
+
+function shapeOf(kind: string, { name, settings }: SettingsModule): z.ZodObject {
   if (settings instanceof z.ZodObject) return settings;
-  throw new TypeError(`The settings of the provider ${name} are not a zod object: there is nothing to make a table of`);
+  throw new TypeError(`The settings of ${kind} ${name} are not a zod object: there is nothing to make a table of`);
 }
 
 function variables(schema: z.ZodObject): string {

@@ -6,6 +6,7 @@ import { describe, it } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { channelModules } from '../../approvals/registry.ts';
 import { events, eventTypes } from '../../broker/audit/events.ts';
 import { environment } from '../../broker/config/settings.ts';
 import {
@@ -32,9 +33,12 @@ import { exampleTrustFile } from './trust-file.ts';
 const root = join(import.meta.dirname, '../..');
 const reference = join(root, 'docs/reference');
 const configurationDrift = async (schema: z.ZodObject) =>
-  (await differences(reference, new Map([['configuration.md', configurationPage(schema, providerModules)]]))).filter(
-    (line) => line.startsWith('configuration.md'),
-  );
+  (
+    await differences(
+      reference,
+      new Map([['configuration.md', configurationPage(schema, providerModules, channelModules)]]),
+    )
+  ).filter((line) => line.startsWith('configuration.md'));
 
 describe('configuration.md', () => {
   it('is what the code says', async () => {
@@ -56,7 +60,7 @@ describe('configuration.md', () => {
 
   it('cannot be made of a variable that nobody described', () => {
     const silent = z.object({ WRIT_SECRET_SWITCH: z.string().optional() });
-    assert.throws(() => configurationPage(silent, []), /WRIT_SECRET_SWITCH has no description/);
+    assert.throws(() => configurationPage(silent, [], []), /WRIT_SECRET_SWITCH has no description/);
   });
 });
 

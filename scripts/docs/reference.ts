@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { channelModules } from '../../approvals/registry.ts';
 import { events } from '../../broker/audit/events.ts';
 import { environment } from '../../broker/config/settings.ts';
 import { errorTable } from '../../broker/core/errors.ts';
@@ -30,7 +31,7 @@ export async function referenceFiles(root: string): Promise<Map<string, string>>
   const trust = z.toJSONSchema(trustFileSchema, { io: 'input', target: 'draft-2020-12' }) as JsonSchema;
   const api = await openApi(env);
   return new Map([
-    ['configuration.md', configurationPage(environment, providerModules)],
+    ['configuration.md', configurationPage(environment, providerModules, channelModules)],
     ['manifest.md', manifestPage(manifest, providers, await read('sandbox/example/manifests/invoice-bot.yaml'))],
     ['manifest.schema.json', json(manifest)],
     ...providers.map((own) => [`${own.name}-params.schema.json`, json(paramsSchema(own))] as const),

@@ -1,0 +1,179 @@
+/**
+ * The suite that every channel which delivers passes, run against its counterpart. A channel's test makes a harness (the channel, and what people see on
+ * the other side) and calls `channelConformance('slack', makeHarness)`; nothing here knows any channel.
+ *
+ * Every test gets a harness of its own, so tests may break the counterpart as they like.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
+import { type Channel, DeliveryError, type Notice } from './contract.ts';
+
+/** One message as a person sees it: rendered, so that what was markup is gone and what only looked like it is there. */
+export interface SeenMessage {
+  text: string;
+  /** Addresses that a person can follow from it. */
+  links: string[];
+  /** People and groups that it calls by name. */
+  mentions: string[];
+  /** The parts that it sets apart as written by the agent. */
+  agentWords: string[];
+}
+
+export interface ChannelHarness {
+  channel: Channel;
+  /** The same channel made anew with the same settings: another process, which remembers nothing. */
+  again(): Channel;
+  otherSide: {
+    /** Every message that people see now, oldest first. */
+    seen(): SeenMessage[];
+    /** Requests received so far, whatever came of them. */
+    requests(): number;
+    /** From now on. `hang`: takes the request and never answers; `answer_lost`: shows the message, then the connection breaks. null = normally. */
+    fail(kind: 'hang' | 'unavailable' | 'refused' | 'answer_lost' | null): void;
+  };
+  /** Everything that the channel logged or printed. */
+  output(): string;
+  close(): Promise<void>;
+}
+
+/** What an agent might write to be more than text: HTML, Slack's mrkdwn, Markdown, mentions, a link. */
+export const hostileText =
+  '</p><script>alert(1)</script> <!channel> <@U123> @here *bold* [approve](https://evil.example/x) <https://evil.example|ok> &amp; {"a":1}';
+
+export const noticeFor = (changes: Partial<Notice> = {}): Notice => ({
+  id: 'ntc_0000000000000000conf',
+  kind: 'pending',
+  grantId: 'gnt_0000000000000000conf',
+  url: 'https://writ.example/approvals/gnt_0000000000000000conf',
+  agent: 'invoice-bot',
+  capability: 'read-orders',
+  taskType: 'answer-invoice-question',
+  approvers: ['team:billing'],
+  summary: ['Read objects under customers/42/ in the S3 bucket orders'],
+  revocability: 'Writ ends it within seconds.',
+  ttlSeconds: 900,
+  planDigest: 'sha256:0000',
+  requestedAt: new Date('2026-03-04T12:00:00Z'),
+  decideBy: new Date('2026-03-04T12:05:00Z'),
+  justification: { writtenBy: 'agent', text: 'The customer asks about invoice 4711.', left: 0 },
+  inputs: [{ name: 'customer_id', value: { writtenBy: 'agent', text: '42', left: 0 } }],
+  ...changes,
+});
+
+const never = () => new AbortController().signal;
+
+async function deliver(channel: Channel, notice: Notice, signal = never()): Promise<void> {
+  assert.ok(channel.deliver !== undefined, 'the channel delivers');
+  await channel.deliver(notice, signal);
+}
+
+const failsAs = (code: string) => (error: unknown) => error instanceof DeliveryError && error.code === code;
+
+/** Title → check. Exported so that a test can show that each refuses a channel that breaks it. */
+export const channelChecks: { [title: string]: (harness: ChannelHarness) => Promise<void> } = {
+  'people read who asks for what, and are led to the page': async ({ channel, otherSide }) => {
+    const notice = noticeFor();
+    await deliver(channel, notice);
+    const [message, ...others] = otherSide.seen();
+    assert.equal(others.length, 0, 'one message');
+    for (const text of [notice.agent, notice.capability, ...notice.summary, notice.justification?.text ?? ''])
+      assert.ok(message?.text.includes(text), `${text} is to be read`);
+    assert.deepEqual(message?.links, [notice.url]);
+  },
+
+  'the same notice is seen once, also when another process delivers it again': async (harness) => {
+    await deliver(harness.channel, noticeFor());
+    await deliver(harness.channel, noticeFor());
+    await deliver(harness.again(), noticeFor());
+    assert.equal(harness.otherSide.seen().length, 1);
+  },
+
+  'a notice whose answer was lost is seen once': async ({ channel, again, otherSide }) => {
+    otherSide.fail('answer_lost');
+    await assert.rejects(deliver(channel, noticeFor()));
+    otherSide.fail(null);
+    await deliver(again(), noticeFor());
+    assert.equal(otherSide.seen().length, 1);
+  },
+
+  'notices with different ids are different messages, whatever they say': async ({ channel, otherSide }) => {
+    await deliver(channel, noticeFor());
+    await deliver(channel, noticeFor({ id: 'ntc_0000000000000000more' }));
+    assert.equal(otherSide.seen().length, 2);
+  },
+
+  'it ends as soon as its signal aborts': async ({ channel, otherSide }) => {
+    otherSide.fail('hang');
+    const before = otherSide.requests();
+    const deadline = new AbortController();
+    const delivering = deliver(channel, noticeFor(), deadline.signal);
+    delivering.catch(() => {});
+    while (otherSide.requests() === before) await wait(5);
+    deadline.abort(new Error('the time is up'));
+    const ended = delivering.then(
+      () => 'resolved',
+      () => 'rejected',
+    );
+    assert.equal(await Promise.race([ended, wait(2000, 'still waiting', { ref: false })]), 'rejected');
+  },
+
+  'it asks nothing when its signal has aborted already': async ({ channel, otherSide }) => {
+    const before = otherSide.requests();
+    await assert.rejects(deliver(channel, noticeFor(), AbortSignal.abort(new Error('the time is up'))));
+    assert.equal(otherSide.requests(), before);
+  },
+
+  'a refusal and an outage are told apart, and both pass': async ({ channel, otherSide }) => {
+    for (const kind of ['refused', 'unavailable'] as const) {
+      otherSide.fail(kind);
+      await assert.rejects(deliver(channel, noticeFor()), failsAs(kind));
+    }
+    otherSide.fail(null);
+    await deliver(channel, noticeFor());
+    assert.equal(otherSide.seen().length, 1);
+  },
+
+  'what the agent wrote is text, and is shown as the agent’s': async ({ channel, otherSide }) => {
+    const justification = { writtenBy: 'agent' as const, text: hostileText, left: 7 };
+    const notice = noticeFor({
+      justification,
+      inputs: [{ name: 'customer_id', value: { ...justification, left: 0 } }],
+      // Values that the agent chose stand in the provider's words too.
+      summary: [`Read ${hostileText}`],
+    });
+    await deliver(channel, notice);
+    const [message] = otherSide.seen();
+    assert.ok(message !== undefined);
+    assert.ok(message.agentWords.includes(hostileText), 'the reason is to be read as it was written, as the agent’s');
+    assert.ok(message.text.includes(`Read ${hostileText}`), 'the permission is to be read as it was written');
+    assert.deepEqual(message.links, [notice.url], 'no link but the page');
+    assert.deepEqual(message.mentions, [], 'nobody is called');
+  },
+
+  'nothing of a notice’s text is logged': async ({ channel, otherSide, output }) => {
+    const text = 'what the agent wrote';
+    const notice = noticeFor({ justification: { writtenBy: 'agent', text, left: 0 } });
+    await deliver(channel, notice);
+    otherSide.fail('refused');
+    await assert.rejects(deliver(channel, { ...notice, id: 'ntc_0000000000000000fail' }), (error) => {
+      assert.ok(!String(error).includes(text), 'nor is it in an error');
+      return true;
+    });
+    for (const line of [text, ...notice.summary]) assert.ok(!output().includes(line), `${line} was logged`);
+  },
+};
+
+/** Registers the suite with node:test. `make` is called once per test. */
+export function channelConformance(name: string, make: () => Promise<ChannelHarness>): void {
+  for (const [title, check] of Object.entries(channelChecks)) {
+    test(`${name} conformance: ${title}`, { timeout: 60_000 }, async () => {
+      const harness = await make();
+      try {
+        await check(harness);
+      } finally {
+        await harness.close();
+      }
+    });
+  }
+}

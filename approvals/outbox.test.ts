@@ -1,0 +1,367 @@
+/** The outbox on both databases: a notice for each pending grant and channel, delivered once when nothing fails and in the end whatever fails. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type GrantDeps, type GrantRequest, grantReads, requestGrant } from '../broker/grants/request-grant.ts';
+import { type Harness, openHarness, statement } from '../broker/harness.test-support.ts';
+import { type Caller, readSession } from '../broker/sessions/authenticate.ts';
+import { endSession } from '../broker/sessions/end-session.ts';
+import { testBackends } from '../broker/store/store.test-support.ts';
+import { until } from '../broker/until.test-support.ts';
+import { type Board, boardChannel, openBoard } from './board.test-support.ts';
+import { hostileText } from './conformance.ts';
+import { type Channel, DeliveryError, type Notice } from './contract.ts';
+import { NOTICE_TEXT_MAX } from './notices.ts';
+import { deliverDue, deliveringChannels, type OutboxDeps, openOutbox } from './outbox.ts';
+import { expireUndecided } from './review.ts';
+
+interface Row {
+  id: string;
+  grant_id: string;
+  channel: string;
+  due_at: Date | null;
+  attempts: number;
+  delivered_at: Date | null;
+  last_error: string | null;
+}
+
+async function openOffice(backend: 'pglite' | 'postgres', noticeChannels: readonly string[]) {
+  const h = await openHarness(backend, { providers: [{ name: 'plain' }], noticeChannels });
+  const logged: string[] = [];
+  const log = (fields: object, message: string) => void logged.push(`${message} ${JSON.stringify(fields)}`);
+  const deps: OutboxDeps = {
+    store: h.store,
+    clock: h.clock,
+    log: { warn: log, error: log },
+    channels: [],
+    publicUrl: 'https://writ.example',
+    describePlan: (plan) => h.provider('plain').describe(plan),
+    approversOf: async () => ['team:billing'],
+  };
+  const caller = await h.open();
+  return {
+    h,
+    deps,
+    logged,
+    caller,
+    ask: (justification: string | null = null) => askFor(h, caller, 'ask-plain', justification),
+    deliver: (channel: Channel, limit = 20) =>
+      deliverDue(deps, deliveringChannels([channel])[0]!, limit, new AbortController().signal),
+    rows: () => rowsOf(h),
+  };
+}
+
+function askFor(h: Harness, caller: Caller, capability: string, justification: string | null) {
+  const request = { capability, params: undefined, ttlSeconds: undefined, justification, credentialJwk: null };
+  return askWith(h.grants, caller, request);
+}
+
+/** As the HTTP mount does it: the session is read with what the request wants to know, then the request is made. */
+async function askWith(grants: GrantDeps, caller: Caller, request: GrantRequest) {
+  const reads = grantReads(grants, request.capability, null);
+  const session = await readSession(grants.store, caller, grants.clock.now(), reads);
+  return requestGrant(grants, session, request, null, null);
+}
+
+const rowsOf = (h: Harness) =>
+  h.store.run<Row>(
+    statement(`
+      SELECT id, grant_id, channel, due_at, attempts, delivered_at, last_error
+      FROM approval_outbox ORDER BY created_at, channel, id`),
+    [],
+  );
+
+const secondsFrom = (h: Harness, at: Date | null | undefined) => (at!.getTime() - h.clock.now().getTime()) / 1000;
+
+async function whileAsked(board: Board, work: () => Promise<unknown>): Promise<void> {
+  const before = board.requests();
+  const working = work();
+  await until('the board is asked', () => board.requests() > before);
+  return void working;
+}
+
+for (const backend of await testBackends()) {
+  const office = (
+    title: string,
+    channels: string[],
+    body: (o: Awaited<ReturnType<typeof openOffice>>) => Promise<void>,
+  ) =>
+    test(`${backend}: ${title}`, async () => {
+      const opened = await openOffice(backend, channels);
+      try {
+        await body(opened);
+      } finally {
+        await opened.h.close();
+      }
+    });
+
+  office('a pending grant has a row a channel; what needs no person has none', ['one', 'two'], async (o) => {
+    await askFor(o.h, o.caller, 'use-plain', null);
+    assert.deepEqual(await o.rows(), []);
+    const answer = await o.ask();
+    assert.equal(answer.outcome, 'pending');
+    const grantId = answer.outcome === 'pending' ? answer.grant.id : '';
+    const rows = await o.rows();
+    assert.deepEqual(
+      rows.map((row) => [row.grant_id, row.channel, row.attempts, row.delivered_at]),
+      [
+        [grantId, 'one', 0, null],
+        [grantId, 'two', 0, null],
+      ],
+    );
+    assert.equal(new Set(rows.map(({ id }) => id)).size, 2);
+    assert.equal(await o.deliver({ name: 'three', deliver: () => assert.fail('not its notice') }), 0);
+  });
+
+  test(`${backend}: the notices cost no round trip, and without a channel that delivers there are none`, async () => {
+    const trips: number[] = [];
+    for (const channels of [[], ['one', 'two', 'three']]) {
+      const { h, ask, rows } = await openOffice(backend, channels);
+      await ask();
+      const before = h.store.roundTrips();
+      await ask();
+      trips.push(h.store.roundTrips() - before);
+      assert.equal((await rows()).length, channels.length * 2);
+      await h.close();
+    }
+    assert.equal(trips[0], trips[1]);
+  });
+
+  office('a grant that is not written has no notice', ['one'], async (o) => {
+    const { h, caller } = o;
+    // The session ends between the decision and the write: the statement finds nothing to write for.
+    const store: typeof h.store = {
+      ...h.store,
+      run: async (one, values) => {
+        if (one.name === 'grant_record') await endSession(h.ending, h.end(caller.sessionId));
+        return h.store.run(one, values);
+      },
+    };
+    const request = {
+      capability: 'ask-plain',
+      params: undefined,
+      ttlSeconds: undefined,
+      justification: null,
+      credentialJwk: null,
+    };
+    await assert.rejects(askWith({ ...h.grants, store }, caller, request));
+    assert.deepEqual(await o.rows(), []);
+    assert.equal(await h.store.prisma.grant.count(), 0);
+  });
+
+  office('a notice that cannot be written takes the grant with it', ['one', 'one'], async (o) => {
+    // Two of one channel break the table's key, at the very end of the statement.
+    await assert.rejects(o.ask());
+    assert.deepEqual(await o.rows(), []);
+    assert.equal(await o.h.store.prisma.grant.count(), 0);
+    assert.equal(await o.h.store.prisma.auditEvent.count({ where: { type: 'grant.pending' } }), 0);
+  });
+
+  office('the table takes no row without a grant, nor what makes no sense', ['one'], async (o) => {
+    await o.ask();
+    const { run } = o.h.store;
+    const insert = statement(`
+      INSERT INTO approval_outbox (id, grant_id, channel, kind, created_at, due_at) VALUES ($1, $2, 'x', $3, now(), now())`);
+    const [row] = await o.rows();
+    await assert.rejects(run(insert, ['ntc_a', 'gnt_nobody', 'pending']), /foreign key/);
+    await assert.rejects(run(insert, ['ntc_a', row!.grant_id, 'rumour']), /kind_check/);
+    const update = (set: string) => run(statement(`UPDATE approval_outbox SET ${set}`), []);
+    await assert.rejects(update('delivered_at = now()'), /state_check/);
+    await assert.rejects(update('delivered_at = now(), due_at = NULL'), /state_check/);
+    await assert.rejects(update(`last_error = 'POST https://hooks.example/T0/secret'`), /error_check/);
+  });
+
+  office('each notice is delivered once, however many workers look', ['board'], async (o) => {
+    const board = openBoard();
+    const channel = boardChannel('board', board);
+    for (let n = 0; n < 7; n += 1) await o.ask();
+    await Promise.all([o.deliver(channel), o.deliver(channel, 3), o.deliver(channel)]);
+    while ((await o.deliver(channel)) > 0);
+    const rows = await o.rows();
+    assert.deepEqual([...board.keys].sort(), rows.map(({ id }) => id).sort());
+    assert.equal(board.seen().length, 7);
+    for (const row of rows)
+      assert.deepEqual([row.attempts, row.due_at, row.delivered_at, row.last_error], [1, null, o.h.clock.now(), null]);
+    o.h.clock.advance(120_000);
+    assert.equal(await o.deliver(channel), 0);
+  });
+
+  office('a channel that fails is tried again, later each time, and its code alone is kept', ['board'], async (o) => {
+    const board = openBoard();
+    const channel = boardChannel('board', board);
+    await o.ask('a secret plan');
+    board.fail('unavailable');
+    const waits: number[] = [];
+    for (let n = 0; n < 7; n += 1) {
+      assert.equal(await o.deliver(channel), 1);
+      const [row] = await o.rows();
+      waits.push(secondsFrom(o.h, row?.due_at));
+      assert.equal(row?.last_error, 'unavailable');
+      assert.equal(await o.deliver(channel), 0, 'not before its time');
+      o.h.clock.set(row!.due_at!);
+    }
+    assert.deepEqual(waits, [2, 4, 8, 16, 32, 60, 60]);
+    board.fail(null);
+    await o.deliver(channel);
+    const [row] = await o.rows();
+    assert.deepEqual([row?.due_at, row?.last_error, row?.attempts], [null, null, 8]);
+    assert.equal(board.keys.length, 1);
+    assert.equal(o.logged.length, 7);
+    assert.ok(!o.logged.join().includes('secret plan'));
+  });
+
+  office('the pause that the other side asks for is kept, within reason', ['picky'], async (o) => {
+    await o.ask();
+    for (const [asked, given] of [
+      [90, 90],
+      [86_400, 300],
+    ]) {
+      const error = new DeliveryError('unavailable', 'slow down', { retryAfterSeconds: asked! });
+      o.h.clock.set((await o.rows())[0]!.due_at!);
+      await o.deliver({ name: 'picky', deliver: () => Promise.reject(error) });
+      assert.equal(secondsFrom(o.h, (await o.rows())[0]?.due_at), given);
+    }
+  });
+
+  office('whatever else a channel throws is a failure too, and its words go nowhere', ['wild'], async (o) => {
+    await o.ask();
+    const thrown = new TypeError('fetch failed: https://hooks.example/T0/secret');
+    await o.deliver({
+      name: 'wild',
+      deliver: () => {
+        throw thrown;
+      },
+    });
+    assert.equal((await o.rows())[0]?.last_error, 'failed');
+    assert.match(o.logged.join(), /"code":"failed","kind":"TypeError"/);
+    assert.ok(!o.logged.join().includes('secret'));
+  });
+
+  office('a channel that hangs is given up after ten seconds, heeding its signal or not', ['board'], async (o) => {
+    const board = openBoard();
+    await o.ask();
+    board.fail('hang');
+    for (const flaws of [{}, { ignoresAbort: true }]) {
+      let found: number | undefined;
+      await whileAsked(board, async () => {
+        found = await o.deliver(boardChannel('board', board, flaws));
+      });
+      o.h.clock.advance(9_999);
+      assert.equal(found, undefined);
+      o.h.clock.advance(1);
+      await until('the delivery ends', () => found === 1);
+      const [row] = await o.rows();
+      assert.equal(row?.last_error, 'timed_out');
+      o.h.clock.set(row!.due_at!);
+    }
+    board.fail(null);
+    await o.deliver(boardChannel('board', board));
+    assert.equal(board.seen().length, 1);
+  });
+
+  office('a claim whose holder died is another’s after thirty seconds', ['board'], async (o) => {
+    const board = openBoard();
+    await o.ask();
+    board.fail('hang');
+    await whileAsked(board, () => o.deliver(boardChannel('board', board, { ignoresAbort: true })));
+    board.fail(null);
+    // The holder's clock stands still, so that it never gives up; the other worker has its own.
+    const later = new Date(o.h.clock.now().getTime() + 30_000);
+    const elsewhere = { ...o.deps, clock: { ...o.deps.clock, now: () => later } };
+    const channel = deliveringChannels([boardChannel('board', board)])[0]!;
+    const early = { ...o.deps, clock: { ...o.deps.clock, now: () => new Date(later.getTime() - 1) } };
+    assert.equal(await deliverDue(early, channel, 20, new AbortController().signal), 0);
+    assert.equal(await deliverDue(elsewhere, channel, 20, new AbortController().signal), 1);
+    assert.deepEqual(
+      (await o.rows()).map((row) => [row.attempts, row.delivered_at]),
+      [[2, later]],
+    );
+    // The first one's failure comes after all, and changes nothing.
+    o.h.clock.advance(10_000);
+    await until('the first one gives up', () => o.logged.length === 1);
+    await o.deliver(boardChannel('board', board));
+    assert.deepEqual(
+      (await o.rows()).map((row) => [row.due_at, row.delivered_at]),
+      [[null, later]],
+    );
+  });
+
+  office(
+    'a channel that hangs or fails delays no other, nor whoever starts it',
+    ['hung', 'failing', 'well'],
+    async (o) => {
+      const boards = { hung: openBoard(), failing: openBoard(), well: openBoard() };
+      boards.hung.fail('hang');
+      boards.failing.fail('refused');
+      for (let n = 0; n < 25; n += 1) await o.ask();
+      const channels = Object.entries(boards).map(([name, board]) => boardChannel(name, board));
+      const outbox = openOutbox({ ...o.deps, channels });
+      outbox.deliver();
+      outbox.deliver();
+      await until('the good channel has all of them', () => boards.well.keys.length === 25);
+      await until('the failing channel was asked', () => boards.failing.requests() === 25);
+      assert.equal(boards.hung.requests(), 20, 'one batch, and the next waits for it');
+      await outbox.stop();
+      const left = (await o.rows()).filter((row) => row.due_at !== null);
+      assert.equal(left.length, 50);
+      assert.ok(left.every((row) => row.delivered_at === null));
+      assert.equal(boards.well.seen().length, 25);
+    },
+  );
+
+  office('stopping ends what is under way, and it is delivered by the next', ['board'], async (o) => {
+    const board = openBoard();
+    await o.ask();
+    board.fail('hang');
+    const outbox = openOutbox({ ...o.deps, channels: [boardChannel('board', board)] });
+    outbox.deliver();
+    await until('the board is asked', () => board.requests() === 1);
+    await outbox.stop();
+    const [row] = await o.rows();
+    assert.equal(secondsFrom(o.h, row?.due_at), 2);
+    o.h.clock.set(row!.due_at!);
+    board.fail(null);
+    await o.deliver(boardChannel('board', board));
+    assert.equal(board.seen().length, 1);
+  });
+
+  office('nobody is told of a grant that waits no more', ['board'], async (o) => {
+    const board = openBoard();
+    await o.ask();
+    o.h.clock.advance(300_000);
+    assert.equal(await o.deliver(boardChannel('board', board)), 1, 'its time is over, though nobody has said so yet');
+    assert.equal((await expireUndecided(o.h.store, o.h.clock.now(), 10)).length, 1);
+    const another = await o.h.open();
+    await askFor(o.h, another, 'ask-plain', null);
+    await endSession(o.h.ending, o.h.end(another.sessionId));
+    await o.deliver(boardChannel('board', board));
+    assert.equal(board.requests(), 0);
+    for (const row of await o.rows()) assert.deepEqual([row.attempts, row.due_at, row.delivered_at], [0, null, null]);
+  });
+
+  office('a notice says what is asked, clamps and marks the agent’s words, and holds no key', ['ear'], async (o) => {
+    const { h } = o;
+    const heard: Notice[] = [];
+    const long = `${hostileText} \u202egnp.exe${'x'.repeat(NOTICE_TEXT_MAX)}`;
+    const credentialJwk = { kty: 'OKP', crv: 'X25519', x: 'the-agents-key' };
+    const request = { capability: 'ask-plain', params: undefined, ttlSeconds: 60, justification: long, credentialJwk };
+    const answer = await askWith(h.grants, o.caller, request);
+    assert.equal(answer.outcome, 'pending');
+    await o.deliver({ name: 'ear', deliver: async (notice) => void heard.push(notice) });
+    const [notice] = heard;
+    assert.ok(notice !== undefined);
+    const { id } = await h.store.prisma.grant.findFirstOrThrow();
+    assert.equal(notice.grantId, id);
+    assert.equal(notice.url, `https://writ.example/approvals/${id}`);
+    assert.equal(notice.capability, 'ask-plain');
+    assert.deepEqual(notice.approvers, ['team:billing']);
+    assert.ok(notice.summary.length > 0);
+    assert.equal(notice.ttlSeconds, 60);
+    assert.equal(secondsFrom(h, notice.decideBy), 300);
+    assert.equal(notice.justification?.writtenBy, 'agent');
+    assert.equal([...(notice.justification?.text ?? '')].length, NOTICE_TEXT_MAX);
+    assert.ok((notice.justification?.left ?? 0) > 0);
+    assert.ok(notice.justification?.text.startsWith(`${hostileText} ⟨U+202E⟩gnp`), 'readable, not yet escaped');
+    const all = JSON.stringify(notice);
+    for (const secret of ['the-agents-key', o.caller.token]) assert.ok(!all.includes(secret));
+  });
+}

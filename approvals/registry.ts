@@ -1,0 +1,5 @@
+/** Which channels there are. To add one: its folder, and its line here. Only `broker/compose/` (and what people run beside it) imports this. */
+import type { ChannelModule } from './contract.ts';
+import { web } from './web/index.ts';
+
+export const channelModules: readonly ChannelModule[] = [web] as readonly unknown[] as ChannelModule[];

@@ -1,0 +1,17 @@
+/** The web channel: pages of the broker's own. Always on, and it tells nobody: people come and look. */
+import { z } from 'zod';
+import type { ChannelModule } from '../contract.ts';
+import { approvalsRouter, waitingTableFor } from './approvals.ts';
+
+const settings = z.object({});
+
+export const web: ChannelModule<z.output<typeof settings>> = {
+  name: 'web',
+  switchedOnBy: 'always',
+  settings,
+  create: () => ({
+    name: web.name,
+    router: (deps) => approvalsRouter({ ...deps, channel: web.name }),
+    waitingFor: waitingTableFor,
+  }),
+};

@@ -1,0 +1,46 @@
+/** What people read about a grant, from its manifest and its provider: for the pages of the API and for the notices of the worker alike. */
+import type { AboutGrant, ApproversOf, DescribePlan, GrantRef } from '../../approvals/contract.ts';
+import { WritError } from '../core/errors.ts';
+import { capabilityOwner, member } from '../manifests/manifest.ts';
+import type { Parts } from './parts.ts';
+
+export interface GrantAboutSources {
+  describePlan: DescribePlan;
+  approversOf: ApproversOf;
+  aboutGrant: AboutGrant;
+  minTtlSeconds(provider: string): number;
+}
+
+export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'providers'>): GrantAboutSources {
+  const manifestOf = async (grant: GrantRef) => {
+    const { manifest } = (await catalog.version(grant.agent, grant.manifestVersion)).compiled;
+    return {
+      manifest,
+      capability: member(manifest.capabilities, grant.capability),
+      task: member(manifest.task_types, grant.taskType),
+    };
+  };
+  return {
+    describePlan: (plan) => {
+      const provider = providers.get(plan.provider);
+      if (provider === undefined)
+        throw new WritError('unavailable', { detail: `The provider ${plan.provider} is not switched on.` });
+      return provider.describe(plan);
+    },
+    approversOf: async (grant) => {
+      const { manifest, capability } = await manifestOf(grant);
+      const owners = capability === undefined ? [] : [capabilityOwner(manifest, capability)];
+      return [...new Set([manifest.owner, ...owners])];
+    },
+    aboutGrant: async (grant) => {
+      const { manifest, capability, task } = await manifestOf(grant);
+      return {
+        owner: manifest.owner,
+        agentDescription: manifest.description,
+        capabilityDescription: capability?.description,
+        taskDescription: task?.description,
+      };
+    },
+    minTtlSeconds: (provider) => providers.get(provider)?.limits.minTtlSeconds ?? 1,
+  };
+}
