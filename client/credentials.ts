@@ -1,4 +1,6 @@
-/** The providers' own credentials, typed; from the wire's snake_case and ISO times. */
+/**
+ * The providers' own credentials: typed, from the wire's snake_case and ISO times, for the providers that are known here; as they came for every other.
+ */
 import { WritError } from './errors.ts';
 
 export interface AwsCredential {
@@ -28,12 +30,40 @@ export interface GcpCredential {
   projectId?: string;
 }
 
-/** Told apart by `type`. */
-export type Credential = AwsCredential | GithubCredential | GcpCredential;
-export type CredentialType = Credential['type'];
-export type CredentialOf<T extends CredentialType> = Extract<Credential, { type: T }>;
+/**
+ * The credential of a provider that this version has no type for: exactly what the provider's `issue` returned, under the names and in the forms of
+ * its own documentation. Ask with the option `{ type: 'vault' }` to have `type` checked and typed.
+ */
+export interface OtherCredential<T extends string = OtherType> {
+  type: T;
+  [member: string]: unknown;
+}
 
-/** @throws WritError `bad_answer`, naming the member that is missing and never its neighbours' values */
+/**
+ * Stands for any text but a known type. Exists for the compiler only, which tells union members apart by types with one value: with `string` here,
+ * `type === 'github'` would not rule an OtherCredential out.
+ */
+declare enum OtherType {
+  Any = '',
+}
+
+type KnownCredential = AwsCredential | GithubCredential | GcpCredential;
+
+/** Told apart by `type`: what is none of the known types is an OtherCredential. */
+export type Credential = KnownCredential | OtherCredential;
+/** The known types; any other text is one too. */
+export type CredentialType = KnownCredential['type'] | (string & {});
+/** The credential of one type; of no type in particular, any. */
+export type CredentialOf<T extends string> = string extends T
+  ? Credential
+  : T extends KnownCredential['type']
+    ? Extract<KnownCredential, { type: T }>
+    : OtherCredential<T>;
+
+/**
+ * @returns a known credential with its members renamed and checked, another one as it came
+ * @throws WritError `bad_answer`, naming the member that is missing and never its neighbours' values
+ */
 export function readCredential(wire: unknown): Credential {
   if (typeof wire !== 'object' || wire === null) throw bad('the credential');
   const of = wire as { [name: string]: unknown };
@@ -64,15 +94,24 @@ export function readCredential(wire: unknown): Credential {
         ...optional('projectId', of.project_id),
       };
     default:
-      throw bad('a credential type this version knows');
+      return { ...of, type: text(of, 'type') as unknown as OtherType };
   }
 }
 
-/** The end of a credential, whichever provider's. */
-export const expiryOf = (credential: Credential): Date =>
-  credential.type === 'aws' ? credential.expiration : credential.expiresAt;
+/** The end of a credential as it says itself; null when its type is not known here, and with it where it would say so. */
+export function expiryOf(credential: Credential): Date | null {
+  switch (credential.type) {
+    case 'aws':
+      return credential.expiration;
+    case 'github':
+    case 'gcp':
+      return credential.expiresAt;
+    default:
+      return null;
+  }
+}
 
-const bad = (what: string) => new WritError('bad_answer', `The broker’s answer lacks ${what}`);
+export const bad = (what: string) => new WritError('bad_answer', `The broker’s answer lacks ${what}`);
 
 function text(of: { [name: string]: unknown }, name: string): string {
   const value = of[name];

@@ -19,7 +19,7 @@ export interface Front {
   /** All requests so far, in order. */
   seen: Seen[];
   /** Decides over each request; reset it to `() => 'pass'`. */
-  fate(seen: Seen): Fate;
+  fate(seen: Seen): Fate | Promise<Fate>;
   /** Last word on what the broker answered. */
   rewrite(seen: Seen, body: string): string;
   close(): Promise<void>;
@@ -46,7 +46,7 @@ export async function startFront(): Promise<Front> {
     const body = await textOf(incoming);
     const seen = { method: incoming.method ?? '', path: incoming.url ?? '', headers: incoming.headers, body };
     front.seen.push(seen);
-    const fate = front.fate(seen);
+    const fate = await front.fate(seen);
     if (typeof fate === 'object') {
       outgoing.writeHead(fate.status, { 'content-type': 'application/json', ...fate.headers });
       outgoing.end(JSON.stringify(fate.body ?? {}));

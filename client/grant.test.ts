@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { inspect } from 'node:util';
+import { CompactEncrypt, importJWK } from 'jose';
 import { type Harness, openHarness } from './broker.test-support.ts';
 import { type Clock, type PendingGrant, type Session, WritDenied, WritError } from './index.ts';
 
@@ -323,5 +324,62 @@ describe('a server that wants a nonce in the proof', () => {
     });
     await assert.rejects(own.overview(), code('invalid_dpop_proof'));
     assert.equal(requests('GET', /session/).length, 1);
+  });
+});
+
+describe('a credential of a provider that this version has never heard of', () => {
+  const wire = { type: 'vault', lease_token: 'lt-1', expires_at: '2031-01-01T00:00:00Z', paths: ['kv/42'] };
+
+  /** The broker's own answer, with another provider's credential sealed to the key that the request named. */
+  async function answerWith(credential: unknown): Promise<void> {
+    const granted = await ownAnswer();
+    harness.front.fate = (seen) => {
+      if (seen.path !== '/v1/grants') return 'pass';
+      const { credential_jwk } = JSON.parse(seen.body) as { credential_jwk: JsonWebKey };
+      return sealed(credential, credential_jwk).then((credential_jwe) => ({
+        status: 201,
+        body: { ...granted, credential_jwe },
+      }));
+    };
+  }
+  const ownAnswer = async (): Promise<object> => {
+    harness.front.fate = () => 'pass';
+    const answer = new Promise<string>((resolve) => {
+      harness.front.rewrite = (seen, body) => {
+        if (seen.path === '/v1/grants') resolve(body);
+        return body;
+      };
+    });
+    await session.grant('read-customer-files');
+    return JSON.parse(await answer) as object;
+  };
+  const sealed = async (credential: unknown, jwk: JsonWebKey) =>
+    new CompactEncrypt(new TextEncoder().encode(JSON.stringify(credential)))
+      .setProtectedHeader({ alg: 'ECDH-ES', enc: 'A256GCM' })
+      .encrypt(await importJWK(jwk as never, 'ECDH-ES'));
+
+  it('is handed over as it came, ends with its lease, and stays out of what is printed', async () => {
+    await answerWith(wire);
+    const grant = await session.grant('read-customer-files', {}, { type: 'vault' });
+    assert.deepEqual(grant.credential, wire);
+    const type: 'vault' = grant.credential.type;
+    assert.equal(type, 'vault');
+    const left = grant.expiresAt.getTime() - Date.now();
+    assert.ok(left > 0 && left <= 900_000, `the lease has ${left} ms left`);
+    assert.ok(!inspect(grant).includes('lt-1') && !JSON.stringify(grant).includes('lt-1'));
+  });
+
+  it('comes without its type being named too, and is refused where another was', async () => {
+    await answerWith(wire);
+    const { credential } = await session.grant('read-customer-files');
+    assert.deepEqual(credential, wire);
+    await assert.rejects(session.grant('read-customer-files', {}, { type: 'aws' }), code('wrong_credential'));
+  });
+
+  it('needs a type all the same', async () => {
+    for (const credential of [{ token: 'x' }, { type: '' }, { type: 7 }, null, 'text']) {
+      await answerWith(credential);
+      await assert.rejects(session.grant('read-customer-files'), code('bad_answer'), JSON.stringify(credential));
+    }
   });
 });

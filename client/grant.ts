@@ -1,7 +1,14 @@
 /** One grant from the request to the opened credential: ask, wait for a person where one must decide, collect. */
 import { randomUUID } from 'node:crypto';
 import type { Clock } from './clock.ts';
-import { type Credential, type CredentialOf, type CredentialType, expiryOf, readCredential } from './credentials.ts';
+import {
+  bad,
+  type Credential,
+  type CredentialOf,
+  type CredentialType,
+  expiryOf,
+  readCredential,
+} from './credentials.ts';
 import { type DenialReason, WritDenied, WritError } from './errors.ts';
 import type { Answer, Call } from './http.ts';
 import { newSealingKey, type SealingKey } from './seal.ts';
@@ -14,7 +21,7 @@ export interface GrantOptions<T extends CredentialType = CredentialType> {
   ttlSeconds?: number;
   /** For people and for the record. Decides nothing. */
   justification?: string;
-  /** The credential expected: types the answer, and refuses one of another provider. */
+  /** The credential expected, `aws` or any other text: types the answer, and refuses one of another type. */
   type?: T;
   /** Called once when a person must decide; show them `approvalUrl`. */
   onPending?: (grant: PendingGrant) => void;
@@ -50,7 +57,7 @@ export interface PendingGrant extends GrantFacts {
 }
 
 /** A credential and what it may do. Neither `console.log` nor `JSON.stringify` shows the credential. */
-export interface Grant<C extends Credential = Credential> extends GrantFacts {
+export interface Grant<C extends { type: string } = Credential> extends GrantFacts {
   leaseId: string;
   expiresAt: Date;
   /** The signed decision (JWS) that the delivering side acted on. */
@@ -183,11 +190,18 @@ async function openGrant<T extends CredentialType>(
   const grant = {
     ...factsOf(wire),
     leaseId: wire.lease?.id ?? '',
-    expiresAt: expiryOf(credential),
+    expiresAt: expiryOf(credential) ?? leaseEnd(wire),
     decision: wire.decision ?? '',
   };
   // Not enumerable: what logs or serialises the grant leaves the secret out.
   return Object.defineProperty(grant, 'credential', { value: credential }) as Grant<CredentialOf<T>>;
+}
+
+/** The lease ends with its credential. */
+function leaseEnd({ lease }: WireGrant): Date {
+  const at = new Date(lease?.expires_at ?? Number.NaN);
+  if (Number.isNaN(at.getTime())) throw bad('the end of the lease');
+  return at;
 }
 
 function factsOf(wire: WireGrant): GrantFacts {
@@ -207,7 +221,7 @@ interface WireGrant {
   reasons?: DenialReason[];
   decide_by?: string;
   approval_url?: string;
-  lease?: { id: string };
+  lease?: { id: string; expires_at: string };
   credential?: unknown;
   credential_jwe?: unknown;
   decision?: string;

@@ -8,6 +8,7 @@ export type {
   CredentialType,
   GcpCredential,
   GithubCredential,
+  OtherCredential,
 } from './credentials.ts';
 export {
   type BrokerErrorCode,

@@ -1,31 +1,19 @@
 /** The package as its users get it: packed, installed without a network, types and all, run by plain Node. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { access, mkdir, readdir, writeFile } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, it } from 'node:test';
-import { promisify } from 'node:util';
 import { type Harness, openHarness } from './broker.test-support.ts';
-
-const run = promisify(execFile);
-const repository = join(import.meta.dirname, '..');
+import { installPacked, ofTheBroker, ownNode, repository, run } from './install.test-support.ts';
 
 let harness: Harness;
 let project: string;
+let installed: string[];
 before(async () => {
   harness = await openHarness();
   project = join(harness.folder, 'project');
   await mkdir(project);
-  // A cache of its own: nothing that this machine happens to have.
-  const env = { ...process.env, npm_config_cache: join(harness.folder, 'cache'), npm_config_offline: 'true' };
-  await run('npm', ['pack', '--silent', '--pack-destination', harness.folder], { cwd: import.meta.dirname, env });
-  const [tarball] = (await readdir(harness.folder)).filter((name) => name.endsWith('.tgz'));
-  const dependencies = {
-    '@writ/client': `file:../${tarball}`,
-    jose: `file:${join(repository, 'node_modules/jose')}`,
-  };
-  await writeFile(join(project, 'package.json'), JSON.stringify({ type: 'module', private: true, dependencies }));
-  await run('npm', ['install', '--ignore-scripts', '--no-package-lock'], { cwd: project, env });
+  installed = await installPacked(import.meta.dirname, project);
 });
 after(() => harness.close());
 
@@ -62,14 +50,19 @@ async function runProgram(node: string): Promise<unknown[]> {
 const expected = [{ key: 'ASIA', denied: true }, { reason: 'ended_by_agent' }];
 
 it('contains built JavaScript, its types and nothing of the tests', async () => {
-  const installed = join(project, 'node_modules/@writ/client');
-  assert.deepEqual((await readdir(installed)).sort(), ['README.md', 'dist', 'package.json']);
-  const files = await readdir(join(installed, 'dist'));
+  const folder = join(project, 'node_modules/@writ/client');
+  assert.deepEqual((await readdir(folder)).sort(), ['README.md', 'dist', 'package.json']);
+  const files = await readdir(join(folder, 'dist'));
   assert.ok(files.includes('index.js') && files.includes('index.d.ts'));
   assert.deepEqual(
     files.filter((name) => !/^[a-z]+\.(js|d\.ts)$/.test(name)),
     [],
   );
+});
+
+it('brings one dependency, and nothing of the broker', () => {
+  assert.deepEqual(installed, ['@writ/client', 'jose']);
+  assert.deepEqual(installed.filter(ofTheBroker), []);
 });
 
 it('opens a session, gets a credential, ends, and lets the process exit', async () => {
@@ -92,11 +85,13 @@ it('types what a program may do with it', async () => {
     if (credential.type === 'github') credential.token.trim();
     const end: Date = (await awsCredentials(session, 'a')()).expiration;
     const project: string | undefined = (await renewing(session, 'c', {}, { type: 'gcp' })()).credential.projectId;
+    const vault: 'vault' = (await session.grant('d', {}, { type: 'vault' })).credential.type;
+    if (credential.type !== 'aws' && credential.type !== 'github' && credential.type !== 'gcp') credential.anything;
     // @ts-expect-error told apart by type first
     credential.token;
     // @ts-expect-error either a token or a key
     await Writ.openSession({ url: 'https://writ.example.com', taskType: 't' });
-    export { end, key, project };
+    export { end, key, project, vault };
   `;
   await writeFile(join(project, 'types.mts'), source);
   const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022', '--types', 'node'];
@@ -106,21 +101,3 @@ it('types what a program may do with it', async () => {
   });
   await checked.catch((error: { stdout: string }) => assert.fail(error.stdout));
 });
-
-/** The first Node in PATH that is not the one of the repository's dependencies. */
-async function ownNode(): Promise<{ path: string; version: string } | null> {
-  for (const folder of (process.env.PATH ?? '').split(delimiter)) {
-    const path = join(folder, 'node');
-    if (
-      folder.includes('node_modules') ||
-      (await access(path).then(
-        () => false,
-        () => true,
-      ))
-    )
-      continue;
-    const version = (await run(path, ['--version'])).stdout.trim().slice(1);
-    return Number.parseInt(version, 10) >= 20 ? { path, version } : null;
-  }
-  return null;
-}

@@ -1,7 +1,13 @@
-/** Which providers there are. To add one: its folder, and its line here. Only `broker/compose/` (and what people run beside it) imports this. */
+/**
+ * Which providers there are. To add one: its folder, its line here, and its parameters' line in params.ts (the compiler refuses one without the other).
+ * Only `broker/compose/` (and what people run beside it) imports this.
+ */
 import { aws } from './aws/index.ts';
 import type { ProviderModule } from './contract.ts';
 import { gcp } from './gcp/index.ts';
 import { github } from './github/index.ts';
+import type { providerParams } from './params.ts';
 
-export const providerModules: readonly ProviderModule[] = [aws, github, gcp] as readonly unknown[] as ProviderModule[];
+const modules = { aws, github, gcp } satisfies Record<keyof typeof providerParams, { name: string }>;
+
+export const providerModules: readonly ProviderModule[] = Object.values<unknown>(modules) as ProviderModule[];

@@ -6,6 +6,7 @@ import { closedListsPart } from './check/closed-lists.ts';
 import { generatedDocs, style, terraformFormat, types } from './check/command.ts';
 import { installScripts, licences, pinning } from './check/dependencies.ts';
 import { migrations } from './check/migrations.ts';
+import { packages } from './check/packages.ts';
 import type { Finding, Part } from './check/part.ts';
 import { words } from './check/words.ts';
 
@@ -14,6 +15,7 @@ const parts: Part[] = [
   types,
   style,
   boundaries,
+  packages,
   clock,
   closedListsPart,
   generatedDocs,

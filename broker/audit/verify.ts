@@ -3,7 +3,6 @@
  * changed trigger or function does not hide a changed row.
  */
 import { hash } from 'node:crypto';
-import type { Statement, Store } from '../store/open.ts';
 
 export interface BrokenRow {
   chain: string;
@@ -23,14 +22,19 @@ export interface Verification {
   broken: BrokenRow | null;
 }
 
-const pageStatement: Statement = {
+/** What the record is read with: a store, or a connection of one's own. Runs one statement and gives its rows. */
+export interface RecordReader {
+  run<Row>(statement: { name: string; text: string }, values: (string | number)[]): Promise<Row[]>;
+}
+
+const pageStatement = {
   name: 'audit_page',
   text: `
     SELECT chain, seq, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at, type, actor, grant_id, lease_id, request_id,
            payload::text AS payload, prev_hash, hash
     FROM audit_event WHERE (chain, seq) > ($1, $2) ORDER BY chain, seq LIMIT $3`,
 };
-const headsStatement: Statement = {
+const headsStatement = {
   name: 'audit_heads',
   text: 'SELECT chain, seq, head FROM audit_chain WHERE chain > $1 ORDER BY chain LIMIT $2',
 };
@@ -67,12 +71,12 @@ function eventHash(event: Omit<StoredEvent, 'hash'>): string {
 }
 
 /** @param pageSize rows held in memory at a time */
-export async function verifyAudit(store: Store, pageSize = 1000): Promise<Verification> {
+export async function verifyAudit(record: RecordReader, pageSize = 1000): Promise<Verification> {
   const tails = new Map<string, { seq: number; hash: string }>();
   let rows = 0;
   let at = { chain: '', seq: 0 };
   for (;;) {
-    const page = await store.run<StoredEvent>(pageStatement, [at.chain, at.seq, pageSize]);
+    const page = await record.run<StoredEvent>(pageStatement, [at.chain, at.seq, pageSize]);
     for (const event of page) {
       const before = tails.get(event.chain) ?? { seq: 0, hash: '' };
       const broken = (what: BrokenRow['what'], seq: number) => ({
@@ -93,16 +97,16 @@ export async function verifyAudit(store: Store, pageSize = 1000): Promise<Verifi
   const chains = tails.size;
   let after = '';
   for (;;) {
-    const heads = await store.run<{ chain: string; seq: number; head: string }>(headsStatement, [after, pageSize]);
+    const heads = await record.run<{ chain: string; seq: number; head: string }>(headsStatement, [after, pageSize]);
     for (const head of heads) {
       const tail = tails.get(head.chain) ?? { seq: 0, hash: '' };
       // Rows may have been appended since they were read: only fewer rows than the head knows are a cut.
       if (tail.seq > 0 && tail.seq < head.seq) {
-        const [again] = await store.run<StoredEvent>(pageStatement, [head.chain, tail.seq, 1]);
+        const [again] = await record.run<StoredEvent>(pageStatement, [head.chain, tail.seq, 1]);
         if (again?.chain !== head.chain)
           return { chains, rows, broken: { chain: head.chain, seq: tail.seq + 1, what: 'tail was cut off' } };
       } else if (tail.seq === 0) {
-        const [again] = await store.run<StoredEvent>(pageStatement, [head.chain, 0, 1]);
+        const [again] = await record.run<StoredEvent>(pageStatement, [head.chain, 0, 1]);
         if (again?.chain !== head.chain)
           return { chains, rows, broken: { chain: head.chain, seq: 1, what: 'tail was cut off' } };
       } else if (tail.seq === head.seq && tail.hash !== head.head) {

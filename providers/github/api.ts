@@ -1,110 +1,95 @@
 /**
- * One HTTP call to GitHub's REST API. No cache, no retry, no redirect: Octokit's App authentication hands concurrent grants the same token, its retry
- * plugin orphans tokens, and a redirect would carry a credential elsewhere. `http.request` because `fetch` costs five times as much.
+ * GitHub's REST API through Octokit's typed endpoints, one request a call. Two of Octokit's parts stay out on purpose: its App authentication
+ * (concurrent mints for one installation become one request and share a token) and its retry and throttling plug-ins (a mint that is sent
+ * again leaves a token that nobody knows).
  */
-import { request as requestHttp } from 'node:http';
-import { request as requestHttps } from 'node:https';
+import { Octokit, type RestEndpointMethodTypes } from '@octokit/rest';
 import { ProviderError } from '../contract.ts';
-
-export interface ApiCall {
-  method: 'GET' | 'POST' | 'DELETE';
-  /** Below the API's base, beginning with a slash. */
-  path: string;
-  /** The App's JWT or an installation token. */
-  bearer: string;
-  body?: object;
-  signal: AbortSignal;
-}
+import { type SendOptions, send } from './send.ts';
 
 export interface ApiAnswer {
   status: number;
-  /** Parsed JSON; null when there was none. */
+  /** Parsed JSON; text when it was none. Typed by Octokit, and believed only after a look (echo.ts). */
   body: unknown;
   headers: { retryAfter: string | undefined; rateRemaining: string | undefined };
 }
 
-/** Sends one request and resolves with whatever GitHub answered. Throws ProviderError only when there was no answer. */
-export type Api = (call: ApiCall) => Promise<ApiAnswer>;
+/** The answer to an endpoint's call, as Octokit gives it. */
+interface Answered {
+  status: number;
+  data: unknown;
+  headers: { 'retry-after'?: string | number | undefined; 'x-ratelimit-remaining'?: string | undefined };
+}
 
-// A mint for 500 repositories is about 3 MB.
-const maxAnswerBytes = 16 * 1024 * 1024;
+export interface Api {
+  /** Mints a token for an installation. `bearer`: the App's JWT. */
+  mint(bearer: string, token: MintParams, signal: AbortSignal): Promise<ApiAnswer>;
+  /** Finds the App's installation that reaches a repository. `bearer`: the App's JWT. */
+  installationOf(bearer: string, repository: RepositoryParams, signal: AbortSignal): Promise<ApiAnswer>;
+  /** Deletes the token that it is sent with. */
+  deleteToken(bearer: string, signal: AbortSignal): Promise<ApiAnswer>;
+  /** Lists one repository of the token that it is sent with. */
+  listRepositories(bearer: string, signal: AbortSignal): Promise<ApiAnswer>;
+}
 
+type Mint = RestEndpointMethodTypes['apps']['createInstallationAccessToken']['parameters'];
+/** Never without both fields: left out, either means everything that the App was given. */
+export interface MintParams {
+  installation_id: number;
+  repositories: string[];
+  permissions: NonNullable<Mint['permissions']>;
+}
+type RepositoryParams = Pick<RestEndpointMethodTypes['apps']['getRepoInstallation']['parameters'], 'owner' | 'repo'>;
+
+/**
+ * Every function resolves with whatever GitHub answered.
+ * @throws ProviderError (each of them) only when there was no answer
+ */
 export function githubApi(baseUrl: string): Api {
-  const base = new URL(baseUrl);
-  const open = base.protocol === 'https:' ? requestHttps : requestHttp;
-  const prefix = base.pathname.replace(/\/$/, '');
-  return ({ method, path, bearer, body, signal }) =>
-    new Promise((resolve, reject) => {
-      const content = body === undefined ? null : Buffer.from(JSON.stringify(body));
-      // Before the connection stands, nothing can have been minted.
-      let sent = false;
-      const fail = (error: unknown) => reject(noAnswer(error, signal, method === 'POST' && sent));
-      if (signal.aborted) return fail(signal.reason);
-      const request = open(
-        {
-          protocol: base.protocol,
-          hostname: base.hostname.replace(/^\[|\]$/g, ''),
-          port: base.port,
-          path: prefix + path,
-          method,
-          signal,
-          headers: {
-            accept: 'application/vnd.github+json',
-            authorization: `Bearer ${bearer}`,
-            'user-agent': 'writ',
-            'x-github-api-version': '2022-11-28',
-            ...(content === null ? {} : { 'content-type': 'application/json', 'content-length': content.length }),
-          },
-        },
-        (response) => {
-          const chunks: Buffer[] = [];
-          let size = 0;
-          response.on('data', (chunk: Buffer) => {
-            chunks.push(chunk);
-            size += chunk.length;
-            if (size > maxAnswerBytes) response.destroy(new Error('the answer is too large'));
-          });
-          response.on('error', fail);
-          response.on('end', () =>
-            resolve({
-              status: response.statusCode ?? 0,
-              body: parse(Buffer.concat(chunks)),
-              headers: {
-                retryAfter: response.headers['retry-after'],
-                rateRemaining: header(response.headers['x-ratelimit-remaining']),
-              },
-            }),
-          );
-        },
-      );
-      request.on('socket', (socket) => {
-        if (!socket.connecting) sent = true;
-        else
-          socket.once(base.protocol === 'https:' ? 'secureConnect' : 'connect', () => {
-            sent = true;
-          });
-      });
-      request.on('error', fail);
-      request.end(content);
-    });
+  const { apps } = new Octokit({
+    baseUrl,
+    userAgent: 'writ',
+    // Octokit would print refusals and deprecations to the console.
+    log: silent,
+    request: { fetch: (url: string, options: SendOptions) => send(url, options), log: silent },
+  }).rest;
+  return {
+    mint: (bearer, token, signal) =>
+      answerOf(apps.createInstallationAccessToken({ ...token, ...common(bearer, signal) })),
+    installationOf: (bearer, repository, signal) =>
+      answerOf(apps.getRepoInstallation({ ...repository, ...common(bearer, signal) })),
+    deleteToken: (bearer, signal) => answerOf(apps.revokeInstallationAccessToken(common(bearer, signal))),
+    listRepositories: (bearer, signal) =>
+      answerOf(apps.listReposAccessibleToInstallation({ per_page: 1, ...common(bearer, signal) })),
+  };
 }
 
-const header = (value: string | string[] | undefined) => (Array.isArray(value) ? value[0] : value);
+const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
-function parse(content: Buffer): unknown {
-  try {
-    return JSON.parse(content.toString());
-  } catch {
-    return null;
-  }
-}
+/** The parameters that every call has. */
+const common = (bearer: string, signal: AbortSignal) => ({
+  headers: {
+    authorization: `Bearer ${bearer}`,
+    accept: 'application/vnd.github+json',
+    'x-github-api-version': '2022-11-28',
+  },
+  request: { signal },
+});
 
-function noAnswer(error: unknown, signal: AbortSignal, mayHaveMinted: boolean): ProviderError {
-  if (signal.aborted) return new ProviderError('upstream_timeout', 'GitHub did not answer in time', { mayHaveMinted });
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
-  const providerCode = typeof code === 'string' && /^[A-Z0-9_]{1,60}$/.test(code) ? code : 'CONNECTION_FAILED';
-  return new ProviderError('upstream_unavailable', `No answer from GitHub (${providerCode})`, {
-    providerCode,
-    mayHaveMinted,
+/** Refusals are answers too; Octokit throws them. Its errors hold the request, so none of them goes further than this. */
+async function answerOf(call: Promise<Answered>): Promise<ApiAnswer> {
+  const { status, data, headers } = await call.catch((error: { response?: Answered; cause?: unknown }) => {
+    if (error.response !== undefined) return error.response;
+    if (error.cause instanceof ProviderError) throw error.cause;
+    // Nothing that is known of: the worst is assumed. Its text may quote the request.
+    throw new ProviderError('upstream_unavailable', 'The call to GitHub failed', { mayHaveMinted: true });
   });
+  return {
+    status,
+    body: data,
+    headers: {
+      retryAfter: headers['retry-after']?.toString(),
+      rateRemaining: headers['x-ratelimit-remaining'],
+    },
+  };
 }

@@ -19,8 +19,8 @@ export function rememberInstallations(api: Api, appJwt: () => string, fallback: 
       const id = permission.installation_id ?? fallback ?? known.get(owner);
       if (id !== undefined) return id;
       // One call for organizations and users alike, and it fails where the App cannot reach the repository anyway.
-      const path = `/repos/${permission.owner}/${permission.repositories[0]}/installation`;
-      const answer = await api({ method: 'GET', path, bearer: appJwt(), signal });
+      const repository = { owner: permission.owner, repo: permission.repositories[0] as string };
+      const answer = await api.installationOf(appJwt(), repository, signal);
       if (answer.status !== 200) throw refusalOf(answer, 'looking up the installation');
       const found = answer.body as { id?: unknown; account?: { login?: unknown } } | null;
       if (!Number.isSafeInteger(found?.id) || String(found?.account?.login).toLowerCase() !== owner)

@@ -24,9 +24,8 @@ export async function issueToken(minting: Minting, { plan, signal }: IssueContex
 
   // 2. Mint. Both fields always: left out, either means everything the App was given.
   const askedAt = clock.now().getTime();
-  const path = `/app/installations/${installationId}/access_tokens`;
   const { repositories, permissions } = permission;
-  const answer = await api({ method: 'POST', path, bearer: appJwt(), body: { repositories, permissions }, signal });
+  const answer = await api.mint(appJwt(), { installation_id: installationId, repositories, permissions }, signal);
   if (answer.status === 404) installations.forget(permission);
   if (answer.status < 200 || answer.status > 299) throw refusalOf(answer, 'minting a token', true);
 
@@ -38,7 +37,7 @@ export async function issueToken(minting: Minting, { plan, signal }: IssueContex
   const fault = Number.isNaN(tokenEndsAt.getTime()) ? 'the answer does not say when the token ends' : null;
   const mismatch = fault ?? beyondPlan(answer.body, permission);
   if (mismatch !== null) {
-    const ended = await api({ method: 'DELETE', path: '/installation/token', bearer: token, signal }).then(
+    const ended = await api.deleteToken(token, signal).then(
       ({ status }) => status === 204,
       () => false,
     );

@@ -49,7 +49,7 @@ async function revokeToken(
     };
   const method = 'DELETE /installation/token';
   try {
-    const answer = await api({ method: 'DELETE', path: '/installation/token', bearer: target.secret, signal });
+    const answer = await api.deleteToken(target.secret, signal);
     const evidence = { method, status: answer.status, at: clock.now().toISOString() };
     if (answer.status === 204) return { state: 'revoked', evidence };
     if (answer.status !== 401) return { state: 'failed', error: worthRepeating(refusalOf(answer, 'deleting a token')) };
@@ -77,8 +77,7 @@ const worthRepeating = ({ code, message, providerCode }: ProviderError) =>
 export async function probeToken(api: Api, target: RevocationTarget, signal: AbortSignal): Promise<ProbeOutcome> {
   // Not knowing is not proof of death.
   if (target.secret === null) return { alive: true, evidence: { reason: 'token_unknown' } };
-  const path = '/installation/repositories?per_page=1';
-  const answer = await api({ method: 'GET', path, bearer: target.secret, signal });
+  const answer = await api.listRepositories(target.secret, signal);
   const evidence = { method: 'GET /installation/repositories', status: answer.status };
   if (answer.status === 200) return { alive: true, evidence };
   if (answer.status === 401) return { alive: false, evidence };

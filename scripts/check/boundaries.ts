@@ -95,6 +95,13 @@ export const rules: Rule[] = [
     only: '^providers/',
   },
   {
+    name: 'parameters-come-without-their-provider',
+    why: 'the command checks manifests against them where no provider, broker or SDK is installed',
+    files: /^providers\/params\.ts$/,
+    only: '^providers/[^/]+/params\\.ts$',
+    onlyPackages: '^$',
+  },
+  {
     name: 'reviews-know-no-channel',
     why: 'a channel carries a review to where it is decided; what decides it depends on no channel',
     files: /^approvals\/[^/]+\.ts$/,
@@ -123,7 +130,14 @@ export const rules: Rule[] = [
     name: 'the-broker-stands-without-its-sandbox',
     why: 'what runs in production must not lean on counterparts or tools',
     files: /^(broker|providers|approvals)\//,
-    never: '^(sandbox|client|scripts)/',
+    never: '^(sandbox|scripts)/|^client/(?!cli/)',
+  },
+  {
+    name: 'only-the-operator-command-extends-the-command',
+    why: 'where the broker runs, `writ` is the agent’s command and a little more; the broker itself needs none',
+    files: /^(broker|providers|approvals)\//,
+    except: /^broker\/cli\//,
+    never: '^client/cli/',
   },
   {
     name: 'the-worker-holds-no-sql',
@@ -147,9 +161,16 @@ export const rules: Rule[] = [
   {
     name: 'the-client-is-a-package-of-its-own',
     why: 'an agent installs it without the broker',
-    files: /^client\//,
-    only: '^client/',
+    files: /^client\/(?!cli\/)/,
+    only: '^client/(?!cli/)',
     onlyPackages: '^jose$|^node:',
+  },
+  {
+    name: 'the-command-is-a-package-of-its-own',
+    why: 'it is installed without the broker, of which it has the reading of manifests and of the record',
+    files: /^client\/cli\//,
+    only: '^client/cli/|^client/index\\.ts$|^broker/(manifests/read|audit/verify)\\.ts$|^providers/params\\.ts$',
+    onlyPackages: '^pg$|^node:',
   },
   {
     name: 'the-sandbox-is-the-other-side',

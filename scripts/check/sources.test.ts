@@ -60,12 +60,15 @@ const bad: Record<string, Record<string, string>> = {
   'the-registry-is-a-list': { 'providers/registry.ts': 'import { config } from "../broker/config/settings.ts"' },
   'reviews-know-no-channel': { 'approvals/review.ts': 'import { post } from "./slack/post.ts"' },
   'a-channel-stands-alone': { 'approvals/web/page.ts': 'import { post } from "../slack/post.ts"' },
+  'parameters-come-without-their-provider': { 'providers/params.ts': 'import { aws } from "./aws/index.ts"' },
   'only-compose-composes': { 'broker/grants/grant.ts': 'import { aws } from "../../providers/aws/aws.ts"' },
   'the-broker-stands-without-its-sandbox': { 'approvals/review.ts': 'import { sts } from "../sandbox/sts.ts"' },
+  'only-the-operator-command-extends-the-command': { 'broker/main.ts': 'import { run } from "../client/cli/run.ts"' },
   'http-is-the-top': { 'broker/leases/issue.ts': 'import type { R } from "../http/router.ts"' },
   'the-store-is-the-bottom': { 'broker/store/open.ts': 'import { append } from "../audit/append.ts"' },
   'the-worker-holds-no-sql': { 'broker/worker/jobs/prune.ts': 'import type { S } from "../../store/open.ts"' },
   'the-client-is-a-package-of-its-own': { 'client/writ.ts': 'import type { G } from "../broker/core/vocabulary.ts"' },
+  'the-command-is-a-package-of-its-own': { 'client/cli/run.ts': 'import { open } from "../../broker/store/open.ts"' },
   'the-example-is-an-agent': { 'sandbox/example/agent.ts': 'import { mint } from "../aws/sts.ts"' },
   'the-sandbox-is-the-other-side': { 'sandbox/sts.ts': 'import { sign } from "../broker/decide/sign.ts"' },
 };
@@ -83,6 +86,9 @@ test('packages are bounded too', () => {
   ]);
   assert.deepEqual(rulesBroken({ 'client/a.ts': 'import { z } from "zod"' }), ['the-client-is-a-package-of-its-own']);
   assert.deepEqual(rulesBroken({ 'client/a.ts': 'import { SignJWT } from "jose"; import "node:crypto"' }), []);
+  assert.deepEqual(rulesBroken({ 'client/cli/a.ts': 'import express from "express"' }), [
+    'the-command-is-a-package-of-its-own',
+  ]);
 });
 
 test('what runs in production imports nothing that is for tests', () => {
@@ -111,6 +117,8 @@ test('what the house is built of passes', () => {
     'providers/aws/aws.test.ts': 'import "../conformance.ts"; import "../../sandbox/sts.ts"; import "./aws.ts"',
     'approvals/web/page.ts': 'import { review } from "../review.ts"',
     'providers/aws/harness.test-support.ts': 'import "../../sandbox/sts.ts"; import { aws } from "./aws.ts"',
+    'client/cli/check.ts': 'import { readManifest } from "../../broker/manifests/read.ts"; import pg from "pg"',
+    'broker/cli/writ.ts': 'import { runWrit } from "../../client/cli/run.ts"',
     'sandbox/whole-way.test.ts': 'import "../broker/main.ts"; import "../client/writ.ts"',
   };
   assert.deepEqual(rulesBroken(good), []);

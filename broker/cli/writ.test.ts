@@ -1,0 +1,42 @@
+/** `writ` where the broker runs: what the package on its own cannot do. The rest is tested with the package (client/cli). */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+let dataDir: string;
+before(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'writ-data-'));
+});
+after(() => rm(dataDir, { recursive: true }));
+
+function writ(args: string[], env: Record<string, string>): Promise<{ code: number; stdout: string; stderr: string }> {
+  const command = ['--disable-warning=ExperimentalWarning', join(import.meta.dirname, 'writ.ts'), ...args];
+  return new Promise((resolve) => {
+    execFile(process.execPath, command, { env }, (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    );
+  });
+}
+
+test('keys rotate and audit verify work on the embedded database', async () => {
+  const env = { WRIT_DATA_DIR: dataDir, WRIT_KEY_LEAD_SECONDS: '90' };
+  const rotated = await writ(['keys', 'rotate'], env);
+  assert.equal(rotated.code, 0, rotated.stderr);
+  assert.match(rotated.stdout, /^✔ key \S+ is published now and signs in 90 s\n$/);
+  const verified = await writ(['audit', 'verify'], env);
+  assert.equal(verified.code, 0, verified.stderr);
+  assert.match(verified.stdout, /^✔ [1-9]\d* rows in [1-9]\d* chains hold\n$/);
+});
+
+test('every fault of the environment is told at once', async () => {
+  const { code, stdout, stderr } = await writ(['keys', 'rotate'], {
+    WRIT_DATA_DIR: dataDir,
+    PORT: 'x',
+    WRIT_ROLE: 'api',
+  });
+  assert.deepEqual([code, stdout], [1, '']);
+  assert.match(stderr, /^The configuration has 2 faults:\n {2}- PORT: .*\n {2}- WRIT_ROLE: /);
+});

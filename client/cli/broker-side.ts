@@ -1,0 +1,18 @@
+/** What the command asks of a broker's own installation, and how it says that it cannot. */
+import type { Verification } from '../../broker/audit/verify.ts';
+
+/** What needs the broker's code, keys or embedded database. Only a broker's own installation has it (broker/cli). */
+export interface BrokerSide {
+  /** Verifies the embedded database under WRIT_DATA_DIR. */
+  verifyEmbedded(): Promise<Verification>;
+  /** Publishes a new signing key. */
+  rotateKeys(): Promise<{ kid: string; leadSeconds: number }>;
+}
+
+/** Loads it when a command needs it; null in the package on its own. */
+export type LoadBrokerSide = (() => Promise<BrokerSide>) | null;
+
+/** A command that cannot be carried out, told in whole sentences. */
+export class CommandError extends Error {
+  override readonly name = 'CommandError';
+}

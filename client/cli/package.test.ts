@@ -1,0 +1,153 @@
+/** `writ` as its users get it: packed, installed without a network in an empty folder, run by plain Node, without a broker beside it. */
+import assert from 'node:assert/strict';
+import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import pg from 'pg';
+import { createTestDatabase, testBackends } from '../../broker/store/store.test-support.ts';
+import { installPacked, ofTheBroker, ownNode, repository, run } from '../install.test-support.ts';
+
+const example = join(repository, 'client/test-manifest.yaml');
+const server = (await testBackends()).includes('postgres');
+
+let project: string;
+let installed: string[];
+before(async () => {
+  project = await mkdtemp(join(tmpdir(), 'writ-cli-'));
+  installed = await installPacked(import.meta.dirname, project);
+});
+after(() => rm(project, { recursive: true }));
+
+interface Outcome {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs the installed command, with nothing in its environment but what is given. */
+async function writ(args: string[], env: { [name: string]: string } = {}, node = process.execPath): Promise<Outcome> {
+  const command = join(project, 'node_modules/.bin/writ');
+  return run(node, [command, ...args], { cwd: project, env }).then(
+    ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
+    ({ code, stdout, stderr }: Outcome) => ({ code, stdout, stderr }),
+  );
+}
+
+describe('what is installed', () => {
+  it('is the command and the few packages it needs, and nothing of the broker', async () => {
+    assert.deepEqual(installed.filter(ofTheBroker), []);
+    const { dependencies } = JSON.parse(await readFile(join(import.meta.dirname, 'package.json'), 'utf8'));
+    for (const name of ['writ', ...Object.keys(dependencies)]) assert.ok(installed.includes(name), name);
+    assert.ok(installed.length < 30, installed.join(' '));
+    const dist = join(project, 'node_modules/writ/dist');
+    for (const absent of ['broker/store', 'broker/http', 'providers/registry.js', 'providers/aws/index.js'])
+      await assert.rejects(access(join(dist, absent)), absent);
+  });
+});
+
+describe('manifest check', () => {
+  const good = `✔ ${example}: invoice-bot, 1 task types, 4 capabilities\n`;
+
+  it('reads a manifest against every provider’s parameters', async () => {
+    assert.deepEqual(await writ(['manifest', 'check', example]), { code: 0, stdout: good, stderr: '' });
+  });
+
+  it('names each fault with its place, and exits 1', async () => {
+    const broken = join(project, 'broken.yaml');
+    await writeFile(broken, (await readFile(example, 'utf8')).replace('bucket: orders', 'bucket: ORDERS'));
+    const { code, stdout, stderr } = await writ(['manifest', 'check', example, broken]);
+    assert.deepEqual([code, stdout], [1, good]);
+    assert.match(
+      stderr,
+      /^✘ \S+broken\.yaml:\d+:\d+: capabilities\.read-customer-files\.params\.bucket: the provider aws/,
+    );
+  });
+
+  it('says which file it cannot read', async () => {
+    const { code, stderr } = await writ(['manifest', 'check', 'nowhere.yaml']);
+    assert.equal(code, 1);
+    assert.match(stderr, /^✘ .*nowhere\.yaml/);
+  });
+
+  it('runs on the machine’s own Node too', async (test) => {
+    const node = await ownNode();
+    if (node === null) return test.skip('no Node 20 or newer outside node_modules in PATH');
+    test.diagnostic(`Node ${node.version}`);
+    assert.deepEqual(await writ(['manifest', 'check', example], {}, node.path), { code: 0, stdout: good, stderr: '' });
+  });
+});
+
+describe('audit verify on a PostgreSQL server', { skip: server ? false : 'no PostgreSQL answers' }, () => {
+  let database: Awaited<ReturnType<typeof createTestDatabase>>;
+  let client: pg.Client;
+  before(async () => {
+    database = await createTestDatabase();
+    client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    await client.query(`INSERT INTO audit_event (chain, at, type, actor, payload)
+      SELECT chain, '2026-01-01T00:00:00Z', 'test.' || n, 'tester', '{"a":1}'::json
+      FROM unnest(ARRAY['alpha', 'beta']) chain, generate_series(1, 3) n ORDER BY chain, n`);
+  });
+  after(async () => {
+    await client.end();
+    await database.drop();
+  });
+  const verify = (env: { [name: string]: string } = {}) =>
+    writ(['audit', 'verify'], { DATABASE_URL: database.url, ...env });
+  const tamper = async (text: string) => {
+    await client.query('ALTER TABLE audit_event DISABLE TRIGGER USER');
+    await client.query(text);
+    await client.query('ALTER TABLE audit_event ENABLE TRIGGER USER');
+  };
+
+  it('holds when nothing was touched', async () => {
+    assert.deepEqual(await verify(), { code: 0, stdout: '✔ 6 rows in 2 chains hold\n', stderr: '' });
+  });
+
+  it('exits 1 and names the row that was changed, or where a chain was cut', async () => {
+    await tamper(`UPDATE audit_event SET actor = 'intruder' WHERE chain = 'alpha' AND seq = 2`);
+    assert.deepEqual(await verify(), { code: 1, stdout: '', stderr: '✘ chain alpha, row 2: row was changed\n' });
+    await tamper(`UPDATE audit_event SET actor = 'tester' WHERE chain = 'alpha' AND seq = 2`);
+    await tamper(`DELETE FROM audit_event WHERE chain = 'beta' AND seq = 3`);
+    assert.deepEqual(await verify(), { code: 1, stdout: '', stderr: '✘ chain beta, row 3: tail was cut off\n' });
+  });
+
+  it('reads the schema that it is told, and says when no record is there', async () => {
+    assert.deepEqual(await verify({ WRIT_DATABASE_SCHEMA: 'elsewhere' }), {
+      code: 1,
+      stdout: '',
+      stderr: '✘ The schema elsewhere of this database holds no record of Writ’s\n',
+    });
+    assert.match((await verify({ WRIT_DATABASE_SCHEMA: 'Else"where' })).stderr, /WRIT_DATABASE_SCHEMA: must be/);
+  });
+});
+
+describe('what runs where the broker runs', () => {
+  it('audit verify of an embedded database: told where', async () => {
+    const { code, stderr } = await writ(['audit', 'verify']);
+    assert.equal(code, 1);
+    assert.match(stderr, /DATABASE_URL is not set.*where its broker runs/);
+  });
+
+  it('keys rotate: told where', async () => {
+    const { code, stderr } = await writ(['keys', 'rotate']);
+    assert.equal(code, 1);
+    assert.match(stderr, /runs where the broker runs/);
+  });
+});
+
+describe('a command that is none', () => {
+  for (const args of [[], ['audit'], ['manifest', 'check'], ['--no-such-option']])
+    it(`${JSON.stringify(args)} is exit 2, with the usage`, async () => {
+      const { code, stdout, stderr } = await writ(args);
+      assert.deepEqual([code, stdout], [2, '']);
+      assert.match(stderr, /writ manifest check FILE/);
+    });
+
+  it('--help is the usage, and exit 0', async () => {
+    const { code, stdout } = await writ(['--help']);
+    assert.equal(code, 0);
+    assert.match(stdout, /writ manifest check FILE/);
+  });
+});

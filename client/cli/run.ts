@@ -1,0 +1,75 @@
+/** The command line of `writ`: which command was asked for, what it prints, and its exit code. Each command is loaded when it is asked for. */
+import { parseArgs } from 'node:util';
+import { CommandError, type LoadBrokerSide } from './broker-side.ts';
+
+const usage = `writ – a credential broker for AI agents
+
+  writ manifest check FILE …     parse, check and compile manifests; exit 1 with line, column and path of each fault
+  writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
+  writ keys rotate               bring in a new signing key; it signs after WRIT_KEY_LEAD_SECONDS
+
+manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
+keys rotate, and audit verify of an embedded database, run where the broker runs and read the same environment
+variables. With the embedded database, stop the broker first.
+`;
+
+/**
+ * Runs one command.
+ *
+ * @param args what follows `writ`
+ * @param loadBrokerSide loads what only a broker's installation has; null in the package on its own
+ * @returns the exit code: 0 done, 1 refused or failed, 2 not understood
+ */
+export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): Promise<number> {
+  try {
+    const { positionals, values } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: { help: { type: 'boolean', short: 'h' } },
+    });
+    if (values.help === true) {
+      console.log(usage);
+      return 0;
+    }
+    const [noun, verb, ...rest] = positionals;
+    switch (`${noun} ${verb}`) {
+      case 'manifest check':
+        if (rest.length === 0) return wrongUsage();
+        return await (await import('./manifest-check.ts')).checkManifests(rest);
+      case 'audit verify':
+        return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide);
+      case 'keys rotate':
+        return await rotateKeys(loadBrokerSide);
+      default:
+        return wrongUsage();
+    }
+  } catch (error) {
+    if (isWrongOption(error)) {
+      console.error(`✘ ${error.message}\n`);
+      return wrongUsage();
+    }
+    const { name, message, code } = error as NodeJS.ErrnoException;
+    // A ConfigurationError (broker/config) is a list of its own, one fault a line. A host with two addresses, neither of which answers, has a code only.
+    console.error(name === 'ConfigurationError' ? message : `✘ ${message || code}`);
+    return 1;
+  }
+}
+
+async function rotateKeys(loadBrokerSide: LoadBrokerSide): Promise<number> {
+  if (loadBrokerSide === null)
+    throw new CommandError(
+      'keys rotate runs where the broker runs, because it needs the broker’s database and key-encryption key: ' +
+        'run `npx writ keys rotate` in the broker’s folder, with its environment',
+    );
+  const { kid, leadSeconds } = await (await loadBrokerSide()).rotateKeys();
+  console.log(`✔ key ${kid} is published now and signs in ${leadSeconds} s`);
+  return 0;
+}
+
+const isWrongOption = (error: unknown): error is Error =>
+  error instanceof Error && String((error as NodeJS.ErrnoException).code).startsWith('ERR_PARSE_ARGS_');
+
+function wrongUsage(): number {
+  console.error(usage);
+  return 2;
+}

@@ -1,0 +1,9 @@
+/**
+ * The parameters that each provider takes, by its name, without the provider: what manifests are checked against where no broker runs. To add one: its
+ * line here and in registry.ts; the compiler refuses one without the other.
+ */
+import { awsParams } from './aws/params.ts';
+import { params as gcpParams } from './gcp/params.ts';
+import { params as githubParams } from './github/params.ts';
+
+export const providerParams = { aws: awsParams, gcp: gcpParams, github: githubParams };
