@@ -1,10 +1,11 @@
 /**
- * The closed list of what the record can say: each event type, what it means, and the payload it carries. The statements
- * that write events, the timeline's words (`words.ts`), the HTTP schema and the reference page are derived from it.
- * `npm run check` refuses a type that no statement writes, and a statement that names a type any other way than by
- * `event`, `eventBy` or `eventAmong`.
+ * The closed list of what the record can say: each event type, what it means, and the payload it carries. The
+ * statements that write events, the timeline's words (`words.ts`), the HTTP schema and the reference page are
+ * derived from it. `npm run check` refuses a type that no statement writes, and a statement that names a type
+ * any other way than by `event`, `eventBy` or `eventAmong`.
  *
- * To add an event: an entry here, its words in `words.ts`, and `event('…')` in the statement that makes the change.
+ * To add an event: an entry here, its words in `words.ts`, and `event('…')` in the statement that makes the
+ * change.
  */
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from '../core/errors.ts';
@@ -217,8 +218,9 @@ export const eventTypes = Object.keys(events) as EventType[];
 export const isEventType = (type: string): type is EventType => Object.hasOwn(events, type);
 
 /**
- * A payload on its way into a statement. It changes nothing; the compiler holds its members against the event's shapes.
- * A payload that a statement itself builds is held by the tests that read written rows (`rows.test-support.ts`).
+ * A payload on its way into a statement. It changes nothing; the compiler holds its members against the
+ * event's shapes. A payload that a statement itself builds is held by the tests that read written rows
+ * (`rows.test-support.ts`).
  */
 export const eventPayload = <T extends EventType>(_type: T, payload: EventPayload<T>): EventPayload<T> => payload;
 
@@ -228,7 +230,8 @@ export const event = (type: EventType): string => `'${type}'`;
 /**
  * Names the event that follows from a value, in a statement.
  * @param expression SQL text expression
- * @param byValue value → event; a value that is not there makes the statement fail, as an event without a type cannot be
+ * @param byValue value → event; a value that is not there makes the statement fail, as an event without a
+ * type cannot be
  */
 export function eventBy(expression: string, byValue: { readonly [value: string]: EventType }): string {
   const branches = Object.entries(byValue).map(([value, type]) => `WHEN '${value}' THEN ${event(type)}`);
@@ -248,8 +251,8 @@ export type ReadPayload<T extends EventType> = {
 };
 
 /**
- * Reads a stored payload. Rows outlive the code that wrote them, so members are taken one by one: what does not fit today's
- * shapes is left out here, and stays in the row.
+ * Reads a stored payload. Rows outlive the code that wrote them, so members are taken one by one: what does
+ * not fit today's shapes is left out here, and stays in the row.
  */
 export function readPayload<T extends EventType>(type: T, payload: JsonObject): ReadPayload<T> {
   const read: Record<string, unknown> = {};

@@ -1,4 +1,7 @@
-/** Holds the rows that a test has written against the closed list: their types, and the shapes of their payloads. */
+/**
+ * Holds the rows that a test has written against the closed list: their types, and the shapes of their
+ * payloads.
+ */
 import assert from 'node:assert/strict';
 import type { Store } from '../store/open.ts';
 import { type EventType, isEventType, payloadFault } from './events.ts';

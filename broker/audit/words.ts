@@ -1,6 +1,6 @@
 /**
- * Audit events in plain words: a sentence for every type of `events.ts`. The table is total: an event without words, and
- * words without an event, do not compile.
+ * Audit events in plain words: a sentence for every type of `events.ts`. The table is total: an event without
+ * words, and words without an event, do not compile.
  */
 import { duration } from '../core/duration.ts';
 import { decisionReasons, endReasons, reasonWords, reviewBlockers, storedRevokeReasons } from '../core/reasons.ts';
@@ -83,7 +83,10 @@ export function eventWords(event: { type: string; actor: string; payload: JsonOb
 
 const tell = <T extends EventType>(type: T, told: Told<T>): EventWords => words[type](told);
 
-/** The payload's reason code, of whatever table. Read from the row as it is: a code that is gone is still shown. */
+/**
+ * The payload's reason code, of whatever table. Read from the row as it is: a code that is gone is still
+ * shown.
+ */
 function reasonCode(payload: JsonObject): string | null {
   const [first] = Array.isArray(payload.reasons) ? payload.reasons : [];
   const listed = typeof first === 'object' && first !== null && !Array.isArray(first) ? first.code : undefined;

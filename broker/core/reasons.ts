@@ -1,8 +1,8 @@
 /**
- * Every reason the broker gives, as closed lists: why a session ended, why a lease is revoked, why a grant was not given,
- * why a person may not review, why a proof was refused. Types, HTTP schemas, the timeline's words and the reference pages
- * are derived from these tables, so a new reason is one entry here and the place that gives it. `npm run check` refuses an
- * entry that nothing gives.
+ * Every reason the broker gives, as closed lists: why a session ended, why a lease is revoked, why a grant
+ * was not given, why a person may not review, why a proof was refused. Types, HTTP schemas, the timeline's
+ * words and the reference pages are derived from these tables, so a new reason is one entry here and the
+ * place that gives it. `npm run check` refuses an entry that nothing gives.
  */
 
 /** What a reason says. */
@@ -56,8 +56,9 @@ export const revokeReasons = {
 export type RevokeReason = keyof typeof revokeReasons;
 
 /**
- * Revoke reasons that old rows hold and nothing gives any more. They stay as they are: an audit row cannot be rewritten, and
- * a lease that said otherwise than its audit row would raise a question with no answer. Readers accept them.
+ * Revoke reasons that old rows hold and nothing gives any more. They stay as they are: an audit row cannot be
+ * rewritten, and a lease that said otherwise than its audit row would raise a question with no answer.
+ * Readers accept them.
  */
 export const retiredRevokeReasons = {
   answer_lost: {
@@ -161,7 +162,9 @@ export type MisuseReason = keyof typeof misuseReasons;
 /** The codes of a table, for a schema. */
 export const codesOf = <T extends ReasonTable>(table: T) => Object.keys(table) as (keyof T & string)[];
 
-/** A code of a table in plain words; one that is not in it (a row of another version) is shown by its name. */
+/**
+ * A code of a table in plain words; one that is not in it (a row of another version) is shown by its name.
+ */
 export function reasonWords(table: ReasonTable, code: string): string {
   const known = Object.hasOwn(table, code) ? table[code]?.words : undefined;
   return known ?? code.replaceAll('_', ' ');

@@ -1,6 +1,7 @@
 /**
- * The closed lists of events and reasons, held against the code that writes them. The compiler refuses a name that is not on
- * a list; this refuses a name on a list that nothing writes, and an audit row whose type the compiler did not see.
+ * The closed lists of events and reasons, held against the code that writes them. The compiler refuses a name
+ * that is not on a list; this refuses a name on a list that nothing writes, and an audit row whose type the
+ * compiler did not see.
  */
 import { eventTypes } from '../../broker/audit/events.ts';
 import {

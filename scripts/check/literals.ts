@@ -1,4 +1,7 @@
-/** The texts that a source file gives as values: not what it compares with, imports, names members by, or puts into types. */
+/**
+ * The texts that a source file gives as values: not what it compares with, imports, names members by, or puts
+ * into types.
+ */
 import type {
   BinaryExpression,
   CallExpression,

@@ -1,4 +1,7 @@
-/** `docs/reference/reason-codes.md`: the closed lists of reasons, of `broker/core/reasons.ts`. A reason without a meaning does not compile. */
+/**
+ * `docs/reference/reason-codes.md`: the closed lists of reasons, of `broker/core/reasons.ts`. A reason
+ * without a meaning does not compile.
+ */
 import {
   decisionReasons,
   endReasons,
