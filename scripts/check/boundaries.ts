@@ -63,6 +63,31 @@ export const rules: Rule[] = [
     neverPackages: '^@cedar-policy/',
   },
   {
+    name: 'the-tail-is-written-once',
+    why: 'a decision is signed and a lease minted in issue-grant.ts alone, for asking and redeeming alike',
+    files: /^broker\/grants\//,
+    except: /^broker\/grants\/issue-grant\.ts$/,
+    never: '^broker/leases/issue\\.ts$|^broker/decide/sign-decision\\.ts$',
+  },
+  {
+    name: 'people-are-no-workloads',
+    why: 'people sign in, workloads prove themselves with tokens and keys: neither may pass for the other',
+    files: /^broker\/(people|identity)\//,
+    never: '^broker/(?!$1/)(people|identity)/',
+  },
+  {
+    name: 'main-is-the-process',
+    why: 'what a broker is made of is composed in one place, for production and tests alike',
+    files: /^broker\/main\.ts$/,
+    only: '^broker/(compose/start|config/settings)\\.ts$',
+  },
+  {
+    name: 'mints-are-sent-once',
+    why: 'packages that cache or repeat requests could hide a mint or make a second one',
+    files: /^providers\/github\//,
+    neverPackages: '^@octokit/(auth-app|request|plugin-retry|plugin-throttling)$',
+  },
+  {
     name: 'a-provider-knows-its-contract',
     why: 'a provider holds no database, no policy and no other provider',
     files: /^providers\/([^/]+)\//,
