@@ -174,7 +174,11 @@ for (const backend of await testBackends()) {
     const board = openBoard();
     const channel = boardChannel('board', board);
     for (let n = 0; n < 7; n += 1) await o.ask();
-    await Promise.all([o.deliver(channel), o.deliver(channel, 3), o.deliver(channel)]);
+    // A connection each is open before they start, so that they really look at the same time.
+    const workers = [20, 3, 20, 5, 20, 20];
+    const sleeping = statement('SELECT pg_sleep(0.05)');
+    await Promise.all(workers.map(() => o.h.store.run(sleeping, [])));
+    await Promise.all(workers.map((limit) => o.deliver(channel, limit)));
     while ((await o.deliver(channel)) > 0);
     const rows = await o.rows();
     assert.deepEqual([...board.keys].sort(), rows.map(({ id }) => id).sort());
