@@ -1,0 +1,27 @@
+/**
+ * `npm run dev`: starts the broker, again whenever one of its files changes, and prints its log for people.
+ * Settings come from the environment, as with `npm start`.
+ */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { readableLog } from './readable-log.ts';
+
+const broker = spawn(
+  process.execPath,
+  ['--watch', '--watch-preserve-output', '--disable-warning=ExperimentalWarning', 'broker/main.ts'],
+  // Detached, so that a terminal's Ctrl-C reaches this process only, which hands it on once: told twice, the
+  // broker stops without finishing what is in flight.
+  { cwd: join(import.meta.dirname, '..'), detached: true, stdio: ['ignore', 'pipe', 'inherit'] },
+);
+
+const colours = process.stdout.isTTY === true;
+createInterface({ input: broker.stdout }).on('line', (line) => console.log(readableLog(line, colours)));
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => broker.kill(signal));
+// `node --watch` leaves its child running on SIGHUP.
+process.on('SIGHUP', () => broker.kill('SIGTERM'));
+
+broker.on('close', (code) => {
+  process.exitCode = code ?? 1;
+});
