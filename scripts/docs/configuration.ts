@@ -58,7 +58,10 @@ function variables(schema: z.ZodObject): string {
 const json = (schema: z.ZodType, io: 'input' | 'output') =>
   z.toJSONSchema(schema, { io, target: 'draft-2020-12', unrepresentable: 'any' }) as JsonSchema;
 
-/** What a text in the environment may be is half in the schema of the text (`enum`), half in that of the value (`minimum`). */
+/**
+ * What a text in the environment may be is half in the schema of the text (`enum`), half in that of the value
+ * (`minimum`).
+ */
 function typeOf(text: JsonSchema, value: JsonSchema): string {
   if (text.enum?.includes('true') === true || text.enum?.join() === '0,1') return `${code('0')} or ${code('1')}`;
   if (text.enum !== undefined) return text.enum.map((word) => code(String(word))).join(', ');

@@ -1,4 +1,7 @@
-/** Relative links and anchors in Markdown, and files of ours that are named in it: do they exist? Addresses elsewhere are not asked. */
+/**
+ * Relative links and anchors in Markdown, and files of ours that are named in it: do they exist? Addresses
+ * elsewhere are not asked.
+ */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, normalize, relative } from 'node:path';
 

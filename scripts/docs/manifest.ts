@@ -11,8 +11,9 @@ export const paramsSchema = (provider: ProviderShape): JsonSchema =>
   z.toJSONSchema(provider.params, { io: 'input', target: 'draft-2020-12' }) as JsonSchema;
 
 /**
- * The manifest's own schema, and for each provider the names that `params` and `choose` may have there. Not their types: a fixed parameter may be a text
- * with `${inputs.…}` in it, whose value is only known in a session; the broker checks it there.
+ * The manifest's own schema, and for each provider the names that `params` and `choose` may have there. Not
+ * their types: a fixed parameter may be a text with `${inputs.…}` in it, whose value is only known in a
+ * session; the broker checks it there.
  */
 export function publishedManifestSchema(manifest: JsonSchema, providers: readonly ProviderShape[]): JsonSchema {
   const capability = manifest.properties?.capabilities?.additionalProperties;

@@ -6,7 +6,9 @@ export const generatedFrom = (source: string): string =>
 
 export const code = (text: string): string => (text.includes('`') ? `\`\` ${text} \`\`` : `\`${text}\``);
 
-/** Text for people in which `<name>` stays text: outside code, a code host would take it for HTML and drop it. */
+/**
+ * Text for people in which `<name>` stays text: outside code, a code host would take it for HTML and drop it.
+ */
 export const prose = (text: string): string =>
   text.replaceAll(/`[^`]*`|</g, (found) => (found === '<' ? '&lt;' : found));
 

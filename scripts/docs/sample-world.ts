@@ -1,4 +1,7 @@
-/** A broker that is started only to be described: every provider on, nothing contacted, addresses that are nobody's. */
+/**
+ * A broker that is started only to be described: every provider on, nothing contacted, addresses that are
+ * nobody's.
+ */
 import { generateKeyPairSync } from 'node:crypto';
 import { startBroker } from '../../broker/compose/start.ts';
 import { systemClock } from '../../broker/core/clock.ts';
@@ -8,7 +11,10 @@ import type { OpenApi } from './http-api.ts';
 /** Stands for the address of whoever reads it. */
 const publicUrl = 'https://writ.example.com';
 
-/** The least that switches each provider on. A new provider adds its line here; until then its settings say what is missing. */
+/**
+ * The least that switches each provider on. A new provider adds its line here; until then its settings say
+ * what is missing.
+ */
 export function sampleEnvironment(): Record<string, string> {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   return {
@@ -29,7 +35,10 @@ export function sampleProviders(modules: readonly ProviderModule[], env: Record<
   return modules.map((module) => module.create(module.settings.parse(env), described));
 }
 
-/** What `/openapi.json` answers. Asked of a running broker, because only its composition knows which operations there are. */
+/**
+ * What `/openapi.json` answers. Asked of a running broker, because only its composition knows which
+ * operations there are.
+ */
 export async function openApi(env: Record<string, string>): Promise<OpenApi> {
   const broker = await startBroker({ ...env, PORT: '0', WRIT_LOG_LEVEL: 'silent' }, { inMemory: true });
   try {
