@@ -1,6 +1,6 @@
 /**
- * A request for a capability, from the session's history to the credential, the wait, or the refusal. One flow;
- * no step can be skipped by a provider or a channel.
+ * A request for a capability, from the session's history to the credential, the wait, or the refusal. One
+ * flow; no step can be skipped by a provider or a channel.
  */
 
 import { hash } from 'node:crypto';
@@ -48,7 +48,10 @@ export type GrantAnswer =
   /** The same Idempotency-Key and body as before: the grant as it stands, without its credential. */
   | { outcome: 'repeated'; grantId: string };
 
-/** Against other processes, and other sessions of the tree: how often a lost race is run again before the caller is told. */
+/**
+ * How often a request that lost a race (to another process, or another session of the tree) is decided again
+ * before it fails.
+ */
 const maxRaces = 20;
 
 /** What a decision wants to know of the session's history. */
@@ -72,11 +75,13 @@ interface Asking {
 }
 
 /**
- * 1. The session's requests are decided one after another; one that lost a race is decided again, on what is true now.
+ * 1. The session's requests are decided one after another; one that lost a race is decided again, on what is
+ *    true now.
  * 2. What policy allowed is minted and delivered, while the next request is decided.
  *
  * @param session read with `grantReads` of this very request
- * @throws WritError `denied`, `bad_request`, `idempotency_mismatch`, `rate_limited`, `session_ended`, `provider_refused`, `provider_unavailable` …
+ * @throws WritError `denied`, `bad_request`, `idempotency_mismatch`, `rate_limited`, `session_ended`,
+ *   `provider_refused`, `provider_unavailable` …
  */
 export async function requestGrant(
   deps: GrantDeps,
@@ -154,13 +159,19 @@ async function decideOnce(
     return written.ok ? { outcome: 'pending', grant: viewPending(deps, record, evaluation, decideBy) } : null;
   }
 
-  // 5.
+  // 5. Any effect but allow is unknown here and must not mint.
+  if (evaluation.decision.effect !== 'allow') {
+    throw new WritError('internal', { cause: new Error(`unknown effect ${String(evaluation.decision.effect)}`) });
+  }
   return commitIntent(deps, record, evaluation, [], now, (decisionJws, lease) =>
     recordIntent(store, { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws }, lease),
   );
 }
 
-/** A request for something that cannot even be evaluation (no such capability, malformed parameters) is refused, and the refusal is on the record. */
+/**
+ * Refuses a request that cannot be evaluated (no such capability, malformed parameters), and records the
+ * refusal.
+ */
 async function evaluateOrRecord(
   deps: GrantDeps,
   manifest: PublishedManifest,

@@ -1,11 +1,13 @@
 /**
- * DPoP proofs (RFC 9449 section 4.3): whoever sends a token also proves, for this very request, that he holds the key it is bound to.
+ * DPoP proofs (RFC 9449 section 4.3): the sender of a token proves, for this request, possession of the key
+ * that the token is bound to.
  *
- * Hot path: `node:crypto` rather than jose because it costs half, and keys that verified once are kept imported. The order is cheap checks first; the
- * signature is checked last, so that nonsense costs nothing.
+ * Hot path: `node:crypto` rather than jose because it costs half, and keys that verified once are kept
+ * imported. The order is cheap checks first; the signature is checked last, so that nonsense costs nothing.
  */
 import { constants, createPublicKey, hash, type JsonWebKey, type KeyObject, verify } from 'node:crypto';
 import type { Json, JsonObject } from '../core/vocabulary.ts';
+import { verifyEs256 } from '../keys/es256.ts';
 import { openCompactJws, sha256 } from './compact-jws.ts';
 import { Refusal, refused } from './refusal.ts';
 
@@ -88,8 +90,9 @@ function verifyProof(check: DpopCheck): CheckedProof {
 }
 
 /**
- * The public key a proof brings along, rebuilt with the members of RFC 7638 in their order, so that its JSON is what the thumbprint is taken of.
- * RSA keys between 2,048 and 4,096 bits with a small exponent: a larger one would make us compute for the attacker.
+ * The public key a proof brings along, rebuilt with the members of RFC 7638 in their order, so that its JSON
+ * is what the thumbprint is taken of. RSA keys between 2,048 and 4,096 bits with a small exponent: a larger
+ * one would make us compute for the attacker.
  */
 function publicKey(jwk: Json | undefined, alg: string): JsonWebKey {
   if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk))
@@ -119,9 +122,9 @@ function member(jwk: JsonObject, name: string, least: number, most: number): str
 }
 
 function signatureHolds(key: KeyObject, alg: string, signedPart: string, signature: string): boolean {
-  const data = Buffer.from(signedPart);
   const bytes = Buffer.from(signature, 'base64url');
-  if (alg === 'ES256') return bytes.length === 64 && verify('sha256', data, { key, dsaEncoding: 'ieee-p1363' }, bytes);
+  if (alg === 'ES256') return verifyEs256(signedPart, bytes, key);
+  const data = Buffer.from(signedPart);
   if (alg === 'EdDSA' || alg === 'Ed25519') return verify(null, data, key, bytes);
   if (alg === 'RS256') return verify('sha256', data, { key, padding: constants.RSA_PKCS1_PADDING }, bytes);
   const pss = { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST };
@@ -147,7 +150,10 @@ function remember(jkt: string, key: KeyObject): void {
   if (oldest !== undefined) importedKeys.delete(oldest);
 }
 
-/** RFC 9449 section 4.3 item 9: without query and fragment, after the normalisation of RFC 3986 sections 6.2.2 and 6.2.3. */
+/**
+ * RFC 9449 section 4.3 item 9: without query and fragment, after the normalisation of RFC 3986 sections 6.2.2
+ * and 6.2.3.
+ */
 function sameAddress(htu: string, url: string): boolean {
   if (htu === url && !/[?#]/.test(url)) return true;
   const theirs = normalised(htu);
