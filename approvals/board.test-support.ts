@@ -1,6 +1,6 @@
 /**
- * A channel for tests, with its other side: a notice board that takes HTML. Small, and everything the contract asks for: what a real channel has besides is
- * its network.
+ * A channel for tests, with its other side: a notice board that takes HTML. Small, and everything the
+ * contract asks for: what a real channel has besides is its network.
  */
 import { z } from 'zod';
 import type { ChannelHarness, SeenMessage } from './conformance.ts';

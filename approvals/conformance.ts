@@ -1,6 +1,7 @@
 /**
- * The suite that every channel which delivers passes, run against its counterpart. A channel's test makes a harness (the channel, and what people see on
- * the other side) and calls `channelConformance('slack', makeHarness)`; nothing here knows any channel.
+ * The suite that every channel which delivers passes, run against its counterpart. A channel's test makes a
+ * harness (the channel, and what people see on the other side) and calls
+ * `channelConformance('slack', makeHarness)`; nothing here knows any channel.
  *
  * Every test gets a harness of its own, so tests may break the counterpart as they like.
  */
@@ -9,7 +10,10 @@ import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Channel, DeliveryError, type Notice } from './contract.ts';
 
-/** One message as a person sees it: rendered, so that what was markup is gone and what only looked like it is there. */
+/**
+ * One message as a person sees it: rendered, so that what was markup is gone and what only looked like it is
+ * there.
+ */
 export interface SeenMessage {
   text: string;
   /** Addresses that a person can follow from it. */
@@ -29,7 +33,10 @@ export interface ChannelHarness {
     seen(): SeenMessage[];
     /** Requests received so far, whatever came of them. */
     requests(): number;
-    /** From now on. `hang`: takes the request and never answers; `answer_lost`: shows the message, then the connection breaks. null = normally. */
+    /**
+     * From now on. `hang`: takes the request and never answers; `answer_lost`: shows the message, then the
+     * connection breaks. null = normally.
+     */
     fail(kind: 'hang' | 'unavailable' | 'refused' | 'answer_lost' | null): void;
   };
   /** Everything that the channel logged or printed. */

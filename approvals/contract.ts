@@ -1,9 +1,10 @@
 /**
- * What a channel is: a way to reach the people who decide, and for them to answer. And what approvals need to know about a grant from the manifest it
- * was asked under: `compose/` supplies it, approvals read no manifest.
+ * What a channel is: a way to reach the people who decide, and for them to answer. And what approvals need to
+ * know about a grant from the manifest it was asked under: `compose/` supplies it, approvals read no
+ * manifest.
  *
- * A channel imports this file and `review.ts`, and no other channel. One that delivers passes `conformance.ts` against its counterpart. To add one: its
- * folder, and its line in `registry.ts`.
+ * A channel imports this file and `review.ts`, and no other channel. One that delivers passes
+ * `conformance.ts` against its counterpart. To add one: its folder, and its line in `registry.ts`.
  */
 import type { Request, Response, Router } from 'express';
 import type { JSX } from 'preact';
@@ -23,12 +24,16 @@ export interface GrantRef {
 }
 
 /**
- * Who may review: `team:<group>` and `user:<e-mail>`, the owner of the capability and the owner of the agent, from the manifest version the grant was
- * asked under (a later version must not hand a waiting request to other people).
+ * Who may review: `team:<group>` and `user:<e-mail>`, the owner of the capability and the owner of the agent,
+ * from the manifest version the grant was asked under (a later version must not hand a waiting request to
+ * other people).
  */
 export type ApproversOf = (grant: GrantRef) => Promise<string[]>;
 
-/** What the approver reads about the grant's manifest entries. Written by the manifest's author, shown as text. */
+/**
+ * What the approver reads about the grant's manifest entries. Written by the manifest's author, shown as
+ * text.
+ */
 export interface GrantAbout {
   /** `team:…` or `user:…` that answers for the agent. */
   owner: string;
@@ -42,7 +47,10 @@ export type AboutGrant = (grant: GrantRef) => Promise<GrantAbout>;
 /** What the provider says of a plan, in words. Throws when the provider is not switched on. */
 export type DescribePlan = (plan: Plan) => PlanDescription;
 
-/** How a channel is switched on and made: the same shape as a provider's module. Its `name` is what its reviews are recorded under. */
+/**
+ * How a channel is switched on and made: the same shape as a provider's module. Its `name` is what its
+ * reviews are recorded under.
+ */
 export interface ChannelModule<Settings = unknown> extends SettingsModule<Settings> {
   create(settings: Settings, deps: ChannelDeps): Channel;
 }
@@ -57,18 +65,21 @@ export interface ChannelDeps {
 /** All but the name is optional: a channel may only show, or only tell. */
 export interface Channel {
   readonly name: string;
-  /** Pages and endpoints of this channel, mounted as they are by every process that serves. Reviews that come in here go to `review`. */
+  /**
+   * Pages and endpoints of this channel, mounted as they are by every process that serves. Reviews that come
+   * in here go to `review`.
+   */
   router?(deps: PagesDeps): Router;
   /** What the console's home page shows this person of what waits for them; null when nothing does. */
   waitingFor?(deps: PagesDeps, person: Identity): Promise<JSX.Element | null>;
   /**
    * Tells people what the notice says, and resolves when the other side has taken it.
    *
-   * - Idempotent by `notice.id`: a notice whose answer was lost comes again, perhaps in another process, and people see it once. So the id must reach
-   *   the other side.
+   * - Idempotent by `notice.id`: a notice whose answer was lost comes again, perhaps in another process, and
+   *   people see it once. So the id must reach the other side.
    * - Ends as soon as `signal` aborts: the other side is waited for so long and no longer.
-   * - Every text in the notice is plain text, whatever it looks like: nothing in it may become markup, a link or a mention. What the agent wrote is
-   *   shown as the agent's words.
+   * - Every text in the notice is plain text, whatever it looks like: nothing in it may become markup, a link
+   *   or a mention. What the agent wrote is shown as the agent's words.
    * @throws DeliveryError; anything else counts as `failed`
    */
   deliver?(notice: Notice, signal: AbortSignal): Promise<void>;
@@ -90,8 +101,9 @@ export interface PagesDeps extends LoginDeps {
 export type NoticeKind = 'pending';
 
 /**
- * One thing to tell people about one grant, through one channel. Holds no secret: the plan and what was asked, never a credential, a token or a key.
- * Nothing in it is invisible or endless (bidi marks and the like are written out, texts are clamped); all of it is still plain text to be escaped.
+ * One thing to tell people about one grant, through one channel. Holds no secret: the plan and what was
+ * asked, never a credential, a token or a key. Nothing in it is invisible or endless (bidi marks and the like
+ * are written out, texts are clamped); all of it is still plain text to be escaped.
  */
 export interface Notice {
   /** The same whenever this notice is delivered again. */
@@ -105,7 +117,9 @@ export interface Notice {
   taskType: string;
   /** `team:…` and `user:…` who may decide. */
   approvers: string[];
-  /** The permission, one fact a line, in the provider's words; values that the agent chose may stand in them. */
+  /**
+   * The permission, one fact a line, in the provider's words; values that the agent chose may stand in them.
+   */
   summary: string[];
   /** How the credential can be ended. */
   revocability: string;
@@ -120,7 +134,7 @@ export interface Notice {
   inputs: { name: string; value: AgentText }[];
 }
 
-/** Written by the agent, checked by nobody: shown as its words, and no part of any rule (invariant 4). */
+/** Written by the agent and unchecked: shown as its words, and never used in a rule (invariant 4). */
 export interface AgentText {
   writtenBy: 'agent';
   text: string;
@@ -138,7 +152,10 @@ export type DeliveryErrorCode =
   /** Anything else. */
   | 'failed';
 
-/** A notice was not, or perhaps not, delivered. `message` is for logs: no secret, nothing of the notice's text. */
+/**
+ * A notice was not, or perhaps not, delivered. `message` is for logs: no secret, nothing of the notice's
+ * text.
+ */
 export class DeliveryError extends Error {
   readonly code: DeliveryErrorCode;
   /** How long the other side wants to be left alone. */

@@ -1,4 +1,7 @@
-/** Where a person stands to a request: what bars them from deciding on it. Reads only; `review.ts` and the pages ask the same question here. */
+/**
+ * Where a person stands to a request: what bars them from deciding on it. Reads only; `review.ts` and the
+ * pages ask the same question here.
+ */
 import { WritError } from '../broker/core/errors.ts';
 import type { ReviewBlockerCode } from '../broker/core/reasons.ts';
 import type { GrantStatus, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
@@ -59,8 +62,8 @@ export async function loadForReview(store: Store, grantId: string): Promise<Gran
 }
 
 /**
- * Self-review is looked at first and for everybody: nobody decides on what is done for them or was started by them, whatever else they are.
- * Channels use the same function to decide what a person may see.
+ * Self-review is looked at first and for everybody: nobody decides on what is done for them or was started by
+ * them, whatever else they are. Channels use the same function to decide what a person may see.
  */
 export async function reviewBlocker(
   person: Identity,

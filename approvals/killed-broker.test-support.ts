@@ -1,6 +1,7 @@
 /**
- * A broker process with the channel `board` that dies by its own SIGKILL, where `DIE_AT` says: `commit`, when the pending grant is written, or `delivery`,
- * when its notice is on the way. Nothing is flushed and no handler runs.
+ * A broker process with the channel `board` that dies by its own SIGKILL, where `DIE_AT` says: `commit`, when
+ * the pending grant is written, or `delivery`, when its notice is on the way. Nothing is flushed and no
+ * handler runs.
  */
 import { z } from 'zod';
 import { startBroker } from '../broker/compose/start.ts';

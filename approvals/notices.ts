@@ -1,6 +1,7 @@
 /**
- * What people are told about a grant, as rows of `approval_outbox`. A row a channel, so that one which fails holds up no other; written in the statement
- * that makes the notice true, so that there is never one without the other. `outbox.ts` delivers them.
+ * What people are told about a grant, as rows of `approval_outbox`. A row a channel, so that one which fails
+ * holds up no other; written in the statement that makes the notice true, so that there is never one without
+ * the other. `outbox.ts` delivers them.
  */
 import { clamp, visible } from '../broker/console/text.ts';
 import type { Json, Plan } from '../broker/core/vocabulary.ts';
@@ -8,12 +9,13 @@ import type { Statement, Store } from '../broker/store/open.ts';
 import type { AgentText, ApproversOf, DescribePlan, Notice, NoticeKind } from './contract.ts';
 
 /** Characters of any one text in a notice: a message is to be read, and the page has the rest. */
-export const NOTICE_TEXT_MAX = 500;
+export const noticeTextMax = 500;
 /** Lines of the permission; more would not fit where notices go. */
-export const NOTICE_LINES_MAX = 20;
+export const noticeLinesMax = 20;
 
 /**
- * The part of a statement that writes the notices of a grant that has come to wait. Arguments are the statement's own names and placeholders, no values.
+ * The part of a statement that writes the notices of a grant that has come to wait. Arguments are the
+ * statement's own names and placeholders, no values.
  * @param grants relation with the `id` of the grant; no row = nothing was written, and no notice is
  * @param ids placeholder of `text[]`: a notice's id for each channel
  * @param channels placeholder of `text[]`: names of the channels
@@ -43,7 +45,8 @@ export interface ClaimedNotice {
   inputs: { [name: string]: Json };
 }
 
-// A claim ends by itself: whoever dies with it leaves a row that is due again. A grant that waits no more needs no notice: its row is given up here.
+// A claim expires: a process that crashes leaves a row that is due again. A grant that is no longer pending
+// needs no notice: its row is given up here.
 const claimStatement: Statement = {
   name: 'outbox_claim',
   text: `
@@ -80,7 +83,7 @@ export async function claimNotices(
   return { found: rows.length, notices: rows.filter((row) => row.waits) };
 }
 
-// True whoever says it and when: people were told. So no claim is asked for.
+// Does not require the claim: the notice was delivered, whichever process reports it.
 const deliveredStatement: Statement = {
   name: 'outbox_delivered',
   text: `
@@ -99,7 +102,10 @@ const failedStatement: Statement = {
     WHERE id = $1::text AND attempts = $2::int AND due_at IS NOT NULL`,
 };
 
-/** Gives a claim back. A claim that another has taken over is that one's to answer for: then nothing is written. */
+/**
+ * Gives a claim back. A claim that another has taken over is that one's to answer for: then nothing is
+ * written.
+ */
 export async function markFailed(store: Store, notice: ClaimedNotice, code: string, retryAt: Date): Promise<void> {
   await store.run(failedStatement, [notice.id, notice.attempts, retryAt, code]);
 }
@@ -112,7 +118,10 @@ export interface NoticeSources {
   approversOf: ApproversOf;
 }
 
-/** @throws whatever the sources throw: WritError `unavailable` when the plan's provider is not switched on here */
+/**
+ * @throws whatever the sources throw: WritError `unavailable` when the plan's provider is not switched on
+ *   here
+ */
 export async function noticeOf(sources: NoticeSources, row: ClaimedNotice): Promise<Notice> {
   const { summary, revocability } = sources.describePlan(row.plan);
   const approvers = await sources.approversOf({
@@ -147,15 +156,15 @@ export async function noticeOf(sources: NoticeSources, row: ClaimedNotice): Prom
 }
 
 function agentText(text: string): AgentText {
-  return { writtenBy: 'agent', ...clamp(visible(text, '\n'), NOTICE_TEXT_MAX) };
+  return { writtenBy: 'agent', ...clamp(visible(text, '\n'), noticeTextMax) };
 }
 
 const line = (text: string) => {
-  const { text: kept, left } = clamp(visible(text), NOTICE_TEXT_MAX);
+  const { text: kept, left } = clamp(visible(text), noticeTextMax);
   return left === 0 ? kept : `${kept}…`;
 };
 
 function lines(all: readonly string[]): string[] {
-  const kept = all.slice(0, NOTICE_LINES_MAX).map(line);
+  const kept = all.slice(0, noticeLinesMax).map(line);
   return kept.length === all.length ? kept : [...kept, `and ${all.length - kept.length} more: see the page`];
 }

@@ -1,4 +1,7 @@
-/** The outbox on both databases: a notice for each pending grant and channel, delivered once when nothing fails and in the end whatever fails. */
+/**
+ * The outbox on both databases: a notice for each pending grant and channel, delivered once when nothing
+ * fails and in the end whatever fails.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type GrantDeps, type GrantRequest, grantReads, requestGrant } from '../broker/grants/request-grant.ts';
@@ -10,7 +13,7 @@ import { until } from '../broker/until.test-support.ts';
 import { type Board, boardChannel, openBoard } from './board.test-support.ts';
 import { hostileText } from './conformance.ts';
 import { type Channel, DeliveryError, type Notice } from './contract.ts';
-import { NOTICE_TEXT_MAX } from './notices.ts';
+import { noticeTextMax } from './notices.ts';
 import { deliverDue, deliveringChannels, type OutboxDeps, openOutbox } from './outbox.ts';
 import { expireUndecided } from './review.ts';
 
@@ -55,7 +58,10 @@ function askFor(h: Harness, caller: Caller, capability: string, justification: s
   return askWith(h.grants, caller, request);
 }
 
-/** As the HTTP mount does it: the session is read with what the request wants to know, then the request is made. */
+/**
+ * As the HTTP mount does it: the session is read with what the request wants to know, then the request is
+ * made.
+ */
 async function askWith(grants: GrantDeps, caller: Caller, request: GrantRequest) {
   const reads = grantReads(grants, request.capability, null);
   const session = await readSession(grants.store, caller, grants.clock.now(), reads);
@@ -345,7 +351,7 @@ for (const backend of await testBackends()) {
   office('a notice says what is asked, clamps and marks the agent’s words, and holds no key', ['ear'], async (o) => {
     const { h } = o;
     const heard: Notice[] = [];
-    const long = `${hostileText} \u202egnp.exe${'x'.repeat(NOTICE_TEXT_MAX)}`;
+    const long = `${hostileText} \u202egnp.exe${'x'.repeat(noticeTextMax)}`;
     const credentialJwk = { kty: 'OKP', crv: 'X25519', x: 'the-agents-key' };
     const request = { capability: 'ask-plain', params: undefined, ttlSeconds: 60, justification: long, credentialJwk };
     const answer = await askWith(h.grants, o.caller, request);
@@ -362,7 +368,7 @@ for (const backend of await testBackends()) {
     assert.equal(notice.ttlSeconds, 60);
     assert.equal(secondsFrom(h, notice.decideBy), 300);
     assert.equal(notice.justification?.writtenBy, 'agent');
-    assert.equal([...(notice.justification?.text ?? '')].length, NOTICE_TEXT_MAX);
+    assert.equal([...(notice.justification?.text ?? '')].length, noticeTextMax);
     assert.ok((notice.justification?.left ?? 0) > 0);
     assert.ok(notice.justification?.text.startsWith(`${hostileText} ⟨U+202E⟩gnp`), 'readable, not yet escaped');
     const all = JSON.stringify(notice);

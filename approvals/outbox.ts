@@ -1,6 +1,6 @@
 /**
- * Delivers the notices of `approval_outbox`: at least once each, and once when nothing fails. The rows are the truth; a process that dies on the way, or
- * a channel that hangs, leaves one that is due again.
+ * Delivers the notices of `approval_outbox`: at least once each, and once when nothing fails. All state is in
+ * the rows: a process that crashes, or a channel that hangs, leaves a row that is due again.
  */
 import type { WebLog } from '../broker/console/page-errors.ts';
 import type { Clock } from '../broker/core/vocabulary.ts';
@@ -26,11 +26,16 @@ type Delivering = Channel & Required<Pick<Channel, 'deliver'>>;
 
 /** How long a channel is waited for. */
 const deadlineSeconds = 10;
-/** How long a claim holds: longer than the deadline and what is written after it, or a second worker would deliver beside the first. */
+/**
+ * How long a claim holds: longer than the deadline and what is written after it, or a second worker would
+ * deliver beside the first.
+ */
 const claimSeconds = 30;
 /** Notices of one channel that are under way at a time. */
 const batch = 20;
-/** Approvals are decided in minutes: a notice that comes later than this after a failure may come too late. */
+/**
+ * Approvals are decided in minutes: a notice that comes later than this after a failure may come too late.
+ */
 const longestRetrySeconds = 60;
 /** What the other side asks for is believed so far. */
 const longestPauseSeconds = 300;
@@ -83,10 +88,13 @@ async function deliverOne(
   await markDelivered(store, row, clock.now());
 }
 
-/** Made once: a reason for the abort that nobody reads. */
+/** Created once; the reason of this abort is never read. */
 const answered = new Error('answered');
 
-/** @throws DeliveryError `timed_out` when the time is up or the broker stops, whether or not `work` honours its signal */
+/**
+ * @throws DeliveryError `timed_out` when the time is up or the broker stops, whether or not `work` honours
+ *   its signal
+ */
 async function withDeadline(
   clock: Clock,
   stopping: AbortSignal,
@@ -111,7 +119,10 @@ async function withDeadline(
 }
 
 export interface Outbox {
-  /** Starts delivering what is due and returns at once: a channel that hangs must hold up neither the others nor whoever calls this. */
+  /**
+   * Starts delivering what is due and returns at once: a channel that hangs must delay neither the others nor
+   * the caller.
+   */
   deliver(): void;
   /** Ends what is under way. */
   stop(): Promise<void>;

@@ -1,4 +1,7 @@
-/** Which channels there are. To add one: its folder, and its line here. Only `broker/compose/` (and what people run beside it) imports this. */
+/**
+ * Which channels there are. To add one: its folder, and its line here. Only `broker/compose/` (and what
+ * people run beside it) imports this.
+ */
 import type { ChannelModule } from './contract.ts';
 import { web } from './web/index.ts';
 

@@ -1,6 +1,7 @@
 /**
- * The only place where a review changes state. Channels call `review`; the reconciler calls `expireUndecided`. Each change is one statement that also
- * writes its review and its audit row, and whose conditions are the very facts the checks above it read.
+ * The only place where a review changes state. Channels call `review`; the reconciler calls
+ * `expireUndecided`. Each change is one statement that also writes its review and its audit row, and whose
+ * conditions are the very facts the checks above it read.
  */
 
 import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
@@ -22,7 +23,9 @@ export interface ReviewDeps {
   approversOf: ApproversOf;
   /** How long an approved grant may wait for its agent before it lapses. Default 300. */
   redemptionSeconds?: number;
-  /** Shortest lifetime a provider can give; narrowing below it would approve what cannot be minted. Default 1. */
+  /**
+   * Shortest lifetime a provider can give; narrowing below it would approve what cannot be minted. Default 1.
+   */
   minTtlSeconds?: (provider: string) => number;
 }
 
@@ -52,15 +55,15 @@ export interface ReviewResult {
   redeemBy: Date | null;
 }
 
-export const REASON_MAX = 500;
+export const reasonMax = 500;
 
 const barText = {
   party: 'The session acts for you or was started by you; somebody else must decide.',
   not_an_approver: 'Only the owner of the agent or of the capability decides on this.',
 } as const;
 
-// `live` holds the session row until the end of the statement: a session that is being ended at this moment either ends first, and nothing is
-// approved, or ends after, and takes the approved grant with it.
+// `live` holds the session row until the end of the statement: a session that is being ended at this moment
+// either ends first, and nothing is approved, or ends after, and takes the approved grant with it.
 const decideStatement: Statement = {
   name: 'review_decide',
   text: `
@@ -92,8 +95,9 @@ ${decideGrant('live', {
 
 /**
  * Decides on one grant, once.
- * @throws WritError `not_found`; `forbidden` (a party, or not an approver; both are audited); `conflict` (decided, lapsed, session over, or the plan is
- *   not the one the reviewer saw); `bad_request` (no reason, or a lifetime that is not narrower)
+ * @throws WritError `not_found`; `forbidden` (a party, or not an approver; both are audited); `conflict`
+ *   (decided, lapsed, session over, or the plan is not the one the reviewer saw); `bad_request` (no reason,
+ *   or a lifetime that is not narrower)
  */
 export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<ReviewResult> {
   const grant = await loadForReview(deps.store, request.grantId);
@@ -168,13 +172,15 @@ function checkReason(request: ReviewRequest): string | null {
     new WritError('bad_request', { detail: message, errors: [{ path: 'reason', message }] });
   if (reason === '' && request.verdict === 'deny')
     throw fault('Say why you deny it: the agent and the log will show it.');
-  if (reason.length > REASON_MAX) throw fault(`A reason has at most ${REASON_MAX} characters.`);
+  if (reason.length > reasonMax) throw fault(`A reason has at most ${reasonMax} characters.`);
   // PostgreSQL text cannot hold NUL, and no other control character belongs in a reason.
   if (/[^\P{Cc}\n\r\t]/u.test(reason)) throw fault('A reason is plain text without control characters.');
   return reason === '' ? null : reason;
 }
 
-/** The same permission for a shorter time: the only change a reviewer can make, so that a review never widens. */
+/**
+ * The same permission for a shorter time: the only change a reviewer can make, so that a review never widens.
+ */
 function narrow(deps: ReviewDeps, grant: GrantUnderReview, ttlSeconds: number | undefined): Plan {
   if (ttlSeconds === undefined || ttlSeconds === grant.plan.ttl_seconds) return grant.plan;
   const least = Math.max(1, deps.minTtlSeconds?.(grant.provider) ?? 1);
@@ -236,7 +242,8 @@ ${lapseGrant('due', '$1::timestamptz')}
 };
 
 /**
- * Denies what nobody decided in time (`timeout`) and what was approved but not redeemed in time (`not_redeemed`). Safe on any number of workers.
+ * Denies grants that were not decided in time (`timeout`), or approved but not redeemed in time
+ * (`not_redeemed`). Safe on any number of workers.
  * @returns what was denied now, at most `limit`; call again while it is full
  */
 export async function expireUndecided(

@@ -1,4 +1,7 @@
-/** A second channel in a whole broker, put in by a line of the registry alone: told of what waits, also when the process dies in between. */
+/**
+ * A second channel in a whole broker, put in by a line of the registry alone: told of what waits, also when
+ * the process dies in between.
+ */
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,6 +1,6 @@
 /**
- * The broker without its HTTP: the real functions on a real database, a clock moved by hand, providers that do as a test says. One agent with a capability per
- * provider (`use-NAME` by policy alone, `ask-NAME` with a person).
+ * Composes a broker without HTTP: the real functions on a real database, a manual clock, scripted providers.
+ * One agent with a capability per provider (`use-NAME` by policy alone, `ask-NAME` with a person).
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { Writable } from 'node:stream';
@@ -162,7 +162,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     return { sessionId: opened.id, agent, jkt: input.jkt ?? null, replay: null, token: opened.token.access_token };
   }
 
-  /** As the HTTP mount does it: the session is read with what the request wants to know, then the request is made. */
+  /** Reads the session with what the request needs, then makes the request, as the HTTP mount does. */
   const askWith = async (
     grants: GrantDeps,
     caller: Caller,
@@ -226,7 +226,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
       return metric?.values.filter((v) => v.labels.provider === provider).reduce((sum, v) => sum + v.value, 0) ?? 0;
     },
     verify: () => verifyAudit(store),
-    /** Whatever a suite wrote is held against the closed list of events. */
+    /** Checks every event that a suite wrote against the closed list. */
     close: async () => {
       try {
         await assertEventsFit(store);

@@ -1,4 +1,4 @@
-/** The process: starts a broker from its environment, and stops it when it is told to. */
+/** The process: starts a broker from its environment, and stops it on a signal. */
 import { startBroker } from './compose/start.ts';
 import { ConfigurationError } from './config/settings.ts';
 

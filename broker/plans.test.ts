@@ -1,6 +1,7 @@
 /**
- * The statements that every grant runs find their rows through indexes from the first day on. A database without statistics takes every table for a tiny one, and a
- * prepared statement keeps the plan it was given then.
+ * The statements that every grant runs find their rows through indexes from the first day on. A database
+ * without statistics takes every table for a tiny one, and a prepared statement keeps the plan it was given
+ * then.
  */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';

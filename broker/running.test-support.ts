@@ -1,4 +1,7 @@
-/** A broker that really listens, with one scripted provider (`plain`) and an agent that opens sessions by private_key_jwt. */
+/**
+ * A broker that really listens, with one scripted provider (`plain`) and an agent that opens sessions by
+ * private_key_jwt.
+ */
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -24,7 +27,10 @@ capabilities:
 
 export type Ground = Awaited<ReturnType<typeof prepareGround>>;
 
-/** What brokers of one deployment share: the upstream, the trust and manifest files, the key-encryption key, the address. */
+/**
+ * What brokers of one deployment share: the upstream, the trust and manifest files, the key-encryption key,
+ * the address.
+ */
 export async function prepareGround() {
   const folder = await mkdtemp(join(tmpdir(), 'writ-running-'));
   const manifests = join(folder, 'manifests');
@@ -107,7 +113,7 @@ export async function prepareGround() {
   };
 }
 
-/** A port nobody listens on just now. */
+/** A port that is free now. */
 export async function freePort(): Promise<number> {
   const probe = createServer();
   await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));

@@ -1,6 +1,7 @@
 /**
- * A provider whose every answer a test decides: the seam under test is what the broker does with the answers (real providers have their conformance suite). It keeps
- * the truth that tests hold the broker's rows against: which credentials are alive.
+ * A provider whose every answer a test decides: the seam under test is what the broker does with the answers
+ * (real providers have their conformance suite). It knows which credentials are alive, so that tests can
+ * compare the broker's rows with it.
  */
 import { z } from 'zod';
 import type { IssueContext, Issued, Provider, RevocationOutcome, RevocationTarget } from '../providers/contract.ts';

@@ -1,12 +1,13 @@
-/** Waiting, in tests, for what comes about by itself. */
+/** Waits, in tests, for a condition that the broker brings about in the background. */
 import { setTimeout as wait } from 'node:timers/promises';
 
-/** After so long one is told what the test waits for (scripts/test/progress.ts). */
+/** Milliseconds after which the runner reports what the test waits for (scripts/test/progress.ts). */
 const sayAfterMs = 10_000;
 
 /**
- * Resolves when `holds` does. It sets no limit, because how long it takes is the machine's affair: the runner's watchdog ends a test that waits in vain, and says for what.
- * @param what what is waited for, for people
+ * Resolves when `holds` does. Sets no limit, because a slow machine is not a fault: the runner's watchdog
+ * ends a test that hangs, and reports what it waited for.
+ * @param what description of the condition, for people
  */
 export async function until(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
   const saying = setTimeout(() => tell({ kind: 'waiting', what }), sayAfterMs).unref();

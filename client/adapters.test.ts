@@ -52,7 +52,8 @@ describe('the AWS SDK', () => {
     const client = s3(awsCredentials(session, capabilities.aws, {}, { ttlSeconds: 120 }));
     assert.equal(asked(), before);
     assert.deepEqual(await Promise.all([read(client, 42), read(client, 42)]), ['Invoice 42', 'Invoice 42']);
-    // The SDK asks for credentials anew at each call in their last five minutes; that is not a grant each time.
+    // The SDK asks for credentials anew at each call in their last five minutes; that is not a grant each
+    // time.
     assert.equal(await read(client, 42), 'Invoice 42');
     assert.equal(asked(), before + 1);
   });

@@ -14,10 +14,12 @@ export interface AwsSdkCredentials {
 }
 
 /**
- * A credential provider: asks for the capability when the SDK first needs it, and again shortly before it expires.
+ * A credential provider: asks for the capability when the SDK first needs it, and again shortly before it
+ * expires.
  *
  * @example
- * const s3 = new S3Client({ region: 'eu-west-1', credentials: awsCredentials(session, 'read-customer-files') });
+ * const credentials = awsCredentials(session, 'read-customer-files');
+ * const s3 = new S3Client({ region: 'eu-west-1', credentials });
  */
 export function awsCredentials(
   session: Pick<Session, 'grant' | 'signal'>,

@@ -1,4 +1,7 @@
-/** For the tests of this folder: a real broker in memory, with the sandbox's AWS, GitHub, Google Cloud, platform and login; the client reaches it through a front. */
+/**
+ * For the tests of this folder: a real broker in memory, with the sandbox's AWS, GitHub, Google Cloud,
+ * platform and login; the client reaches it through a front.
+ */
 import { generateKeyPairSync } from 'node:crypto';
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';

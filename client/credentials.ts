@@ -1,5 +1,6 @@
 /**
- * The providers' own credentials: typed, from the wire's snake_case and ISO times, for the providers that are known here; as they came for every other.
+ * The providers' own credentials: typed, from the wire's snake_case and ISO times, for the providers that are
+ * known here; as they came for every other.
  */
 import { WritError } from './errors.ts';
 
@@ -31,8 +32,9 @@ export interface GcpCredential {
 }
 
 /**
- * The credential of a provider that this version has no type for: exactly what the provider's `issue` returned, under the names and in the forms of
- * its own documentation. Ask with the option `{ type: 'vault' }` to have `type` checked and typed.
+ * The credential of a provider that this version has no type for: exactly what the provider's `issue`
+ * returned, under the names and in the forms of its own documentation. Ask with the option
+ * `{ type: 'vault' }` to have `type` checked and typed.
  */
 export interface OtherCredential<T extends string = OtherType> {
   type: T;
@@ -40,8 +42,8 @@ export interface OtherCredential<T extends string = OtherType> {
 }
 
 /**
- * Stands for any text but a known type. Exists for the compiler only, which tells union members apart by types with one value: with `string` here,
- * `type === 'github'` would not rule an OtherCredential out.
+ * Stands for any text but a known type. Exists for the compiler only, which tells union members apart by
+ * types with one value: with `string` here, `type === 'github'` would not rule an OtherCredential out.
  */
 declare enum OtherType {
   Any = '',
@@ -98,7 +100,10 @@ export function readCredential(wire: unknown): Credential {
   }
 }
 
-/** The end of a credential as it says itself; null when its type is not known here, and with it where it would say so. */
+/**
+ * The end of a credential as it says itself; null when its type is not known here, and with it where it would
+ * say so.
+ */
 export function expiryOf(credential: Credential): Date | null {
   switch (credential.type) {
     case 'aws':

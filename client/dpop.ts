@@ -1,4 +1,7 @@
-/** DPoP (RFC 9449): a key that never leaves this process, and a fresh proof of it for every request. A stolen token alone is then worth nothing. */
+/**
+ * DPoP (RFC 9449): a key that never leaves this process, and a fresh proof of it for every request. A stolen
+ * token alone is then worth nothing.
+ */
 import { createHash, randomUUID } from 'node:crypto';
 import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 

@@ -1,6 +1,8 @@
 /** What the package throws. No message or member of these ever holds a token or a credential. */
 
-/** Codes of this package's own; all others are the broker's, each with a page under `<broker>/errors/<code>`. */
+/**
+ * Codes of this package's own; all others are the broker's, each with a page under `<broker>/errors/<code>`.
+ */
 export type ClientErrorCode =
   /** The broker could not be reached, or did not answer in time. */
   | 'network'
@@ -10,9 +12,15 @@ export type ClientErrorCode =
   | 'insecure_url'
   /** There is no platform token to open a session with. */
   | 'no_identity'
-  /** The credential was minted, but the answer that carried it never arrived; it is delivered once. Ask for a new grant. */
+  /**
+   * The credential was minted, but the answer that carried it never arrived; it is delivered once. Ask for a
+   * new grant.
+   */
   | 'credential_lost'
-  /** The credential should have come sealed and did not, or cannot be opened. It must be taken as seen by others. */
+  /**
+   * The credential should have come sealed and did not, or cannot be opened. It must be taken as seen by
+   * others.
+   */
   | 'not_sealed'
   /** The credential is of another provider than the caller said. */
   | 'wrong_credential'

@@ -1,4 +1,7 @@
-/** What stands between client and broker in these tests: a proxy that can lose an answer, or give one of its own, as networks and gateways do. */
+/**
+ * What stands between client and broker in these tests: a proxy that can lose an answer, or give one of its
+ * own, as networks and gateways do.
+ */
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
@@ -9,7 +12,10 @@ export interface Seen {
   body: string;
 }
 
-/** `pass`: forwarded. `lose`: forwarded and carried out, but the answer never arrives. Otherwise answered here, and the broker never hears of it. */
+/**
+ * `pass`: forwarded. `lose`: forwarded and carried out, but the answer never arrives. Otherwise answered
+ * here, and the broker never hears of it.
+ */
 export type Fate = 'pass' | 'lose' | { status: number; headers?: { [name: string]: string }; body?: unknown };
 
 export interface Front {

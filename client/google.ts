@@ -5,7 +5,10 @@ import type { Grant } from './grant.ts';
 
 type Tokens = { access_token: string; expiry_date: number; token_type: 'Bearer' };
 
-/** What is used of google-auth-library's OAuth2Client, whichever version the caller's Google client was built with. */
+/**
+ * What is used of google-auth-library's OAuth2Client, whichever version the caller's Google client was built
+ * with.
+ */
 export interface OAuth2ClientLike {
   setCredentials(tokens: Tokens): void;
   eagerRefreshThresholdMillis: number;
@@ -13,10 +16,11 @@ export interface OAuth2ClientLike {
 }
 
 /**
- * An `authClient` for Google's clients, of the caller's own OAuth2Client class: hand in the one that the Google client brings (`google-auth-library`), since
- * two versions of it do not mix.
+ * An `authClient` for Google's clients, of the caller's own OAuth2Client class: hand in the one that the
+ * Google client brings (`google-auth-library`), since two versions of it do not mix.
  *
- * @param source a grant, or `renewing(session, capability, params, { type: 'gcp' })`, which is asked again when the token is about to expire
+ * @param source a grant, or `renewing(session, capability, params, { type: 'gcp' })`, which is asked again
+ *   when the token is about to expire
  * @throws WritError `wrong_credential`
  * @example
  * import { OAuth2Client } from 'google-auth-library';
@@ -31,7 +35,8 @@ export async function googleAuthClient<C extends OAuth2ClientLike>(
   const tokens = async () => tokensOf(await current());
   const client = new OAuth2Client();
   client.setCredentials(await tokens());
-  // Its default is to renew five minutes early, which is the whole life of a short grant. `renewing` keeps a margin of its own.
+  // Its default is to renew five minutes early, which is the whole life of a short grant. `renewing` keeps a
+  // margin of its own.
   client.eagerRefreshThresholdMillis = typeof source === 'function' ? 30_000 : 0;
   if (typeof source === 'function') client.refreshHandler = tokens;
   return client;

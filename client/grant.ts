@@ -1,4 +1,6 @@
-/** One grant from the request to the opened credential: ask, wait for a person where one must decide, collect. */
+/**
+ * One grant from the request to the opened credential: ask, wait for a person where one must decide, collect.
+ */
 import { randomUUID } from 'node:crypto';
 import type { Clock } from './clock.ts';
 import {
@@ -25,7 +27,9 @@ export interface GrantOptions<T extends CredentialType = CredentialType> {
   type?: T;
   /** Called once when a person must decide; show them `approvalUrl`. */
   onPending?: (grant: PendingGrant) => void;
-  /** How long to wait for that person. Default: until the broker decides that silence is a no (`decideBy`). */
+  /**
+   * How long to wait for that person. Default: until the broker decides that silence is a no (`decideBy`).
+   */
   waitSeconds?: number;
   /** Default true: the credential comes encrypted to a key of this grant, and is opened here. */
   sealed?: boolean;
@@ -80,7 +84,8 @@ const longestPollSeconds = 30;
  * 4. Approved: collect, once.
  * 5. Open.
  *
- * @throws WritDenied; WritError with the broker's code, or `credential_lost`, `approval_timeout`, `grant_failed`, `not_sealed`, `wrong_credential`
+ * @throws WritDenied; WritError with the broker's code, or `credential_lost`, `approval_timeout`,
+ *   `grant_failed`, `not_sealed`, `wrong_credential`
  */
 export async function requestGrant<T extends CredentialType>(
   deps: GrantCalls,

@@ -10,7 +10,8 @@ export interface Rhythm {
 
 /**
  * One beat after another, never two at once, until the signal aborts. Does not keep the process alive.
- * @param beat one heartbeat; when it fails for want of an answer the next one is tried, and whether the session has ended is its own to notice
+ * @param beat one heartbeat; when it fails for want of an answer the next one is tried, and whether the
+ *   session has ended is its own to notice
  */
 export async function keepAlive(
   clock: Clock,

@@ -1,4 +1,6 @@
-/** One request to the broker: proof, retries where a repetition is harmless, and every error as a `WritError`. */
+/**
+ * One request to the broker: proof, retries where a repetition is harmless, and every error as a `WritError`.
+ */
 import type { Clock } from './clock.ts';
 import { type DpopKey, dpopProof } from './dpop.ts';
 import { type DenialReason, type NearestRequest, type Problem, WritDenied, WritError } from './errors.ts';
@@ -109,7 +111,10 @@ function asksForNonce(response: Response, body: unknown): boolean {
   return response.status === 400 && (body as { error?: unknown } | undefined)?.error === 'use_dpop_nonce';
 }
 
-/** 503 without the provider's hand in it: nothing was decided. What a provider failed at has been recorded, and spent a grant; asking again is the agent's choice. */
+/**
+ * 503 without the provider's hand in it: nothing was decided. What a provider failed at has been recorded,
+ * and spent a grant; asking again is the agent's choice.
+ */
 function worthAnotherTry(error: WritError): boolean {
   return error.status === 503 && error.code !== 'provider_unavailable';
 }

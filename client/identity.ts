@@ -10,17 +10,22 @@ export type SubjectToken = string | ((audience: string) => string | Promise<stri
 /** For agents without a platform: a key whose public half is in the broker's trust file (`clients`). */
 export interface ClientKey {
   clientId: string;
-  /** Private key: PKCS#8 PEM, JWK, or a key object. EC (ES256/384/512), RSA (RS256, or the JWK's `alg`) or Ed25519 (EdDSA). */
+  /**
+   * Private key: PKCS#8 PEM, JWK, or a key object. EC (ES256/384/512), RSA (RS256, or the JWK's `alg`) or
+   * Ed25519 (EdDSA).
+   */
   key: string | JWK | CryptoKey | KeyObject;
   /** Default: the JWK's. */
   kid?: string;
 }
 
 /**
- * The ID token of a GitHub Actions job with `permissions: { id-token: write }`. Any platform that answers like GitHub will do.
+ * The ID token of a GitHub Actions job with `permissions: { id-token: write }`. Any platform that answers
+ * like GitHub will do.
  *
  * @example
- * await Writ.openSession({ url, subjectToken: githubActionsToken(), taskType: 'review-pull-request', inputs: { number: 7 } });
+ * const subjectToken = githubActionsToken();
+ * await Writ.openSession({ url, subjectToken, taskType: 'review-pull-request', inputs: { number: 7 } });
  */
 export function githubActionsToken(env: { [name: string]: string | undefined } = process.env): SubjectToken {
   return async (audience) => {
@@ -47,8 +52,8 @@ export function githubActionsToken(env: { [name: string]: string | undefined } =
 }
 
 /**
- * A token that the platform keeps fresh in a file: a Kubernetes projected service account token, a SPIFFE JWT-SVID. Its audience is set where it is
- * mounted and must be the broker's issuer URL.
+ * A token that the platform keeps fresh in a file: a Kubernetes projected service account token, a SPIFFE
+ * JWT-SVID. Its audience is set where it is mounted and must be the broker's issuer URL.
  */
 export function fileToken(path: string): SubjectToken {
   return async () => {

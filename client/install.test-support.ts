@@ -1,4 +1,7 @@
-/** Packs our packages and installs them as a user does, without a network: what they depend on is taken from this repository's node_modules. */
+/**
+ * Packs our packages and installs them as a user does, without a network: what they depend on is taken from
+ * this repository's node_modules.
+ */
 import { execFile } from 'node:child_process';
 import { access, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
@@ -41,7 +44,10 @@ export async function installPacked(source: string, project: string): Promise<st
   return installedIn(project);
 }
 
-/** The packages and all that they depend on, as package-lock.json has them. None of ours has two versions of one. */
+/**
+ * The packages and all that they depend on, as package-lock.json has them. None of ours has two versions of
+ * one.
+ */
 async function withTheirs(names: string[]): Promise<string[]> {
   const lock = JSON.parse(await readFile(join(repository, 'package-lock.json'), 'utf8')) as {
     packages: { [path: string]: LockEntry };
@@ -64,7 +70,10 @@ async function installedIn(project: string): Promise<string[]> {
 export const ofTheBroker = (name: string) =>
   /^(@prisma\/|prisma$|express$|@aws-sdk\/|@google-cloud\/|@octokit\/)/.test(name);
 
-/** The first Node in PATH that is not the one of the repository's dependencies; null when it is older than 20 or not there. */
+/**
+ * The first Node in PATH that is not the one of the repository's dependencies; null when it is older than 20
+ * or not there.
+ */
 export async function ownNode(): Promise<{ path: string; version: string } | null> {
   for (const folder of (process.env.PATH ?? '').split(delimiter)) {
     const path = join(folder, 'node');

@@ -1,4 +1,4 @@
-/** Whether a session still lives, as far as this process knows: settled once, never back. */
+/** Tracks whether a session is live, as far as this process knows. Ended is final. */
 import { WritError } from './errors.ts';
 
 /** The broker's end reasons, or what this process saw. */

@@ -19,7 +19,8 @@ export function octokitOptions({ credential, id }: Grant): { auth: string; baseU
  *
  * @param source a grant, or `renewing(session, capability, params, { type: 'github' })`
  * @example
- * const octokit = new Octokit({ authStrategy: octokitAuth(renewing(session, 'read-repository', {}, { type: 'github' })) });
+ * const source = renewing(session, 'read-repository', {}, { type: 'github' });
+ * const octokit = new Octokit({ authStrategy: octokitAuth(source) });
  */
 export function octokitAuth(source: Grant | (() => Promise<Grant>)): () => OctokitAuth {
   const current = typeof source === 'function' ? source : async () => source;

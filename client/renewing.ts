@@ -6,14 +6,17 @@ import type { Grant, GrantOptions, GrantParams } from './grant.ts';
 import type { Session } from './session.ts';
 
 export interface RenewingOptions<T extends CredentialType> extends Omit<GrantOptions<T>, 'idempotencyKey' | 'signal'> {
-  /** A grant with less than this left is replaced. Default 60, and never more than a quarter of its lifetime. */
+  /**
+   * A grant with less than this left is replaced. Default 60, and never more than a quarter of its lifetime.
+   */
   marginSeconds?: number;
   clock?: Clock;
 }
 
 /**
- * A function that returns a grant with life left in it. Callers at the same time share one request. Each renewal is a grant of its own: decided anew, counted,
- * on record. After the session's end it throws `session_ended`.
+ * A function that returns a grant with life left in it. Callers at the same time share one request. Each
+ * renewal is a grant of its own: decided anew, counted, on record. After the session's end it throws
+ * `session_ended`.
  *
  * @example
  * const files = renewing(session, 'read-customer-files', {}, { type: 'aws' });

@@ -1,4 +1,7 @@
-/** Sealed delivery: the credential comes encrypted to a key of this one grant, so that nothing between minting and here can read it. */
+/**
+ * Sealed delivery: the credential comes encrypted to a key of this one grant, so that nothing between minting
+ * and here can read it.
+ */
 import { type CryptoKey, compactDecrypt, exportJWK, generateKeyPair, type JWK } from 'jose';
 import { WritError } from './errors.ts';
 

@@ -38,10 +38,12 @@ export interface Session {
   ): Promise<Grant<CredentialOf<T>>>;
 
   /**
-   * A session of its own for a sub-agent: the same task, fewer capabilities, a sooner end, another key. It ends with this one.
-   * The grants it may ask for are taken from this session's: all that are left, unless `maxGrants` says fewer.
+   * A session of its own for a sub-agent: the same task, fewer capabilities, a sooner end, another key. It
+   * ends with this one. The grants it may ask for are taken from this session's: all that are left, unless
+   * `maxGrants` says fewer.
    * @example
-   * await using reader = await session.child({ capabilities: ['read-customer-files'], envelope: { wallTimeSeconds: 60, maxGrants: 2 } });
+   * const envelope = { wallTimeSeconds: 60, maxGrants: 2 };
+   * await using reader = await session.child({ capabilities: ['read-customer-files'], envelope });
    */
   child(options: { capabilities: string[]; envelope?: Envelope }): Promise<Session>;
 
@@ -73,7 +75,8 @@ const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token';
 
 /**
  * One token request, and the session it opens.
- * @param form without what concerns keys; `sign` proves the request, `bind` is the key the session is bound to (the same, except for children)
+ * @param form without what concerns keys; `sign` proves the request, `bind` is the key the session is bound
+ *   to (the same, except for children)
  */
 export async function open(
   connection: Connection,
@@ -167,7 +170,8 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
         });
         return readOverview(body);
       } finally {
-        // Whatever the broker said: a heartbeat that went on would keep alive what nobody wants any more. Unheard, the session ends by itself.
+        // Stop heartbeats whatever the broker answered: they would keep an unwanted session alive. Without
+        // them it ends at its deadline.
         lifetime.end('ended_by_agent');
       }
     },

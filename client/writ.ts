@@ -1,4 +1,7 @@
-/** Where it begins: a platform token or a key of one's own becomes a session for one task. */
+/**
+ * Opens sessions: exchanges a platform token, or an assertion signed with the agent's own key, for a session
+ * bound to one task.
+ */
 import { type Clock, systemClock } from './clock.ts';
 import { newDpopKey } from './dpop.ts';
 import { WritError } from './errors.ts';
@@ -15,7 +18,9 @@ interface Task {
   /** Whom the run is for, e.g. `user:owner@example.com`. That person can never approve it. */
   onBehalfOf?: string;
   envelope?: Envelope;
-  /** Default true: the session is bound to a key that never leaves this process. False: a plain bearer token. */
+  /**
+   * Default true: the session is bound to a key that never leaves this process. False: a plain bearer token.
+   */
   dpop?: boolean;
   /** For proxies, client certificates and tests. */
   fetch?: typeof fetch;
@@ -30,7 +35,8 @@ const clientAssertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bea
 /**
  * Opens a session.
  *
- * @throws WritError `invalid_grant`, `invalid_client`, `invalid_authorization_details`, `no_identity`, `insecure_url`, `network` …
+ * @throws WritError `invalid_grant`, `invalid_client`, `invalid_authorization_details`, `no_identity`,
+ *   `insecure_url`, `network` …
  * @example
  * await using session = await Writ.openSession({
  *   url: 'https://writ.example.com',

@@ -1,6 +1,7 @@
 /**
- * The suite that every provider passes, run against its counterpart in `sandbox/`. A provider's test makes a harness (provider, counterpart,
- * parameters, a way to use a credential for real) and calls `conformance('aws', makeHarness)`; nothing here knows any provider.
+ * The suite that every provider passes, run against its counterpart in `sandbox/`. A provider's test makes a
+ * harness (provider, counterpart, parameters, a way to use a credential for real) and calls
+ * `conformance('aws', makeHarness)`; nothing here knows any provider.
  *
  * Every test gets a harness of its own, so tests may break the counterpart as they like.
  */
@@ -23,23 +24,41 @@ export type ManualClock = ReturnType<typeof manualClock>;
 export interface ConformanceHarness {
   provider: Provider;
   clock: ManualClock;
-  /** Each is valid: it parses, plans, issues, and its credential works inside its scope. The first one is used where one is enough. */
+  /**
+   * Each is valid: it parses, plans, issues, and its credential works inside its scope. The first one is used
+   * where one is enough.
+   */
   goodParams: unknown[];
-  /** Each is refused by the schema or by `plan()`, before any I/O, with an error at `path` (keys and indexes joined by dots). */
+  /**
+   * Each is refused by the schema or by `plan()`, before any I/O, with an error at `path` (keys and indexes
+   * joined by dots).
+   */
   badParams: { params: unknown; path: string }[];
-  /** Exercises the counterpart's real data API, inside or outside the scope of `goodParams[paramsIndex]` (default 0). */
+  /**
+   * Exercises the counterpart's real data API, inside or outside the scope of `goodParams[paramsIndex]`
+   * (default 0).
+   */
   use(credential: JsonObject, inside: boolean, paramsIndex?: number): Promise<'accepted' | 'refused'>;
   upstream: {
-    /** How many requests the counterpart has received so far, data API included. Counted when the request arrives. */
+    /**
+     * How many requests the counterpart has received so far, data API included. Counted when the request
+     * arrives.
+     */
     requests(): number;
-    /** How the minting endpoint behaves from now on; null = normally. `hang`: takes the request and never answers. */
+    /**
+     * How the minting endpoint behaves from now on; null = normally. `hang`: takes the request and never
+     * answers.
+     */
     fail(kind: 'hang' | 'unavailable' | 'refused' | null): void;
     /** The `providerCode` that goes with `refused`. */
     expectedRefusalCode: string;
   };
   /** Everything the provider logged or printed, for the search for secrets. */
   output(): string;
-  /** Secrets besides the credential that must not leak either: identity tokens signed so far, an app's private key. */
+  /**
+   * Secrets besides the credential that must not leak either: identity tokens signed so far, an app's private
+   * key.
+   */
   otherSecrets?(): string[];
   /** Moves the clock of provider and counterpart. */
   advance(ms: number): Promise<void>;
@@ -407,7 +426,7 @@ function issuePaths(issue: SchemaIssue, above: PropertyKey[]): string[] {
   return paths;
 }
 
-/** The values in a credential that nobody but the agent may see: told by their names, as the SDK's users read them. */
+/** The secret values of a credential, recognised by the names of their members. */
 function secretsOf(issued: Issued): string[] {
   const found = issued.secret === undefined ? [] : [issued.secret];
   const walk = (value: unknown, key: string) => {
@@ -439,5 +458,5 @@ const leaseIdFor = (tag: string) => `lease-${tag}`;
 const explain = (outcome: RevocationOutcome | undefined) =>
   outcome?.state === 'failed' ? `${outcome.error.code}: ${outcome.error.message}` : JSON.stringify(outcome);
 
-/** A signal for callers with all the time in the world. */
+/** A signal that never aborts. */
 const never = () => new AbortController().signal;

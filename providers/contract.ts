@@ -6,7 +6,10 @@
  */
 import type { z } from 'zod';
 
-/** Anything JSON can carry. Values that are digested, signed or stored are of this type, never class instances. */
+/**
+ * Anything JSON can carry. Values that are digested, signed or stored are of this type, never class
+ * instances.
+ */
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
 
@@ -31,12 +34,15 @@ export interface Revocability {
 }
 
 /**
- * The exact permission a provider will put into the credential: pure data. Its digest (see `broker/decide/plan-digest.ts`)
- * is what policy decided on, what the approver saw and what the provider is asked for.
+ * The exact permission a provider will put into the credential: pure data. Its digest (see
+ * `broker/decide/plan-digest.ts`) is what policy decided on, what the approver saw and what the provider is
+ * asked for.
  */
 export interface Plan {
   provider: string;
-  /** The permission in the provider's own terms (an IAM policy, repositories and permissions, a boundary …). */
+  /**
+   * The permission in the provider's own terms (an IAM policy, repositories and permissions, a boundary …).
+   */
   permission: JsonObject;
   /** Effective lifetime of the credential in seconds; narrowing it makes a new plan with a new digest. */
   ttl_seconds: number;
@@ -52,11 +58,17 @@ export interface PlanDescription {
 /** Everything a provider may know when it mints. Holds no other lease's data. */
 export interface IssueContext {
   plan: Plan;
-  /** Unique per credential; providers put it where the target's own logs show it (SourceIdentity, request reason …). */
+  /**
+   * Unique per credential; providers put it where the target's own logs show it (SourceIdentity, request
+   * reason …).
+   */
   leaseId: string;
   sessionId: string;
   agent: string;
-  /** The member of `pool(plan)` that the broker reserved for this lease alone; absent when the provider has no pool. */
+  /**
+   * The member of `pool(plan)` that the broker reserved for this lease alone; absent when the provider has no
+   * pool.
+   */
   reserved?: string;
   /** Aborts when the broker gives up waiting. Every upstream call must honour it. */
   signal: AbortSignal;
@@ -69,17 +81,24 @@ export interface Issued {
   /** When the lease ends: never later than mint time + plan.ttl_seconds. */
   expiresAt: Date;
   /**
-   * When the provider itself accepts the credential no more. Later than `expiresAt` where the provider cannot go as short as the plan (GitHub: one
-   * hour): then the broker's timer revokes at `expiresAt`. Equal to it elsewhere.
+   * When the provider itself accepts the credential no more. Later than `expiresAt` where the provider cannot
+   * go as short as the plan (GitHub: one hour): then the broker's timer revokes at `expiresAt`. Equal to it
+   * elsewhere.
    */
   providerExpiresAt: Date;
   /** Non-secret data that revocation needs (role ARN, account e-mail). Stored as it is. */
   handle: JsonObject;
-  /** Secret data that revocation needs (GitHub's token). The broker seals it under the key-encryption key and wipes it when the lease ends. */
+  /**
+   * Secret data that revocation needs (GitHub's token). The broker seals it under the key-encryption key and
+   * wipes it when the lease ends.
+   */
   secret?: string;
 }
 
-/** One credential to be ended. `handle` is null when the broker died between the provider's answer and its own commit. */
+/**
+ * One credential to be ended. `handle` is null when the broker died between the provider's answer and its own
+ * commit.
+ */
 export interface RevocationTarget {
   leaseId: string;
   plan: Plan;
@@ -88,24 +107,35 @@ export interface RevocationTarget {
   reserved: string | null;
   /** When the lease's intent was committed; the mint cannot be older. */
   intentAt: Date;
-  /** Latest moment at which the provider can still accept the credential (an upper bound when the mint's answer was lost). */
+  /**
+   * Latest moment at which the provider can still accept the credential (an upper bound when the mint's
+   * answer was lost).
+   */
   providerExpiresAt: Date;
   /** When `revoke` first answered `settling` for this lease; null before. */
   settlingSince: Date | null;
 }
 
 export type RevocationOutcome =
-  /** The provider said so, or what it did was read back and its lag has passed. `evidence` is stored and shown: no secrets. */
+  /**
+   * The provider said so, or what it did was read back and its lag has passed. `evidence` is stored and
+   * shown: no secrets.
+   */
   | { state: 'revoked'; evidence: JsonObject; alsoEnded?: AlsoEnded }
-  /** The kill is in place at the provider but its documented lag has not passed: call again at `recheckAt`. */
+  /**
+   * The kill is in place at the provider but its documented lag has not passed: call again at `recheckAt`.
+   */
   | { state: 'settling'; recheckAt: Date; evidence: JsonObject; alsoEnded?: AlsoEnded }
-  /** Nothing can end it before its natural expiry (revocability `expiry`, or the secret was lost in a crash). */
+  /**
+   * Nothing can end it before its natural expiry (revocability `expiry`, or the secret was lost in a crash).
+   */
   | { state: 'wait_for_expiry'; evidence: JsonObject }
   | { state: 'failed'; error: ProviderError };
 
 /**
- * The shared document had no room for a denial of each, so it ends more than was asked for: every credential of the target's document whose handle's
- * `issued_at` (ISO, the provider's clock) is before this. Leases of them that the core still counts as alive are not: it must end them as well.
+ * The shared document had no room for a denial of each, so it ends more than was asked for: every credential
+ * of the target's document whose handle's `issued_at` (ISO, the provider's clock) is before this. Leases of
+ * them that the core still counts as alive are not: it must end them as well.
  */
 export interface AlsoEnded {
   issuedBefore: Date;
@@ -119,63 +149,90 @@ export type ProbeOutcome = { alive: boolean; evidence: JsonObject };
  */
 export interface Provider<Params = unknown> {
   readonly name: string;
-  /** Longest and shortest lifetime the provider can give, in seconds. The broker clamps the TTL to maxTtl and refuses below minTtl. */
+  /**
+   * Longest and shortest lifetime the provider can give, in seconds. The broker clamps the TTL to maxTtl and
+   * refuses below minTtl.
+   */
   readonly limits: {
     minTtlSeconds: number;
     maxTtlSeconds: number;
-    /** How long a credential may outlive its plan at the provider (GitHub: 3600 whatever was asked); upper bound for a lost answer. */
+    /**
+     * How long a credential may outlive its plan at the provider (GitHub: 3600 whatever was asked); upper
+     * bound for a lost answer.
+     */
     longestProviderLifetimeSeconds: number;
   };
-  /** Shape of the capability's parameters. Strict: unknown keys are refused. Published in the manifest reference. */
+  /**
+   * Shape of the capability's parameters. Strict: unknown keys are refused. Published in the manifest
+   * reference.
+   */
   readonly params: z.ZodType<Params>;
   /**
-   * Pure: parameters → the exact permission. No I/O, no clock, no randomness: equal input gives an equal plan.
-   * Throws ProviderError('bad_params', path) for what the schema cannot say (a role outside the allow-list, a policy over the size limit).
+   * Pure: parameters → the exact permission. No I/O, no clock, no randomness: equal input gives an equal
+   * plan. Throws ProviderError('bad_params', path) for what the schema cannot say (a role outside the
+   * allow-list, a policy over the size limit).
    */
   plan(params: Params, ttlSeconds: number): Plan;
   /** Pure: a plan in words, and how it can be ended. */
   describe(plan: Plan): PlanDescription;
-  /** Mints one credential cut down to `plan`. Two calls never return the same credential. Throws ProviderError. */
+  /**
+   * Mints one credential cut down to `plan`. Two calls never return the same credential. Throws
+   * ProviderError.
+   */
   issue(context: IssueContext): Promise<Issued>;
   /**
-   * Ends credentials. Idempotent: revoking twice, or what is already gone, is `revoked`. Never throws: each target has its own outcome, in order.
+   * Ends credentials. Idempotent: revoking twice, or what is already gone, is `revoked`. Never throws: each
+   * target has its own outcome, in order.
    *
-   * `outstanding`: for a provider with `lockKey`, all leases of that document whose denial must stand after this call (revoking, or revoked and
-   * not yet expired), `due` included. It is the whole truth from the database: write it, do not merge it with what the target has.
+   * `outstanding`: for a provider with `lockKey`, all leases of that document whose denial must stand after
+   * this call (revoking, or revoked and not yet expired), `due` included. It is the whole truth from the
+   * database: write it, do not merge it with what the target has.
    */
   revoke(due: RevocationTarget[], outstanding: RevocationTarget[], signal: AbortSignal): Promise<RevocationOutcome[]>;
   /**
-   * Names the upstream document that only one worker may write at a time (an IAM role's policy), derived from the plan alone so that it is known
-   * even when the mint's answer was lost. The broker holds a lock on `provider:lockKey` while `revoke` or `prune` runs.
+   * Names the upstream document that only one worker may write at a time (an IAM role's policy), derived from
+   * the plan alone so that it is known even when the mint's answer was lost. The broker holds a lock on
+   * `provider:lockKey` while `revoke` or `prune` runs.
    */
   lockKey?(plan: Plan): string;
-  /** Rewrites the shared document after denials have expired, so that it does not grow for ever. */
+  /** Rewrites the shared document after denials have expired, so that its size stays bounded. */
   prune?(lockKey: string, outstanding: RevocationTarget[], signal: AbortSignal): Promise<void>;
-  /** Exclusive upstream resources (service accounts) one of which must be reserved per lease; null or absent = none needed. */
+  /**
+   * Exclusive upstream resources (service accounts) one of which must be reserved per lease; null or absent =
+   * none needed.
+   */
   pool?(plan: Plan): string[] | null;
-  /** Makes a pool member usable again once the last credential minted on it has expired. Called before the reservation is freed. */
+  /**
+   * Makes a pool member usable again once the last credential minted on it has expired. Called before the
+   * reservation is freed.
+   */
   release?(reserved: string, signal: AbortSignal): Promise<void>;
   /**
-   * Asks the target itself whether the credential still works; "I cannot tell" is alive. The broker does not call it: what `revoke` answers is what counts. It is for
-   * providers' own proofs, for the conformance suite and for operators' tools.
+   * Asks the target itself whether the credential still works; "I cannot tell" is alive. The broker does not
+   * call it: what `revoke` answers is what counts. It is for providers' own proofs, for the conformance suite
+   * and for operators' tools.
    */
   probe?(target: RevocationTarget, signal: AbortSignal): Promise<ProbeOutcome>;
 }
 
 /**
- * How a provider is switched on: by environment variables alone. `registry.ts` lists the modules; `broker/config/settings.ts` reports every fault of
- * all of them in one message.
+ * How a provider is switched on: by environment variables alone. `registry.ts` lists the modules;
+ * `broker/config/settings.ts` reports every fault of all of them in one message.
  */
 export interface ProviderModule<Settings = unknown> {
   readonly name: string;
   /** The provider is wanted when any of these variables is set and not empty; then `settings` must parse. */
   readonly switchedOnBy: readonly string[];
   /**
-   * Zod object over environment variables (string in, typed out), every one with `.describe(…)`: `docs/reference/configuration.md` is made from it. A
-   * missing or malformed variable must give an issue whose path or message names it.
+   * Zod object over environment variables (string in, typed out), every one with `.describe(…)`:
+   * `docs/reference/configuration.md` is made from it. A missing or malformed variable must give an issue
+   * whose path or message names it.
    */
   readonly settings: z.ZodType<Settings>;
-  /** The same as the provider's `params`, known without switching it on: manifests are checked and documented against it. */
+  /**
+   * The same as the provider's `params`, known without switching it on: manifests are checked and documented
+   * against it.
+   */
   readonly params: z.ZodType;
   create(settings: Settings, deps: ProviderDeps): Provider;
 }
@@ -184,8 +241,8 @@ export interface ProviderModule<Settings = unknown> {
 export interface ProviderDeps {
   clock: Clock;
   /**
-   * Signs a short-lived OIDC token of the broker's own issuer (ES256, `iss`, `iat`, `exp`, `jti` are added) for keyless federation with AWS and GCP.
-   * `ttlSeconds` at most 300.
+   * Signs a short-lived OIDC token of the broker's own issuer (ES256, `iss`, `iat`, `exp`, `jti` are added)
+   * for keyless federation with AWS and GCP. `ttlSeconds` at most 300.
    */
   signIdentityToken(claims: { sub: string; aud: string; [claim: string]: Json }, ttlSeconds: number): Promise<string>;
 }
@@ -199,14 +256,17 @@ export type ProviderErrorCode =
   | 'upstream_unavailable'
   /** No answer in time. The mint may have happened. */
   | 'upstream_timeout'
-  /** The target answered something wider than, or different from, the plan. The credential was revoked or discarded. */
+  /**
+   * The target answered something wider than, or different from, the plan. The credential was revoked or
+   * discarded.
+   */
   | 'upstream_mismatch'
   /** Every member of the pool is in use or in quarantine. */
   | 'pool_exhausted';
 
 /**
- * A failure at or before the provider. `message` is for logs and operators and must never contain a secret; the agent sees only `code`,
- * `retryable` and `providerCode`.
+ * A failure at or before the provider. `message` is for logs and operators and must never contain a secret;
+ * the agent sees only `code`, `retryable` and `providerCode`.
  */
 export class ProviderError extends Error {
   readonly code: ProviderErrorCode;
@@ -215,8 +275,9 @@ export class ProviderError extends Error {
   readonly providerCode: string | undefined;
   readonly path: string | undefined;
   /**
-   * True when the call may have taken effect, or still may, although it failed (timeout, connection lost after sending): a credential may exist. In a `failed`
-   * revocation of a provider with `lockKey`: a write may still arrive, so the broker lets nobody write before the lock's own end.
+   * True when the call may have taken effect, or still may, although it failed (timeout, connection lost
+   * after sending): a credential may exist. In a `failed` revocation of a provider with `lockKey`: a write
+   * may still arrive, so the broker lets nobody write before the lock's own end.
    */
   readonly mayHaveMinted: boolean;
 

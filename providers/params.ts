@@ -1,6 +1,7 @@
 /**
- * The parameters that each provider takes, by its name, without the provider: what manifests are checked against where no broker runs. To add one: its
- * line here and in registry.ts; the compiler refuses one without the other.
+ * The parameters that each provider takes, by its name, without the provider: what manifests are checked
+ * against where no broker runs. To add one: its line here and in registry.ts; the compiler refuses one
+ * without the other.
  */
 import { awsParams } from './aws/params.ts';
 import { params as gcpParams } from './gcp/params.ts';

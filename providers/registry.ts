@@ -1,6 +1,7 @@
 /**
- * Which providers there are. To add one: its folder, its line here, and its parameters' line in params.ts (the compiler refuses one without the other).
- * Only `broker/compose/` (and what people run beside it) imports this.
+ * Which providers there are. To add one: its folder, its line here, and its parameters' line in params.ts
+ * (the compiler refuses one without the other). Only `broker/compose/` (and what people run beside it)
+ * imports this.
  */
 import { aws } from './aws/index.ts';
 import type { ProviderModule } from './contract.ts';

@@ -1,6 +1,7 @@
 /**
- * Whatever is sent gets a clear 4xx with the field's path, never a 500, and leaves the broker as it was (issue, section 9). First what people and attackers send, item by
- * item; then nonsense by the thousand, made from the broker's own OpenAPI document.
+ * Whatever is sent gets a clear 4xx with the field's path, never a 500, and leaves the broker as it was
+ * (docs/architecture.md, the flow). First what people and attackers send, item by item; then nonsense by the
+ * thousand, made from the broker's own OpenAPI document.
  */
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -22,7 +23,10 @@ before(async () => {
 });
 after(() => deployment.close());
 
-/** A refusal as every refusal must be: problem+json or OAuth's JSON, a stable code, and for 400 the path of the field. */
+/**
+ * A refusal as every refusal must be: problem+json or OAuth's JSON, a stable code, and for 400 the path of
+ * the field.
+ */
 function assertRefusal(reply: Reply, why: string, status?: number, path?: string): void {
   const shown = `${why}: ${reply.status} ${reply.text.slice(0, 300)}`;
   assert.ok(reply.status >= 400 && reply.status < 500, shown);

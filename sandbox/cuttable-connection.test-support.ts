@@ -1,6 +1,7 @@
 /**
- * A line to a server (PostgreSQL, Redis) that a test can cut, at any time or in the middle of a named statement, and mend again. Whoever is on it notices
- * what the loss of the server would show: broken connections, and none to be had.
+ * A line to a server (PostgreSQL, Redis) that a test can cut, at any time or in the middle of a named
+ * statement, and mend again. Whoever is on it notices what the loss of the server would show: broken
+ * connections, and none to be had.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
@@ -19,7 +20,9 @@ export interface CuttableConnection {
   close(): Promise<void>;
 }
 
-/** The end of PostgreSQL's answer to a statement outside of a transaction block; it is sent after the commit. */
+/**
+ * The end of PostgreSQL's answer to a statement outside of a transaction block; it is sent after the commit.
+ */
 const readyForQuery = Buffer.from([0x5a, 0, 0, 0, 5, 0x49]);
 
 export async function openCuttableConnection(target: string): Promise<CuttableConnection> {

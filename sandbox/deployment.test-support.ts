@@ -1,6 +1,6 @@
 /**
- * For the whole-way tests: a deployment (the world, a broker in it, its log) and agents who talk to it in plain HTTP, so that a test sees every answer as it was sent and can
- * send what no client library would.
+ * For the whole-way tests: a deployment (the world, a broker in it, its log) and agents who talk to it in
+ * plain HTTP, so that a test sees every answer as it was sent and can send what no client library would.
  */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
@@ -162,7 +162,10 @@ export interface Deployment {
   close(): Promise<void>;
 }
 
-/** Time stands still in a deployment until a test moves it. It starts at the real time (a whole second), because the login provider knows no other. */
+/**
+ * Time stands still in a deployment until a test moves it. It starts at the real time (a whole second),
+ * because the login provider knows no other.
+ */
 export async function startDeployment(options: DeploymentOptions = {}): Promise<Deployment> {
   const clock = manualClock(new Date(Math.floor(systemClock.now().getTime() / 1000) * 1000));
   const world = await startWorld({

@@ -1,6 +1,7 @@
 /**
- * The database and Redis go while requests are under way, and come back: no answer hangs, no credential is delivered that no row explains, nothing is minted meanwhile,
- * and nothing has to be restarted. An API process and a worker, as in production, on lines that the test cuts.
+ * The database and Redis go while requests are under way, and come back: no answer hangs, no credential is
+ * delivered that no row explains, nothing is minted meanwhile, and nothing has to be restarted. An API
+ * process and a worker, as in production, on lines that the test cuts.
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -24,7 +25,8 @@ const providers = ['aws', 'github', 'gcp'] as const;
 const capabilities = ['read-customer-files', 'read-policy-repository', 'read-statements'];
 
 describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () => {
-  // Its own schema gives the suite its own queue: suites that run side by side share Redis. Renamed, not migrated: that leaves a timer of ten seconds behind.
+  // Its own schema gives the suite its own queue: suites that run side by side share Redis. Renamed, not
+  // migrated: that leaves a timer of ten seconds behind.
   const schema = `closed_${randomBytes(6).toString('hex')}`;
   let database: Awaited<ReturnType<typeof createTestDatabase>>;
   let toDatabase: CuttableConnection;

@@ -1,4 +1,7 @@
-/** Grants through the public door (issue, section 4): every shape of answer, every bound, and the attacker who owns the agent. */
+/**
+ * Grants through the public door (docs/architecture.md, the flow): every shape of answer, every bound, and
+ * the attacker who owns the agent.
+ */
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -424,7 +427,8 @@ test('the delivering side acts on no forged, expired, borrowed or unapproved dec
     await assert.rejects(issueLease(deps, { ...intent, decision }), WritError, why);
   }
   assert.equal(deployment.world.github.requests(), before, 'the provider heard of none of them');
-  // The good one gets as far as the provider; without an intent row its credential is ended at once and handed to nobody.
+  // The good one gets as far as the provider; without an intent row its credential is ended at once and
+  // handed to nobody.
   await assert.rejects(issueLease(deps, { ...intent, decision: good }), WritError);
   assert.ok(deployment.world.github.requests() > before);
 });
@@ -511,7 +515,8 @@ test('a provider that hangs: 503, and whatever it may have minted is ended', asy
       return (await leaseOf(agent, id))?.status === 'revoked';
     });
   }
-  // GitHub's token was lost with the answer: only its own hour ends it, and until then it is never shown as revoked.
+  // GitHub's token was lost with the answer: only its own hour ends it, and until then it is never shown as
+  // revoked.
   const lost = (await agent.call('GET', '/v1/session')).body.leases.find((lease) => lease.provider === 'github');
   assert.equal(lost?.status, 'revoking');
 });

@@ -1,6 +1,7 @@
 /**
- * Invariant 6, looked for rather than believed: credentials are issued in every way there is, with everything going wrong on the way that can; then every place where
- * something could rest is searched for every secret that was about, in every usual spelling.
+ * Invariant 6, looked for rather than believed: credentials are issued in every way there is, with everything
+ * going wrong on the way that can; then every place where something could rest is searched for every secret
+ * that was about, in every usual spelling.
  */
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
@@ -26,8 +27,9 @@ type Secrets = Map<string, string>;
 type Places = { place: string; text: string }[];
 
 /**
- * Any of a provider's tokens, also one that no test got to see: one that was minted, found too wide, and thrown away. (AWS's access key id is no secret: CloudTrail
- * shows it, and the lease keeps it to be found there.)
+ * Any of a provider's tokens, also one that no test got to see: one that was minted, found too wide, and
+ * thrown away. (AWS's access key id is no secret: CloudTrail shows it, and the lease keeps it to be found
+ * there.)
  */
 const tokenForms = /ghs_[A-Za-z0-9_.-]{20,}|ya29\.[\w.-]{20,}/;
 
@@ -110,7 +112,9 @@ async function keys(redis: Redis): Promise<Places> {
   return places;
 }
 
-/** Cookies that the broker sets and codes that come back to it: secrets that a browser holds and no API shows. */
+/**
+ * Cookies that the broker sets and codes that come back to it: secrets that a browser holds and no API shows.
+ */
 function browserSecrets(origin: () => string, secrets: Secrets) {
   const onAnswer = (message: unknown) => {
     const { request, response } = message as {

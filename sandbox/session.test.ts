@@ -1,4 +1,7 @@
-/** Sessions through the public door (issue, section 2): who may open one, who may use its token, and when it is over. */
+/**
+ * Sessions through the public door (docs/architecture.md, the flow): who may open one, who may use its token,
+ * and when it is over.
+ */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';

@@ -1,4 +1,7 @@
-/** Several workers on one database: what one of them denies, the others never undo, and each lease is settled once. */
+/**
+ * Several workers on one database: what one of them denies, the others never undo, and each lease is settled
+ * once.
+ */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3';

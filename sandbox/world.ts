@@ -1,6 +1,7 @@
 /**
- * Everything around the broker, on loopback: AWS, GitHub, Google Cloud, the platform that runs the agent, and the approvers' identity provider; with the environment
- * that points a broker at them. The quickstart, the benchmark and the whole-way tests start the same world.
+ * Everything around the broker, on loopback: AWS, GitHub, Google Cloud, the platform that runs the agent, and
+ * the approvers' identity provider; with the environment that points a broker at them. The quickstart, the
+ * benchmark and the whole-way tests start the same world.
  */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -169,7 +170,10 @@ bindings:
     claims: { repository_id: "${workload.repository_id}", environment: "${workload.environment}" }
 `;
 
-/** A port nobody listens on. Between here and the broker's start somebody else could take it; then the broker says so and stops. */
+/**
+ * A port nobody listens on. Between here and the broker's start somebody else could take it; then the broker
+ * says so and stops.
+ */
 async function freePort(): Promise<number> {
   const probe = createServer();
   await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));

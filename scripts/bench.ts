@@ -1,5 +1,6 @@
 /**
- * `npm run bench`: what the broker's main steps cost, next to a reference that does the least an authenticated write can do on this stack. See docs/performance.md.
+ * `npm run bench`: what the broker's main steps cost, next to a reference that does the least an
+ * authenticated write can do on this stack. See docs/performance.md.
  */
 import { writeFile } from 'node:fs/promises';
 import { cpus, loadavg, platform, totalmem } from 'node:os';
@@ -100,7 +101,8 @@ async function measureRows(
   where: Pick<Result, 'backend' | 'processes'>,
 ): Promise<Result[]> {
   const wanted = scenarios.filter(({ name }) => options.only.includes(name));
-  // What has never run is compiled while it is measured: once through everything first. It also says how much to prepare.
+  // What has never run is compiled while it is measured: once through everything first. It also says how much
+  // to prepare.
   const expected = new Map<string, number>();
   await referenceFor(8, options.seconds / 2);
   for (const scenario of wanted) {

@@ -1,9 +1,13 @@
-/** `npm run check`: everything about the tree that can be told without running the broker. All parts run, whatever fails before them. */
+/**
+ * `npm run check`: everything about the tree that can be told without running the broker. All parts run,
+ * whatever fails before them.
+ */
 import { join } from 'node:path';
 import { boundaries } from './check/boundaries.ts';
 import { clock } from './check/clock.ts';
 import { closedListsPart } from './check/closed-lists.ts';
 import { generatedDocs, style, terraformFormat, types } from './check/command.ts';
+import { comments } from './check/comments.ts';
 import { installScripts, licences, pinning } from './check/dependencies.ts';
 import { migrations } from './check/migrations.ts';
 import { packages } from './check/packages.ts';
@@ -19,6 +23,7 @@ const parts: Part[] = [
   tables,
   packages,
   clock,
+  comments,
   closedListsPart,
   generatedDocs,
   licences,

@@ -1,8 +1,10 @@
 /**
- * Runs after every `npm ci`: writes the Prisma client (`broker/store/prisma/`, not in git) from `prisma/schema.prisma`.
+ * Runs after every `npm ci`: writes the Prisma client (`broker/store/prisma/`, not in git) from
+ * `prisma/schema.prisma`.
  *
- * `prisma generate` would first download a schema engine that it does not need for generating, which fails wherever only a package registry can be
- * reached. Naming any executable that exists as that engine skips the download; nothing of it is run.
+ * `prisma generate` would first download a schema engine that it does not need for generating, which fails
+ * wherever only a package registry can be reached. Naming any executable that exists as that engine skips the
+ * download; nothing of it is run.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

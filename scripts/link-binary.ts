@@ -1,6 +1,6 @@
 /**
- * Runs after every `npm ci`: puts this repository's own `writ` beside the programs of its dependencies. Without it `npx writ` first installs the
- * repository into npm's cache, which takes seconds.
+ * Runs after every `npm ci`: puts this repository's own `writ` beside the programs of its dependencies.
+ * Without it `npx writ` first installs the repository into npm's cache, which takes seconds.
  */
 import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';

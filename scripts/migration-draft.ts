@@ -1,4 +1,7 @@
-/** `npm run migration:draft -- NAME`: writes the next migration from the difference between the newest one and schema.prisma. */
+/**
+ * `npm run migration:draft -- NAME`: writes the next migration from the difference between the newest one and
+ * schema.prisma.
+ */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';

@@ -1,6 +1,8 @@
 /**
- * `npm run quickstart [-- --yes] [-- --keep]`: the whole way on this machine, with nothing but Node. Starts the broker (embedded database) and the counterparts of AWS,
- * GitHub, Google Cloud, the platform and the approvers' identity provider on loopback ports of their own, runs the example agent, and shows its session's record.
+ * `npm run quickstart [-- --yes] [-- --keep]`: the whole way on this machine, with nothing but Node. Starts
+ * the broker (embedded database) and the counterparts of AWS, GitHub, Google Cloud, the platform and the
+ * approvers' identity provider on loopback ports of their own, runs the example agent, and shows its
+ * session's record.
  *
  *   --yes    the demo approver signs in and approves through the same pages a person would use
  *   --keep   leaves everything running afterwards, the console included
@@ -56,7 +58,10 @@ await world.close();
 await rm(dataDir, { recursive: true, force: true });
 process.exit(failed === 0 ? 0 : 1);
 
-/** The agent is a process of its own: it gets the addresses and what its platform gives a job, nothing else. @returns 1 when a step did not hold */
+/**
+ * The agent is a process of its own: it gets the addresses and what its platform gives a job, nothing else.
+ * @returns 1 when a step did not hold
+ */
 async function runAgent(): Promise<number> {
   const agent = spawn(
     process.execPath,
@@ -88,7 +93,10 @@ async function runAgent(): Promise<number> {
   return code === 0 ? 0 : 1;
 }
 
-/** Signs in with the identity provider's form, reads the page, and sends its form: the same endpoints a person's browser uses. */
+/**
+ * Signs in with the identity provider's form, reads the page, and sends its form: the same endpoints a
+ * person's browser uses.
+ */
 async function approve(url: string): Promise<void> {
   const browser = openBrowser();
   const page = await signIn(browser, url, approver);

@@ -4,7 +4,7 @@ import { Foreign, notice } from '../../broker/console/shell.ts';
 import { ago, bare, clamp, duration, moment, prettyJson, visible } from '../../broker/console/text.ts';
 import type { PlanDescription } from '../../broker/core/vocabulary.ts';
 import type { GrantAbout } from '../contract.ts';
-import { REASON_MAX } from '../review.ts';
+import { reasonMax } from '../review.ts';
 import type { ApprovalView, EarlierGrant, Outcome } from './load.ts';
 import { result, statusTag } from './words.ts';
 
@@ -22,7 +22,7 @@ export interface ApprovalPage {
   fault?: { message: string; reason: string } | undefined;
 }
 
-const JUSTIFICATION_MAX = 500;
+const justificationMax = 500;
 
 /** Lifetimes offered for narrowing, as far as they are shorter than the plan's. */
 const steps = [60, 120, 300, 600, 900, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600];
@@ -126,7 +126,7 @@ function words(grant: ApprovalView): JSX.Element {
   if (grant.justification === null || grant.justification.trim() === '') {
     return h('section', { class: 'card agent-words' }, h('h2', null, 'The agent gave no reason.'));
   }
-  const { text, left } = clamp(visible(grant.justification.trim(), '\n'), JUSTIFICATION_MAX);
+  const { text, left } = clamp(visible(grant.justification.trim(), '\n'), justificationMax);
   return h('section', { class: 'card agent-words', 'aria-label': 'Written by the agent' }, [
     h('h2', null, 'The agent’s own words'),
     h(
@@ -210,7 +210,7 @@ function verdict(page: ApprovalPage): JSX.Element {
       h('label', { for: 'reason' }, 'Why not (the agent sees it)'),
       h(
         'textarea',
-        { id: 'reason', name: 'reason', rows: 2, maxLength: REASON_MAX, required: true },
+        { id: 'reason', name: 'reason', rows: 2, maxLength: reasonMax, required: true },
         fault?.reason ?? '',
       ),
       h('button', { class: 'deny', type: 'submit' }, 'Deny'),

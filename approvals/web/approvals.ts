@@ -1,4 +1,7 @@
-/** The approval pages: a channel. It finds out who is there, shows the plan to those who may decide, and hands their verdict to `review`. */
+/**
+ * The approval pages: a channel. It finds out who is there, shows the plan to those who may decide, and hands
+ * their verdict to `review`.
+ */
 
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import type { JSX } from 'preact';
@@ -105,7 +108,10 @@ async function showApproval(
   });
 }
 
-/** What waits for a decision this person may take, most urgent first; of an agent that asks without end, the most urgent ones and the number of the others. */
+/**
+ * What waits for a decision this person may take, most urgent first; of an agent that asks without end, the
+ * most urgent ones and the number of the others.
+ */
 export async function waitingFor(
   deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf'>,
   person: Identity,

@@ -1,4 +1,7 @@
-/** The web channel: pages of the broker's own. Always on, and it tells nobody: people come and look. */
+/**
+ * The web channel: the broker's own pages. Always on; sends no notices, since people open the pages
+ * themselves.
+ */
 import { z } from 'zod';
 import type { ChannelModule } from '../contract.ts';
 import { approvalsRouter, waitingTableFor } from './approvals.ts';

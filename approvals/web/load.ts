@@ -33,7 +33,8 @@ export interface ApprovalView {
   session_expires_at: Date;
 }
 
-// A denial that no decision made is the session's end: `endSession` denies what was open, and the grant's own decision stays as it was.
+// A denial that no decision made is the session's end: `endSession` denies what was open, and the grant's own
+// decision stays as it was.
 const reason = `
   CASE WHEN g.status <> 'denied' THEN NULL WHEN g.decision ->> 'effect' = 'deny' THEN g.decision #>> '{reasons,0,code}' ELSE ${decisionReason('session_ended')} END AS reason`;
 
@@ -114,8 +115,8 @@ interface WaitingRow {
 }
 
 /**
- * Whose requests are whose to decide is known only after this read, so no agent may fill it: at most twenty of one capability, the capabilities of an
- * agent in turn, and the agents in turn.
+ * Whose requests are whose to decide is known only after this read, so no agent may fill it: at most twenty
+ * of one capability, the capabilities of an agent in turn, and the agents in turn.
  */
 const waitingStatement: Statement = {
   name: 'approvals_waiting',
@@ -132,7 +133,7 @@ const waitingStatement: Statement = {
     SELECT id, agent, capability, alike FROM turns ORDER BY turn, decide_by, id LIMIT 200`,
 };
 
-/** What waits for a decision, for whomever: ids, and how many more of an agent's capability wait than are listed. */
+/** All pending reviews: ids, and how many more are pending for an agent's capability than are listed. */
 export interface Waiting {
   ids: string[];
   unlisted(agent: string, capability: string): number;

@@ -1,4 +1,7 @@
-/** The people's side of a broker on loopback, for tests: every page over real HTTP, on a database in memory, on a clock moved by hand. */
+/**
+ * The people's side of a broker on loopback, for tests: every page over real HTTP, on a database in memory,
+ * on a clock moved by hand.
+ */
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';

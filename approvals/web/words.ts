@@ -4,7 +4,7 @@ import { h, type JSX } from 'preact';
 import { Foreign } from '../../broker/console/shell.ts';
 import { duration, moment, visible } from '../../broker/console/text.ts';
 import type { DecisionReason } from '../../broker/core/vocabulary.ts';
-import { REASON_MAX } from '../review.ts';
+import { reasonMax } from '../review.ts';
 import type { ApprovalView, Outcome } from './load.ts';
 
 const tones: Record<string, string> = {
@@ -50,7 +50,7 @@ export function result(grant: ApprovalView, outcome: Outcome | null): JSX.Elemen
           h(Foreign, { text: who }),
           ` at ${moment(outcome.at)}.`,
         ]),
-    outcome?.reason == null ? null : h('blockquote', null, h(Foreign, { text: outcome.reason, max: REASON_MAX })),
+    outcome?.reason == null ? null : h('blockquote', null, h(Foreign, { text: outcome.reason, max: reasonMax })),
     h('a', { class: 'button', href: `/sessions/${grant.session_id}` }, 'The session’s history'),
   ]);
 }

@@ -1,6 +1,7 @@
 /**
- * Walks every chain and names the first broken row. Recomputes in this process what the database's trigger computed (`writ_audit_hash`, prisma/migrations), so a
- * changed trigger or function does not hide a changed row.
+ * Walks every chain and names the first broken row. Recomputes in this process what the database's trigger
+ * computed (`writ_audit_hash`, prisma/migrations), so a changed trigger or function does not hide a changed
+ * row.
  */
 import { hash } from 'node:crypto';
 
@@ -22,7 +23,7 @@ export interface Verification {
   broken: BrokenRow | null;
 }
 
-/** What the record is read with: a store, or a connection of one's own. Runs one statement and gives its rows. */
+/** Runs one statement and returns its rows: on a store, or on a connection of the caller's. */
 export interface RecordReader {
   run<Row>(statement: { name: string; text: string }, values: (string | number)[]): Promise<Row[]>;
 }

@@ -84,8 +84,8 @@ export function eventWords(event: { type: string; actor: string; payload: JsonOb
 const tell = <T extends EventType>(type: T, told: Told<T>): EventWords => words[type](told);
 
 /**
- * The payload's reason code, of whatever table. Read from the row as it is: a code that is gone is still
- * shown.
+ * The payload's reason code, of whatever table. Read from the row as stored: a code that no longer exists is
+ * still shown.
  */
 function reasonCode(payload: JsonObject): string | null {
   const [first] = Array.isArray(payload.reasons) ? payload.reasons : [];

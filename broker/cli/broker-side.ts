@@ -9,7 +9,9 @@ import { openKeyRing } from '../keys/ring.ts';
 import { createSeal } from '../keys/seal.ts';
 import { openStore, type Store } from '../store/open.ts';
 
-/** @throws ConfigurationError with every fault of the environment; Error when the database cannot be opened */
+/**
+ * @throws ConfigurationError with every fault of the environment; Error when the database cannot be opened
+ */
 export async function verifyEmbedded(): Promise<Verification> {
   return withStore(loadSettings(process.env, providerModules), (store) => verifyAudit(store));
 }

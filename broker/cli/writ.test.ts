@@ -1,4 +1,7 @@
-/** `writ` where the broker runs: what the package on its own cannot do. The rest is tested with the package (client/cli). */
+/**
+ * `writ` where the broker runs: what the package on its own cannot do. The rest is tested with the package
+ * (client/cli).
+ */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';

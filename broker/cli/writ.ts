@@ -1,7 +1,11 @@
 #!/usr/bin/env node
-/** `writ` where the broker runs: the same command (client/cli), with what needs the broker's code, keys or embedded database. */
+/**
+ * `writ` where the broker runs: the same command (client/cli), with what needs the broker's code, keys or
+ * embedded database.
+ */
 import { runWrit } from '../../client/cli/run.ts';
 
 const code = await runWrit(process.argv.slice(2), () => import('./broker-side.ts'));
-// All is closed and written by then. Migrating a new database leaves a ten-second timer (store/migrate.ts) that nobody has to wait for.
+// Everything is closed and written by then. Exit at once: migrating a new database leaves a ten-second timer
+// (store/migrate.ts).
 process.stderr.write('', () => process.stdout.write('', () => process.exit(code)));

@@ -1,4 +1,4 @@
-/** The API's side of a broker: every operation and page, given what it stands on. */
+/** Composes the API of a broker: every operation and page, with its dependencies. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Express, Request, Response } from 'express';
@@ -36,7 +36,7 @@ export interface ApiParts extends Parts {
   health: HealthDeps;
 }
 
-/** Composes the API. Nothing here does anything before a request comes. */
+/** Composes the API. Has no effect until the first request. */
 export async function composeApi(parts: ApiParts): Promise<Express> {
   const { settings, trust, clock, log, store, kek, ring, url, shapes, catalog, health } = parts;
   const { notify, poller, refusals } = parts;
@@ -138,7 +138,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   });
 }
 
-/** What the first channel that has something to show says waits for this person. */
+/** The pending reviews of this person, from the first channel that shows any. */
 async function waitingFor(channels: Parts['channels'], pages: PagesDeps, person: Identity) {
   for (const channel of channels) {
     const waiting = (await channel.waitingFor?.(pages, person)) ?? null;

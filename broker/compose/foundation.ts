@@ -1,4 +1,4 @@
-/** What a broker stands on before it has an address: settings, database, keys. */
+/** Opens what a broker needs before its address is known: settings, database, keys. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { DestinationStream, Logger } from 'pino';
@@ -26,7 +26,7 @@ export interface Overrides {
   /** Embedded database in memory, empty or from this dump. */
   inMemory?: true | Blob;
   random?: () => number;
-  /** Stands around the database: to see, or to stop at, every statement. */
+  /** Wraps the database, so that a test can observe or halt every statement. */
   openStore?: typeof openStore;
 }
 

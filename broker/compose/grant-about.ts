@@ -1,4 +1,7 @@
-/** What people read about a grant, from its manifest and its provider: for the pages of the API and for the notices of the worker alike. */
+/**
+ * What people read about a grant, from its manifest and its provider: for the pages of the API and for the
+ * notices of the worker alike.
+ */
 import type { AboutGrant, ApproversOf, DescribePlan, GrantRef } from '../../approvals/contract.ts';
 import { WritError } from '../core/errors.ts';
 import { capabilityOwner, member } from '../manifests/manifest.ts';

@@ -1,5 +1,6 @@
 /**
- * Environment in, running broker out. Everything is made here, once, and handed on by argument; production and tests compose with this very function.
+ * Environment in, running broker out. Creates everything once and passes it on by argument; production and
+ * tests both call this function.
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -30,12 +31,14 @@ export interface Broker {
 
 /**
  * 1. Settings, database, keys.
- * 2. The port, because the embedded broker's issuer is where it listens; it answers 503 until the app is there.
+ * 2. The port, because the embedded broker's issuer is where it listens; it answers 503 until the app is
+ *    there.
  * 3. Providers, manifests, metrics.
  * 4. The worker's side, and the manifests that are files.
  * 5. The API, or for a worker its health alone.
  *
- * @throws ConfigurationError with every fault at once; any other error when the database, Redis or the port cannot be had
+ * @throws ConfigurationError with every fault at once; any other error when the database, Redis or the port
+ *   cannot be had
  */
 export async function startBroker(env: Record<string, string | undefined>, overrides: Overrides = {}): Promise<Broker> {
   // 1.
@@ -83,7 +86,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
 
   const stop = async () => {
     stopping = true;
-    // Nothing new is taken; what is in flight (a mint, say) finishes; who only waits is answered now.
+    // Accept nothing new, let requests in flight (a mint, say) finish, and answer long polls now.
     poller.close();
     await connections.drain();
     await refusals.close();
@@ -108,7 +111,7 @@ function stillStarting(_req: unknown, res: { statusCode: number; end(): void }):
   res.end();
 }
 
-/** Sees keys rotated in by another process in time: well before they sign. */
+/** Rereads the ring often enough to learn of another process's new key well before it signs. */
 function reloadKeys({ clock, ring, log }: Pick<Parts, 'clock' | 'ring' | 'log'>): { stop(): Promise<void> } {
   const stopping = new AbortController();
   const loop = (async () => {

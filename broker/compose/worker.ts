@@ -10,7 +10,7 @@ import { jobs } from './jobs.ts';
 import type { Parts } from './parts.ts';
 
 export interface WorkerSide {
-  /** Tells whoever revokes, in this process or in others, that there is something to do. */
+  /** Notifies the workers of this and other processes that leases are to be revoked. */
   notify(): void;
   stop(): Promise<void>;
 }
@@ -21,7 +21,7 @@ export interface WorkerSide {
  */
 export async function startWorkerSide(parts: Parts, random: (() => number) | undefined): Promise<WorkerSide> {
   const { settings, log, clock } = parts;
-  // What the reconciler does may notify it, and it is made after what notifies it: one indirection, set once.
+  // The reconciler's own jobs may notify it, and the notifier is created first: set once, below.
   let notifier: Notifier = { notify: () => {}, close: async () => {} };
   const notify = () => notifier.notify();
   let stopReconciler = async () => {};

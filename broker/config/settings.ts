@@ -1,6 +1,6 @@
 /**
- * Environment → frozen settings. Every fault is reported in one message, so that an operator corrects them all at once. The reference page
- * `docs/reference/configuration.md` is generated from the schema below.
+ * Environment → frozen settings. Every fault is reported in one message, so that an operator corrects them
+ * all at once. The reference page `docs/reference/configuration.md` is generated from the schema below.
  */
 import { z } from 'zod';
 import { isLoopback, isLoopbackHost } from '../core/loopback.ts';
@@ -151,12 +151,15 @@ export const environment = z.object({
 });
 
 /**
- * What is configured by variables of its own: a provider, a channel. `providers/registry.ts` and `approvals/registry.ts` list them; both are read,
- * reported on and documented alike.
+ * What is configured by variables of its own: a provider, a channel. `providers/registry.ts` and
+ * `approvals/registry.ts` list them; both are read, reported on and documented alike.
  */
 export interface SettingsModule<Settings = unknown> {
   readonly name: string;
-  /** Wanted when any of these variables is set and not empty; then `settings` must parse. `always` = there is no way to do without. */
+  /**
+   * Wanted when any of these variables is set and not empty; then `settings` must parse. `always` = there is
+   * no way to do without.
+   */
   readonly switchedOnBy: readonly string[] | 'always';
   /** Zod object over environment variables (string in, typed out), every one with `.describe(…)`. */
   readonly settings: z.ZodType<Settings>;
@@ -184,7 +187,7 @@ export class ConfigurationError extends Error {
 /**
  * @param env usually `process.env`; empty values count as not set
  * @param providers as in `providers/registry.ts`
- * @param channels as in `approvals/registry.ts`; a tool that asks nobody for approval needs none
+ * @param channels as in `approvals/registry.ts`; none for a tool that never asks for approval
  * @throws ConfigurationError naming every missing or malformed variable
  */
 export function loadSettings(
@@ -221,7 +224,10 @@ export function loadSettings(
   return Object.freeze({ ...parsed.data!, ...modules });
 }
 
-/** What one variable asks of another. Looks at the raw values, so that it speaks even when some of them are malformed. */
+/**
+ * Checks that variables fit each other. Reads the raw values, so that it reports even when some are
+ * malformed.
+ */
 function crossFaults(set: Record<string, string | undefined>): string[] {
   const faults: string[] = [];
   if ('DATABASE_URL' in set && !('WRIT_KEY_ENCRYPTION_KEY' in set)) {
@@ -230,7 +236,8 @@ function crossFaults(set: Record<string, string | undefined>): string[] {
   if ('DATABASE_URL' in set && !('WRIT_ISSUER_URL' in set)) {
     faults.push('WRIT_ISSUER_URL: is missing; with DATABASE_URL several processes must agree on the issuer');
   } else if (set.WRIT_LISTEN !== undefined && !isLoopbackHost(set.WRIT_LISTEN) && !('WRIT_ISSUER_URL' in set)) {
-    // Its own guess would be plain http on loopback: wrong links, cookies without `Secure`, tokens of an issuer that anybody may claim to be.
+    // The default would be plain http on loopback: wrong links, cookies without `Secure`, and an issuer that
+    // anybody can claim to be.
     faults.push('WRIT_ISSUER_URL: is missing; whoever listens beyond loopback (WRIT_LISTEN) must say under which name');
   }
   if (!('DATABASE_URL' in set) && (set.WRIT_ROLE === 'api' || set.WRIT_ROLE === 'worker')) {

@@ -22,7 +22,7 @@ export interface ConsoleDeps extends LoginDeps, PageErrorDeps {
   approversOf: ApproversOf;
   /** What waits for this person, as the approval pages show it; null = nothing. */
   waitingFor: (person: Identity) => Promise<JSX.Element | null>;
-  /** Who answers for the agent under that manifest version: `team:…`, `user:…`. */
+  /** Owner of the agent under that manifest version: `team:…`, `user:…`. */
   ownersOf: (agent: string, manifestVersion: number) => Promise<string[]>;
   isAdmin: (person: Identity) => boolean;
 }
@@ -82,8 +82,9 @@ const refOf = (grant: GrantView) => ({
 });
 
 /**
- * Who may watch a session: admins, the agent's owner, and the people it acts for or was started by. Strict, unlike the self-review ban: only a proven e-mail counts, and
- * `team:` in what an agent declared opens nothing.
+ * Who may watch a session: admins, the agent's owner, and the people it acts for or was started by. Strict,
+ * unlike the self-review ban: only a proven e-mail counts, and `team:` in what an agent declared opens
+ * nothing.
  */
 function watcher(deps: ConsoleDeps, person: Identity): (session: SessionView) => Promise<boolean> {
   const owners = new Map<string, Promise<string[]>>();

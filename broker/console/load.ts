@@ -32,7 +32,10 @@ export interface ListedSession extends SessionView {
   of_agent: number;
 }
 
-/** Whose sessions are whose to see is known only after this read, so no agent may fill it: the youngest twenty of each, the agents in turn. */
+/**
+ * Which sessions a person may see is known only after this read, so no agent may fill it: reads the youngest
+ * twenty of each.
+ */
 const liveStatement: Statement = {
   name: 'console_live',
   text: `
@@ -43,7 +46,8 @@ const liveStatement: Statement = {
     SELECT ${columns}, listed.of_agent FROM session s JOIN listed ON listed.id = s.id ORDER BY s.opened_at DESC, s.id DESC`,
 };
 
-// Ended sessions are as many as the house is old: the youngest ten of each agent, by the index on agent and time.
+// The number of ended sessions grows without limit: reads the youngest ten of each agent, by the index on
+// agent and time.
 const endedStatement: Statement = {
   name: 'console_ended',
   text: `
@@ -61,7 +65,10 @@ const sessionStatement: Statement = {
   text: `SELECT ${columns} FROM session s WHERE s.id = $1`,
 };
 
-/** Sessions that live now and sessions that have ended, whoever they are for: the youngest of every agent, at most 200 each, youngest first. */
+/**
+ * Sessions that live now and sessions that have ended, whoever they are for: the youngest of every agent, at
+ * most 200 each, youngest first.
+ */
 export async function loadSessions(store: Store): Promise<{ live: ListedSession[]; ended: SessionView[] }> {
   const [live, ended] = await Promise.all([
     store.run<ListedSession>(liveStatement, []),

@@ -1,4 +1,4 @@
-/** Errors as pages. A person gets one sentence and a way back; the log gets the rest. */
+/** Errors as pages. A person sees one sentence and a link back; the details go to the log. */
 import type { NextFunction, Request, Response } from 'express';
 import { asWritError, errorTable } from '../core/errors.ts';
 import { notice, sendPage } from './shell.ts';

@@ -5,7 +5,10 @@ import { Foreign } from './shell.ts';
 import { ago, bare, duration, moment, prettyJson, visible } from './text.ts';
 import { describeEvent, type TimelineEvent } from './timeline.ts';
 
-/** The signed-in start page. `more`: live sessions that an agent has beyond those listed. `waiting` is what waits for this person, already rendered; null when nothing does. */
+/**
+ * The signed-in start page. `more`: live sessions that an agent has beyond those listed. `waiting` is what
+ * waits for this person, already rendered; null when nothing does.
+ */
 export function homePage(
   live: SessionView[],
   more: ReadonlyMap<string, number>,
@@ -149,7 +152,8 @@ function factsCard(session: SessionView, now: Date): JSX.Element {
   ]);
 }
 
-// "revoked" is said only where the row says it, and the row says it only on the provider's word, read back where it can be.
+// Shows "revoked" only for that status, which a lease gets only on the provider's confirmation, read back
+// where possible.
 const leaseWords: Record<string, [tone: string, word: string]> = {
   issuing: ['wait', 'being made'],
   active: ['good', 'alive'],

@@ -1,4 +1,7 @@
-/** The frame of every page: head, masthead, headers. Pages are Preact trees; this is the only place that turns one into bytes. */
+/**
+ * The frame of every page: head, masthead, headers. Pages are Preact trees; this is the only place that turns
+ * one into bytes.
+ */
 import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +11,8 @@ import { renderToString } from 'preact-render-to-string';
 import { clamp, visible } from './text.ts';
 
 const stylesheet = readFileSync(join(import.meta.dirname, 'writ.css'));
-// Named by its content, so that browsers keep it for ever and still see a new one at once.
+// Named by its content hash, so that browsers can cache it without limit and still load a new version at
+// once.
 const stylesheetPath = `/assets/writ.${hash('sha256', stylesheet, 'hex').slice(0, 16)}.css`;
 
 /** Who is signed in, for the masthead. `csrf` goes into the sign-out form. */
@@ -83,7 +87,7 @@ function masthead(viewer: Viewer | null): ComponentChildren {
   ];
 }
 
-/** Text that is not ours, on one line: isolated from its surroundings, invisible characters shown, clamped. */
+/** Renders foreign text on one line: isolated from its surroundings, invisible characters shown, clamped. */
 export function Foreign({ text, max = 200 }: { text: string; max?: number }): JSX.Element {
   const shown = clamp(visible(text), max);
   return h('bdi', { class: 'foreign' }, shown.left === 0 ? shown.text : `${shown.text}…`);
@@ -102,7 +106,7 @@ const icon =
   '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="15" fill="#9b2c1f"/>' +
   '<path d="M7 10l4.500 13L16 12l4.500 11L25 10" fill="none" stroke="#fff" stroke-width="2.600" stroke-linejoin="round"/></svg>';
 
-/** The stylesheet and the icon; nothing else is ever fetched by a page. */
+/** Serves the stylesheet and the icon, the only things that a page loads. */
 export function assetsRouter(): Router {
   const router = express.Router();
   const forever = { 'Cache-Control': 'public, max-age=31536000, immutable', 'X-Content-Type-Options': 'nosniff' };

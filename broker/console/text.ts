@@ -1,11 +1,16 @@
-/** Foreign text made fit for people's eyes: nothing invisible, nothing that reorders its neighbours, nothing endless. Escaping is Preact's work. */
+/**
+ * Makes foreign text safe to read: nothing invisible, nothing that reorders the text around it, limited
+ * length. Preact escapes it.
+ */
 import { duration } from '../core/duration.ts';
 
-// Controls, format characters (bidi overrides, zero-width), line separators, lone surrogates, private use, and what renders as nothing.
+// Controls, format characters (bidi overrides, zero-width), line separators, lone surrogates, private use,
+// and what renders as nothing.
 const unseen = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Default_Ignorable_Code_Point}]/gu;
 
 /**
- * Writes every character that a reader could not see, or that would change how others are shown, as `⟨U+202E⟩`.
+ * Writes every character that a reader could not see, or that would change how others are shown, as
+ * `⟨U+202E⟩`.
  * @param keep characters to leave as they are: line breaks where the layout keeps them
  */
 export function visible(text: string, keep = ''): string {
@@ -23,7 +28,7 @@ export function clamp(text: string, max: number): { text: string; left: number }
 
 export { duration };
 
-/** `21 Nov 14:05:09 UTC`: one zone for everybody, because the reader's own is not known without script. */
+/** `21 Nov 14:05:09 UTC`: always UTC, because the reader's time zone is unknown without script. */
 export function moment(at: Date): string {
   const [, day, month, , time] = at.toUTCString().split(' ');
   return `${day} ${month} ${time} UTC`;

@@ -3,7 +3,8 @@ import type { Clock } from './vocabulary.ts';
 
 export const systemClock: Clock = {
   now: () => new Date(),
-  // Not `timers/promises`: every deadline that is kept ends in an abort, and its AbortError, with stack, is the larger part of the cost.
+  // Not `timers/promises`: most timers are aborted, and creating an AbortError with its stack would be most
+  // of their cost.
   sleep: (ms, signal) =>
     new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
@@ -20,7 +21,8 @@ export const systemClock: Clock = {
 };
 
 /**
- * A clock that stands still until it is moved. `sleep` resolves when `advance` has passed its end, so timers are exact in tests.
+ * A clock that stands still until it is moved. `sleep` resolves when `advance` has passed its end, so timers
+ * are exact in tests.
  */
 export function manualClock(start: Date): Clock & { advance(ms: number): void; set(at: Date): void } {
   let now = start.getTime();

@@ -1,4 +1,4 @@
-/** `90` → `1 min 30 s`; at most two units, because nobody decides on the third. */
+/** `90` → `1 min 30 s`; at most two units; a third would not change a decision. */
 export function duration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
   const parts = [

@@ -1,6 +1,7 @@
 /**
- * Every error a caller can see, as one closed table: code → status, title, what to do. The HTTP layer turns it into RFC 9457 problem documents and
- * serves a page per code under `/errors/:code`; nothing else decides a status.
+ * Every error a caller can see, as one closed table: code → status, title, what to do. The HTTP layer turns
+ * it into RFC 9457 problem documents and serves a page per code under `/errors/:code`; nothing else decides a
+ * status.
  */
 
 export const errorTable = {
@@ -181,7 +182,10 @@ export class WritError extends Error {
   }
 }
 
-/** Whatever was thrown, as one of ours. What nobody foresaw is `internal`: the caller learns nothing but the request id. */
+/**
+ * Converts anything thrown to a WritError. An unexpected error becomes `internal`: the caller learns only the
+ * request id.
+ */
 export function asWritError(error: unknown): WritError {
   if (error instanceof WritError) return error;
   const known = error as { type?: string; status?: number; code?: string } | null;
@@ -213,8 +217,8 @@ const outageCodes = new Set([
 ]);
 
 /**
- * The database cannot be reached, is starting, has too many connections, gave the statement up (57014: its time limit) or takes no changes (25006: a standby): nothing
- * was decided, and asking again may help.
+ * The database cannot be reached, is starting, has too many connections, gave the statement up (57014: its
+ * time limit) or takes no changes (25006: a standby): nothing was decided, and asking again may help.
  */
 function isDatabaseOutage(error: { code?: string } | null): boolean {
   const message = error instanceof Error ? error.message : '';

@@ -1,10 +1,16 @@
 /** Names for rows: `ses_`, `gnt_`, `lse_`, `rev_`, `ntc_` and 20 characters, 9 of time and 11 of chance. */
 import { randomBytes } from 'node:crypto';
 
-/** Crockford's base 32 without the letters people misread. Also a subset of what AWS takes in a SourceIdentity. */
+/**
+ * Crockford's base 32 without the letters people misread. Also a subset of what AWS takes in a
+ * SourceIdentity.
+ */
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
 
-/** Fetched from the system a few hundred at a time: asking for eleven costs as much as asking for thousands. Each byte is given out once. */
+/**
+ * Reads random bytes from the system in bulk, since a call costs the same for eleven as for thousands. Uses
+ * each byte once.
+ */
 let reserve = Buffer.alloc(0);
 function someBytes(count: number): Buffer {
   if (reserve.length < count) reserve = randomBytes(4096);
@@ -16,8 +22,9 @@ function someBytes(count: number): Buffer {
 export type IdPrefix = 'ses' | 'gnt' | 'lse' | 'rev' | 'ntc';
 
 /**
- * Time first, so that new rows land next to each other in the index; 55 bits of chance, so that an id cannot be guessed in any number of
- * requests a rate limit lets through (ids are not secrets all the same: each access is checked against its owner).
+ * Time first, so that new rows land next to each other in the index; 55 bits of chance, so that an id cannot
+ * be guessed in any number of requests a rate limit lets through (ids are not secrets even so: each access is
+ * checked against its owner).
  */
 export function newId(prefix: IdPrefix, now: Date): string {
   let time = now.getTime();

@@ -1,4 +1,7 @@
-/** JSON lines on standard output. Redaction is the last net: nothing that is logged should hold a secret in the first place. */
+/**
+ * JSON lines on standard output. Redacts known secret members as a last line of defence: nothing that is
+ * logged should hold a secret.
+ */
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
 
 const secretNames = [
@@ -27,7 +30,8 @@ const paths = [
 ].map((path) => path.replaceAll(/[\w]+-[\w]+/g, (name) => `["${name}"]`).replaceAll('.["', '["'));
 
 /**
- * Errors are logged as name, code, message and stack, with their causes: never with the members that libraries hang on them (requests, responses, tokens).
+ * Errors are logged as name, code, message and stack, with their causes: never with the members that
+ * libraries hang on them (requests, responses, tokens).
  */
 function describeError(error: unknown, depth = 0): Record<string, unknown> | string {
   if (!(error instanceof Error)) return typeof error;

@@ -1,6 +1,6 @@
 /**
- * Where long polls wait: one loop per process looks for all of them, with one statement a beat per poll, and only while somebody waits. How many wait costs the
- * database nothing.
+ * Serves long polls: one loop per process checks all of them, with one statement a tick per kind of poll, and
+ * only while any are open. Their number costs the database nothing.
  */
 import { WritError } from './errors.ts';
 import type { Clock } from './vocabulary.ts';
@@ -9,10 +9,10 @@ import type { Clock } from './vocabulary.ts';
 export type Poll = (ids: string[]) => Promise<string[]>;
 
 export interface Wait {
-  /** The object itself is what groups waiters: make it once. */
+  /** Waiters are grouped by object identity: create the object once. */
   poll: Poll;
   id: string;
-  /** Whose wait it is; a session may have only so many. */
+  /** The waiting session; each may have only `maxWaitsPerSession`. */
   sessionId: string;
   seconds: number;
   /** The caller has gone. */
@@ -21,15 +21,16 @@ export interface Wait {
 
 export interface LongPoller {
   /**
-   * Resolves when the poll is answered, the time is over, the caller has gone, or the poller is closed: tick again to know which.
+   * Resolves when the poll is answered, the time is over, the caller has disconnected, or the poller is
+   * closed: read the row to know which.
    * @throws WritError `rate_limited` when the session waits too often at once; whatever the poll throws
    */
   wait(wait: Wait): Promise<void>;
-  /** Ends every wait, and every later one at once: the broker stops. */
+  /** Ends every wait, and every later one at once, because the broker stops. */
   close(): void;
 }
 
-/** A person's decision takes seconds, and so does a cloud's revocation. */
+/** Often enough: a person's decision takes seconds, and so does a revocation. */
 export const tickMs = 200;
 
 /** Of one session, per poll. */
@@ -91,7 +92,7 @@ export function createLongPoller(clock: Clock): LongPoller {
   };
 }
 
-/** Never rejects: what goes wrong is told to those who wait. */
+/** Never rejects: passes errors to the waiters. */
 async function pollGroup(group: Waiter[]): Promise<void> {
   try {
     const over = new Set(await group[0]!.poll([...new Set(group.map(({ id }) => id))]));

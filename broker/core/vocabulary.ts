@@ -1,8 +1,9 @@
 /**
- * The types behind the words of DESIGN. Imported by every folder of the broker. What a provider shares with the broker (plans, JSON, the clock) is the
- * providers' contract, and only passed on here.
+ * The types behind the words of docs/architecture.md. Imported by every folder of the broker. What a provider
+ * shares with the broker (plans, JSON, the clock) is the providers' contract, and only passed on here.
  *
- * Times are `Date` in memory and ISO 8601 UTC on the wire; durations are whole seconds unless the name says otherwise.
+ * Times are `Date` in memory and ISO 8601 UTC on the wire; durations are whole seconds unless the name says
+ * otherwise.
  */
 
 import type { DecisionReason } from './reasons.ts';
@@ -32,7 +33,10 @@ export type GrantStatus = 'pending' | 'approved' | 'denied' | 'issuing' | 'issue
 
 export type LeaseStatus = 'issuing' | 'active' | 'revoking' | 'revoked' | 'expired' | 'failed';
 
-/** Risk tier of a capability: 1 = policy alone; 2 = a person approves; 3 = a person approves with a passkey (approvals issue). */
+/**
+ * Risk tier of a capability: 1 = policy alone; 2 = a person approves; 3 = a person approves with a passkey
+ * (approvals issue).
+ */
 export type Tier = 1 | 2 | 3;
 
 /** The task a session is bound to for good. */

@@ -4,7 +4,7 @@ import { type PolicyJson, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/
 import fc from 'fast-check';
 import { bindParams } from '../manifests/bind.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
-import { compileSource, exampleSource, HOSTILE } from '../manifests/example.test-support.ts';
+import { compileSource, exampleSource, hostileTexts } from '../manifests/example.test-support.ts';
 import type { Capability } from '../manifests/manifest.ts';
 import { decide, loadPolicies, readAnswer } from './decide.ts';
 import { cedarRequest, type DecisionFacts } from './facts.ts';
@@ -206,7 +206,7 @@ test('what the agent says about itself has no way into the facts', () => {
 
 const hostile = fc.oneof(
   fc.constantFrom(
-    ...HOSTILE,
+    ...hostileTexts,
     'orders',
     'read',
     'list',

@@ -1,6 +1,7 @@
 /**
- * The decision: typed facts and the manifest in force → allow, deny or approval needed. Cedar decides; this file asks it and closes every way in which
- * its answer could be misread. It knows no provider and holds no credential.
+ * The decision: typed facts and the manifest in force → allow, deny or approval needed. Cedar decides; this
+ * file asks it and closes every way in which its answer could be misread. It knows no provider and holds no
+ * credential.
  */
 import { type AuthorizationAnswer, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
 import type { Reason, Tier } from '../core/vocabulary.ts';
@@ -26,8 +27,9 @@ export interface Decision {
 }
 
 /**
- * Decides one request. Synchronous, without I/O; never throws: whatever goes wrong is a deny (invariant 1). `approve` means that a person's approval is
- * the only thing missing: the same request with `approved: true` is allowed now.
+ * Decides one request. Synchronous, without I/O; never throws: whatever goes wrong is a deny (invariant 1).
+ * `approve` means that a person's approval is the only thing missing: the same request with `approved: true`
+ * is allowed now.
  */
 export function decide(facts: DecisionFacts, compiled: CompiledManifest): Decision {
   try {
@@ -45,7 +47,8 @@ function decideOrThrow(facts: DecisionFacts, compiled: CompiledManifest): Decisi
       { code: 'capability_unknown', path: 'capability', advice: "Ask for a capability of the agent's manifest." },
     ]);
   }
-  // The session may have been opened under an older version, whose task type had other inputs or looser patterns.
+  // The session may have been opened under an older version, whose task type had other inputs or looser
+  // patterns.
   const task = checkTask(compiled.manifest, facts.task.task_type, facts.task.inputs);
   if (!task.ok) {
     return denied(
@@ -59,7 +62,8 @@ function decideOrThrow(facts: DecisionFacts, compiled: CompiledManifest): Decisi
     );
   }
 
-  // The permit says the same; but other task types lack the inputs that the facts of this capability are made from.
+  // The permit says the same; but other task types lack the inputs that the facts of this capability are made
+  // from.
   if (!capability.tasks.includes(task.task.task_type))
     return denied(facts, compiled, reasonsOf(noMatch, compiled, facts.capability));
 
@@ -82,7 +86,7 @@ interface Answer {
   liftable: boolean;
 }
 
-/** No policy spoke for the request, none against it. */
+/** No permit and no forbid matched. */
 const noMatch: Answer = { effect: 'deny', policyIds: [], failed: [], liftable: false };
 
 function ask(facts: DecisionFacts, compiled: CompiledManifest): Answer {
@@ -98,9 +102,10 @@ function ask(facts: DecisionFacts, compiled: CompiledManifest): Answer {
 }
 
 /**
- * Cedar is a pure function: the same policies, asked with the same facts, answer the same. An agent asks for the same thing again and again in a task, so the
- * answer to the very same question (every fact that any policy looks at, to the letter) is kept. It hangs on the policies' own object: other
- * policies, another memory. Principal and action follow from them.
+ * Cedar is a pure function: the same policies, asked with the same facts, answer the same. An agent asks for
+ * the same thing again and again in a task, so the answer to the very same question (every fact that any
+ * policy looks at, to the letter) is kept. The cache is keyed by the policy object, so other policies never
+ * share it; principal and action follow from the policies.
  */
 function cached(policies: object, question: string, ask: () => Answer): Answer {
   let answers = memory.get(policies);
@@ -111,7 +116,7 @@ function cached(policies: object, question: string, ask: () => Answer): Answer {
   const known = answers.get(question);
   if (known !== undefined) return known;
   const answer = ask();
-  // A failure is Cedar's, not the question's: it is asked again.
+  // Not cached: a failure is Cedar's, so the next request evaluates again.
   if (answer.failed.length > 0) return answer;
   if (answers.size >= maxRemembered) answers.delete(answers.keys().next().value!);
   answers.set(question, answer);
@@ -123,8 +128,8 @@ const memory = new WeakMap<object, Map<string, Answer>>();
 const maxRemembered = 500;
 
 /**
- * Cedar's answer, read so that it can only err towards deny: a `failure` is a deny (unknown set, context of the wrong type), and so is an allow with
- * errors, for Cedar skips a forbid that it cannot evaluate.
+ * Cedar's answer, read so that it can only err towards deny: a `failure` is a deny (unknown set, context of
+ * the wrong type), and so is an allow with errors, for Cedar skips a forbid that it cannot evaluate.
  */
 export function readAnswer(answer: AuthorizationAnswer, compiled: CompiledManifest): Answer {
   if (answer.type !== 'success') return { effect: 'deny', policyIds: [], failed: ['*'], liftable: false };
@@ -142,7 +147,7 @@ function reasonsOf(answer: Answer, compiled: CompiledManifest, capability: strin
   if (answer.failed.length > 0) {
     return answer.failed.map((id) => ({ code: 'policy_failed', ...(id === '*' ? {} : { policy_id: id }) }));
   }
-  // No forbid spoke: no permit did either, and the permit says what it would take.
+  // No forbid matched, and no permit: the permit's advice says what would pass.
   const ids = answer.policyIds.length > 0 ? answer.policyIds : [`${capability}.permit`];
   return ids.map((id) => {
     const notes = member(compiled.annotations, id);
@@ -174,7 +179,7 @@ function decision(
 ): Decision {
   return {
     effect,
-    // Of an unknown capability nothing is known but that it is refused: the strictest tier.
+    // An unknown capability is refused: report it as the strictest tier.
     tier: member(compiled.manifest.capabilities, facts.capability)?.tier ?? 3,
     ttl_seconds: facts.plan.ttl_seconds,
     reasons,

@@ -131,7 +131,7 @@ export function withoutOwnShare(session: SessionFactValues): SessionFactValues {
   const rest: { [short: string]: unknown } = { ...session };
   for (const { short, fact } of sessionFacts) {
     const value = rest[short];
-    // What is no number stays as it is, to be refused for its type.
+    // Returns anything but a number unchanged, so that the type check refuses it.
     if (fact.ownShare !== undefined && typeof value === 'number') rest[short] = value - fact.ownShare;
   }
   return rest as unknown as SessionFactValues;

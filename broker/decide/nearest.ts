@@ -14,12 +14,15 @@ export interface Nearest {
   ttl_seconds: number;
 }
 
-/** Makes the plan for other parameters, as the grant flow did for the asked ones; undefined (or a throw) when the provider cannot. */
+/**
+ * Makes the plan for other parameters, as the grant flow did for the asked ones; undefined (or a throw) when
+ * the provider cannot.
+ */
 export type PlanFor = (params: JsonObject, ttlSeconds: number) => DecisionFacts['plan'] | undefined;
 
 /**
- * Puts bound values back, brings choices within their limits, shortens the TTL, plans anew and decides again. Returned only if that decision is an allow
- * without anybody's approval; never throws.
+ * Puts bound values back, brings choices within their limits, shortens the TTL, plans anew and decides again.
+ * Returned only if that decision is an allow without anybody's approval; never throws.
  */
 export function nearest(facts: DecisionFacts, compiled: CompiledManifest, planFor: PlanFor): Nearest | undefined {
   const capability = member(compiled.manifest.capabilities, facts.capability);
@@ -43,7 +46,9 @@ export function nearest(facts: DecisionFacts, compiled: CompiledManifest, planFo
   }
 }
 
-/** The asked value where it is within the choice, else the closest number, the default, or the only member. */
+/**
+ * The asked value where it is within the choice, else the closest number, the default, or the only member.
+ */
 function nearestChoice(choice: Choice, asked: Json | undefined): Json | undefined {
   if (choice.type === 'boolean') return typeof asked === 'boolean' ? asked : choice.default;
   if (choice.type === 'integer') {

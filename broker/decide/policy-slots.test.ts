@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compileSource, exampleSource } from '../manifests/example.test-support.ts';
 import { decide } from './decide.ts';
-import { MAX_SLOTS, slotFor } from './policy-slots.ts';
+import { maxSlots, slotFor } from './policy-slots.ts';
 import { factsFor } from './request.test-support.ts';
 
 const compiled = compileSource(exampleSource);
@@ -19,10 +19,10 @@ test('more agents than slots share a fixed supply of ids, each still under its o
   const ids = new Set<string>();
   const part = compiled.capabilities['close-account'];
   assert.ok(part);
-  for (let index = 0; index < MAX_SLOTS + 50; index += 1) {
+  for (let index = 0; index < maxSlots + 50; index += 1) {
     ids.add(slotFor({ ...compiled, agent: `bot-${index}`, capabilities: { 'close-account': part } }, 'close-account'));
   }
-  assert.ok(ids.size <= MAX_SLOTS);
+  assert.ok(ids.size <= maxSlots);
   assert.equal(decide(factsFor(compiled, files), compiled).effect, 'allow');
   assert.equal(decide(factsFor(compiled, files, { bucket: 'others' }), compiled).effect, 'deny');
 });

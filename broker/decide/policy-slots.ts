@@ -1,7 +1,7 @@
 /**
- * Preparsed policy sets. Cedar keeps what is preparsed under an id for as long as the thread lives and has no way to drop it, so ids come from a fixed
- * supply: each capability holds one slot, a new version of its manifest is parsed into the same slot, and when all are taken the one longest unused
- * is given over.
+ * Preparsed policy sets. Cedar keeps what is preparsed under an id for as long as the thread lives and has no
+ * way to drop it, so ids come from a fixed supply: each capability holds one slot, a new version of its
+ * manifest is parsed into the same slot, and when all are taken the least recently used one is replaced.
  */
 import { preparsePolicySet } from '@cedar-policy/cedar-wasm/nodejs';
 import { entity } from '../manifests/cedar-schema.ts';
@@ -9,11 +9,14 @@ import type { CompiledManifest } from '../manifests/compile.ts';
 import { member } from '../manifests/manifest.ts';
 
 /** About 60 KB a slot: 60 MB at most. */
-export const MAX_SLOTS = 1024;
+export const maxSlots = 1024;
 
 interface Slot {
   id: string;
-  /** What is parsed into it. Compared by identity: whoever decides on another version, or on a copy, never meets this one's policies. */
+  /**
+   * What is parsed into it. Compared by identity: a decision on another version, or on a copy, never uses
+   * this one's policies.
+   */
   compiled: CompiledManifest | undefined;
 }
 
@@ -21,15 +24,19 @@ interface Slot {
 const slots = new Map<string, Slot>();
 
 /**
- * Preparses every capability of an agent's manifest (some milliseconds each), so that no request has to wait for it. Keep the same `compiled` object for
- * as long as its version is in force: another object is parsed anew. Throws when Cedar does not take it.
+ * Preparses every capability of an agent's manifest (some milliseconds each), so that no request has to wait
+ * for it. Keep the same `compiled` object for as long as its version is in force: another object is parsed
+ * anew. Throws when Cedar does not take it.
  */
 export function loadPolicies(agent: string, compiled: CompiledManifest): void {
   if (compiled.agent !== agent) throw new TypeError("the manifest is another agent's");
   for (const capability of Object.keys(compiled.capabilities)) slotFor(compiled, capability);
 }
 
-/** The id of the slot that holds exactly this manifest's policies for this capability, parsed first where necessary. */
+/**
+ * The id of the slot that holds exactly this manifest's policies for this capability, parsed first where
+ * necessary.
+ */
 export function slotFor(compiled: CompiledManifest, capability: string): string {
   const key = JSON.stringify([compiled.agent, entity.action(capability).id]);
   const slot = slots.get(key) ?? freeSlot();
@@ -48,7 +55,7 @@ export function slotFor(compiled: CompiledManifest, capability: string): string 
 }
 
 function freeSlot(): Slot {
-  if (slots.size < MAX_SLOTS) return { id: `writ-${slots.size}`, compiled: undefined };
+  if (slots.size < maxSlots) return { id: `writ-${slots.size}`, compiled: undefined };
   const [oldest, slot] = slots.entries().next().value as [string, Slot];
   slots.delete(oldest);
   return { ...slot, compiled: undefined };

@@ -1,6 +1,7 @@
 /**
- * Which facts a capability's policies look at. Cedar reads every fact it is given, at a cost that grows with them; one that no policy names cannot change its
- * answer, so it is not sent. Found in the policies themselves, so it holds for every rule that is ever added.
+ * Which facts a capability's policies look at. Cedar reads every fact it is given, at a cost that grows with
+ * them; one that no policy names cannot change its answer, so it is not sent. Derived from the policies
+ * themselves, so it stays right for rules that are added later.
  */
 import type { CedarValueJson, PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
 
@@ -30,7 +31,10 @@ function pick(value: CedarValueJson, wanted: Wanted): CedarValueJson {
   return Object.fromEntries(members);
 }
 
-/** Walks any part of a policy (Cedar's JSON format). What is not an access to the context by name is looked into. */
+/**
+ * Walks any part of a policy (Cedar's JSON format). What is not an access to the context by name is looked
+ * into.
+ */
 function withNames(wanted: Wanted, part: unknown): Wanted {
   const path = pathOf(part);
   if (path !== null) return withPath(wanted, path);

@@ -1,16 +1,17 @@
 /**
- * The signed decision: what lets the delivering side act without trusting whoever hands it the order (invariant 2). A compact JWS (RFC 7515), ES256,
- * good for a minute at most. Header and payload are read strictly: nothing unknown, nothing missing.
+ * Signs and verifies decisions, so that the delivering side need not trust its caller (invariant 2). A
+ * compact JWS (RFC 7515), ES256, good for a minute at most. Header and payload are read strictly: nothing
+ * unknown, nothing missing.
  */
 import type { KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { signEs256, verifyEs256 } from '../keys/es256.ts';
 
-const DECISION_TYPE = 'writ-decision+jwt';
-const MAX_DECISION_SECONDS = 60;
+const decisionType = 'writ-decision+jwt';
+const maxDecisionSeconds = 60;
 /** How far ahead of ours the clock of the process that signed may be. */
-const CLOCK_SKEW_SECONDS = 5;
-const MAX_JWS_LENGTH = 16_384;
+const clockSkewSeconds = 5;
+const maxJwsLength = 16_384;
 
 /** A P-256 key that signs; a member of the key ring fits. */
 export interface DecisionKey {
@@ -26,7 +27,7 @@ export interface VerifyingKey {
 const text = z.string().min(1);
 const count = z.int().min(0);
 
-const HeaderSchema = z.strictObject({ alg: z.literal('ES256'), typ: z.literal(DECISION_TYPE), kid: text });
+const HeaderSchema = z.strictObject({ alg: z.literal('ES256'), typ: z.literal(decisionType), kid: text });
 
 const PayloadSchema = z.strictObject({
   grant_id: text,
@@ -67,20 +68,21 @@ export class DecisionRefused extends Error {
   }
 }
 
-/** Signs a decision, valid from `now` for `MAX_DECISION_SECONDS`. */
+/** Signs a decision, valid from `now` for `maxDecisionSeconds`. */
 export function signDecision(payload: DecisionPayload, key: DecisionKey, now: Date): string {
   const iat = seconds(now);
-  const whole: SignedDecision = PayloadSchema.parse({ ...payload, iat, exp: iat + MAX_DECISION_SECONDS });
-  const input = `${encode({ alg: 'ES256', typ: DECISION_TYPE, kid: key.kid })}.${encode(whole)}`;
+  const whole: SignedDecision = PayloadSchema.parse({ ...payload, iat, exp: iat + maxDecisionSeconds });
+  const input = `${encode({ alg: 'ES256', typ: decisionType, kid: key.kid })}.${encode(whole)}`;
   return `${input}.${signEs256(input, key.privateKey).toString('base64url')}`;
 }
 
 /**
- * Verifies a decision for delivery: a signature by one of `keys`, current, an allow, and with an approver from tier 2 on. The caller still compares
- * grant, session and the plan digest it recomputed. Throws DecisionRefused.
+ * Verifies a decision for delivery: a signature by one of `keys`, current, an allow, and with an approver
+ * from tier 2 on. The caller still compares grant, session and the plan digest it recomputed. Throws
+ * DecisionRefused.
  */
 export function verifyDecision(jws: string, keys: readonly VerifyingKey[], now: Date): SignedDecision {
-  const parts = typeof jws === 'string' && jws.length <= MAX_JWS_LENGTH ? jws.split('.') : [];
+  const parts = typeof jws === 'string' && jws.length <= maxJwsLength ? jws.split('.') : [];
   const [header, payload, signature] = parts;
   if (parts.length !== 3 || header === undefined || payload === undefined || signature === undefined) {
     throw new DecisionRefused('malformed');
@@ -93,9 +95,9 @@ export function verifyDecision(jws: string, keys: readonly VerifyingKey[], now: 
   }
   const decision = read(PayloadSchema, payload);
   const at = seconds(now);
-  if (decision.exp - decision.iat > MAX_DECISION_SECONDS || decision.exp <= decision.iat)
+  if (decision.exp - decision.iat > maxDecisionSeconds || decision.exp <= decision.iat)
     throw new DecisionRefused('malformed');
-  if (decision.iat > at + CLOCK_SKEW_SECONDS) throw new DecisionRefused('not_yet_valid');
+  if (decision.iat > at + clockSkewSeconds) throw new DecisionRefused('not_yet_valid');
   if (decision.exp <= at) throw new DecisionRefused('expired');
   if (decision.effect !== 'allow') throw new DecisionRefused('not_an_allow');
   if (decision.tier >= 2 && decision.approved_by === undefined) throw new DecisionRefused('not_an_allow');

@@ -1,5 +1,6 @@
 /**
- * The last step: the credential in the answer, or sealed to the agent's own key, so that no proxy or log between the two can read it.
+ * The last step: the credential in the answer, or sealed to the agent's own key, so that no proxy or log
+ * between the two can read it.
  */
 import { CompactEncrypt, importJWK } from 'jose';
 import { WritError } from '../core/errors.ts';
@@ -7,7 +8,10 @@ import type { JsonObject } from '../core/vocabulary.ts';
 
 export type Delivery = { credential: JsonObject } | { credential_jwe: string };
 
-/** Public key members of an EC or OKP key (RFC 7518 section 6.2.1, RFC 8037 section 2); everything else, `d` first of all, is refused. */
+/**
+ * Public key members of an EC or OKP key (RFC 7518 section 6.2.1, RFC 8037 section 2); everything else, `d`
+ * first of all, is refused.
+ */
 const allowedMembers = new Set(['kty', 'crv', 'x', 'y', 'kid', 'use', 'alg', 'key_ops']);
 const curves = new Set(['P-256', 'P-384', 'P-521', 'X25519']);
 

@@ -1,5 +1,6 @@
 /**
- * Parameters → plan → facts → decision: the middle of both flows. Pure but for the manifest it is given; nothing here has an effect.
+ * Parameters → plan → facts → decision: the middle of both flows. Pure but for the manifest it is given;
+ * nothing here has an effect.
  */
 import { type Provider, ProviderError } from '../../providers/contract.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
@@ -35,7 +36,8 @@ export interface Asked {
 }
 
 /**
- * @throws WritError `bad_request` with the field's path (unknown capability or parameter, malformed value, a TTL no plan can have), `unavailable`
+ * @throws WritError `bad_request` with the field's path (unknown capability or parameter, malformed value, a
+ *   TTL no plan can have), `unavailable`
  */
 export function evaluate(
   providers: ReadonlyMap<string, Provider>,
@@ -98,7 +100,10 @@ export function evaluatePlan(
   };
 }
 
-/** @throws WritError `bad_request` for a capability the manifest does not have, `unavailable` when its provider is not switched on here */
+/**
+ * @throws WritError `bad_request` for a capability the manifest does not have, `unavailable` when its
+ *   provider is not switched on here
+ */
 export function find(providers: ReadonlyMap<string, Provider>, manifest: PublishedManifest, name: string) {
   const capability = member(manifest.compiled.manifest.capabilities, name);
   if (capability === undefined) {
@@ -111,7 +116,10 @@ export function find(providers: ReadonlyMap<string, Provider>, manifest: Publish
   return { capability, provider };
 }
 
-/** TTL = min(asked, capability, what is left of the session, provider). A provider cannot go below its shortest: longer than asked for is never given. */
+/**
+ * TTL = min(asked, capability, what is left of the session, provider). A provider cannot go below its
+ * shortest: longer than asked for is never given.
+ */
 function effectiveTtl(
   capability: Capability,
   provider: Provider,

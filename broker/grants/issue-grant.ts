@@ -69,7 +69,9 @@ export async function commitIntent(
   return null;
 }
 
-/** Mints what was intended and delivers it, once. The TTL starts now. @throws WritError as `issueLease` does */
+/**
+ * Mints what was intended and delivers it, once. The TTL starts now. @throws WritError as `issueLease` does
+ */
 export async function mintAndDeliver(
   deps: IssueDeps,
   { grant, evaluation, lease, reserved, decisionJws, at }: CommittedIntent,
@@ -120,7 +122,7 @@ function payloadOf(grant: GrantToIssue, evaluation: Evaluation, approvedBy: stri
   };
 }
 
-/** The intent: everything revocation would need if the provider's answer were never heard. */
+/** Builds the intent: everything that revocation needs if the provider's answer is lost. */
 function leaseOf(deps: { providerTimeoutSeconds: number }, evaluation: Evaluation, now: Date): LeaseRecord {
   const { plan, digest, provider } = evaluation;
   const answerBy = new Date(now.getTime() + mintDeadlineSeconds(deps.providerTimeoutSeconds) * 1000);
@@ -132,12 +134,15 @@ function leaseOf(deps: { providerTimeoutSeconds: number }, evaluation: Evaluatio
     lockKey: provider.lockKey?.(plan) ?? null,
     pool: provider.pool?.(plan) ?? null,
     answerBy,
-    // Counted from when the provider can have answered last.
+    // Counted from the latest time at which the provider can answer.
     providerExpiresAt: new Date(answerBy.getTime() + longest * 1000),
   };
 }
 
-/** When an answer that has not come by now never will: the provider's deadline, and time to write it down. */
+/**
+ * Seconds after which a missing answer counts as lost: the provider's deadline, plus time to write the
+ * outcome.
+ */
 export const mintDeadlineSeconds = (providerTimeoutSeconds: number): number => providerTimeoutSeconds + 10;
 
 /** @throws WritError `unavailable`: without a key nothing is issued */

@@ -1,4 +1,7 @@
-/** Random walks through sessions, grants and leases by the real functions; after each step the rows are held against what the provider knows. */
+/**
+ * Random walks through sessions, grants and leases by the real functions; after each step the rows are held
+ * against what the provider knows.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -42,7 +45,7 @@ const step = fc.oneof(
 );
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
-/** DESIGN's arrows; a status may stay. */
+/** A lease's arrows (docs/architecture.md, words); a status may stay. */
 const arrows: Record<string, string[]> = {
   issuing: ['active', 'revoking', 'failed'],
   active: ['revoking', 'expired'],

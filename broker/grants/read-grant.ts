@@ -1,4 +1,4 @@
-/** Reading a grant of one's own session, and waiting for a person's decision on it. */
+/** Reads a grant of the caller's session, and waits for a person's decision on it. */
 import { WritError } from '../core/errors.ts';
 import type { LongPoller, Poll } from '../core/long-poller.ts';
 import type { Plan, Reason } from '../core/vocabulary.ts';
@@ -31,7 +31,10 @@ const decidedStatement: Statement = {
   text: `SELECT id FROM grants WHERE id = ANY($1::text[]) AND status <> 'pending'`,
 };
 
-/** Which of these grants are no longer pending. Made once per process: it is what the waiting poller groups by. */
+/**
+ * Which of these grants are no longer pending. Made once per process: it is what the waiting poller groups
+ * by.
+ */
 export function decidedGrants(store: Store): Poll {
   return async (ids) => (await store.run<{ id: string }>(decidedStatement, [ids])).map(({ id }) => id);
 }

@@ -1,5 +1,5 @@
 /**
- * The second half of a grant that a person approved: the agent comes for its credential, once. The decision is taken anew, on the facts as they are now
+ * Redeems a grant that a person approved: delivers its credential, once. Decides again on the current facts
  * (the manifest may have been narrowed, the session may be nearly over); the approval is one of those facts.
  */
 
@@ -15,7 +15,9 @@ import { commitIntent, type IssuedAnswer, mintAndDeliver } from './issue-grant.t
 import type { GrantDeps } from './request-grant.ts';
 import { claimApproved, recordRefusal } from './statements.ts';
 
-/** What a redemption wants to know of the session's history: the counts of the capability that was asked for. */
+/**
+ * What a redemption wants to know of the session's history: the counts of the capability that was asked for.
+ */
 export async function redemptionReads(
   deps: Pick<GrantDeps, 'store'>,
   sessionId: string,
@@ -30,11 +32,12 @@ export async function redemptionReads(
  * 1. Read the grant: it must be this session's, and approved.
  * 2. Narrow the consented plan to what is left of the session.
  * 3. Decide again, with the approval as a fact.
- * 4. Claim the grant and commit the intent: whoever comes second finds it claimed.
+ * 4. Claim the grant and commit the intent: a second request finds it claimed.
  * 5. Mint and deliver; the TTL starts now.
  *
  * @param session read with `redemptionReads` of this very grant
- * @throws WritError `not_found` (also for another agent's grant), `not_approved`, `already_redeemed`, `denied` …
+ * @throws WritError `not_found` (also for another agent's grant), `not_approved`, `already_redeemed`,
+ *   `denied` …
  */
 export async function redeemGrant(
   deps: GrantDeps,
@@ -55,7 +58,7 @@ export async function redeemGrant(
     throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: reasonsOf(grant.decision) } });
   if (grant.status !== 'approved') throw new WritError('not_approved', { retryAfterSeconds: 2 });
 
-  // 2. and 3. What is refused here is on the record too: an approval that no longer holds is worth a look.
+  // 2. and 3. Record refusals here too: an approval that no longer holds deserves attention.
   const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
   const { evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, now, requestId, () =>
     evaluateConsented(deps, manifest, session, grant, now),
@@ -96,7 +99,8 @@ function evaluateConsented(
   now: Date,
 ) {
   const consented = grant.plan as unknown as Plan;
-  // The plan's own provider: the capability may have moved to another, or be gone, which is for the decision to say.
+  // Use the plan's provider: the capability may have moved to another or been removed, which the decision
+  // reports.
   const provider = deps.providers.get(consented.provider);
   if (provider === undefined) {
     throw new WritError('unavailable', { detail: `The provider ${consented.provider} is not switched on.` });
@@ -113,7 +117,8 @@ function evaluateConsented(
   if (evaluation.decision.effect !== 'allow') {
     throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: evaluation.decision.reasons } });
   }
-  // Of the plan as it stands in the row, not of the digest beside it: a row changed by another hand was approved by nobody.
+  // Computed from the stored plan, not read from the digest beside it: a row that was tampered with was never
+  // approved.
   const standing = planDigest(consented);
   const approvedBy = grant.reviews
     .filter((review) => review.consentedDigest === standing && grant.planDigest === standing)

@@ -1,7 +1,7 @@
 /**
  * Decides the requests of one session one after another: each must see what the one before it did. The
- * database would sort them out too (the second finds that the session has moved on), but of many at once all
- * but one would be decided in vain, again and again. Other processes it still sorts out.
+ * database would serialise them too (the second finds that the session has moved on), but all but one of many
+ * concurrent requests would be decided in vain. Between processes, the database still does.
  */
 
 const last = new Map<string, Promise<void>>();

@@ -1,6 +1,7 @@
 /**
- * The statements that write a grant. Each is one transaction: it holds the session (and the root of its tree) still, checks that what was decided on still
- * holds, and writes the change with its audit row. An intent (`issuing`) writes the lease row too, before any provider is called (invariant 5).
+ * The statements that write a grant. Each is one transaction: it holds the session (and the root of its tree)
+ * still, checks that what was decided on still holds, and writes the change with its audit row. An intent
+ * (`issuing`) writes the lease row too, before any provider is called (invariant 5).
  */
 
 import { insertNotices } from '../../approvals/notices.ts';
@@ -36,7 +37,7 @@ export interface GrantRecord {
   decision: JsonObject;
   decisionJws: string | null;
   at: Date;
-  /** For a pending grant: when silence becomes a denial. */
+  /** For a pending grant: when it is denied unless somebody has decided. */
   decideBy: Date | null;
   requestId: string | null;
   auditType: 'grant.denied' | 'grant.pending' | 'grant.allowed';
@@ -61,8 +62,9 @@ export interface LeaseRecord {
 export type Recorded = { ok: true; reserved: string | null } | { ok: false; because: 'moved_on' | 'pool_exhausted' };
 
 /**
- * Holds the session and its root; false when they are not as the decision saw them: ended, another grant of the tree came first (the root's version), or a child
- * took what was left of the envelope meanwhile (which moves no version). `ORDER BY` keeps two transactions from waiting for each other.
+ * Holds the session and its root; false when they are not as the decision saw them: ended, another grant of
+ * the tree came first (the root's version), or a child took what was left of the envelope meanwhile (which
+ * moves no version). `ORDER BY` keeps two transactions from waiting for each other.
  */
 const held = `
     held AS (
@@ -80,7 +82,7 @@ const insertGrant = `
              $17::int, $18::text, $19::jsonb, $20::text, $4::timestamptz, $21::timestamptz,
              CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END`;
 
-/** A denial does not count against the envelope. What people are to be told of a pending grant is committed with it, or neither is. */
+/** A denial does not count against the envelope. A pending grant and its notices are committed together. */
 const recordStatement: Statement = {
   name: 'grant_record',
   text: `
@@ -96,8 +98,8 @@ ${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 
 };
 
 /**
- * Intents of different session trees, together: what `held` and `insertGrant` say of one row, for several (see store/together.ts). Trees are locked in the order of
- * their roots, the root before the session.
+ * Writes intents of different session trees in one execution: `held` and `insertGrant` for several rows (see
+ * store/batch.ts). Trees are locked in the order of their roots, the root before the session.
  */
 export const intentStatement: Statement = {
   name: 'grant_intent',
@@ -137,7 +139,9 @@ ${intendLease('SELECT lease_id, id AS grant_id, session_id, agent, provider, pla
     SELECT n FROM written`,
 };
 
-/** The same for a lease that needs a pool member of its own. One by one: two of them may want the same member. */
+/**
+ * The same for a lease that needs a pool member of its own. One by one: two of them may want the same member.
+ */
 const intentWithSlotStatement: Statement = {
   name: 'grant_intent_slot',
   text: `
@@ -212,7 +216,7 @@ function grantValues(grant: GrantRecord) {
 
 /**
  * Writes a denied or pending grant.
- * @param channels who is to tell people that it waits: a notice each is written with it
+ * @param channels channels that deliver: writes one notice for each
  */
 export async function recordGrant(
   store: Store,
@@ -266,7 +270,10 @@ function intentRow(grant: GrantRecord, lease: LeaseRecord) {
   };
 }
 
-/** Turns an approved grant into an intent to mint: once, whoever asks how often. `consented` is the digest the approver consented to. */
+/**
+ * Turns an approved grant into an intent to mint: once, however often it is called. `consented` is the digest
+ * the approver consented to.
+ */
 export async function claimApproved(
   store: Store,
   input: {
@@ -307,7 +314,7 @@ const refusalStatement: Statement = {
   text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ($1, $2, ${event('grant.refused')}, $3, $4, $5::json)`,
 };
 
-/** Puts a request on the record that came to no grant. */
+/** Records a request that led to no grant. */
 export async function recordRefusal(
   store: Store,
   session: { id: string; agent: string },
@@ -320,7 +327,9 @@ export async function recordRefusal(
 
 interface IntentRow {
   ok: boolean;
-  /** No member was free. When one was, and somebody else took it in the same moment, asking again finds another. */
+  /**
+   * Returned when no member was free, or another statement took it first: a second attempt may find another.
+   */
   exhausted: boolean;
   reserved: string | null;
 }

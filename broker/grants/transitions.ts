@@ -1,6 +1,7 @@
 /**
- * Every change of a grant that another room's statement makes, as SQL: pending → approved / denied, approved → denied, issuing → issued / failed, issued → ended. Only
- * this room writes the table (scripts/check/tables.ts). Pure text, so that leases, sessions and approvals may import it.
+ * Every change of a grant that another room's statement makes, as SQL: pending → approved / denied, approved
+ * → denied, issuing → issued / failed, issued → ended. Only this room writes the table
+ * (scripts/check/tables.ts). Pure text, so that leases, sessions and approvals may import it.
  */
 
 import { decisionReason } from '../core/reasons.ts';
@@ -28,14 +29,20 @@ export const decideGrant = (live: string, d: DecidedGrant): string => `
       FROM ${live}
       WHERE g.session_id = ${live}.id AND g.id = ${d.grantId} AND g.status = 'pending' AND g.decide_by > ${d.at} AND g.plan_digest = ${d.seenDigest}`;
 
-/** pending / approved → denied: nobody decided, or nobody collected. @param due alias of rows with `id` and `reason`. RETURNING on alias `g` */
+/**
+ * pending / approved → denied: nobody decided, or nobody collected.
+ * @param due alias of rows with `id` and `reason`. RETURNING on alias `g`
+ */
 export const lapseGrant = (due: string, at: string): string => `
       UPDATE grants g
       SET status = 'denied', decided_at = coalesce(g.decided_at, ${at}), ended_at = ${at},
         decision = g.decision || jsonb_build_object('effect', 'deny', 'reasons', jsonb_build_array(jsonb_build_object('code', ${due}.reason)))
       FROM ${due} WHERE g.id = ${due}.id`;
 
-/** pending / approved → denied, issuing / issued → ended: its session has ended. @param where SQL condition on rows of `grants` */
+/**
+ * pending / approved → denied, issuing / issued → ended: its session has ended.
+ * @param where SQL condition on rows of `grants`
+ */
 export const releaseGrant = (where: string, at: string): string => `
       UPDATE grants SET status = CASE WHEN status IN ('issued', 'issuing') THEN 'ended' ELSE 'denied' END, ended_at = ${at},
              decided_at = coalesce(decided_at, ${at}),
@@ -51,7 +58,10 @@ export const grantIssued = (lease: string): string => `
 export const grantFailed = (lease: string, at: string): string => `
       UPDATE grants SET status = 'failed', ended_at = ${at} FROM ${lease} WHERE grants.id = ${lease}.grant_id AND grants.status = 'issuing'`;
 
-/** issued → ended, with its lease. @param lease alias of rows with `grant_id` @param when SQL condition on them */
+/**
+ * issued → ended, with its lease.
+ * @param lease alias of rows with `grant_id` @param when SQL condition on them
+ */
 export const grantEnded = (lease: string, at: string, when: string): string => `
       UPDATE grants SET status = 'ended', ended_at = ${at} FROM ${lease}
       WHERE grants.id = ${lease}.grant_id AND ${when} AND grants.status IN ('issuing', 'issued')`;

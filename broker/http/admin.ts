@@ -25,7 +25,7 @@ export interface AdminDeps extends EndSessionDeps {
 
 const agentName = z.object({ agent: z.string().regex(/^[a-z][a-z0-9-]{0,62}$/) });
 const versionTag = (agent: string, version: number) => `"${agent}-${version}"`;
-/** PostgreSQL's largest: beyond it a number is no version and no place in a chain. */
+/** PostgreSQL's largest integer, so no version or sequence number is above it. */
 const maxInteger = 2_147_483_647;
 const page = z.strictObject({
   after: inDigits(z.int().min(0).max(maxInteger).default(0)),
@@ -268,7 +268,10 @@ export function adminOperations(deps: AdminDeps): Operation[] {
   ];
 }
 
-/** The version the caller means to replace (0 = none). @throws WritError `precondition_required`, `precondition_failed` */
+/**
+ * The version the caller means to replace (0 = none).
+ * @throws WritError `precondition_required`, `precondition_failed`
+ */
 function expected(agent: string, ifMatch: string | undefined, ifNoneMatch: string | undefined): number {
   if (ifNoneMatch === '*') return 0;
   if (ifMatch === undefined) throw new WritError('precondition_required');

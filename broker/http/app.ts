@@ -1,4 +1,7 @@
-/** The Express app: operations, pages, health. Built from its parts by `compose/api.ts`; tests build it the same way. */
+/**
+ * The Express app: operations, pages, health. Built from its parts by `compose/api.ts`; tests build it the
+ * same way.
+ */
 import express, { type Express, type Request, type Response, type Router } from 'express';
 import helmet from 'helmet';
 import type { Logger } from 'pino';
@@ -18,7 +21,10 @@ export interface AppDeps extends MountDeps, HealthDeps {
   /** Pages for people, in order. */
   pages: readonly Router[];
   version: string;
-  /** Proxies whose X-Forwarded-* headers are believed; a number, never `true`: anybody could then claim any address. */
+  /**
+   * Number of proxies whose X-Forwarded-* headers are trusted. Never `true`: any client could then claim any
+   * address.
+   */
   trustProxy: number;
   /** Per address, in this process; 0 = no limit. The limits per agent hold over all processes. */
   requestsPerMinute: number;
@@ -52,7 +58,7 @@ export function createApp(deps: AppDeps): Express {
     res.once('close', () => {
       const route = (req.route as { path?: string } | undefined)?.path ?? 'unmatched';
       const ms = stopTimer({ method: req.method, route, status: res.statusCode }) * 1000;
-      // The route, not the address: a query may hold what somebody should not have put there.
+      // Log the route, not the URL: a query may contain a secret that was put there by mistake.
       deps.log.info(
         { request_id: requestId, method: req.method, route, status: res.statusCode, ms: Math.round(ms * 10) / 10 },
         'request',
@@ -75,7 +81,7 @@ export function createApp(deps: AppDeps): Express {
     res.type('application/json').send(openapi);
   });
 
-  // Only pages need what browsers obey; API answers carry `no-store` and are never rendered.
+  // Only pages need browser headers; API answers carry `no-store` and are never rendered.
   app.use(helmet({ contentSecurityPolicy: false, referrerPolicy: { policy: 'no-referrer' } }));
   mountErrorPages(app);
   for (const page of deps.pages) app.use(page);

@@ -1,4 +1,7 @@
-/** Well-known documents: OAuth metadata (RFC 8414), OpenID discovery for clouds that trust the broker's keys, and the JWKS itself. */
+/**
+ * Well-known documents: OAuth metadata (RFC 8414), OpenID discovery for clouds that trust the broker's keys,
+ * and the JWKS itself.
+ */
 import { z } from 'zod';
 import { dpopAlgorithms } from '../identity/dpop.ts';
 import { signingAlgorithms } from '../identity/trust-schema.ts';
@@ -42,7 +45,8 @@ export function discoveryOperations(issuer: string, ring: KeyRing): Operation[] 
       'OpenID discovery: what AWS and Google need to trust the broker’s identity tokens',
       () => ({
         ...metadata,
-        // Required members of OpenID discovery; the broker signs identity tokens for its own federation and logs nobody in.
+        // Required members of OpenID discovery; the broker signs identity tokens for its own federation only;
+        // nobody signs in with it.
         authorization_endpoint: `${issuer}/login`,
         response_types_supported: ['id_token'],
         subject_types_supported: ['public'],

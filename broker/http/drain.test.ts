@@ -47,7 +47,8 @@ test('stopping: who waits is answered at once, who does nothing is let go, and t
     });
     await asked.promise;
 
-    // A connection kept alive after its answer, one on which nothing was sent, one with half a head, one with half a body.
+    // A connection kept alive after its answer, one on which nothing was sent, one with half a head, one with
+    // half a body.
     const request = get(`${broker.url}/healthz`, { agent });
     const [response] = await once(request, 'response');
     response.resume();

@@ -1,6 +1,7 @@
 /**
- * Ending an HTTP server soon and without harm: what is being answered is answered, and no connection outlives its answer. `server.close()` alone leaves a connection
- * that was busy open for its client's next request, for as long as keep-alive lasts, and one on which nothing was ever sent for ever.
+ * Closes an HTTP server gracefully: requests in flight are answered, and each connection is closed after its
+ * answer. `server.close()` alone keeps a busy connection open until keep-alive expires, and never closes one
+ * on which nothing was sent.
  */
 import type { Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -33,7 +34,7 @@ export function drainable(server: Server): { drain(): Promise<void> } {
       draining = true;
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const [socket, answering] of sockets) {
-        // Half a request has had no effect, and its sender may take for ever over the other half.
+        // An incomplete request has had no effect, and its sender may never complete it.
         const whole = [...answering].some(({ req }) => req.complete);
         if (!whole) socket.destroy();
         for (const res of answering) if (!res.headersSent) res.setHeader('Connection', 'close');

@@ -1,4 +1,7 @@
-/** A page per error code, where the `type` of a problem document leads. Made from the same table that makes the errors. */
+/**
+ * A page per error code, where the `type` of a problem document leads. Made from the same table that makes
+ * the errors.
+ */
 import type { Express } from 'express';
 import { h } from 'preact';
 import { sendPage } from '../console/shell.ts';

@@ -1,4 +1,4 @@
-/** Is the process up (`/healthz`), can it serve (`/readyz`), how does it fare (`/metrics`). */
+/** Liveness (`/healthz`), readiness (`/readyz`) and metrics (`/metrics`). */
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { Express } from 'express';
 import type { Registry } from 'prom-client';
@@ -11,7 +11,7 @@ const pingStatement: Statement = {
   text: `SELECT count(*)::int AS unfinished FROM _prisma_migrations WHERE finished_at IS NULL AND rolled_back_at IS NULL`,
 };
 
-/** Whoever asks, and however often: the database is asked this often. */
+/** The database is checked at most this often, however many ask. */
 const readyLastsMs = 1_000;
 
 export interface HealthDeps {

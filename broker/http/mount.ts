@@ -1,4 +1,6 @@
-/** Puts operations onto Express: body, access, validation, handler, answer; every way out through `problem.ts`. */
+/**
+ * Mounts operations on Express: body, access, validation, handler, answer. Errors leave through `problem.ts`.
+ */
 import type { Express, Request, RequestHandler, Response } from 'express';
 import express from 'express';
 import type { Logger } from 'pino';
@@ -18,7 +20,7 @@ export interface MountDeps {
 }
 
 const jsonLimit = '64kb';
-// No compressed bodies: ours are small, and a bad or a huge one would be found out only after work was done for it.
+// Refuse compressed bodies: ours are small, and a malformed or huge one would show only after decompression.
 const parsers = {
   json: express.json({ limit: jsonLimit, strict: true, inflate: false }),
   form: express.text({ limit: jsonLimit, inflate: false, type: 'application/x-www-form-urlencoded' }),
@@ -31,7 +33,7 @@ const parsers = {
 
 /** Mounts all operations, and 405 for the other methods of their paths. */
 export function mountOperations(app: Express, operations: readonly Operation[], deps: MountDeps): void {
-  // Express tries its routes one after another: those that agents call all the time come first.
+  // Express tries its routes in order: mount the busiest first.
   const busy = (operation: Operation) => Number(operation.busy === true);
   for (const operation of operations.toSorted((a, b) => busy(b) - busy(a))) {
     const stack: RequestHandler[] = operation.body === undefined ? [] : [parsers[operation.bodyType ?? 'json']];
@@ -49,10 +51,10 @@ export function mountOperations(app: Express, operations: readonly Operation[], 
 async function serve(operation: Operation, req: Request, res: Response, deps: MountDeps): Promise<void> {
   const requestId = String(res.locals.requestId);
   const oauth = operation.bodyType === 'form';
-  // Read now: once the client has gone, the socket no longer says where it was.
+  // Read now: after a disconnect the socket no longer has the address.
   const address = req.ip;
   try {
-    // Who before what: somebody we do not know learns nothing from our validation.
+    // Authenticate before validating: an unknown caller learns nothing from validation errors.
     const enter = await entrance(operation, req, deps);
     const answer = await enter({
       body: readBody(operation, req, oauth),
@@ -86,7 +88,10 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
   }
 }
 
-/** The only way to a handler: who is calling is known before the request is read, and a session is read and found alive before its handler runs. */
+/**
+ * The only way to a handler: authenticates the caller before the request is validated, and checks that a
+ * session is live before its handler runs.
+ */
 async function entrance(
   operation: Operation,
   req: Request,
@@ -109,7 +114,7 @@ async function entrance(
   }
 }
 
-/** A valid token without its key is what a thief has: that is put on the record of the session before it is refused. */
+/** A valid token without a valid proof may be stolen: record that on the session's chain before refusing. */
 async function refusalOf(
   operation: Operation,
   req: Request,
@@ -151,7 +156,7 @@ function readBody(operation: Operation, req: Request, oauth: boolean): unknown {
   return read(operation.body, body, oauth);
 }
 
-/** RFC 6749 appendix B. Whoever inspects the request on its way reads it as UTF-8 too. */
+/** RFC 6749 appendix B. Proxies that inspect the request read it as UTF-8 too. */
 function inUtf8(req: Request): boolean {
   const charset = /charset\s*=\s*"?([^";\s]+)/i.exec(req.get('content-type') ?? '')?.[1] ?? 'utf-8';
   return charset.toLowerCase() === 'utf-8';
@@ -159,7 +164,10 @@ function inUtf8(req: Request): boolean {
 
 const mostFields = 50;
 
-/** A field that comes twice is a list, which no schema of ours takes (RFC 6749 section 3.2: not more than once). */
+/**
+ * A field that comes twice is a list, which no schema of ours takes (RFC 6749 section 3.2: not more than
+ * once).
+ */
 function fieldsOf(form: string): Record<string, unknown> {
   const fields = new Map<string, unknown>();
   let count = 0;

@@ -1,4 +1,7 @@
-/** The OAuth side: token endpoint (RFC 6749, 8693, 7523, 9396, 9449), introspection (RFC 7662), revocation (RFC 7009). */
+/**
+ * The OAuth side: token endpoint (RFC 6749, 8693, 7523, 9396, 9449), introspection (RFC 7662), revocation
+ * (RFC 7009).
+ */
 
 import { hash } from 'node:crypto';
 import { z } from 'zod';
@@ -191,7 +194,8 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
       body: z.object({ token, token_type_hint: z.string().max(200).optional() }),
       responses: { 200: { description: 'The token is not alive now, whatever it was before' } },
       errors: ['invalid_request'],
-      // Whoever holds the token may end it, with or without its key: that is the safe direction, and a found token should be easy to kill.
+      // Revocation needs the token but not its key: it only takes access away, and a leaked token should be
+      // easy to revoke.
       handle: async ({ body, requestId }) => {
         const claims = await verified(deps, body.token);
         if (claims !== null) {
@@ -230,7 +234,10 @@ function parseTask(text: string) {
   };
 }
 
-/** Null for what is no current token of ours. That it could not be looked up is another thing: nobody may be told that it is dead. */
+/**
+ * Null when it is no current token of ours. A failed lookup throws instead: it must not be reported as
+ * inactive.
+ */
 function verified(deps: OAuthDeps, presented: string) {
   return deps.tokens.verify(presented).catch((error) => {
     if (error instanceof WritError && error.code === 'unauthenticated') return null;
@@ -263,7 +270,9 @@ async function introspect(deps: OAuthDeps, presented: string): Promise<Record<st
   };
 }
 
-/** The public URL a proof must have been made for: RFC 9449 section 4.3 compares without query and fragment. */
+/**
+ * The public URL a proof must have been made for: RFC 9449 section 4.3 compares without query and fragment.
+ */
 export function credentialsOf(
   publicUrl: string,
   req: { method: string; originalUrl: string; get(name: string): string | undefined },

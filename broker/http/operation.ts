@@ -1,5 +1,6 @@
 /**
- * One endpoint as data: where it is, what it takes, what it answers, who may call it, and the function that does it. The schemas validate and document.
+ * One endpoint as data: where it is, what it takes, what it answers, who may call it, and the function that
+ * does it. The schemas validate and document.
  */
 import type { z } from 'zod';
 import type { ErrorCode } from '../core/errors.ts';
@@ -20,9 +21,9 @@ export interface Call<Body, Query, Params> {
   /** By lower-case name. */
   header(name: string): string | undefined;
   requestId: string;
-  /** Whom the network says the caller is, when it says so. */
+  /** IP address of the caller, when it is known. */
   address: string | undefined;
-  /** Aborted when the client has gone: long polls stop. */
+  /** Aborted when the client disconnects, so that long polls stop. */
   signal: AbortSignal;
 }
 
@@ -30,7 +31,7 @@ interface Described<Body, Query, Params> {
   method: 'get' | 'post' | 'put' | 'delete';
   /** Express form, e.g. `/v1/grants/:id`. */
   path: string;
-  /** Called all the time: routed first. */
+  /** Called most often: routed first. */
   busy?: boolean;
   summary: string;
   tag: string;
@@ -47,10 +48,10 @@ interface Described<Body, Query, Params> {
   errors: ErrorCode[];
 }
 
-/** For the holder of a session token. Its handler is reached with a session that lives, and in no other way. */
+/** For the holder of a session token. Its handler runs only with a live session. */
 export interface SessionOperation<Body, Query, Params> extends Described<Body, Query, Params> {
   access: 'session';
-  /** `ended_too`: with a token that has not expired, one may read about the past. */
+  /** `ended_too`: an ended session may still be read with a token that has not expired. */
   liveness?: 'ended_too';
   /** What the handler wants to know besides, read together with the session. */
   reads?(call: Call<Body, Query, Params>, caller: Caller): SessionReads | Promise<SessionReads>;

@@ -1,4 +1,4 @@
-/** The one way an error leaves: RFC 9457 problem documents with stable codes; the whole story goes to the log only. */
+/** Answers errors as RFC 9457 problem documents with stable codes; the details go to the log only. */
 import type { ErrorRequestHandler, Request, Response } from 'express';
 import type { Logger } from 'pino';
 import { asWritError, type ErrorCode, errorTable, type WritError } from '../core/errors.ts';
@@ -27,14 +27,15 @@ function problemOf(error: WritError, publicUrl: string, requestId: string): Prob
   };
 }
 
-/** How often an unauthenticated caller is told which schemes there are (RFC 9110 section 11.6.1, RFC 9449 section 7.1). */
+/** The challenge that a 401 must carry (RFC 9110 section 11.6.1, RFC 9449 section 7.1). */
 function challenge(error: WritError): string {
   if (error.code === 'invalid_dpop_proof') return 'DPoP error="invalid_dpop_proof"';
   return error.code === 'session_ended' ? 'DPoP error="invalid_token", Bearer error="invalid_token"' : 'DPoP, Bearer';
 }
 
 /**
- * @param oauth the token endpoint's dialect (RFC 6749 section 5.2): the same document with `error` and `error_description` besides, as plain JSON
+ * @param oauth the token endpoint's dialect (RFC 6749 section 5.2): the same document with `error` and
+ *   `error_description` besides, as plain JSON
  */
 export function sendProblem(
   res: Response,
@@ -68,7 +69,7 @@ export function sendProblem(
   );
 }
 
-/** The last resort of the app: pages and static files included. */
+/** The app's final error handler, for pages and static files too. */
 export function problemHandler(publicUrl: string, log: Logger): ErrorRequestHandler {
   return (error, req: Request, res, _next) => {
     sendProblem(res, error, publicUrl, String(res.locals.requestId ?? ''), log, req.path.startsWith('/oauth/'));

@@ -1,6 +1,6 @@
 /**
- * Refusals are on the record, and writing the record takes the lock of a chain: whoever may cause a row without proving anything must not cause as many as he likes.
- * So many a minute are written for each source; of the rest one row says how many there were.
+ * Records refusals. A row takes the lock of a chain, so a caller who has proven nothing must not be able to
+ * cause rows without limit: each source gets a fixed number a minute, and one more row counts the rest.
  */
 
 import { type EventPayload, eventAmong, eventPayload } from '../audit/events.ts';
@@ -23,12 +23,12 @@ export interface Refusals {
    * @throws WritError `rate_limited` instead of writing, when this source had its rows for this minute
    */
   record(source: string, event: RefusedEvent): Promise<void>;
-  /** Writes the sums that are still owed. */
+  /** Writes the counts that are not written yet. */
   close(): Promise<void>;
 }
 
 const windowMs = 60_000;
-/** More sources than this at once share one count: memory is not theirs to fill either. */
+/** Beyond this many sources at once, new ones share one count, so that memory is bounded. */
 const maxSources = 10_000;
 
 interface Window {
@@ -100,7 +100,10 @@ export function createRefusals(
   };
 }
 
-/** Why a proof did not hold, in one word for the record. `replayed` is the one that only the database can tell. */
+/**
+ * Why a proof did not hold, in one word for the record. `replayed` is the one that only the database can
+ * tell.
+ */
 export function misuseReason(
   refusal: WritError,
   sent: { authorization: string | undefined; dpop: string | undefined },
@@ -111,7 +114,7 @@ export function misuseReason(
   return /^bearer /i.test(sent.authorization ?? '') ? 'sent_as_bearer' : 'replayed';
 }
 
-/** What one party has of the network: an IPv4 address; of IPv6 a /64, within which it has any address it likes. */
+/** The unit that one party controls: an IPv4 address, or an IPv6 /64, in which it can choose any address. */
 export function networkOf(address: string | undefined): string {
   if (address === undefined) return 'unknown';
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);

@@ -1,4 +1,7 @@
-/** An operation written with nothing but `access: 'session'` and a handler: what stands between it and its callers. */
+/**
+ * An operation written with nothing but `access: 'session'` and a handler: what stands between it and its
+ * callers.
+ */
 import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -1,6 +1,6 @@
 /**
- * The one door to a session's operations: token and proof, then replay and liveness. The mount goes through it for every operation with `access: 'session'`, so that no
- * handler can forget a part of it.
+ * Authenticates every request to a session's operations: token and proof, then replay and liveness. The mount
+ * goes through it for every operation with `access: 'session'`, so that no handler can forget a part of it.
  */
 import type { Request } from 'express';
 import type { WritError } from '../core/errors.ts';
@@ -26,7 +26,10 @@ export interface SessionDoor {
    * @throws WritError `unauthenticated`, `invalid_dpop_proof` (used before), `session_ended`
    */
   admit(caller: Caller, reads: SessionReads, endedToo: boolean): Promise<SessionFacts>;
-  /** Puts on the record that a session's token came without a proof that holds. @throws WritError `rate_limited` */
+  /**
+   * Puts on the record that a session's token came without a proof that holds.
+   * @throws WritError `rate_limited`
+   */
   recordMisuse(req: Request, refusal: WritError, requestId: string): Promise<void>;
 }
 

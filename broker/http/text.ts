@@ -1,10 +1,16 @@
-/** What text from outside may contain. PostgreSQL cannot store U+0000, and nobody should read invisible control characters in a log or on a page. */
+/**
+ * What text from outside may contain. PostgreSQL cannot store U+0000, and nobody should read invisible
+ * control characters in a log or on a page.
+ */
 import { z } from 'zod';
 import type { FieldFault } from '../core/errors.ts';
 
-/** C0, DEL, C1, line and paragraph separators, bidirectional overrides and isolates (they make a page read other than it is), interlinear marks. */
+/**
+ * C0, DEL, C1, line and paragraph separators, bidirectional overrides and isolates (they make a page read
+ * other than it is), interlinear marks.
+ */
 const control = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]/u;
-/** What nearly all text is, found out at once. */
+/** Fast path: nearly all text is of this form. */
 const plain = /^[\x20-\x7e]*$/;
 const controlButLines = /(?![\t\n\r])[\p{Cc}\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]/u;
 
@@ -27,7 +33,7 @@ export const prose = (max: number) =>
 export const idOf = (prefix: 'ses' | 'gnt' | 'lse') => z.string().regex(new RegExp(`^${prefix}_[0-9a-z]{20}$`));
 
 /**
- * A whole number in a query string. Digits only: `Number` would take `0x10`, `1e1` and an empty text too, and nobody who sends those means what they would become.
+ * A whole number in a query string. Digits only: `Number` would also accept `0x10`, `1e1` and an empty text.
  */
 export const inDigits = <T extends z.ZodType>(schema: T) =>
   z.preprocess((text) => (typeof text === 'string' && /^\d{1,10}$/.test(text) ? Number(text) : text), schema);
@@ -36,8 +42,8 @@ export const inDigits = <T extends z.ZodType>(schema: T) =>
 const maxDepth = 12;
 
 /**
- * Faults of a JSON value, wherever they are in it: control characters, lone surrogates, numbers beyond the range of a double (`1e400` parses to Infinity, which has no
- * canonical form, RFC 8785), too deep.
+ * Faults of a JSON value, wherever they are in it: control characters, lone surrogates, numbers beyond the
+ * range of a double (`1e400` parses to Infinity, which has no canonical form, RFC 8785), too deep.
  */
 export function textFaults(value: unknown, path = '', depth = 0): FieldFault[] {
   if (depth > maxDepth) return [{ path, message: 'is nested too deeply' }];
@@ -51,7 +57,7 @@ export function textFaults(value: unknown, path = '', depth = 0): FieldFault[] {
   return Object.entries(value).flatMap(([key, item]) => {
     if (!key.isWellFormed() || control.test(key))
       return [{ path, message: 'has a member name with control characters' }];
-    // Schemas of free-form members drop it without a word; what is not used must not be taken.
+    // Schemas of free-form members would drop it silently; refuse what is not used.
     if (key === '__proto__') return [{ path: path === '' ? key : `${path}.${key}`, message: 'is not known here' }];
     const at = Array.isArray(value) ? `${path}[${key}]` : path === '' ? key : `${path}.${key}`;
     return textFaults(item, at, depth + 1);

@@ -7,19 +7,22 @@ import type { Binding, Trust } from './trust.ts';
 
 export interface BoundAgent {
   agent: string;
-  /** `user:<who>` as the platform vouches for it, lower-cased; null when the binding names no claim for it. */
+  /**
+   * `user:<who>` as the platform vouches for it, lower-cased; null when the binding names no claim for it.
+   */
   startedBy: string | null;
   /**
-   * The person the run acts for, as the platform vouches for it. When set, it is the only value `on_behalf_of` may have;
-   * when null the platform says nothing, and a declared one is the agent's own word.
+   * The person the run acts for, as the platform vouches for it. When set, it is the only value
+   * `on_behalf_of` may have; when null the platform says nothing, and a declared one is the agent's own word.
    */
   onBehalfOf: string | null;
 }
 
 /**
- * Two agents for one token is a fault of configuration that nobody should be able to choose between, so it is refused; so is one agent with two
- * different accounts of who started the run.
- * @throws WritError `invalid_grant` with reason `no_binding`, `ambiguous_binding`, `missing_claim` or `bad_claim`
+ * Refuses a token that matches two agents, a configuration fault that a caller must not be able to exploit,
+ * and one agent with two different values for who started the run.
+ * @throws WritError `invalid_grant` with reason `no_binding`, `ambiguous_binding`, `missing_claim` or
+ *   `bad_claim`
  */
 export function bindAgent(subject: VerifiedSubject, trust: Trust): BoundAgent {
   const matching = trust.bindings.filter(
@@ -52,14 +55,17 @@ function holds(binding: Binding, claims: JsonObject): boolean {
   );
 }
 
-/** Numbers and booleans compare by their text; a list fits when one of its entries does; anything else never fits. */
+/**
+ * Numbers and booleans compare by their text; a list fits when one of its entries does; anything else never
+ * fits.
+ */
 function fits(value: Json | undefined, matches: (value: string) => boolean): boolean {
   if (Array.isArray(value)) return value.some((entry) => !Array.isArray(entry) && fits(entry, matches));
   if (typeof value === 'string') return matches(value);
   return (typeof value === 'number' || typeof value === 'boolean') && matches(String(value));
 }
 
-/** Lower-cased, so that another spelling of one's own address is not another person when approvers are compared. */
+/** Lower-cased, so that two spellings of an address are the same person when approvers are compared. */
 function personIn(claims: JsonObject, claim: string | null): string | null {
   if (claim === null) return null;
   const value = readClaim(claims, [claim]);

@@ -1,4 +1,7 @@
-/** What a binding says about claims: rules that compile to matchers, and whether they tell one workload from another. */
+/**
+ * What a binding says about claims: rules that compile to matchers, and whether they tell one workload from
+ * another.
+ */
 import { RE2JS } from 're2js';
 import type { Json, JsonObject } from '../core/vocabulary.ts';
 import type { FaultPath, Report } from './file-faults.ts';
@@ -12,8 +15,9 @@ export interface ClaimMatcher {
 }
 
 /**
- * Claims that name a workload or its owner, by kind of issuer. Whoever may use the issuer at all can choose the rest: on GitHub anybody has a
- * `ref` called main, and anybody may call a public reusable workflow (`job_workflow_ref`).
+ * Claims that name a workload or its owner, by kind of issuer. All other claims can be chosen by anyone who
+ * may use the issuer: any GitHub repository has a `ref` called main, and may call a public reusable workflow
+ * (`job_workflow_ref`).
  */
 const identityClaims: { [kind in Exclude<IssuerKind, 'generic'>]: string[][] } = {
   github_actions: [
@@ -30,7 +34,7 @@ const identityClaims: { [kind in Exclude<IssuerKind, 'generic'>]: string[][] } =
 };
 const envelopeClaims = new Set(['iss', 'aud', 'exp', 'iat', 'nbf', 'jti']);
 
-/** Names nobody has. A rule that fits one of them fits strangers, so it identifies no one. */
+/** Made-up names. A rule that matches one of them also matches strangers, so it identifies nobody. */
 const strangers = [
   'q7zk0w',
   '7301946285017',
@@ -42,7 +46,10 @@ const strangers = [
   'spiffe://q7zk.invalid/0wq',
 ];
 
-/** True when the matcher holds a claim that names a workload at such an issuer, and strangers do not satisfy it. */
+/**
+ * True when the matcher holds a claim that names a workload at such an issuer, and strangers do not satisfy
+ * it.
+ */
 export function identifies(claim: ClaimMatcher, kind: IssuerKind): boolean {
   const named =
     kind === 'generic'

@@ -1,6 +1,6 @@
 /**
- * `private_key_jwt` (RFC 7523 sections 2.2 and 3; RFC 7521): an agent without a platform signs a short statement with a key of its own,
- * whose public half the admin wrote into the trust file.
+ * `private_key_jwt` (RFC 7523 sections 2.2 and 3; RFC 7521): an agent without a platform signs a short
+ * statement with a key of its own, whose public half the admin wrote into the trust file.
  */
 import { jwtVerify } from 'jose';
 import { WritError } from '../core/errors.ts';
@@ -42,7 +42,10 @@ export interface VerifiedClient {
   replayExpiresAt: Date;
 }
 
-/** @throws WritError `invalid_client`, or `unavailable` when the client's keys cannot be had; the cause is a `Refusal` with the reason */
+/**
+ * @throws WritError `invalid_client`, or `unavailable` when the client's keys cannot be had; the cause is a
+ *   `Refusal` with the reason
+ */
 export async function verifyClientAssertion(
   request: ClientAssertion,
   trust: Trust,

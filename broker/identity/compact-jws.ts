@@ -14,9 +14,9 @@ export interface OpenedJws {
 const compactForm = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 
 /**
- * Splits and decodes. Nothing it returns is authenticated.
- * `crit` is refused whatever it lists (RFC 7515 section 4.1.11): no extension is understood here. Keys that a header points to or brings along
- * (`jku`, `x5u`, `x5c`, `jwk`) are not looked at by this function.
+ * Splits and decodes. Nothing it returns is authenticated. `crit` is refused whatever it lists (RFC 7515
+ * section 4.1.11): no extension is understood here. Keys that a header points to or brings along (`jku`,
+ * `x5u`, `x5c`, `jwk`) are not looked at by this function.
  *
  * @throws Refusal `malformed`
  */

@@ -1,11 +1,15 @@
 /**
- * Public keys of those we trust: fetched from a place the admin listed, kept for a while, never from a place a token names.
+ * Public keys of those we trust: fetched from a place the admin listed, kept for a while, never from a place
+ * a token names.
  *
- * - Fresh for 10 minutes; a `kid` that is not there causes a new fetch, at most one per 30 seconds and source, so made-up `kid`s cannot hammer an issuer.
- * - In an outage the last good keys serve for 6 hours, then verification fails closed. Issuers' outages last hours, so a day's margin would buy nothing
- *   but time for whoever stole a key and can keep us from learning that it was withdrawn.
+ * - Fresh for 10 minutes; a `kid` that is not there causes a new fetch, at most one per 30 seconds and
+ *   source, so made-up `kid`s cannot hammer an issuer.
+ * - In an outage the last good keys serve for 6 hours, then verification fails closed. Issuers' outages last
+ *   hours, so a day's margin would buy nothing but time for whoever stole a key and can keep us from learning
+ *   that it was withdrawn.
  * - One fetch at a time per source; everybody who needs it waits for the same one.
- * - No redirects, 5 seconds, 256 KiB, at most 100 keys; only the public members of signature keys that fit a pinned algorithm are kept.
+ * - No redirects, 5 seconds, 256 KiB, at most 100 keys; only the public members of signature keys that fit a
+ *   pinned algorithm are kept.
  */
 import { type CryptoKey, importJWK, type JWK } from 'jose';
 import type { Clock, JsonObject } from '../core/vocabulary.ts';
@@ -23,7 +27,8 @@ const maxKeys = 100;
 export interface KeyResolver {
   /**
    * The one key of `source` that fits the header.
-   * @throws Refusal `algorithm_not_allowed`, `unknown_key`, or `issuer_unavailable` when there are no keys recent enough to judge by
+   * @throws Refusal `algorithm_not_allowed`, `unknown_key`, or `issuer_unavailable` when there are no keys
+   *   recent enough to judge by
    */
   resolve(source: KeySource, header: { alg: string; kid?: unknown }): Promise<CryptoKey>;
 }
@@ -52,7 +57,10 @@ interface VerificationKey {
   imported: Map<SigningAlgorithm, Promise<CryptoKey>>;
 }
 
-/** One cache for all sources; a source's identity is the object itself, so a reloaded trust file starts afresh. */
+/**
+ * One cache for all sources; a source's identity is the object itself, so a reloaded trust file starts
+ * afresh.
+ */
 export function openKeyResolver(deps: KeyResolverDeps): KeyResolver {
   const entries = new WeakMap<KeySource, Entry>();
   const now = () => deps.clock.now().getTime();
@@ -104,7 +112,7 @@ export function openKeyResolver(deps: KeyResolverDeps): KeyResolver {
         key = pick(entry.keys, alg, header.kid);
       }
       if (key !== null) return importFor(key, alg);
-      // While the issuer cannot be reached nobody can say that the key does not exist: the agent may try again.
+      // An unreachable issuer does not prove that the key does not exist: the agent may try again.
       if (remote && entry.failure !== null) throw unavailable(source, entry);
       throw new Refusal('unknown_key', `${source.name} has no single key that fits the token`);
     },
@@ -115,7 +123,9 @@ function unavailable(source: KeySource, entry: Entry): Refusal {
   return new Refusal('issuer_unavailable', `no current keys of ${source.name}`, entry.failure);
 }
 
-/** Exactly one key must fit; two that do are as bad as none, because trying keys in turn lets a token choose. */
+/**
+ * Exactly one key must fit; two that do are as bad as none, because trying keys in turn lets a token choose.
+ */
 function pick(keys: VerificationKey[], alg: SigningAlgorithm, kid: unknown): VerificationKey | null {
   const fitting = keys.filter(
     (key) =>
@@ -144,7 +154,10 @@ async function importFor(key: VerificationKey, alg: SigningAlgorithm): Promise<C
   }
 }
 
-/** Keeps signature keys only, rebuilt from their public members. `use: "jwt-svid"` (SPIFFE) is a signature key that jose would not take as such. */
+/**
+ * Keeps signature keys only, rebuilt from their public members. `use: "jwt-svid"` (SPIFFE) is a signature key
+ * that jose would not take as such.
+ */
 function verificationKeys(set: unknown): VerificationKey[] {
   const keys: unknown = (set as { keys?: unknown } | null)?.keys;
   if (!Array.isArray(keys) || keys.length > maxKeys) throw new Error(`not a key set of at most ${maxKeys} keys`);
@@ -189,7 +202,8 @@ async function keySetAddress(source: KeySource, deps: KeyResolverDeps, signal: A
   const { location } = source;
   if (location.kind === 'jwks_uri') return location.url;
   if (location.kind === 'inline') throw new Error('these keys are not fetched');
-  // OpenID Connect Discovery section 4.1: the path is appended to the issuer; section 4.3: the issuer named inside must be the very same.
+  // OpenID Connect Discovery section 4.1: the path is appended to the issuer; section 4.3: the issuer named
+  // inside must be the very same.
   const address = `${location.issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
   const found = (await fetchJson(address, deps, signal)) as { issuer?: unknown; jwks_uri?: unknown } | null;
   if (found?.issuer !== location.issuer) throw new Error('the discovery document is another issuer’s');

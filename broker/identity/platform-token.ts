@@ -1,6 +1,7 @@
 /**
- * A platform's OIDC token (GitHub Actions, Kubernetes, GCP, SPIFFE …) → a subject we believe in, or a refusal.
- * Nothing in the token decides where its keys come from: its unverified `iss` only picks one of the issuers the admin listed.
+ * A platform's OIDC token (GitHub Actions, Kubernetes, GCP, SPIFFE …) → a subject we believe in, or a
+ * refusal. Nothing in the token decides where its keys come from: its unverified `iss` only picks one of the
+ * issuers the admin listed.
  */
 import { errors, jwtVerify } from 'jose';
 import { WritError } from '../core/errors.ts';
@@ -30,7 +31,10 @@ export interface VerifiedSubject {
   subject: string;
   claims: JsonObject;
   expiresAt: Date;
-  /** To be recorded atomically by the caller, who refuses when it is there already; null when the token has no `jti`. */
+  /**
+   * To be recorded atomically by the caller, who refuses when it is there already; null when the token has no
+   * `jti`.
+   */
   replayKey: string | null;
   /** Until when the key must be remembered. */
   replayExpiresAt: Date;
@@ -38,7 +42,8 @@ export interface VerifiedSubject {
 
 /**
  * Verifies a subject token (RFC 8693) of a listed issuer.
- * @throws WritError `invalid_grant`, or `unavailable` when the issuer's keys cannot be had; the cause is a `Refusal` with the reason
+ * @throws WritError `invalid_grant`, or `unavailable` when the issuer's keys cannot be had; the cause is a
+ *   `Refusal` with the reason
  */
 export async function verifyPlatformToken(
   token: unknown,
@@ -105,14 +110,19 @@ function subjectOf(issuer: TrustedIssuer, claims: JsonObject): VerifiedSubject {
   };
 }
 
-/** RFC 8725 section 3.11: a token made for another purpose (a DPoP proof, a logout token) must not pass for an identity. */
+/**
+ * RFC 8725 section 3.11: a token made for another purpose (a DPoP proof, a logout token) must not pass for an
+ * identity.
+ */
 function isIdentityType(typ: unknown): boolean {
   if (typ === undefined) return true;
   if (typeof typ !== 'string') return false;
   return ['jwt', 'jose', 'at+jwt'].includes(typ.toLowerCase().replace(/^application\//, ''));
 }
 
-/** Short, not empty, and free of control and format characters: what may be put into an audit row or shown. */
+/**
+ * Short, not empty, and free of control and format characters: what may be put into an audit row or shown.
+ */
 export function isPrintable(value: string, maxLength: number): boolean {
   return value !== '' && value.length <= maxLength && !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(value);
 }

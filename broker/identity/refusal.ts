@@ -1,5 +1,6 @@
 /**
- * Why a proof of identity was refused, as a closed set. The caller reads one terse sentence; the audit log keeps the reason, the log the whole story.
+ * Why a proof of identity was refused, as a closed set. The caller reads one short sentence; the audit row
+ * has the reason, the log the details.
  */
 import { type ErrorCode, WritError } from '../core/errors.ts';
 import type { RefusalReason } from '../core/reasons.ts';

@@ -1,4 +1,7 @@
-/** The shape of the trust file: what `z.toJSONSchema(trustFileSchema)` publishes. What a shape cannot say is checked in trust.ts. */
+/**
+ * The shape of the trust file: what `z.toJSONSchema(trustFileSchema)` publishes. What a shape cannot say is
+ * checked in trust.ts.
+ */
 import { z } from 'zod';
 
 /** Asymmetric only: a shared secret or `none` can never be listed. */

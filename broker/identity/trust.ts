@@ -1,8 +1,10 @@
 /**
- * The trust file: whose tokens the broker believes, and which agent each stands for. Read once at start; a file with any fault is refused whole.
+ * The trust file: whose tokens the broker believes, and which agent each stands for. Read once at start; a
+ * file with any fault is refused whole.
  *
- * The rules that a schema cannot hold are here: patterns compile (RE2, linear time, matched whole), plain http only on loopback and only when
- * asked for, and a binding must say something that strangers at the same issuer do not satisfy.
+ * The rules that a schema cannot hold are here: patterns compile (RE2, linear time, matched whole), plain
+ * http only on loopback and only when asked for, and a binding must say something that strangers at the same
+ * issuer do not satisfy.
  */
 import { LineCounter, parseDocument } from 'yaml';
 import type { FieldFault } from '../core/errors.ts';
@@ -62,13 +64,16 @@ export interface TrustOptions {
 
 export type ParsedTrust = { ok: true; trust: Trust } | { ok: false; faults: FieldFault[] };
 
-/** Nobody is trusted: what a broker without a trust file runs on. */
+/** Trusts nobody: for a broker without a trust file. */
 export const emptyTrust: Trust = { issuers: new Map(), bindings: [], clients: new Map() };
 
-/** Parses a trust file (YAML). All faults are reported together, each with its path and, where it has one, its line and column. */
+/**
+ * Parses a trust file (YAML). All faults are reported together, each with its path and, where it has one, its
+ * line and column.
+ */
 export function parseTrust(text: string, options: TrustOptions = {}): ParsedTrust {
   const lines = new LineCounter();
-  // Aliases are refused (maxAliasCount 0): a rule that stands elsewhere in the file is a rule its reader does not see.
+  // Refuse aliases (maxAliasCount 0): a reviewer would not see a rule that is defined elsewhere in the file.
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false });
   const faults: FieldFault[] = [];
   const report: Report = (path, message) => {
@@ -207,7 +212,10 @@ function checkAddress(address: string, allowInsecureLoopback: boolean, at: Fault
   if (problem !== null) report(at, problem);
 }
 
-/** Null when keys may be fetched from there; otherwise why not. Also asked of the addresses a discovery document names. */
+/**
+ * Null when keys may be fetched from there; otherwise why not. Also asked of the addresses a discovery
+ * document names.
+ */
 export function addressProblem(address: string, allowInsecureLoopback: boolean): string | null {
   const url = URL.parse(address);
   if (url === null) return 'Not a URL';

@@ -1,8 +1,10 @@
 /**
- * ES256 (RFC 7518 section 3.4) with node:crypto: several times on every grant, so what it costs counts (docs/performance.md).
+ * ES256 (RFC 7518 section 3.4) with node:crypto: several times on every grant, so what it costs counts
+ * (docs/performance.md).
  *
- * JOSE's signatures are the two numbers side by side, node's are DER. Node would translate (`dsaEncoding`), for half as much again as the signature costs; these few
- * lines do it for next to nothing, and the tests hold them against another implementation.
+ * JOSE's signatures are the two numbers side by side, node's are DER. Node would translate (`dsaEncoding`),
+ * for half as much again as the signature costs; these few lines do it for next to nothing, and the tests
+ * hold them against another implementation.
  */
 import { type KeyObject, sign, verify } from 'node:crypto';
 
@@ -14,7 +16,10 @@ export function signEs256(text: string, privateKey: KeyObject): Buffer {
   return fromDer(sign('sha256', Buffer.from(text), privateKey));
 }
 
-/** The same in node's thread pool: for a caller with other work to do meanwhile, and one signature to wait for. Two in a row cost more in wake-ups than they free. */
+/**
+ * Signs in node's thread pool: for a caller that has other work to do during one signature. For two in a row,
+ * the cost of scheduling is higher than the gain.
+ */
 export function signEs256Aside(text: string, privateKey: KeyObject): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     sign('sha256', Buffer.from(text), privateKey, (error, der) => {
@@ -29,7 +34,10 @@ export function verifyEs256(text: string, signature: Uint8Array, publicKey: KeyO
   return signature.length === 2 * size && verify('sha256', Buffer.from(text), publicKey, toDer(signature));
 }
 
-/** SEQUENCE { r INTEGER, s INTEGER } (RFC 3279 section 2.2.3): at most 72 bytes, so that every length is one byte. */
+/**
+ * SEQUENCE { r INTEGER, s INTEGER } (RFC 3279 section 2.2.3): at most 72 bytes, so that every length is one
+ * byte.
+ */
 function toDer(signature: Uint8Array): Buffer {
   const numbers = [integer(signature.subarray(0, size)), integer(signature.subarray(size))];
   const body = Buffer.concat(numbers);

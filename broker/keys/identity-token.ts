@@ -8,7 +8,8 @@ const longest = 300;
 
 /**
  * @param issuer the broker's, as clouds know it
- * @returns makes a token for somebody else's token endpoint, good for `ttlSeconds`, 300 at most. Throws for one that would be for the broker itself.
+ * @returns makes a token for somebody else's token endpoint, good for `ttlSeconds`, 300 at most. Throws for
+ *   one that would be for the broker itself.
  */
 export function identityTokens(
   ring: KeyRing,

@@ -1,4 +1,7 @@
-/** Where the key-encryption key comes from: the environment, or, for the embedded database, a file beside it that only its owner may read. */
+/**
+ * Where the key-encryption key comes from: the environment, or, for the embedded database, a file beside it
+ * that only its owner may read.
+ */
 import { hkdfSync, randomBytes } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -23,7 +26,10 @@ function decode(text: string): Uint8Array {
   return bytes;
 }
 
-/** A key of its own for each use (RFC 5869), so that what is sealed for one cannot be opened as another. */
+/**
+ * Derives a separate key for each use (RFC 5869), so that a value sealed for one use cannot be opened for
+ * another.
+ */
 export function deriveKey(kek: Uint8Array, use: 'at-rest' | 'sign-in-cookie'): Uint8Array {
   return new Uint8Array(hkdfSync('sha256', kek, 'writ', use, 32));
 }

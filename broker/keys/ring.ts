@@ -1,8 +1,9 @@
 /**
- * The ring of signing keys (ES256), kept in the database so that every process signs with the same one and publishes the same JWKS.
+ * The ring of signing keys (ES256), kept in the database so that every process signs with the same one and
+ * publishes the same JWKS.
  *
- * Life of a key: created → published in the JWKS → signs from `active_from` → no longer signs once a newer key is active → leaves the JWKS at
- * `retired_at`, when the last token it can have signed has expired.
+ * Life of a key: created → published in the JWKS → signs from `active_from` → no longer signs once a newer
+ * key is active → leaves the JWKS at `retired_at`, when the last token it can have signed has expired.
  */
 
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
@@ -31,7 +32,10 @@ export interface KeyRing {
   jwks(): { keys: JWK[] };
   /** Reads the ring again; called on a timer and when an unknown kid turns up. */
   reload(): Promise<void>;
-  /** Adds a key that will sign after `leadSeconds`, and sets when the present one leaves the JWKS. @returns the new kid */
+  /**
+   * Adds a key that will sign after `leadSeconds`, and sets when the present one leaves the JWKS.
+   * @returns the new kid
+   */
   rotate(leadSeconds: number, actor: string): Promise<string>;
 }
 
@@ -58,7 +62,10 @@ const insertKey: Statement = {
     SELECT kid FROM new`,
 };
 
-/** @throws Error that tells an operator what is wrong: most likely another key-encryption key than the database was written with */
+/**
+ * @throws Error that tells an operator what is wrong: most likely another key-encryption key than the
+ *   database was written with
+ */
 async function openKey(seal: Seal, row: { kid: string; privateJwe: string }): Promise<string> {
   try {
     return await seal.open(row.privateJwe, row.kid);

@@ -1,6 +1,6 @@
 /**
- * Sealing under the key-encryption key (KEK): JWE compact, `dir` + `A256GCM` (RFC 7516). What is sealed is bound to the row it belongs to, so that a
- * sealed value copied into another row does not open there.
+ * Sealing under the key-encryption key (KEK): JWE compact, `dir` + `A256GCM` (RFC 7516). What is sealed is
+ * bound to the row it belongs to, so that a sealed value copied into another row does not open there.
  */
 import { CompactEncrypt, compactDecrypt } from 'jose';
 

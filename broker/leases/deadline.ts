@@ -1,12 +1,15 @@
-/** A provider is waited for so long and no longer, whether or not it honours the signal it was given. */
+/** Bounds the time of a provider call, whether or not the provider honours its signal. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ProviderError } from '../../providers/contract.ts';
 import type { Clock } from '../core/vocabulary.ts';
 
-/** Made once: a stack for each kept deadline would cost more than the deadline. */
+/** Created once: a stack trace for each deadline would cost more than the deadline. */
 const answered = new Error('answered');
 
-/** Turns of the event loop in which a provider that honours the signal is done; what it has got by then (some of a batch, say) counts. */
+/**
+ * Turns of the event loop in which a provider that honours the signal is done; what it has got by then (some
+ * of a batch, say) counts.
+ */
 const lastTurns = 100;
 
 /**

@@ -1,4 +1,4 @@
-/** The end of a lease's time, as far as it needs no provider. */
+/** Ends leases whose time is up, as far as no provider call is needed. */
 
 import type { Provider } from '../../providers/contract.ts';
 import { eventBy } from '../audit/events.ts';

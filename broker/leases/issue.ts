@@ -1,6 +1,7 @@
 /**
- * Delivering: a signed decision becomes a credential. The lease row (`issuing`) and its audit row are committed before this runs; whatever happens here, at any
- * line, the row is enough for the reconciler to neutralise what may exist.
+ * Mints and delivers the credential of a signed decision. The lease row (`issuing`) and its audit row are
+ * committed before this runs; if this process crashes at any line, the row is enough for the reconciler to
+ * end a credential that may exist.
  */
 
 import type { Logger } from 'pino';
@@ -50,7 +51,8 @@ export interface Delivered {
   expiresAt: Date;
 }
 
-// A pool member's release revives tokens that have not expired by the provider's own clock, which may be behind ours: a minute is left for that.
+// A pool member's release revives tokens that have not expired by the provider's own clock, which may be
+// behind ours: a minute is left for that.
 export const outcomeStatement: Statement = {
   name: 'lease_outcome',
   text: `
@@ -105,7 +107,8 @@ ${grantFailed('l', '$4::timestamptz')}
  * 2. The provider is asked, with a deadline.
  * 3. The outcome is committed with its audit row; only then is the credential handed on.
  *
- * @throws WritError `provider_refused`, `provider_unavailable`, `session_ended` (it ended while the provider was minting), `internal`
+ * @throws WritError `provider_refused`, `provider_unavailable`, `session_ended` (it ended while the provider
+ *   was minting), `internal`
  */
 export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<Delivered> {
   const provider = deps.providers.get(intent.plan.provider);
@@ -145,7 +148,8 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
     );
     status = row?.status;
   } catch (cause) {
-    // The row still says `issuing`; the reconciler will end it. What only this process knows (a GitHub token) would be lost, so end it here, now.
+    // The row still says `issuing`; the reconciler will end it. What only this process knows (a GitHub token)
+    // would be lost, so revoke it here.
     await revokeUnrecorded(deps, provider, intent, issued);
     throw new WritError('unavailable', { retryAfterSeconds: 5, cause });
   }
@@ -160,7 +164,10 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
   });
 }
 
-/** @returns what the decision says, its plan digest recomputed from the plan that the provider will be asked for */
+/**
+ * @returns what the decision says, its plan digest recomputed from the plan that the provider will be asked
+ *   for
+ */
 function checkDecision(deps: LeaseDeps, intent: LeaseIntent): SignedDecision {
   let claims: SignedDecision;
   try {
@@ -192,7 +199,7 @@ async function mint(deps: LeaseDeps, provider: Provider, intent: LeaseIntent): P
 
 async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Promise<WritError> {
   const known = error instanceof ProviderError ? error : null;
-  // An error nobody foresaw may have come after the mint: treat it as if a credential existed.
+  // An unexpected error may have happened after the mint: assume that a credential exists.
   const mayExist = known?.mayHaveMinted ?? true;
   const code = known?.code ?? 'unexpected';
   deps.log.warn({ err: error, lease: intent.leaseId, provider: intent.plan.provider, code }, 'mint failed');
@@ -222,7 +229,8 @@ async function revokeUnrecorded(
   intent: LeaseIntent,
   issued: Issued,
 ): Promise<void> {
-  // A provider with a single writer needs the whole truth from the database; the reconciler has it, this process may not.
+  // A provider with a single writer needs all outstanding denials from the database: leave it to the
+  // reconciler.
   if (provider.lockKey !== undefined) return;
   const target = {
     leaseId: intent.leaseId,

@@ -1,6 +1,6 @@
 /**
- * What is left to do after leases have ended: pool members go back into use, denials that have expired leave the shared document. One member or one
- * document that fails is tried again a minute later, and keeps no other from being done.
+ * Cleans up after leases have ended: releases pool members, and removes expired denials from shared
+ * documents. A member or document that fails is tried again a minute later and does not delay the others.
  */
 
 import type { Provider, RevocationTarget } from '../../providers/contract.ts';
@@ -53,7 +53,10 @@ const outstandingStatement: Statement = {
     WHERE provider = $1 AND lock_key = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3::timestamptz ORDER BY id`,
 };
 
-/** A pool member goes back into use only after the last token minted on it has expired: enabling it again would revive that token. */
+/**
+ * A pool member goes back into use only after the last token minted on it has expired: enabling it again
+ * would revive that token.
+ */
 export async function releaseSlots(deps: RevokeDeps, provider: Provider): Promise<void> {
   const slots = await deps.store.run<{ member: string; lease_id: string }>(dueSlotsStatement, [
     provider.name,

@@ -25,7 +25,7 @@ export async function measureLeases(deps: MeasureDeps, now: Date): Promise<void>
   deps.metrics.failing.reset();
   deps.metrics.oldestRevoking.reset();
   for (const row of rows) {
-    // Nobody here can revoke for a provider that is switched off: all of them are an alarm.
+    // No worker can revoke for a provider that is switched off: count all of its leases as failing.
     const on = deps.providers.has(row.provider);
     deps.metrics.failing.set({ provider: row.provider }, on ? row.failing : row.revoking);
     deps.metrics.oldestRevoking.set({ provider: row.provider }, (now.getTime() - row.oldest.getTime()) / 1000);

@@ -1,8 +1,12 @@
-/** Reservations of pool members, as SQL for the statements that write an intent. A member belongs to one lease until its last token has expired. */
+/**
+ * Reservations of pool members, as SQL for the statements that write an intent. A member belongs to one lease
+ * until its last token has expired.
+ */
 
 /**
- * Reserves one member, spread over the members so that concurrent requests do not all try the same one. Gives the CTEs `free`, `slot` and `ready` (`ok`,
- * `exhausted`, `reserved`), and stands after a CTE `held` with one row `ok`.
+ * Reserves one member, spread over the members so that concurrent requests do not all try the same one. Gives
+ * the CTEs `free`, `slot` and `ready` (`ok`, `exhausted`, `reserved`), and stands after a CTE `held` with one
+ * row `ok`.
  * @param pool SQL of the members (text[]); null = none is needed, and `ready.ok` is `held.ok`
  */
 export const reserveMember = (lease: string, provider: string, pool: string, until: string): string => `

@@ -1,6 +1,6 @@
 /**
- * The one way a lease is ended at its provider. Takes leases that are `revoking` and due, asks the provider, and writes down its word. Idempotent: a worker
- * that dies anywhere in here leaves rows that become due again.
+ * The one way a lease is ended at its provider. Claims leases that are `revoking` and due, asks the provider,
+ * and records its answer. Idempotent: a worker that crashes here leaves rows that become due again.
  */
 
 import type { Logger } from 'pino';
@@ -35,7 +35,10 @@ export interface RevokeDeps {
   workerId: string;
 }
 
-/** How long a claimed lease, or a writer's lock, is left alone: longer than one attempt can take, so that two workers do not do the same work. */
+/**
+ * How long a claimed lease, or a writer's lock, is left alone: longer than one attempt can take, so that two
+ * workers do not do the same work.
+ */
 export const claimSeconds = (deps: { providerTimeoutSeconds: number }): number => deps.providerTimeoutSeconds + 40;
 
 const claimStatement: Statement = {
@@ -56,7 +59,10 @@ const outstandingStatement: Statement = {
     FROM lease WHERE provider = $1 AND lock_key = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3::timestamptz ORDER BY id`,
 };
 
-/** All outcomes of one attempt in one statement. Conditional on `revoking`: what somebody else has settled stays settled. */
+/**
+ * All outcomes of one attempt in one statement. Conditional on `revoking`: what somebody else has settled
+ * stays settled.
+ */
 const settleStatement: Statement = {
   name: 'lease_settle',
   text: `
@@ -119,7 +125,7 @@ async function revokeGroup(
   }
   const lock = { key: `${provider.name}:${lockKey}`, holder: deps.workerId, seconds: claimSeconds(deps) };
   const held = await withUpstreamLock(deps.store, deps.clock, lock, async () => {
-    // Read under the lock: the whole truth, including what another worker revoked a moment ago.
+    // Read under the lock, to include what another worker has just revoked.
     const outstanding = await deps.store.run<ClaimedRow>(outstandingStatement, [
       provider.name,
       lockKey,
@@ -132,7 +138,7 @@ async function revokeGroup(
   }
 }
 
-/** @returns whether another may write the document at once, or something that was sent may unchanged arrive */
+/** @returns whether another may write the document at once, or something that was sent may still arrive */
 async function attempt(
   deps: RevokeDeps,
   provider: Provider,
@@ -153,7 +159,8 @@ async function attempt(
     try {
       alive.push({ row, target: await toTarget(deps.seal, row) });
     } catch (error) {
-      // Sealed under another key, or tampered with: this lease's trouble alone, and an alarm like any other failure.
+      // Sealed under another key, or tampered with: only this lease fails, and counts as a failing
+      // revocation.
       settled.push(failure(deps, row, 'secret_unreadable', error));
     }
   }
@@ -182,8 +189,9 @@ async function attempt(
 }
 
 /**
- * Where the shared document was full, the provider ended everything older than a moment: those leases must not be shown as active. By the provider's own time of
- * issue: with ours, the moment would creep on with each pass and end more and more of them.
+ * Where the shared document was full, the provider ended everything older than a moment: those leases must
+ * not be shown as active. By the provider's own time of issue: with ours, the moment would creep on with each
+ * pass and end more and more of them.
  */
 const neighbourStatement: Statement = {
   name: 'lease_cut_off',
@@ -224,7 +232,10 @@ async function endCollateral(
     );
 }
 
-/** The contract says that `revoke` never throws. A provider with a fault in it must unchanged have its leases retried, and shown as failing. */
+/**
+ * The contract says that `revoke` never throws. A provider with a fault in it must still have its leases
+ * retried, and shown as failing.
+ */
 async function ask(
   deps: RevokeDeps,
   provider: Provider,
@@ -297,7 +308,7 @@ function settle(deps: RevokeDeps, row: ClaimedRow, outcome: RevocationOutcome): 
 function failure(deps: RevokeDeps, row: ClaimedRow, code: string, error: unknown): Settled {
   deps.log.error(
     { err: error, lease: row.id, attempts: row.attempts },
-    'revocation failed: the credential may unchanged work',
+    'revocation failed: the credential may still work',
   );
   deps.metrics.revokeFailures.inc({ provider: row.plan.provider, code });
   const retryAt = deps.clock.now().getTime() + backoffMs(row.attempts, deps.random());

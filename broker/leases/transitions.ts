@@ -1,14 +1,15 @@
 /**
- * Every change of a lease's status, as SQL for the statements that make it: issuing → active → revoking → revoked / expired / failed. Only this room writes the
- * table (scripts/check/tables.ts). One path leads to `revoking`.
+ * Every change of a lease's status, as SQL for the statements that make it: issuing → active → revoking →
+ * revoked / expired / failed. Only this room writes the table (scripts/check/tables.ts). One path leads to
+ * `revoking`.
  */
 import { revokeReason } from '../core/reasons.ts';
 import type { LeaseStatus } from '../core/vocabulary.ts';
 
 /**
  * → issuing: the intent, before any provider is called (invariant 5).
- * @param rows SQL of rows with `lease_id`, `grant_id`, `session_id`, `agent`, `provider`, `plan`, `plan_digest`, `reserved`, `lock_key`, `at`, `answer_by` and
- *   `provider_expires_at`
+ * @param rows SQL of rows with `lease_id`, `grant_id`, `session_id`, `agent`, `provider`, `plan`,
+ *   `plan_digest`, `reserved`, `lock_key`, `at`, `answer_by` and `provider_expires_at`
  */
 export const intendLease = (rows: string): string => `
       INSERT INTO lease (id, grant_id, session_id, agent, provider, plan, plan_digest, status, reserved, lock_key, intent_at, expires_at,
@@ -17,7 +18,8 @@ export const intendLease = (rows: string): string => `
              provider_expires_at, answer_by FROM (${rows}) intent`;
 
 /**
- * issuing → active, with what the provider answered. A lease whose end was ordered meanwhile stays `revoking`, and is due at once: what it needs is known now.
+ * issuing → active, with what the provider answered. A lease whose end was ordered meanwhile stays
+ * `revoking`, and is due at once: what it needs is known now.
  * @param r alias of rows with `lease_id`, `handle`, `sealed`, `at`, `expires_at` and `provider_expires_at`
  */
 export const recordAnswer = (r: string): string => `
@@ -50,8 +52,8 @@ export const startRevoking = ({ where, reason, dueAt, from = ['issuing', 'active
       WHERE status IN (${from.map((status) => `'${status}'`).join(', ')}) AND ${where}`;
 
 /**
- * The moment at which revocation begins for whoever ends it from outside: at once, or when the mint must have answered, so that revocation has the provider's
- * answer to work with.
+ * The moment at which revocation begins when an admin or a session's end asks for it: at once, or when the
+ * mint must have answered, so that revocation has the provider's answer to work with.
  * @param seconds SQL of how long after its intent a mint may still answer
  */
 export const onceAnswered = (at: string, seconds: string): string =>

@@ -1,6 +1,7 @@
 /**
- * From what an agent declares to typed values: the task's inputs against its type, and a capability's parameters with the task's inputs put in.
- * Faults here mean the request is malformed (400); whether a well-formed request is allowed is Cedar's to say, in `decide/`.
+ * From what an agent declares to typed values: the task's inputs against its type, and a capability's
+ * parameters with the task's inputs put in. Faults here mean the request is malformed (400); whether a
+ * well-formed request is allowed is Cedar's to say, in `decide/`.
  */
 import type { FieldFault } from '../core/errors.ts';
 import type { Json, JsonObject, Task } from '../core/vocabulary.ts';
@@ -10,13 +11,16 @@ import { matchesWhole } from './pattern.ts';
 import { referencesOf, substitute, textsOf } from './template.ts';
 import { isPlainText, unsafeText } from './unsafe-text.ts';
 
-const MAX_PARAM_LENGTH = 2048;
-const MAX_PARAM_DEPTH = 16;
-const MAX_FAULTS = 50;
+const maxParamLength = 2048;
+const maxParamDepth = 16;
+const maxFaults = 50;
 
 type Faults = { ok: false; faults: FieldFault[] };
 
-/** Checks a declared task. Every input of the task type is required, none besides is taken. Paths: `task_type`, `inputs.<name>`. */
+/**
+ * Checks a declared task. Every input of the task type is required, none besides is taken. Paths:
+ * `task_type`, `inputs.<name>`.
+ */
 export function checkTask(manifest: Manifest, taskType: unknown, inputs: unknown): { ok: true; task: Task } | Faults {
   const type = typeof taskType === 'string' ? member(manifest.task_types, taskType) : undefined;
   if (type === undefined || typeof taskType !== 'string') {
@@ -46,7 +50,7 @@ function inputFault(shape: Input, value: unknown): string | undefined {
   if (wrongType !== undefined) return wrongType;
   if (shape.type === 'string') {
     const text = value as string;
-    // Before the pattern: the pattern's author may have thought of none of this.
+    // Checked before the pattern, whose author may not have considered these characters.
     const fault = unsafeText(text);
     if (fault !== undefined) return fault;
     if (shape.enum !== undefined) return shape.enum.includes(text) ? undefined : 'must be one of the listed values';
@@ -60,14 +64,19 @@ function inputFault(shape: Input, value: unknown): string | undefined {
   return undefined;
 }
 
-/** What the manifest fixes for a task: its parameters with the task's inputs put in. Throws if the task lacks an input. */
+/**
+ * What the manifest fixes for a task: its parameters with the task's inputs put in. Throws if the task lacks
+ * an input.
+ */
 export function boundParams(capability: Capability, task: Task): JsonObject {
   return substitute(capability.params, task.inputs) as JsonObject;
 }
 
 export interface BoundParams {
   ok: true;
-  /** The complete provider parameters as requested: what the agent gave, else what is bound or the default. */
+  /**
+   * The complete provider parameters as requested: what the agent gave, else what is bound or the default.
+   */
   params: JsonObject;
   /** What the manifest fixes or binds, whatever the agent gave. */
   bound: JsonObject;
@@ -76,9 +85,9 @@ export interface BoundParams {
 }
 
 /**
- * Completes the parameters of a request. What the agent repeats is taken as it stands, right or wrong, so that a wrong value is denied with its reason
- * (and never quietly corrected). `task` must have passed `checkTask`. Paths: `params.<name>`, or `capability` when the task
- * lacks an input it needs.
+ * Completes the parameters of a request. What the agent repeats is taken as it stands, right or wrong, so
+ * that a wrong value is denied with its reason (and never quietly corrected). `task` must have passed
+ * `checkTask`. Paths: `params.<name>`, or `capability` when the task lacks an input it needs.
  */
 export function bindParams(capability: Capability, task: Task, given: unknown): BoundParams | Faults {
   if (given !== undefined && !isRecord(given)) {
@@ -89,7 +98,8 @@ export function bindParams(capability: Capability, task: Task, given: unknown): 
     path: `params.${key}`,
     message: 'is not a parameter of this capability',
   }));
-  // Possible where the task type may not ask for it, or where a later manifest gave the task type other inputs.
+  // Possible where the task type may not ask for it, or where a later manifest gave the task type other
+  // inputs.
   const missing = missingInputs(capability, task);
   if (missing.length > 0) {
     const message = `needs the input ${missing.join(', ')}, which this session's task does not have`;
@@ -137,7 +147,7 @@ function repeatFault(bound: Json, repeated: unknown): string | undefined {
   const sameKind =
     bound === null ? repeated === null : Array.isArray(bound) ? Array.isArray(repeated) : isRecord(repeated);
   if (!sameKind) return `must be ${bound === null ? 'null' : Array.isArray(bound) ? 'a list' : 'an object'}`;
-  if (deeperThan(repeated, MAX_PARAM_DEPTH)) return 'must not be nested so deeply';
+  if (deeperThan(repeated, maxParamDepth)) return 'must not be nested so deeply';
   const texts = [...textsOf(repeated as Json).map(({ text }) => text), ...keysOf(repeated)];
   return texts.map(textFault).find((message) => message !== undefined);
 }
@@ -157,17 +167,17 @@ function typeFault(type: Input['type'], value: unknown): string | undefined {
 }
 
 function textFault(text: string): string | undefined {
-  if (text.length > MAX_PARAM_LENGTH) return `must not be longer than ${MAX_PARAM_LENGTH} characters`;
+  if (text.length > maxParamLength) return `must not be longer than ${maxParamLength} characters`;
   return isPlainText(text)
     ? undefined
     : 'must be Unicode text in normal form C without control or invisible characters';
 }
 
-/** Keys nobody knows, made fit to be shown: they are the caller's text. */
+/** Unknown keys, made safe to show: they are the caller's text. */
 function unknownKeys(given: object, known: object): string[] {
   return Object.keys(given)
     .filter((key) => !Object.hasOwn(known, key))
-    .slice(0, MAX_FAULTS)
+    .slice(0, maxFaults)
     .map((key) => key.slice(0, 64).replaceAll(/[^A-Za-z0-9_.-]/gu, '?'));
 }
 

@@ -1,6 +1,7 @@
 /**
- * The manifests this process decides with, loaded from the database by version. The version in force is read with every request (`SessionFacts`), so a
- * publication on another process takes effect with the next request, without a message between processes.
+ * The manifests this process decides with, loaded from the database by version. The version in force is read
+ * with every request (`SessionFacts`), so a publication on another process takes effect with the next
+ * request, without a message between processes.
  */
 import { WritError } from '../core/errors.ts';
 import type { Store } from '../store/open.ts';
@@ -8,18 +9,23 @@ import type { CompiledManifest } from './compile.ts';
 import type { PublishedManifest } from './publish.ts';
 
 export interface Catalog {
-  /** @throws WritError `unavailable` when that version cannot be read: nothing is decided on a manifest we do not have */
+  /**
+   * @throws WritError `unavailable` when that version cannot be read: nothing is decided on a manifest we do
+   *   not have
+   */
   version(agent: string, version: number): Promise<PublishedManifest>;
   /** The version in force; null = the agent is not registered. */
   current(agent: string): Promise<PublishedManifest | null>;
   /**
-   * The version that was in force when this process last looked, without looking again; null = it never did. For whoever has the database check, in the
-   * statement that acts on it, that it still is.
+   * The version that was in force when this process last read it, without reading again; null = never read.
+   * The statement that acts on it must check in the database that it is still in force.
    */
   lastSeen(agent: string): Promise<PublishedManifest | null>;
 }
 
-/** Versions kept per process; an agent has one in force, older ones are asked for only around a publication. */
+/**
+ * Versions kept per process; an agent has one in force, older ones are asked for only around a publication.
+ */
 const limit = 1_000;
 
 export function createCatalog(store: Store): Catalog {

@@ -1,6 +1,6 @@
 /**
- * Cedar expressions as data (the EST of Cedar's JSON policy format). Policies are built from these and never from text, so that no value of a manifest
- * can become syntax.
+ * Cedar expressions as data (the EST of Cedar's JSON policy format). Policies are built from these and never
+ * from text, so that no value of a manifest can become syntax.
  */
 import type { Expr } from '@cedar-policy/cedar-wasm/nodejs';
 

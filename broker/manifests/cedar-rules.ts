@@ -142,7 +142,8 @@ export function policyOf(manifest: Manifest, name: string, capability: Capabilit
 }
 
 /**
- * What a parameter must equal: a constant stands in the policy itself; what depends on the task's inputs is a fact, for Cedar cannot join texts.
+ * What a parameter must equal: a constant stands in the policy itself; what depends on the task's inputs is a
+ * fact, for Cedar cannot join texts.
  */
 function boundTo(param: string, value: Json): Expr {
   if (!isConstant(value)) return fact('bound', param);

@@ -24,7 +24,7 @@ export const entity = {
   action: (capability: string) => ({ type: 'Writ::Action', id: `grant:${capability}` }),
   provider: (provider: string) => ({ type: 'Writ::Provider', id: provider }),
 };
-const CEDAR_TYPES: Record<ParamKind, Type<string>> = {
+const cedarTypes: Record<ParamKind, Type<string>> = {
   string: { type: 'String' },
   integer: { type: 'Long' },
   boolean: { type: 'Boolean' },
@@ -50,15 +50,12 @@ export function schemaOf(
   kinds: { [param: string]: ParamKind },
 ): SchemaJson<string> {
   const typed = (params: Iterable<string>) =>
-    record(Object.fromEntries([...params].map((param) => [param, CEDAR_TYPES[kinds[param] as ParamKind]])));
+    record(Object.fromEntries([...params].map((param) => [param, cedarTypes[kinds[param] as ParamKind]])));
   const context = contextType({
     // Task types differ in their inputs.
     inputs: record(
       Object.fromEntries(
-        [...inputTypes(manifest, capability)].map(([input, type]) => [
-          input,
-          { ...CEDAR_TYPES[type], required: false },
-        ]),
+        [...inputTypes(manifest, capability)].map(([input, type]) => [input, { ...cedarTypes[type], required: false }]),
       ),
     ),
     params: typed(Object.keys(kinds)),

@@ -1,6 +1,6 @@
 /**
- * What a manifest's schema cannot say: that its parts refer to each other rightly, and that its fixed parameters are ones the provider takes. The
- * providers come in as data, so that manifests stay free of them.
+ * What a manifest's schema cannot say: that its parts refer to each other rightly, and that its fixed
+ * parameters are ones the provider takes. The providers come in as data, so that manifests stay free of them.
  */
 import type { z } from 'zod';
 import type { FieldFault } from '../core/errors.ts';
@@ -122,7 +122,8 @@ function checkParams(capability: Capability, inputs: Map<string, unknown>, path:
     checkJson(value, at, report);
     for (const { text, path: below } of textsOf(value)) {
       const references = referencesOf(text);
-      // Without this, `${input.id}` would reach the provider as it stands, and IAM reads such texts as variables of its own.
+      // Without this, `${input.id}` would reach the provider as it stands, and IAM reads such texts as
+      // variables of its own.
       if (references.stray) report([...at, ...below], `has a \${ that is not \${inputs.<name>}`);
       for (const input of new Set(references.inputs)) {
         if (!inputs.has(input)) {
@@ -178,8 +179,9 @@ function checkChoice(choice: Choice, path: Path, report: Report): void {
 }
 
 /**
- * Parses a sample of the parameters with the provider's own schema. Only faults that no input and no choice could mend are reported: those in
- * constant parameters, in members of an enumeration, of unknown and of missing parameters. The rest is checked when the plan is made.
+ * Parses a sample of the parameters with the provider's own schema. Only faults that no input and no choice
+ * could mend are reported: those in constant parameters, in members of an enumeration, of unknown and of
+ * missing parameters. The rest is checked when the plan is made.
  */
 function checkAgainstProvider(capability: Capability, schema: z.ZodType, path: Path, report: Report): void {
   const sample: Record<string, Json> = { ...capability.params };
@@ -230,7 +232,10 @@ function certainIssues(schema: z.ZodType, sample: unknown, certain: (key: unknow
   return parsed.success ? [] : certainAmong(parsed.error.issues, [], certain);
 }
 
-/** In a union the sample fits if some branch has no certain fault; else the branch with the fewest is the one that was meant. */
+/**
+ * A sample fits a union if some branch has no definite fault; else the branch with the fewest faults is
+ * reported.
+ */
 function certainAmong(
   issues: readonly z.core.$ZodIssue[],
   above: PropertyKey[],

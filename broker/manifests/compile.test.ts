@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import { complaintsOf } from './compile.ts';
-import { compileSource, exampleSource, HOSTILE } from './example.test-support.ts';
+import { compileSource, exampleSource, hostileTexts } from './example.test-support.ts';
 import { readManifest } from './read.ts';
 import { isPlainText } from './unsafe-text.ts';
 
@@ -54,7 +54,7 @@ test('Cedar checks every policy against the schema', () => {
 });
 
 const plainText = fc
-  .array(fc.oneof(fc.constantFrom(...HOSTILE), fc.string({ unit: 'grapheme', maxLength: 6 })), {
+  .array(fc.oneof(fc.constantFrom(...hostileTexts), fc.string({ unit: 'grapheme', maxLength: 6 })), {
     minLength: 1,
     maxLength: 4,
   })

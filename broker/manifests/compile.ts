@@ -1,9 +1,10 @@
 /**
- * Manifest → Cedar policies and schema. Each capability gets a policy set of its own (cost is linear in policies), made of one permit and the forbids
- * that cut it down; each policy explains itself by its annotations.
+ * Manifest → Cedar policies and schema. Each capability gets a policy set of its own (cost is linear in
+ * policies), made of one permit and the forbids that cut it down; each policy explains itself by its
+ * annotations.
  *
- * Every policy: @id, @reason (stable code), @path (into the request), @advice (what would pass). @effect("approve") marks the forbid that a person's
- * approval lifts.
+ * Every policy: @id, @reason (stable code), @path (into the request), @advice (what would
+ * pass). @effect("approve") marks the forbid that a person's approval lifts.
  */
 
 import { hash } from 'node:crypto';
@@ -43,8 +44,8 @@ export interface CompiledManifest {
   policiesText: string;
 }
 /**
- * Compiles a checked manifest (`checkManifest` found nothing) and has Cedar validate it; any complaint of Cedar's refuses it, at the place of the
- * capability.
+ * Compiles a checked manifest (`checkManifest` found nothing) and has Cedar validate it; any complaint of
+ * Cedar's refuses it, at the place of the capability.
  */
 export function compileManifest(
   manifest: Manifest,
@@ -77,7 +78,10 @@ export function compileManifest(
   return faults.length > 0 ? { ok: false, faults } : { ok: true, compiled };
 }
 
-/** What Cedar finds wrong with a set of policies under its schema. Its warnings (texts of mixed scripts, say) are not faults. */
+/**
+ * What Cedar finds wrong with a set of policies under its schema. Its warnings (texts of mixed scripts, say)
+ * are not faults.
+ */
 export function complaintsOf(part: Pick<CompiledCapability, 'policies' | 'schema'>): string[] {
   const answer = validate({
     schema: part.schema,

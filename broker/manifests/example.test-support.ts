@@ -1,4 +1,7 @@
-/** A manifest with one of everything, for the tests of manifests/ and decide/. The provider's shape is the test's own: neither folder knows providers. */
+/**
+ * A manifest with one of everything, for the tests of manifests/ and decide/. The provider's shape is the
+ * test's own: neither folder knows providers.
+ */
 import assert from 'node:assert/strict';
 import { z } from 'zod';
 import type { ProviderShapes } from './check.ts';
@@ -87,7 +90,7 @@ export function compileSource(source: string): CompiledManifest {
 }
 
 /** Texts with a meaning to YAML, Cedar, IAM, CEL or a path, beside any other. */
-export const HOSTILE = [
+export const hostileTexts = [
   '*',
   '?',
   `\${`,

@@ -166,7 +166,7 @@ export const factsTable = {
   approved: {
     type: 'Boolean',
     from: 'approval',
-    // Whatever is not `true` is no approval.
+    // Anything but `true` is no approval.
     value: ({ approved }) => approved === true,
     meaning: 'Whether a person’s approval of this very plan digest is on record.',
   },

@@ -1,17 +1,18 @@
 /**
- * The manifest: all an agent may ever do, as a strict schema. Its JSON Schema is published; the types below are what every other part reads.
+ * The manifest: all an agent may ever do, as a strict schema. Its JSON Schema is published; the types below
+ * are what every other part reads.
  *
- * Durations are written `90s`, `15m`, `2h` and read as whole seconds. What a schema cannot say (does the task exist, does the pattern compile)
- * is in `check.ts`.
+ * Durations are written `90s`, `15m`, `2h` and read as whole seconds. What a schema cannot say (does the task
+ * exist, does the pattern compile) is in `check.ts`.
  */
 import { z } from 'zod';
 import { isPlainText } from './unsafe-text.ts';
 
 /** Seven days: longer runs and credentials are standing permissions by another name. */
-const LONGEST_DURATION_SECONDS = 7 * 24 * 3600;
-const SECONDS_PER_UNIT: Record<string, number> = { s: 1, m: 60, h: 3600 };
+const longestDurationSeconds = 7 * 24 * 3600;
+const secondsPerUnit: Record<string, number> = { s: 1, m: 60, h: 3600 };
 
-const MAX_CAPABILITIES = 64;
+const maxCapabilities = 64;
 
 const name = z
   .string()
@@ -20,7 +21,10 @@ const name = z
     'must be a name: a lower-case letter, then up to 62 lower-case letters, digits and hyphens',
   );
 
-/** Under `writ-…` the broker presents itself to clouds that trust its keys: no agent's token may carry such a subject. */
+/**
+ * Under `writ-…` the broker presents itself to clouds that trust its keys: no agent's token may carry such a
+ * subject.
+ */
 const agentName = name.regex(
   /^(?!writ(?:-|$))/,
   'must not be "writ" or begin with "writ-": these names are the broker’s own',
@@ -49,8 +53,8 @@ const description = z
 const duration = z
   .string('must be a duration such as 90s, 15m or 2h')
   .regex(/^[1-9][0-9]{0,5}[smh]$/, 'must be a duration such as 90s, 15m or 2h')
-  .transform((text) => Number(text.slice(0, -1)) * (SECONDS_PER_UNIT[text.slice(-1)] ?? Number.NaN))
-  .refine((seconds) => seconds <= LONGEST_DURATION_SECONDS, 'must be seven days or less');
+  .transform((text) => Number(text.slice(0, -1)) * (secondsPerUnit[text.slice(-1)] ?? Number.NaN))
+  .refine((seconds) => seconds <= longestDurationSeconds, 'must be seven days or less');
 
 const atMost = (limit: number, what: string) =>
   [(record: object) => Object.keys(record).length <= limit, `must not have more than ${limit} ${what}`] as const;
@@ -169,7 +173,7 @@ export const ManifestSchema = z
       .describe('The tasks a session may be opened for.'),
     capabilities: z
       .record(name, CapabilitySchema)
-      .refine(...atMost(MAX_CAPABILITIES, 'capabilities'))
+      .refine(...atMost(maxCapabilities, 'capabilities'))
       .describe('The permissions a session may ask for.'),
   })
   .meta({ title: 'Writ manifest', description: 'What one agent may ever do.' });

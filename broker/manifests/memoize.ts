@@ -1,4 +1,7 @@
-/** What follows from a manifest alone is worked out once, not on every request. Parsed manifests are never changed. */
+/**
+ * Computes a value that depends on a manifest alone once, not on every request. Parsed manifests are never
+ * changed.
+ */
 export function memoize<Key extends object, Value>(workOut: (key: Key) => Value): (key: Key) => Value {
   const known = new WeakMap<Key, Value>();
   return (key) => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { compileSource, exampleProviders, exampleSource, HOSTILE } from './example.test-support.ts';
+import { compileSource, exampleProviders, exampleSource, hostileTexts } from './example.test-support.ts';
 import { manifestJsonSchema } from './manifest.ts';
-import { faultText, MAX_MANIFEST_BYTES, parseManifest } from './parse.ts';
+import { faultText, maxManifestBytes, parseManifest } from './parse.ts';
 import { readManifest } from './read.ts';
 
 // Every run the same; another seed looks elsewhere.
@@ -87,14 +87,14 @@ test('billion laughs, a file of brackets and an oversized file are refused at on
   assert.match(faultsOf(laughs.join('\n'))[0]?.message ?? '', /aliases/);
   assert.deepEqual(faultsOf('['.repeat(100_000)).length, 1);
   assert.deepEqual(faultsOf(`${'- '.repeat(100_000)}x`).length, 1);
-  assert.match(faultsOf(`# ${'x'.repeat(MAX_MANIFEST_BYTES)}`)[0]?.message ?? '', /256 KiB/);
+  assert.match(faultsOf(`# ${'x'.repeat(maxManifestBytes)}`)[0]?.message ?? '', /256 KiB/);
   assert.ok(faultsOf(Array.from({ length: 5000 }, (_, i) => `k${i}: 1`).join('\n')).length <= 100);
 });
 
 test('whatever is done to a manifest, it is read or refused with line and column, and nothing is thrown', () => {
   const piece = fc.oneof(
     fc.string(),
-    fc.constantFrom(...HOSTILE, '- ', '  ', '[', '{', '~', '0x1F', '.inf', '1e400', '|\n', '> '),
+    fc.constantFrom(...hostileTexts, '- ', '  ', '[', '{', '~', '0x1F', '.inf', '1e400', '|\n', '> '),
   );
   fc.assert(
     fc.property(fc.nat(exampleSource.length), fc.nat(60), piece, (at, length, put) => {

@@ -1,6 +1,6 @@
 /**
- * Manifest text → typed manifest, or every fault with its line and column. Reads a small, dull YAML: one document, no aliases, no tags, no directives,
- * so that what an admin reviews is what the broker reads.
+ * Manifest text → typed manifest, or every fault with its line and column. Reads a small, dull YAML: one
+ * document, no aliases, no tags, no directives, so that what an admin reviews is what the broker reads.
  */
 import {
   isAlias,
@@ -18,11 +18,11 @@ import type { z } from 'zod';
 import type { FieldFault } from '../core/errors.ts';
 import { type Manifest, ManifestSchema } from './manifest.ts';
 
-export const MAX_MANIFEST_BYTES = 256 * 1024;
-const MAX_DEPTH = 32;
-/** Enough to repair a file by; a hostile one must not be answered with a list as long as itself. */
-const MAX_FAULTS = 100;
-const TOO_DEEP: FieldFault = { path: '', message: 'must not be nested so deeply', line: 1, column: 1 };
+export const maxManifestBytes = 256 * 1024;
+const maxDepth = 32;
+/** Maximum number of faults reported: a hostile file must not cause an answer as long as itself. */
+const maxFaults = 100;
+const tooDeep: FieldFault = { path: '', message: 'must not be nested so deeply', line: 1, column: 1 };
 
 export type Path = readonly (string | number)[];
 /** Line and column (from 1) of the value at `path`, or of its nearest ancestor that is there. */
@@ -30,18 +30,21 @@ export type Locate = (path: Path) => { line: number; column: number };
 
 export type ParsedManifest = { ok: true; manifest: Manifest; locate: Locate } | { ok: false; faults: FieldFault[] };
 
-/** Reads a manifest. Syntax faults are reported together; where there are none, all faults of shape are. Never throws. */
+/**
+ * Reads a manifest. Syntax faults are reported together; where there are none, all faults of shape are. Never
+ * throws.
+ */
 export function parseManifest(text: string): ParsedManifest {
-  if (Buffer.byteLength(text) > MAX_MANIFEST_BYTES) {
+  if (Buffer.byteLength(text) > maxManifestBytes) {
     return refused([
-      { path: '', message: `must not be larger than ${MAX_MANIFEST_BYTES / 1024} KiB`, line: 1, column: 1 },
+      { path: '', message: `must not be larger than ${maxManifestBytes / 1024} KiB`, line: 1, column: 1 },
     ]);
   }
   try {
     return parse(text);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    return refused([TOO_DEEP]);
+    return refused([tooDeep]);
   }
 }
 
@@ -62,7 +65,7 @@ function parse(text: string): ParsedManifest {
     return { line: Math.max(line, 1), column: Math.max(col, 1) };
   };
   // The composer recurses: a file of brackets ends its stack, and it then reports every one of them.
-  if (document.errors.some(({ code }) => code === 'RESOURCE_EXHAUSTION')) return refused([TOO_DEEP]);
+  if (document.errors.some(({ code }) => code === 'RESOURCE_EXHAUSTION')) return refused([tooDeep]);
   const faults: FieldFault[] = [...document.errors, ...document.warnings].map((problem) => ({
     path: '',
     message: problem.code === 'MULTIPLE_DOCS' ? 'must be one YAML document' : problem.message,
@@ -78,7 +81,7 @@ function parse(text: string): ParsedManifest {
     Node: (_, node, ancestors) => {
       if (isAlias(node)) refuse(node, 'must not use aliases: write the value out');
       else if (node.tag !== undefined) refuse(node, 'must not use tags');
-      if (ancestors.filter(isCollection).length > MAX_DEPTH) {
+      if (ancestors.filter(isCollection).length > maxDepth) {
         refuse(node, 'must not be nested so deeply');
         return visit.BREAK;
       }
@@ -99,7 +102,7 @@ function parse(text: string): ParsedManifest {
 }
 
 function refused(faults: FieldFault[]): ParsedManifest {
-  return { ok: false, faults: inReadingOrder(faults).slice(0, MAX_FAULTS) };
+  return { ok: false, faults: inReadingOrder(faults).slice(0, maxFaults) };
 }
 
 function faultsOf(issue: z.core.$ZodIssue, locate: Locate, isThere: (path: Path) => boolean): FieldFault[] {
@@ -116,7 +119,7 @@ export function faultAt(path: Path, message: string, locate: Locate): FieldFault
   return { path: pathText(path), message, ...locate(path) };
 }
 
-/** Faults as one meets them in the file. */
+/** Orders faults by their place in the file. */
 export function inReadingOrder(faults: FieldFault[]): FieldFault[] {
   return faults.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
 }
@@ -135,7 +138,9 @@ export function faultText(fault: FieldFault, file = 'manifest'): string {
   return `${place} ${fault.path === '' ? '' : `${fault.path}: `}${fault.message}`;
 }
 
-/** A block collection begins on the line after its key, where nobody looks for the fault: its key's place is taken instead. */
+/**
+ * A block collection begins on the line after its key: report the position of the key, where a reader looks.
+ */
 function offsetOf(contents: unknown, path: Path): number {
   let node = contents;
   let offset = startOf(node);

@@ -1,15 +1,18 @@
-/** Patterns of manifests: RE2, so that no pattern and no value can make the broker spin; always matched against the whole value. */
+/**
+ * Patterns of manifests: RE2, so that no pattern and no value can make the broker spin; always matched
+ * against the whole value.
+ */
 import { RE2JS } from 're2js';
 
 /** Compiled patterns, bounded: manifests are few, but they change for as long as the process lives. */
-const MAX_COMPILED = 1024;
+const maxCompiled = 1024;
 const compiled = new Map<string, RE2JS>();
 
 function compile(pattern: string): RE2JS {
   let found = compiled.get(pattern);
   if (found === undefined) {
     found = RE2JS.compile(pattern);
-    if (compiled.size >= MAX_COMPILED) compiled.clear();
+    if (compiled.size >= maxCompiled) compiled.clear();
     compiled.set(pattern, found);
   }
   return found;

@@ -8,7 +8,10 @@ import type { Store } from '../store/open.ts';
 import type { ProviderShapes } from './check.ts';
 import { publishManifest } from './publish.ts';
 
-/** Publishes what differs from the version in force. A file that does not hold is reported and leaves the running version alone. */
+/**
+ * Publishes what differs from the version in force. A file that does not hold is reported and leaves the
+ * running version alone.
+ */
 export async function publishFolder(
   folder: string,
   store: Store,
@@ -27,7 +30,8 @@ export async function publishFolder(
         agent: null,
         expectedVersion: null,
         requestId: null,
-        // A restart must not put back in force what somebody replaced since: going back is a publication of its own.
+        // A restart must not put back in force what somebody replaced since: going back is a publication of
+        // its own.
         unlessPublishedBefore: true,
       };
       const published = await publishManifest(store, clock, shapes, input);

@@ -1,5 +1,6 @@
 /**
- * Publishing: what an agent may ever do becomes a numbered, immutable version. A manifest that does not hold leaves the running one in force.
+ * Publishing: what an agent may ever do becomes a numbered, immutable version. A manifest that does not hold
+ * leaves the running one in force.
  */
 import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';

@@ -1,10 +1,16 @@
-/** The whole way from YAML to a manifest that can be put in force: parse → check → compile. Publishing (`publish.ts`) begins with this. */
+/**
+ * The whole way from YAML to a manifest that can be put in force: parse → check → compile. Publishing
+ * (`publish.ts`) begins with this.
+ */
 import type { FieldFault } from '../core/errors.ts';
 import { checkManifest, type ProviderShapes } from './check.ts';
 import { type CompiledManifest, compileManifest } from './compile.ts';
 import { parseManifest } from './parse.ts';
 
-/** Reads, checks and compiles. Pure, never throws for what the source holds; every fault has a path, a line and a column. */
+/**
+ * Reads, checks and compiles. Pure, never throws for what the source holds; every fault has a path, a line
+ * and a column.
+ */
 export function readManifest(
   source: string,
   providers: ProviderShapes,

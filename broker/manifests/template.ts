@@ -1,15 +1,15 @@
 /**
- * `${inputs.name}` in the values of a manifest. Substitution walks typed values, never text that is parsed again: what an input holds stays one
- * string, number or boolean where it was put.
+ * `${inputs.name}` in the values of a manifest. Substitution walks typed values, never text that is parsed
+ * again: what an input holds stays one string, number or boolean where it was put.
  */
 import type { Json, Task } from '../core/vocabulary.ts';
 
-const REFERENCE = /\$\{inputs\.([a-z][a-z0-9_]{0,62})\}/g;
-const WHOLE_REFERENCE = /^\$\{inputs\.([a-z][a-z0-9_]{0,62})\}$/;
+const referencePattern = /\$\{inputs\.([a-z][a-z0-9_]{0,62})\}/g;
+const wholeReferencePattern = /^\$\{inputs\.([a-z][a-z0-9_]{0,62})\}$/;
 
 /** The input a text consists of entirely, or undefined. */
 export function wholeReference(text: string): string | undefined {
-  return WHOLE_REFERENCE.exec(text)?.[1];
+  return wholeReferencePattern.exec(text)?.[1];
 }
 
 /** Every text in a value, with its path below the value. */
@@ -25,8 +25,8 @@ export function textsOf(value: Json, path: (string | number)[] = []): { text: st
 /** The inputs a value refers to, and whether it has a `${` that is none of them. */
 export function referencesOf(text: string): { inputs: string[]; stray: boolean } {
   return {
-    inputs: [...text.matchAll(REFERENCE)].map((match) => match[1] as string),
-    stray: text.replaceAll(REFERENCE, '').includes('${'),
+    inputs: [...text.matchAll(referencePattern)].map((match) => match[1] as string),
+    stray: text.replaceAll(referencePattern, '').includes('${'),
   };
 }
 
@@ -36,14 +36,15 @@ export function isConstant(value: Json): boolean {
 }
 
 /**
- * The value with every reference replaced, once: what comes out is not looked at again. A text that is one reference becomes the input itself, with
- * its type; within a longer text the input is written out. Throws when an input is missing, which `check.ts` rules out.
+ * The value with every reference replaced, once: what comes out is not looked at again. A text that is one
+ * reference becomes the input itself, with its type; within a longer text the input is written out. Throws
+ * when an input is missing, which `check.ts` rules out.
  */
 export function substitute(value: Json, inputs: Task['inputs']): Json {
   if (typeof value === 'string') {
     const whole = wholeReference(value);
     if (whole !== undefined) return inputOf(inputs, whole);
-    return value.replaceAll(REFERENCE, (_, name: string) => String(inputOf(inputs, name)));
+    return value.replaceAll(referencePattern, (_, name: string) => String(inputOf(inputs, name)));
   }
   if (Array.isArray(value)) return value.map((item) => substitute(item, inputs));
   if (typeof value === 'object' && value !== null) {

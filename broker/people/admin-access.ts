@@ -1,6 +1,7 @@
 /**
- * Who is an admin: a person of the OIDC group, by the console's login; or the holder of the bootstrap token, which the first start prints once and of
- * which only the SHA-256 is kept (256 random bits need no slow hash).
+ * Who is an admin: a person of the OIDC group, by the console's login; or the holder of the bootstrap token,
+ * which the first start prints once and of which only the SHA-256 is kept (256 random bits need no slow
+ * hash).
  */
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
@@ -37,7 +38,10 @@ export async function isBootstrap(store: Store, authorization: string | undefine
   return row !== null && timingSafeEqual(hash(token), Buffer.from(row.tokenHash, 'hex'));
 }
 
-/** A signed-in person, as the console knows them. `mayAct` is false for a request that another site's page may have sent. */
+/**
+ * A signed-in person, as the console knows them. `mayAct` is false for a request that another site's page may
+ * have sent.
+ */
 export interface SignedIn {
   name: string;
   groups: string[];

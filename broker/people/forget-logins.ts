@@ -5,7 +5,7 @@ const forgetStatement: Statement = {
   text: 'DELETE FROM login WHERE expires_at <= $1::timestamptz',
 };
 
-/** Deletes logins that have expired: they sign nobody in any more. */
+/** Deletes logins that have expired and cannot be used any more. */
 export async function forgetLogins(store: Store, now: Date): Promise<void> {
   await store.run(forgetStatement, [now]);
 }

@@ -1,4 +1,6 @@
-/** Who a signed-in person is, and what they are to a request: a party to it, an approver, or neither. Pure. */
+/**
+ * Who a signed-in person is, and what they are to a request: a party to it, an approver, or neither. Pure.
+ */
 import type { JsonObject } from '../core/vocabulary.ts';
 
 /** A person as their identity provider describes them, frozen at sign-in. */
@@ -12,7 +14,10 @@ export interface Identity {
   username?: string;
   groups: string[];
   name?: string;
-  /** Values of the configured alias claims (a GitHub login, say): other names under which a platform knows this person. */
+  /**
+   * Values of the configured alias claims (a GitHub login, say): other names under which a platform knows
+   * this person.
+   */
   aliases: string[];
 }
 
@@ -50,16 +55,21 @@ export function provenEmail(identity: Identity): string | undefined {
   return identity.emailVerified === false ? undefined : identity.email;
 }
 
-/** How the person is named in audit rows and on pages: `user:<e-mail>`, or the subject when there is no proven e-mail. */
+/**
+ * How the person is named in audit rows and on pages: `user:<e-mail>`, or the subject when there is no proven
+ * e-mail.
+ */
 export function personRef(identity: Identity): string {
   return `user:${provenEmail(identity) ?? identity.subject}`;
 }
 
 /**
- * Whether the person is one of `parties` (`user:owner@example.com`, `owner`, a subject), compared under every name the provider gives them.
+ * Whether the person is one of `parties` (`user:owner@example.com`, `owner`, a subject), compared under every
+ * name the provider gives them.
  *
- * Errs towards yes: an unverified e-mail counts here, so that unverifying one's address does not open the way to one's own request, and spelling
- * (case, width, invisible characters, the `user:` prefix) makes no difference.
+ * Errs towards yes: an unverified e-mail counts here, so that unverifying one's address does not open the way
+ * to one's own request, and spelling (case, width, invisible characters, the `user:` prefix) makes no
+ * difference.
  */
 export function isParty(identity: Identity, parties: readonly string[]): boolean {
   const names = [identity.subject, identity.email, identity.username, ...identity.aliases];
@@ -69,8 +79,9 @@ export function isParty(identity: Identity, parties: readonly string[]): boolean
 }
 
 /**
- * Whether the person is in the approver set. Errs towards no: groups match exactly, `user:` matches a proven e-mail only (user names can often be
- * changed by their holder), and an entry of any other form matches nobody.
+ * Whether the person is in the approver set. Errs towards no: groups match exactly, `user:` matches a proven
+ * e-mail only (user names can often be changed by their holder), and an entry of any other form matches
+ * nobody.
  */
 export function isApprover(identity: Identity, approvers: readonly string[]): boolean {
   const email = provenEmail(identity)?.toLowerCase();

@@ -1,6 +1,6 @@
 /**
- * Who is at the other end of a browser request. A login is a row; its cookie is a random token of which only the hash is kept, so that a
- * copy of the database signs nobody in.
+ * Identifies the person behind a browser request. A login is a row; its cookie is a random token of which
+ * only the hash is kept, so that a stolen copy of the database cannot be used to sign in.
  */
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
@@ -16,7 +16,10 @@ import { isSameOrigin } from './same-origin.ts';
 export interface LoginDeps {
   store: Store;
   clock: Clock;
-  /** The broker's address as people's browsers know it; cookies are `Secure` and `__Host-` unless it is plain http (loopback). */
+  /**
+   * The broker's address as people's browsers know it; cookies are `Secure` and `__Host-` unless it is plain
+   * http (loopback).
+   */
   publicUrl: string;
   /** How long a person stays signed in; groups are as fresh as the sign-in. Default 8 hours. */
   loginSeconds?: number;
@@ -58,7 +61,10 @@ const loadStatement: Statement = {
   text: 'SELECT identity, csrf FROM login WHERE token_hash = $1 AND expires_at > $2',
 };
 
-/** The signed-in person of this request, or null. Holds for any route that people use (admin endpoints and console too). */
+/**
+ * The signed-in person of this request, or null. Holds for any route that people use (admin endpoints and
+ * console too).
+ */
 export async function loadLogin(deps: LoginDeps, req: Request): Promise<Login | null> {
   const token = readCookie(deps, req, 'writ_login');
   if (token === undefined || !/^[\w-]{43}$/.test(token)) return null;
@@ -66,7 +72,10 @@ export async function loadLogin(deps: LoginDeps, req: Request): Promise<Login | 
   return row ?? null;
 }
 
-/** The signed-in person, or null after the answer has sent the browser to sign in and come back to this page. For GET pages. */
+/**
+ * The signed-in person, or null after the answer has sent the browser to sign in and come back to this page.
+ * For GET pages.
+ */
 export async function requirePerson(deps: LoginDeps, req: Request, res: Response): Promise<Login | null> {
   const login = await loadLogin(deps, req);
   if (login !== null) return login;
@@ -100,7 +109,8 @@ export function viewerOf(login: Login): Viewer {
 }
 
 /**
- * Refuses a post that did not come from a form of ours: it must carry the login's token, and a browser must say that it came from here.
+ * Refuses a post that did not come from a form of ours: it must carry the login's token, and a browser must
+ * say that it came from here.
  * @throws WritError `forbidden`
  */
 export function checkCsrf(deps: LoginDeps, req: Request, login: Login, token: unknown): void {
@@ -114,7 +124,10 @@ export function checkCsrf(deps: LoginDeps, req: Request, login: Login, token: un
 
 const ownPages = /^(?:\/|\/approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64})$/;
 
-/** A path of ours to return to after sign-in, `/` for anything else: never another origin, never an endpoint that does something. */
+/**
+ * A path of ours to return to after sign-in, `/` for anything else: never another origin, never an endpoint
+ * that does something.
+ */
 export function localReturn(target: unknown): string {
   return typeof target === 'string' && ownPages.test(target) ? target : '/';
 }
@@ -129,7 +142,10 @@ function secure(deps: { publicUrl: string }): boolean {
   return deps.publicUrl.startsWith('https:');
 }
 
-/** Sets one of our cookies, or deletes it when `seconds` is 0. `Lax`, because people arrive from links and from the identity provider. */
+/**
+ * Sets one of our cookies, or deletes it when `seconds` is 0. `Lax`, because people arrive from links and
+ * from the identity provider.
+ */
 export function setCookie(
   deps: { publicUrl: string },
   res: Response,

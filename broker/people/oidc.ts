@@ -1,4 +1,7 @@
-/** The approvers' identity provider: authorization code with PKCE, state and nonce (OpenID Connect Core, RFC 7636, RFC 9700). */
+/**
+ * The approvers' identity provider: authorization code with PKCE, state and nonce (OpenID Connect Core, RFC
+ * 7636, RFC 9700).
+ */
 import * as oidc from 'openid-client';
 import { isLoopback } from '../core/loopback.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -9,7 +12,9 @@ export interface OidcSettings extends IdentityClaims {
   clientId: string;
   /** Absent for a public client: PKCE alone then proves that the code is ours. */
   clientSecret?: string;
-  /** Default `openid profile email`, and a scope named like the groups claim where the provider announces one. */
+  /**
+   * Default `openid profile email`, and a scope named like the groups claim where the provider announces one.
+   */
   scope?: string;
   /** Allows an `http:` issuer, on loopback addresses only: for the sandbox. */
   allowInsecureLoopback: boolean;
@@ -103,7 +108,10 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
   };
 }
 
-/** Asking for a scope that a provider does not know is an error at many of them; not asking where it is needed leaves the person without groups. */
+/**
+ * Asking for a scope that a provider does not know is an error at many of them; not asking where it is needed
+ * leaves the person without groups.
+ */
 function defaultScope(configuration: oidc.Configuration, groupsClaim: string): string {
   const announced = configuration.serverMetadata().scopes_supported ?? [];
   return ['openid', 'profile', 'email', ...(announced.includes(groupsClaim) ? [groupsClaim] : [])].join(' ');

@@ -1,4 +1,7 @@
-/** Signing people in and out. Nothing is stored until the identity provider has spoken: the attempt itself travels in an encrypted cookie. */
+/**
+ * Signing people in and out. Nothing is stored until the identity provider has spoken: the attempt itself
+ * travels in an encrypted cookie.
+ */
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import { EncryptJWT, jwtDecrypt } from 'jose';
 import { pageErrors, type WebLog } from '../console/page-errors.ts';
@@ -17,7 +20,10 @@ import { type OidcSettings, oidcClient, type SignInAttempt } from './oidc.ts';
 
 export interface SignInDeps extends LoginDeps {
   oidc: OidcSettings;
-  /** 32 bytes: encrypts the sign-in attempt's cookie (A256GCM). The same on every process that serves the console. */
+  /**
+   * 32 bytes: encrypts the sign-in attempt's cookie (A256GCM). The same on every process that serves the
+   * console.
+   */
   cookieKey: Uint8Array;
   log: WebLog;
   requestId: (req: Request, res: Response) => string;
@@ -48,7 +54,7 @@ export function signInRouter(deps: SignInDeps): Router {
 
   router.get('/login/callback', async (req, res) => {
     const attempt = await unsealAttempt(deps, readCookie(deps, req, 'writ_signin'));
-    // One attempt, one callback, whatever comes of it.
+    // Delete the attempt's cookie first: an attempt allows one callback, also when it fails.
     setCookie(deps, res, 'writ_signin', '', 0);
     if (attempt === null) {
       return sendFailure(res, 400, 'This sign-in is unknown or too old, or another one was begun after it.', '/');
@@ -89,7 +95,10 @@ export function signInRouter(deps: SignInDeps): Router {
   return router;
 }
 
-/** The library's own error may carry the code or the token response along; only its name and code are fit for a log. */
+/**
+ * The library's own error may carry the code or the token response along; only its name and code are fit for
+ * a log.
+ */
 function failure(cause: unknown): { error: string; code: string | null } {
   const { name, code } = cause as { name?: unknown; code?: unknown };
   return { error: typeof name === 'string' ? name : 'unknown', code: typeof code === 'string' ? code : null };

@@ -1,6 +1,7 @@
 /**
- * Every call after the first: the token says which session, the proof says that its holder sent it, the database says whether the session still lives.
- * The last part is one statement that also reads what a grant's decision needs, so that the hot path has one read.
+ * Every call after the first: the token says which session, the proof says that its holder sent it, the
+ * database says whether the session still lives. The last part is one statement that also reads what a
+ * grant's decision needs, so that the hot path has one read.
  */
 import { WritError } from '../core/errors.ts';
 import type { Clock, EndReason, JsonObject } from '../core/vocabulary.ts';
@@ -30,7 +31,10 @@ export type ProofCheck = (input: {
   now: Date;
 }) => Promise<{ replayKey: string; replayExpiresAt: Date }>;
 
-/** A caller whose token and proof hold. Whether the session lives, and whether the proof is fresh, the next read says. */
+/**
+ * A caller whose token and proof hold. Whether the session lives, and whether the proof is fresh, the next
+ * read says.
+ */
 export interface Caller {
   sessionId: string;
   agent: string;
@@ -46,7 +50,10 @@ export interface SessionFacts {
   /** Version of the agent's manifest in force now; it decides, not the one the session was opened under. */
   currentManifestVersion: number;
   parentId: string | null;
-  /** Top of the session's tree: counts and serialisation are the tree's, so that a child session resets nothing. */
+  /**
+   * Top of the session's tree: counts and serialisation are the tree's, so that a child session resets
+   * nothing.
+   */
   rootId: string;
   task: { task_type: string; inputs: { [name: string]: string | number | boolean } };
   onBehalfOf: string | null;
@@ -64,14 +71,22 @@ export interface SessionFacts {
   endedAt: Date | null;
   /** Optimistic version of the tree's root. */
   version: number;
-  /** What policies may look at (`manifests/facts-table.ts`); history is that of the capability asked about. */
+  /**
+   * What policies may look at (`manifests/facts-table.ts`); history is that of the capability asked about.
+   */
   facts: SessionFactValues;
   counts: {
-    /** Grants of this session that were not denied, of any capability; what was handed on to children counts as used. */
+    /**
+     * Grants of this session that were not denied, of any capability; what was handed on to children counts
+     * as used.
+     */
     session: number;
     /** Requests of the whole tree that were denied. */
     denied: number;
-    /** Grants this agent asked for in the last minute, over all its sessions (counted up to the limit asked for). */
+    /**
+     * Grants this agent asked for in the last minute, over all its sessions (counted up to the limit asked
+     * for).
+     */
     lastMinute: number;
   };
   /** The grant made under the Idempotency-Key asked about, if there is one. */

@@ -1,4 +1,7 @@
-/** What a grant changes of its session and of the root of its tree, as SQL for the statements that write grants: the version and the count that envelopes bound. */
+/**
+ * What a grant changes of its session and of the root of its tree, as SQL for the statements that write
+ * grants: the version and the count that envelopes bound.
+ */
 
 /**
  * For one grant.
@@ -10,7 +13,10 @@ export const countGrant = (session: string, root: string, counted: string, when:
              grant_count = grant_count + CASE WHEN id = ${session} AND ${counted} THEN 1 ELSE 0 END
       WHERE id IN (${session}, ${root}) AND ${when}`;
 
-/** For several grants of different trees: the root of each. @param written alias of rows with `session_id` and `root_id` */
+/**
+ * For several grants of different trees: the root of each.
+ * @param written alias of rows with `session_id` and `root_id`
+ */
 export const countInRoot = (written: string): string => `
       UPDATE session SET version = session.version + 1,
              grant_count = session.grant_count + CASE WHEN ${written}.session_id = ${written}.root_id THEN 1 ELSE 0 END

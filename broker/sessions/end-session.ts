@@ -1,10 +1,12 @@
 /**
- * The one way a session ends, whoever ends it: the agent, a missed heartbeat, a spent envelope, its parent, an admin.
+ * Ends a session, for every cause: the agent, a missed heartbeat, a spent envelope, its parent, an admin.
  *
- * First the session ends, then, level by level, its descendants, then what they hold is released. Each is a statement of its own, because each must see what
- * was committed before the one above it: from the commit that ends a session on, no lease and no child can be written for it any more (both are
- * conditional on an active session, under its row lock), so the next statement, whose snapshot is later, sees all there are. When the process dies
- * in between, the reconciler goes on from where it stopped (`endOverdueSessions`, `releaseEndedSessions`).
+ * First the session ends, then, level by level, its descendants, then what they hold is released. Each is a
+ * statement of its own, because each must see what was committed before the one above it: from the commit
+ * that ends a session on, no lease and no child can be written for it any more (both are conditional on an
+ * active session, under its row lock), so the next statement, whose snapshot is later, sees all there are.
+ * When the process dies in between, the reconciler goes on from where it stopped (`endOverdueSessions`,
+ * `releaseEndedSessions`).
  */
 
 import type { Logger } from 'pino';
@@ -34,9 +36,10 @@ const endStatement: Statement = {
 };
 
 /**
- * Leases of ended sessions start to be revoked. One still `issuing` waits until the mint must have answered ($2), so that revocation has the provider's answer to
- * work with; the outcome, when it comes, brings the moment forward. In steps of $3: a row of the audit chain
- * that one statement moves on n times costs n², and a session with thousands of leases must end all the same. A row that somebody holds (its outcome is being
+ * Leases of ended sessions start to be revoked. One still `issuing` waits until the mint must have answered
+ * ($2), so that revocation has the provider's answer to work with; the outcome, when it comes, brings the
+ * moment forward. In steps of $3: a row of the audit chain that one statement moves on n times costs n², and
+ * a session with thousands of leases must end all the same. A row that somebody holds (its outcome is being
  * written) is waited for; in the order of ids, as outcomes take them.
  */
 const releaseLeasesStatement: Statement = {
@@ -109,7 +112,10 @@ export interface EndSessionDeps {
   store: Store;
   /** How long after its intent a mint may still answer, in seconds. */
   mintDeadlineSeconds: number;
-  /** Notifies whoever revokes; makes it prompt. The reconciler makes it certain. */
+  /**
+   * Notifies the workers, so that revocation starts at once; without it, the reconciler starts it at its next
+   * tick.
+   */
   notify(): void;
 }
 
@@ -148,7 +154,10 @@ export async function endSession(
   return { ended: true, leases };
 }
 
-/** @returns the leases of these sessions that are now on their way to revocation, and how many of the sessions hold nothing any more */
+/**
+ * @returns the leases of these sessions that are now on their way to revocation, and how many of the sessions
+ *   hold nothing any more
+ */
 async function release(
   deps: EndSessionDeps,
   now: Date,
@@ -170,8 +179,8 @@ async function release(
 }
 
 /**
- * Ends what must end by itself: spent envelopes, missed heartbeats, children that a dead process left behind. A session that cannot be ended is logged, and does not
- * keep the others from ending.
+ * Ends what must end by itself: spent envelopes, missed heartbeats, children left behind by a process that
+ * crashed. A session that cannot be ended is logged and does not delay the others.
  * @returns how many sessions ended
  */
 export async function endOverdueSessions(
@@ -192,7 +201,10 @@ export async function endOverdueSessions(
   return ended;
 }
 
-/** Releases what ended sessions still hold: what a process left behind that died while ending them. In steps of `limit`, for as long as it gets anywhere. */
+/**
+ * Releases what ended sessions still hold: what a process left behind that died while ending them. In steps
+ * of `limit`, for as long as it gets anywhere.
+ */
 export async function releaseEndedSessions(deps: EndSessionDeps, now: Date, limit: number): Promise<void> {
   for (;;) {
     const sessions = await deps.store.run<{ id: string }>(unreleasedStatement, [limit]);

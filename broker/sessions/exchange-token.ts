@@ -1,5 +1,6 @@
 /**
- * The token endpoint's three ways to a session: a platform's OIDC token (RFC 8693), a client assertion (RFC 7523), or a parent session's token, for a sub-agent.
+ * The token endpoint's three ways to a session: a platform's OIDC token (RFC 8693), a client assertion (RFC
+ * 7523), or a parent session's token, for a sub-agent.
  */
 import { WritError } from '../core/errors.ts';
 import { bindAgent } from '../identity/bind-agent.ts';
@@ -33,7 +34,10 @@ export interface ExchangeDeps extends OpenSessionDeps {
   requireDpop: boolean;
 }
 
-/** The request, checked for shape. `proof` has been verified for this endpoint; it is not yet known to be fresh. */
+/**
+ * The request, checked for shape. `proof` has been verified for this endpoint; it is not yet known to be
+ * fresh.
+ */
 export interface ExchangeRequest {
   grantType: string;
   subjectToken: string | undefined;
@@ -50,8 +54,9 @@ export interface ExchangeRequest {
 }
 
 /**
- * @throws WritError `invalid_grant`, `invalid_client`, `invalid_request`, `invalid_authorization_details`, `unsupported_grant_type`, `invalid_dpop_proof`,
- *   `rate_limited`, `unavailable` (the issuer's keys cannot be had)
+ * @throws WritError `invalid_grant`, `invalid_client`, `invalid_request`, `invalid_authorization_details`,
+ *   `unsupported_grant_type`, `invalid_dpop_proof`, `rate_limited`, `unavailable` (the issuer's keys cannot
+ *   be had)
  */
 export async function exchangeToken(deps: ExchangeDeps, request: ExchangeRequest): Promise<OpenedSession> {
   if (deps.requireDpop && request.proof === null) {
@@ -130,7 +135,8 @@ async function openChild(deps: ExchangeDeps, request: ExchangeRequest, subjectTo
   const claims = await deps.tokens
     .verify(subjectToken)
     .catch((cause) => refuseParent(cause, 'The subject token is not a current session token of this broker.'));
-  // A stolen bound token must not buy a child on the thief's own key: the request is proven with the parent's key, and names the child's (`dpop_jkt`).
+  // A stolen bound token must not buy a child on the thief's own key: the request is proven with the parent's
+  // key, and names the child's (`dpop_jkt`).
   const caller: Caller = { sessionId: claims.sessionId, agent: claims.agent, jkt: claims.jkt, replay: null };
   const parent = await readSession(deps.store, caller, deps.clock.now()).catch((cause) =>
     refuseParent(cause, 'The parent session has ended.'),

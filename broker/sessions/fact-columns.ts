@@ -20,7 +20,7 @@ export const factColumns = sessionFacts
 export const historyAggregates = history.map(({ name, fact }) => `${fact.sql} AS ${quoted(name)}`).join(', ');
 export const historySums = history.map(({ name }) => `sum(own.${quoted(name)})::int AS ${quoted(name)}`).join(', ');
 
-/** A column for each fact, of a type that nobody has checked yet. */
+/** A column for each fact; the types are unchecked here. */
 export type FactColumns = { readonly [name in SessionFactName]: unknown };
 
 /**

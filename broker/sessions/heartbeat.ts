@@ -1,4 +1,4 @@
-/** A heartbeat: the agent lives, its deadline moves on, it gets its next token. */
+/** Handles a heartbeat: extends the deadline and returns the next token. */
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';

@@ -1,4 +1,6 @@
-/** Whether a session may act: the same answer at the door and in every statement that writes for a session. */
+/**
+ * Whether a session may act: the same answer at the door and in every statement that writes for a session.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { WritError } from '../core/errors.ts';

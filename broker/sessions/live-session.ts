@@ -1,12 +1,13 @@
 /**
- * The one answer to "may this session still act?": it is active, its time is not over, it has not missed its
- * heartbeats, and the same holds for every session above it. Every statement that writes for a session asks it,
- * and the door asks it of every request (authenticate.ts).
+ * Decides whether a session may still act: it is active, its time is not over, it has not missed its
+ * heartbeats, and the same holds for every session above it. Every statement that writes for a session asks
+ * it, and the door asks it of every request (authenticate.ts).
  */
 
 /**
  * SQL condition on a session.
- * @param s alias of a row with `parent_id`, `status`, `expires_at` and `heartbeat_deadline` of `session`; not `ancestor` or `above`
+ * @param s alias of a row with `parent_id`, `status`, `expires_at` and `heartbeat_deadline` of `session`; not
+ *   `ancestor` or `above`
  * @param at SQL expression of the time that counts
  */
 export const mayAct = (s: string, at: string): string => `(

@@ -59,7 +59,7 @@ export interface OpenedSession {
   token: MintedToken;
 }
 
-// Several at once (see store/together.ts); of two with the same one-time value, the first has it.
+// Several at once (see store/batch.ts); of two with the same one-time value, the first has it.
 export const insertStatement: Statement = {
   name: 'session_open',
   text: `
@@ -137,10 +137,12 @@ export interface OpenSessionInput {
 const staleAnswers = new Set(['conflict', 'invalid_authorization_details']);
 
 /**
- * Opens a session, in one round trip: the manifest that this process saw last is most often still in force, and the statement checks it. Where it was replaced,
- * nothing has been written or used up, and the one in force is asked for; no request is refused by a manifest that no longer holds.
+ * Opens a session, in one round trip: the manifest that this process saw last is most often still in force,
+ * and the statement checks it. Where it was replaced, nothing has been written or used up, and the one in
+ * force is asked for; no request is refused by a manifest that no longer holds.
  *
- * @throws WritError `invalid_grant` (no such agent, replayed), `invalid_authorization_details`, `rate_limited`, `conflict`
+ * @throws WritError `invalid_grant` (no such agent, replayed), `invalid_authorization_details`,
+ *   `rate_limited`, `conflict`
  */
 export async function openSession(deps: OpenSessionDeps, input: OpenSessionInput): Promise<OpenedSession> {
   const { agent } = input.principal;
@@ -176,7 +178,7 @@ async function openUnder(
     throw refused('on_behalf_of', 'is not whom the platform says the run is for');
   }
 
-  // The tightest bound wins: house, manifest, task type, declaration, parent.
+  // The tightest bound applies: settings, manifest, task type, declaration, parent.
   const now = deps.clock.now();
   const taskEnvelope = member(manifest.task_types, task.task_type)?.envelope;
   const wallTime = Math.min(

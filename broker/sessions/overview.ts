@@ -1,4 +1,6 @@
-/** What a session looks like to its holder: itself, its grants, its leases and how far their revocation is. */
+/**
+ * What a session looks like to its holder: itself, its grants, its leases and how far their revocation is.
+ */
 
 import type { Poll } from '../core/long-poller.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
@@ -59,7 +61,10 @@ const settledStatement: Statement = {
     WHERE NOT EXISTS (SELECT 1 FROM lease WHERE lease.session_id = asked.id AND status IN ('issuing', 'active', 'revoking'))`,
 };
 
-/** Which of these sessions have no lease left that may be alive. Made once per process: it is what the waiting poller groups by. */
+/**
+ * Which of these sessions have no lease left that may be alive. Made once per process: it is what the waiting
+ * poller groups by.
+ */
 export function settledSessions(store: Store): Poll {
   return async (ids) => (await store.run<{ id: string }>(settledStatement, [ids])).map(({ id }) => id);
 }

@@ -1,6 +1,7 @@
 /**
- * The session token: a JWT access token (RFC 9068, `typ: at+jwt`, ES256). It says which session; what that session may do is in the database and is read on
- * every call, so ending a session ends its tokens at once, whatever their `exp`.
+ * The session token: a JWT access token (RFC 9068, `typ: at+jwt`, ES256). It says which session; what that
+ * session may do is in the database and is read on every call, so ending a session ends its tokens at once,
+ * whatever their `exp`.
  */
 import { hash } from 'node:crypto';
 import { decodeProtectedHeader, jwtVerify } from 'jose';
@@ -39,19 +40,25 @@ export interface SessionTokens {
     act: ActorChain | null;
     expiresAt: Date;
   }): Promise<MintedToken>;
-  /** @throws WritError `unauthenticated` for anything but a current token of ours; `unavailable` when its key cannot be looked up */
+  /**
+   * @throws WritError `unauthenticated` for anything but a current token of ours; `unavailable` when its key
+   *   cannot be looked up
+   */
   verify(token: string): Promise<SessionClaims>;
 }
 
-/** A verified signature is not verified again until the token expires: half the CPU of a call (facts/stack.md). The session's state still is, every time. */
+/**
+ * A verified signature is not verified again until the token expires: ES256 is a large part of a call's CPU
+ * (docs/performance.md). The session's state still is, every time.
+ */
 const cacheLimit = 10_000;
 
-/** A key is published long before it signs, so that nobody in earnest needs a sooner look. */
+/** Minimum time between two reads of the ring: a key is published long before it signs. */
 const reloadCooldownMs = 5_000;
 
 /** @param tokenSeconds lifetime of one token; never past the end of its session */
 export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string, tokenSeconds: number): SessionTokens {
-  // Two generations: when the young one is full it becomes the old one, and the old one is forgotten. Nothing is searched for what to forget.
+  // Two generations: when the young one is full it replaces the old one. Eviction needs no search.
   let young = new Map<string, SessionClaims>();
   let old = new Map<string, SessionClaims>();
   const nameOf = (token: string) => hash('sha256', token, 'base64url');
@@ -60,7 +67,8 @@ export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string,
     young.set(name, claims);
   }
 
-  // Anybody can make up a key id, so it is the clock and not the token that says how often the database is asked. Whoever comes in between gets that answer, an outage too.
+  // Anybody can make up a key id, so reads of the database are limited by time. Requests in between share the
+  // last answer, an outage included.
   let reload = { at: Number.NEGATIVE_INFINITY, done: Promise.resolve() };
   async function findKey(kid: string): Promise<SigningKey | undefined> {
     const known = ring.find(kid);

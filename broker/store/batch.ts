@@ -1,17 +1,21 @@
 /**
- * Group commit. What a statement costs is mostly not its rows: a round trip, a plan set up and torn down, a commit. Requests that want the same statement in the
- * same moment therefore share one execution of it. Nobody waits for others: an idle statement leaves at the end of the current turn of the event loop; while
+ * Group commit. What a statement costs is mostly not its rows: a round trip, a plan set up and torn down, a
+ * commit. Requests that want the same statement in the same moment therefore share one execution of it.
+ * Nobody waits for others: an idle statement leaves at the end of the current turn of the event loop; while
  * `maxInFlight` executions are under way, those who come wait for the next to flush, together.
  */
 import type { Statement, Store } from './open.ts';
 
-/** Rows in one execution, at most. The statements say it too, as `LIMIT 16`: the planner then knows that there are few, and looks each up by its index. */
+/**
+ * Rows in one execution, at most. The statements say it too, as `LIMIT 16`: the planner then knows that there
+ * are few, and looks each up by its index.
+ */
 export const maxBatch = 16;
 
 /** Executions of one statement under way at once, at most. */
 const maxInFlight = 4;
 
-/** Who comes when so many wait is turned away: the database answers nobody, or not fast enough. */
+/** Maximum number of waiting rows; further ones are refused, because the database is down or too slow. */
 export const maxQueued = 1_000;
 
 interface Waiting {
@@ -31,11 +35,14 @@ interface Queue {
 const queues = new WeakMap<Store, Map<string, Queue>>();
 
 /**
- * Runs a statement whose $1 is a JSON array of rows, each numbered `n`, and whose answer says for each `n` what came of it.
+ * Runs a statement whose $1 is a JSON array of rows, each numbered `n`, and whose answer says for each `n`
+ * what came of it.
  *
- * @param exclusiveKey rows with the same value here never share an execution (null = whoever it may be): for rows of which the second must see what the first did
+ * @param exclusiveKey rows with the same value here never share an execution (null = no restriction): for
+ *   rows of which the second must see what the first did
  * @returns the answer to this row; undefined when the statement has none for it
- * @throws whatever the database says of this row (when it refuses several together, each is tried by itself); Overloaded
+ * @throws whatever the database says of this row (when it refuses several together, each is tried by itself);
+ *   Overloaded
  */
 export function batch<Answer extends { n: number }>(
   store: Store,
@@ -114,7 +121,7 @@ async function execute(store: Store, statement: Statement, taken: Waiting[]): Pr
     const byNumber = new Map(answers.map((answer) => [answer.n, answer]));
     for (const [n, one] of taken.entries()) one.resolve(byNumber.get(n));
   } catch (error) {
-    // Only what the server has undone may be tried again. One row must not fail its neighbours.
+    // Only what the server has undone may be tried again. One row must not make the others fail.
     if (taken.length > 1 && isUndone(error)) {
       await Promise.all(taken.map((one) => execute(store, statement, [one])));
     } else {
@@ -123,7 +130,10 @@ async function execute(store: Store, statement: Statement, taken: Waiting[]): Pr
   }
 }
 
-/** An ERROR ends the statement and undoes it; after a lost connection (no severity) or a FATAL nobody knows. */
+/**
+ * An ERROR ends the statement and undoes it; after a lost connection (no severity) or a FATAL the outcome is
+ * unknown.
+ */
 function isUndone(error: unknown): boolean {
   return (error as { severity?: string }).severity === 'ERROR';
 }

@@ -1,9 +1,11 @@
 /**
  * One process per embedded database: PGlite does not notice a second one, and two would ruin the files.
  *
- * The lock is a file that says who holds it: where (machine start and process-id namespace, so that two containers are two places though each calls itself process 1),
- * which process, and when that process started (ids are used again). In one place this tells at once whether the holder lives. A holder in another place, on a volume
- * that is shared, cannot be asked: it writes a count into the file every two seconds, and is taken for dead when the file has not changed for ten.
+ * The lock is a file that says who holds it: where (machine start and process-id namespace, so that two
+ * containers are two places though each calls itself process 1), which process, and when that process started
+ * (ids are used again). In one place this tells at once whether the holder lives. A holder in another place,
+ * on a volume that is shared, cannot be asked: it writes a count into the file every two seconds, and is
+ * taken for dead when the file has not changed for ten.
  */
 import { hash, randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile, readlink, rename, rm, writeFile } from 'node:fs/promises';
@@ -56,8 +58,8 @@ export async function lockFolder(folder: string, clock: Clock = systemClock): Pr
 }
 
 /**
- * Replaces the lock of one that is dead, and of that one only. Of those who see the same dead holder, one can create the claim; who comes late finds
- * that the lock is another's.
+ * Replaces the lock of a dead holder, and only of that holder. Of several processes that see the same dead
+ * holder, one can create the claim; a later one finds that the lock has another holder.
  */
 async function takeOver(file: string, dead: string, mine: string): Promise<boolean> {
   const claim = `${file}.${hash('sha256', dead, 'hex').slice(0, 16)}`;
@@ -115,7 +117,10 @@ function readHolder(held: string): Holder | null {
   }
 }
 
-/** Where process ids mean the same: a start of the machine and a process-id namespace; without /proc, the host's name. */
+/**
+ * Where process ids mean the same: a start of the machine and a process-id namespace; without /proc, the
+ * host's name.
+ */
 async function place(): Promise<string> {
   try {
     const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8');
@@ -125,7 +130,10 @@ async function place(): Promise<string> {
   }
 }
 
-/** Field 22 of /proc/PID/stat (proc_pid_stat(5)); the command's name before it may hold spaces and parentheses. */
+/**
+ * Field 22 of /proc/PID/stat (proc_pid_stat(5)); the command's name before it may hold spaces and
+ * parentheses.
+ */
 async function startOf(pid: number): Promise<string | null> {
   const stat = await content(`/proc/${pid}/stat`);
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;

@@ -1,6 +1,6 @@
 /**
- * Applies `prisma/migrations` with Prisma's own engine compiled to WebAssembly: the same `_prisma_migrations` table, no binary to download, and it
- * works over a server and over PGlite alike.
+ * Applies `prisma/migrations` with Prisma's own engine compiled to WebAssembly: the same `_prisma_migrations`
+ * table, no binary to download, and it works over a server and over PGlite alike.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -49,7 +49,8 @@ async function migrationsList() {
 export async function migrate(adapter: SqlMigrationAwareDriverAdapterFactory): Promise<string[]> {
   const list = await migrationsList();
   const applied = await appliedMigrations(adapter);
-  // The engine is 10 MB of WebAssembly and leaves a ten-second timer behind: it is not even loaded when there is nothing to do.
+  // The engine is 10 MB of WebAssembly and leaves a ten-second timer behind: it is not even loaded when there
+  // is nothing to do.
   if (list.migrationDirectories.every(({ path }) => applied.has(path))) return [];
   const engine = await openEngine(adapter);
   try {
@@ -75,7 +76,8 @@ async function appliedMigrations(adapter: SqlMigrationAwareDriverAdapterFactory)
 }
 
 /**
- * The SQL that would bring a database on which all migrations have been applied to what `schema.prisma` says; empty when they agree.
+ * The SQL that would bring a database on which all migrations have been applied to what `schema.prisma` says;
+ * empty when they agree.
  * @param adapter an empty database of its own
  */
 export async function draftMigration(adapter: SqlMigrationAwareDriverAdapterFactory): Promise<string> {

@@ -1,4 +1,7 @@
-/** Opens the truth: a PostgreSQL server when there is a URL, PGlite in this process otherwise. Same SQL, same migrations. */
+/**
+ * Opens the database: a PostgreSQL server when there is a URL, PGlite in this process otherwise. Same SQL,
+ * same migrations.
+ */
 import { PGlite } from '@electric-sql/pglite';
 import { PrismaPg } from '@prisma/adapter-pg';
 import type { SqlDriverAdapterFactory, SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
@@ -8,7 +11,9 @@ import { lockFolder } from './folder-lock.ts';
 import { migrate } from './migrate.ts';
 import { PrismaClient } from './prisma/client.ts';
 
-/** What PostgreSQL takes as a bind parameter. JSON goes in as text (`JSON.stringify`) with a cast in the SQL. */
+/**
+ * What PostgreSQL takes as a bind parameter. JSON goes in as text (`JSON.stringify`) with a cast in the SQL.
+ */
 export type SqlValue = Scalar | Scalar[];
 type Scalar = string | number | boolean | Date | null;
 
@@ -23,7 +28,8 @@ export interface Store {
   /** Reads, off the hot path. Never for changes: see README.md here. */
   readonly prisma: PrismaClient;
   /**
-   * Runs one statement in one round trip and its own transaction; every state change goes through here together with its audit row.
+   * Runs one statement in one round trip and its own transaction; every state change goes through here
+   * together with its audit row.
    * @returns the rows, columns named as the SQL names them; `timestamptz` as Date, `json` parsed
    */
   run<Row>(statement: Statement, values: SqlValue[]): Promise<Row[]>;
@@ -37,7 +43,10 @@ export interface StoreOptions {
   databaseUrl: string | null;
   /** Folder of the embedded database; null = in memory (tests). */
   dataDir: string | null;
-  /** Embedded, in memory: start from this dump of a data folder instead of making one (tests: seven times faster). */
+  /**
+   * Embedded, in memory: start from this dump of a data folder instead of making one (tests: seven times
+   * faster).
+   */
   image?: Blob;
   poolSize?: number;
   /** How long a server may say nothing, in milliseconds. */
@@ -48,7 +57,8 @@ export interface StoreOptions {
 
 /**
  * Opens the database and brings its schema up to date.
- * @throws Error when the server does not answer or a migration fails: the broker does not start on a database it does not know.
+ * @throws Error when the server does not answer or a migration fails: the broker does not start on a database
+ *   it does not know.
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
   return options.databaseUrl === null ? openEmbedded(options) : openServer(options.databaseUrl, options);
@@ -91,8 +101,9 @@ async function openLocked(options: StoreOptions, unlock: () => Promise<void>): P
 }
 
 /**
- * After each command PostgreSQL sets a ten-second timer to flush its statistics, and closing PGlite does not clear it: the process would stay for so long. A flush on the
- * spot needs no such timer, and the statement timeout's replaces the one that is set.
+ * After each command PostgreSQL sets a ten-second timer to flush its statistics, and closing PGlite does not
+ * clear it: the process would stay alive until it fires. An immediate flush needs no such timer, and the
+ * statement timeout's timer replaces the one that is set.
  */
 async function stopIdleTimer(db: PGlite): Promise<void> {
   await db.exec("SET statement_timeout = '20ms'");
@@ -105,9 +116,10 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
     connectionString: databaseUrl,
     max: options.poolSize ?? 10,
     connectionTimeoutMillis: 5_000,
-    // A statement that hangs must not hold a request for ever; every statement of ours is short.
+    // A statement that hangs must not block a request; all of ours are short.
     statement_timeout: 15_000,
-    // And a server that says nothing at all must not hold one either: the connection is given up, and those behind it go on.
+    // And a server that says nothing at all must not hold one either: the connection is given up, and those
+    // behind it go on.
     query_timeout: options.queryTimeoutMs ?? 20_000,
     application_name: 'writ',
     options: [`search_path=${pg.escapeIdentifier(schema)}`, ...steadyPlans].map((setting) => `-c ${setting}`).join(' '),
@@ -141,9 +153,11 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
 }
 
 /**
- * How the server plans our statements: one plan serves all the values a statement is given, and it finds its rows through indexes. Left to itself, the server plans some
- * of them anew on every execution because it thinks that the values would help (which cost five times the execution), reads whole tables that were small
- * when it first looked, for as long as it keeps the plan, and compiles what it has misjudged. `broker/plans.test.ts` shows what comes of it on an empty database.
+ * How the server plans our statements: one plan serves all the values a statement is given, and it finds its
+ * rows through indexes. Left to itself, the server plans some of them anew on every execution because it
+ * thinks that the values would help (which cost five times the execution), reads whole tables that were small
+ * when it first looked, for as long as it keeps the plan, and compiles what it has misjudged.
+ * `broker/plans.test.ts` shows what comes of it on an empty database.
  */
 export const steadyPlans = [
   'plan_cache_mode=force_generic_plan',
@@ -155,8 +169,9 @@ export const steadyPlans = [
 const maxTries = 4;
 
 /**
- * Deadlock or serialisation failure: the server undid the statement, which is a transaction of its own, so that running it again is safe. Statements take their
- * row locks in one order to avoid it; where two orders meet all the same, the second try finds the way free.
+ * Deadlock or serialisation failure: the server undid the statement, which is a transaction of its own, so
+ * that running it again is safe. Statements take their row locks in one order to avoid it; where two orders
+ * still meet, the retry succeeds.
  */
 function isRolledBack(error: unknown): boolean {
   return ['40P01', '40001'].includes((error as { code?: string }).code ?? '');
@@ -170,8 +185,9 @@ function countingPrisma(options: { adapter: SqlDriverAdapterFactory }, count: ()
 }
 
 /**
- * Migrates over one connection of its own: the engine's advisory lock, which keeps two starting processes apart, belongs to a connection.
- * The adapter would cut a script at every semicolon, inside function bodies too; the server itself takes the whole script, in one transaction.
+ * Migrates over one connection of its own: the engine's advisory lock, which keeps two starting processes
+ * apart, belongs to a connection. The adapter would cut a script at every semicolon, inside function bodies
+ * too; the server itself takes the whole script, in one transaction.
  */
 async function migrateServer(databaseUrl: string, schema: string): Promise<void> {
   const options = `-c search_path=${pg.escapeIdentifier(schema)}`;

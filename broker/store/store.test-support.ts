@@ -1,6 +1,6 @@
 /**
- * Stores for tests: the embedded database, and the same on a PostgreSQL server where one answers. `npm test` finds out once and says so (scripts/test.ts);
- * a single test file run by hand asks for itself.
+ * Stores for tests: the embedded database, and the same on a PostgreSQL server where one answers. `npm test`
+ * finds out once and says so (scripts/test.ts); a single test file run by hand asks for itself.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
@@ -89,7 +89,10 @@ async function onServer<T>(work: (client: pg.Client) => Promise<T>): Promise<T> 
 
 const urlOf = (database: string) => Object.assign(new URL(testDatabaseUrl), { pathname: `/${database}` }).href;
 
-/** A migrated, empty database on the test server, copied from a template that is made once. @returns its URL and how to drop it */
+/**
+ * A migrated, empty database on the test server, copied from a template that is made once.
+ * @returns its URL and how to drop it
+ */
 export async function createTestDatabase(): Promise<{ url: string; drop(): Promise<void> }> {
   const template = `writ_template_${await migrationsHash()}`;
   // The run's name: scripts/test/databases.ts drops what a test that was cut has left.

@@ -8,9 +8,8 @@ export interface Loop {
 }
 
 /**
- * Calls `tick` at once and then every so many seconds, counted from the end of the one before, however often
- * it is notified in between; each notification is answered with `prompt`. Never two calls at once. Neither
- * may throw.
+ * Calls `tick` at once and then at the interval, counted from the end of the last call and regardless of
+ * notifications; calls `prompt` for each notification. Never two calls at once. Neither may throw.
  */
 export function startLoop(
   clock: Clock,

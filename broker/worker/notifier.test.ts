@@ -15,7 +15,10 @@ import { listenForNotifications, redisNotifier } from './notifier.ts';
 
 const services = (await redisAnswers()) && (await testBackends()).includes('postgres');
 
-/** Under it a reconciler that looks every minute never looks by itself: what is revoked was revoked because of a notification. */
+/**
+ * Under it a reconciler that looks every minute never looks by itself: what is revoked was revoked because of
+ * a notification.
+ */
 const wokenOnly: Clock = {
   now: systemClock.now,
   sleep: (ms, signal) => systemClock.sleep(ms > 30_000 ? 2 ** 31 - 1 : ms, signal),

@@ -1,6 +1,7 @@
 /**
- * Promptness. A commit that leaves something to revoke notifies the workers: within this process directly, across processes through a BullMQ job. The job says
- * nothing but "look now"; what there is to do is in the database, so a lost job costs a second and a repeated one nothing.
+ * Promptness. A commit that leaves something to revoke notifies the workers: within this process directly,
+ * across processes through a BullMQ job. The job says nothing but "look now"; what there is to do is in the
+ * database, so a lost job delays revocation to the next tick, and a repeated one is harmless.
  */
 import type { Logger } from 'pino';
 
@@ -26,7 +27,10 @@ export function fanOut(notifiers: readonly Notifier[]): Notifier {
   };
 }
 
-/** Loaded when it is wanted: most starts, tests and commands have no Redis, and it is a sixth of what a start loads. */
+/**
+ * Loaded when it is wanted: most starts, tests and commands have no Redis, and it is a sixth of what a start
+ * loads.
+ */
 async function loadBullmq() {
   const [{ Queue, Worker }, { Redis }] = await Promise.all([import('bullmq'), import('ioredis')]);
   return { Queue, Worker, Redis };
@@ -34,14 +38,20 @@ async function loadBullmq() {
 
 const queueName = 'writ-revoke';
 
-/** How long ioredis waits for the other side to hang up, in ms; with Redis down there is none, and a timer of its default 2 s would hold up the end of the process. */
+/**
+ * How long ioredis waits for the other side to hang up, in ms; with Redis down there is none, and a timer of
+ * its default 2 s would hold up the end of the process.
+ */
 const disconnectTimeout = 100;
 
-/** Jobs are kept no longer than they are useful, and never grow in number: one is enough to notify everybody. */
+/**
+ * Jobs are kept no longer than they are useful, and never grow in number: one is enough to notify everybody.
+ */
 const jobOptions = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as const;
 
 /**
- * Never more than one job under way and one wanted, however many ask: with Redis down nothing piles up, and once it is back one job says what a thousand would.
+ * Never more than one job under way and one wanted, however many ask: with Redis down nothing piles up, and
+ * once it is back one job says what a thousand would.
  * @param prefix keeps deployments that share a Redis apart
  */
 export async function redisNotifier(url: string, prefix: string, log: Logger): Promise<Notifier> {
@@ -100,7 +110,8 @@ export async function listenForNotifications(
   worker.on('error', (error) => log.warn({ err: error }, 'redis: worker connection'));
   return {
     close: async () => {
-      // By force: a job is one call that never waits, and an orderly close would wait for a Redis that is down.
+      // By force: a job is one call that never waits, and an orderly close would wait for a Redis that is
+      // down.
       await worker.close(true);
       redis.disconnect();
     },

@@ -11,7 +11,9 @@ import { until } from '../until.test-support.ts';
 import type { Job } from './job.ts';
 import { reconcileOnce, startReconciler } from './reconciler.ts';
 
-/** A reconciler that ticks every five seconds, after its first tick, and how often its system's jobs have run. */
+/**
+ * A reconciler that ticks every five seconds, after its first tick, and how often its system's jobs have run.
+ */
 async function countingTicks(harness: Harness) {
   let count = 0;
   const counting: Job = {
@@ -444,7 +446,8 @@ for (const backend of await testBackends()) {
       await harness.tick();
       assert.deepEqual(provider.alive(), []);
       await assert.rejects(harness.lease(await harness.open(), 'pool'), code('provider_unavailable'));
-      // The tokens end after 900 s; by the provider's clock that may be a minute later, and releasing before it would revive them.
+      // The tokens end after 900 s; by the provider's clock that may be a minute later, and releasing before
+      // it would revive them.
       harness.clock.advance(959_999);
       await harness.tick();
       assert.deepEqual(provider.released, []);

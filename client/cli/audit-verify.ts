@@ -1,10 +1,14 @@
-/** `writ audit verify`: recomputes the record's chains over a plain connection, so that whoever may read it can check it. */
+/**
+ * `writ audit verify`: recomputes the record's chains over a plain connection, so that any login that may
+ * read the rows can check them.
+ */
 import pg from 'pg';
 import { type Verification, verifyAudit } from '../../broker/audit/verify.ts';
 import { CommandError, type LoadBrokerSide } from './broker-side.ts';
 
 /**
- * Verifies the record on the server of DATABASE_URL; without one, the embedded database where the broker's side is there.
+ * Verifies the record on the server of DATABASE_URL; without one, the embedded database where the broker's
+ * side is there.
  *
  * @returns 0 when every chain holds; 1 when one does not, naming its first broken row
  * @throws CommandError when there is nothing to verify from here; Error when the database cannot be read
@@ -43,7 +47,7 @@ async function verifyServer(url: string, schema: string): Promise<Verification> 
   const client = new pg.Client({
     connectionString: url,
     connectionTimeoutMillis: 5_000,
-    // A server that says nothing must not hold the command for ever; a page of rows is read in far less.
+    // A server that does not answer must not block the command; a page of rows takes far less.
     query_timeout: 60_000,
     application_name: 'writ audit verify',
     options: `-c search_path=${pg.escapeIdentifier(schema)} -c default_transaction_read_only=on`,

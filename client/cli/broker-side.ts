@@ -1,7 +1,10 @@
 /** What the command asks of a broker's own installation, and how it says that it cannot. */
 import type { Verification } from '../../broker/audit/verify.ts';
 
-/** What needs the broker's code, keys or embedded database. Only a broker's own installation has it (broker/cli). */
+/**
+ * What needs the broker's code, keys or embedded database. Only a broker's own installation has it
+ * (broker/cli).
+ */
 export interface BrokerSide {
   /** Verifies the embedded database under WRIT_DATA_DIR. */
   verifyEmbedded(): Promise<Verification>;

@@ -4,9 +4,11 @@ import { readManifest } from '../../broker/manifests/read.ts';
 import { providerParams } from '../../providers/params.ts';
 
 /**
- * Parses, checks and compiles each file, against every provider's parameters whether it is switched on somewhere or not.
+ * Parses, checks and compiles each file, against every provider's parameters whether it is switched on
+ * somewhere or not.
  *
- * @returns 0 when all of them could be published, else 1; each fault is printed with file, line, column and path
+ * @returns 0 when all of them could be published, else 1; each fault is printed with file, line, column and
+ *   path
  * @throws Error when a file cannot be read
  */
 export async function checkManifests(files: string[]): Promise<number> {

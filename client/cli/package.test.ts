@@ -1,4 +1,7 @@
-/** `writ` as its users get it: packed, installed without a network in an empty folder, run by plain Node, without a broker beside it. */
+/**
+ * `writ` as its users get it: packed, installed without a network in an empty folder, run by plain Node,
+ * without a broker beside it.
+ */
 import assert from 'node:assert/strict';
 import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

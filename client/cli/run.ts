@@ -1,4 +1,7 @@
-/** The command line of `writ`: which command was asked for, what it prints, and its exit code. Each command is loaded when it is asked for. */
+/**
+ * The command line of `writ`: which command was asked for, what it prints, and its exit code. Each command is
+ * loaded when it is asked for.
+ */
 import { parseArgs } from 'node:util';
 import { CommandError, type LoadBrokerSide } from './broker-side.ts';
 
@@ -49,7 +52,8 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       return wrongUsage();
     }
     const { name, message, code } = error as NodeJS.ErrnoException;
-    // A ConfigurationError (broker/config) is a list of its own, one fault a line. A host with two addresses, neither of which answers, has a code only.
+    // A ConfigurationError (broker/config) is a list of its own, one fault a line. A host with two addresses,
+    // neither of which answers, has a code only.
     console.error(name === 'ConfigurationError' ? message : `✘ ${message || code}`);
     return 1;
   }

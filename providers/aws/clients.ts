@@ -1,4 +1,7 @@
-/** STS and IAM clients. In web identity mode no key is held: the broker's own token is the proof, and revoking uses a short session of the revoke role. */
+/**
+ * STS and IAM clients. In web identity mode no key is held: the broker's own token is the proof, and revoking
+ * uses a short session of the revoke role.
+ */
 import { IAMClient } from '@aws-sdk/client-iam';
 import {
   AssumeRoleCommand,
@@ -47,7 +50,8 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
     ...at(settings.AWS_ENDPOINT_URL_STS),
     ...(ambient === undefined ? {} : { credentials: ambient }),
   });
-  // One attempt: the SDK takes LimitExceeded (the policy is full) for throttling; the reconciler retries what can be retried.
+  // One attempt: the SDK takes LimitExceeded (the policy is full) for throttling; the reconciler retries what
+  // can be retried.
   const iamClient = (credentials: StaticCredentials | undefined) =>
     new IAMClient({
       ...common,

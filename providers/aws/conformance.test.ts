@@ -1,4 +1,7 @@
-/** The AWS provider passes the suite: both ways of assuming a role, both ways of denying a session, and without any way to revoke. */
+/**
+ * The AWS provider passes the suite: both ways of assuming a role, both ways of denying a session, and
+ * without any way to revoke.
+ */
 import { type ConformanceHarness, conformance } from '../conformance.ts';
 import type { JsonObject, Provider } from '../contract.ts';
 import {

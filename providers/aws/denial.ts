@@ -1,9 +1,11 @@
 /**
- * The one inline policy that holds a role's denials. Written whole from the outstanding leases, never merged. Pure.
+ * The one inline policy that holds a role's denials. Written whole from the outstanding leases, never merged.
+ * Pure.
  *
- * Each lease is denied by name. All inline policies of a role share 10,240 characters; when the names do not fit, the oldest leases are denied together
- * by `aws:TokenIssueTime`, which also ends every other session of the role issued before that moment. The cut is therefore the earliest that makes the rest fit,
- * it appears in the evidence of every lease of the role, and it goes away with the leases it stands for.
+ * Each lease is denied by name. All inline policies of a role share 10,240 characters; when the names do not
+ * fit, the oldest leases are denied together by `aws:TokenIssueTime`, which also ends every other session of
+ * the role issued before that moment. The cut is therefore the earliest that makes the rest fit, it appears
+ * in the evidence of every lease of the role, and it goes away with the leases it stands for.
  */
 import type { JsonObject, RevocationTarget } from '../contract.ts';
 import type { AwsHandle } from './issue.ts';
@@ -54,8 +56,9 @@ export function denies(text: string | undefined, target: RevocationTarget, now: 
 }
 
 /**
- * What a lease is denied by: a pattern for the last twelve characters of its id, eleven of them chance (55 bits). Room in the role's policy is what bounds how
- * many leases are denied one by one; whole ids would take three quarters more of it.
+ * What a lease is denied by: a pattern for the last twelve characters of its id, eleven of them chance (55
+ * bits). Room in the role's policy is what bounds how many leases are denied one by one; whole ids would take
+ * three quarters more of it.
  */
 const endingOf = (target: RevocationTarget) => `*${target.leaseId.slice(-12)}`;
 
@@ -93,12 +96,18 @@ function deniedBy(text: string): { sourceIdentities: string[]; userIds: string[]
   };
 }
 
-/** A lease is denied by what it was minted with, whatever the setting is now; by both when the mint's answer was lost. */
+/**
+ * A lease is denied by what it was minted with, whatever the setting is now; by both when the mint's answer
+ * was lost.
+ */
 function keysOf(target: RevocationTarget): AwsHandle['revoke_key'][] {
   return target.handle === null ? ['source_identity', 'userid'] : [(target.handle as AwsHandle).revoke_key];
 }
 
-/** A whole second after which the session cannot have been opened, in ms. AWS counts issue times in whole seconds. */
+/**
+ * A whole second after which the session cannot have been opened, in ms. AWS counts issue times in whole
+ * seconds.
+ */
 function issuedBefore(target: RevocationTarget, now: Date): number {
   const issued =
     target.handle === null

@@ -1,5 +1,6 @@
 /**
- * What went wrong at AWS, in the broker's terms. The SDK's own message is dropped: whatever answers at an endpoint could put a token into it.
+ * Converts AWS errors to ProviderError. The SDK's own message is dropped: whatever answers at an endpoint
+ * could put a token into it.
  */
 import { ProviderError } from '../contract.ts';
 
@@ -9,7 +10,10 @@ interface SdkError {
   $metadata?: { httpStatusCode?: number; requestId?: string };
 }
 
-/** Faults that waiting may cure although the status is a client's (STS API reference, "Common errors" and AssumeRoleWithWebIdentity). */
+/**
+ * Faults that waiting may cure although the status is a client's (STS API reference, "Common errors" and
+ * AssumeRoleWithWebIdentity).
+ */
 const retryableNames =
   /^(?:Throttling|ThrottlingException|ThrottledException|RequestLimitExceeded|TooManyRequestsException|SlowDown|IDPCommunicationErrorException|IDPCommunicationError|ConcurrentModificationException|ConcurrentModification|EntityTemporarilyUnmodifiableException|RequestTimeTooSkewed)$/;
 
@@ -41,7 +45,10 @@ export function toProviderError(error: unknown, call: string, signal: AbortSigna
   return new ProviderError('upstream_refused', text, { providerCode });
 }
 
-/** Behind a 5xx of STS a session may have been opened. A write to IAM that was answered is over, unless a gateway answered for IAM. */
+/**
+ * Behind a 5xx of STS a session may have been opened. A write to IAM that was answered is over, unless a
+ * gateway answered for IAM.
+ */
 const mayStillHappen = (call: string, status: number) => (call.startsWith('iam:') ? status === 504 : status >= 500);
 
 /** Codes and request ids are short words; anything else is not repeated. */

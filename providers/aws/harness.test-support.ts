@@ -1,4 +1,7 @@
-/** A harness for tests: the AWS counterpart, an OIDC issuer with real keys, the provider, and real clients on the agent's side. */
+/**
+ * A harness for tests: the AWS counterpart, an OIDC issuer with real keys, the provider, and real clients on
+ * the agent's side.
+ */
 
 import { createHash, createHmac, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';

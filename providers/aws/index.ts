@@ -1,6 +1,6 @@
 /**
- * AWS: sessions of allow-listed roles through STS, cut down by a session policy, ended one by one by a deny in the role's own policy.
- * How it works and how to set it up: README.md.
+ * AWS: sessions of allow-listed roles through STS, cut down by a session policy, ended one by one by a deny
+ * in the role's own policy. How it works and how to set it up: README.md.
  */
 import type { Plan, Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { awsClients, type StaticCredentials } from './clients.ts';
@@ -11,7 +11,7 @@ import { prune, revoke, roleOf } from './revoke.ts';
 import { planFor } from './session-policy.ts';
 import { type AwsSettings, awsSettings } from './settings.ts';
 
-/** Shortest lifetime worth a credential: below it an agent spends its time asking. */
+/** Shortest useful lifetime: with a shorter one an agent would ask all the time. */
 const minTtlSeconds = 60;
 
 /** `ambient`: credentials for `WRIT_AWS_AUTH=ambient` instead of what the SDK finds by itself (tests). */

@@ -1,4 +1,7 @@
-/** Mints one session of a role, cut down to the plan and marked with the lease, so that exactly this one can be denied later. */
+/**
+ * Mints one session of a role, cut down to the plan and marked with the lease, so that exactly this one can
+ * be denied later.
+ */
 import type { AssumeRoleResponse } from '@aws-sdk/client-sts';
 import { type IssueContext, type Issued, type JsonObject, type ProviderDeps, ProviderError } from '../contract.ts';
 import type { AwsClients } from './clients.ts';
@@ -70,7 +73,10 @@ export async function issue(
   };
 }
 
-/** The answer is about this lease and can be revoked as planned; a session that could not be ended is not handed out. */
+/**
+ * The answer is about this lease and can be revoked as planned; a session that could not be ended is not
+ * handed out.
+ */
 function checked(session: AssumeRoleResponse, leaseId: string, bySourceIdentity: boolean) {
   const mismatch = (what: string) => new ProviderError('upstream_mismatch', what, { mayHaveMinted: true });
   const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = session.Credentials ?? {};

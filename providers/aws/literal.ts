@@ -1,6 +1,7 @@
 /**
- * Values in policies. Inside `Resource` and string conditions IAM gives `*`, `?` and `${…}` a meaning; `${*}`, `${?}` and `${$}` are the characters
- * themselves (IAM user guide, "IAM policy elements: variables and tags"; needs Version 2012-10-17).
+ * Values in policies. Inside `Resource` and string conditions IAM gives `*`, `?` and `${…}` a meaning;
+ * `${*}`, `${?}` and `${$}` are the characters themselves (IAM user guide, "IAM policy elements: variables
+ * and tags"; needs Version 2012-10-17).
  */
 import type { JsonObject } from '../contract.ts';
 

@@ -1,6 +1,7 @@
 /**
- * What a capability on AWS is made of: a role and one service's typed permission, or a list of actions × ARNs. Values are literals: `*`, `?` and `$`
- * in them stand for themselves (see literal.ts). What matches more than one thing does so by its structure (`prefix`, `resource_prefixes`) only.
+ * What a capability on AWS is made of: a role and one service's typed permission, or a list of actions ×
+ * ARNs. Values are literals: `*`, `?` and `$` in them stand for themselves (see literal.ts). What matches
+ * more than one thing does so by its structure (`prefix`, `resource_prefixes`) only.
  */
 import { z } from 'zod';
 
@@ -99,8 +100,9 @@ const arn = z
   );
 
 /**
- * Actions are named one by one, or by the beginning of their name (`s3:Get*`), never a whole service. What could undo a revocation or leave the
- * session's bounds is out: sts and organizations altogether, iam but for exact Get and List actions.
+ * Actions are named one by one, or by the beginning of their name (`s3:Get*`), never a whole service. What
+ * could undo a revocation or leave the session's bounds is out: sts and organizations altogether, iam but for
+ * exact Get and List actions.
  */
 const action = z
   .string()

@@ -1,7 +1,8 @@
 /**
- * Ends sessions by denying each in its role's own inline policy; AWS evaluates policies on every request. A lease is revoked when IAM's own copy of
- * the policy was read back with its denial in it, and the lag has passed since that denial was first there. IAM's propagation is eventual and AWS promises no
- * bound: the lag is a setting, and the evidence says what was seen and what was only waited for.
+ * Ends sessions by denying each in its role's own inline policy; AWS evaluates policies on every request. A
+ * lease is revoked when IAM's own copy of the policy was read back with its denial in it, and the lag has
+ * passed since that denial was first there. IAM's propagation is eventual and AWS promises no bound: the lag
+ * is a setting, and the evidence says what was seen and what was only waited for.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -93,7 +94,8 @@ async function revokeInRole(
       .update(after ?? '')
       .digest('hex'),
     read_back_at: now.toISOString(),
-    // Reading back shows that IAM has it, not that every AWS endpoint has heard: that part is waited for, and is no proof.
+    // Reading back shows that IAM has the denial, not that every AWS endpoint applies it: the lag covers
+    // that, and is no proof.
     propagation: `eventual; ${settings.WRIT_AWS_REVOKE_LAG_SECONDS} s are waited for`,
     ...(denial.cutOff === null
       ? {}

@@ -1,4 +1,6 @@
-/** Reads and writes the denial policy of one role through IAM. The broker's writer lock makes us the only one of us who does. */
+/**
+ * Reads and writes the denial policy of one role through IAM. The broker's lock ensures one writer at a time.
+ */
 import {
   DeleteRolePolicyCommand,
   GetRolePolicyCommand,
@@ -36,7 +38,7 @@ export async function writeDenial(
       if (!isFull(error)) throw error;
     }
   }
-  // Others' policies need their part of the shared space: measure it and make ours fit.
+  // Other policies share the space: measure them and make ours fit.
   const capacity = inlinePolicyLimit - (await charactersOfOthers(iam, role, signal));
   const shortened = denialFor(outstanding, now, capacity);
   if (shortened === null)
@@ -93,7 +95,10 @@ async function readPolicy(
   return answer?.PolicyDocument === undefined ? undefined : decodeURIComponent(answer.PolicyDocument);
 }
 
-/** Answers after which the same call may pass at once: an admin's change in the same moment, and clocks apart (the SDK has then set its own by the answer). */
+/**
+ * Answers after which the same call may pass at once: an admin's change in the same moment, and clocks apart
+ * (the SDK has then set its own by the answer).
+ */
 const againAtOnce = /^(?:ConcurrentModification|SignatureDoesNotMatch|RequestTimeTooSkewed|RequestExpired)/;
 
 /** One IAM call, tried again where that helps at once: the client itself makes one attempt. */

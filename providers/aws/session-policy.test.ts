@@ -1,5 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are IAM's variables, not JavaScript's
-/** What ends up in the session policy, and what an attacker who chooses the values can make of it: nothing. */
+/**
+ * What ends up in the session policy, and what an attacker who chooses the values can make of it: nothing.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';

@@ -42,8 +42,8 @@ export function planFor(params: AwsParams, ttlSeconds: number, settings: AwsSett
 }
 
 /**
- * The session policy with its end written in. STS gives no session shorter than 900 s, and its own clock starts when the call arrives; this ends it to
- * the second of the plan.
+ * The session policy with its end written in. STS gives no session shorter than 900 s, and its own clock
+ * starts when the call arrives; this ends it to the second of the plan.
  */
 export function untilPolicy(policy: AwsPermission['session_policy'], end: Date): JsonObject {
   const at = end.toISOString().replace(/\.\d{3}Z$/, 'Z');
@@ -56,7 +56,10 @@ export function untilPolicy(policy: AwsPermission['session_policy'], end: Date):
   return { ...policy, Statement: [...policy.Statement, over] };
 }
 
-/** A chained session would drop this policy, and a trust policy that names the session could allow one: an explicit deny beats it. */
+/**
+ * A chained session would drop this policy, and a trust policy that names the session could allow one: an
+ * explicit deny beats it.
+ */
 const neverAssume: JsonObject = { Effect: 'Deny', Action: 'sts:AssumeRole', Resource: '*' };
 
 function allowed(params: AwsParams): JsonObject[] {

@@ -1,4 +1,6 @@
-/** The AWS provider's environment variables. Names of the SDK's own (`AWS_*`) mean what they mean to the SDK. */
+/**
+ * The AWS provider's environment variables. Names of the SDK's own (`AWS_*`) mean what they mean to the SDK.
+ */
 import { z } from 'zod';
 
 /** The account is empty at S3-compatible stores (Ceph). */
@@ -69,6 +71,9 @@ export const awsSettings = z
 
 export type AwsSettings = z.infer<typeof awsSettings>;
 
-/** Whether single credentials can be ended before they expire: somebody must be allowed to write the role's policy. */
+/**
+ * Whether single credentials can be ended before they expire: somebody must be allowed to write the role's
+ * policy.
+ */
 export const canRevoke = (settings: AwsSettings) =>
   settings.WRIT_AWS_AUTH === 'ambient' || settings.WRIT_AWS_REVOKE_ROLE !== undefined;

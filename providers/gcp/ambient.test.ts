@@ -1,17 +1,20 @@
-/** Ambient credentials: Google's own library reads an external-account file, as it would on a machine outside Google. */
+/**
+ * Ambient credentials: Google's own library reads an external-account file, as it would on a machine outside
+ * Google.
+ */
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ProviderError } from '../contract.ts';
-import { gcpBench, lease, SHARED, storage } from './harness.test-support.ts';
+import { gcpBench, lease, sharedAccount, storage } from './harness.test-support.ts';
 
-const AMBIENT = {
+const ambientEnvironment = {
   WRIT_GCP_AMBIENT_CREDENTIALS: '1',
   WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: undefined as unknown as string,
 };
-const PARAMS = { bucket: 'orders', prefix: 'customers/42/', service_account: SHARED };
+const goodParams = { bucket: 'orders', prefix: 'customers/42/', service_account: sharedAccount };
 
 test('with ambient credentials the provider mints, and without usable ones it says so and leaks nothing', async () => {
   const harness = await gcpBench();
@@ -29,15 +32,15 @@ test('with ambient credentials the provider mints, and without usable ones it sa
     };
     await writeFile(join(folder, 'adc.json'), JSON.stringify(file));
     process.env.GOOGLE_APPLICATION_CREDENTIALS = join(folder, 'adc.json');
-    const provider = harness.make(AMBIENT);
-    const plan = provider.plan(PARAMS, 600);
+    const provider = harness.make(ambientEnvironment);
+    const plan = provider.plan(goodParams, 600);
     const { credential } = await provider.issue({ ...lease(), plan });
     assert.equal(await storage(harness.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 200);
     assert.equal(await storage(harness.sandbox, credential, 'GET', 'orders', 'customers/43/a.txt'), 403);
 
     await writeFile(join(folder, 'token'), 'SECRET-nonsense');
     const error = await harness
-      .make(AMBIENT)
+      .make(ambientEnvironment)
       .issue({ ...lease(), plan })
       .catch((thrown: unknown) => thrown);
     assert.ok(error instanceof ProviderError);

@@ -8,7 +8,7 @@ import { gcpBench, storage } from './harness.test-support.ts';
 // Every run the same; another seed looks elsewhere.
 fc.configureGlobal({ seed: 20261121 });
 
-const ATTACKS = [
+const attacks = [
   "x') || true || resource.name.startsWith('",
   "x\\') || true || resource.name.startsWith(\\'",
   'x\\',
@@ -20,7 +20,7 @@ const ATTACKS = [
 test('a prefix written as an attack on the condition widens nothing', async () => {
   const harness = await gcpBench();
   try {
-    for (const attack of ATTACKS) {
+    for (const attack of attacks) {
       const prefix = `${attack}/`;
       const { credential } = await harness.issue(harness.plan({ bucket: 'orders', prefix }));
       assert.equal(await storage(harness.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 403, prefix);
@@ -33,7 +33,7 @@ test('a prefix written as an attack on the condition widens nothing', async () =
 });
 
 test('the same attack would succeed if the prefix were not quoted, so the test above can fail', () => {
-  const naive = `resource.name.startsWith('projects/_/buckets/orders/objects/${ATTACKS[0]}')`;
+  const naive = `resource.name.startsWith('projects/_/buckets/orders/objects/${attacks[0]}')`;
   assert.equal(compileCel(naive)({ resourceName: 'projects/_/buckets/orders/objects/secret', attributes: {} }), true);
 });
 

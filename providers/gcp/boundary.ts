@@ -1,4 +1,7 @@
-/** Credential Access Boundary: https://cloud.google.com/iam/docs/downscoping-short-lived-credentials. Cloud Storage only. */
+/**
+ * Credential Access Boundary: https://cloud.google.com/iam/docs/downscoping-short-lived-credentials. Cloud
+ * Storage only.
+ */
 
 export interface BucketAccess {
   bucket: string;
@@ -18,7 +21,7 @@ export type AccessBoundary = {
 };
 
 /** Longest condition expression that the Security Token Service takes (reference of AccessBoundaryRule). */
-export const MAX_EXPRESSION_LENGTH = 2048;
+export const maxExpressionLength = 2048;
 
 /** The boundary that allows exactly these buckets: one rule each. Pure. */
 export function boundaryFor(buckets: readonly BucketAccess[]): AccessBoundary {
@@ -34,8 +37,9 @@ export function boundaryFor(buckets: readonly BucketAccess[]): AccessBoundary {
 }
 
 /**
- * Objects by their resource name. Listing is a request on the bucket and carries no object name; Google offers the requested prefix as an
- * attribute for it, so that the holder may list inside the prefix and nowhere else.
+ * Objects by their resource name. Listing is a request on the bucket and carries no object name; Google
+ * offers the requested prefix as an attribute for it, so that the holder may list inside the prefix and
+ * nowhere else.
  */
 export function prefixCondition(bucket: string, prefix: string): string {
   const objects = celString(`projects/_/buckets/${bucket}/objects/${prefix}`);
@@ -46,7 +50,10 @@ export function prefixCondition(bucket: string, prefix: string): string {
   );
 }
 
-/** A CEL string literal. A quote or backslash in the text must not end the literal: that would let a prefix add conditions of its own. */
+/**
+ * A CEL string literal. A quote or backslash in the text must not end the literal: that would let a prefix
+ * add conditions of its own.
+ */
 export function celString(text: string): string {
   if (/\p{Cc}/u.test(text) || !text.isWellFormed()) throw new TypeError('control characters cannot be quoted');
   return `'${text.replace(/[\\']/g, '\\$&')}'`;

@@ -1,7 +1,7 @@
-/** Who the broker is at Google: a federated identity without any key, or the ambient one of the machine. */
+/** Authenticates the broker at Google: a federated identity without any key, or the machine's ambient one. */
 import { type Clock, type ProviderDeps, ProviderError } from '../contract.ts';
 import { connectionFailure, gaveUp, httpFailure } from './errors.ts';
-import { CLOUD_PLATFORM } from './params.ts';
+import { cloudPlatform } from './params.ts';
 import type { GcpSettings } from './settings.ts';
 import { federate } from './sts.ts';
 
@@ -21,7 +21,10 @@ export function callerFor(config: GcpSettings, deps: ProviderDeps): Caller {
   );
 }
 
-/** Runs a call as the broker, once more with a fresh token when Google does not know the kept one any longer: such a refusal has no effect. */
+/**
+ * Runs a call as the broker, once more with a fresh token when Google does not know the kept one any longer:
+ * such a refusal has no effect.
+ */
 export async function asCaller<T>(
   caller: Caller,
   signal: AbortSignal,
@@ -36,7 +39,10 @@ export async function asCaller<T>(
   }
 }
 
-/** Keeps one token until five minutes before its end. It is the broker's own, for calling IAM; no grant ever sees it. */
+/**
+ * Keeps one token until five minutes before its end. It is the broker's own, for calling IAM; no grant ever
+ * sees it.
+ */
 function federatedCaller(
   clock: Clock,
   obtain: (signal: AbortSignal) => Promise<{ token: string; lifetimeSeconds: number }>,
@@ -53,13 +59,17 @@ function federatedCaller(
   };
 }
 
-/** Application Default Credentials through Google's own library, loaded only here. It keeps and renews its token itself. */
+/**
+ * Application Default Credentials through Google's own library, loaded only here. It keeps and renews its
+ * token itself.
+ */
 function ambientCaller(project: string | undefined): Caller {
   const step = { doing: 'reading the ambient credentials', mints: false };
   const open = async () => {
     const { GoogleAuth } = await import('google-auth-library');
-    // Without a project the library goes looking for one (gcloud, metadata server, Resource Manager), though tokens need none.
-    return new GoogleAuth({ scopes: [CLOUD_PLATFORM], projectId: project ?? '-' });
+    // Without a project the library goes looking for one (gcloud, metadata server, Resource Manager), though
+    // tokens need none.
+    return new GoogleAuth({ scopes: [cloudPlatform], projectId: project ?? '-' });
   };
   let auth: ReturnType<typeof open> | undefined;
   return {

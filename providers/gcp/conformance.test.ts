@@ -1,17 +1,18 @@
 /** The suite that every provider passes: both transports, with the pool and with a shared account. */
 
-// Google's client libraries print whole answers when this is set; the suite's search for secrets must still find nothing.
+// Google's client libraries print whole answers when this is set; the suite's search for secrets must still
+// find nothing.
 process.env.GOOGLE_SDK_NODE_LOGGING = 'all';
 
 import { type ConformanceHarness, conformance } from '../conformance.ts';
-import { gcpBench, SHARED, storage } from './harness.test-support.ts';
+import { gcpBench, sharedAccount, storage } from './harness.test-support.ts';
 
-const SCOPE = 'https://www.googleapis.com/auth/';
-const shared = { service_account: SHARED };
+const scopePrefix = 'https://www.googleapis.com/auth/';
+const shared = { service_account: sharedAccount };
 
 /** Inside and outside of each of the good parameters. */
 type Request = ['GET' | 'LIST' | 'PUT', string, string];
-const CASES: { params: object; inside: Request; outside: Request }[] = [
+const cases: { params: object; inside: Request; outside: Request }[] = [
   {
     params: { bucket: 'orders', prefix: 'customers/42/' },
     inside: ['GET', 'orders', 'customers/42/a.txt'],
@@ -25,18 +26,23 @@ const CASES: { params: object; inside: Request; outside: Request }[] = [
     outside: ['PUT', 'archive', 'drop/new.txt'],
   },
   {
-    params: { bucket: 'orders', prefix: 'customers/42/', scopes: [`${SCOPE}cloud-platform`], project: 'other-project' },
+    params: {
+      bucket: 'orders',
+      prefix: 'customers/42/',
+      scopes: [`${scopePrefix}cloud-platform`],
+      project: 'other-project',
+    },
     inside: ['LIST', 'orders', 'customers/42/'],
     outside: ['LIST', 'orders', 'customers/'],
   },
   {
-    params: { scopes: [`${SCOPE}devstorage.read_only`] },
+    params: { scopes: [`${scopePrefix}devstorage.read_only`] },
     inside: ['GET', 'archive', 'old.txt'],
     outside: ['PUT', 'archive', 'old.txt'],
   },
 ];
 
-const BAD = [
+const malformedParams = [
   { params: {}, path: 'scopes' },
   { params: { bucket: 'orders', colour: 'red' }, path: 'colour' },
   { params: { bucket: 'Orders/../x' }, path: 'bucket' },
@@ -59,7 +65,7 @@ const BAD = [
   },
   { params: { scopes: [] }, path: 'scopes' },
   { params: { scopes: ['https://evil.example/auth/x'] }, path: 'scopes.0' },
-  { params: { scopes: [`${SCOPE}a ${SCOPE}b`] }, path: 'scopes.0' },
+  { params: { scopes: [`${scopePrefix}a ${scopePrefix}b`] }, path: 'scopes.0' },
   { params: { bucket: 'orders', service_account: 'x@y.iam.gserviceaccount.com/../z' }, path: 'service_account' },
   {
     params: { bucket: 'orders', service_account: 'other@demo-project.iam.gserviceaccount.com' },
@@ -80,10 +86,10 @@ async function makeHarness(transport: string, accounts: 'pool' | 'shared'): Prom
   return {
     provider,
     clock,
-    goodParams: CASES.map(({ params }) => (accounts === 'shared' ? { ...params, ...shared } : params)),
-    badParams: BAD,
+    goodParams: cases.map(({ params }) => (accounts === 'shared' ? { ...params, ...shared } : params)),
+    badParams: malformedParams,
     use: async (credential, inside, index = 0) => {
-      const wanted = CASES[index]!;
+      const wanted = cases[index]!;
       const status = await storage(sandbox, credential, ...(inside ? wanted.inside : wanted.outside));
       return status < 300 ? 'accepted' : 'refused';
     },

@@ -1,11 +1,11 @@
 /** A plan in plain words, for the person who approves it. */
 import type { Plan, PlanDescription } from '../contract.ts';
 import type { BucketAccess } from './boundary.ts';
-import { CLOUD_PLATFORM } from './params.ts';
+import { cloudPlatform } from './params.ts';
 import { readPermission } from './permission.ts';
 
 /** What the usual roles amount to; any other role is named as it is. */
-const ROLE_WORDS: { [role: string]: string } = {
+const roleWords: { [role: string]: string } = {
   'roles/storage.objectViewer': 'Read and list objects',
   'roles/storage.legacyObjectReader': 'Read objects',
   'roles/storage.legacyBucketReader': 'List objects',
@@ -21,7 +21,7 @@ export function describe(plan: Plan, lagSeconds: number): PlanDescription {
   const summary = permission.buckets.map(bucketLine);
   if (permission.buckets.length === 0)
     summary.push(
-      permission.scopes.includes(CLOUD_PLATFORM)
+      permission.scopes.includes(cloudPlatform)
         ? 'Every Google Cloud API, as far as the roles of the service account go'
         : 'Google APIs within the scopes below, as far as the roles of the service account go',
     );
@@ -48,7 +48,7 @@ export function describe(plan: Plan, lagSeconds: number): PlanDescription {
 }
 
 function bucketLine({ bucket, role, prefix }: BucketAccess): string {
-  const what = ROLE_WORDS[role] ?? `What ${role} allows`;
+  const what = roleWords[role] ?? `What ${role} allows`;
   if (prefix === null) return `${what} anywhere in the Cloud Storage bucket ${bucket}`;
   return `${what} whose names start with ${JSON.stringify(shorten(prefix))} in the Cloud Storage bucket ${bucket}`;
 }

@@ -1,14 +1,17 @@
-/** From Google's failures, on either transport, to ours. Messages are made here: nothing that Google echoes gets into them. */
+/**
+ * Converts Google's errors, on either transport, to ProviderError. Writes its own messages: nothing that
+ * Google echoes gets into them.
+ */
 import { ProviderError } from '../contract.ts';
 
-/** What was being done, as it stands in messages, and whether a credential may have come into being by it. */
+/** The call that failed, as messages name it, and whether it may have created a credential. */
 export interface Step {
   doing: string;
   mints: boolean;
 }
 
 /** google/rpc/code.proto, by number. */
-const CANONICAL = [
+const canonicalCodes = [
   'OK',
   'CANCELLED',
   'UNKNOWN',
@@ -27,8 +30,11 @@ const CANONICAL = [
   'DATA_LOSS',
   'UNAUTHENTICATED',
 ];
-/** FAILED_PRECONDITION: the account is disabled. A pool account that was put back into use answers so until Google has noticed. */
-const MAY_WORK_LATER = new Set([
+/**
+ * FAILED_PRECONDITION: the account is disabled. A pool account that was put back into use answers so until
+ * Google has noticed.
+ */
+const mayWorkLater = new Set([
   'CANCELLED',
   'UNKNOWN',
   'RESOURCE_EXHAUSTED',
@@ -44,7 +50,9 @@ export function gaveUp(step: Step): ProviderError {
   });
 }
 
-/** An HTTP answer other than 2xx. `body` is Google's error object, or OAuth's from the Security Token Service. */
+/**
+ * An HTTP answer other than 2xx. `body` is Google's error object, or OAuth's from the Security Token Service.
+ */
 export function httpFailure(step: Step, status: number, body: unknown): ProviderError {
   const error = (body as { error?: unknown } | null)?.error;
   const named = typeof error === 'string' ? error : (error as { status?: unknown } | undefined)?.status;
@@ -54,12 +62,15 @@ export function httpFailure(step: Step, status: number, body: unknown): Provider
   return answered(step, code, later, false);
 }
 
-/** A gRPC status. 14 also stands for a connection lost after sending; only a refused connection is known to have sent nothing. */
+/**
+ * A gRPC status. 14 also stands for a connection lost after sending; only a refused connection is known to
+ * have sent nothing.
+ */
 export function grpcFailure(step: Step, number: number, details: string): ProviderError {
-  const code = CANONICAL[number] ?? String(number);
+  const code = canonicalCodes[number] ?? String(number);
   if (code === 'DEADLINE_EXCEEDED') return timedOutThere(step, code);
   const lost = code === 'UNAVAILABLE' && !details.startsWith('No connection established');
-  return answered(step, code, MAY_WORK_LATER.has(code), step.mints && lost);
+  return answered(step, code, mayWorkLater.has(code), step.mints && lost);
 }
 
 /** The connection failed before an answer. `code` is node's, e.g. ECONNREFUSED. */

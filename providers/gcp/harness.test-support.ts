@@ -1,4 +1,7 @@
-/** For the tests in this folder: the provider, wired to the sandbox through a real issuer with a real JWKS over HTTP. */
+/**
+ * For the tests in this folder: the provider, wired to the sandbox through a real issuer with a real JWKS
+ * over HTTP.
+ */
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -8,11 +11,11 @@ import { type GcpSandbox, type GcpSandboxOptions, startGcpSandbox } from '../../
 import type { Clock, Issued, JsonObject, Plan, Provider, ProviderDeps } from '../contract.ts';
 import { gcp } from './index.ts';
 
-export const POOL = ['writ-1', 'writ-2', 'writ-3', 'writ-4', 'writ-5'].map(
+export const poolAccounts = ['writ-1', 'writ-2', 'writ-3', 'writ-4', 'writ-5'].map(
   (name) => `${name}@demo-project.iam.gserviceaccount.com`,
 );
-export const SHARED = 'reports@demo-project.iam.gserviceaccount.com';
-const ROLES = [
+export const sharedAccount = 'reports@demo-project.iam.gserviceaccount.com';
+const grantedRoles = [
   { bucket: 'orders', role: 'roles/storage.objectAdmin' },
   { bucket: 'archive', role: 'roles/storage.objectAdmin' },
 ];
@@ -39,7 +42,7 @@ export async function gcpBench(
   const sandbox = await startGcpSandbox({
     clock,
     issuers: { [issuer.url]: `${issuer.url}/jwks.json` },
-    serviceAccounts: [...POOL, SHARED].map((email) => ({ email, storage: ROLES })),
+    serviceAccounts: [...poolAccounts, sharedAccount].map((email) => ({ email, storage: grantedRoles })),
     buckets: {
       orders: { 'customers/42/a.txt': 'forty-two', 'customers/43/a.txt': 'forty-three' },
       archive: { 'old.txt': 'old' },
@@ -50,8 +53,8 @@ export async function gcpBench(
     const grpc = { ...environment, ...more }.WRIT_GCP_TRANSPORT === 'grpc';
     const settings = gcp.settings.parse({
       GOOGLE_CLOUD_PROJECT: 'demo-project',
-      WRIT_GCP_SERVICE_ACCOUNTS: POOL.join(','),
-      WRIT_GCP_SHARED_SERVICE_ACCOUNTS: SHARED,
+      WRIT_GCP_SERVICE_ACCOUNTS: poolAccounts.join(','),
+      WRIT_GCP_SHARED_SERVICE_ACCOUNTS: sharedAccount,
       WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: sandbox.provider,
       WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: grpc ? `http://127.0.0.1:${sandbox.grpcPort}` : sandbox.url,
       WRIT_GCP_STS_ENDPOINT: sandbox.url,
@@ -108,7 +111,10 @@ export async function storage(
   return response.status;
 }
 
-/** The broker's issuer as far as federation sees it: a JWKS over HTTP, and tokens signed with ES256 by the injected clock. */
+/**
+ * The broker's issuer as far as federation sees it: a JWKS over HTTP, and tokens signed with ES256 by the
+ * injected clock.
+ */
 async function startIssuer(clock: Clock) {
   const { privateKey, publicKey } = await generateKeyPair('ES256');
   const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1', alg: 'ES256', use: 'sig' }] };

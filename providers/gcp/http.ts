@@ -1,4 +1,7 @@
-/** One HTTP call to Google: JSON back, or a ProviderError. No retries, no redirects, and nothing of the call in the error. */
+/**
+ * One HTTP call to Google: JSON back, or a ProviderError. No retries, no redirects, and nothing of the call
+ * in the error.
+ */
 import { connectionFailure, gaveUp, httpFailure, type Step, unreadable } from './errors.ts';
 
 export interface HttpCall {

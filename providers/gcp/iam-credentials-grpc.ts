@@ -1,8 +1,9 @@
 /**
  * generateAccessToken through Google's own gRPC client. Loaded only when `WRIT_GCP_TRANSPORT=grpc`.
  *
- * The client's public method logs whole answers, token included, when GOOGLE_SDK_NODE_LOGGING is set, so the call underneath it is used; that one
- * can also be cancelled. Its automatic retries are off (`retry: null`): a repeated mint would leave a token that nobody knows of.
+ * The client's public method logs whole answers, token included, when GOOGLE_SDK_NODE_LOGGING is set, so the
+ * call underneath it is used; that one can also be cancelled. Its automatic retries are off (`retry: null`):
+ * a repeated mint would leave a token that nobody knows of.
  */
 import { IAMCredentialsClient } from '@google-cloud/iam-credentials';
 import { credentials } from '@grpc/grpc-js';
@@ -16,7 +17,7 @@ interface WireAnswer {
 }
 type CancellableCall = Promise<[WireAnswer, ...unknown[]]> & { cancel(): void };
 
-const LONGEST_CALL_MS = 60_000;
+const longestCallMs = 60_000;
 
 export function grpcIamCredentials(endpoint: string): IamCredentials {
   const { protocol, hostname, port } = new URL(endpoint);
@@ -41,7 +42,7 @@ export function grpcIamCredentials(endpoint: string): IamCredentials {
     const generate = client.innerApiCalls.generateAccessToken as (request: object, options: object) => CancellableCall;
     const call = generate(
       { name, scope: scopes, lifetime: { seconds: lifetimeSeconds } },
-      { retry: null, timeout: LONGEST_CALL_MS, otherArgs: { headers } },
+      { retry: null, timeout: longestCallMs, otherArgs: { headers } },
     );
     const cancel = () => call.cancel();
     signal.addEventListener('abort', cancel, { once: true });

@@ -1,4 +1,7 @@
-/** Google Cloud: short-lived access tokens of service accounts, bounded to Cloud Storage where the capability says so. */
+/**
+ * Google Cloud: short-lived access tokens of service accounts, bounded to Cloud Storage where the capability
+ * says so.
+ */
 import type { Plan, Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { callerFor } from './caller.ts';
 import { describe } from './describe.ts';
@@ -30,8 +33,9 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
   const ending = { clock: deps.clock, accounts, lagMs: config.WRIT_GCP_REVOKE_LAG_SECONDS * 1000 };
   return {
     name: 'gcp',
-    // Google refuses more than an hour unless an organisation policy says otherwise. When its answer was lost, its hour began some time after the
-    // intent: a minute for that, and one more before the account may be used again.
+    // Google refuses more than an hour unless an organisation policy says otherwise. When its answer was
+    // lost, its hour began some time after the intent: a minute for that, and one more before the account may
+    // be used again.
     limits: { minTtlSeconds: 10, maxTtlSeconds: 3600, longestProviderLifetimeSeconds: 3600 + 120 },
     params,
     plan: (given, ttlSeconds) => ({

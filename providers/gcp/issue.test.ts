@@ -4,9 +4,9 @@ import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 import type { GcpSandboxOptions } from '../../sandbox/gcp/server.ts';
 import { ProviderError, type ProviderErrorCode } from '../contract.ts';
-import { type GcpHarness, gcpBench, lease, POOL, SHARED, storage } from './harness.test-support.ts';
+import { type GcpHarness, gcpBench, lease, poolAccounts, sharedAccount, storage } from './harness.test-support.ts';
 
-const PARAMS = { bucket: 'orders', prefix: 'customers/42/' };
+const goodParams = { bucket: 'orders', prefix: 'customers/42/' };
 
 function check(
   title: string,
@@ -33,7 +33,7 @@ const failsWith =
   };
 
 check('the credential has the documented shape and only the plan’s rights', async (harness) => {
-  const { credential, handle } = await harness.issue(harness.plan(PARAMS, 600));
+  const { credential, handle } = await harness.issue(harness.plan(goodParams, 600));
   assert.deepEqual(Object.keys(credential).sort(), [
     'access_token',
     'expires_at',
@@ -44,7 +44,7 @@ check('the credential has the documented shape and only the plan’s rights', as
     'type',
   ]);
   assert.equal(credential.expires_at, '2026-03-01T12:10:00.000Z');
-  assert.deepEqual(handle, { service_account: POOL[0] });
+  assert.deepEqual(handle, { service_account: poolAccounts[0] });
   assert.equal(await storage(harness.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 200);
   assert.equal(await storage(harness.sandbox, credential, 'LIST', 'orders', 'customers/42/'), 200);
   assert.equal(await storage(harness.sandbox, credential, 'LIST', 'orders', 'customers/4'), 403);
@@ -53,7 +53,7 @@ check('the credential has the documented shape and only the plan’s rights', as
 });
 
 check('a bounded token cannot be used to mint, to downscope anew, or to enable accounts', async (harness) => {
-  const { credential } = await harness.issue(harness.plan(PARAMS));
+  const { credential } = await harness.issue(harness.plan(goodParams));
   const token = String(credential.access_token);
   const post = (path: string, body: string, type = 'application/json') =>
     fetch(harness.sandbox.url + path, {
@@ -62,11 +62,11 @@ check('a bounded token cannot be used to mint, to downscope anew, or to enable a
       body,
     });
   const minted = await post(
-    `/v1/projects/-/serviceAccounts/${POOL[1]}:generateAccessToken`,
+    `/v1/projects/-/serviceAccounts/${poolAccounts[1]}:generateAccessToken`,
     '{"scope":["https://x.y"]}',
   );
   assert.equal(minted.status, 403);
-  assert.equal((await post(`/v1/projects/-/serviceAccounts/${POOL[0]}:enable`, '{}')).status, 403);
+  assert.equal((await post(`/v1/projects/-/serviceAccounts/${poolAccounts[0]}:enable`, '{}')).status, 403);
   const form = new URLSearchParams({
     grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
     requested_token_type: 'urn:ietf:params:oauth:token-type:access_token',
@@ -79,14 +79,17 @@ check('a bounded token cannot be used to mint, to downscope anew, or to enable a
 
 check('a Google that gives a longer token than asked is not believed', async (harness) => {
   harness.sandbox.lengthenTokensBy(600);
-  await assert.rejects(harness.issue(harness.plan(PARAMS)), failsWith('upstream_mismatch', { mayHaveMinted: true }));
+  await assert.rejects(
+    harness.issue(harness.plan(goodParams)),
+    failsWith('upstream_mismatch', { mayHaveMinted: true }),
+  );
 });
 
 check('when the boundary cannot be applied, the wider token that exists is reported', async (harness) => {
-  await harness.issue(harness.plan(PARAMS));
+  await harness.issue(harness.plan(goodParams));
   harness.sandbox.fail('unavailable', 'exchange');
   await assert.rejects(
-    harness.issue(harness.plan(PARAMS)),
+    harness.issue(harness.plan(goodParams)),
     failsWith('upstream_unavailable', { mayHaveMinted: true, providerCode: 'UNAVAILABLE' }),
   );
 });
@@ -94,7 +97,7 @@ check('when the boundary cannot be applied, the wider token that exists is repor
 check('before the broker is known at Google nothing can have been minted', async (harness) => {
   harness.sandbox.fail('unavailable', 'exchange');
   await assert.rejects(
-    harness.issue(harness.plan(PARAMS)),
+    harness.issue(harness.plan(goodParams)),
     failsWith('upstream_unavailable', { mayHaveMinted: false }),
   );
 });
@@ -102,7 +105,7 @@ check('before the broker is known at Google nothing can have been minted', async
 check('quota exhaustion may work later', async (harness) => {
   harness.sandbox.fail('throttled');
   await assert.rejects(
-    harness.issue(harness.plan(PARAMS)),
+    harness.issue(harness.plan(goodParams)),
     failsWith('upstream_unavailable', { retryable: true, providerCode: 'RESOURCE_EXHAUSTED' }),
   );
 });
@@ -110,7 +113,7 @@ check('quota exhaustion may work later', async (harness) => {
 check('nothing listening: retryable, and surely nothing minted', async (harness) => {
   const silent = `http://127.0.0.1:${await freedPort()}`;
   const provider = harness.make({ WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: silent });
-  const plan = harness.plan({ ...PARAMS, service_account: SHARED });
+  const plan = harness.plan({ ...goodParams, service_account: sharedAccount });
   await assert.rejects(
     provider.issue({ ...lease(), plan }),
     failsWith('upstream_unavailable', { retryable: true, mayHaveMinted: false, providerCode: 'ECONNREFUSED' }),
@@ -133,42 +136,42 @@ async function freedPort(): Promise<number> {
 }
 
 check('an exclusive plan is minted on the reserved account or not at all', async (harness) => {
-  const plan = harness.plan(PARAMS);
+  const plan = harness.plan(goodParams);
   const before = harness.sandbox.requests();
   await assert.rejects(harness.provider.issue({ ...lease(), plan }), failsWith('pool_exhausted'));
-  const named = harness.plan({ ...PARAMS, service_account: POOL[2] });
-  assert.deepEqual(harness.provider.pool?.(named), [POOL[2]]);
+  const named = harness.plan({ ...goodParams, service_account: poolAccounts[2] });
+  assert.deepEqual(harness.provider.pool?.(named), [poolAccounts[2]]);
   await assert.rejects(
-    harness.provider.issue({ ...lease(), plan: named, reserved: POOL[1]! }),
+    harness.provider.issue({ ...lease(), plan: named, reserved: poolAccounts[1]! }),
     failsWith('pool_exhausted'),
   );
   assert.equal(harness.sandbox.requests(), before);
 });
 
 check('a plan whose boundary is not what its buckets say is refused', async (harness) => {
-  const plan = structuredClone(harness.plan(PARAMS));
+  const plan = structuredClone(harness.plan(goodParams));
   plan.permission.access_boundary = null;
-  const tampered = harness.provider.issue({ ...lease(), plan, reserved: POOL[0]! });
+  const tampered = harness.provider.issue({ ...lease(), plan, reserved: poolAccounts[0]! });
   await assert.rejects(tampered, failsWith('bad_params', { path: 'access_boundary' }));
   assert.throws(() => harness.provider.describe(plan), failsWith('bad_params'));
 });
 
 check('the broker’s token is kept, and replaced when Google no longer knows it', async (harness) => {
-  await harness.issue(harness.plan(PARAMS));
-  await harness.issue(harness.plan(PARAMS), 1);
+  await harness.issue(harness.plan(goodParams));
+  await harness.issue(harness.plan(goodParams), 1);
   assert.equal(harness.identityTokens.length, 1);
   harness.clock.advance(56 * 60_000);
-  await harness.issue(harness.plan(PARAMS), 2);
+  await harness.issue(harness.plan(goodParams), 2);
   assert.equal(harness.identityTokens.length, 2);
   harness.sandbox.forgetTokens();
-  await harness.issue(harness.plan(PARAMS), 3);
+  await harness.issue(harness.plan(goodParams), 3);
   assert.equal(harness.identityTokens.length, 3);
 });
 
 check(
   'an identity that Google does not admit is a final refusal',
   async (harness) => {
-    const error = await harness.issue(harness.plan(PARAMS)).catch((thrown: unknown) => thrown);
+    const error = await harness.issue(harness.plan(goodParams)).catch((thrown: unknown) => thrown);
     failsWith('upstream_refused', { mayHaveMinted: false, providerCode: 'invalid_target' })(error);
     for (const token of harness.identityTokens) assert.ok(!String((error as Error).stack).includes(token));
   },
@@ -176,9 +179,9 @@ check(
 );
 
 check('an account that Google still thinks disabled may work later: nothing is final about it', async (harness) => {
-  harness.sandbox.setDisabled(POOL[0]!, true);
+  harness.sandbox.setDisabled(poolAccounts[0]!, true);
   const refused = { retryable: true, mayHaveMinted: false, providerCode: 'FAILED_PRECONDITION' };
-  await assert.rejects(harness.issue(harness.plan(PARAMS, 600)), failsWith('upstream_unavailable', refused));
-  harness.sandbox.setDisabled(POOL[0]!, false);
-  await harness.issue(harness.plan(PARAMS, 600));
+  await assert.rejects(harness.issue(harness.plan(goodParams, 600)), failsWith('upstream_unavailable', refused));
+  harness.sandbox.setDisabled(poolAccounts[0]!, false);
+  await harness.issue(harness.plan(goodParams, 600));
 });

@@ -6,7 +6,7 @@ import { type GcpPermission, readPermission } from './permission.ts';
 import { downscope } from './sts.ts';
 
 /** Google's clock and ours may differ by this much before its answer counts as longer than asked. */
-const CLOCK_TOLERANCE_MS = 60_000;
+const clockToleranceMs = 60_000;
 
 export interface Minting {
   clock: Clock;
@@ -31,7 +31,7 @@ export async function issue(minting: Minting, context: IssueContext): Promise<Is
     askedAt = minting.clock.now().getTime();
     return minting.iamCredentials(request, token, context.signal);
   });
-  if (source.expiresAt.getTime() > askedAt + ttlMs + CLOCK_TOLERANCE_MS)
+  if (source.expiresAt.getTime() > askedAt + ttlMs + clockToleranceMs)
     throw new ProviderError('upstream_mismatch', 'Google gave a token that lives longer than asked.', {
       mayHaveMinted: true,
     });
@@ -65,7 +65,10 @@ function afterMint(error: unknown): never {
   });
 }
 
-/** An exclusive account must be the one that the broker reserved: two grants on one account would end together. */
+/**
+ * An exclusive account must be the one that the broker reserved: two grants on one account would end
+ * together.
+ */
 function accountOf(permission: GcpPermission, reserved: string | undefined): string {
   const { exclusive, service_account: named } = permission;
   if (!exclusive && named !== null) return named;

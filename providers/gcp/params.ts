@@ -1,8 +1,10 @@
-/** A capability's parameters for Google Cloud. Every value has a pattern of its own; unknown keys are refused. */
+/**
+ * A capability's parameters for Google Cloud. Every value has a pattern of its own; unknown keys are refused.
+ */
 import { z } from 'zod';
-import { SERVICE_ACCOUNT } from './settings.ts';
+import { serviceAccount } from './settings.ts';
 
-export const CLOUD_PLATFORM = 'https://www.googleapis.com/auth/cloud-platform';
+export const cloudPlatform = 'https://www.googleapis.com/auth/cloud-platform';
 
 const scope = z
   .string()
@@ -26,8 +28,9 @@ const role = z
   .describe('Upper bound of what may be done in the bucket, e.g. `roles/storage.objectViewer` (the default).');
 
 /**
- * Object names are free text at Google, so a prefix is too, but never empty (an empty input must not turn into the whole bucket) and free of
- * characters that an approver cannot see: control, format, line and paragraph separators, lone surrogates.
+ * Object names are free text at Google, so a prefix is too, but never empty (an empty input must not turn
+ * into the whole bucket) and free of characters that an approver cannot see: control, format, line and
+ * paragraph separators, lone surrogates.
  */
 const prefix = z
   .string()
@@ -42,13 +45,13 @@ const prefix = z
   .describe('Only objects whose names start with exactly this text, which ends in `/`.');
 
 /** The most that the approver's one line can show and the boundary's rules can hold. */
-const MAX_RULES = 10;
+const maxRules = 10;
 
 export const params = z
   .strictObject({
     service_account: z
       .string()
-      .regex(SERVICE_ACCOUNT, 'must be a service account e-mail')
+      .regex(serviceAccount, 'must be a service account e-mail')
       .optional()
       .describe('Service account to use. Absent: a free member of the pool.'),
     scopes: z
@@ -63,7 +66,7 @@ export const params = z
     buckets: z
       .array(z.strictObject({ bucket, role: role.optional(), prefix: prefix.optional() }))
       .min(1)
-      .max(MAX_RULES)
+      .max(maxRules)
       .optional()
       .describe('Several buckets; instead of `bucket`, `role` and `prefix`.'),
     project: z

@@ -2,8 +2,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { type JsonObject, type Plan, ProviderError } from '../contract.ts';
-import { type AccessBoundary, boundaryFor, MAX_EXPRESSION_LENGTH } from './boundary.ts';
-import { CLOUD_PLATFORM, type GcpParams } from './params.ts';
+import { type AccessBoundary, boundaryFor, maxExpressionLength } from './boundary.ts';
+import { cloudPlatform, type GcpParams } from './params.ts';
 import type { GcpSettings } from './settings.ts';
 
 const permissionSchema = z.strictObject({
@@ -13,14 +13,19 @@ const permissionSchema = z.strictObject({
   exclusive: z.boolean(),
   scopes: z.array(z.string()).min(1),
   project: z.string().nullable(),
-  /** The same bound twice: readable, and as it is sent. `readPermission` refuses a plan in which they differ. */
+  /**
+   * The same bound twice: readable, and as it is sent. `readPermission` refuses a plan in which they differ.
+   */
   buckets: z.array(z.strictObject({ bucket: z.string(), role: z.string(), prefix: z.string().nullable() })),
   access_boundary: z.custom<AccessBoundary>().nullable(),
 });
 
 export type GcpPermission = z.output<typeof permissionSchema>;
 
-/** Parameters → permission. Pure. @throws ProviderError `bad_params` for accounts that are not allowed and conditions too long for Google. */
+/**
+ * Parameters → permission. Pure.
+ * @throws ProviderError `bad_params` for accounts that are not allowed and conditions too long for Google.
+ */
 export function planPermission(config: GcpSettings, params: GcpParams): GcpPermission {
   const listed = params.buckets ?? (params.bucket === undefined ? [] : [params as { bucket: string } & GcpParams]);
   const buckets = listed.map(({ bucket, role, prefix }) => ({
@@ -30,21 +35,25 @@ export function planPermission(config: GcpSettings, params: GcpParams): GcpPermi
   }));
   const boundary = buckets.length === 0 ? null : boundaryFor(buckets);
   boundary?.accessBoundary.accessBoundaryRules.forEach((rule, index) => {
-    if ((rule.availabilityCondition?.expression.length ?? 0) <= MAX_EXPRESSION_LENGTH) return;
+    if ((rule.availabilityCondition?.expression.length ?? 0) <= maxExpressionLength) return;
     const path = params.buckets === undefined ? 'prefix' : `buckets.${index}.prefix`;
     throw new ProviderError('bad_params', 'The prefix makes a condition longer than Google takes.', { path });
   });
   return {
     ...accountFor(config, params.service_account),
-    // A boundary is applied to a token of full scope (as Google's guide does): the boundary itself shuts everything but these buckets.
-    scopes: [...new Set(params.scopes ?? [CLOUD_PLATFORM])].sort(),
+    // A boundary is applied to a token of full scope (as Google's guide does): the boundary itself shuts
+    // everything but these buckets.
+    scopes: [...new Set(params.scopes ?? [cloudPlatform])].sort(),
     project: params.project ?? config.GOOGLE_CLOUD_PROJECT ?? null,
     buckets,
     access_boundary: boundary,
   };
 }
 
-/** Reads the permission back out of a plan. Throws when its readable and its exact form differ: nobody consented to such a thing. */
+/**
+ * Reads the permission back out of a plan. Throws when its readable and its exact form differ: nobody
+ * approved such a plan.
+ */
 export function readPermission(plan: Plan): GcpPermission {
   const permission = permissionSchema.parse(plan.permission);
   const exact = permission.buckets.length === 0 ? null : boundaryFor(permission.buckets);

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { manualClock } from '../../broker/core/clock.ts';
 import type { RevocationTarget } from '../contract.ts';
-import { type GcpHarness, gcpBench, POOL, SHARED, storage } from './harness.test-support.ts';
+import { type GcpHarness, gcpBench, poolAccounts, sharedAccount, storage } from './harness.test-support.ts';
 
-const PARAMS = { bucket: 'orders', prefix: 'customers/42/' };
-const NEVER = new AbortController().signal;
+const goodParams = { bucket: 'orders', prefix: 'customers/42/' };
+const neverAborted = new AbortController().signal;
 
 function check(
   title: string,
@@ -23,20 +23,20 @@ function check(
 }
 
 async function leased(harness: GcpHarness, ttlSeconds = 900) {
-  const plan = harness.plan(PARAMS, ttlSeconds);
+  const plan = harness.plan(goodParams, ttlSeconds);
   const issued = await harness.issue(plan);
   const target: RevocationTarget = {
     leaseId: 'lease-1',
     plan,
     handle: issued.handle,
     secret: null,
-    reserved: POOL[0]!,
+    reserved: poolAccounts[0]!,
     intentAt: harness.clock.now(),
     providerExpiresAt: issued.providerExpiresAt,
     settlingSince: null,
   };
   const status = () => storage(harness.sandbox, issued.credential, 'GET', 'orders', 'customers/42/a.txt');
-  const revoke = async () => (await harness.provider.revoke([target], [target], NEVER))[0]!;
+  const revoke = async () => (await harness.provider.revoke([target], [target], neverAborted))[0]!;
   return { target, status, revoke };
 }
 
@@ -52,7 +52,7 @@ check('revoked is said only after the lag, and only while the account is still d
   const last = await revoke();
   assert.equal(last.state, 'revoked');
   assert.deepEqual(last.state === 'revoked' && last.evidence, {
-    service_account: POOL[0],
+    service_account: poolAccounts[0],
     disabled: true,
     read_back_at: '2026-03-01T12:02:00.000Z',
     lag_seconds: 120,
@@ -64,12 +64,12 @@ check('an account that somebody enabled meanwhile is disabled again, and the lag
   const { target, revoke } = await leased(harness);
   await revoke();
   target.settlingSince = harness.clock.now();
-  harness.sandbox.setDisabled(POOL[0]!, false);
+  harness.sandbox.setDisabled(poolAccounts[0]!, false);
   harness.clock.advance(120_000);
   const again = await revoke();
   assert.equal(again.state, 'settling');
   assert.equal(again.state === 'settling' && again.recheckAt.toISOString(), '2026-03-01T12:04:00.000Z');
-  assert.equal(harness.sandbox.isDisabled(POOL[0]!), true);
+  assert.equal(harness.sandbox.isDisabled(poolAccounts[0]!), true);
 });
 
 check('enabling too early revives the token: hence the quarantine until the last one has expired', async (harness) => {
@@ -80,25 +80,25 @@ check('enabling too early revives the token: hence the quarantine until the last
   assert.equal((await revoke()).state, 'revoked');
   assert.equal(await status(), 401);
 
-  await harness.provider.release?.(POOL[0]!, NEVER);
+  await harness.provider.release?.(poolAccounts[0]!, neverAborted);
   harness.clock.advance(60_000);
   assert.equal(await status(), 200, 'a release before the expiry would undo the revocation');
 
   harness.clock.set(target.providerExpiresAt);
   assert.equal(await status(), 401, 'after the expiry it is harmless');
-  const { credential } = await harness.issue(harness.plan(PARAMS));
+  const { credential } = await harness.issue(harness.plan(goodParams));
   assert.equal(await storage(harness.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 200);
 });
 
 check('release enables what was disabled, and leaves alone what was not or is not in the pool', async (harness) => {
-  harness.sandbox.setDisabled(POOL[0]!, true);
-  harness.sandbox.setDisabled(SHARED, true);
-  await harness.provider.release?.(POOL[0]!, NEVER);
-  await harness.provider.release?.(SHARED, NEVER);
-  assert.equal(harness.sandbox.isDisabled(POOL[0]!), false);
-  assert.equal(harness.sandbox.isDisabled(SHARED), true);
+  harness.sandbox.setDisabled(poolAccounts[0]!, true);
+  harness.sandbox.setDisabled(sharedAccount, true);
+  await harness.provider.release?.(poolAccounts[0]!, neverAborted);
+  await harness.provider.release?.(sharedAccount, neverAborted);
+  assert.equal(harness.sandbox.isDisabled(poolAccounts[0]!), false);
+  assert.equal(harness.sandbox.isDisabled(sharedAccount), true);
   const before = harness.sandbox.requests('admin');
-  await harness.provider.release?.(POOL[1]!, NEVER);
+  await harness.provider.release?.(poolAccounts[1]!, neverAborted);
   assert.equal(harness.sandbox.requests('admin') - before, 1, 'one read, no write');
 });
 
@@ -133,11 +133,11 @@ check(
 );
 
 check('a shared account is never touched', async (harness) => {
-  const plan = harness.plan({ ...PARAMS, service_account: SHARED });
+  const plan = harness.plan({ ...goodParams, service_account: sharedAccount });
   assert.equal(harness.provider.pool?.(plan), null);
   const { target } = await leased(harness);
   const before = harness.sandbox.requests();
-  const [outcome] = await harness.provider.revoke([{ ...target, plan, reserved: null }], [], NEVER);
+  const [outcome] = await harness.provider.revoke([{ ...target, plan, reserved: null }], [], neverAborted);
   assert.equal(outcome?.state, 'wait_for_expiry');
   assert.equal(harness.sandbox.requests(), before);
 });
@@ -146,7 +146,7 @@ test('by a Google whose clock is behind ours, a token outlives the end that we s
   const clock = manualClock(new Date('2026-03-01T11:59:01Z'));
   const harness = await gcpBench({}, { clock });
   try {
-    const { credential, providerExpiresAt } = await harness.issue(harness.plan(PARAMS));
+    const { credential, providerExpiresAt } = await harness.issue(harness.plan(goodParams));
     const status = () => storage(harness.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt');
     const pass = (ms: number) => {
       harness.clock.advance(ms);
@@ -166,7 +166,7 @@ test('the bound for a lost answer holds when the mint comes late after its inten
   try {
     const intentAt = harness.clock.now();
     harness.clock.advance(30_000);
-    const { credential } = await harness.issue(harness.plan(PARAMS, 3600));
+    const { credential } = await harness.issue(harness.plan(goodParams, 3600));
     const bound = intentAt.getTime() + harness.provider.limits.longestProviderLifetimeSeconds * 1000;
     harness.clock.set(new Date(bound));
     assert.equal(await storage(harness.sandbox, credential, 'GET', 'orders', 'customers/42/a.txt'), 401);

@@ -1,6 +1,7 @@
 /**
- * Ending credentials. "Service account tokens are not revocable" at Google, so a grant has a service account of its own, and the account is disabled.
- * Enabling it again would bring its unexpired tokens back to life: `release` is for when the last of them has expired, and not before.
+ * Ending credentials. "Service account tokens are not revocable" at Google, so a grant has a service account
+ * of its own, and the account is disabled. Enabling it again would bring its unexpired tokens back to life:
+ * `release` is for when the last of them has expired, and not before.
  */
 import { type Clock, ProviderError, type RevocationOutcome, type RevocationTarget } from '../contract.ts';
 import { readPermission } from './permission.ts';
@@ -37,7 +38,10 @@ export async function revokeOne(
   }
 }
 
-/** Enables a quarantined account. Reads first, so that an account which never was disabled costs no write (600 a minute a project). */
+/**
+ * Enables a quarantined account. Reads first, so that an account which never was disabled costs no write (600
+ * a minute a project).
+ */
 export async function releaseAccount(accounts: ServiceAccounts, email: string, signal: AbortSignal): Promise<void> {
   if (!(await accounts.isDisabled(email, signal))) return;
   await accounts.setDisabled(email, false, signal);
@@ -66,7 +70,9 @@ async function disable(
   return { state: 'settling', recheckAt: settled, evidence };
 }
 
-/** The account that serves this lease alone, known from the reservation even when the mint's answer was lost. */
+/**
+ * The account that serves this lease alone, known from the reservation even when the mint's answer was lost.
+ */
 function exclusiveAccount(target: RevocationTarget): string | null {
   if (!readPermission(target.plan).exclusive) return null;
   const recorded = target.handle?.service_account;

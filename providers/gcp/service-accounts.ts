@@ -28,7 +28,10 @@ export function serviceAccounts(endpoint: string, caller: Caller): ServiceAccoun
   };
 }
 
-/** The project by name where the e-mail tells it: with the wildcard `-` Google answers 403 instead of 404 for what does not exist. */
+/**
+ * The project by name where the e-mail tells it: with the wildcard `-` Google answers 403 instead of 404 for
+ * what does not exist.
+ */
 function resourceName(email: string): string {
   const project = /@([a-z0-9-]+)\.iam\.gserviceaccount\.com$/.exec(email)?.[1] ?? '-';
   return `projects/${project}/serviceAccounts/${encodeURIComponent(email)}`;

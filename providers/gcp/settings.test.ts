@@ -2,17 +2,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gcp } from './index.ts';
 
-const FEDERATION = 'projects/123456789012/locations/global/workloadIdentityPools/writ/providers/broker';
-const GOOD = {
+const workloadProvider = 'projects/123456789012/locations/global/workloadIdentityPools/writ/providers/broker';
+const goodEnvironment = {
   WRIT_GCP_SERVICE_ACCOUNTS: 'writ-1@demo-project.iam.gserviceaccount.com, writ-2@demo-project.iam.gserviceaccount.com',
-  WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: FEDERATION,
+  WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: workloadProvider,
 };
 
 const faults = (environment: object) =>
   gcp.settings.safeParse(environment).error?.issues.map((issue) => issue.path.join('.')) ?? [];
 
 test('a whole configuration is taken, with defaults', () => {
-  const settings = gcp.settings.parse(GOOD);
+  const settings = gcp.settings.parse(goodEnvironment);
   assert.equal(settings.WRIT_GCP_SERVICE_ACCOUNTS.length, 2);
   assert.equal(settings.WRIT_GCP_REVOKE_LAG_SECONDS, 120);
   assert.equal(settings.WRIT_GCP_TRANSPORT, 'rest');
@@ -20,9 +20,9 @@ test('a whole configuration is taken, with defaults', () => {
 });
 
 test('a half configured provider names the variable', () => {
-  const { WRIT_GCP_SERVICE_ACCOUNTS: accounts } = GOOD;
+  const { WRIT_GCP_SERVICE_ACCOUNTS: accounts } = goodEnvironment;
   assert.deepEqual(faults({ WRIT_GCP_SERVICE_ACCOUNTS: accounts }), ['WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER']);
-  assert.deepEqual(faults({ WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: FEDERATION }), ['WRIT_GCP_SERVICE_ACCOUNTS']);
+  assert.deepEqual(faults({ WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: workloadProvider }), ['WRIT_GCP_SERVICE_ACCOUNTS']);
   assert.deepEqual(faults({ WRIT_GCP_TRANSPORT: 'grpc' }), [
     'WRIT_GCP_SERVICE_ACCOUNTS',
     'WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER',
@@ -45,11 +45,11 @@ test('malformed and contradictory values name the variable', () => {
     [{ GOOGLE_CLOUD_PROJECT: 'No Such' }, 'GOOGLE_CLOUD_PROJECT'],
     [{ WRIT_GCP_TRANSPORT: 'pigeon' }, 'WRIT_GCP_TRANSPORT'],
   ];
-  for (const [more, variable] of cases) assert.deepEqual(faults({ ...GOOD, ...more }), [variable]);
+  for (const [more, variable] of cases) assert.deepEqual(faults({ ...goodEnvironment, ...more }), [variable]);
 });
 
 test('tokens travel in the clear only to this machine', () => {
-  const faultsOf = (url: string) => faults({ ...GOOD, WRIT_GCP_STS_ENDPOINT: url });
+  const faultsOf = (url: string) => faults({ ...goodEnvironment, WRIT_GCP_STS_ENDPOINT: url });
   for (const url of ['http://127.0.0.1:8080', 'http://localhost:1/', 'http://[::1]:2', 'https://private.example.com'])
     assert.deepEqual(faultsOf(url), [], url);
   for (const url of [

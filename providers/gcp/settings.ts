@@ -2,16 +2,16 @@
 import { z } from 'zod';
 
 /** User-managed service accounts (`NAME@PROJECT.iam.gserviceaccount.com`) and Google's default ones. */
-export const SERVICE_ACCOUNT = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?@[a-z0-9.-]{1,80}\.gserviceaccount\.com$/;
-const WORKLOAD_IDENTITY_PROVIDER =
+export const serviceAccount = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?@[a-z0-9.-]{1,80}\.gserviceaccount\.com$/;
+const workloadIdentityProvider =
   /^projects\/[0-9]{1,19}\/locations\/global\/workloadIdentityPools\/[a-z0-9-]{4,32}\/providers\/[a-z0-9-]{4,32}$/;
-const PROJECT = /^[a-z][a-z0-9-]{4,28}[a-z0-9]$/;
+const projectPattern = /^[a-z][a-z0-9-]{4,28}[a-z0-9]$/;
 
 const accountList = z
   .string()
   .default('')
   .transform((text) => [...new Set(text.split(/[\s,]+/).filter((entry) => entry !== ''))])
-  .refine((emails) => emails.every((email) => SERVICE_ACCOUNT.test(email)), {
+  .refine((emails) => emails.every((email) => serviceAccount.test(email)), {
     error: 'must list service account e-mails, separated by commas',
   });
 
@@ -29,7 +29,7 @@ export const settings = z
   .object({
     GOOGLE_CLOUD_PROJECT: z
       .string()
-      .regex(PROJECT, 'must be a project id')
+      .regex(projectPattern, 'must be a project id')
       .optional()
       .describe('Project that credentials name as theirs, unless the capability names another.'),
     WRIT_GCP_SERVICE_ACCOUNTS: accountList.describe(
@@ -41,7 +41,7 @@ export const settings = z
     WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: z
       .string()
       .regex(
-        WORKLOAD_IDENTITY_PROVIDER,
+        workloadIdentityProvider,
         'must be projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER',
       )
       .optional()
@@ -49,7 +49,8 @@ export const settings = z
     WRIT_GCP_BROKER_SUBJECT: z
       .string()
       .regex(/^[A-Za-z0-9._:/-]{1,127}$/, 'must be 1 to 127 plain characters')
-      // An agent's session token carries its name as `sub`; names that begin with `writ-` are refused in manifests.
+      // An agent's session token carries its name as `sub`; names that begin with `writ-` are refused in
+      // manifests.
       .refine((subject) => !/^(?!writ(?:-|$))[a-z][a-z0-9-]{0,62}$/.test(subject), {
         error: 'could be the name of an agent: begin it with "writ-"',
       })
@@ -100,7 +101,10 @@ export const settings = z
 
 export type GcpSettings = z.output<typeof settings>;
 
-/** The provider is wanted as soon as one of these is set. `GOOGLE_CLOUD_PROJECT` is not among them: Google's own machines set it for everybody. */
+/**
+ * The provider is wanted as soon as one of these is set. `GOOGLE_CLOUD_PROJECT` is not among them: Google's
+ * own machines set it for everybody.
+ */
 export const switchedOnBy = [
   'WRIT_GCP_SERVICE_ACCOUNTS',
   'WRIT_GCP_SHARED_SERVICE_ACCOUNTS',

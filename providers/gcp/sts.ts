@@ -1,15 +1,21 @@
-/** Security Token Service: both exchanges, done by ourselves, as a form and without an Authorization header (RFC 8693). */
+/**
+ * Security Token Service: both exchanges, done by ourselves, as a form and without an Authorization header
+ * (RFC 8693).
+ */
 import type { AccessBoundary } from './boundary.ts';
 import { unreadable } from './errors.ts';
 import { callGoogle } from './http.ts';
-import { CLOUD_PLATFORM } from './params.ts';
+import { cloudPlatform } from './params.ts';
 
-const EXCHANGE = {
+const exchangeForm = {
   grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
   requested_token_type: 'urn:ietf:params:oauth:token-type:access_token',
 };
 
-/** Trades the broker's identity token for a Google token of the workload identity pool. `provider` is its resource name. */
+/**
+ * Trades the broker's identity token for a Google token of the workload identity pool. `provider` is its
+ * resource name.
+ */
 export async function federate(
   endpoint: string,
   provider: string,
@@ -22,9 +28,9 @@ export async function federate(
     url: `${endpoint}/v1/token`,
     method: 'POST',
     body: new URLSearchParams({
-      ...EXCHANGE,
+      ...exchangeForm,
       audience: `//iam.googleapis.com/${provider}`,
-      scope: CLOUD_PLATFORM,
+      scope: cloudPlatform,
       subject_token: identityToken,
       subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
     }),
@@ -48,7 +54,7 @@ export async function downscope(
     url: `${endpoint}/v1/token`,
     method: 'POST',
     body: new URLSearchParams({
-      ...EXCHANGE,
+      ...exchangeForm,
       subject_token: sourceToken,
       subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
       options: JSON.stringify(boundary),

@@ -1,7 +1,7 @@
 /**
- * GitHub's REST API through Octokit's typed endpoints, one request a call. Two of Octokit's parts stay out on purpose: its App authentication
- * (concurrent mints for one installation become one request and share a token) and its retry and throttling plug-ins (a mint that is sent
- * again leaves a token that nobody knows).
+ * GitHub's REST API through Octokit's typed endpoints, one request a call. Two of Octokit's parts stay out on
+ * purpose: its App authentication (concurrent mints for one installation become one request and share a
+ * token) and its retry and throttling plug-ins (a mint that is sent again leaves a token that nobody knows).
  */
 import { Octokit, type RestEndpointMethodTypes } from '@octokit/rest';
 import { ProviderError } from '../contract.ts';
@@ -76,7 +76,10 @@ const common = (bearer: string, signal: AbortSignal) => ({
   request: { signal },
 });
 
-/** Refusals are answers too; Octokit throws them. Its errors hold the request, so none of them goes further than this. */
+/**
+ * Refusals are answers too; Octokit throws them. Its errors hold the request, so none of them goes further
+ * than this.
+ */
 async function answerOf(call: Promise<Answered>): Promise<ApiAnswer> {
   const { status, data, headers } = await call.catch((error: { response?: Answered; cause?: unknown }) => {
     if (error.response !== undefined) return error.response;

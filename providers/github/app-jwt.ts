@@ -3,7 +3,10 @@
 import { type KeyObject, sign } from 'node:crypto';
 import type { Clock } from '../contract.ts';
 
-/** One signature costs a millisecond, more than everything else in a mint, so a JWT serves for a minute of its nine. */
+/**
+ * One signature costs a millisecond, more than everything else in a mint, so a JWT serves for a minute of its
+ * nine.
+ */
 const reuseMs = 60_000;
 
 /**

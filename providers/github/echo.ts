@@ -3,8 +3,8 @@ import { isWithin } from './permissions.ts';
 import type { GithubPermission } from './plan.ts';
 
 /**
- * Null when the answer grants nothing beyond the plan, else what is wrong. An answer that leaves something out is wrong: at GitHub, a missing
- * field is how a token for everything looks.
+ * Null when the answer grants nothing beyond the plan, else what is wrong. An answer that leaves something
+ * out is wrong: at GitHub, a missing field is how a token for everything looks.
  */
 export function beyondPlan(answer: unknown, planned: GithubPermission): string | null {
   if (!isObject(answer)) return 'the answer is not an object';

@@ -5,8 +5,8 @@ import type { ApiAnswer } from './api.ts';
 /**
  * `doing` completes "GitHub answered 422 when …". `minting`: a 5xx may have come after the token was made.
  *
- * Rate limits come as 403 or 429 with `retry-after`, with `x-ratelimit-remaining: 0`, or with a text on "secondary rate" limits
- * (docs.github.com, "Rate limits for the REST API"); every other 4xx is final.
+ * Rate limits come as 403 or 429 with `retry-after`, with `x-ratelimit-remaining: 0`, or with a text on
+ * "secondary rate" limits (docs.github.com, "Rate limits for the REST API"); every other 4xx is final.
  */
 export function refusalOf(answer: ApiAnswer, doing: string, minting = false): ProviderError {
   const { status, headers } = answer;

@@ -18,7 +18,8 @@ export function rememberInstallations(api: Api, appJwt: () => string, fallback: 
       const owner = permission.owner.toLowerCase();
       const id = permission.installation_id ?? fallback ?? known.get(owner);
       if (id !== undefined) return id;
-      // One call for organizations and users alike, and it fails where the App cannot reach the repository anyway.
+      // One call for organizations and users alike, and it fails where the App cannot reach the repository
+      // anyway.
       const repository = { owner: permission.owner, repo: permission.repositories[0] as string };
       const answer = await api.installationOf(appJwt(), repository, signal);
       if (answer.status !== 200) throw refusalOf(answer, 'looking up the installation');

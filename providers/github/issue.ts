@@ -53,7 +53,8 @@ export async function issueToken(minting: Minting, { plan, signal }: IssueContex
     providerExpiresAt: tokenEndsAt,
     handle: {
       installation_id: installationId,
-      // The form in which GitHub's audit log names tokens ("hashed_token"), so that uses can be traced to this lease.
+      // The form in which GitHub's audit log names tokens ("hashed_token"), so that uses can be traced to
+      // this lease.
       hashed_token: createHash('sha256').update(token).digest('base64'),
     },
     secret: token,

@@ -47,7 +47,8 @@ export const params = z
   .superRefine(({ repositories }, context) => {
     const seen = new Set<string>();
     for (const [index, name] of repositories.entries()) {
-      // Names are case-insensitive at GitHub: the same repository twice would give one permission two digests.
+      // Names are case-insensitive at GitHub: the same repository twice would give one permission two
+      // digests.
       if (seen.has(name.toLowerCase()))
         context.addIssue({ code: 'custom', path: ['repositories', index], message: 'is named twice' });
       seen.add(name.toLowerCase());

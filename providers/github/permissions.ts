@@ -1,8 +1,9 @@
 /**
  * The permissions an installation token can carry, with their levels and what each opens, in plain words.
  *
- * Source: `app-permissions` of GitHub's OpenAPI description (@octokit/openapi-types; a test compares). Permissions over a person's own account
- * (profile, keys, followers …) and over enterprises are left out: an installation token for repositories cannot use them.
+ * Source: `app-permissions` of GitHub's OpenAPI description (@octokit/openapi-types; a test compares).
+ * Permissions over a person's own account (profile, keys, followers …) and over enterprises are left out: an
+ * installation token for repositories cannot use them.
  */
 
 export type PermissionLevel = 'read' | 'write' | 'admin';
@@ -82,7 +83,9 @@ const ranks: Readonly<Record<string, number>> = Object.freeze({
   admin: 3,
 });
 
-/** True when `granted` gives no more than `planned`. A level GitHub may invent later is more than anything. */
+/**
+ * True when `granted` gives no more than `planned`. A level GitHub may invent later is more than anything.
+ */
 export function isWithin(granted: unknown, planned: string | undefined): boolean {
   const rank = typeof granted === 'string' ? ranks[granted] : undefined;
   return rank !== undefined && rank <= (ranks[planned ?? ''] ?? 0);

@@ -14,7 +14,10 @@ export interface GithubPermission {
 /** GitHub's tokens live one hour, whatever was asked for. */
 export const tokenLifetimeSeconds = 3600;
 
-/** `owners`: the admin's allow-list in lower case, null for all. Throws ProviderError('bad_params') for an owner outside it. */
+/**
+ * `owners`: the admin's allow-list in lower case, null for all. Throws ProviderError('bad_params') for an
+ * owner outside it.
+ */
 export function planFor(params: GithubParams, ttlSeconds: number, owners: ReadonlySet<string> | null): Plan {
   if (owners !== null && !owners.has(params.owner.toLowerCase()))
     throw new ProviderError('bad_params', `${params.owner} is not in WRIT_GITHUB_OWNERS`, { path: 'owner' });

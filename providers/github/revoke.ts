@@ -12,7 +12,10 @@ import { isSuspended, refusalOf } from './errors.ts';
 /** GitHub allows 100 requests at once for everything the App does; minting must get its share. */
 const atOnce = 16;
 
-/** A token this young may be refused because not every GitHub server knows it yet (auth-app retries 401 for 5 seconds). */
+/**
+ * A token this young may be refused because not every GitHub server knows it yet (auth-app retries 401 for 5
+ * seconds).
+ */
 const settlesWithinMs = 10_000;
 
 export async function revokeTokens(
@@ -69,7 +72,10 @@ async function revokeToken(
   }
 }
 
-/** A token that GitHub neither deleted nor calls dead may come back to life (an installation that is no longer suspended): never give up on it. */
+/**
+ * A token that GitHub neither deleted nor reports as invalid may work again later (after a suspension of the
+ * installation): keep retrying.
+ */
 const worthRepeating = ({ code, message, providerCode }: ProviderError) =>
   new ProviderError(code, message, { retryable: true, ...(providerCode === undefined ? {} : { providerCode }) });
 

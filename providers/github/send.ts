@@ -1,6 +1,7 @@
 /**
- * The `fetch` that Octokit sends with: one HTTP request and its whole answer. No cache, no retry, no redirect (it would carry a credential
- * elsewhere). `http.request`, because Node's own `fetch` costs five times as much and does not tell whether a request had left.
+ * The `fetch` that Octokit sends with: one HTTP request and its whole answer. No cache, no retry, no redirect
+ * (it would carry a credential elsewhere). `http.request`, because Node's own `fetch` costs five times as
+ * much and does not tell whether a request had left.
  */
 import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
@@ -29,8 +30,8 @@ const maxAnswerBytes = 16 * 1024 * 1024;
 const kept = ['retry-after', 'x-ratelimit-remaining'];
 
 /**
- * Sends one request and resolves with whatever GitHub answered, once all of it is there: Octokit would take an answer that breaks off for an
- * empty one.
+ * Sends one request and resolves with whatever GitHub answered, once all of it is there: Octokit would take
+ * an answer that breaks off for an empty one.
  *
  * @throws ProviderError `upstream_timeout` or `upstream_unavailable` when there was no answer
  */
@@ -63,7 +64,8 @@ export function send(url: string, { method, headers, body, signal }: SendOptions
         response.on('error', fail);
         response.on('end', () => {
           const text = Buffer.concat(chunks).toString();
-          // GitHub answers in JSON. Read as such whatever the header says: a proxy's odd one must not lose a token.
+          // GitHub answers in JSON. Read as such whatever the header says: a proxy's odd one must not lose a
+          // token.
           const given = new Map([['content-type', 'application/json']]);
           for (const name of kept) {
             const value = response.headers[name];

@@ -80,7 +80,8 @@ export const settings = z
   .refine((value) => keysIn(value) === 1, {
     path: ['GITHUB_APP_PRIVATE_KEY'],
     error: 'exactly one of GITHUB_APP_PRIVATE_KEY and GITHUB_APP_PRIVATE_KEY_FILE must be set',
-    // Also beside faults of other variables, so that one start reports them all; a faulty key has its own message.
+    // Also beside faults of other variables, so that one start reports them all; a faulty key has its own
+    // message.
     when: ({ issues }) => !issues.some(({ path }) => String(path?.[0]).startsWith('GITHUB_APP_PRIVATE_KEY')),
   });
 

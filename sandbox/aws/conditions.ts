@@ -1,4 +1,7 @@
-/** The condition operators Writ's and everyday policies use. An operator that is not here makes a policy malformed, never ignored. */
+/**
+ * The condition operators Writ's and everyday policies use. An operator that is not here makes a policy
+ * malformed, never ignored.
+ */
 import { type Context, like, textOf } from './patterns.ts';
 
 export type ConditionBlock = Record<string, Record<string, string | boolean | number | (string | boolean | number)[]>>;

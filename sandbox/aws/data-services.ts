@@ -1,4 +1,7 @@
-/** DynamoDB, SQS and Secrets Manager in small: just enough of each JSON protocol to show that a permission holds or does not. */
+/**
+ * DynamoDB, SQS and Secrets Manager in small: just enough of each JSON protocol to show that a permission
+ * holds or does not.
+ */
 import { randomUUID } from 'node:crypto';
 import { AwsError } from './errors.ts';
 import type { Signed } from './sigv4.ts';

@@ -7,7 +7,9 @@ import { queryAnswer, type WireAnswer, type XmlRecord } from './wire.ts';
 const answer = (action: string, result: XmlRecord | null) =>
   queryAnswer(action, 'https://iam.amazonaws.com/doc/2010-05-08/', result);
 
-/** All inline policies of a role together, white space not counted (IAM user guide, "IAM and AWS STS quotas"). */
+/**
+ * All inline policies of a role together, white space not counted (IAM user guide, "IAM and AWS STS quotas").
+ */
 const aggregateLimit = 10_240;
 
 export function iam(state: State, action: string, form: URLSearchParams, caller: Principal): WireAnswer {

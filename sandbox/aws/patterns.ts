@@ -1,6 +1,6 @@
 /**
- * Strings in policies: `*` and `?` match, `${…}` stands for a value of the request or, as `${*}`, `${?}`, `${$}`, for the character itself (IAM user
- * guide, "IAM policy elements: variables and tags").
+ * Strings in policies: `*` and `?` match, `${…}` stands for a value of the request or, as `${*}`, `${?}`,
+ * `${$}`, for the character itself (IAM user guide, "IAM policy elements: variables and tags").
  */
 
 /** Values of the request under lower-case condition keys. A missing key is absent. */
@@ -34,7 +34,10 @@ export function like(pattern: string, value: string, context: Context): boolean 
   return new RegExp(`^(?:${source.join('')})$`).test(value);
 }
 
-/** The text a pattern stands for where wildcards mean nothing (`StringEquals`); null when a variable has no value. */
+/**
+ * The text a pattern stands for where wildcards mean nothing (`StringEquals`); null when a variable has no
+ * value.
+ */
 export function textOf(pattern: string, context: Context): string | null {
   return (
     tokens(pattern, context)

@@ -1,4 +1,7 @@
-/** S3, path-style: objects and listings. Every sub-resource or copy that is not here is refused, so that nothing slips past authorization. */
+/**
+ * S3, path-style: objects and listings. Every sub-resource or copy that is not here is refused, so that
+ * nothing slips past authorization.
+ */
 import { createHash } from 'node:crypto';
 import { AwsError, accessDenied } from './errors.ts';
 import { authorize, type Principal, type State } from './state.ts';

@@ -1,6 +1,7 @@
 /**
- * Signature Version 4, from the verifier's side (AWS General Reference, "Create a signed AWS API request"): rebuild the canonical request from what
- * arrived and compare. Only the header form; presigned URLs are not read.
+ * Signature Version 4, from the verifier's side (AWS General Reference, "Create a signed AWS API request"):
+ * rebuild the canonical request from what arrived and compare. Only the header form; presigned URLs are not
+ * read.
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import { AwsError } from './errors.ts';

@@ -1,4 +1,6 @@
-/** The counterpart refuses what AWS refuses: each test is a caller who should fail, beside one who should not. */
+/**
+ * The counterpart refuses what AWS refuses: each test is a caller who should fail, beside one who should not.
+ */
 import assert from 'node:assert/strict';
 import { createServer, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -1,6 +1,6 @@
 /**
- * Starts the AWS counterpart on one loopback port. The service is told by the credential scope of the signature; the one unsigned call is STS's
- * AssumeRoleWithWebIdentity.
+ * Starts the AWS counterpart on one loopback port. The service is told by the credential scope of the
+ * signature; the one unsigned call is STS's AssumeRoleWithWebIdentity.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -19,7 +19,10 @@ export interface AwsSandboxOptions {
   clock: Clock;
   /** 0 or absent = any free port. */
   port?: number;
-  /** OIDC providers registered with IAM: issuer URL → where its keys are (and who its tokens may be for; default `sts.amazonaws.com`). */
+  /**
+   * OIDC providers registered with IAM: issuer URL → where its keys are (and who its tokens may be for;
+   * default `sts.amazonaws.com`).
+   */
   issuers?: Record<string, string | { jwksUrl: string; audiences: string[] }>;
   roles?: SandboxRole[];
   /** Long-lived users, for signed AssumeRole with ambient credentials. */
@@ -69,7 +72,10 @@ export interface AwsSandbox {
     tags: Record<string, string>;
     policy: PolicyDocument | null;
   }[];
-  /** Would the session, named by its ARN, be let through now? By what is enforced, which may lag behind what IAM shows. */
+  /**
+   * Would the session, named by its ARN, be let through now? By what is enforced, which may lag behind what
+   * IAM shows.
+   */
   allows(sessionArn: string, action: string, resource: string): boolean;
   /** An object's content, or null. */
   object(bucket: string, key: string): string | null;

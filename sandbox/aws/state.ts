@@ -14,7 +14,10 @@ export interface Role {
   trust: PolicyDocument;
   maxSessionSeconds: number;
   managed: PolicyDocument[];
-  /** Every version of every inline policy: the latest is what IAM shows, the latest older than the lag is what is enforced. */
+  /**
+   * Every version of every inline policy: the latest is what IAM shows, the latest older than the lag is what
+   * is enforced.
+   */
   inline: Map<string, { at: number; text: string | null }[]>;
 }
 

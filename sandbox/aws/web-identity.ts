@@ -1,4 +1,7 @@
-/** Tokens of foreign issuers: verified against the issuer's own published keys, as STS does for AssumeRoleWithWebIdentity. */
+/**
+ * Tokens of foreign issuers: verified against the issuer's own published keys, as STS does for
+ * AssumeRoleWithWebIdentity.
+ */
 import { createRemoteJWKSet, decodeJwt, errors, type JWTPayload, jwtVerify } from 'jose';
 import { AwsError } from './errors.ts';
 import type { State } from './state.ts';

@@ -1,4 +1,7 @@
-/** Requests as they came in, and answers in the three shapes AWS speaks: S3's XML, the Query protocol's XML, and JSON. */
+/**
+ * Requests as they came in, and answers in the three shapes AWS speaks: S3's XML, the Query protocol's XML,
+ * and JSON.
+ */
 import { randomUUID } from 'node:crypto';
 import type { AwsError } from './errors.ts';
 
@@ -18,7 +21,10 @@ export interface WireAnswer {
   body: string | Buffer;
 }
 
-/** XML elements as nested data: text, a list of elements with the same parent, or a record (arrays repeat the element). */
+/**
+ * XML elements as nested data: text, a list of elements with the same parent, or a record (arrays repeat the
+ * element).
+ */
 export type Xml = string | number | boolean | XmlRecord;
 export interface XmlRecord {
   [tag: string]: Xml | Xml[] | undefined;

@@ -1,4 +1,7 @@
-/** The roles that a deployment of Writ makes in its AWS account, as `infra/terraform/aws` does: what agents' sessions are cut from, and what writes denials. */
+/**
+ * The roles that a deployment of Writ makes in its AWS account, as `infra/terraform/aws` does: what agents'
+ * sessions are cut from, and what writes denials.
+ */
 import type { SandboxRole } from './start.ts';
 
 export interface WritRoles {
@@ -11,7 +14,10 @@ export interface WritRoles {
   revokeRole: string;
 }
 
-/** Agents' tokens (`agent:…`) may take the first role, the broker's own (`writ:revoker`) the second, which may write the first one's inline policies. */
+/**
+ * Agents' tokens (`agent:…`) may take the first role, the broker's own (`writ:revoker`) the second, which may
+ * write the first one's inline policies.
+ */
 export function writRoles({ issuer, agentRole, actions, revokeRole }: WritRoles): SandboxRole[] {
   const name = issuer.replace(/^https?:\/\//, '').replace(/\/$/, '');
   const provider = `arn:aws:iam::${agentRole.split(':')[4]}:oidc-provider/${name}`;

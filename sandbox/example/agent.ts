@@ -1,8 +1,10 @@
 /**
- * An example agent, written with the SDK: it answers one customer's question about an invoice. It holds nothing when it starts: its platform vouches for it, and
- * each credential comes when it is needed, cut down to this task.
+ * An example agent, written with the SDK: it answers one customer's question about an invoice. It holds
+ * nothing when it starts: its platform vouches for it, and each credential comes when it is needed, cut down
+ * to this task.
  *
- * It also does what an agent should not: reach outside its task, and go on after its end, to show who stops it.
+ * It also does what an agent should not: reach outside its task, and go on after its end, to show who stops
+ * it.
  */
 import { createRequire } from 'node:module';
 import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
@@ -165,8 +167,8 @@ function storageClient(authClient: StorageAuthClient): Storage {
 }
 
 /**
- * The class of the google-auth-library that Google's storage client was built with. A plain import would do where only one is installed; here there is a newer one,
- * whose headers the storage client loses.
+ * The class of the google-auth-library that Google's storage client was built with. A plain import would do
+ * where only one is installed; here there is a newer one, whose headers the storage client loses.
  */
 function storageOAuth2Client(): new () => StorageAuthClient {
   return createRequire(import.meta.resolve('@google-cloud/storage'))('google-auth-library').OAuth2Client;

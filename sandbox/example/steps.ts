@@ -1,4 +1,6 @@
-/** What the example prints: a heading per step, a line per attempt with ✔ or ✘ and the provider's own answer. */
+/**
+ * What the example prints: a heading per step, a line per attempt with ✔ or ✘ and the provider's own answer.
+ */
 
 export interface Steps {
   step(number: string, title: string): void;
@@ -7,7 +9,9 @@ export interface Steps {
   check(held: boolean, what: string, answer: string): void;
   /** The attempt must succeed. */
   works(what: string, attempt: () => Promise<string>): Promise<void>;
-  /** The attempt must be refused by whom it is made at: an answer with a 4xx status, not a broken connection. */
+  /**
+   * The attempt must be refused by whom it is made at: an answer with a 4xx status, not a broken connection.
+   */
   refused(what: string, attempt: () => Promise<unknown>): Promise<void>;
   failed(): number;
 }

@@ -1,4 +1,7 @@
-/** Credential Access Boundaries: read from the `options` of a token exchange, and asked at every storage request. */
+/**
+ * Credential Access Boundaries: read from the `options` of a token exchange, and asked at every storage
+ * request.
+ */
 import { z } from 'zod';
 import { type CelCondition, type CelFacts, compileCel } from './cel.ts';
 import { StsError } from './errors.ts';
@@ -8,7 +11,10 @@ export interface Boundary {
   rules: { bucket: string; permissions: ReadonlySet<StoragePermission>; condition: CelCondition }[];
 }
 
-/** As documented for `sts.token`: at most 10 rules, each with a bucket and at least one role; an expression has at most 2,048 characters. */
+/**
+ * As documented for `sts.token`: at most 10 rules, each with a bucket and at least one role; an expression
+ * has at most 2,048 characters.
+ */
 const optionsSchema = z.strictObject({
   accessBoundary: z.strictObject({
     accessBoundaryRules: z
@@ -30,7 +36,7 @@ const optionsSchema = z.strictObject({
   }),
 });
 
-const BUCKET_RESOURCE = /^\/\/storage\.googleapis\.com\/projects\/_\/buckets\/([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])$/;
+const bucketResource = /^\/\/storage\.googleapis\.com\/projects\/_\/buckets\/([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])$/;
 
 /** Parses the JSON text of `options`. Throws StsError for whatever Google would not take. */
 export function parseBoundary(options: string): Boundary {
@@ -39,7 +45,7 @@ export function parseBoundary(options: string): Boundary {
     throw new StsError('invalid_request', `Invalid access boundary: ${parsed.error.issues[0]?.path.join('.')}`);
   return {
     rules: parsed.data.accessBoundary.accessBoundaryRules.map((rule, index) => {
-      const bucket = BUCKET_RESOURCE.exec(rule.availableResource)?.[1];
+      const bucket = bucketResource.exec(rule.availableResource)?.[1];
       if (bucket === undefined) throw new StsError('invalid_request', `Rule ${index}: the resource is not a bucket`);
       return {
         bucket,
@@ -50,7 +56,10 @@ export function parseBoundary(options: string): Boundary {
   };
 }
 
-/** The union of the rules: allowed when any of them covers the bucket and the permission and its condition holds. */
+/**
+ * The union of the rules: allowed when any of them covers the bucket and the permission and its condition
+ * holds.
+ */
 export function boundaryAllows(
   boundary: Boundary,
   bucket: string,

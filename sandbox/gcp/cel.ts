@@ -1,7 +1,8 @@
 /**
- * The small part of CEL that Credential Access Boundaries on Cloud Storage really use: `||`, `&&`, parentheses, `true`, `false`,
- * `resource.name.startsWith(…)` and `api.getAttribute(…, …).startsWith(…)`. Everything else is refused when the boundary is set, as a real
- * expression error is. A real parser and not a pattern, so that an expression that was broken out of means here what it would mean at Google.
+ * The small part of CEL that Credential Access Boundaries on Cloud Storage really use: `||`, `&&`,
+ * parentheses, `true`, `false`, `resource.name.startsWith(…)` and `api.getAttribute(…, …).startsWith(…)`.
+ * Everything else is refused when the boundary is set, as a real expression error is. A real parser and not a
+ * pattern, so that an expression that was broken out of means here what it would mean at Google.
  */
 
 export interface CelFacts {
@@ -90,7 +91,7 @@ function tokenize(source: string): Token[] {
   return tokens;
 }
 
-const SIMPLE_ESCAPES: { [letter: string]: string } = {
+const simpleEscapes: { [letter: string]: string } = {
   '\\': '\\',
   "'": "'",
   '"': '"',
@@ -104,7 +105,7 @@ const SIMPLE_ESCAPES: { [letter: string]: string } = {
 function unescapeText(literal: string): string {
   return literal.replace(/\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))/gsu, (_, short, long, simple) => {
     if (short !== undefined || long !== undefined) return String.fromCodePoint(Number.parseInt(short ?? long, 16));
-    const value = SIMPLE_ESCAPES[simple];
+    const value = simpleEscapes[simple];
     if (value === undefined) throw new Error('unknown escape in a string');
     return value;
   });

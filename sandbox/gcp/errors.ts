@@ -1,7 +1,9 @@
 /** The shapes in which Google says no: one error, three wire formats. */
 
-/** Canonical codes (google/rpc/code.proto) that the counterpart uses, with their HTTP status and gRPC number. */
-const CODES = {
+/**
+ * Canonical codes (google/rpc/code.proto) that the counterpart uses, with their HTTP status and gRPC number.
+ */
+const statusCodes = {
   INVALID_ARGUMENT: { http: 400, grpc: 3 },
   FAILED_PRECONDITION: { http: 400, grpc: 9 },
   UNAUTHENTICATED: { http: 401, grpc: 16 },
@@ -11,7 +13,7 @@ const CODES = {
   UNAVAILABLE: { http: 503, grpc: 14 },
 } as const;
 
-export type GoogleStatus = keyof typeof CODES;
+export type GoogleStatus = keyof typeof statusCodes;
 
 export class GoogleError extends Error {
   readonly status: GoogleStatus;
@@ -21,8 +23,8 @@ export class GoogleError extends Error {
   constructor(status: GoogleStatus, message: string) {
     super(message);
     this.status = status;
-    this.httpStatus = CODES[status].http;
-    this.grpcCode = CODES[status].grpc;
+    this.httpStatus = statusCodes[status].http;
+    this.grpcCode = statusCodes[status].grpc;
   }
 }
 
@@ -31,7 +33,7 @@ export function apiErrorBody(error: GoogleError): object {
   return { error: { code: error.httpStatus, message: error.message, status: error.status } };
 }
 
-const STORAGE_REASONS: Record<GoogleStatus, string> = {
+const storageReasons: Record<GoogleStatus, string> = {
   INVALID_ARGUMENT: 'invalid',
   FAILED_PRECONDITION: 'conditionNotMet',
   UNAUTHENTICATED: 'authError',
@@ -43,7 +45,7 @@ const STORAGE_REASONS: Record<GoogleStatus, string> = {
 
 /** How the Cloud Storage JSON API answers: an `errors` list with a reason, no canonical status. */
 export function storageErrorBody(error: GoogleError): object {
-  const entry = { message: error.message, domain: 'global', reason: STORAGE_REASONS[error.status] };
+  const entry = { message: error.message, domain: 'global', reason: storageReasons[error.status] };
   return { error: { code: error.httpStatus, message: error.message, errors: [entry] } };
 }
 

@@ -1,4 +1,6 @@
-/** Faults that a test or a demo switches on: each part of the counterpart can hang, be unavailable, or refuse. */
+/**
+ * Faults that a test or a demo switches on: each part of the counterpart can hang, be unavailable, or refuse.
+ */
 import { GoogleError } from './errors.ts';
 
 export type FaultKind = 'hang' | 'unavailable' | 'throttled' | 'refused';

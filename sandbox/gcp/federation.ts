@@ -19,8 +19,9 @@ export function principalOf(providerName: string, subject: string): string {
 }
 
 /**
- * Returns a function from (audience, JWT) to the member. The audience parameter names the provider; the token's own `aud` must be the provider's
- * canonical name, with or without the https: prefix (Google's default when no allowed audiences are set).
+ * Returns a function from (audience, JWT) to the member. The audience parameter names the provider; the
+ * token's own `aud` must be the provider's canonical name, with or without the https: prefix (Google's
+ * default when no allowed audiences are set).
  */
 export function federation(provider: IdentityProvider, clock: Clock) {
   const audience = `//iam.googleapis.com/${provider.name}`;

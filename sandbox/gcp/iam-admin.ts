@@ -4,7 +4,10 @@ import { type AccessToken, findAccount, hasScope, isMarkedDisabled, type Service
 
 export type AdminVerb = 'get' | 'disable' | 'enable';
 
-/** `project` is the path's project or `-`. Disabling what is disabled succeeds, as does enabling what is enabled. */
+/**
+ * `project` is the path's project or `-`. Disabling what is disabled succeeds, as does enabling what is
+ * enabled.
+ */
 export function administerAccount(
   world: World,
   caller: AccessToken,

@@ -15,8 +15,8 @@ interface WireRequest {
 type Call = grpc.ServerUnaryCall<WireRequest, unknown>;
 
 /**
- * Serves on 127.0.0.1 without TLS. `handle` gets the request and the value of the authorization metadata; while it returns null the call is left
- * hanging. Other methods of the service answer UNIMPLEMENTED.
+ * Serves on 127.0.0.1 without TLS. `handle` gets the request and the value of the authorization metadata;
+ * while it returns null the call is left hanging. Other methods of the service answer UNIMPLEMENTED.
  */
 export async function serveIamCredentialsGrpc(
   port: number,

@@ -10,8 +10,8 @@ export type Route =
   | { endpoint: 'storage'; action: 'insert'; bucket: string; object: string | null; uploadType: 'media' | 'multipart' };
 
 /**
- * Null for what is not served. Path segments are decoded one by one, so an encoded slash stays inside its segment, and `sa%40p…:verb`
- * as Google's clients send it is understood.
+ * Null for what is not served. Path segments are decoded one by one, so an encoded slash stays inside its
+ * segment, and `sa%40p…:verb` as Google's clients send it is understood.
  */
 export function route(method: string, url: URL): Route | null {
   const segments = decodeSegments(url.pathname);

@@ -10,11 +10,11 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { manualClock } from '../../broker/core/clock.ts';
 import { type GcpSandbox, startGcpSandbox } from './server.ts';
 
-const READER = 'reader@demo-project.iam.gserviceaccount.com';
-const WRITER = 'writer@demo-project.iam.gserviceaccount.com';
-const CLOUD_PLATFORM = 'https://www.googleapis.com/auth/cloud-platform';
-const READ_ONLY = 'https://www.googleapis.com/auth/devstorage.read_only';
-const EXCHANGE = {
+const readerAccount = 'reader@demo-project.iam.gserviceaccount.com';
+const writerAccount = 'writer@demo-project.iam.gserviceaccount.com';
+const cloudPlatform = 'https://www.googleapis.com/auth/cloud-platform';
+const readOnly = 'https://www.googleapis.com/auth/devstorage.read_only';
+const exchangeForm = {
   grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
   requested_token_type: 'urn:ietf:params:oauth:token-type:access_token',
 };
@@ -31,7 +31,8 @@ interface Harness {
 
 function check(title: string, body: (harness: Harness) => Promise<void>) {
   test(title, async () => {
-    // Far ahead, because Google's clients compare a token's end with the machine's own time and must find it alive.
+    // Far ahead, because Google's clients compare a token's end with the machine's own time and must find it
+    // alive.
     const clock = manualClock(new Date('2036-01-01T00:00:00Z'));
     const { privateKey, publicKey } = await generateKeyPair('ES256');
     const jwks = JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), kid: 'k1', alg: 'ES256' }] });
@@ -42,8 +43,8 @@ function check(title: string, body: (harness: Harness) => Promise<void>) {
       clock,
       issuers: { [issuer]: `${issuer}/jwks` },
       serviceAccounts: [
-        { email: READER, storage: [{ bucket: 'orders', role: 'roles/storage.objectViewer' }] },
-        { email: WRITER, storage: [{ bucket: 'orders', role: 'roles/storage.objectCreator' }] },
+        { email: readerAccount, storage: [{ bucket: 'orders', role: 'roles/storage.objectViewer' }] },
+        { email: writerAccount, storage: [{ bucket: 'orders', role: 'roles/storage.objectCreator' }] },
         { email: 'closed@demo-project.iam.gserviceaccount.com', tokenCreators: [] },
       ],
       buckets: { orders: { 'a/1.txt': 'one', 'b/2.txt': 'two' } },
@@ -56,7 +57,7 @@ function check(title: string, body: (harness: Harness) => Promise<void>) {
         .sign(privateKey);
     };
     const exchange: Harness['exchange'] = async (fields) => {
-      const body = new URLSearchParams({ ...EXCHANGE, ...fields });
+      const body = new URLSearchParams({ ...exchangeForm, ...fields });
       const response = await fetch(`${sandbox.url}/v1/token`, { method: 'POST', body });
       return { status: response.status, body: (await response.json()) as { [key: string]: unknown } };
     };
@@ -76,7 +77,7 @@ function check(title: string, body: (harness: Harness) => Promise<void>) {
 
 const federationFields = (sandbox: GcpSandbox, subject_token: string) => ({
   audience: `//iam.googleapis.com/${sandbox.provider}`,
-  scope: CLOUD_PLATFORM,
+  scope: cloudPlatform,
   subject_token,
   subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
 });
@@ -112,7 +113,7 @@ check('Google’s client mints over gRPC and over REST, and Google’s auth clie
     audience: `//iam.googleapis.com/${sandbox.provider}`,
     subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
     token_url: `${sandbox.url}/v1/token`,
-    service_account_impersonation_url: `${sandbox.url}/v1/projects/-/serviceAccounts/${READER}:generateAccessToken`,
+    service_account_impersonation_url: `${sandbox.url}/v1/projects/-/serviceAccounts/${readerAccount}:generateAccessToken`,
     subject_token_supplier: { getSubjectToken: () => harness.identity() },
   });
   const read = await pool.request({
@@ -125,8 +126,8 @@ check('Google’s client mints over gRPC and over REST, and Google’s auth clie
   const authClient = new OAuth2Client();
   authClient.setCredentials({ access_token: broker });
   const request = {
-    name: `projects/-/serviceAccounts/${READER}`,
-    scope: [READ_ONLY],
+    name: `projects/-/serviceAccounts/${readerAccount}`,
+    scope: [readOnly],
     lifetime: { seconds: 900 },
   };
   const rest = new IAMCredentialsClient({
@@ -199,20 +200,24 @@ check(
   'generateAccessToken: the wildcard, the lifetime, the caller and the scopes count',
   async ({ sandbox, broker }) => {
     const token = await broker();
-    const good = { scope: [READ_ONLY], lifetime: '900s' };
-    assert.equal((await mint(sandbox, token, READER, good)).status, 200);
-    assert.equal((await mint(sandbox, token, READER, good, 'demo-project')).code, 'INVALID_ARGUMENT');
+    const good = { scope: [readOnly], lifetime: '900s' };
+    assert.equal((await mint(sandbox, token, readerAccount, good)).status, 200);
+    assert.equal((await mint(sandbox, token, readerAccount, good, 'demo-project')).code, 'INVALID_ARGUMENT');
     for (const lifetime of ['3601s', '0s', '-5s', '900', '15m'])
-      assert.equal((await mint(sandbox, token, READER, { ...good, lifetime })).code, 'INVALID_ARGUMENT', lifetime);
-    assert.equal((await mint(sandbox, token, READER, { lifetime: '900s' })).code, 'INVALID_ARGUMENT');
+      assert.equal(
+        (await mint(sandbox, token, readerAccount, { ...good, lifetime })).code,
+        'INVALID_ARGUMENT',
+        lifetime,
+      );
+    assert.equal((await mint(sandbox, token, readerAccount, { lifetime: '900s' })).code, 'INVALID_ARGUMENT');
     for (const closed of [
       'closed@demo-project.iam.gserviceaccount.com',
       'missing@demo-project.iam.gserviceaccount.com',
     ])
       assert.equal((await mint(sandbox, token, closed, good)).code, 'PERMISSION_DENIED');
-    assert.equal((await mint(sandbox, 'ya29.unknown', READER, good)).code, 'UNAUTHENTICATED');
-    const stranger = sandbox.tokenFor('user:stranger@example.com', [CLOUD_PLATFORM]);
-    assert.equal((await mint(sandbox, stranger, READER, good)).code, 'PERMISSION_DENIED');
+    assert.equal((await mint(sandbox, 'ya29.unknown', readerAccount, good)).code, 'UNAUTHENTICATED');
+    const stranger = sandbox.tokenFor('user:stranger@example.com', [cloudPlatform]);
+    assert.equal((await mint(sandbox, stranger, readerAccount, good)).code, 'PERMISSION_DENIED');
   },
 );
 
@@ -220,9 +225,9 @@ check(
   'storage: the scope and the account’s role both bound a token, and time ends it',
   async ({ sandbox, clock, broker }) => {
     const token = await broker();
-    const reader = (await mint(sandbox, token, READER, { scope: [CLOUD_PLATFORM], lifetime: '60s' })).token;
-    const narrow = (await mint(sandbox, token, WRITER, { scope: [READ_ONLY], lifetime: '60s' })).token;
-    const writer = (await mint(sandbox, token, WRITER, { scope: [CLOUD_PLATFORM], lifetime: '60s' })).token;
+    const reader = (await mint(sandbox, token, readerAccount, { scope: [cloudPlatform], lifetime: '60s' })).token;
+    const narrow = (await mint(sandbox, token, writerAccount, { scope: [readOnly], lifetime: '60s' })).token;
+    const writer = (await mint(sandbox, token, writerAccount, { scope: [cloudPlatform], lifetime: '60s' })).token;
     assert.equal(await storage(sandbox, reader, 'orders/o/a%2F1.txt?alt=media'), 200);
     assert.equal(await storage(sandbox, reader, 'orders/o?uploadType=media&name=c.txt', 'POST'), 403);
     assert.equal(await storage(sandbox, narrow, 'orders/o?uploadType=media&name=c.txt', 'POST'), 403);
@@ -241,8 +246,9 @@ check(
   'a boundary is the union of its rules, ends with its source, and refuses what it does not know',
   async (harness) => {
     const { sandbox, clock } = harness;
-    const source = (await mint(sandbox, await harness.broker(), READER, { scope: [CLOUD_PLATFORM], lifetime: '600s' }))
-      .token;
+    const source = (
+      await mint(sandbox, await harness.broker(), readerAccount, { scope: [cloudPlatform], lifetime: '600s' })
+    ).token;
     clock.advance(100_000);
     const rule = (expression?: string) => ({
       availableResource: '//storage.googleapis.com/projects/_/buckets/orders',
@@ -277,7 +283,7 @@ check(
       [rule(`resource.name.startsWith('${'x'.repeat(2048)}')`)],
     ])
       assert.equal((await downscope(rules)).body.error, 'invalid_request', JSON.stringify(rules).slice(0, 200));
-    sandbox.setDisabled(READER, true);
+    sandbox.setDisabled(readerAccount, true);
     assert.equal(await storage(sandbox, token, 'orders/o/a%2F1.txt'), 401, 'dies with its account');
   },
 );
@@ -286,16 +292,19 @@ check('only the administrator may disable; a disabled account mints nothing', as
   const token = await broker();
   const admin = (method: string, path: string, bearer: string) =>
     fetch(`${sandbox.url}/v1/projects/${path}`, { method, headers: { authorization: `Bearer ${bearer}` } });
-  const own = (await mint(sandbox, token, READER, { scope: [CLOUD_PLATFORM] })).token;
-  const path = `demo-project/serviceAccounts/${READER}`;
+  const own = (await mint(sandbox, token, readerAccount, { scope: [cloudPlatform] })).token;
+  const path = `demo-project/serviceAccounts/${readerAccount}`;
   assert.equal((await admin('POST', `${path}:disable`, own)).status, 403);
   assert.equal((await admin('POST', `${path}:disable`, token)).status, 200);
   assert.equal((await admin('POST', `${path}:disable`, token)).status, 200, 'twice is no error');
   assert.equal(((await (await admin('GET', path, token)).json()) as { disabled?: boolean }).disabled, true);
-  assert.equal((await mint(sandbox, token, READER, { scope: [READ_ONLY] })).code, 'FAILED_PRECONDITION');
-  assert.equal((await admin('GET', `other-project/serviceAccounts/${READER}`, token)).status, 404);
+  assert.equal((await mint(sandbox, token, readerAccount, { scope: [readOnly] })).code, 'FAILED_PRECONDITION');
+  assert.equal((await admin('GET', `other-project/serviceAccounts/${readerAccount}`, token)).status, 404);
   assert.equal(await storage(sandbox, own, 'orders/o/a%2F1.txt'), 401);
-  assert.equal((await admin('POST', `-/serviceAccounts/${encodeURIComponent(READER)}:enable`, token)).status, 200);
+  assert.equal(
+    (await admin('POST', `-/serviceAccounts/${encodeURIComponent(readerAccount)}:enable`, token)).status,
+    200,
+  );
   assert.equal(await storage(sandbox, own, 'orders/o/a%2F1.txt'), 200, 'enabling brings an old token back');
 });
 
@@ -309,7 +318,7 @@ check('what is not served is 404, and broken input never a 500', async ({ sandbo
     await ask('/v1/token', { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } }),
     400,
   );
-  const mintPath = `/v1/projects/-/serviceAccounts/${READER}:generateAccessToken`;
+  const mintPath = `/v1/projects/-/serviceAccounts/${readerAccount}:generateAccessToken`;
   for (const body of ['{', '[]', '{"scope":1}', 'null'])
     assert.equal(await ask(mintPath, { method: 'POST', body, headers: { authorization } }), 400, body);
 });

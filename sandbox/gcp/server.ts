@@ -1,6 +1,7 @@
 /**
- * A small Google Cloud on loopback that enforces what the real one enforces for short-lived credentials: IAM Credentials (REST and gRPC), Security
- * Token Service, IAM serviceAccounts and Cloud Storage's JSON API, all HTTP on one port. For trying Writ out, and for tests.
+ * A small Google Cloud on loopback that enforces what the real one enforces for short-lived credentials: IAM
+ * Credentials (REST and gRPC), Security Token Service, IAM serviceAccounts and Cloud Storage's JSON API, all
+ * HTTP on one port. For trying Writ out, and for tests.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -33,9 +34,15 @@ export interface GcpSandboxOptions {
   grpcPort?: number;
   /** Issuers that the workload identity provider trusts, each with the URL of its JWKS. */
   issuers: { [issuer: string]: string };
-  /** Workload identity provider; default `projects/123456789012/locations/global/workloadIdentityPools/writ/providers/broker`. */
+  /**
+   * Workload identity provider; default
+   * `projects/123456789012/locations/global/workloadIdentityPools/writ/providers/broker`.
+   */
   provider?: string;
-  /** The broker's subject in that provider: the only one admitted, and whom accounts and administration are open to. Default `writ-broker`. */
+  /**
+   * The broker's subject in that provider: the only one admitted, and whom accounts and administration are
+   * open to. Default `writ-broker`.
+   */
   brokerSubject?: string;
   serviceAccounts: ServiceAccountSeed[];
   /** Bucket → object name → content. */
@@ -55,17 +62,24 @@ export interface GcpSandbox {
   requests(endpoint?: Endpoint): number;
   /** How an endpoint behaves from now on; null = normally. */
   fail(kind: FaultKind | null, endpoint?: Endpoint): void;
-  /** From now on generateAccessToken gives this many seconds more than asked: a Google that does not keep its word. */
+  /**
+   * From now on generateAccessToken gives this many seconds more than asked: a Google that does not keep its
+   * word.
+   */
   lengthenTokensBy(seconds: number): void;
   /** An administrator disables or enables the account by hand. */
   setDisabled(email: string, disabled: boolean): void;
   isDisabled(email: string): boolean;
   /**
-   * A token of this member from outside, e.g. an administrator or a stranger: it may call IAM Credentials, but holds no role in Cloud Storage. What a
-   * service account may do there needs a token minted by generateAccessToken.
+   * A token of this member from outside, e.g. an administrator or a stranger: it may call IAM Credentials,
+   * but holds no role in Cloud Storage. What a service account may do there needs a token minted by
+   * generateAccessToken.
    */
   tokenFor(member: string, scopes: string[], lifetimeSeconds?: number): string;
-  /** Every token given out so far, the broker's own and those before downscoping included: what must not be found anywhere. */
+  /**
+   * Every token given out so far, the broker's own and those before downscoping included: what must not be
+   * found anywhere.
+   */
   tokens(): string[];
   /** Every token given out so far is unknown from now on. */
   forgetTokens(): void;
@@ -74,11 +88,11 @@ export interface GcpSandbox {
   close(): Promise<void>;
 }
 
-const DEFAULT_PROVIDER = 'projects/123456789012/locations/global/workloadIdentityPools/writ/providers/broker';
-const BODY_LIMIT = 10 * 1024 * 1024;
+const defaultProvider = 'projects/123456789012/locations/global/workloadIdentityPools/writ/providers/broker';
+const bodyLimit = 10 * 1024 * 1024;
 
 export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSandbox> {
-  const provider = options.provider ?? DEFAULT_PROVIDER;
+  const provider = options.provider ?? defaultProvider;
   const subject = options.brokerSubject ?? 'writ-broker';
   const world = createWorld(options, principalOf(provider, subject));
   const federate = federation({ name: provider, issuers: options.issuers, subjects: [subject] }, options.clock);
@@ -222,7 +236,7 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
   let size = 0;
   for await (const chunk of request) {
     size += chunk.length;
-    if (size > BODY_LIMIT) throw new GoogleError('INVALID_ARGUMENT', 'Request payload size exceeds the limit.');
+    if (size > bodyLimit) throw new GoogleError('INVALID_ARGUMENT', 'Request payload size exceeds the limit.');
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

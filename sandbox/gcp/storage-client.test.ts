@@ -1,4 +1,7 @@
-/** Google's real Cloud Storage client against the counterpart: what it checks of the answers, and what it is refused. */
+/**
+ * Google's real Cloud Storage client against the counterpart: what it checks of the answers, and what it is
+ * refused.
+ */
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
@@ -12,10 +15,10 @@ const { OAuth2Client } = createRequire(import.meta.resolve('@google-cloud/storag
   OAuth2Client: new () => StorageAuth;
 };
 
-const USER = 'user@demo-project.iam.gserviceaccount.com';
-const CREATOR = 'user:creator@example.com';
-const CLOUD_PLATFORM = 'https://www.googleapis.com/auth/cloud-platform';
-const CHECK_VALUE = '123456789';
+const userAccount = 'user@demo-project.iam.gserviceaccount.com';
+const creatorMember = 'user:creator@example.com';
+const cloudPlatform = 'https://www.googleapis.com/auth/cloud-platform';
+const checkValue = '123456789';
 
 interface Harness {
   sandbox: GcpSandbox;
@@ -32,15 +35,19 @@ function check(title: string, body: (harness: Harness) => Promise<void>) {
       clock,
       issuers: {},
       serviceAccounts: [
-        { email: USER, tokenCreators: [CREATOR], storage: [{ bucket: 'orders', role: 'roles/storage.objectUser' }] },
+        {
+          email: userAccount,
+          tokenCreators: [creatorMember],
+          storage: [{ bucket: 'orders', role: 'roles/storage.objectUser' }],
+        },
       ],
-      buckets: { orders: { 'a/1.txt': 'one', 'a/check': CHECK_VALUE, 'b/2.txt': 'two' }, payroll: { 'a/1.txt': 'x' } },
+      buckets: { orders: { 'a/1.txt': 'one', 'a/check': checkValue, 'b/2.txt': 'two' }, payroll: { 'a/1.txt': 'x' } },
     });
     const tokenInA = async (role: string) => {
       const minted = await post(
-        `${sandbox.url}/v1/projects/-/serviceAccounts/${USER}:generateAccessToken`,
-        JSON.stringify({ scope: [CLOUD_PLATFORM], lifetime: '900s' }),
-        { authorization: `Bearer ${sandbox.tokenFor(CREATOR, [CLOUD_PLATFORM])}` },
+        `${sandbox.url}/v1/projects/-/serviceAccounts/${userAccount}:generateAccessToken`,
+        JSON.stringify({ scope: [cloudPlatform], lifetime: '900s' }),
+        { authorization: `Bearer ${sandbox.tokenFor(creatorMember, [cloudPlatform])}` },
       );
       const expression =
         "resource.name.startsWith('projects/_/buckets/orders/objects/a/') || api.getAttribute('storage.googleapis.com/objectListPrefix', '').startsWith('a/')";
@@ -93,7 +100,8 @@ const refusedWith = (code: number, text: RegExp) => (error: { code?: number; mes
   assert.match(error.message, text);
   return true;
 };
-const no = (permission: string) => new RegExp(`${USER} does not have ${permission.replaceAll('.', '\\.')} access`);
+const no = (permission: string) =>
+  new RegExp(`${userAccount} does not have ${permission.replaceAll('.', '\\.')} access`);
 
 check('a viewer downloads and lists inside the prefix, and nothing else', async ({ sandbox, tokenInA, client }) => {
   const storage = client(await tokenInA('roles/storage.objectViewer'));
@@ -123,7 +131,8 @@ check('a viewer downloads and lists inside the prefix, and nothing else', async 
 check('a user writes inside the prefix, byte for byte, and nothing outside', async ({ sandbox, tokenInA, client }) => {
   const storage = client(await tokenInA('roles/storage.objectUser'));
   const orders = storage.bucket('orders');
-  // Whatever looks like a part of the envelope is content; and the client compares the answer's checksum with its own.
+  // Whatever looks like a part of the envelope is content; and the client compares the answer's checksum with
+  // its own.
   const hard = Buffer.concat([Buffer.from([0, 255, 13, 10, 13, 10]), Buffer.from('\r\n--x--\r\n'), Buffer.from([200])]);
   for (const [name, content] of [
     ['a/deep/ä & b.bin', hard],
@@ -163,9 +172,9 @@ check(
     await allDead(client('ya29.unknown'));
     const storage = client(await tokenInA('roles/storage.objectUser'));
     await storage.bucket('orders').file('a/1.txt').download();
-    sandbox.setDisabled(USER, true);
+    sandbox.setDisabled(userAccount, true);
     await allDead(storage);
-    sandbox.setDisabled(USER, false);
+    sandbox.setDisabled(userAccount, false);
     await storage.bucket('orders').file('a/1.txt').download();
     clock.advance(900_000);
     await allDead(storage);
@@ -197,9 +206,10 @@ check(
     const answer = await fetch(`${sandbox.url}/storage/v1/b/orders/o/a%2Fcheck?alt=media`, {
       headers: { authorization: `Bearer ${token}` },
     });
-    // The check value of CRC-32C is e3069283; RFC 1321 has none for these nine digits, `md5sum` says 25f9e794323b453885f5181f1b624d0b.
+    // The check value of CRC-32C is e3069283; RFC 1321 has none for these nine digits, `md5sum` says
+    // 25f9e794323b453885f5181f1b624d0b.
     assert.equal(answer.headers.get('x-goog-hash'), 'crc32c=4waSgw==,md5=JfnnlDI7RTiF9RgfG2JNCw==');
-    assert.equal(await answer.text(), CHECK_VALUE);
+    assert.equal(await answer.text(), checkValue);
     const suspicious = client(token, {
       crc32cGenerator: () => ({ update: () => {}, validate: () => false, toString: () => 'AAAAAA==' }),
     });

@@ -1,4 +1,7 @@
-/** Cloud Storage JSON API: read, write, delete and list objects, within scopes, the account's roles and the token's boundary. */
+/**
+ * Cloud Storage JSON API: read, write, delete and list objects, within scopes, the account's roles and the
+ * token's boundary.
+ */
 import { boundaryAllows } from './boundary.ts';
 import { checksumsOf } from './checksums.ts';
 import { GoogleError } from './errors.ts';
@@ -27,7 +30,10 @@ export function getObject(
   return { status: 200, body: metadata(bucket, name, object) };
 }
 
-/** POST /upload/…/o?uploadType=media or multipart: replacing an object needs the permission to delete it, as at Google. */
+/**
+ * POST /upload/…/o?uploadType=media or multipart: replacing an object needs the permission to delete it, as
+ * at Google.
+ */
 export function insertObject(
   world: World,
   token: AccessToken,
@@ -48,7 +54,10 @@ export function deleteObject(world: World, token: AccessToken, bucket: string, n
   return { status: 204, body: null };
 }
 
-/** GET …/o?prefix=…: a boundary may limit listing through the attribute storage.googleapis.com/objectListPrefix. */
+/**
+ * GET …/o?prefix=…: a boundary may limit listing through the attribute
+ * storage.googleapis.com/objectListPrefix.
+ */
 export function listObjects(world: World, token: AccessToken, bucket: string, prefix: string): StorageAnswer {
   authorise(world, token, 'storage.objects.list', bucket, null, prefix);
   const found = [...objectsOf(world, bucket)].filter(([name]) => name.startsWith(prefix));
@@ -92,7 +101,10 @@ function objectsOf(world: World, bucket: string): Map<string, StoredObject> {
   return objects;
 }
 
-/** Google's client checks what it downloads against `x-goog-hash`, but only when it is told that the content is not stored compressed. */
+/**
+ * Google's client checks what it downloads against `x-goog-hash`, but only when it is told that the content
+ * is not stored compressed.
+ */
 function mediaHeaders(object: StoredObject): { [name: string]: string } {
   const { crc32c, md5 } = checksumsOf(object.bytes);
   return {

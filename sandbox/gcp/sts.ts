@@ -1,10 +1,13 @@
-/** Security Token Service, `POST /v1/token` (RFC 8693): federation of outside tokens, and downscoping of Google's own. */
+/**
+ * Security Token Service, `POST /v1/token` (RFC 8693): federation of outside tokens, and downscoping of
+ * Google's own.
+ */
 import { parseBoundary } from './boundary.ts';
 import { StsError } from './errors.ts';
 import { grantToken, liveToken, type World } from './world.ts';
 
-const TYPE = 'urn:ietf:params:oauth:token-type:';
-const FEDERATED_LIFETIME_MS = 3600_000;
+const tokenTypePrefix = 'urn:ietf:params:oauth:token-type:';
+const federatedLifetimeMs = 3600_000;
 
 /** Answers one exchange. `form` is the decoded body; throws StsError. */
 export async function exchangeToken(
@@ -14,14 +17,14 @@ export async function exchangeToken(
 ): Promise<object> {
   if (required(form, 'grant_type') !== 'urn:ietf:params:oauth:grant-type:token-exchange')
     throw new StsError('unsupported_grant_type', 'The grant type is not supported.');
-  if (required(form, 'requested_token_type') !== `${TYPE}access_token`)
+  if (required(form, 'requested_token_type') !== `${tokenTypePrefix}access_token`)
     throw new StsError('invalid_request', 'Unsupported requested_token_type.');
   const subjectToken = required(form, 'subject_token');
   switch (required(form, 'subject_token_type')) {
-    case `${TYPE}jwt`:
-    case `${TYPE}id_token`:
+    case `${tokenTypePrefix}jwt`:
+    case `${tokenTypePrefix}id_token`:
       return federatedToken(world, await federate(required(form, 'audience'), subjectToken), required(form, 'scope'));
-    case `${TYPE}access_token`:
+    case `${tokenTypePrefix}access_token`:
       return downscopedToken(world, subjectToken, required(form, 'options'));
     default:
       throw new StsError('invalid_request', 'Unsupported subject_token_type.');
@@ -29,7 +32,7 @@ export async function exchangeToken(
 }
 
 function federatedToken(world: World, member: string, scope: string): object {
-  const expiresAt = world.clock.now().getTime() + FEDERATED_LIFETIME_MS;
+  const expiresAt = world.clock.now().getTime() + federatedLifetimeMs;
   const scopes = new Set(scope.split(' '));
   return answer(world, grantToken(world, { member, account: null, scopes, expiresAt, boundary: null }), expiresAt);
 }
@@ -48,7 +51,7 @@ function downscopedToken(world: World, subjectToken: string, options: string): o
 function answer(world: World, token: string, expiresAt: number): object {
   return {
     access_token: token,
-    issued_token_type: `${TYPE}access_token`,
+    issued_token_type: `${tokenTypePrefix}access_token`,
     token_type: 'Bearer',
     expires_in: Math.floor((expiresAt - world.clock.now().getTime()) / 1000),
   };

@@ -22,10 +22,13 @@ export function readMediaUpload(
 }
 
 /**
- * `uploadType=multipart`: a `multipart/related` body of exactly two parts, the objects resource as JSON and the content.
+ * `uploadType=multipart`: a `multipart/related` body of exactly two parts, the objects resource as JSON and
+ * the content.
  *
- * @param queryName the `name` parameter, which goes before the resource's (as documented for `objects.insert`)
- * @throws GoogleError INVALID_ARGUMENT, also when the resource states a checksum that the content does not have
+ * @param queryName the `name` parameter, which goes before the resource's (as documented for
+ *   `objects.insert`)
+ * @throws GoogleError INVALID_ARGUMENT, also when the resource states a checksum that the content does not
+ *   have
  */
 export function readMultipartUpload(
   contentType: string | null,
@@ -56,7 +59,8 @@ function boundaryOf(contentType: string): string {
 /** Cut as bytes, never as text: the content may be anything. */
 function partsOf(boundary: string, body: Buffer): { contentType: string | null; bytes: Buffer }[] {
   const delimiter = Buffer.from(`\r\n--${boundary}`);
-  // The first delimiter may stand at the very beginning, without the line break that belongs to the later ones.
+  // The first delimiter may stand at the very beginning, without the line break that belongs to the later
+  // ones.
   const text = Buffer.concat([Buffer.from('\r\n'), body]);
   const parts: { contentType: string | null; bytes: Buffer }[] = [];
   let start = text.indexOf(delimiter);

@@ -5,7 +5,10 @@ import type { Boundary } from './boundary.ts';
 
 export interface ServiceAccountSeed {
   email: string;
-  /** Who may call generateAccessToken on it (roles/iam.serviceAccountTokenCreator or workloadIdentityUser). Default: the broker's principal. */
+  /**
+   * Who may call generateAccessToken on it (roles/iam.serviceAccountTokenCreator or workloadIdentityUser).
+   * Default: the broker's principal.
+   */
   tokenCreators?: string[];
   /** What the account itself may do in Cloud Storage. */
   storage?: { bucket: string; role: string }[];
@@ -16,7 +19,10 @@ export interface ServiceAccount {
   uniqueId: string;
   tokenCreators: ReadonlySet<string>;
   storage: readonly { bucket: string; role: string }[];
-  /** What an administrator set, oldest first. It takes effect `disableLagMs` later; reads through the IAM API see it at once. */
+  /**
+   * What an administrator set, oldest first. It takes effect `disableLagMs` later; reads through the IAM API
+   * see it at once.
+   */
   changes: { at: number; disabled: boolean }[];
 }
 
@@ -80,8 +86,9 @@ export function grantToken(world: World, token: AccessToken): string {
 }
 
 /**
- * The living token behind a text, or null: unknown, expired, or its account disabled. Nothing is deleted on disable, so enabling the account
- * again brings unexpired tokens back to life, as Google documents for `serviceAccounts.enable`.
+ * The living token behind a text, or null: unknown, expired, or its account disabled. Nothing is deleted on
+ * disable, so enabling the account again brings unexpired tokens back to life, as Google documents for
+ * `serviceAccounts.enable`.
  */
 export function liveToken(world: World, text: string): AccessToken | null {
   const token = world.tokens.get(text);
@@ -91,8 +98,8 @@ export function liveToken(world: World, text: string): AccessToken | null {
   return token;
 }
 
-const CLOUD_PLATFORM = 'https://www.googleapis.com/auth/cloud-platform';
+const cloudPlatform = 'https://www.googleapis.com/auth/cloud-platform';
 
 export function hasScope(token: AccessToken, ...scopes: string[]): boolean {
-  return [CLOUD_PLATFORM, ...scopes].some((scope) => token.scopes.has(scope));
+  return [cloudPlatform, ...scopes].some((scope) => token.scopes.has(scope));
 }

@@ -5,7 +5,10 @@ import { type Answer, problem } from './answers.ts';
 
 const undecodable = () => problem(401, 'A JSON web token could not be decoded');
 
-/** Returns null when the token proves the App, else GitHub's refusal. Lifetime at most ten minutes from now, as GitHub demands. */
+/**
+ * Returns null when the token proves the App, else GitHub's refusal. Lifetime at most ten minutes from now,
+ * as GitHub demands.
+ */
 export function refuseAppJwt(jwt: string, appId: number, publicKey: KeyObject, clock: Clock): Answer | null {
   const [header, payload, signature, ...rest] = jwt.split('.');
   if (header === undefined || payload === undefined || signature === undefined || rest.length > 0) return undecodable();

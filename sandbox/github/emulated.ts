@@ -1,8 +1,10 @@
 /**
- * emulate's GitHub (files, branches, issues, pull requests …) behind the sandbox's front: seeded, and spoken to with tokens of its own.
+ * emulate's GitHub (files, branches, issues, pull requests …) behind the sandbox's front: seeded, and spoken
+ * to with tokens of its own.
  *
- * The front's tokens never reach it. For each scope the front meets, one token with exactly that scope is minted there, so emulate enforces the same
- * repositories and permissions a second time. emulate takes any unknown token for its first user, which is why only the front talks to its port.
+ * The front's tokens never reach it. For each scope the front meets, one token with exactly that scope is
+ * minted there, so emulate enforces the same repositories and permissions a second time. emulate takes any
+ * unknown token for its first user, which is why only the front talks to its port.
  */
 import { sign } from 'node:crypto';
 import { createEmulator } from 'emulate';

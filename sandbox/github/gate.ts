@@ -1,8 +1,10 @@
 /**
- * Which permission of an installation token opens which part of GitHub's REST API (docs.github.com, "Permissions required for GitHub Apps").
+ * Which permission of an installation token opens which part of GitHub's REST API (docs.github.com,
+ * "Permissions required for GitHub Apps").
  *
- * emulate checks most of this too, but leaves some routes open to any token and answers 403 where GitHub hides a private repository behind 404.
- * What is not listed here is refused: a sandbox that is too strict is noticed, one that is too loose is not.
+ * emulate checks most of this too, but leaves some routes open to any token and answers 403 where GitHub
+ * hides a private repository behind 404. What is not listed here is refused: a sandbox that is too strict is
+ * noticed, one that is too loose is not.
  */
 import { type Answer, notAccessible, notFound } from './answers.ts';
 import { covers } from './seed.ts';
@@ -33,7 +35,10 @@ const permissionOfArea: Record<string, string> = {
   tags: 'contents',
 };
 
-/** Null when the token's permissions and repositories allow the request, else GitHub's refusal. `path` is without the API's base path. */
+/**
+ * Null when the token's permissions and repositories allow the request, else GitHub's refusal. `path` is
+ * without the API's base path.
+ */
 export function refuseAccess(method: string, path: string, token: Token): Answer | null {
   if (path === '/rate_limit' || path === '/meta') return null;
   const [, repos, owner, name, area, ...rest] = path.split('/').map(decodeURIComponent);

@@ -8,7 +8,9 @@ const noSuchPermission = () => problem(422, 'The permissions requested are not g
 const noSuchRepository = () =>
   problem(422, 'There is at least one repository that does not exist or is not accessible to the parent installation.');
 
-/** Leaving `permissions` or `repositories` out means everything the installation has, exactly as at GitHub. */
+/**
+ * Leaving `permissions` or `repositories` out means everything the installation has, exactly as at GitHub.
+ */
 export function mintToken(
   installation: Installation,
   body: unknown,

@@ -1,4 +1,7 @@
-/** GitHub's hourly budgets: one for each installation, shared by all its tokens, and one for the App's own JWTs. */
+/**
+ * GitHub's hourly budgets: one for each installation, shared by all its tokens, and one for the App's own
+ * JWTs.
+ */
 import type { Clock } from '../../broker/core/vocabulary.ts';
 
 export interface RateLimit {

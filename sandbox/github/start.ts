@@ -1,4 +1,6 @@
-/** A GitHub on loopback that enforces what the real one enforces. One request from top to bottom is `answer`. */
+/**
+ * A GitHub on loopback that enforces what the real one enforces. One request from top to bottom is `answer`.
+ */
 import { createPublicKey, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -26,7 +28,9 @@ export interface GithubSandboxOptions {
   tokenFormat?: TokenFormat;
   /** True = GitHub Enterprise Server: everything lies below /api/v3. */
   enterprise?: boolean;
-  /** Requests an hour for each installation and for the App. Absent: the headers are sent, nothing is refused. */
+  /**
+   * Requests an hour for each installation and for the App. Absent: the headers are sent, nothing is refused.
+   */
   rateLimit?: number;
 }
 

@@ -45,7 +45,10 @@ export function openLedger(clock: Clock, appId: number): Ledger {
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 const shortToken = () => `ghs_${[...randomBytes(36)].map((byte) => alphabet[byte % alphabet.length]).join('')}`;
 
-/** The shape of `ghs_APPID_JWT`, about 520 characters. Clients must treat it as opaque, so its signature is random bytes. */
+/**
+ * The shape of `ghs_APPID_JWT`, about 520 characters. Clients must treat it as opaque, so its signature is
+ * random bytes.
+ */
 function statelessToken(appId: number, installationId: number, expiresAt: Date): string {
   const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const payload = {

@@ -1,4 +1,7 @@
-/** What must hold whenever a broker looks at what a dead one left: asked from the counterparts, compared with the rows. */
+/**
+ * What must hold whenever a broker looks at what a dead one left: asked from the counterparts, compared with
+ * the rows.
+ */
 import assert from 'node:assert/strict';
 import { verifyAudit } from '../../broker/audit/verify.ts';
 import type { Store } from '../../broker/store/open.ts';
@@ -48,7 +51,10 @@ export function leasesOf(store: Store, sessionId: string): Promise<Row[]> {
   );
 }
 
-/** No live credential that no lease row explains: a row that is not over, that will be looked at, and whose end is not past. */
+/**
+ * No live credential that no lease row explains: a row that is not over, that will be looked at, and whose
+ * end is not past.
+ */
 export async function explained(world: World, store: Store, provider: ProviderName, now: Date): Promise<void> {
   const before = await alive(world, provider);
   if (before === 0) return;
@@ -60,14 +66,18 @@ export async function explained(world: World, store: Store, provider: ProviderNa
     },
     [provider, now],
   );
-  // The broker works meanwhile: what it revoked while the rows were read was alive before them and is dead after.
+  // The broker works meanwhile: what it revoked while the rows were read was alive before them and is dead
+  // after.
   const living = Math.min(before, await alive(world, provider));
   // A Google mint leaves the token before downscoping too: two tokens to one lease.
   const each = provider === 'gcp' ? 2 : 1;
   assert.ok(living <= rows.length * each, `${living} live at ${provider}, explained by ${rows.length} leases`);
 }
 
-/** When everything has run its course: nothing is alive, locked (the lock of a dead holder ends by itself, and the next one takes it over), reserved, sealed or in between, and every chain holds. */
+/**
+ * When everything has run its course: nothing is alive, locked (the lock of a dead holder ends by itself, and
+ * the next one takes it over), reserved, sealed or in between, and every chain holds.
+ */
 export async function atRest(world: World, store: Store, sessionId: string, now: Date): Promise<void> {
   for (const provider of ['aws', 'github', 'gcp'] as const) assert.equal(await alive(world, provider), 0, provider);
   const [left] = await store.run<Record<string, number>>(

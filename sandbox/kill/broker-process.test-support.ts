@@ -1,6 +1,7 @@
 /**
- * The process that is killed: the real broker, told over IPC when to start, when its clock moves, and after which step to die. It dies by SIGKILL from its own hand, so that
- * it dies exactly there: no handler runs, nothing is flushed.
+ * The process that is killed: the real broker, told over IPC when to start, when its clock moves, and after
+ * which step to die. It dies by SIGKILL from its own hand, so that it dies exactly there: no handler runs,
+ * nothing is flushed.
  */
 
 import { startBroker } from '../../broker/compose/start.ts';

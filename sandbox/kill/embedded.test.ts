@@ -1,6 +1,9 @@
 import { type Killing, killTests } from './kill.test-support.ts';
 
-/** What differs with the database is what is on disk when the process dies: on the embedded one a killing per kind of row is enough. */
+/**
+ * What differs with the database is what is on disk when the process dies: on the embedded one a killing per
+ * kind of row is enough.
+ */
 const onDisk: Killing[] = [
   { provider: 'github', flow: 'issue', n: 1 },
   { provider: 'github', flow: 'issue', n: 2 },

@@ -1,6 +1,7 @@
 /**
- * One world, one database, and a broker that is started, killed and started again on them, one scenario after another. The counterparts live in the test's process and survive;
- * every clock is moved by hand, so that an hour of waiting costs nothing.
+ * One world, one database, and a broker that is started, killed and started again on them, one scenario after
+ * another. The counterparts live in the test's process and survive; every clock is moved by hand, so that an
+ * hour of waiting costs nothing.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, fork } from 'node:child_process';
@@ -19,7 +20,10 @@ import { beatSeconds, nextMoment, watchBeats, watchStore } from './steps.test-su
 
 /** A broker whose reconciler the test drives. */
 export interface Driven {
-  /** Waits until the reconciler sleeps, moves the clock, waits for a beat. Null = the broker is dead. `next`: when the database asks for the next. */
+  /**
+   * Waits until the reconciler sleeps, moves the clock, waits for a beat. Null = the broker is dead. `next`:
+   * when the database asks for the next.
+   */
   advance(ms: number): Promise<{ next: Date | null } | null>;
 }
 
@@ -41,7 +45,8 @@ export interface KillEnvironment {
   /** The same broker on the same database, in this process, with nothing that would kill it. */
   restart(): Promise<Broker & Driven>;
   /**
-   * Lets the broker work, and moves the clock to whatever is due next, as long as that is before `until`. `look` runs after every beat.
+   * Lets the broker work, and moves the clock to whatever is due next, as long as that is before `until`.
+   * `look` runs after every beat.
    * @returns false when the broker died on the way
    */
   drive(driven: Driven, until: Date, look?: () => Promise<void>): Promise<boolean>;

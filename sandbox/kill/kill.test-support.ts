@@ -1,6 +1,7 @@
 /**
- * Kill tests: SIGKILL between each pair of steps of issue and of revoke. After a restart the reconciler leaves no live credential that no lease row explains, and in the
- * end none at all. One test file a provider, so that they run side by side.
+ * Kill tests: SIGKILL between each pair of steps of issue and of revoke. After a restart the reconciler
+ * leaves no live credential that no lease row explains, and in the end none at all. One test file a provider,
+ * so that they run side by side.
  */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';

@@ -6,7 +6,10 @@ import { alive, atRest, explained, leasesOf, type ProviderName } from './asserti
 import { type BrokerProcess, type Driven, foreverMs, type KillEnvironment } from './environment.test-support.ts';
 import type { Flow } from './table.test-support.ts';
 
-/** How long after its session's end a lease may take: a mint's deadline, a dead worker's claim and lock, the lag. */
+/**
+ * How long after its session's end a lease may take: a mint's deadline, a dead worker's claim and lock, the
+ * lag.
+ */
 const settlesMs = 150_000;
 
 interface Course {
@@ -80,7 +83,8 @@ export async function killAfter(
     const byItself = names[n - 1] !== 'answered';
     await brokerProcess.arm(byItself ? n : null);
     const answer = await course.act();
-    // The connection breaks a moment before the process is known to be gone; an order to the dead is not answered.
+    // The connection breaks a moment before the process is known to be gone; an order to the dead is not
+    // answered.
     const taken = byItself ? await brokerProcess.steps() : null;
     assert.equal(taken, null, `the step never came: ${taken?.join()}; ${JSON.stringify(answer)}`);
     if (!byItself) assert.equal((answer as Answer | null)?.status, 201, JSON.stringify(answer));
@@ -111,7 +115,8 @@ async function aftermath(
     const look = () => explained(world, broker.store, provider, clock.now());
     await look();
 
-    // The session lives on; the mint's deadline passes. What the agent never got it does not get by asking again.
+    // The session lives on; the mint's deadline passes. What the agent never got it does not get by asking
+    // again.
     await environment.drive(broker, after(60_000), look);
     const [lease, ...others] = await leasesOf(broker.store, agent.sessionId);
     assert.deepEqual(others, []);

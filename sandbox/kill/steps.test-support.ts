@@ -1,6 +1,7 @@
 /**
- * What a step is: a statement that has committed a change, or an upstream's answer that has arrived. Seen from outside the broker, so that production code has no hooks
- * for tests. A process that dies right after a step has done everything up to it and nothing of what follows.
+ * What a step is: a statement that has committed a change, or an upstream's answer that has arrived. Seen
+ * from outside the broker, so that production code has no hooks for tests. A process that dies right after a
+ * step has done everything up to it and nothing of what follows.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import type { Clock } from '../../broker/core/vocabulary.ts';
@@ -32,8 +33,9 @@ export function watchStore(store: Store, step: (name: string) => void): Store {
 }
 
 /**
- * Reports every answer from upstream to what is not a mere read, before any code of ours sees it. Refusals change nothing upstream and are no steps (the AWS SDK learns the time from one).
- * Named by method and end of the path, what is AWS by its service.
+ * Reports every answer from upstream to what is not a mere read, before any code of ours sees it. Refusals
+ * change nothing upstream and are no steps (the AWS SDK learns the time from one). Named by method and end of
+ * the path, what is AWS by its service.
  */
 export function watchUpstream(step: (name: string) => void): void {
   subscribe('undici:request:headers', (message) => {
@@ -60,15 +62,23 @@ function nameOf(method: string, path: string, authorization: string): string {
   return `${method} ${path.split(/[/:]/).at(-1)}`;
 }
 
-/** The reconciler's loops, for whoever moves the clock. A clock that moves during a beat would run out the provider's time, so it moves only while all of them sleep. */
+/**
+ * The reconciler's loops, for whoever moves the clock. A clock that moves during a beat would run out the
+ * provider's time, so it moves only while all of them sleep.
+ */
 export interface Beats {
   /** To be given to the broker: tells who sleeps. */
   clock: Clock;
-  /** Waits until every loop sleeps, and has gone to sleep at or after `since`: then it has done what was due. */
+  /**
+   * Waits until every loop sleeps, and has gone to sleep at or after `since`: then it has done what was due.
+   */
   asleep(since?: Date): Promise<void>;
 }
 
-/** Seconds between two beats, by which the reconciler's sleep is told from every other: nothing else sleeps so long. */
+/**
+ * Seconds between two beats, by which the reconciler's sleep is told from every other: nothing else sleeps so
+ * long.
+ */
 export const beatSeconds = 7;
 
 /** One loop for the deployment, and one for each provider of the sandbox. */

@@ -1,6 +1,7 @@
 /**
- * Every step of issue and of revoke, in order, as the broker takes them at each provider. The process is killed after each of them: between it and the next. A run that is
- * not killed must take exactly these (`kill.test.ts`), so that a new step cannot go untried.
+ * Every step of issue and of revoke, in order, as the broker takes them at each provider. The process is
+ * killed after each of them: between it and the next. A run that is not killed must take exactly these
+ * (`kill.test.ts`), so that a new step cannot go untried.
  */
 import type { ProviderName } from './assertions.test-support.ts';
 

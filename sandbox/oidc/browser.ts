@@ -1,4 +1,7 @@
-/** A person's browser without the screen: keeps cookies, follows redirects, fills in forms. Runs no script, which is the point. */
+/**
+ * A person's browser without the screen: keeps cookies, follows redirects, fills in forms. Runs no script,
+ * which is the point.
+ */
 
 export interface Page {
   url: string;
@@ -11,7 +14,8 @@ export interface Browser {
   open(url: string): Promise<Page>;
   /**
    * Fills in the page's form and sends it; hidden fields go along as they are.
-   * @param action part of the form's action or of a button's text, to choose among several; default: the first form
+   * @param action part of the form's action or of a button's text, to choose among several; default: the
+   *   first form
    */
   submit(page: Page, fields: { [name: string]: string }, action?: string): Promise<Page>;
 }
@@ -110,7 +114,10 @@ function decoded(text: string): string {
   });
 }
 
-/** RFC 6265 as far as loopback needs it: by host, port and path; a cookie without a value or with Max-Age 0 or an end in 1970 goes. */
+/**
+ * RFC 6265 as far as loopback needs it: by host, port and path; a cookie without a value or with Max-Age 0 or
+ * an end in 1970 goes.
+ */
 function kept(cookies: Cookie[], header: string, url: URL): Cookie[] {
   const [pair = '', ...attributes] = header.split(';').map((part) => part.trim());
   const at = pair.indexOf('=');

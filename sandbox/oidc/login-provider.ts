@@ -1,6 +1,7 @@
 /**
- * The approvers' OIDC provider: authorization code + PKCE, one form that works without JavaScript, people with groups and e-mail in the ID token.
- * The protocol is `oidc-provider`'s; ours are the people, the form and the address.
+ * The approvers' OIDC provider: authorization code + PKCE, one form that works without JavaScript, people
+ * with groups and e-mail in the ID token. The protocol is `oidc-provider`'s; ours are the people, the form
+ * and the address.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -45,7 +46,10 @@ export const demoUsers: LoginUser[] = [
 
 const maxBody = 4_096;
 
-/** Starts the provider on 127.0.0.1. The issuer carries the port, so the socket is bound before the provider is made. */
+/**
+ * Starts the provider on 127.0.0.1. The issuer carries the port, so the socket is bound before the provider
+ * is made.
+ */
 export async function startLoginProvider(options: LoginProviderOptions): Promise<LoginProvider> {
   const server = createServer();
   await new Promise<void>((resolve, reject) => {
@@ -57,7 +61,8 @@ export async function startLoginProvider(options: LoginProviderOptions): Promise
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     if (!(request.url ?? '').startsWith('/interaction/')) return void protocol(request, response);
     interact(provider, options.users, request, response).catch(() => {
-      // The library throws when the interaction is unknown or its cookie is missing: a stale tab, or somebody else's link.
+      // The library throws when the interaction is unknown or its cookie is missing: a stale tab, or somebody
+      // else's link.
       if (!response.headersSent) page(response, 400, '<p>This sign-in has expired. Go back and start again.</p>');
     });
   });
@@ -79,7 +84,8 @@ async function configuration({ clients, users }: LoginProviderOptions): Promise<
     cookies: { keys: [randomBytes(32).toString('hex')] },
     claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'], groups: ['groups'] },
     scopes: ['openid', 'email', 'profile', 'groups'],
-    // The broker reads who somebody is from the ID token, so the claims go there and not only to the userinfo endpoint.
+    // The broker reads who somebody is from the ID token, so the claims go there and not only to the userinfo
+    // endpoint.
     conformIdTokenClaims: false,
     pkce: { required: () => true },
     features: { devInteractions: { enabled: false } },

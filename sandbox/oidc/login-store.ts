@@ -1,6 +1,7 @@
 /**
- * Where one login provider keeps its sessions and codes: in memory, apart from every other's (the library's own default is shared by the whole process).
- * Nothing is swept: what has expired the library refuses by its `exp`, and a demo is short.
+ * Where one login provider keeps its sessions and codes: in memory, apart from every other's (the library's
+ * own default is shared by the whole process). Nothing is swept: what has expired the library refuses by its
+ * `exp`, and a demo is short.
  */
 import type { Adapter, AdapterFactory, AdapterPayload } from 'oidc-provider';
 

@@ -1,4 +1,7 @@
-/** A platform that vouches for workloads, as GitHub Actions or a Kubernetes cluster does: discovery, JWKS, and tokens about who runs what. */
+/**
+ * A platform that vouches for workloads, as GitHub Actions or a Kubernetes cluster does: discovery, JWKS, and
+ * tokens about who runs what.
+ */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -7,7 +10,10 @@ import type { Clock, JsonObject } from '../../broker/core/vocabulary.ts';
 
 export type IssuerAlgorithm = 'RS256' | 'PS256' | 'ES256' | 'ES384' | 'EdDSA';
 
-/** How the endpoints answer from now on. `slow`: accepted and never answered. `huge`: right, but a megabyte long. `impostor`: another issuer's discovery document. */
+/**
+ * How the endpoints answer from now on. `slow`: accepted and never answered. `huge`: right, but a megabyte
+ * long. `impostor`: another issuer's discovery document.
+ */
 export type IssuerMood = 'well' | 'outage' | 'slow' | 'redirect' | 'not_json' | 'huge' | 'impostor';
 
 /** Ways to forge a token that the platform would never issue. */
@@ -41,9 +47,15 @@ export interface PlatformIssuerOptions {
 
 export interface PlatformIssuer {
   issuer: string;
-  /** Where workloads get their tokens: `POST {audience}` or, as on GitHub, `GET ?audience=`; Bearer request token; answers `{value}`. */
+  /**
+   * Where workloads get their tokens: `POST {audience}` or, as on GitHub, `GET ?audience=`; Bearer request
+   * token; answers `{value}`.
+   */
   tokenUrl: string;
-  /** A token with these claims over the usual ones (`iss`, `iat`, `exp`, `jti`), or one that is wrong on purpose. */
+  /**
+   * A token with these claims over the usual ones (`iss`, `iat`, `exp`, `jti`), or one that is wrong on
+   * purpose.
+   */
   mint(claims: JsonObject, options?: MintOptions): Promise<string>;
   /** Signs with a new key from now on. The old one stays published only with `keepOld`. */
   rotate(options?: { keepOld?: boolean }): Promise<void>;

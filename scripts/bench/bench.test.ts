@@ -1,4 +1,6 @@
-/** The benchmark runs and says what it promises. Counts are held here; times never: they are the machine's. */
+/**
+ * The benchmark runs and says what it promises. Counts are held here; times never: they are the machine's.
+ */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';

@@ -1,4 +1,7 @@
-/** A process of the benchmark and the line to it: numbered questions over IPC, each answered once. Everything measured runs in a process of its own. */
+/**
+ * A process of the benchmark and the line to it: numbered questions over IPC, each answered once. Everything
+ * measured runs in a process of its own.
+ */
 import { fork } from 'node:child_process';
 import { resourceUsage } from 'node:process';
 

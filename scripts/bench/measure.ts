@@ -1,4 +1,7 @@
-/** One row: several short runs, each between two runs of the reference, so that what else this machine is doing weighs on both alike. */
+/**
+ * One row: several short runs, each between two runs of the reference, so that what else this machine is
+ * doing weighs on both alike.
+ */
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Child, Usage } from './child.ts';
 import type { Load, LoadRequest, LoadResult } from './load-process.ts';

@@ -1,6 +1,7 @@
 /**
- * What the broker is compared with: an Express 5 handler that verifies an ES256 JWT (jose) and commits one CTE, which locks a row and inserts two. Whatever a service
- * on this stack does for an authenticated write, it does at least this.
+ * What the broker is compared with: an Express 5 handler that verifies an ES256 JWT (jose) and commits one
+ * CTE, which locks a row and inserts two. Whatever a service on this stack does for an authenticated write,
+ * it does at least this.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';

@@ -22,7 +22,10 @@ export interface Scenario {
   prepare(bench: Bench, count: number): Promise<LoadRequest[]>;
 }
 
-/** As many grants as a session of the example agent may have: what a session's history costs is part of the picture. */
+/**
+ * As many grants as a session of the example agent may have: what a session's history costs is part of the
+ * picture.
+ */
 const grantsPerSession = 20;
 const unlimited = () => Number.MAX_SAFE_INTEGER;
 

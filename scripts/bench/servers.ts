@@ -1,4 +1,7 @@
-/** Starts what is measured: broker and reference processes, on a database made for this run and dropped after it. */
+/**
+ * Starts what is measured: broker and reference processes, on a database made for this run and dropped after
+ * it.
+ */
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -53,7 +56,10 @@ export async function makePlace(backend: Backend): Promise<Place> {
   };
 }
 
-/** Limits that would stand in a benchmark's way, and beats that would be counted as requests' round trips, are switched off. */
+/**
+ * Limits that would stand in a benchmark's way, and beats that would be counted as requests' round trips, are
+ * switched off.
+ */
 const measured = {
   WRIT_BENCH_INSTANT: '1',
   WRIT_MANIFEST_DIR: join(import.meta.dirname, 'manifests'),
@@ -95,7 +101,9 @@ export async function startReferences(key: string, place: Place, processes: numb
   return { children, urls: await Promise.all(children.map((child) => child.ask<string>('url'))) };
 }
 
-/** `BENCH_PROFILE=broker` (or `reference`) writes a CPU profile of those processes into the working directory. */
+/**
+ * `BENCH_PROFILE=broker` (or `reference`) writes a CPU profile of those processes into the working directory.
+ */
 function profiling(which: string): Record<string, string> {
   return process.env.BENCH_PROFILE === which ? { BENCH_NODE_OPTIONS: '--cpu-prof' } : {};
 }

@@ -1,6 +1,7 @@
 /**
- * Who may import whom (DESIGN: "Data flows one way"). The rules are data, read top to bottom; a file is held to every rule whose `files` matches it.
- * `$1` in a pattern stands for what the first group of `files` matched (the provider's or channel's own folder).
+ * Who may import whom (docs/architecture.md, rooms). The rules are data, read top to bottom; a file is held
+ * to every rule whose `files` matches it. `$1` in a pattern stands for what the first group of `files`
+ * matched (the provider's or channel's own folder).
  */
 import type { Part } from './part.ts';
 import { readSources, type Source } from './sources.ts';

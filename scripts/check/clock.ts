@@ -3,7 +3,10 @@ import { forTests } from './boundaries.ts';
 import type { Part } from './part.ts';
 import { readSources, type Source } from './sources.ts';
 
-/** What may read the time: the broker's clock and the client's, what people run by hand, and tests (which still never assert a time). */
+/**
+ * What may read the time: the broker's clock and the client's, what people run by hand, and tests (which
+ * still never assert a time).
+ */
 const mayRead = /^(broker\/core|client)\/clock\.ts$|^scripts\//;
 
 export function clockFaults(sources: Source[]): string[] {

@@ -10,7 +10,9 @@ export interface Answer {
   output: string;
 }
 
-/** Runs a program without a shell and waits for it. Never rejects: that it cannot be started is an answer too. */
+/**
+ * Runs a program without a shell and waits for it. Never rejects: that it cannot be started is an answer too.
+ */
 export function run(file: string, args: string[], cwd: string): Promise<Answer> {
   return new Promise((resolve) => {
     execFile(file, args, { cwd, encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {

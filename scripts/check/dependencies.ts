@@ -1,4 +1,7 @@
-/** What is installed besides our own code: that all of it is pinned, under a licence we can live with, and runs nothing unasked at install time. */
+/**
+ * What is installed besides our own code: that all of it is pinned, under a licence we can live with, and
+ * runs nothing unasked at install time.
+ */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exceptions, licenceAllowed } from './licences.ts';
@@ -46,7 +49,10 @@ export function licenceFindings(lock: Lock, licenceOf: (path: string) => string 
   return { faults, notes: [...notes, ...[...excepted].map((name) => `exception: ${name}, ${exceptions[name]}`)] };
 }
 
-/** Every package has a checksum, none names the registry it came from, and nothing is installed that is not in the lock. */
+/**
+ * Every package has a checksum, none names the registry it came from, and nothing is installed that is not in
+ * the lock.
+ */
 export function pinningFaults(lock: Lock, installed: Lock): string[] {
   return [
     ...packagesOf(lock).flatMap(([path, { integrity, resolved, link }]) => [
@@ -63,7 +69,10 @@ export function pinningFaults(lock: Lock, installed: Lock): string[] {
   ];
 }
 
-/** @param allowScripts `allowScripts` of package.json: name → true (may run) or false (looked at, not needed, blocked by npm ≥ 11) */
+/**
+ * @param allowScripts `allowScripts` of package.json: name → true (may run) or false (looked at, not needed,
+ *   blocked by npm ≥ 11)
+ */
 export function installScriptFaults(lock: Lock, allowScripts: Record<string, boolean>): string[] {
   const withScripts = new Set(
     packagesOf(lock).flatMap(([path, entry]) => (entry.hasInstallScript ? [nameOf(path)] : [])),

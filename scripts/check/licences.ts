@@ -1,4 +1,7 @@
-/** Which licences may come into the house, for what ships with the broker and for what only builds and tests it. */
+/**
+ * Which licences may come into the house, for what ships with the broker and for what only builds and tests
+ * it.
+ */
 
 /** All compatible with distributing our work under Apache-2.0. */
 const allowed = new Set(
@@ -13,8 +16,9 @@ export const exceptions: Record<string, string> = {
 };
 
 /**
- * Whether an SPDX expression (`MIT`, `(MIT OR GPL-2.0)`, `MIT AND Zlib`; operators in either case) can be satisfied with allowed licences alone:
- * one side of an OR, both sides of an AND. `WITH` exceptions and anything malformed are refused: a person must look.
+ * Whether an SPDX expression (`MIT`, `(MIT OR GPL-2.0)`, `MIT AND Zlib`; operators in either case) can be
+ * satisfied with allowed licences alone: one side of an OR, both sides of an AND. `WITH` exceptions and
+ * anything malformed are refused: a person must look.
  */
 export function licenceAllowed(expression: string): boolean {
   const tokens = expression.match(/[()]|[^\s()]+/g) ?? [];

@@ -5,7 +5,7 @@ import type { Source } from './sources.ts';
 
 function source(path: string, imports: { [specifier: string]: string | null }): Source {
   const list = Object.entries(imports).map(([specifier, target], at) => ({ specifier, target, line: at + 1 }));
-  return { path, imports: list, clockReads: [], literals: [] };
+  return { path, imports: list, clockReads: [], literals: [], comments: [] };
 }
 
 const sources = [

@@ -16,7 +16,9 @@ export interface PublishedPackage {
 /** Package of an import: `@scope/name` or `name`, without a path inside it. */
 const packageOf = (specifier: string) => /^(@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? specifier;
 
-/** Imports that the package does not declare, dependencies that it does not use, and files that are not there. */
+/**
+ * Imports that the package does not declare, dependencies that it does not use, and files that are not there.
+ */
 export function packageFaults(sources: Source[], { name, entry, dependencies }: PublishedPackage): string[] {
   const byPath = new Map(sources.map((source) => [source.path, source]));
   const reached = new Set([entry]);

@@ -1,6 +1,7 @@
 /**
- * Reads our TypeScript with the compiler's own parser, so that a rule about code sees what the compiler sees: type-only imports, re-exports and
- * dynamic imports included, comments and strings left out. (dependency-cruiser 17 cannot read TypeScript 7: it finds no file at all.)
+ * Reads our TypeScript with the compiler's own parser, so that a rule about code sees what the compiler sees:
+ * type-only imports, re-exports and dynamic imports included, comments and strings left out.
+ * (dependency-cruiser 17 cannot read TypeScript 7: it finds no file at all.)
  */
 import { join, posix, relative } from 'node:path';
 import type {
@@ -14,6 +15,7 @@ import { SyntaxKind } from 'typescript/unstable/ast';
 import type { FileSystem } from 'typescript/unstable/fs';
 import { API } from 'typescript/unstable/sync';
 import { type Literal, readLiterals } from './literals.ts';
+import { type Comment, readComments } from './read-comments.ts';
 
 export interface Import {
   /** As written; null for a dynamic import whose name is computed. */
@@ -31,6 +33,7 @@ export interface Source {
   clockReads: { what: string; line: number }[];
   /** Texts that the file gives as values. */
   literals: Literal[];
+  comments: Comment[];
 }
 
 /** The generated Prisma client is not ours to rule over. */
@@ -73,7 +76,7 @@ function readSource(path: string, source: SourceFile): Source {
     node.forEachChild(visit);
   };
   visit(source);
-  return { path, imports, clockReads, literals: readLiterals(source, lineOf) };
+  return { path, imports, clockReads, literals: readLiterals(source, lineOf), comments: readComments(source) };
 }
 
 const clocks = /^(globalThis\.)?(Date\.now|performance\.now|process\.hrtime|Temporal\.Now)$/;

@@ -1,6 +1,7 @@
 /**
- * Every table has an owner: the room whose files alone hold the SQL that writes it. Statements of other rooms take the fragments that the owner exports. Proven from the
- * text of the SQL, as import boundaries are proven from the imports.
+ * Every table has an owner: the room whose files alone hold the SQL that writes it. Statements of other rooms
+ * take the fragments that the owner exports. Proven from the text of the SQL, as import boundaries are proven
+ * from the imports.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -37,7 +38,10 @@ interface Write {
   line: number;
 }
 
-/** What a source writes: by SQL, or through the database client. `FOR UPDATE` and `ON CONFLICT … DO UPDATE` name no table. */
+/**
+ * What a source writes: by SQL, or through the database client. `FOR UPDATE` and `ON CONFLICT … DO UPDATE`
+ * name no table.
+ */
 export function writesOf(text: string, models: ReadonlyMap<string, string>): Write[] {
   const bySql = /\b(?:INSERT\s+INTO|DELETE\s+FROM|(?<!FOR\s)(?<!DO\s)UPDATE)\s+"?([a-z_]+)"?(?=[\s("])/g;
   const byClient = /\bprisma\.(\w+)\.(?:create|update|upsert|delete)\w*\(/g;

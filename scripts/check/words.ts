@@ -1,10 +1,16 @@
-/** What must not be in any tracked file: paths of the machine somebody worked on, and the host of the registry they install from. */
+/**
+ * What must not be in any tracked file: paths of the machine somebody worked on, and the host of the registry
+ * they install from.
+ */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from './command.ts';
 import type { Part } from './part.ts';
 
-/** An absolute path into somebody's home, workspace or temporary folder, not preceded by what would make it part of an address. */
+/**
+ * An absolute path into somebody's home, workspace or temporary folder, not preceded by what would make it
+ * part of an address.
+ */
 const machinePath = /(?<![\w.:/@-])\/(?:home|root|Users|work|mnt|tmp)\/[\w.-]+/;
 
 export function wordFaults(path: string, text: string, registryHost: string): string[] {
@@ -17,7 +23,9 @@ export function wordFaults(path: string, text: string, registryHost: string): st
   });
 }
 
-/** The host that npm is configured with here. Asked, not written down: it must not stand in this file either. */
+/**
+ * The host that npm is configured with here. Asked, not written down: it must not stand in this file either.
+ */
 export function registryHost(npmAnswer: string): string {
   const address = npmAnswer.split('\n').find((line) => /^https?:\/\//.test(line));
   if (address === undefined) throw new Error('npm does not say which registry it uses');

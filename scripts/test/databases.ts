@@ -1,4 +1,7 @@
-/** Databases that tests make on the test server carry their run's name, and whoever runs tests holds a lock of that name: what is left of a run that died is known by its free lock. */
+/**
+ * Databases that tests make on the test server carry their run's name, and a run holds a lock of that name:
+ * databases whose lock is free belong to a run that crashed.
+ */
 import { randomInt } from 'node:crypto';
 import pg from 'pg';
 

@@ -1,4 +1,7 @@
-/** Runs test files side by side, one lane a core, the longest first, so that the lanes end together. */
+/**
+ * Runs test files in parallel, one per core, the longest first, so that all cores finish at about the same
+ * time.
+ */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Outcome } from './test-file.ts';
@@ -18,7 +21,10 @@ const knownSeconds = async (): Promise<Seconds> => {
   }
 };
 
-/** Orders files by how long they took the last time; those that never ran here stand where their folder suggests. */
+/**
+ * Orders files by how long they took the last time; those that never ran here stand where their folder
+ * suggests.
+ */
 export async function longestFirst(files: string[]): Promise<string[]> {
   const known = await knownSeconds();
   const rank = (file: string) => {

@@ -1,6 +1,6 @@
 /**
- * A reporter for node's test runner that runs inside the process of one test file and tells the process that started it what goes on there (test-file.ts). It prints
- * nothing: what people read is the `spec` reporter's.
+ * A reporter for node's test runner that runs inside the process of one test file and tells the process that
+ * started it what goes on there (test-file.ts). It prints nothing: what people read is the `spec` reporter's.
  */
 import { readFileSync } from 'node:fs';
 
@@ -25,7 +25,10 @@ interface TestEvent {
   data: any;
 }
 
-/** CPU seconds of this process and of its children that have ended (proc(5): utime, stime, cutime, cstime in ticks of 10 ms); its own alone where there is no /proc. */
+/**
+ * CPU seconds of this process and of its children that have ended (proc(5): utime, stime, cutime, cstime in
+ * ticks of 10 ms); its own alone where there is no /proc.
+ */
 function cpuSeconds(): number {
   try {
     const afterName = readFileSync('/proc/self/stat', 'utf8').split(') ').at(-1)!.split(' ');

@@ -1,6 +1,7 @@
 /**
- * Runs one test file in a process group of its own, with a temporary folder of its own. However it ends, by itself, by failing, cut by the watchdog or interrupted, the
- * group is killed and the folder removed, so that nothing outlives it. No limit is set to how long a test may take: a slow machine is not a fault.
+ * Runs one test file in a process group of its own, with a temporary folder of its own. However it ends, by
+ * itself, by failing, cut by the watchdog or interrupted, the group is killed and the folder removed, so that
+ * nothing outlives it. No limit is set to how long a test may take: a slow machine is not a fault.
  */
 import { spawn } from 'node:child_process';
 import { mkdir, readdir, rm } from 'node:fs/promises';
@@ -23,7 +24,7 @@ export interface Outcome {
 
 export interface FileOptions {
   file: string;
-  /** An empty folder that nobody else uses. Its temporary files go there. */
+  /** An empty folder for its temporary files. */
   folder: string;
   env: NodeJS.ProcessEnv;
   /** More flags for node, such as `--test-name-pattern=…`. */
@@ -38,7 +39,7 @@ export interface FileOptions {
   say(line: string): void;
 }
 
-/** After so long without a word one is told which test is running. */
+/** Minutes without output after which the running test is reported. */
 const noticeMinutes = 2;
 
 export async function runTestFile(options: FileOptions): Promise<Outcome> {
@@ -148,7 +149,7 @@ export async function runTestFile(options: FileOptions): Promise<Outcome> {
   return outcome;
 }
 
-/** Whether all that the file started is gone; what was told to go is given a moment. */
+/** Whether every process that the file started has exited; allows a moment for those that were signalled. */
 async function groupEnds(group: number): Promise<boolean> {
   for (let tries = 0; tries < 100; tries += 1) {
     if (!killGroup(group, 0)) return true;

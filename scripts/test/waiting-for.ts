@@ -1,11 +1,14 @@
-/** What a process of ours is doing or waiting for, asked from outside: it may be busy, or hang. */
+/** Reports what a process is doing or waiting for, from outside, since it may be busy or hang. */
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
-/** Flags under which node writes a diagnostic report into `folder` when it gets SIGUSR2, and lets its debugger be opened by SIGUSR1. */
+/**
+ * Flags under which node writes a diagnostic report into `folder` when it gets SIGUSR2, and lets its debugger
+ * be opened by SIGUSR1.
+ */
 export const reportFlags = (folder: string) => [
   '--inspect-port=0',
   '--report-on-signal',

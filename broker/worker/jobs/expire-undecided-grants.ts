@@ -2,8 +2,7 @@ import { type JobDeps, type SystemJob, stepSize } from '../job.ts';
 
 /**
  * Denies grants that nobody decided on, or nobody redeemed, in time.
- * @param expire what does it, at most so many at once; handed in because it is the approvals' and not the
- * broker's
+ * @param expire denies at most the given number of grants; injected, because it belongs to approvals/
  */
 export function expireUndecidedGrants(
   expire: (store: JobDeps['store'], now: Date, limit: number) => Promise<unknown>,
