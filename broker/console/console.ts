@@ -5,7 +5,7 @@ import type { ApproversOf } from '../../approvals/contract.ts';
 import { type Identity, isApprover } from '../people/identity.ts';
 import { type LoginDeps, requirePerson, viewerOf } from '../people/login.ts';
 import {
-  type GrantView,
+  type GrantSummary,
   type ListedSession,
   loadEvents,
   loadGrants,
@@ -73,7 +73,7 @@ export function consoleRouter(deps: ConsoleDeps): Router {
   return router;
 }
 
-const refOf = (grant: GrantView) => ({
+const refOf = (grant: GrantSummary) => ({
   id: grant.id,
   agent: grant.agent,
   capability: grant.capability,

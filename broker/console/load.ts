@@ -83,7 +83,7 @@ export async function loadSession(store: Store, id: string): Promise<SessionView
 }
 
 /** A grant of the session, as far as the page names it. */
-export interface GrantView {
+export interface GrantSummary {
   id: string;
   agent: string;
   capability: string;
@@ -99,8 +99,8 @@ const grantsStatement: Statement = {
     WHERE g.session_id = $1 ORDER BY g.requested_at, g.id`,
 };
 
-export async function loadGrants(store: Store, sessionId: string): Promise<GrantView[]> {
-  return store.run<GrantView>(grantsStatement, [sessionId]);
+export async function loadGrants(store: Store, sessionId: string): Promise<GrantSummary[]> {
+  return store.run<GrantSummary>(grantsStatement, [sessionId]);
 }
 
 export interface LeaseView {

@@ -1,6 +1,6 @@
 /** Home and session page. Pure: rows in, tree out. */
 import { type ComponentChildren, h, type JSX } from 'preact';
-import type { GrantView, LeaseView, SessionView } from './load.ts';
+import type { GrantSummary, LeaseView, SessionView } from './load.ts';
 import { Foreign } from './shell.ts';
 import { ago, bare, duration, moment, prettyJson, visible } from './text.ts';
 import { describeEvent, type TimelineEvent } from './timeline.ts';
@@ -82,7 +82,7 @@ function statusTag(session: SessionView, now: Date): JSX.Element {
 
 export interface SessionPage {
   session: SessionView;
-  grants: GrantView[];
+  grants: GrantSummary[];
   leases: LeaseView[];
   events: TimelineEvent[];
   now: Date;

@@ -19,14 +19,6 @@ export type {
 } from '../../providers/contract.ts';
 export type { DecisionReason, EndReason, RevokeReason } from './reasons.ts';
 
-/** The terms under which a session runs. */
-export interface Envelope {
-  /** The session ends this many seconds after it was opened, whatever happens. */
-  wall_time_seconds: number;
-  /** How many grants the session may ask for in all; absent = no limit of its own. */
-  max_grants?: number;
-}
-
 export type SessionStatus = 'active' | 'ended';
 
 export type GrantStatus = 'pending' | 'approved' | 'denied' | 'issuing' | 'issued' | 'failed' | 'ended';
