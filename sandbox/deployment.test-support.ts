@@ -173,7 +173,7 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
     lagMs: options.lagMs ?? 0,
     ...(options.poolSize === undefined ? {} : { poolSize: options.poolSize }),
   });
-  const folder = await mkdtemp(join(tmpdir(), 'writ-house-'));
+  const folder = await mkdtemp(join(tmpdir(), 'writ-deployment-'));
   const trustFile = join(folder, 'trust.yaml');
   const trust = await readFile(world.env.WRIT_TRUST_FILE ?? '', 'utf8');
   await writeFile(trustFile, options.trust?.(trust, world) ?? trust);

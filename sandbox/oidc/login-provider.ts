@@ -97,7 +97,7 @@ async function configuration({ clients, users }: LoginProviderOptions): Promise<
       const { email, name, groups } = user;
       return { accountId: id, claims: () => ({ sub: email, email, email_verified: true, name, groups }) };
     },
-    // The house's own client: whoever signs in has thereby agreed, so nobody is asked a second time.
+    // The deployment's own client: signing in is consent, so no second page asks for it.
     loadExistingGrant: async (context) => {
       const { client, session, provider } = context.oidc;
       if (client === undefined || session?.accountId === undefined) return undefined;

@@ -221,7 +221,7 @@ export const rules: Rule[] = [
   },
   {
     name: 'the-example-is-an-agent',
-    why: 'an agent has the client and the clouds’ own SDKs, and nothing of the house',
+    why: 'an agent has the client and the clouds’ own SDKs, and nothing of the broker’s',
     files: /^sandbox\/example\//,
     only: '^(sandbox/example|client)/',
   },

@@ -1,5 +1,5 @@
 /**
- * Which licences may come into the house, for what ships with the broker and for what only builds and tests
+ * Which licences are allowed, for what ships with the broker and for what only builds and tests
  * it.
  */
 

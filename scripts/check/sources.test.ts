@@ -125,7 +125,7 @@ test('a computed import cannot slip past the rules', () => {
   assert.deepEqual(computedImports(project({ 'client/a.ts': 'import("./b.ts")', 'client/a.test.ts': text })), []);
 });
 
-test('what the house is built of passes', () => {
+test('what the broker is built of passes', () => {
   const good = {
     'broker/compose/start.ts':
       'import { modules } from "../../providers/registry.ts"; import "../../approvals/registry.ts"',

@@ -149,8 +149,8 @@ export function unknownFiles(folder: string, text: string, exists: (path: string
 
 /**
  * Writes the walls, unless only a check is wanted.
- * @returns one line for each README that is missing, differs from the rules, or names a file that is not
- *   there
+ * @returns one line for each README that is missing, differs from the rules, or names or links to
+ *   what is not there
  */
 export async function walls(root: string, check: boolean): Promise<string[]> {
   const sources = readSources(root).map(({ path }) => path);
