@@ -75,6 +75,7 @@ await runInLanes(files, lanes, async (file, number) => {
     flags,
     live,
     silenceMinutes: 10,
+    graceSeconds: 60,
     signal: interrupt.signal,
     say: console.log,
   });

@@ -23,7 +23,8 @@ export function answers(url: string): Promise<boolean> {
     const socket = connect({
       host: hostname,
       port: Number(port || (protocol.startsWith('redis') ? 6379 : 5432)),
-      timeout: 2000,
+      // Nobody listening is told at once; a busy machine may take its time.
+      timeout: 30_000,
     });
     const done = (answer: boolean) => {
       socket.destroy();

@@ -26,6 +26,7 @@ async function runSource(
     flags: [],
     live: false,
     silenceMinutes: options.silenceMinutes ?? 10,
+    graceSeconds: 3,
     signal: options.signal ?? new AbortController().signal,
     say: () => {},
   });
@@ -46,7 +47,7 @@ const spawnForever = `
 `;
 
 async function isGone(pid: string | null): Promise<boolean> {
-  for (let tries = 0; tries < 1000; tries += 1) {
+  for (;;) {
     try {
       process.kill(Number(pid), 0);
     } catch {
@@ -54,7 +55,6 @@ async function isGone(pid: string | null): Promise<boolean> {
     }
     await wait(10);
   }
-  return false;
 }
 
 test('what passes, fails and is skipped is counted and said', async () => {
@@ -146,7 +146,7 @@ test('when the runner itself is killed, its files kill themselves and their chil
   );
   const runner = `import { runTestFile } from ${JSON.stringify(join(import.meta.dirname, 'test-file.ts'))};
     await runTestFile({ file: ${JSON.stringify(file)}, folder: ${JSON.stringify(join(folder, 'own'))}, env: process.env,
-      flags: [], live: false, silenceMinutes: 10, signal: new AbortController().signal, say: () => {} });`;
+      flags: [], live: false, silenceMinutes: 10, graceSeconds: 3, signal: new AbortController().signal, say: () => {} });`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', runner], { stdio: 'ignore' });
   const pid = async () => {
     for (;;) {

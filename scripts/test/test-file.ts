@@ -33,6 +33,8 @@ export interface FileOptions {
   live: boolean;
   /** How long nothing may begin or end before the file is cut, in minutes. */
   silenceMinutes: number;
+  /** How long processes that were told to go may take, in seconds, before they count as left behind. */
+  graceSeconds: number;
   /** Interrupts it. */
   signal: AbortSignal;
   /** Something worth telling while it runs. */
@@ -140,7 +142,7 @@ export async function runTestFile(options: FileOptions): Promise<Outcome> {
   if (!cutting) {
     if (!summed) faults.push(`has no test, or ended before its tests did (${signal ?? `exit code ${code}`})`);
     else if (code !== 0 && counts.failed + counts.cancelled === 0) faults.push(`failed outside of its tests (${code})`);
-    if (!(await groupEnds(group))) faults.push('left processes behind');
+    if (!(await groupEnds(group, options.graceSeconds))) faults.push('left processes behind');
     const left = await readdir(temporary);
     if (left.length > 0) faults.push(`left in its temporary folder: ${left.slice(0, 5).join(', ')}`);
   }
@@ -150,8 +152,8 @@ export async function runTestFile(options: FileOptions): Promise<Outcome> {
 }
 
 /** Whether every process that the file started has exited; allows a moment for those that were signalled. */
-async function groupEnds(group: number): Promise<boolean> {
-  for (let tries = 0; tries < 100; tries += 1) {
+async function groupEnds(group: number, seconds: number): Promise<boolean> {
+  for (let tries = 0; tries < seconds * 20; tries += 1) {
     if (!killGroup(group, 0)) return true;
     await wait(50);
   }
