@@ -4,6 +4,7 @@
  * conditions are the very facts the checks above it read.
  */
 
+import { appendEvent } from '../broker/audit/append.ts';
 import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
 import { newId } from '../broker/core/ids.ts';
@@ -87,8 +88,7 @@ ${decideGrant('live', {
       INSERT INTO review (id, grant_id, reviewer, verdict, plan_digest, consented_digest, reason, channel, at)
       SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz FROM decided
     ), audited AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
-      SELECT session_id, $3::timestamptz, ${eventBy('$5::text', { approved: 'grant.approved', denied: 'grant.denied' })}, $14::text, id, $15::text, $16::json FROM decided
+      ${appendEvent({ chain: 'session_id', at: '$3::timestamptz', type: eventBy('$5::text', { approved: 'grant.approved', denied: 'grant.denied' }), actor: '$14::text', grant: 'id', request: '$15::text', payload: '$16::json' }, 'decided')}
     )
     SELECT id FROM decided`,
 };
@@ -199,8 +199,7 @@ function denial(code: DecisionReason, advice: string | null): JsonObject {
 const refusalStatement: Statement = {
   name: 'review_refused',
   text: `
-    INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
-    VALUES ($1::text, $2::timestamptz, ${event('review.refused')}, $3::text, $4::text, $5::text, $6::json)`,
+    ${appendEvent({ chain: '$1::text', at: '$2::timestamptz', type: event('review.refused'), actor: '$3::text', grant: '$4::text', request: '$5::text', payload: '$6::json' })}`,
 };
 
 async function auditRefusal(
@@ -233,10 +232,7 @@ const expireStatement: Statement = {
 ${lapseGrant('due', '$1::timestamptz')}
       RETURNING g.id, g.session_id, g.capability, g.plan_digest, due.reason
     ), audited AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, payload)
-      SELECT session_id, $1::timestamptz, ${event('grant.denied')}, 'system', id,
-        json_build_object('capability', capability, 'reason', reason, 'plan_digest', plan_digest)
-      FROM changed ORDER BY session_id, id
+      ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: event('grant.denied'), actor: "'system'", grant: 'id', payload: "json_build_object('capability', capability, 'reason', reason, 'plan_digest', plan_digest)" }, 'changed ORDER BY session_id, id')}
     )
     SELECT id AS "grantId", session_id AS "sessionId", reason FROM changed`,
 };

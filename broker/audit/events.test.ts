@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { storedRevokeReasons } from '../core/reasons.ts';
-import { event, eventAmong, eventBy, eventPayload, eventTypes, payloadFault, readPayload } from './events.ts';
+import { appendEvent } from './append.ts';
+import {
+  event,
+  eventAmong,
+  eventBy,
+  eventPayload,
+  eventTypes,
+  eventWhen,
+  payloadFault,
+  readPayload,
+} from './events.ts';
 import { eventWords } from './words.ts';
 
 test('statements name events by literals that the compiler has seen', () => {
@@ -18,6 +28,24 @@ test('statements name events by literals that the compiler has seen', () => {
   event('lease.stolen');
   // @ts-expect-error nor by way of a value
   eventBy('status', { stolen: 'lease.stolen' });
+});
+
+test('a row is appended for each row of the change, with the columns that it gives', () => {
+  const row = { chain: 'id', at: '$1', actor: 'agent', payload: 'audit' };
+  assert.equal(
+    appendEvent({ ...row, type: event('session.opened'), request: '$2' }, 'opened ORDER BY id').replace(/\s+/g, ' '),
+    "INSERT INTO audit_event (chain, at, type, actor, request_id, payload) SELECT id, $1, 'session.opened', agent, $2, audit FROM opened ORDER BY id",
+  );
+  assert.match(
+    appendEvent({ ...row, type: event('admin.bootstrap') }),
+    /SELECT id, \$1, 'admin.bootstrap', agent, audit$/,
+  );
+  // @ts-expect-error a type that no function has named
+  appendEvent({ ...row, type: "'lease.issued'" });
+  // @ts-expect-error nor one that a value of another name hides
+  appendEvent({ ...row, type: `CASE WHEN true THEN ${event('lease.issued')} ELSE b END` });
+  // @ts-expect-error nor one of two
+  eventWhen('true', event('lease.issued'), "'lease.stolen'");
 });
 
 test('a payload has one of the shapes of its event', () => {

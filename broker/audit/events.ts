@@ -1,8 +1,8 @@
 /**
  * The closed list of what the record can say: each event type, what it means, and the payload it carries. The
  * statements that write events, the timeline's words (`words.ts`), the HTTP schema and the reference page are
- * derived from it. `npm run check` refuses a type that no statement writes, and a statement that names a type
- * any other way than by `event`, `eventBy` or `eventAmong`.
+ * derived from it. `npm run check` refuses a type that no statement writes; the compiler refuses a row
+ * (`append.ts`) whose type is named in any other way than by `event`, `eventBy`, `eventAmong` or `eventWhen`.
  *
  * To add an event: an entry here, its words in `words.ts`, and `event('…')` in the statement that makes the
  * change.
@@ -224,24 +224,32 @@ export const isEventType = (type: string): type is EventType => Object.hasOwn(ev
  */
 export const eventPayload = <T extends EventType>(_type: T, payload: EventPayload<T>): EventPayload<T> => payload;
 
+declare const eventName: unique symbol;
+/** SQL text expression that gives an event's type. Only the functions below make one. */
+export type EventName = string & { readonly [eventName]: true };
+const named = (sql: string) => sql as EventName;
+
 /** Names an event in a statement: its SQL text literal. */
-export const event = (type: EventType): string => `'${type}'`;
+export const event = (type: EventType): EventName => named(`'${type}'`);
 
 /**
- * Names the event that follows from a value, in a statement.
+ * Names the event that follows from a value.
  * @param expression SQL text expression
  * @param byValue value → event; a value that is not there makes the statement fail, as an event without a
  * type cannot be
  */
-export function eventBy(expression: string, byValue: { readonly [value: string]: EventType }): string {
+export function eventBy(expression: string, byValue: { readonly [value: string]: EventType }): EventName {
   const branches = Object.entries(byValue).map(([value, type]) => `WHEN '${value}' THEN ${event(type)}`);
-  return `CASE ${expression} ${branches.join(' ')} END`;
+  return named(`CASE ${expression} ${branches.join(' ')} END`);
 }
 
+/** Names one of two events. @param condition SQL condition */
+export const eventWhen = (condition: string, name: EventName, otherwise: EventName): EventName =>
+  named(`CASE WHEN ${condition} THEN ${name} ELSE ${otherwise} END`);
+
 /** Names one of these events, which the caller chooses by a parameter; any other makes the statement fail. */
-export function eventAmong(parameter: string, ...types: EventType[]): string {
-  return `CASE WHEN ${parameter} IN (${types.map(event).join(', ')}) THEN ${parameter} END`;
-}
+export const eventAmong = (parameter: string, ...types: EventType[]): EventName =>
+  named(`CASE WHEN ${parameter} IN (${types.map(event).join(', ')}) THEN ${parameter} END`);
 
 type MemberNames<P> = P extends unknown ? keyof P : never;
 type MemberOf<P, K> = P extends unknown ? (K extends keyof P ? P[K] : never) : never;

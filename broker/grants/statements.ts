@@ -5,6 +5,7 @@
  */
 
 import { insertNotices } from '../../approvals/notices.ts';
+import { appendEvent } from '../audit/append.ts';
 import { type EventPayload, event, eventAmong } from '../audit/events.ts';
 import { newId } from '../core/ids.ts';
 import type { JsonObject, Plan } from '../core/vocabulary.ts';
@@ -91,8 +92,7 @@ const recordStatement: Statement = {
     ), bump AS (
 ${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 FROM g)')}
     ), event AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, request_id, payload)
-      SELECT session_id, $4::timestamptz, ${eventAmong('$22::text', 'grant.denied', 'grant.pending')}, $6::text, id, $23::text, $24::json FROM g
+      ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventAmong('$22::text', 'grant.denied', 'grant.pending'), actor: '$6::text', grant: 'id', request: '$23::text', payload: '$24::json' }, 'g')}
     ), notices AS (${insertNotices('g', '$25', '$26', '$4')})
     SELECT EXISTS (SELECT 1 FROM g) AS ok`,
 };
@@ -133,8 +133,7 @@ ${countInChild('written')}
     ), l AS (
 ${intendLease('SELECT lease_id, id AS grant_id, session_id, agent, provider, plan, plan_digest, NULL AS reserved, lock_key, at, answer_by, provider_expires_at FROM written')}
     ), event AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, at, ${event('grant.allowed')}, agent, id, lease_id, request_id, audit FROM written ORDER BY session_id
+      ${appendEvent({ chain: 'session_id', at: 'at', type: event('grant.allowed'), actor: 'agent', grant: 'id', lease: 'lease_id', request: 'request_id', payload: 'audit' }, 'written ORDER BY session_id')}
     )
     SELECT n FROM written`,
 };
@@ -154,8 +153,7 @@ ${intendLease(`SELECT $25::text AS lease_id, g.id AS grant_id, $1::text AS sessi
         $16::text AS plan_digest, ready.reserved, $26::text AS lock_key, $4::timestamptz AS at, $27::timestamptz AS answer_by,
         $28::timestamptz AS provider_expires_at FROM g, ready`)}
     ), event AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, $4::timestamptz, ${eventAmong('$22::text', 'grant.allowed')}, $6::text, id, $25::text, $23::text, $24::json FROM g
+      ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventAmong('$22::text', 'grant.allowed'), actor: '$6::text', grant: 'id', lease: '$25::text', request: '$23::text', payload: '$24::json' }, 'g')}
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
 };
@@ -177,8 +175,7 @@ ${intendLease(`SELECT $5::text AS lease_id, g.id AS grant_id, g.session_id, g.ag
         $10::text AS plan_digest, ready.reserved, $13::text AS lock_key, $2::timestamptz AS at, $14::timestamptz AS answer_by,
         $8::timestamptz AS provider_expires_at FROM g, ready`)}
     ), event AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, $2::timestamptz, ${event('grant.redeemed')}, agent, id, $5::text, $15::text, $16::json FROM g
+      ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('grant.redeemed'), actor: 'agent', grant: 'id', lease: '$5::text', request: '$15::text', payload: '$16::json' }, 'g')}
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
 };
@@ -311,7 +308,14 @@ export async function claimApproved(
 
 const refusalStatement: Statement = {
   name: 'grant_refusal',
-  text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ($1, $2, ${event('grant.refused')}, $3, $4, $5::json)`,
+  text: appendEvent({
+    chain: '$1::text',
+    at: '$2::timestamptz',
+    type: event('grant.refused'),
+    actor: '$3::text',
+    request: '$4::text',
+    payload: '$5::json',
+  }),
 };
 
 /** Records a request that led to no grant. */

@@ -3,6 +3,7 @@
  * cause rows without limit: each source gets a fixed number a minute, and one more row counts the rest.
  */
 
+import { appendEvent } from '../audit/append.ts';
 import { type EventPayload, eventAmong, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import type { MisuseReason } from '../core/reasons.ts';
@@ -39,7 +40,14 @@ interface Window {
 
 const recordStatement: Statement = {
   name: 'refusal_record',
-  text: `INSERT INTO audit_event (chain, at, type, actor, request_id, payload) VALUES ($1, $2, ${eventAmong('$3::text', 'session.refused', 'session.misused')}, 'unknown', $4, $5::json)`,
+  text: appendEvent({
+    chain: '$1::text',
+    at: '$2::timestamptz',
+    type: eventAmong('$3::text', 'session.refused', 'session.misused'),
+    actor: "'unknown'",
+    request: '$4::text',
+    payload: '$5::json',
+  }),
 };
 
 /** @param perMinute rows for one source; 0 = no limit */

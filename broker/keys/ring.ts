@@ -8,6 +8,7 @@
 
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
 import { exportJWK, generateKeyPair, type JWK } from 'jose';
+import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -56,8 +57,7 @@ const insertKey: Statement = {
       SELECT $1::text, $2::jsonb, $3::text, $4::timestamptz, $5::timestamptz WHERE $8::text = 'rotate' OR NOT EXISTS (SELECT 1 FROM signing_key WHERE retired_at IS NULL)
       RETURNING kid
     ), event AS (
-      INSERT INTO audit_event (chain, at, type, actor, payload)
-      SELECT 'system', $4::timestamptz, ${event('key.created')}, $6::text, json_build_object('kid', kid, 'active_from', $5::timestamptz) FROM new
+      ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('key.created'), actor: '$6::text', payload: "json_build_object('kid', kid, 'active_from', $5::timestamptz)" }, 'new')}
     )
     SELECT kid FROM new`,
 };

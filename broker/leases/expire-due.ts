@@ -1,6 +1,7 @@
 /** Ends leases whose time is up, as far as no provider call is needed. */
 
 import type { Provider } from '../../providers/contract.ts';
+import { appendEvent } from '../audit/append.ts';
 import { eventBy } from '../audit/events.ts';
 import { revokeReason } from '../core/reasons.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -37,9 +38,7 @@ const expireDueStatement: Statement = {
     ), g AS (${grantFailed('failed', '$1::timestamptz')}
     ), h AS (${grantEnded('l', '$1::timestamptz', `l.revoke_reason <> ${revokeReason('issue_timed_out')}`)}
     ), events AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1::timestamptz, ${eventBy('status', { revoking: 'lease.revoking', expired: 'lease.expired' })}, 'worker', grant_id, id, json_build_object('reason', revoke_reason) FROM l
-      ORDER BY session_id, id
+      ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: eventBy('status', { revoking: 'lease.revoking', expired: 'lease.expired' }), actor: "'worker'", grant: 'grant_id', lease: 'id', payload: "json_build_object('reason', revoke_reason)" }, 'l ORDER BY session_id, id')}
     )
     SELECT provider, status FROM l`,
 };

@@ -6,7 +6,8 @@
 
 import type { Logger } from 'pino';
 import { type Issued, type Provider, ProviderError } from '../../providers/contract.ts';
-import { event, eventPayload } from '../audit/events.ts';
+import { appendEvent } from '../audit/append.ts';
+import { event, eventPayload, eventWhen } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { revokeReason } from '../core/reasons.ts';
 import type { Clock, Plan } from '../core/vocabulary.ts';
@@ -67,9 +68,7 @@ ${recordAnswer('r')}
     ), g AS (
 ${grantIssued('l')}
     ), event AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, at, CASE WHEN status = 'active' THEN ${event('lease.issued')} ELSE ${event('lease.withheld')} END, 'system', grant_id, id, audit FROM l
-      ORDER BY session_id, id
+      ${appendEvent({ chain: 'session_id', at: 'at', type: eventWhen("status = 'active'", event('lease.issued'), event('lease.withheld')), actor: "'system'", grant: 'grant_id', lease: 'id', payload: 'audit' }, 'l ORDER BY session_id, id')}
     )
     SELECT n, status FROM l`,
 };
@@ -94,8 +93,7 @@ const failureStatement: Statement = {
     ), g AS (
 ${grantFailed('l', '$4::timestamptz')}
     ), event AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $4::timestamptz, CASE WHEN status = 'failed' THEN ${event('lease.failed')} ELSE ${event('lease.revoking')} END, 'system', grant_id, id, $5::json FROM l
+      ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventWhen("status = 'failed'", event('lease.failed'), event('lease.revoking')), actor: "'system'", grant: 'grant_id', lease: 'id', payload: '$5::json' }, 'l')}
     )
     SELECT status FROM l`,
 };

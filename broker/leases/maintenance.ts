@@ -4,6 +4,7 @@
  */
 
 import type { Provider, RevocationTarget } from '../../providers/contract.ts';
+import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import type { Statement } from '../store/open.ts';
 import { withDeadline } from './deadline.ts';
@@ -28,9 +29,7 @@ const freeSlotStatement: Statement = {
   text: `
     WITH freed AS (DELETE FROM pool_slot WHERE provider = $1::text AND member = $2::text AND lease_id = $3::text RETURNING member, lease_id),
     event AS (
-      INSERT INTO audit_event (chain, at, type, actor, lease_id, payload)
-      SELECT coalesce(l.session_id, 'system'), $4::timestamptz, ${event('pool.released')}, 'worker', freed.lease_id, json_build_object('provider', $1::text, 'member', freed.member)
-      FROM freed LEFT JOIN lease l ON l.id = freed.lease_id)
+      ${appendEvent({ chain: "coalesce(l.session_id, 'system')", at: '$4::timestamptz', type: event('pool.released'), actor: "'worker'", lease: 'freed.lease_id', payload: "json_build_object('provider', $1::text, 'member', freed.member)" }, 'freed LEFT JOIN lease l ON l.id = freed.lease_id')})
     SELECT member FROM freed`,
 };
 

@@ -1,4 +1,5 @@
 /** An admin ends one lease: the same state, the same path as every other end. */
+import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { revokeReason } from '../core/reasons.ts';
@@ -12,8 +13,7 @@ const orderStatement: Statement = {
 ${startRevoking({ where: 'id = $1::text', reason: revokeReason('admin'), dueAt: onceAnswered('$2::timestamptz', '$5::int') })}
       RETURNING id, grant_id, session_id
     ), event AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, request_id, payload)
-      SELECT session_id, $2::timestamptz, ${event('lease.revoking')}, $3::text, grant_id, id, $4::text, json_build_object('reason', ${revokeReason('admin')}) FROM l
+      ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('lease.revoking'), actor: '$3::text', grant: 'grant_id', lease: 'id', request: '$4::text', payload: `json_build_object('reason', ${revokeReason('admin')})` }, 'l')}
     )
     SELECT id FROM l`,
 };

@@ -10,7 +10,8 @@ import {
   type RevocationOutcome,
   type RevocationTarget,
 } from '../../providers/contract.ts';
-import { event, eventBy } from '../audit/events.ts';
+import { appendEvent } from '../audit/append.ts';
+import { event, eventBy, eventWhen } from '../audit/events.ts';
 import { revokeReason } from '../core/reasons.ts';
 import type { Clock, JsonObject, Plan } from '../core/vocabulary.ts';
 import { grantEnded } from '../grants/transitions.ts';
@@ -75,11 +76,7 @@ ${settleRevocation('o', '$1::timestamptz')}
     ), g AS (
 ${grantEnded('l', '$1::timestamptz', "l.status <> 'revoking'")}
     ), events AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1::timestamptz, CASE WHEN status = 'revoking' AND error IS NOT NULL THEN ${event('lease.revoke_failed')}
-                                  WHEN status = 'revoking' THEN ${event('lease.settling')} ELSE ${eventBy('status', { revoked: 'lease.revoked', expired: 'lease.expired' })} END,
-             'worker', grant_id, id, json_build_object('error', error, 'evidence', evidence)
-      FROM l ORDER BY session_id, id
+      ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: eventWhen("status = 'revoking' AND error IS NOT NULL", event('lease.revoke_failed'), eventBy('status', { revoking: 'lease.settling', revoked: 'lease.revoked', expired: 'lease.expired' })), actor: "'worker'", grant: 'grant_id', lease: 'id', payload: "json_build_object('error', error, 'evidence', evidence)" }, 'l ORDER BY session_id, id')}
     )
     SELECT id, status FROM l`,
 };
@@ -205,9 +202,7 @@ ${startRevoking({
 })}
       RETURNING id, session_id, grant_id
     ), events AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1::timestamptz, ${event('lease.revoking')}, 'worker', grant_id, id, json_build_object('reason', ${revokeReason('neighbour_cut_off')})
-      FROM l ORDER BY session_id, id
+      ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: event('lease.revoking'), actor: "'worker'", grant: 'grant_id', lease: 'id', payload: `json_build_object('reason', ${revokeReason('neighbour_cut_off')})` }, 'l ORDER BY session_id, id')}
     )
     SELECT id FROM l`,
 };

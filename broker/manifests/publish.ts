@@ -2,6 +2,7 @@
  * Publishing: what an agent may ever do becomes a numbered, immutable version. A manifest that does not hold
  * leaves the running one in force.
  */
+import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -47,9 +48,7 @@ const publishStatement: Statement = {
       SELECT name, $2::int, $3::text, $4::text, $5::text, $6::text, $7::json, $8::timestamptz FROM (SELECT name FROM current UNION ALL SELECT name FROM moved) AS agent
       RETURNING agent
     ), event AS (
-      INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-      SELECT 'agent:' || agent, $8::timestamptz, ${event('manifest.published')}, $5::text, $9::text, json_build_object('version', $2::int, 'sha256', $4::text, 'reason', $6::text)
-      FROM published
+      ${appendEvent({ chain: "'agent:' || agent", at: '$8::timestamptz', type: event('manifest.published'), actor: '$5::text', request: '$9::text', payload: "json_build_object('version', $2::int, 'sha256', $4::text, 'reason', $6::text)" }, 'published')}
     )
     SELECT agent FROM published`,
 };

@@ -5,6 +5,7 @@
  */
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -17,7 +18,7 @@ const makeStatement: Statement = {
   text: `
     WITH made AS (INSERT INTO bootstrap (id, token_hash, created_at) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING RETURNING id),
     event AS (
-      INSERT INTO audit_event (chain, at, type, actor, payload) SELECT 'system', $2, ${event('admin.bootstrap')}, 'system', '{}'::json FROM made)
+      ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('admin.bootstrap'), actor: "'system'", payload: "'{}'::json" }, 'made')})
     SELECT id FROM made`,
 };
 

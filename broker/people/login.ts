@@ -5,6 +5,7 @@
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Request, Response } from 'express';
+import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { guardHeaders, type Viewer } from '../console/shell.ts';
 import { WritError } from '../core/errors.ts';
@@ -40,8 +41,7 @@ const openStatement: Statement = {
       INSERT INTO login (token_hash, identity, csrf, created_at, expires_at)
       VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $5::timestamptz)
     )
-    INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-    VALUES ('system', $4::timestamptz, ${event('person.signed_in')}, $6::text, $7::text, $2::json)`,
+    ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('person.signed_in'), actor: '$6::text', request: '$7::text', payload: '$2::json' })}`,
 };
 
 /** Stores a login and sets its cookie. */
@@ -88,8 +88,7 @@ const closeStatement: Statement = {
   name: 'login_close',
   text: `
     WITH closed AS (DELETE FROM login WHERE token_hash = $1::text RETURNING token_hash)
-    INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-    SELECT 'system', $2::timestamptz, ${event('person.signed_out')}, $3::text, $4::text, '{}'::json FROM closed`,
+    ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('person.signed_out'), actor: '$3::text', request: '$4::text', payload: "'{}'::json" }, 'closed')}`,
 };
 
 /** Deletes the login and its cookie. */

@@ -10,6 +10,7 @@
  */
 
 import type { Logger } from 'pino';
+import { appendEvent } from '../audit/append.ts';
 import { event, eventBy } from '../audit/events.ts';
 import { decisionReason, endReason, revokeReason } from '../core/reasons.ts';
 import type { EndReason } from '../core/vocabulary.ts';
@@ -29,8 +30,7 @@ const endStatement: Statement = {
       UPDATE session p SET grant_count = p.grant_count - ended.unused
       FROM ended WHERE p.id = ended.parent_id AND p.status = 'active' AND p.max_grants IS NOT NULL AND ended.id = $1::text AND ended.unused > 0
     ), event AS (
-      INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-      SELECT id, $4::timestamptz, ${event('session.ended')}, $5::text, $6::text, json_build_object('reason', $3::text) FROM ended ORDER BY id
+      ${appendEvent({ chain: 'id', at: '$4::timestamptz', type: event('session.ended'), actor: '$5::text', request: '$6::text', payload: "json_build_object('reason', $3::text)" }, 'ended ORDER BY id')}
     )
     SELECT id, child_count FROM ended`,
 };
@@ -57,8 +57,7 @@ ${startRevoking({
 })}
       RETURNING id, session_id, grant_id
     ), events AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, lease_id, payload)
-      SELECT session_id, $1::timestamptz, ${event('lease.revoking')}, 'system', grant_id, id, json_build_object('reason', ${revokeReason('session_ended')}) FROM l ORDER BY session_id, id
+      ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: event('lease.revoking'), actor: "'system'", grant: 'grant_id', lease: 'id', payload: `json_build_object('reason', ${revokeReason('session_ended')})` }, 'l ORDER BY session_id, id')}
     )
     SELECT id FROM l`,
 };
@@ -74,8 +73,7 @@ const releaseGrantsStatement: Statement = {
 ${releaseGrant('id IN (SELECT id FROM due)', '$1::timestamptz')}
       RETURNING id, session_id, status
     ), events AS (
-      INSERT INTO audit_event (chain, at, type, actor, grant_id, payload)
-      SELECT session_id, $1::timestamptz, ${eventBy('status', { denied: 'grant.denied', ended: 'grant.ended' })}, 'system', id, json_build_object('reason', ${decisionReason('session_ended')}) FROM g ORDER BY session_id, id
+      ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: eventBy('status', { denied: 'grant.denied', ended: 'grant.ended' }), actor: "'system'", grant: 'id', payload: `json_build_object('reason', ${decisionReason('session_ended')})` }, 'g ORDER BY session_id, id')}
     )
     SELECT id FROM g`,
 };

@@ -1,6 +1,7 @@
 /**
  * Opening a session: a verified principal declares one task and is bound to it for good.
  */
+import { appendEvent } from '../audit/append.ts';
 import { event, eventPayload } from '../audit/events.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
@@ -105,8 +106,7 @@ export const insertStatement: Statement = {
       FROM allowed WHERE parent_id IS NULL OR EXISTS (SELECT 1 FROM parent WHERE parent.n = allowed.n)
       RETURNING id
     ), event AS (
-      INSERT INTO audit_event (chain, at, type, actor, request_id, payload)
-      SELECT id, at, ${event('session.opened')}, agent, request_id, audit FROM allowed JOIN opened USING (id) ORDER BY id
+      ${appendEvent({ chain: 'id', at: 'at', type: event('session.opened'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'allowed JOIN opened USING (id) ORDER BY id')}
     )
     SELECT n, fresh, within_rate, manifest_in_force, EXISTS (SELECT 1 FROM opened WHERE opened.id = judged.id) AS opened FROM judged`,
 };

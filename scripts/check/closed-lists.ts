@@ -1,7 +1,6 @@
 /**
  * The closed lists of events and reasons, held against the code that writes them. The compiler refuses a name
- * that is not on a list; this refuses a name on a list that nothing writes, and an audit row whose type the
- * compiler did not see.
+ * that is not on a list; this refuses a name on a list that nothing writes.
  */
 import { eventTypes } from '../../broker/audit/events.ts';
 import {
@@ -97,52 +96,12 @@ export function unwritten(sources: Source[], lists: readonly ClosedList[] = clos
   });
 }
 
-const helper = /\$\{event(?:By|Among)?\((?:[^()]|\([^()]*\))*\)\}/g;
-/** A type that the compiler saw: one helper, or a CASE whose every outcome is one. */
-const typed = /^(§|CASE( WHEN [^§]*? THEN §)+( ELSE §)? END)$/;
-
-/** Audit rows whose type is not named by `event`, `eventBy` or `eventAmong`. */
-export function untypedEvents(sources: Source[]): string[] {
-  return sources.filter(isCode).flatMap(({ path, literals }) =>
-    literals.flatMap(({ text, line }) =>
-      [...text.matchAll(/INSERT\s+INTO\s+"?audit_event"?/gi)].flatMap((match) => {
-        const type = typeExpression(text.slice(match.index + match[0].length));
-        if (type !== null && typed.test(type.replaceAll(helper, '§').replaceAll(/\s+/g, ' '))) return [];
-        const at = line + text.slice(0, match.index).split('\n').length - 1;
-        return [`${path}:${at}: writes an event by ${type ?? 'no list of columns'}; name it with event('…')`];
-      }),
-    ),
-  );
-}
-
-/** What the statement puts into the column `type`; null when it cannot be told. */
-function typeExpression(statement: string): string | null {
-  const columns = /^\s*\(([^)]*)\)\s*(?:SELECT\s|VALUES\s*\()/i.exec(statement);
-  const place = columns?.[1]?.split(',').findIndex((column) => column.trim() === 'type') ?? -1;
-  if (columns === null || place < 0) return null;
-  return items(statement.slice(columns[0].length))[place]?.trim() ?? null;
-}
-
-/** Splits a list of SQL expressions at its commas; what is in brackets, quotes or `${…}` stays together. */
-function items(list: string): string[] {
-  const found = [''];
-  let depth = 0;
-  for (const [token] of list.matchAll(/'[^']*'|[^']/g)) {
-    if (/^[({[]$/.test(token)) depth += 1;
-    if (/^[)}\]]$/.test(token)) depth -= 1;
-    if (depth < 0) break;
-    if (token === ',' && depth === 0) found.push('');
-    else found[found.length - 1] += token;
-  }
-  return found;
-}
-
 export const closedListsPart: Part = {
   name: 'closed lists',
   run: async (root) => {
     const sources = readSources(root);
     return {
-      faults: [...unwritten(sources), ...untypedEvents(sources)],
+      faults: unwritten(sources),
       notes: [closedLists.map(({ what, names }) => `${names.length} ${what}s`).join(', ')],
     };
   },

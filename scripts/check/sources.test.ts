@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { createVirtualFileSystem } from 'typescript/unstable/fs';
 import { boundaryFaults, computedImports, cycles, rules } from './boundaries.ts';
 import { clockFaults } from './clock.ts';
-import { untypedEvents, unwritten } from './closed-lists.ts';
+import { unwritten } from './closed-lists.ts';
 import { readSources } from './sources.ts';
 
 /** A project in memory; what it imports is created empty, so that only what is tested is said. */
@@ -195,29 +195,4 @@ test('a name on a closed list that nothing gives is refused', () => {
   ]);
   const written = `const s = \`\${eventBy("s", { made: "a.made", shown: "a.shown" })}\`; end({ reason: "late" });`;
   assert.deepEqual(faults({ 'broker/a.ts': written }), []);
-});
-
-test('an audit row whose type the compiler did not see is refused, with its line', () => {
-  const insert = (type: string) =>
-    `const s = \`\n  WITH a AS (SELECT 1)\n  INSERT INTO audit_event (chain, at, type, actor)\n  SELECT coalesce(l.id, 'x'), $1, ${type}, 'worker' FROM l\``;
-  const line = (type: string) =>
-    untypedEvents(project({ 'broker/a.ts': insert(type) })).map((fault) => fault.split(':')[1]);
-  const raw = [
-    "'lease.issued'",
-    '$2::text',
-    "'lease.' || status",
-    `CASE WHEN a = 'x' THEN 'lease.issued' ELSE \${event('lease.failed')} END`,
-    `CASE WHEN a = 'x' THEN \${event('lease.issued')} ELSE b END`,
-    `\${other('lease.issued')}`,
-  ];
-  for (const type of raw) assert.deepEqual(line(type), ['3'], type);
-  const seen = [
-    `\${event('lease.issued')}`,
-    `\${eventBy('status', { revoked: 'lease.revoked', expired: 'lease.expired' })}`,
-    `\${eventAmong('$3::text', 'grant.denied', 'grant.pending')}`,
-    `CASE WHEN a = 'x' AND e IS NOT NULL THEN \${event('lease.issued')}\n WHEN b THEN \${event('x')} ELSE \${eventBy('s', { a: 'b' })} END`,
-  ];
-  for (const type of seen) assert.deepEqual(line(type), [], type);
-  const plain = "const s = 'INSERT INTO audit_event SELECT * FROM kept'";
-  assert.equal(untypedEvents(project({ 'broker/a.ts': plain, 'broker/a.test.ts': plain })).length, 1);
 });

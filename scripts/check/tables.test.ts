@@ -25,6 +25,13 @@ test('a room writes its own tables, and no other', () => {
   }
 });
 
+test('only audit/append.ts inserts an audit row', () => {
+  const insert = 'INSERT INTO audit_event (chain) SELECT id FROM ended';
+  assert.deepEqual(faults('broker/audit/append.ts', insert), []);
+  for (const path of ['broker/audit/verify.ts', 'broker/sessions/end-session.ts', 'approvals/review.ts'])
+    assert.match(faults(path, insert).join(), /writes audit_event, which is not this room's/, path);
+});
+
 test('every spelling counts, and what only locks does not', () => {
   const write = (sql: string) => faults('broker/http/a.ts', sql).length;
   assert.equal(write('WITH x AS (UPDATE session s SET version = 1) SELECT 1'), 1);

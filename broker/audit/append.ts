@@ -1,0 +1,36 @@
+/**
+ * The one place that inserts audit rows. A statement that makes a change takes this fragment, so that the
+ * change and its record are one statement; `npm run check` refuses an INSERT anywhere else. The database
+ * numbers and chains the row (a trigger), and lets nobody change or delete one.
+ */
+import type { EventName } from './events.ts';
+
+/** SQL expressions of one row of the record. */
+export interface AuditRow {
+  /** Whose history it belongs to: a session's id, `agent:<name>`, or `system`. */
+  chain: string;
+  at: string;
+  /** By `event`, `eventBy`, `eventAmong` or `eventWhen`: the compiler refuses any other text. */
+  type: EventName;
+  /** Who did it. */
+  actor: string;
+  grant?: string;
+  lease?: string;
+  request?: string;
+  payload: string;
+}
+
+/**
+ * Appends an event for each row of `from`; without `from`, one.
+ * @param from SQL after FROM: the rows that the change returned, in the order of their chains
+ */
+export function appendEvent(
+  { chain, at, type, actor, grant, lease, request, payload }: AuditRow,
+  from?: string,
+): string {
+  const columns = { chain, at, type, actor, grant_id: grant, lease_id: lease, request_id: request, payload };
+  const given = Object.entries(columns).filter(([, value]) => value !== undefined);
+  const rows = from === undefined ? '' : ` FROM ${from}`;
+  return `INSERT INTO audit_event (${given.map(([name]) => name).join(', ')})
+      SELECT ${given.map(([, value]) => value).join(', ')}${rows}`;
+}
