@@ -1,6 +1,5 @@
 /**
- * Runs test files in parallel, one per core, the longest first, so that all cores finish at about the same
- * time.
+ * Runs test files in parallel lanes, the longest first, so that all lanes finish at about the same time.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
