@@ -60,7 +60,7 @@ export const rules: Rule[] = [
     why: 'what delivers acts on a signed decision, and can neither make one nor ask for one (invariant 2)',
     files: /^broker\/leases\//,
     never:
-      '^broker/(decide/(decide|facts|nearest|policy-slots)\\.ts|grants/(?!transitions\\.ts$)|sessions/|manifests/)|^approvals/',
+      '^broker/(decide/(decide|facts|nearest|policy-slots)\\.ts|grants/(?!transitions\\.ts$)|sessions/(?!(counts|live-session)\\.ts$)|manifests/)|^approvals/',
     neverPackages: '^@cedar-policy/',
   },
   {
