@@ -98,6 +98,14 @@ for (const backend of await testBackends()) {
       const id = await approved(caller, 'pool');
       failWith('pool', busy());
       await fails(redeem(caller, id));
+      const { extensions } = await fails(redeem(caller, id));
+      const { decideBy } = await grantRow(id);
+      assert.deepEqual(extensions, {
+        provider_code: 'pool_exhausted',
+        grant_id: id,
+        grant_status: 'approved',
+        redeem_by: decideBy?.toISOString(),
+      });
       failWith('pool', null);
       h.clock.advance(1_000);
       await h.tick();

@@ -30,6 +30,9 @@ export interface GrantToIssue {
   tier: number;
 }
 
+/** What an answer says of an approval that a failure did not consume. */
+export type StandingApproval = { grant_id: string; grant_status: 'approved'; redeem_by: string };
+
 /** A committed intent: what the delivering side acts on. */
 export interface CommittedIntent {
   grant: GrantToIssue;
@@ -60,7 +63,7 @@ export async function commitIntent(
   deps: IssueDeps,
   grant: GrantToIssue,
   evaluation: Evaluation,
-  approved: { by: string[]; consent: CommittedIntent['consent'] },
+  approved: { by: string[]; consent: CommittedIntent['consent']; stands: StandingApproval | null },
   at: Date,
   write: (decisionJws: string, lease: LeaseRecord) => Promise<Recorded>,
 ): Promise<CommittedIntent | null> {
@@ -70,7 +73,7 @@ export async function commitIntent(
   if (written.ok) {
     return { grant, evaluation, lease, reserved: written.reserved, decisionJws, at, consent: approved.consent };
   }
-  if (written.because === 'pool_exhausted') throw poolExhausted();
+  if (written.because === 'pool_exhausted') throw poolExhausted(approved.stands);
   return null;
 }
 
@@ -187,10 +190,10 @@ function signingKey(deps: { ring: KeyRing }): DecisionKey {
   }
 }
 
-function poolExhausted(): WritError {
+function poolExhausted(stands: StandingApproval | null): WritError {
   return new WritError('provider_unavailable', {
     detail: 'Every account of the pool is in use or in quarantine.',
     retryAfterSeconds: 30,
-    extensions: { provider_code: 'pool_exhausted' },
+    extensions: { provider_code: 'pool_exhausted', ...stands },
   });
 }

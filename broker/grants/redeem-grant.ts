@@ -81,9 +81,10 @@ export async function redeemGrant(
     requestId,
     audit,
   };
-  const approved = {
+  const approved: Parameters<typeof commitIntent>[3] = {
     by: approvedBy,
     consent: { plan: grant.plan as unknown as Plan, planDigest: grant.planDigest },
+    stands: { grant_id: grant.id, grant_status: 'approved', redeem_by: String(grant.decideBy?.toISOString()) },
   };
   const intent = await commitIntent(deps, grant, evaluation, approved, now, (decisionJws, lease) =>
     claimApproved(deps.store, { ...claim, decisionJws, at: now }, lease),

@@ -163,7 +163,7 @@ async function decideOnce(
   if (evaluation.decision.effect !== 'allow') {
     throw new WritError('internal', { cause: new Error(`unknown effect ${String(evaluation.decision.effect)}`) });
   }
-  return commitIntent(deps, record, evaluation, { by: [], consent: null }, now, (decisionJws, lease) =>
+  return commitIntent(deps, record, evaluation, { by: [], consent: null, stands: null }, now, (decisionJws, lease) =>
     recordIntent(store, { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws }, lease),
   );
 }
