@@ -51,7 +51,8 @@ export interface IssuedAnswer {
  * Signs the decision and commits the intent, before any provider is called (invariant 5).
  * @param write commits grant and lease in one statement
  * @returns null when the session moved on since it was read: decide again
- * @throws WritError `provider_unavailable` when no pool member is free, `unavailable` without a signing key
+ * @throws WritError `provider_unavailable` when no pool member is free, `rate_limited`, `unavailable` without a
+ *   signing key
  */
 export async function commitIntent(
   deps: IssueDeps,
@@ -61,11 +62,12 @@ export async function commitIntent(
   at: Date,
   write: (decisionJws: string, lease: LeaseRecord) => Promise<Recorded>,
 ): Promise<CommittedIntent | null> {
-  const decisionJws = signDecision(payloadOf(grant, evaluation, approvedBy), signingKey(deps), at);
   const lease = leaseOf(deps, evaluation, at);
+  const decisionJws = signDecision(payloadOf(grant, lease.id, evaluation, approvedBy), signingKey(deps), at);
   const written = await write(decisionJws, lease);
   if (written.ok) return { grant, evaluation, lease, reserved: written.reserved, decisionJws, at };
   if (written.because === 'pool_exhausted') throw poolExhausted();
+  if (written.because === 'rate_limited') throw new WritError('rate_limited', { retryAfterSeconds: 10 });
   return null;
 }
 
@@ -105,10 +107,16 @@ export async function mintAndDeliver(
 }
 
 /** What the delivering side may act on. */
-function payloadOf(grant: GrantToIssue, evaluation: Evaluation, approvedBy: string[]): DecisionPayload {
+function payloadOf(
+  grant: GrantToIssue,
+  leaseId: string,
+  evaluation: Evaluation,
+  approvedBy: string[],
+): DecisionPayload {
   const { decision } = evaluation;
   return {
     grant_id: grant.id,
+    lease_id: leaseId,
     session_id: grant.sessionId,
     agent: grant.agent,
     capability: grant.capability,
