@@ -72,8 +72,8 @@ export type Recorded =
 
 /**
  * Holds the session and its root; false when they are not as the decision saw them: ended, another grant of
- * the tree came first (the root's version), or a child took what was left of the envelope meanwhile (which
- * moves no version). `ORDER BY` keeps two transactions from waiting for each other.
+ * the tree came first (the root's version), a child took what was left of the envelope meanwhile (which moves
+ * no version), or the manifest was replaced. `ORDER BY` keeps two transactions from waiting for each other.
  */
 const held = `
     locked_trees AS MATERIALIZED (
@@ -81,6 +81,7 @@ const held = `
         SELECT s.id FROM session s
         WHERE s.id IN ($1::text, $2::text) AND ${mayAct('s', '$4::timestamptz')} AND (s.id <> $2::text OR s.version = $3::int)
           AND (s.id <> $1::text OR $18::text = 'denied' OR s.max_grants IS NULL OR s.grant_count < s.max_grants)
+          AND EXISTS (SELECT 1 FROM agent a WHERE a.name = $6::text AND a.version = $13::int)
         ORDER BY s.id FOR UPDATE OF s) locked
     )`;
 
@@ -139,6 +140,7 @@ export const intentStatement: Statement = {
         SELECT parent_id, status, expires_at, heartbeat_deadline, max_grants, grant_count FROM session WHERE id = r.session_id FOR UPDATE) s
       WHERE ${mayAct('root', 'r.at')} AND root.version = r.session_version
         AND ${mayAct('s', 'r.at')} AND (s.max_grants IS NULL OR s.grant_count < s.max_grants)
+        AND EXISTS (SELECT 1 FROM agent a WHERE a.name = r.agent AND a.version = r.manifest_version)
     ), rate AS MATERIALIZED (${holdRate('asked', 'locked_trees')}
     ), placed AS MATERIALIZED (
       SELECT locked_trees.*, rate.used, row_number() OVER (PARTITION BY locked_trees.agent ORDER BY locked_trees.n) AS place, rate.newest
