@@ -4,6 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Registry } from 'prom-client';
+import { createSideChannelMetrics } from '../broker/core/side-channel.ts';
 import { type GrantDeps, type GrantRequest, grantReads, requestGrant } from '../broker/grants/request-grant.ts';
 import { type Harness, openHarness, statement } from '../broker/harness.test-support.ts';
 import { type Caller, readSession } from '../broker/sessions/authenticate.ts';
@@ -34,7 +36,9 @@ async function openOffice(backend: 'pglite' | 'postgres', noticeChannels: readon
   const deps: OutboxDeps = {
     store: h.store,
     clock: h.clock,
-    log: { warn: log, error: log },
+    log: { warn: log, error: log, info: log },
+    metrics: createSideChannelMetrics(new Registry()),
+    random: () => 0.5,
     channels: [],
     publicUrl: 'https://writ.example',
     describePlan: (plan) => h.provider('plain').describe(plan),

@@ -2,6 +2,7 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Channel } from '../../approvals/contract.ts';
 import type { Provider } from '../../providers/contract.ts';
+import { createSideChannelMetrics, type SideChannelMetrics } from '../core/side-channel.ts';
 import { mintDeadlineSeconds } from '../grants/issue-grant.ts';
 import { identityTokens } from '../keys/identity-token.ts';
 import { createLeaseMetrics, type LeaseMetrics } from '../leases/metrics.ts';
@@ -20,6 +21,7 @@ export interface Parts extends Foundation {
   catalog: Catalog;
   registry: Registry;
   metrics: LeaseMetrics;
+  sideChannels: SideChannelMetrics;
   providerTimeoutSeconds: number;
   mintDeadlineSeconds: number;
 }
@@ -46,6 +48,7 @@ export function createParts(foundation: Foundation, url: string): Parts {
     catalog: createCatalog(store),
     registry,
     metrics: createLeaseMetrics(registry),
+    sideChannels: createSideChannelMetrics(registry),
     providerTimeoutSeconds: settings.WRIT_PROVIDER_TIMEOUT_SECONDS,
     mintDeadlineSeconds: mintDeadlineSeconds(settings.WRIT_PROVIDER_TIMEOUT_SECONDS),
   };

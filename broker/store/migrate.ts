@@ -61,7 +61,8 @@ export async function migrate(
   const own = await readMigrations();
   const before = await readState(connection, own, options.schema);
   if (before.pending.length === 0) return [];
-  await connection.exec('BEGIN');
+  // What the one before has committed is seen once its lock is free, whatever the database's default is.
+  await connection.exec('BEGIN ISOLATION LEVEL READ COMMITTED');
   try {
     await connection.exec(sessionOf(options.schema));
     await takeLock(connection, options.say);
