@@ -1,4 +1,5 @@
 /** What readiness asks of the database: that it takes writes, and that its schema is this release's. */
+import { DiskFull } from './free-space.ts';
 import type { Statement, Store } from './open.ts';
 import { type AppliedMigration, appliedSql, compareSchema, readMigrations, schemaFault } from './schema-version.ts';
 
@@ -20,7 +21,14 @@ const appliedStatement: Statement = { name: 'ready_migrations', text: appliedSql
 
 /** @returns why it takes no writes, in words; null = it does. @throws when it does not answer */
 export async function writesFault(store: Store): Promise<string | null> {
-  const [row] = await store.run<{ standby: boolean; read_only: boolean; no_right: string | null }>(writesStatement, []);
+  const rows = await store
+    .run<{ standby: boolean; read_only: boolean; no_right: string | null }>(writesStatement, [])
+    .catch((error: Error) => {
+      if (error instanceof DiskFull) return error.message;
+      throw error;
+    });
+  if (typeof rows === 'string') return rows;
+  const [row] = rows;
   if (row === undefined) return 'the database does not answer';
   if (row.standby) return 'the database is a standby and takes no writes: DATABASE_URL must lead to the primary';
   if (row.read_only) return 'the database is read-only (default_transaction_read_only)';

@@ -48,8 +48,12 @@ export interface StoreOptions {
    */
   image?: Blob;
   poolSize?: number;
-  /** How long a server may say nothing, in milliseconds. */
+  /** How long a database may say nothing, in milliseconds. */
   queryTimeoutMs?: number;
+  /** Embedded, on disk: free space below which nothing is written, in bytes. Default 0. */
+  minFreeBytes?: number;
+  /** Reads the free space, in bytes; tests replace it. */
+  freeBytes?(): number;
   /** Schema of the server to live in; tests give each suite its own. */
   schema?: string;
   /** Told what an operator should know of a start that takes long, or of what was found. */
