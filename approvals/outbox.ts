@@ -165,6 +165,8 @@ export interface Outbox {
    * the caller.
    */
   deliver(): void;
+  /** Resolves when nothing is under way. */
+  idle(): Promise<void>;
   /** Ends what is under way. */
   stop(): Promise<void>;
 }
@@ -184,12 +186,18 @@ export function openOutbox(deps: OutboxDeps): Outbox {
     } catch (error) {
       deps.log.error({ err: error, channel: channel.name }, 'the approval outbox cannot be read');
     }
-    busy.delete(channel.name);
   };
   return {
     deliver: () => {
-      for (const channel of channels) if (!busy.has(channel.name)) busy.set(channel.name, drain(channel));
+      for (const channel of channels) {
+        if (busy.has(channel.name)) continue;
+        busy.set(
+          channel.name,
+          drain(channel).finally(() => busy.delete(channel.name)),
+        );
+      }
     },
+    idle: async () => void (await Promise.all(busy.values())),
     stop: async () => {
       stopping.abort();
       await Promise.all(busy.values());

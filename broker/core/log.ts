@@ -69,6 +69,11 @@ export const lostLogLines = () => dropped + failures;
  * Never waits for whoever reads: a pipe that nobody empties, or a full disk, must not hold up what is logged
  * about.
  */
+let flushOutput: () => Promise<void> = async () => {};
+
+/** Resolves when everything logged so far has been taken: perhaps never. */
+export const logTaken = () => flushOutput();
+
 function standardOutput(): DestinationStream {
   const out = pino.destination({ dest: 1, sync: false, maxLength: maxWaiting });
   out.on('drop', () => {
@@ -77,5 +82,6 @@ function standardOutput(): DestinationStream {
   out.on('error', () => {
     failures += 1;
   });
+  flushOutput = () => new Promise((resolve) => out.flush(() => resolve()));
   return out;
 }
