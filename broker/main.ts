@@ -1,8 +1,6 @@
 /** The process: starts a broker from its environment, and stops it on a signal. */
-import { startBroker } from './compose/start.ts';
+import { exit, startBroker } from './compose/start.ts';
 import { ConfigurationError } from './config/settings.ts';
-import { systemClock } from './core/clock.ts';
-import { logTaken } from './core/log.ts';
 
 try {
   const broker = await startBroker(process.env);
@@ -23,14 +21,4 @@ try {
 } catch (error) {
   process.stderr.write(`${error instanceof ConfigurationError ? error.message : (error as Error).stack}\n`);
   process.exit(1);
-}
-
-/**
- * An ordinary exit writes out what is left of the log, and would wait for a reader who takes nothing as long as
- * he likes.
- */
-async function exit(): Promise<void> {
-  const taken = await Promise.race([logTaken().then(() => true), systemClock.sleep(2_000).then(() => false)]);
-  if (taken) process.exit(0);
-  process.kill(process.pid, 'SIGKILL');
 }

@@ -1,8 +1,8 @@
 /**
- * `npm run test:elsewhere`: the store's tests, and sessions from grant to revocation, where others run a broker:
- * on a PostgreSQL server with another time zone, DateStyle and collation, directly and behind PgBouncer in both
- * modes. The servers are private to this run and need no rights: `apt-get install postgresql pgbouncer`.
- * Arguments are files to run instead of those.
+ * `npm run test:elsewhere`: the store's tests, and sessions from grant to revocation, where others run a
+ * broker: on a PostgreSQL server with another time zone, DateStyle and collation, directly and behind
+ * PgBouncer in both modes. The servers are private to this run and need no rights: `apt-get install
+ * postgresql pgbouncer`. Arguments are files to run instead of those.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

@@ -18,6 +18,7 @@ import { createParts, type Parts } from './parts.ts';
 import { readinessChecks } from './readiness.ts';
 import { startWorkerSide } from './worker.ts';
 
+export { exit } from './exit.ts';
 export type { Overrides } from './foundation.ts';
 
 export interface Broker {

@@ -1,12 +1,12 @@
 /** What readiness asks of the database: that it takes writes, and that its schema is this release's. */
 import { DiskFull } from './free-space.ts';
-import type { Statement, Store } from './open.ts';
 import { type AppliedMigration, appliedSql, compareSchema, readMigrations, schemaFault } from './schema-version.ts';
+import type { Statement, Store } from './store.ts';
 
 /**
  * Writes for real, to the log of the database and to no table: nothing to clean up, and a full disk shows. In
- * a transaction that may not write it would still be let through, so that is asked for too, as is the right to
- * write what a grant writes.
+ * a transaction that may not write it would still be let through, so that is asked for too, as is the right
+ * to write what a grant writes.
  */
 const writesStatement: Statement = {
   name: 'ready_writes',
@@ -38,8 +38,8 @@ export async function writesFault(store: Store): Promise<string | null> {
 }
 
 /**
- * @returns asks what is wrong with the schema, in words; null = it is this release's. Throws when it cannot be
- * read
+ * @returns asks what is wrong with the schema, in words; null = it is this release's. Throws when it cannot
+ * be read
  */
 export function migrationsCheck(store: Store): () => Promise<string | null> {
   let own: string[] | null = null;

@@ -1,6 +1,6 @@
 /**
- * PGlite in a thread of its own, with a watchdog: a question that is not answered in time fails, those after it
- * fail at once, and whoever asks is told that this process must be started anew.
+ * PGlite in a thread of its own, with a watchdog: a question that is not answered in time fails, those after
+ * it fail at once, and whoever asks is told that this process must be started anew.
  */
 import { Worker } from 'node:worker_threads';
 import { messages, type PGlite } from '@electric-sql/pglite';
@@ -75,7 +75,9 @@ export function startEmbedded(
     for (const { reject } of pending.values()) reject(new Unanswered(why));
     pending.clear();
   };
-  /** Runs from the oldest question, or the last answer, on. An idle thread does not keep the process alive. */
+  /**
+   * Runs from the oldest question, or the last answer, on. An idle thread does not keep the process alive.
+   */
   const watch = () => {
     clearTimeout(timer);
     if (pending.size === 0) {

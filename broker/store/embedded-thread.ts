@@ -1,6 +1,6 @@
 /**
- * The thread of the embedded database. Whatever happens in it (a disk that is full, a loop that never ends), the
- * thread that serves goes on, and can end this one.
+ * The thread of the embedded database. Whatever happens in it (a disk that is full, a loop that never ends),
+ * the thread that serves goes on, and can end this one.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { PGlite } from '@electric-sql/pglite';

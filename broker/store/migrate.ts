@@ -1,7 +1,7 @@
 /**
- * Applies `prisma/migrations`, and notes them in the table of Prisma's own tools. All that is missing goes into
- * one transaction under one lock: several first starts wait for each other, a process that dies leaves nothing
- * half done, and it works through a pooler that gives each transaction another connection.
+ * Applies `prisma/migrations`, and notes them in the table of Prisma's own tools. All that is missing goes
+ * into one transaction under one lock: several first starts wait for each other, a process that dies leaves
+ * nothing half done, and it works through a pooler that gives each transaction another connection.
  */
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';

@@ -8,7 +8,7 @@ import { type EmbeddedDatabase, embeddedHere, startEmbedded } from './embedded-d
 import { lockFolder } from './folder-lock.ts';
 import { assertSpace, freeSpaceOf, mayWrite, type Space } from './free-space.ts';
 import { migrate } from './migrate.ts';
-import type { Statement, Store, StoreOptions } from './open.ts';
+import type { Statement, Store, StoreOptions } from './store.ts';
 
 export async function openEmbedded(options: StoreOptions): Promise<Store> {
   const { dataDir } = options;

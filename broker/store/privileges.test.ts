@@ -1,4 +1,6 @@
-/** First starts, other releases, other roles: who may start, who waits, who is refused, and in which words. */
+/**
+ * First starts, other releases, other roles: who may start, who waits, who is refused, and in which words.
+ */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';

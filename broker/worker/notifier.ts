@@ -123,9 +123,9 @@ export async function redisNotifier(url: string, prefix: string, deps: RedisDeps
 }
 
 /**
- * Runs the reconciler when a job says so. BullMQ's worker goes on at once after an error, thousands of times a
- * second where Redis answers with errors (full, read-only, a cluster's): after the first one it is closed, and
- * another is opened after a pause.
+ * Runs the reconciler when a job says so. BullMQ's worker goes on at once after an error, thousands of times
+ * a second where Redis answers with errors (full, read-only, a cluster's): after the first one it is closed,
+ * and another is opened after a pause.
  */
 export async function listenForNotifications(
   url: string,

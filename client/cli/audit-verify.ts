@@ -55,8 +55,8 @@ async function verifyServer(url: string, schema: string): Promise<Verification> 
   client.on('error', () => {});
   await client.connect();
   try {
-    // One transaction: it reads one state of the record, changes nothing, and keeps its settings behind a pooler
-    // that shares connections. A statement prepared there could be another client's: none has a name.
+    // One transaction: it reads one state of the record, changes nothing, and keeps its settings behind a
+    // pooler that shares connections. A statement prepared there could be another client's: none has a name.
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     await client.query(`SET LOCAL search_path = ${pg.escapeIdentifier(schema)}, pg_temp`);
     return await verifyAudit({ run: async ({ text }, values) => (await client.query({ text, values })).rows });
