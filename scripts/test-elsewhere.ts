@@ -21,7 +21,7 @@ const files = [
   'broker/manifests/publish.test.ts',
   'broker/sessions/*.test.ts',
   'broker/leases/revoke.test.ts',
-  'broker/worker/*.test.ts',
+  'broker/worker/reconciler.test.ts',
   'broker/http/app.test.ts',
   'broker/http/session-door.test.ts',
   'approvals/outbox.test.ts',
@@ -62,7 +62,7 @@ try {
     listen_addresses: '127.0.0.1',
     unix_socket_directories: '',
     fsync: 'off',
-    log_min_messages: 'fatal',
+    log_min_messages: 'panic',
     ...defaults,
   };
   const flags = Object.entries({ ...settings, max_connections: 300 }).flatMap(([name, value]) => [
