@@ -4,6 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Registry } from 'prom-client';
+import { createSideChannelMetrics } from '../broker/core/side-channel.ts';
 import { type GrantDeps, type GrantRequest, grantReads, requestGrant } from '../broker/grants/request-grant.ts';
 import { type Harness, openHarness, statement } from '../broker/harness.test-support.ts';
 import { type Caller, readSession } from '../broker/sessions/authenticate.ts';
@@ -34,7 +36,9 @@ async function openOffice(backend: 'pglite' | 'postgres', noticeChannels: readon
   const deps: OutboxDeps = {
     store: h.store,
     clock: h.clock,
-    log: { warn: log, error: log },
+    log: { warn: log, error: log, info: log },
+    metrics: createSideChannelMetrics(new Registry()),
+    random: () => 0.5,
     channels: [],
     publicUrl: 'https://writ.example',
     describePlan: (plan) => h.provider('plain').describe(plan),
@@ -375,3 +379,34 @@ for (const backend of await testBackends()) {
     for (const secret of ['the-agents-key', o.caller.token]) assert.ok(!all.includes(secret));
   });
 }
+
+test('a channel that fails is said once, left alone for longer and longer, and tried with one notice', async (t) => {
+  const o = await openOffice('pglite', ['board']);
+  t.after(() => o.h.close());
+  for (let n = 0; n < 30; n += 1) await o.ask();
+  let down = true;
+  let tries = 0;
+  const deliver = async () => {
+    tries += 1;
+    if (down) throw new DeliveryError('unavailable', 'no');
+  };
+  const outbox = openOutbox({ ...o.deps, channels: [{ name: 'board', deliver }] });
+  const round = async (seconds: number) => {
+    o.h.clock.advance(seconds * 1000);
+    outbox.deliver();
+    await outbox.idle();
+  };
+  await round(0);
+  const first = tries;
+  assert.ok(first <= 20, `${first} tried at first`);
+  for (let n = 0; n < 10; n += 1) await round(1);
+  assert.ok(tries <= first + 4, `${tries - first} more in ten seconds`);
+  assert.equal(o.logged.length, 1, o.logged.join('\n'));
+  assert.match(o.logged[0]!, /approvals-board fails/);
+  down = false;
+  for (let n = 0; n < 4; n += 1) await round(61);
+  assert.equal((await o.rows()).filter(({ delivered_at }) => delivered_at === null).length, 0);
+  assert.equal(o.logged.length, 2);
+  assert.match(o.logged[1]!, /approvals-board works again/);
+  await outbox.stop();
+});

@@ -3,9 +3,10 @@
  * the rows: a process that crashes, or a channel that hangs, leaves a row that is due again.
  */
 import type { WebLog } from '../broker/console/page-errors.ts';
+import { createSideChannel, type SideChannelDeps, type SideChannelMetrics } from '../broker/core/side-channel.ts';
 import type { Clock } from '../broker/core/vocabulary.ts';
 import type { Store } from '../broker/store/open.ts';
-import { type Channel, DeliveryError } from './contract.ts';
+import { type Channel, DeliveryError, type DeliveryErrorCode } from './contract.ts';
 import {
   type ClaimedNotice,
   claimNotices,
@@ -18,8 +19,11 @@ import {
 export interface OutboxDeps extends NoticeSources {
   store: Store;
   clock: Clock;
-  log: WebLog;
+  log: WebLog & SideChannelDeps['log'];
   channels: readonly Channel[];
+  /** Where a failing channel is counted, and the jitter of its pauses, 0 to 1. */
+  metrics: SideChannelMetrics;
+  random(): number;
 }
 
 type Delivering = Channel & Required<Pick<Channel, 'deliver'>>;
@@ -47,6 +51,7 @@ export function deliveringChannels(channels: readonly Channel[]): Delivering[] {
 /**
  * Claims what is due on one channel and tries each notice once, side by side.
  * @param stopping ends what is under way; it is tried again later
+ * @param health of the channel, over all its rounds
  * @returns how many rows were due, at most `limit`
  * @throws only what the database throws: a failing channel is logged, and its notice due again
  */
@@ -55,12 +60,13 @@ export async function deliverDue(
   channel: Delivering,
   limit: number,
   stopping: AbortSignal,
+  health: ChannelHealth = openHealth(deps, channel.name),
 ): Promise<number> {
   const now = deps.clock.now();
   const until = new Date(now.getTime() + claimSeconds * 1000);
   const { found, notices } = await claimNotices(deps.store, channel.name, now, until, limit);
   // All of them have ended when this does: nothing is under way when the store closes.
-  const ends = await Promise.allSettled(notices.map((notice) => deliverOne(deps, channel, notice, stopping)));
+  const ends = await Promise.allSettled(notices.map((notice) => deliverOne(deps, channel, notice, stopping, health)));
   for (const end of ends) if (end.status === 'rejected') throw end.reason;
   return found;
 }
@@ -70,8 +76,9 @@ async function deliverOne(
   channel: Delivering,
   row: ClaimedNotice,
   stopping: AbortSignal,
+  health: ChannelHealth,
 ): Promise<void> {
-  const { store, clock, log } = deps;
+  const { store, clock } = deps;
   try {
     await withDeadline(clock, stopping, async (signal) => channel.deliver(await noticeOf(deps, row), signal));
   } catch (error) {
@@ -81,11 +88,45 @@ async function deliverOne(
     // The code alone: a library's message may quote an address that is a secret (a chat's incoming webhook).
     const kind = error instanceof Error ? error.name : typeof error;
     const about = { channel: channel.name, notice_id: row.id, grant_id: row.grant_id, attempt: row.attempts };
-    log.warn({ ...about, code, kind, retry_in_seconds: seconds }, 'approval notice not delivered');
+    // A stop cuts what is under way: that says nothing about the other side.
+    if (!stopping.aborted) health.failed(code, { ...about, code, kind });
     await markFailed(store, row, code, new Date(clock.now().getTime() + seconds * 1000));
     return;
   }
+  health.works();
   await markDelivered(store, row, clock.now());
+}
+
+/** Whether the other side of a channel can be reached at all, over all notices. */
+interface ChannelHealth {
+  failed(code: DeliveryErrorCode, about: object): void;
+  works(): void;
+  /** How many notices may be tried now: none while it is left alone, one to find out, then as many as fit. */
+  room(): number;
+}
+
+function openHealth({ clock, log, metrics, random }: OutboxDeps, name: string): ChannelHealth {
+  const consequence = 'who decides is not told through it; the requests are on the approvals page';
+  const channel = createSideChannel(`approvals-${name}`, consequence, { log, metrics, random });
+  let pausedUntil = 0;
+  let failing = false;
+  return {
+    failed: (code, about) => {
+      const pause = channel.failed(about);
+      // A refusal is about this notice: another room may be there.
+      if (code === 'refused') return;
+      failing = true;
+      pausedUntil = clock.now().getTime() + Math.min(pause, longestRetrySeconds * 1000);
+    },
+    works: () => {
+      failing = false;
+      channel.works();
+    },
+    room: () => {
+      if (!failing) return batch;
+      return clock.now().getTime() < pausedUntil ? 0 : 1;
+    },
+  };
 }
 
 /** Created once; the reason of this abort is never read. */
@@ -124,6 +165,8 @@ export interface Outbox {
    * the caller.
    */
   deliver(): void;
+  /** Resolves when nothing is under way. */
+  idle(): Promise<void>;
   /** Ends what is under way. */
   stop(): Promise<void>;
 }
@@ -133,18 +176,28 @@ export function openOutbox(deps: OutboxDeps): Outbox {
   const channels = deliveringChannels(deps.channels);
   const stopping = new AbortController();
   const busy = new Map<string, Promise<void>>();
+  const health = new Map(channels.map(({ name }) => [name, openHealth(deps, name)]));
   const drain = async (channel: Delivering) => {
+    const own = health.get(channel.name)!;
     try {
-      while (!stopping.signal.aborted && (await deliverDue(deps, channel, batch, stopping.signal)) === batch);
+      for (let room = own.room(); room > 0 && !stopping.signal.aborted; room = own.room()) {
+        if ((await deliverDue(deps, channel, room, stopping.signal, own)) < room) break;
+      }
     } catch (error) {
       deps.log.error({ err: error, channel: channel.name }, 'the approval outbox cannot be read');
     }
-    busy.delete(channel.name);
   };
   return {
     deliver: () => {
-      for (const channel of channels) if (!busy.has(channel.name)) busy.set(channel.name, drain(channel));
+      for (const channel of channels) {
+        if (busy.has(channel.name)) continue;
+        busy.set(
+          channel.name,
+          drain(channel).finally(() => busy.delete(channel.name)),
+        );
+      }
     },
+    idle: async () => void (await Promise.all(busy.values())),
     stop: async () => {
       stopping.abort();
       await Promise.all(busy.values());

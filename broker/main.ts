@@ -1,5 +1,5 @@
 /** The process: starts a broker from its environment, and stops it on a signal. */
-import { startBroker } from './compose/start.ts';
+import { exit, startBroker } from './compose/start.ts';
 import { ConfigurationError } from './config/settings.ts';
 
 try {
@@ -19,7 +19,7 @@ try {
       stops = 'asked';
     }, 1000).unref();
     await broker.stop();
-    process.exit(0);
+    await exit();
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);

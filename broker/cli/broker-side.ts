@@ -38,6 +38,7 @@ async function withStore<T>(settings: Settings, work: (store: Store) => Promise<
     databaseUrl: settings.DATABASE_URL ?? null,
     dataDir: join(settings.WRIT_DATA_DIR, 'database'),
     schema: settings.WRIT_DATABASE_SCHEMA,
+    minFreeBytes: settings.WRIT_EMBEDDED_MIN_FREE_MB * 1_048_576,
     poolSize: 2,
   });
   try {

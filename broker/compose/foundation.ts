@@ -64,6 +64,7 @@ export async function openFoundation(
     ...(overrides.inMemory instanceof Blob ? { image: overrides.inMemory } : {}),
     poolSize: settings.WRIT_DATABASE_POOL,
     schema: settings.WRIT_DATABASE_SCHEMA,
+    minFreeBytes: settings.WRIT_EMBEDDED_MIN_FREE_MB * 1_048_576,
     say: (message) => log.info({}, message),
   });
   // A standby, say, after a failover: whoever starts this process again finds the primary in the end.

@@ -1,7 +1,9 @@
 /** What every role of a broker uses once its address is known: providers, channels, manifests, metrics. */
-import { collectDefaultMetrics, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Registry } from 'prom-client';
 import type { Channel } from '../../approvals/contract.ts';
 import type { Provider } from '../../providers/contract.ts';
+import { lostLogLines } from '../core/log.ts';
+import { createSideChannelMetrics, type SideChannelMetrics } from '../core/side-channel.ts';
 import { mintDeadlineSeconds } from '../grants/issue-grant.ts';
 import { identityTokens } from '../keys/identity-token.ts';
 import { createLeaseMetrics, type LeaseMetrics } from '../leases/metrics.ts';
@@ -20,6 +22,7 @@ export interface Parts extends Foundation {
   catalog: Catalog;
   registry: Registry;
   metrics: LeaseMetrics;
+  sideChannels: SideChannelMetrics;
   providerTimeoutSeconds: number;
   mintDeadlineSeconds: number;
 }
@@ -37,6 +40,7 @@ export function createParts(foundation: Foundation, url: string): Parts {
     .map((module) => module.create(settings.channels.get(module.name), { clock, log: foundation.log }));
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  countLostLogLines(registry);
   return {
     ...foundation,
     url,
@@ -46,7 +50,20 @@ export function createParts(foundation: Foundation, url: string): Parts {
     catalog: createCatalog(store),
     registry,
     metrics: createLeaseMetrics(registry),
+    sideChannels: createSideChannelMetrics(registry),
     providerTimeoutSeconds: settings.WRIT_PROVIDER_TIMEOUT_SECONDS,
     mintDeadlineSeconds: mintDeadlineSeconds(settings.WRIT_PROVIDER_TIMEOUT_SECONDS),
   };
+}
+
+function countLostLogLines(registry: Registry): void {
+  new Counter({
+    name: 'writ_log_lines_lost_total',
+    help: 'Lines of the log that nobody took: the reader was too slow, or the disk full.',
+    registers: [registry],
+    collect() {
+      this.reset();
+      this.inc(lostLogLines());
+    },
+  });
 }

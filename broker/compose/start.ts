@@ -18,6 +18,7 @@ import { createParts, type Parts } from './parts.ts';
 import { readinessChecks } from './readiness.ts';
 import { startWorkerSide } from './worker.ts';
 
+export { exit } from './exit.ts';
 export type { Overrides } from './foundation.ts';
 
 export interface Broker {
@@ -94,16 +95,40 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const about = { url, role: settings.WRIT_ROLE, backend: store.backend, redis: settings.REDIS_URL !== undefined };
   log.info({ ...about, providers: [...parts.providers.keys()] }, 'writ is up');
 
-  const stop = async () => {
+  const stopAll = async (step: (name: string) => void) => {
     stopping = true;
     // Accept nothing new, let requests in flight (a mint, say) finish, and answer long polls now.
+    step('requests in flight');
     poller.close();
     await connections.drain();
+    step('manifests');
     await manifests?.stop();
+    step('refusals to be written');
     await refusals.close();
+    step('keys');
     await reloading.stop();
+    step('the worker');
     await worker.stop();
+    step('the database');
     await store.close();
+  };
+  /** What is under way when the time is up is left: rows in the database say what it was. */
+  const stop = async () => {
+    let at = '';
+    const done = new AbortController();
+    const all = stopAll((name) => {
+      at = name;
+    }).finally(() => done.abort());
+    const late = clock.sleep(settings.WRIT_STOP_SECONDS * 1000, done.signal).then(
+      () => {
+        log.warn({ waiting_for: at }, 'stopping took too long: what is under way is left to the other processes');
+        server.closeAllConnections();
+        // Whatever becomes of it now is nobody's.
+        all.catch(() => {});
+      },
+      () => all,
+    );
+    await late;
   };
   let stopped: Promise<void> | undefined;
   return {

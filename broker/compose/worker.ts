@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { openOutbox } from '../../approvals/outbox.ts';
 import type { Settings } from '../config/settings.ts';
+import { createSideChannel } from '../core/side-channel.ts';
 import { deliverNotices } from '../worker/jobs/deliver-notices.ts';
 import { fanOut, listenForNotifications, localNotifier, type Notifier, redisNotifier } from '../worker/notifier.ts';
 import { startReconciler } from '../worker/reconciler.ts';
@@ -17,14 +18,14 @@ export interface WorkerSide {
 
 /** Starts the reconciler where the role has one, and connects every way of notifying. */
 export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
-  const { settings, log, clock } = parts;
+  const { settings, clock } = parts;
   // The reconciler's own jobs may notify it, and the notifier is created first: set once, below.
   let notifier: Notifier = { notify: () => {}, close: async () => {} };
   const notify = () => notifier.notify();
   let stopReconciler = async () => {};
 
   if (settings.WRIT_ROLE !== 'api') {
-    const outbox = openOutbox({ ...parts, ...grantAbout(parts), publicUrl: parts.url });
+    const outbox = openOutbox({ ...parts, ...grantAbout(parts), publicUrl: parts.url, metrics: parts.sideChannels });
     const reconciler = startReconciler(
       {
         ...parts,
@@ -38,7 +39,10 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
     const listener =
       settings.REDIS_URL === undefined
         ? null
-        : await listenForNotifications(settings.REDIS_URL, redisPrefix(settings), reconciler, log);
+        : await listenForNotifications(settings.REDIS_URL, redisPrefix(settings), reconciler, {
+            ...parts,
+            channel: redisChannel('redis-listener', parts),
+          });
     notifier = localNotifier(reconciler);
     stopReconciler = async () => {
       await listener?.close();
@@ -48,7 +52,13 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
   }
   // Its own reconciler is notified directly too: that works without Redis.
   if (settings.REDIS_URL !== undefined) {
-    notifier = fanOut([notifier, await redisNotifier(settings.REDIS_URL, redisPrefix(settings), log)]);
+    notifier = fanOut([
+      notifier,
+      await redisNotifier(settings.REDIS_URL, redisPrefix(settings), {
+        ...parts,
+        channel: redisChannel('redis-notifier', parts),
+      }),
+    ]);
   }
   return {
     notify,
@@ -60,3 +70,8 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
 }
 
 const redisPrefix = (settings: Settings) => `writ-${settings.WRIT_DATABASE_SCHEMA}`;
+const redisChannel = (name: string, parts: Parts) =>
+  createSideChannel(name, 'what is due is found by looking for it, every WRIT_RECONCILE_SECONDS', {
+    ...parts,
+    metrics: parts.sideChannels,
+  });

@@ -121,3 +121,18 @@ test('a channel is read as a provider is, and all faults are told together', () 
       ['PORT', 'HALF_KEY', 'ALWAYS_URL'].every((name) => error.faults.some((fault) => fault.startsWith(`${name}:`))),
   );
 });
+
+test('a schema in the URL is the schema; two that differ are refused', () => {
+  const env = (more: Record<string, string>) => ({
+    WRIT_KEY_ENCRYPTION_KEY: 'a'.repeat(43),
+    WRIT_ISSUER_URL: 'https://writ.example',
+    ...more,
+  });
+  const url = (schema: string) => `postgres://db/writ?schema=${schema}`;
+  const schemaOf = (more: Record<string, string>) => loadSettings(env(more), [half]).WRIT_DATABASE_SCHEMA;
+  assert.equal(schemaOf({ DATABASE_URL: url('ours') }), 'ours');
+  assert.equal(schemaOf({ DATABASE_URL: url('ours'), WRIT_DATABASE_SCHEMA: 'ours' }), 'ours');
+  assert.equal(schemaOf({ DATABASE_URL: 'postgres://db/writ', WRIT_DATABASE_SCHEMA: 'ours' }), 'ours');
+  assert.match(faultsOf(env({ DATABASE_URL: url('ours'), WRIT_DATABASE_SCHEMA: 'other' })).join(), /\?schema=ours/);
+  assert.match(faultsOf(env({ DATABASE_URL: url('Ours%22') })).join(), /DATABASE_URL: \?schema=/);
+});

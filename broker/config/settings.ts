@@ -28,6 +28,13 @@ const list = z.string().transform((v) =>
 );
 const httpUrl = z.url({ protocol: /^https?$/ });
 
+const schemaName = /^[a-z_][a-z0-9_]{0,62}$/;
+
+/** What Prisma's and other tools' URLs say; the driver itself reads over it. */
+function schemaOfUrl(url: string | undefined): string | null {
+  return url !== undefined && URL.canParse(url) ? new URL(url).searchParams.get('schema') : null;
+}
+
 /** The broker's own variables. Providers and channels add theirs (see `SettingsModule`). */
 export const environment = z.object({
   PORT: count(8420, 0, 65535).describe('Port to listen on; 0 takes a free one.'),
@@ -54,9 +61,9 @@ export const environment = z.object({
   WRIT_DATABASE_POOL: count(20, 1, 200).describe('Connections to PostgreSQL per process.'),
   WRIT_DATABASE_SCHEMA: z
     .string()
-    .regex(/^[a-z_][a-z0-9_]{0,62}$/)
+    .regex(schemaName)
     .default('public')
-    .describe('Schema the tables live in.'),
+    .describe('Schema the tables live in; `?schema=` of `DATABASE_URL` says the same.'),
   REDIS_URL: z
     .string()
     .regex(/^rediss?:\/\//, 'must be a redis:// URL')
@@ -145,6 +152,12 @@ export const environment = z.object({
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
     .default('info')
     .describe('How much is logged (JSON lines on standard output).'),
+  WRIT_STOP_SECONDS: seconds(25, 1, 600).describe(
+    'How long a stop waits for what is under way; then the process leaves it to the others, which find it in the database. Below the time after which the process would be killed.',
+  ),
+  WRIT_EMBEDDED_MIN_FREE_MB: count(256, 0, 1_000_000).describe(
+    'Free space on the disk of the embedded database below which it takes no writes; 0 = no margin.',
+  ),
   WRIT_KEY_LEAD_SECONDS: seconds(600, 0, 86_400).describe(
     'How long a rotated-in signing key is published before it signs.',
   ),
@@ -221,7 +234,12 @@ export function loadSettings(
   };
   const modules = { providers: readAll(providers), channels: readAll(channels) };
   if (faults.length > 0) throw new ConfigurationError(faults);
-  return Object.freeze({ ...parsed.data!, ...modules });
+  const schema = schemaOfUrl(parsed.data!.DATABASE_URL);
+  return Object.freeze({
+    ...parsed.data!,
+    ...(schema === null ? {} : { WRIT_DATABASE_SCHEMA: schema }),
+    ...modules,
+  });
 }
 
 /**
@@ -245,6 +263,14 @@ function crossFaults(set: Record<string, string | undefined>): string[] {
       'WRIT_ROLE: the embedded database lives in one process, so its role is `all`; set DATABASE_URL to split',
     );
   }
+  const schema = schemaOfUrl(set.DATABASE_URL);
+  if (schema !== null && set.WRIT_DATABASE_SCHEMA !== undefined && set.WRIT_DATABASE_SCHEMA !== schema) {
+    faults.push(
+      `WRIT_DATABASE_SCHEMA: is ${set.WRIT_DATABASE_SCHEMA}, but DATABASE_URL says ?schema=${schema}; leave one of them out`,
+    );
+  }
+  if (schema !== null && !schemaName.test(schema))
+    faults.push('DATABASE_URL: ?schema= must be the name of a schema in lower case');
   for (const name of ['WRIT_ISSUER_URL', 'WRIT_OIDC_ISSUER']) {
     const url = set[name];
     if (url === undefined || !URL.canParse(url)) continue;

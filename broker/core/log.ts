@@ -54,5 +54,34 @@ export function createLog(level: string, destination?: DestinationStream): Logge
     redact: { paths, censor: '[redacted]' },
     serializers: { err: (error: unknown) => describeError(error) },
   };
-  return destination === undefined ? pino(options) : pino(options, destination);
+  return pino(options, destination ?? standardOutput());
+}
+
+/** Lines that wait for a reader who is slow, in bytes; what comes on top of them is dropped. */
+const maxWaiting = 8 * 1024 * 1024;
+let dropped = 0;
+let failures = 0;
+
+/** Lines of the log that nobody took: the reader was too slow, or the disk full. */
+export const lostLogLines = () => dropped + failures;
+
+/**
+ * Never waits for whoever reads: a pipe that nobody empties, or a full disk, must not hold up what is logged
+ * about.
+ */
+let flushOutput: () => Promise<void> = async () => {};
+
+/** Resolves when everything logged so far has been taken: perhaps never. */
+export const logTaken = () => flushOutput();
+
+function standardOutput(): DestinationStream {
+  const out = pino.destination({ dest: 1, sync: false, maxLength: maxWaiting });
+  out.on('drop', () => {
+    dropped += 1;
+  });
+  out.on('error', () => {
+    failures += 1;
+  });
+  flushOutput = () => new Promise((resolve) => out.flush(() => resolve()));
+  return out;
 }

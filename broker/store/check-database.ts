@@ -1,11 +1,12 @@
 /** What readiness asks of the database: that it takes writes, and that its schema is this release's. */
-import type { Statement, Store } from './open.ts';
+import { DiskFull } from './free-space.ts';
 import { type AppliedMigration, appliedSql, compareSchema, readMigrations, schemaFault } from './schema-version.ts';
+import type { Statement, Store } from './store.ts';
 
 /**
  * Writes for real, to the log of the database and to no table: nothing to clean up, and a full disk shows. In
- * a transaction that may not write it would still be let through, so that is asked for too, as is the right to
- * write what a grant writes.
+ * a transaction that may not write it would still be let through, so that is asked for too, as is the right
+ * to write what a grant writes.
  */
 const writesStatement: Statement = {
   name: 'ready_writes',
@@ -20,7 +21,14 @@ const appliedStatement: Statement = { name: 'ready_migrations', text: appliedSql
 
 /** @returns why it takes no writes, in words; null = it does. @throws when it does not answer */
 export async function writesFault(store: Store): Promise<string | null> {
-  const [row] = await store.run<{ standby: boolean; read_only: boolean; no_right: string | null }>(writesStatement, []);
+  const rows = await store
+    .run<{ standby: boolean; read_only: boolean; no_right: string | null }>(writesStatement, [])
+    .catch((error: Error) => {
+      if (error instanceof DiskFull) return error.message;
+      throw error;
+    });
+  if (typeof rows === 'string') return rows;
+  const [row] = rows;
   if (row === undefined) return 'the database does not answer';
   if (row.standby) return 'the database is a standby and takes no writes: DATABASE_URL must lead to the primary';
   if (row.read_only) return 'the database is read-only (default_transaction_read_only)';
@@ -30,8 +38,8 @@ export async function writesFault(store: Store): Promise<string | null> {
 }
 
 /**
- * @returns asks what is wrong with the schema, in words; null = it is this release's. Throws when it cannot be
- * read
+ * @returns asks what is wrong with the schema, in words; null = it is this release's. Throws when it cannot
+ * be read
  */
 export function migrationsCheck(store: Store): () => Promise<string | null> {
   let own: string[] | null = null;

@@ -1,7 +1,7 @@
 /**
- * Applies `prisma/migrations`, and notes them in the table of Prisma's own tools. All that is missing goes into
- * one transaction under one lock: several first starts wait for each other, a process that dies leaves nothing
- * half done, and it works through a pooler that gives each transaction another connection.
+ * Applies `prisma/migrations`, and notes them in the table of Prisma's own tools. All that is missing goes
+ * into one transaction under one lock: several first starts wait for each other, a process that dies leaves
+ * nothing half done, and it works through a pooler that gives each transaction another connection.
  */
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -61,7 +61,8 @@ export async function migrate(
   const own = await readMigrations();
   const before = await readState(connection, own, options.schema);
   if (before.pending.length === 0) return [];
-  await connection.exec('BEGIN');
+  // What the one before has committed is seen once its lock is free, whatever the database's default is.
+  await connection.exec('BEGIN ISOLATION LEVEL READ COMMITTED');
   try {
     await connection.exec(sessionOf(options.schema));
     await takeLock(connection, options.say);

@@ -1,27 +1,41 @@
-/** Opens PGlite, the embedded database. */
+/** Opens PGlite, the embedded database: on disk in a thread of its own, in memory in this one. */
+import { mkdir } from 'node:fs/promises';
 import { PGlite } from '@electric-sql/pglite';
 import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
 import { PrismaPGlite } from 'pglite-prisma-adapter';
 import { countingPrisma } from './counting-prisma.ts';
+import { type EmbeddedDatabase, embeddedHere, startEmbedded } from './embedded-database.ts';
 import { lockFolder } from './folder-lock.ts';
+import { assertSpace, freeSpaceOf, mayWrite, type Space } from './free-space.ts';
 import { migrate } from './migrate.ts';
-import type { Statement, Store, StoreOptions } from './open.ts';
+import type { Statement, Store, StoreOptions } from './store.ts';
 
 export async function openEmbedded(options: StoreOptions): Promise<Store> {
-  const unlock = options.dataDir === null ? async () => {} : await lockFolder(options.dataDir);
+  const { dataDir } = options;
+  if (dataDir === null) {
+    const db = await PGlite.create(options.image === undefined ? {} : { loadDataDir: options.image });
+    return openOn(embeddedHere(db), options, { margin: 0, free: () => Number.POSITIVE_INFINITY });
+  }
+  const unlock = await lockFolder(dataDir);
+  let db: EmbeddedDatabase | null = null;
   try {
-    return await openLocked(options, unlock);
+    await mkdir(dataDir, { recursive: true });
+    const space: Space = { margin: options.minFreeBytes ?? 0, free: options.freeBytes ?? freeSpaceOf(dataDir) };
+    assertSpace(space);
+    db = startEmbedded(dataDir, options.queryTimeoutMs ?? 20_000);
+    const opened = db;
+    const store = await openOn(opened, options, space);
+    return { ...store, close: () => store.close().finally(unlock) };
   } catch (error) {
+    await db?.close();
     await unlock();
     throw error;
   }
 }
 
-async function openLocked(options: StoreOptions, unlock: () => Promise<void>): Promise<Store> {
-  const image = options.image === undefined ? {} : { loadDataDir: options.image };
-  const db = await (options.dataDir === null ? PGlite.create(image) : PGlite.create(options.dataDir));
+async function openOn(db: EmbeddedDatabase, options: StoreOptions, space: Space): Promise<Store> {
   await migrate(db, { schema: 'public', say: options.say ?? (() => {}) });
-  const adapter = new PrismaPGlite(db) as unknown as SqlMigrationAwareDriverAdapterFactory;
+  const adapter = new PrismaPGlite(db as unknown as PGlite) as unknown as SqlMigrationAwareDriverAdapterFactory;
   let trips = 0;
   const prisma = countingPrisma({ adapter }, () => {
     trips += 1;
@@ -30,27 +44,16 @@ async function openLocked(options: StoreOptions, unlock: () => Promise<void>): P
     backend: 'pglite',
     schema: 'public',
     prisma,
-    run: async <Row>(statement: Statement, values: unknown[]) => {
+    run: async <Row>({ text }: Statement, values: unknown[]) => {
       trips += 1;
-      return (await db.query<Row>(statement.text, values)).rows;
+      if (space.margin > 0 && mayWrite(text)) assertSpace(space);
+      return (await db.query<Row>(text, values)).rows;
     },
     roundTrips: () => trips,
-    broken: () => null,
+    broken: () => db.broken(),
     close: async () => {
       await prisma.$disconnect();
-      await stopIdleTimer(db);
       await db.close();
-      await unlock();
     },
   };
-}
-
-/**
- * After each command PostgreSQL sets a ten-second timer to flush its statistics, and closing PGlite does not
- * clear it: the process would stay alive until it fires. An immediate flush needs no such timer, and the
- * statement timeout's timer replaces the one that is set.
- */
-async function stopIdleTimer(db: PGlite): Promise<void> {
-  await db.exec("SET statement_timeout = '20ms'");
-  await db.exec('SELECT pg_stat_force_next_flush()').catch(() => {});
 }

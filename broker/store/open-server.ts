@@ -4,8 +4,8 @@ import pg from 'pg';
 import { type Pooling, prepareConnection } from './connection-settings.ts';
 import { countingPrisma } from './counting-prisma.ts';
 import { type MigrationConnection, migrate } from './migrate.ts';
-import type { Statement, Store, StoreOptions } from './open.ts';
 import { assertKeptApart, findPooling } from './pooler.ts';
+import type { Statement, Store, StoreOptions } from './store.ts';
 
 const applicationName = 'writ';
 

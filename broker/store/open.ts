@@ -4,57 +4,9 @@
  */
 import { openEmbedded } from './open-embedded.ts';
 import { openServer } from './open-server.ts';
-import type { PrismaClient } from './prisma/client.ts';
+import type { Store, StoreOptions } from './store.ts';
 
-/**
- * What PostgreSQL takes as a bind parameter. JSON goes in as text (`JSON.stringify`) with a cast in the SQL.
- */
-export type SqlValue = Scalar | Scalar[];
-type Scalar = string | number | boolean | Date | null;
-
-/** A statement with a name, so that a server prepares it once per connection. */
-export interface Statement {
-  name: string;
-  text: string;
-}
-
-export interface Store {
-  readonly backend: 'pglite' | 'postgres';
-  /** Where the tables are. */
-  readonly schema: string;
-  /** Reads, off the hot path. Never for changes: see README.md here. */
-  readonly prisma: PrismaClient;
-  /**
-   * Runs one statement in one round trip and its own transaction; every state change goes through here
-   * together with its audit row.
-   * @returns the rows, columns named as the SQL names them; `timestamptz` as Date, `json` parsed
-   */
-  run<Row>(statement: Statement, values: SqlValue[]): Promise<Row[]>;
-  /** Statements run so far, by `run` and by `prisma`: what the benchmark divides by requests. */
-  roundTrips(): number;
-  /** Why this database will answer no more unless the process is started anew, in words; null = it may. */
-  broken(): string | null;
-  close(): Promise<void>;
-}
-
-export interface StoreOptions {
-  /** PostgreSQL URL; null = embedded. */
-  databaseUrl: string | null;
-  /** Folder of the embedded database; null = in memory (tests). */
-  dataDir: string | null;
-  /**
-   * Embedded, in memory: start from this dump of a data folder instead of making one (tests: seven times
-   * faster).
-   */
-  image?: Blob;
-  poolSize?: number;
-  /** How long a server may say nothing, in milliseconds. */
-  queryTimeoutMs?: number;
-  /** Schema of the server to live in; tests give each suite its own. */
-  schema?: string;
-  /** Told what an operator should know of a start that takes long, or of what was found. */
-  say?(message: string): void;
-}
+export type { SqlValue, Statement, Store, StoreOptions } from './store.ts';
 
 /**
  * Opens the database and brings its schema up to date.

@@ -1,7 +1,7 @@
 /**
  * Finds out whether a pooler stands between this process and the server, and whether it hands a connection on
- * after each transaction (PgBouncer's `pool_mode = transaction`). Then nothing that belongs to a connection may
- * be relied on: settings, prepared statements, locks.
+ * after each transaction (PgBouncer's `pool_mode = transaction`). Then nothing that belongs to a connection
+ * may be relied on: settings, prepared statements, locks.
  */
 import type pg from 'pg';
 import { assertHolds, type Pooling, prepareConnection } from './connection-settings.ts';

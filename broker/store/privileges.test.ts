@@ -1,4 +1,6 @@
-/** First starts, other releases, other roles: who may start, who waits, who is refused, and in which words. */
+/**
+ * First starts, other releases, other roles: who may start, who waits, who is refused, and in which words.
+ */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
@@ -42,19 +44,28 @@ describe('the schema', { skip: !(await testBackends()).includes('postgres') && '
     );
 
   test('is made once, by whichever of several first starts comes first', async () => {
-    const open = () => openStore({ databaseUrl: database.url, dataDir: null, schema: 'public', poolSize: 1 });
+    // A default under which whoever has waited would not see what the one before has made.
+    const name = new URL(database.direct).pathname.slice(1);
+    await asOwner(database.direct, `ALTER DATABASE ${name} SET default_transaction_isolation = 'serializable'`);
+    const open = () => openStore({ databaseUrl: database.direct, dataDir: null, schema: 'public', poolSize: 1 });
     const stores = await Promise.all(Array.from({ length: 6 }, open));
     await Promise.all(stores.map((store) => store.close()));
     assert.deepEqual(
       (await applied('public')).map(({ name }) => name),
       names,
     );
+    await asOwner(database.direct, `ALTER DATABASE ${name} RESET default_transaction_isolation`);
   });
 
   test('is made by a role that may make nothing else, where it is there already', async () => {
     const role = newRole();
     await asOwner(database.direct, `CREATE ROLE ${role} LOGIN`, `CREATE SCHEMA ours AUTHORIZATION ${role}`);
-    const store = await openStore({ databaseUrl: as(role, database.url), dataDir: null, schema: 'ours', poolSize: 1 });
+    const store = await openStore({
+      databaseUrl: as(role, database.direct),
+      dataDir: null,
+      schema: 'ours',
+      poolSize: 1,
+    });
     assert.equal(await writesFault(store), null);
     await store.close();
     await asOwner(database.direct, `DROP OWNED BY ${role} CASCADE`, `DROP ROLE ${role}`);
@@ -69,7 +80,7 @@ describe('the schema', { skip: !(await testBackends()).includes('postgres') && '
       `GRANT USAGE ON SCHEMA public TO ${role}`,
       `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO ${role}`,
     );
-    const open = () => openStore({ databaseUrl: as(role, database.url), dataDir: null, poolSize: 2 });
+    const open = () => openStore({ databaseUrl: as(role, database.direct), dataDir: null, poolSize: 2 });
     const store = await open();
     assert.equal(await writesFault(store), null);
     assert.equal(await migrationsCheck(store)(), null);
@@ -86,7 +97,7 @@ describe('the schema', { skip: !(await testBackends()).includes('postgres') && '
     assert.match((await migrationsCheck(store)())!, /lacks migrations/);
     await store.close();
     await asOwner(database.direct, `DROP OWNED BY ${role} CASCADE`, `DROP ROLE ${role}`);
-    const owner = await openStore({ databaseUrl: database.url, dataDir: null, poolSize: 1 });
+    const owner = await openStore({ databaseUrl: database.direct, dataDir: null, poolSize: 1 });
     assert.equal(await migrationsCheck(owner)(), null, 'the owner makes what is missing');
     await owner.close();
   });
@@ -98,7 +109,7 @@ describe('the schema', { skip: !(await testBackends()).includes('postgres') && '
     await holder.query('SELECT pg_advisory_lock(72707369)');
     const said: string[] = [];
     const opening = openStore({
-      databaseUrl: database.url,
+      databaseUrl: database.direct,
       dataDir: null,
       schema: 'waited_for',
       poolSize: 1,
@@ -116,7 +127,7 @@ describe('the schema', { skip: !(await testBackends()).includes('postgres') && '
   });
 
   test('that is newer than the release is refused by name, at the start and when it appears', async () => {
-    const store = await openStore({ databaseUrl: database.url, dataDir: null, poolSize: 1 });
+    const store = await openStore({ databaseUrl: database.direct, dataDir: null, poolSize: 1 });
     const fault = migrationsCheck(store);
     assert.equal(await fault(), null);
     await asOwner(
@@ -126,9 +137,9 @@ describe('the schema', { skip: !(await testBackends()).includes('postgres') && '
     const words = /newer than this release of Writ.*20990101000000_of_later/;
     assert.match((await fault())!, words);
     await store.close();
-    await assert.rejects(openStore({ databaseUrl: database.url, dataDir: null, poolSize: 1 }), words);
+    await assert.rejects(openStore({ databaseUrl: database.direct, dataDir: null, poolSize: 1 }), words);
     await asOwner(database.direct, `UPDATE _prisma_migrations SET rolled_back_at = now() WHERE id = 'x'`);
-    await (await openStore({ databaseUrl: database.url, dataDir: null, poolSize: 1 })).close();
+    await (await openStore({ databaseUrl: database.direct, dataDir: null, poolSize: 1 })).close();
   });
 
   test('of a migration that was begun and not finished is refused by name', async () => {
@@ -137,7 +148,7 @@ describe('the schema', { skip: !(await testBackends()).includes('postgres') && '
       `INSERT INTO _prisma_migrations (id, checksum, migration_name) VALUES ('y', 'y', '20261126990000_half')`,
     );
     await assert.rejects(
-      openStore({ databaseUrl: database.url, dataDir: null, poolSize: 1 }),
+      openStore({ databaseUrl: database.direct, dataDir: null, poolSize: 1 }),
       /did not finish \(20261126990000_half\)/,
     );
   });

@@ -1,6 +1,6 @@
 /**
- * Which migrations this release brings, which the database has, and what the difference means. A release works
- * on its own schema only: what it does not know may have changed the meaning of what it does know.
+ * Which migrations this release brings, which the database has, and what the difference means. A release
+ * works on its own schema only: what it does not know may have changed the meaning of what it does know.
  */
 import { hash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';

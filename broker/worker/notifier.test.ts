@@ -3,15 +3,17 @@ import { randomBytes } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { Redis } from 'ioredis';
+import { Registry } from 'prom-client';
 import type { Broker } from '../compose/start.ts';
 import { systemClock } from '../core/clock.ts';
-import { createLog } from '../core/log.ts';
+import { createSideChannel, createSideChannelMetrics } from '../core/side-channel.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import { freePort, type Ground, prepareGround } from '../running.test-support.ts';
 import { secretOf } from '../scripted-provider.test-support.ts';
 import { createTestDatabase, redisAnswers, testBackends, testRedisUrl } from '../store/store.test-support.ts';
 import { until } from '../until.test-support.ts';
-import { listenForNotifications, redisNotifier } from './notifier.ts';
+import { type Failure, startFailingRedis } from './failing-redis.test-support.ts';
+import { listenForNotifications, type RedisDeps, redisNotifier } from './notifier.ts';
 
 const services = (await redisAnswers()) && (await testBackends()).includes('postgres');
 
@@ -23,6 +25,79 @@ const wokenOnly: Clock = {
   now: systemClock.now,
   sleep: (ms, signal) => systemClock.sleep(ms > 30_000 ? 2 ** 31 - 1 : ms, signal),
 };
+
+/** @param faster how many times faster than real its time passes */
+function redisDeps(faster = 1): RedisDeps & { lines: string[]; pauses: number[]; failures(): Promise<number> } {
+  const lines: string[] = [];
+  const pauses: number[] = [];
+  const metrics = createSideChannelMetrics(new Registry());
+  const say = (_fields: object, message: string) => void lines.push(message);
+  const clock: Clock = {
+    now: systemClock.now,
+    sleep: (ms, signal) => {
+      pauses.push(ms);
+      // Quiet never lasts long enough to count as good.
+      return systemClock.sleep(ms === 30_000 ? 2 ** 31 - 1 : ms / faster, signal);
+    },
+  };
+  const channel = createSideChannel('redis', 'nothing is lost', {
+    log: { warn: say, info: say },
+    metrics,
+    random: () => 1,
+  });
+  const failures = async () => (await metrics.failures.get()).values[0]?.value ?? 0;
+  return { clock, channel, random: () => 1, lines, pauses, failures };
+}
+
+describe('a Redis that fails is left alone for longer and longer, and said once', () => {
+  for (const failure of ['full', 'read-only', 'cluster', 'not authenticated', 'silent'] as Failure[]) {
+    test(`${failure}: the listener`, async (t) => {
+      const redis = await startFailingRedis(failure);
+      t.after(() => redis.close());
+      const deps = redisDeps(1_000);
+      const listener = await listenForNotifications(redis.url, 'test', { notify: () => {} }, deps);
+      t.after(() => listener.close());
+      if (failure === 'silent') {
+        await until('it is asked', () => redis.commands() > 0);
+      } else {
+        await until('eight pauses are over', () => deps.pauses.filter((ms) => ms >= 60_000).length >= 2);
+        assert.equal(deps.lines.length, 1, deps.lines.join('\n'));
+        assert.match(deps.lines[0]!, /redis fails: nothing is lost/);
+        const growing = deps.pauses.filter((ms) => ms !== 30_000 && ms !== 1_000);
+        assert.deepEqual(growing.slice(0, 4), [2_000, 4_000, 8_000, 16_000]);
+        // A handful a connection, where there used to be thousands a second.
+        assert.ok(redis.commands() < 40 * deps.pauses.length, `${redis.commands()} commands`);
+      }
+    });
+
+    test(`${failure}: the notifier, however often it is told, and it closes`, async (t) => {
+      const redis = await startFailingRedis(failure);
+      t.after(() => redis.close());
+      const deps = redisDeps(1_000);
+      const notifier = await redisNotifier(redis.url, 'test', deps);
+      t.after(() => notifier.close());
+      for (let n = 0; n < 1_000; n += 1) notifier.notify();
+      if (failure !== 'silent') {
+        await until('it has failed some times', () => deps.pauses.length >= 4);
+        for (let n = 0; n < 1_000; n += 1) notifier.notify();
+        assert.equal(deps.lines.length, 1, deps.lines.join('\n'));
+        assert.ok((await deps.failures()) >= 4);
+      }
+    });
+  }
+
+  test('its return is said once, and begins the pauses anew', () => {
+    const { channel, lines } = redisDeps();
+    const pauses = [channel.failed({}), channel.failed({}), channel.failed({})];
+    channel.works();
+    channel.works();
+    assert.deepEqual([...pauses, channel.failed({})], [1_000, 2_000, 4_000, 1_000]);
+    assert.deepEqual(
+      lines.map((line) => line.split(':')[0]),
+      ['redis fails', 'redis works again', 'redis fails'],
+    );
+  });
+});
 
 describe('revocation across processes', { skip: !services && 'needs PostgreSQL and Redis' }, () => {
   // Its own schema gives the suite its own queue: suites that run side by side share the server.
@@ -124,8 +199,8 @@ describe('revocation across processes', { skip: !services && 'needs PostgreSQL a
 
   test('notifications do not pile up while Redis is down: when it is back one job says what thousands would', async () => {
     const port = await freePort();
-    const log = createLog('silent');
-    const notifier = await redisNotifier(`redis://127.0.0.1:${port}`, schema, log);
+    const deps = redisDeps();
+    const notifier = await redisNotifier(`redis://127.0.0.1:${port}`, schema, deps);
     for (let i = 0; i < 10_000; i += 1) notifier.notify();
     const { hostname, port: redisPort } = new URL(testRedisUrl);
     const proxy = createServer((socket) => {
@@ -138,7 +213,7 @@ describe('revocation across processes', { skip: !services && 'needs PostgreSQL a
     const count = () => {
       notifications += 1;
     };
-    const listener = await listenForNotifications(testRedisUrl, schema, { notify: count }, log);
+    const listener = await listenForNotifications(testRedisUrl, schema, { notify: count }, deps);
     try {
       await new Promise<void>((resolve) => proxy.listen(port, '127.0.0.1', resolve));
       await until('the job arrives', () => notifications > 0);

@@ -3,7 +3,8 @@
  * across processes through a BullMQ job. The job says nothing but "look now"; what there is to do is in the
  * database, so a lost job delays revocation to the next tick, and a repeated one is harmless.
  */
-import type { Logger } from 'pino';
+import { pauseMs, type SideChannel } from '../core/side-channel.ts';
+import type { Clock } from '../core/vocabulary.ts';
 
 export interface Notifier {
   notify(): void;
@@ -49,71 +50,145 @@ const disconnectTimeout = 100;
  */
 const jobOptions = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as const;
 
+/** A Redis that takes a command and says nothing must not hold the next. */
+const commandTimeout = 5_000;
+
+export interface RedisDeps {
+  clock: Clock;
+  channel: SideChannel;
+  /** Jitter, 0 to 1. */
+  random(): number;
+}
+
 /**
  * Never more than one job under way and one wanted, however many ask: with Redis down nothing piles up, and
  * once it is back one job says what a thousand would.
  * @param prefix keeps deployments that share a Redis apart
  */
-export async function redisNotifier(url: string, prefix: string, log: Logger): Promise<Notifier> {
+export async function redisNotifier(url: string, prefix: string, deps: RedisDeps): Promise<Notifier> {
+  const { clock, channel, random } = deps;
   const { Queue, Redis } = await loadBullmq();
-  const redis = new Redis(url, { maxRetriesPerRequest: 1, enableOfflineQueue: false, disconnectTimeout });
+  const redis = new Redis(url, {
+    maxRetriesPerRequest: 1,
+    enableOfflineQueue: false,
+    disconnectTimeout,
+    commandTimeout,
+    retryStrategy: (times) => pauseMs(times, random()),
+  });
   const queue = new Queue(queueName, { connection: redis, prefix });
-  queue.on('error', (error) => log.warn({ err: error }, 'redis: prompt revocation is down, the reconciler goes on'));
+  const closing = new AbortController();
+  let failing = false;
+  const failed = (error: Error): number => {
+    failing = true;
+    return channel.failed(aboutError(error));
+  };
+  queue.on('error', failed);
   let wanted = false;
   let sending = false;
   const send = async () => {
     if (sending) return;
     sending = true;
-    while (wanted && redis.status === 'ready') {
+    while (wanted && redis.status === 'ready' && !closing.signal.aborted) {
       wanted = false;
       try {
         await queue.add('look', {}, jobOptions);
+        failing = false;
+        channel.works();
       } catch (error) {
-        log.warn({ err: error }, 'redis: could not notify the workers');
         wanted = true;
-        break;
+        await clock.sleep(failed(error as Error), closing.signal).catch(() => {});
       }
     }
     sending = false;
   };
-  redis.on('ready', send);
+  redis.on('ready', () => {
+    // Whether it takes a job is what tells whether it is back.
+    if (failing) wanted = true;
+    void send();
+  });
   return {
     notify: () => {
+      // One is enough: those that would come after it are not sent.
+      if (wanted && failing) channel.dropped(1);
       wanted = true;
       void send();
     },
     close: async () => {
       wanted = false;
+      closing.abort();
       redis.disconnect();
-      await queue.close();
+      await soon(clock, queue.close());
     },
   };
 }
 
-/** Runs the reconciler when a job says so. */
+/**
+ * Runs the reconciler when a job says so. BullMQ's worker goes on at once after an error, thousands of times
+ * a second where Redis answers with errors (full, read-only, a cluster's): after the first one it is closed,
+ * and another is opened after a pause.
+ */
 export async function listenForNotifications(
   url: string,
   prefix: string,
   reconciler: { notify(): void },
-  log: Logger,
+  { clock, channel }: RedisDeps,
 ): Promise<{ close(): Promise<void> }> {
   const { Redis, Worker } = await loadBullmq();
-  // What BullMQ requires of a connection that blocks.
-  const redis = new Redis(url, { maxRetriesPerRequest: null, disconnectTimeout });
-  const worker = new Worker(
-    queueName,
-    async () => {
-      reconciler.notify();
-    },
-    { connection: redis, prefix, concurrency: 8 },
-  );
-  worker.on('error', (error) => log.warn({ err: error }, 'redis: worker connection'));
+  const closing = new AbortController();
+
+  /** Listens until something goes wrong. @returns what */
+  const listen = async (): Promise<Error> => {
+    // No limit is what BullMQ requires of a connection that blocks; coming back is for the loop below.
+    const redis = new Redis(url, { maxRetriesPerRequest: null, disconnectTimeout, retryStrategy: () => null });
+    const over = new AbortController();
+    const worker = new Worker(
+      queueName,
+      async () => {
+        reconciler.notify();
+        channel.works();
+      },
+      { connection: redis, prefix, concurrency: 8 },
+    );
+    const error = await new Promise<Error>((resolve) => {
+      for (const source of [redis, worker]) source.on('error', resolve);
+      redis.on('end', () => resolve(new Error('the connection was closed')));
+      closing.signal.addEventListener('abort', () => resolve(new Error('stopping')), { once: true });
+      // Quiet for so long is as good as a job.
+      clock.sleep(quietMs, over.signal).then(
+        () => channel.works(),
+        () => {},
+      );
+    });
+    over.abort();
+    // By force: a job is one call that never waits, and an orderly close would wait for a Redis that is down.
+    await soon(clock, worker.close(true));
+    redis.disconnect();
+    return error;
+  };
+
+  const listening = (async () => {
+    while (!closing.signal.aborted) {
+      const error = await listen();
+      if (closing.signal.aborted) return;
+      await clock.sleep(channel.failed(aboutError(error)), closing.signal).catch(() => {});
+    }
+  })();
   return {
     close: async () => {
-      // By force: a job is one call that never waits, and an orderly close would wait for a Redis that is
-      // down.
-      await worker.close(true);
-      redis.disconnect();
+      closing.abort();
+      await listening;
     },
   };
 }
+
+/** After so long without an error a connection counts as good. */
+const quietMs = 30_000;
+
+/** What closes something that may not answer is not waited for. */
+async function soon(clock: Clock, closing: Promise<unknown>): Promise<void> {
+  const closed = new AbortController();
+  await Promise.race([closing.catch(() => {}), clock.sleep(1_000, closed.signal).catch(() => {})]);
+  closed.abort();
+}
+
+const aboutError = (error: Error) => ({ err: error });

@@ -50,15 +50,16 @@ async function verifyServer(url: string, schema: string): Promise<Verification> 
     // A server that does not answer must not block the command; a page of rows takes far less.
     query_timeout: 60_000,
     application_name: 'writ audit verify',
-    options: `-c search_path=${pg.escapeIdentifier(schema)} -c default_transaction_read_only=on`,
   });
   // A connection lost between two statements: the next statement fails, and says so.
   client.on('error', () => {});
   await client.connect();
   try {
-    return await verifyAudit({
-      run: async ({ name, text }, values) => (await client.query({ name, text, values })).rows,
-    });
+    // One transaction: it reads one state of the record, changes nothing, and keeps its settings behind a
+    // pooler that shares connections. A statement prepared there could be another client's: none has a name.
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    await client.query(`SET LOCAL search_path = ${pg.escapeIdentifier(schema)}, pg_temp`);
+    return await verifyAudit({ run: async ({ text }, values) => (await client.query({ text, values })).rows });
   } catch (error) {
     const { code } = error as { code?: string };
     if (code === '42P01') throw new CommandError(`The schema ${schema} of this database holds no record of Writ’s`);

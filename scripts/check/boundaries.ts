@@ -31,7 +31,7 @@ export const rules: Rule[] = [
     name: 'code-stands-without-its-tests',
     why: 'what runs in production must not lean on tests',
     files: /./,
-    except: /^scripts\/test\.ts$/,
+    except: /^scripts\/test(-elsewhere)?\.ts$/,
     never: forTests.source,
   },
   {
