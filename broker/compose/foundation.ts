@@ -14,6 +14,7 @@ import type { Trust } from '../identity/trust.ts';
 import { readTrustFile } from '../identity/trust-file.ts';
 import { deriveKey, keyEncryptionKey } from '../keys/key-encryption-key.ts';
 import { type KeyRing, openKeyRing } from '../keys/ring.ts';
+import { createRowProofs } from '../keys/row-proofs.ts';
 import { createSeal, type Seal } from '../keys/seal.ts';
 import { openStore, type Store } from '../store/open.ts';
 
@@ -55,19 +56,25 @@ export async function openFoundation(
   const trust = await readTrustFile(settings);
   const clock = overrides.clock ?? systemClock;
   const log = createLog(settings.WRIT_LOG_LEVEL, overrides.logTo);
+  const kek =
+    overrides.inMemory !== undefined && settings.WRIT_KEY_ENCRYPTION_KEY === undefined
+      ? randomBytes(32)
+      : await keyEncryptionKey(settings.WRIT_KEY_ENCRYPTION_KEY, settings.WRIT_DATA_DIR);
   const store = await (overrides.openStore ?? openStore)({
     databaseUrl: settings.DATABASE_URL ?? null,
     dataDir: overrides.inMemory === undefined ? join(settings.WRIT_DATA_DIR, 'database') : null,
     ...(overrides.inMemory instanceof Blob ? { image: overrides.inMemory } : {}),
     poolSize: settings.WRIT_DATABASE_POOL,
     schema: settings.WRIT_DATABASE_SCHEMA,
+    proofs: createRowProofs(kek, (broken) =>
+      log.error(
+        broken,
+        'a row does not hold: it was not written by a broker with this key-encryption key, or was changed',
+      ),
+    ),
   });
-  const kek =
-    overrides.inMemory !== undefined && settings.WRIT_KEY_ENCRYPTION_KEY === undefined
-      ? randomBytes(32)
-      : await keyEncryptionKey(settings.WRIT_KEY_ENCRYPTION_KEY, settings.WRIT_DATA_DIR);
   const seal = createSeal(deriveKey(kek, 'at-rest'));
   const longestTokenSeconds = Math.max(settings.WRIT_SESSION_TOKEN_SECONDS, 300);
-  const ring = await openKeyRing(store, { clock, seal, longestTokenSeconds });
+  const ring = await openKeyRing(store, { clock, seal, longestTokenSeconds, log });
   return { settings, trust, modules, channelModules: channels, clock, log, store, kek, seal, ring };
 }

@@ -16,6 +16,8 @@ import { mayAct } from '../sessions/live-session.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 
+import { proveGrant } from './proven-grant.ts';
+
 /** What is known of a grant when it is first written. */
 export interface GrantRecord {
   id: string;
@@ -76,18 +78,19 @@ const held = `
         ORDER BY s.id FOR UPDATE OF s) locked
     )`;
 
-const insertGrant = `
+/** @param proof SQL of the proof */
+const insertGrant = (proof: string) => `
       INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
-                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decide_by, decided_at, ended_at)
+                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decide_by, decided_at, ended_at, proof)
       SELECT $5::text, $1::text, $6::text, $7::text, $8::text, $9::text, $10::jsonb, $11::text, $12::jsonb, $13::int, $14::text, $15::jsonb, $16::text,
              $17::int, $18::text, $19::jsonb, $20::text, $4::timestamptz, $21::timestamptz,
-             CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END`;
+             CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END, ${proof}`;
 
 /** A denial does not count against the envelope. A pending grant and its notices are committed together. */
 const recordStatement: Statement = {
   name: 'grant_record',
   text: `
-    WITH ${held}, g AS (${insertGrant} FROM held WHERE held.ok
+    WITH ${held}, g AS (${insertGrant('$27::text')} FROM held WHERE held.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
     ), bump AS (
 ${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 FROM g)')}
@@ -144,7 +147,7 @@ ${intendLease('SELECT lease_id, id AS grant_id, session_id, agent, provider, pla
 const intentWithSlotStatement: Statement = {
   name: 'grant_intent_slot',
   text: `
-    WITH ${held}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant} FROM ready WHERE ready.ok
+    WITH ${held}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant("''")} FROM ready WHERE ready.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
     ), bump AS (
 ${countGrant('$1::text', '$2::text', 'true', 'EXISTS (SELECT 1 FROM g)')}
@@ -221,10 +224,27 @@ export async function recordGrant(
   channels: readonly string[] = [],
 ): Promise<Recorded> {
   const noticeIds = channels.map(() => newId('ntc', grant.at));
-  const values = [...grantValues(grant), noticeIds, [...channels]];
+  const values = [...grantValues(grant), noticeIds, [...channels], proofOf(store, grant)];
   const [row] = await store.run<{ ok: boolean }>(recordStatement, values);
   return row?.ok === true ? { ok: true, reserved: null } : { ok: false, because: 'moved_on' };
 }
+
+const proofOf = (store: Store, grant: GrantRecord): string =>
+  proveGrant(store, {
+    id: grant.id,
+    session_id: grant.sessionId,
+    agent: grant.agent,
+    capability: grant.capability,
+    request_digest: grant.requestDigest,
+    params: grant.params,
+    justification: grant.justification,
+    credential_jwk: grant.credentialJwk,
+    manifest_version: grant.manifestVersion,
+    provider: grant.plan.provider,
+    plan: grant.plan as unknown as JsonObject,
+    tier: grant.tier,
+    requested_at: grant.at,
+  });
 
 /** Writes a grant that policy alone allowed, together with the intent to mint. */
 export async function recordIntent(store: Store, grant: GrantRecord, lease: LeaseRecord): Promise<Recorded> {

@@ -7,6 +7,7 @@ import { PrismaPg } from '@prisma/adapter-pg';
 import type { SqlDriverAdapterFactory, SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
 import pg from 'pg';
 import { PrismaPGlite } from 'pglite-prisma-adapter';
+import { noProofs, type RowProofs } from '../core/proven-rows.ts';
 import { lockFolder } from './folder-lock.ts';
 import { migrate } from './migrate.ts';
 import { PrismaClient } from './prisma/client.ts';
@@ -33,6 +34,8 @@ export interface Store {
    * @returns the rows, columns named as the SQL names them; `timestamptz` as Date, `json` parsed
    */
   run<Row>(statement: Statement, values: SqlValue[]): Promise<Row[]>;
+  /** For whoever reads or writes a row that grants power: the two belong together. */
+  readonly proofs: RowProofs;
   /** Statements run so far, by `run` and by `prisma`: what the benchmark divides by requests. */
   roundTrips(): number;
   close(): Promise<void>;
@@ -51,6 +54,8 @@ export interface StoreOptions {
   poolSize?: number;
   /** How long a server may say nothing, in milliseconds. */
   queryTimeoutMs?: number;
+  /** Proves rows, under the key-encryption key; without it no row of this store gives a right. */
+  proofs?: RowProofs;
   /** Schema of the server to live in; tests give each suite its own. */
   schema?: string;
 }
@@ -86,6 +91,7 @@ async function openLocked(options: StoreOptions, unlock: () => Promise<void>): P
   return {
     backend: 'pglite',
     prisma,
+    proofs: options.proofs ?? noProofs,
     run: async <Row>(statement: Statement, values: SqlValue[]) => {
       trips += 1;
       return (await db.query<Row>(statement.text, values)).rows;
@@ -134,6 +140,7 @@ async function openServer(databaseUrl: string, options: StoreOptions): Promise<S
   return {
     backend: 'postgres',
     prisma,
+    proofs: options.proofs ?? noProofs,
     run: async <Row>(statement: Statement, values: SqlValue[]) => {
       for (let tries = 1; ; tries += 1) {
         trips += 1;

@@ -10,6 +10,7 @@ import { PGlite } from '@electric-sql/pglite';
 import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
 import pg from 'pg';
 import { PrismaPGlite } from 'pglite-prisma-adapter';
+import { createRowProofs } from '../keys/row-proofs.ts';
 import { migrate } from './migrate.ts';
 import { openStore, type Store } from './open.ts';
 
@@ -119,9 +120,11 @@ export async function createTestDatabase(): Promise<{ url: string; drop(): Promi
 
 /** A migrated, empty store; `close` removes what it left on the server. */
 export async function openTestStore(backend: 'pglite' | 'postgres'): Promise<Store> {
-  if (backend === 'pglite') return openStore({ databaseUrl: null, dataDir: null, image: await migratedImage() });
+  const proofs = createRowProofs(randomBytes(32));
+  if (backend === 'pglite')
+    return openStore({ databaseUrl: null, dataDir: null, image: await migratedImage(), proofs });
   const database = await createTestDatabase();
-  const store = await openStore({ databaseUrl: database.url, dataDir: null });
+  const store = await openStore({ databaseUrl: database.url, dataDir: null, proofs });
   const close = async () => {
     await store.close();
     await database.drop();

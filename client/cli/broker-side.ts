@@ -10,6 +10,8 @@ export interface BrokerSide {
   verifyEmbedded(): Promise<Verification>;
   /** Publishes a new signing key. */
   rotateKeys(): Promise<{ kid: string; leadSeconds: number }>;
+  /** Replaces the bootstrap token. @returns the new one */
+  renewAdminToken(): Promise<string>;
 }
 
 /** Loads it when a command needs it; null in the package on its own. */

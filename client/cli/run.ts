@@ -3,16 +3,17 @@
  * loaded when it is asked for.
  */
 import { parseArgs } from 'node:util';
-import { CommandError, type LoadBrokerSide } from './broker-side.ts';
+import { type BrokerSide, CommandError, type LoadBrokerSide } from './broker-side.ts';
 
 const usage = `writ – a credential broker for AI agents
 
   writ manifest check FILE …     parse, check and compile manifests; exit 1 with line, column and path of each fault
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
   writ keys rotate               bring in a new signing key; it signs after WRIT_KEY_LEAD_SECONDS
+  writ admin token               replace the bootstrap token, and print the new one
 
 manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
-keys rotate, and audit verify of an embedded database, run where the broker runs and read the same environment
+keys rotate, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
 
@@ -43,6 +44,9 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide);
       case 'keys rotate':
         return await rotateKeys(loadBrokerSide);
+      case 'admin token':
+        console.log(await (await brokerSide(loadBrokerSide, 'admin token')).renewAdminToken());
+        return 0;
       default:
         return wrongUsage();
     }
@@ -60,14 +64,18 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
 }
 
 async function rotateKeys(loadBrokerSide: LoadBrokerSide): Promise<number> {
-  if (loadBrokerSide === null)
-    throw new CommandError(
-      'keys rotate runs where the broker runs, because it needs the broker’s database and key-encryption key: ' +
-        'run `npx writ keys rotate` in the broker’s folder, with its environment',
-    );
-  const { kid, leadSeconds } = await (await loadBrokerSide()).rotateKeys();
+  const { kid, leadSeconds } = await (await brokerSide(loadBrokerSide, 'keys rotate')).rotateKeys();
   console.log(`✔ key ${kid} is published now and signs in ${leadSeconds} s`);
   return 0;
+}
+
+async function brokerSide(load: LoadBrokerSide, command: string): Promise<BrokerSide> {
+  if (load === null)
+    throw new CommandError(
+      `${command} runs where the broker runs, because it needs the broker’s database and key-encryption key: ` +
+        `run \`npx writ ${command}\` in the broker’s folder, with its environment`,
+    );
+  return load();
 }
 
 const isWrongOption = (error: unknown): error is Error =>

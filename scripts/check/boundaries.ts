@@ -152,7 +152,8 @@ export const rules: Rule[] = [
     name: 'approvals-touch-no-credential',
     why: 'an approval is a row that the grants flow acts on, never a call into it',
     files: /^approvals\//,
-    never: '^providers/(?!contract\\.ts$)|^broker/(leases|grants/(?!transitions\\.ts$)|worker|compose|main)',
+    never:
+      '^providers/(?!contract\\.ts$)|^broker/(leases|grants/(?!(transitions|proven-grant)\\.ts$)|worker|compose|main)',
   },
   {
     name: 'a-channel-stands-alone',
