@@ -100,8 +100,9 @@ export async function prepareGround() {
       const token = (await opened.json()) as { access_token: string };
       if (opened.status !== 200) throw new Error(JSON.stringify(token));
       const authorization = `Bearer ${token.access_token}`;
-      const post = (path: string, body?: object): Promise<Response> =>
+      const post = (path: string, body?: object, init: RequestInit = {}): Promise<Response> =>
         fetch(`${url}${path}`, {
+          ...init,
           method: 'POST',
           headers: { authorization, 'content-type': 'application/json' },
           ...(body === undefined ? {} : { body: JSON.stringify(body) }),

@@ -39,6 +39,7 @@ export type BrokerErrorCode =
   | 'not_found'
   | 'conflict'
   | 'already_redeemed'
+  | 'grant_failed'
   | 'not_approved'
   | 'idempotency_mismatch'
   | 'rate_limited'

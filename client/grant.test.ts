@@ -217,6 +217,23 @@ describe('a grant that a person must decide on', () => {
     assert.equal((await outcome).id, pending.id);
   });
 
+  it('is collected again while the approval stands, when the broker says', async () => {
+    const { pending, outcome } = await park();
+    const kept = { code: 'provider_unavailable', grant_status: 'approved' };
+    once(/\/redeem$/, { status: 503, headers: { 'retry-after': '9' }, body: kept });
+    await harness.decide(pending.approvalUrl, 'approve');
+    assert.equal((await outcome).id, pending.id);
+    assert.ok(pauses.includes(9_000));
+  });
+
+  it('is over when the broker says that it failed', async () => {
+    const { pending, outcome } = await park();
+    const failed = { code: 'provider_unavailable', grant_status: 'failed' };
+    once(/\/redeem$/, { status: 503, headers: { 'retry-after': '9' }, body: failed });
+    await harness.decide(pending.approvalUrl, 'approve');
+    await assert.rejects(outcome, code('provider_unavailable'));
+  });
+
   it('says so when the credential itself was lost on the way', async () => {
     const { pending, outcome } = await park();
     once(/\/redeem$/, 'lose');

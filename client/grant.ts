@@ -121,15 +121,32 @@ export async function requestGrant<T extends CredentialType>(
   if (decided.status !== 'approved') throw refusalOf(decided);
 
   // 4.
-  const collected = await deps
-    .call({ method: 'POST', path: `/v1/grants/${decided.id}/redeem`, json: credentialJwk, repeatable: true, signal })
-    .catch((error) => {
-      if (error instanceof WritError && error.code === 'already_redeemed') throw credentialLost(decided.id, error);
-      throw error;
-    });
+  const collected = await collect(deps, decided.id, credentialJwk, signal);
 
   // 5.
   return openGrant(collected.body, key, options.type);
+}
+
+/**
+ * Collects an approved grant. A mint without effect (the provider throttles, say) costs nobody their consent:
+ * while the broker says that the approval stands, it is collected again, when the broker says.
+ */
+async function collect(
+  { clock, call }: GrantCalls,
+  grantId: string,
+  json: { [name: string]: unknown },
+  signal: AbortSignal | undefined,
+): Promise<Answer> {
+  for (;;) {
+    try {
+      return await call({ method: 'POST', path: `/v1/grants/${grantId}/redeem`, json, repeatable: true, signal });
+    } catch (error) {
+      if (!(error instanceof WritError)) throw error;
+      if (error.code === 'already_redeemed') throw credentialLost(grantId, error);
+      if (error.code !== 'provider_unavailable' || error.problem?.grant_status !== 'approved') throw error;
+      await clock.sleep((error.retryAfterSeconds ?? 5) * 1000, signal);
+    }
+  }
 }
 
 async function waitForDecision(

@@ -213,6 +213,26 @@ export interface Provider<Params = unknown> {
    * and for operators' tools.
    */
   probe?(target: RevocationTarget, signal: AbortSignal): Promise<ProbeOutcome>;
+  /** The provider's own clock, where its answers tell it. */
+  readonly clock?: ProviderClock;
+  /**
+   * True where `revoke` tries the credential itself, from the secret it is given: then it is asked past the
+   * natural end too, and the lease is not called expired on a clock's word.
+   */
+  readonly triesCredential?: boolean;
+}
+
+/** How long a kill, and what it needs, is kept after the credential's end by the provider's own clock. */
+export const keepAfterEndMs = 60_000;
+
+/** The provider's clock against ours. */
+export interface ProviderClock {
+  /** The provider's time minus ours, as last measured; null while it was not. */
+  skewMs(): number | null;
+  /**
+   * The provider's time now. Asks the provider when the last measurement is old. @throws ProviderError
+   */
+  askNow(signal: AbortSignal): Promise<Date>;
 }
 
 /**
@@ -243,8 +263,14 @@ export interface ProviderDeps {
   /**
    * Signs a short-lived OIDC token of the broker's own issuer (ES256, `iss`, `iat`, `exp`, `jti` are added)
    * for keyless federation with AWS and GCP. `ttlSeconds` at most 300.
+   *
+   * `now`: the time by the clock of whoever will judge the token; ours when left out.
    */
-  signIdentityToken(claims: { sub: string; aud: string; [claim: string]: Json }, ttlSeconds: number): Promise<string>;
+  signIdentityToken(
+    claims: { sub: string; aud: string; [claim: string]: Json },
+    ttlSeconds: number,
+    now?: Date,
+  ): Promise<string>;
 }
 
 export type ProviderErrorCode =
@@ -264,28 +290,49 @@ export type ProviderErrorCode =
   /** Every member of the pool is in use or in quarantine. */
   | 'pool_exhausted';
 
+/** What is known of a failure besides its code. */
+export interface ProviderErrorOptions {
+  /** May the same call succeed later, without anybody changing anything? Default: by the code. */
+  retryable?: boolean;
+  providerCode?: string;
+  /** The provider's own words, through `answerText` (answer-text.ts): clamped, without anything secret. */
+  providerText?: string | null;
+  path?: string;
+  mayHaveMinted?: boolean;
+  /** How long the provider asked us to wait; through `waitSeconds` (answer-wait.ts). */
+  retryAfterSeconds?: number | null;
+  /** What is known of a credential that exists although the call failed. Needs `mayHaveMinted`. */
+  minted?: Minted;
+}
+
+/** A credential that exists and that nobody was given: what ending it needs, as in `Issued`. */
+export type Minted = Pick<Issued, 'handle' | 'secret' | 'providerExpiresAt'>;
+
 /**
  * A failure at or before the provider. `message` is for logs and operators and must never contain a secret;
- * the agent sees only `code`, `retryable` and `providerCode`.
+ * the agent sees only `code`, `retryable`, `providerCode` and `retryAfterSeconds`.
  */
 export class ProviderError extends Error {
   readonly code: ProviderErrorCode;
   readonly retryable: boolean;
   /** The target's own error code or HTTP status, e.g. `AccessDenied`, `422`, `PERMISSION_DENIED`. */
   readonly providerCode: string | undefined;
+  /** The provider's own words, for the log and for admins; null when it gave none. */
+  readonly providerText: string | null;
   readonly path: string | undefined;
   /**
    * True when the call may have taken effect, or still may, although it failed (timeout, connection lost
    * after sending): a credential may exist. In a `failed` revocation of a provider with `lockKey`: a write
-   * may still arrive, so the broker lets nobody write before the lock's own end.
+   * may still arrive, so the broker lets nobody write before the lock's own end. False: surely nothing was
+   * minted, so the failure costs nothing.
    */
   readonly mayHaveMinted: boolean;
+  /** How long the provider asked us to wait before the next try, in whole seconds; null when it did not say. */
+  readonly retryAfterSeconds: number | null;
+  /** Private, so that no log and no inspection of an error shows its secret. */
+  readonly #minted: Minted | null;
 
-  constructor(
-    code: ProviderErrorCode,
-    message: string,
-    options: { retryable?: boolean; providerCode?: string; path?: string; mayHaveMinted?: boolean } = {},
-  ) {
+  constructor(code: ProviderErrorCode, message: string, options: ProviderErrorOptions = {}) {
     super(message);
     this.name = 'ProviderError';
     this.code = code;
@@ -293,7 +340,15 @@ export class ProviderError extends Error {
       options.retryable ??
       (code === 'upstream_unavailable' || code === 'upstream_timeout' || code === 'pool_exhausted');
     this.providerCode = options.providerCode;
+    this.providerText = options.providerText ?? null;
     this.path = options.path;
     this.mayHaveMinted = options.mayHaveMinted ?? code === 'upstream_timeout';
+    this.retryAfterSeconds = options.retryAfterSeconds ?? null;
+    this.#minted = options.minted ?? null;
+  }
+
+  /** The credential that exists although the call failed, as far as it is known. */
+  minted(): Minted | null {
+    return this.#minted;
   }
 }

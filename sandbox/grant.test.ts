@@ -421,6 +421,7 @@ test('the delivering side acts on no forged, expired, borrowed or unapproved dec
     plan,
     reserved: null,
     intentAt: now,
+    consent: null,
   };
   const before = deployment.world.github.requests();
   for (const [why, decision] of Object.entries(decisions)) {

@@ -146,6 +146,11 @@ export const events = {
     meaning: 'The agent came for an approved grant; the intent to mint was written down.',
     payload: [z.strictObject({ plan_digest: text, approved_by: z.array(text), ttl_seconds: count })],
   },
+  'grant.approval_kept': {
+    meaning:
+      'The mint of an approved grant had no effect, and another may: the approval stands until its own deadline.',
+    payload: [z.strictObject({ plan_digest: text, redeem_by: time })],
+  },
   'grant.ended': { meaning: 'A grant is over.', payload: [endedWithSession] },
   'review.refused': {
     meaning: 'Somebody who may not decide on a grant tried to.',

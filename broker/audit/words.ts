@@ -43,6 +43,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
       : bad(`${what} was denied${because(decisionReasons)}.`),
   'grant.approved': ({ actor, what, payload }) => good(`${actor} approved ${what}${forTime(payload.ttl_seconds)}.`),
   'grant.redeemed': ({ what }) => plain(`The agent collects ${what}.`),
+  'grant.approval_kept': ({ what }) =>
+    wait(`No credential for ${what} yet; the approval stands, and the agent may collect again.`),
   'grant.ended': ({ what, because }) => plain(`${what} ended${because(decisionReasons)}.`),
   'review.refused': ({ actor, what, because }) =>
     bad(`${actor} tried to decide on ${what} and was refused${because(reviewBlockers)}.`),

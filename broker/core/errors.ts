@@ -62,6 +62,11 @@ export const errorTable = {
     title: 'The credential was delivered before',
     help: 'A credential is delivered once. Ask for a new grant if it was lost.',
   },
+  grant_failed: {
+    status: 409,
+    title: 'The provider did not mint the credential of this grant',
+    help: 'Nothing was delivered, and nothing will be. Ask for a new grant.',
+  },
   not_approved: {
     status: 409,
     title: 'The grant has not been approved',

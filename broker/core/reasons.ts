@@ -48,6 +48,10 @@ export const revokeReasons = {
     meaning: 'The mint failed; where a credential may exist all the same, it is revoked.',
     words: 'the mint failed',
   },
+  not_delivered: {
+    meaning: 'The credential was minted, but could not be handed to the agent.',
+    words: 'it could not be delivered',
+  },
   neighbour_cut_off: {
     meaning: 'The shared deny document was full, so the provider ended every older credential under the same lock.',
     words: 'the deny document was full, so older credentials were ended too',

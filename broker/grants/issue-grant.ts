@@ -5,11 +5,12 @@
 
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
-import type { JsonObject } from '../core/vocabulary.ts';
+import type { JsonObject, Plan } from '../core/vocabulary.ts';
 import type { DecisionKey, DecisionPayload } from '../decide/sign-decision.ts';
 import { signDecision } from '../decide/sign-decision.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import { issueLease, type LeaseDeps } from '../leases/issue.ts';
+import { revokeUndelivered } from '../leases/order-revocation.ts';
 import { type Delivery, deliver } from './deliver.ts';
 import type { Evaluation } from './evaluate.ts';
 import type { LeaseRecord, Recorded } from './statements.ts';
@@ -29,6 +30,9 @@ export interface GrantToIssue {
   tier: number;
 }
 
+/** What an answer says of an approval that a failure did not consume. */
+export type StandingApproval = { grant_id: string; grant_status: 'approved'; redeem_by: string };
+
 /** A committed intent: what the delivering side acts on. */
 export interface CommittedIntent {
   grant: GrantToIssue;
@@ -37,6 +41,8 @@ export interface CommittedIntent {
   reserved: string | null;
   decisionJws: string;
   at: Date;
+  /** What a person consented to; null when policy alone allowed it. */
+  consent: { plan: Plan; planDigest: string } | null;
 }
 
 export interface IssuedAnswer {
@@ -57,26 +63,32 @@ export async function commitIntent(
   deps: IssueDeps,
   grant: GrantToIssue,
   evaluation: Evaluation,
-  approvedBy: string[],
+  approved: { by: string[]; consent: CommittedIntent['consent']; stands: StandingApproval | null },
   at: Date,
   write: (decisionJws: string, lease: LeaseRecord) => Promise<Recorded>,
 ): Promise<CommittedIntent | null> {
-  const decisionJws = signDecision(payloadOf(grant, evaluation, approvedBy), signingKey(deps), at);
+  const decisionJws = signDecision(payloadOf(grant, evaluation, approved.by), signingKey(deps), at);
   const lease = leaseOf(deps, evaluation, at);
   const written = await write(decisionJws, lease);
-  if (written.ok) return { grant, evaluation, lease, reserved: written.reserved, decisionJws, at };
-  if (written.because === 'pool_exhausted') throw poolExhausted();
+  if (written.ok) {
+    return { grant, evaluation, lease, reserved: written.reserved, decisionJws, at, consent: approved.consent };
+  }
+  if (written.because === 'pool_exhausted') throw poolExhausted(approved.stands);
   return null;
 }
 
 /**
- * Mints what was intended and delivers it, once. The TTL starts now. @throws WritError as `issueLease` does
+ * Mints what was intended and delivers it, once. The TTL starts now. What was minted and cannot be delivered
+ * is revoked.
+ * @throws WritError as `issueLease` does; `internal`
  */
 export async function mintAndDeliver(
   deps: IssueDeps,
-  { grant, evaluation, lease, reserved, decisionJws, at }: CommittedIntent,
+  intent: CommittedIntent,
   credentialJwk: JsonObject | null,
+  requestId: string | null,
 ): Promise<IssuedAnswer> {
+  const { grant, evaluation, lease, reserved, decisionJws, at, consent } = intent;
   const delivered = await issueLease(deps, {
     leaseId: lease.id,
     grantId: grant.id,
@@ -86,7 +98,37 @@ export async function mintAndDeliver(
     reserved,
     intentAt: at,
     decision: decisionJws,
+    consent,
   });
+  try {
+    const view = viewIssued(deps, intent, delivered.expiresAt);
+    const delivery = await deliver(delivered.credential, credentialJwk);
+    return { outcome: 'issued', grant: view, delivery, decision: decisionJws };
+  } catch (cause) {
+    await withdraw(deps, lease.id, requestId);
+    throw new WritError('internal', { extensions: { grant_id: grant.id }, cause });
+  }
+}
+
+/**
+ * Revokes a credential that nobody has. Where that cannot be ordered, the lease ends with its time or its
+ * session.
+ */
+export async function withdraw(deps: IssueDeps, leaseId: string, requestId: string | null): Promise<void> {
+  const order = {
+    store: deps.store,
+    mintDeadlineSeconds: mintDeadlineSeconds(deps.providerTimeoutSeconds),
+    notify: deps.notify,
+  };
+  try {
+    await revokeUndelivered(order, { leaseId, requestId, now: deps.clock.now() });
+    deps.log.warn({ lease: leaseId }, 'a credential could not be delivered; it is being revoked');
+  } catch (err) {
+    deps.log.error({ err, lease: leaseId }, 'a credential could not be delivered, and its revocation not ordered');
+  }
+}
+
+function viewIssued(deps: IssueDeps, { grant, evaluation, lease }: CommittedIntent, expiresAt: Date): GrantView {
   const issued = {
     ...grant,
     status: 'issued',
@@ -95,13 +137,7 @@ export async function mintAndDeliver(
     decideBy: null,
     reasons: [],
   };
-  const view = viewGrant(issued, evaluation.description, deps.publicUrl, {
-    id: lease.id,
-    status: 'active',
-    expiresAt: delivered.expiresAt,
-  });
-  const delivery = await deliver(delivered.credential, credentialJwk);
-  return { outcome: 'issued', grant: view, delivery, decision: decisionJws };
+  return viewGrant(issued, evaluation.description, deps.publicUrl, { id: lease.id, status: 'active', expiresAt });
 }
 
 /** What the delivering side may act on. */
@@ -154,10 +190,10 @@ function signingKey(deps: { ring: KeyRing }): DecisionKey {
   }
 }
 
-function poolExhausted(): WritError {
+function poolExhausted(stands: StandingApproval | null): WritError {
   return new WritError('provider_unavailable', {
     detail: 'Every account of the pool is in use or in quarantine.',
     retryAfterSeconds: 30,
-    extensions: { provider_code: 'pool_exhausted' },
+    extensions: { provider_code: 'pool_exhausted', ...stands },
   });
 }

@@ -10,7 +10,7 @@ import type { EventType } from '../audit/events.ts';
 import { assertEventsFit } from '../audit/rows.test-support.ts';
 import { WritError } from '../core/errors.ts';
 import { type Harness, openHarness } from '../harness.test-support.ts';
-import { revokeByAdmin } from '../leases/revoke-by-admin.ts';
+import { revokeByAdmin } from '../leases/order-revocation.ts';
 import { type Caller, readSession } from '../sessions/authenticate.ts';
 import { endSession } from '../sessions/end-session.ts';
 import { heartbeat } from '../sessions/heartbeat.ts';

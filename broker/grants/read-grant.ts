@@ -23,7 +23,9 @@ export async function readGrant(
     revocability: { kind: 'expiry' as const, text: 'Unknown while the provider is off.' },
   };
   const reasons = (grant.decision as { reasons?: Reason[] }).reasons ?? [];
-  return viewGrant({ ...grant, plan, reasons }, description, deps.publicUrl, grant.leases[0] ?? null);
+  // Mints without effect may have come before the one that counts.
+  const lease = grant.leases.find(({ status }) => status !== 'failed') ?? grant.leases[0] ?? null;
+  return viewGrant({ ...grant, plan, reasons }, description, deps.publicUrl, lease);
 }
 
 const decidedStatement: Statement = {

@@ -10,6 +10,7 @@ import type { PublishedManifest } from '../manifests/publish.ts';
 import { personRef } from '../people/identity.ts';
 import type { SessionFacts, SessionReads } from '../sessions/authenticate.ts';
 import type { Prisma } from '../store/prisma/client.ts';
+import { checkCredentialJwk } from './deliver.ts';
 import { evaluatePlan } from './evaluate.ts';
 import { commitIntent, type IssuedAnswer, mintAndDeliver } from './issue-grant.ts';
 import { grantHolds } from './proven-grant.ts';
@@ -38,7 +39,7 @@ export async function redemptionReads(
  *
  * @param session read with `redemptionReads` of this very grant
  * @throws WritError `not_found` (also for another agent's grant), `not_approved`, `already_redeemed`,
- *   `denied` …
+ *   `grant_failed`, `denied` …
  */
 export async function redeemGrant(
   deps: GrantDeps,
@@ -54,10 +55,15 @@ export async function redeemGrant(
     include: { reviews: { where: { verdict: 'approve' } } },
   });
   if (grant === null) throw new WritError('not_found');
-  if (['issuing', 'issued', 'ended', 'failed'].includes(grant.status)) throw new WritError('already_redeemed');
+  if (grant.status === 'failed') throw new WritError('grant_failed', { extensions: { grant_id: grant.id } });
+  if (['issuing', 'issued', 'ended'].includes(grant.status)) throw new WritError('already_redeemed');
   if (grant.status === 'denied')
     throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: reasonsOf(grant.decision) } });
   if (grant.status !== 'approved') throw new WritError('not_approved', { retryAfterSeconds: 2 });
+
+  // Checked when it was sent; a key that can be sealed to no more must not cost a mint.
+  const sealTo = credentialJwk ?? (grant.credentialJwk as JsonObject | null);
+  if (sealTo !== null) await checkCredentialJwk(sealTo);
 
   // 2. and 3. Record refusals here too: an approval that no longer holds deserves attention.
   const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
@@ -76,7 +82,12 @@ export async function redeemGrant(
     requestId,
     audit,
   };
-  const intent = await commitIntent(deps, grant, evaluation, approvedBy, now, (decisionJws, lease) =>
+  const approved: Parameters<typeof commitIntent>[3] = {
+    by: approvedBy,
+    consent: { plan: grant.plan as unknown as Plan, planDigest: grant.planDigest },
+    stands: { grant_id: grant.id, grant_status: 'approved', redeem_by: String(grant.decideBy?.toISOString()) },
+  };
+  const intent = await commitIntent(deps, grant, evaluation, approved, now, (decisionJws, lease) =>
     claimApproved(deps.store, { ...claim, decisionJws, at: now }, lease),
   );
   if (intent === null) {
@@ -86,7 +97,7 @@ export async function redeemGrant(
   }
 
   // 5.
-  return mintAndDeliver(deps, intent, credentialJwk ?? (grant.credentialJwk as JsonObject | null));
+  return mintAndDeliver(deps, intent, sealTo, requestId);
 }
 
 type ApprovedGrant = Prisma.GrantGetPayload<{ include: { reviews: true } }>;

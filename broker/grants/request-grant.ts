@@ -109,7 +109,7 @@ export async function requestGrant(
   if ('outcome' in decided) return decided;
 
   // 2.
-  return mintAndDeliver(deps, decided, request.credentialJwk);
+  return mintAndDeliver(deps, decided, request.credentialJwk, requestId);
 }
 
 /**
@@ -163,7 +163,7 @@ async function decideOnce(
   if (evaluation.decision.effect !== 'allow') {
     throw new WritError('internal', { cause: new Error(`unknown effect ${String(evaluation.decision.effect)}`) });
   }
-  return commitIntent(deps, record, evaluation, [], now, (decisionJws, lease) =>
+  return commitIntent(deps, record, evaluation, { by: [], consent: null, stands: null }, now, (decisionJws, lease) =>
     recordIntent(store, { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws }, lease),
   );
 }

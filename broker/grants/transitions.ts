@@ -1,6 +1,6 @@
 /**
  * Every change of a grant that another room's statement makes, as SQL: pending → approved / denied, approved
- * → denied, issuing → issued / failed, issued → ended. Only this room writes the table
+ * → denied, issuing → issued / failed / approved again, issued → ended. Only this room writes the table
  * (scripts/check/tables.ts). Pure text, so that leases, sessions and approvals may import it.
  */
 
@@ -53,6 +53,25 @@ export const releaseGrant = (where: string, at: string): string => `
 /** issuing → issued. @param lease alias of rows with `grant_id` and `status` */
 export const grantIssued = (lease: string): string => `
       UPDATE grants SET status = 'issued' FROM ${lease} WHERE grants.id = ${lease}.grant_id AND ${lease}.status = 'active' AND grants.status = 'issuing'`;
+
+/**
+ * issuing → failed; or → approved again, with the plan that was consented to, when the mint had no effect and
+ * another may: the approval stands until its own deadline. Give it a RETURNING on `grants`.
+ * @param lease alias of rows with `grant_id`
+ * @param consent SQL of what was consented to (`plan` NULL: nothing to go back to), and whether it may stand
+ */
+export const grantUnminted = (
+  lease: string,
+  at: string,
+  consent: { plan: string; planDigest: string; stands: string },
+): string => {
+  const back = `(${consent.stands} AND ${consent.plan} IS NOT NULL AND coalesce(decide_by > ${at}, false))`;
+  return `
+      UPDATE grants SET status = CASE WHEN ${back} THEN 'approved' ELSE 'failed' END, ended_at = CASE WHEN ${back} THEN NULL ELSE ${at} END,
+             plan = CASE WHEN ${back} THEN ${consent.plan} ELSE plan END, plan_digest = CASE WHEN ${back} THEN ${consent.planDigest} ELSE plan_digest END,
+             decision_jws = CASE WHEN ${back} THEN NULL ELSE decision_jws END
+      FROM ${lease} WHERE grants.id = ${lease}.grant_id AND grants.status = 'issuing'`;
+};
 
 /** issuing → failed. @param lease alias of rows with `grant_id` */
 export const grantFailed = (lease: string, at: string): string => `

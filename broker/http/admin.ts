@@ -9,7 +9,7 @@ import { codesOf, storedRevokeReasons } from '../core/reasons.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import { listLeases } from '../leases/list-leases.ts';
-import { revokeByAdmin } from '../leases/revoke-by-admin.ts';
+import { revokeByAdmin } from '../leases/order-revocation.ts';
 import type { ProviderShapes } from '../manifests/check.ts';
 import { manifestAt, manifestHolds, publishManifest } from '../manifests/publish.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';

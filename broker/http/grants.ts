@@ -6,6 +6,7 @@ import type { LongPoller } from '../core/long-poller.ts';
 import { codesOf, decisionReasons } from '../core/reasons.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { checkCredentialJwk } from '../grants/deliver.ts';
+import { withdraw } from '../grants/issue-grant.ts';
 import { decidedGrants, readGrant, waitForGrant } from '../grants/read-grant.ts';
 import { redeemGrant, redemptionReads } from '../grants/redeem-grant.ts';
 import { type GrantAnswer, type GrantDeps, grantReads, requestGrant } from '../grants/request-grant.ts';
@@ -84,13 +85,14 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
   const decided = decidedGrants(deps.store);
   const params = z.object({ id: idOf('gnt') });
 
-  const answerOf = async (answer: GrantAnswer, sessionId: string): Promise<Answer> => {
+  const answerOf = async (answer: GrantAnswer, sessionId: string, requestId: string): Promise<Answer> => {
     switch (answer.outcome) {
       case 'issued':
         return {
           status: 201,
           body: { ...answer.grant, ...answer.delivery, decision: answer.decision },
           headers: { Location: `/v1/grants/${answer.grant.id}` },
+          undelivered: () => withdraw(deps, answer.grant.lease!.id, requestId),
         };
       case 'pending':
         return {
@@ -151,7 +153,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
           justification: body.justification ?? null,
           credentialJwk: body.credential_jwk ?? null,
         };
-        return answerOf(await requestGrant(deps, session, request, key, requestId), session.id);
+        return answerOf(await requestGrant(deps, session, request, key, requestId), session.id, requestId);
       },
     }),
     operation({
@@ -195,6 +197,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         'not_found',
         'not_approved',
         'already_redeemed',
+        'grant_failed',
         'denied',
         'provider_refused',
         'provider_unavailable',
@@ -202,7 +205,8 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
       reads: ({ params: { id } }, caller) => redemptionReads(deps, caller.sessionId, id),
       handle: async ({ params: { id }, body, requestId }, session) => {
         if (body.credential_jwk !== undefined) await checkCredentialJwk(body.credential_jwk);
-        return answerOf(await redeemGrant(deps, session, id, body.credential_jwk ?? null, requestId), session.id);
+        const answer = await redeemGrant(deps, session, id, body.credential_jwk ?? null, requestId);
+        return answerOf(answer, session.id, requestId);
       },
     }),
   ];

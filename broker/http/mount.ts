@@ -67,15 +67,7 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
         return goneSignal(res);
       },
     });
-    res.status(answer.status);
-    res.setHeader('Cache-Control', 'no-store');
-    for (const [name, value] of Object.entries(answer.headers ?? {})) res.setHeader(name, value);
-    if (answer.body === undefined) {
-      res.end();
-      return;
-    }
-    if (!res.hasHeader('Content-Type')) res.setHeader('Content-Type', 'application/json');
-    res.end(typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body));
+    send(res, answer);
   } catch (error) {
     sendProblem(
       res,
@@ -85,6 +77,29 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
       deps.log,
       oauth,
     );
+  }
+}
+
+function send(res: Response, answer: Answer): void {
+  if (answer.undelivered !== undefined) onceLost(res, answer.undelivered);
+  res.status(answer.status);
+  res.setHeader('Cache-Control', 'no-store');
+  for (const [name, value] of Object.entries(answer.headers ?? {})) res.setHeader(name, value);
+  if (answer.body === undefined) {
+    res.end();
+    return;
+  }
+  if (!res.hasHeader('Content-Type')) res.setHeader('Content-Type', 'application/json');
+  res.end(typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body));
+}
+
+/** Calls when the connection closes, or has closed, before the whole answer was handed to it. */
+function onceLost(res: Response, lost: () => Promise<void>): void {
+  if (res.destroyed) void lost();
+  else {
+    res.once('close', () => {
+      if (!res.writableFinished) void lost();
+    });
   }
 }
 

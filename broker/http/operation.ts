@@ -11,6 +11,8 @@ export interface Answer {
   /** JSON; absent = no body. */
   body?: unknown;
   headers?: Record<string, string>;
+  /** Called when the answer could not be handed over: the client has gone. Never rejects. */
+  undelivered?(): Promise<void>;
 }
 
 /** What a handler gets, checked. */

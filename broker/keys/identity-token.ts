@@ -9,17 +9,17 @@ const longest = 300;
 /**
  * @param issuer the broker's, as clouds know it
  * @returns makes a token for somebody else's token endpoint, good for `ttlSeconds`, 300 at most. Throws for
- *   one that would be for the broker itself.
+ *   one that would be for the broker itself. `now` is the time by the verifier's clock; ours when left out.
  */
 export function identityTokens(
   ring: KeyRing,
   clock: Clock,
   issuer: string,
-): (claims: { sub: string; aud: string; [claim: string]: unknown }, ttlSeconds: number) => Promise<string> {
-  return async ({ sub, aud, ...claims }, ttlSeconds) => {
+): (claims: { sub: string; aud: string; [claim: string]: unknown }, ttlSeconds: number, now?: Date) => Promise<string> {
+  return async ({ sub, aud, ...claims }, ttlSeconds, at) => {
     // Session tokens are for the broker itself: no token that a cloud trusts may be confused with one.
     if (aud === issuer) throw new Error('an identity token must not be for the broker itself');
-    const now = Math.floor(clock.now().getTime() / 1000);
+    const now = Math.floor((at ?? clock.now()).getTime() / 1000);
     const key = ring.current();
     return new SignJWT(claims)
       .setProtectedHeader({ alg: 'ES256', typ: 'JWT', kid: key.kid })

@@ -7,15 +7,17 @@
 import type { Logger } from 'pino';
 import { type Issued, type Provider, ProviderError } from '../../providers/contract.ts';
 import { appendEvent } from '../audit/append.ts';
-import { event, eventPayload, eventWhen } from '../audit/events.ts';
+import { event, eventBy, eventPayload, eventWhen } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { revokeReason } from '../core/reasons.ts';
 import type { Clock, Plan } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import { type SignedDecision, verifyDecision } from '../decide/sign-decision.ts';
-import { grantFailed, grantIssued } from '../grants/transitions.ts';
+import { grantIssued, grantUnminted } from '../grants/transitions.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import type { Seal } from '../keys/seal.ts';
+import { uncountGrant } from '../sessions/counts.ts';
+import { mayAct } from '../sessions/live-session.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { withDeadline } from './deadline.ts';
@@ -45,6 +47,11 @@ export interface LeaseIntent {
   reserved: string | null;
   intentAt: Date;
   decision: string;
+  /**
+   * What a person consented to: it stands when the mint has no effect and another may. Null: policy alone
+   * allowed it.
+   */
+  consent: { plan: Plan; planDigest: string } | null;
 }
 
 export interface Delivered {
@@ -73,13 +80,16 @@ ${grantIssued('l')}
     SELECT n, status FROM l`,
 };
 
+// The session is locked first, as by every statement that changes it together with its grants and leases.
 const failureStatement: Statement = {
   name: 'lease_failure',
   text: `
-    WITH nothing AS (${failMint('id = $1::text AND NOT $2::boolean', '$4::timestamptz', '$3::text')}
+    WITH held AS MATERIALIZED (
+      SELECT ${mayAct('s', '$4::timestamptz')} AS live FROM session s WHERE s.id = $6::text FOR UPDATE OF s
+    ), nothing AS (${failMint('id = $1::text AND NOT $2::boolean AND EXISTS (SELECT 1 FROM held)', '$4::timestamptz', '$3::text')}
       RETURNING id, grant_id, session_id, status
     ), something AS (${startRevoking({
-      where: 'id = $1::text AND $2::boolean',
+      where: 'id = $1::text AND $2::boolean AND EXISTS (SELECT 1 FROM held)',
       reason: revokeReason('mint_failed'),
       dueAt: '$4::timestamptz',
       from: ['issuing', 'revoking'],
@@ -91,11 +101,18 @@ const failureStatement: Statement = {
     ), slot AS (
       UPDATE pool_slot SET release_after = $4::timestamptz FROM l WHERE pool_slot.lease_id = l.id AND l.status = 'failed'
     ), g AS (
-${grantFailed('l', '$4::timestamptz')}
+${grantUnminted('l', '$4::timestamptz', { plan: '$7::jsonb', planDigest: '$8::text', stands: "l.status = 'failed' AND (SELECT live FROM held)" })}
+      RETURNING grants.id, grants.session_id, grants.status, grants.plan_digest, grants.decide_by
+    ), taken_back AS (
+${uncountGrant('$6::text', "EXISTS (SELECT 1 FROM nothing) AND NOT EXISTS (SELECT 1 FROM g WHERE status = 'approved')")}
+    ), told AS (
+      SELECT 1 AS n, status AS what, session_id, grant_id, id AS lease_id, $5::json AS audit FROM l
+      UNION ALL
+      SELECT 2, 'kept', session_id, id, NULL, json_build_object('plan_digest', plan_digest, 'redeem_by', decide_by) FROM g WHERE status = 'approved'
     ), event AS (
-      ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventWhen("status = 'failed'", event('lease.failed'), event('lease.revoking')), actor: "'system'", grant: 'grant_id', lease: 'id', payload: '$5::json' }, 'l')}
+      ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventBy('what', { failed: 'lease.failed', revoking: 'lease.revoking', kept: 'grant.approval_kept' }), actor: "'system'", grant: 'grant_id', lease: 'lease_id', payload: 'audit' }, 'told ORDER BY n')}
     )
-    SELECT status FROM l`,
+    SELECT status, decide_by FROM g`,
 };
 
 /**
@@ -105,8 +122,10 @@ ${grantFailed('l', '$4::timestamptz')}
  * 2. The provider is asked, with a deadline.
  * 3. The outcome is committed with its audit row; only then is the credential handed on.
  *
- * @throws WritError `provider_refused`, `provider_unavailable`, `session_ended` (it ended while the provider
- *   was minting), `internal`
+ * A failure with no effect consumes nothing: what was consented to stands. A failure after the mint revokes.
+ *
+ * @throws WritError `provider_refused`, `provider_unavailable` (both with `grant_id` and `grant_status`),
+ *   `session_ended` (it ended while the provider was minting), `unavailable`, `internal`
  */
 export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<Delivered> {
   const provider = deps.providers.get(intent.plan.provider);
@@ -121,30 +140,9 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
     throw await failed(deps, intent, error);
   }
 
-  const now = deps.clock.now();
-  const sealed = issued.secret === undefined ? null : await deps.seal.seal(issued.secret, intent.leaseId);
   let status: string | undefined;
   try {
-    const row = await batch<{ n: number; status: string }>(
-      deps.store,
-      outcomeStatement,
-      {
-        lease_id: intent.leaseId,
-        handle: issued.handle,
-        sealed,
-        at: now,
-        expires_at: issued.expiresAt,
-        provider_expires_at: issued.providerExpiresAt,
-        reserved: intent.reserved !== null,
-        audit: eventPayload('lease.issued', {
-          provider: provider.name,
-          expires_at: issued.expiresAt.toISOString(),
-          plan_digest,
-        }),
-      },
-      null,
-    );
-    status = row?.status;
+    status = await recordOutcome(deps, intent, issued, plan_digest);
   } catch (cause) {
     // The row still says `issuing`; the reconciler will end it. What only this process knows (a GitHub token)
     // would be lost, so revoke it here.
@@ -160,6 +158,37 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
   throw new WritError('session_ended', {
     detail: 'The session ended while the credential was being minted; it is being revoked.',
   });
+}
+
+/** @returns the lease's status now; undefined when somebody has settled it meanwhile */
+async function recordOutcome(
+  deps: LeaseDeps,
+  intent: LeaseIntent,
+  issued: Issued,
+  planDigest: string,
+): Promise<string | undefined> {
+  const at = deps.clock.now();
+  const sealed = issued.secret === undefined ? null : await deps.seal.seal(issued.secret, intent.leaseId);
+  const row = await batch<{ n: number; status: string }>(
+    deps.store,
+    outcomeStatement,
+    {
+      lease_id: intent.leaseId,
+      handle: issued.handle,
+      sealed,
+      at,
+      expires_at: issued.expiresAt,
+      provider_expires_at: issued.providerExpiresAt,
+      reserved: intent.reserved !== null,
+      audit: eventPayload('lease.issued', {
+        provider: intent.plan.provider,
+        expires_at: issued.expiresAt.toISOString(),
+        plan_digest: planDigest,
+      }),
+    },
+    null,
+  );
+  return row?.status;
 }
 
 /**
@@ -202,7 +231,8 @@ async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Pro
   const code = known?.code ?? 'unexpected';
   deps.log.warn({ err: error, lease: intent.leaseId, provider: intent.plan.provider, code }, 'mint failed');
   deps.metrics.mintFailures.inc({ provider: intent.plan.provider, code });
-  await deps.store.run(failureStatement, [
+  const consent = known?.retryable === true && !mayExist ? intent.consent : null;
+  const [grant] = await deps.store.run<{ status: string; decide_by: Date | null }>(failureStatement, [
     intent.leaseId,
     mayExist,
     known?.providerCode === undefined ? code : `${code} (${known.providerCode})`,
@@ -214,11 +244,28 @@ async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Pro
         may_have_minted: mayExist,
       }),
     ),
+    intent.sessionId,
+    consent === null ? null : JSON.stringify(consent.plan),
+    consent?.planDigest ?? null,
   ]);
   if (mayExist) deps.notify();
-  const extensions = known?.providerCode === undefined ? {} : { provider_code: known.providerCode };
+  const redeemBy = grant?.status === 'approved' ? (grant.decide_by?.toISOString() ?? null) : null;
+  const extensions = {
+    grant_id: intent.grantId,
+    // No row: its session has ended meanwhile, and the grant with it.
+    grant_status: grant?.status ?? 'ended',
+    ...(redeemBy === null ? {} : { redeem_by: redeemBy }),
+    ...(known?.providerCode === undefined ? {} : { provider_code: known.providerCode }),
+  };
   if (known?.retryable === false) return new WritError('provider_refused', { extensions, cause: error });
-  return new WritError('provider_unavailable', { retryAfterSeconds: 5, extensions, cause: error });
+  return new WritError('provider_unavailable', {
+    retryAfterSeconds: 5,
+    extensions,
+    cause: error,
+    ...(redeemBy === null
+      ? {}
+      : { detail: `Nothing was minted. The approval stands: redeem again until ${redeemBy}.` }),
+  });
 }
 
 async function revokeUnrecorded(

@@ -195,7 +195,8 @@ export const factsTable = {
   'session.capability_grants': {
     type: 'Long',
     from: 'history',
-    sql: `count(*) FILTER (WHERE g.capability = r.capability AND g.status <> 'denied')`,
+    sql: `count(*) FILTER (WHERE g.capability = r.capability AND g.status <> 'denied' AND (g.status <> 'failed'
+            OR EXISTS (SELECT 1 FROM lease l WHERE l.grant_id = g.id AND l.status <> 'failed')))`,
     ownShare: 1,
     example: 0,
     meaning: 'The same for this capability alone, over the session’s whole tree.',

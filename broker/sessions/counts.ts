@@ -22,6 +22,14 @@ export const countInRoot = (written: string): string => `
              grant_count = session.grant_count + CASE WHEN ${written}.session_id = ${written}.root_id THEN 1 ELSE 0 END
       FROM ${written} WHERE session.id = ${written}.root_id`;
 
+/**
+ * Takes back what one grant counted: its mint had no effect. What an ended session left over went to its
+ * parent already.
+ * @param when SQL condition: whether the mint had none
+ */
+export const uncountGrant = (session: string, when: string): string => `
+      UPDATE session SET grant_count = grant_count - 1 WHERE id = ${session} AND status = 'active' AND ${when}`;
+
 /** And the session of each, where it is not the root itself. */
 export const countInChild = (written: string): string => `
       UPDATE session SET grant_count = session.grant_count + 1

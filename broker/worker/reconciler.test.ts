@@ -3,7 +3,7 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { ProviderError } from '../../providers/contract.ts';
 import { WritError } from '../core/errors.ts';
 import { type Harness, openHarness, statement } from '../harness.test-support.ts';
-import { revokeByAdmin } from '../leases/revoke-by-admin.ts';
+import { revokeByAdmin } from '../leases/order-revocation.ts';
 import { secretOf } from '../scripted-provider.test-support.ts';
 import { endSession } from '../sessions/end-session.ts';
 import { testBackends } from '../store/store.test-support.ts';

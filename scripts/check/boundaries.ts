@@ -60,7 +60,7 @@ export const rules: Rule[] = [
     why: 'what delivers acts on a signed decision, and can neither make one nor ask for one (invariant 2)',
     files: /^broker\/leases\//,
     never:
-      '^broker/(decide/(decide|facts|nearest|policy-slots)\\.ts|grants/(?!transitions\\.ts$)|sessions/|manifests/)|^approvals/',
+      '^broker/(decide/(decide|facts|nearest|policy-slots)\\.ts|grants/(?!transitions\\.ts$)|sessions/(?!(counts|live-session)\\.ts$)|manifests/)|^approvals/',
     neverPackages: '^@cedar-policy/',
   },
   {
@@ -92,7 +92,7 @@ export const rules: Rule[] = [
     name: 'a-provider-knows-its-contract',
     why: 'a provider holds no database, no policy and no other provider',
     files: /^providers\/([^/]+)\//,
-    only: '^providers/$1/|^providers/contract\\.ts$',
+    only: '^providers/$1/|^providers/(contract|answer-[a-z]+)\\.ts$',
     neverPackages: '^(pg|bullmq|express)$|^(@prisma|@cedar-policy)/',
   },
   {
@@ -100,7 +100,7 @@ export const rules: Rule[] = [
     why: 'a provider is tested against the contract and its counterpart, not against the broker',
     files: /^providers\/([^/]+)\//,
     about: 'tests',
-    only: '^providers/$1/|^providers/(contract|conformance)\\.ts$|^broker/core/(vocabulary|clock)\\.ts$|^sandbox/',
+    only: '^providers/$1/|^providers/(contract|conformance|answer-[a-z]+)\\.ts$|^broker/core/(vocabulary|clock)\\.ts$|^sandbox/',
   },
   {
     name: 'the-contract-knows-no-provider',

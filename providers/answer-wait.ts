@@ -1,0 +1,26 @@
+/** How long a provider asks us to wait, from whatever header it says it in. */
+
+/** GitHub's hourly budget is the longest wait that is told; what says more is not believed. */
+const longestSeconds = 3_600;
+
+/**
+ * @param retryAfter the header `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3)
+ * @param resetAt a moment at which a rate limit ends, when one was told
+ * @param providerNow the provider's own time, which its dates are by
+ * @returns whole seconds, at least one; null when nothing readable was said
+ */
+export function waitSeconds(
+  retryAfter: string | null | undefined,
+  resetAt: Date | null,
+  providerNow: Date,
+): number | null {
+  const until = (moment: number) => (moment - providerNow.getTime()) / 1000;
+  const text = retryAfter?.trim() ?? '';
+  if (/^\d{1,9}(?:\.\d{1,9})?$/.test(text)) return bounded(Number(text));
+  const date = text === '' ? Number.NaN : Date.parse(text);
+  if (!Number.isNaN(date)) return bounded(until(date));
+  if (resetAt !== null && !Number.isNaN(resetAt.getTime())) return bounded(until(resetAt.getTime()));
+  return null;
+}
+
+const bounded = (seconds: number) => Math.min(longestSeconds, Math.max(1, Math.ceil(seconds)));
