@@ -10,7 +10,8 @@ import { intentStatement } from './grants/statements.ts';
 import { outcomeStatement } from './leases/issue.ts';
 import { factsStatement } from './sessions/authenticate.ts';
 import { insertStatement } from './sessions/open-session.ts';
-import { openStore, steadyPlans } from './store/open.ts';
+import { steadyPlans } from './store/connection-settings.ts';
+import { openStore } from './store/open.ts';
 import { createTestDatabase, testBackends } from './store/store.test-support.ts';
 
 interface PlanNode {
@@ -34,7 +35,7 @@ if ((await testBackends()).includes('postgres')) {
   const store = await openStore({ databaseUrl: database.url, dataDir: null });
   const client = new pg.Client({
     connectionString: database.url,
-    options: steadyPlans.map((one) => `-c ${one}`).join(' '),
+    options: steadyPlans.map(({ name, value }) => `-c ${name}=${value}`).join(' '),
   });
   await client.connect();
   after(async () => {

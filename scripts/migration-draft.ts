@@ -5,8 +5,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
-import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
-import { PrismaPGlite } from 'pglite-prisma-adapter';
 import { systemClock } from '../broker/core/clock.ts';
 import { draftMigration } from '../broker/store/migrate.ts';
 
@@ -16,7 +14,7 @@ if (name === undefined || !/^[a-z][a-z0-9_]*$/.test(name)) {
   process.exit(2);
 }
 const database = await PGlite.create();
-const sql = await draftMigration(new PrismaPGlite(database) as unknown as SqlMigrationAwareDriverAdapterFactory);
+const sql = await draftMigration(database);
 await database.close();
 if (sql === '') {
   console.log('schema.prisma and the newest migration agree: nothing to write');

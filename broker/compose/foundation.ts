@@ -16,6 +16,7 @@ import { deriveKey, keyEncryptionKey } from '../keys/key-encryption-key.ts';
 import { type KeyRing, openKeyRing } from '../keys/ring.ts';
 import { createRowProofs } from '../keys/row-proofs.ts';
 import { createSeal, type Seal } from '../keys/seal.ts';
+import { writesFault } from '../store/check-database.ts';
 import { openStore, type Store } from '../store/open.ts';
 
 /** What tests and the sandbox replace; in production none of it is given. */
@@ -43,6 +44,8 @@ export interface Foundation {
   kek: Uint8Array;
   seal: Seal;
   ring: KeyRing;
+  /** Jitter, 0 to 1. */
+  random(): number;
 }
 
 /** @throws ConfigurationError with every fault at once; any other error when the database cannot be had */
@@ -66,6 +69,7 @@ export async function openFoundation(
     ...(overrides.inMemory instanceof Blob ? { image: overrides.inMemory } : {}),
     poolSize: settings.WRIT_DATABASE_POOL,
     schema: settings.WRIT_DATABASE_SCHEMA,
+    say: (message) => log.info({}, message),
     proofs: createRowProofs(kek, (broken) =>
       log.error(
         broken,
@@ -73,8 +77,15 @@ export async function openFoundation(
       ),
     ),
   });
+  // A standby, say, after a failover: whoever starts this process again finds the primary in the end.
+  const readOnly = await writesFault(store);
+  if (readOnly !== null) {
+    await store.close();
+    throw new Error(readOnly);
+  }
   const seal = createSeal(deriveKey(kek, 'at-rest'));
   const longestTokenSeconds = Math.max(settings.WRIT_SESSION_TOKEN_SECONDS, 300);
   const ring = await openKeyRing(store, { clock, seal, longestTokenSeconds, log });
-  return { settings, trust, modules, channelModules: channels, clock, log, store, kek, seal, ring };
+  const random = overrides.random ?? (() => randomBytes(4).readUInt32BE() / 2 ** 32);
+  return { settings, trust, modules, channelModules: channels, clock, log, store, kek, seal, ring, random };
 }

@@ -15,6 +15,7 @@ import type { Store } from '../store/open.ts';
 import { composeApi } from './api.ts';
 import { type Overrides, openFoundation } from './foundation.ts';
 import { createParts, type Parts } from './parts.ts';
+import { readinessChecks } from './readiness.ts';
 import { startWorkerSide } from './worker.ts';
 
 export type { Overrides } from './foundation.ts';
@@ -57,9 +58,9 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const parts = createParts(foundation, url);
 
   // 4.
-  const worker = await startWorkerSide(parts, overrides.random);
-  if (settings.WRIT_MANIFEST_DIR !== undefined)
-    await publishFolder(settings.WRIT_MANIFEST_DIR, store, clock, parts.shapes, log);
+  const worker = await startWorkerSide(parts);
+  const { WRIT_MANIFEST_DIR: folder } = settings;
+  const manifests = folder === undefined ? null : await publishFolder({ ...parts, folder });
   const bootstrapToken = await makeBootstrapToken(store, clock);
   if (bootstrapToken === null && !(await bootstrapHolds(store)))
     log.warn('the bootstrap token on record gives no right: `npx writ admin token` makes another');
@@ -69,9 +70,9 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const refusals = createRefusals(store, clock, log, settings.WRIT_REFUSALS_PER_MINUTE);
   let stopping = false;
   const health = {
-    store,
     clock,
-    ring,
+    checks: readinessChecks({ store, ring, manifests: () => manifests?.fault() ?? null }),
+    broken: () => store.broken(),
     registry: parts.registry,
     metricsToken: settings.WRIT_METRICS_TOKEN ?? null,
     stopping: () => stopping,
@@ -79,8 +80,18 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   let app = express();
   if (settings.WRIT_ROLE === 'worker') mountHealth(app, health);
   else app = await composeApi({ ...parts, notify: worker.notify, poller, refusals, health });
-  server.on('request', app);
+  const serve = () => {
+    server.on('request', app);
+    server.off('request', starting);
+  };
+  // Until the manifests are what they were given as, only health is told.
+  const starting = express();
+  mountHealth(starting, health);
+  starting.use(stillStarting);
+  server.on('request', starting);
   server.off('request', stillStarting);
+  if (manifests?.isSettled() === false) void manifests.settled.then(() => stopping || serve());
+  else serve();
   const reloading = reloadKeys(parts);
 
   const about = { url, role: settings.WRIT_ROLE, backend: store.backend, redis: settings.REDIS_URL !== undefined };
@@ -91,6 +102,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     // Accept nothing new, let requests in flight (a mint, say) finish, and answer long polls now.
     poller.close();
     await connections.drain();
+    await manifests?.stop();
     await refusals.close();
     await reloading.stop();
     await worker.stop();

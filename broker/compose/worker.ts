@@ -15,11 +15,8 @@ export interface WorkerSide {
   stop(): Promise<void>;
 }
 
-/**
- * Starts the reconciler where the role has one, and connects every way of notifying. @param random jitter, 0
- * to 1
- */
-export async function startWorkerSide(parts: Parts, random: (() => number) | undefined): Promise<WorkerSide> {
+/** Starts the reconciler where the role has one, and connects every way of notifying. */
+export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
   const { settings, log, clock } = parts;
   // The reconciler's own jobs may notify it, and the notifier is created first: set once, below.
   let notifier: Notifier = { notify: () => {}, close: async () => {} };
@@ -32,7 +29,6 @@ export async function startWorkerSide(parts: Parts, random: (() => number) | und
       {
         ...parts,
         notify,
-        random: random ?? (() => randomBytes(4).readUInt32BE() / 2 ** 32),
         workerId: randomBytes(9).toString('base64url'),
         jobs: [...jobs, deliverNotices(() => outbox.deliver())],
       },

@@ -1,49 +1,124 @@
-/** WRIT_MANIFEST_DIR: manifests that are files, published when the broker starts. */
+/**
+ * WRIT_MANIFEST_DIR: manifests that are files, published when the broker starts. What an outage kept from
+ * being published is tried again until it is: a process must not serve on an older and perhaps wider policy
+ * than it was given.
+ */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { WritError } from '../core/errors.ts';
+import { pauseMs } from '../core/side-channel.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Store } from '../store/open.ts';
 import type { ProviderShapes } from './check.ts';
 import { publishManifest } from './publish.ts';
 
+export interface FolderDeps {
+  folder: string;
+  store: Store;
+  clock: Clock;
+  shapes: ProviderShapes;
+  log: Logger;
+  /** Jitter, 0 to 1. */
+  random(): number;
+}
+
+export interface PublishedFolder {
+  /** Resolves when nothing is left that trying again could cure; at once when there was no outage. */
+  readonly settled: Promise<void>;
+  /** Whether it has. */
+  isSettled(): boolean;
+  /** Which files are not in force as given, and why, in words; null = all are. */
+  fault(): string | null;
+  stop(): Promise<void>;
+}
+
 /**
  * Publishes what differs from the version in force. A file that does not hold is reported and leaves the
  * running version alone.
+ * @returns after the first round; what an outage kept back is tried again from then on
  */
-export async function publishFolder(
-  folder: string,
-  store: Store,
-  clock: Clock,
-  shapes: ProviderShapes,
-  log: Logger,
-): Promise<void> {
-  const names = (await readdir(folder)).filter((name) => /\.ya?ml$/.test(name)).sort();
-  for (const name of names) {
-    const source = await readFile(join(folder, name), 'utf8');
-    try {
-      const input = {
-        source,
-        author: 'WRIT_MANIFEST_DIR',
-        reason: `loaded from ${name}`,
-        agent: null,
-        expectedVersion: null,
-        requestId: null,
-        // A restart must not put back in force what somebody replaced since: going back is a publication of
-        // its own.
-        unlessPublishedBefore: true,
-      };
-      const published = await publishManifest(store, clock, shapes, input);
-      if (published.outcome === 'superseded') {
-        log.warn(
-          { file: name, ...published },
-          'manifest left out: a newer version replaced this very one; publish it to go back',
-        );
-      } else log.info({ file: name, ...published }, `manifest ${published.outcome}`);
-    } catch (error) {
-      const faults = error instanceof WritError ? error.errors : undefined;
-      log.error({ file: name, faults, err: error }, 'manifest refused; the version in force stays');
+export async function publishFolder(deps: FolderDeps): Promise<PublishedFolder> {
+  const { clock, log, random } = deps;
+  const names = (await readdir(deps.folder)).filter((name) => /\.ya?ml$/.test(name)).sort();
+  const refused: string[] = [];
+  let left = names;
+  let rounds = 0;
+  const round = async () => {
+    rounds += 1;
+    const kept: string[] = [];
+    for (const name of left) {
+      const outcome = await publishFile(deps, name, rounds);
+      if (outcome === 'refused') refused.push(name);
+      if (outcome === 'kept back') kept.push(name);
     }
+    left = kept;
+  };
+  await round();
+
+  const stopping = new AbortController();
+  const retrying = (async () => {
+    while (left.length > 0 && !stopping.signal.aborted) {
+      await clock.sleep(pauseMs(rounds, random(), 30_000), stopping.signal).catch(() => {});
+      if (!stopping.signal.aborted) await round();
+    }
+    if (rounds > 1 && left.length === 0) log.info({ rounds }, 'the manifests that were kept back are published');
+  })();
+  return {
+    settled: retrying,
+    isSettled: () => left.length === 0,
+    fault: () => {
+      const parts = [
+        ...(left.length === 0 ? [] : [`not published yet, tried again: ${left.join(', ')}`]),
+        ...(refused.length === 0
+          ? []
+          : [`refused, an older version stays in force (the log says why): ${refused.join(', ')}`]),
+      ];
+      return parts.length === 0 ? null : parts.join('; ');
+    },
+    stop: async () => {
+      stopping.abort();
+      await retrying;
+    },
+  };
+}
+
+/** `refused`: the file does not hold, and trying again does not help. `kept back`: it may. */
+async function publishFile(
+  { folder, store, clock, shapes, log }: FolderDeps,
+  name: string,
+  round: number,
+): Promise<'done' | 'refused' | 'kept back'> {
+  try {
+    const published = await publishManifest(store, clock, shapes, {
+      source: await readFile(join(folder, name), 'utf8'),
+      author: 'WRIT_MANIFEST_DIR',
+      reason: `loaded from ${name}`,
+      agent: null,
+      expectedVersion: null,
+      requestId: null,
+      // A restart must not put back in force what somebody replaced since: going back is a publication of
+      // its own.
+      unlessPublishedBefore: true,
+    });
+    if (published.outcome === 'superseded') {
+      log.warn(
+        { file: name, ...published },
+        'manifest left out: a newer version replaced this very one; publish it to go back',
+      );
+    } else log.info({ file: name, ...published }, `manifest ${published.outcome}`);
+    return 'done';
+  } catch (error) {
+    if (error instanceof WritError && error.code === 'invalid_manifest') {
+      log.error(
+        { file: name, faults: error.errors, err: error },
+        'manifest refused; the version in force stays, and this process does not become ready',
+      );
+      return 'refused';
+    }
+    // Said once a file: the rounds that follow are the same outage.
+    if (round === 1)
+      log.error({ file: name, err: error }, 'manifest not published; it is tried again, and nothing is served before');
+    return 'kept back';
   }
 }

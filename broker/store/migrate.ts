@@ -1,96 +1,187 @@
 /**
- * Applies `prisma/migrations` with Prisma's own engine compiled to WebAssembly: the same `_prisma_migrations`
- * table, no binary to download, and it works over a server and over PGlite alike.
+ * Applies `prisma/migrations`, and notes them in the table of Prisma's own tools. All that is missing goes into
+ * one transaction under one lock: several first starts wait for each other, a process that dies leaves nothing
+ * half done, and it works through a pooler that gives each transaction another connection.
  */
-import { readdir, readFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { PGlite } from '@electric-sql/pglite';
 import {
   bindMigrationAwareSqlAdapterFactory,
   type SqlMigrationAwareDriverAdapterFactory,
 } from '@prisma/driver-adapter-utils';
-import type { SchemaEngine } from '@prisma/schema-engine-wasm';
+import { PrismaPGlite } from 'pglite-prisma-adapter';
+import {
+  type AppliedMigration,
+  appliedSql,
+  compareSchema,
+  type Migration,
+  migrationsFolder,
+  readMigrations,
+  type SchemaState,
+  schemaFault,
+} from './schema-version.ts';
 
-const root = join(import.meta.dirname, '../../prisma');
-const noFilters = { externalTables: [], externalEnums: [] };
-
-/** Opens Prisma's schema engine over a database. The caller frees it. */
-async function openEngine(adapter: SqlMigrationAwareDriverAdapterFactory): Promise<SchemaEngine> {
-  const schema = await readFile(join(root, 'schema.prisma'), 'utf8');
-  const { SchemaEngine } = await import('@prisma/schema-engine-wasm');
-  return SchemaEngine.new(
-    { datamodels: [['schema.prisma', schema]] },
-    () => {},
-    bindMigrationAwareSqlAdapterFactory(adapter),
-  );
+/** One connection, to PGlite or to a server. */
+export interface MigrationConnection {
+  /** Runs a script of any number of statements. */
+  exec(script: string): Promise<unknown>;
+  query<Row>(text: string, values?: (string | number)[]): Promise<{ rows: Row[] }>;
 }
 
-async function migrationsList() {
-  const base = join(root, 'migrations');
-  const names = (await readdir(base, { withFileTypes: true }))
-    .filter((entry) => entry.isDirectory())
-    .map((entry) => entry.name);
-  const migrationDirectories = await Promise.all(
-    names.sort().map(async (path) => ({
-      path,
-      migrationFile: {
-        path: 'migration.sql',
-        content: { tag: 'ok' as const, value: await readFile(join(base, path, 'migration.sql'), 'utf8') },
-      },
-    })),
-  );
-  const lockfile = { path: 'migration_lock.toml', content: await readFile(join(base, 'migration_lock.toml'), 'utf8') };
-  return { baseDir: base, lockfile, shadowDbInitScript: '', migrationDirectories };
+export interface MigrateOptions {
+  schema: string;
+  /** Told what an operator should know of a start that takes long. */
+  say(message: string): void;
 }
 
 /**
- * Applies every migration that the database does not have yet.
- * @returns the names of those applied now
+ * The key of the lock that Prisma's own tools take: they, and releases of before, keep apart from this one
+ * too.
  */
-export async function migrate(adapter: SqlMigrationAwareDriverAdapterFactory): Promise<string[]> {
-  const list = await migrationsList();
-  const applied = await appliedMigrations(adapter);
-  // The engine is 10 MB of WebAssembly and leaves a ten-second timer behind: it is not even loaded when there
-  // is nothing to do.
-  if (list.migrationDirectories.every(({ path }) => applied.has(path))) return [];
-  const engine = await openEngine(adapter);
+const lockKey = 72_707_369;
+
+/** As Prisma's engine makes it. */
+const migrationsTable = `CREATE TABLE IF NOT EXISTS _prisma_migrations (
+  id VARCHAR(36) PRIMARY KEY NOT NULL, checksum VARCHAR(64) NOT NULL, finished_at TIMESTAMPTZ, migration_name VARCHAR(255) NOT NULL, logs TEXT,
+  rolled_back_at TIMESTAMPTZ, started_at TIMESTAMPTZ NOT NULL DEFAULT now(), applied_steps_count INTEGER NOT NULL DEFAULT 0)`;
+
+/**
+ * Applies every migration that the database does not have yet. Needs no more than SELECT on the table of
+ * migrations where nothing is missing.
+ * @returns the names of those applied now
+ * @throws Error in an operator's words when the schema is newer than this release, a migration was left half
+ *   done, or the role may not make what is missing
+ */
+export async function migrate(
+  connection: MigrationConnection,
+  options: MigrateOptions = { schema: 'public', say: () => {} },
+): Promise<string[]> {
+  const own = await readMigrations();
+  const before = await readState(connection, own, options.schema);
+  if (before.pending.length === 0) return [];
+  await connection.exec('BEGIN');
   try {
-    return (await engine.applyMigrations({ migrationsList: list, filters: noFilters })).appliedMigrationNames;
-  } finally {
-    engine.free();
+    await connection.exec(sessionOf(options.schema));
+    await takeLock(connection, options.say);
+    // Whoever held the lock may have done it all.
+    const { pending } = await readState(connection, own, options.schema);
+    if (pending.length > 0) await applyAll(connection, own, pending, options);
+    await connection.exec('COMMIT');
+    return pending;
+  } catch (error) {
+    await connection.exec('ROLLBACK').catch(() => {});
+    throw explained(error, before.pending);
   }
 }
 
-async function appliedMigrations(adapter: SqlMigrationAwareDriverAdapterFactory): Promise<Set<string>> {
-  const connection = await adapter.connect();
-  const ask = async (sql: string) =>
-    (await connection.queryRaw({ sql, args: [], argTypes: [] })).rows.map(([value]) => value);
-  try {
-    const [table] = await ask(`SELECT to_regclass('_prisma_migrations')::text`);
-    if (table === null) return new Set();
-    const done =
-      'SELECT migration_name FROM _prisma_migrations WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL';
-    return new Set((await ask(done)).map(String));
-  } finally {
-    await connection.dispose();
+/** For this transaction alone: no time limits, and names that are ours. */
+const sessionOf = (schema: string) => `
+  SET LOCAL search_path = "${schema}"; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL standard_conforming_strings = on;
+  SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`;
+
+/** Waits as long as the other's migration lasts, and says so. */
+async function takeLock(connection: MigrationConnection, say: (message: string) => void): Promise<void> {
+  const { rows } = await connection.query<{ taken: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS taken', [
+    lockKey,
+  ]);
+  if (rows[0]?.taken === true) return;
+  say('another process is migrating the database: waiting until it has finished');
+  await connection.query('SELECT pg_advisory_xact_lock($1)', [lockKey]);
+  say('the other migration has finished: going on');
+}
+
+async function applyAll(
+  connection: MigrationConnection,
+  own: readonly Migration[],
+  pending: readonly string[],
+  { schema, say }: MigrateOptions,
+): Promise<void> {
+  // Making a schema is a privilege on the database: not asked for where there is nothing to make.
+  const { rows } = await connection.query<{ there: boolean }>(
+    'SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1) AS there',
+    [schema],
+  );
+  if (rows[0]?.there !== true) await connection.exec(`CREATE SCHEMA "${schema}"`);
+  if (!(await hasTable(connection, schema))) await connection.exec(migrationsTable);
+  for (const { name, script, checksum } of own) {
+    if (!pending.includes(name)) continue;
+    say(`applying migration ${name}`);
+    await connection.exec(script);
+    // The time of the transaction is the time of all of them.
+    await connection.query(
+      'INSERT INTO _prisma_migrations (id, checksum, finished_at, migration_name, applied_steps_count) VALUES ($1, $2, now(), $3, 1)',
+      [randomUUID(), checksum, name],
+    );
   }
+}
+
+/** Asked of the catalogue: it answers whatever the role may see. */
+async function hasTable(connection: MigrationConnection, schema: string): Promise<boolean> {
+  const { rows } = await connection.query<{ there: boolean }>(
+    `SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = '_prisma_migrations') AS there`,
+    [schema],
+  );
+  return rows[0]?.there === true;
+}
+
+/** @throws Error when this release cannot work on what is there */
+async function readState(
+  connection: MigrationConnection,
+  own: readonly Migration[],
+  schema: string,
+): Promise<SchemaState> {
+  const names = own.map(({ name }) => name);
+  const rows = (await hasTable(connection, schema))
+    ? (await connection.query<AppliedMigration>(appliedSql.replace('_prisma', `"${schema}"._prisma`))).rows
+    : [];
+  const state = compareSchema(names, rows);
+  const fault = schemaFault(state);
+  if (fault !== null) throw new Error(fault);
+  return state;
+}
+
+/** @returns in an operator's words, when it is the role that may not */
+function explained(error: unknown, pending: readonly string[]): unknown {
+  const { code, message } = error as { code?: string; message: string };
+  if (code === '25006') {
+    return new Error(
+      `the database lacks migrations (${pending.join(', ')}) and takes no writes (${message}): is it a standby?`,
+      { cause: error },
+    );
+  }
+  if (code !== '42501') return error;
+  return new Error(
+    `the database lacks migrations (${pending.join(', ')}) and this role may not make them (${message}). Run \`writ database prepare\` first, or start once as the role that owns the schema`,
+    { cause: error },
+  );
 }
 
 /**
  * The SQL that would bring a database on which all migrations have been applied to what `schema.prisma` says;
  * empty when they agree.
- * @param adapter an empty database of its own
+ * @param database an empty one of its own
  */
-export async function draftMigration(adapter: SqlMigrationAwareDriverAdapterFactory): Promise<string> {
-  await migrate(adapter);
-  const engine = await openEngine(adapter);
+export async function draftMigration(database: PGlite): Promise<string> {
+  await migrate(database);
+  const root = join(migrationsFolder, '..');
+  const content = await readFile(join(root, 'schema.prisma'), 'utf8');
+  const files = [{ path: 'schema.prisma', content }];
+  const adapter = new PrismaPGlite(database) as unknown as SqlMigrationAwareDriverAdapterFactory;
+  const { SchemaEngine } = await import('@prisma/schema-engine-wasm');
+  const engine = await SchemaEngine.new(
+    { datamodels: [['schema.prisma', content]] },
+    () => {},
+    bindMigrationAwareSqlAdapterFactory(adapter),
+  );
   try {
-    const files = [{ path: 'schema.prisma', content: await readFile(join(root, 'schema.prisma'), 'utf8') }];
     const { stdout } = await engine.diff({
       from: { tag: 'schemaDatasource', files, configDir: root },
       to: { tag: 'schemaDatamodel', files },
       script: true,
       exitCode: null,
-      filters: noFilters,
+      filters: { externalTables: [], externalEnums: [] },
     });
     return stdout === null || stdout.includes('This is an empty migration') ? '' : stdout;
   } finally {

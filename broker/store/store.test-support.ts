@@ -7,9 +7,7 @@ import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
-import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
 import pg from 'pg';
-import { PrismaPGlite } from 'pglite-prisma-adapter';
 import { createRowProofs } from '../keys/row-proofs.ts';
 import { migrate } from './migrate.ts';
 import { openStore, type Store } from './open.ts';
@@ -68,7 +66,7 @@ export async function migratedImage(): Promise<Blob> {
   const known = await readFile(file).catch(() => null);
   if (known !== null) return new Blob([known]);
   const database = await PGlite.create();
-  await migrate(new PrismaPGlite(database) as unknown as SqlMigrationAwareDriverAdapterFactory);
+  await migrate(database);
   const dump = await database.dumpDataDir('none');
   await database.close();
   // Test files run side by side: each writes its own file, and the last rename wins.

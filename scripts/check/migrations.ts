@@ -1,7 +1,5 @@
 /** `schema.prisma` and the migrations must say the same, or a fresh database and an old one would differ. */
 import { PGlite } from '@electric-sql/pglite';
-import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
-import { PrismaPGlite } from 'pglite-prisma-adapter';
 import { draftMigration } from '../../broker/store/migrate.ts';
 import type { Part } from './part.ts';
 
@@ -19,8 +17,7 @@ export const migrations: Part = {
   run: async () => {
     const database = await PGlite.create();
     try {
-      const adapter = new PrismaPGlite(database) as unknown as SqlMigrationAwareDriverAdapterFactory;
-      return { faults: migrationFaults(await draftMigration(adapter)), notes: [] };
+      return { faults: migrationFaults(await draftMigration(database)), notes: [] };
     } finally {
       await database.close();
     }

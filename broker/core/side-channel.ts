@@ -1,0 +1,86 @@
+/**
+ * Something that helps and must not hurt: Redis, a chat, a log's reader. When it fails it is tried again with
+ * growing pauses, its failing is said once and its return once, and what is lost meanwhile is counted.
+ */
+import { Counter, Gauge, type Registry } from 'prom-client';
+
+export interface SideChannelDeps {
+  log: { warn(fields: object, message: string): void; info(fields: object, message: string): void };
+  metrics: SideChannelMetrics;
+  /** Jitter, 0 to 1. */
+  random(): number;
+}
+
+export type SideChannelMetrics = ReturnType<typeof createSideChannelMetrics>;
+
+export function createSideChannelMetrics(registry: Registry) {
+  const shared = { labelNames: ['channel'] as const, registers: [registry] };
+  return {
+    failures: new Counter({
+      name: 'writ_side_channel_failures_total',
+      help: 'Failures of what only helps.',
+      ...shared,
+    }),
+    dropped: new Counter({
+      name: 'writ_side_channel_dropped_total',
+      help: 'Messages that what only helps did not take; nothing depends on them.',
+      ...shared,
+    }),
+    failing: new Gauge({
+      name: 'writ_side_channel_failing',
+      help: '1 while what only helps fails: it is tried again with growing pauses.',
+      ...shared,
+    }),
+  };
+}
+
+export interface SideChannel {
+  /**
+   * Says so when it is the first failure of an episode.
+   * @param about for the log: a code, never a message that may quote a secret
+   * @returns how long to leave it alone, in ms
+   */
+  failed(about: object): number;
+  /** Ends the episode. */
+  works(): void;
+  dropped(count: number): void;
+}
+
+export function createSideChannel(name: string, consequence: string, deps: SideChannelDeps): SideChannel {
+  const { log, metrics, random } = deps;
+  const labels = { channel: name };
+  let failures = 0;
+  let lost = 0;
+  metrics.failing.set(labels, 0);
+  return {
+    failed: (about) => {
+      failures += 1;
+      metrics.failures.inc(labels);
+      if (failures === 1) {
+        metrics.failing.set(labels, 1);
+        log.warn(
+          { channel: name, ...about },
+          `${name} fails: ${consequence}. It is tried again with growing pauses; this is said once`,
+        );
+      }
+      return pauseMs(failures, random());
+    },
+    works: () => {
+      if (failures === 0) return;
+      log.info({ channel: name, failures, dropped: lost }, `${name} works again`);
+      metrics.failing.set(labels, 0);
+      failures = 0;
+      lost = 0;
+    },
+    dropped: (count) => {
+      lost += count;
+      metrics.dropped.inc(labels, count);
+    },
+  };
+}
+
+/** 1 s, 2 s, 4 s … `longestMs`, each between half and the whole of it, so that processes do not come together. */
+export function pauseMs(failures: number, random: number, longestMs = 60_000): number {
+  const whole = Math.min(longestMs, 1000 * 2 ** Math.min(Math.max(failures - 1, 0), 16));
+  return whole / 2 + (whole / 2) * random;
+}
