@@ -1,5 +1,6 @@
 /** The commands of `writ` that need the broker itself; they read the broker's environment variables. */
 import { join } from 'node:path';
+import { CommandError } from '../../client/cli/broker-side.ts';
 import { providerModules } from '../../providers/registry.ts';
 import { type Verification, verifyAudit } from '../audit/verify.ts';
 import { loadSettings, type Settings } from '../config/settings.ts';
@@ -10,6 +11,7 @@ import { createRowProofs } from '../keys/row-proofs.ts';
 import { createSeal } from '../keys/seal.ts';
 import { renewBootstrapToken } from '../people/admin-access.ts';
 import { openStore, type Store } from '../store/open.ts';
+import { applyPreparation, type Preparation, planPreparation } from '../store/prepare.ts';
 
 /**
  * @throws ConfigurationError with every fault of the environment; Error when the database cannot be opened
@@ -38,6 +40,30 @@ export async function rotateKeys(): Promise<{ kid: string; leadSeconds: number }
  */
 export async function renewAdminToken(): Promise<string> {
   return withStore((store) => renewBootstrapToken(store, systemClock));
+}
+
+/** Shows, or with `apply` does, what gives the broker a role that cannot change history. */
+export async function prepareDatabase(
+  env: { [name: string]: string | undefined },
+  { apply, migrationRole, runtimeRole }: { apply: boolean; migrationRole: string; runtimeRole: string },
+): Promise<Preparation> {
+  const databaseUrl = env.DATABASE_URL || null;
+  if (databaseUrl === null)
+    throw new CommandError(
+      'DATABASE_URL is not set; the embedded database has no roles: whoever has its files has it all',
+    );
+  const schema = env.WRIT_DATABASE_SCHEMA || 'public';
+  for (const name of [schema, migrationRole, runtimeRole])
+    if (!/^(?!pg_)[a-z_][a-z0-9_]{0,62}$/.test(name))
+      throw new CommandError(`${name}: schemas and roles are named in lower case, digits and underscores`);
+  const options = {
+    databaseUrl,
+    schema,
+    migrationRole,
+    runtimeRole,
+    runtimePassword: env.WRIT_RUNTIME_PASSWORD || null,
+  };
+  return apply ? applyPreparation(options) : planPreparation(options);
 }
 
 async function withStore<T>(work: (store: Store, settings: Settings, kek: Uint8Array) => Promise<T>): Promise<T> {

@@ -52,9 +52,10 @@ export function createCatalog(store: Store): Catalog {
 
   async function inForce(agent: string, number: number): Promise<PublishedManifest> {
     if (!newest.has(agent)) {
-      const { _max } = await store.prisma.manifest.aggregate({ where: { agent }, _max: { version: true } });
+      const later = await store.prisma.manifest.findMany({ where: { agent, version: { gt: number } } });
+      const last = Math.max(number, ...later.filter((row) => manifestHolds(store, row)).map((row) => row.version));
       if (newest.size >= limit) newest.clear();
-      newest.set(agent, Math.max(_max.version ?? 0, newest.get(agent) ?? 0));
+      newest.set(agent, Math.max(last, newest.get(agent) ?? 0));
     }
     const last = newest.get(agent) ?? 0;
     if (number < last) {
@@ -64,8 +65,9 @@ export function createCatalog(store: Store): Catalog {
         throw unavailable(`manifest ${agent} v${now?.version} is in force, but v${last} was published`);
       return inForce(agent, now.version);
     }
-    newest.set(agent, number);
-    return version(agent, number);
+    const published = await version(agent, number);
+    newest.set(agent, Math.max(number, newest.get(agent) ?? 0));
+    return published;
   }
 
   function version(agent: string, number: number): Promise<PublishedManifest> {

@@ -12,6 +12,18 @@ export interface BrokerSide {
   rotateKeys(): Promise<{ kid: string; leadSeconds: number }>;
   /** Replaces the bootstrap token. @returns the new one */
   renewAdminToken(): Promise<string>;
+  /** Shows, or does, what makes the database's two roles. */
+  prepareDatabase(
+    env: { [name: string]: string | undefined },
+    options: { apply: boolean; migrationRole: string; runtimeRole: string },
+  ): Promise<Preparation>;
+}
+
+/** What `database prepare` does, or would do. */
+export interface Preparation {
+  statements: string[];
+  /** Migrations applied before the rights are given. */
+  pending: string[];
 }
 
 /** Loads it when a command needs it; null in the package on its own. */

@@ -10,6 +10,8 @@ const usage = `writ – a credential broker for AI agents
   writ manifest check FILE …     parse, check and compile manifests; exit 1 with line, column and path of each fault
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
   writ keys rotate               bring in a new signing key; it signs after WRIT_KEY_LEAD_SECONDS
+  writ database prepare          show the SQL that makes two roles, one that owns the schema and one to run as;
+                                 --apply runs it; --runtime-role NAME, --migration-role NAME
   writ admin token               replace the bootstrap token, and print the new one
 
 manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
@@ -29,7 +31,12 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
     const { positionals, values } = parseArgs({
       args,
       allowPositionals: true,
-      options: { help: { type: 'boolean', short: 'h' } },
+      options: {
+        help: { type: 'boolean', short: 'h' },
+        apply: { type: 'boolean', default: false },
+        'migration-role': { type: 'string', default: 'writ_migration' },
+        'runtime-role': { type: 'string', default: 'writ_runtime' },
+      },
     });
     if (values.help === true) {
       console.log(usage);
@@ -44,6 +51,12 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide);
       case 'keys rotate':
         return await rotateKeys(loadBrokerSide);
+      case 'database prepare':
+        return await prepareDatabase(loadBrokerSide, {
+          apply: values.apply,
+          migrationRole: values['migration-role'],
+          runtimeRole: values['runtime-role'],
+        });
       case 'admin token':
         console.log(await (await brokerSide(loadBrokerSide, 'admin token')).renewAdminToken());
         return 0;
@@ -66,6 +79,22 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
 async function rotateKeys(loadBrokerSide: LoadBrokerSide): Promise<number> {
   const { kid, leadSeconds } = await (await brokerSide(loadBrokerSide, 'keys rotate')).rotateKeys();
   console.log(`✔ key ${kid} is published now and signs in ${leadSeconds} s`);
+  return 0;
+}
+
+async function prepareDatabase(
+  loadBrokerSide: LoadBrokerSide,
+  options: { apply: boolean; migrationRole: string; runtimeRole: string },
+): Promise<number> {
+  const side = await brokerSide(loadBrokerSide, 'database prepare');
+  const { statements, pending } = await side.prepareDatabase(process.env, options);
+  for (const statement of statements) console.log(`${statement};`);
+  if (pending.length > 0) console.log(`-- migrations, as ${options.migrationRole}: ${pending.join(', ')}`);
+  console.log(
+    options.apply
+      ? `-- done: brokers run as ${options.runtimeRole}`
+      : '-- nothing was changed: --apply runs this, with the migrations before the rights',
+  );
   return 0;
 }
 
