@@ -89,7 +89,7 @@ export async function publishManifest(
   if (version > 0) {
     const current = await store.prisma.manifest.findUnique({ where: { agent_version: { agent, version } } });
     // One whose proof does not hold is not in force: publishing the same source again is how it comes to be.
-    if (current.sha256 === sha256 && manifestHolds(store, current))
+    if (current !== null && current.sha256 === sha256 && manifestHolds(store, current))
       return { agent, version, sha256, outcome: 'unchanged' };
   }
   if (input.unlessPublishedBefore === true) {
