@@ -9,10 +9,15 @@ try {
       `\nThe bootstrap token, printed this once; it is stored only as a hash:\n\n    ${broker.bootstrapToken}\n\n`,
     );
   }
-  let stops = 0;
+  let stops: 'not yet' | 'just now' | 'asked' = 'not yet';
   const stop = async () => {
-    stops += 1;
-    if (stops > 1) process.exit(1);
+    if (stops === 'asked') process.exit(1);
+    // A terminal's Ctrl-C comes twice under `npm start`: from the terminal, and from npm, which hands it on.
+    if (stops === 'just now') return;
+    stops = 'just now';
+    setTimeout(() => {
+      stops = 'asked';
+    }, 1000).unref();
     await broker.stop();
     process.exit(0);
   };

@@ -378,6 +378,7 @@ test('the delivering side acts on no forged, expired, borrowed or unapproved dec
   const plan = provider.plan(provider.params.parse(params) as never, 300);
   const payload: Parameters<typeof signDecision>[0] = {
     grant_id: 'gnt_1',
+    lease_id: 'lse_1',
     session_id: 'ses_1',
     agent: 'invoice-bot',
     capability: 'read-policy-repository',
@@ -402,6 +403,7 @@ test('the delivering side acts on no forged, expired, borrowed or unapproved dec
     expired: await signDecision(payload, key, new Date(now.getTime() - 61_000)),
     'not yet': await signDecision(payload, key, new Date(now.getTime() + 61_000)),
     'another grant': await signDecision({ ...payload, grant_id: 'gnt_2' }, key, now),
+    'another lease': await signDecision({ ...payload, lease_id: 'lse_2' }, key, now),
     'another session': await signDecision({ ...payload, session_id: 'ses_2' }, key, now),
     'another agent': await signDecision({ ...payload, agent: 'other-bot' }, key, now),
     'another plan': await signDecision(

@@ -67,7 +67,7 @@ const reviewed = z.strictObject({
 
 const lapsed = z.strictObject({
   capability: text,
-  reason: decisionReason.extract(['timeout', 'not_redeemed']),
+  reason: decisionReason.extract(['timeout', 'not_redeemed', 'manifest_narrowed']),
   plan_digest: text,
 });
 const endedWithSession = z.strictObject({ reason: decisionReason.extract(['session_ended']) });

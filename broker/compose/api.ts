@@ -70,7 +70,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
     noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
   };
-  const admin: AdminDeps = { ...ending, clock, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
+  const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
   const signIn =

@@ -11,6 +11,7 @@ import { expireUndecidedGrants } from '../worker/jobs/expire-undecided-grants.ts
 import { forgetExpired } from '../worker/jobs/forget-expired.ts';
 import { gauges } from '../worker/jobs/gauges.ts';
 import { prune } from '../worker/jobs/prune.ts';
+import { recheckHeldGrants } from '../worker/jobs/recheck-held.ts';
 import { releaseEndedSessions } from '../worker/jobs/release-ended-sessions.ts';
 import { releasePool } from '../worker/jobs/release-pool.ts';
 import { revoke } from '../worker/jobs/revoke.ts';
@@ -19,6 +20,7 @@ export const jobs: readonly Job[] = [
   endOverdueSessions,
   releaseEndedSessions,
   expireUndecidedGrants(expireUndecided),
+  recheckHeldGrants,
   expireDueLeases,
   revoke,
   releasePool,

@@ -51,8 +51,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const connections = drainable(server);
   server.on('request', stillStarting);
   await listen(server, settings.PORT, settings.WRIT_LISTEN);
-  const { port } = server.address() as AddressInfo;
-  const url = settings.WRIT_ISSUER_URL ?? `http://127.0.0.1:${port}`;
+  const url = settings.WRIT_ISSUER_URL ?? urlOf(server.address() as AddressInfo);
 
   // 3.
   const parts = createParts(foundation, url);
@@ -143,10 +142,16 @@ function reloadKeys({ clock, ring, log }: Pick<Parts, 'clock' | 'ring' | 'log'>)
   };
 }
 
+/** Where the server answers. Loopback: beyond it, WRIT_ISSUER_URL is required. */
+function urlOf({ address, port }: AddressInfo): string {
+  return `http://${address.includes(':') ? `[${address}]` : address}:${port}`;
+}
+
+/** @param host an IPv6 address with brackets or without */
 function listen(server: Server, port: number, host: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, host, () => {
+    server.listen(port, host.replace(/^\[(.*)\]$/, '$1'), () => {
       server.off('error', reject);
       resolve();
     });

@@ -72,6 +72,27 @@ test('whoever listens beyond loopback says under which name', () => {
   for (const listen of ['127.0.0.1', '::1', 'localhost', '']) assert.deepEqual(faultsOf({ WRIT_LISTEN: listen }), []);
 });
 
+test('the issuer is an origin: under a path, links, cookies and discovery would be somebody else’s', () => {
+  for (const url of [
+    'https://writ.example.com/',
+    'https://writ.example.com/broker',
+    'https://writ.example.com?x',
+    'https://writ.example.com#x',
+    'https://user:secret@writ.example.com',
+    'https://Writ.example.com',
+    'https://writ.example.com:443',
+  ]) {
+    const faults = faultsOf({ WRIT_ISSUER_URL: url });
+    assert.deepEqual(
+      faults.map((fault) => fault.split(':')[0]),
+      ['WRIT_ISSUER_URL'],
+      url,
+    );
+    assert.ok(!faults[0]!.includes('secret'));
+  }
+  assert.deepEqual(faultsOf({ WRIT_ISSUER_URL: 'https://writ.example.com:8443' }), []);
+});
+
 test('people sign in over plain http only at a broker that is itself on this machine', () => {
   const login = { WRIT_OIDC_ISSUER: 'http://127.0.0.1:9', WRIT_OIDC_CLIENT_ID: 'writ' };
   assert.deepEqual(faultsOf(login), []);

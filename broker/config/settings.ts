@@ -38,7 +38,7 @@ export const environment = z.object({
   WRIT_ISSUER_URL: httpUrl
     .optional()
     .describe(
-      'Public URL of the broker: issuer of its tokens, base of its links, what clouds fetch the JWKS from. Required with `DATABASE_URL` and when `WRIT_LISTEN` is not loopback; must be https unless it is loopback.',
+      'Public URL of the broker: issuer of its tokens, base of its links, what clouds fetch the JWKS from. Required with `DATABASE_URL` and when `WRIT_LISTEN` is not loopback; must be https unless it is loopback. Scheme, host and port alone: the broker cannot live under a path.',
     ),
   WRIT_ROLE: z
     .enum(['all', 'api', 'worker'])
@@ -250,8 +250,11 @@ function crossFaults(set: Record<string, string | undefined>): string[] {
     if (url === undefined || !URL.canParse(url)) continue;
     if (url.startsWith('http://') && !isLoopback(url))
       faults.push(`${name}: must be https (plain http is for loopback only)`);
-    if (name === 'WRIT_ISSUER_URL' && /[?#]|\/$/.test(url)) {
-      faults.push(`${name}: must have no trailing slash, query or fragment`);
+    // Tokens, links, cookies and what clouds fetch are under this name, letter for letter.
+    if (name === 'WRIT_ISSUER_URL' && url !== new URL(url).origin) {
+      faults.push(
+        `${name}: must be scheme, lower-case host and port alone (${new URL(url).origin}): no path, trailing slash, query, user or default port`,
+      );
     }
   }
   const { WRIT_ISSUER_URL: issuer, WRIT_OIDC_ISSUER: login } = set;

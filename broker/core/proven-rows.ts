@@ -65,7 +65,14 @@ export interface ProvenRows {
     redeem_by: Date | null;
   };
   /** Where the checkpoints of the record have got to. */
-  audit_checkpoint: { number: number; hash: string; watermark: Date | null; cursor: string; pending: string | null };
+  audit_checkpoint: {
+    number: number;
+    hash: string;
+    watermark: Date | null;
+    next_watermark: Date | null;
+    cursor: string;
+    pending: string | null;
+  };
 }
 
 export type ProvenTable = keyof ProvenRows;

@@ -52,6 +52,10 @@ export const revokeReasons = {
     meaning: 'The credential was minted, but could not be handed to the agent.',
     words: 'it could not be delivered',
   },
+  manifest_narrowed: {
+    meaning: 'The manifest was replaced by one that no longer allows it.',
+    words: 'the manifest in force no longer allows it',
+  },
   neighbour_cut_off: {
     meaning: 'The shared deny document was full, so the provider ended every older credential under the same lock.',
     words: 'the deny document was full, so older credentials were ended too',
@@ -105,6 +109,10 @@ export const decisionReasons = {
   not_redeemed: {
     meaning: 'It was approved, and the agent did not collect it within `WRIT_REDEEM_TIMEOUT_SECONDS`.',
     words: 'the agent did not collect it in time',
+  },
+  manifest_narrowed: {
+    meaning: 'The manifest was replaced by one that no longer allows it, before it was collected.',
+    words: 'the manifest in force no longer allows it',
   },
   session_ended: {
     meaning: 'The session ended before a person decided, or before the agent collected it.',

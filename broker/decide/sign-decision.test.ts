@@ -10,6 +10,7 @@ const now = new Date('2026-03-01T12:00:00Z');
 const later = (seconds: number) => new Date(now.getTime() + seconds * 1000);
 const payload: DecisionPayload = {
   grant_id: 'grant-1',
+  lease_id: 'lease-1',
   session_id: 'session-1',
   agent: 'invoice-bot',
   capability: 'read-customer-files',

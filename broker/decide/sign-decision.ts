@@ -31,6 +31,8 @@ const HeaderSchema = z.strictObject({ alg: z.literal('ES256'), typ: z.literal(de
 
 const PayloadSchema = z.strictObject({
   grant_id: text,
+  /** The one credential it allows: the same decision delivers no second one. */
+  lease_id: text,
   session_id: text,
   agent: text,
   capability: text,
@@ -78,7 +80,7 @@ export function signDecision(payload: DecisionPayload, key: DecisionKey, now: Da
 
 /**
  * Verifies a decision for delivery: a signature by one of `keys`, current, an allow, and with an approver
- * from tier 2 on. The caller still compares grant, session and the plan digest it recomputed. Throws
+ * from tier 2 on. The caller still compares grant, lease, session and the plan digest it recomputed. Throws
  * DecisionRefused.
  */
 export function verifyDecision(jws: string, keys: readonly VerifyingKey[], now: Date): SignedDecision {

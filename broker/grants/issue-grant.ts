@@ -57,7 +57,8 @@ export interface IssuedAnswer {
  * Signs the decision and commits the intent, before any provider is called (invariant 5).
  * @param write commits grant and lease in one statement
  * @returns null when the session moved on since it was read: decide again
- * @throws WritError `provider_unavailable` when no pool member is free, `unavailable` without a signing key
+ * @throws WritError `provider_unavailable` when no pool member is free, `rate_limited`, `unavailable` without a
+ *   signing key
  */
 export async function commitIntent(
   deps: IssueDeps,
@@ -67,13 +68,14 @@ export async function commitIntent(
   at: Date,
   write: (decisionJws: string, lease: LeaseRecord) => Promise<Recorded>,
 ): Promise<CommittedIntent | null> {
-  const decisionJws = signDecision(payloadOf(grant, evaluation, approved.by), signingKey(deps), at);
   const lease = leaseOf(deps, evaluation, at);
+  const decisionJws = signDecision(payloadOf(grant, lease.id, evaluation, approved.by), signingKey(deps), at);
   const written = await write(decisionJws, lease);
   if (written.ok) {
     return { grant, evaluation, lease, reserved: written.reserved, decisionJws, at, consent: approved.consent };
   }
   if (written.because === 'pool_exhausted') throw poolExhausted(approved.stands);
+  if (written.because === 'rate_limited') throw new WritError('rate_limited', { retryAfterSeconds: 10 });
   return null;
 }
 
@@ -141,10 +143,16 @@ function viewIssued(deps: IssueDeps, { grant, evaluation, lease }: CommittedInte
 }
 
 /** What the delivering side may act on. */
-function payloadOf(grant: GrantToIssue, evaluation: Evaluation, approvedBy: string[]): DecisionPayload {
+function payloadOf(
+  grant: GrantToIssue,
+  leaseId: string,
+  evaluation: Evaluation,
+  approvedBy: string[],
+): DecisionPayload {
   const { decision } = evaluation;
   return {
     grant_id: grant.id,
+    lease_id: leaseId,
     session_id: grant.sessionId,
     agent: grant.agent,
     capability: grant.capability,

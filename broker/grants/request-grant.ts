@@ -133,20 +133,20 @@ async function decideOnce(
   // 1.
   if (session.previousGrantId !== null) return repeated(deps, session.previousGrantId, asking.requestDigest);
   if (deps.grantsPerMinute > 0 && session.counts.lastMinute >= deps.grantsPerMinute) {
-    throw new WritError('rate_limited', { retryAfterSeconds: 10 });
+    throw rateLimited();
   }
 
   // 2.
   const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
   const evaluation = await evaluateOrRecord(deps, manifest, session, request, now, requestId);
-  const record = draft(newId('gnt', now), session, evaluation, asking, now);
+  const record = { ...draft(newId('gnt', now), session, evaluation, asking, now), perMinute: deps.grantsPerMinute };
 
   // 3.
   if (evaluation.decision.effect === 'deny') {
     const { reasons } = evaluation.decision;
     const nearest = evaluation.nearest();
     const written = await recordGrant(store, { ...record, status: 'denied', auditType: 'grant.denied' });
-    if (!written.ok) return null;
+    if (!written.ok) return decideAgain(written);
     const extensions = { grant_id: record.id, reasons, ...(nearest === undefined ? {} : { nearest }) };
     throw new WritError('denied', { extensions });
   }
@@ -156,7 +156,8 @@ async function decideOnce(
     const decideBy = new Date(now.getTime() + deps.approvalTimeoutSeconds * 1000);
     const pending = { ...record, status: 'pending', auditType: 'grant.pending', decideBy } as const;
     const written = await recordGrant(store, pending, deps.noticeChannels);
-    return written.ok ? { outcome: 'pending', grant: viewPending(deps, record, evaluation, decideBy) } : null;
+    if (!written.ok) return decideAgain(written);
+    return { outcome: 'pending', grant: viewPending(deps, record, evaluation, decideBy) };
   }
 
   // 5. Any effect but allow is unknown here and must not mint.
@@ -167,6 +168,14 @@ async function decideOnce(
     recordIntent(store, { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws }, lease),
   );
 }
+
+/** @throws WritError `rate_limited`: the statement counted more than the read before it */
+function decideAgain({ because }: { because: string }): null {
+  if (because === 'rate_limited') throw rateLimited();
+  return null;
+}
+
+const rateLimited = () => new WritError('rate_limited', { retryAfterSeconds: 10 });
 
 /**
  * Refuses a request that cannot be evaluated (no such capability, malformed parameters), and records the
@@ -205,7 +214,7 @@ function draft(
   evaluation: Evaluation,
   { request, requestDigest, idempotencyKey, requestId }: Asking,
   at: Date,
-): Omit<GrantRecord, 'status' | 'auditType'> {
+): Omit<GrantRecord, 'status' | 'auditType' | 'perMinute'> {
   const { decision } = evaluation;
   return {
     id,

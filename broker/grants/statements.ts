@@ -11,6 +11,7 @@ import { newId } from '../core/ids.ts';
 import type { JsonObject, Plan } from '../core/vocabulary.ts';
 import { reserveMember } from '../leases/pools.ts';
 import { intendLease } from '../leases/transitions.ts';
+import { holdRate, moveRate } from '../manifests/agent-rate.ts';
 import { countGrant, countInChild, countInRoot } from '../sessions/counts.ts';
 import { mayAct } from '../sessions/live-session.ts';
 import { batch } from '../store/batch.ts';
@@ -43,6 +44,8 @@ export interface GrantRecord {
   /** For a pending grant: when it is denied unless somebody has decided. */
   decideBy: Date | null;
   requestId: string | null;
+  /** Grants the agent may ask for in a minute; 0 = no limit. */
+  perMinute: number;
   auditType: 'grant.denied' | 'grant.pending' | 'grant.allowed';
   audit: EventPayload<'grant.allowed'>;
 }
@@ -61,43 +64,62 @@ export interface LeaseRecord {
   providerExpiresAt: Date;
 }
 
-/** `ok`, or why nothing was written: the session moved on (decide again), or no pool member is free. */
-export type Recorded = { ok: true; reserved: string | null } | { ok: false; because: 'moved_on' | 'pool_exhausted' };
+/**
+ * `ok`, or why nothing was written: the session moved on (decide again), no pool member is free, or the agent
+ * has asked for as much as it may in a minute.
+ */
+export type Recorded =
+  | { ok: true; reserved: string | null }
+  | { ok: false; because: 'moved_on' | 'pool_exhausted' | 'rate_limited' };
 
 /**
  * Holds the session and its root; false when they are not as the decision saw them: ended, another grant of
- * the tree came first (the root's version), or a child took what was left of the envelope meanwhile (which
- * moves no version). `ORDER BY` keeps two transactions from waiting for each other.
+ * the tree came first (the root's version), a child took what was left of the envelope meanwhile (which moves
+ * no version), or the manifest was replaced. `ORDER BY` keeps two transactions from waiting for each other.
  */
 const held = `
-    held AS (
+    locked_trees AS MATERIALIZED (
       SELECT count(*) = CASE WHEN $1::text = $2::text THEN 1 ELSE 2 END AS ok FROM (
         SELECT s.id FROM session s
         WHERE s.id IN ($1::text, $2::text) AND ${mayAct('s', '$4::timestamptz')} AND (s.id <> $2::text OR s.version = $3::int)
           AND (s.id <> $1::text OR $18::text = 'denied' OR s.max_grants IS NULL OR s.grant_count < s.max_grants)
+          AND EXISTS (SELECT 1 FROM agent a WHERE a.name = $6::text AND a.version = $13::int)
         ORDER BY s.id FOR UPDATE OF s) locked
+    )`;
+
+/** What is held, and within the agent's rate: `held` is what may be written, `seq` its number. */
+const heldWithinRate = (perMinute: string) => `
+    ${held}, asking AS (
+      SELECT $6::text AS agent, $4::timestamptz AS at, ${perMinute}::int AS per_minute FROM locked_trees WHERE ok
+    ), rate AS MATERIALIZED (${holdRate('asked', 'asking')}
+    ), held AS MATERIALIZED (
+      SELECT locked_trees.ok AND coalesce(rate.used < ${perMinute}::int, true) AS ok, locked_trees.ok AND rate.used >= ${perMinute}::int AS limited,
+             rate.newest + 1 AS seq
+      FROM locked_trees LEFT JOIN rate ON true
     )`;
 
 /** @param proof SQL of the proof */
 const insertGrant = (proof: string) => `
       INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
-                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decide_by, decided_at, ended_at, proof)
+                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decide_by, decided_at, ended_at, proof, agent_seq)
       SELECT $5::text, $1::text, $6::text, $7::text, $8::text, $9::text, $10::jsonb, $11::text, $12::jsonb, $13::int, $14::text, $15::jsonb, $16::text,
              $17::int, $18::text, $19::jsonb, $20::text, $4::timestamptz, $21::timestamptz,
-             CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END, ${proof}`;
+             CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END, ${proof},
+             (SELECT seq FROM held)`;
 
 /** A denial does not count against the envelope. A pending grant and its notices are committed together. */
 const recordStatement: Statement = {
   name: 'grant_record',
   text: `
-    WITH ${held}, g AS (${insertGrant('$27::text')} FROM held WHERE held.ok
-      ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
+    WITH ${heldWithinRate('$27')}, g AS (${insertGrant('$28::text')} FROM held WHERE held.ok
+      ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
+    ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
 ${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 FROM g)')}
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventAmong('$22::text', 'grant.denied', 'grant.pending'), actor: '$6::text', grant: 'id', request: '$23::text', payload: '$24::json' }, 'g')}
     ), notices AS (${insertNotices('g', '$25', '$26', '$4')})
-    SELECT EXISTS (SELECT 1 FROM g) AS ok`,
+    SELECT EXISTS (SELECT 1 FROM g) AS ok, coalesce((SELECT limited FROM held), false) AS limited`,
 };
 
 /**
@@ -112,8 +134,8 @@ export const intentStatement: Statement = {
         n int, session_id text, root_id text, session_version int, at timestamptz, id text, agent text, capability text, idempotency_key text,
         request_digest text, params jsonb, justification text, credential_jwk jsonb, manifest_version int, plan jsonb, plan_digest text, tier int,
         decision jsonb, decision_jws text, request_id text, audit json, lease_id text, provider text, lock_key text, answer_by timestamptz,
-        provider_expires_at timestamptz) ORDER BY root_id LIMIT 16
-    ), held AS MATERIALIZED (
+        provider_expires_at timestamptz, per_minute int) ORDER BY root_id LIMIT 16
+    ), locked_trees AS MATERIALIZED (
       SELECT r.* FROM r
       CROSS JOIN LATERAL (
         SELECT parent_id, status, expires_at, heartbeat_deadline, version FROM session WHERE id = r.root_id FOR UPDATE) root
@@ -121,14 +143,22 @@ export const intentStatement: Statement = {
         SELECT parent_id, status, expires_at, heartbeat_deadline, max_grants, grant_count FROM session WHERE id = r.session_id FOR UPDATE) s
       WHERE ${mayAct('root', 'r.at')} AND root.version = r.session_version
         AND ${mayAct('s', 'r.at')} AND (s.max_grants IS NULL OR s.grant_count < s.max_grants)
+        AND EXISTS (SELECT 1 FROM agent a WHERE a.name = r.agent AND a.version = r.manifest_version)
+    ), rate AS MATERIALIZED (${holdRate('asked', 'locked_trees')}
+    ), placed AS MATERIALIZED (
+      SELECT locked_trees.*, rate.used, row_number() OVER (PARTITION BY locked_trees.agent ORDER BY locked_trees.n) AS place, rate.newest
+      FROM locked_trees LEFT JOIN rate ON rate.agent = locked_trees.agent
+    ), held AS MATERIALIZED (
+      SELECT *, newest + place AS agent_seq FROM placed WHERE used IS NULL OR used + place <= per_minute
     ), g AS (
       INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
-                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decided_at)
+                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decided_at, agent_seq)
       SELECT id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
-             provider, plan, plan_digest, tier, 'issuing', decision, decision_jws, at, at FROM held
+             provider, plan, plan_digest, tier, 'issuing', decision, decision_jws, at, at, agent_seq FROM held
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id
     ), written AS MATERIALIZED (
       SELECT held.* FROM held JOIN g ON g.id = held.id
+    ), counted AS (${moveRate('asked', 'written')}
     ), bump AS (
 ${countInRoot('written')}
     ), bump_child AS (
@@ -138,7 +168,7 @@ ${intendLease('SELECT lease_id, id AS grant_id, session_id, agent, provider, pla
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: 'at', type: event('grant.allowed'), actor: 'agent', grant: 'id', lease: 'lease_id', request: 'request_id', payload: 'audit' }, 'written ORDER BY session_id')}
     )
-    SELECT n FROM written`,
+    SELECT n, true AS ok FROM written UNION ALL SELECT n, false FROM placed WHERE used + place > per_minute`,
 };
 
 /**
@@ -147,8 +177,9 @@ ${intendLease('SELECT lease_id, id AS grant_id, session_id, agent, provider, pla
 const intentWithSlotStatement: Statement = {
   name: 'grant_intent_slot',
   text: `
-    WITH ${held}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant("''")} FROM ready WHERE ready.ok
-      ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id
+    WITH ${heldWithinRate('$30')}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant("''")} FROM ready WHERE ready.ok
+      ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
+    ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
 ${countGrant('$1::text', '$2::text', 'true', 'EXISTS (SELECT 1 FROM g)')}
     ), l AS (
@@ -158,7 +189,7 @@ ${intendLease(`SELECT $25::text AS lease_id, g.id AS grant_id, $1::text AS sessi
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventAmong('$22::text', 'grant.allowed'), actor: '$6::text', grant: 'id', lease: '$25::text', request: '$23::text', payload: '$24::json' }, 'g')}
     )
-    SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
+    SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved, coalesce((SELECT limited FROM held), false) AS limited FROM ready`,
 };
 
 const claimStatement: Statement = {
@@ -224,9 +255,10 @@ export async function recordGrant(
   channels: readonly string[] = [],
 ): Promise<Recorded> {
   const noticeIds = channels.map(() => newId('ntc', grant.at));
-  const values = [...grantValues(grant), noticeIds, [...channels], proofOf(store, grant)];
-  const [row] = await store.run<{ ok: boolean }>(recordStatement, values);
-  return row?.ok === true ? { ok: true, reserved: null } : { ok: false, because: 'moved_on' };
+  const values = [...grantValues(grant), noticeIds, [...channels], grant.perMinute, proofOf(store, grant)];
+  const [row] = await store.run<{ ok: boolean; limited: boolean }>(recordStatement, values);
+  if (row?.ok === true) return { ok: true, reserved: null };
+  return { ok: false, because: row?.limited === true ? 'rate_limited' : 'moved_on' };
 }
 
 const proofOf = (store: Store, grant: GrantRecord): string =>
@@ -249,10 +281,20 @@ const proofOf = (store: Store, grant: GrantRecord): string =>
 /** Writes a grant that policy alone allowed, together with the intent to mint. */
 export async function recordIntent(store: Store, grant: GrantRecord, lease: LeaseRecord): Promise<Recorded> {
   if (lease.pool === null) {
-    const written = await batch(store, intentStatement, intentRow(grant, lease), grant.rootId);
-    return written === undefined ? { ok: false, because: 'moved_on' } : { ok: true, reserved: null };
+    const row = intentRow(grant, lease);
+    const written = await batch<{ n: number; ok: boolean }>(store, intentStatement, row, grant.rootId);
+    if (written === undefined) return { ok: false, because: 'moved_on' };
+    return written.ok ? { ok: true, reserved: null } : { ok: false, because: 'rate_limited' };
   }
-  const values = [...grantValues(grant), lease.id, lease.lockKey, lease.answerBy, lease.providerExpiresAt, lease.pool];
+  const values = [
+    ...grantValues(grant),
+    lease.id,
+    lease.lockKey,
+    lease.answerBy,
+    lease.providerExpiresAt,
+    lease.pool,
+    grant.perMinute,
+  ];
   const [row] = await store.run<IntentRow>(intentWithSlotStatement, values);
   return readIntent(row);
 }
@@ -284,6 +326,7 @@ function intentRow(grant: GrantRecord, lease: LeaseRecord) {
     lock_key: lease.lockKey,
     answer_by: lease.answerBy,
     provider_expires_at: lease.providerExpiresAt,
+    per_minute: grant.perMinute,
   };
 }
 
@@ -356,9 +399,12 @@ interface IntentRow {
    */
   exhausted: boolean;
   reserved: string | null;
+  /** The agent has asked for as much as it may; a claim was counted when it was asked for. */
+  limited?: boolean;
 }
 
 function readIntent(row: IntentRow | undefined): Recorded {
   if (row?.ok === true) return { ok: true, reserved: row.reserved };
+  if (row?.limited === true) return { ok: false, because: 'rate_limited' };
   return { ok: false, because: row?.exhausted === true ? 'pool_exhausted' : 'moved_on' };
 }

@@ -7,6 +7,7 @@ import { verifyAudit } from '../audit/verify.ts';
 import { WritError } from '../core/errors.ts';
 import { codesOf, storedRevokeReasons } from '../core/reasons.ts';
 import type { Clock } from '../core/vocabulary.ts';
+import { type RecheckDeps, recheckHeld } from '../grants/recheck.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import { listLeases } from '../leases/list-leases.ts';
 import { revokeByAdmin } from '../leases/order-revocation.ts';
@@ -16,7 +17,7 @@ import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line } from './text.ts';
 
-export interface AdminDeps extends EndSessionDeps {
+export interface AdminDeps extends EndSessionDeps, RecheckDeps {
   clock: Clock;
   ring: KeyRing;
   shapes: ProviderShapes;
@@ -148,6 +149,10 @@ export function adminOperations(deps: AdminDeps): Operation[] {
         const expectedVersion = expected(agent, header('if-match'), header('if-none-match'));
         const input = { source: body, author: admin, reason: query.reason, agent, expectedVersion, requestId };
         const published = await publishManifest(store, deps.clock, deps.shapes, input);
+        // It is in force, whatever comes of this: a worker looks again.
+        await recheckHeld(deps, agent).catch((error) =>
+          deps.log.error({ err: error, agent }, 'what the agent holds could not be rechecked yet'),
+        );
         return { status: 200, headers: { ETag: versionTag(agent, published.version) }, body: published };
       },
     }),

@@ -9,6 +9,7 @@ import { Histogram } from 'prom-client';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { WritError } from '../core/errors.ts';
 import { newRequestId } from '../core/ids.ts';
+import { networkOf } from '../core/network.ts';
 import { mountErrorPages } from './error-pages.ts';
 import { type HealthDeps, mountHealth } from './health.ts';
 import { type MountDeps, mountOperations } from './mount.ts';
@@ -26,7 +27,7 @@ export interface AppDeps extends MountDeps, HealthDeps {
    * address.
    */
   trustProxy: number;
-  /** Per address, in this process; 0 = no limit. The limits per agent hold over all processes. */
+  /** Per address or IPv6 /64, in this process; 0 = no limit. The limits per agent hold over all processes. */
   requestsPerMinute: number;
   log: Logger;
 }
@@ -66,7 +67,7 @@ export function createApp(deps: AppDeps): Express {
     });
     if (limiter === null || paths.health.has(req.path)) return next();
     try {
-      await limiter.consume(req.ip ?? 'unknown');
+      await limiter.consume(networkOf(req.ip));
     } catch {
       sendProblem(res, new WritError('rate_limited', { retryAfterSeconds: 10 }), deps.publicUrl, requestId, deps.log);
       return;

@@ -6,13 +6,14 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { WritError } from '../core/errors.ts';
+import { networkOf } from '../core/network.ts';
 import { checkDpopProof } from '../identity/dpop.ts';
 import { refusalReason } from '../identity/refusal.ts';
 import { type Credentials, readSession } from '../sessions/authenticate.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { accessTokenType, type ExchangeDeps, exchangeToken, tokenExchange } from '../sessions/exchange-token.ts';
 import { type Operation, operation } from './operation.ts';
-import { networkOf, type Refusals } from './refusals.ts';
+import type { Refusals } from './refusals.ts';
 import { line, zodFaults } from './text.ts';
 
 export interface OAuthDeps extends ExchangeDeps, EndSessionDeps {

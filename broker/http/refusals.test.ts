@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { WritError } from '../core/errors.ts';
 import { type Harness, openHarness } from '../harness.test-support.ts';
 import { until } from '../until.test-support.ts';
-import { createRefusals, networkOf } from './refusals.ts';
+import { createRefusals } from './refusals.ts';
 
 const limited = (error: unknown) => error instanceof WritError && error.code === 'rate_limited';
 
@@ -76,15 +76,4 @@ test('addresses by the ten thousand share a count', async () => {
   } finally {
     await harness.close();
   }
-});
-
-test('one party of IPv6 is one, whichever of its addresses it uses', () => {
-  assert.equal(networkOf('192.0.2.7'), '192.0.2.7');
-  assert.equal(networkOf('::ffff:192.0.2.7'), '192.0.2.7');
-  assert.equal(networkOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2::/64');
-  assert.equal(networkOf('2001:0db8:1:2::9'), '2001:db8:1:2::/64');
-  assert.equal(networkOf('2001:db8::1'), '2001:db8:0:0::/64');
-  assert.equal(networkOf('fe80::1%eth0'), 'fe80:0:0:0::/64');
-  assert.equal(networkOf('::1'), '0:0:0:0::/64');
-  assert.equal(networkOf(undefined), 'unknown');
 });

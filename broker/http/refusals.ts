@@ -121,20 +121,3 @@ export function misuseReason(
   if (sent.dpop === undefined) return 'no_proof';
   return /^bearer /i.test(sent.authorization ?? '') ? 'sent_as_bearer' : 'replayed';
 }
-
-/** The unit that one party controls: an IPv4 address, or an IPv6 /64, in which it can choose any address. */
-export function networkOf(address: string | undefined): string {
-  if (address === undefined) return 'unknown';
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
-  if (mapped !== null) return mapped[1]!;
-  if (!address.includes(':')) return address;
-  const [head = '', tail] = address.split('%')[0]!.split('::');
-  const left = head === '' ? [] : head.split(':');
-  const right = tail === undefined || tail === '' ? [] : tail.split(':');
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - left.length - right.length);
-  const groups = [...left, ...Array<string>(zeros).fill('0'), ...right];
-  return `${groups
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(':')}::/64`;
-}

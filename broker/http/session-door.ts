@@ -4,6 +4,7 @@
  */
 import type { Request } from 'express';
 import type { WritError } from '../core/errors.ts';
+import { networkOf } from '../core/network.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import { checkDpopProof } from '../identity/dpop.ts';
 import {
@@ -16,7 +17,7 @@ import {
 import type { SessionTokens } from '../sessions/session-token.ts';
 import type { Store } from '../store/open.ts';
 import { credentialsOf } from './oauth.ts';
-import { misuseReason, networkOf, type Refusals } from './refusals.ts';
+import { misuseReason, type Refusals } from './refusals.ts';
 
 export interface SessionDoor {
   /** Token and proof. @throws WritError `unauthenticated`, `invalid_dpop_proof` */

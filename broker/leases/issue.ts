@@ -204,6 +204,7 @@ function checkDecision(deps: LeaseDeps, intent: LeaseIntent): SignedDecision {
   }
   const same =
     claims.grant_id === intent.grantId &&
+    claims.lease_id === intent.leaseId &&
     claims.session_id === intent.sessionId &&
     claims.agent === intent.agent &&
     claims.ttl_seconds === intent.plan.ttl_seconds &&

@@ -6,6 +6,7 @@ import { event, eventPayload } from '../audit/events.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { Clock, JsonObject, Task } from '../core/vocabulary.ts';
+import { holdRate, moveRate } from '../manifests/agent-rate.ts';
 import { checkTask } from '../manifests/bind.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import { member } from '../manifests/manifest.ts';
@@ -92,23 +93,33 @@ export const insertStatement: Statement = {
       CROSS JOIN LATERAL (
         SELECT parent_id, status, expires_at, heartbeat_deadline, max_grants, grant_count FROM session WHERE id = allowed.parent_id FOR UPDATE) p
       WHERE ${mayAct('p', 'allowed.at')} AND (p.max_grants IS NULL OR p.grant_count + allowed.max_grants <= p.max_grants)
+    ), may_open AS MATERIALIZED (
+      SELECT * FROM allowed WHERE parent_id IS NULL OR EXISTS (SELECT 1 FROM held WHERE held.n = allowed.n)
+    ), rate AS MATERIALIZED (${holdRate('opened', 'may_open')}
+    ), placed AS MATERIALIZED (
+      SELECT may_open.*, rate.used, rate.newest, row_number() OVER (PARTITION BY may_open.agent ORDER BY may_open.n) AS place
+      FROM may_open LEFT JOIN rate ON rate.agent = may_open.agent
+    ), passed AS MATERIALIZED (
+      SELECT *, newest + place AS agent_seq FROM placed WHERE used IS NULL OR used + place <= per_minute
+    ), counted AS (${moveRate('opened', 'passed')}
     ), parent AS (
       -- What a child may use of a bounded envelope is taken from its parent's, at once.
       UPDATE session SET grant_count = session.grant_count + CASE WHEN session.max_grants IS NULL THEN 0 ELSE held.max_grants END,
              child_count = session.child_count + 1
-      FROM held WHERE session.id = held.parent_id
-      RETURNING held.n
+      FROM held JOIN passed USING (n) WHERE session.id = held.parent_id
     ), opened AS (
       INSERT INTO session (id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, started_by, principal_root, capabilities,
-                           narrowed, subject, dpop_jkt, status, max_grants, opened_at, expires_at, heartbeat_deadline, proof)
+                           narrowed, subject, dpop_jkt, status, max_grants, opened_at, expires_at, heartbeat_deadline, proof, agent_seq)
       SELECT id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, started_by, principal_root, capabilities,
-             narrowed, subject, dpop_jkt, 'active', max_grants, at, expires_at, heartbeat_deadline, proof
-      FROM allowed WHERE parent_id IS NULL OR EXISTS (SELECT 1 FROM parent WHERE parent.n = allowed.n)
+             narrowed, subject, dpop_jkt, 'active', max_grants, at, expires_at, heartbeat_deadline, proof, agent_seq
+      FROM passed
       RETURNING id
     ), event AS (
       ${appendEvent({ chain: 'id', at: 'at', type: event('session.opened'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'allowed JOIN opened USING (id) ORDER BY id')}
     )
-    SELECT n, fresh, within_rate, manifest_in_force, EXISTS (SELECT 1 FROM opened WHERE opened.id = judged.id) AS opened FROM judged`,
+    SELECT n, fresh, within_rate AND NOT EXISTS (SELECT 1 FROM placed WHERE placed.n = judged.n AND placed.used + placed.place > per_minute) AS within_rate,
+           manifest_in_force, EXISTS (SELECT 1 FROM opened WHERE opened.id = judged.id) AS opened
+    FROM judged`,
 };
 
 /** The parent a child session is opened under. */

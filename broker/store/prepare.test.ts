@@ -103,7 +103,7 @@ describe('the runtime role', { skip }, () => {
   test('what is not on the path is not taken for ours: objects of a role that may make some', async () => {
     const owner = await connect(database.url);
     const { rows } = await owner.query(`SELECT prosecdef, proconfig FROM pg_proc WHERE proname = 'writ_audit_chain'`);
-    assert.deepEqual(rows, [{ prosecdef: true, proconfig: ['search_path=public, pg_temp'] }]);
+    assert.deepEqual(rows, [{ prosecdef: true, proconfig: ['search_path=pg_catalog, pg_temp'] }]);
     await owner.end();
   });
 });

@@ -14,9 +14,13 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
   // History: added to, never changed. A chain's head is moved by the trigger, with its owner's rights.
   audit_event: { insert: true },
   audit_chain: {},
+  audit_checkpoint: {
+    insert: true,
+    update: ['number', 'hash', 'watermark', 'next_watermark', 'cursor', 'pending', 'due_at', 'proof'],
+  },
   manifest: { insert: true },
   review: { insert: true },
-  agent: { insert: true, update: ['version'] },
+  agent: { insert: true, update: ['version', 'asked', 'opened', 'rechecked_version'] },
   session: {
     insert: true,
     update: [

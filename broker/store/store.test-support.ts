@@ -44,6 +44,7 @@ async function service(url: string, what: string): Promise<boolean> {
 
 /** The databases to run a suite on: `pglite`, and `postgres` where it answers. */
 export async function testBackends(): Promise<('pglite' | 'postgres')[]> {
+  if (process.env.TEST_BACKEND === 'postgres') return ['postgres'];
   return (await service(testDatabaseUrl, 'PostgreSQL (TEST_DATABASE_URL)')) ? ['pglite', 'postgres'] : ['pglite'];
 }
 
@@ -88,13 +89,19 @@ async function onServer<T>(work: (client: pg.Client) => Promise<T>): Promise<T> 
   }
 }
 
-const urlOf = (database: string) => Object.assign(new URL(testDatabaseUrl), { pathname: `/${database}` }).href;
+const urlOf = (database: string, server = testDatabaseUrl) =>
+  Object.assign(new URL(server), { pathname: `/${database}` }).href;
+/** Where the tests' brokers find the server, when it is not where its databases are made: behind a pooler. */
+const brokersServer = process.env.TEST_POOLER_URL ?? testDatabaseUrl;
 
 /**
  * A migrated, empty database on the test server, copied from a template that is made once.
- * @returns its URL and how to drop it
+ * @param kind `empty`: without any schema of ours
+ * @returns its URL for a broker, the server's own, and how to drop it
  */
-export async function createTestDatabase(): Promise<{ url: string; drop(): Promise<void> }> {
+export async function createTestDatabase(
+  kind: 'migrated' | 'empty' = 'migrated',
+): Promise<{ url: string; direct: string; drop(): Promise<void> }> {
   const template = `writ_template_${await migrationsHash()}`;
   // The run's name: scripts/test/databases.ts drops what a test that was cut has left.
   const name = `writ_test_${process.env.WRIT_TEST_RUN ?? '0_0'}_${randomBytes(8).toString('hex')}`;
@@ -108,11 +115,12 @@ export async function createTestDatabase(): Promise<{ url: string; drop(): Promi
       await (await openStore({ databaseUrl: urlOf(`${template}_new`), dataDir: null, poolSize: 1 })).close();
       await client.query(`ALTER DATABASE ${template}_new RENAME TO ${template}`);
     }
-    await client.query(`CREATE DATABASE ${name} TEMPLATE ${template}`);
+    await client.query(`CREATE DATABASE ${name} TEMPLATE ${kind === 'empty' ? 'template0' : template}`);
     await client.query('SELECT pg_advisory_unlock(8420)');
   });
   return {
-    url: urlOf(name),
+    url: urlOf(name, brokersServer),
+    direct: urlOf(name),
     drop: () => onServer(async (client) => void (await client.query(`DROP DATABASE ${name} WITH (FORCE)`))),
   };
 }

@@ -5,10 +5,12 @@
  */
 import type { Provider } from '../../providers/contract.ts';
 import type { RevokeDeps } from '../leases/revoke.ts';
+import type { Catalog } from '../manifests/catalog.ts';
 import type { EndSessionDeps } from '../sessions/end-session.ts';
 
 /** What any job may use. `notify` tells the workers of all processes that there is something to revoke. */
 export interface JobDeps extends RevokeDeps, EndSessionDeps {
+  catalog: Catalog;
   /** Wakes the provider loops of this process, for what a job has just found due. */
   wakeProviders(): void;
 }

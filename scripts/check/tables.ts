@@ -27,6 +27,7 @@ export const owners: { [table: string]: RegExp } = {
   login: /^broker\/people\//,
   // Nothing can change or delete a row (a trigger holds that).
   audit_event: /^broker\/audit\/append\.ts$/,
+  audit_checkpoint: /^broker\/audit\/checkpoints\.ts$/,
   // Only the trigger of audit_event moves a chain's head on.
   audit_chain: /^$/,
 };

@@ -9,10 +9,3 @@ ALTER TABLE "grants" ADD COLUMN "proof" TEXT NOT NULL DEFAULT '';
 ALTER TABLE "review" ADD COLUMN "proof" TEXT NOT NULL DEFAULT '';
 -- Until when a consent counts, whatever the grant's row says.
 ALTER TABLE "review" ADD COLUMN "redeem_by" TIMESTAMPTZ(3);
-
--- The chain's head is moved with the rights of the owner of the tables: who may insert into the record needs no right on the heads. The path is pinned, so
--- that nobody's own objects are taken for ours, and so that the function works whatever the caller's path is.
-ALTER FUNCTION writ_audit_chain() SECURITY DEFINER;
-DO $$ BEGIN
-  EXECUTE format('ALTER FUNCTION writ_audit_chain() SET search_path = %I, pg_temp', current_schema());
-END $$;

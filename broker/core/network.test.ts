@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { networkOf } from './network.ts';
+
+test('one party of IPv6 is one, whichever of its addresses it uses', () => {
+  assert.equal(networkOf('192.0.2.7'), '192.0.2.7');
+  assert.equal(networkOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2::/64');
+  assert.equal(networkOf('2001:0db8:1:2::9'), '2001:db8:1:2::/64');
+  assert.equal(networkOf('2001:DB8:1:2:ffff::'), '2001:db8:1:2::/64');
+  assert.equal(networkOf('2001:db8::1'), '2001:db8:0:0::/64');
+  assert.equal(networkOf('fe80::1%eth0'), 'fe80:0:0:0::/64');
+  assert.equal(networkOf('::1'), '0:0:0:0::/64');
+});
+
+test('an IPv4 address is one source, however it is written', () => {
+  for (const same of [
+    '::ffff:192.0.2.7',
+    '::FFFF:192.0.2.7',
+    '::ffff:c000:207',
+    '0:0:0:0:0:ffff:c000:0207',
+    '64:ff9b::192.0.2.7',
+  ]) {
+    assert.equal(networkOf(same), '192.0.2.7', same);
+  }
+});
+
+test('a port that a proxy appended is no part of the address', () => {
+  assert.equal(networkOf('192.0.2.7:51234'), '192.0.2.7');
+  assert.equal(networkOf('[2001:db8:1:2::9]:443'), '2001:db8:1:2::/64');
+  assert.equal(networkOf('[2001:db8:1:2::9]'), '2001:db8:1:2::/64');
+  assert.equal(networkOf('[::ffff:192.0.2.7]:443'), '192.0.2.7');
+  assert.equal(networkOf(' 192.0.2.7 '), '192.0.2.7');
+});
+
+test('whatever is no address is one source together', () => {
+  for (const text of [undefined, '', 'unknown', '_hidden', 'a'.repeat(5000), '1.2.3', '999.1.1.1', '2001:db8::1::2']) {
+    assert.equal(networkOf(text), 'unknown');
+  }
+});
