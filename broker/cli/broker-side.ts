@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { CommandError } from '../../client/cli/broker-side.ts';
 import { providerModules } from '../../providers/registry.ts';
-import { type Verification, verifyAudit } from '../audit/verify.ts';
+import { type Anchors, type Verification, verifyAudit } from '../audit/verify.ts';
 import { loadSettings, type Settings } from '../config/settings.ts';
 import { systemClock } from '../core/clock.ts';
 import { deriveKey, keyEncryptionKey } from '../keys/key-encryption-key.ts';
@@ -16,8 +16,8 @@ import { applyPreparation, type Preparation, planPreparation } from '../store/pr
 /**
  * @throws ConfigurationError with every fault of the environment; Error when the database cannot be opened
  */
-export async function verifyEmbedded(): Promise<Verification> {
-  return withStore((store) => verifyAudit(store));
+export async function verifyEmbedded(anchors: Anchors): Promise<Verification> {
+  return withStore((store) => verifyAudit(store, undefined, anchors));
 }
 
 /**

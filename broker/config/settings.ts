@@ -145,6 +145,18 @@ export const environment = z.object({
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
     .default('info')
     .describe('How much is logged (JSON lines on standard output).'),
+  WRIT_CHECKPOINTS: list
+    .default(['log'])
+    .refine(
+      (places) => places.length > 0 && places.every((place) => /^(log|off|\/.+|https?:\/\/.+)$/.test(place)),
+      'must be `log`, the path of a file from the root, or an http(s) URL, several with commas between; or `off`',
+    )
+    .refine((places) => !places.includes('off') || places.length === 1, '`off` stands alone')
+    .describe(
+      'Where signed checkpoints of the record go, outside the database: `log`, the path of a file that is appended to, an `https` URL that takes a POST of lines; several with commas between. `off`: nowhere.',
+    ),
+  WRIT_CHECKPOINT_SECONDS: seconds(300, 1, 86_400).describe('How often a checkpoint is written.'),
+  WRIT_CHECKPOINT_TOKEN: z.string().min(1).optional().describe('Bearer token for the URLs of `WRIT_CHECKPOINTS`.'),
   WRIT_KEY_LEAD_SECONDS: seconds(600, 0, 86_400).describe(
     'How long a rotated-in signing key is published before it signs.',
   ),
@@ -256,6 +268,10 @@ function crossFaults(set: Record<string, string | undefined>): string[] {
         `${name}: must be scheme, lower-case host and port alone (${new URL(url).origin}): no path, trailing slash, query, user or default port`,
       );
     }
+  }
+  for (const place of set.WRIT_CHECKPOINTS?.split(',').map((one) => one.trim()) ?? []) {
+    if (place.startsWith('http://') && URL.canParse(place) && !isLoopback(place))
+      faults.push('WRIT_CHECKPOINTS: must be https (plain http is for loopback only)');
   }
   const { WRIT_ISSUER_URL: issuer, WRIT_OIDC_ISSUER: login } = set;
   const local = issuer === undefined || !URL.canParse(issuer) || isLoopback(issuer);

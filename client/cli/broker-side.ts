@@ -1,5 +1,5 @@
 /** What the command asks of a broker's own installation, and how it says that it cannot. */
-import type { Verification } from '../../broker/audit/verify.ts';
+import type { Anchors, Verification } from '../../broker/audit/verify.ts';
 
 /**
  * What needs the broker's code, keys or embedded database. Only a broker's own installation has it
@@ -7,7 +7,7 @@ import type { Verification } from '../../broker/audit/verify.ts';
  */
 export interface BrokerSide {
   /** Verifies the embedded database under WRIT_DATA_DIR. */
-  verifyEmbedded(): Promise<Verification>;
+  verifyEmbedded(anchors: Anchors): Promise<Verification>;
   /** Publishes a new signing key. */
   rotateKeys(): Promise<{ kid: string; leadSeconds: number }>;
   /** Replaces the bootstrap token. @returns the new one */

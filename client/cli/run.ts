@@ -9,6 +9,8 @@ const usage = `writ – a credential broker for AI agents
 
   writ manifest check FILE …     parse, check and compile manifests; exit 1 with line, column and path of each fault
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
+                                 --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
+  writ audit key                 the name of the key that signs checkpoints, for whoever verifies elsewhere
   writ keys rotate               bring in a new signing key; it signs after WRIT_KEY_LEAD_SECONDS
   writ database prepare          show the SQL that makes two roles, one that owns the schema and one to run as;
                                  --apply runs it; --runtime-role NAME, --migration-role NAME
@@ -33,6 +35,8 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       allowPositionals: true,
       options: {
         help: { type: 'boolean', short: 'h' },
+        checkpoints: { type: 'string', multiple: true, default: [] },
+        'checkpoint-key': { type: 'string' },
         apply: { type: 'boolean', default: false },
         'migration-role': { type: 'string', default: 'writ_migration' },
         'runtime-role': { type: 'string', default: 'writ_runtime' },
@@ -48,7 +52,12 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         if (rest.length === 0) return wrongUsage();
         return await (await import('./manifest-check.ts')).checkManifests(rest);
       case 'audit verify':
-        return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide);
+        return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide, {
+          checkpoints: values.checkpoints,
+          checkpointKey: values['checkpoint-key'],
+        });
+      case 'audit key':
+        return await (await import('./audit-verify.ts')).showKey(process.env);
       case 'keys rotate':
         return await rotateKeys(loadBrokerSide);
       case 'database prepare':
