@@ -17,6 +17,7 @@ import { type KeyRing, openKeyRing } from '../keys/ring.ts';
 import { createRowProofs } from '../keys/row-proofs.ts';
 import { createSeal, type Seal } from '../keys/seal.ts';
 import { writesFault } from '../store/check-database.ts';
+import { roleWarning } from '../store/check-role.ts';
 import { openStore, type Store } from '../store/open.ts';
 
 /** What tests and the sandbox replace; in production none of it is given. */
@@ -83,6 +84,8 @@ export async function openFoundation(
     await store.close();
     throw new Error(readOnly);
   }
+  const weak = await roleWarning(store);
+  if (weak !== null) log.warn({}, weak);
   const seal = createSeal(deriveKey(kek, 'at-rest'));
   const longestTokenSeconds = Math.max(settings.WRIT_SESSION_TOKEN_SECONDS, 300);
   const ring = await openKeyRing(store, { clock, seal, longestTokenSeconds, log });

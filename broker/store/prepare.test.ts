@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import pg from 'pg';
+import { roleWarning } from './check-role.ts';
 import { openStore } from './open.ts';
 import { applyPreparation, planPreparation, UnsuitableRole } from './prepare.ts';
 import { runtimeRights } from './runtime-rights.ts';
@@ -97,7 +98,11 @@ describe('the runtime role', { skip }, () => {
   test('opens a store whose schema is up to date', async () => {
     const store = await openStore({ databaseUrl: database.runtimeUrl, dataDir: null });
     assert.equal(await store.prisma.auditEvent.count(), 2);
+    assert.equal(await roleWarning(store), null);
     await store.close();
+    const owner = await openStore({ databaseUrl: database.url, dataDir: null });
+    assert.match((await roleWarning(owner)) ?? '', /is a superuser.*database prepare/);
+    await owner.close();
   });
 
   test('what is not on the path is not taken for ours: objects of a role that may make some', async () => {
