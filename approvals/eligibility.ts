@@ -54,7 +54,9 @@ const loadStatement: Statement = {
     FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = ANY($1::text[])`,
 };
 
-/** Those of the grants that exist, in no particular order. One that waits and does not hold does not exist. */
+/**
+ * Those of the grants that exist, in no particular order. One that waits and does not hold does not exist.
+ */
 export async function loadAllForReview(store: Store, grantIds: string[]): Promise<GrantUnderReview[]> {
   // What cannot be an id (NUL, say, which PostgreSQL text does not take) is unknown, not a failure.
   const grants = await store.run<LoadedGrant>(loadStatement, [grantIds.filter((id) => /^\w{1,64}$/.test(id))]);

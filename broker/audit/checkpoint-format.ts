@@ -1,7 +1,7 @@
 /**
- * Checkpoints of the record: signed statements of where its chains were, kept outside of the database. Each is
- * a compact JWS (RFC 7515, EdDSA) and names the hash of the one before it, so that none can be changed, left
- * out or put in.
+ * Checkpoints of the record: signed statements of where its chains were, kept outside of the database. Each
+ * is a compact JWS (RFC 7515, EdDSA) and names the hash of the one before it, so that none can be changed,
+ * left out or put in.
  *
  * Stands on nothing: the package `writ` verifies with it where no broker is.
  */

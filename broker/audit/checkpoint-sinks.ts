@@ -2,7 +2,10 @@
 import { open } from 'node:fs/promises';
 import type { Logger } from 'pino';
 
-/** Takes checkpoints, a JWS each, in their order. What it has taken may come again. @throws Error when it fails */
+/**
+ * Takes checkpoints, a JWS each, in their order. What it has taken may come again. @throws Error when it
+ * fails
+ */
 export type CheckpointSink = (lines: readonly string[], signal: AbortSignal) => Promise<void>;
 
 /** Appends, and waits until the disk has it. */

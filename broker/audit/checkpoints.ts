@@ -26,7 +26,9 @@ export interface CheckpointDeps {
 export interface Checkpoints {
   /** Starts to write what is due, if nothing is under way. Never waits, never throws. */
   tick(): void;
-  /** Writes what is due. @throws Error when a sink or the database fails: what is not delivered stays to be */
+  /**
+   * Writes what is due. @throws Error when a sink or the database fails: what is not delivered stays to be
+   */
   write(): Promise<void>;
   stop(): Promise<void>;
 }

@@ -3,9 +3,9 @@
  * computed (`writ_audit_hash`, prisma/migrations), so a changed trigger or function does not hide a changed
  * row.
  *
- * Whoever owns the database can rebuild a whole chain with its head, or remove it. That every session, request,
- * credential, review and manifest has its record, and every record its row, is asked besides; what was removed
- * or rebuilt altogether is found by checkpoints alone.
+ * Whoever owns the database can rebuild a whole chain with its head, or remove it. That every session,
+ * request, credential, review and manifest has its record, and every record its row, is asked besides; what
+ * was removed or rebuilt altogether is found by checkpoints alone.
  */
 import { hash } from 'node:crypto';
 

@@ -71,7 +71,9 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
 
 /** Null where none are wanted. */
 function checkpointsOf({ settings, store, clock, log, kek }: Parts): Checkpoints | null {
-  const places = settings.WRIT_CHECKPOINTS.filter((place) => place !== 'off');
+  // Whoever wants no log at all gets no checkpoints there.
+  const none = settings.WRIT_LOG_LEVEL === 'silent' ? ['off', 'log'] : ['off'];
+  const places = settings.WRIT_CHECKPOINTS.filter((place) => !none.includes(place));
   if (places.length === 0) return null;
   const key = checkpointKey(kek);
   log.info({ to: places.map(withoutQuery), key: publicName(key) }, 'checkpoints of the record are written');

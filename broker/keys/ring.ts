@@ -114,7 +114,9 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
   const { clock, seal } = options;
   let keys: SigningKey[] = [];
   let leftOut = new Set<string>();
-  /** When each key leaves the JWKS. What this process has once learned it keeps, whatever becomes of the rows. */
+  /**
+   * When each key leaves the JWKS. What this process has once learned it keeps, whatever becomes of the rows.
+   */
   const publishedUntil = new Map<string, Date>();
   const retire = (kid: string, at: Date) => {
     const known = publishedUntil.get(kid);

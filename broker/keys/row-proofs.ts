@@ -1,7 +1,7 @@
 /**
- * Proofs of rows: HMAC-SHA-256 over the columns that grant power, under a key of the table's own, derived from
- * the key-encryption key. Whoever writes the database without that key can destroy a row, not make one that
- * counts.
+ * Proofs of rows: HMAC-SHA-256 over the columns that grant power, under a key of the table's own, derived
+ * from the key-encryption key. Whoever writes the database without that key can destroy a row, not make one
+ * that counts.
  *
  * A proof binds a row to what it says, not to the present: an older copy of the same row holds as well. What
  * may not come back is therefore in the row as a time, or in the record.

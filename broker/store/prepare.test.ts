@@ -1,4 +1,6 @@
-/** The two roles on a real server: made by an administrator without superuser too, and the second held down. */
+/**
+ * The two roles on a real server: made by an administrator without superuser too, and the second held down.
+ */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';

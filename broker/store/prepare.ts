@@ -1,7 +1,7 @@
 /**
- * Prepares a PostgreSQL database for two roles: one owns the schema and migrates it, the other is what brokers
- * run as. Whoever has the second alone can neither change history nor the schema. Idempotent: run it again with
- * every release.
+ * Prepares a PostgreSQL database for two roles: one owns the schema and migrates it, the other is what
+ * brokers run as. Whoever has the second alone can neither change history nor the schema. Idempotent: run it
+ * again with every release.
  */
 import pg from 'pg';
 import { migrate } from './migrate.ts';

@@ -1,6 +1,6 @@
 /**
- * A password as PostgreSQL stores it (RFC 5803), so that the password itself is in no statement and in no log of
- * the server.
+ * A password as PostgreSQL stores it (RFC 5803), so that the password itself is in no statement and in no
+ * log of the server.
  */
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 

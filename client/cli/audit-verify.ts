@@ -51,7 +51,9 @@ export async function verify(
   return 0;
 }
 
-/** `writ audit key`: the name of the key that signs checkpoints. @throws CommandError without the key above it */
+/**
+ * `writ audit key`: the name of the key that signs checkpoints. @throws CommandError without the key above it
+ */
 export async function showKey(env: Environment): Promise<number> {
   const key = await ownKey(env);
   if (key === null)
