@@ -56,9 +56,13 @@ export interface RingOptions {
   log?: { error(fields: object, message: string): void };
 }
 
-/** What is sealed in a row. */
+/** What is sealed in a row: a private JWK with members of ours (RFC 7517 section 4). */
 const sealedKey = z.strictObject({
-  jwk: z.strictObject({ kty: z.literal('EC'), crv: z.literal('P-256'), x: z.string(), y: z.string(), d: z.string() }),
+  kty: z.literal('EC'),
+  crv: z.literal('P-256'),
+  x: z.string(),
+  y: z.string(),
+  d: z.string(),
   active_from: z.iso.datetime(),
   retires: z.record(z.string(), z.iso.datetime()),
 });
@@ -93,7 +97,7 @@ async function openKey(seal: Seal, row: { kid: string; privateJwe: string }): Pr
     return { kid: row.kid, leftOut: 'does not open' };
   }
   try {
-    const { jwk, active_from, retires } = sealedKey.parse(JSON.parse(text));
+    const { active_from, retires, ...jwk } = sealedKey.parse(JSON.parse(text));
     const privateKey = createPrivateKey({ key: jwk, format: 'jwk' });
     const publicKey = createPublicKey(privateKey);
     return {
@@ -154,7 +158,7 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
     if (purpose === 'rotate') await reload();
     const retires = keys.filter((key) => !publishedUntil.has(key.kid)).map((key) => [key.kid, retireOld.toISOString()]);
     const sealed: z.input<typeof sealedKey> = {
-      jwk: (await exportJWK(pair.privateKey)) as never,
+      ...((await exportJWK(pair.privateKey)) as Pick<z.input<typeof sealedKey>, 'kty' | 'crv' | 'x' | 'y' | 'd'>),
       active_from: activeFrom.toISOString(),
       retires: purpose === 'rotate' ? Object.fromEntries(retires) : {},
     };
