@@ -230,10 +230,11 @@ export async function readSession(
   // Counting a session's history costs what its agent made of it: no execution counts one twice.
   const apart = question.capability === undefined ? null : caller.sessionId;
   const row = await batch<FactsRow>(store, factsStatement, asked, apart);
-  if (row === undefined || row.current_version === null || !sessionHolds(store, row))
-    throw new WritError('unauthenticated');
+  if (row === undefined || row.current_version === null) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
   if (!row.may_act && question.allowEnded !== true) throw new WritError('session_ended');
+  // One that may not act has no right to prove: whoever was bound to it may still read what it was.
+  if (row.may_act && !sessionHolds(store, row)) throw new WritError('unauthenticated');
   const facts = factsOfRow(row);
   return {
     id: row.id,
