@@ -245,6 +245,12 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       const reply = await good.session(`/v1/grants/${good.id}/redeem`);
       assert.equal(reply.status, 201, 'what was really approved is delivered');
       assert.equal(minted(), before + 1);
+      assert.equal(
+        await attack(`UPDATE grants SET status = 'approved', decision_jws = NULL WHERE id = $1`, [good.id]),
+        1,
+      );
+      assert.equal((await good.session(`/v1/grants/${good.id}/redeem`)).status, 409, 'once');
+      assert.equal(minted(), before + 1);
     });
 
     test('a denial that became an approval, and a consent that lasts longer, redeem nothing', async () => {

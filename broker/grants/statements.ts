@@ -199,6 +199,8 @@ const claimStatement: Statement = {
       SELECT count(*) = 1 AS ok FROM (
         SELECT s.id FROM session s JOIN grants g ON g.session_id = s.id
         WHERE s.id = $1::text AND ${mayAct('s', '$2::timestamptz')} AND g.id = $3::text AND g.status = 'approved' AND g.plan_digest = $4::text AND g.decide_by > $2::timestamptz
+          -- The status can be set back by whoever writes the row; history cannot.
+          AND NOT EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = g.session_id AND e.grant_id = g.id AND e.type = ${event('lease.issued')})
         FOR UPDATE OF s, g) locked
     ), ${reserveMember('$5::text', '$6::text', '$7', '$8::timestamptz')}, g AS (
       UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10::text, decision_jws = $11::text, credential_jwk = coalesce($12::jsonb, credential_jwk)
