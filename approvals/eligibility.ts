@@ -3,9 +3,12 @@
  * pages ask the same question here.
  */
 import { WritError } from '../broker/core/errors.ts';
+import type { ProvenRows } from '../broker/core/proven-rows.ts';
 import type { ReviewBlockerCode } from '../broker/core/reasons.ts';
 import type { GrantStatus, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
+import { grantHolds, provenGrantColumns } from '../broker/grants/proven-grant.ts';
 import { type Identity, isApprover, isParty } from '../broker/people/identity.ts';
+import { provenColumns, sessionHolds } from '../broker/sessions/proven-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf } from './contract.ts';
 
@@ -31,27 +34,45 @@ export interface GrantUnderReview {
   line: { on_behalf_of: string | null; started_by: string | null; subject: { issuer?: unknown; subject?: unknown } }[];
 }
 
+type LoadedGrant = Omit<GrantUnderReview, 'plan' | 'line'> &
+  ProvenRows['grants'] & { proof: string; line: (ProvenRows['session'] & { proof: string })[] };
+
 const loadStatement: Statement = {
   name: 'review_load',
   text: `
     WITH RECURSIVE line AS (
-      SELECT g.id AS grant_id, s.id, s.parent_id, s.on_behalf_of, s.started_by, s.subject
+      SELECT g.id AS grant_id, ${provenColumns('s')}, s.proof
       FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = ANY($1::text[])
       UNION
-      SELECT line.grant_id, p.id, p.parent_id, p.on_behalf_of, p.started_by, p.subject
+      SELECT line.grant_id, ${provenColumns('p')}, p.proof
       FROM session p JOIN line ON p.id = line.parent_id
     )
-    SELECT g.id, g.session_id, g.agent, g.capability, g.manifest_version, g.provider, g.plan, g.plan_digest, g.status, g.decide_by,
+    SELECT ${provenGrantColumns('g')}, g.plan_digest, g.status, g.decide_by,
       s.status AS session_status, s.expires_at AS session_expires_at, s.task_type,
-      (SELECT jsonb_agg(jsonb_build_object('on_behalf_of', on_behalf_of, 'started_by', started_by, 'subject', subject))
+      (SELECT jsonb_agg(to_jsonb(line))
        FROM line WHERE line.grant_id = g.id) AS line
     FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = ANY($1::text[])`,
 };
 
-/** Those of the grants that exist, in no particular order. */
+/**
+ * Those of the grants that exist, in no particular order. One that waits and does not hold does not exist.
+ */
 export async function loadAllForReview(store: Store, grantIds: string[]): Promise<GrantUnderReview[]> {
   // What cannot be an id (NUL, say, which PostgreSQL text does not take) is unknown, not a failure.
-  return store.run<GrantUnderReview>(loadStatement, [grantIds.filter((id) => /^\w{1,64}$/.test(id))]);
+  const grants = await store.run<LoadedGrant>(loadStatement, [grantIds.filter((id) => /^\w{1,64}$/.test(id))]);
+  return grants.filter((grant) => !isOpen(grant) || holds(store, grant)) as unknown as GrantUnderReview[];
+}
+
+const isOpen = ({ status }: LoadedGrant) => status === 'pending' || status === 'approved';
+
+/** The request is as the agent made it, and the sessions above it as they were opened. */
+function holds(store: Store, grant: LoadedGrant): boolean {
+  const line = grant.line.map((session) => ({
+    ...session,
+    opened_at: new Date(session.opened_at),
+    expires_at: new Date(session.expires_at),
+  }));
+  return grantHolds(store, grant) && line.every((session) => sessionHolds(store, session));
 }
 
 /** @throws WritError `not_found` */

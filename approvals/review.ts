@@ -85,8 +85,8 @@ ${decideGrant('live', {
 })}
       RETURNING g.id, g.session_id
     ), reviewed AS (
-      INSERT INTO review (id, grant_id, reviewer, verdict, plan_digest, consented_digest, reason, channel, at)
-      SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz FROM decided
+      INSERT INTO review (id, grant_id, reviewer, verdict, plan_digest, consented_digest, reason, channel, at, redeem_by, proof)
+      SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz, $8::timestamptz, $17::text FROM decided
     ), audited AS (
       ${appendEvent({ chain: 'session_id', at: '$3::timestamptz', type: eventBy('$5::text', { approved: 'grant.approved', denied: 'grant.denied' }), actor: '$14::text', grant: 'id', request: '$15::text', payload: '$16::json' }, 'decided')}
     )
@@ -143,6 +143,20 @@ export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<
     planned_ttl_seconds: grant.plan.ttl_seconds,
   });
 
+  const reviewer = identityRecord(request.reviewer);
+  const proof = deps.store.proofs.make('review', {
+    id: reviewId,
+    grant_id: grant.id,
+    reviewer,
+    verdict: request.verdict,
+    plan_digest: grant.plan_digest,
+    consented_digest: consented,
+    reason,
+    channel: request.channel,
+    at,
+    redeem_by: redeemBy,
+  });
+
   const [decided] = await deps.store.run<{ id: string }>(decideStatement, [
     reviewId,
     grant.id,
@@ -153,13 +167,14 @@ export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<
     consented,
     redeemBy,
     JSON.stringify(decision),
-    JSON.stringify(identityRecord(request.reviewer)),
+    JSON.stringify(reviewer),
     request.verdict,
     reason,
     request.channel,
     personRef(request.reviewer),
     request.requestId,
     JSON.stringify(payload),
+    proof,
   ]);
   // Between our reading and our writing somebody else decided, the session ended or the time ran out.
   if (decided === undefined) throw new WritError('conflict', { detail: 'Somebody else was faster. Read it again.' });

@@ -2,6 +2,7 @@
 
 import type { JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
+import { proveGrant } from '../broker/grants/proven-grant.ts';
 import type { Identity } from '../broker/people/identity.ts';
 import type { Store } from '../broker/store/open.ts';
 
@@ -28,27 +29,44 @@ export interface SessionRow {
 export async function addSession(store: Store, row: SessionRow): Promise<string> {
   const name = row.agent ?? 'invoice-bot';
   await store.prisma.agent.createMany({ data: [{ name, version: 1 }], skipDuplicates: true });
-  await store.prisma.session.create({
-    data: {
-      id: row.id,
-      agent: name,
-      manifestVersion: 1,
-      parentId: row.parentId ?? null,
-      rootId: row.parentId ?? row.id,
-      taskType: row.taskType ?? 'pay-invoice',
-      inputs: row.inputs ?? { invoice_id: '4711' },
-      onBehalfOf: row.onBehalfOf ?? null,
-      startedBy: row.startedBy ?? null,
-      principalRoot: name,
-      capabilities: [],
-      subject: row.subject ?? { issuer: 'https://platform.example', subject: 'repo:acme/bot' },
-      status: row.status ?? 'active',
-      endedAt: row.status === 'ended' ? after(60) : null,
-      openedAt: start,
-      expiresAt: row.expiresAt ?? after(1800),
-      heartbeatDeadline: after(180),
-    },
+  const data = {
+    id: row.id,
+    agent: name,
+    manifestVersion: 1,
+    parentId: row.parentId ?? null,
+    rootId: row.parentId ?? row.id,
+    taskType: row.taskType ?? 'pay-invoice',
+    inputs: row.inputs ?? { invoice_id: '4711' },
+    onBehalfOf: row.onBehalfOf ?? null,
+    startedBy: row.startedBy ?? null,
+    principalRoot: name,
+    capabilities: [],
+    subject: row.subject ?? { issuer: 'https://platform.example', subject: 'repo:acme/bot' },
+    status: row.status ?? 'active',
+    endedAt: row.status === 'ended' ? after(60) : null,
+    openedAt: start,
+    expiresAt: row.expiresAt ?? after(1800),
+    heartbeatDeadline: after(180),
+  };
+  const proof = store.proofs.make('session', {
+    id: data.id,
+    agent: data.agent,
+    manifest_version: data.manifestVersion,
+    parent_id: data.parentId,
+    root_id: data.rootId,
+    task_type: data.taskType,
+    inputs: data.inputs,
+    on_behalf_of: data.onBehalfOf,
+    started_by: data.startedBy,
+    capabilities: data.capabilities,
+    narrowed: false,
+    subject: data.subject,
+    dpop_jkt: null,
+    max_grants: null,
+    opened_at: data.openedAt,
+    expires_at: data.expiresAt,
   });
+  await store.prisma.session.create({ data: { ...data, proof } });
   return row.id;
 }
 
@@ -77,8 +95,24 @@ export const plan: Plan = {
 
 export async function addGrant(store: Store, row: GrantRow): Promise<string> {
   const asked = row.plan ?? plan;
+  const proof = proveGrant(store, {
+    id: row.id,
+    session_id: row.sessionId,
+    agent: row.agent ?? 'invoice-bot',
+    capability: row.capability ?? 'read-customer-files',
+    request_digest: 'sha256:0',
+    params: {},
+    justification: row.justification ?? null,
+    credential_jwk: null,
+    manifest_version: 1,
+    provider: asked.provider,
+    plan: asked as unknown as JsonObject,
+    tier: row.tier ?? 2,
+    requested_at: row.requestedAt ?? start,
+  });
   await store.prisma.grant.create({
     data: {
+      proof,
       id: row.id,
       sessionId: row.sessionId,
       agent: row.agent ?? 'invoice-bot',

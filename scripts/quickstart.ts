@@ -30,6 +30,7 @@ const broker = await startBroker({
   ...world.env,
   WRIT_DATA_DIR: dataDir,
   WRIT_LOG_LEVEL: 'error',
+  WRIT_CHECKPOINTS: 'off',
   WRIT_OIDC_SCOPE: 'openid profile email groups',
 });
 console.log(

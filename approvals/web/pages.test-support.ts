@@ -70,7 +70,14 @@ export async function openHarness(
         createdAt: start,
         expiresAt: after(8 * 3600),
       };
-      await store.prisma.login.create({ data });
+      const proof = store.proofs.make('login', {
+        token_hash: tokenHash,
+        identity: data.identity,
+        csrf,
+        created_at: data.createdAt,
+        expires_at: data.expiresAt,
+      });
+      await store.prisma.login.create({ data: { ...data, proof } });
       return { cookie: `writ_login=${token}`, csrf };
     },
     close: async () => {

@@ -1,19 +1,23 @@
 /** The commands of `writ` that need the broker itself; they read the broker's environment variables. */
 import { join } from 'node:path';
+import { CommandError } from '../../client/cli/broker-side.ts';
 import { providerModules } from '../../providers/registry.ts';
-import { type Verification, verifyAudit } from '../audit/verify.ts';
+import { type Anchors, type Verification, verifyAudit } from '../audit/verify.ts';
 import { loadSettings, type Settings } from '../config/settings.ts';
 import { systemClock } from '../core/clock.ts';
 import { deriveKey, keyEncryptionKey } from '../keys/key-encryption-key.ts';
 import { openKeyRing } from '../keys/ring.ts';
+import { createRowProofs } from '../keys/row-proofs.ts';
 import { createSeal } from '../keys/seal.ts';
+import { renewBootstrapToken } from '../people/admin-access.ts';
 import { openStore, type Store } from '../store/open.ts';
+import { applyPreparation, type Preparation, planPreparation } from '../store/prepare.ts';
 
 /**
  * @throws ConfigurationError with every fault of the environment; Error when the database cannot be opened
  */
-export async function verifyEmbedded(): Promise<Verification> {
-  return withStore(loadSettings(process.env, providerModules), (store) => verifyAudit(store));
+export async function verifyEmbedded(anchors: Anchors): Promise<Verification> {
+  return withStore((store) => verifyAudit(store, undefined, anchors));
 }
 
 /**
@@ -21,28 +25,60 @@ export async function verifyEmbedded(): Promise<Verification> {
  * @throws ConfigurationError with every fault of the environment; Error when the database cannot be opened
  */
 export async function rotateKeys(): Promise<{ kid: string; leadSeconds: number }> {
-  const settings = loadSettings(process.env, providerModules);
-  const leadSeconds = settings.WRIT_KEY_LEAD_SECONDS;
-  const kek = await keyEncryptionKey(settings.WRIT_KEY_ENCRYPTION_KEY, settings.WRIT_DATA_DIR);
-  const seal = createSeal(deriveKey(kek, 'at-rest'));
-  const kid = await withStore(settings, async (store) => {
+  return withStore(async (store, settings, kek) => {
+    const leadSeconds = settings.WRIT_KEY_LEAD_SECONDS;
+    const seal = createSeal(deriveKey(kek, 'at-rest'));
     const longestTokenSeconds = Math.max(settings.WRIT_SESSION_TOKEN_SECONDS, 300);
     const ring = await openKeyRing(store, { clock: systemClock, seal, longestTokenSeconds });
-    return ring.rotate(leadSeconds, 'operator');
+    return { kid: await ring.rotate(leadSeconds, 'operator'), leadSeconds };
   });
-  return { kid, leadSeconds };
 }
 
-async function withStore<T>(settings: Settings, work: (store: Store) => Promise<T>): Promise<T> {
+/**
+ * Replaces the bootstrap token.
+ * @throws ConfigurationError with every fault of the environment; Error when the database cannot be opened
+ */
+export async function renewAdminToken(): Promise<string> {
+  return withStore((store) => renewBootstrapToken(store, systemClock));
+}
+
+/** Shows, or with `apply` does, what gives the broker a role that cannot change history. */
+export async function prepareDatabase(
+  env: { [name: string]: string | undefined },
+  { apply, migrationRole, runtimeRole }: { apply: boolean; migrationRole: string; runtimeRole: string },
+): Promise<Preparation> {
+  const databaseUrl = env.DATABASE_URL || null;
+  if (databaseUrl === null)
+    throw new CommandError(
+      'DATABASE_URL is not set; the embedded database has no roles: whoever has its files has it all',
+    );
+  const schema = env.WRIT_DATABASE_SCHEMA || 'public';
+  for (const name of [schema, migrationRole, runtimeRole])
+    if (!/^(?!pg_)[a-z_][a-z0-9_]{0,62}$/.test(name))
+      throw new CommandError(`${name}: schemas and roles are named in lower case, digits and underscores`);
+  const options = {
+    databaseUrl,
+    schema,
+    migrationRole,
+    runtimeRole,
+    runtimePassword: env.WRIT_RUNTIME_PASSWORD || null,
+  };
+  return apply ? applyPreparation(options) : planPreparation(options);
+}
+
+async function withStore<T>(work: (store: Store, settings: Settings, kek: Uint8Array) => Promise<T>): Promise<T> {
+  const settings = loadSettings(process.env, providerModules);
+  const kek = await keyEncryptionKey(settings.WRIT_KEY_ENCRYPTION_KEY, settings.WRIT_DATA_DIR);
   const store = await openStore({
     databaseUrl: settings.DATABASE_URL ?? null,
     dataDir: join(settings.WRIT_DATA_DIR, 'database'),
     schema: settings.WRIT_DATABASE_SCHEMA,
     minFreeBytes: settings.WRIT_EMBEDDED_MIN_FREE_MB * 1_048_576,
     poolSize: 2,
+    proofs: createRowProofs(kek),
   });
   try {
-    return await work(store);
+    return await work(store, settings, kek);
   } finally {
     await store.close();
   }

@@ -34,6 +34,19 @@ test('keys rotate and audit verify work on the embedded database', async () => {
   assert.match(verified.stdout, /^✔ [1-9]\d* rows in [1-9]\d* chains hold\n$/);
 });
 
+test('admin token replaces what is there, whoever wrote it', async () => {
+  const env = { WRIT_DATA_DIR: dataDir };
+  const tokens = [(await writ(['admin', 'token'], env)).stdout, (await writ(['admin', 'token'], env)).stdout];
+  for (const token of tokens) assert.match(token, /^writ_admin_[\w-]{43}\n$/);
+  assert.notEqual(tokens[0], tokens[1]);
+});
+
+test('database prepare is for a server', async () => {
+  const { code, stderr } = await writ(['database', 'prepare', '--apply'], { WRIT_DATA_DIR: dataDir });
+  assert.equal(code, 1);
+  assert.match(stderr, /DATABASE_URL is not set; the embedded database has no roles/);
+});
+
 test('every fault of the environment is told at once', async () => {
   const { code, stdout, stderr } = await writ(['keys', 'rotate'], {
     WRIT_DATA_DIR: dataDir,

@@ -14,8 +14,10 @@ import type { Trust } from '../identity/trust.ts';
 import { readTrustFile } from '../identity/trust-file.ts';
 import { deriveKey, keyEncryptionKey } from '../keys/key-encryption-key.ts';
 import { type KeyRing, openKeyRing } from '../keys/ring.ts';
+import { createRowProofs } from '../keys/row-proofs.ts';
 import { createSeal, type Seal } from '../keys/seal.ts';
 import { writesFault } from '../store/check-database.ts';
+import { roleWarning } from '../store/check-role.ts';
 import { openStore, type Store } from '../store/open.ts';
 
 /** What tests and the sandbox replace; in production none of it is given. */
@@ -58,6 +60,10 @@ export async function openFoundation(
   const trust = await readTrustFile(settings);
   const clock = overrides.clock ?? systemClock;
   const log = createLog(settings.WRIT_LOG_LEVEL, overrides.logTo);
+  const kek =
+    overrides.inMemory !== undefined && settings.WRIT_KEY_ENCRYPTION_KEY === undefined
+      ? randomBytes(32)
+      : await keyEncryptionKey(settings.WRIT_KEY_ENCRYPTION_KEY, settings.WRIT_DATA_DIR);
   const store = await (overrides.openStore ?? openStore)({
     databaseUrl: settings.DATABASE_URL ?? null,
     dataDir: overrides.inMemory === undefined ? join(settings.WRIT_DATA_DIR, 'database') : null,
@@ -66,6 +72,12 @@ export async function openFoundation(
     schema: settings.WRIT_DATABASE_SCHEMA,
     minFreeBytes: settings.WRIT_EMBEDDED_MIN_FREE_MB * 1_048_576,
     say: (message) => log.info({}, message),
+    proofs: createRowProofs(kek, (broken) =>
+      log.error(
+        broken,
+        'a row does not hold: it was not written by a broker with this key-encryption key, or was changed',
+      ),
+    ),
   });
   // A standby, say, after a failover: whoever starts this process again finds the primary in the end.
   const readOnly = await writesFault(store);
@@ -73,13 +85,11 @@ export async function openFoundation(
     await store.close();
     throw new Error(readOnly);
   }
-  const kek =
-    overrides.inMemory !== undefined && settings.WRIT_KEY_ENCRYPTION_KEY === undefined
-      ? randomBytes(32)
-      : await keyEncryptionKey(settings.WRIT_KEY_ENCRYPTION_KEY, settings.WRIT_DATA_DIR);
+  const weak = await roleWarning(store);
+  if (weak !== null) log.warn({}, weak);
   const seal = createSeal(deriveKey(kek, 'at-rest'));
   const longestTokenSeconds = Math.max(settings.WRIT_SESSION_TOKEN_SECONDS, 300);
-  const ring = await openKeyRing(store, { clock, seal, longestTokenSeconds });
+  const ring = await openKeyRing(store, { clock, seal, longestTokenSeconds, log });
   const random = overrides.random ?? (() => randomBytes(4).readUInt32BE() / 2 ** 32);
   return { settings, trust, modules, channelModules: channels, clock, log, store, kek, seal, ring, random };
 }

@@ -10,7 +10,7 @@ import { drainable } from '../http/drain.ts';
 import { mountHealth } from '../http/health.ts';
 import { createRefusals } from '../http/refusals.ts';
 import { publishFolder } from '../manifests/publish-folder.ts';
-import { makeBootstrapToken } from '../people/admin-access.ts';
+import { bootstrapHolds, makeBootstrapToken } from '../people/admin-access.ts';
 import type { Store } from '../store/open.ts';
 import { composeApi } from './api.ts';
 import { type Overrides, openFoundation } from './foundation.ts';
@@ -62,6 +62,8 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const { WRIT_MANIFEST_DIR: folder } = settings;
   const manifests = folder === undefined ? null : await publishFolder({ ...parts, folder });
   const bootstrapToken = await makeBootstrapToken(store, clock);
+  if (bootstrapToken === null && !(await bootstrapHolds(store)))
+    log.warn('the bootstrap token on record gives no right: `npx writ admin token` makes another');
 
   // 5.
   const poller = createLongPoller(clock);

@@ -1,9 +1,13 @@
 /** The worker's side of a broker: the reconciler, and what notifies it. */
 import { randomBytes } from 'node:crypto';
 import { openOutbox } from '../../approvals/outbox.ts';
+import { checkpointKey, publicName } from '../audit/checkpoint-format.ts';
+import { fileSink, httpSink, logSink } from '../audit/checkpoint-sinks.ts';
+import { type Checkpoints, createCheckpoints } from '../audit/checkpoints.ts';
 import type { Settings } from '../config/settings.ts';
 import { createSideChannel } from '../core/side-channel.ts';
 import { deliverNotices } from '../worker/jobs/deliver-notices.ts';
+import { writeCheckpoints } from '../worker/jobs/write-checkpoints.ts';
 import { fanOut, listenForNotifications, localNotifier, type Notifier, redisNotifier } from '../worker/notifier.ts';
 import { startReconciler } from '../worker/reconciler.ts';
 import { grantAbout } from './grant-about.ts';
@@ -26,12 +30,17 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
 
   if (settings.WRIT_ROLE !== 'api') {
     const outbox = openOutbox({ ...parts, ...grantAbout(parts), publicUrl: parts.url, metrics: parts.sideChannels });
+    const checkpoints = checkpointsOf(parts);
     const reconciler = startReconciler(
       {
         ...parts,
         notify,
         workerId: randomBytes(9).toString('base64url'),
-        jobs: [...jobs, deliverNotices(() => outbox.deliver())],
+        jobs: [
+          ...jobs,
+          deliverNotices(() => outbox.deliver()),
+          ...(checkpoints === null ? [] : [writeCheckpoints(checkpoints.tick)]),
+        ],
       },
       clock,
       settings.WRIT_RECONCILE_SECONDS,
@@ -48,6 +57,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
       await listener?.close();
       await reconciler.stop();
       await outbox.stop();
+      await checkpoints?.stop();
     };
   }
   // Its own reconciler is notified directly too: that works without Redis.
@@ -68,6 +78,30 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
     },
   };
 }
+
+/** Null where none are wanted. */
+function checkpointsOf({ settings, store, clock, log, kek }: Parts): Checkpoints | null {
+  // Whoever wants no log at all gets no checkpoints there.
+  const none = settings.WRIT_LOG_LEVEL === 'silent' ? ['off', 'log'] : ['off'];
+  const places = settings.WRIT_CHECKPOINTS.filter((place) => !none.includes(place));
+  if (places.length === 0) return null;
+  const key = checkpointKey(kek);
+  log.info({ to: places.map(withoutQuery), key: publicName(key) }, 'checkpoints of the record are written');
+  return createCheckpoints({
+    store,
+    clock,
+    key,
+    seconds: settings.WRIT_CHECKPOINT_SECONDS,
+    sinks: places.map((place) => {
+      if (place === 'log') return logSink(log);
+      return place.startsWith('/') ? fileSink(place) : httpSink(place, settings.WRIT_CHECKPOINT_TOKEN);
+    }),
+    log,
+  });
+}
+
+/** What follows a question mark may be a secret. */
+const withoutQuery = (place: string) => place.replace(/\?.*/, '');
 
 const redisPrefix = (settings: Settings) => `writ-${settings.WRIT_DATABASE_SCHEMA}`;
 const redisChannel = (name: string, parts: Parts) =>

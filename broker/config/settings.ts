@@ -158,6 +158,18 @@ export const environment = z.object({
   WRIT_EMBEDDED_MIN_FREE_MB: count(256, 0, 1_000_000).describe(
     'Free space on the disk of the embedded database below which it takes no writes; 0 = no margin.',
   ),
+  WRIT_CHECKPOINTS: list
+    .default(['log'])
+    .refine(
+      (places) => places.length > 0 && places.every((place) => /^(log|off|\/.+|https?:\/\/.+)$/.test(place)),
+      'must be `log`, the path of a file from the root, or an http(s) URL, several with commas between; or `off`',
+    )
+    .refine((places) => !places.includes('off') || places.length === 1, '`off` stands alone')
+    .describe(
+      'Where signed checkpoints of the record go, outside the database: `log`, the path of a file that is appended to, an `https` URL that takes a POST of lines; several with commas between. `off`: nowhere.',
+    ),
+  WRIT_CHECKPOINT_SECONDS: seconds(300, 1, 86_400).describe('How often a checkpoint is written.'),
+  WRIT_CHECKPOINT_TOKEN: z.string().min(1).optional().describe('Bearer token for the URLs of `WRIT_CHECKPOINTS`.'),
   WRIT_KEY_LEAD_SECONDS: seconds(600, 0, 86_400).describe(
     'How long a rotated-in signing key is published before it signs.',
   ),
@@ -282,6 +294,10 @@ function crossFaults(set: Record<string, string | undefined>): string[] {
         `${name}: must be scheme, lower-case host and port alone (${new URL(url).origin}): no path, trailing slash, query, user or default port`,
       );
     }
+  }
+  for (const place of set.WRIT_CHECKPOINTS?.split(',').map((one) => one.trim()) ?? []) {
+    if (place.startsWith('http://') && URL.canParse(place) && !isLoopback(place))
+      faults.push('WRIT_CHECKPOINTS: must be https (plain http is for loopback only)');
   }
   const { WRIT_ISSUER_URL: issuer, WRIT_OIDC_ISSUER: login } = set;
   const local = issuer === undefined || !URL.canParse(issuer) || isLoopback(issuer);

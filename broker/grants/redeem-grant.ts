@@ -13,6 +13,7 @@ import type { Prisma } from '../store/prisma/client.ts';
 import { checkCredentialJwk } from './deliver.ts';
 import { evaluatePlan } from './evaluate.ts';
 import { commitIntent, type IssuedAnswer, mintAndDeliver } from './issue-grant.ts';
+import { grantHolds } from './proven-grant.ts';
 import type { GrantDeps } from './request-grant.ts';
 import { claimApproved, recordRefusal } from './statements.ts';
 
@@ -65,7 +66,7 @@ export async function redeemGrant(
   if (sealTo !== null) await checkCredentialJwk(sealTo);
 
   // 2. and 3. Record refusals here too: an approval that no longer holds deserves attention.
-  const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
+  const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
   const { evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, now, requestId, () =>
     evaluateConsented(deps, manifest, session, grant, now),
   );
@@ -128,16 +129,55 @@ function evaluateConsented(
   if (evaluation.decision.effect !== 'allow') {
     throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: evaluation.decision.reasons } });
   }
+  const { store } = deps;
+  if (!grantHolds(store, requestOf(grant))) {
+    throw new WritError('not_approved', { detail: 'No approval of this very request is on record.' });
+  }
   // Computed from the stored plan, not read from the digest beside it: a row that was tampered with was never
   // approved.
   const standing = planDigest(consented);
   const approvedBy = grant.reviews
     .filter((review) => review.consentedDigest === standing && grant.planDigest === standing)
+    .filter((review) => review.redeemBy !== null && review.redeemBy > now && reviewHolds(store, review))
     .map((review) => personRef(review.reviewer as never));
   if (approvedBy.length === 0) {
     throw new WritError('not_approved', { detail: 'No approval of this very plan is on record.' });
   }
   return { evaluation, approvedBy };
+}
+
+const requestOf = (grant: ApprovedGrant) => ({
+  id: grant.id,
+  session_id: grant.sessionId,
+  agent: grant.agent,
+  capability: grant.capability,
+  request_digest: grant.requestDigest,
+  params: grant.params as JsonObject,
+  justification: grant.justification,
+  credential_jwk: grant.credentialJwk as JsonObject | null,
+  manifest_version: grant.manifestVersion,
+  provider: grant.provider,
+  plan: grant.plan as JsonObject,
+  tier: grant.tier,
+  requested_at: grant.requestedAt,
+  proof: grant.proof,
+});
+
+/** Whether a review is as the person gave it. */
+function reviewHolds({ proofs }: GrantDeps['store'], review: ApprovedGrant['reviews'][number]): boolean {
+  const row = {
+    id: review.id,
+    grant_id: review.grantId,
+    reviewer: review.reviewer as object,
+    verdict: review.verdict,
+    plan_digest: review.planDigest,
+    consented_digest: review.consentedDigest,
+    reason: review.reason,
+    channel: review.channel,
+    at: review.at,
+    redeem_by: review.redeemBy,
+  };
+  return proofs.holds('review', row, review.proof);
 }
 
 async function recordingRefusals<T>(

@@ -137,7 +137,7 @@ async function decideOnce(
   }
 
   // 2.
-  const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
+  const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
   const evaluation = await evaluateOrRecord(deps, manifest, session, request, now, requestId);
   const record = { ...draft(newId('gnt', now), session, evaluation, asking, now), perMinute: deps.grantsPerMinute };
 

@@ -17,6 +17,8 @@ import { mayAct } from '../sessions/live-session.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 
+import { proveGrant } from './proven-grant.ts';
+
 /** What is known of a grant when it is first written. */
 export interface GrantRecord {
   id: string;
@@ -96,19 +98,20 @@ const heldWithinRate = (perMinute: string) => `
       FROM locked_trees LEFT JOIN rate ON true
     )`;
 
-const insertGrant = `
+/** @param proof SQL of the proof */
+const insertGrant = (proof: string) => `
       INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
-                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decide_by, decided_at, ended_at, agent_seq)
+                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decide_by, decided_at, ended_at, proof, agent_seq)
       SELECT $5::text, $1::text, $6::text, $7::text, $8::text, $9::text, $10::jsonb, $11::text, $12::jsonb, $13::int, $14::text, $15::jsonb, $16::text,
              $17::int, $18::text, $19::jsonb, $20::text, $4::timestamptz, $21::timestamptz,
-             CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END,
+             CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END, ${proof},
              (SELECT seq FROM held)`;
 
 /** A denial does not count against the envelope. A pending grant and its notices are committed together. */
 const recordStatement: Statement = {
   name: 'grant_record',
   text: `
-    WITH ${heldWithinRate('$27')}, g AS (${insertGrant} FROM held WHERE held.ok
+    WITH ${heldWithinRate('$27')}, g AS (${insertGrant('$28::text')} FROM held WHERE held.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
     ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
@@ -174,7 +177,7 @@ ${intendLease('SELECT lease_id, id AS grant_id, session_id, agent, provider, pla
 const intentWithSlotStatement: Statement = {
   name: 'grant_intent_slot',
   text: `
-    WITH ${heldWithinRate('$30')}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant} FROM ready WHERE ready.ok
+    WITH ${heldWithinRate('$30')}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant("''")} FROM ready WHERE ready.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
     ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
@@ -196,6 +199,8 @@ const claimStatement: Statement = {
       SELECT count(*) = 1 AS ok FROM (
         SELECT s.id FROM session s JOIN grants g ON g.session_id = s.id
         WHERE s.id = $1::text AND ${mayAct('s', '$2::timestamptz')} AND g.id = $3::text AND g.status = 'approved' AND g.plan_digest = $4::text AND g.decide_by > $2::timestamptz
+          -- The status can be set back by whoever writes the row; history cannot.
+          AND NOT EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = g.session_id AND e.grant_id = g.id AND e.type = ${event('lease.issued')})
         FOR UPDATE OF s, g) locked
     ), ${reserveMember('$5::text', '$6::text', '$7', '$8::timestamptz')}, g AS (
       UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10::text, decision_jws = $11::text, credential_jwk = coalesce($12::jsonb, credential_jwk)
@@ -252,11 +257,28 @@ export async function recordGrant(
   channels: readonly string[] = [],
 ): Promise<Recorded> {
   const noticeIds = channels.map(() => newId('ntc', grant.at));
-  const values = [...grantValues(grant), noticeIds, [...channels], grant.perMinute];
+  const values = [...grantValues(grant), noticeIds, [...channels], grant.perMinute, proofOf(store, grant)];
   const [row] = await store.run<{ ok: boolean; limited: boolean }>(recordStatement, values);
   if (row?.ok === true) return { ok: true, reserved: null };
   return { ok: false, because: row?.limited === true ? 'rate_limited' : 'moved_on' };
 }
+
+const proofOf = (store: Store, grant: GrantRecord): string =>
+  proveGrant(store, {
+    id: grant.id,
+    session_id: grant.sessionId,
+    agent: grant.agent,
+    capability: grant.capability,
+    request_digest: grant.requestDigest,
+    params: grant.params,
+    justification: grant.justification,
+    credential_jwk: grant.credentialJwk,
+    manifest_version: grant.manifestVersion,
+    provider: grant.plan.provider,
+    plan: grant.plan as unknown as JsonObject,
+    tier: grant.tier,
+    requested_at: grant.at,
+  });
 
 /** Writes a grant that policy alone allowed, together with the intent to mint. */
 export async function recordIntent(store: Store, grant: GrantRecord, lease: LeaseRecord): Promise<Recorded> {

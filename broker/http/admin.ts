@@ -12,7 +12,7 @@ import type { KeyRing } from '../keys/ring.ts';
 import { listLeases } from '../leases/list-leases.ts';
 import { revokeByAdmin } from '../leases/order-revocation.ts';
 import type { ProviderShapes } from '../manifests/check.ts';
-import { manifestAt, publishManifest } from '../manifests/publish.ts';
+import { manifestAt, manifestHolds, publishManifest } from '../manifests/publish.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line } from './text.ts';
@@ -39,6 +39,9 @@ const manifestSchema = z.object({
   author: z.string(),
   reason: z.string(),
   published_at: z.string(),
+  proven: z
+    .boolean()
+    .describe('False: the row was not written by this broker or was changed, and is never decided on.'),
   source: z.string().describe('The YAML exactly as published.'),
   policies: z.string().describe('The Cedar policies it compiled to.'),
 });
@@ -102,6 +105,7 @@ export function adminOperations(deps: AdminDeps): Operation[] {
             author: row.author,
             reason: row.reason,
             published_at: row.publishedAt.toISOString(),
+            proven: manifestHolds(store, row),
             source: row.source,
             policies: (row.compiled as { policiesText: string }).policiesText,
           },

@@ -3,11 +3,16 @@
  * publishes the same JWKS.
  *
  * Life of a key: created → published in the JWKS → signs from `active_from` → no longer signs once a newer
- * key is active → leaves the JWKS at `retired_at`, when the last token it can have signed has expired.
+ * key is active → leaves the JWKS when the last token it can have signed has expired.
+ *
+ * Of a row only the sealed part is believed, and it says everything: the key, of which the public half is
+ * computed, its times, and which keys it retires and when. The columns beside it are for people and for SQL;
+ * the one that counts, `retired_at`, can only take a key away earlier.
  */
 
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
 import { exportJWK, generateKeyPair, type JWK } from 'jose';
+import { z } from 'zod';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -20,6 +25,8 @@ export interface SigningKey {
   privateKey: KeyObject;
   publicKey: KeyObject;
   activeFrom: Date;
+  /** Keys that leave the JWKS because of this one, and when. */
+  retires: ReadonlyMap<string, Date>;
 }
 
 export interface KeyRing {
@@ -45,7 +52,20 @@ export interface RingOptions {
   seal: Seal;
   /** Lifetime of the longest-lived token these keys sign, in seconds: how long an old key stays published. */
   longestTokenSeconds: number;
+  /** Told of rows that are left out. */
+  log?: { error(fields: object, message: string): void };
 }
+
+/** What is sealed in a row: a private JWK with members of ours (RFC 7517 section 4). */
+const sealedKey = z.strictObject({
+  kty: z.literal('EC'),
+  crv: z.literal('P-256'),
+  x: z.string(),
+  y: z.string(),
+  d: z.string(),
+  active_from: z.iso.datetime(),
+  retires: z.record(z.string(), z.iso.datetime()),
+});
 
 const insertKey: Statement = {
   name: 'keys_insert',
@@ -54,7 +74,8 @@ const insertKey: Statement = {
       UPDATE signing_key SET retired_at = $7::timestamptz WHERE retired_at IS NULL AND $8::text = 'rotate' RETURNING kid
     ), new AS (
       INSERT INTO signing_key (kid, public_jwk, private_jwe, created_at, active_from)
-      SELECT $1::text, $2::jsonb, $3::text, $4::timestamptz, $5::timestamptz WHERE $8::text = 'rotate' OR NOT EXISTS (SELECT 1 FROM signing_key WHERE retired_at IS NULL)
+      SELECT $1::text, $2::jsonb, $3::text, $4::timestamptz, $5::timestamptz WHERE $8::text = 'rotate' OR NOT EXISTS (
+        SELECT 1 FROM signing_key WHERE retired_at IS NULL AND kid <> ALL($9::text[]))
       RETURNING kid
     ), event AS (
       ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('key.created'), actor: '$6::text', payload: "json_build_object('kid', kid, 'active_from', $5::timestamptz)" }, 'new')}
@@ -62,16 +83,33 @@ const insertKey: Statement = {
     SELECT kid FROM new`,
 };
 
-/**
- * @throws Error that tells an operator what is wrong: most likely another key-encryption key than the
- *   database was written with
- */
-async function openKey(seal: Seal, row: { kid: string; privateJwe: string }): Promise<string> {
+interface LeftOut {
+  kid: string;
+  leftOut: 'does not open' | 'is not of our making';
+}
+
+/** What a row's sealed part says; or why the row is left out. */
+async function openKey(seal: Seal, row: { kid: string; privateJwe: string }): Promise<SigningKey | LeftOut> {
+  let text: string;
   try {
-    return await seal.open(row.privateJwe, row.kid);
-  } catch (cause) {
-    const why = 'is WRIT_KEY_ENCRYPTION_KEY (or the key file in WRIT_DATA_DIR) the one this database was written with?';
-    throw new Error(`signing key ${row.kid} cannot be opened: ${why}`, { cause });
+    text = await seal.open(row.privateJwe, row.kid);
+  } catch {
+    return { kid: row.kid, leftOut: 'does not open' };
+  }
+  try {
+    const { active_from, retires, ...jwk } = sealedKey.parse(JSON.parse(text));
+    const privateKey = createPrivateKey({ key: jwk, format: 'jwk' });
+    const publicKey = createPublicKey(privateKey);
+    return {
+      kid: row.kid,
+      publicJwk: { ...(await exportJWK(publicKey)), kid: row.kid, alg: 'ES256', use: 'sig' },
+      privateKey,
+      publicKey,
+      activeFrom: new Date(active_from),
+      retires: new Map(Object.entries(retires).map(([kid, at]) => [kid, new Date(at)])),
+    };
+  } catch {
+    return { kid: row.kid, leftOut: 'is not of our making' };
   }
 }
 
@@ -79,27 +117,35 @@ async function openKey(seal: Seal, row: { kid: string; privateJwe: string }): Pr
 export async function openKeyRing(store: Store, options: RingOptions): Promise<KeyRing> {
   const { clock, seal } = options;
   let keys: SigningKey[] = [];
-  let publishedUntil = new Map<string, Date | null>();
+  let leftOut = new Set<string>();
+  /**
+   * When each key leaves the JWKS. What this process has once learned it keeps, whatever becomes of the rows.
+   */
+  const publishedUntil = new Map<string, Date>();
+  const retire = (kid: string, at: Date) => {
+    const known = publishedUntil.get(kid);
+    if (known === undefined || at < known) publishedUntil.set(kid, at);
+  };
 
+  /** @throws Error when no key at all opens: most likely another key-encryption key than the database's */
   async function reload(): Promise<void> {
-    const rows = await store.prisma.signingKey.findMany({ orderBy: { activeFrom: 'asc' } });
+    const rows = await store.prisma.signingKey.findMany({ select: { kid: true, privateJwe: true, retiredAt: true } });
     const known = new Map(keys.map((key) => [key.kid, key]));
-    keys = await Promise.all(
-      rows.map(async (row) => {
-        const loaded = known.get(row.kid);
-        if (loaded !== undefined) return loaded;
-        const jwk = JSON.parse(await openKey(seal, row)) as JWK;
-        const privateKey = createPrivateKey({ key: jwk as never, format: 'jwk' });
-        return {
-          kid: row.kid,
-          publicJwk: row.publicJwk as JWK,
-          privateKey,
-          publicKey: createPublicKey(privateKey),
-          activeFrom: row.activeFrom,
-        };
-      }),
-    );
-    publishedUntil = new Map(rows.map((row) => [row.kid, row.retiredAt]));
+    const opened = await Promise.all(rows.map(async (row) => known.get(row.kid) ?? openKey(seal, row)));
+    const usable = opened.filter((key): key is SigningKey => !('leftOut' in key));
+    const others = opened.filter((key): key is LeftOut => 'leftOut' in key);
+    const [closed] = others.filter((key) => key.leftOut === 'does not open');
+    if (usable.length === 0 && closed !== undefined) {
+      const why =
+        'is WRIT_KEY_ENCRYPTION_KEY (or the key file in WRIT_DATA_DIR) the one this database was written with?';
+      throw new Error(`signing key ${closed.kid} cannot be opened: ${why}`);
+    }
+    for (const { kid, leftOut: why } of others)
+      if (!leftOut.has(kid)) options.log?.error({ kid, why }, 'a signing key in the database is left out');
+    leftOut = new Set(others.map(({ kid }) => kid));
+    keys = usable.toSorted((a, b) => a.activeFrom.getTime() - b.activeFrom.getTime());
+    for (const key of keys) for (const [kid, at] of key.retires) retire(kid, at);
+    for (const { kid, retiredAt } of rows) if (retiredAt !== null) retire(kid, retiredAt);
   }
 
   async function create(purpose: 'first' | 'rotate', leadSeconds: number, actor: string): Promise<string> {
@@ -108,8 +154,15 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
     const pair = await generateKeyPair('ES256', { extractable: true });
     const kid = randomBytes(12).toString('base64url');
     const publicJwk = { ...(await exportJWK(pair.publicKey)), kid, alg: 'ES256', use: 'sig' };
-    const privateJwe = await seal.seal(JSON.stringify(await exportJWK(pair.privateKey)), kid);
     const retireOld = new Date(activeFrom.getTime() + options.longestTokenSeconds * 1000);
+    if (purpose === 'rotate') await reload();
+    const retires = keys.filter((key) => !publishedUntil.has(key.kid)).map((key) => [key.kid, retireOld.toISOString()]);
+    const sealed: z.input<typeof sealedKey> = {
+      ...((await exportJWK(pair.privateKey)) as Pick<z.input<typeof sealedKey>, 'kty' | 'crv' | 'x' | 'y' | 'd'>),
+      active_from: activeFrom.toISOString(),
+      retires: purpose === 'rotate' ? Object.fromEntries(retires) : {},
+    };
+    const privateJwe = await seal.seal(JSON.stringify(sealed), kid);
     await store.run(insertKey, [
       kid,
       JSON.stringify(publicJwk),
@@ -119,6 +172,7 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
       actor,
       retireOld,
       purpose,
+      [...leftOut],
     ]);
     await reload();
     return kid;
@@ -128,7 +182,7 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
     const now = clock.now();
     return keys.filter((key) => {
       const until = publishedUntil.get(key.kid);
-      return until === null || (until !== undefined && until > now);
+      return until === undefined || until > now;
     });
   };
 

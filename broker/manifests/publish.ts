@@ -7,6 +7,7 @@ import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
+import type { Prisma } from '../store/prisma/client.ts';
 import type { ProviderShapes } from './check.ts';
 import type { CompiledManifest } from './compile.ts';
 import { readManifest } from './read.ts';
@@ -39,13 +40,13 @@ const publishStatement: Statement = {
   name: 'manifest_publish',
   text: `
     WITH current AS (
-      INSERT INTO agent (name, version) SELECT $1::text, 1 WHERE $2::int = 1
+      INSERT INTO agent (name, version) SELECT $1::text, $2::int WHERE $11::int = 0
       ON CONFLICT (name) DO NOTHING RETURNING name
     ), moved AS (
-      UPDATE agent SET version = $2::int WHERE name = $1::text AND version = $2::int - 1 AND $2::int > 1 RETURNING name
+      UPDATE agent SET version = $2::int WHERE name = $1::text AND version = $11::int AND $11::int > 0 RETURNING name
     ), published AS (
-      INSERT INTO manifest (agent, version, source, sha256, author, reason, compiled, published_at)
-      SELECT name, $2::int, $3::text, $4::text, $5::text, $6::text, $7::json, $8::timestamptz FROM (SELECT name FROM current UNION ALL SELECT name FROM moved) AS agent
+      INSERT INTO manifest (agent, version, source, sha256, author, reason, compiled, published_at, proof)
+      SELECT name, $2::int, $3::text, $4::text, $5::text, $6::text, $7::json, $8::timestamptz, $10::text FROM (SELECT name FROM current UNION ALL SELECT name FROM moved) AS agent
       RETURNING agent
     ), event AS (
       ${appendEvent({ chain: "'agent:' || agent", at: '$8::timestamptz', type: event('manifest.published'), actor: '$5::text', request: '$9::text', payload: "json_build_object('version', $2::int, 'sha256', $4::text, 'reason', $6::text)" }, 'published')}
@@ -86,26 +87,51 @@ export async function publishManifest(
   const version = inForce?.version ?? 0;
   if (input.expectedVersion !== null && input.expectedVersion !== version) throw new WritError('precondition_failed');
   if (version > 0) {
-    const current = await store.prisma.manifest.findUniqueOrThrow({ where: { agent_version: { agent, version } } });
-    if (current.sha256 === sha256) return { agent, version, sha256, outcome: 'unchanged' };
+    const current = await store.prisma.manifest.findUnique({ where: { agent_version: { agent, version } } });
+    // One whose proof does not hold is not in force: publishing the same source again is how it comes to be.
+    if (current !== null && current.sha256 === sha256 && manifestHolds(store, current))
+      return { agent, version, sha256, outcome: 'unchanged' };
   }
   if (input.unlessPublishedBefore === true) {
-    const earlier = await store.prisma.manifest.findFirst({ where: { agent, sha256 }, select: { version: true } });
-    if (earlier !== null) return { agent, version, sha256, outcome: 'superseded' };
+    const earlier = await store.prisma.manifest.findMany({ where: { agent, sha256 } });
+    if (earlier.some((one) => manifestHolds(store, one))) return { agent, version, sha256, outcome: 'superseded' };
   }
+  // One more than any, somebody else's rows included: those must not keep a version from being published.
+  const { _max } = await store.prisma.manifest.aggregate({ where: { agent }, _max: { version: true } });
+  const next = Math.max(version, _max.version ?? 0) + 1;
+  const row = {
+    agent,
+    version: next,
+    source: input.source,
+    sha256,
+    author: input.author,
+    reason: input.reason,
+    compiled,
+    published_at: clock.now(),
+  };
   const rows = await store.run(publishStatement, [
     agent,
-    version + 1,
-    input.source,
+    row.version,
+    row.source,
     sha256,
-    input.author,
-    input.reason,
+    row.author,
+    row.reason,
     JSON.stringify(compiled),
-    clock.now(),
+    row.published_at,
     input.requestId,
+    store.proofs.make('manifest', row),
+    version,
   ]);
   if (rows.length === 0) throw new WritError('precondition_failed');
-  return { agent, version: version + 1, sha256, outcome: 'published' };
+  return { agent, version: next, sha256, outcome: 'published' };
+}
+
+/** Whether a version is as it was published: its source, and what it was compiled to. */
+export function manifestHolds(
+  { proofs }: Store,
+  { publishedAt, proof, compiled, ...row }: Prisma.ManifestGetPayload<object>,
+): boolean {
+  return proofs.holds('manifest', { ...row, compiled: compiled as object, published_at: publishedAt }, proof);
 }
 
 /** What the agent was allowed at a moment: one query. Null when it had no manifest then. */

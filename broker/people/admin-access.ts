@@ -16,27 +16,60 @@ const prefix = 'writ_admin_';
 const makeStatement: Statement = {
   name: 'bootstrap_make',
   text: `
-    WITH made AS (INSERT INTO bootstrap (id, token_hash, created_at) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING RETURNING id),
+    WITH made AS (INSERT INTO bootstrap (id, token_hash, created_at, proof) VALUES (1, $1, $2, $3) ON CONFLICT (id) DO NOTHING RETURNING id),
     event AS (
       ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('admin.bootstrap'), actor: "'system'", payload: "'{}'::json" }, 'made')})
+    SELECT id FROM made`,
+};
+
+const renewStatement: Statement = {
+  name: 'bootstrap_renew',
+  text: `
+    WITH made AS (
+      INSERT INTO bootstrap (id, token_hash, created_at, proof) VALUES (1, $1, $2, $3)
+      ON CONFLICT (id) DO UPDATE SET token_hash = EXCLUDED.token_hash, created_at = EXCLUDED.created_at, proof = EXCLUDED.proof RETURNING id
+    ), event AS (
+      ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('admin.bootstrap'), actor: "'operator'", payload: "'{}'::json" }, 'made')})
     SELECT id FROM made`,
 };
 
 const hash = (token: string) => createHash('sha256').update(token).digest();
 
 /** @returns the token, on the very first start; null when there is one already */
-export async function makeBootstrapToken(store: Store, clock: Clock): Promise<string | null> {
+export function makeBootstrapToken(store: Store, clock: Clock): Promise<string | null> {
+  return writeToken(store, clock, makeStatement);
+}
+
+/** Replaces the bootstrap token, whatever is in its place: for an operator. @returns the new one */
+export async function renewBootstrapToken(store: Store, clock: Clock): Promise<string> {
+  return (await writeToken(store, clock, renewStatement))!;
+}
+
+async function writeToken(store: Store, clock: Clock, statement: Statement): Promise<string | null> {
   const token = prefix + randomBytes(32).toString('base64url');
-  const made = await store.run(makeStatement, [hash(token).toString('hex'), clock.now()]);
+  const row = { id: 1, token_hash: hash(token).toString('hex'), created_at: clock.now() };
+  const made = await store.run(statement, [row.token_hash, row.created_at, store.proofs.make('bootstrap', row)]);
   return made.length === 0 ? null : token;
+}
+
+/** Whether a bootstrap token is on record that gives a right. Logs one that does not. */
+export async function bootstrapHolds(store: Store): Promise<boolean> {
+  return (await provenHash(store)) !== null;
+}
+
+async function provenHash(store: Store): Promise<Buffer | null> {
+  const row = await store.prisma.bootstrap.findUnique({ where: { id: 1 } });
+  if (row === null) return null;
+  const { id, tokenHash: token_hash, createdAt: created_at, proof } = row;
+  return store.proofs.holds('bootstrap', { id, token_hash, created_at }, proof) ? Buffer.from(token_hash, 'hex') : null;
 }
 
 /** @returns true when the Authorization header carries the bootstrap token */
 export async function isBootstrap(store: Store, authorization: string | undefined): Promise<boolean> {
   const [scheme, token] = (authorization ?? '').split(' ');
   if (scheme?.toLowerCase() !== 'bearer' || token?.startsWith(prefix) !== true) return false;
-  const row = await store.prisma.bootstrap.findUnique({ where: { id: 1 } });
-  return row !== null && timingSafeEqual(hash(token), Buffer.from(row.tokenHash, 'hex'));
+  const known = await provenHash(store);
+  return known !== null && timingSafeEqual(hash(token), known);
 }
 
 /**

@@ -9,6 +9,7 @@ import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { guardHeaders, type Viewer } from '../console/shell.ts';
 import { WritError } from '../core/errors.ts';
+import type { ProvenRows } from '../core/proven-rows.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { type Identity, identityRecord, personRef } from './identity.ts';
@@ -38,8 +39,8 @@ const openStatement: Statement = {
     WITH purged AS (
       DELETE FROM login WHERE expires_at <= $4::timestamptz
     ), opened AS (
-      INSERT INTO login (token_hash, identity, csrf, created_at, expires_at)
-      VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $5::timestamptz)
+      INSERT INTO login (token_hash, identity, csrf, created_at, expires_at, proof)
+      VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $5::timestamptz, $8::text)
     )
     ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('person.signed_in'), actor: '$6::text', request: '$7::text', payload: '$2::json' })}`,
 };
@@ -51,14 +52,30 @@ export async function openLogin(deps: LoginDeps, res: Response, identity: Identi
   const now = deps.clock.now();
   const seconds = deps.loginSeconds ?? 8 * 3600;
   const expires = new Date(now.getTime() + seconds * 1000);
-  const record = JSON.stringify(identityRecord(identity));
-  await deps.store.run(openStatement, [hash(token), record, csrf, now, expires, personRef(identity), requestId]);
+  const record = identityRecord(identity);
+  const proof = deps.store.proofs.make('login', {
+    token_hash: hash(token),
+    identity: record,
+    csrf,
+    created_at: now,
+    expires_at: expires,
+  });
+  await deps.store.run(openStatement, [
+    hash(token),
+    JSON.stringify(record),
+    csrf,
+    now,
+    expires,
+    personRef(identity),
+    requestId,
+    proof,
+  ]);
   setCookie(deps, res, 'writ_login', token, seconds);
 }
 
 const loadStatement: Statement = {
   name: 'login_load',
-  text: 'SELECT identity, csrf FROM login WHERE token_hash = $1 AND expires_at > $2',
+  text: 'SELECT token_hash, identity, csrf, created_at, expires_at, proof FROM login WHERE token_hash = $1 AND expires_at > $2',
 };
 
 /**
@@ -68,8 +85,14 @@ const loadStatement: Statement = {
 export async function loadLogin(deps: LoginDeps, req: Request): Promise<Login | null> {
   const token = readCookie(deps, req, 'writ_login');
   if (token === undefined || !/^[\w-]{43}$/.test(token)) return null;
-  const [row] = await deps.store.run<Login>(loadStatement, [hash(token), deps.clock.now()]);
-  return row ?? null;
+  const [row] = await deps.store.run<ProvenRows['login'] & { proof: string }>(loadStatement, [
+    hash(token),
+    deps.clock.now(),
+  ]);
+  if (row === undefined) return null;
+  const { proof, ...login } = row;
+  if (!deps.store.proofs.holds('login', login, proof)) return null;
+  return { identity: login.identity as Identity, csrf: login.csrf };
 }
 
 /**

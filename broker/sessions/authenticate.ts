@@ -10,6 +10,7 @@ import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { type FactColumns, factColumns, factsOfRow, historyAggregates, historySums } from './fact-columns.ts';
 import { mayAct } from './live-session.ts';
+import { sessionHolds } from './proven-session.ts';
 import type { ActorChain, SessionTokens } from './session-token.ts';
 
 /** What the HTTP layer hands over: nothing here knows a framework. */
@@ -107,7 +108,7 @@ export const factsStatement: Statement = {
     )
     SELECT r.n, s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
            s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
-           s.ended_at, root.version, ${factColumns},
+           s.ended_at, s.capabilities, s.narrowed, s.proof, root.version, ${factColumns},
            (r.proof IS NULL OR EXISTS (SELECT 1 FROM burnt JOIN proofs ON proofs.proof = burnt.key WHERE proofs.n = r.n)) AS proof_is_fresh,
            ${mayAct('s', 'r.now')} AS may_act,
            history.denied_count,
@@ -149,6 +150,9 @@ interface FactsRow extends FactColumns {
   expires_at: Date;
   heartbeat_deadline: Date;
   ended_at: Date | null;
+  capabilities: string[];
+  narrowed: boolean;
+  proof: string;
   version: number;
   proof_is_fresh: boolean;
   may_act: boolean;
@@ -205,7 +209,8 @@ export interface SessionReads {
 
 /**
  * Reads the session in one round trip and burns the proof's `jti` in the same statement.
- * @throws WritError `session_ended`, `invalid_dpop_proof` (replayed), `unauthenticated` (no such session)
+ * @throws WritError `session_ended`, `invalid_dpop_proof` (replayed), `unauthenticated` (no such session, or
+ *   not as it was opened)
  */
 export async function readSession(
   store: Store,
@@ -228,6 +233,8 @@ export async function readSession(
   if (row === undefined || row.current_version === null) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
   if (!row.may_act && question.allowEnded !== true) throw new WritError('session_ended');
+  // One that may not act has no right to prove: whoever was bound to it may still read what it was.
+  if (row.may_act && !sessionHolds(store, row)) throw new WritError('unauthenticated');
   const facts = factsOfRow(row);
   return {
     id: row.id,

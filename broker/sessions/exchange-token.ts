@@ -156,7 +156,7 @@ async function openChild(deps: ExchangeDeps, request: ExchangeRequest, subjectTo
   if (task.capabilities === null || task.capabilities.length === 0) {
     throw refuseTask('capabilities', 'must name what the child may ask for');
   }
-  const manifest = await deps.catalog.version(parent.agent, parent.currentManifestVersion);
+  const manifest = await deps.catalog.inForce(parent.agent, parent.currentManifestVersion);
   for (const [i, name] of task.capabilities.entries()) {
     const capability = member(manifest.compiled.manifest.capabilities, name);
     const within = capability !== undefined && (!parent.narrowed || parent.capabilities.includes(name));

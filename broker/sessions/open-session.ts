@@ -70,7 +70,7 @@ export const insertStatement: Statement = {
       FROM json_to_recordset($1::json) AS asked (
         n int, keys text[], keys_until timestamptz[], per_minute int, at timestamptz, agent text, manifest_version int, parent_id text, id text, root_id text,
         task_type text, inputs jsonb, on_behalf_of text, started_by text, principal_root text, capabilities text[], narrowed boolean, subject jsonb,
-        dpop_jkt text, max_grants int, expires_at timestamptz, heartbeat_deadline timestamptz, request_id text, audit json) LIMIT 16
+        dpop_jkt text, max_grants int, expires_at timestamptz, heartbeat_deadline timestamptz, proof text, request_id text, audit json) LIMIT 16
     ), once AS MATERIALIZED (
       -- Nothing is used up for a manifest that is no longer in force: the same request is then tried on the one that is.
       SELECT DISTINCT ON (value.key) r.n, value.key, value.until
@@ -109,9 +109,9 @@ export const insertStatement: Statement = {
       FROM held JOIN passed USING (n) WHERE session.id = held.parent_id
     ), opened AS (
       INSERT INTO session (id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, started_by, principal_root, capabilities,
-                           narrowed, subject, dpop_jkt, status, max_grants, opened_at, expires_at, heartbeat_deadline, agent_seq)
+                           narrowed, subject, dpop_jkt, status, max_grants, opened_at, expires_at, heartbeat_deadline, proof, agent_seq)
       SELECT id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, started_by, principal_root, capabilities,
-             narrowed, subject, dpop_jkt, 'active', max_grants, at, expires_at, heartbeat_deadline, agent_seq
+             narrowed, subject, dpop_jkt, 'active', max_grants, at, expires_at, heartbeat_deadline, proof, agent_seq
       FROM passed
       RETURNING id
     ), event AS (
@@ -212,6 +212,24 @@ async function openUnder(
     child === null
       ? null
       : { sub: `${principal.agent}/${id}`, act: child.parent.act ?? { sub: `${principal.agent}/${child.parent.id}` } };
+  const proven = {
+    id,
+    agent: principal.agent,
+    manifest_version: published.version,
+    parent_id: child?.parent.id ?? null,
+    root_id: child?.parent.rootId ?? id,
+    task_type: task.task_type,
+    inputs: task.inputs,
+    on_behalf_of: onBehalfOf,
+    started_by: principal.startedBy,
+    capabilities: child?.capabilities ?? [],
+    narrowed: child !== null,
+    subject: act === null ? principal.subject : { ...principal.subject, act },
+    dpop_jkt: input.jkt,
+    max_grants: maxGrants,
+    opened_at: now,
+    expires_at: expiresAt,
+  };
   const oneTimes = [principal.replay, input.proof].filter((value) => value !== null);
   const row = await batch<{
     n: number;
@@ -227,22 +245,9 @@ async function openUnder(
       keys_until: oneTimes.map((value) => value.expiresAt),
       per_minute: deps.sessionsPerMinute,
       at: now,
-      agent: principal.agent,
-      manifest_version: published.version,
-      parent_id: child?.parent.id ?? null,
-      id,
-      root_id: child?.parent.rootId ?? id,
-      task_type: task.task_type,
-      inputs: task.inputs,
-      on_behalf_of: onBehalfOf,
-      started_by: principal.startedBy,
+      ...proven,
+      proof: deps.store.proofs.make('session', proven),
       principal_root: onBehalfOf === null ? principal.agent : `${principal.agent} for ${onBehalfOf}`,
-      capabilities: child?.capabilities ?? [],
-      narrowed: child !== null,
-      subject: act === null ? principal.subject : { ...principal.subject, act },
-      dpop_jkt: input.jkt,
-      max_grants: maxGrants,
-      expires_at: expiresAt,
       heartbeat_deadline: deadline,
       request_id: input.requestId,
       audit: eventPayload('session.opened', {

@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { PGlite } from '@electric-sql/pglite';
 import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
 import { PrismaPGlite } from 'pglite-prisma-adapter';
+import { noProofs } from '../core/proven-rows.ts';
 import { countingPrisma } from './counting-prisma.ts';
 import { type EmbeddedDatabase, embeddedHere, startEmbedded } from './embedded-database.ts';
 import { lockFolder } from './folder-lock.ts';
@@ -44,6 +45,7 @@ async function openOn(db: EmbeddedDatabase, options: StoreOptions, space: Space)
     backend: 'pglite',
     schema: 'public',
     prisma,
+    proofs: options.proofs ?? noProofs,
     run: async <Row>({ text }: Statement, values: unknown[]) => {
       trips += 1;
       if (space.margin > 0 && mayWrite(text)) assertSpace(space);

@@ -1,6 +1,7 @@
 /** Opens a PostgreSQL server, directly or through a pooler. */
 import { PrismaPg } from '@prisma/adapter-pg';
 import pg from 'pg';
+import { noProofs } from '../core/proven-rows.ts';
 import { type Pooling, prepareConnection } from './connection-settings.ts';
 import { countingPrisma } from './counting-prisma.ts';
 import { type MigrationConnection, migrate } from './migrate.ts';
@@ -64,6 +65,7 @@ export async function openServer(databaseUrl: string, options: StoreOptions): Pr
     backend: 'postgres',
     schema,
     prisma,
+    proofs: options.proofs ?? noProofs,
     run: async <Row>({ name, text }: Statement, values: unknown[]) => {
       for (let tries = 1; ; tries += 1) {
         trips += 1;

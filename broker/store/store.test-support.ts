@@ -8,8 +8,10 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
 import pg from 'pg';
+import { createRowProofs } from '../keys/row-proofs.ts';
 import { migrate } from './migrate.ts';
 import { openStore, type Store } from './open.ts';
+import { applyPreparation } from './prepare.ts';
 
 export const testDatabaseUrl = process.env.TEST_DATABASE_URL ?? 'postgres://postgres@127.0.0.1:5432/postgres';
 export const testRedisUrl = process.env.TEST_REDIS_URL ?? 'redis://127.0.0.1:6379';
@@ -123,11 +125,33 @@ export async function createTestDatabase(
   };
 }
 
+/**
+ * The same, prepared for two roles of its own.
+ * @returns the owner's URL (a superuser), and the one that a broker runs with
+ */
+export async function createPreparedDatabase(): Promise<{ url: string; runtimeUrl: string; drop(): Promise<void> }> {
+  const database = await createTestDatabase();
+  const suffix = randomBytes(6).toString('hex');
+  const [migrationRole, runtimeRole] = [`writ_test_owner_${suffix}`, `writ_test_runtime_${suffix}`];
+  const options = { databaseUrl: database.url, schema: 'public', migrationRole, runtimeRole, runtimePassword: suffix };
+  await applyPreparation(options);
+  return {
+    url: database.url,
+    runtimeUrl: Object.assign(new URL(database.url), { username: runtimeRole, password: suffix }).href,
+    drop: async () => {
+      await database.drop();
+      await onServer(async (client) => void (await client.query(`DROP ROLE ${migrationRole}, ${runtimeRole}`)));
+    },
+  };
+}
+
 /** A migrated, empty store; `close` removes what it left on the server. */
 export async function openTestStore(backend: 'pglite' | 'postgres'): Promise<Store> {
-  if (backend === 'pglite') return openStore({ databaseUrl: null, dataDir: null, image: await migratedImage() });
+  const proofs = createRowProofs(randomBytes(32));
+  if (backend === 'pglite')
+    return openStore({ databaseUrl: null, dataDir: null, image: await migratedImage(), proofs });
   const database = await createTestDatabase();
-  const store = await openStore({ databaseUrl: database.url, dataDir: null });
+  const store = await openStore({ databaseUrl: database.url, dataDir: null, proofs });
   const close = async () => {
     await store.close();
     await database.drop();

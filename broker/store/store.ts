@@ -1,4 +1,5 @@
 /** What a database is to the rooms: `open.ts` opens one. */
+import type { RowProofs } from '../core/proven-rows.ts';
 import type { PrismaClient } from './prisma/client.ts';
 
 /**
@@ -25,6 +26,8 @@ export interface Store {
    * @returns the rows, columns named as the SQL names them; `timestamptz` as Date, `json` parsed
    */
   run<Row>(statement: Statement, values: SqlValue[]): Promise<Row[]>;
+  /** For whoever reads or writes a row that grants power: the two belong together. */
+  readonly proofs: RowProofs;
   /** Statements run so far, by `run` and by `prisma`: what the benchmark divides by requests. */
   roundTrips(): number;
   /** Why this database will answer no more unless the process is started anew, in words; null = it may. */
@@ -49,6 +52,8 @@ export interface StoreOptions {
   minFreeBytes?: number;
   /** Reads the free space, in bytes; tests replace it. */
   freeBytes?(): number;
+  /** Proves rows, under the key-encryption key; without it no row of this store gives a right. */
+  proofs?: RowProofs;
   /** Schema of the server to live in; tests give each suite its own. */
   schema?: string;
   /** Told what an operator should know of a start that takes long, or of what was found. */

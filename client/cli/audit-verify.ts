@@ -2,45 +2,90 @@
  * `writ audit verify`: recomputes the record's chains over a plain connection, so that any login that may
  * read the rows can check them.
  */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import pg from 'pg';
-import { type Verification, verifyAudit } from '../../broker/audit/verify.ts';
+import { checkpointKey, publicName, readCheckpoints } from '../../broker/audit/checkpoint-format.ts';
+import { type Anchors, type Verification, verifyAudit } from '../../broker/audit/verify.ts';
 import { CommandError, type LoadBrokerSide } from './broker-side.ts';
+
+export interface VerifyOptions {
+  /** Files with checkpoints: the broker's own, or its log. */
+  checkpoints: readonly string[];
+  /** Name of the key that must have signed them. */
+  checkpointKey: string | undefined;
+}
+
+type Environment = { [name: string]: string | undefined };
 
 /**
  * Verifies the record on the server of DATABASE_URL; without one, the embedded database where the broker's
  * side is there.
  *
  * @returns 0 when every chain holds; 1 when one does not, naming its first broken row
- * @throws CommandError when there is nothing to verify from here; Error when the database cannot be read
+ * @throws CommandError when there is nothing to verify from here; Error when the database or a file cannot be
+ *   read
  */
 export async function verify(
-  env: { [name: string]: string | undefined },
+  env: Environment,
   loadBrokerSide: LoadBrokerSide,
+  options: VerifyOptions,
 ): Promise<number> {
-  const { chains, rows, broken } = await verificationOf(env, loadBrokerSide);
-  if (broken === null) {
-    console.log(`✔ ${rows} rows in ${chains} chains hold`);
-    return 0;
+  const key = options.checkpointKey ?? (await ownKey(env));
+  const texts = await Promise.all(options.checkpoints.map((file) => readFile(file, 'utf8')));
+  const read = texts.length === 0 ? null : readCheckpoints(texts, key);
+  if (typeof read === 'string') {
+    console.error(`✘ ${read}`);
+    return 1;
   }
-  console.error(`✘ chain ${broken.chain}, row ${broken.seq}: ${broken.what}`);
-  return 1;
+  const { chains, rows, broken } = await verificationOf(env, loadBrokerSide, read?.anchors ?? new Map());
+  if (broken !== null) {
+    console.error(`✘ chain ${broken.chain}, row ${broken.seq}: ${broken.what}`);
+    return 1;
+  }
+  console.log(`✔ ${rows} rows in ${chains} chains hold`);
+  if (read !== null) {
+    const compared = key === null ? ', which was compared with nothing: see `writ audit key`' : '';
+    console.log(`✔ ${read.count} checkpoints hold, the last of ${read.last.at}; signed by ${read.key}${compared}`);
+  }
+  return 0;
+}
+
+/**
+ * `writ audit key`: the name of the key that signs checkpoints. @throws CommandError without the key above it
+ */
+export async function showKey(env: Environment): Promise<number> {
+  const key = await ownKey(env);
+  if (key === null)
+    throw new CommandError('WRIT_KEY_ENCRYPTION_KEY is not set: the key of the checkpoints is derived from it');
+  console.log(key);
+  return 0;
+}
+
+/** Where the key-encryption key is at hand: in the environment, or beside an embedded database. */
+async function ownKey(env: Environment): Promise<string | null> {
+  const beside = join(env.WRIT_DATA_DIR || '.writ', 'key-encryption-key');
+  const text =
+    env.WRIT_KEY_ENCRYPTION_KEY || (env.DATABASE_URL ? null : await readFile(beside, 'utf8').catch(() => null));
+  return text === null ? null : publicName(checkpointKey(Buffer.from(text.trim(), 'base64url')));
 }
 
 async function verificationOf(
-  env: { [name: string]: string | undefined },
+  env: Environment,
   loadBrokerSide: LoadBrokerSide,
+  anchors: Anchors,
 ): Promise<Verification> {
   const url = env.DATABASE_URL || null;
-  if (url !== null) return verifyServer(url, env.WRIT_DATABASE_SCHEMA || 'public');
-  if (loadBrokerSide !== null) return (await loadBrokerSide()).verifyEmbedded();
+  if (url !== null) return verifyServer(url, env.WRIT_DATABASE_SCHEMA || 'public', anchors);
+  if (loadBrokerSide !== null) return (await loadBrokerSide()).verifyEmbedded(anchors);
   throw new CommandError(
     'DATABASE_URL is not set. For a broker on a PostgreSQL server, set it to the URL of that database. An embedded database ' +
       'is verified where its broker runs: stop the broker and run `npx writ audit verify` in its folder',
   );
 }
 
-/** Reads only, and migrates nothing: a login that may SELECT from the two tables is enough. */
-async function verifyServer(url: string, schema: string): Promise<Verification> {
+/** Reads only, and migrates nothing: a login that may SELECT from the tables is enough. */
+async function verifyServer(url: string, schema: string, anchors: Anchors): Promise<Verification> {
   if (!/^postgres(ql)?:\/\//.test(url)) throw new CommandError('DATABASE_URL: must be a postgres:// URL');
   if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema))
     throw new CommandError('WRIT_DATABASE_SCHEMA: must be the name of a schema in lower case');
@@ -59,10 +104,16 @@ async function verifyServer(url: string, schema: string): Promise<Verification> 
     // pooler that shares connections. A statement prepared there could be another client's: none has a name.
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     await client.query(`SET LOCAL search_path = ${pg.escapeIdentifier(schema)}, pg_temp`);
-    return await verifyAudit({ run: async ({ text }, values) => (await client.query({ text, values })).rows });
+    const run = async ({ text }: { text: string }, values: (string | number)[]) =>
+      (await client.query({ text, values })).rows;
+    return await verifyAudit({ run }, undefined, anchors);
   } catch (error) {
     const { code } = error as { code?: string };
     if (code === '42P01') throw new CommandError(`The schema ${schema} of this database holds no record of Writ’s`);
+    if (code === '42501')
+      throw new CommandError(
+        `${(error as Error).message}: verifying reads audit_event, audit_chain, session, grants, lease, review and manifest of ${schema}`,
+      );
     throw error;
   } finally {
     await client.end();

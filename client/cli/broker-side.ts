@@ -1,5 +1,5 @@
 /** What the command asks of a broker's own installation, and how it says that it cannot. */
-import type { Verification } from '../../broker/audit/verify.ts';
+import type { Anchors, Verification } from '../../broker/audit/verify.ts';
 
 /**
  * What needs the broker's code, keys or embedded database. Only a broker's own installation has it
@@ -7,9 +7,23 @@ import type { Verification } from '../../broker/audit/verify.ts';
  */
 export interface BrokerSide {
   /** Verifies the embedded database under WRIT_DATA_DIR. */
-  verifyEmbedded(): Promise<Verification>;
+  verifyEmbedded(anchors: Anchors): Promise<Verification>;
   /** Publishes a new signing key. */
   rotateKeys(): Promise<{ kid: string; leadSeconds: number }>;
+  /** Replaces the bootstrap token. @returns the new one */
+  renewAdminToken(): Promise<string>;
+  /** Shows, or does, what makes the database's two roles. */
+  prepareDatabase(
+    env: { [name: string]: string | undefined },
+    options: { apply: boolean; migrationRole: string; runtimeRole: string },
+  ): Promise<Preparation>;
+}
+
+/** What `database prepare` does, or would do. */
+export interface Preparation {
+  statements: string[];
+  /** Migrations applied before the rights are given. */
+  pending: string[];
 }
 
 /** Loads it when a command needs it; null in the package on its own. */

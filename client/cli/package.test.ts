@@ -3,11 +3,13 @@
  * without a broker beside it.
  */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
+import { checkpointKey, hashOf, publicName, signCheckpoint } from '../../broker/audit/checkpoint-format.ts';
 import { createTestDatabase, testBackends } from '../../broker/store/store.test-support.ts';
 import { installPacked, ofTheBroker, ownNode, repository, run } from '../install.test-support.ts';
 
@@ -114,6 +116,42 @@ describe('audit verify on a PostgreSQL server', { skip: server ? false : 'no Pos
     await tamper(`UPDATE audit_event SET actor = 'tester' WHERE chain = 'alpha' AND seq = 2`);
     await tamper(`DELETE FROM audit_event WHERE chain = 'beta' AND seq = 3`);
     assert.deepEqual(await verify(), { code: 1, stdout: '', stderr: '✘ chain beta, row 3: tail was cut off\n' });
+  });
+
+  it('checks against signed checkpoints, and against the key that must have signed them', async () => {
+    await tamper(`DELETE FROM audit_event WHERE chain = 'beta'`);
+    await tamper(`DELETE FROM audit_chain WHERE chain = 'beta'`);
+    const { rows } = await client.query(`SELECT chain, seq, head FROM audit_chain`);
+    const heads = rows.map(({ chain, seq, head }) => [chain, seq, head] as [string, number, string]);
+    const kek = randomBytes(32);
+    const key = checkpointKey(kek);
+    const at = '2026-01-01T00:05:00.000Z';
+    const first = signCheckpoint({ number: 1, previous: '', at, heads }, key);
+    const second = signCheckpoint({ number: 2, previous: hashOf(first), at, heads: [['beta', 3, 'ff']] }, key);
+    const file = join(project, 'checkpoints');
+    await writeFile(file, `${first}\n`);
+    const args = ['audit', 'verify', '--checkpoints', file];
+    const env = { DATABASE_URL: database.url };
+    assert.deepEqual(await writ([...args, '--checkpoint-key', publicName(key)], env), {
+      code: 0,
+      stdout: `✔ 3 rows in 1 chains hold\n✔ 1 checkpoints hold, the last of ${at}; signed by ${publicName(key)}\n`,
+      stderr: '',
+    });
+    assert.match((await writ(args, env)).stdout, /which was compared with nothing/);
+    const own = { WRIT_KEY_ENCRYPTION_KEY: kek.toString('base64url') };
+    assert.deepEqual((await writ(['audit', 'key'], own)).stdout, `${publicName(key)}\n`);
+    assert.equal(
+      (await writ(args, { ...env, WRIT_KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64url') })).code,
+      1,
+    );
+    await writeFile(file, `${second}\n`);
+    assert.deepEqual(await writ(args, env), { code: 1, stdout: '', stderr: '✘ checkpoint 1 is missing\n' });
+    await writeFile(file, `${first}\n${second}\n`);
+    assert.deepEqual(await writ(args, { ...env, ...own }), {
+      code: 1,
+      stdout: '',
+      stderr: '✘ chain beta, row 1: chain that a checkpoint signed is gone\n',
+    });
   });
 
   it('reads the schema that it is told, and says when no record is there', async () => {

@@ -3,16 +3,21 @@
  * loaded when it is asked for.
  */
 import { parseArgs } from 'node:util';
-import { CommandError, type LoadBrokerSide } from './broker-side.ts';
+import { type BrokerSide, CommandError, type LoadBrokerSide } from './broker-side.ts';
 
 const usage = `writ – a credential broker for AI agents
 
   writ manifest check FILE …     parse, check and compile manifests; exit 1 with line, column and path of each fault
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
+                                 --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
+  writ audit key                 the name of the key that signs checkpoints, for whoever verifies elsewhere
   writ keys rotate               bring in a new signing key; it signs after WRIT_KEY_LEAD_SECONDS
+  writ database prepare          show the SQL that makes two roles, one that owns the schema and one to run as;
+                                 --apply runs it; --runtime-role NAME, --migration-role NAME
+  writ admin token               replace the bootstrap token, and print the new one
 
 manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
-keys rotate, and audit verify of an embedded database, run where the broker runs and read the same environment
+keys rotate, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
 
@@ -28,7 +33,14 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
     const { positionals, values } = parseArgs({
       args,
       allowPositionals: true,
-      options: { help: { type: 'boolean', short: 'h' } },
+      options: {
+        help: { type: 'boolean', short: 'h' },
+        checkpoints: { type: 'string', multiple: true, default: [] },
+        'checkpoint-key': { type: 'string' },
+        apply: { type: 'boolean', default: false },
+        'migration-role': { type: 'string', default: 'writ_migration' },
+        'runtime-role': { type: 'string', default: 'writ_runtime' },
+      },
     });
     if (values.help === true) {
       console.log(usage);
@@ -40,9 +52,23 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         if (rest.length === 0) return wrongUsage();
         return await (await import('./manifest-check.ts')).checkManifests(rest);
       case 'audit verify':
-        return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide);
+        return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide, {
+          checkpoints: values.checkpoints,
+          checkpointKey: values['checkpoint-key'],
+        });
+      case 'audit key':
+        return await (await import('./audit-verify.ts')).showKey(process.env);
       case 'keys rotate':
         return await rotateKeys(loadBrokerSide);
+      case 'database prepare':
+        return await prepareDatabase(loadBrokerSide, {
+          apply: values.apply,
+          migrationRole: values['migration-role'],
+          runtimeRole: values['runtime-role'],
+        });
+      case 'admin token':
+        console.log(await (await brokerSide(loadBrokerSide, 'admin token')).renewAdminToken());
+        return 0;
       default:
         return wrongUsage();
     }
@@ -60,14 +86,34 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
 }
 
 async function rotateKeys(loadBrokerSide: LoadBrokerSide): Promise<number> {
-  if (loadBrokerSide === null)
-    throw new CommandError(
-      'keys rotate runs where the broker runs, because it needs the broker’s database and key-encryption key: ' +
-        'run `npx writ keys rotate` in the broker’s folder, with its environment',
-    );
-  const { kid, leadSeconds } = await (await loadBrokerSide()).rotateKeys();
+  const { kid, leadSeconds } = await (await brokerSide(loadBrokerSide, 'keys rotate')).rotateKeys();
   console.log(`✔ key ${kid} is published now and signs in ${leadSeconds} s`);
   return 0;
+}
+
+async function prepareDatabase(
+  loadBrokerSide: LoadBrokerSide,
+  options: { apply: boolean; migrationRole: string; runtimeRole: string },
+): Promise<number> {
+  const side = await brokerSide(loadBrokerSide, 'database prepare');
+  const { statements, pending } = await side.prepareDatabase(process.env, options);
+  for (const statement of statements) console.log(`${statement};`);
+  if (pending.length > 0) console.log(`-- migrations, as ${options.migrationRole}: ${pending.join(', ')}`);
+  console.log(
+    options.apply
+      ? `-- done: brokers run as ${options.runtimeRole}`
+      : '-- nothing was changed: --apply runs this, with the migrations before the rights',
+  );
+  return 0;
+}
+
+async function brokerSide(load: LoadBrokerSide, command: string): Promise<BrokerSide> {
+  if (load === null)
+    throw new CommandError(
+      `${command} runs where the broker runs, because it needs the broker’s database and key-encryption key: ` +
+        `run \`npx writ ${command}\` in the broker’s folder, with its environment`,
+    );
+  return load();
 }
 
 const isWrongOption = (error: unknown): error is Error =>

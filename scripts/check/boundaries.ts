@@ -152,7 +152,8 @@ export const rules: Rule[] = [
     name: 'approvals-touch-no-credential',
     why: 'an approval is a row that the grants flow acts on, never a call into it',
     files: /^approvals\//,
-    never: '^providers/(?!contract\\.ts$)|^broker/(leases|grants/(?!transitions\\.ts$)|worker|compose|main)',
+    never:
+      '^providers/(?!contract\\.ts$)|^broker/(leases|grants/(?!(transitions|proven-grant)\\.ts$)|worker|compose|main)',
   },
   {
     name: 'a-channel-stands-alone',
@@ -210,7 +211,7 @@ export const rules: Rule[] = [
     name: 'the-command-is-a-package-of-its-own',
     why: 'it is installed without the broker, of which it has the reading of manifests and of the record',
     files: /^client\/cli\//,
-    only: '^client/cli/|^client/index\\.ts$|^broker/(manifests/read|audit/verify)\\.ts$|^providers/params\\.ts$',
+    only: '^client/cli/|^client/index\\.ts$|^broker/(manifests/read|audit/(verify|checkpoint-format))\\.ts$|^providers/params\\.ts$',
     onlyPackages: '^pg$|^node:',
   },
   {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { owners, tableFaults } from './tables.ts';
+import { owners, rightsFaults, tableFaults } from './tables.ts';
 
 /** A schema with just the tables that have owners. */
 const schema = Object.keys(owners)
@@ -56,4 +56,22 @@ test('a lease’s status changes in one file, and one path leads to revoking', (
   assert.deepEqual(faults('broker/leases/revoke.ts', `\`UPDATE lease SET due_at = $1 WHERE status = 'revoking'\``), []);
   const path = `\`UPDATE lease SET status = 'revoking' WHERE id = $1\``;
   assert.match(faults('broker/leases/transitions.ts', path + path).join(), /2 paths lead to revoking/);
+});
+
+test('a statement that the runtime role may not run is refused, to the column', () => {
+  const schema = 'model One {\n  @@map("one")\n}\n';
+  const rights = { one: { insert: true, update: ['b'] } } as const;
+  const of = (sql: string) => rightsFaults([{ path: 'broker/x/a.ts', text: `\`${sql}\`` }], schema, rights);
+  assert.deepEqual(of('INSERT INTO one (a) SELECT 1 ON CONFLICT (a) DO UPDATE SET b = EXCLUDED.b WHERE one.a = 1'), []);
+  assert.deepEqual(
+    of('UPDATE one o SET b = CASE WHEN a = 1 THEN 2 ELSE coalesce(a = 2, b) END FROM two WHERE c = 1'),
+    [],
+  );
+  assert.match(of('UPDATE one SET b = 1, c = 2 WHERE a = 1').join(), /UPDATE c one/);
+  assert.match(of('INSERT INTO one (a) SELECT 1 ON CONFLICT (a) DO UPDATE SET c = 1').join(), /UPDATE c one/);
+  assert.match(of('DELETE FROM one').join(), /DELETE one/);
+  assert.match(
+    rightsFaults([], `${schema}model Two {\n  @@map("two")\n}\n`, rights).join(),
+    /knows nothing of the table two/,
+  );
 });

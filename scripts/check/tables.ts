@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { runtimeRights, type TableRights } from '../../broker/store/runtime-rights.ts';
 import { forTests } from './boundaries.ts';
 import type { Part } from './part.ts';
 import { readSources } from './sources.ts';
@@ -26,6 +27,7 @@ export const owners: { [table: string]: RegExp } = {
   login: /^broker\/people\//,
   // Nothing can change or delete a row (a trigger holds that).
   audit_event: /^broker\/audit\/append\.ts$/,
+  audit_checkpoint: /^broker\/audit\/checkpoints\.ts$/,
   // Only the trigger of audit_event moves a chain's head on.
   audit_chain: /^$/,
 };
@@ -102,6 +104,56 @@ export function tableFaults(files: { path: string; text: string }[], schema: str
   return faults;
 }
 
+/** What the statements do and the role that brokers run as may not (store/runtime-rights.ts). */
+export function rightsFaults(
+  files: { path: string; text: string }[],
+  schema: string,
+  rights: { readonly [table: string]: TableRights } = runtimeRights,
+): string[] {
+  const tables = [...tablesOf(schema).values()];
+  const faults = [
+    ...tables.filter((table) => !Object.hasOwn(rights, table)).map((table) => `knows nothing of the table ${table}`),
+    ...Object.keys(rights)
+      .filter((table) => !tables.includes(table))
+      .map((table) => `there is no table ${table}`),
+  ].map((fault) => `broker/store/runtime-rights.ts: ${fault}`);
+  const need = (path: string, table: string, what: string, given: boolean) => {
+    if (Object.hasOwn(rights, table) && !given)
+      faults.push(`${path}: ${what} ${table}, which broker/store/runtime-rights.ts does not allow`);
+  };
+  for (const { path, text } of files.filter((file) => /^(broker|approvals)\//.test(file.path))) {
+    let into = '';
+    for (const match of text.matchAll(rightsPattern)) {
+      const { insert, remove, update, set, conflict } = match.groups ?? {};
+      if (insert !== undefined) {
+        into = insert;
+        need(path, insert, 'INSERT', rights[insert]?.insert === true);
+      } else if (remove !== undefined) need(path, remove, 'DELETE', rights[remove]?.delete === true);
+      else {
+        const table = update ?? into;
+        for (const column of columnsSet(set ?? conflict ?? ''))
+          need(path, table, `UPDATE ${column}`, rights[table]?.update?.includes(column) === true);
+      }
+    }
+  }
+  return faults;
+}
+
+const rightsPattern =
+  /\bINSERT\s+INTO\s+(?<insert>[a-z_]+)|\bDELETE\s+FROM\s+(?<remove>[a-z_]+)|\bDO\s+UPDATE\s+SET\b(?<conflict>[^`]*?)(?=\bWHERE\b|\bRETURNING\b|`)|(?<!FOR\s)(?<!DO\s)\bUPDATE\s+(?<update>[a-z_]+)(?:\s+[a-z]+)?\s+SET\b(?<set>[^`]*?)(?=\bWHERE\b|\bFROM\b|\bRETURNING\b|`)/g;
+
+/** Columns on the left of `a = …, b = …`; what is between parentheses or CASE and END is on the right. */
+function columnsSet(clause: string): string[] {
+  let depth = 0;
+  let flat = '';
+  for (const [token] of clause.matchAll(/\bCASE\b|\bEND\b|[\s\S]/g)) {
+    if (token === '(' || token === 'CASE' || token === '{') depth += 1;
+    if (depth === 0) flat += token;
+    if (token === ')' || token === 'END' || token === '}') depth -= 1;
+  }
+  return [...flat.matchAll(/(?:^|,)\s*([a-z_]+)\s*=/g)].map(([, name]) => name!);
+}
+
 export const tables: Part = {
   name: 'tables have owners',
   run: async (root) => {
@@ -109,8 +161,9 @@ export const tables: Part = {
       .map(({ path }) => path)
       .filter((path) => /^(broker|approvals|providers|client)\//.test(path) && !forTests.test(path))
       .map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }));
+    const schema = readFileSync(join(root, 'prisma/schema.prisma'), 'utf8');
     return {
-      faults: tableFaults(files, readFileSync(join(root, 'prisma/schema.prisma'), 'utf8')),
+      faults: [...tableFaults(files, schema), ...rightsFaults(files, schema)],
       notes: [`${Object.keys(owners).length} tables`],
     };
   },

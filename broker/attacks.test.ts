@@ -1,0 +1,316 @@
+/**
+ * Whoever writes the database without the key-encryption key becomes nobody: each attack is made on a running
+ * broker's PostgreSQL, once as the role that the broker itself runs as, once as a superuser with all triggers
+ * off.
+ */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import pg from 'pg';
+import { review } from '../approvals/review.ts';
+import { person } from '../approvals/rows.test-support.ts';
+import type { Broker } from './compose/start.ts';
+import { manualClock, systemClock } from './core/clock.ts';
+import { deriveKey } from './keys/key-encryption-key.ts';
+import { openKeyRing } from './keys/ring.ts';
+import { createRowProofs } from './keys/row-proofs.ts';
+import { createSeal } from './keys/seal.ts';
+import { type Ground, prepareGround, source } from './running.test-support.ts';
+import { openStore } from './store/open.ts';
+import { createPreparedDatabase, testBackends } from './store/store.test-support.ts';
+
+const skip = (await testBackends()).includes('postgres') ? false : 'no PostgreSQL answers';
+const ask = `  ask-plain: { description: Ask for it., provider: plain, tasks: [work], tier: 2, max_ttl: 15m }\n`;
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
+
+for (const attacker of ['the runtime role', 'a superuser'] as const) {
+  describe(`${attacker} without the key-encryption key`, { skip }, () => {
+    let ground: Ground;
+    let database: Awaited<ReturnType<typeof createPreparedDatabase>>;
+    let client: pg.Client;
+    let broker: Broker;
+    const start = async (more: Record<string, string> = {}) => {
+      broker = await ground.start({
+        DATABASE_URL: database.runtimeUrl,
+        ...more,
+        WRIT_ADMIN_GROUP: 'admins',
+        WRIT_KEY_LEAD_SECONDS: '0',
+      });
+      return broker;
+    };
+    const restart = async (more: Record<string, string> = {}) => {
+      await broker.stop();
+      return start(more);
+    };
+    before(async () => {
+      ground = await prepareGround();
+      await writeFile(join(ground.manifests, 'agent.yaml'), source + ask);
+      database = await createPreparedDatabase();
+      client = new pg.Client({ connectionString: attacker === 'a superuser' ? database.url : database.runtimeUrl });
+      await client.connect();
+      if (attacker === 'a superuser') await client.query('SET session_replication_role = replica');
+      await start();
+    });
+    after(async () => {
+      await broker.stop();
+      await client.end();
+      await database.drop();
+      await ground.close();
+    });
+
+    /** @returns how many rows it changed; null when the role may not even try */
+    const attack = async (sql: string, values: unknown[] = []): Promise<number | null> => {
+      try {
+        return (await client.query(sql, values)).rowCount;
+      } catch (error) {
+        assert.equal((error as { code?: string }).code, '42501', String(error));
+        assert.equal(attacker, 'the runtime role', sql);
+        return null;
+      }
+    };
+    const answered = async (path: string, headers: Record<string, string> = {}) =>
+      (await fetch(ground.url + path, { headers, redirect: 'manual' })).status;
+    const jwks = async () => (await (await fetch(`${ground.url}/.well-known/jwks.json`)).json()) as { keys: object[] };
+    const minted = () => ground.provider.alive().length;
+    const ownersStore = () =>
+      openStore({
+        databaseUrl: database.runtimeUrl,
+        dataDir: null,
+        proofs: createRowProofs(Buffer.from(ground.env.WRIT_KEY_ENCRYPTION_KEY, 'base64url')),
+      });
+
+    test('a swapped public key, and a key of theirs, are not published and verify nothing', async () => {
+      const known = await jwks();
+      const { publicKey, privateKey } = await generateKeyPair('ES256');
+      const jwk = { ...(await exportJWK(publicKey)), alg: 'ES256', use: 'sig' };
+      await attack(`UPDATE signing_key SET public_jwk = $1::jsonb || jsonb_build_object('kid', kid)`, [
+        JSON.stringify(jwk),
+      ]);
+      await attack(
+        `INSERT INTO signing_key (kid, public_jwk, private_jwe, created_at, active_from)
+         SELECT 'theirs', $1::jsonb || '{"kid":"theirs"}', private_jwe, created_at, active_from FROM signing_key`,
+        [JSON.stringify(jwk)],
+      );
+      await restart();
+      assert.deepEqual(await jwks(), known);
+      const now = Math.floor(systemClock.now().getTime() / 1000);
+      const { session } = (await (await (await ground.session()).get('/v1/session')).json()) as {
+        session: { id: string };
+      };
+      for (const kid of ['theirs', (known.keys[0] as { kid: string }).kid]) {
+        const token = await new SignJWT({ sid: session.id, client_id: 'scripted-agent', jti: crypto.randomUUID() })
+          .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid })
+          .setIssuer(ground.url)
+          .setAudience(ground.url)
+          .setSubject('scripted-agent')
+          .setIssuedAt(now)
+          .setExpirationTime(now + 60)
+          .sign(privateKey);
+        assert.equal(await answered('/v1/session', { authorization: `Bearer ${token}` }), 401);
+      }
+    });
+
+    test('a retired key is not brought back', async () => {
+      const store = await ownersStore();
+      const seal = createSeal(deriveKey(Buffer.from(ground.env.WRIT_KEY_ENCRYPTION_KEY, 'base64url'), 'at-rest'));
+      const clock = manualClock(systemClock.now());
+      const options = { clock, seal, longestTokenSeconds: 300 };
+      const ring = await openKeyRing(store, options);
+      const old = ring.current().kid;
+      const next = await ring.rotate(0, 'admin');
+      clock.advance(300_000);
+      await attack(`UPDATE signing_key SET retired_at = NULL`);
+      await attack(`UPDATE signing_key SET active_from = active_from + interval '1 day' WHERE kid = $1`, [old]);
+      await ring.reload();
+      for (const one of [ring, await openKeyRing(store, options)]) {
+        assert.deepEqual(
+          [one.current().kid, one.find(old), one.jwks().keys.map(({ kid }) => kid)],
+          [next, undefined, [next]],
+        );
+      }
+      await store.close();
+    });
+
+    test('a forged bootstrap token is nobody’s', async () => {
+      const token = `writ_admin_${randomBytes(32).toString('base64url')}`;
+      const admin = () => answered('/v1/admin/manifests', { authorization: `Bearer ${token}` });
+      assert.equal(await attack('UPDATE bootstrap SET token_hash = $1', [sha256(token)]), 1);
+      assert.equal(await admin(), 401);
+      await attack('DELETE FROM bootstrap');
+      await attack('INSERT INTO bootstrap (id, token_hash, created_at) VALUES (1, $1, now()) ON CONFLICT DO NOTHING', [
+        sha256(token),
+      ]);
+      await restart();
+      assert.equal(await admin(), 401);
+    });
+
+    test('a forged login is nobody’s, and opens no page', async () => {
+      const cookie = randomBytes(32).toString('base64url');
+      const identity = person('boss@example.com', { groups: ['admins', 'billing'] });
+      assert.equal(
+        await attack(
+          `INSERT INTO login (token_hash, identity, csrf, created_at, expires_at, proof) VALUES ($1, $2, 'x', now(), now() + interval '1 hour', $3)`,
+          [sha256(cookie), JSON.stringify(identity), `v1.${randomBytes(32).toString('base64url')}`],
+        ),
+        1,
+      );
+      const headers = { cookie: `writ_login=${cookie}`, 'sec-fetch-site': 'same-origin' };
+      assert.equal(await answered('/v1/admin/manifests', headers), 401);
+      assert.equal(await answered('/approvals', headers), 303);
+      assert.ok(ground.log.some((line) => line.includes('a row does not hold') && line.includes('"table":"login"')));
+    });
+
+    test('a session that is another’s, or longer, or wider, acts no more', async () => {
+      for (const set of [
+        `started_by = 'user:somebody@example.com'`,
+        `expires_at = expires_at + interval '1 hour'`,
+        `subject = '{}'`,
+        `max_grants = NULL, task_type = 'another'`,
+        `inputs = '{"customer":7}'`,
+      ]) {
+        const session = await ground.session();
+        const { session: row } = (await (await session.get('/v1/session')).json()) as { session: { id: string } };
+        if ((await attack(`UPDATE session SET ${set} WHERE id = $1`, [row.id])) === null) continue;
+        assert.equal((await session.get('/v1/session')).status, 401, set);
+        assert.equal((await session('/v1/grants', { capability: 'use-plain' })).status, 401, set);
+      }
+    });
+
+    /** A grant that waits for a person. */
+    const pending = async () => {
+      const session = await ground.session();
+      const reply = await session('/v1/grants', { capability: 'ask-plain' });
+      assert.equal(reply.status, 202);
+      const { id } = (await reply.json()) as { id: string };
+      return { session, id };
+    };
+    const approve = (id: string) => decide(id, 'approve');
+    const decide = async (id: string, verdict: 'approve' | 'deny') => {
+      const store = await ownersStore();
+      const { planDigest } = await store.prisma.grant.findUniqueOrThrow({ where: { id } });
+      const deps = { store, clock: systemClock, approversOf: async () => ['team:billing'] };
+      const reviewer = person('ann@example.com', { groups: ['billing'] });
+      await review(deps, {
+        grantId: id,
+        reviewer,
+        verdict,
+        planDigest,
+        reason: 'because',
+        channel: 'web',
+        requestId: 'req_1',
+      });
+      await store.close();
+    };
+
+    test('a forged, a copied and a changed approval redeem nothing', async () => {
+      const good = await pending();
+      await approve(good.id);
+      const bad = await pending();
+      const before = minted();
+      assert.equal(
+        await attack(
+          `UPDATE grants SET status = 'approved', decide_by = now() + interval '5 minutes', decided_at = now() WHERE id = $1`,
+          [bad.id],
+        ),
+        1,
+      );
+      for (const proof of [`''`, 'proof']) {
+        await attack(
+          `INSERT INTO review (id, grant_id, reviewer, verdict, plan_digest, consented_digest, channel, at, redeem_by, proof)
+           SELECT $2, $1, reviewer, verdict, plan_digest, consented_digest, channel, at, redeem_by, ${proof} FROM review WHERE grant_id = $3`,
+          [bad.id, `rev_${randomBytes(4).toString('hex')}`, good.id],
+        );
+        const reply = await bad.session(`/v1/grants/${bad.id}/redeem`);
+        assert.deepEqual([reply.status, ((await reply.json()) as { code: string }).code], [409, 'not_approved']);
+      }
+      // The approval of one session, moved to another; a request that became another after its approval.
+      for (const set of [
+        `session_id = (SELECT session_id FROM grants WHERE id = '${bad.id}'), idempotency_key = 'moved'`,
+        `capability = 'use-plain'`,
+        `params = '{"scope":"all"}'`,
+        `tier = 1`,
+        `plan = plan || '{"ttl_seconds":9}'`,
+      ]) {
+        const one = await pending();
+        await approve(one.id);
+        if ((await attack(`UPDATE grants SET ${set} WHERE id = $1`, [one.id])) === null) continue;
+        const as = set.startsWith('session_id') ? bad.session : one.session;
+        const reply = await as(`/v1/grants/${one.id}/redeem`);
+        assert.ok(reply.status >= 400, set);
+      }
+      assert.equal(minted(), before);
+      const reply = await good.session(`/v1/grants/${good.id}/redeem`);
+      assert.equal(reply.status, 201, 'what was really approved is delivered');
+      assert.equal(minted(), before + 1);
+      assert.equal(
+        await attack(`UPDATE grants SET status = 'approved', decision_jws = NULL WHERE id = $1`, [good.id]),
+        1,
+      );
+      assert.equal((await good.session(`/v1/grants/${good.id}/redeem`)).status, 409, 'once');
+      assert.equal(minted(), before + 1);
+    });
+
+    test('a denial that became an approval, and a consent that lasts longer, redeem nothing', async () => {
+      const before = minted();
+      const until = `redeem_by = now() + interval '1 day'`;
+      for (const [verdict, change] of [
+        ['deny', `verdict = 'approve', ${until}`],
+        ['approve', until],
+        ['approve', `reviewer = '{}'`],
+      ] as const) {
+        const one = await pending();
+        await decide(one.id, verdict);
+        if ((await attack(`UPDATE review SET ${change} WHERE grant_id = $1`, [one.id])) === null) continue;
+        const revive = `UPDATE grants SET status = 'approved', ended_at = NULL, decide_by = now() + interval '1 day' WHERE id = $1`;
+        assert.equal(await attack(revive, [one.id]), 1);
+        assert.equal((await one.session(`/v1/grants/${one.id}/redeem`)).status, 409, change);
+      }
+      assert.equal(minted(), before);
+    });
+
+    test('a manifest that is not as it was published decides nothing, and none that was replaced comes back', async () => {
+      const session = await ground.session();
+      const asked = async () => (await session('/v1/grants', { capability: 'use-plain' })).status;
+      assert.equal(await asked(), 201);
+      const before = minted();
+
+      await writeFile(
+        join(ground.manifests, 'agent.yaml'),
+        (source + ask).replace('tier: 1, max_ttl: 15m', 'tier: 1, max_ttl: 5m'),
+      );
+      await restart();
+      assert.equal(await asked(), 201);
+      assert.equal(await attack(`UPDATE agent SET version = 1`), 1);
+      assert.equal(await asked(), 503, 'set back to the wider version, while the process knows better');
+      await restart();
+      assert.equal(await asked(), 503, 'and when it has to ask');
+      await attack(`UPDATE agent SET version = 2`);
+      assert.equal(await asked(), 201);
+
+      // A version of their own, which says in its source what it does not do.
+      assert.equal(
+        await attack(
+          `INSERT INTO manifest (agent, version, source, sha256, author, reason, compiled, published_at, proof)
+           SELECT agent, 3, source, sha256, author, reason, replace(compiled::text, '300', '900')::json, published_at, proof FROM manifest WHERE version = 2`,
+        ),
+        1,
+      );
+      await attack(`UPDATE agent SET version = 3`);
+      assert.equal(await asked(), 503);
+      await attack(`UPDATE agent SET version = 2`);
+      assert.equal(await asked(), 201);
+      if ((await attack(`DELETE FROM manifest WHERE version = 3`)) !== null) {
+        await attack(`UPDATE manifest SET compiled = replace(compiled::text, '300', '900')::json WHERE version = 2`);
+        await restart({ WRIT_MANIFEST_DIR: '' });
+        assert.equal(await asked(), 503, 'compiled is not what the source says');
+      }
+      assert.equal(minted(), before + 3);
+      await attack(`UPDATE agent SET version = 2`);
+      await restart();
+      assert.equal(await asked(), 201, 'the operator’s own file puts it right');
+    });
+  });
+}

@@ -1,0 +1,97 @@
+/**
+ * The rows that grant power, as far as their power goes: each carries a proof made with a key that is not in
+ * the database (`keys/row-proofs.ts`). What is not a member here may be changed by whoever may write the row.
+ */
+import type { JsonObject } from './vocabulary.ts';
+
+/** Columns by table; the first one names the row in a log. A column that grants power must be added here. */
+export interface ProvenRows {
+  login: { token_hash: string; identity: object; csrf: string; created_at: Date; expires_at: Date };
+  bootstrap: { id: number; token_hash: string; created_at: Date };
+  manifest: {
+    agent: string;
+    version: number;
+    source: string;
+    sha256: string;
+    author: string;
+    reason: string;
+    compiled: object;
+    published_at: Date;
+  };
+  session: {
+    id: string;
+    agent: string;
+    manifest_version: number;
+    parent_id: string | null;
+    root_id: string;
+    task_type: string;
+    inputs: object;
+    on_behalf_of: string | null;
+    started_by: string | null;
+    capabilities: readonly string[];
+    narrowed: boolean;
+    subject: object;
+    dpop_jkt: string | null;
+    max_grants: number | null;
+    opened_at: Date;
+    expires_at: Date;
+  };
+  /** The request. Its `plan` without the lifetime, which a review may shorten. */
+  grants: {
+    id: string;
+    session_id: string;
+    agent: string;
+    capability: string;
+    request_digest: string;
+    params: JsonObject;
+    justification: string | null;
+    credential_jwk: JsonObject | null;
+    manifest_version: number;
+    provider: string;
+    plan: JsonObject;
+    tier: number;
+    requested_at: Date;
+  };
+  review: {
+    id: string;
+    grant_id: string;
+    reviewer: object;
+    verdict: string;
+    plan_digest: string;
+    consented_digest: string;
+    reason: string | null;
+    channel: string;
+    at: Date;
+    redeem_by: Date | null;
+  };
+  /** Where the checkpoints of the record have got to. */
+  audit_checkpoint: {
+    number: number;
+    hash: string;
+    watermark: Date | null;
+    next_watermark: Date | null;
+    cursor: string;
+    pending: string | null;
+  };
+}
+
+export type ProvenTable = keyof ProvenRows;
+
+/** Makes proofs, and checks them where rows are read. */
+export interface RowProofs {
+  /** @returns what goes into the row's `proof` */
+  make<Table extends ProvenTable>(table: Table, row: ProvenRows[Table]): string;
+  /**
+   * Whether the row is as we wrote it. One that is not is logged here, in detail; the caller gets no right
+   * from it and says little.
+   */
+  holds<Table extends ProvenTable>(table: Table, row: ProvenRows[Table], proof: string): boolean;
+}
+
+/** For a store that was opened to look at, without the key-encryption key. */
+export const noProofs: RowProofs = {
+  make: () => {
+    throw new Error('this store was opened without the key that proves rows');
+  },
+  holds: () => false,
+};

@@ -1,0 +1,180 @@
+/**
+ * The two roles on a real server: made by an administrator without superuser too, and the second held down.
+ */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, describe, test } from 'node:test';
+import pg from 'pg';
+import { roleWarning } from './check-role.ts';
+import { openStore } from './open.ts';
+import { applyPreparation, planPreparation, UnsuitableRole } from './prepare.ts';
+import { runtimeRights } from './runtime-rights.ts';
+import { createPreparedDatabase, testBackends, testDatabaseUrl } from './store.test-support.ts';
+
+const server = (await testBackends()).includes('postgres');
+const skip = server ? false : 'no PostgreSQL answers';
+
+async function connect(url: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  return client;
+}
+
+describe('the runtime role', { skip }, () => {
+  let database: Awaited<ReturnType<typeof createPreparedDatabase>>;
+  let client: pg.Client;
+  before(async () => {
+    database = await createPreparedDatabase();
+    client = await connect(database.runtimeUrl);
+    await client.query(
+      `INSERT INTO audit_event (chain, at, type, actor, payload) VALUES ('one', now(), 'test', 'tester', '{}'), ('one', now(), 'test', 'tester', '{}')`,
+    );
+  });
+  after(async () => {
+    await client.end();
+    await database.drop();
+  });
+
+  test('appends to the record, whose chain is moved for it', async () => {
+    const { rows } = await client.query(`SELECT chain, seq FROM audit_chain`);
+    assert.deepEqual(rows, [{ chain: 'one', seq: 2 }]);
+  });
+
+  for (const sql of [
+    `UPDATE audit_event SET actor = 'x'`,
+    'DELETE FROM audit_event',
+    'TRUNCATE audit_event',
+    'TRUNCATE audit_chain',
+    `UPDATE audit_chain SET seq = 1`,
+    'DELETE FROM audit_chain',
+    `INSERT INTO audit_chain (chain, seq, head) VALUES ('two', 0, '')`,
+    'ALTER TABLE audit_event DISABLE TRIGGER USER',
+    'DROP TRIGGER audit_event_append_only ON audit_event',
+    `CREATE TRIGGER t BEFORE INSERT ON audit_event FOR EACH ROW EXECUTE FUNCTION writ_refuse_change()`,
+    'SET session_replication_role = replica',
+    `CREATE OR REPLACE FUNCTION writ_audit_chain() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`,
+    'CREATE TABLE mine (id int)',
+    'CREATE TEMP TABLE audit_chain (chain text)',
+    'CREATE SCHEMA mine',
+    'CREATE INDEX ON audit_event (actor)',
+    'ALTER TABLE session ADD COLUMN mine int',
+    'DROP TABLE login',
+    `UPDATE manifest SET source = ''`,
+    'DELETE FROM manifest',
+    `UPDATE review SET verdict = 'approve'`,
+    'DELETE FROM review',
+    'DELETE FROM session',
+    `UPDATE session SET agent = 'another'`,
+    `UPDATE session SET expires_at = now() + interval '1 year'`,
+    'DELETE FROM grants',
+    `UPDATE grants SET session_id = 'another'`,
+    'DELETE FROM lease',
+    `UPDATE login SET identity = '{}'`,
+    'DELETE FROM bootstrap',
+    'DELETE FROM signing_key',
+    `UPDATE signing_key SET public_jwk = '{}'`,
+    `UPDATE _prisma_migrations SET rolled_back_at = now()`,
+    `COPY audit_event TO PROGRAM 'cat'`,
+  ])
+    test(`may not: ${sql}`, async () => {
+      await assert.rejects(client.query(sql), (error: { code?: string }) => {
+        assert.equal(error.code, '42501', String(error));
+        return true;
+      });
+    });
+
+  test('has a column list that the schema knows, and no more', async () => {
+    const { rows } = await client.query<{ name: string }>(
+      `SELECT table_name || '.' || column_name AS name FROM information_schema.columns WHERE table_schema = 'public'`,
+    );
+    const known = new Set(rows.map(({ name }) => name));
+    const listed = Object.entries(runtimeRights).flatMap(([table, { update = [] }]) =>
+      update.map((one) => `${table}.${one}`),
+    );
+    assert.deepEqual(
+      listed.filter((name) => !known.has(name)),
+      [],
+    );
+  });
+
+  test('opens a store whose schema is up to date', async () => {
+    const store = await openStore({ databaseUrl: database.runtimeUrl, dataDir: null });
+    assert.equal(await store.prisma.auditEvent.count(), 2);
+    assert.equal(await roleWarning(store), null);
+    await store.close();
+    const owner = await openStore({ databaseUrl: database.url, dataDir: null });
+    assert.match((await roleWarning(owner)) ?? '', /is a superuser.*database prepare/);
+    await owner.close();
+  });
+
+  test('what is not on the path is not taken for ours: objects of a role that may make some', async () => {
+    const owner = await connect(database.url);
+    const { rows } = await owner.query(`SELECT prosecdef, proconfig FROM pg_proc WHERE proname = 'writ_audit_chain'`);
+    assert.deepEqual(rows, [{ prosecdef: true, proconfig: ['search_path=pg_catalog, pg_temp'] }]);
+    await owner.end();
+  });
+});
+
+describe('preparing', { skip }, () => {
+  const suffix = randomBytes(6).toString('hex');
+  const [admin, migrationRole, runtimeRole, database] = ['admin', 'owner', 'runtime', `0_0_${suffix}`].map(
+    (name) => `writ_test_${name}${name.startsWith('0') ? '' : `_${suffix}`}`,
+  ) as [string, string, string, string];
+  const url = (user: string) =>
+    Object.assign(new URL(testDatabaseUrl), { pathname: `/${database}`, username: user }).href;
+  const options = { databaseUrl: url(admin), schema: 'writ', migrationRole, runtimeRole, runtimePassword: null };
+  let superuser: pg.Client;
+  before(async () => {
+    superuser = await connect(testDatabaseUrl);
+    await superuser.query(`CREATE ROLE ${admin} LOGIN CREATEROLE`);
+    await superuser.query(`CREATE DATABASE ${database} OWNER ${admin}`);
+  });
+  after(async () => {
+    await superuser.query(`DROP DATABASE ${database} WITH (FORCE)`);
+    for (const role of [runtimeRole, migrationRole, admin]) await superuser.query(`DROP ROLE IF EXISTS ${role}`);
+    await superuser.end();
+  });
+
+  test('shows what it would do and does nothing; a role with CREATEROLE that owns the database is enough to do it', async () => {
+    const shown = await planPreparation(options);
+    assert.ok(shown.statements.includes(`CREATE ROLE "${runtimeRole}" LOGIN`));
+    assert.ok(shown.pending.length > 3);
+    const { rows } = await superuser.query('SELECT 1 FROM pg_roles WHERE rolname = $1', [runtimeRole]);
+    assert.equal(rows.length, 0);
+
+    const done = await applyPreparation(options);
+    assert.deepEqual(done.statements, shown.statements);
+    const store = await openStore({ databaseUrl: url(runtimeRole), dataDir: null, schema: 'writ' });
+    assert.equal(await store.prisma.session.count(), 0);
+    await store.close();
+  });
+
+  test('again changes nothing, and takes back a right that was given by hand', async () => {
+    const owner = await connect(url(admin));
+    await owner.query(`SET ROLE ${migrationRole}`);
+    await owner.query(`GRANT UPDATE (actor), DELETE ON writ.audit_event TO ${runtimeRole}`);
+    await owner.end();
+    const again = await applyPreparation({ ...options, runtimePassword: 'hush hush' });
+    assert.deepEqual(again.pending, []);
+    assert.ok(!again.statements.some((sql) => sql.startsWith('CREATE') || sql.includes('hush')));
+    const runtime = await connect(url(runtimeRole));
+    await assert.rejects(runtime.query(`UPDATE writ.audit_event SET actor = 'x'`), { code: '42501' });
+    await assert.rejects(runtime.query('DELETE FROM writ.audit_event'), { code: '42501' });
+    await runtime.end();
+  });
+
+  test('a role that cannot be held down is refused, and nothing is changed', async () => {
+    const refused = (more: Partial<typeof options>, why: RegExp) =>
+      assert.rejects(applyPreparation({ ...options, databaseUrl: testDatabaseUrl, ...more }), (error: Error) => {
+        assert.ok(error instanceof UnsuitableRole);
+        assert.match(error.message, why);
+        return true;
+      });
+    await refused({ runtimeRole: admin }, /may create roles/);
+    await refused({ runtimeRole: migrationRole }, /two different|different names/);
+    await refused({ runtimeRole: new URL(testDatabaseUrl).username }, /to be held down/);
+    await superuser.query(`GRANT ${migrationRole} TO ${runtimeRole}`);
+    await refused({}, /has the rights of/);
+    await superuser.query(`REVOKE ${migrationRole} FROM ${runtimeRole}`);
+  });
+});

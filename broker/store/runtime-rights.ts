@@ -1,0 +1,77 @@
+/**
+ * What the role that a broker runs as may do, table by table: what its statements do, and no more. Every
+ * table may be read. `npm run check` compares the list with the statements; `prepare.ts` grants it.
+ */
+
+export interface TableRights {
+  insert?: true;
+  delete?: true;
+  /** Columns that may be changed. What a row proves (core/proven-rows.ts) is mostly not among them. */
+  update?: readonly string[];
+}
+
+export const runtimeRights: { readonly [table: string]: TableRights } = {
+  // History: added to, never changed. A chain's head is moved by the trigger, with its owner's rights.
+  audit_event: { insert: true },
+  audit_chain: {},
+  audit_checkpoint: {
+    insert: true,
+    update: ['number', 'hash', 'watermark', 'next_watermark', 'cursor', 'pending', 'due_at', 'proof'],
+  },
+  manifest: { insert: true },
+  review: { insert: true },
+  agent: { insert: true, update: ['version', 'asked', 'opened', 'rechecked_version'] },
+  session: {
+    insert: true,
+    update: [
+      'status',
+      'end_reason',
+      'grant_count',
+      'child_count',
+      'ended_at',
+      'released_at',
+      'heartbeat_deadline',
+      'version',
+    ],
+  },
+  grants: {
+    insert: true,
+    update: [
+      'status',
+      'plan',
+      'plan_digest',
+      'decision',
+      'decision_jws',
+      'credential_jwk',
+      'decide_by',
+      'decided_at',
+      'ended_at',
+    ],
+  },
+  lease: {
+    insert: true,
+    update: [
+      'status',
+      'handle',
+      'sealed',
+      'issued_at',
+      'expires_at',
+      'provider_expires_at',
+      'due_at',
+      'prune_at',
+      'settling_since',
+      'attempts',
+      'revoke_reason',
+      'last_error',
+      'evidence',
+      'ended_at',
+    ],
+  },
+  approval_outbox: { insert: true, update: ['attempts', 'due_at', 'delivered_at', 'last_error'] },
+  signing_key: { insert: true, update: ['retired_at'] },
+  bootstrap: { insert: true, update: ['token_hash', 'created_at', 'proof'] },
+  login: { insert: true, delete: true },
+  replay: { insert: true, delete: true },
+  pool_slot: { insert: true, delete: true, update: ['release_after'] },
+  upstream_lock: { insert: true, delete: true, update: ['holder', 'until'] },
+};
