@@ -32,10 +32,11 @@ export function createAwsProvider(
     params: awsParams,
     plan: (params, ttlSeconds) => planFor(params, ttlSeconds, settings),
     describe: (plan) => describe(plan, settings),
-    issue: (context) => issue(context, settings, deps, clients),
+    issue: (context) => issue(context, settings, clients),
     revoke: (due, outstanding, signal) => revoke(due, outstanding, signal, settings, deps, clients),
     lockKey: (plan: Plan) => roleOf({ plan }),
     prune: (lockKey, outstanding, signal) => prune(lockKey, outstanding, signal, settings, deps, clients),
+    clock: clients.clock,
   };
 }
 

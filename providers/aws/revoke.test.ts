@@ -119,6 +119,9 @@ test('the outstanding leases are the whole truth: what is not among them is drop
     assert.match(sandbox.inlinePolicies(agentRole)[denialPolicyName] ?? '', /lse_a.*lse_b/);
     clock.advance(300_000);
     await provider.prune?.(agentRole, [a.target, b.target], never());
+    assert.match(sandbox.inlinePolicies(agentRole)[denialPolicyName] ?? '', /lse_a/, 'it stands a minute longer');
+    clock.advance(60_000);
+    await provider.prune?.(agentRole, [a.target, b.target], never());
     assert.doesNotMatch(sandbox.inlinePolicies(agentRole)[denialPolicyName] ?? '', /lse_a/);
     assert.equal(await b.use(), 'refused');
     clock.advance(600_000);

@@ -5,8 +5,10 @@
  * is a setting, and the evidence says what was seen and what was only waited for.
  */
 import { createHash } from 'node:crypto';
+import type { ObservedClock } from '../answer-date.ts';
 import {
   type JsonObject,
+  keepAfterEndMs,
   type ProviderDeps,
   ProviderError,
   type RevocationOutcome,
@@ -54,11 +56,11 @@ export async function prune(
   clients: AwsClients,
 ): Promise<void> {
   if (!canRevoke(settings)) return;
-  const now = deps.clock.now();
   try {
     const iam = await clients.iam(signal);
     const present = await readDenial(iam, role, signal);
-    await writeDenial(iam, role, alive(outstanding, now), present, now, signal);
+    const kept = outstanding.filter((target) => !isOver(target, clients.clock));
+    await writeDenial(iam, role, kept, present, deps.clock.now(), signal);
   } catch (error) {
     throw toProviderError(error, 'prune', signal);
   }
@@ -74,14 +76,15 @@ async function revokeInRole(
   clients: AwsClients,
 ): Promise<[RevocationTarget, RevocationOutcome][]> {
   const now = deps.clock.now();
-  const expired = due.filter((target) => target.providerExpiresAt <= now);
+  const expired = due.filter((target) => isOver(target, clients.clock));
   const outcomes = expired.map((target): [RevocationTarget, RevocationOutcome] => [target, gone(target)]);
   if (expired.length === due.length) return outcomes;
 
   signal.throwIfAborted();
   const iam = await clients.iam(signal);
   const before = await readDenial(iam, role, signal);
-  const wanted = alive([...new Map([...outstanding, ...due].map((target) => [target.leaseId, target])).values()], now);
+  const all = [...new Map([...outstanding, ...due].map((target) => [target.leaseId, target])).values()];
+  const wanted = all.filter((target) => !isOver(target, clients.clock));
   const denial = await writeDenial(iam, role, wanted, before, now, signal);
   const after = denial.text === before ? before : await readDenial(iam, role, signal);
 
@@ -116,7 +119,15 @@ async function revokeInRole(
   return outcomes;
 }
 
-const alive = (targets: RevocationTarget[], now: Date) => targets.filter((target) => target.providerExpiresAt > now);
+/**
+ * Has the credential ended by AWS's own clock, and by ours, a while ago? While AWS's time is not known, nothing
+ * has: a denial too many costs room, one too few revives a key.
+ */
+function isOver({ providerExpiresAt }: RevocationTarget, clock: ObservedClock): boolean {
+  if (clock.skewMs() === null) return false;
+  const now = Math.min(clock.now().getTime(), clock.ours().getTime());
+  return providerExpiresAt.getTime() + keepAfterEndMs <= now;
+}
 
 const gone = (target: RevocationTarget): RevocationOutcome => ({
   state: 'revoked',

@@ -149,6 +149,8 @@ export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSa
   };
 
   const http = createServer((request, response) => {
+    // As Google's follows Google's clock, the Date header follows the sandbox's.
+    response.setHeader('date', options.clock.now().toUTCString());
     const url = new URL(request.url ?? '/', 'http://sandbox.invalid');
     const asked = route(request.method ?? 'GET', url);
     if (asked === null)

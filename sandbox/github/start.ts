@@ -71,7 +71,7 @@ export async function startGithubSandbox(options: GithubSandboxOptions): Promise
       if (fault === 'hang') return;
       const answered = call === null ? notFound() : await answer(call, token, budget, fault);
       if (fault === 'lost-answer') response.destroy();
-      else writeAnswer(response, answered, { ...budgets.headers(budget), 'x-github-request-id': requestId() });
+      else writeAnswer(response, answered, { ...budgets.headers(budget), 'x-github-request-id': requestId() }, clock);
     };
     // A client that went away, or a body over the limit: there is nobody to answer.
     work().catch(() => response.destroy());
@@ -92,6 +92,8 @@ export async function startGithubSandbox(options: GithubSandboxOptions): Promise
     if (failure !== null) return failure;
     if (budgets.spend(budget)) return problem(403, 'API rate limit exceeded for installation.');
     if (isAppPath(call.path)) return answerAsApp(call, fault);
+    if (call.path === '/meta' && call.method === 'GET')
+      return { status: 200, body: { verifiable_password_authentication: false } };
     if (call.authorization === null) return answerAnonymous(call);
     if (token === null) return badCredentials();
     if (token.installation.suspended) return suspended();
