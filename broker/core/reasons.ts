@@ -48,6 +48,10 @@ export const revokeReasons = {
     meaning: 'The mint failed; where a credential may exist all the same, it is revoked.',
     words: 'the mint failed',
   },
+  credential_repeated: {
+    meaning: 'The provider gave another lease the same credential, so the two can only be ended together.',
+    words: 'the provider gave the same credential twice',
+  },
   neighbour_cut_off: {
     meaning: 'The shared deny document was full, so the provider ended every older credential under the same lock.',
     words: 'the deny document was full, so older credentials were ended too',

@@ -5,7 +5,7 @@
  */
 
 import type { Logger } from 'pino';
-import { type Issued, type Provider, ProviderError } from '../../providers/contract.ts';
+import { type Issued, type Minted, type Provider, ProviderError } from '../../providers/contract.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventPayload, eventWhen } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
@@ -18,9 +18,11 @@ import type { KeyRing } from '../keys/ring.ts';
 import type { Seal } from '../keys/seal.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { type AnswerContext, credentialDigest, endsByItself, faultInAnswer, keptOf } from './answer-bounds.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
-import { failMint, recordAnswer, startRevoking } from './transitions.ts';
+import { lookAfterMs } from './provider-time.ts';
+import { failMint, keptUntil, recordAnswer, startRevoking } from './transitions.ts';
 
 export interface LeaseDeps {
   store: Store;
@@ -52,19 +54,18 @@ export interface Delivered {
   expiresAt: Date;
 }
 
-// A pool member's release revives tokens that have not expired by the provider's own clock, which may be
-// behind ours: a minute is left for that.
 export const outcomeStatement: Statement = {
   name: 'lease_outcome',
   text: `
     WITH r AS MATERIALIZED (
-      SELECT * FROM json_to_recordset($1::json) AS r (n int, lease_id text, handle jsonb, sealed text, at timestamptz, expires_at timestamptz,
-                                                      provider_expires_at timestamptz, reserved boolean, audit json) ORDER BY lease_id LIMIT 16
+      SELECT * FROM json_to_recordset($1::json) AS r (n int, lease_id text, handle jsonb, sealed text, digest text, at timestamptz,
+                                                      expires_at timestamptz, provider_expires_at timestamptz, over_at timestamptz,
+                                                      reserved boolean, audit json) ORDER BY lease_id LIMIT 16
     ), l AS (
 ${recordAnswer('r')}
       RETURNING n, id, grant_id, session_id, status, at, r.provider_expires_at, r.reserved, audit
     ), slot AS (
-      UPDATE pool_slot SET release_after = l.provider_expires_at + interval '1 minute' FROM l WHERE l.reserved AND pool_slot.lease_id = l.id
+      UPDATE pool_slot SET release_after = ${keptUntil('l')} FROM l WHERE l.reserved AND pool_slot.lease_id = l.id
     ), g AS (
 ${grantIssued('l')}
     ), event AS (
@@ -73,23 +74,37 @@ ${grantIssued('l')}
     SELECT n, status FROM l`,
 };
 
+// What minted nothing costs nothing: a pool member is free again at once when the mint was refused ($10), and as
+// soon as the provider has made it ready when something was wrong with it (it may still be disabled).
 const failureStatement: Statement = {
   name: 'lease_failure',
   text: `
-    WITH nothing AS (${failMint('id = $1::text AND NOT $2::boolean', '$4::timestamptz', '$3::text')}
-      RETURNING id, grant_id, session_id, status
+    WITH nothing AS (${failMint('id = $1::text AND NOT $2::boolean', '$4::timestamptz', '$3::text', '$6::text')}
+      RETURNING id, grant_id, session_id, status, provider_expires_at
     ), something AS (${startRevoking({
       where: 'id = $1::text AND $2::boolean',
       reason: revokeReason('mint_failed'),
       dueAt: '$4::timestamptz',
       from: ['issuing', 'revoking'],
       error: '$3::text',
+      known: {
+        handle: '$7::jsonb',
+        sealed: '$8::text',
+        provider_expires_at: '$9::timestamptz',
+        provider_text: '$6::text',
+      },
     })}
-      RETURNING id, grant_id, session_id, status
+      RETURNING id, grant_id, session_id, status, provider_expires_at
     ), l AS (
       SELECT * FROM nothing UNION ALL SELECT * FROM something
     ), slot AS (
-      UPDATE pool_slot SET release_after = $4::timestamptz FROM l WHERE pool_slot.lease_id = l.id AND l.status = 'failed'
+      DELETE FROM pool_slot USING l WHERE pool_slot.lease_id = l.id AND l.status = 'failed' AND $10::boolean
+      RETURNING pool_slot.provider, pool_slot.member, pool_slot.lease_id, l.session_id
+    ), kept AS (
+      UPDATE pool_slot SET release_after = CASE WHEN l.status = 'failed' THEN $4::timestamptz ELSE ${keptUntil('l')} END
+      FROM l WHERE pool_slot.lease_id = l.id AND NOT (l.status = 'failed' AND $10::boolean)
+    ), released AS (
+      ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: event('pool.released'), actor: "'system'", lease: 'lease_id', payload: "json_build_object('provider', provider, 'member', member)" }, 'slot')}
     ), g AS (
 ${grantFailed('l', '$4::timestamptz')}
     ), event AS (
@@ -102,7 +117,7 @@ ${grantFailed('l', '$4::timestamptz')}
  * Mints the credential of one intent and delivers it.
  *
  * 1. The decision must be ours, unexpired, an allow, and about this very plan.
- * 2. The provider is asked, with a deadline.
+ * 2. The provider is asked, with a deadline; an answer outside the bounds is ended, and not delivered.
  * 3. The outcome is committed with its audit row; only then is the credential handed on.
  *
  * @throws WritError `provider_refused`, `provider_unavailable`, `session_ended` (it ended while the provider
@@ -122,7 +137,12 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
   }
 
   const now = deps.clock.now();
+  const context = { provider, plan: intent.plan, now };
+  const fault = faultInAnswer(issued, context);
+  if (fault !== null) throw await failed(deps, intent, outOfBounds(provider, fault, keptOf(issued, context)));
+
   const sealed = issued.secret === undefined ? null : await deps.seal.seal(issued.secret, intent.leaseId);
+  const digest = credentialDigest(issued.credential);
   let status: string | undefined;
   try {
     const row = await batch<{ n: number; status: string }>(
@@ -132,9 +152,11 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
         lease_id: intent.leaseId,
         handle: issued.handle,
         sealed,
+        digest,
         at: now,
         expires_at: issued.expiresAt,
         provider_expires_at: issued.providerExpiresAt,
+        over_at: overAt(issued, context),
         reserved: intent.reserved !== null,
         audit: eventPayload('lease.issued', {
           provider: provider.name,
@@ -146,6 +168,10 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
     );
     status = row?.status;
   } catch (cause) {
+    if (isRepeated(cause)) {
+      await endOtherOf(deps, digest);
+      throw await failed(deps, intent, outOfBounds(provider, 'another live lease has it', keptOf(issued, context)));
+    }
     // The row still says `issuing`; the reconciler will end it. What only this process knows (a GitHub token)
     // would be lost, so revoke it here.
     await revokeUnrecorded(deps, provider, intent, issued);
@@ -195,11 +221,48 @@ async function mint(deps: LeaseDeps, provider: Provider, intent: LeaseIntent): P
   }
 }
 
+/** When the lease must be looked at: once its provider has surely ended it, or else when its time is over. */
+function overAt(issued: Issued, context: AnswerContext & { provider: Provider }): Date {
+  const { expiresAt, providerExpiresAt } = issued;
+  if (!endsByItself(issued, context)) return expiresAt;
+  return new Date(Math.max(expiresAt.getTime(), providerExpiresAt.getTime()) + lookAfterMs(context.provider));
+}
+
+const outOfBounds = (provider: Provider, fault: string, minted: Minted) =>
+  new ProviderError('upstream_mismatch', `${provider.name}: ${fault}`, { mayHaveMinted: true, minted });
+
+/** The unique index on the digests of live leases refused it. */
+const isRepeated = (error: unknown) =>
+  (error as { code?: string }).code === '23505' && /lease_credential_digest_key/.test(String(error));
+
+const repeatedStatement: Statement = {
+  name: 'lease_repeated',
+  text: `
+    WITH l AS (
+${startRevoking({
+  where: 'credential_digest = $1::text',
+  reason: revokeReason('credential_repeated'),
+  dueAt: '$2::timestamptz',
+  from: ['active'],
+})}
+      RETURNING id, session_id, grant_id
+    ), events AS (
+      ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('lease.revoking'), actor: "'system'", grant: 'grant_id', lease: 'id', payload: `json_build_object('reason', ${revokeReason('credential_repeated')})` }, 'l')}
+    )
+    SELECT id FROM l`,
+};
+
+/** The lease that was given the same credential before: to end the one is to end the other. */
+async function endOtherOf(deps: LeaseDeps, digest: string): Promise<void> {
+  await deps.store.run(repeatedStatement, [digest, deps.clock.now()]);
+}
+
 async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Promise<WritError> {
   const known = error instanceof ProviderError ? error : null;
   // An unexpected error may have happened after the mint: assume that a credential exists.
   const mayExist = known?.mayHaveMinted ?? true;
   const code = known?.code ?? 'unexpected';
+  const minted = mayExist ? (known?.minted() ?? null) : null;
   deps.log.warn({ err: error, lease: intent.leaseId, provider: intent.plan.provider, code }, 'mint failed');
   deps.metrics.mintFailures.inc({ provider: intent.plan.provider, code });
   await deps.store.run(failureStatement, [
@@ -214,11 +277,17 @@ async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Pro
         may_have_minted: mayExist,
       }),
     ),
+    known?.providerText ?? null,
+    minted === null ? null : JSON.stringify(minted.handle),
+    minted?.secret === undefined ? null : await deps.seal.seal(minted.secret, intent.leaseId),
+    minted?.providerExpiresAt ?? null,
+    code === 'upstream_refused',
   ]);
-  if (mayExist) deps.notify();
+  if (mayExist || intent.reserved !== null) deps.notify();
   const extensions = known?.providerCode === undefined ? {} : { provider_code: known.providerCode };
   if (known?.retryable === false) return new WritError('provider_refused', { extensions, cause: error });
-  return new WritError('provider_unavailable', { retryAfterSeconds: 5, extensions, cause: error });
+  const retryAfterSeconds = known?.retryAfterSeconds ?? 5;
+  return new WritError('provider_unavailable', { retryAfterSeconds, extensions, cause: error });
 }
 
 async function revokeUnrecorded(

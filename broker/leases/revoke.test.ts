@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { ProviderError } from '../../providers/contract.ts';
+import { keepAfterEndMs, ProviderError } from '../../providers/contract.ts';
 import { type Harness, openHarness, statement } from '../harness.test-support.ts';
 import { secretOf } from '../scripted-provider.test-support.ts';
 import { endSession } from '../sessions/end-session.ts';
@@ -282,23 +282,27 @@ for (const backend of await testBackends()) {
     test('a writer gets the whole truth: what is due, what was revoked and has not expired, and nothing of another document', async () => {
       const provider = harness.provider('doc');
       const session = await harness.open();
-      const first = await harness.lease(session, 'doc', { scope: 'one', ttl: 160 });
+      const first = await harness.lease(session, 'doc', { scope: 'one', ttl: 100 });
       const other = await harness.lease(session, 'doc', { scope: 'two', ttl: 600 });
       const alive = await harness.lease(await harness.open(), 'doc', { scope: 'one', ttl: 600 });
       await endSession(harness.ending, harness.end(session.sessionId));
       await harness.tick();
       assert.deepEqual(provider.standings.map((ids) => ids.toSorted()).toSorted(), [[first], [other]].toSorted());
       // The next write must repeat the first denial, which still stands, and never names a lease that lives.
-      harness.clock.advance(150_000);
+      harness.clock.advance(90_000);
       const later = await revoking('doc', { scope: 'one', ttl: 600 });
       await harness.tick();
       assert.deepEqual(provider.standings.at(-1)?.toSorted(), [first, later].toSorted());
       assert.ok(!provider.standings.flat().includes(alive));
-      // When the first has expired by itself, it is no longer repeated.
+      // It is repeated for a while after it has expired by itself, and then no longer.
       harness.clock.advance(11_000);
+      const again = await revoking('doc', { scope: 'one', ttl: 600 });
+      await harness.tick();
+      assert.ok(provider.standings.at(-1)?.includes(first));
+      harness.clock.advance(keepAfterEndMs);
       const last = await revoking('doc', { scope: 'one', ttl: 600 });
       await harness.tick();
-      assert.deepEqual(provider.standings.at(-1)?.toSorted(), [later, last].toSorted());
+      assert.deepEqual(provider.standings.at(-1)?.toSorted(), [later, again, last].toSorted());
     });
 
     test('what a full document ends besides is not shown as active: older leases of that document, and no others', async () => {

@@ -1,0 +1,37 @@
+/**
+ * Which of a provider's credentials have ended. They end by the provider's clock, so an end counts as past only
+ * when it is past by the provider's clock and by ours.
+ */
+import type { Provider } from '../../providers/contract.ts';
+import type { Clock } from '../core/vocabulary.ts';
+import { withDeadline } from './deadline.ts';
+
+interface TimeDeps {
+  clock: Clock;
+  providerTimeoutSeconds: number;
+}
+
+/** A provider tells its time in whole seconds, and its servers are many. */
+const resolutionMs = 2_000;
+
+/** How long after its end by the provider's timestamp a credential is looked at, in ms. */
+export const lookAfterMs = (provider: Provider): number => (provider.clock === undefined ? 0 : resolutionMs);
+
+/**
+ * What ends before this has ended. Asks the provider for its time where that was not learnt lately; ours alone
+ * where a provider's answers tell no time.
+ * @throws ProviderError when it must be asked and does not answer: then no end can be judged now
+ */
+export async function endedBefore(deps: TimeDeps, provider: Provider): Promise<Date> {
+  const { clock } = provider;
+  if (clock === undefined) return deps.clock.now();
+  const theirs = await withDeadline(deps.clock, deps.providerTimeoutSeconds, provider.name, (signal) =>
+    clock.askNow(signal),
+  );
+  return new Date(Math.min(theirs.getTime(), deps.clock.now().getTime()) - resolutionMs);
+}
+
+/** The same where an answer must be had at once: while it is not known, nothing of the last day has ended. */
+export async function surelyEndedBefore(deps: TimeDeps, provider: Provider): Promise<Date> {
+  return endedBefore(deps, provider).catch(() => new Date(deps.clock.now().getTime() - 24 * 3600_000));
+}
