@@ -33,5 +33,15 @@ export async function endedBefore(deps: TimeDeps, provider: Provider): Promise<D
 
 /** The same where an answer must be had at once: while it is not known, nothing of the last day has ended. */
 export async function surelyEndedBefore(deps: TimeDeps, provider: Provider): Promise<Date> {
-  return endedBefore(deps, provider).catch(() => new Date(deps.clock.now().getTime() - 24 * 3600_000));
+  return endedBefore(deps, provider).catch(() => dayBefore(deps.clock.now()));
 }
+
+/** What is known without asking, for what a provider judges once more by its own answers. */
+export function knownEndedBefore({ clock }: Pick<TimeDeps, 'clock'>, provider: Provider): Date {
+  const now = clock.now();
+  if (provider.clock === undefined) return now;
+  const skewMs = provider.clock.skewMs();
+  return skewMs === null ? dayBefore(now) : new Date(now.getTime() + Math.min(skewMs, 0) - resolutionMs);
+}
+
+const dayBefore = (now: Date) => new Date(now.getTime() - 24 * 3600_000);

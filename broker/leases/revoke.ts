@@ -19,7 +19,7 @@ import type { Seal } from '../keys/seal.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
-import { lookAfterMs, surelyEndedBefore } from './provider-time.ts';
+import { knownEndedBefore, lookAfterMs, surelyEndedBefore } from './provider-time.ts';
 import { keptUntil, settleRevocation, standing, startRevoking } from './transitions.ts';
 import { type AfterWork, afterFailure, withUpstreamLock } from './upstream-lock.ts';
 
@@ -124,8 +124,11 @@ async function revokeGroup(
   const lock = { key: `${provider.name}:${lockKey}`, holder: deps.workerId, seconds: claimSeconds(deps) };
   const held = await withUpstreamLock(deps.store, deps.clock, lock, async () => {
     // Read under the lock, to include what another worker has just revoked.
-    const over = await surelyEndedBefore(deps, provider);
-    const outstanding = await deps.store.run<ClaimedRow>(outstandingStatement, [provider.name, lockKey, over]);
+    const outstanding = await deps.store.run<ClaimedRow>(outstandingStatement, [
+      provider.name,
+      lockKey,
+      knownEndedBefore(deps, provider),
+    ]);
     return attempt(deps, provider, rows, outstanding);
   });
   if (!held) {
