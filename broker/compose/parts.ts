@@ -2,11 +2,13 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Channel } from '../../approvals/contract.ts';
 import type { Provider } from '../../providers/contract.ts';
+import type { ClockGuard } from '../core/clock-guard.ts';
 import { mintDeadlineSeconds } from '../grants/issue-grant.ts';
 import { identityTokens } from '../keys/identity-token.ts';
 import { createLeaseMetrics, type LeaseMetrics } from '../leases/metrics.ts';
 import { type Catalog, createCatalog } from '../manifests/catalog.ts';
 import type { ProviderShapes } from '../manifests/check.ts';
+import { measureClocks } from './clocks.ts';
 import type { Foundation } from './foundation.ts';
 
 export interface Parts extends Foundation {
@@ -19,12 +21,13 @@ export interface Parts extends Foundation {
   shapes: ProviderShapes;
   catalog: Catalog;
   registry: Registry;
+  clockGuard: ClockGuard;
   metrics: LeaseMetrics;
   providerTimeoutSeconds: number;
   mintDeadlineSeconds: number;
 }
 
-export function createParts(foundation: Foundation, url: string): Parts {
+export function createParts(foundation: Foundation, url: string, clockGuard: ClockGuard): Parts {
   const { settings, clock, ring, store } = foundation;
   const deps = { clock, signIdentityToken: identityTokens(ring, clock, url) };
   const providers = new Map(
@@ -37,6 +40,7 @@ export function createParts(foundation: Foundation, url: string): Parts {
     .map((module) => module.create(settings.channels.get(module.name), { clock, log: foundation.log }));
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  measureClocks(registry, clockGuard, providers);
   return {
     ...foundation,
     url,
@@ -45,6 +49,7 @@ export function createParts(foundation: Foundation, url: string): Parts {
     shapes: Object.fromEntries([...providers].map(([name, { params }]) => [name, { params }])),
     catalog: createCatalog(store),
     registry,
+    clockGuard,
     metrics: createLeaseMetrics(registry),
     providerTimeoutSeconds: settings.WRIT_PROVIDER_TIMEOUT_SECONDS,
     mintDeadlineSeconds: mintDeadlineSeconds(settings.WRIT_PROVIDER_TIMEOUT_SECONDS),

@@ -6,6 +6,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { createLongPoller } from '../core/long-poller.ts';
+import type { Clock } from '../core/vocabulary.ts';
 import { drainable } from '../http/drain.ts';
 import { mountHealth } from '../http/health.ts';
 import { createRefusals } from '../http/refusals.ts';
@@ -13,6 +14,7 @@ import { publishFolder } from '../manifests/publish-folder.ts';
 import { makeBootstrapToken } from '../people/admin-access.ts';
 import type { Store } from '../store/open.ts';
 import { composeApi } from './api.ts';
+import { clockWarnings, createClockGuard } from './clocks.ts';
 import { type Overrides, openFoundation } from './foundation.ts';
 import { createParts, type Parts } from './parts.ts';
 import { startWorkerSide } from './worker.ts';
@@ -54,7 +56,9 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const url = settings.WRIT_ISSUER_URL ?? `http://127.0.0.1:${port}`;
 
   // 3.
-  const parts = createParts(foundation, url);
+  const clockGuard = createClockGuard(foundation, overrides);
+  await clockGuard.check();
+  const parts = createParts(foundation, url, clockGuard);
 
   // 4.
   const worker = await startWorkerSide(parts, overrides.random);
@@ -73,6 +77,8 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     registry: parts.registry,
     metricsToken: settings.WRIT_METRICS_TOKEN ?? null,
     stopping: () => stopping,
+    clockHolds: clockGuard.holds,
+    warnings: () => clockWarnings(parts.providers),
   };
   let app = express();
   if (settings.WRIT_ROLE === 'worker') mountHealth(app, health);
@@ -80,6 +86,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   server.on('request', app);
   server.off('request', stillStarting);
   const reloading = reloadKeys(parts);
+  const watching = every(clock, clockCheckMs, clockGuard.check);
 
   const about = { url, role: settings.WRIT_ROLE, backend: store.backend, redis: settings.REDIS_URL !== undefined };
   log.info({ ...about, providers: [...parts.providers.keys()] }, 'writ is up');
@@ -90,6 +97,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     poller.close();
     await connections.drain();
     await refusals.close();
+    await watching.stop();
     await reloading.stop();
     await worker.stop();
     await store.close();
@@ -111,14 +119,20 @@ function stillStarting(_req: unknown, res: { statusCode: number; end(): void }):
   res.end();
 }
 
+/** How often an API process holds its clock against the database's; a worker does so before its work too. */
+const clockCheckMs = 15_000;
+
 /** Rereads the ring often enough to learn of another process's new key well before it signs. */
-function reloadKeys({ clock, ring, log }: Pick<Parts, 'clock' | 'ring' | 'log'>): { stop(): Promise<void> } {
+const reloadKeys = ({ clock, ring, log }: Pick<Parts, 'clock' | 'ring' | 'log'>) =>
+  every(clock, 30_000, () => ring.reload().catch((error) => log.error({ err: error }, 'keys: reload failed')));
+
+/** @param work must not reject */
+function every(clock: Clock, ms: number, work: () => Promise<unknown>): { stop(): Promise<void> } {
   const stopping = new AbortController();
   const loop = (async () => {
     while (!stopping.signal.aborted) {
-      await clock.sleep(30_000, stopping.signal).catch(() => {});
-      if (!stopping.signal.aborted)
-        await ring.reload().catch((error) => log.error({ err: error }, 'keys: reload failed'));
+      await clock.sleep(ms, stopping.signal).catch(() => {});
+      if (!stopping.signal.aborted) await work();
     }
   })();
   return {

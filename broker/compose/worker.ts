@@ -32,6 +32,7 @@ export async function startWorkerSide(parts: Parts, random: (() => number) | und
       {
         ...parts,
         notify,
+        mayWork: parts.clockGuard.check,
         random: random ?? (() => randomBytes(4).readUInt32BE() / 2 ** 32),
         workerId: randomBytes(9).toString('base64url'),
         jobs: [...jobs, deliverNotices(() => outbox.deliver())],

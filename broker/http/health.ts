@@ -22,6 +22,10 @@ export interface HealthDeps {
   /** Needed to read `/metrics`; null = anybody may. */
   metricsToken: string | null;
   stopping(): boolean;
+  /** Is our clock near enough to the database's? Default: it is. */
+  clockHolds?(): boolean;
+  /** What is not as it should be, and keeps nobody from working. Default: nothing. */
+  warnings?(): string[];
 }
 
 /** Mounted by the API and by workers alike. */
@@ -34,9 +38,11 @@ export function mountHealth(app: Express, deps: HealthDeps): void {
   app.get('/readyz', async (_req, res) => {
     const now = deps.clock.now().getTime();
     if (last === null || now >= last.at + readyLastsMs) last = { at: now, checks: check(deps) };
-    const checks = { ...(await last.checks), accepting: !deps.stopping() };
+    const checks = { ...(await last.checks), accepting: !deps.stopping(), clock: deps.clockHolds?.() ?? true };
     const ready = Object.values(checks).every(Boolean);
-    res.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', checks });
+    const warnings = deps.warnings?.() ?? [];
+    const more = warnings.length === 0 ? {} : { warnings };
+    res.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', checks, ...more });
   });
 
   app.get('/metrics', async (req, res) => {

@@ -8,6 +8,7 @@ import type { Clock } from '../../broker/core/vocabulary.ts';
 import { dataService } from './data-services.ts';
 import { AwsError } from './errors.ts';
 import { iam } from './iam.ts';
+import { type OddAnswer, oddly } from './odd.ts';
 import { type PolicyDocument, parsePolicy } from './policy.ts';
 import { s3 } from './s3.ts';
 import { scopeOf, verifySignature } from './sigv4.ts';
@@ -53,7 +54,11 @@ export interface SandboxRole {
 }
 
 /** What an action (`AssumeRoleWithWebIdentity`, `PutRolePolicy`, `S3` …) does instead of its work. */
-export type Fault = 'hang' | { code: string; status: number };
+export type Fault =
+  | 'hang'
+  | { code: string; status: number; message?: string; retryAfterSeconds?: number }
+  /** STS opens the session and says something else of it. */
+  | { saying: OddAnswer };
 
 export interface AwsSandbox {
   url: string;
@@ -157,7 +162,15 @@ async function answer(
     if (planned !== undefined && planned.left > 0) {
       planned.left -= 1;
       if (planned.fault === 'hang') return 'hang';
-      throw new AwsError(planned.fault.code, planned.fault.status, 'An injected fault.');
+      if ('code' in planned.fault) {
+        const { code, status, message = 'An injected fault.', retryAfterSeconds } = planned.fault;
+        const refusal = new AwsError(code, status, message);
+        const wait = retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) };
+        const said = service === 's3' ? s3Error(refusal) : queryError(refusal);
+        return { ...said, headers: { ...said.headers, ...wait } };
+      }
+      const told = await dispatch(state, request, service, action, form);
+      return { ...told, body: oddly(String(told.body), planned.fault.saying) };
     }
     return await dispatch(state, request, service, action, form);
   } catch (error) {

@@ -41,6 +41,8 @@ export interface GithubSandbox {
   requests(): number;
   /** Switches a fault on for one kind of endpoint (default: minting) until it is set to null. */
   fail(fault: Fault | null, place?: FaultPlace): void;
+  /** The App was uninstalled and installed again: the installation goes on under a new id. */
+  reinstall(installationId: number, newId: number): void;
   suspend(installationId: number): void;
   unsuspend(installationId: number): void;
   /** The form of tokens from now on; older ones stay valid. */
@@ -135,6 +137,9 @@ export async function startGithubSandbox(options: GithubSandboxOptions): Promise
     fail(fault, place = 'mint') {
       if (fault === null) faults.delete(place);
       else faults.set(place, fault);
+    },
+    reinstall: (id, newId) => {
+      installationWith(id).id = newId;
     },
     suspend: (id) => {
       installationWith(id).suspended = true;
