@@ -305,8 +305,11 @@ export interface ProviderErrorOptions {
   minted?: Minted;
 }
 
-/** A credential that exists and that nobody was given: what ending it needs, as in `Issued`. */
-export type Minted = Pick<Issued, 'handle' | 'secret' | 'providerExpiresAt'>;
+/**
+ * A credential that exists and that nobody was given: what ending it needs, as in `Issued`. `handle` is null
+ * where the answer cannot be believed: as when it was lost, the lease's name must do.
+ */
+export type Minted = Pick<Issued, 'secret' | 'providerExpiresAt'> & { handle: JsonObject | null };
 
 /**
  * A failure at or before the provider. `message` is for logs and operators and must never contain a secret;

@@ -37,7 +37,7 @@ export function faultInAnswer(issued: Issued, { provider, plan, now }: AnswerCon
   if (!isDate(expiresAt) || !isDate(providerExpiresAt)) return 'the answer does not say when the credential ends';
   if (expiresAt <= now || providerExpiresAt.getTime() <= theirTime(provider, now))
     return 'the credential ends in the past';
-  if (expiresAt.getTime() > now.getTime() + plan.ttl_seconds * 1000 + 1000)
+  if (expiresAt.getTime() > now.getTime() + plan.ttl_seconds * 1000 + sameEndMs)
     return 'the credential ends later than the plan';
   if (providerExpiresAt > latestEnd({ provider, plan, now }))
     return 'the credential lives longer than its provider gives';
@@ -50,7 +50,7 @@ export function keptOf(issued: Issued, context: AnswerContext): Minted {
   const latest = latestEnd(context).getTime();
   const end = isDate(told) ? Math.min(told.getTime(), context.now.getTime() + longestBelievedMs) : latest;
   return {
-    handle: isPlain(handle) ? handle : {},
+    handle: isPlain(handle) ? handle : null,
     providerExpiresAt: new Date(Math.max(end, latest)),
     ...(typeof secret === 'string' && secret !== '' ? { secret } : {}),
   };

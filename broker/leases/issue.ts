@@ -278,7 +278,7 @@ async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Pro
       }),
     ),
     known?.providerText ?? null,
-    minted === null ? null : JSON.stringify(minted.handle),
+    minted?.handle == null ? null : JSON.stringify(minted.handle),
     minted?.secret === undefined ? null : await deps.seal.seal(minted.secret, intent.leaseId),
     minted?.providerExpiresAt ?? null,
     code === 'upstream_refused',

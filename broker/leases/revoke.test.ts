@@ -116,6 +116,102 @@ for (const backend of await testBackends()) {
       assert.equal(alarms.length, waits.length);
     });
 
+    test('a provider that says how long to wait is not asked before, and its words are kept', async () => {
+      const provider = harness.provider('plain');
+      const lease = await revoking('plain');
+      provider.script.revoke = async () => ({
+        state: 'failed',
+        error: new ProviderError('upstream_unavailable', 'limited', {
+          retryAfterSeconds: 90,
+          providerText: 'Slow down.',
+        }),
+      });
+      await harness.tick();
+      const row = await harness.row(lease);
+      assert.equal(row.dueAt!.getTime() - harness.clock.now().getTime(), 90_000);
+      assert.equal(row.providerText, 'Slow down.');
+      harness.clock.advance(89_999);
+      await harness.tick();
+      assert.equal(provider.revocations.length, 1);
+      provider.reset();
+      harness.clock.advance(1);
+      await harness.tick();
+      assert.deepEqual([(await harness.row(lease)).status, (await harness.row(lease)).providerText], ['revoked', null]);
+    });
+
+    test('an end is judged by the provider’s clock as well as by ours; while it is not known, nothing has expired', async () => {
+      const provider = harness.provider('doc');
+      let skewMs: number | null = 0;
+      const clock = {
+        skewMs: () => skewMs,
+        askNow: async () => {
+          if (skewMs === null) throw new ProviderError('upstream_unavailable', 'no answer');
+          return new Date(harness.clock.now().getTime() + skewMs);
+        },
+      };
+      Object.assign(provider, { clock });
+      try {
+        const session = await harness.open();
+        const ended = await harness.lease(session, 'doc', { scope: 'one', ttl: 100 });
+        await endSession(harness.ending, harness.end(session.sessionId));
+        await harness.tick();
+        const active = await harness.lease(await harness.open({ wallTimeSeconds: 1500 }), 'doc', {
+          scope: 'two',
+          ttl: 100,
+        });
+        provider.script.revoke = async () => ({ state: 'wait_for_expiry', evidence: {} });
+        for (const skew of [-600_000, null]) {
+          skewMs = skew;
+          harness.clock.advance(165_000);
+          await harness.tick();
+          assert.deepEqual(provider.pruned, [], 'the denial stands');
+          assert.equal(
+            (await harness.row(active)).status,
+            'revoking',
+            'its time is over, and nothing has ended it yet',
+          );
+        }
+        skewMs = 0;
+        const later = await revoking('doc', { scope: 'one', ttl: 100 });
+        skewMs = -600_000;
+        await harness.tick();
+        assert.ok(provider.standings.flat().filter((id) => id === ended).length > 1, 'and is written again');
+        skewMs = -10_000;
+        harness.clock.advance(300_000);
+        await harness.tick();
+        assert.deepEqual(
+          provider.pruned.map(({ lockKey }) => lockKey),
+          ['one'],
+        );
+        const row = await harness.row(active);
+        assert.equal(row.status, 'expired');
+        assert.equal((row.evidence as { judged_by?: string }).judged_by, 'the provider’s clock and the broker’s');
+        assert.equal((await harness.row(later)).status, 'expired');
+      } finally {
+        Reflect.deleteProperty(provider, 'clock');
+      }
+    });
+
+    test('a credential that can be tried is not called expired on a clock’s word', async () => {
+      const provider = harness.provider('hour');
+      Object.assign(provider, { triesCredential: true });
+      try {
+        const lease = await revoking('hour', { ttl: 600 });
+        provider.script.revoke = down;
+        harness.clock.advance(3 * 3600_000);
+        await harness.tick();
+        const row = await harness.row(lease);
+        assert.equal(row.status, 'revoking');
+        assert.ok(row.sealed !== null && row.dueAt! > harness.clock.now());
+        provider.reset();
+        harness.clock.advance(60_000);
+        await harness.tick();
+        assert.equal((await harness.row(lease)).status, 'revoked');
+      } finally {
+        Reflect.deleteProperty(provider, 'triesCredential');
+      }
+    });
+
     test('of a batch that runs out of time, what the provider has ended is ended', async () => {
       const provider = harness.provider('plain');
       const [done, slow] = [await revoking('plain'), await revoking('plain')];

@@ -32,7 +32,9 @@ export async function issue(
   if (!/^[\w=,.@-]{2,64}$/.test(leaseId))
     throw new ProviderError('bad_params', 'The lease id is not a session name.', { path: 'leaseId' });
 
-  // By AWS's clock, which is the one that its policies are judged by; ours says when the lease ends.
+  // By AWS's clock, which is the one that its policies are judged by; ours says when the lease ends. Where it
+  // cannot be asked, the call itself will fail.
+  await clients.clock.askNow(signal).catch(() => {});
   const ttlMs = plan.ttl_seconds * 1000;
   const wholeSecond = (date: Date) => Math.floor(date.getTime() / 1000) * 1000;
   const ourEnd = new Date(wholeSecond(clients.clock.ours()) + ttlMs);
@@ -54,19 +56,12 @@ export async function issue(
     `agent:${agent}`,
     signal,
   );
-  const handle = (issuedAt: Date): AwsHandle => ({
-    role: permission.role,
-    session_name: leaseId,
-    revoke_key: settings.WRIT_AWS_REVOKE_KEY,
-    issued_at: issuedAt.toISOString(),
-    access_key_id: session.Credentials?.AccessKeyId ?? '',
-  });
   const now = clients.clock.now();
   const fault = faultIn(session, { role: permission.role, leaseId, bySourceIdentity, seconds, end, now });
   if (fault !== null) {
-    // It is denied by the lease's name, so nothing of the answer is needed to end it.
+    // It is denied by the lease's name, whichever key AWS honours: nothing of the answer is needed to end it.
     const latest = new Date(Math.max(end.getTime(), now.getTime() + seconds * 1000));
-    const minted = { handle: handle(now), providerExpiresAt: latest };
+    const minted = { handle: null, providerExpiresAt: latest };
     throw new ProviderError('upstream_mismatch', fault, { mayHaveMinted: true, minted });
   }
   const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = session.Credentials as Complete;
@@ -82,7 +77,13 @@ export async function issue(
     expiresAt: ourEnd,
     // AWS refuses it from then on: the end is in the session policy.
     providerExpiresAt: end,
-    handle: handle(new Date(Expiration.getTime() - seconds * 1000)),
+    handle: {
+      role: permission.role,
+      session_name: leaseId,
+      revoke_key: settings.WRIT_AWS_REVOKE_KEY,
+      issued_at: new Date(Expiration.getTime() - seconds * 1000).toISOString(),
+      access_key_id: AccessKeyId,
+    } satisfies AwsHandle,
   };
 }
 

@@ -357,3 +357,40 @@ test('the session carries the lease where AWS’s own logs show it', async () =>
     });
   });
 });
+
+test('AWS could not fetch our keys just now: tried once more, and then retryable; a token that is no good is final', async () => {
+  const call = 'AssumeRoleWithWebIdentity';
+  const passing =
+    "Couldn't retrieve verification key from your identity provider, please reference AssumeRoleWithWebIdentity documentation for requirements";
+  await withBench(async (harness) => {
+    harness.sandbox.fault(call, { code: 'InvalidIdentityToken', status: 400, message: passing }, 1);
+    await lease(harness, 'lse_again');
+    harness.sandbox.fault(call, { code: 'IDPCommunicationError', status: 400 }, 1);
+    await lease(harness, 'lse_once_more');
+    harness.sandbox.fault(call, { code: 'InvalidIdentityToken', status: 400, message: passing });
+    await assert.rejects(lease(harness, 'lse_later'), {
+      code: 'upstream_unavailable',
+      retryable: true,
+      mayHaveMinted: false,
+      providerText: passing,
+    });
+    harness.sandbox.fault(call, { code: 'InvalidIdentityToken', status: 400, message: 'Incorrect token audience' });
+    await assert.rejects(lease(harness, 'lse_never'), { code: 'upstream_refused', retryable: false });
+  });
+});
+
+test('a refusal just after a binding was made is met once more; throttling is not, and its waiting time is handed on', async () => {
+  const call = 'AssumeRoleWithWebIdentity';
+  await withBench(async (harness) => {
+    harness.sandbox.fault(call, { code: 'AccessDenied', status: 403 }, 1);
+    await lease(harness, 'lse_bound_just_now');
+    const before = harness.sandbox.requests();
+    harness.sandbox.fault(call, { code: 'Throttling', status: 400, message: 'Rate exceeded', retryAfterSeconds: 30 });
+    await assert.rejects(lease(harness, 'lse_throttled'), {
+      code: 'upstream_unavailable',
+      mayHaveMinted: false,
+      retryAfterSeconds: 30,
+    });
+    assert.equal(harness.sandbox.requests(), before + 1, 'throttled once, not thrice');
+  });
+});

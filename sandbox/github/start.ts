@@ -41,7 +41,10 @@ export interface GithubSandbox {
   requests(): number;
   /** Switches a fault on for one kind of endpoint (default: minting) until it is set to null. */
   fail(fault: Fault | null, place?: FaultPlace): void;
-  /** The App was uninstalled and installed again: the installation goes on under a new id. */
+  /**
+   * The App was uninstalled and installed again: the installation goes on under a new id. (The repositories behind
+   * it know the old one alone: its tokens can be minted, listed and deleted, and read nothing.)
+   */
   reinstall(installationId: number, newId: number): void;
   suspend(installationId: number): void;
   unsuspend(installationId: number): void;
