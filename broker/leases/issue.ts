@@ -21,7 +21,6 @@ import type { Statement, Store } from '../store/open.ts';
 import { type AnswerContext, credentialDigest, endsByItself, faultInAnswer, keptOf } from './answer-bounds.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
-import { lookAfterMs } from './provider-time.ts';
 import { failMint, keptUntil, recordAnswer, startRevoking } from './transitions.ts';
 
 export interface LeaseDeps {
@@ -222,10 +221,10 @@ async function mint(deps: LeaseDeps, provider: Provider, intent: LeaseIntent): P
 }
 
 /** When the lease must be looked at: once its provider has surely ended it, or else when its time is over. */
-function overAt(issued: Issued, context: AnswerContext & { provider: Provider }): Date {
+function overAt(issued: Issued, context: AnswerContext): Date {
   const { expiresAt, providerExpiresAt } = issued;
   if (!endsByItself(issued, context)) return expiresAt;
-  return new Date(Math.max(expiresAt.getTime(), providerExpiresAt.getTime()) + lookAfterMs(context.provider));
+  return expiresAt > providerExpiresAt ? expiresAt : providerExpiresAt;
 }
 
 const outOfBounds = (provider: Provider, fault: string, minted: Minted) =>

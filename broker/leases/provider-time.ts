@@ -11,12 +11,6 @@ interface TimeDeps {
   providerTimeoutSeconds: number;
 }
 
-/** A provider tells its time in whole seconds, and its servers are many. */
-const resolutionMs = 2_000;
-
-/** How long after its end by the provider's timestamp a credential is looked at, in ms. */
-export const lookAfterMs = (provider: Provider): number => (provider.clock === undefined ? 0 : resolutionMs);
-
 /**
  * What ends before this has ended. Asks the provider for its time where that was not learnt lately; ours alone
  * where a provider's answers tell no time.
@@ -28,7 +22,8 @@ export async function endedBefore(deps: TimeDeps, provider: Provider): Promise<D
   const theirs = await withDeadline(deps.clock, deps.providerTimeoutSeconds, provider.name, (signal) =>
     clock.askNow(signal),
   );
-  return new Date(Math.min(theirs.getTime(), deps.clock.now().getTime()) - resolutionMs);
+  const ours = deps.clock.now();
+  return theirs < ours ? theirs : ours;
 }
 
 /** The same where an answer must be had at once: while it is not known, nothing of the last day has ended. */
@@ -41,7 +36,7 @@ export function knownEndedBefore({ clock }: Pick<TimeDeps, 'clock'>, provider: P
   const now = clock.now();
   if (provider.clock === undefined) return now;
   const skewMs = provider.clock.skewMs();
-  return skewMs === null ? dayBefore(now) : new Date(now.getTime() + Math.min(skewMs, 0) - resolutionMs);
+  return skewMs === null ? dayBefore(now) : new Date(now.getTime() + Math.min(skewMs, 0));
 }
 
 const dayBefore = (now: Date) => new Date(now.getTime() - 24 * 3600_000);

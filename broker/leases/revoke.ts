@@ -19,7 +19,7 @@ import type { Seal } from '../keys/seal.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
-import { knownEndedBefore, lookAfterMs, surelyEndedBefore } from './provider-time.ts';
+import { knownEndedBefore, surelyEndedBefore } from './provider-time.ts';
 import { keptUntil, settleRevocation, standing, startRevoking } from './transitions.ts';
 import { type AfterWork, afterFailure, withUpstreamLock } from './upstream-lock.ts';
 
@@ -318,10 +318,8 @@ const unchanged = (deps: RevokeDeps, row: ClaimedRow): Settled => ({
 
 /** Where it is past by our clock, and was not by the provider's, it is looked at again in a minute. */
 function atTheEnd(deps: RevokeDeps, row: ClaimedRow): Date {
-  const provider = deps.providers.get(row.plan.provider);
-  const end = row.provider_expires_at.getTime() + (provider === undefined ? 0 : lookAfterMs(provider));
-  const now = deps.clock.now().getTime();
-  return new Date(end <= now ? now + 60_000 : end);
+  const now = deps.clock.now();
+  return row.provider_expires_at <= now ? new Date(now.getTime() + 60_000) : row.provider_expires_at;
 }
 
 function settle(deps: RevokeDeps, row: ClaimedRow, outcome: RevocationOutcome): Settled {

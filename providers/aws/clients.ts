@@ -159,8 +159,9 @@ function observeDates(client: STSClient | IAMClient, clock: ObservedClock): void
 async function askDate(url: string, clock: ObservedClock, signal: AbortSignal): Promise<void> {
   const sentAt = clock.ours();
   try {
-    const { headers } = await fetch(url, { method: 'HEAD', redirect: 'manual', signal });
+    const { headers, body } = await fetch(url, { redirect: 'manual', signal });
     clock.observe(headers.get('date'), sentAt, headers.get('age'));
+    await body?.cancel();
   } catch (error) {
     throw toProviderError(error, 'sts: asking for the time', signal, clock.now());
   }

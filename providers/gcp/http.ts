@@ -62,8 +62,9 @@ function parse(text: string): { [key: string]: unknown } | null {
 export async function askDate(url: string, clock: ObservedClock, signal: AbortSignal): Promise<void> {
   const sentAt = clock.ours();
   try {
-    const { headers } = await fetch(url, { method: 'HEAD', redirect: 'manual', signal });
+    const { headers, body } = await fetch(url, { redirect: 'manual', signal });
     clock.observe(headers.get('date'), sentAt, headers.get('age'));
+    await body?.cancel();
   } catch (error) {
     const step = { doing: 'asking for the time', mints: false };
     throw signal.aborted ? gaveUp(step) : connectionFailure(step, (error as { cause?: { code?: string } }).cause?.code);

@@ -93,8 +93,9 @@ export async function startAwsSandbox(options: AwsSandboxOptions): Promise<AwsSa
   let received = 0;
 
   const server = createServer((incoming, outgoing) => {
-    // A HEAD of the root asks for nothing but the time.
-    if (incoming.method !== 'HEAD' || incoming.url !== '/') received += 1;
+    // The root, unsigned, is asked for nothing but the time.
+    const asksTime = incoming.method === 'GET' && incoming.url === '/' && !incoming.headers.authorization;
+    if (!asksTime) received += 1;
     answer(state, faults, incoming)
       .then((result) => {
         if (result !== 'hang') send(outgoing, result, options.clock);
