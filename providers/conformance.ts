@@ -78,10 +78,14 @@ interface Lease {
   target: RevocationTarget;
 }
 
-/** Registers the suite with node:test. `make` is called once per test. */
-export function conformance(name: string, make: () => Promise<ConformanceHarness>): void {
+/**
+ * Registers the suite with node:test. `make` is called once per test.
+ * @param realTime the counterpart's clock cannot be moved: `advance` waits, and what would take a quarter of
+ *   an hour is tried with the shortest lifetime alone
+ */
+export function conformance(name: string, make: () => Promise<ConformanceHarness>, realTime = false): void {
   const check = (title: string, body: (harness: ConformanceHarness) => Promise<void>) =>
-    test(`${name} conformance: ${title}`, { timeout: 60_000 }, async () => {
+    test(`${name} conformance: ${title}`, realTime ? {} : { timeout: 60_000 }, async () => {
       const harness = await make();
       try {
         await body(harness);
@@ -135,7 +139,7 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
 
   check('a credential never ends later than asked', async (harness) => {
     const { minTtlSeconds, maxTtlSeconds, longestProviderLifetimeSeconds } = harness.provider.limits;
-    for (const ttl of [minTtlSeconds, Math.min(900, maxTtlSeconds)]) {
+    for (const ttl of realTime ? [minTtlSeconds] : [minTtlSeconds, Math.min(900, maxTtlSeconds)]) {
       const asked = harness.clock.now().getTime();
       const { issued } = await issue(harness, `ttl${ttl}`, planFor(harness, harness.goodParams[0], ttl));
       const ends = issued.expiresAt.getTime();

@@ -9,6 +9,7 @@ import { event } from '../audit/events.ts';
 import type { Statement } from '../store/open.ts';
 import { withDeadline } from './deadline.ts';
 import { endedBefore } from './provider-time.ts';
+import { restartLag } from './restart-lag.ts';
 import { claimSeconds, type RevokeDeps } from './revoke.ts';
 import { keptUntil, standing } from './transitions.ts';
 import { afterFailure, withUpstreamLock } from './upstream-lock.ts';
@@ -101,12 +102,13 @@ export async function prune(deps: RevokeDeps, provider: Provider): Promise<void>
       const now = await endedBefore(deps, provider);
       const rows = await deps.store.run<StandingRow>(outstandingStatement, [provider.name, lockKey, now]);
       try {
-        await withDeadline(
+        const rewritten = await withDeadline(
           deps.clock,
           deps.providerTimeoutSeconds,
           provider.name,
-          async (signal) => await provider.prune?.(lockKey, rows.map(toTarget), signal),
+          async (signal) => (await provider.prune?.(lockKey, rows.map(toTarget), signal)) ?? [],
         );
+        await restartLag(deps, provider.name, rewritten);
         await deps.store.run(prunedStatement, [provider.name, lockKey, now]);
         return 'release';
       } catch (error) {

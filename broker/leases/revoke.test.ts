@@ -423,6 +423,45 @@ for (const backend of await testBackends()) {
       assert.equal((await harness.row(old)).revokeReason, 'neighbour_cut_off');
     });
 
+    test('a denial that somebody took away: what was revoked is not, and what waits for its lag waits anew', async () => {
+      const provider = harness.provider('doc');
+      const revoked = await revoking('doc', { scope: 'one', ttl: 600 });
+      await harness.tick();
+      const before = await harness.row(revoked);
+      assert.equal(before.status, 'revoked');
+      const settling = await revoking('doc', { scope: 'one', ttl: 600 });
+      const kills = provider.script.revoke;
+      const settle = async () => ({
+        state: 'settling' as const,
+        recheckAt: new Date(harness.clock.now().getTime() + 60_000),
+        evidence: {},
+      });
+      provider.script.revoke = settle;
+      await harness.tick();
+      const since = (await harness.row(settling)).settlingSince;
+      harness.clock.advance(5_000);
+      const third = await revoking('doc', { scope: 'one', ttl: 600 });
+      const never = await revoking('doc', { scope: 'two', ttl: 600 });
+      provider.script.revoke = async (target) =>
+        target.leaseId === third ? { state: 'revoked', evidence: {}, rewritten: [revoked, settling, never] } : settle();
+      await harness.tick();
+      provider.script.revoke = kills;
+      const rows = [await harness.row(revoked), await harness.row(settling)];
+      assert.deepEqual(
+        rows.map((row) => [row.status, row.revokeReason]),
+        [
+          ['revoking', 'denial_removed'],
+          ['revoking', 'denial_removed'],
+        ],
+      );
+      assert.deepEqual([rows[0]?.endedAt, rows[0]?.pruneAt], [null, null]);
+      assert.ok(rows[1]!.settlingSince! > since!, 'its lag starts anew');
+      assert.equal((await harness.row(never)).revokeReason, 'session_ended', 'it never had one');
+      assert.deepEqual((await harness.eventsOf(revoked)).slice(-2), ['lease.revoked', 'lease.revoking']);
+      await harness.tick();
+      assert.equal((await harness.row(revoked)).status, 'revoked', 'and is ended again');
+    });
+
     test('the lock keeps one writer: while another worker holds it nothing is written, and its death does not block for ever', async () => {
       const provider = harness.provider('doc');
       const lease = await revoking('doc', { scope: 'one' });

@@ -20,6 +20,7 @@ import type { Statement, Store } from '../store/open.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
 import { knownEndedBefore, surelyEndedBefore } from './provider-time.ts';
+import { restartLag } from './restart-lag.ts';
 import { keptUntil, settleRevocation, standing, startRevoking } from './transitions.ts';
 import { type AfterWork, afterFailure, withUpstreamLock } from './upstream-lock.ts';
 
@@ -147,6 +148,7 @@ async function attempt(
   const settled: Settled[] = [];
   let after: AfterWork = 'release';
   let cutOff: Date | null = null;
+  const rewritten = new Set<string>();
   const alive: { row: ClaimedRow; target: RevocationTarget }[] = [];
   for (const row of rows) {
     const isOver = row.provider_expires_at <= over;
@@ -174,6 +176,8 @@ async function attempt(
     settled.push(...alive.map(({ row }, i) => settle(deps, row, outcomes[i]!)));
     for (const outcome of outcomes) {
       if ('alsoEnded' in outcome && outcome.alsoEnded !== undefined) cutOff = outcome.alsoEnded.issuedBefore;
+      if ('rewritten' in outcome && outcome.rewritten !== undefined)
+        for (const id of outcome.rewritten) rewritten.add(id);
     }
     if (outcomes.some((outcome) => outcome.state === 'failed' && afterFailure(outcome.error) === 'keep'))
       after = 'keep';
@@ -189,6 +193,7 @@ async function attempt(
     settled.map((s) => s.text),
   ]);
   await endCollateral(deps, provider, rows[0]?.lock_key ?? null, cutOff);
+  await restartLag(deps, provider.name, [...rewritten]);
   return after;
 }
 

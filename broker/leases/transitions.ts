@@ -59,20 +59,26 @@ export interface Revoking {
   from?: readonly LeaseStatus[];
   /** SQL of the error's code, when one led here. */
   error?: string;
+  /** It was called revoked, or waits for the lag of its denial: both start anew. */
+  anew?: boolean;
   /** More of the row that is known by then: SQL of its columns' values. */
   known?: { [column in 'handle' | 'sealed' | 'provider_expires_at' | 'provider_text']?: string };
 }
 
-/** issuing | active → revoking: the one path, whatever the reason. */
+/**
+ * issuing | active → revoking, and revoked → revoking where what had ended it was taken away again: the one
+ * path, whatever the reason.
+ */
 export const startRevoking = ({
   where,
   reason,
   dueAt,
   from = ['issuing', 'active'],
   error,
+  anew = false,
   known = {},
 }: Revoking): string => `
-      UPDATE lease SET status = 'revoking', revoke_reason = ${reason}, due_at = ${dueAt}, attempts = 0${error === undefined ? '' : `, last_error = ${error}`}${Object.entries(
+      UPDATE lease SET status = 'revoking', revoke_reason = ${reason}, due_at = ${dueAt}, attempts = 0${error === undefined ? '' : `, last_error = ${error}`}${anew ? `, settling_since = ${dueAt}, ended_at = NULL, prune_at = NULL` : ''}${Object.entries(
         known,
       )
         .map(([column, value]) => `, ${column} = coalesce(${value}, ${column})`)

@@ -9,6 +9,7 @@ import { dataService } from './data-services.ts';
 import { AwsError } from './errors.ts';
 import { iam } from './iam.ts';
 import { type OddAnswer, oddly } from './odd.ts';
+import type { Matcher } from './patterns.ts';
 import { type PolicyDocument, parsePolicy } from './policy.ts';
 import { s3 } from './s3.ts';
 import { scopeOf, verifySignature } from './sigv4.ts';
@@ -40,6 +41,15 @@ export interface AwsSandboxOptions {
   denyLagMs?: number;
   /** false = `aws:SourceIdentity` is neither echoed nor evaluated, as in Ceph's gateway. Default true. */
   sourceIdentityHonoured?: boolean;
+  /**
+   * `first-fit`: a `*` takes as little as the next character allows and never tries again, as in Ceph's
+   * gateway. Default: as AWS does, whatever makes the whole match.
+   */
+  matcher?: Matcher;
+  /** How a policy that is not there is told: AWS's `NoSuchEntity`, or Ceph's bare 404. */
+  missingPolicy?: 'wrapped' | 'bare';
+  /** Called with the name of each action of STS and IAM before it is done. */
+  onAction?: (action: string) => void;
 }
 
 export interface SandboxRole {
@@ -159,6 +169,7 @@ async function answer(
   const form = new URLSearchParams(service === 'sts' || service === 'iam' ? request.body.toString('utf8') : '');
   const action = form.get('Action') ?? (service === 's3' ? 'S3' : (request.headers['x-amz-target'] ?? ''));
   try {
+    if (service === 'sts' || service === 'iam') state.onAction(action);
     const planned = faults.get(action);
     if (planned !== undefined && planned.left > 0) {
       planned.left -= 1;
@@ -178,6 +189,8 @@ async function answer(
     const refusal =
       error instanceof AwsError ? error : new AwsError('InternalFailure', 500, 'The sandbox itself failed.');
     if (service === 's3') return s3Error(refusal);
+    if (service === 'iam' && refusal.code === 'NoSuchEntity' && state.bareNotFound)
+      return { status: 404, headers: {}, body: '' };
     return service === 'sts' || service === 'iam' ? queryError(refusal) : jsonError(refusal);
   }
 }
@@ -280,5 +293,8 @@ function initialState(options: AwsSandboxOptions): State {
     secrets: new Map(Object.entries(options.secrets ?? {})),
     denyLagMs: options.denyLagMs ?? 0,
     sourceIdentityHonoured: options.sourceIdentityHonoured ?? true,
+    matcher: options.matcher ?? 'whole',
+    bareNotFound: options.missingPolicy === 'bare',
+    onAction: options.onAction ?? (() => {}),
   };
 }
