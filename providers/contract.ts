@@ -224,8 +224,8 @@ export interface Provider<Params = unknown> {
    */
   probe?(target: RevocationTarget, signal: AbortSignal): Promise<ProbeOutcome>;
   /**
-   * Tries at the target, once the broker has started, whether what a plan relies on holds there. What does not is
-   * in the words of `describe` from then on. Throws ProviderError where it could not be told.
+   * Tries at the target, once the broker has started, whether what a plan relies on holds there. What does
+   * not is in the words of `describe` from then on. Throws ProviderError where it could not be told.
    * @returns what does not hold, in words for an admin
    */
   findLimits?(signal: AbortSignal): Promise<string[]>;
@@ -346,7 +346,9 @@ export class ProviderError extends Error {
    * minted, so the failure costs nothing.
    */
   readonly mayHaveMinted: boolean;
-  /** How long the provider asked us to wait before the next try, in whole seconds; null when it did not say. */
+  /**
+   * How long the provider asked us to wait before the next try, in whole seconds; null when it did not say.
+   */
   readonly retryAfterSeconds: number | null;
   /** Private, so that no log and no inspection of an error shows its secret. */
   readonly #minted: Minted | null;

@@ -2,11 +2,13 @@
  * A denial that somebody took out of a shared document, and that our next write put in again, is as good as
  * new: its lag starts anew, and a lease that was called revoked is not.
  */
+
+import type { Logger } from 'pino';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { revokeReason } from '../core/reasons.ts';
-import type { Statement } from '../store/open.ts';
-import type { RevokeDeps } from './revoke.ts';
+import type { Clock } from '../core/vocabulary.ts';
+import type { Statement, Store } from '../store/open.ts';
 import { startRevoking } from './transitions.ts';
 
 const restartStatement: Statement = {
@@ -28,7 +30,11 @@ ${startRevoking({
 };
 
 /** @param rewritten leases whose denial was not there; those that were never denied before are left alone */
-export async function restartLag(deps: RevokeDeps, provider: string, rewritten: readonly string[]): Promise<void> {
+export async function restartLag(
+  deps: { store: Store; clock: Clock; log: Logger },
+  provider: string,
+  rewritten: readonly string[],
+): Promise<void> {
   if (rewritten.length === 0) return;
   const leases = await deps.store.run<{ id: string }>(restartStatement, [deps.clock.now(), [...rewritten]]);
   if (leases.length === 0) return;

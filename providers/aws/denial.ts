@@ -56,10 +56,10 @@ export function denies(text: string | undefined, target: RevocationTarget, now: 
 }
 
 /**
- * A session's `aws:userid` is the role's id, a colon and the session's name, which is the lease's id (IAM user
- * guide, "policy variables"). The name is written whole, and the one wildcard ends at the only colon there is:
- * Ceph's matcher never goes back, so that `*` and the end of a name misses whatever has the end's first
- * character earlier in it.
+ * A session's `aws:userid` is the role's id, a colon and the session's name, which is the lease's id (IAM
+ * user guide, "policy variables"). The name is written whole, and the one wildcard ends at the only colon
+ * there is: Ceph's matcher never goes back, so that `*` and the end of a name misses whatever has the end's
+ * first character earlier in it.
  */
 const userIdOf = (target: RevocationTarget) => `*:${target.leaseId}`;
 

@@ -1,7 +1,7 @@
 /** Ending sessions under pressure: full policies, conflicts, others' changes, lost answers. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import { newId } from '../../broker/core/ids.ts';
 import type { ProviderError, RevocationOutcome, RevocationTarget } from '../contract.ts';
 import { denialFor, denialPolicyName, denies } from './denial.ts';
 import { type AwsBenchOptions, type AwsHarness, agentRole, awsBench, readObject } from './harness.test-support.ts';
@@ -153,7 +153,10 @@ test('every lease of many is refused by a store whose matcher never goes back', 
     sandbox: { matcher: 'first-fit', sourceIdentityHonoured: false },
   };
   await withBench(async (harness) => {
-    const ids = Array.from({ length: 60 }, (_, n) => newId('lse', new Date(harness.clock.now().getTime() + n)));
+    const ids = Array.from(
+      { length: 60 },
+      (_, n) => `lse_${createHash('sha256').update(String(n)).digest('hex').slice(0, 20)}`,
+    );
     const leases = [];
     for (const id of ids) leases.push(await lease(harness, id));
     const targets = leases.map(({ target }) => target);

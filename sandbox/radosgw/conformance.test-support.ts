@@ -1,4 +1,6 @@
-/** The suite that every provider passes, with Ceph's radosgw as the counterpart (scripts/radosgw.ts runs it). */
+/**
+ * The suite that every provider passes, with Ceph's radosgw as the counterpart (scripts/radosgw.ts runs it).
+ */
 import { systemClock } from '../../broker/core/clock.ts';
 import { type ConformanceHarness, conformance, type ManualClock } from '../../providers/conformance.ts';
 import type { Provider } from '../../providers/contract.ts';
