@@ -1,6 +1,6 @@
 /**
- * A provider's own time, learnt from the `Date` header of its answers. Credentials end by the provider's clock,
- * and it judges our signed tokens by it; ours may be ahead or behind.
+ * A provider's own time, learnt from the `Date` header of its answers. Credentials end by the provider's
+ * clock, and it judges our signed tokens by it; ours may be ahead or behind.
  */
 import type { Clock, ProviderClock } from './contract.ts';
 

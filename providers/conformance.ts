@@ -52,8 +52,8 @@ export interface ConformanceHarness {
     fail(kind: 'hang' | 'unavailable' | 'refused' | 'throttled' | null): void;
     throttledSeconds: number;
     /**
-     * Answers to a mint that are outside of what the provider can truly have given: each is switched on by its
-     * function. An end in the past and one far too late are among them.
+     * Answers to a mint that are outside of what the provider can truly have given: each is switched on by
+     * its function. An end in the past and one far too late are among them.
      */
     odd: { [name: string]: () => void };
     /** The `providerCode` that goes with `refused`. */

@@ -330,7 +330,9 @@ export class ProviderError extends Error {
    * minted, so the failure costs nothing.
    */
   readonly mayHaveMinted: boolean;
-  /** How long the provider asked us to wait before the next try, in whole seconds; null when it did not say. */
+  /**
+   * How long the provider asked us to wait before the next try, in whole seconds; null when it did not say.
+   */
   readonly retryAfterSeconds: number | null;
   /** Private, so that no log and no inspection of an error shows its secret. */
   readonly #minted: Minted | null;

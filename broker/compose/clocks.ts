@@ -32,7 +32,10 @@ export function measureClocks(registry: Registry, guard: ClockGuard, providers: 
   });
 }
 
-/** One sentence for each provider whose clock is far from ours: tokens are corrected by it, yet somebody should look. */
+/**
+ * One sentence for each provider whose clock is far from ours: tokens are corrected by it, yet somebody
+ * should look.
+ */
 export function clockWarnings(providers: Providers): string[] {
   return [...providers].flatMap(([name, { clock }]) => {
     const skewMs = clock?.skewMs() ?? 0;

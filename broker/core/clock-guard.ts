@@ -1,12 +1,14 @@
 /**
- * Holds this process's clock against the one that all processes share, the database's. A process whose clock is
- * far off would end what still works, and keep what has ended: while it is, it does no work that depends on the
- * time.
+ * Holds this process's clock against the one that all processes share, the database's. A process whose clock
+ * is far off would end what still works, and keep what has ended: while it is, it does no work that depends
+ * on the time.
  */
 import type { Logger } from 'pino';
 import type { Clock } from './vocabulary.ts';
 
-/** Half of what every kill is kept beyond its end: two processes may be this far off in opposite directions. */
+/**
+ * Half of what every kill is kept beyond its end: two processes may be this far off in opposite directions.
+ */
 export const largestSkewMs = 30_000;
 
 export interface ClockGuard {

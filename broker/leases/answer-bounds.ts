@@ -1,6 +1,6 @@
 /**
- * What a provider's answer to a mint must be, whichever the provider: each checks what only it can know (scope,
- * identity), and this what is the same for all. Outside the bounds nothing is delivered.
+ * What a provider's answer to a mint must be, whichever the provider: each checks what only it can know
+ * (scope, identity), and this what is the same for all. Outside the bounds nothing is delivered.
  */
 
 import { hash } from 'node:crypto';
@@ -13,7 +13,9 @@ const toleranceMs = 60_000;
 /** How much longer than the lease a credential may seem to live and still count as ended by its provider. */
 const sameEndMs = 5_000;
 
-/** No credential of any provider lives longer; a told end beyond is no reason to keep a row busy for years. */
+/**
+ * No credential of any provider lives longer; a told end beyond is no reason to keep a row busy for years.
+ */
 const longestBelievedMs = 48 * 3600_000;
 
 const largestJson = 64 * 1024;
@@ -44,7 +46,10 @@ export function faultInAnswer(issued: Issued, { provider, plan, now }: AnswerCon
   return null;
 }
 
-/** What is kept of an answer out of bounds, to end it: with an end that is believable, and surely not too early. */
+/**
+ * What is kept of an answer out of bounds, to end it: with an end that is believable, and surely not too
+ * early.
+ */
 export function keptOf(issued: Issued, context: AnswerContext): Minted {
   const { handle, secret, providerExpiresAt: told } = (issued ?? {}) as Partial<Issued>;
   const latest = latestEnd(context).getTime();
@@ -63,8 +68,8 @@ export function endsByItself({ expiresAt, providerExpiresAt }: Issued, { provide
 }
 
 /**
- * A digest of what makes the credential one: its secret parts, however many. Two leases that have the same could
- * not be ended apart.
+ * A digest of what makes the credential one: its secret parts, however many. Two leases that have the same
+ * could not be ended apart.
  */
 export function credentialDigest(credential: JsonObject): string {
   const secrets: string[] = [];

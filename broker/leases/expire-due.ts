@@ -66,8 +66,8 @@ export interface ExpireDeps {
 }
 
 /**
- * Ends what no provider's loop looks after: intents without an answer, and leases of providers that are off. At
- * most `limit` in one statement, until none is left.
+ * Ends what no provider's loop looks after: intents without an answer, and leases of providers that are off.
+ * At most `limit` in one statement, until none is left.
  * @returns whether some of them must now be revoked by their providers
  */
 export function expireDue(deps: ExpireDeps, limit: number): Promise<boolean> {

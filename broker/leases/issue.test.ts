@@ -1,6 +1,6 @@
 /**
- * What a provider's answer must be, and what becomes of one that is not: nothing is delivered, what came is ended,
- * and the lease says so. For every provider alike: this one has no checks of its own.
+ * What a provider's answer must be, and what becomes of one that is not: nothing is delivered, what came is
+ * ended, and the lease says so. For every provider alike: this one has no checks of its own.
  */
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';

@@ -73,8 +73,8 @@ ${grantIssued('l')}
     SELECT n, status FROM l`,
 };
 
-// What minted nothing costs nothing: a pool member is free again at once when the mint was refused ($10), and as
-// soon as the provider has made it ready when something was wrong with it (it may still be disabled).
+// What minted nothing costs nothing: a pool member is free again at once when the mint was refused ($10), and
+// as soon as the provider has made it ready when something was wrong with it (it may still be disabled).
 const failureStatement: Statement = {
   name: 'lease_failure',
   text: `

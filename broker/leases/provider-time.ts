@@ -1,6 +1,6 @@
 /**
- * Which of a provider's credentials have ended. They end by the provider's clock, so an end counts as past only
- * when it is past by the provider's clock and by ours.
+ * Which of a provider's credentials have ended. They end by the provider's clock, so an end counts as past
+ * only when it is past by the provider's clock and by ours.
  */
 import type { Provider } from '../../providers/contract.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -12,8 +12,8 @@ interface TimeDeps {
 }
 
 /**
- * What ends before this has ended. Asks the provider for its time where that was not learnt lately; ours alone
- * where a provider's answers tell no time.
+ * What ends before this has ended. Asks the provider for its time where that was not learnt lately; ours
+ * alone where a provider's answers tell no time.
  * @throws ProviderError when it must be asked and does not answer: then no end can be judged now
  */
 export async function endedBefore(deps: TimeDeps, provider: Provider): Promise<Date> {

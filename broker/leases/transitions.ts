@@ -39,8 +39,8 @@ export const failMint = (where: string, at: string, error: string, text: string)
       WHERE status IN ('issuing', 'revoking') AND ${where}`;
 
 /**
- * Until when a lease's kill, and what it needs, is kept: a while past the end that the provider itself gave, by
- * the provider's own clock. Compare it with `endedBefore` (provider-time.ts).
+ * Until when a lease's kill, and what it needs, is kept: a while past the end that the provider itself gave,
+ * by the provider's own clock. Compare it with `endedBefore` (provider-time.ts).
  */
 export const keptUntil = (lease: string): string =>
   `(${lease}.provider_expires_at + interval '${keepAfterEndMs / 1000} seconds')`;
@@ -94,7 +94,8 @@ export const expireLease = (where: string, at: string): string => `
 
 /**
  * revoking → revoked / expired / failed, or on with revoking. What somebody else has settled stays settled.
- * @param o alias of rows with `id`, `status`, `due_at`, `evidence` (JSON text), `error`, `text` and `settling`
+ * @param o alias of rows with `id`, `status`, `due_at`, `evidence` (JSON text), `error`, `text` and
+ * `settling`
  */
 export const settleRevocation = (o: string, at: string): string => `
       UPDATE lease SET status = ${o}.status, evidence = coalesce(${o}.evidence::jsonb, lease.evidence), last_error = ${o}.error, provider_text = ${o}.text,

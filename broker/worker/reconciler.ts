@@ -11,8 +11,8 @@ import { type Loop, startLoop } from './loop.ts';
 export interface ReconcilerDeps extends Omit<JobDeps, 'wakeProviders'> {
   jobs: readonly Job[];
   /**
-   * Is the clock right enough to work by? While it is not, only what measures runs. Never rejects. Default: it
-   * always is.
+   * Is the clock right enough to work by? While it is not, only what measures runs. Never rejects. Default:
+   * it always is.
    */
   mayWork?(): Promise<boolean>;
 }

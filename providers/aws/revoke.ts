@@ -120,8 +120,8 @@ async function revokeInRole(
 }
 
 /**
- * Has the credential ended by AWS's own clock, and by ours, a while ago? While AWS's time is not known, nothing
- * has: a denial too many costs room, one too few revives a key.
+ * Has the credential ended by AWS's own clock, and by ours, a while ago? While AWS's time is not known,
+ * nothing has: a denial too many costs room, one too few revives a key.
  */
 function isOver({ providerExpiresAt }: RevocationTarget, clock: ObservedClock): boolean {
   if (clock.skewMs() === null) return false;

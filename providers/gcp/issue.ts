@@ -74,9 +74,10 @@ export async function issue(minting: Minting, context: IssueContext): Promise<Is
 }
 
 /**
- * The boundary could not be applied. The wider source token exists, and its end is known. When Google answered
- * with a refusal, nobody but Google and this process ever had it, and this process has just forgotten it: then
- * there is nothing to end. Where the answer is not known, a token may be on its way somewhere.
+ * The boundary could not be applied. The wider source token exists, and its end is known. When Google
+ * answered with a refusal, nobody but Google and this process ever had it, and this process has just
+ * forgotten it: then there is nothing to end. Where the answer is not known, a token may be on its way
+ * somewhere.
  */
 function afterMint(error: unknown, minted: Minted): never {
   if (!(error instanceof ProviderError)) throw error;

@@ -35,7 +35,9 @@ export interface Api {
   installationOf(bearer: string, repository: RepositoryParams, signal: AbortSignal): Promise<ApiAnswer>;
   /** Deletes the token that it is sent with. */
   deleteToken(bearer: string, signal: AbortSignal): Promise<ApiAnswer>;
-  /** Any public answer, for the sake of its date: needs no credential and counts against no budget of ours. */
+  /**
+   * Any public answer, for the sake of its date: needs no credential and counts against no budget of ours.
+   */
   meta(signal: AbortSignal): Promise<ApiAnswer>;
   /** Lists one repository of the token that it is sent with. */
   listRepositories(bearer: string, signal: AbortSignal): Promise<ApiAnswer>;

@@ -2,8 +2,8 @@
 import type { ApiAnswer } from './api.ts';
 
 /**
- * Makes a call; once more where GitHub did not take the JWT and its answer has taught us another time than the
- * JWT was made by. A 401 has no effect, so a mint is not made twice.
+ * Makes a call; once more where GitHub did not take the JWT and its answer has taught us another time than
+ * the JWT was made by. A 401 has no effect, so a mint is not made twice.
  */
 export type AsApp = (call: (jwt: string) => Promise<ApiAnswer>) => Promise<ApiAnswer>;
 

@@ -72,9 +72,9 @@ async function revokeToken(
 const worthRepeating = { retryable: true } as const;
 
 /**
- * GitHub did not know the token when it was to be deleted. That alone is no proof: whoever answers 401 to every
- * DELETE would have killed nothing. So the token is tried. Throws ProviderError when it still works, or when
- * the answer says neither.
+ * GitHub did not know the token when it was to be deleted. That alone is no proof: whoever answers 401 to
+ * every DELETE would have killed nothing. So the token is tried. Throws ProviderError when it still works, or
+ * when the answer says neither.
  */
 async function afterUnknown(
   api: Api,

@@ -42,8 +42,8 @@ export interface GithubSandbox {
   /** Switches a fault on for one kind of endpoint (default: minting) until it is set to null. */
   fail(fault: Fault | null, place?: FaultPlace): void;
   /**
-   * The App was uninstalled and installed again: the installation goes on under a new id. (The repositories behind
-   * it know the old one alone: its tokens can be minted, listed and deleted, and read nothing.)
+   * The App was uninstalled and installed again: the installation goes on under a new id. (The repositories
+   * behind it know the old one alone: its tokens can be minted, listed and deleted, and read nothing.)
    */
   reinstall(installationId: number, newId: number): void;
   suspend(installationId: number): void;

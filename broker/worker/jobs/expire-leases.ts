@@ -1,7 +1,10 @@
 import { expireOf } from '../../leases/expire-due.ts';
 import { type ProviderJob, stepSize } from '../job.ts';
 
-/** Ends the provider's leases whose time is up, by the provider's own clock; the next job revokes what must be. */
+/**
+ * Ends the provider's leases whose time is up, by the provider's own clock; the next job revokes what must
+ * be.
+ */
 export const expireLeases: ProviderJob = {
   name: 'expire leases',
   scope: 'provider',
