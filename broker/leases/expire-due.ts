@@ -79,9 +79,14 @@ export function expireDue(deps: ExpireDeps, limit: number): Promise<boolean> {
  * provider's own clock and by ours; where that cannot be known, it is revoked.
  */
 export async function expireOf(deps: ExpireDeps, provider: Provider, limit: number): Promise<boolean> {
-  const [natural] = await deps.store.run<{ some: boolean }>(naturalEndsStatement, [deps.clock.now(), provider.name]);
-  const over = natural?.some === true ? await endsJudgedBy(deps, provider) : deps.clock.now();
-  return expire(deps, limit, provider.name, over);
+  const now = deps.clock.now();
+  const asks = provider.clock !== undefined && (await someNaturalEnd(deps, provider, now));
+  return expire(deps, limit, provider.name, asks ? await endsJudgedBy(deps, provider) : now);
+}
+
+async function someNaturalEnd(deps: ExpireDeps, provider: Provider, now: Date): Promise<boolean> {
+  const [natural] = await deps.store.run<{ some: boolean }>(naturalEndsStatement, [now, provider.name]);
+  return natural?.some === true;
 }
 
 /** @returns null when the provider cannot be asked for its time: nothing is over then */

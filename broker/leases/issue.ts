@@ -264,7 +264,7 @@ async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Pro
   const minted = mayExist ? (known?.minted() ?? null) : null;
   deps.log.warn({ err: error, lease: intent.leaseId, provider: intent.plan.provider, code }, 'mint failed');
   deps.metrics.mintFailures.inc({ provider: intent.plan.provider, code });
-  await deps.store.run(failureStatement, [
+  const written = deps.store.run(failureStatement, [
     intent.leaseId,
     mayExist,
     known?.providerCode === undefined ? code : `${code} (${known.providerCode})`,
@@ -282,6 +282,12 @@ async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Pro
     minted?.providerExpiresAt ?? null,
     code === 'upstream_refused',
   ]);
+  await written.catch(async (cause) => {
+    // What only this process knows (a GitHub token) would be lost with the row.
+    const provider = deps.providers.get(intent.plan.provider);
+    if (minted !== null && provider !== undefined) await revokeUnrecorded(deps, provider, intent, minted);
+    throw new WritError('unavailable', { retryAfterSeconds: 5, cause });
+  });
   if (mayExist || intent.reserved !== null) deps.notify();
   const extensions = known?.providerCode === undefined ? {} : { provider_code: known.providerCode };
   if (known?.retryable === false) return new WritError('provider_refused', { extensions, cause: error });
@@ -293,7 +299,7 @@ async function revokeUnrecorded(
   deps: LeaseDeps,
   provider: Provider,
   intent: LeaseIntent,
-  issued: Issued,
+  issued: Minted,
 ): Promise<void> {
   // A provider with a single writer needs all outstanding denials from the database: leave it to the
   // reconciler.

@@ -65,6 +65,7 @@ const outstandingStatement: Statement = {
  * would revive that token. By the provider's clock and by ours.
  */
 export async function releaseSlots(deps: RevokeDeps, provider: Provider): Promise<void> {
+  if (provider.pool === undefined) return;
   const [due] = await deps.store.run<{ some: boolean }>(anySlotStatement, [provider.name, deps.clock.now()]);
   if (due?.some !== true) return;
   const over = await endedBefore(deps, provider);

@@ -96,7 +96,7 @@ const dueOn =
 type Gate = Pick<ReconcilerDeps, 'mayWork'>;
 
 async function runSystem(gate: Gate, deps: JobDeps, jobs: readonly SystemJob[]): Promise<void> {
-  const working = (await gate.mayWork?.()) ?? true;
+  const working = gate.mayWork === undefined || (await gate.mayWork());
   for (const job of jobs)
     if (working || job.measures === true) await runJob(deps, job.name, (now) => job.run(deps, now));
 }
@@ -107,7 +107,7 @@ async function runForProvider(
   provider: Provider,
   jobs: readonly ProviderJob[],
 ): Promise<void> {
-  if (!((await gate.mayWork?.()) ?? true)) return;
+  if (gate.mayWork !== undefined && !(await gate.mayWork())) return;
   for (const job of jobs) await runJob(deps, `${job.name} ${provider.name}`, (now) => job.run(deps, now, provider));
 }
 
