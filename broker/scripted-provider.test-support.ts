@@ -104,6 +104,7 @@ export function scriptedProvider(options: ScriptedOptions): Scripted {
           prune: async (lockKey, outstanding) => {
             await provider.script.prune(lockKey);
             provider.pruned.push({ lockKey, outstanding: outstanding.map((target) => target.leaseId) });
+            return [];
           },
         }
       : {}),

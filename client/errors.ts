@@ -62,6 +62,7 @@ export interface Problem {
   code?: string;
   detail?: string;
   request_id?: string;
+  retry_after_seconds?: number;
   /** Faults of the request, each with the path of its field. */
   errors?: { path: string; message: string }[];
   [extension: string]: unknown;

@@ -74,6 +74,8 @@ export async function send(connection: Connection, call: Call): Promise<Answer> 
     }
     const error = errorOf(response, body);
     if (last || !worthAnotherTry(error)) throw error;
+    // Told to wait longer than a call may take: whoever called decides, and nobody asks sooner than told.
+    if ((error.retryAfterSeconds ?? 0) * 1000 > longestPauseMs) throw error;
     await pause(connection.clock, attempt, error.retryAfterSeconds, call.signal);
   }
 }
@@ -141,7 +143,9 @@ function errorOf(response: Response, body: unknown): WritError {
     nearest?: NearestRequest;
     grant_id?: string;
   };
-  const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
+  // A proxy may have taken the header away.
+  const told = response.headers.get('retry-after') ?? problem.retry_after_seconds;
+  const retryAfter = told === undefined ? Number.NaN : Number(told);
   const options = {
     status: response.status,
     problem,

@@ -1,6 +1,6 @@
 /**
- * A provider's own time, learnt from the `Date` header of its answers. Credentials end by the provider's clock,
- * and it judges our signed tokens by it; ours may be ahead or behind.
+ * A provider's own time, learnt from the `Date` header of its answers. Credentials end by the provider's
+ * clock, and it judges our signed tokens by it; ours may be ahead or behind.
  */
 import type { Clock, ProviderClock } from './contract.ts';
 
@@ -18,6 +18,8 @@ export interface ObservedClock extends ProviderClock {
   observe(date: string | null | undefined, sentAt: Date, age?: string | null): void;
   /** The provider's time now, as far as it was measured; ours while nothing was. */
   now(): Date;
+  /** Our own time, for `sentAt`. */
+  ours(): Date;
 }
 
 /** @param ping any cheap call to the provider whose answer is observed */
@@ -36,6 +38,7 @@ export function observedClock(clock: Clock, ping: (signal: AbortSignal) => Promi
       measured = { skewMs, at: received };
     },
     now,
+    ours: () => clock.now(),
     skewMs: () => measured?.skewMs ?? null,
     askNow: async (signal) => {
       const age = measured === null ? Number.POSITIVE_INFINITY : Math.abs(clock.now().getTime() - measured.at);

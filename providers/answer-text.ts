@@ -1,4 +1,6 @@
-/** A provider's own words, made fit for the log and for admins: short, one line, and without anything secret. */
+/**
+ * A provider's own words, made fit for the log and for admins: short, one line, and without anything secret.
+ */
 
 const longest = 300;
 

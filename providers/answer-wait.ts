@@ -6,20 +6,20 @@ const longestSeconds = 3_600;
 /**
  * @param retryAfter the header `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3)
  * @param resetAt a moment at which a rate limit ends, when one was told
- * @param providerNow the provider's own time, which its dates are by
+ * @param providerNow the provider's own time, which its dates are by; null = only seconds are understood
  * @returns whole seconds, at least one; null when nothing readable was said
  */
 export function waitSeconds(
   retryAfter: string | null | undefined,
   resetAt: Date | null,
-  providerNow: Date,
+  providerNow: Date | null,
 ): number | null {
-  const until = (moment: number) => (moment - providerNow.getTime()) / 1000;
+  const until = (moment: number) => (providerNow === null ? null : bounded((moment - providerNow.getTime()) / 1000));
   const text = retryAfter?.trim() ?? '';
   if (/^\d{1,9}(?:\.\d{1,9})?$/.test(text)) return bounded(Number(text));
   const date = text === '' ? Number.NaN : Date.parse(text);
-  if (!Number.isNaN(date)) return bounded(until(date));
-  if (resetAt !== null && !Number.isNaN(resetAt.getTime())) return bounded(until(resetAt.getTime()));
+  if (!Number.isNaN(date)) return until(date);
+  if (resetAt !== null && !Number.isNaN(resetAt.getTime())) return until(resetAt.getTime());
   return null;
 }
 

@@ -47,9 +47,15 @@ export interface ConformanceHarness {
     requests(): number;
     /**
      * How the minting endpoint behaves from now on; null = normally. `hang`: takes the request and never
-     * answers.
+     * answers. `throttled`: refuses for now, and says for how long (`throttledSeconds`).
      */
-    fail(kind: 'hang' | 'unavailable' | 'refused' | null): void;
+    fail(kind: 'hang' | 'unavailable' | 'refused' | 'throttled' | null): void;
+    throttledSeconds: number;
+    /**
+     * Answers to a mint that are outside of what the provider can truly have given: each is switched on by
+     * its function. An end in the past and one far too late are among them.
+     */
+    odd: { [name: string]: () => void };
     /** The `providerCode` that goes with `refused`. */
     expectedRefusalCode: string;
   };
@@ -72,10 +78,14 @@ interface Lease {
   target: RevocationTarget;
 }
 
-/** Registers the suite with node:test. `make` is called once per test. */
-export function conformance(name: string, make: () => Promise<ConformanceHarness>): void {
+/**
+ * Registers the suite with node:test. `make` is called once per test.
+ * @param realTime the counterpart's clock cannot be moved: `advance` waits, and what would take a quarter of
+ *   an hour is tried with the shortest lifetime alone
+ */
+export function conformance(name: string, make: () => Promise<ConformanceHarness>, realTime = false): void {
   const check = (title: string, body: (harness: ConformanceHarness) => Promise<void>) =>
-    test(`${name} conformance: ${title}`, { timeout: 60_000 }, async () => {
+    test(`${name} conformance: ${title}`, realTime ? {} : { timeout: 60_000 }, async () => {
       const harness = await make();
       try {
         await body(harness);
@@ -129,7 +139,7 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
 
   check('a credential never ends later than asked', async (harness) => {
     const { minTtlSeconds, maxTtlSeconds, longestProviderLifetimeSeconds } = harness.provider.limits;
-    for (const ttl of [minTtlSeconds, Math.min(900, maxTtlSeconds)]) {
+    for (const ttl of realTime ? [minTtlSeconds] : [minTtlSeconds, Math.min(900, maxTtlSeconds)]) {
       const asked = harness.clock.now().getTime();
       const { issued } = await issue(harness, `ttl${ttl}`, planFor(harness, harness.goodParams[0], ttl));
       const ends = issued.expiresAt.getTime();
@@ -265,6 +275,48 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
     assert.equal(await harness.use(issued.credential, true), 'accepted');
   });
 
+  check('the provider’s waiting time is handed on', async (harness) => {
+    harness.upstream.fail('throttled');
+    const error = await failedIssue(harness, never());
+    assert.deepEqual(
+      [error.code, error.retryable, error.mayHaveMinted, error.retryAfterSeconds],
+      ['upstream_unavailable', true, false, harness.upstream.throttledSeconds],
+    );
+    assert.ok(error.providerText, 'and its words are kept for the log');
+  });
+
+  check(
+    'an answer outside its bounds is not believed: nothing is delivered, and what came can be ended',
+    async (harness) => {
+      const names = Object.keys(harness.upstream.odd);
+      for (const wanted of ['ends-in-the-past', 'ends-too-late']) assert.ok(names.includes(wanted), wanted);
+      for (const [index, name] of names.entries()) {
+        harness.upstream.odd[name]?.();
+        const plan = planFor(harness, harness.goodParams[0], 900);
+        const leaseId = leaseIdFor(`odd${index}`);
+        const error = await failedIssue(harness, never(), leaseId, index);
+        assert.equal(error.code, 'upstream_mismatch', name);
+        harness.upstream.fail(null);
+        if (!error.mayHaveMinted) continue;
+        const minted = error.minted();
+        assert.ok(
+          minted !== null && minted.providerExpiresAt > harness.clock.now(),
+          `${name}: what ends it is handed over`,
+        );
+        const target = {
+          ...lostTarget(harness, 'odd', plan),
+          leaseId,
+          reserved: harness.provider.pool?.(plan)?.[index] ?? null,
+          handle: minted.handle,
+          secret: minted.secret ?? null,
+          providerExpiresAt: minted.providerExpiresAt,
+        };
+        const outcome = await revokeToTheEnd(harness, target, [target]);
+        assert.ok(['revoked', 'wait_for_expiry'].includes(outcome.state), `${name}: ${explain(outcome)}`);
+      }
+    },
+  );
+
   check('a hanging upstream ends with upstream_timeout when the broker gives up', async (harness) => {
     harness.upstream.fail('hang');
     const patience = new AbortController();
@@ -342,10 +394,14 @@ async function issue(harness: ConformanceHarness, tag: string, plan: Plan, membe
   return { leaseId, plan, issued, target };
 }
 
-async function failedIssue(harness: ConformanceHarness, signal: AbortSignal): Promise<ProviderError> {
+async function failedIssue(
+  harness: ConformanceHarness,
+  signal: AbortSignal,
+  leaseId = leaseIdFor('fails'),
+  member = 0,
+): Promise<ProviderError> {
   const plan = planFor(harness, harness.goodParams[0], 900);
-  const reserved = harness.provider.pool?.(plan)?.[0];
-  const leaseId = leaseIdFor('fails');
+  const reserved = harness.provider.pool?.(plan)?.[member];
   const context = { plan, leaseId, sessionId: 'ses_conformance', agent: 'conformance-bot', signal };
   try {
     await harness.provider.issue({ ...context, ...(reserved === undefined ? {} : { reserved }) });

@@ -121,16 +121,23 @@ export type RevocationOutcome =
    * The provider said so, or what it did was read back and its lag has passed. `evidence` is stored and
    * shown: no secrets.
    */
-  | { state: 'revoked'; evidence: JsonObject; alsoEnded?: AlsoEnded }
+  | ({ state: 'revoked'; evidence: JsonObject } & Aside)
   /**
    * The kill is in place at the provider but its documented lag has not passed: call again at `recheckAt`.
    */
-  | { state: 'settling'; recheckAt: Date; evidence: JsonObject; alsoEnded?: AlsoEnded }
+  | ({ state: 'settling'; recheckAt: Date; evidence: JsonObject } & Aside)
   /**
    * Nothing can end it before its natural expiry (revocability `expiry`, or the secret was lost in a crash).
    */
   | { state: 'wait_for_expiry'; evidence: JsonObject }
   | { state: 'failed'; error: ProviderError };
+
+/** What a write of a shared document did to leases that were not asked about. */
+export interface Aside {
+  alsoEnded?: AlsoEnded;
+  /** Ids of `outstanding`, none of `due`, whose denial was not in the document and is now. */
+  rewritten?: string[];
+}
 
 /**
  * The shared document had no room for a denial of each, so it ends more than was asked for: every credential
@@ -195,8 +202,11 @@ export interface Provider<Params = unknown> {
    * `provider:lockKey` while `revoke` or `prune` runs.
    */
   lockKey?(plan: Plan): string;
-  /** Rewrites the shared document after denials have expired, so that its size stays bounded. */
-  prune?(lockKey: string, outstanding: RevocationTarget[], signal: AbortSignal): Promise<void>;
+  /**
+   * Rewrites the shared document after denials have expired, so that its size stays bounded.
+   * @returns ids of `outstanding` whose denial was not in the document and is now
+   */
+  prune?(lockKey: string, outstanding: RevocationTarget[], signal: AbortSignal): Promise<string[]>;
   /**
    * Exclusive upstream resources (service accounts) one of which must be reserved per lease; null or absent =
    * none needed.
@@ -213,6 +223,12 @@ export interface Provider<Params = unknown> {
    * and for operators' tools.
    */
   probe?(target: RevocationTarget, signal: AbortSignal): Promise<ProbeOutcome>;
+  /**
+   * Tries at the target, once the broker has started, whether what a plan relies on holds there. What does
+   * not is in the words of `describe` from then on. Throws ProviderError where it could not be told.
+   * @returns what does not hold, in words for an admin
+   */
+  findLimits?(signal: AbortSignal): Promise<string[]>;
   /** The provider's own clock, where its answers tell it. */
   readonly clock?: ProviderClock;
   /**
@@ -305,8 +321,11 @@ export interface ProviderErrorOptions {
   minted?: Minted;
 }
 
-/** A credential that exists and that nobody was given: what ending it needs, as in `Issued`. */
-export type Minted = Pick<Issued, 'handle' | 'secret' | 'providerExpiresAt'>;
+/**
+ * A credential that exists and that nobody was given: what ending it needs, as in `Issued`. `handle` is null
+ * where the answer cannot be believed: as when it was lost, the lease's name must do.
+ */
+export type Minted = Pick<Issued, 'secret' | 'providerExpiresAt'> & { handle: JsonObject | null };
 
 /**
  * A failure at or before the provider. `message` is for logs and operators and must never contain a secret;
@@ -327,7 +346,9 @@ export class ProviderError extends Error {
    * minted, so the failure costs nothing.
    */
   readonly mayHaveMinted: boolean;
-  /** How long the provider asked us to wait before the next try, in whole seconds; null when it did not say. */
+  /**
+   * How long the provider asked us to wait before the next try, in whole seconds; null when it did not say.
+   */
   readonly retryAfterSeconds: number | null;
   /** Private, so that no log and no inspection of an error shows its secret. */
   readonly #minted: Minted | null;

@@ -136,6 +136,8 @@ export interface DeploymentOptions {
   poolSize?: number;
   /** Of the clouds, in ms. Default 0: what the broker revokes is dead at once. */
   lagMs?: number;
+  /** The clouds' clocks minus the broker's, in ms. Default 0. */
+  cloudSkewMs?: number;
 }
 
 export interface Deployment {
@@ -171,6 +173,10 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
   const world = await startWorld({
     clock,
     lagMs: options.lagMs ?? 0,
+    cloudClock: {
+      now: () => new Date(clock.now().getTime() + (options.cloudSkewMs ?? 0)),
+      sleep: (ms, signal) => clock.sleep(ms, signal),
+    },
     ...(options.poolSize === undefined ? {} : { poolSize: options.poolSize }),
   });
   const folder = await mkdtemp(join(tmpdir(), 'writ-deployment-'));

@@ -565,3 +565,74 @@ test('a pool of accounts: each lease has one of its own, every account is used, 
     await pooled.close();
   }
 });
+
+test('the provider’s waiting time and words: the first to the agent, the second to admins alone', async () => {
+  const agent = await deployment.openAgent();
+  const hub = deployment.world.github;
+  hub.fail('secondary-rate');
+  const reply = await agent.grant({ capability: 'read-policy-repository' });
+  hub.fail(null);
+  assert.deepEqual([reply.status, reply.body.code], [503, 'provider_unavailable']);
+  assert.equal(reply.headers.get('retry-after'), '60');
+  assert.equal(reply.body.retry_after_seconds, 60);
+  assert.ok(!reply.text.includes('secondary'), 'the provider’s words are for admins');
+  const failed = await deployment.asAdmin('GET', '/v1/admin/leases?status=failed');
+  assert.match(failed.text, /"provider_text":"You have exceeded a secondary rate limit/);
+  assert.ok(deployment.log().includes('You have exceeded a secondary rate limit'));
+});
+
+test('a refused exchange at Google costs no account of the pool', async () => {
+  const pooled = await startDeployment({ poolSize: 2 });
+  try {
+    const agent = await pooled.openAgent();
+    assert.equal((await agent.grant({ capability: 'read-statements' })).status, 201);
+    pooled.world.gcp.fail('refused', 'exchange');
+    for (let i = 0; i < 4; i += 1) {
+      const reply = await agent.grant({ capability: 'read-statements' });
+      assert.deepEqual([reply.status, reply.body.code], [502, 'provider_refused'], reply.text);
+    }
+    pooled.world.gcp.fail(null, 'exchange');
+    assert.equal((await agent.grant({ capability: 'read-statements' })).status, 201);
+  } finally {
+    await pooled.close();
+  }
+});
+
+test('an answer outside its bounds reaches no agent: what came is ended, and the lease says so', async () => {
+  const agent = await deployment.openAgent();
+  const { aws, github: hub } = deployment.world;
+  const before = hub.liveTokens();
+  hub.fail('ends-in-the-past');
+  const reply = await agent.grant({ capability: 'read-policy-repository' });
+  hub.fail(null);
+  assert.deepEqual([reply.status, reply.body.code, reply.body.credential], [502, 'provider_refused', undefined]);
+  assert.equal(hub.liveTokens(), before);
+  aws.fault('AssumeRoleWithWebIdentity', { saying: 'ends-too-late' }, 1);
+  const other = await agent.grant({ capability: 'read-customer-files' });
+  assert.deepEqual([other.status, other.body.code], [502, 'provider_refused']);
+  const { body } = await agent.call('GET', '/v1/session');
+  const lease = body.leases.find((one) => one.provider === 'aws')?.id ?? '';
+  await until('the session is denied', async () => {
+    deployment.clock.advance(1000);
+    return (
+      (await leaseOf(agent, newest((await agent.call('GET', '/v1/session')).body.grants) ?? ''))?.status === 'revoked'
+    );
+  });
+  const session = aws.sessions().find(({ arn }) => arn.endsWith(`/${lease}`));
+  assert.equal(aws.allows(session?.arn ?? '', 's3:GetObject', 'arn:aws:s3:::orders/customers/42/invoice.txt'), false);
+});
+
+test('one token for two leases: the second is not delivered, and the first is ended with it', async () => {
+  const agent = await deployment.openAgent();
+  const hub = deployment.world.github;
+  assert.equal((await agent.grant({ capability: 'read-policy-repository' })).status, 201);
+  hub.fail('same-token');
+  const reply = await agent.grant({ capability: 'read-policy-repository' });
+  hub.fail(null);
+  assert.deepEqual([reply.status, reply.body.code], [502, 'provider_refused'], reply.text);
+  await until('both are ended', async () => {
+    deployment.clock.advance(1000);
+    const { leases } = (await agent.call('GET', '/v1/session')).body;
+    return leases.length === 2 && leases.every(({ status }) => status === 'revoked');
+  });
+});

@@ -185,7 +185,7 @@ export const events = {
   },
   'lease.expired': { meaning: 'The credential reached its natural end.', payload: [attempted, revoking] },
   'pool.released': {
-    meaning: 'A pool member may be used again: the last credential minted on it has expired.',
+    meaning: 'A pool member may be used again: the last credential minted on it has expired, or none was minted on it.',
     payload: [z.strictObject({ provider: text, member: text })],
   },
   'manifest.published': {

@@ -29,6 +29,11 @@ export interface Overrides {
   /** Embedded database in memory, empty or from this dump. */
   inMemory?: true | Blob;
   random?: () => number;
+  /**
+   * The clock to hold ours against, instead of the database's. Without it, a `clock` of a test's is held
+   * against none.
+   */
+  databaseClock?: () => Promise<Date>;
   /** Wraps the database, so that a test can observe or halt every statement. */
   openStore?: typeof openStore;
 }

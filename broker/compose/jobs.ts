@@ -7,6 +7,7 @@ import { forgetReplays } from '../sessions/forget-replays.ts';
 import type { Job } from '../worker/job.ts';
 import { endOverdueSessions } from '../worker/jobs/end-overdue-sessions.ts';
 import { expireDueLeases } from '../worker/jobs/expire-due-leases.ts';
+import { expireLeases } from '../worker/jobs/expire-leases.ts';
 import { expireUndecidedGrants } from '../worker/jobs/expire-undecided-grants.ts';
 import { forgetExpired } from '../worker/jobs/forget-expired.ts';
 import { gauges } from '../worker/jobs/gauges.ts';
@@ -22,6 +23,7 @@ export const jobs: readonly Job[] = [
   expireUndecidedGrants(expireUndecided),
   recheckHeldGrants,
   expireDueLeases,
+  expireLeases,
   revoke,
   releasePool,
   prune,

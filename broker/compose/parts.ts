@@ -2,6 +2,7 @@
 import { Counter, collectDefaultMetrics, Registry } from 'prom-client';
 import type { Channel } from '../../approvals/contract.ts';
 import type { Provider } from '../../providers/contract.ts';
+import type { ClockGuard } from '../core/clock-guard.ts';
 import { lostLogLines } from '../core/log.ts';
 import { createSideChannelMetrics, type SideChannelMetrics } from '../core/side-channel.ts';
 import { mintDeadlineSeconds } from '../grants/issue-grant.ts';
@@ -9,6 +10,7 @@ import { identityTokens } from '../keys/identity-token.ts';
 import { createLeaseMetrics, type LeaseMetrics } from '../leases/metrics.ts';
 import { type Catalog, createCatalog } from '../manifests/catalog.ts';
 import type { ProviderShapes } from '../manifests/check.ts';
+import { measureClocks } from './clocks.ts';
 import type { Foundation } from './foundation.ts';
 
 export interface Parts extends Foundation {
@@ -21,13 +23,14 @@ export interface Parts extends Foundation {
   shapes: ProviderShapes;
   catalog: Catalog;
   registry: Registry;
+  clockGuard: ClockGuard;
   metrics: LeaseMetrics;
   sideChannels: SideChannelMetrics;
   providerTimeoutSeconds: number;
   mintDeadlineSeconds: number;
 }
 
-export function createParts(foundation: Foundation, url: string): Parts {
+export function createParts(foundation: Foundation, url: string, clockGuard: ClockGuard): Parts {
   const { settings, clock, ring, store } = foundation;
   const deps = { clock, signIdentityToken: identityTokens(ring, clock, url) };
   const providers = new Map(
@@ -41,6 +44,7 @@ export function createParts(foundation: Foundation, url: string): Parts {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   countLostLogLines(registry);
+  measureClocks(registry, clockGuard, providers);
   return {
     ...foundation,
     url,
@@ -49,6 +53,7 @@ export function createParts(foundation: Foundation, url: string): Parts {
     shapes: Object.fromEntries([...providers].map(([name, { params }]) => [name, { params }])),
     catalog: createCatalog(store),
     registry,
+    clockGuard,
     metrics: createLeaseMetrics(registry),
     sideChannels: createSideChannelMetrics(registry),
     providerTimeoutSeconds: settings.WRIT_PROVIDER_TIMEOUT_SECONDS,

@@ -1,4 +1,5 @@
 /** Everything that the next request needs, as a list of checks: one more is one more entry. */
+import type { ClockGuard } from '../core/clock-guard.ts';
 import type { ReadinessCheck } from '../http/health.ts';
 import { signingFault } from '../keys/check-signing.ts';
 import type { KeyRing } from '../keys/ring.ts';
@@ -10,13 +11,23 @@ export interface ReadinessSources {
   ring: KeyRing;
   /** Manifests that are files and are not in force as given, in words; null = all are. */
   manifests(): string | null;
+  clockGuard: Pick<ClockGuard, 'holds'>;
+  /** Providers' clocks that are far from ours, in words. */
+  providerClocks(): string[];
+  /** What a provider's target does not hold, in words. */
+  stores(): string | null;
 }
 
-export function readinessChecks({ store, ring, manifests }: ReadinessSources): ReadinessCheck[] {
+export function readinessChecks(sources: ReadinessSources): ReadinessCheck[] {
+  const { store, ring, manifests, clockGuard, providerClocks, stores } = sources;
+  const clockFault = 'this machine’s clock is too far from the database’s: no work is done until it is right';
   return [
     { name: 'database', fault: () => writesFault(store) },
     { name: 'migrations', fault: migrationsCheck(store) },
     { name: 'signing_key', fault: async () => signingFault(ring) },
     { name: 'manifests', fault: async () => manifests() },
+    { name: 'clock', fault: async () => (clockGuard.holds() ? null : clockFault) },
+    { name: 'provider_clocks', warning: true, fault: async () => providerClocks().join('; ') || null },
+    { name: 'stores', warning: true, fault: async () => stores() },
   ];
 }

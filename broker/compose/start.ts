@@ -6,6 +6,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { createLongPoller } from '../core/long-poller.ts';
+import type { Clock } from '../core/vocabulary.ts';
 import { drainable } from '../http/drain.ts';
 import { mountHealth } from '../http/health.ts';
 import { createRefusals } from '../http/refusals.ts';
@@ -13,9 +14,11 @@ import { publishFolder } from '../manifests/publish-folder.ts';
 import { bootstrapHolds, makeBootstrapToken } from '../people/admin-access.ts';
 import type { Store } from '../store/open.ts';
 import { composeApi } from './api.ts';
+import { clockWarnings, createClockGuard } from './clocks.ts';
 import { type Overrides, openFoundation } from './foundation.ts';
 import { createParts, type Parts } from './parts.ts';
 import { readinessChecks } from './readiness.ts';
+import { storeLimits } from './store-limits.ts';
 import { startWorkerSide } from './worker.ts';
 
 export { exit } from './exit.ts';
@@ -55,7 +58,9 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const url = settings.WRIT_ISSUER_URL ?? urlOf(server.address() as AddressInfo);
 
   // 3.
-  const parts = createParts(foundation, url);
+  const clockGuard = createClockGuard(foundation, overrides);
+  await clockGuard.check();
+  const parts = createParts(foundation, url, clockGuard);
 
   // 4.
   const worker = await startWorkerSide(parts);
@@ -69,9 +74,17 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const poller = createLongPoller(clock);
   const refusals = createRefusals(store, clock, log, settings.WRIT_REFUSALS_PER_MINUTE);
   let stopping = false;
+  const limits = storeLimits(parts);
   const health = {
     clock,
-    checks: readinessChecks({ store, ring, manifests: () => manifests?.fault() ?? null }),
+    checks: readinessChecks({
+      store,
+      ring,
+      manifests: () => manifests?.fault() ?? null,
+      clockGuard,
+      providerClocks: () => clockWarnings(parts.providers),
+      stores: limits.words,
+    }),
     broken: () => store.broken(),
     registry: parts.registry,
     metricsToken: settings.WRIT_METRICS_TOKEN ?? null,
@@ -93,6 +106,8 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   if (manifests?.isSettled() === false) void manifests.settled.then(() => stopping || serve());
   else serve();
   const reloading = reloadKeys(parts);
+  void limits.look();
+  const watching = every(clock, clockCheckMs, () => Promise.all([clockGuard.check(), limits.look()]));
 
   const about = { url, role: settings.WRIT_ROLE, backend: store.backend, redis: settings.REDIS_URL !== undefined };
   log.info({ ...about, providers: [...parts.providers.keys()] }, 'writ is up');
@@ -108,6 +123,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     step('refusals to be written');
     await refusals.close();
     step('keys');
+    await watching.stop();
     await reloading.stop();
     step('the worker');
     await worker.stop();
@@ -149,14 +165,20 @@ function stillStarting(_req: unknown, res: { statusCode: number; end(): void }):
   res.end();
 }
 
+/** How often an API process holds its clock against the database's; a worker does so before its work too. */
+const clockCheckMs = 15_000;
+
 /** Rereads the ring often enough to learn of another process's new key well before it signs. */
-function reloadKeys({ clock, ring, log }: Pick<Parts, 'clock' | 'ring' | 'log'>): { stop(): Promise<void> } {
+const reloadKeys = ({ clock, ring, log }: Pick<Parts, 'clock' | 'ring' | 'log'>) =>
+  every(clock, 30_000, () => ring.reload().catch((error) => log.error({ err: error }, 'keys: reload failed')));
+
+/** @param work must not reject */
+function every(clock: Clock, ms: number, work: () => Promise<unknown>): { stop(): Promise<void> } {
   const stopping = new AbortController();
   const loop = (async () => {
     while (!stopping.signal.aborted) {
-      await clock.sleep(30_000, stopping.signal).catch(() => {});
-      if (!stopping.signal.aborted)
-        await ring.reload().catch((error) => log.error({ err: error }, 'keys: reload failed'));
+      await clock.sleep(ms, stopping.signal).catch(() => {});
+      if (!stopping.signal.aborted) await work();
     }
   })();
   return {

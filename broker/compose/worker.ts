@@ -35,6 +35,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
       {
         ...parts,
         notify,
+        mayWork: parts.clockGuard.check,
         workerId: randomBytes(9).toString('base64url'),
         jobs: [
           ...jobs,

@@ -39,7 +39,15 @@ test('a session’s history reads as sentences, credentials with their true stat
   const times = { expiresAt: after(600), providerExpiresAt: after(600) };
   await harness.store.prisma.lease.createMany({
     data: [
-      { ...lease, ...times, id: 'lse_1', status: 'revoking', dueAt: start },
+      {
+        ...lease,
+        ...times,
+        id: 'lse_1',
+        status: 'revoking',
+        dueAt: start,
+        lastError: 'upstream_unavailable (403)',
+        providerText: 'You have exceeded a <b>limit</b>.',
+      },
       { ...lease, ...times, id: 'lse_2', status: 'revoked', endedAt: start, evidence: { status: 204 } },
     ],
   });
@@ -60,6 +68,8 @@ test('a session’s history reads as sentences, credentials with their true stat
     String(order),
   );
   assert.match(html, /being revoked/);
+  assert.match(html, /upstream_unavailable \(403\)/);
+  assert.match(html, /said: .*You have exceeded a &lt;b>limit/);
   assert.equal(html.split('revoked, proven').length, 2, 'only the lease whose row says so');
 });
 

@@ -113,12 +113,16 @@ export interface LeaseView {
   ended_at: Date | null;
   attempts: number;
   evidence: JsonObject | null;
+  /** Code of the last failure at the provider, and the provider's own words. */
+  last_error: string | null;
+  provider_text: string | null;
 }
 
 const leasesStatement: Statement = {
   name: 'console_leases',
   text: `
-    SELECT id, grant_id, provider, status, expires_at, provider_expires_at, ended_at, attempts, evidence FROM lease
+    SELECT id, grant_id, provider, status, expires_at, provider_expires_at, ended_at, attempts, evidence, last_error, provider_text
+    FROM lease
     WHERE session_id = $1 ORDER BY intent_at, id`,
 };
 

@@ -178,6 +178,14 @@ function leasesCard(leases: LeaseView[], capabilityOf: (id: string) => string | 
         h('code', null, lease.id),
         until === null ? null : ` · ${until}`,
       ]),
+      lease.last_error === null
+        ? null
+        : h('div', { class: 'small' }, [
+            h('code', null, visible(lease.last_error)),
+            lease.provider_text === null
+              ? null
+              : [' ', visible(lease.provider), ' said: ', h(Foreign, { text: lease.provider_text })],
+          ]),
       lease.evidence === null
         ? null
         : h('details', null, [

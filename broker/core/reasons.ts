@@ -56,6 +56,15 @@ export const revokeReasons = {
     meaning: 'The manifest was replaced by one that no longer allows it.',
     words: 'the manifest in force no longer allows it',
   },
+  credential_repeated: {
+    meaning: 'The provider gave another lease the same credential, so the two can only be ended together.',
+    words: 'the provider gave the same credential twice',
+  },
+  denial_removed: {
+    meaning:
+      'Its denial was gone from the shared document, by somebody else’s hand, and was written again; meanwhile the credential may have worked.',
+    words: 'its denial had been removed at the provider, and was written again',
+  },
   neighbour_cut_off: {
     meaning: 'The shared deny document was full, so the provider ended every older credential under the same lock.',
     words: 'the deny document was full, so older credentials were ended too',

@@ -123,7 +123,8 @@ async function recheckAgent(deps: RecheckDeps, stale: StaleAgent, now: Date): Pr
 
 /**
  * Whether the version in force would give this very permission. Counts of the past are left out: a smaller
- * number of grants is about asking, and says nothing of which to end. Whatever cannot be judged is not allowed.
+ * number of grants is about asking, and says nothing of which to end. Whatever cannot be judged is not
+ * allowed.
  */
 function allows(deps: RecheckDeps, manifest: PublishedManifest, session: SessionFacts, held: Held, now: Date): boolean {
   try {

@@ -116,6 +116,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
     operation({
       method: 'post',
       path: '/v1/grants',
+      needsClock: true,
       busy: true,
       summary: 'Ask for a capability',
       tag: 'Grants',
@@ -184,6 +185,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
     operation({
       method: 'post',
       path: '/v1/grants/:id/redeem',
+      needsClock: true,
       summary: 'Collect the credential of an approved grant, once',
       tag: 'Grants',
       access: 'session',

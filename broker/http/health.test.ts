@@ -5,6 +5,7 @@ import { after, before, beforeEach, test } from 'node:test';
 import express from 'express';
 import { Registry } from 'prom-client';
 import { readinessChecks } from '../compose/readiness.ts';
+import { unguarded } from '../core/clock-guard.ts';
 import { type Harness, openHarness } from '../harness.test-support.ts';
 import { mountHealth } from './health.ts';
 
@@ -27,7 +28,14 @@ before(async () => {
   };
   const app = express();
   const { clock, ring } = harness;
-  const checks = readinessChecks({ store, ring, manifests: () => null });
+  const checks = readinessChecks({
+    store,
+    ring,
+    manifests: () => null,
+    clockGuard: unguarded,
+    providerClocks: () => [],
+    stores: () => null,
+  });
   mountHealth(app, { clock, checks, registry: new Registry(), metricsToken, stopping: () => stopping });
   server = createServer(app);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

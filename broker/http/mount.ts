@@ -17,6 +17,8 @@ export interface MountDeps {
   door: SessionDoor;
   /** @returns the admin's name; @throws WritError `unauthenticated`, `forbidden` */
   authorizeAdmin(req: Request): Promise<string>;
+  /** Is our clock near enough to the database's? */
+  clockHolds?(): boolean;
 }
 
 const jsonLimit = '64kb';
@@ -54,6 +56,7 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
   // Read now: after a disconnect the socket no longer has the address.
   const address = req.ip;
   try {
+    if (operation.needsClock === true && deps.clockHolds?.() === false) throw clockIsOff();
     // Authenticate before validating: an unknown caller learns nothing from validation errors.
     const enter = await entrance(operation, req, deps);
     const answer = await enter({
@@ -102,6 +105,11 @@ function onceLost(res: Response, lost: () => Promise<void>): void {
     });
   }
 }
+const clockIsOff = () =>
+  new WritError('unavailable', {
+    detail: 'The clock of this broker is too far from its database’s. Nothing is given until it is right.',
+    retryAfterSeconds: 30,
+  });
 
 /**
  * The only way to a handler: authenticates the caller before the request is validated, and checks that a

@@ -88,6 +88,7 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
     operation({
       method: 'post',
       path: '/oauth/token',
+      needsClock: true,
       busy: true,
       summary: 'Open a session for one task',
       tag: 'Sessions',

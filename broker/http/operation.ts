@@ -33,6 +33,8 @@ interface Described<Body, Query, Params> {
   method: 'get' | 'post' | 'put' | 'delete';
   /** Express form, e.g. `/v1/grants/:id`. */
   path: string;
+  /** Gives something for a time: refused while this machine's clock is far from the database's. */
+  needsClock?: boolean;
   /** Called most often: routed first. */
   busy?: boolean;
   summary: string;

@@ -10,6 +10,8 @@ export interface Problem {
   code: ErrorCode;
   detail?: string;
   request_id: string;
+  /** The header Retry-After once more, for readers of the body alone. */
+  retry_after_seconds?: number;
   [extension: string]: unknown;
 }
 
@@ -23,6 +25,7 @@ function problemOf(error: WritError, publicUrl: string, requestId: string): Prob
     ...(error.detail === undefined ? {} : { detail: error.detail }),
     request_id: requestId,
     ...(error.errors === undefined ? {} : { errors: error.errors }),
+    ...(error.retryAfterSeconds === undefined ? {} : { retry_after_seconds: error.retryAfterSeconds }),
     ...error.extensions,
   };
 }

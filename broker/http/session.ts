@@ -66,6 +66,7 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
     operation({
       method: 'post',
       path: '/v1/session/heartbeat',
+      needsClock: true,
       summary: 'The agent lives; its next token',
       tag: 'Sessions',
       access: 'session',

@@ -5,7 +5,7 @@
  */
 
 import type { Logger } from 'pino';
-import { type Issued, type Provider, ProviderError } from '../../providers/contract.ts';
+import { type Issued, type Minted, type Provider, ProviderError } from '../../providers/contract.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventBy, eventPayload, eventWhen } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
@@ -20,9 +20,10 @@ import { uncountGrant } from '../sessions/counts.ts';
 import { mayAct } from '../sessions/live-session.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { type AnswerContext, credentialDigest, endsByItself, faultInAnswer, keptOf } from './answer-bounds.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
-import { failMint, recordAnswer, startRevoking } from './transitions.ts';
+import { failMint, keptUntil, recordAnswer, startRevoking } from './transitions.ts';
 
 export interface LeaseDeps {
   store: Store;
@@ -59,19 +60,18 @@ export interface Delivered {
   expiresAt: Date;
 }
 
-// A pool member's release revives tokens that have not expired by the provider's own clock, which may be
-// behind ours: a minute is left for that.
 export const outcomeStatement: Statement = {
   name: 'lease_outcome',
   text: `
     WITH r AS MATERIALIZED (
-      SELECT * FROM json_to_recordset($1::json) AS r (n int, lease_id text, handle jsonb, sealed text, at timestamptz, expires_at timestamptz,
-                                                      provider_expires_at timestamptz, reserved boolean, audit json) ORDER BY lease_id LIMIT 16
+      SELECT * FROM json_to_recordset($1::json) AS r (n int, lease_id text, handle jsonb, sealed text, digest text, at timestamptz,
+                                                      expires_at timestamptz, provider_expires_at timestamptz, over_at timestamptz,
+                                                      reserved boolean, audit json) ORDER BY lease_id LIMIT 16
     ), l AS (
 ${recordAnswer('r')}
       RETURNING n, id, grant_id, session_id, status, at, r.provider_expires_at, r.reserved, audit
     ), slot AS (
-      UPDATE pool_slot SET release_after = l.provider_expires_at + interval '1 minute' FROM l WHERE l.reserved AND pool_slot.lease_id = l.id
+      UPDATE pool_slot SET release_after = ${keptUntil('l')} FROM l WHERE l.reserved AND pool_slot.lease_id = l.id
     ), g AS (
 ${grantIssued('l')}
     ), event AS (
@@ -81,30 +81,44 @@ ${grantIssued('l')}
 };
 
 // The session is locked first, as by every statement that changes it together with its grants and leases.
+// What minted nothing costs nothing: a pool member is free again at once when the mint was refused ($10), and
+// as soon as the provider has made it ready when something was wrong with it (it may still be disabled).
 const failureStatement: Statement = {
   name: 'lease_failure',
   text: `
     WITH held AS MATERIALIZED (
-      SELECT ${mayAct('s', '$4::timestamptz')} AS live FROM session s WHERE s.id = $6::text FOR UPDATE OF s
-    ), nothing AS (${failMint('id = $1::text AND NOT $2::boolean AND EXISTS (SELECT 1 FROM held)', '$4::timestamptz', '$3::text')}
-      RETURNING id, grant_id, session_id, status
+      SELECT ${mayAct('s', '$4::timestamptz')} AS live FROM session s WHERE s.id = $11::text FOR UPDATE OF s
+    ), nothing AS (${failMint('id = $1::text AND NOT $2::boolean AND EXISTS (SELECT 1 FROM held)', '$4::timestamptz', '$3::text', '$6::text')}
+      RETURNING id, grant_id, session_id, status, provider_expires_at
     ), something AS (${startRevoking({
       where: 'id = $1::text AND $2::boolean AND EXISTS (SELECT 1 FROM held)',
       reason: revokeReason('mint_failed'),
       dueAt: '$4::timestamptz',
       from: ['issuing', 'revoking'],
       error: '$3::text',
+      known: {
+        handle: '$7::jsonb',
+        sealed: '$8::text',
+        provider_expires_at: '$9::timestamptz',
+        provider_text: '$6::text',
+      },
     })}
-      RETURNING id, grant_id, session_id, status
+      RETURNING id, grant_id, session_id, status, provider_expires_at
     ), l AS (
       SELECT * FROM nothing UNION ALL SELECT * FROM something
     ), slot AS (
-      UPDATE pool_slot SET release_after = $4::timestamptz FROM l WHERE pool_slot.lease_id = l.id AND l.status = 'failed'
+      DELETE FROM pool_slot USING l WHERE pool_slot.lease_id = l.id AND l.status = 'failed' AND $10::boolean
+      RETURNING pool_slot.provider, pool_slot.member, pool_slot.lease_id, l.session_id
+    ), kept AS (
+      UPDATE pool_slot SET release_after = CASE WHEN l.status = 'failed' THEN $4::timestamptz ELSE ${keptUntil('l')} END
+      FROM l WHERE pool_slot.lease_id = l.id AND NOT (l.status = 'failed' AND $10::boolean)
+    ), released AS (
+      ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: event('pool.released'), actor: "'system'", lease: 'lease_id', payload: "json_build_object('provider', provider, 'member', member)" }, 'slot')}
     ), g AS (
-${grantUnminted('l', '$4::timestamptz', { plan: '$7::jsonb', planDigest: '$8::text', stands: "l.status = 'failed' AND (SELECT live FROM held)" })}
+${grantUnminted('l', '$4::timestamptz', { plan: '$12::jsonb', planDigest: '$13::text', stands: "l.status = 'failed' AND (SELECT live FROM held)" })}
       RETURNING grants.id, grants.session_id, grants.status, grants.plan_digest, grants.decide_by
     ), taken_back AS (
-${uncountGrant('$6::text', "EXISTS (SELECT 1 FROM nothing) AND NOT EXISTS (SELECT 1 FROM g WHERE status = 'approved')")}
+${uncountGrant('$11::text', "EXISTS (SELECT 1 FROM nothing) AND NOT EXISTS (SELECT 1 FROM g WHERE status = 'approved')")}
     ), told AS (
       SELECT 1 AS n, status AS what, session_id, grant_id, id AS lease_id, $5::json AS audit FROM l
       UNION ALL
@@ -119,7 +133,7 @@ ${uncountGrant('$6::text', "EXISTS (SELECT 1 FROM nothing) AND NOT EXISTS (SELEC
  * Mints the credential of one intent and delivers it.
  *
  * 1. The decision must be ours, unexpired, an allow, and about this very plan.
- * 2. The provider is asked, with a deadline.
+ * 2. The provider is asked, with a deadline; an answer outside the bounds is ended, and not delivered.
  * 3. The outcome is committed with its audit row; only then is the credential handed on.
  *
  * A failure with no effect consumes nothing: what was consented to stands. A failure after the mint revokes.
@@ -140,10 +154,19 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
     throw await failed(deps, intent, error);
   }
 
+  const context = { provider, plan: intent.plan, now: deps.clock.now() };
+  const fault = faultInAnswer(issued, context);
+  if (fault !== null) throw await failed(deps, intent, outOfBounds(provider, fault, keptOf(issued, context)));
+
+  const digest = credentialDigest(issued.credential);
   let status: string | undefined;
   try {
-    status = await recordOutcome(deps, intent, issued, plan_digest);
+    status = await recordOutcome(deps, intent, issued, context, digest, plan_digest);
   } catch (cause) {
+    if (isRepeated(cause)) {
+      await endOtherOf(deps, digest);
+      throw await failed(deps, intent, outOfBounds(provider, 'another live lease has it', keptOf(issued, context)));
+    }
     // The row still says `issuing`; the reconciler will end it. What only this process knows (a GitHub token)
     // would be lost, so revoke it here.
     await revokeUnrecorded(deps, provider, intent, issued);
@@ -165,9 +188,10 @@ async function recordOutcome(
   deps: LeaseDeps,
   intent: LeaseIntent,
   issued: Issued,
+  context: AnswerContext,
+  digest: string,
   planDigest: string,
 ): Promise<string | undefined> {
-  const at = deps.clock.now();
   const sealed = issued.secret === undefined ? null : await deps.seal.seal(issued.secret, intent.leaseId);
   const row = await batch<{ n: number; status: string }>(
     deps.store,
@@ -176,9 +200,11 @@ async function recordOutcome(
       lease_id: intent.leaseId,
       handle: issued.handle,
       sealed,
-      at,
+      digest,
+      at: context.now,
       expires_at: issued.expiresAt,
       provider_expires_at: issued.providerExpiresAt,
+      over_at: overAt(issued, context),
       reserved: intent.reserved !== null,
       audit: eventPayload('lease.issued', {
         provider: intent.plan.provider,
@@ -225,31 +251,81 @@ async function mint(deps: LeaseDeps, provider: Provider, intent: LeaseIntent): P
   }
 }
 
+/** When the lease must be looked at: once its provider has surely ended it, or else when its time is over. */
+function overAt(issued: Issued, context: AnswerContext): Date {
+  const { expiresAt, providerExpiresAt } = issued;
+  if (!endsByItself(issued, context)) return expiresAt;
+  return expiresAt > providerExpiresAt ? expiresAt : providerExpiresAt;
+}
+
+const outOfBounds = (provider: Provider, fault: string, minted: Minted) =>
+  new ProviderError('upstream_mismatch', `${provider.name}: ${fault}`, { mayHaveMinted: true, minted });
+
+/** The unique index on the digests of live leases refused it. */
+const isRepeated = (error: unknown) =>
+  (error as { code?: string }).code === '23505' && /lease_credential_digest_key/.test(String(error));
+
+const repeatedStatement: Statement = {
+  name: 'lease_repeated',
+  text: `
+    WITH l AS (
+${startRevoking({
+  where: 'credential_digest = $1::text',
+  reason: revokeReason('credential_repeated'),
+  dueAt: '$2::timestamptz',
+  from: ['active'],
+})}
+      RETURNING id, session_id, grant_id
+    ), events AS (
+      ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('lease.revoking'), actor: "'system'", grant: 'grant_id', lease: 'id', payload: `json_build_object('reason', ${revokeReason('credential_repeated')})` }, 'l')}
+    )
+    SELECT id FROM l`,
+};
+
+/** The lease that was given the same credential before: to end the one is to end the other. */
+async function endOtherOf(deps: LeaseDeps, digest: string): Promise<void> {
+  await deps.store.run(repeatedStatement, [digest, deps.clock.now()]);
+}
+
 async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Promise<WritError> {
   const known = error instanceof ProviderError ? error : null;
   // An unexpected error may have happened after the mint: assume that a credential exists.
   const mayExist = known?.mayHaveMinted ?? true;
   const code = known?.code ?? 'unexpected';
+  const minted = mayExist ? (known?.minted() ?? null) : null;
   deps.log.warn({ err: error, lease: intent.leaseId, provider: intent.plan.provider, code }, 'mint failed');
   deps.metrics.mintFailures.inc({ provider: intent.plan.provider, code });
   const consent = known?.retryable === true && !mayExist ? intent.consent : null;
-  const [grant] = await deps.store.run<{ status: string; decide_by: Date | null }>(failureStatement, [
-    intent.leaseId,
-    mayExist,
-    known?.providerCode === undefined ? code : `${code} (${known.providerCode})`,
-    deps.clock.now(),
-    JSON.stringify(
-      eventPayload(mayExist ? 'lease.revoking' : 'lease.failed', {
-        code,
-        provider_code: known?.providerCode ?? null,
-        may_have_minted: mayExist,
-      }),
-    ),
-    intent.sessionId,
-    consent === null ? null : JSON.stringify(consent.plan),
-    consent?.planDigest ?? null,
-  ]);
-  if (mayExist) deps.notify();
+  let grant: { status: string; decide_by: Date | null } | undefined;
+  try {
+    [grant] = await deps.store.run<{ status: string; decide_by: Date | null }>(failureStatement, [
+      intent.leaseId,
+      mayExist,
+      known?.providerCode === undefined ? code : `${code} (${known.providerCode})`,
+      deps.clock.now(),
+      JSON.stringify(
+        eventPayload(mayExist ? 'lease.revoking' : 'lease.failed', {
+          code,
+          provider_code: known?.providerCode ?? null,
+          may_have_minted: mayExist,
+        }),
+      ),
+      known?.providerText ?? null,
+      minted?.handle == null ? null : JSON.stringify(minted.handle),
+      minted?.secret === undefined ? null : await deps.seal.seal(minted.secret, intent.leaseId),
+      minted?.providerExpiresAt ?? null,
+      code === 'upstream_refused',
+      intent.sessionId,
+      consent === null ? null : JSON.stringify(consent.plan),
+      consent?.planDigest ?? null,
+    ]);
+  } catch (cause) {
+    // What only this process knows (a GitHub token) would be lost with the row.
+    const provider = deps.providers.get(intent.plan.provider);
+    if (minted !== null && provider !== undefined) await revokeUnrecorded(deps, provider, intent, minted);
+    throw new WritError('unavailable', { retryAfterSeconds: 5, cause });
+  }
+  if (mayExist || intent.reserved !== null) deps.notify();
   const redeemBy = grant?.status === 'approved' ? (grant.decide_by?.toISOString() ?? null) : null;
   const extensions = {
     grant_id: intent.grantId,
@@ -260,7 +336,7 @@ async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Pro
   };
   if (known?.retryable === false) return new WritError('provider_refused', { extensions, cause: error });
   return new WritError('provider_unavailable', {
-    retryAfterSeconds: 5,
+    retryAfterSeconds: known?.retryAfterSeconds ?? 5,
     extensions,
     cause: error,
     ...(redeemBy === null
@@ -273,7 +349,7 @@ async function revokeUnrecorded(
   deps: LeaseDeps,
   provider: Provider,
   intent: LeaseIntent,
-  issued: Issued,
+  issued: Minted,
 ): Promise<void> {
   // A provider with a single writer needs all outstanding denials from the database: leave it to the
   // reconciler.

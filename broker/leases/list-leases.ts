@@ -7,7 +7,7 @@ const listStatement: Statement = {
   name: 'lease_list',
   text: `
     SELECT id, grant_id, session_id, agent, provider, status, plan_digest, reserved, intent_at, issued_at, expires_at, provider_expires_at, due_at, attempts,
-           revoke_reason, last_error, evidence, ended_at
+           revoke_reason, last_error, provider_text, evidence, ended_at
     FROM lease WHERE status = $1 ORDER BY intent_at LIMIT $2`,
 };
 

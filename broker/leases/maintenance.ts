@@ -8,7 +8,10 @@ import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import type { Statement } from '../store/open.ts';
 import { withDeadline } from './deadline.ts';
+import { endedBefore } from './provider-time.ts';
+import { restartLag } from './restart-lag.ts';
 import { claimSeconds, type RevokeDeps } from './revoke.ts';
+import { keptUntil, standing } from './transitions.ts';
 import { afterFailure, withUpstreamLock } from './upstream-lock.ts';
 
 const batch = 200;
@@ -19,9 +22,14 @@ const dueSlotsStatement: Statement = {
     UPDATE pool_slot SET release_after = $2::timestamptz + interval '1 minute'
     WHERE (provider, member) IN (
       SELECT p.provider, p.member FROM pool_slot p LEFT JOIN lease l ON l.id = p.lease_id
-      WHERE p.provider = $1 AND p.release_after <= $2::timestamptz AND (l.id IS NULL OR l.status IN ('revoked', 'expired', 'failed'))
+      WHERE p.provider = $1 AND p.release_after <= $4::timestamptz AND (l.id IS NULL OR l.status IN ('revoked', 'expired', 'failed'))
       FOR UPDATE OF p SKIP LOCKED LIMIT $3::int)
     RETURNING member, lease_id`,
+};
+
+const anySlotStatement: Statement = {
+  name: 'pool_any_due',
+  text: 'SELECT EXISTS (SELECT 1 FROM pool_slot WHERE provider = $1 AND release_after <= $2::timestamptz) AS some',
 };
 
 const freeSlotStatement: Statement = {
@@ -49,18 +57,23 @@ const outstandingStatement: Statement = {
   name: 'lease_prune_standing',
   text: `
     SELECT id, plan, handle, reserved, intent_at, provider_expires_at, settling_since FROM lease
-    WHERE provider = $1 AND lock_key = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3::timestamptz ORDER BY id`,
+    WHERE provider = $1 AND lock_key = $2 AND ${standing} AND ${keptUntil('lease')} > $3::timestamptz ORDER BY id`,
 };
 
 /**
  * A pool member goes back into use only after the last token minted on it has expired: enabling it again
- * would revive that token.
+ * would revive that token. By the provider's clock and by ours.
  */
 export async function releaseSlots(deps: RevokeDeps, provider: Provider): Promise<void> {
+  if (provider.pool === undefined) return;
+  const [due] = await deps.store.run<{ some: boolean }>(anySlotStatement, [provider.name, deps.clock.now()]);
+  if (due?.some !== true) return;
+  const over = await endedBefore(deps, provider);
   const slots = await deps.store.run<{ member: string; lease_id: string }>(dueSlotsStatement, [
     provider.name,
     deps.clock.now(),
     batch,
+    over,
   ]);
   for (const { member, lease_id } of slots) {
     try {
@@ -80,23 +93,23 @@ export async function releaseSlots(deps: RevokeDeps, provider: Provider): Promis
 /** Rewrites each document whose denials have expired. */
 export async function prune(deps: RevokeDeps, provider: Provider): Promise<void> {
   if (provider.prune === undefined) return;
-  const documents = await deps.store.run<{ lock_key: string }>(pruneStatement, [
-    provider.name,
-    deps.clock.now(),
-    batch,
-  ]);
+  const dueBy = (now: Date) => deps.store.run<{ lock_key: string }>(pruneStatement, [provider.name, now, batch]);
+  if ((await dueBy(deps.clock.now())).length === 0) return;
+  // A denial that is still needed by the provider's clock stays: without it, a revoked key would work again.
+  const documents = await dueBy(await endedBefore(deps, provider));
   for (const { lock_key: lockKey } of documents) {
     const lock = { key: `${provider.name}:${lockKey}`, holder: deps.workerId, seconds: claimSeconds(deps) };
     await withUpstreamLock(deps.store, deps.clock, lock, async () => {
-      const now = deps.clock.now();
+      const now = await endedBefore(deps, provider);
       const rows = await deps.store.run<StandingRow>(outstandingStatement, [provider.name, lockKey, now]);
       try {
-        await withDeadline(
+        const rewritten = await withDeadline(
           deps.clock,
           deps.providerTimeoutSeconds,
           provider.name,
-          async (signal) => await provider.prune?.(lockKey, rows.map(toTarget), signal),
+          async (signal) => (await provider.prune?.(lockKey, rows.map(toTarget), signal)) ?? [],
         );
+        await restartLag(deps, provider.name, rewritten);
         await deps.store.run(prunedStatement, [provider.name, lockKey, now]);
         return 'release';
       } catch (error) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { ProviderError } from '../../providers/contract.ts';
+import { keepAfterEndMs, ProviderError } from '../../providers/contract.ts';
 import { type Harness, openHarness, statement } from '../harness.test-support.ts';
 import { secretOf } from '../scripted-provider.test-support.ts';
 import { endSession } from '../sessions/end-session.ts';
@@ -114,6 +114,102 @@ for (const backend of await testBackends()) {
       assert.equal(await harness.metric('writ_revocations_failing', 'plain'), 0);
       const alarms = harness.lines.filter((line) => line.lease === lease && line.level === 50);
       assert.equal(alarms.length, waits.length);
+    });
+
+    test('a provider that says how long to wait is not asked before, and its words are kept', async () => {
+      const provider = harness.provider('plain');
+      const lease = await revoking('plain');
+      provider.script.revoke = async () => ({
+        state: 'failed',
+        error: new ProviderError('upstream_unavailable', 'limited', {
+          retryAfterSeconds: 90,
+          providerText: 'Slow down.',
+        }),
+      });
+      await harness.tick();
+      const row = await harness.row(lease);
+      assert.equal(row.dueAt!.getTime() - harness.clock.now().getTime(), 90_000);
+      assert.equal(row.providerText, 'Slow down.');
+      harness.clock.advance(89_999);
+      await harness.tick();
+      assert.equal(provider.revocations.length, 1);
+      provider.reset();
+      harness.clock.advance(1);
+      await harness.tick();
+      assert.deepEqual([(await harness.row(lease)).status, (await harness.row(lease)).providerText], ['revoked', null]);
+    });
+
+    test('an end is judged by the provider’s clock as well as by ours; while it is not known, nothing has expired', async () => {
+      const provider = harness.provider('doc');
+      let skewMs: number | null = 0;
+      const clock = {
+        skewMs: () => skewMs,
+        askNow: async () => {
+          if (skewMs === null) throw new ProviderError('upstream_unavailable', 'no answer');
+          return new Date(harness.clock.now().getTime() + skewMs);
+        },
+      };
+      Object.assign(provider, { clock });
+      try {
+        const session = await harness.open();
+        const ended = await harness.lease(session, 'doc', { scope: 'one', ttl: 100 });
+        await endSession(harness.ending, harness.end(session.sessionId));
+        await harness.tick();
+        const active = await harness.lease(await harness.open({ wallTimeSeconds: 1500 }), 'doc', {
+          scope: 'two',
+          ttl: 100,
+        });
+        provider.script.revoke = async () => ({ state: 'wait_for_expiry', evidence: {} });
+        for (const skew of [-600_000, null]) {
+          skewMs = skew;
+          harness.clock.advance(165_000);
+          await harness.tick();
+          assert.deepEqual(provider.pruned, [], 'the denial stands');
+          assert.equal(
+            (await harness.row(active)).status,
+            'revoking',
+            'its time is over, and nothing has ended it yet',
+          );
+        }
+        skewMs = 0;
+        const later = await revoking('doc', { scope: 'one', ttl: 100 });
+        skewMs = -600_000;
+        await harness.tick();
+        assert.ok(provider.standings.flat().filter((id) => id === ended).length > 1, 'and is written again');
+        skewMs = -10_000;
+        harness.clock.advance(300_000);
+        await harness.tick();
+        assert.deepEqual(
+          provider.pruned.map(({ lockKey }) => lockKey),
+          ['one'],
+        );
+        const row = await harness.row(active);
+        assert.equal(row.status, 'expired');
+        assert.equal((row.evidence as { judged_by?: string }).judged_by, 'the provider’s clock and the broker’s');
+        assert.equal((await harness.row(later)).status, 'expired');
+      } finally {
+        Reflect.deleteProperty(provider, 'clock');
+      }
+    });
+
+    test('a credential that can be tried is not called expired on a clock’s word', async () => {
+      const provider = harness.provider('hour');
+      Object.assign(provider, { triesCredential: true });
+      try {
+        const lease = await revoking('hour', { ttl: 600 });
+        provider.script.revoke = down;
+        harness.clock.advance(3 * 3600_000);
+        await harness.tick();
+        const row = await harness.row(lease);
+        assert.equal(row.status, 'revoking');
+        assert.ok(row.sealed !== null && row.dueAt! > harness.clock.now());
+        provider.reset();
+        harness.clock.advance(60_000);
+        await harness.tick();
+        assert.equal((await harness.row(lease)).status, 'revoked');
+      } finally {
+        Reflect.deleteProperty(provider, 'triesCredential');
+      }
     });
 
     test('of a batch that runs out of time, what the provider has ended is ended', async () => {
@@ -282,23 +378,27 @@ for (const backend of await testBackends()) {
     test('a writer gets the whole truth: what is due, what was revoked and has not expired, and nothing of another document', async () => {
       const provider = harness.provider('doc');
       const session = await harness.open();
-      const first = await harness.lease(session, 'doc', { scope: 'one', ttl: 160 });
+      const first = await harness.lease(session, 'doc', { scope: 'one', ttl: 100 });
       const other = await harness.lease(session, 'doc', { scope: 'two', ttl: 600 });
       const alive = await harness.lease(await harness.open(), 'doc', { scope: 'one', ttl: 600 });
       await endSession(harness.ending, harness.end(session.sessionId));
       await harness.tick();
       assert.deepEqual(provider.standings.map((ids) => ids.toSorted()).toSorted(), [[first], [other]].toSorted());
       // The next write must repeat the first denial, which still stands, and never names a lease that lives.
-      harness.clock.advance(150_000);
+      harness.clock.advance(90_000);
       const later = await revoking('doc', { scope: 'one', ttl: 600 });
       await harness.tick();
       assert.deepEqual(provider.standings.at(-1)?.toSorted(), [first, later].toSorted());
       assert.ok(!provider.standings.flat().includes(alive));
-      // When the first has expired by itself, it is no longer repeated.
+      // It is repeated for a while after it has expired by itself, and then no longer.
       harness.clock.advance(11_000);
+      const again = await revoking('doc', { scope: 'one', ttl: 600 });
+      await harness.tick();
+      assert.ok(provider.standings.at(-1)?.includes(first));
+      harness.clock.advance(keepAfterEndMs);
       const last = await revoking('doc', { scope: 'one', ttl: 600 });
       await harness.tick();
-      assert.deepEqual(provider.standings.at(-1)?.toSorted(), [later, last].toSorted());
+      assert.deepEqual(provider.standings.at(-1)?.toSorted(), [later, again, last].toSorted());
     });
 
     test('what a full document ends besides is not shown as active: older leases of that document, and no others', async () => {
@@ -321,6 +421,47 @@ for (const backend of await testBackends()) {
       assert.ok(['revoking', 'revoked'].includes(await statusOf(old)));
       assert.deepEqual([await statusOf(young), await statusOf(elsewhere)], ['active', 'active']);
       assert.equal((await harness.row(old)).revokeReason, 'neighbour_cut_off');
+    });
+
+    test('a denial that somebody took away: what was revoked is not, and what waits for its lag waits anew', async () => {
+      const provider = harness.provider('doc');
+      const revoked = await revoking('doc', { scope: 'one', ttl: 600 });
+      await harness.tick();
+      const before = await harness.row(revoked);
+      assert.equal(before.status, 'revoked');
+      const settling = await revoking('doc', { scope: 'one', ttl: 600 });
+      const kills = provider.script.revoke;
+      const settle = async () => ({
+        state: 'settling' as const,
+        recheckAt: new Date(harness.clock.now().getTime() + 60_000),
+        evidence: {},
+      });
+      provider.script.revoke = settle;
+      await harness.tick();
+      const since = (await harness.row(settling)).settlingSince;
+      harness.clock.advance(5_000);
+      const third = await revoking('doc', { scope: 'one', ttl: 600 });
+      const active = await harness.lease(await harness.open(), 'doc', { scope: 'one', ttl: 600 });
+      provider.script.revoke = async (target) =>
+        target.leaseId === third
+          ? { state: 'revoked', evidence: {}, rewritten: [revoked, settling, active] }
+          : settle();
+      await harness.tick();
+      provider.script.revoke = kills;
+      const rows = [await harness.row(revoked), await harness.row(settling)];
+      assert.deepEqual(
+        rows.map((row) => [row.status, row.revokeReason]),
+        [
+          ['revoking', 'denial_removed'],
+          ['revoking', 'denial_removed'],
+        ],
+      );
+      assert.deepEqual([rows[0]?.endedAt, rows[0]?.pruneAt], [null, null]);
+      assert.ok(rows[1]!.settlingSince! > since!, 'its lag starts anew');
+      assert.equal((await harness.row(active)).status, 'active', 'it never had one');
+      assert.deepEqual((await harness.eventsOf(revoked)).slice(-2), ['lease.revoked', 'lease.revoking']);
+      await harness.tick();
+      assert.equal((await harness.row(revoked)).status, 'revoked', 'and is ended again');
     });
 
     test('the lock keeps one writer: while another worker holds it nothing is written, and its death does not block for ever', async () => {

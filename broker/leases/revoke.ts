@@ -19,7 +19,9 @@ import type { Seal } from '../keys/seal.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
-import { settleRevocation, startRevoking } from './transitions.ts';
+import { knownEndedBefore, surelyEndedBefore } from './provider-time.ts';
+import { restartLag } from './restart-lag.ts';
+import { keptUntil, settleRevocation, standing, startRevoking } from './transitions.ts';
 import { type AfterWork, afterFailure, withUpstreamLock } from './upstream-lock.ts';
 
 export interface RevokeDeps {
@@ -57,7 +59,7 @@ const outstandingStatement: Statement = {
   name: 'lease_standing',
   text: `
     SELECT id, plan, lock_key, handle, NULL AS sealed, reserved, intent_at, provider_expires_at, settling_since, attempts
-    FROM lease WHERE provider = $1 AND lock_key = $2 AND status IN ('revoking', 'revoked') AND provider_expires_at > $3::timestamptz ORDER BY id`,
+    FROM lease WHERE provider = $1 AND lock_key = $2 AND ${standing} AND ${keptUntil('lease')} > $3::timestamptz ORDER BY id`,
 };
 
 /**
@@ -68,8 +70,8 @@ const settleStatement: Statement = {
   name: 'lease_settle',
   text: `
     WITH o AS (
-      SELECT * FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[])
-        AS o (id, status, due_at, evidence, error, settling)
+      SELECT * FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[], $8::text[])
+        AS o (id, status, due_at, evidence, error, settling, text)
     ), l AS (
 ${settleRevocation('o', '$1::timestamptz')}
       RETURNING lease.id, lease.session_id, lease.grant_id, lease.provider, lease.status, o.error, o.settling, lease.evidence
@@ -126,7 +128,7 @@ async function revokeGroup(
     const outstanding = await deps.store.run<ClaimedRow>(outstandingStatement, [
       provider.name,
       lockKey,
-      deps.clock.now(),
+      knownEndedBefore(deps, provider),
     ]);
     return attempt(deps, provider, rows, outstanding);
   });
@@ -142,20 +144,26 @@ async function attempt(
   rows: ClaimedRow[],
   outstanding: ClaimedRow[],
 ): Promise<AfterWork> {
-  const now = deps.clock.now();
+  const over = await endsJudgedBy(deps, provider, rows);
   const settled: Settled[] = [];
   let after: AfterWork = 'release';
   let cutOff: Date | null = null;
+  const rewritten = new Set<string>();
   const alive: { row: ClaimedRow; target: RevocationTarget }[] = [];
   for (const row of rows) {
-    if (row.provider_expires_at <= now) {
-      deps.metrics.expired.inc({ provider: provider.name });
-      settled.push({ ...unchanged(row), status: 'expired', evidence: { ended_by: 'natural expiry' } });
+    const isOver = row.provider_expires_at <= over;
+    // Where the credential itself can be tried, it is.
+    if (isOver && !(provider.triesCredential === true && row.sealed !== null)) {
+      settled.push(expired(deps, provider, row, over));
       continue;
     }
     try {
       alive.push({ row, target: await toTarget(deps.seal, row) });
     } catch (error) {
+      if (isOver) {
+        settled.push(expired(deps, provider, row, over));
+        continue;
+      }
       // Sealed under another key, or tampered with: only this lease fails, and counts as a failing
       // revocation.
       settled.push(failure(deps, row, 'secret_unreadable', error));
@@ -168,6 +176,8 @@ async function attempt(
     settled.push(...alive.map(({ row }, i) => settle(deps, row, outcomes[i]!)));
     for (const outcome of outcomes) {
       if ('alsoEnded' in outcome && outcome.alsoEnded !== undefined) cutOff = outcome.alsoEnded.issuedBefore;
+      if ('rewritten' in outcome && outcome.rewritten !== undefined)
+        for (const id of outcome.rewritten) rewritten.add(id);
     }
     if (outcomes.some((outcome) => outcome.state === 'failed' && afterFailure(outcome.error) === 'keep'))
       after = 'keep';
@@ -180,8 +190,10 @@ async function attempt(
     settled.map((s) => (s.evidence === null ? null : JSON.stringify(s.evidence))),
     settled.map((s) => s.error),
     settled.map((s) => s.settling),
+    settled.map((s) => s.text),
   ]);
   await endCollateral(deps, provider, rows[0]?.lock_key ?? null, cutOff);
+  await restartLag(deps, provider.name, [...rewritten]);
   return after;
 }
 
@@ -266,6 +278,26 @@ async function toTarget(seal: Seal, row: ClaimedRow): Promise<RevocationTarget> 
   };
 }
 
+/**
+ * The time by which natural ends are judged. The provider is asked only when one of them may be past; when it
+ * does not answer, none is.
+ */
+async function endsJudgedBy(deps: RevokeDeps, provider: Provider, rows: ClaimedRow[]): Promise<Date> {
+  const now = deps.clock.now();
+  return rows.some((row) => row.provider_expires_at <= now) ? surelyEndedBefore(deps, provider) : now;
+}
+
+function expired(deps: RevokeDeps, provider: Provider, row: ClaimedRow, over: Date): Settled {
+  deps.metrics.expired.inc({ provider: provider.name });
+  const judged = {
+    provider_expires_at: row.provider_expires_at.toISOString(),
+    judged_by: 'the provider’s clock and the broker’s',
+    both_past: over.toISOString(),
+  };
+  const evidence = { ended_by: 'natural expiry', ...(provider.clock === undefined ? {} : judged) };
+  return { ...unchanged(deps, row), status: 'expired', evidence };
+}
+
 /** One line of `settleStatement`. */
 interface Settled {
   id: string;
@@ -273,28 +305,37 @@ interface Settled {
   dueAt: Date | null;
   evidence: JsonObject | null;
   error: string | null;
+  /** The provider's own words of the failure. */
+  text: string | null;
   settling: boolean;
 }
 
-/** Still revoking, due again at the natural end: what a lease is unless the provider says more. */
-const unchanged = (row: ClaimedRow): Settled => ({
+/** Still revoking, due again once the natural end is past: what a lease is unless the provider says more. */
+const unchanged = (deps: RevokeDeps, row: ClaimedRow): Settled => ({
   id: row.id,
   status: 'revoking',
-  dueAt: row.provider_expires_at,
+  dueAt: atTheEnd(deps, row),
   evidence: null,
   error: null,
+  text: null,
   settling: false,
 });
+
+/** Where it is past by our clock, and was not by the provider's, it is looked at again in a minute. */
+function atTheEnd(deps: RevokeDeps, row: ClaimedRow): Date {
+  const now = deps.clock.now();
+  return row.provider_expires_at <= now ? new Date(now.getTime() + 60_000) : row.provider_expires_at;
+}
 
 function settle(deps: RevokeDeps, row: ClaimedRow, outcome: RevocationOutcome): Settled {
   switch (outcome.state) {
     case 'revoked':
       deps.metrics.revoked.inc({ provider: row.plan.provider });
-      return { ...unchanged(row), status: 'revoked', evidence: outcome.evidence };
+      return { ...unchanged(deps, row), status: 'revoked', evidence: outcome.evidence };
     case 'settling':
-      return { ...unchanged(row), dueAt: outcome.recheckAt, evidence: outcome.evidence, settling: true };
+      return { ...unchanged(deps, row), dueAt: outcome.recheckAt, evidence: outcome.evidence, settling: true };
     case 'wait_for_expiry':
-      return { ...unchanged(row), evidence: outcome.evidence };
+      return { ...unchanged(deps, row), evidence: outcome.evidence };
     case 'failed':
       return failure(deps, row, outcome.error.code, outcome.error);
   }
@@ -306,12 +347,16 @@ function failure(deps: RevokeDeps, row: ClaimedRow, code: string, error: unknown
     'revocation failed: the credential may still work',
   );
   deps.metrics.revokeFailures.inc({ provider: row.plan.provider, code });
-  const retryAt = deps.clock.now().getTime() + backoffMs(row.attempts, deps.random());
-  const providerCode = error instanceof ProviderError ? error.providerCode : undefined;
+  const known = error instanceof ProviderError ? error : null;
+  // The provider's own waiting time goes before ours; neither reaches past the moment when the end is judged.
+  const wait = Math.max(backoffMs(row.attempts, deps.random()), (known?.retryAfterSeconds ?? 0) * 1000);
+  const retryAt = new Date(deps.clock.now().getTime() + wait);
+  const end = atTheEnd(deps, row);
   return {
-    ...unchanged(row),
-    dueAt: new Date(Math.min(retryAt, row.provider_expires_at.getTime())),
-    error: providerCode === undefined ? code : `${code} (${providerCode})`,
+    ...unchanged(deps, row),
+    dueAt: row.provider_expires_at > deps.clock.now() && end < retryAt ? end : retryAt,
+    error: known?.providerCode === undefined ? code : `${code} (${known.providerCode})`,
+    text: known?.providerText ?? null,
   };
 }
 

@@ -3,6 +3,7 @@
  * revoked / expired / failed. Only this room writes the table (scripts/check/tables.ts). One path leads to
  * `revoking`.
  */
+import { keepAfterEndMs } from '../../providers/contract.ts';
 import { revokeReason } from '../core/reasons.ts';
 import type { LeaseStatus } from '../core/vocabulary.ts';
 
@@ -20,18 +21,32 @@ export const intendLease = (rows: string): string => `
 /**
  * issuing → active, with what the provider answered. A lease whose end was ordered meanwhile stays
  * `revoking`, and is due at once: what it needs is known now.
- * @param r alias of rows with `lease_id`, `handle`, `sealed`, `at`, `expires_at` and `provider_expires_at`
+ * @param r alias of rows with `lease_id`, `handle`, `sealed`, `digest`, `at`, `expires_at`,
+ *   `provider_expires_at` and `over_at`, when it must be looked at unless its end is ordered before
  */
 export const recordAnswer = (r: string): string => `
       UPDATE lease SET status = CASE WHEN status = 'issuing' THEN 'active' ELSE status END, handle = ${r}.handle, sealed = ${r}.sealed,
-             issued_at = ${r}.at, expires_at = ${r}.expires_at, provider_expires_at = ${r}.provider_expires_at,
-             due_at = CASE WHEN status = 'issuing' THEN ${r}.expires_at ELSE ${r}.at END
+             credential_digest = ${r}.digest, issued_at = ${r}.at, expires_at = ${r}.expires_at, provider_expires_at = ${r}.provider_expires_at,
+             due_at = CASE WHEN status = 'issuing' THEN ${r}.over_at ELSE ${r}.at END
       FROM ${r} WHERE id = ${r}.lease_id AND status IN ('issuing', 'revoking')`;
 
-/** issuing | revoking → failed: nothing was minted. @param error SQL of the error's code */
-export const failMint = (where: string, at: string, error: string): string => `
-      UPDATE lease SET status = 'failed', revoke_reason = ${revokeReason('mint_failed')}, last_error = ${error}, due_at = NULL, ended_at = ${at}, sealed = NULL
+/**
+ * issuing | revoking → failed: nothing was minted.
+ * @param error SQL of the error's code @param text SQL of the provider's own words
+ */
+export const failMint = (where: string, at: string, error: string, text: string): string => `
+      UPDATE lease SET status = 'failed', revoke_reason = ${revokeReason('mint_failed')}, last_error = ${error}, provider_text = ${text}, due_at = NULL, ended_at = ${at}, sealed = NULL
       WHERE status IN ('issuing', 'revoking') AND ${where}`;
+
+/**
+ * Until when a lease's kill, and what it needs, is kept: a while past the end that the provider itself gave,
+ * by the provider's own clock. Compare it with `endedBefore` (provider-time.ts).
+ */
+export const keptUntil = (lease: string): string =>
+  `(${lease}.provider_expires_at + interval '${keepAfterEndMs / 1000} seconds')`;
+
+/** Leases that were denied, or must be: those whose denial a shared document holds until `keptUntil`. */
+export const standing = `(status IN ('revoking', 'revoked') OR (status = 'expired' AND prune_at IS NOT NULL))`;
 
 export interface Revoking {
   /** SQL condition on rows of `lease`. */
@@ -44,11 +59,30 @@ export interface Revoking {
   from?: readonly LeaseStatus[];
   /** SQL of the error's code, when one led here. */
   error?: string;
+  /** It was called revoked, or waits for the lag of its denial: both start anew. */
+  anew?: boolean;
+  /** More of the row that is known by then: SQL of its columns' values. */
+  known?: { [column in 'handle' | 'sealed' | 'provider_expires_at' | 'provider_text']?: string };
 }
 
-/** issuing | active → revoking: the one path, whatever the reason. */
-export const startRevoking = ({ where, reason, dueAt, from = ['issuing', 'active'], error }: Revoking): string => `
-      UPDATE lease SET status = 'revoking', revoke_reason = ${reason}, due_at = ${dueAt}, attempts = 0${error === undefined ? '' : `, last_error = ${error}`}
+/**
+ * issuing | active → revoking, and revoked → revoking where what had ended it was taken away again: the one
+ * path, whatever the reason.
+ */
+export const startRevoking = ({
+  where,
+  reason,
+  dueAt,
+  from = ['issuing', 'active'],
+  error,
+  anew = false,
+  known = {},
+}: Revoking): string => `
+      UPDATE lease SET status = 'revoking', revoke_reason = ${reason}, due_at = ${dueAt}, attempts = 0${error === undefined ? '' : `, last_error = ${error}`}${anew ? `, settling_since = ${dueAt}, ended_at = NULL, prune_at = NULL` : ''}${Object.entries(
+        known,
+      )
+        .map(([column, value]) => `, ${column} = coalesce(${value}, ${column})`)
+        .join('')}
       WHERE status IN (${from.map((status) => `'${status}'`).join(', ')}) AND ${where}`;
 
 /**
@@ -66,14 +100,15 @@ export const expireLease = (where: string, at: string): string => `
 
 /**
  * revoking → revoked / expired / failed, or on with revoking. What somebody else has settled stays settled.
- * @param o alias of rows with `id`, `status`, `due_at`, `evidence` (JSON text), `error` and `settling`
+ * @param o alias of rows with `id`, `status`, `due_at`, `evidence` (JSON text), `error`, `text` and
+ *   `settling`
  */
 export const settleRevocation = (o: string, at: string): string => `
-      UPDATE lease SET status = ${o}.status, evidence = coalesce(${o}.evidence::jsonb, lease.evidence), last_error = ${o}.error,
+      UPDATE lease SET status = ${o}.status, evidence = coalesce(${o}.evidence::jsonb, lease.evidence), last_error = ${o}.error, provider_text = ${o}.text,
              settling_since = CASE WHEN ${o}.settling THEN coalesce(lease.settling_since, ${at}) ELSE lease.settling_since END,
              due_at = CASE WHEN ${o}.status = 'revoking' THEN ${o}.due_at END,
              sealed = CASE WHEN ${o}.status = 'revoking' THEN lease.sealed END,
              ended_at = CASE WHEN ${o}.status = 'revoking' THEN NULL ELSE ${at} END,
-             prune_at = CASE WHEN ${o}.status <> 'revoking' AND lease.lock_key IS NOT NULL THEN GREATEST(lease.provider_expires_at, ${at}) END,
+             prune_at = CASE WHEN ${o}.status <> 'revoking' AND lease.lock_key IS NOT NULL THEN GREATEST(${keptUntil('lease')}, ${at}) END,
              attempts = CASE WHEN ${o}.error IS NULL THEN 0 ELSE lease.attempts END
       FROM ${o} WHERE lease.id = ${o}.id AND lease.status = 'revoking'`;

@@ -52,6 +52,8 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
     insert: true,
     update: [
       'status',
+      'credential_digest',
+      'provider_text',
       'handle',
       'sealed',
       'issued_at',

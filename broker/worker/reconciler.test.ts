@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { ProviderError } from '../../providers/contract.ts';
+import { keepAfterEndMs, ProviderError } from '../../providers/contract.ts';
 import { WritError } from '../core/errors.ts';
 import { type Harness, openHarness, statement } from '../harness.test-support.ts';
 import { revokeByAdmin } from '../leases/order-revocation.ts';
@@ -404,7 +404,10 @@ for (const backend of await testBackends()) {
       provider.script.prune = async (lockKey) => {
         if (lockKey === 'one') throw new ProviderError('upstream_refused', 'the role is gone');
       };
-      harness.clock.advance(60_000);
+      harness.clock.advance(60_000 + keepAfterEndMs - 1);
+      await harness.tick();
+      assert.deepEqual(provider.pruned, [], 'they stand a while past the end, for a provider whose clock is behind');
+      harness.clock.advance(1);
       await harness.tick();
       assert.deepEqual(provider.pruned, [{ lockKey: 'two', outstanding: [long] }]);
       await harness.tick();
@@ -476,15 +479,24 @@ for (const backend of await testBackends()) {
       );
     });
 
-    test('a member whose mint failed for certain is free again at the next tick', async () => {
+    test('a member whose mint was refused is free again at once, and costs the provider nothing', async () => {
       const provider = harness.provider('pool');
       provider.script.issue = async () => {
         throw new ProviderError('upstream_refused', 'no');
       };
       const session = await harness.open();
       for (let i = 0; i < 3; i += 1) await assert.rejects(harness.ask(session, 'pool'), code('provider_refused'));
+      assert.equal(await harness.store.prisma.poolSlot.count({ where: { provider: 'pool' } }), 0);
       await harness.tick();
-      assert.equal(provider.released.length, 3);
+      assert.deepEqual(provider.released, []);
+      // What may be wrong with the member itself is put right by the provider before it is used again.
+      provider.script.issue = async () => {
+        throw new ProviderError('upstream_unavailable', 'still disabled', { mayHaveMinted: false });
+      };
+      await assert.rejects(harness.ask(session, 'pool'), code('provider_unavailable'));
+      await harness.tick();
+      assert.equal(provider.released.length, 1);
+      assert.equal(await harness.store.prisma.poolSlot.count({ where: { provider: 'pool' } }), 0);
     });
 
     test('the record holds after all of it', async () => {

@@ -10,6 +10,11 @@ import { type Loop, startLoop } from './loop.ts';
 
 export interface ReconcilerDeps extends Omit<JobDeps, 'wakeProviders'> {
   jobs: readonly Job[];
+  /**
+   * Is the clock right enough to work by? While it is not, only what measures runs. Never rejects. Default:
+   * it always is.
+   */
+  mayWork?(): Promise<boolean>;
 }
 
 export interface Reconciler {
@@ -37,16 +42,16 @@ export function startReconciler(deps: ReconcilerDeps, clock: Clock, seconds: num
       startLoop(
         clock,
         seconds,
-        (tick) => runForProvider(jobDeps, provider, providerJobs.filter(dueOn(tick))),
-        () => runForProvider(jobDeps, provider, providerJobs.filter(isPrompt)),
+        (tick) => runForProvider(deps, jobDeps, provider, providerJobs.filter(dueOn(tick))),
+        () => runForProvider(deps, jobDeps, provider, providerJobs.filter(isPrompt)),
       ),
     );
   }
   const system = startLoop(
     clock,
     seconds,
-    (tick) => runSystem(jobDeps, systemJobs.filter(dueOn(tick))),
-    () => runSystem(jobDeps, systemJobs.filter(isPrompt)),
+    (tick) => runSystem(deps, jobDeps, systemJobs.filter(dueOn(tick))),
+    () => runSystem(deps, jobDeps, systemJobs.filter(isPrompt)),
   );
   return {
     notify: () => {
@@ -68,11 +73,15 @@ export async function reconcileOnce(deps: ReconcilerDeps): Promise<void> {
   const systemJobs = deps.jobs.filter((job) => job.scope === 'system');
   const providerJobs = deps.jobs.filter((job) => job.scope === 'provider');
   await runSystem(
+    deps,
     jobDeps,
     systemJobs.filter((job) => job.measures !== true),
   );
-  await Promise.all([...deps.providers.values()].map((provider) => runForProvider(jobDeps, provider, providerJobs)));
+  await Promise.all(
+    [...deps.providers.values()].map((provider) => runForProvider(deps, jobDeps, provider, providerJobs)),
+  );
   await runSystem(
+    deps,
     jobDeps,
     systemJobs.filter((job) => job.measures === true),
   );
@@ -84,11 +93,21 @@ const dueOn =
   (job: Job): boolean =>
     tick % (job.everyTicks ?? 1) === 0;
 
-async function runSystem(deps: JobDeps, jobs: readonly SystemJob[]): Promise<void> {
-  for (const job of jobs) await runJob(deps, job.name, (now) => job.run(deps, now));
+type Gate = Pick<ReconcilerDeps, 'mayWork'>;
+
+async function runSystem(gate: Gate, deps: JobDeps, jobs: readonly SystemJob[]): Promise<void> {
+  const working = gate.mayWork === undefined || (await gate.mayWork());
+  for (const job of jobs)
+    if (working || job.measures === true) await runJob(deps, job.name, (now) => job.run(deps, now));
 }
 
-async function runForProvider(deps: JobDeps, provider: Provider, jobs: readonly ProviderJob[]): Promise<void> {
+async function runForProvider(
+  gate: Gate,
+  deps: JobDeps,
+  provider: Provider,
+  jobs: readonly ProviderJob[],
+): Promise<void> {
+  if (gate.mayWork !== undefined && !(await gate.mayWork())) return;
   for (const job of jobs) await runJob(deps, `${job.name} ${provider.name}`, (now) => job.run(deps, now, provider));
 }
 

@@ -10,8 +10,9 @@ import {
   AssumeRoleWithWebIdentityCommand,
   STSClient,
 } from '@aws-sdk/client-sts';
+import { type ObservedClock, observedClock } from '../answer-date.ts';
 import { type JsonObject, type ProviderDeps, ProviderError } from '../contract.ts';
-import { toProviderError } from './errors.ts';
+import { saysWrongTime, toProviderError, worthOneMore } from './errors.ts';
 import type { AwsSettings } from './settings.ts';
 
 export interface StaticCredentials {
@@ -29,6 +30,8 @@ export interface AwsClients {
   ): Promise<AssumeRoleResponse>;
   /** A client that may write the roles' policies. */
   iam(signal: AbortSignal): Promise<IAMClient>;
+  /** AWS's own clock, as its answers tell it. */
+  clock: ObservedClock;
 }
 
 /** `ambient`: credentials to use instead of what the SDK finds by itself (tests). */
@@ -45,20 +48,29 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
     const endpoint = own ?? settings.AWS_ENDPOINT_URL;
     return endpoint === undefined ? {} : { endpoint };
   };
+  // Any answer of STS has a date, the one to an empty request too.
+  const stsUrl = settings.AWS_ENDPOINT_URL_STS ?? settings.AWS_ENDPOINT_URL ?? publicSts(settings.AWS_REGION);
+  const clock = observedClock(deps.clock, (signal) => askDate(stsUrl, clock, signal));
+  // One attempt: what may be sent again is decided below, and AWS's waiting time is handed on, not slept.
   const sts = new STSClient({
     ...common,
+    maxAttempts: 1,
     ...at(settings.AWS_ENDPOINT_URL_STS),
     ...(ambient === undefined ? {} : { credentials: ambient }),
   });
+  observeDates(sts, clock);
   // One attempt: the SDK takes LimitExceeded (the policy is full) for throttling; the reconciler retries what
   // can be retried.
-  const iamClient = (credentials: StaticCredentials | undefined) =>
-    new IAMClient({
+  const iamClient = (credentials: StaticCredentials | undefined) => {
+    const client = new IAMClient({
       ...common,
       ...at(settings.AWS_ENDPOINT_URL_IAM),
       maxAttempts: 1,
       ...(credentials === undefined ? {} : { credentials }),
     });
+    observeDates(client, clock);
+    return client;
+  };
 
   const byWebIdentity: AwsClients['assume'] = async (request, subject, signal) => {
     const { Tags, SourceIdentity, ...rest } = request;
@@ -70,23 +82,33 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
         transitive_tag_keys: [],
       };
     for (let attempt = 1; ; attempt += 1) {
-      const token = await deps.signIdentityToken({ ...claims, sub: subject, aud: settings.WRIT_AWS_AUDIENCE }, 120);
+      const signedAt = clock.now();
+      const token = await deps.signIdentityToken(
+        { ...claims, sub: subject, aud: settings.WRIT_AWS_AUDIENCE },
+        120,
+        signedAt,
+      );
       try {
         return await sts.send(new AssumeRoleWithWebIdentityCommand({ ...rest, WebIdentityToken: token }), {
           abortSignal: signal,
         });
       } catch (error) {
-        const failure = toProviderError(error, 'sts:AssumeRoleWithWebIdentity', signal);
-        // A token can age on the way; a second one that is too old says that the clocks differ.
-        if (failure.providerCode !== 'ExpiredTokenException' || attempt === 2) throw failure;
+        const failure = toProviderError(error, 'sts:AssumeRoleWithWebIdentity', signal, clock.now());
+        // The refusal's date tells AWS's time: the next token is made by it.
+        if (attempt === 2 || !(worthOneMore(failure) || saysWrongTime(failure))) throw failure;
       }
     }
   };
   const byAmbientCredentials: AwsClients['assume'] = async (request, _subject, signal) => {
-    try {
-      return await sts.send(new AssumeRoleCommand(request), { abortSignal: signal });
-    } catch (error) {
-      throw toProviderError(error, 'sts:AssumeRole', signal);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await sts.send(new AssumeRoleCommand(request), { abortSignal: signal });
+      } catch (error) {
+        const failure = toProviderError(error, 'sts:AssumeRole', signal, clock.now());
+        // The SDK has set its signing clock by the refusal's date.
+        const again = worthOneMore(failure) || clockApart.test(failure.providerCode ?? '');
+        if (attempt === 2 || !again) throw failure;
+      }
     }
   };
   const assume = settings.WRIT_AWS_AUTH === 'ambient' ? byAmbientCredentials : byWebIdentity;
@@ -112,5 +134,35 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
     revoker = { client: iamClient(credentials), until: now + 10 * 60_000 };
     return revoker.client;
   };
-  return { assume, iam };
+  return { assume, iam, clock };
+}
+
+const publicSts = (region: string) => `https://sts.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`;
+
+const clockApart = /^(?:SignatureDoesNotMatch|RequestTimeTooSkewed|RequestExpired)/;
+
+/** Notes the date of every answer of a client, refusals included. */
+function observeDates(client: STSClient | IAMClient, clock: ObservedClock): void {
+  // biome-ignore lint/suspicious/noExplicitAny: the stacks of two clients differ in their types alone
+  (client as { middlewareStack: { add(middleware: any, options: object): void } }).middlewareStack.add(
+    (next: (args: unknown) => Promise<{ response: unknown }>) => async (args: unknown) => {
+      const sentAt = clock.ours();
+      const result = await next(args);
+      const { headers } = result.response as { headers?: Record<string, string | undefined> };
+      clock.observe(headers?.date, sentAt, headers?.age);
+      return result;
+    },
+    { step: 'deserialize', priority: 'low', name: 'writObserveDate' },
+  );
+}
+
+async function askDate(url: string, clock: ObservedClock, signal: AbortSignal): Promise<void> {
+  const sentAt = clock.ours();
+  try {
+    const { headers, body } = await fetch(url, { redirect: 'manual', signal });
+    clock.observe(headers.get('date'), sentAt, headers.get('age'));
+    await body?.cancel();
+  } catch (error) {
+    throw toProviderError(error, 'sts: asking for the time', signal, clock.now());
+  }
 }

@@ -117,8 +117,17 @@ async function harness(options: AwsBenchOptions): Promise<ConformanceHarness> {
       fail: (kind) => {
         const status = kind === 'refused' ? 403 : 503;
         const code = kind === 'refused' ? 'AccessDenied' : 'ServiceUnavailable';
-        sandbox.fault(minting, kind === null || kind === 'hang' ? kind : { code, status });
+        const throttled = { code: 'Throttling', status: 400, message: 'Rate exceeded', retryAfterSeconds: 7 };
+        if (kind === 'throttled') sandbox.fault(minting, throttled);
+        else sandbox.fault(minting, kind === null || kind === 'hang' ? kind : { code, status });
       },
+      throttledSeconds: 7,
+      odd: Object.fromEntries(
+        (['ends-in-the-past', 'ends-too-late', 'another-role', 'another-name'] as const).map((saying) => [
+          saying,
+          () => sandbox.fault(minting, { saying }, 1),
+        ]),
+      ),
       expectedRefusalCode: 'AccessDenied',
     },
     output: printed.text,

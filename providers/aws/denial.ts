@@ -50,29 +50,36 @@ export function denies(text: string | undefined, target: RevocationTarget, now: 
   if (deny === null) return false;
   const keys = keysOf(target);
   const byName =
-    (!keys.includes('source_identity') || deny.sourceIdentities.includes(endingOf(target))) &&
-    (!keys.includes('userid') || deny.userIds.includes(endingOf(target)));
+    (!keys.includes('source_identity') || deny.sourceIdentities.includes(target.leaseId)) &&
+    (!keys.includes('userid') || deny.userIds.includes(userIdOf(target)));
   return byName || (deny.cutOff !== null && deny.cutOff.getTime() >= issuedBefore(target, now));
 }
 
 /**
- * What a lease is denied by: a pattern for the last twelve characters of its id, eleven of them chance (55
- * bits). Room in the role's policy is what bounds how many leases are denied one by one; whole ids would take
- * three quarters more of it.
+ * A session's `aws:userid` is the role's id, a colon and the session's name, which is the lease's id (IAM
+ * user guide, "policy variables"). The name is written whole, and the one wildcard ends at the only colon
+ * there is: Ceph's matcher never goes back, so that `*` and the end of a name misses whatever has the end's
+ * first character earlier in it.
  */
-const endingOf = (target: RevocationTarget) => `*${target.leaseId.slice(-12)}`;
+const userIdOf = (target: RevocationTarget) => `*:${target.leaseId}`;
+
+/** Characters that one more lease takes at most: its quoted name and a comma. */
+export const charactersPerName = (leaseIdLength: number) => leaseIdLength + '*:'.length + '"",'.length;
+
+/** Characters of the document without names, with room for a cut-off. */
+export const charactersWithoutNames = 420;
 
 function document(named: RevocationTarget[], cutOff: Date | null): string {
-  const ids = (key: AwsHandle['revoke_key']) =>
+  const ids = (key: AwsHandle['revoke_key'], name: (target: RevocationTarget) => string) =>
     named
       .filter((target) => keysOf(target).includes(key))
-      .map(endingOf)
+      .map(name)
       .sort();
   const deny = (condition: JsonObject) => ({ Effect: 'Deny', Action: '*', Resource: '*', Condition: condition });
   const statements: JsonObject[] = [];
-  const sourceIdentities = ids('source_identity');
-  const userIds = ids('userid');
-  if (sourceIdentities.length > 0) statements.push(deny({ StringLike: { 'aws:SourceIdentity': sourceIdentities } }));
+  const sourceIdentities = ids('source_identity', (target) => target.leaseId);
+  const userIds = ids('userid', userIdOf);
+  if (sourceIdentities.length > 0) statements.push(deny({ StringEquals: { 'aws:SourceIdentity': sourceIdentities } }));
   if (userIds.length > 0) statements.push(deny({ StringLike: { 'aws:userid': userIds } }));
   if (cutOff !== null) statements.push(deny({ DateLessThan: { 'aws:TokenIssueTime': cutOff.toISOString() } }));
   return JSON.stringify({ Version: '2012-10-17', Statement: statements });
@@ -90,7 +97,7 @@ function deniedBy(text: string): { sourceIdentities: string[]; userIds: string[]
     (read.Statement ?? []).flatMap((statement) => statement.Condition?.[operator]?.[key] ?? []);
   const cutOff = values('DateLessThan', 'aws:TokenIssueTime')[0];
   return {
-    sourceIdentities: values('StringLike', 'aws:SourceIdentity'),
+    sourceIdentities: values('StringEquals', 'aws:SourceIdentity'),
     userIds: values('StringLike', 'aws:userid'),
     cutOff: cutOff === undefined ? null : new Date(cutOff),
   };

@@ -4,11 +4,12 @@ import type { AwsParams } from './params.ts';
 import type { AwsPermission } from './session-policy.ts';
 import { type AwsSettings, canRevoke } from './settings.ts';
 
-export function describe(plan: Plan, settings: AwsSettings): PlanDescription {
+/** @param limits what the store was found not to hold */
+export function describe(plan: Plan, settings: AwsSettings, limits: readonly string[]): PlanDescription {
   const permission = plan.permission as AwsPermission;
   const params = { ...permission.params, role: permission.role, region: permission.region } as unknown as AwsParams;
   return {
-    summary: [...inWords(params), `As the AWS role ${permission.role}, never more than this role may do`],
+    summary: [...inWords(params), `As the AWS role ${permission.role}, never more than this role may do`, ...limits],
     revocability: revocability(plan, settings),
   };
 }

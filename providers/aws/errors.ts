@@ -1,13 +1,15 @@
-/**
- * Converts AWS errors to ProviderError. The SDK's own message is dropped: whatever answers at an endpoint
- * could put a token into it.
- */
+/** Converts AWS errors to ProviderError. The SDK's own message goes through `answerText` alone. */
+
+import { answerText } from '../answer-text.ts';
+import { waitSeconds } from '../answer-wait.ts';
 import { ProviderError } from '../contract.ts';
 
 interface SdkError {
   name?: string;
+  message?: string;
   code?: string;
   $metadata?: { httpStatusCode?: number; requestId?: string };
+  $response?: { headers?: Record<string, string | undefined> };
 }
 
 /**
@@ -17,13 +19,27 @@ interface SdkError {
 const retryableNames =
   /^(?:Throttling|ThrottlingException|ThrottledException|RequestLimitExceeded|TooManyRequestsException|SlowDown|IDPCommunicationErrorException|IDPCommunicationError|ConcurrentModificationException|ConcurrentModification|EntityTemporarilyUnmodifiableException|RequestTimeTooSkewed)$/;
 
+/**
+ * AWS says `InvalidIdentityToken` of a token that is no good, and also when it could not fetch our keys just
+ * now ("Couldn't retrieve verification key from your identity provider"). Only the text tells them apart.
+ */
+const keysNotFetched =
+  /(?:retrieve|fetch|download|reach|connect|contact|communicat|timed? ?out)[^.]*(?:key|identity provider|idp|jwks|openid|discovery|issuer)/i;
+
 /** Connection faults after which the request cannot have arrived. */
 const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
 
-/** `call` names what was tried, e.g. `sts:AssumeRole`. */
-export function toProviderError(error: unknown, call: string, signal: AbortSignal): ProviderError {
+/** `call` names what was tried, e.g. `sts:AssumeRole`. `now`: AWS's own time, which its dates are by. */
+export function toProviderError(
+  error: unknown,
+  call: string,
+  signal: AbortSignal,
+  now: Date | null = null,
+): ProviderError {
   if (error instanceof ProviderError) return error;
-  const { name, code, $metadata } = (typeof error === 'object' && error !== null ? error : {}) as SdkError;
+  const { name, message, code, $metadata, $response } = (
+    typeof error === 'object' && error !== null ? error : {}
+  ) as SdkError;
   const status = $metadata?.httpStatusCode;
   const request = $metadata?.requestId === undefined ? '' : `, request ${clean($metadata.requestId)}`;
   if (signal.aborted || name === 'AbortError' || name === 'TimeoutError')
@@ -35,15 +51,34 @@ export function toProviderError(error: unknown, call: string, signal: AbortSigna
       mayHaveMinted: !neverSent.has(code ?? ''),
     });
   const text = `${call}: ${providerCode} (HTTP ${status}${request})`;
-  // An answer that could not be read may have carried a credential.
+  // An answer that could not be read may have carried a credential: nothing of it is repeated.
   if (status < 300) return new ProviderError('upstream_mismatch', text, { providerCode, mayHaveMinted: true });
-  if (status >= 500 || status === 429 || retryableNames.test(providerCode))
+  const about = { providerCode, providerText: answerText(message) };
+  if (status >= 500 || status === 429 || retryableNames.test(providerCode) || couldNotFetchKeys(providerCode, message))
     return new ProviderError('upstream_unavailable', text, {
-      providerCode,
+      ...about,
       mayHaveMinted: mayStillHappen(call, status),
+      retryAfterSeconds: waitSeconds($response?.headers?.['retry-after'], null, now),
     });
-  return new ProviderError('upstream_refused', text, { providerCode });
+  return new ProviderError('upstream_refused', text, about);
 }
+
+const couldNotFetchKeys = (providerCode: string, message: string | undefined) =>
+  /^(?:InvalidIdentityToken|IDPCommunicationError)/.test(providerCode) && keysNotFetched.test(message ?? '');
+
+/**
+ * Refusals that minted nothing and that the same call, at once, may not meet again: AWS could not reach our
+ * keys just now, or has not heard of a trust policy everywhere yet.
+ */
+export const worthOneMore = ({ providerCode = '', mayHaveMinted, retryable, retryAfterSeconds }: ProviderError) =>
+  !mayHaveMinted &&
+  retryAfterSeconds === null &&
+  ((retryable && /^(?:InvalidIdentityToken|IDPCommunicationError)/.test(providerCode)) ||
+    /^AccessDenied/.test(providerCode));
+
+/** Refusals of a token that has the wrong time in it, by AWS's clock. */
+export const saysWrongTime = ({ providerCode = '', retryable }: ProviderError) =>
+  !retryable && /^(?:ExpiredToken|InvalidIdentityToken)/.test(providerCode);
 
 /**
  * Behind a 5xx of STS a session may have been opened. A write to IAM that was answered is over, unless a

@@ -6,6 +6,7 @@ import type { Plan, Provider, ProviderDeps, ProviderModule } from '../contract.t
 import { awsClients, type StaticCredentials } from './clients.ts';
 import { describe } from './describe.ts';
 import { issue } from './issue.ts';
+import { storeLimits } from './limits.ts';
 import { type AwsParams, awsParams } from './params.ts';
 import { prune, revoke, roleOf } from './revoke.ts';
 import { planFor } from './session-policy.ts';
@@ -21,6 +22,7 @@ export function createAwsProvider(
   ambient?: StaticCredentials,
 ): Provider<AwsParams> {
   const clients = awsClients(settings, deps, ambient);
+  const limits = storeLimits(settings, clients);
   return {
     name: 'aws',
     limits: {
@@ -31,11 +33,13 @@ export function createAwsProvider(
     },
     params: awsParams,
     plan: (params, ttlSeconds) => planFor(params, ttlSeconds, settings),
-    describe: (plan) => describe(plan, settings),
-    issue: (context) => issue(context, settings, deps, clients),
+    describe: (plan) => describe(plan, settings, limits.words(roleOf({ plan }))),
+    findLimits: limits.find,
+    issue: (context) => issue(context, settings, clients),
     revoke: (due, outstanding, signal) => revoke(due, outstanding, signal, settings, deps, clients),
     lockKey: (plan: Plan) => roleOf({ plan }),
     prune: (lockKey, outstanding, signal) => prune(lockKey, outstanding, signal, settings, deps, clients),
+    clock: clients.clock,
   };
 }
 

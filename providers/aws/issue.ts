@@ -2,8 +2,8 @@
  * Mints one session of a role, cut down to the plan and marked with the lease, so that exactly this one can
  * be denied later.
  */
-import type { AssumeRoleResponse } from '@aws-sdk/client-sts';
-import { type IssueContext, type Issued, type JsonObject, type ProviderDeps, ProviderError } from '../contract.ts';
+import type { AssumeRoleResponse, Credentials } from '@aws-sdk/client-sts';
+import { type IssueContext, type Issued, type JsonObject, ProviderError } from '../contract.ts';
 import type { AwsClients } from './clients.ts';
 import { policyText } from './literal.ts';
 import { type AwsPermission, untilPolicy } from './session-policy.ts';
@@ -23,7 +23,6 @@ export interface AwsHandle extends JsonObject {
 export async function issue(
   { plan, leaseId, sessionId, agent, signal }: IssueContext,
   settings: AwsSettings,
-  deps: ProviderDeps,
   clients: AwsClients,
 ): Promise<Issued> {
   const permission = plan.permission as AwsPermission;
@@ -33,8 +32,13 @@ export async function issue(
   if (!/^[\w=,.@-]{2,64}$/.test(leaseId))
     throw new ProviderError('bad_params', 'The lease id is not a session name.', { path: 'leaseId' });
 
-  const startSecond = Math.floor(deps.clock.now().getTime() / 1000);
-  const end = new Date((startSecond + plan.ttl_seconds) * 1000);
+  // By AWS's clock, which is the one that its policies are judged by; ours says when the lease ends. Where it
+  // cannot be asked, the call itself will fail.
+  await clients.clock.askNow(signal).catch(() => {});
+  const ttlMs = plan.ttl_seconds * 1000;
+  const wholeSecond = (date: Date) => Math.floor(date.getTime() / 1000) * 1000;
+  const ourEnd = new Date(wholeSecond(clients.clock.ours()) + ttlMs);
+  const end = new Date(wholeSecond(clients.clock.now()) + ttlMs);
   const seconds = Math.max(900, plan.ttl_seconds);
   const bySourceIdentity = settings.WRIT_AWS_REVOKE_KEY === 'source_identity';
   const tags = { 'writ-agent': agent, 'writ-session': sessionId, 'writ-lease': leaseId };
@@ -52,41 +56,67 @@ export async function issue(
     `agent:${agent}`,
     signal,
   );
-  const { credentials, expiration } = checked(session, leaseId, bySourceIdentity);
+  const now = clients.clock.now();
+  const fault = faultIn(session, { role: permission.role, leaseId, bySourceIdentity, seconds, end, now });
+  if (fault !== null) {
+    // It is denied by the lease's name, whichever key AWS honours: nothing of the answer is needed to end it.
+    const latest = new Date(Math.max(end.getTime(), now.getTime() + seconds * 1000));
+    const minted = { handle: null, providerExpiresAt: latest };
+    throw new ProviderError('upstream_mismatch', fault, { mayHaveMinted: true, minted });
+  }
+  const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = session.Credentials as Complete;
   return {
     credential: {
       type: 'aws',
-      ...credentials,
+      access_key_id: AccessKeyId,
+      secret_access_key: SecretAccessKey,
+      session_token: SessionToken,
       expiration: end.toISOString(),
       ...(permission.region === null ? {} : { region: permission.region }),
     },
-    expiresAt: end,
+    expiresAt: ourEnd,
     // AWS refuses it from then on: the end is in the session policy.
     providerExpiresAt: end,
     handle: {
       role: permission.role,
       session_name: leaseId,
       revoke_key: settings.WRIT_AWS_REVOKE_KEY,
-      issued_at: new Date(expiration.getTime() - seconds * 1000).toISOString(),
-      access_key_id: credentials.access_key_id,
+      issued_at: new Date(Expiration.getTime() - seconds * 1000).toISOString(),
+      access_key_id: AccessKeyId,
     } satisfies AwsHandle,
   };
 }
 
+type Complete = { [member in keyof Credentials]-?: NonNullable<Credentials[member]> };
+
+interface Asked {
+  role: string;
+  leaseId: string;
+  bySourceIdentity: boolean;
+  seconds: number;
+  /** When the plan ends, and what time it is, by AWS's clock. */
+  end: Date;
+  now: Date;
+}
+
+/** STS counts whole seconds, and its answer took a while. */
+const toleranceMs = 60_000;
+
 /**
- * The answer is about this lease and can be revoked as planned; a session that could not be ended is not
- * handed out.
+ * Null when the answer is about this lease, ends when it must, and can be revoked as planned; else what is
+ * wrong. A session that could not be ended is not handed out.
  */
-function checked(session: AssumeRoleResponse, leaseId: string, bySourceIdentity: boolean) {
-  const mismatch = (what: string) => new ProviderError('upstream_mismatch', what, { mayHaveMinted: true });
+function faultIn(session: AssumeRoleResponse, asked: Asked): string | null {
   const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = session.Credentials ?? {};
   if (!AccessKeyId || !SecretAccessKey || !SessionToken || Expiration === undefined)
-    throw mismatch('STS answered without a complete credential');
-  if (!session.AssumedRoleUser?.Arn?.endsWith(`/${leaseId}`)) throw mismatch('STS opened a session of another name');
-  if (bySourceIdentity && session.SourceIdentity !== leaseId)
-    throw mismatch('STS did not set the SourceIdentity; use WRIT_AWS_REVOKE_KEY=userid here');
-  return {
-    credentials: { access_key_id: AccessKeyId, secret_access_key: SecretAccessKey, session_token: SessionToken },
-    expiration: Expiration,
-  };
+    return 'STS answered without a complete credential';
+  const [name, role] = (session.AssumedRoleUser?.Arn ?? '').split('/').toReversed();
+  if (name !== asked.leaseId) return 'STS opened a session of another name';
+  if (role !== asked.role.split('/').at(-1)) return 'STS opened a session of another role';
+  if (asked.bySourceIdentity && session.SourceIdentity !== asked.leaseId)
+    return 'STS did not set the SourceIdentity; use WRIT_AWS_REVOKE_KEY=userid here';
+  const ends = Expiration.getTime();
+  if (!(ends > asked.now.getTime()) || asked.end <= asked.now) return 'STS opened a session that ends in the past';
+  const latest = asked.now.getTime() + asked.seconds * 1000 + toleranceMs;
+  return ends > latest ? 'STS opened a session that lives longer than was asked' : null;
 }

@@ -5,8 +5,10 @@
  * is a setting, and the evidence says what was seen and what was only waited for.
  */
 import { createHash } from 'node:crypto';
+import type { ObservedClock } from '../answer-date.ts';
 import {
   type JsonObject,
+  keepAfterEndMs,
   type ProviderDeps,
   ProviderError,
   type RevocationOutcome,
@@ -44,7 +46,10 @@ export async function revoke(
   return due.map((target) => outcomes.get(target) as RevocationOutcome);
 }
 
-/** Rewrites a role's denials to those of `outstanding` that have not expired. Throws ProviderError. */
+/**
+ * Rewrites a role's denials to those of `outstanding` that have not expired. Throws ProviderError.
+ * @returns ids of the leases whose denial had gone
+ */
 export async function prune(
   role: string,
   outstanding: RevocationTarget[],
@@ -52,13 +57,15 @@ export async function prune(
   settings: AwsSettings,
   deps: ProviderDeps,
   clients: AwsClients,
-): Promise<void> {
-  if (!canRevoke(settings)) return;
-  const now = deps.clock.now();
+): Promise<string[]> {
+  if (!canRevoke(settings)) return [];
   try {
     const iam = await clients.iam(signal);
     const present = await readDenial(iam, role, signal);
-    await writeDenial(iam, role, alive(outstanding, now), present, now, signal);
+    const kept = outstanding.filter((target) => !isOver(target, clients.clock));
+    const now = deps.clock.now();
+    await writeDenial(iam, role, kept, present, now, signal);
+    return kept.filter((target) => !denies(present, target, now)).map(({ leaseId }) => leaseId);
   } catch (error) {
     throw toProviderError(error, 'prune', signal);
   }
@@ -73,20 +80,28 @@ async function revokeInRole(
   deps: ProviderDeps,
   clients: AwsClients,
 ): Promise<[RevocationTarget, RevocationOutcome][]> {
-  const now = deps.clock.now();
-  const expired = due.filter((target) => target.providerExpiresAt <= now);
+  const expired = due.filter((target) => isOver(target, clients.clock));
   const outcomes = expired.map((target): [RevocationTarget, RevocationOutcome] => [target, gone(target)]);
   if (expired.length === due.length) return outcomes;
 
   signal.throwIfAborted();
   const iam = await clients.iam(signal);
   const before = await readDenial(iam, role, signal);
-  const wanted = alive([...new Map([...outstanding, ...due].map((target) => [target.leaseId, target])).values()], now);
-  const denial = await writeDenial(iam, role, wanted, before, now, signal);
+  const all = [...new Map([...outstanding, ...due].map((target) => [target.leaseId, target])).values()];
+  const wanted = all.filter((target) => !isOver(target, clients.clock));
+  const denial = await writeDenial(iam, role, wanted, before, deps.clock.now(), signal);
   const after = denial.text === before ? before : await readDenial(iam, role, signal);
+  // After the answer that it is the time of: nothing is known to have been denied earlier.
+  const now = deps.clock.now();
+  const rewritten = outstanding
+    .filter((target) => wanted.includes(target) && !due.includes(target) && !denies(before, target, now))
+    .map(({ leaseId }) => leaseId);
 
   const lagMs = settings.WRIT_AWS_REVOKE_LAG_SECONDS * 1000;
-  const alsoEnded = denial.cutOff === null ? {} : { alsoEnded: { issuedBefore: denial.cutOff } };
+  const aside = {
+    ...(denial.cutOff === null ? {} : { alsoEnded: { issuedBefore: denial.cutOff } }),
+    ...(rewritten.length === 0 ? {} : { rewritten }),
+  };
   const evidence: JsonObject = {
     role,
     policy: denialPolicyName,
@@ -108,7 +123,7 @@ async function revokeInRole(
       // A denial that had to be written again starts its lag again, whatever was noted before.
       const since = (denies(before, target, now) ? target.settlingSince : null) ?? now;
       const effectiveAt = new Date(since.getTime() + lagMs);
-      const shown = { evidence: { ...evidence, denied_since: since.toISOString() }, ...alsoEnded };
+      const shown = { evidence: { ...evidence, denied_since: since.toISOString() }, ...aside };
       if (effectiveAt <= now) outcomes.push([target, { state: 'revoked', ...shown }]);
       else outcomes.push([target, { state: 'settling', recheckAt: effectiveAt, ...shown }]);
     }
@@ -116,7 +131,15 @@ async function revokeInRole(
   return outcomes;
 }
 
-const alive = (targets: RevocationTarget[], now: Date) => targets.filter((target) => target.providerExpiresAt > now);
+/**
+ * Has the credential ended by AWS's own clock, and by ours, a while ago? While AWS's time is not known,
+ * nothing has: a denial too many costs room, one too few revives a key.
+ */
+function isOver({ providerExpiresAt }: RevocationTarget, clock: ObservedClock): boolean {
+  if (clock.skewMs() === null) return false;
+  const now = Math.min(clock.now().getTime(), clock.ours().getTime());
+  return providerExpiresAt.getTime() + keepAfterEndMs <= now;
+}
 
 const gone = (target: RevocationTarget): RevocationOutcome => ({
   state: 'revoked',

@@ -113,11 +113,17 @@ async function call<T>(name: string, signal: AbortSignal, send: () => Promise<T>
   }
 }
 
+/**
+ * AWS wraps the code in an XML document (`NoSuchEntity`); Ceph's radosgw answers a bare 404, of which the SDK
+ * makes `NotFound` or nothing but the status.
+ */
+const missing = /^(?:NoSuchEntity\w*|NoSuchRolePolicy|NotFound|UnknownError|404)$/;
+
 async function unlessMissing<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer;
   } catch (error) {
-    if (/^NoSuchEntity/.test((error as ProviderError).providerCode ?? '')) return undefined;
+    if (missing.test((error as ProviderError).providerCode ?? '')) return undefined;
     throw error;
   }
 }

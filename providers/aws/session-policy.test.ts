@@ -223,7 +223,7 @@ test('objects with names beyond Latin-1 can be granted', async () => {
 });
 
 test('descriptions name what is granted', () => {
-  const words = (params: JsonObject) => describe(plan(params), settings).summary[0];
+  const words = (params: JsonObject) => describe(plan(params), settings, []).summary[0];
   assert.equal(
     words(s3({ prefix: 'customers/42/' })),
     'Read and list objects under customers/42/ in the S3 bucket orders',

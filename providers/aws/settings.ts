@@ -47,6 +47,9 @@ export const awsSettings = z
     WRIT_AWS_SESSION_TAGS: unlessEmpty(z.enum(['on', 'off']).default('on')).describe(
       'Whether sessions carry the tags `writ-agent`, `writ-session` and `writ-lease` (needs `sts:TagSession` in the trust policy).',
     ),
+    WRIT_AWS_TRY_STORE: unlessEmpty(z.enum(['on', 'off']).default('on')).describe(
+      'Whether a store of your own (`AWS_ENDPOINT_URL`) is tried at start for what a plan relies on: a session that may do nothing tries to open another.',
+    ),
     WRIT_AWS_MAX_TTL_SECONDS: unlessEmpty(wholeSeconds(900, 43_200).default(3600)).describe(
       'Longest lifetime to ask for; no more than the roles’ own maximum session duration.',
     ),

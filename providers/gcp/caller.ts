@@ -1,4 +1,5 @@
 /** Authenticates the broker at Google: a federated identity without any key, or the machine's ambient one. */
+import type { ObservedClock } from '../answer-date.ts';
 import { type Clock, type ProviderDeps, ProviderError } from '../contract.ts';
 import { connectionFailure, gaveUp, httpFailure } from './errors.ts';
 import { cloudPlatform } from './params.ts';
@@ -10,15 +11,31 @@ export interface Caller {
   token(signal: AbortSignal, fresh?: boolean): Promise<string>;
 }
 
-export function callerFor(config: GcpSettings, deps: ProviderDeps): Caller {
+export function callerFor(config: GcpSettings, deps: ProviderDeps, clock: ObservedClock): Caller {
   const provider = config.WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER;
   if (provider === undefined) return ambientCaller(config.GOOGLE_CLOUD_PROJECT);
   const identityToken = () =>
     // Google's default audience for a provider: its full name with the https: prefix.
-    deps.signIdentityToken({ sub: config.WRIT_GCP_BROKER_SUBJECT, aud: `https://iam.googleapis.com/${provider}` }, 300);
-  return federatedCaller(deps.clock, async (signal) =>
-    federate(config.WRIT_GCP_STS_ENDPOINT, provider, await identityToken(), signal),
-  );
+    deps.signIdentityToken(
+      { sub: config.WRIT_GCP_BROKER_SUBJECT, aud: `https://iam.googleapis.com/${provider}` },
+      300,
+      clock.now(),
+    );
+  const obtain = async (signal: AbortSignal) =>
+    federate(config.WRIT_GCP_STS_ENDPOINT, provider, await identityToken(), clock, signal);
+  return federatedCaller(deps.clock, async (signal) => {
+    const before = clock.skewMs();
+    try {
+      return await obtain(signal);
+    } catch (error) {
+      // Once more: with a token by Google's own time, which the refusal has just told; or because Google
+      // could not fetch our keys just now. Nothing of a grant can have been minted here.
+      const refused = error instanceof ProviderError && /^invalid_/.test(error.providerCode ?? '');
+      const otherTime = Math.abs((clock.skewMs() ?? 0) - (before ?? 0)) > 5_000;
+      if (!refused || !(otherTime || (error.retryable && error.retryAfterSeconds === null))) throw error;
+      return obtain(signal);
+    }
+  });
 }
 
 /**
@@ -82,7 +99,7 @@ function ambientCaller(project: string | undefined): Caller {
       } catch (error) {
         if (signal.aborted) throw gaveUp(step);
         const { status, code } = error as { status?: number; code?: string | number };
-        if (typeof status === 'number') throw httpFailure(step, status, null);
+        if (typeof status === 'number') throw httpFailure(step, status, null, null, null);
         if (typeof code === 'string') throw connectionFailure(step, code);
       }
       // The library's own messages may quote files and answers, so only the fact is passed on.

@@ -4,6 +4,7 @@
 // find nothing.
 process.env.GOOGLE_SDK_NODE_LOGGING = 'all';
 
+import { throttledSeconds } from '../../sandbox/gcp/faults.ts';
 import { type ConformanceHarness, conformance } from '../conformance.ts';
 import { gcpBench, sharedAccount, storage } from './harness.test-support.ts';
 
@@ -95,7 +96,15 @@ async function makeHarness(transport: string, accounts: 'pool' | 'shared'): Prom
     },
     upstream: {
       requests: () => sandbox.requests(),
-      fail: (kind) => sandbox.fail(kind),
+      fail: (kind) => {
+        if (kind === null) sandbox.lengthenTokensBy(0);
+        sandbox.fail(kind);
+      },
+      throttledSeconds,
+      odd: {
+        'ends-in-the-past': () => sandbox.lengthenTokensBy(-7_200),
+        'ends-too-late': () => sandbox.lengthenTokensBy(7_200),
+      },
       expectedRefusalCode: 'PERMISSION_DENIED',
     },
     output: output.text,

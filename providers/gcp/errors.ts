@@ -1,7 +1,10 @@
 /**
- * Converts Google's errors, on either transport, to ProviderError. Writes its own messages: nothing that
- * Google echoes gets into them.
+ * Converts Google's errors, on either transport, to ProviderError. Writes its own messages: what Google says
+ * is kept beside them, through `answerText` alone.
  */
+
+import { answerText } from '../answer-text.ts';
+import { waitSeconds } from '../answer-wait.ts';
 import { ProviderError } from '../contract.ts';
 
 /** The call that failed, as messages name it, and whether it may have created a credential. */
@@ -51,26 +54,66 @@ export function gaveUp(step: Step): ProviderError {
 }
 
 /**
+ * Google could not fetch our keys, or reach our issuer, just now. It says so with the code of a token that is
+ * no good; only the text tells them apart.
+ */
+const issuerNotReached =
+  /connect\w* to the (?:given )?credential|(?:fetch|retriev|connect|reach|download|timed? ?out)[^.]*(?:jwks?|issuer|keys?\b|discovery|openid)|keys unreachable/i;
+
+/** What an answer says besides its code. */
+export interface Said {
+  text: string | null;
+  retryAfterSeconds: number | null;
+}
+
+/**
  * An HTTP answer other than 2xx. `body` is Google's error object, or OAuth's from the Security Token Service.
  */
-export function httpFailure(step: Step, status: number, body: unknown): ProviderError {
-  const error = (body as { error?: unknown } | null)?.error;
-  const named = typeof error === 'string' ? error : (error as { status?: unknown } | undefined)?.status;
+export function httpFailure(step: Step, status: number, body: unknown, retryAfter: string | null, now: Date | null) {
+  const { error, error_description } = (body ?? {}) as { error?: unknown; error_description?: unknown };
+  const known = (typeof error === 'object' ? error : null) as ApiError | null;
+  const named = typeof error === 'string' ? error : known?.status;
   const code = typeof named === 'string' && /^[A-Za-z_]{3,40}$/.test(named) ? named : String(status);
   if (status === 504 || code === 'DEADLINE_EXCEEDED') return timedOutThere(step, code);
-  const later = [408, 409, 429].includes(status) || status >= 500 || code === 'FAILED_PRECONDITION';
-  return answered(step, code, later, false);
+  const text = answerText(error_description ?? known?.message);
+  const later =
+    [408, 409, 429].includes(status) ||
+    status >= 500 ||
+    code === 'FAILED_PRECONDITION' ||
+    (/^invalid_/.test(code) && issuerNotReached.test(text ?? ''));
+  const told = waitSeconds(retryAfter, null, now) ?? retryInfo(known?.details);
+  return answered(step, code, later, false, { text, retryAfterSeconds: later ? told : null });
+}
+
+interface ApiError {
+  status?: unknown;
+  message?: unknown;
+  details?: unknown;
+}
+
+/** google.rpc.RetryInfo among an error's details: `"5s"` in JSON, seconds by themselves from gRPC. */
+export function retryInfo(details: unknown): number | null {
+  for (const detail of Array.isArray(details) ? details : []) {
+    const delay = (detail as { retryDelay?: unknown } | null)?.retryDelay;
+    const seconds =
+      typeof delay === 'string' ? delay.replace(/s$/, '') : (delay as { seconds?: unknown } | undefined)?.seconds;
+    const wait = seconds === undefined || seconds === null ? null : waitSeconds(String(seconds), null, null);
+    if (wait !== null) return wait;
+  }
+  return null;
 }
 
 /**
  * A gRPC status. 14 also stands for a connection lost after sending; only a refused connection is known to
  * have sent nothing.
  */
-export function grpcFailure(step: Step, number: number, details: string): ProviderError {
+export function grpcFailure(step: Step, number: number, details: string, retryAfterSeconds: number | null) {
   const code = canonicalCodes[number] ?? String(number);
   if (code === 'DEADLINE_EXCEEDED') return timedOutThere(step, code);
   const lost = code === 'UNAVAILABLE' && !details.startsWith('No connection established');
-  return answered(step, code, mayWorkLater.has(code), step.mints && lost);
+  const later = mayWorkLater.has(code);
+  const said = { text: answerText(details), retryAfterSeconds: later ? retryAfterSeconds : null };
+  return answered(step, code, later, step.mints && lost, said);
 }
 
 /** The connection failed before an answer. `code` is node's, e.g. ECONNREFUSED. */
@@ -82,8 +125,8 @@ export function connectionFailure(step: Step, code: string | undefined): Provide
   });
 }
 
-export function unreadable(step: Step): ProviderError {
-  return new ProviderError('upstream_mismatch', `Google's answer was not understood while ${step.doing}.`, {
+export function unreadable(step: Step, what = 'was not understood'): ProviderError {
+  return new ProviderError('upstream_mismatch', `Google's answer ${what} while ${step.doing}.`, {
     mayHaveMinted: step.mints,
   });
 }
@@ -95,10 +138,18 @@ function timedOutThere(step: Step, providerCode: string): ProviderError {
   });
 }
 
-function answered(step: Step, providerCode: string, retryable: boolean, mayHaveMinted: boolean): ProviderError {
+function answered(
+  step: Step,
+  providerCode: string,
+  retryable: boolean,
+  mayHaveMinted: boolean,
+  said: Said,
+): ProviderError {
   const code = retryable ? 'upstream_unavailable' : 'upstream_refused';
   return new ProviderError(code, `Google answered ${providerCode} while ${step.doing}.`, {
     providerCode,
+    providerText: said.text,
+    retryAfterSeconds: said.retryAfterSeconds,
     mayHaveMinted,
   });
 }

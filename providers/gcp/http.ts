@@ -2,6 +2,7 @@
  * One HTTP call to Google: JSON back, or a ProviderError. No retries, no redirects, and nothing of the call
  * in the error.
  */
+import type { ObservedClock } from '../answer-date.ts';
 import { connectionFailure, gaveUp, httpFailure, type Step, unreadable } from './errors.ts';
 
 export interface HttpCall {
@@ -11,6 +12,8 @@ export interface HttpCall {
   headers?: { [name: string]: string };
   body?: string | URLSearchParams;
   signal: AbortSignal;
+  /** Google's clock: learns from the answer's date. */
+  clock: ObservedClock;
 }
 
 /** @throws ProviderError */
@@ -21,20 +24,25 @@ export async function callGoogle({
   headers,
   body,
   signal,
+  clock,
 }: HttpCall): Promise<{ [key: string]: unknown }> {
   let status: number;
   let text: string;
+  let retryAfter: string | null;
+  const sentAt = clock.ours();
   try {
     const request = { method, redirect: 'error' as const, signal };
     const response = await fetch(url, { ...request, ...(headers ? { headers } : {}), ...(body ? { body } : {}) });
     status = response.status;
+    clock.observe(response.headers.get('date'), sentAt, response.headers.get('age'));
+    retryAfter = response.headers.get('retry-after');
     text = await response.text();
   } catch (error) {
     if (signal.aborted) throw gaveUp(step);
     throw connectionFailure(step, (error as { cause?: { code?: string } }).cause?.code);
   }
   const answer = parse(text);
-  if (status < 200 || status > 299) throw httpFailure(step, status, answer);
+  if (status < 200 || status > 299) throw httpFailure(step, status, answer, retryAfter, clock.now());
   if (answer === null) throw unreadable(step);
   return answer;
 }
@@ -47,5 +55,18 @@ function parse(text: string): { [key: string]: unknown } | null {
       : null;
   } catch {
     return null;
+  }
+}
+
+/** Any answer of an address, for the sake of its date. @throws ProviderError */
+export async function askDate(url: string, clock: ObservedClock, signal: AbortSignal): Promise<void> {
+  const sentAt = clock.ours();
+  try {
+    const { headers, body } = await fetch(url, { redirect: 'manual', signal });
+    clock.observe(headers.get('date'), sentAt, headers.get('age'));
+    await body?.cancel();
+  } catch (error) {
+    const step = { doing: 'asking for the time', mints: false };
+    throw signal.aborted ? gaveUp(step) : connectionFailure(step, (error as { cause?: { code?: string } }).cause?.code);
   }
 }

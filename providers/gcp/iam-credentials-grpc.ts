@@ -6,14 +6,23 @@
  * a repeated mint would leave a token that nobody knows of.
  */
 import { IAMCredentialsClient } from '@google-cloud/iam-credentials';
-import { credentials } from '@grpc/grpc-js';
+import { credentials, type Metadata } from '@grpc/grpc-js';
 import { PassThroughClient } from 'google-auth-library';
-import { gaveUp, grpcFailure, unreadable } from './errors.ts';
+import { waitSeconds } from '../answer-wait.ts';
+import { gaveUp, grpcFailure, retryInfo, unreadable } from './errors.ts';
 import { type IamCredentials, mintStep } from './iam-credentials.ts';
+import { isToken } from './sts.ts';
 
 interface WireAnswer {
   accessToken?: string | null;
   expireTime?: { seconds?: string | number | object | null } | null;
+}
+interface GrpcError {
+  code?: unknown;
+  details?: unknown;
+  metadata?: Metadata;
+  /** The error's details as google-gax has decoded them. */
+  statusDetails?: unknown;
 }
 type CancellableCall = Promise<[WireAnswer, ...unknown[]]> & { cancel(): void };
 
@@ -49,13 +58,14 @@ export function grpcIamCredentials(endpoint: string): IamCredentials {
     try {
       const [answer] = await call;
       const expiresAt = new Date(Number(String(answer.expireTime?.seconds ?? Number.NaN)) * 1000);
-      if (!answer.accessToken || Number.isNaN(expiresAt.getTime())) throw unreadable(step);
+      if (!isToken(answer.accessToken) || Number.isNaN(expiresAt.getTime())) throw unreadable(step);
       return { token: answer.accessToken, expiresAt };
     } catch (error) {
       if (signal.aborted) throw gaveUp(step);
-      const { code, details } = error as { code?: unknown; details?: unknown };
+      const { code, details, metadata, statusDetails } = error as GrpcError;
       if (typeof code !== 'number') throw error;
-      throw grpcFailure(step, code, String(details ?? ''));
+      const told = waitSeconds(metadata?.get('retry-after')[0]?.toString(), null, null) ?? retryInfo(statusDetails);
+      throw grpcFailure(step, code, String(details ?? ''), told);
     } finally {
       signal.removeEventListener('abort', cancel);
     }

@@ -1,9 +1,11 @@
 /** generateAccessToken over plain HTTP: the default transport. */
+import type { ObservedClock } from '../answer-date.ts';
 import { unreadable } from './errors.ts';
 import { callGoogle } from './http.ts';
 import { type IamCredentials, mintStep } from './iam-credentials.ts';
+import { isToken } from './sts.ts';
 
-export function restIamCredentials(endpoint: string): IamCredentials {
+export function restIamCredentials(endpoint: string, clock: ObservedClock): IamCredentials {
   return async ({ account, scopes, lifetimeSeconds, reason }, callerToken, signal) => {
     const step = mintStep(account);
     const answer = await callGoogle({
@@ -18,10 +20,11 @@ export function restIamCredentials(endpoint: string): IamCredentials {
       },
       body: JSON.stringify({ scope: scopes, lifetime: `${lifetimeSeconds}s` }),
       signal,
+      clock,
     });
     const { accessToken, expireTime } = answer;
     const expiresAt = new Date(typeof expireTime === 'string' ? expireTime : Number.NaN);
-    if (typeof accessToken !== 'string' || Number.isNaN(expiresAt.getTime())) throw unreadable(step);
+    if (!isToken(accessToken) || Number.isNaN(expiresAt.getTime())) throw unreadable(step);
     return { token: accessToken, expiresAt };
   };
 }

@@ -2,9 +2,11 @@
  * Google Cloud: short-lived access tokens of service accounts, bounded to Cloud Storage where the capability
  * says so.
  */
+import { observedClock } from '../answer-date.ts';
 import type { Plan, Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { callerFor } from './caller.ts';
 import { describe } from './describe.ts';
+import { askDate } from './http.ts';
 import { issue } from './issue.ts';
 import { type GcpParams, params } from './params.ts';
 import { asJson, planPermission, readPermission } from './permission.ts';
@@ -22,15 +24,16 @@ export const gcp: ProviderModule<GcpSettings> = {
 };
 
 function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<GcpParams> {
-  const caller = callerFor(config, deps);
-  const accounts = serviceAccounts(config.WRIT_GCP_IAM_ENDPOINT, caller);
+  const clock = observedClock(deps.clock, (signal) => askDate(config.WRIT_GCP_STS_ENDPOINT, clock, signal));
+  const caller = callerFor(config, deps, clock);
+  const accounts = serviceAccounts(config.WRIT_GCP_IAM_ENDPOINT, caller, clock);
   const minting = {
-    clock: deps.clock,
+    clock,
     caller,
-    iamCredentials: iamCredentialsFor(config),
+    iamCredentials: iamCredentialsFor(config, clock),
     stsEndpoint: config.WRIT_GCP_STS_ENDPOINT,
   };
-  const ending = { clock: deps.clock, accounts, lagMs: config.WRIT_GCP_REVOKE_LAG_SECONDS * 1000 };
+  const ending = { clock, accounts, lagMs: config.WRIT_GCP_REVOKE_LAG_SECONDS * 1000 };
   return {
     name: 'gcp',
     // Google refuses more than an hour unless an organisation policy says otherwise. When its answer was
@@ -55,5 +58,6 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
       // An account that has left the pool is no longer ours to enable.
       if (config.WRIT_GCP_SERVICE_ACCOUNTS.includes(reserved)) await releaseAccount(accounts, reserved, signal);
     },
+    clock,
   };
 }

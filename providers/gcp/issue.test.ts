@@ -185,3 +185,38 @@ check('an account that Google still thinks disabled may work later: nothing is f
   harness.sandbox.setDisabled(poolAccounts[0]!, false);
   await harness.issue(harness.plan(goodParams, 600));
 });
+
+check('a boundary that Google refuses to apply minted nothing that anybody has, and costs nothing', async (harness) => {
+  await harness.issue(harness.plan(goodParams));
+  for (const kind of ['refused', 'throttled'] as const) {
+    harness.sandbox.fail(kind, 'exchange');
+    await assert.rejects(harness.issue(harness.plan(goodParams)), failsWith(codeOf[kind], { mayHaveMinted: false }));
+  }
+});
+
+const codeOf = { refused: 'upstream_refused', throttled: 'upstream_unavailable' } as const;
+
+check('where a token may be left over, its own end is known, and not the worst case', async (harness) => {
+  await harness.issue(harness.plan(goodParams));
+  harness.sandbox.fail('unavailable', 'exchange');
+  const error = await harness.issue(harness.plan(goodParams, 600)).catch((thrown: unknown) => thrown);
+  assert.ok(error instanceof ProviderError && error.mayHaveMinted);
+  assert.equal(error.minted()?.providerExpiresAt.toISOString(), '2026-03-01T12:10:00.000Z');
+  assert.deepEqual(error.minted()?.handle, { service_account: poolAccounts[0] });
+});
+
+check('Google could not reach our issuer just now: tried once more, then retryable', async (harness) => {
+  harness.sandbox.fail('issuer-unreachable', 'exchange', 1);
+  await harness.issue(harness.plan(goodParams));
+  harness.sandbox.forgetTokens();
+  harness.sandbox.fail('issuer-unreachable', 'exchange');
+  await assert.rejects(
+    harness.issue(harness.plan(goodParams)),
+    failsWith('upstream_unavailable', { retryable: true, mayHaveMinted: false, providerCode: 'invalid_grant' }),
+  );
+});
+
+check('a refusal just after a role was bound is met once more', async (harness) => {
+  harness.sandbox.fail('refused', 'mint', 1);
+  await harness.issue(harness.plan(goodParams));
+});

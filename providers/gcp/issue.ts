@@ -1,5 +1,6 @@
 /** Minting: one token of one service account, cut down to the plan. */
-import { type Clock, type IssueContext, type Issued, type JsonObject, ProviderError } from '../contract.ts';
+import type { ObservedClock } from '../answer-date.ts';
+import { type IssueContext, type Issued, type JsonObject, type Minted, ProviderError } from '../contract.ts';
 import { asCaller, type Caller } from './caller.ts';
 import type { IamCredentials } from './iam-credentials.ts';
 import { type GcpPermission, readPermission } from './permission.ts';
@@ -9,7 +10,8 @@ import { downscope } from './sts.ts';
 const clockToleranceMs = 60_000;
 
 export interface Minting {
-  clock: Clock;
+  /** Google's. */
+  clock: ObservedClock;
   caller: Caller;
   iamCredentials: IamCredentials;
   stsEndpoint: string;
@@ -26,22 +28,39 @@ export async function issue(minting: Minting, context: IssueContext): Promise<Is
     lifetimeSeconds: context.plan.ttl_seconds,
     reason: `writ lease ${context.leaseId.replace(/[^\w.-]/g, '_')}`,
   };
-  let askedAt = minting.clock.now().getTime();
-  const source = await asCaller(minting.caller, context.signal, (token) => {
-    askedAt = minting.clock.now().getTime();
-    return minting.iamCredentials(request, token, context.signal);
-  });
-  if (source.expiresAt.getTime() > askedAt + ttlMs + clockToleranceMs)
-    throw new ProviderError('upstream_mismatch', 'Google gave a token that lives longer than asked.', {
-      mayHaveMinted: true,
+  const { clock } = minting;
+  const handle = { service_account: account };
+  let askedAt = clock.ours().getTime();
+  const mint = () =>
+    asCaller(minting.caller, context.signal, (token) => {
+      askedAt = clock.ours().getTime();
+      return minting.iamCredentials(request, token, context.signal);
     });
+  // A 403 minted nothing, and passes when the role was bound just before: not all of Google had heard of it.
+  const source = await mint().catch((error) => (isForbidden(error) ? mint() : Promise.reject(error)));
 
-  const token =
+  const now = clock.now().getTime();
+  const fault = lifetimeFault(source.expiresAt.getTime(), now, now + ttlMs + clockToleranceMs);
+  if (fault !== null) {
+    const told = Math.min(source.expiresAt.getTime(), now + longestLifetimeMs);
+    const minted = { handle, providerExpiresAt: new Date(Math.max(told, now + ttlMs + clockToleranceMs)) };
+    throw new ProviderError('upstream_mismatch', fault, { mayHaveMinted: true, minted });
+  }
+
+  const { token, expiresAt: endsAt } =
     permission.access_boundary === null
-      ? source.token
-      : await downscope(minting.stsEndpoint, source.token, permission.access_boundary, context.signal).catch(afterMint);
+      ? source
+      : await downscope(
+          minting.stsEndpoint,
+          source.token,
+          permission.access_boundary,
+          source.expiresAt,
+          clock,
+          context.signal,
+        ).catch((error) => afterMint(error, { handle, providerExpiresAt: source.expiresAt }));
 
-  const expiresAt = new Date(Math.min(source.expiresAt.getTime(), askedAt + ttlMs));
+  const endsByOurs = endsAt.getTime() - (clock.skewMs() ?? 0);
+  const expiresAt = new Date(Math.min(endsByOurs, askedAt + ttlMs));
   const credential: JsonObject & { type: string } = {
     type: 'gcp',
     access_token: token,
@@ -51,19 +70,41 @@ export async function issue(minting: Minting, context: IssueContext): Promise<Is
     scopes: permission.scopes,
     ...(permission.project === null ? {} : { project_id: permission.project }),
   };
-  return { credential, expiresAt, providerExpiresAt: source.expiresAt, handle: { service_account: account } };
+  return { credential, expiresAt, providerExpiresAt: source.expiresAt, handle };
 }
 
-/** The wider source token exists whatever became of the exchange, so there is something to revoke. */
-function afterMint(error: unknown): never {
+/**
+ * The boundary could not be applied. The wider source token exists, and its end is known. When Google
+ * answered with a refusal, nobody but Google and this process ever had it, and this process has just
+ * forgotten it: then there is nothing to end. Where the answer is not known, a token may be on its way
+ * somewhere.
+ */
+function afterMint(error: unknown, minted: Minted): never {
   if (!(error instanceof ProviderError)) throw error;
-  const { code, message, retryable, providerCode } = error;
+  const { code, message, retryable, providerCode, providerText, retryAfterSeconds } = error;
+  const refused = code === 'upstream_refused' || ['RESOURCE_EXHAUSTED', '429'].includes(providerCode ?? '');
   throw new ProviderError(code, message, {
     retryable,
-    mayHaveMinted: true,
+    providerText,
+    retryAfterSeconds,
+    ...(refused ? { mayHaveMinted: false } : { mayHaveMinted: true, minted }),
     ...(providerCode === undefined ? {} : { providerCode }),
   });
 }
+
+/** What Google gives at most, by an organisation's exception from its hour. */
+const longestLifetimeMs = 43_200_000;
+
+/** Null when a token ends ahead, and not later than was asked. */
+function lifetimeFault(endsAt: number, now: number, latest: number): string | null {
+  if (endsAt <= now) return 'Google gave a token that ends in the past.';
+  return endsAt > latest ? 'Google gave a token that lives longer than asked.' : null;
+}
+
+const isForbidden = (error: unknown) =>
+  error instanceof ProviderError &&
+  !error.mayHaveMinted &&
+  ['PERMISSION_DENIED', '403'].includes(error.providerCode ?? '');
 
 /**
  * An exclusive account must be the one that the broker reserved: two grants on one account would end

@@ -3,12 +3,14 @@
  * of its own, and the account is disabled. Enabling it again would bring its unexpired tokens back to life:
  * `release` is for when the last of them has expired, and not before.
  */
-import { type Clock, ProviderError, type RevocationOutcome, type RevocationTarget } from '../contract.ts';
+import type { ObservedClock } from '../answer-date.ts';
+import { keepAfterEndMs, ProviderError, type RevocationOutcome, type RevocationTarget } from '../contract.ts';
 import { readPermission } from './permission.ts';
 import type { ServiceAccounts } from './service-accounts.ts';
 
 export interface Ending {
-  clock: Clock;
+  /** Google's. */
+  clock: ObservedClock;
   accounts: ServiceAccounts;
   /** How long Google may still accept the tokens of a disabled account. */
   lagMs: number;
@@ -22,8 +24,8 @@ export async function revokeOne(
 ): Promise<RevocationOutcome> {
   try {
     const account = exclusiveAccount(target);
-    // Past its end there is nothing left to disable, and our clock alone is no proof that Google refuses it.
-    const expired = ending.clock.now() >= target.providerExpiresAt;
+    // A while past its end, by Google's own clock and by ours, there is nothing left to disable.
+    const expired = isOver(ending.clock, target);
     if (account === null || expired)
       return {
         state: 'wait_for_expiry',
@@ -49,6 +51,12 @@ export async function releaseAccount(accounts: ServiceAccounts, email: string, s
     throw new ProviderError('upstream_unavailable', `${email} is still disabled after it was enabled.`);
 }
 
+function isOver(clock: ObservedClock, { providerExpiresAt }: RevocationTarget): boolean {
+  if (clock.skewMs() === null) return false;
+  const now = Math.min(clock.now().getTime(), clock.ours().getTime());
+  return providerExpiresAt.getTime() + keepAfterEndMs <= now;
+}
+
 async function disable(
   { clock, accounts, lagMs }: Ending,
   target: RevocationTarget,
@@ -61,11 +69,11 @@ async function disable(
     if (!(await accounts.isDisabled(account, signal)))
       throw new ProviderError('upstream_unavailable', `${account} is still enabled after it was disabled.`);
   }
-  const now = clock.now();
+  const now = clock.ours();
   const evidence = { service_account: account, disabled: true, read_back_at: now.toISOString() };
   // Somebody may have enabled it while it settled: then the lag begins anew.
   const since = wasDisabled ? (target.settlingSince ?? now) : now;
-  const settled = new Date(Math.min(since.getTime() + lagMs, target.providerExpiresAt.getTime()));
+  const settled = new Date(Math.min(since.getTime() + lagMs, target.providerExpiresAt.getTime() + keepAfterEndMs));
   if (now >= settled) return { state: 'revoked', evidence: { ...evidence, lag_seconds: lagMs / 1000 } };
   return { state: 'settling', recheckAt: settled, evidence };
 }

@@ -1,4 +1,6 @@
 /** IAM serviceAccounts: read, disable, enable (roles/iam.serviceAccountAdmin on the pool's accounts). */
+import type { ObservedClock } from '../answer-date.ts';
+import { ProviderError } from '../contract.ts';
 import { asCaller, type Caller } from './caller.ts';
 import { callGoogle } from './http.ts';
 
@@ -7,7 +9,7 @@ export interface ServiceAccounts {
   setDisabled(email: string, disabled: boolean, signal: AbortSignal): Promise<void>;
 }
 
-export function serviceAccounts(endpoint: string, caller: Caller): ServiceAccounts {
+export function serviceAccounts(endpoint: string, caller: Caller, clock: ObservedClock): ServiceAccounts {
   const call = (method: 'GET' | 'POST', email: string, verb: '' | ':disable' | ':enable', signal: AbortSignal) =>
     asCaller(caller, signal, (token) =>
       callGoogle({
@@ -17,11 +19,19 @@ export function serviceAccounts(endpoint: string, caller: Caller): ServiceAccoun
         headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
         ...(method === 'POST' ? { body: '{}' } : {}),
         signal,
+        clock,
       }),
     );
   return {
     // proto3 JSON leaves a false field out.
-    isDisabled: async (email, signal) => (await call('GET', email, '', signal)).disabled === true,
+    isDisabled: async (email, signal) => {
+      const found = await call('GET', email, '', signal);
+      if (found.email !== email)
+        throw new ProviderError('upstream_mismatch', `Google answered about another account than ${email}.`, {
+          retryable: true,
+        });
+      return found.disabled === true;
+    },
     setDisabled: async (email, disabled, signal) => {
       await call('POST', email, disabled ? ':disable' : ':enable', signal);
     },

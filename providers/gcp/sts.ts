@@ -2,6 +2,7 @@
  * Security Token Service: both exchanges, done by ourselves, as a form and without an Authorization header
  * (RFC 8693).
  */
+import type { ObservedClock } from '../answer-date.ts';
 import type { AccessBoundary } from './boundary.ts';
 import { unreadable } from './errors.ts';
 import { callGoogle } from './http.ts';
@@ -20,6 +21,7 @@ export async function federate(
   endpoint: string,
   provider: string,
   identityToken: string,
+  clock: ObservedClock,
   signal: AbortSignal,
 ): Promise<{ token: string; lifetimeSeconds: number }> {
   const step = { doing: 'federating the broker’s identity', mints: false };
@@ -35,9 +37,11 @@ export async function federate(
       subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
     }),
     signal,
+    clock,
   });
   const { access_token: token, expires_in: lifetimeSeconds } = answer;
-  if (typeof token !== 'string' || typeof lifetimeSeconds !== 'number') throw unreadable(step);
+  if (!isToken(token) || typeof lifetimeSeconds !== 'number' || !(lifetimeSeconds > 0 && lifetimeSeconds <= longest))
+    throw unreadable(step);
   return { token, lifetimeSeconds };
 }
 
@@ -46,8 +50,10 @@ export async function downscope(
   endpoint: string,
   sourceToken: string,
   boundary: AccessBoundary,
+  sourceExpiresAt: Date,
+  clock: ObservedClock,
   signal: AbortSignal,
-): Promise<string> {
+): Promise<{ token: string; expiresAt: Date }> {
   const step = { doing: 'applying the access boundary', mints: true };
   const answer = await callGoogle({
     step,
@@ -60,8 +66,27 @@ export async function downscope(
       options: JSON.stringify(boundary),
     }),
     signal,
+    clock,
   });
+  const { access_token: token, expires_in: seconds, token_type: type } = answer;
   // A service that ignored the boundary would hand the source back: wider than the plan.
-  if (typeof answer.access_token !== 'string' || answer.access_token === sourceToken) throw unreadable(step);
-  return answer.access_token;
+  if (!isToken(token) || token === sourceToken) throw unreadable(step);
+  if (type !== undefined && String(type).toLowerCase() !== 'bearer') throw unreadable(step);
+  // It may say nothing of the end, which is then the source's.
+  if (seconds === undefined) return { token, expiresAt: sourceExpiresAt };
+  const expiresAt = new Date(clock.now().getTime() + Number(seconds) * 1000);
+  if (typeof seconds !== 'number' || !(seconds > 0)) throw unreadable(step, 'ended in the past');
+  if (expiresAt.getTime() > sourceExpiresAt.getTime() + toleranceMs)
+    throw unreadable(step, 'lives longer than its source');
+  return { token, expiresAt: expiresAt < sourceExpiresAt ? expiresAt : sourceExpiresAt };
 }
+
+/** Google counts whole seconds, and its answer took a while. */
+const toleranceMs = 60_000;
+
+/** Twelve hours: the longest that Google gives anything. */
+const longest = 43_200;
+
+/** Opaque, but it must fit into a header. */
+export const isToken = (value: unknown): value is string =>
+  typeof value === 'string' && /^[\x21-\x7e]{8,16384}$/.test(value);

@@ -4,6 +4,7 @@
  * token) and its retry and throttling plug-ins (a mint that is sent again leaves a token that nobody knows).
  */
 import { Octokit, type RestEndpointMethodTypes } from '@octokit/rest';
+import type { ObservedClock } from '../answer-date.ts';
 import { ProviderError } from '../contract.ts';
 import { type SendOptions, send } from './send.ts';
 
@@ -11,14 +12,20 @@ export interface ApiAnswer {
   status: number;
   /** Parsed JSON; text when it was none. Typed by Octokit, and believed only after a look (echo.ts). */
   body: unknown;
-  headers: { retryAfter: string | undefined; rateRemaining: string | undefined };
+  headers: { retryAfter: string | undefined; rateRemaining: string | undefined; rateReset: string | undefined };
+  /** GitHub's own time when it answered, as far as it is known. */
+  at: Date;
 }
 
 /** The answer to an endpoint's call, as Octokit gives it. */
 interface Answered {
   status: number;
   data: unknown;
-  headers: { 'retry-after'?: string | number | undefined; 'x-ratelimit-remaining'?: string | undefined };
+  headers: {
+    'retry-after'?: string | number | undefined;
+    'x-ratelimit-remaining'?: string | undefined;
+    'x-ratelimit-reset'?: string | undefined;
+  };
 }
 
 export interface Api {
@@ -28,6 +35,10 @@ export interface Api {
   installationOf(bearer: string, repository: RepositoryParams, signal: AbortSignal): Promise<ApiAnswer>;
   /** Deletes the token that it is sent with. */
   deleteToken(bearer: string, signal: AbortSignal): Promise<ApiAnswer>;
+  /**
+   * Any public answer, for the sake of its date: needs no credential and counts against no budget of ours.
+   */
+  meta(signal: AbortSignal): Promise<ApiAnswer>;
   /** Lists one repository of the token that it is sent with. */
   listRepositories(bearer: string, signal: AbortSignal): Promise<ApiAnswer>;
 }
@@ -45,19 +56,21 @@ type RepositoryParams = Pick<RestEndpointMethodTypes['apps']['getRepoInstallatio
  * Every function resolves with whatever GitHub answered.
  * @throws ProviderError (each of them) only when there was no answer
  */
-export function githubApi(baseUrl: string): Api {
-  const { apps } = new Octokit({
+export function githubApi(baseUrl: string, clock: ObservedClock): Api {
+  const answerOf = (call: Promise<Answered>) => settled(call, clock);
+  const { apps, meta } = new Octokit({
     baseUrl,
     userAgent: 'writ',
     // Octokit would print refusals and deprecations to the console.
     log: silent,
-    request: { fetch: (url: string, options: SendOptions) => send(url, options), log: silent },
+    request: { fetch: (url: string, options: SendOptions) => send(url, options, clock), log: silent },
   }).rest;
   return {
     mint: (bearer, token, signal) =>
       answerOf(apps.createInstallationAccessToken({ ...token, ...common(bearer, signal) })),
     installationOf: (bearer, repository, signal) =>
       answerOf(apps.getRepoInstallation({ ...repository, ...common(bearer, signal) })),
+    meta: (signal) => answerOf(meta.get({ request: { signal } })),
     deleteToken: (bearer, signal) => answerOf(apps.revokeInstallationAccessToken(common(bearer, signal))),
     listRepositories: (bearer, signal) =>
       answerOf(apps.listReposAccessibleToInstallation({ per_page: 1, ...common(bearer, signal) })),
@@ -80,7 +93,7 @@ const common = (bearer: string, signal: AbortSignal) => ({
  * Refusals are answers too; Octokit throws them. Its errors hold the request, so none of them goes further
  * than this.
  */
-async function answerOf(call: Promise<Answered>): Promise<ApiAnswer> {
+async function settled(call: Promise<Answered>, clock: ObservedClock): Promise<ApiAnswer> {
   const { status, data, headers } = await call.catch((error: { response?: Answered; cause?: unknown }) => {
     if (error.response !== undefined) return error.response;
     if (error.cause instanceof ProviderError) throw error.cause;
@@ -93,6 +106,8 @@ async function answerOf(call: Promise<Answered>): Promise<ApiAnswer> {
     headers: {
       retryAfter: headers['retry-after']?.toString(),
       rateRemaining: headers['x-ratelimit-remaining'],
+      rateReset: headers['x-ratelimit-reset'],
     },
+    at: clock.now(),
   };
 }

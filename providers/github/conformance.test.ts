@@ -105,7 +105,13 @@ async function make(tokenFormat: 'short' | 'stateless', enterprise: boolean): Pr
     },
     upstream: {
       requests: sandbox.requests,
-      fail: (kind) => sandbox.fail(kind),
+      fail: (kind) => sandbox.fail(kind === 'throttled' ? 'secondary-rate' : kind),
+      throttledSeconds: 60,
+      odd: Object.fromEntries(
+        (['ends-in-the-past', 'ends-too-late', 'wider-permissions', 'wider-repositories', 'silent'] as const).map(
+          (fault) => [fault, () => sandbox.fail(fault)],
+        ),
+      ),
       expectedRefusalCode: '422',
     },
     output: printed.text,

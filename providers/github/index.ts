@@ -1,7 +1,9 @@
 /** The GitHub provider: installation tokens of a GitHub App. */
+import { observedClock } from '../answer-date.ts';
 import type { Provider, ProviderDeps, ProviderModule } from '../contract.ts';
-import { githubApi } from './api.ts';
+import { type Api, githubApi } from './api.ts';
 import { appJwtSigner } from './app-jwt.ts';
+import { asApp } from './as-app.ts';
 import { rememberInstallations } from './installation.ts';
 import { issueToken } from './issue.ts';
 import { type GithubParams, params } from './params.ts';
@@ -17,13 +19,16 @@ export const github: ProviderModule<GithubSettings> = {
   create: createGithubProvider,
 };
 
-function createGithubProvider(given: GithubSettings, { clock }: Pick<ProviderDeps, 'clock'>): Provider<GithubParams> {
+function createGithubProvider(given: GithubSettings, deps: Pick<ProviderDeps, 'clock'>): Provider<GithubParams> {
   const privateKey = given.GITHUB_APP_PRIVATE_KEY ?? given.GITHUB_APP_PRIVATE_KEY_FILE;
   if (privateKey === undefined) throw new Error('settings without a private key were not parsed by the schema');
   const apiUrl = given.GITHUB_API_URL ?? 'https://api.github.com';
-  const api = githubApi(apiUrl);
-  const appJwt = appJwtSigner(given.GITHUB_APP_ID, privateKey, clock);
-  const installations = rememberInstallations(api, appJwt, given.GITHUB_INSTALLATION_ID);
+  const clock = observedClock(deps.clock, async (signal) => {
+    await api.meta(signal);
+  });
+  const api: Api = githubApi(apiUrl, clock);
+  const app = asApp(appJwtSigner(given.GITHUB_APP_ID, privateKey, clock.now));
+  const installations = rememberInstallations(api, app, given.GITHUB_INSTALLATION_ID);
   const owners = given.WRIT_GITHUB_OWNERS ?? null;
   return {
     name: 'github',
@@ -36,8 +41,10 @@ function createGithubProvider(given: GithubSettings, { clock }: Pick<ProviderDep
     params,
     plan: (given, ttlSeconds) => planFor(given, ttlSeconds, owners),
     describe: describePlan,
-    issue: (context) => issueToken({ api, apiUrl, appJwt, installations, clock }, context),
-    revoke: (due, _standing, signal) => revokeTokens(api, clock, due, signal),
+    issue: (context) => issueToken({ api, apiUrl, asApp: app, installations, clock }, context),
+    revoke: (due, _standing, signal) => revokeTokens(api, deps.clock, due, signal),
     probe: (target, signal) => probeToken(api, target, signal),
+    clock,
+    triesCredential: true,
   };
 }

@@ -49,6 +49,29 @@ describe('the answer is held against the plan', () => {
     assert.equal(harness.sandbox.liveTokens(), 1);
   });
 
+  test('an end in the past or beyond GitHub’s hour is not believed: the token is dead, or handed over to be ended', async () => {
+    for (const fault of ['ends-in-the-past', 'ends-too-late'] as const) {
+      harness.sandbox.fail(fault);
+      const error = await failure(issueWith(harness, readOrders));
+      assert.deepEqual([error.code, error.mayHaveMinted, error.minted()], ['upstream_mismatch', false, null]);
+      assert.equal(harness.sandbox.liveTokens(), 0, fault);
+    }
+    harness.sandbox.fail('unavailable', 'revoke');
+    const error = await failure(issueWith(harness, readOrders));
+    assert.equal(error.mayHaveMinted, true);
+    const minted = error.minted();
+    harness.sandbox.fail(null, 'revoke');
+    const target = {
+      ...targetOf(harness, null),
+      secret: minted?.secret ?? null,
+      providerExpiresAt: minted?.providerExpiresAt ?? new Date(0),
+    };
+    assert.ok(target.providerExpiresAt > harness.clock.now());
+    const [outcome] = await harness.provider.revoke([target], [], new AbortController().signal);
+    assert.equal(outcome?.state, 'revoked');
+    assert.equal(harness.sandbox.liveTokens(), 0);
+  });
+
   test('the look-up names another owner: nothing is minted', async () => {
     const seen: string[] = [];
     const server = createServer((request, response) => {
@@ -157,6 +180,40 @@ describe('GitHub’s refusals', () => {
     assert.deepEqual(seen, [lookup, mint(5), lookup, mint(6)]);
   });
 
+  test('an App that was installed again is found under its new id, in the same mint', async () => {
+    await issueWith(harness, readOrders);
+    harness.sandbox.reinstall(77, 7700);
+    const issued = await issueWith(harness, readOrders);
+    assert.equal(issued.handle.installation_id, 7700);
+    assert.equal(harness.sandbox.liveTokens(), 2);
+  });
+
+  test('the waiting time is GitHub’s own: the header, the reset of the budget, or its advice', async () => {
+    const answers = [
+      [{ 'retry-after': '5' }, 5],
+      [{ 'x-ratelimit-remaining': '0', 'x-ratelimit-reset': () => nowSeconds() + 90 }, 90],
+      [{ 'retry-after': () => new Date((nowSeconds() + 30) * 1000).toUTCString() }, 30],
+      [{}, 60],
+    ] as const;
+    const nowSeconds = () => Math.floor(harness.clock.now().getTime() / 1000);
+    for (const [headers, seconds] of answers) {
+      const server = createServer((_request, response) => {
+        for (const [name, value] of Object.entries(headers as Record<string, string | (() => unknown)>))
+          response.setHeader(name, String(typeof value === 'string' ? value : value()));
+        response.setHeader('date', new Date(nowSeconds() * 1000).toUTCString());
+        response.writeHead(403).end('{"message":"You have exceeded a secondary rate limit."}');
+      });
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const provider = providerFor({ url }, harness.clock);
+      const error = await failure(issueWith({ ...harness, provider }, readOrders));
+      server.closeAllConnections();
+      server.close();
+      assert.equal(error.retryAfterSeconds, seconds);
+      assert.match(error.providerText ?? '', /secondary rate limit/);
+    }
+  });
+
   test('rate limits are worth another try, at the look-up as at the mint', async () => {
     for (const place of ['mint', 'lookup'] as const)
       for (const fault of ['secondary-rate', 'rate-limited'] as const) {
@@ -230,6 +287,23 @@ describe('revocation', () => {
     harness.clock.advance(10_000);
     const [again] = await harness.provider.revoke([target], [], never);
     assert.ok(again?.state === 'revoked' && again.evidence.meaning === 'already_dead');
+  });
+
+  test('a 401 to the deletion is no proof: the token is tried, and one that works is never called revoked', async () => {
+    const target = targetOf(harness, await issueWith(harness, readOrders));
+    harness.clock.advance(60_000);
+    harness.sandbox.fail('bad-credentials', 'revoke');
+    const [outcome] = await harness.provider.revoke([target], [], never);
+    assert.ok(outcome?.state === 'failed' && outcome.error.code === 'upstream_mismatch' && outcome.error.retryable);
+    harness.sandbox.fail('unavailable', 'data');
+    harness.sandbox.fail(null, 'revoke');
+    const [again] = await harness.provider.revoke([target], [], never);
+    assert.equal(again?.state, 'revoked');
+    const [dead] = await harness.provider.revoke([target], [], never);
+    assert.equal(dead?.state, 'failed', 'what it was tried with did not answer');
+    harness.sandbox.fail(null, 'data');
+    const [proven] = await harness.provider.revoke([target], [], never);
+    assert.ok(proven?.state === 'revoked' && proven.evidence.tried_status === 401);
   });
 
   test('a 401 for a token so young that GitHub may not know it yet is no proof', async () => {

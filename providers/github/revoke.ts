@@ -1,6 +1,7 @@
 /** Ends tokens at GitHub, and asks whether one still works. */
 import {
   type Clock,
+  type JsonObject,
   type ProbeOutcome,
   ProviderError,
   type RevocationOutcome,
@@ -50,20 +51,12 @@ async function revokeToken(
         until: target.providerExpiresAt.toISOString(),
       },
     };
-  const method = 'DELETE /installation/token';
   try {
     const answer = await api.deleteToken(target.secret, signal);
-    const evidence = { method, status: answer.status, at: clock.now().toISOString() };
+    const evidence = { method: 'DELETE /installation/token', status: answer.status, at: clock.now().toISOString() };
     if (answer.status === 204) return { state: 'revoked', evidence };
-    if (answer.status !== 401) return { state: 'failed', error: worthRepeating(refusalOf(answer, 'deleting a token')) };
-    const settledAt = target.intentAt.getTime() + settlesWithinMs;
-    if (clock.now().getTime() < settledAt)
-      return {
-        state: 'settling',
-        recheckAt: new Date(settledAt),
-        evidence: { ...evidence, meaning: 'unknown_so_far' },
-      };
-    return { state: 'revoked', evidence: { ...evidence, meaning: 'already_dead' } };
+    if (answer.status !== 401) throw refusalOf(answer, 'deleting a token', worthRepeating);
+    return await afterUnknown(api, clock, target, target.secret, evidence, signal);
   } catch (error) {
     return {
       state: 'failed',
@@ -76,15 +69,43 @@ async function revokeToken(
  * A token that GitHub neither deleted nor reports as invalid may work again later (after a suspension of the
  * installation): keep retrying.
  */
-const worthRepeating = ({ code, message, providerCode }: ProviderError) =>
-  new ProviderError(code, message, { retryable: true, ...(providerCode === undefined ? {} : { providerCode }) });
+const worthRepeating = { retryable: true } as const;
+
+/**
+ * GitHub did not know the token when it was to be deleted. That alone is no proof: whoever answers 401 to
+ * every DELETE would have killed nothing. So the token is tried. Throws ProviderError when it still works, or
+ * when the answer says neither.
+ */
+async function afterUnknown(
+  api: Api,
+  clock: Clock,
+  target: RevocationTarget,
+  token: string,
+  evidence: JsonObject,
+  signal: AbortSignal,
+): Promise<RevocationOutcome> {
+  const tried = await api.listRepositories(token, signal);
+  if (tried.status === 200)
+    throw new ProviderError('upstream_mismatch', 'GitHub answered 401 to the deletion of a token that still works', {
+      retryable: true,
+      providerCode: '401',
+    });
+  if (tried.status !== 401) throw refusalOf(tried, 'trying a token that could not be deleted', worthRepeating);
+  const settledAt = target.intentAt.getTime() + settlesWithinMs;
+  if (clock.now().getTime() < settledAt)
+    return { state: 'settling', recheckAt: new Date(settledAt), evidence: { ...evidence, meaning: 'unknown_so_far' } };
+  const readBack = { tried: probeMethod, tried_status: tried.status, tried_at: clock.now().toISOString() };
+  return { state: 'revoked', evidence: { ...evidence, ...readBack, meaning: 'already_dead' } };
+}
+
+const probeMethod = 'GET /installation/repositories';
 
 /** Asks GitHub with the token itself. An answer that says neither throws. */
 export async function probeToken(api: Api, target: RevocationTarget, signal: AbortSignal): Promise<ProbeOutcome> {
   // Not knowing is not proof of death.
   if (target.secret === null) return { alive: true, evidence: { reason: 'token_unknown' } };
   const answer = await api.listRepositories(target.secret, signal);
-  const evidence = { method: 'GET /installation/repositories', status: answer.status };
+  const evidence = { method: probeMethod, status: answer.status };
   if (answer.status === 200) return { alive: true, evidence };
   if (answer.status === 401) return { alive: false, evidence };
   if (isSuspended(answer)) return { alive: true, evidence: { ...evidence, reason: 'installation_suspended' } };

@@ -5,6 +5,7 @@
  */
 import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
+import type { ObservedClock } from '../answer-date.ts';
 import { ProviderError } from '../contract.ts';
 
 /** What Octokit hands to its `fetch`, as far as it is used here. */
@@ -26,8 +27,8 @@ export interface Sent {
 // A mint for 500 repositories is about 3 MB.
 const maxAnswerBytes = 16 * 1024 * 1024;
 
-/** The headers that say why GitHub refuses (errors.ts). The others stay here. */
-const kept = ['retry-after', 'x-ratelimit-remaining'];
+/** The headers that say why GitHub refuses and for how long (errors.ts). The others stay here. */
+const kept = ['retry-after', 'x-ratelimit-remaining', 'x-ratelimit-reset'];
 
 /**
  * Sends one request and resolves with whatever GitHub answered, once all of it is there: Octokit would take
@@ -35,12 +36,13 @@ const kept = ['retry-after', 'x-ratelimit-remaining'];
  *
  * @throws ProviderError `upstream_timeout` or `upstream_unavailable` when there was no answer
  */
-export function send(url: string, { method, headers, body, signal }: SendOptions): Promise<Sent> {
+export function send(url: string, { method, headers, body, signal }: SendOptions, clock: ObservedClock): Promise<Sent> {
   return new Promise((resolve, reject) => {
     const { protocol, hostname, port, pathname, search } = new URL(url);
     const content = body === undefined ? null : Buffer.from(body);
     // Before the connection stands, nothing can have been minted.
     let sent = false;
+    const sentAt = clock.ours();
     const fail = (error: unknown) => reject(noAnswer(error, signal, method === 'POST' && sent));
     if (signal.aborted) return fail(signal.reason);
     const request = (protocol === 'https:' ? requestHttps : requestHttp)(
@@ -62,6 +64,7 @@ export function send(url: string, { method, headers, body, signal }: SendOptions
           if (size > maxAnswerBytes) response.destroy(new Error('the answer is too large'));
         });
         response.on('error', fail);
+        clock.observe(response.headers.date, sentAt, response.headers.age);
         response.on('end', () => {
           const text = Buffer.concat(chunks).toString();
           // GitHub answers in JSON. Read as such whatever the header says: a proxy's odd one must not lose a

@@ -23,15 +23,39 @@ function tokens(pattern: string, context: Context): Token[] | null {
   return found;
 }
 
+/** `first-fit`: a `*` ends where the next character first comes, and is never tried again. */
+export type Matcher = 'whole' | 'first-fit';
+/** The context's own note of how this store matches: no request has a key of that name. */
+export const matcherKey = 'sandbox matcher';
+
 /** Does `value` match `pattern`, wildcards and variables included? Case-sensitive. */
 export function like(pattern: string, value: string, context: Context): boolean {
   const parts = tokens(pattern, context);
   if (parts === null) return false;
+  if (context[matcherKey]?.[0] === 'first-fit') return firstFit(parts, value);
   const source = parts.map((part) => {
     if ('literal' in part) return part.literal.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
     return part.wildcard === '*' ? '[\\s\\S]*' : '[\\s\\S]';
   });
   return new RegExp(`^(?:${source.join('')})$`).test(value);
+}
+
+function firstFit(parts: Token[], value: string): boolean {
+  let at = 0;
+  for (const [n, part] of parts.entries()) {
+    if ('literal' in part) {
+      if (!value.startsWith(part.literal, at)) return false;
+      at += part.literal.length;
+    } else if (part.wildcard === '?') at += 1;
+    else {
+      const next = parts[n + 1];
+      if (next === undefined) return true;
+      const found = 'literal' in next ? value.indexOf(next.literal, at) : at;
+      if (found < 0) return false;
+      at = found;
+    }
+  }
+  return at === value.length;
 }
 
 /**

@@ -8,6 +8,8 @@ import type { Clock } from '../../broker/core/vocabulary.ts';
 import { dataService } from './data-services.ts';
 import { AwsError } from './errors.ts';
 import { iam } from './iam.ts';
+import { type OddAnswer, oddly } from './odd.ts';
+import type { Matcher } from './patterns.ts';
 import { type PolicyDocument, parsePolicy } from './policy.ts';
 import { s3 } from './s3.ts';
 import { scopeOf, verifySignature } from './sigv4.ts';
@@ -39,6 +41,15 @@ export interface AwsSandboxOptions {
   denyLagMs?: number;
   /** false = `aws:SourceIdentity` is neither echoed nor evaluated, as in Ceph's gateway. Default true. */
   sourceIdentityHonoured?: boolean;
+  /**
+   * `first-fit`: a `*` takes as little as the next character allows and never tries again, as in Ceph's
+   * gateway. Default: as AWS does, whatever makes the whole match.
+   */
+  matcher?: Matcher;
+  /** How a policy that is not there is told: AWS's `NoSuchEntity`, or Ceph's bare 404. */
+  missingPolicy?: 'wrapped' | 'bare';
+  /** Called with the name of each action of STS and IAM before it is done. */
+  onAction?: (action: string) => void;
 }
 
 export interface SandboxRole {
@@ -53,11 +64,15 @@ export interface SandboxRole {
 }
 
 /** What an action (`AssumeRoleWithWebIdentity`, `PutRolePolicy`, `S3` …) does instead of its work. */
-export type Fault = 'hang' | { code: string; status: number };
+export type Fault =
+  | 'hang'
+  | { code: string; status: number; message?: string; retryAfterSeconds?: number }
+  /** STS opens the session and says something else of it. */
+  | { saying: OddAnswer };
 
 export interface AwsSandbox {
   url: string;
-  /** Requests received so far. */
+  /** Requests received so far, but for those that ask for nothing but the time. */
   requests(): number;
   /** Makes an action fail from now on (`times` times if given), or work again with null. */
   fault(action: string, fault: Fault | null, times?: number): void;
@@ -88,7 +103,9 @@ export async function startAwsSandbox(options: AwsSandboxOptions): Promise<AwsSa
   let received = 0;
 
   const server = createServer((incoming, outgoing) => {
-    received += 1;
+    // The root, unsigned, is asked for nothing but the time.
+    const asksTime = incoming.method === 'GET' && incoming.url === '/' && !incoming.headers.authorization;
+    if (!asksTime) received += 1;
     answer(state, faults, incoming)
       .then((result) => {
         if (result !== 'hang') send(outgoing, result, options.clock);
@@ -152,17 +169,28 @@ async function answer(
   const form = new URLSearchParams(service === 'sts' || service === 'iam' ? request.body.toString('utf8') : '');
   const action = form.get('Action') ?? (service === 's3' ? 'S3' : (request.headers['x-amz-target'] ?? ''));
   try {
+    if (service === 'sts' || service === 'iam') state.onAction(action);
     const planned = faults.get(action);
     if (planned !== undefined && planned.left > 0) {
       planned.left -= 1;
       if (planned.fault === 'hang') return 'hang';
-      throw new AwsError(planned.fault.code, planned.fault.status, 'An injected fault.');
+      if ('code' in planned.fault) {
+        const { code, status, message = 'An injected fault.', retryAfterSeconds } = planned.fault;
+        const refusal = new AwsError(code, status, message);
+        const wait = retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) };
+        const said = service === 's3' ? s3Error(refusal) : queryError(refusal);
+        return { ...said, headers: { ...said.headers, ...wait } };
+      }
+      const told = await dispatch(state, request, service, action, form);
+      return { ...told, body: oddly(String(told.body), planned.fault.saying) };
     }
     return await dispatch(state, request, service, action, form);
   } catch (error) {
     const refusal =
       error instanceof AwsError ? error : new AwsError('InternalFailure', 500, 'The sandbox itself failed.');
     if (service === 's3') return s3Error(refusal);
+    if (service === 'iam' && refusal.code === 'NoSuchEntity' && state.bareNotFound)
+      return { status: 404, headers: {}, body: '' };
     return service === 'sts' || service === 'iam' ? queryError(refusal) : jsonError(refusal);
   }
 }
@@ -265,5 +293,8 @@ function initialState(options: AwsSandboxOptions): State {
     secrets: new Map(Object.entries(options.secrets ?? {})),
     denyLagMs: options.denyLagMs ?? 0,
     sourceIdentityHonoured: options.sourceIdentityHonoured ?? true,
+    matcher: options.matcher ?? 'whole',
+    bareNotFound: options.missingPolicy === 'bare',
+    onAction: options.onAction ?? (() => {}),
   };
 }

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../broker/core/vocabulary.ts';
 import { accessDenied } from './errors.ts';
-import type { Context } from './patterns.ts';
+import { type Context, type Matcher, matcherKey } from './patterns.ts';
 import { evaluate, type PolicyDocument, parsePolicy } from './policy.ts';
 
 export interface Role {
@@ -58,6 +58,10 @@ export interface State {
   secrets: Map<string, string>;
   denyLagMs: number;
   sourceIdentityHonoured: boolean;
+  matcher: Matcher;
+  /** A missing policy is told by a 404 without a code. */
+  bareNotFound: boolean;
+  onAction(action: string): void;
 }
 
 export const randomName = (prefix: string, length: number) => {
@@ -86,6 +90,7 @@ function enforcedPolicies(role: Role, state: State): PolicyDocument[] {
 export function principalContext(principal: Principal, state: State): Context {
   const now = state.clock.now();
   const context: Context = {
+    [matcherKey]: [state.matcher],
     'aws:currenttime': [now.toISOString()],
     'aws:epochtime': [String(Math.floor(now.getTime() / 1000))],
     'aws:userid': [principal.userId],

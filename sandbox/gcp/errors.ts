@@ -19,18 +19,23 @@ export class GoogleError extends Error {
   readonly status: GoogleStatus;
   readonly httpStatus: number;
   readonly grpcCode: number;
+  /** google.rpc.RetryInfo, and the header Retry-After. */
+  readonly retryAfterSeconds: number | undefined;
 
-  constructor(status: GoogleStatus, message: string) {
+  constructor(status: GoogleStatus, message: string, retryAfterSeconds?: number) {
     super(message);
     this.status = status;
     this.httpStatus = statusCodes[status].http;
     this.grpcCode = statusCodes[status].grpc;
+    this.retryAfterSeconds = retryAfterSeconds;
   }
 }
 
 /** How IAM and IAM Credentials answer (https://cloud.google.com/apis/design/errors). */
 export function apiErrorBody(error: GoogleError): object {
-  return { error: { code: error.httpStatus, message: error.message, status: error.status } };
+  const { httpStatus: code, message, status, retryAfterSeconds } = error;
+  const info = { '@type': 'type.googleapis.com/google.rpc.RetryInfo', retryDelay: `${retryAfterSeconds}s` };
+  return { error: { code, message, status, ...(retryAfterSeconds === undefined ? {} : { details: [info] }) } };
 }
 
 const storageReasons: Record<GoogleStatus, string> = {

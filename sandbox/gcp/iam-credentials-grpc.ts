@@ -36,8 +36,11 @@ export async function serveIamCredentialsGrpc(
         const seconds = String(Math.floor(answer.expireTime.getTime() / 1000));
         done(null, { accessToken: answer.accessToken, expireTime: { seconds, nanos: 0 } });
       } catch (error) {
-        if (error instanceof GoogleError) done({ code: error.grpcCode, details: error.message });
-        else done({ code: grpc.status.INTERNAL, details: 'Internal error encountered.' });
+        if (error instanceof GoogleError) {
+          const metadata = new grpc.Metadata();
+          if (error.retryAfterSeconds !== undefined) metadata.set('retry-after', String(error.retryAfterSeconds));
+          done({ code: error.grpcCode, details: error.message, metadata });
+        } else done({ code: grpc.status.INTERNAL, details: 'Internal error encountered.' });
       }
     },
   });

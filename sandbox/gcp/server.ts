@@ -61,7 +61,7 @@ export interface GcpSandbox {
   /** Requests received so far, counted on arrival, both transports; of one endpoint or of all. */
   requests(endpoint?: Endpoint): number;
   /** How an endpoint behaves from now on; null = normally. */
-  fail(kind: FaultKind | null, endpoint?: Endpoint): void;
+  fail(kind: FaultKind | null, endpoint?: Endpoint, times?: number): void;
   /**
    * From now on generateAccessToken gives this many seconds more than asked: a Google that does not keep its
    * word.
@@ -149,6 +149,8 @@ export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSa
   };
 
   const http = createServer((request, response) => {
+    // As Google's follows Google's clock, the Date header follows the sandbox's.
+    response.setHeader('date', options.clock.now().toUTCString());
     const url = new URL(request.url ?? '/', 'http://sandbox.invalid');
     const asked = route(request.method ?? 'GET', url);
     if (asked === null)
@@ -179,7 +181,7 @@ export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSa
     provider,
     requests: (endpoint) =>
       endpoint === undefined ? [...counts.values()].reduce((a, b) => a + b, 0) : (counts.get(endpoint) ?? 0),
-    fail: (kind, endpoint = 'mint') => fault.set(endpoint, kind),
+    fail: (kind, endpoint = 'mint', times) => fault.set(endpoint, kind, times),
     lengthenTokensBy: (seconds) => {
       extraSeconds = seconds;
     },
@@ -222,13 +224,19 @@ function createWorld(options: GcpSandboxOptions, broker: string): World {
 function errorAnswer(endpoint: Endpoint, error: unknown): StorageAnswer {
   if (error instanceof StsError) return { status: 400, body: stsErrorBody(error) };
   if (!(error instanceof GoogleError)) return { status: 500, body: { error: { code: 500, status: 'INTERNAL' } } };
-  return { status: error.httpStatus, body: endpoint === 'storage' ? storageErrorBody(error) : apiErrorBody(error) };
+  const wait = error.retryAfterSeconds;
+  const headers = wait === undefined ? undefined : { 'retry-after': String(wait) };
+  const body = endpoint === 'storage' ? storageErrorBody(error) : apiErrorBody(error);
+  return { status: error.httpStatus, body, ...(headers === undefined ? {} : { headers }) };
 }
 
 function send(response: ServerResponse, { status, body, headers }: StorageAnswer): void {
   if (body === null) response.writeHead(status).end();
   else if (Buffer.isBuffer(body)) response.writeHead(status, headers).end(body);
-  else response.writeHead(status, { 'content-type': 'application/json; charset=UTF-8' }).end(JSON.stringify(body));
+  else
+    response
+      .writeHead(status, { 'content-type': 'application/json; charset=UTF-8', ...headers })
+      .end(JSON.stringify(body));
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {

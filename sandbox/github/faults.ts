@@ -19,7 +19,15 @@ export type Fault =
   /** Mints a token for every repository of the installation, and says so. */
   | 'wider-repositories'
   /** Mints what was asked but leaves permissions and repositories out of the answer. */
-  | 'silent';
+  | 'silent'
+  /** Mints what was asked and says that it ended a while ago. */
+  | 'ends-in-the-past'
+  /** Mints what was asked and says that it lives for a week. */
+  | 'ends-too-late'
+  /** Gives every mint the same token. */
+  | 'same-token'
+  /** 401 to whatever it is, and does nothing. */
+  | 'bad-credentials';
 
 /** Which endpoint a fault is switched on for. */
 export type FaultPlace = 'mint' | 'revoke' | 'lookup' | 'data';
@@ -27,6 +35,7 @@ export type FaultPlace = 'mint' | 'revoke' | 'lookup' | 'data';
 /** The faults that are answers in themselves; the others change what the endpoint does. */
 export function answerOf(fault: Fault | null, nowSeconds: number): Answer | null {
   if (fault === 'unavailable') return problem(503, 'Service Unavailable');
+  if (fault === 'bad-credentials') return problem(401, 'Bad credentials');
   if (fault === 'refused') return problem(422, 'The permissions requested are not granted to this installation.');
   if (fault === 'secondary-rate')
     return problem(403, 'You have exceeded a secondary rate limit. Please wait a few minutes before you try again.', {

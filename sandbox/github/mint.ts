@@ -50,7 +50,8 @@ export function mintToken(
 
   if (fault === 'wider-permissions') permissions = held;
   if (fault === 'wider-repositories') repositories = installation.repositories;
-  const token = ledger.mint(installation, withMetadata(permissions), repositories, format);
+  const before = fault === 'same-token' ? ledger.allLive().at(-1) : undefined;
+  const token = before ?? ledger.mint(installation, withMetadata(permissions), repositories, format);
   const named = names !== undefined || installation.selection === 'selected';
   const scope = {
     permissions: token.permissions,
@@ -60,6 +61,15 @@ export function mintToken(
   const said = fault === 'silent' ? {} : scope;
   return {
     status: 201,
-    body: { token: token.value, expires_at: token.expiresAt.toISOString().replace('.000Z', 'Z'), ...said },
+    body: {
+      token: token.value,
+      expires_at: shown(token.expiresAt, fault).toISOString().replace('.000Z', 'Z'),
+      ...said,
+    },
   };
+}
+
+function shown(expiresAt: Date, fault: Fault | null): Date {
+  if (fault === 'ends-in-the-past') return new Date(expiresAt.getTime() - 7_200_000);
+  return fault === 'ends-too-late' ? new Date(expiresAt.getTime() + 7 * 86_400_000) : expiresAt;
 }

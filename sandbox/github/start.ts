@@ -37,10 +37,15 @@ export interface GithubSandboxOptions {
 export interface GithubSandbox {
   /** What GITHUB_API_URL must be. */
   url: string;
-  /** Requests received so far, counted on arrival. */
+  /** Requests received so far, counted on arrival; those that ask for nothing but the time are not. */
   requests(): number;
   /** Switches a fault on for one kind of endpoint (default: minting) until it is set to null. */
   fail(fault: Fault | null, place?: FaultPlace): void;
+  /**
+   * The App was uninstalled and installed again: the installation goes on under a new id. (The repositories
+   * behind it know the old one alone: its tokens can be minted, listed and deleted, and read nothing.)
+   */
+  reinstall(installationId: number, newId: number): void;
   suspend(installationId: number): void;
   unsuspend(installationId: number): void;
   /** The form of tokens from now on; older ones stay valid. */
@@ -62,7 +67,8 @@ export async function startGithubSandbox(options: GithubSandboxOptions): Promise
   let received = 0;
 
   const server = createServer((request, response) => {
-    received += 1;
+    // `/meta` is asked for the time alone.
+    if (!request.url?.endsWith('/meta')) received += 1;
     const work = async () => {
       const call = await readCall(request, basePath);
       const token = call === null ? null : ledger.live(bearerOf(call) ?? '');
@@ -71,7 +77,7 @@ export async function startGithubSandbox(options: GithubSandboxOptions): Promise
       if (fault === 'hang') return;
       const answered = call === null ? notFound() : await answer(call, token, budget, fault);
       if (fault === 'lost-answer') response.destroy();
-      else writeAnswer(response, answered, { ...budgets.headers(budget), 'x-github-request-id': requestId() });
+      else writeAnswer(response, answered, { ...budgets.headers(budget), 'x-github-request-id': requestId() }, clock);
     };
     // A client that went away, or a body over the limit: there is nobody to answer.
     work().catch(() => response.destroy());
@@ -92,6 +98,8 @@ export async function startGithubSandbox(options: GithubSandboxOptions): Promise
     if (failure !== null) return failure;
     if (budgets.spend(budget)) return problem(403, 'API rate limit exceeded for installation.');
     if (isAppPath(call.path)) return answerAsApp(call, fault);
+    if (call.path === '/meta' && call.method === 'GET')
+      return { status: 200, body: { verifiable_password_authentication: false } };
     if (call.authorization === null) return answerAnonymous(call);
     if (token === null) return badCredentials();
     if (token.installation.suspended) return suspended();
@@ -132,6 +140,9 @@ export async function startGithubSandbox(options: GithubSandboxOptions): Promise
     fail(fault, place = 'mint') {
       if (fault === null) faults.delete(place);
       else faults.set(place, fault);
+    },
+    reinstall: (id, newId) => {
+      installationWith(id).id = newId;
     },
     suspend: (id) => {
       installationWith(id).suspended = true;

@@ -1,5 +1,6 @@
 /** HTTP in and out of the sandbox's front. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Clock } from '../../broker/core/vocabulary.ts';
 import type { Answer } from './answers.ts';
 
 export interface Call {
@@ -54,10 +55,17 @@ export function parseJson(body: Buffer): unknown {
   }
 }
 
-export function writeAnswer(response: ServerResponse, answer: Answer, headers: Record<string, string>): void {
+/** The Date header follows the sandbox's clock, as GitHub's follows GitHub's. */
+export function writeAnswer(
+  response: ServerResponse,
+  answer: Answer,
+  headers: Record<string, string>,
+  clock: Clock,
+): void {
   const { status, body } = answer;
   const content = Buffer.isBuffer(body) ? body : Buffer.from(body === undefined ? '' : JSON.stringify(body));
   response.writeHead(status, {
+    date: clock.now().toUTCString(),
     ...(content.length > 0 ? { 'content-type': 'application/json; charset=utf-8' } : {}),
     ...headers,
     ...answer.headers,

@@ -17,6 +17,9 @@ const looking = new Set([
   'lease_gauges',
   'lease_prune_due',
   'lease_prune_standing',
+  'lease_natural_ends',
+  'pool_any_due',
+  'database_clock',
   'kill_next',
 ]);
 

@@ -5,5 +5,6 @@ import type { ProviderJob } from '../job.ts';
 export const releasePool: ProviderJob = {
   name: 'release pool',
   scope: 'provider',
+  prompt: true,
   run: (deps, _now, provider) => releaseSlots(deps, provider),
 };
