@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { openOutbox } from '../../approvals/outbox.ts';
 import type { Settings } from '../config/settings.ts';
+import { systemClock } from '../core/clock.ts';
 import { createSideChannel } from '../core/side-channel.ts';
 import { deliverNotices } from '../worker/jobs/deliver-notices.ts';
 import { fanOut, listenForNotifications, localNotifier, type Notifier, redisNotifier } from '../worker/notifier.ts';
@@ -41,6 +42,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
         ? null
         : await listenForNotifications(settings.REDIS_URL, redisPrefix(settings), reconciler, {
             ...parts,
+            clock: systemClock,
             channel: redisChannel('redis-listener', parts),
           });
     notifier = localNotifier(reconciler);
@@ -56,6 +58,8 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
       notifier,
       await redisNotifier(settings.REDIS_URL, redisPrefix(settings), {
         ...parts,
+        // As the client library's own timers: coming back is a matter of the network.
+        clock: systemClock,
         channel: redisChannel('redis-notifier', parts),
       }),
     ]);
