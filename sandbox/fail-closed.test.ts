@@ -25,7 +25,8 @@ const providers = ['aws', 'github', 'gcp'] as const;
 const capabilities = ['read-customer-files', 'read-policy-repository', 'read-statements'];
 
 describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () => {
-  // Its own schema gives the suite its own queue: suites that run side by side share Redis.
+  // Its own schema gives the suite its own queue: suites that run side by side share Redis. Renamed, not
+  // migrated: that leaves a timer of ten seconds behind.
   const schema = `closed_${randomBytes(6).toString('hex')}`;
   let database: Awaited<ReturnType<typeof createTestDatabase>>;
   let toDatabase: CuttableConnection;
@@ -39,6 +40,7 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
 
   before(async () => {
     database = await createTestDatabase();
+    await onServer((client) => client.query(`ALTER SCHEMA public RENAME TO ${schema}`));
     toDatabase = await openCuttableConnection(database.url);
     toRedis = await openCuttableConnection(testRedisUrl);
     deployment = await startDeployment({
@@ -256,25 +258,21 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
     const redeem = () => agent.call('POST', `/v1/grants/${consented}/redeem`);
     const [{ name }] = (await truth.prisma.$queryRaw`SELECT current_database() AS name`) as [{ name: string }];
     const readOnly = 'default_transaction_read_only';
-    const shown = { name: 'test_read_only', text: `SHOW ${readOnly}` };
-    const connectAnew = async (value: string, ready: number) => {
+    const connectAnew = async (status: number) => {
       toDatabase.cut();
       toDatabase.mend();
-      const seen = () => deployment.broker.store.run<Record<string, string>>(shown, []);
-      await until('it has connected anew', async () => (await seen().catch(() => []))[0]?.[readOnly] === value);
-      // What was found out is told for a second.
-      deployment.clock.advance(1_001);
-      assert.equal(await readiness(), ready);
+      await until('it has connected anew', async () => (await readiness()) === status);
     };
     await onServer(async (client) => {
       await client.query(`ALTER DATABASE ${name} SET ${readOnly} = on`);
-      await connectAnew('on', 503);
+      // No load balancer sends a request here.
+      await connectAnew(503);
       const asked = upstream();
       const replies = await Promise.all([agent.grant({ capability: 'read-customer-files' }), redeem()]);
       for (const reply of replies) assertUnavailable(reply);
       assert.equal(upstream(), asked);
       await client.query(`ALTER DATABASE ${name} RESET ${readOnly}`);
-      await connectAnew('off', 200);
+      await connectAnew(200);
     });
     assert.equal((await redeem()).status, 201);
   });

@@ -5,6 +5,7 @@ import { checkpointKey, publicName } from '../audit/checkpoint-format.ts';
 import { fileSink, httpSink, logSink } from '../audit/checkpoint-sinks.ts';
 import { type Checkpoints, createCheckpoints } from '../audit/checkpoints.ts';
 import type { Settings } from '../config/settings.ts';
+import { systemClock } from '../core/clock.ts';
 import { createSideChannel } from '../core/side-channel.ts';
 import { deliverNotices } from '../worker/jobs/deliver-notices.ts';
 import { writeCheckpoints } from '../worker/jobs/write-checkpoints.ts';
@@ -51,6 +52,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
         ? null
         : await listenForNotifications(settings.REDIS_URL, redisPrefix(settings), reconciler, {
             ...parts,
+            clock: systemClock,
             channel: redisChannel('redis-listener', parts),
           });
     notifier = localNotifier(reconciler);
@@ -67,6 +69,8 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
       notifier,
       await redisNotifier(settings.REDIS_URL, redisPrefix(settings), {
         ...parts,
+        // As the client library's own timers: coming back is a matter of the network.
+        clock: systemClock,
         channel: redisChannel('redis-notifier', parts),
       }),
     ]);
