@@ -1,5 +1,6 @@
 /** Rows for tests of approvals and console: sessions and grants as the broker would have left them. */
 
+import type { VouchedPerson } from '../broker/core/identifier.ts';
 import type { JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import type { Identity } from '../broker/people/identity.ts';
@@ -12,13 +13,22 @@ export function after(seconds: number): Date {
   return new Date(start.getTime() + seconds * 1000);
 }
 
+/** A person whom the platform names: by an e-mail address, or by another kind of name. */
+export function vouched(value: string, kind = 'email', issuer?: string): VouchedPerson {
+  return { kind, value, ...(issuer === undefined ? {} : { issuer }), by: 'platform_token' };
+}
+
 export interface SessionRow {
   id: string;
   agent?: string;
   taskType?: string;
   inputs?: JsonObject;
-  onBehalfOf?: string | null;
-  startedBy?: string | null;
+  /** Whom it acts for as the platform says, and as the agent does. */
+  onBehalfOf?: VouchedPerson | null;
+  declaredOnBehalfOf?: string | null;
+  /** Default: somebody else than the people of the tests. Null = nobody says. */
+  startedBy?: VouchedPerson | null;
+  responsible?: string | null;
   subject?: JsonObject;
   parentId?: string | null;
   status?: 'active' | 'ended';
@@ -37,8 +47,10 @@ export async function addSession(store: Store, row: SessionRow): Promise<string>
       rootId: row.parentId ?? row.id,
       taskType: row.taskType ?? 'pay-invoice',
       inputs: row.inputs ?? { invoice_id: '4711' },
-      onBehalfOf: row.onBehalfOf ?? null,
-      startedBy: row.startedBy ?? null,
+      ...(row.onBehalfOf == null ? {} : { onBehalfOf: { ...row.onBehalfOf } }),
+      declaredOnBehalfOf: row.declaredOnBehalfOf ?? null,
+      ...(row.startedBy === null ? {} : { startedBy: { ...(row.startedBy ?? vouched('somebody@example.com')) } }),
+      responsible: row.responsible ?? null,
       principalRoot: name,
       capabilities: [],
       subject: row.subject ?? { issuer: 'https://platform.example', subject: 'repo:acme/bot' },

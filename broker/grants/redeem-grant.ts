@@ -6,8 +6,9 @@
 import { WritError } from '../core/errors.ts';
 import type { JsonObject, Plan, Reason } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
+import { capabilityOwner, member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
-import { personRef } from '../people/identity.ts';
+import { type Identity, isSamePerson, personRef } from '../people/identity.ts';
 import type { SessionFacts, SessionReads } from '../sessions/authenticate.ts';
 import type { Prisma } from '../store/prisma/client.ts';
 import { evaluatePlan } from './evaluate.ts';
@@ -60,9 +61,11 @@ export async function redeemGrant(
 
   // 2. and 3. Record refusals here too: an approval that no longer holds deserves attention.
   const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
-  const { evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, now, requestId, () =>
-    evaluateConsented(deps, manifest, session, grant, now),
-  );
+  const asked = await deps.catalog.version(session.agent, grant.manifestVersion);
+  const { evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, now, requestId, () => {
+    checkOwners(asked, manifest, grant);
+    return evaluateConsented(deps, manifest, session, grant, now);
+  });
 
   // 4.
   const { plan, digest } = evaluation;
@@ -120,13 +123,32 @@ function evaluateConsented(
   // Computed from the stored plan, not read from the digest beside it: a row that was tampered with was never
   // approved.
   const standing = planDigest(consented);
-  const approvedBy = grant.reviews
+  const consents = grant.reviews
     .filter((review) => review.consentedDigest === standing && grant.planDigest === standing)
-    .map((review) => personRef(review.reviewer as never));
-  if (approvedBy.length === 0) {
-    throw new WritError('not_approved', { detail: 'No approval of this very plan is on record.' });
+    .map((review) => review.reviewer as unknown as Identity);
+  const people = consents.filter((one, i) => consents.findIndex((other) => isSamePerson(one, other)) === i);
+  // As `approvals/eligibility.ts` counts: nobody says who started the run, so two people must approve.
+  const needed = session.startedBy === null && session.responsible === null ? 2 : 1;
+  if (people.length < needed) {
+    throw new WritError('not_approved', { detail: 'Too few approvals of this very plan are on record.' });
   }
-  return { evaluation, approvedBy };
+  return { evaluation, approvedBy: people.map(personRef) };
+}
+
+/**
+ * An approval holds for the owners who were asked: once a newer manifest names others, it has lapsed.
+ * @throws WritError `denied`
+ */
+function checkOwners(asked: PublishedManifest, inForce: PublishedManifest, grant: ApprovedGrant): void {
+  const ownersIn = ({ compiled: { manifest } }: PublishedManifest) => {
+    const capability = member(manifest.capabilities, grant.capability);
+    return JSON.stringify([
+      manifest.owner,
+      capability === undefined ? manifest.owner : capabilityOwner(manifest, capability),
+    ]);
+  };
+  if (asked.version === inForce.version || ownersIn(asked) === ownersIn(inForce)) return;
+  throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: [{ code: 'owner_changed' }] } });
 }
 
 async function recordingRefusals<T>(

@@ -30,6 +30,6 @@ function decode(text: string): Uint8Array {
  * Derives a separate key for each use (RFC 5869), so that a value sealed for one use cannot be opened for
  * another.
  */
-export function deriveKey(kek: Uint8Array, use: 'at-rest' | 'sign-in-cookie'): Uint8Array {
+export function deriveKey(kek: Uint8Array, use: 'at-rest' | 'sign-in-cookie' | 'login-renewal'): Uint8Array {
   return new Uint8Array(hkdfSync('sha256', kek, 'writ', use, 32));
 }

@@ -24,6 +24,7 @@ export const owners: { [table: string]: RegExp } = {
   signing_key: /^broker\/keys\//,
   bootstrap: /^broker\/people\//,
   login: /^broker\/people\//,
+  account_name: /^broker\/people\//,
   // Nothing can change or delete a row (a trigger holds that).
   audit_event: /^broker\/audit\/append\.ts$/,
   // Only the trigger of audit_event moves a chain's head on.

@@ -19,14 +19,17 @@ bindings:
       repository_id: "4711"          # ids, not names: a repository can be renamed
       environment: production
     started_by_claim: actor          # whoever this names can never approve the run
+    started_by_kind: github_login    # with WRIT_OIDC_ALIAS_CLAIMS=github_login: what it is compared with
   - issuer: cluster
     agent: report-bot
     claims:
       sub: system:serviceaccount:agents:report-bot
+    responsible: team:reporting      # nothing says who started it: counts as its starter
 clients:
   - agent: night-bot                 # an agent without a platform signs for itself
     client_id: night-bot
     jwks_uri: https://agents.example.com/night-bot/jwks.json
+    responsible: user:operator@example.com
 `;
 
 export function trustFilePage(schema: JsonSchema): string {
