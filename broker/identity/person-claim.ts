@@ -1,7 +1,7 @@
 /**
  * A claim of a binding that names a person: of which kind the name is, and whether sign-in gives anything
- * that it can be compared with. Where it does not, nobody could ever tell that the person at the approval page is
- * not the one who started the run: the file is refused.
+ * that it can be compared with. Where it does not, nobody could ever tell that the person at the approval
+ * page is not the one who started the run: the file is refused.
  */
 import { claimAt } from '../core/claims.ts';
 import { canonicalEmail, type Identifier, isName } from '../core/identifier.ts';

@@ -56,7 +56,8 @@ export function clientAuthentication({ secret, key }: ClientCredential): oidc.Cl
         : undefined);
     const method = chosen === undefined ? undefined : methods[chosen];
     if (method === undefined) throw new NoCommonClientAuthentication(announced);
-    method(provider, client, body, headers);
+    // Signing takes its time: the library waits for what is returned, whatever its type says.
+    return method(provider, client, body, headers);
   };
 }
 

@@ -101,11 +101,12 @@ export function signInRouter(deps: SignInDeps): Router {
 }
 
 /**
- * The library's own error may carry the code or the token response along; only its name and code are fit for
- * a log.
+ * The library's own error may carry the code or the token response along; only names and codes, its own and
+ * those of what caused it, are fit for a log.
  */
-function failure(cause: unknown): { error: string; code: string | null } {
-  const { name, code } = cause as { name?: unknown; code?: unknown };
+function failure(error: unknown): { error: string; code: string | null } {
+  const { name, code, cause } = error as { name?: unknown; code?: unknown; cause?: unknown };
+  if (typeof code !== 'string' && cause instanceof Error) return failure(cause);
   return { error: typeof name === 'string' ? name : 'unknown', code: typeof code === 'string' ? code : null };
 }
 
