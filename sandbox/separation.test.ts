@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { type CryptoKey, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 import { ConfigurationError } from '../broker/config/settings.ts';
 import { type Agent, type Deployment, type DeploymentOptions, startDeployment } from './deployment.test-support.ts';
 import { demoPassword, type LoginUser } from './oidc/login-provider.ts';
@@ -163,6 +164,57 @@ describe('where nothing vouches for who started a session', () => {
     const id = await ask(child);
     assert.equal(await decide('operator', id, 'approve'), 200);
     assert.equal(await status(child, id), 'pending');
+  });
+});
+
+describe('an agent that signs for itself', () => {
+  const ids = ['alone-bot', 'answered-bot'] as const;
+  let key: CryptoKey;
+  let jwk: JWK;
+  before(async () => {
+    const pair = await generateKeyPair('ES256', { extractable: true });
+    key = pair.privateKey;
+    jwk = { ...(await exportJWK(pair.publicKey)), alg: 'ES256' };
+  });
+  const { holder, ask, status, decide } = deploymentOf(() => ({
+    trust: (source) => {
+      const client = (id: string, more: object) => ({
+        agent: 'invoice-bot',
+        client_id: id,
+        jwks: { keys: [jwk] },
+        ...more,
+      });
+      const clients = [client(ids[0], {}), client(ids[1], { responsible: 'user:operator@example.com' })];
+      return `${source}clients: ${JSON.stringify(clients)}\n`;
+    },
+  }));
+
+  test('needs two approvers, or somebody who is responsible and counts as the starter', async () => {
+    const open = async (id: string) => {
+      const { clock, broker } = holder.deployment;
+      const seconds = Math.floor(clock.now().getTime() / 1000);
+      const claims = { iss: id, sub: id, aud: broker.url, iat: seconds, exp: seconds + 60, jti: crypto.randomUUID() };
+      const client_assertion = await new SignJWT(claims).setProtectedHeader({ alg: 'ES256' }).sign(key);
+      return holder.deployment.openAgent({
+        form: {
+          grant_type: 'client_credentials',
+          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+          client_assertion,
+        },
+      });
+    };
+    const alone = await open('alone-bot');
+    const first = await ask(alone);
+    assert.equal(await decide('operator', first, 'approve'), 200);
+    assert.equal(await status(alone, first), 'pending');
+    assert.equal(await decide('strict', first, 'approve'), 200);
+    assert.equal(await status(alone, first), 'approved');
+
+    const answered = await open('answered-bot');
+    const second = await ask(answered);
+    assert.equal(await decide('operator', second, 'approve'), 403);
+    assert.equal(await decide('strict', second, 'approve'), 200);
+    assert.equal(await status(answered, second), 'approved');
   });
 });
 

@@ -4,7 +4,7 @@
  * page is not the one who started the run: the file is refused.
  */
 import { claimAt } from '../core/claims.ts';
-import { canonicalEmail, type Identifier, isName } from '../core/identifier.ts';
+import { canonicalEmail, type Identifier, isName, readUser } from '../core/identifier.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { FaultPath, Report } from './file-faults.ts';
 import { refused } from './refusal.ts';
@@ -66,6 +66,18 @@ function kindOf(claim: string, issuer: string, signIn: SignInNames | null): stri
 
 function comparable(kind: string, issuer: string, signIn: SignInNames): boolean {
   return kind === 'subject' ? issuer === signIn.issuer : signIn.kinds.includes(kind);
+}
+
+/** Who is named as responsible must be somebody whom sign-in can tell from others. */
+export function checkResponsible(
+  who: string | undefined,
+  signIn: SignInNames | null,
+  at: FaultPath,
+  report: Report,
+): void {
+  const person = who === undefined ? null : readUser(who);
+  if (person === null || person.kind === null || person.kind === 'subject' || signIn === null) return;
+  if (!signIn.kinds.includes(person.kind)) report(at, nothingToCompare(person.kind, '', signIn));
 }
 
 const known = (signIn: SignInNames | null) =>

@@ -184,6 +184,8 @@ bindings: [{ issuer: ci, claims: { sub: job }, agent: bot, ${rest} }]
       ['started_by_claim: sub', gives(), /not those of WRIT_OIDC_ISSUER/],
       ['started_by_claim: email', gives([], []), /WRIT_OIDC_SCOPE/],
       ['on_behalf_of_claim: user.email', gives([], []), /WRIT_OIDC_SCOPE/],
+      ['responsible: "user:a@example.com"', gives([], []), /WRIT_OIDC_SCOPE/],
+      ['responsible: "user:github_login:octo"', gives(), /github_login=<claim>/],
       ['started_by_kind: email', gives(), /which is not there/],
       ['started_by_claim: actor, started_by_kind: team', gives(), /A kind is/],
     ];

@@ -12,7 +12,7 @@ import { isLoopback } from '../core/loopback.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { type ClaimMatcher, claimMatchers, identifies, identityHint } from './claim-rules.ts';
 import { type FaultPath, pathText, positionOf, type Report } from './file-faults.ts';
-import { type PersonClaim, personClaim, type SignInNames } from './person-claim.ts';
+import { checkResponsible, type PersonClaim, personClaim, type SignInNames } from './person-claim.ts';
 import { type IssuerKind, type SigningAlgorithm, type TrustFile, trustFileSchema } from './trust-schema.ts';
 
 /** Where public keys come from: exactly one of the three. */
@@ -147,6 +147,7 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignIn
     }
     const person = (field: 'started_by' | 'on_behalf_of') =>
       personClaim({ field, entry, at, issuer: issuer?.issuer ?? '', signIn, report });
+    checkResponsible(entry.responsible, signIn, [...at, 'responsible'], report);
     bindings.push({
       issuerName: entry.issuer,
       claims,
@@ -161,6 +162,7 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignIn
   for (const [index, entry] of file.clients.entries()) {
     const at = ['clients', index];
     if (clients.has(entry.client_id)) report([...at, 'client_id'], 'Used twice');
+    checkResponsible(entry.responsible, signIn, [...at, 'responsible'], report);
     clients.set(entry.client_id, {
       name: entry.client_id,
       agent: entry.agent,

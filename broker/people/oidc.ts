@@ -181,12 +181,20 @@ function saysAsMuch(now: Identity, before: Identity): boolean {
   );
 }
 
-/** The provider said no, as opposed to not answering or failing. */
+/**
+ * The provider said no, as opposed to not answering or failing: a 4xx, as the library's error or somewhere in
+ * its causes, or the answer is about another person.
+ */
 function isRefusal(error: unknown): boolean {
-  if (error instanceof oidc.ResponseBodyError) return error.status >= 400 && error.status < 500 && error.status !== 429;
-  if (error instanceof oidc.WWWAuthenticateChallengeError) return error.status === 401 || error.status === 403;
+  for (let found = error as Caused | undefined; found instanceof Error || found instanceof Response; ) {
+    if (found.code === 'OAUTH_JSON_ATTRIBUTE_COMPARISON_FAILED') return true;
+    const { status } = found;
+    if (typeof status === 'number') return status >= 400 && status < 500 && status !== 429;
+    found = found.cause as Caused | undefined;
+  }
   return false;
 }
+type Caused = (Error | Response) & { code?: unknown; status?: unknown; cause?: unknown };
 
 /**
  * Asking for a scope that a provider does not know is an error at many of them; not asking where it is needed
