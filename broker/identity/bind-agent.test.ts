@@ -133,6 +133,13 @@ describe('binding a subject to an agent', () => {
       assert.throws(() => bindAgent(at('a', email), trust), refusedAs('bad_claim'), email);
   });
 
+  it('takes no e-mail that the platform says nobody verified', () => {
+    const trust = trustOf('  - { issuer: ci, claims: { sub: job }, agent: bot, started_by_claim: email }');
+    const token = (email_verified: Json) => subject({ sub: 'job', email: 'a@b.example', email_verified });
+    assert.equal(bindAgent(token(true), trust).startedBy?.value, 'a@b.example');
+    for (const told of [false, 'false']) assert.throws(() => bindAgent(token(told), trust), refusedAs('bad_claim'));
+  });
+
   it('keeps a subject with its issuer', () => {
     const trust = trustOf('  - { issuer: ci, claims: { sub: job }, agent: bot, started_by_claim: sub }');
     assert.deepEqual(bindAgent(subject({ sub: 'job' }), trust).startedBy, {

@@ -112,6 +112,8 @@ export function personIn(claims: JsonObject, { claim, kind }: PersonClaim, issue
   if (kind === 'subject') return { kind, value, issuer };
   if (kind !== 'email') return { kind, value };
   const email = canonicalEmail(value);
-  if (email === null) throw odd();
+  // An address that the platform itself calls unverified is whatever its holder wrote.
+  const verified = claim.endsWith('email') ? claimAt(claims, `${claim}_verified`) : undefined;
+  if (email === null || verified === false || verified === 'false') throw odd();
   return { kind, value: email };
 }
