@@ -1,4 +1,5 @@
 -- Who a session is for and who started it: what is vouched for and what the agent says stand apart, and each name is of a kind.
+-- Processes of before cannot run beside this: they write and read these columns as text.
 
 -- Of the names of before nobody knows whether the platform or the agent said them: they are the agent's word, which bars and opens nothing.
 ALTER TABLE "session" ADD COLUMN "declared_on_behalf_of" TEXT, ADD COLUMN "responsible" TEXT;
