@@ -1,19 +1,48 @@
 /**
- * Where a person stands to a request: what bars them from deciding on it. Reads only; `review.ts` and the
- * pages ask the same question here.
+ * Where a person stands to a request: whether they may see it, and what bars them from approving it. Reads
+ * only; `review.ts` and the pages ask the same question here.
  */
 import { WritError } from '../broker/core/errors.ts';
+import {
+  type Identifier,
+  type NamedPerson,
+  readUser,
+  userText,
+  type VouchedPerson,
+} from '../broker/core/identifier.ts';
 import type { ProvenRows } from '../broker/core/proven-rows.ts';
 import type { ReviewBlockerCode } from '../broker/core/reasons.ts';
 import type { GrantStatus, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
 import { grantHolds, provenGrantColumns } from '../broker/grants/proven-grant.ts';
-import { type Identity, isApprover, isParty } from '../broker/people/identity.ts';
+import { reviewHolds } from '../broker/grants/proven-review.ts';
+import {
+  type Identity,
+  isApprover,
+  isProvenName,
+  isSamePerson,
+  type Likeness,
+  likeness,
+  likenessToOwner,
+} from '../broker/people/identity.ts';
 import { provenColumns, sessionHolds } from '../broker/sessions/proven-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf } from './contract.ts';
 
-/** What stands between a person and a review of a grant; null = nothing. */
-export type ReviewBlocker = ReviewBlockerCode | null;
+/** The people of a session: those who are vouched for, and whom the agent names. */
+export interface SessionPeople {
+  on_behalf_of: VouchedPerson | null;
+  declared_on_behalf_of: string | null;
+  started_by: VouchedPerson | null;
+  responsible: string | null;
+  subject: { issuer?: unknown; subject?: unknown } | null;
+}
+
+/** An approval that is on record. */
+export interface EarlierApproval {
+  reviewer: Identity;
+  consented_digest: string;
+  at: Date;
+}
 
 /** A grant with what the rules of a review look at. */
 export interface GrantUnderReview {
@@ -22,20 +51,30 @@ export interface GrantUnderReview {
   agent: string;
   capability: string;
   manifest_version: number;
+  /** Version of the agent's manifest in force now. */
+  version_in_force: number;
   provider: string;
   plan: Plan;
   plan_digest: string;
+  tier: number;
   status: GrantStatus;
   decide_by: Date | null;
+  approval_count: number;
   session_status: SessionStatus;
   session_expires_at: Date;
   task_type: string;
   /** The session and its ancestors: a sub-agent's session is its parent's people's session too. */
-  line: { on_behalf_of: string | null; started_by: string | null; subject: { issuer?: unknown; subject?: unknown } }[];
+  line: SessionPeople[];
+  approvals: EarlierApproval[];
 }
 
-type LoadedGrant = Omit<GrantUnderReview, 'plan' | 'line'> &
-  ProvenRows['grants'] & { proof: string; line: (ProvenRows['session'] & { proof: string })[] };
+type LoadedReview = ProvenRows['review'] & { proof: string };
+type LoadedGrant = Omit<GrantUnderReview, 'plan' | 'line' | 'approvals'> &
+  ProvenRows['grants'] & {
+    proof: string;
+    line: (ProvenRows['session'] & { proof: string })[];
+    approvals: LoadedReview[];
+  };
 
 const loadStatement: Statement = {
   name: 'review_load',
@@ -47,11 +86,11 @@ const loadStatement: Statement = {
       SELECT line.grant_id, ${provenColumns('p')}, p.proof
       FROM session p JOIN line ON p.id = line.parent_id
     )
-    SELECT ${provenGrantColumns('g')}, g.plan_digest, g.status, g.decide_by,
+    SELECT ${provenGrantColumns('g')}, coalesce(a.version, g.manifest_version) AS version_in_force, g.plan_digest, g.status, g.decide_by, g.approval_count,
       s.status AS session_status, s.expires_at AS session_expires_at, s.task_type,
-      (SELECT jsonb_agg(to_jsonb(line))
-       FROM line WHERE line.grant_id = g.id) AS line
-    FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = ANY($1::text[])`,
+      (SELECT jsonb_agg(to_jsonb(line)) FROM line WHERE line.grant_id = g.id) AS line,
+      (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.at, r.id), '[]') FROM review r WHERE r.grant_id = g.id AND r.verdict = 'approve') AS approvals
+    FROM grants g JOIN session s ON s.id = g.session_id LEFT JOIN agent a ON a.name = g.agent WHERE g.id = ANY($1::text[])`,
 };
 
 /**
@@ -60,10 +99,22 @@ const loadStatement: Statement = {
 export async function loadAllForReview(store: Store, grantIds: string[]): Promise<GrantUnderReview[]> {
   // What cannot be an id (NUL, say, which PostgreSQL text does not take) is unknown, not a failure.
   const grants = await store.run<LoadedGrant>(loadStatement, [grantIds.filter((id) => /^\w{1,64}$/.test(id))]);
-  return grants.filter((grant) => !isOpen(grant) || holds(store, grant)) as unknown as GrantUnderReview[];
+  return grants
+    .filter((grant) => !isOpen(grant) || holds(store, grant))
+    .map((grant) => ({
+      ...grant,
+      approvals: grant.approvals.filter((review) => reviewHolds(store, dated(review))),
+    })) as unknown as GrantUnderReview[];
 }
 
 const isOpen = ({ status }: LoadedGrant) => status === 'pending' || status === 'approved';
+
+/** JSON has its times as text. */
+const dated = (review: LoadedReview): LoadedReview => ({
+  ...review,
+  at: new Date(review.at),
+  redeem_by: review.redeem_by === null ? null : new Date(review.redeem_by),
+});
 
 /** The request is as the agent made it, and the sessions above it as they were opened. */
 function holds(store: Store, grant: LoadedGrant): boolean {
@@ -82,26 +133,160 @@ export async function loadForReview(store: Store, grantId: string): Promise<Gran
   return grant;
 }
 
+/** What keeps a person from approving a grant, and the sentence that tells them. */
+export interface Bar {
+  code: ReviewBlockerCode;
+  text: string;
+}
+
+/** Where a person stands to a grant. Whoever may see it may deny it. */
+export interface Standing {
+  maySee: boolean;
+  /** Null = the person may approve. */
+  bar: Bar | null;
+  /** The bar hangs on a name that nobody but the agent gives. */
+  byDeclaration: boolean;
+}
+
+/** Somebody who must not approve, and on whose word. */
+interface Party {
+  name: NamedPerson;
+  role: string;
+  vouched: boolean;
+}
+
 /**
- * Self-review is looked at first and for everybody: nobody decides on what is done for them or was started by
- * them, whatever else they are. Channels use the same function to decide what a person may see.
+ * Self-approval is looked at first and for everybody: nobody approves what is done for them or was started by
+ * them, whatever else they are. A name that only the agent gives bars too, but opens nothing; and whoever is
+ * barred may still see and deny what they could see without it.
  */
-export async function reviewBlocker(
+export async function standingOf(
   person: Identity,
   grant: GrantUnderReview,
   approversOf: ApproversOf,
-): Promise<ReviewBlocker> {
-  const parties = grant.line.flatMap((session) => [session.on_behalf_of, session.started_by].filter((p) => p !== null));
-  const started = grant.line.some(
-    ({ subject }) => subject?.issuer === person.issuer && subject?.subject === person.subject,
-  );
-  if (started || isParty(person, parties)) return 'party';
-  const approvers = await approversOf({
-    id: grant.id,
-    agent: grant.agent,
-    capability: grant.capability,
-    manifestVersion: grant.manifest_version,
-    taskType: grant.task_type,
-  });
-  return isApprover(person, approvers) ? null : 'not_an_approver';
+): Promise<Standing> {
+  const approver = isApprover(person, await approversOf(refOf(grant, grant.manifest_version)));
+  const parties = grant.line.flatMap(partiesOf);
+  const vouched = parties.filter((party) => party.vouched);
+  const responsible = grant.line.flatMap((session) => (session.responsible === null ? [] : [session.responsible]));
+  const itself = grant.line.some((session) => isSubject(person, session));
+  const involved =
+    itself || vouched.some(({ name }) => isProvenName(person, name as Identifier)) || isApprover(person, responsible);
+  return { maySee: approver || involved, ...barOf(person, grant, parties, responsible, approver) };
 }
+
+/** The token that opened the session was this person's own. */
+function isSubject(person: Identity, { subject }: SessionPeople): boolean {
+  return subject?.issuer === person.issuer && subject?.subject === person.subject;
+}
+
+function barOf(
+  person: Identity,
+  grant: GrantUnderReview,
+  parties: Party[],
+  responsible: string[],
+  approver: boolean,
+): { bar: Bar | null; byDeclaration: boolean } {
+  // Of what the agent wrote nobody knows the kind for sure: some subjects and user names look like an e-mail.
+  const is = ({ name, vouched }: Party): Likeness =>
+    !vouched && likeness(person, { kind: null, value: name.value }) === 'same' ? 'same' : likeness(person, name);
+  const bar = (code: ReviewBlockerCode, text: string, byDeclaration = false) => ({
+    bar: { code, text },
+    byDeclaration,
+  });
+  const self = 'somebody else must approve. You may deny it.';
+  const started = grant.line.some((session) => isSubject(person, session));
+  if (started || parties.some((party) => party.vouched && is(party) === 'same'))
+    return bar('party', `The session acts for you or was started by you; ${self}`);
+  if (responsible.some((owner) => likenessToOwner(person, owner) === 'same'))
+    return bar('party', `You answer for the runs of this agent, which counts as having started this one; ${self}`);
+  if (parties.some((party) => is(party) === 'same'))
+    return bar('party', `The agent says that the session acts for you; ${self}`, true);
+  if (!approver) return bar('not_an_approver', 'Only the owner of the agent or of the capability decides on this.');
+  const unknown = parties.find((party) => is(party) === 'unknown');
+  if (unknown !== undefined) return bar('not_comparable', incomparable(unknown), !unknown.vouched);
+  const unknownOwner = responsible.find((owner) => likenessToOwner(person, owner) === 'unknown');
+  if (unknownOwner !== undefined) return bar('not_comparable', incomparableOwner(unknownOwner));
+  if (
+    grant.status === 'pending' &&
+    standingApprovals(grant, grant.plan_digest).some(({ reviewer }) => isSamePerson(person, reviewer))
+  )
+    return bar('approved_already', 'You approved this; one more person must. You may still deny it.');
+  return { bar: null, byDeclaration: false };
+}
+
+function partiesOf(session: SessionPeople): Party[] {
+  const declared = session.declared_on_behalf_of === null ? null : readUser(session.declared_on_behalf_of);
+  return [
+    ...(session.started_by === null ? [] : [{ name: session.started_by, role: 'was started by', vouched: true }]),
+    ...(session.on_behalf_of === null ? [] : [{ name: session.on_behalf_of, role: 'acts for', vouched: true }]),
+    ...(session.declared_on_behalf_of === null
+      ? []
+      : [
+          {
+            // Rows of before may hold what is no name today: it can be compared with nothing, and bars.
+            name: declared ?? { kind: 'unknown', value: session.declared_on_behalf_of },
+            role: 'acts, as the agent says, for',
+            vouched: false,
+          },
+        ]),
+  ];
+}
+
+/** What an admin must configure, so that people can be told from the party. */
+function incomparable({ name, role }: Party): string {
+  const told = `The session ${role} ${userText(name)}, and your sign-in gives no ${
+    name.kind === 'email' ? 'verified e-mail address' : `name of the kind ${name.kind}`
+  } of you: nobody can tell that you are somebody else. You may deny it.`;
+  if (name.kind === 'email')
+    return `${told} For an admin: the identity provider must release a verified e-mail (WRIT_OIDC_SCOPE with email, WRIT_OIDC_EMAIL_VERIFIED_CLAIM).`;
+  if (name.kind === 'subject')
+    return `${told} For an admin: the session’s subject is of ${name.issuer ?? 'another issuer'}; people must sign in there, or started_by_claim must name another claim.`;
+  return `${told} For an admin: the identity provider must release a claim with it, named in WRIT_OIDC_ALIAS_CLAIMS (${name.kind}=<claim>).`;
+}
+
+function incomparableOwner(owner: string): string {
+  return `${owner} counts as having started this session, and your sign-in does not say whether you are ${
+    owner.startsWith('team:') ? 'in that team' : 'that person'
+  }: nobody can tell that you are somebody else. You may deny it. For an admin: ${
+    owner.startsWith('team:')
+      ? 'the identity provider must release the groups (WRIT_OIDC_GROUPS_CLAIM).'
+      : 'the identity provider must release a name of that kind (WRIT_OIDC_ALIAS_CLAIMS, or a verified e-mail).'
+  }`;
+}
+
+/**
+ * How many different people must approve. Nobody says who started the run, and nobody is named as its
+ * starter: it may be the very person who approves, so there must be two.
+ */
+export function approvalsNeeded({ line }: Pick<GrantUnderReview, 'line'>): 1 | 2 {
+  return line.some((session) => session.started_by === null && session.responsible === null) ? 2 : 1;
+}
+
+/** The approvals that count for a plan: those that consented to this very digest, one of each person. */
+export function standingApprovals(grant: Pick<GrantUnderReview, 'approvals'>, digest: string): EarlierApproval[] {
+  return grant.approvals
+    .filter((approval) => approval.consented_digest === digest)
+    .filter((approval, index, all) => all.findIndex((one) => isSamePerson(one.reviewer, approval.reviewer)) === index);
+}
+
+/**
+ * Whether the manifest in force still names those as owners under whom the grant was asked. A request is
+ * decided by the owners it was put to; once they have changed it lapses, and the agent asks again.
+ */
+export async function ownersStand(grant: GrantUnderReview, approversOf: ApproversOf): Promise<boolean> {
+  if (grant.manifest_version === grant.version_in_force) return true;
+  const [asked, inForce] = await Promise.all([
+    approversOf(refOf(grant, grant.manifest_version)),
+    approversOf(refOf(grant, grant.version_in_force)),
+  ]);
+  return [...asked].sort().join('\n') === [...inForce].sort().join('\n');
+}
+
+const refOf = (grant: GrantUnderReview, manifestVersion: number) => ({
+  id: grant.id,
+  agent: grant.agent,
+  capability: grant.capability,
+  manifestVersion,
+  taskType: grant.task_type,
+});

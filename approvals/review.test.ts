@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { after as afterAll, test } from 'node:test';
+import { z } from 'zod';
 import { assertEventsFit } from '../broker/audit/rows.test-support.ts';
 import { manualClock } from '../broker/core/clock.ts';
 import { WritError } from '../broker/core/errors.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
+import type { ProviderShapes } from '../broker/manifests/check.ts';
+import { publishManifest } from '../broker/manifests/publish.ts';
+import type { Identity } from '../broker/people/identity.ts';
 import { openTestStore } from '../broker/store/store.test-support.ts';
 import { expireUndecided, type ReviewDeps, type ReviewRequest, review } from './review.ts';
-import { addGrant, addSession, after, eventsOf, person, plan, start } from './rows.test-support.ts';
+import { addGrant, addSession, after, eventsOf, person, plan, start, vouched } from './rows.test-support.ts';
 
 const store = await openTestStore('pglite');
 afterAll(async () => {
@@ -97,44 +101,152 @@ test('a denial needs a reason, ends the grant and tells the agent', async () => 
   );
 });
 
-test('nobody reviews what is done for them or was started by them, admins and approvers included', async () => {
-  const admin = { ...owner, groups: ['billing', 'writ-admins'], username: 'owner', aliases: ['octo-owner'] };
-  const parties = [
-    { onBehalfOf: 'user:owner@example.com' },
-    { onBehalfOf: 'user:OWNER@Example.com' },
-    { onBehalfOf: 'user:ｏｗｎｅｒ@example.com' },
-    { onBehalfOf: 'user:sub-owner@example.com' },
-    { startedBy: 'user:owner' },
-    { startedBy: 'octo-owner' },
-    { startedBy: 'owner@example.com', onBehalfOf: 'user:somebody@example.com' },
+test('nobody approves what is done for them or was started by them, admins and approvers included; all may deny', async () => {
+  const admin = {
+    ...owner,
+    groups: ['billing', 'writ-admins'],
+    username: 'owner',
+    aliases: [{ kind: 'github_login', value: 'octo-owner' }],
+    former: [{ kind: 'email', value: 'before@example.com' }],
+  };
+  const parties: Partial<Parameters<typeof addSession>[1]>[] = [
+    { declaredOnBehalfOf: 'user:owner@example.com' },
+    { declaredOnBehalfOf: 'user:OWNER@Example.com' },
+    { declaredOnBehalfOf: 'user:ｏｗｎｅｒ@example.com' },
+    { declaredOnBehalfOf: 'user:sub-owner@example.com' },
+    { declaredOnBehalfOf: 'user:Octo-Owner' },
+    { declaredOnBehalfOf: 'user:github_login:octo-owner' },
+    { declaredOnBehalfOf: 'user:before@example.com' },
+    { onBehalfOf: vouched('owner@example.com') },
+    { startedBy: vouched('owner', 'username') },
+    { startedBy: vouched('OCTO-owner', 'github_login') },
+    { startedBy: vouched('before@example.com') },
+    { startedBy: vouched(owner.subject, 'subject', owner.issuer) },
+    { startedBy: vouched('owner@example.com'), declaredOnBehalfOf: 'user:somebody@example.com' },
+    { startedBy: null, responsible: 'team:billing' },
+    { startedBy: null, responsible: 'user:owner@example.com' },
+    { startedBy: null, responsible: 'user:github_login:octo-owner' },
     { subject: { issuer: owner.issuer, subject: owner.subject } },
   ];
   for (const party of parties) {
     const { decide, row, sessionId } = await pending(party);
-    await assert.rejects(decide({ reviewer: admin }), refused('forbidden', /somebody else/));
-    await assert.rejects(decide({ reviewer: admin, verdict: 'deny', reason: 'no' }), refused('forbidden'));
+    const said = JSON.stringify(party);
+    await assert.rejects(decide({ reviewer: admin }), refused('forbidden', /somebody else/), said);
     const grant = await row();
-    assert.equal(grant.status, 'pending', JSON.stringify(party));
+    assert.equal(grant.status, 'pending', said);
     assert.equal(grant.reviews.length, 0);
     const events = await eventsOf(store, sessionId);
     assert.deepEqual(
       events.map((e) => [e.type, e.payload.refused_because]),
-      [
-        ['review.refused', 'party'],
-        ['review.refused', 'party'],
-      ],
+      [['review.refused', 'party']],
     );
+    await decide({ reviewer: admin, verdict: 'deny', reason: 'not mine' });
+    assert.equal((await row()).status, 'denied', said);
+  }
+});
+
+test('what only the agent says opens nothing: an outsider whom it names sees nothing and denies nothing', async () => {
+  const { decide, row } = await pending({ declaredOnBehalfOf: 'user:outsider@example.com' });
+  const outsider = person('outsider@example.com');
+  await assert.rejects(decide({ reviewer: outsider }), refused('forbidden'));
+  await assert.rejects(decide({ reviewer: outsider, verdict: 'deny', reason: 'no' }), refused('forbidden'));
+  assert.equal((await row()).status, 'pending');
+});
+
+test('names are compared within one kind: who lacks one of the party’s kind is barred, and told what to configure', async () => {
+  const cases: [Partial<Parameters<typeof addSession>[1]>, Partial<Identity>, RegExp][] = [
+    [{ startedBy: vouched('octo', 'github_login') }, {}, /WRIT_OIDC_ALIAS_CLAIMS \(github_login=/],
+    [{ startedBy: vouched('octo', 'github_login') }, { username: 'octo' }, /WRIT_OIDC_ALIAS_CLAIMS/],
+    [{ startedBy: vouched('0a-1', 'oid') }, {}, /WRIT_OIDC_ALIAS_CLAIMS \(oid=/],
+    [{ startedBy: vouched('7', 'subject', 'https://ci.example') }, {}, /people must sign in there/],
+    [{ onBehalfOf: vouched('x@example.com') }, { emailVerified: false }, /WRIT_OIDC_SCOPE/],
+    [{ declaredOnBehalfOf: 'user:github_login:octo' }, {}, /WRIT_OIDC_ALIAS_CLAIMS/],
+    [{ startedBy: null, responsible: 'team:storage' }, { groupsUnknown: true }, /WRIT_OIDC_GROUPS_CLAIM/],
+  ];
+  for (const [session, more, told] of cases) {
+    const { decide, row, sessionId } = await pending(session);
+    const reviewer = person('other@example.com', { groups: ['billing'], ...more });
+    await assert.rejects(decide({ reviewer }), refused('forbidden', told), JSON.stringify(session));
+    assert.equal((await eventsOf(store, sessionId))[0]?.payload.refused_because, 'not_comparable');
+    await decide({ reviewer, verdict: 'deny', reason: 'cannot be told' });
+    assert.equal((await row()).status, 'denied');
+  }
+  const { decide, row } = await pending({ startedBy: vouched('octo', 'github_login') });
+  const aliases = [{ kind: 'github_login', value: 'else' }];
+  await decide({ reviewer: person('o@example.com', { groups: ['billing'], username: 'octo', aliases }) });
+  assert.equal((await row()).status, 'approved', 'a user name of the same letters is another name');
+});
+
+test('an identity provider that releases no e-mail at all bars where the party is known by one', async () => {
+  const { decide } = await pending();
+  const { email: _, emailVerified: __, ...nameless } = owner;
+  await assert.rejects(decide({ reviewer: nameless }), refused('forbidden', /verified e-mail/));
+});
+
+test('where nobody says who started the run, two people must approve: two different ones, none of them a party', async () => {
+  const { decide, row, sessionId } = await pending({
+    startedBy: null,
+    declaredOnBehalfOf: 'user:strict@example.com',
+  });
+  const operator = person('operator@example.com', { groups: ['billing'] });
+  const first = await decide({ reviewer: operator });
+  assert.equal(first.status, 'pending');
+  assert.equal((await row()).status, 'pending');
+  const again = [
+    operator,
+    { ...operator, subject: 'another account' },
+    person('new@example.com', { groups: ['billing'], former: [{ kind: 'email', value: 'operator@example.com' }] }),
+  ];
+  for (const reviewer of again) await assert.rejects(decide({ reviewer }), refused('forbidden', /one more person/));
+  const strict = person('strict@example.com', { groups: ['billing'] });
+  await assert.rejects(decide({ reviewer: strict }), refused('forbidden', /somebody else/));
+  assert.equal((await decide({ reviewer: owner })).status, 'approved');
+  const grant = await row();
+  assert.equal(grant.status, 'approved');
+  assert.equal(grant.reviews.length, 2);
+  assert.deepEqual(
+    (await eventsOf(store, sessionId)).map((e) => e.type).filter((type) => type !== 'review.refused'),
+    ['review.approved', 'grant.approved'],
+  );
+});
+
+test('one denial is enough, and a narrower plan is approved anew', async () => {
+  const denied = await pending({ startedBy: null });
+  await denied.decide({ reviewer: person('a@example.com', { groups: ['billing'] }) });
+  await denied.decide({ verdict: 'deny', reason: 'no' });
+  assert.equal((await denied.row()).status, 'denied');
+
+  const narrowed = await pending({ startedBy: null });
+  const [a, b] = ['a', 'b'].map((name) => person(`${name}@example.com`, { groups: ['billing'] })) as [
+    Identity,
+    Identity,
+  ];
+  await narrowed.decide({ reviewer: a });
+  const shorter = await narrowed.decide({ reviewer: b, ttlSeconds: 60 });
+  assert.equal(shorter.status, 'pending', 'the first consented to another plan');
+  await assert.rejects(narrowed.decide({ reviewer: a }), refused('conflict', /screen/));
+  assert.equal((await narrowed.decide({ reviewer: a, planDigest: shorter.planDigest })).status, 'approved');
+});
+
+test('two who approve at the same moment are both counted', async () => {
+  for (let round = 0; round < 5; round += 1) {
+    const { decide, row } = await pending({ startedBy: null });
+    const results = await Promise.all(
+      ['a', 'b'].map((name) => decide({ reviewer: person(`${name}@example.com`, { groups: ['billing'] }) })),
+    );
+    assert.deepEqual(results.map((result) => result.status).sort(), ['approved', 'pending']);
+    assert.equal((await row()).status, 'approved');
   }
 });
 
 test('a sub-agent does not wash its parent’s people out of the request', async () => {
-  const grandparent = await addSession(store, { id: 'ses_grand', startedBy: 'user:owner@example.com' });
+  const grandparent = await addSession(store, { id: 'ses_grand', startedBy: vouched('owner@example.com') });
   const parent = await addSession(store, {
     id: 'ses_parent',
     parentId: grandparent,
-    onBehalfOf: 'user:storage@example.com',
+    declaredOnBehalfOf: 'user:storage@example.com',
   });
-  const { decide, row } = await pending({ parentId: parent, onBehalfOf: 'user:nobody@example.com' });
+  const { decide, row } = await pending({ parentId: parent, declaredOnBehalfOf: 'user:nobody@example.com' });
   await assert.rejects(decide(), refused('forbidden'));
   await assert.rejects(decide({ reviewer: person('storage@example.com') }), refused('forbidden'));
   assert.equal((await row()).status, 'pending');
@@ -143,7 +255,7 @@ test('a sub-agent does not wash its parent’s people out of the request', async
 });
 
 test('self-review is refused before anything else is looked at', async () => {
-  const { decide, clock } = await pending({ startedBy: 'owner@example.com', status: 'ended' });
+  const { decide, clock } = await pending({ startedBy: vouched('owner@example.com'), status: 'ended' });
   clock.advance(1_000_000);
   await assert.rejects(
     decide({ planDigest: 'sha256:other', reviewer: { ...owner, groups: [] } }),
@@ -295,4 +407,53 @@ test('many workers expire each grant once', async () => {
   const ids = rounds.flat().map((e) => e.grantId);
   assert.equal(new Set(ids).size, ids.length);
   for (const round of rounds) assert.ok(round.length <= 4);
+});
+
+const source = (owner: string, capabilityOwner = '') => `apiVersion: writ/v1
+agent: owned-bot
+owner: ${owner}
+description: Tries things.
+envelope: { wall_time: 30m }
+task_types: { work: { description: Work., inputs: {} } }
+capabilities:
+  read-customer-files: { description: Read., provider: plain, tasks: [work], tier: 2, max_ttl: 15m${capabilityOwner} }
+`;
+
+test('owners whom a new manifest replaces decide no more: what waits for them lapses, approved or not', async () => {
+  const clock = manualClock(start);
+  const shapes = { plain: { params: z.strictObject({}) } } as unknown as ProviderShapes;
+  const publication = { author: 'tester', reason: 'test', agent: null, expectedVersion: null, requestId: null };
+  const publish = (text: string) => publishManifest(store, clock, shapes, { ...publication, source: text });
+  await publish(source('team:billing'));
+  const asked = { agent: 'owned-bot' };
+  const waiting = await pending(asked, asked);
+  const approved = await pending(asked, asked);
+  await approved.decide();
+  await publish(source('team:billing', ', max_grants: 3'));
+  const owners = async ({ manifestVersion }: { manifestVersion: number }) =>
+    manifestVersion < 3 ? ['team:billing'] : ['team:storage'];
+  waiting.deps.approversOf = owners as ReviewDeps['approversOf'];
+  assert.deepEqual(await expireUndecided(store, after(1), 100), [], 'a version with the same owners changes nothing');
+  await publish(source('team:billing', ', owner: team:storage'));
+  await assert.rejects(waiting.decide(), refused('conflict', /other owners/));
+  const lapsed = await expireUndecided(store, after(1), 100);
+  assert.deepEqual(
+    lapsed.map(({ grantId, reason }) => [grantId, reason]).sort(),
+    [
+      [approved.grantId, 'owner_changed'],
+      [waiting.grantId, 'owner_changed'],
+    ].sort(),
+  );
+  assert.equal((await approved.row()).status, 'denied');
+  assert.deepEqual((await waiting.row()).decision, { effect: 'deny', reasons: [{ code: 'owner_changed' }] });
+});
+
+test('a manifest published between reading and writing: nothing is approved', async () => {
+  const { deps, decide, row } = await pending({ agent: 'raced-bot' }, { agent: 'raced-bot' });
+  deps.approversOf = async () => {
+    await store.prisma.agent.update({ where: { name: 'raced-bot' }, data: { version: 2 } });
+    return ['team:billing'];
+  };
+  await assert.rejects(decide(), refused('conflict'));
+  assert.equal((await row()).status, 'pending');
 });

@@ -8,7 +8,7 @@ import { appendEvent } from '../broker/audit/append.ts';
 import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
 import { newId } from '../broker/core/ids.ts';
-import { type DecisionReason, decisionReason, type ReviewBlockerCode } from '../broker/core/reasons.ts';
+import { type DecisionReason, decisionReason } from '../broker/core/reasons.ts';
 import type { Clock, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { decideGrant, lapseGrant } from '../broker/grants/transitions.ts';
@@ -16,7 +16,15 @@ import { type Identity, identityRecord, personRef } from '../broker/people/ident
 import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf } from './contract.ts';
-import { type GrantUnderReview, loadForReview, reviewBlocker } from './eligibility.ts';
+import {
+  approvalsNeeded,
+  type Bar,
+  type GrantUnderReview,
+  loadForReview,
+  ownersStand,
+  standingApprovals,
+  standingOf,
+} from './eligibility.ts';
 
 export interface ReviewDeps {
   store: Store;
@@ -48,7 +56,8 @@ export interface ReviewRequest {
 export interface ReviewResult {
   reviewId: string;
   grantId: string;
-  status: 'approved' | 'denied';
+  /** `pending`: another person must approve too. */
+  status: 'approved' | 'denied' | 'pending';
   /** Digest of the plan that was consented to; differs from the one seen when the reviewer narrowed it. */
   planDigest: string;
   ttlSeconds: number;
@@ -57,11 +66,6 @@ export interface ReviewResult {
 }
 
 export const reasonMax = 500;
-
-const barText = {
-  party: 'The session acts for you or was started by you; somebody else must decide.',
-  not_an_approver: 'Only the owner of the agent or of the capability decides on this.',
-} as const;
 
 // `live` holds the session row until the end of the statement: a session that is being ended at this moment
 // either ends first, and nothing is approved, or ends after, and takes the approved grant with it.
@@ -82,31 +86,46 @@ ${decideGrant('live', {
   at: '$3::timestamptz',
   decideBy: '$8::timestamptz',
   decision: '$9::jsonb',
+  seenApprovals: '$17::int',
+  versionInForce: '$18::int',
 })}
       RETURNING g.id, g.session_id
     ), reviewed AS (
       INSERT INTO review (id, grant_id, reviewer, verdict, plan_digest, consented_digest, reason, channel, at, redeem_by, proof)
-      SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz, $8::timestamptz, $17::text FROM decided
+      SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz, $20::timestamptz, $19::text FROM decided
     ), audited AS (
-      ${appendEvent({ chain: 'session_id', at: '$3::timestamptz', type: eventBy('$5::text', { approved: 'grant.approved', denied: 'grant.denied' }), actor: '$14::text', grant: 'id', request: '$15::text', payload: '$16::json' }, 'decided')}
+      ${appendEvent({ chain: 'session_id', at: '$3::timestamptz', type: eventBy('$5::text', { approved: 'grant.approved', denied: 'grant.denied', pending: 'review.approved' }), actor: '$14::text', grant: 'id', request: '$15::text', payload: '$16::json' }, 'decided')}
     )
     SELECT id FROM decided`,
 };
 
+/** How often an approval that another one came before is counted anew. */
+const maxRaces = 5;
+
 /**
- * Decides on one grant, once.
- * @throws WritError `not_found`; `forbidden` (a party, or not an approver; both are audited); `conflict`
- *   (decided, lapsed, session over, or the plan is not the one the reviewer saw); `bad_request` (no reason,
- *   or a lifetime that is not narrower)
+ * Decides on one grant, once. Where two people must approve, the first approval leaves it pending.
+ * @throws WritError `not_found`; `forbidden` (who may not approve, or may not even see it; audited);
+ *   `conflict` (decided, lapsed, session over, owners changed, or the plan is not the one the reviewer saw);
+ *   `bad_request` (no reason, or a lifetime that is not narrower)
  */
 export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<ReviewResult> {
+  for (let race = 0; race < maxRaces; race += 1) {
+    const result = await reviewOnce(deps, request);
+    if (result !== null) return result;
+  }
+  throw new WritError('conflict', { detail: 'Others review it at this moment. Read it again.' });
+}
+
+/** @returns null when another approval was written since this one was counted */
+async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<ReviewResult | null> {
   const grant = await loadForReview(deps.store, request.grantId);
   const at = deps.clock.now();
+  const approving = request.verdict === 'approve';
 
-  const bar = await reviewBlocker(request.reviewer, grant, deps.approversOf);
-  if (bar !== null) {
+  const { maySee, bar } = await standingOf(request.reviewer, grant, deps.approversOf);
+  if (bar !== null && (approving || !maySee)) {
     await auditRefusal(deps.store, grant, request, bar, at);
-    throw new WritError('forbidden', { detail: barText[bar] });
+    throw new WritError('forbidden', { detail: bar.text });
   }
 
   if (grant.status !== 'pending') throw new WritError('conflict', { detail: 'This request has been decided already.' });
@@ -116,22 +135,29 @@ export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<
   if (grant.session_status !== 'active' || grant.session_expires_at <= at) {
     throw new WritError('conflict', { detail: 'The session has ended; there is nothing left to decide.' });
   }
+  if (!(await ownersStand(grant, deps.approversOf))) {
+    // The worker lets it lapse; a review does not wait for that.
+    throw new WritError('conflict', {
+      detail: 'The manifest in force names other owners; the request lapses, and the agent has to ask again.',
+    });
+  }
   if (grant.plan_digest !== request.planDigest) {
     throw new WritError('conflict', {
       detail: 'The permission on your screen is not the one that stands. Read it again.',
     });
   }
 
-  const approved = request.verdict === 'approve';
   const reason = checkReason(request);
-  const plan = approved ? narrow(deps, grant, request.ttlSeconds) : grant.plan;
+  const plan = approving ? narrow(deps, grant, request.ttlSeconds) : grant.plan;
   const consented = plan === grant.plan ? grant.plan_digest : planDigest(plan);
-  const status = approved ? 'approved' : 'denied';
+  // An approval of the wider plan is none of the narrower one: whoever gave it is asked again.
+  const given = standingApprovals(grant, consented).length + 1;
+  const status = !approving ? 'denied' : given >= approvalsNeeded(grant) ? 'approved' : 'pending';
   const lapses = at.getTime() + (deps.redemptionSeconds ?? 300) * 1000;
-  const redeemBy = approved ? new Date(Math.min(lapses, grant.session_expires_at.getTime())) : null;
+  const redeemBy = status === 'approved' ? new Date(Math.min(lapses, grant.session_expires_at.getTime())) : null;
   const reviewId = newId('rev', at);
-  const decision = approved ? {} : denial('denied_by_approver', reason);
-  const payload = eventPayload(`grant.${status}`, {
+  const decision = approving ? {} : denial('denied_by_approver', reason);
+  const payload = eventPayload(status === 'denied' ? 'grant.denied' : 'grant.approved', {
     review_id: reviewId,
     capability: grant.capability,
     reviewer: identityRecord(request.reviewer),
@@ -165,7 +191,7 @@ export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<
     status,
     JSON.stringify(plan),
     consented,
-    redeemBy,
+    status === 'pending' ? grant.decide_by : redeemBy,
     JSON.stringify(decision),
     JSON.stringify(reviewer),
     request.verdict,
@@ -174,10 +200,18 @@ export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<
     personRef(request.reviewer),
     request.requestId,
     JSON.stringify(payload),
+    approving ? grant.approval_count : null,
+    grant.version_in_force,
     proof,
+    redeemBy,
   ]);
-  // Between our reading and our writing somebody else decided, the session ended or the time ran out.
-  if (decided === undefined) throw new WritError('conflict', { detail: 'Somebody else was faster. Read it again.' });
+  if (decided === undefined) {
+    // Between our reading and our writing somebody else reviewed, the session ended or the time ran out.
+    const now = await loadForReview(deps.store, request.grantId);
+    const counted = now.status === 'pending' && now.approval_count !== grant.approval_count;
+    if (approving && counted) return null;
+    throw new WritError('conflict', { detail: 'Somebody else was faster. Read it again.' });
+  }
   return { reviewId, grantId: grant.id, status, planDigest: consented, ttlSeconds: plan.ttl_seconds, redeemBy };
 }
 
@@ -217,15 +251,9 @@ const refusalStatement: Statement = {
     ${appendEvent({ chain: '$1::text', at: '$2::timestamptz', type: event('review.refused'), actor: '$3::text', grant: '$4::text', request: '$5::text', payload: '$6::json' })}`,
 };
 
-async function auditRefusal(
-  store: Store,
-  grant: GrantUnderReview,
-  request: ReviewRequest,
-  bar: ReviewBlockerCode,
-  at: Date,
-) {
+async function auditRefusal(store: Store, grant: GrantUnderReview, request: ReviewRequest, bar: Bar, at: Date) {
   const payload = eventPayload('review.refused', {
-    refused_because: bar,
+    refused_because: bar.code,
     verdict: request.verdict,
     capability: grant.capability,
     reviewer: identityRecord(request.reviewer),
@@ -235,13 +263,29 @@ async function auditRefusal(
   await store.run(refusalStatement, [grant.session_id, at, who, grant.id, request.requestId, JSON.stringify(payload)]);
 }
 
+/** Owner of the agent, and of the grant's capability, in a manifest version. */
+const ownersIn = (manifest: string) => `
+        (${manifest}.compiled #>> '{manifest,owner}',
+         coalesce(${manifest}.compiled #>> ARRAY['manifest', 'capabilities', g.capability, 'owner'], ${manifest}.compiled #>> '{manifest,owner}'))`;
+
 // Ordered by session, so that two statements which extend several audit chains take them in the same order.
 const expireStatement: Statement = {
   name: 'review_expire',
   text: `
-    WITH due AS (
-      SELECT id, CASE status WHEN 'pending' THEN ${decisionReason('timeout')} ELSE ${decisionReason('not_redeemed')} END AS reason
-      FROM grants WHERE ended_at IS NULL AND status IN ('pending', 'approved') AND decide_by <= $1::timestamptz
+    WITH handed_on AS (
+      -- Asked under owners who are not the owners any more.
+      SELECT g.id FROM grants g
+      JOIN agent a ON a.name = g.agent AND a.version <> g.manifest_version
+      JOIN manifest asked ON asked.agent = g.agent AND asked.version = g.manifest_version
+      JOIN manifest current ON current.agent = g.agent AND current.version = a.version
+      WHERE g.decide_by IS NOT NULL AND g.ended_at IS NULL AND g.status IN ('pending', 'approved')
+        AND ${ownersIn('asked')} IS DISTINCT FROM ${ownersIn('current')}
+      LIMIT $2::int
+    ), due AS (
+      SELECT id, CASE WHEN decide_by > $1::timestamptz THEN ${decisionReason('owner_changed')}
+                 WHEN status = 'pending' THEN ${decisionReason('timeout')} ELSE ${decisionReason('not_redeemed')} END AS reason
+      FROM grants WHERE ended_at IS NULL AND status IN ('pending', 'approved')
+        AND (decide_by <= $1::timestamptz OR id IN (SELECT id FROM handed_on))
       ORDER BY decide_by LIMIT $2::int FOR UPDATE SKIP LOCKED
     ), changed AS (
 ${lapseGrant('due', '$1::timestamptz')}
@@ -254,13 +298,14 @@ ${lapseGrant('due', '$1::timestamptz')}
 
 /**
  * Denies grants that were not decided in time (`timeout`), or approved but not redeemed in time
- * (`not_redeemed`). Safe on any number of workers.
+ * (`not_redeemed`), or put to owners whom a newer manifest has replaced (`owner_changed`). Safe on any number
+ * of workers.
  * @returns what was denied now, at most `limit`; call again while it is full
  */
 export async function expireUndecided(
   store: Store,
   now: Date,
   limit: number,
-): Promise<{ grantId: string; sessionId: string; reason: 'timeout' | 'not_redeemed' }[]> {
+): Promise<{ grantId: string; sessionId: string; reason: 'timeout' | 'not_redeemed' | 'owner_changed' }[]> {
   return store.run(expireStatement, [now, limit]);
 }

@@ -1,5 +1,6 @@
 /** Rows for tests of approvals and console: sessions and grants as the broker would have left them. */
 
+import type { VouchedPerson } from '../broker/core/identifier.ts';
 import type { JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { proveGrant } from '../broker/grants/proven-grant.ts';
@@ -13,13 +14,22 @@ export function after(seconds: number): Date {
   return new Date(start.getTime() + seconds * 1000);
 }
 
+/** A person whom the platform names: by an e-mail address, or by another kind of name. */
+export function vouched(value: string, kind = 'email', issuer?: string): VouchedPerson {
+  return { kind, value, ...(issuer === undefined ? {} : { issuer }), by: 'platform_token' };
+}
+
 export interface SessionRow {
   id: string;
   agent?: string;
   taskType?: string;
   inputs?: JsonObject;
-  onBehalfOf?: string | null;
-  startedBy?: string | null;
+  /** Whom it acts for as the platform says, and as the agent does. */
+  onBehalfOf?: VouchedPerson | null;
+  declaredOnBehalfOf?: string | null;
+  /** Default: somebody else than the people of the tests. Null = nobody says. */
+  startedBy?: VouchedPerson | null;
+  responsible?: string | null;
   subject?: JsonObject;
   parentId?: string | null;
   status?: 'active' | 'ended';
@@ -29,6 +39,8 @@ export interface SessionRow {
 export async function addSession(store: Store, row: SessionRow): Promise<string> {
   const name = row.agent ?? 'invoice-bot';
   await store.prisma.agent.createMany({ data: [{ name, version: 1 }], skipDuplicates: true });
+  const onBehalfOf = row.onBehalfOf == null ? null : { ...row.onBehalfOf };
+  const startedBy = row.startedBy === null ? null : { ...(row.startedBy ?? vouched('somebody@example.com')) };
   const data = {
     id: row.id,
     agent: name,
@@ -37,8 +49,10 @@ export async function addSession(store: Store, row: SessionRow): Promise<string>
     rootId: row.parentId ?? row.id,
     taskType: row.taskType ?? 'pay-invoice',
     inputs: row.inputs ?? { invoice_id: '4711' },
-    onBehalfOf: row.onBehalfOf ?? null,
-    startedBy: row.startedBy ?? null,
+    ...(onBehalfOf === null ? {} : { onBehalfOf }),
+    declaredOnBehalfOf: row.declaredOnBehalfOf ?? null,
+    ...(startedBy === null ? {} : { startedBy }),
+    responsible: row.responsible ?? null,
     principalRoot: name,
     capabilities: [],
     subject: row.subject ?? { issuer: 'https://platform.example', subject: 'repo:acme/bot' },
@@ -56,8 +70,10 @@ export async function addSession(store: Store, row: SessionRow): Promise<string>
     root_id: data.rootId,
     task_type: data.taskType,
     inputs: data.inputs,
-    on_behalf_of: data.onBehalfOf,
-    started_by: data.startedBy,
+    on_behalf_of: onBehalfOf,
+    declared_on_behalf_of: data.declaredOnBehalfOf,
+    started_by: startedBy,
+    responsible: data.responsible,
     capabilities: data.capabilities,
     narrowed: false,
     subject: data.subject,

@@ -145,6 +145,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
           subject: { issuer: 'https://ci.example', subject: 'run' },
           startedBy: null,
           onBehalfOf: null,
+          responsible: null,
           replay: input.replay ?? null,
         },
         declaration: {

@@ -84,11 +84,17 @@ export async function openHarness({
   const trust = {
     issuers: [{ name: 'ci', issuer: platform.issuer }],
     bindings: [
-      { issuer: 'ci', claims: { sub: 'repo:example-org/invoices:ref:refs/heads/main' }, agent: 'invoice-bot' },
+      {
+        issuer: 'ci',
+        claims: { sub: 'repo:example-org/invoices:ref:refs/heads/main' },
+        agent: 'invoice-bot',
+        responsible: 'user:operator@example.com',
+      },
     ],
     clients: [
       {
         agent: 'invoice-bot',
+        responsible: 'user:operator@example.com',
         client_id: 'invoice-bot-key',
         jwks: { keys: [{ ...clientKey.publicKey.export({ format: 'jwk' }), kid: 'one', alg: 'ES256' }] },
       },

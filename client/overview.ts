@@ -18,7 +18,10 @@ export interface Overview {
     agent: string;
     taskType: string;
     inputs: { [name: string]: string | number | boolean };
+    /** Whom the run is for, `user:…`: as the platform vouches for it, else as the agent declared it. */
     onBehalfOf: string | null;
+    /** Whether the platform vouches for it. */
+    onBehalfOfVouched: boolean;
     parentId: string | null;
     /** What a child session is narrowed to; null = all of the manifest's. */
     capabilities: string[] | null;
@@ -44,7 +47,8 @@ export function readOverview({ session, grants, leases }: any): Overview {
       agent: session.agent,
       taskType: session.task_type,
       inputs: session.inputs,
-      onBehalfOf: session.on_behalf_of,
+      onBehalfOf: session.on_behalf_of ?? session.declared_on_behalf_of ?? null,
+      onBehalfOfVouched: session.on_behalf_of !== null,
       parentId: session.parent_id,
       capabilities: session.capabilities,
       status: session.status,

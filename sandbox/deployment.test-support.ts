@@ -14,7 +14,7 @@ import { manualClock, systemClock } from '../broker/core/clock.ts';
 import type { JsonObject } from '../broker/core/vocabulary.ts';
 import { createTestDatabase, migratedImage } from '../broker/store/store.test-support.ts';
 import { openBrowser, type Page, signIn } from './oidc/browser.ts';
-import { demoPassword } from './oidc/login-provider.ts';
+import { demoPassword, type LoginUser } from './oidc/login-provider.ts';
 import { startWorld, type World } from './world.ts';
 
 export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange';
@@ -124,6 +124,8 @@ export interface Agent {
 
 export interface Approver {
   page(path: string): Promise<Page>;
+  /** Sends a form by hand: what no page of ours offered. */
+  post(path: string, fields: { [name: string]: string }): Promise<Page>;
   /** Opens the request, reads it, and decides. @returns the page that follows */
   decide(grantId: string, fields: { [name: string]: string }): Promise<Page>;
 }
@@ -134,6 +136,8 @@ export interface DeploymentOptions {
   /** Changes the trust file. */
   trust?: (source: string, world: World) => string;
   poolSize?: number;
+  /** Who can sign in; a test may change them while it runs. */
+  users?: LoginUser[];
   /** Of the clouds, in ms. Default 0: what the broker revokes is dead at once. */
   lagMs?: number;
   /** The clouds' clocks minus the broker's, in ms. Default 0. */
@@ -177,6 +181,7 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
       now: () => new Date(clock.now().getTime() + (options.cloudSkewMs ?? 0)),
       sleep: (ms, signal) => clock.sleep(ms, signal),
     },
+    ...(options.users === undefined ? {} : { users: options.users }),
     ...(options.poolSize === undefined ? {} : { poolSize: options.poolSize }),
   });
   const folder = await mkdtemp(join(tmpdir(), 'writ-deployment-'));
@@ -205,6 +210,11 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
     clock,
     logTo,
     ...(database === null ? { inMemory: await migratedImage() } : {}),
+  }).catch(async (error) => {
+    await world.close();
+    await database?.drop();
+    await rm(folder, { recursive: true, force: true });
+    throw error;
   });
   const admin = broker.bootstrapToken ?? '';
   const replies: Deployment['replies'] = [];
@@ -298,6 +308,11 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
       seen(await signIn(browser, `${broker.url}/approvals`, { email, password: demoPassword }));
       return {
         page: async (path) => seen(await browser.open(broker.url + path)),
+        post: async (path, fields) => {
+          const inputs = Object.keys(fields).map((name) => `<input type="hidden" name="${name}">`);
+          const form = `<form method="post" action="${path}">${inputs.join('')}</form>`;
+          return seen(await browser.submit({ url: broker.url + path, status: 200, html: form }, fields));
+        },
         decide: async (grantId, fields) => {
           const page = seen(await browser.open(`${broker.url}/approvals/${grantId}`));
           return seen(await browser.submit(page, fields, `/approvals/${grantId}`));

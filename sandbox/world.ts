@@ -14,7 +14,7 @@ import { type AwsSandbox, startAwsSandbox } from './aws/start.ts';
 import { writRoles } from './aws/writ-roles.ts';
 import { type GcpSandbox, startGcpSandbox } from './gcp/server.ts';
 import { type GithubSandbox, startGithubSandbox } from './github/start.ts';
-import { demoUsers, type LoginProvider, startLoginProvider } from './oidc/login-provider.ts';
+import { demoUsers, type LoginProvider, type LoginUser, startLoginProvider } from './oidc/login-provider.ts';
 import { type PlatformIssuer, startPlatformIssuer } from './oidc/platform-issuer.ts';
 
 export const agentRole = 'arn:aws:iam::111122223333:role/writ-orders';
@@ -51,6 +51,8 @@ export interface WorldOptions {
   brokerPort?: number;
   /** Accounts in the Google pool: as many grants can live (or be in quarantine) at once. Default 4. */
   poolSize?: number;
+  /** Who can sign in. Default: the demo's people. */
+  users?: LoginUser[];
   /** How long the clouds take to enforce a revocation. Default 300 ms. */
   lagMs?: number;
 }
@@ -110,7 +112,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     startPlatformIssuer({ clock, workloads: [{ requestToken, claims: { sub: workloadSubject, ...workload } }] }),
     startLoginProvider({
       clients: [{ clientId: 'writ', redirectUris: [`${brokerUrl}/login/callback`] }],
-      users: demoUsers,
+      users: options.users ?? demoUsers,
     }),
   ]);
 
@@ -172,6 +174,7 @@ bindings:
   - issuer: sandbox-ci
     agent: invoice-bot
     started_by_claim: actor
+    started_by_kind: email
     claims: { repository_id: "${workload.repository_id}", environment: "${workload.environment}" }
 `;
 

@@ -1,8 +1,11 @@
 /** One request as its approver sees it. Pure: rows in, tree out. */
 import { type ComponentChildren, h, type JSX } from 'preact';
+import { forWhom, forWhomFact, startedByFact } from '../../broker/console/people.ts';
 import { Foreign, notice } from '../../broker/console/shell.ts';
-import { ago, bare, clamp, duration, moment, prettyJson, visible } from '../../broker/console/text.ts';
+import { ago, clamp, duration, moment, prettyJson, visible } from '../../broker/console/text.ts';
+import type { ReviewBlockerCode } from '../../broker/core/reasons.ts';
 import type { PlanDescription } from '../../broker/core/vocabulary.ts';
+import type { Identity } from '../../broker/people/identity.ts';
 import type { GrantAbout } from '../contract.ts';
 import { reasonMax } from '../review.ts';
 import type { ApprovalView, EarlierGrant, Outcome } from './load.ts';
@@ -18,6 +21,10 @@ export interface ApprovalPage {
   now: Date;
   /** Shortest lifetime the approver may narrow to. */
   minTtlSeconds: number;
+  /** Why this person may not approve; null when they may. Denying is theirs all the same. */
+  bar: string | null;
+  /** How many more people must approve, and who has. */
+  approvals: { needed: number; given: string[] };
   /** Why the form just sent was not taken, and what it said. */
   fault?: { message: string; reason: string } | undefined;
 }
@@ -29,6 +36,7 @@ const steps = [60, 120, 300, 600, 900, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600]
 
 export function approvalPage(page: ApprovalPage): JSX.Element {
   const { grant } = page;
+  const whom = forWhom(grant);
   return h('div', null, [
     h(
       'p',
@@ -41,9 +49,7 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
       h('b', null, duration(grant.plan.ttl_seconds)),
       ', to do the task ',
       h('b', null, h(Foreign, { text: grant.task_type })),
-      grant.on_behalf_of === null
-        ? '. The session names no person it acts for.'
-        : [' on behalf of ', h(Foreign, { text: bare(grant.on_behalf_of) }), '.'],
+      ...(whom === null ? ['. The session names no person it acts for.'] : [' on behalf of ', ...whom, '.']),
     ]),
     open(page) ? null : h('p', null, statusTag(grant.status, grant.reason)),
     page.fault === undefined ? null : h('p', { class: 'fault', role: 'alert' }, page.fault.message),
@@ -103,14 +109,8 @@ function asking({ grant, about, now }: ApprovalPage): JSX.Element {
         about.agentDescription === undefined ? null : described(about.agentDescription),
       ]),
       fact('Answers for it', h(Foreign, { text: about.owner })),
-      fact(
-        'On behalf of',
-        grant.on_behalf_of === null ? 'nobody named' : h(Foreign, { text: bare(grant.on_behalf_of) }),
-      ),
-      fact(
-        'Started by',
-        grant.started_by === null ? 'no person named by the platform' : h(Foreign, { text: bare(grant.started_by) }),
-      ),
+      fact('On behalf of', forWhomFact(grant)),
+      fact('Started by', startedByFact(grant)),
       fact('Task', [
         h(Foreign, { text: grant.task_type }),
         about.taskDescription === undefined ? null : described(about.taskDescription),
@@ -171,9 +171,10 @@ function lately({ earlier, now }: ApprovalPage): JSX.Element {
 }
 
 function taskOf(other: EarlierGrant): JSX.Element {
+  const whom = forWhom(other);
   return h('span', { class: 'small soft' }, [
     h(Foreign, { text: other.task_type }),
-    other.on_behalf_of === null ? null : [' for ', h(Foreign, { text: bare(other.on_behalf_of) })],
+    whom === null ? null : [' for ', ...whom],
   ]);
 }
 
@@ -198,14 +199,24 @@ function verdict(page: ApprovalPage): JSX.Element {
       h('strong', null, `${timeLeft(page)} left`),
       h('span', { class: 'soft' }, `Undecided at ${moment(by)} means denied.`),
     ]),
-    form('approve', [
-      h('label', { for: 'ttl' }, 'For how long'),
-      h('select', { id: 'ttl', name: 'ttl_seconds' }, [
-        h('option', { value: whole, selected: true }, `${duration(whole)} (as asked)`),
-        ...shorter.map((step) => h('option', { value: step }, `only ${duration(step)}`)),
-      ]),
-      h('button', { class: 'approve', type: 'submit' }, 'Approve exactly this'),
-    ]),
+    page.approvals.needed < 2
+      ? null
+      : h('p', { class: 'small' }, [
+          'Nobody says who started this run, so two people must approve it. ',
+          ...(page.approvals.given.length === 0
+            ? ['Nobody has yet.']
+            : ['Approved by ', ...page.approvals.given.map((who) => h(Foreign, { text: who })), '; one more must.']),
+        ]),
+    page.bar !== null
+      ? h('p', { class: 'fault' }, h(Foreign, { text: page.bar, max: 900 }))
+      : form('approve', [
+          h('label', { for: 'ttl' }, 'For how long'),
+          h('select', { id: 'ttl', name: 'ttl_seconds' }, [
+            h('option', { value: whole, selected: true }, `${duration(whole)} (as asked)`),
+            ...shorter.map((step) => h('option', { value: step }, `only ${duration(step)}`)),
+          ]),
+          h('button', { class: 'approve', type: 'submit' }, 'Approve exactly this'),
+        ]),
     form('deny', [
       h('label', { for: 'reason' }, 'Why not (the agent sees it)'),
       h(
@@ -218,17 +229,21 @@ function verdict(page: ApprovalPage): JSX.Element {
   ]);
 }
 
-/** The page of somebody who may not decide: nothing of the plan, the task or the agent. */
-export function barredPage(bar: 'party' | 'not_an_approver'): JSX.Element {
-  return bar === 'party'
-    ? notice(
-        'Somebody else must decide this',
-        'The session acts for you, or you started it. Nobody approves their own request, whatever their role.',
-      )
-    : notice(
-        'This is not yours to decide',
-        'Only the owner of the agent or of the capability sees and decides this request.',
-      );
+/** The page of somebody who may not even see it: nothing of the plan, the task or the agent. */
+export function barredPage(code: ReviewBlockerCode, person: Identity): JSX.Element {
+  if (code === 'party')
+    return notice(
+      'Somebody else must decide this',
+      'The session is said to act for you. Nobody approves their own request, whatever their role.',
+    );
+  const groups =
+    person.groupsUnknown === true
+      ? ' Your identity provider named no groups of yours at this sign-in, so no team’s requests are shown to you; an admin can change what it releases (WRIT_OIDC_GROUPS_CLAIM).'
+      : '';
+  return notice(
+    'This is not yours to decide',
+    `Only the owner of the agent or of the capability sees and decides this request.${groups}`,
+  );
 }
 
 function fact(name: string, value: ComponentChildren): JSX.Element[] {

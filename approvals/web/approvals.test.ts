@@ -2,13 +2,16 @@ import assert from 'node:assert/strict';
 import { after as afterAll, test } from 'node:test';
 import { planDigest } from '../../broker/decide/plan-digest.ts';
 import type { Identity } from '../../broker/people/identity.ts';
-import { addGrant, addSession, after, eventsOf, person, plan } from '../rows.test-support.ts';
+import { addGrant, addSession, after, eventsOf, person, plan, vouched } from '../rows.test-support.ts';
 import { openHarness } from './pages.test-support.ts';
 
 const harness = await openHarness();
 afterAll(() => harness.close());
 
-const owner = person('owner@example.com', { groups: ['billing'] });
+const owner = person('owner@example.com', {
+  groups: ['billing'],
+  aliases: [{ kind: 'github_login', value: 'octo-owner' }],
+});
 const digest = planDigest(plan);
 let made = 0;
 
@@ -62,8 +65,8 @@ test('the link alone shows nothing: it leads to sign-in and back', async () => {
 test('an approver sees who, for whom, what exactly, how long, and how it ends', async () => {
   const { path, sessionId } = await pending(
     {
-      onBehalfOf: 'user:starter@example.com',
-      startedBy: 'starter-login',
+      onBehalfOf: vouched('starter@example.com'),
+      startedBy: vouched('starter-login', 'github_login'),
       inputs: { invoice_id: '4711', urgent: true },
     },
     { justification: 'Due today.' },
@@ -114,11 +117,14 @@ test('an approver sees who, for whom, what exactly, how long, and how it ends', 
 });
 
 test('who may not decide sees nothing of the request', async () => {
-  const { path, row } = await pending({ onBehalfOf: 'user:owner@example.com' }, { justification: 'a secret plan' });
+  const { path, row } = await pending(
+    { declaredOnBehalfOf: 'user:outsider@example.com' },
+    { justification: 'a secret plan' },
+  );
   for (const who of [
-    owner,
-    { ...owner, groups: ['billing', 'writ-admins'] },
+    person('outsider@example.com'),
     person('x@example.com', { groups: ['writ-admins'] }),
+    person('y@example.com', { groupsUnknown: true }),
   ]) {
     const shown = await get(path, who);
     assert.equal(shown.status, 403);
@@ -133,7 +139,9 @@ test('who may not decide sees nothing of the request', async () => {
     ]) {
       assert.ok(!shown.html.includes(part), part);
     }
+    assert.equal(shown.html.includes('WRIT_OIDC_GROUPS_CLAIM'), who.groupsUnknown === true);
     assert.equal((await post(path, who, { verdict: 'approve' })).status, 403);
+    assert.equal((await post(path, who, { verdict: 'deny', reason: 'no' })).status, 403);
   }
   assert.equal((await row()).status, 'pending');
   assert.equal((await get('/approvals/..%2f..%2fetc', owner)).status, 404);
@@ -142,6 +150,45 @@ test('who may not decide sees nothing of the request', async () => {
     assert.equal((await get(`/sessions/${odd}`, owner)).status, 404, odd);
     assert.equal((await post(`/approvals/${odd}`, owner, { verdict: 'approve' })).status, 404, odd);
   }
+});
+
+test('whoever is barred from approving still sees the request, and may deny it', async () => {
+  const declared = await pending({ declaredOnBehalfOf: 'user:owner@example.com' });
+  const own = await pending({ startedBy: vouched('owner@example.com') });
+  const unlike = await pending({ startedBy: vouched('octo', 'gitlab_login') });
+  const asked = await pending({ startedBy: vouched('starter@example.com') });
+  const starter = person('starter@example.com');
+  const cases = [
+    [declared, owner, 'claimed by the agent', true],
+    [own, owner, 'started by you', false],
+    [unlike, owner, 'WRIT_OIDC_ALIAS_CLAIMS', true],
+    [asked, starter, 'started by you', false],
+  ] as const;
+  for (const [request, who, told, listed] of cases) {
+    const shown = await get(request.path, who);
+    assert.equal(shown.status, 200);
+    assert.ok(shown.html.includes(told), told);
+    assert.ok(shown.html.includes('s3:GetObject'));
+    assert.doesNotMatch(shown.html, /value="approve"/);
+    assert.equal((await get('/approvals', who)).html.includes(`"${request.path}"`), listed, told);
+    assert.equal((await post(request.path, who, { verdict: 'approve' })).status, 403);
+    assert.equal((await request.row()).status, 'pending');
+    assert.equal((await post(request.path, who, { verdict: 'deny', reason: 'not asked for' })).status, 303);
+    assert.equal((await request.row()).status, 'denied');
+  }
+});
+
+test('the second of two approvers reads who was the first', async () => {
+  const { path, row } = await pending({ startedBy: null });
+  assert.match((await get(path, owner)).html, /two people must approve it\. Nobody has yet/);
+  assert.equal((await post(path, owner, { verdict: 'approve' })).status, 303);
+  assert.match((await get(path, owner)).html, /You approved this; one more person must/);
+  const second = person('second@example.com', { groups: ['billing'] });
+  assert.match((await get(path, second)).html, /Approved by (?:<[^>]*>)*owner@example\.com/);
+  assert.equal((await post(path, owner, { verdict: 'approve' })).status, 403);
+  assert.equal((await row()).status, 'pending');
+  assert.equal((await post(path, second, { verdict: 'approve' })).status, 303);
+  assert.equal((await row()).status, 'approved');
 });
 
 test('approve, with a shorter life', async () => {
@@ -263,7 +310,7 @@ test('signed out or with a made-up cookie nothing is decided', async () => {
 test('foreign text stays text, whoever wrote it', async () => {
   const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>'\u202e\u0007\u200b</bdi></blockquote>`;
   const { path } = await pending(
-    { agent: evil, taskType: evil, inputs: { [evil]: evil }, onBehalfOf: `user:${evil}`, startedBy: evil },
+    { agent: evil, taskType: evil, inputs: { [evil]: evil }, declaredOnBehalfOf: `user:${evil}` },
     {
       agent: evil,
       capability: evil,
@@ -272,7 +319,7 @@ test('foreign text stays text, whoever wrote it', async () => {
     },
   );
   await pending(
-    { agent: evil, taskType: evil, onBehalfOf: evil },
+    { agent: evil, taskType: evil, declaredOnBehalfOf: evil, startedBy: vouched(evil, evil), responsible: evil },
     { agent: evil, capability: evil, status: 'denied', decision: { effect: 'deny', reasons: [{ code: evil }] } },
   );
   harness.about = { owner: evil, agentDescription: evil, capabilityDescription: evil, taskDescription: evil };
@@ -328,7 +375,7 @@ test('every answer carries the headers that keep it ours', async () => {
 
 test('the list shows what this person may decide, and only while it can be decided', async () => {
   const mine = await pending();
-  const own = await pending({ startedBy: 'owner@example.com' });
+  const own = await pending({ startedBy: vouched('owner@example.com') });
   const over = await pending({ status: 'ended' });
   const late = await pending({}, { decideBy: after(0) });
   const { html } = await get('/approvals', owner);

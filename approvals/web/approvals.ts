@@ -7,11 +7,12 @@ import express, { type NextFunction, type Request, type Response, type Router } 
 import type { JSX } from 'preact';
 import { pageErrors } from '../../broker/console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
+import { bare } from '../../broker/console/text.ts';
 import { WritError } from '../../broker/core/errors.ts';
-import type { Identity } from '../../broker/people/identity.ts';
+import { type Identity, personRef } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
 import type { PagesDeps } from '../contract.ts';
-import { loadAllForReview, loadForReview, reviewBlocker } from '../eligibility.ts';
+import { approvalsNeeded, loadAllForReview, loadForReview, standingApprovals, standingOf } from '../eligibility.ts';
 import { type ReviewRequest, review } from '../review.ts';
 import { approvalPage, barredPage } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
@@ -82,8 +83,12 @@ async function showApproval(
     });
     return sendPage(res, { title: 'Not found', viewer, status: 404, body });
   }
-  const bar = await reviewBlocker(login.identity, await loadForReview(deps.store, id), deps.approversOf);
-  if (bar !== null) return sendPage(res, { title: 'Not yours to decide', viewer, status: 403, body: barredPage(bar) });
+  const underReview = await loadForReview(deps.store, id);
+  const { maySee, bar } = await standingOf(login.identity, underReview, deps.approversOf);
+  if (!maySee) {
+    const body = barredPage(bar?.code ?? 'not_an_approver', login.identity);
+    return sendPage(res, { title: 'Not yours to decide', viewer, status: 403, body });
+  }
   const [about, earlier, outcome] = await Promise.all([
     deps.aboutGrant(grantRef(grant)),
     loadEarlier(deps.store, grant.agent, id),
@@ -98,6 +103,11 @@ async function showApproval(
     csrf: login.csrf,
     now: deps.clock.now(),
     minTtlSeconds: deps.minTtlSeconds?.(grant.provider) ?? 1,
+    bar: bar?.text ?? null,
+    approvals: {
+      needed: approvalsNeeded(underReview),
+      given: standingApprovals(underReview, grant.plan_digest).map(({ reviewer }) => bare(personRef(reviewer))),
+    },
     fault,
   });
   sendPage(res, {
@@ -118,10 +128,15 @@ export async function waitingFor(
 ): Promise<WaitingForPerson> {
   const waiting = await loadWaiting(deps.store, deps.clock.now());
   const grants = await loadAllForReview(deps.store, waiting.ids);
-  const bars = await Promise.all(grants.map((grant) => reviewBlocker(person, grant, deps.approversOf)));
+  const standings = await Promise.all(grants.map((grant) => standingOf(person, grant, deps.approversOf)));
+  // Listed too: what only the agent's word keeps them from approving, because that word may be meant to.
+  const theirs = (index: number) => {
+    const { maySee, bar, byDeclaration } = standings[index] as (typeof standings)[number];
+    return bar === null || (maySee && (byDeclaration || bar.code === 'not_comparable'));
+  };
   const listed = await loadApprovals(
     deps.store,
-    grants.filter((_, index) => bars[index] === null).map((grant) => grant.id),
+    grants.filter((_, index) => theirs(index)).map((grant) => grant.id),
   );
   const more = new Map<string, number>();
   for (const [agent, theirs] of Map.groupBy(listed, (grant) => grant.agent)) {

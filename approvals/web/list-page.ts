@@ -1,7 +1,8 @@
 /** What waits for a person, as a page and as a part of the home page. Pure. */
 import { h, type JSX } from 'preact';
+import { forWhom } from '../../broker/console/people.ts';
 import { Foreign } from '../../broker/console/shell.ts';
-import { bare, duration } from '../../broker/console/text.ts';
+import { duration } from '../../broker/console/text.ts';
 import type { ApprovalView } from './load.ts';
 
 export interface WaitingForPerson {
@@ -72,9 +73,10 @@ export function waitingTable({ listed, more }: WaitingForPerson, now: Date): JSX
 }
 
 function taskOfWaiting(grant: ApprovalView): JSX.Element {
+  const whom = forWhom(grant);
   return h('span', { class: 'small soft' }, [
     h(Foreign, { text: grant.task_type }),
-    grant.on_behalf_of === null ? null : [' for ', h(Foreign, { text: bare(grant.on_behalf_of) })],
+    whom === null ? null : [' for ', ...whom],
     `, for ${duration(grant.plan.ttl_seconds)}`,
   ]);
 }

@@ -1,5 +1,6 @@
 /** What the approval pages read. Reads only. */
 
+import type { VouchedPerson } from '../../broker/core/identifier.ts';
 import { decisionReason } from '../../broker/core/reasons.ts';
 import type { Json, Plan } from '../../broker/core/vocabulary.ts';
 import { mayAct } from '../../broker/sessions/live-session.ts';
@@ -27,8 +28,10 @@ export interface ApprovalView {
   decided_at: Date | null;
   task_type: string;
   inputs: { [name: string]: Json };
-  on_behalf_of: string | null;
-  started_by: string | null;
+  on_behalf_of: VouchedPerson | null;
+  declared_on_behalf_of: string | null;
+  started_by: VouchedPerson | null;
+  responsible: string | null;
   session_status: string;
   session_expires_at: Date;
 }
@@ -42,8 +45,8 @@ const viewStatement: Statement = {
   name: 'approval_view',
   text: `
     SELECT g.id, g.session_id, g.agent, g.capability, g.manifest_version, g.provider, g.plan, g.plan_digest, g.tier, g.status, g.params,
-      g.justification, ${reason}, g.requested_at, g.decide_by, g.decided_at, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
-      s.status AS session_status, s.expires_at AS session_expires_at
+      g.justification, ${reason}, g.requested_at, g.decide_by, g.decided_at, s.task_type, s.inputs, s.on_behalf_of,
+      s.declared_on_behalf_of, s.started_by, s.responsible, s.status AS session_status, s.expires_at AS session_expires_at
     FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = ANY($1::text[])
     ORDER BY g.decide_by`,
 };
@@ -71,13 +74,14 @@ export interface EarlierGrant {
   reason: string | null;
   requested_at: Date;
   task_type: string;
-  on_behalf_of: string | null;
+  on_behalf_of: VouchedPerson | null;
+  declared_on_behalf_of: string | null;
 }
 
 const earlierStatement: Statement = {
   name: 'approval_earlier',
   text: `
-    SELECT g.capability, g.status, ${reason}, g.requested_at, s.task_type, s.on_behalf_of
+    SELECT g.capability, g.status, ${reason}, g.requested_at, s.task_type, s.on_behalf_of, s.declared_on_behalf_of
     FROM grants g JOIN session s ON s.id = g.session_id
     WHERE g.agent = $1 AND g.id <> $2 ORDER BY g.requested_at DESC, g.id DESC LIMIT 10`,
 };

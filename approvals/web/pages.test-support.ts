@@ -10,8 +10,10 @@ import { consoleRouter } from '../../broker/console/console.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
 import { manualClock } from '../../broker/core/clock.ts';
 import type { PlanDescription } from '../../broker/core/vocabulary.ts';
+import { createSeal } from '../../broker/keys/seal.ts';
 import { type Identity, identityRecord } from '../../broker/people/identity.ts';
-import type { OidcSettings } from '../../broker/people/oidc.ts';
+import { type OidcSettings, oidcClient } from '../../broker/people/oidc.ts';
+import { createRechecks } from '../../broker/people/recheck.ts';
 import { signInRouter } from '../../broker/people/sign-in.ts';
 import type { Store } from '../../broker/store/open.ts';
 import { openTestStore } from '../../broker/store/store.test-support.ts';
@@ -68,6 +70,7 @@ export async function openHarness(
         identity: identityRecord(identity),
         csrf,
         createdAt: start,
+        checkedAt: start,
         expiresAt: after(8 * 3600),
       };
       const proof = store.proofs.make('login', {
@@ -75,6 +78,8 @@ export async function openHarness(
         identity: data.identity,
         csrf,
         created_at: data.createdAt,
+        checked_at: data.checkedAt,
+        sealed: null,
         expires_at: data.expiresAt,
       });
       await store.prisma.login.create({ data: { ...data, proof } });
@@ -86,18 +91,28 @@ export async function openHarness(
       await store.close();
     },
   };
+  const settings = (await oidc?.(publicUrl)) ?? {
+    issuer: 'https://login.example',
+    clientId: 'writ',
+    groupsClaim: 'groups',
+    aliasClaims: [],
+    allowInsecureLoopback: false,
+  };
+  const provider = oidcClient(settings, publicUrl, clock);
   const deps = {
     store,
     clock,
     publicUrl,
     channel: 'web',
-    oidc: (await oidc?.(publicUrl)) ?? {
-      issuer: 'https://login.example',
-      clientId: 'writ',
-      groupsClaim: 'groups',
-      aliasClaims: [],
-      allowInsecureLoopback: false,
-    },
+    provider,
+    rechecks: createRechecks({
+      store,
+      clock,
+      provider,
+      seal: createSeal(randomBytes(32)),
+      seconds: 900,
+      log: { warn: log },
+    }),
     cookieKey: randomBytes(32),
     describePlan: () => harness.description,
     approversOf: async () => ['team:billing', 'user:storage@example.com'],

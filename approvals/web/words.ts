@@ -25,6 +25,7 @@ const reasonWords: Record<string, string> = {
   timeout: 'nobody decided',
   not_redeemed: 'not collected',
   session_ended: 'session ended',
+  owner_changed: 'owners changed',
   denied_by_approver: 'by a person',
 } satisfies { [reason in DecisionReason]?: string };
 
@@ -76,6 +77,11 @@ function resultText(grant: ApprovalView): [title: string, text: string] {
         return ['Denied: nobody decided in time', 'Undecided means denied. The agent has to ask again.'];
       if (grant.reason === 'session_ended')
         return ['Over', 'The session ended before the credential was collected. Nothing was granted.'];
+      if (grant.reason === 'owner_changed')
+        return [
+          'Lapsed: its owners changed',
+          'A newer manifest names other owners. The agent has to ask again, and they decide.',
+        ];
       if (grant.reason === 'not_redeemed')
         return ['Lapsed', 'It was approved, but the agent did not collect it in time.'];
       return ['Denied', 'The agent was told so.'];

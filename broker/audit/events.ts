@@ -67,7 +67,7 @@ const reviewed = z.strictObject({
 
 const lapsed = z.strictObject({
   capability: text,
-  reason: decisionReason.extract(['timeout', 'not_redeemed', 'manifest_narrowed']),
+  reason: decisionReason.extract(['timeout', 'not_redeemed', 'manifest_narrowed', 'owner_changed']),
   plan_digest: text,
 });
 const endedWithSession = z.strictObject({ reason: decisionReason.extract(['session_ended']) });
@@ -78,6 +78,22 @@ const revoking = z.strictObject({ reason: z.enum(codesOf(revokeReasons)) });
 const attempted = z.strictObject({ error: text.nullable(), evidence: object.nullable() });
 /** How many more refusals of a source there were in a minute, beyond those that have rows of their own. */
 const summed = z.strictObject({ code: errorCode.extract(['rate_limited']), source: text, dropped: count });
+const person = z.strictObject({
+  issuer: text,
+  subject: text,
+  groups: z.array(text),
+  aliases: z.array(z.union([z.strictObject({ kind: text, value: text }), text])),
+  groupsUnknown: z.boolean().optional(),
+  email: text.optional(),
+  emailVerified: z.boolean().optional(),
+  username: text.optional(),
+  name: text.optional(),
+});
+/** A person whom somebody other than the agent names; in rows written before 2026-11-26 a text. */
+const vouched = z.union([
+  z.strictObject({ kind: text, value: text, issuer: text.optional(), by: z.enum(['platform_token']) }),
+  text,
+]);
 const nothing = z.strictObject({});
 
 interface EventEntry {
@@ -96,8 +112,11 @@ export const events = {
         subject: object,
         manifest_version: count,
         expires_at: time,
-        on_behalf_of: text.optional(),
-        started_by: text.optional(),
+        on_behalf_of: vouched.optional(),
+        /** The agent's own word. */
+        declared_on_behalf_of: text.optional(),
+        started_by: vouched.optional(),
+        responsible: text.optional(),
         parent: text.optional(),
         capabilities: z.array(text).optional(),
         dpop: z.boolean(),
@@ -152,6 +171,10 @@ export const events = {
     payload: [z.strictObject({ plan_digest: text, redeem_by: time })],
   },
   'grant.ended': { meaning: 'A grant is over.', payload: [endedWithSession] },
+  'review.approved': {
+    meaning: 'A person approved the plan of a grant that two people must approve; it waits for the second.',
+    payload: [reviewed],
+  },
   'review.refused': {
     meaning: 'Somebody who may not decide on a grant tried to.',
     payload: [
@@ -197,20 +220,15 @@ export const events = {
     payload: [z.strictObject({ kid: text, active_from: time })],
   },
   'admin.bootstrap': { meaning: 'The bootstrap token was made and printed once.', payload: [nothing] },
-  'person.signed_in': {
-    meaning: 'A person signed in.',
-    payload: [
-      z.strictObject({
-        issuer: text,
-        subject: text,
-        groups: z.array(text),
-        aliases: z.array(text),
-        email: text.optional(),
-        emailVerified: z.boolean().optional(),
-        username: text.optional(),
-        name: text.optional(),
-      }),
-    ],
+  'person.signed_in': { meaning: 'A person signed in.', payload: [person] },
+  'person.changed': {
+    meaning:
+      'The identity provider, asked again, says something else of a signed-in person: other groups, another name.',
+    payload: [person],
+  },
+  'person.lapsed': {
+    meaning: 'The identity provider, asked again, no longer confirms a signed-in person; the login ended.',
+    payload: [nothing],
   },
   'person.signed_out': { meaning: 'A person signed out.', payload: [nothing] },
 } as const satisfies { readonly [type: string]: EventEntry };

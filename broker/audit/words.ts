@@ -3,6 +3,7 @@
  * words, and words without an event, do not compile.
  */
 import { duration } from '../core/duration.ts';
+import { userText } from '../core/identifier.ts';
 import { decisionReasons, endReasons, reasonWords, reviewBlockers, storedRevokeReasons } from '../core/reasons.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { type EventType, isEventType, type ReadPayload, readPayload } from './events.ts';
@@ -25,8 +26,10 @@ interface Told<T extends EventType> {
 }
 
 const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
-  'session.opened': ({ actor, payload: { on_behalf_of: forWhom } }) =>
-    plain(`${actor} opened the session${forWhom === undefined ? '' : ` on behalf of ${forWhom}`}.`),
+  'session.opened': ({ actor, payload: { on_behalf_of: vouched, declared_on_behalf_of: declared } }) =>
+    plain(
+      `${actor} opened the session${forWhom(vouched)}${declared === undefined ? '' : `, as it says on behalf of ${declared}`}.`,
+    ),
   'session.refused': ({ because }) => bad(`A session was refused${because({})}.`),
   'session.misused': ({ because, payload: { dropped } }) =>
     dropped === undefined
@@ -46,6 +49,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'grant.approval_kept': ({ what }) =>
     wait(`No credential for ${what} yet; the approval stands, and the agent may collect again.`),
   'grant.ended': ({ what, because }) => plain(`${what} ended${because(decisionReasons)}.`),
+  'review.approved': ({ actor, what, payload }) =>
+    wait(`${actor} approved ${what}${forTime(payload.ttl_seconds)}; one more person must.`),
   'review.refused': ({ actor, what, because }) =>
     bad(`${actor} tried to decide on ${what} and was refused${because(reviewBlockers)}.`),
   'lease.issued': ({ what }) => good(`A credential for ${what} was issued.`),
@@ -65,6 +70,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'key.created': ({ actor }) => plain(`${actor} created a signing key.`),
   'admin.bootstrap': () => plain('The bootstrap token was made.'),
   'person.signed_in': ({ actor }) => plain(`${actor} signed in.`),
+  'person.changed': ({ actor }) => plain(`The identity provider says something new of ${actor}.`),
+  'person.lapsed': ({ actor }) => plain(`The identity provider no longer confirms ${actor}, who is signed out.`),
   'person.signed_out': ({ actor }) => plain(`${actor} signed out.`),
 };
 
@@ -72,6 +79,8 @@ const plain = (text: string): EventWords => ({ tone: 'plain', text });
 const good = (text: string): EventWords => ({ tone: 'good', text });
 const bad = (text: string): EventWords => ({ tone: 'bad', text });
 const wait = (text: string): EventWords => ({ tone: 'wait', text });
+const forWhom = (person: ReadPayload<'session.opened'>['on_behalf_of']) =>
+  person === undefined ? '' : ` on behalf of ${typeof person === 'string' ? person : userText(person)}`;
 const forTime = (seconds: number | undefined) => (seconds === undefined ? '' : ` for ${duration(seconds)}`);
 
 /** An event in words. A type of another version of the broker is shown by its name, never left out. Pure. */

@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import type { Express, Request, Response } from 'express';
 import type { PagesDeps } from '../../approvals/contract.ts';
 import { deliveringChannels } from '../../approvals/outbox.ts';
+import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { consoleRouter } from '../console/console.ts';
 import { assetsRouter } from '../console/shell.ts';
 import type { LongPoller } from '../core/long-poller.ts';
 import { isLoopback } from '../core/loopback.ts';
+import type { Clock } from '../core/vocabulary.ts';
 import type { GrantDeps } from '../grants/request-grant.ts';
 import { type AdminDeps, adminOperations } from '../http/admin.ts';
 import { createApp } from '../http/app.ts';
@@ -20,9 +22,13 @@ import { sessionOperations } from '../http/session.ts';
 import { sessionDoor } from '../http/session-door.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
 import { deriveKey } from '../keys/key-encryption-key.ts';
+import { createSeal } from '../keys/seal.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
+import { readClientKey } from '../people/client-authentication.ts';
 import { type Identity, personRef } from '../people/identity.ts';
 import { type LoginDeps, loadLogin } from '../people/login.ts';
+import { type OidcClient, oidcClient } from '../people/oidc.ts';
+import { createRechecks } from '../people/recheck.ts';
 import { isSameOrigin } from '../people/same-origin.ts';
 import { signInRouter } from '../people/sign-in.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
@@ -43,7 +49,26 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const ending = { store, mintDeadlineSeconds: parts.mintDeadlineSeconds, notify };
   const tokens = createSessionTokens(ring, clock, url, settings.WRIT_SESSION_TOKEN_SECONDS);
   const heartbeat = { seconds: settings.WRIT_HEARTBEAT_SECONDS, misses: settings.WRIT_HEARTBEAT_MISSES };
-  const login: LoginDeps = { store, clock, publicUrl: url };
+  const provider = await identityProvider(settings, url, clock);
+  const login: LoginDeps = {
+    store,
+    clock,
+    publicUrl: url,
+    loginSeconds: settings.WRIT_LOGIN_SECONDS,
+    uncheckedSeconds: settings.WRIT_LOGIN_UNCHECKED_SECONDS,
+    ...(provider === null
+      ? {}
+      : {
+          rechecks: createRechecks({
+            store,
+            clock,
+            log,
+            provider,
+            seal: createSeal(deriveKey(kek, 'login-renewal')),
+            seconds: settings.WRIT_LOGIN_RECHECK_SECONDS,
+          }),
+        }),
+  };
   const requestId = (_req: Request, res: Response) => String(res.locals.requestId);
   const web = { ...login, log, requestId };
   const about = grantAbout(parts);
@@ -74,25 +99,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
   const signIn =
-    settings.WRIT_OIDC_ISSUER === undefined || settings.WRIT_OIDC_CLIENT_ID === undefined
-      ? []
-      : [
-          signInRouter({
-            ...web,
-            cookieKey: deriveKey(kek, 'sign-in-cookie'),
-            oidc: {
-              issuer: settings.WRIT_OIDC_ISSUER,
-              clientId: settings.WRIT_OIDC_CLIENT_ID,
-              ...(settings.WRIT_OIDC_CLIENT_SECRET === undefined
-                ? {}
-                : { clientSecret: settings.WRIT_OIDC_CLIENT_SECRET }),
-              ...(settings.WRIT_OIDC_SCOPE === undefined ? {} : { scope: settings.WRIT_OIDC_SCOPE }),
-              groupsClaim: settings.WRIT_OIDC_GROUPS_CLAIM,
-              aliasClaims: settings.WRIT_OIDC_ALIAS_CLAIMS,
-              allowInsecureLoopback: isLoopback(url),
-            },
-          }),
-        ];
+    provider === null ? [] : [signInRouter({ ...web, cookieKey: deriveKey(kek, 'sign-in-cookie'), provider })];
   return createApp({
     ...health,
     publicUrl: url,
@@ -136,6 +143,39 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       );
     },
   });
+}
+
+/**
+ * Where people sign in; null when nobody does.
+ * @throws ConfigurationError when the client's key cannot be read
+ */
+async function identityProvider(settings: Settings, url: string, clock: Clock): Promise<OidcClient | null> {
+  const { WRIT_OIDC_ISSUER: issuer, WRIT_OIDC_CLIENT_ID: clientId, WRIT_OIDC_CLIENT_KEY_FILE: keyFile } = settings;
+  if (issuer === undefined || clientId === undefined) return null;
+  const clientKey =
+    keyFile === undefined
+      ? undefined
+      : await readFile(keyFile, 'utf8')
+          .then(readClientKey)
+          .catch(() => {
+            throw new ConfigurationError([`WRIT_OIDC_CLIENT_KEY_FILE: ${keyFile} is no private key that can be read`]);
+          });
+  return oidcClient(
+    {
+      issuer,
+      clientId,
+      ...(settings.WRIT_OIDC_CLIENT_SECRET === undefined ? {} : { clientSecret: settings.WRIT_OIDC_CLIENT_SECRET }),
+      ...(clientKey === undefined ? {} : { clientKey }),
+      ...(settings.WRIT_OIDC_SCOPE === undefined ? {} : { scope: settings.WRIT_OIDC_SCOPE }),
+      groupsClaim: settings.WRIT_OIDC_GROUPS_CLAIM,
+      groupsSeparator: settings.WRIT_OIDC_GROUPS_SEPARATOR,
+      emailVerifiedClaim: settings.WRIT_OIDC_EMAIL_VERIFIED_CLAIM,
+      aliasClaims: settings.WRIT_OIDC_ALIAS_CLAIMS,
+      allowInsecureLoopback: isLoopback(url),
+    },
+    url,
+    clock,
+  );
 }
 
 /** The pending reviews of this person, from the first channel that shows any. */

@@ -3,6 +3,7 @@
  * all at once. The reference page `docs/reference/configuration.md` is generated from the schema below.
  */
 import { z } from 'zod';
+import { isKind } from '../core/identifier.ts';
 import { isLoopback, isLoopbackHost } from '../core/loopback.ts';
 
 const flag = z.enum(['0', '1', 'false', 'true']).transform((v) => v === '1' || v === 'true');
@@ -25,6 +26,20 @@ const list = z.string().transform((v) =>
     .split(',')
     .map((item) => item.trim())
     .filter((item) => item !== ''),
+);
+const aliasClaims = list.transform((items, context) =>
+  items.map((item) => {
+    const at = item.indexOf('=');
+    const kind = (at < 0 ? item : item.slice(0, at)).trim();
+    const claim = (at < 0 ? item : item.slice(at + 1)).trim();
+    if (!isKind(kind) || kind === 'email' || kind === 'subject' || claim === '') {
+      context.addIssue({
+        code: 'custom',
+        message: `${item} must be a claim, or kind=claim where the claim’s name is no kind (lower-case letters, digits, underscores; not email, subject, team, user, agent)`,
+      });
+    }
+    return { kind, claim };
+  }),
 );
 const httpUrl = z.url({ protocol: /^https?$/ });
 
@@ -133,12 +148,41 @@ export const environment = z.object({
     .string()
     .min(1)
     .default('groups')
-    .describe('Claim with the groups of a person; `team:x` is group `x`.'),
-  WRIT_OIDC_ALIAS_CLAIMS: list
+    .describe('Claim with the groups of a person; `team:x` is group `x`. Dots descend: `realm_access.roles`.'),
+  WRIT_OIDC_GROUPS_SEPARATOR: z
+    .enum(['auto', 'comma', 'space', 'none'])
+    .default('auto')
+    .describe(
+      'How a groups claim that is one text is taken apart: at commas, at spaces, not at all; `auto`: at commas where there are any, else at spaces. An array is never taken apart.',
+    ),
+  WRIT_OIDC_EMAIL_VERIFIED_CLAIM: z
+    .string()
+    .min(1)
+    .default('email_verified')
+    .describe(
+      'Claim that is true when the issuer has verified the e-mail (Entra: `xms_edov`). Without it no e-mail gives a right.',
+    ),
+  WRIT_OIDC_ALIAS_CLAIMS: aliasClaims
     .default([])
     .describe(
-      'More claims that name the same person (a code host login, say), comma-separated: used to refuse self-approval.',
+      'More claims that name the same person (a code host login, say), comma-separated, each `claim` or `kind=claim`: what `started_by_claim` of another kind than e-mail is compared with. People must not be able to change them.',
     ),
+  WRIT_OIDC_CLIENT_KEY_FILE: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'Private key (PEM or JWK) that proves the broker at the issuer (`private_key_jwt`) in place of, or beside, a secret. Of what the issuer announces the broker takes `private_key_jwt`, `client_secret_basic`, `client_secret_post`, `client_secret_jwt`, in this order.',
+    ),
+  WRIT_LOGIN_SECONDS: seconds(28_800, 60, 86_400).describe(
+    'How long a person stays signed in where the issuer can be asked again (a refresh token, or a userinfo endpoint that says the groups).',
+  ),
+  WRIT_LOGIN_RECHECK_SECONDS: seconds(900, 10, 900).describe(
+    'How old the issuer’s word on a signed-in person’s groups may be before it is asked again.',
+  ),
+  WRIT_LOGIN_UNCHECKED_SECONDS: seconds(900, 60, 28_800).describe(
+    'How long a person stays signed in where the issuer cannot be asked again: so long somebody removed from a group can still approve.',
+  ),
   WRIT_ADMIN_GROUP: z.string().min(1).optional().describe('OIDC group whose members are admins.'),
   WRIT_TRUST_PROXY: count(0, 0, 10).describe(
     'Number of reverse proxies in front of the broker whose X-Forwarded-* headers are believed.',

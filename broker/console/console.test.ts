@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after as afterAll, test } from 'node:test';
-import { addGrant, addSession, after, person, start } from '../../approvals/rows.test-support.ts';
+import { addGrant, addSession, after, person, start, vouched } from '../../approvals/rows.test-support.ts';
 import { openHarness } from '../../approvals/web/pages.test-support.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { Identity } from '../people/identity.ts';
@@ -25,7 +25,7 @@ async function get(path: string, who?: Identity) {
 }
 
 test('a session’s history reads as sentences, credentials with their true state', async () => {
-  await addSession(harness.store, { id: 'ses_1', onBehalfOf: 'user:starter@example.com' });
+  await addSession(harness.store, { id: 'ses_1', declaredOnBehalfOf: 'user:starter@example.com' });
   await addGrant(harness.store, { id: 'gnt_1', sessionId: 'ses_1', capability: 'pay-supplier', status: 'issued' });
   const lease = {
     sessionId: 'ses_1',
@@ -51,7 +51,9 @@ test('a session’s history reads as sentences, credentials with their true stat
       { ...lease, ...times, id: 'lse_2', status: 'revoked', endedAt: start, evidence: { status: 204 } },
     ],
   });
-  await addEvent('ses_1', 'session.opened', 'invoice-bot', null, { on_behalf_of: 'user:starter@example.com' });
+  await addEvent('ses_1', 'session.opened', 'invoice-bot', null, {
+    on_behalf_of: vouched('starter@example.com') as unknown as JsonObject,
+  });
   await addEvent('ses_1', 'grant.pending', 'invoice-bot', 'gnt_1', {});
   await addEvent('ses_1', 'grant.approved', 'user:owner@example.com', 'gnt_1', { ttl_seconds: 300 });
   await addEvent('ses_1', 'something.quite_new', 'system', null, { reason: 'because_so' });
@@ -77,8 +79,9 @@ test('sessions are seen by owners, admins, the people in them and approvers of t
   await addSession(harness.store, {
     id: 'ses_2',
     agent: 'seen-bot',
-    onBehalfOf: 'user:starter@example.com',
-    startedBy: 'team:marketing',
+    onBehalfOf: vouched('starter@example.com'),
+    startedBy: vouched('team:marketing', 'username'),
+    declaredOnBehalfOf: 'user:declared@example.com',
   });
   await addSession(harness.store, { id: 'ses_3', agent: 'child-bot', parentId: 'ses_2' });
   const seen = [
@@ -90,7 +93,11 @@ test('sessions are seen by owners, admins, the people in them and approvers of t
     person('storage@example.com'),
     person('c@example.com', { groups: ['marketing'] }),
     person('starter@example.com', { emailVerified: false }),
-    person('d@example.com', { username: 'starter@example.com', aliases: ['starter@example.com'] }),
+    person('d@example.com', {
+      username: 'starter@example.com',
+      aliases: [{ kind: 'github_login', value: 'starter@example.com' }],
+    }),
+    person('declared@example.com'),
   ];
   for (const who of seen) {
     assert.equal((await get('/sessions/ses_2', who)).status, 200, who.email);

@@ -2,7 +2,7 @@
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import type { JSX } from 'preact';
 import type { ApproversOf } from '../../approvals/contract.ts';
-import { type Identity, isApprover } from '../people/identity.ts';
+import { type Identity, isApprover, isProvenName } from '../people/identity.ts';
 import { type LoginDeps, requirePerson, viewerOf } from '../people/login.ts';
 import {
   type GrantSummary,
@@ -82,9 +82,9 @@ const refOf = (grant: GrantSummary) => ({
 });
 
 /**
- * Who may watch a session: admins, the agent's owner, and the people it acts for or was started by. Strict,
- * unlike the self-review ban: only a proven e-mail counts, and `team:` in what an agent declared opens
- * nothing.
+ * Who may watch a session: admins, the agent's owner, and the people it acts for or was started by, as far as
+ * they are vouched for. Strict, unlike the self-review ban: only proven names count, and what an agent
+ * declared opens nothing.
  */
 function watcher(deps: ConsoleDeps, person: Identity): (session: SessionView) => Promise<boolean> {
   const owners = new Map<string, Promise<string[]>>();
@@ -93,8 +93,9 @@ function watcher(deps: ConsoleDeps, person: Identity): (session: SessionView) =>
     const key = `${session.agent}@${session.manifest_version}`;
     const known = owners.get(key) ?? deps.ownersOf(session.agent, session.manifest_version);
     owners.set(key, known);
-    const named = [session.on_behalf_of, session.started_by].filter((name) => name?.startsWith('user:') === true);
-    return isApprover(person, [...(await known), ...named.filter((name) => name !== null)]);
+    const vouched = [session.on_behalf_of, session.started_by].filter((name) => name !== null);
+    if (vouched.some((name) => isProvenName(person, name))) return true;
+    return isApprover(person, [...(await known), ...(session.responsible === null ? [] : [session.responsible])]);
   };
 }
 

@@ -1,5 +1,6 @@
 /** What the console reads. Reads only. */
 
+import type { VouchedPerson } from '../core/identifier.ts';
 import type { Json, JsonObject } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { TimelineEvent } from './timeline.ts';
@@ -11,8 +12,10 @@ export interface SessionView {
   parent_id: string | null;
   task_type: string;
   inputs: { [name: string]: Json };
-  on_behalf_of: string | null;
-  started_by: string | null;
+  on_behalf_of: VouchedPerson | null;
+  declared_on_behalf_of: string | null;
+  started_by: VouchedPerson | null;
+  responsible: string | null;
   status: string;
   end_reason: string | null;
   opened_at: Date;
@@ -23,8 +26,8 @@ export interface SessionView {
 }
 
 const columns = `
-  s.id, s.agent, s.manifest_version, s.parent_id, s.task_type, s.inputs, s.on_behalf_of, s.started_by, s.status, s.end_reason,
-  s.opened_at, s.expires_at, s.ended_at,
+  s.id, s.agent, s.manifest_version, s.parent_id, s.task_type, s.inputs, s.on_behalf_of, s.declared_on_behalf_of, s.started_by, s.responsible,
+  s.status, s.end_reason, s.opened_at, s.expires_at, s.ended_at,
   (SELECT count(*)::int FROM lease l WHERE l.session_id = s.id AND l.status IN ('issuing', 'active', 'revoking')) AS live_leases`;
 
 /** A session in a list, and how many live sessions its agent has. */

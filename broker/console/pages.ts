@@ -1,8 +1,9 @@
 /** Home and session page. Pure: rows in, tree out. */
 import { type ComponentChildren, h, type JSX } from 'preact';
 import type { GrantSummary, LeaseView, SessionView } from './load.ts';
+import { forWhom, forWhomFact, startedByFact } from './people.ts';
 import { Foreign } from './shell.ts';
-import { ago, bare, duration, moment, prettyJson, visible } from './text.ts';
+import { ago, duration, moment, prettyJson, visible } from './text.ts';
 import { describeEvent, type TimelineEvent } from './timeline.ts';
 
 /**
@@ -46,7 +47,7 @@ function sessionTable(sessions: SessionView[], now: Date): JSX.Element {
         ' · ',
         h(Foreign, { text: session.task_type }),
         h('br', null),
-        h('span', { class: 'small soft' }, [forWhom(session), `opened ${ago(session.opened_at, now)}`]),
+        h('span', { class: 'small soft' }, [whomOf(session), `opened ${ago(session.opened_at, now)}`]),
       ]),
       h('td', null, statusTag(session, now)),
       h('td', { class: 'open' }, h('a', { class: 'button', href: `/sessions/${session.id}` }, 'History')),
@@ -66,8 +67,9 @@ function sessionTable(sessions: SessionView[], now: Date): JSX.Element {
   ]);
 }
 
-function forWhom(session: SessionView): ComponentChildren {
-  return session.on_behalf_of === null ? null : ['for ', h(Foreign, { text: bare(session.on_behalf_of) }), ', '];
+function whomOf(session: SessionView): ComponentChildren {
+  const whom = forWhom(session);
+  return whom === null ? null : ['for ', ...whom, ', '];
 }
 
 function statusTag(session: SessionView, now: Date): JSX.Element {
@@ -133,14 +135,8 @@ function factsCard(session: SessionView, now: Date): JSX.Element {
   return h('section', { class: 'card' }, [
     h('h2', null, 'The task'),
     h('dl', { class: 'facts' }, [
-      row(
-        'On behalf of',
-        session.on_behalf_of === null ? 'nobody named' : h(Foreign, { text: bare(session.on_behalf_of) }),
-      ),
-      row(
-        'Started by',
-        session.started_by === null ? 'no person named' : h(Foreign, { text: bare(session.started_by) }),
-      ),
+      row('On behalf of', forWhomFact(session)),
+      row('Started by', startedByFact(session)),
       ...inputs.map(([name, value]) => row(visible(name), h('code', null, h(Foreign, { text: String(value) })))),
       row('Opened', `${moment(session.opened_at)}, ${ago(session.opened_at, now)}`),
       session.ended_at === null ? row('Ends by', moment(session.expires_at)) : row('Ended', moment(session.ended_at)),

@@ -6,7 +6,18 @@ import type { JsonObject } from './vocabulary.ts';
 
 /** Columns by table; the first one names the row in a log. A column that grants power must be added here. */
 export interface ProvenRows {
-  login: { token_hash: string; identity: object; csrf: string; created_at: Date; expires_at: Date };
+  login: {
+    token_hash: string;
+    identity: object;
+    csrf: string;
+    created_at: Date;
+    /**
+     * When the identity provider last confirmed it: later than it was, an old word would pass for a new one.
+     */
+    checked_at: Date;
+    sealed: string | null;
+    expires_at: Date;
+  };
   bootstrap: { id: number; token_hash: string; created_at: Date };
   manifest: {
     agent: string;
@@ -26,8 +37,10 @@ export interface ProvenRows {
     root_id: string;
     task_type: string;
     inputs: object;
-    on_behalf_of: string | null;
-    started_by: string | null;
+    on_behalf_of: object | null;
+    declared_on_behalf_of: string | null;
+    started_by: object | null;
+    responsible: string | null;
     capabilities: readonly string[];
     narrowed: boolean;
     subject: object;

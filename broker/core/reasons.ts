@@ -123,6 +123,11 @@ export const decisionReasons = {
     meaning: 'The manifest was replaced by one that no longer allows it, before it was collected.',
     words: 'the manifest in force no longer allows it',
   },
+  owner_changed: {
+    meaning:
+      'A manifest came into force under which others own the agent or the capability. Ask again: the new owners decide.',
+    words: 'its owners changed',
+  },
   session_ended: {
     meaning: 'The session ended before a person decided, or before the agent collected it.',
     words: 'the session ended',
@@ -133,12 +138,22 @@ export type DecisionReason = keyof typeof decisionReasons;
 /** What stands between a person and a review of a grant. */
 export const reviewBlockers = {
   party: {
-    meaning: 'The session acts for this person, or was started by them.',
+    meaning:
+      'The session acts for this person (as is vouched for, or as the agent says), or was started by them, or they are named as responsible for it.',
     words: 'nobody decides on their own request',
   },
   not_an_approver: {
     meaning: 'The person is no approver of the agent or of the capability.',
     words: 'not one of the approvers',
+  },
+  not_comparable: {
+    meaning:
+      'The session’s people are named by another kind of name than sign-in gives of this person, so nobody can tell them apart.',
+    words: 'nobody could tell them from the one who started it',
+  },
+  approved_already: {
+    meaning: 'The person has approved it; where two must approve, the second is another person.',
+    words: 'they had approved it already',
   },
 } as const satisfies ReasonTable;
 export type ReviewBlockerCode = keyof typeof reviewBlockers;

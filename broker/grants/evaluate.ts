@@ -4,6 +4,7 @@
  */
 import { type Provider, ProviderError } from '../../providers/contract.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
+import { userText } from '../core/identifier.ts';
 import type { JsonObject, Plan, PlanDescription } from '../core/vocabulary.ts';
 import { type Decision, decide } from '../decide/decide.ts';
 import { type DecisionFacts, planFacts, withoutOwnShare } from '../decide/facts.ts';
@@ -77,7 +78,8 @@ export function evaluatePlan(
     owner: manifest.compiled.manifest.owner,
     manifest_version: manifest.version,
     task: session.task,
-    ...(session.onBehalfOf === null ? {} : { on_behalf_of: session.onBehalfOf }),
+    ...(session.onBehalfOf === null ? {} : { on_behalf_of: userText(session.onBehalfOf) }),
+    // What the agent declares is no fact (invariant 4).
     capability: asked.capability,
     params: asked.params,
     plan: planFacts({ plan: asked.plan, digest, description }),

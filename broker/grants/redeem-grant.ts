@@ -6,14 +6,16 @@
 import { WritError } from '../core/errors.ts';
 import type { JsonObject, Plan, Reason } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
+import { capabilityOwner, member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
-import { personRef } from '../people/identity.ts';
+import { type Identity, isSamePerson, personRef } from '../people/identity.ts';
 import type { SessionFacts, SessionReads } from '../sessions/authenticate.ts';
 import type { Prisma } from '../store/prisma/client.ts';
 import { checkCredentialJwk } from './deliver.ts';
 import { evaluatePlan } from './evaluate.ts';
 import { commitIntent, type IssuedAnswer, mintAndDeliver } from './issue-grant.ts';
 import { grantHolds } from './proven-grant.ts';
+import { reviewHolds } from './proven-review.ts';
 import type { GrantDeps } from './request-grant.ts';
 import { claimApproved, recordRefusal } from './statements.ts';
 
@@ -67,9 +69,11 @@ export async function redeemGrant(
 
   // 2. and 3. Record refusals here too: an approval that no longer holds deserves attention.
   const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
-  const { evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, now, requestId, () =>
-    evaluateConsented(deps, manifest, session, grant, now),
-  );
+  const asked = await deps.catalog.version(session.agent, grant.manifestVersion);
+  const { evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, now, requestId, () => {
+    checkOwners(asked, manifest, grant);
+    return evaluateConsented(deps, manifest, session, grant, now);
+  });
 
   // 4.
   const { plan, digest } = evaluation;
@@ -136,14 +140,35 @@ function evaluateConsented(
   // Computed from the stored plan, not read from the digest beside it: a row that was tampered with was never
   // approved.
   const standing = planDigest(consented);
-  const approvedBy = grant.reviews
+  const standingReviews = grant.reviews
     .filter((review) => review.consentedDigest === standing && grant.planDigest === standing)
-    .filter((review) => review.redeemBy !== null && review.redeemBy > now && reviewHolds(store, review))
-    .map((review) => personRef(review.reviewer as never));
-  if (approvedBy.length === 0) {
-    throw new WritError('not_approved', { detail: 'No approval of this very plan is on record.' });
+    .filter((review) => reviewHolds(store, reviewRow(review)));
+  // The last of them says until when.
+  const stands = standingReviews.some(({ redeemBy }) => redeemBy !== null && redeemBy > now);
+  const consents = standingReviews.map((review) => review.reviewer as unknown as Identity);
+  const people = consents.filter((one, i) => consents.findIndex((other) => isSamePerson(one, other)) === i);
+  // As `approvals/eligibility.ts` counts: nobody says who started the run, so two people must approve.
+  const needed = session.startedBy === null && session.responsible === null ? 2 : 1;
+  if (!stands || people.length < needed) {
+    throw new WritError('not_approved', { detail: 'Too few approvals of this very plan are on record.' });
   }
-  return { evaluation, approvedBy };
+  return { evaluation, approvedBy: people.map(personRef) };
+}
+
+/**
+ * An approval holds for the owners who were asked: once a newer manifest names others, it has lapsed.
+ * @throws WritError `denied`
+ */
+function checkOwners(asked: PublishedManifest, inForce: PublishedManifest, grant: ApprovedGrant): void {
+  const ownersIn = ({ compiled: { manifest } }: PublishedManifest) => {
+    const capability = member(manifest.capabilities, grant.capability);
+    return JSON.stringify([
+      manifest.owner,
+      capability === undefined ? manifest.owner : capabilityOwner(manifest, capability),
+    ]);
+  };
+  if (asked.version === inForce.version || ownersIn(asked) === ownersIn(inForce)) return;
+  throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: [{ code: 'owner_changed' }] } });
 }
 
 const requestOf = (grant: ApprovedGrant) => ({
@@ -163,22 +188,19 @@ const requestOf = (grant: ApprovedGrant) => ({
   proof: grant.proof,
 });
 
-/** Whether a review is as the person gave it. */
-function reviewHolds({ proofs }: GrantDeps['store'], review: ApprovedGrant['reviews'][number]): boolean {
-  const row = {
-    id: review.id,
-    grant_id: review.grantId,
-    reviewer: review.reviewer as object,
-    verdict: review.verdict,
-    plan_digest: review.planDigest,
-    consented_digest: review.consentedDigest,
-    reason: review.reason,
-    channel: review.channel,
-    at: review.at,
-    redeem_by: review.redeemBy,
-  };
-  return proofs.holds('review', row, review.proof);
-}
+const reviewRow = (review: ApprovedGrant['reviews'][number]) => ({
+  id: review.id,
+  grant_id: review.grantId,
+  reviewer: review.reviewer as object,
+  verdict: review.verdict,
+  plan_digest: review.planDigest,
+  consented_digest: review.consentedDigest,
+  reason: review.reason,
+  channel: review.channel,
+  at: review.at,
+  redeem_by: review.redeemBy,
+  proof: review.proof,
+});
 
 async function recordingRefusals<T>(
   deps: GrantDeps,

@@ -9,7 +9,7 @@ import { decisionReason } from '../core/reasons.ts';
 /** What a review writes, as SQL of each value. */
 export interface DecidedGrant {
   grantId: string;
-  /** `approved` or `denied`. */
+  /** `approved`, `denied`, or `pending` where one more person must approve. */
   status: string;
   plan: string;
   /** Digest of the plan as it stands, and as it will. */
@@ -19,15 +19,26 @@ export interface DecidedGrant {
   decideBy: string;
   /** Merged into the decision. */
   decision: string;
+  /** Approvals that the review counted; null = it does not hang on them (a denial). */
+  seenApprovals: string;
+  /** Version of the manifest in force that the review saw: its owners decide. */
+  versionInForce: string;
 }
 
-/** pending → approved / denied, for the sessions of `live` alone. Give it a RETURNING on alias `g`. */
+/**
+ * pending → approved / denied, or pending with one approval more, for the sessions of `live` alone. Give it a
+ * RETURNING on alias `g`.
+ */
 export const decideGrant = (live: string, d: DecidedGrant): string => `
       UPDATE grants g
-      SET status = ${d.status}, plan = ${d.plan}, plan_digest = ${d.planDigest}, decided_at = ${d.at}, decide_by = ${d.decideBy},
+      SET status = ${d.status}, plan = ${d.plan}, plan_digest = ${d.planDigest}, decide_by = ${d.decideBy},
+        decided_at = CASE WHEN ${d.status} <> 'pending' THEN ${d.at} END,
+        approval_count = g.approval_count + CASE WHEN ${d.status} = 'denied' THEN 0 ELSE 1 END,
         ended_at = CASE WHEN ${d.status} = 'denied' THEN ${d.at} END, decision = g.decision || ${d.decision}
       FROM ${live}
-      WHERE g.session_id = ${live}.id AND g.id = ${d.grantId} AND g.status = 'pending' AND g.decide_by > ${d.at} AND g.plan_digest = ${d.seenDigest}`;
+      WHERE g.session_id = ${live}.id AND g.id = ${d.grantId} AND g.status = 'pending' AND g.decide_by > ${d.at} AND g.plan_digest = ${d.seenDigest}
+        AND (${d.seenApprovals} IS NULL OR g.approval_count = ${d.seenApprovals})
+        AND EXISTS (SELECT 1 FROM agent a WHERE a.name = g.agent AND a.version = ${d.versionInForce})`;
 
 /**
  * pending / approved → denied: nobody decided, or nobody collected.

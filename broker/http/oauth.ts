@@ -6,6 +6,7 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { WritError } from '../core/errors.ts';
+import { readUser, userText } from '../core/identifier.ts';
 import { networkOf } from '../core/network.ts';
 import { checkDpopProof } from '../identity/dpop.ts';
 import { refusalReason } from '../identity/refusal.ts';
@@ -32,8 +33,11 @@ export const taskDetail = z.strictObject({
     .default({})
     .describe('The inputs the task type requires.'),
   on_behalf_of: line(320)
+    .refine((text) => readUser(text) !== null, 'must be user:<e-mail>, user:<kind>:<name> or user:<name>')
     .optional()
-    .describe('Whom the run is for, `user:<e-mail or subject>`. That person can never approve it.'),
+    .describe(
+      'Whom the run is for in the agent’s own word, `user:<e-mail>`, `user:<kind>:<name>` or `user:<name>`. That person cannot approve it; nobody gets a right from it.',
+    ),
   envelope: z
     .strictObject({
       wall_time_seconds: z.int().min(1).max(604_800).optional(),
@@ -266,7 +270,8 @@ async function introspect(deps: OAuthDeps, presented: string): Promise<Record<st
     exp: Math.floor(claims.expiresAt.getTime() / 1000),
     sid: session.id,
     authorization_details: [{ type: 'task', ...session.task }],
-    ...(session.onBehalfOf === null ? {} : { on_behalf_of: session.onBehalfOf }),
+    ...(session.onBehalfOf === null ? {} : { on_behalf_of: userText(session.onBehalfOf) }),
+    ...(session.declaredOnBehalfOf === null ? {} : { declared_on_behalf_of: session.declaredOnBehalfOf }),
     ...(session.subject.act === undefined ? {} : { act: session.subject.act }),
     ...(session.jkt === null ? {} : { cnf: { jkt: session.jkt } }),
   };

@@ -27,7 +27,16 @@ export const overviewSchema = z.object({
     agent: z.string(),
     task_type: z.string(),
     inputs: z.record(z.string(), z.unknown()),
-    on_behalf_of: z.string().nullable(),
+    on_behalf_of: z.string().nullable().describe('Whom the run is for, `user:…`, as the platform vouches for it.'),
+    declared_on_behalf_of: z
+      .string()
+      .nullable()
+      .describe('The same in the agent’s own word, which nobody vouches for.'),
+    started_by: z.string().nullable().describe('Who started the run, `user:…`, as the platform vouches for it.'),
+    responsible: z
+      .string()
+      .nullable()
+      .describe('`team:…` or `user:…` that the trust file names, and that counts as the starter.'),
     parent_id: z.string().nullable(),
     capabilities: z
       .array(z.string())

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { JsonObject } from '../core/vocabulary.ts';
+import type { Json, JsonObject } from '../core/vocabulary.ts';
 import { bindAgent } from './bind-agent.ts';
 import type { VerifiedSubject } from './platform-token.ts';
 import { refusalReason } from './refusal.ts';
@@ -113,19 +113,40 @@ describe('binding a subject to an agent', () => {
     );
   });
 
-  it('reads the people from the claims, lower-cased, and refuses when they are missing or odd', () => {
+  it('reads the people from the claims, each of its kind, and refuses when they are missing or odd', () => {
     const trust = trustOf(
-      '  - { issuer: ci, claims: { sub: job }, agent: bot, started_by_claim: actor, on_behalf_of_claim: email }',
+      '  - { issuer: ci, claims: { sub: job }, agent: bot, started_by_claim: user.login, on_behalf_of_claim: email, responsible: "team:/ops/on call" }',
     );
-    const bound = bindAgent(subject({ sub: 'job', actor: 'Owner@Example.com', email: 'user:b@example.com' }), trust);
-    assert.deepEqual(bound, { agent: 'bot', startedBy: 'user:owner@example.com', onBehalfOf: 'user:b@example.com' });
-    assert.throws(() => bindAgent(subject({ sub: 'job', actor: 'a' }), trust), refusedAs('missing_claim'));
-    for (const actor of ['', 'a b', 'a\u200bb', ['a'], { a: 1 }, 7, 'x'.repeat(300)]) {
-      assert.throws(
-        () => bindAgent(subject({ sub: 'job', actor, email: 'b' }), trust),
-        refusedAs('bad_claim'),
-        JSON.stringify(actor),
-      );
-    }
+    const at = (login: Json, email: Json) => subject({ sub: 'job', user: { login }, email });
+    assert.deepEqual(bindAgent(at('Owner', 'user:B@Example.com'), trust), {
+      agent: 'bot',
+      startedBy: { kind: 'username', value: 'Owner', by: 'platform_token' },
+      onBehalfOf: { kind: 'email', value: 'b@example.com', by: 'platform_token' },
+      responsible: 'team:/ops/on call',
+    });
+    assert.deepEqual(bindAgent(at(4711, "o'brien@example.com"), trust).startedBy?.value, '4711');
+    assert.deepEqual(bindAgent(at('Jane Doe', 'b@example.com'), trust).startedBy?.value, 'Jane Doe');
+    assert.throws(() => bindAgent(subject({ sub: 'job', email: 'b@c.example' }), trust), refusedAs('missing_claim'));
+    for (const login of ['', ' a', 'a\u200bb', ['a'], { a: 1 }, true, 7.5, 'x'.repeat(300)])
+      assert.throws(() => bindAgent(at(login, 'b@c.example'), trust), refusedAs('bad_claim'), JSON.stringify(login));
+    for (const email of ['b', 'a b@c.example', '@c.example', 'a@', 'a@c..example'])
+      assert.throws(() => bindAgent(at('a', email), trust), refusedAs('bad_claim'), email);
+  });
+
+  it('takes no e-mail that the platform says nobody verified', () => {
+    const trust = trustOf('  - { issuer: ci, claims: { sub: job }, agent: bot, started_by_claim: email }');
+    const token = (email_verified: Json) => subject({ sub: 'job', email: 'a@b.example', email_verified });
+    assert.equal(bindAgent(token(true), trust).startedBy?.value, 'a@b.example');
+    for (const told of [false, 'false']) assert.throws(() => bindAgent(token(told), trust), refusedAs('bad_claim'));
+  });
+
+  it('keeps a subject with its issuer', () => {
+    const trust = trustOf('  - { issuer: ci, claims: { sub: job }, agent: bot, started_by_claim: sub }');
+    assert.deepEqual(bindAgent(subject({ sub: 'job' }), trust).startedBy, {
+      kind: 'subject',
+      value: 'job',
+      issuer: 'https://ci.example.com',
+      by: 'platform_token',
+    });
   });
 });

@@ -1,21 +1,23 @@
 /** Which agent a verified subject stands for: exactly one, by the bindings in the trust file, or nobody. */
+import type { VouchedPerson } from '../core/identifier.ts';
 import type { Json, JsonObject } from '../core/vocabulary.ts';
 import { readClaim } from './claim-rules.ts';
-import { isPrintable, type VerifiedSubject } from './platform-token.ts';
+import { type PersonClaim, personIn } from './person-claim.ts';
+import type { VerifiedSubject } from './platform-token.ts';
 import { refused } from './refusal.ts';
 import type { Binding, Trust } from './trust.ts';
 
 export interface BoundAgent {
   agent: string;
-  /**
-   * `user:<who>` as the platform vouches for it, lower-cased; null when the binding names no claim for it.
-   */
-  startedBy: string | null;
+  /** Who started the run, as the platform vouches for it; null when the binding names no claim for it. */
+  startedBy: VouchedPerson | null;
   /**
    * The person the run acts for, as the platform vouches for it. When set, it is the only value
    * `on_behalf_of` may have; when null the platform says nothing, and a declared one is the agent's own word.
    */
-  onBehalfOf: string | null;
+  onBehalfOf: VouchedPerson | null;
+  /** `team:…` or `user:…` that the trust file names as answering for the run: counts as its starter. */
+  responsible: string | null;
 }
 
 /**
@@ -30,12 +32,13 @@ export function bindAgent(subject: VerifiedSubject, trust: Trust): BoundAgent {
   );
   const [first, ...others] = matching.map((binding) => ({
     agent: binding.agent,
-    startedBy: personIn(subject.claims, binding.startedByClaim),
-    onBehalfOf: personIn(subject.claims, binding.onBehalfOfClaim),
+    startedBy: vouched(subject, binding.startedBy),
+    onBehalfOf: vouched(subject, binding.onBehalfOf),
+    responsible: binding.responsible,
   }));
   if (first === undefined) throw refused('invalid_grant', 'no_binding', 'The subject token stands for no agent here.');
-  const differs = (other: BoundAgent) =>
-    other.agent !== first.agent || other.startedBy !== first.startedBy || other.onBehalfOf !== first.onBehalfOf;
+  const text = JSON.stringify(first);
+  const differs = (other: BoundAgent) => JSON.stringify(other) !== text;
   if (others.some(differs)) {
     const agents = [...new Set(matching.map((binding) => binding.agent))].join(', ');
     throw refused(
@@ -65,14 +68,6 @@ function fits(value: Json | undefined, matches: (value: string) => boolean): boo
   return (typeof value === 'number' || typeof value === 'boolean') && matches(String(value));
 }
 
-/** Lower-cased, so that two spellings of an address are the same person when approvers are compared. */
-function personIn(claims: JsonObject, claim: string | null): string | null {
-  if (claim === null) return null;
-  const value = readClaim(claims, [claim]);
-  if (value === undefined)
-    throw refused('invalid_grant', 'missing_claim', 'The subject token lacks a claim that its binding needs.', claim);
-  if (typeof value !== 'string' || !isPrintable(value, 254) || /\s/.test(value)) {
-    throw refused('invalid_grant', 'bad_claim', 'A claim of the subject token does not name a person.', claim);
-  }
-  return `user:${value.toLowerCase().replace(/^user:/, '')}`;
+function vouched(subject: VerifiedSubject, claim: PersonClaim | null): VouchedPerson | null {
+  return claim === null ? null : { ...personIn(subject.claims, claim, subject.issuer), by: 'platform_token' };
 }

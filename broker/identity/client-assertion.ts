@@ -36,6 +36,8 @@ export interface ClientAssertionDeps {
 export interface VerifiedClient {
   clientId: string;
   agent: string;
+  /** As the trust file names it: counts as the starter of the run. */
+  responsible: string | null;
   expiresAt: Date;
   /** To be recorded atomically by the caller, who refuses when it is there already. */
   replayKey: string;
@@ -108,6 +110,7 @@ async function verify(request: ClientAssertion, trust: Trust, deps: ClientAssert
   return {
     clientId: client.clientId,
     agent: client.agent,
+    responsible: client.responsible,
     expiresAt,
     replayKey: `assertion:${client.clientId}:${sha256(jti)}`,
     replayExpiresAt: new Date(expiresAt.getTime() + (clockToleranceSeconds + replayMarginSeconds) * 1000),

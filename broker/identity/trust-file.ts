@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { isLoopback } from '../core/loopback.ts';
+import type { SignInNames } from './person-claim.ts';
 import { emptyTrust, parseTrust, type Trust } from './trust.ts';
 
 /**
@@ -15,11 +16,20 @@ export async function readTrustFile(settings: Settings): Promise<Trust> {
     throw new ConfigurationError([`WRIT_TRUST_FILE: ${file} cannot be read (${error.code})`]);
   });
   const local = settings.WRIT_ISSUER_URL === undefined || isLoopback(settings.WRIT_ISSUER_URL);
-  const parsed = parseTrust(text, { allowInsecureLoopback: local });
+  const parsed = parseTrust(text, { allowInsecureLoopback: local, signIn: signInNames(settings) });
   if (parsed.ok) return parsed.trust;
   throw new ConfigurationError(
     parsed.faults.map(
       (fault) => `WRIT_TRUST_FILE: ${file}:${fault.line ?? 1}:${fault.column ?? 1}: ${fault.path}: ${fault.message}`,
     ),
   );
+}
+
+/** The kinds of name that sign-in gives of a person, as far as the settings tell. */
+function signInNames(settings: Settings): SignInNames | null {
+  const { WRIT_OIDC_ISSUER: issuer, WRIT_OIDC_SCOPE: scope } = settings;
+  if (issuer === undefined) return null;
+  const email = scope === undefined || scope.split(/\s+/).includes('email') ? ['email'] : [];
+  const added = [...new Set(settings.WRIT_OIDC_ALIAS_CLAIMS.map(({ kind }) => kind))];
+  return { issuer, kinds: [...new Set([...email, 'username', 'oid', ...added])], added };
 }

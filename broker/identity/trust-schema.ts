@@ -3,6 +3,7 @@
  * checked in trust.ts.
  */
 import { z } from 'zod';
+import { isKind, isOwnerName } from '../core/identifier.ts';
 
 /** Asymmetric only: a shared secret or `none` can never be listed. */
 export const signingAlgorithms = [
@@ -68,6 +69,20 @@ const issuer = z.strictObject({
     .describe('Tokens issued longer ago are refused, whatever their `exp`.'),
 });
 
+const personClaim = z.string().min(1).max(255);
+
+const personKind = z
+  .string()
+  .refine(isKind, 'A kind is lower-case letters, digits and underscores, 63 at most; not `team`, `user` or `agent`');
+
+const responsible = z
+  .string()
+  .refine(isOwnerName, 'Must be team:<group>, user:<e-mail> or user:<kind>:<value>')
+  .optional()
+  .describe(
+    'Who answers for these runs, `team:<group>`, `user:<e-mail>` or `user:<kind>:<value>`: counts as their starter, so none of them approves. Where nothing says who started a run and nobody is named here, two people must approve.',
+  );
+
 const binding = z.strictObject({
   issuer: name.describe('Name of an issuer above.'),
   claims: z
@@ -76,8 +91,19 @@ const binding = z.strictObject({
       'Every one must hold. A text, number or boolean is compared literally; `{pattern: …}` is an RE2 expression that must match the whole value; any other mapping descends into a nested claim.',
     ),
   agent: name,
-  started_by_claim: z.string().min(1).max(255).optional().describe('Claim that names the person who started the run.'),
-  on_behalf_of_claim: z.string().min(1).max(255).optional().describe('Claim that names the person the run acts for.'),
+  started_by_claim: personClaim
+    .optional()
+    .describe('Claim that names the person who started the run, who can never approve it. Dots descend.'),
+  started_by_kind: personKind
+    .optional()
+    .describe(
+      'Kind of that name: `email`, `subject`, `oid`, `username`, or one of `WRIT_OIDC_ALIAS_CLAIMS`. Left out where the claim says it (`email`, `sub`, `oid`), or where there is one alias claim.',
+    ),
+  on_behalf_of_claim: personClaim
+    .optional()
+    .describe('Claim that names the person the run acts for, who can never approve it. Dots descend.'),
+  on_behalf_of_kind: personKind.optional().describe('Kind of that name, as for `started_by_kind`.'),
+  responsible,
 });
 
 const client = z.strictObject({
@@ -86,6 +112,7 @@ const client = z.strictObject({
   jwks_uri: address.optional(),
   jwks: jwks.optional(),
   algorithms,
+  responsible,
 });
 
 export const trustFileSchema = z.strictObject({

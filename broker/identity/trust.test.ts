@@ -160,3 +160,53 @@ bindings: [{ issuer: ci, claims: ${claims}, agent: bot }]
     assert.equal(faultsOf(binding('{ sub: { pattern: a, also: b } }'))[0]?.path, 'bindings[0].claims.sub');
   });
 });
+
+describe('who started a run', () => {
+  const gives = (more: string[] = [], scope = ['email']) => ({
+    signIn: { issuer: 'https://login.example.com', kinds: [...scope, 'username', 'oid', ...more], added: more },
+  });
+  const binding = (rest: string, issuer = 'https://ci.example.com') => `
+issuers: [{ name: ci, issuer: "${issuer}" }]
+bindings: [{ issuer: ci, claims: { sub: job }, agent: bot, ${rest} }]
+`;
+  const kindOf = (rest: string, options: object, issuer?: string) => {
+    const parsed = parseTrust(binding(rest, issuer), options);
+    assert.ok(parsed.ok, JSON.stringify(parsed));
+    return parsed.trust.bindings[0]?.startedBy?.kind;
+  };
+
+  it('is refused where the name can be compared with nothing that sign-in gives', () => {
+    const cases: [string, object, RegExp][] = [
+      ['started_by_claim: actor', gives(), /started_by_kind/],
+      ['started_by_claim: actor', gives(['github_login', 'gitlab_login']), /started_by_kind/],
+      ['started_by_claim: actor, started_by_kind: github_login', gives(), /github_login=<claim>/],
+      ['started_by_claim: preferred_username', gives(), /started_by_kind/],
+      ['started_by_claim: sub', gives(), /not those of WRIT_OIDC_ISSUER/],
+      ['started_by_claim: email', gives([], []), /WRIT_OIDC_SCOPE/],
+      ['on_behalf_of_claim: user.email', gives([], []), /WRIT_OIDC_SCOPE/],
+      ['responsible: "user:a@example.com"', gives([], []), /WRIT_OIDC_SCOPE/],
+      ['responsible: "user:github_login:octo"', gives(), /github_login=<claim>/],
+      ['started_by_kind: email', gives(), /which is not there/],
+      ['started_by_claim: actor, started_by_kind: team', gives(), /A kind is/],
+    ];
+    for (const [rest, options, told] of cases)
+      assert.match(faultsOf(binding(rest), options)[0]?.message ?? '', told, rest);
+  });
+
+  it('is of the kind that the claim or the file says', () => {
+    assert.equal(kindOf('started_by_claim: email', gives()), 'email');
+    assert.equal(kindOf('started_by_claim: user.email', gives()), 'email');
+    assert.equal(kindOf('started_by_claim: oid', gives()), 'oid');
+    assert.equal(kindOf('started_by_claim: sub', gives(), 'https://login.example.com'), 'subject');
+    assert.equal(kindOf('started_by_claim: actor', gives(['github_login'])), 'github_login');
+    assert.equal(kindOf('started_by_claim: actor, started_by_kind: email', gives()), 'email');
+    assert.equal(kindOf('started_by_claim: actor', {}), 'username');
+  });
+
+  it('may be answered for by a person or a team, as the identity provider spells it', () => {
+    for (const who of ['team:/team/sub', 'team:Ops & Billing', 'team:équipe', "user:o'brien@example.com", 'user:oid:1'])
+      assert.equal(trustOf(binding(`responsible: "${who}"`)).bindings[0]?.responsible, who);
+    for (const who of ['billing', 'user:someone', 'team:', 'team: x', 'user:a@', 'group:x'])
+      assert.equal(faultsOf(binding(`responsible: "${who}"`))[0]?.path, 'bindings[0].responsible', who);
+  });
+});

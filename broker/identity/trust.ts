@@ -12,6 +12,7 @@ import { isLoopback } from '../core/loopback.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { type ClaimMatcher, claimMatchers, identifies, identityHint } from './claim-rules.ts';
 import { type FaultPath, pathText, positionOf, type Report } from './file-faults.ts';
+import { checkResponsible, type PersonClaim, personClaim, type SignInNames } from './person-claim.ts';
 import { type IssuerKind, type SigningAlgorithm, type TrustFile, trustFileSchema } from './trust-schema.ts';
 
 /** Where public keys come from: exactly one of the three. */
@@ -40,13 +41,17 @@ export interface Binding {
   issuerName: string;
   claims: readonly ClaimMatcher[];
   agent: string;
-  startedByClaim: string | null;
-  onBehalfOfClaim: string | null;
+  startedBy: PersonClaim | null;
+  onBehalfOf: PersonClaim | null;
+  /** `team:…` or `user:…` that counts as the starter of its runs. */
+  responsible: string | null;
 }
 
 export interface TrustedClient extends KeySource {
   agent: string;
   clientId: string;
+  /** As of a binding: nothing else says who started its runs. */
+  responsible: string | null;
 }
 
 export interface Trust {
@@ -60,6 +65,8 @@ export interface Trust {
 export interface TrustOptions {
   /** Accept `http://` addresses on loopback: for the sandbox and tests, never for production. */
   allowInsecureLoopback?: boolean;
+  /** Which names sign-in gives of a person; null (the default) = nobody signs in, so nobody approves. */
+  signIn?: SignInNames | null;
 }
 
 export type ParsedTrust = { ok: true; trust: Trust } | { ok: false; faults: FieldFault[] };
@@ -100,11 +107,11 @@ export function parseTrust(text: string, options: TrustOptions = {}): ParsedTrus
     }
     return { ok: false, faults };
   }
-  const trust = compile(shape.data, options.allowInsecureLoopback === true, report);
+  const trust = compile(shape.data, options.allowInsecureLoopback === true, options.signIn ?? null, report);
   return faults.length > 0 ? { ok: false, faults } : { ok: true, trust };
 }
 
-function compile(file: TrustFile, allowInsecureLoopback: boolean, report: Report): Trust {
+function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignInNames | null, report: Report): Trust {
   const issuers = new Map<string, TrustedIssuer>();
   const byName = new Map<string, TrustedIssuer>();
   for (const [index, entry] of file.issuers.entries()) {
@@ -138,12 +145,16 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, report: Report
     if (issuer !== undefined && !claims.some((claim) => identifies(claim, issuer.kind))) {
       report([...at, 'claims'], `Nothing here tells one workload from another: constrain ${identityHint(issuer.kind)}`);
     }
+    const person = (field: 'started_by' | 'on_behalf_of') =>
+      personClaim({ field, entry, at, issuer: issuer?.issuer ?? '', signIn, report });
+    checkResponsible(entry.responsible, signIn, [...at, 'responsible'], report);
     bindings.push({
       issuerName: entry.issuer,
       claims,
       agent: entry.agent,
-      startedByClaim: entry.started_by_claim ?? null,
-      onBehalfOfClaim: entry.on_behalf_of_claim ?? null,
+      startedBy: person('started_by'),
+      onBehalfOf: person('on_behalf_of'),
+      responsible: entry.responsible ?? null,
     });
   }
 
@@ -151,6 +162,7 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, report: Report
   for (const [index, entry] of file.clients.entries()) {
     const at = ['clients', index];
     if (clients.has(entry.client_id)) report([...at, 'client_id'], 'Used twice');
+    checkResponsible(entry.responsible, signIn, [...at, 'responsible'], report);
     clients.set(entry.client_id, {
       name: entry.client_id,
       agent: entry.agent,
@@ -158,6 +170,7 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, report: Report
       location: keyLocation(entry, null, allowInsecureLoopback, at, report),
       algorithms: entry.algorithms,
       allowInsecureLoopback,
+      responsible: entry.responsible ?? null,
     });
   }
   return { issuers, bindings, clients };

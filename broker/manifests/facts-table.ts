@@ -13,7 +13,7 @@ import type { Capability } from './manifest.ts';
 export interface StatedFacts {
   /** The agent's owner as registered: `team:…` or `user:…`. */
   owner: string;
-  /** The person the session acts for, e.g. `user:a@example.com`. */
+  /** The person the session acts for, as vouched, e.g. `user:a@example.com`. */
   on_behalf_of?: string;
   task: Task;
   now: Date;
@@ -98,7 +98,8 @@ export const factsTable = {
     optional: true,
     from: 'principal',
     value: ({ on_behalf_of }) => on_behalf_of,
-    meaning: 'The person the session acts for, `user:…`. Absent when it acts for nobody.',
+    meaning:
+      'The person the session acts for, `user:…`, as the platform vouches for it. Absent when nobody does: whom the agent declares is no fact.',
   },
   task_type: {
     type: 'String',

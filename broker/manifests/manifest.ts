@@ -6,6 +6,7 @@
  * exist, does the pattern compile) is in `check.ts`.
  */
 import { z } from 'zod';
+import { isOwnerName } from '../core/identifier.ts';
 import { isPlainText } from './unsafe-text.ts';
 
 /** Seven days: longer runs and credentials are standing permissions by another name. */
@@ -37,12 +38,13 @@ const fieldName = z
     'must be a field name: a lower-case letter, then up to 62 lower-case letters, digits and underscores',
   );
 
+const ownerFault = 'must be team:<group> or user:<e-mail>';
 const owner = z
   .string()
-  .regex(
-    /^(team:[A-Za-z0-9][A-Za-z0-9._/-]{0,127}|user:[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,189})$/,
-    'must be team:<group> or user:<e-mail>',
-  );
+  .max(300)
+  // What JSON Schema can say of it; the rest is said below.
+  .regex(/^(?:team:\S|user:(?:[^:@]+@|[a-z][a-z0-9_]*:)\S)/, { message: ownerFault, abort: true })
+  .refine(isOwnerName, ownerFault);
 
 const description = z
   .string()
@@ -131,7 +133,9 @@ const CapabilitySchema = z.strictObject({
   provider: name.describe('The provider that mints the credential.'),
   owner: owner
     .optional()
-    .describe("Who may approve beside the agent's owner, who is the default: team:<group> or user:<e-mail>."),
+    .describe(
+      "Who may approve beside the agent's owner, who is the default: team:<group>, user:<e-mail> or user:<kind>:<name>.",
+    ),
   tasks: z.array(name).min(1).max(64).describe('Task types whose sessions may ask for it.'),
   tier: z
     .literal([1, 2, 3])
@@ -158,7 +162,9 @@ export const ManifestSchema = z
     agent: agentName.describe(
       'The agent this manifest is for. `writ`, and names that begin with `writ-`, are reserved.',
     ),
-    owner: owner.describe('Who answers for the agent and approves its requests: team:<group> or user:<e-mail>.'),
+    owner: owner.describe(
+      'Who answers for the agent and approves its requests: team:<group>, user:<e-mail> or user:<kind>:<name>.',
+    ),
     description: description.describe('What the agent is for.'),
     envelope: z
       .strictObject({

@@ -1,58 +1,127 @@
 /**
  * Who a signed-in person is, and what they are to a request: a party to it, an approver, or neither. Pure.
  */
+import { claimAt } from '../core/claims.ts';
+import {
+  canonicalEmail,
+  type Identifier,
+  isName,
+  isSame,
+  maySame,
+  type NamedPerson,
+  readTeam,
+  readUser,
+} from '../core/identifier.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 
-/** A person as their identity provider describes them, frozen at sign-in. */
+/** A person as their identity provider describes them, at sign-in or when it was last asked. */
 export interface Identity {
   issuer: string;
   /** Stable at the issuer; the only claim that never changes hands. */
   subject: string;
   email?: string;
-  /** False only when the provider said so; absent when it said nothing. */
+  /** True only when the provider says so. */
   emailVerified?: boolean;
   username?: string;
   groups: string[];
+  /** The provider sent no claim of groups at all: the person may be in some, and nobody knows. */
+  groupsUnknown?: true;
   name?: string;
-  /**
-   * Values of the configured alias claims (a GitHub login, say): other names under which a platform knows
-   * this person.
-   */
-  aliases: string[];
+  /** Other names under which a platform knows this person, each of the kind that the settings give it. */
+  aliases: Identifier[];
+  /** Names that the same account (issuer and subject) had at earlier sign-ins. Not recorded with it. */
+  former?: Identifier[];
+}
+
+/** How a text that lists groups is taken apart; an array is never. */
+export type GroupsSeparator = 'auto' | 'comma' | 'space' | 'none';
+
+/** A claim of the identity provider whose value is another name of the person, and that name's kind. */
+export interface AliasClaim {
+  kind: string;
+  claim: string;
 }
 
 export interface IdentityClaims {
-  /** Claim that lists the person's groups: an array of strings, or one string. */
+  /** Claim that lists the person's groups: an array of texts, or one text. Dots descend. */
   groupsClaim: string;
+  /** Default `auto`: at commas where there are any, else at spaces. */
+  groupsSeparator?: GroupsSeparator | undefined;
+  /** Claim that is true when the e-mail was verified. Default `email_verified`. */
+  emailVerifiedClaim?: string | undefined;
   /** Claims whose values are other names of the person. */
-  aliasClaims: readonly string[];
+  aliasClaims: readonly AliasClaim[];
+}
+
+/** Thrown when the provider says that there are groups, and does not say which. */
+export class GroupsNotDelivered extends Error {
+  constructor() {
+    super('the provider sent a pointer to the groups in place of the groups');
+    this.name = 'GroupsNotDelivered';
+  }
 }
 
 /**
  * Maps verified OIDC claims to an identity. Claims of the wrong type are left out, never guessed.
- * @throws TypeError when `iss` or `sub` is missing
+ * @throws TypeError when `iss` or `sub` is missing; `GroupsNotDelivered`
  */
 export function identityFromClaims(claims: Record<string, unknown>, names: IdentityClaims): Identity {
   const { iss, sub } = claims;
   if (typeof iss !== 'string' || typeof sub !== 'string' || sub === '') throw new TypeError('claims lack iss or sub');
+  const groups = claimAt(claims, names.groupsClaim);
+  if (groups === undefined && pointsToGroups(claims, names.groupsClaim)) throw new GroupsNotDelivered();
+  const aliases = names.aliasClaims.flatMap(({ kind, claim }) =>
+    texts(claimAt(claims, claim)).map((value) => ({ kind, value })),
+  );
+  // Entra's id of a person, the same for every application (its `sub` is not).
+  if (typeof claims.oid === 'string' && isName(claims.oid) && !aliases.some(({ kind }) => kind === 'oid'))
+    aliases.push({ kind: 'oid', value: claims.oid });
   const identity: Identity = {
     issuer: iss,
     subject: sub,
-    groups: strings(claims[names.groupsClaim]),
-    aliases: names.aliasClaims.flatMap((claim) => strings(claims[claim])),
+    groups: groupNames(groups, names.groupsSeparator ?? 'auto'),
+    aliases,
   };
+  if (groups === undefined || groups === null) identity.groupsUnknown = true;
   if (typeof claims.email === 'string') identity.email = claims.email;
-  if (typeof claims.email_verified === 'boolean') identity.emailVerified = claims.email_verified;
-  // Some providers send the boolean as a string; only an explicit "false" must not read as verified.
-  else if (claims.email_verified !== undefined) identity.emailVerified = claims.email_verified === 'true';
+  // Some providers send the boolean as a text or a number (Entra's `xms_edov`).
+  const verified = claimAt(claims, names.emailVerifiedClaim ?? 'email_verified');
+  if (verified !== undefined)
+    identity.emailVerified = verified === true || verified === 'true' || verified === 1 || verified === '1';
   if (typeof claims.preferred_username === 'string') identity.username = claims.preferred_username;
   if (typeof claims.name === 'string') identity.name = claims.name;
   return identity;
 }
 
-/** The e-mail as far as it proves anything: absent when the provider says that it is not verified. */
+/**
+ * A provider that has too many groups for a token sends a pointer instead: `_claim_names` (OpenID Connect
+ * Core 5.6.2, what Entra does) or `hasgroups`. Read as "in no group" it would be a lie.
+ */
+function pointsToGroups(claims: Record<string, unknown>, groupsClaim: string): boolean {
+  const pointers = claims._claim_names;
+  const named = typeof pointers === 'object' && pointers !== null ? Object.keys(pointers) : [];
+  const outer = groupsClaim.split('.', 1)[0];
+  return (
+    named.some((name) => name === groupsClaim || name === outer || name === 'groups') ||
+    claims.hasgroups === true ||
+    claims.hasgroups === 'true'
+  );
+}
+
+function groupNames(value: unknown, separator: GroupsSeparator): string[] {
+  const split = (text: string): string[] => {
+    const by = separator === 'auto' ? (text.includes(',') ? 'comma' : 'space') : separator;
+    if (by === 'none') return [text];
+    return text.split(by === 'comma' ? ',' : /\s+/).map((part) => part.trim());
+  };
+  const names = typeof value === 'string' ? split(value) : Array.isArray(value) ? value : [];
+  const wanted = names.filter((name) => typeof name === 'string' && name !== '') as string[];
+  return [...new Set(wanted.map((name) => name.normalize('NFC')))];
+}
+
+/** The e-mail as far as it proves anything: absent unless the provider says that it verified it. */
 export function provenEmail(identity: Identity): string | undefined {
-  return identity.emailVerified === false ? undefined : identity.email;
+  return identity.emailVerified === true ? identity.email : undefined;
 }
 
 /**
@@ -63,44 +132,97 @@ export function personRef(identity: Identity): string {
   return `user:${provenEmail(identity) ?? identity.subject}`;
 }
 
-/**
- * Whether the person is one of `parties` (`user:owner@example.com`, `owner`, a subject), compared under every
- * name the provider gives them.
- *
- * Errs towards yes: an unverified e-mail counts here, so that unverifying one's address does not open the way
- * to one's own request, and spelling (case, width, invisible characters, the `user:` prefix) makes no
- * difference.
- */
-export function isParty(identity: Identity, parties: readonly string[]): boolean {
-  const names = [identity.subject, identity.email, identity.username, ...identity.aliases];
-  const mine = new Set(names.filter((name) => name !== undefined).map(fold));
-  mine.delete('');
-  return parties.some((party) => mine.has(fold(party)));
+const subjectOf = ({ issuer, subject }: Identity): Identifier => ({ kind: 'subject', value: subject, issuer });
+
+/** Names of the person that hold now and that a right may hang on. */
+function provenNames(identity: Identity): Identifier[] {
+  const email = provenEmail(identity);
+  return [
+    subjectOf(identity),
+    ...(email === undefined || canonicalEmail(email) === null ? [] : [{ kind: 'email', value: email }]),
+    ...identity.aliases,
+  ];
+}
+
+/** Every name the person has or had, proven or not: what bars. */
+export function allNames(identity: Identity): Identifier[] {
+  return [
+    subjectOf(identity),
+    ...(identity.email === undefined ? [] : [{ kind: 'email', value: identity.email }]),
+    ...(identity.username === undefined ? [] : [{ kind: 'username', value: identity.username }]),
+    ...identity.aliases,
+    ...(identity.former ?? []),
+  ];
 }
 
 /**
- * Whether the person is in the approver set. Errs towards no: groups match exactly, `user:` matches a proven
- * e-mail only (user names can often be changed by their holder), and an entry of any other form matches
- * nobody.
+ * What the person is to somebody who is named: the same, surely another, or nobody can tell, because the
+ * person's sign-in gives no name of that kind.
+ */
+export type Likeness = 'same' | 'other' | 'unknown';
+
+/**
+ * Compares within one kind only. Errs towards `same`: names that the account had before count, and an
+ * unverified e-mail does. `other` takes a proven name of the very kind.
+ */
+export function likeness(identity: Identity, party: NamedPerson): Likeness {
+  if (allNames(identity).some((name) => maySame(name, party))) return 'same';
+  // Everybody has a subject, so a bare name can always be compared with something.
+  if (party.kind === null) return 'other';
+  const comparable = [
+    ...provenNames(identity),
+    ...(identity.username === undefined ? [] : [{ kind: 'username', value: identity.username }]),
+  ].some((name) => name.kind === party.kind && (party.issuer === undefined || name.issuer === party.issuer));
+  return comparable ? 'other' : 'unknown';
+}
+
+/** The same for `team:…` or `user:…`: of a team, whether the person is in it. */
+export function likenessToOwner(identity: Identity, owner: string): Likeness {
+  const team = readTeam(owner);
+  if (team !== null) {
+    if (inGroup(identity, team)) return 'same';
+    return identity.groupsUnknown === true ? 'unknown' : 'other';
+  }
+  const person = readUser(owner);
+  return person === null ? 'unknown' : likeness(identity, person);
+}
+
+/** Whether two sign-ins may be one person's: the same account, or a name in common. */
+export function isSamePerson(one: Identity, other: Identity): boolean {
+  return allNames(one).some((name) => allNames(other).some((another) => maySame(name, another)));
+}
+
+/** Whether a name that is vouched for is this person's, proven: what opens a page. */
+export function isProvenName(identity: Identity, name: Identifier): boolean {
+  return provenNames(identity).some((mine) => isSame(mine, name));
+}
+
+const inGroup = (identity: Identity, group: string) =>
+  identity.groups.some((mine) => mine.normalize('NFC') === group.normalize('NFC'));
+
+/**
+ * Whether the person is in the approver set. Errs towards no: groups match exactly, `user:<e-mail>` matches a
+ * verified e-mail only, `user:<kind>:<value>` a name of that kind, and an entry of any other form matches
+ * nobody. The user name can often be changed by its holder and proves nothing.
  */
 export function isApprover(identity: Identity, approvers: readonly string[]): boolean {
-  const email = provenEmail(identity)?.toLowerCase();
   return approvers.some((approver) => {
-    if (approver.startsWith('team:')) return identity.groups.includes(approver.slice('team:'.length));
-    if (approver.startsWith('user:'))
-      return email !== undefined && approver.slice('user:'.length).toLowerCase() === email;
-    return false;
+    const team = readTeam(approver);
+    if (team !== null) return inGroup(identity, team);
+    const person = readUser(approver);
+    return person !== null && person.kind !== null && isProvenName(identity, person);
   });
 }
 
 /** The part of an identity that history keeps: enough to name the person and why they could decide. */
 export function identityRecord(identity: Identity): JsonObject {
-  const { issuer, subject, groups, email, emailVerified, username, name, aliases } = identity;
+  const { issuer, subject, groups, groupsUnknown, email, emailVerified, username, name, aliases } = identity;
   return {
     issuer,
     subject,
     groups,
-    aliases,
+    aliases: aliases.map(({ kind, value }) => ({ kind, value })),
+    ...(groupsUnknown === undefined ? {} : { groupsUnknown }),
     ...(email === undefined ? {} : { email }),
     ...(emailVerified === undefined ? {} : { emailVerified }),
     ...(username === undefined ? {} : { username }),
@@ -108,18 +230,15 @@ export function identityRecord(identity: Identity): JsonObject {
   };
 }
 
-function strings(value: unknown): string[] {
-  if (typeof value === 'string') return value === '' ? [] : [value];
-  return Array.isArray(value) ? value.filter((item) => typeof item === 'string' && item !== '') : [];
+/** Names that may change while the account stays: what is remembered of each sign-in. */
+export function namesToRemember(identity: Identity): { kind: string; value: string }[] {
+  const names = allNames({ ...identity, former: [] }).filter(({ kind }) => kind !== 'subject');
+  return names.map(({ kind, value }) => ({ kind, value: (kind === 'email' ? canonicalEmail(value) : null) ?? value }));
 }
 
-/** One spelling per name: compatibility form, lower case, nothing invisible, no `user:` prefix. */
-function fold(name: string): string {
-  const plain = name
-    .normalize('NFKC')
-    .toLowerCase()
-    .normalize('NFKC')
-    .replace(/[\p{Default_Ignorable_Code_Point}\p{Cc}]/gu, '')
-    .trim();
-  return plain.startsWith('user:') ? plain.slice('user:'.length).trim() : plain;
+function texts(value: unknown): string[] {
+  const list = Array.isArray(value) ? value : [value];
+  return list
+    .map((item) => (Number.isSafeInteger(item) ? String(item) : item))
+    .filter((item) => typeof item === 'string' && item.trim() !== '') as string[];
 }

@@ -9,10 +9,12 @@ import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { guardHeaders, type Viewer } from '../console/shell.ts';
 import { WritError } from '../core/errors.ts';
-import type { ProvenRows } from '../core/proven-rows.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
-import { type Identity, identityRecord, personRef } from './identity.ts';
+import { rememberNames } from './account-names.ts';
+import { type Identity, identityRecord, namesToRemember, personRef } from './identity.ts';
+import type { SignedInPerson } from './oidc.ts';
+import type { LoginRow, Rechecks } from './recheck.ts';
 import { isSameOrigin } from './same-origin.ts';
 
 export interface LoginDeps {
@@ -23,8 +25,12 @@ export interface LoginDeps {
    * http (loopback).
    */
   publicUrl: string;
-  /** How long a person stays signed in; groups are as fresh as the sign-in. Default 8 hours. */
+  /** How long a person stays signed in where the identity provider can be asked again. Default 8 hours. */
   loginSeconds?: number;
+  /** How long where it cannot: groups are then as old as the sign-in. Default 15 minutes. */
+  uncheckedSeconds?: number;
+  /** Asks the identity provider again; absent = it cannot be. */
+  rechecks?: Rechecks;
 }
 
 export interface Login {
@@ -39,35 +45,47 @@ const openStatement: Statement = {
     WITH purged AS (
       DELETE FROM login WHERE expires_at <= $4::timestamptz
     ), opened AS (
-      INSERT INTO login (token_hash, identity, csrf, created_at, expires_at, proof)
-      VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $5::timestamptz, $8::text)
+      INSERT INTO login (token_hash, identity, csrf, created_at, checked_at, sealed, expires_at, proof)
+      VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $4::timestamptz, $9::text, $5::timestamptz, $10::text)
+    ), named AS (${rememberNames('$2::jsonb', '$8::json', '$4::timestamptz')}
     )
     ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('person.signed_in'), actor: '$6::text', request: '$7::text', payload: '$2::json' })}`,
 };
 
 /** Stores a login and sets its cookie. */
-export async function openLogin(deps: LoginDeps, res: Response, identity: Identity, requestId: string): Promise<void> {
+export async function openLogin(
+  deps: LoginDeps,
+  res: Response,
+  { identity, renewal }: SignedInPerson,
+  requestId: string,
+): Promise<void> {
   const token = randomBytes(32).toString('base64url');
   const csrf = randomBytes(32).toString('base64url');
   const now = deps.clock.now();
-  const seconds = deps.loginSeconds ?? 8 * 3600;
+  const tokenHash = hash(token);
+  const sealed = renewal === null ? null : ((await deps.rechecks?.seal(renewal, tokenHash)) ?? null);
+  const seconds = sealed === null ? (deps.uncheckedSeconds ?? 900) : (deps.loginSeconds ?? 8 * 3600);
   const expires = new Date(now.getTime() + seconds * 1000);
   const record = identityRecord(identity);
   const proof = deps.store.proofs.make('login', {
-    token_hash: hash(token),
+    token_hash: tokenHash,
     identity: record,
     csrf,
     created_at: now,
+    checked_at: now,
+    sealed,
     expires_at: expires,
   });
   await deps.store.run(openStatement, [
-    hash(token),
+    tokenHash,
     JSON.stringify(record),
     csrf,
     now,
     expires,
     personRef(identity),
     requestId,
+    JSON.stringify(namesToRemember(identity)),
+    sealed,
     proof,
   ]);
   setCookie(deps, res, 'writ_login', token, seconds);
@@ -75,24 +93,35 @@ export async function openLogin(deps: LoginDeps, res: Response, identity: Identi
 
 const loadStatement: Statement = {
   name: 'login_load',
-  text: 'SELECT token_hash, identity, csrf, created_at, expires_at, proof FROM login WHERE token_hash = $1 AND expires_at > $2',
+  text: `
+    SELECT l.token_hash, l.identity, l.csrf, l.created_at, l.checked_at, l.sealed, l.expires_at, l.proof,
+      (SELECT coalesce(jsonb_agg(jsonb_build_object('kind', n.kind, 'value', n.value)), '[]') FROM account_name n
+       WHERE n.issuer = l.identity ->> 'issuer' AND n.subject = l.identity ->> 'subject') AS former
+    FROM login l WHERE l.token_hash = $1 AND l.expires_at > $2`,
 };
+
+function loginHolds({ proofs }: Store, row: LoginRow): boolean {
+  const { token_hash, identity, csrf, created_at, checked_at, sealed, expires_at } = row;
+  const proven = { token_hash, identity, csrf, created_at, checked_at, sealed, expires_at };
+  return proofs.holds('login', proven, row.proof);
+}
 
 /**
  * The signed-in person of this request, or null. Holds for any route that people use (admin endpoints and
- * console too).
+ * console too). Asks the identity provider again when its word is old.
+ * @throws WritError `unavailable` when it must be asked and does not answer
  */
 export async function loadLogin(deps: LoginDeps, req: Request): Promise<Login | null> {
   const token = readCookie(deps, req, 'writ_login');
   if (token === undefined || !/^[\w-]{43}$/.test(token)) return null;
-  const [row] = await deps.store.run<ProvenRows['login'] & { proof: string }>(loadStatement, [
-    hash(token),
-    deps.clock.now(),
-  ]);
-  if (row === undefined) return null;
-  const { proof, ...login } = row;
-  if (!deps.store.proofs.holds('login', login, proof)) return null;
-  return { identity: login.identity as Identity, csrf: login.csrf };
+  const tokenHash = hash(token);
+  const load = async () => {
+    const [row] = await deps.store.run<LoginRow>(loadStatement, [tokenHash, deps.clock.now()]);
+    return row !== undefined && loginHolds(deps.store, row) ? row : null;
+  };
+  const row = await load();
+  const current = row === null || deps.rechecks === undefined ? row : await deps.rechecks.current(tokenHash, row, load);
+  return current === null ? null : { identity: { ...current.identity, former: current.former }, csrf: current.csrf };
 }
 
 /**

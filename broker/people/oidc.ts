@@ -3,15 +3,19 @@
  * 7636, RFC 9700).
  */
 import * as oidc from 'openid-client';
+import { claimAt } from '../core/claims.ts';
 import { isLoopback } from '../core/loopback.ts';
 import type { Clock } from '../core/vocabulary.ts';
-import { type Identity, type IdentityClaims, identityFromClaims } from './identity.ts';
+import { type ClientKey, clientAuthentication } from './client-authentication.ts';
+import { GroupsNotDelivered, type Identity, type IdentityClaims, identityFromClaims } from './identity.ts';
 
 export interface OidcSettings extends IdentityClaims {
   issuer: string;
   clientId: string;
   /** Absent for a public client: PKCE alone then proves that the code is ours. */
   clientSecret?: string;
+  /** Proves the client in place of a secret (`private_key_jwt`). */
+  clientKey?: ClientKey;
   /**
    * Default `openid profile email`, and a scope named like the groups claim where the provider announces one.
    */
@@ -28,10 +32,31 @@ export interface SignInAttempt {
   returnTo: string;
 }
 
+/** What the provider can be asked again with. Secret. */
+export interface Renewal {
+  accessToken: string;
+  refreshToken?: string | undefined;
+}
+
+export interface SignedInPerson {
+  identity: Identity;
+  /** Null when nothing would say the same again: no refresh token, no such userinfo. */
+  renewal: Renewal | null;
+}
+
 export interface OidcClient {
   begin(returnTo: string): Promise<{ url: URL; attempt: SignInAttempt }>;
-  /** @param query the callback's query string as it arrived */
-  finish(attempt: SignInAttempt, query: string): Promise<Identity>;
+  /**
+   * @param query the callback's query string as it arrived
+   * @throws GroupsNotDelivered; anything else when the provider did not confirm the person
+   */
+  finish(attempt: SignInAttempt, query: string): Promise<SignedInPerson>;
+  /**
+   * Asks again who a person is and which groups they are in.
+   * @returns null when the provider does not confirm as much as it did at sign-in
+   * @throws Error when it cannot be asked
+   */
+  renew(person: SignedInPerson & { renewal: Renewal }): Promise<SignedInPerson | null>;
 }
 
 const discoveryLastsMs = 3_600_000;
@@ -51,8 +76,7 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
   const configure = (): Promise<oidc.Configuration> => {
     const now = clock.now().getTime();
     if (known !== null && now < known.until) return known.configuration;
-    const authentication =
-      settings.clientSecret === undefined ? oidc.None() : oidc.ClientSecretBasic(settings.clientSecret);
+    const authentication = clientAuthentication({ secret: settings.clientSecret, key: settings.clientKey });
     const configuration = oidc.discovery(issuer, settings.clientId, undefined, authentication, {
       timeout: 5,
       execute: insecure ? [oidc.allowInsecureRequests] : [],
@@ -103,10 +127,74 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
         configuration.serverMetadata().userinfo_endpoint === undefined
           ? {}
           : await oidc.fetchUserInfo(configuration, tokens.access_token, claims.sub);
-      return identityFromClaims({ ...more, ...claims }, settings);
+      const identity = identityFromClaims({ ...more, ...claims }, settings);
+      const renewal = { accessToken: tokens.access_token, refreshToken: tokens.refresh_token };
+      return { identity, renewal: canRenew(configuration, settings, identity, more, renewal) ? renewal : null };
+    },
+
+    renew: async ({ identity, renewal }) => {
+      const configuration = await configure();
+      try {
+        const tokens =
+          renewal.refreshToken === undefined ? null : await oidc.refreshTokenGrant(configuration, renewal.refreshToken);
+        const claims = tokens?.claims() ?? {};
+        if ('sub' in claims && claims.sub !== identity.subject) return null;
+        const accessToken = tokens?.access_token ?? renewal.accessToken;
+        const more = hasUserInfo(configuration)
+          ? await oidc.fetchUserInfo(configuration, accessToken, identity.subject)
+          : {};
+        const told = { ...more, ...claims, iss: identity.issuer, sub: identity.subject };
+        const now = identityFromClaims(told, settings);
+        const refreshToken = tokens?.refresh_token ?? renewal.refreshToken;
+        return saysAsMuch(now, identity) ? { identity: now, renewal: { accessToken, refreshToken } } : null;
+      } catch (error) {
+        if (isRefusal(error) || error instanceof GroupsNotDelivered) return null;
+        throw error;
+      }
     },
   };
 }
+
+const hasUserInfo = (configuration: oidc.Configuration) =>
+  configuration.serverMetadata().userinfo_endpoint !== undefined;
+
+/** Whether asking again can say which groups the person is in. */
+function canRenew(
+  configuration: oidc.Configuration,
+  settings: IdentityClaims,
+  identity: Identity,
+  userInfo: object,
+  renewal: Renewal,
+): boolean {
+  if (renewal.refreshToken !== undefined) return true;
+  if (!hasUserInfo(configuration)) return false;
+  // Some send the groups in the ID token only: their userinfo can never say that somebody left one.
+  return identity.groupsUnknown === true || claimAt(userInfo, settings.groupsClaim) !== undefined;
+}
+
+/** What is not said again is not confirmed: it must neither stay as it was nor be read as none. */
+function saysAsMuch(now: Identity, before: Identity): boolean {
+  return (
+    (before.groupsUnknown === true || now.groupsUnknown !== true) &&
+    (before.email === undefined || now.email !== undefined) &&
+    before.aliases.every(({ kind }) => now.aliases.some((alias) => alias.kind === kind))
+  );
+}
+
+/**
+ * The provider said no, as opposed to not answering or failing: a 4xx, as the library's error or somewhere in
+ * its causes, or the answer is about another person.
+ */
+function isRefusal(error: unknown): boolean {
+  for (let found = error as Caused | undefined; found instanceof Error || found instanceof Response; ) {
+    if (found.code === 'OAUTH_JSON_ATTRIBUTE_COMPARISON_FAILED') return true;
+    const { status } = found;
+    if (typeof status === 'number') return status >= 400 && status < 500 && status !== 429;
+    found = found.cause as Caused | undefined;
+  }
+  return false;
+}
+type Caused = (Error | Response) & { code?: unknown; status?: unknown; cause?: unknown };
 
 /**
  * Asking for a scope that a provider does not know is an error at many of them; not asking where it is needed

@@ -37,7 +37,10 @@ let made = 0;
 
 async function pending() {
   made += 1;
-  const sessionId = await addSession(harness.store, { id: `ses_${made}`, onBehalfOf: 'user:starter@example.com' });
+  const sessionId = await addSession(harness.store, {
+    id: `ses_${made}`,
+    declaredOnBehalfOf: 'user:starter@example.com',
+  });
   const id = await addGrant(harness.store, { id: `gnt_${made}`, sessionId, justification: 'Due today.' });
   return {
     url: `${harness.url}/approvals/${id}`,

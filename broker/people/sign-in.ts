@@ -6,6 +6,7 @@ import express, { type NextFunction, type Request, type Response, type Router } 
 import { EncryptJWT, jwtDecrypt } from 'jose';
 import { pageErrors, type WebLog } from '../console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../console/shell.ts';
+import { GroupsNotDelivered } from './identity.ts';
 import {
   checkCsrf,
   closeLogin,
@@ -16,10 +17,10 @@ import {
   readCookie,
   setCookie,
 } from './login.ts';
-import { type OidcSettings, oidcClient, type SignInAttempt } from './oidc.ts';
+import type { OidcClient, SignInAttempt } from './oidc.ts';
 
 export interface SignInDeps extends LoginDeps {
-  oidc: OidcSettings;
+  provider: OidcClient;
   /**
    * 32 bytes: encrypts the sign-in attempt's cookie (A256GCM). The same on every process that serves the
    * console.
@@ -31,9 +32,12 @@ export interface SignInDeps extends LoginDeps {
 
 const attemptSeconds = 600;
 
+const groupsText =
+  'Your identity provider did not send your groups, only a pointer to them, as it does for somebody in very many. Without them nobody knows which teams you are in, so you are not let in as somebody who is in none. An admin can have it send only the groups that matter here (Entra: groups assigned to the application), or name another claim in WRIT_OIDC_GROUPS_CLAIM (app roles, say).';
+
 /** `GET /login`, `GET /login/callback`, `POST /logout`. */
 export function signInRouter(deps: SignInDeps): Router {
-  const provider = oidcClient(deps.oidc, deps.publicUrl, deps.clock);
+  const { provider } = deps;
   const router = express.Router();
 
   router.get('/login', async (req, res) => {
@@ -60,14 +64,15 @@ export function signInRouter(deps: SignInDeps): Router {
       return sendFailure(res, 400, 'This sign-in is unknown or too old, or another one was begun after it.', '/');
     }
     const query = new URL(req.originalUrl, deps.publicUrl).search;
-    const identity = await provider.finish(attempt, query).catch((cause) => {
+    const person = await provider.finish(attempt, query).catch((cause) => {
       deps.log.warn({ ...failure(cause), request_id: deps.requestId(req, res) }, 'a sign-in failed');
-      return null;
+      return cause instanceof GroupsNotDelivered ? ('groups_not_delivered' as const) : null;
     });
-    if (identity === null) {
+    if (person === 'groups_not_delivered') return sendFailure(res, 403, groupsText, attempt.returnTo);
+    if (person === null) {
       return sendFailure(res, 400, 'Your identity provider did not confirm who you are.', attempt.returnTo);
     }
-    await openLogin(deps, res, identity, deps.requestId(req, res));
+    await openLogin(deps, res, person, deps.requestId(req, res));
     guardHeaders(res);
     res.redirect(303, attempt.returnTo);
   });
@@ -96,11 +101,12 @@ export function signInRouter(deps: SignInDeps): Router {
 }
 
 /**
- * The library's own error may carry the code or the token response along; only its name and code are fit for
- * a log.
+ * The library's own error may carry the code or the token response along; only names and codes, its own and
+ * those of what caused it, are fit for a log.
  */
-function failure(cause: unknown): { error: string; code: string | null } {
-  const { name, code } = cause as { name?: unknown; code?: unknown };
+function failure(error: unknown): { error: string; code: string | null } {
+  const { name, code, cause } = error as { name?: unknown; code?: unknown; cause?: unknown };
+  if (typeof code !== 'string' && cause instanceof Error) return failure(cause);
   return { error: typeof name === 'string' ? name : 'unknown', code: typeof code === 'string' ? code : null };
 }
 

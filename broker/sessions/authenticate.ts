@@ -4,6 +4,7 @@
  * grant's decision needs, so that the hot path has one read.
  */
 import { WritError } from '../core/errors.ts';
+import type { VouchedPerson } from '../core/identifier.ts';
 import type { Clock, EndReason, JsonObject } from '../core/vocabulary.ts';
 import type { SessionFactValues } from '../manifests/facts-table.ts';
 import { batch } from '../store/batch.ts';
@@ -57,8 +58,13 @@ export interface SessionFacts {
    */
   rootId: string;
   task: { task_type: string; inputs: { [name: string]: string | number | boolean } };
-  onBehalfOf: string | null;
-  startedBy: string | null;
+  /** Whom it acts for and who started it, as vouched. */
+  onBehalfOf: VouchedPerson | null;
+  startedBy: VouchedPerson | null;
+  /** Whom it acts for in the agent's own word, `user:…`. */
+  declaredOnBehalfOf: string | null;
+  /** `team:…` or `user:…` that counts as its starter. */
+  responsible: string | null;
   capabilities: string[];
   narrowed: boolean;
   subject: JsonObject & { act?: ActorChain };
@@ -106,8 +112,8 @@ export const factsStatement: Statement = {
     ), burnt AS (
       INSERT INTO replay (key, expires_at) SELECT proof, proof_until FROM proofs ORDER BY proof ON CONFLICT (key) DO NOTHING RETURNING key
     )
-    SELECT r.n, s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.started_by,
-           s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
+    SELECT r.n, s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.declared_on_behalf_of, s.started_by,
+           s.responsible, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
            s.ended_at, s.capabilities, s.narrowed, s.proof, root.version, ${factColumns},
            (r.proof IS NULL OR EXISTS (SELECT 1 FROM burnt JOIN proofs ON proofs.proof = burnt.key WHERE proofs.n = r.n)) AS proof_is_fresh,
            ${mayAct('s', 'r.now')} AS may_act,
@@ -139,8 +145,10 @@ interface FactsRow extends FactColumns {
   root_id: string;
   task_type: string;
   inputs: SessionFacts['task']['inputs'];
-  on_behalf_of: string | null;
-  started_by: string | null;
+  on_behalf_of: VouchedPerson | null;
+  declared_on_behalf_of: string | null;
+  started_by: VouchedPerson | null;
+  responsible: string | null;
   subject: SessionFacts['subject'];
   dpop_jkt: string | null;
   status: string;
@@ -246,6 +254,8 @@ export async function readSession(
     task: { task_type: row.task_type, inputs: row.inputs },
     onBehalfOf: row.on_behalf_of,
     startedBy: row.started_by,
+    declaredOnBehalfOf: row.declared_on_behalf_of,
+    responsible: row.responsible,
     capabilities: facts.capabilities,
     narrowed: facts.narrowed,
     subject: row.subject,

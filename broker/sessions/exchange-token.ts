@@ -3,6 +3,7 @@
  * 7523), or a parent session's token, for a sub-agent.
  */
 import { WritError } from '../core/errors.ts';
+import { maySame, readUser, userText } from '../core/identifier.ts';
 import { bindAgent } from '../identity/bind-agent.ts';
 import { verifyClientAssertion } from '../identity/client-assertion.ts';
 import type { CheckedProof } from '../identity/dpop.ts';
@@ -10,7 +11,7 @@ import type { KeyResolver } from '../identity/jwks.ts';
 import { verifyPlatformToken } from '../identity/platform-token.ts';
 import type { Trust } from '../identity/trust.ts';
 import { member } from '../manifests/manifest.ts';
-import { type Caller, readSession } from './authenticate.ts';
+import { type Caller, readSession, type SessionFacts } from './authenticate.ts';
 import {
   type OpenedSession,
   type OpenSessionDeps,
@@ -91,6 +92,7 @@ async function fromPlatform(deps: ExchangeDeps, token: string): Promise<Principa
     subject: { issuer: subject.issuer, subject: subject.subject },
     startedBy: bound.startedBy,
     onBehalfOf: bound.onBehalfOf,
+    responsible: bound.responsible,
     replay: subject.replayKey === null ? null : { key: subject.replayKey, expiresAt: subject.replayExpiresAt },
   };
 }
@@ -110,6 +112,7 @@ async function fromClient(deps: ExchangeDeps, request: ExchangeRequest): Promise
     subject: { issuer: 'private_key_jwt', subject: client.clientId },
     startedBy: null,
     onBehalfOf: null,
+    responsible: client.responsible,
     replay: { key: client.replayKey, expiresAt: client.replayExpiresAt },
   };
 }
@@ -150,7 +153,7 @@ async function openChild(deps: ExchangeDeps, request: ExchangeRequest, subjectTo
   if (Object.entries(task.inputs).some(([name, value]) => parent.task.inputs[name] !== value)) {
     throw refuseTask('inputs', 'are not the parent’s: a child works on the same task');
   }
-  if (task.on_behalf_of !== null && task.on_behalf_of !== parent.onBehalfOf) {
+  if (task.on_behalf_of !== null && !isFor(parent, task.on_behalf_of)) {
     throw refuseTask('on_behalf_of', 'is not the parent’s');
   }
   if (task.capabilities === null || task.capabilities.length === 0) {
@@ -179,14 +182,28 @@ async function openChild(deps: ExchangeDeps, request: ExchangeRequest, subjectTo
       subject,
       startedBy: parent.startedBy,
       onBehalfOf: parent.onBehalfOf,
+      responsible: parent.responsible,
       replay: null,
     },
-    declaration: { ...task, task_type: parent.task.task_type, inputs: parent.task.inputs },
+    declaration: {
+      ...task,
+      task_type: parent.task.task_type,
+      inputs: parent.task.inputs,
+      on_behalf_of: parent.declaredOnBehalfOf,
+    },
     jkt: request.dpopJkt ?? request.proof?.jkt ?? null,
     proof: request.proof === null ? null : { key: request.proof.replayKey, expiresAt: request.proof.replayExpiresAt },
     child: { parent: parentOf, capabilities: [...new Set(capabilities)] },
     requestId: request.requestId,
   });
+}
+
+/** Whether the session acts for the person that a child's declaration names, vouched or declared. */
+function isFor(parent: SessionFacts, declared: string): boolean {
+  const named = readUser(declared);
+  if (named === null) return false;
+  if (parent.declaredOnBehalfOf === userText(named)) return true;
+  return parent.onBehalfOf !== null && maySame(parent.onBehalfOf, named);
 }
 
 function refuseTask(path: string, message: string): WritError {

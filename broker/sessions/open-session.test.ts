@@ -37,7 +37,7 @@ for (const backend of await testBackends()) {
       await publishManifest(store, clock, shapes, { ...publication, expectedVersion: 2, source: wider });
       const more = (task_type: string) =>
         openSession(harness.opening, {
-          principal: { agent, subject: {}, startedBy: null, onBehalfOf: null, replay: null },
+          principal: { agent, subject: {}, startedBy: null, onBehalfOf: null, responsible: null, replay: null },
           declaration: { task_type, inputs: {}, on_behalf_of: null, envelope: {} },
           jkt: null,
           proof: null,

@@ -4,6 +4,7 @@
 import { appendEvent } from '../audit/append.ts';
 import { event, eventPayload } from '../audit/events.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
+import { maySame, readUser, userText, type VouchedPerson } from '../core/identifier.ts';
 import { newId } from '../core/ids.ts';
 import type { Clock, JsonObject, Task } from '../core/vocabulary.ts';
 import { holdRate, moveRate } from '../manifests/agent-rate.ts';
@@ -27,10 +28,12 @@ export interface Principal {
   agent: string;
   /** Issuer and subject of what was verified; never a token. */
   subject: JsonObject;
-  /** The person the platform names as having started the run. */
-  startedBy: string | null;
-  /** The person the platform itself says the run is for; when set, the agent cannot claim another. */
-  onBehalfOf: string | null;
+  /** The person who started the run, as it is vouched for. */
+  startedBy: VouchedPerson | null;
+  /** The person the run is for, as it is vouched for; when set, the agent cannot claim another. */
+  onBehalfOf: VouchedPerson | null;
+  /** `team:…` or `user:…` of the trust file that counts as the starter. */
+  responsible: string | null;
   /** When what was verified expires: no bound on the session, but recorded. */
   replay: OneTime | null;
 }
@@ -39,6 +42,7 @@ export interface Principal {
 export interface TaskDeclaration {
   task_type: string;
   inputs: { [name: string]: unknown };
+  /** `user:…`, well-formed: the agent's own word. */
   on_behalf_of: string | null;
   envelope: { wall_time_seconds?: number | undefined; max_grants?: number | undefined };
 }
@@ -69,7 +73,7 @@ export const insertStatement: Statement = {
       SELECT asked.*, EXISTS (SELECT 1 FROM agent WHERE name = asked.agent AND version = asked.manifest_version) AS manifest_in_force
       FROM json_to_recordset($1::json) AS asked (
         n int, keys text[], keys_until timestamptz[], per_minute int, at timestamptz, agent text, manifest_version int, parent_id text, id text, root_id text,
-        task_type text, inputs jsonb, on_behalf_of text, started_by text, principal_root text, capabilities text[], narrowed boolean, subject jsonb,
+        task_type text, inputs jsonb, on_behalf_of jsonb, declared_on_behalf_of text, started_by jsonb, responsible text, principal_root text, capabilities text[], narrowed boolean, subject jsonb,
         dpop_jkt text, max_grants int, expires_at timestamptz, heartbeat_deadline timestamptz, proof text, request_id text, audit json) LIMIT 16
     ), once AS MATERIALIZED (
       -- Nothing is used up for a manifest that is no longer in force: the same request is then tried on the one that is.
@@ -108,9 +112,9 @@ export const insertStatement: Statement = {
              child_count = session.child_count + 1
       FROM held JOIN passed USING (n) WHERE session.id = held.parent_id
     ), opened AS (
-      INSERT INTO session (id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, started_by, principal_root, capabilities,
+      INSERT INTO session (id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, declared_on_behalf_of, started_by, responsible, principal_root, capabilities,
                            narrowed, subject, dpop_jkt, status, max_grants, opened_at, expires_at, heartbeat_deadline, proof, agent_seq)
-      SELECT id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, started_by, principal_root, capabilities,
+      SELECT id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, declared_on_behalf_of, started_by, responsible, principal_root, capabilities,
              narrowed, subject, dpop_jkt, 'active', max_grants, at, expires_at, heartbeat_deadline, proof, agent_seq
       FROM passed
       RETURNING id
@@ -180,14 +184,8 @@ async function openUnder(
   const { manifest } = published.compiled;
 
   const task = declareTask(manifest, declaration);
-  const onBehalfOf = principal.onBehalfOf ?? declaration.on_behalf_of;
-  if (
-    principal.onBehalfOf !== null &&
-    declaration.on_behalf_of !== null &&
-    principal.onBehalfOf !== declaration.on_behalf_of
-  ) {
-    throw refused('on_behalf_of', 'is not whom the platform says the run is for');
-  }
+  const { onBehalfOf } = principal;
+  const declared = declaredPerson(declaration.on_behalf_of, onBehalfOf);
 
   // The tightest bound applies: settings, manifest, task type, declaration, parent.
   const now = deps.clock.now();
@@ -221,7 +219,9 @@ async function openUnder(
     task_type: task.task_type,
     inputs: task.inputs,
     on_behalf_of: onBehalfOf,
+    declared_on_behalf_of: declared,
     started_by: principal.startedBy,
+    responsible: principal.responsible,
     capabilities: child?.capabilities ?? [],
     narrowed: child !== null,
     subject: act === null ? principal.subject : { ...principal.subject, act },
@@ -247,7 +247,7 @@ async function openUnder(
       at: now,
       ...proven,
       proof: deps.store.proofs.make('session', proven),
-      principal_root: onBehalfOf === null ? principal.agent : `${principal.agent} for ${onBehalfOf}`,
+      principal_root: onBehalfOf === null ? principal.agent : `${principal.agent} for ${userText(onBehalfOf)}`,
       heartbeat_deadline: deadline,
       request_id: input.requestId,
       audit: eventPayload('session.opened', {
@@ -256,7 +256,9 @@ async function openUnder(
         manifest_version: published.version,
         expires_at: expiresAt.toISOString(),
         ...(onBehalfOf === null ? {} : { on_behalf_of: onBehalfOf }),
+        ...(declared === null ? {} : { declared_on_behalf_of: declared }),
         ...(principal.startedBy === null ? {} : { started_by: principal.startedBy }),
+        ...(principal.responsible === null ? {} : { responsible: principal.responsible }),
         ...(child === null ? {} : { parent: child.parent.id, capabilities: child.capabilities }),
         dpop: input.jkt !== null,
       }),
@@ -287,6 +289,20 @@ function declareTask(manifest: Parameters<typeof checkTask>[0], declaration: Tas
   throw new WritError('invalid_authorization_details', {
     errors: checked.faults.map((fault) => ({ ...fault, path: `authorization_details[0].${fault.path}` })),
   });
+}
+
+/**
+ * Whom the agent says it acts for, in one spelling. Null when it says nothing, or no more than is vouched.
+ * @throws WritError `invalid_authorization_details` when it is malformed, or not whom the platform names
+ */
+function declaredPerson(text: string | null, vouched: VouchedPerson | null): string | null {
+  if (text === null) return null;
+  const named = readUser(text);
+  if (named === null) throw refused('on_behalf_of', 'must be user:<e-mail>, user:<kind>:<name> or user:<name>');
+  if (vouched === null) return userText(named);
+  const same = maySame(vouched, named);
+  if (!same) throw refused('on_behalf_of', 'is not whom the platform says the run is for');
+  return null;
 }
 
 function refused(path: string, message: string): WritError {

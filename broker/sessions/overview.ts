@@ -2,6 +2,7 @@
  * What a session looks like to its holder: itself, its grants, its leases and how far their revocation is.
  */
 
+import { userText } from '../core/identifier.ts';
 import type { Poll } from '../core/long-poller.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -26,7 +27,10 @@ export async function overview(store: Store, session: SessionFacts) {
       agent: session.agent,
       task_type: session.task.task_type,
       inputs: session.task.inputs,
-      on_behalf_of: session.onBehalfOf,
+      on_behalf_of: session.onBehalfOf === null ? null : userText(session.onBehalfOf),
+      declared_on_behalf_of: session.declaredOnBehalfOf,
+      started_by: session.startedBy === null ? null : userText(session.startedBy),
+      responsible: session.responsible,
       parent_id: session.parentId,
       capabilities: session.narrowed ? session.capabilities : null,
       status: session.status,

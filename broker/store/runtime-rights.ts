@@ -38,6 +38,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
     insert: true,
     update: [
       'status',
+      'approval_count',
       'plan',
       'plan_digest',
       'decision',
@@ -72,7 +73,8 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
   approval_outbox: { insert: true, update: ['attempts', 'due_at', 'delivered_at', 'last_error'] },
   signing_key: { insert: true, update: ['retired_at'] },
   bootstrap: { insert: true, update: ['token_hash', 'created_at', 'proof'] },
-  login: { insert: true, delete: true },
+  login: { insert: true, delete: true, update: ['identity', 'checked_at', 'sealed', 'proof'] },
+  account_name: { insert: true },
   replay: { insert: true, delete: true },
   pool_slot: { insert: true, delete: true, update: ['release_after'] },
   upstream_lock: { insert: true, delete: true, update: ['holder', 'until'] },

@@ -6,7 +6,7 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { exportJWK, generateKeyPair } from 'jose';
+import { exportJWK, generateKeyPair, type JWK } from 'jose';
 import { type ClientMetadata, type Configuration, Provider } from 'oidc-provider';
 import { loginStore } from './login-store.ts';
 
@@ -15,19 +15,34 @@ export interface LoginUser {
   name: string;
   groups: string[];
   password: string;
+  /** Default: the e-mail. */
+  subject?: string;
+  /** Claims over those above; undefined takes one away. */
+  claims?: { [claim: string]: unknown };
 }
 
 export interface LoginClient {
   clientId: string;
   /** Left out: a public client, which PKCE alone protects. */
   clientSecret?: string;
+  /** How it proves itself; default `client_secret_basic` with a secret, else not at all. */
+  authentication?: 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt';
+  /** For `private_key_jwt`: its public keys. */
+  jwks?: { keys: JWK[] };
   redirectUris: string[];
 }
 
 export interface LoginProviderOptions {
   port?: number;
   clients: LoginClient[];
+  /** Read at every sign-in and at every question: a test may change them while the provider runs. */
   users: LoginUser[];
+  /** Gives a refresh token with every sign-in. Default no. */
+  refreshTokens?: boolean;
+  /** Default yes. */
+  userinfo?: boolean;
+  /** Client authentication methods that it announces and takes. Default all that the library has. */
+  authentications?: ('client_secret_basic' | 'client_secret_post' | 'private_key_jwt' | 'none')[];
 }
 
 export interface LoginProvider {
@@ -75,27 +90,35 @@ export async function startLoginProvider(options: LoginProviderOptions): Promise
   };
 }
 
-async function configuration({ clients, users }: LoginProviderOptions): Promise<Configuration> {
+async function configuration(options: LoginProviderOptions): Promise<Configuration> {
+  const { clients, users, refreshTokens = false, userinfo = true, authentications } = options;
   const { privateKey } = await generateKeyPair('RS256', { extractable: true });
   return {
     adapter: loginStore(),
-    clients: clients.map(clientMetadata),
+    clients: clients.map((client) => clientMetadata(client, refreshTokens)),
+    ...(authentications === undefined ? {} : { clientAuthMethods: authentications }),
+    issueRefreshToken: () => refreshTokens,
     jwks: { keys: [{ ...(await exportJWK(privateKey)), use: 'sig', alg: 'RS256', kid: 'login' }] },
     cookies: { keys: [randomBytes(32).toString('hex')] },
-    claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'], groups: ['groups'] },
+    claims: {
+      openid: ['sub'],
+      email: ['email', 'email_verified'],
+      profile: ['name', ...otherClaims],
+      groups: ['groups'],
+    },
     scopes: ['openid', 'email', 'profile', 'groups'],
     // The broker reads who somebody is from the ID token, so the claims go there and not only to the userinfo
     // endpoint.
     conformIdTokenClaims: false,
     pkce: { required: () => true },
-    features: { devInteractions: { enabled: false } },
+    features: { devInteractions: { enabled: false }, userinfo: { enabled: userinfo } },
     interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
     ttl: { Interaction: 600, Session: 3_600, Grant: 3_600, IdToken: 600, AccessToken: 600, AuthorizationCode: 60 },
     findAccount: (_context, id) => {
-      const user = users.find((known) => known.email === id);
+      const user = users.find((known) => subjectOf(known) === id);
       if (user === undefined) return undefined;
-      const { email, name, groups } = user;
-      return { accountId: id, claims: () => ({ sub: email, email, email_verified: true, name, groups }) };
+      const { email, name, groups, claims } = user;
+      return { accountId: id, claims: () => ({ sub: id, email, email_verified: true, name, groups, ...claims }) };
     },
     // The deployment's own client: signing in is consent, so no second page asks for it.
     loadExistingGrant: async (context) => {
@@ -113,13 +136,30 @@ async function configuration({ clients, users }: LoginProviderOptions): Promise<
   };
 }
 
-function clientMetadata(client: LoginClient): ClientMetadata {
+const subjectOf = (user: LoginUser) => user.subject ?? user.email;
+
+/** What real providers release besides, each under the name that it has there. */
+const otherClaims = [
+  'preferred_username',
+  'github_login',
+  'oid',
+  'xms_edov',
+  'realm_access',
+  'roles',
+  'hasgroups',
+  '_claim_names',
+  '_claim_sources',
+];
+
+function clientMetadata(client: LoginClient, refreshTokens: boolean): ClientMetadata {
   return {
     client_id: client.clientId,
     ...(client.clientSecret === undefined ? {} : { client_secret: client.clientSecret }),
-    token_endpoint_auth_method: client.clientSecret === undefined ? 'none' : 'client_secret_basic',
+    token_endpoint_auth_method:
+      client.authentication ?? (client.clientSecret === undefined ? 'none' : 'client_secret_basic'),
+    ...(client.jwks === undefined ? {} : { jwks: client.jwks }),
     redirect_uris: client.redirectUris,
-    grant_types: ['authorization_code'],
+    grant_types: refreshTokens ? ['authorization_code', 'refresh_token'] : ['authorization_code'],
     response_types: ['code'],
   };
 }
@@ -139,7 +179,7 @@ async function interact(
   if (user === undefined || !sameText(user.password, fields.get('password') ?? '')) {
     return page(response, 401, `<p role="alert">E-mail or password is wrong.</p>${form(uid)}`);
   }
-  await provider.interactionFinished(request, response, { login: { accountId: user.email } });
+  await provider.interactionFinished(request, response, { login: { accountId: subjectOf(user) } });
 }
 
 async function formFields(request: IncomingMessage): Promise<URLSearchParams> {

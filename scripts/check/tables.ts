@@ -25,6 +25,7 @@ export const owners: { [table: string]: RegExp } = {
   signing_key: /^broker\/keys\//,
   bootstrap: /^broker\/people\//,
   login: /^broker\/people\//,
+  account_name: /^broker\/people\//,
   // Nothing can change or delete a row (a trigger holds that).
   audit_event: /^broker\/audit\/append\.ts$/,
   audit_checkpoint: /^broker\/audit\/checkpoints\.ts$/,

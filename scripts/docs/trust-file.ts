@@ -19,14 +19,17 @@ bindings:
       repository_id: "4711"          # ids, not names: a repository can be renamed
       environment: production
     started_by_claim: actor          # whoever this names can never approve the run
+    started_by_kind: github_login    # with WRIT_OIDC_ALIAS_CLAIMS=github_login: what it is compared with
   - issuer: cluster
     agent: report-bot
     claims:
       sub: system:serviceaccount:agents:report-bot
+    responsible: team:reporting      # nothing says who started it: counts as its starter
 clients:
   - agent: night-bot                 # an agent without a platform signs for itself
     client_id: night-bot
     jwks_uri: https://agents.example.com/night-bot/jwks.json
+    responsible: user:operator@example.com
 `;
 
 export function trustFilePage(schema: JsonSchema): string {
@@ -35,6 +38,7 @@ export function trustFilePage(schema: JsonSchema): string {
     '# Trust file',
     'Named by `WRIT_TRUST_FILE`, read once at start: change the file, then restart. A file with any fault is refused whole, with line and column of each. Without a trust file nobody can open a session. As a JSON Schema: [trust-file.schema.json](trust-file.schema.json).',
     'A token must match exactly one agent: two are refused. A binding must constrain a claim that names a workload at that kind of issuer, with a value or pattern that strangers do not fit; patterns are RE2 and match the whole value. Issuers must be https, except on loopback in the sandbox.',
+    'Who counts as the starter of a run, and which kinds of names can be compared: [sign-in](../sign-in.md).',
     '## Fields',
     fieldTable(schema),
     '## Example',

@@ -1,0 +1,131 @@
+/**
+ * Bounds how old a login's authority may be: the identity provider is asked again who the person is and which
+ * groups they are in, at the first request after `seconds`. Who left a team stops approving then, and not
+ * when the login ends.
+ */
+import { appendEvent } from '../audit/append.ts';
+import { event } from '../audit/events.ts';
+import { WritError } from '../core/errors.ts';
+import type { Identifier } from '../core/identifier.ts';
+import type { Clock } from '../core/vocabulary.ts';
+import type { Statement, Store } from '../store/open.ts';
+import { rememberNames } from './account-names.ts';
+import { type Identity, identityRecord, namesToRemember, personRef } from './identity.ts';
+import type { OidcClient, Renewal } from './oidc.ts';
+
+/** A login as its row has it. */
+export interface LoginRow {
+  token_hash: string;
+  identity: Identity;
+  csrf: string;
+  created_at: Date;
+  checked_at: Date;
+  sealed: string | null;
+  expires_at: Date;
+  proof: string;
+  former: Identifier[];
+}
+
+export interface Rechecks {
+  /** What goes into the row: what the provider can be asked again with, sealed to that row. */
+  seal(renewal: Renewal, tokenHash: string): Promise<string>;
+  /**
+   * The login as the provider confirms it, asked again when its word is older than `seconds`; null when it
+   * confirms it no more.
+   * @param load reads the row anew
+   * @throws WritError `unavailable`
+   */
+  current(tokenHash: string, row: LoginRow, load: () => Promise<LoginRow | null>): Promise<LoginRow | null>;
+}
+
+export interface RecheckDeps {
+  store: Store;
+  clock: Clock;
+  provider: OidcClient;
+  seal: {
+    seal(plaintext: string, owner: string): Promise<string>;
+    open(sealed: string, owner: string): Promise<string>;
+  };
+  /** How old the provider's word may be. */
+  seconds: number;
+  log: { warn(fields: object, message: string): void };
+}
+
+// Written only over the row that was asked about: of two that asked, the first has it.
+const renewStatement: Statement = {
+  name: 'login_renew',
+  text: `
+    WITH renewed AS (
+      UPDATE login SET identity = $3::jsonb, checked_at = $4::timestamptz, sealed = $5::text, proof = $9::text
+      WHERE token_hash = $1::text AND checked_at = $2::timestamptz RETURNING token_hash
+    ), named AS (${rememberNames('$3::jsonb', '$6::json', '$4::timestamptz')}
+    ), audited AS (
+      ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('person.changed'), actor: '$7::text', payload: '$3::json' }, 'renewed WHERE $8::boolean')}
+    )
+    SELECT 1 FROM renewed`,
+};
+
+const lapseStatement: Statement = {
+  name: 'login_lapse',
+  text: `
+    WITH lapsed AS (DELETE FROM login WHERE token_hash = $1::text AND checked_at = $2::timestamptz RETURNING token_hash)
+    ${appendEvent({ chain: "'system'", at: '$3::timestamptz', type: event('person.lapsed'), actor: '$4::text', payload: "'{}'::json" }, 'lapsed')}`,
+};
+
+export function createRechecks(deps: RecheckDeps): Rechecks {
+  const { store, clock, provider, seal } = deps;
+  /** Several requests of one login at once ask the provider once: a refresh token may be good for one use. */
+  const asking = new Map<string, Promise<LoginRow | null>>();
+
+  const ask = async (tokenHash: string, row: LoginRow, load: () => Promise<LoginRow | null>) => {
+    const renewal = JSON.parse(await seal.open(row.sealed ?? '', tokenHash)) as Renewal;
+    const told = await provider.renew({ identity: row.identity, renewal }).catch((cause) => {
+      const { name, code } = cause as { name?: unknown; code?: unknown };
+      deps.log.warn({ error: String(name), code: String(code) }, 'the identity provider could not be asked again');
+      throw new WritError('unavailable', {
+        detail:
+          'Your identity provider does not answer, and must be asked whether you are still in your groups. Try again in a moment.',
+        retryAfterSeconds: 10,
+        cause,
+      });
+    });
+    const now = clock.now();
+    if (told === null || told.renewal === null) {
+      // Another process may have asked with the same refresh token, and have the answer.
+      const other = await load();
+      if (other !== null && other.checked_at > row.checked_at) return other;
+      await store.run(lapseStatement, [tokenHash, row.checked_at, now, personRef(row.identity)]);
+      return null;
+    }
+    const identity = identityRecord(told.identity);
+    const record = JSON.stringify(identity);
+    const sealed = await seal.seal(JSON.stringify(told.renewal), tokenHash);
+    const { csrf, created_at, expires_at } = row;
+    const renewed = { token_hash: tokenHash, identity, csrf, created_at, checked_at: now, sealed, expires_at };
+    await store.run(renewStatement, [
+      tokenHash,
+      row.checked_at,
+      record,
+      now,
+      sealed,
+      JSON.stringify(namesToRemember(told.identity)),
+      personRef(told.identity),
+      record !== JSON.stringify(identityRecord(row.identity)),
+      store.proofs.make('login', renewed),
+    ]);
+    return load();
+  };
+
+  return {
+    seal: (renewal, tokenHash) => seal.seal(JSON.stringify(renewal), tokenHash),
+    current: async (tokenHash, row, load) => {
+      // What cannot be asked again ends soon by itself (`uncheckedSeconds`).
+      if (row.sealed === null) return row;
+      const age = clock.now().getTime() - row.checked_at.getTime();
+      if (age >= 0 && age < deps.seconds * 1000) return row;
+      const running = asking.get(tokenHash) ?? ask(tokenHash, row, load).finally(() => asking.delete(tokenHash));
+      asking.set(tokenHash, running);
+      return running;
+    },
+  };
+}

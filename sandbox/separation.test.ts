@@ -1,0 +1,383 @@
+/**
+ * Separation of duties through the public doors: token exchange, sign-in, approval pages. The attacker owns
+ * the agent, or operates it and is in the team that approves.
+ */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { type CryptoKey, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
+import { ConfigurationError } from '../broker/config/settings.ts';
+import { type Agent, type Deployment, type DeploymentOptions, startDeployment } from './deployment.test-support.ts';
+import { demoPassword, type LoginUser } from './oidc/login-provider.ts';
+
+const user = (name: string, groups: string[], claims: LoginUser['claims'] = {}): LoginUser => ({
+  email: `${name}@example.com`,
+  name,
+  groups,
+  password: demoPassword,
+  subject: `sub-${name}`,
+  claims,
+});
+
+/** The operator is in the owner team; the strict one is the other who could say no. */
+const people = () => [
+  user('operator', ['billing'], { github_login: 'octo-operator' }),
+  user('strict', ['billing'], { github_login: 'octo-strict' }),
+  user('storage', ['storage'], { github_login: 'octo-storage' }),
+  user('outsider', ['marketing'], { github_login: 'octo-outsider' }),
+];
+
+const byActor = (more: string) => (source: string) =>
+  source.replace('    started_by_claim: actor\n    started_by_kind: email\n', more);
+
+/** Starts one, and ends it after the tests of this block. */
+function deploymentOf(options: () => DeploymentOptions) {
+  const holder = {} as { deployment: Deployment; users: LoginUser[] };
+  before(async () => {
+    holder.users = people();
+    holder.deployment = await startDeployment({ users: holder.users, ...options() });
+  });
+  after(() => holder.deployment.close());
+
+  const open = async (actor: string, task: { [member: string]: unknown } = {}): Promise<Agent> => {
+    const { deployment } = holder;
+    const subjectToken = await deployment.world.subjectToken({ actor });
+    return deployment.openAgent({ subjectToken, task });
+  };
+  const ask = async (agent: Agent): Promise<string> => {
+    const reply = await agent.grant({ capability: 'correct-customer-invoice' });
+    assert.equal(reply.status, 202, reply.text);
+    return reply.body.id;
+  };
+  const status = async (agent: Agent, id: string) => (await agent.call('GET', `/v1/grants/${id}`)).body.status;
+  const page = async (who: string, path: string) => (await holder.deployment.approver(`${who}@example.com`)).page(path);
+  /** @returns the status of the page that answers */
+  const decide = async (who: string, id: string, verdict: 'approve' | 'deny') => {
+    const approver = await holder.deployment.approver(`${who}@example.com`);
+    const shown = await approver.page(`/approvals/${id}`);
+    // By hand, past what the page offers: what an attacker sends.
+    const csrf = /name="csrf" value="([^"]+)"/.exec(shown.html)?.[1] ?? '';
+    const digest = /name="plan_digest" value="([^"]+)"/.exec(shown.html)?.[1] ?? (await digestOf(id));
+    return (await approver.post(`/approvals/${id}`, { csrf, plan_digest: digest, verdict, reason: 'no' })).status;
+  };
+  const digestOf = async (id: string) =>
+    (await holder.deployment.broker.store.prisma.grant.findUniqueOrThrow({ where: { id } })).planDigest;
+  return { holder, open, ask, status, page, decide };
+}
+
+describe('the agent’s word about whom it acts for', () => {
+  const { holder, open, ask, status, page, decide } = deploymentOf(() => ({}));
+
+  test('bars nobody from seeing and denying, and does not let the operator approve his own run', async () => {
+    const agent = await open('operator@example.com', { on_behalf_of: 'user:strict@example.com' });
+    const id = await ask(agent);
+    assert.equal(await decide('operator', id, 'approve'), 403);
+    assert.equal(await decide('strict', id, 'approve'), 403);
+    const seen = await page('strict', `/approvals/${id}`);
+    assert.equal(seen.status, 200);
+    assert.match(seen.html, /strict@example\.com<\/\w+>(?:<[^>]*>)*: claimed by the agent, vouched for by nobody/);
+    assert.match(seen.html, /operator@example\.com(?:<[^>]*>)*, as the platform says/);
+    assert.ok((await page('strict', '/approvals')).html.includes(`/approvals/${id}`), 'it is listed for him');
+    assert.equal(await status(agent, id), 'pending');
+    assert.equal(await decide('strict', id, 'deny'), 200);
+    assert.equal(await status(agent, id), 'denied');
+  });
+
+  test('opens no page for whom it names, and is told apart in the API', async () => {
+    const agent = await open('operator@example.com', { on_behalf_of: 'user:outsider@example.com' });
+    const id = await ask(agent);
+    assert.equal((await page('outsider', `/sessions/${agent.sessionId}`)).status, 404);
+    assert.equal((await page('outsider', `/approvals/${id}`)).status, 403);
+    assert.equal((await page('operator', `/sessions/${agent.sessionId}`)).status, 200);
+    const { session } = (await agent.call('GET', '/v1/session')).body as unknown as {
+      session: { [member: string]: unknown };
+    };
+    assert.equal(session.on_behalf_of, null);
+    assert.equal(session.declared_on_behalf_of, 'user:outsider@example.com');
+    assert.equal(session.started_by, 'user:operator@example.com');
+    const token = new URLSearchParams({ token: agent.token });
+    const told = await holder.deployment.asAdmin('POST', '/oauth/introspect', { body: token });
+    const introspected = told.body as unknown as { [member: string]: unknown };
+    assert.equal(introspected.on_behalf_of, undefined);
+    assert.equal(introspected.declared_on_behalf_of, 'user:outsider@example.com');
+    assert.equal(await decide('strict', id, 'approve'), 200);
+    assert.equal(await status(agent, id), 'approved');
+  });
+
+  test('is a well-formed user: or refused', async () => {
+    for (const on_behalf_of of [
+      'team:billing',
+      'strict@example.com',
+      'user:',
+      'user: strict@example.com',
+      'User:strict@example.com',
+      'user:strict@',
+      'user:@example.com',
+      'user:a b@example.com',
+      'user:team:billing',
+      'user:user:strict@example.com',
+      'user:strict\u200b@example.com',
+      '*',
+    ]) {
+      const reply = await holder.deployment.tokenRequest({ task: { on_behalf_of } });
+      assert.equal(reply.status, 400, on_behalf_of);
+    }
+    for (const on_behalf_of of ["user:o'brien@example.com", 'user:github_login:octo', 'user:auth0|77'])
+      assert.equal((await holder.deployment.tokenRequest({ task: { on_behalf_of } })).status, 200, on_behalf_of);
+  });
+});
+
+describe('where nothing vouches for who started a session', () => {
+  const { holder, open, ask, status, decide } = deploymentOf(() => ({ trust: byActor('') }));
+
+  test('two people must approve, and one denial is enough', async () => {
+    const agent = await open('operator@example.com', { on_behalf_of: 'user:strict@example.com' });
+    const id = await ask(agent);
+    assert.equal(await decide('operator', id, 'approve'), 200);
+    assert.equal(await status(agent, id), 'pending');
+    const early = await agent.call('POST', `/v1/grants/${id}/redeem`);
+    assert.deepEqual([early.status, early.body.code], [409, 'not_approved']);
+    assert.equal(await decide('operator', id, 'approve'), 403, 'one person is one, however often');
+    assert.equal(await decide('strict', id, 'approve'), 403, 'whom the agent names is no second');
+    assert.equal(await decide('storage', id, 'approve'), 200);
+    assert.equal(await status(agent, id), 'approved');
+    assert.equal((await agent.call('POST', `/v1/grants/${id}/redeem`)).status, 201);
+
+    const other = await ask(await open('operator@example.com'));
+    assert.equal(await decide('operator', other, 'approve'), 200);
+    assert.equal(await decide('strict', other, 'deny'), 200);
+  });
+
+  test('a child session asks for two as well', async () => {
+    const parent = await open('operator@example.com');
+    const { deployment } = holder;
+    const child = deployment.agentOf(
+      (
+        await deployment.tokenRequest({
+          subjectToken: parent.token,
+          form: { subject_token_type: 'urn:ietf:params:oauth:token-type:access_token' },
+          task: { capabilities: ['correct-customer-invoice'] },
+        })
+      ).body,
+    );
+    const id = await ask(child);
+    assert.equal(await decide('operator', id, 'approve'), 200);
+    assert.equal(await status(child, id), 'pending');
+  });
+});
+
+describe('an agent that signs for itself', () => {
+  const ids = ['alone-bot', 'answered-bot'] as const;
+  let key: CryptoKey;
+  let jwk: JWK;
+  before(async () => {
+    const pair = await generateKeyPair('ES256', { extractable: true });
+    key = pair.privateKey;
+    jwk = { ...(await exportJWK(pair.publicKey)), alg: 'ES256' };
+  });
+  const { holder, ask, status, decide } = deploymentOf(() => ({
+    trust: (source) => {
+      const client = (id: string, more: object) => ({
+        agent: 'invoice-bot',
+        client_id: id,
+        jwks: { keys: [jwk] },
+        ...more,
+      });
+      const clients = [client(ids[0], {}), client(ids[1], { responsible: 'user:operator@example.com' })];
+      return `${source}clients: ${JSON.stringify(clients)}\n`;
+    },
+  }));
+
+  test('needs two approvers, or somebody who is responsible and counts as the starter', async () => {
+    const open = async (id: string) => {
+      const { clock, broker } = holder.deployment;
+      const seconds = Math.floor(clock.now().getTime() / 1000);
+      const claims = { iss: id, sub: id, aud: broker.url, iat: seconds, exp: seconds + 60, jti: crypto.randomUUID() };
+      const client_assertion = await new SignJWT(claims).setProtectedHeader({ alg: 'ES256' }).sign(key);
+      return holder.deployment.openAgent({
+        form: {
+          grant_type: 'client_credentials',
+          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+          client_assertion,
+        },
+      });
+    };
+    const alone = await open('alone-bot');
+    const first = await ask(alone);
+    assert.equal(await decide('operator', first, 'approve'), 200);
+    assert.equal(await status(alone, first), 'pending');
+    assert.equal(await decide('strict', first, 'approve'), 200);
+    assert.equal(await status(alone, first), 'approved');
+
+    const answered = await open('answered-bot');
+    const second = await ask(answered);
+    assert.equal(await decide('operator', second, 'approve'), 403);
+    assert.equal(await decide('strict', second, 'approve'), 200);
+    assert.equal(await status(answered, second), 'approved');
+  });
+});
+
+describe('where the trust file names who is responsible', () => {
+  const { open, ask, status, decide, page } = deploymentOf(() => ({
+    trust: byActor('    responsible: team:billing\n'),
+  }));
+
+  test('nobody of them approves, all of them see and deny, and one other is enough', async () => {
+    const agent = await open('operator@example.com');
+    const id = await ask(agent);
+    for (const who of ['operator', 'strict']) assert.equal(await decide(who, id, 'approve'), 403);
+    assert.match((await page('operator', `/approvals/${id}`)).html, /counts as having started/);
+    assert.equal(await decide('storage', id, 'approve'), 200);
+    assert.equal(await status(agent, id), 'approved');
+    const other = await ask(agent);
+    assert.equal(await decide('operator', other, 'deny'), 200);
+    assert.equal(await status(agent, other), 'denied');
+  });
+});
+
+describe('names of different kinds', () => {
+  const trust = byActor('    started_by_claim: actor\n    started_by_kind: github_login\n');
+  const { holder, open, ask, status, decide, page } = deploymentOf(() => ({
+    trust,
+    env: { WRIT_OIDC_ALIAS_CLAIMS: 'github_login' },
+  }));
+
+  test('a code-host login is compared with a code-host login: the operator cannot approve his own run', async () => {
+    const agent = await open('Octo-Operator');
+    const id = await ask(agent);
+    assert.equal(await decide('operator', id, 'approve'), 403);
+    assert.equal((await page('operator', `/sessions/${agent.sessionId}`)).status, 200);
+    const strict = holder.users.find(({ name }) => name === 'strict') as LoginUser;
+    const { claims } = strict;
+    strict.claims = {};
+    assert.equal(await decide('strict', id, 'approve'), 403);
+    const told = await page('strict', `/approvals/${id}`);
+    assert.equal(told.status, 200);
+    assert.match(told.html, /WRIT_OIDC_ALIAS_CLAIMS \(github_login=/);
+    strict.claims = claims ?? {};
+    assert.equal(await decide('strict', id, 'approve'), 200);
+    assert.equal(await status(agent, id), 'approved');
+  });
+
+  test('the broker does not start where the name can be compared with nothing', async () => {
+    const cases: [DeploymentOptions, RegExp][] = [
+      [{ trust }, /github_login=<claim>/],
+      [{ trust: byActor('    started_by_claim: actor\n') }, /started_by_kind/],
+      [{ trust: byActor('    started_by_claim: sub\n') }, /Subjects of/],
+      [{ env: { WRIT_OIDC_SCOPE: 'openid profile' } }, /WRIT_OIDC_SCOPE/],
+    ];
+    for (const [options, told] of cases) {
+      const started = startDeployment(options).then(
+        async (deployment) => {
+          await deployment.close();
+          return null;
+        },
+        (error) => error,
+      );
+      const error = await started;
+      assert.ok(error instanceof ConfigurationError, String(told));
+      assert.match(error.message, told);
+    }
+  });
+});
+
+describe('a person whose e-mail address changes', () => {
+  const { holder, open, ask, status, decide } = deploymentOf(() => ({}));
+
+  test('stays the one who started the run, and an address that nobody verified gives no right', async () => {
+    const operator = holder.users.find(({ name }) => name === 'operator') as LoginUser;
+    await holder.deployment.approver('operator@example.com');
+    const agent = await open('OPERATOR@Example.com');
+    const id = await ask(agent);
+    operator.claims = { email: 'married@example.com' };
+    assert.equal(await decide('operator', id, 'approve'), 403);
+    operator.claims = { email: undefined, email_verified: undefined };
+    assert.equal(await decide('operator', id, 'approve'), 403);
+    const storage = holder.users.find(({ name }) => name === 'storage') as LoginUser;
+    storage.claims = { email_verified: undefined };
+    assert.equal(await decide('storage', id, 'approve'), 403, 'nobody can tell that this is not the starter');
+    assert.equal(await status(agent, id), 'pending');
+    storage.claims = {};
+    assert.equal(await decide('storage', id, 'approve'), 200);
+  });
+});
+
+describe('owners and groups as identity providers spell them', () => {
+  const users = () => [
+    user('keycloak', [], { groups: ['/team/sub'] }),
+    user('spaced', [], { groups: 'Ops & Billing,équipe' }),
+    { ...user('irish', []), email: "o'brien@example.com" },
+    user('claimed', [], { email: "o'brien@example.com", email_verified: false }),
+    user('oid', [], { oid: '0a1b-2c' }),
+    user('entra', [], { groups: undefined, _claim_names: { groups: 'src1' }, _claim_sources: { src1: {} } }),
+    user('silent', [], { groups: undefined }),
+    user('owner', ['billing']),
+  ];
+  const holder = {} as { deployment: Deployment; source: string };
+  before(async () => {
+    holder.deployment = await startDeployment({ users: users() });
+    holder.source = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
+  });
+  after(() => holder.deployment.close());
+
+  test('own what the manifest says, and nothing by an e-mail that nobody verified', async () => {
+    const { deployment, source } = holder;
+    const cases = [
+      ['team:/team/sub', 'keycloak@example.com'],
+      ['team:Ops & Billing', 'spaced@example.com'],
+      ['team:équipe', 'spaced@example.com'],
+      ["user:o'brien@example.com", "o'brien@example.com"],
+      ['user:oid:0a1b-2c', 'oid@example.com'],
+    ] as const;
+    for (const [owner, email] of cases) {
+      const published = await deployment.publish(
+        'invoice-bot',
+        source.replaceAll(/owner: team:\w+/g, `owner: "${owner}"`),
+      );
+      assert.equal(published.status, 200, published.text);
+      const agent = await deployment.openAgent({
+        subjectToken: await deployment.world.subjectToken({ actor: 'x@example.com' }),
+      });
+      const { id } = (await agent.grant({ capability: 'correct-customer-invoice' })).body;
+      if (owner.startsWith("user:o'"))
+        assert.equal((await (await deployment.approver('claimed@example.com')).page(`/approvals/${id}`)).status, 403);
+      const page = await (await deployment.approver(email)).decide(id, { verdict: 'approve' });
+      assert.equal(page.status, 200);
+      assert.equal((await agent.call('GET', `/v1/grants/${id}`)).body.status, 'approved', owner);
+    }
+  });
+
+  test('an owner whom a new manifest replaces decides no more; the agent is told and asks again', async () => {
+    const { deployment, source } = holder;
+    const put = (owner: string) =>
+      deployment.publish('invoice-bot', source.replaceAll(/owner: team:\w+/g, `owner: "${owner}"`));
+    assert.equal((await put('team:billing')).status, 200);
+    const agent = await deployment.openAgent({
+      subjectToken: await deployment.world.subjectToken({ actor: 'x@example.com' }),
+    });
+    const { id } = (await agent.grant({ capability: 'correct-customer-invoice' })).body;
+    await (await deployment.approver('owner@example.com')).decide(id, { verdict: 'approve' });
+    assert.equal((await agent.call('GET', `/v1/grants/${id}`)).body.status, 'approved');
+    assert.equal((await put('team:/team/sub')).status, 200);
+    const late = await agent.call('POST', `/v1/grants/${id}/redeem`);
+    assert.equal(late.status, 403, late.text);
+    assert.match(late.text, /owner_changed|session_ended/);
+    const again = (await agent.grant({ capability: 'correct-customer-invoice' })).body.id;
+    assert.equal((await (await deployment.approver('owner@example.com')).page(`/approvals/${again}`)).status, 403);
+    await (await deployment.approver('keycloak@example.com')).decide(again, { verdict: 'approve' });
+    assert.equal((await agent.call('POST', `/v1/grants/${again}/redeem`)).status, 201);
+  });
+
+  test('groups that were not delivered are said at sign-in', async () => {
+    const { deployment } = holder;
+    const seen: string[] = [];
+    await deployment.approver('entra@example.com');
+    seen.push(deployment.replies.at(-1)?.text ?? '');
+    assert.match(seen[0] ?? '', /did not send your groups, only a pointer/);
+    const silent = await deployment.approver('silent@example.com');
+    const agent = await deployment.openAgent();
+    const { id } = (await agent.grant({ capability: 'correct-customer-invoice' })).body;
+    assert.match((await silent.page(`/approvals/${id}`)).html, /named no groups of yours/);
+  });
+});
