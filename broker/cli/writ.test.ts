@@ -34,6 +34,18 @@ test('keys rotate and audit verify work on the embedded database', async () => {
   assert.match(verified.stdout, /^✔ [1-9]\d* rows in [1-9]\d* chains hold\n$/);
 });
 
+test('a key is withdrawn and a bootstrap token is made anew where the broker runs', async () => {
+  const env = { WRIT_DATA_DIR: dataDir };
+  const rotated = await writ(['keys', 'rotate'], env);
+  const kid = /key (\S+) is published/.exec(rotated.stdout)?.[1] ?? '';
+  const gone = await writ(['keys', 'withdraw', kid], env);
+  assert.equal(gone.code, 0, gone.stderr);
+  assert.match(gone.stdout, /^✔ key \S+ is withdrawn; \S+ signs now\n$/);
+  assert.equal((await writ(['keys', 'withdraw', kid], env)).code, 1);
+  const made = await writ(['admin', 'bootstrap'], env);
+  assert.match(made.stdout, /^writ_admin_[\w-]{43}\n$/);
+});
+
 test('every fault of the environment is told at once', async () => {
   const { code, stdout, stderr } = await writ(['keys', 'rotate'], {
     WRIT_DATA_DIR: dataDir,

@@ -43,7 +43,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const ending = { store, mintDeadlineSeconds: parts.mintDeadlineSeconds, notify };
   const tokens = createSessionTokens(ring, clock, url, settings.WRIT_SESSION_TOKEN_SECONDS);
   const heartbeat = { seconds: settings.WRIT_HEARTBEAT_SECONDS, misses: settings.WRIT_HEARTBEAT_MISSES };
-  const login: LoginDeps = { store, clock, publicUrl: url };
+  const login: LoginDeps = { store, clock, publicUrl: url, adminGroup: settings.WRIT_ADMIN_GROUP };
   const requestId = (_req: Request, res: Response) => String(res.locals.requestId);
   const web = { ...login, log, requestId };
   const about = grantAbout(parts);

@@ -110,12 +110,15 @@ function stillStarting(_req: unknown, res: { statusCode: number; end(): void }):
   res.end();
 }
 
-/** Rereads the ring often enough to learn of another process's new key well before it signs. */
+/**
+ * Rereads the ring often enough to learn of another process's new key well before it signs, and of one that
+ * was withdrawn before much is signed with it: what is, nobody accepts.
+ */
 function reloadKeys({ clock, ring, log }: Pick<Parts, 'clock' | 'ring' | 'log'>): { stop(): Promise<void> } {
   const stopping = new AbortController();
   const loop = (async () => {
     while (!stopping.signal.aborted) {
-      await clock.sleep(30_000, stopping.signal).catch(() => {});
+      await clock.sleep(5_000, stopping.signal).catch(() => {});
       if (!stopping.signal.aborted)
         await ring.reload().catch((error) => log.error({ err: error }, 'keys: reload failed'));
     }

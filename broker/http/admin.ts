@@ -252,6 +252,26 @@ export function adminOperations(deps: AdminDeps): Operation[] {
       }),
     }),
     operation({
+      method: 'post',
+      path: '/v1/admin/keys/:kid/withdraw',
+      summary: 'Withdraw a signing key at once',
+      tag: 'Admin',
+      access: 'admin',
+      params: z.object({ kid: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/) }),
+      responses: {
+        200: {
+          description: 'Out of the JWKS; whatever it signed is refused. `signs` is the key that signs now',
+          schema: z.object({ kid: z.string(), signs: z.string() }),
+        },
+      },
+      errors: ['unauthenticated', 'forbidden', 'not_found'],
+      handle: async ({ params: { kid }, requestId }, admin) => {
+        const signs = await deps.ring.withdraw(kid, admin, requestId);
+        if (signs === null) throw new WritError('not_found');
+        return { status: 200, body: { kid, signs } };
+      },
+    }),
+    operation({
       method: 'get',
       path: '/v1/admin/audit/verify',
       summary: 'Recompute every chain of the record',

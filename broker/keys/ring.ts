@@ -3,7 +3,8 @@
  * publishes the same JWKS.
  *
  * Life of a key: created → published in the JWKS → signs from `active_from` → no longer signs once a newer
- * key is active → leaves the JWKS at `retired_at`, when the last token it can have signed has expired.
+ * key is active → leaves the JWKS at `retired_at`, when the last token it can have signed has expired. A key
+ * that may be in other hands is withdrawn: it leaves at once, and what it signed is refused.
  */
 
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
@@ -38,6 +39,11 @@ export interface KeyRing {
    * @returns the new kid
    */
   rotate(leadSeconds: number, actor: string): Promise<string>;
+  /**
+   * Withdraws a key at once; where no other may sign now, the next signs from now on.
+   * @returns the key that signs now; null when there is no such key, or it was withdrawn before
+   */
+  withdraw(kid: string, actor: string, requestId: string | null): Promise<string | null>;
 }
 
 export interface RingOptions {
@@ -60,6 +66,25 @@ const insertKey: Statement = {
       ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('key.created'), actor: '$6::text', payload: "json_build_object('kid', kid, 'active_from', $5::timestamptz)" }, 'new')}
     )
     SELECT kid FROM new`,
+};
+
+/** One statement, so that no process ever finds the ring without a key that may sign. */
+const withdrawKey: Statement = {
+  name: 'keys_withdraw',
+  text: `
+    WITH gone AS (
+      UPDATE signing_key SET retired_at = $2::timestamptz, withdrawn_at = $2::timestamptz WHERE kid = $1::text AND withdrawn_at IS NULL RETURNING kid
+    ), new AS (
+      INSERT INTO signing_key (kid, public_jwk, private_jwe, created_at, active_from)
+      SELECT $4::text, $5::jsonb, $6::text, $2::timestamptz, $2::timestamptz FROM gone
+      WHERE NOT EXISTS (SELECT 1 FROM signing_key WHERE kid <> $1::text AND retired_at IS NULL AND active_from <= $2::timestamptz)
+      RETURNING kid
+    ), event AS (
+      ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('key.withdrawn'), actor: '$3::text', request: '$7::text', payload: "json_build_object('kid', kid)" }, 'gone')}
+    ), successor AS (
+      ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('key.created'), actor: '$3::text', request: '$7::text', payload: "json_build_object('kid', kid, 'active_from', $2::timestamptz)" }, 'new')}
+    )
+    SELECT kid FROM gone`,
 };
 
 /**
@@ -102,26 +127,31 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
     publishedUntil = new Map(rows.map((row) => [row.kid, row.retiredAt]));
   }
 
-  async function create(purpose: 'first' | 'rotate', leadSeconds: number, actor: string): Promise<string> {
-    const now = clock.now();
-    const activeFrom = new Date(now.getTime() + leadSeconds * 1000);
+  async function newPair(): Promise<{ kid: string; publicJwk: string; privateJwe: string }> {
     const pair = await generateKeyPair('ES256', { extractable: true });
     const kid = randomBytes(12).toString('base64url');
     const publicJwk = { ...(await exportJWK(pair.publicKey)), kid, alg: 'ES256', use: 'sig' };
     const privateJwe = await seal.seal(JSON.stringify(await exportJWK(pair.privateKey)), kid);
+    return { kid, publicJwk: JSON.stringify(publicJwk), privateJwe };
+  }
+
+  async function create(purpose: 'first' | 'rotate', leadSeconds: number, actor: string): Promise<string> {
+    const now = clock.now();
+    const activeFrom = new Date(now.getTime() + leadSeconds * 1000);
+    const { kid, publicJwk, privateJwe } = await newPair();
     const retireOld = new Date(activeFrom.getTime() + options.longestTokenSeconds * 1000);
-    await store.run(insertKey, [
-      kid,
-      JSON.stringify(publicJwk),
-      privateJwe,
-      now,
-      activeFrom,
-      actor,
-      retireOld,
-      purpose,
-    ]);
+    await store.run(insertKey, [kid, publicJwk, privateJwe, now, activeFrom, actor, retireOld, purpose]);
     await reload();
     return kid;
+  }
+
+  async function withdraw(kid: string, actor: string, requestId: string | null): Promise<string | null> {
+    const next = await newPair();
+    const now = clock.now();
+    const values = [kid, now, actor, next.kid, next.publicJwk, next.privateJwe, requestId];
+    const gone = await store.run(withdrawKey, values);
+    await reload();
+    return gone.length === 0 ? null : current().kid;
   }
 
   const published = () => {
@@ -132,19 +162,22 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
     });
   };
 
+  const current = () => {
+    const now = clock.now();
+    const key = published().findLast((candidate) => candidate.activeFrom <= now);
+    if (key === undefined) throw new Error('no signing key is active');
+    return key;
+  };
+
   await reload();
   if (published().length === 0) await create('first', 0, 'system');
   return {
-    current: () => {
-      const now = clock.now();
-      const key = published().findLast((candidate) => candidate.activeFrom <= now);
-      if (key === undefined) throw new Error('no signing key is active');
-      return key;
-    },
+    current,
     published,
     find: (kid) => published().find((key) => key.kid === kid),
     jwks: () => ({ keys: published().map((key) => key.publicJwk) }),
     reload,
     rotate: (leadSeconds, actor) => create('rotate', leadSeconds, actor),
+    withdraw,
   };
 }

@@ -1,7 +1,7 @@
 /**
  * Who is an admin: a person of the OIDC group, by the console's login; or the holder of the bootstrap token,
  * which the first start prints once and of which only the SHA-256 is kept (256 random bits need no slow
- * hash).
+ * hash). It is for the time before there is an admin: when one signs in, it ends.
  */
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
@@ -22,6 +22,20 @@ const makeStatement: Statement = {
     SELECT id FROM made`,
 };
 
+const remakeStatement: Statement = {
+  name: 'bootstrap_remake',
+  text: `
+    WITH made AS (
+      INSERT INTO bootstrap (id, token_hash, created_at) VALUES (1, $1, $2)
+      ON CONFLICT (id) DO UPDATE SET token_hash = excluded.token_hash, created_at = excluded.created_at, expired_at = NULL RETURNING id
+    )
+    ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('admin.bootstrap'), actor: '$3::text', payload: "'{}'::json" }, 'made')}`,
+};
+
+/** When an admin signs in. A part of the statement that opens the login. @param admin SQL condition */
+export const expireBootstrap = (admin: string, at: string): string => `
+      UPDATE bootstrap SET expired_at = ${at} WHERE expired_at IS NULL AND ${admin} RETURNING id`;
+
 const hash = (token: string) => createHash('sha256').update(token).digest();
 
 /** @returns the token, on the very first start; null when there is one already */
@@ -31,12 +45,22 @@ export async function makeBootstrapToken(store: Store, clock: Clock): Promise<st
   return made.length === 0 ? null : token;
 }
 
+/**
+ * Makes another, in place of the one there was: for an operator on the broker's own machine, when no admin can
+ * sign in.
+ */
+export async function remakeBootstrapToken(store: Store, clock: Clock, actor: string): Promise<string> {
+  const token = prefix + randomBytes(32).toString('base64url');
+  await store.run(remakeStatement, [hash(token).toString('hex'), clock.now(), actor]);
+  return token;
+}
+
 /** @returns true when the Authorization header carries the bootstrap token */
 export async function isBootstrap(store: Store, authorization: string | undefined): Promise<boolean> {
   const [scheme, token] = (authorization ?? '').split(' ');
   if (scheme?.toLowerCase() !== 'bearer' || token?.startsWith(prefix) !== true) return false;
   const row = await store.prisma.bootstrap.findUnique({ where: { id: 1 } });
-  return row !== null && timingSafeEqual(hash(token), Buffer.from(row.tokenHash, 'hex'));
+  return row !== null && row.expiredAt === null && timingSafeEqual(hash(token), Buffer.from(row.tokenHash, 'hex'));
 }
 
 /**

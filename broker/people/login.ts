@@ -11,6 +11,7 @@ import { guardHeaders, type Viewer } from '../console/shell.ts';
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { expireBootstrap } from './admin-access.ts';
 import { type Identity, identityRecord, personRef } from './identity.ts';
 import { isSameOrigin } from './same-origin.ts';
 
@@ -22,6 +23,8 @@ export interface LoginDeps {
    * http (loopback).
    */
   publicUrl: string;
+  /** Group whose members are admins. */
+  adminGroup?: string | undefined;
   /** How long a person stays signed in; groups are as fresh as the sign-in. Default 8 hours. */
   loginSeconds?: number;
 }
@@ -40,11 +43,14 @@ const openStatement: Statement = {
     ), opened AS (
       INSERT INTO login (token_hash, identity, csrf, created_at, expires_at)
       VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $5::timestamptz)
+    ), expired AS (${expireBootstrap('$8::boolean', '$4::timestamptz')}
+    ), expiry AS (
+      ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('admin.bootstrap_expired'), actor: '$6::text', request: '$7::text', payload: "'{}'::json" }, 'expired')}
     )
     ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('person.signed_in'), actor: '$6::text', request: '$7::text', payload: '$2::json' })}`,
 };
 
-/** Stores a login and sets its cookie. */
+/** Stores a login and sets its cookie. When an admin signs in, the bootstrap token ends in the same statement. */
 export async function openLogin(deps: LoginDeps, res: Response, identity: Identity, requestId: string): Promise<void> {
   const token = randomBytes(32).toString('base64url');
   const csrf = randomBytes(32).toString('base64url');
@@ -52,7 +58,17 @@ export async function openLogin(deps: LoginDeps, res: Response, identity: Identi
   const seconds = deps.loginSeconds ?? 8 * 3600;
   const expires = new Date(now.getTime() + seconds * 1000);
   const record = JSON.stringify(identityRecord(identity));
-  await deps.store.run(openStatement, [hash(token), record, csrf, now, expires, personRef(identity), requestId]);
+  const isAdmin = deps.adminGroup !== undefined && identity.groups.includes(deps.adminGroup);
+  await deps.store.run(openStatement, [
+    hash(token),
+    record,
+    csrf,
+    now,
+    expires,
+    personRef(identity),
+    requestId,
+    isAdmin,
+  ]);
   setCookie(deps, res, 'writ_login', token, seconds);
 }
 

@@ -10,6 +10,10 @@ export interface BrokerSide {
   verifyEmbedded(): Promise<Verification>;
   /** Publishes a new signing key. */
   rotateKeys(): Promise<{ kid: string; leadSeconds: number }>;
+  /** Withdraws a signing key. @returns the key that signs now; null when there is no such key */
+  withdrawKey(kid: string): Promise<string | null>;
+  /** Makes a new bootstrap token in place of the one there was. */
+  remakeBootstrap(): Promise<string>;
 }
 
 /** Loads it when a command needs it; null in the package on its own. */

@@ -3,16 +3,18 @@
  * loaded when it is asked for.
  */
 import { parseArgs } from 'node:util';
-import { CommandError, type LoadBrokerSide } from './broker-side.ts';
+import { type BrokerSide, CommandError, type LoadBrokerSide } from './broker-side.ts';
 
 const usage = `writ – a credential broker for AI agents
 
   writ manifest check FILE …     parse, check and compile manifests; exit 1 with line, column and path of each fault
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
   writ keys rotate               bring in a new signing key; it signs after WRIT_KEY_LEAD_SECONDS
+  writ keys withdraw KID         withdraw a signing key at once: it leaves the JWKS, and what it signed is refused
+  writ admin bootstrap           make a new bootstrap token, printed once; the one there was opens nothing any more
 
 manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
-keys rotate, and audit verify of an embedded database, run where the broker runs and read the same environment
+The others, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
 
@@ -43,6 +45,11 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide);
       case 'keys rotate':
         return await rotateKeys(loadBrokerSide);
+      case 'keys withdraw':
+        if (rest.length !== 1) return wrongUsage();
+        return await withdrawKey(loadBrokerSide, rest[0]!);
+      case 'admin bootstrap':
+        return await bootstrap(loadBrokerSide);
       default:
         return wrongUsage();
     }
@@ -60,14 +67,32 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
 }
 
 async function rotateKeys(loadBrokerSide: LoadBrokerSide): Promise<number> {
-  if (loadBrokerSide === null)
-    throw new CommandError(
-      'keys rotate runs where the broker runs, because it needs the broker’s database and key-encryption key: ' +
-        'run `npx writ keys rotate` in the broker’s folder, with its environment',
-    );
-  const { kid, leadSeconds } = await (await loadBrokerSide()).rotateKeys();
+  const { kid, leadSeconds } = await (await brokerSide(loadBrokerSide, 'keys rotate')).rotateKeys();
   console.log(`✔ key ${kid} is published now and signs in ${leadSeconds} s`);
   return 0;
+}
+
+async function withdrawKey(loadBrokerSide: LoadBrokerSide, kid: string): Promise<number> {
+  const signs = await (await brokerSide(loadBrokerSide, 'keys withdraw')).withdrawKey(kid);
+  if (signs === null) throw new CommandError(`there is no key ${kid} to withdraw`);
+  console.log(`✔ key ${kid} is withdrawn; ${signs} signs now`);
+  return 0;
+}
+
+async function bootstrap(loadBrokerSide: LoadBrokerSide): Promise<number> {
+  const token = await (await brokerSide(loadBrokerSide, 'admin bootstrap')).remakeBootstrap();
+  console.error('The bootstrap token, printed this once; it is stored only as a hash:\n');
+  console.log(token);
+  return 0;
+}
+
+async function brokerSide(load: LoadBrokerSide, command: string): Promise<BrokerSide> {
+  if (load === null)
+    throw new CommandError(
+      `${command} runs where the broker runs, because it needs the broker’s database and key-encryption key: ` +
+        `run \`npx writ ${command}\` in the broker’s folder, with its environment`,
+    );
+  return load();
 }
 
 const isWrongOption = (error: unknown): error is Error =>
