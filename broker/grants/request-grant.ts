@@ -193,10 +193,16 @@ async function evaluateOrRecord(
     return evaluate(deps.providers, manifest, session, request, now);
   } catch (error) {
     const { code, errors } = error instanceof WritError ? error : { code: 'internal' as const, errors: undefined };
-    const refusal = { capability: request.capability, code, errors: [...(errors ?? [])] };
+    const { capabilities } = manifest.compiled.manifest;
+    const refusal = { capability: knownName(capabilities, request.capability), code, errors: [...(errors ?? [])] };
     await recordRefusal(deps.store, session, refusal, now, requestId);
     throw error;
   }
+}
+
+/** A name of the manifest; any other as its digest, because it may be a token sent in the wrong place. */
+function knownName(names: { readonly [name: string]: unknown }, asked: string): string {
+  return Object.hasOwn(names, asked) ? asked : `unknown:sha256:${hash('sha256', asked, 'hex').slice(0, 16)}`;
 }
 
 async function repeated(deps: GrantDeps, grantId: string, requestDigest: string): Promise<GrantAnswer> {
