@@ -44,6 +44,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const tokens = createSessionTokens(ring, clock, url, settings.WRIT_SESSION_TOKEN_SECONDS);
   const heartbeat = { seconds: settings.WRIT_HEARTBEAT_SECONDS, misses: settings.WRIT_HEARTBEAT_MISSES };
   const login: LoginDeps = { store, clock, publicUrl: url, adminGroup: settings.WRIT_ADMIN_GROUP };
+  const maxGrantsPerSession = settings.WRIT_MAX_GRANTS_PER_SESSION;
   const requestId = (_req: Request, res: Response) => String(res.locals.requestId);
   const web = { ...login, log, requestId };
   const about = grantAbout(parts);
@@ -61,6 +62,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     requireDpop: settings.WRIT_REQUIRE_DPOP,
     maxWallTimeSeconds: settings.WRIT_SESSION_MAX_SECONDS,
     sessionsPerMinute: settings.WRIT_SESSIONS_PER_MINUTE,
+    maxGrantsPerSession,
     adminOf: async (authorization) => ((await isBootstrap(store, authorization)) ? 'bootstrap token' : null),
   };
   const grants: GrantDeps = {
@@ -68,6 +70,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     publicUrl: url,
     approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
+    maxGrantsPerSession,
     noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
   };
   const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
@@ -102,7 +105,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     requestsPerMinute: settings.WRIT_REQUESTS_PER_MINUTE,
     operations: [
       ...grantOperations({ ...grants, poller }),
-      ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller }),
+      ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller, maxGrantsPerSession }),
       ...oauthOperations(oauth),
       ...adminOperations(admin),
       ...discoveryOperations(url, ring),

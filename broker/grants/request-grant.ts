@@ -29,6 +29,8 @@ export interface GrantDeps extends IssueDeps {
   approvalTimeoutSeconds: number;
   /** Grants one agent may ask for in a minute; 0 = no limit. */
   grantsPerMinute: number;
+  /** Grants one session may ask for; its manifest may say fewer. */
+  maxGrantsPerSession: number;
   /** Names of the channels that tell people of a pending grant. */
   noticeChannels: readonly string[];
 }
@@ -136,10 +138,19 @@ async function decideOnce(
     throw rateLimited();
   }
 
+  // Denials count against no envelope, but each leaves a row. The root's version makes this number exact.
+  if (session.counts.denied >= deps.maxGrantsPerSession) {
+    throw new WritError('denied', { extensions: { reasons: [{ code: 'envelope_spent' }] } });
+  }
+
   // 2.
   const manifest = await deps.catalog.version(session.agent, session.currentManifestVersion);
-  const evaluation = await evaluateOrRecord(deps, manifest, session, request, now, requestId);
-  const record = { ...draft(newId('gnt', now), session, evaluation, asking, now), perMinute: deps.grantsPerMinute };
+  const evaluation = await evaluateOrRecord(deps, manifest, underCeiling(deps, session), request, now, requestId);
+  const record = {
+    ...draft(newId('gnt', now), session, evaluation, asking, now),
+    perMinute: deps.grantsPerMinute,
+    ceiling: deps.maxGrantsPerSession,
+  };
 
   // 3.
   if (evaluation.decision.effect === 'deny') {
@@ -167,6 +178,12 @@ async function decideOnce(
   return commitIntent(deps, record, evaluation, [], now, (decisionJws, lease) =>
     recordIntent(store, { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws }, lease),
   );
+}
+
+/** The session as policy sees it: where its envelope names no number, the deployment's ceiling is the number. */
+function underCeiling({ maxGrantsPerSession: ceiling }: GrantDeps, session: SessionFacts): SessionFacts {
+  if (session.maxGrants !== null || session.counts.session < ceiling) return session;
+  return { ...session, facts: { ...session.facts, grants_left: 0 } };
 }
 
 /** @throws WritError `rate_limited`: the statement counted more than the read before it */
@@ -220,7 +237,7 @@ function draft(
   evaluation: Evaluation,
   { request, requestDigest, idempotencyKey, requestId }: Asking,
   at: Date,
-): Omit<GrantRecord, 'status' | 'auditType' | 'perMinute'> {
+): Omit<GrantRecord, 'status' | 'auditType' | 'perMinute' | 'ceiling'> {
   const { decision } = evaluation;
   return {
     id,
