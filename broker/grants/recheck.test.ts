@@ -146,7 +146,12 @@ for (const backend of await testBackends()) {
       const rows = await harness.store.prisma.grant.findMany({ where: { id: { in: ids } } });
       for (const row of rows) {
         assert.equal(row.status, 'denied');
-        assert.deepEqual((row.decision as { reasons: unknown }).reasons, [{ code: 'manifest_narrowed' }]);
+        const reasons = (row.decision as { reasons: { code: string }[] }).reasons;
+        assert.deepEqual(
+          reasons.map(({ code }) => code),
+          ['param_outside_choice', 'manifest_narrowed'],
+          'what policy says against it, and why it was asked again',
+        );
       }
     });
 
