@@ -105,6 +105,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     publicUrl: issuer,
     approvalTimeoutSeconds: 300,
     grantsPerMinute: 0,
+    maxGrantsPerSession: 10_000,
     noticeChannels: options.noticeChannels ?? [],
   };
   const reconciling: ReconcilerDeps = {
@@ -123,6 +124,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     heartbeat: { seconds: 60, misses: 3 },
     maxWallTimeSeconds: 86_400,
     sessionsPerMinute: 0,
+    maxGrantsPerSession: 10_000,
   };
 
   /** A root session, or a child of `parent`. */

@@ -26,6 +26,26 @@ describe('sessions', () => {
       ({ path, headers }) => path === '/v1/session/heartbeat' && claimsOf(headers.authorization).sid === session.id,
     ).length;
 
+  it('reads every page of its overview, and stops where the broker does', async () => {
+    const session = await open();
+    await session.grant('read-repository');
+    const again = Buffer.from('.').toString('base64url');
+    const claim = (when: RegExp) => {
+      harness.front.rewrite = ({ path }, body) =>
+        when.test(path) ? JSON.stringify({ ...JSON.parse(body), next: again }) : body;
+    };
+    try {
+      claim(/^\/v1\/session\?limit=500$/);
+      assert.equal((await session.overview()).leases.length, 2, 'the page after the first is from the start again');
+      claim(/^\/v1\/session\?/);
+      await assert.rejects(session.overview(), (error) => error instanceof WritError && error.code === 'bad_answer');
+      claim(/^\/v1\/session\/end/);
+      assert.equal((await session.end()).leases.length, 2);
+    } finally {
+      harness.front.rewrite = (_seen, body) => body;
+    }
+  });
+
   it('opens with a platform token, and is bound to a key unless told otherwise', async () => {
     const session = await open({
       onBehalfOf: 'user:owner@example.com',

@@ -122,7 +122,7 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
   };
 
   const endReason = async (): Promise<EndReason> => {
-    const look: Call = { method: 'GET', path: '/v1/session', token: () => token, key, repeatable: false };
+    const look: Call = { method: 'GET', path: '/v1/session?limit=1', token: () => token, key, repeatable: false };
     const seen = await send(connection, look).catch(() => null);
     return seen?.body.session?.end_reason ?? 'unknown';
   };
@@ -136,6 +136,29 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
   };
   const rhythm = { heartbeatSeconds: opened.heartbeat_seconds, expiresIn: opened.expires_in };
   void keepAlive(clock, rhythm, beat, lifetime.signal);
+
+  const page = async (after: string | null) => {
+    const path = `/v1/session?limit=500${after === null ? '' : `&after=${encodeURIComponent(after)}`}`;
+    return (await call({ method: 'GET', path, repeatable: true })).body;
+  };
+
+  /**
+   * All pages, from this first one on. The broker bounds what a session may ask for, and with it their
+   * number.
+   */
+  // biome-ignore lint/suspicious/noExplicitAny: the broker's JSON
+  const whole = async (first: any): Promise<Overview> => {
+    const seen = readOverview(first);
+    for (let { next } = first; typeof next === 'string'; ) {
+      const more = await page(next);
+      const { grants, leases } = readOverview(more);
+      seen.grants.push(...grants);
+      seen.leases.push(...leases);
+      if (more.next === next) throw new WritError('bad_answer', 'The broker gave the same page twice');
+      next = more.next;
+    }
+    return seen;
+  };
 
   const session: Session = {
     id: opened.session_id,
@@ -158,9 +181,9 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
       const child = await open(connection, form, { sign: key, bind: key === null ? null : await newDpopKey() });
       return endsWith(child, lifetime.ended);
     },
-    overview: async () => readOverview((await call({ method: 'GET', path: '/v1/session', repeatable: true })).body),
+    overview: async () => whole(await page(null)),
     end: async ({ waitSeconds = 0 } = {}) => {
-      const path = `/v1/session/end?wait=${waitSeconds}`;
+      const path = `/v1/session/end?wait=${waitSeconds}&limit=500`;
       const ending = () => call({ method: 'POST', path, repeatable: true, waitSeconds });
       try {
         // Ending twice changes nothing, so a 500 too is worth another try.
@@ -168,7 +191,7 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
           if (error instanceof WritError && error.status === 500) return ending();
           throw error;
         });
-        return readOverview(body);
+        return await whole(body);
       } finally {
         // Stop heartbeats whatever the broker answered: they would keep an unwanted session alive. Without
         // them it ends at its deadline.

@@ -568,3 +568,24 @@ test('WRIT_REQUIRE_DPOP; and keys that change while two processes serve', {
     await one.close();
   }
 });
+
+test('GET /v1/session is given in pages of a bounded size', async () => {
+  const agent = await deployment.openAgent();
+  for (let n = 0; n < 3; n += 1) await agent.grant({ capability: 'read-policy-repository' });
+  const first = await agent.call('GET', '/v1/session?limit=2');
+  assert.equal(first.status, 200, first.text);
+  const { next } = first.body as unknown as { next: string | null };
+  assert.equal(typeof next, 'string');
+  const last = await agent.call('GET', `/v1/session?limit=2&after=${next}`);
+  const idsOf = ({ body }: typeof first) =>
+    (body as unknown as { leases: { id: string }[] }).leases.map(({ id }) => id);
+  assert.deepEqual([idsOf(first).length, idsOf(last).length], [2, 1]);
+  assert.equal(new Set([...idsOf(first), ...idsOf(last)]).size, 3);
+  assert.equal((last.body as unknown as { next: string | null }).next, null);
+  for (const query of ['limit=0', 'limit=501', 'limit=x', 'after=x', 'after=', 'page=2']) {
+    assert.equal((await agent.call('GET', `/v1/session?${query}`)).status, 400, query);
+  }
+  const ended = await agent.call('POST', '/v1/session/end?limit=1');
+  assert.equal(idsOf(ended).length, 1);
+  assert.equal((await agent.call('GET', `/v1/session?after=${next}`)).status, 200, 'after its end too');
+});

@@ -219,7 +219,15 @@ export const events = {
     meaning: 'A signing key was created.',
     payload: [z.strictObject({ kid: text, active_from: time })],
   },
+  'key.withdrawn': {
+    meaning: 'A signing key was withdrawn: it left the JWKS, and whatever it signed is refused.',
+    payload: [z.strictObject({ kid: text })],
+  },
   'admin.bootstrap': { meaning: 'The bootstrap token was made and printed once.', payload: [nothing] },
+  'admin.bootstrap_expired': {
+    meaning: 'An admin signed in, so the bootstrap token opens nothing any more.',
+    payload: [nothing],
+  },
   'person.signed_in': { meaning: 'A person signed in.', payload: [person] },
   'person.changed': {
     meaning:

@@ -69,6 +69,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     plain(`${actor} published a manifest${version === undefined ? '' : `, version ${version}`}.`),
   'key.created': ({ actor }) => plain(`${actor} created a signing key.`),
   'admin.bootstrap': () => plain('The bootstrap token was made.'),
+  'key.withdrawn': ({ actor }) => bad(`${actor} withdrew a signing key; what it signed is refused.`),
+  'admin.bootstrap_expired': ({ actor }) => plain(`${actor} signed in as an admin, and the bootstrap token ended.`),
   'person.signed_in': ({ actor }) => plain(`${actor} signed in.`),
   'person.changed': ({ actor }) => plain(`The identity provider says something new of ${actor}.`),
   'person.lapsed': ({ actor }) => plain(`The identity provider no longer confirms ${actor}, who is signed out.`),

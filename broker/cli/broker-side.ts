@@ -6,7 +6,7 @@ import { type Anchors, type Verification, verifyAudit } from '../audit/verify.ts
 import { loadSettings, type Settings } from '../config/settings.ts';
 import { systemClock } from '../core/clock.ts';
 import { deriveKey, keyEncryptionKey } from '../keys/key-encryption-key.ts';
-import { openKeyRing } from '../keys/ring.ts';
+import { type KeyRing, openKeyRing } from '../keys/ring.ts';
 import { createRowProofs } from '../keys/row-proofs.ts';
 import { createSeal } from '../keys/seal.ts';
 import { renewBootstrapToken } from '../people/admin-access.ts';
@@ -25,12 +25,26 @@ export async function verifyEmbedded(anchors: Anchors): Promise<Verification> {
  * @throws ConfigurationError with every fault of the environment; Error when the database cannot be opened
  */
 export async function rotateKeys(): Promise<{ kid: string; leadSeconds: number }> {
+  return withRing(async (ring, { WRIT_KEY_LEAD_SECONDS: leadSeconds }) => ({
+    kid: await ring.rotate(leadSeconds, 'operator'),
+    leadSeconds,
+  }));
+}
+
+/**
+ * Withdraws a signing key at once, in every process that uses this database.
+ * @returns the key that signs now; null when there is no such key
+ * @throws ConfigurationError with every fault of the environment; Error when the database cannot be opened
+ */
+export async function withdrawKey(kid: string): Promise<string | null> {
+  return withRing((ring) => ring.withdraw(kid, 'operator', null));
+}
+
+async function withRing<T>(work: (ring: KeyRing, settings: Settings) => Promise<T>): Promise<T> {
   return withStore(async (store, settings, kek) => {
-    const leadSeconds = settings.WRIT_KEY_LEAD_SECONDS;
     const seal = createSeal(deriveKey(kek, 'at-rest'));
     const longestTokenSeconds = Math.max(settings.WRIT_SESSION_TOKEN_SECONDS, 300);
-    const ring = await openKeyRing(store, { clock: systemClock, seal, longestTokenSeconds });
-    return { kid: await ring.rotate(leadSeconds, 'operator'), leadSeconds };
+    return work(await openKeyRing(store, { clock: systemClock, seal, longestTokenSeconds }), settings);
   });
 }
 

@@ -41,6 +41,16 @@ test('admin token replaces what is there, whoever wrote it', async () => {
   assert.notEqual(tokens[0], tokens[1]);
 });
 
+test('a key is withdrawn where the broker runs', async () => {
+  const env = { WRIT_DATA_DIR: dataDir };
+  const rotated = await writ(['keys', 'rotate'], env);
+  const kid = /key (\S+) is published/.exec(rotated.stdout)?.[1] ?? '';
+  const gone = await writ(['keys', 'withdraw', kid], env);
+  assert.equal(gone.code, 0, gone.stderr);
+  assert.match(gone.stdout, /^✔ key \S+ is withdrawn; \S+ signs now\n$/);
+  assert.equal((await writ(['keys', 'withdraw', kid], env)).code, 1);
+});
+
 test('database prepare is for a server', async () => {
   const { code, stderr } = await writ(['database', 'prepare', '--apply'], { WRIT_DATA_DIR: dataDir });
   assert.equal(code, 1);

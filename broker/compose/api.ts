@@ -54,6 +54,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     store,
     clock,
     publicUrl: url,
+    adminGroup: settings.WRIT_ADMIN_GROUP,
     loginSeconds: settings.WRIT_LOGIN_SECONDS,
     uncheckedSeconds: settings.WRIT_LOGIN_UNCHECKED_SECONDS,
     ...(provider === null
@@ -69,6 +70,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
           }),
         }),
   };
+  const maxGrantsPerSession = settings.WRIT_MAX_GRANTS_PER_SESSION;
   const requestId = (_req: Request, res: Response) => String(res.locals.requestId);
   const web = { ...login, log, requestId };
   const about = grantAbout(parts);
@@ -86,6 +88,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     requireDpop: settings.WRIT_REQUIRE_DPOP,
     maxWallTimeSeconds: settings.WRIT_SESSION_MAX_SECONDS,
     sessionsPerMinute: settings.WRIT_SESSIONS_PER_MINUTE,
+    maxGrantsPerSession,
     adminOf: async (authorization) => ((await isBootstrap(store, authorization)) ? 'bootstrap token' : null),
   };
   const grants: GrantDeps = {
@@ -93,6 +96,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     publicUrl: url,
     approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
+    maxGrantsPerSession,
     noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
   };
   const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
@@ -109,7 +113,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     requestsPerMinute: settings.WRIT_REQUESTS_PER_MINUTE,
     operations: [
       ...grantOperations({ ...grants, poller }),
-      ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller }),
+      ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller, maxGrantsPerSession }),
       ...oauthOperations(oauth),
       ...adminOperations(admin),
       ...discoveryOperations(url, ring),

@@ -168,9 +168,12 @@ function stillStarting(_req: unknown, res: { statusCode: number; end(): void }):
 /** How often an API process holds its clock against the database's; a worker does so before its work too. */
 const clockCheckMs = 15_000;
 
-/** Rereads the ring often enough to learn of another process's new key well before it signs. */
+/**
+ * Rereads the ring often enough to learn of another process's new key well before it signs, and of one that
+ * was withdrawn before much is signed with it: what is, nobody accepts.
+ */
 const reloadKeys = ({ clock, ring, log }: Pick<Parts, 'clock' | 'ring' | 'log'>) =>
-  every(clock, 30_000, () => ring.reload().catch((error) => log.error({ err: error }, 'keys: reload failed')));
+  every(clock, 5_000, () => ring.reload().catch((error) => log.error({ err: error }, 'keys: reload failed')));
 
 /** @param work must not reject */
 function every(clock: Clock, ms: number, work: () => Promise<unknown>): { stop(): Promise<void> } {

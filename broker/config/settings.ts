@@ -119,6 +119,9 @@ export const environment = z.object({
   WRIT_GRANTS_PER_MINUTE: count(600, 0, 1_000_000).describe(
     'Grants one agent may ask for in a minute, over all processes; 0 = no limit.',
   ),
+  WRIT_MAX_GRANTS_PER_SESSION: count(10_000, 1, 1_000_000).describe(
+    'Grants one session may ask for, and denials it may collect in its tree; its manifest and envelope may say fewer grants.',
+  ),
   WRIT_SESSIONS_PER_MINUTE: count(120, 0, 1_000_000).describe(
     'Sessions one agent may open in a minute, over all processes; 0 = no limit.',
   ),

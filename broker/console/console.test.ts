@@ -115,6 +115,39 @@ test('sessions are seen by owners, admins, the people in them and approvers of t
   assert.equal((await get('/sessions/ses_2')).status, 303);
 });
 
+test('a long session’s page is bounded: what may be alive, and the latest', async () => {
+  await addSession(harness.store, { id: 'ses_long' });
+  await addGrant(harness.store, {
+    id: 'gnt_long',
+    sessionId: 'ses_long',
+    capability: 'pay-supplier',
+    status: 'issued',
+  });
+  const lease = {
+    sessionId: 'ses_long',
+    grantId: 'gnt_long',
+    agent: 'invoice-bot',
+    provider: 'aws',
+    plan: {},
+    planDigest: 'x',
+    expiresAt: after(600),
+    providerExpiresAt: after(600),
+  };
+  await harness.store.prisma.lease.createMany({
+    data: Array.from({ length: 260 }, (_, n) => ({
+      ...lease,
+      id: `lse_long_${n}`,
+      intentAt: after(n),
+      ...(n === 0 ? { status: 'active', dueAt: after(600) } : { status: 'revoked', endedAt: after(n) }),
+    })),
+  });
+  const { html } = await get('/sessions/ses_long', person('owner@example.com', { groups: ['billing'] }));
+  const shown = [...html.matchAll(/lse_long_(\d+)/g)].map(([, n]) => Number(n));
+  assert.ok(shown.length <= 200, String(shown.length));
+  assert.ok(shown.includes(0) && shown.includes(259) && !shown.includes(5));
+  assert.match(html, /Only 200/);
+});
+
 test('an event is never left out for want of words, and never shows a promise as a fact', () => {
   const event = { seq: 1, at: start, actor: 'system', grant_id: null, lease_id: null, payload: {} };
   const told = (type: string, payload: JsonObject = {}) =>

@@ -7,6 +7,7 @@ import { type LoginDeps, requirePerson, viewerOf } from '../people/login.ts';
 import {
   type GrantSummary,
   type ListedSession,
+  loadAsked,
   loadEvents,
   loadGrants,
   loadLeases,
@@ -47,11 +48,11 @@ export function consoleRouter(deps: ConsoleDeps): Router {
     if (login === null) return;
     const viewer = viewerOf(login);
     const session = /^\w{1,64}$/.test(req.params.id) ? await loadSession(deps.store, req.params.id) : null;
-    const grants = session === null ? [] : await loadGrants(deps.store, session.id);
+    const asked = session === null ? [] : await loadAsked(deps.store, session.id);
     const allowed =
       session !== null &&
       ((await watcher(deps, login.identity)(session)) ||
-        (await some(grants, async (grant) => isApprover(login.identity, await deps.approversOf(refOf(grant))))));
+        (await some(asked, async (grant) => isApprover(login.identity, await deps.approversOf(refOf(grant))))));
     if (session === null || !allowed) {
       const body = notice('No such session', 'It does not exist, or it is none of yours.', {
         href: '/',
@@ -59,7 +60,8 @@ export function consoleRouter(deps: ConsoleDeps): Router {
       });
       return sendPage(res, { title: 'Not found', viewer, status: 404, body });
     }
-    const [leases, events] = await Promise.all([
+    const [grants, leases, events] = await Promise.all([
+      loadGrants(deps.store, session.id),
       loadLeases(deps.store, session.id),
       loadEvents(deps.store, session.id),
     ]);

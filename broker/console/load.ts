@@ -95,13 +95,28 @@ export interface GrantSummary {
   status: string;
 }
 
+/** One grant for each that may have other approvers: who may see the session does not depend on the rest. */
+const askedStatement: Statement = {
+  name: 'console_asked',
+  text: `
+    SELECT DISTINCT ON (g.capability, g.manifest_version) g.id, g.agent, g.capability, g.manifest_version, s.task_type, g.status
+    FROM grants g JOIN session s ON s.id = g.session_id
+    WHERE g.session_id = $1 ORDER BY g.capability, g.manifest_version, g.id`,
+};
+
+export async function loadAsked(store: Store, sessionId: string): Promise<GrantSummary[]> {
+  return store.run<GrantSummary>(askedStatement, [sessionId]);
+}
+
+/** As many as there are events on the page. */
 const grantsStatement: Statement = {
   name: 'console_grants',
   text: `
     SELECT g.id, g.agent, g.capability, g.manifest_version, s.task_type, g.status FROM grants g JOIN session s ON s.id = g.session_id
-    WHERE g.session_id = $1 ORDER BY g.requested_at, g.id`,
+    WHERE g.session_id = $1 ORDER BY g.requested_at DESC, g.id DESC LIMIT 500`,
 };
 
+/** The session's latest 500 grants. */
 export async function loadGrants(store: Store, sessionId: string): Promise<GrantSummary[]> {
   return store.run<GrantSummary>(grantsStatement, [sessionId]);
 }
@@ -109,6 +124,7 @@ export async function loadGrants(store: Store, sessionId: string): Promise<Grant
 export interface LeaseView {
   id: string;
   grant_id: string;
+  capability: string;
   provider: string;
   status: string;
   expires_at: Date;
@@ -121,14 +137,19 @@ export interface LeaseView {
   provider_text: string | null;
 }
 
+/** Leases on a page. */
+export const mostLeases = 200;
+
 const leasesStatement: Statement = {
   name: 'console_leases',
   text: `
-    SELECT id, grant_id, provider, status, expires_at, provider_expires_at, ended_at, attempts, evidence, last_error, provider_text
-    FROM lease
-    WHERE session_id = $1 ORDER BY intent_at, id`,
+    SELECT l.id, l.grant_id, g.capability, l.provider, l.status, l.expires_at, l.provider_expires_at, l.ended_at, l.attempts, l.evidence, l.last_error, l.provider_text
+    FROM (SELECT * FROM lease WHERE session_id = $1
+          ORDER BY status NOT IN ('issuing', 'active', 'revoking'), intent_at DESC, id DESC LIMIT ${mostLeases + 1}) l
+    JOIN grants g ON g.id = l.grant_id ORDER BY l.intent_at, l.id`,
 };
 
+/** Those that may be alive and the latest of the others; one more than a page shows when there are more. */
 export async function loadLeases(store: Store, sessionId: string): Promise<LeaseView[]> {
   return store.run<LeaseView>(leasesStatement, [sessionId]);
 }

@@ -1,6 +1,6 @@
 /** Home and session page. Pure: rows in, tree out. */
 import { type ComponentChildren, h, type JSX } from 'preact';
-import type { GrantSummary, LeaseView, SessionView } from './load.ts';
+import { type GrantSummary, type LeaseView, mostLeases, type SessionView } from './load.ts';
 import { forWhom, forWhomFact, startedByFact } from './people.ts';
 import { Foreign } from './shell.ts';
 import { ago, duration, moment, prettyJson, visible } from './text.ts';
@@ -113,7 +113,7 @@ export function sessionPage({ session, grants, leases, events, now }: SessionPag
           events.map((event) => eventItem(event, nameOf)),
         ),
       ]),
-      h('div', null, [factsCard(session, now), leasesCard(leases, capabilityOf, now)]),
+      h('div', null, [factsCard(session, now), leasesCard(leases, now)]),
     ]),
   ]);
 }
@@ -159,13 +159,20 @@ const leaseWords: Record<string, [tone: string, word: string]> = {
   failed: ['', 'never made'],
 };
 
-function leasesCard(leases: LeaseView[], capabilityOf: (id: string) => string | undefined, now: Date): JSX.Element {
-  const items = leases.map((lease) => {
+/** Without the last of the others, which only says that there are more. */
+function shownOf(leases: LeaseView[]): LeaseView[] {
+  if (leases.length <= mostLeases) return leases;
+  const spare = leases.find(({ ended_at }) => ended_at !== null) ?? leases[0];
+  return leases.filter((lease) => lease !== spare);
+}
+
+function leasesCard(leases: LeaseView[], now: Date): JSX.Element {
+  const items = shownOf(leases).map((lease) => {
     const [tone, word] = leaseWords[lease.status] ?? ['', lease.status];
     const until =
       lease.status === 'active' ? `ends in ${duration((lease.expires_at.getTime() - now.getTime()) / 1000)}` : null;
     return h('li', null, [
-      h('b', null, h(Foreign, { text: capabilityOf(lease.grant_id) ?? lease.id })),
+      h('b', null, h(Foreign, { text: lease.capability })),
       ' ',
       h('span', { class: `tag ${tone}` }, word),
       h('div', { class: 'small soft' }, [
@@ -193,6 +200,9 @@ function leasesCard(leases: LeaseView[], capabilityOf: (id: string) => string | 
   return h('section', { class: 'card' }, [
     h('h2', null, 'Its credentials'),
     items.length === 0 ? h('p', { class: 'soft' }, 'It was given none.') : h('ul', { class: 'leases' }, items),
+    leases.length > mostLeases
+      ? h('p', { class: 'soft' }, `Only ${mostLeases}: those that may be alive, and the latest of the others.`)
+      : null,
   ]);
 }
 

@@ -146,8 +146,26 @@ for (const backend of await testBackends()) {
       const rows = await harness.store.prisma.grant.findMany({ where: { id: { in: ids } } });
       for (const row of rows) {
         assert.equal(row.status, 'denied');
-        assert.deepEqual((row.decision as { reasons: unknown }).reasons, [{ code: 'manifest_narrowed' }]);
+        const reasons = (row.decision as { reasons: { code: string }[] }).reasons;
+        assert.deepEqual(
+          reasons.map(({ code }) => code),
+          ['param_outside_choice', 'manifest_narrowed'],
+          'what policy says against it, and why it was asked again',
+        );
       }
+    });
+
+    test('a token sent as a capability’s name is on the record as its digest only', async () => {
+      await publish(wide);
+      const session = await harness.open();
+      const token = 'ghs_0123456789abcdefghijklmnopqrstuvwxyz';
+      await assert.rejects(harness.ask(session, `plain-${token}`));
+      const rows = await harness.store.prisma.auditEvent.findMany({
+        where: { chain: session.sessionId, type: 'grant.refused' },
+      });
+      assert.equal(rows.length, 1);
+      assert.ok(!JSON.stringify(rows).includes(token));
+      assert.match((rows[0]!.payload as { capability: string }).capability, /^unknown:sha256:[0-9a-f]{16}$/);
     });
 
     test('what was decided on a version that is no longer in force is decided again', async () => {

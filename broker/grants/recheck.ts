@@ -9,7 +9,7 @@ import type { Provider } from '../../providers/contract.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { decisionReason } from '../core/reasons.ts';
-import type { Clock, JsonObject, Plan } from '../core/vocabulary.ts';
+import type { Clock, JsonObject, Plan, Reason } from '../core/vocabulary.ts';
 import { revokeDisallowed } from '../leases/revoke-disallowed.ts';
 import { bindParams } from '../manifests/bind.ts';
 import type { Catalog } from '../manifests/catalog.ts';
@@ -64,9 +64,11 @@ const lapseStatement: Statement = {
   name: 'grants_disallow',
   text: `
     WITH due AS (
-      SELECT id, ${decisionReason('manifest_narrowed')} AS reason FROM grants WHERE id = ANY($1::text[]) AND status IN ('pending', 'approved') ORDER BY id FOR UPDATE
+      SELECT grants.id, ${decisionReason('manifest_narrowed')} AS reason, asked.why
+      FROM unnest($1::text[], $3::text[]) AS asked (id, why) JOIN grants ON grants.id = asked.id
+      WHERE status IN ('pending', 'approved') ORDER BY grants.id FOR UPDATE OF grants
     ), changed AS (
-${lapseGrant('due', '$2::timestamptz')}
+${lapseGrant('due', '$2::timestamptz', 'due.why::jsonb')}
       RETURNING g.id, g.session_id, g.capability, g.plan_digest, due.reason
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('grant.denied'), actor: "'system'", grant: 'id', payload: "json_build_object('capability', capability, 'reason', reason, 'plan_digest', plan_digest)" }, 'changed ORDER BY session_id, id')}
@@ -99,17 +101,23 @@ async function recheckAgent(deps: RecheckDeps, stale: StaleAgent, now: Date): Pr
   const manifest = await deps.catalog.version(stale.agent, stale.version);
   const leases: string[] = [];
   const grants: string[] = [];
+  /** What policy says against each of `grants`. */
+  const why: string[] = [];
   for (const [sessionId, ofSession] of Map.groupBy(fresh, (one) => one.session_id)) {
     const caller = { sessionId, agent: stale.agent, jkt: null, replay: null };
     const session = await readSession(deps.store, caller, now, { allowEnded: true });
     for (const one of ofSession) {
-      if (allows(deps, manifest, session, one, now)) continue;
-      if (one.lease_id === null) grants.push(one.id);
-      else leases.push(one.lease_id);
+      const reasons = against(deps, manifest, session, one, now);
+      if (reasons === null) continue;
+      if (one.lease_id !== null) leases.push(one.lease_id);
+      else {
+        grants.push(one.id);
+        why.push(JSON.stringify(reasons));
+      }
     }
   }
   const revoking = await revokeDisallowed(deps, leases, now);
-  if (grants.length > 0) await deps.store.run(lapseStatement, [grants, now]);
+  if (grants.length > 0) await deps.store.run(lapseStatement, [grants, now, why]);
   // Remembered only when what came of it is in the database.
   for (const one of fresh) seen.add(one.lease_id ?? one.id);
   if (leases.length + grants.length === 0) return;
@@ -122,25 +130,32 @@ async function recheckAgent(deps: RecheckDeps, stale: StaleAgent, now: Date): Pr
 }
 
 /**
- * Whether the version in force would give this very permission. Counts of the past are left out: a smaller
- * number of grants is about asking, and says nothing of which to end. Whatever cannot be judged is not
- * allowed.
+ * Null when the version in force would give this very permission; otherwise what policy says against it.
+ * Counts of the past are left out: a smaller number of grants is about asking, and says nothing of which to
+ * end. Whatever cannot be judged is not allowed.
  */
-function allows(deps: RecheckDeps, manifest: PublishedManifest, session: SessionFacts, held: Held, now: Date): boolean {
+function against(
+  deps: RecheckDeps,
+  manifest: PublishedManifest,
+  session: SessionFacts,
+  held: Held,
+  now: Date,
+): Reason[] | null {
   try {
     const capability = member(manifest.compiled.manifest.capabilities, held.capability);
     const provider = deps.providers.get(held.plan.provider);
-    if (capability === undefined || provider === undefined || capability.provider !== held.plan.provider) return false;
+    if (capability === undefined || provider === undefined || capability.provider !== held.plan.provider) return [];
     const bound = bindParams(capability, session.task, held.params);
-    if (!bound.ok || canonicalize(bound.params) !== canonicalize(held.params)) return false;
+    const same = bound.ok && canonicalize(bound.params) === canonicalize(held.params);
     const { grants_left: _unbounded, ...facts } = session.facts;
     const own = held.approved ? 1 : 0;
     const alone = { ...session, facts: { ...facts, grants: own, capability_grants: own } };
-    const { effect } = evaluatePlan(provider, manifest, alone, held, now, held.approved).decision;
-    return effect === 'allow' || (effect === 'approve' && held.status === 'pending');
+    const { effect, reasons } = evaluatePlan(provider, manifest, alone, held, now, held.approved).decision;
+    if (same && (effect === 'allow' || (effect === 'approve' && held.status === 'pending'))) return null;
+    return effect === 'deny' ? reasons : [];
   } catch (error) {
     deps.log.error({ err: error, grant: held.id }, 'what the manifest in force allows cannot be judged: it is ended');
-    return false;
+    return [];
   }
 }
 

@@ -29,6 +29,8 @@ export interface GrantDeps extends IssueDeps {
   approvalTimeoutSeconds: number;
   /** Grants one agent may ask for in a minute; 0 = no limit. */
   grantsPerMinute: number;
+  /** Grants one session may ask for; its manifest may say fewer. */
+  maxGrantsPerSession: number;
   /** Names of the channels that tell people of a pending grant. */
   noticeChannels: readonly string[];
 }
@@ -136,10 +138,19 @@ async function decideOnce(
     throw rateLimited();
   }
 
+  // Denials count against no envelope, but each leaves a row. The root's version makes this number exact.
+  if (session.counts.denied >= deps.maxGrantsPerSession) {
+    throw new WritError('denied', { extensions: { reasons: [{ code: 'envelope_spent' }] } });
+  }
+
   // 2.
   const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
-  const evaluation = await evaluateOrRecord(deps, manifest, session, request, now, requestId);
-  const record = { ...draft(newId('gnt', now), session, evaluation, asking, now), perMinute: deps.grantsPerMinute };
+  const evaluation = await evaluateOrRecord(deps, manifest, underCeiling(deps, session), request, now, requestId);
+  const record = {
+    ...draft(newId('gnt', now), session, evaluation, asking, now),
+    perMinute: deps.grantsPerMinute,
+    ceiling: deps.maxGrantsPerSession,
+  };
 
   // 3.
   if (evaluation.decision.effect === 'deny') {
@@ -169,6 +180,14 @@ async function decideOnce(
   );
 }
 
+/**
+ * The session as policy sees it: where its envelope names no number, the deployment's ceiling is the number.
+ */
+function underCeiling({ maxGrantsPerSession: ceiling }: GrantDeps, session: SessionFacts): SessionFacts {
+  if (session.maxGrants !== null || session.counts.session < ceiling) return session;
+  return { ...session, facts: { ...session.facts, grants_left: 0 } };
+}
+
 /** @throws WritError `rate_limited`: the statement counted more than the read before it */
 function decideAgain({ because }: { because: string }): null {
   if (because === 'rate_limited') throw rateLimited();
@@ -193,10 +212,16 @@ async function evaluateOrRecord(
     return evaluate(deps.providers, manifest, session, request, now);
   } catch (error) {
     const { code, errors } = error instanceof WritError ? error : { code: 'internal' as const, errors: undefined };
-    const refusal = { capability: request.capability, code, errors: [...(errors ?? [])] };
+    const { capabilities } = manifest.compiled.manifest;
+    const refusal = { capability: knownName(capabilities, request.capability), code, errors: [...(errors ?? [])] };
     await recordRefusal(deps.store, session, refusal, now, requestId);
     throw error;
   }
+}
+
+/** A name of the manifest; any other as its digest, because it may be a token sent in the wrong place. */
+function knownName(names: { readonly [name: string]: unknown }, asked: string): string {
+  return Object.hasOwn(names, asked) ? asked : `unknown:sha256:${hash('sha256', asked, 'hex').slice(0, 16)}`;
 }
 
 async function repeated(deps: GrantDeps, grantId: string, requestDigest: string): Promise<GrantAnswer> {
@@ -214,7 +239,7 @@ function draft(
   evaluation: Evaluation,
   { request, requestDigest, idempotencyKey, requestId }: Asking,
   at: Date,
-): Omit<GrantRecord, 'status' | 'auditType' | 'perMinute'> {
+): Omit<GrantRecord, 'status' | 'auditType' | 'perMinute' | 'ceiling'> {
   const { decision } = evaluation;
   return {
     id,

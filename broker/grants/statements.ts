@@ -46,6 +46,8 @@ export interface GrantRecord {
   requestId: string | null;
   /** Grants the agent may ask for in a minute; 0 = no limit. */
   perMinute: number;
+  /** Grants of a session whose envelope names no number. */
+  ceiling: number;
   auditType: 'grant.denied' | 'grant.pending' | 'grant.allowed';
   audit: EventPayload<'grant.allowed'>;
 }
@@ -77,19 +79,19 @@ export type Recorded =
  * the tree came first (the root's version), a child took what was left of the envelope meanwhile (which moves
  * no version), or the manifest was replaced. `ORDER BY` keeps two transactions from waiting for each other.
  */
-const held = `
+const held = (ceiling: string) => `
     locked_trees AS MATERIALIZED (
       SELECT count(*) = CASE WHEN $1::text = $2::text THEN 1 ELSE 2 END AS ok FROM (
         SELECT s.id FROM session s
         WHERE s.id IN ($1::text, $2::text) AND ${mayAct('s', '$4::timestamptz')} AND (s.id <> $2::text OR s.version = $3::int)
-          AND (s.id <> $1::text OR $18::text = 'denied' OR s.max_grants IS NULL OR s.grant_count < s.max_grants)
+          AND (s.id <> $1::text OR $18::text = 'denied' OR s.grant_count < coalesce(s.max_grants, ${ceiling}::int))
           AND EXISTS (SELECT 1 FROM agent a WHERE a.name = $6::text AND a.version = $13::int)
         ORDER BY s.id FOR UPDATE OF s) locked
     )`;
 
 /** What is held, and within the agent's rate: `held` is what may be written, `seq` its number. */
-const heldWithinRate = (perMinute: string) => `
-    ${held}, asking AS (
+const heldWithinRate = (perMinute: string, ceiling: string) => `
+    ${held(ceiling)}, asking AS (
       SELECT $6::text AS agent, $4::timestamptz AS at, ${perMinute}::int AS per_minute FROM locked_trees WHERE ok
     ), rate AS MATERIALIZED (${holdRate('asked', 'asking')}
     ), held AS MATERIALIZED (
@@ -111,7 +113,7 @@ const insertGrant = (proof: string) => `
 const recordStatement: Statement = {
   name: 'grant_record',
   text: `
-    WITH ${heldWithinRate('$27')}, g AS (${insertGrant('$28::text')} FROM held WHERE held.ok
+    WITH ${heldWithinRate('$27', '$28')}, g AS (${insertGrant('$29::text')} FROM held WHERE held.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
     ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
@@ -134,7 +136,7 @@ export const intentStatement: Statement = {
         n int, session_id text, root_id text, session_version int, at timestamptz, id text, agent text, capability text, idempotency_key text,
         request_digest text, params jsonb, justification text, credential_jwk jsonb, manifest_version int, plan jsonb, plan_digest text, tier int,
         decision jsonb, decision_jws text, request_id text, audit json, lease_id text, provider text, lock_key text, answer_by timestamptz,
-        provider_expires_at timestamptz, per_minute int) ORDER BY root_id LIMIT 16
+        provider_expires_at timestamptz, per_minute int, ceiling int) ORDER BY root_id LIMIT 16
     ), locked_trees AS MATERIALIZED (
       SELECT r.* FROM r
       CROSS JOIN LATERAL (
@@ -142,7 +144,7 @@ export const intentStatement: Statement = {
       CROSS JOIN LATERAL (
         SELECT parent_id, status, expires_at, heartbeat_deadline, max_grants, grant_count FROM session WHERE id = r.session_id FOR UPDATE) s
       WHERE ${mayAct('root', 'r.at')} AND root.version = r.session_version
-        AND ${mayAct('s', 'r.at')} AND (s.max_grants IS NULL OR s.grant_count < s.max_grants)
+        AND ${mayAct('s', 'r.at')} AND s.grant_count < coalesce(s.max_grants, r.ceiling)
         AND EXISTS (SELECT 1 FROM agent a WHERE a.name = r.agent AND a.version = r.manifest_version)
     ), rate AS MATERIALIZED (${holdRate('asked', 'locked_trees')}
     ), placed AS MATERIALIZED (
@@ -177,7 +179,7 @@ ${intendLease('SELECT lease_id, id AS grant_id, session_id, agent, provider, pla
 const intentWithSlotStatement: Statement = {
   name: 'grant_intent_slot',
   text: `
-    WITH ${heldWithinRate('$30')}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant("''")} FROM ready WHERE ready.ok
+    WITH ${heldWithinRate('$30', '$31')}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant("''")} FROM ready WHERE ready.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
     ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
@@ -257,7 +259,14 @@ export async function recordGrant(
   channels: readonly string[] = [],
 ): Promise<Recorded> {
   const noticeIds = channels.map(() => newId('ntc', grant.at));
-  const values = [...grantValues(grant), noticeIds, [...channels], grant.perMinute, proofOf(store, grant)];
+  const values = [
+    ...grantValues(grant),
+    noticeIds,
+    [...channels],
+    grant.perMinute,
+    grant.ceiling,
+    proofOf(store, grant),
+  ];
   const [row] = await store.run<{ ok: boolean; limited: boolean }>(recordStatement, values);
   if (row?.ok === true) return { ok: true, reserved: null };
   return { ok: false, because: row?.limited === true ? 'rate_limited' : 'moved_on' };
@@ -296,6 +305,7 @@ export async function recordIntent(store: Store, grant: GrantRecord, lease: Leas
     lease.providerExpiresAt,
     lease.pool,
     grant.perMinute,
+    grant.ceiling,
   ];
   const [row] = await store.run<IntentRow>(intentWithSlotStatement, values);
   return readIntent(row);
@@ -329,6 +339,7 @@ function intentRow(grant: GrantRecord, lease: LeaseRecord) {
     answer_by: lease.answerBy,
     provider_expires_at: lease.providerExpiresAt,
     per_minute: grant.perMinute,
+    ceiling: grant.ceiling,
   };
 }
 

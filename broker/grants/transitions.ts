@@ -43,11 +43,12 @@ export const decideGrant = (live: string, d: DecidedGrant): string => `
 /**
  * pending / approved → denied: nobody decided, or nobody collected.
  * @param due alias of rows with `id` and `reason`. RETURNING on alias `g`
+ * @param before reasons that stand before this one, as SQL of a JSON array
  */
-export const lapseGrant = (due: string, at: string): string => `
+export const lapseGrant = (due: string, at: string, before = "'[]'::jsonb"): string => `
       UPDATE grants g
       SET status = 'denied', decided_at = coalesce(g.decided_at, ${at}), ended_at = ${at},
-        decision = g.decision || jsonb_build_object('effect', 'deny', 'reasons', jsonb_build_array(jsonb_build_object('code', ${due}.reason)))
+        decision = g.decision || jsonb_build_object('effect', 'deny', 'reasons', ${before} || jsonb_build_array(jsonb_build_object('code', ${due}.reason)))
       FROM ${due} WHERE g.id = ${due}.id`;
 
 /**

@@ -32,6 +32,7 @@ const page = z.strictObject({
   after: inDigits(z.int().min(0).max(maxInteger).default(0)),
   limit: inDigits(z.int().min(1).max(500).default(500)),
 });
+const next = z.string().nullable().describe('There is more: `after` of the next page. Null on the last one.');
 const manifestSchema = z.object({
   agent: z.string(),
   version: z.int(),
@@ -57,14 +58,23 @@ export function adminOperations(deps: AdminDeps): Operation[] {
       access: 'admin',
       responses: {
         200: {
-          description: 'All agents',
-          schema: z.object({ agents: z.array(z.object({ agent: z.string(), version: z.int() })) }),
+          description: 'In the order of their names',
+          schema: z.object({ agents: z.array(z.object({ agent: z.string(), version: z.int() })), next }),
         },
       },
-      errors: ['unauthenticated', 'forbidden'],
-      handle: async () => {
-        const agents = await store.prisma.agent.findMany({ orderBy: { name: 'asc' } });
-        return { status: 200, body: { agents: agents.map(({ name, version }) => ({ agent: name, version })) } };
+      query: z.strictObject({
+        after: agentName.shape.agent.optional().describe('`next` of the page before.'),
+        limit: page.shape.limit,
+      }),
+      errors: ['bad_request', 'unauthenticated', 'forbidden'],
+      handle: async ({ query: { after, limit } }) => {
+        const rows = await store.prisma.agent.findMany({
+          where: after === undefined ? {} : { name: { gt: after } },
+          orderBy: { name: 'asc' },
+          take: limit + 1,
+        });
+        const agents = rows.slice(0, limit).map(({ name, version }) => ({ agent: name, version }));
+        return { status: 200, body: { agents, next: rows.length > limit ? agents.at(-1)!.agent : null } };
       },
     }),
     operation({
@@ -210,20 +220,25 @@ export function adminOperations(deps: AdminDeps): Operation[] {
       access: 'admin',
       query: z.strictObject({
         status: z.enum(['issuing', 'active', 'revoking', 'revoked', 'expired', 'failed']).default('revoking'),
+        after: idOf('lse').optional().describe('`next` of the page before.'),
+        limit: page.shape.limit,
       }),
       responses: {
         200: {
-          description: 'At most 500, oldest first',
+          description: 'Oldest first',
           schema: z.object({
             leases: z.array(
               z.looseObject({ id: z.string(), revoke_reason: z.enum(codesOf(storedRevokeReasons)).nullable() }),
             ),
+            next,
           }),
         },
       },
-      errors: ['unauthenticated', 'forbidden'],
-      handle: async ({ query }) => {
-        return { status: 200, body: { leases: await listLeases(store, query.status, 500) } };
+      errors: ['bad_request', 'unauthenticated', 'forbidden'],
+      handle: async ({ query: { status, after, limit } }) => {
+        const rows = await listLeases(store, status, after ?? '', limit + 1);
+        const leases = rows.slice(0, limit);
+        return { status: 200, body: { leases, next: rows.length > limit ? leases.at(-1)!.id : null } };
       },
     }),
     operation({
@@ -254,6 +269,26 @@ export function adminOperations(deps: AdminDeps): Operation[] {
         status: 200,
         body: { kid: await deps.ring.rotate(deps.keyLeadSeconds, admin) },
       }),
+    }),
+    operation({
+      method: 'post',
+      path: '/v1/admin/keys/:kid/withdraw',
+      summary: 'Withdraw a signing key at once',
+      tag: 'Admin',
+      access: 'admin',
+      params: z.object({ kid: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/) }),
+      responses: {
+        200: {
+          description: 'Out of the JWKS; whatever it signed is refused. `signs` is the key that signs now',
+          schema: z.object({ kid: z.string(), signs: z.string() }),
+        },
+      },
+      errors: ['unauthenticated', 'forbidden', 'not_found'],
+      handle: async ({ params: { kid }, requestId }, admin) => {
+        const signs = await deps.ring.withdraw(kid, admin, requestId);
+        if (signs === null) throw new WritError('not_found');
+        return { status: 200, body: { kid, signs } };
+      },
     }),
     operation({
       method: 'get',

@@ -38,6 +38,29 @@ for (const backend of await testBackends()) {
         headers: { authorization: `Bearer ${bootstrap}`, ...more.headers },
       });
 
+    test('lists come in pages, each row once', async () => {
+      const walk = async (path: string, key: 'agents' | 'leases') => {
+        const pages: unknown[][] = [];
+        for (let after = ''; ; ) {
+          const answer = await admin('GET', `${path}limit=1${after}`);
+          assert.equal(answer.status, 200);
+          const body = (await answer.json()) as { [list: string]: unknown[] } & { next: string | null };
+          assert.ok(body[key]!.length <= 1);
+          pages.push(body[key]!);
+          if (body.next === null) return pages.flat();
+          after = `&after=${body.next}`;
+        }
+      };
+      const all = (await (await admin('GET', '/v1/admin/manifests')).json()) as { agents: unknown[]; next: null };
+      assert.deepEqual(await walk('/v1/admin/manifests?', 'agents'), all.agents);
+      assert.equal(all.next, null);
+      const given = (await (await admin('GET', '/v1/admin/leases?status=active')).json()) as { leases: unknown[] };
+      assert.deepEqual(await walk('/v1/admin/leases?status=active&', 'leases'), given.leases);
+      for (const bad of ['manifests?limit=0', 'manifests?after=A', 'leases?after=x', 'leases?limit=501']) {
+        assert.equal((await admin('GET', `/v1/admin/${bad}`)).status, 400, bad);
+      }
+    });
+
     test('the bootstrap token is given once, and rests only as its hash', async () => {
       assert.match(bootstrap, /^writ_admin_[\w-]{43}$/);
       const rows = await broker.store.prisma.bootstrap.findMany();

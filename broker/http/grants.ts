@@ -1,5 +1,6 @@
 /** `/v1/grants`: ask, wait, redeem. */
 
+import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
@@ -70,7 +71,11 @@ export const issuedSchema = grantSchema.extend({
 
 const idempotencyKey = /^[\x21-\x7e]{1,255}$/;
 
-/** @throws WritError `bad_request` */
+/**
+ * The caller's key as its digest: it names a request, and nobody needs to read it; it may be a token sent by
+ * mistake.
+ * @throws WritError `bad_request`
+ */
 function idempotencyKeyOf(header: (name: string) => string | undefined): string | null {
   const key = header('idempotency-key') ?? null;
   if (key !== null && !idempotencyKey.test(key)) {
@@ -78,7 +83,7 @@ function idempotencyKeyOf(header: (name: string) => string | undefined): string 
       errors: [{ path: 'Idempotency-Key', message: 'must be 1 to 255 visible ASCII characters' }],
     });
   }
-  return key;
+  return key === null ? null : `sha256:${hash('sha256', key, 'hex')}`;
 }
 
 export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Operation[] {

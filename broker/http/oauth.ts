@@ -13,6 +13,7 @@ import { refusalReason } from '../identity/refusal.ts';
 import { type Credentials, readSession } from '../sessions/authenticate.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { accessTokenType, type ExchangeDeps, exchangeToken, tokenExchange } from '../sessions/exchange-token.ts';
+import type { SessionClaims } from '../sessions/session-token.ts';
 import { type Operation, operation } from './operation.ts';
 import type { Refusals } from './refusals.ts';
 import { line, zodFaults } from './text.ts';
@@ -204,7 +205,7 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
       // easy to revoke.
       handle: async ({ body, requestId }) => {
         const claims = await verified(deps, body.token);
-        if (claims !== null) {
+        if (claims !== null && (await liveSession(deps, claims)) !== null) {
           await endSession(deps, {
             sessionId: claims.sessionId,
             reason: 'token_revoked',
@@ -254,11 +255,7 @@ function verified(deps: OAuthDeps, presented: string) {
 async function introspect(deps: OAuthDeps, presented: string): Promise<Record<string, unknown>> {
   const claims = await verified(deps, presented);
   if (claims === null) return { active: false };
-  const caller = { sessionId: claims.sessionId, agent: claims.agent, jkt: claims.jkt, replay: null };
-  const session = await readSession(deps.store, caller, deps.clock.now()).catch((error) => {
-    if (error instanceof WritError && ['session_ended', 'unauthenticated'].includes(error.code)) return null;
-    throw error;
-  });
+  const session = await liveSession(deps, claims);
   if (session === null) return { active: false };
   return {
     active: true,
@@ -275,6 +272,14 @@ async function introspect(deps: OAuthDeps, presented: string): Promise<Record<st
     ...(session.subject.act === undefined ? {} : { act: session.subject.act }),
     ...(session.jkt === null ? {} : { cnf: { jkt: session.jkt } }),
   };
+}
+
+/** The session of a token that holds; null when it has ended, or the token's key was withdrawn. */
+function liveSession(deps: OAuthDeps, claims: SessionClaims) {
+  return readSession(deps.store, { ...claims, replay: null }, deps.clock.now()).catch((error) => {
+    if (error instanceof WritError && ['session_ended', 'unauthenticated'].includes(error.code)) return null;
+    throw error;
+  });
 }
 
 /**

@@ -4,12 +4,17 @@ import type { LongPoller } from '../core/long-poller.ts';
 import { codesOf, endReasons } from '../core/reasons.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { type HeartbeatDeps, heartbeat } from '../sessions/heartbeat.ts';
-import { overview, settledSessions } from '../sessions/overview.ts';
+import { overview, readCursor, settledSessions } from '../sessions/overview.ts';
 import { tokenSchema } from './oauth.ts';
 import { type Operation, operation } from './operation.ts';
 import { inDigits } from './text.ts';
 
-export type SessionDeps = EndSessionDeps & HeartbeatDeps & { poller: LongPoller };
+export type SessionDeps = EndSessionDeps &
+  HeartbeatDeps & {
+    poller: LongPoller;
+    /** Grants one session may ask for where its envelope names no number. */
+    maxGrantsPerSession: number;
+  };
 
 const time = z.string();
 const leaseSchema = z.object({
@@ -51,7 +56,17 @@ export const overviewSchema = z.object({
   }),
   grants: z.array(z.object({ id: z.string(), capability: z.string(), status: z.string(), requested_at: time })),
   leases: z.array(leaseSchema),
+  next: z
+    .string()
+    .nullable()
+    .describe('There is more: `after` of `GET /v1/session` for the next page. Null on the last one.'),
 });
+
+/** Grants, and leases, in one answer. */
+const pageSize = { usual: 100, most: 500 };
+const limit = inDigits(z.int().min(1).max(pageSize.most).default(pageSize.usual)).describe(
+  'Grants, and leases, in one page at most.',
+);
 
 export function sessionOperations(deps: SessionDeps): Operation[] {
   const settled = settledSessions(deps.store);
@@ -62,15 +77,30 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
       summary: 'The session, its grants and leases',
       tag: 'Sessions',
       access: 'session',
+      query: z.strictObject({
+        limit,
+        after: z
+          .string()
+          .transform((text, context) => {
+            const cursor = readCursor(text);
+            if (cursor === null) context.addIssue('must be `next` of the page before');
+            return cursor ?? z.NEVER;
+          })
+          .optional()
+          .describe('`next` of the page before.'),
+      }),
       responses: {
         200: {
           description: 'As it is now; also after its end, while the token has not expired',
           schema: overviewSchema,
         },
       },
-      errors: ['unauthenticated', 'invalid_dpop_proof'],
+      errors: ['bad_request', 'unauthenticated', 'invalid_dpop_proof'],
       liveness: 'ended_too',
-      handle: async (_call, session) => ({ status: 200, body: await overview(deps.store, session) }),
+      handle: async ({ query }, session) => ({
+        status: 200,
+        body: await overview(deps.store, session, deps.maxGrantsPerSession, { limit: query.limit, after: query.after }),
+      }),
     }),
     operation({
       method: 'post',
@@ -105,8 +135,14 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
         wait: inDigits(z.int().min(0).max(60).default(0)).describe(
           'Seconds to wait, at most, until every lease is settled.',
         ),
+        limit,
       }),
-      responses: { 200: { description: 'Ended. Leases say how far their revocation is', schema: overviewSchema } },
+      responses: {
+        200: {
+          description: 'Ended, and the first page. Leases say how far their revocation is',
+          schema: overviewSchema,
+        },
+      },
       errors: ['unauthenticated', 'invalid_dpop_proof', 'rate_limited'],
       liveness: 'ended_too',
       handle: async ({ query, requestId, signal }, session) => {
@@ -128,7 +164,10 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
           const { id } = session;
           await deps.poller.wait({ poll: settled, id, sessionId: id, seconds: query.wait, signal });
         }
-        return { status: 200, body: await overview(deps.store, ended) };
+        return {
+          status: 200,
+          body: await overview(deps.store, ended, deps.maxGrantsPerSession, { limit: query.limit }),
+        };
       },
     }),
   ];

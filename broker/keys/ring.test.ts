@@ -66,5 +66,22 @@ for (const backend of await testBackends()) {
       assert.equal(events.length, 2);
       assert.ok(!JSON.stringify(events).includes(d));
     });
+
+    test('a withdrawn key is gone at once, another signs, and withdrawing again changes nothing', async () => {
+      const ring = await open();
+      const other = await open();
+      const old = ring.current().kid;
+      const next = await ring.rotate(600, 'admin');
+      const signs = await ring.withdraw(old, 'admin', 'req_1');
+      assert.ok(signs !== null && signs !== old && signs !== next, 'the one that is coming does not sign yet');
+      assert.deepEqual([ring.current().kid, ring.find(old)], [signs, undefined]);
+      assert.ok(!kids(ring).includes(old));
+      await other.reload();
+      assert.deepEqual([other.current().kid, other.find(old)], [signs, undefined]);
+      assert.equal(await ring.withdraw(old, 'admin', null), null);
+      assert.equal(await ring.withdraw('no-such-key', 'admin', null), null);
+      const types = (await store.prisma.auditEvent.findMany({ orderBy: { seq: 'asc' } })).map(({ type }) => type);
+      assert.deepEqual(types.slice(-2).toSorted(), ['key.created', 'key.withdrawn']);
+    });
   });
 }

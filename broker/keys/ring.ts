@@ -3,7 +3,8 @@
  * publishes the same JWKS.
  *
  * Life of a key: created → published in the JWKS → signs from `active_from` → no longer signs once a newer
- * key is active → leaves the JWKS when the last token it can have signed has expired.
+ * key is active → leaves the JWKS when the last token it can have signed has expired. A key that may be in
+ * other hands is withdrawn: it leaves at once, and what it signed is refused.
  *
  * Of a row only the sealed part is believed, and it says everything: the key, of which the public half is
  * computed, its times, and which keys it retires and when. The columns beside it are for people and for SQL;
@@ -45,6 +46,11 @@ export interface KeyRing {
    * @returns the new kid
    */
   rotate(leadSeconds: number, actor: string): Promise<string>;
+  /**
+   * Withdraws a key at once; where no other may sign now, the next signs from now on.
+   * @returns the key that signs now; null when there is no such key, or it was withdrawn before
+   */
+  withdraw(kid: string, actor: string, requestId: string | null): Promise<string | null>;
 }
 
 export interface RingOptions {
@@ -81,6 +87,27 @@ const insertKey: Statement = {
       ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('key.created'), actor: '$6::text', payload: "json_build_object('kid', kid, 'active_from', $5::timestamptz)" }, 'new')}
     )
     SELECT kid FROM new`,
+};
+
+/**
+ * One statement, so that no process ever finds the ring without a key that may sign. The successor is made in
+ * any case: what is sealed in it keeps the withdrawn key out, whatever becomes of that one's row.
+ */
+const withdrawKey: Statement = {
+  name: 'keys_withdraw',
+  text: `
+    WITH gone AS (
+      UPDATE signing_key SET retired_at = $2::timestamptz, withdrawn_at = $2::timestamptz WHERE kid = $1::text AND withdrawn_at IS NULL RETURNING kid
+    ), new AS (
+      INSERT INTO signing_key (kid, public_jwk, private_jwe, created_at, active_from)
+      SELECT $4::text, $5::jsonb, $6::text, $2::timestamptz, $2::timestamptz FROM gone
+      RETURNING kid
+    ), event AS (
+      ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('key.withdrawn'), actor: '$3::text', request: '$7::text', payload: "json_build_object('kid', kid)" }, 'gone')}
+    ), successor AS (
+      ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('key.created'), actor: '$3::text', request: '$7::text', payload: "json_build_object('kid', kid, 'active_from', $2::timestamptz)" }, 'new')}
+    )
+    SELECT kid FROM gone`,
 };
 
 interface LeftOut {
@@ -148,34 +175,40 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
     for (const { kid, retiredAt } of rows) if (retiredAt !== null) retire(kid, retiredAt);
   }
 
-  async function create(purpose: 'first' | 'rotate', leadSeconds: number, actor: string): Promise<string> {
-    const now = clock.now();
-    const activeFrom = new Date(now.getTime() + leadSeconds * 1000);
+  /** @param retires keys that leave the JWKS because of this one, and when: sealed in it */
+  async function newPair(activeFrom: Date, retires: readonly (readonly [string, Date])[]) {
     const pair = await generateKeyPair('ES256', { extractable: true });
     const kid = randomBytes(12).toString('base64url');
     const publicJwk = { ...(await exportJWK(pair.publicKey)), kid, alg: 'ES256', use: 'sig' };
-    const retireOld = new Date(activeFrom.getTime() + options.longestTokenSeconds * 1000);
-    if (purpose === 'rotate') await reload();
-    const retires = keys.filter((key) => !publishedUntil.has(key.kid)).map((key) => [key.kid, retireOld.toISOString()]);
     const sealed: z.input<typeof sealedKey> = {
       ...((await exportJWK(pair.privateKey)) as Pick<z.input<typeof sealedKey>, 'kty' | 'crv' | 'x' | 'y' | 'd'>),
       active_from: activeFrom.toISOString(),
-      retires: purpose === 'rotate' ? Object.fromEntries(retires) : {},
+      retires: Object.fromEntries(retires.map(([old, at]) => [old, at.toISOString()])),
     };
     const privateJwe = await seal.seal(JSON.stringify(sealed), kid);
-    await store.run(insertKey, [
-      kid,
-      JSON.stringify(publicJwk),
-      privateJwe,
-      now,
-      activeFrom,
-      actor,
-      retireOld,
-      purpose,
-      [...leftOut],
-    ]);
+    return { kid, publicJwk: JSON.stringify(publicJwk), privateJwe };
+  }
+
+  async function create(purpose: 'first' | 'rotate', leadSeconds: number, actor: string): Promise<string> {
+    const now = clock.now();
+    const activeFrom = new Date(now.getTime() + leadSeconds * 1000);
+    const retireOld = new Date(activeFrom.getTime() + options.longestTokenSeconds * 1000);
+    if (purpose === 'rotate') await reload();
+    const old = keys.filter((key) => !publishedUntil.has(key.kid)).map((key): [string, Date] => [key.kid, retireOld]);
+    const { kid, publicJwk, privateJwe } = await newPair(activeFrom, purpose === 'rotate' ? old : []);
+    const values = [kid, publicJwk, privateJwe, now, activeFrom, actor, retireOld, purpose, [...leftOut]];
+    await store.run(insertKey, values);
     await reload();
     return kid;
+  }
+
+  async function withdraw(kid: string, actor: string, requestId: string | null): Promise<string | null> {
+    const now = clock.now();
+    const next = await newPair(now, [[kid, now]]);
+    const values = [kid, now, actor, next.kid, next.publicJwk, next.privateJwe, requestId];
+    const gone = await store.run(withdrawKey, values);
+    await reload();
+    return gone.length === 0 ? null : current().kid;
   }
 
   const published = () => {
@@ -186,19 +219,22 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
     });
   };
 
+  const current = () => {
+    const now = clock.now();
+    const key = published().findLast((candidate) => candidate.activeFrom <= now);
+    if (key === undefined) throw new Error('no signing key is active');
+    return key;
+  };
+
   await reload();
   if (published().length === 0) await create('first', 0, 'system');
   return {
-    current: () => {
-      const now = clock.now();
-      const key = published().findLast((candidate) => candidate.activeFrom <= now);
-      if (key === undefined) throw new Error('no signing key is active');
-      return key;
-    },
+    current,
     published,
     find: (kid) => published().find((key) => key.kid === kid),
     jwks: () => ({ keys: published().map((key) => key.publicJwk) }),
     reload,
     rotate: (leadSeconds, actor) => create('rotate', leadSeconds, actor),
+    withdraw,
   };
 }

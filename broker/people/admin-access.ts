@@ -1,7 +1,7 @@
 /**
  * Who is an admin: a person of the OIDC group, by the console's login; or the holder of the bootstrap token,
  * which the first start prints once and of which only the SHA-256 is kept (256 random bits need no slow
- * hash).
+ * hash). It is for the time before there is an admin: when one signs in, it ends.
  */
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
@@ -27,11 +27,19 @@ const renewStatement: Statement = {
   text: `
     WITH made AS (
       INSERT INTO bootstrap (id, token_hash, created_at, proof) VALUES (1, $1, $2, $3)
-      ON CONFLICT (id) DO UPDATE SET token_hash = EXCLUDED.token_hash, created_at = EXCLUDED.created_at, proof = EXCLUDED.proof RETURNING id
+      ON CONFLICT (id) DO UPDATE SET token_hash = EXCLUDED.token_hash, created_at = EXCLUDED.created_at, proof = EXCLUDED.proof, expired_at = NULL RETURNING id
     ), event AS (
       ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('admin.bootstrap'), actor: "'operator'", payload: "'{}'::json" }, 'made')})
     SELECT id FROM made`,
 };
+
+/**
+ * When an admin signs in. A part of the statement that opens the login. Its proof goes with it: a row that is
+ * put back says nothing.
+ * @param admin SQL condition
+ */
+export const expireBootstrap = (admin: string, at: string): string => `
+      UPDATE bootstrap SET token_hash = '', proof = '', expired_at = ${at} WHERE expired_at IS NULL AND ${admin} RETURNING id`;
 
 const hash = (token: string) => createHash('sha256').update(token).digest();
 
@@ -52,14 +60,15 @@ async function writeToken(store: Store, clock: Clock, statement: Statement): Pro
   return made.length === 0 ? null : token;
 }
 
-/** Whether a bootstrap token is on record that gives a right. Logs one that does not. */
+/** Whether the bootstrap token on record gives a right, or ended as it should. Logs one that does neither. */
 export async function bootstrapHolds(store: Store): Promise<boolean> {
-  return (await provenHash(store)) !== null;
+  const row = await store.prisma.bootstrap.findUnique({ where: { id: 1 }, select: { expiredAt: true } });
+  return (row !== null && row.expiredAt !== null) || (await provenHash(store)) !== null;
 }
 
 async function provenHash(store: Store): Promise<Buffer | null> {
   const row = await store.prisma.bootstrap.findUnique({ where: { id: 1 } });
-  if (row === null) return null;
+  if (row === null || row.expiredAt !== null) return null;
   const { id, tokenHash: token_hash, createdAt: created_at, proof } = row;
   return store.proofs.holds('bootstrap', { id, token_hash, created_at }, proof) ? Buffer.from(token_hash, 'hex') : null;
 }

@@ -12,6 +12,7 @@ import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { rememberNames } from './account-names.ts';
+import { expireBootstrap } from './admin-access.ts';
 import { type Identity, identityRecord, namesToRemember, personRef } from './identity.ts';
 import type { SignedInPerson } from './oidc.ts';
 import type { LoginRow, Rechecks } from './recheck.ts';
@@ -25,6 +26,8 @@ export interface LoginDeps {
    * http (loopback).
    */
   publicUrl: string;
+  /** Group whose members are admins. */
+  adminGroup?: string | undefined;
   /** How long a person stays signed in where the identity provider can be asked again. Default 8 hours. */
   loginSeconds?: number;
   /** How long where it cannot: groups are then as old as the sign-in. Default 15 minutes. */
@@ -48,11 +51,16 @@ const openStatement: Statement = {
       INSERT INTO login (token_hash, identity, csrf, created_at, checked_at, sealed, expires_at, proof)
       VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $4::timestamptz, $9::text, $5::timestamptz, $10::text)
     ), named AS (${rememberNames('$2::jsonb', '$8::json', '$4::timestamptz')}
+    ), expired AS (${expireBootstrap('$11::boolean', '$4::timestamptz')}
+    ), expiry AS (
+      ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('admin.bootstrap_expired'), actor: '$6::text', request: '$7::text', payload: "'{}'::json" }, 'expired')}
     )
     ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('person.signed_in'), actor: '$6::text', request: '$7::text', payload: '$2::json' })}`,
 };
 
-/** Stores a login and sets its cookie. */
+/**
+ * Stores a login and sets its cookie. When an admin signs in, the bootstrap token ends in the same statement.
+ */
 export async function openLogin(
   deps: LoginDeps,
   res: Response,
@@ -87,6 +95,7 @@ export async function openLogin(
     JSON.stringify(namesToRemember(identity)),
     sealed,
     proof,
+    deps.adminGroup !== undefined && identity.groups.includes(deps.adminGroup),
   ]);
   setCookie(deps, res, 'writ_login', token, seconds);
 }

@@ -41,6 +41,8 @@ export interface Caller {
   sessionId: string;
   agent: string;
   jkt: string | null;
+  /** The key that signed the token. Absent for a read that no token asked for. */
+  kid?: string;
   replay: { key: string; expiresAt: Date } | null;
 }
 
@@ -106,7 +108,7 @@ export const factsStatement: Statement = {
   text: `
     WITH r AS MATERIALIZED (
       SELECT * FROM json_to_recordset($1::json) AS r (n int, session_id text, now timestamptz, proof text, proof_until timestamptz, capability text,
-                                                      idempotency_key text, count_up_to int) LIMIT 16
+                                                      idempotency_key text, count_up_to int, kid text) LIMIT 16
     ), proofs AS MATERIALIZED (
       SELECT DISTINCT ON (proof) n, proof, proof_until FROM r WHERE proof IS NOT NULL ORDER BY proof, n
     ), burnt AS (
@@ -117,6 +119,7 @@ export const factsStatement: Statement = {
            s.ended_at, s.capabilities, s.narrowed, s.proof, root.version, ${factColumns},
            (r.proof IS NULL OR EXISTS (SELECT 1 FROM burnt JOIN proofs ON proofs.proof = burnt.key WHERE proofs.n = r.n)) AS proof_is_fresh,
            ${mayAct('s', 'r.now')} AS may_act,
+           EXISTS (SELECT 1 FROM signing_key k WHERE k.kid = r.kid AND k.withdrawn_at IS NOT NULL) AS key_withdrawn,
            history.denied_count,
            CASE WHEN r.count_up_to = 0 THEN 0 ELSE (SELECT count(*)::int FROM (
              SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > r.now - interval '1 minute'
@@ -164,6 +167,7 @@ interface FactsRow extends FactColumns {
   version: number;
   proof_is_fresh: boolean;
   may_act: boolean;
+  key_withdrawn: boolean;
   denied_count: number | null;
   last_minute: number;
   previous_grant: string | null;
@@ -187,7 +191,7 @@ export async function authenticate(
   if (claims.jkt === null) {
     // RFC 9449 section 7.1: the DPoP scheme is for tokens that are bound to a key.
     if (!bearer) throw new WritError('unauthenticated');
-    return { sessionId: claims.sessionId, agent: claims.agent, jkt: null, replay: null };
+    return { sessionId: claims.sessionId, agent: claims.agent, jkt: null, kid: claims.kid, replay: null };
   }
   // A bound token sent as a bearer token is how a thief would send it (section 7.2).
   if (bearer || credentials.dpop === undefined) throw new WritError('invalid_dpop_proof');
@@ -203,6 +207,7 @@ export async function authenticate(
     sessionId: claims.sessionId,
     agent: claims.agent,
     jkt: claims.jkt,
+    kid: claims.kid,
     replay: { key: proof.replayKey, expiresAt: proof.replayExpiresAt },
   };
 }
@@ -234,11 +239,13 @@ export async function readSession(
     capability: question.capability ?? null,
     idempotency_key: question.idempotencyKey ?? null,
     count_up_to: question.countLastMinute ?? 0,
+    kid: caller.kid ?? null,
   };
   // Counting a session's history costs what its agent made of it: no execution counts one twice.
   const apart = question.capability === undefined ? null : caller.sessionId;
   const row = await batch<FactsRow>(store, factsStatement, asked, apart);
-  if (row === undefined || row.current_version === null) throw new WritError('unauthenticated');
+  // Whatever this process still believes of the key: it was withdrawn in the database.
+  if (row === undefined || row.current_version === null || row.key_withdrawn) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
   if (!row.may_act && question.allowEnded !== true) throw new WritError('session_ended');
   // One that may not act has no right to prove: whoever was bound to it may still read what it was.

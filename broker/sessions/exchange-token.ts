@@ -140,7 +140,7 @@ async function openChild(deps: ExchangeDeps, request: ExchangeRequest, subjectTo
     .catch((cause) => refuseParent(cause, 'The subject token is not a current session token of this broker.'));
   // A stolen bound token must not buy a child on the thief's own key: the request is proven with the parent's
   // key, and names the child's (`dpop_jkt`).
-  const caller: Caller = { sessionId: claims.sessionId, agent: claims.agent, jkt: claims.jkt, replay: null };
+  const caller: Caller = { ...claims, replay: null };
   const parent = await readSession(deps.store, caller, deps.clock.now()).catch((cause) =>
     refuseParent(cause, 'The parent session has ended.'),
   );

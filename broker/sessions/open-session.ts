@@ -56,6 +56,8 @@ export interface OpenSessionDeps {
   maxWallTimeSeconds: number;
   /** Sessions one agent may open in a minute; 0 = no limit. */
   sessionsPerMinute: number;
+  /** Grants one session may ask for; its envelope may say fewer. */
+  maxGrantsPerSession: number;
 }
 
 export interface OpenedSession {
@@ -200,7 +202,9 @@ async function openUnder(
     declaration.envelope.max_grants,
     child?.parent.grantsLeft ?? undefined,
   );
-  const maxGrants = grantBounds.length === 0 ? null : Math.min(...grantBounds);
+  // Null where nobody bounds it: the statement that writes a grant knows the ceiling. A child would take a
+  // number from its parent at once, and one without a number leaves it what it has.
+  const maxGrants = grantBounds.length === 0 ? null : Math.min(deps.maxGrantsPerSession, ...grantBounds);
   const wanted = new Date(now.getTime() + wallTime * 1000);
   const expiresAt = child !== null && child.parent.expiresAt < wanted ? child.parent.expiresAt : wanted;
   const deadline = new Date(now.getTime() + deps.heartbeat.seconds * deps.heartbeat.misses * 1000);

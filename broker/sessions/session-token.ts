@@ -21,6 +21,8 @@ export interface SessionClaims {
   agent: string;
   /** Thumbprint of the DPoP key the token is bound to (RFC 9449 section 6); null = bearer. */
   jkt: string | null;
+  /** The key that signed it: the next read says whether it was withdrawn. */
+  kid: string;
   expiresAt: Date;
 }
 
@@ -98,6 +100,7 @@ export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string,
       sessionId: String(payload.sid),
       agent: String(payload.client_id),
       jkt: (payload.cnf as { jkt?: string } | undefined)?.jkt ?? null,
+      kid,
       expiresAt: new Date(payload.exp! * 1000),
     };
   }
@@ -128,6 +131,7 @@ export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string,
         sessionId: session.id,
         agent: session.agent,
         jkt: session.jkt,
+        kid: key.kid,
         expiresAt: new Date(exp * 1000),
       });
       return { access_token: token, token_type: session.jkt === null ? 'Bearer' : 'DPoP', expires_in: exp - now };
@@ -137,7 +141,7 @@ export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string,
       const known = young.get(name) ?? old.get(name);
       const now = clock.now();
       if (known !== undefined) {
-        if (known.expiresAt > now) return known;
+        if (known.expiresAt > now && ring.find(known.kid) !== undefined) return known;
         throw new WritError('unauthenticated');
       }
       try {

@@ -12,6 +12,8 @@ export interface BrokerSide {
   rotateKeys(): Promise<{ kid: string; leadSeconds: number }>;
   /** Replaces the bootstrap token. @returns the new one */
   renewAdminToken(): Promise<string>;
+  /** Withdraws a signing key. @returns the key that signs now; null when there is no such key */
+  withdrawKey(kid: string): Promise<string | null>;
   /** Shows, or does, what makes the database's two roles. */
   prepareDatabase(
     env: { [name: string]: string | undefined },

@@ -12,12 +12,13 @@ const usage = `writ – a credential broker for AI agents
                                  --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
   writ audit key                 the name of the key that signs checkpoints, for whoever verifies elsewhere
   writ keys rotate               bring in a new signing key; it signs after WRIT_KEY_LEAD_SECONDS
+  writ keys withdraw KID         withdraw a signing key at once: it leaves the JWKS, and what it signed is refused
   writ database prepare          show the SQL that makes two roles, one that owns the schema and one to run as;
                                  --apply runs it; --runtime-role NAME, --migration-role NAME
   writ admin token               replace the bootstrap token, and print the new one
 
 manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
-keys rotate, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
+keys, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
 
@@ -60,6 +61,9 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         return await (await import('./audit-verify.ts')).showKey(process.env);
       case 'keys rotate':
         return await rotateKeys(loadBrokerSide);
+      case 'keys withdraw':
+        if (rest.length !== 1) return wrongUsage();
+        return await withdrawKey(loadBrokerSide, rest[0]!);
       case 'database prepare':
         return await prepareDatabase(loadBrokerSide, {
           apply: values.apply,
@@ -88,6 +92,13 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
 async function rotateKeys(loadBrokerSide: LoadBrokerSide): Promise<number> {
   const { kid, leadSeconds } = await (await brokerSide(loadBrokerSide, 'keys rotate')).rotateKeys();
   console.log(`✔ key ${kid} is published now and signs in ${leadSeconds} s`);
+  return 0;
+}
+
+async function withdrawKey(loadBrokerSide: LoadBrokerSide, kid: string): Promise<number> {
+  const signs = await (await brokerSide(loadBrokerSide, 'keys withdraw')).withdrawKey(kid);
+  if (signs === null) throw new CommandError(`there is no key ${kid} to withdraw`);
+  console.log(`✔ key ${kid} is withdrawn; ${signs} signs now`);
   return 0;
 }
 
