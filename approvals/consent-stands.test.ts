@@ -81,7 +81,7 @@ for (const backend of await testBackends()) {
     const grantRow = (id: string) => h.store.prisma.grant.findUniqueOrThrow({ where: { id } });
 
     test('what was narrowed for a mint without effect is as it was consented to again', async () => {
-      const caller = await h.open({ wallTimeSeconds: 600 });
+      const caller = await h.open({ wallTimeSeconds: 600, responsible: 'team:ops' });
       const id = await approved(caller, 'plain');
       const consented = await grantRow(id);
       h.clock.advance(120_000);
@@ -94,7 +94,7 @@ for (const backend of await testBackends()) {
     });
 
     test('a pool’s member is free again after a mint without effect', async () => {
-      const caller = await h.open();
+      const caller = await h.open({ responsible: 'team:ops' });
       const id = await approved(caller, 'pool');
       failWith('pool', busy());
       await fails(redeem(caller, id));
@@ -113,7 +113,7 @@ for (const backend of await testBackends()) {
     });
 
     test('a session that ends while the provider refuses takes the approval with it', async () => {
-      const caller = await h.open();
+      const caller = await h.open({ responsible: 'team:ops' });
       const id = await approved(caller, 'plain');
       h.provider('plain').script.issue = async () => {
         await endSession(h.ending, h.end(caller.sessionId));
@@ -145,7 +145,7 @@ for (const backend of await testBackends()) {
     });
 
     test('minted, and not to be delivered: revoked, whatever the reason', async () => {
-      const caller = await h.open();
+      const caller = await h.open({ responsible: 'team:ops' });
       const request = {
         capability: 'use-plain',
         params: undefined,
@@ -165,9 +165,9 @@ for (const backend of await testBackends()) {
     });
 
     test('minted, and its outcome cannot be written down: ended at once', async () => {
-      const caller = await h.open();
-      const odd = { expiresAt: new Date(Number.NaN), providerExpiresAt: new Date(Number.NaN) };
-      h.provider('plain').script.issue = async (_context, mint) => ({ ...mint(), ...odd });
+      const caller = await h.open({ responsible: 'team:ops' });
+      // What no jsonb takes.
+      h.provider('plain').script.issue = async (_context, mint) => ({ ...mint(), handle: { lease: '\u0000' } });
       const alive = h.provider('plain').alive();
       const before = h.provider('plain').revocations.length;
       assert.equal((await fails(h.ask(caller, 'plain'))).code, 'unavailable');

@@ -131,6 +131,8 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
   async function open(
     input: {
       maxGrants?: number;
+      /** Who counts as having started it; without anybody two people must approve. */
+      responsible?: string;
       wallTimeSeconds?: number;
       child?: { parent: Parent; capabilities: string[] };
       replay?: { key: string; expiresAt: Date };
@@ -147,7 +149,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
           subject: { issuer: 'https://ci.example', subject: 'run' },
           startedBy: null,
           onBehalfOf: null,
-          responsible: null,
+          responsible: input.responsible ?? null,
           replay: input.replay ?? null,
         },
         declaration: {

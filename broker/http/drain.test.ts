@@ -33,10 +33,12 @@ test('stopping: who waits is answered at once, who does nothing is let go, and t
   try {
     const post = await ground.session(still.now());
     const asked = Promise.withResolvers<void>();
-    ground.provider.script.issue = async (_context, mint) => {
+    ground.provider.script.issue = async ({ plan }, mint) => {
       asked.resolve();
       await answer.promise;
-      return mint();
+      // By the broker's clock, which stands still.
+      const end = new Date(still.now().getTime() + plan.ttl_seconds * 1000);
+      return { ...mint(), expiresAt: end, providerExpiresAt: end };
     };
     const { id } = (await (await post('/v1/grants', { capability: 'ask-plain' })).json()) as { id: string };
     const polling = post.get(`/v1/grants/${id}?wait=60`);

@@ -69,7 +69,7 @@ describe('the runtime role', { skip }, () => {
     'DELETE FROM grants',
     `UPDATE grants SET session_id = 'another'`,
     'DELETE FROM lease',
-    `UPDATE login SET identity = '{}'`,
+    `UPDATE login SET csrf = 'theirs'`,
     'DELETE FROM bootstrap',
     'DELETE FROM signing_key',
     `UPDATE signing_key SET public_jwk = '{}'`,
