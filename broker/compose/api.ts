@@ -6,6 +6,7 @@ import type { PagesDeps } from '../../approvals/contract.ts';
 import { deliveringChannels } from '../../approvals/outbox.ts';
 import { consoleRouter } from '../console/console.ts';
 import { assetsRouter } from '../console/shell.ts';
+import type { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
 import { isLoopback } from '../core/loopback.ts';
 import type { GrantDeps } from '../grants/request-grant.ts';
@@ -16,6 +17,7 @@ import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
 import type { Refusals } from '../http/refusals.ts';
+import { noteRefusedRequest } from '../http/refused-request.ts';
 import { sessionOperations } from '../http/session.ts';
 import { sessionDoor } from '../http/session-door.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
@@ -46,7 +48,19 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const login: LoginDeps = { store, clock, publicUrl: url, adminGroup: settings.WRIT_ADMIN_GROUP };
   const maxGrantsPerSession = settings.WRIT_MAX_GRANTS_PER_SESSION;
   const requestId = (_req: Request, res: Response) => String(res.locals.requestId);
-  const web = { ...login, log, requestId };
+  const noteRefusal = (req: Request, res: Response, error: WritError) =>
+    noteRefusedRequest(
+      refusals,
+      {
+        method: req.method,
+        route: String((req.route as { path?: unknown } | undefined)?.path ?? 'page'),
+        address: req.ip,
+        requestId: requestId(req, res),
+        caller: null,
+      },
+      error,
+    );
+  const web = { ...login, log, requestId, noteRefusal };
   const about = grantAbout(parts);
   const pages: PagesDeps = { ...web, ...about, redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS };
   const oauth: OAuthDeps = {
@@ -71,6 +85,8 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
     maxGrantsPerSession,
+    noteRefusal: ({ id, agent }, payload, requestId) =>
+      refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
     noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
   };
   const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
@@ -98,6 +114,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
         ];
   return createApp({
     ...health,
+    refusals,
     publicUrl: url,
     log,
     version: await packageVersion(),

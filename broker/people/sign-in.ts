@@ -6,6 +6,7 @@ import express, { type NextFunction, type Request, type Response, type Router } 
 import { EncryptJWT, jwtDecrypt } from 'jose';
 import { pageErrors, type WebLog } from '../console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../console/shell.ts';
+import { WritError } from '../core/errors.ts';
 import {
   checkCsrf,
   closeLogin,
@@ -27,6 +28,8 @@ export interface SignInDeps extends LoginDeps {
   cookieKey: Uint8Array;
   log: WebLog;
   requestId: (req: Request, res: Response) => string;
+  /** Puts a sign-in that failed on the record. */
+  noteRefusal?: (req: Request, res: Response, error: WritError) => Promise<void>;
 }
 
 const attemptSeconds = 600;
@@ -57,6 +60,7 @@ export function signInRouter(deps: SignInDeps): Router {
     // Delete the attempt's cookie first: an attempt allows one callback, also when it fails.
     setCookie(deps, res, 'writ_signin', '', 0);
     if (attempt === null) {
+      await deps.noteRefusal?.(req, res, new WritError('bad_request'));
       return sendFailure(res, 400, 'This sign-in is unknown or too old, or another one was begun after it.', '/');
     }
     const query = new URL(req.originalUrl, deps.publicUrl).search;
@@ -65,6 +69,7 @@ export function signInRouter(deps: SignInDeps): Router {
       return null;
     });
     if (identity === null) {
+      await deps.noteRefusal?.(req, res, new WritError('unauthenticated'));
       return sendFailure(res, 400, 'Your identity provider did not confirm who you are.', attempt.returnTo);
     }
     await openLogin(deps, res, identity, deps.requestId(req, res));
