@@ -105,6 +105,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
               ...(settings.WRIT_OIDC_CLIENT_SECRET === undefined
                 ? {}
                 : { clientSecret: settings.WRIT_OIDC_CLIENT_SECRET }),
+              ...(settings.WRIT_OIDC_JWKS_URI === undefined ? {} : { jwksUri: settings.WRIT_OIDC_JWKS_URI }),
               ...(settings.WRIT_OIDC_SCOPE === undefined ? {} : { scope: settings.WRIT_OIDC_SCOPE }),
               groupsClaim: settings.WRIT_OIDC_GROUPS_CLAIM,
               aliasClaims: settings.WRIT_OIDC_ALIAS_CLAIMS,

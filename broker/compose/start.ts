@@ -15,6 +15,7 @@ import type { Store } from '../store/open.ts';
 import { composeApi } from './api.ts';
 import { type Overrides, openFoundation } from './foundation.ts';
 import { createParts, type Parts } from './parts.ts';
+import { findWeakSettings } from './weak-settings.ts';
 import { startWorkerSide } from './worker.ts';
 
 export type { Overrides } from './foundation.ts';
@@ -61,6 +62,9 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     await publishFolder(settings.WRIT_MANIFEST_DIR, store, clock, parts.shapes, log);
   const bootstrapToken = await makeBootstrapToken(store, clock);
 
+  const weak = await findWeakSettings(parts);
+  for (const { name, text } of weak) log.warn({ weak_setting: name }, text);
+
   // 5.
   const poller = createLongPoller(clock);
   const refusals = createRefusals(store, clock, log, settings.WRIT_REFUSALS_PER_MINUTE);
@@ -72,6 +76,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     registry: parts.registry,
     metricsToken: settings.WRIT_METRICS_TOKEN ?? null,
     stopping: () => stopping,
+    warnings: () => weak.map(({ name }) => name),
   };
   let app = express();
   if (settings.WRIT_ROLE === 'worker') mountHealth(app, health);

@@ -14,6 +14,7 @@ let server: ReturnType<typeof createServer>;
 let pings = 0;
 let down = false;
 let stopping = false;
+let weak: string[] = [];
 
 before(async () => {
   harness = await openHarness('pglite', { providers: [{ name: 'plain' }] });
@@ -26,7 +27,15 @@ before(async () => {
   };
   const app = express();
   const { clock, ring } = harness;
-  mountHealth(app, { store, clock, ring, registry: new Registry(), metricsToken, stopping: () => stopping });
+  mountHealth(app, {
+    store,
+    clock,
+    ring,
+    registry: new Registry(),
+    metricsToken,
+    stopping: () => stopping,
+    warnings: () => weak,
+  });
   server = createServer(app);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -39,6 +48,14 @@ after(async () => {
 beforeEach(() => {
   harness.clock.advance(1_000);
   pings = 0;
+});
+
+test('what is weak is named, and keeps nobody from serving', async () => {
+  const body = async () => (await (await fetch(`${url}/readyz`)).json()) as { status: string; warnings?: string[] };
+  assert.equal((await body()).warnings, undefined);
+  weak = ['bearer_sessions'];
+  assert.deepEqual([(await body()).status, (await body()).warnings], ['ready', ['bearer_sessions']]);
+  weak = [];
 });
 
 test('however many ask whether it is ready, the database is asked once a second', async () => {

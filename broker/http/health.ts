@@ -22,6 +22,8 @@ export interface HealthDeps {
   /** Needed to read `/metrics`; null = anybody may. */
   metricsToken: string | null;
   stopping(): boolean;
+  /** Names of what is weak and yet serves; asked at each answer. */
+  warnings?(): readonly string[];
 }
 
 /** Mounted by the API and by workers alike. */
@@ -35,8 +37,10 @@ export function mountHealth(app: Express, deps: HealthDeps): void {
     const now = deps.clock.now().getTime();
     if (last === null || now >= last.at + readyLastsMs) last = { at: now, checks: check(deps) };
     const checks = { ...(await last.checks), accepting: !deps.stopping() };
+    const warnings = deps.warnings?.() ?? [];
+    const warned = warnings.length === 0 ? {} : { warnings };
     const ready = Object.values(checks).every(Boolean);
-    res.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', checks });
+    res.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', checks, ...warned });
   });
 
   app.get('/metrics', async (req, res) => {

@@ -55,6 +55,11 @@ export async function remakeBootstrapToken(store: Store, clock: Clock, actor: st
   return token;
 }
 
+/** Whether there is a bootstrap token that has not ended. */
+export async function bootstrapOpens(store: Store): Promise<boolean> {
+  return (await store.prisma.bootstrap.count({ where: { expiredAt: null } })) > 0;
+}
+
 /** @returns true when the Authorization header carries the bootstrap token */
 export async function isBootstrap(store: Store, authorization: string | undefined): Promise<boolean> {
   const [scheme, token] = (authorization ?? '').split(' ');

@@ -12,6 +12,8 @@ export interface OidcSettings extends IdentityClaims {
   clientId: string;
   /** Absent for a public client: PKCE alone then proves that the code is ours. */
   clientSecret?: string;
+  /** Where its keys are, when that is another host than the issuer's. */
+  jwksUri?: string;
   /**
    * Default `openid profile email`, and a scope named like the groups claim where the provider announces one.
    */
@@ -32,6 +34,19 @@ export interface OidcClient {
   begin(returnTo: string): Promise<{ url: URL; attempt: SignInAttempt }>;
   /** @param query the callback's query string as it arrived */
   finish(attempt: SignInAttempt, query: string): Promise<Identity>;
+}
+
+/** The provider's keys are where nobody said they may be. */
+export class ForeignKeys extends Error {
+  override name = 'ForeignKeys';
+}
+
+/** @throws ForeignKeys */
+function checkKeysHost(issuer: URL, found: string | undefined, allowed: string | undefined): void {
+  if (found === undefined || found === allowed || URL.parse(found)?.host === issuer.host) return;
+  throw new ForeignKeys(
+    `WRIT_OIDC_ISSUER names keys on another host; if that is right, set WRIT_OIDC_JWKS_URI=${found}`,
+  );
 }
 
 const discoveryLastsMs = 3_600_000;
@@ -57,13 +72,17 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
       timeout: 5,
       execute: insecure ? [oidc.allowInsecureRequests] : [],
     });
-    const mine = { configuration, until: now + discoveryLastsMs };
+    const checked = configuration.then((found) => {
+      checkKeysHost(issuer, found.serverMetadata().jwks_uri, settings.jwksUri);
+      return found;
+    });
+    const mine = { configuration: checked, until: now + discoveryLastsMs };
     known = mine;
     // An outage at this moment must not be remembered for an hour.
-    configuration.catch(() => {
+    checked.catch(() => {
       if (known === mine) known = null;
     });
-    return configuration;
+    return checked;
   };
 
   return {

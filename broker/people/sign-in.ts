@@ -17,7 +17,7 @@ import {
   readCookie,
   setCookie,
 } from './login.ts';
-import { type OidcSettings, oidcClient, type SignInAttempt } from './oidc.ts';
+import { ForeignKeys, type OidcSettings, oidcClient, type SignInAttempt } from './oidc.ts';
 
 export interface SignInDeps extends LoginDeps {
   oidc: OidcSettings;
@@ -104,7 +104,8 @@ export function signInRouter(deps: SignInDeps): Router {
  * The library's own error may carry the code or the token response along; only its name and code are fit for
  * a log.
  */
-function failure(cause: unknown): { error: string; code: string | null } {
+function failure(cause: unknown): { error: string; code: string | null; say?: string } {
+  if (cause instanceof ForeignKeys) return { error: cause.name, code: null, say: cause.message };
   const { name, code } = cause as { name?: unknown; code?: unknown };
   return { error: typeof name === 'string' ? name : 'unknown', code: typeof code === 'string' ? code : null };
 }
