@@ -142,7 +142,10 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
     return (await call({ method: 'GET', path, repeatable: true })).body;
   };
 
-  /** All pages, from this first one on. The broker bounds what a session may ask for, and with it their number. */
+  /**
+   * All pages, from this first one on. The broker bounds what a session may ask for, and with it their
+   * number.
+   */
   // biome-ignore lint/suspicious/noExplicitAny: the broker's JSON
   const whole = async (first: any): Promise<Overview> => {
     const seen = readOverview(first);

@@ -79,7 +79,10 @@ const attempted = z.strictObject({ error: text.nullable(), evidence: object.null
 /** How many more refusals of a source there were in a minute, beyond those that have rows of their own. */
 const summed = z.strictObject({ code: errorCode.extract(['rate_limited']), source: text, dropped: count });
 const nothing = z.strictObject({});
-/** A request that was refused at the door. `route` is ours (`/v1/grants/:id`), never the address that was sent. */
+/**
+ * A request that was refused at the door. `route` is ours (`/v1/grants/:id`), never the address that was
+ * sent.
+ */
 const refusedRequest = z.strictObject({
   code: errorCode,
   method: z.enum(['GET', 'POST', 'PUT', 'DELETE', 'OTHER']),

@@ -1,6 +1,6 @@
 /**
- * The closed list of settings that are allowed and weak. Each that is in use is logged once at start and named
- * by readiness, so that a deployment that was only tried out is not taken for one that is finished.
+ * The closed list of settings that are allowed and weak. Each that is in use is logged once at start and
+ * named by readiness, so that a deployment that was only tried out is not taken for one that is finished.
  */
 import { isLoopback, isLoopbackHost } from '../core/loopback.ts';
 import type { Settings } from './settings.ts';

@@ -51,8 +51,8 @@ export interface IssuedAnswer {
  * Signs the decision and commits the intent, before any provider is called (invariant 5).
  * @param write commits grant and lease in one statement
  * @returns null when the session moved on since it was read: decide again
- * @throws WritError `provider_unavailable` when no pool member is free, `rate_limited`, `unavailable` without a
- *   signing key
+ * @throws WritError `provider_unavailable` when no pool member is free, `rate_limited`, `unavailable`
+ * without a   signing key
  */
 export async function commitIntent(
   deps: IssueDeps,

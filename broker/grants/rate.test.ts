@@ -1,4 +1,7 @@
-/** The rate of one agent is counted in the statement that writes: whatever runs beside it, in whichever process. */
+/**
+ * The rate of one agent is counted in the statement that writes: whatever runs beside it, in whichever
+ * process.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WritError } from '../core/errors.ts';

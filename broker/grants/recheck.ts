@@ -130,8 +130,9 @@ async function recheckAgent(deps: RecheckDeps, stale: StaleAgent, now: Date): Pr
 }
 
 /**
- * Null when the version in force would give this very permission; otherwise what policy says against it. Counts of the past are left out: a smaller
- * number of grants is about asking, and says nothing of which to end. Whatever cannot be judged is not allowed.
+ * Null when the version in force would give this very permission; otherwise what policy says against it.
+ * Counts of the past are left out: a smaller number of grants is about asking, and says nothing of which to
+ * end. Whatever cannot be judged is not allowed.
  */
 function against(
   deps: RecheckDeps,

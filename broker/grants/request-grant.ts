@@ -33,7 +33,10 @@ export interface GrantDeps extends IssueDeps {
   grantsPerMinute: number;
   /** Grants one session may ask for; its manifest may say fewer. */
   maxGrantsPerSession: number;
-  /** Puts on the record that a request came to no grant: so many a minute and session, of more their number. */
+  /**
+   * Puts on the record that a request came to no grant: so many a minute and session, of more their
+   * number.
+   */
   noteRefusal(
     session: { id: string; agent: string },
     refusal: EventPayload<'grant.refused'>,
@@ -188,7 +191,10 @@ async function decideOnce(
   );
 }
 
-/** The session as policy sees it: where its envelope names no number, the deployment's ceiling is the number. */
+/**
+ * The session as policy sees it: where its envelope names no number, the deployment's ceiling is the
+ * number.
+ */
 function underCeiling({ maxGrantsPerSession: ceiling }: GrantDeps, session: SessionFacts): SessionFacts {
   if (session.maxGrants !== null || session.counts.session < ceiling) return session;
   return { ...session, facts: { ...session.facts, grants_left: 0 } };

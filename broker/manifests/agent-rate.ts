@@ -1,7 +1,8 @@
 /**
- * How much an agent does in a minute, counted in the statement that does it, as SQL. The agent's row is locked
- * and holds the number of the newest; the numbers that rows were given say how many came in the last minute.
- * Rows alone cannot be counted so: a statement that waited for another does not see what that one wrote.
+ * How much an agent does in a minute, counted in the statement that does it, as SQL. The agent's row is
+ * locked and holds the number of the newest; the numbers that rows were given say how many came in the last
+ * minute. Rows alone cannot be counted so: a statement that waited for another does not see what that one
+ * wrote.
  *
  * Lock order of every statement: sessions, then agents by name. Without a limit, no row is locked.
  */

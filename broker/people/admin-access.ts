@@ -46,8 +46,8 @@ export async function makeBootstrapToken(store: Store, clock: Clock): Promise<st
 }
 
 /**
- * Makes another, in place of the one there was: for an operator on the broker's own machine, when no admin can
- * sign in.
+ * Makes another, in place of the one there was: for an operator on the broker's own machine, when no admin
+ * can sign in.
  */
 export async function remakeBootstrapToken(store: Store, clock: Clock, actor: string): Promise<string> {
   const token = prefix + randomBytes(32).toString('base64url');

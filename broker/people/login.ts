@@ -50,7 +50,10 @@ const openStatement: Statement = {
     ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('person.signed_in'), actor: '$6::text', request: '$7::text', payload: '$2::json' })}`,
 };
 
-/** Stores a login and sets its cookie. When an admin signs in, the bootstrap token ends in the same statement. */
+/**
+ * Stores a login and sets its cookie. When an admin signs in, the bootstrap token ends in the same
+ * statement.
+ */
 export async function openLogin(deps: LoginDeps, res: Response, identity: Identity, requestId: string): Promise<void> {
   const token = randomBytes(32).toString('base64url');
   const csrf = randomBytes(32).toString('base64url');

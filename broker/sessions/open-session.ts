@@ -204,8 +204,8 @@ async function openUnder(
     declaration.envelope.max_grants,
     child?.parent.grantsLeft ?? undefined,
   );
-  // Null where nobody bounds it: the statement that writes a grant knows the ceiling. A child would take a number
-  // from its parent at once, and one without a number leaves it what it has.
+  // Null where nobody bounds it: the statement that writes a grant knows the ceiling. A child would take a
+  // number from its parent at once, and one without a number leaves it what it has.
   const maxGrants = grantBounds.length === 0 ? null : Math.min(deps.maxGrantsPerSession, ...grantBounds);
   const wanted = new Date(now.getTime() + wallTime * 1000);
   const expiresAt = child !== null && child.parent.expiresAt < wanted ? child.parent.expiresAt : wanted;

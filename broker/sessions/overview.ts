@@ -22,8 +22,9 @@ export function readCursor(text: string): Cursor | null {
 }
 
 /**
- * A page of a session's rows. The session's index finds them, and their number is bounded; in the order of the
- * primary key alone, the first page would pass over all older rows of everybody. "C": one order on any server.
+ * A page of a session's rows. The session's index finds them, and their number is bounded; in the order of
+ * the primary key alone, the first page would pass over all older rows of everybody. "C": one order on any
+ * server.
  */
 const pageOf = (table: string, columns: string) => `
     WITH own AS MATERIALIZED (SELECT id FROM ${table} WHERE session_id = $1::text),
