@@ -13,6 +13,7 @@ import { createLog } from './core/log.ts';
 import type { EndReason } from './core/vocabulary.ts';
 import { mintDeadlineSeconds } from './grants/issue-grant.ts';
 import { type GrantAnswer, type GrantDeps, grantReads, requestGrant } from './grants/request-grant.ts';
+import { createRefusals } from './http/refusals.ts';
 import { openKeyRing } from './keys/ring.ts';
 import { createSeal } from './keys/seal.ts';
 import { createLeaseMetrics } from './leases/metrics.ts';
@@ -91,6 +92,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
   };
 
   const ending: EndSessionDeps = { store, mintDeadlineSeconds: mintDeadlineSeconds(providerTimeoutSeconds), notify };
+  const refusals = createRefusals(store, clock, { error: () => {} }, 60);
   const grants: GrantDeps = {
     store,
     clock,
@@ -106,6 +108,8 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     approvalTimeoutSeconds: 300,
     grantsPerMinute: 0,
     maxGrantsPerSession: 10_000,
+    noteRefusal: ({ id, agent: actor }, payload, requestId) =>
+      refusals.note(id, { chain: id, type: 'grant.refused', actor, requestId, payload }),
     noticeChannels: options.noticeChannels ?? [],
   };
   const reconciling: ReconcilerDeps = {
@@ -233,6 +237,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     verify: () => verifyAudit(store),
     /** Checks every event that a suite wrote against the closed list. */
     close: async () => {
+      await refusals.close();
       try {
         await assertEventsFit(store);
       } finally {

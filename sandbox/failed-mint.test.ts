@@ -102,7 +102,8 @@ test('refused for good, or perhaps minted: the grant has failed, and says so', a
     const asked = deployment.world.aws.requests();
     const answer = redeem(agent, id);
     if (fault === 'hang') {
-      await until('it is asked', () => deployment.world.aws.requests() > asked);
+      const intended = () => deployment.broker.store.prisma.lease.count({ where: { status: 'issuing' } });
+      await until('it is asked', async () => (await intended()) > 0 && deployment.world.aws.requests() > asked);
       deployment.clock.advance(60_000);
     }
     const reply = await answer;

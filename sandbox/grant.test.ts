@@ -503,7 +503,9 @@ test('a provider that hangs: 503, and whatever it may have minted is ended', asy
     on();
     const before = asked();
     const asking = agent.grant({ capability });
-    await until(`${capability} is asked for`, () => asked() > before);
+    // Counted are other requests too: the intent is on record just before the broker's own wait begins.
+    const intended = () => deployment.broker.store.prisma.lease.count({ where: { status: 'issuing' } });
+    await until(`${capability} is asked for`, async () => (await intended()) > 0 && asked() > before);
     deployment.clock.advance(20_000);
     const reply = await asking;
     off();

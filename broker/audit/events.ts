@@ -95,6 +95,16 @@ const vouched = z.union([
   text,
 ]);
 const nothing = z.strictObject({});
+/**
+ * A request that was refused at the door. `route` is ours (`/v1/grants/:id`), never the address that was
+ * sent.
+ */
+const refusedRequest = z.strictObject({
+  code: errorCode,
+  method: z.enum(['GET', 'POST', 'PUT', 'DELETE', 'OTHER']),
+  route: text,
+  from: text,
+});
 
 interface EventEntry {
   /** For the reference page. */
@@ -139,6 +149,11 @@ export const events = {
       'A token of the session came without a proof that holds, as a thief would send it; `reason` says what was wrong. With `dropped`: how many more there were in that minute.',
     payload: [z.strictObject({ reason: z.enum(codesOf(misuseReasons)), from: text }), summed],
   },
+  'request.refused': {
+    meaning:
+      'A request was refused that leaves no other row: without authority, for what is somebody else’s, malformed, or a sign-in that failed. With `dropped`: how many more there were in that minute.',
+    payload: [refusedRequest, summed],
+  },
   'session.ended': {
     meaning: 'A session ended; its leases are being revoked.',
     payload: [z.strictObject({ reason: z.enum(codesOf(endReasons)) })],
@@ -149,6 +164,7 @@ export const events = {
     payload: [
       z.strictObject({ capability: text, code: errorCode, errors: faults }),
       z.strictObject({ grant_id: text, code: errorCode, reasons }),
+      summed,
     ],
   },
   'grant.allowed': {

@@ -35,9 +35,15 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     dropped === undefined
       ? bad(`The session’s token came without a proof that holds${because({})}.`)
       : bad(`The session’s token came without a proof that holds ${dropped} more times in a minute.`),
+  'request.refused': ({ actor, payload: { code, method, route, dropped } }) =>
+    dropped === undefined
+      ? bad(`A request of ${actor} was refused: ${method ?? ''} ${route ?? ''}, ${code ?? ''}.`)
+      : bad(`${dropped} more requests were refused in a minute.`),
   'session.ended': ({ because }) => plain(`The session ended${because(endReasons)}.`),
-  'grant.refused': ({ actor, what, because }) =>
-    bad(`${actor} asked for ${what} and was refused${because(decisionReasons)}.`),
+  'grant.refused': ({ actor, what, because, payload: { dropped } }) =>
+    dropped !== undefined
+      ? bad(`${actor} was refused ${dropped} more times in a minute.`)
+      : bad(`${actor} asked for ${what} and was refused${because(decisionReasons)}.`),
   'grant.allowed': ({ what, payload }) => good(`Policy allowed ${what}${forTime(payload.plan?.ttl_seconds)}.`),
   'grant.pending': ({ actor, what }) => wait(`${actor} asked for ${what}; a person must decide.`),
   'grant.denied': ({ actor, what, payload: { reason }, because }) =>

@@ -7,6 +7,7 @@ import { deliveringChannels } from '../../approvals/outbox.ts';
 import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { consoleRouter } from '../console/console.ts';
 import { assetsRouter } from '../console/shell.ts';
+import type { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
 import { isLoopback } from '../core/loopback.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -18,6 +19,7 @@ import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
 import type { Refusals } from '../http/refusals.ts';
+import { noteRefusedRequest } from '../http/refused-request.ts';
 import { sessionOperations } from '../http/session.ts';
 import { sessionDoor } from '../http/session-door.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
@@ -72,7 +74,19 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   };
   const maxGrantsPerSession = settings.WRIT_MAX_GRANTS_PER_SESSION;
   const requestId = (_req: Request, res: Response) => String(res.locals.requestId);
-  const web = { ...login, log, requestId };
+  const noteRefusal = (req: Request, res: Response, error: WritError) =>
+    noteRefusedRequest(
+      refusals,
+      {
+        method: req.method,
+        route: String((req.route as { path?: unknown } | undefined)?.path ?? 'page'),
+        address: req.ip,
+        requestId: requestId(req, res),
+        caller: null,
+      },
+      error,
+    );
+  const web = { ...login, log, requestId, noteRefusal };
   const about = grantAbout(parts);
   const pages: PagesDeps = { ...web, ...about, redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS };
   const oauth: OAuthDeps = {
@@ -97,6 +111,8 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
     maxGrantsPerSession,
+    noteRefusal: ({ id, agent }, payload, requestId) =>
+      refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
     noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
   };
   const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
@@ -106,6 +122,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     provider === null ? [] : [signInRouter({ ...web, cookieKey: deriveKey(kek, 'sign-in-cookie'), provider })];
   return createApp({
     ...health,
+    refusals,
     publicUrl: url,
     log,
     version: await packageVersion(),
@@ -170,6 +187,7 @@ async function identityProvider(settings: Settings, url: string, clock: Clock): 
       clientId,
       ...(settings.WRIT_OIDC_CLIENT_SECRET === undefined ? {} : { clientSecret: settings.WRIT_OIDC_CLIENT_SECRET }),
       ...(clientKey === undefined ? {} : { clientKey }),
+      ...(settings.WRIT_OIDC_JWKS_URI === undefined ? {} : { jwksUri: settings.WRIT_OIDC_JWKS_URI }),
       ...(settings.WRIT_OIDC_SCOPE === undefined ? {} : { scope: settings.WRIT_OIDC_SCOPE }),
       groupsClaim: settings.WRIT_OIDC_GROUPS_CLAIM,
       groupsSeparator: settings.WRIT_OIDC_GROUPS_SEPARATOR,

@@ -16,10 +16,12 @@ export interface ReadinessSources {
   providerClocks(): string[];
   /** What a provider's target does not hold, in words. */
   stores(): string | null;
+  /** Names of the weak settings in use. */
+  weakSettings(): readonly string[];
 }
 
 export function readinessChecks(sources: ReadinessSources): ReadinessCheck[] {
-  const { store, ring, manifests, clockGuard, providerClocks, stores } = sources;
+  const { store, ring, manifests, clockGuard, providerClocks, stores, weakSettings } = sources;
   const clockFault = 'this machine’s clock is too far from the database’s: no work is done until it is right';
   return [
     { name: 'database', fault: () => writesFault(store) },
@@ -28,6 +30,7 @@ export function readinessChecks(sources: ReadinessSources): ReadinessCheck[] {
     { name: 'manifests', fault: async () => manifests() },
     { name: 'clock', fault: async () => (clockGuard.holds() ? null : clockFault) },
     { name: 'provider_clocks', warning: true, fault: async () => providerClocks().join('; ') || null },
+    { name: 'weak_settings', warning: true, fault: async () => weakSettings().join(', ') || null },
     { name: 'stores', warning: true, fault: async () => stores() },
   ];
 }

@@ -19,6 +19,7 @@ import { type Overrides, openFoundation } from './foundation.ts';
 import { createParts, type Parts } from './parts.ts';
 import { readinessChecks } from './readiness.ts';
 import { storeLimits } from './store-limits.ts';
+import { findWeakSettings } from './weak-settings.ts';
 import { startWorkerSide } from './worker.ts';
 
 export { exit } from './exit.ts';
@@ -70,6 +71,9 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   if (bootstrapToken === null && !(await bootstrapHolds(store)))
     log.warn('the bootstrap token on record gives no right: `npx writ admin token` makes another');
 
+  const weak = await findWeakSettings(parts);
+  for (const { name, text } of weak) log.warn({ weak_setting: name }, text);
+
   // 5.
   const poller = createLongPoller(clock);
   const refusals = createRefusals(store, clock, log, settings.WRIT_REFUSALS_PER_MINUTE);
@@ -84,11 +88,13 @@ export async function startBroker(env: Record<string, string | undefined>, overr
       clockGuard,
       providerClocks: () => clockWarnings(parts.providers),
       stores: limits.words,
+      weakSettings: () => weak.map(({ name }) => name),
     }),
     broken: () => store.broken(),
     registry: parts.registry,
     metricsToken: settings.WRIT_METRICS_TOKEN ?? null,
     stopping: () => stopping,
+    clockHolds: clockGuard.holds,
   };
   let app = express();
   if (settings.WRIT_ROLE === 'worker') mountHealth(app, health);

@@ -142,6 +142,9 @@ export const environment = z.object({
     .min(1)
     .optional()
     .describe('Client secret; leave out for a public client with PKCE.'),
+  WRIT_OIDC_JWKS_URI: httpUrl
+    .optional()
+    .describe('Where the keys of `WRIT_OIDC_ISSUER` are, when that is another host than the issuer’s own.'),
   WRIT_OIDC_SCOPE: z
     .string()
     .min(1)

@@ -2,6 +2,7 @@
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import type { JSX } from 'preact';
 import type { ApproversOf } from '../../approvals/contract.ts';
+import { WritError } from '../core/errors.ts';
 import { type Identity, isApprover, isProvenName } from '../people/identity.ts';
 import { type LoginDeps, requirePerson, viewerOf } from '../people/login.ts';
 import {
@@ -54,6 +55,7 @@ export function consoleRouter(deps: ConsoleDeps): Router {
       ((await watcher(deps, login.identity)(session)) ||
         (await some(asked, async (grant) => isApprover(login.identity, await deps.approversOf(refOf(grant))))));
     if (session === null || !allowed) {
+      await deps.noteRefusal?.(req, res, new WritError('not_found'));
       const body = notice('No such session', 'It does not exist, or it is none of yours.', {
         href: '/',
         label: 'Go to the start',

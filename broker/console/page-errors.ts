@@ -1,6 +1,6 @@
 /** Errors as pages. A person sees one sentence and a link back; the details go to the log. */
 import type { NextFunction, Request, Response } from 'express';
-import { asWritError, errorTable } from '../core/errors.ts';
+import { asWritError, errorTable, type WritError } from '../core/errors.ts';
 import { notice, sendPage } from './shell.ts';
 
 /** The two levels that pages log at; pino fits. */
@@ -12,6 +12,8 @@ export interface WebLog {
 export interface PageErrorDeps {
   log: WebLog;
   requestId: (req: Request, res: Response) => string;
+  /** Puts a refusal on the record, as the API does. */
+  noteRefusal?: (req: Request, res: Response, error: WritError) => Promise<void>;
 }
 
 /** Error handler of the routers that serve people. */
@@ -23,6 +25,7 @@ export function pageErrors(deps: PageErrorDeps, error: unknown, req: Request, re
   const known = asWritError(error);
   const { status, title } = errorTable[known.code];
   const request_id = deps.requestId(req, res);
+  void deps.noteRefusal?.(req, res, known);
   if (status >= 500) deps.log.error({ err: error, request_id }, 'a page failed');
   const text =
     known.detail ?? (status >= 500 ? `Nothing was changed. Give the operator this id: ${request_id}` : title);

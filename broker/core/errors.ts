@@ -175,6 +175,8 @@ export class WritError extends Error {
   readonly errors: FieldFault[] | undefined;
   readonly extensions: Record<string, unknown>;
   readonly retryAfterSeconds: number | undefined;
+  /** A row of the record tells of it already. */
+  recorded = false;
 
   constructor(code: ErrorCode, options: WritErrorOptions = {}) {
     super(options.detail ?? errorTable[code].title, { cause: options.cause });
@@ -199,10 +201,12 @@ export function asWritError(error: unknown): WritError {
     case 'parameters.too.many':
       return new WritError('body_too_large', { cause: error });
     case 'entity.parse.failed':
-      return new WritError('invalid_json', { cause: error });
+      // Without its cause: the parser's message quotes the body, and a log must not.
+      return new WritError('invalid_json');
     case 'charset.unsupported':
     case 'encoding.unsupported':
-      return new WritError('unsupported_media_type', { cause: error });
+      // The same: it quotes a header.
+      return new WritError('unsupported_media_type');
     case 'request.aborted':
     case 'request.size.invalid':
     case 'stream.encoding.set':

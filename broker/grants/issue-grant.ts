@@ -58,8 +58,7 @@ export interface IssuedAnswer {
  * @param write commits grant and lease in one statement
  * @returns null when the session moved on since it was read: decide again
  * @throws WritError `provider_unavailable` when no pool member is free, `rate_limited`, `unavailable` without
- *   a
- *   signing key
+ *   a signing key
  */
 export async function commitIntent(
   deps: IssueDeps,

@@ -17,7 +17,7 @@ import { commitIntent, type IssuedAnswer, mintAndDeliver } from './issue-grant.t
 import { grantHolds } from './proven-grant.ts';
 import { reviewHolds } from './proven-review.ts';
 import type { GrantDeps } from './request-grant.ts';
-import { claimApproved, recordRefusal } from './statements.ts';
+import { claimApproved } from './statements.ts';
 
 /**
  * What a redemption wants to know of the session's history: the counts of the capability that was asked for.
@@ -70,7 +70,7 @@ export async function redeemGrant(
   // 2. and 3. Record refusals here too: an approval that no longer holds deserves attention.
   const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
   const asked = await deps.catalog.version(session.agent, grant.manifestVersion);
-  const { evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, now, requestId, () => {
+  const { evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, requestId, () => {
     checkOwners(asked, manifest, grant);
     return evaluateConsented(deps, manifest, session, grant, now);
   });
@@ -206,7 +206,6 @@ async function recordingRefusals<T>(
   deps: GrantDeps,
   session: SessionFacts,
   grantId: string,
-  now: Date,
   requestId: string | null,
   work: () => T,
 ): Promise<T> {
@@ -216,7 +215,8 @@ async function recordingRefusals<T>(
     const known = error instanceof WritError ? error : null;
     const reasons = (known?.extensions.reasons ?? []) as Reason[];
     const refusal = { grant_id: grantId, code: known?.code ?? ('internal' as const), reasons };
-    await recordRefusal(deps.store, session, refusal, now, requestId);
+    await deps.noteRefusal(session, refusal, requestId);
+    if (known !== null) known.recorded = true;
     throw error;
   }
 }

@@ -5,11 +5,12 @@
 
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
-import { eventPayload } from '../audit/events.ts';
+import { type EventPayload, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { Catalog } from '../manifests/catalog.ts';
+import { member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';
@@ -20,8 +21,9 @@ import {
   type IssuedAnswer,
   mintAndDeliver,
 } from './issue-grant.ts';
+import { knownName, recordableFaults } from './recordable.ts';
 import { withSessionLock } from './session-lock.ts';
-import { type GrantRecord, recordGrant, recordIntent, recordRefusal } from './statements.ts';
+import { type GrantRecord, recordGrant, recordIntent } from './statements.ts';
 import { type GrantView, viewGrant } from './view.ts';
 
 export interface GrantDeps extends IssueDeps {
@@ -31,6 +33,15 @@ export interface GrantDeps extends IssueDeps {
   grantsPerMinute: number;
   /** Grants one session may ask for; its manifest may say fewer. */
   maxGrantsPerSession: number;
+  /**
+   * Puts on the record that a request came to no grant: so many a minute and session, of more their
+   * number.
+   */
+  noteRefusal(
+    session: { id: string; agent: string },
+    refusal: EventPayload<'grant.refused'>,
+    requestId: string | null,
+  ): Promise<void>;
   /** Names of the channels that tell people of a pending grant. */
   noticeChannels: readonly string[];
 }
@@ -159,7 +170,7 @@ async function decideOnce(
     const written = await recordGrant(store, { ...record, status: 'denied', auditType: 'grant.denied' });
     if (!written.ok) return decideAgain(written);
     const extensions = { grant_id: record.id, reasons, ...(nearest === undefined ? {} : { nearest }) };
-    throw new WritError('denied', { extensions });
+    throw onRecord(new WritError('denied', { extensions }));
   }
 
   // 4.
@@ -213,15 +224,20 @@ async function evaluateOrRecord(
   } catch (error) {
     const { code, errors } = error instanceof WritError ? error : { code: 'internal' as const, errors: undefined };
     const { capabilities } = manifest.compiled.manifest;
-    const refusal = { capability: knownName(capabilities, request.capability), code, errors: [...(errors ?? [])] };
-    await recordRefusal(deps.store, session, refusal, now, requestId);
+    const capability = member(capabilities, request.capability);
+    const known = { ...capability?.params, ...capability?.choose };
+    const faults = recordableFaults(errors ?? [], request.params, known);
+    const refusal = { capability: knownName(capabilities, request.capability), code, errors: faults };
+    await deps.noteRefusal(session, refusal, requestId);
+    if (error instanceof WritError) error.recorded = true;
     throw error;
   }
 }
 
-/** A name of the manifest; any other as its digest, because it may be a token sent in the wrong place. */
-function knownName(names: { readonly [name: string]: unknown }, asked: string): string {
-  return Object.hasOwn(names, asked) ? asked : `unknown:sha256:${hash('sha256', asked, 'hex').slice(0, 16)}`;
+/** Its row was written. */
+function onRecord(error: WritError): WritError {
+  error.recorded = true;
+  return error;
 }
 
 async function repeated(deps: GrantDeps, grantId: string, requestDigest: string): Promise<GrantAnswer> {

@@ -382,29 +382,6 @@ export async function claimApproved(
   return readIntent(row);
 }
 
-const refusalStatement: Statement = {
-  name: 'grant_refusal',
-  text: appendEvent({
-    chain: '$1::text',
-    at: '$2::timestamptz',
-    type: event('grant.refused'),
-    actor: '$3::text',
-    request: '$4::text',
-    payload: '$5::json',
-  }),
-};
-
-/** Records a request that led to no grant. */
-export async function recordRefusal(
-  store: Store,
-  session: { id: string; agent: string },
-  payload: EventPayload<'grant.refused'>,
-  at: Date,
-  requestId: string | null,
-): Promise<void> {
-  await store.run(refusalStatement, [session.id, at, session.agent, requestId, json(payload)]);
-}
-
 interface IntentRow {
   ok: boolean;
   /**

@@ -38,6 +38,18 @@ for (const backend of await testBackends()) {
         headers: { authorization: `Bearer ${bootstrap}`, ...more.headers },
       });
 
+    test('weak settings in use are logged once at start, and named by readiness', async () => {
+      const logged = ground.log
+        .join('')
+        .split('\n')
+        .filter((line) => line.includes('"weak_setting"'))
+        .map((line) => (JSON.parse(line) as { weak_setting: string }).weak_setting);
+      assert.ok(logged.includes('bearer_sessions') && logged.includes('bootstrap_token'), logged.join());
+      assert.equal(new Set(logged).size, logged.length);
+      const ready = (await (await fetch(`${ground.url}/readyz`)).json()) as { status: string; warnings: string[] };
+      assert.deepEqual([ready.status, ready.warnings], ['ready', logged]);
+    });
+
     test('lists come in pages, each row once', async () => {
       const walk = async (path: string, key: 'agents' | 'leases') => {
         const pages: unknown[][] = [];

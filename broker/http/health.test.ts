@@ -16,6 +16,7 @@ let server: ReturnType<typeof createServer>;
 let pings = 0;
 let down = false;
 let stopping = false;
+let weak: string[] = [];
 
 before(async () => {
   harness = await openHarness('pglite', { providers: [{ name: 'plain' }] });
@@ -35,6 +36,7 @@ before(async () => {
     clockGuard: unguarded,
     providerClocks: () => [],
     stores: () => null,
+    weakSettings: () => weak,
   });
   mountHealth(app, { clock, checks, registry: new Registry(), metricsToken, stopping: () => stopping });
   server = createServer(app);
@@ -49,6 +51,16 @@ after(async () => {
 beforeEach(() => {
   harness.clock.advance(1_000);
   pings = 0;
+});
+
+test('what is weak is named, and keeps nobody from serving', async () => {
+  const body = async () =>
+    (await (await fetch(`${url}/readyz`)).json()) as { status: string; warnings?: { weak_settings: string } };
+  assert.equal((await body()).warnings, undefined);
+  weak = ['bearer_sessions'];
+  harness.clock.advance(1_000);
+  assert.deepEqual([(await body()).status, (await body()).warnings?.weak_settings], ['ready', 'bearer_sessions']);
+  weak = [];
 });
 
 test('however many ask whether it is ready, the database is asked once a second', async () => {

@@ -39,10 +39,6 @@ export interface HealthDeps {
   /** Needed to read `/metrics`; null = anybody may. */
   metricsToken: string | null;
   stopping(): boolean;
-  /** Is our clock near enough to the database's? Default: it is. */
-  clockHolds?(): boolean;
-  /** What is not as it should be, and keeps nobody from working. Default: nothing. */
-  warnings?(): string[];
 }
 
 /** Mounted by the API and by workers alike. */

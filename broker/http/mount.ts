@@ -5,9 +5,12 @@ import type { Express, Request, RequestHandler, Response } from 'express';
 import express from 'express';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import { type FieldFault, WritError } from '../core/errors.ts';
+import { asWritError, type FieldFault, WritError } from '../core/errors.ts';
+import type { Caller } from '../sessions/authenticate.ts';
 import type { Answer, Call, Operation } from './operation.ts';
 import { sendProblem } from './problem.ts';
+import type { Refusals } from './refusals.ts';
+import { noteRefusedRequest } from './refused-request.ts';
 import type { SessionDoor } from './session-door.ts';
 import { textFaults, zodFaults } from './text.ts';
 
@@ -15,6 +18,7 @@ export interface MountDeps {
   publicUrl: string;
   log: Logger;
   door: SessionDoor;
+  refusals: Pick<Refusals, 'note'>;
   /** @returns the admin's name; @throws WritError `unauthenticated`, `forbidden` */
   authorizeAdmin(req: Request): Promise<string>;
   /** Is our clock near enough to the database's? */
@@ -38,7 +42,7 @@ export function mountOperations(app: Express, operations: readonly Operation[], 
   // Express tries its routes in order: mount the busiest first.
   const busy = (operation: Operation) => Number(operation.busy === true);
   for (const operation of operations.toSorted((a, b) => busy(b) - busy(a))) {
-    const stack: RequestHandler[] = operation.body === undefined ? [] : [parsers[operation.bodyType ?? 'json']];
+    const stack = operation.body === undefined ? [] : [parsing(operation.bodyType ?? 'json')];
     app[operation.method](operation.path, ...stack, (req, res) => serve(operation, req, res, deps));
   }
   for (const [path, own] of Map.groupBy(operations, (operation) => operation.path)) {
@@ -50,15 +54,28 @@ export function mountOperations(app: Express, operations: readonly Operation[], 
   }
 }
 
+/** A body that cannot be read is refused where the others are: after the caller is known. */
+function parsing(type: keyof typeof parsers): RequestHandler {
+  return (req, res, next) =>
+    parsers[type](req, res, (fault: unknown) => {
+      if (fault !== undefined) res.locals.unreadable = fault;
+      next();
+    });
+}
+
 async function serve(operation: Operation, req: Request, res: Response, deps: MountDeps): Promise<void> {
   const requestId = String(res.locals.requestId);
   const oauth = operation.bodyType === 'form';
   // Read now: after a disconnect the socket no longer has the address.
   const address = req.ip;
+  let caller: Caller | null = null;
   try {
     if (operation.needsClock === true && deps.clockHolds?.() === false) throw clockIsOff();
     // Authenticate before validating: an unknown caller learns nothing from validation errors.
-    const enter = await entrance(operation, req, deps);
+    const enter = await entrance(operation, req, deps, (known) => {
+      caller = known;
+    });
+    if (res.locals.unreadable !== undefined) throw asWritError(res.locals.unreadable);
     const answer = await enter({
       body: readBody(operation, req, oauth),
       query: operation.query === undefined ? undefined : read(operation.query, req.query, oauth),
@@ -72,14 +89,13 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
     });
     send(res, answer);
   } catch (error) {
-    sendProblem(
-      res,
-      await refusalOf(operation, req, error, requestId, deps),
-      deps.publicUrl,
-      requestId,
-      deps.log,
-      oauth,
+    const refusal = await refusalOf(operation, req, error, requestId, deps);
+    await noteRefusedRequest(
+      deps.refusals,
+      { method: req.method, route: operation.path, address, requestId, caller },
+      refusal,
     );
+    sendProblem(res, refusal, deps.publicUrl, requestId, deps.log, oauth);
   }
 }
 
@@ -119,10 +135,12 @@ async function entrance(
   operation: Operation,
   req: Request,
   deps: MountDeps,
+  known: (caller: Caller) => void,
 ): Promise<(call: Call<unknown, unknown, unknown>) => Promise<Answer>> {
   switch (operation.access) {
     case 'session': {
       const caller = await deps.door.identify(req);
+      known(caller);
       return async (call) => {
         const reads = (await operation.reads?.(call, caller)) ?? {};
         return operation.handle(call, await deps.door.admit(caller, reads, operation.liveness === 'ended_too'));
@@ -148,7 +166,10 @@ async function refusalOf(
   if (operation.access !== 'session' || !(error instanceof WritError) || error.code !== 'invalid_dpop_proof')
     return error;
   return deps.door.recordMisuse(req, error, requestId).then(
-    () => error,
+    () => {
+      error.recorded = true;
+      return error;
+    },
     (instead) => instead,
   );
 }

@@ -164,6 +164,7 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
               token_sha256: presented === undefined ? null : hash('sha256', presented, 'hex'),
             },
           });
+          if (error instanceof WritError) error.recorded = true;
           throw error;
         }
       },

@@ -11,11 +11,17 @@ import type { Clock } from '../core/vocabulary.ts';
 import { refusalReason } from '../identity/refusal.ts';
 import type { Statement, Store } from '../store/open.ts';
 
-type Refused = 'session.refused' | 'session.misused';
+type Refused = 'session.refused' | 'session.misused' | 'request.refused' | 'grant.refused';
 
 /** One of the two, with its own payload. */
 export type RefusedEvent = {
-  [T in Refused]: { chain: string; type: T; requestId: string; payload: EventPayload<T> };
+  [T in Refused]: {
+    chain: string;
+    type: T /** Default `unknown`. */;
+    actor?: string;
+    requestId: string | null;
+    payload: EventPayload<T>;
+  };
 }[Refused];
 
 export interface Refusals {
@@ -24,6 +30,11 @@ export interface Refusals {
    * @throws WritError `rate_limited` instead of writing, when this source had its rows for this minute
    */
   record(source: string, event: RefusedEvent): Promise<void>;
+  /**
+   * The same beside an answer that is given anyway: never throws, and takes nothing of what `record` counts,
+   * so that nobody is refused a token for what was noted.
+   */
+  note(source: string, event: RefusedEvent): Promise<void>;
   /** Writes the counts that are not written yet. */
   close(): Promise<void>;
 }
@@ -43,8 +54,8 @@ const recordStatement: Statement = {
   text: appendEvent({
     chain: '$1::text',
     at: '$2::timestamptz',
-    type: eventAmong('$3::text', 'session.refused', 'session.misused'),
-    actor: "'unknown'",
+    type: eventAmong('$3::text', 'session.refused', 'session.misused', 'request.refused', 'grant.refused'),
+    actor: '$6::text',
     request: '$4::text',
     payload: '$5::json',
   }),
@@ -57,19 +68,27 @@ export function createRefusals(
   log: { error(fields: object, message: string): void },
   perMinute: number,
 ): Refusals {
-  const windows = new Map<string, Window>();
+  const recorded = new Map<string, Window>();
+  const noted = new Map<string, Window>();
   const owed = new Set<Promise<void>>();
   const closing = new AbortController();
 
-  const write = (event: Pick<RefusedEvent, 'chain' | 'type' | 'payload'>, requestId: string | null) =>
-    store.run(recordStatement, [event.chain, clock.now(), event.type, requestId, JSON.stringify(event.payload)]);
+  const write = (event: Pick<RefusedEvent, 'chain' | 'type' | 'payload' | 'actor'>, requestId: string | null) =>
+    store.run(recordStatement, [
+      event.chain,
+      clock.now(),
+      event.type,
+      requestId,
+      JSON.stringify(event.payload),
+      event.actor ?? 'unknown',
+    ]);
 
-  function windowOf(source: string, now: number): [string, Window] {
+  function windowOf(windows: Map<string, Window>, source: string, now: number): [string, Window] {
     const known = windows.get(source);
     if (known !== undefined && now < known.until) return [source, known];
     if (known === undefined && windows.size >= maxSources) {
       for (const [name, { until }] of windows) if (now >= until) windows.delete(name);
-      if (windows.size >= maxSources && source !== 'others') return windowOf('others', now);
+      if (windows.size >= maxSources && source !== 'others') return windowOf(windows, 'others', now);
     }
     const fresh = { until: now + windowMs, written: 0, dropped: 0 };
     windows.set(source, fresh);
@@ -77,29 +96,40 @@ export function createRefusals(
   }
 
   /** At the end of the minute, or of the broker. */
-  async function sumUp(source: string, window: Window, { chain, type }: RefusedEvent): Promise<void> {
+  async function sumUp(source: string, window: Window, { chain, type, actor }: RefusedEvent): Promise<void> {
     await clock.sleep(window.until - clock.now().getTime(), closing.signal).catch(() => {});
     const payload = eventPayload(type, { code: 'rate_limited', source, dropped: window.dropped });
-    await write({ chain, type, payload }, null).catch((error) =>
+    await write({ chain, type, payload, ...(actor === undefined ? {} : { actor }) }, null).catch((error) =>
       log.error({ err: error, dropped: window.dropped }, 'refusals could not be put on the record'),
     );
   }
 
+  /** @returns when this source's next row will be written; null = this one was */
+  async function take(windows: Map<string, Window>, source: string, event: RefusedEvent): Promise<number | null> {
+    const now = clock.now().getTime();
+    const [name, window] = windowOf(windows, source, now);
+    if (perMinute === 0 || window.written < perMinute) {
+      window.written += 1;
+      await write(event, event.requestId);
+      return null;
+    }
+    window.dropped += 1;
+    if (window.dropped === 1) {
+      const sum: Promise<void> = sumUp(name, window, event).finally(() => owed.delete(sum));
+      owed.add(sum);
+    }
+    return window.until - now;
+  }
+
   return {
     record: async (source, event) => {
-      const now = clock.now().getTime();
-      const [name, window] = windowOf(source, now);
-      if (perMinute === 0 || window.written < perMinute) {
-        window.written += 1;
-        await write(event, event.requestId);
-        return;
-      }
-      window.dropped += 1;
-      if (window.dropped === 1) {
-        const sum: Promise<void> = sumUp(name, window, event).finally(() => owed.delete(sum));
-        owed.add(sum);
-      }
-      throw new WritError('rate_limited', { retryAfterSeconds: Math.ceil((window.until - now) / 1000) });
+      const waitMs = await take(recorded, source, event);
+      if (waitMs !== null) throw new WritError('rate_limited', { retryAfterSeconds: Math.ceil(waitMs / 1000) });
+    },
+    note: async (source, event) => {
+      await take(noted, source, event).catch((error) =>
+        log.error({ err: error, type: event.type }, 'a refusal could not be put on the record'),
+      );
     },
     close: async () => {
       closing.abort();

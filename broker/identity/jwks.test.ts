@@ -134,6 +134,23 @@ describe('keys of an issuer', () => {
     assert.equal(platform.keyRequests(), 0);
   });
 
+  it('are not fetched from another host that a discovery document names, until the trust file names it', async () => {
+    const elsewhere = 'https://keys.example/keys';
+    const asked: string[] = [];
+    const sending: typeof fetch = async (address) => {
+      asked.push(String(address));
+      return String(address) === elsewhere
+        ? fetch(`${platform.issuer}/keys`)
+        : Response.json({ issuer: platform.issuer, jwks_uri: elsewhere });
+    };
+    await assert.rejects(openKeyResolver({ clock, fetch: sending }).resolve(source(), await header()), (error: Error) =>
+      /jwks_uri: https:\/\/keys\.example\/keys/.test(String((error.cause as Error).message)),
+    );
+    assert.ok(!asked.includes(elsewhere));
+    const named = source({ kind: 'jwks_uri', url: elsewhere });
+    assert.equal((await openKeyResolver({ clock, fetch: sending }).resolve(named, await header())).type, 'public');
+  });
+
   it('are not asked for when the algorithm is not pinned', async () => {
     await assert.rejects(
       openKeyResolver({ clock }).resolve(source(undefined, ['RS256']), await header()),

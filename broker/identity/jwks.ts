@@ -210,6 +210,12 @@ async function keySetAddress(source: KeySource, deps: KeyResolverDeps, signal: A
   if (typeof found.jwks_uri !== 'string') throw new Error('the discovery document names no jwks_uri');
   const problem = addressProblem(found.jwks_uri, source.allowInsecureLoopback);
   if (problem !== null) throw new Error(`the discovery document’s jwks_uri: ${problem}`);
+  // Whoever may write that document must not be able to send us elsewhere for keys; the admin may.
+  if (URL.parse(found.jwks_uri)?.host !== URL.parse(location.issuer)?.host) {
+    throw new Error(
+      `the discovery document names keys on another host; if that is right, write \`jwks_uri: ${found.jwks_uri}\` at ${source.name} in the trust file`,
+    );
+  }
   return found.jwks_uri;
 }
 

@@ -52,7 +52,11 @@ const claimRule: z.ZodType<ClaimRule> = z.lazy(() =>
 const issuer = z.strictObject({
   name,
   issuer: address.describe('The exact `iss` of its tokens, an https URL.'),
-  jwks_uri: address.optional().describe('Where its keys are; left out, found through its discovery document.'),
+  jwks_uri: address
+    .optional()
+    .describe(
+      'Where its keys are; left out, found through its discovery document. Needed when they are on another host than the issuer.',
+    ),
   jwks: jwks.optional(),
   audience: address
     .optional()

@@ -73,6 +73,11 @@ async function provenHash(store: Store): Promise<Buffer | null> {
   return store.proofs.holds('bootstrap', { id, token_hash, created_at }, proof) ? Buffer.from(token_hash, 'hex') : null;
 }
 
+/** Whether there is a bootstrap token that has not ended. */
+export async function bootstrapOpens(store: Store): Promise<boolean> {
+  return (await store.prisma.bootstrap.count({ where: { expiredAt: null } })) > 0;
+}
+
 /** @returns true when the Authorization header carries the bootstrap token */
 export async function isBootstrap(store: Store, authorization: string | undefined): Promise<boolean> {
   const [scheme, token] = (authorization ?? '').split(' ');

@@ -16,6 +16,8 @@ export interface OidcSettings extends IdentityClaims {
   clientSecret?: string;
   /** Proves the client in place of a secret (`private_key_jwt`). */
   clientKey?: ClientKey;
+  /** Where its keys are, when that is another host than the issuer's. */
+  jwksUri?: string;
   /**
    * Default `openid profile email`, and a scope named like the groups claim where the provider announces one.
    */
@@ -59,6 +61,19 @@ export interface OidcClient {
   renew(person: SignedInPerson & { renewal: Renewal }): Promise<SignedInPerson | null>;
 }
 
+/** The provider's keys are where nobody said they may be. */
+export class ForeignKeys extends Error {
+  override name = 'ForeignKeys';
+}
+
+/** @throws ForeignKeys */
+function checkKeysHost(issuer: URL, found: string | undefined, allowed: string | undefined): void {
+  if (found === undefined || found === allowed || URL.parse(found)?.host === issuer.host) return;
+  throw new ForeignKeys(
+    `WRIT_OIDC_ISSUER names keys on another host; if that is right, set WRIT_OIDC_JWKS_URI=${found}`,
+  );
+}
+
 const discoveryLastsMs = 3_600_000;
 
 /**
@@ -81,13 +96,17 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
       timeout: 5,
       execute: insecure ? [oidc.allowInsecureRequests] : [],
     });
-    const mine = { configuration, until: now + discoveryLastsMs };
+    const checked = configuration.then((found) => {
+      checkKeysHost(issuer, found.serverMetadata().jwks_uri, settings.jwksUri);
+      return found;
+    });
+    const mine = { configuration: checked, until: now + discoveryLastsMs };
     known = mine;
     // An outage at this moment must not be remembered for an hour.
-    configuration.catch(() => {
+    checked.catch(() => {
       if (known === mine) known = null;
     });
-    return configuration;
+    return checked;
   };
 
   return {

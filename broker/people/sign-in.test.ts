@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { after as afterAll, test } from 'node:test';
 import { chromium } from 'playwright-core';
 import { addGrant, addSession, eventsOf } from '../../approvals/rows.test-support.ts';
@@ -9,7 +11,7 @@ import { openBrowser, signIn } from '../../sandbox/oidc/browser.ts';
 import { demoPassword, demoUsers, type LoginProvider, startLoginProvider } from '../../sandbox/oidc/login-provider.ts';
 import { assertEventsFit } from '../audit/rows.test-support.ts';
 import { localReturn } from './login.ts';
-import { oidcClient } from './oidc.ts';
+import { ForeignKeys, oidcClient } from './oidc.ts';
 
 let provider: LoginProvider | undefined;
 const harness = await openHarness(async (publicUrl) => {
@@ -300,3 +302,45 @@ async function followProvider(location: string): Promise<string> {
   }
   throw new Error('the provider did not send the browser back');
 }
+
+test('keys on another host than the provider’s are taken only when a setting names them', async () => {
+  const server = createServer((_req, res) => {
+    res.setHeader('content-type', 'application/json');
+    const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    res.end(
+      JSON.stringify({
+        issuer,
+        jwks_uri: 'https://keys.example/keys',
+        authorization_endpoint: `${issuer}/authorize`,
+        token_endpoint: `${issuer}/token`,
+        response_types_supported: ['code'],
+        subject_types_supported: ['public'],
+        id_token_signing_alg_values_supported: ['RS256'],
+      }),
+    );
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    const settings = {
+      issuer: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      clientId: 'writ',
+      groupsClaim: 'groups',
+      aliasClaims: [],
+      allowInsecureLoopback: true,
+    };
+    const begin = (jwksUri?: string) =>
+      oidcClient(
+        { ...settings, ...(jwksUri === undefined ? {} : { jwksUri }) },
+        'http://127.0.0.1:8420',
+        harness.clock,
+      ).begin('/');
+    const says = (error: unknown) =>
+      error instanceof ForeignKeys && error.message.includes('WRIT_OIDC_JWKS_URI=https://keys.example/keys');
+    await assert.rejects(begin(), says);
+    await assert.rejects(begin('https://keys.example/other'), says);
+    assert.match((await begin('https://keys.example/keys')).url.href, /\/authorize\?/);
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});

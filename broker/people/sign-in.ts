@@ -6,6 +6,7 @@ import express, { type NextFunction, type Request, type Response, type Router } 
 import { EncryptJWT, jwtDecrypt } from 'jose';
 import { pageErrors, type WebLog } from '../console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../console/shell.ts';
+import { WritError } from '../core/errors.ts';
 import { GroupsNotDelivered } from './identity.ts';
 import {
   checkCsrf,
@@ -17,7 +18,7 @@ import {
   readCookie,
   setCookie,
 } from './login.ts';
-import type { OidcClient, SignInAttempt } from './oidc.ts';
+import { ForeignKeys, type OidcClient, type SignInAttempt } from './oidc.ts';
 
 export interface SignInDeps extends LoginDeps {
   provider: OidcClient;
@@ -28,6 +29,8 @@ export interface SignInDeps extends LoginDeps {
   cookieKey: Uint8Array;
   log: WebLog;
   requestId: (req: Request, res: Response) => string;
+  /** Puts a sign-in that failed on the record. */
+  noteRefusal?: (req: Request, res: Response, error: WritError) => Promise<void>;
 }
 
 const attemptSeconds = 600;
@@ -61,6 +64,7 @@ export function signInRouter(deps: SignInDeps): Router {
     // Delete the attempt's cookie first: an attempt allows one callback, also when it fails.
     setCookie(deps, res, 'writ_signin', '', 0);
     if (attempt === null) {
+      await deps.noteRefusal?.(req, res, new WritError('bad_request'));
       return sendFailure(res, 400, 'This sign-in is unknown or too old, or another one was begun after it.', '/');
     }
     const query = new URL(req.originalUrl, deps.publicUrl).search;
@@ -68,6 +72,8 @@ export function signInRouter(deps: SignInDeps): Router {
       deps.log.warn({ ...failure(cause), request_id: deps.requestId(req, res) }, 'a sign-in failed');
       return cause instanceof GroupsNotDelivered ? ('groups_not_delivered' as const) : null;
     });
+    if (person === 'groups_not_delivered' || person === null)
+      await deps.noteRefusal?.(req, res, new WritError('unauthenticated'));
     if (person === 'groups_not_delivered') return sendFailure(res, 403, groupsText, attempt.returnTo);
     if (person === null) {
       return sendFailure(res, 400, 'Your identity provider did not confirm who you are.', attempt.returnTo);
@@ -104,7 +110,8 @@ export function signInRouter(deps: SignInDeps): Router {
  * The library's own error may carry the code or the token response along; only names and codes, its own and
  * those of what caused it, are fit for a log.
  */
-function failure(error: unknown): { error: string; code: string | null } {
+function failure(error: unknown): { error: string; code: string | null; say?: string } {
+  if (error instanceof ForeignKeys) return { error: error.name, code: null, say: error.message };
   const { name, code, cause } = error as { name?: unknown; code?: unknown; cause?: unknown };
   if (typeof code !== 'string' && cause instanceof Error) return failure(cause);
   return { error: typeof name === 'string' ? name : 'unknown', code: typeof code === 'string' ? code : null };
