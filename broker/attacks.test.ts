@@ -152,7 +152,7 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       const identity = person('boss@example.com', { groups: ['admins', 'billing'] });
       assert.equal(
         await attack(
-          `INSERT INTO login (token_hash, identity, csrf, created_at, expires_at, proof) VALUES ($1, $2, 'x', now(), now() + interval '1 hour', $3)`,
+          `INSERT INTO login (token_hash, identity, csrf, created_at, checked_at, expires_at, proof) VALUES ($1, $2, 'x', now(), now(), now() + interval '1 hour', $3)`,
           [sha256(cookie), JSON.stringify(identity), `v1.${randomBytes(32).toString('base64url')}`],
         ),
         1,
@@ -165,7 +165,8 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
 
     test('a session that is another’s, or longer, or wider, acts no more', async () => {
       for (const set of [
-        `started_by = 'user:somebody@example.com'`,
+        `started_by = '{"kind":"email","value":"somebody@example.com","by":"platform_token"}'`,
+        `responsible = NULL`,
         `expires_at = expires_at + interval '1 hour'`,
         `subject = '{}'`,
         `max_grants = NULL, task_type = 'another'`,

@@ -61,6 +61,7 @@ test('manifests that an outage keeps back are published before anything is serve
     migrations: true,
     signing_key: true,
     manifests: false,
+    clock: true,
     accepting: true,
   });
   assert.equal(body.faults?.manifests, 'not published yet, tried again: agent.yaml');

@@ -175,8 +175,8 @@ for (const backend of await testBackends()) {
       let replaced = false;
       const catalog = {
         ...before,
-        version: async (name: string, version: number) => {
-          const manifest = await before.version(name, version);
+        inForce: async (name: string, version: number) => {
+          const manifest = await before.inForce(name, version);
           if (!replaced) {
             replaced = true;
             await publish(sourceOf({ name: 'other-use' }));

@@ -98,7 +98,7 @@ for (const backend of await testBackends()) {
             INSERT INTO grants SELECT (g.*) FROM (SELECT (jsonb_populate_record(grants, jsonb_build_object('id', 'gnt_copy_' || $1 || n, 'idempotency_key', 'copy ' || n))).*
               FROM grants, generate_series(1, 450) n WHERE id = (SELECT grant_id FROM lease WHERE id = $1)) g RETURNING id
           )
-          INSERT INTO lease SELECT (l.*) FROM (SELECT (jsonb_populate_record(lease, jsonb_build_object('id', 'lse_copy_' || $1 || n, 'grant_id', 'gnt_copy_' || $1 || n))).*
+          INSERT INTO lease SELECT (l.*) FROM (SELECT (jsonb_populate_record(lease, jsonb_build_object('id', 'lse_copy_' || $1 || n, 'grant_id', 'gnt_copy_' || $1 || n, 'credential_digest', 'digest ' || $1 || n))).*
             FROM lease, generate_series(1, 450) n WHERE id = $1) l`),
         [id],
       );

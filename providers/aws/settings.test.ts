@@ -13,6 +13,7 @@ test('one variable is enough, and the rest has safe defaults', () => {
     WRIT_AWS_REVOKE_KEY: 'source_identity',
     WRIT_AWS_REVOKE_LAG_SECONDS: 60,
     WRIT_AWS_SESSION_TAGS: 'on',
+    WRIT_AWS_TRY_STORE: 'on',
     WRIT_AWS_MAX_TTL_SECONDS: 3600,
     WRIT_AWS_TIMEOUT_SECONDS: 10,
     AWS_REGION: 'us-east-1',

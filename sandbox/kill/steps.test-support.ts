@@ -13,6 +13,9 @@ const silent = new Set(['upstream_lock_drop', 'lease_pruned', 'lease_postpone'])
 const looking = new Set([
   'session_facts',
   'session_overdue',
+  'session_leases',
+  'session_grants',
+  'manifest_stale',
   'lease_standing',
   'lease_gauges',
   'lease_prune_due',
