@@ -130,16 +130,17 @@ export async function createTestDatabase(
  * @returns the owner's URL (a superuser), and the one that a broker runs with
  */
 export async function createPreparedDatabase(): Promise<{ url: string; runtimeUrl: string; drop(): Promise<void> }> {
-  const database = await createTestDatabase();
+  // Past a pooler: it knows no roles that a test makes.
+  const { direct: url, drop } = await createTestDatabase();
   const suffix = randomBytes(6).toString('hex');
   const [migrationRole, runtimeRole] = [`writ_test_owner_${suffix}`, `writ_test_runtime_${suffix}`];
-  const options = { databaseUrl: database.url, schema: 'public', migrationRole, runtimeRole, runtimePassword: suffix };
+  const options = { databaseUrl: url, schema: 'public', migrationRole, runtimeRole, runtimePassword: suffix };
   await applyPreparation(options);
   return {
-    url: database.url,
-    runtimeUrl: Object.assign(new URL(database.url), { username: runtimeRole, password: suffix }).href,
+    url,
+    runtimeUrl: Object.assign(new URL(url), { username: runtimeRole, password: suffix }).href,
     drop: async () => {
-      await database.drop();
+      await drop();
       await onServer(async (client) => void (await client.query(`DROP ROLE ${migrationRole}, ${runtimeRole}`)));
     },
   };
