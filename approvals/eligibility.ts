@@ -255,14 +255,6 @@ function incomparableOwner(owner: string): string {
   }`;
 }
 
-/**
- * How many different people must approve. Nobody says who started the run, and nobody is named as its
- * starter: it may be the very person who approves, so there must be two.
- */
-export function approvalsNeeded({ line }: Pick<GrantUnderReview, 'line'>): 1 | 2 {
-  return line.some((session) => session.started_by === null && session.responsible === null) ? 2 : 1;
-}
-
 /** The approvals that count for a plan: those that consented to this very digest, one of each person. */
 export function standingApprovals(grant: Pick<GrantUnderReview, 'approvals'>, digest: string): EarlierApproval[] {
   return grant.approvals

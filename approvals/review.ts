@@ -7,6 +7,7 @@
 import { appendEvent } from '../broker/audit/append.ts';
 import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
+import { approvalsNeeded } from '../broker/core/identifier.ts';
 import { newId } from '../broker/core/ids.ts';
 import { type DecisionReason, decisionReason } from '../broker/core/reasons.ts';
 import type { Clock, JsonObject, Plan } from '../broker/core/vocabulary.ts';
@@ -17,7 +18,6 @@ import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf } from './contract.ts';
 import {
-  approvalsNeeded,
   type Bar,
   type GrantUnderReview,
   loadForReview,
@@ -152,7 +152,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   const consented = plan === grant.plan ? grant.plan_digest : planDigest(plan);
   // An approval of the wider plan is none of the narrower one: whoever gave it is asked again.
   const given = standingApprovals(grant, consented).length + 1;
-  const status = !approving ? 'denied' : given >= approvalsNeeded(grant) ? 'approved' : 'pending';
+  const status = !approving ? 'denied' : given >= approvalsNeeded(grant.line) ? 'approved' : 'pending';
   const lapses = at.getTime() + (deps.redemptionSeconds ?? 300) * 1000;
   const redeemBy = status === 'approved' ? new Date(Math.min(lapses, grant.session_expires_at.getTime())) : null;
   const reviewId = newId('rev', at);

@@ -4,8 +4,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
@@ -13,6 +11,7 @@ import { z } from 'zod';
 import type { ProviderModule } from '../providers/contract.ts';
 import { type Broker, type Overrides, startBroker } from './compose/start.ts';
 import { systemClock } from './core/clock.ts';
+import { freePort } from './free-port.test-support.ts';
 import { scriptedProvider } from './scripted-provider.test-support.ts';
 
 export const source = `apiVersion: writ/v1
@@ -114,13 +113,4 @@ export async function prepareGround() {
     },
     close: () => rm(folder, { recursive: true, force: true }),
   };
-}
-
-/** A port that is free now. */
-export async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }

@@ -22,6 +22,14 @@ export interface ObservedClock extends ProviderClock {
   ours(): Date;
 }
 
+/** Asks an address for any answer, for the sake of its date. Throws what `fetch` throws. */
+export async function askDate(url: string, clock: ObservedClock, signal: AbortSignal): Promise<void> {
+  const sentAt = clock.ours();
+  const { headers, body } = await fetch(url, { redirect: 'manual', signal });
+  clock.observe(headers.get('date'), sentAt, headers.get('age'));
+  await body?.cancel();
+}
+
 /** @param ping any cheap call to the provider whose answer is observed */
 export function observedClock(clock: Clock, ping: (signal: AbortSignal) => Promise<void>): ObservedClock {
   let measured: { skewMs: number; at: number } | null = null;

@@ -5,7 +5,6 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import {
@@ -22,6 +21,7 @@ import {
 } from 'jose';
 import * as oauth from 'openid-client';
 import { startBroker } from '../broker/compose/start.ts';
+import { freePort } from '../broker/free-port.test-support.ts';
 import { testBackends } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
 import {
@@ -484,14 +484,6 @@ test('tokens that are not ours, or not for this: refused', async () => {
     assert.deepEqual([reply.status, reply.body.code], [401, 'unauthenticated'], token.slice(0, 40));
   }
 });
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}
 
 const postgres = (await testBackends()).includes('postgres');
 test('WRIT_REQUIRE_DPOP; and keys that change while two processes serve', {

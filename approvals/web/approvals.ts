@@ -9,10 +9,11 @@ import { pageErrors } from '../../broker/console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
 import { bare } from '../../broker/console/text.ts';
 import { WritError } from '../../broker/core/errors.ts';
+import { approvalsNeeded } from '../../broker/core/identifier.ts';
 import { type Identity, personRef } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
 import type { PagesDeps } from '../contract.ts';
-import { approvalsNeeded, loadAllForReview, loadForReview, standingApprovals, standingOf } from '../eligibility.ts';
+import { loadAllForReview, loadForReview, standingApprovals, standingOf } from '../eligibility.ts';
 import { type ReviewRequest, review } from '../review.ts';
 import { approvalPage, barredPage } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
@@ -105,7 +106,7 @@ async function showApproval(
     minTtlSeconds: deps.minTtlSeconds?.(grant.provider) ?? 1,
     bar: bar?.text ?? null,
     approvals: {
-      needed: approvalsNeeded(underReview),
+      needed: approvalsNeeded(underReview.line),
       given: standingApprovals(underReview, grant.plan_digest).map(({ reviewer }) => bare(personRef(reviewer))),
     },
     fault,

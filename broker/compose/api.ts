@@ -122,6 +122,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     provider === null ? [] : [signInRouter({ ...web, cookieKey: deriveKey(kek, 'sign-in-cookie'), provider })];
   return createApp({
     ...health,
+    clockHolds: parts.clockGuard.holds,
     refusals,
     publicUrl: url,
     log,

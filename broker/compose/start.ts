@@ -94,7 +94,6 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     registry: parts.registry,
     metricsToken: settings.WRIT_METRICS_TOKEN ?? null,
     stopping: () => stopping,
-    clockHolds: clockGuard.holds,
   };
   let app = express();
   if (settings.WRIT_ROLE === 'worker') mountHealth(app, health);

@@ -2,7 +2,9 @@
  * Something that helps and must not hurt: Redis, a chat, a log's reader. When it fails it is tried again with
  * growing pauses, its failing is said once and its return once, and what is lost meanwhile is counted.
  */
+
 import { Counter, Gauge, type Registry } from 'prom-client';
+import { backoffMs } from './backoff.ts';
 
 export interface SideChannelDeps {
   log: { warn(fields: object, message: string): void; info(fields: object, message: string): void };
@@ -63,7 +65,7 @@ export function createSideChannel(name: string, consequence: string, deps: SideC
           `${name} fails: ${consequence}. It is tried again with growing pauses; this is said once`,
         );
       }
-      return pauseMs(failures, random());
+      return backoffMs(failures, random());
     },
     works: () => {
       if (failures === 0) return;
@@ -77,12 +79,4 @@ export function createSideChannel(name: string, consequence: string, deps: SideC
       metrics.dropped.inc(labels, count);
     },
   };
-}
-
-/**
- * 1 s, 2 s, 4 s … `longestMs`, each between half and the whole of it, so that processes do not come together.
- */
-export function pauseMs(failures: number, random: number, longestMs = 60_000): number {
-  const whole = Math.min(longestMs, 1000 * 2 ** Math.min(Math.max(failures - 1, 0), 16));
-  return whole / 2 + (whole / 2) * random;
 }

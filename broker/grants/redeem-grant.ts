@@ -4,6 +4,7 @@
  */
 
 import { WritError } from '../core/errors.ts';
+import { approvalsNeeded } from '../core/identifier.ts';
 import type { JsonObject, Plan, Reason } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import { capabilityOwner, member } from '../manifests/manifest.ts';
@@ -147,8 +148,7 @@ function evaluateConsented(
   const stands = standingReviews.some(({ redeemBy }) => redeemBy !== null && redeemBy > now);
   const consents = standingReviews.map((review) => review.reviewer as unknown as Identity);
   const people = consents.filter((one, i) => consents.findIndex((other) => isSamePerson(one, other)) === i);
-  // As `approvals/eligibility.ts` counts: nobody says who started the run, so two people must approve.
-  const needed = session.startedBy === null && session.responsible === null ? 2 : 1;
+  const needed = approvalsNeeded([{ started_by: session.startedBy, responsible: session.responsible }]);
   if (!stands || people.length < needed) {
     throw new WritError('not_approved', { detail: 'Too few approvals of this very plan are on record.' });
   }

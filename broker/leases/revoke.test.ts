@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { keepAfterEndMs, ProviderError } from '../../providers/contract.ts';
+import { backoffMs } from '../core/backoff.ts';
 import { type Harness, openHarness, statement } from '../harness.test-support.ts';
 import { secretOf } from '../scripted-provider.test-support.ts';
 import { endSession } from '../sessions/end-session.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { reconcileOnce } from '../worker/reconciler.ts';
-import { backoffMs } from './revoke.ts';
 import { withUpstreamLock } from './upstream-lock.ts';
 
 const down = async () => ({

@@ -12,6 +12,7 @@ import {
 } from '../../providers/contract.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventBy, eventWhen } from '../audit/events.ts';
+import { backoffMs } from '../core/backoff.ts';
 import { revokeReason } from '../core/reasons.ts';
 import type { Clock, JsonObject, Plan } from '../core/vocabulary.ts';
 import { grantEnded } from '../grants/transitions.ts';
@@ -364,9 +365,3 @@ const postponeStatement: Statement = {
   name: 'lease_postpone',
   text: `UPDATE lease SET due_at = $2::timestamptz, attempts = GREATEST(attempts - 1, 0) WHERE id = ANY($1::text[]) AND status = 'revoking'`,
 };
-
-/** Capped exponential with full jitter: 1 s, 2 s, 4 s … 60 s, each between half and the whole of it. */
-export function backoffMs(attempts: number, random: number): number {
-  const whole = Math.min(60_000, 1000 * 2 ** Math.min(Math.max(attempts - 1, 0), 16));
-  return whole / 2 + (whole / 2) * random;
-}

@@ -6,8 +6,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { backoffMs } from '../core/backoff.ts';
 import { WritError } from '../core/errors.ts';
-import { pauseMs } from '../core/side-channel.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Store } from '../store/open.ts';
 import type { ProviderShapes } from './check.ts';
@@ -59,7 +59,7 @@ export async function publishFolder(deps: FolderDeps): Promise<PublishedFolder> 
   const stopping = new AbortController();
   const retrying = (async () => {
     while (left.length > 0 && !stopping.signal.aborted) {
-      await clock.sleep(pauseMs(rounds, random(), 30_000), stopping.signal).catch(() => {});
+      await clock.sleep(backoffMs(rounds, random(), 30_000), stopping.signal).catch(() => {});
       if (!stopping.signal.aborted) await round();
     }
     if (rounds > 1 && left.length === 0) log.info({ rounds }, 'the manifests that were kept back are published');

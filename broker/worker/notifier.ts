@@ -3,7 +3,8 @@
  * across processes through a BullMQ job. The job says nothing but "look now"; what there is to do is in the
  * database, so a lost job delays revocation to the next tick, and a repeated one is harmless.
  */
-import { pauseMs, type SideChannel } from '../core/side-channel.ts';
+import { backoffMs } from '../core/backoff.ts';
+import type { SideChannel } from '../core/side-channel.ts';
 import type { Clock } from '../core/vocabulary.ts';
 
 export interface Notifier {
@@ -73,7 +74,7 @@ export async function redisNotifier(url: string, prefix: string, deps: RedisDeps
     enableOfflineQueue: false,
     disconnectTimeout,
     commandTimeout,
-    retryStrategy: (times) => pauseMs(times, random()),
+    retryStrategy: (times) => backoffMs(times, random()),
   });
   const queue = new Queue(queueName, { connection: redis, prefix });
   const closing = new AbortController();

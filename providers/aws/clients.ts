@@ -10,7 +10,7 @@ import {
   AssumeRoleWithWebIdentityCommand,
   STSClient,
 } from '@aws-sdk/client-sts';
-import { type ObservedClock, observedClock } from '../answer-date.ts';
+import { askDate, type ObservedClock, observedClock } from '../answer-date.ts';
 import { type JsonObject, type ProviderDeps, ProviderError } from '../contract.ts';
 import { saysWrongTime, toProviderError, worthOneMore } from './errors.ts';
 import type { AwsSettings } from './settings.ts';
@@ -50,7 +50,7 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
   };
   // Any answer of STS has a date, the one to an empty request too.
   const stsUrl = settings.AWS_ENDPOINT_URL_STS ?? settings.AWS_ENDPOINT_URL ?? publicSts(settings.AWS_REGION);
-  const clock = observedClock(deps.clock, (signal) => askDate(stsUrl, clock, signal));
+  const clock = observedClock(deps.clock, (signal) => askTime(stsUrl, clock, signal));
   // One attempt: what may be sent again is decided below, and AWS's waiting time is handed on, not slept.
   const sts = new STSClient({
     ...common,
@@ -156,13 +156,7 @@ function observeDates(client: STSClient | IAMClient, clock: ObservedClock): void
   );
 }
 
-async function askDate(url: string, clock: ObservedClock, signal: AbortSignal): Promise<void> {
-  const sentAt = clock.ours();
-  try {
-    const { headers, body } = await fetch(url, { redirect: 'manual', signal });
-    clock.observe(headers.get('date'), sentAt, headers.get('age'));
-    await body?.cancel();
-  } catch (error) {
+const askTime = (url: string, clock: ObservedClock, signal: AbortSignal) =>
+  askDate(url, clock, signal).catch((error) => {
     throw toProviderError(error, 'sts: asking for the time', signal, clock.now());
-  }
-}
+  });

@@ -2,7 +2,7 @@
  * One HTTP call to Google: JSON back, or a ProviderError. No retries, no redirects, and nothing of the call
  * in the error.
  */
-import type { ObservedClock } from '../answer-date.ts';
+import { askDate, type ObservedClock } from '../answer-date.ts';
 import { connectionFailure, gaveUp, httpFailure, type Step, unreadable } from './errors.ts';
 
 export interface HttpCall {
@@ -58,15 +58,9 @@ function parse(text: string): { [key: string]: unknown } | null {
   }
 }
 
-/** Any answer of an address, for the sake of its date. @throws ProviderError */
-export async function askDate(url: string, clock: ObservedClock, signal: AbortSignal): Promise<void> {
-  const sentAt = clock.ours();
-  try {
-    const { headers, body } = await fetch(url, { redirect: 'manual', signal });
-    clock.observe(headers.get('date'), sentAt, headers.get('age'));
-    await body?.cancel();
-  } catch (error) {
+/** @throws ProviderError */
+export const askTime = (url: string, clock: ObservedClock, signal: AbortSignal): Promise<void> =>
+  askDate(url, clock, signal).catch((error: { cause?: { code?: string } }) => {
     const step = { doing: 'asking for the time', mints: false };
-    throw signal.aborted ? gaveUp(step) : connectionFailure(step, (error as { cause?: { code?: string } }).cause?.code);
-  }
-}
+    throw signal.aborted ? gaveUp(step) : connectionFailure(step, error.cause?.code);
+  });

@@ -6,7 +6,7 @@ import { observedClock } from '../answer-date.ts';
 import type { Plan, Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { callerFor } from './caller.ts';
 import { describe } from './describe.ts';
-import { askDate } from './http.ts';
+import { askTime } from './http.ts';
 import { issue } from './issue.ts';
 import { type GcpParams, params } from './params.ts';
 import { asJson, planPermission, readPermission } from './permission.ts';
@@ -24,7 +24,7 @@ export const gcp: ProviderModule<GcpSettings> = {
 };
 
 function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<GcpParams> {
-  const clock = observedClock(deps.clock, (signal) => askDate(config.WRIT_GCP_STS_ENDPOINT, clock, signal));
+  const clock = observedClock(deps.clock, (signal) => askTime(config.WRIT_GCP_STS_ENDPOINT, clock, signal));
   const caller = callerFor(config, deps, clock);
   const accounts = serviceAccounts(config.WRIT_GCP_IAM_ENDPOINT, caller, clock);
   const minting = {
