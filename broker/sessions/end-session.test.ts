@@ -166,6 +166,29 @@ for (const backend of await testBackends()) {
       );
     });
 
+    test('what the rate refuses has not used its token up', async () => {
+      const refusedWith = (code: string) => (error: WritError) => error.code === code;
+      const token = (name: string) => ({
+        key: `${backend} ${name} ${harness.clock.now().toISOString()}`,
+        expiresAt: new Date(harness.clock.now().getTime() + 600_000),
+      });
+      harness.clock.advance(60_000);
+      const deps = { sessionsPerMinute: 1 };
+      await harness.open({ deps });
+      const [rated, crowded] = [token('rate'), token('crowd')];
+      await assert.rejects(harness.open({ deps, replay: rated }), refusedWith('rate_limited'));
+      harness.clock.advance(60_000);
+      await harness.open({ deps, replay: rated });
+      await assert.rejects(harness.open({ replay: rated }), refusedWith('invalid_grant'), 'and then it has');
+      // Each in an execution of its own, as of several processes.
+      const stores = Array.from({ length: 8 }, () => ({ ...harness.store }));
+      const crowd = await Promise.allSettled(stores.map((store) => harness.open({ deps: { store }, replay: crowded })));
+      assert.deepEqual(
+        crowd.map((one) => (one.status === 'fulfilled' ? 'opened' : (one.reason as WritError).code)).toSorted(),
+        [...Array.from({ length: 7 }, () => 'invalid_grant'), 'opened'],
+      );
+    });
+
     test('children of several parents, opened at once, take from each parent what is its own', async () => {
       const parents = await Promise.all([3, 2, 1].map((maxGrants) => harness.open({ maxGrants })));
       const opened = await Promise.allSettled(parents.flatMap((parent) => [1, 2, 3].map(() => childOf(parent, 1))));

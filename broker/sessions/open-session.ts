@@ -78,13 +78,11 @@ export const insertStatement: Statement = {
         task_type text, inputs jsonb, on_behalf_of jsonb, declared_on_behalf_of text, started_by jsonb, responsible text, principal_root text, capabilities text[], narrowed boolean, subject jsonb,
         dpop_jkt text, max_grants int, expires_at timestamptz, heartbeat_deadline timestamptz, proof text, request_id text, audit json) LIMIT 16
     ), once AS MATERIALIZED (
-      -- Nothing is used up for a manifest that is no longer in force: the same request is then tried on the one that is.
       SELECT DISTINCT ON (value.key) r.n, value.key, value.until
       FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until) AS value (key, until) WHERE r.manifest_in_force ORDER BY value.key, r.n
-    ), burnt AS (
-      INSERT INTO replay (key, expires_at) SELECT key, until FROM once ORDER BY key ON CONFLICT (key) DO NOTHING RETURNING key
     ), checked AS MATERIALIZED (
-      SELECT r.*, cardinality(r.keys) = (SELECT count(*) FROM burnt JOIN once ON once.key = burnt.key WHERE once.n = r.n) AS fresh FROM r
+      SELECT r.*, cardinality(r.keys) = (SELECT count(*) FROM once WHERE once.n = r.n AND (SELECT 1 FROM replay WHERE key = once.key LIMIT 1) IS NULL) AS fresh
+      FROM r
     ), judged AS MATERIALIZED (
       -- Those that come to nothing take no place in the rate.
       SELECT *, per_minute = 0 OR count(*) FILTER (WHERE fresh AND manifest_in_force) OVER (PARTITION BY agent ORDER BY n) + (SELECT count(*) FROM (
@@ -105,8 +103,14 @@ export const insertStatement: Statement = {
     ), placed AS MATERIALIZED (
       SELECT may_open.*, rate.used, rate.newest, row_number() OVER (PARTITION BY may_open.agent ORDER BY may_open.n) AS place
       FROM may_open LEFT JOIN rate ON rate.agent = may_open.agent
-    ), passed AS MATERIALIZED (
+    ), may_burn AS MATERIALIZED (
       SELECT *, newest + place AS agent_seq FROM placed WHERE used IS NULL OR used + place <= per_minute
+    ), burnt AS (
+      -- Last of all: what is refused for another reason may be tried again with the same token.
+      INSERT INTO replay (key, expires_at) SELECT key, until FROM once JOIN may_burn USING (n) ORDER BY key ON CONFLICT (key) DO NOTHING RETURNING key
+    ), passed AS MATERIALIZED (
+      -- Somebody else may have come with it meanwhile.
+      SELECT * FROM may_burn WHERE cardinality(keys) = (SELECT count(*) FROM burnt JOIN once ON once.key = burnt.key WHERE once.n = may_burn.n)
     ), counted AS (${moveRate('opened', 'passed')}
     ), parent AS (
       -- What a child may use of a bounded envelope is taken from its parent's, at once.
@@ -123,7 +127,8 @@ export const insertStatement: Statement = {
     ), event AS (
       ${appendEvent({ chain: 'id', at: 'at', type: event('session.opened'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'allowed JOIN opened USING (id) ORDER BY id')}
     )
-    SELECT n, fresh, within_rate AND NOT EXISTS (SELECT 1 FROM placed WHERE placed.n = judged.n AND placed.used + placed.place > per_minute) AS within_rate,
+    SELECT n, fresh AND NOT EXISTS (SELECT 1 FROM may_burn WHERE may_burn.n = judged.n AND NOT EXISTS (SELECT 1 FROM passed WHERE passed.n = judged.n)) AS fresh,
+           within_rate AND NOT EXISTS (SELECT 1 FROM placed WHERE placed.n = judged.n AND placed.used + placed.place > per_minute) AS within_rate,
            manifest_in_force, EXISTS (SELECT 1 FROM opened WHERE opened.id = judged.id) AS opened
     FROM judged`,
 };
