@@ -77,8 +77,10 @@ export function createApp(deps: AppDeps): Express {
 
   mountOperations(app, deps.operations, deps);
   mountHealth(app, deps);
-  const openapi = JSON.stringify(openApiDocument(deps.operations, deps.publicUrl, deps.version), null, 2);
+  // Written when somebody first asks: few do, and every start would pay for it.
+  let openapi: string | undefined;
   app.get('/openapi.json', (_req, res) => {
+    openapi ??= JSON.stringify(openApiDocument(deps.operations, deps.publicUrl, deps.version), null, 2);
     res.type('application/json').send(openapi);
   });
 
