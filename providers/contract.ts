@@ -121,11 +121,11 @@ export type RevocationOutcome =
    * The provider said so, or what it did was read back and its lag has passed. `evidence` is stored and
    * shown: no secrets.
    */
-  | ({ state: 'revoked'; evidence: JsonObject } & Aside)
+  | ({ state: 'revoked'; evidence: JsonObject } & SideEffects)
   /**
    * The kill is in place at the provider but its documented lag has not passed: call again at `recheckAt`.
    */
-  | ({ state: 'settling'; recheckAt: Date; evidence: JsonObject } & Aside)
+  | ({ state: 'settling'; recheckAt: Date; evidence: JsonObject } & SideEffects)
   /**
    * Nothing can end it before its natural expiry (revocability `expiry`, or the secret was lost in a crash).
    */
@@ -133,7 +133,7 @@ export type RevocationOutcome =
   | { state: 'failed'; error: ProviderError };
 
 /** What a write of a shared document did to leases that were not asked about. */
-export interface Aside {
+export interface SideEffects {
   alsoEnded?: AlsoEnded;
   /** Ids of `outstanding`, none of `due`, whose denial was not in the document and is now. */
   rewritten?: string[];

@@ -112,7 +112,8 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   else serve();
   const reloading = reloadKeys(parts);
   void limits.look();
-  const watching = every(clock, clockCheckMs, () => Promise.all([clockGuard.check(), limits.look()]));
+  const watching = every(clock, clockCheckMs, clockGuard.check);
+  const looking = every(clock, 60_000, limits.look);
 
   const about = { url, role: settings.WRIT_ROLE, backend: store.backend, redis: settings.REDIS_URL !== undefined };
   log.info({ ...about, providers: [...parts.providers.keys()] }, 'writ is up');
@@ -129,6 +130,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     await refusals.close();
     step('keys');
     await watching.stop();
+    await looking.stop();
     await reloading.stop();
     step('the worker');
     await worker.stop();

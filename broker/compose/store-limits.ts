@@ -10,6 +10,7 @@ export interface StoreLimits {
 
 export function storeLimits({ providers, providerTimeoutSeconds, log }: Parts): StoreLimits {
   const told = new Map<string, string[]>();
+  const failing = new Set<string>();
   return {
     look: async () => {
       for (const [name, provider] of providers) {
@@ -20,7 +21,12 @@ export function storeLimits({ providers, providerTimeoutSeconds, log }: Parts): 
           if (found.length > 0)
             log.warn({ provider: name, found }, 'this store does not hold all that a plan relies on');
         } catch (err) {
-          log.warn({ err, provider: name }, 'what this store holds could not be found out; it is tried again');
+          if (!failing.has(name))
+            log.warn(
+              { err, provider: name },
+              'what this store holds could not be found out; it is tried again, and said once',
+            );
+          failing.add(name);
         }
       }
     },

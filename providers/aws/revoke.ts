@@ -98,7 +98,7 @@ async function revokeInRole(
     .map(({ leaseId }) => leaseId);
 
   const lagMs = settings.WRIT_AWS_REVOKE_LAG_SECONDS * 1000;
-  const aside = {
+  const sideEffects = {
     ...(denial.cutOff === null ? {} : { alsoEnded: { issuedBefore: denial.cutOff } }),
     ...(rewritten.length === 0 ? {} : { rewritten }),
   };
@@ -123,7 +123,7 @@ async function revokeInRole(
       // A denial that had to be written again starts its lag again, whatever was noted before.
       const since = (denies(before, target, now) ? target.settlingSince : null) ?? now;
       const effectiveAt = new Date(since.getTime() + lagMs);
-      const shown = { evidence: { ...evidence, denied_since: since.toISOString() }, ...aside };
+      const shown = { evidence: { ...evidence, denied_since: since.toISOString() }, ...sideEffects };
       if (effectiveAt <= now) outcomes.push([target, { state: 'revoked', ...shown }]);
       else outcomes.push([target, { state: 'settling', recheckAt: effectiveAt, ...shown }]);
     }
