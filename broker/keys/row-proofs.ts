@@ -6,7 +6,7 @@
  * A proof binds a row to what it says, not to the present: an older copy of the same row holds as well. What
  * may not come back is therefore in the row as a time, or in the record.
  */
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { ProvenRows, ProvenTable, RowProofs } from '../core/proven-rows.ts';
 import { deriveKey } from './key-encryption-key.ts';
@@ -21,11 +21,11 @@ export interface BrokenProof {
 
 /** @param report told of every row that does not hold */
 export function createRowProofs(kek: Uint8Array, report: (broken: BrokenProof) => void = () => {}): RowProofs {
-  const keys = new Map<ProvenTable, Uint8Array>();
-  const keyOf = (table: ProvenTable): Uint8Array => {
+  const keys = new Map<ProvenTable, KeyObject>();
+  const keyOf = (table: ProvenTable): KeyObject => {
     let key = keys.get(table);
     if (key === undefined) {
-      key = deriveKey(kek, `row-proof:${table}`);
+      key = createSecretKey(deriveKey(kek, `row-proof:${table}`));
       keys.set(table, key);
     }
     return key;
@@ -45,9 +45,17 @@ export function createRowProofs(kek: Uint8Array, report: (broken: BrokenProof) =
 }
 
 /**
- * One text for one row (RFC 8785): names and types included, times in UTC to the millisecond, NULL as null.
- * PostgreSQL's jsonb orders members in its own way; here their order is nothing.
+ * One text for one row: a line for each column, names in order, times in UTC to the millisecond, NULL as null.
+ * PostgreSQL's jsonb orders members in its own way: an object is written as in RFC 8785, where their order is
+ * nothing. No JSON text has a line break in it, so that no value can pass for another column.
  */
-function encode(table: string, row: object): string {
-  return canonicalize([table, row])!;
+function encode(table: ProvenTable, row: object): string {
+  const values = row as { readonly [name: string]: unknown };
+  let text: string = table;
+  for (const name of Object.keys(row).sort()) {
+    const value = values[name];
+    const plain = typeof value !== 'object' || value === null || value instanceof Date;
+    text += `\n${name}:${plain ? JSON.stringify(value) : canonicalize(value)}`;
+  }
+  return text;
 }
