@@ -31,8 +31,8 @@ export const issuer = 'https://writ.example';
 export const agent = 'harness-agent';
 export const start = new Date('2026-03-01T12:00:00Z');
 
-const manifestOf = (providers: string[]) => `apiVersion: writ/v1
-agent: ${agent}
+const manifestOf = (name: string, providers: string[]) => `apiVersion: writ/v1
+agent: ${name}
 owner: team:billing
 description: Tries things.
 envelope: { wall_time: 30m, max_grants: 5000 }
@@ -78,9 +78,11 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     notifications.count += 1;
   };
   const shapes = Object.fromEntries([...providers].map(([name, { params }]) => [name, { params }]));
-  const source = manifestOf([...providers.keys()]);
   const publication = { author: 'tester', reason: 'test', agent: null, expectedVersion: null, requestId: null };
-  await publishManifest(store, clock, shapes, { ...publication, source });
+  /** Registers an agent that may use these providers. */
+  const register = (name: string, uses: string[] = [...providers.keys()]) =>
+    publishManifest(store, clock, shapes, { ...publication, source: manifestOf(name, uses) });
+  await register(agent);
 
   // A seeded generator (mulberry32): jitter that every run repeats.
   let seed = 7;
@@ -134,6 +136,8 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
   /** A root session, or a child of `parent`. */
   async function open(
     input: {
+      /** Default: the one agent that every harness has. */
+      agent?: string;
       maxGrants?: number;
       /** Who counts as having started it; without anybody two people must approve. */
       responsible?: string;
@@ -149,7 +153,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
       { ...opening, ...input.deps },
       {
         principal: {
-          agent,
+          agent: input.agent ?? agent,
           subject: { issuer: 'https://ci.example', subject: 'run' },
           startedBy: null,
           onBehalfOf: null,
@@ -168,7 +172,13 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
         requestId: null,
       },
     );
-    return { sessionId: opened.id, agent, jkt: input.jkt ?? null, replay: null, token: opened.token.access_token };
+    return {
+      sessionId: opened.id,
+      agent: input.agent ?? agent,
+      jkt: input.jkt ?? null,
+      replay: null,
+      token: opened.token.access_token,
+    };
   }
 
   /** Reads the session with what the request needs, then makes the request, as the HTTP mount does. */
@@ -208,6 +218,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     ending,
     opening,
     tokens,
+    register,
     open,
     ask,
     askWith,

@@ -35,6 +35,8 @@ export interface ScriptedOptions {
   lifetimeSeconds?: number;
   /** One upstream document per scope. */
   lockKey?: boolean;
+  /** So many denials fit into each. */
+  denials?: number;
   pool?: string[];
   /** Mints with a secret that revocation needs. */
   secret?: boolean;
@@ -108,7 +110,14 @@ export function scriptedProvider(options: ScriptedOptions): Scripted {
           },
         }
       : {}),
-    ...(options.pool === undefined ? {} : { pool: () => options.pool! }),
+    ...(options.denials === undefined ? {} : { denialsThatFit: async () => options.denials! }),
+    // A scope that names a member asks for that one.
+    ...(options.pool === undefined
+      ? {}
+      : {
+          pool: ({ permission: { scope } }) => (scope === 'all' ? options.pool! : [String(scope)]),
+          poolMembers: options.pool,
+        }),
     release: async (member) => {
       await provider.script.release(member);
       provider.released.push(member);

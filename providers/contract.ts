@@ -152,7 +152,7 @@ export type ProbeOutcome = { alive: boolean; evidence: JsonObject };
 
 /**
  * A provider is a plain object made by a factory from frozen settings and injected clients.
- * Required: name, params, plan, describe, issue, revoke. Optional: pool, lockKey, release, prune, probe.
+ * Required: name, limits, params, plan, describe, issue, revoke. The rest is for providers that need it.
  */
 export interface Provider<Params = unknown> {
   readonly name: string;
@@ -203,6 +203,13 @@ export interface Provider<Params = unknown> {
    */
   lockKey?(plan: Plan): string;
   /**
+   * How many denials the document of `lockKey` holds beside what else is in it, as far as is known: so many
+   * leases may be alive or denied there at once, and one more is not minted. Null = no lease needs a denial.
+   * A lease whose mint's answer was lost may take two.
+   * Throws ProviderError where it was never known: then nothing is minted.
+   */
+  denialsThatFit?(plan: Plan, signal: AbortSignal): Promise<number | null>;
+  /**
    * Rewrites the shared document after denials have expired, so that its size stays bounded.
    * @returns ids of `outstanding` whose denial was not in the document and is now
    */
@@ -212,6 +219,8 @@ export interface Provider<Params = unknown> {
    * none needed.
    */
   pool?(plan: Plan): string[] | null;
+  /** All resources that `pool` ever names: what agents share. Absent: what `pool` names. */
+  readonly poolMembers?: readonly string[];
   /**
    * Makes a pool member usable again once the last credential minted on it has expired. Called before the
    * reservation is freed.

@@ -73,7 +73,14 @@ const lapsed = z.strictObject({
 const endedWithSession = z.strictObject({ reason: decisionReason.extract(['session_ended']) });
 const minted = z.strictObject({ provider: text, expires_at: time, plan_digest: text });
 const mintFailed = z.strictObject({ code: text, provider_code: text.nullable(), may_have_minted: z.boolean() });
-const revoking = z.strictObject({ reason: z.enum(codesOf(revokeReasons)) });
+const revoking = z.strictObject({
+  reason: z.enum(codesOf(revokeReasons)),
+  /** Of a neighbour that was cut off: the agents whose denials fill the document, most first. */
+  denied_beside: z
+    .array(z.strictObject({ agent: text, denials: count }))
+    .nullable()
+    .optional(),
+});
 /** The provider's answer to one attempt to revoke. */
 const attempted = z.strictObject({ error: text.nullable(), evidence: object.nullable() });
 /** How many more refusals of a source there were in a minute, beyond those that have rows of their own. */

@@ -3,14 +3,18 @@
  * commit the intent, mint, deliver.
  */
 
+import { type Provider, ProviderError } from '../../providers/contract.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { JsonObject, Plan } from '../core/vocabulary.ts';
 import type { DecisionKey, DecisionPayload } from '../decide/sign-decision.ts';
 import { signDecision } from '../decide/sign-decision.ts';
 import type { KeyRing } from '../keys/ring.ts';
+import { withDeadline } from '../leases/deadline.ts';
+import { type NoRoom, noRoomWords } from '../leases/fair-share.ts';
 import { issueLease, type LeaseDeps } from '../leases/issue.ts';
 import { revokeUndelivered } from '../leases/order-revocation.ts';
+import { knownEndedBefore } from '../leases/provider-time.ts';
 import { type Delivery, deliver } from './deliver.ts';
 import type { Evaluation } from './evaluate.ts';
 import type { LeaseRecord, Recorded } from './statements.ts';
@@ -57,8 +61,8 @@ export interface IssuedAnswer {
  * Signs the decision and commits the intent, before any provider is called (invariant 5).
  * @param write commits grant and lease in one statement
  * @returns null when the session moved on since it was read: decide again
- * @throws WritError `provider_unavailable` when no pool member is free, `rate_limited`, `unavailable` without
- *   a signing key
+ * @throws WritError `provider_unavailable` when no pool member is free or what is shared has no room,
+ *   `rate_limited`, `unavailable` without a signing key
  */
 export async function commitIntent(
   deps: IssueDeps,
@@ -68,15 +72,23 @@ export async function commitIntent(
   at: Date,
   write: (decisionJws: string, lease: LeaseRecord) => Promise<Recorded>,
 ): Promise<CommittedIntent | null> {
-  const lease = leaseOf(deps, evaluation, at);
+  const lease = await leaseOf(deps, evaluation, at, approved.stands);
   const decisionJws = signDecision(payloadOf(grant, lease.id, evaluation, approved.by), signingKey(deps), at);
   const written = await write(decisionJws, lease);
   if (written.ok) {
     return { grant, evaluation, lease, reserved: written.reserved, decisionJws, at, consent: approved.consent };
   }
-  if (written.because === 'pool_exhausted') throw poolExhausted(approved.stands);
-  if (written.because === 'rate_limited') throw new WritError('rate_limited', { retryAfterSeconds: 10 });
-  return null;
+  switch (written.because) {
+    case 'moved_on':
+      return null;
+    case 'rate_limited':
+      throw new WritError('rate_limited', { retryAfterSeconds: 10 });
+    case 'pool_exhausted':
+      throw noRoom(written.because, 'Every account of the pool is in use or in quarantine.', approved.stands);
+    case 'document_full':
+    case 'share_taken':
+      throw noRoom(written.because, noRoomWords(written.because, lease.plan), approved.stands);
+  }
 }
 
 /**
@@ -166,21 +178,56 @@ function payloadOf(
   };
 }
 
-/** Builds the intent: everything that revocation needs if the provider's answer is lost. */
-function leaseOf(deps: { providerTimeoutSeconds: number }, evaluation: Evaluation, now: Date): LeaseRecord {
+/**
+ * Builds the intent: everything that revocation needs if the provider's answer is lost.
+ * @throws WritError `provider_unavailable`, `provider_refused` when the provider cannot say how much room there
+ *   is: what might not be revocable is not minted
+ */
+async function leaseOf(
+  deps: IssueDeps,
+  evaluation: Evaluation,
+  now: Date,
+  stands: StandingApproval | null,
+): Promise<LeaseRecord> {
   const { plan, digest, provider } = evaluation;
   const answerBy = new Date(now.getTime() + mintDeadlineSeconds(deps.providerTimeoutSeconds) * 1000);
   const longest = Math.max(plan.ttl_seconds, provider.limits.longestProviderLifetimeSeconds);
+  const pool = provider.pool?.(plan) ?? null;
+  const denials = await denialsThatFit(deps, provider, plan, stands);
+  const members = pool === null ? null : [...(provider.poolMembers ?? pool)];
   return {
     id: newId('lse', now),
     plan,
     planDigest: digest,
     lockKey: provider.lockKey?.(plan) ?? null,
-    pool: provider.pool?.(plan) ?? null,
+    pool,
+    room:
+      denials === null && members === null ? null : { denials, members, endedBefore: knownEndedBefore(deps, provider) },
     answerBy,
     // Counted from the latest time at which the provider can answer.
     providerExpiresAt: new Date(answerBy.getTime() + longest * 1000),
   };
+}
+
+async function denialsThatFit(
+  deps: IssueDeps,
+  provider: Provider,
+  plan: Plan,
+  stands: StandingApproval | null,
+): Promise<number | null> {
+  if (provider.denialsThatFit === undefined) return null;
+  try {
+    return await withDeadline(deps.clock, deps.providerTimeoutSeconds, provider.name, async (signal) =>
+      provider.denialsThatFit!(plan, signal),
+    );
+  } catch (cause) {
+    const known = cause instanceof ProviderError ? cause : null;
+    deps.log.warn({ err: cause, provider: provider.name }, 'it is not known how many denials fit; nothing is minted');
+    const code = known?.retryable === false ? 'provider_refused' : 'provider_unavailable';
+    const said = known?.providerCode === undefined ? {} : { provider_code: known.providerCode };
+    const retryAfterSeconds = known?.retryAfterSeconds ?? 5;
+    throw new WritError(code, { cause, retryAfterSeconds, extensions: { ...said, ...stands } });
+  }
 }
 
 /**
@@ -198,10 +245,10 @@ function signingKey(deps: { ring: KeyRing }): DecisionKey {
   }
 }
 
-function poolExhausted(stands: StandingApproval | null): WritError {
+function noRoom(providerCode: NoRoom | 'pool_exhausted', detail: string, stands: StandingApproval | null): WritError {
   return new WritError('provider_unavailable', {
-    detail: 'Every account of the pool is in use or in quarantine.',
+    detail,
     retryAfterSeconds: 30,
-    extensions: { provider_code: 'pool_exhausted', ...stands },
+    extensions: { provider_code: providerCode, ...stands },
   });
 }

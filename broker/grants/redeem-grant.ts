@@ -81,6 +81,7 @@ export async function redeemGrant(
   const audit = { plan_digest: digest, approved_by: approvedBy, ttl_seconds: plan.ttl_seconds };
   const claim = {
     sessionId: session.id,
+    agent: session.agent,
     grantId: grant.id,
     consented: grant.planDigest,
     credentialJwk,

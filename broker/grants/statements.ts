@@ -9,6 +9,7 @@ import { appendEvent } from '../audit/append.ts';
 import { type EventPayload, event, eventAmong } from '../audit/events.ts';
 import { newId } from '../core/ids.ts';
 import type { JsonObject, Plan } from '../core/vocabulary.ts';
+import { holdRoom, type NoRoom, type SharedRoom } from '../leases/fair-share.ts';
 import { reserveMember } from '../leases/pools.ts';
 import { intendLease } from '../leases/transitions.ts';
 import { holdRate, moveRate } from '../manifests/agent-rate.ts';
@@ -60,6 +61,8 @@ export interface LeaseRecord {
   lockKey: string | null;
   /** Members of which one must be reserved; null = none needed. */
   pool: string[] | null;
+  /** What it takes a part of that others share; null = nothing. */
+  room: SharedRoom | null;
   /** When the answer must have come; the reconciler looks then. */
   answerBy: Date;
   /** Latest end a credential minted now can have at its provider. */
@@ -67,12 +70,12 @@ export interface LeaseRecord {
 }
 
 /**
- * `ok`, or why nothing was written: the session moved on (decide again), no pool member is free, or the agent
- * has asked for as much as it may in a minute.
+ * `ok`, or why nothing was written: the session moved on (decide again), no pool member is free, there is no
+ * room at the provider, or the agent has asked for as much as it may in a minute.
  */
 export type Recorded =
   | { ok: true; reserved: string | null }
-  | { ok: false; because: 'moved_on' | 'pool_exhausted' | 'rate_limited' };
+  | { ok: false; because: 'moved_on' | 'pool_exhausted' | NoRoom | 'rate_limited' };
 
 /**
  * Holds the session and its root; false when they are not as the decision saw them: ended, another grant of
@@ -174,12 +177,13 @@ ${intendLease('SELECT lease_id, id AS grant_id, session_id, agent, provider, pla
 };
 
 /**
- * The same for a lease that needs a pool member of its own. One by one: two of them may want the same member.
+ * The same for a lease that takes a part of what others share: a pool member of its own, or a place in a
+ * document. One by one: two of them may want the same.
  */
-const intentWithSlotStatement: Statement = {
-  name: 'grant_intent_slot',
+const intentInRoomStatement: Statement = {
+  name: 'grant_intent_room',
   text: `
-    WITH ${heldWithinRate('$30', '$31')}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant("''")} FROM ready WHERE ready.ok
+    WITH ${heldWithinRate('$30', '$31')}, ${holdRoom({ provider: '$14::text', agent: '$6::text', lockKey: '$26::text', denials: '$32', members: '$33', endedBefore: '$34' })}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant("''")} FROM ready WHERE ready.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
     ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
@@ -191,7 +195,7 @@ ${intendLease(`SELECT $25::text AS lease_id, g.id AS grant_id, $1::text AS sessi
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventAmong('$22::text', 'grant.allowed'), actor: '$6::text', grant: 'id', lease: '$25::text', request: '$23::text', payload: '$24::json' }, 'g')}
     )
-    SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved, coalesce((SELECT limited FROM held), false) AS limited FROM ready`,
+    SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved, coalesce((SELECT limited FROM held), false) AS limited, (SELECT why FROM room) AS no_room FROM ready`,
 };
 
 const claimStatement: Statement = {
@@ -204,7 +208,7 @@ const claimStatement: Statement = {
           -- The status can be set back by whoever writes the row; history cannot.
           AND NOT EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = g.session_id AND e.grant_id = g.id AND e.type = ${event('lease.issued')})
         FOR UPDATE OF s, g) locked
-    ), ${reserveMember('$5::text', '$6::text', '$7', '$8::timestamptz')}, g AS (
+    ), ${holdRoom({ provider: '$6::text', agent: '$17::text', lockKey: '$13::text', denials: '$18', members: '$19', endedBefore: '$20' })}, ${reserveMember('$5::text', '$6::text', '$7', '$8::timestamptz')}, g AS (
       UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10::text, decision_jws = $11::text, credential_jwk = coalesce($12::jsonb, credential_jwk)
       FROM ready WHERE ready.ok AND grants.id = $3::text
       RETURNING grants.id, grants.session_id, grants.agent
@@ -215,7 +219,7 @@ ${intendLease(`SELECT $5::text AS lease_id, g.id AS grant_id, g.session_id, g.ag
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('grant.redeemed'), actor: 'agent', grant: 'id', lease: '$5::text', request: '$15::text', payload: '$16::json' }, 'g')}
     )
-    SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved FROM ready`,
+    SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved, (SELECT why FROM room) AS no_room FROM ready`,
 };
 
 const json = (value: object | null) => (value === null ? null : JSON.stringify(value));
@@ -291,7 +295,7 @@ const proofOf = (store: Store, grant: GrantRecord): string =>
 
 /** Writes a grant that policy alone allowed, together with the intent to mint. */
 export async function recordIntent(store: Store, grant: GrantRecord, lease: LeaseRecord): Promise<Recorded> {
-  if (lease.pool === null) {
+  if (lease.room === null) {
     const row = intentRow(grant, lease);
     const written = await batch<{ n: number; ok: boolean }>(store, intentStatement, row, grant.rootId);
     if (written === undefined) return { ok: false, because: 'moved_on' };
@@ -306,10 +310,13 @@ export async function recordIntent(store: Store, grant: GrantRecord, lease: Leas
     lease.pool,
     grant.perMinute,
     grant.ceiling,
+    ...roomValues(lease),
   ];
-  const [row] = await store.run<IntentRow>(intentWithSlotStatement, values);
+  const [row] = await store.run<IntentRow>(intentInRoomStatement, values);
   return readIntent(row);
 }
+
+const roomValues = ({ room }: LeaseRecord) => [room?.denials ?? null, room?.members ?? null, room?.endedBefore ?? null];
 
 function intentRow(grant: GrantRecord, lease: LeaseRecord) {
   return {
@@ -351,6 +358,7 @@ export async function claimApproved(
   store: Store,
   input: {
     sessionId: string;
+    agent: string;
     grantId: string;
     consented: string;
     decisionJws: string;
@@ -378,6 +386,8 @@ export async function claimApproved(
     lease.answerBy,
     input.requestId,
     json(input.audit),
+    input.agent,
+    ...roomValues(lease),
   ]);
   return readIntent(row);
 }
@@ -389,6 +399,7 @@ interface IntentRow {
    */
   exhausted: boolean;
   reserved: string | null;
+  no_room: NoRoom | null;
   /** The agent has asked for as much as it may; a claim was counted when it was asked for. */
   limited?: boolean;
 }
@@ -396,5 +407,6 @@ interface IntentRow {
 function readIntent(row: IntentRow | undefined): Recorded {
   if (row?.ok === true) return { ok: true, reserved: row.reserved };
   if (row?.limited === true) return { ok: false, because: 'rate_limited' };
+  if (row?.no_room != null) return { ok: false, because: row.no_room };
   return { ok: false, because: row?.exhausted === true ? 'pool_exhausted' : 'moved_on' };
 }

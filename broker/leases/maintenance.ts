@@ -11,7 +11,7 @@ import { withDeadline } from './deadline.ts';
 import { endedBefore } from './provider-time.ts';
 import { restartLag } from './restart-lag.ts';
 import { claimSeconds, type RevokeDeps } from './revoke.ts';
-import { keptUntil, standing } from './transitions.ts';
+import { standingIn } from './transitions.ts';
 import { afterFailure, withUpstreamLock } from './upstream-lock.ts';
 
 const batch = 200;
@@ -57,7 +57,7 @@ const outstandingStatement: Statement = {
   name: 'lease_prune_standing',
   text: `
     SELECT id, plan, handle, reserved, intent_at, provider_expires_at, settling_since FROM lease
-    WHERE provider = $1 AND lock_key = $2 AND ${standing} AND ${keptUntil('lease')} > $3::timestamptz ORDER BY id`,
+    WHERE ${standingIn('$1', '$2', '$3::timestamptz')} ORDER BY id`,
 };
 
 /**

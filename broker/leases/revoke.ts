@@ -22,7 +22,7 @@ import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
 import { knownEndedBefore, surelyEndedBefore } from './provider-time.ts';
 import { restartLag } from './restart-lag.ts';
-import { keptUntil, settleRevocation, standing, startRevoking } from './transitions.ts';
+import { settleRevocation, standingIn, startRevoking } from './transitions.ts';
 import { type AfterWork, afterFailure, withUpstreamLock } from './upstream-lock.ts';
 
 export interface RevokeDeps {
@@ -60,7 +60,7 @@ const outstandingStatement: Statement = {
   name: 'lease_standing',
   text: `
     SELECT id, plan, lock_key, handle, NULL AS sealed, reserved, intent_at, provider_expires_at, settling_since, attempts
-    FROM lease WHERE provider = $1 AND lock_key = $2 AND ${standing} AND ${keptUntil('lease')} > $3::timestamptz ORDER BY id`,
+    FROM lease WHERE ${standingIn('$1', '$2', '$3::timestamptz')} ORDER BY id`,
 };
 
 /**
@@ -200,24 +200,27 @@ async function attempt(
 
 /**
  * Where the shared document was full, the provider ended everything older than a moment: those leases must
- * not be shown as active. By the provider's own time of issue: with ours, the moment would creep on with each
+ * not be shown as active. Their events name whose denials fill the document. By the provider's own time of issue: with ours, the moment would creep on with each
  * pass and end more and more of them.
  */
 const neighbourStatement: Statement = {
   name: 'lease_cut_off',
   text: `
-    WITH l AS (
+    WITH holders AS (
+      SELECT json_agg(json_build_object('agent', agent, 'denials', denials) ORDER BY denials DESC, agent) AS named FROM (
+        SELECT agent, count(*)::int AS denials FROM lease WHERE ${standingIn('$2', '$3', '$5::timestamptz')} GROUP BY agent ORDER BY 2 DESC, 1 LIMIT 10) h
+    ), l AS (
 ${startRevoking({
-  where: "provider = $2 AND lock_key = $3 AND (handle->>'issued_at')::timestamptz < $4::timestamptz",
+  where: `provider = $2 AND lock_key = $3 AND provider_expires_at > $4::timestamptz AND (handle->>'issued_at')::timestamptz < $4::timestamptz`,
   reason: revokeReason('neighbour_cut_off'),
   dueAt: '$1::timestamptz',
   from: ['active'],
 })}
       RETURNING id, session_id, grant_id
     ), events AS (
-      ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: event('lease.revoking'), actor: "'worker'", grant: 'grant_id', lease: 'id', payload: `json_build_object('reason', ${revokeReason('neighbour_cut_off')})` }, 'l ORDER BY session_id, id')}
+      ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: event('lease.revoking'), actor: "'worker'", grant: 'grant_id', lease: 'id', payload: `json_build_object('reason', ${revokeReason('neighbour_cut_off')}, 'denied_beside', (SELECT named FROM holders))` }, 'l ORDER BY session_id, id')}
     )
-    SELECT id FROM l`,
+    SELECT id, (SELECT named FROM holders) AS holders FROM l`,
 };
 
 async function endCollateral(
@@ -227,15 +230,16 @@ async function endCollateral(
   cutOff: Date | null,
 ): Promise<void> {
   if (lockKey === null || cutOff === null) return;
-  const ended = await deps.store.run<{ id: string }>(neighbourStatement, [
+  const ended = await deps.store.run<{ id: string; holders: JsonObject[] }>(neighbourStatement, [
     deps.clock.now(),
     provider.name,
     lockKey,
     cutOff,
+    knownEndedBefore(deps, provider),
   ]);
   if (ended.length > 0)
     deps.log.error(
-      { provider: provider.name, lockKey, leases: ended.length },
+      { provider: provider.name, lockKey, leases: ended.length, deniedBeside: ended[0]?.holders },
       'the document is full: older credentials were ended too',
     );
 }

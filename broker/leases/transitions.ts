@@ -45,8 +45,13 @@ export const failMint = (where: string, at: string, error: string, text: string)
 export const keptUntil = (lease: string): string =>
   `(${lease}.provider_expires_at + interval '${keepAfterEndMs / 1000} seconds')`;
 
-/** Leases that were denied, or must be: those whose denial a shared document holds until `keptUntil`. */
-export const standing = `(status IN ('revoking', 'revoked') OR (status = 'expired' AND prune_at IS NOT NULL))`;
+/**
+ * Leases that were denied, or must be: those whose denial the shared document of `lockKey` holds.
+ * @param over SQL of the moment before which what ends has ended, by `endedBefore` (provider-time.ts)
+ */
+export const standingIn = (provider: string, lockKey: string, over: string): string =>
+  `provider = ${provider} AND lock_key = ${lockKey} AND provider_expires_at > ${over} - interval '${keepAfterEndMs / 1000} seconds'
+      AND (status IN ('revoking', 'revoked') OR (status = 'expired' AND prune_at IS NOT NULL))`;
 
 export interface Revoking {
   /** SQL condition on rows of `lease`. */

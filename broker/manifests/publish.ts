@@ -40,10 +40,10 @@ const publishStatement: Statement = {
   name: 'manifest_publish',
   text: `
     WITH current AS (
-      INSERT INTO agent (name, version) SELECT $1::text, $2::int WHERE $11::int = 0
+      INSERT INTO agent (name, version, providers) SELECT $1::text, $2::int, $12::text[] WHERE $11::int = 0
       ON CONFLICT (name) DO NOTHING RETURNING name
     ), moved AS (
-      UPDATE agent SET version = $2::int WHERE name = $1::text AND version = $11::int AND $11::int > 0 RETURNING name
+      UPDATE agent SET version = $2::int, providers = $12::text[] WHERE name = $1::text AND version = $11::int AND $11::int > 0 RETURNING name
     ), published AS (
       INSERT INTO manifest (agent, version, source, sha256, author, reason, compiled, published_at, proof)
       SELECT name, $2::int, $3::text, $4::text, $5::text, $6::text, $7::json, $8::timestamptz, $10::text FROM (SELECT name FROM current UNION ALL SELECT name FROM moved) AS agent
@@ -121,6 +121,7 @@ export async function publishManifest(
     input.requestId,
     store.proofs.make('manifest', row),
     version,
+    [...new Set(Object.values(compiled.manifest.capabilities).map(({ provider }) => provider))].sort(),
   ]);
   if (rows.length === 0) throw new WritError('precondition_failed');
   return { agent, version: next, sha256, outcome: 'published' };

@@ -5,7 +5,7 @@
  */
 import pg from 'pg';
 import { migrate } from './migrate.ts';
-import { runtimeRights } from './runtime-rights.ts';
+import { runtimeFunctions, runtimeRights } from './runtime-rights.ts';
 import { compareSchema, readMigrations } from './schema-version.ts';
 import { scramVerifier } from './scram-verifier.ts';
 
@@ -117,6 +117,7 @@ function giveRights({ schema, runtimeRole }: PrepareOptions): string[] {
     `REVOKE ALL ON ALL SEQUENCES IN SCHEMA ${within} FROM PUBLIC, ${runtime}`,
     `REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ${within} FROM PUBLIC, ${runtime}`,
     ...grants,
+    ...runtimeFunctions.map((signature) => `GRANT EXECUTE ON FUNCTION ${within}.${signature} TO ${runtime}`),
     `GRANT SELECT ON ${within}."_prisma_migrations" TO ${runtime}`,
   ];
 }

@@ -20,7 +20,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
   },
   manifest: { insert: true },
   review: { insert: true },
-  agent: { insert: true, update: ['version', 'asked', 'opened', 'rechecked_version'] },
+  agent: { insert: true, update: ['version', 'asked', 'opened', 'rechecked_version', 'providers'] },
   session: {
     insert: true,
     update: [
@@ -79,3 +79,6 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
   pool_slot: { insert: true, delete: true, update: ['release_after'] },
   upstream_lock: { insert: true, delete: true, update: ['holder', 'until'] },
 };
+
+/** Functions that statements call; a trigger's function needs no right of whoever fires it. */
+export const runtimeFunctions = ['writ_room(text, text, text, int, text[], timestamptz)', 'writ_shared(text, text)'];

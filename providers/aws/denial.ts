@@ -63,10 +63,10 @@ export function denies(text: string | undefined, target: RevocationTarget, now: 
  */
 const userIdOf = (target: RevocationTarget) => `*:${target.leaseId}`;
 
-/** Characters that one more lease takes at most: its quoted name and a comma. */
+/** Characters that one name takes at most, with its quotes and a comma. */
 export const charactersPerName = (leaseIdLength: number) => leaseIdLength + '*:'.length + '"",'.length;
 
-/** Characters of the document without names, with room for a cut-off. */
+/** Characters of the document without names: both statements, and a cut-off if it comes to that. */
 export const charactersWithoutNames = 420;
 
 function document(named: RevocationTarget[], cutOff: Date | null): string {

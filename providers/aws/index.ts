@@ -9,6 +9,7 @@ import { issue } from './issue.ts';
 import { storeLimits } from './limits.ts';
 import { type AwsParams, awsParams } from './params.ts';
 import { prune, revoke, roleOf } from './revoke.ts';
+import { roleRooms } from './role-room.ts';
 import { planFor } from './session-policy.ts';
 import { type AwsSettings, awsSettings } from './settings.ts';
 
@@ -23,6 +24,7 @@ export function createAwsProvider(
 ): Provider<AwsParams> {
   const clients = awsClients(settings, deps, ambient);
   const limits = storeLimits(settings, clients);
+  const rooms = roleRooms(settings, deps, clients);
   return {
     name: 'aws',
     limits: {
@@ -38,6 +40,7 @@ export function createAwsProvider(
     issue: (context) => issue(context, settings, clients),
     revoke: (due, outstanding, signal) => revoke(due, outstanding, signal, settings, deps, clients),
     lockKey: (plan: Plan) => roleOf({ plan }),
+    denialsThatFit: (plan) => rooms.denialsThatFit(roleOf({ plan })),
     prune: (lockKey, outstanding, signal) => prune(lockKey, outstanding, signal, settings, deps, clients),
     clock: clients.clock,
   };

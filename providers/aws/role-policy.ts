@@ -20,6 +20,24 @@ export async function readDenial(iam: IAMClient, role: string, signal: AbortSign
   return readPolicy(iam, role, denialPolicyName, signal);
 }
 
+/** Characters of a role's other inline policies, which share the room. */
+export async function charactersOfOthers(iam: IAMClient, role: string, signal: AbortSignal): Promise<number> {
+  let characters = 0;
+  for (let marker: string | undefined, more = true; more; ) {
+    const page = await call('iam:ListRolePolicies', signal, () =>
+      iam.send(
+        new ListRolePoliciesCommand({ RoleName: nameOf(role), ...(marker === undefined ? {} : { Marker: marker }) }),
+        { abortSignal: signal },
+      ),
+    );
+    for (const name of page.PolicyNames ?? [])
+      if (name !== denialPolicyName) characters += (await readPolicy(iam, role, name, signal))?.length ?? 0;
+    marker = page.Marker;
+    more = page.IsTruncated === true && marker !== undefined;
+  }
+  return characters;
+}
+
 /** Makes IAM hold exactly the denials of `outstanding`; `present` is what it holds now. */
 export async function writeDenial(
   iam: IAMClient,
@@ -62,23 +80,6 @@ async function put(iam: IAMClient, role: string, denial: Denial, present: string
   }
   const document = { ...name, PolicyDocument: denial.text };
   await call('iam:PutRolePolicy', signal, () => iam.send(new PutRolePolicyCommand(document), { abortSignal: signal }));
-}
-
-async function charactersOfOthers(iam: IAMClient, role: string, signal: AbortSignal): Promise<number> {
-  let characters = 0;
-  for (let marker: string | undefined, more = true; more; ) {
-    const page = await call('iam:ListRolePolicies', signal, () =>
-      iam.send(
-        new ListRolePoliciesCommand({ RoleName: nameOf(role), ...(marker === undefined ? {} : { Marker: marker }) }),
-        { abortSignal: signal },
-      ),
-    );
-    for (const name of page.PolicyNames ?? [])
-      if (name !== denialPolicyName) characters += (await readPolicy(iam, role, name, signal))?.length ?? 0;
-    marker = page.Marker;
-    more = page.IsTruncated === true && marker !== undefined;
-  }
-  return characters;
 }
 
 async function readPolicy(

@@ -54,6 +54,7 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
       if (!permission.exclusive) return null;
       return permission.service_account === null ? config.WRIT_GCP_SERVICE_ACCOUNTS : [permission.service_account];
     },
+    poolMembers: config.WRIT_GCP_SERVICE_ACCOUNTS,
     release: async (reserved, signal) => {
       // An account that has left the pool is no longer ours to enable.
       if (config.WRIT_GCP_SERVICE_ACCOUNTS.includes(reserved)) await releaseAccount(accounts, reserved, signal);
