@@ -45,9 +45,9 @@ export function createRowProofs(kek: Uint8Array, report: (broken: BrokenProof) =
 }
 
 /**
- * One text for one row: a line for each column, names in order, times in UTC to the millisecond, NULL as null.
- * PostgreSQL's jsonb orders members in its own way: an object is written as in RFC 8785, where their order is
- * nothing. No JSON text has a line break in it, so that no value can pass for another column.
+ * One text for one row: a line for each column, names in order, times in UTC to the millisecond, NULL as
+ * null. PostgreSQL's jsonb orders members in its own way: an object is written as in RFC 8785, where their
+ * order is nothing. No JSON text has a line break in it, so that no value can pass for another column.
  */
 function encode(table: ProvenTable, row: object): string {
   const values = row as { readonly [name: string]: unknown };

@@ -62,7 +62,8 @@ for (const backend of await testBackends()) {
       const neighbour = await harness.lease(await harness.open({ agent: 'neighbour' }), 'shareddoc');
       const first = await burst(harness, greedy, 'shareddoc', 30);
       const issued = first.outcomes.issued?.length ?? 0;
-      // While answers are awaited each counts twice: the burst may get fewer, and one by one it gets the rest.
+      // While answers are awaited each counts twice: the burst may get fewer, and one by one it gets the
+      // rest.
       assert.ok(issued >= 9 && issued <= 20, String(issued));
       assert.deepEqual(Object.keys(first.outcomes).toSorted(), ['issued', 'share_taken']);
       const more = await harness.open();

@@ -1,8 +1,8 @@
 /**
  * What agents share at a provider: places for denials in a role's document, and the members of a pool. Before
  * anything is minted, a place is held for the new lease, so that its denial fits whatever happens to the
- * others: one ending cuts off nobody, and no agent takes what others need. The rule, and who is counted, is in
- * the function `writ_room` of the database (prisma/migrations).
+ * others: one ending cuts off nobody, and no agent takes what others need. The rule, and who is counted, is
+ * in the function `writ_room` of the database (prisma/migrations).
  */
 import type { Plan } from '../core/vocabulary.ts';
 

@@ -200,8 +200,8 @@ async function attempt(
 
 /**
  * Where the shared document was full, the provider ended everything older than a moment: those leases must
- * not be shown as active. Their events name whose denials fill the document. By the provider's own time of issue: with ours, the moment would creep on with each
- * pass and end more and more of them.
+ * not be shown as active. Their events name whose denials fill the document. By the provider's own time of
+ * issue: with ours, the moment would creep on with each pass and end more and more of them.
  */
 const neighbourStatement: Statement = {
   name: 'lease_cut_off',

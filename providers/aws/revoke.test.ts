@@ -219,7 +219,7 @@ test('names fill the policy first; only what does not fit is cut off, by the ear
 /** As the broker makes them, in the same millisecond. */
 const realIds = ['lse_0hk3v9t2rqz7m4c8w1xd', 'lse_0hk3v9t2rb6n0gfjps3k'] as const;
 
-// docs/providers/aws.md gives these numbers: change both.
+// What a document holds of one kind; what is promised is less (role-room.test.ts).
 test('so many leases of one role are denied one by one; the next takes the oldest by issue time', async () => {
   await withBench(async (harness) => {
     const { target } = await lease(harness, 'lse_template');

@@ -31,12 +31,15 @@ export async function charactersOfOthers(iam: IAMClient, role: string, signal: A
       ),
     );
     for (const name of page.PolicyNames ?? [])
-      if (name !== denialPolicyName) characters += (await readPolicy(iam, role, name, signal))?.length ?? 0;
+      if (name !== denialPolicyName) characters += charactersOf(await readPolicy(iam, role, name, signal));
     marker = page.Marker;
     more = page.IsTruncated === true && marker !== undefined;
   }
   return characters;
 }
+
+/** As IAM counts them: without white space. Ours has none. */
+const charactersOf = (text: string | undefined) => text?.replaceAll(/\s/g, '').length ?? 0;
 
 /** Makes IAM hold exactly the denials of `outstanding`; `present` is what it holds now. */
 export async function writeDenial(
