@@ -180,8 +180,8 @@ function payloadOf(
 
 /**
  * Builds the intent: everything that revocation needs if the provider's answer is lost.
- * @throws WritError `provider_unavailable`, `provider_refused` when the provider cannot say how much room there
- *   is: what might not be revocable is not minted
+ * @throws WritError `provider_unavailable`, `provider_refused` when the provider cannot say how much room
+ *   there is: what might not be revocable is not minted
  */
 async function leaseOf(
   deps: IssueDeps,
