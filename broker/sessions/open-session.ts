@@ -127,10 +127,9 @@ export const insertStatement: Statement = {
     ), event AS (
       ${appendEvent({ chain: 'id', at: 'at', type: event('session.opened'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'allowed JOIN opened USING (id) ORDER BY id')}
     )
-    SELECT n, fresh AND NOT EXISTS (SELECT 1 FROM may_burn WHERE may_burn.n = judged.n AND NOT EXISTS (SELECT 1 FROM passed WHERE passed.n = judged.n)) AS fresh,
-           within_rate AND NOT EXISTS (SELECT 1 FROM placed WHERE placed.n = judged.n AND placed.used + placed.place > per_minute) AS within_rate,
-           manifest_in_force, EXISTS (SELECT 1 FROM opened WHERE opened.id = judged.id) AS opened
-    FROM judged`,
+    SELECT n, judged.fresh AND (may_burn.n IS NULL OR passed.n IS NOT NULL) AS fresh, judged.within_rate AND (placed.n IS NULL OR may_burn.n IS NOT NULL) AS within_rate,
+           judged.manifest_in_force, opened.id IS NOT NULL AS opened
+    FROM judged LEFT JOIN placed USING (n) LEFT JOIN may_burn USING (n) LEFT JOIN passed USING (n) LEFT JOIN opened ON opened.id = judged.id`,
 };
 
 /** The parent a child session is opened under. */
