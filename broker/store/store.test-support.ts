@@ -3,7 +3,7 @@
  * finds out once and says so (scripts/test.ts); a single test file run by hand asks for itself.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
@@ -87,6 +87,28 @@ async function readImage(): Promise<Blob> {
   await rename(mine, file);
   return dump;
 }
+
+/** The same as a folder, for a broker that keeps its database on disk. */
+export async function layMigrated(dataDir: string): Promise<void> {
+  const known = join(import.meta.dirname, `../../node_modules/.cache/writ/pglite-small-${await migrationsHash()}`);
+  await mkdir(join(dataDir, '..'), { recursive: true });
+  if (await copied(known, dataDir)) return;
+  await (await PGlite.create({ dataDir, loadDataDir: await migratedImage() })).close();
+  const mine = `${known}.${randomBytes(6).toString('hex')}`;
+  await cp(dataDir, mine, { recursive: true });
+  // Another test file was quicker.
+  await rename(mine, known).catch(() => rm(mine, { recursive: true }));
+}
+
+/** @returns whether there was something to copy */
+const copied = (from: string, to: string): Promise<boolean> =>
+  cp(from, to, { recursive: true }).then(
+    () => true,
+    (error) => {
+      if (error.code === 'ENOENT') return false;
+      throw error;
+    },
+  );
 
 /** Leaves out what makes opening it slow, and nobody misses: two more databases, and 128 MB of buffers. */
 async function makeSmall(database: PGlite): Promise<void> {

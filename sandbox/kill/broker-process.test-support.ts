@@ -64,8 +64,8 @@ process.on('message', async (order: Order) => {
   process.send?.({ steps, next: next?.getTime() ?? null } satisfies Report);
 });
 
-// A killed process writes no compile cache: each would strip the types of this file anew, with a compiler that
-// takes longer to load than everything else here.
+// A killed process writes no compile cache: each would strip the types of this file anew, and load the
+// compiler that does so.
 flushCompileCache();
 
 // Whoever gives the orders is gone: nobody is left to be killed for.
