@@ -1,11 +1,8 @@
 /** The process: starts a broker from its environment, and stops it on a signal. */
-import { enableCompileCache } from 'node:module';
-import { join } from 'node:path';
+import { keepCompiled } from './compile-cache.ts';
 import type { Broker } from './compose/start.ts';
 
-// Without it every start strips the types of every file and compiles it: half of what a start costs. Beside the
-// code, where only those may write who may write the code; where that is nobody, there is no cache.
-enableCompileCache(join(import.meta.dirname, '../node_modules/.cache/writ/compile'));
+keepCompiled();
 
 let broker: Broker | null = null;
 let stops: 'not yet' | 'just now' | 'asked' = 'not yet';
@@ -25,7 +22,6 @@ const stop = async () => {
 process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
 
-// After the cache is on, so that they are in it.
 const { exit, startBroker } = await import('./compose/start.ts');
 const { ConfigurationError } = await import('./config/settings.ts');
 
