@@ -3,6 +3,7 @@
  * the pending grant is written, or `delivery`, when its notice is on the way. Nothing is flushed and no
  * handler runs.
  */
+import { flushCompileCache } from 'node:module';
 import { z } from 'zod';
 import { startBroker } from '../broker/compose/start.ts';
 import { systemClock } from '../broker/core/clock.ts';
@@ -35,5 +36,7 @@ await startBroker(process.env, {
     };
   },
 });
+// A killed process writes none: the next would strip the types of this file anew.
+flushCompileCache();
 process.send?.('up');
 process.on('disconnect', () => process.exit());

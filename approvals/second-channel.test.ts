@@ -5,14 +5,13 @@
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { PGlite } from '@electric-sql/pglite';
 import express from 'express';
 import { systemClock } from '../broker/core/clock.ts';
 import { prepareGround, source } from '../broker/running.test-support.ts';
-import { createTestDatabase, migratedImage, testBackends } from '../broker/store/store.test-support.ts';
+import { createTestDatabase, layMigrated, testBackends } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
 import { type Board, boardChannel, boardModule, openBoard } from './board.test-support.ts';
 import type { ChannelModule } from './contract.ts';
@@ -27,10 +26,7 @@ async function prepare(backend: 'pglite' | 'postgres') {
   const database = backend === 'postgres' ? await createTestDatabase() : null;
   const data = join(ground.folder, 'data');
   // Migrated already: doing it anew takes longer than the test.
-  if (database === null) {
-    await mkdir(data);
-    await (await PGlite.create(join(data, 'database'), { loadDataDir: await migratedImage() })).close();
-  }
+  if (database === null) await layMigrated(join(data, 'database'));
   const env: Record<string, string> = database === null ? { WRIT_DATA_DIR: data } : { DATABASE_URL: database.url };
   const close = async () => {
     await ground.close();

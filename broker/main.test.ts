@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
+import { layMigrated } from './store/store.test-support.ts';
 import { until } from './until.test-support.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -69,6 +70,7 @@ test('npm start hands a signal on: the broker stops with it, and so does a termi
 
 test('the address that is announced is one that answers, of IPv6 too', async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'writ-main-'));
+  await layMigrated(join(dataDir, 'database'));
   try {
     for (const [listen, host] of [
       ['::1', /^http:\/\/\[::1\]:\d+$/],

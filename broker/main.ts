@@ -1,6 +1,8 @@
 /** The process: starts a broker from its environment, and stops it on a signal. */
-import { type Broker, exit, startBroker } from './compose/start.ts';
-import { ConfigurationError } from './config/settings.ts';
+import { keepCompiled } from './compile-cache.ts';
+import type { Broker } from './compose/start.ts';
+
+keepCompiled();
 
 let broker: Broker | null = null;
 let stops: 'not yet' | 'just now' | 'asked' = 'not yet';
@@ -19,6 +21,9 @@ const stop = async () => {
 // Before it starts: whoever reads that it is up may send one at once.
 process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
+
+const { exit, startBroker } = await import('./compose/start.ts');
+const { ConfigurationError } = await import('./config/settings.ts');
 
 try {
   broker = await startBroker(process.env);

@@ -8,10 +8,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { layMigrated } from '../store/store.test-support.ts';
 
 let dataDir: string;
 before(async () => {
   dataDir = await mkdtemp(join(tmpdir(), 'writ-data-'));
+  await layMigrated(join(dataDir, 'database'));
 });
 after(() => rm(dataDir, { recursive: true }));
 

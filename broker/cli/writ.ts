@@ -4,8 +4,12 @@
  * embedded database.
  */
 import { runWrit } from '../../client/cli/run.ts';
+import { keepCompiled } from '../compile-cache.ts';
 
-const code = await runWrit(process.argv.slice(2), () => import('./broker-side.ts'));
+const code = await runWrit(process.argv.slice(2), () => {
+  keepCompiled();
+  return import('./broker-side.ts');
+});
 // Everything is closed and written by then. Exit at once: migrating a new database leaves a ten-second timer
 // (store/migrate.ts).
 process.stderr.write('', () => process.stdout.write('', () => process.exit(code)));

@@ -8,7 +8,9 @@ import type { ThreadAnswer, ThreadQuestion } from './embedded-database.ts';
 
 const { dataDir } = workerData as { dataDir: string };
 const port = parentPort!;
-const db = PGlite.create(dataDir);
+// PostgreSQL clears its 128 MB of buffers at each start, for a database that has a few.
+const startParams = [...PGlite.defaultStartParams, '-c', 'shared_buffers=32MB'];
+const db = PGlite.create(dataDir, { startParams });
 // The first question tells what went wrong with opening.
 db.catch(() => {});
 const asText = (value: string) => value;

@@ -4,6 +4,7 @@
  * nothing is flushed.
  */
 
+import { flushCompileCache } from 'node:module';
 import { startBroker } from '../../broker/compose/start.ts';
 import { manualClock } from '../../broker/core/clock.ts';
 import { openStore, type Store } from '../../broker/store/open.ts';
@@ -62,6 +63,10 @@ process.on('message', async (order: Order) => {
   const next = store === undefined ? null : await nextMoment(store);
   process.send?.({ steps, next: next?.getTime() ?? null } satisfies Report);
 });
+
+// A killed process writes no compile cache: each would strip the types of this file anew, and load the
+// compiler that does so.
+flushCompileCache();
 
 // Whoever gives the orders is gone: nobody is left to be killed for.
 process.on('disconnect', () => process.exit());

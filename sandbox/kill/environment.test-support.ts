@@ -9,11 +9,10 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PGlite } from '@electric-sql/pglite';
 import { type Broker, startBroker } from '../../broker/compose/start.ts';
 import { manualClock } from '../../broker/core/clock.ts';
 import { openStore } from '../../broker/store/open.ts';
-import { createTestDatabase, migratedImage } from '../../broker/store/store.test-support.ts';
+import { createTestDatabase, layMigrated } from '../../broker/store/store.test-support.ts';
 import { startWorld, type World } from '../world.ts';
 import type { Order, Report } from './broker-process.test-support.ts';
 import { beatSeconds, nextMoment, watchBeats, watchStore } from './steps.test-support.ts';
@@ -60,7 +59,7 @@ export async function openEnvironment(backend: 'pglite' | 'postgres'): Promise<K
   const world = await startWorld({ clock, lagMs: 1000, poolSize: 2 });
   const folder = await mkdtemp(join(tmpdir(), 'writ-kill-'));
   const database = backend === 'postgres' ? await createTestDatabase() : null;
-  if (database === null) await writeImage(join(folder, 'database'));
+  if (database === null) await layMigrated(join(folder, 'database'));
   const env: Record<string, string> = {
     ...world.env,
     WRIT_MANIFEST_DIR: '',
@@ -121,12 +120,6 @@ export async function openEnvironment(backend: 'pglite' | 'postgres'): Promise<K
       await rm(folder, { recursive: true, force: true });
     },
   };
-}
-
-/** A migrated embedded database on disk, quicker than by migrating one. */
-async function writeImage(dataDir: string): Promise<void> {
-  const database = await PGlite.create({ dataDir, loadDataDir: await migratedImage() });
-  await database.close();
 }
 
 interface Child {

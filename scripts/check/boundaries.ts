@@ -80,7 +80,7 @@ export const rules: Rule[] = [
     name: 'main-is-the-process',
     why: 'what a broker is made of is composed in one place, for production and tests alike',
     files: /^broker\/main\.ts$/,
-    only: '^broker/(compose/start|config/settings)\\.ts$',
+    only: '^broker/(compile-cache|compose/start|config/settings)\\.ts$',
   },
   {
     name: 'mints-are-sent-once',
