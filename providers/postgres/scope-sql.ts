@@ -45,14 +45,14 @@ export const turnTableSql = `CREATE TABLE IF NOT EXISTS ${ownSchema}.turn (singl
  */
 const scopeBody = `
 BEGIN
-  RETURN QUERY SELECT s.value FROM ${ownSchema}.lease_scope AS s
+  RETURN (SELECT s.value FROM ${ownSchema}.lease_scope AS s
     WHERE s.role_name OPERATOR(pg_catalog.=) session_user AND s.relation OPERATOR(pg_catalog.=) $1
       AND s.column_name OPERATOR(pg_catalog.=) $2 AND s.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
-      AND s.xmax::text OPERATOR(pg_catalog.=) '0';
+      AND s.xmax::text OPERATOR(pg_catalog.=) '0');
 END`;
 
-export const scopeFunctionSql = `CREATE OR REPLACE FUNCTION ${ownSchema}.scope(relation oid, column_name text) RETURNS SETOF text
-LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $writ$${scopeBody}
+export const scopeFunctionSql = `CREATE OR REPLACE FUNCTION ${ownSchema}.scope(relation oid, column_name text) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $writ$${scopeBody}
 $writ$`;
 
 /** The body as the server keeps it, to see whether somebody changed it. */
@@ -66,13 +66,14 @@ export interface ScopeColumn {
 
 /**
  * The condition of a policy or a view. The scope is read once a statement, and an index on the column is
- * used.
+ * used. One comparison a column and no more: the server evaluates the cheapest first among what it calls
+ * leakproof, and nothing that an agent writes with an effect of its own is cheaper.
  */
 export function scopeCondition(schema: string, table: string, columns: readonly ScopeColumn[]): string {
-  const relation = `${literal(qualified(schema, table))}::regclass`;
-  const values = (column: string) => `SELECT ${ownSchema}.scope(${relation}, ${literal(column)})`;
-  if (columns.length === 0) return `EXISTS (${values('')})`;
-  return columns.map(({ name, type }) => `${identifier(name)} = ANY (ARRAY(${values(name)}::${type}))`).join(' AND ');
+  const value = (column: string) =>
+    `${ownSchema}.scope(${literal(qualified(schema, table))}::regclass, ${literal(column)})`;
+  if (columns.length === 0) return `(SELECT ${value('')} IS NOT NULL)`;
+  return columns.map(({ name, type }) => `${identifier(name)} = (SELECT ${value(name)}::${type})`).join(' AND ');
 }
 
 /** The objects that are not about one table. */
