@@ -90,7 +90,7 @@ export async function prepareDatabase(
   return apply ? applyPreparation(options) : planPreparation(options);
 }
 
-/** Shows or does what an admin of a PostgreSQL database does once for the rows of leases; or looks after it. */
+/** Shows or does what an admin of a PostgreSQL database does once for the rows of leases. */
 export async function preparePostgres(
   env: { [name: string]: string | undefined },
   { action, apply, tables, views, brokerRole }: PostgresPreparation,

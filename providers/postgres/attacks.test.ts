@@ -268,7 +268,7 @@ for (const binaries of serversToTest())
       const { issued } = await leaseOn(readOrders);
       const client = await agent(issued.credential);
       for (const statement of [
-        `COPY orders TO '/tmp/orders'`,
+        `COPY orders TO '/srv/orders'`,
         `COPY (SELECT id FROM orders) TO PROGRAM 'cat'`,
         `COPY orders FROM '/etc/passwd'`,
         `SELECT pg_read_file('/etc/passwd')`,

@@ -3,7 +3,7 @@ import { answerText } from '../answer-text.ts';
 import { ProviderError, type ProviderErrorOptions } from '../contract.ts';
 import { CommitFailed } from './connection.ts';
 
-/** PostgreSQL says of nothing how long to wait. A connection is free again as soon as somebody ends theirs. */
+/** PostgreSQL says of nothing how long to wait. A connection is free as soon as somebody ends theirs. */
 export const tooManyConnectionsSeconds = 5;
 
 /** What passes: the server is away or busy, another transaction was in the way, this is no primary. */

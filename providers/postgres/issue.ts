@@ -53,7 +53,7 @@ export async function issue(ground: Ground, { plan, leaseId, signal }: IssueCont
   }
 }
 
-/** What a mint's connection is called on the server; the end of a lease whose answer was lost looks for it. */
+/** What a mint's connection is called on the server: the end of a lost lease looks for it. */
 export const mintName = (leaseId: string): string => `writ mint ${leaseId}`.slice(0, 60);
 
 /** The server's time. @throws ProviderError where the server is a standby: after a failover, say */

@@ -9,6 +9,11 @@ export type LoginOutcome = { accepted: boolean; evidence: JsonObject };
 /** Wrong password or no such role (the server says which to nobody), and: this role may not log in. */
 const refusals = new Set(['28P01', '28000']);
 
+/** PgBouncer has one code for all that it refuses, and says in words what. */
+const poolerRefuses = ({ code, message }: { code?: unknown; message?: unknown }) =>
+  code === '08P01' &&
+  /authentication failed|no such user|not permitted to log in|does not exist|login rejected/i.test(String(message));
+
 /**
  * @param server where to try
  * @throws what says neither: a server that is away, or has no connection left
@@ -27,8 +32,9 @@ export async function tryLogin(
     );
     return { accepted: true, evidence: { login: 'accepted' } };
   } catch (error) {
-    const code = String((error as { code?: unknown }).code);
-    if (!refusals.has(code)) throw error;
+    const refused = error as { code?: unknown; message?: unknown };
+    const code = String(refused.code);
+    if (!refusals.has(code) && !poolerRefuses(refused)) throw error;
     return { accepted: false, evidence: { login: 'refused', login_code: code } };
   }
 }

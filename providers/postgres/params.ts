@@ -1,4 +1,4 @@
-/** What a capability on PostgreSQL is made of: tables, columns for each verb, and the rows that it reaches. */
+/** What a capability on PostgreSQL is made of: tables, columns for each verb, and rows. */
 import { z } from 'zod';
 
 /** PostgreSQL cuts longer names off without a word, and two names would become one. */

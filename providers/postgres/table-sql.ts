@@ -2,7 +2,7 @@
 import { identifier, leaseGroup, literal, ownSchema, qualified, scopePolicy, viewSchema } from './names.ts';
 import { type ScopeColumn, scopeCondition } from './scope-sql.ts';
 
-/** Lets leases through to where the scope policy holds them; without a permissive policy nobody sees a row. */
+/** Lets leases through to where the scope policy holds them: some policy must be permissive. */
 export const leasePolicy = 'writ_leases';
 /** Keeps things as they were for everybody else, where row security was off before. */
 export const othersPolicy = 'writ_others';
