@@ -31,6 +31,25 @@ export interface GcpCredential {
   projectId?: string;
 }
 
+export interface PostgresCredential {
+  type: 'postgres';
+  host: string;
+  port: number;
+  database: string;
+  user: string;
+  password: string;
+  sslMode: 'verify-full' | 'require' | 'disable';
+  /** What the server's certificate is verified with (PEM); absent = the system's. */
+  sslRootCert?: string;
+  /** A connection string with all of it but the certificates. */
+  url: string;
+  /** The text of a file for PGSERVICEFILE, with the service `writ`. */
+  serviceFile: string;
+  /** The schema and name under which each table of the plan is reached. */
+  relations: { table: string; schema: string; name: string }[];
+  expiresAt: Date;
+}
+
 /**
  * The credential of a provider that this version has no type for: exactly what the provider's `issue`
  * returned, under the names and in the forms of its own documentation. Ask with the option
@@ -49,7 +68,7 @@ declare enum OtherType {
   Any = '',
 }
 
-type KnownCredential = AwsCredential | GithubCredential | GcpCredential;
+type KnownCredential = AwsCredential | GithubCredential | GcpCredential | PostgresCredential;
 
 /** Told apart by `type`: what is none of the known types is an OtherCredential. */
 export type Credential = KnownCredential | OtherCredential;
@@ -95,6 +114,21 @@ export function readCredential(wire: unknown): Credential {
         ...optional('serviceAccount', of.service_account),
         ...optional('projectId', of.project_id),
       };
+    case 'postgres':
+      return {
+        type: 'postgres',
+        host: text(of, 'host'),
+        port: Number(of.port),
+        database: text(of, 'database'),
+        user: text(of, 'user'),
+        password: text(of, 'password'),
+        sslMode: text(of, 'sslmode') as PostgresCredential['sslMode'],
+        url: text(of, 'url'),
+        serviceFile: text(of, 'service_file'),
+        relations: Array.isArray(of.relations) ? (of.relations as PostgresCredential['relations']) : [],
+        expiresAt: time(of, 'expires_at'),
+        ...optional('sslRootCert', of.ssl_root_cert),
+      };
     default:
       return { ...of, type: text(of, 'type') as unknown as OtherType };
   }
@@ -110,6 +144,7 @@ export function expiryOf(credential: Credential): Date | null {
       return credential.expiration;
     case 'github':
     case 'gcp':
+    case 'postgres':
       return credential.expiresAt;
     default:
       return null;

@@ -9,6 +9,7 @@ export type {
   GcpCredential,
   GithubCredential,
   OtherCredential,
+  PostgresCredential,
 } from './credentials.ts';
 export {
   type BrokerErrorCode,
@@ -26,6 +27,7 @@ export { type ClientKey, fileToken, githubActionsToken, type SubjectToken } from
 export type { EndReason, SessionEnd } from './lifetime.ts';
 export { type OctokitAuth, octokitAuth, octokitOptions } from './octokit.ts';
 export type { Lease, Overview } from './overview.ts';
+export { type PostgresOptions, postgresOptions, prismaUrl } from './postgres.ts';
 export { type RenewingOptions, renewing } from './renewing.ts';
 export type { Envelope, Session } from './session.ts';
 export { type OpenSessionOptions, Writ } from './writ.ts';

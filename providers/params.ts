@@ -6,5 +6,6 @@
 import { awsParams } from './aws/params.ts';
 import { params as gcpParams } from './gcp/params.ts';
 import { params as githubParams } from './github/params.ts';
+import { params as postgresParams } from './postgres/params.ts';
 
-export const providerParams = { aws: awsParams, gcp: gcpParams, github: githubParams };
+export const providerParams = { aws: awsParams, gcp: gcpParams, github: githubParams, postgres: postgresParams };

@@ -8,7 +8,8 @@ import type { ProviderModule } from './contract.ts';
 import { gcp } from './gcp/index.ts';
 import { github } from './github/index.ts';
 import type { providerParams } from './params.ts';
+import { postgres } from './postgres/index.ts';
 
-const modules = { aws, github, gcp } satisfies Record<keyof typeof providerParams, { name: string }>;
+const modules = { aws, github, gcp, postgres } satisfies Record<keyof typeof providerParams, { name: string }>;
 
 export const providerModules: readonly ProviderModule[] = Object.values<unknown>(modules) as ProviderModule[];

@@ -1,6 +1,16 @@
 /** The commands of `writ` that need the broker itself; they read the broker's environment variables. */
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CommandError } from '../../client/cli/broker-side.ts';
+import { CommandError, type PostgresPreparation } from '../../client/cli/broker-side.ts';
+import { checkPreparation } from '../../providers/postgres/check.ts';
+import {
+  applyPreparation as applyPostgresPreparation,
+  applyUndo,
+  planPreparation as planPostgresPreparation,
+  planUndo,
+  type TableToPrepare,
+} from '../../providers/postgres/prepare.ts';
+import { readTarget } from '../../providers/postgres/target.ts';
 import { providerModules } from '../../providers/registry.ts';
 import { type Anchors, type Verification, verifyAudit } from '../audit/verify.ts';
 import { loadSettings, type Settings } from '../config/settings.ts';
@@ -78,6 +88,46 @@ export async function prepareDatabase(
     runtimePassword: env.WRIT_RUNTIME_PASSWORD || null,
   };
   return apply ? applyPreparation(options) : planPreparation(options);
+}
+
+/** Shows or does what an admin of a PostgreSQL database does once for the rows of leases. */
+export async function preparePostgres(
+  env: { [name: string]: string | undefined },
+  { action, apply, tables, views, brokerRole }: PostgresPreparation,
+): Promise<{ statements: string[]; faults: string[]; notes: string[] }> {
+  const admin = readTarget(env.WRIT_POSTGRES_ADMIN_URL ?? '');
+  if (typeof admin === 'string')
+    throw new CommandError(`WRIT_POSTGRES_ADMIN_URL, of a role that owns the tables and may create roles, ${admin}`);
+  if (!/^(?!pg_)[a-z_][a-z0-9_]{0,62}$/.test(brokerRole))
+    throw new CommandError(`${brokerRole}: roles are named in lower case, digits and underscores`);
+  const ca = env.WRIT_POSTGRES_CA_FILE ? await readFile(env.WRIT_POSTGRES_CA_FILE, 'utf8') : null;
+  const options = { admin, ca, broker: brokerRole, signal: AbortSignal.timeout(120_000) };
+  const asked = [
+    ...tables.map((text) => tableToPrepare(text, 'policy')),
+    ...views.map((text) => tableToPrepare(text, 'view')),
+  ];
+  const nothing = { statements: [], faults: [], notes: [] };
+  if (action === 'check')
+    return {
+      ...nothing,
+      ...(await checkPreparation(
+        options,
+        asked.map((one) => `${one.schema}.${one.table}`),
+      )),
+    };
+  if (action === 'undo') return { ...nothing, statements: await (apply ? applyUndo(options) : planUndo(options)) };
+  if (asked.length === 0) throw new CommandError('name at least one table: --table SCHEMA.TABLE=COLUMN');
+  const wanted = { ...options, tables: asked, brokerPassword: env.WRIT_POSTGRES_BROKER_PASSWORD || null };
+  return { ...nothing, statements: await (apply ? applyPostgresPreparation(wanted) : planPostgresPreparation(wanted)) };
+}
+
+/** SCHEMA.TABLE or SCHEMA.TABLE=COLUMN,COLUMN; names as they are stored, without quotes. */
+function tableToPrepare(text: string, through: 'policy' | 'view'): TableToPrepare {
+  const match = /^([^.=]+)\.([^=]+)(?:=(.+))?$/.exec(text);
+  const [, schema, table, columns] = match ?? [];
+  if (schema === undefined || table === undefined)
+    throw new CommandError(`${text}: write SCHEMA.TABLE, or SCHEMA.TABLE=COLUMN,COLUMN`);
+  return { schema, table, through, columns: columns?.split(',') ?? [] };
 }
 
 async function withStore<T>(work: (store: Store, settings: Settings, kek: Uint8Array) => Promise<T>): Promise<T> {

@@ -59,6 +59,17 @@ test('database prepare is for a server', async () => {
   assert.match(stderr, /DATABASE_URL is not set; the embedded database has no roles/);
 });
 
+test('provider postgres prepare says what it needs', async () => {
+  const missing = await writ(['provider', 'postgres', 'prepare', '--table', 'public.orders'], {});
+  assert.equal(missing.code, 1);
+  assert.match(missing.stderr, /WRIT_POSTGRES_ADMIN_URL, of a role that owns the tables/);
+  const env = { WRIT_POSTGRES_ADMIN_URL: 'postgres://admin:hidden@127.0.0.1:1/shop' };
+  assert.match((await writ(['provider', 'postgres', 'prepare', '--apply'], env)).stderr, /name at least one table/);
+  const away = await writ(['provider', 'postgres', 'prepare', '--check'], env);
+  assert.deepEqual([away.code, away.stderr.includes('hidden')], [1, false]);
+  assert.equal((await writ(['provider', 'postgres', 'undo'], env)).code, 2);
+});
+
 test('every fault of the environment is told at once', async () => {
   const { code, stdout, stderr } = await writ(['keys', 'rotate'], {
     WRIT_DATA_DIR: dataDir,

@@ -4,10 +4,10 @@
  * again with every release.
  */
 import pg from 'pg';
+import { scramVerifier } from '../core/scram-verifier.ts';
 import { migrate } from './migrate.ts';
 import { runtimeFunctions, runtimeRights } from './runtime-rights.ts';
 import { compareSchema, readMigrations } from './schema-version.ts';
-import { scramVerifier } from './scram-verifier.ts';
 
 export interface PrepareOptions {
   /** A superuser, or a role with CREATEROLE that owns the database. */

@@ -19,6 +19,21 @@ export interface BrokerSide {
     env: { [name: string]: string | undefined },
     options: { apply: boolean; migrationRole: string; runtimeRole: string },
   ): Promise<Preparation>;
+  /** Shows or does what PostgreSQL, as a provider, needs once: the rows of leases. */
+  preparePostgres(
+    env: { [name: string]: string | undefined },
+    options: PostgresPreparation,
+  ): Promise<{ statements: string[]; faults: string[]; notes: string[] }>;
+}
+
+/** What of `provider postgres prepare` was asked for. */
+export interface PostgresPreparation {
+  action: 'prepare' | 'check' | 'undo';
+  apply: boolean;
+  /** SCHEMA.TABLE=COLUMN,COLUMN each. */
+  tables: string[];
+  views: string[];
+  brokerRole: string;
 }
 
 /** What `database prepare` does, or would do. */

