@@ -1,6 +1,7 @@
 /**
- * `npm run test:radosgw`: brings up Ceph's radosgw from Debian's packages, runs the AWS provider's suites
- * against it, and takes it down. It takes a few minutes, most of them waiting for real lifetimes to end.
+ * `npm run test:radosgw`: brings up Ceph's radosgw from Debian's packages, runs the suites that need a real
+ * store against it, and takes it down. It takes a few minutes, most of them waiting for real lifetimes to
+ * end.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -11,7 +12,9 @@ const folder = join(import.meta.dirname, '../sandbox/radosgw');
 const lab = process.env.WRIT_RADOSGW_LAB ?? join(tmpdir(), 'writ-radosgw');
 mkdirSync(lab, { recursive: true });
 const env = { ...process.env, LAB: lab };
-const suites = ['leases.test-support.ts', 'conformance.test-support.ts'].map((file) => join(folder, file));
+const suites = ['leases.test-support.ts', 'checkpoints.test-support.ts', 'conformance.test-support.ts'].map((file) =>
+  join(folder, file),
+);
 
 let status = 1;
 try {

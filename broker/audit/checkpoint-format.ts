@@ -40,6 +40,9 @@ export function publicName(key: KeyObject): string {
   return String((key.type === 'private' ? createPublicKey(key) : key).export({ format: 'jwk' }).x);
 }
 
+/** The number of a checkpoint of our own; its signature is not looked at. */
+export const numberOf = (jws: string): number => (decode(jws.split('.')[1] ?? '') as Checkpoint).number;
+
 export const hashOf = (jws: string): string => createHash('sha256').update(jws).digest('hex');
 
 export function signCheckpoint(checkpoint: Checkpoint, key: KeyObject): string {

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { openOutbox } from '../../approvals/outbox.ts';
 import { checkpointKey, publicName } from '../audit/checkpoint-format.ts';
-import { fileSink, httpSink, logSink } from '../audit/checkpoint-sinks.ts';
+import { type CheckpointSink, fileSink, httpSink, logSink } from '../audit/checkpoint-sinks.ts';
 import { type Checkpoints, createCheckpoints } from '../audit/checkpoints.ts';
 import type { Settings } from '../config/settings.ts';
 import { systemClock } from '../core/clock.ts';
@@ -31,7 +31,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
 
   if (settings.WRIT_ROLE !== 'api') {
     const outbox = openOutbox({ ...parts, ...grantAbout(parts), publicUrl: parts.url, metrics: parts.sideChannels });
-    const checkpoints = checkpointsOf(parts);
+    const checkpoints = await checkpointsOf(parts);
     const reconciler = startReconciler(
       {
         ...parts,
@@ -85,7 +85,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
 }
 
 /** Null where none are wanted. */
-function checkpointsOf({ settings, store, clock, log, kek }: Parts): Checkpoints | null {
+async function checkpointsOf({ settings, store, clock, log, kek }: Parts): Promise<Checkpoints | null> {
   // Whoever wants no log at all gets no checkpoints there.
   const none = settings.WRIT_LOG_LEVEL === 'silent' ? ['off', 'log'] : ['off'];
   const places = settings.WRIT_CHECKPOINTS.filter((place) => !none.includes(place));
@@ -97,12 +97,21 @@ function checkpointsOf({ settings, store, clock, log, kek }: Parts): Checkpoints
     clock,
     key,
     seconds: settings.WRIT_CHECKPOINT_SECONDS,
-    sinks: places.map((place) => {
-      if (place === 'log') return logSink(log);
-      return place.startsWith('/') ? fileSink(place) : httpSink(place, settings.WRIT_CHECKPOINT_TOKEN);
-    }),
+    sinks: await Promise.all(places.map((place) => sinkOf(place, { settings, clock, log }))),
     log,
   });
+}
+
+async function sinkOf(
+  place: string,
+  { settings, clock, log }: Pick<Parts, 'settings' | 'clock' | 'log'>,
+): Promise<CheckpointSink> {
+  if (place === 'log') return logSink(log);
+  if (place.startsWith('/')) return fileSink(place);
+  if (!place.startsWith('s3://')) return httpSink(place, settings.WRIT_CHECKPOINT_TOKEN);
+  // Loads an SDK, which costs a start more than all the rest.
+  const { bucketPlace, bucketSink } = await import('../audit/checkpoint-bucket.ts');
+  return bucketSink(bucketPlace(place, settings.WRIT_CHECKPOINT_RETENTION_DAYS || null), clock);
 }
 
 /** What follows a question mark may be a secret. */

@@ -211,14 +211,21 @@ export const environment = z.object({
   WRIT_CHECKPOINTS: list
     .default(['log'])
     .refine(
-      (places) => places.length > 0 && places.every((place) => /^(log|off|\/.+|https?:\/\/.+)$/.test(place)),
-      'must be `log`, the path of a file from the root, or an http(s) URL, several with commas between; or `off`',
+      (places) =>
+        places.length > 0 &&
+        places.every((place) =>
+          /^(log|off|\/.+|https?:\/\/.+|s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/[\w!.*'()/-]*)?)$/.test(place),
+        ),
+      'must be `log`, the path of a file from the root, an http(s) URL, or `s3://BUCKET/PREFIX`, several with commas between; or `off`',
     )
     .refine((places) => !places.includes('off') || places.length === 1, '`off` stands alone')
     .describe(
-      'Where signed checkpoints of the record go, outside the database: `log`, the path of a file that is appended to, an `https` URL that takes a POST of lines; several with commas between. `off`: nowhere.',
+      'Where signed checkpoints of the record go, outside the database: `log`, the path of a file that is appended to, an `https` URL that takes a POST of lines, a bucket as `s3://BUCKET/PREFIX` (endpoint, region and credentials as the AWS SDK finds them); several with commas between. `off`: nowhere.',
     ),
   WRIT_CHECKPOINT_SECONDS: seconds(300, 1, 86_400).describe('How often a checkpoint is written.'),
+  WRIT_CHECKPOINT_RETENTION_DAYS: count(0, 0, 36_500).describe(
+    'How long nobody may remove a checkpoint from a bucket of `WRIT_CHECKPOINTS` (object lock, mode COMPLIANCE); 0 = as the bucket has it by default.',
+  ),
   WRIT_CHECKPOINT_TOKEN: z.string().min(1).optional().describe('Bearer token for the URLs of `WRIT_CHECKPOINTS`.'),
   WRIT_KEY_LEAD_SECONDS: seconds(600, 0, 86_400).describe(
     'How long a rotated-in signing key is published before it signs.',

@@ -12,12 +12,12 @@ export const endpoint = { host: '127.0.0.1', port: 18480 };
 const url = `http://${endpoint.host}:${endpoint.port}`;
 const account = '123456789012';
 const region = 'us-east-1';
-const admin = { accessKeyId: 'ADMINKEY', secretAccessKey: 'adminsecret' };
+export const admin = { accessKeyId: 'ADMINKEY', secretAccessKey: 'adminsecret' };
 export const brokerKey = { accessKeyId: 'BROKERKEY', secretAccessKey: 'brokersecret' };
 export const bucket = 'orders';
 export const objects = { inside: 'customers/42/a.txt', outside: 'customers/421/b.txt' };
 
-const clientOptions = { endpoint: url, region, maxAttempts: 3 };
+export const clientOptions = { endpoint: url, region, maxAttempts: 3 };
 
 export type Store = Awaited<ReturnType<typeof openStore>>;
 
