@@ -18,6 +18,9 @@ let approver: Approver;
 before(async () => {
   deployment = await startDeployment({ poolSize: 2 });
   approver = await deployment.approver();
+  // The role's room is known: what fails below is the mint.
+  const first = await (await deployment.openAgent()).grant({ capability: 'read-customer-files' });
+  assert.equal(first.status, 201, first.text);
 });
 after(() => deployment.close());
 

@@ -11,7 +11,7 @@ const onDisk: Killing[] = [
   { provider: 'github', flow: 'revoke', n: 1 },
   { provider: 'github', flow: 'revoke', n: 4 },
   { provider: 'gcp', flow: 'redeem', n: 3 },
-  { provider: 'aws', flow: 'issue', n: 2 },
+  { provider: 'aws', flow: 'issue', n: 4 },
   { provider: 'aws', flow: 'revoke', n: 4 },
   { provider: 'aws', flow: 'revoke', n: 7 },
 ];

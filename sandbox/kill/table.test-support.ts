@@ -14,20 +14,23 @@ const mint: Record<ProviderName, string[]> = {
   gcp: ['POST token', 'POST generateAccessToken', 'POST token'],
 };
 
+/** A process’s first look at the room for denials: a session of the revoke role, ListRolePolicies. */
+const measure = ['sts', 'iam'];
+
 const locked = (...work: string[]) => ['upstream_lock_take', ...work, 'upstream_lock_drop'];
 
 export const table: Record<ProviderName, Record<Flow, string[]>> = {
   aws: {
-    issue: ['grant_intent', ...mint.aws, 'lease_outcome', 'answered'],
-    redeem: ['grant_claim', ...mint.aws, 'lease_outcome', 'answered'],
+    issue: [...measure, 'grant_intent_room', ...mint.aws, 'lease_outcome', 'answered'],
+    redeem: [...measure, 'grant_claim', ...mint.aws, 'lease_outcome', 'answered'],
     revoke: [
       'session_end',
       'session_release_leases',
       'session_release_grants',
       'session_released',
       'lease_claim',
-      // A session of the revoke role; GetRolePolicy finds none; PutRolePolicy; GetRolePolicy reads it back.
-      ...locked('sts', 'iam', 'iam', 'lease_settle'),
+      // GetRolePolicy finds none; PutRolePolicy; GetRolePolicy reads it back.
+      ...locked('iam', 'iam', 'lease_settle'),
       // The lag has passed: GetRolePolicy.
       'lease_claim',
       ...locked('iam', 'lease_settle'),
@@ -51,7 +54,7 @@ export const table: Record<ProviderName, Record<Flow, string[]>> = {
     expire: ['lease_age', 'lease_claim', 'DELETE token', 'lease_settle'],
   },
   gcp: {
-    issue: ['grant_intent_slot', ...mint.gcp, 'lease_outcome', 'answered'],
+    issue: ['grant_intent_room', ...mint.gcp, 'lease_outcome', 'answered'],
     redeem: ['grant_claim', ...mint.gcp, 'lease_outcome', 'answered'],
     revoke: [
       'session_end',
