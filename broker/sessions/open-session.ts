@@ -67,10 +67,15 @@ export interface OpenedSession {
   token: MintedToken;
 }
 
-// Several at once (see store/batch.ts); of two with the same one-time value, the first has it.
-export const insertStatement: Statement = {
-  name: 'session_open',
-  text: `
+/**
+ * Several at once (see store/batch.ts); of two with the same one-time value, the first has it. A statement
+ * costs by what is in it, whether it comes to that or not: only a child's looks at a parent, and only where
+ * there is a limit is anything counted.
+ */
+function insertStatementFor(child: boolean, limited: boolean): Statement {
+  return {
+    name: `session_open${child ? '_child' : ''}${limited ? '_limited' : ''}`,
+    text: `
     WITH r AS MATERIALIZED (
       SELECT asked.*, EXISTS (SELECT 1 FROM agent WHERE name = asked.agent AND version = asked.manifest_version) AS manifest_in_force
       FROM json_to_recordset($1::json) AS asked (
@@ -83,41 +88,63 @@ export const insertStatement: Statement = {
     ), checked AS MATERIALIZED (
       SELECT r.*, cardinality(r.keys) = (SELECT count(*) FROM once WHERE once.n = r.n AND (SELECT 1 FROM replay WHERE key = once.key LIMIT 1) IS NULL) AS fresh
       FROM r
-    ), judged AS MATERIALIZED (
+    ), judged AS MATERIALIZED (${
+      limited
+        ? `
       -- Those that come to nothing take no place in the rate.
       SELECT *, per_minute = 0 OR count(*) FILTER (WHERE fresh AND manifest_in_force) OVER (PARTITION BY agent ORDER BY n) + (SELECT count(*) FROM (
                SELECT 1 FROM session WHERE session.agent = checked.agent AND session.opened_at > checked.at - interval '1 minute'
                ORDER BY session.opened_at DESC LIMIT checked.per_minute) recent) <= per_minute AS within_rate
-      FROM checked
+      FROM checked`
+        : 'SELECT *, true AS within_rate FROM checked'
+    }
     ), allowed AS MATERIALIZED (
       SELECT * FROM judged WHERE fresh AND within_rate AND manifest_in_force ORDER BY root_id, parent_id
-    ), held AS MATERIALIZED (
+    ), ${
+      child
+        ? `held AS MATERIALIZED (
       -- In the order of trees, as grants lock them.
       SELECT allowed.n, allowed.parent_id, allowed.max_grants FROM allowed
       CROSS JOIN LATERAL (
         SELECT parent_id, status, expires_at, heartbeat_deadline, max_grants, grant_count FROM session WHERE id = allowed.parent_id FOR UPDATE) p
       WHERE ${mayAct('p', 'allowed.at')} AND (p.max_grants IS NULL OR p.grant_count + allowed.max_grants <= p.max_grants)
     ), may_open AS MATERIALIZED (
-      SELECT * FROM allowed WHERE parent_id IS NULL OR EXISTS (SELECT 1 FROM held WHERE held.n = allowed.n)
-    ), rate AS MATERIALIZED (${holdRate('opened', 'may_open')}
+      SELECT * FROM allowed WHERE EXISTS (SELECT 1 FROM held WHERE held.n = allowed.n)
+    ), `
+        : `may_open AS (SELECT * FROM allowed WHERE parent_id IS NULL
+    ), `
+    }${
+      limited
+        ? `rate AS MATERIALIZED (${holdRate('opened', 'may_open')}
     ), placed AS MATERIALIZED (
       SELECT may_open.*, rate.used, rate.newest, row_number() OVER (PARTITION BY may_open.agent ORDER BY may_open.n) AS place
       FROM may_open LEFT JOIN rate ON rate.agent = may_open.agent
     ), may_burn AS MATERIALIZED (
       SELECT *, newest + place AS agent_seq FROM placed WHERE used IS NULL OR used + place <= per_minute
-    ), burnt AS (
+    ), `
+        : `may_burn AS MATERIALIZED (SELECT *, NULL::bigint AS agent_seq FROM may_open
+    ), `
+    }burnt AS (
       -- Last of all: what is refused for another reason may be tried again with the same token.
       INSERT INTO replay (key, expires_at) SELECT key, until FROM once JOIN may_burn USING (n) ORDER BY key ON CONFLICT (key) DO NOTHING RETURNING key
     ), passed AS MATERIALIZED (
       -- Somebody else may have come with it meanwhile.
       SELECT * FROM may_burn WHERE cardinality(keys) = (SELECT count(*) FROM burnt JOIN once ON once.key = burnt.key WHERE once.n = may_burn.n)
-    ), counted AS (${moveRate('opened', 'passed')}
-    ), parent AS (
+    ), ${
+      limited
+        ? `counted AS (${moveRate('opened', 'passed')}
+    ), `
+        : ''
+    }${
+      child
+        ? `parent AS (
       -- What a child may use of a bounded envelope is taken from its parent's, at once.
       UPDATE session SET grant_count = session.grant_count + CASE WHEN session.max_grants IS NULL THEN 0 ELSE held.max_grants END,
              child_count = session.child_count + 1
       FROM held JOIN passed USING (n) WHERE session.id = held.parent_id
-    ), opened AS (
+    ), `
+        : ''
+    }opened AS (
       INSERT INTO session (id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, declared_on_behalf_of, started_by, responsible, principal_root, capabilities,
                            narrowed, subject, dpop_jkt, status, max_grants, opened_at, expires_at, heartbeat_deadline, proof, agent_seq)
       SELECT id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, declared_on_behalf_of, started_by, responsible, principal_root, capabilities,
@@ -127,10 +154,20 @@ export const insertStatement: Statement = {
     ), event AS (
       ${appendEvent({ chain: 'id', at: 'at', type: event('session.opened'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'allowed JOIN opened USING (id) ORDER BY id')}
     )
-    SELECT n, judged.fresh AND (may_burn.n IS NULL OR passed.n IS NOT NULL) AS fresh, judged.within_rate AND (placed.n IS NULL OR may_burn.n IS NOT NULL) AS within_rate,
+    SELECT n, judged.fresh AND (may_burn.n IS NULL OR passed.n IS NOT NULL) AS fresh, judged.within_rate${limited ? ' AND (placed.n IS NULL OR may_burn.n IS NOT NULL)' : ''} AS within_rate,
            judged.manifest_in_force, opened.id IS NOT NULL AS opened
-    FROM judged LEFT JOIN placed USING (n) LEFT JOIN may_burn USING (n) LEFT JOIN passed USING (n) LEFT JOIN opened ON opened.id = judged.id`,
+    FROM judged ${limited ? 'LEFT JOIN placed USING (n) ' : ''}LEFT JOIN may_burn USING (n) LEFT JOIN passed USING (n) LEFT JOIN opened ON opened.id = judged.id`,
+  };
+}
+
+/** By whether it opens children, and whether their number in a minute is limited. */
+const insertStatements = {
+  root: { free: insertStatementFor(false, false), limited: insertStatementFor(false, true) },
+  child: { free: insertStatementFor(true, false), limited: insertStatementFor(true, true) },
 };
+export const openStatements: readonly Statement[] = Object.values(insertStatements).flatMap((ones) =>
+  Object.values(ones),
+);
 
 /** The parent a child session is opened under. */
 export interface Parent {
@@ -247,7 +284,7 @@ async function openUnder(
     opened: boolean;
   }>(
     deps.store,
-    insertStatement,
+    insertStatements[child === null ? 'root' : 'child'][deps.sessionsPerMinute > 0 ? 'limited' : 'free'],
     {
       keys: oneTimes.map((value) => value.key),
       keys_until: oneTimes.map((value) => value.expiresAt),
