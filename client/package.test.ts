@@ -86,7 +86,7 @@ it('types what a program may do with it', async () => {
     const end: Date = (await awsCredentials(session, 'a')()).expiration;
     const project: string | undefined = (await renewing(session, 'c', {}, { type: 'gcp' })()).credential.projectId;
     const vault: 'vault' = (await session.grant('d', {}, { type: 'vault' })).credential.type;
-    if (credential.type !== 'aws' && credential.type !== 'github' && credential.type !== 'gcp') credential.anything;
+    if (credential.type !== 'aws' && credential.type !== 'github' && credential.type !== 'gcp' && credential.type !== 'postgres') credential.anything;
     // @ts-expect-error told apart by type first
     credential.token;
     // @ts-expect-error either a token or a key
