@@ -59,6 +59,9 @@ const bad: Record<string, Record<string, string>> = {
   'vocabulary-is-the-ground': { 'broker/core/vocabulary.ts': 'import type { E } from "./errors.ts"' },
   'decide-sees-no-credential': { 'broker/decide/decide.ts': 'import { issue } from "../leases/issue.ts"' },
   'a-provider-knows-its-contract': { 'providers/aws/aws.ts': 'import { token } from "../github/token.ts"' },
+  'the-postgresql-provider-speaks-to-its-target': {
+    'providers/postgres/issue.ts': 'import { openStore } from "../../broker/store/open.ts"',
+  },
   'a-provider-test-knows-its-counterpart': { 'providers/aws/aws.test.ts': 'import "../../broker/main.ts"' },
   'the-contract-knows-no-provider': { 'providers/contract.ts': 'import type { A } from "./aws/aws.ts"' },
   'the-registry-is-a-list': { 'providers/registry.ts': 'import { config } from "../broker/config/settings.ts"' },
