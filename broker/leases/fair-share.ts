@@ -4,6 +4,7 @@
  * others: one ending cuts off nobody, and no agent takes what others need. The rule, and who is counted, is
  * in the function `writ_room` of the database (prisma/migrations).
  */
+import { keepAfterEndMs } from '../../providers/contract.ts';
 import type { Plan } from '../core/vocabulary.ts';
 
 /** Why nothing more may be taken: no room for anybody, or the agent has its share. */
@@ -35,7 +36,7 @@ export const holdRoom = (sql: {
 }): string => `
     room AS MATERIALIZED (
       SELECT held.ok, CASE WHEN held.ok THEN
-        writ_room(${sql.provider}, ${sql.agent}, ${sql.lockKey}, ${sql.denials}::int, ${sql.members}::text[], ${sql.endedBefore}::timestamptz) END AS why FROM held
+        writ_room(${sql.provider}, ${sql.agent}, ${sql.lockKey}, ${sql.denials}::int, ${sql.members}::text[], ${sql.endedBefore}::timestamptz - interval '${keepAfterEndMs / 1000} seconds') END AS why FROM held
     ), roomy AS MATERIALIZED (SELECT ok AND why IS NULL AS ok FROM room)`;
 
 /** In words, for the agent. */

@@ -88,6 +88,16 @@ export async function awsBench(options: AwsBenchOptions = {}) {
 
 export type AwsHarness = Awaited<ReturnType<typeof awsBench>>;
 
+/** A bench for one test. */
+export async function withBench(body: (harness: AwsHarness) => Promise<void>, options: AwsBenchOptions = {}) {
+  const harness = await awsBench(options);
+  try {
+    await body(harness);
+  } finally {
+    await harness.close();
+  }
+}
+
 /** The agent's own S3 client, its clock set to the harness's. */
 export function s3ClientFor(harness: Pick<AwsHarness, 'clock' | 'sandbox'>, credential: JsonObject): S3Client {
   return new S3Client({

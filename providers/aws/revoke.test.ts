@@ -4,19 +4,10 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import type { ProviderError, RevocationOutcome, RevocationTarget } from '../contract.ts';
 import { denialFor, denialPolicyName, denies } from './denial.ts';
-import { type AwsBenchOptions, type AwsHarness, agentRole, awsBench, readObject } from './harness.test-support.ts';
+import { type AwsBenchOptions, type AwsHarness, agentRole, readObject, withBench } from './harness.test-support.ts';
 import { inlinePolicyLimit } from './role-policy.ts';
 
 const never = () => new AbortController().signal;
-
-async function withBench(body: (harness: AwsHarness) => Promise<void>, options: AwsBenchOptions = {}) {
-  const harness = await awsBench(options);
-  try {
-    await body(harness);
-  } finally {
-    await harness.close();
-  }
-}
 
 async function lease(harness: AwsHarness, leaseId: string, ttl = 900) {
   const params = harness.provider.params.parse({ role: agentRole, service: 's3', access: 'read', bucket: 'orders' });

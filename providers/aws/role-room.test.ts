@@ -3,17 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RevocationTarget } from '../contract.ts';
 import { denialFor, denialPolicyName } from './denial.ts';
-import { type AwsBenchOptions, type AwsHarness, agentRole, awsBench } from './harness.test-support.ts';
+import { type AwsHarness, agentRole, withBench } from './harness.test-support.ts';
 import { inlinePolicyLimit } from './role-policy.ts';
-
-async function withBench(body: (harness: AwsHarness) => Promise<void>, options: AwsBenchOptions = {}) {
-  const harness = await awsBench(options);
-  try {
-    await body(harness);
-  } finally {
-    await harness.close();
-  }
-}
 
 const planOf = ({ provider }: AwsHarness) =>
   provider.plan(provider.params.parse({ role: agentRole, service: 's3', access: 'read', bucket: 'orders' }), 900);

@@ -11,7 +11,7 @@ UPDATE "agent" SET "providers" = ARRAY(
 -- Says why `lease_agent` may not take one more of what is shared; NULL when it may. One caller at a time and shared thing, until its transaction ends: counted is
 -- what was committed until then, which a statement alone would not see after it has waited.
 -- `document`: a place for a denial in the document of `lock_key`, which holds `denials` of them. Taken by every lease that may have to be denied there, until its
--- denial may go (`over`: what ends before has ended). While a mint's answer is not known, both names of a lease are denied: it takes two places.
+-- denial may go (`over`: what ended before needs none). While a mint's answer is not known, both names of a lease are denied: it takes two places.
 -- `pool`: one of `members`, all that the provider has.
 -- An agent may hold as much as it leaves free, unless nobody else may use the provider (dynamic threshold, Choudhury and Hahne 1998).
 CREATE FUNCTION writ_room(lease_provider text, lease_agent text, document text, denials int, members text[], over timestamptz) RETURNS text
@@ -24,7 +24,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('writ room ' || lease_provider || ' ' || document, 0));
     SELECT coalesce(sum(places), 0), coalesce(sum(places) FILTER (WHERE agent = lease_agent), 0) INTO taken, own FROM (
       SELECT l.agent, CASE WHEN l.handle IS NULL THEN 2 ELSE 1 END AS places FROM lease l
-      WHERE l.provider = lease_provider AND l.lock_key = document AND l.provider_expires_at > over - interval '60 seconds'
+      WHERE l.provider = lease_provider AND l.lock_key = document AND l.provider_expires_at > over
         AND (l.status IN ('issuing', 'active', 'revoking', 'revoked') OR l.status = 'expired' AND l.prune_at IS NOT NULL)) AS lease_places;
     IF taken + 2 > denials THEN RETURN 'document_full'; END IF;
     IF own >= denials - taken AND writ_shared(lease_provider, lease_agent) THEN RETURN 'share_taken'; END IF;
