@@ -12,8 +12,8 @@ const folder = join(import.meta.dirname, '../sandbox/radosgw');
 const lab = process.env.WRIT_RADOSGW_LAB ?? join(tmpdir(), 'writ-radosgw');
 mkdirSync(lab, { recursive: true });
 const env = { ...process.env, LAB: lab };
-const suites = ['leases.test-support.ts', 'checkpoints.test-support.ts', 'conformance.test-support.ts'].map((file) =>
-  join(folder, file),
+const suites = ['leases', 'web-identity', 'checkpoints', 'conformance'].map((name) =>
+  join(folder, `${name}.test-support.ts`),
 );
 
 let status = 1;

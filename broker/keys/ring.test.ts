@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { createPublicKey, randomBytes, X509Certificate } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { manualClock } from '../core/clock.ts';
 import type { Store } from '../store/open.ts';
@@ -24,7 +24,10 @@ for (const backend of await testBackends()) {
       const ring = await open();
       const other = await open();
       assert.equal(kids(ring).length, 1);
-      assert.deepEqual(other.jwks(), ring.jwks());
+      assert.deepEqual(other.jwks(), ring.jwks(), 'with the very same certificate');
+      const [{ x5c, ...jwk } = {}] = ring.jwks().keys;
+      const certificate = new X509Certificate(Buffer.from(x5c?.[0] ?? '', 'base64'));
+      assert.ok(certificate.publicKey.equals(createPublicKey({ key: jwk as never, format: 'jwk' })));
       assert.equal(other.current().kid, ring.current().kid);
       assert.deepEqual(
         other.current().privateKey.export({ format: 'jwk' }),
@@ -47,8 +50,9 @@ for (const backend of await testBackends()) {
       clock.advance(1);
       assert.equal(other.current().kid, next);
       assert.notEqual(ring.find(old), undefined, 'its tokens still verify');
+      assert.deepEqual(kids(ring), [next, old], 'the one that signs is the first');
       clock.advance(299_999);
-      assert.deepEqual(kids(ring), [old, next]);
+      assert.deepEqual(kids(ring), [next, old]);
       clock.advance(1);
       assert.deepEqual(kids(ring), [next]);
       assert.equal(ring.find(old), undefined);

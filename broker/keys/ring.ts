@@ -11,13 +11,14 @@
  * the one that counts, `retired_at`, can only take a key away earlier.
  */
 
-import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
-import { exportJWK, generateKeyPair, type JWK } from 'jose';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
+import { exportJWK, type JWK } from 'jose';
 import { z } from 'zod';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { selfSigned } from './certificate.ts';
 import type { Seal } from './seal.ts';
 
 export interface SigningKey {
@@ -37,7 +38,10 @@ export interface KeyRing {
   find(kid: string): SigningKey | undefined;
   /** Every key that may still verify. */
   published(): SigningKey[];
-  /** Public keys, `kid`, `alg` and `use` set (RFC 7517). */
+  /**
+   * Public keys, `kid`, `alg`, `use` and `x5c` set (RFC 7517). The one that signs now is the first: radosgw
+   * 16 looks at no other.
+   */
   jwks(): { keys: JWK[] };
   /** Reads the ring again; called on a timer and when an unknown kid turns up. */
   reload(): Promise<void>;
@@ -69,6 +73,8 @@ const sealedKey = z.strictObject({
   x: z.string(),
   y: z.string(),
   d: z.string(),
+  /** Absent in keys that are older than it. */
+  x5c: z.array(z.base64()).length(1).optional(),
   active_from: z.iso.datetime(),
   retires: z.record(z.string(), z.iso.datetime()),
 });
@@ -124,12 +130,18 @@ async function openKey(seal: Seal, row: { kid: string; privateJwe: string }): Pr
     return { kid: row.kid, leftOut: 'does not open' };
   }
   try {
-    const { active_from, retires, ...jwk } = sealedKey.parse(JSON.parse(text));
+    const { active_from, retires, x5c, ...jwk } = sealedKey.parse(JSON.parse(text));
     const privateKey = createPrivateKey({ key: jwk, format: 'jwk' });
     const publicKey = createPublicKey(privateKey);
     return {
       kid: row.kid,
-      publicJwk: { ...(await exportJWK(publicKey)), kid: row.kid, alg: 'ES256', use: 'sig' },
+      publicJwk: {
+        ...(await exportJWK(publicKey)),
+        kid: row.kid,
+        alg: 'ES256',
+        use: 'sig',
+        ...(x5c === undefined ? {} : { x5c }),
+      },
       privateKey,
       publicKey,
       activeFrom: new Date(active_from),
@@ -177,11 +189,13 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
 
   /** @param retires keys that leave the JWKS because of this one, and when: sealed in it */
   async function newPair(activeFrom: Date, retires: readonly (readonly [string, Date])[]) {
-    const pair = await generateKeyPair('ES256', { extractable: true });
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const kid = randomBytes(12).toString('base64url');
     const publicJwk = { ...(await exportJWK(pair.publicKey)), kid, alg: 'ES256', use: 'sig' };
     const sealed: z.input<typeof sealedKey> = {
       ...((await exportJWK(pair.privateKey)) as Pick<z.input<typeof sealedKey>, 'kty' | 'crv' | 'x' | 'y' | 'd'>),
+      // Signed once and kept: every process publishes the same one, whose fingerprint can be registered.
+      x5c: [selfSigned(kid, pair, clock.now())],
       active_from: activeFrom.toISOString(),
       retires: Object.fromEntries(retires.map(([old, at]) => [old, at.toISOString()])),
     };
@@ -219,9 +233,13 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
     });
   };
 
-  const current = () => {
+  const signing = () => {
     const now = clock.now();
-    const key = published().findLast((candidate) => candidate.activeFrom <= now);
+    return published().findLast((candidate) => candidate.activeFrom <= now);
+  };
+
+  const current = () => {
+    const key = signing();
     if (key === undefined) throw new Error('no signing key is active');
     return key;
   };
@@ -232,7 +250,11 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
     current,
     published,
     find: (kid) => published().find((key) => key.kid === kid),
-    jwks: () => ({ keys: published().map((key) => key.publicJwk) }),
+    jwks: () => {
+      const first = signing()?.kid;
+      const keys = published().toSorted((a, b) => Number(b.kid === first) - Number(a.kid === first));
+      return { keys: keys.map((key) => key.publicJwk) };
+    },
     reload,
     rotate: (leadSeconds, actor) => create('rotate', leadSeconds, actor),
     withdraw,

@@ -10,7 +10,7 @@ import type { JsonObject } from '../../providers/contract.ts';
 /** As up.sh makes it. */
 export const endpoint = { host: '127.0.0.1', port: 18480 };
 const url = `http://${endpoint.host}:${endpoint.port}`;
-const account = '123456789012';
+export const account = '123456789012';
 const region = 'us-east-1';
 export const admin = { accessKeyId: 'ADMINKEY', secretAccessKey: 'adminsecret' };
 export const brokerKey = { accessKeyId: 'BROKERKEY', secretAccessKey: 'brokersecret' };

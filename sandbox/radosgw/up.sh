@@ -8,6 +8,8 @@ if [ ! -x "$R/usr/bin/radosgw" ]; then
   (cd "$LAB/debs" && chmod 777 . && apt-get download -qq $(apt-get install -s --no-install-recommends radosgw ceph-mon ceph-osd ceph-common ceph-mgr | awk '/^Inst/{print $2}') >/dev/null)
   mkdir -p "$R"; for d in "$LAB"/debs/*.deb; do dpkg-deb -x "$d" "$R"; done
 fi
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+for port in 16789 18480; do if listens "$port"; then echo "something listens on $port already: sandbox/radosgw/down.sh stops what this started" >&2; exit 1; fi; done
 rm -rf "$D"; mkdir -p "$D"/{mon,osd,log,rgw}
 export LD_LIBRARY_PATH=$R/usr/lib/x86_64-linux-gnu:$R/usr/lib/x86_64-linux-gnu/ceph:$R/usr/lib:$R/lib/x86_64-linux-gnu PATH=$R/usr/bin:$PATH CEPH_CONF=$D/ceph.conf PYTHONPATH=$R/usr/lib/python3/dist-packages
 FS=$(cat /proc/sys/kernel/random/uuid)
@@ -64,9 +66,10 @@ ceph-osd -i 0 --mkfs --osd-uuid "$(cat /proc/sys/kernel/random/uuid)" >"$D/log/o
 setsid ceph-osd -i 0 -f >"$D/log/osd.out" 2>&1 & echo $! >"$D/pid.osd"
 sleep 3
 setsid radosgw -n client.rgw -f >"$D/log/rgw.out" 2>&1 & echo $! >"$D/pid.rgw"
-for _ in $(seq 60); do (exec 3<>/dev/tcp/127.0.0.1/18480) 2>/dev/null && break; sleep 1; done
-radosgw-admin -n client.rgw user create --tenant 123456789012 --uid broker --display-name broker --access-key BROKERKEY --secret-key brokersecret --caps 'roles=*;user-policy=*' >/dev/null 2>&1
-radosgw-admin -n client.rgw user create --tenant 123456789012 --uid admin --display-name admin --access-key ADMINKEY --secret-key adminsecret --caps 'roles=*;user-policy=*' >/dev/null 2>&1
+for _ in $(seq 60); do listens 18480 && break; sleep 1; done
+listens 18480 || { echo "radosgw did not start; its log is in $D/log" >&2; exit 1; }
+timeout 60 radosgw-admin -n client.rgw user create --tenant 123456789012 --uid broker --display-name broker --access-key BROKERKEY --secret-key brokersecret --caps 'roles=*;user-policy=*' >/dev/null 2>&1
+timeout 60 radosgw-admin -n client.rgw user create --tenant 123456789012 --uid admin --display-name admin --access-key ADMINKEY --secret-key adminsecret --caps 'roles=*;user-policy=*;oidc-provider=*' >/dev/null 2>&1
 cat <<S
 export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=BROKERKEY AWS_SECRET_ACCESS_KEY=brokersecret
 export AWS_ENDPOINT_URL=http://127.0.0.1:18480
