@@ -52,6 +52,24 @@ const decided = z.strictObject({
   justification: text.optional(),
 });
 
+/** What policy said about a tool call. */
+const called = z.strictObject({
+  action_id: text,
+  tool: text,
+  /** Each argument as type, keyed digest and preview. */
+  arguments: object,
+  effect: z.enum(['allow', 'deny', 'terminate']),
+  reasons,
+  policy_ids: z.array(text),
+  /** Rules whose conditions held, those included that only flag. */
+  hits: z.array(text),
+  labels: z.array(text),
+  cost_micro_usd: count,
+  manifest_version: count,
+  /** What prompted it, as the host names it: a reference, never the words. */
+  prompted_by: text.optional(),
+});
+
 /** What a person said about it. `reason` is their own text. */
 const reviewed = z.strictObject({
   review_id: text,
@@ -194,6 +212,27 @@ export const events = {
     payload: [z.strictObject({ plan_digest: text, redeem_by: time })],
   },
   'grant.ended': { meaning: 'A grant is over.', payload: [endedWithSession] },
+  'action.allowed': { meaning: 'A tool call was allowed.', payload: [called] },
+  'action.denied': {
+    meaning: 'A tool call was denied; with the effect `terminate`, its session ends by it.',
+    payload: [called],
+  },
+  'action.finished': {
+    meaning: 'The agent’s host reported how a tool call came out.',
+    payload: [
+      z.strictObject({
+        action_id: text,
+        tool: text,
+        outcome: z.enum(['response', 'error']),
+        labels: z.array(text),
+        output_digest: text.nullable(),
+      }),
+    ],
+  },
+  'action.unfinished': {
+    meaning: 'A session ended before the outcome of these calls was reported.',
+    payload: [z.strictObject({ calls: count })],
+  },
   'review.approved': {
     meaning: 'A person approved the plan of a grant that two people must approve; it waits for the second.',
     payload: [reviewed],

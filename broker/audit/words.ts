@@ -55,6 +55,16 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'grant.approval_kept': ({ what }) =>
     wait(`No credential for ${what} yet; the approval stands, and the agent may collect again.`),
   'grant.ended': ({ what, because }) => plain(`${what} ended${because(decisionReasons)}.`),
+  'action.allowed': ({ payload: { tool, hits } }) =>
+    plain(`A call of ${tool ?? 'a tool'} was allowed${hits?.length ? `, flagged by ${hits.join(', ')}` : ''}.`),
+  'action.denied': ({ payload: { tool, effect, reasons } }) =>
+    bad(
+      `A call of ${tool ?? 'a tool'} was denied${reasons?.length ? `: ${reasons.map(({ code }) => reasonWords(decisionReasons, code)).join(', ')}` : ''}${effect === 'terminate' ? '; it ends the session' : ''}.`,
+    ),
+  'action.finished': ({ payload: { tool, outcome } }) =>
+    plain(`The call of ${tool ?? 'a tool'} ${outcome === 'error' ? 'failed' : 'was answered'}.`),
+  'action.unfinished': ({ payload: { calls } }) =>
+    plain(`Of ${calls ?? 'some'} calls nobody reported how they came out.`),
   'review.approved': ({ actor, what, payload }) =>
     wait(`${actor} approved ${what}${forTime(payload.ttl_seconds)}; one more person must.`),
   'review.refused': ({ actor, what, because }) =>

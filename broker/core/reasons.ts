@@ -29,6 +29,10 @@ export const endReasons = {
   envelope_spent: { meaning: 'Its wall time was over.', words: 'its time was over' },
   parent_ended: { meaning: 'The session that opened it ended.', words: 'its parent session ended' },
   ended_by_admin: { meaning: 'An admin ended it.', words: 'an admin ended it' },
+  ended_by_rule: {
+    meaning: 'A rule of the manifest ended it, because of what it asked for.',
+    words: 'a rule of the manifest ended it',
+  },
 } as const satisfies ReasonTable;
 export type EndReason = keyof typeof endReasons;
 
@@ -98,13 +102,28 @@ export const decisionReasons = {
   },
   ttl_too_long: { meaning: 'The lifetime is not between one second and the capability’s `max_ttl`.' },
   outside_session: { meaning: 'A child session was opened without this capability.' },
-  envelope_spent: { meaning: 'The session has asked for as many grants as its envelope allows.' },
+  envelope_spent: {
+    meaning: 'The session has asked for as many grants, or made as many calls, as its envelope allows.',
+  },
   capability_spent: { meaning: 'The session has asked for this capability as often as the manifest allows.' },
   not_permitted: { meaning: 'No rule allows it: another task type, owner or provider than the manifest says.' },
   task_not_valid: {
     meaning: 'The task of the session does not fit the manifest in force, which may be newer than the session.',
   },
   capability_unknown: { meaning: 'The manifest in force has no such capability.' },
+  tool_unknown: { meaning: 'The manifest in force does not list the tool.' },
+  argument_outside: {
+    meaning: 'An argument of the call is not as the manifest says, or is missing. `advice` says what would pass.',
+  },
+  rule: {
+    meaning: 'A rule of the manifest stands against the call, given what was before it.',
+    words: 'a rule of the manifest stands against it',
+  },
+  separation_of_duties: {
+    meaning: 'The same hand did another duty before that the manifest keeps apart from this one.',
+    words: 'another duty was done by the same hand',
+  },
+  field_missing: { meaning: 'A rule looks at something that the call does not have; `path` names it.' },
   agent_unknown: { meaning: 'The manifest in force is another agent’s.' },
   facts_not_valid: {
     meaning: 'A fact has the wrong type. Nobody should ever see this; the request is denied all the same.',

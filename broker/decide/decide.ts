@@ -131,7 +131,7 @@ const maxRemembered = 500;
  * Cedar's answer, read so that it can only err towards deny: a `failure` is a deny (unknown set, context of
  * the wrong type), and so is an allow with errors, for Cedar skips a forbid that it cannot evaluate.
  */
-export function readAnswer(answer: AuthorizationAnswer, compiled: CompiledManifest): Answer {
+export function readAnswer(answer: AuthorizationAnswer, compiled: Pick<CompiledManifest, 'annotations'>): Answer {
   if (answer.type !== 'success') return { effect: 'deny', policyIds: [], failed: ['*'], liftable: false };
   const { decision, diagnostics } = answer.response;
   const policyIds = [...diagnostics.reason].sort();

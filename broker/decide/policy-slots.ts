@@ -3,7 +3,7 @@
  * way to drop it, so ids come from a fixed supply: each capability holds one slot, a new version of its
  * manifest is parsed into the same slot, and when all are taken the least recently used one is replaced.
  */
-import { preparsePolicySet } from '@cedar-policy/cedar-wasm/nodejs';
+import { type PolicyJson, preparsePolicySet } from '@cedar-policy/cedar-wasm/nodejs';
 import { entity } from '../manifests/cedar-schema.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import { member } from '../manifests/manifest.ts';
@@ -38,25 +38,35 @@ export function loadPolicies(agent: string, compiled: CompiledManifest): void {
  * necessary.
  */
 export function slotFor(compiled: CompiledManifest, capability: string): string {
-  const key = JSON.stringify([compiled.agent, entity.action(capability).id]);
-  const slot = slots.get(key) ?? freeSlot();
+  return slot(compiled, entity.action(capability).id, member(compiled.capabilities, capability)?.policies);
+}
+
+/** The same for calls of a tool. @param policies of `callPart` for this very manifest */
+export function slotForCalls(compiled: CompiledManifest, tool: string, policies: Policies): string {
+  return slot(compiled, entity.call(tool).id, policies);
+}
+
+type Policies = { [id: string]: PolicyJson };
+
+function slot(compiled: CompiledManifest, action: string, policies: Policies | undefined): string {
+  const key = JSON.stringify([compiled.agent, action]);
+  const taken = slots.get(key) ?? freeSlot();
   slots.delete(key);
-  if (slot.compiled !== compiled) {
-    const part = member(compiled.capabilities, capability);
-    if (part === undefined) throw new TypeError('unknown capability');
-    slot.compiled = undefined;
-    slots.set(key, slot);
-    const parsed = preparsePolicySet(slot.id, { staticPolicies: part.policies });
+  if (taken.compiled !== compiled) {
+    if (policies === undefined) throw new TypeError('unknown capability');
+    taken.compiled = undefined;
+    slots.set(key, taken);
+    const parsed = preparsePolicySet(taken.id, { staticPolicies: policies });
     if (parsed.type === 'failure') throw new Error('Cedar does not take the compiled policies');
-    slot.compiled = compiled;
+    taken.compiled = compiled;
   }
-  slots.set(key, slot);
-  return slot.id;
+  slots.set(key, taken);
+  return taken.id;
 }
 
 function freeSlot(): Slot {
   if (slots.size < maxSlots) return { id: `writ-${slots.size}`, compiled: undefined };
-  const [oldest, slot] = slots.entries().next().value as [string, Slot];
+  const [oldest, taken] = slots.entries().next().value as [string, Slot];
   slots.delete(oldest);
-  return { ...slot, compiled: undefined };
+  return { ...taken, compiled: undefined };
 }

@@ -13,6 +13,7 @@ import type { Catalog } from '../manifests/catalog.ts';
 import { member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
+import { withSessionLock } from '../sessions/session-lock.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';
 import {
   type CommittedIntent,
@@ -22,7 +23,6 @@ import {
   mintAndDeliver,
 } from './issue-grant.ts';
 import { knownName, recordableFaults } from './recordable.ts';
-import { withSessionLock } from './session-lock.ts';
 import { type GrantRecord, recordGrant, recordIntent } from './statements.ts';
 import { type GrantView, viewGrant } from './view.ts';
 

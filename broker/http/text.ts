@@ -30,7 +30,7 @@ export const prose = (max: number) =>
     .refine((text) => text.isWellFormed() && !controlButLines.test(text), 'must not contain control characters');
 
 /** An id of ours in a path. Anything else cannot exist. */
-export const idOf = (prefix: 'ses' | 'gnt' | 'lse') => z.string().regex(new RegExp(`^${prefix}_[0-9a-z]{20}$`));
+export const idOf = (prefix: 'ses' | 'gnt' | 'lse' | 'act') => z.string().regex(new RegExp(`^${prefix}_[0-9a-z]{20}$`));
 
 /**
  * A whole number in a query string. Digits only: `Number` would also accept `0x10`, `1e1` and an empty text.

@@ -19,6 +19,15 @@ import { canonicalText, entity } from './cedar-schema.ts';
 import { type Capability, type Choice, type Manifest, member } from './manifest.ts';
 import { isConstant, referencesOf } from './template.ts';
 
+export interface PolicyAnnotations {
+  id: string;
+  reason: DecisionReason;
+  path: string;
+  advice: string;
+  /** What it does besides denying; `approve`: a person's approval lifts it. */
+  effect?: 'approve' | 'terminate';
+}
+
 export interface Rule {
   id: string;
   effect: 'permit' | 'forbid';

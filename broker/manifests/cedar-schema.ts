@@ -23,6 +23,9 @@ export const entity = {
   agent: (agent: string) => ({ type: 'Writ::Agent', id: agent }),
   action: (capability: string) => ({ type: 'Writ::Action', id: `grant:${capability}` }),
   provider: (provider: string) => ({ type: 'Writ::Provider', id: provider }),
+  call: (tool: string) => ({ type: 'Writ::Action', id: `call:${tool}` }),
+  /** What a call touches, as the manifest names it; the tool itself where it names nothing. */
+  resource: (touched: string) => ({ type: 'Writ::Resource', id: touched }),
 };
 const cedarTypes: Record<ParamKind, Type<string>> = {
   string: { type: 'String' },

@@ -5,6 +5,7 @@
 import type { z } from 'zod';
 import type { FieldFault } from '../core/errors.ts';
 import type { Json } from '../core/vocabulary.ts';
+import { checkCalls } from './check-calls.ts';
 import { type Capability, type Choice, type Input, type Manifest, member } from './manifest.ts';
 import { faultAt, inReadingOrder, type Locate, type Path } from './parse.ts';
 import { matchesWhole, patternFault } from './pattern.ts';
@@ -49,6 +50,7 @@ export function checkManifest(manifest: Manifest, providers: ProviderShapes, loc
       checkAgainstProvider(capability, provider.params, path, report);
     }
   }
+  checkCalls(manifest, report);
   return inReadingOrder(faults);
 }
 

@@ -10,19 +10,11 @@
 import { hash } from 'node:crypto';
 import { type Policy, type PolicyJson, policyToText, type SchemaJson, validate } from '@cedar-policy/cedar-wasm/nodejs';
 import type { FieldFault } from '../core/errors.ts';
-import type { DecisionReason } from '../core/vocabulary.ts';
-import { policyOf, rulesOf } from './cedar-rules.ts';
+import { callPart } from './call-policies.ts';
+import { type PolicyAnnotations, policyOf, rulesOf } from './cedar-rules.ts';
 import { type ParamKind, paramKinds, schemaOf } from './cedar-schema.ts';
 import type { Capability, Manifest } from './manifest.ts';
 import type { Locate } from './parse.ts';
-
-export interface PolicyAnnotations {
-  id: string;
-  reason: DecisionReason;
-  path: string;
-  advice: string;
-  effect?: 'approve';
-}
 
 export interface CompiledCapability {
   policies: { [policyId: string]: PolicyJson };
@@ -72,6 +64,13 @@ export function compileManifest(
     }
     for (const message of complaintsOf(part)) {
       faults.push({ path: `capabilities.${name}`, message, ...locate(['capabilities', name]) });
+    }
+  }
+  for (const tool of Object.keys(manifest.tools ?? {})) {
+    const part = callPart(manifest, tool);
+    texts.push(...Object.values(part.policies).map(textOf));
+    for (const message of complaintsOf(part)) {
+      faults.push({ path: `tools.${tool}`, message, ...locate(['tools', tool]) });
     }
   }
   compiled.policiesText = texts.join('\n\n');

@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { isOwnerName } from '../core/identifier.ts';
+import { callBounds, callSections } from './tool-schema.ts';
 import { isPlainText } from './unsafe-text.ts';
 
 /** Seven days: longer runs and credentials are standing permissions by another name. */
@@ -170,6 +171,7 @@ export const ManifestSchema = z
       .strictObject({
         wall_time: duration.describe('Every session ends after this long.'),
         max_grants: maxGrants.optional().describe('Grants one session may ask for in all.'),
+        ...callBounds,
       })
       .describe('Bounds of every session.'),
     task_types: z
@@ -181,6 +183,7 @@ export const ManifestSchema = z
       .record(name, CapabilitySchema)
       .refine(...atMost(maxCapabilities, 'capabilities'))
       .describe('The permissions a session may ask for.'),
+    ...callSections,
   })
   .meta({ title: 'Writ manifest', description: 'What one agent may ever do.' });
 

@@ -100,6 +100,33 @@ export interface SessionFacts {
   };
   /** The grant made under the Idempotency-Key asked about, if there is one. */
   previousGrantId: string | null;
+  /** The agent, and the human it acts for as vouched: what history hangs on. */
+  principalRoot: string;
+  /** The action asked about, by its id or its key. */
+  action: StoredAction | null;
+  /** Of the cells of history asked about, those that are there. */
+  cells: StoredCell[];
+}
+
+/** A tool call as it was written (broker/actions/). */
+export interface StoredAction {
+  id: string;
+  tool: string;
+  effect: string;
+  decision: JsonObject;
+  request_digest: string;
+  manifest_version: number;
+  cost_micro_usd: number;
+  awaited: JsonObject[];
+  outcome: string | null;
+}
+
+/** A cell of history (broker/actions/monitors.ts). `scope`: `session`, `agent`, `principal` or `owner`. */
+export interface StoredCell {
+  scope: string;
+  cell: string;
+  state: JsonObject | null;
+  version: number;
 }
 
 // Of two requests with the same proof in one execution, the first is fresh.
@@ -108,14 +135,14 @@ export const factsStatement: Statement = {
   text: `
     WITH r AS MATERIALIZED (
       SELECT * FROM json_to_recordset($1::json) AS r (n int, session_id text, now timestamptz, proof text, proof_until timestamptz, capability text,
-                                                      idempotency_key text, count_up_to int, kid text) LIMIT 16
+                                                      idempotency_key text, count_up_to int, kid text, owner text, cells json, action_id text, call_key text) LIMIT 16
     ), proofs AS MATERIALIZED (
       SELECT DISTINCT ON (proof) n, proof, proof_until FROM r WHERE proof IS NOT NULL ORDER BY proof, n
     ), burnt AS (
       INSERT INTO replay (key, expires_at) SELECT proof, proof_until FROM proofs ORDER BY proof ON CONFLICT (key) DO NOTHING RETURNING key
     )
     SELECT r.n, s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.declared_on_behalf_of, s.started_by,
-           s.responsible, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
+           s.responsible, s.principal_root, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
            s.ended_at, s.capabilities, s.narrowed, s.proof, root.version, ${factColumns},
            (r.proof IS NULL OR EXISTS (SELECT 1 FROM burnt JOIN proofs ON proofs.proof = burnt.key WHERE proofs.n = r.n)) AS proof_is_fresh,
            ${mayAct('s', 'r.now')} AS may_act,
@@ -124,7 +151,20 @@ export const factsStatement: Statement = {
            CASE WHEN r.count_up_to = 0 THEN 0 ELSE (SELECT count(*)::int FROM (
              SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > r.now - interval '1 minute'
              ORDER BY g.requested_at DESC LIMIT r.count_up_to) recent) END AS last_minute,
-           (SELECT g.id FROM grants g WHERE g.session_id = s.id AND g.idempotency_key = r.idempotency_key) AS previous_grant
+           (SELECT g.id FROM grants g WHERE g.session_id = s.id AND g.idempotency_key = r.idempotency_key) AS previous_grant,
+           CASE WHEN r.call_key IS NOT NULL OR r.action_id IS NOT NULL THEN (
+             SELECT json_build_object('id', t.id, 'tool', t.tool, 'effect', t.effect, 'decision', t.decision, 'request_digest', t.request_digest,
+                                      'manifest_version', t.manifest_version, 'cost_micro_usd', t.cost_micro_usd, 'awaited', t.awaited, 'outcome', t.outcome)
+             FROM action t WHERE t.session_id = s.id AND t.id = coalesce(r.action_id, (
+               SELECT keyed.id FROM action keyed WHERE keyed.session_id = s.id AND keyed.call_key = r.call_key))) END AS action,
+           CASE WHEN r.cells IS NOT NULL THEN (
+             SELECT json_agg(json_build_object('scope', c.scope, 'cell', c.cell, 'state', m.state, 'version', m.version))
+             FROM (SELECT scope, cell FROM json_to_recordset(r.cells) AS given (scope text, cell text)
+                   UNION SELECT scope, cell FROM action t, jsonb_to_recordset(t.awaited) AS waited (scope text, cell text)
+                   WHERE t.session_id = s.id AND t.id = r.action_id) c
+             JOIN monitor_cell m ON m.cell = c.cell AND m.scope =
+               CASE c.scope WHEN 'session' THEN 'session:' || s.root_id WHEN 'agent' THEN 'agent:' || s.agent
+                            WHEN 'principal' THEN 'principal:' || s.principal_root ELSE 'owner:' || r.owner END) END AS cells
     FROM r
     CROSS JOIN LATERAL (SELECT * FROM session WHERE id = r.session_id LIMIT 1) s
     CROSS JOIN LATERAL (SELECT version FROM session WHERE id = s.root_id LIMIT 1) root
@@ -171,6 +211,9 @@ interface FactsRow extends FactColumns {
   denied_count: number | null;
   last_minute: number;
   previous_grant: string | null;
+  principal_root: string;
+  action: StoredAction | null;
+  cells: StoredCell[] | null;
 }
 
 /**
@@ -218,6 +261,12 @@ export interface SessionReads {
   idempotencyKey?: string;
   /** Count the agent's grants of the last minute up to this many; 0 = do not count. */
   countLastMinute?: number;
+  /** Cells of history to read, and the agent's owner, whose history is among them. */
+  cells?: readonly { scope: string; cell: string }[];
+  owner?: string;
+  /** An action to read, with the cells that its outcome moves; by its id, or by its caller's key. */
+  actionId?: string;
+  callKey?: string;
 }
 
 /**
@@ -240,6 +289,9 @@ export async function readSession(
     idempotency_key: question.idempotencyKey ?? null,
     count_up_to: question.countLastMinute ?? 0,
     kid: caller.kid ?? null,
+    ...(question.cells === undefined ? {} : { cells: question.cells, owner: question.owner ?? null }),
+    ...(question.actionId === undefined ? {} : { action_id: question.actionId }),
+    ...(question.callKey === undefined ? {} : { call_key: question.callKey }),
   };
   // Counting a session's history costs what its agent made of it: no execution counts one twice.
   const apart = question.capability === undefined ? null : caller.sessionId;
@@ -282,6 +334,9 @@ export async function readSession(
       lastMinute: row.last_minute,
     },
     previousGrantId: row.previous_grant,
+    principalRoot: row.principal_root,
+    action: row.action,
+    cells: row.cells ?? [],
   };
 }
 

@@ -34,3 +34,14 @@ export const uncountGrant = (session: string, when: string): string => `
 export const countInChild = (written: string): string => `
       UPDATE session SET grant_count = session.grant_count + 1
       FROM ${written} WHERE session.id = ${written}.session_id AND ${written}.session_id <> ${written}.root_id`;
+
+/**
+ * A tool call moves the version of its tree's root: the next one is decided on what this one did.
+ * @param ends SQL condition: the call ends the session. Nothing may be done in it from this commit on; the
+ *   reconciler ends it where this process does not come to it
+ * @param when SQL condition: whether the call was written
+ */
+export const countAction = (root: string, ends: string, at: string, when: string): string => `
+      UPDATE session SET version = version + 1,
+             heartbeat_deadline = CASE WHEN ${ends} THEN LEAST(heartbeat_deadline, ${at}) ELSE heartbeat_deadline END
+      WHERE id = ${root} AND ${when}`;

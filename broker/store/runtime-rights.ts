@@ -49,6 +49,8 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
       'ended_at',
     ],
   },
+  action: { insert: true, update: ['outcome', 'labels', 'output_digest', 'finished_at'] },
+  monitor_cell: { insert: true, update: ['state', 'version', 'moved_at'] },
   lease: {
     insert: true,
     update: [
@@ -81,4 +83,8 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
 };
 
 /** Functions that statements call; a trigger's function needs no right of whoever fires it. */
-export const runtimeFunctions = ['writ_room(text, text, text, int, text[], timestamptz)', 'writ_shared(text, text)'];
+export const runtimeFunctions = [
+  'writ_room(text, text, text, int, text[], timestamptz)',
+  'writ_shared(text, text)',
+  'writ_moved_on()',
+];

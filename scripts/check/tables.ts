@@ -17,6 +17,8 @@ export const owners: { [table: string]: RegExp } = {
   session: /^broker\/sessions\//,
   replay: /^broker\/sessions\//,
   grants: /^broker\/grants\//,
+  action: /^broker\/actions\//,
+  monitor_cell: /^broker\/actions\//,
   lease: /^broker\/leases\//,
   pool_slot: /^broker\/leases\//,
   upstream_lock: /^broker\/leases\//,

@@ -1,0 +1,230 @@
+/** Tool calls through the public door: asked for, decided on history, reported, and ended by. */
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { Broker } from '../compose/start.ts';
+import { type Ground, prepareGround } from '../running.test-support.ts';
+import { until } from '../until.test-support.ts';
+
+const manifest = `apiVersion: writ/v1
+agent: scripted-agent
+owner: team:billing
+description: Tries things.
+envelope: { wall_time: 30m, max_calls: 50 }
+task_types:
+  work: { description: Work., inputs: {} }
+capabilities:
+  use-plain: { description: Use it., provider: plain, tasks: [work], tier: 1, max_ttl: 15m }
+tools:
+  read_file: { description: Reads a file., sensitivity: 2, labels: [files] }
+  read_news: {}
+  http_post: { destination: [url] }
+  shell: { args: { command: { pattern: '(?:ls|cat|sudo) .*' } } }
+  submit: { entity: 'expense:\${args.id}' }
+  approve: { entity: 'expense:\${args.id}' }
+classes:
+  read.sensitive: { tools: [read_file] }
+  egress: { tools: [http_post] }
+egress:
+  known: ['*.example.com']
+rules:
+  - id: exfil
+    message: Nothing goes out after something sensitive was read.
+    on: { class: egress }
+    when: { formerly: { class: read.sensitive, within: 30m }, destination: unknown }
+    effect: terminate
+  - id: sudo-shell
+    on: { tool: shell }
+    when: { formerly: { tool: shell, match: { command: 'sudo .*' }, kind: [attempt], within: 1h } }
+    effect: deny
+separation_of_duties:
+  - { id: expenses, duties: [{ tool: submit }, { tool: approve }], same: [entity], within: 30d }
+`;
+
+interface Answer {
+  decision: boolean;
+  context: { id: string; effect: string; reasons: { code: string; policy_id?: string }[] };
+}
+
+describe('tool calls', () => {
+  let ground: Ground;
+  let broker: Broker;
+  before(async () => {
+    ground = await prepareGround();
+    await writeFile(join(ground.manifests, 'agent.yaml'), manifest);
+    broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data') });
+  });
+  after(async () => {
+    await broker.stop();
+    await ground.close();
+  });
+
+  type Session = Awaited<ReturnType<Ground['session']>>;
+  const subject = { type: 'agent', id: 'scripted-agent' };
+  const bodyOf = (name: string, args: object, more: object = {}) => ({
+    subject,
+    action: { name },
+    resource: { type: 'tool', id: name },
+    context: { arguments: args, ...more },
+  });
+  const call = async (session: Session, name: string, args: object, more: object = {}) => {
+    const response = await session('/access/v1/evaluation', bodyOf(name, args, more));
+    assert.equal(response.status, 200, await response.clone().text());
+    return (await response.json()) as Answer;
+  };
+  const codes = ({ context }: Answer) => context.reasons.map(({ code }) => code);
+
+  test('a tool that the manifest does not list is denied, and the list is what may be called', async () => {
+    const session = await ground.session();
+    assert.deepEqual(codes(await call(session, 'format_disk', {})), ['tool_unknown']);
+    assert.equal((await call(session, 'read_news', {})).decision, true);
+    const { tools } = (await (await session.get('/v1/tools')).json()) as { tools: { name: string }[] };
+    assert.deepEqual(
+      tools.map(({ name }) => name),
+      ['read_file', 'read_news', 'http_post', 'shell', 'submit', 'approve'],
+    );
+  });
+
+  test('arguments outside of what the manifest says are denied by name', async () => {
+    const session = await ground.session();
+    assert.equal((await call(session, 'shell', { command: 'ls /tmp' })).decision, true);
+    const { context } = await call(session, 'shell', { command: 'rm -rf /' });
+    assert.deepEqual(context.reasons[0], {
+      code: 'argument_outside',
+      policy_id: 'shell.args.command',
+      path: 'context.arguments.command',
+      advice: 'command must match (?:ls|cat|sudo) .*.',
+    });
+    assert.deepEqual(codes(await call(session, 'shell', {})), ['argument_outside']);
+  });
+
+  test('read, then post to an unknown host: the session ends and its credential dies', async () => {
+    const session = await ground.session();
+    const granted = await session('/v1/grants', { capability: 'use-plain', params: {} });
+    assert.equal(granted.status, 201);
+    assert.equal((await call(session, 'http_post', { url: 'https://evil.test/x' })).decision, true, 'nothing was read');
+    assert.equal((await call(session, 'read_file', { path: '/etc/shadow' })).decision, true);
+    assert.equal((await call(session, 'http_post', { url: 'https://api.example.com/x' })).decision, true, 'known');
+    const stopped = await call(session, 'http_post', { url: 'https://evil.test/x' });
+    assert.deepEqual([stopped.decision, stopped.context.effect, codes(stopped)], [false, 'terminate', ['rule']]);
+    assert.equal((await session('/access/v1/evaluation', bodyOf('read_news', {}))).status, 401);
+    const view = (await (await session.get('/v1/session')).json()) as {
+      session: { status: string; end_reason: string };
+      leases: { status: string }[];
+    };
+    assert.deepEqual([view.session.status, view.session.end_reason], ['ended', 'ended_by_rule']);
+    assert.ok(view.leases.every(({ status }) => status !== 'active'));
+  });
+
+  test('an attempt counts, although it was denied', async () => {
+    const session = await ground.session();
+    assert.equal((await call(session, 'shell', { command: 'ls /' })).decision, true);
+    assert.equal((await call(session, 'shell', { command: 'sudo ls' })).decision, true, 'the first sudo is let pass');
+    assert.deepEqual(codes(await call(session, 'shell', { command: 'ls /' })), ['rule']);
+  });
+
+  test('submitted in one session, approved in none', async () => {
+    const [first, second] = [await ground.session(), await ground.session()];
+    assert.equal((await call(first, 'submit', { id: '7' })).decision, true);
+    assert.deepEqual(codes(await call(second, 'approve', { id: '7' })), ['separation_of_duties']);
+    assert.equal((await call(second, 'approve', { id: '8' })).decision, true);
+    assert.deepEqual(codes(await call(first, 'submit', { id: '8' })), ['separation_of_duties']);
+    assert.deepEqual(codes(await call(first, 'submit', {})), ['field_missing']);
+  });
+
+  test('at the same moment in two sessions, one at most', async () => {
+    const sessions = await Promise.all(Array.from({ length: 6 }, () => ground.session()));
+    for (let round = 0; round < 10; round += 1) {
+      const id = `race-${round}`;
+      const answers = await Promise.all(
+        sessions.map((session, index) => call(session, index % 2 === 0 ? 'submit' : 'approve', { id })),
+      );
+      const [submitted, approved] = [0, 1].map((side) =>
+        answers.filter(({ decision }, index) => decision && index % 2 === side),
+      );
+      assert.ok(submitted?.length === 0 || approved?.length === 0, `round ${round}`);
+      assert.ok(answers.some(({ decision }) => decision));
+    }
+  });
+
+  test('a budget of 50 lets exactly 50 of 100 parallel calls pass', async () => {
+    const session = await ground.session();
+    const answers = await Promise.all(
+      Array.from({ length: 100 }, async () => {
+        const response = await session('/access/v1/evaluation', bodyOf('read_news', {}));
+        return response.status === 200 ? ((await response.json()) as Answer).decision : false;
+      }),
+    );
+    assert.equal(answers.filter(Boolean).length, 50);
+  });
+
+  test('the same call id is the same call; another call under it is refused', async () => {
+    const session = await ground.session();
+    const [first, again] = [
+      await call(session, 'read_news', { page: 1 }, { call_id: 'a' }),
+      await call(session, 'read_news', { page: 1 }, { call_id: 'a' }),
+    ];
+    assert.equal(again.context.id, first.context.id);
+    const other = await session('/access/v1/evaluation', bodyOf('read_news', { page: 2 }, { call_id: 'a' }));
+    assert.equal(other.status, 422);
+  });
+
+  test('a report is written once; what was denied cannot be reported', async () => {
+    const session = await ground.session();
+    const { context } = await call(session, 'read_file', { path: '/a' });
+    const finish = (id: string, outcome: string) => session(`/v1/actions/${id}/finish`, { outcome });
+    assert.equal((await finish(context.id, 'response')).status, 200);
+    assert.equal((await finish(context.id, 'response')).status, 200);
+    assert.equal((await finish(context.id, 'error')).status, 409);
+    const denied = await call(session, 'format_disk', {});
+    assert.equal((await finish(denied.context.id, 'response')).status, 409);
+    assert.equal((await finish('act_00000000000000000000', 'response')).status, 404);
+    const other = await ground.session();
+    assert.equal((await other(`/v1/actions/${context.id}/finish`, { outcome: 'error' })).status, 404);
+  });
+
+  test('the subject is the session’s own agent', async () => {
+    const session = await ground.session();
+    const body = { ...bodyOf('read_news', {}), subject: { type: 'agent', id: 'somebody-else' } };
+    assert.equal((await session('/access/v1/evaluation', body)).status, 403);
+  });
+
+  test('several at once, by the standard’s three semantics', async () => {
+    const session = await ground.session();
+    const ask = async (semantic: string, names: string[]) => {
+      const evaluations = names.map((name) => ({ action: { name }, resource: { type: 'tool', id: name } }));
+      const body = { subject, evaluations, options: { evaluations_semantic: semantic } };
+      const { evaluations: answers } = (await (await session('/access/v1/evaluations', body)).json()) as {
+        evaluations: Answer[];
+      };
+      return answers.map(({ decision }) => decision);
+    };
+    const names = ['read_news', 'format_disk', 'read_news'];
+    assert.deepEqual(await ask('execute_all', names), [true, false, true]);
+    assert.deepEqual(await ask('deny_on_first_deny', names), [true, false]);
+    assert.deepEqual(await ask('permit_on_first_permit', ['format_disk', ...names]), [false, true]);
+  });
+
+  test('what an ended session never reported is closed as unknown', async () => {
+    const session = await ground.session();
+    const { context } = await call(session, 'read_news', {});
+    await session('/v1/session/end');
+    await until('the worker has been there', async () => {
+      const row = await broker.store.prisma.action.findUniqueOrThrow({ where: { id: context.id } });
+      return row.outcome === 'unknown';
+    });
+    assert.ok(await broker.store.prisma.auditEvent.findFirst({ where: { type: 'action.unfinished' } }));
+  });
+
+  test('no value of an argument is in the database', async () => {
+    const session = await ground.session();
+    await call(session, 'read_file', { path: '/very/secret/place', nested: { deep: 'hidden-value' } });
+    const rows = JSON.stringify([
+      await broker.store.prisma.action.findMany({ select: { arguments: true, awaited: true, decision: true } }),
+      await broker.store.prisma.auditEvent.findMany(),
+      await broker.store.prisma.monitorCell.findMany(),
+    ]);
+    assert.ok(!rows.includes('secret/place') && !rows.includes('hidden-value'));
+  });
+});

@@ -1,0 +1,109 @@
+/** How a tool call came out, as the agent's host reports it; and what the person said. */
+import { hash } from 'node:crypto';
+import { eventPayload } from '../audit/events.ts';
+import { WritError } from '../core/errors.ts';
+import { compiledCalls } from '../manifests/compile-calls.ts';
+import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
+import { withSessionLock } from '../sessions/session-lock.ts';
+import { type Awaited, type CellRef, finishCall, type Outcome, reportedCells } from './evaluate-call.ts';
+import { wordsOf } from './origin.ts';
+import { type ActionDeps, cellsOf, storedWrites } from './request-action.ts';
+import { recordOutcome } from './statements.ts';
+
+/** The report, checked for shape. */
+export interface Report {
+  outcome: 'response' | 'error';
+  labels: readonly string[];
+  /** The output itself, where the host sends it: looked at for its words, and not kept. */
+  output: string | null;
+  /** Digest of the output, where the host keeps it. */
+  outputDigest: string | null;
+}
+
+/** What a report wants to know before its action is known. */
+export const finishReads = (actionId: string): SessionReads => ({ actionId, cells: [] });
+
+const maxRaces = 50;
+
+/**
+ * Writes the outcome of a call, once: a second report of the same outcome changes nothing.
+ * @throws WritError `not_found` (no such call of this session), `conflict` (another outcome is on record, or
+ *   the call was never allowed)
+ */
+export async function finishAction(
+  deps: ActionDeps,
+  session: SessionFacts,
+  actionId: string,
+  report: Report,
+  requestId: string | null,
+): Promise<void> {
+  await withSessionLock(session.rootId, async () => {
+    for (let race = 0; race < maxRaces; race += 1) {
+      if (await finishOnce(deps, session, actionId, report, requestId)) return;
+    }
+    throw new WritError('conflict', {
+      detail: 'Too many requests of this session at once; try again.',
+      retryAfterSeconds: 1,
+    });
+  });
+}
+
+async function finishOnce(
+  deps: ActionDeps,
+  admitted: SessionFacts,
+  actionId: string,
+  report: Report,
+  requestId: string | null,
+): Promise<boolean> {
+  const action = admitted.action;
+  if (action === null) throw new WritError('not_found');
+  const { manifest } = (await deps.catalog.version(admitted.agent, action.manifest_version)).compiled;
+  const { words, more } =
+    report.output === null || !compiledCalls(manifest).looksAtOrigin
+      ? { words: [], more: false }
+      : wordsOf(report.output);
+  const outcome: Outcome = { outcome: report.outcome, labels: report.labels, words, moreWords: more };
+  const cells: CellRef[] = reportedCells(manifest, action.tool, outcome, deps.digest);
+  const session = await rereadSession(deps.store, admitted, deps.clock.now(), {
+    actionId,
+    cells,
+    owner: manifest.owner,
+  });
+  if (session.action === null || session.action.effect !== 'allow')
+    throw new WritError('conflict', { detail: 'The call was not allowed; there is nothing to report.' });
+  if (session.action.outcome !== null) {
+    if (session.action.outcome === report.outcome) return true;
+    throw new WritError('conflict', { detail: 'Another outcome of this call is on record.' });
+  }
+  const now = deps.clock.now();
+  const writes = finishCall(
+    manifest,
+    { tool: action.tool, costMicroUsd: action.cost_micro_usd, rootId: session.rootId },
+    action.awaited as unknown as Awaited[],
+    outcome,
+    cellsOf(session),
+    now,
+    deps.digest,
+  );
+  const outputDigest =
+    report.outputDigest ?? (report.output === null ? null : `sha256:${hash('sha256', report.output, 'hex')}`);
+  return recordOutcome(
+    deps.store,
+    { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
+    {
+      id: actionId,
+      outcome: report.outcome,
+      labels: report.labels,
+      outputDigest,
+      requestId,
+      audit: eventPayload('action.finished', {
+        action_id: actionId,
+        tool: action.tool,
+        outcome: report.outcome,
+        labels: [...report.labels],
+        output_digest: outputDigest,
+      }),
+    },
+    storedWrites(writes, session, manifest),
+  );
+}

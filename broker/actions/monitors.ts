@@ -1,0 +1,171 @@
+/**
+ * History as state: what each tracker remembers, moved on with every event, so that a decision costs the same
+ * after a million calls as after ten. Pure; times are milliseconds.
+ *
+ * A cell is what one tracker remembers in one scope for one value of what it correlates by. Windows of counts
+ * and sums end on steps of a 64th of their length: an event counts until the step it is in has left the
+ * window, so it may count for one step longer than written, and never for less.
+ */
+import type { Json } from '../core/vocabulary.ts';
+import { hostOf, valuesAt } from '../manifests/call-arguments.ts';
+import type { CallFacts, EventTest, Tracker } from '../manifests/compile-calls.ts';
+import { matchesWhole } from '../manifests/pattern.ts';
+import type { EventKind } from '../manifests/tool-schema.ts';
+
+/** What a cell holds, as JSON. */
+export type CellState =
+  | { t: number }
+  /** Amounts by step; of a tracker without a window, all under step 0. */
+  | { steps: { [step: string]: number } }
+  /** The root session in which it was first, and when. */
+  | { first: string; t: number };
+
+export interface Moment {
+  now: number;
+  /** Root of the session's tree. */
+  rootId: string;
+}
+
+/** Parts of a window. */
+const steps = 64;
+
+const stepOf = (at: number, windowMs: number | null): number =>
+  windowMs === null ? 0 : Math.floor(at / Math.max(1, Math.floor(windowMs / steps)));
+
+const firstStep = (now: number, windowMs: number): number => stepOf(now - windowMs, windowMs);
+
+/** Whether the event is one that the test takes. */
+export function takes(test: EventTest, call: CallFacts, kinds: readonly EventKind[]): boolean {
+  if (!kinds.some((kind) => test.kinds.includes(kind))) return false;
+  return concerns(test, call);
+}
+
+/** The same, whatever came of it. */
+export function concerns(test: EventTest, call: CallFacts): boolean {
+  const { tools, capabilities } = test;
+  if (call.tool !== null && tools !== null && !tools.includes(call.tool)) return false;
+  if (call.capability !== null && capabilities !== null && !capabilities.includes(call.capability)) return false;
+  if (test.sensitivity !== null && call.sensitivity < test.sensitivity) return false;
+  if (test.label !== null && !call.labels.includes(test.label)) return false;
+  if (test.destination === 'unknown' && call.unknownDestinations.length === 0) return false;
+  if (test.destination === 'known' && !(call.destinations.length > 0 && call.unknownDestinations.length === 0))
+    return false;
+  return test.match.every(([path, pattern]) => argumentMatches(call.args, path, pattern));
+}
+
+/** One value at the path is a text that matches as a whole. */
+export function argumentMatches(args: CallFacts['args'], path: string, pattern: string): boolean {
+  return valuesAt(args, path).some((value) => typeof value !== 'object' && matchesWhole(pattern, String(value)));
+}
+
+/** More combinations than this are a call that nobody makes in earnest. */
+const maxKeys = 256;
+
+/**
+ * The values by which a tracker correlates a call: one key for each combination.
+ * @returns null when the call lacks one of them
+ */
+export function keysOf(same: readonly string[], call: CallFacts): string[] | null {
+  let keys: Json[][] = [[]];
+  for (const name of same) {
+    const values = valuesOf(name, call);
+    if (values.length === 0 || keys.length * values.length > maxKeys) return null;
+    keys = keys.flatMap((key) => values.map((value) => [...key, value]));
+  }
+  return keys.map((key) => JSON.stringify(key));
+}
+
+function valuesOf(name: string, call: CallFacts): Json[] {
+  switch (name) {
+    case 'entity':
+      return call.entity === null ? [] : [call.entity];
+    case 'tool':
+      return call.tool === null ? [] : [call.tool];
+    case 'capability':
+      return call.capability === null ? [] : [call.capability];
+    case 'destination':
+      return call.destinations.map((destination) => hostOf(destination) ?? destination);
+    default:
+      return [...new Set(valuesAt(call.args, name.slice('arg:'.length)).map((value) => JSON.stringify(value)))];
+  }
+}
+
+/** What an event is to a tracker: the one it waits for, or the one that makes it forget. */
+export interface Happened {
+  event: boolean;
+  without: boolean;
+}
+
+export const happened = (tracker: Tracker, call: CallFacts, kinds: readonly EventKind[]): Happened => ({
+  event: takes(tracker.event, call, kinds),
+  without: tracker.without !== null && takes(tracker.without, call, kinds),
+});
+
+/**
+ * The state after an event.
+ * @param state before it; null = nothing yet
+ * @returns the very same state where nothing changes
+ */
+export function advance(
+  tracker: Tracker,
+  state: CellState | null,
+  { event, without }: Happened,
+  costMicroUsd: number,
+  { now, rootId }: Moment,
+): CellState | null {
+  switch (tracker.op) {
+    case 'last':
+      return event ? { t: now } : state;
+    case 'since':
+      return event ? { t: now } : without ? null : state;
+    case 'first':
+      return event && state === null ? { first: rootId, t: now } : state;
+    case 'count':
+    case 'sum':
+      return event ? add(tracker, state, tracker.op === 'count' ? 1 : costMicroUsd, now) : state;
+  }
+}
+
+/** Puts an amount into its step, and drops steps that have left the window. */
+export function add(tracker: Tracker, state: CellState | null, amount: number, now: number): CellState {
+  const before = state !== null && 'steps' in state ? state.steps : {};
+  const { windowMs } = tracker;
+  const kept = Object.entries(before).filter(([step]) => windowMs === null || Number(step) >= firstStep(now, windowMs));
+  const step = String(stepOf(now, windowMs));
+  const next = Object.fromEntries(kept);
+  return { steps: { ...next, [step]: (next[step] ?? 0) + amount } };
+}
+
+/**
+ * Whether what a rule asks of the tracker holds before this call.
+ * @param state of the cell of this call's key
+ * @param call that is asked for: counted itself by counts and sums
+ */
+export function holds(
+  tracker: Tracker,
+  moreThan: number | null,
+  state: CellState | null,
+  call: CallFacts,
+  { now, rootId }: Moment,
+): boolean {
+  switch (tracker.op) {
+    case 'last':
+    case 'since':
+      return state !== null && 't' in state && (tracker.windowMs === null || now - state.t <= tracker.windowMs);
+    case 'first':
+      return state === null || ('first' in state && state.first === rootId);
+    case 'count':
+    case 'sum': {
+      const asked = takes(tracker.event, call, ['attempt', 'call']);
+      const own = asked ? (tracker.op === 'count' ? 1 : call.costMicroUsd) : 0;
+      return total(tracker, state, now) + own > (moreThan ?? 0);
+    }
+  }
+}
+
+function total({ windowMs }: Tracker, state: CellState | null, now: number): number {
+  if (state === null || !('steps' in state)) return 0;
+  return Object.entries(state.steps)
+    .filter(([step]) => windowMs === null || Number(step) >= firstStep(now, windowMs))
+    .reduce((sum, [, amount]) => sum + amount, 0);
+}

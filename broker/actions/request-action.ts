@@ -1,0 +1,292 @@
+/**
+ * A tool call, from what the agent's host sends to the decision on record. One flow; what it may cost is one
+ * read (the one that admits the session) and one write.
+ */
+import { createHmac, hash } from 'node:crypto';
+import canonicalize from 'canonicalize';
+import { eventPayload } from '../audit/events.ts';
+import { WritError } from '../core/errors.ts';
+import { newId } from '../core/ids.ts';
+import type { Clock, Json, JsonObject, Reason } from '../core/vocabulary.ts';
+import type { Catalog } from '../manifests/catalog.ts';
+import type { Manifest } from '../manifests/manifest.ts';
+import type { PublishedManifest } from '../manifests/publish.ts';
+import { rereadSession, type SessionFacts, type SessionReads, type StoredAction } from '../sessions/authenticate.ts';
+import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
+import { withSessionLock } from '../sessions/session-lock.ts';
+import type { Store } from '../store/open.ts';
+import {
+  awaitedOutcome,
+  type Call,
+  type Cell,
+  type Cells,
+  type CellWrite,
+  callFacts,
+  cellKey,
+  cellsFor,
+  type Digest,
+  evaluateCall,
+} from './evaluate-call.ts';
+import { recordAction, type StoredWrite } from './statements.ts';
+
+export interface ActionDeps extends EndSessionDeps {
+  store: Store;
+  clock: Clock;
+  catalog: Catalog;
+  /** Keyed: what is low in entropy cannot be guessed from the database. */
+  digest: Digest;
+}
+
+/** @param key for this use only (`keys/key-encryption-key.ts`) */
+export const keyedDigest =
+  (key: Uint8Array): Digest =>
+  (text) =>
+    createHmac('sha256', key).update(text).digest('base64url').slice(0, 22);
+
+export interface ActionRequest extends Call {
+  /** The host's own id of the call: the same id and call again is the same action. */
+  callId: string | null;
+  /** What prompted it, as the host names it. */
+  promptedBy: string | null;
+}
+
+export interface ActionAnswer {
+  actionId: string;
+  effect: 'allow' | 'deny' | 'terminate';
+  reasons: Reason[];
+  policyIds: string[];
+  manifestVersion: number;
+}
+
+/**
+ * What a call's decision wants to know of the session's history, by the manifest that this process last saw
+ * in force. The decision looks again where another one is by then.
+ */
+export async function actionReads(deps: ActionDeps, agent: string, request: ActionRequest): Promise<SessionReads> {
+  const published = (await deps.catalog.lastSeen(agent)) ?? (await deps.catalog.current(agent));
+  return published === null ? {} : readsUnder(deps, published, null, request);
+}
+
+/** @param session null before it is read: cells that depend on its task are read again then */
+function readsUnder(
+  { digest }: ActionDeps,
+  { compiled: { manifest } }: PublishedManifest,
+  session: SessionFacts | null,
+  request: ActionRequest,
+): SessionReads {
+  const task = session?.task ?? { task_type: '', inputs: {} };
+  const facts = callFacts(manifest, task, request);
+  return {
+    owner: manifest.owner,
+    cells: facts === null ? [] : cellsFor(manifest, task, facts, digest),
+    ...(request.callId === null ? {} : { callKey: callKeyOf(request.callId) }),
+  };
+}
+
+const callKeyOf = (callId: string): string => `sha256:${hash('sha256', callId, 'hex')}`;
+
+/** How often a call that lost a race is decided again before it fails. */
+const maxRaces = 50;
+
+/**
+ * Decides on a tool call and writes it down.
+ * 1. Calls of one session tree are decided one after another; one that lost a race is decided again, on what
+ *    is true now.
+ * 2. The same id again is the same call.
+ * 3. Evaluate: arguments → facts, history → hits → Cedar's decision.
+ * 4. The call, its audit row and what history is after it: one statement.
+ * 5. A call that ends the session ends it, and what it holds is revoked.
+ *
+ * @param session read with `actionReads` of this very request
+ * @throws WritError `conflict`, `idempotency_mismatch`, `unavailable`
+ */
+export async function requestAction(
+  deps: ActionDeps,
+  session: SessionFacts,
+  request: ActionRequest,
+  requestId: string | null,
+): Promise<ActionAnswer> {
+  const requestDigest = digestOf(request);
+  // 1.
+  const answer = await withSessionLock(session.rootId, async (waited) => {
+    let known: SessionFacts | null = waited ? null : session;
+    let published = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
+    for (let race = 0; race < maxRaces; race += 1) {
+      const reads = readsUnder(deps, published, session, request);
+      // What was read before the session was known lacks cells that depend on its task's inputs.
+      if (known === null || !readAll(reads, known, request, deps, published))
+        known = await rereadSession(deps.store, session, deps.clock.now(), reads);
+      if (known.currentManifestVersion !== published.version) {
+        published = await deps.catalog.inForce(known.agent, known.currentManifestVersion);
+        known = null;
+        continue;
+      }
+      const outcome = await decideOnce(deps, known, published, request, requestDigest, requestId);
+      if (outcome !== null) return outcome;
+      known = null;
+    }
+    throw new WritError('conflict', {
+      detail: 'Too many requests of this session at once; try again.',
+      retryAfterSeconds: 1,
+    });
+  });
+
+  // 5.
+  if (answer.effect === 'terminate') {
+    const now = deps.clock.now();
+    await endSession(deps, {
+      sessionId: session.rootId,
+      reason: 'ended_by_rule',
+      actor: 'system',
+      requestId,
+      now,
+    });
+  }
+  return answer;
+}
+
+/** Whether the read before the session was known asked for every cell that is needed now. */
+function readAll(
+  { cells = [] }: SessionReads,
+  session: SessionFacts,
+  request: ActionRequest,
+  deps: ActionDeps,
+  published: PublishedManifest,
+): boolean {
+  if (session.currentManifestVersion !== published.version) return false;
+  const before = new Set((readsUnder(deps, published, null, request).cells ?? []).map(cellRefKey));
+  return cells.every((ref) => before.has(cellRefKey(ref)));
+}
+
+const cellRefKey = (ref: { scope: string; cell: string }): string => `${ref.scope}/${ref.cell}`;
+
+/** @returns null when the session has moved on since it was read */
+async function decideOnce(
+  deps: ActionDeps,
+  session: SessionFacts,
+  published: PublishedManifest,
+  request: ActionRequest,
+  requestDigest: string,
+  requestId: string | null,
+): Promise<ActionAnswer | null> {
+  const { manifest } = published.compiled;
+  const now = deps.clock.now();
+  // 2.
+  if (session.action !== null) return repeated(session.action, requestDigest);
+
+  // 3.
+  const facts = callFacts(manifest, session.task, request);
+  const {
+    decision,
+    hits,
+    facts: call,
+    writes,
+  } = evaluateCall(published, session, request, facts, cellsOf(session), now, deps.digest);
+
+  // 4.
+  const id = newId('act', now);
+  const { effect, reasons, policy_ids } = decision;
+  const shown = shownArguments(request.args, deps.digest);
+  const labels = effect === 'allow' ? [...call.labels] : [];
+  const costMicroUsd = effect === 'allow' ? call.costMicroUsd : 0;
+  const written = await recordAction(
+    deps.store,
+    { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
+    {
+      id,
+      agent: session.agent,
+      tool: request.tool,
+      arguments: shown,
+      callKey: request.callId === null ? id : callKeyOf(request.callId),
+      requestDigest,
+      effect,
+      decision: { ...decision, hits },
+      manifestVersion: published.version,
+      costMicroUsd,
+      awaited: effect === 'allow' ? awaitedOutcome(manifest, call, deps.digest) : [],
+      labels,
+      requestId,
+      audit: eventPayload('action.allowed', {
+        action_id: id,
+        tool: request.tool,
+        arguments: shown,
+        effect,
+        reasons,
+        policy_ids,
+        hits,
+        labels,
+        cost_micro_usd: costMicroUsd,
+        manifest_version: published.version,
+        ...(request.promptedBy === null ? {} : { prompted_by: request.promptedBy }),
+      }),
+    },
+    storedWrites(writes, session, manifest),
+  );
+  return written ? { actionId: id, effect, reasons, policyIds: policy_ids, manifestVersion: published.version } : null;
+}
+
+export const cellsOf = (session: SessionFacts): Cells =>
+  new Map(
+    session.cells.map(({ scope, cell, state, version }) => [
+      cellRefKey({ scope, cell }),
+      { state: state as Cell['state'], version },
+    ]),
+  );
+
+/** Scopes as they are stored; in the order in which they are locked. */
+export function storedWrites(
+  writes: readonly CellWrite[],
+  { rootId, agent, principalRoot }: SessionFacts,
+  { owner }: Manifest,
+): StoredWrite[] {
+  const scopes = {
+    session: `session:${rootId}`,
+    agent: `agent:${agent}`,
+    principal: `principal:${principalRoot}`,
+    owner: `owner:${owner}`,
+  };
+  return [...new Map(writes.map((write) => [cellKey(write), { ...write, scope: scopes[write.scope] }])).values()];
+}
+
+function repeated(action: StoredAction, requestDigest: string): ActionAnswer {
+  if (action.request_digest !== requestDigest) throw new WritError('idempotency_mismatch');
+  const { effect, reasons, policy_ids } = action.decision as unknown as {
+    effect: ActionAnswer['effect'];
+    reasons: Reason[];
+    policy_ids: string[];
+  };
+  return {
+    actionId: action.id,
+    effect,
+    reasons,
+    policyIds: policy_ids,
+    manifestVersion: action.manifest_version,
+  };
+}
+
+function digestOf({ tool, args, costMicroUsd }: ActionRequest): string {
+  return `sha256:${hash('sha256', canonicalize({ tool, args, cost: costMicroUsd })!, 'hex')}`;
+}
+
+/** Characters of a text that its preview shows. */
+const previewed = 2;
+/** Arguments that are shown one by one; a call with more is shown by its digest alone. */
+const maxShown = 64;
+
+/**
+ * Arguments as they are kept: of each its type, a keyed digest, and for texts the length and the first two
+ * characters. Never the value.
+ */
+export function shownArguments(args: JsonObject, digest: Digest): JsonObject {
+  const entries = Object.entries(args);
+  const digestOfValue = (value: Json) => digest(canonicalize(value) ?? 'null');
+  if (entries.length > maxShown) return { '*': { type: 'object', digest: digestOfValue(args) } };
+  return Object.fromEntries(
+    entries.map(([name, value]) => {
+      const type = value === null ? 'null' : Array.isArray(value) ? 'list' : typeof value;
+      const size =
+        typeof value === 'string' ? { length: value.length, begins: [...value].slice(0, previewed).join('') } : {};
+      return [name, { type, digest: digestOfValue(value), ...size }];
+    }),
+  );
+}

@@ -1,0 +1,116 @@
+/**
+ * The decision on one tool call: facts and the manifest in force → allow or deny, and whether the session
+ * ends by it. Cedar decides; that its answer can only err towards deny is `readAnswer`'s care.
+ */
+import { statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
+import type { Reason, Task } from '../core/vocabulary.ts';
+import { checkTask } from '../manifests/bind.ts';
+import { callPart } from '../manifests/call-policies.ts';
+import { entity } from '../manifests/cedar-schema.ts';
+import type { CompiledManifest } from '../manifests/compile.ts';
+import { toolOf } from '../manifests/compile-calls.ts';
+import { member } from '../manifests/manifest.ts';
+import { readAnswer } from './decide.ts';
+import { slotForCalls } from './policy-slots.ts';
+
+/** What is known of a call when it is decided on. */
+export interface CallDecisionFacts {
+  agent: string;
+  manifest_version: number;
+  task: Task;
+  tool: string;
+  /** What it touches; null = the manifest does not say. */
+  entity: string | null;
+  /** Arguments that are not as the manifest says, and whether there are some that it does not take. */
+  outside: readonly string[];
+  unexpected: boolean;
+  /** Ids of rules whose conditions hold. */
+  hits: readonly string[];
+  /** What a rule looks at and the call does not have. */
+  missing: readonly { rule: string; path: string }[];
+}
+
+export interface CallDecision {
+  effect: 'allow' | 'deny' | 'terminate';
+  reasons: Reason[];
+  policy_ids: string[];
+  manifest_version: number;
+}
+
+/** Synchronous, without I/O; never throws: whatever goes wrong is a deny (invariant 1). */
+export function decideCall(facts: CallDecisionFacts, compiled: CompiledManifest): CallDecision {
+  try {
+    return decideOrThrow(facts, compiled);
+  } catch {
+    return denied(facts, [{ code: 'facts_not_valid' }]);
+  }
+}
+
+function decideOrThrow(facts: CallDecisionFacts, compiled: CompiledManifest): CallDecision {
+  const { manifest } = compiled;
+  if (facts.agent !== compiled.agent) return denied(facts, [{ code: 'agent_unknown' }]);
+  if (toolOf(manifest, facts.tool) === undefined) {
+    const advice = 'Call a tool of the list that `GET /v1/tools` gives.';
+    return denied(facts, [{ code: 'tool_unknown', path: 'action.name', advice }]);
+  }
+  const task = checkTask(manifest, facts.task.task_type, facts.task.inputs);
+  if (!task.ok) {
+    return denied(
+      facts,
+      task.faults.map(({ path, message }) => ({
+        code: 'task_not_valid',
+        path,
+        advice: `Open a session under the current manifest: ${path} ${message}.`,
+      })),
+    );
+  }
+  if (facts.missing.length > 0) {
+    return denied(
+      facts,
+      facts.missing.map(({ rule, path }) => ({
+        code: 'field_missing',
+        policy_id: `${facts.tool}.rule.${rule}`,
+        path,
+        advice: `The rule ${rule} needs it.`,
+      })),
+    );
+  }
+  const part = callPart(manifest, facts.tool);
+  const answer = readAnswer(
+    statefulIsAuthorized({
+      principal: entity.agent(facts.agent),
+      action: entity.call(facts.tool),
+      resource: entity.resource(facts.entity ?? facts.tool),
+      entities: [],
+      context: {
+        task_type: facts.task.task_type,
+        hits: [...facts.hits],
+        outside: [...facts.outside],
+        unexpected: facts.unexpected,
+      },
+      preparsedPolicySetId: slotForCalls(compiled, facts.tool, part.policies),
+    }),
+    part,
+  );
+  if (answer.effect === 'allow') return decision(facts, 'allow', [], answer.policyIds);
+  if (answer.failed.length > 0) return denied(facts, [{ code: 'policy_failed' }]);
+  const ids = answer.policyIds.length > 0 ? answer.policyIds : [`${facts.tool}.permit`];
+  const notes = ids.map((id) => member(part.annotations, id));
+  const effect = notes.some((note) => note?.effect === 'terminate') ? 'terminate' : 'deny';
+  const reasons = ids.map((id, index): Reason => {
+    const note = notes[index];
+    if (note === undefined) return { code: 'policy_failed', policy_id: id };
+    const path = note.path === '' ? {} : { path: note.path };
+    return { code: note.reason, policy_id: id, ...path, advice: note.advice };
+  });
+  return decision(facts, effect, reasons, answer.policyIds);
+}
+
+const denied = (facts: CallDecisionFacts, reasons: Reason[]) => decision(facts, 'deny', reasons, []);
+
+const decision = (
+  { manifest_version }: CallDecisionFacts,
+  effect: CallDecision['effect'],
+  reasons: Reason[],
+  policy_ids: string[],
+): CallDecision => ({ effect, reasons, policy_ids, manifest_version });

@@ -1,0 +1,71 @@
+/** `/v1/actions` and `/v1/tools`: how calls came out, and what a model may be shown. */
+import { z } from 'zod';
+import { callableTools } from '../actions/callable-tools.ts';
+import { finishAction, finishReads } from '../actions/finish-action.ts';
+import type { ActionDeps } from '../actions/request-action.ts';
+import { type Operation, operation } from './operation.ts';
+import { idOf, prose } from './text.ts';
+
+const report = z.strictObject({
+  outcome: z.enum(['response', 'error']).describe('`error`: the tool failed, or was not called after all.'),
+  labels: z
+    .array(z.string().regex(/^[a-z][a-z0-9_.-]{0,62}$/, 'must be a label'))
+    .max(16)
+    .default([])
+    .describe('Labels of what came back, beyond those that the manifest gives the tool.'),
+  output: prose(48_000)
+    .optional()
+    .describe('What came back: looked at for the values that first appear in it, and not kept.'),
+  output_digest: z
+    .string()
+    .regex(/^sha256:[0-9a-f]{64}$/, 'must be sha256: and 64 hexadecimal digits')
+    .optional()
+    .describe('Digest of what came back, for the record.'),
+});
+
+const reportOf = ({ outcome, labels, output, output_digest }: z.output<typeof report>) => ({
+  outcome,
+  labels,
+  output: output ?? null,
+  outputDigest: output_digest ?? null,
+});
+
+const finished = z.object({ id: z.string(), outcome: z.enum(['response', 'error']) });
+
+export function actionOperations(deps: ActionDeps): Operation[] {
+  return [
+    operation({
+      tag: 'Actions',
+      access: 'session',
+      method: 'post',
+      path: '/v1/actions/:id/finish',
+      needsClock: true,
+      busy: true,
+      summary: 'Report how a tool call came out',
+      params: z.object({ id: idOf('act') }),
+      body: report,
+      responses: { 200: { description: 'On record; the same report again changes nothing', schema: finished } },
+      errors: ['bad_request', 'unauthenticated', 'session_ended', 'not_found', 'conflict', 'unavailable'],
+      reads: ({ params: { id } }) => finishReads(id),
+      handle: async ({ params: { id }, body, requestId }, session) => {
+        await finishAction(deps, session, id, reportOf(body), requestId);
+        return { status: 200, body: { id, outcome: body.outcome } };
+      },
+    }),
+    operation({
+      tag: 'Actions',
+      access: 'session',
+      method: 'get',
+      path: '/v1/tools',
+      summary: 'The tools that the session may call now',
+      responses: {
+        200: {
+          description: 'What its model may be shown; whether a call is allowed depends on its arguments too',
+          schema: z.object({ tools: z.array(z.object({ name: z.string(), description: z.string().nullable() })) }),
+        },
+      },
+      errors: ['unauthenticated', 'session_ended', 'unavailable'],
+      handle: async (_call, session) => ({ status: 200, body: { tools: await callableTools(deps, session) } }),
+    }),
+  ];
+}

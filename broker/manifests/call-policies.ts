@@ -1,0 +1,140 @@
+/** What a manifest says of the calls of one tool, as a Cedar policy set and schema. */
+import type { Expr, PolicyJson, SchemaJson, Type } from '@cedar-policy/cedar-wasm/nodejs';
+import type { DecisionReason } from '../core/vocabulary.ts';
+import { contains, fact, literal, oneOf } from './cedar-expressions.ts';
+import type { PolicyAnnotations } from './cedar-rules.ts';
+import { entity } from './cedar-schema.ts';
+import { type CompiledRule, compiledCalls } from './compile-calls.ts';
+import { type Manifest, member } from './manifest.ts';
+import { memoize } from './memoize.ts';
+import type { Argument } from './tool-schema.ts';
+
+export interface CallPart {
+  policies: { [policyId: string]: PolicyJson };
+  schema: SchemaJson<string>;
+  annotations: { [policyId: string]: PolicyAnnotations };
+}
+
+const texts: Type<string> = { type: 'Set', element: { type: 'String' } };
+
+/** Facts of a call, as its policies see them. */
+const contextType: Type<string> = {
+  type: 'Record',
+  attributes: {
+    task_type: { type: 'String' },
+    /** Ids of the rules whose conditions hold. */
+    hits: texts,
+    /** Arguments that are not as the manifest says. */
+    outside: texts,
+    /** Whether it has arguments that the manifest does not take. */
+    unexpected: { type: 'Boolean' },
+  },
+};
+
+/** @throws TypeError when the manifest does not list the tool */
+export function callPart(manifest: Manifest, tool: string): CallPart {
+  const parts = partsOf(manifest);
+  let part = parts.get(tool);
+  if (part === undefined) {
+    part = makePart(manifest, tool);
+    parts.set(tool, part);
+  }
+  return part;
+}
+
+const partsOf = memoize((_manifest: Manifest) => new Map<string, CallPart>());
+
+interface Written {
+  id: string;
+  effect: 'permit' | 'forbid';
+  when: Expr;
+  reason: DecisionReason;
+  path: string;
+  advice: string;
+  also?: 'terminate';
+}
+
+function makePart(manifest: Manifest, name: string): CallPart {
+  const policies: CallPart['policies'] = {};
+  const annotations: CallPart['annotations'] = {};
+  for (const { effect, when, also, ...notes } of writtenFor(manifest, name)) {
+    const id = `${name}.${notes.id}`;
+    annotations[id] = { ...notes, id, ...(also === undefined ? {} : { effect: also }) };
+    policies[id] = {
+      effect,
+      principal: { op: '==', entity: entity.agent(manifest.agent) },
+      action: { op: '==', entity: entity.call(name) },
+      resource: { op: 'All' },
+      conditions: [{ kind: 'when', body: when }],
+      annotations: annotations[id] as unknown as Record<string, string>,
+    };
+  }
+  const appliesTo = { principalTypes: ['Agent'], resourceTypes: ['Resource'], context: contextType };
+  const schema = {
+    Writ: { entityTypes: { Agent: {}, Resource: {} }, actions: { [entity.call(name).id]: { appliesTo } } },
+  };
+  return { policies, schema, annotations };
+}
+
+function writtenFor(manifest: Manifest, name: string): Written[] {
+  const tool = member(manifest.tools ?? {}, name);
+  if (tool === undefined) throw new TypeError('the manifest has no such tool');
+  const tasks = tool.tasks ?? Object.keys(manifest.task_types);
+  const forbid = { effect: 'forbid', reason: 'argument_outside' } as const;
+  const written: Written[] = [
+    {
+      id: 'permit',
+      effect: 'permit',
+      when: oneOf(tasks, fact('task_type')),
+      reason: 'not_permitted',
+      path: 'action.name',
+      advice: `Call it in a session of one of these task types: ${tasks.join(', ')}.`,
+    },
+    ...Object.entries(tool.args).map(([path, limit]) => ({
+      ...forbid,
+      id: `args.${path}`,
+      when: contains(fact('outside'), literal(path)),
+      path: `context.arguments.${path}`,
+      advice: adviceOn(path, limit),
+    })),
+  ];
+  if (tool.no_other_args)
+    written.push({
+      ...forbid,
+      id: 'args',
+      when: fact('unexpected'),
+      path: 'context.arguments',
+      advice: `It takes ${Object.keys(tool.args).join(', ') || 'no arguments'} and nothing else.`,
+    });
+  for (const rule of compiledCalls(manifest).rules) {
+    if (rule.effect === 'flag' || !mayConcern(rule, name)) continue;
+    written.push({
+      id: `rule.${rule.id}`,
+      effect: 'forbid',
+      when: contains(fact('hits'), literal(rule.id)),
+      reason: rule.reason,
+      path: '',
+      advice: rule.message,
+      ...(rule.effect === 'terminate' ? { also: 'terminate' } : {}),
+    });
+  }
+  return written;
+}
+
+/** Whether a rule can be about calls of the tool, as far as that does not depend on the call. */
+export const mayConcern = ({ on }: CompiledRule, tool: string): boolean => on.tools === null || on.tools.includes(tool);
+
+function adviceOn(path: string, limit: Argument): string {
+  if (typeof limit !== 'object') return `${path} must be ${JSON.stringify(limit)}${fromInputs(limit)}.`;
+  const parts = [
+    limit.equals === undefined ? [] : `be ${JSON.stringify(limit.equals)}${fromInputs(limit.equals)}`,
+    limit.enum === undefined ? [] : `be one of ${limit.enum.slice(0, 20).map(String).join(', ')}`,
+    limit.pattern === undefined ? [] : `match ${limit.pattern}`,
+    limit.min === undefined ? [] : `be ${limit.min} at least`,
+    limit.max === undefined ? [] : `be ${limit.max} at most`,
+  ].flat();
+  return `${path} must ${parts.join(' and ') || 'be a plain value'}${limit.optional ? ', or be left out' : ''}.`;
+}
+
+const fromInputs = (value: string | number | boolean) =>
+  typeof value === 'string' && value.includes('${inputs.') ? ' with the task’s inputs' : '';

@@ -1,0 +1,169 @@
+/** What the schema cannot say of the sections about tool calls: that names are known, that patterns compile. */
+import { entityReferences } from './call-arguments.ts';
+import { type Manifest, member } from './manifest.ts';
+import type { Path } from './parse.ts';
+import { patternFault } from './pattern.ts';
+import { referencesOf } from './template.ts';
+import type { Clause, EventSelector, Selector } from './tool-schema.ts';
+
+type Report = (path: Path, message: string) => void;
+
+/** Reports every fault of `tools`, `classes`, `egress`, `rules` and `separation_of_duties`. */
+export function checkCalls(manifest: Manifest, report: Report): void {
+  const tools = manifest.tools ?? {};
+  for (const [name, tool] of Object.entries(tools)) {
+    const path = ['tools', name];
+    checkTasks(manifest, tool.tasks, [...path, 'tasks'], report);
+    const tasks = tool.tasks ?? Object.keys(manifest.task_types);
+    for (const [arg, limit] of Object.entries(tool.args)) {
+      const at = [...path, 'args', arg];
+      if (typeof limit !== 'object') checkInputs(manifest, tasks, limit, at, report);
+      else {
+        if (limit.pattern !== undefined) checkPattern(limit.pattern, [...at, 'pattern'], report);
+        if (limit.equals !== undefined) checkInputs(manifest, tasks, limit.equals, [...at, 'equals'], report);
+        for (const [index, value] of (limit.enum ?? []).entries())
+          checkInputs(manifest, tasks, value, [...at, 'enum', index], report);
+        if (limit.min !== undefined && limit.max !== undefined && limit.min > limit.max)
+          report([...at, 'min'], 'must not be greater than max');
+      }
+    }
+    if (tool.entity !== undefined && entityReferences(tool.entity).length === 0)
+      report([...path, 'entity'], `names no argument, such as \${args.id}: every call would touch the same`);
+  }
+  for (const [name, { tools: listed, capabilities }] of Object.entries(manifest.classes ?? {})) {
+    for (const [index, tool] of listed.entries())
+      if (member(tools, tool) === undefined)
+        report(['classes', name, 'tools', index], 'is not a tool of this manifest');
+    for (const [index, capability] of capabilities.entries())
+      if (member(manifest.capabilities, capability) === undefined)
+        report(['classes', name, 'capabilities', index], 'is not a capability of this manifest');
+  }
+  for (const [index, known] of (manifest.egress?.known ?? []).entries())
+    checkInputs(manifest, [], known, ['egress', 'known', index], report);
+  const ids = new Set<string>();
+  const once = (id: string, path: Path) => {
+    if (ids.has(id)) report([...path, 'id'], 'is there twice');
+    ids.add(id);
+  };
+  for (const [index, rule] of (manifest.rules ?? []).entries()) {
+    const path = ['rules', index];
+    once(rule.id, path);
+    const on = rule.on === '*' ? {} : rule.on;
+    checkSelector(manifest, on, [...path, 'on'], report);
+    const clauses = rule.when === undefined ? [] : Array.isArray(rule.when) ? rule.when : [rule.when];
+    for (const [at, clause] of clauses.entries())
+      checkClause(manifest, clause, on, Array.isArray(rule.when) ? [...path, 'when', at] : [...path, 'when'], report);
+    if (rule.unless !== undefined) checkClause(manifest, rule.unless, on, [...path, 'unless'], report);
+    if (rule.when === undefined && rule.on === '*') report(path, 'holds for every call: say `when`');
+  }
+  for (const [index, duty] of (manifest.separation_of_duties ?? []).entries()) {
+    const path = ['separation_of_duties', index];
+    once(duty.id, path);
+    for (const [at, selector] of duty.duties.entries()) {
+      checkSelector(manifest, selector, [...path, 'duties', at], report);
+      checkCorrelation(manifest, duty.same, selector, [...path, 'duties', at], report);
+    }
+  }
+}
+
+function checkClause(manifest: Manifest, clause: Clause, on: Selector, path: Path, report: Report): void {
+  checkTasks(manifest, clause.task_types, [...path, 'task_types'], report);
+  for (const [arg, pattern] of Object.entries(clause.match ?? {}))
+    checkPattern(pattern, [...path, 'match', arg], report);
+  if (clause.hours !== undefined && !isZone(clause.hours.zone))
+    report([...path, 'hours', 'zone'], 'is not a time zone, such as Europe/Berlin');
+  const { formerly, since, count, sum } = clause;
+  const events: [EventSelector | undefined, readonly string[], Path][] = [
+    [formerly, formerly?.same ?? [], ['formerly']],
+    [since?.event, since?.same ?? [], ['since', 'event']],
+    [since?.without, since?.same ?? [], ['since', 'without']],
+    [count?.of, count?.same ?? [], ['count', 'of']],
+    [sum?.of, sum?.same ?? [], ['sum', 'of']],
+  ];
+  for (const [event, same, below] of events) {
+    if (event !== undefined) {
+      checkSelector(manifest, event, [...path, ...below], report);
+      checkCorrelation(manifest, same, event, [...path, ...below], report);
+    }
+    if (event !== undefined || below.length === 2) checkCorrelation(manifest, same, on, [...path, below[0]!], report);
+  }
+}
+
+function checkSelector(manifest: Manifest, selector: Selector | EventSelector, path: Path, report: Report): void {
+  const each = (value: string | string[] | undefined) =>
+    value === undefined
+      ? []
+      : Array.isArray(value)
+        ? value.map((one, index) => [one, [index]] as const)
+        : [[value, []] as const];
+  for (const [tool, below] of each(selector.tool))
+    if (member(manifest.tools ?? {}, tool) === undefined)
+      report([...path, 'tool', ...below], 'is not a tool of this manifest');
+  for (const [name, below] of each(selector.class))
+    if (member(manifest.classes ?? {}, name) === undefined)
+      report([...path, 'class', ...below], 'is not a class of this manifest');
+  for (const [name, below] of each(selector.capability))
+    if (member(manifest.capabilities, name) === undefined)
+      report([...path, 'capability', ...below], 'is not a capability of this manifest');
+  for (const [arg, pattern] of Object.entries(selector.match ?? {}))
+    checkPattern(pattern, [...path, 'match', arg], report);
+}
+
+/** Each tool that is meant has what it is to be compared by. */
+function checkCorrelation(
+  manifest: Manifest,
+  same: readonly string[],
+  selector: Selector | EventSelector,
+  path: Path,
+  report: Report,
+): void {
+  const list = (value: string | string[] | undefined) => (value === undefined ? [] : [value].flat());
+  const named = [
+    ...list(selector.tool),
+    ...list(selector.class).flatMap((name) => member(manifest.classes ?? {}, name)?.tools ?? []),
+  ];
+  const all = selector.tool === undefined && selector.class === undefined && selector.capability === undefined;
+  for (const name of new Set(all ? Object.keys(manifest.tools ?? {}) : named)) {
+    const tool = member(manifest.tools ?? {}, name);
+    if (tool === undefined) continue;
+    if (same.includes('entity') && tool.entity === undefined)
+      report(path, `compares by entity, and the tool ${name} has none`);
+    if (same.includes('destination') && tool.destination.length === 0)
+      report(path, `compares by destination, and the tool ${name} has none`);
+  }
+}
+
+function checkTasks(manifest: Manifest, tasks: readonly string[] | undefined, path: Path, report: Report): void {
+  for (const [index, task] of (tasks ?? []).entries())
+    if (member(manifest.task_types, task) === undefined)
+      report([...path, index], 'is not a task type of this manifest');
+}
+
+/** @param tasks that must all have the inputs that are referred to; empty = one of them */
+function checkInputs(manifest: Manifest, tasks: readonly string[], value: unknown, path: Path, report: Report): void {
+  if (typeof value !== 'string') return;
+  const { inputs, stray } = referencesOf(value);
+  if (stray) report(path, `has a \${ that is not \${inputs.<name>}`);
+  for (const input of new Set(inputs)) {
+    const has = (task: string) => member(member(manifest.task_types, task)?.inputs ?? {}, input) !== undefined;
+    if (tasks.length > 0 ? !tasks.every(has) : !Object.keys(manifest.task_types).some(has))
+      report(
+        path,
+        `refers to the input ${input}, which ${tasks.length > 0 ? 'not every task type of this tool' : 'no task type'} has`,
+      );
+  }
+}
+
+function checkPattern(pattern: string, path: Path, report: Report): void {
+  const fault = patternFault(pattern);
+  if (fault !== undefined) report(path, fault);
+}
+
+function isZone(zone: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en-GB', { timeZone: zone });
+    return true;
+  } catch {
+    return false;
+  }
+}

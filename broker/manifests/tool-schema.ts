@@ -1,0 +1,292 @@
+/**
+ * The sections of a manifest about tool calls: which tools there are, what their calls may hold, where data
+ * may go, and what may follow on what. As the admin writes them; `compile-calls.ts` makes of them what runs.
+ */
+import { z } from 'zod';
+
+const atMost = (limit: number, what: string) =>
+  [(record: object) => Object.keys(record).length <= limit, `must not have more than ${limit} ${what}`] as const;
+
+const text = z.string().min(1).max(1000);
+const pattern = z.string().min(1).max(256);
+const toolNamePattern = /^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$/;
+const toolName = z
+  .string()
+  .regex(toolNamePattern, 'must be a tool’s name: up to 128 letters, digits and any of _ . : / -');
+/** Classes may be grouped by dots: `read.sensitive`. */
+const className = z
+  .string()
+  .regex(/^[a-z][a-z0-9_.-]{0,62}$/, 'must be a lower-case letter, then up to 62 of a-z, 0-9, _ . and -');
+const ruleId = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,62}$/, 'must be a lower-case letter, then up to 62 of a-z, 0-9 and -');
+/** Where an argument is: `to`, `message.to`. Of a list, every member counts. */
+const argPath = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,7}$/, 'must be names of arguments, joined by dots');
+const capabilityName = z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, 'must be the name of a capability');
+
+const secondsPerUnit: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
+/** Read as whole seconds; 90 days at most, as long as history is kept. */
+const span = z
+  .string('must be a duration such as 90s, 15m, 2h or 30d')
+  .regex(/^[1-9][0-9]{0,5}[smhd]$/, 'must be a duration such as 90s, 15m, 2h or 30d')
+  .transform((value) => Number(value.slice(0, -1)) * (secondsPerUnit[value.slice(-1)] ?? Number.NaN))
+  .refine((seconds) => seconds <= 90 * 86_400, 'must be ninety days or less');
+const within = z
+  .union([z.literal('session'), span])
+  .describe('How far back it looks, such as 30m or 30d; `session` = since the session began.');
+
+/** US dollars, read as whole millionths: money is never a fraction. */
+export const dollars = z
+  .number('must be an amount in US dollars, such as 0.50')
+  .min(0)
+  .max(1_000_000)
+  .refine((value) => Math.abs(value * 1e6 - Math.round(value * 1e6)) < 1e-3, 'must not have more than six decimals')
+  .transform((value) => Math.round(value * 1e6));
+
+const scalar = z.union([z.string().max(256), z.int(), z.boolean()]);
+
+const ArgumentSchema = z.union([
+  scalar.describe(`What it must equal; \`\${inputs.name}\` takes the task’s input.`),
+  z.strictObject({
+    equals: scalar.optional().describe(`What it must equal; \`\${inputs.name}\` takes the task’s input.`),
+    enum: z.array(scalar).min(1).max(256).optional().describe('The values it may have.'),
+    pattern: pattern.optional().describe('RE2 pattern that the whole text must match.'),
+    min: z.int().optional().describe('The smallest number.'),
+    max: z.int().optional().describe('The largest number.'),
+    optional: z.boolean().default(false).describe('Whether a call may leave it out.'),
+  }),
+]);
+
+const ToolSchema = z.strictObject({
+  description: text.optional().describe('What it does, for the list that a session is given.'),
+  tasks: z
+    .array(capabilityName)
+    .min(1)
+    .max(64)
+    .optional()
+    .describe('Task types whose sessions may call it. Default: all.'),
+  args: z
+    .record(argPath, ArgumentSchema)
+    .refine(...atMost(64, 'arguments'))
+    .default({})
+    .describe('What its arguments must be. Others are free.'),
+  no_other_args: z.boolean().default(false).describe('Refuse arguments that `args` does not name.'),
+  entity: z
+    .string()
+    .max(256)
+    .optional()
+    .describe(`What a call touches, such as \`order:\${args.order_id}\`: what \`same: [entity]\` compares.`),
+  destination: z
+    .array(argPath)
+    .max(16)
+    .default([])
+    .describe('Arguments that say where data or money goes: addresses, accounts, hosts, channels.'),
+  sensitivity: z.int().min(0).max(3).default(0).describe('How sensitive what it returns is: 0 public … 3 secret.'),
+  labels: z.array(className).max(16).default([]).describe('Labels of what it returns; they stick to the session.'),
+  output: z
+    .enum(['trusted', 'untrusted'])
+    .default('untrusted')
+    .describe('Whether values in what it returns may be used as destinations: a directory of yours is `trusted`.'),
+  cost_usd: dollars.default(0).describe('What a call costs, as far as nobody reports it.'),
+});
+
+const kinds = z.enum(['attempt', 'call', 'denied', 'response', 'error']);
+const oneOrMore = <T extends z.ZodType>(one: T) => z.union([one, z.array(one).min(1).max(64)]);
+
+const selectorShape = {
+  tool: oneOrMore(toolName).optional().describe('Calls of this tool, or of one of these.'),
+  class: oneOrMore(className).optional().describe('Calls of a class.'),
+  capability: oneOrMore(capabilityName).optional().describe('Grants of this capability.'),
+  sensitivity: z.int().min(1).max(3).optional().describe('Calls of tools that return at least this.'),
+  label: className.optional().describe('Calls whose result has this label.'),
+  destination: z.enum(['known', 'unknown']).optional().describe('Calls that send there.'),
+  match: z
+    .record(argPath, pattern)
+    .refine(...atMost(16, 'arguments'))
+    .optional()
+    .describe('Calls whose arguments match these RE2 patterns as a whole.'),
+};
+const SelectorSchema = z.strictObject(selectorShape);
+const kind = oneOrMore(kinds)
+  .optional()
+  .describe(
+    '`attempt`: whatever was asked; `call` (default): what was allowed; `denied`; `response` and `error`: as the agent’s host reports the outcome.',
+  );
+const EventSchema = z.strictObject({ ...selectorShape, kind });
+
+const correlation = z.union([z.enum(['entity', 'destination', 'tool']), z.string().regex(/^arg:/)]);
+const same = z
+  .array(correlation)
+  .max(4)
+  .default([])
+  .describe('Only events with the same entity, destination, tool or argument (`arg:PATH`) as this call.');
+
+const ClauseSchema = z.strictObject({
+  task_types: z.array(capabilityName).min(1).optional().describe('The session has one of these task types.'),
+  destination: z
+    .enum(['known', 'unknown'])
+    .optional()
+    .describe('`unknown`: it sends to somewhere that neither `egress` nor the task’s inputs name.'),
+  untrusted: z
+    .array(z.union([z.literal('destination'), argPath]))
+    .min(1)
+    .max(16)
+    .optional()
+    .describe('One of these arguments has a value that first appeared in untrusted output of a tool.'),
+  label: className.optional().describe('The session has read something of this label.'),
+  uncleared: z
+    .literal(true)
+    .optional()
+    .describe('The session has a label that a destination of this call is not cleared for.'),
+  on_behalf_of: z.enum(['vouched', 'declared', 'nobody']).optional().describe('Who says for whom the session acts.'),
+  hours: z
+    .strictObject({
+      zone: z.string().max(64).describe('Such as Europe/Berlin.'),
+      from: z
+        .string()
+        .regex(/^(?:[01]\d|2[0-3]):[0-5]\d$/, 'must be a time such as 08:30')
+        .describe('First minute, such as 08:30.'),
+      to: z
+        .string()
+        .regex(/^(?:[01]\d|2[0-3]):[0-5]\d$/, 'must be a time such as 17:00')
+        .describe('First minute after; before `from`, it is the next day.'),
+      days: z
+        .array(z.enum(['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun']))
+        .min(1)
+        .optional()
+        .describe('On these days only.'),
+    })
+    .optional()
+    .describe('It is within these hours.'),
+  match: z
+    .record(argPath, pattern)
+    .refine(...atMost(16, 'arguments'))
+    .optional()
+    .describe('Arguments of this call match these RE2 patterns as a whole.'),
+  formerly: EventSchema.extend({ within, same }).optional().describe('Such an event was before this call.'),
+  since: z
+    .strictObject({
+      event: EventSchema.describe('What was.'),
+      without: EventSchema.describe('What has not been since.'),
+      within,
+      same,
+    })
+    .optional()
+    .describe('`event` was before this call, and `without` has not been since.'),
+  count: z
+    .strictObject({
+      of: EventSchema.optional().describe('What is counted, or summed up.'),
+      more_than: z.int().min(0).describe('How many are fine.'),
+      within,
+      same,
+    })
+    .optional()
+    .describe('More of them than this, this call included. Default of `of`: what `on` names.'),
+  sum: z
+    .strictObject({
+      of: EventSchema.optional().describe('What is counted, or summed up.'),
+      cost_usd_more_than: dollars.describe('How much is fine.'),
+      within,
+      same,
+    })
+    .optional()
+    .describe('They cost more than this together, this call included.'),
+  elapsed: span.optional().describe('The session has been open for longer than this.'),
+  first_time: z
+    .enum(['tool', 'capability', 'destination', 'entity'])
+    .optional()
+    .describe('Nobody in the rule’s `scope` called, used or touched it in an earlier session.'),
+});
+
+const RuleSchema = z.strictObject({
+  id: ruleId.describe('Its name, in reasons and on record.'),
+  message: text.optional().describe('What the agent and people are told.'),
+  on: z.union([z.literal('*'), SelectorSchema]).describe('The calls it looks at; `*` = all of them.'),
+  when: z
+    .union([ClauseSchema, z.array(ClauseSchema).min(1).max(8)])
+    .optional()
+    .describe('All of these must hold; of a list, one of its members.'),
+  unless: ClauseSchema.optional().describe('It does not count where all of these hold.'),
+  scope: z
+    .enum(['session', 'agent', 'principal', 'owner'])
+    .default('session')
+    .describe(
+      'Whose history it looks at: the session and its sub-agents, all sessions of the agent, of the agent for the same person, or of all agents of its owner.',
+    ),
+  effect: z
+    .enum(['deny', 'terminate', 'flag'])
+    .describe('`deny` this call; `terminate` the session, and revoke what it holds; `flag` it on record only.'),
+});
+
+const DutySchema = z.strictObject({
+  id: ruleId.describe('Its name, in reasons and on record.'),
+  duties: z.array(SelectorSchema).min(2).max(8).describe('Whoever did one of these may do none of the others.'),
+  same: same.describe('For the same entity, say: `same: [entity]`.'),
+  scope: z
+    .enum(['session', 'agent', 'principal', 'owner'])
+    .default('owner')
+    .describe('Who counts as one: see `rules`.'),
+  within,
+});
+
+/** Members of the manifest itself; absent in manifests that say nothing about tools. */
+export const callSections = {
+  tools: z
+    .record(toolName, ToolSchema)
+    .refine(...atMost(512, 'tools'))
+    .optional()
+    .describe('The tools its sessions may call. A tool that is not here is denied.'),
+  classes: z
+    .record(
+      className,
+      z.strictObject({
+        tools: z.array(toolName).max(512).default([]).describe('Tools of the class.'),
+        capabilities: z.array(capabilityName).max(64).default([]).describe('Capabilities of the class.'),
+      }),
+    )
+    .refine(...atMost(64, 'classes'))
+    .optional()
+    .describe('Names for tools and capabilities that rules speak of together.'),
+  egress: z
+    .strictObject({
+      known: z
+        .array(z.string().min(1).max(256))
+        .max(1000)
+        .default([])
+        .describe(
+          `Destinations that are known to be good: a whole value, a domain with all below it (\`*.example.com\`), an address at it (\`*@example.com\`), or \`\${inputs.name}\`.`,
+        ),
+      inputs: z.boolean().default(true).describe('Whether every input of the task is a known destination.'),
+      clearance: z
+        .record(z.string().min(1).max(256), z.array(className).max(64))
+        .default({})
+        .describe('Labels that may go to a destination, written as in `known`. What is not here is cleared for none.'),
+    })
+    .optional()
+    .describe('Where data may go.'),
+  rules: z.array(RuleSchema).max(100).optional().describe('What may follow on what.'),
+  separation_of_duties: z
+    .array(DutySchema)
+    .max(32)
+    .optional()
+    .describe('Duties that one hand may not do together, whichever comes first.'),
+};
+
+/** More members of `envelope`. */
+export const callBounds = {
+  max_calls: z.int().min(1).max(1_000_000).optional().describe('Tool calls one session may make; one more ends it.'),
+  max_cost_usd: dollars.optional().describe('What the calls of one session may cost; one more ends it.'),
+};
+
+export const isToolName = (value: string): boolean => toolNamePattern.test(value);
+export type Tool = z.output<typeof ToolSchema>;
+export type Argument = z.output<typeof ArgumentSchema>;
+export type Selector = z.output<typeof SelectorSchema>;
+export type EventSelector = z.output<typeof EventSchema>;
+export type Clause = z.output<typeof ClauseSchema>;
+export type Rule = z.output<typeof RuleSchema>;
+export type Duty = z.output<typeof DutySchema>;
+export type EventKind = z.output<typeof kinds>;
+export type Scope = Rule['scope'];
