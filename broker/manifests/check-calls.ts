@@ -1,4 +1,4 @@
-/** What the schema cannot say of the sections about tool calls: that names are known, that patterns compile. */
+/** What the schema cannot say of the sections about tool calls: that names are known and patterns compile. */
 import { entityReferences } from './call-arguments.ts';
 import { type Manifest, member } from './manifest.ts';
 import type { Path } from './parse.ts';
