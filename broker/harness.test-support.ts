@@ -5,6 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { Writable } from 'node:stream';
 import { Registry } from 'prom-client';
+import { keyedDigest } from './actions/request-action.ts';
 import { assertEventsFit } from './audit/rows.test-support.ts';
 import { verifyAudit } from './audit/verify.ts';
 import { jobs } from './compose/jobs.ts';
@@ -96,7 +97,8 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
   const ending: EndSessionDeps = { store, mintDeadlineSeconds: mintDeadlineSeconds(providerTimeoutSeconds), notify };
   const refusals = createRefusals(store, clock, { error: () => {} }, 60);
   const grants: GrantDeps = {
-    store,
+    ...ending,
+    digest: keyedDigest(randomBytes(32)),
     clock,
     seal,
     ring,

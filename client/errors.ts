@@ -73,6 +73,8 @@ export interface WritErrorOptions {
   problem?: Problem;
   retryAfterSeconds?: number;
   grantId?: string;
+  /** What was denied, in words. */
+  what?: string;
   cause?: unknown;
 }
 
@@ -122,7 +124,7 @@ export interface NearestRequest {
 }
 
 /**
- * The grant was denied, by policy or by a person.
+ * The grant was denied, by policy or by a person; or a tool call was.
  *
  * @example
  * if (error instanceof WritDenied && error.nearest) {
@@ -137,7 +139,8 @@ export class WritDenied extends WritError {
   constructor(reasons: readonly DenialReason[], nearest: NearestRequest | undefined, options: WritErrorOptions = {}) {
     // Several rules may give the same advice.
     const why = [...new Set(reasons.map((reason) => reason.advice ?? reason.code))].join(' ');
-    super('denied', why === '' ? 'The grant was denied' : `The grant was denied: ${why}`, options);
+    const what = `${options.what ?? 'The grant'} was denied`;
+    super('denied', why === '' ? what : `${what}: ${why}`, options);
     this.name = 'WritDenied';
     this.reasons = reasons;
     this.nearest = nearest;

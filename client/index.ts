@@ -30,4 +30,12 @@ export type { Lease, Overview } from './overview.ts';
 export { type PostgresOptions, postgresOptions, prismaUrl } from './postgres.ts';
 export { type RenewingOptions, renewing } from './renewing.ts';
 export type { Envelope, Session } from './session.ts';
+export {
+  type AllowedCall,
+  type CallableTool,
+  type CallingSession,
+  type CallOptions,
+  type CallReport,
+  withWrit,
+} from './tools.ts';
 export { type OpenSessionOptions, Writ } from './writ.ts';

@@ -9,6 +9,7 @@ export type EndReason =
   | 'envelope_spent'
   | 'parent_ended'
   | 'ended_by_admin'
+  | 'ended_by_rule'
   | 'unknown'
   | (string & {});
 

@@ -2,12 +2,13 @@
 import './dispose.ts';
 import type { CredentialOf, CredentialType } from './credentials.ts';
 import { type DpopKey, newDpopKey } from './dpop.ts';
-import { WritError } from './errors.ts';
+import { WritDenied, WritError } from './errors.ts';
 import { type Grant, type GrantOptions, type GrantParams, requestGrant } from './grant.ts';
 import { keepAlive, type Rhythm } from './heartbeat.ts';
 import { type Answer, type Call, type Connection, send } from './http.ts';
 import { type EndReason, newLifetime, type SessionEnd } from './lifetime.ts';
 import { type Overview, readOverview } from './overview.ts';
+import { type AllowedCall, askForCall, type CallableTool, type CallOptions } from './tools.ts';
 
 /** Narrower bounds than the manifest's. */
 export interface Envelope {
@@ -46,6 +47,18 @@ export interface Session {
    * await using reader = await session.child({ capabilities: ['read-customer-files'], envelope });
    */
   child(options: { capabilities: string[]; envelope?: Envelope }): Promise<Session>;
+
+  /**
+   * Asks whether a tool may be called now. `withWrit` does it for tools of the common libraries.
+   * @throws WritDenied, WritError
+   * @example
+   * const call = await session.call('send_mail', { to: 'a@example.com' });
+   * await call.finish({ outcome: 'response', output: await sendMail('a@example.com') });
+   */
+  call(tool: string, args?: { [name: string]: unknown }, options?: CallOptions): Promise<AllowedCall>;
+
+  /** The tools that may be called now: what a model may be shown. */
+  tools(): Promise<CallableTool[]>;
 
   /** The session, its grants and leases, as the broker has them now. */
   overview(): Promise<Overview>;
@@ -127,6 +140,11 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
     return seen?.body.session?.end_reason ?? 'unknown';
   };
 
+  const endReasonIfEnded = async () => {
+    const reason = await endReason();
+    if (reason !== 'unknown') lifetime.end(reason);
+  };
+
   const beat = async (): Promise<Rhythm> => {
     const { signal } = lifetime;
     const { body } = await call({ method: 'POST', path: '/v1/session/heartbeat', repeatable: true, signal });
@@ -181,6 +199,16 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
       const child = await open(connection, form, { sign: key, bind: key === null ? null : await newDpopKey() });
       return endsWith(child, lifetime.ended);
     },
+    call: async (tool, args = {}, options = {}) => {
+      try {
+        return await askForCall(call, () => ({ type: 'session', id: opened.session_id }), tool, args, options);
+      } catch (error) {
+        // A denial may have ended the session: whoever waits for its end should know.
+        if (error instanceof WritDenied && !lifetime.signal.aborted) void endReasonIfEnded();
+        throw error;
+      }
+    },
+    tools: async () => (await call({ method: 'GET', path: '/v1/tools', repeatable: true })).body.tools,
     overview: async () => whole(await page(null)),
     end: async ({ waitSeconds = 0 } = {}) => {
       const path = `/v1/session/end?wait=${waitSeconds}&limit=500`;

@@ -453,7 +453,8 @@ test('the access token is one by RFC 9068, verified with the published keys alon
   assert.equal((payload.exp ?? 0) - (payload.iat ?? 0), agent.opened.expires_in);
   assert.equal(payload.sid, agent.sessionId);
   const jwks = (await deployment.send('GET', '/.well-known/jwks.json')).body as unknown as JSONWebKeySet;
-  for (const key of jwks.keys) assert.deepEqual(Object.keys(key).sort(), ['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y']);
+  for (const key of jwks.keys)
+    assert.deepEqual(Object.keys(key).sort(), ['alg', 'crv', 'kid', 'kty', 'use', 'x', 'x5c', 'y']);
 });
 
 test('tokens that are not ours, or not for this: refused', async () => {

@@ -16,6 +16,8 @@ task_types:
   work: { description: Work., inputs: {} }
 capabilities:
   use-plain: { description: Use it., provider: plain, tasks: [work], tier: 1, max_ttl: 15m }
+  write-plain: { description: Write with it., provider: plain, tasks: [work], tier: 1, max_ttl: 15m }
+  break-glass: { description: Never in such a session., provider: plain, tasks: [work], tier: 1, max_ttl: 15m }
 tools:
   read_file: { description: Reads a file., sensitivity: 2, labels: [files] }
   read_news: {}
@@ -38,6 +40,18 @@ rules:
     on: { tool: shell }
     when: { formerly: { tool: shell, match: { command: 'sudo .*' }, kind: [attempt], within: 1h } }
     effect: deny
+  - id: no-writing-after-reading
+    on: { capability: write-plain }
+    when: { formerly: { class: read.sensitive, within: session } }
+    effect: deny
+  - id: no-shell-after-writing
+    on: { tool: shell }
+    when: { formerly: { capability: write-plain, within: session } }
+    effect: deny
+  - id: no-glass-after-shell
+    on: { capability: break-glass }
+    when: { formerly: { tool: shell, within: session } }
+    effect: terminate
 separation_of_duties:
   - { id: expenses, duties: [{ tool: submit }, { tool: approve }], same: [entity], within: 30d }
 `;
@@ -131,6 +145,31 @@ describe('tool calls', () => {
     assert.equal((await call(second, 'approve', { id: '8' })).decision, true);
     assert.deepEqual(codes(await call(first, 'submit', { id: '8' })), ['separation_of_duties']);
     assert.deepEqual(codes(await call(first, 'submit', {})), ['field_missing']);
+  });
+
+  test('grants and calls stand in one history', async () => {
+    const session = await ground.session();
+    const ask = (capability: string) => session('/v1/grants', { capability, params: {} });
+    assert.equal((await ask('write-plain')).status, 201);
+    assert.deepEqual(codes(await call(session, 'shell', { command: 'ls /' })), ['rule']);
+    assert.equal((await call(session, 'read_file', { path: '/a' })).decision, true);
+    const denied = (await (await ask('write-plain')).json()) as { code: string; reasons: { policy_id: string }[] };
+    assert.deepEqual(
+      [denied.code, denied.reasons[0]?.policy_id],
+      ['denied', 'write-plain.rule.no-writing-after-reading'],
+    );
+    assert.equal((await ask('use-plain')).status, 201, 'no rule is about it');
+  });
+
+  test('a grant that may not be asked for ends the session', async () => {
+    const session = await ground.session();
+    const ask = (capability: string) => session('/v1/grants', { capability, params: {} });
+    assert.equal((await ask('use-plain')).status, 201);
+    assert.equal((await call(session, 'shell', { command: 'ls /' })).decision, true);
+    assert.equal((await ask('break-glass')).status, 403);
+    const view = (await (await session.get('/v1/session')).json()) as { session: { end_reason: string } };
+    assert.equal(view.session.end_reason, 'ended_by_rule');
+    assert.equal((await ask('use-plain')).status, 401);
   });
 
   test('at the same moment in two sessions, one at most', async () => {

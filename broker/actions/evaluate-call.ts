@@ -205,9 +205,7 @@ export function evaluateCall(
   const { manifest } = published.compiled;
   const call = facts ?? unlisted(asked);
   const tool = toolOf(manifest, asked.tool);
-  const moment = { now: now.getTime(), rootId: session.rootId };
-  const labels = labelsIn(cells);
-  const scene: Scene = { manifest, session, call, cells, digest, moment, labels };
+  const scene = sceneOf(manifest, session, call, cells, now, digest);
   const missing: { rule: string; path: string }[] = [];
   const hits = rulesFor(manifest, call)
     .filter((rule) => ruleHolds(rule, scene, missing))
@@ -229,9 +227,74 @@ export function evaluateCall(
   );
   const allowed = decision.effect === 'allow';
   const moves = moved(scene, ['attempt', allowed ? 'call' : 'denied']);
-  const labelled = allowed ? labelWrite(cells, call.labels, moment) : [];
+  const labelled = allowed ? labelWrite(cells, call.labels, scene.moment) : [];
   return { decision, hits, facts: call, writes: [...moves, ...labelled, ...untouched(scene, [...moves, ...labelled])] };
 }
+
+/** A grant is an action too: what rules and trackers see of it. */
+export const grantFacts = (capability: string, params: JsonObject): CallFacts => ({
+  tool: null,
+  capability,
+  args: params,
+  entity: null,
+  destinations: [],
+  unknownDestinations: [],
+  sensitivity: 0,
+  labels: [],
+  costMicroUsd: 0,
+});
+
+/** The rules whose conditions hold for a grant, before it is decided on. */
+export function hitsOnGrant(
+  manifest: Manifest,
+  session: CallSession,
+  call: CallFacts,
+  cells: Cells,
+  now: Date,
+  digest: Digest,
+): string[] {
+  const scene = sceneOf(manifest, session, call, cells, now, digest);
+  return rulesFor(manifest, call)
+    .filter((rule) => ruleHolds(rule, scene, []))
+    .map(({ id }) => id);
+}
+
+/**
+ * What history is after a grant.
+ * @param kinds `attempt` when it is asked for, `call` once it is to be issued
+ * @param sessionToo whether what was looked at in the session must be held still too
+ */
+export function movesOfGrant(
+  manifest: Manifest,
+  session: CallSession,
+  call: CallFacts,
+  kinds: readonly EventKind[],
+  cells: Cells,
+  now: Date,
+  digest: Digest,
+  sessionToo = false,
+): CellWrite[] {
+  const scene = sceneOf(manifest, session, call, cells, now, digest);
+  const moves = moved(scene, kinds);
+  return [...moves, ...untouched(scene, moves, sessionToo)];
+}
+
+const sceneOf = (
+  manifest: Manifest,
+  session: CallSession,
+  call: CallFacts,
+  cells: Cells,
+  now: Date,
+  digest: Digest,
+): Scene => ({
+  manifest,
+  session,
+  call,
+  cells,
+  digest,
+  moment: { now: now.getTime(), rootId: session.rootId },
+  labels: labelsIn(cells),
+});
 
 /** A tool that is not listed is an attempt all the same: rules about everything see it. */
 const unlisted = ({ tool, args }: Call): CallFacts => ({
@@ -360,12 +423,16 @@ function moved({ manifest, call, cells, digest, moment }: Scene, kinds: readonly
  * What was looked at beyond the session and is not changed: written as it is, so that two sessions that each
  * looked before the other wrote cannot both go on. Within a session the session's own version holds that.
  */
-function untouched({ manifest, call, cells, digest }: Scene, writes: readonly CellWrite[]): CellWrite[] {
+function untouched(
+  { manifest, call, cells, digest }: Scene,
+  writes: readonly CellWrite[],
+  sessionToo = false,
+): CellWrite[] {
   const written = new Set(writes.map(cellKey));
   const refs = rulesFor(manifest, call)
     .flatMap(clausesOf)
     .flatMap(({ sequence }) => sequence.map(({ tracker }) => tracker))
-    .filter(({ scope }) => scope !== 'session')
+    .filter(({ scope }) => sessionToo || scope !== 'session')
     .flatMap((tracker) => (keysOf(tracker.same, call) ?? []).map((key) => trackerCell(tracker, key, digest)));
   return unique(refs)
     .filter((ref) => !written.has(cellKey(ref)))

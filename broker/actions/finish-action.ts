@@ -6,8 +6,9 @@ import { compiledCalls } from '../manifests/compile-calls.ts';
 import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
 import { withSessionLock } from '../sessions/session-lock.ts';
 import { type Awaited, type CellRef, finishCall, type Outcome, reportedCells } from './evaluate-call.ts';
+import { storedWrites } from './move-cells.ts';
 import { wordsOf } from './origin.ts';
-import { type ActionDeps, cellsOf, storedWrites } from './request-action.ts';
+import { type ActionDeps, cellsOf } from './request-action.ts';
 import { recordOutcome } from './statements.ts';
 
 /** The report, checked for shape. */
@@ -16,6 +17,8 @@ export interface Report {
   labels: readonly string[];
   /** The output itself, where the host sends it: looked at for its words, and not kept. */
   output: string | null;
+  /** Whether `output` is only its beginning. */
+  truncated: boolean;
   /** Digest of the output, where the host keeps it. */
   outputDigest: string | null;
 }
@@ -62,7 +65,12 @@ async function finishOnce(
     report.output === null || !compiledCalls(manifest).looksAtOrigin
       ? { words: [], more: false }
       : wordsOf(report.output);
-  const outcome: Outcome = { outcome: report.outcome, labels: report.labels, words, moreWords: more };
+  const outcome: Outcome = {
+    outcome: report.outcome,
+    labels: report.labels,
+    words,
+    moreWords: more || report.truncated,
+  };
   const cells: CellRef[] = reportedCells(manifest, action.tool, outcome, deps.digest);
   const session = await rereadSession(deps.store, admitted, deps.clock.now(), {
     actionId,

@@ -9,7 +9,6 @@ import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { Clock, Json, JsonObject, Reason } from '../core/vocabulary.ts';
 import type { Catalog } from '../manifests/catalog.ts';
-import type { Manifest } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { rereadSession, type SessionFacts, type SessionReads, type StoredAction } from '../sessions/authenticate.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
@@ -20,14 +19,13 @@ import {
   type Call,
   type Cell,
   type Cells,
-  type CellWrite,
   callFacts,
-  cellKey,
   cellsFor,
   type Digest,
   evaluateCall,
 } from './evaluate-call.ts';
-import { recordAction, type StoredWrite } from './statements.ts';
+import { storedWrites } from './move-cells.ts';
+import { recordAction } from './statements.ts';
 
 export interface ActionDeps extends EndSessionDeps {
   store: Store;
@@ -232,21 +230,6 @@ export const cellsOf = (session: SessionFacts): Cells =>
       { state: state as Cell['state'], version },
     ]),
   );
-
-/** Scopes as they are stored; in the order in which they are locked. */
-export function storedWrites(
-  writes: readonly CellWrite[],
-  { rootId, agent, principalRoot }: SessionFacts,
-  { owner }: Manifest,
-): StoredWrite[] {
-  const scopes = {
-    session: `session:${rootId}`,
-    agent: `agent:${agent}`,
-    principal: `principal:${principalRoot}`,
-    owner: `owner:${owner}`,
-  };
-  return [...new Map(writes.map((write) => [cellKey(write), { ...write, scope: scopes[write.scope] }])).values()];
-}
 
 function repeated(action: StoredAction, requestDigest: string): ActionAnswer {
   if (action.request_digest !== requestDigest) throw new WritError('idempotency_mismatch');

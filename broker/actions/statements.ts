@@ -12,20 +12,8 @@ import type { JsonObject } from '../core/vocabulary.ts';
 import { countAction } from '../sessions/counts.ts';
 import { mayAct } from '../sessions/live-session.ts';
 import type { Statement, Store } from '../store/open.ts';
-import type { Awaited, CellWrite } from './evaluate-call.ts';
-
-/** @param held a CTE with `ok`: whether anything may be written at all */
-const moveCells = (held: string, cells: string, at: string) => `
-    cells AS (
-      INSERT INTO monitor_cell (scope, cell, state, version, moved_at)
-      SELECT c.scope, c.cell, c.state, c.version + 1, ${at} FROM ${held}, json_to_recordset(${cells}::json) AS c (scope text, cell text, state jsonb, version int)
-      WHERE ${held}.ok ORDER BY c.scope COLLATE "C", c.cell COLLATE "C"
-      ON CONFLICT (scope, cell) DO UPDATE SET state = EXCLUDED.state, version = EXCLUDED.version, moved_at = EXCLUDED.moved_at
-      WHERE monitor_cell.version = EXCLUDED.version - 1
-      RETURNING 1
-    ), may AS MATERIALIZED (
-      SELECT CASE WHEN NOT ${held}.ok THEN false WHEN (SELECT count(*) FROM cells) = json_array_length(${cells}::json) THEN true ELSE writ_moved_on() END AS ok FROM ${held}
-    )`;
+import type { Awaited } from './evaluate-call.ts';
+import { moveCells, type StoredWrite, unlessMovedOn } from './move-cells.ts';
 
 /** The session and the root of its tree, as `held` of grants/statements.ts holds them. */
 const heldTree = (version: string) => `
@@ -94,9 +82,6 @@ export interface ActionRecord {
   audit: EventPayload<'action.allowed'>;
 }
 
-/** A cell with its scope as it is stored. */
-export type StoredWrite = Omit<CellWrite, 'scope'> & { scope: string };
-
 /**
  * Writes a call as it was decided.
  * @returns false when the session, the manifest or a cell has moved on: decide again
@@ -107,7 +92,7 @@ export async function recordAction(
   action: ActionRecord,
   writes: readonly StoredWrite[],
 ): Promise<boolean> {
-  return unlessMovedOn(
+  const rows = await unlessMovedOn(
     store.run(recordStatement, [
       sessionId,
       rootId,
@@ -131,6 +116,7 @@ export async function recordAction(
       JSON.stringify(action.audit),
     ]),
   );
+  return rows !== null && rows.length > 0;
 }
 
 /** @returns false when the session or a cell has moved on, or somebody else has reported the outcome */
@@ -147,7 +133,7 @@ export async function recordOutcome(
   },
   writes: readonly StoredWrite[],
 ): Promise<boolean> {
-  return unlessMovedOn(
+  const rows = await unlessMovedOn(
     store.run(finishStatement, [
       sessionId,
       rootId,
@@ -162,16 +148,5 @@ export async function recordOutcome(
       JSON.stringify(action.audit),
     ]),
   );
-}
-
-/** SQLSTATEs of what was undone for another: serialisation failure, deadlock, the same row twice. */
-const undoneForAnother = new Set(['40001', '40P01', '23505']);
-
-async function unlessMovedOn(written: Promise<unknown[]>): Promise<boolean> {
-  try {
-    return (await written).length > 0;
-  } catch (error) {
-    if (undoneForAnother.has(String((error as { code?: unknown }).code))) return false;
-    throw error;
-  }
+  return rows !== null && rows.length > 0;
 }

@@ -108,8 +108,11 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     maxGrantsPerSession,
     adminOf: async (authorization) => ((await isBootstrap(store, authorization)) ? 'bootstrap token' : null),
   };
+  const digest = keyedDigest(deriveKey(kek, 'actions'));
   const grants: GrantDeps = {
     ...parts,
+    ...ending,
+    digest,
     publicUrl: url,
     approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
@@ -118,7 +121,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
     noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
   };
-  const actions: ActionDeps = { ...ending, clock, catalog, digest: keyedDigest(deriveKey(kek, 'actions')) };
+  const actions: ActionDeps = { ...ending, clock, catalog, digest };
   const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);

@@ -186,6 +186,7 @@ test('what the agent says about itself has no way into the facts', () => {
   assert.deepEqual(Object.keys(request.context).sort(), [
     'approved',
     'bound',
+    'hits',
     'inputs',
     'matches',
     'now',

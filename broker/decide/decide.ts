@@ -24,6 +24,8 @@ export interface Decision {
   policy_ids: string[];
   manifest_version: number;
   plan_digest: string;
+  /** A rule of the manifest ends the session, because it was asked for. */
+  ends_session?: true;
 }
 
 /**
@@ -177,6 +179,7 @@ function decision(
   reasons: Reason[],
   policyIds: string[],
 ): Decision {
+  const ends = policyIds.some((id) => member(compiled.annotations, id)?.effect === 'terminate');
   return {
     effect,
     // An unknown capability is refused: report it as the strictest tier.
@@ -186,5 +189,6 @@ function decision(
     policy_ids: policyIds,
     manifest_version: facts.manifest_version,
     plan_digest: facts.plan.digest,
+    ...(ends ? { ends_session: true as const } : {}),
   };
 }

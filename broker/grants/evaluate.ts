@@ -46,6 +46,7 @@ export function evaluate(
   session: SessionFacts,
   asked: Asked,
   now: Date,
+  hits: readonly string[] = [],
 ): Evaluation {
   const { capability, provider } = find(providers, manifest, asked.capability);
   const bound = bindParams(capability, session.task, asked.params);
@@ -59,6 +60,7 @@ export function evaluate(
     { capability: asked.capability, params: bound.params, plan },
     now,
     false,
+    hits,
   );
 }
 
@@ -70,6 +72,7 @@ export function evaluatePlan(
   asked: { capability: string; params: JsonObject; plan: Plan },
   now: Date,
   approved: boolean,
+  hits: readonly string[] = [],
 ): Evaluation {
   const digest = planDigest(asked.plan);
   const description = provider.describe(asked.plan);
@@ -85,6 +88,7 @@ export function evaluatePlan(
     plan: planFacts({ plan: asked.plan, digest, description }),
     now,
     approved,
+    hits,
     session: approved ? withoutOwnShare(session.facts) : session.facts,
   };
   return {

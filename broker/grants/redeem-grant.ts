@@ -14,6 +14,7 @@ import type { SessionFacts, SessionReads } from '../sessions/authenticate.ts';
 import type { Prisma } from '../store/prisma/client.ts';
 import { checkCredentialJwk } from './deliver.ts';
 import { evaluatePlan } from './evaluate.ts';
+import { historyOf } from './history.ts';
 import { commitIntent, type IssuedAnswer, mintAndDeliver } from './issue-grant.ts';
 import { grantHolds } from './proven-grant.ts';
 import { reviewHolds } from './proven-review.ts';
@@ -71,9 +72,19 @@ export async function redeemGrant(
   // 2. and 3. Record refusals here too: an approval that no longer holds deserves attention.
   const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
   const asked = await deps.catalog.version(session.agent, grant.manifestVersion);
+  const history = await historyOf(
+    deps,
+    manifest.compiled.manifest,
+    session,
+    grant.capability,
+    grant.params as JsonObject,
+    {},
+    now,
+  );
+  if (history === 'moved_on') throw new WritError('conflict', { retryAfterSeconds: 1 });
   const { evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, requestId, () => {
     checkOwners(asked, manifest, grant);
-    return evaluateConsented(deps, manifest, session, grant, now);
+    return evaluateConsented(deps, manifest, session, grant, now, history.hits);
   });
 
   // 4.
@@ -94,7 +105,7 @@ export async function redeemGrant(
     stands: { grant_id: grant.id, grant_status: 'approved', redeem_by: String(grant.decideBy?.toISOString()) },
   };
   const intent = await commitIntent(deps, grant, evaluation, approved, now, (decisionJws, lease) =>
-    claimApproved(deps.store, { ...claim, decisionJws, at: now }, lease),
+    claimApproved(deps.store, { ...claim, decisionJws, at: now }, lease, history.moves(['call'], 'session_too')),
   );
   if (intent === null) {
     const where = { id: grant.id };
@@ -115,6 +126,7 @@ function evaluateConsented(
   session: SessionFacts,
   grant: ApprovedGrant,
   now: Date,
+  hits: readonly string[],
 ) {
   const consented = grant.plan as unknown as Plan;
   // Use the plan's provider: the capability may have moved to another or been removed, which the decision
@@ -131,7 +143,7 @@ function evaluateConsented(
   const plan: Plan = { ...consented, ttl_seconds: ttl };
 
   const asked = { capability: grant.capability, params: grant.params as JsonObject, plan };
-  const evaluation = evaluatePlan(provider, manifest, session, asked, now, true);
+  const evaluation = evaluatePlan(provider, manifest, session, asked, now, true, hits);
   if (evaluation.decision.effect !== 'allow') {
     throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: evaluation.decision.reasons } });
   }

@@ -5,16 +5,20 @@
 
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
+import type { Digest } from '../actions/evaluate-call.ts';
 import { type EventPayload, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
+import { bindParams } from '../manifests/bind.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import { member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
+import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { withSessionLock } from '../sessions/session-lock.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';
+import { historyOf, historyReads } from './history.ts';
 import {
   type CommittedIntent,
   commitIntent,
@@ -26,8 +30,10 @@ import { knownName, recordableFaults } from './recordable.ts';
 import { type GrantRecord, recordGrant, recordIntent } from './statements.ts';
 import { type GrantView, viewGrant } from './view.ts';
 
-export interface GrantDeps extends IssueDeps {
+export interface GrantDeps extends IssueDeps, EndSessionDeps {
   catalog: Catalog;
+  /** Keyed digest that names cells of history. */
+  digest: Digest;
   approvalTimeoutSeconds: number;
   /** Grants one agent may ask for in a minute; 0 = no limit. */
   grantsPerMinute: number;
@@ -92,7 +98,7 @@ interface Asking {
  *    true now.
  * 2. What policy allowed is minted and delivered, while the next request is decided.
  *
- * @param session read with `grantReads` of this very request
+ * @param session read with `grantReads` and `historyReads` of this very request
  * @throws WritError `denied`, `bad_request`, `idempotency_mismatch`, `rate_limited`, `session_ended`,
  *   `provider_refused`, `provider_unavailable` …
  */
@@ -104,14 +110,16 @@ export async function requestGrant(
   requestId: string | null,
 ): Promise<GrantAnswer> {
   const asking = { request, requestDigest: digestOf(request), idempotencyKey, requestId };
-  const reads = grantReads(deps, request.capability, idempotencyKey);
+  const counts = grantReads(deps, request.capability, idempotencyKey);
+  const cells = await historyReads(deps, session.agent, request.capability, request.params);
+  const reads = { ...counts, ...cells };
 
   // 1.
   const decided = await withSessionLock(session.id, async (waited) => {
     for (let race = 0; race < maxRaces; race += 1) {
       const stale = waited || race > 0;
       const facts = stale ? await rereadSession(deps.store, session, deps.clock.now(), reads) : session;
-      const outcome = await decideOnce(deps, facts, asking);
+      const outcome = await decideOnce(deps, facts, reads, asking);
       if (outcome !== null) return outcome;
     }
     throw new WritError('conflict', {
@@ -137,6 +145,7 @@ export async function requestGrant(
 async function decideOnce(
   deps: GrantDeps,
   session: SessionFacts,
+  reads: SessionReads,
   asking: Asking,
 ): Promise<GrantAnswer | CommittedIntent | null> {
   const { store } = deps;
@@ -156,7 +165,10 @@ async function decideOnce(
 
   // 2.
   const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
-  const evaluation = await evaluateOrRecord(deps, manifest, underCeiling(deps, session), request, now, requestId);
+  const bounded = underCeiling(deps, session);
+  const history = await historyOfRequest(deps, manifest, session, request, reads, now);
+  if (history === 'moved_on') return null;
+  const evaluation = await evaluateOrRecord(deps, manifest, bounded, request, now, history.hits, requestId);
   const record = {
     ...draft(newId('gnt', now), session, evaluation, asking, now),
     perMinute: deps.grantsPerMinute,
@@ -167,8 +179,13 @@ async function decideOnce(
   if (evaluation.decision.effect === 'deny') {
     const { reasons } = evaluation.decision;
     const nearest = evaluation.nearest();
-    const written = await recordGrant(store, { ...record, status: 'denied', auditType: 'grant.denied' });
+    const denied = { ...record, status: 'denied', auditType: 'grant.denied' } as const;
+    const written = await recordGrant(store, denied, history.moves(['attempt', 'denied']));
     if (!written.ok) return decideAgain(written);
+    if (evaluation.decision.ends_session === true) {
+      const end = { sessionId: session.rootId, reason: 'ended_by_rule', actor: 'system', requestId, now } as const;
+      await endSession(deps, end);
+    }
     const extensions = { grant_id: record.id, reasons, ...(nearest === undefined ? {} : { nearest }) };
     throw onRecord(new WritError('denied', { extensions }));
   }
@@ -177,7 +194,7 @@ async function decideOnce(
   if (evaluation.decision.effect === 'approve') {
     const decideBy = new Date(now.getTime() + deps.approvalTimeoutSeconds * 1000);
     const pending = { ...record, status: 'pending', auditType: 'grant.pending', decideBy } as const;
-    const written = await recordGrant(store, pending, deps.noticeChannels);
+    const written = await recordGrant(store, pending, history.moves(['attempt']), deps.noticeChannels);
     if (!written.ok) return decideAgain(written);
     return { outcome: 'pending', grant: viewPending(deps, record, evaluation, decideBy) };
   }
@@ -187,8 +204,27 @@ async function decideOnce(
     throw new WritError('internal', { cause: new Error(`unknown effect ${String(evaluation.decision.effect)}`) });
   }
   return commitIntent(deps, record, evaluation, { by: [], consent: null, stands: null }, now, (decisionJws, lease) =>
-    recordIntent(store, { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws }, lease),
+    recordIntent(
+      store,
+      { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws },
+      lease,
+      history.moves(['attempt', 'call']),
+    ),
   );
+}
+
+/** A request that cannot be bound is refused by the evaluation, with its faults. */
+function historyOfRequest(
+  deps: GrantDeps,
+  { compiled: { manifest } }: PublishedManifest,
+  session: SessionFacts,
+  { capability, params }: GrantRequest,
+  reads: SessionReads,
+  now: Date,
+) {
+  const known = member(manifest.capabilities, capability);
+  const bound = known === undefined ? null : bindParams(known, session.task, params);
+  return historyOf(deps, manifest, session, capability, bound?.ok === true ? bound.params : {}, reads, now);
 }
 
 /**
@@ -217,10 +253,11 @@ async function evaluateOrRecord(
   session: SessionFacts,
   request: GrantRequest,
   now: Date,
+  hits: readonly string[],
   requestId: string | null,
 ): Promise<Evaluation> {
   try {
-    return evaluate(deps.providers, manifest, session, request, now);
+    return evaluate(deps.providers, manifest, session, request, now, hits);
   } catch (error) {
     const { code, errors } = error instanceof WritError ? error : { code: 'internal' as const, errors: undefined };
     const { capabilities } = manifest.compiled.manifest;

@@ -5,6 +5,7 @@
  */
 
 import { insertNotices } from '../../approvals/notices.ts';
+import { moveCells, type StoredWrite, unlessMovedOn } from '../actions/move-cells.ts';
 import { appendEvent } from '../audit/append.ts';
 import { type EventPayload, event, eventAmong } from '../audit/events.ts';
 import { newId } from '../core/ids.ts';
@@ -112,20 +113,25 @@ const insertGrant = (proof: string) => `
              CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END, ${proof},
              (SELECT seq FROM held)`;
 
-/** A denial does not count against the envelope. A pending grant and its notices are committed together. */
-const recordStatement: Statement = {
-  name: 'grant_record',
+/**
+ * A denial does not count against the envelope. A pending grant and its notices are committed together.
+ * @param moving whether cells of history are moved with it ($30), and whether the session ends by it ($31)
+ */
+const recordStatement = (moving: boolean): Statement => ({
+  name: moving ? 'grant_record_moving' : 'grant_record',
   text: `
-    WITH ${heldWithinRate('$27', '$28')}, g AS (${insertGrant('$29::text')} FROM held WHERE held.ok
+    WITH ${heldWithinRate('$27', '$28')}, ${moving ? `${moveCells('held', '$30', '$4::timestamptz')}, ` : ''}g AS (${insertGrant('$29::text')} FROM held ${moving ? 'JOIN may ON may.ok ' : ''}WHERE held.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
     ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
-${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 FROM g)')}
+${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 FROM g)', moving ? { ends: '$31::boolean', at: '$4::timestamptz' } : undefined)}
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventAmong('$22::text', 'grant.denied', 'grant.pending'), actor: '$6::text', grant: 'id', request: '$23::text', payload: '$24::json' }, 'g')}
     ), notices AS (${insertNotices('g', '$25', '$26', '$4')})
     SELECT EXISTS (SELECT 1 FROM g) AS ok, coalesce((SELECT limited FROM held), false) AS limited`,
-};
+});
+const recordAlone = recordStatement(false);
+const recordMoving = recordStatement(true);
 
 /**
  * Writes intents of different session trees in one execution: `held` and `insertGrant` for several rows (see
@@ -178,12 +184,12 @@ ${intendLease('SELECT lease_id, id AS grant_id, session_id, agent, provider, pla
 
 /**
  * The same for a lease that takes a part of what others share: a pool member of its own, or a place in a
- * document. One by one: two of them may want the same.
+ * document; or whose grant moves cells of history ($35). One by one: two of them may want the same.
  */
-const intentInRoomStatement: Statement = {
-  name: 'grant_intent_room',
+const intentAloneStatement = (moving: boolean): Statement => ({
+  name: moving ? 'grant_intent_moving' : 'grant_intent_room',
   text: `
-    WITH ${heldWithinRate('$30', '$31')}, ${holdRoom({ provider: '$14::text', agent: '$6::text', lockKey: '$26::text', denials: '$32', members: '$33', endedBefore: '$34' })}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, g AS (${insertGrant("''")} FROM ready WHERE ready.ok
+    WITH ${heldWithinRate('$30', '$31')}, ${holdRoom({ provider: '$14::text', agent: '$6::text', lockKey: '$26::text', denials: '$32', members: '$33', endedBefore: '$34' })}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, ${moving ? `${moveCells('ready', '$35', '$4::timestamptz')}, ` : ''}g AS (${insertGrant("''")} FROM ready ${moving ? 'JOIN may ON may.ok ' : ''}WHERE ready.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
     ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
@@ -196,10 +202,13 @@ ${intendLease(`SELECT $25::text AS lease_id, g.id AS grant_id, $1::text AS sessi
       ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventAmong('$22::text', 'grant.allowed'), actor: '$6::text', grant: 'id', lease: '$25::text', request: '$23::text', payload: '$24::json' }, 'g')}
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved, coalesce((SELECT limited FROM held), false) AS limited, (SELECT why FROM room) AS no_room FROM ready`,
-};
+});
+const intentInRoom = intentAloneStatement(false);
+const intentMoving = intentAloneStatement(true);
 
-const claimStatement: Statement = {
-  name: 'grant_claim',
+/** @param moving whether cells of history are moved with it ($21) */
+const claimStatement = (moving: boolean): Statement => ({
+  name: moving ? 'grant_claim_moving' : 'grant_claim',
   text: `
     WITH held AS (
       SELECT count(*) = 1 AS ok FROM (
@@ -208,9 +217,9 @@ const claimStatement: Statement = {
           -- The status can be set back by whoever writes the row; history cannot.
           AND NOT EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = g.session_id AND e.grant_id = g.id AND e.type = ${event('lease.issued')})
         FOR UPDATE OF s, g) locked
-    ), ${holdRoom({ provider: '$6::text', agent: '$17::text', lockKey: '$13::text', denials: '$18', members: '$19', endedBefore: '$20' })}, ${reserveMember('$5::text', '$6::text', '$7', '$8::timestamptz')}, g AS (
+    ), ${holdRoom({ provider: '$6::text', agent: '$17::text', lockKey: '$13::text', denials: '$18', members: '$19', endedBefore: '$20' })}, ${reserveMember('$5::text', '$6::text', '$7', '$8::timestamptz')}, ${moving ? `${moveCells('ready', '$21', '$2::timestamptz')}, ` : ''}g AS (
       UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10::text, decision_jws = $11::text, credential_jwk = coalesce($12::jsonb, credential_jwk)
-      FROM ready WHERE ready.ok AND grants.id = $3::text
+      FROM ready ${moving ? 'JOIN may ON may.ok ' : ''}WHERE ready.ok AND grants.id = $3::text
       RETURNING grants.id, grants.session_id, grants.agent
     ), l AS (
 ${intendLease(`SELECT $5::text AS lease_id, g.id AS grant_id, g.session_id, g.agent, $6::text AS provider, $9::jsonb AS plan,
@@ -220,7 +229,9 @@ ${intendLease(`SELECT $5::text AS lease_id, g.id AS grant_id, g.session_id, g.ag
       ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('grant.redeemed'), actor: 'agent', grant: 'id', lease: '$5::text', request: '$15::text', payload: '$16::json' }, 'g')}
     )
     SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved, (SELECT why FROM room) AS no_room FROM ready`,
-};
+});
+const claimAlone = claimStatement(false);
+const claimMoving = claimStatement(true);
 
 const json = (value: object | null) => (value === null ? null : JSON.stringify(value));
 
@@ -255,11 +266,13 @@ function grantValues(grant: GrantRecord) {
 
 /**
  * Writes a denied or pending grant.
+ * @param moves cells of history that it moves
  * @param channels channels that deliver: writes one notice for each
  */
 export async function recordGrant(
   store: Store,
   grant: GrantRecord,
+  moves: readonly StoredWrite[],
   channels: readonly string[] = [],
 ): Promise<Recorded> {
   const noticeIds = channels.map(() => newId('ntc', grant.at));
@@ -271,10 +284,21 @@ export async function recordGrant(
     grant.ceiling,
     proofOf(store, grant),
   ];
-  const [row] = await store.run<{ ok: boolean; limited: boolean }>(recordStatement, values);
+  const ends = grant.decision.ends_session === true;
+  const [row] = await (moves.length === 0 && !ends
+    ? store.run<RecordRow>(recordAlone, values)
+    : unlessMovedOn(store.run<RecordRow>(recordMoving, [...values, JSON.stringify(moves), ends])).then(orNone));
   if (row?.ok === true) return { ok: true, reserved: null };
   return { ok: false, because: row?.limited === true ? 'rate_limited' : 'moved_on' };
 }
+
+interface RecordRow {
+  ok: boolean;
+  limited: boolean;
+}
+
+/** A statement that was undone wrote nothing. */
+const orNone = <Row>(rows: Row[] | null): Row[] => rows ?? [];
 
 const proofOf = (store: Store, grant: GrantRecord): string =>
   proveGrant(store, {
@@ -294,8 +318,13 @@ const proofOf = (store: Store, grant: GrantRecord): string =>
   });
 
 /** Writes a grant that policy alone allowed, together with the intent to mint. */
-export async function recordIntent(store: Store, grant: GrantRecord, lease: LeaseRecord): Promise<Recorded> {
-  if (lease.room === null) {
+export async function recordIntent(
+  store: Store,
+  grant: GrantRecord,
+  lease: LeaseRecord,
+  moves: readonly StoredWrite[],
+): Promise<Recorded> {
+  if (lease.room === null && moves.length === 0) {
     const row = intentRow(grant, lease);
     const written = await batch<{ n: number; ok: boolean }>(store, intentStatement, row, grant.rootId);
     if (written === undefined) return { ok: false, because: 'moved_on' };
@@ -312,7 +341,9 @@ export async function recordIntent(store: Store, grant: GrantRecord, lease: Leas
     grant.ceiling,
     ...roomValues(lease),
   ];
-  const [row] = await store.run<IntentRow>(intentInRoomStatement, values);
+  const [row] = await (moves.length === 0
+    ? store.run<IntentRow>(intentInRoom, values)
+    : unlessMovedOn(store.run<IntentRow>(intentMoving, [...values, JSON.stringify(moves)])).then(orNone));
   return readIntent(row);
 }
 
@@ -368,8 +399,9 @@ export async function claimApproved(
     audit: EventPayload<'grant.redeemed'>;
   },
   lease: LeaseRecord,
+  moves: readonly StoredWrite[],
 ): Promise<Recorded> {
-  const [row] = await store.run<IntentRow>(claimStatement, [
+  const values = [
     input.sessionId,
     input.at,
     input.grantId,
@@ -388,7 +420,10 @@ export async function claimApproved(
     json(input.audit),
     input.agent,
     ...roomValues(lease),
-  ]);
+  ];
+  const [row] = await (moves.length === 0
+    ? store.run<IntentRow>(claimAlone, values)
+    : unlessMovedOn(store.run<IntentRow>(claimMoving, [...values, JSON.stringify(moves)])).then(orNone));
   return readIntent(row);
 }
 

@@ -16,6 +16,7 @@ const report = z.strictObject({
   output: prose(48_000)
     .optional()
     .describe('What came back: looked at for the values that first appear in it, and not kept.'),
+  output_truncated: z.boolean().default(false).describe('Whether `output` is only its beginning.'),
   output_digest: z
     .string()
     .regex(/^sha256:[0-9a-f]{64}$/, 'must be sha256: and 64 hexadecimal digits')
@@ -23,10 +24,11 @@ const report = z.strictObject({
     .describe('Digest of what came back, for the record.'),
 });
 
-const reportOf = ({ outcome, labels, output, output_digest }: z.output<typeof report>) => ({
+const reportOf = ({ outcome, labels, output, output_truncated, output_digest }: z.output<typeof report>) => ({
   outcome,
   labels,
   output: output ?? null,
+  truncated: output_truncated,
   outputDigest: output_digest ?? null,
 });
 

@@ -7,6 +7,7 @@ import type { LongPoller } from '../core/long-poller.ts';
 import { codesOf, decisionReasons } from '../core/reasons.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { checkCredentialJwk } from '../grants/deliver.ts';
+import { historyReads } from '../grants/history.ts';
 import { withdraw } from '../grants/issue-grant.ts';
 import { decidedGrants, readGrant, waitForGrant } from '../grants/read-grant.ts';
 import { redeemGrant, redemptionReads } from '../grants/redeem-grant.ts';
@@ -148,7 +149,10 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         'conflict',
         'unavailable',
       ],
-      reads: ({ body, header }) => grantReads(deps, body.capability, idempotencyKeyOf(header)),
+      reads: async ({ body, header }, { agent }) => ({
+        ...grantReads(deps, body.capability, idempotencyKeyOf(header)),
+        ...(await historyReads(deps, agent, body.capability, body.params)),
+      }),
       handle: async ({ body, header, requestId }, session) => {
         const key = idempotencyKeyOf(header);
         if (body.credential_jwk !== undefined) await checkCredentialJwk(body.credential_jwk);

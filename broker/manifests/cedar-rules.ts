@@ -16,6 +16,7 @@ import {
   oneOf,
 } from './cedar-expressions.ts';
 import { canonicalText, entity } from './cedar-schema.ts';
+import { compiledCalls } from './compile-calls.ts';
 import { type Capability, type Choice, type Manifest, member } from './manifest.ts';
 import { isConstant, referencesOf } from './template.ts';
 
@@ -36,6 +37,8 @@ export interface Rule {
   path: string;
   advice: string;
   approvable?: boolean;
+  /** The session ends by it. */
+  terminates?: boolean;
 }
 
 /** The rules of a capability, in the order people read them. */
@@ -129,6 +132,19 @@ export function rulesOf(manifest: Manifest, name: string, capability: Capability
       approvable: true,
     });
   }
+  for (const { id, on, effect, reason, message } of compiledCalls(manifest).rules) {
+    const concerns = on.capabilities === null || on.capabilities.includes(name);
+    if (effect === 'flag' || !concerns) continue;
+    rules.push({
+      id: `rule.${id}`,
+      effect: 'forbid',
+      when: contains(fact('hits'), literal(id)),
+      reason,
+      path: '',
+      advice: message,
+      terminates: effect === 'terminate',
+    });
+  }
   return rules;
 }
 /** A rule as Cedar's JSON policy, with its annotations. */
@@ -145,7 +161,7 @@ export function policyOf(manifest: Manifest, name: string, capability: Capabilit
       reason: rule.reason,
       path: rule.path,
       advice: rule.advice,
-      ...(rule.approvable ? { effect: 'approve' } : {}),
+      ...(rule.approvable ? { effect: 'approve' } : rule.terminates ? { effect: 'terminate' } : {}),
     },
   };
 }

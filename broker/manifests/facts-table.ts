@@ -19,6 +19,8 @@ export interface StatedFacts {
   now: Date;
   /** True once a person's approval of this very plan digest is on record. */
   approved: boolean;
+  /** Ids of the manifest's rules whose conditions hold, given what was before. */
+  hits?: readonly string[];
 }
 
 export interface PlannedFacts {
@@ -40,7 +42,7 @@ type Scalar = 'String' | 'Long' | 'Boolean' | 'Set<String>' | 'datetime';
 /** One of `StatedFacts`, or the capability's own in the manifest in force. */
 interface StatedFact extends Fact {
   type: Scalar;
-  from: 'manifest' | 'principal' | 'task' | 'clock' | 'approval';
+  from: 'manifest' | 'principal' | 'task' | 'clock' | 'approval' | 'rules';
   value(facts: StatedFacts, capability: Capability): unknown;
 }
 /**
@@ -170,6 +172,12 @@ export const factsTable = {
     // Anything but `true` is no approval.
     value: ({ approved }) => approved === true,
     meaning: 'Whether a person’s approval of this very plan digest is on record.',
+  },
+  hits: {
+    type: 'Set<String>',
+    from: 'rules',
+    value: ({ hits }) => hits ?? [],
+    meaning: 'Ids of the manifest’s `rules` whose conditions hold for this request, given the history.',
   },
   'session.narrowed': {
     type: 'Boolean',

@@ -7,9 +7,17 @@
  * For one grant.
  * @param counted SQL condition: false for a denial, which does not count against the envelope
  * @param when SQL condition: whether the grant was written
+ * @param ending SQL condition: whether the tree ends by it, as `countAction` has it
  */
-export const countGrant = (session: string, root: string, counted: string, when: string): string => `
+export const countGrant = (
+  session: string,
+  root: string,
+  counted: string,
+  when: string,
+  ending?: { ends: string; at: string },
+): string => `
       UPDATE session SET version = version + CASE WHEN id = ${root} THEN 1 ELSE 0 END,
+             ${ending === undefined ? '' : `heartbeat_deadline = CASE WHEN ${ending.ends} AND id = ${root} THEN LEAST(heartbeat_deadline, ${ending.at}) ELSE heartbeat_deadline END,`}
              grant_count = grant_count + CASE WHEN id = ${session} AND ${counted} THEN 1 ELSE 0 END
       WHERE id IN (${session}, ${root}) AND ${when}`;
 

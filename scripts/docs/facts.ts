@@ -10,6 +10,7 @@ const sources: { [from in FactEntry['from']]: string } = {
   plan: 'the plan made from the request',
   clock: 'the clock',
   approval: 'the approvals on record',
+  rules: 'the manifest’s rules, over the history of the session, the agent, the person or the owner',
   session: 'the session, read with every request',
   history: 'the grants of the session’s tree, counted with every request',
 };

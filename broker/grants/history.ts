@@ -1,0 +1,93 @@
+/**
+ * Grants and tool calls stand in one history: what the manifest's rules say of a grant, and what a grant adds
+ * to what they remember. Of a manifest without rules about it, a grant costs nothing more.
+ */
+import {
+  type CellRef,
+  type Cells,
+  cellKey,
+  cellsFor,
+  type Digest,
+  grantFacts,
+  hitsOnGrant,
+  movesOfGrant,
+} from '../actions/evaluate-call.ts';
+import { type StoredWrite, storedWrites } from '../actions/move-cells.ts';
+import { cellsOf } from '../actions/request-action.ts';
+import type { JsonObject } from '../core/vocabulary.ts';
+import type { Catalog } from '../manifests/catalog.ts';
+import { compiledCalls } from '../manifests/compile-calls.ts';
+import type { Manifest } from '../manifests/manifest.ts';
+import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
+import type { Store } from '../store/open.ts';
+
+export interface GrantHistory {
+  /** Rules whose conditions hold. */
+  hits: string[];
+  /**
+   * What history is once the grant is written.
+   * @param kinds `attempt` when it is asked for, `call` once it is to be issued
+   * @param holding `session_too` where the statement does not hold the session's version still
+   */
+  moves(kinds: readonly ('attempt' | 'call' | 'denied')[], holding?: 'session_too'): StoredWrite[];
+}
+
+export interface HistoryDeps {
+  catalog: Catalog;
+  digest: Digest;
+}
+
+const nothing: GrantHistory = { hits: [], moves: () => [] };
+
+/** Cells to read with the session, by the manifest that this process last saw in force. */
+export async function historyReads(
+  { catalog, digest }: HistoryDeps,
+  agent: string,
+  capability: string,
+  params: JsonObject | undefined,
+): Promise<SessionReads> {
+  const { compiled } = (await catalog.lastSeen(agent)) ?? (await catalog.current(agent)) ?? {};
+  if (compiled === undefined) return {};
+  const cells = cellsAbout(compiled.manifest, capability, params ?? {}, digest);
+  return cells.length === 0 ? {} : { cells, owner: compiled.manifest.owner };
+}
+
+function cellsAbout(manifest: Manifest, capability: string, params: JsonObject, digest: Digest): CellRef[] {
+  if (compiledCalls(manifest).rules.length === 0) return [];
+  return cellsFor(manifest, { task_type: '', inputs: {} }, grantFacts(capability, params), digest);
+}
+
+/**
+ * What is remembered, for this grant. Cells that were not read with the session, because its parameters
+ * depend on the task, are read now.
+ * @param params complete, as they were bound
+ */
+export async function historyOf(
+  deps: HistoryDeps & { store: Store },
+  manifest: Manifest,
+  session: SessionFacts,
+  capability: string,
+  params: JsonObject,
+  readWith: SessionReads,
+  now: Date,
+): Promise<GrantHistory | 'moved_on'> {
+  const { digest } = deps;
+  if (compiledCalls(manifest).rules.length === 0) return nothing;
+  const call = grantFacts(capability, params);
+  const needed = cellsFor(manifest, session.task, call, digest);
+  const had = new Set((readWith.cells ?? []).map((ref) => cellKey(ref as CellRef)));
+  let cells: Cells = cellsOf(session);
+  if (!needed.every((ref) => had.has(cellKey(ref)))) {
+    const again = await rereadSession(deps.store, session, now, { cells: needed, owner: manifest.owner });
+    // Its version says whether what the session was read for still holds.
+    if (again.version !== session.version) return 'moved_on';
+    cells = cellsOf(again);
+  }
+  return {
+    hits: hitsOnGrant(manifest, session, call, cells, now, digest),
+    moves: (kinds, holding) => {
+      const moves = movesOfGrant(manifest, session, call, kinds, cells, now, digest, holding === 'session_too');
+      return storedWrites(moves, session, manifest);
+    },
+  };
+}

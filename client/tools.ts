@@ -1,0 +1,194 @@
+/**
+ * Tool calls: asked for before they are made, and reported after. `withWrit` does both around the tools that
+ * an agent has, whatever library they are for.
+ */
+import { WritDenied, WritError } from './errors.ts';
+import type { Answer, Call } from './http.ts';
+
+export interface CallOptions {
+  /** The host's own id of the call: the same id and call again is the same call. */
+  callId?: string;
+  /** What it is expected to cost, in US dollars. */
+  costUsd?: number;
+  /** What prompted it: a reference or a digest, for the record. */
+  promptedBy?: string;
+  signal?: AbortSignal;
+}
+
+export interface CallReport {
+  outcome: 'response' | 'error';
+  /** What came back: the broker looks at it for values that first appear there, and does not keep it. */
+  output?: unknown;
+  /** Labels of what came back, beyond those that the manifest gives the tool. */
+  labels?: string[];
+}
+
+/** A call that was allowed. */
+export interface AllowedCall {
+  readonly id: string;
+  /** Says how it came out. A call that is never reported counts as unknown when the session ends. */
+  finish(report: CallReport): Promise<void>;
+}
+
+export interface CallableTool {
+  name: string;
+  description: string | null;
+}
+
+export type Send = (request: Omit<Call, 'token' | 'key'>) => Promise<Answer>;
+
+/** @throws WritDenied with what would pass; WritError */
+export async function askForCall(
+  send: Send,
+  agent: () => { type: string; id: string },
+  tool: string,
+  args: { [name: string]: unknown },
+  { callId, costUsd, promptedBy, signal }: CallOptions,
+): Promise<AllowedCall> {
+  const context = {
+    arguments: args,
+    call_id: callId ?? crypto.randomUUID(),
+    ...(costUsd === undefined ? {} : { cost_usd: costUsd }),
+    ...(promptedBy === undefined ? {} : { prompted_by: promptedBy }),
+  };
+  const { body } = await send({
+    method: 'POST',
+    path: '/access/v1/evaluation',
+    json: { subject: agent(), action: { name: tool }, resource: { type: 'tool', id: tool }, context },
+    // The id of the call makes it one, however often it is sent.
+    repeatable: true,
+    signal,
+  });
+  if (typeof body?.decision !== 'boolean' || typeof body.context?.id !== 'string')
+    throw new WritError('bad_answer', 'The broker gave no decision');
+  if (!body.decision) throw new WritDenied(body.context.reasons ?? [], undefined, { what: `The call of ${tool}` });
+  const { id } = body.context;
+  return { id, finish: (report) => finish(send, id, report) };
+}
+
+async function finish(send: Send, id: string, { outcome, output, labels }: CallReport): Promise<void> {
+  const text = output === undefined ? undefined : textOf(output);
+  const json = {
+    outcome,
+    ...(labels === undefined ? {} : { labels }),
+    ...(text === undefined ? {} : { output: text.shown, output_truncated: text.cut }),
+  };
+  await send({ method: 'POST', path: `/v1/actions/${id}/finish`, json, repeatable: true });
+}
+
+/** Bytes of an output that fit into a report, whatever must be escaped in it. */
+const maxOutputBytes = 28_000;
+
+function textOf(output: unknown): { shown: string; cut: boolean } {
+  const whole = typeof output === 'string' ? output : (JSON.stringify(output) ?? String(output));
+  const bytes = new TextEncoder().encode(whole);
+  const cut = bytes.length > maxOutputBytes;
+  const text = new TextDecoder().decode(cut ? bytes.subarray(0, maxOutputBytes) : bytes);
+  // Control characters are no part of any word.
+  return { shown: text.replace(/(?![\t\n\r])[\p{Cc}\p{Cf}\p{Cs}\ufff9-\ufffd]/gu, ' '), cut };
+}
+
+/** What `withWrit` needs of a session. */
+export interface CallingSession {
+  call(tool: string, args?: { [name: string]: unknown }, options?: CallOptions): Promise<AllowedCall>;
+}
+
+/**
+ * The same tools, of which each call is asked for first and reported after. Takes a record of tools by name:
+ * plain functions of one argument object, tools of the Vercel AI SDK (`execute`), of the OpenAI Agents SDK
+ * (`invoke(context, json)`), and of LangChain.js (`invoke(input)`). Their types stay what they are.
+ *
+ * A call that is denied throws `WritDenied`, whose message says what would pass: these libraries hand it to
+ * the model. What came back is handed on once the broker has it on record.
+ * @example
+ * const tools = withWrit({ readFile: tool({ … }), sendMail: tool({ … }) }, session);
+ * await generateText({ model, tools, prompt });
+ */
+export function withWrit<Tools extends { [name: string]: unknown }>(tools: Tools, session: CallingSession): Tools {
+  const wrapped = Object.entries(tools).map(([name, tool]) => [name, wrap(nameOf(tool) ?? name, tool, session)]);
+  return Object.fromEntries(wrapped) as Tools;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: whatever a library's tool takes and gives
+type Run = (...given: any[]) => any;
+
+/** A tool that has a name of its own is called by it. */
+function nameOf(tool: unknown): string | undefined {
+  const name = typeof tool === 'object' && tool !== null ? (tool as { name?: unknown }).name : undefined;
+  return typeof name === 'string' ? name : undefined;
+}
+
+function wrap(name: string, tool: unknown, session: CallingSession): unknown {
+  if (typeof tool === 'function') {
+    const run = tool as Run;
+    return (...given: unknown[]) => guarded(session, name, argumentsOf(given[0]), undefined, () => run(...given));
+  }
+  if (typeof tool !== 'object' || tool === null) throw new TypeError(`${name} is no tool`);
+  const { execute, invoke } = tool as { execute?: Run; invoke?: Run };
+  // A proxy keeps what else a tool is: its schema, its prototype, its type.
+  if (typeof execute === 'function') {
+    const run = (...given: unknown[]) => {
+      const { toolCallId } = (given[1] ?? {}) as { toolCallId?: unknown };
+      const callId = typeof toolCallId === 'string' ? toolCallId : undefined;
+      return guarded(session, name, argumentsOf(given[0]), callId, () => execute.apply(tool, given));
+    };
+    return replacing(tool, 'execute', run);
+  }
+  if (typeof invoke === 'function') {
+    const run = (...given: unknown[]) => {
+      const { args, callId } = invoked(given);
+      return guarded(session, name, args, callId, () => invoke.apply(tool, given));
+    };
+    return replacing(tool, 'invoke', run);
+  }
+  throw new TypeError(`${name} has neither execute nor invoke`);
+}
+
+const replacing = (tool: object, member: string, run: Run): object =>
+  new Proxy(tool, { get: (target, key) => (key === member ? run : Reflect.get(target, key, target)) });
+
+/** OpenAI: `(context, json, details)`. LangChain: `(input)`, or `({ type: 'tool_call', id, args })`. */
+function invoked([first, second, third]: unknown[]): { args: { [name: string]: unknown }; callId: string | undefined } {
+  if (typeof second === 'string') {
+    const { callId } = ((third as { toolCall?: unknown } | undefined)?.toolCall ?? {}) as { callId?: unknown };
+    return { args: argumentsOf(parsed(second)), callId: typeof callId === 'string' ? callId : undefined };
+  }
+  const call = first as { type?: unknown; id?: unknown; args?: unknown } | null;
+  if (typeof call === 'object' && call?.type === 'tool_call')
+    return { args: argumentsOf(call.args), callId: typeof call.id === 'string' ? call.id : undefined };
+  return { args: argumentsOf(first), callId: undefined };
+}
+
+function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return { input: json };
+  }
+}
+
+/** What is no record of arguments is one of them, `input`. */
+function argumentsOf(given: unknown): { [name: string]: unknown } {
+  if (given === undefined) return {};
+  if (typeof given === 'object' && given !== null && !Array.isArray(given)) return given as { [name: string]: unknown };
+  return { input: given };
+}
+
+async function guarded(
+  session: CallingSession,
+  name: string,
+  args: { [name: string]: unknown },
+  callId: string | undefined,
+  run: () => unknown,
+): Promise<unknown> {
+  const call = await session.call(name, args, callId === undefined ? {} : { callId });
+  let output: unknown;
+  try {
+    output = await run();
+  } catch (error) {
+    await call.finish({ outcome: 'error' });
+    throw error;
+  }
+  await call.finish({ outcome: 'response', output });
+  return output;
+}
