@@ -79,10 +79,12 @@ describe('manifest.schema.json, asked of a validator that is not ours', () => {
   });
 
   it('takes every manifest written out in docs', async () => {
-    const page = await readFile(join(root, 'docs/write-a-manifest.md'), 'utf8');
-    const manifests = [...page.matchAll(/```yaml\n(apiVersion[\s\S]*?)```/g)].map((match) => match[1] ?? '');
-    assert.ok(manifests.length > 0);
-    for (const text of manifests) assert.equal(holds(parse(text)), true, JSON.stringify(holds.errors));
+    for (const name of ['write-a-manifest.md', 'tool-calls.md']) {
+      const page = await readFile(join(root, 'docs', name), 'utf8');
+      const manifests = [...page.matchAll(/```yaml\n(apiVersion[\s\S]*?)```/g)].map((match) => match[1] ?? '');
+      assert.ok(manifests.length > 0);
+      for (const text of manifests) assert.equal(holds(parse(text)), true, JSON.stringify(holds.errors));
+    }
   });
 
   it('refuses what the broker refuses', async () => {
