@@ -223,6 +223,17 @@ describe('tool calls', () => {
     assert.equal((await other(`/v1/actions/${context.id}/finish`, { outcome: 'error' })).status, 404);
   });
 
+  test('several reports at once are answered one by one', async () => {
+    const session = await ground.session();
+    const ids = [];
+    for (let n = 0; n < 3; n += 1) ids.push((await call(session, 'read_news', { n })).context.id);
+    const reports = [...ids.map((id) => ({ id, outcome: 'response' })), { id: ids[0], outcome: 'error' }];
+    const answer = await session('/v1/actions/finish', { reports });
+    assert.deepEqual(await answer.json(), {
+      reports: [...ids.map((id) => ({ id, error: null })), { id: ids[0], error: 'conflict' }],
+    });
+  });
+
   test('the subject is the session’s own agent', async () => {
     const session = await ground.session();
     const body = { ...bodyOf('read_news', {}), subject: { type: 'agent', id: 'somebody-else' } };

@@ -1,8 +1,10 @@
 /** `/v1/actions` and `/v1/tools`: how calls came out, and what a model may be shown. */
 import { z } from 'zod';
 import { callableTools } from '../actions/callable-tools.ts';
-import { finishAction, finishReads } from '../actions/finish-action.ts';
+import { finishAction, finishReads, type Report } from '../actions/finish-action.ts';
 import type { ActionDeps } from '../actions/request-action.ts';
+import { WritError } from '../core/errors.ts';
+import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
 import { type Operation, operation } from './operation.ts';
 import { idOf, prose } from './text.ts';
 
@@ -32,6 +34,27 @@ const reportOf = ({ outcome, labels, output, output_truncated, output_digest }: 
   outputDigest: output_digest ?? null,
 });
 
+/** Reports in one request, at most. */
+const maxReports = 100;
+
+/** @returns the code of what is wrong with this one; null = it is on record */
+async function finishOrSay(
+  deps: ActionDeps,
+  admitted: SessionFacts,
+  id: string,
+  one: Report,
+  requestId: string | null,
+): Promise<string | null> {
+  try {
+    const session = await rereadSession(deps.store, admitted, deps.clock.now(), finishReads(id));
+    await finishAction(deps, session, id, one, requestId);
+    return null;
+  } catch (error) {
+    if (error instanceof WritError && (error.code === 'not_found' || error.code === 'conflict')) return error.code;
+    throw error;
+  }
+}
+
 const finished = z.object({ id: z.string(), outcome: z.enum(['response', 'error']) });
 
 export function actionOperations(deps: ActionDeps): Operation[] {
@@ -52,6 +75,33 @@ export function actionOperations(deps: ActionDeps): Operation[] {
       handle: async ({ params: { id }, body, requestId }, session) => {
         await finishAction(deps, session, id, reportOf(body), requestId);
         return { status: 200, body: { id, outcome: body.outcome } };
+      },
+    }),
+    operation({
+      tag: 'Actions',
+      access: 'session',
+      method: 'post',
+      path: '/v1/actions/finish',
+      needsClock: true,
+      summary: 'Report how several tool calls came out',
+      body: z.strictObject({
+        reports: z
+          .array(report.extend({ id: idOf('act').describe('The call.') }))
+          .min(1)
+          .max(maxReports),
+      }),
+      responses: {
+        200: {
+          description: 'Of each report, in order, whether it is on record; and if not, why',
+          schema: z.object({ reports: z.array(z.object({ id: z.string(), error: z.string().nullable() })) }),
+        },
+      },
+      errors: ['bad_request', 'unauthenticated', 'session_ended', 'unavailable'],
+      handle: async ({ body, requestId }, session) => {
+        const reports: { id: string; error: string | null }[] = [];
+        for (const { id, ...one } of body.reports)
+          reports.push({ id, error: await finishOrSay(deps, session, id, reportOf(one), requestId) });
+        return { status: 200, body: { reports } };
       },
     }),
     operation({
