@@ -7,11 +7,13 @@ import { describePlan } from './describe.ts';
 import { asProviderError } from './errors.ts';
 import { asBroker } from './ground.ts';
 import { endedByUsForMs, issue, primaryTime } from './issue.ts';
+import { leaseRole } from './names.ts';
 import { type PostgresParams, params } from './params.ts';
 import { planFor } from './plan.ts';
 import { probeRole, revokeRoles } from './revoke.ts';
 import { serverClock } from './server-clock.ts';
 import { type PostgresSettings, settings, switchedOnBy } from './settings.ts';
+import { listTraces } from './traces.ts';
 
 export const postgres: ProviderModule<PostgresSettings> = {
   name: 'postgres',
@@ -54,6 +56,10 @@ function createPostgresProvider(
     issue: (context) => issue(ground, context),
     revoke: (due, _outstanding, signal) => revokeRoles(ground, due, signal),
     probe: (target, signal) => probeRole(ground, target, signal),
+    traces: {
+      nameOf: (leaseId) => leaseRole(given.WRIT_POSTGRES_ROLE_PREFIX, leaseId),
+      list: (signal) => listTraces(ground, signal),
+    },
     clock: ground.serverClock,
     triesCredential: true,
   };
