@@ -1,7 +1,7 @@
 /** A private PostgreSQL server on loopback, that asks everybody but its superuser for a password. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, cpSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -20,6 +20,8 @@ export interface PostgresSandbox {
   /** Stops it; `start` brings it back with its data. */
   stop(): Promise<void>;
   start(): Promise<void>;
+  /** A read replica of it, streaming: its data are copied while it is stopped for a moment. */
+  standby(): Promise<PostgresSandbox>;
   /** Stops it and removes its data. */
   close(): Promise<void>;
 }
@@ -58,7 +60,6 @@ export async function startPostgres(
     '--no-sync',
     '--no-instructions',
   ]);
-  const port = await freePort();
   // Only the superuser, and only from here, comes without a password.
   writeOwned(
     join(data, 'pg_hba.conf'),
@@ -73,6 +74,33 @@ export async function startPostgres(
     writeOwned(join(data, 'server.crt'), options.tls.certificate);
     writeOwned(join(data, 'server.key'), options.tls.key);
   }
+  return serve({ binaries, folder, data }, options);
+
+  function writeOwned(file: string, text: string): void {
+    writeFileSync(file, text);
+    chmodSync(file, 0o600);
+    if (demoted !== null) chownSync(file, demoted.uid, demoted.gid);
+  }
+}
+
+/** A folder of root's own is no way for the server's user: it may pass, and still not look. */
+function openTheWay(folder: string): void {
+  for (const above of foldersAbove(folder)) {
+    const { mode } = statSync(above);
+    if ((mode & 0o001) === 0) chmodSync(above, (mode & 0o777) | 0o001);
+  }
+}
+
+interface Installation {
+  binaries: Binaries;
+  folder: string;
+  data: string;
+}
+
+/** Starts a server on data that are there, on a port of its own. */
+async function serve(place: Installation, options: PostgresSandboxOptions): Promise<PostgresSandbox> {
+  const { binaries, folder, data } = place;
+  const port = await freePort();
   const settings: { [name: string]: string } = {
     port: String(port),
     listen_addresses: '127.0.0.1',
@@ -109,6 +137,22 @@ export async function startPostgres(
     server.kill('SIGQUIT');
     await gone;
   };
+  const standby = async () => {
+    const copy = mkdtempSync(join(tmpdir(), 'writ-standby-'));
+    const copied = join(copy, 'data');
+    await stop();
+    cpSync(data, copied, { recursive: true, preserveTimestamps: true });
+    await start();
+    chmodSync(copied, 0o700);
+    writeFileSync(join(copied, 'standby.signal'), '');
+    rmSync(join(copied, 'postmaster.pid'), { force: true });
+    if (demoted !== null) giveAway(copy);
+    const primary = `host=127.0.0.1 port=${port} user=postgres application_name=standby`;
+    return serve(
+      { ...place, folder: copy, data: copied },
+      { ...options, settings: { ...options.settings, primary_conninfo: primary } },
+    );
+  };
   await start();
   return {
     version: binaries.version,
@@ -122,25 +166,18 @@ export async function startPostgres(
     log: () => said,
     start,
     stop,
+    standby,
     close: async () => {
       await stop();
       rmSync(folder, { recursive: true, force: true });
     },
   };
-
-  function writeOwned(file: string, text: string): void {
-    writeFileSync(file, text);
-    chmodSync(file, 0o600);
-    if (demoted !== null) chownSync(file, demoted.uid, demoted.gid);
-  }
 }
 
-/** A folder of root's own is no way for the server's user: it may pass, and still not look. */
-function openTheWay(folder: string): void {
-  for (const above of foldersAbove(folder)) {
-    const { mode } = statSync(above);
-    if ((mode & 0o001) === 0) chmodSync(above, (mode & 0o777) | 0o001);
-  }
+/** To the server's user, with all that is in it. */
+function giveAway(path: string): void {
+  chownSync(path, demoted!.uid, demoted!.gid);
+  if (statSync(path).isDirectory()) for (const name of readdirSync(path)) giveAway(join(path, name));
 }
 
 /** What is installed in a folder of root's own is copied to where the server's user may look. */
