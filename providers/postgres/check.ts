@@ -16,17 +16,24 @@ export interface Checked {
 export function checkPreparation(options: AdminOptions, tables: readonly string[] = []): Promise<Checked> {
   return asAdmin(options, (connection) =>
     inTransaction(connection, async () => {
-      if (!(await isPrepared(connection))) return { faults: ['Nothing is prepared in this database.'], notes: [] };
-      return {
-        faults: [
-          ...(await faultsOfTables(connection, options.broker, tables)),
-          ...(await faultsOfFoundation(connection, options.broker)),
-          ...(await faultsOfRoles(connection, options.broker)),
-        ],
-        notes: await findings(connection),
-      };
+      const faults = await preparationFaults(connection, options.broker, tables);
+      return { faults, notes: (await isPrepared(connection)) ? await findings(connection) : [] };
     }),
   );
+}
+
+/** What of it breaks a promise; the broker's own role may look too. */
+export async function preparationFaults(
+  connection: Connection,
+  broker: string,
+  tables: readonly string[],
+): Promise<string[]> {
+  if (!(await isPrepared(connection))) return ['Nothing is prepared in this database.'];
+  return [
+    ...(await faultsOfTables(connection, broker, tables)),
+    ...(await faultsOfFoundation(connection, broker)),
+    ...(await faultsOfRoles(connection, broker)),
+  ];
 }
 
 interface PreparedRow {

@@ -7,6 +7,7 @@ import { describePlan } from './describe.ts';
 import { asProviderError } from './errors.ts';
 import { asBroker } from './ground.ts';
 import { endedByUsForMs, issue, primaryTime } from './issue.ts';
+import { targetLimits } from './limits.ts';
 import { leaseRole } from './names.ts';
 import { type PostgresParams, params } from './params.ts';
 import { planFor } from './plan.ts';
@@ -38,6 +39,7 @@ function createPostgresProvider(
     }
   };
   const ground = { settings: given, clock, serverClock: serverClock(clock, askTime) };
+  const limits = targetLimits(ground);
   const bounds = {
     database: given.WRIT_POSTGRES_URL.database,
     hasReplica: given.WRIT_POSTGRES_REPLICA_ADDRESS !== undefined,
@@ -52,7 +54,8 @@ function createPostgresProvider(
     },
     params,
     plan: (asked, ttlSeconds) => planFor(asked, ttlSeconds, bounds),
-    describe: (plan) => describePlan(plan),
+    describe: (plan) => describePlan(plan, limits.words()),
+    findLimits: (signal) => limits.find(signal),
     issue: (context) => issue(ground, context),
     revoke: (due, _outstanding, signal) => revokeRoles(ground, due, signal),
     probe: (target, signal) => probeRole(ground, target, signal),

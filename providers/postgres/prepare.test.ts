@@ -6,6 +6,8 @@ import { checkPreparation } from './check.ts';
 import { mint, never, openShop, type Shop, serversToTest, shopTables, startHarness } from './harness.test-support.ts';
 import { applyPreparation, applyUndo, CannotPrepare, planPreparation, planUndo } from './prepare.ts';
 
+const readCountries = { table: 'countries', read: ['code'], rows: 'all' };
+
 for (const binaries of serversToTest())
   describe(`preparing PostgreSQL ${binaries.version}`, () => {
     let shop: Shop;
@@ -39,6 +41,42 @@ for (const binaries of serversToTest())
       assert.equal((await app.query('SELECT 1 FROM public.orders')).rowCount, 251);
       await app.end();
       await shop.run('DROP OWNED BY app; DROP ROLE app');
+    });
+
+    test('the broker finds the same at its start, and tells approvers when no password is asked for', async () => {
+      const harness = await startHarness(shop);
+      const { provider } = harness;
+      const find = () => provider.findLimits?.(never);
+      const plan = provider.plan(provider.params.parse({ tables: [readCountries] }), 60);
+      assert.deepEqual(await find(), []);
+      await shop.run('ALTER TABLE public.orders DISABLE ROW LEVEL SECURITY');
+      assert.deepEqual(await find(), ['public.orders: row security is off, so that leases would see every row.']);
+      await shop.run('ALTER TABLE public.orders ENABLE ROW LEVEL SECURITY');
+      assert.doesNotMatch(provider.describe(plan).summary.join(), /Warning/);
+      await shop.server.letIn(true);
+      const [told] = (await find()) ?? [];
+      assert.match(String(told), /asks for no password/);
+      assert.match(provider.describe(plan).summary.join(), /Warning: the server asks for no password/);
+      await shop.server.letIn(false);
+      assert.deepEqual(await find(), []);
+      await harness.close();
+    });
+
+    test('what PUBLIC has is told, because every lease has it', async () => {
+      await shop.run(`CREATE FUNCTION public.all_orders() RETURNS SETOF public.orders LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM public.orders';
+        CREATE TABLE public.board (line text); GRANT SELECT ON public.board TO PUBLIC; GRANT CREATE ON SCHEMA public TO PUBLIC`);
+      const { notes } = await checkPreparation(options(), []);
+      for (const words of [
+        /PUBLIC may read or write: public\.board/,
+        /PUBLIC may run, with the rights of their owners: public\.all_orders\(\)/,
+        /PUBLIC may create objects in the schemas: public/,
+        /leases may connect to the databases: .*postgres/,
+        /leases may make temporary tables and functions/,
+      ])
+        assert.match(notes.join('\n'), words);
+      await shop.run(
+        'DROP FUNCTION public.all_orders(); DROP TABLE public.board; REVOKE CREATE ON SCHEMA public FROM PUBLIC',
+      );
     });
 
     test('drift is named', async () => {

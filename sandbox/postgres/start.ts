@@ -15,6 +15,8 @@ export interface PostgresSandbox {
   url(database?: string): string;
   /** One statement or many, as the superuser. */
   run<Row extends pg.QueryResultRow>(text: string, values?: unknown[], database?: string): Promise<Row[]>;
+  /** Whether everybody from here comes without a password, as with `trust` in pg_hba.conf. */
+  letIn(everybody: boolean): Promise<void>;
   /** What the server has written to its log so far. */
   log(): string;
   /** Stops it; `start` brings it back with its data. */
@@ -60,16 +62,7 @@ export async function startPostgres(
     '--no-sync',
     '--no-instructions',
   ]);
-  // Only the superuser, and only from here, comes without a password.
-  writeOwned(
-    join(data, 'pg_hba.conf'),
-    [
-      'host all postgres 127.0.0.1/32 trust',
-      'host replication postgres 127.0.0.1/32 trust',
-      'host all all 127.0.0.1/32 scram-sha-256',
-      '',
-    ].join('\n'),
-  );
+  writeOwned(join(data, 'pg_hba.conf'), logins('scram-sha-256'));
   if (options.tls !== undefined) {
     writeOwned(join(data, 'server.crt'), options.tls.certificate);
     writeOwned(join(data, 'server.key'), options.tls.key);
@@ -90,6 +83,15 @@ function openTheWay(folder: string): void {
     if ((mode & 0o001) === 0) chmodSync(above, (mode & 0o777) | 0o001);
   }
 }
+
+/** Only the superuser, and only from here, comes without a password. */
+const logins = (others: 'scram-sha-256' | 'trust') =>
+  [
+    'host all postgres 127.0.0.1/32 trust',
+    'host replication postgres 127.0.0.1/32 trust',
+    `host all all 127.0.0.1/32 ${others}`,
+    '',
+  ].join('\n');
 
 interface Installation {
   binaries: Binaries;
@@ -163,6 +165,14 @@ async function serve(place: Installation, options: PostgresSandboxOptions): Prom
         const { rows } = values === undefined ? await client.query(text) : await client.query(text, values);
         return rows ?? [];
       }),
+    letIn: async (everybody) => {
+      writeFileSync(join(data, 'pg_hba.conf'), logins(everybody ? 'trust' : 'scram-sha-256'));
+      const loadedAt = () =>
+        withClient(url(), async (client) => (await client.query('SELECT pg_conf_load_time()::text AS at')).rows[0].at);
+      const before = await loadedAt();
+      await withClient(url(), (client) => client.query('SELECT pg_reload_conf()'));
+      while ((await loadedAt()) === before);
+    },
     log: () => said,
     start,
     stop,
