@@ -2,9 +2,9 @@
  * What an admin does once for the tables that leases may reach: shown, applied, and undone. Needs no
  * superuser: a role that owns the tables and may create roles.
  */
-import { scramVerifier } from '../../broker/core/scram-verifier.ts';
 import { type Connection, connected, inTransaction } from './connection.ts';
-import { identifier, leaseGroup, literal, ownSchema } from './names.ts';
+import { identifier, leaseGroup, ownSchema } from './names.ts';
+import { setPassword } from './password.ts';
 import { foundationSql } from './scope-sql.ts';
 import { type FoundTable, policySql, undoTableSql, viewSql } from './table-sql.ts';
 import type { Target } from './target.ts';
@@ -45,10 +45,7 @@ export function applyPreparation(options: PrepareOptions): Promise<string[]> {
     inTransaction(connection, async () => {
       const statements = await statementsFor(connection, options);
       for (const statement of statements) await connection.query(statement);
-      if (options.brokerPassword !== null)
-        await connection.query(
-          `ALTER ROLE ${identifier(options.broker)} PASSWORD ${literal(scramVerifier(options.brokerPassword))}`,
-        );
+      if (options.brokerPassword !== null) await setPassword(connection, options.broker, options.brokerPassword);
       return statements;
     }),
   );
