@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import type pg from 'pg';
-import type { JsonObject } from '../contract.ts';
+import type { Json, JsonObject } from '../contract.ts';
 import {
   asAgent,
   login,
@@ -600,6 +600,39 @@ for (const binaries of serversToTest())
       assert.deepEqual(rows, [{ n: 1 }]);
     });
 
+    test('a scope of each type that can hold one gives its rows, and no value of another writing', async () => {
+      await shop.run(`CREATE TYPE public.state AS ENUM ('open', 'closed'); CREATE DOMAIN public.code AS varchar(10);
+        CREATE TABLE public.typed (small smallint, "number" integer, amount numeric(10, 2), words text, short varchar(5), padded char(5),
+          id uuid, yes boolean, at date, state public.state, code public.code);
+        INSERT INTO public.typed VALUES (1, 2, 3.50, 'a b', 'ab', 'ab', '0b9a6f5e-58a1-4d0c-9f0e-7f3d1c2b4a5d', true, '2031-02-03', 'open', 'x'),
+          (9, 9, 9, 'z', 'z', 'z', '1b9a6f5e-58a1-4d0c-9f0e-7f3d1c2b4a5d', false, '2031-02-04', 'closed', 'z');
+        ALTER TABLE public.typed OWNER TO shop_owner`);
+      const values: { [column: string]: { right: Json; wrong: Json[] } } = {
+        small: { right: 1, wrong: ['01', '70000', true] },
+        number: { right: 2, wrong: ['2.0', ' 2'] },
+        amount: { right: '3.50', wrong: ['3,50', '3.50 ', '+3.50'] },
+        words: { right: 'a b', wrong: [1] },
+        short: { right: 'ab', wrong: [true] },
+        padded: { right: 'ab', wrong: [1] },
+        id: { right: '0b9a6f5e-58a1-4d0c-9f0e-7f3d1c2b4a5d', wrong: ['{0b9a6f5e-58a1-4d0c-9f0e-7f3d1c2b4a5d}', 'x'] },
+        yes: { right: true, wrong: ['t', 'yes', 'on', 1] },
+        at: { right: '2031-02-03', wrong: ['03.02.2031', '2031-2-3', 'today', 'infinity '] },
+        state: { right: 'open', wrong: ['Open', 'gone', 0] },
+        code: { right: 'x', wrong: [0] },
+      };
+      for (const [column, { right, wrong }] of Object.entries(values)) {
+        await prepare('typed', [column]);
+        const on = (value: Json) => leaseOn({ table: 'typed', read: ['words'], rows: { [column]: value } });
+        const { issued } = await on(right);
+        await asAgent(issued.credential, async (client) => {
+          await client.query(`SET DateStyle = 'SQL, DMY'; SET TimeZone = 'Asia/Tokyo'`);
+          assert.deepEqual((await client.query('SELECT words FROM typed')).rows, [{ words: 'a b' }], column);
+        });
+        for (const value of wrong)
+          await assert.rejects(on(value), { code: 'upstream_refused' }, `${column} ${JSON.stringify(value)}`);
+      }
+    });
+
     test('a value that is not written as its type writes it gives no lease', async () => {
       for (const value of [
         '42 ',
@@ -664,6 +697,17 @@ for (const binaries of serversToTest())
       const { evidence } = await revoke(lease);
       assert.equal(evidence.sessions_ended, 5);
       for (const client of clients) await assert.rejects(client.query('SELECT 1'));
+    });
+
+    test('an agent that gives itself another password is out all the same', async () => {
+      const lease = await leaseOn(writeOrders);
+      const { user, url } = lease.issued.credential;
+      const client = await agent(lease.issued.credential);
+      await client.query(`ALTER ROLE "${user}" PASSWORD 'of-its-own'; ALTER ROLE "${user}" SET statement_timeout = 0`);
+      const own = { url: String(url).replace(/:[^:@]+@/, ':of-its-own@') };
+      assert.deepEqual(await customersSeen(await agent(own)), ['42']);
+      assert.equal((await revoke(lease)).evidence.sessions_ended, 2);
+      assert.equal(await refusal(login(own)), '28P01');
     });
 
     test('who goes on reconnecting while it is revoked is out in the end', async () => {

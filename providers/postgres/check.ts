@@ -41,7 +41,6 @@ interface PreparedRow {
   through: 'policy' | 'view';
   same: boolean;
   row_security: boolean;
-  forced: boolean;
   let_through: boolean;
   owned_by_broker: boolean;
   owner: string;
@@ -51,7 +50,7 @@ interface PreparedRow {
 
 async function faultsOfTables(connection: Connection, broker: string, wanted: readonly string[]): Promise<string[]> {
   const { rows } = await connection.query<PreparedRow>(
-    `SELECT n.nspname || '.' || c.relname AS name, p.through, c.relrowsecurity AS row_security, c.relforcerowsecurity AS forced,
+    `SELECT n.nspname || '.' || c.relname AS name, p.through, c.relrowsecurity AS row_security,
        CASE p.through WHEN 'policy' THEN coalesce((SELECT pg_get_expr(pol.polqual, pol.polrelid) = p.definition FROM pg_policy pol
            WHERE pol.polrelid = c.oid AND pol.polname = '${scopePolicy}' AND NOT pol.polpermissive AND pol.polcmd = '*'
              AND pol.polwithcheck IS NULL AND pol.polroles = ARRAY[to_regrole('${leaseGroup}')::oid]), false)
@@ -148,6 +147,13 @@ async function findings(connection: Connection): Promise<string[]> {
            AND has_any_column_privilege('public', c.oid, 'SELECT, INSERT, UPDATE') ORDER BY 1`,
       ),
       'PUBLIC may read or write',
+    ),
+    ...told(
+      await ask(
+        `SELECT c.oid::regclass || ' of ' || c.relowner::regrole AS name FROM ${ownSchema}.prepared p JOIN pg_class c ON c.oid = p.relation
+         WHERE p.through = 'policy' AND NOT c.relforcerowsecurity ORDER BY 1`,
+      ),
+      'no policy holds the owner (FORCE ROW LEVEL SECURITY is not set), nor functions that run as the owner',
     ),
     ...told(
       await ask(

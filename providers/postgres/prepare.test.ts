@@ -67,6 +67,7 @@ for (const binaries of serversToTest())
         CREATE TABLE public.board (line text); GRANT SELECT ON public.board TO PUBLIC; GRANT CREATE ON SCHEMA public TO PUBLIC`);
       const { notes } = await checkPreparation(options(), []);
       for (const words of [
+        /no policy holds the owner .*: public\.countries of shop_owner, .*public\.orders of shop_owner/,
         /PUBLIC may read or write: public\.board/,
         /PUBLIC may run, with the rights of their owners: public\.all_orders\(\)/,
         /PUBLIC may create objects in the schemas: public/,
@@ -84,7 +85,7 @@ for (const binaries of serversToTest())
       await shop.run('DROP POLICY writ_scope ON public.customers');
       await shop.run('ALTER VIEW writ_public.payments RESET (security_barrier)');
       await shop.run('GRANT SELECT ON public.countries TO PUBLIC');
-      await shop.run('ALTER ROLE writ_leases BYPASSRLS');
+      await shop.run('ALTER ROLE writ_leases BYPASSRLS; GRANT shop_owner TO writ_broker');
       const told = (await faults(['public.unknown'])).join('\n');
       for (const words of [
         /public\.unknown is not prepared/,
@@ -93,9 +94,12 @@ for (const binaries of serversToTest())
         /public\.payments: the view is not what was prepared/,
         /public\.countries: PUBLIC has rights/,
         /writ_leases has BYPASSRLS/,
+        /public\.orders: writ_broker has the rights of its owner, whom no policy holds/,
       ])
         assert.match(told, words);
-      await shop.run('ALTER ROLE writ_leases NOBYPASSRLS; REVOKE SELECT ON public.countries FROM PUBLIC');
+      await shop.run(
+        'ALTER ROLE writ_leases NOBYPASSRLS; REVOKE shop_owner FROM writ_broker; REVOKE SELECT ON public.countries FROM PUBLIC',
+      );
       await applyPreparation(prepared());
       assert.deepEqual(await faults(), []);
     });

@@ -12,13 +12,16 @@ export interface Binaries {
 /** What the optional dependency of package.json brings. */
 export const newestOfNpm = '18';
 
-/** Oldest first. */
+/** Oldest first. TEST_POSTGRES_ROOT names a folder of more, each in VERSION/bin. */
 export function installedServers(): Binaries[] {
-  return [...debians(), ...npms()].sort((a, b) => Number(a.version) - Number(b.version));
+  const root = process.env.TEST_POSTGRES_ROOT;
+  return [...inFolders('/usr/lib/postgresql'), ...(root ? inFolders(root) : []), ...npms()].sort(
+    (a, b) => Number(a.version) - Number(b.version),
+  );
 }
 
-function debians(): Binaries[] {
-  const root = '/usr/lib/postgresql';
+/** As Debian lays them. */
+function inFolders(root: string): Binaries[] {
   if (!existsSync(root)) return [];
   return readdirSync(root)
     .map((version) => ({ version, folder: join(root, version, 'bin') }))
