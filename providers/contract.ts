@@ -238,6 +238,8 @@ export interface Provider<Params = unknown> {
    * @returns what does not hold, in words for an admin
    */
   findLimits?(signal: AbortSignal): Promise<string[]>;
+  /** What the target has of leases, where it can be listed: compared with the rows by `writ reconcile`. */
+  readonly traces?: Traces;
   /** The provider's own clock, where its answers tell it. */
   readonly clock?: ProviderClock;
   /**
@@ -245,6 +247,25 @@ export interface Provider<Params = unknown> {
    * natural end too, and the lease is not called expired on a clock's word.
    */
   readonly triesCredential?: boolean;
+}
+
+/** What a target has of leases. */
+export interface Traces {
+  /** What the target calls a lease. Pure. */
+  nameOf(leaseId: string): string;
+  /** All that is there of leases or could pass for it. Reads alone. Throws ProviderError. */
+  list(signal: AbortSignal): Promise<Trace[]>;
+}
+
+/** One thing at the target. */
+export interface Trace {
+  name: string;
+  /** In words for an admin: "a role that may log in until 2031-03-01T10:15:00.000Z, with 2 scope rows". */
+  what: string;
+  /** Whether it is a credential; a lease that is active has one. */
+  usable: boolean;
+  /** Whether it is named as this broker names leases; what is not may be another's. */
+  ours: boolean;
 }
 
 /** How long a kill, and what it needs, is kept after the credential's end by the provider's own clock. */

@@ -4,13 +4,15 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { cpus, loadavg, platform, totalmem } from 'node:os';
+import { installedServers } from '../sandbox/postgres/binaries.ts';
 import { startChild } from './bench/child.ts';
 import { measure, type Result, type Servers, sample, summarise, usageOf } from './bench/measure.ts';
-import { type Backend, type Options, readOptions, usage } from './bench/options.ts';
+import { type Backend, type Options, readOptions, rowNames, targetNames, usage } from './bench/options.ts';
+import { measureTarget } from './bench/postgres-target.ts';
 import { prepareReference } from './bench/reference.ts';
 import { type Bench, scenarios } from './bench/scenarios.ts';
 import { makePlace, postgresVersion, startBrokers, startReferences } from './bench/servers.ts';
-import { headings, line } from './bench/table.ts';
+import { headings, line, type TargetResult } from './bench/table.ts';
 
 interface Machine {
   cpu: string;
@@ -44,14 +46,18 @@ async function main(options: Options): Promise<void> {
     say('PostgreSQL does not answer, so only PGlite is measured; point TEST_DATABASE_URL at a server.');
   }
   const results: Result[] = [];
-  for (const backend of backends) {
+  for (const backend of rowNames.some((name) => options.only.includes(name)) ? backends : []) {
     for (const processes of options.processes) {
       if (backend === 'pglite' && processes > 1) continue;
       results.push(...(await measureBackend(options, backend, processes)));
     }
   }
+  const targets: TargetResult[] = [];
+  for (const server of targetNames.some((name) => options.only.includes(name)) ? installedServers() : [])
+    targets.push(...(await measureTarget(server, options, say)));
   machine.load[1] = loadavg()[0]!;
-  if (options.json !== null) await writeFile(options.json, `${JSON.stringify({ machine, results }, null, 2)}\n`);
+  if (options.json !== null)
+    await writeFile(options.json, `${JSON.stringify({ machine, results, targets }, null, 2)}\n`);
 }
 
 async function measureBackend(options: Options, backend: Backend, processes: number): Promise<Result[]> {

@@ -1,14 +1,14 @@
 /**
  * `npm run quickstart [-- --yes] [-- --keep]`: the whole way on this machine, with nothing but Node. Starts
  * the broker (embedded database) and the counterparts of AWS, GitHub, Google Cloud, the platform and the
- * approvers' identity provider on loopback ports of their own, runs the example agent, and shows its
- * session's record.
+ * approvers' identity provider on loopback ports of their own, and a PostgreSQL server where one is
+ * installed; runs the example agent, and shows its session's record.
  *
  *   --yes    the demo approver signs in and approves through the same pages a person would use
  *   --keep   leaves everything running afterwards, the console included
  */
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { appendFile, cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -16,27 +16,33 @@ import { startBroker } from '../broker/compose/start.ts';
 import { systemClock } from '../broker/core/clock.ts';
 import { openBrowser, signIn } from '../sandbox/oidc/browser.ts';
 import { demoPassword } from '../sandbox/oidc/login-provider.ts';
+import { installedServers } from '../sandbox/postgres/binaries.ts';
+import { startPostgres } from '../sandbox/postgres/start.ts';
 import { startWorld } from '../sandbox/world.ts';
+import { openShop } from './shop.ts';
 
 const { values } = parseArgs({
   options: { yes: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false } },
 });
+const noShop = 'none runs here, and in the embedded database whoever connects is its superuser';
 const approver = { email: 'approver@example.com', password: demoPassword };
 
 const dataDir = await mkdtemp(join(tmpdir(), 'writ-quickstart-'));
 console.log('Starting the broker and its surroundings on loopback …');
-const world = await startWorld({ clock: systemClock });
+const [world, shop] = await Promise.all([startWorld({ clock: systemClock }), startShop()]);
 const broker = await startBroker({
   ...world.env,
   WRIT_DATA_DIR: dataDir,
   WRIT_LOG_LEVEL: 'error',
   WRIT_CHECKPOINTS: 'off',
   WRIT_OIDC_SCOPE: 'openid profile email groups',
+  ...shop?.env,
 });
 console.log(
   `  · broker   ${broker.url}   (embedded database; the agent invoice-bot comes from sandbox/example/manifests)`,
 );
 console.log(`  · AWS ${world.aws.url}   GitHub ${world.github.url}   Google Cloud ${world.gcp.url}`);
+console.log(`  · PostgreSQL for agents: ${shop?.words ?? noShop}`);
 console.log(`  · platform ${world.platform.issuer}   sign-in ${world.login.issuer}`);
 
 let sessionId = '';
@@ -56,8 +62,28 @@ if (values.keep) {
 }
 await broker.stop();
 await world.close();
+await shop?.close();
 await rm(dataDir, { recursive: true, force: true });
 process.exit(failed === 0 ? 0 : 1);
+
+/**
+ * A private PostgreSQL server, of the newest that is installed, with a capability for it in the manifest.
+ * @returns null where none is installed, or the one that is does not run
+ */
+async function startShop() {
+  const newest = installedServers().at(-1);
+  const server = newest && (await startPostgres(newest).catch(() => null));
+  if (!server) return null;
+  const url = await openShop(server, [
+    { schema: 'public', table: 'orders', through: 'policy', columns: ['customer_id'] },
+  ]);
+  const manifests = join(dataDir, 'manifests');
+  const example = join(import.meta.dirname, '../sandbox/example');
+  await cp(join(example, 'manifests'), manifests, { recursive: true });
+  await appendFile(join(manifests, 'invoice-bot.yaml'), await readFile(join(example, 'read-orders.yaml'), 'utf8'));
+  const words = `${server.version} at 127.0.0.1:${server.port}, a private server with a prepared table of orders`;
+  return { words, close: server.close, env: { WRIT_POSTGRES_URL: url, WRIT_MANIFEST_DIR: manifests } };
+}
 
 /**
  * The agent is a process of its own: it gets the addresses and what its platform gives a job, nothing else.
@@ -74,6 +100,7 @@ async function runAgent(): Promise<number> {
         WRIT_URL: broker.url,
         AWS_ENDPOINT_URL: world.aws.url,
         STORAGE_URL: world.gcp.url,
+        ...(shop === null ? {} : { SHOP_DATABASE: 'yes' }),
         AWS_EC2_METADATA_DISABLED: 'true',
         ...world.jobEnv,
       },
@@ -119,7 +146,7 @@ async function showRecord(): Promise<number> {
       grant_id: string | null;
     }[];
   };
-  console.log('\n7. The session’s record');
+  console.log('\n8. The session’s record');
   for (const event of events) {
     const about = event.lease_id ?? event.grant_id ?? '';
     console.log(

@@ -1,7 +1,7 @@
 /** The commands of `writ` that need the broker itself; they read the broker's environment variables. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CommandError, type PostgresPreparation } from '../../client/cli/broker-side.ts';
+import { CommandError, type PostgresPreparation, type Reconciled } from '../../client/cli/broker-side.ts';
 import { checkPreparation } from '../../providers/postgres/check.ts';
 import {
   applyPreparation as applyPostgresPreparation,
@@ -19,6 +19,7 @@ import { deriveKey, keyEncryptionKey } from '../keys/key-encryption-key.ts';
 import { type KeyRing, openKeyRing } from '../keys/ring.ts';
 import { createRowProofs } from '../keys/row-proofs.ts';
 import { createSeal } from '../keys/seal.ts';
+import { compareTraces } from '../leases/compare-traces.ts';
 import { renewBootstrapToken } from '../people/admin-access.ts';
 import { openStore, type Store } from '../store/open.ts';
 import { applyPreparation, type Preparation, planPreparation } from '../store/prepare.ts';
@@ -128,6 +129,28 @@ function tableToPrepare(text: string, through: 'policy' | 'view'): TableToPrepar
   if (schema === undefined || table === undefined)
     throw new CommandError(`${text}: write SCHEMA.TABLE, or SCHEMA.TABLE=COLUMN,COLUMN`);
   return { schema, table, through, columns: columns?.split(',') ?? [] };
+}
+
+/**
+ * What providers' targets have of leases, against the lease rows. Changes nothing.
+ * @throws ConfigurationError with every fault of the environment; ProviderError when a target does not answer
+ */
+export async function reconcile(wanted: string | null): Promise<Reconciled[]> {
+  return withStore(async (store, settings) => {
+    const modules = providerModules.filter(({ name }) => settings.providers.has(name));
+    if (wanted !== null && !modules.some(({ name }) => name === wanted))
+      throw new CommandError(`the provider ${wanted} is not switched on here`);
+    const signIdentityToken = () => Promise.reject(new CommandError('no identity token is signed here'));
+    const providers = modules
+      .filter(({ name }) => wanted === null || name === wanted)
+      .map((module) => module.create(settings.providers.get(module.name), { clock: systemClock, signIdentityToken }));
+    const all: Reconciled[] = [];
+    for (const provider of providers)
+      all.push(
+        await compareTraces(store, provider, AbortSignal.timeout(settings.WRIT_PROVIDER_TIMEOUT_SECONDS * 1000)),
+      );
+    return all;
+  });
 }
 
 async function withStore<T>(work: (store: Store, settings: Settings, kek: Uint8Array) => Promise<T>): Promise<T> {

@@ -24,6 +24,23 @@ export interface BrokerSide {
     env: { [name: string]: string | undefined },
     options: PostgresPreparation,
   ): Promise<{ statements: string[]; faults: string[]; notes: string[] }>;
+  /**
+   * Compares what providers' targets have of leases with the lease rows; changes nothing.
+   * @param provider null = each that is switched on
+   */
+  reconcile(provider: string | null): Promise<Reconciled[]>;
+}
+
+/** One provider's target against the lease rows. */
+export interface Reconciled {
+  provider: string;
+  /** Whether the target can list what it has of leases; where not, the rest is empty. */
+  listed: boolean;
+  leases: number;
+  /** What is there and of no lease, in whole sentences. */
+  faults: string[];
+  /** What is there and may be another broker's. */
+  notes: string[];
 }
 
 /** What of `provider postgres prepare` was asked for. */

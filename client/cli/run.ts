@@ -18,11 +18,13 @@ const usage = `writ – a credential broker for AI agents
   writ provider postgres prepare show the SQL that holds leases to the rows of a database; --apply runs it
                                  --table SCHEMA.TABLE=COLUMN,… --view SCHEMA.TABLE=COLUMN,… --broker-role NAME;
                                  --check: what does not hold any more; --undo: take it all back
+  writ reconcile --dry-run       name what a provider's target has of leases that no lease explains, and active leases
+                                 without a credential there; [PROVIDER]; exit 1 when there is any; changes nothing
   writ admin token               replace the bootstrap token, and print the new one
 
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
 manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
-keys, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
+keys, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
 
@@ -43,6 +45,7 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         checkpoints: { type: 'string', multiple: true, default: [] },
         'checkpoint-key': { type: 'string' },
         apply: { type: 'boolean', default: false },
+        'dry-run': { type: 'boolean', default: false },
         check: { type: 'boolean', default: false },
         undo: { type: 'boolean', default: false },
         table: { type: 'string', multiple: true, default: [] },
@@ -57,6 +60,10 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       return 0;
     }
     const [noun, verb, ...rest] = positionals;
+    if (noun === 'reconcile') {
+      if (!values['dry-run'] || rest.length > 0) return wrongUsage();
+      return await reconcile(loadBrokerSide, verb ?? null);
+    }
     switch (`${noun} ${verb}`) {
       case 'manifest check':
         if (rest.length === 0) return wrongUsage();
@@ -149,6 +156,18 @@ async function preparePostgres(loadBrokerSide: LoadBrokerSide, options: Postgres
     console.log(`${statement};`);
   console.log(options.apply ? '-- done' : '-- nothing was changed: --apply runs this');
   return 0;
+}
+
+async function reconcile(loadBrokerSide: LoadBrokerSide, provider: string | null): Promise<number> {
+  const side = await brokerSide(loadBrokerSide, 'reconcile --dry-run');
+  const all = await side.reconcile(provider);
+  for (const { provider: name, listed, leases, faults, notes } of all) {
+    for (const note of notes) console.log(`· ${name}: ${note}`);
+    for (const fault of faults) console.error(`✘ ${name}: ${fault}`);
+    if (!listed) console.log(`· ${name}: its target keeps no list of credentials`);
+    else if (faults.length === 0) console.log(`✔ ${name}: nothing is left over; ${leases} leases have not ended`);
+  }
+  return all.every(({ faults }) => faults.length === 0) ? 0 : 1;
 }
 
 async function brokerSide(load: LoadBrokerSide, command: string): Promise<BrokerSide> {

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import type pg from 'pg';
-import type { JsonObject } from '../contract.ts';
+import type { Json, JsonObject } from '../contract.ts';
 import {
   asAgent,
   login,
@@ -39,7 +39,7 @@ for (const binaries of serversToTest())
     const open: pg.Client[] = [];
 
     before(async () => {
-      shop = await openShop(binaries);
+      shop = await openShop(binaries, { settings: { shared_preload_libraries: 'pg_stat_statements' } });
     });
     after(() => shop.close());
     beforeEach(async () => {
@@ -328,11 +328,9 @@ for (const binaries of serversToTest())
       assert.deepEqual(activity.rows, [{ query: '<insufficient privilege>' }]);
     });
 
-    test('by its nature visible: estimates, names, notifications and advisory locks', async () => {
+    test('by its nature visible: names, notifications and advisory locks', async () => {
       const [a, b] = [await leaseOn(readOrders), await leaseOn(readOrders)];
       const [one, other] = [await agent(a.issued.credential), await agent(b.issued.credential)];
-      const estimate = await one.query('EXPLAIN (FORMAT JSON) SELECT id FROM orders WHERE customer_id = 7');
-      assert.ok(estimate.rows.length > 0, 'a plan is shown, and its numbers are of the whole table');
       assert.ok((await one.query(`SELECT 1 FROM pg_class WHERE relname = 'customers'`)).rowCount === 1);
       const heard = new Promise((resolve) => other.once('notification', ({ payload }) => resolve(payload)));
       await other.query('LISTEN channel');
@@ -345,34 +343,132 @@ for (const binaries of serversToTest())
       await revoke(a);
     });
 
-    test('by its nature visible: EXPLAIN ANALYZE counts the hidden rows that a leakproof comparison meets', async () => {
-      const { issued } = await leaseOn(readOrders);
+    interface PlanNode {
+      'Node Type': string;
+      'Plan Rows': number;
+      'Rows Removed by Filter'?: number;
+      'Index Cond'?: string;
+      Plans?: PlanNode[];
+    }
+    /** The scan of the table itself, in the plan that the agent is shown. */
+    const scanOf = async (client: pg.Client, options: string, text: string): Promise<PlanNode> => {
+      const { rows } = await client.query(`EXPLAIN (${options}, FORMAT JSON) ${text}`);
+      const all = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(all)];
+      return all(rows[0]['QUERY PLAN'][0].Plan).find((node) => /Scan/.test(node['Node Type']))!;
+    };
+    /** Orders of two customers who are not the lease's: many and one. */
+    const hideMany = () =>
+      shop.run(`INSERT INTO orders (customer_id, amount, note) SELECT 7, 1, 'mine alone' FROM generate_series(1, 2000);
+        DELETE FROM orders WHERE customer_id = 8 AND id <> 81; ANALYZE orders`);
+
+    test('by its nature visible: estimates tell how often a value of a scoped column is among hidden rows', async () => {
+      await hideMany();
+      const { issued } = await leaseOn({ ...readOrders, read: ['id', 'customer_id', 'note'] });
       const client = await agent(issued.credential);
-      const hidden = async (customer: number) => {
-        await client.query('SET enable_seqscan = off');
-        const { rows } = await client.query(
-          `EXPLAIN (ANALYZE, FORMAT JSON) SELECT id FROM orders WHERE customer_id = ${customer} AND customer_id >= 0`,
-        );
-        return JSON.stringify(rows);
-      };
-      // A comparison of numbers is leakproof to the server, and may go before the policy: the counts differ.
-      assert.ok((await hidden(7)).includes('Plan'));
-      const { rowCount } = await client.query('SELECT id FROM orders WHERE customer_id = 7');
-      assert.equal(rowCount, 0, 'no row is shown all the same');
+      const rowsOf = async (where: string) =>
+        (await scanOf(client, 'COSTS', `SELECT id FROM orders WHERE ${where}`))['Plan Rows'];
+      // What is there, and what the estimate says: in proportion, after the share of the lease's own rows.
+      const truth = await shop.run<{ n: number }>(
+        'SELECT count(*)::int AS n FROM orders WHERE customer_id IN (7, 8) GROUP BY customer_id ORDER BY customer_id',
+      );
+      assert.deepEqual(truth, [{ n: 2005 }, { n: 1 }]);
+      assert.ok((await rowsOf('customer_id = 7')) > (await rowsOf('customer_id = 8')), 'equality is leakproof');
+      // A comparison that is not leakproof is estimated without the table's statistics.
+      assert.equal(await rowsOf(`note LIKE 'mine%'`), await rowsOf(`note LIKE 'nobo%'`));
+      assert.equal(await rowsOf(`note ~ 'mine alone'`), await rowsOf(`note ~ 'nobody has this'`));
     });
 
-    test('by its nature visible: a write that collides tells that a row is there', async () => {
-      const lease = await leaseOn(writeOrders);
+    test('by its nature visible: EXPLAIN ANALYZE counts hidden rows with a value, by an index on its column', async () => {
+      await hideMany();
+      const { issued } = await leaseOn({ ...readOrders, read: ['id', 'customer_id', 'note'] });
+      const client = await agent(issued.credential);
+      await client.query('SET enable_seqscan = off; SET enable_bitmapscan = off');
+      const removed = async (where: string) => {
+        const text = `SELECT id FROM orders WHERE ${where}`;
+        assert.equal((await client.query(text)).rowCount, 0, 'no row is shown');
+        return (await scanOf(client, 'ANALYZE, TIMING OFF', text))['Rows Removed by Filter'] ?? 0;
+      };
+      // By the key: 1 when somebody's order has the number. By the scope's column: the policy is the index's.
+      assert.deepEqual([await removed('id = 71'), await removed('id = 123456')], [1, 0]);
+      assert.deepEqual([await removed('customer_id = 7'), await removed('customer_id = 8')], [0, 0]);
+      // What is not leakproof runs after the policy, on the lease's own rows alone, and so counts those.
+      assert.equal(await removed(`note LIKE 'mine%'`), await removed(`note LIKE 'nobo%'`));
+    });
+
+    test('by its nature visible: a write that collides tells that a row is there, and nothing of it', async () => {
+      const lease = await leaseOn(writeOrders, {
+        table: 'customers',
+        read: ['id', 'email'],
+        update: ['email'],
+        rows: { id: 42 },
+      });
       const client = await agent(lease.issued.credential);
       const insert = (id: number) =>
         client.query(`INSERT INTO orders (id, customer_id, amount) VALUES ($1, 42, 1)`, [id]);
-      assert.equal(await refusal(insert(71)), '23505', 'an order of another customer has this id');
+      const collided = await insert(71).catch((error: pg.DatabaseError) => error);
+      assert.ok('code' in collided && collided.code === '23505', 'an order of another customer has this id');
+      assert.deepEqual([collided.detail, collided.constraint], [undefined, 'orders_pkey'], 'the row is not quoted');
       await client.query(`INSERT INTO orders (id, customer_id, amount) VALUES (71, 42, 1) ON CONFLICT DO NOTHING`);
       const upsert = client.query(
         `INSERT INTO orders (id, customer_id, amount) VALUES (71, 42, 1) ON CONFLICT (id) DO UPDATE SET note = 'mine' RETURNING id`,
       );
       assert.equal(await refusal(upsert), noRight, 'and it is neither changed nor shown');
       assert.deepEqual(await shop.run('SELECT note FROM orders WHERE id = 71'), [{ note: 'note 7' }]);
+      const taken = client.query(`UPDATE customers SET email = 'c7@example.com'`);
+      assert.equal(await refusal(taken), '23505', 'somebody has this address');
+      await client.query(`UPDATE customers SET email = 'nobody@example.com'`);
+    });
+
+    test('by its nature visible: a foreign key tells whether the row is there, on either side', async () => {
+      await shop.run(`CREATE TABLE public.shipments (id bigint PRIMARY KEY, customer_id bigint NOT NULL, order_id bigint REFERENCES public.orders);
+        INSERT INTO public.shipments VALUES (1, 7, 421), (2, 42, 422); ALTER TABLE public.shipments OWNER TO shop_owner`);
+      await prepare('shipments', ['customer_id']);
+      const rows = { customer_id: 42 };
+      const { issued } = await leaseOn(writeOrders, {
+        table: 'shipments',
+        read: ['id', 'order_id'],
+        insert: ['id', 'customer_id', 'order_id'],
+        rows,
+      });
+      const client = await agent(issued.credential);
+      const ship = (id: number, order: number) =>
+        client.query('INSERT INTO shipments (id, customer_id, order_id) VALUES ($1, 42, $2)', [id, order]);
+      // Referring to a hidden row is let through, as the server checks references without policies.
+      assert.equal((await ship(3, 71)).rowCount, 1);
+      assert.equal(await refusal(ship(4, 123_456)), '23503', 'there is no such order');
+      // Its own order cannot go while somebody else's shipment refers to it; that one is not quoted.
+      const held = await client.query('DELETE FROM orders WHERE id = 421').catch((error: pg.DatabaseError) => error);
+      assert.ok('code' in held && held.code === '23503');
+      assert.doesNotMatch(`${held.message} ${held.detail}`, /\b(?:1|7)\b/);
+      // Nothing of the hidden rows is read or changed by it.
+      assert.deepEqual((await client.query('SELECT id::int FROM shipments ORDER BY id')).rows, [{ id: 2 }, { id: 3 }]);
+      assert.equal((await client.query('SELECT id FROM orders WHERE id = 71')).rowCount, 0);
+    });
+
+    test('what a session is set to is what the plan says, and no more can be had', async () => {
+      const { issued } = await leaseOn(readOrders);
+      const client = await agent(issued.credential);
+      const shown: { [name: string]: string } = {};
+      for (const name of ['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout'])
+        shown[name] = (await client.query(`SHOW ${name}`)).rows[0][name];
+      assert.deepEqual(shown, {
+        statement_timeout: '1min',
+        lock_timeout: '5s',
+        idle_in_transaction_session_timeout: '1min',
+      });
+      assert.equal(await refusal(client.query('UPDATE orders SET amount = 0')), '25006', 'read-only by default');
+      assert.equal(await refusal(client.query('COMMIT; BEGIN READ WRITE; UPDATE orders SET amount = 0')), noRight);
+      await client.query('ROLLBACK');
+      const writer = await agent((await leaseOn(writeOrders)).issued.credential);
+      assert.deepEqual((await writer.query('SHOW default_transaction_read_only')).rows, [
+        { default_transaction_read_only: 'off' },
+      ]);
+      const [role] = await shop.run(
+        `SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolconnlimit, rolvaliduntil = $2::timestamptz - interval '1 day' AS ends
+         FROM pg_roles WHERE rolname = $1`,
+        [issued.credential.user, issued.providerExpiresAt],
+      );
+      assert.deepEqual(Object.values(role ?? {}), [false, false, false, false, false, 5, true]);
     });
 
     test('writes stay in the scope: insert, update, delete, returning, truncate', async () => {
@@ -504,6 +600,39 @@ for (const binaries of serversToTest())
       assert.deepEqual(rows, [{ n: 1 }]);
     });
 
+    test('a scope of each type that can hold one gives its rows, and no value of another writing', async () => {
+      await shop.run(`CREATE TYPE public.state AS ENUM ('open', 'closed'); CREATE DOMAIN public.code AS varchar(10);
+        CREATE TABLE public.typed (small smallint, "number" integer, amount numeric(10, 2), words text, short varchar(5), padded char(5),
+          id uuid, yes boolean, at date, state public.state, code public.code);
+        INSERT INTO public.typed VALUES (1, 2, 3.50, 'a b', 'ab', 'ab', '0b9a6f5e-58a1-4d0c-9f0e-7f3d1c2b4a5d', true, '2031-02-03', 'open', 'x'),
+          (9, 9, 9, 'z', 'z', 'z', '1b9a6f5e-58a1-4d0c-9f0e-7f3d1c2b4a5d', false, '2031-02-04', 'closed', 'z');
+        ALTER TABLE public.typed OWNER TO shop_owner`);
+      const values: { [column: string]: { right: Json; wrong: Json[] } } = {
+        small: { right: 1, wrong: ['01', '70000', true] },
+        number: { right: 2, wrong: ['2.0', ' 2'] },
+        amount: { right: '3.50', wrong: ['3,50', '3.50 ', '+3.50'] },
+        words: { right: 'a b', wrong: [1] },
+        short: { right: 'ab', wrong: [true] },
+        padded: { right: 'ab', wrong: [1] },
+        id: { right: '0b9a6f5e-58a1-4d0c-9f0e-7f3d1c2b4a5d', wrong: ['{0b9a6f5e-58a1-4d0c-9f0e-7f3d1c2b4a5d}', 'x'] },
+        yes: { right: true, wrong: ['t', 'yes', 'on', 1] },
+        at: { right: '2031-02-03', wrong: ['03.02.2031', '2031-2-3', 'today', 'infinity '] },
+        state: { right: 'open', wrong: ['Open', 'gone', 0] },
+        code: { right: 'x', wrong: [0] },
+      };
+      for (const [column, { right, wrong }] of Object.entries(values)) {
+        await prepare('typed', [column]);
+        const on = (value: Json) => leaseOn({ table: 'typed', read: ['words'], rows: { [column]: value } });
+        const { issued } = await on(right);
+        await asAgent(issued.credential, async (client) => {
+          await client.query(`SET DateStyle = 'SQL, DMY'; SET TimeZone = 'Asia/Tokyo'`);
+          assert.deepEqual((await client.query('SELECT words FROM typed')).rows, [{ words: 'a b' }], column);
+        });
+        for (const value of wrong)
+          await assert.rejects(on(value), { code: 'upstream_refused' }, `${column} ${JSON.stringify(value)}`);
+      }
+    });
+
     test('a value that is not written as its type writes it gives no lease', async () => {
       for (const value of [
         '42 ',
@@ -570,6 +699,17 @@ for (const binaries of serversToTest())
       for (const client of clients) await assert.rejects(client.query('SELECT 1'));
     });
 
+    test('an agent that gives itself another password is out all the same', async () => {
+      const lease = await leaseOn(writeOrders);
+      const { user, url } = lease.issued.credential;
+      const client = await agent(lease.issued.credential);
+      await client.query(`ALTER ROLE "${user}" PASSWORD 'of-its-own'; ALTER ROLE "${user}" SET statement_timeout = 0`);
+      const own = { url: String(url).replace(/:[^:@]+@/, ':of-its-own@') };
+      assert.deepEqual(await customersSeen(await agent(own)), ['42']);
+      assert.equal((await revoke(lease)).evidence.sessions_ended, 2);
+      assert.equal(await refusal(login(own)), '28P01');
+    });
+
     test('who goes on reconnecting while it is revoked is out in the end', async () => {
       const lease = await leaseOn(readOrders);
       let over = false;
@@ -600,15 +740,29 @@ for (const binaries of serversToTest())
       await shop.server.run('DROP DATABASE elsewhere');
     });
 
-    test('the password is in no log and in no statement that the server keeps', async () => {
+    test('the password is in no log and in no statement that the server keeps, its verifier in no statistics', async () => {
+      await shop.run('CREATE EXTENSION pg_stat_statements; SELECT pg_stat_statements_reset()');
       const lease = await leaseOn(readOrders);
+      const { user, password } = lease.issued.credential;
       await asAgent(lease.issued.credential, (client) => client.query('SELECT 1'));
-      const activity = await shop.run<{ query: string }>('SELECT query FROM pg_stat_activity');
+      const texts = async (view: string) =>
+        (await shop.run<{ query: string }>(`SELECT query FROM ${view}`)).map(({ query }) => query);
+      const activity = await texts('pg_stat_activity');
+      const [stored] = await shop.run<{ verifier: string }>(
+        'SELECT rolpassword AS verifier FROM pg_authid WHERE rolname = $1',
+        [user],
+      );
       await revoke(lease);
-      const password = String(lease.issued.credential.password);
-      assert.ok(shop.server.log().includes(String(lease.issued.credential.user)), 'the log has the statements');
-      for (const text of [shop.server.log(), ...activity.map(({ query }) => query)])
-        assert.ok(!String(text).includes(password), 'the password was found');
+      const statistics = await texts('pg_stat_statements');
+      assert.ok(
+        statistics.some((text) => text.includes(String(user))),
+        'the statistics have the mint',
+      );
+      assert.match(String(stored?.verifier), /^SCRAM-SHA-256\$/);
+      for (const text of statistics) assert.doesNotMatch(text, /SCRAM-SHA-256/);
+      assert.ok(shop.server.log().includes(String(user)), 'the log has the statements');
+      for (const text of [shop.server.log(), ...activity, ...statistics])
+        assert.ok(!String(text).includes(String(password)), 'the password was found');
     });
 
     test('a thousand leases live at once, and one more is made and ended', async () => {

@@ -16,17 +16,24 @@ export interface Checked {
 export function checkPreparation(options: AdminOptions, tables: readonly string[] = []): Promise<Checked> {
   return asAdmin(options, (connection) =>
     inTransaction(connection, async () => {
-      if (!(await isPrepared(connection))) return { faults: ['Nothing is prepared in this database.'], notes: [] };
-      return {
-        faults: [
-          ...(await faultsOfTables(connection, options.broker, tables)),
-          ...(await faultsOfFoundation(connection, options.broker)),
-          ...(await faultsOfRoles(connection, options.broker)),
-        ],
-        notes: await findings(connection),
-      };
+      const faults = await preparationFaults(connection, options.broker, tables);
+      return { faults, notes: (await isPrepared(connection)) ? await findings(connection) : [] };
     }),
   );
+}
+
+/** What of it breaks a promise; the broker's own role may look too. */
+export async function preparationFaults(
+  connection: Connection,
+  broker: string,
+  tables: readonly string[],
+): Promise<string[]> {
+  if (!(await isPrepared(connection))) return ['Nothing is prepared in this database.'];
+  return [
+    ...(await faultsOfTables(connection, broker, tables)),
+    ...(await faultsOfFoundation(connection, broker)),
+    ...(await faultsOfRoles(connection, broker)),
+  ];
 }
 
 interface PreparedRow {
@@ -34,7 +41,6 @@ interface PreparedRow {
   through: 'policy' | 'view';
   same: boolean;
   row_security: boolean;
-  forced: boolean;
   let_through: boolean;
   owned_by_broker: boolean;
   owner: string;
@@ -44,7 +50,7 @@ interface PreparedRow {
 
 async function faultsOfTables(connection: Connection, broker: string, wanted: readonly string[]): Promise<string[]> {
   const { rows } = await connection.query<PreparedRow>(
-    `SELECT n.nspname || '.' || c.relname AS name, p.through, c.relrowsecurity AS row_security, c.relforcerowsecurity AS forced,
+    `SELECT n.nspname || '.' || c.relname AS name, p.through, c.relrowsecurity AS row_security,
        CASE p.through WHEN 'policy' THEN coalesce((SELECT pg_get_expr(pol.polqual, pol.polrelid) = p.definition FROM pg_policy pol
            WHERE pol.polrelid = c.oid AND pol.polname = '${scopePolicy}' AND NOT pol.polpermissive AND pol.polcmd = '*'
              AND pol.polwithcheck IS NULL AND pol.polroles = ARRAY[to_regrole('${leaseGroup}')::oid]), false)
@@ -110,7 +116,7 @@ async function faultsOfRoles(connection: Connection, broker: string): Promise<st
     `SELECT r.rolname AS name, concat_ws(' and ', CASE WHEN rolsuper THEN 'is a superuser' END,
               CASE WHEN rolbypassrls THEN 'has BYPASSRLS' END, CASE WHEN rolreplication THEN 'may replicate' END) AS powers
      FROM pg_roles r WHERE (rolsuper OR rolbypassrls OR rolreplication) AND (r.rolname IN ($1, '${leaseGroup}')
-       OR r.oid IN (SELECT member FROM pg_auth_members WHERE roleid = to_regrole('${leaseGroup}')))`,
+       OR r.oid IN (SELECT member FROM pg_auth_members WHERE roleid = to_regrole('${leaseGroup}') AND NOT admin_option))`,
     [broker],
   );
   const above = await connection.query<{ name: string }>(
@@ -141,6 +147,13 @@ async function findings(connection: Connection): Promise<string[]> {
            AND has_any_column_privilege('public', c.oid, 'SELECT, INSERT, UPDATE') ORDER BY 1`,
       ),
       'PUBLIC may read or write',
+    ),
+    ...told(
+      await ask(
+        `SELECT c.oid::regclass || ' of ' || c.relowner::regrole AS name FROM ${ownSchema}.prepared p JOIN pg_class c ON c.oid = p.relation
+         WHERE p.through = 'policy' AND NOT c.relforcerowsecurity ORDER BY 1`,
+      ),
+      'no policy holds the owner (FORCE ROW LEVEL SECURITY is not set), nor functions that run as the owner',
     ),
     ...told(
       await ask(

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { manualClock } from '../../broker/core/clock.ts';
-import { type Binaries, installedServers } from '../../sandbox/postgres/binaries.ts';
+import { type Binaries, installedServers, newestOfNpm } from '../../sandbox/postgres/binaries.ts';
 import { shopRolesSql, shopTablesSql } from '../../sandbox/postgres/data.ts';
 import { type Gate, startGate } from '../../sandbox/postgres/gate.ts';
 import { type PostgresSandbox, type PostgresSandboxOptions, startPostgres } from '../../sandbox/postgres/start.ts';
@@ -27,8 +27,11 @@ export const shopTables: TableToPrepare[] = [
 /** Where there is a server to test with; with REQUIRE_SERVICES=1 there must be. */
 export function serversToTest(): Binaries[] {
   const servers = installedServers();
-  if (servers.length === 0 && process.env.REQUIRE_SERVICES === '1')
-    throw new Error('PostgreSQL is not installed and REQUIRE_SERVICES=1');
+  if (process.env.REQUIRE_SERVICES !== '1') return servers;
+  if (servers.length === 0) throw new Error('PostgreSQL is not installed and REQUIRE_SERVICES=1');
+  // npm passes over an optional dependency that it cannot install without a word.
+  if (`${process.platform}-${process.arch}` === 'linux-x64' && !servers.some(({ version }) => version === newestOfNpm))
+    throw new Error(`PostgreSQL ${newestOfNpm} of npm is not installed and REQUIRE_SERVICES=1`);
   return servers;
 }
 

@@ -7,11 +7,14 @@ import { describePlan } from './describe.ts';
 import { asProviderError } from './errors.ts';
 import { asBroker } from './ground.ts';
 import { endedByUsForMs, issue, primaryTime } from './issue.ts';
+import { targetLimits } from './limits.ts';
+import { leaseRole } from './names.ts';
 import { type PostgresParams, params } from './params.ts';
 import { planFor } from './plan.ts';
 import { probeRole, revokeRoles } from './revoke.ts';
 import { serverClock } from './server-clock.ts';
 import { type PostgresSettings, settings, switchedOnBy } from './settings.ts';
+import { listTraces } from './traces.ts';
 
 export const postgres: ProviderModule<PostgresSettings> = {
   name: 'postgres',
@@ -36,6 +39,7 @@ function createPostgresProvider(
     }
   };
   const ground = { settings: given, clock, serverClock: serverClock(clock, askTime) };
+  const limits = targetLimits(ground);
   const bounds = {
     database: given.WRIT_POSTGRES_URL.database,
     hasReplica: given.WRIT_POSTGRES_REPLICA_ADDRESS !== undefined,
@@ -50,10 +54,15 @@ function createPostgresProvider(
     },
     params,
     plan: (asked, ttlSeconds) => planFor(asked, ttlSeconds, bounds),
-    describe: (plan) => describePlan(plan),
+    describe: (plan) => describePlan(plan, limits.words()),
+    findLimits: (signal) => limits.find(signal),
     issue: (context) => issue(ground, context),
     revoke: (due, _outstanding, signal) => revokeRoles(ground, due, signal),
     probe: (target, signal) => probeRole(ground, target, signal),
+    traces: {
+      nameOf: (leaseId) => leaseRole(given.WRIT_POSTGRES_ROLE_PREFIX, leaseId),
+      list: (signal) => listTraces(ground, signal),
+    },
     clock: ground.serverClock,
     triesCredential: true,
   };

@@ -1,12 +1,12 @@
 /** Mints one role, cut down to a plan, in one transaction. */
 import { randomBytes } from 'node:crypto';
-import { scramVerifier } from '../../broker/core/scram-verifier.ts';
 import { type IssueContext, type Issued, ProviderError } from '../contract.ts';
 import { type Connection, inTransaction } from './connection.ts';
 import { credentialFor } from './credential.ts';
 import { asProviderError } from './errors.ts';
 import { asBroker, type Ground } from './ground.ts';
 import { identifier, leaseGroup, leaseRole, literal, ownSchema } from './names.ts';
+import { setPassword } from './password.ts';
 import { permissionOf, readsOnly, relationOf } from './plan.ts';
 import { assertExactRights, ensureProfile } from './profile.ts';
 import { type FoundRelation, findRelations } from './relations.ts';
@@ -85,13 +85,13 @@ async function makeRole(
     // Temporary tables last, where they stand for none of the plan's.
     search_path: [...schemas.map(identifier), 'pg_temp'].join(', '),
   };
-  // Statements that make roles take no parameters. The password is not in them: only what it is checked by.
   await connection.query(
     [
-      `CREATE ROLE ${name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT CONNECTION LIMIT ${settings.WRIT_POSTGRES_CONNECTIONS} PASSWORD ${literal(scramVerifier(password))} VALID UNTIL ${literal(ends.toISOString())} IN ROLE ${identifier(leaseGroup)}, ${identifier(profile)}`,
+      `CREATE ROLE ${name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT CONNECTION LIMIT ${settings.WRIT_POSTGRES_CONNECTIONS} VALID UNTIL ${literal(ends.toISOString())} IN ROLE ${identifier(leaseGroup)}, ${identifier(profile)}`,
       ...Object.entries(defaults).map(([setting, value]) => `ALTER ROLE ${name} SET ${setting} = ${value}`),
     ].join('; '),
   );
+  await setPassword(connection, role, password);
 }
 
 async function giveRows(connection: Connection, role: string, relations: FoundRelation[], ends: Date): Promise<void> {

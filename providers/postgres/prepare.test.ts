@@ -6,6 +6,8 @@ import { checkPreparation } from './check.ts';
 import { mint, never, openShop, type Shop, serversToTest, shopTables, startHarness } from './harness.test-support.ts';
 import { applyPreparation, applyUndo, CannotPrepare, planPreparation, planUndo } from './prepare.ts';
 
+const readCountries = { table: 'countries', read: ['code'], rows: 'all' };
+
 for (const binaries of serversToTest())
   describe(`preparing PostgreSQL ${binaries.version}`, () => {
     let shop: Shop;
@@ -41,12 +43,49 @@ for (const binaries of serversToTest())
       await shop.run('DROP OWNED BY app; DROP ROLE app');
     });
 
+    test('the broker finds the same at its start, and tells approvers when no password is asked for', async () => {
+      const harness = await startHarness(shop);
+      const { provider } = harness;
+      const find = () => provider.findLimits?.(never);
+      const plan = provider.plan(provider.params.parse({ tables: [readCountries] }), 60);
+      assert.deepEqual(await find(), []);
+      await shop.run('ALTER TABLE public.orders DISABLE ROW LEVEL SECURITY');
+      assert.deepEqual(await find(), ['public.orders: row security is off, so that leases would see every row.']);
+      await shop.run('ALTER TABLE public.orders ENABLE ROW LEVEL SECURITY');
+      assert.doesNotMatch(provider.describe(plan).summary.join(), /Warning/);
+      await shop.server.letIn(true);
+      const [told] = (await find()) ?? [];
+      assert.match(String(told), /asks for no password/);
+      assert.match(provider.describe(plan).summary.join(), /Warning: the server asks for no password/);
+      await shop.server.letIn(false);
+      assert.deepEqual(await find(), []);
+      await harness.close();
+    });
+
+    test('what PUBLIC has is told, because every lease has it', async () => {
+      await shop.run(`CREATE FUNCTION public.all_orders() RETURNS SETOF public.orders LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM public.orders';
+        CREATE TABLE public.board (line text); GRANT SELECT ON public.board TO PUBLIC; GRANT CREATE ON SCHEMA public TO PUBLIC`);
+      const { notes } = await checkPreparation(options(), []);
+      for (const words of [
+        /no policy holds the owner .*: public\.countries of shop_owner, .*public\.orders of shop_owner/,
+        /PUBLIC may read or write: public\.board/,
+        /PUBLIC may run, with the rights of their owners: public\.all_orders\(\)/,
+        /PUBLIC may create objects in the schemas: public/,
+        /leases may connect to the databases: .*postgres/,
+        /leases may make temporary tables and functions/,
+      ])
+        assert.match(notes.join('\n'), words);
+      await shop.run(
+        'DROP FUNCTION public.all_orders(); DROP TABLE public.board; REVOKE CREATE ON SCHEMA public FROM PUBLIC',
+      );
+    });
+
     test('drift is named', async () => {
       await shop.run('ALTER TABLE public.orders DISABLE ROW LEVEL SECURITY');
       await shop.run('DROP POLICY writ_scope ON public.customers');
       await shop.run('ALTER VIEW writ_public.payments RESET (security_barrier)');
       await shop.run('GRANT SELECT ON public.countries TO PUBLIC');
-      await shop.run('ALTER ROLE writ_leases BYPASSRLS');
+      await shop.run('ALTER ROLE writ_leases BYPASSRLS; GRANT shop_owner TO writ_broker');
       const told = (await faults(['public.unknown'])).join('\n');
       for (const words of [
         /public\.unknown is not prepared/,
@@ -55,9 +94,12 @@ for (const binaries of serversToTest())
         /public\.payments: the view is not what was prepared/,
         /public\.countries: PUBLIC has rights/,
         /writ_leases has BYPASSRLS/,
+        /public\.orders: writ_broker has the rights of its owner, whom no policy holds/,
       ])
         assert.match(told, words);
-      await shop.run('ALTER ROLE writ_leases NOBYPASSRLS; REVOKE SELECT ON public.countries FROM PUBLIC');
+      await shop.run(
+        'ALTER ROLE writ_leases NOBYPASSRLS; REVOKE shop_owner FROM writ_broker; REVOKE SELECT ON public.countries FROM PUBLIC',
+      );
       await applyPreparation(prepared());
       assert.deepEqual(await faults(), []);
     });

@@ -2,9 +2,9 @@
  * What an admin does once for the tables that leases may reach: shown, applied, and undone. Needs no
  * superuser: a role that owns the tables and may create roles.
  */
-import { scramVerifier } from '../../broker/core/scram-verifier.ts';
 import { type Connection, connected, inTransaction } from './connection.ts';
-import { identifier, leaseGroup, literal, ownSchema } from './names.ts';
+import { identifier, leaseGroup, ownSchema } from './names.ts';
+import { setPassword } from './password.ts';
 import { foundationSql } from './scope-sql.ts';
 import { type FoundTable, policySql, undoTableSql, viewSql } from './table-sql.ts';
 import type { Target } from './target.ts';
@@ -45,10 +45,7 @@ export function applyPreparation(options: PrepareOptions): Promise<string[]> {
     inTransaction(connection, async () => {
       const statements = await statementsFor(connection, options);
       for (const statement of statements) await connection.query(statement);
-      if (options.brokerPassword !== null)
-        await connection.query(
-          `ALTER ROLE ${identifier(options.broker)} PASSWORD ${literal(scramVerifier(options.brokerPassword))}`,
-        );
+      if (options.brokerPassword !== null) await setPassword(connection, options.broker, options.brokerPassword);
       return statements;
     }),
   );
@@ -213,12 +210,13 @@ async function undoFor(connection: Connection, { broker }: AdminOptions): Promis
     `SELECT n.nspname AS schema, c.relname AS table, p.through, p.switched_on
      FROM ${ownSchema}.prepared p JOIN pg_class c ON c.oid = p.relation JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY 1, 2, 3`,
   );
+  // Leases and profiles may not hand on their membership. Who made the group may, from PostgreSQL 16 on.
   const roles = await connection.query<{ name: string; can_login: boolean; broker: boolean; elsewhere: boolean }>(
     `SELECT r.rolname AS name, r.rolcanlogin AS can_login, r.rolname = $1 AS broker,
             EXISTS (SELECT 1 FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid
                       AND d.dbid <> 0 AND d.dbid <> (SELECT oid FROM pg_database WHERE datname = current_database())) AS elsewhere
      FROM pg_roles r WHERE r.rolname IN ($1, $2)
-        OR r.oid IN (SELECT member FROM pg_auth_members WHERE roleid = to_regrole($2)) ORDER BY r.rolname`,
+        OR r.oid IN (SELECT member FROM pg_auth_members WHERE roleid = to_regrole($2) AND NOT admin_option) ORDER BY r.rolname`,
     [broker, leaseGroup],
   );
   const leases = roles.rows.filter(({ can_login, broker: isBroker }) => can_login && !isBroker).map(({ name }) => name);

@@ -39,9 +39,12 @@ export async function replicaOutcome(
       [lsn, oid, role],
     );
     const found = rows[0]!;
-    // Needs pg_signal_backend there: the role is gone, and with it our membership.
+    // The role is gone, and with it our membership: without this right its sessions are waited for.
     if (found.replayed && found.sessions > 0)
-      await connection.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = $1::oid', [oid]);
+      await connection.query(
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = $1::oid AND pg_has_role('pg_signal_backend', 'USAGE')`,
+        [oid],
+      );
     return found;
   });
   const told = { ...evidence, replica: `${address.host}:${address.port}`, replica_bytes_behind: Number(seen.behind) };

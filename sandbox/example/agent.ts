@@ -10,12 +10,20 @@ import { createRequire } from 'node:module';
 import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { Storage, type StorageOptions } from '@google-cloud/storage';
 import { Octokit } from '@octokit/rest';
-import { awsCredentialsOf, githubActionsToken, googleAuthClient, octokitOptions, Writ } from '../../client/index.ts';
+import pg from 'pg';
+import {
+  awsCredentialsOf,
+  githubActionsToken,
+  googleAuthClient,
+  octokitOptions,
+  postgresOptions,
+  Writ,
+} from '../../client/index.ts';
 import { createSteps } from './steps.ts';
 
 type StorageAuthClient = Extract<StorageOptions['authClient'], { setCredentials: unknown }>;
 
-const { WRIT_URL, AWS_ENDPOINT_URL, STORAGE_URL } = process.env as Record<string, string>;
+const { WRIT_URL, AWS_ENDPOINT_URL, STORAGE_URL, SHOP_DATABASE } = process.env as Record<string, string>;
 const customer = '42';
 const steps = createSteps();
 const { step, works, refused } = steps;
@@ -96,7 +104,19 @@ await refused('write into statements', () =>
   bucket.file(`customers/${customer}/new.txt`).save('x', { resumable: false }),
 );
 
-step('5', 'A high-impact capability: a person must agree to the exact permission');
+step('5', 'PostgreSQL, by policy alone: the rows of this customer, with a login made for this task');
+const ask = SHOP_DATABASE === undefined ? null : await openShop();
+if (ask === null) {
+  steps.say('left out: there is no server');
+} else {
+  await works('read orders', () => ask('SELECT id, amount, due::text FROM orders ORDER BY id LIMIT 3'));
+  await works('whose orders are there', () => ask('SELECT DISTINCT customer_id FROM orders'));
+  await refused('read a column that is not in the plan', () => ask('SELECT secret_margin FROM orders'));
+  await refused('change an order', () => ask('COMMIT; BEGIN READ WRITE; UPDATE orders SET amount = 0'));
+  await refused('read customers', () => ask('SELECT name FROM customers'));
+}
+
+step('6', 'A high-impact capability: a person must agree to the exact permission');
 const correction = await session.grant(
   'correct-customer-invoice',
   {},
@@ -126,7 +146,7 @@ await refused('write customers/43/invoice.txt', () =>
   writer.send(new PutObjectCommand({ Bucket: 'orders', Key: 'customers/43/invoice.txt', Body: 'x' })),
 );
 
-step('6', 'End the task: every credential dies with it');
+step('7', 'End the task: every credential dies with it');
 const { leases } = await session.end({ waitSeconds: 30 });
 for (const lease of leases)
   steps.check(
@@ -139,11 +159,28 @@ await refused('AWS, reading', readInvoice);
 await refused('AWS, writing', correct);
 await refused('GitHub', readPolicy);
 await refused('Google Cloud', readStatement);
+if (ask !== null) await refused('PostgreSQL', () => ask('SELECT id FROM orders'));
 
 s3.destroy();
 writer.destroy();
 process.exitCode = steps.failed() === 0 ? 0 : 1;
 process.disconnect?.();
+
+/** @returns what logs in, asks, and shows the rows */
+async function openShop(): Promise<(text: string) => Promise<string>> {
+  const orders = await session.grant('read-orders', {}, { type: 'postgres' });
+  steps.say(`${orders.summary.join('; ')} · ${orders.ttlSeconds} s`);
+  return async (text) => {
+    const client = new pg.Client(postgresOptions(orders));
+    await client.connect();
+    try {
+      const { rows } = await client.query({ text, rowMode: 'array' });
+      return rows.map((row) => row.join(' · ')).join(', ');
+    } finally {
+      await client.end();
+    }
+  };
+}
 
 function s3Client(credentials: ReturnType<typeof awsCredentialsOf>): S3Client {
   return new S3Client({

@@ -10,7 +10,8 @@ export interface Steps {
   /** The attempt must succeed. */
   works(what: string, attempt: () => Promise<string>): Promise<void>;
   /**
-   * The attempt must be refused by whom it is made at: an answer with a 4xx status, not a broken connection.
+   * The attempt must be refused by whom it is made at: an answer with a 4xx status, or a database's that this
+   * is not permitted; not a broken connection.
    */
   refused(what: string, attempt: () => Promise<unknown>): Promise<void>;
   failed(): number;
@@ -38,16 +39,19 @@ export function createSteps(print: (line: string) => void = console.log): Steps 
         await attempt();
         check(false, `refused: ${what}`, 'it was allowed');
       } catch (error) {
-        const { status, text } = answerOf(error);
-        check(status >= 400 && status < 500, `refused: ${what}`, text);
+        const { refused, text } = answerOf(error);
+        check(refused, `refused: ${what}`, text);
       }
     },
     failed: () => failed,
   };
 }
 
+/** PostgreSQL's codes: no right, a login that is not believed. */
+const notPermitted = new Set(['42501', '28P01', '28000']);
+
 /** The provider's own words, whichever SDK carries them. */
-function answerOf(error: unknown): { status: number; text: string } {
+function answerOf(error: unknown): { refused: boolean; text: string } {
   const known = error as {
     name?: string;
     message?: string;
@@ -55,12 +59,15 @@ function answerOf(error: unknown): { status: number; text: string } {
     $metadata?: { httpStatusCode?: number };
     response?: { status?: number };
     code?: unknown;
+    severity?: unknown;
   };
+  if (known.severity !== undefined)
+    return { refused: notPermitted.has(String(known.code)), text: `${known.code} ${firstLine(known.message ?? '')}` };
   // Google's storage client puts the status into `code`, where others put the name of a broken connection.
   const code = typeof known.code === 'number' ? known.code : 0;
   const status = known.$metadata?.httpStatusCode ?? known.response?.status ?? known.status ?? code;
   const name = known.$metadata === undefined ? '' : `${known.name}: `;
-  return { status, text: `${status} ${name}${firstLine(known.message ?? '')}` };
+  return { refused: status >= 400 && status < 500, text: `${status} ${name}${firstLine(known.message ?? '')}` };
 }
 
 /** Google's client gives the whole JSON answer as its message. */

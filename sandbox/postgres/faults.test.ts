@@ -6,6 +6,7 @@ import { pgbouncerIsHere, startPgbouncer } from '../../broker/store/pgbouncer.te
 import { ProviderError, type RevocationTarget } from '../../providers/contract.ts';
 import {
   asAgent,
+  login,
   type MintedLease,
   mint,
   never,
@@ -21,10 +22,18 @@ const readOrders = { table: 'orders', read: ['id', 'amount'], rows: { customer_i
 
 for (const binaries of serversToTest())
   describe(`faults of PostgreSQL ${binaries.version}`, () => {
+    // From 16 on connections can be kept for roles that are no superuser.
+    const reserves = Number(binaries.version) >= 16;
     let shop: Shop;
     let harness: PostgresHarness;
     before(async () => {
-      shop = await openShop(binaries, { settings: { max_connections: '20', superuser_reserved_connections: '3' } });
+      shop = await openShop(binaries, {
+        settings: {
+          max_connections: '20',
+          superuser_reserved_connections: '3',
+          ...(reserves ? { reserved_connections: '3' } : {}),
+        },
+      });
     });
     after(() => shop.close());
     beforeEach(async () => {
@@ -84,6 +93,27 @@ for (const binaries of serversToTest())
       assert.deepEqual([error.code, error.providerCode, error.retryAfterSeconds], ['upstream_unavailable', '53300', 5]);
       for (const client of held) await client.end();
       assert.equal((await revoke((await mint(harness, [readOrders])).target)).state, 'revoked');
+    });
+
+    test('agents who hold every connection keep their leases from no end: rows go by themselves, the role next', async () => {
+      const leases = [];
+      for (let n = 0; n < 4; n += 1) leases.push(await mint(harness, [readOrders]));
+      const held: pg.Client[] = [];
+      for (const { issued } of leases)
+        for (let n = 0; n < 5; n += 1)
+          await login(issued.credential).then(
+            (client) => held.push(client),
+            () => {},
+          );
+      assert.equal((await fails()).providerCode, '53300', 'nothing is minted');
+      if (reserves) await shop.run('GRANT pg_use_reserved_connections TO writ_broker');
+      const outcome = await revoke(leases[0]!.target);
+      if (reserves) assert.ok(outcome.state === 'revoked' && outcome.evidence.sessions_ended === 5);
+      else assert.ok(outcome.state === 'failed' && outcome.error.retryable && outcome.error.retryAfterSeconds === 5);
+      for (const client of held) await client.end().catch(() => {});
+      for (const { target } of leases) assert.equal((await revoke(target)).state, 'revoked');
+      assert.deepEqual(await leaseRoles(), []);
+      if (reserves) await shop.run('REVOKE pg_use_reserved_connections FROM writ_broker');
     });
 
     test('a mint that is cut off leaves nothing that its lease’s name does not end', async () => {

@@ -1,7 +1,7 @@
 /** A private PostgreSQL server on loopback, that asks everybody but its superuser for a password. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, cpSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -15,11 +15,15 @@ export interface PostgresSandbox {
   url(database?: string): string;
   /** One statement or many, as the superuser. */
   run<Row extends pg.QueryResultRow>(text: string, values?: unknown[], database?: string): Promise<Row[]>;
+  /** Whether everybody from here comes without a password, as with `trust` in pg_hba.conf. */
+  letIn(everybody: boolean): Promise<void>;
   /** What the server has written to its log so far. */
   log(): string;
   /** Stops it; `start` brings it back with its data. */
   stop(): Promise<void>;
   start(): Promise<void>;
+  /** A read replica of it, streaming: its data are copied while it is stopped for a moment. */
+  standby(): Promise<PostgresSandbox>;
   /** Stops it and removes its data. */
   close(): Promise<void>;
 }
@@ -35,7 +39,7 @@ export interface PostgresSandboxOptions {
 const demoted: { uid: number; gid: number } | null = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : null;
 
 export async function startPostgres(
-  binaries: Binaries,
+  installed: Binaries,
   options: PostgresSandboxOptions = {},
 ): Promise<PostgresSandbox> {
   const folder = mkdtempSync(join(tmpdir(), 'writ-postgres-'));
@@ -44,6 +48,7 @@ export async function startPostgres(
     chownSync(folder, demoted.uid, demoted.gid);
     openTheWay(folder);
   }
+  const binaries = withinReach(installed, folder);
   run(binaries, [
     'initdb',
     '-D',
@@ -57,21 +62,47 @@ export async function startPostgres(
     '--no-sync',
     '--no-instructions',
   ]);
-  const port = await freePort();
-  // Only the superuser, and only from here, comes without a password.
-  writeOwned(
-    join(data, 'pg_hba.conf'),
-    [
-      'host all postgres 127.0.0.1/32 trust',
-      'host replication postgres 127.0.0.1/32 trust',
-      'host all all 127.0.0.1/32 scram-sha-256',
-      '',
-    ].join('\n'),
-  );
+  writeOwned(join(data, 'pg_hba.conf'), logins('scram-sha-256'));
   if (options.tls !== undefined) {
     writeOwned(join(data, 'server.crt'), options.tls.certificate);
     writeOwned(join(data, 'server.key'), options.tls.key);
   }
+  return serve({ binaries, folder, data }, options);
+
+  function writeOwned(file: string, text: string): void {
+    writeFileSync(file, text);
+    chmodSync(file, 0o600);
+    if (demoted !== null) chownSync(file, demoted.uid, demoted.gid);
+  }
+}
+
+/** A folder of root's own is no way for the server's user: it may pass, and still not look. */
+function openTheWay(folder: string): void {
+  for (const above of foldersAbove(folder)) {
+    const { mode } = statSync(above);
+    if ((mode & 0o001) === 0) chmodSync(above, (mode & 0o777) | 0o001);
+  }
+}
+
+/** Only the superuser, and only from here, comes without a password. */
+const logins = (others: 'scram-sha-256' | 'trust') =>
+  [
+    'host all postgres 127.0.0.1/32 trust',
+    'host replication postgres 127.0.0.1/32 trust',
+    `host all all 127.0.0.1/32 ${others}`,
+    '',
+  ].join('\n');
+
+interface Installation {
+  binaries: Binaries;
+  folder: string;
+  data: string;
+}
+
+/** Starts a server on data that are there, on a port of its own. */
+async function serve(place: Installation, options: PostgresSandboxOptions): Promise<PostgresSandbox> {
+  const { binaries, folder, data } = place;
+  const port = await freePort();
   const settings: { [name: string]: string } = {
     port: String(port),
     listen_addresses: '127.0.0.1',
@@ -108,6 +139,22 @@ export async function startPostgres(
     server.kill('SIGQUIT');
     await gone;
   };
+  const standby = async () => {
+    const copy = mkdtempSync(join(tmpdir(), 'writ-standby-'));
+    const copied = join(copy, 'data');
+    await stop();
+    cpSync(data, copied, { recursive: true, preserveTimestamps: true });
+    await start();
+    chmodSync(copied, 0o700);
+    writeFileSync(join(copied, 'standby.signal'), '');
+    rmSync(join(copied, 'postmaster.pid'), { force: true });
+    if (demoted !== null) giveAway(copy);
+    const primary = `host=127.0.0.1 port=${port} user=postgres application_name=standby`;
+    return serve(
+      { ...place, folder: copy, data: copied },
+      { ...options, settings: { ...options.settings, primary_conninfo: primary } },
+    );
+  };
   await start();
   return {
     version: binaries.version,
@@ -118,28 +165,42 @@ export async function startPostgres(
         const { rows } = values === undefined ? await client.query(text) : await client.query(text, values);
         return rows ?? [];
       }),
+    letIn: async (everybody) => {
+      writeFileSync(join(data, 'pg_hba.conf'), logins(everybody ? 'trust' : 'scram-sha-256'));
+      const loadedAt = () =>
+        withClient(url(), async (client) => (await client.query('SELECT pg_conf_load_time()::text AS at')).rows[0].at);
+      const before = await loadedAt();
+      await withClient(url(), (client) => client.query('SELECT pg_reload_conf()'));
+      while ((await loadedAt()) === before);
+    },
     log: () => said,
     start,
     stop,
+    standby,
     close: async () => {
       await stop();
       rmSync(folder, { recursive: true, force: true });
     },
   };
-
-  function writeOwned(file: string, text: string): void {
-    writeFileSync(file, text);
-    chmodSync(file, 0o600);
-    if (demoted !== null) chownSync(file, demoted.uid, demoted.gid);
-  }
 }
 
-/** A folder of root's own is no way for the server's user: it may pass, and still not look. */
-function openTheWay(folder: string): void {
-  for (let above = dirname(folder); above !== dirname(above); above = dirname(above)) {
-    const { mode } = statSync(above);
-    if ((mode & 0o001) === 0) chmodSync(above, (mode & 0o777) | 0o001);
-  }
+/** To the server's user, with all that is in it. */
+function giveAway(path: string): void {
+  chownSync(path, demoted!.uid, demoted!.gid);
+  if (statSync(path).isDirectory()) for (const name of readdirSync(path)) giveAway(join(path, name));
+}
+
+/** What is installed in a folder of root's own is copied to where the server's user may look. */
+function withinReach(installed: Binaries, folder: string): Binaries {
+  const root = dirname(installed.folder);
+  if (demoted === null || foldersAbove(root).every((above) => (statSync(above).mode & 0o001) !== 0)) return installed;
+  cpSync(root, join(folder, 'server'), { recursive: true, verbatimSymlinks: true });
+  return { ...installed, folder: join(folder, 'server', 'bin') };
+}
+
+function foldersAbove(path: string): string[] {
+  const above = dirname(path);
+  return above === path ? [] : [above, ...foldersAbove(above)];
 }
 
 function run({ folder }: Binaries, [command = '', ...args]: string[]): void {

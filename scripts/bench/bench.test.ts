@@ -8,12 +8,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { installedServers } from '../../sandbox/postgres/binaries.ts';
 import type { Result } from './measure.ts';
 import { readOptions } from './options.ts';
 import { postgresVersion } from './servers.ts';
+import type { TargetResult } from './table.ts';
 
 const bench = join(import.meta.dirname, '../bench.ts');
-const only = ['reference', 'session-open', 'grant-by-policy'];
+const rows = ['reference', 'session-open', 'grant-by-policy'];
+const only = [...rows, 'postgres-leases', 'postgres-rows'];
 
 test('a short run writes its results, and the hot paths stay within their round trips', async () => {
   const backend = (await postgresVersion()) === null ? 'pglite' : 'postgres';
@@ -26,12 +29,16 @@ test('a short run writes its results, and the hot paths stay within their round 
       bench,
       ...args,
     ]);
-    const written = JSON.parse(await readFile(json, 'utf8')) as { machine: object; results: Result[] };
-    assert.deepEqual(Object.keys(written), ['machine', 'results']);
-    const { results } = written;
+    const written = JSON.parse(await readFile(json, 'utf8')) as {
+      machine: object;
+      results: Result[];
+      targets: TargetResult[];
+    };
+    assert.deepEqual(Object.keys(written), ['machine', 'results', 'targets']);
+    const { results, targets } = written;
     assert.deepEqual(
       results.map(({ name }) => name),
-      only,
+      rows,
     );
     for (const row of results) {
       assert.deepEqual(Object.keys(row).sort(), [
@@ -52,6 +59,11 @@ test('a short run writes its results, and the hot paths stay within their round 
         assert.ok(value > 0 && Number.isFinite(value), `${name} ${key}`);
       assert.ok(stdout.includes(name));
     }
+    const versions = installedServers().length;
+    assert.equal(targets.length, versions * 2 * 9, 'mint, revoke, proof and six queries, with few leases and many');
+    for (const { name, live_leases, samples, p50_ms, p99_ms, of_plain } of targets)
+      for (const value of [live_leases, samples, p50_ms, p99_ms, of_plain ?? 1])
+        assert.ok(value > 0 && Number.isFinite(value), name);
     const trips = (wanted: string) => results.find(({ name }) => name === wanted)?.round_trips ?? Number.NaN;
     assert.ok(trips('grant-by-policy') <= 3, 'read, intent, outcome');
     assert.ok(trips('session-open') <= 1, 'one statement');

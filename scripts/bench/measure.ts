@@ -5,12 +5,12 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Child, Usage } from './child.ts';
 import type { Load, LoadRequest, LoadResult } from './load-process.ts';
-import type { Backend, Name } from './options.ts';
+import type { Backend, RowName } from './options.ts';
 import type { Bench, Scenario } from './scenarios.ts';
 
 /** One line of the results; the names are those of the JSON file. */
 export interface Result {
-  name: Name;
+  name: RowName;
   backend: Backend;
   clients: number;
   processes: number;

@@ -1,7 +1,8 @@
 /** The command line of `npm run bench`. */
 import { parseArgs } from 'node:util';
 
-export const names = [
+/** Rows of the broker, next to the reference. */
+export const rowNames = [
   'reference',
   'session-open',
   'grant-by-policy',
@@ -12,6 +13,10 @@ export const names = [
   'session-end-10',
   'session-end-100',
 ] as const;
+export type RowName = (typeof rowNames)[number];
+/** PostgreSQL as a target, without a broker: leases, and what row security costs a query. */
+export const targetNames = ['postgres-leases', 'postgres-rows'] as const;
+export const names = [...rowNames, ...targetNames];
 export type Name = (typeof names)[number];
 export const backends = ['pglite', 'postgres'] as const;
 export type Backend = (typeof backends)[number];
@@ -25,6 +30,8 @@ export interface Options {
   seconds: number;
   /** Runs of each row, interleaved with runs of the reference; the medians are shown. */
   rounds: number;
+  /** Leases that live while one more is made and ended, on a target. */
+  live: number[];
   json: string | null;
 }
 
@@ -36,6 +43,7 @@ export const usage = `npm run bench -- [options]
   --processes N,…      broker processes; more than one on PostgreSQL only (1)
   --seconds N          length of one run (0.8)
   --rounds N           runs of each row (3)
+  --live N,…           leases that live on a target meanwhile (1,1000)
   --json FILE          write the results there
   --quick              a short run: looks at everything once, measures little`;
 
@@ -51,6 +59,7 @@ export function readOptions(args: string[]): Options {
       processes: text,
       seconds: text,
       rounds: text,
+      live: text,
       json: text,
       quick: { type: 'boolean', default: false },
     },
@@ -63,6 +72,7 @@ export function readOptions(args: string[]): Options {
     processes: numbers('processes', values.processes ?? '1', 16),
     seconds: number('seconds', values.seconds ?? (quick ? '0.15' : '0.8'), 60),
     rounds: numbers('rounds', values.rounds ?? (quick ? '1' : '3'), 100)[0]!,
+    live: numbers('live', values.live ?? (quick ? '1,20' : '1,1000'), 5000),
     json: values.json ?? null,
   };
 }

@@ -1,7 +1,7 @@
 /** What each row measures: the requests it sends, and what must exist before they can be sent. */
 import type { Child } from './child.ts';
 import type { Load, LoadRequest, LoadResult } from './load-process.ts';
-import type { Name } from './options.ts';
+import type { RowName } from './options.ts';
 
 /** The processes a row is measured with. */
 export interface Bench {
@@ -12,7 +12,7 @@ export interface Bench {
 }
 
 export interface Scenario {
-  name: Exclude<Name, 'reference'>;
+  name: Exclude<RowName, 'reference'>;
   /** Status of a good answer. */
   status: number;
   /** The broker goes on working after it has answered: that work belongs to the request's cost. */
