@@ -93,7 +93,7 @@ function grant(token: string, capability: string, times: number): LoadRequest {
   return { path: '/v1/grants', headers: { ...bearer(token), 'content-type': 'application/json' }, body, times };
 }
 
-async function openSessions(bench: Bench, count: number): Promise<string[]> {
+export async function openSessions(bench: Pick<Bench, 'sandbox' | 'load' | 'urls'>, count: number): Promise<string[]> {
   const subjects = await bench.sandbox.ask<string[]>('tokens', count);
   const { bodies } = await run(bench, 200, subjects.map(open), true);
   return bodies.map((body) => (JSON.parse(body) as { access_token: string }).access_token);
