@@ -18,7 +18,9 @@ interface Running {
 }
 
 const npm = ['npm', 'start'];
-const alone = [process.execPath, '--disable-warning=ExperimentalWarning', join(import.meta.dirname, 'main.ts')];
+// The second flag as for every test file (docs/decisions/test-runner.md).
+const flags = ['--disable-warning=ExperimentalWarning', '--liftoff-only'];
+const alone = [process.execPath, ...flags, join(import.meta.dirname, 'main.ts')];
 
 /** In a process group of its own, as a terminal or a supervisor does. */
 async function start(command: string[], dataDir: string, env: Record<string, string> = {}): Promise<Running> {

@@ -18,7 +18,9 @@ before(async () => {
 after(() => rm(dataDir, { recursive: true }));
 
 function writ(args: string[], env: Record<string, string>): Promise<{ code: number; stdout: string; stderr: string }> {
-  const command = ['--disable-warning=ExperimentalWarning', join(import.meta.dirname, 'writ.ts'), ...args];
+  // The second flag as for every test file (docs/decisions/test-runner.md).
+  const flags = ['--disable-warning=ExperimentalWarning', '--liftoff-only'];
+  const command = [...flags, join(import.meta.dirname, 'writ.ts'), ...args];
   return new Promise((resolve) => {
     execFile(process.execPath, command, { env }, (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),

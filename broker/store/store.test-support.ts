@@ -72,10 +72,11 @@ let image: Promise<Blob> | undefined;
 
 async function readImage(): Promise<Blob> {
   const folder = join(import.meta.dirname, '../../node_modules/.cache/writ');
-  const file = join(folder, `pglite-small-${await migrationsHash()}.tar`);
+  const file = join(folder, `pglite-tiny-${await migrationsHash()}.tar`);
   const known = await readFile(file).catch(() => null);
   if (known !== null) return new Blob([known]);
-  const database = await PGlite.create();
+  // With the usual 16 MB of a segment, most of what each test unpacks would be an empty log.
+  const database = await PGlite.create({ initDbStartParams: ['--wal-segsize=1'] });
   await migrate(database);
   await makeSmall(database);
   const dump = await database.dumpDataDir('none');
@@ -90,7 +91,7 @@ async function readImage(): Promise<Blob> {
 
 /** The same as a folder, for a broker that keeps its database on disk. */
 export async function layMigrated(dataDir: string): Promise<void> {
-  const known = join(import.meta.dirname, `../../node_modules/.cache/writ/pglite-small-${await migrationsHash()}`);
+  const known = join(import.meta.dirname, `../../node_modules/.cache/writ/pglite-tiny-${await migrationsHash()}`);
   await mkdir(join(dataDir, '..'), { recursive: true });
   if (await copied(known, dataDir)) return;
   await (await PGlite.create({ dataDir, loadDataDir: await migratedImage() })).close();

@@ -131,7 +131,7 @@ interface Child {
 
 function spawnBrokerProcess(started: ChildProcess[]): Child {
   const child = fork(join(import.meta.dirname, 'broker-process.test-support.ts'), [], {
-    execArgv: ['--disable-warning=ExperimentalWarning'],
+    execArgv: ['--disable-warning=ExperimentalWarning', '--liftoff-only'],
     // Loading the modules is most of what a start costs.
     env: {
       ...process.env,
