@@ -1,4 +1,4 @@
-/** The whole evaluation over HTTP with its durable record, beside the reference, by the length of the history. */
+/** The whole evaluation over HTTP with its record, beside the reference, by the length of the history. */
 import pg from 'pg';
 import { startChild } from '../child.ts';
 import type { LoadRequest } from '../load-process.ts';
