@@ -29,7 +29,7 @@ export function postgresOptions(grant: Grant): PostgresOptions {
 }
 
 /**
- * A connection string for Prisma's own engine, which takes a schema and few connections: a lease has few.
+ * A connection string for Prisma's own engine (up to Prisma 6), with a schema and few connections.
  *
  * @throws WritError `wrong_credential`
  * @example

@@ -92,7 +92,7 @@ for (const binaries of serversToTest())
         'SET ROLE writ_broker',
         'SET ROLE postgres',
         `GRANT shop_owner TO "${role}"`,
-        `GRANT pg_read_all_data TO "${role}"`,
+        `GRANT pg_monitor TO "${role}"`,
         `REVOKE writ_leases FROM "${role}"`,
         `ALTER ROLE "${role}" NOINHERIT`,
         `ALTER ROLE "${role}" BYPASSRLS`,
@@ -503,9 +503,9 @@ for (const binaries of serversToTest())
       const left = await shop.run<{ n: number }>('SELECT count(*)::int AS n FROM orders');
       assert.equal(left[0]?.n, 246);
       // Generated, identity: a value of the server's own is not given by anybody.
-      assert.equal(
+      assert.match(
         await refusal(client.query('INSERT INTO orders (customer_id, amount, doubled) VALUES (42, 1, 9)')),
-        '428C9',
+        /^(?:428C9|42601)$/,
       );
     });
 

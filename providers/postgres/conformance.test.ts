@@ -116,7 +116,8 @@ async function make(shop: Shop): Promise<ConformanceHarness> {
   const oddEnd = (end: string) => () =>
     shop.run(`CREATE OR REPLACE FUNCTION public.odd() RETURNS trigger LANGUAGE plpgsql AS
         $odd$ BEGIN NEW.expires_at := ${end}; RETURN NEW; END $odd$;
-      CREATE OR REPLACE TRIGGER odd BEFORE INSERT ON writ.lease_scope FOR EACH ROW EXECUTE FUNCTION public.odd()`);
+      DROP TRIGGER IF EXISTS odd ON writ.lease_scope;
+      CREATE TRIGGER odd BEFORE INSERT ON writ.lease_scope FOR EACH ROW EXECUTE FUNCTION public.odd()`);
   let pending: Promise<unknown> = Promise.resolve();
   const later = (work: () => Promise<unknown>) => {
     pending = pending.then(work);

@@ -49,19 +49,7 @@ export async function startPostgres(
     openTheWay(folder);
   }
   const binaries = withinReach(installed, folder);
-  run(binaries, [
-    'initdb',
-    '-D',
-    data,
-    '-U',
-    'postgres',
-    '-E',
-    'UTF8',
-    '--locale=C',
-    '--auth=trust',
-    '--no-sync',
-    '--no-instructions',
-  ]);
+  run(binaries, ['initdb', '-D', data, '-U', 'postgres', '-E', 'UTF8', '--locale=C', '--auth=trust', '--no-sync']);
   writeOwned(join(data, 'pg_hba.conf'), logins('scram-sha-256'));
   if (options.tls !== undefined) {
     writeOwned(join(data, 'server.crt'), options.tls.certificate);
