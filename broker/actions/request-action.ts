@@ -78,7 +78,7 @@ function readsUnder(
   const facts = callFacts(manifest, task, request);
   return {
     owner: manifest.owner,
-    cells: facts === null ? [] : cellsFor(manifest, task, facts, digest),
+    cells: cellsFor(manifest, task, facts, digest),
     ...(request.callId === null ? {} : { callKey: callKeyOf(request.callId) }),
   };
 }
@@ -175,13 +175,16 @@ async function decideOnce(
   if (session.action !== null) return repeated(session.action, requestDigest);
 
   // 3.
-  const facts = callFacts(manifest, session.task, request);
-  const {
-    decision,
-    hits,
-    facts: call,
-    writes,
-  } = evaluateCall(published, session, request, facts, cellsOf(session), now, deps.digest);
+  const call = callFacts(manifest, session.task, request);
+  const { decision, hits, writes } = evaluateCall(
+    published,
+    session,
+    request,
+    call,
+    cellsOf(session),
+    now,
+    deps.digest,
+  );
 
   // 4.
   const id = newId('act', now);
