@@ -79,9 +79,11 @@ export interface CellWrite extends CellRef {
   state: CellState | LabelState | null;
   /** Version that was read: the write fails when it is another by then. */
   version: number;
+  /** What the call was to the tracker whose cell it is; absent where it did not move one. */
+  is?: Happened;
 }
 /** Labels and when each was first put on. */
-type LabelState = { labels: { [label: string]: number } };
+export type LabelState = { labels: { [label: string]: number } };
 
 /** Keyed digest: what is low in entropy cannot be guessed from the database. */
 export type Digest = (text: string) => string;
@@ -307,7 +309,7 @@ export function finishCall(
       test?.kinds.includes(outcome.outcome) === true && (test.label === null || labels.includes(test.label));
     const is = { event: event && came(tracker.event), without: without && came(tracker.without) };
     const after = advance(tracker, state as CellState | null, is, costMicroUsd, moment);
-    return after === state ? [] : [{ scope, cell, state: after, version }];
+    return after === state ? [] : [{ scope, cell, state: after, version, is }];
   });
   const marks = outcome.words.map((word) => outputCell(manifest, tool, word, digest));
   if (outcome.moreWords && toolOf(manifest, tool)?.output !== 'trusted') marks.push(unseenOutput);
@@ -351,8 +353,9 @@ function moved({ manifest, call, cells, digest, moment }: Scene, kinds: readonly
         const ref = trackerCell(tracker, key, digest);
         const { state, version } = cells.get(cellKey(ref)) ?? { state: null, version: 0 };
         const before = state as CellState | null;
-        const after = advance(tracker, before, happened(tracker, call, kinds), call.costMicroUsd, moment);
-        return after === before ? [] : [{ ...ref, state: after, version }];
+        const is = happened(tracker, call, kinds);
+        const after = advance(tracker, before, is, call.costMicroUsd, moment);
+        return after === before ? [] : [{ ...ref, state: after, version, is }];
       }),
     );
 }

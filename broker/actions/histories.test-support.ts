@@ -20,6 +20,7 @@ import {
   reportedCells,
 } from './evaluate-call.ts';
 import { wordsOf } from './origin.ts';
+import { movesOf, type RecordedAction, storedScope } from './rebuild.ts';
 import type { AskedCall, Who } from './reference.test-support.ts';
 
 const pick = <T>(...values: readonly T[]) => fc.constantFrom(...values);
@@ -236,13 +237,36 @@ export const history: fc.Arbitrary<Step[]> = fc.array(
 export const digest = (text: string): string => `<${text}>`;
 
 /** A call as it is on record. */
-export interface Recorded {
+export interface Recorded extends RecordedAction {
   who: Who;
   call: AskedCall;
-  at: number;
   evaluation: CallEvaluation;
   awaited: Awaited[];
   outcome: 'response' | 'error' | null;
+}
+
+/** Follows a history. @param done called after each step that could be done */
+export function follow(
+  folded: Folded,
+  steps: readonly Step[],
+  done: (step: Step, recorded: Recorded, at: number) => void,
+) {
+  const ended = (rootId: string) => folded.recorded.some((one) => one.rootId === rootId && one.effect === 'terminate');
+  let now = start;
+  for (const step of steps) {
+    now += step.wait;
+    if (step.do === 'ask') {
+      if (!ended(step.who.rootId)) done(step, folded.ask(step.who, step.call, now), now);
+      continue;
+    }
+    const open = folded.recorded.filter(
+      ({ outcome, effect, rootId }) => outcome === null && effect === 'allow' && !ended(rootId),
+    );
+    const recorded = open[step.which % Math.max(1, open.length)];
+    if (recorded === undefined) continue;
+    folded.finish(recorded, step.outcome, step.labels, step.output, now);
+    done(step, recorded, now);
+  }
 }
 
 /** What the database and the two flows (`request-action.ts`, `finish-action.ts`) do, in memory. */
@@ -266,7 +290,25 @@ export class Folded {
     this.#write(who, refs, evaluation.writes);
     const allowed = evaluation.decision.effect === 'allow';
     const awaited = allowed ? awaitedOutcome(manifest, facts, digest) : [];
-    const recorded = { who, call, at, evaluation, awaited, outcome: null };
+    const recorded: Recorded = {
+      who,
+      call,
+      evaluation,
+      awaited,
+      outcome: null,
+      rootId: who.rootId,
+      agent: who.agent,
+      principalRoot: who.principal,
+      manifestVersion: 1,
+      tool: call.tool,
+      effect: evaluation.decision.effect,
+      costMicroUsd: facts.costMicroUsd,
+      labels: allowed ? facts.labels : [],
+      askedAt: new Date(at),
+      finishedAt: null,
+      askedMoves: movesOf(evaluation.writes),
+      outcomeMoves: [],
+    };
     this.recorded.push(recorded);
     return recorded;
   }
@@ -279,8 +321,12 @@ export class Folded {
     const refs = [...reportedCells(manifest, call.tool, report, digest), ...awaited];
     const action = { tool: call.tool, costMicroUsd: evaluation.facts.costMicroUsd, rootId: who.rootId };
     const cells = this.#read(who, refs);
-    this.#write(who, refs, finishCall(manifest, action, awaited, report, cells, new Date(at), digest));
+    const writes = finishCall(manifest, action, awaited, report, cells, new Date(at), digest);
+    this.#write(who, refs, writes);
     recorded.outcome = outcome;
+    recorded.labels = [...recorded.labels, ...labels];
+    recorded.finishedAt = new Date(at);
+    recorded.outcomeMoves = movesOf(writes);
   }
 
   #read(who: Who, refs: readonly CellRef[]): Cells {
@@ -303,6 +349,5 @@ export class Folded {
   }
 }
 
-const owner = 'team:billing';
-export const stored = ({ rootId, agent, principal }: Who, { scope, cell }: CellRef): string =>
-  `${scope}:${{ session: rootId, agent, principal, owner }[scope]}/${cell}`;
+const stored = ({ rootId, agent, principal }: Who, { scope, cell }: CellRef): string =>
+  `${storedScope(scope, { rootId, agent, principalRoot: principal }, { owner: 'team:billing' })}/${cell}`;

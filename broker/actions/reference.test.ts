@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Folded, history, type Manifests, randomManifests, type Step, start } from './histories.test-support.ts';
+import { Folded, follow, history, type Manifests, randomManifests, type Step } from './histories.test-support.ts';
 import { decideByLog, type Entry } from './reference.test-support.ts';
 
 const seed = 20261126;
@@ -11,43 +11,30 @@ const histories = 130;
 
 /** Walks both through a history. @returns how often which effect was decided, and how many rules hit */
 function walk(under: Manifests, steps: readonly Step[]) {
-  const folded = new Folded(under);
   const log: Entry[] = [];
-  const ended = new Set<string>();
   const seen = { allow: 0, deny: 0, terminate: 0, hits: 0, missing: 0 };
-  let now = start;
-  for (const step of steps) {
-    now += step.wait;
-    if (step.do === 'ask') {
-      const { who, call } = step;
-      if (ended.has(who.rootId)) continue;
-      const expected = decideByLog(under[who.agent]!.manifest, log, who, call, now);
-      const { decision, hits } = folded.ask(who, call, now).evaluation;
-      assert.deepEqual({ effect: decision.effect, hits }, { effect: expected.effect, hits: expected.hits });
-      const lacking = decision.reasons.filter(({ code }) => code === 'field_missing');
-      if (expected.missing.length > 0)
-        assert.deepEqual(
-          lacking.map(({ policy_id }) => policy_id?.split('.rule.')[1]),
-          expected.missing,
-        );
-      const kinds = ['attempt', expected.effect === 'allow' ? 'call' : 'denied'] as const;
-      log.push({ at: now, who, call, kinds, labels: [], output: '' });
-      if (expected.effect === 'terminate') ended.add(who.rootId);
-      seen[expected.effect] += 1;
-      seen.hits += hits.length;
-      seen.missing += lacking.length;
-    } else {
-      const open = folded.recorded.filter(
-        ({ outcome, who, evaluation }) =>
-          outcome === null && evaluation.decision.effect === 'allow' && !ended.has(who.rootId),
-      );
-      const recorded = open[step.which % Math.max(1, open.length)];
-      if (recorded === undefined) continue;
-      const { outcome, labels, output } = step;
-      folded.finish(recorded, outcome, labels, output, now);
-      log.push({ at: now, who: recorded.who, call: recorded.call, kinds: [outcome], labels, output });
+  follow(new Folded(under), steps, (step, { who, call, evaluation: { decision, hits } }, at) => {
+    if (step.do === 'finish') {
+      log.push({ at, who, call, kinds: [step.outcome], labels: step.labels, output: step.output });
+      return;
     }
-  }
+    const expected = decideByLog(under[who.agent]!.manifest, log, who, call, at);
+    assert.deepEqual({ effect: decision.effect, hits }, { effect: expected.effect, hits: expected.hits });
+    const lacking = decision.reasons.filter(({ code }) => code === 'field_missing');
+    const rules = lacking.map(({ policy_id }) => policy_id?.split('.rule.')[1]);
+    if (expected.missing.length > 0) assert.deepEqual(rules, expected.missing);
+    log.push({
+      at,
+      who,
+      call,
+      kinds: ['attempt', decision.effect === 'allow' ? 'call' : 'denied'],
+      labels: [],
+      output: '',
+    });
+    seen[decision.effect] += 1;
+    seen.hits += hits.length;
+    seen.missing += lacking.length;
+  });
   return seen;
 }
 

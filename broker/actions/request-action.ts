@@ -191,7 +191,6 @@ async function decideOnce(
   const { effect, reasons, policy_ids } = decision;
   const shown = shownArguments(request.args, deps.digest);
   const labels = effect === 'allow' ? [...call.labels] : [];
-  const costMicroUsd = effect === 'allow' ? call.costMicroUsd : 0;
   const written = await recordAction(
     deps.store,
     { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
@@ -205,7 +204,7 @@ async function decideOnce(
       effect,
       decision: { ...decision, hits },
       manifestVersion: published.version,
-      costMicroUsd,
+      costMicroUsd: call.costMicroUsd,
       awaited: effect === 'allow' ? awaitedOutcome(manifest, call, deps.digest) : [],
       labels,
       requestId,
@@ -218,7 +217,7 @@ async function decideOnce(
         policy_ids,
         hits,
         labels,
-        cost_micro_usd: costMicroUsd,
+        cost_micro_usd: effect === 'allow' ? call.costMicroUsd : 0,
         manifest_version: published.version,
         ...(request.promptedBy === null ? {} : { prompted_by: request.promptedBy }),
       }),
