@@ -76,7 +76,7 @@ export async function prepareGround() {
       ),
     /**
      * @param now the broker's own time, where it is not the system's
-     * @returns POST, and GET, as the holder of a new session
+     * @returns POST, and GET, as the holder of a new session; to another broker by its whole URL
      */
     session: async (now = systemClock.now()) => {
       const seconds = Math.floor(now.getTime() / 1000);
@@ -102,13 +102,13 @@ export async function prepareGround() {
       if (opened.status !== 200) throw new Error(JSON.stringify(token));
       const authorization = `Bearer ${token.access_token}`;
       const post = (path: string, body?: object, init: RequestInit = {}): Promise<Response> =>
-        fetch(`${url}${path}`, {
+        fetch(new URL(path, url), {
           ...init,
           method: 'POST',
           headers: { authorization, 'content-type': 'application/json' },
           ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         });
-      const get = (path: string): Promise<Response> => fetch(`${url}${path}`, { headers: { authorization } });
+      const get = (path: string): Promise<Response> => fetch(new URL(path, url), { headers: { authorization } });
       return Object.assign(post, { get });
     },
     close: () => rm(folder, { recursive: true, force: true }),
