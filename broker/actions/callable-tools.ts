@@ -17,20 +17,12 @@ export async function callableTools(deps: ActionDeps, admitted: SessionFacts): P
   const { manifest } = published.compiled;
   const calls = Object.keys(manifest.tools ?? {}).map((tool): Call => ({ tool, args: {}, costMicroUsd: null }));
   const facts = calls.map((call) => callFacts(manifest, admitted.task, call));
-  const cells = facts.flatMap((one) => (one === null ? [] : cellsFor(manifest, admitted.task, one, deps.digest)));
+  const cells = facts.flatMap((one) => cellsFor(manifest, admitted.task, one, deps.digest));
   const session = await rereadSession(deps.store, admitted, deps.clock.now(), { cells, owner: manifest.owner });
   const known = cellsOf(session);
   return calls
     .filter((call, index) => {
-      const { decision } = evaluateCall(
-        published,
-        session,
-        call,
-        facts[index] ?? null,
-        known,
-        deps.clock.now(),
-        deps.digest,
-      );
+      const { decision } = evaluateCall(published, session, call, facts[index]!, known, deps.clock.now(), deps.digest);
       return decision.reasons.every(({ code }) => code === 'argument_outside' || code === 'field_missing');
     })
     .map(({ tool }) => ({ name: tool, description: manifest.tools?.[tool]?.description ?? null }));

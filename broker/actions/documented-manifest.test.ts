@@ -26,6 +26,7 @@ function history() {
       rootId,
       task: { task_type: 'answer-ticket', inputs: { customer_id: 42, reply_to: 'customer@mail.example' } },
       openedAt: now,
+      rootOpenedAt: now,
       onBehalfOf: null,
       declaredOnBehalfOf: null,
     };

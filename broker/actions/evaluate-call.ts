@@ -36,6 +36,7 @@ import {
   advance,
   argumentMatches,
   type CellState,
+  cannotBeTold,
   concerns,
   type Happened,
   happened,
@@ -58,7 +59,8 @@ export interface CallSession {
   agent: string;
   rootId: string;
   task: Task;
-  openedAt: Date;
+  /** The root of its tree: a sub-agent’s session starts no clock anew. */
+  rootOpenedAt: Date;
   onBehalfOf: object | null;
   declaredOnBehalfOf: string | null;
 }
@@ -77,9 +79,11 @@ export interface CellWrite extends CellRef {
   state: CellState | LabelState | null;
   /** Version that was read: the write fails when it is another by then. */
   version: number;
+  /** What the call was to the tracker whose cell it is; absent where it did not move one. */
+  is?: Happened;
 }
 /** Labels and when each was first put on. */
-type LabelState = { labels: { [label: string]: number } };
+export type LabelState = { labels: { [label: string]: number } };
 
 /** Keyed digest: what is low in entropy cannot be guessed from the database. */
 export type Digest = (text: string) => string;
@@ -94,10 +98,10 @@ export interface CallEvaluation {
   writes: CellWrite[];
 }
 
-/** @returns null for a tool that the manifest does not list */
-export function callFacts(manifest: Manifest, task: Task, { tool, args, costMicroUsd }: Call): CallFacts | null {
+export function callFacts(manifest: Manifest, task: Task, asked: Call): CallFacts {
+  const { tool, args, costMicroUsd } = asked;
   const listed = toolOf(manifest, tool);
-  if (listed === undefined) return null;
+  if (listed === undefined) return unlisted(asked);
   const destinations = destinationsOf(listed, args);
   const known = knownDestinations(manifest, task.inputs);
   return {
@@ -189,27 +193,24 @@ interface Scene {
   labels: readonly string[];
 }
 
-/**
- * Decides on a call and says what history is after it. Every cell of `cellsFor` is among `cells`.
- * @param facts null for a tool that the manifest does not list
- */
+/** Decides on a call and says what history is after it. Every cell of `cellsFor` is among `cells`. */
 export function evaluateCall(
   published: PublishedManifest,
   session: CallSession,
   asked: Call,
-  facts: CallFacts | null,
+  call: CallFacts,
   cells: Cells,
   now: Date,
   digest: Digest,
 ): CallEvaluation {
   const { manifest } = published.compiled;
-  const call = facts ?? unlisted(asked);
   const tool = toolOf(manifest, asked.tool);
   const scene = sceneOf(manifest, session, call, cells, now, digest);
-  const missing: { rule: string; path: string }[] = [];
-  const hits = rulesFor(manifest, call)
-    .filter((rule) => ruleHolds(rule, scene, missing))
-    .map(({ id }) => id);
+  const found = rulesFor(manifest, call).map((rule) => ({ rule: rule.id, verdict: ruleHolds(rule, scene) }));
+  const hits = found.filter(({ verdict }) => verdict === true).map(({ rule }) => rule);
+  const missing = found.flatMap(({ rule, verdict }) =>
+    typeof verdict === 'object' ? [{ rule, path: verdict.lacks }] : [],
+  );
   const outside = tool === undefined ? [] : argumentsOutside(tool, asked.args, session.task.inputs);
   const decision = decideCall(
     {
@@ -221,7 +222,7 @@ export function evaluateCall(
       outside: outside.filter((name) => !name.startsWith('unexpected ')),
       unexpected: outside.some((name) => name.startsWith('unexpected ')),
       hits,
-      missing,
+      missing: missing.length > 0 ? missing : untold(manifest, call),
     },
     published.compiled,
   );
@@ -254,9 +255,12 @@ export function hitsOnGrant(
   digest: Digest,
 ): string[] {
   const scene = sceneOf(manifest, session, call, cells, now, digest);
-  return rulesFor(manifest, call)
-    .filter((rule) => ruleHolds(rule, scene, []))
-    .map(({ id }) => id);
+  return (
+    rulesFor(manifest, call)
+      // What a rule cannot compare stands against the grant, as it does against a call.
+      .filter((rule) => ruleHolds(rule, scene) !== false)
+      .map(({ id }) => id)
+  );
 }
 
 /**
@@ -319,15 +323,17 @@ export interface Awaited extends CellRef, Happened {
 
 export function awaitedOutcome(manifest: Manifest, call: CallFacts, digest: Digest): Awaited[] {
   return compiledCalls(manifest).trackers.flatMap((tracker) => {
-    const event = waits(tracker.event) && concerns(tracker.event, call);
-    const without = tracker.without !== null && waits(tracker.without) && concerns(tracker.without, call);
+    const event = mayCome(tracker.event, call);
+    const without = tracker.without !== null && mayCome(tracker.without, call);
     if (!event && !without) return [];
     const keys = keysOf(tracker.same, call) ?? [];
     return keys.map((key) => ({ tracker: tracker.id, ...trackerCell(tracker, key, digest), event, without }));
   });
 }
 
-const waits = ({ kinds }: EventTest) => kinds.includes('response') || kinds.includes('error');
+/** Labels are reported with the outcome: which there will be, nobody knows yet. */
+const mayCome = (test: EventTest, call: CallFacts) =>
+  (test.kinds.includes('response') || test.kinds.includes('error')) && concerns({ ...test, label: null }, call);
 
 /** What the agent's host reports of a call. */
 export interface Outcome {
@@ -360,16 +366,16 @@ export function finishCall(
 ): CellWrite[] {
   const moment = { now: now.getTime(), rootId };
   const trackers = new Map(compiledCalls(manifest).trackers.map((tracker) => [tracker.id, tracker]));
+  const labels = [...(toolOf(manifest, tool)?.labels ?? []), ...outcome.labels];
   const moves = awaited.flatMap(({ tracker: id, scope, cell, event, without }): CellWrite[] => {
     const tracker = trackers.get(id);
     if (tracker === undefined) return [];
     const { state, version } = cells.get(cellKey({ scope, cell })) ?? { state: null, version: 0 };
-    const is = {
-      event: event && tracker.event.kinds.includes(outcome.outcome),
-      without: without && tracker.without?.kinds.includes(outcome.outcome) === true,
-    };
+    const came = (test: EventTest | null) =>
+      test?.kinds.includes(outcome.outcome) === true && (test.label === null || labels.includes(test.label));
+    const is = { event: event && came(tracker.event), without: without && came(tracker.without) };
     const after = advance(tracker, state as CellState | null, is, costMicroUsd, moment);
-    return after === state ? [] : [{ scope, cell, state: after, version }];
+    return after === state ? [] : [{ scope, cell, state: after, version, is }];
   });
   const marks = outcome.words.map((word) => outputCell(manifest, tool, word, digest));
   if (outcome.moreWords && toolOf(manifest, tool)?.output !== 'trusted') marks.push(unseenOutput);
@@ -413,8 +419,9 @@ function moved({ manifest, call, cells, digest, moment }: Scene, kinds: readonly
         const ref = trackerCell(tracker, key, digest);
         const { state, version } = cells.get(cellKey(ref)) ?? { state: null, version: 0 };
         const before = state as CellState | null;
-        const after = advance(tracker, before, happened(tracker, call, kinds), call.costMicroUsd, moment);
-        return after === before ? [] : [{ ...ref, state: after, version }];
+        const is = happened(tracker, call, kinds);
+        const after = advance(tracker, before, is, call.costMicroUsd, moment);
+        return after === before ? [] : [{ ...ref, state: after, version, is }];
       }),
     );
 }
@@ -439,13 +446,22 @@ function untouched(
     .map((ref) => ({ ...ref, ...(cells.get(cellKey(ref)) ?? { state: null, version: 0 }) }));
 }
 
-function ruleHolds(rule: CompiledRule, scene: Scene, missing: { rule: string; path: string }[]): boolean {
-  const lacks = (path: string) => missing.push({ rule: rule.id, path });
-  if (!rule.when.some((clause) => clauseHolds(clause, scene, lacks))) return false;
-  return rule.unless === null || !clauseHolds(rule.unless, scene, lacks);
+/** Whether a condition holds, or what the call lacks without which nobody can say. */
+type Verdict = boolean | { lacks: string };
+
+function ruleHolds(rule: CompiledRule, scene: Scene): Verdict {
+  const when = anyOf(rule.when.map((clause) => clauseHolds(clause, scene)));
+  if (when === false || rule.unless === null) return when;
+  const unless = clauseHolds(rule.unless, scene);
+  return unless === true ? false : unless === false ? when : unless;
 }
 
-function clauseHolds({ now, sequence }: CompiledClause, scene: Scene, lacks: (path: string) => void): boolean {
+const isLack = (verdict: Verdict): verdict is { lacks: string } => typeof verdict === 'object';
+/** What holds whatever is lacking does not depend on it. */
+const anyOf = (verdicts: Verdict[]): Verdict => verdicts.includes(true) || (verdicts.find(isLack) ?? false);
+const allOf = (verdicts: Verdict[]): Verdict => !verdicts.includes(false) && (verdicts.find(isLack) ?? true);
+
+function clauseHolds({ now, sequence }: CompiledClause, scene: Scene): Verdict {
   const { session, call, manifest, cells, digest, moment } = scene;
   if (now.task_types !== undefined && !now.task_types.includes(session.task.task_type)) return false;
   if (now.destination === 'unknown' && call.unknownDestinations.length === 0) return false;
@@ -454,24 +470,22 @@ function clauseHolds({ now, sequence }: CompiledClause, scene: Scene, lacks: (pa
   if (now.label !== undefined && !scene.labels.includes(now.label)) return false;
   if (now.uncleared === true && !isUncleared(scene)) return false;
   if (now.on_behalf_of !== undefined && now.on_behalf_of !== standing(session)) return false;
-  if (now.elapsed !== undefined && moment.now - session.openedAt.getTime() <= now.elapsed * 1000) return false;
+  if (now.elapsed !== undefined && moment.now - session.rootOpenedAt.getTime() <= now.elapsed * 1000) return false;
   if (now.hours !== undefined && !isWithin(now.hours, new Date(moment.now))) return false;
   for (const [path, pattern] of Object.entries(now.match ?? {}))
     if (!argumentMatches(call.args, path, pattern)) return false;
   if (now.untrusted !== undefined && !now.untrusted.some((name) => isUntrusted(name, scene))) return false;
-  return sequence.every(({ tracker, moreThan }) => {
-    const keys = keysOf(tracker.same, call);
-    if (keys === null) {
-      // Nothing to compare by: for all that is known it is the same. A first time of nothing is none.
-      if (tracker.op === 'first') return false;
-      lacks(tracker.same.join(', '));
-      return true;
-    }
-    return keys.some((key) => {
-      const state = cells.get(cellKey(trackerCell(tracker, key, digest)))?.state ?? null;
-      return holds(tracker, moreThan, state as CellState | null, call, moment);
-    });
-  });
+  return allOf(
+    sequence.map(({ tracker, moreThan }): Verdict => {
+      const keys = keysOf(tracker.same, call);
+      // A first time of nothing is none.
+      if (keys === null) return tracker.op === 'first' ? false : { lacks: tracker.same.join(', ') };
+      return keys.some((key) => {
+        const state = cells.get(cellKey(trackerCell(tracker, key, digest)))?.state ?? null;
+        return holds(tracker, moreThan, state as CellState | null, call, moment);
+      });
+    }),
+  );
 
   function isUntrusted(name: string, { cells: known }: Scene): boolean {
     const seen = (ref: CellRef) => (known.get(cellKey(ref))?.version ?? 0) > 0;
@@ -480,6 +494,26 @@ function clauseHolds({ now, sequence }: CompiledClause, scene: Scene, lacks: (pa
     );
   }
 }
+
+/**
+ * Rules that could not recognise this call later, when they look back at it: it has more values than are
+ * compared, or the manifest says that it touches something and nobody can tell what.
+ */
+function untold(manifest: Manifest, call: CallFacts): { rule: string; path: string }[] {
+  // One that hides keeps being seen for the first time.
+  const hidden = (tracker: Tracker) =>
+    tracker.op !== 'first' &&
+    touches(tracker, call) &&
+    cannotBeTold(tracker.same, call, call.tool !== null && hasEntity(manifest, call.tool));
+  return compiledCalls(manifest).rules.flatMap((rule) => {
+    const one = clausesOf(rule)
+      .flatMap(({ sequence }) => sequence)
+      .find(({ tracker }) => hidden(tracker));
+    return one === undefined ? [] : [{ rule: rule.id, path: one.tracker.same.join(', ') }];
+  });
+}
+
+const hasEntity = (manifest: Manifest, tool: string) => toolOf(manifest, tool)?.entity !== undefined;
 
 function isUncleared({ manifest, call, labels }: Scene): boolean {
   return call.destinations.some((destination) => {

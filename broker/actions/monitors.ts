@@ -7,7 +7,7 @@
  * window, so it may count for one step longer than written, and never for less.
  */
 import type { Json } from '../core/vocabulary.ts';
-import { hostOf, valuesAt } from '../manifests/call-arguments.ts';
+import { alike, hostOf, plainValues, valuesAt } from '../manifests/call-arguments.ts';
 import type { CallFacts, EventTest, Tracker } from '../manifests/compile-calls.ts';
 import { matchesWhole } from '../manifests/pattern.ts';
 import type { EventKind } from '../manifests/tool-schema.ts';
@@ -55,8 +55,16 @@ export function concerns(test: EventTest, call: CallFacts): boolean {
 
 /** One value at the path is a text that matches as a whole. */
 export function argumentMatches(args: CallFacts['args'], path: string, pattern: string): boolean {
-  return valuesAt(args, path).some((value) => typeof value !== 'object' && matchesWhole(pattern, String(value)));
+  return valuesAt(args, path)
+    .flatMap(plainValues)
+    .some((value) => spellings(String(value)).some((spelling) => matchesWhole(pattern, spelling, 'lines too')));
 }
+
+/** A pattern speaks of a text, however its letters are encoded. */
+const spellings = (text: string): string[] => {
+  const plain = text.normalize('NFKC');
+  return plain === text ? [text] : [text, plain];
+};
 
 /** More combinations than this are a call that nobody makes in earnest. */
 const maxKeys = 256;
@@ -75,6 +83,15 @@ export function keysOf(same: readonly string[], call: CallFacts): string[] | nul
   return keys.map((key) => JSON.stringify(key));
 }
 
+/**
+ * Whether a call would go unseen by a tracker that it moves: it has too many values to keep one by one, or
+ * should have touched something and does not say what. A call without the argument at all is none of those.
+ */
+export function cannotBeTold(same: readonly string[], call: CallFacts, hasEntity: boolean): boolean {
+  if (same.includes('entity') && hasEntity && call.entity === null) return true;
+  return same.every((name) => valuesOf(name, call).length > 0) && keysOf(same, call) === null;
+}
+
 function valuesOf(name: string, call: CallFacts): Json[] {
   switch (name) {
     case 'entity':
@@ -84,9 +101,9 @@ function valuesOf(name: string, call: CallFacts): Json[] {
     case 'capability':
       return call.capability === null ? [] : [call.capability];
     case 'destination':
-      return call.destinations.map((destination) => hostOf(destination) ?? destination);
+      return [...new Set(call.destinations.map((destination) => hostOf(destination) ?? alike(destination)))];
     default:
-      return [...new Set(valuesAt(call.args, name.slice('arg:'.length)).map((value) => JSON.stringify(value)))];
+      return [...new Set(valuesAt(call.args, name.slice('arg:'.length)).map(alike))];
   }
 }
 

@@ -76,7 +76,7 @@ function readsUnder(
   const facts = callFacts(manifest, task, request);
   return {
     owner: manifest.owner,
-    cells: facts === null ? [] : cellsFor(manifest, task, facts, digest),
+    cells: cellsFor(manifest, task, facts, digest),
     ...(request.callId === null ? {} : { callKey: callKeyOf(request.callId) }),
   };
 }
@@ -173,20 +173,22 @@ async function decideOnce(
   if (session.action !== null) return repeated(session.action, requestDigest);
 
   // 3.
-  const facts = callFacts(manifest, session.task, request);
-  const {
-    decision,
-    hits,
-    facts: call,
-    writes,
-  } = evaluateCall(published, session, request, facts, cellsOf(session), now, deps.digest);
+  const call = callFacts(manifest, session.task, request);
+  const { decision, hits, writes } = evaluateCall(
+    published,
+    session,
+    request,
+    call,
+    cellsOf(session),
+    now,
+    deps.digest,
+  );
 
   // 4.
   const id = newId('act', now);
   const { effect, reasons, policy_ids } = decision;
   const shown = shownArguments(request.args, deps.digest);
   const labels = effect === 'allow' ? [...call.labels] : [];
-  const costMicroUsd = effect === 'allow' ? call.costMicroUsd : 0;
   const written = await recordAction(
     deps.store,
     { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
@@ -200,7 +202,7 @@ async function decideOnce(
       effect,
       decision: { ...decision, hits },
       manifestVersion: published.version,
-      costMicroUsd,
+      costMicroUsd: call.costMicroUsd,
       awaited: effect === 'allow' ? awaitedOutcome(manifest, call, deps.digest) : [],
       labels,
       requestId,
@@ -213,7 +215,7 @@ async function decideOnce(
         policy_ids,
         hits,
         labels,
-        cost_micro_usd: costMicroUsd,
+        cost_micro_usd: effect === 'allow' ? call.costMicroUsd : 0,
         manifest_version: published.version,
         ...(request.promptedBy === null ? {} : { prompted_by: request.promptedBy }),
       }),
@@ -233,6 +235,9 @@ export const cellsOf = (session: SessionFacts): Cells =>
 
 function repeated(action: StoredAction, requestDigest: string): ActionAnswer {
   if (action.request_digest !== requestDigest) throw new WritError('idempotency_mismatch');
+  // Made and over: what was allowed then would be allowed again, whatever has been since.
+  if (action.outcome !== null)
+    throw new WritError('idempotency_mismatch', { detail: 'The call is over; another one needs an id of its own.' });
   const { effect, reasons, policy_ids } = action.decision as unknown as {
     effect: ActionAnswer['effect'];
     reasons: Reason[];

@@ -14,6 +14,7 @@ import { mayAct } from '../sessions/live-session.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { Awaited } from './evaluate-call.ts';
 import { moveCells, type StoredWrite, unlessMovedOn } from './move-cells.ts';
+import { movesOf } from './rebuild.ts';
 
 /** The session and the root of its tree, as `held` of grants/statements.ts holds them. */
 const heldTree = (version: string) => `
@@ -30,8 +31,8 @@ const recordStatement: Statement = {
     WITH ${heldTree('$3::int')}, in_force AS MATERIALIZED (
       SELECT held.ok AND EXISTS (SELECT 1 FROM agent a WHERE a.name = $6::text AND a.version = $12::int) AS ok FROM held
     ), ${moveCells('in_force', '$15', '$4::timestamptz')}, a AS (
-      INSERT INTO action (id, session_id, root_id, agent, tool, arguments, call_key, request_digest, effect, decision, manifest_version, cost_micro_usd, awaited, asked_at, labels)
-      SELECT $5::text, $1::text, $2::text, $6::text, $7::text, $8::jsonb, $9::text, $10::text, $11::text, $13::jsonb, $12::int, $14::bigint, $16::jsonb, $4::timestamptz, $17::text[]
+      INSERT INTO action (id, session_id, root_id, agent, tool, arguments, call_key, request_digest, effect, decision, manifest_version, cost_micro_usd, awaited, asked_at, labels, asked_moves)
+      SELECT $5::text, $1::text, $2::text, $6::text, $7::text, $8::jsonb, $9::text, $10::text, $11::text, $13::jsonb, $12::int, $14::bigint, $16::jsonb, $4::timestamptz, $17::text[], $21::text[]
       FROM may WHERE may.ok RETURNING id, session_id, agent
     ), bump AS (
 ${countAction('$2::text', "$11::text = 'terminate'", '$4::timestamptz', 'EXISTS (SELECT 1 FROM a)')}
@@ -47,7 +48,7 @@ const finishStatement: Statement = {
     WITH ${heldTree('$3::int')}, waiting AS MATERIALIZED (
       SELECT held.ok AND EXISTS (SELECT 1 FROM action WHERE id = $5::text AND session_id = $1::text AND effect = 'allow' AND outcome IS NULL FOR UPDATE) AS ok FROM held
     ), ${moveCells('waiting', '$9', '$4::timestamptz')}, a AS (
-      UPDATE action SET outcome = $6::text, labels = labels || $7::text[], output_digest = $8::text, finished_at = $4::timestamptz
+      UPDATE action SET outcome = $6::text, labels = labels || $7::text[], output_digest = $8::text, finished_at = $4::timestamptz, outcome_moves = $12::text[]
       FROM may WHERE may.ok AND id = $5::text RETURNING id, session_id, agent
     ), bump AS (
 ${countAction('$2::text', 'false', '$4::timestamptz', 'EXISTS (SELECT 1 FROM a)')}
@@ -114,6 +115,7 @@ export async function recordAction(
       action.effect === 'allow' ? 'action.allowed' : 'action.denied',
       action.requestId,
       JSON.stringify(action.audit),
+      movesOf(writes),
     ]),
   );
   return rows !== null && rows.length > 0;
@@ -146,6 +148,7 @@ export async function recordOutcome(
       JSON.stringify(writes),
       action.requestId,
       JSON.stringify(action.audit),
+      movesOf(writes),
     ]),
   );
   return rows !== null && rows.length > 0;

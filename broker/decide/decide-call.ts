@@ -5,7 +5,7 @@
 import { statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
 import type { Reason, Task } from '../core/vocabulary.ts';
 import { checkTask } from '../manifests/bind.ts';
-import { callPart } from '../manifests/call-policies.ts';
+import { anyOther, callPart } from '../manifests/call-policies.ts';
 import { entity } from '../manifests/cedar-schema.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import { toolOf } from '../manifests/compile-calls.ts';
@@ -37,6 +37,8 @@ export interface CallDecision {
   manifest_version: number;
 }
 
+const adviceOnTools = 'Call a tool of the list that `GET /v1/tools` gives.';
+
 /** Synchronous, without I/O; never throws: whatever goes wrong is a deny (invariant 1). */
 export function decideCall(facts: CallDecisionFacts, compiled: CompiledManifest): CallDecision {
   try {
@@ -49,37 +51,28 @@ export function decideCall(facts: CallDecisionFacts, compiled: CompiledManifest)
 function decideOrThrow(facts: CallDecisionFacts, compiled: CompiledManifest): CallDecision {
   const { manifest } = compiled;
   if (facts.agent !== compiled.agent) return denied(facts, [{ code: 'agent_unknown' }]);
-  if (toolOf(manifest, facts.tool) === undefined) {
-    const advice = 'Call a tool of the list that `GET /v1/tools` gives.';
-    return denied(facts, [{ code: 'tool_unknown', path: 'action.name', advice }]);
-  }
+  const listed = toolOf(manifest, facts.tool) !== undefined;
+  const faults: Reason[] = listed ? [] : [{ code: 'tool_unknown', path: 'action.name', advice: adviceOnTools }];
   const task = checkTask(manifest, facts.task.task_type, facts.task.inputs);
-  if (!task.ok) {
-    return denied(
-      facts,
-      task.faults.map(({ path, message }) => ({
-        code: 'task_not_valid',
-        path,
-        advice: `Open a session under the current manifest: ${path} ${message}.`,
-      })),
-    );
-  }
-  if (facts.missing.length > 0) {
-    return denied(
-      facts,
-      facts.missing.map(({ rule, path }) => ({
-        code: 'field_missing',
-        policy_id: `${facts.tool}.rule.${rule}`,
-        path,
-        advice: `The rule ${rule} needs it.`,
-      })),
-    );
-  }
-  const part = callPart(manifest, facts.tool);
+  for (const { path, message } of task.ok ? [] : task.faults)
+    faults.push({
+      code: 'task_not_valid',
+      path,
+      advice: `Open a session under the current manifest: ${path} ${message}.`,
+    });
+  for (const { rule, path } of facts.missing)
+    faults.push({
+      code: 'field_missing',
+      policy_id: `${facts.tool}.rule.${rule}`,
+      path,
+      advice: `The rule ${rule} needs it.`,
+    });
+  const tool = listed ? facts.tool : anyOther;
+  const part = callPart(manifest, tool);
   const answer = readAnswer(
     statefulIsAuthorized({
       principal: entity.agent(facts.agent),
-      action: entity.call(facts.tool),
+      action: entity.call(tool),
       resource: entity.resource(facts.entity ?? facts.tool),
       entities: [],
       context: {
@@ -88,13 +81,15 @@ function decideOrThrow(facts: CallDecisionFacts, compiled: CompiledManifest): Ca
         outside: [...facts.outside],
         unexpected: facts.unexpected,
       },
-      preparsedPolicySetId: slotForCalls(compiled, facts.tool, part.policies),
+      preparsedPolicySetId: slotForCalls(compiled, tool, part.policies),
     }),
     part,
   );
-  if (answer.effect === 'allow') return decision(facts, 'allow', [], answer.policyIds);
-  if (answer.failed.length > 0) return denied(facts, [{ code: 'policy_failed' }]);
-  const ids = answer.policyIds.length > 0 ? answer.policyIds : [`${facts.tool}.permit`];
+  if (answer.failed.length > 0) return denied(facts, [...faults, { code: 'policy_failed' }]);
+  if (answer.effect === 'allow')
+    return faults.length === 0 ? decision(facts, 'allow', [], answer.policyIds) : denied(facts, faults);
+  // A rule that ends the session ends it, whatever else is wrong with the call.
+  const ids = answer.policyIds.length > 0 || faults.length > 0 ? answer.policyIds : [`${tool}.permit`];
   const notes = ids.map((id) => member(part.annotations, id));
   const effect = notes.some((note) => note?.effect === 'terminate') ? 'terminate' : 'deny';
   const reasons = ids.map((id, index): Reason => {
@@ -103,7 +98,7 @@ function decideOrThrow(facts: CallDecisionFacts, compiled: CompiledManifest): Ca
     const path = note.path === '' ? {} : { path: note.path };
     return { code: note.reason, policy_id: id, ...path, advice: note.advice };
   });
-  return decision(facts, effect, reasons, answer.policyIds);
+  return decision(facts, effect, [...faults, ...reasons], answer.policyIds);
 }
 
 const denied = (facts: CallDecisionFacts, reasons: Reason[]) => decision(facts, 'deny', reasons, []);

@@ -76,7 +76,13 @@ function callOf(body: z.output<typeof part>, path: string): ActionRequest {
       errors: missing.map((name) => ({ path: `${path}${name}`, message: 'is required' })),
     });
   const given = body.context ?? {};
-  const args = given.arguments ?? (body.action.properties?.arguments as JsonObject | undefined) ?? {};
+  const inAction = body.action.properties?.arguments as JsonObject | undefined;
+  // Which of two would the tool be called with?
+  if (given.arguments !== undefined && inAction !== undefined)
+    throw new WritError('bad_request', {
+      errors: [{ path: `${path}action.properties.arguments`, message: 'is there in the context too' }],
+    });
+  const args = given.arguments ?? inAction ?? {};
   if (typeof args !== 'object' || args === null || Array.isArray(args))
     throw new WritError('bad_request', {
       errors: [{ path: `${path}action.properties.arguments`, message: 'must be an object' }],

@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { asWritError, type FieldFault, WritError } from '../core/errors.ts';
 import type { Caller } from '../sessions/authenticate.ts';
+import { namesTwice } from './names-twice.ts';
 import type { Answer, Call, Operation } from './operation.ts';
 import { sendProblem } from './problem.ts';
 import type { Refusals } from './refusals.ts';
@@ -28,7 +29,14 @@ export interface MountDeps {
 const jsonLimit = '64kb';
 // Refuse compressed bodies: ours are small, and a malformed or huge one would show only after decompression.
 const parsers = {
-  json: express.json({ limit: jsonLimit, strict: true, inflate: false }),
+  json: express.json({
+    limit: jsonLimit,
+    strict: true,
+    inflate: false,
+    verify: (_req, res, raw) => {
+      (res as Response).locals.raw = raw;
+    },
+  }),
   form: express.text({ limit: jsonLimit, inflate: false, type: 'application/x-www-form-urlencoded' }),
   yaml: express.text({
     limit: '1mb',
@@ -59,6 +67,9 @@ function parsing(type: keyof typeof parsers): RequestHandler {
   return (req, res, next) =>
     parsers[type](req, res, (fault: unknown) => {
       if (fault !== undefined) res.locals.unreadable = fault;
+      else if (res.locals.raw !== undefined && namesTwice(String(res.locals.raw), req.body))
+        res.locals.unreadable = new WritError('bad_request', { detail: 'The body has a member twice.' });
+      res.locals.raw = undefined;
       next();
     });
 }

@@ -42,8 +42,8 @@ export const inDigits = <T extends z.ZodType>(schema: T) =>
 const maxDepth = 12;
 
 /**
- * Faults of a JSON value, wherever they are in it: control characters, lone surrogates, numbers beyond the
- * range of a double (`1e400` parses to Infinity, which has no canonical form, RFC 8785), too deep.
+ * Faults of a JSON value, wherever they are in it: control characters, lone surrogates, numbers so
+ * large that another reader may read another one (RFC 8259 section 6; 2^53 + 1 is read as 2^53), too deep.
  */
 export function textFaults(value: unknown, path = '', depth = 0): FieldFault[] {
   if (depth > maxDepth) return [{ path, message: 'is nested too deeply' }];
@@ -52,7 +52,8 @@ export function textFaults(value: unknown, path = '', depth = 0): FieldFault[] {
       ? []
       : [{ path, message: 'must not contain control characters' }];
   }
-  if (typeof value === 'number' && !Number.isFinite(value)) return [{ path, message: 'is too large a number' }];
+  if (typeof value === 'number' && Math.abs(value) > Number.MAX_SAFE_INTEGER)
+    return [{ path, message: 'is too large a number: send it as text' }];
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([key, item]) => {
     if (!key.isWellFormed() || control.test(key))

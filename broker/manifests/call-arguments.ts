@@ -1,9 +1,10 @@
 /** What the arguments of a call say: values at a path, the entity it touches, where it sends to. */
+import canonicalize from 'canonicalize';
 import type { Json, Task } from '../core/vocabulary.ts';
 import type { Manifest } from './manifest.ts';
 import { memoize } from './memoize.ts';
 import { matchesWhole } from './pattern.ts';
-import { substitute, textsOf } from './template.ts';
+import { substitute } from './template.ts';
 import type { Argument, Tool } from './tool-schema.ts';
 
 export type Arguments = { readonly [name: string]: Json };
@@ -18,11 +19,31 @@ export function valuesAt(args: Json | Arguments, path: string): Json[] {
     found = found.flatMap((value) => {
       if (typeof value !== 'object' || value === null || Array.isArray(value)) return [];
       const below = Object.hasOwn(value, name) ? value[name] : undefined;
-      return below === undefined ? [] : Array.isArray(below) ? below.flat(4) : [below];
+      return below === undefined ? [] : leafLists(below);
     });
   }
   return found.filter((value) => value !== null);
 }
+
+/** A list stands for each of its members, however deep: nesting hides nothing. */
+const leafLists = (value: Json): Json[] => (Array.isArray(value) ? value.flatMap(leafLists) : [value]);
+
+/** The plain values of a value: of lists and objects, those within. */
+export const plainValues = (value: Json): (string | number | boolean)[] =>
+  typeof value !== 'object' ? [value] : value === null ? [] : Object.values(value).flatMap(plainValues);
+
+/**
+ * A value as it is compared with others: `７`, ` 7` and the number 7 are one order to most tools, so they are
+ * one to a rule. Alike is more than the same; whoever spells a value differently is not somebody else.
+ */
+export const alike = (value: Json): string =>
+  typeof value === 'object'
+    ? (canonicalize(value) ?? 'null')
+    : String(value)
+        .normalize('NFKC')
+        .replace(/\p{Default_Ignorable_Code_Point}/gu, '')
+        .trim()
+        .toLowerCase();
 
 /** Names of arguments that are not as the tool says; `unexpected` for those that it does not take. */
 export function argumentsOutside(tool: Tool, args: Arguments, inputs: Task['inputs']): string[] {
@@ -66,7 +87,7 @@ export function entityOf(tool: Tool, args: Arguments): string | null {
   const text = tool.entity.replaceAll(argReference, (_, path: string) => {
     const [value, ...more] = valuesAt(args, path);
     if (value === undefined || more.length > 0 || typeof value === 'object') whole = false;
-    return String(value).normalize('NFC');
+    return alike(value ?? null);
   });
   return whole ? text : null;
 }
@@ -78,25 +99,28 @@ export const entityReferences = (entity: string): string[] =>
 /** Where a call sends to: each value once, as `isKnown` compares it. */
 export function destinationsOf(tool: Tool, args: Arguments): string[] {
   const values = tool.destination.flatMap((path) => valuesAt(args, path));
-  return [
-    ...new Set(
-      values
-        .flatMap((value) => (typeof value === 'object' ? textsOf(value).map(({ text }) => text) : [String(value)]))
-        .map(normal),
-    ),
-  ];
+  return [...new Set(values.flatMap(plainValues).map((value) => normal(String(value))))];
 }
 
 const normal = (value: string) => value.normalize('NFKC').trim().toLowerCase();
 
-/** The host that a URL, an address or a bare name leads to; null when it is none of these. */
+/**
+ * The host that a URL, an address or a bare name leads to; null when it is none of these. Whatever two
+ * readers could take for two hosts (`good.test\\@evil.test`, `evil.test/@good.test`, two addresses in one
+ * text) is none.
+ */
 export function hostOf(destination: string): string | null {
-  const at = destination.lastIndexOf('@');
-  if (/^[a-z][a-z0-9+.-]*:\/\//.test(destination))
-    return URL.canParse(destination) ? new URL(destination).hostname : null;
-  const name = at >= 0 ? destination.slice(at + 1) : (destination.split(/[/:]/, 1)[0] ?? '');
-  return /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)+$/.test(name) ? name : null;
+  if (/[\s\\\p{Cc}\p{Default_Ignorable_Code_Point}]/u.test(destination)) return null;
+  const host = /^[a-z][a-z0-9+.-]*:\/\//.test(destination) ? hostOfUrl(destination) : hostOfName(destination);
+  return host?.replace(/\.$/, '') ?? null;
 }
+
+const hostOfUrl = (url: string) => (URL.canParse(url) ? new URL(url).hostname : null);
+
+const hostOfName = (text: string): string | null =>
+  /^(?:[^@<>()[\]",:;/?#]+@)?([a-z0-9_-]+(?:\.[a-z0-9_-]+)+\.?)$/.exec(text)?.[1] ??
+  /^([a-z0-9_-]+(?:\.[a-z0-9_-]+)+\.?)(?::[0-9]+)?(?:\/[^@]*)?$/.exec(text)?.[1] ??
+  null;
 
 /** Whether a destination is one that a list names: `*.example.com`, `*@example.com`, or the value itself. */
 export function isNamed(destination: string, names: readonly string[]): boolean {

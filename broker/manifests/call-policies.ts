@@ -7,7 +7,7 @@ import { entity } from './cedar-schema.ts';
 import { type CompiledRule, compiledCalls } from './compile-calls.ts';
 import { type Manifest, member } from './manifest.ts';
 import { memoize } from './memoize.ts';
-import type { Argument } from './tool-schema.ts';
+import type { Argument, Tool } from './tool-schema.ts';
 
 export interface CallPart {
   policies: { [policyId: string]: PolicyJson };
@@ -31,7 +31,10 @@ const contextType: Type<string> = {
   },
 };
 
-/** @throws TypeError when the manifest does not list the tool */
+/** Name of every tool that the manifest does not list; no tool has it. */
+export const anyOther = '';
+
+/** @throws TypeError when the manifest does not list the tool, and it is not `anyOther` */
 export function callPart(manifest: Manifest, tool: string): CallPart {
   const parts = partsOf(manifest);
   let part = parts.get(tool);
@@ -78,7 +81,12 @@ function makePart(manifest: Manifest, name: string): CallPart {
 
 function writtenFor(manifest: Manifest, name: string): Written[] {
   const tool = member(manifest.tools ?? {}, name);
-  if (tool === undefined) throw new TypeError('the manifest has no such tool');
+  if (tool !== undefined) return [...limitsOf(manifest, tool), ...rulesAbout(manifest, name)];
+  if (name !== anyOther) throw new TypeError('the manifest has no such tool');
+  return rulesAbout(manifest, name);
+}
+
+function limitsOf(manifest: Manifest, tool: Tool): Written[] {
   const tasks = tool.tasks ?? Object.keys(manifest.task_types);
   const forbid = { effect: 'forbid', reason: 'argument_outside' } as const;
   const written: Written[] = [
@@ -106,9 +114,13 @@ function writtenFor(manifest: Manifest, name: string): Written[] {
       path: 'context.arguments',
       advice: `It takes ${Object.keys(tool.args).join(', ') || 'no arguments'} and nothing else.`,
     });
-  for (const rule of compiledCalls(manifest).rules) {
-    if (rule.effect === 'flag' || !mayConcern(rule, name)) continue;
-    written.push({
+  return written;
+}
+
+const rulesAbout = (manifest: Manifest, name: string): Written[] =>
+  compiledCalls(manifest)
+    .rules.filter((rule) => rule.effect !== 'flag' && mayConcern(rule, name))
+    .map((rule) => ({
       id: `rule.${rule.id}`,
       effect: 'forbid',
       when: contains(fact('hits'), literal(rule.id)),
@@ -116,10 +128,7 @@ function writtenFor(manifest: Manifest, name: string): Written[] {
       path: '',
       advice: rule.message,
       ...(rule.effect === 'terminate' ? { also: 'terminate' } : {}),
-    });
-  }
-  return written;
-}
+    }));
 
 /** Whether a rule can be about calls of the tool, as far as that does not depend on the call. */
 export const mayConcern = ({ on }: CompiledRule, tool: string): boolean => on.tools === null || on.tools.includes(tool);

@@ -53,8 +53,16 @@ test('names that are not there are told by their path', () => {
       'rules[0].when.formerly: compares by entity, and the tool send has none',
     ],
     [
+      'separation_of_duties: [{ id: a, duties: [{ tool: read }, { capability: open }], same: [entity], within: 1h }]',
+      'separation_of_duties[0].duties[1]: compares by entity, and a grant of open has none: compare by arg:PARAMETER',
+    ],
+    [
       'separation_of_duties: [{ id: a, duties: [{ tool: read }, { tool: send }], same: [entity], within: 1h }]',
       'separation_of_duties[0].duties[1]: compares by entity, and the tool send has none',
+    ],
+    [
+      rule('on: { tool: read }, scope: agent, when: { formerly: { tool: send, within: session } }'),
+      'rules[0].when.formerly.within: must be a time such as 30d: the scope agent is more than the session',
     ],
     [`egress: { known: ['\${inputs.x}'] }`, 'egress.known[0]: refers to the input x, which no task type has'],
   ];

@@ -4,7 +4,7 @@ import { type Manifest, member } from './manifest.ts';
 import type { Path } from './parse.ts';
 import { patternFault } from './pattern.ts';
 import { referencesOf } from './template.ts';
-import type { Clause, EventSelector, Selector } from './tool-schema.ts';
+import type { Clause, EventSelector, Scope, Selector } from './tool-schema.ts';
 
 type Report = (path: Path, message: string) => void;
 
@@ -52,13 +52,21 @@ export function checkCalls(manifest: Manifest, report: Report): void {
     checkSelector(manifest, on, [...path, 'on'], report);
     const clauses = rule.when === undefined ? [] : Array.isArray(rule.when) ? rule.when : [rule.when];
     for (const [at, clause] of clauses.entries())
-      checkClause(manifest, clause, on, Array.isArray(rule.when) ? [...path, 'when', at] : [...path, 'when'], report);
-    if (rule.unless !== undefined) checkClause(manifest, rule.unless, on, [...path, 'unless'], report);
+      checkClause(
+        manifest,
+        clause,
+        { on, scope: rule.scope },
+        Array.isArray(rule.when) ? [...path, 'when', at] : [...path, 'when'],
+        report,
+      );
+    if (rule.unless !== undefined)
+      checkClause(manifest, rule.unless, { on, scope: rule.scope }, [...path, 'unless'], report);
     if (rule.when === undefined && rule.on === '*') report(path, 'holds for every call: say `when`');
   }
   for (const [index, duty] of (manifest.separation_of_duties ?? []).entries()) {
     const path = ['separation_of_duties', index];
     once(duty.id, path);
+    checkWithin(duty.within, duty.scope, [...path, 'within'], report);
     for (const [at, selector] of duty.duties.entries()) {
       checkSelector(manifest, selector, [...path, 'duties', at], report);
       checkCorrelation(manifest, duty.same, selector, [...path, 'duties', at], report);
@@ -66,13 +74,21 @@ export function checkCalls(manifest: Manifest, report: Report): void {
   }
 }
 
-function checkClause(manifest: Manifest, clause: Clause, on: Selector, path: Path, report: Report): void {
+function checkClause(
+  manifest: Manifest,
+  clause: Clause,
+  { on, scope }: { on: Selector; scope: Scope },
+  path: Path,
+  report: Report,
+): void {
   checkTasks(manifest, clause.task_types, [...path, 'task_types'], report);
   for (const [arg, pattern] of Object.entries(clause.match ?? {}))
     checkPattern(pattern, [...path, 'match', arg], report);
   if (clause.hours !== undefined && !isZone(clause.hours.zone))
     report([...path, 'hours', 'zone'], 'is not a time zone, such as Europe/Berlin');
   const { formerly, since, count, sum } = clause;
+  for (const [name, one] of Object.entries({ formerly, since, count, sum }))
+    if (one !== undefined) checkWithin(one.within, scope, [...path, name, 'within'], report);
   const events: [EventSelector | undefined, readonly string[], Path][] = [
     [formerly, formerly?.same ?? [], ['formerly']],
     [since?.event, since?.same ?? [], ['since', 'event']],
@@ -87,6 +103,12 @@ function checkClause(manifest: Manifest, clause: Clause, on: Selector, path: Pat
     }
     if (event !== undefined || below.length === 2) checkCorrelation(manifest, same, on, [...path, below[0]!], report);
   }
+}
+
+/** Beyond the session there is history from before it began. */
+function checkWithin(within: number | 'session', scope: Scope, path: Path, report: Report): void {
+  if (within === 'session' && scope !== 'session')
+    report(path, `must be a time such as 30d: the scope ${scope} is more than the session`);
 }
 
 function checkSelector(manifest: Manifest, selector: Selector | EventSelector, path: Path, report: Report): void {
@@ -131,6 +153,14 @@ function checkCorrelation(
     if (same.includes('destination') && tool.destination.length === 0)
       report(path, `compares by destination, and the tool ${name} has none`);
   }
+  const granted = [
+    ...list(selector.capability),
+    ...list(selector.class).flatMap((name) => member(manifest.classes ?? {}, name)?.capabilities ?? []),
+  ];
+  const [capability] = granted;
+  const [by] = same.filter((name) => !name.startsWith('arg:'));
+  if (capability !== undefined && by !== undefined)
+    report(path, `compares by ${by}, and a grant of ${capability} has none: compare by arg:PARAMETER`);
 }
 
 function checkTasks(manifest: Manifest, tasks: readonly string[] | undefined, path: Path, report: Report): void {

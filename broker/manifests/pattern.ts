@@ -8,12 +8,13 @@ import { RE2JS } from 're2js';
 const maxCompiled = 1024;
 const compiled = new Map<string, RE2JS>();
 
-function compile(pattern: string): RE2JS {
-  let found = compiled.get(pattern);
+function compile(pattern: string, flags = 0): RE2JS {
+  const key = `${flags} ${pattern}`;
+  let found = compiled.get(key);
   if (found === undefined) {
-    found = RE2JS.compile(pattern);
+    found = RE2JS.compile(pattern, flags);
     if (compiled.size >= maxCompiled) compiled.clear();
-    compiled.set(pattern, found);
+    compiled.set(key, found);
   }
   return found;
 }
@@ -28,7 +29,10 @@ export function patternFault(pattern: string): string | undefined {
   }
 }
 
-/** True when the whole of `value` matches, as if written `^(?:pattern)$`. */
-export function matchesWhole(pattern: string, value: string): boolean {
-  return compile(pattern).matches(value);
+/**
+ * True when the whole of `value` matches, as if written `^(?:pattern)$`.
+ * @param dot `lines too`: `.` takes line ends as well, so that `sudo .*` holds for a command of two lines
+ */
+export function matchesWhole(pattern: string, value: string, dot?: 'lines too'): boolean {
+  return compile(pattern, dot === undefined ? 0 : RE2JS.DOTALL).matches(value);
 }

@@ -35,7 +35,9 @@ const span = z
   .refine((seconds) => seconds <= 90 * 86_400, 'must be ninety days or less');
 const within = z
   .union([z.literal('session'), span])
-  .describe('How far back it looks, such as 30m or 30d; `session` = since the session began.');
+  .describe(
+    'How far back it looks, such as 30m or 30d; `session` = since the session began, for rules that look at the session alone.',
+  );
 
 /** US dollars, read as whole millionths: money is never a fraction. */
 export const dollars = z
@@ -96,23 +98,29 @@ const kinds = z.enum(['attempt', 'call', 'denied', 'response', 'error']);
 const oneOrMore = <T extends z.ZodType>(one: T) => z.union([one, z.array(one).min(1).max(64)]);
 
 const selectorShape = {
-  tool: oneOrMore(toolName).optional().describe('Calls of this tool, or of one of these.'),
+  tool: oneOrMore(toolName)
+    .optional()
+    .describe(
+      'Calls of this tool, or of one of these. Of `tool`, `class` and `capability`, one must fit; of the rest, all.',
+    ),
   class: oneOrMore(className).optional().describe('Calls of a class.'),
   capability: oneOrMore(capabilityName).optional().describe('Grants of this capability.'),
   sensitivity: z.int().min(1).max(3).optional().describe('Calls of tools that return at least this.'),
-  label: className.optional().describe('Calls whose result has this label.'),
+  label: className
+    .optional()
+    .describe('Calls whose result has this label: by the manifest, and of outcomes, as reported too.'),
   destination: z.enum(['known', 'unknown']).optional().describe('Calls that send there.'),
   match: z
     .record(argPath, pattern)
     .refine(...atMost(16, 'arguments'))
     .optional()
-    .describe('Calls whose arguments match these RE2 patterns as a whole.'),
+    .describe('Calls whose arguments match these RE2 patterns as a whole; `.` takes line ends too.'),
 };
 const SelectorSchema = z.strictObject(selectorShape);
 const kind = oneOrMore(kinds)
   .optional()
   .describe(
-    '`attempt`: whatever was asked; `call` (default): what was allowed; `denied`; `response` and `error`: as the agent’s host reports the outcome.',
+    '`attempt`: whatever was asked; `call` (default): what was allowed; `denied`; `response` and `error`: as the agent’s host reports the outcome: what nobody reports is neither.',
   );
 const EventSchema = z.strictObject({ ...selectorShape, kind });
 
@@ -121,7 +129,9 @@ const same = z
   .array(correlation)
   .max(4)
   .default([])
-  .describe('Only events with the same entity, destination, tool or argument (`arg:PATH`) as this call.');
+  .describe(
+    'Only events with the same entity, destination (its host), tool or argument (`arg:PATH`) as this call, however spelled.',
+  );
 
 const ClauseSchema = z.strictObject({
   task_types: z.array(capabilityName).min(1).optional().describe('The session has one of these task types.'),
@@ -134,7 +144,9 @@ const ClauseSchema = z.strictObject({
     .min(1)
     .max(16)
     .optional()
-    .describe('One of these arguments has a value that first appeared in untrusted output of a tool.'),
+    .describe(
+      'One of these arguments has a value that appeared in untrusted output of a tool, and in nothing that is trusted.',
+    ),
   label: className.optional().describe('The session has read something of this label.'),
   uncleared: z
     .literal(true)
@@ -164,7 +176,7 @@ const ClauseSchema = z.strictObject({
     .record(argPath, pattern)
     .refine(...atMost(16, 'arguments'))
     .optional()
-    .describe('Arguments of this call match these RE2 patterns as a whole.'),
+    .describe('Arguments of this call match these RE2 patterns as a whole; `.` takes line ends too.'),
   formerly: EventSchema.extend({ within, same }).optional().describe('Such an event was before this call.'),
   since: z
     .strictObject({
@@ -193,11 +205,13 @@ const ClauseSchema = z.strictObject({
     })
     .optional()
     .describe('They cost more than this together, this call included.'),
-  elapsed: span.optional().describe('The session has been open for longer than this.'),
+  elapsed: span
+    .optional()
+    .describe('The session, or the one whose sub-agent it is, has been open for longer than this.'),
   first_time: z
     .enum(['tool', 'capability', 'destination', 'entity'])
     .optional()
-    .describe('Nobody in the rule’s `scope` called, used or touched it in an earlier session.'),
+    .describe('Nobody in the rule’s `scope` called, used or touched it before, in another session.'),
 });
 
 const RuleSchema = z.strictObject({

@@ -75,6 +75,7 @@ export interface SessionFacts {
   endReason: EndReason | null;
   maxGrants: number | null;
   openedAt: Date;
+  rootOpenedAt: Date;
   expiresAt: Date;
   heartbeatDeadline: Date;
   endedAt: Date | null;
@@ -143,7 +144,7 @@ export const factsStatement: Statement = {
     )
     SELECT r.n, s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.declared_on_behalf_of, s.started_by,
            s.responsible, s.principal_root, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
-           s.ended_at, s.capabilities, s.narrowed, s.proof, root.version, ${factColumns},
+           s.ended_at, s.capabilities, s.narrowed, s.proof, root.version, root.opened_at AS root_opened_at, ${factColumns},
            (r.proof IS NULL OR EXISTS (SELECT 1 FROM burnt JOIN proofs ON proofs.proof = burnt.key WHERE proofs.n = r.n)) AS proof_is_fresh,
            ${mayAct('s', 'r.now')} AS may_act,
            EXISTS (SELECT 1 FROM signing_key k WHERE k.kid = r.kid AND k.withdrawn_at IS NOT NULL) AS key_withdrawn,
@@ -167,7 +168,7 @@ export const factsStatement: Statement = {
                             WHEN 'principal' THEN 'principal:' || s.principal_root ELSE 'owner:' || r.owner END) END AS cells
     FROM r
     CROSS JOIN LATERAL (SELECT * FROM session WHERE id = r.session_id LIMIT 1) s
-    CROSS JOIN LATERAL (SELECT version FROM session WHERE id = s.root_id LIMIT 1) root
+    CROSS JOIN LATERAL (SELECT version, opened_at FROM session WHERE id = s.root_id LIMIT 1) root
     LEFT JOIN LATERAL (SELECT version FROM agent WHERE name = s.agent LIMIT 1) a ON true
     LEFT JOIN LATERAL (
       SELECT ${historySums}, sum(own.denied_count)::int AS denied_count
@@ -198,6 +199,7 @@ interface FactsRow extends FactColumns {
   end_reason: EndReason | null;
   max_grants: number | null;
   opened_at: Date;
+  root_opened_at: Date;
   expires_at: Date;
   heartbeat_deadline: Date;
   ended_at: Date | null;
@@ -323,6 +325,7 @@ export async function readSession(
     endReason: row.end_reason,
     maxGrants: row.max_grants,
     openedAt: row.opened_at,
+    rootOpenedAt: row.root_opened_at,
     expiresAt: row.expires_at,
     heartbeatDeadline: row.heartbeat_deadline,
     endedAt: row.ended_at,

@@ -49,7 +49,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
       'ended_at',
     ],
   },
-  action: { insert: true, update: ['outcome', 'labels', 'output_digest', 'finished_at'] },
+  action: { insert: true, update: ['outcome', 'labels', 'output_digest', 'finished_at', 'outcome_moves'] },
   monitor_cell: { insert: true, update: ['state', 'version', 'moved_at'] },
   lease: {
     insert: true,

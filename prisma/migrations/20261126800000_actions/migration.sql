@@ -14,6 +14,8 @@ CREATE TABLE "action" (
     "manifest_version" INTEGER NOT NULL,
     "cost_micro_usd" BIGINT NOT NULL,
     "awaited" JSONB NOT NULL,
+    "asked_moves" TEXT[],
+    "outcome_moves" TEXT[],
     "asked_at" TIMESTAMPTZ(3) NOT NULL,
     "outcome" TEXT,
     "labels" TEXT[],

@@ -10,6 +10,7 @@ const session = {
   rootId: 'ses_bench',
   task: { task_type: 'work', inputs: {} },
   openedAt: now,
+  rootOpenedAt: now,
   onBehalfOf: null,
   declaredOnBehalfOf: null,
 };

@@ -1,0 +1,121 @@
+/**
+ * The state of history made anew from the calls on record: the same states that `evaluate-call.ts` moved on
+ * call by call (held equal by a property test). For repair and for proof; no decision waits for it.
+ *
+ * Words of outputs are not among it: their marks are written once and never moved, so they are their own
+ * record.
+ */
+import { compiledCalls, type Tracker, toolOf } from '../manifests/compile-calls.ts';
+import type { Manifest } from '../manifests/manifest.ts';
+import { memoize } from '../manifests/memoize.ts';
+import type { Scope } from '../manifests/tool-schema.ts';
+import type { CellWrite, LabelState } from './evaluate-call.ts';
+import { advance, type CellState } from './monitors.ts';
+
+/** A call as it is on record, with its session's person. */
+export interface RecordedAction {
+  rootId: string;
+  agent: string;
+  principalRoot: string;
+  manifestVersion: number;
+  tool: string;
+  effect: string;
+  costMicroUsd: number;
+  /** The manifest's of the tool, and those that were reported. */
+  labels: readonly string[];
+  askedAt: Date;
+  finishedAt: Date | null;
+  askedMoves: readonly string[];
+  outcomeMoves: readonly string[];
+}
+
+/**
+ * Moves of cells, as an action keeps them: `+CELL@7` for an event of the cell's tracker, `-CELL@7` for one
+ * that makes it forget, each with the version that the cell has by it. The order of versions is the order in
+ * which things happened, across sessions too.
+ */
+export const movesOf = (writes: readonly Pick<CellWrite, 'cell' | 'version' | 'is'>[]): string[] =>
+  writes.flatMap(({ cell, version, is }) =>
+    is === undefined ? [] : [`${is.event ? '+' : '-'}${cell}@${version + 1}`],
+  );
+
+interface Move {
+  version: number;
+  tracker: Tracker;
+  event: boolean;
+  at: Date;
+  action: RecordedAction;
+}
+
+/** Names of a scope as they are stored. */
+export const storedScope = (
+  scope: Scope,
+  { rootId, agent, principalRoot }: Pick<RecordedAction, 'rootId' | 'agent' | 'principalRoot'>,
+  { owner }: Pick<Manifest, 'owner'>,
+): string => `${scope}:${{ session: rootId, agent, principal: principalRoot, owner }[scope]}`;
+
+/**
+ * @param actions every call of the scopes that are asked for, in any order
+ * @param manifestOf the version that a call was decided under
+ * @returns states by stored scope and cell, `session:ses_1/labels`; of other scopes what these calls did
+ */
+export function rebuildCells(
+  actions: readonly RecordedAction[],
+  manifestOf: (agent: string, version: number) => Manifest,
+): Map<string, CellState | LabelState | null> {
+  const moves = new Map<string, Move[]>();
+  const labels = new Map<string, LabelState['labels']>();
+  for (const action of actions) {
+    const manifest = manifestOf(action.agent, action.manifestVersion);
+    const note = (moved: readonly string[], at: Date | null) => {
+      for (const { cell, ...move } of moved.map(readMove)) {
+        const tracker = trackersOf(manifest).get(trackerOf(cell));
+        if (tracker === undefined || at === null) throw new Error(`the manifest of ${action.tool} has no ${cell}`);
+        listed(moves, `${storedScope(tracker.scope, action, manifest)}/${cell}`).push({ ...move, tracker, at, action });
+      }
+    };
+    note(action.askedMoves, action.askedAt);
+    note(action.outcomeMoves, action.finishedAt);
+    if (action.effect !== 'allow') continue;
+    const key = `${storedScope('session', action, manifest)}/labels`;
+    const put = (names: readonly string[], at: Date) => {
+      if (names.length === 0) return;
+      const known = labels.get(key) ?? {};
+      for (const name of names) known[name] = Math.min(known[name] ?? Number.POSITIVE_INFINITY, at.getTime());
+      labels.set(key, known);
+    };
+    put(toolOf(manifest, action.tool)?.labels ?? [], action.askedAt);
+    put(action.labels, action.finishedAt ?? action.askedAt);
+  }
+  return new Map<string, CellState | LabelState | null>([
+    ...[...moves].map(([key, list]) => [key, replayed(list)] as const),
+    ...[...labels].map(([key, known]) => [key, { labels: known }] as const),
+  ]);
+}
+
+const replayed = (moves: readonly Move[]): CellState | null =>
+  moves
+    .toSorted((a, b) => a.version - b.version)
+    .reduce<CellState | null>(
+      (state, { tracker, event, at, action: { costMicroUsd, rootId } }) =>
+        advance(tracker, state, { event, without: !event }, costMicroUsd, { now: at.getTime(), rootId }),
+      null,
+    );
+
+function listed(moves: Map<string, Move[]>, key: string): Move[] {
+  const list = moves.get(key) ?? [];
+  moves.set(key, list);
+  return list;
+}
+
+const trackersOf = memoize(
+  (manifest: Manifest) => new Map(compiledCalls(manifest).trackers.map((tracker) => [tracker.id, tracker])),
+);
+
+/** A cell is named by its tracker, and by a digest of what it correlates by. */
+const trackerOf = (cell: string): string => cell.split('.', 1)[0]!;
+
+function readMove(text: string): { cell: string; event: boolean; version: number } {
+  const at = text.lastIndexOf('@');
+  return { cell: text.slice(1, at), event: text.startsWith('+'), version: Number(text.slice(at + 1)) };
+}

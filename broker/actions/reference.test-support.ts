@@ -1,0 +1,306 @@
+/**
+ * The rules of a manifest, read as they are written, over the whole log: no trackers, no cells, nothing
+ * remembered. Slow, and plain enough to be held against the words of `tool-schema.ts`; `monitors.ts` is held
+ * against it.
+ *
+ * It shares with what it checks the reading of arguments (`call-arguments.ts`) and of texts (`origin.ts`),
+ * and nothing else.
+ */
+import type { JsonObject, Task } from '../core/vocabulary.ts';
+import {
+  alike,
+  argumentsOutside,
+  clearanceOf,
+  destinationsOf,
+  entityOf,
+  hostOf,
+  isNamed,
+  knownDestinations,
+  manifestWords,
+  valuesAt,
+} from '../manifests/call-arguments.ts';
+import type { Manifest } from '../manifests/manifest.ts';
+import { matchesWhole } from '../manifests/pattern.ts';
+import type { Clause, EventKind, EventSelector, Rule, Scope, Selector } from '../manifests/tool-schema.ts';
+import { wordsOf } from './origin.ts';
+
+/** Who called. The owner is everybody's: the log is one owner's. */
+export interface Who {
+  rootId: string;
+  agent: string;
+  principal: string;
+  task: Task;
+  /** Of the root. */
+  openedAt: number;
+  onBehalfOf: object | null;
+  declaredOnBehalfOf: string | null;
+}
+
+export interface AskedCall {
+  tool: string;
+  args: JsonObject;
+  costMicroUsd: number | null;
+}
+
+/** One line of the log: a call as it was decided, or as it came out. */
+export interface Entry {
+  at: number;
+  who: Who;
+  call: AskedCall;
+  kinds: readonly EventKind[];
+  /** Of an outcome, what was reported. */
+  labels: readonly string[];
+  output: string;
+}
+
+export interface Verdict {
+  effect: 'allow' | 'deny' | 'terminate';
+  hits: string[];
+  /** Rules that look at something the call lacks. */
+  missing: string[];
+}
+
+/** Nobody can say: the call lacks what the condition compares. */
+type Truth = boolean | 'lacks';
+
+export function decideByLog(
+  manifest: Manifest,
+  log: readonly Entry[],
+  who: Who,
+  call: AskedCall,
+  now: number,
+): Verdict {
+  const tool = (name: string) => manifest.tools?.[name];
+  const asked: Entry = { at: now, who, call, kinds: ['attempt', 'call'], labels: [], output: '' };
+  const list = <T>(one: T | readonly T[] | undefined): readonly T[] =>
+    one === undefined ? [] : Array.isArray(one) ? one : [one as T];
+
+  const destinations = ({ call: { tool: name, args } }: Entry) => {
+    const listed = tool(name);
+    return listed === undefined ? [] : destinationsOf(listed, args);
+  };
+  const unknown = (entry: Entry) =>
+    destinations(entry).filter((one) => !isNamed(one, knownDestinations(manifest, entry.who.task.inputs)));
+  const labelsOf = (entry: Entry) => [...(tool(entry.call.tool)?.labels ?? []), ...entry.labels];
+  const costOf = ({ call: { tool: name, costMicroUsd } }: Entry) =>
+    tool(name) === undefined ? 0 : (costMicroUsd ?? tool(name)!.cost_usd);
+
+  function isSelected(selector: Selector | EventSelector, entry: Entry): boolean {
+    const { tool: name, args } = entry.call;
+    const classes = list(selector.class).map((one) => manifest.classes?.[one]);
+    if (selector.tool !== undefined || selector.class !== undefined || selector.capability !== undefined) {
+      const named = [...list(selector.tool), ...classes.flatMap((one) => one?.tools ?? [])];
+      if (!named.includes(name)) return false;
+    }
+    if (selector.sensitivity !== undefined && (tool(name)?.sensitivity ?? 0) < selector.sensitivity) return false;
+    if (selector.label !== undefined && !labelsOf(entry).includes(selector.label)) return false;
+    if (!sendsTo(selector.destination, entry)) return false;
+    return isMatch(selector.match, args);
+  }
+  const sendsTo = (to: 'known' | 'unknown' | undefined, entry: Entry) =>
+    to === undefined ||
+    (to === 'unknown' ? unknown(entry).length > 0 : destinations(entry).length > 0 && unknown(entry).length === 0);
+  const isMatch = (patterns: { [path: string]: string } | undefined, args: JsonObject) =>
+    Object.entries(patterns ?? {}).every(([path, pattern]) =>
+      valuesAt(args, path).some((value) => matchesWhole(pattern, String(value), 'lines too')),
+    );
+  const isEvent = (event: EventSelector, entry: Entry) => {
+    const kinds = event.kind === undefined ? ['call'] : list(event.kind);
+    return entry.kinds.some((kind) => kinds.includes(kind)) && isSelected(event, entry);
+  };
+
+  function valuesOf(name: string, entry: Entry): string[] {
+    const { tool: called, args } = entry.call;
+    const listed = tool(called);
+    if (name === 'tool') return [called];
+    if (name === 'capability') return [];
+    if (name === 'entity') {
+      const entity = listed === undefined ? null : entityOf(listed, args);
+      return entity === null ? [] : [entity];
+    }
+    if (name === 'destination') return destinations(entry).map((one) => hostOf(one) ?? alike(one));
+    return valuesAt(args, name.slice('arg:'.length)).map(alike);
+  }
+  const isSame = (same: readonly string[], entry: Entry, one: Entry = asked) =>
+    same.every((name) => valuesOf(name, one).some((value) => valuesOf(name, entry).includes(value)));
+  const lacks = (same: readonly string[]) => same.some((name) => valuesOf(name, asked).length === 0);
+
+  /** What the scope's history has, oldest first. */
+  const within = (scope: Scope): Entry[] =>
+    log.filter(
+      (entry) =>
+        scope === 'owner' ||
+        (scope === 'session' && entry.who.rootId === who.rootId) ||
+        (scope === 'agent' && entry.who.agent === who.agent) ||
+        (scope === 'principal' && entry.who.principal === who.principal),
+    );
+  const since = (seconds: number | 'session') => (seconds === 'session' ? -Infinity : now - seconds * 1000);
+  /** An event counts until the step of a 64th of the window in which it was has left the window. */
+  const inSteps = (seconds: number | 'session', at: number) => {
+    if (seconds === 'session') return true;
+    const step = Math.max(1, Math.floor((seconds * 1000) / 64));
+    return Math.floor(at / step) >= Math.floor((now - seconds * 1000) / step);
+  };
+
+  function formerlyHolds({ within: back, same, ...event }: NonNullable<Clause['formerly']>, scope: Scope): Truth {
+    if (lacks(same)) return 'lacks';
+    return within(scope).some((entry) => entry.at >= since(back) && isEvent(event, entry) && isSame(same, entry));
+  }
+  function sinceHolds({ event, without, within: back, same }: NonNullable<Clause['since']>, scope: Scope): Truth {
+    if (lacks(same)) return 'lacks';
+    const history = within(scope).filter((entry) => isSame(same, entry));
+    return history.some(
+      (entry, index) =>
+        entry.at >= since(back) &&
+        isEvent(event, entry) &&
+        !history.slice(index + 1).some((later) => isEvent(without, later)),
+    );
+  }
+  function amount(
+    of: EventSelector | undefined,
+    on: Selector,
+    {
+      back,
+      same,
+      scope,
+      each,
+    }: { back: number | 'session'; same: readonly string[]; scope: Scope; each: typeof costOf },
+  ): number {
+    const event = of ?? on;
+    // Of several values of this call (`same`), the one with the most decides.
+    const kinds = of?.kind === undefined ? ['call'] : list(of.kind);
+    const own =
+      kinds.some((kind) => kind === 'attempt' || kind === 'call') && isSelected(event, asked) ? each(asked) : 0;
+    const past = within(scope).filter((entry) => inSteps(back, entry.at) && isEvent(event, entry));
+    const keys = same.reduce<string[][]>(
+      (all, name) => all.flatMap((key) => valuesOf(name, asked).map((value) => [...key, value])),
+      [[]],
+    );
+    return Math.max(
+      ...keys.map((key) =>
+        past
+          .filter((entry) => same.every((name, index) => valuesOf(name, entry).includes(key[index]!)))
+          .reduce((sum, entry) => sum + each(entry), own),
+      ),
+    );
+  }
+  function isFirst(what: NonNullable<Clause['first_time']>, scope: Scope): Truth {
+    return valuesOf(what, asked).some((value) => {
+      const [first] = within(scope).filter(
+        (entry) => entry.kinds.includes('call') && valuesOf(what, entry).includes(value),
+      );
+      return first === undefined || first.who.rootId === who.rootId;
+    });
+  }
+  function isUntrusted(name: string): boolean {
+    const tree = within('session');
+    const said = (trusted: boolean) =>
+      tree
+        .filter((entry) => (tool(entry.call.tool)?.output === 'trusted') === trusted)
+        .flatMap((entry) => wordsOf(entry.output).words);
+    const good = [...manifestWords(manifest), ...Object.values(who.task.inputs).map(String)].flatMap(
+      (text) => wordsOf(text).words,
+    );
+    const values = name === 'destination' ? destinations(asked) : valuesAt(call.args, name).map(String);
+    return values
+      .flatMap((value) => (wordsOf(value).words.length > 0 ? wordsOf(value).words : [value.toLowerCase()]))
+      .some((word) => said(false).includes(word) && ![...said(true), ...good].includes(word));
+  }
+  function isInHours({ from, to, days }: NonNullable<Clause['hours']>): boolean {
+    // The tests' zone is UTC.
+    const at = new Date(now);
+    const time = at.toISOString().slice(11, 16);
+    const day = (['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const)[at.getUTCDay()]!;
+    const inside = from <= to ? from <= time && time < to : from <= time || time < to;
+    return inside && (days === undefined || days.includes(day));
+  }
+
+  function clauseHolds(clause: Clause, on: Selector, scope: Scope): Truth {
+    const read = within('session').flatMap((entry) =>
+      entry.kinds.includes('call') ? (tool(entry.call.tool)?.labels ?? []) : entry.labels,
+    );
+    const standing = who.onBehalfOf !== null ? 'vouched' : who.declaredOnBehalfOf !== null ? 'declared' : 'nobody';
+    const { formerly, since: sequence, count, sum, first_time } = clause;
+    const truths: Truth[] = [
+      clause.task_types?.includes(who.task.task_type) ?? true,
+      sendsTo(clause.destination, asked),
+      clause.label === undefined || read.includes(clause.label),
+      clause.uncleared === undefined ||
+        destinations(asked).some((one) => read.some((label) => !clearanceOf(manifest, one).includes(label))),
+      clause.on_behalf_of === undefined || clause.on_behalf_of === standing,
+      clause.elapsed === undefined || now - who.openedAt > clause.elapsed * 1000,
+      clause.hours === undefined || isInHours(clause.hours),
+      isMatch(clause.match, call.args),
+      clause.untrusted?.some(isUntrusted) ?? true,
+      formerly === undefined || formerlyHolds(formerly, scope),
+      sequence === undefined || sinceHolds(sequence, scope),
+      first_time === undefined || isFirst(first_time, scope),
+    ];
+    if (count !== undefined) {
+      const { of, more_than, within: back, same } = count;
+      truths.push(lacks(same) ? 'lacks' : amount(of, on, { back, same, scope, each: () => 1 }) > more_than);
+    }
+    if (sum !== undefined) {
+      const { of, cost_usd_more_than, within: back, same } = sum;
+      truths.push(lacks(same) ? 'lacks' : amount(of, on, { back, same, scope, each: costOf }) > cost_usd_more_than);
+    }
+    return truths.includes(false) ? false : truths.includes('lacks') ? 'lacks' : true;
+  }
+  const anyOf = (truths: Truth[]): Truth => truths.includes(true) || (truths.includes('lacks') ? 'lacks' : false);
+
+  const found: { id: string; effect: Rule['effect']; truth: Truth }[] = [];
+  for (const { id, on: written, when, unless, scope, effect } of manifest.rules ?? []) {
+    const on = written === '*' ? {} : written;
+    if (!isSelected(on, asked)) continue;
+    const held = when === undefined ? true : anyOf(list(when).map((clause) => clauseHolds(clause, on, scope)));
+    const spared = unless === undefined ? false : clauseHolds(unless, on, scope);
+    const truth = held === false || spared === true ? false : held === 'lacks' || spared === 'lacks' ? 'lacks' : true;
+    found.push({ id, effect, truth });
+  }
+  for (const { id, duties, same, scope, within: back } of manifest.separation_of_duties ?? [])
+    for (const [index, duty] of duties.entries()) {
+      if (!isSelected(duty, asked)) continue;
+      const others = duties.filter((_, other) => other !== index);
+      const truth = anyOf(others.map((other) => formerlyHolds({ ...other, within: back, same }, scope)));
+      found.push({ id: `${id}.${index + 1}`, effect: 'deny', truth });
+    }
+  const { max_calls, max_cost_usd } = manifest.envelope;
+  const spent = within('session').filter((entry) => entry.kinds.includes('call'));
+  const own = tool(call.tool) === undefined ? [] : [asked];
+  if (max_calls !== undefined)
+    found.push({ id: 'envelope.max-calls', effect: 'terminate', truth: spent.length + own.length > max_calls });
+  if (max_cost_usd !== undefined) {
+    const cost = [...spent, ...own].reduce((sum, entry) => sum + costOf(entry), 0);
+    found.push({ id: 'envelope.max-cost', effect: 'terminate', truth: cost > max_cost_usd });
+  }
+
+  const hits = found.filter(({ truth }) => truth === true);
+  const missing = found.filter(({ truth }) => truth === 'lacks').map(({ id }) => id);
+  const listed = tool(call.tool);
+  const refused =
+    listed === undefined ||
+    !(listed.tasks?.includes(who.task.task_type) ?? true) ||
+    argumentsOutside(listed, call.args, who.task.inputs).length > 0 ||
+    missing.length > 0 ||
+    hasNoEntity() ||
+    hits.some(({ effect }) => effect === 'deny');
+  const ends = hits.some(({ effect }) => effect === 'terminate');
+  return { effect: ends ? 'terminate' : refused ? 'deny' : 'allow', hits: hits.map(({ id }) => id), missing };
+
+  /** A call that touches nobody knows what is denied where a rule would look for it by what it touches. */
+  function hasNoEntity(): boolean {
+    if (listed?.entity === undefined || entityOf(listed, call.args) !== null) return false;
+    const seen = (event: Selector | EventSelector, same: readonly string[]) =>
+      same.includes('entity') && isSelected(event, asked);
+    const looked = ({ formerly, since: sequence, count, sum }: Clause, on: Selector) =>
+      (formerly !== undefined && seen(formerly, formerly.same)) ||
+      (sequence !== undefined && (seen(sequence.event, sequence.same) || seen(sequence.without, sequence.same))) ||
+      (count !== undefined && seen(count.of ?? on, count.same)) ||
+      (sum !== undefined && seen(sum.of ?? on, sum.same));
+    return (
+      (manifest.rules ?? []).some(({ on, when, unless }) =>
+        [...list(when), ...list(unless)].some((clause) => looked(clause, on === '*' ? {} : on)),
+      ) || (manifest.separation_of_duties ?? []).some(({ duties, same }) => duties.some((duty) => seen(duty, same)))
+    );
+  }
+}

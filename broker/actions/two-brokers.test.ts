@@ -1,0 +1,184 @@
+/** Two brokers on one PostgreSQL: what is right in one process is right in two. */
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import pg from 'pg';
+import type { Broker } from '../compose/start.ts';
+import { freePort } from '../free-port.test-support.ts';
+import type { CompiledManifest } from '../manifests/compile.ts';
+import { type Ground, prepareGround } from '../running.test-support.ts';
+import { createTestDatabase, testBackends } from '../store/store.test-support.ts';
+import { until } from '../until.test-support.ts';
+import { type RecordedAction, rebuildCells } from './rebuild.ts';
+
+const servers = (await testBackends()).includes('postgres');
+
+const manifest = `apiVersion: writ/v1
+agent: scripted-agent
+owner: team:billing
+description: Tries things.
+envelope: { wall_time: 30m }
+task_types: { work: { description: Work., inputs: {} } }
+capabilities:
+  use-plain: { description: Use it., provider: plain, tasks: [work], tier: 1, max_ttl: 15m }
+tools:
+  step: { args: { n: { min: 0 } } }
+  spend: {}
+  next: { entity: 'chain:\${args.id}' }
+  forbidden: {}
+  submit: { entity: 'expense:\${args.id}' }
+  approve: { entity: 'expense:\${args.id}' }
+rules:
+  - id: budget
+    on: { tool: spend }
+    when: { count: { more_than: 50, within: session } }
+    effect: deny
+  - id: in-turn
+    on: { tool: next }
+    unless: { formerly: { tool: step, within: 1h } }
+    effect: deny
+  - id: canary
+    on: { tool: forbidden }
+    effect: terminate
+separation_of_duties:
+  - { id: expenses, duties: [{ tool: submit }, { tool: approve }], same: [entity], within: 30d }
+`;
+
+interface Answer {
+  decision: boolean;
+  context: { id: string; effect: string; reasons: { code: string; policy_id?: string }[] };
+}
+
+describe('two brokers', { skip: !servers }, () => {
+  let ground: Ground;
+  let database: Awaited<ReturnType<typeof createTestDatabase>>;
+  let sql: pg.Client;
+  const brokers: Broker[] = [];
+  const urls: string[] = [];
+  before(async () => {
+    ground = await prepareGround();
+    database = await createTestDatabase();
+    sql = new pg.Client({ connectionString: database.direct });
+    await sql.connect();
+    await writeFile(join(ground.manifests, 'agent.yaml'), manifest);
+    brokers.push(await ground.start({ DATABASE_URL: database.url }));
+    const port = await freePort();
+    brokers.push(await ground.start({ DATABASE_URL: database.url, PORT: String(port) }));
+    urls.push(ground.url, `http://127.0.0.1:${port}`);
+  });
+  after(async () => {
+    for (const broker of brokers) await broker.stop();
+    await sql?.end();
+    await database?.drop();
+    await ground?.close();
+  });
+
+  type Session = Awaited<ReturnType<Ground['session']>>;
+  const ask = (session: Session, at: number, name: string, args: object = {}) =>
+    session(`${urls[at % 2]}/access/v1/evaluation`, {
+      subject: { type: 'agent', id: 'scripted-agent' },
+      action: { name },
+      resource: { type: 'tool', id: name },
+      context: { arguments: args },
+    });
+  const call = async (session: Session, at: number, name: string, args: object = {}) => {
+    const response = await ask(session, at, name, args);
+    assert.equal(response.status, 200, await response.clone().text());
+    return (await response.json()) as Answer;
+  };
+  const allowed = (answers: readonly Answer[]) => answers.filter(({ decision }) => decision).length;
+
+  test('100 dependent calls at once in one session: none is lost, none is wrongly denied', async () => {
+    const session = await ground.session();
+    assert.equal((await call(session, 0, 'next', { id: 'x' })).decision, false, 'nothing to depend on yet');
+    await call(session, 1, 'step', { n: 1 });
+    const answers = await Promise.all(
+      Array.from({ length: 100 }, (_, n) =>
+        call(session, n, n % 4 === 0 ? 'step' : 'next', n % 4 === 0 ? { n } : { id: `${n}` }),
+      ),
+    );
+    assert.equal(allowed(answers), 100);
+    const ids = new Set(answers.map(({ context }) => context.id));
+    assert.equal(await brokers[0]!.store.prisma.action.count({ where: { id: { in: [...ids] } } }), 100);
+  });
+
+  test('a budget of 50 lets exactly 50 through, and what was denied before cost none of it', async () => {
+    const session = await ground.session();
+    const refused = await Promise.all(Array.from({ length: 30 }, (_, n) => call(session, n, 'step', { n: -1 })));
+    assert.equal(allowed(refused), 0);
+    const answers = await Promise.all(Array.from({ length: 100 }, (_, n) => call(session, n, 'spend')));
+    assert.equal(allowed(answers), 50);
+    assert.equal((await call(session, 0, 'step', { n: 1 })).decision, true, 'of other tools there is no budget');
+  });
+
+  test('submitted here and approved there at the same moment: one at most', async () => {
+    const [here, there] = [await ground.session(), await ground.session()];
+    const won = { submit: 0, approve: 0, neither: 0 };
+    for (let round = 0; round < 60; round += 1) {
+      const id = `race-${round}`;
+      const [submitted, approved] = await Promise.all([
+        call(here, round, 'submit', { id }),
+        call(there, round + 1, 'approve', { id }),
+      ]);
+      assert.ok(!(submitted.decision && approved.decision), `both in round ${round}`);
+      won[submitted.decision ? 'submit' : approved.decision ? 'approve' : 'neither'] += 1;
+    }
+    console.log(`60 rounds: ${JSON.stringify(won)}`);
+    assert.equal(won.neither, 0, 'whoever is decided first may');
+  });
+
+  test('a broker that dies after the verdict: the session is over, and the reconciler ends it', async () => {
+    const session = await ground.session();
+    assert.equal((await session('/v1/grants', { capability: 'use-plain', params: {} })).status, 201);
+    const view = (await (await session.get('/v1/session')).json()) as { session: { id: string } };
+    const sessionId = view.session.id;
+    // As if each process died where it starts to end the session.
+    await sql.query(`CREATE FUNCTION test_died() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN IF NEW.id = '${sessionId}' AND NEW.status = 'ended' THEN RAISE EXCEPTION 'died'; END IF; RETURN NEW; END $$`);
+    await sql.query('CREATE TRIGGER test_died BEFORE UPDATE ON session FOR EACH ROW EXECUTE FUNCTION test_died()');
+    assert.ok((await ask(session, 0, 'forbidden')).status >= 500);
+    const row = () => brokers[1]!.store.prisma.session.findUniqueOrThrow({ where: { id: sessionId } });
+    assert.equal((await row()).status, 'active', 'nobody has ended it yet');
+    for (const at of [0, 1]) {
+      assert.equal((await ask(session, at, 'spend')).status, 401);
+      assert.equal((await session(`${urls[at]}/v1/grants`, { capability: 'use-plain', params: {} })).status, 401);
+      assert.equal((await session(`${urls[at]}/v1/session/heartbeat`)).status, 401);
+    }
+    await sql.query('DROP TRIGGER test_died ON session');
+    await until('the reconciler has been there', async () => (await row()).status === 'ended');
+    assert.equal((await row()).endReason, 'ended_by_rule');
+    await until('its credential is dead', async () => {
+      const leases = await brokers[1]!.store.prisma.lease.findMany({ where: { sessionId } });
+      return leases.length === 1 && leases.every(({ status }) => status === 'revoked');
+    });
+  });
+
+  test('history made anew from the calls on record is what the brokers decided on', async () => {
+    const session = await ground.session();
+    const { context } = await call(session, 0, 'step', { n: 1 });
+    await session(`${urls[1]}/v1/actions/${context.id}/finish`, { outcome: 'response', labels: ['files'] });
+    const { prisma } = brokers[0]!.store;
+    const roots = new Map((await prisma.session.findMany()).map((one) => [one.id, one.principalRoot]));
+    const actions = (await prisma.action.findMany()).map(
+      (one): RecordedAction => ({
+        ...one,
+        costMicroUsd: Number(one.costMicroUsd),
+        principalRoot: roots.get(one.sessionId)!,
+      }),
+    );
+    const stored = await prisma.manifest.findMany();
+    const rebuilt = rebuildCells(actions, (agent, version) => {
+      const { compiled } = stored.find((one) => one.agent === agent && one.version === version)!;
+      return (compiled as unknown as CompiledManifest).manifest;
+    });
+    const cells = await prisma.monitorCell.findMany();
+    const states = (all: Iterable<readonly [string, unknown]>) =>
+      Object.fromEntries([...all].filter(([, state]) => state !== null));
+    assert.deepEqual(
+      states(rebuilt),
+      states(cells.map(({ scope, cell, state }) => [`${scope}/${cell}`, state] as const)),
+    );
+    assert.ok(rebuilt.size > 60 && actions.length > 300, `${rebuilt.size} cells of ${actions.length} calls`);
+  });
+});
