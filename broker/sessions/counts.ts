@@ -53,3 +53,12 @@ export const countAction = (root: string, ends: string, at: string, when: string
       UPDATE session SET version = version + 1,
              heartbeat_deadline = CASE WHEN ${ends} THEN LEAST(heartbeat_deadline, ${at}) ELSE heartbeat_deadline END
       WHERE id = ${root} AND ${when}`;
+
+/**
+ * For several calls of different trees.
+ * @param written alias of rows with `root_id`, `effect` and `at`
+ */
+export const countActions = (written: string): string => `
+      UPDATE session SET version = session.version + 1,
+             heartbeat_deadline = CASE WHEN ${written}.effect = 'terminate' THEN LEAST(session.heartbeat_deadline, ${written}.at) ELSE session.heartbeat_deadline END
+      FROM ${written} WHERE session.id = ${written}.root_id`;
