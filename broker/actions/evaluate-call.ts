@@ -43,7 +43,7 @@ import {
   keysOf,
   type Moment,
 } from './monitors.ts';
-import { wordsOf } from './origin.ts';
+import { wordsOfValue } from './origin.ts';
 
 /** What the agent's host asks for. */
 export interface Call {
@@ -137,32 +137,25 @@ const touches = (tracker: Tracker, call: CallFacts): boolean =>
 
 /** The arguments whose origin the rules about this call ask for. */
 const askedOrigins = (rules: readonly CompiledRule[]): string[] => [
-  ...new Set(rules.flatMap(clausesOf).flatMap(({ now }) => now.untrusted ?? [])),
+  ...new Set(rules.flatMap(clausesOf).flatMap(({ now }) => [...(now.untrusted ?? []), ...(now.unvouched ?? [])])),
 ];
 
 /** Words of an argument that nobody trustworthy is known to have said. */
 function doubtfulWords(manifest: Manifest, task: Task, call: CallFacts, name: string): string[] {
   const values = name === 'destination' ? call.destinations : valuesAt(call.args, name).map((value) => textOf(value));
   const trusted = trustedWords(manifest, task);
-  return values
-    .flatMap((value) => {
-      const { words } = wordsOf(value);
-      return words.length > 0 ? words : [value.toLowerCase()];
-    })
-    .filter((word) => !trusted.has(word));
+  return values.flatMap(wordsOfValue).filter((word) => !trusted.has(word));
 }
 
 const textOf = (value: unknown) => (typeof value === 'object' ? JSON.stringify(value) : String(value));
 
 function trustedWords(manifest: Manifest, task: Task): Set<string> {
   const own = ownWords(manifest);
-  const given = Object.values(task.inputs).flatMap((value) => wordsOf(String(value)).words);
+  const given = Object.values(task.inputs).flatMap((value) => wordsOfValue(String(value)));
   return given.length === 0 ? own : new Set([...own, ...given]);
 }
 
-const ownWords = memoize(
-  (manifest: Manifest) => new Set(manifestWords(manifest).flatMap((text) => wordsOf(text).words)),
-);
+const ownWords = memoize((manifest: Manifest) => new Set(manifestWords(manifest).flatMap(wordsOfValue)));
 
 /** Every cell that deciding on the call, or its event, looks at. */
 export function cellsFor(manifest: Manifest, task: Task, call: CallFacts, digest: Digest): CellRef[] {
@@ -273,14 +266,18 @@ export interface Outcome {
   /** Words of the output, and whether there were more. */
   words: readonly string[];
   moreWords: boolean;
+  /** Those that stand in a field that the manifest trusts, whatever else is in the output. */
+  vouchedWords: readonly string[];
 }
 
 /** Cells that a report moves besides the awaited ones. */
-export const reportedCells = (manifest: Manifest, tool: string, { words }: Outcome, digest: Digest): CellRef[] =>
-  unique([labelsCell, unseenOutput, ...words.map((word) => outputCell(manifest, tool, word, digest))]);
+export const reportedCells = (manifest: Manifest, tool: string, outcome: Outcome, digest: Digest): CellRef[] =>
+  unique([labelsCell, unseenOutput, ...outputMarks(manifest, tool, outcome, digest)]);
 
-const outputCell = (manifest: Manifest, tool: string, word: string, digest: Digest): CellRef =>
-  toolOf(manifest, tool)?.output === 'trusted' ? trustedCell(word, digest) : outCell(word, digest);
+function outputMarks(manifest: Manifest, tool: string, { words, vouchedWords }: Outcome, digest: Digest): CellRef[] {
+  const mark = toolOf(manifest, tool)?.output === 'trusted' ? trustedCell : outCell;
+  return [...vouchedWords.map((word) => trustedCell(word, digest)), ...words.map((word) => mark(word, digest))];
+}
 
 /**
  * History after the outcome: the response or error, its labels, and the words of its output.
@@ -308,7 +305,7 @@ export function finishCall(
     const after = advance(tracker, state as CellState | null, is, costMicroUsd, moment);
     return after === state ? [] : [{ scope, cell, state: after, version }];
   });
-  const marks = outcome.words.map((word) => outputCell(manifest, tool, word, digest));
+  const marks = outputMarks(manifest, tool, outcome, digest);
   if (outcome.moreWords && toolOf(manifest, tool)?.output !== 'trusted') marks.push(unseenOutput);
   return [...moves, ...labelWrite(cells, outcome.labels, moment), ...marksWritten(marks, cells)];
 }
@@ -391,7 +388,8 @@ function clauseHolds({ now, sequence }: CompiledClause, scene: Scene, lacks: (pa
   if (now.hours !== undefined && !isWithin(now.hours, new Date(moment.now))) return false;
   for (const [path, pattern] of Object.entries(now.match ?? {}))
     if (!argumentMatches(call.args, path, pattern)) return false;
-  if (now.untrusted !== undefined && !now.untrusted.some((name) => isUntrusted(name, scene))) return false;
+  if (now.untrusted !== undefined && !now.untrusted.some((name) => unvouchedWords(name).some(returned))) return false;
+  if (now.unvouched !== undefined && !now.unvouched.some((name) => unvouchedWords(name).length > 0)) return false;
   return sequence.every(({ tracker, moreThan }) => {
     const keys = keysOf(tracker.same, call);
     if (keys === null) {
@@ -406,11 +404,14 @@ function clauseHolds({ now, sequence }: CompiledClause, scene: Scene, lacks: (pa
     });
   });
 
-  function isUntrusted(name: string, { cells: known }: Scene): boolean {
-    const seen = (ref: CellRef) => (known.get(cellKey(ref))?.version ?? 0) > 0;
-    return doubtfulWords(manifest, session.task, call, name).some(
-      (word) => !seen(trustedCell(word, digest)) && (seen(outCell(word, digest)) || seen(unseenOutput)),
-    );
+  function seen(ref: CellRef): boolean {
+    return (cells.get(cellKey(ref))?.version ?? 0) > 0;
+  }
+  function unvouchedWords(name: string): string[] {
+    return doubtfulWords(manifest, session.task, call, name).filter((word) => !seen(trustedCell(word, digest)));
+  }
+  function returned(word: string): boolean {
+    return seen(outCell(word, digest)) || seen(unseenOutput);
   }
 }
 

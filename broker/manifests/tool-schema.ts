@@ -89,6 +89,13 @@ const ToolSchema = z.strictObject({
     .enum(['trusted', 'untrusted'])
     .default('untrusted')
     .describe('Whether values in what it returns may be used as destinations: a directory of yours is `trusted`.'),
+  trusted_fields: z
+    .array(argPath)
+    .max(32)
+    .default([])
+    .describe(
+      'Fields of the result (`structured` of the report) whose values may be used as destinations although the rest may not: what your system writes there and no third party can. Of a list, every member counts.',
+    ),
   cost_usd: dollars.default(0).describe('What a call costs, as far as nobody reports it.'),
 });
 
@@ -135,6 +142,14 @@ const ClauseSchema = z.strictObject({
     .max(16)
     .optional()
     .describe('One of these arguments has a value that first appeared in untrusted output of a tool.'),
+  unvouched: z
+    .array(z.union([z.literal('destination'), argPath]))
+    .min(1)
+    .max(16)
+    .optional()
+    .describe(
+      'One of these arguments has a value that nobody trustworthy said: not the person, the task’s inputs, the manifest or trusted output. Stricter than `untrusted`: a value that the model made up holds too.',
+    ),
   label: className.optional().describe('The session has read something of this label.'),
   uncleared: z
     .literal(true)
