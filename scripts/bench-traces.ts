@@ -51,18 +51,20 @@ async function replaySuite(world: World, suite: Suite, part: Part, { list }: Opt
   const counted = traces.filter((trace) => isAttack(trace) || isBenign(trace));
   const replayed = await replayAll(world, manifest, counted);
   const attackersCall = attackersCalls(manifest, traces);
+  const inTime = (trace: Trace, { stoppedAt }: Replayed) =>
+    stoppedAt !== null && stoppedAt <= (attackersCall(trace) ?? -1);
   const runs = counted.map((trace): Counted => {
-    const { stoppedAt } = replayed.get(trace)!;
+    const run = replayed.get(trace)!;
     const attack = isAttack(trace);
-    const last = attack ? (attackersCall(trace) ?? -1) : Infinity;
-    const inTime = ({ stoppedAt: at }: Replayed) => at !== null && at <= last;
+    const refused = run.stoppedAt !== null || !run.opened;
     return {
       task: trace.userTask,
       attack,
-      stopped: inTime(replayed.get(trace)!),
-      stoppedByScope: attack && inTime(scope.get(trace)!),
+      onRecord: attack && attackersCall(trace) !== null,
+      stopped: attack ? inTime(trace, run) : refused,
+      stoppedByScope: attack && inTime(trace, scope.get(trace)!),
       calls: attack ? 0 : callsOf(trace).length,
-      refused: attack || stoppedAt === null ? 0 : 1,
+      refused: !attack && refused ? 1 : 0,
     };
   });
   const figures = figuresOf(suite.name, part, runs);

@@ -26,6 +26,7 @@ tools:
   read_mail: { trusted_fields: [messages.from] }
   send_mail: { destination: [to] }
   set_password: {}
+  delete_file: {}
 classes:
   read.sensitive: { tools: [read_file] }
   egress: { tools: [http_post] }
@@ -43,6 +44,7 @@ rules:
     effect: deny
   - { id: whose-address, on: { tool: send_mail }, when: { untrusted: [destination] }, effect: deny }
   - { id: whose-password, on: { tool: set_password }, when: { unvouched: [password] }, effect: deny }
+  - { id: unasked, on: { tool: delete_file }, when: { unsaid: [delete, remove] }, effect: deny }
 separation_of_duties:
   - { id: expenses, duties: [{ tool: submit }, { tool: approve }], same: [entity], within: 30d }
 `;
@@ -168,6 +170,17 @@ describe('tool calls', () => {
     assert.equal((await set('k9')).decision, true);
     const other = await ground.session();
     assert.deepEqual(codes(await call(other, 'set_password', { password: 'k9' })), ['rule'], 'said in another session');
+  });
+
+  test('what nobody asked for is refused until the person does', async () => {
+    const session = await ground.session();
+    const remove = () => call(session, 'delete_file', { id: 7 });
+    const { context } = await call(session, 'read_mail', {});
+    const structured = { messages: [{ from: 'delete' }] };
+    await session(`/v1/actions/${context.id}/finish`, { outcome: 'response', structured });
+    assert.deepEqual(codes(await remove()), ['rule'], 'whatever a tool returns');
+    await session('/v1/session/words', { text: 'Remove the largest file.' });
+    assert.equal((await remove()).decision, true);
   });
 
   test('at the same moment in two sessions, one at most', async () => {

@@ -119,6 +119,9 @@ const unseenOutput: CellRef = { scope: 'session', cell: 'out:*' };
 const outCell = (word: string, digest: Digest): CellRef => ({ scope: 'session', cell: `out:${digest(word)}` });
 const trustedCell = (word: string, digest: Digest): CellRef => ({ scope: 'session', cell: `ok:${digest(word)}` });
 
+/** Apart from `ok:`, where what a trusted tool returned stands as well. */
+const saidCell = (word: string, digest: Digest): CellRef => ({ scope: 'session', cell: `said:${digest(word)}` });
+
 const trackerCell = (tracker: Tracker, key: string, digest: Digest): CellRef => ({
   scope: tracker.scope,
   cell: tracker.same.length === 0 ? tracker.id : `${tracker.id}.${digest(key)}`,
@@ -151,9 +154,12 @@ const textOf = (value: unknown) => (typeof value === 'object' ? JSON.stringify(v
 
 function trustedWords(manifest: Manifest, task: Task): Set<string> {
   const own = ownWords(manifest);
-  const given = Object.values(task.inputs).flatMap((value) => wordsOfValue(String(value)));
-  return given.length === 0 ? own : new Set([...own, ...given]);
+  const given = inputWords(task);
+  return given.size === 0 ? own : new Set([...own, ...given]);
 }
+
+const inputWords = ({ inputs }: Task): Set<string> =>
+  new Set(Object.values(inputs).flatMap((value) => wordsOfValue(String(value))));
 
 const ownWords = memoize((manifest: Manifest) => new Set(manifestWords(manifest).flatMap(wordsOfValue)));
 
@@ -167,7 +173,9 @@ export function cellsFor(manifest: Manifest, task: Task, call: CallFacts, digest
   );
   const words = askedOrigins(rules).flatMap((name) => doubtfulWords(manifest, task, call, name));
   const origins = words.flatMap((word) => [outCell(word, digest), trustedCell(word, digest)]);
-  return unique([labelsCell, ...refs, ...origins, ...(origins.length > 0 ? [unseenOutput] : [])]);
+  const said = rules.flatMap(clausesOf).flatMap(({ now }) => now.unsaid ?? []);
+  const saidCells = said.map((word) => saidCell(word, digest));
+  return unique([labelsCell, ...refs, ...origins, ...saidCells, ...(origins.length > 0 ? [unseenOutput] : [])]);
 }
 
 const unique = (refs: CellRef[]): CellRef[] => [...new Map(refs.map((ref) => [cellKey(ref), ref])).values()];
@@ -318,7 +326,7 @@ const marksWritten = (marks: CellRef[], cells: Cells): CellWrite[] =>
 
 /** Words that the person said, as the agent's host reports them. */
 export const wordCells = (words: readonly string[], digest: Digest): CellRef[] =>
-  unique(words.map((word) => trustedCell(word, digest)));
+  unique(words.flatMap((word) => [trustedCell(word, digest), saidCell(word, digest)]));
 
 export const wordsSaid = (words: readonly string[], cells: Cells, digest: Digest): CellWrite[] =>
   marksWritten(wordCells(words, digest), cells);
@@ -381,6 +389,7 @@ function clauseHolds({ now, sequence }: CompiledClause, scene: Scene, lacks: (pa
   if (now.destination === 'unknown' && call.unknownDestinations.length === 0) return false;
   if (now.destination === 'known' && (call.destinations.length === 0 || call.unknownDestinations.length > 0))
     return false;
+  if (now.unsaid?.some((word) => seen(saidCell(word, digest)) || inputWords(session.task).has(word))) return false;
   if (now.label !== undefined && !scene.labels.includes(now.label)) return false;
   if (now.uncleared === true && !isUncleared(scene)) return false;
   if (now.on_behalf_of !== undefined && now.on_behalf_of !== standing(session)) return false;

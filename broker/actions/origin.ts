@@ -9,6 +9,9 @@ export const maxWords = 512;
 /** Shorter ones are everywhere in what tools return, and name no destination. */
 const shortest = 3;
 
+/** Line breaks as JSON writes them are some too: what came back is often a text within a text. */
+const separators = /(?:\\[nrtfb]|[\s"'`()<>[\]{},;|*\\])+/u;
+
 /**
  * The words of a text as they are compared: lower case, without the marks around them. A URL is a word, and
  * so is its host; an address is one.
@@ -17,10 +20,7 @@ const shortest = 3;
  */
 export function wordsOf(text: string, least = shortest): { words: string[]; more: boolean } {
   const words = new Set<string>();
-  for (const raw of text
-    .normalize('NFKC')
-    .toLowerCase()
-    .split(/[\s"'`()<>[\]{},;|*]+/u)) {
+  for (const raw of text.normalize('NFKC').toLowerCase().split(separators)) {
     const word = raw.replace(/^[.:!?=&/-]+|[.:!?=&/-]+$/gu, '');
     if (word.length < least) continue;
     if (words.size >= maxWords) return { words: [...words], more: true };

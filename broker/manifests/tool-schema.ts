@@ -150,6 +150,14 @@ const ClauseSchema = z.strictObject({
     .describe(
       'One of these arguments has a value that nobody trustworthy said: not the person, the task’s inputs, the manifest or trusted output. Stricter than `untrusted`: a value that the model made up holds too.',
     ),
+  unsaid: z
+    .array(z.string().regex(/^[^\s\p{Lu}]{1,64}$/u, 'must be one word in lower case'))
+    .min(1)
+    .max(64)
+    .optional()
+    .describe(
+      'Neither the person nor the task’s inputs used one of these words: for what nobody should do unasked, such as `[delete, remove]`. Holds where the host reports no words of the person.',
+    ),
   label: className.optional().describe('The session has read something of this label.'),
   uncleared: z
     .literal(true)

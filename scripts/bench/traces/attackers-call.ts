@@ -31,7 +31,7 @@ function known(manifest: Manifest, { tool, arguments: args }: RecordedCall): Kno
   };
 }
 
-/** @returns for a run in which an attack succeeded, the number of the attacker's call; null = there is none */
+/** @returns for a run in which an attack succeeded, the number of the attacker’s call; null = none */
 export function attackersCalls(manifest: Manifest, traces: readonly Trace[]): (trace: Trace) => number | null {
   const harmless = new Map<string, Set<string>>();
   for (const trace of traces.filter(isBenign)) {

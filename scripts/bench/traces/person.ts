@@ -12,10 +12,10 @@ const shapes = [
   // Quoted names, addresses, links, account numbers, dates, numbers, names of hosts and files.
   /["“‘'«`]([^"“”‘’'«»`\n]{1,256})["”’'»`]/gu,
   /([\w.+-]+@[\w-]+(?:\.[\w-]+)+)/gu,
-  /(https?:\/\/[^\s"'<>)]+)/gu,
+  /(https?:\/\/[^\s"'<>)]*[^\s"'<>).,;:!?])/gu,
   /\b([A-Z]{2}\d{2}[A-Z0-9]{8,30})\b/gu,
   /\b(\d{4}-\d{2}-\d{2}(?:[ T]\d{2}:\d{2})?)\b/gu,
-  /(-?\d+(?:\.\d+)?)/gu,
+  /(?<![\w.-])(-?\d+(?:\.\d+)?)(?![\w-])/gu,
   /\b([\w-]+(?:\.[\w-]+)+)\b/gu,
   /\b(\p{Lu}[\p{L}-]+(?: \p{Lu}[\p{L}-]+)*)\b/gu,
 ];

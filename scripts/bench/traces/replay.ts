@@ -7,6 +7,7 @@ import { finishAction, finishReads } from '../../../broker/actions/finish-action
 import { type ActionDeps, actionReads, keyedDigest, requestAction } from '../../../broker/actions/request-action.ts';
 import { sayWords } from '../../../broker/actions/say-words.ts';
 import { systemClock } from '../../../broker/core/clock.ts';
+import { WritError } from '../../../broker/core/errors.ts';
 import type { Reason } from '../../../broker/core/vocabulary.ts';
 import { deriveKey } from '../../../broker/keys/key-encryption-key.ts';
 import { openKeyRing } from '../../../broker/keys/ring.ts';
@@ -26,6 +27,8 @@ import { structuredOf } from './structured.ts';
 
 /** How far a replayed run came. */
 export interface Replayed {
+  /** False: its prompt does not have what the manifest's task type asks for. */
+  opened: boolean;
   /** Calls that were asked for. */
   asked: number;
   /** Number of the call that was not allowed, from 0; the replay ends with it. null = all were. */
@@ -95,7 +98,11 @@ export async function openWorld(place: Place) {
       return (await catalog.current(agent))!.compiled.manifest;
     },
     replay: async (manifest: Manifest, { prompt, steps }: Trace): Promise<Replayed> => {
-      const caller = await open(manifest, prompt);
+      const caller = await open(manifest, prompt).catch((error: unknown) => {
+        if (error instanceof WritError && error.code === 'invalid_authorization_details') return null;
+        throw error;
+      });
+      if (caller === null) return { opened: false, asked: 0, stoppedAt: null, reasons: [] };
       if (prompt !== '') await say(caller, prompt);
       let asked = 0;
       for (const step of steps) {
@@ -105,10 +112,10 @@ export async function openWorld(place: Place) {
         }
         const { effect, reasons, actionId } = await ask(caller, step);
         asked += 1;
-        if (effect !== 'allow') return { asked, stoppedAt: asked - 1, reasons };
+        if (effect !== 'allow') return { opened: true, asked, stoppedAt: asked - 1, reasons };
         await finish(caller, actionId, step);
       }
-      return { asked, stoppedAt: null, reasons: [] };
+      return { opened: true, asked, stoppedAt: null, reasons: [] };
     },
     close: () => store.close(),
   };

@@ -12,7 +12,7 @@ export function structuredOf(output: string): Json {
   const last = [...text.matchAll(/\n(?=\S)/g)].at(-1)?.index ?? 0;
   for (const whole of [text, text.slice(0, last)]) {
     try {
-      const value = parse(whole, { logLevel: 'silent' }) as Json;
+      const value = parse(whole, { logLevel: 'error' }) as Json;
       return typeof value === 'object' ? value : null;
     } catch {}
   }
