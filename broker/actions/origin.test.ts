@@ -6,8 +6,10 @@ const words = (text: string, least?: number) => wordsOf(text, least).words;
 
 test('addresses, links with their hosts, and what stands after a sign', () => {
   assert.deepEqual(words('Mail <Ann@A.test>, see https://b.test/x?y=1. to=c@c.test!'), [
-    ...['mail', 'ann@a.test', 'see', 'https://b.test/x?y=1', 'b.test', 'to=c@c.test', 'c@c.test'],
+    ...['mail', 'ann@a.test', 'see', 'b.test/x?y=1', 'b.test', 'to=c@c.test', 'c@c.test'],
   ]);
+  assert.deepEqual(words('https://B.test/'), words('b.test'));
+  assert.deepEqual(words('https://a.test@b.test:81/x'), ['a.test@b.test:81/x', 'b.test', '81/x']);
 });
 
 test('a text within a text: line breaks as JSON writes them part words', () => {

@@ -20,6 +20,7 @@ import { type Caller, readSession, type SessionReads } from '../../../broker/ses
 import { openSession } from '../../../broker/sessions/open-session.ts';
 import { createSessionTokens } from '../../../broker/sessions/session-token.ts';
 import { openStore } from '../../../broker/store/open.ts';
+import { providerModules } from '../../../providers/registry.ts';
 import type { Place } from '../servers.ts';
 import { taskOf } from './person.ts';
 import type { RecordedCall, Trace } from './read-traces.ts';
@@ -35,6 +36,9 @@ export interface Replayed {
   stoppedAt: number | null;
   reasons: Reason[];
 }
+
+/** Of all providers, so that a manifest may have capabilities as well. No credential is asked for. */
+const shapes = Object.fromEntries(providerModules.map(({ name, params }) => [name, { params }]));
 
 /** Long enough for any run, so that none of them ends by itself. */
 const heartbeat = { seconds: 3600, misses: 3 };
@@ -94,7 +98,7 @@ export async function openWorld(place: Place) {
     /** Puts a manifest into force for the agent that it names. @throws WritError with every fault of it */
     publish: async (source: string): Promise<Manifest> => {
       const about = { author: 'bench', reason: 'replay', agent: null, expectedVersion: null, requestId: null };
-      const { agent } = await publishManifest(store, clock, {}, { ...about, source });
+      const { agent } = await publishManifest(store, clock, shapes, { ...about, source });
       return (await catalog.current(agent))!.compiled.manifest;
     },
     replay: async (manifest: Manifest, { prompt, steps }: Trace): Promise<Replayed> => {

@@ -74,6 +74,7 @@ test('any folder of traces with manifests beside them', async () => {
     });
     assert.deepEqual(Object.keys(intervals), [
       'attacks_stopped',
+      'attacks_on_record_stopped',
       'benign_interrupted',
       'benign_calls_interrupted',
       'stopped_by_scope_alone',
