@@ -1,7 +1,7 @@
 /** The path from a folder of traces and manifests to the figures, and each step that judges something. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -82,6 +82,14 @@ test('any folder of traces with manifests beside them', async () => {
     assert.match(stdout, /interrupted: interrupted; 2 .* by send\.rule\.whose/);
   } finally {
     await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test('the manifests here are ones', async () => {
+  const folder = join(import.meta.dirname, 'manifests');
+  for (const name of await readdir(folder)) {
+    const own = readManifest(await readFile(join(folder, name), 'utf8'), {});
+    assert.ok(own.ok, `${name}: ${own.ok ? '' : JSON.stringify(own.faults)}`);
   }
 });
 
