@@ -23,7 +23,16 @@ interface PlanNode {
 }
 
 /** Tables that grow with use. */
-const growing = new Set(['session', 'grants', 'lease', 'audit_event', 'audit_chain', 'replay']);
+const growing = new Set([
+  'session',
+  'grants',
+  'lease',
+  'audit_event',
+  'audit_chain',
+  'replay',
+  'action',
+  'monitor_cell',
+]);
 
 function scansOf(node: PlanNode): PlanNode[] {
   const own = growing.has(node['Relation Name'] ?? '') && node['Node Type'].includes('Scan') ? [node] : [];

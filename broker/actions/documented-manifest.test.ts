@@ -49,7 +49,7 @@ function history() {
       },
       said: (tool: string, output: string) => {
         const { words, more } = wordsOf(output);
-        const outcome = { outcome: 'response' as const, labels: [], words, moreWords: more };
+        const outcome = { outcome: 'response' as const, labels: [], words, moreWords: more, vouchedWords: [] };
         const refs = reportedCells(compiled.manifest, tool, outcome, digest);
         assert.ok(refs.length > 0);
         write(finishCall(compiled.manifest, { tool, costMicroUsd: 0, rootId }, [], outcome, cells(), now, digest));

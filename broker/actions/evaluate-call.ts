@@ -44,7 +44,7 @@ import {
   keysOf,
   type Moment,
 } from './monitors.ts';
-import { wordsOf } from './origin.ts';
+import { wordsOfValue } from './origin.ts';
 
 /** What the agent's host asks for. */
 export interface Call {
@@ -123,6 +123,9 @@ const unseenOutput: CellRef = { scope: 'session', cell: 'out:*' };
 const outCell = (word: string, digest: Digest): CellRef => ({ scope: 'session', cell: `out:${digest(word)}` });
 const trustedCell = (word: string, digest: Digest): CellRef => ({ scope: 'session', cell: `ok:${digest(word)}` });
 
+/** Apart from `ok:`, where what a trusted tool returned stands as well. */
+const saidCell = (word: string, digest: Digest): CellRef => ({ scope: 'session', cell: `said:${digest(word)}` });
+
 const trackerCell = (tracker: Tracker, key: string, digest: Digest): CellRef => ({
   scope: tracker.scope,
   cell: tracker.same.length === 0 ? tracker.id : `${tracker.id}.${digest(key)}`,
@@ -141,32 +144,28 @@ const touches = (tracker: Tracker, call: CallFacts): boolean =>
 
 /** The arguments whose origin the rules about this call ask for. */
 const askedOrigins = (rules: readonly CompiledRule[]): string[] => [
-  ...new Set(rules.flatMap(clausesOf).flatMap(({ now }) => now.untrusted ?? [])),
+  ...new Set(rules.flatMap(clausesOf).flatMap(({ now }) => [...(now.untrusted ?? []), ...(now.unvouched ?? [])])),
 ];
 
 /** Words of an argument that nobody trustworthy is known to have said. */
 function doubtfulWords(manifest: Manifest, task: Task, call: CallFacts, name: string): string[] {
   const values = name === 'destination' ? call.destinations : valuesAt(call.args, name).map((value) => textOf(value));
   const trusted = trustedWords(manifest, task);
-  return values
-    .flatMap((value) => {
-      const { words } = wordsOf(value);
-      return words.length > 0 ? words : [value.toLowerCase()];
-    })
-    .filter((word) => !trusted.has(word));
+  return values.flatMap(wordsOfValue).filter((word) => !trusted.has(word));
 }
 
 const textOf = (value: unknown) => (typeof value === 'object' ? JSON.stringify(value) : String(value));
 
 function trustedWords(manifest: Manifest, task: Task): Set<string> {
   const own = ownWords(manifest);
-  const given = Object.values(task.inputs).flatMap((value) => wordsOf(String(value)).words);
-  return given.length === 0 ? own : new Set([...own, ...given]);
+  const given = inputWords(task);
+  return given.size === 0 ? own : new Set([...own, ...given]);
 }
 
-const ownWords = memoize(
-  (manifest: Manifest) => new Set(manifestWords(manifest).flatMap((text) => wordsOf(text).words)),
-);
+const inputWords = ({ inputs }: Task): Set<string> =>
+  new Set(Object.values(inputs).flatMap((value) => wordsOfValue(String(value))));
+
+const ownWords = memoize((manifest: Manifest) => new Set(manifestWords(manifest).flatMap(wordsOfValue)));
 
 /** Every cell that deciding on the call, or its event, looks at. */
 export function cellsFor(manifest: Manifest, task: Task, call: CallFacts, digest: Digest): CellRef[] {
@@ -178,7 +177,9 @@ export function cellsFor(manifest: Manifest, task: Task, call: CallFacts, digest
   );
   const words = askedOrigins(rules).flatMap((name) => doubtfulWords(manifest, task, call, name));
   const origins = words.flatMap((word) => [outCell(word, digest), trustedCell(word, digest)]);
-  return unique([labelsCell, ...refs, ...origins, ...(origins.length > 0 ? [unseenOutput] : [])]);
+  const said = rules.flatMap(clausesOf).flatMap(({ now }) => now.unsaid ?? []);
+  const saidCells = said.map((word) => saidCell(word, digest));
+  return unique([labelsCell, ...refs, ...origins, ...saidCells, ...(origins.length > 0 ? [unseenOutput] : [])]);
 }
 
 const unique = (refs: CellRef[]): CellRef[] => [...new Map(refs.map((ref) => [cellKey(ref), ref])).values()];
@@ -342,14 +343,18 @@ export interface Outcome {
   /** Words of the output, and whether there were more. */
   words: readonly string[];
   moreWords: boolean;
+  /** Those that stand in a field that the manifest trusts, whatever else is in the output. */
+  vouchedWords: readonly string[];
 }
 
 /** Cells that a report moves besides the awaited ones. */
-export const reportedCells = (manifest: Manifest, tool: string, { words }: Outcome, digest: Digest): CellRef[] =>
-  unique([labelsCell, unseenOutput, ...words.map((word) => outputCell(manifest, tool, word, digest))]);
+export const reportedCells = (manifest: Manifest, tool: string, outcome: Outcome, digest: Digest): CellRef[] =>
+  unique([labelsCell, unseenOutput, ...outputMarks(manifest, tool, outcome, digest)]);
 
-const outputCell = (manifest: Manifest, tool: string, word: string, digest: Digest): CellRef =>
-  toolOf(manifest, tool)?.output === 'trusted' ? trustedCell(word, digest) : outCell(word, digest);
+function outputMarks(manifest: Manifest, tool: string, { words, vouchedWords }: Outcome, digest: Digest): CellRef[] {
+  const mark = toolOf(manifest, tool)?.output === 'trusted' ? trustedCell : outCell;
+  return [...vouchedWords.map((word) => trustedCell(word, digest)), ...words.map((word) => mark(word, digest))];
+}
 
 /**
  * History after the outcome: the response or error, its labels, and the words of its output.
@@ -377,7 +382,7 @@ export function finishCall(
     const after = advance(tracker, state as CellState | null, is, costMicroUsd, moment);
     return after === state ? [] : [{ scope, cell, state: after, version, is }];
   });
-  const marks = outcome.words.map((word) => outputCell(manifest, tool, word, digest));
+  const marks = outputMarks(manifest, tool, outcome, digest);
   if (outcome.moreWords && toolOf(manifest, tool)?.output !== 'trusted') marks.push(unseenOutput);
   return [...moves, ...labelWrite(cells, outcome.labels, moment), ...marksWritten(marks, cells)];
 }
@@ -390,7 +395,7 @@ const marksWritten = (marks: CellRef[], cells: Cells): CellWrite[] =>
 
 /** Words that the person said, as the agent's host reports them. */
 export const wordCells = (words: readonly string[], digest: Digest): CellRef[] =>
-  unique(words.map((word) => trustedCell(word, digest)));
+  unique(words.flatMap((word) => [trustedCell(word, digest), saidCell(word, digest)]));
 
 export const wordsSaid = (words: readonly string[], cells: Cells, digest: Digest): CellWrite[] =>
   marksWritten(wordCells(words, digest), cells);
@@ -467,6 +472,7 @@ function clauseHolds({ now, sequence }: CompiledClause, scene: Scene): Verdict {
   if (now.destination === 'unknown' && call.unknownDestinations.length === 0) return false;
   if (now.destination === 'known' && (call.destinations.length === 0 || call.unknownDestinations.length > 0))
     return false;
+  if (now.unsaid?.some((word) => seen(saidCell(word, digest)) || inputWords(session.task).has(word))) return false;
   if (now.label !== undefined && !scene.labels.includes(now.label)) return false;
   if (now.uncleared === true && !isUncleared(scene)) return false;
   if (now.on_behalf_of !== undefined && now.on_behalf_of !== standing(session)) return false;
@@ -474,7 +480,8 @@ function clauseHolds({ now, sequence }: CompiledClause, scene: Scene): Verdict {
   if (now.hours !== undefined && !isWithin(now.hours, new Date(moment.now))) return false;
   for (const [path, pattern] of Object.entries(now.match ?? {}))
     if (!argumentMatches(call.args, path, pattern)) return false;
-  if (now.untrusted !== undefined && !now.untrusted.some((name) => isUntrusted(name, scene))) return false;
+  if (now.untrusted !== undefined && !now.untrusted.some((name) => unvouchedWords(name).some(returned))) return false;
+  if (now.unvouched !== undefined && !now.unvouched.some((name) => unvouchedWords(name).length > 0)) return false;
   return allOf(
     sequence.map(({ tracker, moreThan }): Verdict => {
       const keys = keysOf(tracker.same, call);
@@ -487,11 +494,14 @@ function clauseHolds({ now, sequence }: CompiledClause, scene: Scene): Verdict {
     }),
   );
 
-  function isUntrusted(name: string, { cells: known }: Scene): boolean {
-    const seen = (ref: CellRef) => (known.get(cellKey(ref))?.version ?? 0) > 0;
-    return doubtfulWords(manifest, session.task, call, name).some(
-      (word) => !seen(trustedCell(word, digest)) && (seen(outCell(word, digest)) || seen(unseenOutput)),
-    );
+  function seen(ref: CellRef): boolean {
+    return (cells.get(cellKey(ref))?.version ?? 0) > 0;
+  }
+  function unvouchedWords(name: string): string[] {
+    return doubtfulWords(manifest, session.task, call, name).filter((word) => !seen(trustedCell(word, digest)));
+  }
+  function returned(word: string): boolean {
+    return seen(outCell(word, digest)) || seen(unseenOutput);
   }
 }
 

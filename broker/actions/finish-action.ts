@@ -1,13 +1,16 @@
-/** How a tool call came out, as the agent's host reports it; and what the person said. */
+/** How a tool call came out, as the agent's host reports it. */
 import { hash } from 'node:crypto';
 import { eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
-import { compiledCalls } from '../manifests/compile-calls.ts';
+import type { Json } from '../core/vocabulary.ts';
+import { valuesAt } from '../manifests/call-arguments.ts';
+import { compiledCalls, toolOf } from '../manifests/compile-calls.ts';
+import type { Tool } from '../manifests/tool-schema.ts';
 import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
 import { withSessionLock } from '../sessions/session-lock.ts';
 import { type Awaited, type CellRef, finishCall, type Outcome, reportedCells } from './evaluate-call.ts';
 import { storedWrites } from './move-cells.ts';
-import { wordsOf } from './origin.ts';
+import { maxWords, wordsOf, wordsOfValue } from './origin.ts';
 import { type ActionDeps, cellsOf } from './request-action.ts';
 import { recordOutcome } from './statements.ts';
 
@@ -19,6 +22,8 @@ export interface Report {
   output: string | null;
   /** Whether `output` is only its beginning. */
   truncated: boolean;
+  /** The same as JSON, where the host has it: its fields may differ in who writes them. Not kept either. */
+  structured: Json;
   /** Digest of the output, where the host keeps it. */
   outputDigest: string | null;
 }
@@ -61,16 +66,10 @@ async function finishOnce(
   const action = admitted.action;
   if (action === null) throw new WritError('not_found');
   const { manifest } = (await deps.catalog.version(admitted.agent, action.manifest_version)).compiled;
-  const { words, more } =
-    report.output === null || !compiledCalls(manifest).looksAtOrigin
-      ? { words: [], more: false }
-      : wordsOf(report.output);
-  const outcome: Outcome = {
-    outcome: report.outcome,
-    labels: report.labels,
-    words,
-    moreWords: more || report.truncated,
-  };
+  const words = compiledCalls(manifest).looksAtOrigin
+    ? returnedWords(report, toolOf(manifest, action.tool))
+    : { words: [], moreWords: false, vouchedWords: [] };
+  const outcome: Outcome = { outcome: report.outcome, labels: report.labels, ...words };
   const cells: CellRef[] = reportedCells(manifest, action.tool, outcome, deps.digest);
   const session = await rereadSession(deps.store, admitted, deps.clock.now(), {
     actionId,
@@ -114,4 +113,26 @@ async function finishOnce(
     },
     storedWrites(writes, session, manifest),
   );
+}
+
+/** The words of what came back, and those among them that stand in fields that the manifest trusts. */
+function returnedWords(
+  { output, structured, truncated }: Report,
+  tool: Tool | undefined,
+): Pick<Outcome, 'words' | 'moreWords' | 'vouchedWords'> {
+  const vouched = (tool?.trusted_fields ?? []).flatMap((path) => valuesAt(structured, path).flatMap(textsIn));
+  const parts = [output ?? '', textsIn(structured).join(' ')].map((text) => wordsOf(text));
+  return {
+    words: [...new Set(parts.flatMap(({ words }) => words))],
+    moreWords: truncated || parts.some(({ more }) => more),
+    vouchedWords: [...new Set(vouched.flatMap(wordsOfValue))].slice(0, maxWords),
+  };
+}
+
+/** Every value in it, and the names of members: they may be as foreign as what they name. */
+function textsIn(value: Json): string[] {
+  if (value === null) return [];
+  if (Array.isArray(value)) return value.flatMap(textsIn);
+  if (typeof value !== 'object') return [String(value)];
+  return Object.entries(value).flatMap(([name, below]) => [name, ...textsIn(below)]);
 }

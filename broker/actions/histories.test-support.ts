@@ -317,7 +317,7 @@ export class Folded {
     const { who, call, awaited, evaluation } = recorded;
     const { manifest } = this.#manifests[who.agent]!;
     const { words, more } = wordsOf(output);
-    const report = { outcome, labels, words, moreWords: more };
+    const report = { outcome, labels, words, moreWords: more, vouchedWords: [] };
     const refs = [...reportedCells(manifest, call.tool, report, digest), ...awaited];
     const action = { tool: call.tool, costMicroUsd: evaluation.facts.costMicroUsd, rootId: who.rootId };
     const cells = this.#read(who, refs);

@@ -86,6 +86,19 @@ ${countAction('$2::text', 'false', '$4::timestamptz', 'EXISTS (SELECT 1 FROM a)'
     SELECT id FROM a`,
 };
 
+const wordsStatement: Statement = {
+  name: 'action_words_said',
+  text: `
+    WITH ${heldTree('$3::int')}, ${moveCells('held', '$5', '$4::timestamptz')}, said AS (
+      SELECT s.id AS session_id FROM session s, may WHERE may.ok AND s.id = $1::text
+    ), bump AS (
+${countAction('$2::text', 'false', '$4::timestamptz', 'EXISTS (SELECT 1 FROM said)')}
+    ), event AS (
+      ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: event('session.words_said'), actor: '$6::text', request: '$7::text', payload: '$8::json' }, 'said')}
+    )
+    SELECT session_id FROM said`,
+};
+
 export interface Position {
   sessionId: string;
   rootId: string;
@@ -176,6 +189,29 @@ export async function recordOutcome(
       action.requestId,
       JSON.stringify(action.audit),
       movesOf(writes),
+    ]),
+  );
+  return rows !== null && rows.length > 0;
+}
+
+/** @returns false when the session or a cell has moved on */
+export async function recordWords(
+  store: Store,
+  { sessionId, rootId, version, at }: Position,
+  said: { agent: string; requestId: string | null; audit: EventPayload<'session.words_said'> },
+  writes: readonly StoredWrite[],
+): Promise<boolean> {
+  const { agent, requestId, audit } = said;
+  const rows = await unlessMovedOn(
+    store.run(wordsStatement, [
+      sessionId,
+      rootId,
+      version,
+      at,
+      JSON.stringify(writes),
+      agent,
+      requestId,
+      JSON.stringify(audit),
     ]),
   );
   return rows !== null && rows.length > 0;

@@ -229,6 +229,10 @@ export const events = {
       }),
     ],
   },
+  'session.words_said': {
+    meaning: 'The agent’s host reported what the person said; no text of it is kept.',
+    payload: [z.strictObject({ digest: text, words: count })],
+  },
   'action.unfinished': {
     meaning: 'A session ended before the outcome of these calls was reported.',
     payload: [z.strictObject({ calls: count })],

@@ -63,6 +63,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     ),
   'action.finished': ({ payload: { tool, outcome } }) =>
     plain(`The call of ${tool ?? 'a tool'} ${outcome === 'error' ? 'failed' : 'was answered'}.`),
+  'session.words_said': ({ actor, payload: { words: said } }) =>
+    plain(`${actor} reported ${said ?? 'some'} words of the person.`),
   'action.unfinished': ({ payload: { calls } }) =>
     plain(`Of ${calls ?? 'some'} calls nobody reported how they came out.`),
   'review.approved': ({ actor, what, payload }) =>

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { callableTools } from '../actions/callable-tools.ts';
 import { finishAction, finishReads, type Report } from '../actions/finish-action.ts';
 import type { ActionDeps } from '../actions/request-action.ts';
+import { sayWords } from '../actions/say-words.ts';
 import { WritError } from '../core/errors.ts';
 import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
 import { type Operation, operation } from './operation.ts';
@@ -19,6 +20,12 @@ const report = z.strictObject({
     .optional()
     .describe('What came back: looked at for the values that first appear in it, and not kept.'),
   output_truncated: z.boolean().default(false).describe('Whether `output` is only its beginning.'),
+  structured: z
+    .json()
+    .optional()
+    .describe(
+      'The same as JSON (`structuredContent` of MCP): values in fields that the manifest trusts may be used as destinations. Not kept.',
+    ),
   output_digest: z
     .string()
     .regex(/^sha256:[0-9a-f]{64}$/, 'must be sha256: and 64 hexadecimal digits')
@@ -26,10 +33,18 @@ const report = z.strictObject({
     .describe('Digest of what came back, for the record.'),
 });
 
-const reportOf = ({ outcome, labels, output, output_truncated, output_digest }: z.output<typeof report>) => ({
+const reportOf = ({
+  outcome,
+  labels,
+  output,
+  structured,
+  output_truncated,
+  output_digest,
+}: z.output<typeof report>) => ({
   outcome,
   labels,
   output: output ?? null,
+  structured: structured ?? null,
   truncated: output_truncated,
   outputDigest: output_digest ?? null,
 });
@@ -103,6 +118,31 @@ export function actionOperations(deps: ActionDeps): Operation[] {
           reports.push({ id, error: await finishOrSay(deps, session, id, reportOf(one), requestId) });
         return { status: 200, body: { reports } };
       },
+    }),
+    operation({
+      tag: 'Actions',
+      access: 'session',
+      method: 'post',
+      path: '/v1/session/words',
+      needsClock: true,
+      busy: true,
+      summary: 'Report what the person said',
+      body: z.strictObject({
+        text: prose(48_000).describe(
+          'The person’s own words, as the agent’s host received them, and never what a tool or the model wrote. Values that stand in them are trusted; the text is not kept.',
+        ),
+      }),
+      responses: {
+        200: {
+          description: 'On record; the same words again change nothing',
+          schema: z.object({ words: z.int().describe('How many of its words are trusted.') }),
+        },
+      },
+      errors: ['bad_request', 'unauthenticated', 'session_ended', 'conflict', 'unavailable'],
+      handle: async ({ body, requestId }, session) => ({
+        status: 200,
+        body: { words: await sayWords(deps, session, body.text, requestId) },
+      }),
     }),
     operation({
       tag: 'Actions',

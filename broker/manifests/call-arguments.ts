@@ -14,7 +14,7 @@ export type Arguments = { readonly [name: string]: Json };
  * null.
  */
 export function valuesAt(args: Json | Arguments, path: string): Json[] {
-  let found: Json[] = [args as Json];
+  let found: Json[] = [args as Json].flat(4);
   for (const name of path.split('.')) {
     found = found.flatMap((value) => {
       if (typeof value !== 'object' || value === null || Array.isArray(value)) return [];

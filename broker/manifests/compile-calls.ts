@@ -169,7 +169,9 @@ function compile(manifest: Manifest): CompiledCalls {
     rules,
     trackers: [...trackers.values()],
     looksAtOrigin: rules.some((rule) =>
-      [...rule.when, ...(rule.unless === null ? [] : [rule.unless])].some(({ now }) => now.untrusted !== undefined),
+      [...rule.when, ...(rule.unless === null ? [] : [rule.unless])].some(
+        ({ now }) => now.untrusted !== undefined || now.unvouched !== undefined,
+      ),
     ),
   };
 }

@@ -91,6 +91,13 @@ const ToolSchema = z.strictObject({
     .enum(['trusted', 'untrusted'])
     .default('untrusted')
     .describe('Whether values in what it returns may be used as destinations: a directory of yours is `trusted`.'),
+  trusted_fields: z
+    .array(argPath)
+    .max(32)
+    .default([])
+    .describe(
+      'Fields of the result (`structured` of the report) whose values may be used as destinations although the rest may not: what your system writes there and no third party can. Of a list, every member counts.',
+    ),
   cost_usd: dollars.default(0).describe('What a call costs, as far as nobody reports it.'),
 });
 
@@ -146,6 +153,22 @@ const ClauseSchema = z.strictObject({
     .optional()
     .describe(
       'One of these arguments has a value that appeared in untrusted output of a tool, and in nothing that is trusted.',
+    ),
+  unvouched: z
+    .array(z.union([z.literal('destination'), argPath]))
+    .min(1)
+    .max(16)
+    .optional()
+    .describe(
+      'One of these arguments has a value that nobody trustworthy said: not the person, the task’s inputs, the manifest or trusted output. Stricter than `untrusted`: a value that the model made up holds too.',
+    ),
+  unsaid: z
+    .array(z.string().regex(/^[^\s\p{Lu}]{1,64}$/u, 'must be one word in lower case'))
+    .min(1)
+    .max(64)
+    .optional()
+    .describe(
+      'Neither the person nor the task’s inputs used one of these words: for what nobody should do unasked, such as `[delete, remove]`. Holds where the host reports no words of the person.',
     ),
   label: className.optional().describe('The session has read something of this label.'),
   uncleared: z

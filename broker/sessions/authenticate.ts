@@ -163,9 +163,9 @@ export const factsStatement: Statement = {
              FROM (SELECT scope, cell FROM json_to_recordset(r.cells) AS given (scope text, cell text)
                    UNION SELECT scope, cell FROM action t, jsonb_to_recordset(t.awaited) AS waited (scope text, cell text)
                    WHERE t.session_id = s.id AND t.id = r.action_id) c
-             JOIN monitor_cell m ON m.cell = c.cell AND m.scope =
+             CROSS JOIN LATERAL (SELECT state, version FROM monitor_cell WHERE cell = c.cell AND scope =
                CASE c.scope WHEN 'session' THEN 'session:' || s.root_id WHEN 'agent' THEN 'agent:' || s.agent
-                            WHEN 'principal' THEN 'principal:' || s.principal_root ELSE 'owner:' || r.owner END) END AS cells
+                            WHEN 'principal' THEN 'principal:' || s.principal_root ELSE 'owner:' || r.owner END LIMIT 1) m) END AS cells
     FROM r
     CROSS JOIN LATERAL (SELECT * FROM session WHERE id = r.session_id LIMIT 1) s
     CROSS JOIN LATERAL (SELECT version, opened_at FROM session WHERE id = s.root_id LIMIT 1) root
