@@ -4,8 +4,12 @@ import { callableTools } from '../actions/callable-tools.ts';
 import { finishAction, finishReads } from '../actions/finish-action.ts';
 import type { ActionDeps } from '../actions/request-action.ts';
 import { sayWords } from '../actions/say-words.ts';
+import type { Json } from '../core/vocabulary.ts';
 import { type Operation, operation } from './operation.ts';
 import { idOf, prose } from './text.ts';
+
+/** Any value: the body was JSON. A schema that refers to itself does not fit into the API’s document. */
+const json = z.unknown() as unknown as z.ZodType<Json>;
 
 const report = z.strictObject({
   outcome: z.enum(['response', 'error']).describe('`error`: the tool failed, or was not called after all.'),
@@ -17,8 +21,7 @@ const report = z.strictObject({
   output: prose(48_000)
     .optional()
     .describe('What came back: looked at for the values that first appear in it, and not kept.'),
-  structured: z
-    .json()
+  structured: json
     .optional()
     .describe(
       'The same as JSON (`structuredContent` of MCP): values in fields that the manifest trusts may be used as destinations. Not kept.',
