@@ -5,9 +5,13 @@ import { finishAction, finishReads, type Report } from '../actions/finish-action
 import type { ActionDeps } from '../actions/request-action.ts';
 import { sayWords } from '../actions/say-words.ts';
 import { WritError } from '../core/errors.ts';
+import type { Json } from '../core/vocabulary.ts';
 import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
 import { type Operation, operation } from './operation.ts';
 import { idOf, prose } from './text.ts';
+
+/** Any value: the body was JSON. A schema that refers to itself does not fit into the API’s document. */
+const json = z.unknown() as unknown as z.ZodType<Json>;
 
 const report = z.strictObject({
   outcome: z.enum(['response', 'error']).describe('`error`: the tool failed, or was not called after all.'),
@@ -20,8 +24,7 @@ const report = z.strictObject({
     .optional()
     .describe('What came back: looked at for the values that first appear in it, and not kept.'),
   output_truncated: z.boolean().default(false).describe('Whether `output` is only its beginning.'),
-  structured: z
-    .json()
+  structured: json
     .optional()
     .describe(
       'The same as JSON (`structuredContent` of MCP): values in fields that the manifest trusts may be used as destinations. Not kept.',
