@@ -62,6 +62,38 @@ export async function prepareGround() {
     WRIT_TRUST_FILE: trust,
     WRIT_LOG_LEVEL: 'debug',
   };
+  const tokenFor = async (form: { [name: string]: string }): Promise<string> => {
+    const opened = await fetch(`${url}/oauth/token`, { method: 'POST', body: new URLSearchParams(form) });
+    const answer = (await opened.json()) as { access_token: string };
+    if (opened.status !== 200) throw new Error(JSON.stringify(answer));
+    return answer.access_token;
+  };
+  type Post = (path: string, body?: object | string, init?: RequestInit) => Promise<Response>;
+  type Holder = Post & {
+    get(path: string): Promise<Response>;
+    child(capabilities: string[]): Promise<Holder>;
+  };
+  const holderOf = (token: string): Holder => {
+    const authorization = `Bearer ${token}`;
+    const post: Post = (path, body, init = {}) =>
+      fetch(new URL(path, url), {
+        ...init,
+        method: 'POST',
+        headers: { authorization, 'content-type': 'application/json' },
+        ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      });
+    const get = (path: string): Promise<Response> => fetch(new URL(path, url), { headers: { authorization } });
+    const child = async (capabilities: string[]) =>
+      holderOf(
+        await tokenFor({
+          grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+          subject_token: token,
+          subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+          authorization_details: JSON.stringify([{ type: 'task', capabilities }]),
+        }),
+      );
+    return Object.assign(post, { get, child });
+  };
   return {
     folder,
     manifests,
@@ -76,7 +108,8 @@ export async function prepareGround() {
       ),
     /**
      * @param now the broker's own time, where it is not the system's
-     * @returns POST, and GET, as the holder of a new session; to another broker by its whole URL
+     * @returns POST, and GET, as the holder of a new session, and how to open a child of it; to another
+     *   broker by its whole URL
      */
     session: async (now = systemClock.now()) => {
       const seconds = Math.floor(now.getTime() / 1000);
@@ -89,27 +122,13 @@ export async function prepareGround() {
         .setExpirationTime(seconds + 60)
         .setJti(crypto.randomUUID())
         .sign(privateKey);
-      const opened = await fetch(`${url}/oauth/token`, {
-        method: 'POST',
-        body: new URLSearchParams({
-          grant_type: 'client_credentials',
-          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-          client_assertion: assertion,
-          authorization_details: JSON.stringify([{ type: 'task', task_type: 'work', inputs: {} }]),
-        }),
+      const token = await tokenFor({
+        grant_type: 'client_credentials',
+        client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+        client_assertion: assertion,
+        authorization_details: JSON.stringify([{ type: 'task', task_type: 'work', inputs: {} }]),
       });
-      const token = (await opened.json()) as { access_token: string };
-      if (opened.status !== 200) throw new Error(JSON.stringify(token));
-      const authorization = `Bearer ${token.access_token}`;
-      const post = (path: string, body?: object, init: RequestInit = {}): Promise<Response> =>
-        fetch(new URL(path, url), {
-          ...init,
-          method: 'POST',
-          headers: { authorization, 'content-type': 'application/json' },
-          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        });
-      const get = (path: string): Promise<Response> => fetch(new URL(path, url), { headers: { authorization } });
-      return Object.assign(post, { get });
+      return holderOf(token);
     },
     close: () => rm(folder, { recursive: true, force: true }),
   };

@@ -252,6 +252,9 @@ export function storedWrites(
 
 function repeated(action: StoredAction, requestDigest: string): ActionAnswer {
   if (action.request_digest !== requestDigest) throw new WritError('idempotency_mismatch');
+  // Made and over: what was allowed then would be allowed again, whatever has been since.
+  if (action.outcome !== null)
+    throw new WritError('idempotency_mismatch', { detail: 'The call is over; another one needs an id of its own.' });
   const { effect, reasons, policy_ids } = action.decision as unknown as {
     effect: ActionAnswer['effect'];
     reasons: Reason[];
