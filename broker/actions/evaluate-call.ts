@@ -173,7 +173,7 @@ export function cellsFor(manifest: Manifest, task: Task, call: CallFacts, digest
   const looked = rules.flatMap(clausesOf).flatMap(({ sequence }) => sequence.map(({ tracker }) => tracker));
   const moved = compiledCalls(manifest).trackers.filter((tracker) => touches(tracker, call));
   const refs = [...new Set([...looked, ...moved])].flatMap((tracker) =>
-    (keysOf(tracker.same, call) ?? []).map((key) => trackerCell(tracker, key, digest)),
+    (keysOf(tracker, call) ?? []).map((key) => trackerCell(tracker, key, digest)),
   );
   const words = askedOrigins(rules).flatMap((name) => doubtfulWords(manifest, task, call, name));
   const origins = words.flatMap((word) => [outCell(word, digest), trustedCell(word, digest)]);
@@ -327,7 +327,7 @@ export function awaitedOutcome(manifest: Manifest, call: CallFacts, digest: Dige
     const event = mayCome(tracker.event, call);
     const without = tracker.without !== null && mayCome(tracker.without, call);
     if (!event && !without) return [];
-    const keys = keysOf(tracker.same, call) ?? [];
+    const keys = keysOf(tracker, call) ?? [];
     return keys.map((key) => ({ tracker: tracker.id, ...trackerCell(tracker, key, digest), event, without }));
   });
 }
@@ -420,7 +420,7 @@ function moved({ manifest, call, cells, digest, moment }: Scene, kinds: readonly
   return compiledCalls(manifest)
     .trackers.filter((tracker) => touches(tracker, call))
     .flatMap((tracker) =>
-      (keysOf(tracker.same, call) ?? []).flatMap((key): CellWrite[] => {
+      (keysOf(tracker, call) ?? []).flatMap((key): CellWrite[] => {
         const ref = trackerCell(tracker, key, digest);
         const { state, version } = cells.get(cellKey(ref)) ?? { state: null, version: 0 };
         const before = state as CellState | null;
@@ -445,7 +445,7 @@ function untouched(
     .flatMap(clausesOf)
     .flatMap(({ sequence }) => sequence.map(({ tracker }) => tracker))
     .filter(({ scope }) => sessionToo || scope !== 'session')
-    .flatMap((tracker) => (keysOf(tracker.same, call) ?? []).map((key) => trackerCell(tracker, key, digest)));
+    .flatMap((tracker) => (keysOf(tracker, call) ?? []).map((key) => trackerCell(tracker, key, digest)));
   return unique(refs)
     .filter((ref) => !written.has(cellKey(ref)))
     .map((ref) => ({ ...ref, ...(cells.get(cellKey(ref)) ?? { state: null, version: 0 }) }));
@@ -484,7 +484,7 @@ function clauseHolds({ now, sequence }: CompiledClause, scene: Scene): Verdict {
   if (now.unvouched !== undefined && !now.unvouched.some((name) => unvouchedWords(name).length > 0)) return false;
   return allOf(
     sequence.map(({ tracker, moreThan }): Verdict => {
-      const keys = keysOf(tracker.same, call);
+      const keys = keysOf(tracker, call);
       // A first time of nothing is none.
       if (keys === null) return tracker.op === 'first' ? false : { lacks: tracker.same.join(', ') };
       return keys.some((key) => {
@@ -514,7 +514,7 @@ function untold(manifest: Manifest, call: CallFacts): { rule: string; path: stri
   const hidden = (tracker: Tracker) =>
     tracker.op !== 'first' &&
     touches(tracker, call) &&
-    cannotBeTold(tracker.same, call, call.tool !== null && hasEntity(manifest, call.tool));
+    cannotBeTold(tracker, call, call.tool !== null && hasEntity(manifest, call.tool));
   return compiledCalls(manifest).rules.flatMap((rule) => {
     const one = clausesOf(rule)
       .flatMap(({ sequence }) => sequence)

@@ -6,6 +6,7 @@
  * and sums end on steps of a 64th of their length: an event counts until the step it is in has left the
  * window, so it may count for one step longer than written, and never for less.
  */
+import canonicalize from 'canonicalize';
 import type { Json } from '../core/vocabulary.ts';
 import { alike, hostOf, plainValues, valuesAt } from '../manifests/call-arguments.ts';
 import type { CallFacts, EventTest, Tracker } from '../manifests/compile-calls.ts';
@@ -66,6 +67,9 @@ const spellings = (text: string): string[] => {
   return plain === text ? [text] : [text, plain];
 };
 
+/** A text and a number are two things here; the order of members tells none apart. */
+const exactly = (value: Json): string => canonicalize(value) ?? 'null';
+
 /** More combinations than this are a call that nobody makes in earnest. */
 const maxKeys = 256;
 
@@ -73,10 +77,10 @@ const maxKeys = 256;
  * The values by which a tracker correlates a call: one key for each combination.
  * @returns null when the call lacks one of them
  */
-export function keysOf(same: readonly string[], call: CallFacts): string[] | null {
+export function keysOf({ same, compares }: Compared, call: CallFacts): string[] | null {
   let keys: Json[][] = [[]];
   for (const name of same) {
-    const values = valuesOf(name, call);
+    const values = valuesOf(name, call, compares);
     if (values.length === 0 || keys.length * values.length > maxKeys) return null;
     keys = keys.flatMap((key) => values.map((value) => [...key, value]));
   }
@@ -87,23 +91,27 @@ export function keysOf(same: readonly string[], call: CallFacts): string[] | nul
  * Whether a call would go unseen by a tracker that it moves: it has too many values to keep one by one, or
  * should have touched something and does not say what. A call without the argument at all is none of those.
  */
-export function cannotBeTold(same: readonly string[], call: CallFacts, hasEntity: boolean): boolean {
+export function cannotBeTold(tracker: Compared, call: CallFacts, hasEntity: boolean): boolean {
+  const { same, compares } = tracker;
   if (same.includes('entity') && hasEntity && call.entity === null) return true;
-  return same.every((name) => valuesOf(name, call).length > 0) && keysOf(same, call) === null;
+  return same.every((name) => valuesOf(name, call, compares).length > 0) && keysOf(tracker, call) === null;
 }
 
-function valuesOf(name: string, call: CallFacts): Json[] {
+type Compared = Pick<Tracker, 'same' | 'compares'>;
+
+function valuesOf(name: string, call: CallFacts, compares: Tracker['compares']): Json[] {
+  const as = compares === 'alike' ? alike : exactly;
   switch (name) {
     case 'entity':
-      return call.entity === null ? [] : [call.entity];
+      return call.entity === null ? [] : [as(call.entity)];
     case 'tool':
       return call.tool === null ? [] : [call.tool];
     case 'capability':
       return call.capability === null ? [] : [call.capability];
     case 'destination':
-      return [...new Set(call.destinations.map((destination) => hostOf(destination) ?? alike(destination)))];
+      return [...new Set(call.destinations.map((destination) => hostOf(destination) ?? as(destination)))];
     default:
-      return [...new Set(valuesAt(call.args, name.slice('arg:'.length)).map(alike))];
+      return [...new Set(valuesAt(call.args, name.slice('arg:'.length)).map(as))];
   }
 }
 

@@ -6,7 +6,7 @@
  * It shares with what it checks the reading of arguments (`call-arguments.ts`) and of texts (`origin.ts`),
  * and nothing else.
  */
-import type { JsonObject, Task } from '../core/vocabulary.ts';
+import type { Json, JsonObject, Task } from '../core/vocabulary.ts';
 import {
   alike,
   argumentsOutside,
@@ -63,6 +63,9 @@ export interface Verdict {
 /** Nobody can say: the call lacks what the condition compares. */
 type Truth = boolean | 'lacks';
 
+type Spelling = (value: Json) => string;
+const exactly: Spelling = (value) => JSON.stringify(value);
+
 export function decideByLog(
   manifest: Manifest,
   log: readonly Entry[],
@@ -109,21 +112,22 @@ export function decideByLog(
     return entry.kinds.some((kind) => kinds.includes(kind)) && isSelected(event, entry);
   };
 
-  function valuesOf(name: string, entry: Entry): string[] {
+  /** What denies takes all that is alike, what lets pass only the very same. */
+  function valuesOf(name: string, entry: Entry, as: Spelling): string[] {
     const { tool: called, args } = entry.call;
     const listed = tool(called);
     if (name === 'tool') return [called];
     if (name === 'capability') return [];
     if (name === 'entity') {
       const entity = listed === undefined ? null : entityOf(listed, args);
-      return entity === null ? [] : [entity];
+      return entity === null ? [] : [as(entity)];
     }
-    if (name === 'destination') return destinations(entry).map((one) => hostOf(one) ?? alike(one));
-    return valuesAt(args, name.slice('arg:'.length)).map(alike);
+    if (name === 'destination') return destinations(entry).map((one) => hostOf(one) ?? as(one));
+    return valuesAt(args, name.slice('arg:'.length)).map(as);
   }
-  const isSame = (same: readonly string[], entry: Entry, one: Entry = asked) =>
-    same.every((name) => valuesOf(name, one).some((value) => valuesOf(name, entry).includes(value)));
-  const lacks = (same: readonly string[]) => same.some((name) => valuesOf(name, asked).length === 0);
+  const isSame = (same: readonly string[], entry: Entry, as: Spelling) =>
+    same.every((name) => valuesOf(name, asked, as).some((value) => valuesOf(name, entry, as).includes(value)));
+  const lacks = (same: readonly string[]) => same.some((name) => valuesOf(name, asked, alike).length === 0);
 
   /** What the scope's history has, oldest first. */
   const within = (scope: Scope): Entry[] =>
@@ -142,13 +146,21 @@ export function decideByLog(
     return Math.floor(at / step) >= Math.floor((now - seconds * 1000) / step);
   };
 
-  function formerlyHolds({ within: back, same, ...event }: NonNullable<Clause['formerly']>, scope: Scope): Truth {
+  function formerlyHolds(
+    { within: back, same, ...event }: NonNullable<Clause['formerly']>,
+    scope: Scope,
+    as: Spelling,
+  ): Truth {
     if (lacks(same)) return 'lacks';
-    return within(scope).some((entry) => entry.at >= since(back) && isEvent(event, entry) && isSame(same, entry));
+    return within(scope).some((entry) => entry.at >= since(back) && isEvent(event, entry) && isSame(same, entry, as));
   }
-  function sinceHolds({ event, without, within: back, same }: NonNullable<Clause['since']>, scope: Scope): Truth {
+  function sinceHolds(
+    { event, without, within: back, same }: NonNullable<Clause['since']>,
+    scope: Scope,
+    as: Spelling,
+  ): Truth {
     if (lacks(same)) return 'lacks';
-    const history = within(scope).filter((entry) => isSame(same, entry));
+    const history = within(scope).filter((entry) => isSame(same, entry, as));
     return history.some(
       (entry, index) =>
         entry.at >= since(back) &&
@@ -164,7 +176,8 @@ export function decideByLog(
       same,
       scope,
       each,
-    }: { back: number | 'session'; same: readonly string[]; scope: Scope; each: typeof costOf },
+      as,
+    }: { back: number | 'session'; same: readonly string[]; scope: Scope; each: typeof costOf; as: Spelling },
   ): number {
     const event = of ?? on;
     // Of several values of this call (`same`), the one with the most decides.
@@ -173,21 +186,21 @@ export function decideByLog(
       kinds.some((kind) => kind === 'attempt' || kind === 'call') && isSelected(event, asked) ? each(asked) : 0;
     const past = within(scope).filter((entry) => inSteps(back, entry.at) && isEvent(event, entry));
     const keys = same.reduce<string[][]>(
-      (all, name) => all.flatMap((key) => valuesOf(name, asked).map((value) => [...key, value])),
+      (all, name) => all.flatMap((key) => valuesOf(name, asked, as).map((value) => [...key, value])),
       [[]],
     );
     return Math.max(
       ...keys.map((key) =>
         past
-          .filter((entry) => same.every((name, index) => valuesOf(name, entry).includes(key[index]!)))
+          .filter((entry) => same.every((name, index) => valuesOf(name, entry, as).includes(key[index]!)))
           .reduce((sum, entry) => sum + each(entry), own),
       ),
     );
   }
-  function isFirst(what: NonNullable<Clause['first_time']>, scope: Scope): Truth {
-    return valuesOf(what, asked).some((value) => {
+  function isFirst(what: NonNullable<Clause['first_time']>, scope: Scope, as: Spelling): Truth {
+    return valuesOf(what, asked, as).some((value) => {
       const [first] = within(scope).filter(
-        (entry) => entry.kinds.includes('call') && valuesOf(what, entry).includes(value),
+        (entry) => entry.kinds.includes('call') && valuesOf(what, entry, as).includes(value),
       );
       return first === undefined || first.who.rootId === who.rootId;
     });
@@ -215,12 +228,13 @@ export function decideByLog(
     return inside && (days === undefined || days.includes(day));
   }
 
-  function clauseHolds(clause: Clause, on: Selector, scope: Scope): Truth {
+  function clauseHolds(clause: Clause, on: Selector, scope: Scope, spares = false): Truth {
     const read = within('session').flatMap((entry) =>
       entry.kinds.includes('call') ? (tool(entry.call.tool)?.labels ?? []) : entry.labels,
     );
     const standing = who.onBehalfOf !== null ? 'vouched' : who.declaredOnBehalfOf !== null ? 'declared' : 'nobody';
     const { formerly, since: sequence, count, sum, first_time } = clause;
+    const as = spares ? exactly : alike;
     const truths: Truth[] = [
       clause.task_types?.includes(who.task.task_type) ?? true,
       sendsTo(clause.destination, asked),
@@ -232,17 +246,17 @@ export function decideByLog(
       clause.hours === undefined || isInHours(clause.hours),
       isMatch(clause.match, call.args),
       clause.untrusted?.some(isUntrusted) ?? true,
-      formerly === undefined || formerlyHolds(formerly, scope),
-      sequence === undefined || sinceHolds(sequence, scope),
-      first_time === undefined || isFirst(first_time, scope),
+      formerly === undefined || formerlyHolds(formerly, scope, as),
+      sequence === undefined || sinceHolds(sequence, scope, as),
+      first_time === undefined || isFirst(first_time, scope, spares ? alike : exactly),
     ];
     if (count !== undefined) {
       const { of, more_than, within: back, same } = count;
-      truths.push(lacks(same) ? 'lacks' : amount(of, on, { back, same, scope, each: () => 1 }) > more_than);
+      truths.push(lacks(same) ? 'lacks' : amount(of, on, { back, same, scope, each: () => 1, as }) > more_than);
     }
     if (sum !== undefined) {
       const { of, cost_usd_more_than, within: back, same } = sum;
-      truths.push(lacks(same) ? 'lacks' : amount(of, on, { back, same, scope, each: costOf }) > cost_usd_more_than);
+      truths.push(lacks(same) ? 'lacks' : amount(of, on, { back, same, scope, each: costOf, as }) > cost_usd_more_than);
     }
     return truths.includes(false) ? false : truths.includes('lacks') ? 'lacks' : true;
   }
@@ -253,7 +267,7 @@ export function decideByLog(
     const on = written === '*' ? {} : written;
     if (!isSelected(on, asked)) continue;
     const held = when === undefined ? true : anyOf(list(when).map((clause) => clauseHolds(clause, on, scope)));
-    const spared = unless === undefined ? false : clauseHolds(unless, on, scope);
+    const spared = unless === undefined ? false : clauseHolds(unless, on, scope, true);
     const truth = held === false || spared === true ? false : held === 'lacks' || spared === 'lacks' ? 'lacks' : true;
     found.push({ id, effect, truth });
   }
@@ -261,7 +275,7 @@ export function decideByLog(
     for (const [index, duty] of duties.entries()) {
       if (!isSelected(duty, asked)) continue;
       const others = duties.filter((_, other) => other !== index);
-      const truth = anyOf(others.map((other) => formerlyHolds({ ...other, within: back, same }, scope)));
+      const truth = anyOf(others.map((other) => formerlyHolds({ ...other, within: back, same }, scope, alike)));
       found.push({ id: `${id}.${index + 1}`, effect: 'deny', truth });
     }
   const { max_calls, max_cost_usd } = manifest.envelope;

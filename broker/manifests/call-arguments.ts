@@ -41,8 +41,7 @@ export const alike = (value: Json): string =>
     ? (canonicalize(value) ?? 'null')
     : String(value)
         .normalize('NFKC')
-        .replace(/\p{Default_Ignorable_Code_Point}/gu, '')
-        .trim()
+        .replace(/[\s\p{Default_Ignorable_Code_Point}]/gu, '')
         .toLowerCase();
 
 /** Names of arguments that are not as the tool says; `unexpected` for those that it does not take. */
@@ -87,7 +86,7 @@ export function entityOf(tool: Tool, args: Arguments): string | null {
   const text = tool.entity.replaceAll(argReference, (_, path: string) => {
     const [value, ...more] = valuesAt(args, path);
     if (value === undefined || more.length > 0 || typeof value === 'object') whole = false;
-    return alike(value ?? null);
+    return String(value).normalize('NFC');
   });
   return whole ? text : null;
 }

@@ -36,6 +36,8 @@ export interface Tracker {
   event: EventTest;
   without: EventTest | null;
   same: readonly string[];
+  /** How values are compared: what denies takes all that is alike, what lets pass only the very same. */
+  compares: 'alike' | 'exactly';
 }
 
 export interface CompiledClause {
@@ -89,11 +91,14 @@ function compile(manifest: Manifest): CompiledCalls {
   };
   const test = (selector: EventSelector | Selector, kinds: readonly EventKind[]) =>
     eventTest(manifest, selector, kinds);
-  const clause = (written: Clause, scope: Scope, on: EventTest): CompiledClause => {
+  const clause = (written: Clause, scope: Scope, on: EventTest, spares = false): CompiledClause => {
     const { formerly, since, count, sum, first_time, ...now } = written;
     const sequence: CompiledClause['sequence'][number][] = [];
-    const add = (tracker: Omit<Tracker, 'id' | 'scope'>, moreThan: number | null = null) =>
-      sequence.push({ tracker: track({ scope, ...tracker }), moreThan });
+    const add = (tracker: Omit<Tracker, 'id' | 'scope' | 'compares'>, moreThan: number | null = null) => {
+      // Whoever was seen before is not new: there it is the other way round.
+      const compares = spares === (tracker.op === 'first') ? 'alike' : 'exactly';
+      sequence.push({ tracker: track({ scope, ...tracker, compares }), moreThan });
+    };
     if (formerly !== undefined) {
       const event = test(formerly, kindsOf(formerly));
       add({ op: 'last', windowMs: windowOf(formerly.within), event, without: null, same: formerly.same });
@@ -125,7 +130,7 @@ function compile(manifest: Manifest): CompiledCalls {
       message: rule.message ?? `The rule ${rule.id} of the manifest stands against it.`,
       on,
       when: when.map((one) => clause(one, rule.scope, on)),
-      unless: rule.unless === undefined ? null : clause(rule.unless, rule.scope, on),
+      unless: rule.unless === undefined ? null : clause(rule.unless, rule.scope, on, true),
       scope: rule.scope,
       effect: rule.effect,
       reason: 'rule',

@@ -137,7 +137,7 @@ const same = z
   .max(4)
   .default([])
   .describe(
-    'Only events with the same entity, destination (its host), tool or argument (`arg:PATH`) as this call, however spelled.',
+    'Only events with the same entity, destination (its host), tool or argument (`arg:PATH`) as this call, however spelled; in `unless`, and for first times, spelled the same.',
   );
 
 const ClauseSchema = z.strictObject({
