@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 import pg from 'pg';
 import { intentStatement } from './grants/statements.ts';
 import { outcomeStatement } from './leases/issue.ts';
-import { factsStatement } from './sessions/authenticate.ts';
+import { factsStatement, historyStatement } from './sessions/authenticate.ts';
 import { openStatements } from './sessions/open-session.ts';
 import { steadyPlans } from './store/connection-settings.ts';
 import { openStore } from './store/open.ts';
@@ -53,7 +53,7 @@ if ((await testBackends()).includes('postgres')) {
     await database.drop();
   });
 
-  for (const statement of [factsStatement, intentStatement, outcomeStatement, ...openStatements]) {
+  for (const statement of [factsStatement, historyStatement, intentStatement, outcomeStatement, ...openStatements]) {
     test(`${statement.name}: planned on an empty database, by indexes alone`, async () => {
       await client.query(`PREPARE ${statement.name} AS ${statement.text}`);
       const { rows } = await client.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(

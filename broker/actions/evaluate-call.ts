@@ -167,6 +167,10 @@ const inputWords = ({ inputs }: Task): Set<string> =>
 
 const ownWords = memoize((manifest: Manifest) => new Set(manifestWords(manifest).flatMap(wordsOfValue)));
 
+/** Whether any rule looks at the call, or remembers it. */
+export const concernsHistory = (manifest: Manifest, call: CallFacts): boolean =>
+  rulesFor(manifest, call).length > 0 || compiledCalls(manifest).trackers.some((tracker) => touches(tracker, call));
+
 /** Every cell that deciding on the call, or its event, looks at. */
 export function cellsFor(manifest: Manifest, task: Task, call: CallFacts, digest: Digest): CellRef[] {
   const rules = rulesFor(manifest, call);

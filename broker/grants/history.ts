@@ -7,6 +7,7 @@ import {
   type Cells,
   cellKey,
   cellsFor,
+  concernsHistory,
   type Digest,
   grantFacts,
   hitsOnGrant,
@@ -16,7 +17,6 @@ import { type StoredWrite, storedWrites } from '../actions/move-cells.ts';
 import { cellsOf } from '../actions/request-action.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { Catalog } from '../manifests/catalog.ts';
-import { compiledCalls } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
 import type { Store } from '../store/open.ts';
@@ -53,8 +53,8 @@ export async function historyReads(
 }
 
 function cellsAbout(manifest: Manifest, capability: string, params: JsonObject, digest: Digest): CellRef[] {
-  if (compiledCalls(manifest).rules.length === 0) return [];
-  return cellsFor(manifest, { task_type: '', inputs: {} }, grantFacts(capability, params), digest);
+  const call = grantFacts(capability, params);
+  return concernsHistory(manifest, call) ? cellsFor(manifest, { task_type: '', inputs: {} }, call, digest) : [];
 }
 
 /**
@@ -72,8 +72,8 @@ export async function historyOf(
   now: Date,
 ): Promise<GrantHistory | 'moved_on'> {
   const { digest } = deps;
-  if (compiledCalls(manifest).rules.length === 0) return nothing;
   const call = grantFacts(capability, params);
+  if (!concernsHistory(manifest, call)) return nothing;
   const needed = cellsFor(manifest, session.task, call, digest);
   const had = new Set((readWith.cells ?? []).map((ref) => cellKey(ref as CellRef)));
   let cells: Cells = cellsOf(session);

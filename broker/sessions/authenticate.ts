@@ -130,9 +130,28 @@ export interface StoredCell {
   version: number;
 }
 
-// Of two requests with the same proof in one execution, the first is fresh.
-export const factsStatement: Statement = {
-  name: 'session_facts',
+/** An action with the cells that its outcome moves, and cells asked for by their keys. */
+const withHistory = `
+           CASE WHEN r.call_key IS NOT NULL OR r.action_id IS NOT NULL THEN (
+             SELECT json_build_object('id', t.id, 'tool', t.tool, 'effect', t.effect, 'decision', t.decision, 'request_digest', t.request_digest,
+                                      'manifest_version', t.manifest_version, 'cost_micro_usd', t.cost_micro_usd, 'awaited', t.awaited, 'outcome', t.outcome)
+             FROM action t WHERE t.session_id = s.id AND t.id = coalesce(r.action_id, (
+               SELECT keyed.id FROM action keyed WHERE keyed.session_id = s.id AND keyed.call_key = r.call_key))) END AS action,
+           CASE WHEN r.cells IS NOT NULL THEN (
+             SELECT json_agg(json_build_object('scope', c.scope, 'cell', c.cell, 'state', m.state, 'version', m.version))
+             FROM (SELECT scope, cell FROM json_to_recordset(r.cells) AS given (scope text, cell text)
+                   UNION SELECT scope, cell FROM action t, jsonb_to_recordset(t.awaited) AS waited (scope text, cell text)
+                   WHERE t.session_id = s.id AND t.id = r.action_id) c
+             CROSS JOIN LATERAL (SELECT state, version FROM monitor_cell WHERE cell = c.cell AND scope =
+               CASE c.scope WHEN 'session' THEN 'session:' || s.root_id WHEN 'agent' THEN 'agent:' || s.agent
+                            WHEN 'principal' THEN 'principal:' || s.principal_root ELSE 'owner:' || r.owner END LIMIT 1) m) END AS cells`;
+
+/**
+ * Of two requests with the same proof in one execution, the first is fresh. Most requests ask for nothing of
+ * history: what they do not ask for would be set up with every execution all the same.
+ */
+const factsStatementOf = (name: string, history: string): Statement => ({
+  name,
   text: `
     WITH r AS MATERIALIZED (
       SELECT * FROM json_to_recordset($1::json) AS r (n int, session_id text, now timestamptz, proof text, proof_until timestamptz, capability text,
@@ -153,19 +172,7 @@ export const factsStatement: Statement = {
              SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > r.now - interval '1 minute'
              ORDER BY g.requested_at DESC LIMIT r.count_up_to) recent) END AS last_minute,
            (SELECT g.id FROM grants g WHERE g.session_id = s.id AND g.idempotency_key = r.idempotency_key) AS previous_grant,
-           CASE WHEN r.call_key IS NOT NULL OR r.action_id IS NOT NULL THEN (
-             SELECT json_build_object('id', t.id, 'tool', t.tool, 'effect', t.effect, 'decision', t.decision, 'request_digest', t.request_digest,
-                                      'manifest_version', t.manifest_version, 'cost_micro_usd', t.cost_micro_usd, 'awaited', t.awaited, 'outcome', t.outcome)
-             FROM action t WHERE t.session_id = s.id AND t.id = coalesce(r.action_id, (
-               SELECT keyed.id FROM action keyed WHERE keyed.session_id = s.id AND keyed.call_key = r.call_key))) END AS action,
-           CASE WHEN r.cells IS NOT NULL THEN (
-             SELECT json_agg(json_build_object('scope', c.scope, 'cell', c.cell, 'state', m.state, 'version', m.version))
-             FROM (SELECT scope, cell FROM json_to_recordset(r.cells) AS given (scope text, cell text)
-                   UNION SELECT scope, cell FROM action t, jsonb_to_recordset(t.awaited) AS waited (scope text, cell text)
-                   WHERE t.session_id = s.id AND t.id = r.action_id) c
-             CROSS JOIN LATERAL (SELECT state, version FROM monitor_cell WHERE cell = c.cell AND scope =
-               CASE c.scope WHEN 'session' THEN 'session:' || s.root_id WHEN 'agent' THEN 'agent:' || s.agent
-                            WHEN 'principal' THEN 'principal:' || s.principal_root ELSE 'owner:' || r.owner END LIMIT 1) m) END AS cells
+           ${history}
     FROM r
     CROSS JOIN LATERAL (SELECT * FROM session WHERE id = r.session_id LIMIT 1) s
     CROSS JOIN LATERAL (SELECT version, opened_at FROM session WHERE id = s.root_id LIMIT 1) root
@@ -177,7 +184,9 @@ export const factsStatement: Statement = {
         FROM grants g WHERE g.session_id = t.id
       ) own WHERE t.root_id = s.root_id
     ) history ON r.capability IS NOT NULL`,
-};
+});
+export const factsStatement = factsStatementOf('session_facts', 'NULL::json AS action, NULL::json AS cells');
+export const historyStatement = factsStatementOf('session_facts_and_history', withHistory);
 
 interface FactsRow extends FactColumns {
   n: number;
@@ -297,7 +306,8 @@ export async function readSession(
   };
   // Counting a session's history costs what its agent made of it: no execution counts one twice.
   const apart = question.capability === undefined ? null : caller.sessionId;
-  const row = await batch<FactsRow>(store, factsStatement, asked, apart);
+  const asksHistory = question.cells !== undefined || question.actionId !== undefined || question.callKey !== undefined;
+  const row = await batch<FactsRow>(store, asksHistory ? historyStatement : factsStatement, asked, apart);
   // Whatever this process still believes of the key: it was withdrawn in the database.
   if (row === undefined || row.current_version === null || row.key_withdrawn) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
