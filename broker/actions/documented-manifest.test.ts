@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { readManifest } from '../manifests/read.ts';
-import { type Cell, callFacts, cellKey, evaluateCall, finishCall, reportedCells } from './evaluate-call.ts';
+import { type Cell, cellKey } from './cells.ts';
+import { callFacts, evaluateCall } from './evaluate-call.ts';
 import { wordsOf } from './origin.ts';
+import { finishCall, reportedCells } from './outcome.ts';
 
 const page = await readFile(join(import.meta.dirname, '../../docs/tool-calls.md'), 'utf8');
 const read = readManifest(/```yaml\n(apiVersion[\s\S]*?)```/.exec(page)?.[1] ?? '', {});

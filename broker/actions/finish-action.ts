@@ -7,10 +7,11 @@ import { valuesAt } from '../manifests/call-arguments.ts';
 import { compiledCalls, toolOf } from '../manifests/compile-calls.ts';
 import type { Tool } from '../manifests/tool-schema.ts';
 import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
-import { withSessionLock } from '../sessions/session-lock.ts';
-import { type Awaited, type CellRef, finishCall, type Outcome, reportedCells } from './evaluate-call.ts';
+import { untilSettled } from '../sessions/session-lock.ts';
+import type { CellRef } from './cells.ts';
 import { storedWrites } from './move-cells.ts';
 import { maxWords, wordsOf, wordsOfValue } from './origin.ts';
+import { type Awaited, finishCall, type Outcome, reportedCells } from './outcome.ts';
 import { type ActionDeps, cellsOf } from './request-action.ts';
 import { recordOutcome } from './statements.ts';
 
@@ -31,8 +32,6 @@ export interface Report {
 /** What a report wants to know before its action is known. */
 export const finishReads = (actionId: string): SessionReads => ({ actionId, cells: [] });
 
-const maxRaces = 50;
-
 /**
  * Writes the outcome of a call, once: a second report of the same outcome changes nothing.
  * @throws WritError `not_found` (no such call of this session), `conflict` (another outcome is on record, or
@@ -45,15 +44,9 @@ export async function finishAction(
   report: Report,
   requestId: string | null,
 ): Promise<void> {
-  await withSessionLock(session.rootId, async () => {
-    for (let race = 0; race < maxRaces; race += 1) {
-      if (await finishOnce(deps, session, actionId, report, requestId)) return;
-    }
-    throw new WritError('conflict', {
-      detail: 'Too many requests of this session at once; try again.',
-      retryAfterSeconds: 1,
-    });
-  });
+  await untilSettled(session.rootId, async () =>
+    (await finishOnce(deps, session, actionId, report, requestId)) ? true : null,
+  );
 }
 
 async function finishOnce(

@@ -4,22 +4,10 @@ import fc from 'fast-check';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import { readManifest } from '../manifests/read.ts';
-import {
-  type Awaited,
-  awaitedOutcome,
-  type CallEvaluation,
-  type Cell,
-  type CellRef,
-  type Cells,
-  type CellWrite,
-  callFacts,
-  cellKey,
-  cellsFor,
-  evaluateCall,
-  finishCall,
-  reportedCells,
-} from './evaluate-call.ts';
+import { type Cell, type CellRef, type Cells, type CellWrite, cellKey } from './cells.ts';
+import { type CallEvaluation, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts';
 import { wordsOf } from './origin.ts';
+import { type Awaited, awaitedOutcome, finishCall, reportedCells } from './outcome.ts';
 import { movesOf, type RecordedAction, storedScope } from './rebuild.ts';
 import type { AskedCall, Who } from './reference.test-support.ts';
 

@@ -3,7 +3,7 @@
  * undo the whole statement: what was decided on no longer holds.
  */
 import type { Manifest } from '../manifests/manifest.ts';
-import { type CellWrite, cellKey } from './evaluate-call.ts';
+import { type CellWrite, cellKey } from './cells.ts';
 
 /** A cell with its scope as it is stored. */
 export type StoredWrite = Omit<CellWrite, 'scope'> & { scope: string };

@@ -9,7 +9,7 @@ import { compiledCalls, type Tracker, toolOf } from '../manifests/compile-calls.
 import type { Manifest } from '../manifests/manifest.ts';
 import { memoize } from '../manifests/memoize.ts';
 import type { Scope } from '../manifests/tool-schema.ts';
-import type { CellWrite, LabelState } from './evaluate-call.ts';
+import type { CellWrite, LabelState } from './cells.ts';
 import { advance, type CellState } from './monitors.ts';
 
 /** A call as it is on record, with its session's person. */

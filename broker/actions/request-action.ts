@@ -10,21 +10,20 @@ import { newId } from '../core/ids.ts';
 import type { Clock, Json, JsonObject, Reason } from '../core/vocabulary.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
-import { rereadSession, type SessionFacts, type SessionReads, type StoredAction } from '../sessions/authenticate.ts';
-import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
-import { withSessionLock } from '../sessions/session-lock.ts';
-import type { Store } from '../store/open.ts';
 import {
-  awaitedOutcome,
-  type Call,
-  type Cell,
-  type Cells,
-  callFacts,
-  cellsFor,
-  type Digest,
-  evaluateCall,
-} from './evaluate-call.ts';
+  hasCells,
+  rereadSession,
+  type SessionFacts,
+  type SessionReads,
+  type StoredAction,
+} from '../sessions/authenticate.ts';
+import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
+import { untilSettled } from '../sessions/session-lock.ts';
+import type { Store } from '../store/open.ts';
+import type { Cell, Cells, Digest } from './cells.ts';
+import { type Call, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts';
 import { storedWrites } from './move-cells.ts';
+import { awaitedOutcome } from './outcome.ts';
 import { recordAction } from './statements.ts';
 
 export interface ActionDeps extends EndSessionDeps {
@@ -83,9 +82,6 @@ function readsUnder(
 
 const callKeyOf = (callId: string): string => `sha256:${hash('sha256', callId, 'hex')}`;
 
-/** How often a call that lost a race is decided again before it fails. */
-const maxRaces = 50;
-
 /**
  * Decides on a tool call and writes it down.
  * 1. Calls of one session tree are decided one after another; one that lost a race is decided again, on what
@@ -106,27 +102,16 @@ export async function requestAction(
 ): Promise<ActionAnswer> {
   const requestDigest = digestOf(request);
   // 1.
-  const answer = await withSessionLock(session.rootId, async (waited) => {
-    let known: SessionFacts | null = waited ? null : session;
-    let published = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
-    for (let race = 0; race < maxRaces; race += 1) {
-      const reads = readsUnder(deps, published, session, request);
-      // What was read before the session was known lacks cells that depend on its task's inputs.
-      if (known === null || !readAll(reads, known, request, deps, published))
-        known = await rereadSession(deps.store, session, deps.clock.now(), reads);
-      if (known.currentManifestVersion !== published.version) {
-        published = await deps.catalog.inForce(known.agent, known.currentManifestVersion);
-        known = null;
-        continue;
-      }
-      const outcome = await decideOnce(deps, known, published, request, requestDigest, requestId);
-      if (outcome !== null) return outcome;
-      known = null;
-    }
-    throw new WritError('conflict', {
-      detail: 'Too many requests of this session at once; try again.',
-      retryAfterSeconds: 1,
-    });
+  let version = session.currentManifestVersion;
+  const answer = await untilSettled(session.rootId, async (stale) => {
+    const published = await deps.catalog.inForce(session.agent, version);
+    const reads = readsUnder(deps, published, session, request);
+    // What was read before the session was known lacks cells that depend on its task, or on a newer manifest.
+    const known =
+      stale || !hasCells(session, reads) ? await rereadSession(deps.store, session, deps.clock.now(), reads) : session;
+    version = known.currentManifestVersion;
+    if (version !== published.version) return null;
+    return decideOnce(deps, known, published, request, requestDigest, requestId);
   });
 
   // 5.
@@ -142,21 +127,6 @@ export async function requestAction(
   }
   return answer;
 }
-
-/** Whether the read before the session was known asked for every cell that is needed now. */
-function readAll(
-  { cells = [] }: SessionReads,
-  session: SessionFacts,
-  request: ActionRequest,
-  deps: ActionDeps,
-  published: PublishedManifest,
-): boolean {
-  if (session.currentManifestVersion !== published.version) return false;
-  const before = new Set((readsUnder(deps, published, null, request).cells ?? []).map(cellRefKey));
-  return cells.every((ref) => before.has(cellRefKey(ref)));
-}
-
-const cellRefKey = (ref: { scope: string; cell: string }): string => `${ref.scope}/${ref.cell}`;
 
 /** @returns null when the session has moved on since it was read */
 async function decideOnce(
@@ -228,7 +198,7 @@ async function decideOnce(
 export const cellsOf = (session: SessionFacts): Cells =>
   new Map(
     session.cells.map(({ scope, cell, state, version }) => [
-      cellRefKey({ scope, cell }),
+      `${scope}/${cell}`,
       { state: state as Cell['state'], version },
     ]),
   );

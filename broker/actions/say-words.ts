@@ -1,16 +1,13 @@
 /** What the person says during a run, as the agent’s host reports it: these words are trusted. */
 import { hash } from 'node:crypto';
 import { eventPayload } from '../audit/events.ts';
-import { WritError } from '../core/errors.ts';
 import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
-import { withSessionLock } from '../sessions/session-lock.ts';
-import { wordCells, wordsSaid } from './evaluate-call.ts';
+import { untilSettled } from '../sessions/session-lock.ts';
 import { storedWrites } from './move-cells.ts';
 import { wordsOf } from './origin.ts';
+import { wordCells, wordsSaid } from './outcome.ts';
 import { type ActionDeps, cellsOf } from './request-action.ts';
 import { recordWords } from './statements.ts';
-
-const maxRaces = 50;
 
 /**
  * Marks the words of a text as the person's own. Of one text, those beyond `maxWords` are not: what is not
@@ -29,20 +26,14 @@ export async function sayWords(
     digest: `sha256:${hash('sha256', text, 'hex')}`,
     words: words.length,
   });
-  return withSessionLock(admitted.rootId, async () => {
-    for (let race = 0; race < maxRaces; race += 1) {
-      const published = await deps.catalog.inForce(admitted.agent, admitted.currentManifestVersion);
-      const { manifest } = published.compiled;
-      const now = deps.clock.now();
-      const session = await rereadSession(deps.store, admitted, now, { cells, owner: manifest.owner });
-      const writes = storedWrites(wordsSaid(words, cellsOf(session), deps.digest), session, manifest);
-      const position = { sessionId: session.id, rootId: session.rootId, version: session.version, at: now };
-      if (await recordWords(deps.store, position, { agent: session.agent, requestId, audit }, writes))
-        return words.length;
-    }
-    throw new WritError('conflict', {
-      detail: 'Too many requests of this session at once; try again.',
-      retryAfterSeconds: 1,
-    });
+  return untilSettled(admitted.rootId, async () => {
+    const published = await deps.catalog.inForce(admitted.agent, admitted.currentManifestVersion);
+    const { manifest } = published.compiled;
+    const now = deps.clock.now();
+    const session = await rereadSession(deps.store, admitted, now, { cells, owner: manifest.owner });
+    const writes = storedWrites(wordsSaid(words, cellsOf(session), deps.digest), session, manifest);
+    const position = { sessionId: session.id, rootId: session.rootId, version: session.version, at: now };
+    const written = await recordWords(deps.store, position, { agent: session.agent, requestId, audit }, writes);
+    return written ? words.length : null;
   });
 }

@@ -13,8 +13,8 @@ import { countAction, countActions } from '../sessions/counts.ts';
 import { mayAct } from '../sessions/live-session.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
-import type { Awaited } from './evaluate-call.ts';
 import { ifAsRead, moveCells, type StoredWrite, unlessMovedOn } from './move-cells.ts';
+import type { Awaited } from './outcome.ts';
 import { movesOf } from './rebuild.ts';
 
 /** The session and the root of its tree, as `held` of grants/statements.ts holds them. */

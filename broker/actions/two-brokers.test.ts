@@ -22,11 +22,14 @@ envelope: { wall_time: 30m }
 task_types: { work: { description: Work., inputs: {} } }
 capabilities:
   use-plain: { description: Use it., provider: plain, tasks: [work], tier: 1, max_ttl: 15m }
+  late-plain: { description: Use it late., provider: plain, tasks: [work], tier: 1, max_ttl: 15m }
+  glass-plain: { description: Never., provider: plain, tasks: [work], tier: 1, max_ttl: 15m }
 tools:
   step: { args: { n: { min: 0 } } }
   spend: {}
   next: { entity: 'chain:\${args.id}' }
   forbidden: {}
+  late: {}
   submit: { entity: 'expense:\${args.id}' }
   approve: { entity: 'expense:\${args.id}' }
 rules:
@@ -41,6 +44,13 @@ rules:
   - id: canary
     on: { tool: forbidden }
     effect: terminate
+  - id: glass
+    on: { capability: glass-plain }
+    effect: terminate
+  - id: stepped
+    on: { tool: next }
+    when: { formerly: { tool: step, within: 1h } }
+    effect: flag
 separation_of_duties:
   - { id: expenses, duties: [{ tool: submit }, { tool: approve }], same: [entity], within: 30d }
 `;
@@ -128,30 +138,59 @@ describe('two brokers', { skip: !servers }, () => {
     assert.equal(won.neither, 0, 'whoever is decided first may');
   });
 
-  test('a broker that dies after the verdict: the session is over, and the reconciler ends it', async () => {
-    const session = await ground.session();
-    assert.equal((await session('/v1/grants', { capability: 'use-plain', params: {} })).status, 201);
-    const view = (await (await session.get('/v1/session')).json()) as { session: { id: string } };
-    const sessionId = view.session.id;
-    // As if each process died where it starts to end the session.
-    await sql.query(`CREATE FUNCTION test_died() RETURNS trigger LANGUAGE plpgsql AS $$
+  for (const asked of ['a call', 'a grant of a sub-agent'] as const)
+    test(`a broker that dies after the verdict on ${asked}: the session is over, and the reconciler ends it`, async () => {
+      const session = await ground.session();
+      assert.equal((await session('/v1/grants', { capability: 'use-plain', params: {} })).status, 201);
+      const view = (await (await session.get('/v1/session')).json()) as { session: { id: string } };
+      const sessionId = view.session.id;
+      // As if each process died where it starts to end the session.
+      await sql.query(`CREATE FUNCTION test_died() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN IF NEW.id = '${sessionId}' AND NEW.status = 'ended' THEN RAISE EXCEPTION 'died'; END IF; RETURN NEW; END $$`);
-    await sql.query('CREATE TRIGGER test_died BEFORE UPDATE ON session FOR EACH ROW EXECUTE FUNCTION test_died()');
-    assert.ok((await ask(session, 0, 'forbidden')).status >= 500);
-    const row = () => brokers[1]!.store.prisma.session.findUniqueOrThrow({ where: { id: sessionId } });
-    assert.equal((await row()).status, 'active', 'nobody has ended it yet');
-    for (const at of [0, 1]) {
-      assert.equal((await ask(session, at, 'spend')).status, 401);
-      assert.equal((await session(`${urls[at]}/v1/grants`, { capability: 'use-plain', params: {} })).status, 401);
-      assert.equal((await session(`${urls[at]}/v1/session/heartbeat`)).status, 401);
-    }
-    await sql.query('DROP TRIGGER test_died ON session');
-    await until('the reconciler has been there', async () => (await row()).status === 'ended');
-    assert.equal((await row()).endReason, 'ended_by_rule');
-    await until('its credential is dead', async () => {
-      const leases = await brokers[1]!.store.prisma.lease.findMany({ where: { sessionId } });
-      return leases.length === 1 && leases.every(({ status }) => status === 'revoked');
+      await sql.query('CREATE TRIGGER test_died BEFORE UPDATE ON session FOR EACH ROW EXECUTE FUNCTION test_died()');
+      const child = await session.child(['glass-plain']);
+      const fatal = () =>
+        asked === 'a call'
+          ? ask(session, 0, 'forbidden')
+          : child('/v1/grants', { capability: 'glass-plain', params: {} });
+      assert.ok((await fatal()).status >= 500);
+      const row = () => brokers[1]!.store.prisma.session.findUniqueOrThrow({ where: { id: sessionId } });
+      assert.equal((await row()).status, 'active', 'nobody has ended it yet');
+      for (const at of [0, 1]) {
+        assert.equal((await ask(session, at, 'spend')).status, 401);
+        assert.equal((await session(`${urls[at]}/v1/grants`, { capability: 'use-plain', params: {} })).status, 401);
+        assert.equal((await session(`${urls[at]}/v1/session/heartbeat`)).status, 401);
+      }
+      await sql.query('DROP TRIGGER test_died ON session; DROP FUNCTION test_died()');
+      await until('the reconciler has been there', async () => (await row()).status === 'ended');
+      assert.equal((await row()).endReason, 'ended_by_rule');
+      await until('its credential is dead', async () => {
+        const leases = await brokers[1]!.store.prisma.lease.findMany({ where: { sessionId } });
+        return leases.length === 1 && leases.every(({ status }) => status === 'revoked');
+      });
     });
+
+  test('a manifest that another broker has just published: its rules see what was before', async () => {
+    const [session, other] = [await ground.session(), await ground.session()];
+    for (const one of [session, other]) assert.ok((await call(one, 0, 'step', { n: 1 })).decision);
+    const late = `${manifest}`.replace(
+      'separation_of_duties:',
+      `  - { id: late, on: { tool: late }, when: { formerly: { tool: step, within: 1h } }, effect: deny }
+  - { id: late-grant, on: { capability: late-plain }, when: { formerly: { tool: step, within: 1h } }, effect: deny }
+separation_of_duties:`,
+    );
+    const address = `${urls[1]}/v1/admin/manifests/scripted-agent`;
+    const authorization = `Bearer ${brokers[0]!.bootstrapToken}`;
+    const etag = (await fetch(address, { headers: { authorization } })).headers.get('etag') ?? '';
+    const published = await fetch(`${address}?reason=tried`, {
+      method: 'PUT',
+      headers: { authorization, 'content-type': 'application/yaml', 'if-match': etag },
+      body: late,
+    });
+    assert.ok(published.ok, await published.text());
+    assert.equal((await call(session, 0, 'late')).decision, false);
+    const grant = await other(`${urls[0]}/v1/grants`, { capability: 'late-plain', params: {} });
+    assert.equal(grant.status, 403, await grant.text());
   });
 
   test('history made anew from the calls on record is what the brokers decided on', async () => {

@@ -2,23 +2,14 @@
  * Grants and tool calls stand in one history: what the manifest's rules say of a grant, and what a grant adds
  * to what they remember. Of a manifest without rules about it, a grant costs nothing more.
  */
-import {
-  type CellRef,
-  type Cells,
-  cellKey,
-  cellsFor,
-  concernsHistory,
-  type Digest,
-  grantFacts,
-  hitsOnGrant,
-  movesOfGrant,
-} from '../actions/evaluate-call.ts';
+import type { CellRef, Cells, Digest } from '../actions/cells.ts';
+import { cellsFor, concernsHistory, grantFacts, hitsOnGrant, movesOfGrant } from '../actions/evaluate-call.ts';
 import { type StoredWrite, storedWrites } from '../actions/move-cells.ts';
 import { cellsOf } from '../actions/request-action.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import type { Manifest } from '../manifests/manifest.ts';
-import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
+import { hasCells, rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
 import type { Store } from '../store/open.ts';
 
 export interface GrantHistory {
@@ -59,7 +50,7 @@ function cellsAbout(manifest: Manifest, capability: string, params: JsonObject, 
 
 /**
  * What is remembered, for this grant. Cells that were not read with the session, because its parameters
- * depend on the task, are read now.
+ * depend on the task or the manifest is newer, are read now.
  * @param params complete, as they were bound
  */
 export async function historyOf(
@@ -68,17 +59,15 @@ export async function historyOf(
   session: SessionFacts,
   capability: string,
   params: JsonObject,
-  readWith: SessionReads,
   now: Date,
 ): Promise<GrantHistory | 'moved_on'> {
   const { digest } = deps;
   const call = grantFacts(capability, params);
   if (!concernsHistory(manifest, call)) return nothing;
-  const needed = cellsFor(manifest, session.task, call, digest);
-  const had = new Set((readWith.cells ?? []).map((ref) => cellKey(ref as CellRef)));
+  const needed = { cells: cellsFor(manifest, session.task, call, digest), owner: manifest.owner };
   let cells: Cells = cellsOf(session);
-  if (!needed.every((ref) => had.has(cellKey(ref)))) {
-    const again = await rereadSession(deps.store, session, now, { cells: needed, owner: manifest.owner });
+  if (!hasCells(session, needed)) {
+    const again = await rereadSession(deps.store, session, now, needed);
     // Its version says whether what the session was read for still holds.
     if (again.version !== session.version) return 'moved_on';
     cells = cellsOf(again);

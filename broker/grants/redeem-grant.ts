@@ -78,7 +78,6 @@ export async function redeemGrant(
     session,
     grant.capability,
     grant.params as JsonObject,
-    {},
     now,
   );
   if (history === 'moved_on') throw new WritError('conflict', { retryAfterSeconds: 1 });

@@ -5,7 +5,7 @@
 
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
-import type { Digest } from '../actions/evaluate-call.ts';
+import type { Digest } from '../actions/cells.ts';
 import { type EventPayload, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
@@ -16,7 +16,7 @@ import { member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
-import { withSessionLock } from '../sessions/session-lock.ts';
+import { untilSettled } from '../sessions/session-lock.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';
 import { historyOf, historyReads } from './history.ts';
 import {
@@ -115,18 +115,14 @@ export async function requestGrant(
   const reads = { ...counts, ...cells };
 
   // 1.
-  const decided = await withSessionLock(session.id, async (waited) => {
-    for (let race = 0; race < maxRaces; race += 1) {
-      const stale = waited || race > 0;
+  const decided = await untilSettled(
+    session.id,
+    async (stale) => {
       const facts = stale ? await rereadSession(deps.store, session, deps.clock.now(), reads) : session;
-      const outcome = await decideOnce(deps, facts, reads, asking);
-      if (outcome !== null) return outcome;
-    }
-    throw new WritError('conflict', {
-      detail: 'Too many requests of this session at once; try again.',
-      retryAfterSeconds: 1,
-    });
-  });
+      return decideOnce(deps, facts, asking);
+    },
+    maxRaces,
+  );
   if ('outcome' in decided) return decided;
 
   // 2.
@@ -145,7 +141,6 @@ export async function requestGrant(
 async function decideOnce(
   deps: GrantDeps,
   session: SessionFacts,
-  reads: SessionReads,
   asking: Asking,
 ): Promise<GrantAnswer | CommittedIntent | null> {
   const { store } = deps;
@@ -166,7 +161,7 @@ async function decideOnce(
   // 2.
   const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
   const bounded = underCeiling(deps, session);
-  const history = await historyOfRequest(deps, manifest, session, request, reads, now);
+  const history = await historyOfRequest(deps, manifest, session, request, now);
   if (history === 'moved_on') return null;
   const evaluation = await evaluateOrRecord(deps, manifest, bounded, request, now, history.hits, requestId);
   const record = {
@@ -219,12 +214,11 @@ function historyOfRequest(
   { compiled: { manifest } }: PublishedManifest,
   session: SessionFacts,
   { capability, params }: GrantRequest,
-  reads: SessionReads,
   now: Date,
 ) {
   const known = member(manifest.capabilities, capability);
   const bound = known === undefined ? null : bindParams(known, session.task, params);
-  return historyOf(deps, manifest, session, capability, bound?.ok === true ? bound.params : {}, reads, now);
+  return historyOf(deps, manifest, session, capability, bound?.ok === true ? bound.params : {}, now);
 }
 
 /**

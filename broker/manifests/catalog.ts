@@ -67,6 +67,8 @@ export function createCatalog(store: Store): Catalog {
     }
     const published = await version(agent, number);
     newest.set(agent, Math.max(number, newest.get(agent) ?? 0));
+    if (seen.size >= limit) seen.clear();
+    seen.set(agent, number);
     return published;
   }
 
@@ -87,10 +89,7 @@ export function createCatalog(store: Store): Catalog {
     inForce,
     current: async (agent) => {
       const row = await store.prisma.agent.findUnique({ where: { name: agent } });
-      if (row === null) return null;
-      if (seen.size >= limit) seen.clear();
-      seen.set(agent, row.version);
-      return inForce(agent, row.version);
+      return row === null ? null : inForce(agent, row.version);
     },
     lastSeen: async (agent) => {
       const number = seen.get(agent);

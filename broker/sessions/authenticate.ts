@@ -107,6 +107,8 @@ export interface SessionFacts {
   action: StoredAction | null;
   /** Of the cells of history asked about, those that are there. */
   cells: StoredCell[];
+  /** Which were asked about, and of which owner: of any other nothing is known, not that it is not there. */
+  cellsAskedFor: Pick<SessionReads, 'cells' | 'owner'>;
 }
 
 /** A tool call as it was written (broker/actions/). */
@@ -350,7 +352,15 @@ export async function readSession(
     principalRoot: row.principal_root,
     action: row.action,
     cells: row.cells ?? [],
+    cellsAskedFor: question,
   };
+}
+
+/** Whether every cell that is needed was asked for when the session was read. */
+export function hasCells({ cellsAskedFor }: SessionFacts, { cells = [], owner }: SessionReads): boolean {
+  const name = ({ scope, cell }: { scope: string; cell: string }) => `${scope}/${cell}`;
+  const asked = new Set(cellsAskedFor.cells?.map(name));
+  return cells.length === 0 || (owner === cellsAskedFor.owner && cells.every((cell) => asked.has(name(cell))));
 }
 
 /** Reads a session that this request was admitted with once more. Its proof was burnt by the first read. */

@@ -102,7 +102,7 @@ const overdueStatement: Statement = {
   text: `
     SELECT s.id, CASE WHEN p.status = 'ended' THEN ${endReason('parent_ended')} WHEN s.expires_at <= $1::timestamptz THEN ${endReason('envelope_spent')}
                 WHEN EXISTS (SELECT 1 FROM action a WHERE a.root_id = s.id AND a.effect = 'terminate')
-                  OR EXISTS (SELECT 1 FROM grants g WHERE g.session_id = s.id AND g.status = 'denied' AND g.decision ? 'ends_session') THEN ${endReason('ended_by_rule')} ELSE ${endReason('heartbeat_missed')} END AS reason
+                  OR EXISTS (SELECT 1 FROM session t JOIN grants g ON g.session_id = t.id WHERE t.root_id = s.id AND g.status = 'denied' AND g.decision ? 'ends_session') THEN ${endReason('ended_by_rule')} ELSE ${endReason('heartbeat_missed')} END AS reason
     FROM session s LEFT JOIN session p ON p.id = s.parent_id
     WHERE s.ended_at IS NULL AND (LEAST(s.expires_at, s.heartbeat_deadline) <= $1::timestamptz OR p.status = 'ended')
     ORDER BY LEAST(s.expires_at, s.heartbeat_deadline) LIMIT $2::int`,

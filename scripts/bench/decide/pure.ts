@@ -1,5 +1,6 @@
 /** The pure decision on a call: arguments → facts, history → hits, Cedar. No database, no HTTP. */
-import { type Cell, callFacts, cellKey, evaluateCall } from '../../../broker/actions/evaluate-call.ts';
+import { type Cell, cellKey } from '../../../broker/actions/cells.ts';
+import { callFacts, evaluateCall } from '../../../broker/actions/evaluate-call.ts';
 import { readManifest } from '../../../broker/manifests/read.ts';
 
 /** Policies of one tool's set: as many as a tool with its bound arguments and rules has. */

@@ -1,0 +1,73 @@
+/**
+ * Cells of history: how they are named, and what is in them. A cell belongs to one scope; its name is its
+ * tracker's, with a keyed digest of what it correlates by, or that of a mark.
+ */
+import type { Tracker } from '../manifests/compile-calls.ts';
+import type { Scope } from '../manifests/tool-schema.ts';
+import type { CellState, Happened, Moment } from './monitors.ts';
+
+export interface CellRef {
+  scope: Scope;
+  cell: string;
+}
+export interface Cell {
+  /** null = a mark without a state, or nothing yet. */
+  state: CellState | LabelState | null;
+  /** 0 = there is no such cell yet. */
+  version: number;
+}
+export interface CellWrite extends CellRef {
+  state: CellState | LabelState | null;
+  /** Version that was read: the write fails when it is another by then. */
+  version: number;
+  /** What the call was to the tracker whose cell it is; absent where it did not move one. */
+  is?: Happened;
+}
+/** Labels and when each was first put on. */
+export type LabelState = { labels: { [label: string]: number } };
+
+/** Keyed digest: what is low in entropy cannot be guessed from the database. */
+export type Digest = (text: string) => string;
+
+export type Cells = ReadonlyMap<string, Cell>;
+export const cellKey = ({ scope, cell }: CellRef): string => `${scope}/${cell}`;
+
+export const labelsCell: CellRef = { scope: 'session', cell: 'labels' };
+/** Some output was too long to be looked at whole. */
+export const unseenOutput: CellRef = { scope: 'session', cell: 'out:*' };
+export const outCell = (word: string, digest: Digest): CellRef => ({ scope: 'session', cell: `out:${digest(word)}` });
+export const trustedCell = (word: string, digest: Digest): CellRef => ({
+  scope: 'session',
+  cell: `ok:${digest(word)}`,
+});
+
+/** Apart from `ok:`, where what a trusted tool returned stands as well. */
+export const saidCell = (word: string, digest: Digest): CellRef => ({ scope: 'session', cell: `said:${digest(word)}` });
+
+export const trackerCell = (tracker: Tracker, key: string, digest: Digest): CellRef => ({
+  scope: tracker.scope,
+  cell: tracker.same.length === 0 ? tracker.id : `${tracker.id}.${digest(key)}`,
+});
+
+export const unique = (refs: CellRef[]): CellRef[] => [...new Map(refs.map((ref) => [cellKey(ref), ref])).values()];
+
+/** Marks that are not there yet. */
+export const marksWritten = (marks: CellRef[], cells: Cells): CellWrite[] =>
+  unique(marks)
+    .filter((ref) => (cells.get(cellKey(ref))?.version ?? 0) === 0)
+    .map((ref) => ({ ...ref, state: null, version: 0 }));
+
+export const labelsIn = (cells: Cells): string[] => {
+  const state = cells.get(cellKey(labelsCell))?.state;
+  return state != null && 'labels' in state ? Object.keys(state.labels) : [];
+};
+
+export function labelWrite(cells: Cells, added: readonly string[], moment: Moment): CellWrite[] {
+  const labels = labelsIn(cells);
+  const fresh = added.filter((label) => !labels.includes(label));
+  if (fresh.length === 0) return [];
+  const cell = cells.get(cellKey(labelsCell));
+  const before = cell?.state != null && 'labels' in cell.state ? cell.state.labels : {};
+  const next = { ...before, ...Object.fromEntries(fresh.map((label) => [label, moment.now])) };
+  return [{ ...labelsCell, state: { labels: next }, version: cell?.version ?? 0 }];
+}
