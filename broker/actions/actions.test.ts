@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import type { Broker } from '../compose/start.ts';
 import { type Ground, prepareGround } from '../running.test-support.ts';
 import { until } from '../until.test-support.ts';
+import { type Answer, bodyOf, call, codes, subject } from './asking.test-support.ts';
 
 const manifest = `apiVersion: writ/v1
 agent: scripted-agent
@@ -63,11 +64,6 @@ separation_of_duties:
   - { id: expenses, duties: [{ tool: submit }, { tool: approve }], same: [entity], within: 30d }
 `;
 
-interface Answer {
-  decision: boolean;
-  context: { id: string; effect: string; reasons: { code: string; policy_id?: string }[] };
-}
-
 describe('tool calls', () => {
   let ground: Ground;
   let broker: Broker;
@@ -80,21 +76,6 @@ describe('tool calls', () => {
     await broker.stop();
     await ground.close();
   });
-
-  type Session = Awaited<ReturnType<Ground['session']>>;
-  const subject = { type: 'agent', id: 'scripted-agent' };
-  const bodyOf = (name: string, args: object, more: object = {}) => ({
-    subject,
-    action: { name },
-    resource: { type: 'tool', id: name },
-    context: { arguments: args, ...more },
-  });
-  const call = async (session: Session, name: string, args: object, more: object = {}) => {
-    const response = await session('/access/v1/evaluation', bodyOf(name, args, more));
-    assert.equal(response.status, 200, await response.clone().text());
-    return (await response.json()) as Answer;
-  };
-  const codes = ({ context }: Answer) => context.reasons.map(({ code }) => code);
 
   test('a tool that the manifest does not list is denied, and the list is what may be called', async () => {
     const session = await ground.session();

@@ -1,4 +1,4 @@
-/** What the outcome of a call adds to history, as the agent's host reports it; and what the person said. Pure. */
+/** What an outcome adds to history, as the agent’s host reports it; and what the person said. Pure. */
 import { type CallFacts, compiledCalls, type EventTest, toolOf } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import {

@@ -10,6 +10,7 @@ import type { CompiledManifest } from '../manifests/compile.ts';
 import { type Ground, prepareGround } from '../running.test-support.ts';
 import { createTestDatabase, testBackends } from '../store/store.test-support.ts';
 import { until } from '../until.test-support.ts';
+import { type Answer, ask, call, type Session } from './asking.test-support.ts';
 import { type RecordedAction, rebuildCells } from './rebuild.ts';
 
 const servers = (await testBackends()).includes('postgres');
@@ -55,11 +56,6 @@ separation_of_duties:
   - { id: expenses, duties: [{ tool: submit }, { tool: approve }], same: [entity], within: 30d }
 `;
 
-interface Answer {
-  decision: boolean;
-  context: { id: string; effect: string; reasons: { code: string; policy_id?: string }[] };
-}
-
 describe('two brokers', { skip: !servers }, () => {
   let ground: Ground;
   let database: Awaited<ReturnType<typeof createTestDatabase>>;
@@ -84,28 +80,19 @@ describe('two brokers', { skip: !servers }, () => {
     await ground?.close();
   });
 
-  type Session = Awaited<ReturnType<Ground['session']>>;
-  const ask = (session: Session, at: number, name: string, args: object = {}) =>
-    session(`${urls[at % 2]}/access/v1/evaluation`, {
-      subject: { type: 'agent', id: 'scripted-agent' },
-      action: { name },
-      resource: { type: 'tool', id: name },
-      context: { arguments: args },
-    });
-  const call = async (session: Session, at: number, name: string, args: object = {}) => {
-    const response = await ask(session, at, name, args);
-    assert.equal(response.status, 200, await response.clone().text());
-    return (await response.json()) as Answer;
-  };
+  const askAt = (session: Session, at: number, name: string, args: object = {}) =>
+    ask(session, name, args, {}, urls[at % 2]);
+  const callAt = (session: Session, at: number, name: string, args: object = {}) =>
+    call(session, name, args, {}, urls[at % 2]);
   const allowed = (answers: readonly Answer[]) => answers.filter(({ decision }) => decision).length;
 
   test('100 dependent calls at once in one session: none is lost, none is wrongly denied', async () => {
     const session = await ground.session();
-    assert.equal((await call(session, 0, 'next', { id: 'x' })).decision, false, 'nothing to depend on yet');
-    await call(session, 1, 'step', { n: 1 });
+    assert.equal((await callAt(session, 0, 'next', { id: 'x' })).decision, false, 'nothing to depend on yet');
+    await callAt(session, 1, 'step', { n: 1 });
     const answers = await Promise.all(
       Array.from({ length: 100 }, (_, n) =>
-        call(session, n, n % 4 === 0 ? 'step' : 'next', n % 4 === 0 ? { n } : { id: `${n}` }),
+        callAt(session, n, n % 4 === 0 ? 'step' : 'next', n % 4 === 0 ? { n } : { id: `${n}` }),
       ),
     );
     assert.equal(allowed(answers), 100);
@@ -115,11 +102,11 @@ describe('two brokers', { skip: !servers }, () => {
 
   test('a budget of 50 lets exactly 50 through, and what was denied before cost none of it', async () => {
     const session = await ground.session();
-    const refused = await Promise.all(Array.from({ length: 30 }, (_, n) => call(session, n, 'step', { n: -1 })));
+    const refused = await Promise.all(Array.from({ length: 30 }, (_, n) => callAt(session, n, 'step', { n: -1 })));
     assert.equal(allowed(refused), 0);
-    const answers = await Promise.all(Array.from({ length: 100 }, (_, n) => call(session, n, 'spend')));
+    const answers = await Promise.all(Array.from({ length: 100 }, (_, n) => callAt(session, n, 'spend')));
     assert.equal(allowed(answers), 50);
-    assert.equal((await call(session, 0, 'step', { n: 1 })).decision, true, 'of other tools there is no budget');
+    assert.equal((await callAt(session, 0, 'step', { n: 1 })).decision, true, 'of other tools there is no budget');
   });
 
   test('submitted here and approved there at the same moment: one at most', async () => {
@@ -128,8 +115,8 @@ describe('two brokers', { skip: !servers }, () => {
     for (let round = 0; round < 60; round += 1) {
       const id = `race-${round}`;
       const [submitted, approved] = await Promise.all([
-        call(here, round, 'submit', { id }),
-        call(there, round + 1, 'approve', { id }),
+        callAt(here, round, 'submit', { id }),
+        callAt(there, round + 1, 'approve', { id }),
       ]);
       assert.ok(!(submitted.decision && approved.decision), `both in round ${round}`);
       won[submitted.decision ? 'submit' : approved.decision ? 'approve' : 'neither'] += 1;
@@ -151,13 +138,13 @@ describe('two brokers', { skip: !servers }, () => {
       const child = await session.child(['glass-plain']);
       const fatal = () =>
         asked === 'a call'
-          ? ask(session, 0, 'forbidden')
+          ? askAt(session, 0, 'forbidden')
           : child('/v1/grants', { capability: 'glass-plain', params: {} });
       assert.ok((await fatal()).status >= 500);
       const row = () => brokers[1]!.store.prisma.session.findUniqueOrThrow({ where: { id: sessionId } });
       assert.equal((await row()).status, 'active', 'nobody has ended it yet');
       for (const at of [0, 1]) {
-        assert.equal((await ask(session, at, 'spend')).status, 401);
+        assert.equal((await askAt(session, at, 'spend')).status, 401);
         assert.equal((await session(`${urls[at]}/v1/grants`, { capability: 'use-plain', params: {} })).status, 401);
         assert.equal((await session(`${urls[at]}/v1/session/heartbeat`)).status, 401);
       }
@@ -172,7 +159,7 @@ describe('two brokers', { skip: !servers }, () => {
 
   test('a manifest that another broker has just published: its rules see what was before', async () => {
     const [session, other] = [await ground.session(), await ground.session()];
-    for (const one of [session, other]) assert.ok((await call(one, 0, 'step', { n: 1 })).decision);
+    for (const one of [session, other]) assert.ok((await callAt(one, 0, 'step', { n: 1 })).decision);
     const late = `${manifest}`.replace(
       'separation_of_duties:',
       `  - { id: late, on: { tool: late }, when: { formerly: { tool: step, within: 1h } }, effect: deny }
@@ -188,14 +175,14 @@ separation_of_duties:`,
       body: late,
     });
     assert.ok(published.ok, await published.text());
-    assert.equal((await call(session, 0, 'late')).decision, false);
+    assert.equal((await callAt(session, 0, 'late')).decision, false);
     const grant = await other(`${urls[0]}/v1/grants`, { capability: 'late-plain', params: {} });
     assert.equal(grant.status, 403, await grant.text());
   });
 
   test('history made anew from the calls on record is what the brokers decided on', async () => {
     const session = await ground.session();
-    const { context } = await call(session, 0, 'step', { n: 1 });
+    const { context } = await callAt(session, 0, 'step', { n: 1 });
     await session(`${urls[1]}/v1/actions/${context.id}/finish`, { outcome: 'response', labels: ['files'] });
     const { prisma } = brokers[0]!.store;
     const roots = new Map((await prisma.session.findMany()).map((one) => [one.id, one.principalRoot]));

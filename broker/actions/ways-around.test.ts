@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Broker } from '../compose/start.ts';
 import { type Ground, prepareGround } from '../running.test-support.ts';
+import { type Answer, ask, bodyOf, call, type Session, subject } from './asking.test-support.ts';
 
 const manifest = `apiVersion: writ/v1
 agent: scripted-agent
@@ -65,11 +66,6 @@ separation_of_duties:
   - { id: expenses, duties: [{ tool: submit }, { tool: approve }], same: [entity], within: 30d }
 `;
 
-interface Answer {
-  decision: boolean;
-  context: { id: string; effect: string; reasons: { code: string; policy_id?: string }[] };
-}
-
 describe('ways around a rule', () => {
   let ground: Ground;
   let broker: Broker;
@@ -83,21 +79,6 @@ describe('ways around a rule', () => {
     await ground.close();
   });
 
-  type Session = Awaited<ReturnType<Ground['session']>>;
-  const subject = { type: 'agent', id: 'scripted-agent' };
-  const bodyOf = (name: string, args: unknown, more: object = {}) => ({
-    subject,
-    action: { name },
-    resource: { type: 'tool', id: name },
-    context: { arguments: args, ...more },
-  });
-  const ask = (session: Session, name: string, args: unknown, more: object = {}) =>
-    session('/access/v1/evaluation', bodyOf(name, args, more));
-  const call = async (session: Session, name: string, args: unknown = {}, more: object = {}) => {
-    const response = await ask(session, name, args, more);
-    assert.equal(response.status, 200, await response.clone().text());
-    return (await response.json()) as Answer;
-  };
   const passes = async (session: Session, name: string, args: unknown = {}, more: object = {}) =>
     (await call(session, name, args, more)).decision;
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { z } from 'zod';
 import { readManifest } from './read.ts';
 
 const head = `apiVersion: writ/v1
@@ -8,15 +9,18 @@ owner: team:billing
 description: Tries things.
 envelope: { wall_time: 30m }
 task_types: { work: { description: Work., inputs: { id: { type: integer } } }, rest: { description: Rest., inputs: {} } }
-capabilities: {}
+capabilities:
+  open: { description: Open it., provider: plain, tasks: [work], tier: 1, max_ttl: 15m, params: { bucket: orders } }
 tools:
   read: { entity: 'order:\${args.id}', args: { id: '\${inputs.id}' }, tasks: [work] }
   send: { destination: [to] }
 classes: { egress: { tools: [send] } }
 `;
 
+const plain = { plain: { params: z.looseObject({}) } };
+
 const faultsOf = (more: string) => {
-  const read = readManifest(head + more, {});
+  const read = readManifest(head + more, plain);
   return read.ok ? [] : read.faults.map(({ path, message }) => `${path}: ${message}`);
 };
 
@@ -53,10 +57,6 @@ test('names that are not there are told by their path', () => {
       'rules[0].when.formerly: compares by entity, and the tool send has none',
     ],
     [
-      'separation_of_duties: [{ id: a, duties: [{ tool: read }, { capability: open }], same: [entity], within: 1h }]',
-      'separation_of_duties[0].duties[1]: compares by entity, and a grant of open has none: compare by arg:PARAMETER',
-    ],
-    [
       'separation_of_duties: [{ id: a, duties: [{ tool: read }, { tool: send }], same: [entity], within: 1h }]',
       'separation_of_duties[0].duties[1]: compares by entity, and the tool send has none',
     ],
@@ -70,6 +70,18 @@ test('names that are not there are told by their path', () => {
 });
 
 test('an argument may be bound to an input that every task type of the tool has', () => {
-  const broken = readManifest(head.replace(', tasks: [work]', ''), {});
+  const broken = readManifest(head.replace(', tasks: [work] }\n  send', ' }\n  send'), plain);
   assert.ok(!broken.ok && broken.faults.some(({ path }) => path === 'tools.read.args.id'));
+});
+
+test('a grant is compared by parameters that its capability has', () => {
+  const duties = (same: string) =>
+    faultsOf(
+      `separation_of_duties: [{ id: a, duties: [{ tool: read }, { capability: open }], same: ['${same}'], within: 1h }]`,
+    );
+  const fault = (by: string) =>
+    `separation_of_duties[0].duties[1]: compares by ${by}, and a grant of open has none: compare by arg:PARAMETER`;
+  assert.deepEqual(duties('arg:bucket'), []);
+  assert.deepEqual(duties('entity'), [fault('entity')]);
+  assert.deepEqual(duties('arg:buckets'), [fault('arg:buckets')]);
 });

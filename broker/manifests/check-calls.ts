@@ -157,10 +157,16 @@ function checkCorrelation(
     ...list(selector.capability),
     ...list(selector.class).flatMap((name) => member(manifest.classes ?? {}, name)?.capabilities ?? []),
   ];
-  const [capability] = granted;
-  const [by] = same.filter((name) => !name.startsWith('arg:'));
-  if (capability !== undefined && by !== undefined)
-    report(path, `compares by ${by}, and a grant of ${capability} has none: compare by arg:PARAMETER`);
+  for (const name of new Set(granted)) {
+    const capability = member(manifest.capabilities, name);
+    if (capability === undefined) continue;
+    const params = [...Object.keys(capability.params), ...Object.keys(capability.choose)];
+    const missing = same.filter(
+      (by) => !by.startsWith('arg:') || !params.includes(by.slice('arg:'.length).split('.', 1)[0]!),
+    );
+    if (missing.length > 0)
+      report(path, `compares by ${missing.join(', ')}, and a grant of ${name} has none: compare by arg:PARAMETER`);
+  }
 }
 
 function checkTasks(manifest: Manifest, tasks: readonly string[] | undefined, path: Path, report: Report): void {
