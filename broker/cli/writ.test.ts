@@ -53,6 +53,8 @@ test('a key is withdrawn where the broker runs', async () => {
   assert.equal(gone.code, 0, gone.stderr);
   assert.match(gone.stdout, /^✔ key \S+ is withdrawn; \S+ signs now\n$/);
   assert.equal((await writ(['keys', 'withdraw', kid], env)).code, 1);
+  const dashed = await writ(['keys', 'withdraw', '-3bXq-0_aZ9kLmNo'], env);
+  assert.deepEqual([dashed.code, dashed.stderr], [1, '✘ there is no key -3bXq-0_aZ9kLmNo to withdraw\n']);
 });
 
 test('database prepare is for a server', async () => {

@@ -38,7 +38,7 @@ variables. With the embedded database, stop the broker first.
 export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): Promise<number> {
   try {
     const { positionals, values } = parseArgs({
-      args,
+      args: keepKeyNames(args),
       allowPositionals: true,
       options: {
         help: { type: 'boolean', short: 'h' },
@@ -112,6 +112,15 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
     console.error(name === 'ConfigurationError' ? message : `✘ ${message || code}`);
     return 1;
   }
+}
+
+/** Names of keys are base64url: one in 64 begins with a dash, and is no option for that. */
+function keepKeyNames(args: string[]): string[] {
+  if (args[0] === 'keys' && args[1] === 'withdraw' && args.length === 3 && !/^(-h|--help|--)$/.test(args[2]!))
+    return ['keys', 'withdraw', '--', args[2]!];
+  const at = args.indexOf('--checkpoint-key');
+  if (at < 0 || args[at + 1] === undefined) return args;
+  return [...args.slice(0, at), `--checkpoint-key=${args[at + 1]}`, ...args.slice(at + 2)];
 }
 
 async function rotateKeys(loadBrokerSide: LoadBrokerSide): Promise<number> {
