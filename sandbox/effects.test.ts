@@ -258,11 +258,11 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
       assert.match(page.html, /Nothing goes to an unknown host after something sensitive was read/);
       // Longer than heartbeats are waited for: a frozen session misses none.
       await pass(agent, 250);
-      const lifted = await person.decide(id, { verdict: 'approve', withhold: 'tool:shell' });
-      assert.match(lifted.html, /The session goes on, without the tool shell/);
+      const lifted = await person.decide(id, { verdict: 'approve', withhold: 'tool:refund' });
+      assert.match(lifted.html, /The session goes on, without the tool refund/);
       assert.equal((await statusOf(agent)).session.status, 'active');
       assert.equal(await works(key), false, 'what it held stays dead');
-      assert.ok((await call(agent, 'shell')).context.reasons.some(({ code }) => code === 'withheld'));
+      assert.ok((await call(agent, 'refund', { invoice: 1 })).context.reasons.some(({ code }) => code === 'withheld'));
       assert.equal((await call(agent, 'read_news')).decision, true);
       assert.equal(await works(s3(await keyOf(agent))), true, 'what it needs is issued anew');
     });
