@@ -51,14 +51,17 @@ export function concerns(test: EventTest, call: CallFacts): boolean {
   if (test.destination === 'unknown' && call.unknownDestinations.length === 0) return false;
   if (test.destination === 'known' && !(call.destinations.length > 0 && call.unknownDestinations.length === 0))
     return false;
-  return test.match.every(([path, pattern]) => argumentMatches(call.args, path, pattern));
+  return test.match.every(([path, pattern]) => argumentMatches(call.args, path, pattern, test.strictly));
 }
 
-/** One value at the path is a text that matches as a whole. */
-export function argumentMatches(args: CallFacts['args'], path: string, pattern: string): boolean {
-  return valuesAt(args, path)
-    .flatMap(plainValues)
-    .some((value) => spellings(String(value)).some((spelling) => matchesWhole(pattern, spelling, 'lines too')));
+/**
+ * One value at the path is a text that matches as a whole, however spelled; `strictly`, where it lets a call
+ * through: there is one, and all of them match as they are.
+ */
+export function argumentMatches(args: CallFacts['args'], path: string, pattern: string, strictly = false): boolean {
+  const values = valuesAt(args, path).flatMap(plainValues).map(String);
+  if (strictly) return values.length > 0 && values.every((value) => matchesWhole(pattern, value));
+  return values.some((value) => spellings(value).some((spelling) => matchesWhole(pattern, spelling, 'lines too')));
 }
 
 /** A pattern speaks of a text, however its letters are encoded. */
@@ -164,7 +167,7 @@ export function add(tracker: Tracker, state: CellState | null, amount: number, n
 /**
  * Whether what a rule asks of the tracker holds before this call.
  * @param state of the cell of this call's key
- * @param call that is asked for: counted itself by counts and sums
+ * @param call that is asked for: counted itself by counts and sums, as what it is `asking` to be
  */
 export function holds(
   tracker: Tracker,
@@ -172,6 +175,7 @@ export function holds(
   state: CellState | null,
   call: CallFacts,
   { now, rootId }: Moment,
+  asking: readonly EventKind[],
 ): boolean {
   switch (tracker.op) {
     case 'last':
@@ -181,7 +185,7 @@ export function holds(
       return state === null || ('first' in state && state.first === rootId);
     case 'count':
     case 'sum': {
-      const asked = takes(tracker.event, call, ['attempt', 'call']);
+      const asked = takes(tracker.event, call, asking);
       const own = asked ? (tracker.op === 'count' ? 1 : call.costMicroUsd) : 0;
       return total(tracker, state, now) + own > (moreThan ?? 0);
     }
