@@ -1,4 +1,5 @@
 /** Which tools a session may call now: what its model should be shown. */
+import { compiledCalls } from '../manifests/compile-calls.ts';
 import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
 import { type Call, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts';
 import { type ActionDeps, cellsOf } from './request-action.ts';
@@ -20,10 +21,17 @@ export async function callableTools(deps: ActionDeps, admitted: SessionFacts): P
   const cells = facts.flatMap((one) => cellsFor(manifest, admitted.task, one, deps.digest));
   const session = await rereadSession(deps.store, admitted, deps.clock.now(), { cells, owner: manifest.owner });
   const known = cellsOf(session);
+  // A decoy that were missing from the list, alone among the tools, would be told by that.
+  const canaries = compiledCalls(manifest).rules.filter(({ canary }) => canary !== undefined);
+  const decoys = new Set<string | undefined>(
+    calls.flatMap(({ tool }) => canaries.map(({ id }) => `${tool}.rule.${id}`)),
+  );
   return calls
     .filter((call, index) => {
       const { decision } = evaluateCall(published, session, call, facts[index]!, known, deps.clock.now(), deps.digest);
-      return decision.reasons.every(({ code }) => code === 'argument_outside' || code === 'field_missing');
+      return decision.reasons.every(
+        ({ code, policy_id }) => code === 'argument_outside' || code === 'field_missing' || decoys.has(policy_id),
+      );
     })
     .map(({ tool }) => ({ name: tool, description: manifest.tools?.[tool]?.description ?? null }));
 }

@@ -4,11 +4,13 @@
  */
 import { createHmac, hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
+import type { Logger } from 'pino';
 import { eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { Clock, Json, JsonObject, Reason } from '../core/vocabulary.ts';
 import type { Catalog } from '../manifests/catalog.ts';
+import { canariesAmong } from '../manifests/compile-calls.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import {
   hasCells,
@@ -25,6 +27,7 @@ import { type Call, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts
 import { storedWrites } from './move-cells.ts';
 import { awaitedOutcome } from './outcome.ts';
 import { recordAction } from './statements.ts';
+import { alertOf } from './touch-canary.ts';
 
 export interface ActionDeps extends EndSessionDeps {
   store: Store;
@@ -32,6 +35,7 @@ export interface ActionDeps extends EndSessionDeps {
   catalog: Catalog;
   /** Keyed: what is low in entropy cannot be guessed from the database. */
   digest: Digest;
+  log: Logger;
 }
 
 /** @param key for this use only (`keys/key-encryption-key.ts`) */
@@ -159,6 +163,7 @@ async function decideOnce(
   const { effect, reasons, policy_ids } = decision;
   const shown = shownArguments(request.args, deps.digest);
   const labels = effect === 'allow' ? [...call.labels] : [];
+  const canaries = canariesAmong(manifest, hits);
   const written = await recordAction(
     deps.store,
     { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
@@ -189,9 +194,11 @@ async function decideOnce(
         manifest_version: published.version,
         ...(request.promptedBy === null ? {} : { prompted_by: request.promptedBy }),
       }),
+      alert: canaries.length === 0 ? null : eventPayload('canary.touched', { canaries, tool: request.tool }),
     },
     storedWrites(writes, session, manifest),
   );
+  if (written && canaries.length > 0) alertOf(deps.log, session, canaries);
   return written ? { actionId: id, effect, reasons, policyIds: policy_ids, manifestVersion: published.version } : null;
 }
 

@@ -2,6 +2,7 @@
 import type { Task } from '../core/vocabulary.ts';
 import { clearanceOf, manifestWords, valuesAt } from '../manifests/call-arguments.ts';
 import { mayConcern } from '../manifests/call-policies.ts';
+import { touchesDecoy } from '../manifests/canaries.ts';
 import {
   type CallFacts,
   type CompiledClause,
@@ -111,8 +112,9 @@ const isLack = (verdict: Verdict): verdict is { lacks: string } => typeof verdic
 const anyOf = (verdicts: Verdict[]): Verdict => verdicts.includes(true) || (verdicts.find(isLack) ?? false);
 const allOf = (verdicts: Verdict[]): Verdict => !verdicts.includes(false) && (verdicts.find(isLack) ?? true);
 
-function clauseHolds({ now, sequence }: CompiledClause, scene: Scene): Verdict {
+function clauseHolds({ now, sequence, decoy }: CompiledClause, scene: Scene): Verdict {
   const { session, call, manifest, cells, digest, moment } = scene;
+  if (decoy !== undefined && !touchesDecoy(decoy, call)) return false;
   if (now.task_types !== undefined && !now.task_types.includes(session.task.task_type)) return false;
   if (now.destination === 'unknown' && call.unknownDestinations.length === 0) return false;
   if (now.destination === 'known' && (call.destinations.length === 0 || call.unknownDestinations.length > 0))

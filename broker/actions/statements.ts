@@ -38,7 +38,7 @@ const recordStatement: Statement = {
       SELECT * FROM json_to_recordset($1::json) AS r (
         n int, session_id text, root_id text, version int, at timestamptz, id text, agent text, tool text, arguments jsonb, call_key text,
         request_digest text, effect text, decision jsonb, manifest_version int, cost_micro_usd bigint, awaited jsonb, labels text[], asked_moves text[],
-        cells json, event text, request_id text, audit json) ORDER BY root_id LIMIT 16
+        cells json, event text, request_id text, audit json, alert json) ORDER BY root_id LIMIT 16
     ), held AS MATERIALIZED (
       SELECT r.* FROM r
       CROSS JOIN LATERAL (
@@ -64,8 +64,11 @@ const recordStatement: Statement = {
       SELECT held.* FROM held JOIN a ON a.id = held.id
     ), bump AS (
 ${countActions('written')}
+    ), told AS (
+      SELECT 1 AS nth, session_id, at, event, agent, request_id, audit FROM written
+      UNION ALL SELECT 2, session_id, at, 'canary.touched', agent, request_id, alert FROM written WHERE alert IS NOT NULL
     ), event AS (
-      ${appendEvent({ chain: 'session_id', at: 'at', type: eventAmong('event', 'action.allowed', 'action.denied'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'written ORDER BY session_id')}
+      ${appendEvent({ chain: 'session_id', at: 'at', type: eventAmong('event', 'action.allowed', 'action.denied', 'canary.touched'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'told ORDER BY session_id, nth')}
     )
     SELECT n FROM written`,
 };
@@ -122,6 +125,8 @@ export interface ActionRecord {
   labels: readonly string[];
   requestId: string | null;
   audit: EventPayload<'action.allowed'>;
+  /** What people must be told besides. */
+  alert: EventPayload<'canary.touched'> | null;
 }
 
 /**
@@ -156,6 +161,7 @@ export async function recordAction(
     event: action.effect === 'allow' ? 'action.allowed' : 'action.denied',
     request_id: action.requestId,
     audit: action.audit,
+    alert: action.alert,
   };
   const written = await unlessMovedOn(batch<{ n: number }>(store, recordStatement, row, rootId));
   return written != null;

@@ -217,6 +217,11 @@ export const events = {
     meaning: 'A tool call was denied; with the effect `terminate`, its session ends by it.',
     payload: [called],
   },
+  'canary.touched': {
+    meaning:
+      'A call or a request named a decoy of the manifest, which no honest run has a reason to. Its session ends by it, and somebody should look at the agent.',
+    payload: [z.strictObject({ canaries: z.array(text), tool: text.optional(), capability: text.optional() })],
+  },
   'action.finished': {
     meaning: 'The agent’s host reported how a tool call came out.',
     payload: [

@@ -61,6 +61,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     bad(
       `A call of ${tool ?? 'a tool'} was denied${reasons?.length ? `: ${reasons.map(({ code }) => reasonWords(decisionReasons, code)).join(', ')}` : ''}${effect === 'terminate' ? '; it ends the session' : ''}.`,
     ),
+  'canary.touched': ({ payload: { canaries, tool, capability } }) =>
+    bad(`${tool ?? capability ?? 'A request'} touched the decoy ${canaries?.join(', ') ?? ''}.`),
   'action.finished': ({ payload: { tool, outcome } }) =>
     plain(`The call of ${tool ?? 'a tool'} ${outcome === 'error' ? 'failed' : 'was answered'}.`),
   'session.words_said': ({ actor, payload: { words: said } }) =>

@@ -121,7 +121,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
     noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
   };
-  const actions: ActionDeps = { ...ending, clock, catalog, digest };
+  const actions: ActionDeps = { ...ending, clock, catalog, digest, log };
   const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);

@@ -6,6 +6,7 @@
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { Digest } from '../actions/cells.ts';
+import { canariesOfGrant, touchedByGrant } from '../actions/touch-canary.ts';
 import { type EventPayload, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
@@ -160,6 +161,11 @@ async function decideOnce(
 
   // 2.
   const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
+  const canaries = canariesOfGrant(manifest.compiled.manifest, request.capability, request.params ?? {});
+  if (canaries.length > 0) {
+    await touchedByGrant(deps, session, { canaries, capability: request.capability }, requestId);
+    throw onRecord(new WritError('denied', { extensions: { reasons: [{ code: 'rule' }] } }));
+  }
   const bounded = underCeiling(deps, session);
   const history = await historyOfRequest(deps, manifest, session, request, now);
   if (history === 'moved_on') return null;

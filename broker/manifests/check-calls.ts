@@ -45,6 +45,7 @@ export function checkCalls(manifest: Manifest, report: Report): void {
     if (ids.has(id)) report([...path, 'id'], 'is there twice');
     ids.add(id);
   };
+  for (const [index, canary] of (manifest.canaries ?? []).entries()) once(canary.id, ['canaries', index]);
   for (const [index, rule] of (manifest.rules ?? []).entries()) {
     const path = ['rules', index];
     once(rule.id, path);

@@ -10,10 +10,11 @@
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { Json } from '../core/vocabulary.ts';
+import { canariesOf } from './canaries.ts';
 import type { Manifest } from './manifest.ts';
 import { member } from './manifest.ts';
 import { memoize } from './memoize.ts';
-import type { Clause, EventKind, EventSelector, Rule, Scope, Selector, Tool } from './tool-schema.ts';
+import type { Canary, Clause, EventKind, EventSelector, Rule, Scope, Selector, Tool } from './tool-schema.ts';
 
 /** Which events an event selector takes. `null` = any. */
 export interface EventTest {
@@ -43,6 +44,8 @@ export interface Tracker {
 export interface CompiledClause {
   /** What needs no history. */
   now: Omit<Clause, 'formerly' | 'since' | 'count' | 'sum' | 'first_time'>;
+  /** The call names this decoy. */
+  decoy?: Canary;
   sequence: readonly { tracker: Tracker; moreThan: number | null }[];
 }
 
@@ -56,6 +59,8 @@ export interface CompiledRule {
   scope: Scope;
   effect: Rule['effect'];
   reason: 'rule' | 'separation_of_duties' | 'envelope_spent';
+  /** Of a canary, its name: for people, not for the agent. */
+  canary?: string;
 }
 
 export interface CompiledCalls {
@@ -170,6 +175,18 @@ function compile(manifest: Manifest): CompiledCalls {
     rules.push(
       bound('envelope.max-cost', { sum: { of, cost_usd_more_than: max_cost_usd, within: 'session', same: [] } }),
     );
+  for (const { ruleId, name, on, decoy } of canariesOf(manifest))
+    rules.push({
+      id: ruleId,
+      message: 'A rule of the manifest stands against it.',
+      on: on === null ? everything : { ...everything, ...on },
+      when: [{ now: {}, sequence: [], ...(decoy === null ? {} : { decoy }) }],
+      unless: null,
+      scope: 'session',
+      effect: 'terminate',
+      reason: 'rule',
+      canary: name,
+    });
   return {
     rules,
     trackers: [...trackers.values()],
@@ -214,6 +231,12 @@ function eventTest(manifest: Manifest, selector: EventSelector | Selector, kinds
     match: Object.entries(selector.match ?? {}).sort(([a], [b]) => (a < b ? -1 : 1)),
   };
 }
+
+/** Names of the canaries that a call touched. @param hits ids of the rules that hold for it */
+export const canariesAmong = (manifest: Manifest, hits: readonly string[]): string[] =>
+  compiledCalls(manifest).rules.flatMap(({ id, canary }) =>
+    canary !== undefined && hits.includes(id) ? [canary] : [],
+  );
 
 /** The tool as the manifest has it; undefined for one that it does not list. */
 export const toolOf = (manifest: Manifest, name: string): Tool | undefined => member(manifest.tools ?? {}, name);

@@ -99,7 +99,44 @@ const ToolSchema = z.strictObject({
       'Fields of the result (`structured` of the report) whose values may be used as destinations although the rest may not: what your system writes there and no third party can. Of a list, every member counts.',
     ),
   cost_usd: dollars.default(0).describe('What a call costs, as far as nobody reports it.'),
+  canary: z
+    .boolean()
+    .default(false)
+    .describe('A decoy that no honest run calls: it is listed as any tool is, and whoever calls it ends the session.'),
 });
+
+const CanarySchema = z
+  .strictObject({
+    id: ruleId.describe('Its name on record. The agent is not told it.'),
+    value: z
+      .string()
+      .min(6)
+      .max(512)
+      .optional()
+      .describe('A text that nobody has a reason to use, such as a decoy credential or an account number.'),
+    path: z
+      .string()
+      .regex(/^\/[^/\s]/, 'must be an absolute path that is not the root')
+      .max(512)
+      .optional()
+      .describe('A path; what is below it counts.'),
+    host: z
+      .string()
+      .regex(/^(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+$/, 'must be a host, or `*.` and one')
+      .max(253)
+      .optional()
+      .describe('A host, in a URL, an address or alone; `*.example.com` takes all below it.'),
+    entity: z
+      .string()
+      .min(1)
+      .max(256)
+      .optional()
+      .describe('An entity, as the `entity` of a tool makes it: `order:999`.'),
+  })
+  .refine(
+    ({ value, path, host, entity }) => [value, path, host, entity].filter((one) => one !== undefined).length === 1,
+    'must have one of `value`, `path`, `host` and `entity`',
+  );
 
 const kinds = z.enum(['attempt', 'call', 'denied', 'response', 'error']);
 const oneOrMore = <T extends z.ZodType>(one: T) => z.union([one, z.array(one).min(1).max(64)]);
@@ -303,6 +340,13 @@ export const callSections = {
     })
     .optional()
     .describe('Where data may go.'),
+  canaries: z
+    .array(CanarySchema)
+    .max(64)
+    .optional()
+    .describe(
+      'Decoys: whoever names one in an argument, of a tool or of a grant and however encoded, ends the session, and people are told.',
+    ),
   rules: z.array(RuleSchema).max(100).optional().describe('What may follow on what.'),
   separation_of_duties: z
     .array(DutySchema)
@@ -327,3 +371,4 @@ export type Rule = z.output<typeof RuleSchema>;
 export type Duty = z.output<typeof DutySchema>;
 export type EventKind = z.output<typeof kinds>;
 export type Scope = Rule['scope'];
+export type Canary = z.output<typeof CanarySchema>;
