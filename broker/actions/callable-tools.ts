@@ -1,6 +1,7 @@
 /** Which tools a session may call now: what its model should be shown. */
 import { compiledCalls } from '../manifests/compile-calls.ts';
 import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
+import { anyEntityCell } from './cells.ts';
 import { type Call, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts';
 import { type ActionDeps, cellsOf } from './request-action.ts';
 
@@ -18,7 +19,10 @@ export async function callableTools(deps: ActionDeps, admitted: SessionFacts): P
   const { manifest } = published.compiled;
   const calls = Object.keys(manifest.tools ?? {}).map((tool): Call => ({ tool, args: {}, costMicroUsd: null }));
   const facts = calls.map((call) => callFacts(manifest, admitted.task, call));
-  const cells = facts.flatMap((one) => cellsFor(manifest, admitted.task, one, deps.digest));
+  // Which entity a call will touch is not known yet: it is not that of everybody.
+  const cells = facts
+    .flatMap((one) => cellsFor(manifest, admitted.task, one, deps.digest))
+    .filter(({ cell }) => cell !== anyEntityCell.cell);
   const session = await rereadSession(deps.store, admitted, deps.clock.now(), { cells, owner: manifest.owner });
   const known = cellsOf(session);
   // A decoy that were missing from the list, alone among the tools, would be told by that.

@@ -25,6 +25,7 @@ import {
   trackerCell,
   unique,
 } from './cells.ts';
+import { lineageCells, lineageWrites, touchedLabels, writesTo } from './lineage.ts';
 import { advance, type CellState, happened, keysOf } from './monitors.ts';
 import {
   type CallSession,
@@ -50,6 +51,8 @@ export interface CallEvaluation {
   decision: CallDecision;
   hits: string[];
   facts: CallFacts;
+  /** Labels of what comes back, as far as they are known by now. */
+  labels: string[];
   writes: CellWrite[];
 }
 
@@ -79,7 +82,8 @@ export const concernsHistory = (manifest: Manifest, call: CallFacts): boolean =>
 /** Every cell that deciding on the call, or its event, looks at. */
 export function cellsFor(manifest: Manifest, task: Task, call: CallFacts, digest: Digest): CellRef[] {
   const moved = compiledCalls(manifest).trackers.filter((tracker) => touches(tracker, call));
-  return unique([labelsCell, ...lookedAt(manifest, task, call, digest), ...trackerCells(moved, call, digest)]);
+  const lineage = lineageCells(manifest, call, digest);
+  return unique([labelsCell, ...lineage, ...lookedAt(manifest, task, call, digest), ...trackerCells(moved, call, digest)]);
 }
 
 /** Decides on a call and says what history is after it. Every cell of `cellsFor` is among `cells`. */
@@ -100,6 +104,7 @@ export function evaluateCall(
   const missing = found.flatMap(({ rule, verdict }) =>
     typeof verdict === 'object' ? [{ rule, path: verdict.lacks }] : [],
   );
+  if (call.entity === null && writesTo(manifest, call)) missing.push({ rule: 'lineage', path: 'entity' });
   const outside = tool === undefined ? [] : argumentsOutside(tool, asked.args, session.task.inputs);
   const decision = decideCall(
     {
@@ -117,8 +122,11 @@ export function evaluateCall(
   );
   const allowed = decision.effect === 'allow';
   const moves = moved(scene, ['attempt', allowed ? 'call' : 'denied']);
-  const labelled = allowed ? labelWrite(cells, call.labels, scene.moment) : [];
-  return { decision, hits, facts: call, writes: [...moves, ...labelled, ...untouched(scene, [...moves, ...labelled])] };
+  const labels = allowed ? [...new Set([...call.labels, ...touchedLabels(manifest, call, cells, digest)])] : [];
+  const labelled = labelWrite(cells, labels, scene.moment);
+  const lineage = allowed ? lineageWrites(manifest, call, scene.labels, cells, scene.moment, digest) : [];
+  const writes = [...moves, ...labelled, ...lineage];
+  return { decision, hits, facts: call, labels, writes: [...writes, ...untouched(scene, writes)] };
 }
 
 /** What there is to know of an action that no tool of the manifest tells more about. */
@@ -194,7 +202,7 @@ const sceneOf = (
   cells,
   digest,
   moment: { now: now.getTime(), rootId: session.rootId },
-  labels: labelsIn(cells),
+  labels: [...new Set([...labelsIn(cells), ...touchedLabels(manifest, call, cells, digest)])],
 });
 
 /** Trackers that the event moves, with their new states. */

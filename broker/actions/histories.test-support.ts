@@ -119,7 +119,7 @@ const tools = {
   read: { ...touching, sensitivity: 2, labels: ['files'], cost_usd: 0.1 },
   list: { ...touching, sensitivity: 1, output: 'trusted' },
   send: { ...touching, cost_usd: 0.05, tasks: ['work'] },
-  submit: { ...touching, args: { id: { pattern: '[0-9]', optional: true } } },
+  submit: { ...touching, writes: true, args: { id: { pattern: '[0-9]', optional: true } } },
   approve: touching,
 };
 
@@ -291,7 +291,7 @@ export class Folded {
       tool: call.tool,
       effect: evaluation.decision.effect,
       costMicroUsd: facts.costMicroUsd,
-      labels: allowed ? facts.labels : [],
+      labels: evaluation.labels,
       askedAt: new Date(at),
       finishedAt: null,
       askedMoves: movesOf(evaluation.writes),

@@ -129,6 +129,33 @@ export function decideByLog(
     same.every((name) => valuesOf(name, asked, as).some((value) => valuesOf(name, entry, as).includes(value)));
   const lacks = (same: readonly string[]) => same.some((name) => valuesOf(name, asked, alike).length === 0);
 
+  /** Labels of sessions and of entities, after the whole log; `null` = those of all entities together. */
+  function labelled() {
+    const sessions = new Map<string, Set<string>>();
+    const entities = new Map<string | null, Set<string>>();
+    const of = <Key>(all: Map<Key, Set<string>>, key: Key) => all.get(key) ?? all.set(key, new Set()).get(key)!;
+    const touched = (entry: Entry): Iterable<string> => {
+      const listed = tool(entry.call.tool);
+      if (listed?.entity === undefined) return [];
+      const entity = entityOf(listed, entry.call.args);
+      return of(entities, entity === null ? null : alike(entity));
+    };
+    for (const entry of log) {
+      if (entry.kinds.includes('denied')) continue;
+      const session = of(sessions, entry.who.rootId);
+      const asks = entry.kinds.includes('call');
+      const listed = tool(entry.call.tool);
+      const carried = [...session, ...touched(entry)];
+      if (asks && listed?.writes === true)
+        for (const label of carried) {
+          of(entities, alike(entityOf(listed, entry.call.args)!)).add(label);
+          of(entities, null).add(label);
+        }
+      for (const label of [...carried, ...(asks ? (listed?.labels ?? []) : entry.labels)]) session.add(label);
+    }
+    return [...of(sessions, who.rootId), ...touched(asked)];
+  }
+
   /** What the scope's history has, oldest first. */
   const within = (scope: Scope): Entry[] =>
     log.filter(
@@ -229,9 +256,7 @@ export function decideByLog(
   }
 
   function clauseHolds(clause: Clause, on: Selector, scope: Scope, spares = false): Truth {
-    const read = within('session').flatMap((entry) =>
-      entry.kinds.includes('call') ? (tool(entry.call.tool)?.labels ?? []) : entry.labels,
-    );
+    const read = labelled();
     const standing = who.onBehalfOf !== null ? 'vouched' : who.declaredOnBehalfOf !== null ? 'declared' : 'nobody';
     const { formerly, since: sequence, count, sum, first_time } = clause;
     const as = spares ? exactly : alike;
@@ -291,6 +316,7 @@ export function decideByLog(
   const hits = found.filter(({ truth }) => truth === true);
   const missing = found.filter(({ truth }) => truth === 'lacks').map(({ id }) => id);
   const listed = tool(call.tool);
+  if (listed?.writes === true && entityOf(listed, call.args) === null) missing.push('lineage');
   const refused =
     listed === undefined ||
     !(listed.tasks?.includes(who.task.task_type) ?? true) ||

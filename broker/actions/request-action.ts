@@ -148,7 +148,7 @@ async function decideOnce(
 
   // 3.
   const call = callFacts(manifest, session.task, request);
-  const { decision, hits, writes } = evaluateCall(
+  const { decision, hits, labels, writes } = evaluateCall(
     published,
     session,
     request,
@@ -162,7 +162,6 @@ async function decideOnce(
   const id = newId('act', now);
   const { effect, reasons, policy_ids } = decision;
   const shown = shownArguments(request.args, deps.digest);
-  const labels = effect === 'allow' ? [...call.labels] : [];
   const canaries = canariesAmong(manifest, hits);
   const written = await recordAction(
     deps.store,

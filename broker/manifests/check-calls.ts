@@ -27,6 +27,8 @@ export function checkCalls(manifest: Manifest, report: Report): void {
           report([...at, 'min'], 'must not be greater than max');
       }
     }
+    if (tool.writes && tool.entity === undefined)
+      report([...path, 'writes'], 'needs `entity`, which says what is written');
     if (tool.entity !== undefined && entityReferences(tool.entity).length === 0)
       report([...path, 'entity'], `names no argument, such as \${args.id}: every call would touch the same`);
   }

@@ -80,6 +80,12 @@ const ToolSchema = z.strictObject({
     .max(256)
     .optional()
     .describe(`What a call touches, such as \`order:\${args.order_id}\`: what \`same: [entity]\` compares.`),
+  writes: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Whether a call puts something into its `entity`: then the session’s labels stick to that entity, and to whichever session of the owner’s agents touches it later.',
+    ),
   destination: z
     .array(argPath)
     .max(16)
