@@ -14,10 +14,18 @@ export interface CallableTool {
  * The tools of the manifest in force that the session may call now, as far as that does not depend on the
  * arguments: of its task type, and with no rule against them. Writes nothing.
  */
-export async function callableTools(deps: ActionDeps, admitted: SessionFacts): Promise<CallableTool[]> {
+export async function callableTools(
+  deps: ActionDeps,
+  admitted: SessionFacts,
+  address: string | null,
+): Promise<CallableTool[]> {
   const published = await deps.catalog.inForce(admitted.agent, admitted.currentManifestVersion);
   const { manifest } = published.compiled;
-  const calls = Object.keys(manifest.tools ?? {}).map((tool): Call => ({ tool, args: {}, costMicroUsd: null }));
+  const calls = Object.keys(manifest.tools ?? {}).map(
+    (tool): Call => ({
+      ...{ tool, args: {}, costMicroUsd: null, address },
+    }),
+  );
   const facts = calls.map((call) => callFacts(manifest, admitted.task, call));
   // Which entity a call will touch is not known yet: it is not that of everybody.
   const cells = facts

@@ -10,7 +10,7 @@ import type { JsonObject, Task } from '../core/vocabulary.ts';
 import { type CallDecision, decideCall } from '../decide/decide-call.ts';
 import { argumentsOutside, destinationsOf, entityOf, isNamed, knownDestinations } from '../manifests/call-arguments.ts';
 import { type CallFacts, compiledCalls, toolOf } from '../manifests/compile-calls.ts';
-import type { Manifest } from '../manifests/manifest.ts';
+import { type Manifest, member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import type { EventKind } from '../manifests/tool-schema.ts';
 import {
@@ -45,6 +45,8 @@ export interface Call {
   args: JsonObject;
   /** Estimate of the host, in millionths of a US dollar; null = as the manifest says. */
   costMicroUsd: number | null;
+  /** Where it comes from; absent or null = nobody knows. */
+  address?: string | null;
 }
 
 export interface CallEvaluation {
@@ -57,12 +59,13 @@ export interface CallEvaluation {
 }
 
 export function callFacts(manifest: Manifest, task: Task, asked: Call): CallFacts {
-  const { tool, args, costMicroUsd } = asked;
+  const { tool, args, costMicroUsd, address = null } = asked;
   const listed = toolOf(manifest, tool);
   if (listed === undefined) return unlisted(asked);
   const destinations = destinationsOf(listed, args);
   const known = knownDestinations(manifest, task.inputs);
   return {
+    ...bareFacts,
     tool,
     capability: null,
     args,
@@ -72,6 +75,8 @@ export function callFacts(manifest: Manifest, task: Task, asked: Call): CallFact
     sensitivity: listed.sensitivity,
     labels: listed.labels,
     costMicroUsd: costMicroUsd ?? listed.cost_usd,
+    family: listed.entity === undefined ? null : familyOf(listed.entity),
+    address,
   };
 }
 
@@ -83,7 +88,12 @@ export const concernsHistory = (manifest: Manifest, call: CallFacts): boolean =>
 export function cellsFor(manifest: Manifest, task: Task, call: CallFacts, digest: Digest): CellRef[] {
   const moved = compiledCalls(manifest).trackers.filter((tracker) => touches(tracker, call));
   const lineage = lineageCells(manifest, call, digest);
-  return unique([labelsCell, ...lineage, ...lookedAt(manifest, task, call, digest), ...trackerCells(moved, call, digest)]);
+  return unique([
+    labelsCell,
+    ...lineage,
+    ...lookedAt(manifest, task, call, digest),
+    ...trackerCells(moved, call, digest),
+  ]);
 }
 
 /** Decides on a call and says what history is after it. Every cell of `cellsFor` is among `cells`. */
@@ -137,18 +147,34 @@ const bareFacts = {
   sensitivity: 0,
   labels: [],
   costMicroUsd: 0,
+  provider: null,
+  tier: null,
+  family: null,
+  address: null,
 };
 
+/** `order` of `order:${args.id}`; what is filled in is no family. */
+const familyOf = (entity: string): string | null => /^([^:$]+):/.exec(entity)?.[1] ?? null;
+
 /** A tool that is not listed is an attempt all the same: rules about everything see it. */
-const unlisted = ({ tool, args }: Call): CallFacts => ({ ...bareFacts, tool, capability: null, args });
+const unlisted = ({ tool, args, address = null }: Call): CallFacts => ({
+  ...bareFacts,
+  tool,
+  capability: null,
+  args,
+  address,
+});
 
 /** A grant is an action too: what rules and trackers see of it. */
-export const grantFacts = (capability: string, params: JsonObject): CallFacts => ({
-  ...bareFacts,
-  tool: null,
-  capability,
-  args: params,
-});
+export function grantFacts(
+  manifest: Manifest,
+  capability: string,
+  params: JsonObject,
+  address: string | null,
+): CallFacts {
+  const { provider = null, tier = null } = member(manifest.capabilities, capability) ?? {};
+  return { ...bareFacts, tool: null, capability, args: params, provider, tier, family: provider, address };
+}
 
 /** The rules whose conditions hold for a grant, before it is decided on. */
 export function hitsOnGrant(

@@ -46,7 +46,10 @@ function world() {
         now += 1000;
         return folded.ask(who, { tool, args, costMicroUsd: null }, now);
       },
-      finish: (asked: ReturnType<Folded['ask']>) => folded.finish(asked, 'response', [], '', (now += 1000)),
+      finish: (asked: ReturnType<Folded['ask']>) => {
+        now += 1000;
+        folded.finish(asked, 'response', [], '', now);
+      },
     };
   };
 }
@@ -81,7 +84,10 @@ test('whoever does not say what is touched takes all labels, and may not write',
   at('reader', 'one').call('write_note', { id: 'a' });
   const sender = at('sender', 'two');
   const denied = sender.call('write_note', { id: ['a', 'b'] }).evaluation.decision;
-  assert.deepEqual([denied.effect, denied.reasons[0]?.code, denied.reasons[0]?.path], ['deny', 'field_missing', 'entity']);
+  assert.deepEqual(
+    [denied.effect, denied.reasons[0]?.code, denied.reasons[0]?.path],
+    ['deny', 'field_missing', 'entity'],
+  );
   assert.equal(sender.call('list_notes', { id: ['a', 'b'] }).effect, 'allow');
   assert.equal(sender.call('send_mail', { to }).effect, 'deny');
 });

@@ -9,7 +9,16 @@
  */
 import { type CallFacts, toolOf } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
-import { anyEntityCell, type CellRef, type Cells, type CellWrite, type Digest, entityCell, labelsIn, labelWrite } from './cells.ts';
+import {
+  anyEntityCell,
+  type CellRef,
+  type Cells,
+  type CellWrite,
+  type Digest,
+  entityCell,
+  labelsIn,
+  labelWrite,
+} from './cells.ts';
 
 /** Where the labels of what a call touches are; null = its tool touches no entity. */
 export function touchedCell(manifest: Manifest, call: CallFacts, digest: Digest): CellRef | null {

@@ -51,6 +51,8 @@ export function concerns(test: EventTest, call: CallFacts): boolean {
   if (test.destination === 'unknown' && call.unknownDestinations.length === 0) return false;
   if (test.destination === 'known' && !(call.destinations.length > 0 && call.unknownDestinations.length === 0))
     return false;
+  if (test.providers !== undefined && (call.provider === null || !test.providers.includes(call.provider))) return false;
+  if (test.tier !== undefined && (call.tier === null || call.tier < test.tier)) return false;
   return test.match.every(([path, pattern]) => argumentMatches(call.args, path, pattern));
 }
 
@@ -108,6 +110,10 @@ function valuesOf(name: string, call: CallFacts, compares: Tracker['compares']):
       return call.tool === null ? [] : [call.tool];
     case 'capability':
       return call.capability === null ? [] : [call.capability];
+    case 'provider':
+      return call.provider === null ? [] : [call.provider];
+    case 'resource_family':
+      return call.family === null ? [] : [call.family];
     case 'destination':
       return [...new Set(call.destinations.map((destination) => hostOf(destination) ?? as(destination)))];
     default:

@@ -34,12 +34,14 @@ export interface Who {
   openedAt: number;
   onBehalfOf: object | null;
   declaredOnBehalfOf: string | null;
+  attested?: JsonObject | null;
 }
 
 export interface AskedCall {
   tool: string;
   args: JsonObject;
   costMicroUsd: number | null;
+  address?: string | null;
 }
 
 /** One line of the log: a call as it was decided, or as it came out. */

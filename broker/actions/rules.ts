@@ -1,5 +1,6 @@
 /** Which rules are about a call, what they look at, and whether they hold. Pure. */
-import type { Task } from '../core/vocabulary.ts';
+import type { JsonObject, Task } from '../core/vocabulary.ts';
+import { attestedAs } from '../manifests/attested-claims.ts';
 import { clearanceOf, manifestWords, valuesAt } from '../manifests/call-arguments.ts';
 import { mayConcern } from '../manifests/call-policies.ts';
 import { touchesDecoy } from '../manifests/canaries.ts';
@@ -13,6 +14,7 @@ import {
 } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import { memoize } from '../manifests/memoize.ts';
+import { isWithinNetworks } from '../manifests/networks.ts';
 import {
   type CellRef,
   type Cells,
@@ -37,6 +39,8 @@ export interface CallSession {
   rootOpenedAt: Date;
   onBehalfOf: object | null;
   declaredOnBehalfOf: string | null;
+  /** Claims of the platform's token that the manifest asked for when it opened. */
+  attested?: JsonObject | null;
 }
 
 /** What a rule is held against. */
@@ -120,6 +124,13 @@ function clauseHolds({ now, sequence, decoy }: CompiledClause, scene: Scene): Ve
   if (now.destination === 'known' && (call.destinations.length === 0 || call.unknownDestinations.length > 0))
     return false;
   if (now.unsaid?.some((word) => seen(saidCell(word, digest)) || inputWords(session.task).has(word))) return false;
+  const verdicts: Verdict[] = [];
+  if (now.network !== undefined) {
+    const inside = call.address === null ? null : isWithinNetworks(call.address, now.network);
+    verdicts.push(inside ?? { lacks: 'network' });
+  }
+  if (now.attested !== undefined) verdicts.push(attestedAs(now.attested, session.attested ?? null));
+  if (verdicts.includes(false)) return false;
   if (now.label !== undefined && !scene.labels.includes(now.label)) return false;
   if (now.uncleared === true && !isUncleared(scene)) return false;
   if (now.on_behalf_of !== undefined && now.on_behalf_of !== standing(session)) return false;
@@ -129,8 +140,9 @@ function clauseHolds({ now, sequence, decoy }: CompiledClause, scene: Scene): Ve
     if (!argumentMatches(call.args, path, pattern)) return false;
   if (now.untrusted !== undefined && !now.untrusted.some((name) => unvouchedWords(name).some(returned))) return false;
   if (now.unvouched !== undefined && !now.unvouched.some((name) => unvouchedWords(name).length > 0)) return false;
-  return allOf(
-    sequence.map(({ tracker, moreThan }): Verdict => {
+  return allOf([
+    ...verdicts,
+    ...sequence.map(({ tracker, moreThan }): Verdict => {
       const keys = keysOf(tracker, call);
       // A first time of nothing is none.
       if (keys === null) return tracker.op === 'first' ? false : { lacks: tracker.same.join(', ') };
@@ -139,7 +151,7 @@ function clauseHolds({ now, sequence, decoy }: CompiledClause, scene: Scene): Ve
         return holds(tracker, moreThan, state as CellState | null, call, moment);
       });
     }),
-  );
+  ]);
 
   function seen(ref: CellRef): boolean {
     return (cells.get(cellKey(ref))?.version ?? 0) > 0;

@@ -19,7 +19,7 @@ import { concerns } from './monitors.ts';
 
 /** Names of the canaries that a request for a capability touches. @param params as they were sent */
 export function canariesOfGrant(manifest: Manifest, capability: string, params: JsonObject): string[] {
-  const asked = grantFacts(capability, params);
+  const asked = grantFacts(manifest, capability, params, null);
   return compiledCalls(manifest).rules.flatMap(({ canary, on, when }) =>
     canary !== undefined &&
     concerns(on, asked) &&

@@ -50,6 +50,7 @@ export async function redeemGrant(
   session: SessionFacts,
   grantId: string,
   credentialJwk: JsonObject | null,
+  address: string | null,
   requestId: string | null,
 ): Promise<IssuedAnswer> {
   // 1.
@@ -76,8 +77,7 @@ export async function redeemGrant(
     deps,
     manifest.compiled.manifest,
     session,
-    grant.capability,
-    grant.params as JsonObject,
+    { capability: grant.capability, params: grant.params as JsonObject, address },
     now,
   );
   if (history === 'moved_on') throw new WritError('conflict', { retryAfterSeconds: 1 });

@@ -60,6 +60,8 @@ export interface GrantRequest {
   ttlSeconds: number | undefined;
   justification: string | null;
   credentialJwk: JsonObject | null;
+  /** Where it comes from; absent or null = nobody knows. */
+  address?: string | null;
 }
 
 export type GrantAnswer =
@@ -112,7 +114,7 @@ export async function requestGrant(
 ): Promise<GrantAnswer> {
   const asking = { request, requestDigest: digestOf(request), idempotencyKey, requestId };
   const counts = grantReads(deps, request.capability, idempotencyKey);
-  const cells = await historyReads(deps, session.agent, request.capability, request.params);
+  const cells = await historyReads(deps, session.agent, request.capability, request.params, request.address ?? null);
   const reads = { ...counts, ...cells };
 
   // 1.
@@ -219,12 +221,13 @@ function historyOfRequest(
   deps: GrantDeps,
   { compiled: { manifest } }: PublishedManifest,
   session: SessionFacts,
-  { capability, params }: GrantRequest,
+  { capability, params, address = null }: GrantRequest,
   now: Date,
 ) {
   const known = member(manifest.capabilities, capability);
   const bound = known === undefined ? null : bindParams(known, session.task, params);
-  return historyOf(deps, manifest, session, capability, bound?.ok === true ? bound.params : {}, now);
+  const asked = { capability, params: bound?.ok === true ? bound.params : {}, address };
+  return historyOf(deps, manifest, session, asked, now);
 }
 
 /**

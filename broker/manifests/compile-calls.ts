@@ -25,6 +25,9 @@ export interface EventTest {
   label: string | null;
   destination: 'known' | 'unknown' | null;
   match: readonly (readonly [path: string, pattern: string])[];
+  /** Absent where nobody asks: trackers are named by what they say, and old ones must keep their names. */
+  providers?: readonly string[];
+  tier?: number;
 }
 
 export interface Tracker {
@@ -81,6 +84,13 @@ export interface CallFacts {
   sensitivity: number;
   labels: readonly string[];
   costMicroUsd: number;
+  /** Of a grant. */
+  provider: string | null;
+  tier: number | null;
+  /** Of what it touches, the kind: `order` of `order:42`. */
+  family: string | null;
+  /** Where it comes from, as the broker sees it. */
+  address: string | null;
 }
 
 /** The rules and trackers of a manifest; of one without any, none. */
@@ -229,6 +239,8 @@ function eventTest(manifest: Manifest, selector: EventSelector | Selector, kinds
     label: selector.label ?? null,
     destination: selector.destination ?? null,
     match: Object.entries(selector.match ?? {}).sort(([a], [b]) => (a < b ? -1 : 1)),
+    ...(selector.provider === undefined ? {} : { providers: [...listOf(selector.provider)].sort() }),
+    ...(selector.tier === undefined ? {} : { tier: selector.tier }),
   };
 }
 

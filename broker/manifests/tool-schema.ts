@@ -3,6 +3,7 @@
  * may go, and what may follow on what. As the admin writes them; `compile-calls.ts` makes of them what runs.
  */
 import { z } from 'zod';
+import { isNetwork } from './networks.ts';
 
 const atMost = (limit: number, what: string) =>
   [(record: object) => Object.keys(record).length <= limit, `must not have more than ${limit} ${what}`] as const;
@@ -155,6 +156,8 @@ const selectorShape = {
     ),
   class: oneOrMore(className).optional().describe('Calls of a class.'),
   capability: oneOrMore(capabilityName).optional().describe('Grants of this capability.'),
+  provider: oneOrMore(capabilityName).optional().describe('Grants of this provider’s.'),
+  tier: z.int().min(1).max(3).optional().describe('Grants of capabilities of at least this tier.'),
   sensitivity: z.int().min(1).max(3).optional().describe('Calls of tools that return at least this.'),
   label: className
     .optional()
@@ -182,6 +185,17 @@ const same = z
   .describe(
     'Only events with the same entity, destination (its host), tool or argument (`arg:PATH`) as this call, however spelled; in `unless`, and for first times, spelled the same.',
   );
+
+/** What the platform vouches for: claims of its token, nested as they are there. */
+export interface Attested {
+  [claim: string]: string | number | boolean | Attested;
+}
+const attested: z.ZodType<Attested> = z.lazy(() =>
+  z
+    .record(z.string().min(1).max(255), z.union([z.string().min(1).max(1024), z.int(), z.boolean(), attested]))
+    .refine((record) => Object.keys(record).length > 0, 'names no claim')
+    .refine(...atMost(16, 'claims')),
+);
 
 const ClauseSchema = z.strictObject({
   task_types: z.array(capabilityName).min(1).optional().describe('The session has one of these task types.'),
@@ -212,6 +226,19 @@ const ClauseSchema = z.strictObject({
     .optional()
     .describe(
       'Neither the person nor the task’s inputs used one of these words: for what nobody should do unasked, such as `[delete, remove]`. Holds where the host reports no words of the person.',
+    ),
+  network: z
+    .array(z.string().max(64).refine(isNetwork, 'must be an address or a network, such as 10.0.0.0/8 or 2001:db8::/32'))
+    .min(1)
+    .max(256)
+    .optional()
+    .describe(
+      'The caller’s address, as the broker sees it behind its trusted proxies, is in one of these networks. Where it is not known, the rule denies.',
+    ),
+  attested: attested
+    .optional()
+    .describe(
+      'The platform’s token of the session had these claims, such as `{ref: refs/heads/main}`; nested as in the token; `{pattern: …}` is RE2. A session that nobody vouches so much for is denied.',
     ),
   label: className.optional().describe('The session has read something of this label.'),
   uncleared: z
@@ -275,9 +302,11 @@ const ClauseSchema = z.strictObject({
     .optional()
     .describe('The session, or the one whose sub-agent it is, has been open for longer than this.'),
   first_time: z
-    .enum(['tool', 'capability', 'destination', 'entity'])
+    .enum(['tool', 'capability', 'destination', 'entity', 'provider', 'resource_family'])
     .optional()
-    .describe('Nobody in the rule’s `scope` called, used or touched it before, in another session.'),
+    .describe(
+      'Nobody in the rule’s `scope` called, used or touched it before, in another session. `resource_family`: of an entity, what is before its first colon; of a grant, its provider.',
+    ),
 });
 
 const RuleSchema = z.strictObject({

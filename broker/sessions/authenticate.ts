@@ -70,6 +70,8 @@ export interface SessionFacts {
   capabilities: string[];
   narrowed: boolean;
   subject: JsonObject & { act?: ActorChain };
+  /** Claims of the platform's token that the manifest asked for when it opened. */
+  attested: JsonObject | null;
   jkt: string | null;
   status: string;
   endReason: EndReason | null;
@@ -332,6 +334,7 @@ export async function readSession(
     capabilities: facts.capabilities,
     narrowed: facts.narrowed,
     subject: row.subject,
+    attested: (row.subject.attested as JsonObject | undefined) ?? null,
     jkt: row.dpop_jkt,
     status: row.may_act ? 'active' : 'ended',
     endReason: row.end_reason,
