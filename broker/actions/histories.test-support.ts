@@ -77,7 +77,12 @@ const clauseIn = (scope: string) => {
         same: s,
       })),
     }),
-    fc.record({ first_time: pick('tool', 'capability', 'destination', 'entity') }),
+    fc.record({
+      rate: fc
+        .tuple(maybe(event), fc.nat(2), pick('1s', '10s', '64s'), same)
+        .map(([of, at_least, over, s]) => ({ ...(of === undefined ? {} : { of }), at_least, over, times: 2, same: s })),
+    }),
+    fc.record({ first_time: pick('tool', 'capability', 'destination', 'entity', 'resource_family') }),
   );
   return fc
     .tuple(fc.oneof(now, fc.constant({})), fc.array(history, { minLength: 1, maxLength: 2 }), fc.nat(5))

@@ -119,7 +119,8 @@ export function decideByLog(
     const { tool: called, args } = entry.call;
     const listed = tool(called);
     if (name === 'tool') return [called];
-    if (name === 'capability') return [];
+    if (name === 'capability' || name === 'provider') return [];
+    if (name === 'resource_family') return listed?.entity === undefined ? [] : ['order'];
     if (name === 'entity') {
       const entity = listed === undefined ? null : entityOf(listed, args);
       return entity === null ? [] : [as(entity)];
@@ -226,6 +227,37 @@ export function decideByLog(
       ),
     );
   }
+  /** The usual number is worked out from all windows since the first event, oldest first. */
+  function rateHolds(
+    { of, over, times, at_least, same }: NonNullable<Clause['rate']>,
+    on: Selector,
+    scope: Scope,
+    as: Spelling,
+  ): Truth {
+    if (lacks(same)) return 'lacks';
+    const kinds = of?.kind === undefined ? ['call'] : list(of.kind);
+    const event = of ?? on;
+    const asks = kinds.some((kind) => kind === 'attempt' || kind === 'call') && isSelected(event, asked);
+    const windowOf = (at: number) => Math.floor(at / (over * 1000));
+    const keys = same.reduce<string[][]>(
+      (all, name) => all.flatMap((key) => valuesOf(name, asked, as).map((value) => [...key, value])),
+      [[]],
+    );
+    return keys.some((key) => {
+      const past = within(scope).filter(
+        (entry) =>
+          isEvent(event, entry) && same.every((name, index) => valuesOf(name, entry, as).includes(key[index]!)),
+      );
+      const recent = past.filter((entry) => inSteps(over, entry.at)).length + (asks ? 1 : 0);
+      let [mean, weight] = [0, 0];
+      for (let window = windowOf(past[0]?.at ?? now); window < windowOf(now); window += 1) {
+        const n = past.filter((entry) => windowOf(entry.at) === window).length;
+        mean += (n - mean) / 8;
+        weight += (1 - weight) / 8;
+      }
+      return recent > Math.max(at_least, weight === 0 ? 0 : (times * mean) / weight);
+    });
+  }
   function isFirst(what: NonNullable<Clause['first_time']>, scope: Scope, as: Spelling): Truth {
     return valuesOf(what, asked, as).some((value) => {
       const [first] = within(scope).filter(
@@ -260,7 +292,7 @@ export function decideByLog(
   function clauseHolds(clause: Clause, on: Selector, scope: Scope, spares = false): Truth {
     const read = labelled();
     const standing = who.onBehalfOf !== null ? 'vouched' : who.declaredOnBehalfOf !== null ? 'declared' : 'nobody';
-    const { formerly, since: sequence, count, sum, first_time } = clause;
+    const { formerly, since: sequence, count, sum, rate, first_time } = clause;
     const as = spares ? exactly : alike;
     const truths: Truth[] = [
       clause.task_types?.includes(who.task.task_type) ?? true,
@@ -275,6 +307,7 @@ export function decideByLog(
       clause.untrusted?.some(isUntrusted) ?? true,
       formerly === undefined || formerlyHolds(formerly, scope, as),
       sequence === undefined || sinceHolds(sequence, scope, as),
+      rate === undefined || rateHolds(rate, on, scope, as),
       first_time === undefined || isFirst(first_time, scope, spares ? alike : exactly),
     ];
     if (count !== undefined) {
@@ -334,11 +367,12 @@ export function decideByLog(
     if (listed?.entity === undefined || entityOf(listed, call.args) !== null) return false;
     const seen = (event: Selector | EventSelector, same: readonly string[]) =>
       same.includes('entity') && isSelected(event, asked);
-    const looked = ({ formerly, since: sequence, count, sum }: Clause, on: Selector) =>
+    const looked = ({ formerly, since: sequence, count, sum, rate }: Clause, on: Selector) =>
       (formerly !== undefined && seen(formerly, formerly.same)) ||
       (sequence !== undefined && (seen(sequence.event, sequence.same) || seen(sequence.without, sequence.same))) ||
       (count !== undefined && seen(count.of ?? on, count.same)) ||
-      (sum !== undefined && seen(sum.of ?? on, sum.same));
+      (sum !== undefined && seen(sum.of ?? on, sum.same)) ||
+      (rate !== undefined && seen(rate.of ?? on, rate.same));
     return (
       (manifest.rules ?? []).some(({ on, when, unless }) =>
         [...list(when), ...list(unless)].some((clause) => looked(clause, on === '*' ? {} : on)),

@@ -142,13 +142,13 @@ function clauseHolds({ now, sequence, decoy }: CompiledClause, scene: Scene): Ve
   if (now.unvouched !== undefined && !now.unvouched.some((name) => unvouchedWords(name).length > 0)) return false;
   return allOf([
     ...verdicts,
-    ...sequence.map(({ tracker, moreThan }): Verdict => {
+    ...sequence.map(({ tracker, moreThan, times }): Verdict => {
       const keys = keysOf(tracker, call);
       // A first time of nothing is none.
       if (keys === null) return tracker.op === 'first' ? false : { lacks: tracker.same.join(', ') };
       return keys.some((key) => {
         const state = cells.get(cellKey(trackerCell(tracker, key, digest)))?.state ?? null;
-        return holds(tracker, moreThan, state as CellState | null, call, moment);
+        return holds(tracker, { moreThan, times }, state as CellState | null, call, moment);
       });
     }),
   ]);

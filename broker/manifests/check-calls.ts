@@ -89,7 +89,7 @@ function checkClause(
     checkPattern(pattern, [...path, 'match', arg], report);
   if (clause.hours !== undefined && !isZone(clause.hours.zone))
     report([...path, 'hours', 'zone'], 'is not a time zone, such as Europe/Berlin');
-  const { formerly, since, count, sum } = clause;
+  const { formerly, since, count, sum, rate } = clause;
   for (const [name, one] of Object.entries({ formerly, since, count, sum }))
     if (one !== undefined) checkWithin(one.within, scope, [...path, name, 'within'], report);
   const events: [EventSelector | undefined, readonly string[], Path][] = [
@@ -98,6 +98,7 @@ function checkClause(
     [since?.without, since?.same ?? [], ['since', 'without']],
     [count?.of, count?.same ?? [], ['count', 'of']],
     [sum?.of, sum?.same ?? [], ['sum', 'of']],
+    [rate?.of, rate?.same ?? [], ['rate', 'of']],
   ];
   for (const [event, same, below] of events) {
     if (event !== undefined) {

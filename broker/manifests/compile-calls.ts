@@ -32,8 +32,11 @@ export interface EventTest {
 
 export interface Tracker {
   id: string;
-  /** `last`: when it last was; `since`: the same, forgotten when `without` is; `first`: who was the first. */
-  op: 'last' | 'since' | 'count' | 'sum' | 'first';
+  /**
+   * `last`: when it last was; `since`: the same, forgotten when `without` is; `first`: who was the first;
+   * `rate`: how many there are, and how many there usually are.
+   */
+  op: 'last' | 'since' | 'count' | 'sum' | 'first' | 'rate';
   scope: Scope;
   /** Milliseconds; null = since the session began. */
   windowMs: number | null;
@@ -46,10 +49,11 @@ export interface Tracker {
 
 export interface CompiledClause {
   /** What needs no history. */
-  now: Omit<Clause, 'formerly' | 'since' | 'count' | 'sum' | 'first_time'>;
+  now: Omit<Clause, 'formerly' | 'since' | 'count' | 'sum' | 'rate' | 'first_time'>;
   /** The call names this decoy. */
   decoy?: Canary;
-  sequence: readonly { tracker: Tracker; moreThan: number | null }[];
+  /** `times`: of a rate, how many times the usual number. */
+  sequence: readonly { tracker: Tracker; moreThan: number | null; times?: number }[];
 }
 
 export interface CompiledRule {
@@ -107,12 +111,15 @@ function compile(manifest: Manifest): CompiledCalls {
   const test = (selector: EventSelector | Selector, kinds: readonly EventKind[]) =>
     eventTest(manifest, selector, kinds);
   const clause = (written: Clause, scope: Scope, on: EventTest, spares = false): CompiledClause => {
-    const { formerly, since, count, sum, first_time, ...now } = written;
+    const { formerly, since, count, sum, rate, first_time, ...now } = written;
     const sequence: CompiledClause['sequence'][number][] = [];
-    const add = (tracker: Omit<Tracker, 'id' | 'scope' | 'compares'>, moreThan: number | null = null) => {
+    const add = (
+      tracker: Omit<Tracker, 'id' | 'scope' | 'compares'>,
+      bounds: { moreThan: number | null; times?: number } = { moreThan: null },
+    ) => {
       // Whoever was seen before is not new: there it is the other way round.
       const compares = spares === (tracker.op === 'first') ? 'alike' : 'exactly';
-      sequence.push({ tracker: track({ scope, ...tracker, compares }), moreThan });
+      sequence.push({ tracker: track({ scope, ...tracker, compares }), ...bounds });
     };
     if (formerly !== undefined) {
       const event = test(formerly, kindsOf(formerly));
@@ -125,12 +132,17 @@ function compile(manifest: Manifest): CompiledCalls {
     if (count !== undefined) {
       const event = count.of === undefined ? on : test(count.of, kindsOf(count.of));
       const { more_than, within, same } = count;
-      add({ op: 'count', windowMs: windowOf(within), event, without: null, same }, more_than);
+      add({ op: 'count', windowMs: windowOf(within), event, without: null, same }, { moreThan: more_than });
     }
     if (sum !== undefined) {
       const event = sum.of === undefined ? on : test(sum.of, kindsOf(sum.of));
       const { cost_usd_more_than, within, same } = sum;
-      add({ op: 'sum', windowMs: windowOf(within), event, without: null, same }, cost_usd_more_than);
+      add({ op: 'sum', windowMs: windowOf(within), event, without: null, same }, { moreThan: cost_usd_more_than });
+    }
+    if (rate !== undefined) {
+      const event = rate.of === undefined ? on : test(rate.of, kindsOf(rate.of));
+      const { over, times, at_least, same } = rate;
+      add({ op: 'rate', windowMs: windowOf(over), event, without: null, same }, { moreThan: at_least, times });
     }
     if (first_time !== undefined)
       add({ op: 'first', windowMs: null, event: everything, without: null, same: [first_time] });

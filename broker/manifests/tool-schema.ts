@@ -298,6 +298,21 @@ const ClauseSchema = z.strictObject({
     })
     .optional()
     .describe('They cost more than this together, this call included.'),
+  rate: z
+    .strictObject({
+      of: EventSchema.optional().describe('What is counted. Default: what `on` names.'),
+      over: span.describe('The time in which they are counted, such as 1h: what is usual is learned by that too.'),
+      times: z.int().min(2).max(1000).describe('How many times the usual number are fine.'),
+      at_least: z
+        .int()
+        .min(0)
+        .describe('So many are fine whatever is usual. Where nothing is known yet of what is, more are not.'),
+      same,
+    })
+    .optional()
+    .describe(
+      'Far more of them than is usual in the rule’s `scope`, this call included: the mean of the past, of which the last eight stretches of `over` weigh most.',
+    ),
   elapsed: span
     .optional()
     .describe('The session, or the one whose sub-agent it is, has been open for longer than this.'),
