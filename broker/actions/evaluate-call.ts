@@ -6,13 +6,16 @@
  * 2. `evaluateCall` decides and moves them on.
  * 3. When the outcome is reported, `finishCall` (outcome.ts) moves them on again.
  */
+import { userText, type VouchedPerson } from '../core/identifier.ts';
 import type { JsonObject, Task } from '../core/vocabulary.ts';
 import { type CallDecision, decideCall } from '../decide/decide-call.ts';
 import { argumentsOutside, destinationsOf, entityOf, isNamed, knownDestinations } from '../manifests/call-arguments.ts';
+import { callFactValues } from '../manifests/call-facts.ts';
+import { callPart } from '../manifests/call-policies.ts';
 import { type CallFacts, compiledCalls, toolOf } from '../manifests/compile-calls.ts';
 import { type Manifest, member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
-import type { EventKind } from '../manifests/tool-schema.ts';
+import type { EventKind, Tool } from '../manifests/tool-schema.ts';
 import {
   type CellRef,
   type Cells,
@@ -115,6 +118,8 @@ export function evaluateCall(
     typeof verdict === 'object' ? [{ rule, path: verdict.lacks }] : [],
   );
   if (call.entity === null && writesTo(manifest, call)) missing.push({ rule: 'lineage', path: 'entity' });
+  const team = teamFacts(scene, tool);
+  if (team !== null && 'lacks' in team) missing.push({ rule: 'cedar', path: team.lacks });
   const outside = tool === undefined ? [] : argumentsOutside(tool, asked.args, session.task.inputs);
   const decision = decideCall(
     {
@@ -127,6 +132,7 @@ export function evaluateCall(
       unexpected: outside.some((name) => name.startsWith('unexpected ')),
       hits,
       missing: missing.length > 0 ? missing : untold(manifest, call),
+      ...(team !== null && 'values' in team ? { team: team.values } : {}),
     },
     published.compiled,
   );
@@ -230,6 +236,14 @@ const sceneOf = (
   moment: { now: now.getTime(), rootId: session.rootId },
   labels: [...new Set([...labelsIn(cells), ...touchedLabels(manifest, call, cells, digest)])],
 });
+
+/** For policies of the team's own; null = there are none about the tool. */
+function teamFacts({ manifest, session, call, labels, moment }: Scene, tool: Tool | undefined) {
+  if (tool === undefined || call.tool === null || !callPart(manifest, call.tool).asksTeam) return null;
+  const onBehalfOf = session.onBehalfOf === null ? null : userText(session.onBehalfOf as VouchedPerson);
+  const circumstances = { task: session.task, labels, onBehalfOf, now: new Date(moment.now) };
+  return callFactValues(manifest, tool, call, circumstances);
+}
 
 /** Trackers that the event moves, with their new states. */
 function moved({ manifest, call, cells, digest, moment }: Scene, kinds: readonly EventKind[]): CellWrite[] {

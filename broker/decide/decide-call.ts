@@ -2,7 +2,7 @@
  * The decision on one tool call: facts and the manifest in force → allow or deny, and whether the session
  * ends by it. Cedar decides; that its answer can only err towards deny is `readAnswer`'s care.
  */
-import { statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
+import { type CedarValueJson, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
 import type { Reason, Task } from '../core/vocabulary.ts';
 import { checkTask } from '../manifests/bind.ts';
 import { anyOther, callPart } from '../manifests/call-policies.ts';
@@ -28,6 +28,8 @@ export interface CallDecisionFacts {
   hits: readonly string[];
   /** What a rule looks at and the call does not have. */
   missing: readonly { rule: string; path: string }[];
+  /** Facts for the team's own policies; absent where there are none. */
+  team?: { [name: string]: CedarValueJson };
 }
 
 export interface CallDecision {
@@ -80,6 +82,7 @@ function decideOrThrow(facts: CallDecisionFacts, compiled: CompiledManifest): Ca
         hits: [...facts.hits],
         outside: [...facts.outside],
         unexpected: facts.unexpected,
+        ...facts.team,
       },
       preparsedPolicySetId: slotForCalls(compiled, tool, part.policies),
     }),

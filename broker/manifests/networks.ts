@@ -28,7 +28,12 @@ const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
 
 /** @returns null when it is no address: then nobody can say */
 export function isWithinNetworks(address: string, networks: readonly string[]): boolean | null {
+  const plain = plainAddress(address);
+  return plain === null ? null : blockOf(networks).check(plain, isIP(plain) === 4 ? 'ipv4' : 'ipv6');
+}
+
+/** One address in one spelling; null when it is none. */
+export function plainAddress(address: string): string | null {
   const plain = mapped.exec(address)?.[1] ?? address;
-  const version = isIP(plain);
-  return version === 0 ? null : blockOf(networks).check(plain, version === 4 ? 'ipv4' : 'ipv6');
+  return isIP(plain) === 0 ? null : plain;
 }

@@ -398,6 +398,14 @@ export const callSections = {
       'Decoys: whoever names one in an argument, of a tool or of a grant and however encoded, ends the session, and people are told.',
     ),
   rules: z.array(RuleSchema).max(100).optional().describe('What may follow on what.'),
+  cedar: z
+    .string()
+    .min(1)
+    .max(65_536)
+    .optional()
+    .describe(
+      'Policies in Cedar, beside all of the above. They forbid; `@id`, `@advice` and `@effect("deny")` or `@effect("terminate")` say what comes of it. What they may look at: `writ manifest schema FILE`.',
+    ),
   separation_of_duties: z
     .array(DutySchema)
     .max(32)
