@@ -110,6 +110,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     catalog,
     publicUrl: issuer,
     approvalTimeoutSeconds: 300,
+    redemptionSeconds: 300,
     grantsPerMinute: 0,
     maxGrantsPerSession: 10_000,
     noteRefusal: ({ id, agent: actor }, payload, requestId) =>

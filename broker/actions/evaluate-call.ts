@@ -9,6 +9,7 @@
 import { userText, type VouchedPerson } from '../core/identifier.ts';
 import type { JsonObject, Task } from '../core/vocabulary.ts';
 import { type CallDecision, decideCall } from '../decide/decide-call.ts';
+import type { CallEffect } from '../decide/effects.ts';
 import { argumentsOutside, destinationsOf, entityOf, isNamed, knownDestinations } from '../manifests/call-arguments.ts';
 import { callFactValues } from '../manifests/call-facts.ts';
 import { callPart } from '../manifests/call-policies.ts';
@@ -99,7 +100,11 @@ export function cellsFor(manifest: Manifest, task: Task, call: CallFacts, digest
   ]);
 }
 
-/** Decides on a call and says what history is after it. Every cell of `cellsFor` is among `cells`. */
+/**
+ * Decides on a call and says what history is after it. Every cell of `cellsFor` is among `cells`.
+ * @param consent rules about which a person agreed to this very call; null = nobody was asked. A call that
+ *   was asked about stands in history as an attempt already
+ */
 export function evaluateCall(
   published: PublishedManifest,
   session: CallSession,
@@ -108,11 +113,15 @@ export function evaluateCall(
   cells: Cells,
   now: Date,
   digest: Digest,
+  consent: readonly string[] | null = null,
 ): CallEvaluation {
   const { manifest } = published.compiled;
   const tool = toolOf(manifest, asked.tool);
-  const scene = sceneOf(manifest, session, call, cells, now, digest);
-  const found = rulesFor(manifest, call).map((rule) => ({ rule: rule.id, verdict: ruleHolds(rule, scene) }));
+  const scene = sceneOf(manifest, session, call, cells, now, digest, consent === null ? firstAsked : askedAgain);
+  // A rule that cannot be evaluated lets nothing through.
+  const found = rulesFor(manifest, call)
+    .map((rule) => ({ rule: rule.id, effect: rule.effect, verdict: ruleHolds(rule, scene) }))
+    .filter(({ effect, verdict }) => effect !== 'allow' || verdict === true);
   const hits = found.filter(({ verdict }) => verdict === true).map(({ rule }) => rule);
   const missing = found.flatMap(({ rule, verdict }) =>
     typeof verdict === 'object' ? [{ rule, path: verdict.lacks }] : [],
@@ -131,19 +140,30 @@ export function evaluateCall(
       outside: outside.filter((name) => !name.startsWith('unexpected ')),
       unexpected: outside.some((name) => name.startsWith('unexpected ')),
       hits,
+      approved: consent ?? [],
+      withheld: session.facts.withheld,
       missing: missing.length > 0 ? missing : untold(manifest, call),
       ...(team !== null && 'values' in team ? { team: team.values } : {}),
     },
     published.compiled,
   );
   const allowed = decision.effect === 'allow';
-  const moves = moved(scene, ['attempt', allowed ? 'call' : 'denied']);
+  const moves = moved(scene, [...(consent === null ? ['attempt' as const] : []), ...cameOf(decision.effect)]);
   const labels = allowed ? [...new Set([...call.labels, ...touchedLabels(manifest, call, cells, digest)])] : [];
   const labelled = labelWrite(cells, labels, scene.moment);
   const lineage = allowed ? lineageWrites(manifest, call, scene.labels, cells, scene.moment, digest) : [];
   const writes = [...moves, ...labelled, ...lineage];
   return { decision, hits, facts: call, labels, writes: [...writes, ...untouched(scene, writes)] };
 }
+
+/** What it is an event of besides an attempt: nothing as long as a person is asked. */
+const cameOf = (effect: CallEffect): EventKind[] =>
+  effect === 'allow' ? ['call'] : effect === 'approve' ? [] : ['denied'];
+
+/** What a call that is decided on would add to counts. */
+const firstAsked: readonly EventKind[] = ['attempt', 'call'];
+/** One that a person was asked about counts as an attempt already. */
+const askedAgain: readonly EventKind[] = ['call'];
 
 /** What there is to know of an action that no tool of the manifest tells more about. */
 const bareFacts = {
@@ -182,7 +202,10 @@ export function grantFacts(
   return { ...bareFacts, tool: null, capability, args: params, provider, tier, family: provider, address };
 }
 
-/** The rules whose conditions hold for a grant, before it is decided on. */
+/**
+ * The rules whose conditions hold for a grant, before it is decided on.
+ * @param again whether it stands in history as an attempt already
+ */
 export function hitsOnGrant(
   manifest: Manifest,
   session: CallSession,
@@ -190,12 +213,14 @@ export function hitsOnGrant(
   cells: Cells,
   now: Date,
   digest: Digest,
+  again = false,
 ): string[] {
-  const scene = sceneOf(manifest, session, call, cells, now, digest);
+  const scene = sceneOf(manifest, session, call, cells, now, digest, again ? askedAgain : firstAsked);
   return (
     rulesFor(manifest, call)
-      // What a rule cannot compare stands against the grant, as it does against a call.
-      .filter((rule) => ruleHolds(rule, scene) !== false)
+      // What a rule cannot compare stands against the grant, as it does against a call; and lets none
+      // through.
+      .filter((rule) => (rule.effect === 'allow' ? ruleHolds(rule, scene) === true : ruleHolds(rule, scene) !== false))
       .map(({ id }) => id)
   );
 }
@@ -215,7 +240,7 @@ export function movesOfGrant(
   digest: Digest,
   sessionToo = false,
 ): CellWrite[] {
-  const scene = sceneOf(manifest, session, call, cells, now, digest);
+  const scene = sceneOf(manifest, session, call, cells, now, digest, firstAsked);
   const moves = moved(scene, kinds);
   return [...moves, ...untouched(scene, moves, sessionToo)];
 }
@@ -227,6 +252,7 @@ const sceneOf = (
   cells: Cells,
   now: Date,
   digest: Digest,
+  asking: readonly EventKind[],
 ): Scene => ({
   manifest,
   session,
@@ -234,6 +260,7 @@ const sceneOf = (
   cells,
   digest,
   moment: { now: now.getTime(), rootId: session.rootId },
+  asking,
   labels: [...new Set([...labelsIn(cells), ...touchedLabels(manifest, call, cells, digest)])],
 });
 

@@ -96,7 +96,7 @@ const rule = pick('session', 'agent', 'principal', 'owner').chain((scope) =>
       when: fc.oneof(clauseIn(scope), fc.array(clauseIn(scope), { minLength: 1, maxLength: 2 })),
       unless: fc.oneof(clauseIn(scope), pick({ destination: 'known' }, { label: 'files' })),
       scope: fc.constant(scope),
-      effect: pick('deny', 'deny', 'flag', 'flag', 'terminate'),
+      effect: pick('deny', 'deny', 'flag', 'flag', 'terminate', 'approve', 'approve', 'allow', 'suspend', 'downgrade'),
     },
     { requiredKeys: ['on', 'when', 'scope', 'effect'] },
   ),
@@ -108,7 +108,12 @@ const duty = fc.record({
   within: windows,
 });
 
-const numbered = (id: string) => (all: readonly object[]) => all.map((one, n) => ({ id: `${id}-${n}`, ...one }));
+const numbered = (id: string) => (all: readonly object[]) =>
+  all.map((one, n) => ({
+    id: `${id}-${n}`,
+    ...one,
+    ...('effect' in one && one.effect === 'downgrade' ? { withhold: { tools: ['send'] } } : {}),
+  }));
 const manifestSource = fc.record({
   rules: fc.array(rule, { minLength: 1, maxLength: 5 }).map(numbered('rule')),
   separation_of_duties: fc.array(duty, { maxLength: 1 }).map(numbered('duty')),
@@ -278,7 +283,7 @@ export class Folded {
     const facts = callFacts(manifest, who.task, call);
     const refs = cellsFor(manifest, who.task, facts, digest);
     const published = { agent: who.agent, version: 1, sha256: '', compiled };
-    const seen = { ...who, rootOpenedAt: new Date(who.openedAt) };
+    const seen = { ...who, rootOpenedAt: new Date(who.openedAt), facts: { withheld: [] } };
     const evaluation = evaluateCall(published, seen, call, facts, this.#read(who, refs), new Date(at), digest);
     this.#write(who, refs, evaluation.writes);
     const allowed = evaluation.decision.effect === 'allow';

@@ -67,14 +67,17 @@ export function concerns(test: EventTest, call: CallFacts): boolean {
     return false;
   if (test.providers !== undefined && (call.provider === null || !test.providers.includes(call.provider))) return false;
   if (test.tier !== undefined && (call.tier === null || call.tier < test.tier)) return false;
-  return test.match.every(([path, pattern]) => argumentMatches(call.args, path, pattern));
+  return test.match.every(([path, pattern]) => argumentMatches(call.args, path, pattern, test.strictly));
 }
 
-/** One value at the path is a text that matches as a whole. */
-export function argumentMatches(args: CallFacts['args'], path: string, pattern: string): boolean {
-  return valuesAt(args, path)
-    .flatMap(plainValues)
-    .some((value) => spellings(String(value)).some((spelling) => matchesWhole(pattern, spelling, 'lines too')));
+/**
+ * One value at the path is a text that matches as a whole, however spelled; `strictly`, where it lets a call
+ * through: there is one, and all of them match as they are.
+ */
+export function argumentMatches(args: CallFacts['args'], path: string, pattern: string, strictly = false): boolean {
+  const values = valuesAt(args, path).flatMap(plainValues).map(String);
+  if (strictly) return values.length > 0 && values.every((value) => matchesWhole(pattern, value));
+  return values.some((value) => spellings(value).some((spelling) => matchesWhole(pattern, spelling, 'lines too')));
 }
 
 /** A pattern speaks of a text, however its letters are encoded. */
@@ -212,7 +215,7 @@ function usualBy({ windowMs }: Tracker, state: CellState | null, now: number): U
 /**
  * Whether what a rule asks of the tracker holds before this call.
  * @param state of the cell of this call's key
- * @param call that is asked for: counted itself by counts and sums
+ * @param call that is asked for: counted itself by counts and sums, as what it is `asking` to be
  */
 export function holds(
   tracker: Tracker,
@@ -220,6 +223,7 @@ export function holds(
   state: CellState | null,
   call: CallFacts,
   { now, rootId }: Moment,
+  asking: readonly EventKind[],
 ): boolean {
   switch (tracker.op) {
     case 'last':
@@ -229,7 +233,7 @@ export function holds(
       return state === null || ('first' in state && state.first === rootId);
     case 'count':
     case 'sum': {
-      const asked = takes(tracker.event, call, ['attempt', 'call']);
+      const asked = takes(tracker.event, call, asking);
       const own = asked ? (tracker.op === 'count' ? 1 : call.costMicroUsd) : 0;
       return total(tracker, state, now) + own > (moreThan ?? 0);
     }

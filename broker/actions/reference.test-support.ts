@@ -6,7 +6,9 @@
  * It shares with what it checks the reading of arguments (`call-arguments.ts`) and of texts (`origin.ts`),
  * and nothing else.
  */
+
 import type { Json, JsonObject, Task } from '../core/vocabulary.ts';
+import type { CallEffect } from '../decide/effects.ts';
 import {
   alike,
   argumentsOutside,
@@ -56,7 +58,7 @@ export interface Entry {
 }
 
 export interface Verdict {
-  effect: 'allow' | 'deny' | 'terminate';
+  effect: CallEffect;
   hits: string[];
   /** Rules that look at something the call lacks. */
   missing: string[];
@@ -90,7 +92,7 @@ export function decideByLog(
   const costOf = ({ call: { tool: name, costMicroUsd } }: Entry) =>
     tool(name) === undefined ? 0 : (costMicroUsd ?? tool(name)!.cost_usd);
 
-  function isSelected(selector: Selector | EventSelector, entry: Entry): boolean {
+  function isSelected(selector: Selector | EventSelector, entry: Entry, spares = false): boolean {
     const { tool: name, args } = entry.call;
     const classes = list(selector.class).map((one) => manifest.classes?.[one]);
     if (selector.tool !== undefined || selector.class !== undefined || selector.capability !== undefined) {
@@ -100,15 +102,18 @@ export function decideByLog(
     if (selector.sensitivity !== undefined && (tool(name)?.sensitivity ?? 0) < selector.sensitivity) return false;
     if (selector.label !== undefined && !labelsOf(entry).includes(selector.label)) return false;
     if (!sendsTo(selector.destination, entry)) return false;
-    return isMatch(selector.match, args);
+    return isMatch(selector.match, args, spares);
   }
   const sendsTo = (to: 'known' | 'unknown' | undefined, entry: Entry) =>
     to === undefined ||
     (to === 'unknown' ? unknown(entry).length > 0 : destinations(entry).length > 0 && unknown(entry).length === 0);
-  const isMatch = (patterns: { [path: string]: string } | undefined, args: JsonObject) =>
-    Object.entries(patterns ?? {}).every(([path, pattern]) =>
-      valuesAt(args, path).some((value) => matchesWhole(pattern, String(value), 'lines too')),
-    );
+  /** @param spares whether a call passes by it: then every value must match */
+  const isMatch = (patterns: { [path: string]: string } | undefined, args: JsonObject, spares = false) =>
+    Object.entries(patterns ?? {}).every(([path, pattern]) => {
+      const values = valuesAt(args, path).map(String);
+      if (spares) return values.length > 0 && values.every((value) => matchesWhole(pattern, value));
+      return values.some((value) => matchesWhole(pattern, value, 'lines too'));
+    });
   const isEvent = (event: EventSelector, entry: Entry) => {
     const kinds = event.kind === undefined ? ['call'] : list(event.kind);
     return entry.kinds.some((kind) => kinds.includes(kind)) && isSelected(event, entry);
@@ -303,7 +308,7 @@ export function decideByLog(
       clause.on_behalf_of === undefined || clause.on_behalf_of === standing,
       clause.elapsed === undefined || now - who.openedAt > clause.elapsed * 1000,
       clause.hours === undefined || isInHours(clause.hours),
-      isMatch(clause.match, call.args),
+      isMatch(clause.match, call.args, spares),
       clause.untrusted?.some(isUntrusted) ?? true,
       formerly === undefined || formerlyHolds(formerly, scope, as),
       sequence === undefined || sinceHolds(sequence, scope, as),
@@ -325,11 +330,13 @@ export function decideByLog(
   const found: { id: string; effect: Rule['effect']; truth: Truth }[] = [];
   for (const { id, on: written, when, unless, scope, effect } of manifest.rules ?? []) {
     const on = written === '*' ? {} : written;
-    if (!isSelected(on, asked)) continue;
-    const held = when === undefined ? true : anyOf(list(when).map((clause) => clauseHolds(clause, on, scope)));
-    const spared = unless === undefined ? false : clauseHolds(unless, on, scope, true);
+    const allows = effect === 'allow';
+    if (!isSelected(on, asked, allows)) continue;
+    const held = when === undefined ? true : anyOf(list(when).map((clause) => clauseHolds(clause, on, scope, allows)));
+    const spared = unless === undefined ? false : clauseHolds(unless, on, scope, !allows);
     const truth = held === false || spared === true ? false : held === 'lacks' || spared === 'lacks' ? 'lacks' : true;
-    found.push({ id, effect, truth });
+    // What cannot be told lets nothing through.
+    found.push({ id, effect, truth: allows && truth === 'lacks' ? false : truth });
   }
   for (const { id, duties, same, scope, within: back } of manifest.separation_of_duties ?? [])
     for (const [index, duty] of duties.entries()) {
@@ -359,8 +366,14 @@ export function decideByLog(
     missing.length > 0 ||
     hasNoEntity() ||
     hits.some(({ effect }) => effect === 'deny');
-  const ends = hits.some(({ effect }) => effect === 'terminate');
-  return { effect: ends ? 'terminate' : refused ? 'deny' : 'allow', hits: hits.map(({ id }) => id), missing };
+  const has = (wanted: Rule['effect']) => hits.some(({ effect }) => effect === wanted);
+  const strongest = (['terminate', 'suspend', 'downgrade'] as const).find(has);
+  const asks = has('approve') && !has('allow');
+  return {
+    effect: strongest ?? (refused ? 'deny' : asks ? 'approve' : 'allow'),
+    hits: hits.map(({ id }) => id),
+    missing,
+  };
 
   /** A call that touches nobody knows what is denied where a rule would look for it by what it touches. */
   function hasNoEntity(): boolean {

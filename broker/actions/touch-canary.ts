@@ -11,7 +11,7 @@ import { touchesDecoy } from '../manifests/canaries.ts';
 import { compiledCalls } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
-import { countAction } from '../sessions/counts.ts';
+import { countActions } from '../sessions/counts.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import type { Statement } from '../store/open.ts';
 import { grantFacts } from './evaluate-call.ts';
@@ -33,8 +33,10 @@ export function canariesOfGrant(manifest: Manifest, capability: string, params: 
 const touchStatement: Statement = {
   name: 'canary_touched',
   text: `
-    WITH bump AS (
-${countAction('$2::text', 'true', '$3::timestamptz', 'true')}
+    WITH touched AS (
+      SELECT $2::text AS root_id, 'terminate' AS effect, $3::timestamptz AS at, NULL::text[] AS took
+    ), bump AS (
+${countActions('touched')}
     ), event AS (
       ${appendEvent({ chain: '$1::text', at: '$3::timestamptz', type: event('canary.touched'), actor: '$4::text', request: '$5::text', payload: '$6::json' })}
     )

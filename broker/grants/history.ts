@@ -53,6 +53,7 @@ function cellsAbout(manifest: Manifest, call: CallFacts, digest: Digest): CellRe
  * What is remembered, for this grant. Cells that were not read with the session, because its parameters
  * depend on the task or the manifest is newer, are read now.
  * @param asked with its parameters complete, as they were bound
+ * @param asking `asked_again` for one that stands in history as an attempt already
  */
 export async function historyOf(
   deps: HistoryDeps & { store: Store },
@@ -60,6 +61,7 @@ export async function historyOf(
   session: SessionFacts,
   asked: { capability: string; params: JsonObject; address: string | null },
   now: Date,
+  asking?: 'asked_again',
 ): Promise<GrantHistory | 'moved_on'> {
   const { digest } = deps;
   const call = grantFacts(manifest, asked.capability, asked.params, asked.address);
@@ -73,7 +75,7 @@ export async function historyOf(
     cells = cellsOf(again);
   }
   return {
-    hits: hitsOnGrant(manifest, session, call, cells, now, digest),
+    hits: hitsOnGrant(manifest, session, call, cells, now, digest, asking === 'asked_again'),
     moves: (kinds, holding) => {
       const moves = movesOfGrant(manifest, session, call, kinds, cells, now, digest, holding === 'session_too');
       return storedWrites(moves, session, manifest);

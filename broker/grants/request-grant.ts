@@ -5,6 +5,7 @@
 
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
+import { type AskDeps, restraintBy } from '../actions/ask-people.ts';
 import type { Digest } from '../actions/cells.ts';
 import { canariesOfGrant, touchedByGrant } from '../actions/touch-canary.ts';
 import { type EventPayload, eventPayload } from '../audit/events.ts';
@@ -16,7 +17,8 @@ import type { Catalog } from '../manifests/catalog.ts';
 import { member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
-import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
+import type { EndSessionDeps } from '../sessions/end-session.ts';
+import { carryOut } from '../sessions/hold-back.ts';
 import { untilSettled } from '../sessions/session-lock.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';
 import { historyOf, historyReads } from './history.ts';
@@ -31,11 +33,10 @@ import { knownName, recordableFaults } from './recordable.ts';
 import { type GrantRecord, recordGrant, recordIntent } from './statements.ts';
 import { type GrantView, viewGrant } from './view.ts';
 
-export interface GrantDeps extends IssueDeps, EndSessionDeps {
+export interface GrantDeps extends IssueDeps, EndSessionDeps, AskDeps {
   catalog: Catalog;
   /** Keyed digest that names cells of history. */
   digest: Digest;
-  approvalTimeoutSeconds: number;
   /** Grants one agent may ask for in a minute; 0 = no limit. */
   grantsPerMinute: number;
   /** Grants one session may ask for; its manifest may say fewer. */
@@ -49,8 +50,6 @@ export interface GrantDeps extends IssueDeps, EndSessionDeps {
     refusal: EventPayload<'grant.refused'>,
     requestId: string | null,
   ): Promise<void>;
-  /** Names of the channels that tell people of a pending grant. */
-  noticeChannels: readonly string[];
 }
 
 /** The body of `POST /v1/grants`, checked for shape. */
@@ -183,12 +182,21 @@ async function decideOnce(
     const { reasons } = evaluation.decision;
     const nearest = evaluation.nearest();
     const denied = { ...record, status: 'denied', auditType: 'grant.denied' } as const;
-    const written = await recordGrant(store, denied, history.moves(['attempt', 'denied']));
+    const effect = evaluation.decision.session_effect;
+    const asks =
+      effect === undefined
+        ? null
+        : restraintBy(
+            deps,
+            manifest.compiled.manifest,
+            session,
+            effect,
+            { asked: `capability:${request.capability}`, shown: {}, hits: history.hits, reasons },
+            { id: record.id, requestDigest: asking.requestDigest, manifestVersion: manifest.version, now },
+          );
+    const written = await recordGrant(store, denied, history.moves(['attempt', 'denied']), [], asks);
     if (!written.ok) return decideAgain(written);
-    if (evaluation.decision.ends_session === true) {
-      const end = { sessionId: session.rootId, reason: 'ended_by_rule', actor: 'system', requestId, now } as const;
-      await endSession(deps, end);
-    }
+    await carryOut(deps, session.rootId, effect, requestId);
     const extensions = { grant_id: record.id, reasons, ...(nearest === undefined ? {} : { nearest }) };
     throw onRecord(new WritError('denied', { extensions }));
   }

@@ -141,6 +141,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         'bad_request',
         'unauthenticated',
         'session_ended',
+        'session_suspended',
         'denied',
         'idempotency_mismatch',
         'rate_limited',
@@ -180,7 +181,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         ),
       }),
       responses: { 200: { description: 'The grant', schema: grantSchema } },
-      errors: ['unauthenticated', 'session_ended', 'not_found', 'rate_limited'],
+      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'not_found', 'rate_limited'],
       liveness: 'ended_too',
       handle: async ({ params: { id }, query, signal }, session) => {
         const grant = await waitForGrant(deps, session.id, id, {
@@ -206,6 +207,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
       errors: [
         'unauthenticated',
         'session_ended',
+        'session_suspended',
         'not_found',
         'not_approved',
         'already_redeemed',

@@ -4,7 +4,7 @@ import { type Manifest, member } from './manifest.ts';
 import type { Path } from './parse.ts';
 import { patternFault } from './pattern.ts';
 import { referencesOf } from './template.ts';
-import type { Clause, EventSelector, Scope, Selector } from './tool-schema.ts';
+import type { Clause, EventSelector, Rule, Scope, Selector } from './tool-schema.ts';
 
 type Report = (path: Path, message: string) => void;
 
@@ -65,6 +65,7 @@ export function checkCalls(manifest: Manifest, report: Report): void {
     if (rule.unless !== undefined)
       checkClause(manifest, rule.unless, { on, scope: rule.scope }, [...path, 'unless'], report);
     if (rule.when === undefined && rule.on === '*') report(path, 'holds for every call: say `when`');
+    checkWithheld(manifest, rule, path, report);
   }
   for (const [index, duty] of (manifest.separation_of_duties ?? []).entries()) {
     const path = ['separation_of_duties', index];
@@ -75,6 +76,26 @@ export function checkCalls(manifest: Manifest, report: Report): void {
       checkCorrelation(manifest, duty.same, selector, [...path, 'duties', at], report);
     }
   }
+}
+
+function checkWithheld(manifest: Manifest, { effect, withhold }: Rule, path: Path, report: Report): void {
+  const at = [...path, 'withhold'];
+  if (effect !== 'downgrade') {
+    if (withhold !== undefined) report(at, 'is for the effect downgrade');
+    return;
+  }
+  const { tools = [], capabilities = [], classes = [] } = withhold ?? {};
+  if (tools.length + capabilities.length + classes.length === 0)
+    report(at, 'must name what the session loses: tools, capabilities or classes');
+  const known: [string[], object, string, string][] = [
+    [tools, manifest.tools ?? {}, 'tools', 'tool'],
+    [capabilities, manifest.capabilities, 'capabilities', 'capability'],
+    [classes, manifest.classes ?? {}, 'classes', 'class'],
+  ];
+  for (const [names, record, list, word] of known)
+    for (const [index, name] of names.entries())
+      if (member(record as { [name: string]: unknown }, name) === undefined)
+        report([...at, list, index], `is not a ${word} of this manifest`);
 }
 
 function checkClause(

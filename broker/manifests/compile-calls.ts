@@ -14,7 +14,7 @@ import { canariesOf } from './canaries.ts';
 import type { Manifest } from './manifest.ts';
 import { member } from './manifest.ts';
 import { memoize } from './memoize.ts';
-import type { Canary, Clause, EventKind, EventSelector, Rule, Scope, Selector, Tool } from './tool-schema.ts';
+import type { Canary, Clause, Effect, EventKind, EventSelector, Rule, Scope, Selector, Tool } from './tool-schema.ts';
 
 /** Which events an event selector takes. `null` = any. */
 export interface EventTest {
@@ -28,6 +28,8 @@ export interface EventTest {
   /** Absent where nobody asks: trackers are named by what they say, and old ones must keep their names. */
   providers?: readonly string[];
   tier?: number;
+  /** What it takes passes: every value must match, as it is spelled. */
+  strictly?: true;
 }
 
 export interface Tracker {
@@ -54,6 +56,8 @@ export interface CompiledClause {
   decoy?: Canary;
   /** `times`: of a rate, how many times the usual number. */
   sequence: readonly { tracker: Tracker; moreThan: number | null; times?: number }[];
+  /** Whether a call passes where it holds. */
+  spares: boolean;
 }
 
 export interface CompiledRule {
@@ -64,7 +68,9 @@ export interface CompiledRule {
   when: readonly CompiledClause[];
   unless: CompiledClause | null;
   scope: Scope;
-  effect: Rule['effect'];
+  effect: Effect;
+  /** `tool:NAME` and `capability:NAME` that a session loses by it. */
+  withholds: readonly string[];
   reason: 'rule' | 'separation_of_duties' | 'envelope_spent';
   /** Of a canary, its name: for people, not for the agent. */
   canary?: string;
@@ -146,20 +152,23 @@ function compile(manifest: Manifest): CompiledCalls {
     }
     if (first_time !== undefined)
       add({ op: 'first', windowMs: null, event: everything, without: null, same: [first_time] });
-    return { now, sequence };
+    return { now, sequence, spares };
   };
 
   const rules: CompiledRule[] = (manifest.rules ?? []).map((rule) => {
-    const on = rule.on === '*' ? everything : test(rule.on, ['call']);
+    const allows = rule.effect === 'allow';
+    const named = rule.on === '*' ? everything : test(rule.on, ['call']);
+    const on = allows ? { ...named, strictly: true as const } : named;
     const when = rule.when === undefined ? [{}] : Array.isArray(rule.when) ? rule.when : [rule.when];
     return {
       id: rule.id,
       message: rule.message ?? `The rule ${rule.id} of the manifest stands against it.`,
       on,
-      when: when.map((one) => clause(one, rule.scope, on)),
-      unless: rule.unless === undefined ? null : clause(rule.unless, rule.scope, on, true),
+      when: when.map((one) => clause(one, rule.scope, named, allows)),
+      unless: rule.unless === undefined ? null : clause(rule.unless, rule.scope, named, !allows),
       scope: rule.scope,
       effect: rule.effect,
+      withholds: withheldBy(manifest, rule),
       reason: 'rule',
     };
   });
@@ -175,6 +184,7 @@ function compile(manifest: Manifest): CompiledCalls {
         unless: null,
         scope,
         effect: 'deny',
+        withholds: [],
         reason: 'separation_of_duties',
       });
     }
@@ -188,6 +198,7 @@ function compile(manifest: Manifest): CompiledCalls {
     unless: null,
     scope: 'session',
     effect: 'terminate',
+    withholds: [],
     reason: 'envelope_spent',
   });
   const of = { tool: Object.keys(manifest.tools ?? {}) };
@@ -202,20 +213,23 @@ function compile(manifest: Manifest): CompiledCalls {
       id: ruleId,
       message: 'A rule of the manifest stands against it.',
       on: on === null ? everything : { ...everything, ...on },
-      when: [{ now: {}, sequence: [], ...(decoy === null ? {} : { decoy }) }],
+      when: [{ now: {}, sequence: [], spares: false, ...(decoy === null ? {} : { decoy }) }],
       unless: null,
       scope: 'session',
       effect: 'terminate',
+      withholds: [],
       reason: 'rule',
       canary: name,
     });
   return {
     rules,
     trackers: [...trackers.values()],
-    looksAtOrigin: rules.some((rule) =>
-      [...rule.when, ...(rule.unless === null ? [] : [rule.unless])].some(
-        ({ now }) => now.untrusted !== undefined || now.unvouched !== undefined,
-      ),
+    looksAtOrigin: rules.some(
+      (rule) =>
+        rule.effect === 'approve' ||
+        [...rule.when, ...(rule.unless === null ? [] : [rule.unless])].some(
+          ({ now }) => now.untrusted !== undefined || now.unvouched !== undefined,
+        ),
     ),
   };
 }
@@ -236,6 +250,17 @@ const listOf = <T>(value: T | readonly T[] | undefined): readonly T[] =>
 const kindsOf = ({ kind }: EventSelector): readonly EventKind[] => (kind === undefined ? ['call'] : listOf(kind));
 
 const windowOf = (within: number | 'session'): number | null => (within === 'session' ? null : within * 1000);
+
+/** Names of tools and of capabilities are apart: either may be called like the other. */
+export const withheldTool = (name: string): string => `tool:${name}`;
+export const withheldCapability = (name: string): string => `capability:${name}`;
+
+function withheldBy(manifest: Manifest, { withhold }: Rule): string[] {
+  const classes = (withhold?.classes ?? []).map((name) => member(manifest.classes ?? {}, name));
+  const tools = [...(withhold?.tools ?? []), ...classes.flatMap((one) => one?.tools ?? [])];
+  const capabilities = [...(withhold?.capabilities ?? []), ...classes.flatMap((one) => one?.capabilities ?? [])];
+  return [...new Set([...tools.map(withheldTool), ...capabilities.map(withheldCapability)])].sort();
+}
 
 /** Names of classes are resolved: a tracker is the same whatever a class is called. */
 function eventTest(manifest: Manifest, selector: EventSelector | Selector, kinds: readonly EventKind[]): EventTest {

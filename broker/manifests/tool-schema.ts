@@ -340,8 +340,22 @@ const RuleSchema = z.strictObject({
       'Whose history it looks at: the session and its sub-agents, all sessions of the agent, of the agent for the same person, or of all agents of its owner.',
     ),
   effect: z
-    .enum(['deny', 'terminate', 'flag'])
-    .describe('`deny` this call; `terminate` the session, and revoke what it holds; `flag` it on record only.'),
+    .enum(['allow', 'deny', 'approve', 'downgrade', 'suspend', 'terminate', 'flag'])
+    .describe(
+      '`deny` this call; ask a person to `approve` it; `downgrade`: deny it, and take from the session what `withhold` names; `suspend`: deny it, revoke what the session holds and let it do nothing until a person lifts that; `terminate` the session, and revoke what it holds; `flag` it on record only; `allow`: no rule has a person asked about it.',
+    ),
+  withhold: z
+    .strictObject({
+      tools: z.array(toolName).max(512).default([]).describe('Tools that it may not call any more.'),
+      capabilities: z
+        .array(capabilityName)
+        .max(64)
+        .default([])
+        .describe('Capabilities that it may not ask for any more; what it holds of them is revoked.'),
+      classes: z.array(className).max(64).default([]).describe('Tools and capabilities of these classes.'),
+    })
+    .optional()
+    .describe('With `downgrade`, what the session and its sub-agents lose until a person gives it back.'),
 });
 
 const DutySchema = z.strictObject({
@@ -430,3 +444,4 @@ export type Duty = z.output<typeof DutySchema>;
 export type EventKind = z.output<typeof kinds>;
 export type Scope = Rule['scope'];
 export type Canary = z.output<typeof CanarySchema>;
+export type Effect = Rule['effect'];

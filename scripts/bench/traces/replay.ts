@@ -62,6 +62,8 @@ export async function openWorld(place: Place) {
     ...{ store, clock, catalog, mintDeadlineSeconds: 30, notify: () => {} },
     digest: keyedDigest(deriveKey(kek, 'actions')),
     log: pino({ enabled: false }),
+    ...{ seal: createSeal(kek), approvalTimeoutSeconds: 300, redemptionSeconds: 300, noticeChannels: [] },
+    publicUrl: 'http://localhost',
   };
 
   const session = (caller: Caller, reads: SessionReads = {}) => readSession(store, caller, clock.now(), reads);
@@ -80,7 +82,7 @@ export async function openWorld(place: Place) {
   const say = async (caller: Caller, text: string) => sayWords(deps, await session(caller), text, null);
 
   async function ask(caller: Caller, { tool, arguments: args }: RecordedCall) {
-    const request = { tool, args, costMicroUsd: null, callId: null, promptedBy: null };
+    const request = { tool, args, costMicroUsd: null, callId: null, actionId: null, promptedBy: null };
     const facts = await session(caller, await actionReads(deps, caller.agent, request));
     return requestAction(deps, facts, request, null);
   }
