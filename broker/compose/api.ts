@@ -132,7 +132,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
   };
-  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest };
+  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, log };
   const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);

@@ -47,6 +47,7 @@ export async function redeemGrant(
   session: SessionFacts,
   grantId: string,
   credentialJwk: JsonObject | null,
+  address: string | null,
   requestId: string | null,
 ): Promise<IssuedAnswer> {
   // 1.
@@ -74,8 +75,7 @@ export async function redeemGrant(
     deps,
     manifest.compiled.manifest,
     session,
-    grant.capability,
-    grant.params as JsonObject,
+    { capability: grant.capability, params: grant.params as JsonObject, address },
     now,
     'asked_again',
   );

@@ -84,7 +84,7 @@ const decisionSchema = z.object({
 });
 
 /** @throws WritError `bad_request` with the path of what is missing */
-function callOf(body: z.output<typeof part>, path: string): ActionRequest {
+function callOf(body: z.output<typeof part>, path: string, address: string | undefined): ActionRequest {
   const missing = (['subject', 'action', 'resource'] as const).filter((name) => body[name] === undefined);
   if (body.action === undefined || missing.length > 0)
     throw new WritError('bad_request', {
@@ -109,6 +109,7 @@ function callOf(body: z.output<typeof part>, path: string): ActionRequest {
     callId: given.call_id ?? null,
     actionId: given.action_id ?? null,
     promptedBy: given.prompted_by ?? null,
+    address: address ?? null,
   };
 }
 
@@ -172,10 +173,10 @@ export function authzenOperations(deps: ActionDeps, issuer: string): Operation[]
       headers: { 'X-Request-ID': 'Sent back as it came.' },
       responses: { 200: { description: 'The decision, on record', schema: decisionSchema } },
       errors: [...errors],
-      reads: ({ body }, caller) => actionReads(deps, caller.agent, callOf(body, '')),
-      handle: async ({ body, header, requestId }, session) => {
+      reads: ({ body, address }, caller) => actionReads(deps, caller.agent, callOf(body, '', address)),
+      handle: async ({ body, header, address, requestId }, session) => {
         checkSubject(body, session);
-        const answer = await requestAction(deps, session, callOf(body, ''), requestId);
+        const answer = await requestAction(deps, session, callOf(body, '', address), requestId);
         return { status: 200, body: answerOf(answer), ...echoed(header) };
       },
     }),
@@ -196,11 +197,13 @@ export function authzenOperations(deps: ActionDeps, issuer: string): Operation[]
         },
       },
       errors: [...errors],
-      handle: async ({ body, header, requestId }, session) => {
+      handle: async ({ body, header, address, requestId }, session) => {
         const { evaluations = [], options, ...defaults } = body;
         const semantic = options?.evaluations_semantic ?? 'execute_all';
         const asked = (evaluations.length === 0 ? [{}] : evaluations).map((one) => ({ ...defaults, ...one }));
-        const calls = asked.map((one, index) => callOf(one, evaluations.length === 0 ? '' : `evaluations.${index}.`));
+        const calls = asked.map((one, index) =>
+          callOf(one, evaluations.length === 0 ? '' : `evaluations.${index}.`, address),
+        );
         for (const one of asked) checkSubject(one, session);
         const answers: ReturnType<typeof answerOf>[] = [];
         for (const call of calls) {
@@ -227,9 +230,9 @@ export function authzenOperations(deps: ActionDeps, issuer: string): Operation[]
         200: { description: 'The actions', schema: z.object({ results: z.array(z.object({ name: z.string() })) }) },
       },
       errors: ['bad_request', 'unauthenticated', 'forbidden', 'session_ended', 'session_suspended', 'unavailable'],
-      handle: async ({ body, header }, session) => {
+      handle: async ({ body, header, address }, session) => {
         checkSubject(body, session);
-        const tools = await callableTools(deps, session);
+        const tools = await callableTools(deps, session, address ?? null);
         return { status: 200, body: { results: tools.map(({ name }) => ({ name })) }, ...echoed(header) };
       },
     }),
