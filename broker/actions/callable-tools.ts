@@ -13,11 +13,15 @@ export interface CallableTool {
  * The tools of the manifest in force that the session may call now, as far as that does not depend on the
  * arguments: of its task type, and with no rule against them. Writes nothing.
  */
-export async function callableTools(deps: ActionDeps, admitted: SessionFacts): Promise<CallableTool[]> {
+export async function callableTools(
+  deps: ActionDeps,
+  admitted: SessionFacts,
+  address: string | null,
+): Promise<CallableTool[]> {
   let tools: Manifest['tools'];
   const answers = await wouldDecide(deps, admitted, (manifest) => {
     tools = manifest.tools;
-    return Object.keys(manifest.tools ?? {}).map((tool) => ({ tool, args: {}, costMicroUsd: null }));
+    return Object.keys(manifest.tools ?? {}).map((tool) => ({ tool, args: {}, costMicroUsd: null, address }));
   });
   return answers
     .filter(passesSoFar)

@@ -1,5 +1,8 @@
 /** A grant as the task of an access request (AuthZEN's Access Request and Approval Profile, "Task Status Values"). */
+import { aboutCall, isQuestion } from '../core/questions.ts';
 import type { Plan, Reason } from '../core/vocabulary.ts';
+import type { Store } from '../store/open.ts';
+import { describeQuestion } from './question.ts';
 import type { GrantWait } from './read-grant.ts';
 import type { GrantDeps } from './request-grant.ts';
 
@@ -24,16 +27,30 @@ export async function readTask(deps: TaskDeps, sessionId: string, grantId: strin
   if (grant === null) return null;
   const status = statusOf(grant.status, grant.decision as { reasons?: Reason[] });
   const pending = status === 'pending';
-  const description = deps.providers.get(grant.provider)?.describe(grant.plan as unknown as Plan).summary ?? [];
+  const plan = grant.plan as unknown as Plan;
+  const description = describeQuestion(plan) ?? deps.providers.get(grant.provider)?.describe(plan);
   return {
     id: grantId,
     status,
     expiresAt: pending ? grant.decideBy : null,
     reviewUrl: pending ? `${deps.publicUrl}/approvals/${grantId}` : null,
-    title: `The capability ${grant.capability}`,
-    description: description.join(' '),
+    title: isQuestion(grant.capability) ? 'A question to a person' : `The capability ${grant.capability}`,
+    description: (description?.summary ?? []).join('. '),
     approval: status === 'approved' ? { at: grant.decidedAt, until: untilWhen(grant, deps.clock.now()) } : null,
   };
+}
+
+/** The action that a question was about; null for what is no question about a call of this session. */
+export async function approvedAction(
+  { prisma }: Pick<Store, 'prisma'>,
+  sessionId: string,
+  grantId: string,
+): Promise<string | null> {
+  const grant = await prisma.grant.findFirst({
+    where: { id: grantId, sessionId, capability: { startsWith: aboutCall('') } },
+    select: { idempotencyKey: true },
+  });
+  return grant?.idempotencyKey ?? null;
 }
 
 /** What was approved stays so; that it was used, or is over, its end says. */

@@ -16,7 +16,7 @@ import { type AuthzenDeps, accessRequestsPath } from './authzen-answers.ts';
 import { capabilityType, checkSubject, evaluationBody } from './authzen-requests.ts';
 import { capabilityRequest } from './capability-evaluation.ts';
 import type { BoundDenial } from './denial-token.ts';
-import { type Answer, type Operation, operation } from './operation.ts';
+import { type Answer, type Call, type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line, prose } from './text.ts';
 
 const loose = z.looseObject({});
@@ -113,6 +113,7 @@ export function accessRequestOperations(deps: AuthzenDeps & { poller: LongPoller
         'invalid_denial_binding',
         'unauthenticated',
         'session_ended',
+        'session_suspended',
         'forbidden',
         'duplicate_request',
         'conflict',
@@ -120,10 +121,10 @@ export function accessRequestOperations(deps: AuthzenDeps & { poller: LongPoller
         'rate_limited',
         'unavailable',
       ],
-      handle: async ({ body, header, requestId }, session) => {
+      handle: async ({ body, header, address, requestId }, session) => {
         checkSubmission(body, session);
         const denial = await boundDenial(deps, body, session);
-        const id = denial.grantId ?? (await askForGrant(deps, body, denial, session, header, requestId));
+        const id = denial.grantId ?? (await askForGrant(deps, body, denial, session, { header, address, requestId }));
         const task = await readTask(grants, session.id, id);
         if (task === null) throw problem('invalid_denial_binding');
         return answerOf(task, task.status === 'pending' ? 202 : 201);
@@ -144,7 +145,7 @@ export function accessRequestOperations(deps: AuthzenDeps & { poller: LongPoller
       params: z.object({ id: line(256) }),
       headers: { 'X-Request-ID': 'Sent back as it came.' },
       responses: { 200: { description: 'The task', schema: taskSchema } },
-      errors: ['unauthenticated', 'session_ended', 'not_found', 'rate_limited'],
+      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'not_found', 'rate_limited'],
       liveness: 'ended_too',
       handle: async ({ params: { id }, query, signal }, session) => {
         const known = idOf('gnt').safeParse(id).success;
@@ -190,8 +191,7 @@ async function askForGrant(
   body: Submission,
   denial: BoundDenial,
   session: SessionFacts,
-  header: (name: string) => string | undefined,
-  requestId: string,
+  { header, address, requestId }: Pick<Call<unknown, unknown, unknown>, 'header' | 'address' | 'requestId'>,
 ): Promise<string> {
   if (body.resource.type !== capabilityType) throw problem('not_requestable');
   const { capability, params, ttlSeconds } = capabilityRequest(body);
@@ -201,9 +201,17 @@ async function askForGrant(
   const idempotencyKey = `sha256:${hash('sha256', named, 'hex')}`;
   const known = await rereadSession(grants.store, session, grants.clock.now(), {
     ...grantReads(grants, capability, idempotencyKey),
-    ...(await historyReads(grants, session.agent, capability, params)),
+    ...(await historyReads(grants, session.agent, capability, params, address ?? null)),
   });
-  const request = { capability, params, ttlSeconds, justification, credentialJwk: null, onlyToApprove: true } as const;
+  const request = {
+    capability,
+    params,
+    ttlSeconds,
+    justification,
+    credentialJwk: null,
+    onlyToApprove: true,
+    address: address ?? null,
+  } as const;
   try {
     const answer = await requestGrant(grants, known, request, idempotencyKey, requestId);
     return answer.outcome === 'repeated' ? answer.grantId : answer.grant.id;

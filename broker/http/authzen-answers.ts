@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { ActionDeps } from '../actions/request-action.ts';
 import type { WritError } from '../core/errors.ts';
 import { codesOf, decisionReasons } from '../core/reasons.ts';
+import { callEffects } from '../decide/effects.ts';
 import type { GrantDeps } from '../grants/request-grant.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import type { DenialTokens } from './denial-token.ts';
@@ -37,7 +38,11 @@ export const decisionSchema = z.object({
       .describe(
         'The action: report its outcome to `/v1/actions/{id}/finish`. None where a capability was asked about.',
       ),
-    effect: z.enum(['allow', 'deny', 'approve', 'terminate']).describe('`terminate`: the session ended by it.'),
+    effect: z
+      .enum(callEffects)
+      .describe(
+        '`approve`: a person must agree; wait for `approval`, and ask again. `downgrade`: the session lost what `withheld` names. `suspend`: it can do nothing until a person lifts that. `terminate`: it ended.',
+      ),
     reasons: z.array(reasonSchema),
     policy_ids: z.array(z.string()),
     manifest_version: z.int(),
@@ -49,7 +54,19 @@ export const decisionSchema = z.object({
       .object({ endpoint: z.string(), template: z.string(), expires_at: z.string(), binding_token: z.string() })
       .optional()
       .describe('Where and how to ask a person, in the terms of the Access Request and Approval Profile.'),
-    approval: z.looseObject({ id: z.string() }).optional().describe('The approval that it rests on, or waits for.'),
+    approval: z
+      .object({
+        id: z.string(),
+        status: z.string().optional(),
+        decide_by: z.string().optional(),
+        url: z.string().optional(),
+        approved_until: z.string().optional(),
+      })
+      .optional()
+      .describe(
+        'What people are asked because of it: wait for it with `GET /v1/grants/{id}?wait=60`. Or the approval of a capability that the decision rests on.',
+      ),
+    withheld: z.array(z.string()).optional().describe('`tool:NAME` and `capability:NAME` that the session lost by it.'),
     next_action: z.enum(['request', 'retry', 'none']).optional(),
     retry_after: z.int().optional(),
   }),

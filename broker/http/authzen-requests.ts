@@ -11,7 +11,7 @@ import type { ActionRequest } from '../actions/request-action.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
-import { line, zodFaults } from './text.ts';
+import { idOf, line, zodFaults } from './text.ts';
 
 const jsonObject = z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>;
 const type = line(64);
@@ -34,6 +34,11 @@ export const contextSchema = z
       .optional()
       .describe('Arguments of the call. Left out, they are the properties of resource and action, and `resource`.'),
     call_id: line(256).optional().describe('The host’s own id: the same id and call again is the same action.'),
+    action_id: idOf('act')
+      .optional()
+      .describe(
+        'The action as which it was asked for before a person agreed to it, where the host has no id of its own.',
+      ),
     cost_usd: z.number().min(0).max(1_000_000).optional().describe('What the call is expected to cost.'),
     prompted_by: line(256).optional().describe('What prompted it: a reference or a digest, for the record.'),
     ttl_seconds: z.int().min(1).max(604_800).optional().describe('Of a capability: the lifetime asked for.'),
@@ -105,11 +110,20 @@ export const capabilityType = 'capability';
 /** What COAZ-MCP calls every tool call; the tool is the resource then. */
 const coazCall = 'tools/call';
 
+/** Where a request was sent from, and where in its body an evaluation is: empty, or `evaluations[3].`. */
+export interface Sent {
+  address: string | undefined;
+  path?: string;
+}
+
 /**
  * The tool and the arguments.
  * @throws WritError `bad_request` where it can be read in two ways, with the path
  */
-export function callOf({ action, resource, context = {} }: Omit<EvaluationBody, 'subject'>, path = ''): ActionRequest {
+export function callOf(
+  { action, resource, context = {} }: Omit<EvaluationBody, 'subject'>,
+  { address, path = '' }: Sent,
+): ActionRequest {
   if (resource.type === 'tool' && action.name !== coazCall && resource.id !== action.name)
     throw refuse(`${path}resource.id`, 'is another tool than action.name');
   return {
@@ -117,7 +131,9 @@ export function callOf({ action, resource, context = {} }: Omit<EvaluationBody, 
     args: argumentsIn({ action, resource, context }, path),
     costMicroUsd: context.cost_usd === undefined ? null : Math.round(context.cost_usd * 1e6),
     callId: context.call_id ?? null,
+    actionId: context.action_id ?? null,
     promptedBy: context.prompted_by ?? null,
+    address: address ?? null,
   };
 }
 

@@ -9,9 +9,8 @@
 import canonicalize from 'canonicalize';
 import { z } from 'zod';
 import { callableTools } from '../actions/callable-tools.ts';
-import type { Call } from '../actions/evaluate-call.ts';
 import type { ActionDeps } from '../actions/request-action.ts';
-import { passesSoFar, type WouldBe, wouldDecide } from '../actions/would-decide.ts';
+import { passes, passesSoFar, wouldDecide } from '../actions/would-decide.ts';
 import { WritError } from '../core/errors.ts';
 import type { Json, JsonObject } from '../core/vocabulary.ts';
 import { toolOf } from '../manifests/compile-calls.ts';
@@ -97,7 +96,7 @@ export function authzenSearchOperations(deps: ActionDeps): Operation[] {
     summary: string,
     body: z.ZodType<Body>,
     result: z.ZodType<Result>,
-    find: (body: Body, session: SessionFacts) => Promise<Found<Result>>,
+    find: (body: Body, session: SessionFacts, address: string | undefined) => Promise<Found<Result>>,
   ): Operation =>
     operation({
       tag: 'Actions',
@@ -110,11 +109,11 @@ export function authzenSearchOperations(deps: ActionDeps): Operation[] {
       body,
       headers: { 'X-Request-ID': 'Sent back as it came.' },
       responses: { 200: { description: 'What was found', schema: answerSchema(result) } },
-      errors: ['bad_request', 'unauthenticated', 'session_ended', 'unavailable'],
-      handle: async ({ body: asked }, session) => {
+      errors: ['bad_request', 'unauthenticated', 'session_ended', 'session_suspended', 'unavailable'],
+      handle: async ({ body: asked, address }, session) => {
         const query = { name, session: session.id, asked: { ...asked, page: undefined } };
         const from = startOf(asked.page ?? {}, query, deps);
-        const { results, gaps } = await find(asked, session);
+        const { results, gaps } = await find(asked, session, address);
         const shown = results.slice(from.offset, from.offset + from.limit);
         const next = from.offset + shown.length;
         const token = next < results.length ? tokenOf({ ...from, offset: next }, query, deps) : '';
@@ -130,18 +129,18 @@ export function authzenSearchOperations(deps: ActionDeps): Operation[] {
     });
 
   return [
-    search('subject', 'Who may do it? (AuthZEN)', bodies.subject, entitySchema, (body, session) =>
-      subjectsFor(deps, body, session),
+    search('subject', 'Who may do it? (AuthZEN)', bodies.subject, entitySchema, (body, session, address) =>
+      subjectsFor(deps, body, session, address),
     ),
-    search('resource', 'What may it be done to? (AuthZEN)', bodies.resource, entitySchema, (body, session) =>
-      resourcesFor(deps, body, session),
+    search('resource', 'What may it be done to? (AuthZEN)', bodies.resource, entitySchema, (body, session, address) =>
+      resourcesFor(deps, body, session, address),
     ),
     search(
       'action',
       'Which tools may be called now? (AuthZEN)',
       bodies.action,
       z.object({ name: z.string() }),
-      (body, session) => actionsFor(deps, body, session),
+      (body, session, address) => actionsFor(deps, body, session, address),
     ),
   ];
 }
@@ -151,10 +150,11 @@ async function subjectsFor(
   deps: ActionDeps,
   body: z.output<typeof bodies.subject>,
   session: SessionFacts,
+  address: string | undefined,
 ): Promise<Found<Entity>> {
   const { type } = body.subject;
   const own = [session.agent, session.id].map((id) => ({ type, id })).filter((one) => isOwn(one, session));
-  const call = callOf(body);
+  const call = callOf(body, { address });
   const answers = own.length === 0 ? [] : await wouldDecide(deps, session, () => [call]);
   return { results: answers.some(mayBe(body)) ? own : [], gaps: [{ code: 'not_own_subject' }] };
 }
@@ -166,19 +166,17 @@ const mayBe = ({
 }: {
   resource: Entity;
   context?: { arguments?: JsonObject | undefined } | undefined;
-}) => (resource.type === 'tool' && context?.arguments === undefined ? passesSoFar : isAllowed);
-
-const isAllowed = ({ decision }: WouldBe<Call>): boolean => decision.effect === 'allow';
-
+}) => (resource.type === 'tool' && context?.arguments === undefined ? passesSoFar : passes);
 async function resourcesFor(
   deps: ActionDeps,
   body: z.output<typeof bodies.resource>,
   session: SessionFacts,
+  address: string | undefined,
 ): Promise<Found<Entity>> {
   if (!isOwn(body.subject, session)) return { results: [], gaps: [{ code: 'not_own_subject' }] };
   const { type } = body.resource;
   const tool = body.action.name;
-  const call = callOf({ ...body, resource: { type: 'tool', id: tool } });
+  const call = callOf({ ...body, resource: { type: 'tool', id: tool } }, { address });
   if (type === 'tool') {
     const answers = await wouldDecide(deps, session, () => [call]);
     return { results: answers.filter(passesSoFar).map(() => ({ type, id: tool })), gaps: [] };
@@ -217,21 +215,25 @@ async function actionsFor(
   deps: ActionDeps,
   body: z.output<typeof bodies.action>,
   session: SessionFacts,
+  address: string | undefined,
 ): Promise<Found<{ name: string }>> {
   if (!isOwn(body.subject, session)) return { results: [], gaps: [{ code: 'not_own_subject' }] };
   const { type, id } = body.resource;
   if (['agent', 'session', 'identity', 'mcp_server'].includes(type)) {
-    const tools = await callableTools(deps, session);
+    const tools = await callableTools(deps, session, address ?? null);
     return { results: tools.map(({ name }) => ({ name })), gaps: [] };
   }
   const gaps: Gap[] = [];
   const answers = await wouldDecide(deps, session, (manifest) =>
     Object.keys(manifest.tools ?? {}).flatMap((name) => {
       const asked = { ...body, action: { name } };
-      if (type === 'tool') return name === id ? [callOf(asked)] : [];
+      if (type === 'tool') return name === id ? [callOf(asked, { address })] : [];
       const touched = touchedBy(manifest, asked, {}, session);
       const there = touched.complete ? touched.resources.filter((one) => one.type === type && one.id === id) : [];
-      return [callOf(asked), ...there.map(({ args }) => ({ ...callOf(asked), args: args as JsonObject }))];
+      return [
+        callOf(asked, { address }),
+        ...there.map(({ args }) => ({ ...callOf(asked, { address }), args: args as JsonObject })),
+      ];
     }),
   );
   const names = answers.filter(mayBe(body)).map(({ call }) => call.tool);

@@ -7,6 +7,7 @@ import { SignJWT } from 'jose';
 import { z } from 'zod';
 import { type ActionAnswer, actionReads, requestAction } from '../actions/request-action.ts';
 import { errorTable, type FieldFault, WritError } from '../core/errors.ts';
+import { approvedAction } from '../grants/task.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
 import {
   type AuthzenDeps,
@@ -24,11 +25,21 @@ import {
   evaluationBody,
   evaluationsBody,
   oneOf,
+  type Sent,
 } from './authzen-requests.ts';
-import { evaluateCapability } from './capability-evaluation.ts';
+import { evaluateCapability, retrySeconds } from './capability-evaluation.ts';
 import { type Operation, operation } from './operation.ts';
+import { requestable } from './requestable.ts';
 
-const answerOf = ({ actionId, effect, reasons, policyIds, manifestVersion }: ActionAnswer): Decided => ({
+const answerOf = ({
+  actionId,
+  effect,
+  reasons,
+  policyIds,
+  manifestVersion,
+  approval,
+  withheld,
+}: ActionAnswer): Decided => ({
   decision: effect === 'allow',
   context: {
     id: actionId,
@@ -37,6 +48,17 @@ const answerOf = ({ actionId, effect, reasons, policyIds, manifestVersion }: Act
     policy_ids: policyIds,
     manifest_version: manifestVersion,
     obligations: [],
+    ...(approval === undefined
+      ? {}
+      : {
+          approval: {
+            id: approval.id,
+            status: approval.status,
+            ...(approval.decideBy === null ? {} : { decide_by: approval.decideBy.toISOString() }),
+            url: approval.url,
+          },
+        }),
+    ...(withheld === undefined ? {} : { withheld }),
   },
 });
 
@@ -52,6 +74,56 @@ function failed(error: unknown): Failed {
   };
 }
 
+/**
+ * A tool call: decided, and on record. What an approval was given for is decided anew by it; one that is for
+ * another call, or nobody's, counts for nothing, and the answer says so.
+ */
+async function evaluateCall(
+  deps: AuthzenDeps,
+  session: SessionFacts,
+  body: EvaluationBody,
+  sent: Sent,
+  requestId: string,
+): Promise<Decided> {
+  const { actions, grants } = deps;
+  const call = callOf(body, sent);
+  const { approval } = body.context ?? {};
+  const known = approval === undefined ? null : await approvedAction(grants.store, session.id, approval.id);
+  const named = call.callId !== null || call.actionId !== null;
+  const asked = named || known === null ? call : { ...call, actionId: known };
+  let elsewhere = false;
+  const answer = await requestAction(actions, session, asked, requestId).catch((error) => {
+    if (named || known === null || !(error instanceof WritError) || error.code !== 'idempotency_mismatch') throw error;
+    elsewhere = true;
+    return requestAction(actions, session, call, requestId);
+  });
+  const plain = answerOf(answer);
+  const waits = answer.effect === 'approve' && answer.approval !== undefined;
+  const ask = waits
+    ? await requestable(deps, session, body, {
+        evaluationId: answer.actionId,
+        grantId: answer.approval!.id,
+        until: answer.approval!.decideBy,
+        reasons: answer.reasons,
+      })
+    : {};
+  const next = approval === undefined || plain.decision ? {} : afterApproval(answer, { known, elsewhere });
+  return { ...plain, context: { ...plain.context, ...ask, ...next } };
+}
+
+/** Why a call was denied in spite of an approval, and what to do (the profile's "Completion Semantics"). */
+function afterApproval(
+  { effect, approval }: ActionAnswer,
+  { known, elsewhere }: { known: string | null; elsewhere: boolean },
+): Pick<Decided['context'], 'reason' | 'next_action' | 'retry_after'> {
+  const afresh = effect === 'approve' ? 'request' : 'none';
+  if (elsewhere) return { reason: 'out_of_scope', next_action: afresh };
+  if (known === null) return { reason: 'approval_unverifiable', next_action: afresh };
+  if (effect === 'approve' && approval?.status === 'pending')
+    return { reason: 'grant_pending', next_action: 'retry', retry_after: retrySeconds };
+  return { reason: approval === undefined ? 'policy_denied' : 'approval_expired', next_action: afresh };
+}
+
 const badRequest = (errors: FieldFault[]) => new WritError('bad_request', { errors });
 
 export function authzenOperations(deps: AuthzenDeps): Operation[] {
@@ -61,16 +133,16 @@ export function authzenOperations(deps: AuthzenDeps): Operation[] {
     'unauthenticated',
     'forbidden',
     'session_ended',
+    'session_suspended',
     'idempotency_mismatch',
     'conflict',
     'unavailable',
   ] as const;
 
-  /** @param path of the evaluation in the body: empty, or `evaluations[3].` */
-  const decideOn = async (body: EvaluationBody, session: SessionFacts, requestId: string, path = '') => {
+  const decideOn = async (body: EvaluationBody, session: SessionFacts, requestId: string, sent: Sent) => {
     checkSubject(body, session);
-    if (body.resource.type === capabilityType) return evaluateCapability(deps, session, body, path);
-    return answerOf(await requestAction(actions, session, callOf(body, path), requestId));
+    if (body.resource.type === capabilityType) return evaluateCapability(deps, session, body, sent, requestId);
+    return evaluateCall(deps, session, body, sent, requestId);
   };
 
   /** The three semantics of section 7.1.2. */
@@ -78,6 +150,7 @@ export function authzenOperations(deps: AuthzenDeps): Operation[] {
     body: z.output<typeof evaluationsBody>,
     session: SessionFacts,
     requestId: string,
+    address: string | undefined,
     note: (refusal: WritError) => Promise<void>,
   ): Promise<(Decided | Failed)[]> => {
     const semantic = body.options?.evaluations_semantic ?? 'execute_all';
@@ -87,7 +160,7 @@ export function authzenOperations(deps: AuthzenDeps): Operation[] {
       try {
         const one = oneOf(body, index);
         if (Array.isArray(one)) throw badRequest(one);
-        answer = await decideOn(one, session, requestId, `evaluations[${index}].`);
+        answer = await decideOn(one, session, requestId, { address, path: `evaluations[${index}].` });
       } catch (error) {
         answer = failed(error);
         await note(error as WritError);
@@ -113,11 +186,11 @@ export function authzenOperations(deps: AuthzenDeps): Operation[] {
       headers: { 'X-Request-ID': 'Sent back as it came.' },
       responses: { 200: { description: 'The decision, on record', schema: decisionSchema } },
       errors: [...errors],
-      reads: ({ body }, caller) =>
-        body.resource.type === capabilityType ? {} : actionReads(actions, caller.agent, callOf(body)),
-      handle: async ({ body, requestId }, session) => ({
+      reads: ({ body, address }, caller) =>
+        body.resource.type === capabilityType ? {} : actionReads(actions, caller.agent, callOf(body, { address })),
+      handle: async ({ body, requestId, address }, session) => ({
         status: 200,
-        body: await decideOn(body, session, requestId),
+        body: await decideOn(body, session, requestId, { address }),
       }),
     }),
     operation({
@@ -145,12 +218,12 @@ export function authzenOperations(deps: AuthzenDeps): Operation[] {
         if ((body.evaluations ?? []).length === 0) {
           const one = oneOf(body, 0);
           if (Array.isArray(one)) throw badRequest(one);
-          return { status: 200, body: await decideOn(one, session, requestId) };
+          return { status: 200, body: await decideOn(one, session, requestId, { address }) };
         }
         const refused = { method: 'POST', route: '/access/v1/evaluations', address, requestId };
         const caller = { sessionId: session.id, agent: session.agent };
         const note = (refusal: WritError) => deps.noteRefused({ ...refused, caller }, refusal);
-        return { status: 200, body: { evaluations: await decideAll(body, session, requestId, note) } };
+        return { status: 200, body: { evaluations: await decideAll(body, session, requestId, address, note) } };
       },
     }),
     operation({

@@ -8,7 +8,7 @@ import type { Reason } from '../core/vocabulary.ts';
 import { type Approval, approvalOf, previewGrant } from '../grants/preview-grant.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
 import type { AuthzenDeps, Decided } from './authzen-answers.ts';
-import { argumentsIn, type EvaluationBody } from './authzen-requests.ts';
+import { argumentsIn, type EvaluationBody, type Sent } from './authzen-requests.ts';
 import { requestable } from './requestable.ts';
 
 /** The one thing to do with a capability. */
@@ -24,23 +24,23 @@ const reasonOf: { readonly [because in Extract<Approval, { holds: false }>['beca
 };
 
 /** How soon to ask again about an approval that nobody has decided on, in seconds. */
-const retrySeconds = 2;
+export const retrySeconds = 2;
 
 /** @throws WritError `bad_request` with the field's path */
 export async function evaluateCapability(
   deps: AuthzenDeps,
   session: SessionFacts,
   body: EvaluationBody,
-  path: string,
+  { address, path = '' }: Sent,
+  requestId: string,
 ): Promise<Decided> {
-  const asked = capabilityRequest(body, path);
-  const preview = await previewGrant(deps.grants, session, asked).catch((error) => {
+  const asked = { ...capabilityRequest(body, path), address: address ?? null };
+  const preview = await previewGrant(deps.grants, session, asked, requestId).catch((error) => {
     throw atPath(error, path);
   });
-  if (!preview.known) {
-    const reason: Reason = { code: 'capability_unknown', path: 'resource.id' };
-    return decided('deny', [reason], [], preview.manifestVersion);
-  }
+  if (preview.is === 'unknown')
+    return decided('deny', [{ code: 'capability_unknown', path: 'resource.id' }], [], preview.manifestVersion);
+  if (preview.is === 'decoy') return decided('terminate', [{ code: 'rule' }], [], preview.manifestVersion);
   const { effect, reasons, policy_ids, manifest_version } = preview.decision;
   const { approval } = body.context ?? {};
   const plain = decided(effect, reasons, policy_ids, manifest_version);
@@ -52,7 +52,7 @@ export async function evaluateCapability(
       : Promise.resolve({});
   if (approval === undefined) return { ...plain, context: { ...plain.context, ...(await canAsk()) } };
 
-  const given = await approvalOf(deps.grants, preview, asked.capability, approval.id);
+  const given = await approvalOf(deps.grants, preview, asked, approval.id);
   if (given.holds) {
     const { context } = decided('allow', [], policy_ids, manifest_version);
     return {
