@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import { eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
-import type { Clock, Json, JsonObject, Reason } from '../core/vocabulary.ts';
+import type { Clock, JsonObject, Reason } from '../core/vocabulary.ts';
 import type { CallDecision } from '../decide/decide-call.ts';
 import type { CallEffect } from '../decide/effects.ts';
 import type { AsksPeople } from '../grants/ask-people.ts';
@@ -41,6 +41,7 @@ import { type Call, type CallEvaluation, callFacts, cellsFor, evaluateCall } fro
 import { storedWrites } from './move-cells.ts';
 import { awaitedOutcome } from './outcome.ts';
 import { originsOf } from './rules.ts';
+import { shownArguments } from './shown-arguments.ts';
 import { type ActionPeople, recordAction } from './statements.ts';
 import { alertOf } from './touch-canary.ts';
 
@@ -340,7 +341,7 @@ async function asksPeople(
     manifest,
     session,
     decision.effect,
-    { asked: `tool:${request.tool}`, shown, hits, reasons: decision.reasons },
+    { asked: `tool:${request.tool}`, args: request.args, hits, reasons: decision.reasons },
     because,
   );
 }
@@ -355,27 +356,4 @@ export const cellsOf = (session: SessionFacts): Cells =>
 
 function digestOf({ tool, args, costMicroUsd }: ActionRequest): string {
   return `sha256:${hash('sha256', canonicalize({ tool, args, cost: costMicroUsd })!, 'hex')}`;
-}
-
-/** Characters of a text that its preview shows. */
-const previewed = 2;
-/** Arguments that are shown one by one; a call with more is shown by its digest alone. */
-const maxShown = 64;
-
-/**
- * Arguments as they are kept: of each its type, a keyed digest, and for texts the length and the first two
- * characters. Never the value.
- */
-export function shownArguments(args: JsonObject, digest: Digest): JsonObject {
-  const entries = Object.entries(args);
-  const digestOfValue = (value: Json) => digest(canonicalize(value) ?? 'null');
-  if (entries.length > maxShown) return { '*': { type: 'object', digest: digestOfValue(args) } };
-  return Object.fromEntries(
-    entries.map(([name, value]) => {
-      const type = value === null ? 'null' : Array.isArray(value) ? 'list' : typeof value;
-      const size =
-        typeof value === 'string' ? { length: value.length, begins: [...value].slice(0, previewed).join('') } : {};
-      return [name, { type, digest: digestOfValue(value), ...size }];
-    }),
-  );
 }
