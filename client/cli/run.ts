@@ -23,6 +23,19 @@ const usage = `writ – a credential broker for AI agents
                                  without a credential there; [PROVIDER]; exit 1 when there is any; changes nothing
   writ admin token               replace the bootstrap token, and print the new one
 
+On the agent's side:
+
+  writ session open [OPENING] -- COMMAND …
+                                 open a session and run the command with it: WRIT_SESSION_SOCKET says where it is held;
+                                 it ends with the command. --keep-identity: the command may open others.
+                                 Without a command: prints the variable for a shell, and stays until it is told to end
+  writ session status            the session of WRIT_SESSION_SOCKET; exit 1 when it has ended
+  writ session end               end it: everything it held is revoked
+
+OPENING is --task-type NAME, --input NAME=TEXT or NAME:=NUMBER …, --on-behalf-of user:…, --max-seconds N, --max-grants N,
+--url URL. WRIT_URL and WRIT_TASK_TYPE say it where no option does. Who the agent is comes from WRIT_SUBJECT_TOKEN_FILE, from
+WRIT_CLIENT_ID and WRIT_CLIENT_KEY_FILE (PEM or JWK), or from GitHub Actions.
+
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
 manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
@@ -38,6 +51,8 @@ variables. With the embedded database, stop the broker first.
  */
 export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): Promise<number> {
   try {
+    const agentSide = await runAgentSide(args);
+    if (agentSide !== null) return agentSide;
     const { positionals, values } = parseArgs({
       args: keepKeyNames(args),
       allowPositionals: true,
@@ -116,6 +131,16 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
     console.error(name === 'ConfigurationError' ? message : `✘ ${message || code}`);
     return 1;
   }
+}
+
+/** Commands that read the rest of their line themselves. @returns null = it is none of them */
+async function runAgentSide([noun, verb, ...rest]: string[]): Promise<number | null> {
+  if (noun !== 'session' || rest[0] === '--help') return null;
+  const session = await import('./session.ts');
+  if (verb === 'open') return session.openSession(rest, process.env);
+  if (verb === 'status' && rest.length === 0) return session.showSession(process.env);
+  if (verb === 'end' && rest.length === 0) return session.endSession(process.env);
+  return null;
 }
 
 /** Names of keys are base64url: one in 64 begins with a dash, and is no option for that. */
