@@ -9,9 +9,9 @@
 import type { JsonObject, Task } from '../core/vocabulary.ts';
 import { type CallDecision, decideCall } from '../decide/decide-call.ts';
 import { argumentsOutside, destinationsOf, entityOf, isNamed, knownDestinations } from '../manifests/call-arguments.ts';
+import type { PublishedManifest } from '../manifests/compile.ts';
 import { type CallFacts, compiledCalls, toolOf } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
-import type { PublishedManifest } from '../manifests/publish.ts';
 import type { EventKind } from '../manifests/tool-schema.ts';
 import {
   type CellRef,

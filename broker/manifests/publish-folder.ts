@@ -40,7 +40,10 @@ export interface PublishedFolder {
  */
 export async function publishFolder(deps: FolderDeps): Promise<PublishedFolder> {
   const { clock, log, random } = deps;
-  const names = (await readdir(deps.folder)).filter((name) => /\.ya?ml$/.test(name)).sort();
+  const names = (await readdir(deps.folder))
+    // Cases of a manifest stand beside it.
+    .filter((name) => /(?<!\.cases)\.ya?ml$/.test(name))
+    .sort();
   const refused: string[] = [];
   let left = names;
   let rounds = 0;

@@ -12,13 +12,7 @@ import type { ProviderShapes } from './check.ts';
 import type { CompiledManifest } from './compile.ts';
 import { readManifest } from './read.ts';
 
-/** One published version, ready to decide with. */
-export interface PublishedManifest {
-  agent: string;
-  version: number;
-  sha256: string;
-  compiled: CompiledManifest;
-}
+export type { PublishedManifest } from './compile.ts';
 
 export interface PublishInput {
   source: string;

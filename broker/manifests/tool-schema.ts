@@ -28,7 +28,7 @@ const capabilityName = z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, 'must be the n
 
 const secondsPerUnit: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
 /** Read as whole seconds; 90 days at most, as long as history is kept. */
-const span = z
+export const span = z
   .string('must be a duration such as 90s, 15m, 2h or 30d')
   .regex(/^[1-9][0-9]{0,5}[smhd]$/, 'must be a duration such as 90s, 15m, 2h or 30d')
   .transform((value) => Number(value.slice(0, -1)) * (secondsPerUnit[value.slice(-1)] ?? Number.NaN))

@@ -8,6 +8,7 @@ import { type BrokerSide, CommandError, type LoadBrokerSide, type PostgresPrepar
 const usage = `writ – a credential broker for AI agents
 
   writ manifest check FILE …     parse, check and compile manifests; exit 1 with line, column and path of each fault
+  writ manifest test FILE …      run the cases beside manifests (NAME.cases.yaml); exit 1 with what was decided, and why
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
                                  --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
   writ audit key                 the name of the key that signs checkpoints, for whoever verifies elsewhere
@@ -23,7 +24,7 @@ const usage = `writ – a credential broker for AI agents
   writ admin token               replace the bootstrap token, and print the new one
 
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
-manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
+manifest check and test need nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
@@ -68,6 +69,9 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       case 'manifest check':
         if (rest.length === 0) return wrongUsage();
         return await (await import('./manifest-check.ts')).checkManifests(rest);
+      case 'manifest test':
+        if (rest.length === 0) return wrongUsage();
+        return await (await import('./manifest-test.ts')).testManifests(rest);
       case 'audit verify':
         return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide, {
           checkpoints: values.checkpoints,
