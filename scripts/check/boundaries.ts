@@ -226,7 +226,7 @@ export const rules: Rule[] = [
     name: 'the-command-is-a-package-of-its-own',
     why: 'it is installed without the broker, of which it has the reading of manifests and of the record',
     files: /^client\/cli\//,
-    only: '^client/cli/|^client/index\\.ts$|^broker/(cases/|manifests/(read|compile)\\.ts$|audit/(verify|checkpoint-format)\\.ts$)|^providers/params\\.ts$',
+    only: '^client/cli/|^client/index\\.ts$|^broker/(cases/|manifests/(read|compile|manifest|diff(-change)?)\\.ts$|audit/(verify|checkpoint-format)\\.ts$)|^providers/params\\.ts$',
     onlyPackages: '^pg$|^node:',
   },
   {
