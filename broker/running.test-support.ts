@@ -71,6 +71,7 @@ export async function prepareGround() {
   type Post = (path: string, body?: object | string, init?: RequestInit) => Promise<Response>;
   type Holder = Post & {
     get(path: string): Promise<Response>;
+    withHeaders(path: string, body: object, headers: Record<string, string>): Promise<Response>;
     child(capabilities: string[]): Promise<Holder>;
   };
   const holderOf = (token: string): Holder => {
@@ -92,7 +93,13 @@ export async function prepareGround() {
           authorization_details: JSON.stringify([{ type: 'task', capabilities }]),
         }),
       );
-    return Object.assign(post, { get, child });
+    const withHeaders = (path: string, body: object, headers: Record<string, string>) =>
+      fetch(new URL(path, url), {
+        method: 'POST',
+        headers: { authorization, 'content-type': 'application/json', ...headers },
+        body: JSON.stringify(body),
+      });
+    return Object.assign(post, { get, child, withHeaders });
   };
   return {
     folder,

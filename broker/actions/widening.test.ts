@@ -12,11 +12,12 @@ import { decide } from '../decide/decide.ts';
 import { freshSession, planOf } from '../decide/request.test-support.ts';
 import { bindParams } from '../manifests/bind.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
+import type { CallFacts } from '../manifests/compile-calls.ts';
 import { diffManifests, isWidening } from '../manifests/diff.ts';
 import type { Change } from '../manifests/diff-change.ts';
-import { member } from '../manifests/manifest.ts';
+import { type Manifest, member } from '../manifests/manifest.ts';
 import { readManifest } from '../manifests/read.ts';
-import { type Cell, type CellRef, type Cells, type CellWrite, cellKey, labelWrite } from './cells.ts';
+import { type Cell, type CellRef, type Cells, type CellWrite, cellKey, labelsIn, labelWrite } from './cells.ts';
 import { callFacts, cellsFor, evaluateCall, movesOfGrant } from './evaluate-call.ts';
 import {
   agents,
@@ -32,6 +33,7 @@ import {
   type Step,
   tools,
 } from './histories.test-support.ts';
+import { lineageWrites, touchedLabels } from './lineage.ts';
 import { wordsOf } from './origin.ts';
 import { type Awaited, awaitedOutcome, finishCall, reportedCells } from './outcome.ts';
 import { storedScope } from './rebuild.ts';
@@ -135,6 +137,8 @@ const mutation: fc.Arbitrary<Mutation> = fc.oneof(
   toolMember('labels', pick([], ['files'], ['pii', 'files'])),
   toolMember('output', pick('trusted', 'untrusted')),
   toolMember('cost_usd', pick(0, 0.05, 0.2)),
+  toolMember('writes', pick(true, false)),
+  toolMember('canary', pick(true, false, false)),
   toolMember('tasks', pick(undefined, ['work'], ['work', 'rest'])),
   toolMember('description', pick('Does it.', 'Does it well.')),
   aClass,
@@ -204,6 +208,14 @@ const pairs = fc
     return { before: manifestOf(before, agents[1]), after: manifestOf(after, agents[0]) };
   });
 
+/** What an allowed call labels: the session, and what it writes into. */
+function labelsOf(manifest: Manifest, facts: CallFacts, cells: Cells, now: number): CellWrite[] {
+  const touched = touchedLabels(manifest, facts, cells, digest);
+  const held = [...labelsIn(cells), ...touched];
+  const session = labelWrite(cells, [...facts.labels, ...touched], { now });
+  return [...session, ...lineageWrites(manifest, facts, held, cells, { now }, digest)];
+}
+
 /** What a version decides on a history that another one decided: it looks, and the log moves it. */
 class Follower {
   readonly #compiled: CompiledManifest;
@@ -219,7 +231,7 @@ class Follower {
     const { who, call } = recorded;
     const { manifest, agent, sha256 } = this.#compiled;
     const published = { agent, version: 1, sha256, compiled: this.#compiled };
-    const session = { ...who, agent, rootOpenedAt: new Date(who.openedAt) };
+    const session = { ...who, agent, rootOpenedAt: new Date(who.openedAt), facts: { withheld: [] } };
     const facts = callFacts(manifest, who.task, call);
     const cells = this.#read(recorded, cellsFor(manifest, who.task, facts, digest));
     const allowed = recorded.effect === 'allow';
@@ -227,8 +239,7 @@ class Follower {
     const effect = allowed ? decided() : null;
     const kinds = ['attempt', allowed ? 'call' : 'denied'] as const;
     const moves = movesOfGrant(manifest, session, facts, kinds, cells, new Date(at), digest);
-    const labelled = allowed ? labelWrite(cells, facts.labels, { now: at, rootId: who.rootId }) : [];
-    this.#write(recorded, [...moves, ...labelled]);
+    this.#write(recorded, [...moves, ...(allowed ? labelsOf(manifest, facts, cells, at) : [])]);
     if (allowed) this.#awaited.set(recorded, awaitedOutcome(manifest, facts, digest));
     return effect;
   }

@@ -32,7 +32,7 @@ const ExpectationSchema = z.union(
     effects,
     z.strictObject({
       effect: effects.describe(
-        'The decision. `deny` also stands for a request that is refused because it is malformed (reason `bad_request`), and for whatever is asked for after the session has ended (reason `session_ended`).',
+        'The decision. `deny` also stands for a request that is refused because it is malformed (reason `bad_request`), and for whatever is asked for after the session has ended or was suspended (reasons `session_ended`, `session_suspended`).',
       ),
       rule: oneOrMore(text)
         .optional()
@@ -74,7 +74,9 @@ const StepSchema = z.strictObject({
   approved: z
     .literal(true)
     .optional()
-    .describe('Of a grant: a person has approved this very request, and it is collected now.'),
+    .describe(
+      'A person has approved this very grant or call, which an earlier step asked for, and it is collected now.',
+    ),
   report: sessionName.optional().describe('How a call came out that has this `id`.'),
   said: z.string().min(1).max(65_536).optional().describe('Words of the person, as the host reports them.'),
   ...outcome,
@@ -92,6 +94,11 @@ const SessionSchema = z.strictObject({
     .describe('The inputs of the task.'),
   on_behalf_of: person.optional().describe('Whom it acts for, as the platform vouches: `user:…`.'),
   declared_on_behalf_of: person.optional().describe('Whom it acts for, as the agent says.'),
+  attested: z
+    .record(z.string(), z.json())
+    .optional()
+    .describe('Claims of the platform’s token that the manifest asks for, nested as there.'),
+  address: z.union([z.ipv4(), z.ipv6()], 'must be an IP address').optional().describe('Where its requests come from.'),
   parent: sessionName.optional().describe('The session whose sub-agent’s it is: both have one history.'),
   capabilities: z.array(text).max(64).optional().describe('What a sub-agent’s session was narrowed to.'),
   max_grants: z.int().min(0).max(100_000).optional().describe('A bound of its own on its grants.'),

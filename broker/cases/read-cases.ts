@@ -71,7 +71,7 @@ export const hasOutcome = ({ outcome, output, structured, labels }: Step): boole
 
 const outcome: (keyof Step)[] = ['outcome', 'output', 'structured', 'labels'];
 const members: { [kind in 'call' | 'grant' | 'report' | 'said' | 'wait']: readonly (keyof Step)[] } = {
-  call: ['wait', 'in', 'call', 'args', 'cost_usd', 'id', 'expect', ...outcome],
+  call: ['wait', 'in', 'call', 'args', 'cost_usd', 'id', 'approved', 'expect', ...outcome],
   grant: ['wait', 'in', 'grant', 'params', 'ttl', 'approved', 'expect'],
   report: ['wait', 'in', 'report', ...outcome],
   said: ['wait', 'in', 'said'],

@@ -69,12 +69,14 @@ const defaultTtlSeconds = 900;
 /** Values are compared by digests; here nobody hides them. */
 const digest = (text: string): string => text;
 
-interface Session extends CallSession, Whose {
+interface Session extends Omit<CallSession, 'facts'>, Whose {
+  facts: { withheld: readonly string[] };
   published: PublishedManifest;
   onBehalfOf: NamedPerson | null;
   narrowedTo: readonly string[] | null;
   maxGrants: number | null;
   grants: number;
+  address: string | null;
 }
 
 /** A call that may still be reported. */
@@ -92,7 +94,10 @@ interface World {
   calls: Map<string, OpenCall>;
   /** Grants by root and capability. */
   capabilityGrants: Map<string, number>;
-  ended: Set<string>;
+  /** What a rule made of a root, as the reason of whatever is asked for in it. */
+  over: Map<string, 'session_ended' | 'session_suspended'>;
+  /** Rules that a person was asked about, by call. */
+  asked: Map<string, readonly string[]>;
 }
 
 /** What was decided on a step. */
@@ -113,7 +118,8 @@ function runCase(input: CasesInput, one: Case, index: number): CaseResult {
     sessions: new Map(),
     calls: new Map(),
     capabilityGrants: new Map(),
-    ended: new Set(),
+    over: new Map(),
+    asked: new Map(),
   };
   const names = [
     ...(one.steps.some((step) => step.in === undefined) ? [ownSession] : []),
@@ -175,6 +181,9 @@ function openSession(world: World, one: Case, name: string, now: number): FieldF
     principalRoot: vouched === null ? agent : `${agent} for ${userText(vouched)}`,
     owner: manifest.owner,
     published: { agent, version: 1, sha256, compiled },
+    attested: (shape.attested ?? null) as JsonObject | null,
+    facts: { withheld: [] },
+    address: shape.address ?? null,
     narrowedTo: shape.capabilities ?? null,
     maxGrants: shape.max_grants ?? null,
     grants: 0,
@@ -194,23 +203,42 @@ function doStep(world: World, session: Session, step: Step, now: Date): Decided 
   return null;
 }
 
-/** Nothing is decided for a session that has ended, nor for those of its tree. */
-function askedInTime(world: World, { rootId }: Session, ask: () => Decided): Decided {
-  if (world.ended.has(rootId)) return { effect: 'deny', reasons: [{ code: 'session_ended' }], hits: [] };
+/** Nothing is decided for a session that has ended or is suspended, nor for those of its tree. */
+function askedInTime(world: World, session: Session, ask: () => Decided): Decided {
+  const { rootId } = session;
+  const over = world.over.get(rootId);
+  if (over !== undefined) return { effect: 'deny', reasons: [{ code: over }], hits: [] };
   const decided = ask();
-  if (decided.effect === 'terminate') world.ended.add(rootId);
+  if (decided.effect === 'terminate') world.over.set(rootId, 'session_ended');
+  if (decided.effect === 'suspend') world.over.set(rootId, 'session_suspended');
+  if (decided.effect === 'downgrade') takeFrom(world, session, decided);
   return decided;
+}
+
+/** The tree loses what the rules that narrow it name. */
+function takeFrom({ sessions }: World, { rootId, published }: Session, { hits }: Decided): void {
+  const { rules } = compiledCalls(published.compiled.manifest);
+  const taken = rules.flatMap((rule) => (rule.effect === 'downgrade' && hits.includes(rule.id) ? rule.withholds : []));
+  for (const one of sessions.values())
+    if (one.rootId === rootId) one.facts = { withheld: [...new Set([...one.facts.withheld, ...taken])] };
 }
 
 function call(world: World, session: Session, step: Step, tool: string, now: Date): Decided {
   const { history } = world;
   const { manifest } = session.published.compiled;
   const costMicroUsd = step.cost_usd === undefined ? null : Math.round(step.cost_usd * 1e6);
-  const asked = { tool, args: (step.args ?? {}) as JsonObject, costMicroUsd };
+  const asked = { tool, args: (step.args ?? {}) as JsonObject, costMicroUsd, address: session.address };
   const facts = callFacts(manifest, session.task, asked);
   const cells = history.read(session, cellsFor(manifest, session.task, facts, digest));
-  const { decision, hits, writes } = evaluateCall(session.published, session, asked, facts, cells, now, digest);
+  const key = JSON.stringify([session.rootId, tool, asked.args]);
+  const consent = step.approved === true ? (world.asked.get(key) ?? null) : null;
+  if (step.approved === true && consent === null)
+    return { effect: 'deny', reasons: [{ code: 'not_asked', advice: 'Nobody was asked about this call.' }], hits: [] };
+  const decided = evaluateCall(session.published, session, asked, facts, cells, now, digest, consent);
+  const { decision, hits, writes } = decided;
   history.write(session, writes);
+  if (decision.effect === 'approve') world.asked.set(key, hits);
+  else world.asked.delete(key);
   if (decision.effect === 'allow') {
     const awaited = awaitedOutcome(manifest, facts, digest);
     const open = { session, tool, costMicroUsd: facts.costMicroUsd, awaited };
@@ -259,10 +287,10 @@ function grant(world: World, session: Session, step: Step, name: string, now: Da
       params.error.issues.map(({ path, message }) => ({ path: ['params', ...path].join('.'), message })),
     );
 
-  const action = grantFacts(name, bound.params);
+  const action = grantFacts(manifest, name, bound.params, session.address);
   const cells = history.read(session, cellsFor(manifest, session.task, action, digest));
-  const hits = hitsOnGrant(manifest, session, action, cells, now, digest);
   const approved = step.approved === true;
+  const hits = hitsOnGrant(manifest, session, action, cells, now, digest, approved);
   const ttl = Math.min(step.ttl ?? defaultTtlSeconds, capability.max_ttl);
   const tree = JSON.stringify([session.rootId, name]);
   const asked = world.capabilityGrants.get(tree) ?? 0;
@@ -271,6 +299,7 @@ function grant(world: World, session: Session, step: Step, name: string, now: Da
   const counts: DecisionFacts['session'] = {
     narrowed: session.narrowedTo !== null,
     capabilities: [...(session.narrowedTo ?? [])],
+    withheld: [...session.facts.withheld],
     grants: session.grants + counted,
     capability_grants: asked + counted,
     ...(session.maxGrants === null ? {} : { grants_left: session.maxGrants - session.grants - counted }),
@@ -292,7 +321,7 @@ function grant(world: World, session: Session, step: Step, name: string, now: Da
     },
     compiled,
   );
-  const effect = decision.ends_session === true ? 'terminate' : decision.effect;
+  const effect = decision.session_effect ?? decision.effect;
   const kinds =
     decision.effect === 'allow'
       ? (['attempt', 'call'] as const)

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Express, Request, Response } from 'express';
 import type { PagesDeps } from '../../approvals/contract.ts';
 import { deliveringChannels } from '../../approvals/outbox.ts';
+import { argumentsUnderReview } from '../actions/arguments-under-review.ts';
 import { type ActionDeps, keyedDigest } from '../actions/request-action.ts';
 import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { consoleRouter } from '../console/console.ts';
@@ -92,7 +93,13 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     );
   const web = { ...login, log, requestId, noteRefusal };
   const about = grantAbout(parts);
-  const pages: PagesDeps = { ...web, ...about, redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS };
+  const digest = keyedDigest(deriveKey(kek, 'actions'));
+  const pages: PagesDeps = {
+    ...web,
+    ...about,
+    callArguments: (grantId) => argumentsUnderReview({ store, seal: parts.seal, digest }, grantId),
+    redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
+  };
   const oauth: OAuthDeps = {
     ...ending,
     refusals,
@@ -109,20 +116,24 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     maxGrantsPerSession,
     adminOf: async (authorization) => ((await isBootstrap(store, authorization)) ? 'bootstrap token' : null),
   };
-  const digest = keyedDigest(deriveKey(kek, 'actions'));
+  const asking = {
+    seal: parts.seal,
+    publicUrl: url,
+    approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
+    redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
+    noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
+  };
   const grants: GrantDeps = {
     ...parts,
     ...ending,
+    ...asking,
     digest,
-    publicUrl: url,
-    approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
     maxGrantsPerSession,
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
-    noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
   };
-  const actions: ActionDeps = { ...ending, clock, catalog, digest };
+  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, log };
   const admin: AdminDeps = { ...parts, ...ending, ring, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const manifests: ManifestDeps = { ...parts, ...ending, shapes, review: settings.WRIT_MANIFEST_REVIEW };
   const isAdmin = (groups: readonly string[]) =>

@@ -40,6 +40,11 @@ export const errorTable = {
     title: 'The session has ended',
     help: 'What the session held is being revoked. Open a new session for a new task.',
   },
+  session_suspended: {
+    status: 403,
+    title: 'The session is suspended',
+    help: 'A rule of the manifest stopped it, and what it held is being revoked. Once a person lifts that, go on; `GET /v1/session` says so.',
+  },
   forbidden: {
     status: 403,
     title: 'Not allowed for this caller',

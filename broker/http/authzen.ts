@@ -15,9 +15,10 @@ import {
 import { WritError } from '../core/errors.ts';
 import { codesOf, decisionReasons } from '../core/reasons.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
+import { callEffects } from '../decide/effects.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
 import { type Operation, operation } from './operation.ts';
-import { line } from './text.ts';
+import { idOf, line } from './text.ts';
 
 const jsonObject = z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>;
 
@@ -34,6 +35,11 @@ const context = z
   .looseObject({
     arguments: jsonObject.optional().describe('Arguments of the call.'),
     call_id: line(256).optional().describe('The host’s own id: the same id and call again is the same action.'),
+    action_id: idOf('act')
+      .optional()
+      .describe(
+        'The action as which it was asked for before a person agreed to it, where the host has no id of its own.',
+      ),
     cost_usd: z.number().min(0).max(1_000_000).optional().describe('What the call is expected to cost.'),
     prompted_by: line(256).optional().describe('What prompted it: a reference or a digest, for the record.'),
   })
@@ -53,7 +59,11 @@ const decisionSchema = z.object({
   decision: z.boolean(),
   context: z.object({
     id: z.string().describe('The action: report its outcome to `/v1/actions/{id}/finish`.'),
-    effect: z.enum(['allow', 'deny', 'terminate']).describe('`terminate`: the session ended by it.'),
+    effect: z
+      .enum(callEffects)
+      .describe(
+        '`approve`: a person must agree; wait for `approval`, and ask again. `downgrade`: the session lost what `withheld` names. `suspend`: it can do nothing until a person lifts that. `terminate`: it ended.',
+      ),
     reasons: z.array(
       z.object({
         code: z.enum(codesOf(decisionReasons)),
@@ -65,11 +75,16 @@ const decisionSchema = z.object({
     policy_ids: z.array(z.string()),
     manifest_version: z.int(),
     obligations: z.array(z.string()),
+    approval: z
+      .object({ id: z.string(), status: z.string(), decide_by: z.string().optional(), url: z.string() })
+      .optional()
+      .describe('What people are asked because of it: wait for it with `GET /v1/grants/{id}?wait=60`.'),
+    withheld: z.array(z.string()).optional().describe('`tool:NAME` and `capability:NAME` that the session lost by it.'),
   }),
 });
 
 /** @throws WritError `bad_request` with the path of what is missing */
-function callOf(body: z.output<typeof part>, path: string): ActionRequest {
+function callOf(body: z.output<typeof part>, path: string, address: string | undefined): ActionRequest {
   const missing = (['subject', 'action', 'resource'] as const).filter((name) => body[name] === undefined);
   if (body.action === undefined || missing.length > 0)
     throw new WritError('bad_request', {
@@ -92,7 +107,9 @@ function callOf(body: z.output<typeof part>, path: string): ActionRequest {
     args,
     costMicroUsd: given.cost_usd === undefined ? null : Math.round(given.cost_usd * 1e6),
     callId: given.call_id ?? null,
+    actionId: given.action_id ?? null,
     promptedBy: given.prompted_by ?? null,
+    address: address ?? null,
   };
 }
 
@@ -103,7 +120,7 @@ function checkSubject(body: z.output<typeof part>, session: SessionFacts): void 
     throw new WritError('forbidden', { detail: 'The subject must be the agent of this session.' });
 }
 
-const answerOf = ({ actionId, effect, reasons, policyIds, manifestVersion }: ActionAnswer) => ({
+const answerOf = ({ actionId, effect, reasons, policyIds, manifestVersion, approval, withheld }: ActionAnswer) => ({
   decision: effect === 'allow',
   context: {
     id: actionId,
@@ -112,6 +129,17 @@ const answerOf = ({ actionId, effect, reasons, policyIds, manifestVersion }: Act
     policy_ids: policyIds,
     manifest_version: manifestVersion,
     obligations: [],
+    ...(approval === undefined
+      ? {}
+      : {
+          approval: {
+            id: approval.id,
+            status: approval.status,
+            ...(approval.decideBy === null ? {} : { decide_by: approval.decideBy.toISOString() }),
+            url: approval.url,
+          },
+        }),
+    ...(withheld === undefined ? {} : { withheld }),
   },
 });
 
@@ -127,6 +155,7 @@ export function authzenOperations(deps: ActionDeps, issuer: string): Operation[]
     'unauthenticated',
     'forbidden',
     'session_ended',
+    'session_suspended',
     'idempotency_mismatch',
     'conflict',
     'unavailable',
@@ -144,10 +173,10 @@ export function authzenOperations(deps: ActionDeps, issuer: string): Operation[]
       headers: { 'X-Request-ID': 'Sent back as it came.' },
       responses: { 200: { description: 'The decision, on record', schema: decisionSchema } },
       errors: [...errors],
-      reads: ({ body }, caller) => actionReads(deps, caller.agent, callOf(body, '')),
-      handle: async ({ body, header, requestId }, session) => {
+      reads: ({ body, address }, caller) => actionReads(deps, caller.agent, callOf(body, '', address)),
+      handle: async ({ body, header, address, requestId }, session) => {
         checkSubject(body, session);
-        const answer = await requestAction(deps, session, callOf(body, ''), requestId);
+        const answer = await requestAction(deps, session, callOf(body, '', address), requestId);
         return { status: 200, body: answerOf(answer), ...echoed(header) };
       },
     }),
@@ -168,11 +197,13 @@ export function authzenOperations(deps: ActionDeps, issuer: string): Operation[]
         },
       },
       errors: [...errors],
-      handle: async ({ body, header, requestId }, session) => {
+      handle: async ({ body, header, address, requestId }, session) => {
         const { evaluations = [], options, ...defaults } = body;
         const semantic = options?.evaluations_semantic ?? 'execute_all';
         const asked = (evaluations.length === 0 ? [{}] : evaluations).map((one) => ({ ...defaults, ...one }));
-        const calls = asked.map((one, index) => callOf(one, evaluations.length === 0 ? '' : `evaluations.${index}.`));
+        const calls = asked.map((one, index) =>
+          callOf(one, evaluations.length === 0 ? '' : `evaluations.${index}.`, address),
+        );
         for (const one of asked) checkSubject(one, session);
         const answers: ReturnType<typeof answerOf>[] = [];
         for (const call of calls) {
@@ -180,7 +211,7 @@ export function authzenOperations(deps: ActionDeps, issuer: string): Operation[]
           answers.push(answer);
           if (semantic === 'deny_on_first_deny' && !answer.decision) break;
           if (semantic === 'permit_on_first_permit' && answer.decision) break;
-          if (answer.context.effect === 'terminate') break;
+          if (answer.context.effect === 'terminate' || answer.context.effect === 'suspend') break;
         }
         const single = evaluations.length === 0;
         return { status: 200, body: single ? answers[0] : { evaluations: answers }, ...echoed(header) };
@@ -198,10 +229,10 @@ export function authzenOperations(deps: ActionDeps, issuer: string): Operation[]
       responses: {
         200: { description: 'The actions', schema: z.object({ results: z.array(z.object({ name: z.string() })) }) },
       },
-      errors: ['bad_request', 'unauthenticated', 'forbidden', 'session_ended', 'unavailable'],
-      handle: async ({ body, header }, session) => {
+      errors: ['bad_request', 'unauthenticated', 'forbidden', 'session_ended', 'session_suspended', 'unavailable'],
+      handle: async ({ body, header, address }, session) => {
         checkSubject(body, session);
-        const tools = await callableTools(deps, session);
+        const tools = await callableTools(deps, session, address ?? null);
         return { status: 200, body: { results: tools.map(({ name }) => ({ name })) }, ...echoed(header) };
       },
     }),

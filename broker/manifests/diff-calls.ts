@@ -97,6 +97,10 @@ function lessOf(uses: Uses, fact: string): Verdict {
 /** Which way it goes nobody can tell, where a rule looks at it at all. */
 const otherThan = (uses: Uses, fact: string): Verdict => (uses.has(fact) ? 'unknown' : 'neither');
 
+/** What a call touches may have labels of its own, and who writes to it must say what it is. */
+const touches = (uses: Uses, was: Tool, now: Tool): Verdict =>
+  was.writes || now.writes || uses.has('+label') || uses.has('-label') ? 'unknown' : otherThan(uses, 'entity');
+
 /** What is known of a call by the manifest: rules alone look at it. */
 function diffFacts(name: string, was: Tool, now: Tool, uses: Uses): Change[] {
   const path = `tools.${name}`;
@@ -118,7 +122,7 @@ function diffFacts(name: string, was: Tool, now: Tool, uses: Uses): Change[] {
       : [
           at(
             'entity',
-            otherThan(uses, 'entity'),
+            touches(uses, was, now),
             `now touches ${now.entity ?? 'nothing that is named'}; before: ${was.entity ?? 'nothing that is named'}`,
           ),
         ]),
@@ -157,7 +161,21 @@ function diffFacts(name: string, was: Tool, now: Tool, uses: Uses): Change[] {
       at('trusted_fields', moreOf(uses, 'origin'), `returns ${field}, which is not trusted any more`),
     ),
     ...(was.description === now.description ? [] : [at('description', 'neither', 'is described in other words')]),
+    ...(was.writes === now.writes
+      ? []
+      : [
+          now.writes
+            ? at(
+                'writes',
+                uses.has('-label') ? 'unknown' : 'narrows',
+                'now puts the session’s labels on what it touches',
+              )
+            : at('writes', 'widens', 'does not put the session’s labels on what it touches any more'),
+        ]),
+    // A canary is a rule, and is compared as one.
     ...otherMembers(path, was, now, [
+      'canary',
+      'writes',
       'description',
       'tasks',
       'args',

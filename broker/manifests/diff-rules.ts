@@ -12,14 +12,12 @@ import {
 import type { Change } from './diff-change.ts';
 import { isEqual } from './diff-limits.ts';
 import type { Manifest } from './manifest.ts';
+import type { Effect } from './tool-schema.ts';
 
-/**
- * How much a rule does against a call. What is not here compares with itself alone: nobody can say whether
- * narrowing a session is more or less than denying a call.
- */
-const strictness: { [effect: string]: number } = { flag: 0, approve: 1, deny: 2, suspend: 3, terminate: 4 };
-/** An effect that lets pass what would not: more of such rules is more that passes. */
-const isLift = ({ effect }: { effect: string }) => effect === 'allow';
+/** How much a rule does against a call. */
+const strictness: { [effect in Effect]?: number } = { flag: 0, approve: 1, deny: 2, suspend: 3, terminate: 4 };
+/** Lets pass what a person would be asked about: more of such rules is more that passes. */
+const isLift = ({ effect }: CompiledRule) => effect === 'allow';
 
 export function diffRules(before: Manifest, after: Manifest): Change[] {
   const [old, now] = [rulesOf(before), rulesOf(after)];
@@ -55,16 +53,16 @@ function changeOf(
   const path = pathOf(rule);
   const what = named === null ? 'removed' : 'changed';
   if (isLift(rule))
-    return named === null
+    return named === null && !compares(rule)
       ? { path, verdict: 'narrows', text: `${nameOf(rule)} removed: it let calls pass` }
-      : { path, verdict: 'unknown', text: `${nameOf(rule)} changed, which lets calls pass` };
+      : { path, verdict: 'unknown', text: `${nameOf(rule)} ${what}, which lets calls pass` };
   if (rule.effect === 'flag' && !compares(rule) && (named === null || !isLift(named)))
     return {
       path,
       verdict: named === null || named.effect === 'flag' ? 'neither' : 'narrows',
       text: flagText(rule, named),
     };
-  if (rule.effect !== 'terminate' && concernsNothing(rule.on, listed))
+  if ((rule.effect === 'deny' || rule.effect === 'approve') && concernsNothing(rule.on, listed))
     return { path, verdict: 'neither', text: `${nameOf(rule)} ${what}: nothing that it was about is left` };
   const covering = [...(named === null ? [] : [named]), ...now].find((one) => whyNot(rule, one, listed) === null);
   if (covering !== undefined) {
@@ -95,7 +93,7 @@ function whyNot(old: CompiledRule, now: CompiledRule, listed: ReadonlySet<string
   if (old.scope !== now.scope)
     return unknown(`it looks at the history of the ${now.scope}; before: of the ${old.scope}`);
   // A call that is ended for the attempt alone is another thing than one that is denied as unlisted.
-  const ends = strictness[old.effect]! > strictness.deny!;
+  const ends = old.effect === 'terminate' || old.effect === 'suspend' || old.effect === 'downgrade';
   if (!isWithin(ends ? old.on : reduced(old.on, listed), now.on)) {
     const lost = (old.on.tools ?? []).filter((tool) => now.on.tools !== null && !now.on.tools.includes(tool));
     return lost.length > 0
@@ -129,8 +127,14 @@ function whyNot(old: CompiledRule, now: CompiledRule, listed: ReadonlySet<string
   return null;
 }
 
-const isAsStrict = (now: string, old: string): boolean =>
-  now === old || (strictness[now] !== undefined && strictness[old] !== undefined && strictness[now] >= strictness[old]);
+/** To take something from a session is to deny the call, and more; how it compares with a freeze nobody can say. */
+function isAsStrict(now: Effect, old: Effect): boolean {
+  if (now === old) return true;
+  const rank = (effect: Effect) => strictness[effect === 'downgrade' ? 'deny' : effect];
+  const [more, less] = [rank(now), rank(old)];
+  if (more === undefined || less === undefined) return false;
+  return old === 'downgrade' ? now === 'terminate' : more >= less;
+}
 
 /** Whether the rule denies calls that lack what it compares by, whatever its effect. */
 const compares = (rule: CompiledRule) => trackersOf(rule).some(({ same, op }) => same.length > 0 && op !== 'first');
@@ -174,11 +178,14 @@ type Now = CompiledClause['now'];
 function clauseImplies(inner: CompiledClause, outer: CompiledClause, remembering?: 'whatever it remembers'): boolean {
   return (
     nowImplies(inner.now, outer.now) &&
+    inner.spares === outer.spares &&
+    (outer.decoy === undefined || isEqual(inner.decoy, outer.decoy)) &&
     outer.sequence.every((want) =>
       inner.sequence.some(
         (have) =>
           trackerImplies(have.tracker, want.tracker, remembering !== undefined) &&
-          (want.moreThan === null || (have.moreThan !== null && want.moreThan <= have.moreThan)),
+          (want.moreThan === null || (have.moreThan !== null && want.moreThan <= have.moreThan)) &&
+          (want.times === undefined || (have.times !== undefined && want.times <= have.times)),
       ),
     )
   );
@@ -203,7 +210,14 @@ function nowImplies(inner: Now, outer: Now): boolean {
  */
 function trackerImplies(inner: Tracker, outer: Tracker, remembers: boolean): boolean {
   if (inner.id === outer.id) return true;
-  if (!remembers || inner.op !== outer.op || inner.scope !== outer.scope || inner.compares !== outer.compares)
+  // What is usual depends on all that is counted: more of it makes a rate no higher.
+  if (
+    !remembers ||
+    inner.op === 'rate' ||
+    inner.op !== outer.op ||
+    inner.scope !== outer.scope ||
+    inner.compares !== outer.compares
+  )
     return false;
   // Windows of counts end on steps of their own length: only a much longer one surely has what a shorter has.
   const longer = inner.op === 'count' || inner.op === 'sum' ? 2 : 1;
@@ -217,54 +231,71 @@ function trackerImplies(inner: Tracker, outer: Tracker, remembers: boolean): boo
 
 const pathOf = ({ id, reason }: CompiledRule) =>
   reason === 'separation_of_duties' ? `separation_of_duties.${id}` : `rules.${id}`;
-const nameOf = ({ id, reason }: CompiledRule) => `${reason === 'separation_of_duties' ? 'duty' : 'rule'} ${id}`;
+const nameOf = ({ id, reason, canary }: CompiledRule) =>
+  canary !== undefined ? `canary ${canary}` : `${reason === 'separation_of_duties' ? 'duty' : 'rule'} ${id}`;
 
-const effects: { [effect: string]: string } = {
-  allow: 'lets calls pass',
+const effects: { [effect in Effect]: string } = {
+  allow: 'lets calls pass that a person would be asked about',
   flag: 'only flags',
   approve: 'asks a person',
   deny: 'denies',
-  downgrade: 'narrows the session',
+  downgrade: 'takes something from the session',
   suspend: 'suspends the session',
   terminate: 'ends the session',
 };
 function effectInWords({ effect, on }: CompiledRule): string {
   const about = [...(on.tools ?? []), ...(on.capabilities ?? [])];
   const which = on.tools === null && on.capabilities === null ? '' : ` (${about.join(', ') || 'nothing'})`;
-  return `${effects[effect] ?? effect}${which}`;
+  return `${effects[effect]}${which}`;
 }
 
-/** Facts of calls that rules look at, and in which direction: `+label`: more labels, more that it stands against. */
+/**
+ * Facts of calls that rules look at, and in which direction: `+label`: the more labels, the more the rules
+ * stand against. Without a sign: a rule looks at it, and nobody can tell the direction.
+ */
 export function usesOf(manifest: Manifest): ReadonlySet<string> {
   const uses = new Set<string>();
-  type Sign = '+' | '-';
-  const flip = (sign: Sign): Sign => (sign === '+' ? '-' : '+');
-  const test = (one: EventTest, sign: Sign) => {
-    if (one.label !== null) uses.add(`${sign}label`);
-    if (one.sensitivity !== null) uses.add(`${sign}sensitivity`);
-    if (one.destination !== null)
-      uses.add('destination').add(`${one.destination === 'unknown' ? sign : flip(sign)}unknown`);
-  };
-  const clause = ({ now, sequence }: CompiledClause, sign: Sign) => {
-    if (now.label !== undefined || now.uncleared !== undefined) uses.add(`${sign}label`);
-    if (now.uncleared !== undefined) uses.add('destination').add(`${sign}uncleared`);
-    if (now.destination !== undefined)
-      uses.add('destination').add(`${now.destination === 'unknown' ? sign : flip(sign)}unknown`);
-    const origins = [...(now.untrusted ?? []), ...(now.unvouched ?? [])];
-    if (origins.length > 0) uses.add(`${sign}origin`);
-    if (origins.includes('destination')) uses.add('destination');
-    for (const { tracker } of sequence) {
-      test(tracker.event, sign);
-      if (tracker.without !== null) test(tracker.without, flip(sign));
-      if (tracker.op === 'sum') uses.add(`${sign}cost`);
-      for (const name of tracker.same) uses.add(name);
-    }
-  };
+  // Policies of the team's own may look at every fact, either way.
+  if (manifest.cedar !== undefined)
+    for (const fact of ['label', 'sensitivity', 'unknown', 'cost', 'destination', 'entity'])
+      uses.add(fact).add(`+${fact}`).add(`-${fact}`);
   for (const rule of compiledCalls(manifest).rules) {
     if (rule.effect === 'flag' && !compares(rule)) continue;
-    test(rule.on, '+');
-    for (const one of rule.when) clause(one, '+');
-    if (rule.unless !== null) clause(rule.unless, '-');
+    const stands: Sign = isLift(rule) ? '-' : '+';
+    noteTest(uses, rule.on, stands);
+    for (const one of rule.when) noteClause(uses, one, stands);
+    if (rule.unless !== null) noteClause(uses, rule.unless, flip(stands));
   }
   return uses;
+}
+
+type Sign = '+' | '-';
+const flip = (sign: Sign): Sign => (sign === '+' ? '-' : '+');
+
+function noteTest(uses: Set<string>, { label, sensitivity, destination }: EventTest, sign: Sign): void {
+  if (label !== null) uses.add(`${sign}label`);
+  if (sensitivity !== null) uses.add(`${sign}sensitivity`);
+  if (destination !== null) uses.add('destination').add(`${destination === 'unknown' ? sign : flip(sign)}unknown`);
+}
+
+function noteClause(uses: Set<string>, { now, sequence, decoy }: CompiledClause, sign: Sign): void {
+  const { label, uncleared, destination, untrusted, unvouched } = now;
+  if (label !== undefined || uncleared !== undefined) uses.add(`${sign}label`);
+  if (uncleared !== undefined) uses.add('destination').add(`${sign}uncleared`);
+  if (destination !== undefined) uses.add('destination').add(`${destination === 'unknown' ? sign : flip(sign)}unknown`);
+  if (decoy?.entity !== undefined) uses.add('entity');
+  const origins = [...(untrusted ?? []), ...(unvouched ?? [])];
+  if (origins.length > 0) uses.add(`${sign}origin`);
+  if (origins.includes('destination')) uses.add('destination');
+  for (const { tracker } of sequence) {
+    const { op, event, without, same } = tracker;
+    // More of what is usual makes a rate lower, and more of what is new makes it higher.
+    const signs: Sign[] = op === 'rate' ? ['+', '-'] : [sign];
+    for (const one of signs) {
+      noteTest(uses, event, one);
+      if (without !== null) noteTest(uses, without, flip(one));
+      if (op === 'sum') uses.add(`${one}cost`);
+    }
+    for (const name of same) uses.add(name === 'resource_family' ? 'entity' : name);
+  }
 }

@@ -65,6 +65,7 @@ export function diffManifests(before: Manifest | null, after: Manifest): Change[
     }),
     ...diffCalls(before, after),
     ...diffRules(before, after),
+    ...diffCedar(before.cedar, after.cedar),
     ...otherMembers('', before, after, sections),
   ];
 }
@@ -83,7 +84,18 @@ const sections = [
   'egress',
   'rules',
   'separation_of_duties',
+  // Canaries are rules, and are compared as such.
+  'canaries',
+  'cedar',
 ];
+
+/** Policies of the team's own only forbid. Of other ones in their place nobody can tell what they forbid. */
+function diffCedar(before: string | undefined, after: string | undefined): Change[] {
+  if (before === after) return [];
+  if (before === undefined) return [change('cedar', 'narrows', 'policies of the team’s own were added, which forbid')];
+  if (after === undefined) return [change('cedar', 'widens', 'the policies of the team’s own were removed')];
+  return [change('cedar', 'unknown', 'the policies of the team’s own are others')];
+}
 
 /** Numbers that bound: the larger the wider, and none is the widest. */
 const units: { [name: string]: (value: number) => string } = {
@@ -215,6 +227,8 @@ function diffCapability(name: string, before: Capability, after: Capability): Ch
       'params',
       'choose',
       'description',
+      // A rule, and compared as one.
+      'canary',
     ]),
   ];
 }

@@ -1,7 +1,8 @@
 /** `writ manifest check`: the broker's own reading of manifests and of their cases, without a broker. */
 import { readFile } from 'node:fs/promises';
 import { isCasesFile, readCases } from '../../broker/cases/read-cases.ts';
-import { manifestOf, printFaults } from './manifest-files.ts';
+import { cedarSchemaOf, readManifest } from '../../broker/manifests/read.ts';
+import { manifestOf, printFaults, shapes } from './manifest-files.ts';
 
 /**
  * Parses, checks and compiles each file, against every provider's parameters whether it is switched on
@@ -33,4 +34,12 @@ async function checkCases(file: string): Promise<string | null> {
   if (read.ok) return `${read.cases.cases.length} cases`;
   printFaults(file, read.faults);
   return null;
+}
+
+/** Prints the Cedar schema of a manifest, for editors. @returns 0, or 1 when the manifest has faults */
+export async function showCedarSchema(file: string): Promise<number> {
+  const read = readManifest(await readFile(file, 'utf8'), shapes);
+  if (!read.ok) printFaults(file, read.faults);
+  if (read.ok) console.log(cedarSchemaOf(read.compiled).trimEnd());
+  return read.ok ? 0 : 1;
 }
