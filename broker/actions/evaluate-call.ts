@@ -13,9 +13,9 @@ import type { CallEffect } from '../decide/effects.ts';
 import { argumentsOutside, destinationsOf, entityOf, isNamed, knownDestinations } from '../manifests/call-arguments.ts';
 import { callFactValues } from '../manifests/call-facts.ts';
 import { callPart } from '../manifests/call-policies.ts';
+import type { PublishedManifest } from '../manifests/compile.ts';
 import { type CallFacts, compiledCalls, toolOf } from '../manifests/compile-calls.ts';
 import { type Manifest, member } from '../manifests/manifest.ts';
-import type { PublishedManifest } from '../manifests/publish.ts';
 import type { EventKind, Tool } from '../manifests/tool-schema.ts';
 import {
   type CellRef,

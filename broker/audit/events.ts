@@ -314,6 +314,20 @@ export const events = {
     meaning: 'A manifest version came into force.',
     payload: [z.strictObject({ version: count, sha256: text, reason: text })],
   },
+  'manifest.proposed': {
+    meaning: 'A manifest version that allows more waits for another admin.',
+    payload: [
+      z.strictObject({ proposal: text, base_version: count, sha256: text, reason: text, widens: z.array(text) }),
+    ],
+  },
+  'manifest.agreed': {
+    meaning: 'Another admin agreed to a proposed manifest version, which came into force by it.',
+    payload: [z.strictObject({ proposal: text, version: count, sha256: text })],
+  },
+  'manifest.refused': {
+    meaning: 'A proposed manifest version was refused.',
+    payload: [z.strictObject({ proposal: text, sha256: text, reason: text })],
+  },
   'key.created': {
     meaning: 'A signing key was created.',
     payload: [z.strictObject({ kid: text, active_from: time })],
