@@ -233,6 +233,11 @@ export const events = {
     meaning: 'A tool call was denied; `effect` says what became of its session by it.',
     payload: [called],
   },
+  'credential.leaked': {
+    meaning:
+      'A credential that Writ issued stood in the arguments of a call, or in what came back of one. It is being revoked; somebody should look at the agent.',
+    payload: [z.strictObject({ tool: text, seen_in: z.enum(['arguments', 'output']), leases: z.array(text) })],
+  },
   'canary.touched': {
     meaning:
       'A call or a request named a decoy of the manifest, which no honest run has a reason to. Its session ends by it, and somebody should look at the agent.',

@@ -67,6 +67,12 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     bad(
       `A call of ${tool ?? 'a tool'} was denied${reasons?.length ? `: ${reasons.map(({ code }) => reasonWords(decisionReasons, code)).join(', ')}` : ''}${became(effect)}.`,
     ),
+  'credential.leaked': ({ payload: { tool, seen_in } }) =>
+    bad(
+      seen_in === 'output'
+        ? `A call of ${tool ?? 'a tool'} gave back a credential that Writ had issued.`
+        : `A call of ${tool ?? 'a tool'} had a credential in it that Writ had issued.`,
+    ),
   'canary.touched': ({ payload: { canaries, tool, capability } }) =>
     bad(`${tool ?? capability ?? 'A request'} touched the decoy ${canaries?.join(', ') ?? ''}.`),
   'action.pending': ({ actor, payload: { tool } }) =>

@@ -94,6 +94,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const web = { ...login, log, requestId, noteRefusal };
   const about = grantAbout(parts);
   const digest = keyedDigest(deriveKey(kek, 'actions'));
+  const mark = keyedDigest(deriveKey(kek, 'credential-marks'));
   const pages: PagesDeps = {
     ...web,
     ...about,
@@ -128,12 +129,13 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     ...ending,
     ...asking,
     digest,
+    mark,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
     maxGrantsPerSession,
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
   };
-  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, log };
+  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log };
   const admin: AdminDeps = { ...parts, ...ending, ring, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const manifests: ManifestDeps = { ...parts, ...ending, shapes, review: settings.WRIT_MANIFEST_REVIEW };
   const isAdmin = (groups: readonly string[]) =>

@@ -59,6 +59,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
     update: [
       'status',
       'credential_digest',
+      'marks',
       'provider_text',
       'handle',
       'sealed',
