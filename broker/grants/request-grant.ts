@@ -59,6 +59,8 @@ export interface GrantRequest {
   ttlSeconds: number | undefined;
   justification: string | null;
   credentialJwk: JsonObject | null;
+  /** Asked for as an approval only: what policy alone would allow is refused, and nothing is minted. */
+  onlyToApprove?: true;
   /** Where it comes from; absent or null = nobody knows. */
   address?: string | null;
 }
@@ -214,6 +216,9 @@ async function decideOnce(
   if (evaluation.decision.effect !== 'allow') {
     throw new WritError('internal', { cause: new Error(`unknown effect ${String(evaluation.decision.effect)}`) });
   }
+  if (request.onlyToApprove === true) {
+    throw new WritError('not_requestable', { detail: 'No person need approve it: ask for it with `POST /v1/grants`.' });
+  }
   return commitIntent(deps, record, evaluation, { by: [], consent: null, stands: null }, now, (decisionJws, lease) =>
     recordIntent(
       store,
@@ -225,11 +230,11 @@ async function decideOnce(
 }
 
 /** A request that cannot be bound is refused by the evaluation, with its faults. */
-function historyOfRequest(
+export function historyOfRequest(
   deps: GrantDeps,
   { compiled: { manifest } }: PublishedManifest,
   session: SessionFacts,
-  { capability, params, address = null }: GrantRequest,
+  { capability, params, address = null }: Pick<GrantRequest, 'capability' | 'params' | 'address'>,
   now: Date,
 ) {
   const known = member(manifest.capabilities, capability);
@@ -241,7 +246,7 @@ function historyOfRequest(
 /**
  * The session as policy sees it: where its envelope names no number, the deployment's ceiling is the number.
  */
-function underCeiling({ maxGrantsPerSession: ceiling }: GrantDeps, session: SessionFacts): SessionFacts {
+export function underCeiling({ maxGrantsPerSession: ceiling }: GrantDeps, session: SessionFacts): SessionFacts {
   if (session.maxGrants !== null || session.counts.session < ceiling) return session;
   return { ...session, facts: { ...session.facts, grants_left: 0 } };
 }
