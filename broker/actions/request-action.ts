@@ -12,6 +12,7 @@ import type { Clock, JsonObject, Reason } from '../core/vocabulary.ts';
 import type { CallDecision } from '../decide/decide-call.ts';
 import type { CallEffect } from '../decide/effects.ts';
 import type { AsksPeople } from '../grants/ask-people.ts';
+import type { Mark } from '../leases/credential-marks.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import { type CallFacts, canariesAmong } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
@@ -38,6 +39,7 @@ import {
 } from './ask-people.ts';
 import type { Cell, Cells, Digest } from './cells.ts';
 import { type Call, type CallEvaluation, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts';
+import { revokeIfLeaked } from './leaked-credential.ts';
 import { storedWrites } from './move-cells.ts';
 import { awaitedOutcome } from './outcome.ts';
 import { originsOf } from './rules.ts';
@@ -52,6 +54,8 @@ export interface ActionDeps extends EndSessionDeps, AskDeps {
   /** Keyed: what is low in entropy cannot be guessed from the database. */
   digest: Digest;
   log: Logger;
+  /** The digest by which credentials are recognised. */
+  mark: Mark;
 }
 
 /** @param key for this use only (`keys/key-encryption-key.ts`) */
@@ -132,6 +136,8 @@ export async function requestAction(
   requestId: string | null,
 ): Promise<ActionAnswer> {
   const requestDigest = digestOf(request);
+  const seen = { tool: request.tool, seen_in: 'arguments' } as const;
+  const holdsCredential = await revokeIfLeaked(deps, session, request.args, seen, requestId);
   // 1.
   let version = session.currentManifestVersion;
   const answer = await untilSettled(session.rootId, async (stale) => {
@@ -142,7 +148,7 @@ export async function requestAction(
       stale || !hasCells(session, reads) ? await rereadSession(deps.store, session, deps.clock.now(), reads) : session;
     version = known.currentManifestVersion;
     if (version !== published.version) return null;
-    return decideOnce(deps, known, published, request, requestDigest, requestId);
+    return decideOnce(deps, known, published, { ...request, holdsCredential }, requestDigest, requestId);
   });
 
   // 6.
