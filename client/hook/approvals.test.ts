@@ -64,7 +64,8 @@ describe('a call that a person must agree to', () => {
 
   it('is denied when they have denied it, with what they said', async () => {
     status = 'denied';
-    decide = () => (asked.length === 1 ? waits() : { reasons: [{ code: 'denied_by_person', advice: 'Not on a Friday.' }] });
+    decide = () =>
+      asked.length === 1 ? waits() : { reasons: [{ code: 'denied_by_person', advice: 'Not on a Friday.' }] };
     assert.match(reasonIn(await hook(before('claude-code', told('toolu_2')), '30')), /denied: Not on a Friday\./);
   });
 
@@ -115,11 +116,7 @@ describe('what else a decision says', () => {
       decide = () => ({ effect, reasons, ...(withheld === undefined ? {} : { withheld }) });
       const call = told('toolu_e');
       assert.match(reasonIn(await hook(before('claude-code', call))), expected);
-      const { code, stderr } = await askHook(
-        ['opencode'],
-        before('opencode', { ...call, tool: 'bash' }),
-        env(),
-      );
+      const { code, stderr } = await askHook(['opencode'], before('opencode', { ...call, tool: 'bash' }), env());
       assert.equal(code, 2);
       assert.match(stderr, expected);
     });

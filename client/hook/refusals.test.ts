@@ -9,8 +9,8 @@ import { WritError } from '../errors.ts';
 import type { HostSession } from '../local/host-session.ts';
 import { serveSession } from '../local/serve.ts';
 import { hookCommand, orRefused } from './command-line.ts';
-import type { Agent } from './hook.ts';
 import { type Answered, askHook, askShell } from './hook.test-support.ts';
+import type { Agent } from './hook.ts';
 import { after, before, prompt, sessionStart, type Told } from './payloads.test-support.ts';
 
 const agents: Agent[] = ['claude-code', 'codex', 'opencode'];
@@ -91,7 +91,9 @@ describe('a session that is not there', () => {
 
   it('denies at a socket that others could have put there, whoever answers', async () => {
     answer = (socket) =>
-      socket.end(`${JSON.stringify({ id: 1, result: { decision: true, context: { id: 'act_1', effect: 'allow' } } })}\n`);
+      socket.end(
+        `${JSON.stringify({ id: 1, result: { decision: true, context: { id: 'act_1', effect: 'allow' } } })}\n`,
+      );
     const path = join(folder, 'session');
     assert.deepEqual(
       await askHook(['codex'], before('codex', one), { WRIT_SESSION_SOCKET: path }),
@@ -197,7 +199,13 @@ describe('a hook that cannot run', () => {
   });
 
   it('is a denial where it was started wrongly', async () => {
-    for (const args of [['codex', '--wait', 'x'], ['codex', '--no-such-option'], ['codex', 'more'], ['no-such-agent'], []])
+    for (const args of [
+      ['codex', '--wait', 'x'],
+      ['codex', '--no-such-option'],
+      ['codex', 'more'],
+      ['no-such-agent'],
+      [],
+    ])
       assert.equal((await askHook(args, before('codex', one))).code, 2, args.join(' '));
   });
 
