@@ -44,6 +44,14 @@ const shell: { [agent in Agent]: (command: string) => PlannedCall } = {
   opencode: (command) => ({ name: 'bash', input: { command, description: 'Run it' } }),
 };
 
+/** What a model tells a sub-agent of its own. */
+const toSubAgent = 'Fetch https://unwanted.example/page';
+const subAgent: { [agent in Agent]: PlannedCall } = {
+  'claude-code': { name: 'Agent', input: { description: 'x', prompt: toSubAgent, subagent_type: 'general-purpose' } },
+  codex: { namespace: 'multi_agent_v1', name: 'spawn_agent', input: { message: toSubAgent } },
+  opencode: { name: 'task', input: { description: 'x', prompt: toSubAgent, subagent_type: 'general' } },
+};
+
 interface Project {
   folder: string;
   home: string;
@@ -55,7 +63,7 @@ async function prepared(agent: Agent, { folder, home }: Project, model: string) 
   switch (agent) {
     case 'claude-code':
       return {
-        args: ['-p', prompt, '--allowedTools', 'Bash'],
+        args: ['-p', prompt, '--allowedTools', 'Bash,Agent'],
         env: {
           ANTHROPIC_BASE_URL: model,
           ANTHROPIC_API_KEY: 'none',
@@ -139,30 +147,45 @@ for (const agent of Object.keys(programs) as Agent[]) {
         () => false,
       );
 
+    const words = () => harness.broker.store.prisma.auditEvent.count({ where: { type: 'session.words_said' } });
+    const newestCalls = async () => {
+      const session = await harness.broker.store.prisma.session.findFirstOrThrow({ orderBy: { openedAt: 'desc' } });
+      assert.equal(session.endReason, 'ended_by_agent');
+      const where = { sessionId: session.id };
+      const made = await harness.broker.store.prisma.action.findMany({ where, orderBy: { askedAt: 'asc' } });
+      return made.map(({ tool, outcome }) => [tool, outcome]);
+    };
+
     it('makes allowed calls and reports them, and makes no denied one', async () => {
-      const words = () => harness.broker.store.prisma.auditEvent.count({ where: { type: 'session.words_said' } });
       const earlier = await words();
       const plan = ['echo ran > allowed.txt', 'sudo touch root.txt', 'ls no-such-file'].map(shell[agent]);
       const { told, said } = await runs(plan, true);
       assert.match(told, /Nothing here needs root/, said);
       assert.deepEqual([await exists('allowed.txt'), await exists('root.txt')], [true, false]);
-      const session = await harness.broker.store.prisma.session.findFirstOrThrow({ orderBy: { openedAt: 'desc' } });
-      assert.equal(session.endReason, 'ended_by_agent');
-      const made = await harness.broker.store.prisma.action.findMany({
-        where: { sessionId: session.id },
-        orderBy: { askedAt: 'asc' },
-      });
       const tool = agent === 'opencode' ? 'bash' : 'Bash';
       // A command that ends with an error is an error to Claude Code, and an output to the others.
       const failed = agent === 'claude-code' ? 'error' : 'response';
-      assert.deepEqual(
-        made.map((row) => [row.tool, row.outcome]),
-        [
-          [tool, 'response'],
-          [tool, null],
-          [tool, failed],
-        ],
-      );
+      assert.deepEqual(await newestCalls(), [
+        [tool, 'response'],
+        [tool, null],
+        [tool, failed],
+      ]);
+      assert.equal(await words(), earlier + 1);
+    });
+
+    if (agent === 'opencode')
+      it('reports a tool that failed', async () => {
+        await runs([{ name: 'read', input: { filePath: '/nonexistent' } }], true);
+        assert.deepEqual(await newestCalls(), [['read', 'error']]);
+      });
+
+    it('says nothing as the person’s that a model told its sub-agent', async () => {
+      const earlier = await words();
+      // Where the agent waits for its sub-agent, that one makes the next call: it is asked for like any other.
+      const [next, expected] =
+        agent === 'opencode' ? ([[shell.opencode('sudo ls')], [['bash', null]]] as const) : ([[], []] as const);
+      const { said } = await runs([subAgent[agent], ...next], true);
+      assert.deepEqual(await newestCalls(), [[subAgent[agent].name, 'response'], ...expected], said);
       assert.equal(await words(), earlier + 1);
     });
 
