@@ -43,11 +43,15 @@ async function main(quick: boolean, json: string | null): Promise<void> {
     say('\nPostgreSQL does not answer, so evaluations are not measured; point TEST_DATABASE_URL at a server.');
   } else {
     say('\nthe whole evaluation over HTTP, with its durable record, on PostgreSQL');
-    say('history  clients  requests/s    p50 ms    p99 ms   SQL trips  of reference');
-    for await (const row of measureEvaluations(quick ? [1, 100] : [1, 1_000, 100_000], quick ? 0.3 : 3)) {
+    say('    scope  history  clients  requests/s    p50 ms    p99 ms   SQL trips  of reference');
+    const histories = quick
+      ? { session: [1, 100], principal: [10, 100] }
+      : { session: [1, 1_000, 100_000], principal: [10, 1_000_000] };
+    for await (const row of measureEvaluations(histories, quick ? 0.3 : 3)) {
       results.push(row);
       say(
-        `${row.history}`.padStart(7) +
+        row.scope.padStart(9) +
+          `${row.history}`.padStart(9) +
           `${row.clients}`.padStart(9) +
           row.rps.toFixed(0).padStart(12) +
           row.p50_ms.toFixed(2).padStart(10) +
