@@ -51,10 +51,26 @@ export async function documentedManifest(): Promise<string> {
   return manifest;
 }
 
-/** A folder with that manifest, for the agent that the tests' broker knows. */
+/** Tools of an MCP server, and what becomes of who calls them. */
+const operations = {
+  tools: `
+  mcp__ops__deploy: { description: Deploys a version. }
+  mcp__ops__wipe: {}
+  mcp__ops__leave: {}`,
+  rules: `
+  - { id: deploys, message: A person looks at each deployment., on: { tool: mcp__ops__deploy }, effect: approve }
+  - { id: wipes, message: Nobody wipes anything., on: { tool: mcp__ops__wipe }, effect: suspend }
+  - { id: leaves, message: That was the last call., on: { tool: mcp__ops__leave }, effect: terminate }`,
+};
+
+/** A folder with that manifest and these tools, for the agent that the tests' broker knows. */
 export async function manifestFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'writ-hook-'));
-  const manifest = (await documentedManifest()).replace('agent: coding-agent', 'agent: invoice-bot');
+  const manifest = (await documentedManifest())
+    .replace('agent: coding-agent', 'agent: invoice-bot')
+    .replace('owner: team:engineering', 'owner: team:billing')
+    .replace('\ntools:', `\ntools:${operations.tools}`)
+    .replace('\nrules:', `\nrules:${operations.rules}`);
   await writeFile(join(folder, 'coding.yaml'), manifest);
   return folder;
 }
