@@ -7,6 +7,7 @@ import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { type EvaluationRow, measureEvaluations } from './bench/decide/evaluations.ts';
 import { pureDecision } from './bench/decide/pure.ts';
+import { measureRefusals, type RefusalRow } from './bench/decide/refusals.ts';
 import { postgresVersion } from './bench/servers.ts';
 
 const usage = `npm run bench:decide -- [options]
@@ -27,7 +28,7 @@ function say(text: string): void {
 }
 
 async function main(quick: boolean, json: string | null): Promise<void> {
-  const results: (DecisionRow | EvaluationRow)[] = [];
+  const results: (DecisionRow | EvaluationRow | RefusalRow)[] = [];
   say('the pure decision, rules and all');
   say('policies   rules    p50 µs    p99 µs');
   for (const policies of [10, 100, 1000]) {
@@ -60,6 +61,12 @@ async function main(quick: boolean, json: string | null): Promise<void> {
           `${(row.reference_ratio * 100).toFixed(0)} %`.padStart(14),
       );
     }
+    const path = await measureRefusals(quick ? 3 : 30);
+    results.push(path);
+    say('\nfrom the call that a rule ends the session for to the target’s refusal of its key (AWS, sandbox)');
+    say(
+      `${path.sessions} sessions: answered in ${path.answer_p50_ms.toFixed(1)} ms, refused after ${path.p50_ms.toFixed(0)} ms (median), ${path.worst_ms.toFixed(0)} ms at worst; the target itself takes ${path.target_lag_ms} ms`,
+    );
   }
   if (json !== null) await writeFile(json, `${JSON.stringify({ results }, null, 2)}\n`);
 }
