@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { type HookCommand, quoted } from '../hook/command-line.ts';
 import type { Agent } from '../hook/hook.ts';
 import { carryOut, plannedChange } from '../hook/install.ts';
-import { wholeSeconds } from './hook.ts';
+import { wholeSeconds } from './whole-seconds.ts';
 
 type Environment = { [name: string]: string | undefined };
 

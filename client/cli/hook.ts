@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 import { hookSeconds } from '../hook/command-line.ts';
 import { type HookReply, refused } from '../hook/event.ts';
 import { type Agent, answerHook, isAgent } from '../hook/hook.ts';
-import { CommandError } from './broker-side.ts';
+import { wholeSeconds } from './whole-seconds.ts';
 
 type Environment = { [name: string]: string | undefined };
 
@@ -78,11 +78,4 @@ async function within(stream: NodeJS.ReadStream, seconds: number): Promise<Uint8
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** @throws CommandError */
-export function wholeSeconds(name: string, given: string, min: number, max: number): number {
-  const value = /^\d{1,5}$/.test(given) ? Number(given) : Number.NaN;
-  if (value >= min && value <= max) return value;
-  throw new CommandError(`--${name} must be a whole number of seconds, from ${min} to ${max}`);
 }

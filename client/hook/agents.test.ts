@@ -2,7 +2,8 @@
  * The real coding agents, with a stand-in for their model's API: the hook that `writ hook install` writes is
  * run by them, a denied call is not made, and their model reads why. The agents are large, and one is not
  * free software, so they are none of this repository's packages: `WRIT_TEST_AGENTS` names a folder where
- * `npm install @anthropic-ai/claude-code @openai/codex opencode-ai` was run (Linux). Without it, said as skipped.
+ * `npm install @anthropic-ai/claude-code @openai/codex opencode-ai` was run (Linux). Without it, each is said
+ * to be not tested.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -181,7 +182,7 @@ for (const agent of Object.keys(programs) as Agent[]) {
 
     it('says nothing as the person’s that a model told its sub-agent', async () => {
       const earlier = await words();
-      // Where the agent waits for its sub-agent, that one makes the next call: it is asked for like any other.
+      // Where the agent waits for its sub-agent, that one makes the next call, asked for like any other.
       const [next, expected] =
         agent === 'opencode' ? ([[shell.opencode('sudo ls')], [['bash', null]]] as const) : ([[], []] as const);
       const { said } = await runs([subAgent[agent], ...next], true);

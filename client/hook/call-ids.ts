@@ -1,6 +1,6 @@
 /**
- * Which id a call has at Writ. It is made of the agent's own ids, so that the hook after a call finds what the
- * hook before it asked for, in another process.
+ * Which id a call has at Writ. It is made of the agent's own ids, so that the hook after a call finds what
+ * the hook before it asked for, in another process.
  *
  * A call that waits for a person is asked for again under the id that the person was asked about. The agent's
  * model repeats it as another call; so the id is left behind, beside the session's socket, under a digest of

@@ -22,7 +22,7 @@ export interface Told {
 
 const claudeCode = {
   session_id: 'a2491e27-59f8-4e6f-ad74-5d64656098e5',
-  transcript_path: '/home/dev/.claude/projects/-workspace/a2491e27-59f8-4e6f-ad74-5d64656098e5.jsonl',
+  transcript_path: '/var/agent/.claude/projects/-workspace/a2491e27-59f8-4e6f-ad74-5d64656098e5.jsonl',
   cwd: '/workspace',
   prompt_id: '3ebe40d9-00d9-4d08-8e29-d1ba6c8442ee',
   permission_mode: 'default',
@@ -30,7 +30,7 @@ const claudeCode = {
 const codex = {
   session_id: '01a217b3-2211-7f13-b9fb-3f5c43a13bc8',
   turn_id: '01a217b3-2248-7053-a007-139ae470ed0e',
-  transcript_path: '/home/dev/.codex/sessions/2026/11/26/rollout-2026-11-26T11-52-25.jsonl',
+  transcript_path: '/var/agent/.codex/sessions/2026/11/26/rollout-2026-11-26T11-52-25.jsonl',
   cwd: '/workspace',
   model: 'gpt-5.5',
   permission_mode: 'default',

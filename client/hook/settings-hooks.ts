@@ -89,8 +89,8 @@ function resultIn({ tool_response: output }: Members): {
 
 /**
  * Prompts are not only the person's: Codex submits what a model wrote for its sub-agent (with that one's
- * `agent_id`), Claude Code what a background task brought back (`<task-notification>`). Such a text said to be
- * the person's would make every value in it trusted.
+ * `agent_id`), Claude Code what a background task brought back (`<task-notification>`). Such a text said to
+ * be the person's would make every value in it trusted.
  */
 function wordsIn(given: Members): HookEvent {
   const text = given.prompt;
