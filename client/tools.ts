@@ -6,7 +6,7 @@ import type { Clock } from './clock.ts';
 import { type CallApproval, type CallDecision, explain, isAllowed, readDecision } from './decision.ts';
 import { WritDenied } from './errors.ts';
 import type { Answer, Call } from './http.ts';
-import { plainText } from './plain-text.ts';
+import { plainText } from './text.ts';
 import { untilDecided } from './wait.ts';
 
 export interface CallOptions {

@@ -6,7 +6,7 @@ import { systemClock } from '../clock.ts';
 import { type CallDecision, explain, isAllowed } from '../decision.ts';
 import { WritError } from '../errors.ts';
 import { connectSession, type LocalSession } from '../local/connect.ts';
-import { plainText } from '../plain-text.ts';
+import { plainText } from '../text.ts';
 import { untilDecided } from '../wait.ts';
 import { type CallIds, callIds } from './call-ids.ts';
 import { BadPayload, type Dialect, type HookAnswer, type HookEvent, type HookReply, refused } from './event.ts';

@@ -231,7 +231,7 @@ export const rules: Rule[] = [
     name: 'a-hook-loads-little',
     why: 'it is a process for each tool call of a coding agent, and asks the local process for everything',
     files: /^client\/hook\//,
-    only: '^client/(hook/|local/connect\\.ts$|(clock|decision|errors|plain-text|wait)\\.ts$)',
+    only: '^client/(hook/|local/connect\\.ts$|(clock|decision|errors|text|wait)\\.ts$)',
   },
   {
     name: 'the-command-is-a-package-of-its-own',
