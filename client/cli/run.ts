@@ -40,6 +40,10 @@ On the agent's side:
                                  Without a command: prints the variable for a shell, and stays until it is told to end
   writ session status            the session of WRIT_SESSION_SOCKET; exit 1 when it has ended
   writ session end               end it: everything it held is revoked
+  writ hook install AGENT        make a coding agent ask before each tool call: claude-code, codex or opencode. In this
+                                 folder's settings, or --user in your own; --dry-run shows them; --wait SECONDS for a person
+                                 (240); --command TEXT: how a shell starts writ. uninstall takes it out again
+  writ hook AGENT                the hook itself: reads one event of the agent, and answers it in the agent's own way
 
 OPENING is --task-type NAME, --input NAME=TEXT or NAME:=NUMBER …, --on-behalf-of user:…, --max-seconds N, --max-grants N,
 --url URL. WRIT_URL and WRIT_TASK_TYPE say it where no option does. Who the agent is comes from WRIT_SUBJECT_TOKEN_FILE, from
@@ -182,7 +186,9 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
 
 /** Commands that read the rest of their line themselves. @returns null = it is none of them */
 async function runAgentSide([noun, verb, ...rest]: string[]): Promise<number | null> {
-  if (noun !== 'session' || rest[0] === '--help') return null;
+  if (rest[0] === '--help') return null;
+  if (noun === 'hook') return (await import('./hook.ts')).runHook([verb ?? '', ...rest], process.env);
+  if (noun !== 'session') return null;
   const session = await import('./session.ts');
   if (verb === 'open') return session.openSession(rest, process.env);
   if (verb === 'status' && rest.length === 0) return session.showSession(process.env);
