@@ -249,10 +249,11 @@ interface Start {
 function startOf({ token, limit }: Page, query: object, { digest }: ActionDeps): Start {
   const most = Math.min(limit ?? mostResults, mostResults);
   if (token === undefined) return { offset: 0, limit: most };
-  const [offset, before] = token.split('.').map(Number);
-  const start = { offset: offset ?? 0, limit: before ?? 0 };
-  if (tokenOf(start, query, { digest }) !== token) throw refuse('page.token', 'is not of this search');
-  if (limit !== undefined && most !== before) throw refuse('page.limit', 'must stay as it was');
+  const [, offset, before] = /^(\d{1,6})\.(\d{1,3})\./.exec(token) ?? [];
+  const start = { offset: Number(offset), limit: Number(before) };
+  if (offset === undefined || tokenOf(start, query, { digest }) !== token)
+    throw refuse('page.token', 'is not of this search');
+  if (limit !== undefined && most !== start.limit) throw refuse('page.limit', 'must stay as it was');
   return start;
 }
 
