@@ -1,7 +1,7 @@
 /**
- * AuthZEN's Access Request and Approval Profile, the whole way: a capability that needs a person is evaluated,
- * asked about, decided by a person in the browser, evaluated anew and redeemed. And what does not get through:
- * another request than was denied, another's denial, an old one, an approval of something else.
+ * AuthZEN's Access Request and Approval Profile, the whole way: a capability that needs a person is
+ * evaluated, asked about, decided by a person in the browser, evaluated anew and redeemed. And what does not
+ * get through: another request than was denied, another's denial, an old one, an approval of something else.
  */
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';

@@ -145,7 +145,9 @@ export function authzenSearchOperations(deps: ActionDeps): Operation[] {
   ];
 }
 
-/** The session itself, under each of its names, where its call would be allowed. Of others nothing is told. */
+/**
+ * The session itself, under each of its names, where its call would be allowed. Of others nothing is told.
+ */
 async function subjectsFor(
   deps: ActionDeps,
   body: z.output<typeof bodies.subject>,
@@ -245,7 +247,10 @@ interface Start {
   limit: number;
 }
 
-/** Where the page begins. @throws WritError `bad_request` for a token of another search or session, or none of ours */
+/**
+ * Where the page begins. @throws WritError `bad_request` for a token of another search or session, or none
+ * of ours
+ */
 function startOf({ token, limit }: Page, query: object, { digest }: ActionDeps): Start {
   const most = Math.min(limit ?? mostResults, mostResults);
   if (token === undefined) return { offset: 0, limit: most };

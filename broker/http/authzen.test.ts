@@ -1,4 +1,6 @@
-/** AuthZEN at the door: what it refuses and what it ignores, request ids, batches, searches and their pages. */
+/**
+ * AuthZEN at the door: what it refuses and what it ignores, request ids, batches, searches and their pages.
+ */
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

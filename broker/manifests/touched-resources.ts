@@ -15,7 +15,10 @@ export interface TouchedResource {
 
 export type Touched =
   | { complete: true; resources: TouchedResource[] }
-  /** `entity_unknown`: the manifest does not say what the tool touches. `argument_free`: an argument may be anything. */
+  /**
+   * `entity_unknown`: the manifest does not say what the tool touches. `argument_free`: an argument may be
+   * anything.
+   */
   | { complete: false; because: 'entity_unknown' | 'argument_free' | 'too_many'; path?: string };
 
 /** Combinations that are enumerated, at most. */
