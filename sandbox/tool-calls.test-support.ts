@@ -70,7 +70,7 @@ export function hostOf(deployment: Deployment, name = 'invoice-bot'): Host {
     },
     works: (key) =>
       key.send(new GetObjectCommand({ Bucket: 'orders', Key: 'customers/42/invoice.txt' })).then(
-        () => true,
+        async ({ Body }) => (await Body?.transformToString()) !== undefined,
         ({ name: error }) => {
           assert.equal(error, 'AccessDenied');
           return false;
