@@ -38,6 +38,8 @@ rules:
     when: { destination: unknown }
     effect: approve
   - { id: no-shell, on: { tool: shell }, effect: deny }
+canaries:
+  - { id: bait, value: decoy-account-7 }
 `;
 const mail = (to: string, context: object = {}) => ({
   subject: { type: 'agent', id: 'invoice-bot' },
@@ -49,14 +51,19 @@ const mail = (to: string, context: object = {}) => ({
 describe('access requests', () => {
   let deployment: Deployment;
   let approver: Approver;
+  let source: string;
+  const publish = async (text: string) => {
+    const published = await deployment.publish('invoice-bot', text);
+    assert.equal(published.status, 200, published.text);
+  };
   before(async () => {
     deployment = await startDeployment({
       env: { WRIT_GRANTS_PER_MINUTE: '0', WRIT_SESSION_TOKEN_SECONDS: '900', WRIT_HEARTBEAT_SECONDS: '300' },
     });
     approver = await deployment.approver();
     const example = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
-    const published = await deployment.publish('invoice-bot', example + rules);
-    assert.equal(published.status, 200, published.text);
+    source = example + rules;
+    await publish(source);
   });
   after(() => deployment.close());
 
@@ -309,6 +316,31 @@ describe('access requests', () => {
     const shell = { ...mail(''), action: { name: 'shell' }, resource: { type: 'tool', id: 'shell' }, context: {} };
     const refused = bodyOf(await evaluate(agent, shell));
     assert.deepEqual([refused.decision, refused.context.access_request], [false, undefined]);
+  });
+
+  test('what policy alone allows by the time it is asked about mints nothing', async () => {
+    const agent = await deployment.openAgent();
+    const { submission } = await denied(agent);
+    const [before, after] = source.split(`  ${needsPerson}:`);
+    await publish(`${before}  ${needsPerson}:${after?.replace('tier: 2', 'tier: 1')}`);
+    try {
+      const reply = await submit(agent, submission);
+      assert.deepEqual(problem(reply), [400, urn('not_requestable')]);
+      const where = { sessionId: agent.sessionId };
+      assert.equal(await deployment.broker.store.prisma.lease.count({ where }), 0);
+      assert.equal(await deployment.broker.store.prisma.grant.count({ where }), 0);
+    } finally {
+      await publish(source);
+    }
+  });
+
+  test('whoever asks about a decoy has touched it', async () => {
+    const agent = await deployment.openAgent();
+    const { decision, context } = bodyOf(
+      await evaluate(agent, asking(atOnce, { arguments: { file: 'decoy-account-7' } })),
+    );
+    assert.deepEqual([decision, context.effect, context.access_request], [false, 'terminate', undefined]);
+    assert.equal((await evaluate(agent, asking(atOnce))).status, 401);
   });
 
   // Last: it moves the deployment's time.

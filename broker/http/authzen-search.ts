@@ -191,8 +191,7 @@ async function resourcesFor(
       gaps.push({ code: because, ...(path === undefined ? {} : { path }) });
       return [];
     }
-    const ofType = touched.resources.filter((one) => one.type === type);
-    return ofType.map(({ id, args }) => ({ ...call, args: args as JsonObject, id }));
+    return touched.resources.map(({ id, args }) => ({ ...call, args: args as JsonObject, id }));
   });
   return { results: answers.filter(passesSoFar).map(({ call: { id } }) => ({ type, id })), gaps };
 }
@@ -209,7 +208,7 @@ function touchedBy(
   const bare = context?.arguments === undefined && action.properties?.arguments === undefined;
   const { type, properties } = resource;
   const known = bare && looksAtResource(tool) ? argumentsOfResource({ type, properties }, action) : args;
-  return touchedResources(tool, session.task.inputs, known);
+  return touchedResources(tool, session.task.inputs, type, known);
 }
 
 /** Every tool that may be called on the resource; on the session or a server as such, every tool. */
@@ -231,7 +230,7 @@ async function actionsFor(
       const asked = { ...body, action: { name } };
       if (type === 'tool') return name === id ? [callOf(asked, { address })] : [];
       const touched = touchedBy(manifest, asked, {}, session);
-      const there = touched.complete ? touched.resources.filter((one) => one.type === type && one.id === id) : [];
+      const there = touched.complete ? touched.resources.filter((one) => one.id === id) : [];
       return [
         callOf(asked, { address }),
         ...there.map(({ args }) => ({ ...callOf(asked, { address }), args: args as JsonObject })),

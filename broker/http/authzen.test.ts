@@ -282,6 +282,8 @@ describe('AuthZEN at the door', () => {
       [open.results, open.context],
       [[], { complete: false, reasons: [{ code: 'argument_free', path: 'context.arguments.order_id' }] }],
     );
+    const bills = await search('resource', { action: { name: 'cancel_order' }, resource: { type: 'bill' } });
+    assert.deepEqual([bills.results, bills.context.complete], [[], true]);
     const given = await orders('cancel_order', { context: { arguments: { order_id: 77 } } });
     assert.deepEqual([ids(given), given.context.complete], [['77'], true]);
     assert.deepEqual((await orders('read_news')).context.reasons, [{ code: 'entity_unknown' }]);
