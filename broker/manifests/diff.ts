@@ -6,17 +6,8 @@
  */
 import type { Json, JsonObject } from '../core/vocabulary.ts';
 import { diffCalls } from './diff-calls.ts';
-import {
-  type Change,
-  change,
-  diffLimits,
-  diffNames,
-  diffRecords,
-  type Named,
-  otherMembers,
-  type Verdict,
-} from './diff-change.ts';
-import { compareLimits, isEqual, type Limits, limitsInWords, limitsOf, shown } from './diff-limits.ts';
+import { type Change, change, diffLimits, diffNames, diffRecords, type Named, otherMembers } from './diff-change.ts';
+import { compareLimits, isEqual, type Limits, limitsInWords, limitsOf, shown, type Verdict } from './diff-limits.ts';
 import { diffRules } from './diff-rules.ts';
 import type { Capability, Input, Manifest, TaskType } from './manifest.ts';
 
@@ -274,7 +265,10 @@ function diffParams(name: string, path: string, before: Capability, after: Capab
   });
 }
 
-/** `read-files may now write; before: read`, where what is done is one of a few words; of an object, its members. */
+/**
+ * `read-files may now write; before: read`, where what is done is one of a few words; of an object, its
+ * members.
+ */
 function paramInWords(name: string, param: string, now: Limits, was: Limits): string {
   const verbs = (limits: Limits) => (limits.equals === undefined ? limits.enum : [limits.equals]);
   const [may, might] = [verbs(now), verbs(was)];
