@@ -61,7 +61,7 @@ export const touches = (tracker: Tracker, call: CallFacts): boolean =>
   concerns(tracker.event, call) || (tracker.without !== null && concerns(tracker.without, call));
 
 /** Words of an argument that nobody trustworthy is known to have said. */
-function doubtfulWords(manifest: Manifest, task: Task, call: CallFacts, name: string): string[] {
+export function doubtfulWords(manifest: Manifest, task: Task, call: CallFacts, name: string): string[] {
   const values = name === 'destination' ? call.destinations : valuesAt(call.args, name).map((value) => textOf(value));
   const trusted = trustedWords(manifest, task);
   return values.flatMap(wordsOfValue).filter((word) => !trusted.has(word));
@@ -77,6 +77,8 @@ function trustedWords(manifest: Manifest, task: Task): Set<string> {
 
 const inputWords = ({ inputs }: Task): Set<string> =>
   new Set(Object.values(inputs).flatMap((value) => wordsOfValue(String(value))));
+
+export const hasInputWord = (task: Task, word: string): boolean => inputWords(task).has(word);
 
 const ownWords = memoize((manifest: Manifest) => new Set(manifestWords(manifest).flatMap(wordsOfValue)));
 
@@ -117,7 +119,7 @@ function clauseHolds({ now, sequence }: CompiledClause, scene: Scene): Verdict {
   if (now.destination === 'unknown' && call.unknownDestinations.length === 0) return false;
   if (now.destination === 'known' && (call.destinations.length === 0 || call.unknownDestinations.length > 0))
     return false;
-  if (now.unsaid?.some((word) => seen(saidCell(word, digest)) || inputWords(session.task).has(word))) return false;
+  if (now.unsaid?.some((word) => seen(saidCell(word, digest)) || hasInputWord(session.task, word))) return false;
   if (now.label !== undefined && !scene.labels.includes(now.label)) return false;
   if (now.uncleared === true && !isUncleared(scene)) return false;
   if (now.on_behalf_of !== undefined && now.on_behalf_of !== standing(session)) return false;
@@ -177,7 +179,8 @@ function isUncleared({ manifest, call, labels }: Scene): boolean {
   });
 }
 
-const standing = ({ onBehalfOf, declaredOnBehalfOf }: CallSession) =>
+/** Who says for whom it acts. */
+export const standing = ({ onBehalfOf, declaredOnBehalfOf }: CallSession) =>
   onBehalfOf !== null ? 'vouched' : declaredOnBehalfOf !== null ? 'declared' : 'nobody';
 
 /** Whether a moment is within hours of a zone; `from` after `to` goes over midnight. */
