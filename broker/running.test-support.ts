@@ -108,10 +108,11 @@ export async function prepareGround() {
       ),
     /**
      * @param now the broker's own time, where it is not the system's
+     * @param task its type and inputs, where it is another than `work`
      * @returns POST, and GET, as the holder of a new session, and how to open a child of it; to another
      *   broker by its whole URL
      */
-    session: async (now = systemClock.now()) => {
+    session: async (now = systemClock.now(), task: object = { task_type: 'work', inputs: {} }) => {
       const seconds = Math.floor(now.getTime() / 1000);
       const assertion = await new SignJWT({})
         .setProtectedHeader({ alg: 'ES256', kid: 'c' })
@@ -126,7 +127,7 @@ export async function prepareGround() {
         grant_type: 'client_credentials',
         client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
         client_assertion: assertion,
-        authorization_details: JSON.stringify([{ type: 'task', task_type: 'work', inputs: {} }]),
+        authorization_details: JSON.stringify([{ type: 'task', ...task }]),
       });
       return holderOf(token);
     },

@@ -23,6 +23,7 @@ import type { HealthDeps } from '../http/health.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
 import type { Refusals } from '../http/refusals.ts';
 import { noteRefusedRequest } from '../http/refused-request.ts';
+import { replayOperations } from '../http/replay.ts';
 import { sessionOperations } from '../http/session.ts';
 import { sessionDoor } from '../http/session-door.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
@@ -143,6 +144,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller, maxGrantsPerSession }),
       ...oauthOperations(oauth),
       ...adminOperations(admin),
+      ...replayOperations({ ...parts, digest }),
       ...discoveryOperations(url, ring),
     ],
     pages: [

@@ -78,6 +78,7 @@ export function recordOf(under: Manifests, agent: string, steps: readonly Step[]
       knownFrom: new Date(0),
       fromTheBeginning: true,
       all,
+      sessions: [...new Map(all.map(({ session }) => [session.id, session])).values()],
     },
     truth,
   };

@@ -81,6 +81,8 @@ export interface Record {
   fromTheBeginning: boolean;
   /** In the order of time. */
   all: Recorded[];
+  /** Sessions of the agent that were opened in the window, or in which something was asked for in it. */
+  sessions: RecordedSession[];
 }
 
 /** More than this in one replay is refused: the window has to be narrowed. */
@@ -126,7 +128,8 @@ export async function readRecord(
       errors: [{ path: 'since', message: `there are more than ${maxRecorded} calls and grants: take a shorter time` }],
     });
   const ids = new Set([...actions.map(({ sessionId }) => sessionId), ...grants.map(({ sessionId }) => sessionId)]);
-  const sessions = await readSessions(store, [...ids]);
+  const opened = await prisma.session.findMany({ where: { agent, openedAt: asked }, select: { id: true }, take: maxRecorded });
+  const sessions = await readSessions(store, [...new Set([...ids, ...opened.map(({ id }) => id)])]);
   const older = await Promise.all([
     prisma.action.findFirst({ where: { agent, askedAt: { lt: knownFrom } }, select: { id: true } }),
     prisma.grant.findFirst({ where: { agent, requestedAt: { lt: knownFrom } }, select: { id: true } }),
@@ -171,13 +174,19 @@ export async function readRecord(
       endedAt: row.endedAt,
     };
   });
+  const all = [...calls, ...granted].toSorted((a, b) => a.at.getTime() - b.at.getTime() || (a.id < b.id ? -1 : 1));
+  const inWindow = new Set([
+    ...opened.map(({ id }) => id),
+    ...all.filter(({ at }) => at >= since).map(({ session }) => session.id),
+  ]);
   return {
     agent,
     since,
     until,
     knownFrom,
     fromTheBeginning: older.every((one) => one === null),
-    all: [...calls, ...granted].toSorted((a, b) => a.at.getTime() - b.at.getTime() || (a.id < b.id ? -1 : 1)),
+    all,
+    sessions: [...sessions.values()].filter((one) => one.agent === agent && inWindow.has(one.id)),
   };
 }
 

@@ -49,7 +49,7 @@ export interface ReplayInput {
   record: Record;
   candidate: PublishedManifest;
   /** The version that a call or grant was decided under. */
-  versionOf(number: number): PublishedManifest;
+  versionOf(number: number, agent: string): PublishedManifest;
   providers: ReadonlyMap<string, Provider>;
   digest: Digest;
   /** Other agents have the same owner: what they did is not on this record. */
@@ -77,14 +77,14 @@ export function replay(input: ReplayInput): Replay {
     groups: { newly_denied: [], newly_allowed: [], other_effect: [], undecidable: [] },
   };
   const vocabularies = new Map<string, Vocabulary>();
-  const constants = new Map<number, Vocabulary>();
+  const constants = new Map<Manifest, Vocabulary>();
   const knownOf = (one: RecordedCall): KnownArguments => {
-    const before = input.versionOf(one.manifestVersion).compiled.manifest;
+    const before = input.versionOf(one.manifestVersion, one.session.agent).compiled.manifest;
     const key = `${one.session.id}@${one.manifestVersion}`;
     let vocabulary = vocabularies.get(key);
     if (vocabulary === undefined) {
-      const written = constants.get(one.manifestVersion) ?? vocabularyOf([before, manifest], digest);
-      constants.set(one.manifestVersion, written);
+      const written = constants.get(before) ?? vocabularyOf([before, manifest], digest);
+      constants.set(before, written);
       vocabulary = withInputs(written, [before, manifest], one.session.task, digest);
       vocabularies.set(key, vocabulary);
     }
@@ -120,7 +120,7 @@ function eventsOf(all: readonly Recorded[]): { at: Date; what: What; one: Record
 /** The call under the candidate, as far as its arguments are known. */
 function boundedCall({ versionOf, candidate }: ReplayInput, call: RecordedCall, known: KnownArguments): BoundedCall {
   const { manifest } = candidate.compiled;
-  const before = toolOf(versionOf(call.manifestVersion).compiled.manifest, call.tool);
+  const before = toolOf(versionOf(call.manifestVersion, call.session.agent).compiled.manifest, call.tool);
   const after = toolOf(manifest, call.tool);
   const cost = costOf(call.costMicroUsd, before?.cost_usd, after?.cost_usd);
   const asked = { tool: call.tool, args: known.values, costMicroUsd: call.costMicroUsd };
@@ -185,7 +185,7 @@ function follower({ record, candidate, versionOf, ownerHasOthers }: ReplayInput)
       if (one.kind === 'grant' && what === 'asked') granted.push(one);
       const kinds = kindsOf(one, what);
       const foreign = session.agent !== record.agent;
-      const reported = one.kind === 'call' ? reportedLabels(versionOf(one.manifestVersion).compiled.manifest, one) : [];
+      const reported = one.kind === 'call' ? reportedLabels(versionOf(one.manifestVersion, one.session.agent).compiled.manifest, one) : [];
       const seen = what === 'finished' ? withLabels(call, reported) : call;
       for (const tracker of compiledCalls(manifest).trackers) {
         const told = eventTold(tracker, seen, kinds);
@@ -253,7 +253,7 @@ function redecide(
   if (hasEnded(candidate.compiled.manifest, one))
     return { effects: [{ effect: 'deny', reasons: [{ code: 'envelope_spent', advice: 'The session would have ended by then.' }] }], unknown: [], plan: null };
   const scene = follow.sceneOf(one, call);
-  const before = input.versionOf(one.manifestVersion);
+  const before = input.versionOf(one.manifestVersion, one.session.agent);
   return one.kind === 'call'
     ? { ...redecideCall(before, candidate, one, scene), plan: null }
     : redecideGrant(providers, before, candidate, one, follow.countedBefore(one), scene);

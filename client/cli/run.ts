@@ -8,6 +8,10 @@ import { type BrokerSide, CommandError, type LoadBrokerSide, type PostgresPrepar
 const usage = `writ – a credential broker for AI agents
 
   writ manifest check FILE …     parse, check and compile manifests; exit 1 with line, column and path of each fault
+  writ manifest replay FILE      decide anew, by this manifest, what is on record; --since 7d, --first 5, --json
+  writ manifest suggest --agent NAME
+                                 the narrowest manifest that covers what the agent really used, as a diff; --since 7d,
+                                 --yaml: the manifest alone, --json
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
                                  --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
   writ audit key                 the name of the key that signs checkpoints, for whoever verifies elsewhere
@@ -23,7 +27,7 @@ const usage = `writ – a credential broker for AI agents
   writ admin token               replace the bootstrap token, and print the new one
 
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
-manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
+manifest replay and suggest ask the broker at WRIT_URL, with WRIT_ADMIN_TOKEN; manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
@@ -48,6 +52,11 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         'dry-run': { type: 'boolean', default: false },
         check: { type: 'boolean', default: false },
         undo: { type: 'boolean', default: false },
+        since: { type: 'string', default: '7d' },
+        first: { type: 'string', default: '5' },
+        json: { type: 'boolean', default: false },
+        yaml: { type: 'boolean', default: false },
+        agent: { type: 'string' },
         table: { type: 'string', multiple: true, default: [] },
         view: { type: 'string', multiple: true, default: [] },
         'broker-role': { type: 'string', default: 'writ_broker' },
@@ -68,6 +77,17 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       case 'manifest check':
         if (rest.length === 0) return wrongUsage();
         return await (await import('./manifest-check.ts')).checkManifests(rest);
+      case 'manifest replay': {
+        const first = Number(values.first);
+        if (rest.length !== 1 || !Number.isInteger(first) || first < 0 || first > 1000) return wrongUsage();
+        const { replayManifest } = await import('./manifest-replay.ts');
+        return await replayManifest(process.env, rest[0]!, { since: values.since, json: values.json, first });
+      }
+      case 'manifest suggest': {
+        if (rest.length !== 0 || values.agent === undefined) return wrongUsage();
+        const { since, json, yaml } = values;
+        return await (await import('./manifest-suggest.ts')).suggestManifest(process.env, values.agent, { since, json, yaml });
+      }
       case 'audit verify':
         return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide, {
           checkpoints: values.checkpoints,
