@@ -46,14 +46,10 @@ export async function readCandidate(deps: ReplayDeps, agent: string, source: str
  * @throws WritError `bad_request` when there is more than one replay takes
  */
 export async function runReplay(deps: ReplayDeps, candidate: PublishedManifest, since: Date): Promise<Replay> {
+  const { providers, digest } = deps;
   const { manifest } = candidate.compiled;
   const asked = { agent: candidate.agent, since, until: deps.clock.now(), lookBackMs: looksBackMs(manifest) };
-  return replayRecord(deps, candidate, await readRecord(deps.store, asked));
-}
-
-/** The same, of rows that were read. */
-export async function replayRecord(deps: ReplayDeps, candidate: PublishedManifest, record: Record): Promise<Replay> {
-  const { providers, digest } = deps;
+  const record = await readRecord(deps.store, asked);
   decideBeside(candidate.compiled, 'replay');
   const versionOf = await versionsOf(deps.catalog, record);
   const ownerHasOthers = await hasOthers(deps, candidate.agent, candidate.compiled.manifest);
@@ -83,7 +79,8 @@ export async function versionsOf(
 }
 
 /** Whether rules that look at the owner's agents may see what others of them did. */
-async function hasOthers({ store, catalog }: ReplayDeps, agent: string, manifest: Manifest): Promise<boolean> {
+export async function hasOthers(
+  { store, catalog }: ReplayDeps, agent: string, manifest: Manifest): Promise<boolean> {
   if (!compiledCalls(manifest).trackers.some(({ scope }) => scope === 'owner')) return false;
   const others = await store.prisma.agent.findMany({ where: { name: { not: agent } }, select: { name: true } });
   for (const { name } of others)

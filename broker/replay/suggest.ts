@@ -6,11 +6,16 @@
  * a class or a duty names stays, since without it the rule would say something else.
  */
 import { type Document, parseDocument } from 'yaml';
+import { WritError } from '../core/errors.ts';
 import type { Json } from '../core/vocabulary.ts';
 import { argumentsOutside, isNamed, manifestWords } from '../manifests/call-arguments.ts';
+import type { ProviderShapes } from '../manifests/check.ts';
 import type { Capability, Choice, Manifest } from '../manifests/manifest.ts';
+import type { PublishedManifest } from '../manifests/publish.ts';
+import { readManifest } from '../manifests/read.ts';
 import type { Argument, Tool } from '../manifests/tool-schema.ts';
 import type { RecordedGrant } from './recorded.ts';
+import type { Difference, Replay } from './replay.ts';
 import { distinctValues, type Usage, type UsedCall } from './usage.ts';
 
 /** One cut. */
@@ -30,10 +35,79 @@ export interface Kept {
   why: string;
 }
 
+export interface Suggestion {
+  source: string;
+  /** The YAML that is suggested; the one in force where there is nothing to cut. */
+  suggested: string;
+  cuts: (Cut & { from: Json })[];
+  kept: Kept[];
+  /** The same time under the suggestion. */
+  replay: Replay;
+}
+
 /** More values than these are no enumeration. */
 const maxValues = 8;
 
-export function cutsOf(manifest: Manifest, usage: Usage): { cuts: Cut[]; kept: Kept[] } {
+/**
+ * Cuts what was not used, and leaves out cuts until what is left changes nothing of what was let through.
+ * @param replayUnder the same record, decided anew by a manifest
+ * @throws WritError `unavailable` where the manifest in force does not hold any more
+ */
+export function suggest(
+  inForce: PublishedManifest,
+  source: string,
+  shapes: ProviderShapes,
+  usage: Usage,
+  replayUnder: (candidate: PublishedManifest) => Replay,
+): Suggestion {
+  const { cuts: all, kept } = cutsOf(inForce.compiled.manifest, usage);
+  let cuts = [...all];
+  const dropped: Kept[] = [];
+  const before = parseDocument(source);
+  for (;;) {
+    const suggested = cuts.length === 0 ? source : applyCuts(source, cuts);
+    const read = readManifest(suggested, shapes);
+    if (read.ok) {
+      const candidate = { ...inForce, version: inForce.version + 1, sha256: read.compiled.sha256, compiled: read.compiled };
+      const replay = replayUnder(candidate);
+      const broken = brokenBy(replay);
+      if (broken.length === 0 || cuts.length === 0) {
+        const from = (path: Cut['path']): Json => plain(before.getIn(path));
+        return { source, suggested, cuts: cuts.map((cut) => ({ ...cut, from: from(cut.path) })), kept: [...kept, ...dropped], replay };
+      }
+      leaveOut(broken);
+    } else if (cuts.length > 0) leaveOut([]);
+    else throw new WritError('unavailable', { cause: new Error('the manifest in force does not hold any more') });
+  }
+
+  function leaveOut(broken: readonly Difference[]): void {
+    const names = new Set(broken.map(({ name }) => name));
+    const about = cuts.filter((cut) => cut.about !== null && names.has(cut.about));
+    // Then those about nothing in particular, then whatever is left.
+    const general = cuts.filter((cut) => cut.about === null || (cut.to === null && cut.path.length === 2));
+    const [first] = [about, general, cuts].filter((some) => some.length > 0);
+    const out = new Set(first);
+    for (const { path } of out) dropped.push({ path, why: 'without it, something that was let through might not be' });
+    cuts = cuts.filter((cut) => !out.has(cut));
+  }
+}
+
+/** What was let through and may not be, or ends more than itself: what came after in its session would be lost. */
+const brokenBy = ({ groups }: Replay): Difference[] =>
+  [...groups.newly_denied, ...groups.other_effect, ...groups.undecidable].filter(
+    ({ was, now }) =>
+      was.effect === 'allow' ||
+      was.effect === 'approve' ||
+      now.effects.some((effect) => effect !== was.effect && effect !== 'deny' && effect !== 'allow' && effect !== 'approve'),
+  );
+
+const plain = (node: unknown): Json => {
+  const value = node as { toJSON?(): Json } | Json | undefined;
+  if (typeof value === 'object' && value !== null && 'toJSON' in value && typeof value.toJSON === 'function') return value.toJSON();
+  return (value as Json | undefined) ?? null;
+};
+
+function cutsOf(manifest: Manifest, usage: Usage): { cuts: Cut[]; kept: Kept[] } {
   const cuts: Cut[] = [];
   const kept: Kept[] = [];
   const named = namesInRules(manifest);
@@ -78,7 +152,7 @@ export function cutsOf(manifest: Manifest, usage: Usage): { cuts: Cut[]; kept: K
 }
 
 /** The YAML with the cuts made; comments and order stay. */
-export function applyCuts(source: string, cuts: readonly Cut[]): string {
+function applyCuts(source: string, cuts: readonly Cut[]): string {
   const document: Document = parseDocument(source);
   // From the end on, so that places in lists stay what they are.
   for (const { path, to } of cuts.toReversed()) {
