@@ -4,6 +4,8 @@ import { type Difference, groups, type Replay } from '../replay/replay.ts';
 import { type ReplayDeps, readCandidate, runReplay } from '../replay/run-replay.ts';
 import { pathText } from '../manifests/parse.ts';
 import { runSuggest } from '../replay/run-suggest.ts';
+import { runWhoCan } from '../replay/run-who-can.ts';
+import type { Question } from '../replay/who-can.ts';
 import { type Operation, operation } from './operation.ts';
 import { inDigits } from './text.ts';
 
@@ -71,6 +73,49 @@ const suggestion = z.object({
   in_force: z.string().describe('The YAML in force.'),
 });
 
+const finding = z.object({
+  agent: z.string(),
+  version: z.int(),
+  name: z.string().describe('The capability or the tool.'),
+  task_type: z.string(),
+  answer: z.enum(['yes', 'no', 'cannot_tell']),
+  example: z
+    .object({
+      inputs: z.record(z.string(), json),
+      params: z.record(z.string(), json).optional(),
+      arguments: z.record(z.string(), json).optional(),
+      needs_approval: z.boolean().optional(),
+    })
+    .optional()
+    .describe('A session that could, and what it would ask for.'),
+  because: z.array(z.string()).describe('Conditions of a yes; reasons of the rest.'),
+});
+const pattern = z.string().min(1).max(1024);
+const whoCanQuery = z
+  .strictObject({
+    provider: z
+      .string()
+      .regex(/^[a-z][a-z0-9-]{0,62}$/)
+      .optional(),
+    action: pattern.optional().describe('In the provider’s words, with * and ? as wildcards.'),
+    resource: pattern.optional().describe('The same; a backslash takes the next character for itself.'),
+    tool: z.string().max(128).optional(),
+    host: z.string().max(253).optional(),
+  })
+  .refine(
+    ({ provider, action, resource, tool, host }) =>
+      [provider !== undefined && action !== undefined && resource !== undefined, tool !== undefined, host !== undefined].filter(
+        (one) => one,
+      ).length === 1 && (provider === undefined) === (action === undefined) && (action === undefined) === (resource === undefined),
+    'must be provider, action and resource, or tool, or host',
+  );
+
+function questionOf({ provider, action, resource, tool, host }: z.output<typeof whoCanQuery>): Question {
+  if (tool !== undefined) return { tool };
+  if (host !== undefined) return { host: host.toLowerCase().replace(/\.$/, '') };
+  return { provider: provider!, action: action!, resource: resource! };
+}
+
 const shown = ({ at, ...rest }: Difference) => ({ ...rest, at: at.toISOString() });
 
 export function replayBody(agent: string, from: Date, { decided, unchanged, groups: found }: Replay, limit: number) {
@@ -132,6 +177,25 @@ export function replayOperations(deps: ReplayDeps): Operation[] {
           },
         };
       },
+    }),
+    operation({
+      method: 'get',
+      path: '/v1/admin/who-can',
+      summary: 'Which sessions could ever do something, over all manifests in force',
+      tag: 'Admin',
+      access: 'admin',
+      query: whoCanQuery,
+      responses: {
+        200: {
+          description: 'A finding for each capability or tool and task type that it may concern',
+          schema: z.object({ findings: z.array(finding) }),
+        },
+      },
+      errors: ['unauthenticated', 'forbidden', 'bad_request', 'unavailable'],
+      handle: async ({ query }) => ({
+        status: 200,
+        body: { findings: await runWhoCan(deps, questionOf(query)) },
+      }),
     }),
   ];
 }

@@ -12,6 +12,8 @@ const usage = `writ – a credential broker for AI agents
   writ manifest suggest --agent NAME
                                  the narrowest manifest that covers what the agent really used, as a diff; --since 7d,
                                  --yaml: the manifest alone, --json
+  writ manifest who-can          which sessions could ever do something, over all manifests in force: --provider NAME
+                                 --action ACTION --resource RESOURCE, or --tool NAME, or --host HOST; --json
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
                                  --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
   writ audit key                 the name of the key that signs checkpoints, for whoever verifies elsewhere
@@ -27,7 +29,7 @@ const usage = `writ – a credential broker for AI agents
   writ admin token               replace the bootstrap token, and print the new one
 
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
-manifest replay and suggest ask the broker at WRIT_URL, with WRIT_ADMIN_TOKEN; manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
+manifest replay, suggest and who-can ask the broker at WRIT_URL, with WRIT_ADMIN_TOKEN; manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
@@ -57,6 +59,11 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         json: { type: 'boolean', default: false },
         yaml: { type: 'boolean', default: false },
         agent: { type: 'string' },
+        provider: { type: 'string' },
+        action: { type: 'string' },
+        resource: { type: 'string' },
+        tool: { type: 'string' },
+        host: { type: 'string' },
         table: { type: 'string', multiple: true, default: [] },
         view: { type: 'string', multiple: true, default: [] },
         'broker-role': { type: 'string', default: 'writ_broker' },
@@ -87,6 +94,13 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         if (rest.length !== 0 || values.agent === undefined) return wrongUsage();
         const { since, json, yaml } = values;
         return await (await import('./manifest-suggest.ts')).suggestManifest(process.env, values.agent, { since, json, yaml });
+      }
+      case 'manifest who-can': {
+        const { provider, action, resource, tool, host } = values;
+        const asked = Object.entries({ provider, action, resource, tool, host }).filter(([, value]) => value !== undefined);
+        if (rest.length !== 0 || asked.length === 0) return wrongUsage();
+        const question = Object.fromEntries(asked) as { [name: string]: string };
+        return await (await import('./manifest-who-can.ts')).whoCan(process.env, question, values.json);
       }
       case 'audit verify':
         return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide, {
