@@ -87,7 +87,7 @@ async function finishOnce(
   );
   const outputDigest =
     report.outputDigest ?? (report.output === null ? null : `sha256:${hash('sha256', report.output, 'hex')}`);
-  return recordOutcome(
+  const written = await recordOutcome(
     deps.store,
     { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
     {
@@ -106,6 +106,8 @@ async function finishOnce(
     },
     storedWrites(writes, session, manifest),
   );
+  if (written) deps.observer?.finished({ session, id: actionId, outcome, at: now });
+  return written;
 }
 
 /** The words of what came back, and those among them that stand in fields that the manifest trusts. */

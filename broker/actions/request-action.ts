@@ -20,9 +20,10 @@ import {
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { untilSettled } from '../sessions/session-lock.ts';
 import type { Store } from '../store/open.ts';
-import type { Cell, Cells, Digest } from './cells.ts';
+import type { Cell, CellRef, Cells, Digest } from './cells.ts';
 import { type Call, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts';
 import { storedWrites } from './move-cells.ts';
+import type { DecisionObserver } from './observer.ts';
 import { awaitedOutcome } from './outcome.ts';
 import { recordAction } from './statements.ts';
 
@@ -32,6 +33,8 @@ export interface ActionDeps extends EndSessionDeps {
   catalog: Catalog;
   /** Keyed: what is low in entropy cannot be guessed from the database. */
   digest: Digest;
+  /** Told of what was decided, once it is on record. */
+  observer?: DecisionObserver;
 }
 
 /** @param key for this use only (`keys/key-encryption-key.ts`) */
@@ -144,15 +147,8 @@ async function decideOnce(
 
   // 3.
   const call = callFacts(manifest, session.task, request);
-  const { decision, hits, writes } = evaluateCall(
-    published,
-    session,
-    request,
-    call,
-    cellsOf(session),
-    now,
-    deps.digest,
-  );
+  const [refs, cells] = [(session.cellsAskedFor.cells ?? []) as readonly CellRef[], cellsOf(session)];
+  const { decision, hits, writes } = evaluateCall(published, session, request, call, cells, now, deps.digest);
 
   // 4.
   const id = newId('act', now);
@@ -192,7 +188,9 @@ async function decideOnce(
     },
     storedWrites(writes, session, manifest),
   );
-  return written ? { actionId: id, effect, reasons, policyIds: policy_ids, manifestVersion: published.version } : null;
+  if (!written) return null;
+  deps.observer?.called({ session, published, looked: { refs, cells }, call: request, id, effect, reasons, at: now });
+  return { actionId: id, effect, reasons, policyIds: policy_ids, manifestVersion: published.version };
 }
 
 export const cellsOf = (session: SessionFacts): Cells =>

@@ -85,6 +85,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     plain(`The pool member ${member ?? ''} of ${provider ?? 'its provider'} may be used again.`),
   'manifest.published': ({ actor, payload: { version } }) =>
     plain(`${actor} published a manifest${version === undefined ? '' : `, version ${version}`}.`),
+  'candidate.published': ({ actor }) => plain(`${actor} let a candidate manifest decide beside, without effect.`),
+  'candidate.withdrawn': ({ actor }) => plain(`${actor} withdrew the candidate manifest.`),
   'key.created': ({ actor }) => plain(`${actor} created a signing key.`),
   'admin.bootstrap': () => plain('The bootstrap token was made.'),
   'key.withdrawn': ({ actor }) => bad(`${actor} withdrew a signing key; what it signed is refused.`),

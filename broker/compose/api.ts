@@ -17,6 +17,7 @@ import { actionOperations } from '../http/actions.ts';
 import { type AdminDeps, adminOperations } from '../http/admin.ts';
 import { createApp } from '../http/app.ts';
 import { authzenOperations } from '../http/authzen.ts';
+import { candidateOperations } from '../http/candidates.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
@@ -37,6 +38,8 @@ import { type OidcClient, oidcClient } from '../people/oidc.ts';
 import { createRechecks } from '../people/recheck.ts';
 import { isSameOrigin } from '../people/same-origin.ts';
 import { signInRouter } from '../people/sign-in.ts';
+import { createCandidates } from '../replay/candidates.ts';
+import { createShadow } from '../replay/shadow.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
 import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
@@ -110,6 +113,10 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     adminOf: async (authorization) => ((await isBootstrap(store, authorization)) ? 'bootstrap token' : null),
   };
   const digest = keyedDigest(deriveKey(kek, 'actions'));
+  const candidates = createCandidates(store, clock, shapes, (agent) =>
+    log.warn({ agent }, 'the candidate manifest does not hold here, and decides nothing'),
+  );
+  const observer = createShadow({ store, clock, digest, providers: parts.providers, candidates, log, registry: parts.registry });
   const grants: GrantDeps = {
     ...parts,
     ...ending,
@@ -121,8 +128,9 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
     noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
+    observer,
   };
-  const actions: ActionDeps = { ...ending, clock, catalog, digest };
+  const actions: ActionDeps = { ...ending, clock, catalog, digest, observer };
   const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
@@ -145,6 +153,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       ...oauthOperations(oauth),
       ...adminOperations(admin),
       ...replayOperations({ ...parts, digest }),
+      ...candidateOperations({ ...parts, digest, candidates }),
       ...discoveryOperations(url, ring),
     ],
     pages: [

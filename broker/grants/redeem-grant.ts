@@ -112,6 +112,8 @@ export async function redeemGrant(
     throw new WritError(status === 'approved' ? 'conflict' : 'already_redeemed');
   }
 
+  deps.observer?.issued({ session, capability: grant.capability, params: grant.params as JsonObject, at: now });
+
   // 5.
   return mintAndDeliver(deps, intent, sealTo, requestId);
 }

@@ -6,6 +6,7 @@
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { Digest } from '../actions/cells.ts';
+import type { DecisionObserver, GrantSeen } from '../actions/observer.ts';
 import { type EventPayload, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
@@ -50,6 +51,8 @@ export interface GrantDeps extends IssueDeps, EndSessionDeps {
   ): Promise<void>;
   /** Names of the channels that tell people of a pending grant. */
   noticeChannels: readonly string[];
+  /** Told of what was decided, once it is on record. */
+  observer?: DecisionObserver;
 }
 
 /** The body of `POST /v1/grants`, checked for shape. */
@@ -170,6 +173,14 @@ async function decideOnce(
     ceiling: deps.maxGrantsPerSession,
   };
 
+  const tell = () => 
+    deps.observer?.granted({
+      ...seenGrant(session, manifest, request, evaluation),
+      looked: history.looked,
+      id: record.id,
+      at: now,
+    });
+
   // 3.
   if (evaluation.decision.effect === 'deny') {
     const { reasons } = evaluation.decision;
@@ -177,6 +188,7 @@ async function decideOnce(
     const denied = { ...record, status: 'denied', auditType: 'grant.denied' } as const;
     const written = await recordGrant(store, denied, history.moves(['attempt', 'denied']));
     if (!written.ok) return decideAgain(written);
+    tell();
     if (evaluation.decision.ends_session === true) {
       const end = { sessionId: session.rootId, reason: 'ended_by_rule', actor: 'system', requestId, now } as const;
       await endSession(deps, end);
@@ -191,6 +203,7 @@ async function decideOnce(
     const pending = { ...record, status: 'pending', auditType: 'grant.pending', decideBy } as const;
     const written = await recordGrant(store, pending, history.moves(['attempt']), deps.noticeChannels);
     if (!written.ok) return decideAgain(written);
+    tell();
     return { outcome: 'pending', grant: viewPending(deps, record, evaluation, decideBy) };
   }
 
@@ -198,7 +211,8 @@ async function decideOnce(
   if (evaluation.decision.effect !== 'allow') {
     throw new WritError('internal', { cause: new Error(`unknown effect ${String(evaluation.decision.effect)}`) });
   }
-  return commitIntent(deps, record, evaluation, { by: [], consent: null, stands: null }, now, (decisionJws, lease) =>
+  const nobody = { by: [], consent: null, stands: null };
+  const intent = await commitIntent(deps, record, evaluation, nobody, now, (decisionJws, lease) =>
     recordIntent(
       store,
       { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws },
@@ -206,6 +220,18 @@ async function decideOnce(
       history.moves(['attempt', 'call']),
     ),
   );
+  if (intent !== null) tell();
+  return intent;
+}
+
+function seenGrant(
+  session: SessionFacts,
+  published: PublishedManifest,
+  { capability, params, ttlSeconds }: GrantRequest,
+  { decision, digest }: Evaluation,
+): Omit<GrantSeen, 'looked' | 'id' | 'at'> {
+  const effect = decision.ends_session === true ? 'terminate' : decision.effect;
+  return { session, published, capability, params, ttlSeconds, effect, reasons: decision.reasons, planDigest: digest };
 }
 
 /** A request that cannot be bound is refused by the evaluation, with its faults. */

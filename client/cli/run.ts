@@ -14,6 +14,9 @@ const usage = `writ – a credential broker for AI agents
                                  --yaml: the manifest alone, --json
   writ manifest who-can          which sessions could ever do something, over all manifests in force: --provider NAME
                                  --action ACTION --resource RESOURCE, or --tool NAME, or --host HOST; --json
+  writ manifest shadow FILE --reason TEXT
+                                 let a manifest decide beside the one in force, without effect; --agent NAME: what it
+                                 would have decided otherwise, --json; --agent NAME --withdraw: end it
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
                                  --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
   writ audit key                 the name of the key that signs checkpoints, for whoever verifies elsewhere
@@ -29,7 +32,7 @@ const usage = `writ – a credential broker for AI agents
   writ admin token               replace the bootstrap token, and print the new one
 
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
-manifest replay, suggest and who-can ask the broker at WRIT_URL, with WRIT_ADMIN_TOKEN; manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
+manifest replay, suggest, shadow and who-can ask the broker at WRIT_URL, with WRIT_ADMIN_TOKEN; manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
@@ -59,6 +62,8 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         json: { type: 'boolean', default: false },
         yaml: { type: 'boolean', default: false },
         agent: { type: 'string' },
+        reason: { type: 'string' },
+        withdraw: { type: 'boolean', default: false },
         provider: { type: 'string' },
         action: { type: 'string' },
         resource: { type: 'string' },
@@ -94,6 +99,14 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         if (rest.length !== 0 || values.agent === undefined) return wrongUsage();
         const { since, json, yaml } = values;
         return await (await import('./manifest-suggest.ts')).suggestManifest(process.env, values.agent, { since, json, yaml });
+      }
+      case 'manifest shadow': {
+        const { beginShadow, endShadow, showShadow } = await import('./manifest-shadow.ts');
+        const { agent, reason, withdraw, json } = values;
+        if (rest.length === 1 && reason !== undefined && agent === undefined)
+          return await beginShadow(process.env, rest[0]!, reason);
+        if (rest.length !== 0 || agent === undefined) return wrongUsage();
+        return withdraw ? await endShadow(process.env, agent) : await showShadow(process.env, agent, json);
       }
       case 'manifest who-can': {
         const { provider, action, resource, tool, host } = values;
