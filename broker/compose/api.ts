@@ -116,7 +116,15 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const candidates = createCandidates(store, clock, shapes, (agent) =>
     log.warn({ agent }, 'the candidate manifest does not hold here, and decides nothing'),
   );
-  const observer = createShadow({ store, clock, digest, providers: parts.providers, candidates, log, registry: parts.registry });
+  const observer = createShadow({
+    store,
+    clock,
+    digest,
+    providers: parts.providers,
+    candidates,
+    log,
+    registry: parts.registry,
+  });
   const grants: GrantDeps = {
     ...parts,
     ...ending,

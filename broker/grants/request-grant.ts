@@ -173,7 +173,7 @@ async function decideOnce(
     ceiling: deps.maxGrantsPerSession,
   };
 
-  const tell = () => 
+  const tell = () =>
     deps.observer?.granted({
       ...seenGrant(session, manifest, request, evaluation),
       looked: history.looked,

@@ -35,7 +35,14 @@ export function candidateOperations(deps: CandidateDeps): Operation[] {
           schema: z.object({ agent: z.string(), number: z.int(), sha256: z.string() }),
         },
       },
-      errors: ['unauthenticated', 'forbidden', 'not_found', 'invalid_manifest', 'bad_request', 'unsupported_media_type'],
+      errors: [
+        'unauthenticated',
+        'forbidden',
+        'not_found',
+        'invalid_manifest',
+        'bad_request',
+        'unsupported_media_type',
+      ],
       handle: async ({ params: { agent }, query: { reason }, body, requestId }, author) => {
         const candidate = await readCandidate(deps, agent, body);
         const number = await publishCandidate(store, clock, candidate, { source: body, author, reason, requestId });
@@ -73,7 +80,9 @@ export function candidateOperations(deps: CandidateDeps): Operation[] {
                 name: z.string().describe('The tool or the capability.'),
                 was: decided,
                 now: decided,
-                because: z.array(z.string()).describe('What the candidate cannot know yet, and how a permission differs.'),
+                because: z
+                  .array(z.string())
+                  .describe('What the candidate cannot know yet, and how a permission differs.'),
               }),
             ),
           }),

@@ -1,8 +1,8 @@
 /** `/v1/admin`: what is on record, decided by another manifest; the narrowest that covers it; who can do what. */
 import { z } from 'zod';
+import { pathText } from '../manifests/parse.ts';
 import { type Difference, groups, type Replay } from '../replay/replay.ts';
 import { type ReplayDeps, readCandidate, runReplay } from '../replay/run-replay.ts';
-import { pathText } from '../manifests/parse.ts';
 import { runSuggest } from '../replay/run-suggest.ts';
 import { runWhoCan } from '../replay/run-who-can.ts';
 import type { Question } from '../replay/who-can.ts';
@@ -104,9 +104,13 @@ const whoCanQuery = z
   })
   .refine(
     ({ provider, action, resource, tool, host }) =>
-      [provider !== undefined && action !== undefined && resource !== undefined, tool !== undefined, host !== undefined].filter(
-        (one) => one,
-      ).length === 1 && (provider === undefined) === (action === undefined) && (action === undefined) === (resource === undefined),
+      [
+        provider !== undefined && action !== undefined && resource !== undefined,
+        tool !== undefined,
+        host !== undefined,
+      ].filter((one) => one).length === 1 &&
+      (provider === undefined) === (action === undefined) &&
+      (action === undefined) === (resource === undefined),
     'must be provider, action and resource, or tool, or host',
   );
 
@@ -142,7 +146,14 @@ export function replayOperations(deps: ReplayDeps): Operation[] {
         limit: inDigits(z.int().min(0).max(1000).default(20)).describe('How many of each kind are listed.'),
       }),
       responses: { 200: { description: 'What would change', schema: replayed } },
-      errors: ['unauthenticated', 'forbidden', 'not_found', 'bad_request', 'invalid_manifest', 'unsupported_media_type'],
+      errors: [
+        'unauthenticated',
+        'forbidden',
+        'not_found',
+        'bad_request',
+        'invalid_manifest',
+        'unsupported_media_type',
+      ],
       handle: async ({ params: { agent }, query, body }) => {
         const from = timeOf(query.since, deps.clock.now());
         const candidate = await readCandidate(deps, agent, body);

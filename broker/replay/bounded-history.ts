@@ -83,7 +83,8 @@ export function boundedHistory(): BoundedHistory {
           cell.sure.set(name, moved(cell.sure.get(name) ?? null, surely, cost.least));
       // What may have: the other way round.
       const maybe = { event: event !== false, without: without === true };
-      for (const name of names) cell.possible.set(name, either(cell.possible.get(name) ?? null, maybe, cell.sure.get(name)));
+      for (const name of names)
+        cell.possible.set(name, either(cell.possible.get(name) ?? null, maybe, cell.sure.get(name)));
       if (maybe.event) {
         cell.all = either(cell.all, { event: true, without: false });
         if (loose) cell.loose = either(cell.loose, { event: true, without: false });
@@ -111,7 +112,8 @@ export function boundedHistory(): BoundedHistory {
       const least = own === true ? amount(cost.least) : 0;
       const most = own === false ? 0 : amount(cost.most);
       if (names.some((name) => held(sure.get(name) ?? null, least))) return true;
-      if (names.length === 0 && least > (moreThan ?? 0) && (tracker.op === 'count' || tracker.op === 'sum')) return true;
+      if (names.length === 0 && least > (moreThan ?? 0) && (tracker.op === 'count' || tracker.op === 'sum'))
+        return true;
       const may = loose
         ? held(all, most)
         : names.some((name) => held(together(tracker, possible.get(name) ?? null, anywhere, moment), most));
@@ -122,7 +124,11 @@ export function boundedHistory(): BoundedHistory {
           const [surely, maybe] = [sure.get(name) ?? null, possible.get(name) ?? null];
           const here = (state: CellState | null) => state !== null && 'first' in state && state.first === moment.rootId;
           const seen = [maybe, anywhere].filter((state) => state !== null);
-          if (surely !== null && !here(surely) && seen.every((state) => 'first' in state && state.first !== moment.rootId && state.first !== someRoot))
+          if (
+            surely !== null &&
+            !here(surely) &&
+            seen.every((state) => 'first' in state && state.first !== moment.rootId && state.first !== someRoot)
+          )
             return false;
           return complete && seen.every(here) ? true : null;
         };

@@ -4,7 +4,15 @@
  * holds both equal).
  */
 import { argumentMatches, cannotBeTold, concerns, keysOf, type Moment } from '../actions/monitors.ts';
-import { type CallSession, clausesOf, doubtfulWords, hasInputWord, isWithin, standing, touches } from '../actions/rules.ts';
+import {
+  type CallSession,
+  clausesOf,
+  doubtfulWords,
+  hasInputWord,
+  isWithin,
+  standing,
+  touches,
+} from '../actions/rules.ts';
 import { clearanceOf, entityReferences } from '../manifests/call-arguments.ts';
 import { mayConcern } from '../manifests/call-policies.ts';
 import {
@@ -62,7 +70,9 @@ export function rulesOnRecord(scene: BoundedScene): RuleOnRecord[] {
       const about = concernsTold(rule.on, scene.call);
       if (about === false) return [];
       const verdict = ruleTold(rule, scene);
-      return [{ rule, verdict: about === true || verdict === false ? verdict : null, mayLack: lackOf(rule, scene.call) }];
+      return [
+        { rule, verdict: about === true || verdict === false ? verdict : null, mayLack: lackOf(rule, scene.call) },
+      ];
     });
 }
 
@@ -108,7 +118,10 @@ const takesTold = (test: EventTest, call: BoundedCall, kinds: readonly EventKind
 
 const touchesTold = (tracker: Tracker, call: BoundedCall): Told => {
   if (allKnown(call.known)) return touches(tracker, call.facts);
-  return some([concernsTold(tracker.event, call), tracker.without === null ? false : concernsTold(tracker.without, call)]);
+  return some([
+    concernsTold(tracker.event, call),
+    tracker.without === null ? false : concernsTold(tracker.without, call),
+  ]);
 };
 
 function concernsTold(test: EventTest, call: BoundedCall): Told {
@@ -145,7 +158,9 @@ const isUnknown = (name: string, call: BoundedCall): boolean =>
 const scalars = new Set(['string', 'number', 'boolean']);
 /** Not known, and surely one plain value. */
 const isSingle = (name: string, call: BoundedCall): boolean =>
-  pathsOf(name, call).every((path) => isKnownAt(call.known, path) || scalars.has(call.known.unknown.get(path)?.type ?? ''));
+  pathsOf(name, call).every(
+    (path) => isKnownAt(call.known, path) || scalars.has(call.known.unknown.get(path)?.type ?? ''),
+  );
 
 /** By what a tracker correlates the call. Two values of one digest are the same, whatever they are. */
 export function keysTold(tracker: Tracker, call: BoundedCall): Keys {
@@ -157,11 +172,13 @@ export function keysTold(tracker: Tracker, call: BoundedCall): Keys {
     return { names: names ?? [], loose: false, lacks: names === null, mayLack: false };
   }
   const rest = same.filter((name) => !unknown.includes(name));
-  if (keysOf({ ...tracker, same: rest }, facts) === null) return { names: [], loose: false, lacks: true, mayLack: false };
+  if (keysOf({ ...tracker, same: rest }, facts) === null)
+    return { names: [], loose: false, lacks: true, mayLack: false };
   const [only] = unknown;
   const path = only?.startsWith('arg:') ? only.slice('arg:'.length) : '';
   const argument = known.unknown.get(path);
-  const token = same.length === 1 && argument !== undefined && scalars.has(argument.type) ? [`#${argument.digest}`] : [];
+  const token =
+    same.length === 1 && argument !== undefined && scalars.has(argument.type) ? [`#${argument.digest}`] : [];
   return { names: token, loose: true, lacks: false, mayLack: !unknown.every((name) => isSingle(name, call)) };
 }
 

@@ -28,7 +28,13 @@ const single = (on: CharSet, hole: string | null = null): Language => ({
 const empty: Language = { edges: [], states: 1, start: 0, end: 0, exact: true };
 
 function shifted({ edges, states, start, end, exact }: Language, by: number): Language {
-  return { edges: edges.map((edge) => ({ ...edge, from: edge.from + by, to: edge.to + by })), states, start: start + by, end: end + by, exact };
+  return {
+    edges: edges.map((edge) => ({ ...edge, from: edge.from + by, to: edge.to + by })),
+    states,
+    start: start + by,
+    end: end + by,
+    exact,
+  };
 }
 
 export function sequence(parts: readonly Language[]): Language {
@@ -51,7 +57,11 @@ export function oneOfThese(parts: readonly Language[]): Language {
   for (const part of parts) {
     const next = shifted(part, states);
     states += part.states;
-    edges.push(...next.edges, { from: 0, to: next.start, on: null, hole: null }, { from: next.end, to: 1, on: null, hole: null });
+    edges.push(
+      ...next.edges,
+      { from: 0, to: next.start, on: null, hole: null },
+      { from: next.end, to: 1, on: null, hole: null },
+    );
   }
   return { edges, states, start: 0, end: 1, exact: parts.every(({ exact }) => exact) };
 }
@@ -120,7 +130,9 @@ const maxPairs = 200_000;
 export function common(a: Language, b: Language): { text: string; holes: Map<string, string> } | null {
   const [from, to] = [edgesFrom(a), edgesFrom(b)];
   const key = (left: number, right: number) => left * b.states + right;
-  const cameBy = new Map<number, { key: number; char: string; hole: string | null } | null>([[key(a.start, b.start), null]]);
+  const cameBy = new Map<number, { key: number; char: string; hole: string | null } | null>([
+    [key(a.start, b.start), null],
+  ]);
   const queue: [number, number][] = [[a.start, b.start]];
   for (let at = 0; at < queue.length; at += 1) {
     const [left, right] = queue[at]!;
@@ -167,7 +179,9 @@ function edgesFrom({ edges }: Language): Map<number, Language['edges']> {
 
 function overlap(a: CharSet, b: CharSet): CharSet {
   return a.flatMap(([from, to]) =>
-    b.flatMap(([start, end]) => (Math.max(from, start) <= Math.min(to, end) ? [[Math.max(from, start), Math.min(to, end)] as const] : [])),
+    b.flatMap(([start, end]) =>
+      Math.max(from, start) <= Math.min(to, end) ? [[Math.max(from, start), Math.min(to, end)] as const] : [],
+    ),
   );
 }
 
@@ -194,8 +208,17 @@ function complement(set: CharSet): CharSet {
 
 const classes: { [name: string]: CharSet } = {
   d: [[0x30, 0x39]],
-  w: [[0x30, 0x39], [0x41, 0x5a], [0x5f, 0x5f], [0x61, 0x7a]],
-  s: [[0x09, 0x0a], [0x0c, 0x0d], [0x20, 0x20]],
+  w: [
+    [0x30, 0x39],
+    [0x41, 0x5a],
+    [0x5f, 0x5f],
+    [0x61, 0x7a],
+  ],
+  s: [
+    [0x09, 0x0a],
+    [0x0c, 0x0d],
+    [0x20, 0x20],
+  ],
 };
 const controls: { [name: string]: string } = { n: '\n', r: '\r', t: '\t', f: '\f', v: '\v' };
 
@@ -293,7 +316,11 @@ function charClass(reader: Reader): CharSet {
     if (reader.chars[reader.at] === '[' && reader.chars[reader.at + 1] === ':') unknown('named classes');
     const from = classAtom(reader);
     const [start, more] = from;
-    const dash = reader.chars[reader.at] === '-' && reader.chars[reader.at + 1] !== ']' && more === undefined && start![0] === start![1];
+    const dash =
+      reader.chars[reader.at] === '-' &&
+      reader.chars[reader.at + 1] !== ']' &&
+      more === undefined &&
+      start![0] === start![1];
     if (!dash) {
       set.push(...from);
       continue;

@@ -75,7 +75,11 @@ describe('replay and suggest', () => {
       assert.equal((await call(session, 'send_mail', { to: inputs.reply_to })).decision, true);
       assert.equal((await call(session, 'shell', { command: 'ls here' })).decision, true);
       assert.equal((await call(session, 'send_mail', { to: 'evil.test' })).decision, false);
-      const granted = await session('/v1/grants', { capability: 'use-plain', params: { scope: 'one' }, ttl_seconds: 300 });
+      const granted = await session('/v1/grants', {
+        capability: 'use-plain',
+        params: { scope: 'one' },
+        ttl_seconds: 300,
+      });
       assert.equal(granted.status, 201, await granted.clone().text());
       assert.equal((await session('/v1/session/end')).status, 200);
     }
@@ -86,7 +90,9 @@ describe('replay and suggest', () => {
   });
 
   const counts = (one: { [group: string]: { count: number } | number }) =>
-    ['newly_denied', 'newly_allowed', 'other_effect', 'undecidable'].map((name) => (one[name] as { count: number }).count);
+    ['newly_denied', 'newly_allowed', 'other_effect', 'undecidable'].map(
+      (name) => (one[name] as { count: number }).count,
+    );
 
   test('the manifest in force, replayed, changes nothing', async () => {
     const same = await replayed(manifest);
@@ -95,7 +101,10 @@ describe('replay and suggest', () => {
 
   test('what would be denied, allowed, or be another permission is told one by one', async () => {
     const changed = manifest
-      .replace("read_order: { entity: 'order:\${args.order}' }", "read_order: { entity: 'order:\${args.order}', args: { order: 41 } }")
+      .replace(
+        "read_order: { entity: 'order:${args.order}' }",
+        "read_order: { entity: 'order:${args.order}', args: { order: 41 } }",
+      )
       .replace('known: [', "known: ['evil.test', ")
       .replace('tier: 1\n    max_ttl: 15m', 'tier: 1\n    max_ttl: 2m');
     const found = await replayed(changed);
@@ -103,14 +112,19 @@ describe('replay and suggest', () => {
     assert.equal(found.newly_denied.first[0].name, 'read_order');
     assert.equal(found.newly_denied.first[0].now.reasons[0].code, 'argument_outside');
     assert.deepEqual(found.other_effect.first[0].because, ['for 120 s instead of 300 s']);
-    assert.deepEqual(found.newly_allowed.first.map(({ name }: { name: string }) => name), ['send_mail', 'send_mail']);
+    assert.deepEqual(
+      found.newly_allowed.first.map(({ name }: { name: string }) => name),
+      ['send_mail', 'send_mail'],
+    );
   });
 
   test('a pattern on a value that is not kept is undecidable, with the reason; nobody guesses', async () => {
     const found = await replayed(manifest.replace('(?:ls|cat) .*', 'ls .*'));
     assert.deepEqual(counts(found), [0, 0, 0, 2]);
     assert.deepEqual(found.undecidable.first[0].now.effects, ['allow', 'deny']);
-    assert.deepEqual(found.undecidable.first[0].because, ['the value of command is not kept, and the manifest limits it']);
+    assert.deepEqual(found.undecidable.first[0].because, [
+      'the value of command is not kept, and the manifest limits it',
+    ]);
   });
 
   test('for people it is told in words, and a manifest with a fault is refused by its place', async () => {
@@ -132,7 +146,16 @@ describe('replay and suggest', () => {
     const session = await ground.session();
     assert.equal((await fetch(`${path}/suggestion`)).status, 401);
     assert.equal((await session.get('/v1/admin/manifests/scripted-agent/suggestion')).status, 401);
-    assert.equal((await fetch(`${path}/replay`, { method: 'POST', body: manifest, headers: { 'content-type': 'application/yaml' } })).status, 401);
+    assert.equal(
+      (
+        await fetch(`${path}/replay`, {
+          method: 'POST',
+          body: manifest,
+          headers: { 'content-type': 'application/yaml' },
+        })
+      ).status,
+      401,
+    );
   });
 
   test('what is suggested is narrower, valid, and changes nothing that was let through', async () => {
@@ -143,15 +166,19 @@ describe('replay and suggest', () => {
     assert.equal(cuts.get('task_types.never'), null);
     assert.equal(cuts.get('capabilities.use-plain.max_ttl'), '5m');
     assert.deepEqual(cuts.get('capabilities.use-plain.choose.scope'), { type: 'string', enum: ['one'] });
-    assert.equal(cuts.get('tools.read_order.args.order'), '\${inputs.customer}');
-    assert.equal(cuts.get('tools.send_mail.args.to'), '\${inputs.reply_to}');
+    assert.equal(cuts.get('tools.read_order.args.order'), '${inputs.customer}');
+    assert.equal(cuts.get('tools.send_mail.args.to'), '${inputs.reply_to}');
     assert.equal(cuts.get('tools.shell.no_other_args'), true);
     assert.equal(cuts.get('envelope.max_calls'), 4);
     assert.equal(cuts.get('envelope.wall_time'), '1m');
     assert.match(told.manifest, /# One customer's tickets\./, 'comments stay');
 
     await writeFile(candidate, told.manifest);
-    assert.match(await writ('manifest', 'check', candidate).catch(({ stderr }) => stderr), /provider/, 'valid but for the scripted provider');
+    assert.match(
+      await writ('manifest', 'check', candidate).catch(({ stderr }) => stderr),
+      /provider/,
+      'valid but for the scripted provider',
+    );
     const found = await replayed(told.manifest);
     assert.deepEqual([found.newly_denied.count, found.other_effect.count], [0, 0]);
     assert.ok(found.undecidable.first.every(({ was }: { was: { effect: string } }) => was.effect === 'deny'));

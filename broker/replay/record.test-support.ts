@@ -1,11 +1,18 @@
 /** Random histories as they are on record, and how another manifest would really have decided them. */
 import { type Cell, type CellRef, cellKey } from '../actions/cells.ts';
 import { callFacts, cellsFor, evaluateCall, movesOfGrant } from '../actions/evaluate-call.ts';
-import { digest, Folded, follow, type Manifests, type Recorded as Folding, type Step } from '../actions/histories.test-support.ts';
+import {
+  digest,
+  Folded,
+  type Recorded as Folding,
+  follow,
+  type Manifests,
+  type Step,
+} from '../actions/histories.test-support.ts';
 import { wordsOf } from '../actions/origin.ts';
 import { type Awaited, awaitedOutcome, finishCall, reportedCells } from '../actions/outcome.ts';
-import type { Who } from '../actions/reference.test-support.ts';
 import { storedScope } from '../actions/rebuild.ts';
+import type { Who } from '../actions/reference.test-support.ts';
 import { shownArguments } from '../actions/request-action.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
@@ -36,7 +43,11 @@ export function recordOf(under: Manifests, agent: string, steps: readonly Step[]
   const stored = ({ rootId, agent: of, principal }: Who, { scope, cell }: CellRef) =>
     `${storedScope(scope, { rootId, agent: of, principalRoot: principal }, manifest)}/${cell}`;
   const read = (who: Who, refs: readonly CellRef[]) =>
-    new Map(refs.flatMap((ref) => (cells.has(stored(who, ref)) ? [[cellKey(ref), cells.get(stored(who, ref))!] as const] : [])));
+    new Map(
+      refs.flatMap((ref) =>
+        cells.has(stored(who, ref)) ? [[cellKey(ref), cells.get(stored(who, ref))!] as const] : [],
+      ),
+    );
   const write = (who: Who, writes: readonly (CellRef & Cell)[]) => {
     for (const { state, version, ...ref } of writes) cells.set(stored(who, ref), { state, version: version + 1 });
   };

@@ -128,7 +128,11 @@ export async function readRecord(
       errors: [{ path: 'since', message: `there are more than ${maxRecorded} calls and grants: take a shorter time` }],
     });
   const ids = new Set([...actions.map(({ sessionId }) => sessionId), ...grants.map(({ sessionId }) => sessionId)]);
-  const opened = await prisma.session.findMany({ where: { agent, openedAt: asked }, select: { id: true }, take: maxRecorded });
+  const opened = await prisma.session.findMany({
+    where: { agent, openedAt: asked },
+    select: { id: true },
+    take: maxRecorded,
+  });
   const sessions = await readSessions(store, [...new Set([...ids, ...opened.map(({ id }) => id)])]);
   const older = await Promise.all([
     prisma.action.findFirst({ where: { agent, askedAt: { lt: knownFrom } }, select: { id: true } }),
@@ -154,7 +158,12 @@ export async function readRecord(
     };
   });
   const granted = grants.map((row): RecordedGrant => {
-    const decision = row.decision as unknown as { effect: string; reasons: Reason[]; policy_ids: string[]; ends_session?: true };
+    const decision = row.decision as unknown as {
+      effect: string;
+      reasons: Reason[];
+      policy_ids: string[];
+      ends_session?: true;
+    };
     const intents = row.leases.map(({ intentAt }) => intentAt.getTime());
     return {
       kind: 'grant',

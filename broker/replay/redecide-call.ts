@@ -48,9 +48,12 @@ export function redecideCall(
     const recorded = recordedOutside(toolOf(before.compiled.manifest, call.tool), tool!, path, call);
     const outside = recorded ?? outsideTold(tool!, path, known, scene);
     if (outside === true) sure.outside.push(path);
-    if (outside === null) unknown.push({ why: `the value of ${path} is not kept, and the manifest limits it`, outside: path });
+    if (outside === null)
+      unknown.push({ why: `the value of ${path} is not kept, and the manifest limits it`, outside: path });
   }
-  const named = new Set([...Object.keys(tool?.args ?? {}), ...(tool?.destination ?? [])].map((path) => path.split('.')[0]));
+  const named = new Set(
+    [...Object.keys(tool?.args ?? {}), ...(tool?.destination ?? [])].map((path) => path.split('.')[0]),
+  );
   const given = [...Object.keys(known.values), ...known.unknown.keys()];
   const unexpected = tool?.no_other_args === true && (known.more || given.some((name) => !named.has(name)));
 
@@ -69,7 +72,10 @@ export function redecideCall(
       const hidden = told ?? recordedUntold(before.compiled.manifest, manifest, rule, call) ?? null;
       if (hidden === true) sure.missing.push({ rule: id, path });
       if (hidden === null)
-        unknown.push({ why: `whether the rule ${id} could recognise it depends on what is not kept`, lacks: { rule: id, path } });
+        unknown.push({
+          why: `whether the rule ${id} could recognise it depends on what is not kept`,
+          lacks: { rule: id, path },
+        });
     }
 
   const decideIn = (way: readonly Unknown[]) => {

@@ -62,7 +62,10 @@ export function redecideGrant(
   // 2. What is not known.
   const unknown: Unknown[] = [];
   if (byDefault.length > 0)
-    unknown.push({ why: `whether ${byDefault.map(([name]) => name).join(', ')} was given or left to its default`, defaults: true });
+    unknown.push({
+      why: `whether ${byDefault.map(([name]) => name).join(', ')} was given or left to its default`,
+      defaults: true,
+    });
   if (counted.session.least !== counted.session.most || counted.capability.least !== counted.capability.most)
     unknown.push({ why: 'how many grants of its session counted by then', more: true });
   const bounds = grantBounds(old, manifest, session);
@@ -72,7 +75,8 @@ export function redecideGrant(
   for (const { rule, verdict } of rulesOnRecord(scene)) {
     // What a rule cannot compare stands against the grant.
     if (verdict === true || (typeof verdict === 'object' && verdict !== null)) sure.push(rule.id);
-    if (verdict === null) unknown.push({ why: `whether the rule ${rule.id} held depends on what is not kept`, hit: rule.id });
+    if (verdict === null)
+      unknown.push({ why: `whether the rule ${rule.id} held depends on what is not kept`, hit: rule.id });
   }
 
   // 3. Every way in which it may have been.
@@ -118,7 +122,9 @@ function decideIn(
   } catch (error) {
     // A request that cannot be evaluated is refused before any decision.
     if (!(error instanceof WritError)) throw error;
-    const reasons = (error.errors ?? []).map(({ path, message }): Reason => ({ code: 'facts_not_valid', path, advice: message }));
+    const reasons = (error.errors ?? []).map(
+      ({ path, message }): Reason => ({ code: 'facts_not_valid', path, advice: message }),
+    );
     return { effect: 'deny', reasons: reasons.length > 0 ? reasons : [{ code: 'facts_not_valid' }], plan: null };
   }
 }

@@ -35,12 +35,19 @@ test('what replaying tells is what would have been decided, and the rest it does
     decideBeside(candidate, 'replay');
     const holds = fc.property(history, (steps) => {
       const { record, truth, found } = replayed(under, candidate, steps);
-      const differences = new Map(Object.values(found.groups).flat().map((one) => [one.id, one]));
+      const differences = new Map(
+        Object.values(found.groups)
+          .flat()
+          .map((one) => [one.id, one]),
+      );
       for (const call of record.all) {
         const really = truth.get(call.id)!;
         const difference = differences.get(call.id);
         const told = difference?.now.effects ?? [call.effect];
-        assert.ok(told.includes(really), `${call.id}: ${really}, and not ${told} (was ${call.effect}) ${reasonsOf.get(call.id)} ${JSON.stringify(candidate.manifest.rules)} ${JSON.stringify(call.reasons)}`);
+        assert.ok(
+          told.includes(really),
+          `${call.id}: ${really}, and not ${told} (was ${call.effect}) ${reasonsOf.get(call.id)} ${JSON.stringify(candidate.manifest.rules)} ${JSON.stringify(call.reasons)}`,
+        );
         seen.calls += 1;
         if (told.length === 1) seen.told += 1;
         else seen.undecidable += 1;
@@ -49,7 +56,10 @@ test('what replaying tells is what would have been decided, and the rest it does
       assert.equal(found.decided, record.all.length);
     });
     const run = fc.check(holds, { numRuns: histories, seed: seed + n });
-    assert.ok(!run.failed, String((run as { errorInstance?: unknown }).errorInstance) + JSON.stringify(run.counterexample));
+    assert.ok(
+      !run.failed,
+      String((run as { errorInstance?: unknown }).errorInstance) + JSON.stringify(run.counterexample),
+    );
   }
   console.log(`${pairs * histories} histories: ${JSON.stringify(seen)}`);
   for (const [what, count] of Object.entries(seen)) assert.ok(count > 100, `hardly any ${what}`);
@@ -65,7 +75,10 @@ test('the version that decided, replayed, changes nothing and leaves nothing unt
       calls += found.decided;
     });
     const run = fc.check(holds, { numRuns: histories, seed: seed + n });
-    assert.ok(!run.failed, String((run as { errorInstance?: unknown }).errorInstance) + JSON.stringify(run.counterexample));
+    assert.ok(
+      !run.failed,
+      String((run as { errorInstance?: unknown }).errorInstance) + JSON.stringify(run.counterexample),
+    );
   }
   assert.ok(calls > 1000);
 });

@@ -17,7 +17,7 @@ import { type BoundedHistory, boundedHistory, type Cost } from './bounded-histor
 import { type BoundedCall, type BoundedScene, eventTold, keysTold } from './bounded-rules.ts';
 import { type KnownArguments, knownArguments, type Vocabulary, vocabularyOf, withInputs } from './known-arguments.ts';
 import type { Record, Recorded, RecordedCall, RecordedGrant, RecordedSession } from './recorded.ts';
-import { redecideCall, type Redecided } from './redecide-call.ts';
+import { type Redecided, redecideCall } from './redecide-call.ts';
 import { type Counted, redecideGrant } from './redecide-grant.ts';
 
 export const groups = ['newly_denied', 'newly_allowed', 'other_effect', 'undecidable'] as const;
@@ -185,7 +185,10 @@ function follower({ record, candidate, versionOf, ownerHasOthers }: ReplayInput)
       if (one.kind === 'grant' && what === 'asked') granted.push(one);
       const kinds = kindsOf(one, what);
       const foreign = session.agent !== record.agent;
-      const reported = one.kind === 'call' ? reportedLabels(versionOf(one.manifestVersion, one.session.agent).compiled.manifest, one) : [];
+      const reported =
+        one.kind === 'call'
+          ? reportedLabels(versionOf(one.manifestVersion, one.session.agent).compiled.manifest, one)
+          : [];
       const seen = what === 'finished' ? withLabels(call, reported) : call;
       for (const tracker of compiledCalls(manifest).trackers) {
         const told = eventTold(tracker, seen, kinds);
@@ -251,7 +254,13 @@ function redecide(
 ): Redecided & { plan: string | null } {
   const { candidate, providers } = input;
   if (hasEnded(candidate.compiled.manifest, one))
-    return { effects: [{ effect: 'deny', reasons: [{ code: 'envelope_spent', advice: 'The session would have ended by then.' }] }], unknown: [], plan: null };
+    return {
+      effects: [
+        { effect: 'deny', reasons: [{ code: 'envelope_spent', advice: 'The session would have ended by then.' }] },
+      ],
+      unknown: [],
+      plan: null,
+    };
   const scene = follow.sceneOf(one, call);
   const before = input.versionOf(one.manifestVersion, one.session.agent);
   return one.kind === 'call'

@@ -79,8 +79,7 @@ export async function versionsOf(
 }
 
 /** Whether rules that look at the owner's agents may see what others of them did. */
-export async function hasOthers(
-  { store, catalog }: ReplayDeps, agent: string, manifest: Manifest): Promise<boolean> {
+export async function hasOthers({ store, catalog }: ReplayDeps, agent: string, manifest: Manifest): Promise<boolean> {
   if (!compiledCalls(manifest).trackers.some(({ scope }) => scope === 'owner')) return false;
   const others = await store.prisma.agent.findMany({ where: { name: { not: agent } }, select: { name: true } });
   for (const { name } of others)

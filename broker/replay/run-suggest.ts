@@ -16,7 +16,11 @@ import { usageOf } from './usage.ts';
  * @throws WritError `not_found` where the agent is not registered; `conflict` where nothing is on record;
  *   `bad_request` where there is more than one replay takes
  */
-export async function runSuggest(deps: ReplayDeps, agent: string, since: Date): Promise<Suggestion & { inForce: PublishedManifest }> {
+export async function runSuggest(
+  deps: ReplayDeps,
+  agent: string,
+  since: Date,
+): Promise<Suggestion & { inForce: PublishedManifest }> {
   const { store, catalog, clock, digest } = deps;
   const inForce = await catalog.current(agent);
   if (inForce === null) throw new WritError('not_found');
@@ -27,7 +31,9 @@ export async function runSuggest(deps: ReplayDeps, agent: string, since: Date): 
   const { manifest } = inForce.compiled;
   const record = await readRecord(store, { agent, since, until: clock.now(), lookBackMs: looksBackMs(manifest) });
   if (record.sessions.length === 0)
-    throw new WritError('conflict', { detail: 'Nothing of this agent is on record in that time: there is nothing to go by.' });
+    throw new WritError('conflict', {
+      detail: 'Nothing of this agent is on record in that time: there is nothing to go by.',
+    });
   const versionOf = await versionsOf(catalog, record);
   const ownerHasOthers = await hasOthers(deps, agent, manifest);
   const replayUnder = (candidate: PublishedManifest): Replay => {

@@ -66,7 +66,9 @@ export function recordedVerdict(
   const one = counterpart(before, candidate, rule);
   if (one === undefined) return undefined;
   if (hits.includes(one.id)) return true;
-  const lacking = reasons.find(({ code, policy_id }) => code === 'field_missing' && policy_id?.endsWith(`.rule.${one.id}`));
+  const lacking = reasons.find(
+    ({ code, policy_id }) => code === 'field_missing' && policy_id?.endsWith(`.rule.${one.id}`),
+  );
   return lacking === undefined ? false : { lacks: lacking.path ?? '' };
 }
 
@@ -84,7 +86,9 @@ export function recordedUntold(
   if (one === undefined) return undefined;
   const missing = reasons.filter(({ code }) => code === 'field_missing');
   // Where another rule lacked something, this was not asked any more.
-  return missing.length === 0 ? false : missing.some(({ policy_id }) => policy_id?.endsWith(`.rule.${one.id}`)) || undefined;
+  return missing.length === 0
+    ? false
+    : missing.some(({ policy_id }) => policy_id?.endsWith(`.rule.${one.id}`)) || undefined;
 }
 
 /** How the limit on an argument came out for a call. @returns null where the record does not say */
@@ -98,6 +102,7 @@ export function recordedOutside(
   if (!same(before.args[path], candidate.args[path])) return null;
   if (effect === 'allow') return false;
   // Cedar names every limit that a call is outside of; where it failed, it names none.
-  if (reasons.some(({ code }) => code === 'policy_failed' || code === 'facts_not_valid' || code === 'tool_unknown')) return null;
+  if (reasons.some(({ code }) => code === 'policy_failed' || code === 'facts_not_valid' || code === 'tool_unknown'))
+    return null;
   return reasons.some(({ code, path: where }) => code === 'argument_outside' && where === `context.arguments.${path}`);
 }

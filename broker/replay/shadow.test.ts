@@ -75,7 +75,10 @@ for (const backend of await testBackends())
       const text = await (await fetch(`${ground.url}/metrics`)).text();
       const lines = text.split('\n').filter((line) => line.startsWith('writ_shadow_decisions_total{'));
       return Object.fromEntries(
-        lines.map((line) => [/kind="(\w+)",outcome="(\w+)"/.exec(line)!.slice(1).join(' '), Number(line.split(' ').at(-1))]),
+        lines.map((line) => [
+          /kind="(\w+)",outcome="(\w+)"/.exec(line)!.slice(1).join(' '),
+          Number(line.split(' ').at(-1)),
+        ]),
       );
     };
 
@@ -118,7 +121,10 @@ for (const backend of await testBackends())
       assert.ok(reported.ok);
       assert.equal((await call(session, 'post', { url: 'b.test' })).decision, true, 'it ends no session');
       const ended = await newest(2);
-      assert.deepEqual([ended.name, ended.now.effect, ended.now.reasons[0]?.policy_id], ['post', 'terminate', 'post.rule.after-reading']);
+      assert.deepEqual(
+        [ended.name, ended.now.effect, ended.now.reasons[0]?.policy_id],
+        ['post', 'terminate', 'post.rule.after-reading'],
+      );
       assert.deepEqual(ended.because, ['again looks at what was before the candidate']);
       // By the same argument, in another session of the agent.
       const other = await ground.session();
@@ -133,7 +139,10 @@ for (const backend of await testBackends())
       const granted = await other('/v1/grants', { capability: 'use-plain', params: { scope: 'one' } });
       assert.equal(granted.status, 201);
       const grant = await newest(5);
-      assert.deepEqual([grant.kind, grant.name, grant.was.effect, grant.now.effect], ['grant', 'use-plain', 'allow', 'approve']);
+      assert.deepEqual(
+        [grant.kind, grant.name, grant.was.effect, grant.now.effect],
+        ['grant', 'use-plain', 'allow', 'approve'],
+      );
       assert.equal((await call(other, 'shell', { command: 'ls 3' })).decision, true);
       assert.equal((await newest(6)).now.reasons[0]?.policy_id, 'shell.rule.after-grant');
       // A tracker that both have: the fourth is denied by both, as the candidate knows the same history.

@@ -110,7 +110,11 @@ export function createShadow(deps: ShadowDeps): Shadow {
   const waiting = new Map<string, Promise<void>>();
   let count = 0;
 
-  function later(session: SessionFacts, kind: 'call' | 'grant' | 'outcome', look: (candidate: Candidate) => Promise<string>): void {
+  function later(
+    session: SessionFacts,
+    kind: 'call' | 'grant' | 'outcome',
+    look: (candidate: Candidate) => Promise<string>,
+  ): void {
     const { agent, rootId } = session;
     const stale = deps.candidates.isStale();
     if (!stale && deps.candidates.of(agent) === undefined) return;
@@ -137,10 +141,22 @@ export function createShadow(deps: ShadowDeps): Shadow {
   }
 
   return {
-    called: (seen) => later(seen.session, 'call', (candidate) => untilWritten(deps, candidate, seen.session, () => lookAtCall(deps, candidate, seen))),
-    granted: (seen) => later(seen.session, 'grant', (candidate) => untilWritten(deps, candidate, seen.session, () => lookAtGrant(deps, candidate, seen))),
-    issued: (seen) => later(seen.session, 'outcome', (candidate) => untilWritten(deps, candidate, seen.session, () => lookAtIssue(deps, candidate, seen))),
-    finished: (seen) => later(seen.session, 'outcome', (candidate) => untilWritten(deps, candidate, seen.session, () => lookAtOutcome(deps, candidate, seen))),
+    called: (seen) =>
+      later(seen.session, 'call', (candidate) =>
+        untilWritten(deps, candidate, seen.session, () => lookAtCall(deps, candidate, seen)),
+      ),
+    granted: (seen) =>
+      later(seen.session, 'grant', (candidate) =>
+        untilWritten(deps, candidate, seen.session, () => lookAtGrant(deps, candidate, seen)),
+      ),
+    issued: (seen) =>
+      later(seen.session, 'outcome', (candidate) =>
+        untilWritten(deps, candidate, seen.session, () => lookAtIssue(deps, candidate, seen)),
+      ),
+    finished: (seen) =>
+      later(seen.session, 'outcome', (candidate) =>
+        untilWritten(deps, candidate, seen.session, () => lookAtOutcome(deps, candidate, seen)),
+      ),
     settled: async () => {
       while (waiting.size > 0) await Promise.all(waiting.values());
     },
@@ -157,7 +173,12 @@ async function untilWritten(
   for (let tries = 1; ; tries += 1) {
     const { difference, writes, outcome } = await look();
     if (difference === null && writes.length === 0) return outcome;
-    const cells = writes.map(({ scope, cell, state, version }) => ({ scope: scopeText(scope, session, published.compiled.manifest), cell, state, version }));
+    const cells = writes.map(({ scope, cell, state, version }) => ({
+      scope: scopeText(scope, session, published.compiled.manifest),
+      cell,
+      state,
+      version,
+    }));
     const differences = difference === null ? [] : [difference];
     const values = [published.agent, number, JSON.stringify(cells), JSON.stringify(differences)];
     const [row] = await store.run<{ moved: number }>(writeStatement, values);
@@ -185,11 +206,17 @@ async function lookAtCall(deps: ShadowDeps, candidate: Candidate, seen: CallSeen
   const allowed = effect === 'allow';
   const moved = movesOfGrant(manifest, session, facts, ['attempt', allowed ? 'call' : 'denied'], cells, at, digest);
   const writes = moved.filter((write) => write.is !== undefined && own(write));
-  if (allowed && own(labels)) writes.push(...labelWrite(cells, facts.labels, { now: at.getTime(), rootId: session.rootId }));
+  if (allowed && own(labels))
+    writes.push(...labelWrite(cells, facts.labels, { now: at.getTime(), rootId: session.rootId }));
   const awaited = allowed ? awaitedOutcome(manifest, facts, digest).filter(own) : [];
   const waits = { tool: call.tool, cost: facts.costMicroUsd, awaited, labels: own(labels) };
   if (allowed && (awaited.length > 0 || own(labels)))
-    writes.push({ scope: `action:${seen.id}` as Tracker['scope'], cell: 'awaited', state: waits as unknown as Cell['state'], version: 0 });
+    writes.push({
+      scope: `action:${seen.id}` as Tracker['scope'],
+      cell: 'awaited',
+      state: waits as unknown as Cell['state'],
+      version: 0,
+    });
   const because = unknownTo(candidate, seen.published.compiled.manifest, session, facts, at);
   return compared({ ...seen, kind: 'call', name: call.tool }, decision, because, writes);
 }
@@ -209,7 +236,12 @@ async function lookAtGrant(deps: ShadowDeps, candidate: Candidate, seen: GrantSe
   });
   const hits = hitsOnGrant(manifest, session, facts, cells, at, digest);
   const decided = decideGrant();
-  const kinds = effect === 'allow' ? (['attempt', 'call'] as const) : effect === 'approve' ? (['attempt'] as const) : (['attempt', 'denied'] as const);
+  const kinds =
+    effect === 'allow'
+      ? (['attempt', 'call'] as const)
+      : effect === 'approve'
+        ? (['attempt'] as const)
+        : (['attempt', 'denied'] as const);
   const moved = movesOfGrant(manifest, session, facts, kinds, cells, at, digest);
   const writes = moved.filter((write) => write.is !== undefined && own(write));
   const because = unknownTo(candidate, seen.published.compiled.manifest, session, facts, at);
@@ -217,13 +249,23 @@ async function lookAtGrant(deps: ShadowDeps, candidate: Candidate, seen: GrantSe
 
   function decideGrant(): { effect: string; reasons: Reason[]; otherPlan?: string } {
     try {
-      const { decision, digest: planDigest, description } = evaluate(providers, published, session, { capability, params, ttlSeconds }, at, hits);
+      const {
+        decision,
+        digest: planDigest,
+        description,
+      } = evaluate(providers, published, session, { capability, params, ttlSeconds }, at, hits);
       const other = planDigest === seen.planDigest ? {} : { otherPlan: description.summary.join('; ') };
-      return { effect: decision.ends_session === true ? 'terminate' : decision.effect, reasons: decision.reasons, ...other };
+      return {
+        effect: decision.ends_session === true ? 'terminate' : decision.effect,
+        reasons: decision.reasons,
+        ...other,
+      };
     } catch (error) {
       // A request that cannot be evaluated is refused before any decision.
       if (!(error instanceof WritError)) throw error;
-      const faults = (error.errors ?? []).map(({ path, message }): Reason => ({ code: 'facts_not_valid', path, advice: message }));
+      const faults = (error.errors ?? []).map(
+        ({ path, message }): Reason => ({ code: 'facts_not_valid', path, advice: message }),
+      );
       return { effect: 'deny', reasons: faults };
     }
   }
@@ -248,7 +290,13 @@ async function lookAtOutcome(deps: ShadowDeps, candidate: Candidate, seen: Outco
   if (kept === undefined || kept.state === null) return nothing;
   const waits = kept.state as unknown as { tool: string; cost: number; awaited: Awaited[]; labels: boolean };
   const own = () => true;
-  const cells = await readCells(deps, candidate, session, unique([...waits.awaited, ...(waits.labels ? [labels] : [])]), own);
+  const cells = await readCells(
+    deps,
+    candidate,
+    session,
+    unique([...waits.awaited, ...(waits.labels ? [labels] : [])]),
+    own,
+  );
   const action = { tool: waits.tool, costMicroUsd: waits.cost, rootId: session.rootId };
   const silent = { ...outcome, words: [], moreWords: false, vouchedWords: [], labels: outcome.labels };
   const writes = finishCall(manifest, action, waits.awaited, silent, cells, at, deps.digest);
@@ -280,8 +328,14 @@ const labelsOfTools = memoize((manifest: Manifest) =>
 );
 
 /** Of a grant that is issued later, the manifest that decides then. */
-async function inForceOf({ store }: ShadowDeps, { agent, currentManifestVersion: version }: SessionFacts): Promise<Manifest> {
-  const row = await store.prisma.manifest.findUniqueOrThrow({ where: { agent_version: { agent, version } }, select: { compiled: true } });
+async function inForceOf(
+  { store }: ShadowDeps,
+  { agent, currentManifestVersion: version }: SessionFacts,
+): Promise<Manifest> {
+  const row = await store.prisma.manifest.findUniqueOrThrow({
+    where: { agent_version: { agent, version } },
+    select: { compiled: true },
+  });
   return (row.compiled as unknown as { manifest: Manifest }).manifest;
 }
 
@@ -312,8 +366,12 @@ async function readCells(
   }
   if (missing.length === 0) return cells;
   const values = [published.agent, JSON.stringify(missing)];
-  const rows = await store.run<{ kind: string; cell: string; state: JsonObject | null; version: number }>(readStatement, values);
-  for (const { kind, cell, state, version } of rows) cells.set(`${kind}/${cell}`, { state: state as Cell['state'], version });
+  const rows = await store.run<{ kind: string; cell: string; state: JsonObject | null; version: number }>(
+    readStatement,
+    values,
+  );
+  for (const { kind, cell, state, version } of rows)
+    cells.set(`${kind}/${cell}`, { state: state as Cell['state'], version });
   return cells;
 }
 const nothingLooked = { looked: { refs: [], cells: new Map() }, inForce: null };
@@ -329,14 +387,20 @@ function unknownTo(
   const { manifest } = published.compiled;
   const own = ownCells(manifest, inForce);
   const isWhole = ({ scope, windowMs }: Tracker) =>
-    scope === 'session' ? session.rootOpenedAt >= publishedAt : windowMs !== null && at.getTime() - windowMs >= publishedAt.getTime();
+    scope === 'session'
+      ? session.rootOpenedAt >= publishedAt
+      : windowMs !== null && at.getTime() - windowMs >= publishedAt.getTime();
   const begun = session.rootOpenedAt < publishedAt;
   const looksAtOrigin = compiledCalls(inForce).looksAtOrigin;
   const lacking = rulesFor(manifest, call).flatMap((rule) => {
     const clauses = rule.unless === null ? rule.when : [...rule.when, rule.unless];
-    const unseen = clauses.flatMap(({ sequence }) => sequence).some(({ tracker }) => own({ scope: tracker.scope, cell: tracker.id }) && !isWhole(tracker));
-    const unread = clauses.some(({ now }) => now.untrusted !== undefined || now.unvouched !== undefined) && !looksAtOrigin;
-    const unlabelled = begun && own(labels) && clauses.some(({ now }) => now.label !== undefined || now.uncleared !== undefined);
+    const unseen = clauses
+      .flatMap(({ sequence }) => sequence)
+      .some(({ tracker }) => own({ scope: tracker.scope, cell: tracker.id }) && !isWhole(tracker));
+    const unread =
+      clauses.some(({ now }) => now.untrusted !== undefined || now.unvouched !== undefined) && !looksAtOrigin;
+    const unlabelled =
+      begun && own(labels) && clauses.some(({ now }) => now.label !== undefined || now.uncleared !== undefined);
     return [
       ...(unseen || unlabelled ? [`${rule.id} looks at what was before the candidate`] : []),
       ...(unread ? [`${rule.id} asks where values come from, and outputs are not looked at yet`] : []),
@@ -348,7 +412,15 @@ function unknownTo(
 const passes = (effect: string): boolean => effect === 'allow' || effect === 'approve';
 
 function compared(
-  seen: { id: string; kind: 'call' | 'grant'; session: SessionFacts; at: Date; name: string; effect: string; reasons: readonly Reason[] },
+  seen: {
+    id: string;
+    kind: 'call' | 'grant';
+    session: SessionFacts;
+    at: Date;
+    name: string;
+    effect: string;
+    reasons: readonly Reason[];
+  },
   { effect, reasons, otherPlan }: { effect: string; reasons: readonly Reason[]; otherPlan?: string },
   because: string[],
   writes: CellWrite[],

@@ -34,7 +34,9 @@ test('a suggestion is a valid manifest, and what was let through comes out the s
       const read = readManifest(suggested, {});
       assert.ok(read.ok, JSON.stringify(read));
       const { groups } = replayUnder(publishedAs(read.compiled, 2));
-      const changed = Object.values(groups).flat().filter(({ was }) => was.effect === 'allow');
+      const changed = Object.values(groups)
+        .flat()
+        .filter(({ was }) => was.effect === 'allow');
       assert.deepEqual(changed, []);
       seen.histories += 1;
       seen.cuts += cuts.length;
@@ -42,7 +44,10 @@ test('a suggestion is a valid manifest, and what was let through comes out the s
       seen.let_through += record.all.filter(({ effect }) => effect === 'allow').length;
     });
     const run = fc.check(holds, { numRuns: histories, seed: seed + n });
-    assert.ok(!run.failed, String((run as { errorInstance?: unknown }).errorInstance) + JSON.stringify(run.counterexample));
+    assert.ok(
+      !run.failed,
+      String((run as { errorInstance?: unknown }).errorInstance) + JSON.stringify(run.counterexample),
+    );
   }
   console.log(JSON.stringify(seen));
   for (const [what, count] of Object.entries(seen)) assert.ok(count > 100, `hardly any ${what}`);

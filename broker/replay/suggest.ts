@@ -68,12 +68,23 @@ export function suggest(
     const suggested = cuts.length === 0 ? source : applyCuts(source, cuts);
     const read = readManifest(suggested, shapes);
     if (read.ok) {
-      const candidate = { ...inForce, version: inForce.version + 1, sha256: read.compiled.sha256, compiled: read.compiled };
+      const candidate = {
+        ...inForce,
+        version: inForce.version + 1,
+        sha256: read.compiled.sha256,
+        compiled: read.compiled,
+      };
       const replay = replayUnder(candidate);
       const broken = brokenBy(replay);
       if (broken.length === 0 || cuts.length === 0) {
         const from = (path: Cut['path']): Json => plain(before.getIn(path));
-        return { source, suggested, cuts: cuts.map((cut) => ({ ...cut, from: from(cut.path) })), kept: [...kept, ...dropped], replay };
+        return {
+          source,
+          suggested,
+          cuts: cuts.map((cut) => ({ ...cut, from: from(cut.path) })),
+          kept: [...kept, ...dropped],
+          replay,
+        };
       }
       leaveOut(broken);
     } else if (cuts.length > 0) leaveOut([]);
@@ -98,12 +109,15 @@ const brokenBy = ({ groups }: Replay): Difference[] =>
     ({ was, now }) =>
       was.effect === 'allow' ||
       was.effect === 'approve' ||
-      now.effects.some((effect) => effect !== was.effect && effect !== 'deny' && effect !== 'allow' && effect !== 'approve'),
+      now.effects.some(
+        (effect) => effect !== was.effect && effect !== 'deny' && effect !== 'allow' && effect !== 'approve',
+      ),
   );
 
 const plain = (node: unknown): Json => {
   const value = node as { toJSON?(): Json } | Json | undefined;
-  if (typeof value === 'object' && value !== null && 'toJSON' in value && typeof value.toJSON === 'function') return value.toJSON();
+  if (typeof value === 'object' && value !== null && 'toJSON' in value && typeof value.toJSON === 'function')
+    return value.toJSON();
   return (value as Json | undefined) ?? null;
 };
 
@@ -117,7 +131,8 @@ function cutsOf(manifest: Manifest, usage: Usage): { cuts: Cut[]; kept: Kept[] }
     ...Object.entries(manifest.capabilities).filter(([name]) => named.capabilities.has(name)),
     ...Object.entries(manifest.tools ?? {}).filter(([name]) => named.tools.has(name)),
   ];
-  for (const [, { tasks: its }] of staying) if (its?.every((task) => !tasks.has(task))) for (const task of its) named.tasks.add(task);
+  for (const [, { tasks: its }] of staying)
+    if (its?.every((task) => !tasks.has(task))) for (const task of its) named.tasks.add(task);
 
   for (const name of Object.keys(manifest.task_types)) {
     if (tasks.has(name)) continue;
@@ -125,7 +140,8 @@ function cutsOf(manifest: Manifest, usage: Usage): { cuts: Cut[]; kept: Kept[] }
     if (named.tasks.has(name)) kept.push({ path, why: 'no session was opened for it, but what stays names it' });
     else cuts.push({ path, to: null, why: 'no session was opened for it', about: null });
   }
-  const gone = (task: string) => cuts.some(({ path, to }) => path.length === 2 && path[0] === 'task_types' && path[1] === task && to === null);
+  const gone = (task: string) =>
+    cuts.some(({ path, to }) => path.length === 2 && path[0] === 'task_types' && path[1] === task && to === null);
 
   for (const [name, capability] of Object.entries(manifest.capabilities)) {
     const path = ['capabilities', name];
@@ -134,7 +150,14 @@ function cutsOf(manifest: Manifest, usage: Usage): { cuts: Cut[]; kept: Kept[] }
     else if (!named.capabilities.has(name)) cuts.push({ path, to: null, why: 'was never granted', about: name });
     else {
       kept.push({ path, why: 'was never granted, but a rule, a class or a duty names it' });
-      cuts.push(...cutTasks(path, capability.tasks, capability.tasks.filter((task) => !gone(task)), name));
+      cuts.push(
+        ...cutTasks(
+          path,
+          capability.tasks,
+          capability.tasks.filter((task) => !gone(task)),
+          name,
+        ),
+      );
     }
   }
   for (const [name, tool] of Object.entries(manifest.tools ?? {})) {
@@ -144,7 +167,15 @@ function cutsOf(manifest: Manifest, usage: Usage): { cuts: Cut[]; kept: Kept[] }
     else if (!named.tools.has(name)) cuts.push({ path, to: null, why: 'was never called', about: name });
     else {
       kept.push({ path, why: 'was never called, but a rule, a class or a duty names it' });
-      if (tool.tasks !== undefined) cuts.push(...cutTasks(path, tool.tasks, tool.tasks.filter((task) => !gone(task)), name));
+      if (tool.tasks !== undefined)
+        cuts.push(
+          ...cutTasks(
+            path,
+            tool.tasks,
+            tool.tasks.filter((task) => !gone(task)),
+            name,
+          ),
+        );
     }
   }
   cuts.push(...cutEgress(manifest, usage), ...cutEnvelope(manifest, usage));
@@ -190,10 +221,20 @@ function cutTasks(path: (string | number)[], has: readonly string[], uses: reado
 function cutCapability(name: string, capability: Capability, grants: readonly RecordedGrant[]): Cut[] {
   const path = ['capabilities', name];
   const used = new Set(grants.map(({ session }) => session.task.task_type));
-  const cuts = cutTasks(path, capability.tasks, capability.tasks.filter((task) => used.has(task)), name);
+  const cuts = cutTasks(
+    path,
+    capability.tasks,
+    capability.tasks.filter((task) => used.has(task)),
+    name,
+  );
   const longest = Math.max(...grants.map(({ plan }) => plan.ttl_seconds));
   if (longest < capability.max_ttl)
-    cuts.push({ path: [...path, 'max_ttl'], to: durationText(longest), why: 'no credential was asked for longer', about: name });
+    cuts.push({
+      path: [...path, 'max_ttl'],
+      to: durationText(longest),
+      why: 'no credential was asked for longer',
+      about: name,
+    });
   for (const [param, choice] of Object.entries(capability.choose)) {
     const values = grants.map(({ params, session }) => ({ value: params[param] ?? null, inputs: session.task.inputs }));
     const cut = narrowChoice(choice, distinctValues(values.map(({ value }) => value)));
@@ -243,7 +284,12 @@ function cutTool(manifest: Manifest, name: string, tool: Tool, calls: readonly U
   const path = ['tools', name];
   const all = tool.tasks ?? Object.keys(manifest.task_types);
   const used = new Set(calls.map(({ call }) => call.session.task.task_type));
-  const cuts = cutTasks(path, all, all.filter((task) => used.has(task)), name);
+  const cuts = cutTasks(
+    path,
+    all,
+    all.filter((task) => used.has(task)),
+    name,
+  );
   const names = [...new Set(calls.flatMap(({ call }) => Object.keys(call.shown)))];
   const countable = calls.every(({ known }) => !known.more);
   const limited = new Set([...Object.keys(tool.args), ...tool.destination].map((one) => one.split('.')[0]!));
@@ -265,7 +311,12 @@ function cutTool(manifest: Manifest, name: string, tool: Tool, calls: readonly U
         why: 'was given, with values that are not kept',
         about: name,
       });
-    cuts.push({ path: [...path, 'no_other_args'], to: true, why: `only ${names.join(', ') || 'no arguments'} was given`, about: name });
+    cuts.push({
+      path: [...path, 'no_other_args'],
+      to: true,
+      why: `only ${names.join(', ') || 'no arguments'} was given`,
+      about: name,
+    });
   }
   return cuts;
 }
@@ -273,7 +324,12 @@ function cutTool(manifest: Manifest, name: string, tool: Tool, calls: readonly U
 const isNested = (type: string | undefined): boolean => type === 'object' || type === 'list' || type === 'null';
 
 /** A narrower limit for an argument whose values were always known. */
-function limitOf(manifest: Manifest, tool: Tool, arg: string, calls: readonly UsedCall[]): { to: Json; why: string } | null {
+function limitOf(
+  manifest: Manifest,
+  tool: Tool,
+  arg: string,
+  calls: readonly UsedCall[],
+): { to: Json; why: string } | null {
   const present = calls.filter(({ call }) => Object.hasOwn(call.shown, arg));
   if (present.some(({ known }) => !Object.hasOwn(known.values, arg))) return null;
   const values = present.map(({ call, known }) => ({ value: known.values[arg]!, inputs: call.session.task.inputs }));
@@ -289,7 +345,8 @@ function limitOf(manifest: Manifest, tool: Tool, arg: string, calls: readonly Us
   if (input !== null) return put({ equals: `\${inputs.${input}}` }, `was always the task’s input ${input}`);
   // What a manifest writes is trusted wherever a rule asks for origins: only what stands there already is written.
   const written = new Set(manifestWords(manifest));
-  if (one.length > maxValues || one.some((value) => typeof value !== 'boolean' && !written.has(String(value)))) return null;
+  if (one.length > maxValues || one.some((value) => typeof value !== 'boolean' && !written.has(String(value))))
+    return null;
   const words = `was only ever ${one.map((value) => JSON.stringify(value)).join(', ')}`;
   return put(one.length === 1 ? { equals: one[0]! } : { enum: one }, words);
 }
@@ -305,9 +362,15 @@ function isNarrower(
   if (before !== undefined && JSON.stringify(before) === JSON.stringify(limit)) return false;
   if (typeof before !== 'object' && before !== undefined) return false;
   if (before?.equals !== undefined) return false;
-  if (before?.enum !== undefined && typeof limit === 'object' && (limit.enum?.length ?? 1) >= before.enum.length) return false;
-  const alone: Tool = { ...tool, args: { [arg]: typeof limit === 'object' ? { ...limit, optional: limit.optional ?? false } : limit } };
-  return values.every(({ value, inputs }) => argumentsOutside({ ...alone, no_other_args: false }, { [arg]: value }, inputs).length === 0);
+  if (before?.enum !== undefined && typeof limit === 'object' && (limit.enum?.length ?? 1) >= before.enum.length)
+    return false;
+  const alone: Tool = {
+    ...tool,
+    args: { [arg]: typeof limit === 'object' ? { ...limit, optional: limit.optional ?? false } : limit },
+  };
+  return values.every(
+    ({ value, inputs }) => argumentsOutside({ ...alone, no_other_args: false }, { [arg]: value }, inputs).length === 0,
+  );
 }
 
 /** Destinations that nothing went to, where all that anything went to is known. */
@@ -316,8 +379,11 @@ function cutEgress(manifest: Manifest, usage: Usage): Cut[] {
   const sent = [...usage.calls].flatMap(([name, calls]) =>
     (manifest.tools?.[name]?.destination ?? []).flatMap((path) => calls.map(({ known: args }) => ({ args, path }))),
   );
-  if (known.length === 0 || sent.some(({ args, path }) => args.more || args.unknown.has(path.split('.')[0]!))) return [];
-  const values = sent.flatMap(({ args, path }) => [args.values[path] ?? []].flat()).map((value) => String(value).trim().toLowerCase());
+  if (known.length === 0 || sent.some(({ args, path }) => args.more || args.unknown.has(path.split('.')[0]!)))
+    return [];
+  const values = sent
+    .flatMap(({ args, path }) => [args.values[path] ?? []].flat())
+    .map((value) => String(value).trim().toLowerCase());
   return known.flatMap((name, index): Cut[] => {
     if (name.includes('${') || values.some((value) => isNamed(value, [name.toLowerCase()]))) return [];
     return [{ path: ['egress', 'known', index], to: null, why: 'nothing was sent there', about: null }];

@@ -9,8 +9,8 @@ import { planFor } from '../../providers/aws/session-policy.ts';
 import type { AwsSettings } from '../../providers/aws/settings.ts';
 import type { Provider } from '../../providers/contract.ts';
 import { readManifest } from '../manifests/read.ts';
-import { publishedAs } from './record.test-support.ts';
 import { common, languageOf, only, wildcards } from './pattern-language.ts';
+import { publishedAs } from './record.test-support.ts';
 import { type Question, whoCan } from './who-can.ts';
 
 const role = 'arn:aws:iam::123456789012:role/writ-agents';
@@ -75,35 +75,70 @@ rules:
 function findings(question: Question, text = manifest.replace('x*x', 'xx')) {
   const read = readManifest(text, { aws });
   assert.ok(read.ok, JSON.stringify(read));
-  const deps = { providers: new Map([['aws', aws]]), digest: (one: string) => one, now: new Date('2026-11-26T12:00:00Z') };
+  const deps = {
+    providers: new Map([['aws', aws]]),
+    digest: (one: string) => one,
+    now: new Date('2026-11-26T12:00:00Z'),
+  };
   return whoCan(deps, publishedAs(read.compiled, 1), question);
 }
 const answers = (question: Question) =>
   Object.fromEntries(findings(question).map(({ name, task_type, answer }) => [`${name}/${task_type}`, answer]));
-const s3 = (action: string, resource: string) => answers({ provider: 'aws', action, resource: `arn:aws:s3:::${resource}` });
+const s3 = (action: string, resource: string) =>
+  answers({ provider: 'aws', action, resource: `arn:aws:s3:::${resource}` });
 
 test('a bucket, an object, an action: by every value of the parameters', () => {
-  assert.deepEqual(s3('s3:PutObject', 'orders-live/*'), { 'write-orders/customer': 'yes', 'reports/any': 'no', 'named/customer': 'no' });
-  assert.deepEqual(s3('s3:PutObject', 'orders-prod/*'), { 'write-orders/customer': 'no', 'reports/any': 'no', 'named/customer': 'no' });
-  assert.deepEqual(s3('S3:PUTOBJECT', 'week-reports/x'), { 'write-orders/customer': 'no', 'reports/any': 'yes', 'named/customer': 'no' });
+  assert.deepEqual(s3('s3:PutObject', 'orders-live/*'), {
+    'write-orders/customer': 'yes',
+    'reports/any': 'no',
+    'named/customer': 'no',
+  });
+  assert.deepEqual(s3('s3:PutObject', 'orders-prod/*'), {
+    'write-orders/customer': 'no',
+    'reports/any': 'no',
+    'named/customer': 'no',
+  });
+  assert.deepEqual(s3('S3:PUTOBJECT', 'week-reports/x'), {
+    'write-orders/customer': 'no',
+    'reports/any': 'yes',
+    'named/customer': 'no',
+  });
   assert.deepEqual(s3('s3:PutObject', 'WEEK-reports/x')['reports/any'], 'no');
-  assert.deepEqual(s3('s3:DeleteObject', '*'), { 'write-orders/customer': 'no', 'reports/any': 'no', 'named/customer': 'no' });
+  assert.deepEqual(s3('s3:DeleteObject', '*'), {
+    'write-orders/customer': 'no',
+    'reports/any': 'no',
+    'named/customer': 'no',
+  });
   assert.deepEqual(s3('s3:PutObject', 'orders-live/customers/42/*')['write-orders/customer'], 'yes');
   assert.deepEqual(s3('s3:PutObject', 'orders-live/customers/x/*')['write-orders/customer'], 'no', 'no such customer');
-  assert.deepEqual(s3('s3:PutObject', 'orders-live/customers/1234567/*')['write-orders/customer'], 'no', 'one digit too many');
+  assert.deepEqual(
+    s3('s3:PutObject', 'orders-live/customers/1234567/*')['write-orders/customer'],
+    'no',
+    'one digit too many',
+  );
   assert.deepEqual(s3('s3:*', 'orders-t?st/*')['write-orders/customer'], 'yes', 'both sides may be patterns');
 });
 
 test('a yes comes with a session, and with what stands before it', () => {
-  const [found] = findings({ provider: 'aws', action: 's3:PutObject', resource: 'arn:aws:s3:::orders-live/customers/42/a' });
+  const [found] = findings({
+    provider: 'aws',
+    action: 's3:PutObject',
+    resource: 'arn:aws:s3:::orders-live/customers/42/a',
+  });
   assert.deepEqual(found?.example, { inputs: { customer: '42', stage: 'live' }, params: {}, needs_approval: true });
-  const list = findings({ provider: 'aws', action: 's3:ListBucket', resource: '*' }).find(({ name }) => name === 'reports');
+  const list = findings({ provider: 'aws', action: 's3:ListBucket', resource: '*' }).find(
+    ({ name }) => name === 'reports',
+  );
   assert.equal(list?.answer, 'yes');
 });
 
 test('patterns of the manifest meet patterns of the question', () => {
   const table = (name: string) =>
-    answers({ provider: 'aws', action: 'dynamodb:GetItem', resource: `arn:aws:dynamodb:eu-central-1:123456789012:table/${name}` })['named/customer'];
+    answers({
+      provider: 'aws',
+      action: 'dynamodb:GetItem',
+      resource: `arn:aws:dynamodb:eu-central-1:123456789012:table/${name}`,
+    })['named/customer'];
   assert.equal(table('xx-1'), 'yes');
   assert.equal(table('y'), 'no');
   assert.equal(table('*y'), 'yes', 'xxy');
@@ -116,7 +151,11 @@ test('what a provider does not say, nobody tells', () => {
   const deps = { providers: new Map([['aws', silent as Provider]]), digest: (one: string) => one, now: new Date() };
   const found = whoCan(deps, publishedAs(read.compiled, 1), { provider: 'aws', action: 's3:*', resource: '*' });
   assert.ok(found.every(({ answer }) => answer === 'cannot_tell'));
-  const none = whoCan({ ...deps, providers: new Map() }, publishedAs(read.compiled, 1), { provider: 'aws', action: 's3:*', resource: '*' });
+  const none = whoCan({ ...deps, providers: new Map() }, publishedAs(read.compiled, 1), {
+    provider: 'aws',
+    action: 's3:*',
+    resource: '*',
+  });
   assert.deepEqual(none[0]?.because, ['the provider aws is not switched on here']);
 });
 
@@ -141,7 +180,10 @@ test('a text that two patterns have in common is found exactly where there is on
     return new RegExp(`^(?:${source})$`, 's').test(text);
   };
   const texts = fc.stringMatching(/^[ab*]{0,5}$/);
-  fc.assert(fc.property(patterns, texts, (pattern, text) => assert.equal(matches(pattern, text), naive(pattern, text))), { seed: 7, numRuns: 2000 });
+  fc.assert(
+    fc.property(patterns, texts, (pattern, text) => assert.equal(matches(pattern, text), naive(pattern, text))),
+    { seed: 7, numRuns: 2000 },
+  );
   fc.assert(
     fc.property(patterns, patterns, fc.array(texts, { maxLength: 20 }), (one, other, tried) => {
       const met = common(wildcards(one), wildcards(other));
@@ -155,13 +197,22 @@ test('a text that two patterns have in common is found exactly where there is on
 test('RE2 patterns are read as RE2 reads them', () => {
   const atoms = fc.constantFrom('a', 'b', '.', '[ab]', '[^a]', '\\d', '\\.', '(?:a|b)', '(ab)', '[a-c0-1]', '\\w');
   const counts = fc.constantFrom('', '*', '+', '?', '{2}', '{1,2}', '{1,}', '*?');
-  const branch = fc.array(fc.tuple(atoms, counts).map((both) => both.join('')), { maxLength: 4 }).map((all) => all.join(''));
+  const branch = fc
+    .array(
+      fc.tuple(atoms, counts).map((both) => both.join('')),
+      { maxLength: 4 },
+    )
+    .map((all) => all.join(''));
   const pattern = fc.array(branch, { minLength: 1, maxLength: 2 }).map((all) => all.join('|'));
   fc.assert(
     fc.property(pattern, fc.stringMatching(/^[abc01.\n]{0,5}$/), (source, text) => {
       const language = languageOf(source);
       assert.ok(language.exact, source);
-      assert.equal(common(language, only(text)) !== null, RE2JS.compile(source).matches(text), JSON.stringify([source, text]));
+      assert.equal(
+        common(language, only(text)) !== null,
+        RE2JS.compile(source).matches(text),
+        JSON.stringify([source, text]),
+      );
     }),
     { seed: 9, numRuns: 3000 },
   );

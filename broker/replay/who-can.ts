@@ -22,12 +22,19 @@ import type { PublishedManifest } from '../manifests/publish.ts';
 import { referencesOf, substitute, textsOf } from '../manifests/template.ts';
 import type { Argument, Tool } from '../manifests/tool-schema.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
-import { asHole, caseless, common, type Language, languageOf, only, oneOfThese, sequence, wildcards } from './pattern-language.ts';
+import {
+  asHole,
+  caseless,
+  common,
+  type Language,
+  languageOf,
+  oneOfThese,
+  only,
+  sequence,
+  wildcards,
+} from './pattern-language.ts';
 
-export type Question =
-  | { provider: string; action: string; resource: string }
-  | { tool: string }
-  | { host: string };
+export type Question = { provider: string; action: string; resource: string } | { tool: string } | { host: string };
 
 export interface Finding {
   agent: string;
@@ -53,13 +60,17 @@ export function whoCan(deps: WhoCanDeps, published: PublishedManifest, question:
   if ('provider' in question)
     return Object.entries(manifest.capabilities)
       .filter(([, { provider }]) => provider === question.provider)
-      .flatMap(([name, capability]) => capability.tasks.map((task) => capabilityFinding(deps, published, name, capability, task, question)));
+      .flatMap(([name, capability]) =>
+        capability.tasks.map((task) => capabilityFinding(deps, published, name, capability, task, question)),
+      );
   const tools = Object.entries(manifest.tools ?? {});
   return tools
     .filter(([name]) => !('tool' in question) || name === question.tool)
     .flatMap(([name, tool]) => {
       const tasks = tool.tasks ?? Object.keys(manifest.task_types);
-      return tasks.map((task) => toolFinding(deps, published, name, tool, task, 'host' in question ? question.host : null));
+      return tasks.map((task) =>
+        toolFinding(deps, published, name, tool, task, 'host' in question ? question.host : null),
+      );
     });
 }
 
@@ -96,24 +107,38 @@ function capabilityFinding(
     because: [...new Set(because)],
   });
   const provider = deps.providers.get(capability.provider);
-  if (provider === undefined) return finding('cannot_tell', [`the provider ${capability.provider} is not switched on here`]);
-  if (provider.reach === undefined) return finding('cannot_tell', [`${capability.provider} does not say what its plans reach`]);
+  if (provider === undefined)
+    return finding('cannot_tell', [`the provider ${capability.provider} is not switched on here`]);
+  if (provider.reach === undefined)
+    return finding('cannot_tell', [`${capability.provider} does not say what its plans reach`]);
   const inputs = manifest.task_types[taskType]?.inputs ?? {};
   const used = new Set(textsOf(capability.params).flatMap(({ text }) => referencesOf(text).inputs));
   const open: Open[] = [
     ...Object.entries(inputs).map(([key, shape]): Open => ({ name: `inputs.${key}`, kind: 'inputs', key, shape })),
-    ...Object.entries(capability.choose).map(([key, shape]): Open => ({ name: `choose.${key}`, kind: 'choose', key, shape })),
+    ...Object.entries(capability.choose).map(
+      ([key, shape]): Open => ({ name: `choose.${key}`, kind: 'choose', key, shape }),
+    ),
   ];
   // An input that no parameter takes changes nothing here: one example of it is enough.
   const matters = open.filter(({ kind, key }) => kind === 'choose' || used.has(key));
   const listed = matters.filter(({ shape }) => valuesListed(shape) !== null);
   const free = matters.filter(({ shape }) => valuesListed(shape) === null);
   const combinations = combine(listed.map((one) => ({ name: one.name, values: valuesListed(one.shape)! })));
-  if (combinations === null) return finding('cannot_tell', [`its parameters have more than ${maxCombinations} combinations of listed values`]);
+  if (combinations === null)
+    return finding('cannot_tell', [`its parameters have more than ${maxCombinations} combinations of listed values`]);
 
   const doubts: string[] = [];
   for (const chosen of combinations) {
-    const found = combinationFinding(deps, published, { name, capability, taskType, open, free, chosen, provider, question });
+    const found = combinationFinding(deps, published, {
+      name,
+      capability,
+      taskType,
+      open,
+      free,
+      chosen,
+      provider,
+      question,
+    });
     if (found.answer === 'yes') return finding('yes', found.because, found.example);
     if (found.answer === 'cannot_tell') doubts.push(...found.because);
   }
@@ -169,7 +194,9 @@ function combinationFinding(
       continue;
     }
     // 3. Such a session, by the real evaluation.
-    const witness = valuesWith(new Map(free.map(({ name, shape }) => [name, typed(shape, met.get(name)) ?? exampleOf(shape)])));
+    const witness = valuesWith(
+      new Map(free.map(({ name, shape }) => [name, typed(shape, met.get(name)) ?? exampleOf(shape)])),
+    );
     const tried = tryGrant(deps, published, one, witness);
     const really = tried.plan === null ? [] : provider.reach!(tried.plan);
     const real = really.find((one) => one.uncertain === undefined && reaches(one, question, provider.caselessReach));
@@ -179,7 +206,9 @@ function combinationFinding(
       const example = { inputs: task.inputs, params, ...(tried.approval ? { needs_approval: true as const } : {}) };
       return { answer: 'yes', because, example };
     }
-    doubts.push(tried.plan === null ? tried.notes.join('; ') : 'no value was found that its patterns take and that comes to it');
+    doubts.push(
+      tried.plan === null ? tried.notes.join('; ') : 'no value was found that its patterns take and that comes to it',
+    );
   }
   return doubts.length > 0 ? { answer: 'cannot_tell', because: doubts } : { answer: 'no', because: [] };
 }
@@ -241,7 +270,10 @@ function meeting(
       const first = common(caseOf(template(action, marked, languages), 'actions'), asked);
       if (first === null) continue;
       for (const resource of resources) {
-        const second = common(caseOf(template(resource, marked, languages), 'all'), caseOf(wildcards(question.resource), 'all'));
+        const second = common(
+          caseOf(template(resource, marked, languages), 'all'),
+          caseOf(wildcards(question.resource), 'all'),
+        );
         if (second !== null) return new Map([...first.holes, ...second.holes]);
       }
     }
@@ -253,17 +285,29 @@ function meeting(
 }
 
 /** A pattern in which marks stand for all the values that may be there. */
-function template(pattern: string, marked: ReadonlyMap<string, string>, languages: ReadonlyMap<string, Language>): Language {
+function template(
+  pattern: string,
+  marked: ReadonlyMap<string, string>,
+  languages: ReadonlyMap<string, Language>,
+): Language {
   const found = [...marked]
     .map(([name, mark]) => ({ name, mark, at: pattern.indexOf(mark) }))
     .filter(({ at }) => at >= 0)
     .sort((a, b) => a.at - b.at)[0];
   if (found === undefined) return wildcards(pattern);
   const rest = pattern.slice(found.at + found.mark.length);
-  return sequence([wildcards(pattern.slice(0, found.at)), languages.get(found.name)!, template(rest, marked, languages)]);
+  return sequence([
+    wildcards(pattern.slice(0, found.at)),
+    languages.get(found.name)!,
+    template(rest, marked, languages),
+  ]);
 }
 
-function reaches(real: Reach, question: { action: string; resource: string }, ignores: Provider['caselessReach']): boolean {
+function reaches(
+  real: Reach,
+  question: { action: string; resource: string },
+  ignores: Provider['caselessReach'],
+): boolean {
   return meeting(real, new Map(), [], question, ignores) instanceof Map;
 }
 
@@ -276,7 +320,8 @@ function tryGrant(
 ): { plan: Plan | null; approval: boolean; notes: string[] } {
   const { manifest } = published.compiled;
   const bound = bindParams(capability, task, params);
-  if (!bound.ok) return { plan: null, approval: false, notes: bound.faults.map(({ path, message }) => `${path} ${message}`) };
+  if (!bound.ok)
+    return { plan: null, approval: false, notes: bound.faults.map(({ path, message }) => `${path} ${message}`) };
   const facts = grantFacts(name, bound.params);
   const scene = {
     manifest,
@@ -287,7 +332,9 @@ function tryGrant(
     moment: { now: now.getTime(), rootId: 'ses_new' },
     labels: [],
   };
-  const about = compiledCalls(manifest).rules.filter(({ on }) => on.capabilities === null || on.capabilities.includes(name));
+  const about = compiledCalls(manifest).rules.filter(
+    ({ on }) => on.capabilities === null || on.capabilities.includes(name),
+  );
   const hits = about.filter((rule) => ruleHolds(rule, scene) !== false).map(({ id }) => id);
   const session = {
     agent: published.agent,
@@ -303,10 +350,18 @@ function tryGrant(
     const notes = rules.length === 0 ? [] : [`unless a rule stands against it: ${rules.join(', ')}`];
     if (decision.effect === 'allow' || decision.effect === 'approve')
       return { plan, approval: decision.effect === 'approve', notes };
-    return { plan: null, approval: false, notes: decision.reasons.map(({ code, policy_id, advice }) => `${policy_id ?? code}: ${advice ?? code}`) };
+    return {
+      plan: null,
+      approval: false,
+      notes: decision.reasons.map(({ code, policy_id, advice }) => `${policy_id ?? code}: ${advice ?? code}`),
+    };
   } catch (error) {
     if (!(error instanceof WritError)) throw error;
-    return { plan: null, approval: false, notes: (error.errors ?? []).map(({ path, message }) => `${path} ${message}`) };
+    return {
+      plan: null,
+      approval: false,
+      notes: (error.errors ?? []).map(({ path, message }) => `${path} ${message}`),
+    };
   }
 }
 
@@ -380,7 +435,9 @@ function toolFinding(
   const doubts: string[] = [];
   let possible = false;
   for (const path of host === null ? [null] : tool.destination) {
-    for (const { value, given } of path === null ? [{ value: null, given: new Map() }] : valuesTo(host!, tool.args[path], inputs, doubts)) {
+    for (const { value, given } of path === null
+      ? [{ value: null, given: new Map() }]
+      : valuesTo(host!, tool.args[path], inputs, doubts)) {
       possible = true;
       const task: Task = { task_type: taskType, inputs: exampleInputs(inputs, given) };
       const args = exampleArguments(tool, task, path === null ? {} : { [path]: value });
@@ -389,8 +446,11 @@ function toolFinding(
       const session = freshSession(published.agent, task, deps.now);
       const { decision } = evaluateCall(published, session, asked, facts, new Map(), deps.now, deps.digest);
       if (decision.effect === 'allow') {
-        const rules = compiledCalls(manifest).rules.filter(({ on, effect }) => effect !== 'flag' && (on.tools === null || on.tools.includes(name)));
-        const because = rules.length === 0 ? [] : [`unless a rule stands against it: ${rules.map(({ id }) => id).join(', ')}`];
+        const rules = compiledCalls(manifest).rules.filter(
+          ({ on, effect }) => effect !== 'flag' && (on.tools === null || on.tools.includes(name)),
+        );
+        const because =
+          rules.length === 0 ? [] : [`unless a rule stands against it: ${rules.map(({ id }) => id).join(', ')}`];
         return { ...base, answer: 'yes', example: { inputs: task.inputs, arguments: args }, because };
       }
       doubts.push(...decision.reasons.map(({ code, policy_id, advice }) => `${policy_id ?? code}: ${advice ?? code}`));
@@ -406,7 +466,13 @@ const formsTo = (host: string): Language => {
   const scheme = languageOf('[a-z][a-z0-9+.-]*://(?:[^/?#@\\\\ ]*@)?');
   const behind = languageOf('(?:[:/?#].*)?');
   const mailbox = languageOf('[^@<>()\\[\\]",:;/?# ]+@');
-  return caseless(oneOfThese([sequence([scheme, at, behind]), sequence([mailbox, at]), sequence([at, languageOf('(?::[0-9]+)?(?:/[^@]*)?')])]));
+  return caseless(
+    oneOfThese([
+      sequence([scheme, at, behind]),
+      sequence([mailbox, at]),
+      sequence([at, languageOf('(?::[0-9]+)?(?:/[^@]*)?')]),
+    ]),
+  );
 };
 
 /** Values of a destination that lead to the host, and the inputs that they come from. */
@@ -417,12 +483,16 @@ function valuesTo(
   doubts: string[],
 ): { value: Json; given: Map<string, Json> }[] {
   const leads = (value: Json) => hostOf(String(value).normalize('NFKC').trim().toLowerCase()) === host;
-  const written = typeof limit === 'object' ? [limit.equals ?? limit.enum ?? []].flat() : limit === undefined ? [] : [limit];
+  const written =
+    typeof limit === 'object' ? [limit.equals ?? limit.enum ?? []].flat() : limit === undefined ? [] : [limit];
   if (written.length === 0) {
     const pattern = typeof limit === 'object' ? limit.pattern : undefined;
     if (pattern === undefined)
       return [`https://${host}/`, host, `someone@${host}`].filter(leads).map((value) => ({ value, given: new Map() }));
-    return within(languageOf(pattern), (text) => matchesWhole(pattern, text)).map((value) => ({ value, given: new Map() }));
+    return within(languageOf(pattern), (text) => matchesWhole(pattern, text)).map((value) => ({
+      value,
+      given: new Map(),
+    }));
   }
   return written.flatMap((one): { value: Json; given: Map<string, Json> }[] => {
     const names = typeof one === 'string' ? referencesOf(one).inputs : [];
@@ -433,7 +503,9 @@ function valuesTo(
       doubts.push(`what ${String(one)} may be, put together from inputs, is not told`);
       return [];
     }
-    const values = valuesListed(shape) ?? (shape.type === 'string' ? within(shapeLanguage(shape), (text) => matchesWhole(shape.pattern!, text)) : []);
+    const values =
+      valuesListed(shape) ??
+      (shape.type === 'string' ? within(shapeLanguage(shape), (text) => matchesWhole(shape.pattern!, text)) : []);
     return values.filter(leads).map((value) => ({ value, given: new Map([[name!, value]]) }));
   });
 
@@ -452,7 +524,9 @@ function valuesTo(
 }
 
 const exampleInputs = (inputs: { [name: string]: Input }, given: ReadonlyMap<string, Json>): Task['inputs'] =>
-  Object.fromEntries(Object.entries(inputs).map(([name, shape]) => [name, given.get(name) ?? exampleOf(shape)])) as Task['inputs'];
+  Object.fromEntries(
+    Object.entries(inputs).map(([name, shape]) => [name, given.get(name) ?? exampleOf(shape)]),
+  ) as Task['inputs'];
 
 /** Arguments that the manifest takes: those that it asks for, and what it makes an entity of. */
 function exampleArguments(tool: Tool, task: Task, given: JsonObject): JsonObject {
@@ -485,4 +559,3 @@ function exampleArgument(limit: Argument, task: Task): Json {
   }
   return limit.min ?? limit.max ?? 'a';
 }
-

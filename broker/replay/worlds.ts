@@ -10,5 +10,10 @@ const maxWhole = 4;
 export function waysOf<One>(unknown: readonly One[]): One[][] {
   if (unknown.length <= maxWhole)
     return unknown.reduce<One[][]>((ways, one) => [...ways, ...ways.map((way) => [...way, one])], [[]]);
-  return [[], [...unknown], ...unknown.map((one) => [one]), ...unknown.map((one) => unknown.filter((other) => other !== one))];
+  return [
+    [],
+    [...unknown],
+    ...unknown.map((one) => [one]),
+    ...unknown.map((one) => unknown.filter((other) => other !== one)),
+  ];
 }

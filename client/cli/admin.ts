@@ -15,7 +15,8 @@ export async function askAdmin(
   body?: { type: string; text: string },
 ): Promise<unknown> {
   const { WRIT_URL: url, WRIT_ADMIN_TOKEN: token } = env;
-  if (!url) throw new CommandError('WRIT_URL is not set: it is the address of the broker, such as https://writ.example.com');
+  if (!url)
+    throw new CommandError('WRIT_URL is not set: it is the address of the broker, such as https://writ.example.com');
   if (!token) throw new CommandError('WRIT_ADMIN_TOKEN is not set: it is the token by which an admin asks the broker');
   const response = await fetch(new URL(path, url), {
     method,

@@ -58,7 +58,9 @@ function linesOf({ agent, number, author, reason, published_at, withdrawn_at, co
     `candidate ${number} of ${agent} since ${published_at}${until}, by ${author}: ${reason}`,
     `decided otherwise: ${count}`,
     ...differences.flatMap(({ kind, id, session, at, name, was, now, because }) => {
-      const why = (now.reasons ?? []).map(({ code, policy_id, advice }) => `${policy_id ?? code}${advice ? `: ${advice}` : ''}`);
+      const why = (now.reasons ?? []).map(
+        ({ code, policy_id, advice }) => `${policy_id ?? code}${advice ? `: ${advice}` : ''}`,
+      );
       const head = `  ${at} ${kind} ${name} (${id}, ${session}): ${was.effect} → ${now.effect}`;
       return [head, ...[...because, ...why].map((line) => `      ${line}`)];
     }),

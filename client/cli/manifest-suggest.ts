@@ -38,7 +38,9 @@ function linesOf({ agent, since, version, decided, cuts, kept, manifest, in_forc
   return [
     head,
     ...cuts.map(({ path, from, to, why }) =>
-      to === null ? `# ${path}: away: ${why}` : `# ${path}: ${from === null ? '' : `${shown(from)} → `}${shown(to)}: ${why}`,
+      to === null
+        ? `# ${path}: away: ${why}`
+        : `# ${path}: ${from === null ? '' : `${shown(from)} → `}${shown(to)}: ${why}`,
     ),
     ...kept.map(keptLine),
     ...unifiedDiff(in_force, manifest, `${agent} v${version}`, `${agent} suggested`),

@@ -98,7 +98,11 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       case 'manifest suggest': {
         if (rest.length !== 0 || values.agent === undefined) return wrongUsage();
         const { since, json, yaml } = values;
-        return await (await import('./manifest-suggest.ts')).suggestManifest(process.env, values.agent, { since, json, yaml });
+        return await (await import('./manifest-suggest.ts')).suggestManifest(process.env, values.agent, {
+          since,
+          json,
+          yaml,
+        });
       }
       case 'manifest shadow': {
         const { beginShadow, endShadow, showShadow } = await import('./manifest-shadow.ts');
@@ -110,7 +114,9 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       }
       case 'manifest who-can': {
         const { provider, action, resource, tool, host } = values;
-        const asked = Object.entries({ provider, action, resource, tool, host }).filter(([, value]) => value !== undefined);
+        const asked = Object.entries({ provider, action, resource, tool, host }).filter(
+          ([, value]) => value !== undefined,
+        );
         if (rest.length !== 0 || asked.length === 0) return wrongUsage();
         const question = Object.fromEntries(asked) as { [name: string]: string };
         return await (await import('./manifest-who-can.ts')).whoCan(process.env, question, values.json);

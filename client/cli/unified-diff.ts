@@ -8,7 +8,9 @@ type Line = { sign: ' ' | '-' | '+'; text: string };
 export function unifiedDiff(before: string, after: string, nameBefore: string, nameAfter: string): string[] {
   const lines = compared(linesOf(before), linesOf(after));
   if (lines.every(({ sign }) => sign === ' ')) return [];
-  const near = lines.map((_, at) => lines.slice(Math.max(0, at - context), at + context + 1).some(({ sign }) => sign !== ' '));
+  const near = lines.map((_, at) =>
+    lines.slice(Math.max(0, at - context), at + context + 1).some(({ sign }) => sign !== ' '),
+  );
   const out = [`--- ${nameBefore}`, `+++ ${nameAfter}`];
   let [from, to] = [1, 1];
   for (let at = 0; at < lines.length; ) {
@@ -20,7 +22,10 @@ export function unifiedDiff(before: string, after: string, nameBefore: string, n
     }
     const end = near.indexOf(false, at) === -1 ? lines.length : near.indexOf(false, at);
     const hunk = lines.slice(at, end);
-    const [removed, added] = [hunk.filter(({ sign }) => sign !== '+').length, hunk.filter(({ sign }) => sign !== '-').length];
+    const [removed, added] = [
+      hunk.filter(({ sign }) => sign !== '+').length,
+      hunk.filter(({ sign }) => sign !== '-').length,
+    ];
     out.push(`@@ -${from},${removed} +${to},${added} @@`, ...hunk.map(({ sign, text }) => `${sign}${text}`));
     from += removed;
     to += added;

@@ -26,11 +26,28 @@ export function reach(plan: Plan): Reach[] {
     if (prefix === null) resources.push(`gs://${literally(bucket)}`);
     const known = inRole[role];
     const uncertain = `what is in ${role} is Google’s to say`;
-    if (known === undefined) return [{ actions: [role], resources }, { actions: ['storage.*'], resources, uncertain }];
+    if (known === undefined)
+      return [
+        { actions: [role], resources },
+        { actions: ['storage.*'], resources, uncertain },
+      ];
     return [
       { actions: [role, ...known.map((verb) => `storage.objects.${verb}`)], resources },
       // Beyond the five verbs: multipart uploads, managed folders, retention, policies of objects.
-      { actions: ['storage.objects.*Iam*', 'storage.objects.*etention*', 'storage.objects.restore', 'storage.objects.move', 'storage.multipart*', 'storage.managed*', 'storage.folders.*', 'storage.buckets.*'], resources, uncertain },
+      {
+        actions: [
+          'storage.objects.*Iam*',
+          'storage.objects.*etention*',
+          'storage.objects.restore',
+          'storage.objects.move',
+          'storage.multipart*',
+          'storage.managed*',
+          'storage.folders.*',
+          'storage.buckets.*',
+        ],
+        resources,
+        uncertain,
+      },
     ];
   });
 }
