@@ -10,7 +10,7 @@ import type { Request, Response, Router } from 'express';
 import type { JSX } from 'preact';
 import type { SettingsModule } from '../broker/config/settings.ts';
 import type { WebLog } from '../broker/console/page-errors.ts';
-import type { Clock, Plan, PlanDescription } from '../broker/core/vocabulary.ts';
+import type { Clock, JsonObject, Plan, PlanDescription } from '../broker/core/vocabulary.ts';
 import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
 
@@ -90,6 +90,11 @@ export interface PagesDeps extends LoginDeps {
   describePlan: DescribePlan;
   approversOf: ApproversOf;
   aboutGrant: AboutGrant;
+  /**
+   * Arguments of the tool call that a question is about, as long as it is open; null otherwise, and when they
+   * are not those that the plan digests.
+   */
+  callArguments(grantId: string): Promise<JsonObject | null>;
   /** How long an approved grant waits for its agent. */
   redemptionSeconds: number;
   minTtlSeconds?: (provider: string) => number;

@@ -9,11 +9,14 @@ import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
 import { approvalsNeeded } from '../broker/core/identifier.ts';
 import { newId } from '../broker/core/ids.ts';
+import type { LiftPermission } from '../broker/core/questions.ts';
+import { aboutSession } from '../broker/core/questions.ts';
 import { type DecisionReason, decisionReason } from '../broker/core/reasons.ts';
 import type { Clock, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { decideGrant, lapseGrant } from '../broker/grants/transitions.ts';
 import { type Identity, identityRecord, personRef } from '../broker/people/identity.ts';
+import { liftSession } from '../broker/sessions/lift-session.ts';
 import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf } from './contract.ts';
@@ -46,6 +49,8 @@ export interface ReviewRequest {
   planDigest: string;
   /** Narrows the plan's lifetime; absent = as planned. Only with `approve`. */
   ttlSeconds?: number | undefined;
+  /** Of a session that is lifted: what it must do without, `tool:NAME` and `capability:NAME`. */
+  withhold?: readonly string[] | undefined;
   /** Required with `deny`. At most 500 characters. */
   reason?: string | undefined;
   /** Name of the channel that carries it. */
@@ -67,6 +72,10 @@ export interface ReviewResult {
 
 export const reasonMax = 500;
 
+/** SQL condition: the session may act; or it is frozen, and the question is whether it is lifted. */
+export const mayBeDecided = (g: string, s: string, at: string): string => `(${mayAct(s, at)} OR (
+        ${g}.capability = '${aboutSession}' AND ${s}.status = 'suspended' AND ${s}.expires_at > ${at}))`;
+
 // `live` holds the session row until the end of the statement: a session that is being ended at this moment
 // either ends first, and nothing is approved, or ends after, and takes the approved grant with it.
 const decideStatement: Statement = {
@@ -74,7 +83,7 @@ const decideStatement: Statement = {
   text: `
     WITH live AS (
       SELECT s.id FROM grants g JOIN session s ON s.id = g.session_id
-      WHERE g.id = $2::text AND ${mayAct('s', '$3::timestamptz')}
+      WHERE g.id = $2::text AND ${mayBeDecided('g', 's', '$3::timestamptz')}
       FOR SHARE OF s
     ), decided AS (
 ${decideGrant('live', {
@@ -89,7 +98,12 @@ ${decideGrant('live', {
   seenApprovals: '$17::int',
   versionInForce: '$18::int',
 })}
-      RETURNING g.id, g.session_id
+      RETURNING g.id, g.session_id, g.capability, g.plan
+    ), lifted AS (
+${liftSession('decided', { approved: "$5::text = 'approved'", at: '$3::timestamptz' })}
+      RETURNING session.id, session.withheld
+    ), lifted_event AS (
+      ${appendEvent({ chain: 'id', at: '$3::timestamptz', type: event('session.lifted'), actor: '$14::text', request: '$15::text', payload: "json_build_object('review_id', $1::text, 'withheld', withheld)" }, 'lifted')}
     ), reviewed AS (
       INSERT INTO review (id, grant_id, reviewer, verdict, plan_digest, consented_digest, reason, channel, at, redeem_by, proof)
       SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz, $20::timestamptz, $19::text FROM decided
@@ -132,7 +146,8 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   if (grant.decide_by === null || grant.decide_by <= at) {
     throw new WritError('conflict', { detail: 'The time to decide is over; undecided means denied.' });
   }
-  if (grant.session_status !== 'active' || grant.session_expires_at <= at) {
+  const frozen = grant.capability === aboutSession && grant.session_status === 'suspended';
+  if ((grant.session_status !== 'active' && !frozen) || grant.session_expires_at <= at) {
     throw new WritError('conflict', { detail: 'The session has ended; there is nothing left to decide.' });
   }
   if (!(await ownersStand(grant, deps.approversOf))) {
@@ -148,13 +163,16 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   }
 
   const reason = checkReason(request);
-  const plan = approving ? narrow(deps, grant, request.ttlSeconds) : grant.plan;
+  const plan = approving ? narrow(deps, grant, request) : grant.plan;
   const consented = plan === grant.plan ? grant.plan_digest : planDigest(plan);
   // An approval of the wider plan is none of the narrower one: whoever gave it is asked again.
   const given = standingApprovals(grant, consented).length + 1;
   const status = !approving ? 'denied' : given >= approvalsNeeded(grant.line) ? 'approved' : 'pending';
   const lapses = at.getTime() + (deps.redemptionSeconds ?? 300) * 1000;
-  const redeemBy = status === 'approved' ? new Date(Math.min(lapses, grant.session_expires_at.getTime())) : null;
+  const redeemBy =
+    status === 'approved' && grant.capability !== aboutSession
+      ? new Date(Math.min(lapses, grant.session_expires_at.getTime()))
+      : null;
   const reviewId = newId('rev', at);
   const decision = approving ? {} : denial('denied_by_approver', reason);
   const payload = eventPayload(status === 'denied' ? 'grant.denied' : 'grant.approved', {
@@ -228,9 +246,12 @@ function checkReason(request: ReviewRequest): string | null {
 }
 
 /**
- * The same permission for a shorter time: the only change a reviewer can make, so that a review never widens.
+ * The same permission for a shorter time, or a session that goes on with less: the only changes a reviewer
+ * can
+ * make, so that a review never widens.
  */
-function narrow(deps: ReviewDeps, grant: GrantUnderReview, ttlSeconds: number | undefined): Plan {
+function narrow(deps: ReviewDeps, grant: GrantUnderReview, { ttlSeconds, withhold }: ReviewRequest): Plan {
+  if (grant.capability === aboutSession) return withholding(grant.plan, withhold ?? []);
   if (ttlSeconds === undefined || ttlSeconds === grant.plan.ttl_seconds) return grant.plan;
   const least = Math.max(1, deps.minTtlSeconds?.(grant.provider) ?? 1);
   if (!Number.isInteger(ttlSeconds) || ttlSeconds < least || ttlSeconds > grant.plan.ttl_seconds) {
@@ -238,6 +259,17 @@ function narrow(deps: ReviewDeps, grant: GrantUnderReview, ttlSeconds: number | 
     throw new WritError('bad_request', { detail: message, errors: [{ path: 'ttl_seconds', message }] });
   }
   return { ...grant.plan, ttl_seconds: ttlSeconds };
+}
+
+function withholding(plan: Plan, names: readonly string[]): Plan {
+  const { could, took, withhold } = plan.permission as unknown as LiftPermission;
+  const stranger = names.find((name) => !could.includes(name) && !took.includes(name));
+  if (stranger !== undefined) {
+    const message = 'Only what the session could do can be withheld from it.';
+    throw new WritError('bad_request', { detail: message, errors: [{ path: 'withhold', message }] });
+  }
+  const all = [...new Set([...withhold, ...names])].sort();
+  return all.length === withhold.length ? plan : { ...plan, permission: { ...plan.permission, withhold: all } };
 }
 
 /** What the agent reads as the grant's decision after a denial. */

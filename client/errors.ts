@@ -73,8 +73,10 @@ export interface WritErrorOptions {
   problem?: Problem;
   retryAfterSeconds?: number;
   grantId?: string;
-  /** What was denied, in words. */
-  what?: string;
+  /** Instead of the words that the reasons give. */
+  message?: string;
+  /** What followed from the denial of a tool call. */
+  effect?: string;
   cause?: unknown;
 }
 
@@ -135,14 +137,16 @@ export interface NearestRequest {
 export class WritDenied extends WritError {
   readonly reasons: readonly DenialReason[];
   readonly nearest: NearestRequest | undefined;
+  /** Of a tool call: `deny`, `approve` (nobody agreed), `suspend`, `downgrade`, `terminate`. */
+  readonly effect: string | undefined;
 
   constructor(reasons: readonly DenialReason[], nearest: NearestRequest | undefined, options: WritErrorOptions = {}) {
     // Several rules may give the same advice.
     const why = [...new Set(reasons.map((reason) => reason.advice ?? reason.code))].join(' ');
-    const what = `${options.what ?? 'The grant'} was denied`;
-    super('denied', why === '' ? what : `${what}: ${why}`, options);
+    super('denied', options.message ?? `The grant was denied${why === '' ? '' : `: ${why}`}`, options);
     this.name = 'WritDenied';
     this.reasons = reasons;
     this.nearest = nearest;
+    this.effect = options.effect;
   }
 }

@@ -14,6 +14,7 @@ import {
 import { type DenialReason, WritDenied, WritError } from './errors.ts';
 import type { Answer, Call } from './http.ts';
 import { newSealingKey, type SealingKey } from './seal.ts';
+import { untilDecided } from './wait.ts';
 
 /** What the manifest lets the agent choose; what it fixes may be repeated, not changed. */
 export type GrantParams = { [name: string]: unknown };
@@ -74,8 +75,6 @@ export interface GrantCalls {
   clock: Clock;
   call(call: Omit<Call, 'token' | 'key'>): Promise<Answer>;
 }
-
-const longestPollSeconds = 30;
 
 /**
  * 1. Make a key to seal to.
@@ -159,26 +158,14 @@ async function waitForDecision(
     approvalUrl: first.approval_url ?? '',
     decideBy: new Date(first.decide_by ?? Number.NaN),
   });
-  const startedAt = clock.now().getTime();
-  const secondsSince = (at: number) => (clock.now().getTime() - at) / 1000;
-  for (;;) {
-    const left = waitSeconds === undefined ? longestPollSeconds : Math.floor(waitSeconds - secondsSince(startedAt));
-    if (left < 0) {
-      throw new WritError('approval_timeout', `Nobody decided within ${waitSeconds} s`, { grantId: first.id });
-    }
-    const wait = Math.min(longestPollSeconds, left);
-    const polledAt = clock.now().getTime();
-    const path = `/v1/grants/${first.id}?wait=${wait}`;
-    const polled = call({ method: 'GET', path, repeatable: true, waitSeconds: wait, signal });
-    // A session waits only so often at once; who is one too many has not been denied.
-    const { body, headers } = await polled.catch((error) => {
-      if (!(error instanceof WritError) || error.code !== 'rate_limited') throw error;
-      return { body: first, headers: new Headers({ 'retry-after': String(error.retryAfterSeconds ?? 1) }) };
-    });
-    if (body.status !== 'pending') return body;
-    // A broker that answers early (it is shutting down, say) must not be asked in a tight loop.
-    if (secondsSince(polledAt) < 1) await clock.sleep(Number(headers.get('retry-after') ?? 1) * 1000, signal);
-  }
+  const { id: grantId } = first;
+  const poll = async (wait: number) => {
+    const path = `/v1/grants/${grantId}?wait=${wait}`;
+    const { body, headers } = await call({ method: 'GET', path, repeatable: true, waitSeconds: wait, signal });
+    const retryAfter = headers.get('retry-after');
+    return { seen: body as WireGrant, retryAfterSeconds: retryAfter === null ? undefined : Number(retryAfter) };
+  };
+  return untilDecided(clock, poll, { waitSeconds, signal, grantId });
 }
 
 /** A grant that will not give a credential to this call. */

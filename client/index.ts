@@ -12,6 +12,15 @@ export type {
   PostgresCredential,
 } from './credentials.ts';
 export {
+  type CallApproval,
+  type CallDecision,
+  type CallEffect,
+  explain,
+  isAllowed,
+  readApproval,
+  readDecision,
+} from './decision.ts';
+export {
   type BrokerErrorCode,
   type ClientErrorCode,
   type DenialReason,

@@ -1,14 +1,23 @@
 /** A session: one run of one task. It holds the token and the key, keeps itself alive, and ends. */
 import './dispose.ts';
 import type { CredentialOf, CredentialType } from './credentials.ts';
+import { type CallApproval, type CallDecision, readApproval } from './decision.ts';
 import { type DpopKey, newDpopKey } from './dpop.ts';
-import { WritDenied, WritError } from './errors.ts';
+import { WritError } from './errors.ts';
 import { type Grant, type GrantOptions, type GrantParams, requestGrant } from './grant.ts';
 import { keepAlive, type Rhythm } from './heartbeat.ts';
 import { type Answer, type Call, type Connection, send } from './http.ts';
 import { type EndReason, newLifetime, type SessionEnd } from './lifetime.ts';
 import { type Overview, readOverview } from './overview.ts';
-import { type AllowedCall, askForCall, type CallableTool, type CallOptions } from './tools.ts';
+import {
+  type AllowedCall,
+  allowedDecision,
+  type CallableTool,
+  type CallOptions,
+  type CallReport,
+  evaluateCall,
+  finishCall,
+} from './tools.ts';
 
 /** Narrower bounds than the manifest's. */
 export interface Envelope {
@@ -49,13 +58,38 @@ export interface Session {
   child(options: { capabilities: string[]; envelope?: Envelope }): Promise<Session>;
 
   /**
-   * Asks whether a tool may be called now. `withWrit` does it for tools of the common libraries.
+   * Asks whether a tool may be called now; where a person must agree to the call, waits for them. `withWrit`
+   * does it for tools of the common libraries.
    * @throws WritDenied, WritError
    * @example
    * const call = await session.call('send_mail', { to: 'a@example.com' });
    * await call.finish({ outcome: 'response', output: await sendMail('a@example.com') });
    */
   call(tool: string, args?: { [name: string]: unknown }, options?: CallOptions): Promise<AllowedCall>;
+
+  /**
+   * The decision on a call as it came, for hosts that enforce it themselves: nothing is waited for, and a
+   * denial is not thrown. Ask again with the same `callId` once a person has agreed.
+   * @throws WritError
+   */
+  evaluate(tool: string, args?: { [name: string]: unknown }, options?: CallOptions): Promise<CallDecision>;
+
+  /** Reports how a call came out that `evaluate` allowed. @throws WritError */
+  finish(actionId: string, report: CallReport): Promise<void>;
+
+  /**
+   * A person's decision on a call, as it is now, or after `waitSeconds` (at most 60).
+   * @throws WritError
+   */
+  approval(id: string, options?: { waitSeconds?: number; signal?: AbortSignal | undefined }): Promise<CallApproval>;
+
+  /**
+   * Reports what the person said: values in their own words are trusted. Never pass on what a model or a tool
+   * wrote.
+   * @returns how many of the words are trusted
+   * @throws WritError
+   */
+  say(words: string): Promise<number>;
 
   /** The tools that may be called now: what a model may be shown. */
   tools(): Promise<CallableTool[]>;
@@ -200,14 +234,23 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
       return endsWith(child, lifetime.ended);
     },
     call: async (tool, args = {}, options = {}) => {
-      try {
-        return await askForCall(call, () => ({ type: 'session', id: opened.session_id }), tool, args, options);
-      } catch (error) {
-        // A denial may have ended the session: whoever waits for its end should know.
-        if (error instanceof WritDenied && !lifetime.signal.aborted) void endReasonIfEnded();
-        throw error;
-      }
+      const { id } = await allowedDecision({ clock, ...session }, tool, args, options);
+      return { id, finish: (report) => session.finish(id, report) };
     },
+    evaluate: async (tool, args = {}, options = {}) => {
+      const decision = await evaluateCall(call, { type: 'session', id: opened.session_id }, tool, args, options);
+      // Whoever waits for the session's end should know of it.
+      if (decision.effect === 'terminate' && !lifetime.signal.aborted) void endReasonIfEnded();
+      return decision;
+    },
+    finish: (actionId, report) => finishCall(call, actionId, report),
+    approval: async (id, { waitSeconds = 0, signal } = {}) => {
+      const path = `/v1/grants/${encodeURIComponent(id)}?wait=${waitSeconds}`;
+      const { body } = await call({ method: 'GET', path, repeatable: true, waitSeconds, signal });
+      return readApproval(body);
+    },
+    say: async (text) =>
+      (await call({ method: 'POST', path: '/v1/session/words', json: { text }, repeatable: true })).body.words,
     tools: async () => (await call({ method: 'GET', path: '/v1/tools', repeatable: true })).body.tools,
     overview: async () => whole(await page(null)),
     end: async ({ waitSeconds = 0 } = {}) => {

@@ -2,8 +2,11 @@
  * Tool calls: asked for before they are made, and reported after. `withWrit` does both around the tools that
  * an agent has, whatever library they are for.
  */
-import { WritDenied, WritError } from './errors.ts';
+import type { Clock } from './clock.ts';
+import { type CallApproval, type CallDecision, explain, isAllowed, readDecision } from './decision.ts';
+import { WritDenied } from './errors.ts';
 import type { Answer, Call } from './http.ts';
+import { untilDecided } from './wait.ts';
 
 export interface CallOptions {
   /** The host's own id of the call: the same id and call again is the same call. */
@@ -12,6 +15,13 @@ export interface CallOptions {
   costUsd?: number;
   /** What prompted it: a reference or a digest, for the record. */
   promptedBy?: string;
+  /** Called when a person must agree to the call; show them its `url`. Not called by `evaluate`. */
+  onPending?: (approval: CallApproval) => void;
+  /**
+   * How long to wait for that person. Default: until the broker decides that silence is a no. `evaluate`
+   * does not wait.
+   */
+  waitSeconds?: number;
   signal?: AbortSignal;
 }
 
@@ -19,6 +29,8 @@ export interface CallReport {
   outcome: 'response' | 'error';
   /** What came back: the broker looks at it for values that first appear there, and does not keep it. */
   output?: unknown;
+  /** The same as data, where the tool gives it (`structuredContent` of MCP). Not kept either. */
+  structured?: unknown;
   /** Labels of what came back, beyond those that the manifest gives the tool. */
   labels?: string[];
 }
@@ -37,47 +49,87 @@ export interface CallableTool {
 
 export type Send = (request: Omit<Call, 'token' | 'key'>) => Promise<Answer>;
 
-/** @throws WritDenied with what would pass; WritError */
-export async function askForCall(
+/** @throws WritError; a denial is an answer */
+export async function evaluateCall(
   send: Send,
-  agent: () => { type: string; id: string },
+  agent: { type: string; id: string },
   tool: string,
   args: { [name: string]: unknown },
-  { callId, costUsd, promptedBy, signal }: CallOptions,
-): Promise<AllowedCall> {
+  { callId = crypto.randomUUID(), costUsd, promptedBy, signal }: CallOptions,
+): Promise<CallDecision> {
   const context = {
     arguments: args,
-    call_id: callId ?? crypto.randomUUID(),
+    call_id: callId,
     ...(costUsd === undefined ? {} : { cost_usd: costUsd }),
     ...(promptedBy === undefined ? {} : { prompted_by: promptedBy }),
   };
   const { body } = await send({
     method: 'POST',
     path: '/access/v1/evaluation',
-    json: { subject: agent(), action: { name: tool }, resource: { type: 'tool', id: tool }, context },
+    json: { subject: agent, action: { name: tool }, resource: { type: 'tool', id: tool }, context },
     // The id of the call makes it one, however often it is sent.
     repeatable: true,
     signal,
   });
-  if (typeof body?.decision !== 'boolean' || typeof body.context?.id !== 'string')
-    throw new WritError('bad_answer', 'The broker gave no decision');
-  if (!body.decision) throw new WritDenied(body.context.reasons ?? [], undefined, { what: `The call of ${tool}` });
-  const { id } = body.context;
-  return { id, finish: (report) => finish(send, id, report) };
+  return readDecision(body, callId);
 }
 
-async function finish(send: Send, id: string, { outcome, output, labels }: CallReport): Promise<void> {
+/** What a call may have to wait for. */
+export interface CallWaiting {
+  clock: Clock;
+  evaluate(tool: string, args: { [name: string]: unknown }, options: CallOptions): Promise<CallDecision>;
+  approval(id: string, options: { waitSeconds: number; signal?: AbortSignal | undefined }): Promise<CallApproval>;
+}
+
+/**
+ * Asks for a call; where a person must agree to it, waits for them and asks again.
+ * @throws WritDenied with what would pass; WritError, `approval_timeout` among them
+ */
+export async function allowedDecision(
+  { clock, evaluate, approval }: CallWaiting,
+  tool: string,
+  args: { [name: string]: unknown },
+  options: CallOptions,
+): Promise<CallDecision> {
+  const callId = options.callId ?? crypto.randomUUID();
+  let decision = await evaluate(tool, args, { ...options, callId });
+  if (decision.effect === 'approve' && decision.approval !== undefined) {
+    options.onPending?.(decision.approval);
+    const { id: grantId } = decision.approval;
+    const { waitSeconds, signal } = options;
+    const poll = async (wait: number) => ({ seen: await approval(grantId, { waitSeconds: wait, signal }) });
+    await untilDecided(clock, poll, { waitSeconds, signal, grantId });
+    // Whatever was decided, the broker says what it means now: an approved call may meet another rule.
+    decision = await evaluate(tool, args, { ...options, callId });
+  }
+  if (isAllowed(decision)) return decision;
+  throw new WritDenied(decision.reasons, undefined, { message: explain(tool, decision), effect: decision.effect });
+}
+
+/** Reports how a call came out. @throws WritError */
+export async function finishCall(
+  send: Send,
+  id: string,
+  { outcome, output, structured, labels }: CallReport,
+): Promise<void> {
   const text = output === undefined ? undefined : textOf(output);
+  // Beside a text of the greatest length there is room for as much again, in a body of 64 kB.
+  const fits = structured !== undefined && byteLength(JSON.stringify(structured)) <= maxOutputBytes / 2;
+  const cut = text?.cut === true || (structured !== undefined && !fits);
   const json = {
     outcome,
     ...(labels === undefined ? {} : { labels }),
-    ...(text === undefined ? {} : { output: text.shown, output_truncated: text.cut }),
+    ...(text === undefined ? {} : { output: text.shown }),
+    ...(fits ? { structured } : {}),
+    ...(text === undefined && !cut ? {} : { output_truncated: cut }),
   };
   await send({ method: 'POST', path: `/v1/actions/${id}/finish`, json, repeatable: true });
 }
 
+const byteLength = (text: string): number => new TextEncoder().encode(text).length;
+
 /** Bytes of an output that fit into a report, whatever must be escaped in it. */
-const maxOutputBytes = 28_000;
+const maxOutputBytes = 24_000;
 
 function textOf(output: unknown): { shown: string; cut: boolean } {
   const whole = typeof output === 'string' ? output : (JSON.stringify(output) ?? String(output));

@@ -3,18 +3,22 @@ import { type ComponentChildren, h, type JSX } from 'preact';
 import { forWhom, forWhomFact, startedByFact } from '../../broker/console/people.ts';
 import { Foreign, notice } from '../../broker/console/shell.ts';
 import { ago, clamp, duration, moment, prettyJson, visible } from '../../broker/console/text.ts';
+import { aboutSession, isQuestion } from '../../broker/core/questions.ts';
 import type { ReviewBlockerCode } from '../../broker/core/reasons.ts';
-import type { PlanDescription } from '../../broker/core/vocabulary.ts';
+import type { JsonObject, PlanDescription } from '../../broker/core/vocabulary.ts';
 import type { Identity } from '../../broker/people/identity.ts';
 import type { GrantAbout } from '../contract.ts';
 import { reasonMax } from '../review.ts';
 import type { ApprovalView, EarlierGrant, Outcome } from './load.ts';
+import { asks, callCard, choices, hasLifetime, withholdFields } from './questions.ts';
 import { result, statusTag } from './words.ts';
 
 export interface ApprovalPage {
   grant: ApprovalView;
   about: GrantAbout;
   description: PlanDescription;
+  /** Values of the call that it is about; null = it is about none, or they are not kept any more. */
+  callArguments: JsonObject | null;
   earlier: EarlierGrant[];
   outcome: Outcome | null;
   csrf: string;
@@ -43,11 +47,10 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
       { class: 'kicker' },
       open(page) ? `Your decision is asked for · tier ${grant.tier}` : `Request · tier ${grant.tier}`,
     ),
-    h('h1', null, [h(Foreign, { text: grant.agent }), ' asks for ', h(Foreign, { text: grant.capability })]),
+    h('h1', null, asks(grant)),
     h('p', { class: 'lede' }, [
-      'For ',
-      h('b', null, duration(grant.plan.ttl_seconds)),
-      ', to do the task ',
+      ...(hasLifetime(grant) ? ['For ', h('b', null, duration(grant.plan.ttl_seconds)), ', to'] : ['It is to']),
+      ' do the task ',
       h('b', null, h(Foreign, { text: grant.task_type })),
       ...(whom === null ? ['. The session names no person it acts for.'] : [' on behalf of ', ...whom, '.']),
     ]),
@@ -56,7 +59,7 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
     open(page) ? h('a', { class: 'button jump', href: '#decide' }, `${timeLeft(page)} left to decide`) : null,
     // The verdict stands before the history in reading order: on a phone the way to it is short.
     h('div', { class: 'columns' }, [
-      h('div', null, [permission(page), asking(page), words(grant)]),
+      h('div', null, [callCard(grant, page.callArguments), permission(page), asking(page), words(grant)]),
       h('div', { class: 'aside', id: 'decide' }, open(page) ? verdict(page) : result(page.grant, page.outcome)),
       lately(page),
     ]),
@@ -68,14 +71,15 @@ function open({ grant, now }: ApprovalPage): boolean {
     grant.status === 'pending' &&
     grant.decide_by !== null &&
     grant.decide_by > now &&
-    grant.session_status === 'active' &&
+    (grant.session_status === 'active' ||
+      (grant.capability === aboutSession && grant.session_status === 'suspended')) &&
     grant.session_expires_at > now
   );
 }
 
 function permission({ grant, about, description }: ApprovalPage): JSX.Element {
   return h('section', { class: 'card' }, [
-    h('h2', null, 'What it will be able to do'),
+    h('h2', null, isQuestion(grant.capability) ? 'What you are asked' : 'What it will be able to do'),
     h(
       'ul',
       { class: 'powers' },
@@ -86,7 +90,13 @@ function permission({ grant, about, description }: ApprovalPage): JSX.Element {
       h(Foreign, { text: description.revocability.text, max: 600 }),
     ]),
     h('details', { open: true }, [
-      h('summary', null, `Exactly as ${visible(grant.provider)} will be asked for it`),
+      h(
+        'summary',
+        null,
+        isQuestion(grant.capability)
+          ? 'Exactly what a yes is to'
+          : `Exactly as ${visible(grant.provider)} will be asked for it`,
+      ),
       h('pre', { tabIndex: 0 }, h('bdi', null, prettyJson(grant.plan))),
       h('p', { class: 'small soft' }, ['Plan digest: ', h('code', null, grant.plan_digest)]),
     ]),
@@ -184,6 +194,7 @@ function timeLeft({ grant, now }: ApprovalPage): string {
 
 function verdict(page: ApprovalPage): JSX.Element {
   const { grant, csrf, now, minTtlSeconds, fault } = page;
+  const choice = choices(grant);
   const whole = grant.plan.ttl_seconds;
   const shorter = steps.filter((step) => step < whole && step >= minTtlSeconds).reverse();
   const by = grant.decide_by ?? now;
@@ -197,7 +208,7 @@ function verdict(page: ApprovalPage): JSX.Element {
   return h('section', { class: 'card verdict', 'aria-label': 'Your decision' }, [
     h('p', { class: 'deadline' }, [
       h('strong', null, `${timeLeft(page)} left`),
-      h('span', { class: 'soft' }, `Undecided at ${moment(by)} means denied.`),
+      h('span', { class: 'soft' }, `Undecided at ${moment(by)} ${choice.undecided}.`),
     ]),
     page.approvals.needed < 2
       ? null
@@ -210,12 +221,17 @@ function verdict(page: ApprovalPage): JSX.Element {
     page.bar !== null
       ? h('p', { class: 'fault' }, h(Foreign, { text: page.bar, max: 900 }))
       : form('approve', [
-          h('label', { for: 'ttl' }, 'For how long'),
-          h('select', { id: 'ttl', name: 'ttl_seconds' }, [
-            h('option', { value: whole, selected: true }, `${duration(whole)} (as asked)`),
-            ...shorter.map((step) => h('option', { value: step }, `only ${duration(step)}`)),
-          ]),
-          h('button', { class: 'approve', type: 'submit' }, 'Approve exactly this'),
+          withholdFields(grant),
+          ...(hasLifetime(grant)
+            ? [
+                h('label', { for: 'ttl' }, 'For how long'),
+                h('select', { id: 'ttl', name: 'ttl_seconds' }, [
+                  h('option', { value: whole, selected: true }, `${duration(whole)} (as asked)`),
+                  ...shorter.map((step) => h('option', { value: step }, `only ${duration(step)}`)),
+                ]),
+              ]
+            : []),
+          h('button', { class: 'approve', type: 'submit' }, choice.approve),
         ]),
     form('deny', [
       h('label', { for: 'reason' }, 'Why not (the agent sees it)'),
@@ -224,7 +240,7 @@ function verdict(page: ApprovalPage): JSX.Element {
         { id: 'reason', name: 'reason', rows: 2, maxLength: reasonMax, required: true },
         fault?.reason ?? '',
       ),
-      h('button', { class: 'deny', type: 'submit' }, 'Deny'),
+      h('button', { class: 'deny', type: 'submit' }, choice.deny),
     ]),
   ]);
 }

@@ -41,7 +41,7 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
     await showApproval(deps, res, login, req.params.id);
   });
 
-  const form = express.urlencoded({ extended: false, limit: '16kb', parameterLimit: 10 });
+  const form = express.urlencoded({ extended: false, limit: '64kb', parameterLimit: 220 });
   router.post('/approvals/:id', form, async (req, res) => {
     const login = await loadLogin(deps, req);
     if (login === null)
@@ -99,6 +99,7 @@ async function showApproval(
     grant,
     about,
     description: deps.describePlan(grant.plan),
+    callArguments: await deps.callArguments(id),
     earlier,
     outcome,
     csrf: login.csrf,
@@ -165,7 +166,7 @@ function readForm(
   reviewer: Identity,
   requestId: string,
 ): ReviewRequest {
-  const { verdict, plan_digest, ttl_seconds, reason } = body;
+  const { verdict, plan_digest, ttl_seconds, withhold, reason } = body;
   const fault = (path: string, message: string) =>
     new WritError('bad_request', { detail: message, errors: [{ path, message }] });
   if (verdict !== 'approve' && verdict !== 'deny') throw fault('verdict', 'Approve or deny.');
@@ -183,6 +184,11 @@ function readForm(
   if (verdict === 'approve' && ttl_seconds !== undefined && ttl_seconds !== '') {
     if (typeof ttl_seconds !== 'string' || !/^\d{1,9}$/.test(ttl_seconds)) throw fault('ttl_seconds', 'Whole seconds.');
     request.ttlSeconds = Number(ttl_seconds);
+  }
+  if (verdict === 'approve' && withhold !== undefined) {
+    const names = [withhold].flat();
+    if (!names.every((name) => typeof name === 'string')) throw fault('withhold', 'Names of tools and capabilities.');
+    request.withhold = names;
   }
   return request;
 }

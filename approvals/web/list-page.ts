@@ -4,6 +4,7 @@ import { forWhom } from '../../broker/console/people.ts';
 import { Foreign } from '../../broker/console/shell.ts';
 import { duration } from '../../broker/console/text.ts';
 import type { ApprovalView } from './load.ts';
+import { asks } from './questions.ts';
 
 export interface WaitingForPerson {
   /** Most urgent first. */
@@ -28,13 +29,7 @@ export function listPage(waiting: WaitingForPerson, now: Date): JSX.Element {
 export function waitingTable({ listed, more }: WaitingForPerson, now: Date): JSX.Element {
   const rows = listed.map((grant) =>
     h('tr', null, [
-      h('td', null, [
-        h('b', null, h(Foreign, { text: grant.agent })),
-        ' asks for ',
-        h('b', null, h(Foreign, { text: grant.capability })),
-        h('br', null),
-        taskOfWaiting(grant),
-      ]),
+      h('td', null, [...asks(grant), h('br', null), taskOfWaiting(grant)]),
       h(
         'td',
         { class: 'go' },

@@ -3,9 +3,9 @@
 import type { VouchedPerson } from '../../broker/core/identifier.ts';
 import { decisionReason } from '../../broker/core/reasons.ts';
 import type { Json, Plan } from '../../broker/core/vocabulary.ts';
-import { mayAct } from '../../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../../broker/store/open.ts';
 import type { GrantRef } from '../contract.ts';
+import { mayBeDecided } from '../review.ts';
 
 /** A grant as its approver reads it. */
 export interface ApprovalView {
@@ -130,7 +130,7 @@ const waitingStatement: Statement = {
         row_number() OVER (PARTITION BY g.agent, g.capability ORDER BY g.decide_by, g.id) AS place,
         (count(*) OVER (PARTITION BY g.agent, g.capability))::int AS alike
       FROM grants g JOIN session s ON s.id = g.session_id
-      WHERE g.ended_at IS NULL AND g.status = 'pending' AND g.decide_by > $1 AND ${mayAct('s', '$1::timestamptz')}
+      WHERE g.ended_at IS NULL AND g.status = 'pending' AND g.decide_by > $1 AND ${mayBeDecided('g', 's', '$1::timestamptz')}
     ), turns AS (
       SELECT *, row_number() OVER (PARTITION BY agent ORDER BY place, decide_by, id) AS turn FROM waiting WHERE place <= 20
     )

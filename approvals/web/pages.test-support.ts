@@ -117,6 +117,7 @@ export async function openHarness(
     describePlan: () => harness.description,
     approversOf: async () => ['team:billing', 'user:storage@example.com'],
     aboutGrant: async () => harness.about,
+    callArguments: async () => null,
     ownersOf: async () => ['team:billing'],
     isAdmin: (person: Identity) => person.groups.includes('writ-admins'),
     redemptionSeconds: 300,

@@ -6,6 +6,7 @@ import { duration, moment, visible } from '../../broker/console/text.ts';
 import type { DecisionReason } from '../../broker/core/vocabulary.ts';
 import { reasonMax } from '../review.ts';
 import type { ApprovalView, Outcome } from './load.ts';
+import { questionOutcome } from './questions.ts';
 
 const tones: Record<string, string> = {
   issued: 'good',
@@ -37,7 +38,7 @@ export function statusTag(status: string, reason: string | null): JSX.Element {
 
 /** The card that stands where the forms were. */
 export function result(grant: ApprovalView, outcome: Outcome | null): JSX.Element {
-  const [title, text] = resultText(grant);
+  const [title, text] = questionOutcome(grant) ?? resultText(grant);
   const who =
     outcome?.reviewer.name ?? outcome?.reviewer.email ?? outcome?.reviewer.username ?? outcome?.reviewer.subject;
   return h('section', { class: 'card verdict', 'aria-label': 'Outcome' }, [

@@ -31,6 +31,7 @@ function history() {
       rootOpenedAt: now,
       onBehalfOf: null,
       declaredOnBehalfOf: null,
+      facts: { withheld: [] },
     };
     const cells = () => new Map([...shared, ...own]);
     const write = (writes: ReturnType<typeof evaluateCall>['writes']) => {

@@ -77,7 +77,12 @@ const clauseIn = (scope: string) => {
         same: s,
       })),
     }),
-    fc.record({ first_time: pick('tool', 'capability', 'destination', 'entity') }),
+    fc.record({
+      rate: fc
+        .tuple(maybe(event), fc.nat(2), pick('1s', '10s', '64s'), same)
+        .map(([of, at_least, over, s]) => ({ ...(of === undefined ? {} : { of }), at_least, over, times: 2, same: s })),
+    }),
+    fc.record({ first_time: pick('tool', 'capability', 'destination', 'entity', 'resource_family') }),
   );
   return fc
     .tuple(fc.oneof(now, fc.constant({})), fc.array(history, { minLength: 1, maxLength: 2 }), fc.nat(5))
@@ -91,7 +96,7 @@ const rule = pick('session', 'agent', 'principal', 'owner').chain((scope) =>
       when: fc.oneof(clauseIn(scope), fc.array(clauseIn(scope), { minLength: 1, maxLength: 2 })),
       unless: fc.oneof(clauseIn(scope), pick({ destination: 'known' }, { label: 'files' })),
       scope: fc.constant(scope),
-      effect: pick('deny', 'deny', 'flag', 'flag', 'terminate'),
+      effect: pick('deny', 'deny', 'flag', 'flag', 'terminate', 'approve', 'approve', 'allow', 'suspend', 'downgrade'),
     },
     { requiredKeys: ['on', 'when', 'scope', 'effect'] },
   ),
@@ -103,7 +108,12 @@ const duty = fc.record({
   within: windows,
 });
 
-const numbered = (id: string) => (all: readonly object[]) => all.map((one, n) => ({ id: `${id}-${n}`, ...one }));
+const numbered = (id: string) => (all: readonly object[]) =>
+  all.map((one, n) => ({
+    id: `${id}-${n}`,
+    ...one,
+    ...('effect' in one && one.effect === 'downgrade' ? { withhold: { tools: ['send'] } } : {}),
+  }));
 const manifestSource = fc.record({
   rules: fc.array(rule, { minLength: 1, maxLength: 5 }).map(numbered('rule')),
   separation_of_duties: fc.array(duty, { maxLength: 1 }).map(numbered('duty')),
@@ -119,7 +129,7 @@ const tools = {
   read: { ...touching, sensitivity: 2, labels: ['files'], cost_usd: 0.1 },
   list: { ...touching, sensitivity: 1, output: 'trusted' },
   send: { ...touching, cost_usd: 0.05, tasks: ['work'] },
-  submit: { ...touching, args: { id: { pattern: '[0-9]', optional: true } } },
+  submit: { ...touching, writes: true, args: { id: { pattern: '[0-9]', optional: true } } },
   approve: touching,
 };
 
@@ -281,7 +291,7 @@ export class Folded {
     const facts = callFacts(manifest, who.task, call);
     const refs = cellsFor(manifest, who.task, facts, digest);
     const published = { agent: who.agent, version: 1, sha256: '', compiled };
-    const seen = { ...who, rootOpenedAt: new Date(who.openedAt) };
+    const seen = { ...who, rootOpenedAt: new Date(who.openedAt), facts: { withheld: [] } };
     const evaluation = evaluateCall(published, seen, call, facts, this.#read(who, refs), new Date(at), digest);
     this.#write(who, refs, evaluation.writes);
     const allowed = evaluation.decision.effect === 'allow';
@@ -299,7 +309,7 @@ export class Folded {
       tool: call.tool,
       effect: evaluation.decision.effect,
       costMicroUsd: facts.costMicroUsd,
-      labels: allowed ? facts.labels : [],
+      labels: evaluation.labels,
       askedAt: new Date(at),
       finishedAt: null,
       askedMoves: movesOf(evaluation.writes),

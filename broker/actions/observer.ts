@@ -23,6 +23,8 @@ interface Looking {
 export interface CallSeen extends Seen, Looking {
   published: PublishedManifest;
   call: Call;
+  /** Rules about which people agreed to this very call; null = nobody was asked. */
+  consent: readonly string[] | null;
   id: string;
   effect: string;
   reasons: readonly Reason[];
@@ -40,6 +42,7 @@ export interface GrantSeen extends Seen, Looking {
   /** As the agent gave them. */
   params: JsonObject | undefined;
   ttlSeconds: number | undefined;
+  address: string | null;
   effect: string;
   reasons: readonly Reason[];
   planDigest: string;
@@ -50,6 +53,7 @@ export interface IssueSeen extends Seen {
   capability: string;
   /** Complete. */
   params: JsonObject;
+  address: string | null;
 }
 
 export interface DecisionObserver {

@@ -6,7 +6,9 @@
  * It shares with what it checks the reading of arguments (`call-arguments.ts`) and of texts (`origin.ts`),
  * and nothing else.
  */
+
 import type { Json, JsonObject, Task } from '../core/vocabulary.ts';
+import type { CallEffect } from '../decide/effects.ts';
 import {
   alike,
   argumentsOutside,
@@ -34,12 +36,14 @@ export interface Who {
   openedAt: number;
   onBehalfOf: object | null;
   declaredOnBehalfOf: string | null;
+  attested?: JsonObject | null;
 }
 
 export interface AskedCall {
   tool: string;
   args: JsonObject;
   costMicroUsd: number | null;
+  address?: string | null;
 }
 
 /** One line of the log: a call as it was decided, or as it came out. */
@@ -54,7 +58,7 @@ export interface Entry {
 }
 
 export interface Verdict {
-  effect: 'allow' | 'deny' | 'terminate';
+  effect: CallEffect;
   hits: string[];
   /** Rules that look at something the call lacks. */
   missing: string[];
@@ -88,7 +92,7 @@ export function decideByLog(
   const costOf = ({ call: { tool: name, costMicroUsd } }: Entry) =>
     tool(name) === undefined ? 0 : (costMicroUsd ?? tool(name)!.cost_usd);
 
-  function isSelected(selector: Selector | EventSelector, entry: Entry): boolean {
+  function isSelected(selector: Selector | EventSelector, entry: Entry, spares = false): boolean {
     const { tool: name, args } = entry.call;
     const classes = list(selector.class).map((one) => manifest.classes?.[one]);
     if (selector.tool !== undefined || selector.class !== undefined || selector.capability !== undefined) {
@@ -98,15 +102,18 @@ export function decideByLog(
     if (selector.sensitivity !== undefined && (tool(name)?.sensitivity ?? 0) < selector.sensitivity) return false;
     if (selector.label !== undefined && !labelsOf(entry).includes(selector.label)) return false;
     if (!sendsTo(selector.destination, entry)) return false;
-    return isMatch(selector.match, args);
+    return isMatch(selector.match, args, spares);
   }
   const sendsTo = (to: 'known' | 'unknown' | undefined, entry: Entry) =>
     to === undefined ||
     (to === 'unknown' ? unknown(entry).length > 0 : destinations(entry).length > 0 && unknown(entry).length === 0);
-  const isMatch = (patterns: { [path: string]: string } | undefined, args: JsonObject) =>
-    Object.entries(patterns ?? {}).every(([path, pattern]) =>
-      valuesAt(args, path).some((value) => matchesWhole(pattern, String(value), 'lines too')),
-    );
+  /** @param spares whether a call passes by it: then every value must match */
+  const isMatch = (patterns: { [path: string]: string } | undefined, args: JsonObject, spares = false) =>
+    Object.entries(patterns ?? {}).every(([path, pattern]) => {
+      const values = valuesAt(args, path).map(String);
+      if (spares) return values.length > 0 && values.every((value) => matchesWhole(pattern, value));
+      return values.some((value) => matchesWhole(pattern, value, 'lines too'));
+    });
   const isEvent = (event: EventSelector, entry: Entry) => {
     const kinds = event.kind === undefined ? ['call'] : list(event.kind);
     return entry.kinds.some((kind) => kinds.includes(kind)) && isSelected(event, entry);
@@ -117,7 +124,8 @@ export function decideByLog(
     const { tool: called, args } = entry.call;
     const listed = tool(called);
     if (name === 'tool') return [called];
-    if (name === 'capability') return [];
+    if (name === 'capability' || name === 'provider') return [];
+    if (name === 'resource_family') return listed?.entity === undefined ? [] : ['order'];
     if (name === 'entity') {
       const entity = listed === undefined ? null : entityOf(listed, args);
       return entity === null ? [] : [as(entity)];
@@ -128,6 +136,33 @@ export function decideByLog(
   const isSame = (same: readonly string[], entry: Entry, as: Spelling) =>
     same.every((name) => valuesOf(name, asked, as).some((value) => valuesOf(name, entry, as).includes(value)));
   const lacks = (same: readonly string[]) => same.some((name) => valuesOf(name, asked, alike).length === 0);
+
+  /** Labels of sessions and of entities, after the whole log; `null` = those of all entities together. */
+  function labelled() {
+    const sessions = new Map<string, Set<string>>();
+    const entities = new Map<string | null, Set<string>>();
+    const of = <Key>(all: Map<Key, Set<string>>, key: Key) => all.get(key) ?? all.set(key, new Set()).get(key)!;
+    const touched = (entry: Entry): Iterable<string> => {
+      const listed = tool(entry.call.tool);
+      if (listed?.entity === undefined) return [];
+      const entity = entityOf(listed, entry.call.args);
+      return of(entities, entity === null ? null : alike(entity));
+    };
+    for (const entry of log) {
+      if (entry.kinds.includes('denied')) continue;
+      const session = of(sessions, entry.who.rootId);
+      const asks = entry.kinds.includes('call');
+      const listed = tool(entry.call.tool);
+      const carried = [...session, ...touched(entry)];
+      if (asks && listed?.writes === true)
+        for (const label of carried) {
+          of(entities, alike(entityOf(listed, entry.call.args)!)).add(label);
+          of(entities, null).add(label);
+        }
+      for (const label of [...carried, ...(asks ? (listed?.labels ?? []) : entry.labels)]) session.add(label);
+    }
+    return [...of(sessions, who.rootId), ...touched(asked)];
+  }
 
   /** What the scope's history has, oldest first. */
   const within = (scope: Scope): Entry[] =>
@@ -197,6 +232,37 @@ export function decideByLog(
       ),
     );
   }
+  /** The usual number is worked out from all windows since the first event, oldest first. */
+  function rateHolds(
+    { of, over, times, at_least, same }: NonNullable<Clause['rate']>,
+    on: Selector,
+    scope: Scope,
+    as: Spelling,
+  ): Truth {
+    if (lacks(same)) return 'lacks';
+    const kinds = of?.kind === undefined ? ['call'] : list(of.kind);
+    const event = of ?? on;
+    const asks = kinds.some((kind) => kind === 'attempt' || kind === 'call') && isSelected(event, asked);
+    const windowOf = (at: number) => Math.floor(at / (over * 1000));
+    const keys = same.reduce<string[][]>(
+      (all, name) => all.flatMap((key) => valuesOf(name, asked, as).map((value) => [...key, value])),
+      [[]],
+    );
+    return keys.some((key) => {
+      const past = within(scope).filter(
+        (entry) =>
+          isEvent(event, entry) && same.every((name, index) => valuesOf(name, entry, as).includes(key[index]!)),
+      );
+      const recent = past.filter((entry) => inSteps(over, entry.at)).length + (asks ? 1 : 0);
+      let [mean, weight] = [0, 0];
+      for (let window = windowOf(past[0]?.at ?? now); window < windowOf(now); window += 1) {
+        const n = past.filter((entry) => windowOf(entry.at) === window).length;
+        mean += (n - mean) / 8;
+        weight += (1 - weight) / 8;
+      }
+      return recent > Math.max(at_least, weight === 0 ? 0 : (times * mean) / weight);
+    });
+  }
   function isFirst(what: NonNullable<Clause['first_time']>, scope: Scope, as: Spelling): Truth {
     return valuesOf(what, asked, as).some((value) => {
       const [first] = within(scope).filter(
@@ -229,11 +295,9 @@ export function decideByLog(
   }
 
   function clauseHolds(clause: Clause, on: Selector, scope: Scope, spares = false): Truth {
-    const read = within('session').flatMap((entry) =>
-      entry.kinds.includes('call') ? (tool(entry.call.tool)?.labels ?? []) : entry.labels,
-    );
+    const read = labelled();
     const standing = who.onBehalfOf !== null ? 'vouched' : who.declaredOnBehalfOf !== null ? 'declared' : 'nobody';
-    const { formerly, since: sequence, count, sum, first_time } = clause;
+    const { formerly, since: sequence, count, sum, rate, first_time } = clause;
     const as = spares ? exactly : alike;
     const truths: Truth[] = [
       clause.task_types?.includes(who.task.task_type) ?? true,
@@ -244,10 +308,11 @@ export function decideByLog(
       clause.on_behalf_of === undefined || clause.on_behalf_of === standing,
       clause.elapsed === undefined || now - who.openedAt > clause.elapsed * 1000,
       clause.hours === undefined || isInHours(clause.hours),
-      isMatch(clause.match, call.args),
+      isMatch(clause.match, call.args, spares),
       clause.untrusted?.some(isUntrusted) ?? true,
       formerly === undefined || formerlyHolds(formerly, scope, as),
       sequence === undefined || sinceHolds(sequence, scope, as),
+      rate === undefined || rateHolds(rate, on, scope, as),
       first_time === undefined || isFirst(first_time, scope, spares ? alike : exactly),
     ];
     if (count !== undefined) {
@@ -265,11 +330,13 @@ export function decideByLog(
   const found: { id: string; effect: Rule['effect']; truth: Truth }[] = [];
   for (const { id, on: written, when, unless, scope, effect } of manifest.rules ?? []) {
     const on = written === '*' ? {} : written;
-    if (!isSelected(on, asked)) continue;
-    const held = when === undefined ? true : anyOf(list(when).map((clause) => clauseHolds(clause, on, scope)));
-    const spared = unless === undefined ? false : clauseHolds(unless, on, scope, true);
+    const allows = effect === 'allow';
+    if (!isSelected(on, asked, allows)) continue;
+    const held = when === undefined ? true : anyOf(list(when).map((clause) => clauseHolds(clause, on, scope, allows)));
+    const spared = unless === undefined ? false : clauseHolds(unless, on, scope, !allows);
     const truth = held === false || spared === true ? false : held === 'lacks' || spared === 'lacks' ? 'lacks' : true;
-    found.push({ id, effect, truth });
+    // What cannot be told lets nothing through.
+    found.push({ id, effect, truth: allows && truth === 'lacks' ? false : truth });
   }
   for (const { id, duties, same, scope, within: back } of manifest.separation_of_duties ?? [])
     for (const [index, duty] of duties.entries()) {
@@ -291,6 +358,7 @@ export function decideByLog(
   const hits = found.filter(({ truth }) => truth === true);
   const missing = found.filter(({ truth }) => truth === 'lacks').map(({ id }) => id);
   const listed = tool(call.tool);
+  if (listed?.writes === true && entityOf(listed, call.args) === null) missing.push('lineage');
   const refused =
     listed === undefined ||
     !(listed.tasks?.includes(who.task.task_type) ?? true) ||
@@ -298,19 +366,26 @@ export function decideByLog(
     missing.length > 0 ||
     hasNoEntity() ||
     hits.some(({ effect }) => effect === 'deny');
-  const ends = hits.some(({ effect }) => effect === 'terminate');
-  return { effect: ends ? 'terminate' : refused ? 'deny' : 'allow', hits: hits.map(({ id }) => id), missing };
+  const has = (wanted: Rule['effect']) => hits.some(({ effect }) => effect === wanted);
+  const strongest = (['terminate', 'suspend', 'downgrade'] as const).find(has);
+  const asks = has('approve') && !has('allow');
+  return {
+    effect: strongest ?? (refused ? 'deny' : asks ? 'approve' : 'allow'),
+    hits: hits.map(({ id }) => id),
+    missing,
+  };
 
   /** A call that touches nobody knows what is denied where a rule would look for it by what it touches. */
   function hasNoEntity(): boolean {
     if (listed?.entity === undefined || entityOf(listed, call.args) !== null) return false;
     const seen = (event: Selector | EventSelector, same: readonly string[]) =>
       same.includes('entity') && isSelected(event, asked);
-    const looked = ({ formerly, since: sequence, count, sum }: Clause, on: Selector) =>
+    const looked = ({ formerly, since: sequence, count, sum, rate }: Clause, on: Selector) =>
       (formerly !== undefined && seen(formerly, formerly.same)) ||
       (sequence !== undefined && (seen(sequence.event, sequence.same) || seen(sequence.without, sequence.same))) ||
       (count !== undefined && seen(count.of ?? on, count.same)) ||
-      (sum !== undefined && seen(sum.of ?? on, sum.same));
+      (sum !== undefined && seen(sum.of ?? on, sum.same)) ||
+      (rate !== undefined && seen(rate.of ?? on, rate.same));
     return (
       (manifest.rules ?? []).some(({ on, when, unless }) =>
         [...list(when), ...list(unless)].some((clause) => looked(clause, on === '*' ? {} : on)),

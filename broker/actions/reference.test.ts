@@ -9,10 +9,13 @@ const seed = 20261126;
 const manifests = 80;
 const histories = 130;
 
+const cameOf = (effect: string) =>
+  effect === 'allow' ? (['call'] as const) : effect === 'approve' ? [] : (['denied'] as const);
+
 /** Walks both through a history. @returns how often which effect was decided, and how many rules hit */
 function walk(under: Manifests, steps: readonly Step[]) {
   const log: Entry[] = [];
-  const seen = { allow: 0, deny: 0, terminate: 0, hits: 0, missing: 0 };
+  const seen = { allow: 0, deny: 0, approve: 0, downgrade: 0, suspend: 0, terminate: 0, hits: 0, missing: 0 };
   follow(new Folded(under), steps, (step, { who, call, evaluation: { decision, hits } }, at) => {
     if (step.do === 'finish') {
       log.push({ at, who, call, kinds: [step.outcome], labels: step.labels, output: step.output });
@@ -27,7 +30,7 @@ function walk(under: Manifests, steps: readonly Step[]) {
       at,
       who,
       call,
-      kinds: ['attempt', decision.effect === 'allow' ? 'call' : 'denied'],
+      kinds: ['attempt', ...cameOf(decision.effect)],
       labels: [],
       output: '',
     });
@@ -39,7 +42,7 @@ function walk(under: Manifests, steps: readonly Step[]) {
 }
 
 test('in every history, at every step: the same hits and the same decision', () => {
-  const total = { allow: 0, deny: 0, terminate: 0, hits: 0, missing: 0 };
+  const total = { allow: 0, deny: 0, approve: 0, downgrade: 0, suspend: 0, terminate: 0, hits: 0, missing: 0 };
   for (const [n, under] of randomManifests(manifests, seed).entries()) {
     const holds = fc.property(history, (steps) => {
       for (const [name, count] of Object.entries(walk(under, steps))) total[name as keyof typeof total] += count;

@@ -4,11 +4,17 @@
  */
 import { createHmac, hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
+import type { Logger } from 'pino';
 import { eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { Clock, Json, JsonObject, Reason } from '../core/vocabulary.ts';
+import type { CallDecision } from '../decide/decide-call.ts';
+import type { CallEffect } from '../decide/effects.ts';
+import type { AsksPeople } from '../grants/ask-people.ts';
 import type { Catalog } from '../manifests/catalog.ts';
+import { type CallFacts, canariesAmong } from '../manifests/compile-calls.ts';
+import type { Manifest } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import {
   hasCells,
@@ -17,17 +23,29 @@ import {
   type SessionReads,
   type StoredAction,
 } from '../sessions/authenticate.ts';
-import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
+import type { EndSessionDeps } from '../sessions/end-session.ts';
+import { carryOut } from '../sessions/hold-back.ts';
 import { untilSettled } from '../sessions/session-lock.ts';
 import type { Store } from '../store/open.ts';
+import {
+  type AskDeps,
+  type AskedBecause,
+  countWaiting,
+  questionAboutCall,
+  restraintBy,
+  type Verdict,
+  verdictOn,
+} from './ask-people.ts';
 import type { Cell, CellRef, Cells, Digest } from './cells.ts';
-import { type Call, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts';
+import { type Call, type CallEvaluation, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts';
 import { storedWrites } from './move-cells.ts';
 import type { DecisionObserver } from './observer.ts';
 import { awaitedOutcome } from './outcome.ts';
-import { recordAction } from './statements.ts';
+import { originsOf } from './rules.ts';
+import { type ActionPeople, recordAction } from './statements.ts';
+import { alertOf } from './touch-canary.ts';
 
-export interface ActionDeps extends EndSessionDeps {
+export interface ActionDeps extends EndSessionDeps, AskDeps {
   store: Store;
   clock: Clock;
   catalog: Catalog;
@@ -35,6 +53,7 @@ export interface ActionDeps extends EndSessionDeps {
   digest: Digest;
   /** Told of what was decided, once it is on record. */
   observer?: DecisionObserver;
+  log: Logger;
 }
 
 /** @param key for this use only (`keys/key-encryption-key.ts`) */
@@ -46,16 +65,22 @@ export const keyedDigest =
 export interface ActionRequest extends Call {
   /** The host's own id of the call: the same id and call again is the same action. */
   callId: string | null;
+  /** The action as which it was asked for before, where the host has no id of its own. */
+  actionId: string | null;
   /** What prompted it, as the host names it. */
   promptedBy: string | null;
 }
 
 export interface ActionAnswer {
   actionId: string;
-  effect: 'allow' | 'deny' | 'terminate';
+  effect: CallEffect;
   reasons: Reason[];
   policyIds: string[];
   manifestVersion: number;
+  /** What people are asked: about the call, or about the session that a rule froze or narrowed by it. */
+  approval?: { id: string; status: string; decideBy: Date | null; url: string };
+  /** What a rule took from the session by it, `tool:NAME` and `capability:NAME`. */
+  withheld?: string[];
 }
 
 /**
@@ -79,7 +104,11 @@ function readsUnder(
   return {
     owner: manifest.owner,
     cells: cellsFor(manifest, task, facts, digest),
-    ...(request.callId === null ? {} : { callKey: callKeyOf(request.callId) }),
+    ...(request.callId !== null
+      ? { callKey: callKeyOf(request.callId) }
+      : request.actionId !== null
+        ? { callKey: request.actionId }
+        : {}),
   };
 }
 
@@ -89,10 +118,11 @@ const callKeyOf = (callId: string): string => `sha256:${hash('sha256', callId, '
  * Decides on a tool call and writes it down.
  * 1. Calls of one session tree are decided one after another; one that lost a race is decided again, on what
  *    is true now.
- * 2. The same id again is the same call.
+ * 2. The same id again is the same call; one that people agreed to meanwhile is decided anew.
  * 3. Evaluate: arguments → facts, history → hits → Cedar's decision.
- * 4. The call, its audit row and what history is after it: one statement.
- * 5. A call that ends the session ends it, and what it holds is revoked.
+ * 4. What people are asked because of it.
+ * 5. The call, its audit row, what history is after it and what people are asked: one statement.
+ * 6. A call that ends, freezes or narrows the session: what it may not hold any more is revoked.
  *
  * @param session read with `actionReads` of this very request
  * @throws WritError `conflict`, `idempotency_mismatch`, `unavailable`
@@ -117,17 +147,8 @@ export async function requestAction(
     return decideOnce(deps, known, published, request, requestDigest, requestId);
   });
 
-  // 5.
-  if (answer.effect === 'terminate') {
-    const now = deps.clock.now();
-    await endSession(deps, {
-      sessionId: session.rootId,
-      reason: 'ended_by_rule',
-      actor: 'system',
-      requestId,
-      now,
-    });
-  }
+  // 6.
+  await carryOut(deps, session.rootId, answer.effect, requestId);
   return answer;
 }
 
@@ -143,18 +164,35 @@ async function decideOnce(
   const { manifest } = published.compiled;
   const now = deps.clock.now();
   // 2.
-  if (session.action !== null) return repeated(session.action, requestDigest);
+  const earlier = session.action;
+  if (earlier !== null) checkSame(earlier, requestDigest);
+  const verdict = earlier === null ? null : await verdictOf(deps, session, manifest, earlier, now);
+  if (earlier !== null && verdict?.status !== 'agreed') return repeated(deps, earlier, verdict);
+  const consent = verdict?.status === 'agreed' ? verdict : null;
 
   // 3.
   const call = callFacts(manifest, session.task, request);
   const [refs, cells] = [(session.cellsAskedFor.cells ?? []) as readonly CellRef[], cellsOf(session)];
-  const { decision, hits, writes } = evaluateCall(published, session, request, call, cells, now, deps.digest);
+  const evaluation = evaluateCall(published, session, request, call, cells, now, deps.digest, consent?.rules ?? null);
+  const { decision, hits, labels, writes } = await withinWaiting(deps, session, evaluation);
+  const { effect, reasons, policy_ids } = decision;
 
   // 4.
   const id = newId('act', now);
-  const { effect, reasons, policy_ids } = decision;
   const shown = shownArguments(request.args, deps.digest);
-  const labels = effect === 'allow' ? [...call.labels] : [];
+  const canaries = canariesAmong(manifest, hits);
+  const because = { id, requestDigest, manifestVersion: published.version, now };
+  const asks = await asksPeople(deps, manifest, session, request, call, { decision, hits }, { shown, cells }, because);
+  const people: ActionPeople | null =
+    asks === null && earlier === null
+      ? null
+      : {
+          asks,
+          consentId: effect === 'allow' && earlier !== null ? earlier.question!.id : null,
+          replaces: earlier?.id ?? null,
+        };
+
+  // 5.
   const written = await recordAction(
     deps.store,
     { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
@@ -163,7 +201,7 @@ async function decideOnce(
       agent: session.agent,
       tool: request.tool,
       arguments: shown,
-      callKey: request.callId === null ? id : callKeyOf(request.callId),
+      callKey: request.callId !== null ? callKeyOf(request.callId) : (request.actionId ?? id),
       requestDigest,
       effect,
       decision: { ...decision, hits },
@@ -172,6 +210,7 @@ async function decideOnce(
       awaited: effect === 'allow' ? awaitedOutcome(manifest, call, deps.digest) : [],
       labels,
       requestId,
+      people,
       audit: eventPayload('action.allowed', {
         action_id: id,
         tool: request.tool,
@@ -184,13 +223,131 @@ async function decideOnce(
         cost_micro_usd: effect === 'allow' ? call.costMicroUsd : 0,
         manifest_version: published.version,
         ...(request.promptedBy === null ? {} : { prompted_by: request.promptedBy }),
+        ...(consent === null ? {} : { approved_by: consent.by }),
+        ...(earlier === null ? {} : { asked_as: earlier.id }),
       }),
+      alert: canaries.length === 0 ? null : eventPayload('canary.touched', { canaries, tool: request.tool }),
     },
     storedWrites(writes, session, manifest),
   );
   if (!written) return null;
-  deps.observer?.called({ session, published, looked: { refs, cells }, call: request, id, effect, reasons, at: now });
-  return { actionId: id, effect, reasons, policyIds: policy_ids, manifestVersion: published.version };
+  const seen = { session, published, looked: { refs, cells }, call: request, consent: consent?.rules ?? null };
+  deps.observer?.called({ ...seen, id, effect, reasons, at: now });
+  if (canaries.length > 0) alertOf(deps.log, session, canaries);
+  return {
+    actionId: id,
+    effect,
+    reasons,
+    policyIds: policy_ids,
+    manifestVersion: published.version,
+    ...(asks === null ? {} : { approval: approvalOf(deps, asks.question.id, 'pending', asks.question.decide_by) }),
+    ...(asks?.took == null ? {} : { withheld: [...asks.took] }),
+  };
+}
+
+/** A call that was made and is over, or another one. @throws WritError `idempotency_mismatch` */
+function checkSame(action: StoredAction, requestDigest: string): void {
+  if (action.request_digest !== requestDigest) throw new WritError('idempotency_mismatch');
+  // What was allowed then would be allowed again, whatever has been since.
+  if (action.outcome !== null)
+    throw new WritError('idempotency_mismatch', { detail: 'The call is over; another one needs an id of its own.' });
+}
+
+/** What people said of a call that they were asked about; null when they were not. */
+async function verdictOf(
+  { catalog, store }: ActionDeps,
+  session: SessionFacts,
+  manifest: Manifest,
+  { question }: StoredAction,
+  now: Date,
+): Promise<Verdict | null> {
+  if (question === null) return null;
+  const asked = await catalog.version(session.agent, question.manifest_version);
+  const owner = { asked: asked.compiled.manifest.owner, inForce: manifest.owner };
+  return verdictOn(store, question, session, owner, now);
+}
+
+/** The same call again: as it was decided, and what people said meanwhile. */
+function repeated(deps: ActionDeps, action: StoredAction, verdict: Verdict | null): ActionAnswer {
+  const { effect, reasons, policy_ids } = action.decision as unknown as {
+    effect: CallEffect;
+    reasons: Reason[];
+    policy_ids: string[];
+  };
+  const answer = {
+    actionId: action.id,
+    effect,
+    reasons,
+    policyIds: policy_ids,
+    manifestVersion: action.manifest_version,
+  };
+  if (action.effect !== 'approve') return answer;
+  if (verdict === null || action.question === null) return { ...answer, effect: 'deny' };
+  const { id, decide_by } = action.question;
+  const approval = approvalOf(deps, id, verdict.status === 'pending' ? 'pending' : 'denied', decide_by);
+  return verdict.status === 'denied'
+    ? { ...answer, effect: 'deny', reasons: verdict.reasons, approval }
+    : { ...answer, approval };
+}
+
+const approvalOf = ({ publicUrl }: ActionDeps, id: string, status: string, decideBy: Date | null) => ({
+  id,
+  status,
+  decideBy,
+  url: `${publicUrl}/approvals/${id}`,
+});
+
+/** Calls of one session that may wait for a person at once: whoever is asked without end reads nothing. */
+const maxWaiting = 20;
+
+/** An agent does not fill people's lists: of a session that has many calls waiting, another is denied. */
+async function withinWaiting(
+  { store }: ActionDeps,
+  session: SessionFacts,
+  evaluation: CallEvaluation,
+): Promise<CallEvaluation> {
+  const { decision } = evaluation;
+  if (decision.effect !== 'approve') return evaluation;
+  if ((await countWaiting(store, session.id)) < maxWaiting) return evaluation;
+  const reasons: Reason[] = [{ code: 'too_many_waiting' }, ...decision.reasons];
+  return { ...evaluation, decision: { ...decision, effect: 'deny', reasons } };
+}
+
+/** What people are asked because of the call; null = nothing. */
+async function asksPeople(
+  deps: ActionDeps,
+  manifest: Manifest,
+  session: SessionFacts,
+  request: ActionRequest,
+  call: CallFacts,
+  { decision, hits }: { decision: CallDecision; hits: readonly string[] },
+  { shown, cells }: { shown: JsonObject; cells: Cells },
+  because: AskedBecause,
+): Promise<AsksPeople | null> {
+  const channels = deps.noticeChannels;
+  if (decision.effect === 'approve') {
+    const origins = originsOf(manifest, session.task, call, cells, deps.digest);
+    const about = { shown, origins };
+    const question = await questionAboutCall(
+      deps,
+      manifest,
+      session,
+      request,
+      call,
+      { hits, decision },
+      about,
+      because,
+    );
+    return { question, channels, restraint: null, took: null };
+  }
+  return restraintBy(
+    deps,
+    manifest,
+    session,
+    decision.effect,
+    { asked: `tool:${request.tool}`, shown, hits, reasons: decision.reasons },
+    because,
+  );
 }
 
 export const cellsOf = (session: SessionFacts): Cells =>
@@ -200,25 +357,6 @@ export const cellsOf = (session: SessionFacts): Cells =>
       { state: state as Cell['state'], version },
     ]),
   );
-
-function repeated(action: StoredAction, requestDigest: string): ActionAnswer {
-  if (action.request_digest !== requestDigest) throw new WritError('idempotency_mismatch');
-  // Made and over: what was allowed then would be allowed again, whatever has been since.
-  if (action.outcome !== null)
-    throw new WritError('idempotency_mismatch', { detail: 'The call is over; another one needs an id of its own.' });
-  const { effect, reasons, policy_ids } = action.decision as unknown as {
-    effect: ActionAnswer['effect'];
-    reasons: Reason[];
-    policy_ids: string[];
-  };
-  return {
-    actionId: action.id,
-    effect,
-    reasons,
-    policyIds: policy_ids,
-    manifestVersion: action.manifest_version,
-  };
-}
 
 function digestOf({ tool, args, costMicroUsd }: ActionRequest): string {
   return `sha256:${hash('sha256', canonicalize({ tool, args, cost: costMicroUsd })!, 'hex')}`;

@@ -1,7 +1,10 @@
 /** Which rules are about a call, what they look at, and whether they hold. Pure. */
-import type { Task } from '../core/vocabulary.ts';
+import type { ArgumentOrigin } from '../core/questions.ts';
+import type { Json, JsonObject, Task } from '../core/vocabulary.ts';
+import { attestedAs } from '../manifests/attested-claims.ts';
 import { clearanceOf, manifestWords, valuesAt } from '../manifests/call-arguments.ts';
 import { mayConcern } from '../manifests/call-policies.ts';
+import { touchesDecoy } from '../manifests/canaries.ts';
 import {
   type CallFacts,
   type CompiledClause,
@@ -12,6 +15,8 @@ import {
 } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import { memoize } from '../manifests/memoize.ts';
+import { isWithinNetworks } from '../manifests/networks.ts';
+import type { EventKind } from '../manifests/tool-schema.ts';
 import {
   type CellRef,
   type Cells,
@@ -36,6 +41,9 @@ export interface CallSession {
   rootOpenedAt: Date;
   onBehalfOf: object | null;
   declaredOnBehalfOf: string | null;
+  /** Claims of the platform's token that the manifest asked for when it opened. */
+  attested?: JsonObject | null;
+  facts: { withheld: readonly string[] };
 }
 
 /** What a rule is held against. */
@@ -46,6 +54,8 @@ export interface Scene {
   cells: Cells;
   digest: Digest;
   moment: Moment;
+  /** What it would add to counts. */
+  asking: readonly EventKind[];
   labels: readonly string[];
 }
 
@@ -86,12 +96,38 @@ const ownWords = memoize((manifest: Manifest) => new Set(manifestWords(manifest)
 export function lookedAt(manifest: Manifest, task: Task, call: CallFacts, digest: Digest): CellRef[] {
   const clauses = rulesFor(manifest, call).flatMap(clausesOf);
   const names = new Set(clauses.flatMap(({ now }) => [...(now.untrusted ?? []), ...(now.unvouched ?? [])]));
+  // Whoever is asked about the call is told where each of its arguments comes from.
+  if (rulesFor(manifest, call).some(({ effect }) => effect === 'approve'))
+    for (const name of Object.keys(call.args)) names.add(name);
   const words = [...names].flatMap((name) => doubtfulWords(manifest, task, call, name));
   const origins = words.flatMap((word) => [outCell(word, digest), trustedCell(word, digest)]);
   const said = clauses.flatMap(({ now }) => now.unsaid ?? []).map((word) => saidCell(word, digest));
   const tracked = clauses.flatMap(({ sequence }) => sequence.map(({ tracker }) => tracker));
   const refs = trackerCells(new Set(tracked), call, digest);
   return unique([...refs, ...origins, ...said, ...(origins.length > 0 ? [unseenOutput] : [])]);
+}
+
+/**
+ * Where the value of each argument was seen before. Cells of `lookedAt` of a rule that has a person asked.
+ */
+export function originsOf(
+  manifest: Manifest,
+  task: Task,
+  call: CallFacts,
+  cells: Cells,
+  digest: Digest,
+): { [argument: string]: ArgumentOrigin } {
+  const seen = (ref: CellRef) => (cells.get(cellKey(ref))?.version ?? 0) > 0;
+  const inputs = inputWords(task);
+  const trusted = trustedWords(manifest, task);
+  const originOf = (value: Json): ArgumentOrigin => {
+    const words = wordsOfValue(textOf(value));
+    if (words.every((word) => inputs.has(word))) return 'task';
+    const doubtful = words.filter((word) => !trusted.has(word) && !seen(trustedCell(word, digest)));
+    if (doubtful.length === 0) return 'person or manifest';
+    return doubtful.some((word) => seen(outCell(word, digest)) || seen(unseenOutput)) ? 'output of a tool' : 'agent';
+  };
+  return Object.fromEntries(Object.entries(call.args).map(([name, value]) => [name, originOf(value)]));
 }
 
 /** The cells of these trackers for what the call correlates by. */
@@ -113,33 +149,42 @@ const isLack = (verdict: Verdict): verdict is { lacks: string } => typeof verdic
 const anyOf = (verdicts: Verdict[]): Verdict => verdicts.includes(true) || (verdicts.find(isLack) ?? false);
 const allOf = (verdicts: Verdict[]): Verdict => !verdicts.includes(false) && (verdicts.find(isLack) ?? true);
 
-function clauseHolds({ now, sequence }: CompiledClause, scene: Scene): Verdict {
+function clauseHolds({ now, sequence, spares, decoy }: CompiledClause, scene: Scene): Verdict {
   const { session, call, manifest, cells, digest, moment } = scene;
+  if (decoy !== undefined && !touchesDecoy(decoy, call)) return false;
   if (now.task_types !== undefined && !now.task_types.includes(session.task.task_type)) return false;
   if (now.destination === 'unknown' && call.unknownDestinations.length === 0) return false;
   if (now.destination === 'known' && (call.destinations.length === 0 || call.unknownDestinations.length > 0))
     return false;
   if (now.unsaid?.some((word) => seen(saidCell(word, digest)) || hasInputWord(session.task, word))) return false;
+  const verdicts: Verdict[] = [];
+  if (now.network !== undefined) {
+    const inside = call.address === null ? null : isWithinNetworks(call.address, now.network);
+    verdicts.push(inside ?? { lacks: 'network' });
+  }
+  if (now.attested !== undefined) verdicts.push(attestedAs(now.attested, session.attested ?? null));
+  if (verdicts.includes(false)) return false;
   if (now.label !== undefined && !scene.labels.includes(now.label)) return false;
   if (now.uncleared === true && !isUncleared(scene)) return false;
   if (now.on_behalf_of !== undefined && now.on_behalf_of !== standing(session)) return false;
   if (now.elapsed !== undefined && moment.now - session.rootOpenedAt.getTime() <= now.elapsed * 1000) return false;
   if (now.hours !== undefined && !isWithin(now.hours, new Date(moment.now))) return false;
   for (const [path, pattern] of Object.entries(now.match ?? {}))
-    if (!argumentMatches(call.args, path, pattern)) return false;
+    if (!argumentMatches(call.args, path, pattern, spares)) return false;
   if (now.untrusted !== undefined && !now.untrusted.some((name) => unvouchedWords(name).some(returned))) return false;
   if (now.unvouched !== undefined && !now.unvouched.some((name) => unvouchedWords(name).length > 0)) return false;
-  return allOf(
-    sequence.map(({ tracker, moreThan }): Verdict => {
+  return allOf([
+    ...verdicts,
+    ...sequence.map(({ tracker, moreThan, times }): Verdict => {
       const keys = keysOf(tracker, call);
       // A first time of nothing is none.
       if (keys === null) return tracker.op === 'first' ? false : { lacks: tracker.same.join(', ') };
       return keys.some((key) => {
         const state = cells.get(cellKey(trackerCell(tracker, key, digest)))?.state ?? null;
-        return holds(tracker, moreThan, state as CellState | null, call, moment);
+        return holds(tracker, { moreThan, times }, state as CellState | null, call, moment, scene.asking);
       });
     }),
-  );
+  ]);
 
   function seen(ref: CellRef): boolean {
     return (cells.get(cellKey(ref))?.version ?? 0) > 0;

@@ -9,6 +9,9 @@
 import { appendEvent } from '../audit/append.ts';
 import { type EventPayload, event, eventAmong } from '../audit/events.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
+import type { CallEffect } from '../decide/effects.ts';
+import { type AsksPeople, askPeople, askRow } from '../grants/ask-people.ts';
+import { consentStands, useConsent } from '../grants/question.ts';
 import { countAction, countActions } from '../sessions/counts.ts';
 import { mayAct } from '../sessions/live-session.ts';
 import { batch } from '../store/batch.ts';
@@ -30,15 +33,18 @@ const heldTree = (version: string) => `
  * Calls of different session trees in one execution (store/batch.ts). Trees are locked in the order of their
  * roots, cells in the order of their names, so that two executions never wait for each other. Where one of
  * the calls finds a cell moved, all are undone, and each is tried by itself.
+ *
+ * @param people whether people are asked because of the call, or were; few are, and what they do not need
+ *   would be set up with every execution all the same
  */
-const recordStatement: Statement = {
-  name: 'action_record',
+const recordStatement = (people: boolean): Statement => ({
+  name: people ? 'action_record_with_people' : 'action_record',
   text: `
     WITH r AS MATERIALIZED (
       SELECT * FROM json_to_recordset($1::json) AS r (
         n int, session_id text, root_id text, version int, at timestamptz, id text, agent text, tool text, arguments jsonb, call_key text,
         request_digest text, effect text, decision jsonb, manifest_version int, cost_micro_usd bigint, awaited jsonb, labels text[], asked_moves text[],
-        cells json, event text, request_id text, audit json) ORDER BY root_id LIMIT 16
+        took text[], cells json, event text, request_id text, audit json, alert json${people ? ', question json, asked json, notices text[], channels text[], restrained text, restraint json, consent_id text, replaces text' : ''}) ORDER BY root_id LIMIT 16
     ), held AS MATERIALIZED (
       SELECT r.* FROM r
       CROSS JOIN LATERAL (
@@ -47,6 +53,7 @@ const recordStatement: Statement = {
         SELECT parent_id, status, expires_at, heartbeat_deadline FROM session WHERE id = r.session_id FOR UPDATE) s
       WHERE ${mayAct('root', 'r.at')} AND root.version = r.version AND ${mayAct('s', 'r.at')}
         AND EXISTS (SELECT 1 FROM agent a WHERE a.name = r.agent AND a.version = r.manifest_version)
+        ${people ? `AND (r.consent_id IS NULL OR (${consentStands('r', event('action.allowed'))}))` : ''}
     ), cells AS (
       INSERT INTO monitor_cell (scope, cell, state, version, moved_at)
       SELECT c.scope, c.cell, c.state, c.version + 1, held.at
@@ -56,19 +63,36 @@ const recordStatement: Statement = {
       RETURNING 1
     ), may AS MATERIALIZED (
       SELECT (SELECT count(*) FROM cells) = coalesce(sum(json_array_length(held.cells)), 0) OR writ_moved_on() AS ok FROM held
-    ), a AS (
+    )${
+      people
+        ? `, freed AS (
+      UPDATE action SET call_key = 'asked:' || action.id FROM held, may WHERE may.ok AND action.id = held.replaces AND action.effect = 'approve' RETURNING action.id
+    )`
+        : ''
+    }, a AS (
       INSERT INTO action (id, session_id, root_id, agent, tool, arguments, call_key, request_digest, effect, decision, manifest_version, cost_micro_usd, awaited, asked_at, labels, asked_moves)
       SELECT id, session_id, root_id, agent, tool, arguments, call_key, request_digest, effect, decision, manifest_version, cost_micro_usd, awaited, at, labels, asked_moves
-      FROM held JOIN may ON may.ok RETURNING id
+      FROM held JOIN may ON may.ok ${people ? 'WHERE held.replaces IS NULL OR EXISTS (SELECT 1 FROM freed)' : ''} RETURNING id
     ), written AS MATERIALIZED (
       SELECT held.* FROM held JOIN a ON a.id = held.id
     ), bump AS (
 ${countActions('written')}
+    ), told AS (
+      SELECT 1 AS nth, session_id, at, event, agent, request_id, audit${people ? ', consent_id' : ''} FROM written
+      UNION ALL SELECT 2, session_id, at, 'canary.touched', agent, request_id, alert${people ? ', NULL' : ''} FROM written WHERE alert IS NOT NULL
     ), event AS (
-      ${appendEvent({ chain: 'session_id', at: 'at', type: eventAmong('event', 'action.allowed', 'action.denied'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'written ORDER BY session_id')}
-    )
+      ${appendEvent({ chain: 'session_id', at: 'at', type: eventAmong('event', 'action.allowed', 'action.denied', 'canary.touched', ...(people ? (['action.pending'] as const) : [])), actor: 'agent', request: 'request_id', payload: 'audit', ...(people ? { grant: 'consent_id' } : {}) }, 'told ORDER BY session_id, nth')}
+    )${people ? withPeople : ''}
     SELECT n FROM written`,
-};
+});
+
+/** One call at a time: the relation `written` has one row. */
+const withPeople = `, used AS (
+${useConsent('written')}
+    ), ${askPeople('written', { ids: '(SELECT notices FROM written)', channels: '(SELECT channels FROM written)' })}`;
+
+const recordAlone = recordStatement(false);
+const recordWithPeople = recordStatement(true);
 
 const finishStatement: Statement = {
   name: 'action_finish',
@@ -79,7 +103,7 @@ const finishStatement: Statement = {
       UPDATE action SET outcome = $6::text, labels = labels || $7::text[], output_digest = $8::text, finished_at = $4::timestamptz, outcome_moves = $12::text[]
       FROM may WHERE may.ok AND id = $5::text RETURNING id, session_id, agent
     ), bump AS (
-${countAction('$2::text', 'false', '$4::timestamptz', 'EXISTS (SELECT 1 FROM a)')}
+${countAction('$2::text', 'EXISTS (SELECT 1 FROM a)')}
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: event('action.finished'), actor: 'agent', request: '$10::text', payload: '$11::json' }, 'a')}
     )
@@ -92,7 +116,7 @@ const wordsStatement: Statement = {
     WITH ${heldTree('$3::int')}, ${moveCells('held', '$5', '$4::timestamptz')}, said AS (
       SELECT s.id AS session_id FROM session s, may WHERE may.ok AND s.id = $1::text
     ), bump AS (
-${countAction('$2::text', 'false', '$4::timestamptz', 'EXISTS (SELECT 1 FROM said)')}
+${countAction('$2::text', 'EXISTS (SELECT 1 FROM said)')}
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: event('session.words_said'), actor: '$6::text', request: '$7::text', payload: '$8::json' }, 'said')}
     )
@@ -114,7 +138,7 @@ export interface ActionRecord {
   arguments: JsonObject;
   callKey: string;
   requestDigest: string;
-  effect: 'allow' | 'deny' | 'terminate';
+  effect: CallEffect;
   decision: object;
   manifestVersion: number;
   costMicroUsd: number;
@@ -122,6 +146,19 @@ export interface ActionRecord {
   labels: readonly string[];
   requestId: string | null;
   audit: EventPayload<'action.allowed'>;
+  /** What people must be told besides. */
+  alert: EventPayload<'canary.touched'> | null;
+  /** What people are asked because of it, or said of it before; null = nothing. */
+  people: ActionPeople | null;
+}
+
+/** At most one of `question` (a call, or a session) and `consentId` is there. */
+export interface ActionPeople {
+  asks: AsksPeople | null;
+  /** A yes of people that this call uses up. */
+  consentId: string | null;
+  /** The action that stood for this call until now. */
+  replaces: string | null;
 }
 
 /**
@@ -151,15 +188,32 @@ export async function recordAction(
     cost_micro_usd: action.costMicroUsd,
     awaited: action.awaited,
     labels: action.labels,
+    took: action.people?.asks?.took ?? null,
     asked_moves: movesOf(writes),
     cells: writes.map(({ scope, cell, state, version: read }) => ({ scope, cell, state, version: read })),
-    event: action.effect === 'allow' ? 'action.allowed' : 'action.denied',
+    event: eventOf(action.effect),
     request_id: action.requestId,
     audit: action.audit,
+    alert: action.alert,
   };
-  const written = await unlessMovedOn(batch<{ n: number }>(store, recordStatement, row, rootId));
+  const written = await unlessMovedOn(
+    action.people === null
+      ? batch<{ n: number }>(store, recordAlone, row, rootId)
+      : store
+          .run<{ n: number }>(recordWithPeople, [JSON.stringify([{ n: 0, ...row, ...peopleRow(action.people) }])])
+          .then(([first]) => first),
+  );
   return written != null;
 }
+
+const eventOf = (effect: CallEffect) =>
+  effect === 'allow' ? 'action.allowed' : effect === 'approve' ? 'action.pending' : 'action.denied';
+
+const peopleRow = ({ asks, consentId, replaces }: ActionPeople) => ({
+  ...(asks === null ? {} : askRow(asks)),
+  consent_id: consentId,
+  replaces,
+});
 
 /** @returns false when the session or a cell has moved on, or somebody else has reported the outcome */
 export async function recordOutcome(

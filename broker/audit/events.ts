@@ -19,6 +19,7 @@ import {
   revokeReasons,
 } from '../core/reasons.ts';
 import type { JsonObject, Plan } from '../core/vocabulary.ts';
+import { callEffects } from '../decide/effects.ts';
 
 const text = z.string();
 const count = z.int().min(0);
@@ -58,7 +59,7 @@ const called = z.strictObject({
   tool: text,
   /** Each argument as type, keyed digest and preview. */
   arguments: object,
-  effect: z.enum(['allow', 'deny', 'terminate']),
+  effect: z.enum(callEffects),
   reasons,
   policy_ids: z.array(text),
   /** Rules whose conditions held, those included that only flag. */
@@ -68,6 +69,18 @@ const called = z.strictObject({
   manifest_version: count,
   /** What prompted it, as the host names it: a reference, never the words. */
   prompted_by: text.optional(),
+  /** People who agreed to it, and the action by which they were asked. */
+  approved_by: z.array(text).optional(),
+  asked_as: text.optional(),
+});
+
+/** What a rule did to a session, and what was asked for when it did. */
+const restrained = z.strictObject({
+  /** The tool, or the capability. */
+  asked: text,
+  rules: z.array(text),
+  /** The question to people whether it is lifted. */
+  question: text,
 });
 
 /** What a person said about it. `reason` is their own text. */
@@ -88,7 +101,9 @@ const lapsed = z.strictObject({
   reason: decisionReason.extract(['timeout', 'not_redeemed', 'manifest_narrowed', 'owner_changed']),
   plan_digest: text,
 });
-const endedWithSession = z.strictObject({ reason: decisionReason.extract(['session_ended']) });
+const endedWithSession = z.strictObject({
+  reason: decisionReason.extract(['session_ended', 'session_suspended', 'withheld']),
+});
 const minted = z.strictObject({ provider: text, expires_at: time, plan_digest: text });
 const mintFailed = z.strictObject({ code: text, provider_code: text.nullable(), may_have_minted: z.boolean() });
 const revoking = z.strictObject({
@@ -213,9 +228,27 @@ export const events = {
   },
   'grant.ended': { meaning: 'A grant is over.', payload: [endedWithSession] },
   'action.allowed': { meaning: 'A tool call was allowed.', payload: [called] },
+  'action.pending': { meaning: 'A tool call waits for a person.', payload: [called] },
   'action.denied': {
-    meaning: 'A tool call was denied; with the effect `terminate`, its session ends by it.',
+    meaning: 'A tool call was denied; `effect` says what became of its session by it.',
     payload: [called],
+  },
+  'canary.touched': {
+    meaning:
+      'A call or a request named a decoy of the manifest, which no honest run has a reason to. Its session ends by it, and somebody should look at the agent.',
+    payload: [z.strictObject({ canaries: z.array(text), tool: text.optional(), capability: text.optional() })],
+  },
+  'session.suspended': {
+    meaning: 'A rule froze a session and its sub-agents: what they hold is revoked, and they wait for a person.',
+    payload: [restrained],
+  },
+  'session.narrowed': {
+    meaning: 'A rule took tools or capabilities from a session and its sub-agents.',
+    payload: [restrained.extend({ withheld: z.array(text) })],
+  },
+  'session.lifted': {
+    meaning: 'A person let a suspended session go on, or gave back what a rule had taken.',
+    payload: [z.strictObject({ review_id: text, withheld: z.array(text) })],
   },
   'action.finished': {
     meaning: 'The agent’s host reported how a tool call came out.',

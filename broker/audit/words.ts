@@ -25,6 +25,12 @@ interface Told<T extends EventType> {
   because(table: Parameters<typeof reasonWords>[0]): string;
 }
 
+const became = (effect: string | undefined): string => {
+  if (effect === 'terminate') return '; it ends the session';
+  if (effect === 'suspend') return '; it suspends the session';
+  return effect === 'downgrade' ? '; it narrows the session' : '';
+};
+
 const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'session.opened': ({ actor, payload: { on_behalf_of: vouched, declared_on_behalf_of: declared } }) =>
     plain(
@@ -59,8 +65,20 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     plain(`A call of ${tool ?? 'a tool'} was allowed${hits?.length ? `, flagged by ${hits.join(', ')}` : ''}.`),
   'action.denied': ({ payload: { tool, effect, reasons } }) =>
     bad(
-      `A call of ${tool ?? 'a tool'} was denied${reasons?.length ? `: ${reasons.map(({ code }) => reasonWords(decisionReasons, code)).join(', ')}` : ''}${effect === 'terminate' ? '; it ends the session' : ''}.`,
+      `A call of ${tool ?? 'a tool'} was denied${reasons?.length ? `: ${reasons.map(({ code }) => reasonWords(decisionReasons, code)).join(', ')}` : ''}${became(effect)}.`,
     ),
+  'canary.touched': ({ payload: { canaries, tool, capability } }) =>
+    bad(`${tool ?? capability ?? 'A request'} touched the decoy ${canaries?.join(', ') ?? ''}.`),
+  'action.pending': ({ actor, payload: { tool } }) =>
+    wait(`${actor} wants to call ${tool ?? 'a tool'}; a person must decide.`),
+  'session.suspended': ({ payload: { asked, rules } }) =>
+    bad(`The session was suspended when it asked for ${asked ?? 'something'}, by ${rules?.join(', ') ?? 'a rule'}.`),
+  'session.narrowed': ({ payload: { asked, withheld } }) =>
+    bad(
+      `When it asked for ${asked ?? 'something'}, the session lost ${withheld?.join(', ') ?? 'a part of what it may do'}.`,
+    ),
+  'session.lifted': ({ actor, payload: { withheld } }) =>
+    good(`${actor} let the session go on${withheld?.length ? `, without ${withheld.join(', ')}` : ''}.`),
   'action.finished': ({ payload: { tool, outcome } }) =>
     plain(`The call of ${tool ?? 'a tool'} ${outcome === 'error' ? 'failed' : 'was answered'}.`),
   'session.words_said': ({ actor, payload: { words: said } }) =>

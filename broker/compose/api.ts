@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Express, Request, Response } from 'express';
 import type { PagesDeps } from '../../approvals/contract.ts';
 import { deliveringChannels } from '../../approvals/outbox.ts';
+import { argumentsUnderReview } from '../actions/arguments-under-review.ts';
 import { type ActionDeps, keyedDigest } from '../actions/request-action.ts';
 import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { consoleRouter } from '../console/console.ts';
@@ -13,11 +14,15 @@ import type { LongPoller } from '../core/long-poller.ts';
 import { isLoopback } from '../core/loopback.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { GrantDeps } from '../grants/request-grant.ts';
+import { accessRequestOperations } from '../http/access-requests.ts';
 import { actionOperations } from '../http/actions.ts';
 import { type AdminDeps, adminOperations } from '../http/admin.ts';
 import { createApp } from '../http/app.ts';
 import { authzenOperations } from '../http/authzen.ts';
+import { type AuthzenDeps, accessRequestsPath } from '../http/authzen-answers.ts';
+import { authzenSearchOperations } from '../http/authzen-search.ts';
 import { candidateOperations } from '../http/candidates.ts';
+import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
@@ -95,7 +100,13 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     );
   const web = { ...login, log, requestId, noteRefusal };
   const about = grantAbout(parts);
-  const pages: PagesDeps = { ...web, ...about, redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS };
+  const digest = keyedDigest(deriveKey(kek, 'actions'));
+  const pages: PagesDeps = {
+    ...web,
+    ...about,
+    callArguments: (grantId) => argumentsUnderReview({ store, seal: parts.seal, digest }, grantId),
+    redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
+  };
   const oauth: OAuthDeps = {
     ...ending,
     refusals,
@@ -112,7 +123,6 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     maxGrantsPerSession,
     adminOf: async (authorization) => ((await isBootstrap(store, authorization)) ? 'bootstrap token' : null),
   };
-  const digest = keyedDigest(deriveKey(kek, 'actions'));
   const candidates = createCandidates(store, clock, shapes, (agent) =>
     log.warn({ agent }, 'the candidate manifest does not hold here, and decides nothing'),
   );
@@ -125,20 +135,34 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     log,
     registry: parts.registry,
   });
+  const asking = {
+    seal: parts.seal,
+    publicUrl: url,
+    approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
+    redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
+    noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
+  };
   const grants: GrantDeps = {
     ...parts,
     ...ending,
+    ...asking,
     digest,
-    publicUrl: url,
-    approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
     maxGrantsPerSession,
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
-    noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
     observer,
   };
-  const actions: ActionDeps = { ...ending, clock, catalog, digest, observer };
+  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, log, observer };
+  const denials = createDenialTokens(ring, clock, url, `${url}${accessRequestsPath}`);
+  const authzen: AuthzenDeps = {
+    actions,
+    grants,
+    denials,
+    ring,
+    issuer: url,
+    noteRefused: (refused, refusal) => noteRefusedRequest(refusals, refused, refusal),
+  };
   const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
@@ -155,7 +179,9 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     requestsPerMinute: settings.WRIT_REQUESTS_PER_MINUTE,
     operations: [
       ...grantOperations({ ...grants, poller }),
-      ...authzenOperations(actions, url),
+      ...authzenOperations(authzen),
+      ...authzenSearchOperations(actions),
+      ...accessRequestOperations({ ...authzen, poller }),
       ...actionOperations(actions),
       ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller, maxGrantsPerSession }),
       ...oauthOperations(oauth),

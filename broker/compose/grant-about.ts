@@ -4,6 +4,7 @@
  */
 import type { AboutGrant, ApproversOf, DescribePlan, GrantRef } from '../../approvals/contract.ts';
 import { WritError } from '../core/errors.ts';
+import { describeQuestion } from '../grants/question.ts';
 import { capabilityOwner, member } from '../manifests/manifest.ts';
 import type { Parts } from './parts.ts';
 
@@ -25,6 +26,8 @@ export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'prov
   };
   return {
     describePlan: (plan) => {
+      const question = describeQuestion(plan);
+      if (question !== null) return question;
       const provider = providers.get(plan.provider);
       if (provider === undefined)
         throw new WritError('unavailable', { detail: `The provider ${plan.provider} is not switched on.` });

@@ -12,6 +12,7 @@ import { expireLeases } from '../worker/jobs/expire-leases.ts';
 import { expireUndecidedGrants } from '../worker/jobs/expire-undecided-grants.ts';
 import { forgetExpired } from '../worker/jobs/forget-expired.ts';
 import { gauges } from '../worker/jobs/gauges.ts';
+import { holdBack } from '../worker/jobs/hold-back.ts';
 import { prune } from '../worker/jobs/prune.ts';
 import { recheckHeldGrants } from '../worker/jobs/recheck-held.ts';
 import { releaseEndedSessions } from '../worker/jobs/release-ended-sessions.ts';
@@ -21,6 +22,7 @@ import { revoke } from '../worker/jobs/revoke.ts';
 export const jobs: readonly Job[] = [
   endOverdueSessions,
   releaseEndedSessions,
+  holdBack,
   closeUnreportedCalls,
   expireUndecidedGrants(expireUndecided),
   recheckHeldGrants,

@@ -29,6 +29,10 @@ export const endReasons = {
   envelope_spent: { meaning: 'Its wall time was over.', words: 'its time was over' },
   parent_ended: { meaning: 'The session that opened it ended.', words: 'its parent session ended' },
   ended_by_admin: { meaning: 'An admin ended it.', words: 'an admin ended it' },
+  not_lifted: {
+    meaning: 'A rule had suspended it, and a person said no to lifting that, or nobody said anything in time.',
+    words: 'its suspension was not lifted',
+  },
   ended_by_rule: {
     meaning: 'A rule of the manifest ended it, because of what it asked for.',
     words: 'a rule of the manifest ended it',
@@ -39,6 +43,11 @@ export type EndReason = keyof typeof endReasons;
 /** Why a lease is being revoked, or came to its end. */
 export const revokeReasons = {
   session_ended: { meaning: 'Its session ended.', words: 'the session ended' },
+  session_suspended: { meaning: 'A rule suspended its session.', words: 'a rule suspended the session' },
+  withheld: {
+    meaning: 'A rule took the capability from its session.',
+    words: 'a rule took it from the session',
+  },
   admin: { meaning: 'An admin revoked it.', words: 'an admin revoked it' },
   expired: {
     meaning: 'Its time was over; where the provider’s credential lives longer than the lease, it is revoked.',
@@ -119,9 +128,17 @@ export const decisionReasons = {
     meaning: 'A rule of the manifest stands against the call, given what was before it.',
     words: 'a rule of the manifest stands against it',
   },
+  team_policy: {
+    meaning: 'A policy of the manifest’s `cedar` section forbids it. `advice` is the team’s own.',
+    words: 'a policy of the team forbids it',
+  },
   separation_of_duties: {
     meaning: 'The same hand did another duty before that the manifest keeps apart from this one.',
     words: 'another duty was done by the same hand',
+  },
+  withheld: {
+    meaning: 'A rule of the manifest took it from the session; a person may give it back.',
+    words: 'a rule took it from the session',
   },
   field_missing: { meaning: 'A rule looks at something that the call does not have; `path` names it.' },
   agent_unknown: { meaning: 'The manifest in force is another agent’s.' },
@@ -146,6 +163,13 @@ export const decisionReasons = {
     meaning:
       'A manifest came into force under which others own the agent or the capability. Ask again: the new owners decide.',
     words: 'its owners changed',
+  },
+  session_suspended: {
+    meaning: 'A rule suspended the session before a person decided, or before the agent collected it.',
+    words: 'a rule suspended the session',
+  },
+  too_many_waiting: {
+    meaning: 'A person would have to be asked, and as many calls of the session as may already wait for one.',
   },
   session_ended: {
     meaning: 'The session ended before a person decided, or before the agent collected it.',

@@ -19,7 +19,8 @@ export type {
 } from '../../providers/contract.ts';
 export type { DecisionReason, EndReason, RevokeReason } from './reasons.ts';
 
-export type SessionStatus = 'active' | 'ended';
+/** `suspended`: a rule froze it, with its tree, until a person lifts that. */
+export type SessionStatus = 'active' | 'suspended' | 'ended';
 
 export type GrantStatus = 'pending' | 'approved' | 'denied' | 'issuing' | 'issued' | 'failed' | 'ended';
 

@@ -1,8 +1,9 @@
 /**
- * The decision on one tool call: facts and the manifest in force → allow or deny, and whether the session
- * ends by it. Cedar decides; that its answer can only err towards deny is `readAnswer`'s care.
+ * The decision on one tool call: facts and the manifest in force → allow, deny, or ask a person, and what
+ * becomes of the session by it. Cedar decides; that its answer can only err towards deny is `readAnswer`'s
+ * care.
  */
-import { statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
+import { type CedarValueJson, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
 import type { Reason, Task } from '../core/vocabulary.ts';
 import { checkTask } from '../manifests/bind.ts';
 import { anyOther, callPart } from '../manifests/call-policies.ts';
@@ -10,7 +11,8 @@ import { entity } from '../manifests/cedar-schema.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import { toolOf } from '../manifests/compile-calls.ts';
 import { member } from '../manifests/manifest.ts';
-import { readAnswer } from './decide.ts';
+import { type Answer, readAnswer } from './decide.ts';
+import { type CallEffect, sessionEffect } from './effects.ts';
 import { slotForCalls } from './policy-slots.ts';
 
 /** What is known of a call when it is decided on. */
@@ -26,12 +28,18 @@ export interface CallDecisionFacts {
   unexpected: boolean;
   /** Ids of rules whose conditions hold. */
   hits: readonly string[];
+  /** Of those that have a person asked, the ones about which a person agreed to this very call. */
+  approved: readonly string[];
+  /** What rules took from the session. */
+  withheld: readonly string[];
   /** What a rule looks at and the call does not have. */
   missing: readonly { rule: string; path: string }[];
+  /** Facts for the team's own policies; absent where there are none. */
+  team?: { [name: string]: CedarValueJson };
 }
 
 export interface CallDecision {
-  effect: 'allow' | 'deny' | 'terminate';
+  effect: CallEffect;
   reasons: Reason[];
   policy_ids: string[];
   manifest_version: number;
@@ -67,38 +75,61 @@ function decideOrThrow(facts: CallDecisionFacts, compiled: CompiledManifest): Ca
       path,
       advice: `The rule ${rule} needs it.`,
     });
-  const tool = listed ? facts.tool : anyOther;
-  const part = callPart(manifest, tool);
-  const answer = readAnswer(
+  const first = ask(facts, compiled);
+  if (first.failed.length > 0) return refused(facts, compiled, faults, first);
+  if (first.effect === 'allow')
+    return faults.length === 0 ? decision(facts, 'allow', [], first.policyIds) : denied(facts, faults);
+  if (faults.length > 0 || !first.liftable) return refused(facts, compiled, faults, first);
+  // A person is asked where their yes is the only thing missing.
+  const second = ask({ ...facts, approved: facts.hits }, compiled);
+  if (second.effect !== 'allow') return refused(facts, compiled, [], second);
+  return { ...refused(facts, compiled, [], first), effect: 'approve' };
+}
+
+const partFor = ({ tool }: CallDecisionFacts, { manifest }: CompiledManifest) => {
+  const listed = toolOf(manifest, tool) === undefined ? anyOther : tool;
+  return { name: listed, ...callPart(manifest, listed) };
+};
+
+function ask(facts: CallDecisionFacts, compiled: CompiledManifest): Answer {
+  const part = partFor(facts, compiled);
+  return readAnswer(
     statefulIsAuthorized({
       principal: entity.agent(facts.agent),
-      action: entity.call(tool),
+      action: entity.call(part.name),
       resource: entity.resource(facts.entity ?? facts.tool),
       entities: [],
       context: {
         task_type: facts.task.task_type,
         hits: [...facts.hits],
+        approved: [...facts.approved],
+        withheld: [...facts.withheld],
         outside: [...facts.outside],
         unexpected: facts.unexpected,
+        ...facts.team,
       },
-      preparsedPolicySetId: slotForCalls(compiled, tool, part.policies),
+      preparsedPolicySetId: slotForCalls(compiled, part.name, part.policies),
     }),
     part,
   );
-  if (answer.failed.length > 0) return denied(facts, [...faults, { code: 'policy_failed' }]);
-  if (answer.effect === 'allow')
-    return faults.length === 0 ? decision(facts, 'allow', [], answer.policyIds) : denied(facts, faults);
-  // A rule that ends the session ends it, whatever else is wrong with the call.
-  const ids = answer.policyIds.length > 0 || faults.length > 0 ? answer.policyIds : [`${tool}.permit`];
+}
+
+function refused(facts: CallDecisionFacts, compiled: CompiledManifest, faults: Reason[], answer: Answer): CallDecision {
+  const part = partFor(facts, compiled);
+  // One that cannot be evaluated keeps none of the others from doing what it does to the session.
+  if (answer.failed.length > 0) {
+    const matched = answer.policyIds.map((id) => member(part.annotations, id));
+    return decision(facts, sessionEffect(matched) ?? 'deny', [...faults, { code: 'policy_failed' }], answer.policyIds);
+  }
+  const ids = answer.policyIds.length > 0 || faults.length > 0 ? answer.policyIds : [`${part.name}.permit`];
   const notes = ids.map((id) => member(part.annotations, id));
-  const effect = notes.some((note) => note?.effect === 'terminate') ? 'terminate' : 'deny';
   const reasons = ids.map((id, index): Reason => {
     const note = notes[index];
     if (note === undefined) return { code: 'policy_failed', policy_id: id };
     const path = note.path === '' ? {} : { path: note.path };
     return { code: note.reason, policy_id: id, ...path, advice: note.advice };
   });
-  return decision(facts, effect, [...faults, ...reasons], answer.policyIds);
+  return decision(facts, sessionEffect(notes) ?? 'deny', [...faults, ...reasons], answer.policyIds);
 }
 
 const denied = (facts: CallDecisionFacts, reasons: Reason[]) => decision(facts, 'deny', reasons, []);

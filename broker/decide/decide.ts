@@ -8,6 +8,7 @@ import type { Reason, Tier } from '../core/vocabulary.ts';
 import { checkTask } from '../manifests/bind.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import { member } from '../manifests/manifest.ts';
+import { type SessionEffect, sessionEffect } from './effects.ts';
 import { cedarRequest, type DecisionFacts } from './facts.ts';
 import { slotFor } from './policy-slots.ts';
 import { projectContext } from './project-context.ts';
@@ -24,8 +25,8 @@ export interface Decision {
   policy_ids: string[];
   manifest_version: number;
   plan_digest: string;
-  /** A rule of the manifest ends the session, because it was asked for. */
-  ends_session?: true;
+  /** What a rule of the manifest does to the session, because it was asked for. */
+  session_effect?: SessionEffect;
 }
 
 /**
@@ -79,7 +80,8 @@ function decideOrThrow(facts: DecisionFacts, compiled: CompiledManifest): Decisi
   return decision(facts, compiled, 'approve', reasons, [...first.policyIds, ...second.policyIds]);
 }
 
-interface Answer {
+/** Cedar's answer as it was read. */
+export interface Answer {
   effect: 'allow' | 'deny';
   policyIds: string[];
   /** Policies whose evaluation failed. */
@@ -179,7 +181,7 @@ function decision(
   reasons: Reason[],
   policyIds: string[],
 ): Decision {
-  const ends = policyIds.some((id) => member(compiled.annotations, id)?.effect === 'terminate');
+  const done = sessionEffect(policyIds.map((id) => member(compiled.annotations, id)));
   return {
     effect,
     // An unknown capability is refused: report it as the strictest tier.
@@ -189,6 +191,6 @@ function decision(
     policy_ids: policyIds,
     manifest_version: facts.manifest_version,
     plan_digest: facts.plan.digest,
-    ...(ends ? { ends_session: true as const } : {}),
+    ...(done === null ? {} : { session_effect: done }),
   };
 }

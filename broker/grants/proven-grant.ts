@@ -27,9 +27,11 @@ export const provenGrantColumns = (g: string): string =>
     .map((name) => `${g}.${name}`)
     .join(', ');
 
-/** The plan's lifetime is not the request's: a review may shorten it, and its own proof says to what. */
+/** What a review may narrow is not the request's: its own proof says to what. */
 const proven = (row: ProvenRows['grants']): ProvenRows['grants'] => {
   const { ttl_seconds: _, ...plan } = row.plan as JsonObject & { ttl_seconds?: unknown };
+  if (row.provider === 'session' && typeof plan.permission === 'object')
+    plan.permission = { ...plan.permission, withhold: [] };
   return {
     id: row.id,
     session_id: row.session_id,
@@ -41,7 +43,7 @@ const proven = (row: ProvenRows['grants']): ProvenRows['grants'] => {
     credential_jwk: row.credential_jwk,
     manifest_version: row.manifest_version,
     provider: row.provider,
-    plan,
+    plan: plan as JsonObject,
     tier: row.tier,
     requested_at: row.requested_at,
   };

@@ -3,6 +3,7 @@ import { WritError } from '../core/errors.ts';
 import type { LongPoller, Poll } from '../core/long-poller.ts';
 import type { Plan, Reason } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { describeQuestion } from './question.ts';
 import type { GrantDeps } from './request-grant.ts';
 import { type GrantView, viewGrant } from './view.ts';
 
@@ -18,10 +19,11 @@ export async function readGrant(
   });
   if (grant === null) throw new WritError('not_found');
   const plan = grant.plan as unknown as Plan;
-  const description = deps.providers.get(grant.provider)?.describe(plan) ?? {
-    summary: [`The provider ${grant.provider} is not switched on.`],
-    revocability: { kind: 'expiry' as const, text: 'Unknown while the provider is off.' },
-  };
+  const description = describeQuestion(plan) ??
+    deps.providers.get(grant.provider)?.describe(plan) ?? {
+      summary: [`The provider ${grant.provider} is not switched on.`],
+      revocability: { kind: 'expiry' as const, text: 'Unknown while the provider is off.' },
+    };
   const reasons = (grant.decision as { reasons?: Reason[] }).reasons ?? [];
   // Mints without effect may have come before the one that counts.
   const lease = grant.leases.find(({ status }) => status !== 'failed') ?? grant.leases[0] ?? null;

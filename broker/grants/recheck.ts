@@ -45,7 +45,9 @@ const heldStatement: Statement = {
     UNION ALL
     SELECT g.id, g.session_id, g.capability, g.params, g.plan, NULL, g.status, g.status = 'approved'
     FROM grants g
-    WHERE g.decide_by IS NOT NULL AND g.ended_at IS NULL AND g.agent = $1::text AND g.status IN ('pending', 'approved') AND g.manifest_version < $2::int`,
+    WHERE g.decide_by IS NOT NULL AND g.ended_at IS NULL AND g.agent = $1::text AND g.status IN ('pending', 'approved') AND g.manifest_version < $2::int
+      -- Questions are decided anew when they are answered: approvals/review.ts, actions/.
+      AND g.capability NOT LIKE '%:%'`,
 };
 
 interface Held {

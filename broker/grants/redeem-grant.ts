@@ -4,20 +4,17 @@
  */
 
 import { WritError } from '../core/errors.ts';
-import { approvalsNeeded } from '../core/identifier.ts';
+import { isQuestion } from '../core/questions.ts';
 import type { JsonObject, Plan, Reason } from '../core/vocabulary.ts';
-import { planDigest } from '../decide/plan-digest.ts';
 import { capabilityOwner, member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
-import { type Identity, isSamePerson, personRef } from '../people/identity.ts';
 import type { SessionFacts, SessionReads } from '../sessions/authenticate.ts';
 import type { Prisma } from '../store/prisma/client.ts';
+import { consentedBy } from './consent.ts';
 import { checkCredentialJwk } from './deliver.ts';
 import { evaluatePlan } from './evaluate.ts';
 import { historyOf } from './history.ts';
 import { commitIntent, type IssuedAnswer, mintAndDeliver } from './issue-grant.ts';
-import { grantHolds } from './proven-grant.ts';
-import { reviewHolds } from './proven-review.ts';
 import type { GrantDeps } from './request-grant.ts';
 import { claimApproved } from './statements.ts';
 
@@ -50,37 +47,19 @@ export async function redeemGrant(
   session: SessionFacts,
   grantId: string,
   credentialJwk: JsonObject | null,
+  address: string | null,
   requestId: string | null,
 ): Promise<IssuedAnswer> {
   // 1.
   const now = deps.clock.now();
-  const grant = await deps.store.prisma.grant.findFirst({
-    where: { id: grantId, sessionId: session.id },
-    include: { reviews: { where: { verdict: 'approve' } } },
-  });
-  if (grant === null) throw new WritError('not_found');
-  if (grant.status === 'failed') throw new WritError('grant_failed', { extensions: { grant_id: grant.id } });
-  if (['issuing', 'issued', 'ended'].includes(grant.status)) throw new WritError('already_redeemed');
-  if (grant.status === 'denied')
-    throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: reasonsOf(grant.decision) } });
-  if (grant.status !== 'approved') throw new WritError('not_approved', { retryAfterSeconds: 2 });
+  const grant = await approvedGrant(deps, session, grantId);
 
   // Checked when it was sent; a key that can be sealed to no more must not cost a mint.
   const sealTo = credentialJwk ?? (grant.credentialJwk as JsonObject | null);
   if (sealTo !== null) await checkCredentialJwk(sealTo);
 
   // 2. and 3. Record refusals here too: an approval that no longer holds deserves attention.
-  const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
-  const asked = await deps.catalog.version(session.agent, grant.manifestVersion);
-  const history = await historyOf(
-    deps,
-    manifest.compiled.manifest,
-    session,
-    grant.capability,
-    grant.params as JsonObject,
-    now,
-  );
-  if (history === 'moved_on') throw new WritError('conflict', { retryAfterSeconds: 1 });
+  const { manifest, asked, history } = await standingOf(deps, session, grant, address, now);
   const { evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, requestId, () => {
     checkOwners(asked, manifest, grant);
     return evaluateConsented(deps, manifest, session, grant, now, history.hits);
@@ -112,13 +91,81 @@ export async function redeemGrant(
     throw new WritError(status === 'approved' ? 'conflict' : 'already_redeemed');
   }
 
-  deps.observer?.issued({ session, capability: grant.capability, params: grant.params as JsonObject, at: now });
+  deps.observer?.issued({
+    session,
+    capability: grant.capability,
+    params: grant.params as JsonObject,
+    address,
+    at: now,
+  });
 
   // 5.
   return mintAndDeliver(deps, intent, sealTo, requestId);
 }
 
+/**
+ * Whether an approved grant could be redeemed now, decided as its redemption would be. Writes nothing.
+ * @param session read with `redemptionReads` of this very grant
+ * @returns until when its approval stands
+ * @throws WritError as `redeemGrant`
+ */
+export async function redeemableUntil(
+  deps: GrantDeps,
+  session: SessionFacts,
+  grantId: string,
+  address: string | null,
+): Promise<Date> {
+  const now = deps.clock.now();
+  const grant = await approvedGrant(deps, session, grantId);
+  const { manifest, asked, history } = await standingOf(deps, session, grant, address, now);
+  checkOwners(asked, manifest, grant);
+  evaluateConsented(deps, manifest, session, grant, now, history.hits);
+  return grant.decideBy ?? now;
+}
+
 type ApprovedGrant = Prisma.GrantGetPayload<{ include: { reviews: true } }>;
+
+/** @throws WritError `not_found`, `not_approved`, `already_redeemed`, `grant_failed`, `denied` */
+async function approvedGrant(
+  { store }: Pick<GrantDeps, 'store'>,
+  session: SessionFacts,
+  grantId: string,
+): Promise<ApprovedGrant> {
+  const grant = await store.prisma.grant.findFirst({
+    where: { id: grantId, sessionId: session.id },
+    include: { reviews: { where: { verdict: 'approve' } } },
+  });
+  // Nothing is minted from a question about a call or a session.
+  if (grant === null || isQuestion(grant.capability)) throw new WritError('not_found');
+  if (grant.status === 'failed') throw new WritError('grant_failed', { extensions: { grant_id: grant.id } });
+  if (['issuing', 'issued', 'ended'].includes(grant.status)) throw new WritError('already_redeemed');
+  if (grant.status === 'denied')
+    throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: reasonsOf(grant.decision) } });
+  if (grant.status !== 'approved') throw new WritError('not_approved', { retryAfterSeconds: 2 });
+  return grant;
+}
+
+/** The manifest in force and the one it was asked under, and what is remembered. */
+async function standingOf(
+  deps: GrantDeps,
+  session: SessionFacts,
+  grant: ApprovedGrant,
+  address: string | null,
+  now: Date,
+) {
+  const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
+  const asked = await deps.catalog.version(session.agent, grant.manifestVersion);
+  const history = await historyOf(
+    deps,
+    manifest.compiled.manifest,
+    session,
+    { capability: grant.capability, params: grant.params as JsonObject, address },
+    now,
+    'asked_again',
+  );
+  if (history === 'moved_on') throw new WritError('conflict', { retryAfterSeconds: 1 });
+  return { manifest, asked, history };
+}
 
 /** The plan a person consented to, narrowed to the session, and the decision on it now. */
 function evaluateConsented(
@@ -148,25 +195,8 @@ function evaluateConsented(
   if (evaluation.decision.effect !== 'allow') {
     throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: evaluation.decision.reasons } });
   }
-  const { store } = deps;
-  if (!grantHolds(store, requestOf(grant))) {
-    throw new WritError('not_approved', { detail: 'No approval of this very request is on record.' });
-  }
-  // Computed from the stored plan, not read from the digest beside it: a row that was tampered with was never
-  // approved.
-  const standing = planDigest(consented);
-  const standingReviews = grant.reviews
-    .filter((review) => review.consentedDigest === standing && grant.planDigest === standing)
-    .filter((review) => reviewHolds(store, reviewRow(review)));
-  // The last of them says until when.
-  const stands = standingReviews.some(({ redeemBy }) => redeemBy !== null && redeemBy > now);
-  const consents = standingReviews.map((review) => review.reviewer as unknown as Identity);
-  const people = consents.filter((one, i) => consents.findIndex((other) => isSamePerson(one, other)) === i);
-  const needed = approvalsNeeded([{ started_by: session.startedBy, responsible: session.responsible }]);
-  if (!stands || people.length < needed) {
-    throw new WritError('not_approved', { detail: 'Too few approvals of this very plan are on record.' });
-  }
-  return { evaluation, approvedBy: people.map(personRef) };
+  const approvedBy = consentedBy(deps.store, requestOf(grant), grant.reviews.map(reviewRow), session, now);
+  return { evaluation, approvedBy };
 }
 
 /**
@@ -199,6 +229,7 @@ const requestOf = (grant: ApprovedGrant) => ({
   plan: grant.plan as JsonObject,
   tier: grant.tier,
   requested_at: grant.requestedAt,
+  plan_digest: grant.planDigest,
   proof: grant.proof,
 });
 

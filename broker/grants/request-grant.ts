@@ -5,8 +5,10 @@
 
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
+import { type AskDeps, restraintBy } from '../actions/ask-people.ts';
 import type { Digest } from '../actions/cells.ts';
 import type { DecisionObserver, GrantSeen } from '../actions/observer.ts';
+import { canariesOfGrant, touchedByGrant } from '../actions/touch-canary.ts';
 import { type EventPayload, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
@@ -16,7 +18,8 @@ import type { Catalog } from '../manifests/catalog.ts';
 import { member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
-import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
+import type { EndSessionDeps } from '../sessions/end-session.ts';
+import { carryOut } from '../sessions/hold-back.ts';
 import { untilSettled } from '../sessions/session-lock.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';
 import { historyOf, historyReads } from './history.ts';
@@ -31,11 +34,10 @@ import { knownName, recordableFaults } from './recordable.ts';
 import { type GrantRecord, recordGrant, recordIntent } from './statements.ts';
 import { type GrantView, viewGrant } from './view.ts';
 
-export interface GrantDeps extends IssueDeps, EndSessionDeps {
+export interface GrantDeps extends IssueDeps, EndSessionDeps, AskDeps {
   catalog: Catalog;
   /** Keyed digest that names cells of history. */
   digest: Digest;
-  approvalTimeoutSeconds: number;
   /** Grants one agent may ask for in a minute; 0 = no limit. */
   grantsPerMinute: number;
   /** Grants one session may ask for; its manifest may say fewer. */
@@ -49,8 +51,6 @@ export interface GrantDeps extends IssueDeps, EndSessionDeps {
     refusal: EventPayload<'grant.refused'>,
     requestId: string | null,
   ): Promise<void>;
-  /** Names of the channels that tell people of a pending grant. */
-  noticeChannels: readonly string[];
   /** Told of what was decided, once it is on record. */
   observer?: DecisionObserver;
 }
@@ -62,6 +62,10 @@ export interface GrantRequest {
   ttlSeconds: number | undefined;
   justification: string | null;
   credentialJwk: JsonObject | null;
+  /** Asked for as an approval only: what policy alone would allow is refused, and nothing is minted. */
+  onlyToApprove?: true;
+  /** Where it comes from; absent or null = nobody knows. */
+  address?: string | null;
 }
 
 export type GrantAnswer =
@@ -114,7 +118,7 @@ export async function requestGrant(
 ): Promise<GrantAnswer> {
   const asking = { request, requestDigest: digestOf(request), idempotencyKey, requestId };
   const counts = grantReads(deps, request.capability, idempotencyKey);
-  const cells = await historyReads(deps, session.agent, request.capability, request.params);
+  const cells = await historyReads(deps, session.agent, request.capability, request.params, request.address ?? null);
   const reads = { ...counts, ...cells };
 
   // 1.
@@ -163,6 +167,11 @@ async function decideOnce(
 
   // 2.
   const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
+  const canaries = canariesOfGrant(manifest.compiled.manifest, request.capability, request.params ?? {});
+  if (canaries.length > 0) {
+    await touchedByGrant(deps, session, { canaries, capability: request.capability }, requestId);
+    throw onRecord(new WritError('denied', { extensions: { reasons: [{ code: 'rule' }] } }));
+  }
   const bounded = underCeiling(deps, session);
   const history = await historyOfRequest(deps, manifest, session, request, now);
   if (history === 'moved_on') return null;
@@ -186,13 +195,22 @@ async function decideOnce(
     const { reasons } = evaluation.decision;
     const nearest = evaluation.nearest();
     const denied = { ...record, status: 'denied', auditType: 'grant.denied' } as const;
-    const written = await recordGrant(store, denied, history.moves(['attempt', 'denied']));
+    const effect = evaluation.decision.session_effect;
+    const asks =
+      effect === undefined
+        ? null
+        : restraintBy(
+            deps,
+            manifest.compiled.manifest,
+            session,
+            effect,
+            { asked: `capability:${request.capability}`, shown: {}, hits: history.hits, reasons },
+            { id: record.id, requestDigest: asking.requestDigest, manifestVersion: manifest.version, now },
+          );
+    const written = await recordGrant(store, denied, history.moves(['attempt', 'denied']), [], asks);
     if (!written.ok) return decideAgain(written);
     tell();
-    if (evaluation.decision.ends_session === true) {
-      const end = { sessionId: session.rootId, reason: 'ended_by_rule', actor: 'system', requestId, now } as const;
-      await endSession(deps, end);
-    }
+    await carryOut(deps, session.rootId, effect, requestId);
     const extensions = { grant_id: record.id, reasons, ...(nearest === undefined ? {} : { nearest }) };
     throw onRecord(new WritError('denied', { extensions }));
   }
@@ -211,6 +229,9 @@ async function decideOnce(
   if (evaluation.decision.effect !== 'allow') {
     throw new WritError('internal', { cause: new Error(`unknown effect ${String(evaluation.decision.effect)}`) });
   }
+  if (request.onlyToApprove === true) {
+    throw new WritError('not_requestable', { detail: 'No person need approve it: ask for it with `POST /v1/grants`.' });
+  }
   const nobody = { by: [], consent: null, stands: null };
   const intent = await commitIntent(deps, record, evaluation, nobody, now, (decisionJws, lease) =>
     recordIntent(
@@ -227,30 +248,41 @@ async function decideOnce(
 function seenGrant(
   session: SessionFacts,
   published: PublishedManifest,
-  { capability, params, ttlSeconds }: GrantRequest,
+  { capability, params, ttlSeconds, address = null }: GrantRequest,
   { decision, digest }: Evaluation,
 ): Omit<GrantSeen, 'looked' | 'id' | 'at'> {
-  const effect = decision.ends_session === true ? 'terminate' : decision.effect;
-  return { session, published, capability, params, ttlSeconds, effect, reasons: decision.reasons, planDigest: digest };
+  const effect = decision.session_effect ?? decision.effect;
+  return {
+    session,
+    published,
+    capability,
+    params,
+    ttlSeconds,
+    address,
+    effect,
+    reasons: decision.reasons,
+    planDigest: digest,
+  };
 }
 
 /** A request that cannot be bound is refused by the evaluation, with its faults. */
-function historyOfRequest(
+export function historyOfRequest(
   deps: GrantDeps,
   { compiled: { manifest } }: PublishedManifest,
   session: SessionFacts,
-  { capability, params }: GrantRequest,
+  { capability, params, address = null }: Pick<GrantRequest, 'capability' | 'params' | 'address'>,
   now: Date,
 ) {
   const known = member(manifest.capabilities, capability);
   const bound = known === undefined ? null : bindParams(known, session.task, params);
-  return historyOf(deps, manifest, session, capability, bound?.ok === true ? bound.params : {}, now);
+  const asked = { capability, params: bound?.ok === true ? bound.params : {}, address };
+  return historyOf(deps, manifest, session, asked, now);
 }
 
 /**
  * The session as policy sees it: where its envelope names no number, the deployment's ceiling is the number.
  */
-function underCeiling({ maxGrantsPerSession: ceiling }: GrantDeps, session: SessionFacts): SessionFacts {
+export function underCeiling({ maxGrantsPerSession: ceiling }: GrantDeps, session: SessionFacts): SessionFacts {
   if (session.maxGrants !== null || session.counts.session < ceiling) return session;
   return { ...session, facts: { ...session.facts, grants_left: 0 } };
 }

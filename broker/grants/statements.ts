@@ -19,6 +19,7 @@ import { mayAct } from '../sessions/live-session.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 
+import { type AsksPeople, askPeople, askRow } from './ask-people.ts';
 import { proveGrant } from './proven-grant.ts';
 
 /** What is known of a grant when it is first written. */
@@ -115,7 +116,8 @@ const insertGrant = (proof: string) => `
 
 /**
  * A denial does not count against the envelope. A pending grant and its notices are committed together.
- * @param moving whether cells of history are moved with it ($30), and whether the session ends by it ($31)
+ * @param moving whether cells of history are moved with it ($30), and a rule does something to the tree: its
+ *   effect ($31), what the tree loses ($32), and the question to people about that ($33, `askRow`)
  */
 const recordStatement = (moving: boolean): Statement => ({
   name: moving ? 'grant_record_moving' : 'grant_record',
@@ -124,10 +126,17 @@ const recordStatement = (moving: boolean): Statement => ({
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
     ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
-${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 FROM g)', moving ? { ends: '$31::boolean', at: '$4::timestamptz' } : undefined)}
+${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 FROM g)', moving ? { effect: '$31::text', took: '$32::text[]', at: '$4::timestamptz' } : undefined)}
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventAmong('$22::text', 'grant.denied', 'grant.pending'), actor: '$6::text', grant: 'id', request: '$23::text', payload: '$24::json' }, 'g')}
-    ), notices AS (${insertNotices('g', '$25', '$26', '$4')})
+    ), notices AS (${insertNotices('g', '$25', '$26', '$4')})${
+      moving
+        ? `, because AS MATERIALIZED (
+      SELECT $2::text AS root_id, $4::timestamptz AS at, $23::text AS request_id, $6::text AS agent, asks.* FROM g,
+        json_to_record($33::json) AS asks (question json, asked json, notices text[], channels text[], restrained text, restraint json)
+    ), ${askPeople('because', { ids: '(SELECT notices FROM because)', channels: '(SELECT channels FROM because)' })}`
+        : ''
+    }
     SELECT EXISTS (SELECT 1 FROM g) AS ok, coalesce((SELECT limited FROM held), false) AS limited`,
 });
 const recordAlone = recordStatement(false);
@@ -268,12 +277,14 @@ function grantValues(grant: GrantRecord) {
  * Writes a denied or pending grant.
  * @param moves cells of history that it moves
  * @param channels channels that deliver: writes one notice for each
+ * @param asks what people are asked because a rule froze or narrowed the session by it
  */
 export async function recordGrant(
   store: Store,
   grant: GrantRecord,
   moves: readonly StoredWrite[],
   channels: readonly string[] = [],
+  asks: AsksPeople | null = null,
 ): Promise<Recorded> {
   const noticeIds = channels.map(() => newId('ntc', grant.at));
   const values = [
@@ -284,10 +295,12 @@ export async function recordGrant(
     grant.ceiling,
     proofOf(store, grant),
   ];
-  const ends = grant.decision.ends_session === true;
-  const [row] = await (moves.length === 0 && !ends
+  const effect = grant.decision.session_effect === undefined ? null : String(grant.decision.session_effect);
+  const took = asks?.took == null ? null : [...asks.took];
+  const because = () => [JSON.stringify(moves), effect, took, JSON.stringify(asks === null ? {} : askRow(asks))];
+  const [row] = await (moves.length === 0 && effect === null
     ? store.run<RecordRow>(recordAlone, values)
-    : unlessMovedOn(store.run<RecordRow>(recordMoving, [...values, JSON.stringify(moves), ends])).then(orNone));
+    : unlessMovedOn(store.run<RecordRow>(recordMoving, [...values, ...because()])).then(orNone));
   if (row?.ok === true) return { ok: true, reserved: null };
   return { ok: false, because: row?.limited === true ? 'rate_limited' : 'moved_on' };
 }

@@ -4,7 +4,7 @@
  * (scripts/check/tables.ts). Pure text, so that leases, sessions and approvals may import it.
  */
 
-import { decisionReason } from '../core/reasons.ts';
+import { aboutSession } from '../core/questions.ts';
 
 /** What a review writes, as SQL of each value. */
 export interface DecidedGrant {
@@ -31,10 +31,11 @@ export interface DecidedGrant {
  */
 export const decideGrant = (live: string, d: DecidedGrant): string => `
       UPDATE grants g
-      SET status = ${d.status}, plan = ${d.plan}, plan_digest = ${d.planDigest}, decide_by = ${d.decideBy},
+      SET status = CASE WHEN ${d.status} = 'approved' AND g.capability = '${aboutSession}' THEN 'ended' ELSE ${d.status} END, plan = ${d.plan}, plan_digest = ${d.planDigest}, decide_by = ${d.decideBy},
         decided_at = CASE WHEN ${d.status} <> 'pending' THEN ${d.at} END,
         approval_count = g.approval_count + CASE WHEN ${d.status} = 'denied' THEN 0 ELSE 1 END,
-        ended_at = CASE WHEN ${d.status} = 'denied' THEN ${d.at} END, decision = g.decision || ${d.decision}
+        ended_at = CASE WHEN ${d.status} = 'denied' OR (${d.status} = 'approved' AND g.capability = '${aboutSession}') THEN ${d.at} END,
+        sealed_arguments = CASE WHEN ${d.status} <> 'denied' THEN g.sealed_arguments END, decision = g.decision || ${d.decision}
       FROM ${live}
       WHERE g.session_id = ${live}.id AND g.id = ${d.grantId} AND g.status = 'pending' AND g.decide_by > ${d.at} AND g.plan_digest = ${d.seenDigest}
         AND (${d.seenApprovals} IS NULL OR g.approval_count = ${d.seenApprovals})
@@ -47,19 +48,19 @@ export const decideGrant = (live: string, d: DecidedGrant): string => `
  */
 export const lapseGrant = (due: string, at: string, before = "'[]'::jsonb"): string => `
       UPDATE grants g
-      SET status = 'denied', decided_at = coalesce(g.decided_at, ${at}), ended_at = ${at},
+      SET status = 'denied', decided_at = coalesce(g.decided_at, ${at}), ended_at = ${at}, sealed_arguments = NULL,
         decision = g.decision || jsonb_build_object('effect', 'deny', 'reasons', ${before} || jsonb_build_array(jsonb_build_object('code', ${due}.reason)))
       FROM ${due} WHERE g.id = ${due}.id`;
 
 /**
- * pending / approved → denied, issuing / issued → ended: its session has ended.
- * @param where SQL condition on rows of `grants`
+ * pending / approved → denied, issuing / issued → ended: its session has ended, or may not have it any more.
+ * @param where SQL condition on rows of `grants` @param reason SQL of the code of a decision's reason
  */
-export const releaseGrant = (where: string, at: string): string => `
+export const releaseGrant = (where: string, at: string, reason: string): string => `
       UPDATE grants SET status = CASE WHEN status IN ('issued', 'issuing') THEN 'ended' ELSE 'denied' END, ended_at = ${at},
-             decided_at = coalesce(decided_at, ${at}),
+             decided_at = coalesce(decided_at, ${at}), sealed_arguments = NULL,
              decision = CASE WHEN status IN ('issued', 'issuing') THEN decision
-               ELSE decision || jsonb_build_object('effect', 'deny', 'reasons', jsonb_build_array(jsonb_build_object('code', ${decisionReason('session_ended')}))) END
+               ELSE decision || jsonb_build_object('effect', 'deny', 'reasons', jsonb_build_array(jsonb_build_object('code', ${reason}))) END
       WHERE ${where}`;
 
 /** issuing → issued. @param lease alias of rows with `grant_id` and `status` */

@@ -88,7 +88,15 @@ export function actionOperations(deps: ActionDeps): Operation[] {
       params: z.object({ id: idOf('act') }),
       body: report,
       responses: { 200: { description: 'On record; the same report again changes nothing', schema: finished } },
-      errors: ['bad_request', 'unauthenticated', 'session_ended', 'not_found', 'conflict', 'unavailable'],
+      errors: [
+        'bad_request',
+        'unauthenticated',
+        'session_ended',
+        'session_suspended',
+        'not_found',
+        'conflict',
+        'unavailable',
+      ],
       reads: ({ params: { id } }) => finishReads(id),
       handle: async ({ params: { id }, body, requestId }, session) => {
         await finishAction(deps, session, id, reportOf(body), requestId);
@@ -114,7 +122,7 @@ export function actionOperations(deps: ActionDeps): Operation[] {
           schema: z.object({ reports: z.array(z.object({ id: z.string(), error: z.string().nullable() })) }),
         },
       },
-      errors: ['bad_request', 'unauthenticated', 'session_ended', 'unavailable'],
+      errors: ['bad_request', 'unauthenticated', 'session_ended', 'session_suspended', 'unavailable'],
       handle: async ({ body, requestId }, session) => {
         const reports: { id: string; error: string | null }[] = [];
         for (const { id, ...one } of body.reports)
@@ -141,7 +149,7 @@ export function actionOperations(deps: ActionDeps): Operation[] {
           schema: z.object({ words: z.int().describe('How many of its words are trusted.') }),
         },
       },
-      errors: ['bad_request', 'unauthenticated', 'session_ended', 'conflict', 'unavailable'],
+      errors: ['bad_request', 'unauthenticated', 'session_ended', 'session_suspended', 'conflict', 'unavailable'],
       handle: async ({ body, requestId }, session) => ({
         status: 200,
         body: { words: await sayWords(deps, session, body.text, requestId) },
@@ -159,8 +167,11 @@ export function actionOperations(deps: ActionDeps): Operation[] {
           schema: z.object({ tools: z.array(z.object({ name: z.string(), description: z.string().nullable() })) }),
         },
       },
-      errors: ['unauthenticated', 'session_ended', 'unavailable'],
-      handle: async (_call, session) => ({ status: 200, body: { tools: await callableTools(deps, session) } }),
+      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'unavailable'],
+      handle: async ({ address }, session) => ({
+        status: 200,
+        body: { tools: await callableTools(deps, session, address ?? null) },
+      }),
     }),
   ];
 }

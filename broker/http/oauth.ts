@@ -278,7 +278,8 @@ async function introspect(deps: OAuthDeps, presented: string): Promise<Record<st
 /** The session of a token that holds; null when it has ended, or the token's key was withdrawn. */
 function liveSession(deps: OAuthDeps, claims: SessionClaims) {
   return readSession(deps.store, { ...claims, replay: null }, deps.clock.now()).catch((error) => {
-    if (error instanceof WritError && ['session_ended', 'unauthenticated'].includes(error.code)) return null;
+    if (error instanceof WritError && ['session_ended', 'session_suspended', 'unauthenticated'].includes(error.code))
+      return null;
     throw error;
   });
 }

@@ -14,6 +14,7 @@ import type { Refusals } from './refusals.ts';
 const quiet: ReadonlySet<ErrorCode> = new Set([
   'rate_limited',
   'session_ended',
+  'session_suspended',
   'not_approved',
   'already_redeemed',
   'conflict',

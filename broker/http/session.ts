@@ -17,6 +17,9 @@ export type SessionDeps = EndSessionDeps &
   };
 
 const time = z.string();
+const sessionStatus = z
+  .enum(['active', 'suspended', 'ended'])
+  .describe('`suspended`: a rule stopped it; it can do nothing until a person lifts that.');
 const leaseSchema = z.object({
   id: z.string(),
   grant_id: z.string(),
@@ -47,7 +50,7 @@ export const overviewSchema = z.object({
       .array(z.string())
       .nullable()
       .describe('What a child session is narrowed to; null = all of the manifest’s.'),
-    status: z.enum(['active', 'ended']),
+    status: sessionStatus,
     end_reason: z.enum(codesOf(endReasons)).nullable(),
     opened_at: time,
     expires_at: time,
@@ -110,15 +113,20 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
       tag: 'Sessions',
       access: 'session',
       responses: {
-        200: { description: 'The next token', schema: tokenSchema.omit({ issued_token_type: true, session_id: true }) },
+        200: {
+          description: 'The next token; of a suspended session too, which can do nothing with it until it is lifted',
+          schema: tokenSchema.omit({ issued_token_type: true, session_id: true }).extend({ status: sessionStatus }),
+        },
       },
       errors: ['unauthenticated', 'invalid_dpop_proof', 'session_ended'],
+      liveness: 'ended_too',
       handle: async (_call, session) => {
         const minted = await heartbeat(deps, session);
         return {
           status: 200,
           body: {
             ...minted,
+            status: session.status,
             session_expires_at: session.expiresAt.toISOString(),
             heartbeat_seconds: deps.heartbeat.seconds,
           },
@@ -156,7 +164,7 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
         });
         const ended = {
           ...session,
-          status: 'ended',
+          status: 'ended' as const,
           endReason: session.endReason ?? 'ended_by_agent',
           endedAt: session.endedAt ?? now,
         };

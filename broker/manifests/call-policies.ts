@@ -1,35 +1,44 @@
 /** What a manifest says of the calls of one tool, as a Cedar policy set and schema. */
 import type { Expr, PolicyJson, SchemaJson, Type } from '@cedar-policy/cedar-wasm/nodejs';
 import type { DecisionReason } from '../core/vocabulary.ts';
-import { contains, fact, literal, oneOf } from './cedar-expressions.ts';
+import { callFactTypes } from './call-facts.ts';
+import { allOf, contains, fact, literal, not, oneOf } from './cedar-expressions.ts';
 import type { PolicyAnnotations } from './cedar-rules.ts';
 import { entity } from './cedar-schema.ts';
-import { type CompiledRule, compiledCalls } from './compile-calls.ts';
+import { type CompiledRule, compiledCalls, withheldTool } from './compile-calls.ts';
 import { type Manifest, member } from './manifest.ts';
 import { memoize } from './memoize.ts';
+import { hit, stands, unlessAllowed } from './standing-rules.ts';
+import { teamPoliciesFor } from './team-policies.ts';
 import type { Argument, Tool } from './tool-schema.ts';
 
 export interface CallPart {
   policies: { [policyId: string]: PolicyJson };
   schema: SchemaJson<string>;
   annotations: { [policyId: string]: PolicyAnnotations };
+  /** Whether policies of the team's own are among them, which look at more facts. */
+  asksTeam: boolean;
 }
 
 const texts: Type<string> = { type: 'Set', element: { type: 'String' } };
 
 /** Facts of a call, as its policies see them. */
-const contextType: Type<string> = {
+const contextType = {
   type: 'Record',
   attributes: {
     task_type: { type: 'String' },
     /** Ids of the rules whose conditions hold. */
     hits: texts,
+    /** Ids of the rules about which a person was asked, and agreed. */
+    approved: texts,
+    /** What rules took from the session: `tool:NAME`, `capability:NAME`. */
+    withheld: texts,
     /** Arguments that are not as the manifest says. */
     outside: texts,
     /** Whether it has arguments that the manifest does not take. */
     unexpected: { type: 'Boolean' },
   },
-};
+} as const satisfies Type<string>;
 
 /** Name of every tool that the manifest does not list; no tool has it. */
 export const anyOther = '';
@@ -54,7 +63,7 @@ interface Written {
   reason: DecisionReason;
   path: string;
   advice: string;
-  also?: 'terminate';
+  also?: PolicyAnnotations['effect'];
 }
 
 function makePart(manifest: Manifest, name: string): CallPart {
@@ -72,21 +81,31 @@ function makePart(manifest: Manifest, name: string): CallPart {
       annotations: annotations[id] as unknown as Record<string, string>,
     };
   }
-  const appliesTo = { principalTypes: ['Agent'], resourceTypes: ['Resource'], context: contextType };
+  const team = teamPoliciesFor(manifest, entity.call(name));
+  for (const { id, policy, annotations: notes } of team) {
+    policies[`${name}.${id}`] = policy;
+    annotations[`${name}.${id}`] = notes;
+  }
+  const tool = member(manifest.tools ?? {}, name);
+  const context: Type<string> = {
+    ...contextType,
+    attributes: { ...contextType.attributes, ...(tool === undefined ? {} : callFactTypes(manifest, tool)) },
+  };
+  const appliesTo = { principalTypes: ['Agent'], resourceTypes: ['Resource'], context };
   const schema = {
     Writ: { entityTypes: { Agent: {}, Resource: {} }, actions: { [entity.call(name).id]: { appliesTo } } },
   };
-  return { policies, schema, annotations };
+  return { policies, schema, annotations, asksTeam: team.length > 0 };
 }
 
 function writtenFor(manifest: Manifest, name: string): Written[] {
   const tool = member(manifest.tools ?? {}, name);
-  if (tool !== undefined) return [...limitsOf(manifest, tool), ...rulesAbout(manifest, name)];
+  if (tool !== undefined) return [...limitsOf(manifest, name, tool), ...rulesAbout(manifest, name)];
   if (name !== anyOther) throw new TypeError('the manifest has no such tool');
   return rulesAbout(manifest, name);
 }
 
-function limitsOf(manifest: Manifest, tool: Tool): Written[] {
+function limitsOf(manifest: Manifest, name: string, tool: Tool): Written[] {
   const tasks = tool.tasks ?? Object.keys(manifest.task_types);
   const forbid = { effect: 'forbid', reason: 'argument_outside' } as const;
   const written: Written[] = [
@@ -106,6 +125,14 @@ function limitsOf(manifest: Manifest, tool: Tool): Written[] {
       advice: adviceOn(path, limit),
     })),
   ];
+  written.push({
+    effect: 'forbid',
+    id: 'withheld',
+    when: contains(fact('withheld'), literal(withheldTool(name))),
+    reason: 'withheld',
+    path: 'action.name',
+    advice: 'A rule of the manifest took it from this session; a person may give it back.',
+  });
   if (tool.no_other_args)
     written.push({
       ...forbid,
@@ -117,18 +144,21 @@ function limitsOf(manifest: Manifest, tool: Tool): Written[] {
   return written;
 }
 
-const rulesAbout = (manifest: Manifest, name: string): Written[] =>
-  compiledCalls(manifest)
-    .rules.filter((rule) => rule.effect !== 'flag' && mayConcern(rule, name))
-    .map((rule) => ({
-      id: `rule.${rule.id}`,
-      effect: 'forbid',
-      when: contains(fact('hits'), literal(rule.id)),
-      reason: rule.reason,
-      path: '',
-      advice: rule.message,
-      ...(rule.effect === 'terminate' ? { also: 'terminate' } : {}),
-    }));
+const rulesAbout = (manifest: Manifest, name: string): Written[] => {
+  const rules = compiledCalls(manifest).rules.filter((rule) => mayConcern(rule, name));
+  return rules.filter(stands).map((rule) => ({
+    id: `rule.${rule.id}`,
+    effect: 'forbid',
+    when:
+      rule.effect === 'approve'
+        ? allOf([hit(rule), not(contains(fact('approved'), literal(rule.id))), ...unlessAllowed(rules)])
+        : hit(rule),
+    reason: rule.reason,
+    path: '',
+    advice: rule.message,
+    ...(rule.effect === 'deny' ? {} : { also: rule.effect }),
+  }));
+};
 
 /** Whether a rule can be about calls of the tool, as far as that does not depend on the call. */
 export const mayConcern = ({ on }: CompiledRule, tool: string): boolean => on.tools === null || on.tools.includes(tool);

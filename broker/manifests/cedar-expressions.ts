@@ -21,6 +21,7 @@ export const greater = (left: Expr, right: Expr): Expr => ({ '>': { left, right 
 export const atLeast = (left: Expr, right: Expr): Expr => ({ '>=': { left, right } });
 export const both = (left: Expr, right: Expr): Expr => ({ '&&': { left, right } });
 export const either = (left: Expr, right: Expr): Expr => ({ '||': { left, right } });
+export const allOf = (parts: readonly Expr[]): Expr => parts.reduce(both);
 export const not = (arg: Expr): Expr => ({ '!': { arg } });
 
 /** `set.contains(element)` */

@@ -2,6 +2,7 @@
 import type { Expr, PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
 import type { DecisionReason, Json } from '../core/vocabulary.ts';
 import {
+  allOf,
   atLeast,
   both,
   contains,
@@ -16,8 +17,9 @@ import {
   oneOf,
 } from './cedar-expressions.ts';
 import { canonicalText, entity } from './cedar-schema.ts';
-import { compiledCalls } from './compile-calls.ts';
+import { compiledCalls, withheldCapability } from './compile-calls.ts';
 import { type Capability, type Choice, type Manifest, member } from './manifest.ts';
+import { hit, stands, unlessAllowed } from './standing-rules.ts';
 import { isConstant, referencesOf } from './template.ts';
 
 export interface PolicyAnnotations {
@@ -26,7 +28,7 @@ export interface PolicyAnnotations {
   path: string;
   advice: string;
   /** What it does besides denying; `approve`: a person's approval lifts it. */
-  effect?: 'approve' | 'terminate';
+  effect?: 'approve' | 'downgrade' | 'suspend' | 'terminate';
 }
 
 export interface Rule {
@@ -36,9 +38,8 @@ export interface Rule {
   reason: DecisionReason;
   path: string;
   advice: string;
-  approvable?: boolean;
-  /** The session ends by it. */
-  terminates?: boolean;
+  /** What it does besides denying; `approve`: a person's approval lifts it. */
+  also?: PolicyAnnotations['effect'];
 }
 
 /** The rules of a capability, in the order people read them. */
@@ -129,20 +130,29 @@ export function rulesOf(manifest: Manifest, name: string, capability: Capability
       reason: 'needs_approval',
       path: 'capability',
       advice: 'A person must approve it first.',
-      approvable: true,
+      also: 'approve',
     });
   }
-  for (const { id, on, effect, reason, message } of compiledCalls(manifest).rules) {
-    const concerns = on.capabilities === null || on.capabilities.includes(name);
-    if (effect === 'flag' || !concerns) continue;
+  forbid(
+    'withheld',
+    contains(fact('session', 'withheld'), literal(withheldCapability(name))),
+    'withheld',
+    'capability',
+    'A rule of the manifest took it from this session; a person may give it back.',
+  );
+  const about = compiledCalls(manifest).rules.filter(
+    ({ on }) => on.capabilities === null || on.capabilities.includes(name),
+  );
+  for (const rule of about.filter(stands)) {
+    const { id, effect, reason, message } = rule;
     rules.push({
       id: `rule.${id}`,
       effect: 'forbid',
-      when: contains(fact('hits'), literal(id)),
+      when: effect === 'approve' ? allOf([hit(rule), not(fact('approved')), ...unlessAllowed(about)]) : hit(rule),
       reason,
       path: '',
       advice: message,
-      terminates: effect === 'terminate',
+      ...(effect === 'deny' ? {} : { also: effect }),
     });
   }
   return rules;
@@ -161,7 +171,7 @@ export function policyOf(manifest: Manifest, name: string, capability: Capabilit
       reason: rule.reason,
       path: rule.path,
       advice: rule.advice,
-      ...(rule.approvable ? { effect: 'approve' } : rule.terminates ? { effect: 'terminate' } : {}),
+      ...(rule.also === undefined ? {} : { effect: rule.also }),
     },
   };
 }

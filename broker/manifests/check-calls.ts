@@ -4,7 +4,7 @@ import { type Manifest, member } from './manifest.ts';
 import type { Path } from './parse.ts';
 import { patternFault } from './pattern.ts';
 import { referencesOf } from './template.ts';
-import type { Clause, EventSelector, Scope, Selector } from './tool-schema.ts';
+import type { Clause, EventSelector, Rule, Scope, Selector } from './tool-schema.ts';
 
 type Report = (path: Path, message: string) => void;
 
@@ -27,6 +27,8 @@ export function checkCalls(manifest: Manifest, report: Report): void {
           report([...at, 'min'], 'must not be greater than max');
       }
     }
+    if (tool.writes && tool.entity === undefined)
+      report([...path, 'writes'], 'needs `entity`, which says what is written');
     if (tool.entity !== undefined && entityReferences(tool.entity).length === 0)
       report([...path, 'entity'], `names no argument, such as \${args.id}: every call would touch the same`);
   }
@@ -45,6 +47,7 @@ export function checkCalls(manifest: Manifest, report: Report): void {
     if (ids.has(id)) report([...path, 'id'], 'is there twice');
     ids.add(id);
   };
+  for (const [index, canary] of (manifest.canaries ?? []).entries()) once(canary.id, ['canaries', index]);
   for (const [index, rule] of (manifest.rules ?? []).entries()) {
     const path = ['rules', index];
     once(rule.id, path);
@@ -62,6 +65,7 @@ export function checkCalls(manifest: Manifest, report: Report): void {
     if (rule.unless !== undefined)
       checkClause(manifest, rule.unless, { on, scope: rule.scope }, [...path, 'unless'], report);
     if (rule.when === undefined && rule.on === '*') report(path, 'holds for every call: say `when`');
+    checkWithheld(manifest, rule, path, report);
   }
   for (const [index, duty] of (manifest.separation_of_duties ?? []).entries()) {
     const path = ['separation_of_duties', index];
@@ -72,6 +76,26 @@ export function checkCalls(manifest: Manifest, report: Report): void {
       checkCorrelation(manifest, duty.same, selector, [...path, 'duties', at], report);
     }
   }
+}
+
+function checkWithheld(manifest: Manifest, { effect, withhold }: Rule, path: Path, report: Report): void {
+  const at = [...path, 'withhold'];
+  if (effect !== 'downgrade') {
+    if (withhold !== undefined) report(at, 'is for the effect downgrade');
+    return;
+  }
+  const { tools = [], capabilities = [], classes = [] } = withhold ?? {};
+  if (tools.length + capabilities.length + classes.length === 0)
+    report(at, 'must name what the session loses: tools, capabilities or classes');
+  const known: [string[], object, string, string][] = [
+    [tools, manifest.tools ?? {}, 'tools', 'tool'],
+    [capabilities, manifest.capabilities, 'capabilities', 'capability'],
+    [classes, manifest.classes ?? {}, 'classes', 'class'],
+  ];
+  for (const [names, record, list, word] of known)
+    for (const [index, name] of names.entries())
+      if (member(record as { [name: string]: unknown }, name) === undefined)
+        report([...at, list, index], `is not a ${word} of this manifest`);
 }
 
 function checkClause(
@@ -86,7 +110,7 @@ function checkClause(
     checkPattern(pattern, [...path, 'match', arg], report);
   if (clause.hours !== undefined && !isZone(clause.hours.zone))
     report([...path, 'hours', 'zone'], 'is not a time zone, such as Europe/Berlin');
-  const { formerly, since, count, sum } = clause;
+  const { formerly, since, count, sum, rate } = clause;
   for (const [name, one] of Object.entries({ formerly, since, count, sum }))
     if (one !== undefined) checkWithin(one.within, scope, [...path, name, 'within'], report);
   const events: [EventSelector | undefined, readonly string[], Path][] = [
@@ -95,6 +119,7 @@ function checkClause(
     [since?.without, since?.same ?? [], ['since', 'without']],
     [count?.of, count?.same ?? [], ['count', 'of']],
     [sum?.of, sum?.same ?? [], ['sum', 'of']],
+    [rate?.of, rate?.same ?? [], ['rate', 'of']],
   ];
   for (const [event, same, below] of events) {
     if (event !== undefined) {

@@ -193,6 +193,13 @@ export const factsTable = {
     example: [],
     meaning: 'The capabilities that a narrowed session was opened with.',
   },
+  'session.withheld': {
+    type: 'Set<String>',
+    from: 'session',
+    sql: 'root.withheld',
+    example: [],
+    meaning: 'What rules took from the session’s tree: `capability:NAME`, `tool:NAME`.',
+  },
   'session.grants': {
     type: 'Long',
     from: 'session',

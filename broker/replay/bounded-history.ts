@@ -72,7 +72,8 @@ export function boundedHistory(): BoundedHistory {
   };
   return {
     note: (tracker, scope, { names, loose, lacks }, { event, without }, cost, moment) => {
-      if (lacks || (event === false && without === false)) return;
+      // What is usual, and so what is far from it, cannot be told from a part of what was.
+      if (tracker.op === 'rate' || lacks || (event === false && without === false)) return;
       const cell = cellOf(tracker, scope);
       const moved = (state: CellState | null, is: { event: boolean; without: boolean }, amount: number) =>
         advance(tracker, state, is, amount, moment);
@@ -103,10 +104,11 @@ export function boundedHistory(): BoundedHistory {
       }
     },
     holds: (tracker, moreThan, scope, { names, loose, lacks }, own, cost, complete, moment) => {
+      if (tracker.op === 'rate') return null;
       if (lacks) return tracker.op === 'first' ? false : null;
       const { sure, possible, loose: anywhere, all } = cellOf(tracker, scope);
       const held = (state: CellState | null, counted: number) =>
-        holds(unasked(tracker), (moreThan ?? 0) - counted, state, nobody, moment);
+        holds(unasked(tracker), { moreThan: (moreThan ?? 0) - counted }, state, nobody, moment, []);
       if (tracker.op === 'first') return firstTime();
       const amount = (each: number) => (tracker.op === 'count' ? 1 : tracker.op === 'sum' ? each : 0);
       const least = own === true ? amount(cost.least) : 0;
@@ -152,6 +154,10 @@ const nobody: CallFacts = {
   sensitivity: 0,
   labels: [],
   costMicroUsd: 0,
+  provider: null,
+  tier: null,
+  family: null,
+  address: null,
 };
 
 /** As if what happened in either had happened in one. */

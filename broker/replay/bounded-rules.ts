@@ -13,8 +13,10 @@ import {
   standing,
   touches,
 } from '../actions/rules.ts';
+import { attestedAs } from '../manifests/attested-claims.ts';
 import { clearanceOf, entityReferences } from '../manifests/call-arguments.ts';
 import { mayConcern } from '../manifests/call-policies.ts';
+import { touchesDecoy } from '../manifests/canaries.ts';
 import {
   type CallFacts,
   type CompiledClause,
@@ -46,7 +48,11 @@ export type Verdict = Told | { lacks: string };
 export interface BoundedScene {
   call: BoundedCall;
   session: CallSession;
+  /** What the call itself would add to counts. */
+  asking: readonly EventKind[];
+  /** Those that the session surely has; where labels follow entities, it may have more. */
   labels: readonly string[];
+  moreLabels: boolean;
   moment: Moment;
   history: BoundedHistory;
   /** The tracker's scope as it is stored, and whether all that it may remember is on the record. */
@@ -82,7 +88,9 @@ function lackOf(rule: CompiledRule, call: BoundedCall): string | null {
     const { lacks, mayLack } = keysTold(tracker, call);
     return tracker.op !== 'first' && (lacks || mayLack);
   });
-  return lacking?.same.join(', ') ?? null;
+  if (lacking !== undefined) return lacking.same.join(', ');
+  const asks = clausesOf(rule).find(({ now }) => now.network !== undefined || now.attested !== undefined);
+  return asks === undefined ? null : asks.now.network === undefined ? 'attested' : 'network';
 }
 
 /** Rules that could not recognise the call later: see `untold` of `actions/rules.ts`. */
@@ -125,11 +133,11 @@ const touchesTold = (tracker: Tracker, call: BoundedCall): Told => {
 };
 
 function concernsTold(test: EventTest, call: BoundedCall): Told {
-  const { facts, known } = call;
+  const { facts } = call;
   if (!concerns({ ...test, destination: null, match: [] }, facts)) return false;
   return every([
     sendsTo(test.destination, call),
-    ...test.match.map(([path, pattern]) => matchesTold(path, pattern, facts, known)),
+    ...test.match.map(([path, pattern]) => matchesTold(path, pattern, call, test.strictly)),
   ]);
 }
 
@@ -141,8 +149,12 @@ function sendsTo(to: 'known' | 'unknown' | null | undefined, call: BoundedCall):
   return to === 'known' && destinations.length > 0;
 }
 
-const matchesTold = (path: string, pattern: string, facts: CallFacts, known: KnownArguments): Told =>
-  argumentMatches(facts.args, path, pattern) ? true : isKnownAt(known, path) ? false : null;
+/** Strictly, where it lets a call through: then every value must match, those that nobody knows too. */
+function matchesTold(path: string, pattern: string, { facts, known }: BoundedCall, strictly = false): Told {
+  const whole = isKnownAt(known, path);
+  if (argumentMatches(facts.args, path, pattern, strictly)) return whole || !strictly ? true : null;
+  return whole ? false : null;
+}
 
 /** Arguments that a name of `same` stands for, or `destination` of a clause. */
 function pathsOf(name: string, { manifest, facts }: BoundedCall): readonly string[] {
@@ -154,6 +166,10 @@ function pathsOf(name: string, { manifest, facts }: BoundedCall): readonly strin
 
 const isUnknown = (name: string, call: BoundedCall): boolean =>
   pathsOf(name, call).some((path) => !isKnownAt(call.known, path));
+
+/** Whether what the call touches can be told to be one thing, whatever it is. */
+export const entityTold = (call: BoundedCall): Told =>
+  call.facts.entity !== null || (isUnknown('entity', call) ? (isSingle('entity', call) ? true : null) : false);
 
 const scalars = new Set(['string', 'number', 'boolean']);
 /** Not known, and surely one plain value. */
@@ -198,29 +214,36 @@ const anyOf = (verdicts: Verdict[]): Verdict =>
 const allOf = (verdicts: Verdict[]): Verdict =>
   verdicts.includes(false) ? false : verdicts.includes(null) ? null : (verdicts.find(isLack) ?? true);
 
-function clauseTold({ now, sequence }: CompiledClause, scene: BoundedScene): Verdict {
-  const { session, call, labels, moment, history } = scene;
+function clauseTold({ now, sequence, spares, decoy }: CompiledClause, scene: BoundedScene): Verdict {
+  const { session, call, labels, moreLabels, moment, history } = scene;
   const { manifest, facts, known } = call;
   const point: Told[] = [
     now.task_types === undefined || now.task_types.includes(session.task.task_type),
     sendsTo(now.destination, call),
-    now.label === undefined || labels.includes(now.label),
+    now.label === undefined || labels.includes(now.label) || (moreLabels ? null : false),
+    decoy === undefined || touchesDecoy(decoy, facts) || (allKnown(known) ? false : null),
+    // Where a call came from is not kept.
+    now.network === undefined ? true : null,
     now.on_behalf_of === undefined || now.on_behalf_of === standing(session),
     now.elapsed === undefined || moment.now - session.rootOpenedAt.getTime() > now.elapsed * 1000,
     now.hours === undefined || isWithin(now.hours, new Date(moment.now)),
-    ...Object.entries(now.match ?? {}).map(([path, pattern]) => matchesTold(path, pattern, facts, known)),
+    ...Object.entries(now.match ?? {}).map(([path, pattern]) => matchesTold(path, pattern, call, spares)),
     now.uncleared !== true || uncleared(),
     // Words are kept as marks without a time: what was said before a call, nobody can tell.
     now.unsaid === undefined ? true : now.unsaid.some((word) => hasInputWord(session.task, word)) ? false : null,
     now.untrusted === undefined || doubtful(now.untrusted),
     now.unvouched === undefined || doubtful(now.unvouched),
   ];
+  // Claims that nobody asked for then were not kept.
+  const claims = now.attested === undefined ? true : attestedAs(now.attested, session.attested ?? null);
+  const attested = typeof claims === 'object' ? null : claims;
   return allOf([
     every(point),
+    attested,
     ...sequence.map(({ tracker, moreThan }): Verdict => {
       const keys = keysTold(tracker, call);
       if (keys.lacks) return tracker.op === 'first' ? false : { lacks: tracker.same.join(', ') };
-      const own = takesTold(tracker.event, call, ['attempt', 'call']);
+      const own = takesTold(tracker.event, call, scene.asking);
       const scope = scene.scopeOf(tracker);
       const told = history.holds(tracker, moreThan, scope, keys, own, call.cost, scene.isComplete(tracker), moment);
       return keys.mayLack && !(tracker.op === 'first' && told === false) ? null : told;
@@ -232,7 +255,9 @@ function clauseTold({ now, sequence }: CompiledClause, scene: BoundedScene): Ver
       const cleared = clearanceOf(manifest, destination);
       return labels.some((label) => !cleared.includes(label));
     });
-    return barred ? true : labels.length > 0 && isUnknown('destination', call) ? null : false;
+    if (barred) return true;
+    if (moreLabels && (facts.destinations.length > 0 || isUnknown('destination', call))) return null;
+    return labels.length > 0 && isUnknown('destination', call) ? null : false;
   }
   function doubtful(names: readonly string[]): Told {
     const told = names.map((name): Told => {

@@ -70,7 +70,7 @@ describe('replay and suggest', () => {
     broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data') });
     for (const customer of [41, 42]) {
       const inputs = { customer, reply_to: customer === 41 ? 'a@shop.test' : 'b@shop.test' };
-      const session = await ground.session(undefined, { task_type: 'answer', inputs });
+      const session = await ground.session(undefined, 'scripted', { task_type: 'answer', inputs });
       assert.equal((await call(session, 'read_order', { order: customer })).decision, true);
       assert.equal((await call(session, 'send_mail', { to: inputs.reply_to })).decision, true);
       assert.equal((await call(session, 'shell', { command: 'ls here' })).decision, true);

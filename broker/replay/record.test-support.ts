@@ -66,7 +66,7 @@ export function recordOf(under: Manifests, agent: string, steps: readonly Step[]
     }
     const facts = callFacts(manifest, who.task, call);
     const before = read(who, cellsFor(manifest, who.task, facts, digest));
-    const session = { ...who, rootOpenedAt: new Date(who.openedAt) };
+    const session = { ...who, rootOpenedAt: new Date(who.openedAt), facts: { withheld: [] } };
     const { decision, writes } = evaluateCall(published, session, call, facts, before, new Date(at), digest);
     truth.set(`act_${folded.recorded.indexOf(recorded)}`, decision.effect);
     reasonsOf.set(`act_${folded.recorded.indexOf(recorded)}`, JSON.stringify(decision));
@@ -122,6 +122,8 @@ function callOf(one: Folding, index: number): RecordedCall {
       openedAt: new Date(who.openedAt),
       rootOpenedAt: new Date(who.openedAt),
       expiresAt: new Date(who.openedAt + 30 * 60_000),
+      withheld: [],
+      attested: who.attested ?? null,
       endedAt: null,
       hasChildren: false,
     },
@@ -134,6 +136,7 @@ function callOf(one: Folding, index: number): RecordedCall {
     manifestVersion: 1,
     costMicroUsd: evaluation.facts.costMicroUsd,
     labels: one.labels,
+    agreed: null,
     outcome: one.outcome,
     finishedAt: one.finishedAt,
   };

@@ -1,6 +1,7 @@
 /** What is on record of an agent, as replaying needs it: sessions, tool calls and grants of a time. Reads alone. */
 import { WritError } from '../core/errors.ts';
 import type { VouchedPerson } from '../core/identifier.ts';
+import { isQuestion } from '../core/questions.ts';
 import type { JsonObject, Plan, Reason, Task } from '../core/vocabulary.ts';
 import type { Store } from '../store/open.ts';
 
@@ -18,6 +19,9 @@ export interface RecordedSession {
   openedAt: Date;
   rootOpenedAt: Date;
   expiresAt: Date;
+  /** What rules took from its tree, at some time. */
+  withheld: string[];
+  attested: JsonObject | null;
   endedAt: Date | null;
   hasChildren: boolean;
 }
@@ -44,6 +48,8 @@ export interface RecordedCall {
   costMicroUsd: number;
   /** The tool's by the manifest, and those that were reported. */
   labels: readonly string[];
+  /** Ids of rules about which people were asked first, and agreed; null = nobody was asked. */
+  agreed: readonly string[] | null;
   outcome: string | null;
   finishedAt: Date | null;
 }
@@ -138,6 +144,14 @@ export async function readRecord(
     prisma.action.findFirst({ where: { agent, askedAt: { lt: knownFrom } }, select: { id: true } }),
     prisma.grant.findFirst({ where: { agent, requestedAt: { lt: knownFrom } }, select: { id: true } }),
   ]);
+  // Asked again after people agreed, a call is a row of its own; the first keeps its place by its id.
+  const askedKey = ({ sessionId, requestDigest }: { sessionId: string; requestDigest: string }) =>
+    `${sessionId} ${requestDigest}`;
+  const askedFirst = new Map(
+    actions
+      .filter(({ effect, callKey, id }) => effect === 'approve' && callKey === `asked:${id}`)
+      .map((row) => [askedKey(row), (row.decision as unknown as { hits?: string[] }).hits ?? []]),
+  );
   const calls = actions.map((row): RecordedCall => {
     const decision = row.decision as unknown as { reasons: Reason[]; hits?: string[] };
     return {
@@ -153,36 +167,40 @@ export async function readRecord(
       manifestVersion: row.manifestVersion,
       costMicroUsd: Number(row.costMicroUsd),
       labels: row.labels,
+      agreed: row.effect === 'allow' ? (askedFirst.get(askedKey(row)) ?? null) : null,
       outcome: row.outcome,
       finishedAt: row.finishedAt,
     };
   });
-  const granted = grants.map((row): RecordedGrant => {
-    const decision = row.decision as unknown as {
-      effect: string;
-      reasons: Reason[];
-      policy_ids: string[];
-      ends_session?: true;
-    };
-    const intents = row.leases.map(({ intentAt }) => intentAt.getTime());
-    return {
-      kind: 'grant',
-      id: row.id,
-      session: sessions.get(row.sessionId)!,
-      at: row.requestedAt,
-      capability: row.capability,
-      params: row.params as JsonObject,
-      plan: row.plan as unknown as Plan,
-      // Only what waits for a person has a deadline; the row keeps the latest decision, not the first.
-      effect: row.decideBy !== null ? 'approve' : decision.ends_session === true ? 'terminate' : decision.effect,
-      reasons: decision.reasons,
-      policyIds: decision.policy_ids,
-      manifestVersion: row.manifestVersion,
-      status: row.status,
-      issuedAt: intents.length === 0 ? null : new Date(Math.min(...intents)),
-      endedAt: row.endedAt,
-    };
-  });
+  // A question about a tool call is no grant: it is on record as the call.
+  const granted = grants
+    .filter(({ capability }) => !isQuestion(capability))
+    .map((row): RecordedGrant => {
+      const decision = row.decision as unknown as {
+        effect: string;
+        reasons: Reason[];
+        policy_ids: string[];
+        session_effect?: string;
+      };
+      const intents = row.leases.map(({ intentAt }) => intentAt.getTime());
+      return {
+        kind: 'grant',
+        id: row.id,
+        session: sessions.get(row.sessionId)!,
+        at: row.requestedAt,
+        capability: row.capability,
+        params: row.params as JsonObject,
+        plan: row.plan as unknown as Plan,
+        // Only what waits for a person has a deadline; the row keeps the latest decision, not the first.
+        effect: row.decideBy !== null ? 'approve' : (decision.session_effect ?? decision.effect),
+        reasons: decision.reasons,
+        policyIds: decision.policy_ids,
+        manifestVersion: row.manifestVersion,
+        status: row.status,
+        issuedAt: intents.length === 0 ? null : new Date(Math.min(...intents)),
+        endedAt: row.endedAt,
+      };
+    });
   const all = [...calls, ...granted].toSorted((a, b) => a.at.getTime() - b.at.getTime() || (a.id < b.id ? -1 : 1));
   const inWindow = new Set([
     ...opened.map(({ id }) => id),
@@ -226,6 +244,8 @@ async function readSessions({ prisma }: Store, ids: readonly string[]): Promise<
         openedAt: row.openedAt,
         rootOpenedAt: roots.get(row.rootId)?.openedAt ?? row.openedAt,
         expiresAt: row.expiresAt,
+        withheld: roots.get(row.rootId)?.withheld ?? row.withheld,
+        attested: ((row.subject as JsonObject).attested as JsonObject | undefined) ?? null,
         endedAt: row.endedAt,
         hasChildren: (roots.get(row.rootId)?.childCount ?? 0) > 0 || row.parentId !== null,
       },

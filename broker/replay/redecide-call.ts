@@ -1,14 +1,17 @@
 /** A tool call on record, decided by another manifest; or why nobody can tell. Pure. */
+import { userText, type VouchedPerson } from '../core/identifier.ts';
 import type { Reason } from '../core/vocabulary.ts';
 import { decideCall } from '../decide/decide-call.ts';
 import { argumentsOutside } from '../manifests/call-arguments.ts';
+import { callFactValues } from '../manifests/call-facts.ts';
+import { callPart } from '../manifests/call-policies.ts';
 import { toolOf } from '../manifests/compile-calls.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import type { Argument, Tool } from '../manifests/tool-schema.ts';
-import { type BoundedScene, rulesOnRecord, untoldOnRecord } from './bounded-rules.ts';
-import { isKnownAt, type KnownArguments } from './known-arguments.ts';
+import { type BoundedScene, entityTold, rulesOnRecord, untoldOnRecord } from './bounded-rules.ts';
+import { allKnown, isKnownAt, type KnownArguments } from './known-arguments.ts';
 import type { RecordedCall } from './recorded.ts';
-import { recordedOutside, recordedUntold, recordedVerdict } from './same-as-recorded.ts';
+import { recordedOutside, recordedUntold, recordedVerdict, sameTeamPolicies } from './same-as-recorded.ts';
 import type { Told } from './told.ts';
 import { waysOf } from './worlds.ts';
 
@@ -25,6 +28,8 @@ interface Unknown {
   outside?: string;
   hit?: string;
   lacks?: { rule: string; path: string };
+  /** Rules had taken from the session, by then, what they took. */
+  withheld?: true;
 }
 
 /**
@@ -61,9 +66,11 @@ export function redecideCall(
     const told = recordedVerdict(before.compiled.manifest, manifest, rule, call) ?? verdict;
     const why = `whether the rule ${rule.id} held depends on what is not kept`;
     if (told === true) sure.hits.push(rule.id);
+    // One that lets through lets none through that lacks what it compares.
+    else if (rule.effect === 'allow' && told !== null) continue;
     else if (told === null) {
       unknown.push({ why, hit: rule.id });
-      if (mayLack !== null) unknown.push({ why, lacks: { rule: rule.id, path: mayLack } });
+      if (mayLack !== null && rule.effect !== 'allow') unknown.push({ why, lacks: { rule: rule.id, path: mayLack } });
     } else if (told !== false) sure.missing.push({ rule: rule.id, path: told.lacks });
   }
   if (sure.missing.length === 0)
@@ -78,6 +85,26 @@ export function redecideCall(
         });
     }
 
+  if (toolOf(manifest, call.tool)?.writes === true && facts.entity === null) {
+    const lacks = { rule: 'lineage', path: 'entity' };
+    const told = entityTold(scene.call);
+    if (told === false) sure.missing.push(lacks);
+    if (told === null) unknown.push({ why: 'what it writes into is not kept', lacks });
+  }
+  if (call.session.withheld.length > 0)
+    unknown.push({ why: 'what rules had taken from its session by then', withheld: true });
+
+  const team = teamFacts(scene);
+  if (team === 'unknown') {
+    // The same policies, asked of the same facts, answer the same.
+    if (unknown.length === 0 && sameTeamPolicies(before.compiled.manifest, manifest, call.tool))
+      return { effects: [{ effect: call.effect, reasons: call.reasons }], unknown: [] };
+    const why = 'policies of the team’s own look at what is not kept';
+    const effects = ['allow', 'deny'].map((effect) => ({ effect, reasons: [] }));
+    return { effects, unknown: [...unknown.map((one) => one.why), why] };
+  }
+  if (team !== null && 'lacks' in team) sure.missing.push({ rule: 'cedar', path: team.lacks });
+
   const decideIn = (way: readonly Unknown[]) => {
     const { effect, reasons } = decideCall(
       {
@@ -89,7 +116,10 @@ export function redecideCall(
         outside: [...sure.outside, ...way.flatMap(({ outside }) => outside ?? [])],
         unexpected,
         hits: [...sure.hits, ...way.flatMap(({ hit }) => hit ?? [])],
+        approved: call.agreed ?? [],
+        withheld: way.some(({ withheld }) => withheld === true) ? call.session.withheld : [],
         missing: [...sure.missing, ...way.flatMap(({ lacks }) => lacks ?? [])],
+        ...(team !== null && 'values' in team ? { team: team.values } : {}),
       },
       compiled,
     );
@@ -97,6 +127,19 @@ export function redecideCall(
   };
   const effects = distinct(waysOf(unknown).map(decideIn));
   return { effects, unknown: effects.length === 1 ? [] : [...new Set(unknown.map(({ why }) => why))] };
+}
+
+/** Facts for policies of the team's own; null = there are none about the tool. */
+function teamFacts({ call, session, labels, moreLabels, moment }: BoundedScene) {
+  const { manifest, facts, known } = call;
+  const tool = facts.tool === null ? undefined : toolOf(manifest, facts.tool);
+  if (tool === undefined) return null;
+  const part = callPart(manifest, facts.tool!);
+  if (!part.asksTeam) return null;
+  // Where a call came from is not kept.
+  if (!allKnown(known) || moreLabels || JSON.stringify(part.policies).includes('"address"')) return 'unknown';
+  const onBehalfOf = session.onBehalfOf === null ? null : userText(session.onBehalfOf as VouchedPerson);
+  return callFactValues(manifest, tool, facts, { task: session.task, labels, onBehalfOf, now: new Date(moment.now) });
 }
 
 /** One of each effect, the first of its kind. */

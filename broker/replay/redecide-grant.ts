@@ -30,6 +30,7 @@ interface Unknown {
   defaults?: true;
   more?: true;
   bound?: true;
+  withheld?: true;
 }
 
 export function redecideGrant(
@@ -71,23 +72,27 @@ export function redecideGrant(
   const bounds = grantBounds(old, manifest, session);
   if (bounds.least !== bounds.most)
     unknown.push({ why: 'how many grants its session would have been opened for', bound: true });
+  if (session.withheld.length > 0)
+    unknown.push({ why: 'what rules had taken from its session by then', withheld: true });
   const sure: string[] = [];
   for (const { rule, verdict } of rulesOnRecord(scene)) {
     // What a rule cannot compare stands against the grant.
-    if (verdict === true || (typeof verdict === 'object' && verdict !== null)) sure.push(rule.id);
+    if (verdict === true || (typeof verdict === 'object' && verdict !== null && rule.effect !== 'allow'))
+      sure.push(rule.id);
     if (verdict === null)
       unknown.push({ why: `whether the rule ${rule.id} held depends on what is not kept`, hit: rule.id });
   }
 
   // 3. Every way in which it may have been.
   const ways = waysOf(unknown).map((way) => {
-    const has = (what: 'defaults' | 'more' | 'bound') => way.some((one) => one[what] === true);
+    const has = (what: 'defaults' | 'more' | 'bound' | 'withheld') => way.some((one) => one[what] === true);
     const params = Object.fromEntries(has('defaults') ? given.filter((one) => !byDefault.includes(one)) : given);
     const end = has('more') ? 'most' : 'least';
     const max = has('bound') ? bounds.most : bounds.least;
     const facts: SessionFacts['facts'] = {
       narrowed: session.narrowed,
       capabilities: session.capabilities,
+      withheld: has('withheld') ? session.withheld : [],
       grants: counted.session[end],
       capability_grants: counted.capability[end],
       ...(max === null ? {} : { grants_left: max - counted.session[end] }),
@@ -117,8 +122,8 @@ function decideIn(
   const asked = { capability: grant.capability, params, ttlSeconds: grant.plan.ttl_seconds };
   try {
     const { decision, plan } = evaluate(providers, candidate, session, asked, grant.at, hits);
-    const effect = decision.ends_session === true ? 'terminate' : decision.effect;
-    return { effect, reasons: decision.reasons, plan: effect === 'deny' || effect === 'terminate' ? null : plan };
+    const effect = decision.session_effect ?? decision.effect;
+    return { effect, reasons: decision.reasons, plan: passes(effect) ? plan : null };
   } catch (error) {
     // A request that cannot be evaluated is refused before any decision.
     if (!(error instanceof WritError)) throw error;
@@ -150,6 +155,9 @@ function otherPlan(provider: Provider, old: Manifest, grant: RecordedGrant, plan
     }
   }
 }
+
+/** Effects by which a credential is minted, now or once a person agrees. */
+const passes = (effect: string): boolean => effect === 'allow' || effect === 'approve';
 
 const least = (...all: (number | null | undefined)[]): number | null => {
   const known = all.filter((one) => one !== null && one !== undefined);

@@ -9,8 +9,8 @@ import { publishedAs, reasonsOf, recordOf } from './record.test-support.ts';
 import { replay } from './replay.ts';
 
 const seed = 20261126;
-const pairs = 30;
-const histories = 40;
+const pairs = 20;
+const histories = 25;
 const [agent] = agents;
 
 function replayed(under: { [agent: string]: CompiledManifest }, candidate: CompiledManifest, steps: readonly Step[]) {

@@ -139,7 +139,7 @@ function costOf(recorded: number, before: number | undefined, after: number | un
 const allThere: KnownArguments = { values: {}, unknown: new Map(), more: false };
 const boundedGrant = (manifest: Manifest, grant: RecordedGrant): BoundedCall => ({
   manifest,
-  facts: grantFacts(grant.capability, grant.params),
+  facts: grantFacts(manifest, grant.capability, grant.params, null),
   known: allThere,
   cost: { least: 0, most: 0 },
 });
@@ -162,14 +162,18 @@ function follower({ record, candidate, versionOf, ownerHasOthers }: ReplayInput)
     labels.set(rootId, known);
     return known;
   };
+  // Labels that calls of any session put on entities are kept as marks without a time.
+  const followEntities = Object.values(manifest.tools ?? {}).some(({ writes }) => writes);
   const scopeOf = (tracker: Tracker, session: RecordedSession) => storedScope(tracker.scope, session, manifest);
 
   return {
     history,
     sceneOf: (one, call) => ({
       call,
-      session: one.session,
+      session: { ...one.session, facts: { withheld: one.session.withheld } },
+      asking: one.kind === 'call' && one.agreed !== null ? ['call'] : ['attempt', 'call'],
       labels: [...labelsOf(one.session.rootId)],
+      moreLabels: followEntities,
       moment: { now: one.at.getTime(), rootId: one.session.rootId },
       history,
       scopeOf: (tracker) => scopeOf(tracker, one.session),
@@ -211,7 +215,10 @@ const unsure = (told: boolean | null): boolean | null => (told === false ? false
 function kindsOf(one: Recorded, what: What): EventKind[] {
   if (what === 'issued') return ['call'];
   if (what === 'finished') return one.kind === 'call' && isOutcome(one.outcome) ? [one.outcome] : [];
-  if (one.kind === 'call') return ['attempt', one.effect === 'allow' ? 'call' : 'denied'];
+  if (one.kind === 'call') {
+    const came: EventKind[] = one.effect === 'allow' ? ['call'] : one.effect === 'approve' ? [] : ['denied'];
+    return one.agreed === null ? ['attempt', ...came] : came;
+  }
   return passes(one.effect) ? ['attempt'] : ['attempt', 'denied'];
 }
 

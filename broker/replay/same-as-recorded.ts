@@ -5,6 +5,7 @@
 import canonicalize from 'canonicalize';
 import type { Json, Reason } from '../core/vocabulary.ts';
 import { manifestWords } from '../manifests/call-arguments.ts';
+import { callPart } from '../manifests/call-policies.ts';
 import { type CompiledRule, compiledCalls, toolOf } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import { memoize } from '../manifests/memoize.ts';
@@ -19,8 +20,8 @@ const same = (a: unknown, b: unknown): boolean =>
 const sameToRules = (a: Tool | undefined, b: Tool | undefined): boolean => {
   const facts = (tool: Tool | undefined) => {
     if (tool === undefined) return null;
-    const { entity, destination, sensitivity, labels, output, trusted_fields, cost_usd } = tool;
-    return { entity: entity ?? null, destination, sensitivity, labels, output, trusted_fields, cost_usd };
+    const { entity, writes, destination, sensitivity, labels, output, trusted_fields, cost_usd } = tool;
+    return { entity: entity ?? null, writes, destination, sensitivity, labels, output, trusted_fields, cost_usd };
   };
   return same(facts(a), facts(b));
 };
@@ -39,6 +40,14 @@ function ground(before: Manifest, candidate: Manifest): { facts: boolean; words:
   pairs(before).set(candidate, { facts, words });
   return { facts, words };
 }
+
+/** Whether policies of the team's own about a tool look at the same facts, and say the same. */
+export const sameTeamPolicies = (before: Manifest, candidate: Manifest, tool: string): boolean =>
+  toolOf(before, tool) !== undefined &&
+  ground(before, candidate).facts &&
+  same(before.task_types, candidate.task_types) &&
+  same(toolOf(before, tool)!.args, toolOf(candidate, tool)!.args) &&
+  same(callPart(before, tool).policies as unknown, callPart(candidate, tool).policies as unknown);
 
 const asksForWords = (rule: CompiledRule): boolean =>
   [...rule.when, ...(rule.unless === null ? [] : [rule.unless])].some(

@@ -21,6 +21,7 @@ import { bindParams } from '../manifests/bind.ts';
 import { type CallFacts, compiledCalls, type Tracker } from '../manifests/compile-calls.ts';
 import { type Manifest, member } from '../manifests/manifest.ts';
 import { memoize } from '../manifests/memoize.ts';
+import type { EventKind } from '../manifests/tool-schema.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { Candidate, Candidates } from './candidates.ts';
@@ -202,12 +203,13 @@ async function lookAtCall(deps: ShadowDeps, candidate: Candidate, seen: CallSeen
     looked: seen.looked,
     inForce: seen.published.compiled.manifest,
   });
-  const { decision } = evaluateCall(published, session, call, facts, cells, at, digest);
+  const { decision } = evaluateCall(published, session, call, facts, cells, at, digest, seen.consent);
   const allowed = effect === 'allow';
-  const moved = movesOfGrant(manifest, session, facts, ['attempt', allowed ? 'call' : 'denied'], cells, at, digest);
+  const came: EventKind[] = allowed ? ['call'] : effect === 'approve' ? [] : ['denied'];
+  const kinds: EventKind[] = seen.consent === null ? ['attempt', ...came] : came;
+  const moved = movesOfGrant(manifest, session, facts, kinds, cells, at, digest);
   const writes = moved.filter((write) => write.is !== undefined && own(write));
-  if (allowed && own(labels))
-    writes.push(...labelWrite(cells, facts.labels, { now: at.getTime(), rootId: session.rootId }));
+  if (allowed && own(labels)) writes.push(...labelWrite(cells, facts.labels, { now: at.getTime() }));
   const awaited = allowed ? awaitedOutcome(manifest, facts, digest).filter(own) : [];
   const waits = { tool: call.tool, cost: facts.costMicroUsd, awaited, labels: own(labels) };
   if (allowed && (awaited.length > 0 || own(labels)))
@@ -228,7 +230,7 @@ async function lookAtGrant(deps: ShadowDeps, candidate: Candidate, seen: GrantSe
   const { session, at, capability, params, ttlSeconds, effect } = seen;
   const known = member(manifest.capabilities, capability);
   const bound = known === undefined ? null : bindParams(known, session.task, params);
-  const facts = grantFacts(capability, bound?.ok === true ? bound.params : {});
+  const facts = grantFacts(manifest, capability, bound?.ok === true ? bound.params : {}, seen.address);
   const own = ownCells(manifest, seen.published.compiled.manifest);
   const cells = await readCells(deps, candidate, session, cellsFor(manifest, session.task, facts, digest), own, {
     looked: seen.looked,
@@ -256,7 +258,7 @@ async function lookAtGrant(deps: ShadowDeps, candidate: Candidate, seen: GrantSe
       } = evaluate(providers, published, session, { capability, params, ttlSeconds }, at, hits);
       const other = planDigest === seen.planDigest ? {} : { otherPlan: description.summary.join('; ') };
       return {
-        effect: decision.ends_session === true ? 'terminate' : decision.effect,
+        effect: decision.session_effect ?? decision.effect,
         reasons: decision.reasons,
         ...other,
       };
@@ -274,7 +276,7 @@ async function lookAtGrant(deps: ShadowDeps, candidate: Candidate, seen: GrantSe
 async function lookAtIssue(deps: ShadowDeps, candidate: Candidate, seen: IssueSeen): Promise<Looked> {
   const { manifest } = candidate.published.compiled;
   const { session, at } = seen;
-  const facts = grantFacts(seen.capability, seen.params);
+  const facts = grantFacts(manifest, seen.capability, seen.params, seen.address);
   const own = ownCells(manifest, await inForceOf(deps, session));
   const cells = await readCells(deps, candidate, session, cellsFor(manifest, session.task, facts, deps.digest), own);
   const moved = movesOfGrant(manifest, session, facts, ['call'], cells, at, deps.digest);

@@ -322,26 +322,29 @@ function tryGrant(
   const bound = bindParams(capability, task, params);
   if (!bound.ok)
     return { plan: null, approval: false, notes: bound.faults.map(({ path, message }) => `${path} ${message}`) };
-  const facts = grantFacts(name, bound.params);
+  const facts = grantFacts(manifest, name, bound.params, null);
   const scene = {
     manifest,
     session: freshSession(published.agent, task, now),
     call: facts,
     cells: new Map(),
     digest,
+    asking: ['attempt', 'call'] as const,
     moment: { now: now.getTime(), rootId: 'ses_new' },
     labels: [],
   };
   const about = compiledCalls(manifest).rules.filter(
     ({ on }) => on.capabilities === null || on.capabilities.includes(name),
   );
-  const hits = about.filter((rule) => ruleHolds(rule, scene) !== false).map(({ id }) => id);
+  const hits = about
+    .filter((rule) => (rule.effect === 'allow' ? ruleHolds(rule, scene) === true : ruleHolds(rule, scene) !== false))
+    .map(({ id }) => id);
   const session = {
     agent: published.agent,
     task,
     onBehalfOf: null,
     expiresAt: new Date(now.getTime() + Math.max(provider.limits.minTtlSeconds, capability.max_ttl) * 1000),
-    facts: { narrowed: false, capabilities: [], grants: 0, capability_grants: 0 },
+    facts: { narrowed: false, capabilities: [], grants: 0, capability_grants: 0, withheld: [] },
   } as unknown as SessionFacts;
   try {
     const asked = { capability: name, params, ttlSeconds: undefined };
@@ -372,6 +375,7 @@ const freshSession = (agent: string, task: Task, now: Date) => ({
   rootOpenedAt: now,
   onBehalfOf: null,
   declaredOnBehalfOf: null,
+  facts: { withheld: [] },
 });
 
 // Values.

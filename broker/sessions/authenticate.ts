@@ -5,7 +5,9 @@
  */
 import { WritError } from '../core/errors.ts';
 import type { VouchedPerson } from '../core/identifier.ts';
-import type { Clock, EndReason, JsonObject } from '../core/vocabulary.ts';
+import type { Clock, EndReason, JsonObject, Plan, Reason, SessionStatus } from '../core/vocabulary.ts';
+import type { ConsentedRow, ReviewRow } from '../grants/consent.ts';
+import { provenGrantColumns } from '../grants/proven-grant.ts';
 import type { SessionFactValues } from '../manifests/facts-table.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -70,8 +72,10 @@ export interface SessionFacts {
   capabilities: string[];
   narrowed: boolean;
   subject: JsonObject & { act?: ActorChain };
+  /** Claims of the platform's token that the manifest asked for when it opened. */
+  attested: JsonObject | null;
   jkt: string | null;
-  status: string;
+  status: SessionStatus;
   endReason: EndReason | null;
   maxGrants: number | null;
   openedAt: Date;
@@ -122,7 +126,18 @@ export interface StoredAction {
   cost_micro_usd: number;
   awaited: JsonObject[];
   outcome: string | null;
+  /** What people were asked about it; null = nobody was. */
+  question: StoredQuestion | null;
 }
+
+/** A question about a tool call, and what people said (broker/grants/question.ts). */
+export type StoredQuestion = ConsentedRow & {
+  status: string;
+  decide_by: Date | null;
+  decision: { reasons?: Reason[] };
+  plan: Plan;
+  reviews: ReviewRow[];
+};
 
 /** A cell of history (broker/actions/monitors.ts). `scope`: `session`, `agent`, `principal` or `owner`. */
 export interface StoredCell {
@@ -132,11 +147,31 @@ export interface StoredCell {
   version: number;
 }
 
+const questionOf = (action: string) => `
+               SELECT ${provenGrantColumns('g')}, g.plan_digest, g.status, g.decide_by, g.decision,
+                 (SELECT coalesce(json_agg(v ORDER BY v.at, v.id), '[]') FROM review v WHERE v.grant_id = g.id AND v.verdict = 'approve') AS reviews
+               FROM grants g WHERE g.session_id = ${action}.session_id AND g.idempotency_key = ${action}.id`;
+
+/** JSON has its times as text. */
+const dated = (action: StoredAction | null): StoredAction | null => {
+  if (action?.question == null) return action;
+  const time = (text: Date | null) => (text === null ? null : new Date(text));
+  const { question } = action;
+  const reviews = question.reviews.map((review) => ({
+    ...review,
+    at: new Date(review.at),
+    redeem_by: time(review.redeem_by),
+  }));
+  const times = { requested_at: new Date(question.requested_at), decide_by: time(question.decide_by) };
+  return { ...action, question: { ...question, ...times, reviews } };
+};
+
 /** An action with the cells that its outcome moves, and cells asked for by their keys. */
 const withHistory = `
            CASE WHEN r.call_key IS NOT NULL OR r.action_id IS NOT NULL THEN (
              SELECT json_build_object('id', t.id, 'tool', t.tool, 'effect', t.effect, 'decision', t.decision, 'request_digest', t.request_digest,
-                                      'manifest_version', t.manifest_version, 'cost_micro_usd', t.cost_micro_usd, 'awaited', t.awaited, 'outcome', t.outcome)
+                                      'manifest_version', t.manifest_version, 'cost_micro_usd', t.cost_micro_usd, 'awaited', t.awaited, 'outcome', t.outcome,
+                                      'question', CASE WHEN t.effect = 'approve' THEN (SELECT to_json(q) FROM (${questionOf('t')}) q) END)
              FROM action t WHERE t.session_id = s.id AND t.id = coalesce(r.action_id, (
                SELECT keyed.id FROM action keyed WHERE keyed.session_id = s.id AND keyed.call_key = r.call_key))) END AS action,
            CASE WHEN r.cells IS NOT NULL THEN (
@@ -165,7 +200,7 @@ const factsStatementOf = (name: string, history: string): Statement => ({
     )
     SELECT r.n, s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.declared_on_behalf_of, s.started_by,
            s.responsible, s.principal_root, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
-           s.ended_at, s.capabilities, s.narrowed, s.proof, root.version, root.opened_at AS root_opened_at, ${factColumns},
+           s.ended_at, s.capabilities, s.narrowed, s.proof, root.version, root.opened_at AS root_opened_at, root.status AS root_status, ${factColumns},
            (r.proof IS NULL OR EXISTS (SELECT 1 FROM burnt JOIN proofs ON proofs.proof = burnt.key WHERE proofs.n = r.n)) AS proof_is_fresh,
            ${mayAct('s', 'r.now')} AS may_act,
            EXISTS (SELECT 1 FROM signing_key k WHERE k.kid = r.kid AND k.withdrawn_at IS NOT NULL) AS key_withdrawn,
@@ -177,7 +212,7 @@ const factsStatementOf = (name: string, history: string): Statement => ({
            ${history}
     FROM r
     CROSS JOIN LATERAL (SELECT * FROM session WHERE id = r.session_id LIMIT 1) s
-    CROSS JOIN LATERAL (SELECT version, opened_at FROM session WHERE id = s.root_id LIMIT 1) root
+    CROSS JOIN LATERAL (SELECT version, opened_at, status, withheld FROM session WHERE id = s.root_id LIMIT 1) root
     LEFT JOIN LATERAL (SELECT version FROM agent WHERE name = s.agent LIMIT 1) a ON true
     LEFT JOIN LATERAL (
       SELECT ${historySums}, sum(own.denied_count)::int AS denied_count
@@ -211,6 +246,7 @@ interface FactsRow extends FactColumns {
   max_grants: number | null;
   opened_at: Date;
   root_opened_at: Date;
+  root_status: string;
   expires_at: Date;
   heartbeat_deadline: Date;
   ended_at: Date | null;
@@ -284,7 +320,8 @@ export interface SessionReads {
 
 /**
  * Reads the session in one round trip and burns the proof's `jti` in the same statement.
- * @throws WritError `session_ended`, `invalid_dpop_proof` (replayed), `unauthenticated` (no such session, or
+ * @throws WritError `session_ended`, `session_suspended`, `invalid_dpop_proof` (replayed), `unauthenticated`
+ * (no such session, or
  *   not as it was opened)
  */
 export async function readSession(
@@ -313,9 +350,10 @@ export async function readSession(
   // Whatever this process still believes of the key: it was withdrawn in the database.
   if (row === undefined || row.current_version === null || row.key_withdrawn) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
-  if (!row.may_act && question.allowEnded !== true) throw new WritError('session_ended');
+  const frozen = row.root_status === 'suspended' && row.status !== 'ended' && row.expires_at > now;
+  if (!row.may_act && question.allowEnded !== true) throw new WritError(frozen ? 'session_suspended' : 'session_ended');
   // One that may not act has no right to prove: whoever was bound to it may still read what it was.
-  if (row.may_act && !sessionHolds(store, row)) throw new WritError('unauthenticated');
+  if ((row.may_act || frozen) && !sessionHolds(store, row)) throw new WritError('unauthenticated');
   const facts = factsOfRow(row);
   return {
     id: row.id,
@@ -332,8 +370,9 @@ export async function readSession(
     capabilities: facts.capabilities,
     narrowed: facts.narrowed,
     subject: row.subject,
+    attested: (row.subject.attested as JsonObject | undefined) ?? null,
     jkt: row.dpop_jkt,
-    status: row.may_act ? 'active' : 'ended',
+    status: row.may_act ? 'active' : frozen ? 'suspended' : 'ended',
     endReason: row.end_reason,
     maxGrants: row.max_grants,
     openedAt: row.opened_at,
@@ -350,7 +389,7 @@ export async function readSession(
     },
     previousGrantId: row.previous_grant,
     principalRoot: row.principal_root,
-    action: row.action,
+    action: dated(row.action),
     cells: row.cells ?? [],
     cellsAskedFor: question,
   };

@@ -7,17 +7,17 @@
  * For one grant.
  * @param counted SQL condition: false for a denial, which does not count against the envelope
  * @param when SQL condition: whether the grant was written
- * @param ending SQL condition: whether the tree ends by it, as `countAction` has it
+ * @param restraint what a rule does to the tree because of it
  */
 export const countGrant = (
   session: string,
   root: string,
   counted: string,
   when: string,
-  ending?: { ends: string; at: string },
+  restraint?: Restraint,
 ): string => `
       UPDATE session SET version = version + CASE WHEN id = ${root} THEN 1 ELSE 0 END,
-             ${ending === undefined ? '' : `heartbeat_deadline = CASE WHEN ${ending.ends} AND id = ${root} THEN LEAST(heartbeat_deadline, ${ending.at}) ELSE heartbeat_deadline END,`}
+             ${restraint === undefined ? '' : `${restrained(restraint, `id = ${root}`)},`}
              grant_count = grant_count + CASE WHEN id = ${session} AND ${counted} THEN 1 ELSE 0 END
       WHERE id IN (${session}, ${root}) AND ${when}`;
 
@@ -45,20 +45,38 @@ export const countInChild = (written: string): string => `
 
 /**
  * A tool call moves the version of its tree's root: the next one is decided on what this one did.
- * @param ends SQL condition: the call ends the session. Nothing may be done in it from this commit on; the
- *   reconciler ends it where this process does not come to it
  * @param when SQL condition: whether the call was written
  */
-export const countAction = (root: string, ends: string, at: string, when: string): string => `
-      UPDATE session SET version = version + 1,
-             heartbeat_deadline = CASE WHEN ${ends} THEN LEAST(heartbeat_deadline, ${at}) ELSE heartbeat_deadline END
-      WHERE id = ${root} AND ${when}`;
+export const countAction = (root: string, when: string): string => `
+      UPDATE session SET version = version + 1 WHERE id = ${root} AND ${when}`;
 
 /**
  * For several calls of different trees.
- * @param written alias of rows with `root_id`, `effect` and `at`
+ * @param written alias of rows with `root_id`, `effect`, `at` and `took`
  */
 export const countActions = (written: string): string => `
       UPDATE session SET version = session.version + 1,
-             heartbeat_deadline = CASE WHEN ${written}.effect = 'terminate' THEN LEAST(session.heartbeat_deadline, ${written}.at) ELSE session.heartbeat_deadline END
+             ${restrained({ effect: `${written}.effect`, at: `${written}.at`, took: `${written}.took` }, 'true')}
       FROM ${written} WHERE session.id = ${written}.root_id`;
+
+/** What a rule does to a tree, as SQL of each value. */
+export interface Restraint {
+  /** `terminate`, `suspend`, `downgrade`; anything else does nothing. */
+  effect: string;
+  at: string;
+  /** `text[]` of what the tree loses, none of which it had lost before; null = nothing. */
+  took: string;
+}
+
+/**
+ * From this commit on nothing may be done in a tree that is to end, or is frozen: the reconciler goes on
+ * where
+ * this process dies (`end-session.ts`, `hold-back.ts`). One that is frozen sends no heartbeats, and misses
+ * none.
+ * @param root SQL condition on the row of the root
+ */
+const restrained = ({ effect, at, took }: Restraint, root: string): string => `
+             heartbeat_deadline = CASE WHEN ${root} AND ${effect} = 'terminate' THEN LEAST(session.heartbeat_deadline, ${at})
+               WHEN ${root} AND ${effect} = 'suspend' THEN session.expires_at ELSE session.heartbeat_deadline END,
+             status = CASE WHEN ${root} AND ${effect} = 'suspend' THEN 'suspended' ELSE session.status END,
+             withheld = CASE WHEN ${root} AND ${took} IS NOT NULL THEN session.withheld || ${took} ELSE session.withheld END`;

@@ -24,7 +24,7 @@ const endStatement: Statement = {
   text: `
     WITH ended AS (
       UPDATE session SET status = 'ended', end_reason = $3::text, ended_at = $4::timestamptz, version = version + 1
-      WHERE status = 'active' AND (id = $1::text OR parent_id = ANY($2::text[]))
+      WHERE status <> 'ended' AND (id = $1::text OR parent_id = ANY($2::text[]))
       RETURNING id, parent_id, child_count, max_grants - grant_count AS unused
     ), refund AS (
       UPDATE session p SET grant_count = p.grant_count - ended.unused
@@ -70,7 +70,7 @@ const releaseGrantsStatement: Statement = {
       WHERE s.id = ANY($3::text[]) AND s.status = 'ended' AND grants.ended_at IS NULL
       ORDER BY grants.id LIMIT $2::int FOR UPDATE OF grants
     ), g AS (
-${releaseGrant('id IN (SELECT id FROM due)', '$1::timestamptz')}
+${releaseGrant('id IN (SELECT id FROM due)', '$1::timestamptz', decisionReason('session_ended'))}
       RETURNING id, session_id, status
     ), events AS (
       ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: eventBy('status', { denied: 'grant.denied', ended: 'grant.ended' }), actor: "'system'", grant: 'id', payload: `json_build_object('reason', ${decisionReason('session_ended')})` }, 'g ORDER BY session_id, id')}
@@ -102,7 +102,7 @@ const overdueStatement: Statement = {
   text: `
     SELECT s.id, CASE WHEN p.status = 'ended' THEN ${endReason('parent_ended')} WHEN s.expires_at <= $1::timestamptz THEN ${endReason('envelope_spent')}
                 WHEN EXISTS (SELECT 1 FROM action a WHERE a.root_id = s.id AND a.effect = 'terminate')
-                  OR EXISTS (SELECT 1 FROM session t JOIN grants g ON g.session_id = t.id WHERE t.root_id = s.id AND g.status = 'denied' AND g.decision ? 'ends_session') THEN ${endReason('ended_by_rule')} ELSE ${endReason('heartbeat_missed')} END AS reason
+                  OR EXISTS (SELECT 1 FROM session t JOIN grants g ON g.session_id = t.id WHERE t.root_id = s.id AND g.status = 'denied' AND g.decision ->> 'session_effect' = 'terminate') THEN ${endReason('ended_by_rule')} ELSE ${endReason('heartbeat_missed')} END AS reason
     FROM session s LEFT JOIN session p ON p.id = s.parent_id
     WHERE s.ended_at IS NULL AND (LEAST(s.expires_at, s.heartbeat_deadline) <= $1::timestamptz OR p.status = 'ended')
     ORDER BY LEAST(s.expires_at, s.heartbeat_deadline) LIMIT $2::int`,

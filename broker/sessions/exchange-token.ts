@@ -90,6 +90,7 @@ async function fromPlatform(deps: ExchangeDeps, token: string): Promise<Principa
   return {
     agent: bound.agent,
     subject: { issuer: subject.issuer, subject: subject.subject },
+    claims: subject.claims,
     startedBy: bound.startedBy,
     onBehalfOf: bound.onBehalfOf,
     responsible: bound.responsible,
@@ -214,7 +215,7 @@ function refuseTask(path: string, message: string): WritError {
 
 /** A token or session that does not hold, in the token endpoint's words; an outage stays one. */
 function refuseParent(cause: unknown, detail: string): never {
-  if (cause instanceof WritError && ['unauthenticated', 'session_ended'].includes(cause.code)) {
+  if (cause instanceof WritError && ['unauthenticated', 'session_ended', 'session_suspended'].includes(cause.code)) {
     throw new WritError('invalid_grant', { detail, cause });
   }
   throw cause;

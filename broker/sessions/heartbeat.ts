@@ -18,12 +18,17 @@ export interface HeartbeatDeps {
   heartbeat: { seconds: number; misses: number };
 }
 
-/** @throws WritError `session_ended` when it ended between the read and now */
+/**
+ * A suspended session is given a token, so that its agent can go on once it is lifted; nothing of it changes.
+ * @throws WritError `session_ended`, also when it ended between the read and now
+ */
 export async function heartbeat(deps: HeartbeatDeps, session: SessionFacts): Promise<MintedToken> {
+  if (session.status === 'ended') throw new WritError('session_ended');
   const now = deps.clock.now();
   const deadline = new Date(now.getTime() + deps.heartbeat.seconds * deps.heartbeat.misses * 1000);
-  const rows = await deps.store.run(beatStatement, [session.id, deadline, now]);
-  if (rows.length === 0) throw new WritError('session_ended');
+  const beaten =
+    session.status === 'suspended' || (await deps.store.run(beatStatement, [session.id, deadline, now])).length > 0;
+  if (!beaten) throw new WritError('session_ended');
   return deps.tokens.mint({
     id: session.id,
     agent: session.agent,

@@ -17,6 +17,7 @@ const usage = `writ – a credential broker for AI agents
   writ manifest shadow FILE --reason TEXT
                                  let a manifest decide beside the one in force, without effect; --agent NAME: what it
                                  would have decided otherwise, --json; --agent NAME --withdraw: end it
+  writ manifest schema FILE      show what policies of its cedar section may look at, as a Cedar schema
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
                                  --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
   writ audit key                 the name of the key that signs checkpoints, for whoever verifies elsewhere
@@ -30,6 +31,19 @@ const usage = `writ – a credential broker for AI agents
   writ reconcile --dry-run       name what a provider's target has of leases that no lease explains, and active leases
                                  without a credential there; [PROVIDER]; exit 1 when there is any; changes nothing
   writ admin token               replace the bootstrap token, and print the new one
+
+On the agent's side:
+
+  writ session open [OPENING] -- COMMAND …
+                                 open a session and run the command with it: WRIT_SESSION_SOCKET says where it is held;
+                                 it ends with the command. --keep-identity: the command may open others.
+                                 Without a command: prints the variable for a shell, and stays until it is told to end
+  writ session status            the session of WRIT_SESSION_SOCKET; exit 1 when it has ended
+  writ session end               end it: everything it held is revoked
+
+OPENING is --task-type NAME, --input NAME=TEXT or NAME:=NUMBER …, --on-behalf-of user:…, --max-seconds N, --max-grants N,
+--url URL. WRIT_URL and WRIT_TASK_TYPE say it where no option does. Who the agent is comes from WRIT_SUBJECT_TOKEN_FILE, from
+WRIT_CLIENT_ID and WRIT_CLIENT_KEY_FILE (PEM or JWK), or from GitHub Actions.
 
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
 manifest replay, suggest, shadow and who-can ask the broker at WRIT_URL, with WRIT_ADMIN_TOKEN; manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
@@ -46,6 +60,8 @@ variables. With the embedded database, stop the broker first.
  */
 export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): Promise<number> {
   try {
+    const agentSide = await runAgentSide(args);
+    if (agentSide !== null) return agentSide;
     const { positionals, values } = parseArgs({
       args: keepKeyNames(args),
       allowPositionals: true,
@@ -121,6 +137,9 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         const question = Object.fromEntries(asked) as { [name: string]: string };
         return await (await import('./manifest-who-can.ts')).whoCan(process.env, question, values.json);
       }
+      case 'manifest schema':
+        if (rest.length !== 1) return wrongUsage();
+        return await (await import('./manifest-check.ts')).showCedarSchema(rest[0]!);
       case 'audit verify':
         return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide, {
           checkpoints: values.checkpoints,
@@ -165,6 +184,16 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
     console.error(name === 'ConfigurationError' ? message : `✘ ${message || code}`);
     return 1;
   }
+}
+
+/** Commands that read the rest of their line themselves. @returns null = it is none of them */
+async function runAgentSide([noun, verb, ...rest]: string[]): Promise<number | null> {
+  if (noun !== 'session' || rest[0] === '--help') return null;
+  const session = await import('./session.ts');
+  if (verb === 'open') return session.openSession(rest, process.env);
+  if (verb === 'status' && rest.length === 0) return session.showSession(process.env);
+  if (verb === 'end' && rest.length === 0) return session.endSession(process.env);
+  return null;
 }
 
 /** Names of keys are base64url: one in 64 begins with a dash, and is no option for that. */

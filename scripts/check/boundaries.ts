@@ -216,10 +216,22 @@ export const rules: Rule[] = [
     onlyPackages: '^jose$|^node:',
   },
   {
+    name: 'the-sdk-holds-no-session-for-others',
+    why: 'the local process and what asks it are the command’s; a program that imports the client brings none of it',
+    files: /^client\/[^/]+$/,
+    never: '^client/.+/',
+  },
+  {
+    name: 'the-local-process-knows-no-host',
+    why: 'whatever asks for tool calls reaches it in the same way',
+    files: /^client\/local\//,
+    only: '^client/(local/|[^/]+$)',
+  },
+  {
     name: 'the-command-is-a-package-of-its-own',
     why: 'it is installed without the broker, of which it has the reading of manifests and of the record',
     files: /^client\/cli\//,
-    only: '^client/cli/|^client/index\\.ts$|^broker/(manifests/read|audit/(verify|checkpoint-format))\\.ts$|^providers/params\\.ts$',
+    only: '^client/(cli|local|guard)/|^client/index\\.ts$|^broker/(manifests/read|audit/(verify|checkpoint-format))\\.ts$|^providers/params\\.ts$',
     onlyPackages: '^pg$|^node:',
   },
   {

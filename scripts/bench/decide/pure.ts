@@ -14,6 +14,7 @@ const session = {
   rootOpenedAt: now,
   onBehalfOf: null,
   declaredOnBehalfOf: null,
+  facts: { withheld: [] },
 };
 
 /**

@@ -3,6 +3,7 @@
  * run opens a session, says what the person said, asks for each call before it and reports how it came out.
  */
 import { randomBytes } from 'node:crypto';
+import { pino } from 'pino';
 import { finishAction, finishReads } from '../../../broker/actions/finish-action.ts';
 import { type ActionDeps, actionReads, keyedDigest, requestAction } from '../../../broker/actions/request-action.ts';
 import { sayWords } from '../../../broker/actions/say-words.ts';
@@ -60,6 +61,9 @@ export async function openWorld(place: Place) {
   const deps: ActionDeps = {
     ...{ store, clock, catalog, mintDeadlineSeconds: 30, notify: () => {} },
     digest: keyedDigest(deriveKey(kek, 'actions')),
+    log: pino({ enabled: false }),
+    ...{ seal: createSeal(kek), approvalTimeoutSeconds: 300, redemptionSeconds: 300, noticeChannels: [] },
+    publicUrl: 'http://localhost',
   };
 
   const session = (caller: Caller, reads: SessionReads = {}) => readSession(store, caller, clock.now(), reads);
@@ -78,7 +82,7 @@ export async function openWorld(place: Place) {
   const say = async (caller: Caller, text: string) => sayWords(deps, await session(caller), text, null);
 
   async function ask(caller: Caller, { tool, arguments: args }: RecordedCall) {
-    const request = { tool, args, costMicroUsd: null, callId: null, promptedBy: null };
+    const request = { tool, args, costMicroUsd: null, callId: null, actionId: null, promptedBy: null };
     const facts = await session(caller, await actionReads(deps, caller.agent, request));
     return requestAction(deps, facts, request, null);
   }

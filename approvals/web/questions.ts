@@ -1,0 +1,148 @@
+/**
+ * What differs on the pages where people are not asked for a credential, but about a tool call or about a
+ * session that a rule froze or narrowed. Pure.
+ */
+import { type ComponentChildren, h, type JSX } from 'preact';
+import { Foreign } from '../../broker/console/shell.ts';
+import { clamp, visible } from '../../broker/console/text.ts';
+import type { ArgumentOrigin, CallPermission, LiftPermission } from '../../broker/core/questions.ts';
+import { aboutSession } from '../../broker/core/questions.ts';
+import type { Json, JsonObject } from '../../broker/core/vocabulary.ts';
+import type { ApprovalView } from './load.ts';
+
+type Asked = Pick<ApprovalView, 'agent' | 'capability' | 'plan'>;
+
+const callOf = ({ plan }: Asked): CallPermission | null =>
+  plan.provider === 'call' ? (plan.permission as unknown as CallPermission) : null;
+const liftOf = ({ plan, capability }: Asked): LiftPermission | null =>
+  plan.provider === 'session' && capability === aboutSession ? (plan.permission as unknown as LiftPermission) : null;
+
+/** What is asked, as a line: who wants what. */
+export function asks(grant: Asked): ComponentChildren[] {
+  const call = callOf(grant);
+  const lift = liftOf(grant);
+  const agent = h('b', null, h(Foreign, { text: grant.agent }));
+  if (call !== null) return [agent, ' wants to call ', h('b', null, h(Foreign, { text: call.tool }))];
+  if (lift !== null)
+    return [
+      lift.because === 'suspend' ? 'A rule stopped ' : 'A rule took something from ',
+      agent,
+      ' when it asked for ',
+      h(Foreign, { text: nameOf(lift.asked) }),
+    ];
+  return [agent, ' asks for ', h('b', null, h(Foreign, { text: grant.capability }))];
+}
+
+/** `tool:shell` → the tool shell */
+const nameOf = (asked: string): string => asked.replace(/^(tool|capability):/, 'the $1 ');
+
+const originWords: { [Origin in ArgumentOrigin]: string } = {
+  task: 'from the task’s inputs',
+  'person or manifest': 'from the person, the manifest or a trusted tool',
+  'output of a tool': 'first seen in what a tool returned',
+  agent: 'from nobody but the agent',
+};
+
+/** Characters of one argument that are shown. */
+const argumentMax = 2000;
+
+/**
+ * The call with its arguments, for whoever decides on it; null where it is about none.
+ * @param values of the arguments; null when they are not kept any more
+ */
+export function callCard(grant: Asked, values: JsonObject | null): JSX.Element | null {
+  const call = callOf(grant);
+  if (call === null) return null;
+  const names = Object.keys(values ?? call.arguments);
+  const rows = names.map((name) =>
+    h('tr', null, [
+      h('th', { scope: 'row' }, h('code', null, h(Foreign, { text: name, max: 100 }))),
+      h(
+        'td',
+        null,
+        values === null ? h('span', { class: 'soft' }, 'not kept any more') : shownValue(values[name] ?? null),
+      ),
+      h(
+        'td',
+        { class: call.origins[name] === 'output of a tool' ? 'small fault' : 'small soft' },
+        originWords[call.origins[name] ?? 'agent'],
+      ),
+    ]),
+  );
+  return h('section', { class: 'card' }, [
+    h('h2', null, 'The call'),
+    h('table', { class: 'stack' }, [
+      h(
+        'thead',
+        null,
+        h(
+          'tr',
+          null,
+          ['Argument', 'Value', 'Where it comes from'].map((title) => h('th', { scope: 'col' }, title)),
+        ),
+      ),
+      h('tbody', null, rows),
+    ]),
+    h('p', { class: 'small soft' }, 'Names and values were chosen by the agent. A yes is to this very call, once.'),
+  ]);
+}
+
+function shownValue(value: Json): JSX.Element {
+  const text = typeof value === 'string' ? value : JSON.stringify(value, null, 2);
+  const { text: shown, left } = clamp(visible(text, '\n'), argumentMax);
+  return h('div', null, [
+    h('pre', { tabIndex: 0 }, h('bdi', null, shown)),
+    left === 0 ? null : h('p', { class: 'small fault' }, `${left} more characters are not shown.`),
+  ]);
+}
+
+/** What the buttons say. */
+export function choices(grant: Asked): { approve: string; deny: string; undecided: string } {
+  const lift = liftOf(grant);
+  if (callOf(grant) !== null) return { approve: 'Let it make this call', deny: 'Deny', undecided: 'means denied' };
+  if (lift?.because === 'suspend')
+    return { approve: 'Let it go on', deny: 'End the session', undecided: 'means that the session ends' };
+  if (lift !== null) return { approve: 'Give it back', deny: 'Leave it so', undecided: 'means that it stays so' };
+  return { approve: 'Approve exactly this', deny: 'Deny', undecided: 'means denied' };
+}
+
+/** What the session may be left without when it is lifted; null where it is about no session. */
+export function withholdFields(grant: Asked): JSX.Element | null {
+  const lift = liftOf(grant);
+  if (lift === null) return null;
+  const offered = [...new Set([...lift.could, ...lift.took])].slice(0, 200);
+  return h('fieldset', null, [
+    h('legend', null, 'It must do without'),
+    offered.map((name) =>
+      h('label', { class: 'choice' }, [
+        h('input', { type: 'checkbox', name: 'withhold', value: name, checked: lift.withhold.includes(name) }),
+        ' ',
+        h(Foreign, { text: nameOf(name) }),
+      ]),
+    ),
+  ]);
+}
+
+/** Whether a lifetime can be chosen: of a session that goes on, none can. */
+export const hasLifetime = (grant: Asked): boolean => liftOf(grant) === null;
+
+/** How it came out, where that differs from a credential's. */
+export function questionOutcome(
+  grant: Asked & { status: string; reason: string | null },
+): [title: string, text: string] | null {
+  const lift = liftOf(grant);
+  if (callOf(grant) !== null) {
+    if (grant.status === 'approved') return ['Approved', 'The agent may make this call now, once.'];
+    if (grant.status === 'ended') return ['Approved and made', 'The call was allowed.'];
+    return null;
+  }
+  if (lift === null) return null;
+  if (grant.status === 'ended') {
+    const without = lift.withhold.map(nameOf).join(', ');
+    return ['Lifted', without === '' ? 'The session goes on.' : `The session goes on, without ${without}.`];
+  }
+  if (grant.status !== 'denied') return null;
+  return lift.because === 'suspend'
+    ? ['Not lifted', 'The session has ended.']
+    : ['Left as it was', 'The session goes on with less.'];
+}

@@ -1,0 +1,47 @@
+/**
+ * Whether people consented to a plan that is to be carried out now: proven from the rows of the request and
+ * of its reviews, never from a status.
+ */
+import { WritError } from '../core/errors.ts';
+import { approvalsNeeded } from '../core/identifier.ts';
+import type { ProvenRows } from '../core/proven-rows.ts';
+import type { Plan } from '../core/vocabulary.ts';
+import { planDigest } from '../decide/plan-digest.ts';
+import { type Identity, isSamePerson, personRef } from '../people/identity.ts';
+import type { Store } from '../store/open.ts';
+import { grantHolds } from './proven-grant.ts';
+import { reviewHolds } from './proven-review.ts';
+
+export type ConsentedRow = ProvenRows['grants'] & { plan_digest: string; proof: string };
+export type ReviewRow = ProvenRows['review'] & { proof: string };
+
+/**
+ * @param grant the request, with the plan as it stands
+ * @param reviews its approvals
+ * @param session whose people say how many must approve
+ * @returns who approved, `user:…`
+ * @throws WritError `not_approved`
+ */
+export function consentedBy(
+  store: Store,
+  grant: ConsentedRow,
+  reviews: readonly ReviewRow[],
+  session: { startedBy: unknown; responsible: unknown },
+  now: Date,
+): string[] {
+  if (!grantHolds(store, grant))
+    throw new WritError('not_approved', { detail: 'No approval of this very request is on record.' });
+  // Computed from the stored plan, not read from the digest beside it: a row that was tampered with was never
+  // approved.
+  const standing = planDigest(grant.plan as unknown as Plan);
+  const standingReviews = reviews
+    .filter((review) => review.consented_digest === standing && grant.plan_digest === standing)
+    .filter((review) => reviewHolds(store, review));
+  // The last of them says until when.
+  const stands = standingReviews.some(({ redeem_by }) => redeem_by !== null && redeem_by > now);
+  const consents = standingReviews.map(({ reviewer }) => reviewer as Identity);
+  const people = consents.filter((one, i) => consents.findIndex((other) => isSamePerson(one, other)) === i);
+  if (!stands || people.length < approvalsNeeded([{ started_by: session.startedBy, responsible: session.responsible }]))
+    throw new WritError('not_approved', { detail: 'Too few approvals of this very plan are on record.' });
+  return people.map(personRef);
+}

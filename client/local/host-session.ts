@@ -1,0 +1,97 @@
+/**
+ * What a host (the MCP guard, a coding agent's hook) does with a session: the same whether it holds the
+ * session itself or reaches the process that does.
+ */
+import {
+  type CallApproval,
+  type CallableTool,
+  type CallDecision,
+  type CallReport,
+  isAllowed,
+  type Session,
+  WritError,
+} from '../index.ts';
+
+export interface HostCall {
+  tool: string;
+  arguments: { [name: string]: unknown };
+  /** The host's own id of the call. The same id and call again is the same action. */
+  callId?: string;
+  /** What prompted it: a reference or a digest, for the record. */
+  promptedBy?: string;
+  costUsd?: number;
+}
+
+export interface SessionStatus {
+  sessionId: string;
+  expiresAt: Date;
+  /** Why it ended; null while it lives. */
+  ended: string | null;
+}
+
+/** All of it throws WritError. */
+export interface HostSession {
+  status(): Promise<SessionStatus>;
+  /** What the model may be shown. */
+  tools(): Promise<CallableTool[]>;
+  evaluate(call: HostCall): Promise<CallDecision>;
+  /** @param call the action's id, or the call's own (`callId`) as `evaluate` was given it */
+  finish(call: { id: string } | { callId: string }, report: CallReport): Promise<void>;
+  /** A person's decision as it is now, or after so many seconds (60 at most). */
+  approval(id: string, waitSeconds: number): Promise<CallApproval>;
+  /** What the person said. @returns how many of the words are trusted */
+  say(words: string): Promise<number>;
+  /** Ends the session: everything it held is revoked. */
+  end(): Promise<void>;
+}
+
+/** Calls whose id is remembered, for reports that name the host's own. */
+const maxRemembered = 10_000;
+
+/** A session of this process. */
+export function hostSessionOf(session: Session): HostSession {
+  let ended: string | null = null;
+  void session.ended.then(({ reason }) => {
+    ended = reason;
+  });
+  const actions = new Map<string, string>();
+  const live = () => {
+    if (ended !== null) throw new WritError('session_ended', `The session has ended (${ended})`);
+  };
+  return {
+    status: async () => ({ sessionId: session.id, expiresAt: session.expiresAt, ended }),
+    tools: async () => {
+      live();
+      return session.tools();
+    },
+    evaluate: async ({ tool, arguments: args, ...options }) => {
+      live();
+      const decision = await session.evaluate(tool, args, options);
+      if (isAllowed(decision)) remember(actions, decision);
+      return decision;
+    },
+    finish: async (call, report) => {
+      const id = 'id' in call ? call.id : actions.get(call.callId);
+      if (id === undefined) throw new WritError('not_found', 'No call with this id was allowed');
+      await session.finish(id, report);
+    },
+    approval: (id, waitSeconds) => session.approval(id, { waitSeconds }),
+    say: async (words) => {
+      live();
+      return session.say(words);
+    },
+    end: async () => {
+      await session.end();
+    },
+  };
+}
+
+/** The oldest is forgotten first: a Map is in the order of its insertions. */
+function remember(actions: Map<string, string>, { callId, id }: CallDecision): void {
+  actions.delete(callId);
+  actions.set(callId, id);
+  for (const oldest of actions.keys()) {
+    if (actions.size <= maxRemembered) return;
+    actions.delete(oldest);
+  }
+}
