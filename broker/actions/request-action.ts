@@ -37,10 +37,11 @@ import {
   type Verdict,
   verdictOn,
 } from './ask-people.ts';
-import type { Cell, Cells, Digest } from './cells.ts';
+import type { Cell, CellRef, Cells, Digest } from './cells.ts';
 import { type Call, type CallEvaluation, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts';
 import { revokeIfLeaked } from './leaked-credential.ts';
 import { storedWrites } from './move-cells.ts';
+import type { DecisionObserver } from './observer.ts';
 import { awaitedOutcome } from './outcome.ts';
 import { originsOf } from './rules.ts';
 import { shownArguments } from './shown-arguments.ts';
@@ -53,6 +54,8 @@ export interface ActionDeps extends EndSessionDeps, AskDeps {
   catalog: Catalog;
   /** Keyed: what is low in entropy cannot be guessed from the database. */
   digest: Digest;
+  /** Told of what was decided, once it is on record. */
+  observer?: DecisionObserver;
   log: Logger;
   /** The digest by which credentials are recognised. */
   mark: Mark;
@@ -176,7 +179,7 @@ async function decideOnce(
 
   // 3.
   const call = callFacts(manifest, session.task, request);
-  const cells = cellsOf(session);
+  const [refs, cells] = [(session.cellsAskedFor.cells ?? []) as readonly CellRef[], cellsOf(session)];
   const evaluation = evaluateCall(published, session, request, call, cells, now, deps.digest, consent?.rules ?? null);
   const { decision, hits, labels, writes } = await withinWaiting(deps, session, evaluation);
   const { effect, reasons, policy_ids } = decision;
@@ -235,6 +238,8 @@ async function decideOnce(
     storedWrites(writes, session, manifest),
   );
   if (!written) return null;
+  const seen = { session, published, looked: { refs, cells }, call: request, consent: consent?.rules ?? null };
+  deps.observer?.called({ ...seen, id, effect, reasons, at: now });
   if (canaries.length > 0) alertOf(deps.log, session, canaries);
   return {
     actionId: id,
