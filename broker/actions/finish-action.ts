@@ -91,7 +91,7 @@ async function finishOnce(
   );
   const outputDigest =
     report.outputDigest ?? (report.output === null ? null : `sha256:${hash('sha256', report.output, 'hex')}`);
-  return recordOutcome(
+  const written = await recordOutcome(
     deps.store,
     { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
     {
@@ -110,4 +110,6 @@ async function finishOnce(
     },
     storedWrites(writes, session, manifest),
   );
+  if (written) deps.observer?.finished({ session, id: actionId, outcome, at: now });
+  return written;
 }

@@ -333,6 +333,14 @@ export const events = {
     meaning: 'A proposed manifest version was refused.',
     payload: [z.strictObject({ proposal: text, sha256: text, reason: text })],
   },
+  'candidate.published': {
+    meaning: 'A manifest began to decide beside the one in force, without effect.',
+    payload: [z.strictObject({ number: count, sha256: text, reason: text })],
+  },
+  'candidate.withdrawn': {
+    meaning: 'It decides beside no more; what it remembered was deleted.',
+    payload: [z.strictObject({ number: count })],
+  },
   'key.created': {
     meaning: 'A signing key was created.',
     payload: [z.strictObject({ kid: text, active_from: time })],

@@ -114,6 +114,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'manifest.agreed': ({ actor, payload: { version } }) =>
     plain(`${actor} agreed to a manifest that allows more${version === undefined ? '' : `, now version ${version}`}.`),
   'manifest.refused': ({ actor }) => bad(`${actor} refused a proposed manifest.`),
+  'candidate.published': ({ actor }) => plain(`${actor} let a candidate manifest decide beside, without effect.`),
+  'candidate.withdrawn': ({ actor }) => plain(`${actor} withdrew the candidate manifest.`),
   'key.created': ({ actor }) => plain(`${actor} created a signing key.`),
   'admin.bootstrap': () => plain('The bootstrap token was made.'),
   'key.withdrawn': ({ actor }) => bad(`${actor} withdrew a signing key; what it signed is refused.`),

@@ -21,6 +21,7 @@ import { createApp } from '../http/app.ts';
 import { authzenOperations } from '../http/authzen.ts';
 import { type AuthzenDeps, accessRequestsPath } from '../http/authzen-answers.ts';
 import { authzenSearchOperations } from '../http/authzen-search.ts';
+import { candidateOperations } from '../http/candidates.ts';
 import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
@@ -29,6 +30,7 @@ import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
 import type { Refusals } from '../http/refusals.ts';
 import { noteRefusedRequest } from '../http/refused-request.ts';
+import { replayOperations } from '../http/replay.ts';
 import { sessionOperations } from '../http/session.ts';
 import { sessionDoor } from '../http/session-door.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
@@ -42,6 +44,8 @@ import { type OidcClient, oidcClient } from '../people/oidc.ts';
 import { createRechecks } from '../people/recheck.ts';
 import { isSameOrigin } from '../people/same-origin.ts';
 import { signInRouter } from '../people/sign-in.ts';
+import { createCandidates } from '../replay/candidates.ts';
+import { createShadow } from '../replay/shadow.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
 import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
@@ -121,6 +125,18 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     maxGrantsPerSession,
     adminOf: async (authorization) => ((await isBootstrap(store, authorization)) ? 'bootstrap token' : null),
   };
+  const candidates = createCandidates(store, clock, shapes, (agent) =>
+    log.warn({ agent }, 'the candidate manifest does not hold here, and decides nothing'),
+  );
+  const observer = createShadow({
+    store,
+    clock,
+    digest,
+    providers: parts.providers,
+    candidates,
+    log,
+    registry: parts.registry,
+  });
   const asking = {
     seal: parts.seal,
     publicUrl: url,
@@ -138,8 +154,9 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     maxGrantsPerSession,
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
+    observer,
   };
-  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log };
+  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log, observer };
   const admin: AdminDeps = { ...parts, ...ending, ring, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const manifests: ManifestDeps = { ...parts, ...ending, shapes, review: settings.WRIT_MANIFEST_REVIEW };
   const denials = createDenialTokens(ring, clock, url, `${url}${accessRequestsPath}`);
@@ -174,6 +191,8 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       ...oauthOperations(oauth),
       ...manifestOperations(manifests),
       ...adminOperations(admin),
+      ...replayOperations({ ...parts, digest }),
+      ...candidateOperations({ ...parts, digest, candidates }),
       ...discoveryOperations(url, ring),
     ],
     pages: [

@@ -1,4 +1,6 @@
-/** `/v1/admin/manifests`: what agents may ever do, their versions, and proposals of versions that allow more. */
+/**
+ * `/v1/admin/manifests`: what agents may ever do, their versions, and proposals of versions that allow more.
+ */
 import { z } from 'zod';
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';

@@ -1,8 +1,8 @@
 /** Tools, classes and destinations under two versions of a manifest. Pure; see `diff.ts`. */
 
 import { manifestWords } from './call-arguments.ts';
-import { type Change, change, diffLimits, diffNames, diffRecords, otherMembers, type Verdict } from './diff-change.ts';
-import { isEqual, limitsInWords, limitsOfArgument } from './diff-limits.ts';
+import { type Change, change, diffLimits, diffNames, diffRecords, otherMembers } from './diff-change.ts';
+import { isEqual, limitsInWords, limitsOfArgument, type Verdict } from './diff-limits.ts';
 import { usesOf } from './diff-rules.ts';
 import { type Manifest, member } from './manifest.ts';
 import type { Tool } from './tool-schema.ts';
@@ -266,7 +266,9 @@ function sendersOf({ tools }: Manifest): string {
   return names.slice(0, 3).join(', ') || 'calls';
 }
 
-/** Constants of a manifest are its author's words: where rules ask for origins, more of them is more trust. */
+/**
+ * Constants of a manifest are its author's words: where rules ask for origins, more of them is more trust.
+ */
 function diffWords(before: Manifest, after: Manifest, uses: Uses): Change[] {
   const [was, now] = [new Set(manifestWords(before)), new Set(manifestWords(after))];
   const more = [...now].filter((text) => !was.has(text));

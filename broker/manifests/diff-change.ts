@@ -1,12 +1,6 @@
 /** One change between two versions of a manifest, and the walks that find them. Pure; see `diff.ts`. */
-import { compareLimits, isEqual, type Limits, limitsInWords } from './diff-limits.ts';
+import { compareLimits, isEqual, type Limits, limitsInWords, type Verdict } from './diff-limits.ts';
 import { member } from './manifest.ts';
-
-/**
- * `widens`: something passes that did not. `narrows`: something does not pass any more. `neither`: no
- * decision changes. `unknown`: nobody can tell; it counts as wider.
- */
-export type Verdict = 'widens' | 'narrows' | 'neither' | 'unknown';
 
 export interface Change {
   /** Where: `capabilities.read.params.access`. */

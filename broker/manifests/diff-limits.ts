@@ -1,11 +1,16 @@
 /** What a value may be under two versions of a manifest: the same, less, more, or nobody can tell. Pure. */
 import type { Json } from '../core/vocabulary.ts';
 import { canonicalText } from './cedar-schema.ts';
-import type { Verdict } from './diff-change.ts';
 import type { Choice, Input } from './manifest.ts';
 import { matchesWhole } from './pattern.ts';
 import { isConstant } from './template.ts';
 import type { Argument } from './tool-schema.ts';
+
+/**
+ * `widens`: something passes that did not. `narrows`: something does not pass any more. `neither`: no
+ * decision changes. `unknown`: nobody can tell; it counts as wider.
+ */
+export type Verdict = 'widens' | 'narrows' | 'neither' | 'unknown';
 
 /** All of it must hold of a value. */
 export interface Limits {

@@ -127,7 +127,10 @@ function whyNot(old: CompiledRule, now: CompiledRule, listed: ReadonlySet<string
   return null;
 }
 
-/** To take something from a session is to deny the call, and more; how it compares with a freeze nobody can say. */
+/**
+ * To take something from a session is to deny the call, and more; how it compares with a freeze nobody can
+ * say.
+ */
 function isAsStrict(now: Effect, old: Effect): boolean {
   if (now === old) return true;
   const rank = (effect: Effect) => strictness[effect === 'downgrade' ? 'deny' : effect];

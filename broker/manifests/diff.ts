@@ -4,18 +4,10 @@
  * Errs towards wider: what cannot be told (one pattern in place of another, a member that is not known here)
  * counts as wider. Wider is meant call by call: on the same history, something passes that did not.
  */
+import type { Json, JsonObject } from '../core/vocabulary.ts';
 import { diffCalls } from './diff-calls.ts';
-import {
-  type Change,
-  change,
-  diffLimits,
-  diffNames,
-  diffRecords,
-  type Named,
-  otherMembers,
-  type Verdict,
-} from './diff-change.ts';
-import { compareLimits, isEqual, type Limits, limitsInWords, limitsOf, shown } from './diff-limits.ts';
+import { type Change, change, diffLimits, diffNames, diffRecords, type Named, otherMembers } from './diff-change.ts';
+import { compareLimits, isEqual, type Limits, limitsInWords, limitsOf, shown, type Verdict } from './diff-limits.ts';
 import { diffRules } from './diff-rules.ts';
 import type { Capability, Input, Manifest, TaskType } from './manifest.ts';
 
@@ -267,14 +259,31 @@ function diffParams(name: string, path: string, before: Capability, after: Capab
       const told = verdict === 'unknown' && other.limits.equals !== undefined ? 'widens' : verdict;
       if (told === 'neither') return [];
       return [
-        change(
-          `${path}.${other.field}.${param}`,
-          told,
-          `${name}: ${param} may now be ${limitsInWords(other.limits)}; before: ${limitsInWords(one.limits)}${of}`,
-        ),
+        change(`${path}.${other.field}.${param}`, told, `${paramInWords(name, param, other.limits, one.limits)}${of}`),
       ];
     },
   });
+}
+
+/**
+ * `read-files may now write; before: read`, where what is done is one of a few words; of an object, its
+ * members.
+ */
+function paramInWords(name: string, param: string, now: Limits, was: Limits): string {
+  const verbs = (limits: Limits) => (limits.equals === undefined ? limits.enum : [limits.equals]);
+  const [may, might] = [verbs(now), verbs(was)];
+  if (param === 'access' && may !== undefined && might !== undefined)
+    return `${name} may now ${may.join(', ')}; before: ${might.join(', ')}`;
+  const [fixed, before] = [now.equals, was.equals];
+  const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (!isObject(fixed) || !isObject(before))
+    return `${name}: ${param} may now be ${limitsInWords(now)}; before: ${limitsInWords(was)}`;
+  const [members, earlier] = [fixed as JsonObject, before as JsonObject];
+  const say = (value: Json | undefined) => (value === undefined ? 'nothing' : shown(value));
+  const changed = [...new Set([...Object.keys(members), ...Object.keys(earlier)])]
+    .filter((key) => !isEqual(members[key], earlier[key]))
+    .map((key) => `${key} ${say(members[key])} (before: ${say(earlier[key])})`);
+  return `${name}: ${param} may now be ${changed.join(', ')}`;
 }
 
 function paramsOf({ params, choose }: Capability): Named<{ field: 'params' | 'choose'; limits: Limits }> {

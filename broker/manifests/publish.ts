@@ -28,7 +28,7 @@ export interface PublishInput {
   requestId: string | null;
   /** Leave what is in force when this very source was in force before, or was refused. */
   unlessPublishedBefore?: boolean;
-  /** What allows more is proposed, by this one, and not published (WRIT_MANIFEST_REVIEW). Absent = no review. */
+  /** What allows more is proposed, by this one, and not published. Absent = WRIT_MANIFEST_REVIEW is off. */
   reviewFor?: Proposer;
 }
 

@@ -110,5 +110,5 @@ export function summary(changes: readonly Change[], than: string): string {
   return `✘ allows more than ${than}${untold === 0 ? '' : ` (${untold} cannot be told, and count as more)`}`;
 }
 
-/** Somebody else's text on a terminal: what would move the cursor or turn the line around is shown as a mark. */
+/** Somebody else's text on a terminal: what would move the cursor or turn the line is shown as a mark. */
 export const visible = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '�');

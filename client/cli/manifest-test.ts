@@ -6,7 +6,7 @@ import { type CaseResult, otherManifests, runCases } from '../../broker/cases/ru
 import { manifestOf, printFaults, shapes } from './manifest-files.ts';
 
 /**
- * Runs the cases of each file: a file of cases, or a manifest, whose cases are in `NAME.cases.yaml` beside it.
+ * Runs the cases of each file: a file of cases, or a manifest whose cases are in `NAME.cases.yaml` beside it.
  *
  * @returns 0 when there were cases, and what was decided is what they say; else 1, and each that failed is
  *   printed with what was decided and why

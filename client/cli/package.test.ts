@@ -122,6 +122,27 @@ cases:
   });
 });
 
+describe('manifest diff', () => {
+  it('compares two files without a broker; exits 1 on demand where more passes', async () => {
+    const source = await readFile(example, 'utf8');
+    const [one, other] = [join(project, 'one.yaml'), join(project, 'other.yaml')];
+    await writeFile(one, source);
+    await writeFile(other, source.replace('enum: [read, list], default: read', 'enum: [read, write], default: read'));
+    const said = await writ(['manifest', 'diff', other, '--against', one, '--fail-on-widening']);
+    assert.deepEqual([said.code, said.stderr], [1, '']);
+    assert.match(
+      said.stdout,
+      /^\? read-customer-files may now read, write; before: read, list \(.*\n✘ allows more than/,
+    );
+    assert.equal((await writ(['manifest', 'diff', other, '--against', one])).code, 0);
+    const same = await writ(['manifest', 'diff', one, '--against', one, '--json']);
+    assert.deepEqual(JSON.parse(same.stdout), { against: one, widens: false, changes: [] });
+    const { code, stderr } = await writ(['manifest', 'diff', one]);
+    assert.deepEqual([code, /^✘ WRIT_URL is not set/.test(stderr)], [1, true]);
+    assert.equal((await writ(['manifest', 'diff', one, other])).code, 2);
+  });
+});
+
 describe('audit verify on a PostgreSQL server', { skip: server ? false : 'no PostgreSQL answers' }, () => {
   let database: Awaited<ReturnType<typeof createTestDatabase>>;
   let client: pg.Client;
