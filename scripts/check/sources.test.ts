@@ -61,6 +61,7 @@ const bad: Record<string, Record<string, string>> = {
   'mints-are-sent-once': { 'providers/github/api.ts': 'import { createAppAuth } from "@octokit/auth-app"' },
   'vocabulary-is-the-ground': { 'broker/core/vocabulary.ts': 'import type { E } from "./errors.ts"' },
   'decide-sees-no-credential': { 'broker/decide/decide.ts': 'import { issue } from "../leases/issue.ts"' },
+  'cases-run-without-a-broker': { 'broker/cases/run-cases.ts': 'import { openStore } from "../store/open.ts"' },
   'a-provider-knows-its-contract': { 'providers/aws/aws.ts': 'import { token } from "../github/token.ts"' },
   'the-postgresql-provider-speaks-to-its-target': {
     'providers/postgres/issue.ts': 'import { openStore } from "../../broker/store/open.ts"',
