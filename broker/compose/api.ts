@@ -25,6 +25,7 @@ import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
+import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
 import type { Refusals } from '../http/refusals.ts';
 import { noteRefusedRequest } from '../http/refused-request.ts';
@@ -35,7 +36,7 @@ import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
 import { readClientKey } from '../people/client-authentication.ts';
-import { type Identity, personRef } from '../people/identity.ts';
+import type { Identity } from '../people/identity.ts';
 import { type LoginDeps, loadLogin } from '../people/login.ts';
 import { type OidcClient, oidcClient } from '../people/oidc.ts';
 import { createRechecks } from '../people/recheck.ts';
@@ -97,6 +98,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const web = { ...login, log, requestId, noteRefusal };
   const about = grantAbout(parts);
   const digest = keyedDigest(deriveKey(kek, 'actions'));
+  const mark = keyedDigest(deriveKey(kek, 'credential-marks'));
   const pages: PagesDeps = {
     ...web,
     ...about,
@@ -131,12 +133,15 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     ...ending,
     ...asking,
     digest,
+    mark,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
     maxGrantsPerSession,
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
   };
-  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, log };
+  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log };
+  const admin: AdminDeps = { ...parts, ...ending, ring, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
+  const manifests: ManifestDeps = { ...parts, ...ending, shapes, review: settings.WRIT_MANIFEST_REVIEW };
   const denials = createDenialTokens(ring, clock, url, `${url}${accessRequestsPath}`);
   const authzen: AuthzenDeps = {
     actions,
@@ -146,7 +151,6 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     issuer: url,
     noteRefused: (refused, refusal) => noteRefusedRequest(refusals, refused, refusal),
   };
-  const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
   const signIn =
@@ -168,6 +172,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       ...actionOperations(actions),
       ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller, maxGrantsPerSession }),
       ...oauthOperations(oauth),
+      ...manifestOperations(manifests),
       ...adminOperations(admin),
       ...discoveryOperations(url, ring),
     ],
@@ -189,13 +194,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       return authorizeAdmin(
         store,
         { authorization: req.get('authorization'), safe: req.method === 'GET' },
-        person === null
-          ? null
-          : {
-              name: personRef(person.identity),
-              groups: person.identity.groups,
-              mayAct: isSameOrigin(url, req),
-            },
+        person === null ? null : { identity: person.identity, mayAct: isSameOrigin(url, req) },
         settings.WRIT_ADMIN_GROUP,
       );
     },
