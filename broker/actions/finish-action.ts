@@ -7,6 +7,7 @@ import { compiledCalls, toolOf } from '../manifests/compile-calls.ts';
 import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
 import { untilSettled } from '../sessions/session-lock.ts';
 import type { CellRef } from './cells.ts';
+import { revokeIfLeaked } from './leaked-credential.ts';
 import { storedWrites } from './move-cells.ts';
 import { type Awaited, finishCall, type Outcome, reportedCells } from './outcome.ts';
 import { type ActionDeps, cellsOf } from './request-action.ts';
@@ -42,6 +43,11 @@ export async function finishAction(
   report: Report,
   requestId: string | null,
 ): Promise<void> {
+  if (session.action !== null) {
+    const came = { output: report.output, structured: report.structured };
+    const seen = { tool: session.action.tool, seen_in: 'output' } as const;
+    await revokeIfLeaked(deps, session, came, seen, requestId);
+  }
   await untilSettled(session.rootId, async () =>
     (await finishOnce(deps, session, actionId, report, requestId)) ? true : null,
   );
@@ -85,7 +91,7 @@ async function finishOnce(
   );
   const outputDigest =
     report.outputDigest ?? (report.output === null ? null : `sha256:${hash('sha256', report.output, 'hex')}`);
-  return recordOutcome(
+  const written = await recordOutcome(
     deps.store,
     { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
     {
@@ -104,4 +110,6 @@ async function finishOnce(
     },
     storedWrites(writes, session, manifest),
   );
+  if (written) deps.observer?.finished({ session, id: actionId, outcome, at: now });
+  return written;
 }

@@ -135,6 +135,12 @@ export const tools = {
 
 /** The same manifest for each of the owner's agents: rules that are written alike see each other's events. */
 export function compiledFor(source: object, agent: string): CompiledManifest {
+  const read = readManifest(sourceFor(source, agent), {});
+  assert.ok(read.ok, JSON.stringify([read, source]));
+  return read.compiled;
+}
+
+function sourceFor(source: object, agent: string): string {
   const whole = {
     apiVersion: 'writ/v1',
     agent,
@@ -149,10 +155,12 @@ export function compiledFor(source: object, agent: string): CompiledManifest {
     classes: { reading: { tools: ['read', 'list'] }, egress: { tools: ['send'] } },
     ...source,
   };
-  const read = readManifest(JSON.stringify(whole), {});
-  assert.ok(read.ok, JSON.stringify([read, source]));
-  return read.compiled;
+  return JSON.stringify(whole);
 }
+
+/** The manifests of `randomManifests` of one agent, as they are written. */
+export const randomSources = (count: number, seed: number, agent: string): string[] =>
+  fc.sample(manifestSource, { numRuns: count, seed }).map((source) => sourceFor(source, agent));
 
 export type Manifests = { [agent: string]: CompiledManifest };
 export const agents = ['first-bot', 'second-bot'] as const;

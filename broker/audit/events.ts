@@ -233,6 +233,11 @@ export const events = {
     meaning: 'A tool call was denied; `effect` says what became of its session by it.',
     payload: [called],
   },
+  'credential.leaked': {
+    meaning:
+      'A credential that Writ issued stood in the arguments of a call, or in what came back of one. It is being revoked; somebody should look at the agent.',
+    payload: [z.strictObject({ tool: text, seen_in: z.enum(['arguments', 'output']), leases: z.array(text) })],
+  },
   'canary.touched': {
     meaning:
       'A call or a request named a decoy of the manifest, which no honest run has a reason to. Its session ends by it, and somebody should look at the agent.',
@@ -327,6 +332,14 @@ export const events = {
   'manifest.refused': {
     meaning: 'A proposed manifest version was refused.',
     payload: [z.strictObject({ proposal: text, sha256: text, reason: text })],
+  },
+  'candidate.published': {
+    meaning: 'A manifest began to decide beside the one in force, without effect.',
+    payload: [z.strictObject({ number: count, sha256: text, reason: text })],
+  },
+  'candidate.withdrawn': {
+    meaning: 'It decides beside no more; what it remembered was deleted.',
+    payload: [z.strictObject({ number: count })],
   },
   'key.created': {
     meaning: 'A signing key was created.',

@@ -14,10 +14,15 @@ import type { LongPoller } from '../core/long-poller.ts';
 import { isLoopback } from '../core/loopback.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { GrantDeps } from '../grants/request-grant.ts';
+import { accessRequestOperations } from '../http/access-requests.ts';
 import { actionOperations } from '../http/actions.ts';
 import { type AdminDeps, adminOperations } from '../http/admin.ts';
 import { createApp } from '../http/app.ts';
 import { authzenOperations } from '../http/authzen.ts';
+import { type AuthzenDeps, accessRequestsPath } from '../http/authzen-answers.ts';
+import { authzenSearchOperations } from '../http/authzen-search.ts';
+import { candidateOperations } from '../http/candidates.ts';
+import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
@@ -25,6 +30,7 @@ import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
 import type { Refusals } from '../http/refusals.ts';
 import { noteRefusedRequest } from '../http/refused-request.ts';
+import { replayOperations } from '../http/replay.ts';
 import { sessionOperations } from '../http/session.ts';
 import { sessionDoor } from '../http/session-door.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
@@ -38,6 +44,8 @@ import { type OidcClient, oidcClient } from '../people/oidc.ts';
 import { createRechecks } from '../people/recheck.ts';
 import { isSameOrigin } from '../people/same-origin.ts';
 import { signInRouter } from '../people/sign-in.ts';
+import { createCandidates } from '../replay/candidates.ts';
+import { createShadow } from '../replay/shadow.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
 import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
@@ -94,6 +102,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const web = { ...login, log, requestId, noteRefusal };
   const about = grantAbout(parts);
   const digest = keyedDigest(deriveKey(kek, 'actions'));
+  const mark = keyedDigest(deriveKey(kek, 'credential-marks'));
   const pages: PagesDeps = {
     ...web,
     ...about,
@@ -116,6 +125,18 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     maxGrantsPerSession,
     adminOf: async (authorization) => ((await isBootstrap(store, authorization)) ? 'bootstrap token' : null),
   };
+  const candidates = createCandidates(store, clock, shapes, (agent) =>
+    log.warn({ agent }, 'the candidate manifest does not hold here, and decides nothing'),
+  );
+  const observer = createShadow({
+    store,
+    clock,
+    digest,
+    providers: parts.providers,
+    candidates,
+    log,
+    registry: parts.registry,
+  });
   const asking = {
     seal: parts.seal,
     publicUrl: url,
@@ -128,14 +149,25 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     ...ending,
     ...asking,
     digest,
+    mark,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
     maxGrantsPerSession,
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
+    observer,
   };
-  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, log };
+  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log, observer };
   const admin: AdminDeps = { ...parts, ...ending, ring, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const manifests: ManifestDeps = { ...parts, ...ending, shapes, review: settings.WRIT_MANIFEST_REVIEW };
+  const denials = createDenialTokens(ring, clock, url, `${url}${accessRequestsPath}`);
+  const authzen: AuthzenDeps = {
+    actions,
+    grants,
+    denials,
+    ring,
+    issuer: url,
+    noteRefused: (refused, refusal) => noteRefusedRequest(refusals, refused, refusal),
+  };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
   const signIn =
@@ -151,12 +183,16 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     requestsPerMinute: settings.WRIT_REQUESTS_PER_MINUTE,
     operations: [
       ...grantOperations({ ...grants, poller }),
-      ...authzenOperations(actions, url),
+      ...authzenOperations(authzen),
+      ...authzenSearchOperations(actions),
+      ...accessRequestOperations({ ...authzen, poller }),
       ...actionOperations(actions),
       ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller, maxGrantsPerSession }),
       ...oauthOperations(oauth),
       ...manifestOperations(manifests),
       ...adminOperations(admin),
+      ...replayOperations({ ...parts, digest }),
+      ...candidateOperations({ ...parts, digest, candidates }),
       ...discoveryOperations(url, ring),
     ],
     pages: [

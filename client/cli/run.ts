@@ -17,6 +17,15 @@ const usage = `writ – a credential broker for AI agents
   writ manifest rollback AGENT VERSION   publish an older version’s content as the next one; --reason TEXT
   writ manifest approve [ID]     agree to a version that allows more; without ID, list what waits; --yes
   writ manifest refuse ID        refuse one; --reason TEXT
+  writ manifest replay FILE      decide anew, by this manifest, what is on record; --since 7d, --first 5, --json
+  writ manifest suggest --agent NAME
+                                 the narrowest manifest that covers what the agent really used, as a diff; --since 7d,
+                                 --yaml: the manifest alone, --json
+  writ manifest who-can          which sessions could ever do something, over all manifests in force: --provider NAME
+                                 --action ACTION --resource RESOURCE, or --tool NAME, or --host HOST; --json
+  writ manifest shadow FILE --reason TEXT
+                                 let a manifest decide beside the one in force, without effect; --agent NAME: what it
+                                 would have decided otherwise, --json; --agent NAME --withdraw: end it
   writ manifest schema FILE      show what policies of its cedar section may look at, as a Cedar schema
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
                                  --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
@@ -40,6 +49,10 @@ On the agent's side:
                                  Without a command: prints the variable for a shell, and stays until it is told to end
   writ session status            the session of WRIT_SESSION_SOCKET; exit 1 when it has ended
   writ session end               end it: everything it held is revoked
+  writ hook install AGENT        make a coding agent ask before each tool call: claude-code, codex or opencode. In this
+                                 folder's settings, or --user in your own; --dry-run shows them; --wait SECONDS for a person
+                                 (240); --command TEXT: how a shell starts writ. uninstall takes it out again
+  writ hook AGENT                the hook itself: reads one event of the agent, and answers it in the agent's own way
 
 OPENING is --task-type NAME, --input NAME=TEXT or NAME:=NUMBER …, --on-behalf-of user:…, --max-seconds N, --max-grants N,
 --url URL. WRIT_URL and WRIT_TASK_TYPE say it where no option does. Who the agent is comes from WRIT_SUBJECT_TOKEN_FILE, from
@@ -48,6 +61,7 @@ WRIT_CLIENT_ID and WRIT_CLIENT_KEY_FILE (PEM or JWK), or from GitHub Actions.
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
 manifest check, test, and diff of two files need nothing but the files. The other commands of manifest ask a broker, as an admin:
 WRIT_URL is its address, WRIT_ADMIN_TOKEN the bootstrap token or the value of a signed-in admin’s cookie (writ_login). audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
+manifest replay, suggest, shadow and who-can ask the broker at WRIT_URL, with WRIT_ADMIN_TOKEN; manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
@@ -80,6 +94,16 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         'dry-run': { type: 'boolean', default: false },
         check: { type: 'boolean', default: false },
         undo: { type: 'boolean', default: false },
+        since: { type: 'string', default: '7d' },
+        first: { type: 'string', default: '5' },
+        yaml: { type: 'boolean', default: false },
+        agent: { type: 'string' },
+        withdraw: { type: 'boolean', default: false },
+        provider: { type: 'string' },
+        action: { type: 'string' },
+        resource: { type: 'string' },
+        tool: { type: 'string' },
+        host: { type: 'string' },
         table: { type: 'string', multiple: true, default: [] },
         view: { type: 'string', multiple: true, default: [] },
         'broker-role': { type: 'string', default: 'writ_broker' },
@@ -131,6 +155,38 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       case 'manifest refuse':
         if (rest.length !== 1) return wrongUsage();
         return await (await import('./manifest-publish.ts')).refuse(process.env, rest[0]!, publishing);
+      case 'manifest replay': {
+        const first = Number(values.first);
+        if (rest.length !== 1 || !Number.isInteger(first) || first < 0 || first > 1000) return wrongUsage();
+        const { replayManifest } = await import('./manifest-replay.ts');
+        return await replayManifest(process.env, rest[0]!, { since: values.since, json: values.json, first });
+      }
+      case 'manifest suggest': {
+        if (rest.length !== 0 || values.agent === undefined) return wrongUsage();
+        const { since, json, yaml } = values;
+        return await (await import('./manifest-suggest.ts')).suggestManifest(process.env, values.agent, {
+          since,
+          json,
+          yaml,
+        });
+      }
+      case 'manifest shadow': {
+        const { beginShadow, endShadow, showShadow } = await import('./manifest-shadow.ts');
+        const { agent, reason, withdraw, json } = values;
+        if (rest.length === 1 && reason !== undefined && agent === undefined)
+          return await beginShadow(process.env, rest[0]!, reason);
+        if (rest.length !== 0 || agent === undefined) return wrongUsage();
+        return withdraw ? await endShadow(process.env, agent) : await showShadow(process.env, agent, json);
+      }
+      case 'manifest who-can': {
+        const { provider, action, resource, tool, host } = values;
+        const asked = Object.entries({ provider, action, resource, tool, host }).filter(
+          ([, value]) => value !== undefined,
+        );
+        if (rest.length !== 0 || asked.length === 0) return wrongUsage();
+        const question = Object.fromEntries(asked) as { [name: string]: string };
+        return await (await import('./manifest-who-can.ts')).whoCan(process.env, question, values.json);
+      }
       case 'manifest schema':
         if (rest.length !== 1) return wrongUsage();
         return await (await import('./manifest-check.ts')).showCedarSchema(rest[0]!);
@@ -182,7 +238,9 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
 
 /** Commands that read the rest of their line themselves. @returns null = it is none of them */
 async function runAgentSide([noun, verb, ...rest]: string[]): Promise<number | null> {
-  if (noun !== 'session' || rest[0] === '--help') return null;
+  if (rest[0] === '--help') return null;
+  if (noun === 'hook') return (await import('./hook.ts')).runHook([verb ?? '', ...rest], process.env);
+  if (noun !== 'session') return null;
   const session = await import('./session.ts');
   if (verb === 'open') return session.openSession(rest, process.env);
   if (verb === 'status' && rest.length === 0) return session.showSession(process.env);

@@ -235,10 +235,16 @@ export const rules: Rule[] = [
     only: '^client/(local/|[^/]+$)',
   },
   {
+    name: 'a-hook-loads-little',
+    why: 'it is a process for each tool call of a coding agent, and asks the local process for everything',
+    files: /^client\/hook\//,
+    only: '^client/(hook/|local/connect\\.ts$|(clock|decision|errors|text|wait)\\.ts$)',
+  },
+  {
     name: 'the-command-is-a-package-of-its-own',
     why: 'it is installed without the broker, of which it has the reading of manifests and of the record',
     files: /^client\/cli\//,
-    only: '^client/(cli|local|guard)/|^client/index\\.ts$|^broker/(cases/|manifests/(read|compile|manifest|diff(-change)?)\\.ts$|audit/(verify|checkpoint-format)\\.ts$)|^providers/params\\.ts$',
+    only: '^client/(cli|local|guard|hook)/|^client/index\\.ts$|^broker/(cases/|manifests/(read|compile|manifest|diff(-change)?)\\.ts$|audit/(verify|checkpoint-format)\\.ts$)|^providers/params\\.ts$',
     onlyPackages: '^pg$|^node:',
   },
   {

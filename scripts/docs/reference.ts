@@ -19,6 +19,7 @@ import type { JsonSchema } from './json-schema.ts';
 import { auditEventsPage, errorsPage } from './lists.ts';
 import { manifestPage, paramsSchema, publishedManifestSchema } from './manifest.ts';
 import { reasonCodesPage } from './reason-codes.ts';
+import { rulePacksPage } from './rule-packs.ts';
 import { openApi, sampleEnvironment, sampleProviders } from './sample-world.ts';
 import { trustFilePage } from './trust-file.ts';
 
@@ -44,6 +45,7 @@ export async function referenceFiles(root: string): Promise<Map<string, string>>
     ['trust-file.schema.json', json(trust)],
     ['errors.md', errorsPage(errorTable)],
     ['reason-codes.md', reasonCodesPage()],
+    ['rule-packs.md', rulePacksPage()],
     ['facts.md', factsPage(factEntries)],
     ['audit-events.md', auditEventsPage(events)],
     ['http-api.md', httpApiPage(api)],
