@@ -347,7 +347,8 @@ export function decideByLog(
     }
   const { max_calls, max_cost_usd } = manifest.envelope;
   const spent = within('session').filter((entry) => entry.kinds.includes('call'));
-  const own = tool(call.tool) === undefined ? [] : [asked];
+  // Of a tool that is not listed, too: it is one more, whatever else is wrong with it.
+  const own = [asked];
   if (max_calls !== undefined)
     found.push({ id: 'envelope.max-calls', effect: 'terminate', truth: spent.length + own.length > max_calls });
   if (max_cost_usd !== undefined) {

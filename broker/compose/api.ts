@@ -26,6 +26,7 @@ import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
+import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
 import type { Refusals } from '../http/refusals.ts';
 import { noteRefusedRequest } from '../http/refused-request.ts';
@@ -37,7 +38,7 @@ import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
 import { readClientKey } from '../people/client-authentication.ts';
-import { type Identity, personRef } from '../people/identity.ts';
+import type { Identity } from '../people/identity.ts';
 import { type LoginDeps, loadLogin } from '../people/login.ts';
 import { type OidcClient, oidcClient } from '../people/oidc.ts';
 import { createRechecks } from '../people/recheck.ts';
@@ -101,6 +102,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const web = { ...login, log, requestId, noteRefusal };
   const about = grantAbout(parts);
   const digest = keyedDigest(deriveKey(kek, 'actions'));
+  const mark = keyedDigest(deriveKey(kek, 'credential-marks'));
   const pages: PagesDeps = {
     ...web,
     ...about,
@@ -147,13 +149,16 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     ...ending,
     ...asking,
     digest,
+    mark,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
     maxGrantsPerSession,
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
     observer,
   };
-  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, log, observer };
+  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log, observer };
+  const admin: AdminDeps = { ...parts, ...ending, ring, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
+  const manifests: ManifestDeps = { ...parts, ...ending, shapes, review: settings.WRIT_MANIFEST_REVIEW };
   const denials = createDenialTokens(ring, clock, url, `${url}${accessRequestsPath}`);
   const authzen: AuthzenDeps = {
     actions,
@@ -163,7 +168,6 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     issuer: url,
     noteRefused: (refused, refusal) => noteRefusedRequest(refusals, refused, refusal),
   };
-  const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
   const signIn =
@@ -185,6 +189,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       ...actionOperations(actions),
       ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller, maxGrantsPerSession }),
       ...oauthOperations(oauth),
+      ...manifestOperations(manifests),
       ...adminOperations(admin),
       ...replayOperations({ ...parts, digest }),
       ...candidateOperations({ ...parts, digest, candidates }),
@@ -208,13 +213,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       return authorizeAdmin(
         store,
         { authorization: req.get('authorization'), safe: req.method === 'GET' },
-        person === null
-          ? null
-          : {
-              name: personRef(person.identity),
-              groups: person.identity.groups,
-              mayAct: isSameOrigin(url, req),
-            },
+        person === null ? null : { identity: person.identity, mayAct: isSameOrigin(url, req) },
         settings.WRIT_ADMIN_GROUP,
       );
     },

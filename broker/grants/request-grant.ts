@@ -199,12 +199,12 @@ async function decideOnce(
     const asks =
       effect === undefined
         ? null
-        : restraintBy(
+        : await restraintBy(
             deps,
             manifest.compiled.manifest,
             session,
             effect,
-            { asked: `capability:${request.capability}`, shown: {}, hits: history.hits, reasons },
+            { asked: `capability:${request.capability}`, args: evaluation.params, hits: history.hits, reasons },
             { id: record.id, requestDigest: asking.requestDigest, manifestVersion: manifest.version, now },
           );
     const written = await recordGrant(store, denied, history.moves(['attempt', 'denied']), [], asks);

@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { isOwnerName } from '../core/identifier.ts';
+import { packsSchema } from './packs.ts';
 import { callBounds, callSections } from './tool-schema.ts';
 import { isPlainText } from './unsafe-text.ts';
 
@@ -188,6 +189,7 @@ export const ManifestSchema = z
       .refine(...atMost(maxCapabilities, 'capabilities'))
       .describe('The permissions a session may ask for.'),
     ...callSections,
+    packs: packsSchema.optional(),
   })
   .meta({ title: 'Writ manifest', description: 'What one agent may ever do.' });
 

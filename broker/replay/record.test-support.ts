@@ -13,7 +13,7 @@ import { wordsOf } from '../actions/origin.ts';
 import { type Awaited, awaitedOutcome, finishCall, reportedCells } from '../actions/outcome.ts';
 import { storedScope } from '../actions/rebuild.ts';
 import type { Who } from '../actions/reference.test-support.ts';
-import { shownArguments } from '../actions/request-action.ts';
+import { shownArguments } from '../actions/shown-arguments.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import type { Record, RecordedCall } from './recorded.ts';

@@ -19,6 +19,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
     update: ['number', 'hash', 'watermark', 'next_watermark', 'cursor', 'pending', 'due_at', 'proof'],
   },
   manifest: { insert: true },
+  manifest_proposal: { insert: true, update: ['status', 'decided_by', 'decided_at', 'decision_reason', 'version'] },
   review: { insert: true },
   agent: { insert: true, update: ['version', 'asked', 'opened', 'rechecked_version', 'providers'] },
   session: {
@@ -64,6 +65,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
     update: [
       'status',
       'credential_digest',
+      'marks',
       'provider_text',
       'handle',
       'sealed',

@@ -8,6 +8,15 @@ import { type BrokerSide, CommandError, type LoadBrokerSide, type PostgresPrepar
 const usage = `writ – a credential broker for AI agents
 
   writ manifest check FILE …     parse, check and compile manifests; exit 1 with line, column and path of each fault
+  writ manifest test FILE …      run the cases beside manifests (NAME.cases.yaml); exit 1 with what was decided, and why
+  writ manifest diff FILE        what it changes, in words, and whether it allows more than what is in force
+                                 --against FILE|VERSION|TIME: than that; --fail-on-widening: exit 1 then; --json
+  writ manifest publish FILE     show the changes, ask for a reason, and publish; --reason TEXT
+  writ manifest history AGENT    every version: when it came into force, by whom, why; --json
+  writ manifest show AGENT       the YAML in force; --at TIME|VERSION
+  writ manifest rollback AGENT VERSION   publish an older version’s content as the next one; --reason TEXT
+  writ manifest approve [ID]     agree to a version that allows more; without ID, list what waits; --yes
+  writ manifest refuse ID        refuse one; --reason TEXT
   writ manifest replay FILE      decide anew, by this manifest, what is on record; --since 7d, --first 5, --json
   writ manifest suggest --agent NAME
                                  the narrowest manifest that covers what the agent really used, as a diff; --since 7d,
@@ -40,12 +49,18 @@ On the agent's side:
                                  Without a command: prints the variable for a shell, and stays until it is told to end
   writ session status            the session of WRIT_SESSION_SOCKET; exit 1 when it has ended
   writ session end               end it: everything it held is revoked
+  writ hook install AGENT        make a coding agent ask before each tool call: claude-code, codex or opencode. In this
+                                 folder's settings, or --user in your own; --dry-run shows them; --wait SECONDS for a person
+                                 (240); --command TEXT: how a shell starts writ. uninstall takes it out again
+  writ hook AGENT                the hook itself: reads one event of the agent, and answers it in the agent's own way
 
 OPENING is --task-type NAME, --input NAME=TEXT or NAME:=NUMBER …, --on-behalf-of user:…, --max-seconds N, --max-grants N,
 --url URL. WRIT_URL and WRIT_TASK_TYPE say it where no option does. Who the agent is comes from WRIT_SUBJECT_TOKEN_FILE, from
 WRIT_CLIENT_ID and WRIT_CLIENT_KEY_FILE (PEM or JWK), or from GitHub Actions.
 
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
+manifest check, test, and diff of two files need nothing but the files. The other commands of manifest ask a broker, as an admin:
+WRIT_URL is its address, WRIT_ADMIN_TOKEN the bootstrap token or the value of a signed-in admin’s cookie (writ_login). audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 manifest replay, suggest, shadow and who-can ask the broker at WRIT_URL, with WRIT_ADMIN_TOKEN; manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
@@ -67,6 +82,12 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       allowPositionals: true,
       options: {
         help: { type: 'boolean', short: 'h' },
+        against: { type: 'string' },
+        at: { type: 'string' },
+        reason: { type: 'string' },
+        yes: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+        'fail-on-widening': { type: 'boolean', default: false },
         checkpoints: { type: 'string', multiple: true, default: [] },
         'checkpoint-key': { type: 'string' },
         apply: { type: 'boolean', default: false },
@@ -75,10 +96,8 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         undo: { type: 'boolean', default: false },
         since: { type: 'string', default: '7d' },
         first: { type: 'string', default: '5' },
-        json: { type: 'boolean', default: false },
         yaml: { type: 'boolean', default: false },
         agent: { type: 'string' },
-        reason: { type: 'string' },
         withdraw: { type: 'boolean', default: false },
         provider: { type: 'string' },
         action: { type: 'string' },
@@ -97,6 +116,7 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       return 0;
     }
     const [noun, verb, ...rest] = positionals;
+    const publishing = { reason: values.reason, yes: values.yes };
     if (noun === 'reconcile') {
       if (!values['dry-run'] || rest.length > 0) return wrongUsage();
       return await reconcile(loadBrokerSide, verb ?? null);
@@ -105,6 +125,36 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       case 'manifest check':
         if (rest.length === 0) return wrongUsage();
         return await (await import('./manifest-check.ts')).checkManifests(rest);
+      case 'manifest test':
+        if (rest.length === 0) return wrongUsage();
+        return await (await import('./manifest-test.ts')).testManifests(rest);
+      case 'manifest diff':
+        if (rest.length !== 1) return wrongUsage();
+        return await (await import('./manifest-diff.ts')).diffFile(process.env, rest[0]!, {
+          against: values.against,
+          failOnWidening: values['fail-on-widening'],
+          json: values.json,
+        });
+      case 'manifest history':
+        if (rest.length !== 1) return wrongUsage();
+        return await (await import('./manifest-history.ts')).showHistory(process.env, rest[0]!, values.json);
+      case 'manifest show':
+        if (rest.length !== 1) return wrongUsage();
+        return await (await import('./manifest-history.ts')).showVersion(process.env, rest[0]!, values.at);
+      case 'manifest publish':
+        if (rest.length !== 1) return wrongUsage();
+        return await (await import('./manifest-publish.ts')).publishFile(process.env, rest[0]!, publishing);
+      case 'manifest rollback':
+        if (rest.length !== 2) return wrongUsage();
+        return await (await import('./manifest-publish.ts')).rollBack(process.env, rest[0]!, rest[1]!, publishing);
+      case 'manifest approve':
+        if (rest.length > 1) return wrongUsage();
+        return await (rest.length === 0
+          ? (await import('./manifest-publish.ts')).listProposals(process.env)
+          : (await import('./manifest-publish.ts')).approve(process.env, rest[0]!, publishing));
+      case 'manifest refuse':
+        if (rest.length !== 1) return wrongUsage();
+        return await (await import('./manifest-publish.ts')).refuse(process.env, rest[0]!, publishing);
       case 'manifest replay': {
         const first = Number(values.first);
         if (rest.length !== 1 || !Number.isInteger(first) || first < 0 || first > 1000) return wrongUsage();
@@ -188,7 +238,9 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
 
 /** Commands that read the rest of their line themselves. @returns null = it is none of them */
 async function runAgentSide([noun, verb, ...rest]: string[]): Promise<number | null> {
-  if (noun !== 'session' || rest[0] === '--help') return null;
+  if (rest[0] === '--help') return null;
+  if (noun === 'hook') return (await import('./hook.ts')).runHook([verb ?? '', ...rest], process.env);
+  if (noun !== 'session') return null;
   const session = await import('./session.ts');
   if (verb === 'open') return session.openSession(rest, process.env);
   if (verb === 'status' && rest.length === 0) return session.showSession(process.env);

@@ -50,6 +50,7 @@ const bad: Record<string, Record<string, string>> = {
   'code-stands-without-its-tests': { 'client/writ.ts': 'import { key } from "./key.test-support.ts"' },
   'the-sdk-holds-no-session-for-others': { 'client/writ.ts': 'import { serveSession } from "./local/serve.ts"' },
   'the-local-process-knows-no-host': { 'client/local/serve.ts': 'import { guard } from "../guard/guard.ts"' },
+  'a-hook-loads-little': { 'client/hook/hook.ts': 'import { Writ } from "../index.ts"' },
   'leases-decide-nothing': { 'broker/leases/issue.ts': 'import { decide } from "../decide/decide.ts"' },
   'conformance-knows-no-provider': { 'providers/conformance.ts': 'import { aws } from "./aws/aws.ts"' },
   'approvals-touch-no-credential': { 'approvals/web/page.ts': 'import { issue } from "../../broker/leases/issue.ts"' },
@@ -60,6 +61,7 @@ const bad: Record<string, Record<string, string>> = {
   'mints-are-sent-once': { 'providers/github/api.ts': 'import { createAppAuth } from "@octokit/auth-app"' },
   'vocabulary-is-the-ground': { 'broker/core/vocabulary.ts': 'import type { E } from "./errors.ts"' },
   'decide-sees-no-credential': { 'broker/decide/decide.ts': 'import { issue } from "../leases/issue.ts"' },
+  'cases-run-without-a-broker': { 'broker/cases/run-cases.ts': 'import { openStore } from "../store/open.ts"' },
   'a-provider-knows-its-contract': { 'providers/aws/aws.ts': 'import { token } from "../github/token.ts"' },
   'the-postgresql-provider-speaks-to-its-target': {
     'providers/postgres/issue.ts': 'import { openStore } from "../../broker/store/open.ts"',

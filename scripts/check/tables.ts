@@ -14,6 +14,7 @@ import { readSources } from './sources.ts';
 export const owners: { [table: string]: RegExp } = {
   agent: /^broker\/manifests\//,
   manifest: /^broker\/manifests\//,
+  manifest_proposal: /^broker\/manifests\//,
   session: /^broker\/sessions\//,
   replay: /^broker\/sessions\//,
   grants: /^broker\/grants\//,
