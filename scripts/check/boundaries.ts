@@ -205,8 +205,15 @@ export const rules: Rule[] = [
   {
     name: 'http-is-the-top',
     why: 'data flows http → sessions → grants → decide → leases → providers',
-    files: /^broker\/(sessions|identity|grants|decide|leases|worker|audit|manifests|actions|store|keys|config|core)\//,
+    files:
+      /^broker\/(sessions|identity|grants|decide|leases|worker|audit|manifests|actions|replay|store|keys|config|core)\//,
     never: '^broker/(http|console|people/(?!identity\\.ts$)|compose|main)',
+  },
+  {
+    name: 'what-decides-knows-no-replay',
+    why: 'a candidate decides beside, after the answer: nothing that decides may ask it',
+    files: /^broker\/(?!(replay|http|compose)\/)/,
+    never: '^broker/replay/',
   },
   {
     name: 'the-store-is-the-bottom',
