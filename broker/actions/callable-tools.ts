@@ -1,4 +1,5 @@
 /** Which tools a session may call now: what its model should be shown. */
+import { compiledCalls } from '../manifests/compile-calls.ts';
 import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
 import { type Call, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts';
 import { type ActionDeps, cellsOf } from './request-action.ts';
@@ -20,10 +21,15 @@ export async function callableTools(deps: ActionDeps, admitted: SessionFacts): P
   const cells = facts.flatMap((one) => cellsFor(manifest, admitted.task, one, deps.digest));
   const session = await rereadSession(deps.store, admitted, deps.clock.now(), { cells, owner: manifest.owner });
   const known = cellsOf(session);
+  const rules = compiledCalls(manifest).rules.filter(({ effect }) => effect === 'approve');
   return calls
     .filter((call, index) => {
+      // What a person's yes is missing for may be called: they are asked then.
+      const asking = new Set(rules.map(({ id }) => `${call.tool}.rule.${id}`));
       const { decision } = evaluateCall(published, session, call, facts[index]!, known, deps.clock.now(), deps.digest);
-      return decision.reasons.every(({ code }) => code === 'argument_outside' || code === 'field_missing');
+      return decision.reasons.every(
+        ({ code, policy_id }) => code === 'argument_outside' || code === 'field_missing' || asking.has(policy_id ?? ''),
+      );
     })
     .map(({ tool }) => ({ name: tool, description: manifest.tools?.[tool]?.description ?? null }));
 }

@@ -50,6 +50,7 @@ const bad: Record<string, Record<string, string>> = {
   'code-stands-without-its-tests': { 'client/writ.ts': 'import { key } from "./key.test-support.ts"' },
   'the-sdk-holds-no-session-for-others': { 'client/writ.ts': 'import { serveSession } from "./local/serve.ts"' },
   'the-local-process-knows-no-host': { 'client/local/serve.ts': 'import { guard } from "../guard/guard.ts"' },
+  'the-guard-reaches-sessions-one-way': { 'client/guard/guard.ts': 'import { Writ } from "../writ.ts"' },
   'leases-decide-nothing': { 'broker/leases/issue.ts': 'import { decide } from "../decide/decide.ts"' },
   'conformance-knows-no-provider': { 'providers/conformance.ts': 'import { aws } from "./aws/aws.ts"' },
   'approvals-touch-no-credential': { 'approvals/web/page.ts': 'import { issue } from "../../broker/leases/issue.ts"' },
