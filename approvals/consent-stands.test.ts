@@ -76,7 +76,7 @@ for (const backend of await testBackends()) {
         h.clock.now(),
         await redemptionReads(h.grants, caller.sessionId, id),
       );
-      return redeemGrant(h.grants, session, id, null, null);
+      return redeemGrant(h.grants, session, id, null, null, null);
     }
     const grantRow = (id: string) => h.store.prisma.grant.findUniqueOrThrow({ where: { id } });
 

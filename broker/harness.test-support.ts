@@ -11,7 +11,7 @@ import { verifyAudit } from './audit/verify.ts';
 import { jobs } from './compose/jobs.ts';
 import { manualClock } from './core/clock.ts';
 import { createLog } from './core/log.ts';
-import type { EndReason } from './core/vocabulary.ts';
+import type { EndReason, JsonObject } from './core/vocabulary.ts';
 import { mintDeadlineSeconds } from './grants/issue-grant.ts';
 import { type GrantAnswer, type GrantDeps, grantReads, requestGrant } from './grants/request-grant.ts';
 import { createRefusals } from './http/refusals.ts';
@@ -147,6 +147,8 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
       wallTimeSeconds?: number;
       child?: { parent: Parent; capabilities: string[] };
       replay?: { key: string; expiresAt: Date };
+      /** Of the platform's token. */
+      claims?: JsonObject;
       /** Thumbprint of the key the session is bound to (DPoP). */
       jkt?: string;
       deps?: Partial<OpenSessionDeps>;
@@ -158,6 +160,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
         principal: {
           agent: input.agent ?? agent,
           subject: { issuer: 'https://ci.example', subject: 'run' },
+          ...(input.claims === undefined ? {} : { claims: input.claims }),
           startedBy: null,
           onBehalfOf: null,
           responsible: input.responsible ?? null,

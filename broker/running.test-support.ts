@@ -29,15 +29,18 @@ export type Ground = Awaited<ReturnType<typeof prepareGround>>;
 /**
  * What brokers of one deployment share: the upstream, the trust and manifest files, the key-encryption key,
  * the address.
+ * @param moreAgents that open sessions besides, each as the client of its own name, with the same key
  */
-export async function prepareGround() {
+export async function prepareGround(moreAgents: readonly string[] = []) {
   const folder = await mkdtemp(join(tmpdir(), 'writ-running-'));
   const manifests = join(folder, 'manifests');
   const { privateKey, publicKey } = await generateKeyPair('ES256');
   const keys = [{ ...(await exportJWK(publicKey)), alg: 'ES256', kid: 'c' }];
   // Somebody answers for its runs: one person's approval is enough.
   const responsible = 'team:operators';
-  const clients = [{ client_id: 'scripted', agent: 'scripted-agent', responsible, jwks: { keys } }];
+  const clients = [['scripted', 'scripted-agent'], ...moreAgents.map((name) => [name, name])].map(
+    ([client_id, agent]) => ({ client_id, agent, responsible, jwks: { keys } }),
+  );
   const trust = join(folder, 'trust.json');
   await writeFile(trust, JSON.stringify({ issuers: [], bindings: [], clients }));
   await mkdir(manifests);
@@ -71,6 +74,7 @@ export async function prepareGround() {
   type Post = (path: string, body?: object | string, init?: RequestInit) => Promise<Response>;
   type Holder = Post & {
     get(path: string): Promise<Response>;
+    withHeaders(path: string, body: object, headers: Record<string, string>): Promise<Response>;
     child(capabilities: string[]): Promise<Holder>;
   };
   const holderOf = (token: string): Holder => {
@@ -92,7 +96,13 @@ export async function prepareGround() {
           authorization_details: JSON.stringify([{ type: 'task', capabilities }]),
         }),
       );
-    return Object.assign(post, { get, child });
+    const withHeaders = (path: string, body: object, headers: Record<string, string>) =>
+      fetch(new URL(path, url), {
+        method: 'POST',
+        headers: { authorization, 'content-type': 'application/json', ...headers },
+        body: JSON.stringify(body),
+      });
+    return Object.assign(post, { get, child, withHeaders });
   };
   return {
     folder,
@@ -108,15 +118,16 @@ export async function prepareGround() {
       ),
     /**
      * @param now the broker's own time, where it is not the system's
+     * @param client and the task that it declares
      * @returns POST, and GET, as the holder of a new session, and how to open a child of it; to another
      *   broker by its whole URL
      */
-    session: async (now = systemClock.now()) => {
+    session: async (now = systemClock.now(), client = 'scripted', task: object = { task_type: 'work', inputs: {} }) => {
       const seconds = Math.floor(now.getTime() / 1000);
       const assertion = await new SignJWT({})
         .setProtectedHeader({ alg: 'ES256', kid: 'c' })
-        .setIssuer('scripted')
-        .setSubject('scripted')
+        .setIssuer(client)
+        .setSubject(client)
         .setAudience(url)
         .setIssuedAt(seconds)
         .setExpirationTime(seconds + 60)
@@ -126,7 +137,7 @@ export async function prepareGround() {
         grant_type: 'client_credentials',
         client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
         client_assertion: assertion,
-        authorization_details: JSON.stringify([{ type: 'task', task_type: 'work', inputs: {} }]),
+        authorization_details: JSON.stringify([{ type: 'task', ...task }]),
       });
       return holderOf(token);
     },

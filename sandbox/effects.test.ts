@@ -6,10 +6,10 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { testBackends } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
-import { type Agent, type Deployment, type Reply, startDeployment } from './deployment.test-support.ts';
+import { type Deployment, startDeployment } from './deployment.test-support.ts';
+import { type Host, hostOf } from './tool-calls.test-support.ts';
 
 const rules = `
 tools:
@@ -57,66 +57,12 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
     });
     after(() => deployment.close());
 
-    const call = async (agent: Agent, tool: string, args: object = {}, more: object = {}) => {
-      const reply = await agent.call('POST', '/access/v1/evaluation', {
-        subject: { type: 'agent', id: 'invoice-bot' },
-        action: { name: tool },
-        resource: { type: 'tool', id: tool },
-        context: { arguments: args, ...more },
-      });
-      assert.equal(reply.status, 200, reply.text);
-      return reply.body as unknown as {
-        decision: boolean;
-        context: {
-          id: string;
-          effect: string;
-          reasons: { code: string }[];
-          approval: { id: string; status: string; url: string };
-          withheld: string[];
-        };
-      };
-    };
-    const keyOf = async (agent: Agent) => {
-      const reply = await agent.grant({ capability: 'read-customer-files' });
-      assert.equal(reply.status, 201, reply.text);
-      return reply.body;
-    };
-    const s3 = ({ credential }: Reply['body']) =>
-      new S3Client({
-        region: 'eu-central-1',
-        endpoint: deployment.world.aws.url,
-        forcePathStyle: true,
-        maxAttempts: 1,
-        credentials: {
-          accessKeyId: credential.access_key_id!,
-          secretAccessKey: credential.secret_access_key!,
-          sessionToken: credential.session_token!,
-        },
-      });
-    const works = (client: S3Client) =>
-      client.send(new GetObjectCommand({ Bucket: 'orders', Key: 'customers/42/invoice.txt' })).then(
-        () => true,
-        ({ name }) => {
-          assert.equal(name, 'AccessDenied');
-          return false;
-        },
-      );
-    const statusOf = async (agent: Agent) => (await agent.call('GET', '/v1/session')).body;
-    /** Time passes, and the agent says that it lives. */
-    const pass = async (agent: Agent, seconds: number) => {
-      for (let left = seconds; left > 0; left -= 60) {
-        deployment.clock.advance(Math.min(left, 60) * 1000);
-        const beat = await agent.call('POST', '/v1/session/heartbeat');
-        assert.equal(beat.status, 200, beat.text);
-        agent.token = beat.body.access_token;
-      }
-    };
-    /** The workers look on a clock that stands still. */
-    const settled = (agent: Agent) =>
-      until('leases to settle', async () => {
-        deployment.clock.advance(1000);
-        return (await statusOf(agent)).leases.every(({ status }) => status !== 'active' && status !== 'revoking');
-      });
+    const call: Host['call'] = (...asked) => hostOf(deployment).call(...asked);
+    const keyOf: Host['keyOf'] = (agent) => hostOf(deployment).keyOf(agent);
+    const works: Host['works'] = (key) => hostOf(deployment).works(key);
+    const statusOf: Host['statusOf'] = (agent) => hostOf(deployment).statusOf(agent);
+    const settled: Host['settled'] = (agent) => hostOf(deployment).settled(agent);
+    const pass: Host['pass'] = (agent, seconds) => hostOf(deployment).pass(agent, seconds);
 
     test('a call waits for a person, who sees its arguments; yes lets exactly it through, once', async () => {
       const agent = await deployment.openAgent();
@@ -230,7 +176,7 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
 
     test('suspended: the key is dead at its target, nothing is answered, and a person lets it go on', async () => {
       const agent = await deployment.openAgent();
-      const key = s3(await keyOf(agent));
+      const key = await keyOf(agent);
       assert.equal(await works(key), true);
       await call(agent, 'read_file', { path: 'customers.csv' });
       const stopped = await call(agent, 'http_post', { url: 'https://elsewhere.test/' });
@@ -258,13 +204,13 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
       assert.match(page.html, /Nothing goes to an unknown host after something sensitive was read/);
       // Longer than heartbeats are waited for: a frozen session misses none.
       await pass(agent, 250);
-      const lifted = await person.decide(id, { verdict: 'approve', withhold: 'tool:shell' });
-      assert.match(lifted.html, /The session goes on, without the tool shell/);
+      const lifted = await person.decide(id, { verdict: 'approve', withhold: 'tool:refund' });
+      assert.match(lifted.html, /The session goes on, without the tool refund/);
       assert.equal((await statusOf(agent)).session.status, 'active');
       assert.equal(await works(key), false, 'what it held stays dead');
-      assert.ok((await call(agent, 'shell')).context.reasons.some(({ code }) => code === 'withheld'));
+      assert.ok((await call(agent, 'refund', { invoice: 1 })).context.reasons.some(({ code }) => code === 'withheld'));
       assert.equal((await call(agent, 'read_news')).decision, true);
-      assert.equal(await works(s3(await keyOf(agent))), true, 'what it needs is issued anew');
+      assert.equal(await works(await keyOf(agent)), true, 'what it needs is issued anew');
     });
 
     test('suspended, and nobody lifts it, or a person says no: the session ends', async () => {
@@ -286,7 +232,7 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
 
     test('narrowed: the wider keys are dead, the rest goes on, and a person gives it back', async () => {
       const agent = await deployment.openAgent();
-      const key = s3(await keyOf(agent));
+      const key = await keyOf(agent);
       assert.equal(await works(key), true);
       const asked = await call(agent, 'send_mail', { to: 'stranger@elsewhere.test' }, { call_id: 'waits' });
       const lost = await call(agent, 'shell', { command: 'cat .env' });
@@ -313,7 +259,7 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
         withhold: 'capability:correct-customer-invoice',
       });
       assert.match(given.html, /without the capability correct-customer-invoice/);
-      assert.equal(await works(s3(await keyOf(agent))), true);
+      assert.equal(await works(await keyOf(agent)), true);
       const write = await agent.grant({ capability: 'correct-customer-invoice' });
       assert.ok(
         write.body.reasons?.some(({ code }) => code === 'withheld'),
@@ -323,7 +269,7 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
 
     test('asking for a credential may suspend as well', async () => {
       const agent = await deployment.openAgent();
-      const key = s3(await keyOf(agent));
+      const key = await keyOf(agent);
       await call(agent, 'read_file');
       const refused = await agent.grant({ capability: 'read-policy-repository' });
       assert.deepEqual([refused.status, refused.body.reasons?.[0]?.code], [403, 'rule'], refused.text);
@@ -333,7 +279,7 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
 
     test('a sub-agent freezes the whole tree', async () => {
       const parent = await deployment.openAgent();
-      const key = s3(await keyOf(parent));
+      const key = await keyOf(parent);
       const opened = await deployment.tokenRequest({
         subjectToken: parent.token,
         form: { subject_token_type: 'urn:ietf:params:oauth:token-type:access_token' },
@@ -350,7 +296,7 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
 
     test('a process that dies right after the call leaves nothing alive', async () => {
       const agent = await deployment.openAgent();
-      const key = s3(await keyOf(agent));
+      const key = await keyOf(agent);
       await call(agent, 'read_file');
       // What the statement of the call commits, and nothing after it.
       await deployment.broker.store.prisma.$executeRawUnsafe(

@@ -7,6 +7,7 @@ import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { type EvaluationRow, measureEvaluations } from './bench/decide/evaluations.ts';
 import { pureDecision } from './bench/decide/pure.ts';
+import { measureRefusals, type RefusalRow } from './bench/decide/refusals.ts';
 import { postgresVersion } from './bench/servers.ts';
 
 const usage = `npm run bench:decide -- [options]
@@ -27,7 +28,7 @@ function say(text: string): void {
 }
 
 async function main(quick: boolean, json: string | null): Promise<void> {
-  const results: (DecisionRow | EvaluationRow)[] = [];
+  const results: (DecisionRow | EvaluationRow | RefusalRow)[] = [];
   say('the pure decision, rules and all');
   say('policies   rules    p50 µs    p99 µs');
   for (const policies of [10, 100, 1000]) {
@@ -43,11 +44,15 @@ async function main(quick: boolean, json: string | null): Promise<void> {
     say('\nPostgreSQL does not answer, so evaluations are not measured; point TEST_DATABASE_URL at a server.');
   } else {
     say('\nthe whole evaluation over HTTP, with its durable record, on PostgreSQL');
-    say('history  clients  requests/s    p50 ms    p99 ms   SQL trips  of reference');
-    for await (const row of measureEvaluations(quick ? [1, 100] : [1, 1_000, 100_000], quick ? 0.3 : 3)) {
+    say('    scope  history  clients  requests/s    p50 ms    p99 ms   SQL trips  of reference');
+    const histories = quick
+      ? { session: [1, 100], principal: [10, 100] }
+      : { session: [1, 1_000, 100_000], principal: [10, 1_000_000] };
+    for await (const row of measureEvaluations(histories, quick ? 0.3 : 3)) {
       results.push(row);
       say(
-        `${row.history}`.padStart(7) +
+        row.scope.padStart(9) +
+          `${row.history}`.padStart(9) +
           `${row.clients}`.padStart(9) +
           row.rps.toFixed(0).padStart(12) +
           row.p50_ms.toFixed(2).padStart(10) +
@@ -56,6 +61,12 @@ async function main(quick: boolean, json: string | null): Promise<void> {
           `${(row.reference_ratio * 100).toFixed(0)} %`.padStart(14),
       );
     }
+    const path = await measureRefusals(quick ? 3 : 30);
+    results.push(path);
+    say('\nfrom the call that a rule ends the session for to the target’s refusal of its key (AWS, sandbox)');
+    say(
+      `${path.sessions} sessions: answered in ${path.answer_p50_ms.toFixed(1)} ms, refused after ${path.p50_ms.toFixed(0)} ms (median), ${path.worst_ms.toFixed(0)} ms at worst; the target itself takes ${path.target_lag_ms} ms`,
+    );
   }
   if (json !== null) await writeFile(json, `${JSON.stringify({ results }, null, 2)}\n`);
 }

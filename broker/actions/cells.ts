@@ -2,6 +2,7 @@
  * Cells of history: how they are named, and what is in them. A cell belongs to one scope; its name is its
  * tracker's, with a keyed digest of what it correlates by, or that of a mark.
  */
+import { alike } from '../manifests/call-arguments.ts';
 import type { Tracker } from '../manifests/compile-calls.ts';
 import type { Scope } from '../manifests/tool-schema.ts';
 import type { CellState, Happened, Moment } from './monitors.ts';
@@ -22,6 +23,8 @@ export interface CellWrite extends CellRef {
   version: number;
   /** What the call was to the tracker whose cell it is; absent where it did not move one. */
   is?: Happened;
+  /** Labels that it puts on; of cells of labels. */
+  puts?: readonly string[];
 }
 /** Labels and when each was first put on. */
 export type LabelState = { labels: { [label: string]: number } };
@@ -44,6 +47,14 @@ export const trustedCell = (word: string, digest: Digest): CellRef => ({
 /** Apart from `ok:`, where what a trusted tool returned stands as well. */
 export const saidCell = (word: string, digest: Digest): CellRef => ({ scope: 'session', cell: `said:${digest(word)}` });
 
+/** Labels of what was written into an entity, by whichever session of the owner's agents. */
+export const entityCell = (entity: string, digest: Digest): CellRef => ({
+  scope: 'owner',
+  cell: `ent:${digest(alike(entity))}`,
+});
+/** Those of all entities together: what somebody touched who does not say which. */
+export const anyEntityCell: CellRef = { scope: 'owner', cell: 'ent:*' };
+
 export const trackerCell = (tracker: Tracker, key: string, digest: Digest): CellRef => ({
   scope: tracker.scope,
   cell: tracker.same.length === 0 ? tracker.id : `${tracker.id}.${digest(key)}`,
@@ -57,17 +68,23 @@ export const marksWritten = (marks: CellRef[], cells: Cells): CellWrite[] =>
     .filter((ref) => (cells.get(cellKey(ref))?.version ?? 0) === 0)
     .map((ref) => ({ ...ref, state: null, version: 0 }));
 
-export const labelsIn = (cells: Cells): string[] => {
-  const state = cells.get(cellKey(labelsCell))?.state;
+/** Labels of the session, or of an entity. */
+export const labelsIn = (cells: Cells, ref: CellRef = labelsCell): string[] => {
+  const state = cells.get(cellKey(ref))?.state;
   return state != null && 'labels' in state ? Object.keys(state.labels) : [];
 };
 
-export function labelWrite(cells: Cells, added: readonly string[], moment: Moment): CellWrite[] {
-  const labels = labelsIn(cells);
-  const fresh = added.filter((label) => !labels.includes(label));
+export function labelWrite(
+  cells: Cells,
+  added: readonly string[],
+  moment: Pick<Moment, 'now'>,
+  ref: CellRef = labelsCell,
+): CellWrite[] {
+  const labels = labelsIn(cells, ref);
+  const fresh = [...new Set(added)].filter((label) => !labels.includes(label));
   if (fresh.length === 0) return [];
-  const cell = cells.get(cellKey(labelsCell));
+  const cell = cells.get(cellKey(ref));
   const before = cell?.state != null && 'labels' in cell.state ? cell.state.labels : {};
   const next = { ...before, ...Object.fromEntries(fresh.map((label) => [label, moment.now])) };
-  return [{ ...labelsCell, state: { labels: next }, version: cell?.version ?? 0 }];
+  return [{ ...ref, state: { labels: next }, version: cell?.version ?? 0, puts: fresh }];
 }

@@ -6,14 +6,17 @@
  * 2. `evaluateCall` decides and moves them on.
  * 3. When the outcome is reported, `finishCall` (outcome.ts) moves them on again.
  */
+import { userText, type VouchedPerson } from '../core/identifier.ts';
 import type { JsonObject, Task } from '../core/vocabulary.ts';
 import { type CallDecision, decideCall } from '../decide/decide-call.ts';
 import type { CallEffect } from '../decide/effects.ts';
 import { argumentsOutside, destinationsOf, entityOf, isNamed, knownDestinations } from '../manifests/call-arguments.ts';
+import { callFactValues } from '../manifests/call-facts.ts';
+import { callPart } from '../manifests/call-policies.ts';
 import { type CallFacts, compiledCalls, toolOf } from '../manifests/compile-calls.ts';
-import type { Manifest } from '../manifests/manifest.ts';
+import { type Manifest, member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
-import type { EventKind } from '../manifests/tool-schema.ts';
+import type { EventKind, Tool } from '../manifests/tool-schema.ts';
 import {
   type CellRef,
   type Cells,
@@ -26,6 +29,7 @@ import {
   trackerCell,
   unique,
 } from './cells.ts';
+import { lineageCells, lineageWrites, touchedLabels, writesTo } from './lineage.ts';
 import { advance, type CellState, happened, keysOf } from './monitors.ts';
 import {
   type CallSession,
@@ -45,22 +49,27 @@ export interface Call {
   args: JsonObject;
   /** Estimate of the host, in millionths of a US dollar; null = as the manifest says. */
   costMicroUsd: number | null;
+  /** Where it comes from; absent or null = nobody knows. */
+  address?: string | null;
 }
 
 export interface CallEvaluation {
   decision: CallDecision;
   hits: string[];
   facts: CallFacts;
+  /** Labels of what comes back, as far as they are known by now. */
+  labels: string[];
   writes: CellWrite[];
 }
 
 export function callFacts(manifest: Manifest, task: Task, asked: Call): CallFacts {
-  const { tool, args, costMicroUsd } = asked;
+  const { tool, args, costMicroUsd, address = null } = asked;
   const listed = toolOf(manifest, tool);
   if (listed === undefined) return unlisted(asked);
   const destinations = destinationsOf(listed, args);
   const known = knownDestinations(manifest, task.inputs);
   return {
+    ...bareFacts,
     tool,
     capability: null,
     args,
@@ -70,6 +79,8 @@ export function callFacts(manifest: Manifest, task: Task, asked: Call): CallFact
     sensitivity: listed.sensitivity,
     labels: listed.labels,
     costMicroUsd: costMicroUsd ?? listed.cost_usd,
+    family: listed.entity === undefined ? null : familyOf(listed.entity),
+    address,
   };
 }
 
@@ -80,7 +91,13 @@ export const concernsHistory = (manifest: Manifest, call: CallFacts): boolean =>
 /** Every cell that deciding on the call, or its event, looks at. */
 export function cellsFor(manifest: Manifest, task: Task, call: CallFacts, digest: Digest): CellRef[] {
   const moved = compiledCalls(manifest).trackers.filter((tracker) => touches(tracker, call));
-  return unique([labelsCell, ...lookedAt(manifest, task, call, digest), ...trackerCells(moved, call, digest)]);
+  const lineage = lineageCells(manifest, call, digest);
+  return unique([
+    labelsCell,
+    ...lineage,
+    ...lookedAt(manifest, task, call, digest),
+    ...trackerCells(moved, call, digest),
+  ]);
 }
 
 /**
@@ -109,6 +126,9 @@ export function evaluateCall(
   const missing = found.flatMap(({ rule, verdict }) =>
     typeof verdict === 'object' ? [{ rule, path: verdict.lacks }] : [],
   );
+  if (call.entity === null && writesTo(manifest, call)) missing.push({ rule: 'lineage', path: 'entity' });
+  const team = teamFacts(scene, tool);
+  if (team !== null && 'lacks' in team) missing.push({ rule: 'cedar', path: team.lacks });
   const outside = tool === undefined ? [] : argumentsOutside(tool, asked.args, session.task.inputs);
   const decision = decideCall(
     {
@@ -123,13 +143,17 @@ export function evaluateCall(
       approved: consent ?? [],
       withheld: session.facts.withheld,
       missing: missing.length > 0 ? missing : untold(manifest, call),
+      ...(team !== null && 'values' in team ? { team: team.values } : {}),
     },
     published.compiled,
   );
   const allowed = decision.effect === 'allow';
   const moves = moved(scene, [...(consent === null ? ['attempt' as const] : []), ...cameOf(decision.effect)]);
-  const labelled = allowed ? labelWrite(cells, call.labels, scene.moment) : [];
-  return { decision, hits, facts: call, writes: [...moves, ...labelled, ...untouched(scene, [...moves, ...labelled])] };
+  const labels = allowed ? [...new Set([...call.labels, ...touchedLabels(manifest, call, cells, digest)])] : [];
+  const labelled = labelWrite(cells, labels, scene.moment);
+  const lineage = allowed ? lineageWrites(manifest, call, scene.labels, cells, scene.moment, digest) : [];
+  const writes = [...moves, ...labelled, ...lineage];
+  return { decision, hits, facts: call, labels, writes: [...writes, ...untouched(scene, writes)] };
 }
 
 /** What it is an event of besides an attempt: nothing as long as a person is asked. */
@@ -149,18 +173,34 @@ const bareFacts = {
   sensitivity: 0,
   labels: [],
   costMicroUsd: 0,
+  provider: null,
+  tier: null,
+  family: null,
+  address: null,
 };
 
+/** `order` of `order:${args.id}`; what is filled in is no family. */
+const familyOf = (entity: string): string | null => /^([^:$]+):/.exec(entity)?.[1] ?? null;
+
 /** A tool that is not listed is an attempt all the same: rules about everything see it. */
-const unlisted = ({ tool, args }: Call): CallFacts => ({ ...bareFacts, tool, capability: null, args });
+const unlisted = ({ tool, args, address = null }: Call): CallFacts => ({
+  ...bareFacts,
+  tool,
+  capability: null,
+  args,
+  address,
+});
 
 /** A grant is an action too: what rules and trackers see of it. */
-export const grantFacts = (capability: string, params: JsonObject): CallFacts => ({
-  ...bareFacts,
-  tool: null,
-  capability,
-  args: params,
-});
+export function grantFacts(
+  manifest: Manifest,
+  capability: string,
+  params: JsonObject,
+  address: string | null,
+): CallFacts {
+  const { provider = null, tier = null } = member(manifest.capabilities, capability) ?? {};
+  return { ...bareFacts, tool: null, capability, args: params, provider, tier, family: provider, address };
+}
 
 /**
  * The rules whose conditions hold for a grant, before it is decided on.
@@ -221,8 +261,16 @@ const sceneOf = (
   digest,
   moment: { now: now.getTime(), rootId: session.rootId },
   asking,
-  labels: labelsIn(cells),
+  labels: [...new Set([...labelsIn(cells), ...touchedLabels(manifest, call, cells, digest)])],
 });
+
+/** For policies of the team's own; null = there are none about the tool. */
+function teamFacts({ manifest, session, call, labels, moment }: Scene, tool: Tool | undefined) {
+  if (tool === undefined || call.tool === null || !callPart(manifest, call.tool).asksTeam) return null;
+  const onBehalfOf = session.onBehalfOf === null ? null : userText(session.onBehalfOf as VouchedPerson);
+  const circumstances = { task: session.task, labels, onBehalfOf, now: new Date(moment.now) };
+  return callFactValues(manifest, tool, call, circumstances);
+}
 
 /** Trackers that the event moves, with their new states. */
 function moved({ manifest, call, cells, digest, moment }: Scene, kinds: readonly EventKind[]): CellWrite[] {

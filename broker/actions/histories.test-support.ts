@@ -77,7 +77,12 @@ const clauseIn = (scope: string) => {
         same: s,
       })),
     }),
-    fc.record({ first_time: pick('tool', 'capability', 'destination', 'entity') }),
+    fc.record({
+      rate: fc
+        .tuple(maybe(event), fc.nat(2), pick('1s', '10s', '64s'), same)
+        .map(([of, at_least, over, s]) => ({ ...(of === undefined ? {} : { of }), at_least, over, times: 2, same: s })),
+    }),
+    fc.record({ first_time: pick('tool', 'capability', 'destination', 'entity', 'resource_family') }),
   );
   return fc
     .tuple(fc.oneof(now, fc.constant({})), fc.array(history, { minLength: 1, maxLength: 2 }), fc.nat(5))
@@ -124,7 +129,7 @@ const tools = {
   read: { ...touching, sensitivity: 2, labels: ['files'], cost_usd: 0.1 },
   list: { ...touching, sensitivity: 1, output: 'trusted' },
   send: { ...touching, cost_usd: 0.05, tasks: ['work'] },
-  submit: { ...touching, args: { id: { pattern: '[0-9]', optional: true } } },
+  submit: { ...touching, writes: true, args: { id: { pattern: '[0-9]', optional: true } } },
   approve: touching,
 };
 
@@ -296,7 +301,7 @@ export class Folded {
       tool: call.tool,
       effect: evaluation.decision.effect,
       costMicroUsd: facts.costMicroUsd,
-      labels: allowed ? facts.labels : [],
+      labels: evaluation.labels,
       askedAt: new Date(at),
       finishedAt: null,
       askedMoves: movesOf(evaluation.writes),

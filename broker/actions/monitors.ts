@@ -18,8 +18,22 @@ export type CellState =
   | { t: number }
   /** Amounts by step; of a tracker without a window, all under step 0. */
   | { steps: { [step: string]: number } }
+  /** The same, and what is usual. */
+  | { steps: { [step: string]: number }; usual: Usual }
   /** The root session in which it was first, and when. */
   | { first: string; t: number };
+
+/**
+ * What is usual in one window: a mean in which each window weighs 7/8 of the one after it. Windows stand one
+ * after another here; `n` is counted in the one with the number `window`, which is not over.
+ */
+interface Usual {
+  window: number;
+  n: number;
+  mean: number;
+  /** Weight of all windows so far, to be divided by: below one while there are few. */
+  weight: number;
+}
 
 export interface Moment {
   now: number;
@@ -51,6 +65,8 @@ export function concerns(test: EventTest, call: CallFacts): boolean {
   if (test.destination === 'unknown' && call.unknownDestinations.length === 0) return false;
   if (test.destination === 'known' && !(call.destinations.length > 0 && call.unknownDestinations.length === 0))
     return false;
+  if (test.providers !== undefined && (call.provider === null || !test.providers.includes(call.provider))) return false;
+  if (test.tier !== undefined && (call.tier === null || call.tier < test.tier)) return false;
   return test.match.every(([path, pattern]) => argumentMatches(call.args, path, pattern, test.strictly));
 }
 
@@ -111,6 +127,10 @@ function valuesOf(name: string, call: CallFacts, compares: Tracker['compares']):
       return call.tool === null ? [] : [call.tool];
     case 'capability':
       return call.capability === null ? [] : [call.capability];
+    case 'provider':
+      return call.provider === null ? [] : [call.provider];
+    case 'resource_family':
+      return call.family === null ? [] : [call.family];
     case 'destination':
       return [...new Set(call.destinations.map((destination) => hostOf(destination) ?? as(destination)))];
     default:
@@ -151,6 +171,8 @@ export function advance(
     case 'count':
     case 'sum':
       return event ? add(tracker, state, tracker.op === 'count' ? 1 : costMicroUsd, now) : state;
+    case 'rate':
+      return event ? addToRate(tracker, state, now) : state;
   }
 }
 
@@ -164,6 +186,32 @@ export function add(tracker: Tracker, state: CellState | null, amount: number, n
   return { steps: { ...next, [step]: (next[step] ?? 0) + amount } };
 }
 
+function addToRate(tracker: Tracker, state: CellState | null, now: number): CellState {
+  const { steps: counted } = add(tracker, state, 1, now) as { steps: { [step: string]: number } };
+  const usual = usualBy(tracker, state, now);
+  return { steps: counted, usual: { ...usual, n: usual.n + 1 } };
+}
+
+/** Part of the mean that a new window is. */
+const newest = 1 / 8;
+/** After so many windows of nothing, nothing is usual. */
+const forgotten = 256;
+
+/** What is usual, with every window that is over by now. */
+function usualBy({ windowMs }: Tracker, state: CellState | null, now: number): Usual {
+  const window = Math.floor(now / windowMs!);
+  if (state === null || !('usual' in state)) return { window, n: 0, mean: 0, weight: 0 };
+  let { n, mean, weight } = state.usual;
+  const over = window - state.usual.window;
+  if (over > forgotten) return { window, n: 0, mean: 0, weight: 1 };
+  for (let passed = 0; passed < over; passed += 1) {
+    mean += (n - mean) * newest;
+    weight += (1 - weight) * newest;
+    n = 0;
+  }
+  return { window: Math.max(window, state.usual.window), n, mean, weight };
+}
+
 /**
  * Whether what a rule asks of the tracker holds before this call.
  * @param state of the cell of this call's key
@@ -171,7 +219,7 @@ export function add(tracker: Tracker, state: CellState | null, amount: number, n
  */
 export function holds(
   tracker: Tracker,
-  moreThan: number | null,
+  { moreThan, times }: { moreThan: number | null; times?: number | undefined },
   state: CellState | null,
   call: CallFacts,
   { now, rootId }: Moment,
@@ -188,6 +236,12 @@ export function holds(
       const asked = takes(tracker.event, call, asking);
       const own = asked ? (tracker.op === 'count' ? 1 : call.costMicroUsd) : 0;
       return total(tracker, state, now) + own > (moreThan ?? 0);
+    }
+    case 'rate': {
+      const { mean, weight } = usualBy(tracker, state, now);
+      const fine = weight === 0 ? 0 : ((times ?? 0) * mean) / weight;
+      const own = takes(tracker.event, call, ['attempt', 'call']) ? 1 : 0;
+      return total(tracker, state, now) + own > Math.max(moreThan ?? 0, fine);
     }
   }
 }

@@ -8,6 +8,7 @@ import {
   cellKey,
   type Digest,
   labelsCell,
+  labelsIn,
   labelWrite,
   marksWritten,
   outCell,
@@ -17,6 +18,7 @@ import {
   unique,
   unseenOutput,
 } from './cells.ts';
+import { touchedCell } from './lineage.ts';
 import { advance, type CellState, concerns, type Happened, keysOf } from './monitors.ts';
 
 /**
@@ -28,14 +30,19 @@ export interface Awaited extends CellRef, Happened {
 }
 
 export function awaitedOutcome(manifest: Manifest, call: CallFacts, digest: Digest): Awaited[] {
-  return compiledCalls(manifest).trackers.flatMap((tracker) => {
+  const touched = touchedCell(manifest, call, digest);
+  const moved = compiledCalls(manifest).trackers.flatMap((tracker) => {
     const event = mayCome(tracker.event, call);
     const without = tracker.without !== null && mayCome(tracker.without, call);
     if (!event && !without) return [];
     const keys = keysOf(tracker, call) ?? [];
     return keys.map((key) => ({ tracker: tracker.id, ...trackerCell(tracker, key, digest), event, without }));
   });
+  return touched === null ? moved : [...moved, { tracker: lineage, ...touched, event: false, without: false }];
 }
+
+/** Stands where an awaited cell has no tracker: it is looked at for its labels, and not moved. */
+const lineage = 'lineage';
 
 /** Labels are reported with the outcome: which there will be, nobody knows yet. */
 const mayCome = (test: EventTest, call: CallFacts) =>
@@ -87,9 +94,11 @@ export function finishCall(
     const after = advance(tracker, state as CellState | null, is, costMicroUsd, moment);
     return after === state ? [] : [{ scope, cell, state: after, version, is }];
   });
+  // What somebody wrote there since the call was decided on may have come back too.
+  const touched = awaited.filter((one) => one.tracker === lineage).flatMap((ref) => labelsIn(cells, ref));
   const marks = outputMarks(manifest, tool, outcome, digest);
   if (outcome.moreWords && toolOf(manifest, tool)?.output !== 'trusted') marks.push(unseenOutput);
-  return [...moves, ...labelWrite(cells, outcome.labels, moment), ...marksWritten(marks, cells)];
+  return [...moves, ...labelWrite(cells, [...outcome.labels, ...touched], moment), ...marksWritten(marks, cells)];
 }
 
 /** Words that the person said, as the agent's host reports them. */

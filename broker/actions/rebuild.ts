@@ -9,7 +9,7 @@ import { compiledCalls, type Tracker, toolOf } from '../manifests/compile-calls.
 import type { Manifest } from '../manifests/manifest.ts';
 import { memoize } from '../manifests/memoize.ts';
 import type { Scope } from '../manifests/tool-schema.ts';
-import type { CellWrite, LabelState } from './cells.ts';
+import { type CellWrite, type LabelState, labelsCell } from './cells.ts';
 import { advance, type CellState } from './monitors.ts';
 
 /** A call as it is on record, with its session's person. */
@@ -32,11 +32,15 @@ export interface RecordedAction {
 /**
  * Moves of cells, as an action keeps them: `+CELL@7` for an event of the cell's tracker, `-CELL@7` for one
  * that makes it forget, each with the version that the cell has by it. The order of versions is the order in
- * which things happened, across sessions too.
+ * which things happened, across sessions too. `=CELL@7 LABEL LABEL` puts labels on.
  */
-export const movesOf = (writes: readonly Pick<CellWrite, 'cell' | 'version' | 'is'>[]): string[] =>
-  writes.flatMap(({ cell, version, is }) =>
-    is === undefined ? [] : [`${is.event ? '+' : '-'}${cell}@${version + 1}`],
+export const movesOf = (writes: readonly Pick<CellWrite, 'cell' | 'version' | 'is' | 'puts'>[]): string[] =>
+  writes.flatMap(({ cell, version, is, puts }) =>
+    puts !== undefined
+      ? [`=${cell}@${version + 1} ${puts.join(' ')}`]
+      : is === undefined
+        ? []
+        : [`${is.event ? '+' : '-'}${cell}@${version + 1}`],
   );
 
 interface Move {
@@ -67,8 +71,19 @@ export function rebuildCells(
   const labels = new Map<string, LabelState['labels']>();
   for (const action of actions) {
     const manifest = manifestOf(action.agent, action.manifestVersion);
+    const put = (cell: string, names: readonly string[], at: Date) => {
+      if (names.length === 0) return;
+      const key = `${storedScope(cell === labelsCell.cell ? 'session' : 'owner', action, manifest)}/${cell}`;
+      const known = labels.get(key) ?? {};
+      for (const name of names) known[name] = Math.min(known[name] ?? Number.POSITIVE_INFINITY, at.getTime());
+      labels.set(key, known);
+    };
     const note = (moved: readonly string[], at: Date | null) => {
-      for (const { cell, ...move } of moved.map(readMove)) {
+      for (const text of moved.filter((one) => one.startsWith('='))) {
+        const [cell = '', ...names] = text.slice(1).split(/@[0-9]+ | /);
+        put(cell, names, at ?? action.askedAt);
+      }
+      for (const { cell, ...move } of moved.filter((one) => !one.startsWith('=')).map(readMove)) {
         const tracker = trackersOf(manifest).get(trackerOf(cell));
         if (tracker === undefined || at === null) throw new Error(`the manifest of ${action.tool} has no ${cell}`);
         listed(moves, `${storedScope(tracker.scope, action, manifest)}/${cell}`).push({ ...move, tracker, at, action });
@@ -77,15 +92,9 @@ export function rebuildCells(
     note(action.askedMoves, action.askedAt);
     note(action.outcomeMoves, action.finishedAt);
     if (action.effect !== 'allow') continue;
-    const key = `${storedScope('session', action, manifest)}/labels`;
-    const put = (names: readonly string[], at: Date) => {
-      if (names.length === 0) return;
-      const known = labels.get(key) ?? {};
-      for (const name of names) known[name] = Math.min(known[name] ?? Number.POSITIVE_INFINITY, at.getTime());
-      labels.set(key, known);
-    };
-    put(toolOf(manifest, action.tool)?.labels ?? [], action.askedAt);
-    put(action.labels, action.finishedAt ?? action.askedAt);
+    // Rows from before labels were written down with the moves.
+    put(labelsCell.cell, toolOf(manifest, action.tool)?.labels ?? [], action.askedAt);
+    put(labelsCell.cell, action.labels, action.finishedAt ?? action.askedAt);
   }
   return new Map<string, CellState | LabelState | null>([
     ...[...moves].map(([key, list]) => [key, replayed(list)] as const),

@@ -36,12 +36,14 @@ export interface Who {
   openedAt: number;
   onBehalfOf: object | null;
   declaredOnBehalfOf: string | null;
+  attested?: JsonObject | null;
 }
 
 export interface AskedCall {
   tool: string;
   args: JsonObject;
   costMicroUsd: number | null;
+  address?: string | null;
 }
 
 /** One line of the log: a call as it was decided, or as it came out. */
@@ -122,7 +124,8 @@ export function decideByLog(
     const { tool: called, args } = entry.call;
     const listed = tool(called);
     if (name === 'tool') return [called];
-    if (name === 'capability') return [];
+    if (name === 'capability' || name === 'provider') return [];
+    if (name === 'resource_family') return listed?.entity === undefined ? [] : ['order'];
     if (name === 'entity') {
       const entity = listed === undefined ? null : entityOf(listed, args);
       return entity === null ? [] : [as(entity)];
@@ -133,6 +136,33 @@ export function decideByLog(
   const isSame = (same: readonly string[], entry: Entry, as: Spelling) =>
     same.every((name) => valuesOf(name, asked, as).some((value) => valuesOf(name, entry, as).includes(value)));
   const lacks = (same: readonly string[]) => same.some((name) => valuesOf(name, asked, alike).length === 0);
+
+  /** Labels of sessions and of entities, after the whole log; `null` = those of all entities together. */
+  function labelled() {
+    const sessions = new Map<string, Set<string>>();
+    const entities = new Map<string | null, Set<string>>();
+    const of = <Key>(all: Map<Key, Set<string>>, key: Key) => all.get(key) ?? all.set(key, new Set()).get(key)!;
+    const touched = (entry: Entry): Iterable<string> => {
+      const listed = tool(entry.call.tool);
+      if (listed?.entity === undefined) return [];
+      const entity = entityOf(listed, entry.call.args);
+      return of(entities, entity === null ? null : alike(entity));
+    };
+    for (const entry of log) {
+      if (entry.kinds.includes('denied')) continue;
+      const session = of(sessions, entry.who.rootId);
+      const asks = entry.kinds.includes('call');
+      const listed = tool(entry.call.tool);
+      const carried = [...session, ...touched(entry)];
+      if (asks && listed?.writes === true)
+        for (const label of carried) {
+          of(entities, alike(entityOf(listed, entry.call.args)!)).add(label);
+          of(entities, null).add(label);
+        }
+      for (const label of [...carried, ...(asks ? (listed?.labels ?? []) : entry.labels)]) session.add(label);
+    }
+    return [...of(sessions, who.rootId), ...touched(asked)];
+  }
 
   /** What the scope's history has, oldest first. */
   const within = (scope: Scope): Entry[] =>
@@ -202,6 +232,37 @@ export function decideByLog(
       ),
     );
   }
+  /** The usual number is worked out from all windows since the first event, oldest first. */
+  function rateHolds(
+    { of, over, times, at_least, same }: NonNullable<Clause['rate']>,
+    on: Selector,
+    scope: Scope,
+    as: Spelling,
+  ): Truth {
+    if (lacks(same)) return 'lacks';
+    const kinds = of?.kind === undefined ? ['call'] : list(of.kind);
+    const event = of ?? on;
+    const asks = kinds.some((kind) => kind === 'attempt' || kind === 'call') && isSelected(event, asked);
+    const windowOf = (at: number) => Math.floor(at / (over * 1000));
+    const keys = same.reduce<string[][]>(
+      (all, name) => all.flatMap((key) => valuesOf(name, asked, as).map((value) => [...key, value])),
+      [[]],
+    );
+    return keys.some((key) => {
+      const past = within(scope).filter(
+        (entry) =>
+          isEvent(event, entry) && same.every((name, index) => valuesOf(name, entry, as).includes(key[index]!)),
+      );
+      const recent = past.filter((entry) => inSteps(over, entry.at)).length + (asks ? 1 : 0);
+      let [mean, weight] = [0, 0];
+      for (let window = windowOf(past[0]?.at ?? now); window < windowOf(now); window += 1) {
+        const n = past.filter((entry) => windowOf(entry.at) === window).length;
+        mean += (n - mean) / 8;
+        weight += (1 - weight) / 8;
+      }
+      return recent > Math.max(at_least, weight === 0 ? 0 : (times * mean) / weight);
+    });
+  }
   function isFirst(what: NonNullable<Clause['first_time']>, scope: Scope, as: Spelling): Truth {
     return valuesOf(what, asked, as).some((value) => {
       const [first] = within(scope).filter(
@@ -234,11 +295,9 @@ export function decideByLog(
   }
 
   function clauseHolds(clause: Clause, on: Selector, scope: Scope, spares = false): Truth {
-    const read = within('session').flatMap((entry) =>
-      entry.kinds.includes('call') ? (tool(entry.call.tool)?.labels ?? []) : entry.labels,
-    );
+    const read = labelled();
     const standing = who.onBehalfOf !== null ? 'vouched' : who.declaredOnBehalfOf !== null ? 'declared' : 'nobody';
-    const { formerly, since: sequence, count, sum, first_time } = clause;
+    const { formerly, since: sequence, count, sum, rate, first_time } = clause;
     const as = spares ? exactly : alike;
     const truths: Truth[] = [
       clause.task_types?.includes(who.task.task_type) ?? true,
@@ -253,6 +312,7 @@ export function decideByLog(
       clause.untrusted?.some(isUntrusted) ?? true,
       formerly === undefined || formerlyHolds(formerly, scope, as),
       sequence === undefined || sinceHolds(sequence, scope, as),
+      rate === undefined || rateHolds(rate, on, scope, as),
       first_time === undefined || isFirst(first_time, scope, spares ? alike : exactly),
     ];
     if (count !== undefined) {
@@ -298,6 +358,7 @@ export function decideByLog(
   const hits = found.filter(({ truth }) => truth === true);
   const missing = found.filter(({ truth }) => truth === 'lacks').map(({ id }) => id);
   const listed = tool(call.tool);
+  if (listed?.writes === true && entityOf(listed, call.args) === null) missing.push('lineage');
   const refused =
     listed === undefined ||
     !(listed.tasks?.includes(who.task.task_type) ?? true) ||
@@ -319,11 +380,12 @@ export function decideByLog(
     if (listed?.entity === undefined || entityOf(listed, call.args) !== null) return false;
     const seen = (event: Selector | EventSelector, same: readonly string[]) =>
       same.includes('entity') && isSelected(event, asked);
-    const looked = ({ formerly, since: sequence, count, sum }: Clause, on: Selector) =>
+    const looked = ({ formerly, since: sequence, count, sum, rate }: Clause, on: Selector) =>
       (formerly !== undefined && seen(formerly, formerly.same)) ||
       (sequence !== undefined && (seen(sequence.event, sequence.same) || seen(sequence.without, sequence.same))) ||
       (count !== undefined && seen(count.of ?? on, count.same)) ||
-      (sum !== undefined && seen(sum.of ?? on, sum.same));
+      (sum !== undefined && seen(sum.of ?? on, sum.same)) ||
+      (rate !== undefined && seen(rate.of ?? on, rate.same));
     return (
       (manifest.rules ?? []).some(({ on, when, unless }) =>
         [...list(when), ...list(unless)].some((clause) => looked(clause, on === '*' ? {} : on)),

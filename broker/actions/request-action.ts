@@ -4,6 +4,7 @@
  */
 import { createHmac, hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
+import type { Logger } from 'pino';
 import { eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
@@ -12,7 +13,7 @@ import type { CallDecision } from '../decide/decide-call.ts';
 import type { CallEffect } from '../decide/effects.ts';
 import type { AsksPeople } from '../grants/ask-people.ts';
 import type { Catalog } from '../manifests/catalog.ts';
-import type { CallFacts } from '../manifests/compile-calls.ts';
+import { type CallFacts, canariesAmong } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import {
@@ -41,6 +42,7 @@ import { storedWrites } from './move-cells.ts';
 import { awaitedOutcome } from './outcome.ts';
 import { originsOf } from './rules.ts';
 import { type ActionPeople, recordAction } from './statements.ts';
+import { alertOf } from './touch-canary.ts';
 
 export interface ActionDeps extends EndSessionDeps, AskDeps {
   store: Store;
@@ -48,6 +50,7 @@ export interface ActionDeps extends EndSessionDeps, AskDeps {
   catalog: Catalog;
   /** Keyed: what is low in entropy cannot be guessed from the database. */
   digest: Digest;
+  log: Logger;
 }
 
 /** @param key for this use only (`keys/key-encryption-key.ts`) */
@@ -168,12 +171,13 @@ async function decideOnce(
   const call = callFacts(manifest, session.task, request);
   const cells = cellsOf(session);
   const evaluation = evaluateCall(published, session, request, call, cells, now, deps.digest, consent?.rules ?? null);
-  const { decision, hits, writes } = await withinWaiting(deps, session, evaluation);
+  const { decision, hits, labels, writes } = await withinWaiting(deps, session, evaluation);
   const { effect, reasons, policy_ids } = decision;
 
   // 4.
   const id = newId('act', now);
   const shown = shownArguments(request.args, deps.digest);
+  const canaries = canariesAmong(manifest, hits);
   const because = { id, requestDigest, manifestVersion: published.version, now };
   const asks = await asksPeople(deps, manifest, session, request, call, { decision, hits }, { shown, cells }, because);
   const people: ActionPeople | null =
@@ -186,7 +190,6 @@ async function decideOnce(
         };
 
   // 5.
-  const labels = effect === 'allow' ? [...call.labels] : [];
   const written = await recordAction(
     deps.store,
     { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
@@ -220,10 +223,12 @@ async function decideOnce(
         ...(consent === null ? {} : { approved_by: consent.by }),
         ...(earlier === null ? {} : { asked_as: earlier.id }),
       }),
+      alert: canaries.length === 0 ? null : eventPayload('canary.touched', { canaries, tool: request.tool }),
     },
     storedWrites(writes, session, manifest),
   );
   if (!written) return null;
+  if (canaries.length > 0) alertOf(deps.log, session, canaries);
   return {
     actionId: id,
     effect,

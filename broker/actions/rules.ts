@@ -1,9 +1,10 @@
 /** Which rules are about a call, what they look at, and whether they hold. Pure. */
-
 import type { ArgumentOrigin } from '../core/questions.ts';
-import type { Json, Task } from '../core/vocabulary.ts';
+import type { Json, JsonObject, Task } from '../core/vocabulary.ts';
+import { attestedAs } from '../manifests/attested-claims.ts';
 import { clearanceOf, manifestWords, valuesAt } from '../manifests/call-arguments.ts';
 import { mayConcern } from '../manifests/call-policies.ts';
+import { touchesDecoy } from '../manifests/canaries.ts';
 import {
   type CallFacts,
   type CompiledClause,
@@ -14,6 +15,7 @@ import {
 } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import { memoize } from '../manifests/memoize.ts';
+import { isWithinNetworks } from '../manifests/networks.ts';
 import type { EventKind } from '../manifests/tool-schema.ts';
 import {
   type CellRef,
@@ -39,6 +41,8 @@ export interface CallSession {
   rootOpenedAt: Date;
   onBehalfOf: object | null;
   declaredOnBehalfOf: string | null;
+  /** Claims of the platform's token that the manifest asked for when it opened. */
+  attested?: JsonObject | null;
   facts: { withheld: readonly string[] };
 }
 
@@ -143,13 +147,21 @@ const isLack = (verdict: Verdict): verdict is { lacks: string } => typeof verdic
 const anyOf = (verdicts: Verdict[]): Verdict => verdicts.includes(true) || (verdicts.find(isLack) ?? false);
 const allOf = (verdicts: Verdict[]): Verdict => !verdicts.includes(false) && (verdicts.find(isLack) ?? true);
 
-function clauseHolds({ now, sequence, spares }: CompiledClause, scene: Scene): Verdict {
+function clauseHolds({ now, sequence, spares, decoy }: CompiledClause, scene: Scene): Verdict {
   const { session, call, manifest, cells, digest, moment } = scene;
+  if (decoy !== undefined && !touchesDecoy(decoy, call)) return false;
   if (now.task_types !== undefined && !now.task_types.includes(session.task.task_type)) return false;
   if (now.destination === 'unknown' && call.unknownDestinations.length === 0) return false;
   if (now.destination === 'known' && (call.destinations.length === 0 || call.unknownDestinations.length > 0))
     return false;
   if (now.unsaid?.some((word) => seen(saidCell(word, digest)) || inputWords(session.task).has(word))) return false;
+  const verdicts: Verdict[] = [];
+  if (now.network !== undefined) {
+    const inside = call.address === null ? null : isWithinNetworks(call.address, now.network);
+    verdicts.push(inside ?? { lacks: 'network' });
+  }
+  if (now.attested !== undefined) verdicts.push(attestedAs(now.attested, session.attested ?? null));
+  if (verdicts.includes(false)) return false;
   if (now.label !== undefined && !scene.labels.includes(now.label)) return false;
   if (now.uncleared === true && !isUncleared(scene)) return false;
   if (now.on_behalf_of !== undefined && now.on_behalf_of !== standing(session)) return false;
@@ -159,17 +171,18 @@ function clauseHolds({ now, sequence, spares }: CompiledClause, scene: Scene): V
     if (!argumentMatches(call.args, path, pattern, spares)) return false;
   if (now.untrusted !== undefined && !now.untrusted.some((name) => unvouchedWords(name).some(returned))) return false;
   if (now.unvouched !== undefined && !now.unvouched.some((name) => unvouchedWords(name).length > 0)) return false;
-  return allOf(
-    sequence.map(({ tracker, moreThan }): Verdict => {
+  return allOf([
+    ...verdicts,
+    ...sequence.map(({ tracker, moreThan, times }): Verdict => {
       const keys = keysOf(tracker, call);
       // A first time of nothing is none.
       if (keys === null) return tracker.op === 'first' ? false : { lacks: tracker.same.join(', ') };
       return keys.some((key) => {
         const state = cells.get(cellKey(trackerCell(tracker, key, digest)))?.state ?? null;
-        return holds(tracker, moreThan, state as CellState | null, call, moment, scene.asking);
+        return holds(tracker, { moreThan, times }, state as CellState | null, call, moment, scene.asking);
       });
     }),
-  );
+  ]);
 
   function seen(ref: CellRef): boolean {
     return (cells.get(cellKey(ref))?.version ?? 0) > 0;

@@ -44,7 +44,7 @@ const recordStatement = (people: boolean): Statement => ({
       SELECT * FROM json_to_recordset($1::json) AS r (
         n int, session_id text, root_id text, version int, at timestamptz, id text, agent text, tool text, arguments jsonb, call_key text,
         request_digest text, effect text, decision jsonb, manifest_version int, cost_micro_usd bigint, awaited jsonb, labels text[], asked_moves text[],
-        took text[], cells json, event text, request_id text, audit json${people ? ', question json, asked json, notices text[], channels text[], restrained text, restraint json, consent_id text, replaces text' : ''}) ORDER BY root_id LIMIT 16
+        took text[], cells json, event text, request_id text, audit json, alert json${people ? ', question json, asked json, notices text[], channels text[], restrained text, restraint json, consent_id text, replaces text' : ''}) ORDER BY root_id LIMIT 16
     ), held AS MATERIALIZED (
       SELECT r.* FROM r
       CROSS JOIN LATERAL (
@@ -77,8 +77,11 @@ const recordStatement = (people: boolean): Statement => ({
       SELECT held.* FROM held JOIN a ON a.id = held.id
     ), bump AS (
 ${countActions('written')}
+    ), told AS (
+      SELECT 1 AS nth, session_id, at, event, agent, request_id, audit${people ? ', consent_id' : ''} FROM written
+      UNION ALL SELECT 2, session_id, at, 'canary.touched', agent, request_id, alert${people ? ', NULL' : ''} FROM written WHERE alert IS NOT NULL
     ), event AS (
-      ${appendEvent({ chain: 'session_id', at: 'at', type: eventAmong('event', 'action.allowed', 'action.denied', ...(people ? (['action.pending'] as const) : [])), actor: 'agent', request: 'request_id', payload: 'audit', ...(people ? { grant: 'consent_id' } : {}) }, 'written ORDER BY session_id')}
+      ${appendEvent({ chain: 'session_id', at: 'at', type: eventAmong('event', 'action.allowed', 'action.denied', 'canary.touched', ...(people ? (['action.pending'] as const) : [])), actor: 'agent', request: 'request_id', payload: 'audit', ...(people ? { grant: 'consent_id' } : {}) }, 'told ORDER BY session_id, nth')}
     )${people ? withPeople : ''}
     SELECT n FROM written`,
 });
@@ -143,6 +146,8 @@ export interface ActionRecord {
   labels: readonly string[];
   requestId: string | null;
   audit: EventPayload<'action.allowed'>;
+  /** What people must be told besides. */
+  alert: EventPayload<'canary.touched'> | null;
   /** What people are asked because of it, or said of it before; null = nothing. */
   people: ActionPeople | null;
 }
@@ -189,6 +194,7 @@ export async function recordAction(
     event: eventOf(action.effect),
     request_id: action.requestId,
     audit: action.audit,
+    alert: action.alert,
   };
   const written = await unlessMovedOn(
     action.people === null

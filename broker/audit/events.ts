@@ -233,6 +233,11 @@ export const events = {
     meaning: 'A tool call was denied; `effect` says what became of its session by it.',
     payload: [called],
   },
+  'canary.touched': {
+    meaning:
+      'A call or a request named a decoy of the manifest, which no honest run has a reason to. Its session ends by it, and somebody should look at the agent.',
+    payload: [z.strictObject({ canaries: z.array(text), tool: text.optional(), capability: text.optional() })],
+  },
   'session.suspended': {
     meaning: 'A rule froze a session and its sub-agents: what they hold is revoked, and they wait for a person.',
     payload: [restrained],

@@ -67,6 +67,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     bad(
       `A call of ${tool ?? 'a tool'} was denied${reasons?.length ? `: ${reasons.map(({ code }) => reasonWords(decisionReasons, code)).join(', ')}` : ''}${became(effect)}.`,
     ),
+  'canary.touched': ({ payload: { canaries, tool, capability } }) =>
+    bad(`${tool ?? capability ?? 'A request'} touched the decoy ${canaries?.join(', ') ?? ''}.`),
   'action.pending': ({ actor, payload: { tool } }) =>
     wait(`${actor} wants to call ${tool ?? 'a tool'}; a person must decide.`),
   'session.suspended': ({ payload: { asked, rules } }) =>

@@ -14,10 +14,14 @@ import type { LongPoller } from '../core/long-poller.ts';
 import { isLoopback } from '../core/loopback.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { GrantDeps } from '../grants/request-grant.ts';
+import { accessRequestOperations } from '../http/access-requests.ts';
 import { actionOperations } from '../http/actions.ts';
 import { type AdminDeps, adminOperations } from '../http/admin.ts';
 import { createApp } from '../http/app.ts';
 import { authzenOperations } from '../http/authzen.ts';
+import { type AuthzenDeps, accessRequestsPath } from '../http/authzen-answers.ts';
+import { authzenSearchOperations } from '../http/authzen-search.ts';
+import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
@@ -132,7 +136,16 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
   };
-  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest };
+  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, log };
+  const denials = createDenialTokens(ring, clock, url, `${url}${accessRequestsPath}`);
+  const authzen: AuthzenDeps = {
+    actions,
+    grants,
+    denials,
+    ring,
+    issuer: url,
+    noteRefused: (refused, refusal) => noteRefusedRequest(refusals, refused, refusal),
+  };
   const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
@@ -149,7 +162,9 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     requestsPerMinute: settings.WRIT_REQUESTS_PER_MINUTE,
     operations: [
       ...grantOperations({ ...grants, poller }),
-      ...authzenOperations(actions, url),
+      ...authzenOperations(authzen),
+      ...authzenSearchOperations(actions),
+      ...accessRequestOperations({ ...authzen, poller }),
       ...actionOperations(actions),
       ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller, maxGrantsPerSession }),
       ...oauthOperations(oauth),

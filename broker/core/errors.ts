@@ -118,6 +118,27 @@ export const errorTable = {
     title: 'The broker failed',
     help: 'Nothing was granted. Give the operator the `request_id`.',
   },
+  // AuthZEN's Access Request and Approval Profile: its own problem types come with them, as `type`.
+  not_requestable: {
+    status: 400,
+    title: 'No person can lift this denial',
+    help: 'Only a denial whose context has `access_request` can be asked about. Where policy alone allows it by now, ask for it directly.',
+  },
+  invalid_denial_binding: {
+    status: 400,
+    title: 'The access request is not what was denied',
+    help: 'Send subject, action, resource and context as they were evaluated, and `binding_token` and `expires_at` as they came with the denial.',
+  },
+  duplicate_request: {
+    status: 409,
+    title: 'This Idempotency-Key was used for another access request',
+    help: 'Use a new key for a new request.',
+  },
+  expired_denial: {
+    status: 410,
+    title: 'The denial is too old to be asked about',
+    help: 'Evaluate again, and answer the denial that comes.',
+  },
   // RFC 6749 section 5.2 and RFC 8693 section 2.2.2: the token endpoint's own words, answered as `error`.
   invalid_request: {
     status: 400,

@@ -128,6 +128,10 @@ export const decisionReasons = {
     meaning: 'A rule of the manifest stands against the call, given what was before it.',
     words: 'a rule of the manifest stands against it',
   },
+  team_policy: {
+    meaning: 'A policy of the manifest’s `cedar` section forbids it. `advice` is the team’s own.',
+    words: 'a policy of the team forbids it',
+  },
   separation_of_duties: {
     meaning: 'The same hand did another duty before that the manifest keeps apart from this one.',
     words: 'another duty was done by the same hand',

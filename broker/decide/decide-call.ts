@@ -3,7 +3,7 @@
  * becomes of the session by it. Cedar decides; that its answer can only err towards deny is `readAnswer`'s
  * care.
  */
-import { statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
+import { type CedarValueJson, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
 import type { Reason, Task } from '../core/vocabulary.ts';
 import { checkTask } from '../manifests/bind.ts';
 import { anyOther, callPart } from '../manifests/call-policies.ts';
@@ -34,6 +34,8 @@ export interface CallDecisionFacts {
   withheld: readonly string[];
   /** What a rule looks at and the call does not have. */
   missing: readonly { rule: string; path: string }[];
+  /** Facts for the team's own policies; absent where there are none. */
+  team?: { [name: string]: CedarValueJson };
 }
 
 export interface CallDecision {
@@ -74,7 +76,7 @@ function decideOrThrow(facts: CallDecisionFacts, compiled: CompiledManifest): Ca
       advice: `The rule ${rule} needs it.`,
     });
   const first = ask(facts, compiled);
-  if (first.failed.length > 0) return denied(facts, [...faults, { code: 'policy_failed' }]);
+  if (first.failed.length > 0) return refused(facts, compiled, faults, first);
   if (first.effect === 'allow')
     return faults.length === 0 ? decision(facts, 'allow', [], first.policyIds) : denied(facts, faults);
   if (faults.length > 0 || !first.liftable) return refused(facts, compiled, faults, first);
@@ -104,6 +106,7 @@ function ask(facts: CallDecisionFacts, compiled: CompiledManifest): Answer {
         withheld: [...facts.withheld],
         outside: [...facts.outside],
         unexpected: facts.unexpected,
+        ...facts.team,
       },
       preparsedPolicySetId: slotForCalls(compiled, part.name, part.policies),
     }),
@@ -112,8 +115,12 @@ function ask(facts: CallDecisionFacts, compiled: CompiledManifest): Answer {
 }
 
 function refused(facts: CallDecisionFacts, compiled: CompiledManifest, faults: Reason[], answer: Answer): CallDecision {
-  if (answer.failed.length > 0) return denied(facts, [...faults, { code: 'policy_failed' }]);
   const part = partFor(facts, compiled);
+  // One that cannot be evaluated keeps none of the others from doing what it does to the session.
+  if (answer.failed.length > 0) {
+    const matched = answer.policyIds.map((id) => member(part.annotations, id));
+    return decision(facts, sessionEffect(matched) ?? 'deny', [...faults, { code: 'policy_failed' }], answer.policyIds);
+  }
   const ids = answer.policyIds.length > 0 || faults.length > 0 ? answer.policyIds : [`${part.name}.permit`];
   const notes = ids.map((id) => member(part.annotations, id));
   const reasons = ids.map((id, index): Reason => {

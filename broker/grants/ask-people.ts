@@ -30,7 +30,7 @@ export interface AsksPeople {
  */
 export const askPeople = (from: string, notices: { ids: string; channels: string }): string => `questions AS (
 ${insertQuestion(from)} RETURNING id, session_id, agent
-    ), told AS (${insertNotices('questions', notices.ids, notices.channels, `(SELECT at FROM ${from})`)}
+    ), question_notices AS (${insertNotices('questions', notices.ids, notices.channels, `(SELECT at FROM ${from})`)}
     ), asked_event AS (
       ${appendEvent({ chain: 'q.session_id', at: `${from}.at`, type: event('grant.pending'), actor: `${from}.agent`, grant: 'q.id', request: `${from}.request_id`, payload: `${from}.asked` }, `questions q, ${from}`)}
     ), restraint_event AS (

@@ -8,6 +8,7 @@ import { type StoredWrite, storedWrites } from '../actions/move-cells.ts';
 import { cellsOf } from '../actions/request-action.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { Catalog } from '../manifests/catalog.ts';
+import type { CallFacts } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import { hasCells, rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
 import type { Store } from '../store/open.ts';
@@ -36,35 +37,34 @@ export async function historyReads(
   agent: string,
   capability: string,
   params: JsonObject | undefined,
+  address: string | null,
 ): Promise<SessionReads> {
   const { compiled } = (await catalog.lastSeen(agent)) ?? (await catalog.current(agent)) ?? {};
   if (compiled === undefined) return {};
-  const cells = cellsAbout(compiled.manifest, capability, params ?? {}, digest);
+  const cells = cellsAbout(compiled.manifest, grantFacts(compiled.manifest, capability, params ?? {}, address), digest);
   return cells.length === 0 ? {} : { cells, owner: compiled.manifest.owner };
 }
 
-function cellsAbout(manifest: Manifest, capability: string, params: JsonObject, digest: Digest): CellRef[] {
-  const call = grantFacts(capability, params);
+function cellsAbout(manifest: Manifest, call: CallFacts, digest: Digest): CellRef[] {
   return concernsHistory(manifest, call) ? cellsFor(manifest, { task_type: '', inputs: {} }, call, digest) : [];
 }
 
 /**
  * What is remembered, for this grant. Cells that were not read with the session, because its parameters
  * depend on the task or the manifest is newer, are read now.
- * @param params complete, as they were bound
+ * @param asked with its parameters complete, as they were bound
  * @param asking `asked_again` for one that stands in history as an attempt already
  */
 export async function historyOf(
   deps: HistoryDeps & { store: Store },
   manifest: Manifest,
   session: SessionFacts,
-  capability: string,
-  params: JsonObject,
+  asked: { capability: string; params: JsonObject; address: string | null },
   now: Date,
   asking?: 'asked_again',
 ): Promise<GrantHistory | 'moved_on'> {
   const { digest } = deps;
-  const call = grantFacts(capability, params);
+  const call = grantFacts(manifest, asked.capability, asked.params, asked.address);
   if (!concernsHistory(manifest, call)) return nothing;
   const needed = { cells: cellsFor(manifest, session.task, call, digest), owner: manifest.owner };
   let cells: Cells = cellsOf(session);

@@ -47,39 +47,19 @@ export async function redeemGrant(
   session: SessionFacts,
   grantId: string,
   credentialJwk: JsonObject | null,
+  address: string | null,
   requestId: string | null,
 ): Promise<IssuedAnswer> {
   // 1.
   const now = deps.clock.now();
-  const grant = await deps.store.prisma.grant.findFirst({
-    where: { id: grantId, sessionId: session.id },
-    include: { reviews: { where: { verdict: 'approve' } } },
-  });
-  // Nothing is minted from a question about a call or a session.
-  if (grant === null || isQuestion(grant.capability)) throw new WritError('not_found');
-  if (grant.status === 'failed') throw new WritError('grant_failed', { extensions: { grant_id: grant.id } });
-  if (['issuing', 'issued', 'ended'].includes(grant.status)) throw new WritError('already_redeemed');
-  if (grant.status === 'denied')
-    throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: reasonsOf(grant.decision) } });
-  if (grant.status !== 'approved') throw new WritError('not_approved', { retryAfterSeconds: 2 });
+  const grant = await approvedGrant(deps, session, grantId);
 
   // Checked when it was sent; a key that can be sealed to no more must not cost a mint.
   const sealTo = credentialJwk ?? (grant.credentialJwk as JsonObject | null);
   if (sealTo !== null) await checkCredentialJwk(sealTo);
 
   // 2. and 3. Record refusals here too: an approval that no longer holds deserves attention.
-  const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
-  const asked = await deps.catalog.version(session.agent, grant.manifestVersion);
-  const history = await historyOf(
-    deps,
-    manifest.compiled.manifest,
-    session,
-    grant.capability,
-    grant.params as JsonObject,
-    now,
-    'asked_again',
-  );
-  if (history === 'moved_on') throw new WritError('conflict', { retryAfterSeconds: 1 });
+  const { manifest, asked, history } = await standingOf(deps, session, grant, address, now);
   const { evaluation, approvedBy } = await recordingRefusals(deps, session, grant.id, requestId, () => {
     checkOwners(asked, manifest, grant);
     return evaluateConsented(deps, manifest, session, grant, now, history.hits);
@@ -115,7 +95,69 @@ export async function redeemGrant(
   return mintAndDeliver(deps, intent, sealTo, requestId);
 }
 
+/**
+ * Whether an approved grant could be redeemed now, decided as its redemption would be. Writes nothing.
+ * @param session read with `redemptionReads` of this very grant
+ * @returns until when its approval stands
+ * @throws WritError as `redeemGrant`
+ */
+export async function redeemableUntil(
+  deps: GrantDeps,
+  session: SessionFacts,
+  grantId: string,
+  address: string | null,
+): Promise<Date> {
+  const now = deps.clock.now();
+  const grant = await approvedGrant(deps, session, grantId);
+  const { manifest, asked, history } = await standingOf(deps, session, grant, address, now);
+  checkOwners(asked, manifest, grant);
+  evaluateConsented(deps, manifest, session, grant, now, history.hits);
+  return grant.decideBy ?? now;
+}
+
 type ApprovedGrant = Prisma.GrantGetPayload<{ include: { reviews: true } }>;
+
+/** @throws WritError `not_found`, `not_approved`, `already_redeemed`, `grant_failed`, `denied` */
+async function approvedGrant(
+  { store }: Pick<GrantDeps, 'store'>,
+  session: SessionFacts,
+  grantId: string,
+): Promise<ApprovedGrant> {
+  const grant = await store.prisma.grant.findFirst({
+    where: { id: grantId, sessionId: session.id },
+    include: { reviews: { where: { verdict: 'approve' } } },
+  });
+  // Nothing is minted from a question about a call or a session.
+  if (grant === null || isQuestion(grant.capability)) throw new WritError('not_found');
+  if (grant.status === 'failed') throw new WritError('grant_failed', { extensions: { grant_id: grant.id } });
+  if (['issuing', 'issued', 'ended'].includes(grant.status)) throw new WritError('already_redeemed');
+  if (grant.status === 'denied')
+    throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: reasonsOf(grant.decision) } });
+  if (grant.status !== 'approved') throw new WritError('not_approved', { retryAfterSeconds: 2 });
+  return grant;
+}
+
+/** The manifest in force and the one it was asked under, and what is remembered. */
+async function standingOf(
+  deps: GrantDeps,
+  session: SessionFacts,
+  grant: ApprovedGrant,
+  address: string | null,
+  now: Date,
+) {
+  const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
+  const asked = await deps.catalog.version(session.agent, grant.manifestVersion);
+  const history = await historyOf(
+    deps,
+    manifest.compiled.manifest,
+    session,
+    { capability: grant.capability, params: grant.params as JsonObject, address },
+    now,
+    'asked_again',
+  );
+  if (history === 'moved_on') throw new WritError('conflict', { retryAfterSeconds: 1 });
+  return { manifest, asked, history };
+}
 
 /** The plan a person consented to, narrowed to the session, and the decision on it now. */
 function evaluateConsented(

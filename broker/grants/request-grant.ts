@@ -7,6 +7,7 @@ import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import { type AskDeps, restraintBy } from '../actions/ask-people.ts';
 import type { Digest } from '../actions/cells.ts';
+import { canariesOfGrant, touchedByGrant } from '../actions/touch-canary.ts';
 import { type EventPayload, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
@@ -58,6 +59,10 @@ export interface GrantRequest {
   ttlSeconds: number | undefined;
   justification: string | null;
   credentialJwk: JsonObject | null;
+  /** Asked for as an approval only: what policy alone would allow is refused, and nothing is minted. */
+  onlyToApprove?: true;
+  /** Where it comes from; absent or null = nobody knows. */
+  address?: string | null;
 }
 
 export type GrantAnswer =
@@ -110,7 +115,7 @@ export async function requestGrant(
 ): Promise<GrantAnswer> {
   const asking = { request, requestDigest: digestOf(request), idempotencyKey, requestId };
   const counts = grantReads(deps, request.capability, idempotencyKey);
-  const cells = await historyReads(deps, session.agent, request.capability, request.params);
+  const cells = await historyReads(deps, session.agent, request.capability, request.params, request.address ?? null);
   const reads = { ...counts, ...cells };
 
   // 1.
@@ -159,6 +164,11 @@ async function decideOnce(
 
   // 2.
   const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
+  const canaries = canariesOfGrant(manifest.compiled.manifest, request.capability, request.params ?? {});
+  if (canaries.length > 0) {
+    await touchedByGrant(deps, session, { canaries, capability: request.capability }, requestId);
+    throw onRecord(new WritError('denied', { extensions: { reasons: [{ code: 'rule' }] } }));
+  }
   const bounded = underCeiling(deps, session);
   const history = await historyOfRequest(deps, manifest, session, request, now);
   if (history === 'moved_on') return null;
@@ -206,6 +216,9 @@ async function decideOnce(
   if (evaluation.decision.effect !== 'allow') {
     throw new WritError('internal', { cause: new Error(`unknown effect ${String(evaluation.decision.effect)}`) });
   }
+  if (request.onlyToApprove === true) {
+    throw new WritError('not_requestable', { detail: 'No person need approve it: ask for it with `POST /v1/grants`.' });
+  }
   return commitIntent(deps, record, evaluation, { by: [], consent: null, stands: null }, now, (decisionJws, lease) =>
     recordIntent(
       store,
@@ -217,22 +230,23 @@ async function decideOnce(
 }
 
 /** A request that cannot be bound is refused by the evaluation, with its faults. */
-function historyOfRequest(
+export function historyOfRequest(
   deps: GrantDeps,
   { compiled: { manifest } }: PublishedManifest,
   session: SessionFacts,
-  { capability, params }: GrantRequest,
+  { capability, params, address = null }: Pick<GrantRequest, 'capability' | 'params' | 'address'>,
   now: Date,
 ) {
   const known = member(manifest.capabilities, capability);
   const bound = known === undefined ? null : bindParams(known, session.task, params);
-  return historyOf(deps, manifest, session, capability, bound?.ok === true ? bound.params : {}, now);
+  const asked = { capability, params: bound?.ok === true ? bound.params : {}, address };
+  return historyOf(deps, manifest, session, asked, now);
 }
 
 /**
  * The session as policy sees it: where its envelope names no number, the deployment's ceiling is the number.
  */
-function underCeiling({ maxGrantsPerSession: ceiling }: GrantDeps, session: SessionFacts): SessionFacts {
+export function underCeiling({ maxGrantsPerSession: ceiling }: GrantDeps, session: SessionFacts): SessionFacts {
   if (session.maxGrants !== null || session.counts.session < ceiling) return session;
   return { ...session, facts: { ...session.facts, grants_left: 0 } };
 }

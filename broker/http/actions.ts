@@ -168,7 +168,10 @@ export function actionOperations(deps: ActionDeps): Operation[] {
         },
       },
       errors: ['unauthenticated', 'session_ended', 'session_suspended', 'unavailable'],
-      handle: async (_call, session) => ({ status: 200, body: { tools: await callableTools(deps, session) } }),
+      handle: async ({ address }, session) => ({
+        status: 200,
+        body: { tools: await callableTools(deps, session, address ?? null) },
+      }),
     }),
   ];
 }

@@ -34,6 +34,16 @@ export interface AppDeps extends MountDeps, HealthDeps {
 
 const paths = { health: new Set(['/healthz', '/readyz', '/metrics']) };
 
+/**
+ * AuthZEN Authorization API 1.0 section 10.1.3: there, the caller names the request, and whatever is answered
+ * has its name.
+ */
+function echoedId(req: Request): string | undefined {
+  const id = req.get('x-request-id');
+  const standard = req.path.startsWith('/access/v1/') || req.path === '/.well-known/authzen-configuration';
+  return standard && id !== undefined && /^[\x20-\x7e]{1,1024}$/.test(id) ? id : undefined;
+}
+
 export function createApp(deps: AppDeps): Express {
   const app = express();
   app.disable('x-powered-by');
@@ -54,7 +64,7 @@ export function createApp(deps: AppDeps): Express {
   app.use(async (req, res, next) => {
     const requestId = newRequestId();
     res.locals.requestId = requestId;
-    res.setHeader('X-Request-Id', requestId);
+    res.setHeader('X-Request-Id', echoedId(req) ?? requestId);
     const stopTimer = seconds.startTimer();
     res.once('close', () => {
       const route = (req.route as { path?: string } | undefined)?.path ?? 'unmatched';

@@ -3,123 +3,43 @@
  * the session's own agent, the action the tool, the resource what it touches; `context.arguments` are the
  * call's. A denial is an answer (200, `decision: false`), not an error.
  */
+import { SignJWT } from 'jose';
 import { z } from 'zod';
-import { callableTools } from '../actions/callable-tools.ts';
-import {
-  type ActionAnswer,
-  type ActionDeps,
-  type ActionRequest,
-  actionReads,
-  requestAction,
-} from '../actions/request-action.ts';
-import { WritError } from '../core/errors.ts';
-import { codesOf, decisionReasons } from '../core/reasons.ts';
-import type { JsonObject } from '../core/vocabulary.ts';
-import { callEffects } from '../decide/effects.ts';
+import { type ActionAnswer, actionReads, requestAction } from '../actions/request-action.ts';
+import { errorTable, type FieldFault, WritError } from '../core/errors.ts';
+import { approvedAction } from '../grants/task.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
+import {
+  type AuthzenDeps,
+  accessRequestsPath,
+  type Decided,
+  decisionSchema,
+  type Failed,
+  failedSchema,
+} from './authzen-answers.ts';
+import {
+  callOf,
+  capabilityType,
+  checkSubject,
+  type EvaluationBody,
+  evaluationBody,
+  evaluationsBody,
+  oneOf,
+  type Sent,
+} from './authzen-requests.ts';
+import { evaluateCapability, retrySeconds } from './capability-evaluation.ts';
 import { type Operation, operation } from './operation.ts';
-import { idOf, line } from './text.ts';
+import { requestable } from './requestable.ts';
 
-const jsonObject = z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>;
-
-const subject = z
-  .object({ type: line(64), id: line(256), properties: jsonObject.optional() })
-  .describe('`{type: "agent", id}`: the session’s own agent, and nobody else.');
-const action = z
-  .object({ name: line(128), properties: jsonObject.optional() })
-  .describe('The tool; its arguments may stand in `properties.arguments`.');
-const resource = z
-  .object({ type: line(64), id: line(512), properties: jsonObject.optional() })
-  .describe('What the call touches. What decides is what the manifest makes of the arguments.');
-const context = z
-  .looseObject({
-    arguments: jsonObject.optional().describe('Arguments of the call.'),
-    call_id: line(256).optional().describe('The host’s own id: the same id and call again is the same action.'),
-    action_id: idOf('act')
-      .optional()
-      .describe(
-        'The action as which it was asked for before a person agreed to it, where the host has no id of its own.',
-      ),
-    cost_usd: z.number().min(0).max(1_000_000).optional().describe('What the call is expected to cost.'),
-    prompted_by: line(256).optional().describe('What prompted it: a reference or a digest, for the record.'),
-  })
-  .describe('The call itself.');
-
-const evaluationBody = z.object({ subject, action, resource, context: context.optional() });
-const part = evaluationBody.partial();
-const semantics = z.enum(['execute_all', 'deny_on_first_deny', 'permit_on_first_permit']);
-/** Evaluations in one request, at most. */
-const maxEvaluations = 100;
-const evaluationsBody = part.extend({
-  evaluations: z.array(part).max(maxEvaluations).optional().describe('Each takes what it leaves out from the top.'),
-  options: z.looseObject({ evaluations_semantic: semantics.optional() }).optional(),
-});
-
-const decisionSchema = z.object({
-  decision: z.boolean(),
-  context: z.object({
-    id: z.string().describe('The action: report its outcome to `/v1/actions/{id}/finish`.'),
-    effect: z
-      .enum(callEffects)
-      .describe(
-        '`approve`: a person must agree; wait for `approval`, and ask again. `downgrade`: the session lost what `withheld` names. `suspend`: it can do nothing until a person lifts that. `terminate`: it ended.',
-      ),
-    reasons: z.array(
-      z.object({
-        code: z.enum(codesOf(decisionReasons)),
-        policy_id: z.string().optional(),
-        path: z.string().optional(),
-        advice: z.string().optional(),
-      }),
-    ),
-    policy_ids: z.array(z.string()),
-    manifest_version: z.int(),
-    obligations: z.array(z.string()),
-    approval: z
-      .object({ id: z.string(), status: z.string(), decide_by: z.string().optional(), url: z.string() })
-      .optional()
-      .describe('What people are asked because of it: wait for it with `GET /v1/grants/{id}?wait=60`.'),
-    withheld: z.array(z.string()).optional().describe('`tool:NAME` and `capability:NAME` that the session lost by it.'),
-  }),
-});
-
-/** @throws WritError `bad_request` with the path of what is missing */
-function callOf(body: z.output<typeof part>, path: string): ActionRequest {
-  const missing = (['subject', 'action', 'resource'] as const).filter((name) => body[name] === undefined);
-  if (body.action === undefined || missing.length > 0)
-    throw new WritError('bad_request', {
-      errors: missing.map((name) => ({ path: `${path}${name}`, message: 'is required' })),
-    });
-  const given = body.context ?? {};
-  const inAction = body.action.properties?.arguments as JsonObject | undefined;
-  // Which of two would the tool be called with?
-  if (given.arguments !== undefined && inAction !== undefined)
-    throw new WritError('bad_request', {
-      errors: [{ path: `${path}action.properties.arguments`, message: 'is there in the context too' }],
-    });
-  const args = given.arguments ?? inAction ?? {};
-  if (typeof args !== 'object' || args === null || Array.isArray(args))
-    throw new WritError('bad_request', {
-      errors: [{ path: `${path}action.properties.arguments`, message: 'must be an object' }],
-    });
-  return {
-    tool: body.action.name,
-    args,
-    costMicroUsd: given.cost_usd === undefined ? null : Math.round(given.cost_usd * 1e6),
-    callId: given.call_id ?? null,
-    actionId: given.action_id ?? null,
-    promptedBy: given.prompted_by ?? null,
-  };
-}
-
-/** Nobody asks for another: the token says who calls. @throws WritError `forbidden` */
-function checkSubject(body: z.output<typeof part>, session: SessionFacts): void {
-  const { type, id } = body.subject ?? { type: '', id: '' };
-  if (!((type === 'agent' && id === session.agent) || (type === 'session' && id === session.id)))
-    throw new WritError('forbidden', { detail: 'The subject must be the agent of this session.' });
-}
-
-const answerOf = ({ actionId, effect, reasons, policyIds, manifestVersion, approval, withheld }: ActionAnswer) => ({
+const answerOf = ({
+  actionId,
+  effect,
+  reasons,
+  policyIds,
+  manifestVersion,
+  approval,
+  withheld,
+}: ActionAnswer): Decided => ({
   decision: effect === 'allow',
   context: {
     id: actionId,
@@ -142,13 +62,72 @@ const answerOf = ({ actionId, effect, reasons, policyIds, manifestVersion, appro
   },
 });
 
-/** The caller's own id of the request is sent back, as the standard asks (section 10.1.3). */
-function echoed(header: (name: string) => string | undefined): { headers: Record<string, string> } {
-  const id = header('x-request-id');
-  return { headers: id !== undefined && /^[\x21-\x7e]{1,255}$/.test(id) ? { 'X-Request-ID': id } : {} };
+/** Only what the caller did wrong is an answer to one of several; a failure of ours is one to all. */
+function failed(error: unknown): Failed {
+  if (!(error instanceof WritError) || errorTable[error.code].status >= 500) throw error;
+  const { status, title } = errorTable[error.code];
+  const { detail, errors } = error;
+  const fields = errors === undefined ? {} : { errors: errors.map(({ path, message }) => ({ path, message })) };
+  return {
+    decision: false,
+    context: { effect: 'deny', error: { status, code: error.code, message: detail ?? title, ...fields } },
+  };
 }
 
-export function authzenOperations(deps: ActionDeps, issuer: string): Operation[] {
+/**
+ * A tool call: decided, and on record. What an approval was given for is decided anew by it; one that is for
+ * another call, or nobody's, counts for nothing, and the answer says so.
+ */
+async function evaluateCall(
+  deps: AuthzenDeps,
+  session: SessionFacts,
+  body: EvaluationBody,
+  sent: Sent,
+  requestId: string,
+): Promise<Decided> {
+  const { actions, grants } = deps;
+  const call = callOf(body, sent);
+  const { approval } = body.context ?? {};
+  const known = approval === undefined ? null : await approvedAction(grants.store, session.id, approval.id);
+  const named = call.callId !== null || call.actionId !== null;
+  const asked = named || known === null ? call : { ...call, actionId: known };
+  let elsewhere = false;
+  const answer = await requestAction(actions, session, asked, requestId).catch((error) => {
+    if (named || known === null || !(error instanceof WritError) || error.code !== 'idempotency_mismatch') throw error;
+    elsewhere = true;
+    return requestAction(actions, session, call, requestId);
+  });
+  const plain = answerOf(answer);
+  const waits = answer.effect === 'approve' && answer.approval !== undefined;
+  const ask = waits
+    ? await requestable(deps, session, body, {
+        evaluationId: answer.actionId,
+        grantId: answer.approval!.id,
+        until: answer.approval!.decideBy,
+        reasons: answer.reasons,
+      })
+    : {};
+  const next = approval === undefined || plain.decision ? {} : afterApproval(answer, { known, elsewhere });
+  return { ...plain, context: { ...plain.context, ...ask, ...next } };
+}
+
+/** Why a call was denied in spite of an approval, and what to do (the profile's "Completion Semantics"). */
+function afterApproval(
+  { effect, approval }: ActionAnswer,
+  { known, elsewhere }: { known: string | null; elsewhere: boolean },
+): Pick<Decided['context'], 'reason' | 'next_action' | 'retry_after'> {
+  const afresh = effect === 'approve' ? 'request' : 'none';
+  if (elsewhere) return { reason: 'out_of_scope', next_action: afresh };
+  if (known === null) return { reason: 'approval_unverifiable', next_action: afresh };
+  if (effect === 'approve' && approval?.status === 'pending')
+    return { reason: 'grant_pending', next_action: 'retry', retry_after: retrySeconds };
+  return { reason: approval === undefined ? 'policy_denied' : 'approval_expired', next_action: afresh };
+}
+
+const badRequest = (errors: FieldFault[]) => new WritError('bad_request', { errors });
+
+export function authzenOperations(deps: AuthzenDeps): Operation[] {
+  const { actions, issuer } = deps;
   const errors = [
     'bad_request',
     'unauthenticated',
@@ -159,10 +138,45 @@ export function authzenOperations(deps: ActionDeps, issuer: string): Operation[]
     'conflict',
     'unavailable',
   ] as const;
+
+  const decideOn = async (body: EvaluationBody, session: SessionFacts, requestId: string, sent: Sent) => {
+    checkSubject(body, session);
+    if (body.resource.type === capabilityType) return evaluateCapability(deps, session, body, sent, requestId);
+    return evaluateCall(deps, session, body, sent, requestId);
+  };
+
+  /** The three semantics of section 7.1.2. */
+  const decideAll = async (
+    body: z.output<typeof evaluationsBody>,
+    session: SessionFacts,
+    requestId: string,
+    address: string | undefined,
+    note: (refusal: WritError) => Promise<void>,
+  ): Promise<(Decided | Failed)[]> => {
+    const semantic = body.options?.evaluations_semantic ?? 'execute_all';
+    const answers: (Decided | Failed)[] = [];
+    for (const index of (body.evaluations ?? []).keys()) {
+      let answer: Decided | Failed;
+      try {
+        const one = oneOf(body, index);
+        if (Array.isArray(one)) throw badRequest(one);
+        answer = await decideOn(one, session, requestId, { address, path: `evaluations[${index}].` });
+      } catch (error) {
+        answer = failed(error);
+        await note(error as WritError);
+      }
+      answers.push(answer);
+      if (semantic === 'deny_on_first_deny' && !answer.decision) break;
+      if (semantic === 'permit_on_first_permit' && answer.decision) break;
+    }
+    return answers;
+  };
+
   return [
     operation({
       tag: 'Actions',
       access: 'session',
+      dialect: 'authzen',
       needsClock: true,
       method: 'post',
       path: '/access/v1/evaluation',
@@ -172,16 +186,17 @@ export function authzenOperations(deps: ActionDeps, issuer: string): Operation[]
       headers: { 'X-Request-ID': 'Sent back as it came.' },
       responses: { 200: { description: 'The decision, on record', schema: decisionSchema } },
       errors: [...errors],
-      reads: ({ body }, caller) => actionReads(deps, caller.agent, callOf(body, '')),
-      handle: async ({ body, header, requestId }, session) => {
-        checkSubject(body, session);
-        const answer = await requestAction(deps, session, callOf(body, ''), requestId);
-        return { status: 200, body: answerOf(answer), ...echoed(header) };
-      },
+      reads: ({ body, address }, caller) =>
+        body.resource.type === capabilityType ? {} : actionReads(actions, caller.agent, callOf(body, { address })),
+      handle: async ({ body, requestId, address }, session) => ({
+        status: 200,
+        body: await decideOn(body, session, requestId, { address }),
+      }),
     }),
     operation({
       tag: 'Actions',
       access: 'session',
+      dialect: 'authzen',
       needsClock: true,
       method: 'post',
       path: '/access/v1/evaluations',
@@ -192,45 +207,23 @@ export function authzenOperations(deps: ActionDeps, issuer: string): Operation[]
         200: {
           description:
             'The decisions in the order asked, as far as the semantic goes; one decision where no list was sent',
-          schema: z.union([z.object({ evaluations: z.array(decisionSchema) }), decisionSchema]),
+          schema: z.union([
+            z.object({ evaluations: z.array(z.union([decisionSchema, failedSchema])) }),
+            decisionSchema,
+          ]),
         },
       },
       errors: [...errors],
-      handle: async ({ body, header, requestId }, session) => {
-        const { evaluations = [], options, ...defaults } = body;
-        const semantic = options?.evaluations_semantic ?? 'execute_all';
-        const asked = (evaluations.length === 0 ? [{}] : evaluations).map((one) => ({ ...defaults, ...one }));
-        const calls = asked.map((one, index) => callOf(one, evaluations.length === 0 ? '' : `evaluations.${index}.`));
-        for (const one of asked) checkSubject(one, session);
-        const answers: ReturnType<typeof answerOf>[] = [];
-        for (const call of calls) {
-          const answer = answerOf(await requestAction(deps, session, call, requestId));
-          answers.push(answer);
-          if (semantic === 'deny_on_first_deny' && !answer.decision) break;
-          if (semantic === 'permit_on_first_permit' && answer.decision) break;
-          if (answer.context.effect === 'terminate' || answer.context.effect === 'suspend') break;
+      handle: async ({ body, requestId, address }, session) => {
+        if ((body.evaluations ?? []).length === 0) {
+          const one = oneOf(body, 0);
+          if (Array.isArray(one)) throw badRequest(one);
+          return { status: 200, body: await decideOn(one, session, requestId, { address }) };
         }
-        const single = evaluations.length === 0;
-        return { status: 200, body: single ? answers[0] : { evaluations: answers }, ...echoed(header) };
-      },
-    }),
-    operation({
-      tag: 'Actions',
-      access: 'session',
-      needsClock: true,
-      method: 'post',
-      path: '/access/v1/search/action',
-      summary: 'Which tools may be called now? (AuthZEN)',
-      body: z.looseObject({ subject }),
-      headers: { 'X-Request-ID': 'Sent back as it came.' },
-      responses: {
-        200: { description: 'The actions', schema: z.object({ results: z.array(z.object({ name: z.string() })) }) },
-      },
-      errors: ['bad_request', 'unauthenticated', 'forbidden', 'session_ended', 'session_suspended', 'unavailable'],
-      handle: async ({ body, header }, session) => {
-        checkSubject(body, session);
-        const tools = await callableTools(deps, session);
-        return { status: 200, body: { results: tools.map(({ name }) => ({ name })) }, ...echoed(header) };
+        const refused = { method: 'POST', route: '/access/v1/evaluations', address, requestId };
+        const caller = { sessionId: session.id, agent: session.agent };
+        const note = (refusal: WritError) => deps.noteRefused({ ...refused, caller }, refusal);
+        return { status: 200, body: { evaluations: await decideAll(body, session, requestId, address, note) } };
       },
     }),
     operation({
@@ -243,14 +236,31 @@ export function authzenOperations(deps: ActionDeps, issuer: string): Operation[]
       errors: [],
       handle: async () => ({
         status: 200,
-        body: {
-          policy_decision_point: issuer,
-          access_evaluation_endpoint: `${issuer}/access/v1/evaluation`,
-          access_evaluations_endpoint: `${issuer}/access/v1/evaluations`,
-          search_action_endpoint: `${issuer}/access/v1/search/action`,
-        },
+        body: { ...metadataOf(issuer), signed_metadata: await signedMetadata(deps) },
         headers: { 'Cache-Control': 'public, max-age=3600' },
       }),
     }),
   ];
+}
+
+const metadataOf = (issuer: string) => ({
+  policy_decision_point: issuer,
+  access_evaluation_endpoint: `${issuer}/access/v1/evaluation`,
+  access_evaluations_endpoint: `${issuer}/access/v1/evaluations`,
+  search_subject_endpoint: `${issuer}/access/v1/search/subject`,
+  search_resource_endpoint: `${issuer}/access/v1/search/resource`,
+  search_action_endpoint: `${issuer}/access/v1/search/action`,
+  access_request_endpoint: `${issuer}${accessRequestsPath}`,
+  jwks_uri: `${issuer}/.well-known/jwks.json`,
+  capabilities: ['urn:openid:authzen:capability:access-request'],
+});
+
+/** The same as a JWT of the broker's (section 9.1.3). */
+function signedMetadata({ ring, issuer, actions: { clock } }: AuthzenDeps): Promise<string> {
+  const key = ring.current();
+  return new SignJWT(metadataOf(issuer))
+    .setProtectedHeader({ alg: 'ES256', typ: 'JWT', kid: key.kid })
+    .setIssuer(issuer)
+    .setIssuedAt(Math.floor(clock.now().getTime() / 1000))
+    .sign(key.privateKey);
 }

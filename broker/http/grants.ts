@@ -150,11 +150,11 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         'conflict',
         'unavailable',
       ],
-      reads: async ({ body, header }, { agent }) => ({
+      reads: async ({ body, header, address }, { agent }) => ({
         ...grantReads(deps, body.capability, idempotencyKeyOf(header)),
-        ...(await historyReads(deps, agent, body.capability, body.params)),
+        ...(await historyReads(deps, agent, body.capability, body.params, address ?? null)),
       }),
-      handle: async ({ body, header, requestId }, session) => {
+      handle: async ({ body, header, address, requestId }, session) => {
         const key = idempotencyKeyOf(header);
         if (body.credential_jwk !== undefined) await checkCredentialJwk(body.credential_jwk);
         const request = {
@@ -163,6 +163,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
           ttlSeconds: body.ttl_seconds,
           justification: body.justification ?? null,
           credentialJwk: body.credential_jwk ?? null,
+          address: address ?? null,
         };
         return answerOf(await requestGrant(deps, session, request, key, requestId), session.id, requestId);
       },
@@ -216,9 +217,9 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         'provider_unavailable',
       ],
       reads: ({ params: { id } }, caller) => redemptionReads(deps, caller.sessionId, id),
-      handle: async ({ params: { id }, body, requestId }, session) => {
+      handle: async ({ params: { id }, body, address, requestId }, session) => {
         if (body.credential_jwk !== undefined) await checkCredentialJwk(body.credential_jwk);
-        const answer = await redeemGrant(deps, session, id, body.credential_jwk ?? null, requestId);
+        const answer = await redeemGrant(deps, session, id, body.credential_jwk ?? null, address ?? null, requestId);
         return answerOf(answer, session.id, requestId);
       },
     }),

@@ -100,7 +100,7 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
     });
     send(res, answer);
   } catch (error) {
-    const refusal = await refusalOf(operation, req, error, requestId, deps);
+    const refusal = inDialect(operation, await refusalOf(operation, req, error, requestId, deps));
     await noteRefusedRequest(
       deps.refusals,
       { method: req.method, route: operation.path, address, requestId, caller },
@@ -183,6 +183,13 @@ async function refusalOf(
     },
     (instead) => instead,
   );
+}
+
+/** AuthZEN Authorization API 1.0 section 10.1.2 knows no 415. */
+function inDialect(operation: Operation, refusal: unknown): unknown {
+  if (operation.dialect !== 'authzen' || !(refusal instanceof WritError)) return refusal;
+  if (refusal.code !== 'unsupported_media_type') return refusal;
+  return new WritError('bad_request', { detail: 'The body must be JSON, sent as application/json.' });
 }
 
 /** Aborts when the client closes the connection before it was answered. */

@@ -42,6 +42,8 @@ interface Described<Body, Query, Params> {
   body?: z.ZodType<Body>;
   /** Media type of the body; JSON unless said. */
   bodyType?: 'json' | 'form' | 'yaml';
+  /** A standard whose refusals differ from ours: of `authzen`, a body that is not JSON is 400. */
+  dialect?: 'authzen';
   /** A body may be left out. */
   bodyOptional?: boolean;
   query?: z.ZodType<Query>;

@@ -69,7 +69,7 @@ function isInside(limit: Exclude<Argument, string | number | boolean>, values: J
 }
 
 /** An input that the task does not have equals nothing. */
-function inputsPut(value: Json, inputs: Task['inputs']): Json | undefined {
+export function inputsPut(value: Json, inputs: Task['inputs']): Json | undefined {
   try {
     return substitute(value, inputs);
   } catch {

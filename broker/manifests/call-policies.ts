@@ -1,6 +1,7 @@
 /** What a manifest says of the calls of one tool, as a Cedar policy set and schema. */
 import type { Expr, PolicyJson, SchemaJson, Type } from '@cedar-policy/cedar-wasm/nodejs';
 import type { DecisionReason } from '../core/vocabulary.ts';
+import { callFactTypes } from './call-facts.ts';
 import { allOf, contains, fact, literal, not, oneOf } from './cedar-expressions.ts';
 import type { PolicyAnnotations } from './cedar-rules.ts';
 import { entity } from './cedar-schema.ts';
@@ -8,18 +9,21 @@ import { type CompiledRule, compiledCalls, withheldTool } from './compile-calls.
 import { type Manifest, member } from './manifest.ts';
 import { memoize } from './memoize.ts';
 import { hit, stands, unlessAllowed } from './standing-rules.ts';
+import { teamPoliciesFor } from './team-policies.ts';
 import type { Argument, Tool } from './tool-schema.ts';
 
 export interface CallPart {
   policies: { [policyId: string]: PolicyJson };
   schema: SchemaJson<string>;
   annotations: { [policyId: string]: PolicyAnnotations };
+  /** Whether policies of the team's own are among them, which look at more facts. */
+  asksTeam: boolean;
 }
 
 const texts: Type<string> = { type: 'Set', element: { type: 'String' } };
 
 /** Facts of a call, as its policies see them. */
-const contextType: Type<string> = {
+const contextType = {
   type: 'Record',
   attributes: {
     task_type: { type: 'String' },
@@ -34,7 +38,7 @@ const contextType: Type<string> = {
     /** Whether it has arguments that the manifest does not take. */
     unexpected: { type: 'Boolean' },
   },
-};
+} as const satisfies Type<string>;
 
 /** Name of every tool that the manifest does not list; no tool has it. */
 export const anyOther = '';
@@ -77,11 +81,21 @@ function makePart(manifest: Manifest, name: string): CallPart {
       annotations: annotations[id] as unknown as Record<string, string>,
     };
   }
-  const appliesTo = { principalTypes: ['Agent'], resourceTypes: ['Resource'], context: contextType };
+  const team = teamPoliciesFor(manifest, entity.call(name));
+  for (const { id, policy, annotations: notes } of team) {
+    policies[`${name}.${id}`] = policy;
+    annotations[`${name}.${id}`] = notes;
+  }
+  const tool = member(manifest.tools ?? {}, name);
+  const context: Type<string> = {
+    ...contextType,
+    attributes: { ...contextType.attributes, ...(tool === undefined ? {} : callFactTypes(manifest, tool)) },
+  };
+  const appliesTo = { principalTypes: ['Agent'], resourceTypes: ['Resource'], context };
   const schema = {
     Writ: { entityTypes: { Agent: {}, Resource: {} }, actions: { [entity.call(name).id]: { appliesTo } } },
   };
-  return { policies, schema, annotations };
+  return { policies, schema, annotations, asksTeam: team.length > 0 };
 }
 
 function writtenFor(manifest: Manifest, name: string): Written[] {

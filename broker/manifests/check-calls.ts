@@ -27,6 +27,8 @@ export function checkCalls(manifest: Manifest, report: Report): void {
           report([...at, 'min'], 'must not be greater than max');
       }
     }
+    if (tool.writes && tool.entity === undefined)
+      report([...path, 'writes'], 'needs `entity`, which says what is written');
     if (tool.entity !== undefined && entityReferences(tool.entity).length === 0)
       report([...path, 'entity'], `names no argument, such as \${args.id}: every call would touch the same`);
   }
@@ -45,6 +47,7 @@ export function checkCalls(manifest: Manifest, report: Report): void {
     if (ids.has(id)) report([...path, 'id'], 'is there twice');
     ids.add(id);
   };
+  for (const [index, canary] of (manifest.canaries ?? []).entries()) once(canary.id, ['canaries', index]);
   for (const [index, rule] of (manifest.rules ?? []).entries()) {
     const path = ['rules', index];
     once(rule.id, path);
@@ -107,7 +110,7 @@ function checkClause(
     checkPattern(pattern, [...path, 'match', arg], report);
   if (clause.hours !== undefined && !isZone(clause.hours.zone))
     report([...path, 'hours', 'zone'], 'is not a time zone, such as Europe/Berlin');
-  const { formerly, since, count, sum } = clause;
+  const { formerly, since, count, sum, rate } = clause;
   for (const [name, one] of Object.entries({ formerly, since, count, sum }))
     if (one !== undefined) checkWithin(one.within, scope, [...path, name, 'within'], report);
   const events: [EventSelector | undefined, readonly string[], Path][] = [
@@ -116,6 +119,7 @@ function checkClause(
     [since?.without, since?.same ?? [], ['since', 'without']],
     [count?.of, count?.same ?? [], ['count', 'of']],
     [sum?.of, sum?.same ?? [], ['sum', 'of']],
+    [rate?.of, rate?.same ?? [], ['rate', 'of']],
   ];
   for (const [event, same, below] of events) {
     if (event !== undefined) {

@@ -10,10 +10,11 @@
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { Json } from '../core/vocabulary.ts';
+import { canariesOf } from './canaries.ts';
 import type { Manifest } from './manifest.ts';
 import { member } from './manifest.ts';
 import { memoize } from './memoize.ts';
-import type { Clause, Effect, EventKind, EventSelector, Rule, Scope, Selector, Tool } from './tool-schema.ts';
+import type { Canary, Clause, Effect, EventKind, EventSelector, Rule, Scope, Selector, Tool } from './tool-schema.ts';
 
 /** Which events an event selector takes. `null` = any. */
 export interface EventTest {
@@ -24,14 +25,20 @@ export interface EventTest {
   label: string | null;
   destination: 'known' | 'unknown' | null;
   match: readonly (readonly [path: string, pattern: string])[];
+  /** Absent where nobody asks: trackers are named by what they say, and old ones must keep their names. */
+  providers?: readonly string[];
+  tier?: number;
   /** What it takes passes: every value must match, as it is spelled. */
   strictly?: true;
 }
 
 export interface Tracker {
   id: string;
-  /** `last`: when it last was; `since`: the same, forgotten when `without` is; `first`: who was the first. */
-  op: 'last' | 'since' | 'count' | 'sum' | 'first';
+  /**
+   * `last`: when it last was; `since`: the same, forgotten when `without` is; `first`: who was the first;
+   * `rate`: how many there are, and how many there usually are.
+   */
+  op: 'last' | 'since' | 'count' | 'sum' | 'first' | 'rate';
   scope: Scope;
   /** Milliseconds; null = since the session began. */
   windowMs: number | null;
@@ -44,8 +51,11 @@ export interface Tracker {
 
 export interface CompiledClause {
   /** What needs no history. */
-  now: Omit<Clause, 'formerly' | 'since' | 'count' | 'sum' | 'first_time'>;
-  sequence: readonly { tracker: Tracker; moreThan: number | null }[];
+  now: Omit<Clause, 'formerly' | 'since' | 'count' | 'sum' | 'rate' | 'first_time'>;
+  /** The call names this decoy. */
+  decoy?: Canary;
+  /** `times`: of a rate, how many times the usual number. */
+  sequence: readonly { tracker: Tracker; moreThan: number | null; times?: number }[];
   /** Whether a call passes where it holds. */
   spares: boolean;
 }
@@ -62,6 +72,8 @@ export interface CompiledRule {
   /** `tool:NAME` and `capability:NAME` that a session loses by it. */
   withholds: readonly string[];
   reason: 'rule' | 'separation_of_duties' | 'envelope_spent';
+  /** Of a canary, its name: for people, not for the agent. */
+  canary?: string;
 }
 
 export interface CompiledCalls {
@@ -82,6 +94,13 @@ export interface CallFacts {
   sensitivity: number;
   labels: readonly string[];
   costMicroUsd: number;
+  /** Of a grant. */
+  provider: string | null;
+  tier: number | null;
+  /** Of what it touches, the kind: `order` of `order:42`. */
+  family: string | null;
+  /** Where it comes from, as the broker sees it. */
+  address: string | null;
 }
 
 /** The rules and trackers of a manifest; of one without any, none. */
@@ -98,12 +117,15 @@ function compile(manifest: Manifest): CompiledCalls {
   const test = (selector: EventSelector | Selector, kinds: readonly EventKind[]) =>
     eventTest(manifest, selector, kinds);
   const clause = (written: Clause, scope: Scope, on: EventTest, spares = false): CompiledClause => {
-    const { formerly, since, count, sum, first_time, ...now } = written;
+    const { formerly, since, count, sum, rate, first_time, ...now } = written;
     const sequence: CompiledClause['sequence'][number][] = [];
-    const add = (tracker: Omit<Tracker, 'id' | 'scope' | 'compares'>, moreThan: number | null = null) => {
+    const add = (
+      tracker: Omit<Tracker, 'id' | 'scope' | 'compares'>,
+      bounds: { moreThan: number | null; times?: number } = { moreThan: null },
+    ) => {
       // Whoever was seen before is not new: there it is the other way round.
       const compares = spares === (tracker.op === 'first') ? 'alike' : 'exactly';
-      sequence.push({ tracker: track({ scope, ...tracker, compares }), moreThan });
+      sequence.push({ tracker: track({ scope, ...tracker, compares }), ...bounds });
     };
     if (formerly !== undefined) {
       const event = test(formerly, kindsOf(formerly));
@@ -116,12 +138,17 @@ function compile(manifest: Manifest): CompiledCalls {
     if (count !== undefined) {
       const event = count.of === undefined ? on : test(count.of, kindsOf(count.of));
       const { more_than, within, same } = count;
-      add({ op: 'count', windowMs: windowOf(within), event, without: null, same }, more_than);
+      add({ op: 'count', windowMs: windowOf(within), event, without: null, same }, { moreThan: more_than });
     }
     if (sum !== undefined) {
       const event = sum.of === undefined ? on : test(sum.of, kindsOf(sum.of));
       const { cost_usd_more_than, within, same } = sum;
-      add({ op: 'sum', windowMs: windowOf(within), event, without: null, same }, cost_usd_more_than);
+      add({ op: 'sum', windowMs: windowOf(within), event, without: null, same }, { moreThan: cost_usd_more_than });
+    }
+    if (rate !== undefined) {
+      const event = rate.of === undefined ? on : test(rate.of, kindsOf(rate.of));
+      const { over, times, at_least, same } = rate;
+      add({ op: 'rate', windowMs: windowOf(over), event, without: null, same }, { moreThan: at_least, times });
     }
     if (first_time !== undefined)
       add({ op: 'first', windowMs: null, event: everything, without: null, same: [first_time] });
@@ -181,6 +208,19 @@ function compile(manifest: Manifest): CompiledCalls {
     rules.push(
       bound('envelope.max-cost', { sum: { of, cost_usd_more_than: max_cost_usd, within: 'session', same: [] } }),
     );
+  for (const { ruleId, name, on, decoy } of canariesOf(manifest))
+    rules.push({
+      id: ruleId,
+      message: 'A rule of the manifest stands against it.',
+      on: on === null ? everything : { ...everything, ...on },
+      when: [{ now: {}, sequence: [], spares: false, ...(decoy === null ? {} : { decoy }) }],
+      unless: null,
+      scope: 'session',
+      effect: 'terminate',
+      withholds: [],
+      reason: 'rule',
+      canary: name,
+    });
   return {
     rules,
     trackers: [...trackers.values()],
@@ -236,8 +276,16 @@ function eventTest(manifest: Manifest, selector: EventSelector | Selector, kinds
     label: selector.label ?? null,
     destination: selector.destination ?? null,
     match: Object.entries(selector.match ?? {}).sort(([a], [b]) => (a < b ? -1 : 1)),
+    ...(selector.provider === undefined ? {} : { providers: [...listOf(selector.provider)].sort() }),
+    ...(selector.tier === undefined ? {} : { tier: selector.tier }),
   };
 }
+
+/** Names of the canaries that a call touched. @param hits ids of the rules that hold for it */
+export const canariesAmong = (manifest: Manifest, hits: readonly string[]): string[] =>
+  compiledCalls(manifest).rules.flatMap(({ id, canary }) =>
+    canary !== undefined && hits.includes(id) ? [canary] : [],
+  );
 
 /** The tool as the manifest has it; undefined for one that it does not list. */
 export const toolOf = (manifest: Manifest, name: string): Tool | undefined => member(manifest.tools ?? {}, name);

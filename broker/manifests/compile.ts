@@ -8,13 +8,21 @@
  */
 
 import { hash } from 'node:crypto';
-import { type Policy, type PolicyJson, policyToText, type SchemaJson, validate } from '@cedar-policy/cedar-wasm/nodejs';
+import {
+  type Policy,
+  type PolicyJson,
+  policyToText,
+  type SchemaJson,
+  schemaToText,
+  validate,
+} from '@cedar-policy/cedar-wasm/nodejs';
 import type { FieldFault } from '../core/errors.ts';
 import { callPart } from './call-policies.ts';
 import { type PolicyAnnotations, policyOf, rulesOf } from './cedar-rules.ts';
-import { type ParamKind, paramKinds, schemaOf } from './cedar-schema.ts';
+import { entity, type ParamKind, paramKinds, schemaOf } from './cedar-schema.ts';
 import type { Capability, Manifest } from './manifest.ts';
 import type { Locate } from './parse.ts';
+import { joinSchemas, teamPolicies, teamPoliciesFor } from './team-policies.ts';
 
 export interface CompiledCapability {
   policies: { [policyId: string]: PolicyJson };
@@ -74,7 +82,8 @@ export function compileManifest(
     }
   }
   compiled.policiesText = texts.join('\n\n');
-  return faults.length > 0 ? { ok: false, faults } : { ok: true, compiled };
+  const all = atTheirLines(manifest, source, locate, faults);
+  return all.length > 0 ? { ok: false, faults: all } : { ok: true, compiled };
 }
 
 /**
@@ -98,7 +107,43 @@ function compileCapability(manifest: Manifest, name: string, capability: Capabil
     const id = `${name}.${rule.id}`;
     policies[id] = policyOf(manifest, name, capability, { ...rule, id });
   }
+  for (const { id, policy } of teamPoliciesFor(manifest, entity.action(name))) policies[`${name}.${id}`] = policy;
   return { policies, schema: schemaOf(manifest, name, capability, kinds), kinds };
+}
+
+/**
+ * All faults, those of the `cedar` section by their line in the file. What Cedar's validation found in one of
+ * its policies was noted at every tool and capability; here it stands once, at the policy.
+ */
+function atTheirLines(manifest: Manifest, source: string, locate: Locate, found: readonly FieldFault[]): FieldFault[] {
+  const { policies, faults } = teamPolicies(manifest);
+  const { line, column } = locate(['cedar']);
+  // The text of a block begins on the line after its mark.
+  const isBlock = /^cedar\s*:\s*[|>]/.test(source.split('\n')[line - 1] ?? '');
+  const at = (below: number) => ({ path: 'cedar', line: line + below - (isBlock ? 0 : 1), column });
+  const about = (id: string) => found.filter(({ message }) => message.includes(`.cedar.${id}:`));
+  return [
+    ...found.filter((fault) => !policies.some(({ id }) => about(id).includes(fault))),
+    ...faults.map((fault) => ({ ...at(fault.line), message: fault.message })),
+    ...policies.flatMap((policy) =>
+      about(policy.id)
+        .slice(0, 1)
+        .map(({ message }) => ({ ...at(policy.line), message })),
+    ),
+  ];
+}
+
+/** The schema of all facts that policies of the `cedar` section may look at, in Cedar's own notation. */
+export function cedarSchemaText(manifest: Manifest): string {
+  const parts = [
+    ...Object.entries(manifest.capabilities).map(([name, capability]) =>
+      schemaOf(manifest, name, capability, paramKinds(manifest, capability)),
+    ),
+    ...Object.keys(manifest.tools ?? {}).map((name) => callPart(manifest, name).schema),
+  ];
+  const written = schemaToText(joinSchemas(parts));
+  if (written.type === 'failure') throw new Error('Cedar cannot write out the schema that it was given');
+  return written.text;
 }
 
 function textOf(policy: Policy): string {

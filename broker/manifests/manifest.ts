@@ -143,6 +143,10 @@ const CapabilitySchema = z.strictObject({
     .describe('1: policy alone decides. 2: a person approves. 3: a person approves with a passkey.'),
   max_ttl: duration.describe('Longest lifetime of the credential, such as 15m.'),
   max_grants: maxGrants.optional().describe('How often one session may ask for it.'),
+  canary: z
+    .boolean()
+    .default(false)
+    .describe('A decoy that no honest run asks for: whoever does ends the session, and people are told.'),
   params: z
     .record(fieldName, z.json())
     .refine(...atMost(64, 'parameters'))

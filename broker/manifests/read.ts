@@ -4,8 +4,11 @@
  */
 import type { FieldFault } from '../core/errors.ts';
 import { checkManifest, type ProviderShapes } from './check.ts';
-import { type CompiledManifest, compileManifest } from './compile.ts';
+import { type CompiledManifest, cedarSchemaText, compileManifest } from './compile.ts';
 import { parseManifest } from './parse.ts';
+
+/** What policies of a manifest's `cedar` section may look at, in Cedar's notation. */
+export const cedarSchemaOf = ({ manifest }: CompiledManifest): string => cedarSchemaText(manifest);
 
 /**
  * Reads, checks and compiles. Pure, never throws for what the source holds; every fault has a path, a line

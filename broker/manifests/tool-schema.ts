@@ -3,6 +3,7 @@
  * may go, and what may follow on what. As the admin writes them; `compile-calls.ts` makes of them what runs.
  */
 import { z } from 'zod';
+import { isNetwork } from './networks.ts';
 
 const atMost = (limit: number, what: string) =>
   [(record: object) => Object.keys(record).length <= limit, `must not have more than ${limit} ${what}`] as const;
@@ -80,6 +81,12 @@ const ToolSchema = z.strictObject({
     .max(256)
     .optional()
     .describe(`What a call touches, such as \`order:\${args.order_id}\`: what \`same: [entity]\` compares.`),
+  writes: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Whether a call puts something into its `entity`: then the session’s labels stick to that entity, and to whichever session of the owner’s agents touches it later.',
+    ),
   destination: z
     .array(argPath)
     .max(16)
@@ -99,7 +106,44 @@ const ToolSchema = z.strictObject({
       'Fields of the result (`structured` of the report) whose values may be used as destinations although the rest may not: what your system writes there and no third party can. Of a list, every member counts.',
     ),
   cost_usd: dollars.default(0).describe('What a call costs, as far as nobody reports it.'),
+  canary: z
+    .boolean()
+    .default(false)
+    .describe('A decoy that no honest run calls: it is listed as any tool is, and whoever calls it ends the session.'),
 });
+
+const CanarySchema = z
+  .strictObject({
+    id: ruleId.describe('Its name on record. The agent is not told it.'),
+    value: z
+      .string()
+      .min(6)
+      .max(512)
+      .optional()
+      .describe('A text that nobody has a reason to use, such as a decoy credential or an account number.'),
+    path: z
+      .string()
+      .regex(/^\/[^/\s]/, 'must be an absolute path that is not the root')
+      .max(512)
+      .optional()
+      .describe('A path; what is below it counts.'),
+    host: z
+      .string()
+      .regex(/^(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+$/, 'must be a host, or `*.` and one')
+      .max(253)
+      .optional()
+      .describe('A host, in a URL, an address or alone; `*.example.com` takes all below it.'),
+    entity: z
+      .string()
+      .min(1)
+      .max(256)
+      .optional()
+      .describe('An entity, as the `entity` of a tool makes it: `order:999`.'),
+  })
+  .refine(
+    ({ value, path, host, entity }) => [value, path, host, entity].filter((one) => one !== undefined).length === 1,
+    'must have one of `value`, `path`, `host` and `entity`',
+  );
 
 const kinds = z.enum(['attempt', 'call', 'denied', 'response', 'error']);
 const oneOrMore = <T extends z.ZodType>(one: T) => z.union([one, z.array(one).min(1).max(64)]);
@@ -112,6 +156,8 @@ const selectorShape = {
     ),
   class: oneOrMore(className).optional().describe('Calls of a class.'),
   capability: oneOrMore(capabilityName).optional().describe('Grants of this capability.'),
+  provider: oneOrMore(capabilityName).optional().describe('Grants of this provider’s.'),
+  tier: z.int().min(1).max(3).optional().describe('Grants of capabilities of at least this tier.'),
   sensitivity: z.int().min(1).max(3).optional().describe('Calls of tools that return at least this.'),
   label: className
     .optional()
@@ -139,6 +185,17 @@ const same = z
   .describe(
     'Only events with the same entity, destination (its host), tool or argument (`arg:PATH`) as this call, however spelled; in `unless`, and for first times, spelled the same.',
   );
+
+/** What the platform vouches for: claims of its token, nested as they are there. */
+export interface Attested {
+  [claim: string]: string | number | boolean | Attested;
+}
+const attested: z.ZodType<Attested> = z.lazy(() =>
+  z
+    .record(z.string().min(1).max(255), z.union([z.string().min(1).max(1024), z.int(), z.boolean(), attested]))
+    .refine((record) => Object.keys(record).length > 0, 'names no claim')
+    .refine(...atMost(16, 'claims')),
+);
 
 const ClauseSchema = z.strictObject({
   task_types: z.array(capabilityName).min(1).optional().describe('The session has one of these task types.'),
@@ -169,6 +226,19 @@ const ClauseSchema = z.strictObject({
     .optional()
     .describe(
       'Neither the person nor the task’s inputs used one of these words: for what nobody should do unasked, such as `[delete, remove]`. Holds where the host reports no words of the person.',
+    ),
+  network: z
+    .array(z.string().max(64).refine(isNetwork, 'must be an address or a network, such as 10.0.0.0/8 or 2001:db8::/32'))
+    .min(1)
+    .max(256)
+    .optional()
+    .describe(
+      'The caller’s address, as the broker sees it behind its trusted proxies, is in one of these networks. Where it is not known, the rule denies.',
+    ),
+  attested: attested
+    .optional()
+    .describe(
+      'The platform’s token of the session had these claims, such as `{ref: refs/heads/main}`; nested as in the token; `{pattern: …}` is RE2. A session that nobody vouches so much for is denied.',
     ),
   label: className.optional().describe('The session has read something of this label.'),
   uncleared: z
@@ -228,13 +298,30 @@ const ClauseSchema = z.strictObject({
     })
     .optional()
     .describe('They cost more than this together, this call included.'),
+  rate: z
+    .strictObject({
+      of: EventSchema.optional().describe('What is counted. Default: what `on` names.'),
+      over: span.describe('The time in which they are counted, such as 1h: what is usual is learned by that too.'),
+      times: z.int().min(2).max(1000).describe('How many times the usual number are fine.'),
+      at_least: z
+        .int()
+        .min(0)
+        .describe('So many are fine whatever is usual. Where nothing is known yet of what is, more are not.'),
+      same,
+    })
+    .optional()
+    .describe(
+      'Far more of them than is usual in the rule’s `scope`, this call included: the mean of the past, of which the last eight stretches of `over` weigh most.',
+    ),
   elapsed: span
     .optional()
     .describe('The session, or the one whose sub-agent it is, has been open for longer than this.'),
   first_time: z
-    .enum(['tool', 'capability', 'destination', 'entity'])
+    .enum(['tool', 'capability', 'destination', 'entity', 'provider', 'resource_family'])
     .optional()
-    .describe('Nobody in the rule’s `scope` called, used or touched it before, in another session.'),
+    .describe(
+      'Nobody in the rule’s `scope` called, used or touched it before, in another session. `resource_family`: of an entity, what is before its first colon; of a grant, its provider.',
+    ),
 });
 
 const RuleSchema = z.strictObject({
@@ -317,7 +404,22 @@ export const callSections = {
     })
     .optional()
     .describe('Where data may go.'),
+  canaries: z
+    .array(CanarySchema)
+    .max(64)
+    .optional()
+    .describe(
+      'Decoys: whoever names one in an argument, of a tool or of a grant and however encoded, ends the session, and people are told.',
+    ),
   rules: z.array(RuleSchema).max(100).optional().describe('What may follow on what.'),
+  cedar: z
+    .string()
+    .min(1)
+    .max(65_536)
+    .optional()
+    .describe(
+      'Policies in Cedar, beside all of the above. They forbid; `@id`, `@advice` and `@effect("deny")` or `@effect("terminate")` say what comes of it. What they may look at: `writ manifest schema FILE`.',
+    ),
   separation_of_duties: z
     .array(DutySchema)
     .max(32)
@@ -341,4 +443,5 @@ export type Rule = z.output<typeof RuleSchema>;
 export type Duty = z.output<typeof DutySchema>;
 export type EventKind = z.output<typeof kinds>;
 export type Scope = Rule['scope'];
+export type Canary = z.output<typeof CanarySchema>;
 export type Effect = Rule['effect'];

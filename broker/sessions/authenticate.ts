@@ -72,6 +72,8 @@ export interface SessionFacts {
   capabilities: string[];
   narrowed: boolean;
   subject: JsonObject & { act?: ActorChain };
+  /** Claims of the platform's token that the manifest asked for when it opened. */
+  attested: JsonObject | null;
   jkt: string | null;
   status: SessionStatus;
   endReason: EndReason | null;
@@ -368,6 +370,7 @@ export async function readSession(
     capabilities: facts.capabilities,
     narrowed: facts.narrowed,
     subject: row.subject,
+    attested: (row.subject.attested as JsonObject | undefined) ?? null,
     jkt: row.dpop_jkt,
     status: row.may_act ? 'active' : frozen ? 'suspended' : 'ended',
     endReason: row.end_reason,

@@ -90,6 +90,7 @@ async function fromPlatform(deps: ExchangeDeps, token: string): Promise<Principa
   return {
     agent: bound.agent,
     subject: { issuer: subject.issuer, subject: subject.subject },
+    claims: subject.claims,
     startedBy: bound.startedBy,
     onBehalfOf: bound.onBehalfOf,
     responsible: bound.responsible,

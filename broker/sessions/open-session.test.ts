@@ -45,6 +45,13 @@ for (const backend of await testBackends()) {
           requestId: null,
         });
       assert.equal((await more('more')).agent, agent);
+
+      // Of what the platform attests, the rules' part stays with the session, and with its children.
+      const rule = "rules: [{ id: a, on: '*', when: { attested: { ref: main } }, effect: deny }]\n";
+      await publishManifest(store, clock, shapes, { ...publication, expectedVersion: 3, source: wider + rule });
+      const attesting = await harness.open({ claims: { ref: 'main', actor: 'x' } });
+      const { subject } = await store.prisma.session.findUniqueOrThrow({ where: { id: attesting.sessionId } });
+      assert.deepEqual((subject as { attested?: object }).attested, { ref: 'main' });
       await assert.rejects(more('none'), (error: WritError) => error.code === 'invalid_authorization_details');
     } finally {
       await harness.close();

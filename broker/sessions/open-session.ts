@@ -8,6 +8,7 @@ import { maySame, readUser, userText, type VouchedPerson } from '../core/identif
 import { newId } from '../core/ids.ts';
 import type { Clock, JsonObject, Task } from '../core/vocabulary.ts';
 import { holdRate, moveRate } from '../manifests/agent-rate.ts';
+import { attestedClaims } from '../manifests/attested-claims.ts';
 import { checkTask } from '../manifests/bind.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import { member } from '../manifests/manifest.ts';
@@ -28,6 +29,8 @@ export interface Principal {
   agent: string;
   /** Issuer and subject of what was verified; never a token. */
   subject: JsonObject;
+  /** Claims of the platform's token; absent when nobody vouches for any. Those a manifest asks for are kept. */
+  claims?: JsonObject;
   /** The person who started the run, as it is vouched for. */
   startedBy: VouchedPerson | null;
   /** The person the run is for, as it is vouched for; when set, the agent cannot claim another. */
@@ -251,6 +254,8 @@ async function openUnder(
   const deadline = new Date(now.getTime() + deps.heartbeat.seconds * deps.heartbeat.misses * 1000);
 
   const id = newId('ses', now);
+  const attested = principal.claims === undefined ? null : attestedClaims(manifest, principal.claims);
+  const subject: JsonObject = { ...principal.subject, ...(attested === null ? {} : { attested }) };
   const act: ActorChain | null =
     child === null
       ? null
@@ -269,7 +274,7 @@ async function openUnder(
     responsible: principal.responsible,
     capabilities: child?.capabilities ?? [],
     narrowed: child !== null,
-    subject: act === null ? principal.subject : { ...principal.subject, act },
+    subject: act === null ? subject : { ...subject, act },
     dpop_jkt: input.jkt,
     max_grants: maxGrants,
     opened_at: now,
@@ -297,7 +302,7 @@ async function openUnder(
       request_id: input.requestId,
       audit: eventPayload('session.opened', {
         task,
-        subject: principal.subject,
+        subject,
         manifest_version: published.version,
         expires_at: expiresAt.toISOString(),
         ...(onBehalfOf === null ? {} : { on_behalf_of: onBehalfOf }),

@@ -8,6 +8,7 @@ import { type BrokerSide, CommandError, type LoadBrokerSide, type PostgresPrepar
 const usage = `writ – a credential broker for AI agents
 
   writ manifest check FILE …     parse, check and compile manifests; exit 1 with line, column and path of each fault
+  writ manifest schema FILE      show what policies of its cedar section may look at, as a Cedar schema
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
                                  --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
   writ audit key                 the name of the key that signs checkpoints, for whoever verifies elsewhere
@@ -92,6 +93,9 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       case 'manifest check':
         if (rest.length === 0) return wrongUsage();
         return await (await import('./manifest-check.ts')).checkManifests(rest);
+      case 'manifest schema':
+        if (rest.length !== 1) return wrongUsage();
+        return await (await import('./manifest-check.ts')).showCedarSchema(rest[0]!);
       case 'audit verify':
         return await (await import('./audit-verify.ts')).verify(process.env, loadBrokerSide, {
           checkpoints: values.checkpoints,

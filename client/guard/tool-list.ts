@@ -1,4 +1,4 @@
-/** Which of the server's tools may be shown and called: those that the session has, as they were agreed to. */
+/** Which tools of the server may be shown and called: those of the session, as they were agreed to. */
 import type { Members } from '../coaz.ts';
 import type { CallDecision } from '../decision.ts';
 import type { HostSession } from '../local/host-session.ts';

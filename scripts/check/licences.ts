@@ -13,6 +13,12 @@ const allowed = new Set(
 /** Development tools under another licence, each with its reason. Nothing that ships can be excepted. */
 export const exceptions: Record<string, string> = {
   elkjs: 'EPL-2.0: a part of Prisma’s command line, which generates the client and never ships',
+  ...Object.fromEntries(
+    ['inspector-cli', 'server-everything', 'server-filesystem', 'server-memory'].map((name) => [
+      `@modelcontextprotocol/${name}`,
+      'MIT and Apache-2.0, as the LICENSE of their project says; tests talk to it, and it never ships',
+    ]),
+  ),
 };
 
 /**

@@ -11,7 +11,9 @@ export interface EvaluationRow {
   name: 'evaluation';
   backend: 'postgres';
   clients: number;
-  /** Actions on record of each session before it is measured. */
+  /** Whose history the rules look at. */
+  scope: 'session' | 'principal';
+  /** Actions on record before it is measured, of each session or of the one person. */
   history: number;
   rps: number;
   p50_ms: number;
@@ -20,11 +22,17 @@ export interface EvaluationRow {
   reference_ratio: number;
 }
 
-const clients = 32;
+const manyClients = 32;
 const rounds = 3;
 
+/** Lengths of the history that is measured, by whose it is. */
+export interface Histories {
+  session: number[];
+  principal: number[];
+}
+
 /** @param seconds of each run; the reference runs for as long before and after */
-export async function* measureEvaluations(histories: number[], seconds: number): AsyncGenerator<EvaluationRow> {
+export async function* measureEvaluations(histories: Histories, seconds: number): AsyncGenerator<EvaluationRow> {
   const cleanUp: (() => Promise<void>)[] = [];
   try {
     const sandbox = await startChild('sandbox-process.ts', {});
@@ -43,30 +51,56 @@ export async function* measureEvaluations(histories: number[], seconds: number):
     cleanUp.push(() => database.end());
 
     const bench = { sandbox, load, urls: broker.urls };
-    const tokens = await openSessions(bench, clients);
-    const requests = tokens.map(evaluation);
-    const run = (servers: Servers, what: LoadRequest[], status: number) =>
-      sample(load, servers, { clients, seconds, requests: what, status, settles: false });
+    const tokens = await openSessions(bench, manyClients);
+    const requests = tokens.map((token) => evaluation(token, 'read_invoice'));
+    // One person's agent, one call after another: what it did for a month is one history.
+    const [first] = await openSessions(bench, 1);
+    const parts = [
+      { scope: 'session', clients: manyClients, lengths: histories.session, requests, lengthen },
+      {
+        scope: 'principal',
+        clients: 1,
+        lengths: histories.principal,
+        requests: [evaluation(first!, 'pay_invoice')],
+        lengthen: lengthenPrincipal,
+      },
+    ] as const;
     // What has never run is compiled while it is measured.
-    await run(broker, requests, 200);
-    await run(reference, endless, 201);
-    for (const history of histories) {
-      await lengthen(database, history);
+    await run(broker, requests, 200, manyClients);
+    await run(reference, endless, 201, manyClients);
+    for (const { scope, clients, lengths, requests: asked, lengthen: grow } of parts) {
+      await run(broker, [...asked], 200, clients);
+      for (const history of lengths) yield await row(scope, clients, asked, history, grow);
+    }
+
+    function run(servers: Servers, what: LoadRequest[], status: number, clients: number) {
+      return sample(load, servers, { clients, seconds, requests: what, status, settles: false });
+    }
+
+    async function row(
+      scope: EvaluationRow['scope'],
+      clients: number,
+      asked: readonly LoadRequest[],
+      history: number,
+      grow: (database: pg.Client, history: number) => Promise<void>,
+    ): Promise<EvaluationRow> {
+      await grow(database, history);
       const samples = [];
-      let before = await run(reference, endless, 201);
+      let before = await run(reference, endless, 201, clients);
       for (let round = 0; round < rounds; round += 1) {
-        const mine = await run(broker, requests, 200);
-        const after = await run(reference, endless, 201);
+        const mine = await run(broker, [...asked], 200, clients);
+        const after = await run(reference, endless, 201, clients);
         samples.push({ ...mine, ratio: (2 * mine.rps) / (before.rps + after.rps) });
         before = after;
       }
       const latencies = samples.flatMap((one) => one.latencies).sort((a, b) => a - b);
       const at = (share: number) => latencies[Math.floor(latencies.length * share)] ?? 0;
       const middle = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
-      yield {
+      return {
         name: 'evaluation',
         backend: 'postgres',
         clients,
+        scope,
         history,
         rps: middle(samples.map(({ rps }) => rps)),
         p50_ms: at(0.5),
@@ -83,11 +117,11 @@ export async function* measureEvaluations(histories: number[], seconds: number):
 const stop = async ({ children }: Servers) => void (await Promise.all(children.map((child) => child.stop())));
 
 /** Each client has a session of its own, and asks for one call after another. */
-function evaluation(token: string): LoadRequest {
+function evaluation(token: string, tool: string): LoadRequest {
   const body = JSON.stringify({
     subject: { type: 'agent', id: 'invoice-bot' },
-    action: { name: 'read_invoice' },
-    resource: { type: 'tool', id: 'read_invoice' },
+    action: { name: tool },
+    resource: { type: 'tool', id: tool },
     context: { arguments: { invoice: '2026-0042', note: 'to answer a question' } },
   });
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
@@ -107,4 +141,27 @@ async function lengthen(database: pg.Client, history: number): Promise<void> {
     [history],
   );
   await database.query('VACUUM ANALYZE action');
+}
+
+/** The same for one person: the calls of earlier sessions, and what is remembered of each entity they touched. */
+async function lengthenPrincipal(database: pg.Client, history: number): Promise<void> {
+  await database.query(
+    `
+    INSERT INTO action (id, session_id, root_id, agent, tool, arguments, call_key, request_digest, effect, decision, manifest_version, cost_micro_usd, awaited, asked_at, labels)
+    SELECT 'act_' || left(md5('month' || n), 20), session_id, root_id, agent, tool, arguments, 'month-' || n, request_digest, effect, decision, manifest_version,
+           cost_micro_usd, awaited, asked_at - n * interval '30 days' / $1::int, labels
+    FROM (SELECT * FROM action WHERE tool = 'pay_invoice' LIMIT 1) sample CROSS JOIN generate_series(1, $1::int) n
+    ON CONFLICT DO NOTHING`,
+    [history],
+  );
+  await database.query(
+    `
+    INSERT INTO monitor_cell (scope, cell, state, version, moved_at)
+    SELECT scope, split_part(cell, '.', 1) || '.' || left(md5('month' || n), 22), state, 1, moved_at
+    FROM (SELECT * FROM monitor_cell WHERE scope LIKE 'principal:%' AND cell LIKE '%.%' LIMIT 1) sample CROSS JOIN generate_series(1, $1::int) n
+    ON CONFLICT DO NOTHING`,
+    [history],
+  );
+  await database.query('VACUUM ANALYZE action');
+  await database.query('VACUUM ANALYZE monitor_cell');
 }

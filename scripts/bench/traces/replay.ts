@@ -3,6 +3,7 @@
  * run opens a session, says what the person said, asks for each call before it and reports how it came out.
  */
 import { randomBytes } from 'node:crypto';
+import { pino } from 'pino';
 import { finishAction, finishReads } from '../../../broker/actions/finish-action.ts';
 import { type ActionDeps, actionReads, keyedDigest, requestAction } from '../../../broker/actions/request-action.ts';
 import { sayWords } from '../../../broker/actions/say-words.ts';
@@ -60,6 +61,7 @@ export async function openWorld(place: Place) {
   const deps: ActionDeps = {
     ...{ store, clock, catalog, mintDeadlineSeconds: 30, notify: () => {} },
     digest: keyedDigest(deriveKey(kek, 'actions')),
+    log: pino({ enabled: false }),
     ...{ seal: createSeal(kek), approvalTimeoutSeconds: 300, redemptionSeconds: 300, noticeChannels: [] },
     publicUrl: 'http://localhost',
   };

@@ -1,0 +1,238 @@
+/**
+ * AuthZEN's Access Request and Approval Profile, the whole way: a capability that needs a person is evaluated,
+ * asked about, decided by a person in the browser, evaluated anew and redeemed. And what does not get through:
+ * another request than was denied, another's denial, an old one, an approval of something else.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { createLocalJWKSet, jwtVerify } from 'jose';
+import { tickMs } from '../broker/core/long-poller.ts';
+import { type Agent, type Approver, type Deployment, type Reply, startDeployment } from './deployment.test-support.ts';
+
+/** JSON of an answer, looked at member by member. */
+// biome-ignore lint/suspicious/noExplicitAny: as it was sent
+const bodyOf = (reply: Reply): any => reply.body;
+
+const urn = (name: string) => `urn:openid:authzen:access-request:error:${name}`;
+const needsPerson = 'correct-customer-invoice';
+const atOnce = 'read-customer-files';
+
+const asking = (capability: string, context: object = {}) => ({
+  subject: { type: 'agent', id: 'invoice-bot' },
+  action: { name: 'request' },
+  resource: { type: 'capability', id: capability },
+  context,
+});
+
+describe('access requests', () => {
+  let deployment: Deployment;
+  let approver: Approver;
+  before(async () => {
+    deployment = await startDeployment({
+      env: { WRIT_GRANTS_PER_MINUTE: '0', WRIT_SESSION_TOKEN_SECONDS: '900', WRIT_HEARTBEAT_SECONDS: '300' },
+    });
+    approver = await deployment.approver();
+  });
+  after(() => deployment.close());
+
+  const evaluate = (agent: Agent, body: object) => agent.call('POST', '/access/v1/evaluation', body);
+  /** A denial that a person may lift, and the request that answers it. */
+  async function denied(agent: Agent, context: object = {}) {
+    const asked = asking(needsPerson, context);
+    const reply = await evaluate(agent, asked);
+    assert.equal(reply.status, 200, reply.text);
+    const { decision, context: said } = bodyOf(reply);
+    assert.deepEqual([decision, said.effect, said.reason], [false, 'approve', 'needs_approval']);
+    const { binding_token, expires_at, endpoint } = said.access_request;
+    assert.equal(endpoint, `${deployment.broker.url}/access/v1/requests`);
+    const denial = {
+      evaluation_id: said.evaluation_id,
+      evaluated_at: said.evaluated_at,
+      expires_at,
+      reason: said.reason,
+      binding_token,
+    };
+    return { asked, said, submission: { ...asked, denial } };
+  }
+  const submit = (agent: Agent, body: object, headers = {}) => agent.call('POST', '/access/v1/requests', body, headers);
+  const problem = (reply: Reply) => [reply.status, bodyOf(reply).type];
+
+  test('discovery names the endpoint, the capability and the keys; the signed metadata says the same', async () => {
+    const metadata = bodyOf(await deployment.send('GET', '/.well-known/authzen-configuration'));
+    const { url } = deployment.broker;
+    assert.equal(metadata.access_request_endpoint, `${url}/access/v1/requests`);
+    assert.deepEqual(metadata.capabilities, ['urn:openid:authzen:capability:access-request']);
+    const keys = bodyOf(await deployment.send('GET', metadata.jwks_uri.slice(url.length)));
+    const { payload } = await jwtVerify(metadata.signed_metadata, createLocalJWKSet(keys), { issuer: url });
+    const { signed_metadata: _, ...plain } = metadata;
+    const { iss: _iss, iat: _iat, ...signed } = payload;
+    assert.deepEqual(signed, plain);
+  });
+
+  test('denied, asked about, approved, evaluated anew, redeemed; used, the approval is over', async () => {
+    const agent = await deployment.openAgent();
+    const { asked, submission } = await denied(agent);
+    assert.equal(await deployment.broker.store.prisma.grant.count({ where: { sessionId: agent.sessionId } }), 0);
+
+    const submitted = await submit(agent, { ...submission, context: { justification: 'A wrong invoice was sent.' } });
+    assert.equal(submitted.status, 202, submitted.text);
+    const { task } = bodyOf(submitted);
+    assert.deepEqual([task.status, submitted.headers.get('location')], ['pending', task.status_endpoint]);
+    assert.equal(bodyOf(submitted).result, undefined);
+    assert.match(task.links.review, new RegExp(`/approvals/${task.id}$`));
+    const grant = await deployment.broker.store.prisma.grant.findUniqueOrThrow({ where: { id: task.id } });
+    assert.deepEqual([grant.status, grant.justification], ['pending', 'A wrong invoice was sent.']);
+
+    // The same denial again is the same task, and no second question to a person.
+    const again = await submit(agent, { ...submission, context: { justification: 'A wrong invoice was sent.' } });
+    assert.equal(bodyOf(again).task.id, task.id);
+    // A task that waits lifts nothing.
+    const early = bodyOf(await evaluate(agent, { ...asked, context: { approval: { id: task.id } } }));
+    assert.deepEqual(
+      [early.decision, early.context.reason, early.context.next_action],
+      [false, 'grant_pending', 'retry'],
+    );
+
+    const path = task.status_endpoint.slice(deployment.broker.url.length);
+    const waiting = agent.call('GET', `${path}?wait=30`);
+    await approver.decide(task.id, { verdict: 'approve' });
+    deployment.clock.advance(tickMs);
+    const { task: decided, result } = bodyOf(await waiting);
+    assert.deepEqual([decided.status, result.mode, result.approval.id], ['approved', 'reevaluate', task.id]);
+    assert.ok(Date.parse(result.approval.approved_until) > deployment.clock.now().getTime());
+
+    const anew = bodyOf(await evaluate(agent, { ...asked, context: { approval: result.approval } }));
+    assert.deepEqual(
+      [anew.decision, anew.context.approval],
+      [true, { id: task.id, approved_until: result.approval.approved_until }],
+    );
+    // Without it, nothing has changed.
+    assert.equal(bodyOf(await evaluate(agent, asked)).decision, false);
+    const elsewhere = bodyOf(
+      await evaluate(agent, {
+        ...asking(needsPerson, { ttl_seconds: 60 }),
+        context: { ttl_seconds: 60, approval: { id: 'gnt_00000000000000000000' } },
+      }),
+    );
+    assert.deepEqual(
+      [elsewhere.decision, elsewhere.context.reason, elsewhere.context.next_action],
+      [false, 'approval_unverifiable', 'none'],
+    );
+
+    const redeemed = await agent.call('POST', `/v1/grants/${task.id}/redeem`);
+    assert.equal(redeemed.status, 201, redeemed.text);
+    const over = bodyOf(await evaluate(agent, { ...asked, context: { approval: result.approval } }));
+    assert.deepEqual(
+      [over.decision, over.context.reason, over.context.next_action],
+      [false, 'approval_expired', 'request'],
+    );
+    assert.ok(over.context.access_request.binding_token);
+    assert.equal(bodyOf(await agent.call('GET', path)).task.status, 'approved', 'what was approved stays so');
+  });
+
+  test('a person who says no, and one who says nothing', async () => {
+    const agent = await deployment.openAgent();
+    const first = bodyOf(await submit(agent, (await denied(agent)).submission)).task;
+    await approver.decide(first.id, { verdict: 'deny', reason: 'not today' });
+    const { task, result } = bodyOf(await agent.call('GET', `/access/v1/requests/${first.id}`));
+    assert.deepEqual([task.status, result], ['denied', undefined]);
+    const { asked } = await denied(agent);
+    const refused = bodyOf(await evaluate(agent, { ...asked, context: { approval: { id: first.id } } }));
+    assert.deepEqual(
+      [refused.decision, refused.context.reason, refused.context.next_action],
+      [false, 'approval_expired', 'request'],
+    );
+  });
+
+  test('what is asked about is what was denied, by whom, and lately', async () => {
+    const [agent, other] = [await deployment.openAgent(), await deployment.openAgent()];
+    const { submission } = await denied(agent);
+    const { denial } = submission;
+    const unbound = [400, urn('invalid_denial_binding')];
+    const variants: [string, object][] = [
+      ['another capability', { ...submission, resource: { type: 'capability', id: atOnce } }],
+      ['another lifetime', { ...submission, context: { ttl_seconds: 60 } }],
+      ['parameters', { ...submission, context: { arguments: { invoice: '1' } } }],
+      ['a property', { ...submission, action: { name: 'request', properties: { urgent: true } } }],
+      ['an unknown member of the resource', { ...submission, resource: { ...submission.resource, owner: 'me' } }],
+      ['no token', { ...submission, denial: { ...denial, binding_token: undefined } }],
+      ['a token that is none', { ...submission, denial: { ...denial, binding_token: 'x.y.z' } }],
+      ['a session token for a binding', { ...submission, denial: { ...denial, binding_token: agent.token } }],
+      ['a later end', { ...submission, denial: { ...denial, expires_at: '2999-01-01T00:00:00Z' } }],
+      ['another evaluation', { ...submission, denial: { ...denial, evaluation_id: 'act_00000000000000000000' } }],
+    ];
+    for (const [what, body] of variants) assert.deepEqual(problem(await submit(agent, body)), unbound, what);
+    assert.deepEqual(problem(await submit(other, submission)), unbound, 'another session of the same agent');
+    const [head, , signature] = denial.binding_token.split('.');
+    const claims = JSON.parse(Buffer.from(denial.binding_token.split('.')[1], 'base64url').toString());
+    const forged = Buffer.from(JSON.stringify({ ...claims, binding_context_members: [] })).toString('base64url');
+    assert.deepEqual(
+      problem(
+        await submit(agent, { ...submission, denial: { ...denial, binding_token: `${head}.${forged}.${signature}` } }),
+      ),
+      unbound,
+    );
+
+    assert.equal((await submit(agent, { ...submission, subject: { type: 'agent', id: 'other-bot' } })).status, 403);
+    for (const [path, more] of [
+      ['items', { items: [] }],
+      ['callback', { callback: { endpoint: 'https://127.0.0.1/x' } }],
+      ['client.actor', { client: { actor: { id: 'other-bot' } } }],
+      ['client.actor', { client: { actor: { id: 'invoice-bot', act: { sub: 'root' } } } }],
+      ['denial', { denial: undefined }],
+    ] as const) {
+      const reply = await submit(agent, { ...submission, ...more });
+      assert.deepEqual([reply.status, reply.body.errors?.[0]?.path], [400, path]);
+    }
+    assert.equal(
+      await deployment.broker.store.prisma.grant.count({
+        where: { sessionId: { in: [agent.sessionId, other.sessionId] } },
+      }),
+      0,
+    );
+
+    // Another session's task is no task.
+    const { task } = bodyOf(await submit(agent, submission));
+    assert.deepEqual(problem(await other.call('GET', `/access/v1/requests/${task.id}`)), [404, urn('unknown_task')]);
+    assert.deepEqual(problem(await agent.call('GET', '/access/v1/requests/arq_1')), [404, urn('unknown_task')]);
+    assert.equal((await agent.call('DELETE', `/access/v1/requests/${task.id}`)).status, 405);
+    const stolen = bodyOf(await evaluate(other, { ...asking(needsPerson), context: { approval: { id: task.id } } }));
+    assert.deepEqual([stolen.decision, stolen.context.reason], [false, 'approval_unverifiable']);
+  });
+
+  test('an Idempotency-Key names one request', async () => {
+    const agent = await deployment.openAgent();
+    const [first, second] = [await denied(agent), await denied(agent, { ttl_seconds: 120 })];
+    const key = { 'idempotency-key': 'one' };
+    const { task } = bodyOf(await submit(agent, first.submission, key));
+    assert.equal(bodyOf(await submit(agent, first.submission, key)).task.id, task.id);
+    assert.deepEqual(problem(await submit(agent, second.submission, key)), [409, urn('duplicate_request')]);
+    assert.notEqual(bodyOf(await submit(agent, second.submission)).task.id, task.id);
+  });
+
+  test('what policy alone allows or denies is no business of a person', async () => {
+    const agent = await deployment.openAgent();
+    const allowed = bodyOf(await evaluate(agent, asking(atOnce)));
+    assert.deepEqual([allowed.decision, allowed.context.access_request], [true, undefined]);
+    const unknown = bodyOf(await evaluate(agent, asking('format-disk')));
+    assert.deepEqual(
+      [unknown.decision, unknown.context.reasons[0].code, unknown.context.access_request],
+      [false, 'capability_unknown', undefined],
+    );
+    const malformed = await evaluate(agent, asking(atOnce, { arguments: { nonsense: 1 } }));
+    assert.deepEqual([malformed.status, malformed.body.errors?.[0]?.path], [400, 'context.arguments.nonsense']);
+    const verb = await evaluate(agent, { ...asking(atOnce), action: { name: 'read' } });
+    assert.deepEqual([verb.status, verb.body.errors?.[0]?.path], [400, 'action.name']);
+  });
+
+  // Last: it moves the deployment's time.
+  test('a denial that is too old is not asked about; a task of before stays', async () => {
+    const agent = await deployment.openAgent();
+    const { submission } = await denied(agent);
+    const fresh = await denied(agent, { ttl_seconds: 120 });
+    const { task } = bodyOf(await submit(agent, fresh.submission));
+    deployment.clock.advance(601_000);
+    assert.deepEqual(problem(await submit(agent, submission)), [410, urn('expired_denial')]);
+    assert.equal(bodyOf(await agent.call('GET', `/access/v1/requests/${task.id}`)).task.id, task.id);
+  });
+});
