@@ -53,6 +53,9 @@ export function newApprovals({ session, clock, waitSeconds, askClient, notifyCli
     const seconds = token === undefined ? Math.min(waitSeconds, silentSeconds) : waitSeconds;
     const startedAt = clock.now().getTime();
     const passed = () => (clock.now().getTime() - startedAt) / 1000;
+    const givenUp = new Promise<CallApproval>((resolve) =>
+      stop.addEventListener('abort', () => resolve(approval), { once: true }),
+    );
     let seen = approval;
     for (let progress = 1; seen.status === 'pending' && passed() < seconds && !stop.aborted; progress += 1) {
       if (token !== undefined)
@@ -62,7 +65,8 @@ export function newApprovals({ session, clock, waitSeconds, askClient, notifyCli
           message: 'A person is asked to agree',
         });
       const polledAt = passed();
-      seen = await session.approval(approval.id, Math.max(1, Math.min(pollSeconds, Math.floor(seconds - polledAt))));
+      const poll = Math.max(1, Math.min(pollSeconds, Math.floor(seconds - polledAt)));
+      seen = await Promise.race([session.approval(approval.id, poll), givenUp]);
       // A broker that answers early must not be asked in a tight loop.
       if (seen.status === 'pending' && passed() - polledAt < 1) await clock.sleep(1000, stop).catch(() => {});
     }

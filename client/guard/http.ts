@@ -50,6 +50,8 @@ export function httpServer(
   };
 
   const take = (text: string) => {
+    // An event without data says where a stream may be taken up again; there is no message in it.
+    if (text.trim() === '') return;
     let message: Message;
     try {
       message = readMessage(text);
@@ -73,7 +75,7 @@ export function httpServer(
       return;
     }
     const text = await boundedText(response);
-    if (text.trim() !== '' && type === 'application/json') take(text);
+    if (type === 'application/json') take(text);
   };
 
   const post = async (message: Message): Promise<void> => {

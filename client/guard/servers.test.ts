@@ -1,7 +1,7 @@
 /** Published servers and clients, before a real broker: what each can do behind the guard is what the session may. */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -28,14 +28,18 @@ before(async () => {
   await writeFile(join(folder, 'customers/42/invoice.txt'), 'Invoice 42');
   await writeFile(join(folder, 'customers/43/invoice.txt'), 'Invoice 43');
 });
+/** For tests that failed before they hung up. */
+const opened: { close(): Promise<void> }[] = [];
 after(async () => {
-  await harness.close();
+  await Promise.all(opened.map((client) => client.close().catch(() => {})));
+  await harness?.close();
   await rm(folder, { recursive: true });
 });
 
 type Started = ReturnType<typeof guarded>;
 const open = async (server: Started) => {
   const client = new Client({ name: 'test', version: '1' });
+  opened.push(client);
   await client.connect(new StdioClientTransport({ ...server, stderr: 'inherit' }));
   return client;
 };
@@ -142,16 +146,16 @@ describe('server-postgres', { skip: database ? false : 'no PostgreSQL answers' }
 
 describe('the inspector', () => {
   it('lists and calls on its command line', async () => {
-    const cli = join(
-      dirname(createRequire(import.meta.url).resolve('@modelcontextprotocol/inspector-cli/package.json')),
-      'build/cli.js',
-    );
-    const { command, args, env } = guarded(harness, publishedServer('server-filesystem', folder));
-    const config = join(folder, 'inspector.json');
-    await writeFile(config, JSON.stringify({ mcpServers: { files: { command, args, env } } }));
+    const packageFile = createRequire(import.meta.url).resolve('@modelcontextprotocol/inspector-cli/package.json');
+    const cli = await unpackedInspector(dirname(packageFile));
+    const { args, env } = guarded(harness, publishedServer('server-filesystem', folder));
+    // Its command line takes the server's options for its own: they are put into a file.
+    const start = join(folder, 'start.mjs');
+    const argv = `process.argv = ${JSON.stringify([process.execPath, ...args])};`;
+    await writeFile(start, `${argv} await import(${JSON.stringify(args[0])});`);
     const inspect = async (...more: string[]) => {
-      const all = [cli, '--config', config, '--server', 'files', ...more];
-      const { stdout } = await promisify(execFile)(process.execPath, all, { env: { ...process.env, ...env } });
+      const all = [cli, process.execPath, start, ...more];
+      const { stdout } = await promisify(execFile)(process.execPath, all, { env });
       return JSON.parse(stdout);
     };
     assert.deepEqual(names(await inspect('--method', 'tools/list')), [
@@ -176,13 +180,14 @@ describe('revision 2026-07-28', () => {
       { name: 'test', version: '1' },
       { versionNegotiation: { mode: { pin: '2026-07-28' } } },
     );
+    opened.push(client);
     await client.connect(new StatelessStdio({ ...started, stderr: 'inherit' }));
     return client;
   };
 
   it('without a handshake: lists, calls, and is denied', async () => {
     const client = await openStateless(guarded(harness, server));
-    assert.deepEqual(names(await client.listTools()), ['echo', 'look']);
+    assert.deepEqual(names(await client.listTools()), ['ask_me', 'echo', 'look']);
     assert.equal(textOf(await client.callTool({ name: 'echo', arguments: { message: 'hi' } })), 'hi');
     assert.equal((await newest('echo'))?.outcome, 'response');
     const denied = await client.callTool({ name: 'hidden', arguments: {} });
@@ -213,6 +218,18 @@ describe('streamable HTTP', () => {
     child.kill();
   });
 });
+
+/**
+ * The inspector's command line reads its version from where it lies in its own repository, and cannot be
+ * started as it is published. So it is laid out as it is there.
+ */
+async function unpackedInspector(published: string): Promise<string> {
+  const unpacked = join(folder, 'inspector');
+  await cp(published, join(unpacked, 'cli'), { recursive: true });
+  await cp(join(published, 'package.json'), join(unpacked, 'package.json'));
+  await symlink(join(published, '../..'), join(unpacked, 'node_modules'));
+  return join(unpacked, 'cli/build/index.js');
+}
 
 async function freePort(): Promise<number> {
   const probe = createServer();
