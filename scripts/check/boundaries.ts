@@ -248,6 +248,12 @@ export const rules: Rule[] = [
     only: '^client/(hook/|local/connect\\.ts$|(clock|decision|errors|text|wait)\\.ts$)',
   },
   {
+    name: 'the-guard-reaches-sessions-one-way',
+    why: 'it asks whoever holds the session, and holds neither key nor token',
+    files: /^client\/guard\//,
+    only: '^client/guard/|^client/local/(host-session|lines|recent)\\.ts$|^client/(clock|coaz|decision|errors)\\.ts$',
+  },
+  {
     name: 'the-command-is-a-package-of-its-own',
     why: 'it is installed without the broker, of which it has the reading of manifests and of the record',
     files: /^client\/cli\//,

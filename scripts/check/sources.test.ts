@@ -51,6 +51,7 @@ const bad: Record<string, Record<string, string>> = {
   'the-sdk-holds-no-session-for-others': { 'client/writ.ts': 'import { serveSession } from "./local/serve.ts"' },
   'the-local-process-knows-no-host': { 'client/local/serve.ts': 'import { guard } from "../guard/guard.ts"' },
   'a-hook-loads-little': { 'client/hook/hook.ts': 'import { Writ } from "../index.ts"' },
+  'the-guard-reaches-sessions-one-way': { 'client/guard/guard.ts': 'import { Writ } from "../writ.ts"' },
   'leases-decide-nothing': { 'broker/leases/issue.ts': 'import { decide } from "../decide/decide.ts"' },
   'conformance-knows-no-provider': { 'providers/conformance.ts': 'import { aws } from "./aws/aws.ts"' },
   'approvals-touch-no-credential': { 'approvals/web/page.ts': 'import { issue } from "../../broker/leases/issue.ts"' },
