@@ -115,6 +115,9 @@ export const decisionReasons = {
   },
   ttl_too_long: { meaning: 'The lifetime is not between one second and the capability’s `max_ttl`.' },
   outside_session: { meaning: 'A child session was opened without this capability.' },
+  delegate_only: {
+    meaning: 'The session may hand the capability to a child session, and not use it itself.',
+  },
   envelope_spent: {
     meaning: 'The session has asked for as many grants, or made as many calls, as its envelope allows.',
   },

@@ -207,6 +207,13 @@ function diffCapability(name: string, before: Capability, after: Capability): Ch
       after.max_grants,
       (value) => `${value} grants`,
     ),
+    ...(before.delegate_only === after.delegate_only
+      ? []
+      : [
+          after.delegate_only === true
+            ? at('delegate_only', 'narrows', 'only sub-agents may ask for it now')
+            : at('delegate_only', 'widens', 'a session may ask for it itself now; before: only sub-agents'),
+        ]),
     ...diffParams(name, path, before, after),
     ...(before.description === after.description ? [] : [at('description', 'neither', 'the description is another')]),
     ...otherMembers(path, before, after, [
@@ -216,6 +223,7 @@ function diffCapability(name: string, before: Capability, after: Capability): Ch
       'tier',
       'max_ttl',
       'max_grants',
+      'delegate_only',
       'params',
       'choose',
       'description',

@@ -144,6 +144,10 @@ const CapabilitySchema = z.strictObject({
     .describe('1: policy alone decides. 2: a person approves. 3: a person approves with a passkey.'),
   max_ttl: duration.describe('Longest lifetime of the credential, such as 15m.'),
   max_grants: maxGrants.optional().describe('How often one session may ask for it.'),
+  delegate_only: z
+    .literal(true)
+    .optional()
+    .describe('A session may open child sessions with it, for sub-agents, and not ask for it itself.'),
   canary: z
     .boolean()
     .default(false)

@@ -1,6 +1,7 @@
 /**
  * Which sessions could ever do something, over manifests: every capability with every value that its
- * parameters may have. By enumeration where values are listed, by comparing patterns where they are not. Pure.
+ * parameters may have. By enumeration where values are listed, by comparing patterns where they are not.
+ * Pure.
  *
  * "No" is said where no value can come to it; "yes" with a session that the real evaluation lets through, on
  * a history without anything in it; what is neither is said to be so, and why. What a rule lets pass only
@@ -84,6 +85,9 @@ interface Open {
   key: string;
   shape: Input | Choice;
 }
+
+/** What no value from outside may have in it (`manifests/unsafe-text.ts`). */
+const neverInValues = ['*', '?', '$', '{', '}', '\\'].join('');
 
 /** Listed values are tried one by one, as long as there are no more combinations than this. */
 const maxCombinations = 2_000;
@@ -263,7 +267,7 @@ function meeting(
 ): Map<string, string> | 'none' | 'too_large' {
   const caseOf = (language: Language, what: 'actions' | 'all') =>
     ignores === 'all' || ignores === what ? caseless(language) : language;
-  const languages = new Map(free.map(({ name, shape }) => [name, asHole(shapeLanguage(shape), name, '*?${}\\')]));
+  const languages = new Map(free.map(({ name, shape }) => [name, asHole(shapeLanguage(shape), name, neverInValues)]));
   try {
     for (const action of actions) {
       const asked = caseOf(wildcards(question.action), 'actions');
@@ -407,7 +411,7 @@ function exampleOf(shape: Input | Choice): Json {
   const [listed] = valuesListed(shape) ?? [];
   if (listed !== undefined) return listed;
   if (shape.type === 'integer') return shape.min ?? shape.max ?? 0;
-  const language = asHole(shapeLanguage(shape), 'value', '*?${}\\');
+  const language = asHole(shapeLanguage(shape), 'value', neverInValues);
   try {
     return common(language, languageOf('.+'))?.text ?? 'a';
   } catch {
