@@ -173,7 +173,9 @@ describe('over HTTP', () => {
     assert.equal((await read(other.context.id, broker.bootstrapToken!)).status, 404);
     assert.equal((await read(context.id, 'nobody')).status, 401);
     const row = await broker.store.prisma.action.findUniqueOrThrow({ where: { id: context.id } });
-    assert.ok(row.sealedArguments !== null && !JSON.stringify([row.sealedArguments, row.arguments]).includes('order 42'));
+    assert.ok(
+      row.sealedArguments !== null && !JSON.stringify([row.sealedArguments, row.arguments]).includes('order 42'),
+    );
     // Sealed for its own row: copied into another, it does not open.
     await broker.store.prisma.action.update({
       where: { id: other.context.id },
