@@ -1,7 +1,7 @@
 /**
  * Texts that patterns take, as finite automata: what a manifest's RE2 patterns and a provider's wildcards
- * have in common, with a text that both take. Exact for the syntax that manifests use; of other syntax it takes
- * too much, never too little, and says so.
+ * have in common, with a text that both take. Exact for the syntax that manifests use; of other syntax it
+ * takes too much, never too little, and says so.
  */
 
 /** Inclusive ranges of code points. */

@@ -343,18 +343,23 @@ function tryGrant(
   const hits = about
     .filter((rule) => (rule.effect === 'allow' ? ruleHolds(rule, scene) === true : ruleHolds(rule, scene) !== false))
     .map(({ id }) => id);
+  // What a session may only hand on, a child of it may use.
+  const handedOn = capability.delegate_only === true;
   const session = {
     agent: published.agent,
     task,
     onBehalfOf: null,
     expiresAt: new Date(now.getTime() + Math.max(provider.limits.minTtlSeconds, capability.max_ttl) * 1000),
-    facts: { narrowed: false, capabilities: [], grants: 0, capability_grants: 0, withheld: [] },
+    facts: { narrowed: handedOn, capabilities: handedOn ? [name] : [], grants: 0, capability_grants: 0, withheld: [] },
   } as unknown as SessionFacts;
   try {
     const asked = { capability: name, params, ttlSeconds: undefined };
     const { decision, plan } = evaluate(providers, published, session, asked, now, hits);
     const rules = about.filter(({ effect }) => effect !== 'flag').map(({ id }) => id);
-    const notes = rules.length === 0 ? [] : [`unless a rule stands against it: ${rules.join(', ')}`];
+    const notes = [
+      ...(handedOn ? ['in a child session that it was handed on to'] : []),
+      ...(rules.length === 0 ? [] : [`unless a rule stands against it: ${rules.join(', ')}`]),
+    ];
     if (decision.effect === 'allow' || decision.effect === 'approve')
       return { plan, approval: decision.effect === 'approve', notes };
     return {

@@ -1,7 +1,7 @@
 /**
- * The guard: stands between an MCP client and an MCP server, and lets everything through but what this session
- * may not do. A tool's call is asked for, forwarded when it is allowed, and its result handed on once it is on
- * record. Knows messages, and neither how they travel nor who decides.
+ * The guard: stands between an MCP client and an MCP server, and lets everything through but what this
+ * session may not do. A tool's call is asked for, forwarded when it is allowed, and its result handed on once
+ * it is on record. Knows messages, and neither how they travel nor who decides.
  *
  * Written for no revision of MCP: what differs between them (handshake or none, requests of the server or
  * results that ask for input) is seen in the messages themselves.

@@ -1,4 +1,7 @@
-/** Published servers and clients, before a real broker: what each can do behind the guard is what the session may. */
+/**
+ * Published servers and clients, before a real broker: what each can do behind the guard is what the session
+ * may.
+ */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
