@@ -99,6 +99,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
   const grants: GrantDeps = {
     ...ending,
     digest: keyedDigest(randomBytes(32)),
+    mark: keyedDigest(randomBytes(32)),
     clock,
     seal,
     ring,

@@ -73,6 +73,8 @@ export async function prepareGround(moreAgents: readonly string[] = []) {
   };
   type Post = (path: string, body?: object | string, init?: RequestInit) => Promise<Response>;
   type Holder = Post & {
+    /** Its header, for requests of another shape. */
+    authorization: string;
     get(path: string): Promise<Response>;
     withHeaders(path: string, body: object, headers: Record<string, string>): Promise<Response>;
     child(capabilities: string[]): Promise<Holder>;
@@ -102,7 +104,7 @@ export async function prepareGround(moreAgents: readonly string[] = []) {
         headers: { authorization, 'content-type': 'application/json', ...headers },
         body: JSON.stringify(body),
       });
-    return Object.assign(post, { get, child, withHeaders });
+    return Object.assign(post, { authorization, get, child, withHeaders });
   };
   return {
     folder,

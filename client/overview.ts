@@ -25,7 +25,7 @@ export interface Overview {
     parentId: string | null;
     /** What a child session is narrowed to; null = all of the manifest's. */
     capabilities: string[] | null;
-    status: 'active' | 'ended';
+    status: 'active' | 'suspended' | 'ended';
     endReason: EndReason | null;
     openedAt: Date;
     expiresAt: Date;

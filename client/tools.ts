@@ -6,6 +6,7 @@ import type { Clock } from './clock.ts';
 import { type CallApproval, type CallDecision, explain, isAllowed, readDecision } from './decision.ts';
 import { WritDenied } from './errors.ts';
 import type { Answer, Call } from './http.ts';
+import { plainText } from './text.ts';
 import { untilDecided } from './wait.ts';
 
 export interface CallOptions {
@@ -136,8 +137,7 @@ function textOf(output: unknown): { shown: string; cut: boolean } {
   const bytes = new TextEncoder().encode(whole);
   const cut = bytes.length > maxOutputBytes;
   const text = new TextDecoder().decode(cut ? bytes.subarray(0, maxOutputBytes) : bytes);
-  // Control characters are no part of any word.
-  return { shown: text.replace(/(?![\t\n\r])[\p{Cc}\p{Cf}\p{Cs}\ufff9-\ufffd]/gu, ' '), cut };
+  return { shown: plainText(text), cut };
 }
 
 /** What `withWrit` needs of a session. */

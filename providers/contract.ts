@@ -55,6 +55,23 @@ export interface PlanDescription {
   revocability: Revocability;
 }
 
+/**
+ * What a plan may do at most, as patterns, for questions such as "who could ever write there". `*` stands for
+ * any text and `?` for one character; `\\` takes the next character for itself (`literally`).
+ */
+export interface Reach {
+  /** In the provider's own words, such as `s3:PutObject`. */
+  actions: string[];
+  resources: string[];
+  /** A condition besides, in words: it holds for some requests only. */
+  onlyIf?: string;
+  /** Why nobody can tell, without asking the target, whether it reaches what the patterns take. */
+  uncertain?: string;
+}
+
+/** A text as a pattern of `Reach` that takes nothing else. */
+export const literally = (text: string): string => text.replace(/[*?\\]/g, '\\$&');
+
 /** Everything a provider may know when it mints. Holds no other lease's data. */
 export interface IssueContext {
   plan: Plan;
@@ -182,6 +199,13 @@ export interface Provider<Params = unknown> {
   plan(params: Params, ttlSeconds: number): Plan;
   /** Pure: a plan in words, and how it can be ended. */
   describe(plan: Plan): PlanDescription;
+  /**
+   * Pure: what a plan may do at most. What a value of the parameters is put into stands in it to the letter.
+   * Absent: what its credentials reach can be told by asking people.
+   */
+  reach?(plan: Plan): Reach[];
+  /** Words of `Reach` that are the same in either case: `actions`, or `all`. */
+  readonly caselessReach?: 'actions' | 'all';
   /**
    * Mints one credential cut down to `plan`. Two calls never return the same credential. Throws
    * ProviderError.

@@ -1,9 +1,11 @@
 /**
- * AuthZEN's Access Request and Approval Profile, the whole way: a capability that needs a person is evaluated,
- * asked about, decided by a person in the browser, evaluated anew and redeemed. And what does not get through:
- * another request than was denied, another's denial, an old one, an approval of something else.
+ * AuthZEN's Access Request and Approval Profile, the whole way: a capability that needs a person is
+ * evaluated, asked about, decided by a person in the browser, evaluated anew and redeemed. And what does not
+ * get through: another request than was denied, another's denial, an old one, an approval of something else.
  */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import { tickMs } from '../broker/core/long-poller.ts';
@@ -24,14 +26,44 @@ const asking = (capability: string, context: object = {}) => ({
   context,
 });
 
+const rules = `
+tools:
+  send_mail: { description: Sends a mail., destination: [to] }
+  shell: {}
+egress: { known: ['*@example.com'] }
+rules:
+  - id: strangers
+    message: Mail to somebody whom nobody named is looked at by a person.
+    on: { tool: send_mail }
+    when: { destination: unknown }
+    effect: approve
+  - { id: no-shell, on: { tool: shell }, effect: deny }
+canaries:
+  - { id: bait, value: decoy-account-7 }
+`;
+const mail = (to: string, context: object = {}) => ({
+  subject: { type: 'agent', id: 'invoice-bot' },
+  action: { name: 'send_mail' },
+  resource: { type: 'tool', id: 'send_mail' },
+  context: { arguments: { to }, ...context },
+});
+
 describe('access requests', () => {
   let deployment: Deployment;
   let approver: Approver;
+  let source: string;
+  const publish = async (text: string) => {
+    const published = await deployment.publish('invoice-bot', text);
+    assert.equal(published.status, 200, published.text);
+  };
   before(async () => {
     deployment = await startDeployment({
       env: { WRIT_GRANTS_PER_MINUTE: '0', WRIT_SESSION_TOKEN_SECONDS: '900', WRIT_HEARTBEAT_SECONDS: '300' },
     });
     approver = await deployment.approver();
+    const example = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
+    source = example + rules;
+    await publish(source);
   });
   after(() => deployment.close());
 
@@ -223,6 +255,92 @@ describe('access requests', () => {
     assert.deepEqual([malformed.status, malformed.body.errors?.[0]?.path], [400, 'context.arguments.nonsense']);
     const verb = await evaluate(agent, { ...asking(atOnce), action: { name: 'read' } });
     assert.deepEqual([verb.status, verb.body.errors?.[0]?.path], [400, 'action.name']);
+  });
+
+  test('a tool call: the task is what the rule asks a person about; approved, the same call passes once', async () => {
+    const agent = await deployment.openAgent();
+    const body = mail('stranger@elsewhere.test');
+    const { decision, context } = bodyOf(await evaluate(agent, body));
+    assert.deepEqual([decision, context.effect, context.evaluation_id], [false, 'approve', context.id]);
+    const { binding_token, expires_at } = context.access_request;
+    const submission = { ...body, denial: { binding_token, expires_at } };
+    const submitted = await submit(agent, submission);
+    const { task } = bodyOf(submitted);
+    assert.deepEqual([submitted.status, task.status, task.id], [202, 'pending', context.approval.id]);
+    assert.match(task.display.description, /Call the tool send_mail/);
+    const others = { ...submission, context: { arguments: { to: 'boss@elsewhere.test' } } };
+    assert.deepEqual(problem(await submit(agent, others)), [400, urn('invalid_denial_binding')]);
+
+    const early = bodyOf(await evaluate(agent, { ...body, context: { ...body.context, approval: { id: task.id } } }));
+    assert.deepEqual(
+      [early.decision, early.context.reason, early.context.next_action, early.context.approval.id],
+      [false, 'grant_pending', 'retry', task.id],
+    );
+    await approver.decide(task.id, { verdict: 'approve' });
+    const { task: decided, result } = bodyOf(await agent.call('GET', `/access/v1/requests/${task.id}`));
+    assert.deepEqual([decided.status, result.mode], ['approved', 'reevaluate']);
+
+    // Of another call it is worth nothing: a person is asked about that one too.
+    const { approval } = result;
+    const other = bodyOf(await evaluate(agent, mail('boss@elsewhere.test', { approval })));
+    assert.deepEqual(
+      [other.decision, other.context.reason, other.context.next_action],
+      [false, 'out_of_scope', 'request'],
+    );
+    assert.notEqual(other.context.approval.id, task.id);
+    // Another session cannot use it either.
+    const thief = bodyOf(await evaluate(await deployment.openAgent(), mail('stranger@elsewhere.test', { approval })));
+    assert.deepEqual([thief.decision, thief.context.reason], [false, 'approval_unverifiable']);
+
+    const anew = bodyOf(await evaluate(agent, mail('stranger@elsewhere.test', { approval })));
+    assert.deepEqual([anew.decision, anew.context.effect], [true, 'allow']);
+    const finished = await agent.call('POST', `/v1/actions/${anew.context.id}/finish`, { outcome: 'response' });
+    assert.equal(finished.status, 200, finished.text);
+    // Once: the next one is another question.
+    const next = bodyOf(await evaluate(agent, mail('stranger@elsewhere.test')));
+    assert.deepEqual([next.decision, next.context.effect], [false, 'approve']);
+  });
+
+  test('a tool call that a person refused, and one that no person can lift', async () => {
+    const agent = await deployment.openAgent();
+    const asked = bodyOf(await evaluate(agent, mail('stranger@elsewhere.test', { call_id: 'call_1' })));
+    const { id } = asked.context.approval;
+    await approver.decide(id, { verdict: 'deny', reason: 'no' });
+    assert.equal(bodyOf(await agent.call('GET', `/access/v1/requests/${id}`)).task.status, 'denied');
+    const again = mail('stranger@elsewhere.test', { call_id: 'call_1', approval: { id } });
+    const { decision, context } = bodyOf(await evaluate(agent, again));
+    assert.deepEqual(
+      [decision, context.effect, context.reason, context.next_action, context.access_request],
+      [false, 'deny', 'approval_expired', 'none', undefined],
+    );
+    const shell = { ...mail(''), action: { name: 'shell' }, resource: { type: 'tool', id: 'shell' }, context: {} };
+    const refused = bodyOf(await evaluate(agent, shell));
+    assert.deepEqual([refused.decision, refused.context.access_request], [false, undefined]);
+  });
+
+  test('what policy alone allows by the time it is asked about mints nothing', async () => {
+    const agent = await deployment.openAgent();
+    const { submission } = await denied(agent);
+    const [before, after] = source.split(`  ${needsPerson}:`);
+    await publish(`${before}  ${needsPerson}:${after?.replace('tier: 2', 'tier: 1')}`);
+    try {
+      const reply = await submit(agent, submission);
+      assert.deepEqual(problem(reply), [400, urn('not_requestable')]);
+      const where = { sessionId: agent.sessionId };
+      assert.equal(await deployment.broker.store.prisma.lease.count({ where }), 0);
+      assert.equal(await deployment.broker.store.prisma.grant.count({ where }), 0);
+    } finally {
+      await publish(source);
+    }
+  });
+
+  test('whoever asks about a decoy has touched it', async () => {
+    const agent = await deployment.openAgent();
+    const { decision, context } = bodyOf(
+      await evaluate(agent, asking(atOnce, { arguments: { file: 'decoy-account-7' } })),
+    );
+    assert.deepEqual([decision, context.effect, context.access_request], [false, 'terminate', undefined]);
+    assert.equal((await evaluate(agent, asking(atOnce))).status, 401);
   });
 
   // Last: it moves the deployment's time.

@@ -372,6 +372,7 @@ test('the delivering side acts on no forged, expired, borrowed or unapproved dec
     providerTimeoutSeconds: 5,
     log: createLog('silent'),
     metrics: createLeaseMetrics(new Registry()),
+    mark: (piece: string) => piece,
     notify: () => {},
   };
   const params = { owner: 'example-org', repositories: ['orders'], permissions: { contents: 'read' } };

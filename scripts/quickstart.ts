@@ -36,6 +36,7 @@ const broker = await startBroker({
   WRIT_LOG_LEVEL: 'error',
   WRIT_CHECKPOINTS: 'off',
   WRIT_OIDC_SCOPE: 'openid profile email groups',
+  WRIT_MANIFEST_DIR: await manifestFolder(shop !== null),
   ...shop?.env,
 });
 console.log(
@@ -45,7 +46,8 @@ console.log(`  · AWS ${world.aws.url}   GitHub ${world.github.url}   Google Clo
 console.log(`  · PostgreSQL for agents: ${shop?.words ?? noShop}`);
 console.log(`  · platform ${world.platform.issuer}   sign-in ${world.login.issuer}`);
 
-let sessionId = '';
+/** Of the example agent, in order. */
+const sessionIds: string[] = [];
 let failed = await runAgent();
 failed += await showRecord();
 console.log(failed === 0 ? '\n✔ Every step held.' : '\n✘ Some steps did not hold.');
@@ -67,7 +69,7 @@ await rm(dataDir, { recursive: true, force: true });
 process.exit(failed === 0 ? 0 : 1);
 
 /**
- * A private PostgreSQL server, of the newest that is installed, with a capability for it in the manifest.
+ * A private PostgreSQL server, of the newest that is installed.
  * @returns null where none is installed, or the one that is does not run
  */
 async function startShop() {
@@ -77,12 +79,18 @@ async function startShop() {
   const url = await openShop(server, [
     { schema: 'public', table: 'orders', through: 'policy', columns: ['customer_id'] },
   ]);
+  const words = `${server.version} at 127.0.0.1:${server.port}, a private server with a prepared table of orders`;
+  return { words, close: server.close, env: { WRIT_POSTGRES_URL: url } };
+}
+
+/** The example's manifest, with what depends on this machine, and its tools. @returns the folder */
+async function manifestFolder(withShop: boolean): Promise<string> {
   const manifests = join(dataDir, 'manifests');
   const example = join(import.meta.dirname, '../sandbox/example');
   await cp(join(example, 'manifests'), manifests, { recursive: true });
-  await appendFile(join(manifests, 'invoice-bot.yaml'), await readFile(join(example, 'read-orders.yaml'), 'utf8'));
-  const words = `${server.version} at 127.0.0.1:${server.port}, a private server with a prepared table of orders`;
-  return { words, close: server.close, env: { WRIT_POSTGRES_URL: url, WRIT_MANIFEST_DIR: manifests } };
+  for (const part of [...(withShop ? ['read-orders.yaml'] : []), 'tools.yaml'])
+    await appendFile(join(manifests, 'invoice-bot.yaml'), await readFile(join(example, part), 'utf8'));
+  return manifests;
 }
 
 /**
@@ -106,8 +114,8 @@ async function runAgent(): Promise<number> {
       },
     },
   );
-  agent.on('message', async (message: { session?: string; approvalUrl?: string }) => {
-    if (message.session !== undefined) sessionId = message.session;
+  agent.on('message', async (message: { session?: string; approvalUrl?: string; button?: string }) => {
+    if (message.session !== undefined) sessionIds.push(message.session);
     if (message.approvalUrl === undefined) return;
     if (!values.yes) {
       console.log(
@@ -115,7 +123,9 @@ async function runAgent(): Promise<number> {
       );
       return;
     }
-    await approve(message.approvalUrl).catch((error) => console.log(`  ✘ the demo approver failed: ${error.message}`));
+    await approve(message.approvalUrl, message.button ?? 'Approve exactly this').catch((error) =>
+      console.log(`  ✘ the demo approver failed: ${error.message}`),
+    );
   });
   const code = await new Promise<number | null>((resolve) => agent.once('exit', resolve));
   return code === 0 ? 0 : 1;
@@ -125,40 +135,42 @@ async function runAgent(): Promise<number> {
  * Signs in with the identity provider's form, reads the page, and sends its form: the same endpoints a
  * person's browser uses.
  */
-async function approve(url: string): Promise<void> {
+async function approve(url: string, button: string): Promise<void> {
   const browser = openBrowser();
   const page = await signIn(browser, url, approver);
-  const done = await browser.submit(page, {}, 'Approve exactly this');
-  console.log(`  · --yes: ${approver.email} signed in, saw the exact permission and approved it (HTTP ${done.status})`);
+  const done = await browser.submit(page, {}, button);
+  console.log(`  · --yes: ${approver.email} signed in, read the page and pressed “${button}” (HTTP ${done.status})`);
+}
+
+interface RecordedEvent {
+  seq: number;
+  at: string;
+  type: string;
+  actor: string;
+  lease_id: string | null;
+  grant_id: string | null;
 }
 
 async function showRecord(): Promise<number> {
   const headers = { authorization: `Bearer ${broker.bootstrapToken}` };
-  const { events } = (await (
-    await fetch(`${broker.url}/v1/admin/sessions/${sessionId}/events`, { headers })
-  ).json()) as {
-    events: {
-      seq: number;
-      at: string;
-      type: string;
-      actor: string;
-      lease_id: string | null;
-      grant_id: string | null;
-    }[];
-  };
-  console.log('\n8. The session’s record');
-  for (const event of events) {
-    const about = event.lease_id ?? event.grant_id ?? '';
-    console.log(
-      `  ${String(event.seq).padStart(3)}  ${event.at.slice(11, 23)}  ${event.type.padEnd(18)} ${event.actor.padEnd(28)} ${about}`,
-    );
+  let shown = 0;
+  console.log('\n9. The record of both sessions');
+  for (const sessionId of sessionIds) {
+    const answer = await fetch(`${broker.url}/v1/admin/sessions/${sessionId}/events`, { headers });
+    const { events } = (await answer.json()) as { events: RecordedEvent[] };
+    shown += events.length;
+    console.log(`  ${sessionId}`);
+    for (const { seq, at, type, actor, lease_id, grant_id } of events) {
+      const about = lease_id ?? grant_id ?? '';
+      console.log(`  ${String(seq).padStart(3)}  ${at.slice(11, 23)}  ${type.padEnd(18)} ${actor.padEnd(28)} ${about}`);
+    }
   }
   const verification = (await (await fetch(`${broker.url}/v1/admin/audit/verify`, { headers })).json()) as {
     chains: number;
     rows: number;
     broken: unknown;
   };
-  const held = verification.broken === null && events.length > 0;
+  const held = verification.broken === null && shown > 0;
   console.log(`  ${held ? '✔' : '✘'} ${verification.rows} rows in ${verification.chains} hash chains hold`);
   return held ? 0 : 1;
 }

@@ -49,7 +49,9 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
     ),
     h('h1', null, asks(grant)),
     h('p', { class: 'lede' }, [
-      ...(hasLifetime(grant) ? ['For ', h('b', null, duration(grant.plan.ttl_seconds)), ', to'] : ['It is to']),
+      ...(hasLifetime(grant)
+        ? [isQuestion(grant.capability) ? 'Within ' : 'For ', h('b', null, duration(grant.plan.ttl_seconds)), ', to']
+        : ['It is to']),
       ' do the task ',
       h('b', null, h(Foreign, { text: grant.task_type })),
       ...(whom === null ? ['. The session names no person it acts for.'] : [' on behalf of ', ...whom, '.']),
@@ -86,10 +88,10 @@ function permission({ grant, about, description }: ApprovalPage): JSX.Element {
       description.summary.map((line) => h('li', null, h(Foreign, { text: line, max: 600 }))),
     ),
     h('p', { class: 'revocability' }, [
-      h('b', null, 'Ending it early. '),
+      h('b', null, isQuestion(grant.capability) ? 'Afterwards. ' : 'Ending it early. '),
       h(Foreign, { text: description.revocability.text, max: 600 }),
     ]),
-    h('details', { open: true }, [
+    h('details', { open: !isQuestion(grant.capability) }, [
       h(
         'summary',
         null,

@@ -394,8 +394,8 @@ test('a request that the session’s end denied is not shown as a person’s or 
 
 test('a form too large or too odd is a 4xx', async () => {
   const { path } = await pending();
-  assert.equal((await post(path, owner, { verdict: 'deny', reason: 'x'.repeat(20_000) })).status, 413);
-  const many = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`f${i}`, 'x']));
+  assert.equal((await post(path, owner, { verdict: 'deny', reason: 'x'.repeat(70_000) })).status, 413);
+  const many = Object.fromEntries(Array.from({ length: 230 }, (_, i) => [`f${i}`, 'x']));
   assert.equal((await post(path, owner, many)).status, 413);
 });
 

@@ -90,22 +90,25 @@ async function showApproval(
     const body = barredPage(bar?.code ?? 'not_an_approver', login.identity);
     return sendPage(res, { title: 'Not yours to decide', viewer, status: 403, body });
   }
-  const [about, earlier, outcome] = await Promise.all([
+  const [about, earlier, outcome, values] = await Promise.all([
     deps.aboutGrant(grantRef(grant)),
     loadEarlier(deps.store, grant.agent, id),
     loadOutcome(deps.store, id),
+    deps.callArguments(id),
   ]);
+  // Nobody consents to what they do not see.
+  const unseen = grant.status === 'pending' && grant.plan.provider === 'call' && values === null;
   const body = approvalPage({
     grant,
     about,
     description: deps.describePlan(grant.plan),
-    callArguments: await deps.callArguments(id),
+    callArguments: values,
     earlier,
     outcome,
     csrf: login.csrf,
     now: deps.clock.now(),
     minTtlSeconds: deps.minTtlSeconds?.(grant.provider) ?? 1,
-    bar: bar?.text ?? null,
+    bar: unseen ? 'Its arguments cannot be shown, so nobody can agree to them. You may deny it.' : (bar?.text ?? null),
     approvals: {
       needed: approvalsNeeded(underReview.line),
       given: standingApprovals(underReview, grant.plan_digest).map(({ reviewer }) => bare(personRef(reviewer))),

@@ -47,43 +47,40 @@ const originWords: { [Origin in ArgumentOrigin]: string } = {
 const argumentMax = 2000;
 
 /**
- * The call with its arguments, for whoever decides on it; null where it is about none.
+ * The call, or what a session asked for when a rule stopped it, with its arguments; null where it is about a
+ * credential.
  * @param values of the arguments; null when they are not kept any more
  */
 export function callCard(grant: Asked, values: JsonObject | null): JSX.Element | null {
-  const call = callOf(grant);
-  if (call === null) return null;
-  const names = Object.keys(values ?? call.arguments);
-  const rows = names.map((name) =>
-    h('tr', null, [
-      h('th', { scope: 'row' }, h('code', null, h(Foreign, { text: name, max: 100 }))),
-      h(
-        'td',
-        null,
-        values === null ? h('span', { class: 'soft' }, 'not kept any more') : shownValue(values[name] ?? null),
-      ),
-      h(
-        'td',
-        { class: call.origins[name] === 'output of a tool' ? 'small fault' : 'small soft' },
-        originWords[call.origins[name] ?? 'agent'],
-      ),
-    ]),
-  );
+  const asked = callOf(grant) ?? liftOf(grant);
+  if (asked === null) return null;
+  const origins = 'origins' in asked ? asked.origins : {};
+  const parts = Object.keys(values ?? asked.arguments).map((name) => {
+    const origin = origins[name];
+    return h('div', { class: 'argument' }, [
+      h('p', null, [
+        h('b', null, h('code', null, h(Foreign, { text: name, max: 100 }))),
+        origin === undefined
+          ? null
+          : h(
+              'span',
+              { class: origin === 'output of a tool' ? 'small fault' : 'small soft' },
+              ` · ${originWords[origin]}`,
+            ),
+      ]),
+      values === null ? h('p', { class: 'soft' }, 'The value is not kept any more.') : shownValue(values[name] ?? null),
+    ]);
+  });
   return h('section', { class: 'card' }, [
-    h('h2', null, 'The call'),
-    h('table', { class: 'stack' }, [
-      h(
-        'thead',
-        null,
-        h(
-          'tr',
-          null,
-          ['Argument', 'Value', 'Where it comes from'].map((title) => h('th', { scope: 'col' }, title)),
-        ),
-      ),
-      h('tbody', null, rows),
-    ]),
-    h('p', { class: 'small soft' }, 'Names and values were chosen by the agent. A yes is to this very call, once.'),
+    h('h2', null, callOf(grant) === null ? 'What it asked for' : 'The call'),
+    ...(parts.length === 0 ? [h('p', { class: 'soft' }, 'Without arguments.')] : parts),
+    h(
+      'p',
+      { class: 'small soft' },
+      callOf(grant) === null
+        ? 'Names and values were chosen by the agent.'
+        : 'Names and values were chosen by the agent. A yes is to this very call, once.',
+    ),
   ]);
 }
 

@@ -4,7 +4,7 @@ import type { JsonObject } from '../core/vocabulary.ts';
 import type { Seal } from '../keys/seal.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { Digest } from './cells.ts';
-import { shownArguments } from './request-action.ts';
+import { shownArguments } from './shown-arguments.ts';
 
 const sealedStatement: Statement = {
   name: 'actions_under_review',

@@ -16,12 +16,15 @@ import { type CallFacts, compiledCalls, withheldCapability, withheldTool } from 
 import type { Manifest } from '../manifests/manifest.ts';
 import type { SessionFacts, StoredQuestion } from '../sessions/authenticate.ts';
 import type { Statement, Store } from '../store/open.ts';
+import type { Digest } from './cells.ts';
 import type { Call } from './evaluate-call.ts';
+import { shownArguments } from './shown-arguments.ts';
 
 export interface AskDeps {
   store: Store;
   /** Of what rests in the database. */
   seal: Seal;
+  digest: Digest;
   approvalTimeoutSeconds: number;
   /** How long a person's yes to a call stands. */
   redemptionSeconds: number;
@@ -98,26 +101,27 @@ const tookBy = (manifest: Manifest, session: SessionFacts, hits: readonly string
 };
 
 /** The question whether a session that a rule froze or narrowed gets back what it had. */
-function questionAboutSession(
+async function questionAboutSession(
   deps: AskDeps,
   manifest: Manifest,
   session: SessionFacts,
   effect: 'suspend' | 'downgrade',
   {
     asked,
-    shown,
+    args,
     hits,
     took,
     reasons,
-  }: { asked: string; shown: CallPermission['arguments']; hits: readonly string[]; took: string[]; reasons: Reason[] },
+  }: { asked: string; args: JsonObject; hits: readonly string[]; took: string[]; reasons: Reason[] },
   because: AskedBecause,
-): Question {
+): Promise<Question> {
+  const id = newId('gnt', because.now);
   const could = [
     ...Object.keys(manifest.tools ?? {}).map(withheldTool),
     ...Object.keys(manifest.capabilities).map(withheldCapability),
   ].filter((name) => !session.facts.withheld.includes(name));
   return makeQuestion(deps.store, {
-    id: newId('gnt', because.now),
+    id,
     session_id: session.rootId,
     agent: session.agent,
     capability: aboutSession,
@@ -129,7 +133,7 @@ function questionAboutSession(
         because: effect,
         rules: rulesNamed(manifest, hits, effect),
         asked,
-        arguments: shown,
+        arguments: shownArguments(args, deps.digest),
         took,
         withhold: [],
         could,
@@ -138,27 +142,28 @@ function questionAboutSession(
     ),
     at: because.now,
     decide_by: decideBy(deps, session, because.now),
-    sealed_arguments: null,
+    sealed_arguments: await deps.seal.seal(JSON.stringify(args), id),
     reasons,
   });
 }
 
 /**
  * What a rule did to the tree, and the question whether that is lifted; null where it did nothing.
- * @param asked the tool or capability that was asked for, `tool:NAME` or `capability:NAME`
+ * @param about `asked`: the tool or capability that was asked for, `tool:NAME` or `capability:NAME`; `args`: with
+ *   what
  */
-export function restraintBy(
+export async function restraintBy(
   deps: AskDeps,
   manifest: Manifest,
   session: SessionFacts,
   effect: string,
-  about: { asked: string; shown: JsonObject; hits: readonly string[]; reasons: Reason[] },
+  about: { asked: string; args: JsonObject; hits: readonly string[]; reasons: Reason[] },
   because: AskedBecause,
-): AsksPeople | null {
+): Promise<AsksPeople | null> {
   const took = effect === 'downgrade' ? tookBy(manifest, session, about.hits) : [];
   if (effect !== 'suspend' && took.length === 0) return null;
   const kind = effect === 'suspend' ? 'suspend' : 'downgrade';
-  const question = questionAboutSession(deps, manifest, session, kind, { ...about, took }, because);
+  const question = await questionAboutSession(deps, manifest, session, kind, { ...about, took }, because);
   const rules = rulesNamed(manifest, about.hits, kind).map(({ id }) => id);
   const told = { asked: about.asked, rules, question: question.id };
   return {

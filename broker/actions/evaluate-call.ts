@@ -13,9 +13,9 @@ import type { CallEffect } from '../decide/effects.ts';
 import { argumentsOutside, destinationsOf, entityOf, isNamed, knownDestinations } from '../manifests/call-arguments.ts';
 import { callFactValues } from '../manifests/call-facts.ts';
 import { callPart } from '../manifests/call-policies.ts';
+import type { PublishedManifest } from '../manifests/compile.ts';
 import { type CallFacts, compiledCalls, toolOf } from '../manifests/compile-calls.ts';
 import { type Manifest, member } from '../manifests/manifest.ts';
-import type { PublishedManifest } from '../manifests/publish.ts';
 import type { EventKind, Tool } from '../manifests/tool-schema.ts';
 import {
   type CellRef,
@@ -51,6 +51,8 @@ export interface Call {
   costMicroUsd: number | null;
   /** Where it comes from; absent or null = nobody knows. */
   address?: string | null;
+  /** A credential that Writ issued stands in its arguments: found by whoever can look for one. */
+  holdsCredential?: boolean;
 }
 
 export interface CallEvaluation {
@@ -143,6 +145,7 @@ export function evaluateCall(
       approved: consent ?? [],
       withheld: session.facts.withheld,
       missing: missing.length > 0 ? missing : untold(manifest, call),
+      holdsCredential: asked.holdsCredential === true,
       ...(team !== null && 'values' in team ? { team: team.values } : {}),
     },
     published.compiled,

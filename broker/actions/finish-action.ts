@@ -3,16 +3,15 @@ import { hash } from 'node:crypto';
 import { eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import type { Json } from '../core/vocabulary.ts';
-import { valuesAt } from '../manifests/call-arguments.ts';
 import { compiledCalls, toolOf } from '../manifests/compile-calls.ts';
-import type { Tool } from '../manifests/tool-schema.ts';
 import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
 import { untilSettled } from '../sessions/session-lock.ts';
 import type { CellRef } from './cells.ts';
+import { revokeIfLeaked } from './leaked-credential.ts';
 import { storedWrites } from './move-cells.ts';
-import { maxWords, wordsOf, wordsOfValue } from './origin.ts';
 import { type Awaited, finishCall, type Outcome, reportedCells } from './outcome.ts';
 import { type ActionDeps, cellsOf } from './request-action.ts';
+import { returnedWords } from './returned-words.ts';
 import { recordOutcome } from './statements.ts';
 
 /** The report, checked for shape. */
@@ -44,6 +43,11 @@ export async function finishAction(
   report: Report,
   requestId: string | null,
 ): Promise<void> {
+  if (session.action !== null) {
+    const came = { output: report.output, structured: report.structured };
+    const seen = { tool: session.action.tool, seen_in: 'output' } as const;
+    await revokeIfLeaked(deps, session, came, seen, requestId);
+  }
   await untilSettled(session.rootId, async () =>
     (await finishOnce(deps, session, actionId, report, requestId)) ? true : null,
   );
@@ -87,7 +91,7 @@ async function finishOnce(
   );
   const outputDigest =
     report.outputDigest ?? (report.output === null ? null : `sha256:${hash('sha256', report.output, 'hex')}`);
-  return recordOutcome(
+  const written = await recordOutcome(
     deps.store,
     { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
     {
@@ -106,26 +110,6 @@ async function finishOnce(
     },
     storedWrites(writes, session, manifest),
   );
-}
-
-/** The words of what came back, and those among them that stand in fields that the manifest trusts. */
-function returnedWords(
-  { output, structured, truncated }: Report,
-  tool: Tool | undefined,
-): Pick<Outcome, 'words' | 'moreWords' | 'vouchedWords'> {
-  const vouched = (tool?.trusted_fields ?? []).flatMap((path) => valuesAt(structured, path).flatMap(textsIn));
-  const parts = [output ?? '', textsIn(structured).join(' ')].map((text) => wordsOf(text));
-  return {
-    words: [...new Set(parts.flatMap(({ words }) => words))],
-    moreWords: truncated || parts.some(({ more }) => more),
-    vouchedWords: [...new Set(vouched.flatMap(wordsOfValue))].slice(0, maxWords),
-  };
-}
-
-/** Every value in it, and the names of members: they may be as foreign as what they name. */
-function textsIn(value: Json): string[] {
-  if (value === null) return [];
-  if (Array.isArray(value)) return value.flatMap(textsIn);
-  if (typeof value !== 'object') return [String(value)];
-  return Object.entries(value).flatMap(([name, below]) => [name, ...textsIn(below)]);
+  if (written) deps.observer?.finished({ session, id: actionId, outcome, at: now });
+  return written;
 }

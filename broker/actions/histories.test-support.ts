@@ -89,7 +89,7 @@ const clauseIn = (scope: string) => {
     .map(([one, many, n]) => (n === 0 ? { ...one, match: { note: '.*' } } : Object.assign({}, one, ...many)));
 };
 
-const rule = pick('session', 'agent', 'principal', 'owner').chain((scope) =>
+export const rule = pick('session', 'agent', 'principal', 'owner').chain((scope) =>
   fc.record(
     {
       on: fc.oneof(fc.constant('*'), selector),
@@ -101,7 +101,7 @@ const rule = pick('session', 'agent', 'principal', 'owner').chain((scope) =>
     { requiredKeys: ['on', 'when', 'scope', 'effect'] },
   ),
 );
-const duty = fc.record({
+export const duty = fc.record({
   duties: pick([{ tool: 'submit' }, { tool: 'approve' }], [{ tool: 'read' }, { class: 'egress' }, { tool: 'submit' }]),
   same: pick([], ['entity'], ['arg:id']),
   scope: pick('session', 'principal', 'owner'),
@@ -114,7 +114,7 @@ const numbered = (id: string) => (all: readonly object[]) =>
     ...one,
     ...('effect' in one && one.effect === 'downgrade' ? { withhold: { tools: ['send'] } } : {}),
   }));
-const manifestSource = fc.record({
+export const manifestSource = fc.record({
   rules: fc.array(rule, { minLength: 1, maxLength: 5 }).map(numbered('rule')),
   separation_of_duties: fc.array(duty, { maxLength: 1 }).map(numbered('duty')),
   envelope: some({ max_calls: pick(3, 6), max_cost_usd: pick(0.2, 0.6) }).map((all) => ({ wall_time: '30m', ...all })),
@@ -125,7 +125,7 @@ const manifestSource = fc.record({
 });
 
 const touching = { entity: `order:\${args.id}`, destination: ['to', 'cc'] };
-const tools = {
+export const tools = {
   read: { ...touching, sensitivity: 2, labels: ['files'], cost_usd: 0.1 },
   list: { ...touching, sensitivity: 1, output: 'trusted' },
   send: { ...touching, cost_usd: 0.05, tasks: ['work'] },
@@ -134,7 +134,13 @@ const tools = {
 };
 
 /** The same manifest for each of the owner's agents: rules that are written alike see each other's events. */
-function compiledFor(source: object, agent: string): CompiledManifest {
+export function compiledFor(source: object, agent: string): CompiledManifest {
+  const read = readManifest(sourceFor(source, agent), {});
+  assert.ok(read.ok, JSON.stringify([read, source]));
+  return read.compiled;
+}
+
+function sourceFor(source: object, agent: string): string {
   const whole = {
     apiVersion: 'writ/v1',
     agent,
@@ -149,10 +155,12 @@ function compiledFor(source: object, agent: string): CompiledManifest {
     classes: { reading: { tools: ['read', 'list'] }, egress: { tools: ['send'] } },
     ...source,
   };
-  const read = readManifest(JSON.stringify(whole), {});
-  assert.ok(read.ok, JSON.stringify([read, source]));
-  return read.compiled;
+  return JSON.stringify(whole);
 }
+
+/** The manifests of `randomManifests` of one agent, as they are written. */
+export const randomSources = (count: number, seed: number, agent: string): string[] =>
+  fc.sample(manifestSource, { numRuns: count, seed }).map((source) => sourceFor(source, agent));
 
 export type Manifests = { [agent: string]: CompiledManifest };
 export const agents = ['first-bot', 'second-bot'] as const;
@@ -186,7 +194,7 @@ const sessions: readonly Who[] = [
 
 const texts = ['evil.test', 'new.example.com', 'bob@example.org', 'https://api.example.com/x', 'park.test'] as const;
 const place = fc.oneof(pick(...texts), pick('EVIL.test', ' evil.test', 'https://evil.test/y'));
-const args = some({
+export const args = some({
   id: fc.oneof(pick<unknown>('1', '2', 1, 'x'), pick<unknown>(['1'], ['1', '2'])),
   to: fc.oneof(place, fc.array(place, { maxLength: 2 })),
   cc: place,

@@ -149,9 +149,10 @@ export function decideByLog(
       return of(entities, entity === null ? null : alike(entity));
     };
     for (const entry of log) {
-      if (entry.kinds.includes('denied')) continue;
-      const session = of(sessions, entry.who.rootId);
       const asks = entry.kinds.includes('call');
+      // Refused, or waiting for a person.
+      if (!asks && entry.kinds.includes('attempt')) continue;
+      const session = of(sessions, entry.who.rootId);
       const listed = tool(entry.call.tool);
       const carried = [...session, ...touched(entry)];
       if (asks && listed?.writes === true)
@@ -347,7 +348,8 @@ export function decideByLog(
     }
   const { max_calls, max_cost_usd } = manifest.envelope;
   const spent = within('session').filter((entry) => entry.kinds.includes('call'));
-  const own = tool(call.tool) === undefined ? [] : [asked];
+  // Of a tool that is not listed, too: it is one more, whatever else is wrong with it.
+  const own = [asked];
   if (max_calls !== undefined)
     found.push({ id: 'envelope.max-calls', effect: 'terminate', truth: spent.length + own.length > max_calls });
   if (max_cost_usd !== undefined) {

@@ -8,10 +8,11 @@ import type { Logger } from 'pino';
 import { eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
-import type { Clock, Json, JsonObject, Reason } from '../core/vocabulary.ts';
+import type { Clock, JsonObject, Reason } from '../core/vocabulary.ts';
 import type { CallDecision } from '../decide/decide-call.ts';
 import type { CallEffect } from '../decide/effects.ts';
 import type { AsksPeople } from '../grants/ask-people.ts';
+import type { Mark } from '../leases/credential-marks.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import { type CallFacts, canariesAmong } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
@@ -36,11 +37,14 @@ import {
   type Verdict,
   verdictOn,
 } from './ask-people.ts';
-import type { Cell, Cells, Digest } from './cells.ts';
+import type { Cell, CellRef, Cells, Digest } from './cells.ts';
 import { type Call, type CallEvaluation, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts';
+import { revokeIfLeaked } from './leaked-credential.ts';
 import { storedWrites } from './move-cells.ts';
+import type { DecisionObserver } from './observer.ts';
 import { awaitedOutcome } from './outcome.ts';
 import { originsOf } from './rules.ts';
+import { shownArguments } from './shown-arguments.ts';
 import { type ActionPeople, recordAction } from './statements.ts';
 import { alertOf } from './touch-canary.ts';
 
@@ -50,7 +54,11 @@ export interface ActionDeps extends EndSessionDeps, AskDeps {
   catalog: Catalog;
   /** Keyed: what is low in entropy cannot be guessed from the database. */
   digest: Digest;
+  /** Told of what was decided, once it is on record. */
+  observer?: DecisionObserver;
   log: Logger;
+  /** The digest by which credentials are recognised. */
+  mark: Mark;
 }
 
 /** @param key for this use only (`keys/key-encryption-key.ts`) */
@@ -131,6 +139,8 @@ export async function requestAction(
   requestId: string | null,
 ): Promise<ActionAnswer> {
   const requestDigest = digestOf(request);
+  const seen = { tool: request.tool, seen_in: 'arguments' } as const;
+  const holdsCredential = await revokeIfLeaked(deps, session, request.args, seen, requestId);
   // 1.
   let version = session.currentManifestVersion;
   const answer = await untilSettled(session.rootId, async (stale) => {
@@ -141,7 +151,7 @@ export async function requestAction(
       stale || !hasCells(session, reads) ? await rereadSession(deps.store, session, deps.clock.now(), reads) : session;
     version = known.currentManifestVersion;
     if (version !== published.version) return null;
-    return decideOnce(deps, known, published, request, requestDigest, requestId);
+    return decideOnce(deps, known, published, { ...request, holdsCredential }, requestDigest, requestId);
   });
 
   // 6.
@@ -169,7 +179,7 @@ async function decideOnce(
 
   // 3.
   const call = callFacts(manifest, session.task, request);
-  const cells = cellsOf(session);
+  const [refs, cells] = [(session.cellsAskedFor.cells ?? []) as readonly CellRef[], cellsOf(session)];
   const evaluation = evaluateCall(published, session, request, call, cells, now, deps.digest, consent?.rules ?? null);
   const { decision, hits, labels, writes } = await withinWaiting(deps, session, evaluation);
   const { effect, reasons, policy_ids } = decision;
@@ -228,6 +238,8 @@ async function decideOnce(
     storedWrites(writes, session, manifest),
   );
   if (!written) return null;
+  const seen = { session, published, looked: { refs, cells }, call: request, consent: consent?.rules ?? null };
+  deps.observer?.called({ ...seen, id, effect, reasons, at: now });
   if (canaries.length > 0) alertOf(deps.log, session, canaries);
   return {
     actionId: id,
@@ -340,7 +352,7 @@ async function asksPeople(
     manifest,
     session,
     decision.effect,
-    { asked: `tool:${request.tool}`, shown, hits, reasons: decision.reasons },
+    { asked: `tool:${request.tool}`, args: request.args, hits, reasons: decision.reasons },
     because,
   );
 }
@@ -355,27 +367,4 @@ export const cellsOf = (session: SessionFacts): Cells =>
 
 function digestOf({ tool, args, costMicroUsd }: ActionRequest): string {
   return `sha256:${hash('sha256', canonicalize({ tool, args, cost: costMicroUsd })!, 'hex')}`;
-}
-
-/** Characters of a text that its preview shows. */
-const previewed = 2;
-/** Arguments that are shown one by one; a call with more is shown by its digest alone. */
-const maxShown = 64;
-
-/**
- * Arguments as they are kept: of each its type, a keyed digest, and for texts the length and the first two
- * characters. Never the value.
- */
-export function shownArguments(args: JsonObject, digest: Digest): JsonObject {
-  const entries = Object.entries(args);
-  const digestOfValue = (value: Json) => digest(canonicalize(value) ?? 'null');
-  if (entries.length > maxShown) return { '*': { type: 'object', digest: digestOfValue(args) } };
-  return Object.fromEntries(
-    entries.map(([name, value]) => {
-      const type = value === null ? 'null' : Array.isArray(value) ? 'list' : typeof value;
-      const size =
-        typeof value === 'string' ? { length: value.length, begins: [...value].slice(0, previewed).join('') } : {};
-      return [name, { type, digest: digestOfValue(value), ...size }];
-    }),
-  );
 }

@@ -71,7 +71,7 @@ export const touches = (tracker: Tracker, call: CallFacts): boolean =>
   concerns(tracker.event, call) || (tracker.without !== null && concerns(tracker.without, call));
 
 /** Words of an argument that nobody trustworthy is known to have said. */
-function doubtfulWords(manifest: Manifest, task: Task, call: CallFacts, name: string): string[] {
+export function doubtfulWords(manifest: Manifest, task: Task, call: CallFacts, name: string): string[] {
   const values = name === 'destination' ? call.destinations : valuesAt(call.args, name).map((value) => textOf(value));
   const trusted = trustedWords(manifest, task);
   return values.flatMap(wordsOfValue).filter((word) => !trusted.has(word));
@@ -87,6 +87,8 @@ function trustedWords(manifest: Manifest, task: Task): Set<string> {
 
 const inputWords = ({ inputs }: Task): Set<string> =>
   new Set(Object.values(inputs).flatMap((value) => wordsOfValue(String(value))));
+
+export const hasInputWord = (task: Task, word: string): boolean => inputWords(task).has(word);
 
 const ownWords = memoize((manifest: Manifest) => new Set(manifestWords(manifest).flatMap(wordsOfValue)));
 
@@ -154,7 +156,7 @@ function clauseHolds({ now, sequence, spares, decoy }: CompiledClause, scene: Sc
   if (now.destination === 'unknown' && call.unknownDestinations.length === 0) return false;
   if (now.destination === 'known' && (call.destinations.length === 0 || call.unknownDestinations.length > 0))
     return false;
-  if (now.unsaid?.some((word) => seen(saidCell(word, digest)) || inputWords(session.task).has(word))) return false;
+  if (now.unsaid?.some((word) => seen(saidCell(word, digest)) || hasInputWord(session.task, word))) return false;
   const verdicts: Verdict[] = [];
   if (now.network !== undefined) {
     const inside = call.address === null ? null : isWithinNetworks(call.address, now.network);
@@ -222,7 +224,8 @@ function isUncleared({ manifest, call, labels }: Scene): boolean {
   });
 }
 
-const standing = ({ onBehalfOf, declaredOnBehalfOf }: CallSession) =>
+/** Who says for whom it acts. */
+export const standing = ({ onBehalfOf, declaredOnBehalfOf }: CallSession) =>
   onBehalfOf !== null ? 'vouched' : declaredOnBehalfOf !== null ? 'declared' : 'nobody';
 
 /** Whether a moment is within hours of a zone; `from` after `to` goes over midnight. */

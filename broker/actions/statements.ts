@@ -77,11 +77,11 @@ const recordStatement = (people: boolean): Statement => ({
       SELECT held.* FROM held JOIN a ON a.id = held.id
     ), bump AS (
 ${countActions('written')}
-    ), told AS (
+    ), noted AS (
       SELECT 1 AS nth, session_id, at, event, agent, request_id, audit${people ? ', consent_id' : ''} FROM written
       UNION ALL SELECT 2, session_id, at, 'canary.touched', agent, request_id, alert${people ? ', NULL' : ''} FROM written WHERE alert IS NOT NULL
     ), event AS (
-      ${appendEvent({ chain: 'session_id', at: 'at', type: eventAmong('event', 'action.allowed', 'action.denied', 'canary.touched', ...(people ? (['action.pending'] as const) : [])), actor: 'agent', request: 'request_id', payload: 'audit', ...(people ? { grant: 'consent_id' } : {}) }, 'told ORDER BY session_id, nth')}
+      ${appendEvent({ chain: 'session_id', at: 'at', type: eventAmong('event', 'action.allowed', 'action.denied', 'canary.touched', ...(people ? (['action.pending'] as const) : [])), actor: 'agent', request: 'request_id', payload: 'audit', ...(people ? { grant: 'consent_id' } : {}) }, 'noted ORDER BY session_id, nth')}
     )${people ? withPeople : ''}
     SELECT n FROM written`,
 });

@@ -233,6 +233,11 @@ export const events = {
     meaning: 'A tool call was denied; `effect` says what became of its session by it.',
     payload: [called],
   },
+  'credential.leaked': {
+    meaning:
+      'A credential that Writ issued stood in the arguments of a call, or in what came back of one. It is being revoked; somebody should look at the agent.',
+    payload: [z.strictObject({ tool: text, seen_in: z.enum(['arguments', 'output']), leases: z.array(text) })],
+  },
   'canary.touched': {
     meaning:
       'A call or a request named a decoy of the manifest, which no honest run has a reason to. Its session ends by it, and somebody should look at the agent.',
@@ -313,6 +318,28 @@ export const events = {
   'manifest.published': {
     meaning: 'A manifest version came into force.',
     payload: [z.strictObject({ version: count, sha256: text, reason: text })],
+  },
+  'manifest.proposed': {
+    meaning: 'A manifest version that allows more waits for another admin.',
+    payload: [
+      z.strictObject({ proposal: text, base_version: count, sha256: text, reason: text, widens: z.array(text) }),
+    ],
+  },
+  'manifest.agreed': {
+    meaning: 'Another admin agreed to a proposed manifest version, which came into force by it.',
+    payload: [z.strictObject({ proposal: text, version: count, sha256: text })],
+  },
+  'manifest.refused': {
+    meaning: 'A proposed manifest version was refused.',
+    payload: [z.strictObject({ proposal: text, sha256: text, reason: text })],
+  },
+  'candidate.published': {
+    meaning: 'A manifest began to decide beside the one in force, without effect.',
+    payload: [z.strictObject({ number: count, sha256: text, reason: text })],
+  },
+  'candidate.withdrawn': {
+    meaning: 'It decides beside no more; what it remembered was deleted.',
+    payload: [z.strictObject({ number: count })],
   },
   'key.created': {
     meaning: 'A signing key was created.',

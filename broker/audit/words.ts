@@ -67,6 +67,12 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     bad(
       `A call of ${tool ?? 'a tool'} was denied${reasons?.length ? `: ${reasons.map(({ code }) => reasonWords(decisionReasons, code)).join(', ')}` : ''}${became(effect)}.`,
     ),
+  'credential.leaked': ({ payload: { tool, seen_in } }) =>
+    bad(
+      seen_in === 'output'
+        ? `A call of ${tool ?? 'a tool'} gave back a credential that Writ had issued.`
+        : `A call of ${tool ?? 'a tool'} had a credential in it that Writ had issued.`,
+    ),
   'canary.touched': ({ payload: { canaries, tool, capability } }) =>
     bad(`${tool ?? capability ?? 'A request'} touched the decoy ${canaries?.join(', ') ?? ''}.`),
   'action.pending': ({ actor, payload: { tool } }) =>
@@ -103,6 +109,13 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     plain(`The pool member ${member ?? ''} of ${provider ?? 'its provider'} may be used again.`),
   'manifest.published': ({ actor, payload: { version } }) =>
     plain(`${actor} published a manifest${version === undefined ? '' : `, version ${version}`}.`),
+  'manifest.proposed': ({ actor, payload: { widens } }) =>
+    wait(`${actor} proposed a manifest that allows more${widens?.length ? `: ${widens.slice(0, 3).join('; ')}` : ''}.`),
+  'manifest.agreed': ({ actor, payload: { version } }) =>
+    plain(`${actor} agreed to a manifest that allows more${version === undefined ? '' : `, now version ${version}`}.`),
+  'manifest.refused': ({ actor }) => bad(`${actor} refused a proposed manifest.`),
+  'candidate.published': ({ actor }) => plain(`${actor} let a candidate manifest decide beside, without effect.`),
+  'candidate.withdrawn': ({ actor }) => plain(`${actor} withdrew the candidate manifest.`),
   'key.created': ({ actor }) => plain(`${actor} created a signing key.`),
   'admin.bootstrap': () => plain('The bootstrap token was made.'),
   'key.withdrawn': ({ actor }) => bad(`${actor} withdrew a signing key; what it signed is refused.`),

@@ -21,13 +21,16 @@ import { createApp } from '../http/app.ts';
 import { authzenOperations } from '../http/authzen.ts';
 import { type AuthzenDeps, accessRequestsPath } from '../http/authzen-answers.ts';
 import { authzenSearchOperations } from '../http/authzen-search.ts';
+import { candidateOperations } from '../http/candidates.ts';
 import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
+import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
 import type { Refusals } from '../http/refusals.ts';
 import { noteRefusedRequest } from '../http/refused-request.ts';
+import { replayOperations } from '../http/replay.ts';
 import { sessionOperations } from '../http/session.ts';
 import { sessionDoor } from '../http/session-door.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
@@ -35,12 +38,14 @@ import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
 import { readClientKey } from '../people/client-authentication.ts';
-import { type Identity, personRef } from '../people/identity.ts';
+import type { Identity } from '../people/identity.ts';
 import { type LoginDeps, loadLogin } from '../people/login.ts';
 import { type OidcClient, oidcClient } from '../people/oidc.ts';
 import { createRechecks } from '../people/recheck.ts';
 import { isSameOrigin } from '../people/same-origin.ts';
 import { signInRouter } from '../people/sign-in.ts';
+import { createCandidates } from '../replay/candidates.ts';
+import { createShadow } from '../replay/shadow.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
 import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
@@ -97,6 +102,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const web = { ...login, log, requestId, noteRefusal };
   const about = grantAbout(parts);
   const digest = keyedDigest(deriveKey(kek, 'actions'));
+  const mark = keyedDigest(deriveKey(kek, 'credential-marks'));
   const pages: PagesDeps = {
     ...web,
     ...about,
@@ -119,6 +125,18 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     maxGrantsPerSession,
     adminOf: async (authorization) => ((await isBootstrap(store, authorization)) ? 'bootstrap token' : null),
   };
+  const candidates = createCandidates(store, clock, shapes, (agent) =>
+    log.warn({ agent }, 'the candidate manifest does not hold here, and decides nothing'),
+  );
+  const observer = createShadow({
+    store,
+    clock,
+    digest,
+    providers: parts.providers,
+    candidates,
+    log,
+    registry: parts.registry,
+  });
   const asking = {
     seal: parts.seal,
     publicUrl: url,
@@ -131,12 +149,16 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     ...ending,
     ...asking,
     digest,
+    mark,
     grantsPerMinute: settings.WRIT_GRANTS_PER_MINUTE,
     maxGrantsPerSession,
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
+    observer,
   };
-  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, log };
+  const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log, observer };
+  const admin: AdminDeps = { ...parts, ...ending, ring, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
+  const manifests: ManifestDeps = { ...parts, ...ending, shapes, review: settings.WRIT_MANIFEST_REVIEW };
   const denials = createDenialTokens(ring, clock, url, `${url}${accessRequestsPath}`);
   const authzen: AuthzenDeps = {
     actions,
@@ -146,7 +168,6 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     issuer: url,
     noteRefused: (refused, refusal) => noteRefusedRequest(refusals, refused, refusal),
   };
-  const admin: AdminDeps = { ...parts, ...ending, ring, shapes, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
   const signIn =
@@ -168,7 +189,10 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       ...actionOperations(actions),
       ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller, maxGrantsPerSession }),
       ...oauthOperations(oauth),
+      ...manifestOperations(manifests),
       ...adminOperations(admin),
+      ...replayOperations({ ...parts, digest }),
+      ...candidateOperations({ ...parts, digest, candidates }),
       ...discoveryOperations(url, ring),
     ],
     pages: [
@@ -189,13 +213,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       return authorizeAdmin(
         store,
         { authorization: req.get('authorization'), safe: req.method === 'GET' },
-        person === null
-          ? null
-          : {
-              name: personRef(person.identity),
-              groups: person.identity.groups,
-              mayAct: isSameOrigin(url, req),
-            },
+        person === null ? null : { identity: person.identity, mayAct: isSameOrigin(url, req) },
         settings.WRIT_ADMIN_GROUP,
       );
     },

@@ -65,8 +65,8 @@ export async function startBroker(env: Record<string, string | undefined>, overr
 
   // 4.
   const worker = await startWorkerSide(parts);
-  const { WRIT_MANIFEST_DIR: folder } = settings;
-  const manifests = folder === undefined ? null : await publishFolder({ ...parts, folder });
+  const { WRIT_MANIFEST_DIR: folder, WRIT_MANIFEST_REVIEW: review } = settings;
+  const manifests = folder === undefined ? null : await publishFolder({ ...parts, folder, review });
   const bootstrapToken = await makeBootstrapToken(store, clock);
   if (bootstrapToken === null && !(await bootstrapHolds(store)))
     log.warn('the bootstrap token on record gives no right: `npx writ admin token` makes another');

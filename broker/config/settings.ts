@@ -99,6 +99,9 @@ export const environment = z.object({
     .string()
     .optional()
     .describe('Folder of manifests (`*.yaml`) published at start when they differ from the version in force.'),
+  WRIT_MANIFEST_REVIEW: flag
+    .default(false)
+    .describe('A manifest version that allows more than the one in force waits for the agreement of another admin.'),
   WRIT_TRUST_FILE: z
     .string()
     .optional()

@@ -29,6 +29,18 @@ export interface ProvenRows {
     compiled: object;
     published_at: Date;
   };
+  /** What waits for another admin: who proposed it must not be another by the time somebody agrees. */
+  manifest_proposal: {
+    id: string;
+    agent: string;
+    base_version: number;
+    source: string;
+    sha256: string;
+    author: string;
+    proposer: object;
+    reason: string;
+    proposed_at: Date;
+  };
   session: {
     id: string;
     agent: string;

@@ -69,6 +69,10 @@ export const revokeReasons = {
     meaning: 'The manifest was replaced by one that no longer allows it.',
     words: 'the manifest in force no longer allows it',
   },
+  credential_leaked: {
+    meaning: 'It was seen in the arguments of a tool call, or in what came back of one.',
+    words: 'it was seen in a tool call',
+  },
   credential_repeated: {
     meaning: 'The provider gave another lease the same credential, so the two can only be ended together.',
     words: 'the provider gave the same credential twice',
@@ -111,6 +115,9 @@ export const decisionReasons = {
   },
   ttl_too_long: { meaning: 'The lifetime is not between one second and the capability’s `max_ttl`.' },
   outside_session: { meaning: 'A child session was opened without this capability.' },
+  delegate_only: {
+    meaning: 'The session may hand the capability to a child session, and not use it itself.',
+  },
   envelope_spent: {
     meaning: 'The session has asked for as many grants, or made as many calls, as its envelope allows.',
   },
@@ -127,6 +134,10 @@ export const decisionReasons = {
   rule: {
     meaning: 'A rule of the manifest stands against the call, given what was before it.',
     words: 'a rule of the manifest stands against it',
+  },
+  credential_in_arguments: {
+    meaning: 'The call has a credential in it that Writ issued. It is revoked; keep the next one out of arguments.',
+    words: 'a credential stood in its arguments',
   },
   team_policy: {
     meaning: 'A policy of the manifest’s `cedar` section forbids it. `advice` is the team’s own.',

@@ -34,6 +34,8 @@ export interface CallDecisionFacts {
   withheld: readonly string[];
   /** What a rule looks at and the call does not have. */
   missing: readonly { rule: string; path: string }[];
+  /** A credential that Writ issued stands in its arguments. */
+  holdsCredential?: boolean;
   /** Facts for the team's own policies; absent where there are none. */
   team?: { [name: string]: CedarValueJson };
 }
@@ -67,6 +69,12 @@ function decideOrThrow(facts: CallDecisionFacts, compiled: CompiledManifest): Ca
       code: 'task_not_valid',
       path,
       advice: `Open a session under the current manifest: ${path} ${message}.`,
+    });
+  if (facts.holdsCredential === true)
+    faults.push({
+      code: 'credential_in_arguments',
+      path: 'context.arguments',
+      advice: 'Leave credentials out of arguments; ask for a new one.',
     });
   for (const { rule, path } of facts.missing)
     faults.push({

@@ -20,7 +20,7 @@ interface Slot {
   compiled: CompiledManifest | undefined;
 }
 
-/** By agent and action; least recently used first. */
+/** By agent, action and purpose; least recently used first. */
 const slots = new Map<string, Slot>();
 
 /**
@@ -48,8 +48,19 @@ export function slotForCalls(compiled: CompiledManifest, tool: string, policies:
 
 type Policies = { [id: string]: PolicyJson };
 
+/** Manifests that are not in force: they have slots of their own, and take none from the one that is. */
+const beside = new WeakMap<CompiledManifest, string>();
+
+/**
+ * Says that a manifest is decided with beside the one in force. There are as many slots for each purpose as
+ * for what is in force, and no more: another manifest of the same agent and purpose is parsed into the same.
+ */
+export function decideBeside(compiled: CompiledManifest, purpose: 'candidate' | 'replay' | 'recorded'): void {
+  beside.set(compiled, purpose);
+}
+
 function slot(compiled: CompiledManifest, action: string, policies: Policies | undefined): string {
-  const key = JSON.stringify([compiled.agent, action]);
+  const key = JSON.stringify([compiled.agent, action, beside.get(compiled) ?? 'active']);
   const taken = slots.get(key) ?? freeSlot();
   slots.delete(key);
   if (taken.compiled !== compiled) {

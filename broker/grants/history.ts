@@ -14,6 +14,8 @@ import { hasCells, rereadSession, type SessionFacts, type SessionReads } from '.
 import type { Store } from '../store/open.ts';
 
 export interface GrantHistory {
+  /** Cells that were looked at, as they were. */
+  looked: { refs: readonly CellRef[]; cells: Cells };
   /** Rules whose conditions hold. */
   hits: string[];
   /**
@@ -29,7 +31,7 @@ export interface HistoryDeps {
   digest: Digest;
 }
 
-const nothing: GrantHistory = { hits: [], moves: () => [] };
+const nothing: GrantHistory = { looked: { refs: [], cells: new Map() }, hits: [], moves: () => [] };
 
 /** Cells to read with the session, by the manifest that this process last saw in force. */
 export async function historyReads(
@@ -75,6 +77,7 @@ export async function historyOf(
     cells = cellsOf(again);
   }
   return {
+    looked: { refs: needed.cells, cells },
     hits: hitsOnGrant(manifest, session, call, cells, now, digest, asking === 'asked_again'),
     moves: (kinds, holding) => {
       const moves = movesOfGrant(manifest, session, call, kinds, cells, now, digest, holding === 'session_too');

@@ -57,8 +57,8 @@ export async function previewGrant(
 export type Approval =
   | { holds: true; until: Date }
   /**
-   * `pending`: nobody has decided yet. `over`: denied, used or too old. `elsewhere`: it is for another request.
-   * `denied`: policy no longer allows it. `unknown`: no such approval of this session.
+   * `pending`: nobody has decided yet. `over`: denied, used or too old. `elsewhere`: it is for another
+   * request. `denied`: policy no longer allows it. `unknown`: no such approval of this session.
    */
   | { holds: false; because: 'pending' | 'over' | 'elsewhere' | 'denied' | 'unknown' };
 

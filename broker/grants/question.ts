@@ -129,7 +129,7 @@ function describeLift({ because, rules, asked, withhold }: LiftPermission): Plan
   const back = because === 'suspend' ? 'Let the session go on' : 'Give the session back what a rule took';
   return {
     summary: [
-      `${back}, after it asked for ${asked}`,
+      `${back}, after it asked for ${asked.replace(/^(tool|capability):/, 'the $1 ')}`,
       ...rules.map(({ id, message }) => `The rule ${id} stopped it: ${message}`),
       ...(withhold.length === 0 ? [] : [`It will still do without ${withhold.join(', ')}`]),
       'Credentials that it held stay revoked: it has to ask for new ones',

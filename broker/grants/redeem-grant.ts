@@ -91,6 +91,14 @@ export async function redeemGrant(
     throw new WritError(status === 'approved' ? 'conflict' : 'already_redeemed');
   }
 
+  deps.observer?.issued({
+    session,
+    capability: grant.capability,
+    params: grant.params as JsonObject,
+    address,
+    at: now,
+  });
+
   // 5.
   return mintAndDeliver(deps, intent, sealTo, requestId);
 }

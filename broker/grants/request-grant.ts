@@ -7,6 +7,7 @@ import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import { type AskDeps, restraintBy } from '../actions/ask-people.ts';
 import type { Digest } from '../actions/cells.ts';
+import type { DecisionObserver, GrantSeen } from '../actions/observer.ts';
 import { canariesOfGrant, touchedByGrant } from '../actions/touch-canary.ts';
 import { type EventPayload, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
@@ -50,6 +51,8 @@ export interface GrantDeps extends IssueDeps, EndSessionDeps, AskDeps {
     refusal: EventPayload<'grant.refused'>,
     requestId: string | null,
   ): Promise<void>;
+  /** Told of what was decided, once it is on record. */
+  observer?: DecisionObserver;
 }
 
 /** The body of `POST /v1/grants`, checked for shape. */
@@ -179,6 +182,14 @@ async function decideOnce(
     ceiling: deps.maxGrantsPerSession,
   };
 
+  const tell = () =>
+    deps.observer?.granted({
+      ...seenGrant(session, manifest, request, evaluation),
+      looked: history.looked,
+      id: record.id,
+      at: now,
+    });
+
   // 3.
   if (evaluation.decision.effect === 'deny') {
     const { reasons } = evaluation.decision;
@@ -188,16 +199,17 @@ async function decideOnce(
     const asks =
       effect === undefined
         ? null
-        : restraintBy(
+        : await restraintBy(
             deps,
             manifest.compiled.manifest,
             session,
             effect,
-            { asked: `capability:${request.capability}`, shown: {}, hits: history.hits, reasons },
+            { asked: `capability:${request.capability}`, args: evaluation.params, hits: history.hits, reasons },
             { id: record.id, requestDigest: asking.requestDigest, manifestVersion: manifest.version, now },
           );
     const written = await recordGrant(store, denied, history.moves(['attempt', 'denied']), [], asks);
     if (!written.ok) return decideAgain(written);
+    tell();
     await carryOut(deps, session.rootId, effect, requestId);
     const extensions = { grant_id: record.id, reasons, ...(nearest === undefined ? {} : { nearest }) };
     throw onRecord(new WritError('denied', { extensions }));
@@ -209,6 +221,7 @@ async function decideOnce(
     const pending = { ...record, status: 'pending', auditType: 'grant.pending', decideBy } as const;
     const written = await recordGrant(store, pending, history.moves(['attempt']), deps.noticeChannels);
     if (!written.ok) return decideAgain(written);
+    tell();
     return { outcome: 'pending', grant: viewPending(deps, record, evaluation, decideBy) };
   }
 
@@ -219,7 +232,8 @@ async function decideOnce(
   if (request.onlyToApprove === true) {
     throw new WritError('not_requestable', { detail: 'No person need approve it: ask for it with `POST /v1/grants`.' });
   }
-  return commitIntent(deps, record, evaluation, { by: [], consent: null, stands: null }, now, (decisionJws, lease) =>
+  const nobody = { by: [], consent: null, stands: null };
+  const intent = await commitIntent(deps, record, evaluation, nobody, now, (decisionJws, lease) =>
     recordIntent(
       store,
       { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws },
@@ -227,6 +241,28 @@ async function decideOnce(
       history.moves(['attempt', 'call']),
     ),
   );
+  if (intent !== null) tell();
+  return intent;
+}
+
+function seenGrant(
+  session: SessionFacts,
+  published: PublishedManifest,
+  { capability, params, ttlSeconds, address = null }: GrantRequest,
+  { decision, digest }: Evaluation,
+): Omit<GrantSeen, 'looked' | 'id' | 'at'> {
+  const effect = decision.session_effect ?? decision.effect;
+  return {
+    session,
+    published,
+    capability,
+    params,
+    ttlSeconds,
+    address,
+    effect,
+    reasons: decision.reasons,
+    planDigest: digest,
+  };
 }
 
 /** A request that cannot be bound is refused by the evaluation, with its faults. */

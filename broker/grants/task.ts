@@ -1,4 +1,7 @@
-/** A grant as the task of an access request (AuthZEN's Access Request and Approval Profile, "Task Status Values"). */
+/**
+ * A grant as the task of an access request (AuthZEN's Access Request and Approval Profile, "Task Status
+ * Values").
+ */
 import { aboutCall, isQuestion } from '../core/questions.ts';
 import type { Plan, Reason } from '../core/vocabulary.ts';
 import type { Store } from '../store/open.ts';

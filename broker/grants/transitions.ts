@@ -35,7 +35,7 @@ export const decideGrant = (live: string, d: DecidedGrant): string => `
         decided_at = CASE WHEN ${d.status} <> 'pending' THEN ${d.at} END,
         approval_count = g.approval_count + CASE WHEN ${d.status} = 'denied' THEN 0 ELSE 1 END,
         ended_at = CASE WHEN ${d.status} = 'denied' OR (${d.status} = 'approved' AND g.capability = '${aboutSession}') THEN ${d.at} END,
-        sealed_arguments = CASE WHEN ${d.status} <> 'denied' THEN g.sealed_arguments END, decision = g.decision || ${d.decision}
+        sealed_arguments = CASE WHEN ${d.status} = 'pending' OR (${d.status} = 'approved' AND g.capability <> '${aboutSession}') THEN g.sealed_arguments END, decision = g.decision || ${d.decision}
       FROM ${live}
       WHERE g.session_id = ${live}.id AND g.id = ${d.grantId} AND g.status = 'pending' AND g.decide_by > ${d.at} AND g.plan_digest = ${d.seenDigest}
         AND (${d.seenApprovals} IS NULL OR g.approval_count = ${d.seenApprovals})

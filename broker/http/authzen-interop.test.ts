@@ -84,7 +84,9 @@ const resourceOf = (action: string, whose: string) => {
   };
 };
 
-/** The two users of the certification’s fixture. The second is an admin in some of its cases: another task. */
+/**
+ * The two users of the certification’s fixture. The second is an admin in some of its cases: another task.
+ */
 const certificationManifest = (agent: 'cert-first' | 'cert-second', tools: string) => `apiVersion: writ/v1
 agent: ${agent}
 owner: team:records
@@ -162,7 +164,10 @@ describe('the public cases of AuthZEN', () => {
     }
   });
 
-  /** Who, action, the resource’s and the action’s properties, and whether it is allowed: decision rules 1 to 8. */
+  /**
+   * Who, action, the resource’s and the action’s properties, and whether it is allowed: decision rules 1 to
+   * 8.
+   */
   const rules: [string, string, object, object | undefined, boolean][] = [
     ['cert-first', 'read', { type: 'record', id: 'record-1' }, undefined, true],
     ['cert-first', 'write', { type: 'record', id: 'record-1' }, undefined, true],

@@ -145,7 +145,9 @@ export function authzenSearchOperations(deps: ActionDeps): Operation[] {
   ];
 }
 
-/** The session itself, under each of its names, where its call would be allowed. Of others nothing is told. */
+/**
+ * The session itself, under each of its names, where its call would be allowed. Of others nothing is told.
+ */
 async function subjectsFor(
   deps: ActionDeps,
   body: z.output<typeof bodies.subject>,
@@ -189,8 +191,7 @@ async function resourcesFor(
       gaps.push({ code: because, ...(path === undefined ? {} : { path }) });
       return [];
     }
-    const ofType = touched.resources.filter((one) => one.type === type);
-    return ofType.map(({ id, args }) => ({ ...call, args: args as JsonObject, id }));
+    return touched.resources.map(({ id, args }) => ({ ...call, args: args as JsonObject, id }));
   });
   return { results: answers.filter(passesSoFar).map(({ call: { id } }) => ({ type, id })), gaps };
 }
@@ -207,7 +208,7 @@ function touchedBy(
   const bare = context?.arguments === undefined && action.properties?.arguments === undefined;
   const { type, properties } = resource;
   const known = bare && looksAtResource(tool) ? argumentsOfResource({ type, properties }, action) : args;
-  return touchedResources(tool, session.task.inputs, known);
+  return touchedResources(tool, session.task.inputs, type, known);
 }
 
 /** Every tool that may be called on the resource; on the session or a server as such, every tool. */
@@ -229,7 +230,7 @@ async function actionsFor(
       const asked = { ...body, action: { name } };
       if (type === 'tool') return name === id ? [callOf(asked, { address })] : [];
       const touched = touchedBy(manifest, asked, {}, session);
-      const there = touched.complete ? touched.resources.filter((one) => one.type === type && one.id === id) : [];
+      const there = touched.complete ? touched.resources.filter((one) => one.id === id) : [];
       return [
         callOf(asked, { address }),
         ...there.map(({ args }) => ({ ...callOf(asked, { address }), args: args as JsonObject })),
@@ -245,14 +246,18 @@ interface Start {
   limit: number;
 }
 
-/** Where the page begins. @throws WritError `bad_request` for a token of another search or session, or none of ours */
+/**
+ * Where the page begins. @throws WritError `bad_request` for a token of another search or session, or none
+ * of ours
+ */
 function startOf({ token, limit }: Page, query: object, { digest }: ActionDeps): Start {
   const most = Math.min(limit ?? mostResults, mostResults);
   if (token === undefined) return { offset: 0, limit: most };
-  const [offset, before] = token.split('.').map(Number);
-  const start = { offset: offset ?? 0, limit: before ?? 0 };
-  if (tokenOf(start, query, { digest }) !== token) throw refuse('page.token', 'is not of this search');
-  if (limit !== undefined && most !== before) throw refuse('page.limit', 'must stay as it was');
+  const [, offset, before] = /^(\d{1,6})\.(\d{1,3})\./.exec(token) ?? [];
+  const start = { offset: Number(offset), limit: Number(before) };
+  if (offset === undefined || tokenOf(start, query, { digest }) !== token)
+    throw refuse('page.token', 'is not of this search');
+  if (limit !== undefined && most !== start.limit) throw refuse('page.limit', 'must stay as it was');
   return start;
 }
 

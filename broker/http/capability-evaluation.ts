@@ -1,7 +1,7 @@
 /**
- * AuthZEN on capabilities: `{type: "capability", id: "deploy"}` with the action `request` asks whether a grant
- * would be given now. Writes nothing; a denial that a person may lift says where to ask for one (the Access
- * Request and Approval Profile, draft 1).
+ * AuthZEN on capabilities: `{type: "capability", id: "deploy"}` with the action `request` asks whether a
+ * grant would be given now. Writes nothing; a denial that a person may lift says where to ask for one (the
+ * Access Request and Approval Profile, draft 1).
  */
 import { WritError } from '../core/errors.ts';
 import type { Reason } from '../core/vocabulary.ts';

@@ -6,6 +6,7 @@ import express from 'express';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { asWritError, type FieldFault, WritError } from '../core/errors.ts';
+import type { Admin } from '../people/identity.ts';
 import type { Caller } from '../sessions/authenticate.ts';
 import { namesTwice } from './names-twice.ts';
 import type { Answer, Call, Operation } from './operation.ts';
@@ -20,8 +21,8 @@ export interface MountDeps {
   log: Logger;
   door: SessionDoor;
   refusals: Pick<Refusals, 'note'>;
-  /** @returns the admin's name; @throws WritError `unauthenticated`, `forbidden` */
-  authorizeAdmin(req: Request): Promise<string>;
+  /** @throws WritError `unauthenticated`, `forbidden` */
+  authorizeAdmin(req: Request): Promise<Admin>;
   /** Is our clock near enough to the database's? */
   clockHolds?(): boolean;
 }
@@ -159,7 +160,7 @@ async function entrance(
     }
     case 'admin': {
       const admin = await deps.authorizeAdmin(req);
-      return (call) => operation.handle(call, admin);
+      return (call) => operation.handle(call, admin.name, admin);
     }
     case 'none':
       return (call) => operation.handle(call);

@@ -4,6 +4,7 @@
  */
 import type { z } from 'zod';
 import type { ErrorCode } from '../core/errors.ts';
+import type { Admin } from '../people/identity.ts';
 import type { Caller, SessionFacts, SessionReads } from '../sessions/authenticate.ts';
 
 export interface Answer {
@@ -66,8 +67,11 @@ export interface SessionOperation<Body, Query, Params> extends Described<Body, Q
 
 export interface AdminOperation<Body, Query, Params> extends Described<Body, Query, Params> {
   access: 'admin';
-  /** @param admin the admin's name, for the record */
-  handle(call: Call<Body, Query, Params>, admin: string): Promise<Answer>;
+  /**
+   * @param admin the admin's name, for the record
+   * @param who the same with what tells admins apart
+   */
+  handle(call: Call<Body, Query, Params>, admin: string, who: Admin): Promise<Answer>;
 }
 
 /** For anybody. */

@@ -1,6 +1,7 @@
 /**
- * What a denial says when a person may lift it: where to ask, until when, and a token that binds what is asked
- * there to what was denied (the Access Request and Approval Profile, draft 1, "Requestable Denial Context").
+ * What a denial says when a person may lift it: where to ask, until when, and a token that binds what is
+ * asked there to what was denied (the Access Request and Approval Profile, draft 1, "Requestable Denial
+ * Context").
  */
 import type { Reason } from '../core/vocabulary.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';

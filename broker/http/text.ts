@@ -30,13 +30,23 @@ export const prose = (max: number) =>
     .refine((text) => text.isWellFormed() && !controlButLines.test(text), 'must not contain control characters');
 
 /** An id of ours in a path. Anything else cannot exist. */
-export const idOf = (prefix: 'ses' | 'gnt' | 'lse' | 'act') => z.string().regex(new RegExp(`^${prefix}_[0-9a-z]{20}$`));
+export const idOf = (prefix: 'ses' | 'gnt' | 'lse' | 'act' | 'mpr') =>
+  z.string().regex(new RegExp(`^${prefix}_[0-9a-z]{20}$`));
 
 /**
  * A whole number in a query string. Digits only: `Number` would also accept `0x10`, `1e1` and an empty text.
  */
 export const inDigits = <T extends z.ZodType>(schema: T) =>
   z.preprocess((text) => (typeof text === 'string' && /^\d{1,10}$/.test(text) ? Number(text) : text), schema);
+
+/** PostgreSQL's largest integer, so no version or sequence number is above it. */
+export const maxInteger = 2_147_483_647;
+/** Where a list goes on, and how many of it. */
+export const page = z.strictObject({
+  after: inDigits(z.int().min(0).max(maxInteger).default(0)),
+  limit: inDigits(z.int().min(1).max(500).default(500)),
+});
+export const next = z.string().nullable().describe('There is more: `after` of the next page. Null on the last one.');
 
 /** Deepest nesting of a body; far more than any request of ours has. */
 const maxDepth = 12;

@@ -26,7 +26,14 @@ function decode(text: string): Uint8Array {
   return bytes;
 }
 
-export type KeyUse = 'at-rest' | 'sign-in-cookie' | 'login-renewal' | 'checkpoints' | 'actions' | `row-proof:${string}`;
+export type KeyUse =
+  | 'at-rest'
+  | 'sign-in-cookie'
+  | 'login-renewal'
+  | 'checkpoints'
+  | 'actions'
+  | 'credential-marks'
+  | `row-proof:${string}`;
 
 /**
  * Derives a separate key for each use (RFC 5869), so that a value sealed for one use cannot be opened for

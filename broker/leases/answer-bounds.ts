@@ -72,6 +72,13 @@ export function endsByItself({ expiresAt, providerExpiresAt }: Issued, { provide
  * could not be ended apart.
  */
 export function credentialDigest(credential: JsonObject): string {
+  const secrets = secretsOf(credential);
+  const text = JSON.stringify(secrets.length > 0 ? secrets.sort() : credential);
+  return `sha256:${hash('sha256', text, 'hex')}`;
+}
+
+/** The texts of a credential that are secret, by their names. */
+export function secretsOf(credential: JsonObject): string[] {
   const secrets: string[] = [];
   const walk = (value: unknown, name: string) => {
     if (typeof value === 'string') {
@@ -80,8 +87,7 @@ export function credentialDigest(credential: JsonObject): string {
       for (const [key, inner] of Object.entries(value)) walk(inner, key.toLowerCase());
   };
   walk(credential, '');
-  const text = JSON.stringify(secrets.length > 0 ? secrets.sort() : credential);
-  return `sha256:${hash('sha256', text, 'hex')}`;
+  return secrets;
 }
 
 function latestEnd({ provider, plan, now }: AnswerContext): Date {

@@ -21,6 +21,7 @@ import { mayAct } from '../sessions/live-session.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { type AnswerContext, credentialDigest, endsByItself, faultInAnswer, keptOf } from './answer-bounds.ts';
+import { type Mark, marksOf } from './credential-marks.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
 import { failMint, keptUntil, recordAnswer, startRevoking } from './transitions.ts';
@@ -34,6 +35,8 @@ export interface LeaseDeps {
   providerTimeoutSeconds: number;
   log: Logger;
   metrics: LeaseMetrics;
+  /** Keyed digest by which a credential is recognised where it does not belong. */
+  mark: Mark;
   /** Notifies whoever revokes. */
   notify(): void;
 }
@@ -64,7 +67,7 @@ export const outcomeStatement: Statement = {
   name: 'lease_outcome',
   text: `
     WITH r AS MATERIALIZED (
-      SELECT * FROM json_to_recordset($1::json) AS r (n int, lease_id text, handle jsonb, sealed text, digest text, at timestamptz,
+      SELECT * FROM json_to_recordset($1::json) AS r (n int, lease_id text, handle jsonb, sealed text, digest text, marks text[], at timestamptz,
                                                       expires_at timestamptz, provider_expires_at timestamptz, over_at timestamptz,
                                                       reserved boolean, audit json) ORDER BY lease_id LIMIT 16
     ), l AS (
@@ -201,6 +204,7 @@ async function recordOutcome(
       handle: issued.handle,
       sealed,
       digest,
+      marks: marksOf(issued.credential, deps.mark),
       at: context.now,
       expires_at: issued.expiresAt,
       provider_expires_at: issued.providerExpiresAt,

@@ -21,12 +21,12 @@ export const intendLease = (rows: string): string => `
 /**
  * issuing → active, with what the provider answered. A lease whose end was ordered meanwhile stays
  * `revoking`, and is due at once: what it needs is known now.
- * @param r alias of rows with `lease_id`, `handle`, `sealed`, `digest`, `at`, `expires_at`,
+ * @param r alias of rows with `lease_id`, `handle`, `sealed`, `digest`, `marks`, `at`, `expires_at`,
  *   `provider_expires_at` and `over_at`, when it must be looked at unless its end is ordered before
  */
 export const recordAnswer = (r: string): string => `
       UPDATE lease SET status = CASE WHEN status = 'issuing' THEN 'active' ELSE status END, handle = ${r}.handle, sealed = ${r}.sealed,
-             credential_digest = ${r}.digest, issued_at = ${r}.at, expires_at = ${r}.expires_at, provider_expires_at = ${r}.provider_expires_at,
+             credential_digest = ${r}.digest, marks = ${r}.marks, issued_at = ${r}.at, expires_at = ${r}.expires_at, provider_expires_at = ${r}.provider_expires_at,
              due_at = CASE WHEN status = 'issuing' THEN ${r}.over_at ELSE ${r}.at END
       FROM ${r} WHERE id = ${r}.lease_id AND status IN ('issuing', 'revoking')`;
 
@@ -100,7 +100,7 @@ export const onceAnswered = (at: string, seconds: string): string =>
 
 /** active | revoking → expired: the provider itself has ended the credential. */
 export const expireLease = (where: string, at: string): string => `
-      UPDATE lease SET status = 'expired', revoke_reason = ${revokeReason('expired')}, due_at = NULL, ended_at = ${at}, sealed = NULL, attempts = 0
+      UPDATE lease SET status = 'expired', revoke_reason = ${revokeReason('expired')}, due_at = NULL, ended_at = ${at}, sealed = NULL, marks = '{}', attempts = 0
       WHERE status IN ('active', 'revoking') AND ${where}`;
 
 /**
@@ -113,6 +113,7 @@ export const settleRevocation = (o: string, at: string): string => `
              settling_since = CASE WHEN ${o}.settling THEN coalesce(lease.settling_since, ${at}) ELSE lease.settling_since END,
              due_at = CASE WHEN ${o}.status = 'revoking' THEN ${o}.due_at END,
              sealed = CASE WHEN ${o}.status = 'revoking' THEN lease.sealed END,
+             marks = CASE WHEN ${o}.status = 'revoking' THEN lease.marks ELSE '{}' END,
              ended_at = CASE WHEN ${o}.status = 'revoking' THEN NULL ELSE ${at} END,
              prune_at = CASE WHEN ${o}.status <> 'revoking' AND lease.lock_key IS NOT NULL THEN GREATEST(${keptUntil('lease')}, ${at}) END,
              attempts = CASE WHEN ${o}.error IS NULL THEN 0 ELSE lease.attempts END

@@ -12,7 +12,9 @@ const deepest = 3;
 export interface Texts {
   /** As written, by Unicode's NFKC and without characters that nobody sees; then what each holds, decoded. */
   texts: string[];
-  /** The values one after another, as a tool may put them together again. */
+  /** The values as written, in order. */
+  values: string[];
+  /** The same one after another, as a tool may put them together again. */
   joined: string;
 }
 
@@ -37,7 +39,7 @@ export const textsOf: (args: { readonly [name: string]: Json }) => Texts = memoi
     if (depth < deepest) for (const decoded of decodedOf(text)) add(plainText(decoded), depth + 1);
   };
   for (const text of [...values, ...names]) add(text, 0);
-  return { texts: [...texts], joined: values.join('') };
+  return { texts: [...texts], values, joined: values.join('') };
 });
 
 const plainText = (text: string) => text.normalize('NFKC').replace(/\p{Default_Ignorable_Code_Point}/gu, '');

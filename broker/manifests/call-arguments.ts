@@ -4,7 +4,7 @@ import type { Json, Task } from '../core/vocabulary.ts';
 import type { Manifest } from './manifest.ts';
 import { memoize } from './memoize.ts';
 import { matchesWhole } from './pattern.ts';
-import { substitute } from './template.ts';
+import { isConstant, substitute } from './template.ts';
 import type { Argument, Tool } from './tool-schema.ts';
 
 export type Arguments = { readonly [name: string]: Json };
@@ -152,11 +152,13 @@ export function clearanceOf(manifest: Manifest, destination: string): readonly s
 }
 
 /** Constant texts of the manifest that count as its own words: what an admin wrote is trusted. */
-export const manifestWords: (manifest: Manifest) => readonly string[] = memoize((manifest) => [
-  ...(manifest.egress?.known ?? []),
-  ...Object.values(manifest.tools ?? {}).flatMap((tool) =>
-    Object.values(tool.args).flatMap((arg) =>
-      typeof arg === 'string' ? [arg] : typeof arg === 'object' ? (arg.enum ?? []).map(String) : [],
+export const manifestWords: (manifest: Manifest) => readonly string[] = memoize((manifest) =>
+  [
+    ...(manifest.egress?.known ?? []),
+    ...Object.values(manifest.tools ?? {}).flatMap((tool) =>
+      Object.values(tool.args).flatMap((arg) =>
+        typeof arg === 'string' ? [arg] : typeof arg === 'object' ? (arg.enum ?? []).map(String) : [],
+      ),
     ),
-  ),
-]);
+  ].filter((text) => isConstant(text)),
+);

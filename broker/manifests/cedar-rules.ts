@@ -133,6 +133,14 @@ export function rulesOf(manifest: Manifest, name: string, capability: Capability
       also: 'approve',
     });
   }
+  if (capability.delegate_only === true)
+    forbid(
+      'delegate-only',
+      not(fact('session', 'narrowed')),
+      'delegate_only',
+      'capability',
+      'Open a child session with it, for the sub-agent that needs it: this session may hand it on and not use it.',
+    );
   forbid(
     'withheld',
     contains(fact('session', 'withheld'), literal(withheldCapability(name))),

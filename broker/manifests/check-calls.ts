@@ -1,10 +1,11 @@
 /** What the schema cannot say of the sections about tool calls: that names are known and patterns compile. */
 import { entityReferences } from './call-arguments.ts';
 import { type Manifest, member } from './manifest.ts';
-import type { Path } from './parse.ts';
+import { expandPack } from './packs.ts';
+import { type Path, pathText } from './parse.ts';
 import { patternFault } from './pattern.ts';
 import { referencesOf } from './template.ts';
-import type { Clause, EventSelector, Rule, Scope, Selector } from './tool-schema.ts';
+import type { Clause, Duty, EventSelector, Rule, Scope, Selector } from './tool-schema.ts';
 
 type Report = (path: Path, message: string) => void;
 
@@ -49,32 +50,50 @@ export function checkCalls(manifest: Manifest, report: Report): void {
   };
   for (const [index, canary] of (manifest.canaries ?? []).entries()) once(canary.id, ['canaries', index]);
   for (const [index, rule] of (manifest.rules ?? []).entries()) {
-    const path = ['rules', index];
-    once(rule.id, path);
-    const on = rule.on === '*' ? {} : rule.on;
-    checkSelector(manifest, on, [...path, 'on'], report);
-    const clauses = rule.when === undefined ? [] : Array.isArray(rule.when) ? rule.when : [rule.when];
-    for (const [at, clause] of clauses.entries())
-      checkClause(
-        manifest,
-        clause,
-        { on, scope: rule.scope },
-        Array.isArray(rule.when) ? [...path, 'when', at] : [...path, 'when'],
-        report,
-      );
-    if (rule.unless !== undefined)
-      checkClause(manifest, rule.unless, { on, scope: rule.scope }, [...path, 'unless'], report);
-    if (rule.when === undefined && rule.on === '*') report(path, 'holds for every call: say `when`');
-    checkWithheld(manifest, rule, path, report);
+    once(rule.id, ['rules', index]);
+    checkRule(manifest, rule, ['rules', index], report);
   }
   for (const [index, duty] of (manifest.separation_of_duties ?? []).entries()) {
-    const path = ['separation_of_duties', index];
-    once(duty.id, path);
-    checkWithin(duty.within, duty.scope, [...path, 'within'], report);
-    for (const [at, selector] of duty.duties.entries()) {
-      checkSelector(manifest, selector, [...path, 'duties', at], report);
-      checkCorrelation(manifest, duty.same, selector, [...path, 'duties', at], report);
-    }
+    once(duty.id, ['separation_of_duties', index]);
+    checkDuty(manifest, duty, ['separation_of_duties', index], report);
+  }
+  const included = new Set<string>();
+  for (const [index, one] of (manifest.packs ?? []).entries()) {
+    const { name, rules, duties, strangers } = expandPack(one);
+    const path = ['packs', index];
+    if (included.has(name)) report(path, `includes ${name}, which is there twice`);
+    included.add(name);
+    for (const id of strangers) report(path, `${name} has no rule ${id}`);
+    // The admin wrote none of it: what is wrong is told of what was bound.
+    const inPack: Report = (at, message) => report(path, `${pathText(at)} ${message}`);
+    for (const rule of rules) checkRule(manifest, rule, [rule.id], inPack);
+    for (const duty of duties) checkDuty(manifest, duty, [duty.id], inPack);
+  }
+}
+
+function checkRule(manifest: Manifest, rule: Rule, path: Path, report: Report): void {
+  const on = rule.on === '*' ? {} : rule.on;
+  checkSelector(manifest, on, [...path, 'on'], report);
+  const clauses = rule.when === undefined ? [] : Array.isArray(rule.when) ? rule.when : [rule.when];
+  for (const [at, clause] of clauses.entries())
+    checkClause(
+      manifest,
+      clause,
+      { on, scope: rule.scope },
+      Array.isArray(rule.when) ? [...path, 'when', at] : [...path, 'when'],
+      report,
+    );
+  if (rule.unless !== undefined)
+    checkClause(manifest, rule.unless, { on, scope: rule.scope }, [...path, 'unless'], report);
+  if (rule.when === undefined && rule.on === '*') report(path, 'holds for every call: say `when`');
+  checkWithheld(manifest, rule, path, report);
+}
+
+function checkDuty(manifest: Manifest, duty: Duty, path: Path, report: Report): void {
+  checkWithin(duty.within, duty.scope, [...path, 'within'], report);
+  for (const [at, selector] of duty.duties.entries()) {
+    checkSelector(manifest, selector, [...path, 'duties', at], report);
+    checkCorrelation(manifest, duty.same, selector, [...path, 'duties', at], report);
   }
 }
 

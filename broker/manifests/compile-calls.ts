@@ -194,20 +194,18 @@ function compile(manifest: Manifest): CompiledCalls {
     id,
     message: 'The session has spent its envelope.',
     on: everything,
-    when: [clause(written, 'session', everything)],
+    when: [clause(written, 'session', anyCall)],
     unless: null,
     scope: 'session',
     effect: 'terminate',
     withholds: [],
     reason: 'envelope_spent',
   });
-  const of = { tool: Object.keys(manifest.tools ?? {}) };
+  // Not the tools by name: another list of them must not count anew.
   if (max_calls !== undefined)
-    rules.push(bound('envelope.max-calls', { count: { of, more_than: max_calls, within: 'session', same: [] } }));
+    rules.push(bound('envelope.max-calls', { count: { more_than: max_calls, within: 'session', same: [] } }));
   if (max_cost_usd !== undefined)
-    rules.push(
-      bound('envelope.max-cost', { sum: { of, cost_usd_more_than: max_cost_usd, within: 'session', same: [] } }),
-    );
+    rules.push(bound('envelope.max-cost', { sum: { cost_usd_more_than: max_cost_usd, within: 'session', same: [] } }));
   for (const { ruleId, name, on, decoy } of canariesOf(manifest))
     rules.push({
       id: ruleId,
@@ -243,6 +241,9 @@ const everything: EventTest = {
   destination: null,
   match: [],
 };
+
+/** Grants are no calls of tools. */
+const anyCall: EventTest = { ...everything, capabilities: [] };
 
 const listOf = <T>(value: T | readonly T[] | undefined): readonly T[] =>
   value === undefined ? [] : Array.isArray(value) ? (value as readonly T[]) : [value as T];

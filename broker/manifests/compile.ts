@@ -43,6 +43,15 @@ export interface CompiledManifest {
   /** All policies as Cedar text, for people and for diffs; never read back. */
   policiesText: string;
 }
+
+/** One published version, ready to decide with. */
+export interface PublishedManifest {
+  agent: string;
+  version: number;
+  sha256: string;
+  compiled: CompiledManifest;
+}
+
 /**
  * Compiles a checked manifest (`checkManifest` found nothing) and has Cedar validate it; any complaint of
  * Cedar's refuses it, at the place of the capability.

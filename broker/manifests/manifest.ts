@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { isOwnerName } from '../core/identifier.ts';
+import { packsSchema } from './packs.ts';
 import { callBounds, callSections } from './tool-schema.ts';
 import { isPlainText } from './unsafe-text.ts';
 
@@ -143,6 +144,10 @@ const CapabilitySchema = z.strictObject({
     .describe('1: policy alone decides. 2: a person approves. 3: a person approves with a passkey.'),
   max_ttl: duration.describe('Longest lifetime of the credential, such as 15m.'),
   max_grants: maxGrants.optional().describe('How often one session may ask for it.'),
+  delegate_only: z
+    .literal(true)
+    .optional()
+    .describe('A session may open child sessions with it, for sub-agents, and not ask for it itself.'),
   canary: z
     .boolean()
     .default(false)
@@ -188,6 +193,7 @@ export const ManifestSchema = z
       .refine(...atMost(maxCapabilities, 'capabilities'))
       .describe('The permissions a session may ask for.'),
     ...callSections,
+    packs: packsSchema.optional(),
   })
   .meta({ title: 'Writ manifest', description: 'What one agent may ever do.' });
 

@@ -29,26 +29,33 @@ export type Path = readonly (string | number)[];
 export type Locate = (path: Path) => { line: number; column: number };
 
 export type ParsedManifest = { ok: true; manifest: Manifest; locate: Locate } | { ok: false; faults: FieldFault[] };
+type Parsed<Value> = { ok: true; value: Value; locate: Locate } | { ok: false; faults: FieldFault[] };
 
 /**
  * Reads a manifest. Syntax faults are reported together; where there are none, all faults of shape are. Never
  * throws.
  */
 export function parseManifest(text: string): ParsedManifest {
+  const parsed = parseStrictly(text, ManifestSchema);
+  return parsed.ok ? { ok: true, manifest: parsed.value, locate: parsed.locate } : parsed;
+}
+
+/** The same for any file of ours that people write. */
+export function parseStrictly<Value>(text: string, schema: z.ZodType<Value>): Parsed<Value> {
   if (Buffer.byteLength(text) > maxManifestBytes) {
     return refused([
       { path: '', message: `must not be larger than ${maxManifestBytes / 1024} KiB`, line: 1, column: 1 },
     ]);
   }
   try {
-    return parse(text);
+    return parse(text, schema);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     return refused([tooDeep]);
   }
 }
 
-function parse(text: string): ParsedManifest {
+function parse<Value>(text: string, schema: z.ZodType<Value>): Parsed<Value> {
   const lines = new LineCounter();
   const document = parseDocument(text, {
     version: '1.2',
@@ -95,13 +102,13 @@ function parse(text: string): ParsedManifest {
   if (faults.length > 0) return refused(faults);
 
   const locate: Locate = (path) => at(offsetOf(document.contents, path));
-  const parsed = ManifestSchema.safeParse(document.toJS({ maxAliasCount: 0 }));
-  if (parsed.success) return { ok: true, manifest: parsed.data, locate };
+  const parsed = schema.safeParse(document.toJS({ maxAliasCount: 0 }));
+  if (parsed.success) return { ok: true, value: parsed.data, locate };
   const isThere = (path: Path) => path.length === 0 || document.hasIn(path);
   return refused(parsed.error.issues.flatMap((issue) => faultsOf(issue, locate, isThere)));
 }
 
-function refused(faults: FieldFault[]): ParsedManifest {
+function refused(faults: FieldFault[]): { ok: false; faults: FieldFault[] } {
   return { ok: false, faults: inReadingOrder(faults).slice(0, maxFaults) };
 }
 

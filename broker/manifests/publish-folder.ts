@@ -18,6 +18,8 @@ export interface FolderDeps {
   store: Store;
   clock: Clock;
   shapes: ProviderShapes;
+  /** What allows more waits for an admin (WRIT_MANIFEST_REVIEW). */
+  review: boolean;
   log: Logger;
   /** Jitter, 0 to 1. */
   random(): number;
@@ -40,7 +42,10 @@ export interface PublishedFolder {
  */
 export async function publishFolder(deps: FolderDeps): Promise<PublishedFolder> {
   const { clock, log, random } = deps;
-  const names = (await readdir(deps.folder)).filter((name) => /\.ya?ml$/.test(name)).sort();
+  const names = (await readdir(deps.folder))
+    // Cases of a manifest stand beside it.
+    .filter((name) => /(?<!\.cases)\.ya?ml$/.test(name))
+    .sort();
   const refused: string[] = [];
   let left = names;
   let rounds = 0;
@@ -85,7 +90,7 @@ export async function publishFolder(deps: FolderDeps): Promise<PublishedFolder> 
 
 /** `refused`: the file does not hold, and trying again does not help. `kept back`: it may. */
 async function publishFile(
-  { folder, store, clock, shapes, log }: FolderDeps,
+  { folder, store, clock, shapes, review, log }: FolderDeps,
   name: string,
   round: number,
 ): Promise<'done' | 'refused' | 'kept back'> {
@@ -100,11 +105,19 @@ async function publishFile(
       // A restart must not put back in force what somebody replaced since: going back is a publication of
       // its own.
       unlessPublishedBefore: true,
+      ...(review ? { reviewFor: { kind: 'folder' } } : {}),
     });
     if (published.outcome === 'superseded') {
       log.warn(
         { file: name, ...published },
         'manifest left out: a newer version replaced this very one; publish it to go back',
+      );
+    } else if (published.outcome === 'proposed' || published.outcome === 'refused') {
+      log.warn(
+        { file: name, ...published },
+        published.outcome === 'proposed'
+          ? 'manifest allows more than the version in force, and waits for an admin; the version in force stays'
+          : 'manifest left out: an admin refused it; the version in force stays',
       );
     } else log.info({ file: name, ...published }, `manifest ${published.outcome}`);
     return 'done';

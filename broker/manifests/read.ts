@@ -5,6 +5,7 @@
 import type { FieldFault } from '../core/errors.ts';
 import { checkManifest, type ProviderShapes } from './check.ts';
 import { type CompiledManifest, cedarSchemaText, compileManifest } from './compile.ts';
+import { withPacks } from './packs.ts';
 import { parseManifest } from './parse.ts';
 
 /** What policies of a manifest's `cedar` section may look at, in Cedar's notation. */
@@ -21,5 +22,5 @@ export function readManifest(
   const parsed = parseManifest(source);
   if (!parsed.ok) return parsed;
   const faults = checkManifest(parsed.manifest, providers, parsed.locate);
-  return faults.length > 0 ? { ok: false, faults } : compileManifest(parsed.manifest, source, parsed.locate);
+  return faults.length > 0 ? { ok: false, faults } : compileManifest(withPacks(parsed.manifest), source, parsed.locate);
 }

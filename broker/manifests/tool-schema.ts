@@ -15,21 +15,21 @@ const toolName = z
   .string()
   .regex(toolNamePattern, 'must be a tool’s name: up to 128 letters, digits and any of _ . : / -');
 /** Classes may be grouped by dots: `read.sensitive`. */
-const className = z
+export const className = z
   .string()
   .regex(/^[a-z][a-z0-9_.-]{0,62}$/, 'must be a lower-case letter, then up to 62 of a-z, 0-9, _ . and -');
 const ruleId = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,62}$/, 'must be a lower-case letter, then up to 62 of a-z, 0-9 and -');
 /** Where an argument is: `to`, `message.to`. Of a list, every member counts. */
-const argPath = z
+export const argPath = z
   .string()
   .regex(/^[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,7}$/, 'must be names of arguments, joined by dots');
 const capabilityName = z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, 'must be the name of a capability');
 
 const secondsPerUnit: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
 /** Read as whole seconds; 90 days at most, as long as history is kept. */
-const span = z
+export const span = z
   .string('must be a duration such as 90s, 15m, 2h or 30d')
   .regex(/^[1-9][0-9]{0,5}[smhd]$/, 'must be a duration such as 90s, 15m, 2h or 30d')
   .transform((value) => Number(value.slice(0, -1)) * (secondsPerUnit[value.slice(-1)] ?? Number.NaN))
@@ -324,7 +324,7 @@ const ClauseSchema = z.strictObject({
     ),
 });
 
-const RuleSchema = z.strictObject({
+export const RuleSchema = z.strictObject({
   id: ruleId.describe('Its name, in reasons and on record.'),
   message: text.optional().describe('What the agent and people are told.'),
   on: z.union([z.literal('*'), SelectorSchema]).describe('The calls it looks at; `*` = all of them.'),
@@ -358,7 +358,7 @@ const RuleSchema = z.strictObject({
     .describe('With `downgrade`, what the session and its sub-agents lose until a person gives it back.'),
 });
 
-const DutySchema = z.strictObject({
+export const DutySchema = z.strictObject({
   id: ruleId.describe('Its name, in reasons and on record.'),
   duties: z.array(SelectorSchema).min(2).max(8).describe('Whoever did one of these may do none of the others.'),
   same: same.describe('For the same entity, say: `same: [entity]`.'),

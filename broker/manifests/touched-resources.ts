@@ -15,15 +15,23 @@ export interface TouchedResource {
 
 export type Touched =
   | { complete: true; resources: TouchedResource[] }
-  /** `entity_unknown`: the manifest does not say what the tool touches. `argument_free`: an argument may be anything. */
+  /**
+   * `entity_unknown`: the manifest does not say what the tool touches. `argument_free`: an argument may be
+   * anything.
+   */
   | { complete: false; because: 'entity_unknown' | 'argument_free' | 'too_many'; path?: string };
 
 /** Combinations that are enumerated, at most. */
 const mostResources = 1000;
 
-/** @param given arguments that are known; what they say is not enumerated */
-export function touchedResources(tool: Tool, inputs: Task['inputs'], given: Arguments): Touched {
+/**
+ * @param type of resources that are looked for
+ * @param given arguments that are known; what they say is not enumerated
+ */
+export function touchedResources(tool: Tool, inputs: Task['inputs'], type: string, given: Arguments): Touched {
   if (tool.entity === undefined) return { complete: false, because: 'entity_unknown' };
+  const [, written = type] = /^([^$:]+):/.exec(tool.entity) ?? [];
+  if (written !== type) return { complete: true, resources: [] };
   const bound = { ...given, ...fixedArguments(tool, inputs, given) };
   let combinations: Arguments[] = [bound];
   for (const path of new Set(entityReferences(tool.entity))) {
@@ -36,7 +44,8 @@ export function touchedResources(tool: Tool, inputs: Task['inputs'], given: Argu
     const entity = entityOf(tool, args);
     return entity === null ? [] : [{ ...resourceOf(entity), args }];
   });
-  return { complete: true, resources: [...new Map(found.map((one) => [`${one.type}:${one.id}`, one])).values()] };
+  const ofType = found.filter((one) => one.type === type);
+  return { complete: true, resources: [...new Map(ofType.map((one) => [one.id, one])).values()] };
 }
 
 /** Whether the manifest speaks of the argument `resource`: what a request without arguments is about. */
@@ -46,7 +55,7 @@ export const looksAtResource = (tool: Tool): boolean =>
   );
 
 /** `order:42` → type `order`, id `42`. What has no colon is of the type `entity`. */
-export function resourceOf(entity: string): { type: string; id: string } {
+function resourceOf(entity: string): { type: string; id: string } {
   const colon = entity.indexOf(':');
   return colon < 1 ? { type: 'entity', id: entity } : { type: entity.slice(0, colon), id: entity.slice(colon + 1) };
 }

@@ -10,6 +10,7 @@ import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { type Admin, type Identity, personRef } from './identity.ts';
 
 const prefix = 'writ_admin_';
 
@@ -91,8 +92,7 @@ export async function isBootstrap(store: Store, authorization: string | undefine
  * have sent.
  */
 export interface SignedIn {
-  name: string;
-  groups: string[];
+  identity: Identity;
   mayAct: boolean;
 }
 
@@ -105,12 +105,12 @@ export async function authorizeAdmin(
   request: { authorization: string | undefined; safe: boolean },
   person: SignedIn | null,
   adminGroup: string | undefined,
-): Promise<string> {
-  if (await isBootstrap(store, request.authorization)) return 'bootstrap token';
+): Promise<Admin> {
+  if (await isBootstrap(store, request.authorization)) return { name: 'bootstrap token', identity: null };
   if (request.authorization !== undefined || person === null) throw new WritError('unauthenticated');
-  if (adminGroup === undefined || !person.groups.includes(adminGroup)) throw new WritError('forbidden');
+  if (adminGroup === undefined || !person.identity.groups.includes(adminGroup)) throw new WritError('forbidden');
   // The cookie travels by itself; a change must come from our own origin (or from no browser at all).
   if (!request.safe && !person.mayAct)
     throw new WritError('forbidden', { detail: 'Changes must come from the console’s own origin.' });
-  return person.name;
+  return { name: personRef(person.identity), identity: person.identity };
 }

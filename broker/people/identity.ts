@@ -33,6 +33,14 @@ export interface Identity {
   former?: Identifier[];
 }
 
+/** An admin as a request shows them: a signed-in person, or whoever holds the bootstrap token. */
+export interface Admin {
+  /** For the record. */
+  name: string;
+  /** null = the bootstrap token, which says nothing of who holds it. */
+  identity: Identity | null;
+}
+
 /** How a text that lists groups is taken apart; an array is never. */
 export type GroupsSeparator = 'auto' | 'comma' | 'space' | 'none';
 
@@ -190,6 +198,14 @@ export function likenessToOwner(identity: Identity, owner: string): Likeness {
 /** Whether two sign-ins may be one person's: the same account, or a name in common. */
 export function isSamePerson(one: Identity, other: Identity): boolean {
   return allNames(one).some((name) => allNames(other).some((another) => maySame(name, another)));
+}
+
+/**
+ * Whether one is surely another person than the other: no name in common, and accounts of one identity
+ * provider, which has one for each person. Accounts of two cannot be told apart.
+ */
+export function isAnotherPerson(one: Identity, other: Identity): boolean {
+  return one.issuer === other.issuer && !isSamePerson(one, other);
 }
 
 /** Whether a name that is vouched for is this person's, proven: what opens a page. */

@@ -19,6 +19,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
     update: ['number', 'hash', 'watermark', 'next_watermark', 'cursor', 'pending', 'due_at', 'proof'],
   },
   manifest: { insert: true },
+  manifest_proposal: { insert: true, update: ['status', 'decided_by', 'decided_at', 'decision_reason', 'version'] },
   review: { insert: true },
   agent: { insert: true, update: ['version', 'asked', 'opened', 'rechecked_version', 'providers'] },
   session: {
@@ -53,11 +54,18 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
   },
   action: { insert: true, update: ['call_key', 'outcome', 'labels', 'output_digest', 'finished_at', 'outcome_moves'] },
   monitor_cell: { insert: true, update: ['state', 'version', 'moved_at'] },
+  manifest_candidate: {
+    insert: true,
+    update: ['number', 'source', 'sha256', 'author', 'reason', 'published_at', 'withdrawn_at'],
+  },
+  shadow_cell: { insert: true, delete: true, update: ['candidate', 'state', 'version'] },
+  shadow_difference: { insert: true, delete: true },
   lease: {
     insert: true,
     update: [
       'status',
       'credential_digest',
+      'marks',
       'provider_text',
       'handle',
       'sealed',

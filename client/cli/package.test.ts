@@ -83,6 +83,66 @@ describe('manifest check', () => {
   });
 });
 
+describe('manifest test', () => {
+  const cases = `apiVersion: writ/v1
+session: { task_type: answer-invoice-question, inputs: { customer_id: "42" } }
+cases:
+  - name: one customer's files
+    steps:
+      - { grant: read-customer-files }
+      - { grant: read-customer-files, params: { bucket: others }, expect: { effect: deny, reason: param_not_bound_value } }
+`;
+  const write = async (name: string, changed: string) => {
+    await writeFile(join(project, `${name}.yaml`), await readFile(example));
+    await writeFile(join(project, `${name}.cases.yaml`), changed);
+    return join(project, `${name}.cases.yaml`);
+  };
+
+  it('runs the cases beside a manifest, once, and checks them', async () => {
+    const file = await write('tested', cases);
+    const good = { code: 0, stdout: `✔ ${file}: 1 cases\n`, stderr: '' };
+    assert.deepEqual(await writ(['manifest', 'test', join(project, 'tested.yaml'), file]), good);
+    assert.deepEqual(await writ(['manifest', 'check', file]), good);
+  });
+
+  it('says what was decided instead, and exits 1', async () => {
+    const file = await write('failing', cases.replace('effect: deny, reason: param_not_bound_value', 'effect: allow'));
+    const { code, stderr } = await writ(['manifest', 'test', file]);
+    assert.equal(code, 1);
+    assert.match(stderr, /one customer's files\n +\S+failing\.cases\.yaml:7: step 2, read-customer-files/);
+    assert.match(stderr, /expected allow\n +decided {2}deny\n +because {2}param_not_bound_value/);
+  });
+
+  it('fails where there is nothing to run, and on a file with faults', async () => {
+    assert.equal((await writ(['manifest', 'test', example])).code, 1);
+    const file = await write('broken', 'apiVersion: writ/v1\ncases: []\n');
+    const { code, stderr } = await writ(['manifest', 'test', file]);
+    assert.equal(code, 1);
+    assert.match(stderr, /^✘ \S+broken\.cases\.yaml:2:1: cases: /);
+  });
+});
+
+describe('manifest diff', () => {
+  it('compares two files without a broker; exits 1 on demand where more passes', async () => {
+    const source = await readFile(example, 'utf8');
+    const [one, other] = [join(project, 'one.yaml'), join(project, 'other.yaml')];
+    await writeFile(one, source);
+    await writeFile(other, source.replace('enum: [read, list], default: read', 'enum: [read, write], default: read'));
+    const said = await writ(['manifest', 'diff', other, '--against', one, '--fail-on-widening']);
+    assert.deepEqual([said.code, said.stderr], [1, '']);
+    assert.match(
+      said.stdout,
+      /^\? read-customer-files may now read, write; before: read, list \(.*\n✘ allows more than/,
+    );
+    assert.equal((await writ(['manifest', 'diff', other, '--against', one])).code, 0);
+    const same = await writ(['manifest', 'diff', one, '--against', one, '--json']);
+    assert.deepEqual(JSON.parse(same.stdout), { against: one, widens: false, changes: [] });
+    const { code, stderr } = await writ(['manifest', 'diff', one]);
+    assert.deepEqual([code, /^✘ WRIT_URL is not set/.test(stderr)], [1, true]);
+    assert.equal((await writ(['manifest', 'diff', one, other])).code, 2);
+  });
+});
+
 describe('audit verify on a PostgreSQL server', { skip: server ? false : 'no PostgreSQL answers' }, () => {
   let database: Awaited<ReturnType<typeof createTestDatabase>>;
   let client: pg.Client;

@@ -8,6 +8,24 @@ import { type BrokerSide, CommandError, type LoadBrokerSide, type PostgresPrepar
 const usage = `writ – a credential broker for AI agents
 
   writ manifest check FILE …     parse, check and compile manifests; exit 1 with line, column and path of each fault
+  writ manifest test FILE …      run the cases beside manifests (NAME.cases.yaml); exit 1 with what was decided, and why
+  writ manifest diff FILE        what it changes, in words, and whether it allows more than what is in force
+                                 --against FILE|VERSION|TIME: than that; --fail-on-widening: exit 1 then; --json
+  writ manifest publish FILE     show the changes, ask for a reason, and publish; --reason TEXT
+  writ manifest history AGENT    every version: when it came into force, by whom, why; --json
+  writ manifest show AGENT       the YAML in force; --at TIME|VERSION
+  writ manifest rollback AGENT VERSION   publish an older version’s content as the next one; --reason TEXT
+  writ manifest approve [ID]     agree to a version that allows more; without ID, list what waits; --yes
+  writ manifest refuse ID        refuse one; --reason TEXT
+  writ manifest replay FILE      decide anew, by this manifest, what is on record; --since 7d, --first 5, --json
+  writ manifest suggest --agent NAME
+                                 the narrowest manifest that covers what the agent really used, as a diff; --since 7d,
+                                 --yaml: the manifest alone, --json
+  writ manifest who-can          which sessions could ever do something, over all manifests in force: --provider NAME
+                                 --action ACTION --resource RESOURCE, or --tool NAME, or --host HOST; --json
+  writ manifest shadow FILE --reason TEXT
+                                 let a manifest decide beside the one in force, without effect; --agent NAME: what it
+                                 would have decided otherwise, --json; --agent NAME --withdraw: end it
   writ manifest schema FILE      show what policies of its cedar section may look at, as a Cedar schema
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
                                  --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
@@ -40,13 +58,19 @@ On the agent's side:
                                  --max-result BYTES (4194304); --pass-resources; --pins FILE; --pinned-only
   writ guard pins                what the tools of guarded servers were agreed as, and what is held back
   writ guard pins accept NAME …  agree to what a tool is now; --all; --pins FILE
+  writ hook install AGENT        make a coding agent ask before each tool call: claude-code, codex or opencode. In this
+                                 folder's settings, or --user in your own; --dry-run shows them; --wait SECONDS for a person
+                                 (240); --command TEXT: how a shell starts writ. uninstall takes it out again
+  writ hook AGENT                the hook itself: reads one event of the agent, and answers it in the agent's own way
 
 OPENING is --task-type NAME, --input NAME=TEXT or NAME:=NUMBER …, --on-behalf-of user:…, --max-seconds N, --max-grants N,
 --broker URL. WRIT_URL and WRIT_TASK_TYPE say it where no option does. Who the agent is comes from WRIT_SUBJECT_TOKEN_FILE, from
 WRIT_CLIENT_ID and WRIT_CLIENT_KEY_FILE (PEM or JWK), or from GitHub Actions.
 
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
-manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
+manifest check, test, and diff of two files need nothing but the files. The other commands of manifest ask a broker, as an admin:
+WRIT_URL is its address, WRIT_ADMIN_TOKEN the bootstrap token or the value of a signed-in admin’s cookie (writ_login). audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
+manifest replay, suggest, shadow and who-can ask the broker at WRIT_URL, with WRIT_ADMIN_TOKEN; manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
@@ -67,12 +91,28 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       allowPositionals: true,
       options: {
         help: { type: 'boolean', short: 'h' },
+        against: { type: 'string' },
+        at: { type: 'string' },
+        reason: { type: 'string' },
+        yes: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+        'fail-on-widening': { type: 'boolean', default: false },
         checkpoints: { type: 'string', multiple: true, default: [] },
         'checkpoint-key': { type: 'string' },
         apply: { type: 'boolean', default: false },
         'dry-run': { type: 'boolean', default: false },
         check: { type: 'boolean', default: false },
         undo: { type: 'boolean', default: false },
+        since: { type: 'string', default: '7d' },
+        first: { type: 'string', default: '5' },
+        yaml: { type: 'boolean', default: false },
+        agent: { type: 'string' },
+        withdraw: { type: 'boolean', default: false },
+        provider: { type: 'string' },
+        action: { type: 'string' },
+        resource: { type: 'string' },
+        tool: { type: 'string' },
+        host: { type: 'string' },
         table: { type: 'string', multiple: true, default: [] },
         view: { type: 'string', multiple: true, default: [] },
         'broker-role': { type: 'string', default: 'writ_broker' },
@@ -85,6 +125,7 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       return 0;
     }
     const [noun, verb, ...rest] = positionals;
+    const publishing = { reason: values.reason, yes: values.yes };
     if (noun === 'reconcile') {
       if (!values['dry-run'] || rest.length > 0) return wrongUsage();
       return await reconcile(loadBrokerSide, verb ?? null);
@@ -93,6 +134,68 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       case 'manifest check':
         if (rest.length === 0) return wrongUsage();
         return await (await import('./manifest-check.ts')).checkManifests(rest);
+      case 'manifest test':
+        if (rest.length === 0) return wrongUsage();
+        return await (await import('./manifest-test.ts')).testManifests(rest);
+      case 'manifest diff':
+        if (rest.length !== 1) return wrongUsage();
+        return await (await import('./manifest-diff.ts')).diffFile(process.env, rest[0]!, {
+          against: values.against,
+          failOnWidening: values['fail-on-widening'],
+          json: values.json,
+        });
+      case 'manifest history':
+        if (rest.length !== 1) return wrongUsage();
+        return await (await import('./manifest-history.ts')).showHistory(process.env, rest[0]!, values.json);
+      case 'manifest show':
+        if (rest.length !== 1) return wrongUsage();
+        return await (await import('./manifest-history.ts')).showVersion(process.env, rest[0]!, values.at);
+      case 'manifest publish':
+        if (rest.length !== 1) return wrongUsage();
+        return await (await import('./manifest-publish.ts')).publishFile(process.env, rest[0]!, publishing);
+      case 'manifest rollback':
+        if (rest.length !== 2) return wrongUsage();
+        return await (await import('./manifest-publish.ts')).rollBack(process.env, rest[0]!, rest[1]!, publishing);
+      case 'manifest approve':
+        if (rest.length > 1) return wrongUsage();
+        return await (rest.length === 0
+          ? (await import('./manifest-publish.ts')).listProposals(process.env)
+          : (await import('./manifest-publish.ts')).approve(process.env, rest[0]!, publishing));
+      case 'manifest refuse':
+        if (rest.length !== 1) return wrongUsage();
+        return await (await import('./manifest-publish.ts')).refuse(process.env, rest[0]!, publishing);
+      case 'manifest replay': {
+        const first = Number(values.first);
+        if (rest.length !== 1 || !Number.isInteger(first) || first < 0 || first > 1000) return wrongUsage();
+        const { replayManifest } = await import('./manifest-replay.ts');
+        return await replayManifest(process.env, rest[0]!, { since: values.since, json: values.json, first });
+      }
+      case 'manifest suggest': {
+        if (rest.length !== 0 || values.agent === undefined) return wrongUsage();
+        const { since, json, yaml } = values;
+        return await (await import('./manifest-suggest.ts')).suggestManifest(process.env, values.agent, {
+          since,
+          json,
+          yaml,
+        });
+      }
+      case 'manifest shadow': {
+        const { beginShadow, endShadow, showShadow } = await import('./manifest-shadow.ts');
+        const { agent, reason, withdraw, json } = values;
+        if (rest.length === 1 && reason !== undefined && agent === undefined)
+          return await beginShadow(process.env, rest[0]!, reason);
+        if (rest.length !== 0 || agent === undefined) return wrongUsage();
+        return withdraw ? await endShadow(process.env, agent) : await showShadow(process.env, agent, json);
+      }
+      case 'manifest who-can': {
+        const { provider, action, resource, tool, host } = values;
+        const asked = Object.entries({ provider, action, resource, tool, host }).filter(
+          ([, value]) => value !== undefined,
+        );
+        if (rest.length !== 0 || asked.length === 0) return wrongUsage();
+        const question = Object.fromEntries(asked) as { [name: string]: string };
+        return await (await import('./manifest-who-can.ts')).whoCan(process.env, question, values.json);
+      }
       case 'manifest schema':
         if (rest.length !== 1) return wrongUsage();
         return await (await import('./manifest-check.ts')).showCedarSchema(rest[0]!);
@@ -149,6 +252,7 @@ async function runAgentSide([noun, ...rest]: string[]): Promise<number | null> {
     const guard = await import('./guard.ts');
     return rest[0] === 'pins' ? guard.guardPins(rest.slice(1), process.env) : guard.guardServer(rest, process.env);
   }
+  if (noun === 'hook') return (await import('./hook.ts')).runHook([rest[0] ?? '', ...rest.slice(1)], process.env);
   if (noun !== 'session') return null;
   const [verb, ...more] = rest;
   const session = await import('./session.ts');

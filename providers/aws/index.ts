@@ -8,6 +8,7 @@ import { describe } from './describe.ts';
 import { issue } from './issue.ts';
 import { storeLimits } from './limits.ts';
 import { type AwsParams, awsParams } from './params.ts';
+import { reach } from './reach.ts';
 import { prune, revoke, roleOf } from './revoke.ts';
 import { roleRooms } from './role-room.ts';
 import { planFor } from './session-policy.ts';
@@ -36,6 +37,9 @@ export function createAwsProvider(
     params: awsParams,
     plan: (params, ttlSeconds) => planFor(params, ttlSeconds, settings),
     describe: (plan) => describe(plan, settings, limits.words(roleOf({ plan }))),
+    reach,
+    // IAM compares actions without regard to case, resources with it.
+    caselessReach: 'actions',
     findLimits: limits.find,
     issue: (context) => issue(context, settings, clients),
     revoke: (due, outstanding, signal) => revoke(due, outstanding, signal, settings, deps, clients),

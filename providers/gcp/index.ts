@@ -10,6 +10,7 @@ import { askTime } from './http.ts';
 import { issue } from './issue.ts';
 import { type GcpParams, params } from './params.ts';
 import { asJson, planPermission, readPermission } from './permission.ts';
+import { reach } from './reach.ts';
 import { releaseAccount, revokeOne } from './revoke.ts';
 import { serviceAccounts } from './service-accounts.ts';
 import { type GcpSettings, settings, switchedOnBy } from './settings.ts';
@@ -47,6 +48,7 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
       ttl_seconds: ttlSeconds,
     }),
     describe: (plan: Plan) => describe(plan, config.WRIT_GCP_REVOKE_LAG_SECONDS),
+    reach,
     issue: (context) => issue(minting, context),
     revoke: (due, _standing, signal) => Promise.all(due.map((target) => revokeOne(ending, target, signal))),
     pool: (plan: Plan) => {

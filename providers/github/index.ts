@@ -8,6 +8,7 @@ import { rememberInstallations } from './installation.ts';
 import { issueToken } from './issue.ts';
 import { type GithubParams, params } from './params.ts';
 import { describePlan, planFor, tokenLifetimeSeconds } from './plan.ts';
+import { reach } from './reach.ts';
 import { probeToken, revokeTokens } from './revoke.ts';
 import { type GithubSettings, settings } from './settings.ts';
 
@@ -41,6 +42,9 @@ function createGithubProvider(given: GithubSettings, deps: Pick<ProviderDeps, 'c
     params,
     plan: (given, ttlSeconds) => planFor(given, ttlSeconds, owners),
     describe: describePlan,
+    reach,
+    // Names are the same in either case at GitHub.
+    caselessReach: 'all',
     issue: (context) => issueToken({ api, apiUrl, asApp: app, installations, clock }, context),
     revoke: (due, _standing, signal) => revokeTokens(api, deps.clock, due, signal),
     probe: (target, signal) => probeToken(api, target, signal),

@@ -11,6 +11,7 @@ import { targetLimits } from './limits.ts';
 import { leaseRole } from './names.ts';
 import { type PostgresParams, params } from './params.ts';
 import { planFor } from './plan.ts';
+import { reach } from './reach.ts';
 import { probeRole, revokeRoles } from './revoke.ts';
 import { serverClock } from './server-clock.ts';
 import { type PostgresSettings, settings, switchedOnBy } from './settings.ts';
@@ -55,6 +56,7 @@ function createPostgresProvider(
     params,
     plan: (asked, ttlSeconds) => planFor(asked, ttlSeconds, bounds),
     describe: (plan) => describePlan(plan, limits.words()),
+    reach,
     findLimits: (signal) => limits.find(signal),
     issue: (context) => issue(ground, context),
     revoke: (due, _outstanding, signal) => revokeRoles(ground, due, signal),

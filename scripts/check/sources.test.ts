@@ -50,6 +50,7 @@ const bad: Record<string, Record<string, string>> = {
   'code-stands-without-its-tests': { 'client/writ.ts': 'import { key } from "./key.test-support.ts"' },
   'the-sdk-holds-no-session-for-others': { 'client/writ.ts': 'import { serveSession } from "./local/serve.ts"' },
   'the-local-process-knows-no-host': { 'client/local/serve.ts': 'import { guard } from "../guard/guard.ts"' },
+  'a-hook-loads-little': { 'client/hook/hook.ts': 'import { Writ } from "../index.ts"' },
   'the-guard-reaches-sessions-one-way': { 'client/guard/guard.ts': 'import { Writ } from "../writ.ts"' },
   'leases-decide-nothing': { 'broker/leases/issue.ts': 'import { decide } from "../decide/decide.ts"' },
   'conformance-knows-no-provider': { 'providers/conformance.ts': 'import { aws } from "./aws/aws.ts"' },
@@ -61,6 +62,7 @@ const bad: Record<string, Record<string, string>> = {
   'mints-are-sent-once': { 'providers/github/api.ts': 'import { createAppAuth } from "@octokit/auth-app"' },
   'vocabulary-is-the-ground': { 'broker/core/vocabulary.ts': 'import type { E } from "./errors.ts"' },
   'decide-sees-no-credential': { 'broker/decide/decide.ts': 'import { issue } from "../leases/issue.ts"' },
+  'cases-run-without-a-broker': { 'broker/cases/run-cases.ts': 'import { openStore } from "../store/open.ts"' },
   'a-provider-knows-its-contract': { 'providers/aws/aws.ts': 'import { token } from "../github/token.ts"' },
   'the-postgresql-provider-speaks-to-its-target': {
     'providers/postgres/issue.ts': 'import { openStore } from "../../broker/store/open.ts"',
@@ -77,6 +79,7 @@ const bad: Record<string, Record<string, string>> = {
   'the-broker-stands-without-its-sandbox': { 'approvals/review.ts': 'import { sts } from "../sandbox/sts.ts"' },
   'only-the-operator-command-extends-the-command': { 'broker/main.ts': 'import { run } from "../client/cli/run.ts"' },
   'http-is-the-top': { 'broker/leases/issue.ts': 'import type { R } from "../http/router.ts"' },
+  'what-decides-knows-no-replay': { 'broker/grants/request-grant.ts': 'import type { S } from "../replay/shadow.ts"' },
   'the-store-is-the-bottom': { 'broker/store/open.ts': 'import { append } from "../audit/append.ts"' },
   'the-worker-holds-no-sql': { 'broker/worker/jobs/prune.ts': 'import type { S } from "../../store/open.ts"' },
   'the-client-is-a-package-of-its-own': { 'client/writ.ts': 'import type { G } from "../broker/core/vocabulary.ts"' },

@@ -61,6 +61,7 @@ export async function openWorld(place: Place) {
   const deps: ActionDeps = {
     ...{ store, clock, catalog, mintDeadlineSeconds: 30, notify: () => {} },
     digest: keyedDigest(deriveKey(kek, 'actions')),
+    mark: keyedDigest(deriveKey(kek, 'credential-marks')),
     log: pino({ enabled: false }),
     ...{ seal: createSeal(kek), approvalTimeoutSeconds: 300, redemptionSeconds: 300, noticeChannels: [] },
     publicUrl: 'http://localhost',

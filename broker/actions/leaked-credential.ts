@@ -1,0 +1,39 @@
+/**
+ * A credential that Writ issued, in the arguments of a call or in what came back of one: an incident. Its
+ * lease is revoked and people are told, whatever the manifest says. Calls without a word that could be a
+ * token cost nothing more; of the others, one look at an index.
+ */
+import type { Logger } from 'pino';
+import type { Clock, Json } from '../core/vocabulary.ts';
+import { leasesMarked, type Mark, marksIn, revokeLeaked } from '../leases/credential-marks.ts';
+import { textsOf } from '../manifests/argument-texts.ts';
+import type { SessionFacts } from '../sessions/authenticate.ts';
+import type { Store } from '../store/open.ts';
+
+export interface LeakDeps {
+  store: Store;
+  clock: Clock;
+  log: Logger;
+  /** The digest by which the marks of leases are made. */
+  mark: Mark;
+  notify(): void;
+}
+
+/** @returns whether there was one: its leases are on their way to their end */
+export async function revokeIfLeaked(
+  deps: LeakDeps,
+  { id, agent }: SessionFacts,
+  values: { readonly [name: string]: Json },
+  where: { tool: string; seen_in: 'arguments' | 'output' },
+  requestId: string | null,
+): Promise<boolean> {
+  const { texts, values: written } = textsOf(values);
+  const marks = marksIn(texts, written, deps.mark);
+  if (marks.length === 0) return false;
+  const leases = await leasesMarked(deps.store, marks);
+  if (leases.length === 0) return false;
+  await revokeLeaked(deps.store, { leases, session: id, agent, at: deps.clock.now(), requestId, where });
+  deps.log.error({ alert: 'credential_leaked', agent, session: id, leases, ...where }, 'a credential was leaked');
+  deps.notify();
+  return true;
+}

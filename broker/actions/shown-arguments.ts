@@ -1,0 +1,27 @@
+/** Arguments as they are kept, and shown where their values are not. */
+import canonicalize from 'canonicalize';
+import type { Json, JsonObject } from '../core/vocabulary.ts';
+import type { Digest } from './cells.ts';
+
+/** Characters of a text that its preview shows. */
+const previewed = 2;
+/** Arguments that are shown one by one; a call with more is shown by its digest alone. */
+const maxShown = 64;
+
+/**
+ * Arguments as they are kept: of each its type, a keyed digest, and for texts the length and the first two
+ * characters. Never the value.
+ */
+export function shownArguments(args: JsonObject, digest: Digest): JsonObject {
+  const entries = Object.entries(args);
+  const digestOfValue = (value: Json) => digest(canonicalize(value) ?? 'null');
+  if (entries.length > maxShown) return { '*': { type: 'object', digest: digestOfValue(args) } };
+  return Object.fromEntries(
+    entries.map(([name, value]) => {
+      const type = value === null ? 'null' : Array.isArray(value) ? 'list' : typeof value;
+      const size =
+        typeof value === 'string' ? { length: value.length, begins: [...value].slice(0, previewed).join('') } : {};
+      return [name, { type, digest: digestOfValue(value), ...size }];
+    }),
+  );
+}

@@ -1,0 +1,53 @@
+/**
+ * What a Google Cloud plan may do at most, as patterns: permissions or the role on `gs://BUCKET/OBJECT`.
+ * What is in a role is Google's to say: of the predefined ones, what concerns objects is known here.
+ */
+import { literally, type Plan, type Reach } from '../contract.ts';
+import { readPermission } from './permission.ts';
+
+const objects = ['get', 'list', 'create', 'delete', 'update'];
+/** "IAM roles for Cloud Storage", Google Cloud documentation: `storage.objects.…` of each role. */
+const inRole: { readonly [role: string]: readonly string[] } = {
+  'roles/storage.objectViewer': ['get', 'list'],
+  'roles/storage.objectCreator': ['create'],
+  'roles/storage.objectUser': objects,
+  'roles/storage.objectAdmin': objects,
+  'roles/storage.admin': objects,
+};
+
+export function reach(plan: Plan): Reach[] {
+  const { buckets, scopes } = readPermission(plan);
+  if (buckets.length === 0) {
+    const uncertain = `it is bounded by its scopes (${scopes.join(', ')}) and by what the service account may do`;
+    return [{ actions: ['*'], resources: ['*'], uncertain }];
+  }
+  return buckets.flatMap(({ bucket, role, prefix }): Reach[] => {
+    const resources = [`gs://${literally(bucket)}/${literally(prefix ?? '')}*`];
+    if (prefix === null) resources.push(`gs://${literally(bucket)}`);
+    const known = inRole[role];
+    const uncertain = `what is in ${role} is Google’s to say`;
+    if (known === undefined)
+      return [
+        { actions: [role], resources },
+        { actions: ['storage.*'], resources, uncertain },
+      ];
+    return [
+      { actions: [role, ...known.map((verb) => `storage.objects.${verb}`)], resources },
+      // Beyond the five verbs: multipart uploads, managed folders, retention, policies of objects.
+      {
+        actions: [
+          'storage.objects.*Iam*',
+          'storage.objects.*etention*',
+          'storage.objects.restore',
+          'storage.objects.move',
+          'storage.multipart*',
+          'storage.managed*',
+          'storage.folders.*',
+          'storage.buckets.*',
+        ],
+        resources,
+        uncertain,
+      },
+    ];
+  });
+}
