@@ -53,7 +53,10 @@ describe('marks', () => {
     const kept = new Set(marksOf(aws, mark));
     const own = marksIn(['ASIAEXAMPLEEXAMPLE12', 'ASIAEXAMPLEEXAMPLE99'], [], mark);
     assert.ok(own.length > 0);
-    assert.deepEqual(own.filter((one) => kept.has(one)), []);
+    assert.deepEqual(
+      own.filter((one) => kept.has(one)),
+      [],
+    );
   });
 
   const percent = (text: string) => text.replace(/./g, (c) => `%${c.charCodeAt(0).toString(16).padStart(2, '0')}`);

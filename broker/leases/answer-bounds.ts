@@ -85,7 +85,11 @@ export function secretsOf(credential: JsonObject, idsToo = true): string[] {
   const secrets: string[] = [];
   const walk = (value: unknown, name: string) => {
     if (typeof value === 'string') {
-      if (/token|secret|password|private|key/.test(name) && !/type|expir|url|uri/.test(name) && (idsToo || !/id$/.test(name)))
+      if (
+        /token|secret|password|private|key/.test(name) &&
+        !/type|expir|url|uri/.test(name) &&
+        (idsToo || !/id$/.test(name))
+      )
         secrets.push(value);
     } else if (typeof value === 'object' && value !== null)
       for (const [key, inner] of Object.entries(value)) walk(inner, key.toLowerCase());
