@@ -58,12 +58,15 @@ export async function readSnapshot(
       from: asked,
       until: asked + (exp - iat) * 1000,
       issuedAt: iat * 1000,
-      tools: new Map(tools.map(readTool)),
+      tools: toolsOf(tools),
     };
   } catch {
     return null;
   }
 }
+
+/** What it says of tools. @throws TypeError */
+export const toolsOf = (tools: Values[]): Snapshot['tools'] => new Map(tools.map(readTool));
 
 /** What it says of one tool. @throws TypeError where it says what this version does not know */
 function readTool(wire: Values): [string, { args: Limit[]; only: Set<string> | null }] {
