@@ -180,13 +180,15 @@ export function goOffline({ clock, send, issuer, sessionId, signal, restrained }
   const finisher =
     (made: Made) =>
     async (report: CallReport): Promise<void> => {
-      made.report = report;
       // Labels are history: they are on record before anything else is asked for.
       if ((report.labels ?? []).length > 0) {
         if (made.actionId === undefined) await flushed();
         if (made.actionId === undefined) throw new WritError('network', 'The call could not be reported yet');
         if (made.actionId !== null) await finishCall(send, made.actionId, report);
-      } else if (made.actionId !== undefined) {
+        return;
+      }
+      made.report = report;
+      if (made.actionId !== undefined) {
         finished.push(made);
         flushSoon();
       }

@@ -142,7 +142,8 @@ export function mayHoldCredential(args: Values): boolean {
     if (typeof one === 'string' || typeof one === 'number') {
       const text = visible(String(one));
       texts.push(text);
-      if (mayBeToken(text)) pieces += text.length;
+      // What stands alone may be put together again.
+      if (/^\S+$/u.test(text) && mayBeToken(text)) pieces += text.length;
     } else if (typeof one === 'object' && one !== null) {
       for (const [name, member] of Object.entries(one)) {
         if (!Array.isArray(one)) texts.push(visible(name));
