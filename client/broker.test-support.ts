@@ -35,8 +35,11 @@ export type Harness = Awaited<ReturnType<typeof openHarness>>;
 export async function openHarness({
   clock = systemClock,
   env = {},
+  manifest = join(import.meta.dirname, 'test-manifest.yaml'),
 }: {
   clock?: Clock;
+  /** Of the agent invoice-bot. */
+  manifest?: string;
   env?: { [name: string]: string };
 } = {}) {
   const front = await startFront();
@@ -80,7 +83,7 @@ export async function openHarness({
   const clientKey = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const folder = await mkdtemp(join(tmpdir(), 'writ-client-'));
   await mkdir(join(folder, 'manifests'));
-  await copyFile(join(import.meta.dirname, 'test-manifest.yaml'), join(folder, 'manifests/invoice-bot.yaml'));
+  await copyFile(manifest, join(folder, 'manifests/invoice-bot.yaml'));
   const trust = {
     issuers: [{ name: 'ci', issuer: platform.issuer }],
     bindings: [

@@ -1,6 +1,6 @@
 /**
- * The stories that Writ is for, each the whole way: an agent that does what no single permission forbids, what
- * stops it, and whether the key that it held is really dead at its target afterwards.
+ * The stories that Writ is for, each the whole way: an agent that does what no single permission forbids,
+ * what stops it, and whether the key that it held is really dead at its target afterwards.
  */
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';

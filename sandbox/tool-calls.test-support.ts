@@ -1,4 +1,6 @@
-/** An agent’s host in the tests of this folder: asks for tool calls, and tries the credentials that it holds. */
+/**
+ * An agent’s host in the tests of this folder: asks for tool calls, and tries the credentials that it holds.
+ */
 import assert from 'node:assert/strict';
 import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { until } from '../broker/until.test-support.ts';

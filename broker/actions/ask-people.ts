@@ -149,8 +149,8 @@ async function questionAboutSession(
 
 /**
  * What a rule did to the tree, and the question whether that is lifted; null where it did nothing.
- * @param about `asked`: the tool or capability that was asked for, `tool:NAME` or `capability:NAME`; `args`: with
- *   what
+ * @param about `asked`: the tool or capability that was asked for, `tool:NAME` or `capability:NAME`; `args`:
+ *   with what
  */
 export async function restraintBy(
   deps: AskDeps,

@@ -19,7 +19,7 @@ envelope: { wall_time: 30m }
 task_types: { work: { description: Work., inputs: {} } }
 capabilities:
   use-plain: { description: Use it., provider: plain, tasks: [work], tier: 1, max_ttl: 15m }
-tools: { http_post: {}, read_file: {} }
+tools: { http_post: { record: full }, read_file: {} }
 `;
 
 const mark = (piece: string) => createHash('sha256').update(piece).digest('hex');
@@ -140,6 +140,10 @@ describe('over HTTP', () => {
     assert.deepEqual([row.revokeReason, row.status === 'active'], ['credential_leaked', false]);
     assert.deepEqual((await told()).at(-1), { tool: 'http_post', seen_in: 'arguments', leases: [lease!.id] });
     assert.ok(ground.log.some((line) => line.includes('credential_leaked') && line.includes(lease!.id)));
+    const { sealedArguments } = await broker.store.prisma.action.findUniqueOrThrow({
+      where: { id: denied.context.id },
+    });
+    assert.equal(sealedArguments, null, 'although everything of this tool is recorded');
     assert.equal((await call(session, 'http_post', { body: 'hello' })).decision, true);
   });
 
@@ -155,6 +159,29 @@ describe('over HTTP', () => {
     assert.equal((await other(`/v1/actions/${context.id}/finish`, report)).status, 200);
     assert.ok((await leases(holder)).every(({ status }) => status !== 'active'));
     assert.equal((await told()).at(-1)?.seen_in, 'output');
+  });
+
+  test('arguments are kept where the manifest asks, sealed, and for admins to read', async () => {
+    const session = await ground.session();
+    const args = { body: 'order 42', deep: [{ a: 1 }] };
+    const { context } = await call(session, 'http_post', args);
+    const other = await call(session, 'read_file', args);
+    const read = (id: string, token: string) =>
+      fetch(`${ground.url}/v1/admin/actions/${id}/arguments`, { headers: { authorization: `Bearer ${token}` } });
+    const answer = await read(context.id, broker.bootstrapToken!);
+    assert.deepEqual([answer.status, await answer.json()], [200, { arguments: args }]);
+    assert.equal((await read(other.context.id, broker.bootstrapToken!)).status, 404);
+    assert.equal((await read(context.id, 'nobody')).status, 401);
+    const row = await broker.store.prisma.action.findUniqueOrThrow({ where: { id: context.id } });
+    assert.ok(
+      row.sealedArguments !== null && !JSON.stringify([row.sealedArguments, row.arguments]).includes('order 42'),
+    );
+    // Sealed for its own row: copied into another, it does not open.
+    await broker.store.prisma.action.update({
+      where: { id: other.context.id },
+      data: { sealedArguments: row.sealedArguments },
+    });
+    assert.equal((await read(other.context.id, broker.bootstrapToken!)).status, 500);
   });
 
   test('of a credential that has ended nothing is kept', async () => {

@@ -1,7 +1,7 @@
 /**
- * A credential that Writ issued, in the arguments of a call or in what came back of one: an incident. Its lease
- * is revoked and people are told, whatever the manifest says. Calls without a word that could be a token cost
- * nothing more; of the others, one look at an index.
+ * A credential that Writ issued, in the arguments of a call or in what came back of one: an incident. Its
+ * lease is revoked and people are told, whatever the manifest says. Calls without a word that could be a
+ * token cost nothing more; of the others, one look at an index.
  */
 import type { Logger } from 'pino';
 import type { Clock, Json } from '../core/vocabulary.ts';

@@ -240,7 +240,7 @@ export function holds(
     case 'rate': {
       const { mean, weight } = usualBy(tracker, state, now);
       const fine = weight === 0 ? 0 : ((times ?? 0) * mean) / weight;
-      const own = takes(tracker.event, call, ['attempt', 'call']) ? 1 : 0;
+      const own = takes(tracker.event, call, asking) ? 1 : 0;
       return total(tracker, state, now) + own > Math.max(moreThan ?? 0, fine);
     }
   }

@@ -1,4 +1,4 @@
-/** What a rule may look at besides history: where a call comes from, what the platform attests, whose grant. */
+/** What a rule may look at besides history: where a call comes from, what is attested, whose grant. */
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -149,9 +149,10 @@ export function decideByLog(
       return of(entities, entity === null ? null : alike(entity));
     };
     for (const entry of log) {
-      if (entry.kinds.includes('denied')) continue;
-      const session = of(sessions, entry.who.rootId);
       const asks = entry.kinds.includes('call');
+      // Refused, or waiting for a person.
+      if (!asks && entry.kinds.includes('attempt')) continue;
+      const session = of(sessions, entry.who.rootId);
       const listed = tool(entry.call.tool);
       const carried = [...session, ...touched(entry)];
       if (asks && listed?.writes === true)

@@ -14,7 +14,7 @@ import type { CallEffect } from '../decide/effects.ts';
 import type { AsksPeople } from '../grants/ask-people.ts';
 import type { Mark } from '../leases/credential-marks.ts';
 import type { Catalog } from '../manifests/catalog.ts';
-import { type CallFacts, canariesAmong } from '../manifests/compile-calls.ts';
+import { type CallFacts, canariesAmong, toolOf } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import {
@@ -246,6 +246,7 @@ async function decideOnce(
       agent: session.agent,
       tool: request.tool,
       arguments: shown,
+      sealed: await sealedValues(deps, manifest, request, id),
       callKey: request.callId !== null ? callKeyOf(request.callId) : (request.actionId ?? id),
       requestDigest,
       effect,
@@ -275,6 +276,12 @@ async function decideOnce(
     ...(asks === null ? {} : { approval: approvalOf(deps, asks.question.id, 'pending', asks.question.decide_by) }),
     ...(asks?.took == null ? {} : { withheld: [...asks.took] }),
   };
+}
+
+/** Data, where the manifest asks for it; a credential is kept nowhere. */
+async function sealedValues({ seal }: ActionDeps, manifest: Manifest, request: ActionRequest, id: string) {
+  if (request.holdsCredential === true || toolOf(manifest, request.tool)?.record !== 'full') return null;
+  return seal.seal(JSON.stringify(request.args), id);
 }
 
 /** A call that was made and is over, or another one. @throws WritError `idempotency_mismatch` */

@@ -43,7 +43,7 @@ const recordStatement = (people: boolean): Statement => ({
     WITH r AS MATERIALIZED (
       SELECT * FROM json_to_recordset($1::json) AS r (
         n int, session_id text, root_id text, version int, at timestamptz, id text, agent text, tool text, arguments jsonb, call_key text,
-        request_digest text, effect text, decision jsonb, manifest_version int, cost_micro_usd bigint, awaited jsonb, labels text[], asked_moves text[],
+        request_digest text, effect text, decision jsonb, manifest_version int, cost_micro_usd bigint, awaited jsonb, labels text[], asked_moves text[], sealed text,
         took text[], cells json, event text, request_id text, audit json, alert json${people ? ', question json, asked json, notices text[], channels text[], restrained text, restraint json, consent_id text, replaces text' : ''}) ORDER BY root_id LIMIT 16
     ), held AS MATERIALIZED (
       SELECT r.* FROM r
@@ -70,8 +70,8 @@ const recordStatement = (people: boolean): Statement => ({
     )`
         : ''
     }, a AS (
-      INSERT INTO action (id, session_id, root_id, agent, tool, arguments, call_key, request_digest, effect, decision, manifest_version, cost_micro_usd, awaited, asked_at, labels, asked_moves)
-      SELECT id, session_id, root_id, agent, tool, arguments, call_key, request_digest, effect, decision, manifest_version, cost_micro_usd, awaited, at, labels, asked_moves
+      INSERT INTO action (id, session_id, root_id, agent, tool, arguments, call_key, request_digest, effect, decision, manifest_version, cost_micro_usd, awaited, asked_at, labels, asked_moves, sealed_arguments)
+      SELECT id, session_id, root_id, agent, tool, arguments, call_key, request_digest, effect, decision, manifest_version, cost_micro_usd, awaited, at, labels, asked_moves, sealed
       FROM held JOIN may ON may.ok ${people ? 'WHERE held.replaces IS NULL OR EXISTS (SELECT 1 FROM freed)' : ''} RETURNING id
     ), written AS MATERIALIZED (
       SELECT held.* FROM held JOIN a ON a.id = held.id
@@ -151,6 +151,8 @@ export interface ActionRecord {
   agent: string;
   tool: string;
   arguments: JsonObject;
+  /** The values, sealed; null where the manifest does not ask for them. */
+  sealed: string | null;
   callKey: string;
   requestDigest: string;
   effect: CallEffect;
@@ -197,6 +199,7 @@ export async function recordAction(
     agent: action.agent,
     tool: action.tool,
     arguments: action.arguments,
+    sealed: action.sealed,
     call_key: action.callKey,
     request_digest: action.requestDigest,
     effect: action.effect,

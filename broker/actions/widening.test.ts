@@ -17,6 +17,7 @@ import { diffManifests, isWidening } from '../manifests/diff.ts';
 import type { Change } from '../manifests/diff-change.ts';
 import { type Manifest, member } from '../manifests/manifest.ts';
 import { readManifest } from '../manifests/read.ts';
+import type { EventKind } from '../manifests/tool-schema.ts';
 import { type Cell, type CellRef, type Cells, type CellWrite, cellKey, labelsIn, labelWrite } from './cells.ts';
 import { callFacts, cellsFor, evaluateCall, movesOfGrant } from './evaluate-call.ts';
 import {
@@ -193,16 +194,51 @@ const manifestOf = (written: Written, agent: string): CompiledManifest | null =>
 const changesOf = (before: CompiledManifest, after: CompiledManifest): Change[] =>
   diffManifests({ ...before.manifest, agent: after.agent }, after.manifest);
 
+/** Rules that histories meet often: random ones mostly ask for what is seldom. */
+const often = fc.record({
+  on: pick<Written>('*', { class: 'egress' }, { class: 'reading' }, { tool: ['send', 'read'] }, { sensitivity: 1 }),
+  when: pick<Written>(
+    { destination: 'unknown' },
+    { label: 'files' },
+    { uncleared: true },
+    { match: { id: '1|2' } },
+    { match: { id: '1|2' }, destination: 'unknown' },
+    { untrusted: ['to'] },
+    { count: { more_than: 1, within: '64s', same: [] } },
+    { count: { more_than: 2, within: '64s', same: [] } },
+    { count: { more_than: 0, within: '64s', same: ['entity'] } },
+    { formerly: { tool: 'read', within: '64s', same: [] } },
+    { formerly: { class: 'reading', within: '64s', same: [] } },
+    [{ destination: 'unknown' }, { label: 'files' }],
+  ),
+  unless: pick<Written>(undefined, undefined, { destination: 'known' }, { label: 'files' }, { match: { id: '1' } }),
+  effect: pick('deny', 'deny', 'terminate', 'suspend', 'approve', 'allow', 'flag'),
+});
+/** The rule, and the same with a member or two of another. */
+const oftenChanged = fc
+  .record({ one: often, other: often, changed: fc.subarray(['on', 'when', 'unless', 'effect'], { maxLength: 2 }) })
+  .map(({ one, other, changed }) => [
+    { id: 'often', ...one },
+    { id: 'often', ...one, ...Object.fromEntries(changed.map((name) => [name, (other as Written)[name]])) },
+  ]);
+
 /** Two versions, in either order: what is wider one way is narrower the other. */
 const pairs = fc
-  .record({ source: manifestSource, mutations: fc.array(mutation, { minLength: 1, maxLength: 2 }), flip: fc.boolean() })
-  .map(({ source, mutations, flip }) => {
-    const written = {
+  .record({
+    source: manifestSource,
+    rules: fc.oneof(fc.constant(null), oftenChanged),
+    mutations: fc.array(mutation, { maxLength: 2 }),
+    flip: fc.boolean(),
+  })
+  .map(({ source, rules, mutations, flip }) => {
+    const written: Written = {
       ...structuredClone(source),
+      ...(rules === null ? {} : { rules: [rules[0]], separation_of_duties: [] }),
       tools: structuredClone(tools),
       classes: { reading: { tools: ['read', 'list'] }, egress: { tools: ['send'] } },
     };
     const changed = structuredClone(written);
+    if (rules !== null) changed.rules = [rules[1]];
     for (const mutate of mutations) mutate(changed);
     const [before, after] = flip ? [changed, written] : [written, changed];
     return { before: manifestOf(before, agents[1]), after: manifestOf(after, agents[0]) };
@@ -237,7 +273,9 @@ class Follower {
     const allowed = recorded.effect === 'allow';
     const decided = () => evaluateCall(published, session, call, facts, cells, new Date(at), digest).decision.effect;
     const effect = allowed ? decided() : null;
-    const kinds = ['attempt', allowed ? 'call' : 'denied'] as const;
+    // A call that a person is asked about is an attempt, and nothing else yet.
+    const came: EventKind[] = allowed ? ['call'] : recorded.effect === 'approve' ? [] : ['denied'];
+    const kinds: EventKind[] = ['attempt', ...came];
     const moves = movesOfGrant(manifest, session, facts, kinds, cells, new Date(at), digest);
     this.#write(recorded, [...moves, ...(allowed ? labelsOf(manifest, facts, cells, at) : [])]);
     if (allowed) this.#awaited.set(recorded, awaitedOutcome(manifest, facts, digest));
@@ -277,7 +315,7 @@ test('of calls: what passes under a version and not under the one before it is r
   const seen = { unread: 0, same: 0, wider: 0, notWider: 0, passed: 0 };
   const told = new Map<string, number>();
   const histories = fc.sample(history, { numRuns: 600, seed });
-  for (const [n, { before, after }] of fc.sample(pairs, { numRuns: 400, seed }).entries()) {
+  for (const [n, { before, after }] of fc.sample(pairs, { numRuns: 300, seed }).entries()) {
     if (before === null || after === null) {
       seen.unread += 1;
       continue;
@@ -306,7 +344,7 @@ test('of calls: what passes under a version and not under the one before it is r
     }
   }
   console.log(JSON.stringify({ ...seen, changes: Object.fromEntries(told) }));
-  assert.ok(seen.notWider > 100 && seen.wider > 100 && seen.passed > 20, 'hardly any of a kind');
+  assert.ok(seen.notWider > 50 && seen.wider > 50 && seen.passed > 50, 'hardly any of a kind');
 });
 
 const explain = (changes: Change[], before: CompiledManifest, after: CompiledManifest, ...more: unknown[]) => {

@@ -12,6 +12,8 @@ export interface WouldBe<Asked extends Call> {
   call: Asked;
   /** What stands against it; empty = it would be allowed. */
   against: Reason[];
+  /** Of the policies against it, those that a person's yes overcomes. */
+  asking: ReadonlySet<string>;
 }
 
 /**
@@ -33,21 +35,30 @@ export async function wouldDecide<Asked extends Call>(
     .filter(({ cell }) => cell !== anyEntityCell.cell);
   const session = await rereadSession(deps.store, admitted, deps.clock.now(), { cells, owner: manifest.owner });
   const known = cellsOf(session);
-  const canaries = compiledCalls(manifest).rules.filter(({ canary }) => canary !== undefined);
+  const { rules } = compiledCalls(manifest);
+  const canaries = rules.filter(({ canary }) => canary !== undefined);
+  const approvals = rules.filter(({ effect }) => effect === 'approve');
   return calls.map(({ call, facts }) => {
     const { decision } = evaluateCall(published, session, call, facts, known, deps.clock.now(), deps.digest);
     const decoys = new Set<string | undefined>(canaries.map(({ id }) => `${call.tool}.rule.${id}`));
-    return { call, against: decision.reasons.filter(({ policy_id }) => !decoys.has(policy_id)) };
+    return {
+      call,
+      against: decision.reasons.filter(({ policy_id }) => !decoys.has(policy_id)),
+      asking: new Set(approvals.map(({ id }) => `${call.tool}.rule.${id}`)),
+    };
   });
 }
 
 const inArguments = 'context.arguments.';
 
-/** Whether nothing stands against a call but that some of its arguments are not known yet. */
-export const passesSoFar = <Asked extends Call>({ call, against }: WouldBe<Asked>): boolean =>
+/**
+ * Whether nothing stands against a call but that some of its arguments, or a person's yes, are not known yet.
+ */
+export const passesSoFar = <Asked extends Call>({ call, against, asking }: WouldBe<Asked>): boolean =>
   against.every(
-    ({ code, path = '' }) =>
+    ({ code, path = '', policy_id = '' }) =>
       code === 'field_missing' ||
+      asking.has(policy_id) ||
       (code === 'argument_outside' &&
         path.startsWith(inArguments) &&
         valuesAt(call.args, path.slice(inArguments.length)).length === 0),

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compileSource, exampleSource } from '../manifests/example.test-support.ts';
 import { decide } from './decide.ts';
-import { maxSlots, slotFor } from './policy-slots.ts';
+import { decideBeside, maxSlots, slotFor } from './policy-slots.ts';
 import { factsFor } from './request.test-support.ts';
 
 const compiled = compileSource(exampleSource);
@@ -38,4 +38,17 @@ test('policies that Cedar does not take leave nothing of the version before', ()
     assert.equal(decide(factsFor(compiled, files), broken).effect, 'deny');
   }
   assert.equal(decide(factsFor(compiled, files), compiled).effect, 'allow');
+});
+
+test('what decides beside takes no slot of what is in force, and uses none anew with each version', () => {
+  const inForce = slotFor(compiled, files);
+  const beside = new Set<string>();
+  for (let version = 0; version < 5; version += 1) {
+    const candidate = structuredClone(compiled);
+    decideBeside(candidate, 'candidate');
+    beside.add(slotFor(candidate, files));
+    assert.equal(slotFor(compiled, files), inForce);
+  }
+  assert.equal(beside.size, 1);
+  assert.ok(!beside.has(inForce));
 });

@@ -55,7 +55,7 @@ const beside = new WeakMap<CompiledManifest, string>();
  * Says that a manifest is decided with beside the one in force. There are as many slots for each purpose as
  * for what is in force, and no more: another manifest of the same agent and purpose is parsed into the same.
  */
-export function decideBeside(compiled: CompiledManifest, purpose: 'candidate' | 'replay' | 'recorded'): void {
+export function decideBeside(compiled: CompiledManifest, purpose: 'candidate' | 'replay'): void {
   beside.set(compiled, purpose);
 }
 

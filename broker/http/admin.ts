@@ -1,6 +1,7 @@
 /** `/v1/admin`: sessions, leases, keys, the record. Manifests are in `manifests.ts`. */
 
 import { z } from 'zod';
+import { recordedArguments } from '../actions/recorded-arguments.ts';
 import { eventTypes } from '../audit/events.ts';
 import { timeline } from '../audit/timeline.ts';
 import { verifyAudit } from '../audit/verify.ts';
@@ -8,6 +9,7 @@ import { WritError } from '../core/errors.ts';
 import { codesOf, storedRevokeReasons } from '../core/reasons.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { KeyRing } from '../keys/ring.ts';
+import type { Seal } from '../keys/seal.ts';
 import { listLeases } from '../leases/list-leases.ts';
 import { revokeByAdmin } from '../leases/order-revocation.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
@@ -17,6 +19,7 @@ import { idOf, next, page } from './text.ts';
 export interface AdminDeps extends EndSessionDeps {
   clock: Clock;
   ring: KeyRing;
+  seal: Seal;
   keyLeadSeconds: number;
 }
 
@@ -67,6 +70,20 @@ export function adminOperations(deps: AdminDeps): Operation[] {
       handle: async ({ params: { id }, query }) => ({
         status: 200,
         body: { events: await timeline(store, id, query.after, query.limit) },
+      }),
+    }),
+    operation({
+      method: 'get',
+      path: '/v1/admin/actions/:id/arguments',
+      summary: 'The arguments of a tool call, where its manifest has them recorded in full',
+      tag: 'Admin',
+      access: 'admin',
+      params: z.object({ id: idOf('act') }),
+      responses: { 200: { description: 'The arguments', schema: z.object({ arguments: z.looseObject({}) }) } },
+      errors: ['unauthenticated', 'forbidden', 'not_found'],
+      handle: async ({ params: { id } }) => ({
+        status: 200,
+        body: { arguments: await recordedArguments(deps, id) },
       }),
     }),
     operation({

@@ -1,10 +1,11 @@
 /**
  * What the AuthZEN Authorization API 1.0 takes, as a call of a tool. Pure.
  *
- * `action` is the tool. Its arguments are `context.arguments`, or `action.properties.arguments`. A request
- * that has none is about its resource: the arguments are then the properties of the resource and of the
- * action, and `resource`, its type and id. A client that knows nothing of tools can so be told of anything
- * that a manifest says about arguments. A resource of type `tool` is the tool itself.
+ * `action` is the tool. Its arguments are `context.arguments`, or `action.properties.arguments`. Without
+ * either, they are the properties of the action, which the standard calls its parameters (section 5.3.1);
+ * and where the resource is something else than the tool itself, its properties too, and `resource`, its type
+ * and id. A client that knows nothing of tools can so be told of anything that a manifest says about
+ * arguments.
  */
 import { z } from 'zod';
 import type { ActionRequest } from '../actions/request-action.ts';
@@ -32,7 +33,9 @@ export const contextSchema = z
   .looseObject({
     arguments: jsonObject
       .optional()
-      .describe('Arguments of the call. Left out, they are the properties of resource and action, and `resource`.'),
+      .describe(
+        'Arguments of the call. Left out, they are the properties of the action; where the resource is no tool, its properties too, and `resource`.',
+      ),
     call_id: line(256).optional().describe('The host’s own id: the same id and call again is the same action.'),
     action_id: idOf('act')
       .optional()
@@ -151,7 +154,9 @@ export function argumentsIn(
     if (typeof inAction === 'object' && inAction !== null && !Array.isArray(inAction)) return inAction;
     throw refuse(`${path}action.properties.arguments`, 'must be an object');
   }
-  return ['tool', capabilityType].includes(resource.type) ? {} : argumentsOfResource(resource, action, path);
+  return ['tool', capabilityType].includes(resource.type)
+    ? { ...action.properties }
+    : argumentsOfResource(resource, action, path);
 }
 
 /** @param resource without an id where it is searched for */

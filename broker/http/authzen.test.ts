@@ -155,6 +155,17 @@ describe('AuthZEN at the door', () => {
     assert.deepEqual([answer.decision, answer.context.reasons[0].policy_id], [false, 'shell.rule.no-shell']);
   });
 
+  test('parameters of the action are the arguments where no others are named', async () => {
+    const order = (order_id: number) => ({
+      subject,
+      action: { name: 'read_order', properties: { order_id } },
+      resource: { type: 'tool', id: 'read_order', properties: { order_id: 2, owner: 'x' } },
+    });
+    assert.equal((await bodyOf(await evaluate(order(2)))).decision, true);
+    const { decision, context } = await bodyOf(await evaluate(order(9)));
+    assert.deepEqual([decision, context.reasons[0].path], [false, 'context.arguments.order_id']);
+  });
+
   test('COAZ: `tools/call` on a tool is a call of the tool', async () => {
     const coaz = (id: string) => ({
       subject: { type: 'identity', id: 'scripted-agent' },

@@ -1,4 +1,4 @@
-/** `/v1/admin`: what is on record, decided by another manifest; the narrowest that covers it; who can do what. */
+/** `/v1/admin`: what is on record, decided by another manifest; the narrowest one; who can do what. */
 import { z } from 'zod';
 import { pathText } from '../manifests/parse.ts';
 import { type Difference, groups, type Replay } from '../replay/replay.ts';

@@ -77,7 +77,7 @@ export function credentialDigest(credential: JsonObject): string {
   return `sha256:${hash('sha256', text, 'hex')}`;
 }
 
-/** The texts of a credential that are secret, by their names; that of the key itself is, its number is not. */
+/** The texts of a credential that are secret, by their names. */
 export function secretsOf(credential: JsonObject): string[] {
   const secrets: string[] = [];
   const walk = (value: unknown, name: string) => {

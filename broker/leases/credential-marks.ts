@@ -1,9 +1,9 @@
 /**
  * Credentials that Writ issued, recognised where an agent puts them. Of a credential's secret parts keyed
  * digests of short pieces are kept with its lease, and wiped when it ends; of a text, digests of the same
- * pieces are looked for. Which pieces, both sides tell by the same rule ("winnowing", Schleimer, Wilkerson and
- * Aiken 2003): any sixteen characters in a row that a text shares with a secret give one piece at least, wherever
- * they stand in it. Case, and whatever is neither letter nor digit, make no difference.
+ * pieces are looked for. Which pieces, both sides tell by the same rule ("winnowing", Schleimer, Wilkerson
+ * and Aiken 2003): any sixteen characters in a row that a text shares with a secret give one piece at least,
+ * wherever they stand in it. Case, and whatever is neither letter nor digit, make no difference.
  */
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
@@ -56,7 +56,7 @@ const mayBeToken = (word: string) => /[0-9]/.test(word) || (/[a-z]/.test(word) &
 
 const plain = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, '');
 
-/** The pieces of a text that its rule chooses: of each five that follow each other the one with the least hash. */
+/** The pieces that the rule chooses: of each five that follow each other the one with the least hash. */
 function piecesOf(text: string): string[] {
   const hashes = hashesOf(text);
   const chosen = new Set<number>();

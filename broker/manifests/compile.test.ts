@@ -86,6 +86,7 @@ const anyManifest = fc
       fc.record({
         description: plainText,
         tier: fc.constantFrom(1, 2, 3),
+        canary: fc.constant(false),
         params: fc.dictionary(fieldName, fixed, { maxKeys: 4 }),
         choose: fc.dictionary(fieldName, choice, { maxKeys: 3 }),
       }),

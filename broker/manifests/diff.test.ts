@@ -261,6 +261,24 @@ describe('rules', () => {
     ],
   ]);
 
+  test('of a pack, its rules are told: more where it comes, fewer where it goes', () => {
+    const packed = tools.replace('\nclasses:', '\npacks: [exfiltration]\nclasses:');
+    assert.notEqual(packed, tools);
+    const verdicts = (from: string, to: string) => {
+      const found = diffManifests(compileSource(from).manifest, compileSource(to).manifest);
+      assert.ok(
+        found.length > 0 && found.every(({ path }) => /^(rules|separation_of_duties)\./.test(path)),
+        JSON.stringify(found),
+      );
+      return new Set(found.map(({ verdict }) => verdict));
+    };
+    assert.deepEqual(
+      [...verdicts(tools, packed)].filter((one) => one === 'widens' || one === 'unknown'),
+      [],
+    );
+    assert.ok(verdicts(packed, tools).has('widens'));
+  });
+
   test('one that is gone, and one that says the same under another name', () => {
     const rule = / {2}- id: injected-address[\s\S]*?effect: deny\n/.exec(tools)![0];
     assert.deepEqual(changes(tools, [rule, '']), ['+ rule injected-address removed: it denies (send_mail)']);

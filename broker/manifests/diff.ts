@@ -76,8 +76,9 @@ const sections = [
   'egress',
   'rules',
   'separation_of_duties',
-  // Canaries are rules, and are compared as such.
+  // Canaries and packs are rules by now, and are compared as such.
   'canaries',
+  'packs',
   'cedar',
 ];
 

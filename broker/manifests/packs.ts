@@ -1,7 +1,7 @@
 /**
- * Rule packs: rules for what many agents have in common, which a manifest includes by name. What a pack speaks
- * of are classes of the manifest; which those are, `with` says. A pack is expanded when the manifest is read,
- * and what it became stands in the published version: a later broker changes none.
+ * Rule packs: rules for what many agents have in common, which a manifest includes by name. What a pack
+ * speaks of are classes of the manifest; which those are, `with` says. A pack is expanded when the manifest
+ * is read, and what it became stands in the published version: a later broker changes none.
  */
 import { z } from 'zod';
 import { argPath, className, DutySchema, dollars, RuleSchema, span } from './tool-schema.ts';

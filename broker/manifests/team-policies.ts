@@ -142,7 +142,7 @@ function actionsOf(constraint: ActionConstraint, manifest: Manifest): string[] |
   return found;
 }
 
-/** The team's policies about one action, to stand beside the manifest's own. @param action `call:read`, say */
+/** The team's policies about one action, to stand beside the manifest's own. */
 export function teamPoliciesFor(
   manifest: Manifest,
   action: { type: string; id: string },

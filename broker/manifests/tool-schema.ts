@@ -106,6 +106,12 @@ const ToolSchema = z.strictObject({
       'Fields of the result (`structured` of the report) whose values may be used as destinations although the rest may not: what your system writes there and no third party can. Of a list, every member counts.',
     ),
   cost_usd: dollars.default(0).describe('What a call costs, as far as nobody reports it.'),
+  record: z
+    .enum(['digests', 'full'])
+    .default('digests')
+    .describe(
+      'What is kept of its arguments: `digests`: type, keyed digest and a preview; `full`: their values too, sealed under the key-encryption key, for admins to read.',
+    ),
   canary: z
     .boolean()
     .default(false)

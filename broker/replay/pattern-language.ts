@@ -1,7 +1,7 @@
 /**
- * Texts that patterns take, as finite automata: what a manifest's RE2 patterns and a provider's wildcards have
- * in common, with a text that both take. Exact for the syntax that manifests use; of other syntax it takes
- * too much, never too little, and says so.
+ * Texts that patterns take, as finite automata: what a manifest's RE2 patterns and a provider's wildcards
+ * have in common, with a text that both take. Exact for the syntax that manifests use; of other syntax it
+ * takes too much, never too little, and says so.
  */
 
 /** Inclusive ranges of code points. */
@@ -222,7 +222,7 @@ const classes: { [name: string]: CharSet } = {
 };
 const controls: { [name: string]: string } = { n: '\n', r: '\r', t: '\t', f: '\f', v: '\v' };
 
-/** An RE2 pattern, matched as a whole. Of syntax that is not known here it takes anything, and is not exact. */
+/** An RE2 pattern, matched as a whole. Of syntax that is not known here it takes anything, inexactly. */
 export function languageOf(pattern: string): Language {
   try {
     // Anchors at both ends say what is so anyway.

@@ -102,8 +102,8 @@ describe('replay and suggest', () => {
   test('what would be denied, allowed, or be another permission is told one by one', async () => {
     const changed = manifest
       .replace(
-        "read_order: { entity: 'order:${args.order}' }",
-        "read_order: { entity: 'order:${args.order}', args: { order: 41 } }",
+        `read_order: { entity: 'order:\${args.order}' }`,
+        `read_order: { entity: 'order:\${args.order}', args: { order: 41 } }`,
       )
       .replace('known: [', "known: ['evil.test', ")
       .replace('tier: 1\n    max_ttl: 15m', 'tier: 1\n    max_ttl: 2m');
@@ -166,8 +166,8 @@ describe('replay and suggest', () => {
     assert.equal(cuts.get('task_types.never'), null);
     assert.equal(cuts.get('capabilities.use-plain.max_ttl'), '5m');
     assert.deepEqual(cuts.get('capabilities.use-plain.choose.scope'), { type: 'string', enum: ['one'] });
-    assert.equal(cuts.get('tools.read_order.args.order'), '${inputs.customer}');
-    assert.equal(cuts.get('tools.send_mail.args.to'), '${inputs.reply_to}');
+    assert.equal(cuts.get('tools.read_order.args.order'), `\${inputs.customer}`);
+    assert.equal(cuts.get('tools.send_mail.args.to'), `\${inputs.reply_to}`);
     assert.equal(cuts.get('tools.shell.no_other_args'), true);
     assert.equal(cuts.get('envelope.max_calls'), 4);
     assert.equal(cuts.get('envelope.wall_time'), '1m');

@@ -1,4 +1,4 @@
-/** What is on record of an agent, as replaying needs it: sessions, tool calls and grants of a time. Reads alone. */
+/** What is on record of an agent in a time: sessions, tool calls and grants. Reads alone. */
 import { WritError } from '../core/errors.ts';
 import type { VouchedPerson } from '../core/identifier.ts';
 import { isQuestion } from '../core/questions.ts';

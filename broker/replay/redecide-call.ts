@@ -11,7 +11,13 @@ import type { Argument, Tool } from '../manifests/tool-schema.ts';
 import { type BoundedScene, entityTold, rulesOnRecord, untoldOnRecord } from './bounded-rules.ts';
 import { allKnown, isKnownAt, type KnownArguments } from './known-arguments.ts';
 import type { RecordedCall } from './recorded.ts';
-import { recordedOutside, recordedUntold, recordedVerdict, sameTeamPolicies } from './same-as-recorded.ts';
+import {
+  recordedLineage,
+  recordedOutside,
+  recordedUntold,
+  recordedVerdict,
+  sameTeamPolicies,
+} from './same-as-recorded.ts';
 import type { Told } from './told.ts';
 import { waysOf } from './worlds.ts';
 
@@ -85,9 +91,10 @@ export function redecideCall(
         });
     }
 
-  if (toolOf(manifest, call.tool)?.writes === true && facts.entity === null) {
+  if (tool?.writes === true && facts.entity === null) {
     const lacks = { rule: 'lineage', path: 'entity' };
-    const told = entityTold(scene.call);
+    const recorded = recordedLineage(toolOf(before.compiled.manifest, call.tool), tool, call);
+    const told = recorded === undefined ? entityTold(scene.call) : !recorded;
     if (told === false) sure.missing.push(lacks);
     if (told === null) unknown.push({ why: 'what it writes into is not kept', lacks });
   }

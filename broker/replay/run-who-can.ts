@@ -2,7 +2,10 @@
 import type { ReplayDeps } from './run-replay.ts';
 import { type Finding, type Question, whoCan } from './who-can.ts';
 
-/** @throws WritError `unavailable` where a manifest in force cannot be read: an answer without it would be wrong */
+/**
+ * @throws WritError `unavailable` where a manifest in force cannot be read: an answer without it would be
+ *   wrong
+ */
 export async function runWhoCan(
   { store, catalog, providers, digest, clock }: ReplayDeps,
   question: Question,

@@ -100,6 +100,19 @@ export function recordedUntold(
     : missing.some(({ policy_id }) => policy_id?.endsWith(`.rule.${one.id}`)) || undefined;
 }
 
+/**
+ * Whether what a call writes into could not be told, by what is on record of it.
+ * @returns undefined where the record does not say
+ */
+export const recordedLineage = (
+  before: Tool | undefined,
+  candidate: Tool,
+  { reasons }: { reasons: readonly Reason[] },
+): boolean | undefined =>
+  sameToRules(before, candidate)
+    ? reasons.some(({ code, policy_id }) => code === 'field_missing' && policy_id?.endsWith('.rule.lineage') === true)
+    : undefined;
+
 /** How the limit on an argument came out for a call. @returns null where the record does not say */
 export function recordedOutside(
   before: Tool | undefined,

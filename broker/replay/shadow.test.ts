@@ -1,4 +1,4 @@
-/** A candidate beside the manifest in force, through the public door: it says what it would, and does nothing. */
+/** A candidate beside the manifest in force, through the public door: it says, and does nothing. */
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

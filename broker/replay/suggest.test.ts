@@ -12,8 +12,8 @@ import { suggest } from './suggest.ts';
 import { usageOf } from './usage.ts';
 
 const seed = 20261128;
-const manifests = 20;
-const histories = 15;
+const manifests = 12;
+const histories = 12;
 const [agent] = agents;
 
 test('a suggestion is a valid manifest, and what was let through comes out the same under it', () => {

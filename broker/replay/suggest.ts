@@ -103,7 +103,10 @@ export function suggest(
   }
 }
 
-/** What was let through and may not be, or ends more than itself: what came after in its session would be lost. */
+/**
+ * What was let through and may not be, or ends more than itself: what came after in its session would be
+ * lost.
+ */
 const brokenBy = ({ groups }: Replay): Difference[] =>
   [...groups.newly_denied, ...groups.other_effect, ...groups.undecidable].filter(
     ({ was, now }) =>
@@ -343,7 +346,7 @@ function limitOf(
     return isNarrower(tool, arg, to as Argument, values) ? { to, why } : null;
   };
   if (input !== null) return put({ equals: `\${inputs.${input}}` }, `was always the task’s input ${input}`);
-  // What a manifest writes is trusted wherever a rule asks for origins: only what stands there already is written.
+  // What a manifest writes is trusted wherever a rule asks for origins: nothing new is written.
   const written = new Set(manifestWords(manifest));
   if (one.length > maxValues || one.some((value) => typeof value !== 'boolean' && !written.has(String(value))))
     return null;

@@ -132,6 +132,12 @@ test('a yes comes with a session, and with what stands before it', () => {
   assert.equal(list?.answer, 'yes');
 });
 
+test('what a session may only hand on, a child of it could do', () => {
+  const text = manifest.replace('x*x', 'xx').replace('tier: 2', 'tier: 2\n    delegate_only: true');
+  const [found] = findings({ provider: 'aws', action: 's3:PutObject', resource: '*' }, text);
+  assert.deepEqual([found?.answer, found?.because], ['yes', ['in a child session that it was handed on to']]);
+});
+
 test('patterns of the manifest meet patterns of the question', () => {
   const table = (name: string) =>
     answers({

@@ -1,6 +1,7 @@
 /**
  * Which sessions could ever do something, over manifests: every capability with every value that its
- * parameters may have. By enumeration where values are listed, by comparing patterns where they are not. Pure.
+ * parameters may have. By enumeration where values are listed, by comparing patterns where they are not.
+ * Pure.
  *
  * "No" is said where no value can come to it; "yes" with a session that the real evaluation lets through, on
  * a history without anything in it; what is neither is said to be so, and why. What a rule lets pass only
@@ -84,6 +85,9 @@ interface Open {
   key: string;
   shape: Input | Choice;
 }
+
+/** What no value from outside may have in it (`manifests/unsafe-text.ts`). */
+const neverInValues = ['*', '?', '$', '{', '}', '\\'].join('');
 
 /** Listed values are tried one by one, as long as there are no more combinations than this. */
 const maxCombinations = 2_000;
@@ -263,7 +267,7 @@ function meeting(
 ): Map<string, string> | 'none' | 'too_large' {
   const caseOf = (language: Language, what: 'actions' | 'all') =>
     ignores === 'all' || ignores === what ? caseless(language) : language;
-  const languages = new Map(free.map(({ name, shape }) => [name, asHole(shapeLanguage(shape), name, '*?${}\\')]));
+  const languages = new Map(free.map(({ name, shape }) => [name, asHole(shapeLanguage(shape), name, neverInValues)]));
   try {
     for (const action of actions) {
       const asked = caseOf(wildcards(question.action), 'actions');
@@ -339,18 +343,23 @@ function tryGrant(
   const hits = about
     .filter((rule) => (rule.effect === 'allow' ? ruleHolds(rule, scene) === true : ruleHolds(rule, scene) !== false))
     .map(({ id }) => id);
+  // What a session may only hand on, a child of it may use.
+  const handedOn = capability.delegate_only === true;
   const session = {
     agent: published.agent,
     task,
     onBehalfOf: null,
     expiresAt: new Date(now.getTime() + Math.max(provider.limits.minTtlSeconds, capability.max_ttl) * 1000),
-    facts: { narrowed: false, capabilities: [], grants: 0, capability_grants: 0, withheld: [] },
+    facts: { narrowed: handedOn, capabilities: handedOn ? [name] : [], grants: 0, capability_grants: 0, withheld: [] },
   } as unknown as SessionFacts;
   try {
     const asked = { capability: name, params, ttlSeconds: undefined };
     const { decision, plan } = evaluate(providers, published, session, asked, now, hits);
     const rules = about.filter(({ effect }) => effect !== 'flag').map(({ id }) => id);
-    const notes = rules.length === 0 ? [] : [`unless a rule stands against it: ${rules.join(', ')}`];
+    const notes = [
+      ...(handedOn ? ['in a child session that it was handed on to'] : []),
+      ...(rules.length === 0 ? [] : [`unless a rule stands against it: ${rules.join(', ')}`]),
+    ];
     if (decision.effect === 'allow' || decision.effect === 'approve')
       return { plan, approval: decision.effect === 'approve', notes };
     return {
@@ -407,7 +416,7 @@ function exampleOf(shape: Input | Choice): Json {
   const [listed] = valuesListed(shape) ?? [];
   if (listed !== undefined) return listed;
   if (shape.type === 'integer') return shape.min ?? shape.max ?? 0;
-  const language = asHole(shapeLanguage(shape), 'value', '*?${}\\');
+  const language = asHole(shapeLanguage(shape), 'value', neverInValues);
   try {
     return common(language, languageOf('.+'))?.text ?? 'a';
   } catch {

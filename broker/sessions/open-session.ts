@@ -29,7 +29,7 @@ export interface Principal {
   agent: string;
   /** Issuer and subject of what was verified; never a token. */
   subject: JsonObject;
-  /** Claims of the platform's token; absent when nobody vouches for any. Those a manifest asks for are kept. */
+  /** Claims of the platform's token; absent when there is none. Those that a manifest asks for are kept. */
   claims?: JsonObject;
   /** The person who started the run, as it is vouched for. */
   startedBy: VouchedPerson | null;

@@ -240,6 +240,26 @@ describe('what runs where the broker runs', () => {
   });
 });
 
+describe('the agent’s side', () => {
+  it('is all there, and says what is missing', async () => {
+    const node = (await ownNode())?.path;
+    for (const [args, env, said] of [
+      [['session', 'status'], {}, /WRIT_SESSION_SOCKET is not set/],
+      [['session', 'open', '--', 'true'], {}, /WRIT_URL is not set/],
+      [['guard'], {}, /Give the server as a command after --/],
+      [['guard', '--', 'true'], { WRIT_STATE_DIR: project }, /WRIT_URL is not set/],
+      [['guard', '--', 'true'], { WRIT_STATE_DIR: project, WRIT_SESSION_SOCKET: '/nowhere/session' }, /no session at/],
+      [['guard', '--url', 'http://example.com'], { WRIT_STATE_DIR: project }, /WRIT_URL is not set/],
+    ] as const) {
+      const { code, stdout, stderr } = await writ([...args], env, node);
+      assert.deepEqual([code, stdout], [1, ''], stderr);
+      assert.match(stderr, said);
+    }
+    const pins = await writ(['guard', 'pins'], { WRIT_STATE_DIR: project }, node);
+    assert.deepEqual([pins.code, pins.stdout], [0, 'nothing is pinned yet\n']);
+  });
+});
+
 describe('a command that is none', () => {
   for (const args of [[], ['audit'], ['manifest', 'check'], ['--no-such-option']])
     it(`${JSON.stringify(args)} is exit 2, with the usage`, async () => {

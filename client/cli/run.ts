@@ -49,19 +49,27 @@ On the agent's side:
                                  Without a command: prints the variable for a shell, and stays until it is told to end
   writ session status            the session of WRIT_SESSION_SOCKET; exit 1 when it has ended
   writ session end               end it: everything it held is revoked
+  writ guard [OPENING] -- COMMAND …, writ guard [OPENING] --url URL
+                                 stand between an MCP client and this server: only what the session may call is listed
+                                 and called. Uses the session of WRIT_SESSION_SOCKET, else opens one of its own.
+                                 --name NAME of the server, on record; --prefix TEXT before its tools in the manifest;
+                                 --label NAME … of what comes from it; --header NAME=VARIABLE … for --url;
+                                 --wait SECONDS for a person (900); --timeout SECONDS for a call (300);
+                                 --max-result BYTES (4194304); --pass-resources; --pins FILE; --pinned-only
+  writ guard pins                what the tools of guarded servers were agreed as, and what is held back
+  writ guard pins accept NAME …  agree to what a tool is now; --all; --pins FILE
   writ hook install AGENT        make a coding agent ask before each tool call: claude-code, codex or opencode. In this
                                  folder's settings, or --user in your own; --dry-run shows them; --wait SECONDS for a person
                                  (240); --command TEXT: how a shell starts writ. uninstall takes it out again
   writ hook AGENT                the hook itself: reads one event of the agent, and answers it in the agent's own way
 
 OPENING is --task-type NAME, --input NAME=TEXT or NAME:=NUMBER …, --on-behalf-of user:…, --max-seconds N, --max-grants N,
---url URL. WRIT_URL and WRIT_TASK_TYPE say it where no option does. Who the agent is comes from WRIT_SUBJECT_TOKEN_FILE, from
+--broker URL. WRIT_URL and WRIT_TASK_TYPE say it where no option does. Who the agent is comes from WRIT_SUBJECT_TOKEN_FILE, from
 WRIT_CLIENT_ID and WRIT_CLIENT_KEY_FILE (PEM or JWK), or from GitHub Actions.
 
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
 manifest check, test, and diff of two files need nothing but the files. The other commands of manifest ask a broker, as an admin:
 WRIT_URL is its address, WRIT_ADMIN_TOKEN the bootstrap token or the value of a signed-in admin’s cookie (writ_login). audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
-manifest replay, suggest, shadow and who-can ask the broker at WRIT_URL, with WRIT_ADMIN_TOKEN; manifest check needs nothing but the files. audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
@@ -237,14 +245,19 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
 }
 
 /** Commands that read the rest of their line themselves. @returns null = it is none of them */
-async function runAgentSide([noun, verb, ...rest]: string[]): Promise<number | null> {
+async function runAgentSide([noun, ...rest]: string[]): Promise<number | null> {
   if (rest[0] === '--help') return null;
-  if (noun === 'hook') return (await import('./hook.ts')).runHook([verb ?? '', ...rest], process.env);
+  if (noun === 'guard') {
+    const guard = await import('./guard.ts');
+    return rest[0] === 'pins' ? guard.guardPins(rest.slice(1), process.env) : guard.guardServer(rest, process.env);
+  }
+  if (noun === 'hook') return (await import('./hook.ts')).runHook([rest[0] ?? '', ...rest.slice(1)], process.env);
   if (noun !== 'session') return null;
+  const [verb, ...more] = rest;
   const session = await import('./session.ts');
-  if (verb === 'open') return session.openSession(rest, process.env);
-  if (verb === 'status' && rest.length === 0) return session.showSession(process.env);
-  if (verb === 'end' && rest.length === 0) return session.endSession(process.env);
+  if (verb === 'open') return session.openSession(more, process.env);
+  if (verb === 'status' && more.length === 0) return session.showSession(process.env);
+  if (verb === 'end' && more.length === 0) return session.endSession(process.env);
   return null;
 }
 

@@ -7,7 +7,7 @@ import { CommandError } from './broker-side.ts';
 
 /** What opens a session, on any command line that may open one. */
 export const openingOptions = {
-  url: { type: 'string' },
+  broker: { type: 'string' },
   'task-type': { type: 'string' },
   input: { type: 'string', multiple: true, default: [] as string[] },
   'on-behalf-of': { type: 'string' },
@@ -16,7 +16,7 @@ export const openingOptions = {
 } as const;
 
 export interface OpeningValues {
-  url?: string | undefined;
+  broker?: string | undefined;
   'task-type'?: string | undefined;
   input: string[];
   'on-behalf-of'?: string | undefined;
@@ -29,7 +29,7 @@ export function openingOf(values: OpeningValues): OpenOptions {
   const wallTimeSeconds = wholeNumber(values, 'max-seconds');
   const maxGrants = wholeNumber(values, 'max-grants');
   return {
-    url: values.url,
+    url: values.broker,
     taskType: values['task-type'],
     inputs: readInputs(values.input),
     onBehalfOf: values['on-behalf-of'],

@@ -7,7 +7,7 @@
  * the tool and its arguments, for whoever asks for the same. A rename takes it: of two, one gets it.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { HookedCall } from './event.ts';
 
@@ -24,12 +24,14 @@ const sorted = (value: unknown): unknown =>
       : value;
 
 export interface CallIds {
-  /** Before the call: its own id, or that of the same call which waited for a person. */
+  /** Before the call: its own id, or that of the same call which waits for a person. */
   take(): string;
+  /** It waits, and the agent may end its hook at any moment: the same call, asked for again, has this id. */
+  leave(callId: string): void;
+  /** Takes back what was left. @returns false where somebody else has taken it, and makes the call */
+  claim(callId: string): boolean;
   /** After the call: the id that it was made under. */
   find(): string;
-  /** It waits: the same call, asked for again, has this id. */
-  leave(callId: string): void;
   /** Nothing will be heard of it again. */
   forget(): void;
 }
@@ -41,18 +43,31 @@ export interface CallIds {
 export function callIds(socket: string, agent: string, { tool, arguments: args, ids }: HookedCall): CallIds {
   const own = digest([agent, ...ids]);
   const folder = join(dirname(socket), 'calls');
-  const waiting = join(folder, `waits-${digest([tool, sorted(args)])}`);
+  const waiting = `waits-${digest([tool, sorted(args)])}-`;
   const taken = join(folder, `taken-${own}`);
   return {
-    take: () => (moved(waiting, taken) ? (readIfThere(taken) ?? own) : own),
-    find: () => readIfThere(taken) ?? own,
+    take: () => {
+      const left = filesIn(folder).filter((name) => name.startsWith(waiting));
+      return left.some((name) => moved(join(folder, name), taken)) ? (readIfThere(taken) ?? own) : own;
+    },
     leave: (callId) => {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
       writeFileSync(taken, callId, { mode: 0o600 });
-      renameSync(taken, waiting);
+      renameSync(taken, join(folder, waiting + callId));
     },
+    claim: (callId) => moved(join(folder, waiting + callId), taken),
+    find: () => readIfThere(taken) ?? own,
     forget: () => rmSync(taken, { force: true }),
   };
+}
+
+/** The folder is there once something has waited. */
+function filesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }
 
 function readIfThere(path: string): string | null {

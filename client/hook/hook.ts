@@ -93,14 +93,21 @@ async function decide(
   const ask = () =>
     session.evaluate({ tool, arguments: args, callId, ...(promptedBy === undefined ? {} : { promptedBy }) });
   let decision = await ask();
-  if (decision.effect === 'approve' && (await personDecided(session, decision, waitSeconds))) decision = await ask();
+  if (decision.effect === 'approve') {
+    ids.leave(callId);
+    if (await personDecided(session, decision, waitSeconds)) {
+      if (!ids.claim(callId))
+        return { kind: 'deny', reason: `The call of ${tool} was not made: it was asked for twice, and is made once.` };
+      decision = await ask();
+      if (decision.effect === 'approve') ids.leave(callId);
+    }
+  }
   if (isAllowed(decision)) return { kind: 'pass' };
   const reason = explain(tool, decision);
   if (decision.effect !== 'approve') {
     ids.forget();
     return { kind: 'deny', reason };
   }
-  ids.leave(callId);
   return {
     kind: 'deny',
     reason: `${reason} Nobody has decided yet. Tell the person; once it is approved, make exactly the same call again.`,

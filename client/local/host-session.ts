@@ -11,6 +11,7 @@ import {
   type Session,
   WritError,
 } from '../index.ts';
+import { keepRecent } from './recent.ts';
 
 export interface HostCall {
   tool: string;
@@ -67,7 +68,7 @@ export function hostSessionOf(session: Session): HostSession {
     evaluate: async ({ tool, arguments: args, ...options }) => {
       live();
       const decision = await session.evaluate(tool, args, options);
-      if (isAllowed(decision)) remember(actions, decision);
+      if (isAllowed(decision)) keepRecent(actions, decision.callId, decision.id, maxRemembered);
       return decision;
     },
     finish: async (call, report) => {
@@ -84,14 +85,4 @@ export function hostSessionOf(session: Session): HostSession {
       await session.end();
     },
   };
-}
-
-/** The oldest is forgotten first: a Map is in the order of its insertions. */
-function remember(actions: Map<string, string>, { callId, id }: CallDecision): void {
-  actions.delete(callId);
-  actions.set(callId, id);
-  for (const oldest of actions.keys()) {
-    if (actions.size <= maxRemembered) return;
-    actions.delete(oldest);
-  }
 }

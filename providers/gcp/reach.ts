@@ -1,5 +1,5 @@
 /**
- * What a Google Cloud plan may do at most: permissions or the role itself on `gs://BUCKET/OBJECT`, as patterns.
+ * What a Google Cloud plan may do at most, as patterns: permissions or the role on `gs://BUCKET/OBJECT`.
  * What is in a role is Google's to say: of the predefined ones, what concerns objects is known here.
  */
 import { literally, type Plan, type Reach } from '../contract.ts';

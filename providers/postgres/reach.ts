@@ -1,4 +1,4 @@
-/** What a PostgreSQL plan may do at most: `select` on `schema.table` or `schema.table.column`, as patterns. */
+/** What a PostgreSQL plan may do at most, as patterns: `select` on `schema.table` or a column of it. */
 import { literally, type Plan, type Reach } from '../contract.ts';
 import { permissionOf } from './plan.ts';
 

@@ -205,8 +205,15 @@ export const rules: Rule[] = [
   {
     name: 'http-is-the-top',
     why: 'data flows http → sessions → grants → decide → leases → providers',
-    files: /^broker\/(sessions|identity|grants|decide|leases|worker|audit|manifests|actions|store|keys|config|core)\//,
+    files:
+      /^broker\/(sessions|identity|grants|decide|leases|worker|audit|manifests|actions|replay|store|keys|config|core)\//,
     never: '^broker/(http|console|people/(?!identity\\.ts$)|compose|main)',
+  },
+  {
+    name: 'what-decides-knows-no-replay',
+    why: 'a candidate decides beside, after the answer: nothing that decides may ask it',
+    files: /^broker\/(?!(replay|http|compose)\/)/,
+    never: '^broker/replay/',
   },
   {
     name: 'the-store-is-the-bottom',
@@ -239,6 +246,12 @@ export const rules: Rule[] = [
     why: 'it is a process for each tool call of a coding agent, and asks the local process for everything',
     files: /^client\/hook\//,
     only: '^client/(hook/|local/connect\\.ts$|(clock|decision|errors|text|wait)\\.ts$)',
+  },
+  {
+    name: 'the-guard-reaches-sessions-one-way',
+    why: 'it asks whoever holds the session, and holds neither key nor token',
+    files: /^client\/guard\//,
+    only: '^client/guard/|^client/local/(host-session|lines|recent)\\.ts$|^client/(clock|coaz|decision|errors)\\.ts$',
   },
   {
     name: 'the-command-is-a-package-of-its-own',

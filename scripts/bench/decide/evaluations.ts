@@ -143,7 +143,9 @@ async function lengthen(database: pg.Client, history: number): Promise<void> {
   await database.query('VACUUM ANALYZE action');
 }
 
-/** The same for one person: the calls of earlier sessions, and what is remembered of each entity they touched. */
+/**
+ * The same for one person: the calls of earlier sessions, and what is remembered of each entity they touched.
+ */
 async function lengthenPrincipal(database: pg.Client, history: number): Promise<void> {
   await database.query(
     `

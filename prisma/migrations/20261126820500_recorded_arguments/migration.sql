@@ -1,0 +1,2 @@
+-- AlterTable
+ALTER TABLE "action" ADD COLUMN     "sealed_arguments" TEXT;
