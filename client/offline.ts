@@ -1,6 +1,6 @@
 /**
- * Calls that cannot wait for the network: a snapshot kept fresh in the background, calls let through by it, and
- * their report afterwards, in bulk. What cannot be reported makes later calls be asked for.
+ * Calls that cannot wait for the network: a snapshot kept fresh in the background, calls let through by it,
+ * and their report afterwards, in bulk. What cannot be reported makes later calls be asked for.
  */
 import type { JSONWebKeySet } from 'jose';
 import type { Clock } from './clock.ts';
@@ -18,7 +18,7 @@ interface Made {
   at: Date;
   promptedBy: string | undefined;
   report: CallReport | null;
-  /** The action on record; null = on record, and with no outcome to be reported; absent = not reported yet. */
+  /** The action on record; null = one whose outcome is not to be reported; absent = not reported yet. */
   actionId?: string | null;
 }
 

@@ -15,7 +15,7 @@ export interface PatternProgram {
 /** Steps times characters that are worth a local check; beyond it the call is asked for. */
 const mostWork = 65_536;
 
-/** Whether the whole text matches. False too where that would take too long, or the program says what is not known. */
+/** Whether the whole text matches; false too where that takes too long, or the program is not understood. */
 export function matchesProgram({ start, steps }: PatternProgram, text: string): boolean {
   // A half of a surrogate pair is a character to some readers, and none to others.
   if (steps.length * (text.length + 1) > mostWork || /\p{Surrogate}/u.test(text)) return false;

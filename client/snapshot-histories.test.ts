@@ -25,7 +25,7 @@ import { covers, type Snapshot } from './snapshot.ts';
 const seed = 20261126;
 const pick = <T>(...values: readonly T[]) => fc.constantFrom(...values);
 
-/** Beside those of the histories: some that a snapshot may hold, and some that differ from these in one thing. */
+/** Beside those of the histories: some that a snapshot may hold, and some that differ in one thing. */
 const more = {
   plain: {},
   bound: {

@@ -1,7 +1,7 @@
 /**
- * What may be called without asking: a snapshot that the broker signed, and the check of a call against it. The
- * check is synchronous. It lets through less than the broker would, never more: what it cannot tell is asked
- * for over the network.
+ * What may be called without asking: a snapshot that the broker signed, and the check of a call against it.
+ * The check is synchronous. It lets through less than the broker would, never more: what it cannot tell is
+ * asked for over the network.
  */
 import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose';
 import { matchesProgram, type PatternProgram } from './pattern-program.ts';

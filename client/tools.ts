@@ -17,8 +17,8 @@ export interface CallOptions {
   /** What prompted it: a reference or a digest, for the record. */
   promptedBy?: string;
   /**
-   * Whether it may be made without asking, by a snapshot, and reported afterwards. Default: as the session was
-   * opened. Where the snapshot does not cover it, it is asked for as ever.
+   * Whether it may be made without asking, by a snapshot, and reported afterwards. Default: as the session
+   * was opened. Where the snapshot does not cover it, it is asked for as ever.
    */
   offline?: boolean;
   /** Called when a person must agree to the call; show them its `url`. Not called by `evaluate`. */

@@ -67,7 +67,7 @@ interface Instruction {
   runes: Int32Array;
 }
 
-/** @returns null for a pattern that needs more than these steps say: word boundaries, lines, letters of any case */
+/** @returns null where it needs more than these steps say: word boundaries, lines, letters of any case */
 export function patternProgram(pattern: string): PatternProgram | null {
   const { prog } = compile(pattern).re2Input as { prog: { start: number; inst: readonly Instruction[] } };
   if (prog.inst.length > maxSteps) return null;
