@@ -2,8 +2,12 @@
 import assert from 'node:assert/strict';
 import { createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import { after, afterEach, before, describe, it } from 'node:test';
+import fc from 'fast-check';
 import { CompactSign, exportJWK, generateKeyPair, type JSONWebKeySet } from 'jose';
 import { manualClock } from '../broker/core/clock.ts';
+import type { JsonObject } from '../broker/core/vocabulary.ts';
+import { marksIn } from '../broker/leases/credential-marks.ts';
+import { textsOf } from '../broker/manifests/argument-texts.ts';
 import { until } from '../broker/until.test-support.ts';
 import { type Harness, openHarness } from './broker.test-support.ts';
 import { type Session, WritDenied, WritError, withWrit } from './index.ts';
@@ -232,7 +236,8 @@ describe('the check', () => {
     let asked = 0;
     const changing = {
       get name() {
-        return (asked += 1) === 1 ? 'a' : 'b';
+        asked += 1;
+        return asked === 1 ? 'a' : 'b';
       },
     };
     const plain = plainArguments({ to: changing })!;
@@ -263,7 +268,7 @@ describe('the check', () => {
       { note: '%67%68%73%5f%61%62%63%64' },
       { note: 'ｇｈｓ＿ａｂｃｄｅｆｇｈ１２３４５６７８' },
       { note: 'ghs_abcd\u200befgh12345678' },
-      { number: 12345678901234567 },
+      { number: 1234567890123456 },
     ])
       assert.equal(mayHoldCredential(args), true, JSON.stringify(args));
     for (const args of [
@@ -273,6 +278,24 @@ describe('the check', () => {
       { n: 7 },
     ])
       assert.equal(mayHoldCredential(args), false, JSON.stringify(args));
+  });
+
+  it('takes for a credential whatever the broker may', () => {
+    const letters = 'abcXYZ019_-./ +%=ｆ\u200b\n"';
+    const piece = fc.string({ unit: fc.constantFrom(...letters), maxLength: 24 });
+    const coded = (coding: 'hex' | 'base64') => piece.map((text) => Buffer.from(`Ab1${text}`).toString(coding));
+    const part = fc.oneof(piece, coded('hex'), coded('base64'), piece.map(encodeURIComponent), fc.nat());
+    const value = fc.oneof(part, fc.array(part, { maxLength: 3 }), fc.dictionary(piece, part, { maxKeys: 2 }));
+    const seen = { taken: 0, free: 0 };
+    const holdsNone = fc.property(fc.dictionary(fc.constantFrom('a', 'b', 'c'), value, { minKeys: 1 }), (written) => {
+      const args = plainArguments(written) as JsonObject;
+      const { texts, values } = textsOf(args);
+      const marks = marksIn(texts, values, (text) => text);
+      seen[marks.length > 0 ? 'taken' : 'free'] += 1;
+      assert.ok(marks.length === 0 || mayHoldCredential(args), JSON.stringify(args));
+    });
+    fc.assert(holdsNone, { numRuns: 4000, seed: 20261126 });
+    assert.ok(seen.taken > 500 && seen.free > 500, JSON.stringify(seen));
   });
 
   it('reads a snapshot strictly', async () => {

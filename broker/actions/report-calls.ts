@@ -1,7 +1,7 @@
 /**
- * Calls that the agent's host made without asking, on the strength of a snapshot, and reports afterwards. Each
- * is put on record and decided on as if it were asked for now: it can be denied no more, but what a rule does
- * to the session by it is done. Whatever is reported is on record, also what no snapshot allowed.
+ * Calls that the agent's host made without asking, on the strength of a snapshot, and reports afterwards.
+ * Each is put on record and decided on as if it were asked for now: it can be denied no more, but what a rule
+ * does to the session by it is done. Whatever is reported is on record, also what no snapshot allowed.
  */
 import type { Uncovered } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
@@ -12,6 +12,7 @@ import { argumentsOutside } from '../manifests/call-arguments.ts';
 import { toolOf } from '../manifests/compile-calls.ts';
 import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
 import { finishAction, finishReads, type Report } from './finish-action.ts';
+import { revokeIfLeaked } from './leaked-credential.ts';
 import {
   type ActionDeps,
   type ActionRequest,
@@ -142,6 +143,8 @@ async function late(
   reported: ReportedAs,
   requestId: string | null,
 ): Promise<{ actionId: string; effect: CallEffect }> {
+  const where = { tool: request.tool, seen_in: 'arguments' } as const;
+  await revokeIfLeaked(deps, session, request.args, where, requestId);
   const now = deps.clock.now();
   const id = newId('act', now);
   const reasons: Reason[] = [{ code: session.status === 'suspended' ? 'session_suspended' : 'session_ended' }];

@@ -1,6 +1,6 @@
 /**
- * Signs what a session may call without asking: a compact JWS (RFC 7515), ES256, of a type of its own, so that
- * it is taken for no token. Good for a minute at most.
+ * Signs what a session may call without asking: a compact JWS (RFC 7515), ES256, of a type of its own, so
+ * that it is taken for no token. Good for a minute at most.
  */
 import { compactVerify, decodeProtectedHeader } from 'jose';
 import { z } from 'zod';

@@ -29,6 +29,7 @@ tools:
   touches: { entity: 'order:\${args.id}' }
   send_mail: { destination: [to] }
   trap: { canary: true }
+  kept: { record: full }
   counted: {}
 ${tools}
 rules:

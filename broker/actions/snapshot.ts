@@ -60,6 +60,8 @@ function standsAlone(manifest: Manifest, name: string, tool: Tool): boolean {
   const { rules, trackers } = compiledCalls(manifest);
   // What it touches may have labels, and what it sends has left: none of that without asking.
   if (tool.canary || tool.writes || tool.entity !== undefined) return false;
+  // Values that are to be kept are kept before the call is made.
+  if (tool.record === 'full') return false;
   if (tool.labels.length > 0 || tool.destination.length > 0) return false;
   if (callPart(manifest, name).asksTeam) return false;
   const looks = ({ on }: CompiledRule) =>
