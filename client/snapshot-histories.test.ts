@@ -46,19 +46,47 @@ const more = {
 const names = Object.keys(more);
 const anyTool = [...Object.keys(tools), ...names];
 
+/** Rules about other tools that remember the further ones. */
+const remembered = fc.record({
+  selected: fc.oneof(
+    fc.record({ tool: pick(...names) }),
+    pick({ sensitivity: 2 }, { label: 'files' }, { class: 'egress' }, { destination: 'known' }, { tool: 'read' }),
+    pick({}),
+  ),
+  kind: pick('call', 'call', 'attempt', 'response', 'denied'),
+});
+const remembering = fc
+  .tuple(remembered, remembered, pick('formerly', 'count', 'since'), pick('session', 'agent', 'owner'))
+  .chain(([one, other, what, scope]) => {
+    const event = { ...one.selected, kind: one.kind };
+    const when = {
+      formerly: { formerly: { ...event, within: '2m' } },
+      count: { count: { of: event, more_than: 1, within: '2m' } },
+      since: { since: { event: { tool: 'read' }, without: { ...other.selected, kind: other.kind }, within: '2m' } },
+    }[what];
+    return fc.record({
+      on: fc.record({ tool: pick('read', 'list', 'send', 'approve') }),
+      when: fc.constant(when),
+      scope: fc.constant(scope),
+      effect: pick('deny', 'flag', 'terminate'),
+    });
+  });
+
 /** Rules that name the further tools as well. */
 const source = fc
   .record({
     source: manifestSource,
-    kept: fc.nat(3),
+    kept: pick(0, 0, 1, 2),
+    remembering: fc.array(remembering, { maxLength: 2 }),
     without: fc.boolean(),
     named: fc.array(pick(...anyTool), { minLength: 1, maxLength: 3 }),
   })
-  .map(({ source: whole, kept, without, named }) => ({
+  .map(({ source: whole, kept, without, named, remembering: looksBack }) => ({
     ...whole,
-    rules: whole.rules
-      .slice(0, kept)
-      .map((rule, n) => (n === 0 ? { ...rule, on: { tool: [...new Set(named)] } } : rule)),
+    rules: [
+      ...whole.rules.slice(0, kept).map((rule, n) => (n === 0 ? { ...rule, on: { tool: [...new Set(named)] } } : rule)),
+      ...looksBack.map((rule, n) => ({ id: `remembers-${n}`, ...rule })),
+    ],
     ...(without ? { envelope: { wall_time: '30m' } } : {}),
     tools: { ...tools, ...more },
   }));
