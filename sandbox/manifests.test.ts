@@ -8,6 +8,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { compiled, writCommand, writFlags } from '../client/local/local.test-support.ts';
 import { type Deployment, startDeployment } from './deployment.test-support.ts';
 import { openBrowser, signIn } from './oidc/browser.ts';
 import { demoPassword, type LoginUser } from './oidc/login-provider.ts';
@@ -19,7 +20,6 @@ const user = (name: string, groups: string[]): LoginUser => ({
   password: demoPassword,
   subject: `sub-${name}`,
 });
-const command = join(import.meta.dirname, '../client/cli/writ.ts');
 const example = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
 
 let deployment: Deployment;
@@ -46,8 +46,8 @@ interface Outcome {
 /** Runs the command as somebody, on no terminal. */
 const writ = (token: string, ...args: string[]): Promise<Outcome> =>
   new Promise((done) => {
-    const env = { WRIT_URL: deployment.broker.url, WRIT_ADMIN_TOKEN: token };
-    execFile(process.execPath, [command, 'manifest', ...args], { env }, (error, out, err) =>
+    const env = { ...compiled, WRIT_URL: deployment.broker.url, WRIT_ADMIN_TOKEN: token };
+    execFile(process.execPath, [...writFlags, writCommand, 'manifest', ...args], { env }, (error, out, err) =>
       done({ code: error === null ? 0 : Number(error.code), out, err }),
     );
   });
@@ -152,8 +152,13 @@ test('a refused version stays out of force, and a stale one as well', async () =
 test('a token goes nowhere in the clear', async () => {
   const run = (url: string) =>
     new Promise<string>((done) => {
-      const env = { WRIT_URL: url, WRIT_ADMIN_TOKEN: 'x' };
-      execFile(process.execPath, [command, 'manifest', 'history', 'a'], { env }, (_error, _out, err) => done(err));
+      const env = { ...compiled, WRIT_URL: url, WRIT_ADMIN_TOKEN: 'x' };
+      execFile(
+        process.execPath,
+        [...writFlags, writCommand, 'manifest', 'history', 'a'],
+        { env },
+        (_error, _out, err) => done(err),
+      );
     });
   assert.match(await run('http://writ.example.com'), /must begin with https/);
   assert.match(await run('nonsense'), /must be the address/);

@@ -48,6 +48,17 @@ describe('marks', () => {
       [{ type: 'github', token }, token],
     ];
   };
+  test('the name of a key ends no neighbour: those of one account begin alike', () => {
+    const [[aws]] = credentials() as [[JsonObject, string]];
+    const kept = new Set(marksOf(aws, mark));
+    const own = marksIn(['ASIAEXAMPLEEXAMPLE12', 'ASIAEXAMPLEEXAMPLE99'], [], mark);
+    assert.ok(own.length > 0);
+    assert.deepEqual(
+      own.filter((one) => kept.has(one)),
+      [],
+    );
+  });
+
   const percent = (text: string) => text.replace(/./g, (c) => `%${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
   const ways: [string, (secret: string) => JsonObject][] = [
     ['as it is', (secret) => ({ body: secret })],

@@ -135,15 +135,14 @@ test('grants are actions too', () => {
   assert.equal(found.compiled.annotations['open.cedar.no']?.reason, 'team_policy');
 });
 
-test('the schema names every action and fact', () => {
-  const found = read('forbid (principal, action, resource) when { context.hits.contains("none") };');
-  assert.ok(found.ok);
-  const schema = cedarSchemaOf(found.compiled);
+test('the schema names every action and fact, whatever the policies are like', () => {
+  const written = cedarSchemaOf(`${head}cedar: "not yet right"\n`, shapes);
+  assert.ok(written.ok);
   for (const part of [
     'action "call:pay" in [Action::"calls"]',
     'action "grant:open"',
     'amount?: __cedar::Long',
     'to?: __cedar::String',
   ])
-    assert.ok(schema.includes(part), `${part} in ${schema}`);
+    assert.ok(written.schema.includes(part), `${part} in ${written.schema}`);
 });

@@ -314,8 +314,8 @@ class Follower {
 test('of calls: what passes under a version and not under the one before it is reported as wider', () => {
   const seen = { unread: 0, same: 0, wider: 0, notWider: 0, passed: 0 };
   const told = new Map<string, number>();
-  const histories = fc.sample(history, { numRuns: 600, seed });
-  for (const [n, { before, after }] of fc.sample(pairs, { numRuns: 300, seed }).entries()) {
+  const histories = fc.sample(history, { numRuns: 400, seed });
+  for (const [n, { before, after }] of fc.sample(pairs, { numRuns: 130, seed }).entries()) {
     if (before === null || after === null) {
       seen.unread += 1;
       continue;
@@ -325,7 +325,7 @@ test('of calls: what passes under a version and not under the one before it is r
     const wider = isWidening(changes);
     seen[changes.length === 0 ? 'same' : wider ? 'wider' : 'notWider'] += 1;
     // What is wider anyway is followed now and then, to see that such differences are met at all.
-    const from = (n * 20) % 580;
+    const from = (n * 20) % 380;
     const followed = wider ? (n % 4 === 0 ? 10 : 0) : 20;
     for (const steps of histories.slice(from, from + followed)) {
       const follower = new Follower(before);
@@ -344,7 +344,7 @@ test('of calls: what passes under a version and not under the one before it is r
     }
   }
   console.log(JSON.stringify({ ...seen, changes: Object.fromEntries(told) }));
-  assert.ok(seen.notWider > 50 && seen.wider > 50 && seen.passed > 50, 'hardly any of a kind');
+  assert.ok(seen.notWider > 20 && seen.wider > 20 && seen.passed > 20, 'hardly any of a kind');
 });
 
 const explain = (changes: Change[], before: CompiledManifest, after: CompiledManifest, ...more: unknown[]) => {
@@ -470,7 +470,7 @@ test('of grants: what passes, or passes without a person, is reported as wider',
     return decide(facts, { manifest, agent, ...rest }).effect;
   };
   const requests = fc.sample(request, { numRuns: 60, seed });
-  for (const { before, after } of fc.sample(grantPairs, { numRuns: 500, seed })) {
+  for (const { before, after } of fc.sample(grantPairs, { numRuns: 250, seed })) {
     if (before === null || after === null) {
       seen.unread += 1;
       continue;
@@ -488,5 +488,5 @@ test('of grants: what passes, or passes without a person, is reported as wider',
     }
   }
   console.log(JSON.stringify(seen));
-  assert.ok(seen.notWider > 50 && seen.wider > 50 && seen.passed > 50, 'hardly any of a kind');
+  assert.ok(seen.notWider > 20 && seen.wider > 20 && seen.passed > 20, 'hardly any of a kind');
 });

@@ -51,9 +51,7 @@ export async function wouldDecide<Asked extends Call>(
 
 const inArguments = 'context.arguments.';
 
-/**
- * Whether nothing stands against a call but that some of its arguments, or a person's yes, are not known yet.
- */
+/** Whether nothing stands against a call but arguments, or a person's yes, that are not known yet. */
 export const passesSoFar = <Asked extends Call>({ call, against, asking }: WouldBe<Asked>): boolean =>
   against.every(
     ({ code, path = '', policy_id = '' }) =>

@@ -77,12 +77,20 @@ export function credentialDigest(credential: JsonObject): string {
   return `sha256:${hash('sha256', text, 'hex')}`;
 }
 
-/** The texts of a credential that are secret, by their names. */
-export function secretsOf(credential: JsonObject): string[] {
+/**
+ * The texts of a credential that are secret, by their names.
+ * @param idsToo also what only names a key: other keys of the same account begin alike
+ */
+export function secretsOf(credential: JsonObject, idsToo = true): string[] {
   const secrets: string[] = [];
   const walk = (value: unknown, name: string) => {
     if (typeof value === 'string') {
-      if (/token|secret|password|private|key/.test(name) && !/type|expir|url|uri/.test(name)) secrets.push(value);
+      if (
+        /token|secret|password|private|key/.test(name) &&
+        !/type|expir|url|uri/.test(name) &&
+        (idsToo || !/id$/.test(name))
+      )
+        secrets.push(value);
     } else if (typeof value === 'object' && value !== null)
       for (const [key, inner] of Object.entries(value)) walk(inner, key.toLowerCase());
   };

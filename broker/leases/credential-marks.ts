@@ -25,9 +25,12 @@ export const shortestShared = pieceLength + windowLength - 1;
 const wholeUpTo = 128;
 const part = 48;
 
-/** Marks of a credential that was minted. */
+/**
+ * Marks of a credential that was minted. Not of the names of keys: those of one account begin alike, and
+ * whoever wrote down its own would end its neighbours’.
+ */
 export function marksOf(credential: JsonObject, mark: Mark): string[] {
-  const parts = secretsOf(credential)
+  const parts = secretsOf(credential, false)
     .map(plain)
     .flatMap((secret) => {
       const middle = Math.floor((secret.length - part) / 2);

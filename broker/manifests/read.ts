@@ -8,8 +8,19 @@ import { type CompiledManifest, cedarSchemaText, compileManifest } from './compi
 import { withPacks } from './packs.ts';
 import { parseManifest } from './parse.ts';
 
-/** What policies of a manifest's `cedar` section may look at, in Cedar's notation. */
-export const cedarSchemaOf = ({ manifest }: CompiledManifest): string => cedarSchemaText(manifest);
+/**
+ * What policies of a manifest's `cedar` section may look at, in Cedar's notation. The section itself need not
+ * be right yet: that is what the schema is wanted for.
+ */
+export function cedarSchemaOf(
+  source: string,
+  providers: ProviderShapes,
+): { ok: true; schema: string } | { ok: false; faults: FieldFault[] } {
+  const parsed = parseManifest(source);
+  if (!parsed.ok) return parsed;
+  const faults = checkManifest(parsed.manifest, providers, parsed.locate);
+  return faults.length > 0 ? { ok: false, faults } : { ok: true, schema: cedarSchemaText(parsed.manifest) };
+}
 
 /**
  * Reads, checks and compiles. Pure, never throws for what the source holds; every fault has a path, a line

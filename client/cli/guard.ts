@@ -1,7 +1,4 @@
-/**
- * `writ guard`: an MCP server behind the session's decisions; `writ guard pins`: what its tools were agreed
- * as.
- */
+/** `writ guard`: an MCP server behind the session's decisions; `writ guard pins`: what its tools are. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';

@@ -1,7 +1,7 @@
 /** `writ manifest check`: the broker's own reading of manifests and of their cases, without a broker. */
 import { readFile } from 'node:fs/promises';
 import { isCasesFile, readCases } from '../../broker/cases/read-cases.ts';
-import { cedarSchemaOf, readManifest } from '../../broker/manifests/read.ts';
+import { cedarSchemaOf } from '../../broker/manifests/read.ts';
 import { manifestOf, printFaults, shapes } from './manifest-files.ts';
 
 /**
@@ -38,8 +38,11 @@ async function checkCases(file: string): Promise<string | null> {
 
 /** Prints the Cedar schema of a manifest, for editors. @returns 0, or 1 when the manifest has faults */
 export async function showCedarSchema(file: string): Promise<number> {
-  const read = readManifest(await readFile(file, 'utf8'), shapes);
-  if (!read.ok) printFaults(file, read.faults);
-  if (read.ok) console.log(cedarSchemaOf(read.compiled).trimEnd());
-  return read.ok ? 0 : 1;
+  const read = cedarSchemaOf(await readFile(file, 'utf8'), shapes);
+  if (read.ok) {
+    console.log(read.schema.trimEnd());
+    return 0;
+  }
+  printFaults(file, read.faults);
+  return 1;
 }

@@ -47,9 +47,7 @@ export function newApprovals({ session, clock, waitSeconds, askClient, notifyCli
   /** By our state: the call. */
   const states = new Map<string, string>();
 
-  /**
-   * A person's decision, as far as it comes in time. Tells the client, when it listens, that we are at it.
-   */
+  /** A person's decision, as far as it comes in time. A client that listens is told that we wait. */
   const wait = async (approval: CallApproval, request: Request, stop: AbortSignal): Promise<CallApproval> => {
     const token = isMembers(request.params?._meta) ? request.params._meta.progressToken : undefined;
     const seconds = token === undefined ? Math.min(waitSeconds, silentSeconds) : waitSeconds;
@@ -75,10 +73,7 @@ export function newApprovals({ session, clock, waitSeconds, askClient, notifyCli
     return seen;
   };
 
-  /**
-   * Shows the page to whoever sits before the client; it is for whoever may decide, and decides nothing by
-   * itself.
-   */
+  /** Shows the page to whoever sits before the client. The page is for people who may decide. */
   const show = (approval: CallApproval, tool: string): { done(): void } => {
     const elicitationId = crypto.randomUUID();
     void askClient('elicitation/create', { mode: 'url', elicitationId, ...page(approval, tool) });

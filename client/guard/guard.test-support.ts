@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Harness } from '../broker.test-support.ts';
 import type { Members } from '../coaz.ts';
-import { agentEnvironment, startWrit, type Writ, writCommand } from '../local/local.test-support.ts';
+import { agentEnvironment, startWrit, type Writ, writCommand, writFlags } from '../local/local.test-support.ts';
 
 export const manifest = join(import.meta.dirname, 'test-manifest.yaml');
 const rogueServer = join(import.meta.dirname, 'rogue-server.test-support.ts');
@@ -25,6 +25,7 @@ export function guarded(
   return {
     command: process.execPath,
     args: [
+      ...writFlags,
       writCommand,
       'guard',
       '--input',

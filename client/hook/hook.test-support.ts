@@ -5,7 +5,7 @@ import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { writCommand } from '../local/local.test-support.ts';
+import { compiled, writCommand, writFlags } from '../local/local.test-support.ts';
 
 export interface Answered {
   code: number | null;
@@ -19,7 +19,7 @@ export async function askHook(
   input: object | string | Uint8Array,
   env: { [name: string]: string } = {},
 ): Promise<Answered> {
-  return start(process.execPath, [writCommand, 'hook', ...args], input, env);
+  return start(process.execPath, [...writFlags, writCommand, 'hook', ...args], input, env);
 }
 
 /** A command line as it stands in an agent's settings, started as agents start it. */
@@ -33,7 +33,7 @@ async function start(
   env: { [name: string]: string },
 ): Promise<Answered> {
   const child = spawn(program, args, {
-    env: { PATH: process.env.PATH ?? '', NODE_NO_WARNINGS: '1', ...env },
+    env: { PATH: process.env.PATH ?? '', NODE_NO_WARNINGS: '1', ...compiled, ...env },
     stdio: 'pipe',
   });
   // It may have answered before it has read all.

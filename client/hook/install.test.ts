@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { promisify } from 'node:util';
-import { writCommand } from '../local/local.test-support.ts';
+import { compiled, writCommand, writFlags } from '../local/local.test-support.ts';
 import { askShell } from './hook.test-support.ts';
 import type { Agent } from './hook.ts';
 import { before } from './payloads.test-support.ts';
@@ -21,9 +21,9 @@ afterEach(() => rm(folder, { recursive: true }));
 const home = () => join(folder, 'home');
 /** In the project's folder, with nothing in PATH but Node. */
 const writ = (args: readonly string[], env: { [name: string]: string } = {}) =>
-  run(process.execPath, [writCommand, 'hook', ...args], {
+  run(process.execPath, [...writFlags, writCommand, 'hook', ...args], {
     cwd: folder,
-    env: { PATH: dirname(process.execPath), HOME: home(), NODE_NO_WARNINGS: '1', ...env },
+    env: { PATH: dirname(process.execPath), HOME: home(), NODE_NO_WARNINGS: '1', ...compiled, ...env },
   }).then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
     ({ code, stdout, stderr }) => ({ code: code as number, stdout: String(stdout), stderr: String(stderr) }),

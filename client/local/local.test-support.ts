@@ -8,19 +8,26 @@ import type { Harness } from '../broker.test-support.ts';
 
 export const writCommand = join(import.meta.dirname, '../cli/writ.ts');
 
+/** How Node starts it: what it has compiled is kept, as for every test file (docs/decisions/test-runner.md). */
+export const writFlags = ['--disable-warning=ExperimentalWarning', '--liftoff-only'];
+export const compiled = {
+  NODE_COMPILE_CACHE: join(import.meta.dirname, '../../node_modules/.cache/writ/compile'),
+};
+
 export type Writ = ChildProcessByStdio<Writable, Readable, Readable>;
 
 /** The environment of an agent's machine: the broker, the task, and the platform's own token service. */
 export const agentEnvironment = (harness: Harness): { [name: string]: string } => ({
   PATH: process.env.PATH ?? '',
   NODE_NO_WARNINGS: '1',
+  ...compiled,
   WRIT_URL: harness.url,
   WRIT_TASK_TYPE: 'answer-invoice-question',
   ...harness.jobEnvironment,
 });
 
 export function startWrit(args: readonly string[], env: { [name: string]: string }): Writ {
-  return spawn(process.execPath, [writCommand, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
+  return spawn(process.execPath, [...writFlags, writCommand, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
 }
 
 /** Runs it to its end. */

@@ -8,4 +8,5 @@ ALTER TABLE "grants" ADD COLUMN "sealed_arguments" TEXT;
 CREATE INDEX "session_restrained_idx" ON "session" ("id") WHERE "ended_at" IS NULL AND ("status" = 'suspended' OR "withheld" <> '{}');
 
 ALTER TABLE "session" DROP CONSTRAINT "session_status_check";
-ALTER TABLE "session" ADD CONSTRAINT "session_status_check" CHECK ("status" IN ('active', 'suspended', 'ended'));
+ALTER TABLE "session" ADD CONSTRAINT "session_status_check" CHECK (
+  CASE WHEN "status" IN ('active', 'suspended') THEN "ended_at" IS NULL WHEN "status" = 'ended' THEN "ended_at" IS NOT NULL ELSE false END);
