@@ -4,7 +4,7 @@
  * asked for over the network.
  */
 import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose';
-import { matchesProgram, type PatternProgram } from './pattern-program.ts';
+import { matchesProgram, type PatternProgram } from './pattern.ts';
 
 type Scalar = string | number | boolean;
 type Values = { [name: string]: unknown };

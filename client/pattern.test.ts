@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { matchesWhole, patternProgram } from '../broker/manifests/pattern.ts';
-import { matchesProgram } from './pattern-program.ts';
+import { matchesProgram } from './pattern.ts';
 
 const pick = (...all: string[]) => fc.constantFrom(...all);
 const atom = pick('a', 'b', '[ab]', '[^a]', '.', '\\d', '\\w', 'é', '𝒳', '\\pL', '\\.', '^', '$', '\\A', '\\z');
