@@ -8,6 +8,7 @@ import { type Grant, type GrantOptions, type GrantParams, requestGrant } from '.
 import { keepAlive, type Rhythm } from './heartbeat.ts';
 import { type Answer, type Call, type Connection, send } from './http.ts';
 import { type EndReason, newLifetime, type SessionEnd } from './lifetime.ts';
+import { goOffline, type Offline } from './offline.ts';
 import { type Overview, readOverview } from './overview.ts';
 import {
   type AllowedCall,
@@ -124,11 +125,13 @@ const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token';
  * One token request, and the session it opens.
  * @param form without what concerns keys; `sign` proves the request, `bind` is the key the session is bound
  *   to (the same, except for children)
+ * @param offline whether calls may be made by a snapshot, without asking
  */
 export async function open(
   connection: Connection,
   form: { [name: string]: string },
   keys: { sign: DpopKey | null; bind: DpopKey | null },
+  offline = false,
 ): Promise<Session> {
   const jkt = keys.bind !== null && keys.bind !== keys.sign ? { dpop_jkt: keys.bind.thumbprint } : {};
   const { body } = await send(connection, {
@@ -143,10 +146,15 @@ export async function open(
   if (typeof body?.access_token !== 'string' || body.token_type !== wanted) {
     throw new WritError('bad_answer', `The broker gave no ${wanted} token`);
   }
-  return createSession(connection, body, keys.bind);
+  return createSession(connection, body, keys.bind, offline);
 }
 
-function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey | null): Session {
+async function createSession(
+  connection: Connection,
+  opened: TokenAnswer,
+  key: DpopKey | null,
+  offline: boolean,
+): Promise<Session> {
   const { clock } = connection;
   const lifetime = newLifetime();
   let token = { scheme: opened.token_type, token: opened.access_token };
@@ -156,6 +164,7 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
     try {
       return await send(connection, { ...request, token: () => token, key });
     } catch (error) {
+      if (error instanceof WritError && /^session_/.test(error.code)) unasked?.drop();
       if (error instanceof WritError) await noticeEnd(error);
       throw error;
     }
@@ -186,6 +195,23 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
     expiresAt = new Date(body.session_expires_at);
     return { heartbeatSeconds: body.heartbeat_seconds, expiresIn: body.expires_in };
   };
+  let unasked: Offline | null = null;
+  const withoutAsking = (): Offline => {
+    unasked ??= goOffline({
+      clock,
+      send: call,
+      issuer: connection.url,
+      sessionId: opened.session_id,
+      signal: lifetime.signal,
+      restrained: (effect) => {
+        if (effect === 'terminate' && !lifetime.signal.aborted) void endReasonIfEnded();
+      },
+    });
+    return unasked;
+  };
+  // Whoever ended it: what was called before is still reported.
+  void lifetime.ended.then(() => unasked?.flush());
+
   const rhythm = { heartbeatSeconds: opened.heartbeat_seconds, expiresIn: opened.expires_in };
   void keepAlive(clock, rhythm, beat, lifetime.signal);
 
@@ -230,10 +256,17 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
         subject_token_type: accessTokenType,
         authorization_details: JSON.stringify([{ type: 'task', capabilities, ...envelopeOf(envelope) }]),
       };
-      const child = await open(connection, form, { sign: key, bind: key === null ? null : await newDpopKey() });
+      const child = await open(
+        connection,
+        form,
+        { sign: key, bind: key === null ? null : await newDpopKey() },
+        offline,
+      );
       return endsWith(child, lifetime.ended);
     },
     call: async (tool, args = {}, options = {}) => {
+      const made = (options.offline ?? offline) ? withoutAsking().call(tool, args, options) : undefined;
+      if (made !== undefined) return made;
       const { id } = await allowedDecision({ clock, ...session }, tool, args, options);
       return { id, finish: (report) => session.finish(id, report) };
     },
@@ -256,6 +289,7 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
     end: async ({ waitSeconds = 0 } = {}) => {
       const path = `/v1/session/end?wait=${waitSeconds}&limit=500`;
       const ending = () => call({ method: 'POST', path, repeatable: true, waitSeconds });
+      await unasked?.flush();
       try {
         // Ending twice changes nothing, so a 500 too is worth another try.
         const { body } = await ending().catch((error) => {
@@ -274,6 +308,7 @@ function createSession(connection: Connection, opened: TokenAnswer, key: DpopKey
     },
   };
   endings.set(session, lifetime.end);
+  if (offline) await withoutAsking().ready;
   return session;
 }
 

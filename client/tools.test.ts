@@ -93,7 +93,14 @@ test('a tool that fails is reported as failed, and fails as it did', async () =>
 
 test('what a model may be shown', async () => {
   const names = (await session.tools()).map(({ name }) => name);
-  assert.deepEqual(names, ['read_invoice', 'read_policy', 'list_customers', 'search_invoices', 'send_mail']);
+  assert.deepEqual(names, [
+    'read_invoice',
+    'read_policy',
+    'list_customers',
+    'search_invoices',
+    'send_mail',
+    'read_rate',
+  ]);
 });
 
 test('a call that a rule ends the session for: the credential it held is dead', async () => {

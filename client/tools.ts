@@ -16,6 +16,11 @@ export interface CallOptions {
   costUsd?: number;
   /** What prompted it: a reference or a digest, for the record. */
   promptedBy?: string;
+  /**
+   * Whether it may be made without asking, by a snapshot, and reported afterwards. Default: as the session
+   * was opened. Where the snapshot does not cover it, it is asked for as ever.
+   */
+  offline?: boolean;
   /** Called when a person must agree to the call; show them its `url`. Not called by `evaluate`. */
   onPending?: (approval: CallApproval) => void;
   /**
@@ -38,6 +43,7 @@ export interface CallReport {
 
 /** A call that was allowed. */
 export interface AllowedCall {
+  /** Of the action on record; of one that was made without asking, the host's own `callId`. */
   readonly id: string;
   /** Says how it came out. A call that is never reported counts as unknown when the session ends. */
   finish(report: CallReport): Promise<void>;

@@ -19,6 +19,11 @@ interface Task {
   onBehalfOf?: string;
   envelope?: Envelope;
   /**
+   * Calls that no rule of the manifest looks at are made without asking, by a snapshot that the broker signs,
+   * and reported afterwards. Default false: every call is asked for.
+   */
+  offline?: boolean;
+  /**
    * Default true: the session is bound to a key that never leaves this process. False: a plain bearer token.
    */
   dpop?: boolean;
@@ -59,7 +64,7 @@ async function openSession(options: OpenSessionOptions): Promise<Session> {
   };
   const form = { ...(await whoFor(options, url, clock)), authorization_details: JSON.stringify([detail]) };
   const key = options.dpop === false ? null : await newDpopKey();
-  return open(connection, form, { sign: key, bind: key });
+  return open(connection, form, { sign: key, bind: key }, options.offline);
 }
 
 async function whoFor(options: OpenSessionOptions, url: string, clock: Clock): Promise<{ [name: string]: string }> {

@@ -14,7 +14,7 @@ import { argumentsOutside, destinationsOf, entityOf, isNamed, knownDestinations 
 import { callFactValues } from '../manifests/call-facts.ts';
 import { callPart } from '../manifests/call-policies.ts';
 import type { PublishedManifest } from '../manifests/compile.ts';
-import { type CallFacts, compiledCalls, toolOf } from '../manifests/compile-calls.ts';
+import { type CallFacts, compiledCalls, type Tracker, toolOf } from '../manifests/compile-calls.ts';
 import { type Manifest, member } from '../manifests/manifest.ts';
 import type { EventKind, Tool } from '../manifests/tool-schema.ts';
 import {
@@ -30,7 +30,7 @@ import {
   unique,
 } from './cells.ts';
 import { lineageCells, lineageWrites, touchedLabels, writesTo } from './lineage.ts';
-import { advance, type CellState, happened, keysOf } from './monitors.ts';
+import { advance, type CellState, type Happened, happened, keysOf } from './monitors.ts';
 import {
   type CallSession,
   clausesOf,
@@ -106,6 +106,9 @@ export function cellsFor(manifest: Manifest, task: Task, call: CallFacts, digest
  * Decides on a call and says what history is after it. Every cell of `cellsFor` is among `cells`.
  * @param consent rules about which a person agreed to this very call; null = nobody was asked. A call that
  *   was asked about stands in history as an attempt already
+ * @param made it was made already, without being asked for: nobody can deny it any more, nor be asked. Where
+ *   it would not have been allowed, it counts for what stands against later calls, and for nothing that lets
+ *   one pass
  */
 export function evaluateCall(
   published: PublishedManifest,
@@ -116,6 +119,7 @@ export function evaluateCall(
   now: Date,
   digest: Digest,
   consent: readonly string[] | null = null,
+  made = false,
 ): CallEvaluation {
   const { manifest } = published.compiled;
   const tool = toolOf(manifest, asked.tool);
@@ -132,7 +136,7 @@ export function evaluateCall(
   const team = teamFacts(scene, tool);
   if (team !== null && 'lacks' in team) missing.push({ rule: 'cedar', path: team.lacks });
   const outside = tool === undefined ? [] : argumentsOutside(tool, asked.args, session.task.inputs);
-  const decision = decideCall(
+  const decided = decideCall(
     {
       agent: session.agent,
       manifest_version: published.version,
@@ -150,8 +154,9 @@ export function evaluateCall(
     },
     published.compiled,
   );
-  const allowed = decision.effect === 'allow';
-  const moves = moved(scene, [...(consent === null ? ['attempt' as const] : []), ...cameOf(decision.effect)]);
+  const decision: CallDecision = made && decided.effect === 'approve' ? { ...decided, effect: 'deny' } : decided;
+  const allowed = decision.effect === 'allow' || made;
+  const moves = moved(scene, [...(consent === null ? ['attempt' as const] : []), ...cameOf(decision.effect)], made);
   const labels = allowed ? [...new Set([...call.labels, ...touchedLabels(manifest, call, cells, digest)])] : [];
   const labelled = labelWrite(cells, labels, scene.moment);
   const lineage = allowed ? lineageWrites(manifest, call, scene.labels, cells, scene.moment, digest) : [];
@@ -275,8 +280,15 @@ function teamFacts({ manifest, session, call, labels, moment }: Scene, tool: Too
   return callFactValues(manifest, tool, call, circumstances);
 }
 
-/** Trackers that the event moves, with their new states. */
-function moved({ manifest, call, cells, digest, moment }: Scene, kinds: readonly EventKind[]): CellWrite[] {
+/**
+ * Trackers that the event moves, with their new states.
+ * @param made the call was made, whatever was decided
+ */
+function moved(
+  { manifest, call, cells, digest, moment }: Scene,
+  kinds: readonly EventKind[],
+  made = false,
+): CellWrite[] {
   return compiledCalls(manifest)
     .trackers.filter((tracker) => touches(tracker, call))
     .flatMap((tracker) =>
@@ -284,11 +296,19 @@ function moved({ manifest, call, cells, digest, moment }: Scene, kinds: readonly
         const ref = trackerCell(tracker, key, digest);
         const { state, version } = cells.get(cellKey(ref)) ?? { state: null, version: 0 };
         const before = state as CellState | null;
-        const is = happened(tracker, call, kinds);
+        const is = made ? happenedAnyway(tracker, call, kinds) : happened(tracker, call, kinds);
         const after = advance(tracker, before, is, call.costMicroUsd, moment);
         return after === before ? [] : [{ ...ref, state: after, version, is }];
       }),
     );
+}
+
+/** A call that was made counts as one wherever that can only stand against what comes later. */
+function happenedAnyway(tracker: Tracker, call: CallFacts, kinds: readonly EventKind[]): Happened {
+  const decided = happened(tracker, call, kinds);
+  const did = happened(tracker, call, ['call']);
+  const bars = tracker.compares === 'alike';
+  return { event: decided.event || (bars && did.event), without: decided.without || (!bars && did.without) };
 }
 
 /**

@@ -5,7 +5,7 @@
 import { createHmac, hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { Logger } from 'pino';
-import { eventPayload } from '../audit/events.ts';
+import { type EventPayload, eventPayload, type Uncovered } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { Clock, JsonObject, Reason } from '../core/vocabulary.ts';
@@ -74,6 +74,17 @@ export interface ActionRequest extends Call {
   actionId: string | null;
   /** What prompted it, as the host names it. */
   promptedBy: string | null;
+  /** It was made already, on the strength of a snapshot. */
+  reported?: ReportedAs;
+}
+
+/** What the host says of a call that it made without asking, and what is wrong with that. */
+export interface ReportedAs {
+  /** Id of the snapshot; null = none that holds. */
+  snapshot: string | null;
+  madeAt: Date;
+  /** Why the snapshot did not allow it; empty = it did. */
+  uncovered: readonly Uncovered[];
 }
 
 export interface ActionAnswer {
@@ -117,7 +128,7 @@ function readsUnder(
   };
 }
 
-const callKeyOf = (callId: string): string => `sha256:${hash('sha256', callId, 'hex')}`;
+export const callKeyOf = (callId: string): string => `sha256:${hash('sha256', callId, 'hex')}`;
 
 /**
  * Decides on a tool call and writes it down.
@@ -172,6 +183,8 @@ async function decideOnce(
   const now = deps.clock.now();
   // 2.
   const earlier = session.action;
+  const { reported } = request;
+  if (reported !== undefined && earlier !== null) return reportedBefore(deps, earlier, requestDigest);
   if (earlier !== null) checkSame(earlier, requestDigest);
   const verdict = earlier === null ? null : await verdictOf(deps, session, manifest, earlier, now);
   if (earlier !== null && verdict?.status !== 'agreed') return repeated(deps, earlier, verdict);
@@ -180,7 +193,17 @@ async function decideOnce(
   // 3.
   const call = callFacts(manifest, session.task, request);
   const [refs, cells] = [(session.cellsAskedFor.cells ?? []) as readonly CellRef[], cellsOf(session)];
-  const evaluation = evaluateCall(published, session, request, call, cells, now, deps.digest, consent?.rules ?? null);
+  const evaluation = evaluateCall(
+    published,
+    session,
+    request,
+    call,
+    cells,
+    now,
+    deps.digest,
+    consent?.rules ?? null,
+    reported !== undefined,
+  );
   const { decision, hits, labels, writes } = await withinWaiting(deps, session, evaluation);
   const { effect, reasons, policy_ids } = decision;
 
@@ -200,6 +223,21 @@ async function decideOnce(
         };
 
   // 5.
+  const said: EventPayload<'action.allowed'> = {
+    action_id: id,
+    tool: request.tool,
+    arguments: shown,
+    effect,
+    reasons,
+    policy_ids,
+    hits: [...hits],
+    labels: [...labels],
+    cost_micro_usd: effect === 'allow' || reported !== undefined ? call.costMicroUsd : 0,
+    manifest_version: published.version,
+    ...(request.promptedBy === null ? {} : { prompted_by: request.promptedBy }),
+    ...(consent === null ? {} : { approved_by: consent.by }),
+    ...(earlier === null ? {} : { asked_as: earlier.id }),
+  };
   const written = await recordAction(
     deps.store,
     { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
@@ -219,21 +257,8 @@ async function decideOnce(
       labels,
       requestId,
       people,
-      audit: eventPayload('action.allowed', {
-        action_id: id,
-        tool: request.tool,
-        arguments: shown,
-        effect,
-        reasons,
-        policy_ids,
-        hits,
-        labels,
-        cost_micro_usd: effect === 'allow' ? call.costMicroUsd : 0,
-        manifest_version: published.version,
-        ...(request.promptedBy === null ? {} : { prompted_by: request.promptedBy }),
-        ...(consent === null ? {} : { approved_by: consent.by }),
-        ...(earlier === null ? {} : { asked_as: earlier.id }),
-      }),
+      reported: reported !== undefined,
+      audit: reported === undefined ? eventPayload('action.allowed', said) : reportedPayload(said, reported),
       alert: canaries.length === 0 ? null : eventPayload('canary.touched', { canaries, tool: request.tool }),
     },
     storedWrites(writes, session, manifest),
@@ -266,6 +291,18 @@ function checkSame(action: StoredAction, requestDigest: string): void {
   if (action.outcome !== null)
     throw new WritError('idempotency_mismatch', { detail: 'The call is over; another one needs an id of its own.' });
 }
+
+/** A report again, or of a call that was asked for after all: on record as it is. */
+function reportedBefore(deps: ActionDeps, action: StoredAction, requestDigest: string): ActionAnswer {
+  if (action.request_digest !== requestDigest) throw new WritError('idempotency_mismatch');
+  return repeated(deps, action, null);
+}
+
+export const reportedPayload = (
+  said: EventPayload<'action.allowed'>,
+  { snapshot, madeAt, uncovered }: ReportedAs,
+): EventPayload<'action.reported'> =>
+  eventPayload('action.reported', { ...said, snapshot, made_at: madeAt.toISOString(), uncovered: [...uncovered] });
 
 /** What people said of a call that they were asked about; null when they were not. */
 async function verdictOf(
@@ -372,6 +409,6 @@ export const cellsOf = (session: SessionFacts): Cells =>
     ]),
   );
 
-function digestOf({ tool, args, costMicroUsd }: ActionRequest): string {
+export function digestOf({ tool, args, costMicroUsd }: ActionRequest): string {
   return `sha256:${hash('sha256', canonicalize({ tool, args, cost: costMicroUsd })!, 'hex')}`;
 }

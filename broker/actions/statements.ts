@@ -81,7 +81,7 @@ ${countActions('written')}
       SELECT 1 AS nth, session_id, at, event, agent, request_id, audit${people ? ', consent_id' : ''} FROM written
       UNION ALL SELECT 2, session_id, at, 'canary.touched', agent, request_id, alert${people ? ', NULL' : ''} FROM written WHERE alert IS NOT NULL
     ), event AS (
-      ${appendEvent({ chain: 'session_id', at: 'at', type: eventAmong('event', 'action.allowed', 'action.denied', 'canary.touched', ...(people ? (['action.pending'] as const) : [])), actor: 'agent', request: 'request_id', payload: 'audit', ...(people ? { grant: 'consent_id' } : {}) }, 'noted ORDER BY session_id, nth')}
+      ${appendEvent({ chain: 'session_id', at: 'at', type: eventAmong('event', 'action.allowed', 'action.denied', 'action.reported', 'canary.touched', ...(people ? (['action.pending'] as const) : [])), actor: 'agent', request: 'request_id', payload: 'audit', ...(people ? { grant: 'consent_id' } : {}) }, 'noted ORDER BY session_id, nth')}
     )${people ? withPeople : ''}
     SELECT n FROM written`,
 });
@@ -93,6 +93,21 @@ ${useConsent('written')}
 
 const recordAlone = recordStatement(false);
 const recordWithPeople = recordStatement(true);
+
+/** A call of a session that may do nothing any more: it is on record once, and moves nothing. */
+const lateStatement: Statement = {
+  name: 'action_report_late',
+  text: `
+    WITH a AS (
+      INSERT INTO action (id, session_id, root_id, agent, tool, arguments, call_key, request_digest, effect, decision, manifest_version, cost_micro_usd, awaited, asked_at, labels, asked_moves)
+      SELECT $2::text, s.id, s.root_id, s.agent, $3::text, $4::jsonb, $5::text, $6::text, 'deny', $7::jsonb, $8::int, 0, '[]', $9::timestamptz, '{}', '{}'
+      FROM session s WHERE s.id = $1::text
+      ON CONFLICT (session_id, call_key) DO NOTHING RETURNING id, session_id, agent
+    ), event AS (
+      ${appendEvent({ chain: 'session_id', at: '$9::timestamptz', type: event('action.reported'), actor: 'agent', request: '$10::text', payload: '$11::json' }, 'a')}
+    )
+    SELECT id FROM a`,
+};
 
 const finishStatement: Statement = {
   name: 'action_finish',
@@ -147,7 +162,9 @@ export interface ActionRecord {
   awaited: readonly Awaited[];
   labels: readonly string[];
   requestId: string | null;
-  audit: EventPayload<'action.allowed'>;
+  audit: EventPayload<'action.allowed'> | EventPayload<'action.reported'>;
+  /** It was made before it was asked for. */
+  reported: boolean;
   /** What people must be told besides. */
   alert: EventPayload<'canary.touched'> | null;
   /** What people are asked because of it, or said of it before; null = nothing. */
@@ -194,7 +211,7 @@ export async function recordAction(
     took: action.people?.asks?.took ?? null,
     asked_moves: movesOf(writes),
     cells: writes.map(({ scope, cell, state, version: read }) => ({ scope, cell, state, version: read })),
-    event: eventOf(action.effect),
+    event: action.reported ? 'action.reported' : eventOf(action.effect),
     request_id: action.requestId,
     audit: action.audit,
     alert: action.alert,
@@ -207,6 +224,32 @@ export async function recordAction(
           .then(([first]) => first),
   );
   return written != null;
+}
+
+/** @returns false when the call is on record already */
+export async function recordLateReport(
+  store: Store,
+  { sessionId, at }: Pick<Position, 'sessionId' | 'at'>,
+  action: Pick<
+    ActionRecord,
+    'id' | 'tool' | 'arguments' | 'callKey' | 'requestDigest' | 'decision' | 'manifestVersion' | 'requestId'
+  > & { audit: EventPayload<'action.reported'> },
+): Promise<boolean> {
+  const { id, tool, arguments: shown, callKey, requestDigest, decision, manifestVersion, requestId, audit } = action;
+  const rows = await store.run(lateStatement, [
+    sessionId,
+    id,
+    tool,
+    JSON.stringify(shown),
+    callKey,
+    requestDigest,
+    JSON.stringify(decision),
+    manifestVersion,
+    at,
+    requestId,
+    JSON.stringify(audit),
+  ]);
+  return rows.length > 0;
 }
 
 const eventOf = (effect: CallEffect) =>

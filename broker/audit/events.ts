@@ -74,6 +74,16 @@ const called = z.strictObject({
   asked_as: text.optional(),
 });
 
+/** Why a snapshot did not allow a call that was made on the strength of it. */
+export const uncoveredBy = [
+  'no_snapshot',
+  'outside_its_life',
+  'tool_not_in_it',
+  'argument_outside',
+  'after_the_end',
+] as const;
+export type Uncovered = (typeof uncoveredBy)[number];
+
 /** What a rule did to a session, and what was asked for when it did. */
 const restrained = z.strictObject({
   /** The tool, or the capability. */
@@ -232,6 +242,19 @@ export const events = {
   'action.denied': {
     meaning: 'A tool call was denied; `effect` says what became of its session by it.',
     payload: [called],
+  },
+  'action.reported': {
+    meaning:
+      'The agent’s host made a tool call on the strength of a snapshot, and reported it afterwards. `effect` is what would have been decided; `uncovered`, why the snapshot did not allow it. Where either stands against it, somebody should look at the host.',
+    payload: [
+      called.extend({
+        /** Its id; null where the host had none that holds. */
+        snapshot: text.nullable(),
+        /** As the host says. */
+        made_at: time,
+        uncovered: z.array(z.enum(uncoveredBy)),
+      }),
+    ],
   },
   'credential.leaked': {
     meaning:

@@ -67,6 +67,10 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     bad(
       `A call of ${tool ?? 'a tool'} was denied${reasons?.length ? `: ${reasons.map(({ code }) => reasonWords(decisionReasons, code)).join(', ')}` : ''}${became(effect)}.`,
     ),
+  'action.reported': ({ payload: { tool, effect, uncovered } }) =>
+    effect === 'allow' && uncovered?.length === 0
+      ? plain(`A call of ${tool ?? 'a tool'} was made on the strength of a snapshot, and reported.`)
+      : bad(`A call of ${tool ?? 'a tool'} was made that would not have been allowed${became(effect)}.`),
   'credential.leaked': ({ payload: { tool, seen_in } }) =>
     bad(
       seen_in === 'output'

@@ -186,7 +186,12 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       ...authzenOperations(authzen),
       ...authzenSearchOperations(actions),
       ...accessRequestOperations({ ...authzen, poller }),
-      ...actionOperations(actions),
+      ...actionOperations({
+        ...actions,
+        ring,
+        issuer: url,
+        snapshotSeconds: settings.WRIT_SNAPSHOT_SECONDS,
+      }),
       ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller, maxGrantsPerSession }),
       ...oauthOperations(oauth),
       ...manifestOperations(manifests),

@@ -113,6 +113,9 @@ export const environment = z.object({
   WRIT_SESSION_MAX_SECONDS: seconds(86_400, 60, 604_800).describe('Longest wall time any manifest may give a session.'),
   WRIT_HEARTBEAT_SECONDS: seconds(60, 1, 3600).describe('How often an agent must say that it lives.'),
   WRIT_HEARTBEAT_MISSES: count(3, 1, 100).describe('Missed heartbeats after which the session ends.'),
+  WRIT_SNAPSHOT_SECONDS: seconds(60, 0, 60).describe(
+    'How long a host may make calls that no rule looks at without asking, by a signed snapshot (`offline` of the SDK): so long after a session has ended, it may still make them. 0 = every call is asked for.',
+  ),
   WRIT_APPROVAL_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe('Undecided for so long = denied.'),
   WRIT_REDEEM_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe(
     'An approved grant that is not redeemed for so long is denied.',

@@ -2,13 +2,14 @@
 import { z } from 'zod';
 import { callableTools } from '../actions/callable-tools.ts';
 import { finishAction, finishReads, type Report } from '../actions/finish-action.ts';
+import { type ReportedCall, reportCalls, type SnapshotDeps, snapshotFor } from '../actions/report-calls.ts';
 import type { ActionDeps } from '../actions/request-action.ts';
 import { sayWords } from '../actions/say-words.ts';
 import { WritError } from '../core/errors.ts';
-import type { Json } from '../core/vocabulary.ts';
+import type { Json, JsonObject } from '../core/vocabulary.ts';
 import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
 import { type Operation, operation } from './operation.ts';
-import { idOf, prose } from './text.ts';
+import { idOf, line, prose } from './text.ts';
 
 /** Any value: the body was JSON. A schema that refers to itself does not fit into the API’s document. */
 const json = z.unknown() as unknown as z.ZodType<Json>;
@@ -75,7 +76,32 @@ async function finishOrSay(
 
 const finished = z.object({ id: z.string(), outcome: z.enum(['response', 'error']) });
 
-export function actionOperations(deps: ActionDeps): Operation[] {
+const jsonObject = z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>;
+
+const reportedCall = report
+  .omit({ outcome: true, labels: true })
+  .extend({
+    call_id: line(256).describe('The host’s own id of the call: reported twice, it is on record once.'),
+    tool: line(128),
+    arguments: jsonObject.describe('As the tool was called. Of each, type, digest and a preview are kept.'),
+    made_at: z.iso.datetime({ offset: true }).describe('When it was made, by the host’s clock.'),
+    prompted_by: line(256).optional().describe('What prompted it: a reference or a digest, for the record.'),
+    outcome: z.enum(['response', 'error']).optional().describe('How it came out; may be reported later.'),
+  })
+  .describe('A call that was made without asking.');
+
+const callOf = (one: z.output<typeof reportedCall>, address: string | undefined): ReportedCall => ({
+  tool: one.tool,
+  args: one.arguments,
+  costMicroUsd: null,
+  callId: one.call_id,
+  promptedBy: one.prompted_by ?? null,
+  address: address ?? null,
+  madeAt: new Date(one.made_at),
+  report: one.outcome === undefined ? null : reportOf({ ...one, outcome: one.outcome, labels: [] }),
+});
+
+export function actionOperations(deps: SnapshotDeps): Operation[] {
   return [
     operation({
       tag: 'Actions',
@@ -128,6 +154,66 @@ export function actionOperations(deps: ActionDeps): Operation[] {
         for (const { id, ...one } of body.reports)
           reports.push({ id, error: await finishOrSay(deps, session, id, reportOf(one), requestId) });
         return { status: 200, body: { reports } };
+      },
+    }),
+    operation({
+      tag: 'Actions',
+      access: 'session',
+      liveness: 'ended_too',
+      method: 'post',
+      path: '/v1/actions/report',
+      needsClock: true,
+      summary: 'Report tool calls that were made on the strength of a snapshot',
+      body: z.strictObject({
+        snapshot: z.string().min(1).max(24_000).describe('The snapshot, as it was given.'),
+        calls: z.array(reportedCall).min(1).max(maxReports),
+      }),
+      responses: {
+        200: {
+          description: 'Of each call, in order, the action on record, and what would have been decided',
+          schema: z.object({
+            reports: z.array(
+              z.object({
+                call_id: z.string(),
+                id: z.string().nullable(),
+                effect: z.string().nullable(),
+                error: z.string().nullable(),
+              }),
+            ),
+          }),
+        },
+      },
+      errors: ['bad_request', 'unauthenticated', 'conflict', 'unavailable'],
+      handle: async ({ body, requestId, address }, session) => {
+        const calls = body.calls.map((one) => callOf(one, address));
+        const answers = await reportCalls(deps, session, body.snapshot, calls, requestId);
+        const reports = answers.map(({ callId, actionId, effect, error }) => ({
+          call_id: callId,
+          id: actionId,
+          effect,
+          error,
+        }));
+        return { status: 200, body: { reports } };
+      },
+    }),
+    operation({
+      tag: 'Actions',
+      access: 'session',
+      method: 'get',
+      path: '/v1/tools/snapshot',
+      needsClock: true,
+      summary: 'What the session may call without asking, signed',
+      responses: {
+        200: {
+          description:
+            'A JWS of type `writ-snapshot+jwt` by a key of `/.well-known/jwks.json`, or null: then every call is asked for',
+          schema: z.object({ snapshot: z.string().nullable(), expires_in: z.int().describe('Seconds.') }),
+        },
+      },
+      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'unavailable'],
+      handle: async (_call, session) => {
+        const given = await snapshotFor(deps, session);
+        return { status: 200, body: { snapshot: given?.snapshot ?? null, expires_in: given?.expiresIn ?? 0 } };
       },
     }),
     operation({

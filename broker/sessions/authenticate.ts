@@ -407,7 +407,7 @@ export function rereadSession(
   store: Store,
   session: SessionFacts,
   now: Date,
-  reads: SessionReads,
+  reads: SessionReads & { allowEnded?: boolean },
 ): Promise<SessionFacts> {
   const caller = { sessionId: session.id, agent: session.agent, jkt: session.jkt, replay: null };
   return readSession(store, caller, now, reads);

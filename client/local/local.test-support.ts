@@ -8,7 +8,7 @@ import type { Harness } from '../broker.test-support.ts';
 
 export const writCommand = join(import.meta.dirname, '../cli/writ.ts');
 
-/** How Node starts it: what it has compiled is kept, as for every test file (docs/decisions/test-runner.md). */
+/** How Node starts it: what it compiled is kept, as for every test file (docs/decisions/test-runner.md). */
 export const writFlags = ['--disable-warning=ExperimentalWarning', '--liftoff-only'];
 export const compiled = {
   NODE_COMPILE_CACHE: join(import.meta.dirname, '../../node_modules/.cache/writ/compile'),
