@@ -63,9 +63,11 @@ export async function openSession(args: readonly string[], env: Environment): Pr
     args: own,
     options: { ...openingOptions, 'keep-identity': { type: 'boolean', default: false } },
   });
+  const parent = process.ppid;
   const session = await openFromEnvironment(env, openingOf(values));
   const [program, ...rest] = command;
-  if (program === undefined) return holdForParent(session, (line) => process.stdout.write(`${line}\n`), { env });
+  if (program === undefined)
+    return holdForParent(session, (line) => process.stdout.write(`${line}\n`), { env, parent });
   return holdForCommand(session, [program, ...rest], { env, keepIdentity: values['keep-identity'] });
 }
 

@@ -49,18 +49,19 @@ export async function holdForCommand(
  * Says where the socket is, in words for a shell, and stays until it is told to end, by a signal or through
  * the socket, or until whoever started it has gone.
  * @param say prints one line
+ * @param options `parent`: process that started it, as it was before the session was opened: it may have gone
+ *   meanwhile
  */
 export async function holdForParent(
   session: Session,
   say: (line: string) => void,
-  { env, clock = systemClock }: { env: Environment; clock?: Clock },
+  { env, parent, clock = systemClock }: { env: Environment; parent: number; clock?: Clock },
 ): Promise<number> {
   const server = await serveSession(hostSessionOf(session), { env });
   const stopped = new AbortController();
   const told = () => stopped.abort();
   for (const signal of signals) process.once(signal, told);
   void session.ended.then(told);
-  const parent = process.ppid;
   say(`export ${socketVariable}=${quoted(server.path)}`);
   try {
     // A process whose parent is gone gets another one.

@@ -40,7 +40,7 @@ describe('a session held for whoever started the process', () => {
     assert.equal(why, null);
     assert.deepEqual(
       (await session.tools()).map(({ name }) => name),
-      ['read_invoice', 'read_policy', 'list_customers', 'search_invoices', 'send_mail'],
+      ['read_invoice', 'read_policy', 'list_customers', 'search_invoices', 'send_mail', 'read_rate'],
     );
     const allowed = await session.evaluate({ tool: 'read_invoice', arguments: { id: '7' }, callId: 'call_1' });
     assert.ok(isAllowed(allowed));

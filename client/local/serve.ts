@@ -24,6 +24,9 @@ export interface LocalServer {
   close(): Promise<void>;
 }
 
+/** How long an answer may wait to be read once the session is over. */
+const unreadMs = 1000;
+
 /** Hosts at once. */
 const maxConnections = 128;
 
@@ -58,9 +61,13 @@ export async function serveSession(
     close: async () => {
       const closed = new Promise((resolve) => server.close(resolve));
       for (const socket of open) socket.end();
-      // Whoever does not hang up by itself.
+      // Whoever does not hang up by itself, and, a moment later, whoever does not read what was answered.
       for (const socket of open) socket.destroySoon();
+      const cut = setTimeout(() => {
+        for (const socket of open) socket.destroy();
+      }, unreadMs);
       await closed;
+      clearTimeout(cut);
       await rm(folder, { recursive: true, force: true });
     },
   };
