@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { z } from 'zod';
 import type { ProviderModule } from '../providers/contract.ts';
+import { freePort } from '../sandbox/free-port.ts';
 import { type Broker, type Overrides, startBroker } from './compose/start.ts';
 import { systemClock } from './core/clock.ts';
-import { freePort } from './free-port.test-support.ts';
 import { scriptedProvider } from './scripted-provider.test-support.ts';
 
 export const source = `apiVersion: writ/v1

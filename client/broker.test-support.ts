@@ -4,8 +4,6 @@
  */
 import { generateKeyPairSync } from 'node:crypto';
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startBroker } from '../broker/compose/start.ts';
@@ -14,6 +12,7 @@ import type { Clock } from '../broker/core/vocabulary.ts';
 import { migratedImage } from '../broker/store/store.test-support.ts';
 import { startAwsSandbox } from '../sandbox/aws/start.ts';
 import { writRoles } from '../sandbox/aws/writ-roles.ts';
+import { freePort } from '../sandbox/free-port.ts';
 import { startGcpSandbox } from '../sandbox/gcp/server.ts';
 import { startGithubSandbox } from '../sandbox/github/start.ts';
 import { openBrowser, signIn } from '../sandbox/oidc/browser.ts';
@@ -189,12 +188,3 @@ const appKey = generateKeyPairSync('rsa', {
   privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
   publicKeyEncoding: { type: 'spki', format: 'pem' },
 });
-
-/** The broker's address must be known to the clouds before it starts. */
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}

@@ -21,7 +21,6 @@ import {
 } from 'jose';
 import * as oauth from 'openid-client';
 import { startBroker } from '../broker/compose/start.ts';
-import { freePort } from '../broker/free-port.test-support.ts';
 import { testBackends } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
 import {
@@ -33,6 +32,7 @@ import {
   prove,
   startDeployment,
 } from './deployment.test-support.ts';
+import { freePort } from './free-port.ts';
 
 let deployment: Deployment;
 let clientKey: CryptoKey;

@@ -5,13 +5,12 @@
  */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../broker/core/vocabulary.ts';
 import { type AwsSandbox, startAwsSandbox } from './aws/start.ts';
 import { writRoles } from './aws/writ-roles.ts';
+import { freePort } from './free-port.ts';
 import { type GcpSandbox, startGcpSandbox } from './gcp/server.ts';
 import { type GithubSandbox, startGithubSandbox } from './github/start.ts';
 import { demoUsers, type LoginProvider, type LoginUser, startLoginProvider } from './oidc/login-provider.ts';
@@ -177,15 +176,3 @@ bindings:
     started_by_kind: email
     claims: { repository_id: "${workload.repository_id}", environment: "${workload.environment}" }
 `;
-
-/**
- * A port nobody listens on. Between here and the broker's start somebody else could take it; then the broker
- * says so and stops.
- */
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}

@@ -9,9 +9,9 @@ import { once } from 'node:events';
 import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort } from '../broker/free-port.test-support.ts';
 import { pgbouncerPath, startPgbouncer } from '../broker/store/pgbouncer.test-support.ts';
 import { answers } from '../broker/store/store.test-support.ts';
+import { freePort } from '../sandbox/free-port.ts';
 
 const root = join(import.meta.dirname, '..');
 const files = [

@@ -6,7 +6,6 @@ import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -17,6 +16,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { createTestDatabase, testBackends } from '../../broker/store/store.test-support.ts';
 import { until } from '../../broker/until.test-support.ts';
+import { freePort } from '../../sandbox/free-port.ts';
 import { type Harness, openHarness } from '../broker.test-support.ts';
 import { openHeld } from '../local/local.test-support.ts';
 import { guarded, manifest, publishedServer } from './guard.test-support.ts';
@@ -232,12 +232,4 @@ async function unpackedInspector(published: string): Promise<string> {
   await cp(join(published, 'package.json'), join(unpacked, 'package.json'));
   await symlink(join(published, '../..'), join(unpacked, 'node_modules'));
   return join(unpacked, 'cli/build/index.js');
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }

@@ -4,11 +4,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
+import { freePort } from '../../sandbox/free-port.ts';
 import { type Child, startChild } from './child.ts';
 import type { Servers } from './measure.ts';
 import type { Backend } from './options.ts';
@@ -106,12 +105,4 @@ export async function startReferences(key: string, place: Place, processes: numb
  */
 function profiling(which: string): Record<string, string> {
   return process.env.BENCH_PROFILE === which ? { BENCH_NODE_OPTIONS: '--cpu-prof' } : {};
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }
