@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 
-/** Below the ports that systems give to outgoing connections: one of those could take it before its user does. */
+/** Below the ports that systems give to outgoing connections: one of those could take it before its user. */
 const lowest = 10_240;
 const end = 32_768;
 
