@@ -12,9 +12,10 @@ import {
 } from '../broker/core/identifier.ts';
 import type { ProvenRows } from '../broker/core/proven-rows.ts';
 import type { ReviewBlockerCode } from '../broker/core/reasons.ts';
-import type { GrantStatus, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
+import type { ApprovalTerm, GrantStatus, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
 import { grantHolds, provenGrantColumns } from '../broker/grants/proven-grant.ts';
 import { reviewHolds } from '../broker/grants/proven-review.ts';
+import { approvalProgress, type TermProgress } from '../broker/grants/quorum.ts';
 import {
   type Identity,
   isApprover,
@@ -27,6 +28,8 @@ import {
 import { provenColumns, sessionHolds } from '../broker/sessions/proven-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf } from './contract.ts';
+
+export type { TermProgress } from '../broker/grants/quorum.ts';
 
 /** The people of a session: those who are vouched for, and whom the agent names. */
 export interface SessionPeople {
@@ -60,6 +63,10 @@ export interface GrantUnderReview {
   status: GrantStatus;
   decide_by: Date | null;
   approval_count: number;
+  /** Whose approvals it needs; null where its manifest says nothing of it. */
+  approval: ApprovalTerm[] | null;
+  /** The manifest in force says the same of owners and approvals as the one it was asked under. */
+  terms_stand: boolean;
   session_status: SessionStatus;
   session_expires_at: Date;
   task_type: string;
@@ -76,6 +83,12 @@ type LoadedGrant = Omit<GrantUnderReview, 'plan' | 'line' | 'approvals'> &
     approvals: LoadedReview[];
   };
 
+/** What a manifest version says of who approves, as JSON: owners, and how many of whom. */
+export const approversIn = (manifest: string) => `
+        (${manifest}.compiled #>> '{manifest,owner}',
+         coalesce(${manifest}.compiled #>> ARRAY['manifest', 'capabilities', g.capability, 'owner'], ${manifest}.compiled #>> '{manifest,owner}'),
+         ${manifest}.compiled #>> '{manifest,approval}', ${manifest}.compiled #>> ARRAY['manifest', 'capabilities', g.capability, 'approval'])`;
+
 const loadStatement: Statement = {
   name: 'review_load',
   text: `
@@ -87,6 +100,10 @@ const loadStatement: Statement = {
       FROM session p JOIN line ON p.id = line.parent_id
     )
     SELECT ${provenGrantColumns('g')}, coalesce(a.version, g.manifest_version) AS version_in_force, g.plan_digest, g.status, g.decide_by, g.approval_count,
+      NOT EXISTS (
+        SELECT 1 FROM manifest asked, manifest current
+        WHERE asked.agent = g.agent AND asked.version = g.manifest_version AND current.agent = g.agent AND current.version = a.version
+          AND ${approversIn('asked')} IS DISTINCT FROM ${approversIn('current')}) AS terms_stand,
       s.status AS session_status, s.expires_at AS session_expires_at, s.task_type,
       (SELECT jsonb_agg(to_jsonb(line)) FROM line WHERE line.grant_id = g.id) AS line,
       (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.at, r.id), '[]') FROM review r WHERE r.grant_id = g.id AND r.verdict = 'approve') AS approvals
@@ -103,7 +120,7 @@ export async function loadAllForReview(store: Store, grantIds: string[]): Promis
     .filter((grant) => !isOpen(grant) || holds(store, grant))
     .map((grant) => ({
       ...grant,
-      approvals: grant.approvals.filter((review) => reviewHolds(store, dated(review))),
+      approvals: grant.approvals.map(dated).filter((review) => reviewHolds(store, review)),
     })) as unknown as GrantUnderReview[];
 }
 
@@ -165,14 +182,15 @@ export async function standingOf(
   grant: GrantUnderReview,
   approversOf: ApproversOf,
 ): Promise<Standing> {
-  const approver = isApprover(person, await approversOf(refOf(grant, grant.manifest_version)));
+  const owner = isApprover(person, await approversOf(refOf(grant, grant.manifest_version)));
+  const asked = grant.approval === null ? owner : grant.approval.some(({ from }) => isApprover(person, from));
   const parties = grant.line.flatMap(partiesOf);
   const vouched = parties.filter((party) => party.vouched);
   const responsible = grant.line.flatMap((session) => (session.responsible === null ? [] : [session.responsible]));
   const itself = grant.line.some((session) => isSubject(person, session));
   const involved =
     itself || vouched.some(({ name }) => isProvenName(person, name as Identifier)) || isApprover(person, responsible);
-  return { maySee: approver || involved, ...barOf(person, grant, parties, responsible, approver) };
+  return { maySee: owner || asked || involved, ...barOf(person, grant, parties, responsible, asked) };
 }
 
 /** The token that opened the session was this person's own. */
@@ -202,7 +220,7 @@ function barOf(
     return bar('party', `You answer for the runs of this agent, which counts as having started this one; ${self}`);
   if (parties.some((party) => is(party) === 'same'))
     return bar('party', `The agent says that the session acts for you; ${self}`, true);
-  if (!approver) return bar('not_an_approver', 'Only the owner of the agent or of the capability decides on this.');
+  if (!approver) return bar('not_an_approver', notAsked(grant));
   const unknown = parties.find((party) => is(party) === 'unknown');
   if (unknown !== undefined) return bar('not_comparable', incomparable(unknown), !unknown.vouched);
   const unknownOwner = responsible.find((owner) => likenessToOwner(person, owner) === 'unknown');
@@ -214,6 +232,11 @@ function barOf(
     return bar('approved_already', 'You approved this; one more person must. You may still deny it.');
   return { bar: null, byDeclaration: false };
 }
+
+const notAsked = ({ approval }: GrantUnderReview): string =>
+  approval === null
+    ? 'Only the owner of the agent or of the capability decides on this.'
+    : `Only ${[...new Set(approval.flatMap(({ from }) => from))].join(', ')} may approve this. Its owners may deny it.`;
 
 function partiesOf(session: SessionPeople): Party[] {
   const declared = session.declared_on_behalf_of === null ? null : readUser(session.declared_on_behalf_of);
@@ -262,12 +285,24 @@ export function standingApprovals(grant: Pick<GrantUnderReview, 'approvals'>, di
     .filter((approval, index, all) => all.findIndex((one) => isSamePerson(one.reviewer, approval.reviewer)) === index);
 }
 
+/** How far the plan of this digest is approved. @param more an approval that is about to be given */
+export function progressOf(
+  grant: Pick<GrantUnderReview, 'approvals' | 'approval' | 'line'>,
+  digest: string,
+  more?: EarlierApproval,
+): TermProgress<EarlierApproval>[] {
+  const given = [...standingApprovals(grant, digest), ...(more === undefined ? [] : [more])];
+  return approvalProgress(grant.approval, grant.line, given);
+}
+
 /**
- * Whether the manifest in force still names those as owners under whom the grant was asked. A request is
- * decided by the owners it was put to; once they have changed it lapses, and the agent asks again.
+ * Whether the manifest in force still names those as owners under whom the grant was asked, and asks as many of the
+ * same groups. A request is decided by the people it was put to; once they have changed it lapses, and the
+ * agent asks again.
  */
 export async function ownersStand(grant: GrantUnderReview, approversOf: ApproversOf): Promise<boolean> {
   if (grant.manifest_version === grant.version_in_force) return true;
+  if (!grant.terms_stand) return false;
   const [asked, inForce] = await Promise.all([
     approversOf(refOf(grant, grant.manifest_version)),
     approversOf(refOf(grant, grant.version_in_force)),

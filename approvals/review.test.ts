@@ -210,6 +210,59 @@ test('where nobody says who started the run, two people must approve: two differ
   );
 });
 
+const inGroups = (email: string, ...groups: string[]) => person(email, { groups });
+
+test('two of two groups: whoever is in both counts once, owners who are in neither only deny', async () => {
+  const approval = [{ quorum: 2, from: ['team:security', 'team:sre'] }];
+  const { decide, row } = await pending({}, { approval });
+  await assert.rejects(decide(), refused('forbidden', /team:security, team:sre/));
+  const both = inGroups('both@example.com', 'sre', 'security');
+  assert.equal((await decide({ reviewer: both })).status, 'pending');
+  await assert.rejects(decide({ reviewer: both }), refused('forbidden'));
+  const again = { ...both, subject: 'another account' };
+  await assert.rejects(decide({ reviewer: again }), refused('forbidden'), 'another sign-in of the same person');
+  assert.equal((await decide({ reviewer: inGroups('one@example.com', 'sre') })).status, 'approved');
+  assert.equal((await row()).status, 'approved');
+
+  const denied = await pending({}, { approval });
+  assert.equal((await denied.decide({ reviewer: both })).status, 'pending');
+  assert.equal((await denied.decide({ verdict: 'deny', reason: 'no' })).status, 'denied', 'by an owner');
+  await assert.rejects(denied.decide({ reviewer: inGroups('one@example.com', 'sre') }), refused('conflict'));
+});
+
+test('what a rule asks and what the capability asks must both be met', async () => {
+  const approval = [
+    { quorum: 1, from: ['team:billing'] },
+    { quorum: 2, from: ['team:security'] },
+  ];
+  const { decide } = await pending({}, { approval });
+  assert.equal((await decide({ reviewer: inGroups('a@example.com', 'security') })).status, 'pending');
+  assert.equal((await decide({ reviewer: inGroups('b@example.com', 'security') })).status, 'pending');
+  assert.equal((await decide({ reviewer: owner })).status, 'approved');
+  const unvouched = await pending({ startedBy: null }, { approval: [{ quorum: 1, from: ['team:sre'] }] });
+  assert.equal((await unvouched.decide({ reviewer: inGroups('a@example.com', 'sre') })).status, 'pending');
+  assert.equal((await unvouched.decide({ reviewer: inGroups('b@example.com', 'sre') })).status, 'approved');
+});
+
+test('two who approve at once, where two must: both count, and it is approved once', async () => {
+  const { decide, row, sessionId } = await pending({}, { approval: [{ quorum: 2, from: ['team:sre'] }] });
+  const reviewers = ['a@example.com', 'b@example.com'].map((email) => inGroups(email, 'sre'));
+  const results = await Promise.all(reviewers.map((reviewer) => decide({ reviewer })));
+  assert.deepEqual(results.map(({ status }) => status).sort(), ['approved', 'pending']);
+  assert.equal((await row()).reviews.length, 2);
+  const types = (await eventsOf(store, sessionId)).map(({ type }) => type);
+  assert.deepEqual(types, ['review.approved', 'grant.approved']);
+});
+
+test('a quorum that was lowered in the database, or taken away, is nobody’s request', async () => {
+  for (const change of [{ approval: [{ quorum: 1, from: ['team:sre'] }] }, { approval: null }, {}]) {
+    const { decide, grantId } = await pending({}, { approval: [{ quorum: 2, from: ['team:sre'] }] });
+    const decision = { effect: 'approve', reasons: [], ...change };
+    await store.prisma.grant.update({ where: { id: grantId }, data: { decision } });
+    await assert.rejects(decide({ reviewer: inGroups('a@example.com', 'sre') }), refused('not_found'));
+  }
+});
+
 test('one denial is enough, and a narrower plan is approved anew', async () => {
   const denied = await pending({ startedBy: null });
   await denied.decide({ reviewer: person('a@example.com', { groups: ['billing'] }) });
@@ -446,6 +499,24 @@ test('owners whom a new manifest replaces decide no more: what waits for them la
   );
   assert.equal((await approved.row()).status, 'denied');
   assert.deepEqual((await waiting.row()).decision, { effect: 'deny', reasons: [{ code: 'owner_changed' }] });
+});
+
+test('a manifest that asks more people, or others, is waited for under the new one', async () => {
+  const clock = manualClock(start);
+  const shapes = { plain: { params: z.strictObject({}) } } as unknown as ProviderShapes;
+  const publication = { author: 'tester', reason: 'test', agent: null, expectedVersion: null, requestId: null };
+  const publish = (more: string) =>
+    publishManifest(store, clock, shapes, {
+      ...publication,
+      source: source('team:billing', more).replaceAll('owned-bot', 'quorum-bot'),
+    });
+  await publish('');
+  const asked = { agent: 'quorum-bot' };
+  const waiting = await pending(asked, asked);
+  await publish(', approval: { quorum: 2 }');
+  await assert.rejects(waiting.decide(), refused('conflict', /other owners/));
+  const lapsed = await expireUndecided(store, after(1), 100);
+  assert.deepEqual(lapsed, [{ grantId: waiting.grantId, sessionId: waiting.sessionId, reason: 'owner_changed' }]);
 });
 
 test('a manifest published between reading and writing: nothing is approved', async () => {

@@ -7,13 +7,13 @@
 import { appendEvent } from '../broker/audit/append.ts';
 import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
-import { approvalsNeeded } from '../broker/core/identifier.ts';
 import { newId } from '../broker/core/ids.ts';
 import type { LiftPermission } from '../broker/core/questions.ts';
 import { aboutSession } from '../broker/core/questions.ts';
 import { type DecisionReason, decisionReason } from '../broker/core/reasons.ts';
 import type { Clock, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
+import { isMet } from '../broker/grants/quorum.ts';
 import { decideGrant, lapseGrant } from '../broker/grants/transitions.ts';
 import { type Identity, identityRecord, personRef } from '../broker/people/identity.ts';
 import { liftSession } from '../broker/sessions/lift-session.ts';
@@ -21,11 +21,12 @@ import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf } from './contract.ts';
 import {
+  approversIn,
   type Bar,
   type GrantUnderReview,
   loadForReview,
   ownersStand,
-  standingApprovals,
+  progressOf,
   standingOf,
 } from './eligibility.ts';
 
@@ -166,8 +167,8 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   const plan = approving ? narrow(deps, grant, request) : grant.plan;
   const consented = plan === grant.plan ? grant.plan_digest : planDigest(plan);
   // An approval of the wider plan is none of the narrower one: whoever gave it is asked again.
-  const given = standingApprovals(grant, consented).length + 1;
-  const status = !approving ? 'denied' : given >= approvalsNeeded(grant.line) ? 'approved' : 'pending';
+  const progress = progressOf(grant, consented, { reviewer: request.reviewer, consented_digest: consented, at });
+  const status = !approving ? 'denied' : isMet(progress) ? 'approved' : 'pending';
   const lapses = at.getTime() + (deps.redemptionSeconds ?? 300) * 1000;
   const redeemBy =
     status === 'approved' && grant.capability !== aboutSession
@@ -295,23 +296,18 @@ async function auditRefusal(store: Store, grant: GrantUnderReview, request: Revi
   await store.run(refusalStatement, [grant.session_id, at, who, grant.id, request.requestId, JSON.stringify(payload)]);
 }
 
-/** Owner of the agent, and of the grant's capability, in a manifest version. */
-const ownersIn = (manifest: string) => `
-        (${manifest}.compiled #>> '{manifest,owner}',
-         coalesce(${manifest}.compiled #>> ARRAY['manifest', 'capabilities', g.capability, 'owner'], ${manifest}.compiled #>> '{manifest,owner}'))`;
-
 // Ordered by session, so that two statements which extend several audit chains take them in the same order.
 const expireStatement: Statement = {
   name: 'review_expire',
   text: `
     WITH handed_on AS (
-      -- Asked under owners who are not the owners any more.
+      -- Asked under owners or terms that are not in force any more.
       SELECT g.id FROM grants g
       JOIN agent a ON a.name = g.agent AND a.version <> g.manifest_version
       JOIN manifest asked ON asked.agent = g.agent AND asked.version = g.manifest_version
       JOIN manifest current ON current.agent = g.agent AND current.version = a.version
       WHERE g.decide_by IS NOT NULL AND g.ended_at IS NULL AND g.status IN ('pending', 'approved')
-        AND ${ownersIn('asked')} IS DISTINCT FROM ${ownersIn('current')}
+        AND ${approversIn('asked')} IS DISTINCT FROM ${approversIn('current')}
       LIMIT $2::int
     ), due AS (
       SELECT id, CASE WHEN decide_by > $1::timestamptz THEN ${decisionReason('owner_changed')}

@@ -1,7 +1,7 @@
 /** Rows for tests of approvals and console: sessions and grants as the broker would have left them. */
 
 import type { VouchedPerson } from '../broker/core/identifier.ts';
-import type { JsonObject, Plan } from '../broker/core/vocabulary.ts';
+import type { ApprovalTerm, Json, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { proveGrant } from '../broker/grants/proven-grant.ts';
 import type { Identity } from '../broker/people/identity.ts';
@@ -98,6 +98,8 @@ export interface GrantRow {
   requestedAt?: Date;
   decision?: JsonObject;
   tier?: number;
+  /** Whose approvals it needs, as its manifest said. */
+  approval?: ApprovalTerm[];
 }
 
 export const plan: Plan = {
@@ -125,6 +127,7 @@ export async function addGrant(store: Store, row: GrantRow): Promise<string> {
     plan: asked as unknown as JsonObject,
     tier: row.tier ?? 2,
     requested_at: row.requestedAt ?? start,
+    approval: row.approval ?? null,
   });
   await store.prisma.grant.create({
     data: {
@@ -144,7 +147,10 @@ export async function addGrant(store: Store, row: GrantRow): Promise<string> {
       tier: row.tier ?? 2,
       status: row.status ?? 'pending',
       endedAt: ['denied', 'failed', 'ended'].includes(row.status ?? 'pending') ? after(60) : null,
-      decision: row.decision ?? { effect: 'approve', reasons: [] },
+      decision: {
+        ...(row.decision ?? { effect: 'approve', reasons: [] }),
+        ...(row.approval === undefined ? {} : { approval: row.approval as unknown as Json }),
+      },
       requestedAt: row.requestedAt ?? start,
       decideBy: row.decideBy === undefined ? after(300) : row.decideBy,
     },

@@ -167,6 +167,59 @@ describe('where nothing vouches for who started a session', () => {
   });
 });
 
+describe('where the manifest asks two of named groups', () => {
+  const { holder, open, ask, status, decide } = deploymentOf(() => ({}));
+
+  test('no credential before both, and the agent reads how far it is', async () => {
+    const { deployment } = holder;
+    const manifest = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
+    const tier = /tier: 2\n/;
+    const published = await deployment.publish(
+      'invoice-bot',
+      manifest.replace(tier, 'tier: 2\n    approval: { quorum: 2, from: [team:storage, team:billing] }\n'),
+    );
+    assert.equal(published.status, 200, published.text);
+    const agent = await open('operator@example.com');
+    const reply = await agent.grant({ capability: 'correct-customer-invoice' });
+    const from = ['team:billing', 'team:storage'];
+    assert.deepEqual(reply.body.approvals, [{ needed: 2, from, given: [] }]);
+    const { id } = reply.body;
+    assert.equal(await decide('operator', id, 'approve'), 403, 'who started it is no approver, whatever the quorum');
+    assert.equal(await decide('outsider', id, 'approve'), 403);
+    assert.equal(await decide('strict', id, 'approve'), 200);
+    assert.equal(await decide('strict', id, 'approve'), 403);
+    const shown = (await agent.call('GET', `/v1/grants/${id}`)).body;
+    assert.equal(shown.status, 'pending');
+    const [progress] = shown.approvals as { given: { by: string }[] }[];
+    assert.deepEqual(
+      progress?.given.map(({ by }) => by),
+      ['user:strict@example.com'],
+    );
+    assert.equal((await agent.call('POST', `/v1/grants/${id}/redeem`)).body.code, 'not_approved');
+    assert.equal(await decide('storage', id, 'approve'), 200);
+    assert.equal((await agent.call('POST', `/v1/grants/${id}/redeem`)).status, 201);
+
+    const denied = await ask(agent);
+    assert.equal(await decide('strict', denied, 'approve'), 200);
+    assert.equal(await decide('storage', denied, 'deny'), 200);
+    assert.equal(await status(agent, denied), 'denied');
+
+    // Set back by hand, as whoever owns the database may.
+    const forced = await ask(agent);
+    assert.equal(await decide('strict', forced, 'approve'), 200);
+    await deployment.broker.store.prisma.grant.update({
+      where: { id: forced },
+      data: {
+        status: 'approved',
+        decideBy: new Date(deployment.clock.now().getTime() + 60_000),
+        decision: { effect: 'approve', reasons: [] },
+      },
+    });
+    const stolen = await agent.call('POST', `/v1/grants/${forced}/redeem`);
+    assert.deepEqual([stolen.status, stolen.body.code], [409, 'not_approved']);
+  });
+});
+
 describe('an agent that signs for itself', () => {
   const ids = ['alone-bot', 'answered-bot'] as const;
   let key: CryptoKey;

@@ -2,12 +2,13 @@
 import { type ComponentChildren, h, type JSX } from 'preact';
 import { forWhom, forWhomFact, startedByFact } from '../../broker/console/people.ts';
 import { Foreign, notice } from '../../broker/console/shell.ts';
-import { ago, clamp, duration, moment, prettyJson, visible } from '../../broker/console/text.ts';
+import { ago, bare, clamp, duration, moment, prettyJson, visible } from '../../broker/console/text.ts';
 import { aboutSession, isQuestion } from '../../broker/core/questions.ts';
 import type { ReviewBlockerCode } from '../../broker/core/reasons.ts';
 import type { JsonObject, PlanDescription } from '../../broker/core/vocabulary.ts';
-import type { Identity } from '../../broker/people/identity.ts';
+import { type Identity, personRef } from '../../broker/people/identity.ts';
 import type { GrantAbout } from '../contract.ts';
+import type { EarlierApproval, TermProgress } from '../eligibility.ts';
 import { reasonMax } from '../review.ts';
 import type { ApprovalView, EarlierGrant, Outcome } from './load.ts';
 import { asks, callCard, choices, hasLifetime, withholdFields } from './questions.ts';
@@ -27,8 +28,8 @@ export interface ApprovalPage {
   minTtlSeconds: number;
   /** Why this person may not approve; null when they may. Denying is theirs all the same. */
   bar: string | null;
-  /** How many more people must approve, and who has. */
-  approvals: { needed: number; given: string[] };
+  /** Whose approvals it needs, and which it has. */
+  approvals: TermProgress<EarlierApproval>[];
   /** Why the form just sent was not taken, and what it said. */
   fault?: { message: string; reason: string } | undefined;
 }
@@ -212,14 +213,7 @@ function verdict(page: ApprovalPage): JSX.Element {
       h('strong', null, `${timeLeft(page)} left`),
       h('span', { class: 'soft' }, `Undecided at ${moment(by)} ${choice.undecided}.`),
     ]),
-    page.approvals.needed < 2
-      ? null
-      : h('p', { class: 'small' }, [
-          'Nobody says who started this run, so two people must approve it. ',
-          ...(page.approvals.given.length === 0
-            ? ['Nobody has yet.']
-            : ['Approved by ', ...page.approvals.given.map((who) => h(Foreign, { text: who })), '; one more must.']),
-        ]),
+    approvalsSoFar(page.approvals),
     page.bar !== null
       ? h('p', { class: 'fault' }, h(Foreign, { text: page.bar, max: 900 }))
       : form('approve', [
@@ -244,6 +238,27 @@ function verdict(page: ApprovalPage): JSX.Element {
       ),
       h('button', { class: 'deny', type: 'submit' }, choice.deny),
     ]),
+  ]);
+}
+
+/** `1 of 2 approvals given, by … at …`; null where one person's is enough, whoever decides. */
+export function approvalsSoFar(approvals: TermProgress<EarlierApproval>[]): JSX.Element | null {
+  if (approvals.every(({ needed, from }) => needed === 1 && from === null)) return null;
+  return h('ul', { class: 'small approvals' }, [
+    approvals.map(({ needed, from, given }) =>
+      h('li', null, [
+        h('b', null, `${given.length} of ${needed} ${needed === 1 ? 'approval' : 'approvals'} given`),
+        ...given.flatMap(({ reviewer, at }, index) => [
+          index === 0 ? ', by ' : ' and ',
+          h(Foreign, { text: bare(personRef(reviewer)) }),
+          ` at ${moment(at)}`,
+        ]),
+        '. ',
+        from === null
+          ? 'Nobody says who started this run, so two people must approve it.'
+          : ['Of ', ...from.flatMap((name, index) => [index === 0 ? '' : ', ', h(Foreign, { text: name })]), '.'],
+      ]),
+    ),
   ]);
 }
 

@@ -180,14 +180,36 @@ test('whoever is barred from approving still sees the request, and may deny it',
 
 test('the second of two approvers reads who was the first', async () => {
   const { path, row } = await pending({ startedBy: null });
-  assert.match((await get(path, owner)).html, /two people must approve it\. Nobody has yet/);
+  assert.match(
+    (await get(path, owner)).html,
+    /0 of 2 approvals given\.?(?:<[^>]*>)*\. Nobody says who started this run, so two people/,
+  );
   assert.equal((await post(path, owner, { verdict: 'approve' })).status, 303);
   assert.match((await get(path, owner)).html, /You approved this; one more person must/);
   const second = person('second@example.com', { groups: ['billing'] });
-  assert.match((await get(path, second)).html, /Approved by (?:<[^>]*>)*owner@example\.com/);
+  assert.match(
+    (await get(path, second)).html,
+    /1 of 2 approvals given(?:<[^>]*>)*, by (?:<[^>]*>)*owner@example\.com(?:<[^>]*>)* at /,
+  );
   assert.equal((await post(path, owner, { verdict: 'approve' })).status, 403);
   assert.equal((await row()).status, 'pending');
   assert.equal((await post(path, second, { verdict: 'approve' })).status, 303);
+  assert.equal((await row()).status, 'approved');
+});
+
+test('who is asked for by group sees the request and its session; owners see how far it is', async () => {
+  const { path, row } = await pending({}, { approval: [{ quorum: 2, from: ['team:security', 'team:sre'] }] });
+  const [one, two] = ['one@example.com', 'two@example.com'].map((email) => person(email, { groups: ['sre'] }));
+  assert.match((await get(path, one!)).html, /0 of 2 approvals given<\/b>\. Of (?:<[^>]*>)*team:security/);
+  assert.ok((await get('/approvals', one!)).html.includes(`"${path}"`));
+  const { sessionId } = await row();
+  assert.equal((await get(`/sessions/${sessionId}`, one!)).status, 200);
+  assert.equal((await post(path, one!, { verdict: 'approve' })).status, 303);
+  const byOwner = await get(path, owner);
+  assert.match(byOwner.html, /1 of 2 approvals given<\/b>, by (?:<[^>]*>)*one@example\.com(?:<[^>]*>)* at .*UTC/);
+  assert.doesNotMatch(byOwner.html, /value="approve"/);
+  assert.equal((await post(path, owner, { verdict: 'approve' })).status, 403);
+  assert.equal((await post(path, two!, { verdict: 'approve' })).status, 303);
   assert.equal((await row()).status, 'approved');
 });
 

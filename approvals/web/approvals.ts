@@ -7,13 +7,11 @@ import express, { type NextFunction, type Request, type Response, type Router } 
 import type { JSX } from 'preact';
 import { pageErrors } from '../../broker/console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
-import { bare } from '../../broker/console/text.ts';
 import { WritError } from '../../broker/core/errors.ts';
-import { approvalsNeeded } from '../../broker/core/identifier.ts';
-import { type Identity, personRef } from '../../broker/people/identity.ts';
+import type { Identity } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
 import type { PagesDeps } from '../contract.ts';
-import { loadAllForReview, loadForReview, standingApprovals, standingOf } from '../eligibility.ts';
+import { loadAllForReview, loadForReview, progressOf, standingOf } from '../eligibility.ts';
 import { type ReviewRequest, review } from '../review.ts';
 import { approvalPage, barredPage } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
@@ -109,10 +107,7 @@ async function showApproval(
     now: deps.clock.now(),
     minTtlSeconds: deps.minTtlSeconds?.(grant.provider) ?? 1,
     bar: unseen ? 'Its arguments cannot be shown, so nobody can agree to them. You may deny it.' : (bar?.text ?? null),
-    approvals: {
-      needed: approvalsNeeded(underReview.line),
-      given: standingApprovals(underReview, grant.plan_digest).map(({ reviewer }) => bare(personRef(reviewer))),
-    },
+    approvals: progressOf(underReview, grant.plan_digest),
     fault,
   });
   sendPage(res, {

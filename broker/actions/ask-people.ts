@@ -12,6 +12,7 @@ import type { AsksPeople } from '../grants/ask-people.ts';
 import { consentedBy } from '../grants/consent.ts';
 import { callPlan, liftPlan, makeQuestion, type Question } from '../grants/question.ts';
 import type { Seal } from '../keys/seal.ts';
+import { approvalTerms } from '../manifests/approval-terms.ts';
 import { type CallFacts, compiledCalls, withheldCapability, withheldTool } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import type { SessionFacts, StoredQuestion } from '../sessions/authenticate.ts';
@@ -89,6 +90,7 @@ export async function questionAboutCall(
     decide_by: decideBy(deps, session, because.now),
     sealed_arguments: await deps.seal.seal(JSON.stringify(asked.args), id),
     reasons: decision.reasons,
+    approval: approvalTerms(manifest, { capability: null, tier: false, rules: hits }),
   });
 }
 
@@ -144,6 +146,7 @@ async function questionAboutSession(
     decide_by: decideBy(deps, session, because.now),
     sealed_arguments: await deps.seal.seal(JSON.stringify(args), id),
     reasons,
+    approval: approvalTerms(manifest, { capability: null, tier: false, rules: [] }),
   });
 }
 

@@ -299,7 +299,7 @@ export const events = {
     payload: [z.strictObject({ calls: count })],
   },
   'review.approved': {
-    meaning: 'A person approved the plan of a grant that two people must approve; it waits for the second.',
+    meaning: 'A person approved the plan of a grant that more than one must approve; it waits for the others.',
     payload: [reviewed],
   },
   'review.refused': {

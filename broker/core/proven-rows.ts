@@ -2,7 +2,7 @@
  * The rows that grant power, as far as their power goes: each carries a proof made with a key that is not in
  * the database (`keys/row-proofs.ts`). What is not a member here may be changed by whoever may write the row.
  */
-import type { JsonObject } from './vocabulary.ts';
+import type { ApprovalTerm, JsonObject } from './vocabulary.ts';
 
 /** Columns by table; the first one names the row in a log. A column that grants power must be added here. */
 export interface ProvenRows {
@@ -76,6 +76,8 @@ export interface ProvenRows {
     plan: JsonObject;
     tier: number;
     requested_at: Date;
+    /** Whose approvals it needs; null or absent where its manifest says nothing of it. */
+    approval?: ApprovalTerm[] | null;
   };
   review: {
     id: string;

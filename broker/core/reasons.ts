@@ -197,7 +197,8 @@ export const reviewBlockers = {
     words: 'nobody decides on their own request',
   },
   not_an_approver: {
-    meaning: 'The person is no approver of the agent or of the capability.',
+    meaning:
+      'The person is no approver of the agent or of the capability, or in none of the groups that the manifest asks.',
     words: 'not one of the approvers',
   },
   not_comparable: {
@@ -206,7 +207,7 @@ export const reviewBlockers = {
     words: 'nobody could tell them from the one who started it',
   },
   approved_already: {
-    meaning: 'The person has approved it; where two must approve, the second is another person.',
+    meaning: 'The person has approved it; where more than one must approve, each is another person.',
     words: 'they had approved it already',
   },
 } as const satisfies ReasonTable;

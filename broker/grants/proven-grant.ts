@@ -25,6 +25,7 @@ export const provenGrantColumns = (g: string): string =>
     'proof',
   ]
     .map((name) => `${g}.${name}`)
+    .concat(`${g}.decision -> 'approval' AS approval`)
     .join(', ');
 
 /** What a review may narrow is not the request's: its own proof says to what. */
@@ -46,6 +47,7 @@ const proven = (row: ProvenRows['grants']): ProvenRows['grants'] => {
     plan: plan as JsonObject,
     tier: row.tier,
     requested_at: row.requested_at,
+    ...(row.approval == null ? {} : { approval: row.approval }),
   };
 };
 

@@ -30,9 +30,10 @@ import {
   type IssuedAnswer,
   mintAndDeliver,
 } from './issue-grant.ts';
+import { approvalProgress } from './quorum.ts';
 import { knownName, recordableFaults } from './recordable.ts';
 import { type GrantRecord, recordGrant, recordIntent } from './statements.ts';
-import { type GrantView, viewGrant } from './view.ts';
+import { type GrantView, viewApprovals, viewGrant } from './view.ts';
 
 export interface GrantDeps extends IssueDeps, EndSessionDeps, AskDeps {
   catalog: Catalog;
@@ -222,7 +223,7 @@ async function decideOnce(
     const written = await recordGrant(store, pending, history.moves(['attempt']), deps.noticeChannels);
     if (!written.ok) return decideAgain(written);
     tell();
-    return { outcome: 'pending', grant: viewPending(deps, record, evaluation, decideBy) };
+    return { outcome: 'pending', grant: viewPending(deps, session, record, evaluation, decideBy) };
   }
 
   // 5. Any effect but allow is unknown here and must not mint.
@@ -384,12 +385,15 @@ function draft(
 
 function viewPending(
   deps: GrantDeps,
+  session: SessionFacts,
   record: { id: string; capability: string; tier: number },
   { plan, digest, decision, description }: Evaluation,
   decideBy: Date,
 ): GrantView {
+  const line = [{ started_by: session.startedBy, responsible: session.responsible }];
+  const approvals = viewApprovals(approvalProgress(decision.approval ?? null, line, []));
   const grant = { ...record, status: 'pending', plan, planDigest: digest, decideBy, reasons: decision.reasons };
-  return viewGrant(grant, description, deps.publicUrl, null);
+  return viewGrant({ ...grant, approvals }, description, deps.publicUrl, null);
 }
 
 function digestOf(request: GrantRequest): string {

@@ -1,5 +1,7 @@
 /** What a grant looks like from outside: the same members whichever way it is read. Never a credential. */
 import type { Plan, PlanDescription, Reason } from '../core/vocabulary.ts';
+import { type Identity, personRef } from '../people/identity.ts';
+import type { TermProgress } from './quorum.ts';
 
 export interface GrantView {
   id: string;
@@ -13,9 +15,25 @@ export interface GrantView {
   revocability: PlanDescription['revocability'];
   reasons?: Reason[];
   decide_by?: string;
+  /** Whose approvals it needs, and which it has. Each must be complete. */
+  approvals?: ApprovalView[];
   approval_url?: string;
   lease?: { id: string; status: string; expires_at: string };
 }
+
+export interface ApprovalView {
+  needed: number;
+  /** Whose count; absent = the owners'. */
+  from?: string[];
+  given: { by: string; at: string }[];
+}
+
+export const viewApprovals = (progress: readonly TermProgress<{ reviewer: Identity; at: Date }>[]): ApprovalView[] =>
+  progress.map(({ needed, from, given }) => ({
+    needed,
+    ...(from === null ? {} : { from }),
+    given: given.map(({ reviewer, at }) => ({ by: personRef(reviewer), at: at.toISOString() })),
+  }));
 
 export function viewGrant(
   grant: {
@@ -27,6 +45,8 @@ export function viewGrant(
     planDigest: string;
     decideBy: Date | null;
     reasons: Reason[];
+    /** Of one that waits. */
+    approvals?: ApprovalView[];
   },
   description: PlanDescription,
   publicUrl: string,
@@ -45,6 +65,7 @@ export function viewGrant(
     ...(grant.decideBy === null || !['pending', 'approved'].includes(grant.status)
       ? {}
       : { decide_by: grant.decideBy.toISOString() }),
+    ...(grant.status === 'pending' && grant.approvals !== undefined ? { approvals: grant.approvals } : {}),
     ...(grant.status === 'pending' ? { approval_url: `${publicUrl}/approvals/${grant.id}` } : {}),
     ...(lease === null
       ? {}

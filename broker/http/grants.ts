@@ -56,6 +56,16 @@ export const grantSchema = z
       )
       .optional(),
     decide_by: z.string().optional(),
+    approvals: z
+      .array(
+        z.object({
+          needed: z.int(),
+          from: z.array(z.string()).optional(),
+          given: z.array(z.object({ by: z.string(), at: z.string() })),
+        }),
+      )
+      .optional()
+      .describe('Of a grant that waits: how many of whom must approve, and who has. Each must be complete.'),
     approval_url: z
       .string()
       .optional()
