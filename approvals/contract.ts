@@ -95,6 +95,8 @@ export interface PagesDeps extends LoginDeps {
    * are not those that the plan digests.
    */
   callArguments(grantId: string): Promise<JsonObject | null>;
+  /** For so long whoever edited an agent's manifest approves nothing of it; 0 = no time. */
+  editorCoolingSeconds: number;
   /** How long an approved grant waits for its agent. */
   redemptionSeconds: number;
   minTtlSeconds?: (provider: string) => number;

@@ -12,7 +12,7 @@ import {
 } from '../broker/core/identifier.ts';
 import type { ProvenRows } from '../broker/core/proven-rows.ts';
 import type { ReviewBlockerCode } from '../broker/core/reasons.ts';
-import type { ApprovalTerm, GrantStatus, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
+import type { ApprovalTerm, Clock, GrantStatus, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
 import { grantHolds, provenGrantColumns } from '../broker/grants/proven-grant.ts';
 import { reviewHolds } from '../broker/grants/proven-review.ts';
 import { approvalProgress, type TermProgress } from '../broker/grants/quorum.ts';
@@ -65,6 +65,8 @@ export interface GrantUnderReview {
   approval_count: number;
   /** Whose approvals it needs; null where its manifest says nothing of it. */
   approval: ApprovalTerm[] | null;
+  /** Whoever wrote, or agreed to, a version of the agent's manifest in the month before it was asked, or since. */
+  editors: Editor[];
   /** The manifest in force says the same of owners and approvals as the one it was asked under. */
   terms_stand: boolean;
   session_status: SessionStatus;
@@ -73,6 +75,15 @@ export interface GrantUnderReview {
   /** The session and its ancestors: a sub-agent's session is its parent's people's session too. */
   line: SessionPeople[];
   approvals: EarlierApproval[];
+}
+
+interface Editor {
+  /** As the record names them: `user:…`, or what is no person. */
+  name: string;
+  /** Of a proposal, whoever made it; null = nobody but the name. */
+  identity: Identity | null;
+  /** ISO 8601. */
+  at: string;
 }
 
 type LoadedReview = ProvenRows['review'] & { proof: string };
@@ -104,6 +115,15 @@ const loadStatement: Statement = {
         SELECT 1 FROM manifest asked, manifest current
         WHERE asked.agent = g.agent AND asked.version = g.manifest_version AND current.agent = g.agent AND current.version = a.version
           AND ${approversIn('asked')} IS DISTINCT FROM ${approversIn('current')}) AS terms_stand,
+      (SELECT coalesce(jsonb_agg(e), '[]') FROM (
+        SELECT author AS name, NULL::jsonb AS identity, published_at AS at FROM manifest m
+        WHERE m.agent = g.agent AND m.published_at > g.requested_at - interval '31 days'
+        UNION ALL
+        SELECT p.author, p.proposer -> 'identity', p.decided_at FROM manifest_proposal p
+        WHERE p.agent = g.agent AND p.status = 'published' AND p.decided_at > g.requested_at - interval '31 days'
+        UNION ALL
+        SELECT p.decided_by, NULL::jsonb, p.decided_at FROM manifest_proposal p
+        WHERE p.agent = g.agent AND p.status = 'published' AND p.decided_at > g.requested_at - interval '31 days') e) AS editors,
       s.status AS session_status, s.expires_at AS session_expires_at, s.task_type,
       (SELECT jsonb_agg(to_jsonb(line)) FROM line WHERE line.grant_id = g.id) AS line,
       (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.at, r.id), '[]') FROM review r WHERE r.grant_id = g.id AND r.verdict = 'approve') AS approvals
@@ -172,17 +192,21 @@ interface Party {
   vouched: boolean;
 }
 
+/** What a standing hangs on besides the grant. */
+export interface StandingDeps {
+  approversOf: ApproversOf;
+  clock: Clock;
+  /** For so long whoever edited the agent's manifest approves nothing of it; 0 = no time. Default a day. */
+  editorCoolingSeconds?: number;
+}
+
 /**
  * Self-approval is looked at first and for everybody: nobody approves what is done for them or was started by
  * them, whatever else they are. A name that only the agent gives bars too, but opens nothing; and whoever is
  * barred may still see and deny what they could see without it.
  */
-export async function standingOf(
-  person: Identity,
-  grant: GrantUnderReview,
-  approversOf: ApproversOf,
-): Promise<Standing> {
-  const owner = isApprover(person, await approversOf(refOf(grant, grant.manifest_version)));
+export async function standingOf(person: Identity, grant: GrantUnderReview, deps: StandingDeps): Promise<Standing> {
+  const owner = isApprover(person, await deps.approversOf(refOf(grant, grant.manifest_version)));
   const asked = grant.approval === null ? owner : grant.approval.some(({ from }) => isApprover(person, from));
   const parties = grant.line.flatMap(partiesOf);
   const vouched = parties.filter((party) => party.vouched);
@@ -190,7 +214,10 @@ export async function standingOf(
   const itself = grant.line.some((session) => isSubject(person, session));
   const involved =
     itself || vouched.some(({ name }) => isProvenName(person, name as Identifier)) || isApprover(person, responsible);
-  return { maySee: owner || asked || involved, ...barOf(person, grant, parties, responsible, asked) };
+  return {
+    maySee: owner || asked || involved,
+    ...barOf(person, grant, parties, responsible, asked, editorsOf(grant, deps)),
+  };
 }
 
 /** The token that opened the session was this person's own. */
@@ -204,6 +231,7 @@ function barOf(
   parties: Party[],
   responsible: string[],
   approver: boolean,
+  editors: Editor[],
 ): { bar: Bar | null; byDeclaration: boolean } {
   // Of what the agent wrote nobody knows the kind for sure: some subjects and user names look like an e-mail.
   const is = ({ name, vouched }: Party): Likeness =>
@@ -225,6 +253,10 @@ function barOf(
   if (unknown !== undefined) return bar('not_comparable', incomparable(unknown), !unknown.vouched);
   const unknownOwner = responsible.find((owner) => likenessToOwner(person, owner) === 'unknown');
   if (unknownOwner !== undefined) return bar('not_comparable', incomparableOwner(unknownOwner));
+  const edited = editors.map((editor) => likenessToEditor(person, editor));
+  if (edited.includes('same'))
+    return bar('edited_manifest', `You changed what this agent may do a short while ago; ${self}`);
+  if (edited.includes('unknown')) return bar('not_comparable', incomparableEditor);
   if (
     grant.status === 'pending' &&
     standingApprovals(grant, grant.plan_digest).some(({ reviewer }) => isSamePerson(person, reviewer))
@@ -232,6 +264,24 @@ function barOf(
     return bar('approved_already', 'You approved this; one more person must. You may still deny it.');
   return { bar: null, byDeclaration: false };
 }
+
+function editorsOf({ editors }: GrantUnderReview, { clock, editorCoolingSeconds = 86_400 }: StandingDeps): Editor[] {
+  const since = clock.now().getTime() - editorCoolingSeconds * 1000;
+  return editorCoolingSeconds === 0 ? [] : editors.filter(({ at }) => new Date(at).getTime() > since);
+}
+
+/** Of a folder, a pipeline or the bootstrap token nobody knows who they are: those bar nobody. */
+function likenessToEditor(person: Identity, { name, identity }: Editor): Likeness {
+  if (identity !== null && isSamePerson(person, identity)) return 'same';
+  if (!name.startsWith('user:')) return 'other';
+  // What `personRef` writes: a verified e-mail, or else a subject, which may look like one.
+  const value = name.slice('user:'.length);
+  if (likeness(person, { kind: null, value }) === 'same') return 'same';
+  return value.includes('@') ? likeness(person, { kind: 'email', value }) : 'other';
+}
+
+const incomparableEditor =
+  'Somebody changed what this agent may do a short while ago, and your sign-in gives no verified e-mail address of you: nobody can tell that you are somebody else. You may deny it. For an admin: the identity provider must release a verified e-mail (WRIT_OIDC_SCOPE with email, WRIT_OIDC_EMAIL_VERIFIED_CLAIM).';
 
 const notAsked = ({ approval }: GrantUnderReview): string =>
   approval === null

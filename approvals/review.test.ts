@@ -4,10 +4,11 @@ import { z } from 'zod';
 import { assertEventsFit } from '../broker/audit/rows.test-support.ts';
 import { manualClock } from '../broker/core/clock.ts';
 import { WritError } from '../broker/core/errors.ts';
+import type { JsonObject } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import type { ProviderShapes } from '../broker/manifests/check.ts';
 import { publishManifest } from '../broker/manifests/publish.ts';
-import type { Identity } from '../broker/people/identity.ts';
+import { type Identity, identityRecord } from '../broker/people/identity.ts';
 import { openTestStore } from '../broker/store/store.test-support.ts';
 import { expireUndecided, type ReviewDeps, type ReviewRequest, review } from './review.ts';
 import { addGrant, addSession, after, eventsOf, person, plan, start, vouched } from './rows.test-support.ts';
@@ -527,4 +528,71 @@ test('a manifest published between reading and writing: nothing is approved', as
   };
   await assert.rejects(decide(), refused('conflict'));
   assert.equal((await row()).status, 'pending');
+});
+
+test('whoever wrote or agreed to the manifest in the last day approves nothing by it; a folder bars nobody', async () => {
+  const shapes = { plain: { params: z.strictObject({}) } } as unknown as ProviderShapes;
+  const second = person('second@example.com', { groups: ['billing'] });
+  const third = person('third@example.com', { groups: ['billing'] });
+  const { email: _, emailVerified: __, ...nameless } = third;
+  const publish = (author: string, more: string, at: Date, agent: string) =>
+    publishManifest(store, manualClock(at), shapes, {
+      author,
+      reason: 'test',
+      agent: null,
+      expectedVersion: null,
+      requestId: null,
+      source: source('team:billing', more).replaceAll('owned-bot', agent),
+    });
+  await publish('WRIT_MANIFEST_DIR', '', start, 'edited-bot');
+  const asked = { agent: 'edited-bot' };
+  const started = { ...asked, startedBy: vouched('sub-else', 'subject', 'https://login.example') };
+  assert.equal((await (await pending(started, asked)).decide({ reviewer: nameless })).status, 'approved');
+  await publish('user:owner@example.com', ', max_grants: 3', after(10), 'edited-bot');
+  await publish('bootstrap token', ', max_grants: 4', after(20), 'edited-bot');
+  const { deps, decide, clock, row, sessionId } = await pending(started, asked);
+  clock.set(after(60));
+  await assert.rejects(decide(), refused('forbidden', /changed what this agent may do/));
+  const renamed = { ...second, former: [{ kind: 'email', value: 'Owner@example.com' }] };
+  await assert.rejects(decide({ reviewer: renamed }), refused('forbidden', /changed what this agent may do/));
+  await assert.rejects(decide({ reviewer: nameless }), refused('forbidden', /nobody can tell/));
+  assert.deepEqual(
+    (await eventsOf(store, sessionId)).map(({ payload }) => payload.refused_because),
+    ['edited_manifest', 'edited_manifest', 'not_comparable'],
+  );
+  deps.editorCoolingSeconds = 50;
+  assert.equal((await decide()).status, 'approved', 'the time is a setting');
+  assert.equal((await row()).status, 'approved');
+
+  // Two who agree on a version are both its editors.
+  await store.prisma.manifestProposal.create({
+    data: {
+      id: 'mpr_1',
+      agent: 'edited-bot',
+      baseVersion: 3,
+      source: '',
+      sha256: '',
+      author: 'user:sub-second',
+      proposer: { kind: 'person', identity: identityRecord(second) as JsonObject },
+      reason: 'test',
+      proposedAt: after(30),
+      status: 'published',
+      decidedBy: 'user:third@example.com',
+      decidedAt: after(40),
+      version: 4,
+    },
+  });
+  const agreed = await pending(asked, asked);
+  agreed.clock.set(after(60));
+  agreed.deps.editorCoolingSeconds = 45;
+  for (const reviewer of [second, third])
+    await assert.rejects(agreed.decide({ reviewer }), refused('forbidden', /changed what this agent may do/));
+  assert.equal(
+    (await agreed.decide({ reviewer: third, verdict: 'deny', reason: 'no' })).status,
+    'denied',
+    'but denies',
+  );
+  const off = await pending(asked, asked);
+  off.deps.editorCoolingSeconds = 0;
+  assert.equal((await off.decide()).status, 'approved');
 });

@@ -34,6 +34,8 @@ export interface ReviewDeps {
   store: Store;
   clock: Clock;
   approversOf: ApproversOf;
+  /** As in `StandingDeps`. */
+  editorCoolingSeconds?: number;
   /** How long an approved grant may wait for its agent before it lapses. Default 300. */
   redemptionSeconds?: number;
   /**
@@ -137,7 +139,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   const at = deps.clock.now();
   const approving = request.verdict === 'approve';
 
-  const { maySee, bar } = await standingOf(request.reviewer, grant, deps.approversOf);
+  const { maySee, bar } = await standingOf(request.reviewer, grant, deps);
   if (bar !== null && (approving || !maySee)) {
     await auditRefusal(deps.store, grant, request, bar, at);
     throw new WritError('forbidden', { detail: bar.text });

@@ -83,7 +83,7 @@ async function showApproval(
     return sendPage(res, { title: 'Not found', viewer, status: 404, body });
   }
   const underReview = await loadForReview(deps.store, id);
-  const { maySee, bar } = await standingOf(login.identity, underReview, deps.approversOf);
+  const { maySee, bar } = await standingOf(login.identity, underReview, deps);
   if (!maySee) {
     const body = barredPage(bar?.code ?? 'not_an_approver', login.identity);
     return sendPage(res, { title: 'Not yours to decide', viewer, status: 403, body });
@@ -123,12 +123,12 @@ async function showApproval(
  * most urgent ones and the number of the others.
  */
 export async function waitingFor(
-  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf'>,
+  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf' | 'editorCoolingSeconds'>,
   person: Identity,
 ): Promise<WaitingForPerson> {
   const waiting = await loadWaiting(deps.store, deps.clock.now());
   const grants = await loadAllForReview(deps.store, waiting.ids);
-  const standings = await Promise.all(grants.map((grant) => standingOf(person, grant, deps.approversOf)));
+  const standings = await Promise.all(grants.map((grant) => standingOf(person, grant, deps)));
   // Listed too: what only the agent's word keeps them from approving, because that word may be meant to.
   const theirs = (index: number) => {
     const { maySee, bar, byDeclaration } = standings[index] as (typeof standings)[number];
@@ -149,7 +149,7 @@ export async function waitingFor(
 
 /** The same for the console's home page; null when nothing waits. */
 export async function waitingTableFor(
-  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf'>,
+  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf' | 'editorCoolingSeconds'>,
   person: Identity,
 ): Promise<JSX.Element | null> {
   const waiting = await waitingFor(deps, person);

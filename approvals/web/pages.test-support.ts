@@ -121,6 +121,7 @@ export async function openHarness(
     ownersOf: async () => ['team:billing'],
     isAdmin: (person: Identity) => person.groups.includes('writ-admins'),
     redemptionSeconds: 300,
+    editorCoolingSeconds: 86_400,
     log: { warn: log, error: log },
     requestId: () => 'req_test',
   };

@@ -109,6 +109,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     ...about,
     callArguments: (grantId) => argumentsUnderReview({ store, seal: parts.seal, digest }, grantId),
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
+    editorCoolingSeconds: settings.WRIT_EDITOR_COOLING_SECONDS,
   };
   const oauth: OAuthDeps = {
     ...ending,

@@ -116,6 +116,9 @@ export const environment = z.object({
   WRIT_SNAPSHOT_SECONDS: seconds(60, 0, 60).describe(
     'How long a host may make calls that no rule looks at without asking, by a signed snapshot (`offline` of the SDK): so long after a session has ended, it may still make them. 0 = every call is asked for.',
   ),
+  WRIT_EDITOR_COOLING_SECONDS: seconds(86_400, 0, 30 * 86_400).describe(
+    'Whoever wrote, or agreed to, a version of an agent’s manifest approves nothing that this agent asks for, for so long; 0 = no time.',
+  ),
   WRIT_APPROVAL_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe('Undecided for so long = denied.'),
   WRIT_REDEEM_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe(
     'An approved grant that is not redeemed for so long is denied.',

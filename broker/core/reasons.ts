@@ -206,6 +206,10 @@ export const reviewBlockers = {
       'The session’s people are named by another kind of name than sign-in gives of this person, so nobody can tell them apart.',
     words: 'nobody could tell them from the one who started it',
   },
+  edited_manifest: {
+    meaning: 'The person wrote, or agreed to, a version of the agent’s manifest within `WRIT_EDITOR_COOLING_SECONDS`.',
+    words: 'they had changed what the agent may do a short while before',
+  },
   approved_already: {
     meaning: 'The person has approved it; where more than one must approve, each is another person.',
     words: 'they had approved it already',
