@@ -12,7 +12,8 @@ import {
 } from '../broker/core/identifier.ts';
 import type { ProvenRows } from '../broker/core/proven-rows.ts';
 import type { ReviewBlockerCode } from '../broker/core/reasons.ts';
-import type { ApprovalTerm, Clock, GrantStatus, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
+import type { ApprovalTerm, Clock, GrantStatus, JsonObject, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
+import { planDigest } from '../broker/decide/plan-digest.ts';
 import { grantHolds, provenGrantColumns } from '../broker/grants/proven-grant.ts';
 import { reviewHolds } from '../broker/grants/proven-review.ts';
 import { approvalProgress, type TermProgress } from '../broker/grants/quorum.ts';
@@ -63,6 +64,11 @@ export interface GrantUnderReview {
   status: GrantStatus;
   decide_by: Date | null;
   approval_count: number;
+  /** The parameters as they were asked for, and what reviews left out of them (JSON Pointers). */
+  params: JsonObject;
+  left_out: string[];
+  /** The plan as it was asked for; null where nothing was left out. */
+  asked_plan: Plan | null;
   /** Whose approvals it needs; null where its manifest says nothing of it. */
   approval: ApprovalTerm[] | null;
   /** Whoever wrote, or agreed to, a version of the agent's manifest in the month before it was asked, or since. */
@@ -87,7 +93,7 @@ interface Editor {
 }
 
 type LoadedReview = ProvenRows['review'] & { proof: string };
-type LoadedGrant = Omit<GrantUnderReview, 'plan' | 'line' | 'approvals'> &
+type LoadedGrant = Omit<GrantUnderReview, 'plan' | 'asked_plan' | 'line' | 'approvals'> &
   ProvenRows['grants'] & {
     proof: string;
     line: (ProvenRows['session'] & { proof: string })[];
@@ -111,6 +117,7 @@ const loadStatement: Statement = {
       FROM session p JOIN line ON p.id = line.parent_id
     )
     SELECT ${provenGrantColumns('g')}, coalesce(a.version, g.manifest_version) AS version_in_force, g.plan_digest, g.status, g.decide_by, g.approval_count,
+      coalesce(g.decision -> 'left_out', '[]') AS left_out,
       NOT EXISTS (
         SELECT 1 FROM manifest asked, manifest current
         WHERE asked.agent = g.agent AND asked.version = g.manifest_version AND current.agent = g.agent AND current.version = a.version
@@ -160,7 +167,14 @@ function holds(store: Store, grant: LoadedGrant): boolean {
     opened_at: new Date(session.opened_at),
     expires_at: new Date(session.expires_at),
   }));
-  return grantHolds(store, grant) && line.every((session) => sessionHolds(store, session));
+  return grantHolds(store, grant) && isConsented(store, grant) && line.every((session) => sessionHolds(store, session));
+}
+
+/** A narrower plan than was asked for is one that somebody consented to. */
+function isConsented(store: Store, { asked_plan, plan, approvals }: LoadedGrant): boolean {
+  if (asked_plan == null) return true;
+  const digest = planDigest(plan as unknown as Plan);
+  return approvals.map(dated).some((review) => review.consented_digest === digest && reviewHolds(store, review));
 }
 
 /** @throws WritError `not_found` */

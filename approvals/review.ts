@@ -9,7 +9,7 @@ import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
 import { newId } from '../broker/core/ids.ts';
 import type { LiftPermission } from '../broker/core/questions.ts';
-import { aboutSession } from '../broker/core/questions.ts';
+import { aboutSession, isQuestion } from '../broker/core/questions.ts';
 import { type DecisionReason, decisionReason } from '../broker/core/reasons.ts';
 import type { Clock, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
@@ -19,7 +19,7 @@ import { type Identity, identityRecord, personRef } from '../broker/people/ident
 import { liftSession } from '../broker/sessions/lift-session.ts';
 import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
-import type { ApproversOf } from './contract.ts';
+import type { ApproversOf, NarrowPlan } from './contract.ts';
 import {
   approversIn,
   type Bar,
@@ -42,7 +42,11 @@ export interface ReviewDeps {
    * Shortest lifetime a provider can give; narrowing below it would approve what cannot be minted. Default 1.
    */
   minTtlSeconds?: (provider: string) => number;
+  /** Absent: a review shortens, and leaves nothing out. */
+  narrowPlan?: NarrowPlan;
 }
+
+export { type Part, partsOf } from '../broker/grants/narrow-plan.ts';
 
 export interface ReviewRequest {
   grantId: string;
@@ -52,6 +56,8 @@ export interface ReviewRequest {
   planDigest: string;
   /** Narrows the plan's lifetime; absent = as planned. Only with `approve`. */
   ttlSeconds?: number | undefined;
+  /** Members of lists among the parameters that are left out, as JSON Pointers (`partsOf`). Only with `approve`. */
+  leaveOut?: readonly string[] | undefined;
   /** Of a session that is lifted: what it must do without, `tool:NAME` and `capability:NAME`. */
   withhold?: readonly string[] | undefined;
   /** Required with `deny`. At most 500 characters. */
@@ -177,7 +183,12 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
       ? new Date(Math.min(lapses, grant.session_expires_at.getTime()))
       : null;
   const reviewId = newId('rev', at);
-  const decision = approving ? {} : denial('denied_by_approver', reason);
+  const leftOut = approving ? leftOutBy(grant, request) : [];
+  const decision = !approving
+    ? denial('denied_by_approver', reason)
+    : leftOut.length === 0
+      ? {}
+      : { left_out: leftOut, asked_plan: grant.asked_plan ?? grant.plan };
   const payload = eventPayload(status === 'denied' ? 'grant.denied' : 'grant.approved', {
     review_id: reviewId,
     capability: grant.capability,
@@ -188,6 +199,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     plan_digest: consented,
     ttl_seconds: plan.ttl_seconds,
     planned_ttl_seconds: grant.plan.ttl_seconds,
+    ...(leftOut.length === 0 ? {} : { left_out: leftOut }),
   });
 
   const reviewer = identityRecord(request.reviewer);
@@ -249,19 +261,31 @@ function checkReason(request: ReviewRequest): string | null {
 }
 
 /**
- * The same permission for a shorter time, or a session that goes on with less: the only changes a reviewer
- * can
- * make, so that a review never widens.
+ * The same permission for a shorter time, less of it by the provider's own word, or a session that goes on
+ * with less: the only changes a reviewer can make, so that a review never widens.
  */
-function narrow(deps: ReviewDeps, grant: GrantUnderReview, { ttlSeconds, withhold }: ReviewRequest): Plan {
+function narrow(deps: ReviewDeps, grant: GrantUnderReview, request: ReviewRequest): Plan {
+  const { ttlSeconds, withhold } = request;
   if (grant.capability === aboutSession) return withholding(grant.plan, withhold ?? []);
-  if (ttlSeconds === undefined || ttlSeconds === grant.plan.ttl_seconds) return grant.plan;
+  const leftOut = leftOutBy(grant, request);
+  const plan = leftOut.length === grant.left_out.length ? grant.plan : less(deps, grant, leftOut);
+  if (ttlSeconds === undefined || ttlSeconds === plan.ttl_seconds) return plan;
   const least = Math.max(1, deps.minTtlSeconds?.(grant.provider) ?? 1);
   if (!Number.isInteger(ttlSeconds) || ttlSeconds < least || ttlSeconds > grant.plan.ttl_seconds) {
     const message = `Whole seconds from ${least} to ${grant.plan.ttl_seconds}: a review may shorten, never extend.`;
     throw new WritError('bad_request', { detail: message, errors: [{ path: 'ttl_seconds', message }] });
   }
-  return { ...grant.plan, ttl_seconds: ttlSeconds };
+  return { ...plan, ttl_seconds: ttlSeconds };
+}
+
+/** All that is left out: what earlier reviews left out stays so. */
+const leftOutBy = ({ left_out }: GrantUnderReview, { leaveOut = [] }: ReviewRequest): string[] =>
+  [...new Set([...left_out, ...leaveOut])].sort();
+
+function less({ narrowPlan }: ReviewDeps, grant: GrantUnderReview, leftOut: string[]): Plan {
+  if (narrowPlan !== undefined && !isQuestion(grant.capability)) return narrowPlan(grant, leftOut);
+  const message = 'Nothing can be left out of this.';
+  throw new WritError('bad_request', { detail: message, errors: [{ path: 'keep', message }] });
 }
 
 function withholding(plan: Plan, names: readonly string[]): Plan {

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 import { ConfigurationError } from '../broker/config/settings.ts';
+import { planDigest } from '../broker/decide/plan-digest.ts';
 import { type Agent, type Deployment, type DeploymentOptions, startDeployment } from './deployment.test-support.ts';
 import { demoPassword, type LoginUser } from './oidc/login-provider.ts';
 
@@ -25,6 +26,7 @@ const people = () => [
   user('operator', ['billing'], { github_login: 'octo-operator' }),
   user('strict', ['billing'], { github_login: 'octo-strict' }),
   user('storage', ['storage'], { github_login: 'octo-storage' }),
+  user('billing-lead', ['billing'], { github_login: 'octo-lead' }),
   user('outsider', ['marketing'], { github_login: 'octo-outsider' }),
 ];
 
@@ -217,6 +219,74 @@ describe('where the manifest asks two of named groups', () => {
     });
     const stolen = await agent.call('POST', `/v1/grants/${forced}/redeem`);
     assert.deepEqual([stolen.status, stolen.body.code], [409, 'not_approved']);
+  });
+
+  test('an approver leaves a repository out: the agent is told, and gets no more; the next one cannot put it back', async () => {
+    const { deployment } = holder;
+    const manifest = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
+    const both = manifest
+      .replace('repositories: [orders]', 'repositories: [orders, payroll]')
+      .replace(/(provider: github[\s\S]*?)tier: 1/, '$1tier: 2\n    approval: { quorum: 2 }');
+    assert.equal((await deployment.publish('invoice-bot', both)).status, 200);
+    const agent = await open('operator@example.com');
+    const asked = await agent.grant({ capability: 'read-policy-repository' });
+    assert.deepEqual(asked.body.plan.permission.repositories, ['orders', 'payroll']);
+    const { id } = asked.body;
+    const answer = async (who: string, fields: { [name: string]: string }) => {
+      const approver = await deployment.approver(`${who}@example.com`);
+      const { html } = await approver.page(`/approvals/${id}`);
+      const csrf = /name="csrf" value="([^"]+)"/.exec(html)?.[1] ?? '';
+      const plan_digest = /name="plan_digest" value="([^"]+)"/.exec(html)?.[1] ?? '';
+      const reply = await approver.post(`/approvals/${id}`, { csrf, plan_digest, verdict: 'approve', ...fields });
+      return { html, status: reply.status };
+    };
+    const nothing = await answer('strict', { part: '/repositories/7' });
+    assert.equal(nothing.status, 400, 'what was not asked for');
+    assert.match(nothing.html, /name="keep" value="\/repositories\/1" checked/);
+    // As a browser sends it, of one part offered and not ticked.
+    assert.equal((await answer('strict', { part: '/repositories/1' })).status, 200);
+    const waiting = (await agent.call('GET', `/v1/grants/${id}`)).body;
+    assert.deepEqual([waiting.status, waiting.narrowed], ['pending', true]);
+    assert.deepEqual(waiting.plan.permission.repositories, ['orders']);
+    const second = await answer('billing-lead', {});
+    assert.doesNotMatch(second.html, /name="keep"/, 'nothing is left to leave out');
+    assert.equal(second.status, 200);
+    const issued = await agent.call('POST', `/v1/grants/${id}/redeem`);
+    assert.equal(issued.status, 201, issued.text);
+    assert.deepEqual([issued.body.narrowed, issued.body.plan.permission.repositories], [true, ['orders']]);
+    const read = (repository: string) =>
+      fetch(`${deployment.world.github.url}/repos/example-org/${repository}/contents/`, {
+        headers: { authorization: `Bearer ${issued.body.credential.token}` },
+      });
+    assert.equal((await read('orders')).status, 200);
+    assert.ok((await read('payroll')).status >= 400);
+  });
+
+  test('what was left out cannot be put back in the database', async () => {
+    const { deployment } = holder;
+    const agent = await open('operator@example.com');
+    const { id, plan } = (await agent.grant({ capability: 'read-policy-repository' })).body;
+    const { store } = deployment.broker;
+    const where = { id };
+    const approver = await deployment.approver('strict@example.com');
+    assert.equal((await approver.page(`/approvals/${id}`)).status, 200);
+    const wide = { ...plan.permission, repositories: ['orders', 'payroll', 'extra'] };
+    const { digest: _, ...asked } = plan;
+    const planned = { ...asked, permission: wide };
+    await store.prisma.grant.update({
+      where,
+      data: {
+        plan: planned,
+        planDigest: planDigest(planned),
+        decision: {
+          effect: 'approve',
+          reasons: [],
+          approval: [{ quorum: 2, from: ['team:billing'] }],
+          asked_plan: asked,
+        },
+      },
+    });
+    assert.equal((await approver.page(`/approvals/${id}`)).status, 404, 'nobody consented to that plan');
   });
 });
 

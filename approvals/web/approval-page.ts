@@ -9,7 +9,7 @@ import type { JsonObject, PlanDescription } from '../../broker/core/vocabulary.t
 import { type Identity, personRef } from '../../broker/people/identity.ts';
 import type { GrantAbout } from '../contract.ts';
 import type { EarlierApproval, TermProgress } from '../eligibility.ts';
-import { reasonMax } from '../review.ts';
+import { type Part, reasonMax } from '../review.ts';
 import type { ApprovalView, EarlierGrant, Outcome } from './load.ts';
 import { asks, callCard, choices, hasLifetime, withholdFields } from './questions.ts';
 import { result, statusTag } from './words.ts';
@@ -30,6 +30,8 @@ export interface ApprovalPage {
   bar: string | null;
   /** Whose approvals it needs, and which it has. */
   approvals: TermProgress<EarlierApproval>[];
+  /** What the approver may leave out. */
+  parts: Part[];
   /** Why the form just sent was not taken, and what it said. */
   fault?: { message: string; reason: string } | undefined;
 }
@@ -218,16 +220,20 @@ function verdict(page: ApprovalPage): JSX.Element {
       ? h('p', { class: 'fault' }, h(Foreign, { text: page.bar, max: 900 }))
       : form('approve', [
           withholdFields(grant),
+          partFields(page.parts),
           ...(hasLifetime(grant)
             ? [
                 h('label', { for: 'ttl' }, 'For how long'),
                 h('select', { id: 'ttl', name: 'ttl_seconds' }, [
-                  h('option', { value: whole, selected: true }, `${duration(whole)} (as asked)`),
+                  h('option', { value: whole, selected: true, class: 'as-asked' }, `${duration(whole)} (as asked)`),
                   ...shorter.map((step) => h('option', { value: step }, `only ${duration(step)}`)),
                 ]),
               ]
             : []),
-          h('button', { class: 'approve', type: 'submit' }, choice.approve),
+          h('button', { class: 'approve', type: 'submit' }, [
+            h('span', { class: 'whole' }, choice.approve),
+            h('span', { class: 'less' }, choice.less),
+          ]),
         ]),
     form('deny', [
       h('label', { for: 'reason' }, 'Why not (the agent sees it)'),
@@ -238,6 +244,27 @@ function verdict(page: ApprovalPage): JSX.Element {
       ),
       h('button', { class: 'deny', type: 'submit' }, choice.deny),
     ]),
+  ]);
+}
+
+/** A tick for each member of each list, all set: what is not ticked is left out. */
+function partFields(parts: Part[]): JSX.Element | null {
+  if (parts.length === 0) return null;
+  return h('details', { class: 'parts' }, [
+    h('summary', null, `Approve less of it: ${parts.length} parts`),
+    ...[...Map.groupBy(parts, ({ list }) => list)].map(([list, members]) =>
+      h('fieldset', null, [
+        h('legend', null, h(Foreign, { text: list })),
+        members.map(({ pointer, text }) =>
+          h('label', { class: 'choice' }, [
+            h('input', { type: 'hidden', name: 'part', value: pointer }),
+            h('input', { type: 'checkbox', name: 'keep', value: pointer, checked: true }),
+            ' ',
+            h(Foreign, { text, max: 300 }),
+          ]),
+        ),
+      ]),
+    ),
   ]);
 }
 

@@ -12,7 +12,7 @@ import type { Identity } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
 import type { PagesDeps } from '../contract.ts';
 import { loadAllForReview, loadForReview, progressOf, standingOf } from '../eligibility.ts';
-import { type ReviewRequest, review } from '../review.ts';
+import { partsOf, type ReviewRequest, review } from '../review.ts';
 import { approvalPage, barredPage } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
 import { grantRef, loadApprovals, loadEarlier, loadOutcome, loadWaiting } from './load.ts';
@@ -108,6 +108,7 @@ async function showApproval(
     minTtlSeconds: deps.minTtlSeconds?.(grant.provider) ?? 1,
     bar: unseen ? 'Its arguments cannot be shown, so nobody can agree to them. You may deny it.' : (bar?.text ?? null),
     approvals: progressOf(underReview, grant.plan_digest),
+    parts: deps.canNarrow?.(grant.provider) === true ? partsOf(underReview.params, underReview.left_out) : [],
     fault,
   });
   sendPage(res, {
@@ -164,7 +165,7 @@ function readForm(
   reviewer: Identity,
   requestId: string,
 ): ReviewRequest {
-  const { verdict, plan_digest, ttl_seconds, withhold, reason } = body;
+  const { verdict, plan_digest, ttl_seconds, withhold, part, keep, reason } = body;
   const fault = (path: string, message: string) =>
     new WritError('bad_request', { detail: message, errors: [{ path, message }] });
   if (verdict !== 'approve' && verdict !== 'deny') throw fault('verdict', 'Approve or deny.');
@@ -183,10 +184,19 @@ function readForm(
     if (typeof ttl_seconds !== 'string' || !/^\d{1,9}$/.test(ttl_seconds)) throw fault('ttl_seconds', 'Whole seconds.');
     request.ttlSeconds = Number(ttl_seconds);
   }
+  if (verdict === 'approve' && part !== undefined) {
+    // Of what was offered, what is not ticked is left out.
+    const kept = new Set([keep ?? []].flat());
+    request.leaveOut = names('part', part).filter((pointer) => !kept.has(pointer));
+  }
   if (verdict === 'approve' && withhold !== undefined) {
-    const names = [withhold].flat();
-    if (!names.every((name) => typeof name === 'string')) throw fault('withhold', 'Names of tools and capabilities.');
-    request.withhold = names;
+    request.withhold = names('withhold', withhold);
   }
   return request;
+
+  function names(path: string, value: unknown): string[] {
+    const all = [value].flat();
+    if (!all.every((name) => typeof name === 'string')) throw fault(path, 'Names, each a text.');
+    return all;
+  }
 }

@@ -104,6 +104,8 @@ const reviewed = z.strictObject({
   plan_digest: text,
   ttl_seconds: count,
   planned_ttl_seconds: count,
+  /** Members of lists among the parameters that were left out, as JSON Pointers. */
+  left_out: z.array(text).optional(),
 });
 
 const lapsed = z.strictObject({

@@ -61,7 +61,10 @@ export interface ProvenRows {
     opened_at: Date;
     expires_at: Date;
   };
-  /** The request. Its `plan` without the lifetime, which a review may shorten. */
+  /**
+   * The request. Its `plan` without the lifetime, which a review may shorten; where a review left something
+   * out, `asked_plan`, and the reviews say to what.
+   */
   grants: {
     id: string;
     session_id: string;
@@ -78,6 +81,8 @@ export interface ProvenRows {
     requested_at: Date;
     /** Whose approvals it needs; null or absent where its manifest says nothing of it. */
     approval?: ApprovalTerm[] | null;
+    /** The plan as it was asked for; null or absent where nothing was left out. */
+    asked_plan?: JsonObject | null;
   };
   review: {
     id: string;

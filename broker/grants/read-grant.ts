@@ -38,7 +38,8 @@ export async function readGrant(
         .map(({ reviewer, at }) => ({ reviewer: reviewer as unknown as Identity, at })),
     ),
   );
-  return viewGrant({ ...grant, plan, reasons, approvals }, description, deps.publicUrl, lease);
+  const narrowed = (grant.decision as { left_out?: unknown }).left_out !== undefined;
+  return viewGrant({ ...grant, plan, reasons, approvals, narrowed }, description, deps.publicUrl, lease);
 }
 
 const decidedStatement: Statement = {

@@ -225,6 +225,7 @@ const requestOf = (grant: ApprovedGrant) => ({
   tier: grant.tier,
   requested_at: grant.requestedAt,
   approval: (grant.decision as { approval?: ApprovalTerm[] }).approval ?? null,
+  asked_plan: (grant.decision as { asked_plan?: JsonObject }).asked_plan ?? null,
   plan_digest: grant.planDigest,
   proof: grant.proof,
 });

@@ -10,6 +10,8 @@ export interface GrantView {
   tier: number;
   ttl_seconds: number;
   plan: Plan & { digest: string };
+  /** An approver left something out of what was asked for: `plan` and `summary` say what there is. */
+  narrowed?: true;
   /** The plan in plain words. */
   summary: string[];
   revocability: PlanDescription['revocability'];
@@ -45,6 +47,7 @@ export function viewGrant(
     planDigest: string;
     decideBy: Date | null;
     reasons: Reason[];
+    narrowed?: boolean;
     /** Of one that waits. */
     approvals?: ApprovalView[];
   },
@@ -59,6 +62,7 @@ export function viewGrant(
     tier: grant.tier,
     ttl_seconds: grant.plan.ttl_seconds,
     plan: { ...grant.plan, digest: grant.planDigest },
+    ...(grant.narrowed === true ? { narrowed: true as const } : {}),
     summary: description.summary,
     revocability: description.revocability,
     ...(grant.reasons.length === 0 ? {} : { reasons: grant.reasons }),

@@ -43,6 +43,10 @@ export const grantSchema = z
       ttl_seconds: z.int(),
       digest: z.string(),
     }),
+    narrowed: z
+      .literal(true)
+      .optional()
+      .describe('An approver left something out of what was asked for: `plan` and `summary` say what there is.'),
     summary: z.array(z.string()).describe('The plan in plain words.'),
     revocability: z.object({ kind: z.enum(['immediate', 'eventual', 'expiry']), text: z.string() }),
     reasons: z
