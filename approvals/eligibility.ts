@@ -71,7 +71,7 @@ export interface GrantUnderReview {
   asked_plan: Plan | null;
   /** Whose approvals it needs; null where its manifest says nothing of it. */
   approval: ApprovalTerm[] | null;
-  /** Whoever wrote, or agreed to, a version of the agent's manifest in the month before it was asked, or since. */
+  /** Whoever wrote or agreed to a version of the manifest in the month before it was asked, or since. */
   editors: Editor[];
   /** The manifest in force says the same of owners and approvals as the one it was asked under. */
   terms_stand: boolean;
@@ -360,9 +360,9 @@ export function progressOf(
 }
 
 /**
- * Whether the manifest in force still names those as owners under whom the grant was asked, and asks as many of the
- * same groups. A request is decided by the people it was put to; once they have changed it lapses, and the
- * agent asks again.
+ * Whether the manifest in force still names those as owners under whom the grant was asked, and asks as many
+ * of the same groups. A request is decided by the people it was put to; once they have changed it lapses, and
+ * the agent asks again.
  */
 export async function ownersStand(grant: GrantUnderReview, approversOf: ApproversOf): Promise<boolean> {
   if (grant.manifest_version === grant.version_in_force) return true;

@@ -47,6 +47,7 @@ export interface ReviewDeps {
 }
 
 export { type Part, partsOf } from '../broker/grants/narrow-plan.ts';
+export { mayWithdraw, withdraw } from './withdraw.ts';
 
 export interface ReviewRequest {
   grantId: string;
@@ -56,10 +57,12 @@ export interface ReviewRequest {
   planDigest: string;
   /** Narrows the plan's lifetime; absent = as planned. Only with `approve`. */
   ttlSeconds?: number | undefined;
-  /** Members of lists among the parameters that are left out, as JSON Pointers (`partsOf`). Only with `approve`. */
+  /** Members of lists of the parameters to leave out, as JSON Pointers (`partsOf`). Only with `approve`. */
   leaveOut?: readonly string[] | undefined;
   /** Of a session that is lifted: what it must do without, `tool:NAME` and `capability:NAME`. */
   withhold?: readonly string[] | undefined;
+  /** How long it was on the screen, and how long a person needs to read it; absent = nobody knows. */
+  reading?: { tookSeconds: number; leastSeconds: number } | undefined;
   /** Required with `deny`. At most 500 characters. */
   reason?: string | undefined;
   /** Name of the channel that carries it. */
@@ -151,7 +154,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     throw new WritError('forbidden', { detail: bar.text });
   }
 
-  if (grant.status !== 'pending') throw new WritError('conflict', { detail: 'This request has been decided already.' });
+  if (grant.status !== 'pending') throw new WritError('conflict', { detail: await whoDecided(deps.store, grant.id) });
   if (grant.decide_by === null || grant.decide_by <= at) {
     throw new WritError('conflict', { detail: 'The time to decide is over; undecided means denied.' });
   }
@@ -200,6 +203,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     ttl_seconds: plan.ttl_seconds,
     planned_ttl_seconds: grant.plan.ttl_seconds,
     ...(leftOut.length === 0 ? {} : { left_out: leftOut }),
+    ...hasty(request),
   });
 
   const reviewer = identityRecord(request.reviewer);
@@ -243,9 +247,47 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     const now = await loadForReview(deps.store, request.grantId);
     const counted = now.status === 'pending' && now.approval_count !== grant.approval_count;
     if (approving && counted) return null;
-    throw new WritError('conflict', { detail: 'Somebody else was faster. Read it again.' });
+    throw new WritError('conflict', { detail: `Somebody else was faster. ${await whoDecided(deps.store, grant.id)}` });
   }
   return { reviewId, grantId: grant.id, status, planDigest: consented, ttlSeconds: plan.ttl_seconds, redeemBy };
+}
+
+/** An approval that was given faster than a person can read is noted, and counts. */
+function hasty({ verdict, reading }: ReviewRequest): { hasty_seconds?: number } {
+  if (verdict !== 'approve' || reading === undefined || reading.tookSeconds >= reading.leastSeconds) return {};
+  return { hasty_seconds: Math.max(0, Math.round(reading.tookSeconds)) };
+}
+
+/** How a decided grant came out. */
+export interface Outcome {
+  verdict: string;
+  reviewer: Identity;
+  reason: string | null;
+  at: Date;
+  /** It was given in so many seconds, faster than a person can read. */
+  hasty_seconds: number | null;
+}
+
+const outcomeStatement: Statement = {
+  name: 'review_outcome',
+  text: `
+    SELECT r.verdict, r.reviewer, r.reason, r.at, (
+      SELECT (e.payload ->> 'hasty_seconds')::int FROM audit_event e
+      WHERE e.chain = g.session_id AND e.grant_id = g.id AND e.payload ->> 'review_id' = r.id LIMIT 1) AS hasty_seconds
+    FROM review r JOIN grants g ON g.id = r.grant_id WHERE r.grant_id = $1 ORDER BY r.at DESC, r.id DESC LIMIT 1`,
+};
+
+/** The latest review; null when nobody gave one. */
+export async function loadOutcome(store: Store, grantId: string): Promise<Outcome | null> {
+  const [outcome] = await store.run<Outcome>(outcomeStatement, [grantId]);
+  return outcome ?? null;
+}
+
+async function whoDecided(store: Store, grantId: string): Promise<string> {
+  const outcome = await loadOutcome(store, grantId);
+  if (outcome === null) return 'This request has been decided already: it is over.';
+  const verb = outcome.verdict === 'approve' ? 'approved' : 'denied';
+  return `This request has been decided already: ${personRef(outcome.reviewer)} ${verb} it at ${outcome.at.toISOString()}.`;
 }
 
 function checkReason(request: ReviewRequest): string | null {

@@ -98,6 +98,7 @@ export interface GrantRow {
   requestedAt?: Date;
   decision?: JsonObject;
   tier?: number;
+  params?: JsonObject;
   /** Whose approvals it needs, as its manifest said. */
   approval?: ApprovalTerm[];
 }
@@ -119,7 +120,7 @@ export async function addGrant(store: Store, row: GrantRow): Promise<string> {
     agent: row.agent ?? 'invoice-bot',
     capability: row.capability ?? 'read-customer-files',
     request_digest: 'sha256:0',
-    params: {},
+    params: row.params ?? {},
     justification: row.justification ?? null,
     credential_jwk: null,
     manifest_version: 1,
@@ -138,7 +139,7 @@ export async function addGrant(store: Store, row: GrantRow): Promise<string> {
       capability: row.capability ?? 'read-customer-files',
       idempotencyKey: row.id,
       requestDigest: 'sha256:0',
-      params: {},
+      params: row.params ?? {},
       justification: row.justification ?? null,
       manifestVersion: 1,
       provider: asked.provider,

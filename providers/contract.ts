@@ -200,8 +200,8 @@ export interface Provider<Params = unknown> {
   /** Pure: a plan in words, and how it can be ended. */
   describe(plan: Plan): PlanDescription;
   /**
-   * Pure: whether whatever a plan may do, the other may, and no longer: what an approver narrows a request to.
-   * False where nobody can tell. Absent: an approver may shorten its life, and leave nothing out.
+   * Pure: whether whatever a plan may do, the other may, and as long. What an approver narrows a request to
+   * must be so. False where nobody can tell. Absent: an approver may shorten its life alone.
    */
   narrower?(plan: Plan, than: Plan): boolean;
   /**

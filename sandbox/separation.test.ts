@@ -170,7 +170,7 @@ describe('where nothing vouches for who started a session', () => {
 });
 
 describe('where the manifest asks two of named groups', () => {
-  const { holder, open, ask, status, decide } = deploymentOf(() => ({}));
+  const { holder, open, ask, status, decide } = deploymentOf(() => ({ env: { WRIT_DENIAL_COOLDOWN_SECONDS: '300' } }));
 
   test('no credential before both, and the agent reads how far it is', async () => {
     const { deployment } = holder;
@@ -206,8 +206,19 @@ describe('where the manifest asks two of named groups', () => {
     assert.equal(await decide('storage', denied, 'deny'), 200);
     assert.equal(await status(agent, denied), 'denied');
 
+    const again = await agent.grant({ capability: 'correct-customer-invoice', params: {}, ttl_seconds: 300 });
+    assert.deepEqual(
+      [again.status, again.body.reasons?.map(({ code }) => code)],
+      [403, ['denied_lately']],
+      'nobody is asked again, not for another lifetime either',
+    );
+    deployment.clock.advance(301_000);
+
     // Set back by hand, as whoever owns the database may.
-    const forced = await ask(agent);
+    const later = await open('operator@example.com');
+    const forced = await ask(later);
+    const twice = await later.grant({ capability: 'correct-customer-invoice' });
+    assert.deepEqual([twice.status, twice.body.id], [202, forced], 'one question for one plan');
     assert.equal(await decide('strict', forced, 'approve'), 200);
     await deployment.broker.store.prisma.grant.update({
       where: { id: forced },
@@ -217,7 +228,7 @@ describe('where the manifest asks two of named groups', () => {
         decision: { effect: 'approve', reasons: [] },
       },
     });
-    const stolen = await agent.call('POST', `/v1/grants/${forced}/redeem`);
+    const stolen = await later.call('POST', `/v1/grants/${forced}/redeem`);
     assert.deepEqual([stolen.status, stolen.body.code], [409, 'not_approved']);
   });
 

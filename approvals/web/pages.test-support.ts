@@ -9,7 +9,7 @@ import express from 'express';
 import { consoleRouter } from '../../broker/console/console.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
 import { manualClock } from '../../broker/core/clock.ts';
-import type { PlanDescription } from '../../broker/core/vocabulary.ts';
+import type { Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
 import { createSeal } from '../../broker/keys/seal.ts';
 import { type Identity, identityRecord } from '../../broker/people/identity.ts';
 import { type OidcSettings, oidcClient } from '../../broker/people/oidc.ts';
@@ -122,6 +122,12 @@ export async function openHarness(
     isAdmin: (person: Identity) => person.groups.includes('writ-admins'),
     redemptionSeconds: 300,
     editorCoolingSeconds: 86_400,
+    canNarrow: () => true,
+    // As a provider would plan what is left; how it does is the providers' conformance.
+    narrowPlan: ({ plan }: { plan: Plan }, leftOut: readonly string[]) => ({
+      ...plan,
+      permission: { ...plan.permission, without: [...leftOut] },
+    }),
     log: { warn: log, error: log },
     requestId: () => 'req_test',
   };

@@ -11,6 +11,7 @@ import type { CallDecision } from '../decide/decide-call.ts';
 import type { AsksPeople } from '../grants/ask-people.ts';
 import { consentedBy } from '../grants/consent.ts';
 import { callPlan, liftPlan, makeQuestion, type Question } from '../grants/question.ts';
+import type { AskLimits } from '../grants/spare-people.ts';
 import type { Seal } from '../keys/seal.ts';
 import { approvalTerms } from '../manifests/approval-terms.ts';
 import { type CallFacts, compiledCalls, withheldCapability, withheldTool } from '../manifests/compile-calls.ts';
@@ -29,6 +30,8 @@ export interface AskDeps {
   approvalTimeoutSeconds: number;
   /** How long a person's yes to a call stands. */
   redemptionSeconds: number;
+  /** How often people are asked; absent = whenever it takes one. */
+  askLimits?: AskLimits;
   /** Names of the channels that tell people. */
   noticeChannels: readonly string[];
   /** Base of links. */

@@ -104,13 +104,15 @@ const reviewed = z.strictObject({
   plan_digest: text,
   ttl_seconds: count,
   planned_ttl_seconds: count,
+  /** In how many seconds, where that is faster than what was shown can be read. */
+  hasty_seconds: count.optional(),
   /** Members of lists among the parameters that were left out, as JSON Pointers. */
   left_out: z.array(text).optional(),
 });
 
 const lapsed = z.strictObject({
   capability: text,
-  reason: decisionReason.extract(['timeout', 'not_redeemed', 'manifest_narrowed', 'owner_changed']),
+  reason: decisionReason.extract(['timeout', 'not_redeemed', 'manifest_narrowed', 'owner_changed', 'withdrawn']),
   plan_digest: text,
 });
 const endedWithSession = z.strictObject({

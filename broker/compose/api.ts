@@ -144,6 +144,10 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     publicUrl: url,
     approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
+    askLimits: {
+      requestsPerHour: settings.WRIT_APPROVAL_REQUESTS_PER_HOUR,
+      cooldownSeconds: settings.WRIT_DENIAL_COOLDOWN_SECONDS,
+    },
     noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
   };
   const grants: GrantDeps = {

@@ -119,6 +119,12 @@ export const environment = z.object({
   WRIT_EDITOR_COOLING_SECONDS: seconds(86_400, 0, 30 * 86_400).describe(
     'Whoever wrote, or agreed to, a version of an agent’s manifest approves nothing that this agent asks for, for so long; 0 = no time.',
   ),
+  WRIT_APPROVAL_REQUESTS_PER_HOUR: count(60, 0, 100_000).describe(
+    'Requests of one agent that people are asked about in an hour; more are denied. 0 = no limit.',
+  ),
+  WRIT_DENIAL_COOLDOWN_SECONDS: seconds(300, 0, 86_400).describe(
+    'For so long an agent is denied at once what a person denied it, for whatever lifetime and in whatever session. 0 = people are asked again.',
+  ),
   WRIT_APPROVAL_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe('Undecided for so long = denied.'),
   WRIT_REDEEM_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe(
     'An approved grant that is not redeemed for so long is denied.',

@@ -170,6 +170,10 @@ export const decisionReasons = {
     meaning: 'The manifest was replaced by one that no longer allows it, before it was collected.',
     words: 'the manifest in force no longer allows it',
   },
+  withdrawn: {
+    meaning: 'Whoever had approved it took the approval back before the agent collected it. Ask again.',
+    words: 'whoever had approved it took that back',
+  },
   owner_changed: {
     meaning:
       'A manifest came into force under which others own the agent or the capability. Ask again: the new owners decide.',
@@ -178,6 +182,16 @@ export const decisionReasons = {
   session_suspended: {
     meaning: 'A rule suspended the session before a person decided, or before the agent collected it.',
     words: 'a rule suspended the session',
+  },
+  denied_lately: {
+    meaning:
+      'A person denied the agent this very permission, or call, within `WRIT_DENIAL_COOLDOWN_SECONDS`. Nobody was asked.',
+    words: 'a person had denied the same a short while before',
+  },
+  asked_too_often: {
+    meaning:
+      'A person would have to be asked, and the agent has had people asked `WRIT_APPROVAL_REQUESTS_PER_HOUR` times in the hour.',
+    words: 'it had people asked too often',
   },
   too_many_waiting: {
     meaning: 'A person would have to be asked, and as many calls of the session as may already wait for one.',

@@ -1,4 +1,4 @@
-/** Whose approvals a request needs by its manifest: what the capability says, and each rule that asks people. */
+/** Whose approvals a request needs by its manifest: by the capability, and by each rule that asks people. */
 import type { ApprovalTerm } from '../core/vocabulary.ts';
 import type { Approval } from './approval-schema.ts';
 import { compiledCalls } from './compile-calls.ts';
@@ -39,7 +39,7 @@ export function approvalTerms(manifest: Manifest, asked: AskedBy): ApprovalTerm[
   return [...terms.values()];
 }
 
-/** All that a manifest says of approvals of a capability, as one text: where two are equal, nothing changed. */
+/** All that a manifest says of approvals of a capability, as one text to compare. */
 export function approvalConfig(manifest: Manifest, name: string): string {
   const capability = member(manifest.capabilities, name);
   const owners = [manifest.owner, capability === undefined ? manifest.owner : capabilityOwner(manifest, capability)];

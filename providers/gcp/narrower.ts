@@ -1,4 +1,4 @@
-/** Whether one Google Cloud plan is surely within another: fewer buckets and scopes, longer prefixes. Pure. */
+/** Whether a Google Cloud plan is surely within another: fewer buckets, scopes, longer prefixes. Pure. */
 import type { Plan } from '../contract.ts';
 import { readPermission } from './permission.ts';
 

@@ -1,4 +1,4 @@
-/** Whether one PostgreSQL plan is surely within another: fewer tables, columns and verbs, or fewer rows. Pure. */
+/** Whether a PostgreSQL plan is surely within another: fewer tables, columns, verbs or rows. Pure. */
 import type { Plan } from '../contract.ts';
 import { type PlannedTable, permissionOf } from './plan.ts';
 
