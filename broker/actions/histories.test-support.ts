@@ -202,9 +202,18 @@ export const args = some({
 }) as fc.Arbitrary<JsonObject>;
 
 const wait = pick(0, 0, 1, 150, 500, 1000, 2500, 10_000, 20_000, 64_000);
+export interface Reported {
+  outcome: 'response' | 'error';
+  labels: string[];
+  costMicroUsd: number | null;
+  entities: string[];
+  output: string;
+}
+/** A report that says nothing more. */
+export const silent: Reported = { outcome: 'response', labels: [], costMicroUsd: null, entities: [], output: '' };
 export type Step = { wait: number } & (
   | { do: 'ask'; who: Who; call: AskedCall }
-  | { do: 'finish'; which: number; outcome: 'response' | 'error'; labels: string[]; output: string }
+  | ({ do: 'finish'; which: number } & Reported)
 );
 export const history: fc.Arbitrary<Step[]> = fc.array(
   fc.oneof(
@@ -232,6 +241,11 @@ export const history: fc.Arbitrary<Step[]> = fc.array(
         which: fc.nat(3),
         outcome: pick('response' as const, 'response' as const, 'error' as const),
         labels: fc.uniqueArray(pick<string>(...labels), { maxLength: 1 }),
+        costMicroUsd: pick(null, null, 0, 50_000, 400_000),
+        entities: fc.oneof(
+          fc.constant<string[]>([]),
+          fc.array(pick('order:1', 'order:2', 'ORDER:1', 'order:3'), { maxLength: 3 }),
+        ),
         output: fc.array(pick(...texts), { maxLength: 2 }).map((all) => all.join(' ')),
       }),
     },
@@ -248,6 +262,7 @@ export interface Recorded extends RecordedAction {
   call: AskedCall;
   evaluation: CallEvaluation;
   awaited: Awaited[];
+  touchedMore: boolean;
   outcome: 'response' | 'error' | null;
 }
 
@@ -270,7 +285,7 @@ export function follow(
     );
     const recorded = open[step.which % Math.max(1, open.length)];
     if (recorded === undefined) continue;
-    folded.finish(recorded, step.outcome, step.labels, step.output, now);
+    folded.finish(recorded, step, now);
     done(step, recorded, now);
   }
 }
@@ -309,6 +324,8 @@ export class Folded {
       tool: call.tool,
       effect: evaluation.decision.effect,
       costMicroUsd: facts.costMicroUsd,
+      reportedCostMicroUsd: null,
+      touchedMore: false,
       labels: evaluation.labels,
       askedAt: new Date(at),
       finishedAt: null,
@@ -319,17 +336,20 @@ export class Folded {
     return recorded;
   }
 
-  finish(recorded: Recorded, outcome: 'response' | 'error', labels: string[], output: string, at: number): void {
-    const { who, call, awaited, evaluation } = recorded;
+  finish(recorded: Recorded, { outcome, labels, costMicroUsd, entities, output }: Reported, at: number): void {
+    const { who, call, awaited, evaluation, askedAt } = recorded;
     const { manifest } = this.#manifests[who.agent]!;
     const { words, more } = wordsOf(output);
-    const report = { outcome, labels, words, moreWords: more, vouchedWords: [] };
-    const refs = [...reportedCells(manifest, call.tool, report, digest), ...awaited];
-    const action = { tool: call.tool, costMicroUsd: evaluation.facts.costMicroUsd, rootId: who.rootId };
+    const report = { outcome, labels, costMicroUsd, entities, words, moreWords: more, vouchedWords: [] };
+    const { rootId } = who;
+    const action = { tool: call.tool, costMicroUsd: evaluation.facts.costMicroUsd, askedAt, rootId, awaited };
+    const refs = [...reportedCells(manifest, action, report, digest), ...awaited];
     const cells = this.#read(who, refs);
-    const writes = finishCall(manifest, action, awaited, report, cells, new Date(at), digest);
+    const writes = finishCall(manifest, action, report, cells, new Date(at), digest);
     this.#write(who, refs, writes);
     recorded.outcome = outcome;
+    recorded.reportedCostMicroUsd = costMicroUsd;
+    recorded.touchedMore = entities.length > 0;
     recorded.labels = [...recorded.labels, ...labels];
     recorded.finishedAt = new Date(at);
     recorded.outcomeMoves = movesOf(writes);

@@ -89,6 +89,10 @@ const spellings = (text: string): string[] => {
 /** A text and a number are two things here; the order of members tells none apart. */
 const exactly = (value: Json): string => canonicalize(value) ?? 'null';
 
+/** A value as a tracker compares it. */
+export const comparedBy = ({ compares }: Pick<Tracker, 'compares'>, value: Json): string =>
+  compares === 'alike' ? alike(value) : exactly(value);
+
 /** More combinations than this are a call that nobody makes in earnest. */
 const maxKeys = 256;
 
@@ -184,6 +188,23 @@ export function add(tracker: Tracker, state: CellState | null, amount: number, n
   const step = String(stepOf(now, windowMs));
   const next = Object.fromEntries(kept);
   return { steps: { ...next, [step]: (next[step] ?? 0) + amount } };
+}
+
+/**
+ * Sets right an amount that was put into a step at `countedAt`; nothing where that step has left the window.
+ * @param amount by which it was too little, or (negative) too much
+ */
+export function correct(
+  { windowMs }: Tracker,
+  state: CellState | null,
+  amount: number,
+  countedAt: number,
+  now: number,
+): CellState | null {
+  if (amount === 0 || state === null || !('steps' in state)) return state;
+  const step = stepOf(countedAt, windowMs);
+  if (windowMs !== null && step < firstStep(now, windowMs)) return state;
+  return { ...state, steps: { ...state.steps, [step]: Math.max(0, (state.steps[step] ?? 0) + amount) } };
 }
 
 function addToRate(tracker: Tracker, state: CellState | null, now: number): CellState {

@@ -10,7 +10,7 @@ import type { Manifest } from '../manifests/manifest.ts';
 import { memoize } from '../manifests/memoize.ts';
 import type { Scope } from '../manifests/tool-schema.ts';
 import { type CellWrite, type LabelState, labelsCell } from './cells.ts';
-import { advance, type CellState } from './monitors.ts';
+import { advance, type CellState, correct } from './monitors.ts';
 
 /** A call as it is on record, with its session's person. */
 export interface RecordedAction {
@@ -21,6 +21,8 @@ export interface RecordedAction {
   tool: string;
   effect: string;
   costMicroUsd: number;
+  /** What it really cost, where that was reported. */
+  reportedCostMicroUsd: number | null;
   /** The manifest's of the tool, and those that were reported. */
   labels: readonly string[];
   askedAt: Date;
@@ -32,22 +34,28 @@ export interface RecordedAction {
 /**
  * Moves of cells, as an action keeps them: `+CELL@7` for an event of the cell's tracker, `-CELL@7` for one
  * that makes it forget, each with the version that the cell has by it. The order of versions is the order in
- * which things happened, across sessions too. `=CELL@7 LABEL LABEL` puts labels on.
+ * which things happened, across sessions too. `~CELL@7` sets the cost right that was counted when the call was
+ * asked for, before an event of the same version. `=CELL@7 LABEL LABEL` puts labels on.
  */
-export const movesOf = (writes: readonly Pick<CellWrite, 'cell' | 'version' | 'is' | 'puts'>[]): string[] =>
-  writes.flatMap(({ cell, version, is, puts }) =>
-    puts !== undefined
-      ? [`=${cell}@${version + 1} ${puts.join(' ')}`]
-      : is === undefined
-        ? []
-        : [`${is.event ? '+' : '-'}${cell}@${version + 1}`],
-  );
+export const movesOf = (
+  writes: readonly Pick<CellWrite, 'cell' | 'version' | 'is' | 'puts' | 'corrects'>[],
+): string[] =>
+  writes.flatMap(({ cell, version, is, puts, corrects }) => {
+    const moved = `${cell}@${version + 1}`;
+    if (puts !== undefined) return [`=${moved} ${puts.join(' ')}`];
+    return [
+      ...(corrects === true ? [`~${moved}`] : []),
+      ...(is?.event ? [`+${moved}`] : is?.without ? [`-${moved}`] : []),
+    ];
+  });
 
 interface Move {
   version: number;
   tracker: Tracker;
-  event: boolean;
+  what: '+' | '-' | '~';
   at: Date;
+  /** Of a report, what it says that the call cost. */
+  costMicroUsd: number;
   action: RecordedAction;
 }
 
@@ -78,7 +86,7 @@ export function rebuildCells(
       for (const name of names) known[name] = Math.min(known[name] ?? Number.POSITIVE_INFINITY, at.getTime());
       labels.set(key, known);
     };
-    const note = (moved: readonly string[], at: Date | null) => {
+    const note = (moved: readonly string[], at: Date | null, costMicroUsd: number) => {
       for (const text of moved.filter((one) => one.startsWith('='))) {
         const [cell = '', ...names] = text.slice(1).split(/@[0-9]+ | /);
         put(cell, names, at ?? action.askedAt);
@@ -86,11 +94,18 @@ export function rebuildCells(
       for (const { cell, ...move } of moved.filter((one) => !one.startsWith('=')).map(readMove)) {
         const tracker = trackersOf(manifest).get(trackerOf(cell));
         if (tracker === undefined || at === null) throw new Error(`the manifest of ${action.tool} has no ${cell}`);
-        listed(moves, `${storedScope(tracker.scope, action, manifest)}/${cell}`).push({ ...move, tracker, at, action });
+        listed(moves, `${storedScope(tracker.scope, action, manifest)}/${cell}`).push({
+          ...move,
+          tracker,
+          at,
+          costMicroUsd,
+          action,
+        });
       }
     };
-    note(action.askedMoves, action.askedAt);
-    note(action.outcomeMoves, action.finishedAt);
+    const { costMicroUsd, reportedCostMicroUsd } = action;
+    note(action.askedMoves, action.askedAt, costMicroUsd);
+    note(action.outcomeMoves, action.finishedAt, reportedCostMicroUsd ?? costMicroUsd);
     if (action.effect !== 'allow') continue;
     // Rows from before labels were written down with the moves.
     put(labelsCell.cell, toolOf(manifest, action.tool)?.labels ?? [], action.askedAt);
@@ -106,8 +121,13 @@ const replayed = (moves: readonly Move[]): CellState | null =>
   moves
     .toSorted((a, b) => a.version - b.version)
     .reduce<CellState | null>(
-      (state, { tracker, event, at, action: { costMicroUsd, rootId } }) =>
-        advance(tracker, state, { event, without: !event }, costMicroUsd, { now: at.getTime(), rootId }),
+      (state, { tracker, what, at, costMicroUsd, action }) =>
+        what === '~'
+          ? correct(tracker, state, costMicroUsd - action.costMicroUsd, action.askedAt.getTime(), at.getTime())
+          : advance(tracker, state, { event: what === '+', without: what === '-' }, costMicroUsd, {
+              now: at.getTime(),
+              rootId: action.rootId,
+            }),
       null,
     );
 
@@ -124,7 +144,7 @@ const trackersOf = memoize(
 /** A cell is named by its tracker, and by a digest of what it correlates by. */
 const trackerOf = (cell: string): string => cell.split('.', 1)[0]!;
 
-function readMove(text: string): { cell: string; event: boolean; version: number } {
+function readMove(text: string): Pick<Move, 'what' | 'version'> & { cell: string } {
   const at = text.lastIndexOf('@');
-  return { cell: text.slice(1, at), event: text.startsWith('+'), version: Number(text.slice(at + 1)) };
+  return { cell: text.slice(1, at), what: text[0] as Move['what'], version: Number(text.slice(at + 1)) };
 }

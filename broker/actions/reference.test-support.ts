@@ -55,6 +55,12 @@ export interface Entry {
   /** Of an outcome, what was reported. */
   labels: readonly string[];
   output: string;
+  /** What it really cost, once that was reported: of the asking too. */
+  costMicroUsd?: number | null;
+  /** Of an outcome, what else it turned out to touch. */
+  entities?: readonly string[];
+  /** A reported entity, read as an event of its own (`touching`). */
+  touched?: string;
 }
 
 export interface Verdict {
@@ -89,8 +95,8 @@ export function decideByLog(
   const unknown = (entry: Entry) =>
     destinations(entry).filter((one) => !isNamed(one, knownDestinations(manifest, entry.who.task.inputs)));
   const labelsOf = (entry: Entry) => [...(tool(entry.call.tool)?.labels ?? []), ...entry.labels];
-  const costOf = ({ call: { tool: name, costMicroUsd } }: Entry) =>
-    tool(name) === undefined ? 0 : (costMicroUsd ?? tool(name)!.cost_usd);
+  const costOf = ({ call: { tool: name, costMicroUsd }, costMicroUsd: real }: Entry) =>
+    tool(name) === undefined ? 0 : (real ?? costMicroUsd ?? tool(name)!.cost_usd);
 
   function isSelected(selector: Selector | EventSelector, entry: Entry, spares = false): boolean {
     const { tool: name, args } = entry.call;
@@ -127,7 +133,7 @@ export function decideByLog(
     if (name === 'capability' || name === 'provider') return [];
     if (name === 'resource_family') return listed?.entity === undefined ? [] : ['order'];
     if (name === 'entity') {
-      const entity = listed === undefined ? null : entityOf(listed, args);
+      const entity = entry.touched ?? (listed === undefined ? null : entityOf(listed, args));
       return entity === null ? [] : [as(entity)];
     }
     if (name === 'destination') return destinations(entry).map((one) => hostOf(one) ?? as(one));
@@ -142,11 +148,12 @@ export function decideByLog(
     const sessions = new Map<string, Set<string>>();
     const entities = new Map<string | null, Set<string>>();
     const of = <Key>(all: Map<Key, Set<string>>, key: Key) => all.get(key) ?? all.set(key, new Set()).get(key)!;
-    const touched = (entry: Entry): Iterable<string> => {
+    const touched = (entry: Entry): string[] => {
       const listed = tool(entry.call.tool);
-      if (listed?.entity === undefined) return [];
+      const reported = (entry.entities ?? []).flatMap((one) => [...of(entities, alike(one))]);
+      if (listed?.entity === undefined) return reported;
       const entity = entityOf(listed, entry.call.args);
-      return of(entities, entity === null ? null : alike(entity));
+      return [...of(entities, entity === null ? null : alike(entity)), ...reported];
     };
     for (const entry of log) {
       const asks = entry.kinds.includes('call');
@@ -158,6 +165,12 @@ export function decideByLog(
       if (asks && listed?.writes === true)
         for (const label of carried) {
           of(entities, alike(entityOf(listed, entry.call.args)!)).add(label);
+          of(entities, null).add(label);
+        }
+      const put = listed?.writes === true ? [...carried, ...entry.labels] : entry.labels;
+      for (const entity of entry.entities ?? [])
+        for (const label of put) {
+          of(entities, alike(entity)).add(label);
           of(entities, null).add(label);
         }
       for (const label of [...carried, ...(asks ? (listed?.labels ?? []) : entry.labels)]) session.add(label);
@@ -174,6 +187,20 @@ export function decideByLog(
         (scope === 'agent' && entry.who.agent === who.agent) ||
         (scope === 'principal' && entry.who.principal === who.principal),
     );
+  /**
+   * The same, where entities are compared, with those that were reported: all that a call is, at the time of
+   * the report. Its word counts where it can only stand against what comes later.
+   */
+  const touching = (scope: Scope, same: readonly string[], as: Spelling, bars: boolean): Entry[] =>
+    !same.includes('entity') || bars !== (as === alike)
+      ? within(scope)
+      : within(scope).flatMap((entry) => {
+          const [own] = valuesOf('entity', entry, as);
+          const others = new Map((entry.entities ?? []).map((entity) => [as(entity), entity]));
+          if (own !== undefined) others.delete(own);
+          const kinds: EventKind[] = ['attempt', 'call', ...entry.kinds];
+          return [entry, ...[...others.values()].map((touched) => ({ ...entry, kinds, touched }))];
+        });
   const since = (seconds: number | 'session') => (seconds === 'session' ? -Infinity : now - seconds * 1000);
   /** An event counts until the step of a 64th of the window in which it was has left the window. */
   const inSteps = (seconds: number | 'session', at: number) => {
@@ -188,7 +215,9 @@ export function decideByLog(
     as: Spelling,
   ): Truth {
     if (lacks(same)) return 'lacks';
-    return within(scope).some((entry) => entry.at >= since(back) && isEvent(event, entry) && isSame(same, entry, as));
+    return touching(scope, same, as, true).some(
+      (entry) => entry.at >= since(back) && isEvent(event, entry) && isSame(same, entry, as),
+    );
   }
   function sinceHolds(
     { event, without, within: back, same }: NonNullable<Clause['since']>,
@@ -196,12 +225,15 @@ export function decideByLog(
     as: Spelling,
   ): Truth {
     if (lacks(same)) return 'lacks';
-    const history = within(scope).filter((entry) => isSame(same, entry, as));
+    // Of a call that bars nothing, an entity that was reported is no event; it may make one forgotten.
+    const bars = as === alike;
+    const history = touching(scope, same, as, bars).filter((entry) => isSame(same, entry, as));
+    const [begins, forgets] = [
+      (entry: Entry) => (entry.touched === undefined || bars) && isEvent(event, entry),
+      (entry: Entry) => (entry.touched === undefined || !bars) && isEvent(without, entry),
+    ];
     return history.some(
-      (entry, index) =>
-        entry.at >= since(back) &&
-        isEvent(event, entry) &&
-        !history.slice(index + 1).some((later) => isEvent(without, later)),
+      (entry, index) => entry.at >= since(back) && begins(entry) && !history.slice(index + 1).some(forgets),
     );
   }
   function amount(
@@ -220,7 +252,7 @@ export function decideByLog(
     const kinds = of?.kind === undefined ? ['call'] : list(of.kind);
     const own =
       kinds.some((kind) => kind === 'attempt' || kind === 'call') && isSelected(event, asked) ? each(asked) : 0;
-    const past = within(scope).filter((entry) => inSteps(back, entry.at) && isEvent(event, entry));
+    const past = touching(scope, same, as, true).filter((entry) => inSteps(back, entry.at) && isEvent(event, entry));
     const keys = same.reduce<string[][]>(
       (all, name) => all.flatMap((key) => valuesOf(name, asked, as).map((value) => [...key, value])),
       [[]],
@@ -250,7 +282,7 @@ export function decideByLog(
       [[]],
     );
     return keys.some((key) => {
-      const past = within(scope).filter(
+      const past = touching(scope, same, as, true).filter(
         (entry) =>
           isEvent(event, entry) && same.every((name, index) => valuesOf(name, entry, as).includes(key[index]!)),
       );

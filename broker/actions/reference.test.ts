@@ -5,7 +5,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Folded, follow, history, type Manifests, randomManifests, type Step } from './histories.test-support.ts';
+import {
+  Folded,
+  follow,
+  history,
+  type Manifests,
+  type Recorded,
+  randomManifests,
+  type Step,
+} from './histories.test-support.ts';
 import { rebuildCells } from './rebuild.ts';
 import { decideByLog, type Entry } from './reference.test-support.ts';
 
@@ -19,15 +27,22 @@ const cameOf = (effect: string) =>
 /** How often which effect was decided, rules hit, and cells were what. */
 const nothingYet = () => ({
   ...{ allow: 0, deny: 0, approve: 0, downgrade: 0, suspend: 0, terminate: 0, hits: 0, missing: 0 },
-  ...{ actions: 0, moved: 0, forgotten: 0, labels: 0 },
+  ...{ actions: 0, moved: 0, forgotten: 0, labels: 0, corrected: 0, touched: 0 },
 });
 
 /** Walks the monitors and the log through a history. */
 function walk(folded: Folded, under: Manifests, steps: readonly Step[], seen: ReturnType<typeof nothingYet>): void {
   const log: Entry[] = [];
-  follow(folded, steps, (step, { who, call, evaluation: { decision, hits } }, at) => {
+  const asked = new Map<Recorded, Entry>();
+  follow(folded, steps, (step, recorded, at) => {
+    const { who, call, evaluation } = recorded;
+    const { decision, hits } = evaluation;
     if (step.do === 'finish') {
-      log.push({ at, who, call, kinds: [step.outcome], labels: step.labels, output: step.output });
+      const { outcome, labels, output, costMicroUsd, entities } = step;
+      asked.get(recorded)!.costMicroUsd = costMicroUsd;
+      log.push({ at, who, call, kinds: [outcome], labels, output, costMicroUsd, entities });
+      seen.corrected += costMicroUsd === null ? 0 : 1;
+      seen.touched += entities.length;
       return;
     }
     const expected = decideByLog(under[who.agent]!.manifest, log, who, call, at);
@@ -35,7 +50,9 @@ function walk(folded: Folded, under: Manifests, steps: readonly Step[], seen: Re
     const lacking = decision.reasons.filter(({ code }) => code === 'field_missing');
     const rules = lacking.map(({ policy_id }) => policy_id?.split('.rule.')[1]);
     if (expected.missing.length > 0) assert.deepEqual(rules, expected.missing);
-    log.push({ at, who, call, kinds: ['attempt', ...cameOf(decision.effect)], labels: [], output: '' });
+    const entry = { at, who, call, kinds: ['attempt', ...cameOf(decision.effect)] as const, labels: [], output: '' };
+    asked.set(recorded, entry);
+    log.push(entry);
     seen[decision.effect] += 1;
     seen.hits += hits.length;
     seen.missing += lacking.length;

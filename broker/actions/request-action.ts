@@ -42,7 +42,7 @@ import { type Call, type CallEvaluation, callFacts, cellsFor, evaluateCall } fro
 import { revokeIfLeaked } from './leaked-credential.ts';
 import { storedWrites } from './move-cells.ts';
 import type { DecisionObserver } from './observer.ts';
-import { awaitedOutcome } from './outcome.ts';
+import { awaitedOutcome, countedAs } from './outcome.ts';
 import { originsOf } from './rules.ts';
 import { shownArguments } from './shown-arguments.ts';
 import { type ActionPeople, recordAction } from './statements.ts';
@@ -253,7 +253,7 @@ async function decideOnce(
       decision: { ...decision, hits },
       manifestVersion: published.version,
       costMicroUsd: call.costMicroUsd,
-      awaited: effect === 'allow' ? awaitedOutcome(manifest, call, deps.digest) : [],
+      awaited: effect === 'allow' ? awaitedOutcome(manifest, call, deps.digest, countedAs(consent !== null)) : [],
       labels,
       requestId,
       people,

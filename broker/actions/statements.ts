@@ -115,7 +115,8 @@ const finishStatement: Statement = {
     WITH ${heldTree('$3::int')}, waiting AS MATERIALIZED (
       SELECT held.ok AND EXISTS (SELECT 1 FROM action WHERE id = $5::text AND session_id = $1::text AND effect = 'allow' AND outcome IS NULL FOR UPDATE) AS ok FROM held
     ), ${moveCells('waiting', '$9', '$4::timestamptz')}, a AS (
-      UPDATE action SET outcome = $6::text, labels = labels || $7::text[], output_digest = $8::text, finished_at = $4::timestamptz, outcome_moves = $12::text[]
+      UPDATE action SET outcome = $6::text, labels = labels || $7::text[], output_digest = $8::text, finished_at = $4::timestamptz, outcome_moves = $12::text[],
+        reported_cost_micro_usd = $13::bigint, entities = $14::jsonb
       FROM may WHERE may.ok AND id = $5::text RETURNING id, session_id, agent
     ), bump AS (
 ${countAction('$2::text', 'EXISTS (SELECT 1 FROM a)')}
@@ -270,6 +271,9 @@ export async function recordOutcome(
     outcome: 'response' | 'error';
     labels: readonly string[];
     outputDigest: string | null;
+    costMicroUsd: number | null;
+    /** As they are kept: none by its name. */
+    entities: readonly JsonObject[];
     requestId: string | null;
     audit: EventPayload<'action.finished'>;
   },
@@ -289,6 +293,8 @@ export async function recordOutcome(
       action.requestId,
       JSON.stringify(action.audit),
       movesOf(writes),
+      action.costMicroUsd,
+      JSON.stringify(action.entities),
     ]),
   );
   return rows !== null && rows.length > 0;

@@ -190,6 +190,7 @@ separation_of_duties:`,
       (one): RecordedAction => ({
         ...one,
         costMicroUsd: Number(one.costMicroUsd),
+        reportedCostMicroUsd: one.reportedCostMicroUsd === null ? null : Number(one.reportedCostMicroUsd),
         principalRoot: roots.get(one.sessionId)!,
       }),
     );

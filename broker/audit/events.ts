@@ -287,6 +287,10 @@ export const events = {
         outcome: z.enum(['response', 'error']),
         labels: z.array(text),
         output_digest: text.nullable(),
+        /** As reported; absent = the estimate stands. */
+        cost_micro_usd: count.optional(),
+        /** What it turned out to touch: of each type, a keyed digest and a preview. */
+        entities: z.array(object).optional(),
       }),
     ],
   },

@@ -52,7 +52,19 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
       'ended_at',
     ],
   },
-  action: { insert: true, update: ['call_key', 'outcome', 'labels', 'output_digest', 'finished_at', 'outcome_moves'] },
+  action: {
+    insert: true,
+    update: [
+      'call_key',
+      'outcome',
+      'labels',
+      'output_digest',
+      'finished_at',
+      'outcome_moves',
+      'reported_cost_micro_usd',
+      'entities',
+    ],
+  },
   monitor_cell: { insert: true, update: ['state', 'version', 'moved_at'] },
   manifest_candidate: {
     insert: true,
