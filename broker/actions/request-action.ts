@@ -46,6 +46,7 @@ import { awaitedOutcome, countedAs } from './outcome.ts';
 import { originsOf } from './rules.ts';
 import { shownArguments } from './shown-arguments.ts';
 import { type ActionPeople, recordAction } from './statements.ts';
+import { tellingOfRules } from './tell-people.ts';
 import { alertOf } from './touch-canary.ts';
 
 export interface ActionDeps extends EndSessionDeps, AskDeps {
@@ -136,8 +137,8 @@ export const callKeyOf = (callId: string): string => `sha256:${hash('sha256', ca
  *    is true now.
  * 2. The same id again is the same call; one that people agreed to meanwhile is decided anew.
  * 3. Evaluate: arguments → facts, history → hits → Cedar's decision.
- * 4. What people are asked because of it.
- * 5. The call, its audit row, what history is after it and what people are asked: one statement.
+ * 4. What people are asked or told because of it.
+ * 5. The call, its audit row, what history is after it and what people are asked or told: one statement.
  * 6. A call that ends, freezes or narrows the session: what it may not hold any more is revoked.
  *
  * @param session read with `actionReads` of this very request
@@ -213,10 +214,13 @@ async function decideOnce(
   const canaries = canariesAmong(manifest, hits);
   const because = { id, requestDigest, manifestVersion: published.version, now };
   const asks = await asksPeople(deps, manifest, session, request, call, { decision, hits }, { shown, cells }, because);
+  const by = `the tool ${request.tool}`;
+  const tells = tellingOfRules(deps, session.agent, manifest, { effect, hits, by }, now);
   const people: ActionPeople | null =
-    asks === null && earlier === null
+    asks === null && earlier === null && tells === null
       ? null
       : {
+          tells,
           asks,
           consentId: effect === 'allow' && earlier !== null ? earlier.question!.id : null,
           replaces: earlier?.id ?? null,

@@ -6,6 +6,7 @@
  * Cells beyond the session are checked one by one: where any was moved by somebody else in the meantime,
  * the whole statement is undone, and the call is decided again.
  */
+import { insertIncident, type Telling } from '../../approvals/incidents.ts';
 import { appendEvent } from '../audit/append.ts';
 import { type EventPayload, event, eventAmong } from '../audit/events.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
@@ -44,7 +45,7 @@ const recordStatement = (people: boolean): Statement => ({
       SELECT * FROM json_to_recordset($1::json) AS r (
         n int, session_id text, root_id text, version int, at timestamptz, id text, agent text, tool text, arguments jsonb, call_key text,
         request_digest text, effect text, decision jsonb, manifest_version int, cost_micro_usd bigint, awaited jsonb, labels text[], asked_moves text[], sealed text,
-        took text[], cells json, event text, request_id text, audit json, alert json${people ? ', question json, asked json, notices text[], channels text[], restrained text, restraint json, consent_id text, replaces text' : ''}) ORDER BY root_id LIMIT 16
+        took text[], cells json, event text, request_id text, audit json, alert json${people ? ', question json, asked json, notices text[], channels text[], restrained text, restraint json, consent_id text, replaces text, tells jsonb' : ''}) ORDER BY root_id LIMIT 16
     ), held AS MATERIALIZED (
       SELECT r.* FROM r
       CROSS JOIN LATERAL (
@@ -89,7 +90,8 @@ ${countActions('written')}
 /** One call at a time: the relation `written` has one row. */
 const withPeople = `, used AS (
 ${useConsent('written')}
-    ), ${askPeople('written', { ids: '(SELECT notices FROM written)', channels: '(SELECT channels FROM written)' })}`;
+    ), ${askPeople('written', { ids: '(SELECT notices FROM written)', channels: '(SELECT channels FROM written)' })}, told AS (${insertIncident('written')}
+    )`;
 
 const recordAlone = recordStatement(false);
 const recordWithPeople = recordStatement(true);
@@ -168,7 +170,7 @@ export interface ActionRecord {
   reported: boolean;
   /** What people must be told besides. */
   alert: EventPayload<'canary.touched'> | null;
-  /** What people are asked because of it, or said of it before; null = nothing. */
+  /** What people are asked because of it, said of it before, or are told; null = nothing. */
   people: ActionPeople | null;
 }
 
@@ -179,6 +181,8 @@ export interface ActionPeople {
   consentId: string | null;
   /** The action that stood for this call until now. */
   replaces: string | null;
+  /** Of which incident people are told; null = none. */
+  tells: Telling | null;
 }
 
 /**
@@ -256,10 +260,11 @@ export async function recordLateReport(
 const eventOf = (effect: CallEffect) =>
   effect === 'allow' ? 'action.allowed' : effect === 'approve' ? 'action.pending' : 'action.denied';
 
-const peopleRow = ({ asks, consentId, replaces }: ActionPeople) => ({
+const peopleRow = ({ asks, consentId, replaces, tells }: ActionPeople) => ({
   ...(asks === null ? {} : askRow(asks)),
   consent_id: consentId,
   replaces,
+  tells,
 });
 
 /** @returns false when the session or a cell has moved on, or somebody else has reported the outcome */

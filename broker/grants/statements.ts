@@ -4,6 +4,7 @@
  * (`issuing`) writes the lease row too, before any provider is called (invariant 5).
  */
 
+import { insertIncident, type Telling } from '../../approvals/incidents.ts';
 import { insertNotices } from '../../approvals/notices.ts';
 import { moveCells, type StoredWrite, unlessMovedOn } from '../actions/move-cells.ts';
 import { appendEvent } from '../audit/append.ts';
@@ -117,7 +118,7 @@ const insertGrant = (proof: string) => `
 /**
  * A denial does not count against the envelope. A pending grant and its notices are committed together.
  * @param moving whether cells of history are moved with it ($30), and a rule does something to the tree: its
- *   effect ($31), what the tree loses ($32), and the question to people about that ($33, `askRow`)
+ *   effect ($31), what the tree loses ($32), and the question to people about that ($33, `askRow`), or what they are told ($34)
  */
 const recordStatement = (moving: boolean): Statement => ({
   name: moving ? 'grant_record_moving' : 'grant_record',
@@ -134,7 +135,10 @@ ${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 
         ? `, because AS MATERIALIZED (
       SELECT $2::text AS root_id, $4::timestamptz AS at, $23::text AS request_id, $6::text AS agent, asks.* FROM g,
         json_to_record($33::json) AS asks (question json, asked json, notices text[], channels text[], restrained text, restraint json)
-    ), ${askPeople('because', { ids: '(SELECT notices FROM because)', channels: '(SELECT channels FROM because)' })}`
+    ), ${askPeople('because', { ids: '(SELECT notices FROM because)', channels: '(SELECT channels FROM because)' })}, telling AS (
+      SELECT $1::text AS session_id, $4::timestamptz AS at, $34::jsonb AS tells FROM g
+    ), told AS (${insertIncident('telling')}
+    )`
         : ''
     }
     SELECT EXISTS (SELECT 1 FROM g) AS ok, coalesce((SELECT limited FROM held), false) AS limited`,
@@ -278,6 +282,7 @@ function grantValues(grant: GrantRecord) {
  * @param moves cells of history that it moves
  * @param channels channels that deliver: writes one notice for each
  * @param asks what people are asked because a rule froze or narrowed the session by it
+ * @param tells what they are told because a rule ended it
  */
 export async function recordGrant(
   store: Store,
@@ -285,6 +290,7 @@ export async function recordGrant(
   moves: readonly StoredWrite[],
   channels: readonly string[] = [],
   asks: AsksPeople | null = null,
+  tells: Telling | null = null,
 ): Promise<Recorded> {
   const noticeIds = channels.map(() => newId('ntc', grant.at));
   const values = [
@@ -297,7 +303,13 @@ export async function recordGrant(
   ];
   const effect = grant.decision.session_effect === undefined ? null : String(grant.decision.session_effect);
   const took = asks?.took == null ? null : [...asks.took];
-  const because = () => [JSON.stringify(moves), effect, took, JSON.stringify(asks === null ? {} : askRow(asks))];
+  const because = () => [
+    JSON.stringify(moves),
+    effect,
+    took,
+    JSON.stringify(asks === null ? {} : askRow(asks)),
+    json(tells),
+  ];
   const [row] = await (moves.length === 0 && effect === null
     ? store.run<RecordRow>(recordAlone, values)
     : unlessMovedOn(store.run<RecordRow>(recordMoving, [...values, ...because()])).then(orNone));

@@ -5,6 +5,7 @@
  * and Aiken 2003): any sixteen characters in a row that a text shares with a secret give one piece at least,
  * wherever they stand in it. Case, and whatever is neither letter nor digit, make no difference.
  */
+import { insertIncident, type Telling } from '../../approvals/incidents.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { revokeReason } from '../core/reasons.ts';
@@ -115,6 +116,9 @@ ${startRevoking({
       ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('lease.revoking'), actor: "'system'", grant: 'grant_id', lease: 'id', payload: `json_build_object('reason', ${revokeReason('credential_leaked')})` }, 'l ORDER BY session_id, id')}
     ), leaked AS (
       ${appendEvent({ chain: '$3::text', at: '$2::timestamptz', type: event('credential.leaked'), actor: '$4::text', request: '$5::text', payload: '$6::json' })}
+    ), telling AS (
+      SELECT $3::text AS session_id, $2::timestamptz AS at, $7::jsonb AS tells
+    ), told AS (${insertIncident('telling')}
     )
     SELECT id FROM l`,
 };
@@ -127,13 +131,15 @@ export interface Leak {
   at: Date;
   requestId: string | null;
   where: { tool: string; seen_in: 'arguments' | 'output' };
+  /** Who is told of it. */
+  telling: Telling;
 }
 
 /** Begins to revoke the leases, and puts the leak on the record of the session in which it was seen. */
 export async function revokeLeaked(
   store: Store,
-  { leases, session, agent, at, requestId, where }: Leak,
+  { leases, session, agent, at, requestId, where, telling }: Leak,
 ): Promise<void> {
   const payload = JSON.stringify({ ...where, leases });
-  await store.run(leakedStatement, [[...leases], at, session, agent, requestId, payload]);
+  await store.run(leakedStatement, [[...leases], at, session, agent, requestId, payload, JSON.stringify(telling)]);
 }
