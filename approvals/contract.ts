@@ -92,9 +92,9 @@ export interface PagesDeps extends LoginDeps {
   aboutGrant: AboutGrant;
   /**
    * Arguments of the tool call that a question is about, as long as it is open; null otherwise, and when they
-   * are not those that the plan digests.
+   * are not those that the plan digests. Who reads them is on record.
    */
-  callArguments(grantId: string): Promise<JsonObject | null>;
+  callArguments(grantId: string, reader: { name: string; requestId: string | null }): Promise<JsonObject | null>;
   /** How long an approved grant waits for its agent. */
   redemptionSeconds: number;
   minTtlSeconds?: (provider: string) => number;

@@ -192,6 +192,11 @@ describe('over HTTP', () => {
     assert.deepEqual([answer.status, await answer.json()], [200, { arguments: args }]);
     assert.equal((await read(other.context.id, broker.bootstrapToken!)).status, 404);
     assert.equal((await read(context.id, 'nobody')).status, 401);
+    const opened = await broker.store.prisma.auditEvent.findMany({ where: { type: 'arguments.opened' } });
+    assert.deepEqual(
+      opened.map(({ actor, payload }) => [actor, payload]),
+      [['bootstrap token', { action_id: context.id, tool: 'http_post' }]],
+    );
     const row = await broker.store.prisma.action.findUniqueOrThrow({ where: { id: context.id } });
     assert.ok(
       row.sealedArguments !== null && !JSON.stringify([row.sealedArguments, row.arguments]).includes('order 42'),

@@ -294,6 +294,11 @@ export const events = {
       }),
     ],
   },
+  'arguments.opened': {
+    meaning:
+      'Somebody opened the values of a tool call’s arguments: of one on record, or of one that waits for a person.',
+    payload: [z.strictObject({ tool: text, action_id: text.optional() })],
+  },
   'session.words_said': {
     meaning: 'The agent’s host reported what the person said; no text of it is kept.',
     payload: [z.strictObject({ digest: text, words: count })],
