@@ -5,9 +5,12 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Broker } from '../compose/start.ts';
 import { statement } from '../harness.test-support.ts';
+import { createCatalog } from '../manifests/catalog.ts';
 import { type Ground, prepareGround } from '../running.test-support.ts';
 import { until } from '../until.test-support.ts';
 import { type Answer, bodyOf, call, codes, type Session, subject } from './asking.test-support.ts';
+import { checkHistory } from './check-history.ts';
+import { pruneCells } from './prune-cells.ts';
 
 const manifest = `apiVersion: writ/v1
 agent: scripted-agent
@@ -377,5 +380,40 @@ describe('tool calls', () => {
       await broker.store.prisma.monitorCell.findMany(),
     ]);
     assert.ok(!rows.includes('secret/place') && !rows.includes('hidden-value'));
+  });
+
+  test('what nothing can look at any more is deleted, and nothing else', async () => {
+    const { store } = broker;
+    const [ended, live] = [await ground.session(), await ground.session()];
+    for (const session of [ended, live]) {
+      await call(session, 'read_file', { path: '/a' });
+      await call(session, 'submit', { id: session === ended ? 901 : 902 });
+    }
+    const idOfSession = async (session: Session) =>
+      ((await (await session.get('/v1/session')).json()) as { session: { id: string } }).session.id;
+    const [endedId, liveId] = [await idOfSession(ended), await idOfSession(live)];
+    assert.equal((await ended('/v1/session/end')).ok, true);
+    await until('it holds nothing', async () => {
+      const { releasedAt } = await store.prisma.session.findUniqueOrThrow({ where: { id: endedId } });
+      return releasedAt !== null;
+    });
+    const count = (scope: string) => store.prisma.monitorCell.count({ where: { scope: { startsWith: scope } } });
+    const prune = (at: Date) => pruneCells(store, createCatalog(store), at, 3);
+    const days = (n: number) => new Date(Date.now() + n * 86_400_000);
+    const beyond = () => store.prisma.monitorCell.count({ where: { NOT: { scope: { startsWith: 'session:' } } } });
+    const duties = await beyond();
+    const ofLive = await count(`session:${liveId}`);
+    assert.ok((await count(`session:${endedId}`)) > 0 && ofLive > 0 && duties > 1);
+    await prune(days(29));
+    assert.deepEqual(
+      [await count(`session:${endedId}`), await count(`session:${liveId}`), await beyond()],
+      [0, ofLive, duties],
+    );
+    await prune(days(32));
+    assert.deepEqual([await count(`session:${liveId}`), await beyond()], [ofLive, 0]);
+    assert.deepEqual(codes(await call(live, 'approve', { id: 901 })), [], 'its window has passed');
+    assert.deepEqual(codes(await call(live, 'submit', { id: 901 })), ['separation_of_duties'], 'and counts anew');
+    const { differing } = await checkHistory(store, createCatalog(store), days(32));
+    assert.deepEqual(differing, []);
   });
 });

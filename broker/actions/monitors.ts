@@ -273,3 +273,15 @@ function total({ windowMs }: Tracker, state: CellState | null, now: number): num
     .filter(([step]) => windowMs === null || Number(step) >= firstStep(now, windowMs))
     .reduce((sum, [, amount]) => sum + amount, 0);
 }
+
+/** Clocks of several brokers, and calls that were being decided. */
+const marginMs = 3_600_000;
+
+/**
+ * How long a cell of the tracker says something, from its last move on, in milliseconds; null = for good. A
+ * count goes on for up to a 64th of its window.
+ */
+export function keptFor({ op, windowMs }: Pick<Tracker, 'op' | 'windowMs'>): number | null {
+  if (windowMs === null || op === 'first' || op === 'rate') return null;
+  return windowMs + Math.ceil(windowMs / 32) + marginMs;
+}

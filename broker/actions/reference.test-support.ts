@@ -44,6 +44,8 @@ export interface AskedCall {
   args: JsonObject;
   costMicroUsd: number | null;
   address?: string | null;
+  /** Of a grant, which is no call of a tool: `tool` is empty, `args` are its parameters. */
+  capability?: string;
 }
 
 /** One line of the log: a call as it was decided, or as it came out. */
@@ -76,15 +78,17 @@ type Truth = boolean | 'lacks';
 type Spelling = (value: Json) => string;
 const exactly: Spelling = (value) => JSON.stringify(value);
 
+/** @param asking what it would add to counts: what was asked for before is an attempt already */
 export function decideByLog(
   manifest: Manifest,
   log: readonly Entry[],
   who: Who,
   call: AskedCall,
   now: number,
+  asking: readonly EventKind[] = ['attempt', 'call'],
 ): Verdict {
   const tool = (name: string) => manifest.tools?.[name];
-  const asked: Entry = { at: now, who, call, kinds: ['attempt', 'call'], labels: [], output: '' };
+  const asked: Entry = { at: now, who, call, kinds: asking, labels: [], output: '' };
   const list = <T>(one: T | readonly T[] | undefined): readonly T[] =>
     one === undefined ? [] : Array.isArray(one) ? one : [one as T];
 
@@ -94,6 +98,8 @@ export function decideByLog(
   };
   const unknown = (entry: Entry) =>
     destinations(entry).filter((one) => !isNamed(one, knownDestinations(manifest, entry.who.task.inputs)));
+  const capability = ({ capability: name }: AskedCall) =>
+    name === undefined ? undefined : manifest.capabilities[name];
   const labelsOf = (entry: Entry) => [...(tool(entry.call.tool)?.labels ?? []), ...entry.labels];
   const costOf = ({ call: { tool: name, costMicroUsd }, costMicroUsd: real }: Entry) =>
     tool(name) === undefined ? 0 : (real ?? costMicroUsd ?? tool(name)!.cost_usd);
@@ -102,8 +108,10 @@ export function decideByLog(
     const { tool: name, args } = entry.call;
     const classes = list(selector.class).map((one) => manifest.classes?.[one]);
     if (selector.tool !== undefined || selector.class !== undefined || selector.capability !== undefined) {
-      const named = [...list(selector.tool), ...classes.flatMap((one) => one?.tools ?? [])];
-      if (!named.includes(name)) return false;
+      const tools = [...list(selector.tool), ...classes.flatMap((one) => one?.tools ?? [])];
+      const capabilities = [...list(selector.capability), ...classes.flatMap((one) => one?.capabilities ?? [])];
+      const { capability: granted } = entry.call;
+      if (granted === undefined ? !tools.includes(name) : !capabilities.includes(granted)) return false;
     }
     if (selector.sensitivity !== undefined && (tool(name)?.sensitivity ?? 0) < selector.sensitivity) return false;
     if (selector.label !== undefined && !labelsOf(entry).includes(selector.label)) return false;
@@ -129,9 +137,12 @@ export function decideByLog(
   function valuesOf(name: string, entry: Entry, as: Spelling): string[] {
     const { tool: called, args } = entry.call;
     const listed = tool(called);
-    if (name === 'tool') return [called];
-    if (name === 'capability' || name === 'provider') return [];
-    if (name === 'resource_family') return listed?.entity === undefined ? [] : ['order'];
+    const granted = capability(entry.call);
+    if (name === 'tool') return granted === undefined ? [called] : [];
+    if (name === 'capability') return granted === undefined ? [] : [entry.call.capability!];
+    if (name === 'provider') return granted === undefined ? [] : [granted.provider];
+    if (name === 'resource_family')
+      return granted !== undefined ? [granted.provider] : listed?.entity === undefined ? [] : ['order'];
     if (name === 'entity') {
       const entity = entry.touched ?? (listed === undefined ? null : entityOf(listed, args));
       return entity === null ? [] : [as(entity)];
@@ -250,8 +261,7 @@ export function decideByLog(
     const event = of ?? on;
     // Of several values of this call (`same`), the one with the most decides.
     const kinds = of?.kind === undefined ? ['call'] : list(of.kind);
-    const own =
-      kinds.some((kind) => kind === 'attempt' || kind === 'call') && isSelected(event, asked) ? each(asked) : 0;
+    const own = kinds.some((kind) => asking.includes(kind as EventKind)) && isSelected(event, asked) ? each(asked) : 0;
     const past = touching(scope, same, as, true).filter((entry) => inSteps(back, entry.at) && isEvent(event, entry));
     const keys = same.reduce<string[][]>(
       (all, name) => all.flatMap((key) => valuesOf(name, asked, as).map((value) => [...key, value])),
@@ -275,7 +285,7 @@ export function decideByLog(
     if (lacks(same)) return 'lacks';
     const kinds = of?.kind === undefined ? ['call'] : list(of.kind);
     const event = of ?? on;
-    const asks = kinds.some((kind) => kind === 'attempt' || kind === 'call') && isSelected(event, asked);
+    const asks = kinds.some((kind) => asking.includes(kind as EventKind)) && isSelected(event, asked);
     const windowOf = (at: number) => Math.floor(at / (over * 1000));
     const keys = same.reduce<string[][]>(
       (all, name) => all.flatMap((key) => valuesOf(name, asked, as).map((value) => [...key, value])),
@@ -379,9 +389,11 @@ export function decideByLog(
       found.push({ id: `${id}.${index + 1}`, effect: 'deny', truth });
     }
   const { max_calls, max_cost_usd } = manifest.envelope;
-  const spent = within('session').filter((entry) => entry.kinds.includes('call'));
+  // Grants are no calls.
+  const isCall = (entry: Entry) => entry.call.capability === undefined;
+  const spent = within('session').filter((entry) => entry.kinds.includes('call') && isCall(entry));
   // Of a tool that is not listed, too: it is one more, whatever else is wrong with it.
-  const own = [asked];
+  const own = [asked].filter(isCall);
   if (max_calls !== undefined)
     found.push({ id: 'envelope.max-calls', effect: 'terminate', truth: spent.length + own.length > max_calls });
   if (max_cost_usd !== undefined) {

@@ -48,6 +48,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
       'credential_jwk',
       'decide_by',
       'sealed_arguments',
+      'redeemed_moves',
       'decided_at',
       'ended_at',
     ],
@@ -65,7 +66,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
       'entities',
     ],
   },
-  monitor_cell: { insert: true, update: ['state', 'version', 'moved_at'] },
+  monitor_cell: { insert: true, delete: true, update: ['state', 'version', 'moved_at'] },
   manifest_candidate: {
     insert: true,
     update: ['number', 'source', 'sha256', 'author', 'reason', 'published_at', 'withdrawn_at'],
