@@ -76,7 +76,7 @@ export async function claimIncidents(
   return { found: rows.length, incidents: rows.filter(({ waits }) => waits) };
 }
 
-/** Names in it may be the agent's, who calls tools as it likes: no more than a line each, and nothing invisible. */
+/** Names in it may be the agent's, who calls tools as it likes: a line each, and nothing invisible. */
 export function incidentOf({ publicUrl }: { publicUrl: string }, row: ClaimedIncident): Incident {
   const { agent, owner, happening } = row.incident;
   return {

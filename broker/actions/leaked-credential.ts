@@ -4,8 +4,9 @@
  * token cost nothing more; of the others, one look at an index.
  */
 import type { Logger } from 'pino';
+import { insertIncident } from '../../approvals/incidents.ts';
 import type { Clock, Json } from '../core/vocabulary.ts';
-import { leasesMarked, type Mark, marksIn, revokeLeaked } from '../leases/credential-marks.ts';
+import { leakedStatement, leasesMarked, type Mark, marksIn, revokeLeaked } from '../leases/credential-marks.ts';
 import { textsOf } from '../manifests/argument-texts.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
@@ -22,6 +23,8 @@ export interface LeakDeps {
   catalog: Catalog;
   noticeChannels: readonly string[];
 }
+
+const revokeAndTell = leakedStatement(insertIncident('telling'));
 
 /** @returns whether there was one: its leases are on their way to their end */
 export async function revokeIfLeaked(
@@ -46,7 +49,7 @@ export async function revokeIfLeaked(
     { what: 'credential_leaked', leases, by: `the tool ${by}`, seen_in },
     now,
   );
-  await revokeLeaked(deps.store, { leases, session: id, agent, at: now, requestId, where, telling });
+  await revokeLeaked(deps.store, revokeAndTell, { leases, session: id, agent, at: now, requestId, where, telling });
   deps.log.error({ alert: 'credential_leaked', agent, session: id, leases, ...where }, 'a credential was leaked');
   deps.notify();
   return true;

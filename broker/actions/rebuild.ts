@@ -1,6 +1,6 @@
 /**
- * The state of history made anew from the calls and grants on record: the same states that `evaluate-call.ts` moved on
- * call by call (held equal by a property test). For repair and for proof; no decision waits for it.
+ * The state of history made anew from the calls and grants on record: the same states that `evaluate-call.ts`
+ * moved on call by call (held equal by a property test). For repair and for proof; no decision waits for it.
  *
  * Words of outputs are not among it: their marks are written once and never moved, so they are their own
  * record.
@@ -48,8 +48,8 @@ export interface RecordedAction extends Whose {
 /**
  * Moves of cells, as an action keeps them: `+CELL@7` for an event of the cell's tracker, `-CELL@7` for one
  * that makes it forget, each with the version that the cell has by it. The order of versions is the order in
- * which things happened, across sessions too. `~CELL@7` sets the cost right that was counted when the call was
- * asked for, before an event of the same version. `=CELL@7 LABEL LABEL` puts labels on.
+ * which things happened, across sessions too. `~CELL@7` sets the cost right that was counted when the call
+ * was asked for, before an event of the same version. `=CELL@7 LABEL LABEL` puts labels on.
  */
 export const movesOf = (
   writes: readonly Pick<CellWrite, 'cell' | 'version' | 'is' | 'puts' | 'corrects'>[],
@@ -165,7 +165,10 @@ const replayed = (moves: readonly Move[]): CellState | null =>
       null,
     );
 
-/** A cell that was not moved for long is deleted (`prune-cells.ts`), and its versions begin anew: what was before is over. */
+/**
+ * A cell that was not moved for long is deleted (`prune-cells.ts`), and its versions begin anew: what was
+ * before is over.
+ */
 function sinceLastPruned(moves: readonly Move[]): Move[] {
   const inTime = moves.toSorted((a, b) => a.at.getTime() - b.at.getTime());
   const ms = keptFor(inTime[0]!.tracker);

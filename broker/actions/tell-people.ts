@@ -1,4 +1,4 @@
-/** Of which incidents people are told, and who: the owner of the agent, through every channel that delivers. */
+/** Of which incidents who is told: the owner of the agent, through every channel that delivers. */
 import type { Happening, Telling } from '../../approvals/incidents.ts';
 import { newId } from '../core/ids.ts';
 import { compiledCalls } from '../manifests/compile-calls.ts';

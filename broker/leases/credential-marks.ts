@@ -5,7 +5,6 @@
  * and Aiken 2003): any sixteen characters in a row that a text shares with a secret give one piece at least,
  * wherever they stand in it. Case, and whatever is neither letter nor digit, make no difference.
  */
-import { insertIncident, type Telling } from '../../approvals/incidents.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { revokeReason } from '../core/reasons.ts';
@@ -16,6 +15,12 @@ import { startRevoking } from './transitions.ts';
 
 /** Keyed digest of a piece, so that no piece can be guessed from the database. */
 export type Mark = (piece: string) => string;
+
+/**
+ * Characters of a mark, six bits each: many are kept of every lease, and a false one among a billion pairs is
+ * as likely as one in 10^10.
+ */
+export const markLength = 11;
 
 /** Characters of a piece, and pieces that follow each other of which one is kept. */
 const pieceLength = 12;
@@ -100,7 +105,11 @@ export async function leasesMarked(store: Store, marks: readonly string[]): Prom
   return rows.map(({ id }) => id);
 }
 
-const leakedStatement: Statement = {
+/**
+ * @param tell SQL that tells people of what is in `telling`: `session_id`, `at`, `tells`. Whoever leases does
+ *   not know how
+ */
+export const leakedStatement = (tell: string): Statement => ({
   name: 'lease_leaked',
   text: `
     WITH due AS (
@@ -118,10 +127,10 @@ ${startRevoking({
       ${appendEvent({ chain: '$3::text', at: '$2::timestamptz', type: event('credential.leaked'), actor: '$4::text', request: '$5::text', payload: '$6::json' })}
     ), telling AS (
       SELECT $3::text AS session_id, $2::timestamptz AS at, $7::jsonb AS tells
-    ), told AS (${insertIncident('telling')}
+    ), told AS (${tell}
     )
     SELECT id FROM l`,
-};
+});
 
 export interface Leak {
   leases: readonly string[];
@@ -132,14 +141,15 @@ export interface Leak {
   requestId: string | null;
   where: { tool: string; seen_in: 'arguments' | 'output' };
   /** Who is told of it. */
-  telling: Telling;
+  telling: object;
 }
 
 /** Begins to revoke the leases, and puts the leak on the record of the session in which it was seen. */
 export async function revokeLeaked(
   store: Store,
+  statement: Statement,
   { leases, session, agent, at, requestId, where, telling }: Leak,
 ): Promise<void> {
   const payload = JSON.stringify({ ...where, leases });
-  await store.run(leakedStatement, [[...leases], at, session, agent, requestId, payload, JSON.stringify(telling)]);
+  await store.run(statement, [[...leases], at, session, agent, requestId, payload, JSON.stringify(telling)]);
 }
