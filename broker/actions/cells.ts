@@ -72,7 +72,7 @@ export function trackerCell(tracker: Tracker, key: string, digest: Digest): Cell
 /** What a tracker correlates by besides the entity, by which its cells are named. @param key of the others */
 export const restOf = (key: string, digest: Digest): string => (key === '[]' ? '' : digest(key));
 
-/** Of a tracker that correlates by entity: one may be told later than the rest, of which only this is kept. */
+/** Of a tracker that correlates by entity: it may be told later than the rest, of which this is kept. */
 export const entityTrackerCell = (
   { id, scope }: Pick<Tracker, 'id' | 'scope'>,
   entity: Json,

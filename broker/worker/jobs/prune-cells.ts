@@ -1,7 +1,7 @@
 import { pruneCells as prune } from '../../actions/prune-cells.ts';
 import { type SystemJob, stepSize } from '../job.ts';
 
-/** Deletes what nothing that rules remember can be asked for any more. Rare: the table's size depends on it. */
+/** Deletes what rules remember and can use no more. Rare: only the size of the table depends on it. */
 export const pruneCells: SystemJob = {
   name: 'prune cells of history',
   scope: 'system',
