@@ -82,6 +82,12 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
       const page = await person.page(`/approvals/${id}`);
       assert.match(page.html, /stranger@elsewhere\.test/);
       assert.match(page.html, /Your &lt;b>invoice&lt;\/b>/);
+      const { store } = deployment.broker;
+      const [opened, ...more] = await store.prisma.auditEvent.findMany({
+        where: { type: 'arguments.opened', grantId: id },
+      });
+      assert.deepEqual([opened?.payload, more.length], [{ tool: 'send_mail' }, 0]);
+      assert.match(opened?.actor ?? '', /^user:/, 'who read them is on record');
       assert.match(page.html, /from nobody but the agent/);
       assert.match(page.html, /Mail to somebody whom nobody named is looked at by a person/);
       const decided = await person.decide(id, { verdict: 'approve' });

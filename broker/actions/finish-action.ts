@@ -1,4 +1,4 @@
-/** How a tool call came out, as the agent's host reports it. */
+/** How a tool call came out, what it cost and what it touched, as the agent's host reports it. */
 import { hash } from 'node:crypto';
 import { eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
@@ -12,12 +12,17 @@ import { storedWrites } from './move-cells.ts';
 import { type Awaited, finishCall, type Outcome, reportedCells } from './outcome.ts';
 import { type ActionDeps, cellsOf } from './request-action.ts';
 import { returnedWords } from './returned-words.ts';
+import { shownValue } from './shown-arguments.ts';
 import { recordOutcome } from './statements.ts';
 
 /** The report, checked for shape. */
 export interface Report {
   outcome: 'response' | 'error';
   labels: readonly string[];
+  /** What it really cost; null = as was estimated. */
+  costMicroUsd: number | null;
+  /** What it turned out to touch. */
+  entities: readonly string[];
   /** The output itself, where the host sends it: looked at for its words, and not kept. */
   output: string | null;
   /** Whether `output` is only its beginning. */
@@ -66,8 +71,16 @@ async function finishOnce(
   const words = compiledCalls(manifest).looksAtOrigin
     ? returnedWords(report, toolOf(manifest, action.tool))
     : { words: [], moreWords: false, vouchedWords: [] };
-  const outcome: Outcome = { outcome: report.outcome, labels: report.labels, ...words };
-  const cells: CellRef[] = reportedCells(manifest, action.tool, outcome, deps.digest);
+  const { costMicroUsd, entities } = report;
+  const outcome: Outcome = { outcome: report.outcome, labels: report.labels, costMicroUsd, entities, ...words };
+  const called = {
+    tool: action.tool,
+    costMicroUsd: action.cost_micro_usd,
+    askedAt: action.asked_at,
+    rootId: admitted.rootId,
+    awaited: action.awaited as unknown as Awaited[],
+  };
+  const cells: CellRef[] = reportedCells(manifest, called, outcome, deps.digest);
   const session = await rereadSession(deps.store, admitted, deps.clock.now(), {
     actionId,
     cells,
@@ -80,17 +93,10 @@ async function finishOnce(
     throw new WritError('conflict', { detail: 'Another outcome of this call is on record.' });
   }
   const now = deps.clock.now();
-  const writes = finishCall(
-    manifest,
-    { tool: action.tool, costMicroUsd: action.cost_micro_usd, rootId: session.rootId },
-    action.awaited as unknown as Awaited[],
-    outcome,
-    cellsOf(session),
-    now,
-    deps.digest,
-  );
+  const writes = finishCall(manifest, called, outcome, cellsOf(session), now, deps.digest);
   const outputDigest =
     report.outputDigest ?? (report.output === null ? null : `sha256:${hash('sha256', report.output, 'hex')}`);
+  const shown = entities.map((entity) => shownValue(entity, deps.digest));
   const written = await recordOutcome(
     deps.store,
     { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
@@ -99,6 +105,8 @@ async function finishOnce(
       outcome: report.outcome,
       labels: report.labels,
       outputDigest,
+      costMicroUsd,
+      entities: shown,
       requestId,
       audit: eventPayload('action.finished', {
         action_id: actionId,
@@ -106,6 +114,8 @@ async function finishOnce(
         outcome: report.outcome,
         labels: [...report.labels],
         output_digest: outputDigest,
+        ...(costMicroUsd === null ? {} : { cost_micro_usd: costMicroUsd }),
+        ...(shown.length === 0 ? {} : { entities: shown }),
       }),
     },
     storedWrites(writes, session, manifest),

@@ -107,7 +107,8 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const pages: PagesDeps = {
     ...web,
     ...about,
-    callArguments: (grantId) => argumentsUnderReview({ store, seal: parts.seal, digest }, grantId),
+    callArguments: (grantId, reader) =>
+      argumentsUnderReview({ store, seal: parts.seal, digest, clock }, grantId, reader),
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
   };
   const oauth: OAuthDeps = {

@@ -14,6 +14,7 @@ import { forgetExpired } from '../worker/jobs/forget-expired.ts';
 import { gauges } from '../worker/jobs/gauges.ts';
 import { holdBack } from '../worker/jobs/hold-back.ts';
 import { prune } from '../worker/jobs/prune.ts';
+import { pruneCells } from '../worker/jobs/prune-cells.ts';
 import { recheckHeldGrants } from '../worker/jobs/recheck-held.ts';
 import { releaseEndedSessions } from '../worker/jobs/release-ended-sessions.ts';
 import { releasePool } from '../worker/jobs/release-pool.ts';
@@ -32,5 +33,6 @@ export const jobs: readonly Job[] = [
   releasePool,
   prune,
   gauges,
+  pruneCells,
   forgetExpired([forgetReplays, forgetLogins]),
 ];

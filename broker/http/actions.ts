@@ -9,7 +9,7 @@ import { WritError } from '../core/errors.ts';
 import type { Json, JsonObject } from '../core/vocabulary.ts';
 import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
 import { type Operation, operation } from './operation.ts';
-import { idOf, line, prose } from './text.ts';
+import { idOf, line, microUsd, prose, usd } from './text.ts';
 
 /** Any value: the body was JSON. A schema that refers to itself does not fit into the API’s document. */
 const json = z.unknown() as unknown as z.ZodType<Json>;
@@ -21,6 +21,16 @@ const report = z.strictObject({
     .max(16)
     .default([])
     .describe('Labels of what came back, beyond those that the manifest gives the tool.'),
+  cost_usd: usd
+    .optional()
+    .describe('What the call really cost: budgets count it in place of the estimate. Without it the estimate stands.'),
+  entities: z
+    .array(line(512))
+    .max(16)
+    .default([])
+    .describe(
+      'What the call turned out to touch, named as the manifest’s `entity` names it (`order:42`): rules that compare by `entity` see it, and `labels` stick to it. It lets nothing pass.',
+    ),
   output: prose(48_000)
     .optional()
     .describe('What came back: looked at for the values that first appear in it, and not kept.'),
@@ -44,9 +54,13 @@ const reportOf = ({
   structured,
   output_truncated,
   output_digest,
-}: z.output<typeof report>) => ({
+  cost_usd,
+  entities,
+}: z.output<typeof report>): Report => ({
   outcome,
   labels,
+  costMicroUsd: cost_usd === undefined ? null : microUsd(cost_usd),
+  entities,
   output: output ?? null,
   structured: structured ?? null,
   truncated: output_truncated,

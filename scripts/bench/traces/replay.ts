@@ -95,7 +95,7 @@ export async function openWorld(place: Place) {
       // What an error says, the model reads as well.
       output: [output ?? '', error ?? ''].join('\n').trim(),
       structured: structuredOf(output ?? ''),
-      ...{ labels: [], truncated: false, outputDigest: null },
+      ...{ labels: [], costMicroUsd: null, entities: [], truncated: false, outputDigest: null },
     };
     await finishAction(deps, await session(caller, finishReads(actionId)), actionId, report, null);
   }
