@@ -2,7 +2,7 @@
  * A tool call, from what the agent's host sends to the decision on record. One flow; what it may cost is one
  * read (the one that admits the session) and one write.
  */
-import { createHmac, hash } from 'node:crypto';
+import { createHmac, createSecretKey, hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { Logger } from 'pino';
 import { type EventPayload, eventPayload, type Uncovered } from '../audit/events.ts';
@@ -61,11 +61,15 @@ export interface ActionDeps extends EndSessionDeps, AskDeps {
   mark: Mark;
 }
 
-/** @param key for this use only (`keys/key-encryption-key.ts`) */
-export const keyedDigest =
-  (key: Uint8Array): Digest =>
-  (text) =>
-    createHmac('sha256', key).update(text).digest('base64url').slice(0, 22);
+/**
+ * @param bytes a key for this use only (`keys/key-encryption-key.ts`)
+ * @param length characters of a digest, six bits each
+ */
+export function keyedDigest(bytes: Uint8Array, length = 22): Digest {
+  // Node takes ten times as long with bytes, which it looks at anew each time.
+  const key = createSecretKey(bytes);
+  return (text) => createHmac('sha256', key).update(text).digest('base64url').slice(0, length);
+}
 
 export interface ActionRequest extends Call {
   /** The host's own id of the call: the same id and call again is the same action. */

@@ -145,9 +145,11 @@ const recordMoving = recordStatement(true);
 /**
  * Writes intents of different session trees in one execution: `held` and `insertGrant` for several rows (see
  * store/batch.ts). Trees are locked in the order of their roots, the root before the session.
+ *
+ * @param limited whether the agent's rate has a limit: what counts would be set up with every execution
  */
-export const intentStatement: Statement = {
-  name: 'grant_intent',
+const intentStatement = (limited: boolean): Statement => ({
+  name: limited ? 'grant_intent_limited' : 'grant_intent',
   text: `
     WITH r AS MATERIALIZED (
       SELECT * FROM json_to_recordset($1::json) AS r (
@@ -164,12 +166,16 @@ export const intentStatement: Statement = {
       WHERE ${mayAct('root', 'r.at')} AND root.version = r.session_version
         AND ${mayAct('s', 'r.at')} AND s.grant_count < coalesce(s.max_grants, r.ceiling)
         AND EXISTS (SELECT 1 FROM agent a WHERE a.name = r.agent AND a.version = r.manifest_version)
-    ), rate AS MATERIALIZED (${holdRate('asked', 'locked_trees')}
+    ), ${
+      limited
+        ? `rate AS MATERIALIZED (${holdRate('asked', 'locked_trees')}
     ), placed AS MATERIALIZED (
       SELECT locked_trees.*, rate.used, row_number() OVER (PARTITION BY locked_trees.agent ORDER BY locked_trees.n) AS place, rate.newest
       FROM locked_trees LEFT JOIN rate ON rate.agent = locked_trees.agent
     ), held AS MATERIALIZED (
-      SELECT *, newest + place AS agent_seq FROM placed WHERE used IS NULL OR used + place <= per_minute
+      SELECT *, newest + place AS agent_seq FROM placed WHERE used IS NULL OR used + place <= per_minute`
+        : 'held AS (SELECT *, NULL::bigint AS agent_seq FROM locked_trees'
+    }
     ), g AS (
       INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
                           provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decided_at, agent_seq)
@@ -178,8 +184,12 @@ export const intentStatement: Statement = {
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id
     ), written AS MATERIALIZED (
       SELECT held.* FROM held JOIN g ON g.id = held.id
-    ), counted AS (${moveRate('asked', 'written')}
-    ), bump AS (
+    ), ${
+      limited
+        ? `counted AS (${moveRate('asked', 'written')}
+    ), `
+        : ''
+    }bump AS (
 ${countInRoot('written')}
     ), bump_child AS (
 ${countInChild('written')}
@@ -188,8 +198,9 @@ ${intendLease('SELECT lease_id, id AS grant_id, session_id, agent, provider, pla
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: 'at', type: event('grant.allowed'), actor: 'agent', grant: 'id', lease: 'lease_id', request: 'request_id', payload: 'audit' }, 'written ORDER BY session_id')}
     )
-    SELECT n, true AS ok FROM written UNION ALL SELECT n, false FROM placed WHERE used + place > per_minute`,
-};
+    SELECT n, true AS ok FROM written${limited ? ' UNION ALL SELECT n, false FROM placed WHERE used + place > per_minute' : ''}`,
+});
+export const intentStatements = { free: intentStatement(false), limited: intentStatement(true) };
 
 /**
  * The same for a lease that takes a part of what others share: a pool member of its own, or a place in a
@@ -339,7 +350,8 @@ export async function recordIntent(
 ): Promise<Recorded> {
   if (lease.room === null && moves.length === 0) {
     const row = intentRow(grant, lease);
-    const written = await batch<{ n: number; ok: boolean }>(store, intentStatement, row, grant.rootId);
+    const statement = intentStatements[grant.perMinute > 0 ? 'limited' : 'free'];
+    const written = await batch<{ n: number; ok: boolean }>(store, statement, row, grant.rootId);
     if (written === undefined) return { ok: false, because: 'moved_on' };
     return written.ok ? { ok: true, reserved: null } : { ok: false, because: 'rate_limited' };
   }

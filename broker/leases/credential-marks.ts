@@ -16,6 +16,12 @@ import { startRevoking } from './transitions.ts';
 /** Keyed digest of a piece, so that no piece can be guessed from the database. */
 export type Mark = (piece: string) => string;
 
+/**
+ * Characters of a mark, six bits each: many are kept of every lease, and a false one among a billion pairs is
+ * as likely as one in 10^10.
+ */
+export const markLength = 11;
+
 /** Characters of a piece, and pieces that follow each other of which one is kept. */
 const pieceLength = 12;
 const windowLength = 5;

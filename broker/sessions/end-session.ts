@@ -78,7 +78,10 @@ ${releaseGrant('id IN (SELECT id FROM due)', '$1::timestamptz', decisionReason('
     SELECT id FROM g`,
 };
 
-/** Looked at once more, by themselves: from its end on, nothing new can come to a session. */
+/**
+ * Looked at once more, by themselves: from its end on, nothing new can come to a session. Calls that nobody
+ * reported are closed by a job of their own (`actions/close-unreported.ts`).
+ */
 const releasedStatement: Statement = {
   name: 'session_released',
   text: `
@@ -86,6 +89,7 @@ const releasedStatement: Statement = {
     WHERE s.id = ANY($2::text[]) AND s.status = 'ended' AND s.released_at IS NULL
       AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.session_id = s.id AND l.status IN ('issuing', 'active'))
       AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.session_id = s.id AND g.ended_at IS NULL)
+      AND NOT EXISTS (SELECT 1 FROM action a WHERE a.session_id = s.id AND a.outcome IS NULL AND a.effect = 'allow')
     RETURNING id`,
 };
 
