@@ -1,6 +1,6 @@
 /**
  * Idempotency-Keys of access requests (AuthZEN's Access Request and Approval Profile, "Access Request
- * Submission"): the key covers the whole body, so what it was used for first is kept, and nothing of the body.
+ * Submission"): the key covers the whole body, so what it was used for first is kept, as a digest.
  */
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';

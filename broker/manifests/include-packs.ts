@@ -1,6 +1,6 @@
 /**
- * Packs that a manifest includes by name. One is expanded when the manifest is read, and what it became stands
- * in the published version: a later broker changes none.
+ * Packs that a manifest includes by name. One is expanded when the manifest is read, and what it became
+ * stands in the published version: a later broker changes none.
  */
 import { z } from 'zod';
 import { type Pack, type PackName, packNames, packs } from './packs.ts';

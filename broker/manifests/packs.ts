@@ -43,7 +43,7 @@ const asRoot = '(?:.*[\\s;&|(`$/])?(?:sudo|su|doas|pkexec|runas)(?:\\s.*)?';
 const credentialFile =
   '(?i)(?:.*[\\s/=\'"])?(?:\\.env(?:\\.[a-z]+)?|\\.netrc|\\.pgpass|\\.git-credentials|\\.npmrc|\\.pypirc|id_(?:rsa|ed25519|ecdsa)|\\.aws/credentials|\\.kube/config|\\.docker/config\\.json)(?:[\\s\'";|&].*)?';
 
-/** What cannot be taken back: removed from outside of the work tree, written over a disk, forced on a remote. */
+/** What cannot be taken back: whole trees removed, a disk written over, a remote forced. */
 const destroys =
   '(?:.*[\\s;&|(])?(?:rm\\s+-\\S*(?:r\\S*f|f\\S*r)\\S*\\s+["\']?(?:/|~|\\$HOME|\\.\\.?/?(?:\\s|$)|\\*).*|mkfs\\S*.*|dd\\s.*of=/dev/.*|git\\s.*push\\s.*(?:--force|-f|--mirror|--delete)(?:\\s.*|-.*)?|git\\s.*push\\s(?:.*\\s)?\\+\\S+.*)';
 /** What was fetched, handed to an interpreter. */

@@ -16,7 +16,7 @@ import { entity } from './cedar-schema.ts';
 import type { Manifest } from './manifest.ts';
 import { memoize } from './memoize.ts';
 
-/** Effects that an `@effect` may name. `flag` and `allow` deny nothing, and no policy that forbids can be them. */
+/** What an `@effect` may name. `flag` and `allow` deny nothing, so no policy that forbids can have them. */
 const effects = ['deny', 'approve', 'downgrade', 'suspend', 'terminate'] as const;
 type Effect = (typeof effects)[number];
 const isEffect = (text: string): text is Effect => (effects as readonly string[]).includes(text);

@@ -1,4 +1,4 @@
-/** A guard before one server of its own, whoever speaks to it: the client that started us, or one over HTTP. */
+/** A guard before one server of its own, for the client that started us or one over HTTP. */
 import { type Clock, systemClock } from '../clock.ts';
 import type { HostSession } from '../local/host-session.ts';
 import { type Guard, type GuardOptions, newGuard } from './guard.ts';
@@ -37,7 +37,7 @@ export interface GuardedServer {
   fromClient(message: Message): void;
   /**
    * Resolves when the server has ended.
-   * @param clientIsThere it gets its answers first, as far as there is time; what was called is on record anyway
+   * @param clientIsThere it gets its answers first, as far as there is time; calls are on record anyway
    */
   close(clientIsThere: boolean): Promise<void>;
 }

@@ -17,7 +17,7 @@ import {
   type SessionClient,
 } from './http-clients.ts';
 import { BadMessage, codes, failure, type Id, isMembers, isRequest, type Message, readMessage } from './message.ts';
-import { maxMessageBytes } from './transport.ts';
+import { maxMessageBytes, maxWaitingBytes } from './transport.ts';
 
 export interface ListenOptions extends ServerOptions {
   host: string;
@@ -166,7 +166,10 @@ export async function listenForClients({
     void stillThere().catch(() => {});
     return {
       send: (message) => {
-        if (response.writable) response.write(`event: message\ndata: ${JSON.stringify(message)}\n\n`);
+        if (!response.writable) return;
+        response.write(`event: message\ndata: ${JSON.stringify(message)}\n\n`);
+        // Whoever does not read what is sent to them is given up on.
+        if (response.writableLength > maxWaitingBytes) response.destroy();
       },
       end: () => void response.end(),
     };
