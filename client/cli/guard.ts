@@ -182,10 +182,11 @@ async function sessionFor(
     return { session, leave: async () => session.close() };
   }
   const session = await openFromEnvironment(env, openingOf(opening));
+  const host = hostSessionOf(session);
   return {
-    session: hostSessionOf(session),
+    session: host,
     leave: async () => {
-      if (!session.signal.aborted) await session.end().catch((error: Error) => tell(error.message));
+      if (!session.signal.aborted) await host.end().catch((error: Error) => tell(error.message));
     },
   };
 }

@@ -16,7 +16,7 @@ import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { createTestDatabase, testBackends } from '../../broker/store/store.test-support.ts';
 import { until } from '../../broker/until.test-support.ts';
 import { freePort } from '../../sandbox/free-port.ts';
-import { type Harness, openHarness } from '../broker.test-support.ts';
+import { type Harness, openHarness, outcomeOf } from '../broker.test-support.ts';
 import { openHeld } from '../local/local.test-support.ts';
 import { guarded, inspectorIn, manifest, publishedServer } from './guard.test-support.ts';
 
@@ -57,7 +57,7 @@ describe('server-filesystem', () => {
     assert.deepEqual(names(await client.listTools()), ['list_allowed_directories', 'read_text_file', 'write_file']);
     const own = { path: join(folder, 'customers/42/invoice.txt') };
     assert.equal(textOf(await client.callTool({ name: 'read_text_file', arguments: own })), 'Invoice 42');
-    assert.equal((await newest('read_text_file'))?.outcome, 'response');
+    assert.equal(await outcomeOf(harness, 'read_text_file'), 'response');
     const foreign = { path: join(folder, 'customers/43/invoice.txt') };
     const denied = await client.callTool({ name: 'read_text_file', arguments: foreign });
     assert.equal(denied.isError, true);
@@ -109,7 +109,7 @@ describe('server-everything', () => {
     if (outside !== undefined) await client.readResource({ uri: outside.uri }).catch(() => {});
     const read = await client.readResource({ uri: resources.find(({ uri }) => uri.startsWith('demo:'))!.uri });
     assert.ok(read.contents.length > 0);
-    assert.equal((await newest('resources/read'))?.outcome, 'response');
+    assert.equal(await outcomeOf(harness, 'resources/read'), 'response');
     await client.close();
   });
 });
@@ -190,7 +190,7 @@ describe('revision 2026-07-28', () => {
     const client = await openStateless(guarded(harness, server));
     assert.deepEqual(names(await client.listTools()), ['ask_me', 'echo', 'look']);
     assert.equal(textOf(await client.callTool({ name: 'echo', arguments: { message: 'hi' } })), 'hi');
-    assert.equal((await newest('echo'))?.outcome, 'response');
+    assert.equal(await outcomeOf(harness, 'echo'), 'response');
     const denied = await client.callTool({ name: 'hidden', arguments: {} });
     assert.equal(denied.isError, true);
     assert.match(textOf(denied), /was denied/);
