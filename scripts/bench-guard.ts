@@ -19,7 +19,7 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** Milliseconds: what came back is reported while the model thinks; without a pause, the next call waits for it. */
+/** Milliseconds: a report goes out while the model thinks; without a pause, the next call waits for it. */
 const pauses = [20, 0];
 
 const cell = (ms: number) => ms.toFixed(2).padStart(10);
