@@ -2,6 +2,7 @@
  * Which jobs a worker runs, in their order. The one place that knows what approvals and people contribute.
  */
 import { expireUndecided } from '../../approvals/review.ts';
+import { forgetRequestKeys } from '../grants/access-request-keys.ts';
 import { forgetLogins } from '../people/forget-logins.ts';
 import { forgetReplays } from '../sessions/forget-replays.ts';
 import type { Job } from '../worker/job.ts';
@@ -34,5 +35,5 @@ export const jobs: readonly Job[] = [
   prune,
   gauges,
   pruneCells,
-  forgetExpired([forgetReplays, forgetLogins]),
+  forgetExpired([forgetReplays, forgetLogins, forgetRequestKeys]),
 ];

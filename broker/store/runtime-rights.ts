@@ -101,6 +101,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
   login: { insert: true, delete: true, update: ['identity', 'checked_at', 'sealed', 'proof'] },
   account_name: { insert: true },
   replay: { insert: true, delete: true },
+  access_request_key: { insert: true, delete: true },
   pool_slot: { insert: true, delete: true, update: ['release_after'] },
   upstream_lock: { insert: true, delete: true, update: ['holder', 'until'] },
 };

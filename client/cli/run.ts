@@ -57,7 +57,9 @@ On the agent's side:
                                  --name NAME of the server, on record; --prefix TEXT before its tools in the manifest;
                                  --label NAME … of what comes from it; --header NAME=VARIABLE … for --url;
                                  --wait SECONDS for a person (900); --timeout SECONDS for a call (300);
-                                 --max-result BYTES (4194304); --pass-resources; --pins FILE; --pinned-only
+                                 --max-result BYTES (4194304); --pass-resources; --pins FILE; --pinned-only;
+                                 --listen 127.0.0.1:PORT: for clients over HTTP, that show the token of --token-file FILE
+                                 (written at each start, for this user alone) or, with --no-token, none
   writ guard pins                what the tools of guarded servers were agreed as, and what is held back
   writ guard pins accept NAME …  agree to what a tool is now; --all; --pins FILE
   writ hook install AGENT        make a coding agent ask before each tool call: claude-code, codex or opencode. In this

@@ -4,10 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { Client as StatelessClient } from '@modelcontextprotocol/client';
@@ -19,7 +18,7 @@ import { until } from '../../broker/until.test-support.ts';
 import { freePort } from '../../sandbox/free-port.ts';
 import { type Harness, openHarness, outcomeOf } from '../broker.test-support.ts';
 import { openHeld } from '../local/local.test-support.ts';
-import { guarded, manifest, publishedServer } from './guard.test-support.ts';
+import { guarded, inspectorIn, manifest, publishedServer } from './guard.test-support.ts';
 
 let harness: Harness;
 let folder: string;
@@ -149,8 +148,7 @@ describe('server-postgres', { skip: database ? false : 'no PostgreSQL answers' }
 
 describe('the inspector', () => {
   it('lists and calls on its command line', async () => {
-    const packageFile = createRequire(import.meta.url).resolve('@modelcontextprotocol/inspector-cli/package.json');
-    const cli = await unpackedInspector(dirname(packageFile));
+    const cli = await inspectorIn(folder);
     const { args, env } = guarded(harness, publishedServer('server-filesystem', folder));
     // Its command line takes the server's options for its own: they are put into a file.
     const start = join(folder, 'start.mjs');
@@ -221,15 +219,3 @@ describe('streamable HTTP', () => {
     child.kill();
   });
 });
-
-/**
- * The inspector's command line reads its version from where it lies in its own repository, and cannot be
- * started as it is published. So it is laid out as it is there.
- */
-async function unpackedInspector(published: string): Promise<string> {
-  const unpacked = join(folder, 'inspector');
-  await cp(published, join(unpacked, 'cli'), { recursive: true });
-  await cp(join(published, 'package.json'), join(unpacked, 'package.json'));
-  await symlink(join(published, '../..'), join(unpacked, 'node_modules'));
-  return join(unpacked, 'cli/build/index.js');
-}
