@@ -360,6 +360,28 @@ describe('tool calls', () => {
     assert.deepEqual(await ask('permit_on_first_permit', ['format_disk', ...names]), [false, true]);
   });
 
+  test('a decision and a report are two round trips each', async () => {
+    const session = await ground.session();
+    const trips = async (work: () => Promise<unknown>) => {
+      const before = broker.store.roundTrips();
+      await work();
+      return broker.store.roundTrips() - before;
+    };
+    await call(session, 'read_news', {});
+    const counts: [number, number][] = [];
+    for (let n = 0; n < 5; n += 1) {
+      let asked: Answer;
+      const decided = await trips(async () => (asked = await call(session, 'read_news', {})));
+      const output = 'Rain in the north, sun in the south.';
+      counts.push([decided, await trips(() => finish(session, asked, { output }))]);
+    }
+    // The worker's own may be among them now and then.
+    assert.deepEqual(
+      [0, 1].map((which) => Math.min(...counts.map((count) => count[which]!))),
+      [2, 2],
+    );
+  });
+
   test('what an ended session never reported is closed as unknown', async () => {
     const session = await ground.session();
     const { context } = await call(session, 'read_news', {});

@@ -4,7 +4,8 @@ import { eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import type { Json } from '../core/vocabulary.ts';
 import { compiledCalls, toolOf } from '../manifests/compile-calls.ts';
-import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
+import type { Manifest } from '../manifests/manifest.ts';
+import { hasCells, rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
 import { untilSettled } from '../sessions/session-lock.ts';
 import type { CellRef } from './cells.ts';
 import { revokeIfLeaked } from './leaked-credential.ts';
@@ -33,8 +34,30 @@ export interface Report {
   outputDigest: string | null;
 }
 
-/** What a report wants to know before its action is known. */
-export const finishReads = (actionId: string): SessionReads => ({ actionId, cells: [] });
+/**
+ * What a report wants to know before its action is known: as of a tool whose output is anybody's, under the
+ * manifest that this process last saw in force. What it lacks then is read again.
+ */
+export async function finishReads(
+  { catalog, digest }: ActionDeps,
+  agent: string,
+  actionId: string,
+  report: Report,
+): Promise<SessionReads> {
+  const published = (await catalog.lastSeen(agent)) ?? (await catalog.current(agent));
+  if (published === null) return { actionId, cells: [] };
+  const { manifest } = published.compiled;
+  const cells = reportedCells(manifest, { tool: null, awaited: [] }, outcomeOf(manifest, null, report), digest);
+  return { actionId, cells, owner: manifest.owner };
+}
+
+function outcomeOf(manifest: Manifest, tool: string | null, report: Report): Outcome {
+  const { outcome, labels, costMicroUsd, entities } = report;
+  const words = compiledCalls(manifest).looksAtOrigin
+    ? returnedWords(report, tool === null ? undefined : toolOf(manifest, tool))
+    : { words: [], moreWords: false, vouchedWords: [] };
+  return { outcome, labels, costMicroUsd, entities, ...words };
+}
 
 /**
  * Writes the outcome of a call, once: a second report of the same outcome changes nothing.
@@ -53,8 +76,8 @@ export async function finishAction(
     const seen = { tool: session.action.tool, seen_in: 'output' } as const;
     await revokeIfLeaked(deps, session, came, seen, requestId);
   }
-  await untilSettled(session.rootId, async () =>
-    (await finishOnce(deps, session, actionId, report, requestId)) ? true : null,
+  await untilSettled(session.rootId, async (stale) =>
+    (await finishOnce(deps, session, actionId, report, stale, requestId)) ? true : null,
   );
 }
 
@@ -63,16 +86,14 @@ async function finishOnce(
   admitted: SessionFacts,
   actionId: string,
   report: Report,
+  stale: boolean,
   requestId: string | null,
 ): Promise<boolean> {
   const action = admitted.action;
   if (action === null) throw new WritError('not_found');
   const { manifest } = (await deps.catalog.version(admitted.agent, action.manifest_version)).compiled;
-  const words = compiledCalls(manifest).looksAtOrigin
-    ? returnedWords(report, toolOf(manifest, action.tool))
-    : { words: [], moreWords: false, vouchedWords: [] };
   const { costMicroUsd, entities } = report;
-  const outcome: Outcome = { outcome: report.outcome, labels: report.labels, costMicroUsd, entities, ...words };
+  const outcome = outcomeOf(manifest, action.tool, report);
   const called = {
     tool: action.tool,
     costMicroUsd: action.cost_micro_usd,
@@ -81,11 +102,9 @@ async function finishOnce(
     awaited: action.awaited as unknown as Awaited[],
   };
   const cells: CellRef[] = reportedCells(manifest, called, outcome, deps.digest);
-  const session = await rereadSession(deps.store, admitted, deps.clock.now(), {
-    actionId,
-    cells,
-    owner: manifest.owner,
-  });
+  const reads = { actionId, cells, owner: manifest.owner };
+  const session =
+    stale || !hasCells(admitted, reads) ? await rereadSession(deps.store, admitted, deps.clock.now(), reads) : admitted;
   if (session.action === null || session.action.effect !== 'allow')
     throw new WritError('conflict', { detail: 'The call was not allowed; there is nothing to report.' });
   if (session.action.outcome !== null) {

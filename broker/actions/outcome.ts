@@ -129,7 +129,7 @@ export interface Finished {
 /** Cells that a report looks at or moves besides the awaited ones. */
 export function reportedCells(
   manifest: Manifest,
-  { tool, awaited }: Pick<Finished, 'tool' | 'awaited'>,
+  { tool, awaited }: { tool: string | null; awaited: readonly Awaited[] },
   outcome: Outcome,
   digest: Digest,
 ): CellRef[] {
@@ -159,8 +159,15 @@ const cellsOfEntities = (
         (ref) => ref.cell !== cell,
       );
 
-function outputMarks(manifest: Manifest, tool: string, { words, vouchedWords }: Outcome, digest: Digest): CellRef[] {
-  const mark = toolOf(manifest, tool)?.output === 'trusted' ? trustedCell : outCell;
+/** @param tool null = as of one whose output is anybody's */
+function outputMarks(
+  manifest: Manifest,
+  tool: string | null,
+  { words, vouchedWords }: Outcome,
+  digest: Digest,
+): CellRef[] {
+  const trusted = tool !== null && toolOf(manifest, tool)?.output === 'trusted';
+  const mark = trusted ? trustedCell : outCell;
   return [...vouchedWords.map((word) => trustedCell(word, digest)), ...words.map((word) => mark(word, digest))];
 }
 

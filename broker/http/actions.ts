@@ -79,7 +79,8 @@ async function finishOrSay(
   requestId: string | null,
 ): Promise<string | null> {
   try {
-    const session = await rereadSession(deps.store, admitted, deps.clock.now(), finishReads(id));
+    const reads = await finishReads(deps, admitted.agent, id, one);
+    const session = await rereadSession(deps.store, admitted, deps.clock.now(), reads);
     await finishAction(deps, session, id, one, requestId);
     return null;
   } catch (error) {
@@ -137,7 +138,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
         'conflict',
         'unavailable',
       ],
-      reads: ({ params: { id } }) => finishReads(id),
+      reads: ({ params: { id }, body }, { agent }) => finishReads(deps, agent, id, reportOf(body)),
       handle: async ({ params: { id }, body, requestId }, session) => {
         await finishAction(deps, session, id, reportOf(body), requestId);
         return { status: 200, body: { id, outcome: body.outcome } };

@@ -97,7 +97,8 @@ export async function openWorld(place: Place) {
       structured: structuredOf(output ?? ''),
       ...{ labels: [], costMicroUsd: null, entities: [], truncated: false, outputDigest: null },
     };
-    await finishAction(deps, await session(caller, finishReads(actionId)), actionId, report, null);
+    const facts = await session(caller, await finishReads(deps, caller.agent, actionId, report));
+    await finishAction(deps, facts, actionId, report, null);
   }
 
   return {
