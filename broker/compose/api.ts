@@ -38,7 +38,7 @@ import { sessionDoor } from '../http/session-door.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
 import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
-import { markLength } from '../leases/credential-marks.ts';
+import { keyedMark } from '../leases/credential-marks.ts';
 import { agreeToProposal, refuseProposal } from '../manifests/agree.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
 import { readClientKey } from '../people/client-authentication.ts';
@@ -106,7 +106,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const web = { ...login, log, requestId, noteRefusal };
   const about = grantAbout(parts);
   const digest = keyedDigest(deriveKey(kek, 'actions'));
-  const mark = keyedDigest(deriveKey(kek, 'credential-marks'), markLength);
+  const mark = keyedMark(deriveKey(kek, 'credential-marks'));
   const pages: PagesDeps = {
     ...web,
     ...about,
