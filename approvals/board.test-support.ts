@@ -71,6 +71,7 @@ export interface BoardFlaws {
   escape?: (text: string) => string;
   ignoresAbort?: boolean;
   saysAllIsWell?: boolean;
+  forgetsOutcome?: boolean;
   logs?: boolean;
 }
 
@@ -80,7 +81,11 @@ export function boardChannel(name: string, board: Board, flaws: BoardFlaws = {},
     name,
     deliver: async (notice, signal) => {
       const said = notice.justification === null ? '' : `<q class="agent">${text(notice.justification.text)}</q>`;
-      const html = `<p>${text(`${notice.agent} asks for ${notice.capability}`)}</p>${notice.summary.map((line) => `<p>${text(line)}</p>`).join('')}${said}<a href="${text(notice.url)}">decide</a>`;
+      const ended =
+        notice.outcome === null || flaws.forgetsOutcome
+          ? ''
+          : `<p>${text(`${notice.outcome.words} ${notice.outcome.reason ?? ''}`)}</p>`;
+      const html = `${ended}<p>${text(`${notice.agent} asks for ${notice.capability}`)}</p>${notice.summary.map((line) => `<p>${text(line)}</p>`).join('')}${said}<a href="${text(notice.url)}">decide</a>`;
       if (flaws.logs) log(html);
       const posting = board.post(
         flaws.key?.(notice) ?? notice.id,
@@ -88,6 +93,7 @@ export function boardChannel(name: string, board: Board, flaws: BoardFlaws = {},
         flaws.ignoresAbort ? new AbortController().signal : signal,
       );
       await (flaws.saysAllIsWell ? posting.catch(() => {}) : posting);
+      return `board:${notice.id}`;
     },
   };
 }

@@ -76,13 +76,18 @@ export interface Channel {
    * Tells people what the notice says, and resolves when the other side has taken it.
    *
    * - Idempotent by `notice.id`: a notice whose answer was lost comes again, perhaps in another process, and
-   *   people see it once. So the id must reach the other side.
+   *   people see it once. So the id must reach the other side; where that does not tell doubles apart, it is
+   *   looked for there when `attempt` says that an earlier try may have arrived.
+   * - `settled` rewrites what `earlier` notices showed, where the other side can; else it is a message of its
+   *   own, and none where nobody was told.
    * - Ends as soon as `signal` aborts: the other side is waited for so long and no longer.
    * - Every text in the notice is plain text, whatever it looks like: nothing in it may become markup, a link
    *   or a mention. What the agent wrote is shown as the agent's words.
+   * @returns where the message is, in the channel's own terms, at most 1000 characters: kept beside the
+   *   notice, and handed back with later ones of the same grant
    * @throws DeliveryError; anything else counts as `failed`
    */
-  deliver?(notice: Notice, signal: AbortSignal): Promise<void>;
+  deliver?(notice: Notice, signal: AbortSignal): Promise<string | null>;
 }
 
 /** What a channel's pages stand on. */
@@ -102,8 +107,29 @@ export interface PagesDeps extends LoginDeps {
   requestId: (req: Request, res: Response) => string;
 }
 
-/** `pending`: a grant waits for a person. */
-export type NoticeKind = 'pending';
+/**
+ * `pending`: a grant waits for a person. `escalated`: it still waits, and nobody answered, or could be told.
+ * `settled`: it waits no more.
+ */
+export type NoticeKind = 'pending' | 'escalated' | 'settled';
+
+/** How a request ended, as of the notice that says so. */
+export interface Outcome {
+  result: 'approved' | 'denied' | 'expired' | 'lapsed' | 'session_ended';
+  /** The same in one sentence, with who and how. Plain text. */
+  words: string;
+  /** Why, in the words of the person who denied it; null when nobody gave a reason. */
+  reason: string | null;
+  at: Date;
+}
+
+/** What the same channel was given about the same grant before. */
+export interface EarlierNotice {
+  id: string;
+  kind: NoticeKind;
+  /** What `deliver` gave back; null when nobody knows whether it arrived. */
+  reference: string | null;
+}
 
 /**
  * One thing to tell people about one grant, through one channel. Holds no secret: the plan and what was
@@ -111,9 +137,15 @@ export type NoticeKind = 'pending';
  * are written out, texts are clamped); all of it is still plain text to be escaped.
  */
 export interface Notice {
-  /** The same whenever this notice is delivered again. */
+  /** The same whenever this notice is delivered again, and another when it says something else. */
   id: string;
   kind: NoticeKind;
+  /** Which try this is, counted from 1. */
+  attempt: number;
+  /** Of `settled` alone. */
+  outcome: Outcome | null;
+  /** Oldest first; those that nobody can have seen are left out. */
+  earlier: EarlierNotice[];
   grantId: string;
   /** The page where the grant is decided. The only link a message may have. */
   url: string;
@@ -131,7 +163,7 @@ export interface Notice {
   ttlSeconds: number;
   planDigest: string;
   requestedAt: Date;
-  /** Silence until then is a denial. */
+  /** Silence until then is a denial. Of what is settled it means nothing. */
   decideBy: Date;
   /** Why, in the agent's own words; null when it gave none. */
   justification: AgentText | null;

@@ -24,6 +24,8 @@ export interface OutboxDeps extends NoticeSources {
   /** Where a failing channel is counted, and the jitter of its pauses, 0 to 1. */
   metrics: SideChannelMetrics;
   random(): number;
+  /** After so much silence people are told again; 0 = never. */
+  escalateSeconds: number;
 }
 
 type Delivering = Channel & Required<Pick<Channel, 'deliver'>>;
@@ -79,8 +81,11 @@ async function deliverOne(
   health: ChannelHealth,
 ): Promise<void> {
   const { store, clock } = deps;
+  let reference: string | null;
   try {
-    await withDeadline(clock, stopping, async (signal) => channel.deliver(await noticeOf(deps, row), signal));
+    reference = await withDeadline(clock, stopping, async (signal) =>
+      channel.deliver(await noticeOf(deps, row), signal),
+    );
   } catch (error) {
     const { code, retryAfterSeconds } = error instanceof DeliveryError ? error : new DeliveryError('failed', '');
     const pause = Math.min(retryAfterSeconds ?? 0, longestPauseSeconds);
@@ -90,12 +95,19 @@ async function deliverOne(
     const about = { channel: channel.name, notice_id: row.id, grant_id: row.grant_id, attempt: row.attempts };
     // A stop cuts what is under way: that says nothing about the other side.
     if (!stopping.aborted) health.failed(code, { ...about, code, kind });
-    await markFailed(store, row, code, new Date(clock.now().getTime() + seconds * 1000));
+    const now = clock.now();
+    // Others are told at once when these will not be, or have not been twice.
+    const hopeless = code === 'refused' || row.attempts > 1;
+    const escalateAt = hopeless && !stopping.aborted && deps.escalateSeconds > 0 ? now : null;
+    await markFailed(store, row, code, { now, retryAt: later(now, seconds), escalateAt });
     return;
   }
   health.works();
-  await markDelivered(store, row, clock.now());
+  const now = clock.now();
+  await markDelivered(store, row, now, reference, deps.escalateSeconds > 0 ? later(now, deps.escalateSeconds) : null);
 }
+
+const later = (at: Date, seconds: number) => new Date(at.getTime() + seconds * 1000);
 
 /** Whether the other side of a channel can be reached at all, over all notices. */
 interface ChannelHealth {
@@ -136,11 +148,11 @@ const answered = new Error('answered');
  * @throws DeliveryError `timed_out` when the time is up or the broker stops, whether or not `work` honours
  *   its signal
  */
-async function withDeadline(
+async function withDeadline<T>(
   clock: Clock,
   stopping: AbortSignal,
-  work: (signal: AbortSignal) => Promise<void>,
-): Promise<void> {
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const deadline = new AbortController();
   const signal = AbortSignal.any([deadline.signal, stopping]);
   const over = new Promise<never>((_resolve, reject) => {
@@ -153,7 +165,7 @@ async function withDeadline(
     () => {},
   );
   try {
-    await Promise.race([work(signal).catch((error) => (signal.aborted ? over : Promise.reject(error))), over]);
+    return await Promise.race([work(signal).catch((error) => (signal.aborted ? over : Promise.reject(error))), over]);
   } finally {
     deadline.abort(answered);
   }
