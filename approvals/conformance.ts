@@ -60,6 +60,7 @@ export const noticeFor = (changes: Partial<Notice> = {}): Notice => ({
   capability: 'read-orders',
   taskType: 'answer-invoice-question',
   approvers: ['team:billing'],
+  approvedHere: false,
   summary: ['Read objects under customers/42/ in the S3 bucket orders'],
   revocability: 'Writ ends it within seconds.',
   ttlSeconds: 900,

@@ -10,6 +10,7 @@ import type { Request, Response, Router } from 'express';
 import type { JSX } from 'preact';
 import type { SettingsModule } from '../broker/config/settings.ts';
 import type { WebLog } from '../broker/console/page-errors.ts';
+import type { WritError } from '../broker/core/errors.ts';
 import type { Clock, JsonObject, Plan, PlanDescription } from '../broker/core/vocabulary.ts';
 import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
@@ -40,6 +41,8 @@ export interface GrantAbout {
   agentDescription?: string | undefined;
   capabilityDescription?: string | undefined;
   taskDescription?: string | undefined;
+  /** Channels besides the web where it may be approved. Everywhere else people are led to the web. */
+  approvedIn?: readonly string[] | undefined;
 }
 
 export type AboutGrant = (grant: GrantRef) => Promise<GrantAbout>;
@@ -70,6 +73,11 @@ export interface Channel {
    * in here go to `review`.
    */
   router?(deps: PagesDeps): Router;
+  /**
+   * Listens for answers where nobody can reach this broker: started by every process that serves, once its
+   * pages are there. Must not throw: what fails is tried again until `stop`.
+   */
+  listen?(deps: PagesDeps): { stop(): Promise<void> };
   /** What the console's home page shows this person of what waits for them; null when nothing does. */
   waitingFor?(deps: PagesDeps, person: Identity): Promise<JSX.Element | null>;
   /**
@@ -105,6 +113,15 @@ export interface PagesDeps extends LoginDeps {
   minTtlSeconds?: (provider: string) => number;
   log: WebLog;
   requestId: (req: Request, res: Response) => string;
+  /** Puts a refused request on the record. */
+  noteRefusal?: (req: Request, res: Response, error: WritError) => Promise<void>;
+  /**
+   * Whether this is the first time that the key is seen, on any process, until `until`: for what must not be
+   * taken twice. A key is a text of the channel's, never a secret.
+   */
+  once(key: string, until: Date): Promise<boolean>;
+  /** Where people sign in; null = nowhere. */
+  signInIssuer: string | null;
 }
 
 /**
@@ -154,6 +171,8 @@ export interface Notice {
   taskType: string;
   /** `team:…` and `user:…` who may decide. */
   approvers: string[];
+  /** Whether it may be approved in this channel; else people are led to the page. */
+  approvedHere: boolean;
   /**
    * The permission, one fact a line, in the provider's words; values that the agent chose may stand in them.
    */

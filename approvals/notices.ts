@@ -9,7 +9,17 @@ import { newId } from '../broker/core/ids.ts';
 import type { GrantStatus, Json, Plan } from '../broker/core/vocabulary.ts';
 import { type Identity, personRef } from '../broker/people/identity.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
-import type { AgentText, ApproversOf, DescribePlan, EarlierNotice, Notice, NoticeKind, Outcome } from './contract.ts';
+import type {
+  AboutGrant,
+  AgentText,
+  ApproversOf,
+  DescribePlan,
+  EarlierNotice,
+  Notice,
+  NoticeKind,
+  Outcome,
+} from './contract.ts';
+import { mayApproveIn } from './eligibility.ts';
 
 /** Characters of any one text in a notice: a message is to be read, and the page has the rest. */
 export const noticeTextMax = 500;
@@ -62,6 +72,7 @@ export interface ClaimedNotice {
   requested_at: Date;
   decide_by: Date;
   justification: string | null;
+  tier: number;
   task_type: string;
   inputs: { [name: string]: Json };
   status: GrantStatus;
@@ -111,7 +122,7 @@ const claimStatement: Statement = {
       RETURNING o.id, o.grant_id, o.channel, o.kind, o.attempts, o.due_at
     )
     SELECT c.id, c.grant_id, c.kind, c.attempts, c.due_at IS NOT NULL AS waits, g.agent, g.capability, g.manifest_version, g.plan, g.plan_digest,
-      g.requested_at, coalesce(g.decide_by, g.requested_at) AS decide_by, g.justification, s.task_type, s.inputs,
+      g.requested_at, coalesce(g.decide_by, g.requested_at) AS decide_by, g.justification, g.tier, s.task_type, s.inputs,
       g.status, g.decided_at, g.ended_at, g.decision,
       (SELECT coalesce(jsonb_agg(jsonb_build_object('reviewer', r.reviewer, 'verdict', r.verdict, 'reason', r.reason, 'channel', r.channel) ORDER BY r.at, r.id), '[]')
        FROM review r WHERE r.grant_id = g.id) AS reviews,
@@ -195,21 +206,23 @@ export interface NoticeSources {
   publicUrl: string;
   describePlan: DescribePlan;
   approversOf: ApproversOf;
+  aboutGrant: AboutGrant;
 }
 
 /**
  * @throws whatever the sources throw: WritError `unavailable` when the plan's provider is not switched on
  *   here
  */
-export async function noticeOf(sources: NoticeSources, row: ClaimedNotice): Promise<Notice> {
+export async function noticeOf(sources: NoticeSources, row: ClaimedNotice, channel: string): Promise<Notice> {
   const { summary, revocability } = sources.describePlan(row.plan);
-  const approvers = await sources.approversOf({
+  const grant = {
     id: row.grant_id,
     agent: row.agent,
     capability: row.capability,
     manifestVersion: row.manifest_version,
     taskType: row.task_type,
-  });
+  };
+  const [approvers, about] = await Promise.all([sources.approversOf(grant), sources.aboutGrant(grant)]);
   const justification = row.justification?.trim() ?? '';
   const outcome = row.kind === 'settled' ? outcomeOf(row) : null;
   return {
@@ -224,6 +237,7 @@ export async function noticeOf(sources: NoticeSources, row: ClaimedNotice): Prom
     capability: line(row.capability),
     taskType: line(row.task_type),
     approvers,
+    approvedHere: mayApproveIn(channel, about, row.tier),
     summary: lines(summary),
     revocability: line(revocability.text),
     ttlSeconds: row.plan.ttl_seconds,

@@ -45,6 +45,7 @@ async function openOffice(backend: 'pglite' | 'postgres', noticeChannels: readon
     publicUrl: 'https://writ.example',
     describePlan: (plan) => h.provider('plain').describe(plan),
     approversOf: async () => ['team:billing'],
+    aboutGrant: async () => ({ owner: 'team:billing' }),
   };
   const caller = await h.open();
   return {

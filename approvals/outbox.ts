@@ -84,7 +84,7 @@ async function deliverOne(
   let reference: string | null;
   try {
     reference = await withDeadline(clock, stopping, async (signal) =>
-      channel.deliver(await noticeOf(deps, row), signal),
+      channel.deliver(await noticeOf(deps, row, channel.name), signal),
     );
   } catch (error) {
     const { code, retryAfterSeconds } = error instanceof DeliveryError ? error : new DeliveryError('failed', '');
@@ -96,9 +96,8 @@ async function deliverOne(
     // A stop cuts what is under way: that says nothing about the other side.
     if (!stopping.aborted) health.failed(code, { ...about, code, kind });
     const now = clock.now();
-    // Others are told at once when these will not be, or have not been twice.
-    const hopeless = code === 'refused' || row.attempts > 1;
-    const escalateAt = hopeless && !stopping.aborted && deps.escalateSeconds > 0 ? now : null;
+    // A place that refuses will do so again: the next one is told at once. One that is down is down for all.
+    const escalateAt = code === 'refused' && deps.escalateSeconds > 0 ? now : null;
     await markFailed(store, row, code, { now, retryAt: later(now, seconds), escalateAt });
     return;
   }

@@ -3,6 +3,7 @@
  * people run beside it) imports this.
  */
 import type { ChannelModule } from './contract.ts';
+import { slack } from './slack/index.ts';
 import { web } from './web/index.ts';
 
-export const channelModules: readonly ChannelModule[] = [web] as readonly unknown[] as ChannelModule[];
+export const channelModules: readonly ChannelModule[] = [web, slack] as readonly unknown[] as ChannelModule[];
