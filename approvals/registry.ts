@@ -5,5 +5,6 @@
 import type { ChannelModule } from './contract.ts';
 import { slack } from './slack/index.ts';
 import { web } from './web/index.ts';
+import { webhook } from './webhook/index.ts';
 
-export const channelModules: readonly ChannelModule[] = [web, slack] as readonly unknown[] as ChannelModule[];
+export const channelModules: readonly ChannelModule[] = [web, slack, webhook] as readonly unknown[] as ChannelModule[];

@@ -4,9 +4,9 @@
  */
 import type { WebClient } from '@slack/web-api';
 import type { Notice } from '../contract.ts';
+import { placesToTell, type Routes } from '../routes.ts';
 import { cardOf, fingerprint } from './card.ts';
 import { deliveryError, isRefusal, type SlackAccess, slackClient } from './client.ts';
-import { type Routes, roomsOf } from './routes.ts';
 
 export interface DeliverySettings extends SlackAccess {
   WRIT_SLACK_CHANNEL: string;
@@ -37,9 +37,12 @@ export async function deliverToSlack(settings: DeliverySettings, notice: Notice,
   }
 }
 
+const roomsOf = ({ WRIT_SLACK_ROUTES, WRIT_SLACK_CHANNEL }: DeliverySettings, notice: Notice) =>
+  placesToTell(WRIT_SLACK_ROUTES, () => WRIT_SLACK_CHANNEL, notice);
+
 async function tell(slack: WebClient, settings: DeliverySettings, notice: Notice): Promise<Place[]> {
   const places: Place[] = [];
-  for (const room of roomsOf(settings.WRIT_SLACK_ROUTES, settings.WRIT_SLACK_CHANNEL, notice)) {
+  for (const room of roomsOf(settings, notice)) {
     const found = notice.attempt > 1 ? await find(slack, room, notice.id, notice.requestedAt) : null;
     places.push(found === null ? await post(slack, room, notice) : await refresh(slack, found, notice));
   }
@@ -63,7 +66,7 @@ async function rewrite(slack: WebClient, settings: DeliverySettings, notice: Not
   for (const { id, kind, reference } of notice.earlier) {
     if (reference !== null) known.push(...placesOf(reference));
     else
-      for (const room of roomsOf(settings.WRIT_SLACK_ROUTES, settings.WRIT_SLACK_CHANNEL, { ...notice, kind })) {
+      for (const room of roomsOf(settings, { ...notice, kind })) {
         const found = await find(slack, room, id, notice.requestedAt);
         if (found !== null) known.push(found);
       }

@@ -3,9 +3,9 @@ import { z } from 'zod';
 import { canonicalEmail } from '../../broker/core/identifier.ts';
 import { isLoopback } from '../../broker/core/loopback.ts';
 import type { ChannelModule, PagesDeps } from '../contract.ts';
+import { readRoutes } from '../routes.ts';
 import { interactionsRouter } from './endpoint.ts';
 import type { AnswerInteraction, InteractionDeps } from './interactions.ts';
-import { readRoutes } from './routes.ts';
 
 const id = (letters: string) => new RegExp(`^[${letters}][A-Z0-9]{2,20}$`);
 
@@ -22,7 +22,7 @@ const people = z.string().transform((text, context) => {
 });
 
 const routes = z.string().transform((text, context) => {
-  const read = readRoutes(text);
+  const read = readRoutes(text, (place) => /^[CGUW][A-Z0-9]{2,20}$/.test(place));
   if (typeof read !== 'string') return read;
   context.addIssue({ code: 'custom', message: read });
   return z.NEVER;
