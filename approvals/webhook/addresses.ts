@@ -1,4 +1,7 @@
-/** Addresses that a name must not lead to, so that a webhook cannot be turned against the broker's own network. */
+/**
+ * Addresses that a name must not lead to, so that a webhook cannot be turned against the broker’s own
+ * network.
+ */
 import { type LookupAddress, lookup } from 'node:dns';
 import { BlockList, isIP, type LookupFunction } from 'node:net';
 

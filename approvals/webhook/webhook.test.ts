@@ -1,4 +1,7 @@
-/** Notices as signed webhooks: the suite of all channels, the documented signature, and where they must not go. */
+/**
+ * Notices as signed webhooks: the suite of all channels, the documented signature, and where they must not
+ * go.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { manualClock } from '../../broker/core/clock.ts';
