@@ -1,11 +1,11 @@
 /**
- * `npm run quickstart [-- --yes] [-- --slack] [-- --keep]`: the whole way on this machine, with nothing but Node. Starts
- * the broker (embedded database) and the counterparts of AWS, GitHub, Google Cloud, the platform and the
- * approvers' identity provider on loopback ports of their own, and a PostgreSQL server where one is
+ * `npm run quickstart [-- --yes] [-- --slack] [-- --keep]`: the whole way on this machine, with nothing but
+ * Node. Starts the broker (embedded database) and the counterparts of AWS, GitHub, Google Cloud, the platform
+ * and the approvers' identity provider on loopback ports of their own, and a PostgreSQL server where one is
  * installed; runs the example agent, and shows its session's record.
  *
  *   --yes    the demo approver signs in and approves through the same pages a person would use
- *   --slack  the first approval is given in a Slack of its own: opens its page, with the card as an approver sees it
+ *   --slack  the first approval is given in a Slack of its own; opens its page, with the card
  *   --keep   leaves everything running afterwards, the console included
  */
 import { spawn } from 'node:child_process';
