@@ -73,6 +73,7 @@ export interface BoardFlaws {
   saysAllIsWell?: boolean;
   forgetsOutcome?: boolean;
   logs?: boolean;
+  silent?: boolean;
 }
 
 export function boardChannel(name: string, board: Board, flaws: BoardFlaws = {}, log = (_text: string) => {}): Channel {
@@ -80,6 +81,11 @@ export function boardChannel(name: string, board: Board, flaws: BoardFlaws = {},
   return {
     name,
     deliver: async (notice, signal) => {
+      if (notice.kind === 'incident') {
+        const told = flaws.silent ? '' : `${notice.agent}: ${notice.what} ${notice.consequence}`;
+        await board.post(notice.id, `<p>${text(told)}</p><a href="${text(notice.url)}">look</a>`, signal);
+        return null;
+      }
       const said = notice.justification === null ? '' : `<q class="agent">${text(notice.justification.text)}</q>`;
       const ended =
         notice.outcome === null || flaws.forgetsOutcome

@@ -57,13 +57,17 @@ export const settleNotices = (settled: string, at: string) => `untold_notices AS
       SET due_at = greatest(o.due_at, excluded.due_at), delivered_at = NULL, attempts = o.attempts + 1
     )`;
 
-/** A notice that this process has claimed, with what it is about. */
-export interface ClaimedNotice {
+/** A row that this process has claimed. */
+export interface Claim {
   id: string;
-  grant_id: string;
-  kind: NoticeKind;
   /** Which claim this is, counted from 1. */
   attempts: number;
+}
+
+/** A notice with what it is about. */
+export interface ClaimedNotice extends Claim {
+  grant_id: string;
+  kind: NoticeKind;
   agent: string;
   capability: string;
   manifest_version: number;
@@ -102,7 +106,7 @@ const claimStatement: Statement = {
   name: 'outbox_claim',
   text: `
     WITH due AS (
-      SELECT id FROM approval_outbox o WHERE channel = $1::text AND due_at <= $2::timestamptz
+      SELECT id FROM approval_outbox o WHERE channel = $1::text AND due_at <= $2::timestamptz AND grant_id IS NOT NULL
         AND (kind <> 'settled' OR NOT EXISTS (
           SELECT 1 FROM approval_outbox b WHERE b.grant_id = o.grant_id AND b.channel = o.channel
             AND b.kind IN ('pending', 'escalated') AND b.due_at IS NOT NULL AND b.attempts > 0))
@@ -165,7 +169,7 @@ const deliveredStatement: Statement = {
 /** @param escalateAt when whoever did not answer is told again; null = never */
 export async function markDelivered(
   store: Store,
-  notice: ClaimedNotice,
+  notice: Claim,
   now: Date,
   reference: string | null,
   escalateAt: Date | null,
@@ -192,7 +196,7 @@ const failedStatement: Statement = {
  */
 export async function markFailed(
   store: Store,
-  notice: ClaimedNotice,
+  notice: Claim,
   code: string,
   { now, retryAt, escalateAt }: { now: Date; retryAt: Date; escalateAt: Date | null },
 ): Promise<void> {
@@ -284,7 +288,8 @@ function agentText(text: string): AgentText {
   return { writtenBy: 'agent', ...clamp(visible(text, '\n'), noticeTextMax) };
 }
 
-const line = (text: string) => {
+/** A text on one line, as a message has room for it. */
+export const line = (text: string): string => {
   const { text: kept, left } = clamp(visible(text), noticeTextMax);
   return left === 0 ? kept : `${kept}…`;
 };

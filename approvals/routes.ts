@@ -3,7 +3,7 @@
  * room, an address. Pure.
  */
 import { isOwnerName } from '../broker/core/identifier.ts';
-import type { Notice } from './contract.ts';
+import type { Incident, Notice } from './contract.ts';
 
 /** Owner → places in the order in which they are told. */
 export type Routes = ReadonlyMap<string, readonly string[]>;
@@ -30,18 +30,15 @@ export function readRoutes(text: string, isPlace: (place: string) => boolean): R
 }
 
 /**
- * The first places of all who decide, or, when those were silent, the next ones; where there is none, the
- * same again.
+ * The first places of all who decide, or answer for the agent; when those were silent, the next ones, and
+ * where there is none, the same again.
  * @param standard place of an owner without a route
  */
-export function placesToTell(
-  routes: Routes,
-  standard: (owner: string) => string,
-  { kind, approvers }: Pick<Notice, 'kind' | 'approvers'>,
-): string[] {
-  const places = approvers.map((owner) => {
+export function placesToTell(routes: Routes, standard: (owner: string) => string, notice: Notice | Incident): string[] {
+  const owners = notice.kind === 'incident' ? notice.recipients : notice.approvers;
+  const places = owners.map((owner) => {
     const route = routes.get(owner) ?? [standard(owner)];
-    return (kind === 'escalated' ? (route[1] ?? route[0]) : route[0]) as string;
+    return (notice.kind === 'escalated' ? (route[1] ?? route[0]) : route[0]) as string;
   });
   return [...new Set(places)];
 }

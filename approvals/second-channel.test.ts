@@ -87,7 +87,7 @@ for (const backend of await testBackends()) {
             include: { grant: true },
           });
           assert.deepEqual(
-            rows.map(({ id, grant }) => [id, grant.status]),
+            rows.map(({ id, grant }) => [id, grant?.status]),
             [[board.keys[0], 'pending']],
           );
         } finally {

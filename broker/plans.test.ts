@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import pg from 'pg';
-import { intentStatement } from './grants/statements.ts';
+import { intentStatements } from './grants/statements.ts';
 import { outcomeStatement } from './leases/issue.ts';
 import { factsStatement, historyStatement } from './sessions/authenticate.ts';
 import { openStatements } from './sessions/open-session.ts';
@@ -53,7 +53,13 @@ if ((await testBackends()).includes('postgres')) {
     await database.drop();
   });
 
-  for (const statement of [factsStatement, historyStatement, intentStatement, outcomeStatement, ...openStatements]) {
+  for (const statement of [
+    factsStatement,
+    historyStatement,
+    ...Object.values(intentStatements),
+    outcomeStatement,
+    ...openStatements,
+  ]) {
     test(`${statement.name}: planned on an empty database, by indexes alone`, async () => {
       await client.query(`PREPARE ${statement.name} AS ${statement.text}`);
       const { rows } = await client.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(

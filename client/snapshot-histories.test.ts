@@ -14,6 +14,7 @@ import {
   type Manifests,
   manifestSource,
   type Step,
+  silent,
   tools,
 } from '../broker/actions/histories.test-support.ts';
 import { snapshotTools } from '../broker/actions/snapshot.ts';
@@ -183,7 +184,7 @@ function compare(
       const made = recorded.evaluation;
       assert.equal(made.decision.effect, 'allow', `${tool} ${JSON.stringify(args)}`);
       assert.deepEqual([made.hits, made.labels, made.writes], [[], [], []]);
-      withThem.finish(recorded, 'response', [], '', at);
+      withThem.finish(recorded, silent, at);
       assert.deepEqual(recorded.outcomeMoves, []);
     }
   });

@@ -10,7 +10,7 @@ import { Redis } from 'ioredis';
 import pg from 'pg';
 import { type Broker, startBroker } from '../broker/compose/start.ts';
 import { asWritError } from '../broker/core/errors.ts';
-import { intentStatement } from '../broker/grants/statements.ts';
+import { intentStatements } from '../broker/grants/statements.ts';
 import { outcomeStatement } from '../broker/leases/issue.ts';
 import { openStore, type Store } from '../broker/store/open.ts';
 import { createTestDatabase, redisAnswers, testBackends, testRedisUrl } from '../broker/store/store.test-support.ts';
@@ -172,8 +172,8 @@ describe('fail closed', { skip: !services && 'needs PostgreSQL and Redis' }, () 
   });
 
   const cuts: { what: string; statement: string; moment: Moment }[] = [
-    { what: 'before an intent is written', statement: intentStatement.name, moment: 'unsent' },
-    { what: 'before an intent’s commit is heard of', statement: intentStatement.name, moment: 'unheard' },
+    { what: 'before an intent is written', statement: intentStatements.limited.name, moment: 'unsent' },
+    { what: 'before an intent’s commit is heard of', statement: intentStatements.limited.name, moment: 'unheard' },
     { what: 'before an outcome is written', statement: outcomeStatement.name, moment: 'unsent' },
     { what: 'before an outcome’s commit is heard of', statement: outcomeStatement.name, moment: 'unheard' },
   ];

@@ -4,7 +4,7 @@
  * are quoted.
  */
 import { duration, moment } from '../../broker/console/text.ts';
-import type { AgentText, Notice } from '../contract.ts';
+import type { AgentText, Incident, Notice } from '../contract.ts';
 
 export interface Mail {
   subject: string;
@@ -35,6 +35,14 @@ export function mailOf(notice: Notice): Mail {
       notice.url,
       '',
     ].join('\n'),
+  };
+}
+
+/** What happened, and what was done about it: nothing to decide. */
+export function incidentMail({ agent, what, consequence, url, at }: Incident): Mail {
+  return {
+    subject: oneLine(inert(`${agent}: an incident`)),
+    text: [inert(`${agent}: ${what}`), inert(consequence), moment(at), '', url, ''].join('\n'),
   };
 }
 

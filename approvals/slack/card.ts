@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { KnownBlock } from '@slack/web-api';
 import { duration, moment } from '../../broker/console/text.ts';
-import type { AgentText, Notice } from '../contract.ts';
+import type { AgentText, Incident, Notice } from '../contract.ts';
 
 export interface Card {
   /** What stands for it in a notification: Slack reads this as markup. */
@@ -41,6 +41,19 @@ export function cardOf(notice: Notice): Card {
       ...notice.inputs.slice(0, inputsMax).flatMap(({ name, value }) => agentWords(name, value)),
       ...(notice.inputs.length > inputsMax ? [note(`and ${notice.inputs.length - inputsMax} more: see the page`)] : []),
       ...(outcome === null ? [buttons(notice)] : []),
+    ],
+  };
+}
+
+/** What happened, and what was done about it: nothing to decide. */
+export function incidentCard({ agent, what, consequence, url, at }: Incident): Card {
+  return {
+    text: escaped(`${agent}: ${what}`),
+    blocks: [
+      { type: 'header', text: plain(short(agent, headerMax)) },
+      section(what),
+      section(`${consequence} ${moment(at)}`),
+      { type: 'actions', elements: [{ type: 'button', text: plain('Open the session'), action_id: 'open', url }] },
     ],
   };
 }

@@ -3,9 +3,9 @@
  * message is which notice stands in the message's metadata: whoever may have posted it before looks first.
  */
 import type { WebClient } from '@slack/web-api';
-import type { Notice } from '../contract.ts';
+import type { Incident, Notice } from '../contract.ts';
 import { placesToTell, type Routes } from '../routes.ts';
-import { cardOf, fingerprint } from './card.ts';
+import { cardOf, fingerprint, incidentCard } from './card.ts';
 import { deliveryError, isRefusal, type SlackAccess, slackClient } from './client.ts';
 
 export interface DeliverySettings extends SlackAccess {
@@ -24,7 +24,11 @@ const eventType = 'writ_notice';
 const pagesMax = 10;
 
 /** @returns the places, as text @throws DeliveryError */
-export async function deliverToSlack(settings: DeliverySettings, notice: Notice, signal: AbortSignal): Promise<string> {
+export async function deliverToSlack(
+  settings: DeliverySettings,
+  notice: Notice | Incident,
+  signal: AbortSignal,
+): Promise<string> {
   signal.throwIfAborted();
   const slack = slackClient(settings, signal);
   try {
@@ -37,27 +41,29 @@ export async function deliverToSlack(settings: DeliverySettings, notice: Notice,
   }
 }
 
-const roomsOf = ({ WRIT_SLACK_ROUTES, WRIT_SLACK_CHANNEL }: DeliverySettings, notice: Notice) =>
+const roomsOf = ({ WRIT_SLACK_ROUTES, WRIT_SLACK_CHANNEL }: DeliverySettings, notice: Notice | Incident) =>
   placesToTell(WRIT_SLACK_ROUTES, () => WRIT_SLACK_CHANNEL, notice);
 
-async function tell(slack: WebClient, settings: DeliverySettings, notice: Notice): Promise<Place[]> {
+async function tell(slack: WebClient, settings: DeliverySettings, notice: Notice | Incident): Promise<Place[]> {
   const places: Place[] = [];
   for (const room of roomsOf(settings, notice)) {
-    const found = notice.attempt > 1 ? await find(slack, room, notice.id, notice.requestedAt) : null;
+    const found = notice.attempt > 1 ? await find(slack, room, notice.id, sinceOf(notice)) : null;
     places.push(found === null ? await post(slack, room, notice) : await refresh(slack, found, notice));
   }
   return places;
 }
 
-async function post(slack: WebClient, room: string, notice: Notice): Promise<Place> {
+const sinceOf = (notice: Notice | Incident) => (notice.kind === 'incident' ? notice.at : notice.requestedAt);
+
+async function post(slack: WebClient, room: string, notice: Notice | Incident): Promise<Place> {
   const posted = await slack.chat.postMessage({ channel: room, ...messageOf(notice) });
   return { channel: posted.channel ?? room, ts: posted.ts ?? '' };
 }
 
 /** What was on the card may have been narrowed since. */
-async function refresh(slack: WebClient, found: Place & { shows: unknown }, notice: Notice): Promise<Place> {
+async function refresh(slack: WebClient, found: Place & { shows: unknown }, notice: Notice | Incident): Promise<Place> {
   const place = { channel: found.channel, ts: found.ts };
-  if (found.shows !== fingerprint(notice.planDigest)) await slack.chat.update({ ...place, ...messageOf(notice) });
+  if (found.shows !== showsOf(notice)) await slack.chat.update({ ...place, ...messageOf(notice) });
   return place;
 }
 
@@ -83,14 +89,17 @@ async function rewrite(slack: WebClient, settings: DeliverySettings, notice: Not
   return known;
 }
 
-function messageOf(notice: Notice) {
+/** Which permission is to be read in it; an incident never changes. */
+const showsOf = (notice: Notice | Incident) => (notice.kind === 'incident' ? '' : fingerprint(notice.planDigest));
+
+function messageOf(notice: Notice | Incident) {
   return {
-    ...cardOf(notice),
+    ...(notice.kind === 'incident' ? incidentCard(notice) : cardOf(notice)),
     parse: 'none' as const,
     link_names: false,
     unfurl_links: false,
     unfurl_media: false,
-    metadata: { event_type: eventType, event_payload: { id: notice.id, shows: fingerprint(notice.planDigest) } },
+    metadata: { event_type: eventType, event_payload: { id: notice.id, shows: showsOf(notice) } },
   };
 }
 

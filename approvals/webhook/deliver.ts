@@ -7,7 +7,7 @@ import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { isIP } from 'node:net';
 import { isLoopback } from '../../broker/core/loopback.ts';
-import { type AgentText, DeliveryError, type Notice } from '../contract.ts';
+import { type AgentText, DeliveryError, type Incident, type Notice } from '../contract.ts';
 import { isGlobal, lookupGlobal, PrivateAddress } from './addresses.ts';
 
 export interface WebhookTarget {
@@ -17,9 +17,14 @@ export interface WebhookTarget {
 }
 
 /** @throws DeliveryError */
-export async function postNotice(target: WebhookTarget, notice: Notice, now: Date, signal: AbortSignal): Promise<void> {
+export async function postNotice(
+  target: WebhookTarget,
+  notice: Notice | Incident,
+  now: Date,
+  signal: AbortSignal,
+): Promise<void> {
   signal.throwIfAborted();
-  const body = JSON.stringify(messageOf(notice));
+  const body = JSON.stringify(notice.kind === 'incident' ? incidentOf(notice) : messageOf(notice));
   const timestamp = String(Math.floor(now.getTime() / 1000));
   const headers = {
     'content-type': 'application/json',
@@ -72,6 +77,14 @@ function messageOf(notice: Notice): object {
       inputs: notice.inputs.map(({ name, value }) => ({ name, value: words(value) })),
       outcome: outcome === null ? null : { ...outcome, at: outcome.at.toISOString() },
     },
+  };
+}
+
+function incidentOf({ sessionId, url, agent, what, consequence, recipients, at }: Incident): object {
+  return {
+    type: 'session.incident',
+    timestamp: at.toISOString(),
+    data: { session_id: sessionId, url, agent, what, consequence, recipients },
   };
 }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { after as afterAll, before as beforeAll, describe, it } from 'node:test';
 import { until } from '../../broker/until.test-support.ts';
-import { type Harness, openHarness } from '../broker.test-support.ts';
+import { type Harness, openHarness, outcomeOf } from '../broker.test-support.ts';
 import { openHeld } from '../local/local.test-support.ts';
 import { askHook, manifestFolder } from './hook.test-support.ts';
 import type { Agent } from './hook.ts';
@@ -69,14 +69,14 @@ for (const agent of agents)
       const asked = await newest(shell[agent]);
       assert.equal(asked.outcome, null);
       assert.deepEqual(await hook(agent, after(agent, one, 'all 7 pass')), silent);
-      assert.equal((await newest(shell[agent])).outcome, 'response');
+      assert.equal(await outcomeOf(harness, shell[agent]), 'response');
     });
 
     it('reports a tool that failed', async () => {
       const one = call(shell[agent], { command: 'ls /nonexistent' });
       assert.deepEqual(await hook(agent, before(agent, one)), silent);
       assert.deepEqual(await hook(agent, failedAfter(agent, one)), silent);
-      assert.equal((await newest(shell[agent])).outcome, 'error');
+      assert.equal(await outcomeOf(harness, shell[agent]), 'error');
     });
 
     it('denies in the agent’s own way, with what would pass', async () => {
@@ -121,7 +121,7 @@ for (const agent of agents)
       const one = call(shell[agent], { command: 'cat big' });
       assert.deepEqual(await hook(agent, before(agent, one)), silent);
       assert.deepEqual(await hook(agent, after(agent, one, 'line\u0000 of text\n'.repeat(300_000))), silent);
-      assert.equal((await newest(shell[agent])).outcome, 'response');
+      assert.equal(await outcomeOf(harness, shell[agent]), 'response');
     });
   });
 
@@ -204,7 +204,7 @@ describe('what a rule does besides denying', () => {
       const again = deploy(agent);
       assert.deepEqual(await hook(agent, before(agent, again)), silent);
       assert.deepEqual(await hook(agent, after(agent, again, 'deployed')), silent);
-      assert.equal((await newest('mcp__ops__deploy')).outcome, 'response');
+      assert.equal(await outcomeOf(harness, 'mcp__ops__deploy'), 'response');
       const more = await askHook([agent, '--wait', '0'], before(agent, deploy(agent)), session());
       assert.match(denialOf(agent, more), /exactly the same call again/);
     }

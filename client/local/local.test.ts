@@ -48,9 +48,9 @@ describe('a session held for whoever started the process', () => {
     const again = await session.evaluate({ tool: 'read_invoice', arguments: { id: '7' }, callId: 'call_1' });
     assert.equal(again.id, allowed.id, 'the same id and call is the same action');
     await session.finish({ callId: 'call_1' }, { outcome: 'response', output: 'Invoice 7', structured: { total: 3 } });
-    const row = await harness.broker.store.prisma.action.findUniqueOrThrow({ where: { id: allowed.id } });
-    assert.equal(row.outcome, 'response');
     const denied = await session.evaluate({ tool: 'drop_table', arguments: {} });
+    const row = await harness.broker.store.prisma.action.findUniqueOrThrow({ where: { id: allowed.id } });
+    assert.equal(row.outcome, 'response', 'what is decided next waits for the report');
     assert.equal(denied.effect, 'deny');
     assert.equal(denied.reasons[0]?.code, 'tool_unknown');
     await assert.rejects(session.finish({ callId: denied.callId }, { outcome: 'error' }), code('not_found'));
