@@ -6,6 +6,7 @@
 import { bare, clamp, visible } from '../broker/console/text.ts';
 import { duration } from '../broker/core/duration.ts';
 import { newId } from '../broker/core/ids.ts';
+import { isQuestion } from '../broker/core/questions.ts';
 import type { GrantStatus, Json, Plan } from '../broker/core/vocabulary.ts';
 import { type Identity, personRef } from '../broker/people/identity.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
@@ -268,7 +269,11 @@ function outcomeOf(row: ClaimedNotice): Outcome {
     reason: reason === null ? null : clamp(visible(reason, '\n'), noticeTextMax).text,
     at,
   });
-  if (row.status !== 'denied') return told('approved', `Approved by ${who}, for ${duration(row.plan.ttl_seconds)}.`);
+  if (row.status !== 'denied')
+    return told(
+      'approved',
+      `Approved by ${who}${isQuestion(row.capability) ? '' : `, for ${duration(row.plan.ttl_seconds)}`}.`,
+    );
   if (denial !== undefined)
     return told('denied', `Denied by ${bare(personRef(denial.reviewer))} (${denial.channel}).`, denial.reason);
   const before = who === '' ? '' : `Approved by ${who}, and then: `;

@@ -4,6 +4,7 @@
  * are quoted.
  */
 import { duration, moment } from '../../broker/console/text.ts';
+import { isQuestion } from '../../broker/core/questions.ts';
 import type { AgentText, Incident, Notice } from '../contract.ts';
 
 export interface Mail {
@@ -25,7 +26,7 @@ export function mailOf(notice: Notice): Mail {
       `${still}${asks}, in a task ${inert(notice.taskType)}:`,
       ...notice.summary.map((line) => `  ${inert(line)}`),
       '',
-      inert(`For ${duration(notice.ttlSeconds)}. ${notice.revocability}`),
+      inert(`${isQuestion(capability) ? 'Within' : 'For'} ${duration(notice.ttlSeconds)}. ${notice.revocability}`),
       ...(notice.justification === null ? [] : quoted('Why', notice.justification)),
       ...notice.inputs.flatMap(({ name, value }) => quoted(inert(name), value)),
       '',

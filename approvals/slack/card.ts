@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { KnownBlock } from '@slack/web-api';
 import { duration, moment } from '../../broker/console/text.ts';
+import { isQuestion } from '../../broker/core/questions.ts';
 import type { AgentText, Incident, Notice } from '../contract.ts';
 
 export interface Card {
@@ -58,9 +59,18 @@ export function incidentCard({ agent, what, consequence, url, at }: Incident): C
   };
 }
 
-function terms({ ttlSeconds, revocability, taskType, outcome, decideBy, approvers, approvedHere }: Notice): string {
+function terms({
+  capability,
+  ttlSeconds,
+  revocability,
+  taskType,
+  outcome,
+  decideBy,
+  approvers,
+  approvedHere,
+}: Notice): string {
   return [
-    `For ${duration(ttlSeconds)}, in a task ${taskType}. ${revocability}`,
+    `${isQuestion(capability) ? 'Within' : 'For'} ${duration(ttlSeconds)}, in a task ${taskType}. ${revocability}`,
     ...(outcome === null
       ? [
           `${approvers.join(' or ')} decides, until ${moment(decideBy)}; silence is a denial.`,

@@ -36,7 +36,7 @@ const settings = z
       .describe('Bot token of the Slack app (`infra/slack-app-manifest.yaml`). Switches the channel on.'),
     SLACK_TEAM_ID: z
       .string()
-      .regex(id('TE'), 'must be the id of a workspace (T…)')
+      .regex(id('T'), 'must be the id of a workspace (T…)')
       .describe('The workspace whose people may answer; nobody of another one can.'),
     SLACK_SIGNING_SECRET: z
       .string()

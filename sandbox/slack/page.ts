@@ -58,7 +58,7 @@ function page(workspace: Workspace, as: string): string {
 <meta name="viewport" content="width=device-width"><title>Sandbox Slack</title><style>
 body{font:16px/1.45 system-ui,sans-serif;max-width:46rem;margin:1rem auto;padding:0 1rem;color-scheme:light dark}
 nav a{margin-right:1rem}a[aria-current]{font-weight:bold}.card{border:1px solid #8886;border-radius:.5rem;padding:.75rem 1rem;margin:1rem 0}
-.card p,.card small{white-space:pre-wrap;overflow-wrap:anywhere}form{display:inline}button,.button{font:inherit;margin:.25rem .5rem .25rem 0;padding:.35rem .8rem}
+.card p,.card small{white-space:pre-wrap;overflow-wrap:anywhere}form:not(.card){display:inline}button,.button{font:inherit;margin:.25rem .5rem .25rem 0;padding:.35rem .8rem}
 .whisper{opacity:.8;border-left:3px solid #888;padding-left:.6rem}</style>
 <h1>Sandbox Slack</h1><nav>You are: ${people.join('')}</nav>${open === undefined ? '' : modal(open.view, as)}${rooms.join('') || '<p>No messages yet.</p>'}</html>`;
 }
