@@ -228,6 +228,24 @@ house('groups are the identity provider’s: who is not signed in there has none
   assert.equal(await h.status(id), 'approved');
 });
 
+house('an address that two accounts are signed in with is nobody’s login', async (h) => {
+  h.approvers.splice(0, 9, 'team:billing');
+  const { id, card } = await asked(h);
+  await signIn(h, person('approver@example.com', { groups: ['billing'] }), 3600);
+  await signIn(h, person('approver@example.com', { subject: 'another', groups: ['billing'] }), 3600);
+  await h.slack.press('U0APPROVER', card, 'approve');
+  assert.match(lastWhisper(h), /Only the owner of the agent or of the capability decides/);
+  assert.equal(await h.status(id), 'pending');
+});
+
+house('a card of a session that has ended decides nothing, and whoever presses is told', async (h) => {
+  const { id, card } = await asked(h);
+  await h.store.prisma.session.update({ where: { id: 'ses_1' }, data: { status: 'ended', endedAt: h.clock.now() } });
+  await h.slack.press('U0APPROVER', card, 'approve');
+  assert.match(lastWhisper(h), /The session has ended; there is nothing left to decide/);
+  assert.equal(await h.status(id), 'pending');
+});
+
 house('where two must approve, the web and Slack of one person are one', async (h) => {
   const { id, card } = await asked(h, {}, { startedBy: null });
   const { planDigest } = await h.store.prisma.grant.findUniqueOrThrow({ where: { id } });

@@ -1,4 +1,6 @@
-/** The counterpart is as strict as Slack: tokens, bodies, limits, triggers; and its page sends what it shows. */
+/**
+ * The counterpart is as strict as Slack: tokens, bodies, limits, triggers; and its page sends what it shows.
+ */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
