@@ -51,6 +51,7 @@ import { signInRouter } from '../people/sign-in.ts';
 import { createCandidates } from '../replay/candidates.ts';
 import { createShadow } from '../replay/shadow.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
+import { takeOnce } from '../sessions/take-once.ts';
 import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
 
@@ -61,8 +62,14 @@ export interface ApiParts extends Parts {
   health: HealthDeps;
 }
 
-/** Composes the API. Has no effect until the first request. */
-export async function composeApi(parts: ApiParts): Promise<Express> {
+export interface Api {
+  app: Express;
+  /** Starts what listens for people's answers by itself. */
+  listen(): { stop(): Promise<void> };
+}
+
+/** Composes the API. Has no effect until the first request, or until it listens. */
+export async function composeApi(parts: ApiParts): Promise<Api> {
   const { settings, trust, clock, log, store, kek, ring, url, shapes, catalog, health } = parts;
   const { notify, poller, refusals } = parts;
   const ending = { store, mintDeadlineSeconds: parts.mintDeadlineSeconds, notify };
@@ -113,6 +120,8 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     callArguments: (grantId, reader) =>
       argumentsUnderReview({ store, seal: parts.seal, digest, clock }, grantId, reader),
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
+    once: (key, until) => takeOnce(store, key, until),
+    signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
   };
   const oauth: OAuthDeps = {
     ...ending,
@@ -180,7 +189,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   ];
   const signIn =
     provider === null ? [] : [signInRouter({ ...web, cookieKey: deriveKey(kek, 'sign-in-cookie'), provider })];
-  return createApp({
+  const app = createApp({
     ...health,
     clockHolds: parts.clockGuard.holds,
     refusals,
@@ -242,6 +251,13 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       );
     },
   });
+  return {
+    app,
+    listen: () => {
+      const listening = parts.channels.flatMap((channel) => channel.listen?.(pages) ?? []);
+      return { stop: async () => void (await Promise.all(listening.map(({ stop }) => stop()))) };
+    },
+  };
 }
 
 /**
