@@ -11,6 +11,7 @@ import { lapseGrant } from '../broker/grants/transitions.ts';
 import { type Identity, isSamePerson, personRef } from '../broker/people/identity.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import { type GrantUnderReview, loadForReview } from './eligibility.ts';
+import { settleNotices } from './notices.ts';
 
 const withdrawStatement: Statement = {
   name: 'review_withdraw',
@@ -21,7 +22,7 @@ const withdrawStatement: Statement = {
     ), changed AS (
 ${lapseGrant('due', '$2::timestamptz')}
       RETURNING g.id, g.session_id, g.capability, g.plan_digest, due.reason
-    ), audited AS (
+    ), ${settleNotices('changed', '$2::timestamptz')}, audited AS (
       ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('grant.denied'), actor: '$3::text', grant: 'id', request: '$4::text', payload: "json_build_object('capability', capability, 'reason', reason, 'plan_digest', plan_digest)" }, 'changed')}
     )
     SELECT id FROM changed`,

@@ -8,7 +8,7 @@ import type { JSX } from 'preact';
 import { pageErrors } from '../../broker/console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
 import { WritError } from '../../broker/core/errors.ts';
-import type { Identity } from '../../broker/people/identity.ts';
+import { type Identity, personRef } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
 import type { PagesDeps } from '../contract.ts';
 import { loadAllForReview, loadForReview, progressOf, standingOf } from '../eligibility.ts';
@@ -63,7 +63,7 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
   router.get('/approvals/:id', async (req, res) => {
     const login = await requirePerson(deps, req, res);
     if (login === null) return;
-    await showApproval(deps, res, login, req.params.id);
+    await showApproval(deps, req, res, login, req.params.id);
   });
 
   const form = express.urlencoded({ extended: false, limit: '64kb', parameterLimit: 220 });
@@ -89,7 +89,7 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
       // A field was wrong, or somebody was faster: show it as it stands now.
       const status = error.code === 'conflict' ? 409 : 400;
       const fault = { message: error.detail ?? 'Something in the form is not right.', reason, status };
-      return showApproval(deps, res, login, id, fault);
+      return showApproval(deps, req, res, login, id, fault);
     }
     guardHeaders(res);
     res.redirect(303, `/approvals/${id}`);
@@ -103,6 +103,7 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
 
 async function showApproval(
   deps: ApprovalsDeps,
+  req: Request,
   res: Response,
   login: Login,
   id: string,
@@ -129,7 +130,7 @@ async function showApproval(
     loadOutcome(deps.store, id),
     loadLease(deps.store, id),
     loadLastGiven(deps.store, grant),
-    deps.callArguments(id),
+    deps.callArguments(id, { name: personRef(login.identity), requestId: deps.requestId(req, res) }),
   ]);
   // Nobody consents to what they do not see.
   const unseen = grant.status === 'pending' && grant.plan.provider === 'call' && values === null;

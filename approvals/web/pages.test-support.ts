@@ -7,14 +7,18 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { consoleRouter } from '../../broker/console/console.ts';
+import { type ManifestPagesDeps, manifestPagesRouter } from '../../broker/console/manifests.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
 import { manualClock } from '../../broker/core/clock.ts';
 import type { Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
 import { createSeal } from '../../broker/keys/seal.ts';
+import { agreeToProposal, refuseProposal } from '../../broker/manifests/agree.ts';
+import { exampleProviders } from '../../broker/manifests/example.test-support.ts';
 import { type Identity, identityRecord } from '../../broker/people/identity.ts';
 import { type OidcSettings, oidcClient } from '../../broker/people/oidc.ts';
 import { createRechecks } from '../../broker/people/recheck.ts';
 import { signInRouter } from '../../broker/people/sign-in.ts';
+import { takeOnce } from '../../broker/sessions/take-once.ts';
 import type { Store } from '../../broker/store/open.ts';
 import { openTestStore } from '../../broker/store/store.test-support.ts';
 import type { GrantAbout } from '../contract.ts';
@@ -128,10 +132,18 @@ export async function openHarness(
       ...plan,
       permission: { ...plan.permission, without: [...leftOut] },
     }),
+    once: (key: string, until: Date) => takeOnce(store, key, until),
+    signInIssuer: 'https://login.example',
     log: { warn: log, error: log },
     requestId: () => 'req_test',
   };
   const waitingFor = (person: Identity) => waitingTableFor(deps, person);
+  const proposals: Pick<ManifestPagesDeps, 'shapes' | 'agree' | 'refuse'> = {
+    shapes: exampleProviders,
+    agree: async (proposal) => void (await agreeToProposal(store, clock, exampleProviders, proposal)),
+    refuse: (proposal) => refuseProposal(store, clock, proposal),
+  };
   app.use(assetsRouter(), signInRouter(deps), approvalsRouter(deps), consoleRouter({ ...deps, waitingFor }));
+  app.use(manifestPagesRouter({ ...deps, ...proposals }));
   return harness;
 }

@@ -8,11 +8,13 @@ import { argumentsUnderReview } from '../actions/arguments-under-review.ts';
 import { type ActionDeps, keyedDigest } from '../actions/request-action.ts';
 import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { consoleRouter } from '../console/console.ts';
+import { manifestPagesRouter } from '../console/manifests.ts';
 import { assetsRouter } from '../console/shell.ts';
 import type { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
 import { isLoopback } from '../core/loopback.ts';
 import type { Clock } from '../core/vocabulary.ts';
+import { recheckPublished } from '../grants/recheck.ts';
 import type { GrantDeps } from '../grants/request-grant.ts';
 import { accessRequestOperations } from '../http/access-requests.ts';
 import { actionOperations } from '../http/actions.ts';
@@ -36,7 +38,8 @@ import { sessionDoor } from '../http/session-door.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
 import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
-import { markLength } from '../leases/credential-marks.ts';
+import { keyedMark } from '../leases/credential-marks.ts';
+import { agreeToProposal, refuseProposal } from '../manifests/agree.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
 import { readClientKey } from '../people/client-authentication.ts';
 import type { Identity } from '../people/identity.ts';
@@ -48,6 +51,7 @@ import { signInRouter } from '../people/sign-in.ts';
 import { createCandidates } from '../replay/candidates.ts';
 import { createShadow } from '../replay/shadow.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
+import { takeOnce } from '../sessions/take-once.ts';
 import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
 
@@ -58,8 +62,14 @@ export interface ApiParts extends Parts {
   health: HealthDeps;
 }
 
-/** Composes the API. Has no effect until the first request. */
-export async function composeApi(parts: ApiParts): Promise<Express> {
+export interface Api {
+  app: Express;
+  /** Starts what listens for people's answers by itself. */
+  listen(): { stop(): Promise<void> };
+}
+
+/** Composes the API. Has no effect until the first request, or until it listens. */
+export async function composeApi(parts: ApiParts): Promise<Api> {
   const { settings, trust, clock, log, store, kek, ring, url, shapes, catalog, health } = parts;
   const { notify, poller, refusals } = parts;
   const ending = { store, mintDeadlineSeconds: parts.mintDeadlineSeconds, notify };
@@ -103,13 +113,16 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const web = { ...login, log, requestId, noteRefusal };
   const about = grantAbout(parts);
   const digest = keyedDigest(deriveKey(kek, 'actions'));
-  const mark = keyedDigest(deriveKey(kek, 'credential-marks'), markLength);
+  const mark = keyedMark(deriveKey(kek, 'credential-marks'));
   const pages: PagesDeps = {
     ...web,
     ...about,
-    callArguments: (grantId) => argumentsUnderReview({ store, seal: parts.seal, digest }, grantId),
+    callArguments: (grantId, reader) =>
+      argumentsUnderReview({ store, seal: parts.seal, digest, clock }, grantId, reader),
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
     editorCoolingSeconds: settings.WRIT_EDITOR_COOLING_SECONDS,
+    once: (key, until) => takeOnce(store, key, until),
+    signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
   };
   const oauth: OAuthDeps = {
     ...ending,
@@ -176,9 +189,12 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
+  const ownersOf = async (agent: string, version: number) => [
+    (await catalog.version(agent, version)).compiled.manifest.owner,
+  ];
   const signIn =
     provider === null ? [] : [signInRouter({ ...web, cookieKey: deriveKey(kek, 'sign-in-cookie'), provider })];
-  return createApp({
+  const app = createApp({
     ...health,
     clockHolds: parts.clockGuard.holds,
     refusals,
@@ -214,8 +230,19 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
         ...web,
         approversOf: about.approversOf,
         waitingFor: (person) => waitingFor(parts.channels, pages, person),
-        ownersOf: async (agent, version) => [(await catalog.version(agent, version)).compiled.manifest.owner],
+        ownersOf,
         isAdmin: (person) => isAdmin(person.groups),
+      }),
+      manifestPagesRouter({
+        ...web,
+        ownersOf,
+        isAdmin: (person) => isAdmin(person.groups),
+        shapes,
+        agree: async (proposal) => {
+          const { agent } = await agreeToProposal(store, clock, shapes, proposal);
+          await recheckPublished(manifests, agent);
+        },
+        refuse: (proposal) => refuseProposal(store, clock, proposal),
       }),
     ],
     door: sessionDoor({ store, clock, tokens, refusals, url }),
@@ -229,6 +256,13 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       );
     },
   });
+  return {
+    app,
+    listen: () => {
+      const listening = parts.channels.flatMap((channel) => channel.listen?.(pages) ?? []);
+      return { stop: async () => void (await Promise.all(listening.map(({ stop }) => stop()))) };
+    },
+  };
 }
 
 /**

@@ -48,6 +48,7 @@ export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'prov
         agentDescription: manifest.description,
         capabilityDescription: capability?.description,
         taskDescription: task?.description,
+        approvedIn: capability?.slack === 'decide' ? ['slack'] : [],
       };
     },
     narrowPlan: ({ params, plan }, leftOut) => {

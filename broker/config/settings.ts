@@ -126,6 +126,9 @@ export const environment = z.object({
     'For so long an agent is denied at once what a person denied it, for whatever lifetime and in whatever session. 0 = people are asked again.',
   ),
   WRIT_APPROVAL_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe('Undecided for so long = denied.'),
+  WRIT_APPROVAL_ESCALATE_SECONDS: seconds(120, 0, 86_400).describe(
+    'After so long without an answer people are told again: the next ones where a channel has a next place to tell, else the same. At once when a place cannot be told. 0 = never.',
+  ),
   WRIT_REDEEM_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe(
     'An approved grant that is not redeemed for so long is denied.',
   ),

@@ -88,6 +88,7 @@ function masthead(viewer: Viewer | null): ComponentChildren {
     h('nav', null, [
       h('a', { href: '/approvals' }, 'Approvals'),
       h('a', { href: '/approvals/mine' }, 'Decided by you'),
+      h('a', { href: '/agents' }, 'Agents'),
     ]),
     h('form', { class: 'who', method: 'post', action: '/logout' }, [
       h('input', { type: 'hidden', name: 'csrf', value: viewer.csrf }),

@@ -3,7 +3,7 @@
  * the delivering side that counts them again. Pure.
  */
 import type { ApprovalTerm } from '../core/vocabulary.ts';
-import { type Identity, isApprover, isSamePerson } from '../people/identity.ts';
+import { type Identity, isAnotherPerson, isApprover } from '../people/identity.ts';
 
 /** A term with the approvals that count for it, one of each person. */
 export interface TermProgress<Approval> {
@@ -30,8 +30,9 @@ export function approvalProgress<Approval extends { reviewer: Identity }>(
   line: readonly { started_by: unknown; responsible: unknown }[],
   approvals: readonly Approval[],
 ): TermProgress<Approval>[] {
-  const people = approvals.filter(
-    (one, index) => approvals.findIndex(({ reviewer }) => isSamePerson(reviewer, one.reviewer)) === index,
+  // Accounts of two places cannot be told apart, so they count once.
+  const people = approvals.filter((one, index) =>
+    approvals.slice(0, index).every(({ reviewer }) => isAnotherPerson(reviewer, one.reviewer)),
   );
   const least = leastApprovals(line);
   if (terms === null) return [{ needed: least, from: null, given: people }];

@@ -5,6 +5,7 @@
  * and Aiken 2003): any sixteen characters in a row that a text shares with a secret give one piece at least,
  * wherever they stand in it. Case, and whatever is neither letter nor digit, make no difference.
  */
+import { hash } from 'node:crypto';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { revokeReason } from '../core/reasons.ts';
@@ -20,7 +21,17 @@ export type Mark = (piece: string) => string;
  * Characters of a mark, six bits each: many are kept of every lease, and a false one among a billion pairs is
  * as likely as one in 10^10.
  */
-export const markLength = 11;
+const markLength = 11;
+
+/**
+ * Many are made for every mint, and HMAC costs four times as much. Its second pass keeps a text from being
+ * made longer under an unknown key; pieces have one length, and a cut-off digest cannot be gone on from.
+ * @param key for this use only (`keys/key-encryption-key.ts`)
+ */
+export function keyedMark(key: Uint8Array): Mark {
+  const prefix = Buffer.from(key).toString('base64url');
+  return (piece) => hash('sha256', prefix + piece, 'base64url').slice(0, markLength);
+}
 
 /** Characters of a piece, and pieces that follow each other of which one is kept. */
 const pieceLength = 12;
@@ -105,7 +116,11 @@ export async function leasesMarked(store: Store, marks: readonly string[]): Prom
   return rows.map(({ id }) => id);
 }
 
-const leakedStatement: Statement = {
+/**
+ * @param tell SQL that tells people of what is in `telling`: `session_id`, `at`, `tells`. Whoever leases does
+ *   not know how
+ */
+export const leakedStatement = (tell: string): Statement => ({
   name: 'lease_leaked',
   text: `
     WITH due AS (
@@ -121,9 +136,12 @@ ${startRevoking({
       ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('lease.revoking'), actor: "'system'", grant: 'grant_id', lease: 'id', payload: `json_build_object('reason', ${revokeReason('credential_leaked')})` }, 'l ORDER BY session_id, id')}
     ), leaked AS (
       ${appendEvent({ chain: '$3::text', at: '$2::timestamptz', type: event('credential.leaked'), actor: '$4::text', request: '$5::text', payload: '$6::json' })}
+    ), telling AS (
+      SELECT $3::text AS session_id, $2::timestamptz AS at, $7::jsonb AS tells
+    ), told AS (${tell}
     )
     SELECT id FROM l`,
-};
+});
 
 export interface Leak {
   leases: readonly string[];
@@ -133,13 +151,16 @@ export interface Leak {
   at: Date;
   requestId: string | null;
   where: { tool: string; seen_in: 'arguments' | 'output' };
+  /** Who is told of it. */
+  telling: object;
 }
 
 /** Begins to revoke the leases, and puts the leak on the record of the session in which it was seen. */
 export async function revokeLeaked(
   store: Store,
-  { leases, session, agent, at, requestId, where }: Leak,
+  statement: Statement,
+  { leases, session, agent, at, requestId, where, telling }: Leak,
 ): Promise<void> {
   const payload = JSON.stringify({ ...where, leases });
-  await store.run(leakedStatement, [[...leases], at, session, agent, requestId, payload]);
+  await store.run(statement, [[...leases], at, session, agent, requestId, payload, JSON.stringify(telling)]);
 }

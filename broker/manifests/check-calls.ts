@@ -2,8 +2,8 @@
 
 import type { Approval } from './approval-schema.ts';
 import { entityReferences } from './call-arguments.ts';
+import { expandPack } from './include-packs.ts';
 import { type Manifest, member } from './manifest.ts';
-import { expandPack } from './packs.ts';
 import { type Path, pathText } from './parse.ts';
 import { patternFault } from './pattern.ts';
 import { referencesOf } from './template.ts';
