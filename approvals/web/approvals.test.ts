@@ -243,6 +243,57 @@ test('what is not ticked is left out, and stays so for the next approver', async
   assert.deepEqual([approved.status, approved.planDigest], ['approved', narrowed.planDigest]);
 });
 
+/** A credential that a grant gave, as it came to its end. */
+async function lease(
+  grant: { id: string; sessionId: string },
+  agent: string,
+  reason: string | null,
+  status = 'revoked',
+) {
+  await harness.store.prisma.lease.create({
+    data: {
+      id: `lse_${grant.id}`,
+      grantId: grant.id,
+      sessionId: grant.sessionId,
+      agent,
+      provider: 'aws',
+      plan: plan as unknown as object,
+      planDigest: digest,
+      status,
+      intentAt: start,
+      issuedAt: start,
+      expiresAt: after(900),
+      providerExpiresAt: after(900),
+      endedAt: after(60),
+      revokeReason: reason,
+    },
+  });
+}
+
+test('a credential that ended early does not read as if its time had been over', async () => {
+  for (const [reason, told] of [
+    ['session_ended', /was revoked \(04 Mar 12:01:00 UTC\): the session ended/],
+    ['expired', /its time has ended \(04 Mar 12:01:00 UTC\)/],
+  ] as const) {
+    const ended = await pending({ agent: 'early-bot' }, { agent: 'early-bot', status: 'ended' });
+    await lease(ended, 'early-bot', reason);
+    const { html } = await get(ended.path, owner);
+    assert.match(html, told);
+    if (reason === 'session_ended') assert.doesNotMatch(html, /its time has ended/);
+  }
+});
+
+test('what is new against the last credential of the capability is said, lifetime included', async () => {
+  const agent = { agent: 'growing-bot' };
+  const given = await pending(agent, { ...agent, status: 'ended', requestedAt: after(-600) });
+  assert.match((await get(given.path, owner)).html, /was never given anything of this capability/);
+  await lease(given, 'growing-bot', 'expired');
+  const same = await pending(agent, agent);
+  assert.match((await get(same.path, owner)).html, /The same as (?:<[^>]*>)*it was last given/);
+  const longer = await pending(agent, { ...agent, plan: { ...plan, ttl_seconds: 1800 } });
+  assert.match((await get(longer.path, owner)).html, /lifetime: <\/b>(?:<[^>]*>)*30 min, before 15 min/);
+});
+
 test('an approval that nobody collected is taken back by who gave it, and by nobody else', async () => {
   const { path, row, sessionId } = await pending();
   assert.equal((await post(path, owner, { verdict: 'withdraw' })).status, 403, 'none was given');
