@@ -120,6 +120,9 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'manifest.refused': ({ actor }) => bad(`${actor} refused a proposed manifest.`),
   'candidate.published': ({ actor }) => plain(`${actor} let a candidate manifest decide beside, without effect.`),
   'candidate.withdrawn': ({ actor }) => plain(`${actor} withdrew the candidate manifest.`),
+  'lock.set': ({ actor, payload }) => bad(`${actor} locked ${lockedWords(payload)}.`),
+  'lock.restored': ({ payload }) => bad(`A lock that was gone stands again: ${lockedWords(payload)}.`),
+  'lock.lifted': ({ actor, payload }) => good(`${actor} lifted the lock on ${lockedWords(payload)}.`),
   'key.created': ({ actor }) => plain(`${actor} created a signing key.`),
   'admin.bootstrap': () => plain('The bootstrap token was made.'),
   'key.withdrawn': ({ actor }) => bad(`${actor} withdrew a signing key; what it signed is refused.`),
@@ -130,6 +133,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'person.signed_out': ({ actor }) => plain(`${actor} signed out.`),
 };
 
+const lockedWords = ({ level, subject, reason }: ReadPayload<'lock.set'>) =>
+  `${[level === 'everything' ? level : `the ${level ?? 'subject'}`, subject].filter(Boolean).join(' ')}${reason === undefined ? '' : `: “${reason}”`}`;
 const plain = (text: string): EventWords => ({ tone: 'plain', text });
 const good = (text: string): EventWords => ({ tone: 'good', text });
 const bad = (text: string): EventWords => ({ tone: 'bad', text });

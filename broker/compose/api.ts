@@ -26,6 +26,7 @@ import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
+import { lockOperations } from '../http/locks.ts';
 import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
 import type { Refusals } from '../http/refusals.ts';
@@ -37,6 +38,7 @@ import { openKeyResolver } from '../identity/jwks.ts';
 import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
 import { markLength } from '../leases/credential-marks.ts';
+import type { LockDeps } from '../locks/set-lock.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
 import { readClientKey } from '../people/client-authentication.ts';
 import type { Identity } from '../people/identity.ts';
@@ -159,6 +161,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   };
   const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log, observer };
   const admin: AdminDeps = { ...parts, ...ending, ring, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
+  const locks: LockDeps = { ...ending, clock, providers: parts.providers };
   const manifests: ManifestDeps = { ...parts, ...ending, shapes, review: settings.WRIT_MANIFEST_REVIEW };
   const denials = createDenialTokens(ring, clock, url, `${url}${accessRequestsPath}`);
   const authzen: AuthzenDeps = {
@@ -197,6 +200,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       ...oauthOperations(oauth),
       ...manifestOperations(manifests),
       ...adminOperations(admin),
+      ...lockOperations(locks),
       ...replayOperations({ ...parts, digest }),
       ...candidateOperations({ ...parts, digest, candidates }),
       ...discoveryOperations(url, ring),

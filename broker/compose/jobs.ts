@@ -5,6 +5,7 @@ import { expireUndecided } from '../../approvals/review.ts';
 import { forgetLogins } from '../people/forget-logins.ts';
 import { forgetReplays } from '../sessions/forget-replays.ts';
 import type { Job } from '../worker/job.ts';
+import { carryOutLocks } from '../worker/jobs/carry-out-locks.ts';
 import { closeUnreportedCalls } from '../worker/jobs/close-unreported-calls.ts';
 import { endOverdueSessions } from '../worker/jobs/end-overdue-sessions.ts';
 import { expireDueLeases } from '../worker/jobs/expire-due-leases.ts';
@@ -20,6 +21,7 @@ import { releasePool } from '../worker/jobs/release-pool.ts';
 import { revoke } from '../worker/jobs/revoke.ts';
 
 export const jobs: readonly Job[] = [
+  carryOutLocks,
   endOverdueSessions,
   releaseEndedSessions,
   holdBack,

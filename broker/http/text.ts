@@ -30,7 +30,7 @@ export const prose = (max: number) =>
     .refine((text) => text.isWellFormed() && !controlButLines.test(text), 'must not contain control characters');
 
 /** An id of ours in a path. Anything else cannot exist. */
-export const idOf = (prefix: 'ses' | 'gnt' | 'lse' | 'act' | 'mpr') =>
+export const idOf = (prefix: 'ses' | 'gnt' | 'lse' | 'act' | 'mpr' | 'lck') =>
   z.string().regex(new RegExp(`^${prefix}_[0-9a-z]{20}$`));
 
 /**
