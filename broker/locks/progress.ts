@@ -1,4 +1,5 @@
 /** How far the ends under a lock have come. */
+import { endReason } from '../core/reasons.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { isStanding, type StoredLock } from './stored-lock.ts';
 import { endsSessions, leaseUnder, scopeOf, sessionUnder } from './under-lock.ts';
@@ -30,7 +31,8 @@ const sessionsStatement: Statement = {
   text: `
     SELECT (SELECT count(*)::int FROM session s WHERE s.ended_at IS NULL AND s.opened_at <= $3::timestamptz AND ${sessionUnder('s', '$1')}) AS ending,
            (SELECT count(*)::int FROM session s
-            WHERE s.ended_at >= $2::timestamptz AND s.ended_at <= $3::timestamptz AND s.end_reason IN ('locked', 'parent_ended') AND ${sessionUnder('s', '$1')}) AS ended`,
+            WHERE s.ended_at >= $2::timestamptz AND s.ended_at <= $3::timestamptz AND (s.end_reason = ${endReason('locked')}
+              OR (s.end_reason = ${endReason('parent_ended')} AND (SELECT r.end_reason FROM session r WHERE r.id = s.root_id) = ${endReason('locked')})) AND ${sessionUnder('s', '$1')}) AS ended`,
 };
 
 /** A lease lived when the lock was set where it has not ended, or ended since. */
