@@ -8,6 +8,7 @@ import { argumentsUnderReview } from '../actions/arguments-under-review.ts';
 import { type ActionDeps, keyedDigest } from '../actions/request-action.ts';
 import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { consoleRouter } from '../console/console.ts';
+import { locksRouter } from '../console/locks.ts';
 import { assetsRouter } from '../console/shell.ts';
 import type { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
@@ -216,6 +217,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
         ownersOf: async (agent, version) => [(await catalog.version(agent, version)).compiled.manifest.owner],
         isAdmin: (person) => isAdmin(person.groups),
       }),
+      locksRouter({ ...web, locks, isAdmin: (person) => isAdmin(person.groups) }),
     ],
     door: sessionDoor({ store, clock, tokens, refusals, url }),
     authorizeAdmin: async (req) => {

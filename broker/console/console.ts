@@ -1,8 +1,9 @@
 /** The signed-in home and the history of a session. Reads; changes nothing. */
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
-import type { JSX } from 'preact';
+import { h, type JSX } from 'preact';
 import type { ApproversOf } from '../../approvals/contract.ts';
 import { WritError } from '../core/errors.ts';
+import { allStanding } from '../locks/stored-lock.ts';
 import { type Identity, isApprover, isProvenName } from '../people/identity.ts';
 import { type LoginDeps, requirePerson, viewerOf } from '../people/login.ts';
 import {
@@ -17,7 +18,7 @@ import {
   type SessionView,
 } from './load.ts';
 import { type PageErrorDeps, pageErrors } from './page-errors.ts';
-import { homePage, sessionPage } from './pages.ts';
+import { homePage, lockedLine, sessionPage } from './pages.ts';
 import { notice, sendPage } from './shell.ts';
 
 export interface ConsoleDeps extends LoginDeps, PageErrorDeps {
@@ -40,7 +41,10 @@ export function consoleRouter(deps: ConsoleDeps): Router {
     const [{ live, ended }, waiting] = await Promise.all([loadSessions(deps.store), deps.waitingFor(login.identity)]);
     const watches = watcher(deps, login.identity);
     const mine = await filter(live, watches);
-    const body = homePage(mine, unlisted(live, mine), (await filter(ended, watches)).slice(0, 10), waiting, now);
+    const body = h('div', null, [
+      deps.isAdmin(login.identity) ? lockedLine((await allStanding(deps.store)).length) : null,
+      homePage(mine, unlisted(live, mine), (await filter(ended, watches)).slice(0, 10), waiting, now),
+    ]);
     sendPage(res, { title: 'Now', viewer: viewerOf(login), body });
   });
 
@@ -67,7 +71,14 @@ export function consoleRouter(deps: ConsoleDeps): Router {
       loadLeases(deps.store, session.id),
       loadEvents(deps.store, session.id),
     ]);
-    const body = sessionPage({ session, grants, leases, events, now: deps.clock.now() });
+    const body = sessionPage({
+      session,
+      grants,
+      leases,
+      events,
+      now: deps.clock.now(),
+      mayLock: deps.isAdmin(login.identity),
+    });
     sendPage(res, { title: `${session.agent}: ${session.task_type}`, viewer, body });
   });
 

@@ -39,5 +39,6 @@ export function pageErrors(deps: PageErrorDeps, error: unknown, req: Request, re
 
 /** The page that a refused form belongs to; its path matched a route of ours, so it is local. */
 function safePath(req: Request): string {
+  if (/^\/locks(?:\/|$)/.test(req.path)) return '/locks';
   return /^\/approvals\/\w{1,64}$/.test(req.path) ? req.path : '/';
 }

@@ -34,6 +34,13 @@ export function homePage(
   ]);
 }
 
+/** For admins: whether anything is locked, and the way there. */
+export function lockedLine(standing: number): JSX.Element {
+  if (standing === 0) return h('p', { class: 'small' }, h('a', { href: '/locks' }, 'Stop an agent, or more: locks'));
+  const words = standing === 1 ? 'One lock stands.' : `${standing} locks stand.`;
+  return h('p', { class: 'fault' }, [words, ' ', h('a', { href: '/locks' }, 'Look')]);
+}
+
 function nowLine(live: SessionView[], isPart: boolean): string {
   const credentials = live.reduce((sum, session) => sum + session.live_leases, 0);
   return `${counted(live.length, 'session')} at work, ${counted(credentials, 'credential')} alive${isPart ? ', as far as they are listed' : ''}.`;
@@ -88,10 +95,12 @@ export interface SessionPage {
   leases: LeaseView[];
   events: TimelineEvent[];
   now: Date;
+  /** Whether the viewer may stop the agent. */
+  mayLock: boolean;
 }
 
 /** One session: what it was for, its credentials and how each ended, and everything that happened. */
-export function sessionPage({ session, grants, leases, events, now }: SessionPage): JSX.Element {
+export function sessionPage({ session, grants, leases, events, now, mayLock }: SessionPage): JSX.Element {
   const capabilityOf = (grantId: string | null) => grants.find((grant) => grant.id === grantId)?.capability;
   const nameOf = (event: TimelineEvent) => {
     const lease = leases.find((candidate) => candidate.id === event.lease_id);
@@ -104,6 +113,17 @@ export function sessionPage({ session, grants, leases, events, now }: SessionPag
     h('p', { class: 'kicker' }, session.status === 'active' ? 'Session, alive' : 'Session, ended'),
     h('h1', null, [h(Foreign, { text: session.agent }), ' · ', h(Foreign, { text: session.task_type })]),
     h('p', null, statusTag(session, now)),
+    mayLock
+      ? h(
+          'p',
+          null,
+          h(
+            'a',
+            { class: 'button', href: `/locks?target=${encodeURIComponent(`agent ${session.agent}`)}` },
+            'Stop this agent',
+          ),
+        )
+      : null,
     h('div', { class: 'columns' }, [
       h('section', { class: 'card' }, [
         h('h2', null, 'What happened'),

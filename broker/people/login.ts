@@ -182,7 +182,7 @@ export function checkCsrf(deps: LoginDeps, req: Request, login: Login, token: un
   }
 }
 
-const ownPages = /^(?:\/|\/approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64})$/;
+const ownPages = /^(?:\/|\/approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/locks(?:\?target=[\w%.~-]{1,600})?)$/;
 
 /**
  * A path of ours to return to after sign-in, `/` for anything else: never another origin, never an endpoint

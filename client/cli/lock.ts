@@ -100,9 +100,9 @@ const what = ({ level, subject }: Pick<Lock, 'level' | 'subject'>): string =>
 
 function howFar({ sessions, leases, done }: Lock): string {
   const told = [
-    [sessions.ended, 'sessions ended'],
-    [sessions.ending, 'sessions ending'],
-    [leases.waiting, 'credentials waiting'],
+    [sessions.ended, `session${sessions.ended === 1 ? '' : 's'} ended`],
+    [sessions.ending, 'still to end'],
+    [leases.waiting, 'waiting to be revoked'],
     [leases.revoking, 'being revoked'],
     [leases.not_provable_yet, 'not provable yet'],
     [leases.revoked, 'revoked, proven'],
