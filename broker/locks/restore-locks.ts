@@ -9,7 +9,10 @@ import { event } from '../audit/events.ts';
 import { newId } from '../core/ids.ts';
 import type { Statement, Store } from '../store/open.ts';
 
-/** Of a subject whose newest lock is on record as set (or put back) and not as lifted, and has no row. */
+/**
+ * Of a subject whose newest lock is on record as set (or put back) and not as lifted, and whose row is gone,
+ * is another subject's now, or counts no more.
+ */
 const restoreStatement: Statement = {
   name: 'lock_restore',
   text: `
@@ -18,10 +21,13 @@ const restoreStatement: Statement = {
              e.payload ->> 'subject' AS subject, e.payload ->> 'reason' AS reason
       FROM audit_event e WHERE e.chain = 'locks' ORDER BY e.payload ->> 'level', e.payload ->> 'subject', e.seq DESC
     ), gone AS (
-      SELECT * FROM told WHERE type <> ${event('lock.lifted')} AND NOT EXISTS (SELECT 1 FROM access_lock k WHERE k.id = told.id) ORDER BY id LIMIT 1
+      SELECT * FROM told WHERE type <> ${event('lock.lifted')} AND NOT EXISTS (
+        SELECT 1 FROM access_lock k WHERE k.id = told.id AND k.level = told.level AND k.subject = told.subject
+          AND NOT EXISTS (SELECT 1 FROM access_lock newer WHERE newer.level = k.level AND newer.subject = k.subject AND newer.number > k.number))
+      ORDER BY id LIMIT 1
     ), put AS (
       INSERT INTO access_lock (id, level, subject, number, reason, set_by, setter, set_at)
-      SELECT $1::text, level, subject, 1 + coalesce((SELECT max(k.number) FROM access_lock k WHERE k.level = gone.level AND k.subject = gone.subject), 0),
+      SELECT $1::text, level, subject, 1 + GREATEST(0, (SELECT max(k.number) FROM access_lock k WHERE k.level = gone.level AND k.subject = gone.subject)),
              reason, 'the record', '{"kind":"record"}', $2::timestamptz FROM gone
       ON CONFLICT (level, subject, number) DO NOTHING RETURNING id, level, subject, reason
     ), event AS (
