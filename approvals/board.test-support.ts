@@ -72,6 +72,7 @@ export interface BoardFlaws {
   ignoresAbort?: boolean;
   saysAllIsWell?: boolean;
   logs?: boolean;
+  silent?: boolean;
 }
 
 export function boardChannel(name: string, board: Board, flaws: BoardFlaws = {}, log = (_text: string) => {}): Channel {
@@ -79,6 +80,11 @@ export function boardChannel(name: string, board: Board, flaws: BoardFlaws = {},
   return {
     name,
     deliver: async (notice, signal) => {
+      if (notice.kind === 'incident') {
+        const told = flaws.silent ? '' : `${notice.agent}: ${notice.what} ${notice.consequence}`;
+        await board.post(notice.id, `<p>${text(told)}</p><a href="${text(notice.url)}">look</a>`, signal);
+        return;
+      }
       const said = notice.justification === null ? '' : `<q class="agent">${text(notice.justification.text)}</q>`;
       const html = `<p>${text(`${notice.agent} asks for ${notice.capability}`)}</p>${notice.summary.map((line) => `<p>${text(line)}</p>`).join('')}${said}<a href="${text(notice.url)}">decide</a>`;
       if (flaws.logs) log(html);

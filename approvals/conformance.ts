@@ -8,7 +8,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
-import { type Channel, DeliveryError, type Notice } from './contract.ts';
+import { type Channel, DeliveryError, type Incident, type Notice } from './contract.ts';
 
 /**
  * One message as a person sees it: rendered, so that what was markup is gone and what only looked like it is
@@ -68,9 +68,23 @@ export const noticeFor = (changes: Partial<Notice> = {}): Notice => ({
   ...changes,
 });
 
+/** A tool's name is in the agent's hand: whoever calls one that does not exist names it. */
+export const incidentFor = (changes: Partial<Incident> = {}): Incident => ({
+  id: 'ntc_0000000000000000inci',
+  kind: 'incident',
+  sessionId: 'ses_0000000000000000conf',
+  url: 'https://writ.example/sessions/ses_0000000000000000conf',
+  agent: 'invoice-bot',
+  what: `It touched a decoy (payroll) by the tool ${hostileText}.`,
+  consequence: 'Its session has ended, and everything it held is revoked.',
+  recipients: ['team:billing'],
+  at: new Date('2026-03-04T12:00:00Z'),
+  ...changes,
+});
+
 const never = () => new AbortController().signal;
 
-async function deliver(channel: Channel, notice: Notice, signal = never()): Promise<void> {
+async function deliver(channel: Channel, notice: Notice | Incident, signal = never()): Promise<void> {
   assert.ok(channel.deliver !== undefined, 'the channel delivers');
   await channel.deliver(notice, signal);
 }
@@ -87,6 +101,18 @@ export const channelChecks: { [title: string]: (harness: ChannelHarness) => Prom
     for (const text of [notice.agent, notice.capability, ...notice.summary, notice.justification?.text ?? ''])
       assert.ok(message?.text.includes(text), `${text} is to be read`);
     assert.deepEqual(message?.links, [notice.url]);
+  },
+
+  'people read what happened in a session, and are led to its page': async ({ channel, again, otherSide }) => {
+    const incident = incidentFor();
+    await deliver(channel, incident);
+    await deliver(again(), incident);
+    const [message, ...others] = otherSide.seen();
+    assert.equal(others.length, 0, 'one message');
+    for (const text of [incident.agent, incident.what, incident.consequence])
+      assert.ok(message?.text.includes(text), `${text} is to be read`);
+    assert.deepEqual(message?.links, [incident.url]);
+    assert.deepEqual(message?.mentions, [], 'nobody is called');
   },
 
   'the same notice is seen once, also when another process delivers it again': async (harness) => {

@@ -82,7 +82,7 @@ export interface Channel {
    *   or a mention. What the agent wrote is shown as the agent's words.
    * @throws DeliveryError; anything else counts as `failed`
    */
-  deliver?(notice: Notice, signal: AbortSignal): Promise<void>;
+  deliver?(notice: Notice | Incident, signal: AbortSignal): Promise<void>;
 }
 
 /** What a channel's pages stand on. */
@@ -92,9 +92,9 @@ export interface PagesDeps extends LoginDeps {
   aboutGrant: AboutGrant;
   /**
    * Arguments of the tool call that a question is about, as long as it is open; null otherwise, and when they
-   * are not those that the plan digests.
+   * are not those that the plan digests. Who reads them is on record.
    */
-  callArguments(grantId: string): Promise<JsonObject | null>;
+  callArguments(grantId: string, reader: { name: string; requestId: string | null }): Promise<JsonObject | null>;
   /** How long an approved grant waits for its agent. */
   redemptionSeconds: number;
   minTtlSeconds?: (provider: string) => number;
@@ -137,6 +137,27 @@ export interface Notice {
   justification: AgentText | null;
   /** What the agent declared its task to be about. Names are the manifest's, values the agent's. */
   inputs: { name: string; value: AgentText }[];
+}
+
+/**
+ * One thing that happened in a session, of which people are told and not asked. Plain text, as in a notice;
+ * names in it may be the agent's.
+ */
+export interface Incident {
+  /** The same whenever it is delivered again. */
+  id: string;
+  kind: 'incident';
+  sessionId: string;
+  /** The session's page on the console. The only link a message may have. */
+  url: string;
+  agent: string;
+  /** What happened, in one sentence. */
+  what: string;
+  /** What Writ did about it, in one sentence. */
+  consequence: string;
+  /** `team:…` and `user:…` that answer for the agent. */
+  recipients: string[];
+  at: Date;
 }
 
 /** Written by the agent and unchecked: shown as its words, and never used in a rule (invariant 4). */

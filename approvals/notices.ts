@@ -26,13 +26,17 @@ export const insertNotices = (grants: string, ids: string, channels: string, at:
       SELECT n.id, ${grants}.id, n.channel, 'pending', ${at}::timestamptz, ${at}::timestamptz
       FROM ${grants}, unnest(${ids}::text[], ${channels}::text[]) AS n (id, channel)`;
 
-/** A notice that this process has claimed, with what it is about. */
-export interface ClaimedNotice {
+/** A row that this process has claimed. */
+export interface Claim {
   id: string;
-  grant_id: string;
-  kind: NoticeKind;
   /** Which claim this is, counted from 1. */
   attempts: number;
+}
+
+/** A notice with what it is about. */
+export interface ClaimedNotice extends Claim {
+  grant_id: string;
+  kind: NoticeKind;
   agent: string;
   capability: string;
   manifest_version: number;
@@ -51,7 +55,7 @@ const claimStatement: Statement = {
   name: 'outbox_claim',
   text: `
     WITH due AS (
-      SELECT id FROM approval_outbox WHERE channel = $1::text AND due_at <= $2::timestamptz
+      SELECT id FROM approval_outbox WHERE channel = $1::text AND due_at <= $2::timestamptz AND grant_id IS NOT NULL
       ORDER BY due_at, id LIMIT $3::int FOR UPDATE SKIP LOCKED
     ), claimed AS (
       UPDATE approval_outbox o
@@ -91,7 +95,7 @@ const deliveredStatement: Statement = {
     WHERE id = $1::text AND delivered_at IS NULL`,
 };
 
-export async function markDelivered(store: Store, notice: ClaimedNotice, now: Date): Promise<void> {
+export async function markDelivered(store: Store, notice: Claim, now: Date): Promise<void> {
   await store.run(deliveredStatement, [notice.id, now]);
 }
 
@@ -106,7 +110,7 @@ const failedStatement: Statement = {
  * Gives a claim back. A claim that another has taken over is that one's to answer for: then nothing is
  * written.
  */
-export async function markFailed(store: Store, notice: ClaimedNotice, code: string, retryAt: Date): Promise<void> {
+export async function markFailed(store: Store, notice: Claim, code: string, retryAt: Date): Promise<void> {
   await store.run(failedStatement, [notice.id, notice.attempts, retryAt, code]);
 }
 
@@ -159,7 +163,8 @@ function agentText(text: string): AgentText {
   return { writtenBy: 'agent', ...clamp(visible(text, '\n'), noticeTextMax) };
 }
 
-const line = (text: string) => {
+/** A text on one line, as a message has room for it. */
+export const line = (text: string): string => {
   const { text: kept, left } = clamp(visible(text), noticeTextMax);
   return left === 0 ? kept : `${kept}…`;
 };

@@ -14,7 +14,8 @@ import { testBackends } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
 import { type Board, boardChannel, openBoard } from './board.test-support.ts';
 import { hostileText } from './conformance.ts';
-import { type Channel, DeliveryError, type Notice } from './contract.ts';
+import { type Channel, DeliveryError, type Incident, type Notice } from './contract.ts';
+import { insertIncident } from './incidents.ts';
 import { noticeTextMax } from './notices.ts';
 import { deliverDue, deliveringChannels, type OutboxDeps, openOutbox } from './outbox.ts';
 import { expireUndecided } from './review.ts';
@@ -173,7 +174,9 @@ for (const backend of await testBackends()) {
       INSERT INTO approval_outbox (id, grant_id, channel, kind, created_at, due_at) VALUES ($1, $2, 'x', $3, now(), now())`);
     const [row] = await o.rows();
     await assert.rejects(run(insert, ['ntc_a', 'gnt_nobody', 'pending']), /foreign key/);
-    await assert.rejects(run(insert, ['ntc_a', row!.grant_id, 'rumour']), /kind_check/);
+    await assert.rejects(run(insert, ['ntc_a', row!.grant_id, 'rumour']), /kind_check|subject_check/);
+    await assert.rejects(run(insert, ['ntc_a', row!.grant_id, 'incident']), /subject_check/);
+    await assert.rejects(run(insert, ['ntc_a', null, 'pending']), /subject_check/);
     const update = (set: string) => run(statement(`UPDATE approval_outbox SET ${set}`), []);
     await assert.rejects(update('delivered_at = now()'), /state_check/);
     await assert.rejects(update('delivered_at = now(), due_at = NULL'), /state_check/);
@@ -352,9 +355,48 @@ for (const backend of await testBackends()) {
     for (const row of await o.rows()) assert.deepEqual([row.attempts, row.due_at, row.delivered_at], [0, null, null]);
   });
 
+  office('an incident is told until it is heard, for a day, and before what is asked', ['board'], async (o) => {
+    const { h } = o;
+    const board = openBoard();
+    const channel = boardChannel('board', board);
+    const by = `the tool ${hostileText}\u202e${'x'.repeat(noticeTextMax)}`;
+    const tell = async (name: string) => {
+      const tells = {
+        ids: [`ntc_${name}`],
+        channels: ['board'],
+        incident: {
+          agent: 'scripted-agent',
+          owner: 'team:billing',
+          happening: { what: 'canary_touched', canaries: [], by },
+        },
+      };
+      const happened = `SELECT $1::text AS session_id, $2::timestamptz AS at, $3::jsonb AS tells`;
+      const insert = statement(`WITH happened AS (${happened}) ${insertIncident('happened')}`);
+      await h.store.run(insert, [o.caller.sessionId, h.clock.now(), JSON.stringify(tells)]);
+    };
+    await o.ask();
+    await tell('first');
+    board.fail('unavailable');
+    assert.equal(await o.deliver(channel, 1), 1);
+    board.fail(null);
+    h.clock.advance(61_000);
+    assert.equal(await o.deliver(channel, 1), 1);
+    const [message] = board.seen();
+    assert.ok(message?.text.includes(`It touched a decoy () by the tool ${hostileText}⟨U+202E⟩x`), message?.text);
+    assert.deepEqual(message?.links, [`https://writ.example/sessions/${o.caller.sessionId}`]);
+    board.fail('unavailable');
+    await tell('second');
+    await o.deliver(channel);
+    h.clock.advance(24 * 3_600_000);
+    board.fail(null);
+    await o.deliver(channel);
+    assert.equal(board.seen().filter(({ links }) => links[0]?.includes('/sessions/')).length, 1);
+    assert.equal(await o.deliver(channel), 0);
+  });
+
   office('a notice says what is asked, clamps and marks the agent’s words, and holds no key', ['ear'], async (o) => {
     const { h } = o;
-    const heard: Notice[] = [];
+    const heard: (Notice | Incident)[] = [];
     const long = `${hostileText} \u202egnp.exe${'x'.repeat(noticeTextMax)}`;
     const credentialJwk = { kty: 'OKP', crv: 'X25519', x: 'the-agents-key' };
     const request = { capability: 'ask-plain', params: undefined, ttlSeconds: 60, justification: long, credentialJwk };
@@ -362,7 +404,7 @@ for (const backend of await testBackends()) {
     assert.equal(answer.outcome, 'pending');
     await o.deliver({ name: 'ear', deliver: async (notice) => void heard.push(notice) });
     const [notice] = heard;
-    assert.ok(notice !== undefined);
+    assert.ok(notice !== undefined && notice.kind === 'pending');
     const { id } = await h.store.prisma.grant.findFirstOrThrow();
     assert.equal(notice.grantId, id);
     assert.equal(notice.url, `https://writ.example/approvals/${id}`);

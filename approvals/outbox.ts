@@ -6,15 +6,9 @@ import type { WebLog } from '../broker/console/page-errors.ts';
 import { createSideChannel, type SideChannelDeps, type SideChannelMetrics } from '../broker/core/side-channel.ts';
 import type { Clock } from '../broker/core/vocabulary.ts';
 import type { Store } from '../broker/store/open.ts';
-import { type Channel, DeliveryError, type DeliveryErrorCode } from './contract.ts';
-import {
-  type ClaimedNotice,
-  claimNotices,
-  markDelivered,
-  markFailed,
-  type NoticeSources,
-  noticeOf,
-} from './notices.ts';
+import { type Channel, DeliveryError, type DeliveryErrorCode, type Incident, type Notice } from './contract.ts';
+import { claimIncidents, incidentOf } from './incidents.ts';
+import { type Claim, claimNotices, markDelivered, markFailed, type NoticeSources, noticeOf } from './notices.ts';
 
 export interface OutboxDeps extends NoticeSources {
   store: Store;
@@ -64,30 +58,43 @@ export async function deliverDue(
 ): Promise<number> {
   const now = deps.clock.now();
   const until = new Date(now.getTime() + claimSeconds * 1000);
-  const { found, notices } = await claimNotices(deps.store, channel.name, now, until, limit);
+  // What has happened comes before what is asked.
+  const happened = await claimIncidents(deps.store, channel.name, now, until, limit);
+  const left = limit - happened.found;
+  const { found, notices } =
+    left === 0 ? { found: 0, notices: [] } : await claimNotices(deps.store, channel.name, now, until, left);
   // All of them have ended when this does: nothing is under way when the store closes.
-  const ends = await Promise.allSettled(notices.map((notice) => deliverOne(deps, channel, notice, stopping, health)));
+  const ends = await Promise.allSettled([
+    ...happened.incidents.map((row) =>
+      deliverOne(deps, channel, row, { session_id: row.session_id }, () => incidentOf(deps, row), stopping, health),
+    ),
+    ...notices.map((row) =>
+      deliverOne(deps, channel, row, { grant_id: row.grant_id }, () => noticeOf(deps, row), stopping, health),
+    ),
+  ]);
   for (const end of ends) if (end.status === 'rejected') throw end.reason;
-  return found;
+  return happened.found + found;
 }
 
 async function deliverOne(
   deps: OutboxDeps,
   channel: Delivering,
-  row: ClaimedNotice,
+  row: Claim,
+  subject: { grant_id: string } | { session_id: string },
+  make: () => Promise<Notice> | Incident,
   stopping: AbortSignal,
   health: ChannelHealth,
 ): Promise<void> {
   const { store, clock } = deps;
   try {
-    await withDeadline(clock, stopping, async (signal) => channel.deliver(await noticeOf(deps, row), signal));
+    await withDeadline(clock, stopping, async (signal) => channel.deliver(await make(), signal));
   } catch (error) {
     const { code, retryAfterSeconds } = error instanceof DeliveryError ? error : new DeliveryError('failed', '');
     const pause = Math.min(retryAfterSeconds ?? 0, longestPauseSeconds);
     const seconds = Math.max(pause, Math.min(2 ** row.attempts, longestRetrySeconds));
     // The code alone: a library's message may quote an address that is a secret (a chat's incoming webhook).
     const kind = error instanceof Error ? error.name : typeof error;
-    const about = { channel: channel.name, notice_id: row.id, grant_id: row.grant_id, attempt: row.attempts };
+    const about = { channel: channel.name, notice_id: row.id, ...subject, attempt: row.attempts };
     // A stop cuts what is under way: that says nothing about the other side.
     if (!stopping.aborted) health.failed(code, { ...about, code, kind });
     await markFailed(store, row, code, new Date(clock.now().getTime() + seconds * 1000));

@@ -10,6 +10,7 @@ import { startBroker } from '../broker/compose/start.ts';
 import { systemClock } from '../broker/core/clock.ts';
 import type { Clock } from '../broker/core/vocabulary.ts';
 import { migratedImage } from '../broker/store/store.test-support.ts';
+import { until } from '../broker/until.test-support.ts';
 import { startAwsSandbox } from '../sandbox/aws/start.ts';
 import { writRoles } from '../sandbox/aws/writ-roles.ts';
 import { freePort } from '../sandbox/free-port.ts';
@@ -188,3 +189,10 @@ const appKey = generateKeyPairSync('rsa', {
   privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
   publicKeyEncoding: { type: 'spki', format: 'pem' },
 });
+
+/** How the newest call of a tool came out, once that has been reported: nobody who made it waits for it. */
+export async function outcomeOf({ broker }: Harness, tool: string): Promise<string | null> {
+  const newest = () => broker.store.prisma.action.findFirst({ where: { tool }, orderBy: { askedAt: 'desc' } });
+  await until(`the outcome of ${tool}`, async () => ((await newest())?.outcome ?? null) !== null);
+  return (await newest())!.outcome;
+}

@@ -180,8 +180,9 @@ export function goOffline({ clock, send, issuer, sessionId, signal, restrained }
   const finisher =
     (made: Made) =>
     async (report: CallReport): Promise<void> => {
-      // Labels are history: they are on record before anything else is asked for.
-      if ((report.labels ?? []).length > 0) {
+      // What history takes is on record before anything else is asked for.
+      const { labels = [], entities = [], costUsd } = report;
+      if (labels.length + entities.length > 0 || costUsd !== undefined) {
         if (made.actionId === undefined) await flushed();
         if (made.actionId === undefined) throw new WritError('network', 'The call could not be reported yet');
         if (made.actionId !== null) await finishCall(send, made.actionId, report);

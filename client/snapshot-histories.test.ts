@@ -1,6 +1,8 @@
 /**
  * Random manifests and random histories: what a snapshot lets through, the real evaluation allows at every
  * moment, and history without that call decides the same on every other.
+ *
+ * @long-calculation
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -14,6 +16,7 @@ import {
   type Manifests,
   manifestSource,
   type Step,
+  silent,
   tools,
 } from '../broker/actions/histories.test-support.ts';
 import { snapshotTools } from '../broker/actions/snapshot.ts';
@@ -183,7 +186,7 @@ function compare(
       const made = recorded.evaluation;
       assert.equal(made.decision.effect, 'allow', `${tool} ${JSON.stringify(args)}`);
       assert.deepEqual([made.hits, made.labels, made.writes], [[], [], []]);
-      withThem.finish(recorded, 'response', [], '', at);
+      withThem.finish(recorded, silent, at);
       assert.deepEqual(recorded.outcomeMoves, []);
     }
   });

@@ -62,6 +62,21 @@ test('functions and tools of three libraries are asked for, called, and reported
   ]);
 });
 
+test('what a result says of its call is on record with it', async () => {
+  const report = (tool: string, output: unknown) => ({
+    costUsd: 0.25,
+    entities: [`${tool}:${output}`],
+    labels: ['pii'],
+  });
+  const { read_policy } = withWrit({ read_policy: async (_args: object) => 7 }, session, { report });
+  assert.equal(await read_policy({ page: 3 }), 7);
+  const row = await harness.broker.store.prisma.action.findFirstOrThrow({
+    where: { sessionId: session.id, labels: { has: 'pii' } },
+  });
+  assert.equal(row.reportedCostMicroUsd, 250_000n);
+  assert.equal((row.entities as { begins: string; length: number }[])[0]?.length, 'read_policy:7'.length);
+});
+
 test('a denied call is not made, and its message says what would pass', async () => {
   const tools = withWrit({ drop_table: plain('drop_table'), read_invoice: plain('read_invoice') }, session);
   await assert.rejects(tools.drop_table({}), (error: WritDenied) => {

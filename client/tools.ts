@@ -39,6 +39,10 @@ export interface CallReport {
   structured?: unknown;
   /** Labels of what came back, beyond those that the manifest gives the tool. */
   labels?: string[];
+  /** What it really cost: budgets count it in place of the estimate. */
+  costUsd?: number;
+  /** What it turned out to touch, named as the manifest's `entity` names it (`order:42`); at most 16. */
+  entities?: string[];
 }
 
 /** A call that was allowed. */
@@ -117,7 +121,7 @@ export async function allowedDecision(
 export async function finishCall(
   send: Send,
   id: string,
-  { outcome, output, structured, labels }: CallReport,
+  { outcome, output, structured, labels, costUsd, entities }: CallReport,
 ): Promise<void> {
   const text = output === undefined ? undefined : textOf(output);
   // Beside a text of the greatest length there is room for as much again, in a body of 64 kB.
@@ -126,6 +130,8 @@ export async function finishCall(
   const json = {
     outcome,
     ...(labels === undefined ? {} : { labels }),
+    ...(costUsd === undefined ? {} : { cost_usd: costUsd }),
+    ...(entities === undefined ? {} : { entities }),
     ...(text === undefined ? {} : { output: text.shown }),
     ...(fits ? { structured } : {}),
     ...(text === undefined && !cut ? {} : { output_truncated: cut }),
@@ -151,6 +157,14 @@ export interface CallingSession {
   call(tool: string, args?: { [name: string]: unknown }, options?: CallOptions): Promise<AllowedCall>;
 }
 
+export interface WithWritOptions {
+  /**
+   * What a result says of its call besides: labels, what it cost, what it touched. Where it throws, the call
+   * is on record as an error, and its result is not handed on.
+   */
+  report?: (tool: string, output: unknown) => Pick<CallReport, 'labels' | 'costUsd' | 'entities'>;
+}
+
 /**
  * The same tools, of which each call is asked for first and reported after. Takes a record of tools by name:
  * plain functions of one argument object, tools of the Vercel AI SDK (`execute`), of the OpenAI Agents SDK
@@ -162,8 +176,15 @@ export interface CallingSession {
  * const tools = withWrit({ readFile: tool({ … }), sendMail: tool({ … }) }, session);
  * await generateText({ model, tools, prompt });
  */
-export function withWrit<Tools extends { [name: string]: unknown }>(tools: Tools, session: CallingSession): Tools {
-  const wrapped = Object.entries(tools).map(([name, tool]) => [name, wrap(nameOf(tool) ?? name, tool, session)]);
+export function withWrit<Tools extends { [name: string]: unknown }>(
+  tools: Tools,
+  session: CallingSession,
+  options: WithWritOptions = {},
+): Tools {
+  const wrapped = Object.entries(tools).map(([name, tool]) => [
+    name,
+    wrap(nameOf(tool) ?? name, tool, session, options),
+  ]);
   return Object.fromEntries(wrapped) as Tools;
 }
 
@@ -176,10 +197,12 @@ function nameOf(tool: unknown): string | undefined {
   return typeof name === 'string' ? name : undefined;
 }
 
-function wrap(name: string, tool: unknown, session: CallingSession): unknown {
+function wrap(name: string, tool: unknown, session: CallingSession, options: WithWritOptions): unknown {
+  const guarded = (args: { [name: string]: unknown }, callId: string | undefined, run: () => unknown) =>
+    callAndReport(session, name, args, callId, run, options);
   if (typeof tool === 'function') {
     const run = tool as Run;
-    return (...given: unknown[]) => guarded(session, name, argumentsOf(given[0]), undefined, () => run(...given));
+    return (...given: unknown[]) => guarded(argumentsOf(given[0]), undefined, () => run(...given));
   }
   if (typeof tool !== 'object' || tool === null) throw new TypeError(`${name} is no tool`);
   const { execute, invoke } = tool as { execute?: Run; invoke?: Run };
@@ -188,14 +211,14 @@ function wrap(name: string, tool: unknown, session: CallingSession): unknown {
     const run = (...given: unknown[]) => {
       const { toolCallId } = (given[1] ?? {}) as { toolCallId?: unknown };
       const callId = typeof toolCallId === 'string' ? toolCallId : undefined;
-      return guarded(session, name, argumentsOf(given[0]), callId, () => execute.apply(tool, given));
+      return guarded(argumentsOf(given[0]), callId, () => execute.apply(tool, given));
     };
     return replacing(tool, 'execute', run);
   }
   if (typeof invoke === 'function') {
     const run = (...given: unknown[]) => {
       const { args, callId } = invoked(given);
-      return guarded(session, name, args, callId, () => invoke.apply(tool, given));
+      return guarded(args, callId, () => invoke.apply(tool, given));
     };
     return replacing(tool, 'invoke', run);
   }
@@ -232,21 +255,24 @@ function argumentsOf(given: unknown): { [name: string]: unknown } {
   return { input: given };
 }
 
-async function guarded(
+async function callAndReport(
   session: CallingSession,
   name: string,
   args: { [name: string]: unknown },
   callId: string | undefined,
   run: () => unknown,
+  { report }: WithWritOptions,
 ): Promise<unknown> {
   const call = await session.call(name, args, callId === undefined ? {} : { callId });
   let output: unknown;
+  let besides: Partial<CallReport>;
   try {
     output = await run();
+    besides = report?.(name, output) ?? {};
   } catch (error) {
     await call.finish({ outcome: 'error' });
     throw error;
   }
-  await call.finish({ outcome: 'response', output });
+  await call.finish({ ...besides, outcome: 'response', output });
   return output;
 }

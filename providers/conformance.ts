@@ -120,6 +120,24 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
     }
   });
 
+  check('what a plan reaches is told as patterns, by the plan alone', async (harness) => {
+    const { provider, upstream } = harness;
+    if (provider.reach === undefined) return;
+    for (const params of harness.goodParams) {
+      const plan = planFor(harness, params, 900);
+      const before = upstream.requests();
+      const reached = provider.reach(structuredClone(plan));
+      assert.deepEqual(provider.reach(plan), reached);
+      assert.equal(upstream.requests(), before);
+      assert.ok(reached.length > 0, 'a plan that reaches nothing would be nobody’s');
+      for (const { actions, resources, onlyIf, uncertain } of reached) {
+        assert.ok(actions.length > 0 && resources.length > 0);
+        for (const pattern of [...actions, ...resources]) assert.match(pattern, /^\P{Cc}+$/u);
+        for (const words of [onlyIf, uncertain]) if (words !== undefined) assert.match(words, /^\P{Cc}{3,}$/u);
+      }
+    }
+  });
+
   check('bad parameters fail before any I/O and name their path', async (harness) => {
     for (const { params, path } of harness.badParams) {
       const before = harness.upstream.requests();

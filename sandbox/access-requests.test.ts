@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import { tickMs } from '../broker/core/long-poller.ts';
+import { forgetRequestKeys } from '../broker/grants/access-request-keys.ts';
 import { type Agent, type Approver, type Deployment, type Reply, startDeployment } from './deployment.test-support.ts';
 
 /** JSON of an answer, looked at member by member. */
@@ -240,6 +241,52 @@ describe('access requests', () => {
     assert.equal(bodyOf(await submit(agent, first.submission, key)).task.id, task.id);
     assert.deepEqual(problem(await submit(agent, second.submission, key)), [409, urn('duplicate_request')]);
     assert.notEqual(bodyOf(await submit(agent, second.submission)).task.id, task.id);
+    // The key covers the whole body, what decides nothing included; and another session has keys of its own.
+    const reworded = { ...first.submission, context: { justification: 'Another one.' } };
+    assert.deepEqual(problem(await submit(agent, reworded, key)), [409, urn('duplicate_request')]);
+    const other = await deployment.openAgent();
+    assert.equal((await submit(other, (await denied(other)).submission, key)).status, 202);
+    const unreadable = await submit(agent, first.submission, { 'idempotency-key': 'x'.repeat(256) });
+    assert.deepEqual([unreadable.status, unreadable.body.errors?.[0]?.path], [400, 'Idempotency-Key']);
+  });
+
+  test('of a tool call too, an Idempotency-Key names one request', async () => {
+    const agent = await deployment.openAgent();
+    const key = { 'idempotency-key': 'one' };
+    const submissionOf = async (to: string) => {
+      const { context } = bodyOf(await evaluate(agent, mail(to)));
+      const { binding_token, expires_at } = context.access_request;
+      return { ...mail(to), denial: { binding_token, expires_at } };
+    };
+    const first = await submissionOf('first@elsewhere.test');
+    const second = await submissionOf('second@elsewhere.test');
+    // What binds to no denial has not used the key up.
+    const unbound = { ...first, denial: { ...first.denial, binding_token: 'x.y.z' } };
+    assert.deepEqual(problem(await submit(agent, unbound, key)), [400, urn('invalid_denial_binding')]);
+    // At once: one of them has the key, whichever it is.
+    const both = await Promise.all([submit(agent, first, key), submit(agent, second, key)]);
+    assert.deepEqual(both.map(({ status }) => status).sort(), [202, 409]);
+    const won = both[0]!.status === 202 ? first : second;
+    const lost = won === first ? second : first;
+    const { task } = bodyOf(await submit(agent, won, key));
+    assert.equal(task.id, bodyOf(both.find(({ status }) => status === 202)!).task.id);
+    assert.deepEqual(problem(await submit(agent, lost, key)), [409, urn('duplicate_request')]);
+    assert.equal((await submit(agent, lost, { 'idempotency-key': 'two' })).status, 202);
+    // Of keys and bodies, digests are kept.
+    const kept = await deployment.broker.store.prisma.accessRequestKey.findMany({
+      where: { sessionId: agent.sessionId },
+    });
+    assert.equal(kept.length, 2);
+    for (const row of kept)
+      for (const digest of [row.keyDigest, row.requestDigest]) assert.match(digest, /^sha256:[0-9a-f]{64}$/);
+    const { store } = deployment.broker;
+    const { expiresAt } = await store.prisma.session.findUniqueOrThrow({ where: { id: agent.sessionId } });
+    const aDayLater = expiresAt.getTime() + 86_400_000;
+    const left = () => store.prisma.accessRequestKey.count({ where: { sessionId: agent.sessionId } });
+    await forgetRequestKeys(store, new Date(aDayLater - 1));
+    assert.equal(await left(), 2);
+    await forgetRequestKeys(store, new Date(aDayLater));
+    assert.equal(await left(), 0);
   });
 
   test('what policy alone allows or denies is no business of a person', async () => {

@@ -19,6 +19,9 @@ tools:
   http_post: { destination: [url] }
   shell: {}
   refund: { description: Pays money back., entity: 'invoice:\${args.invoice}', cost_usd: 0.01 }
+  wire: { description: Wires money., args: { amount: { min: 1 } } }
+  purge: {}
+  probe: {}
 classes:
   egress: { tools: [http_post, send_mail] }
   production: { capabilities: [correct-customer-invoice, read-customer-files], tools: [shell] }
@@ -44,6 +47,24 @@ rules:
     withhold: { classes: [production] }
   - { id: asked-first, on: { capability: read-statements }, effect: approve }
   - { id: never-here, on: { capability: read-policy-repository }, when: { formerly: { tool: read_file, within: session } }, effect: suspend }
+cedar: |
+  @id("big-wire")
+  @advice("More than 1000 is looked at by a person.")
+  @effect("approve")
+  forbid (principal, action == Writ::Action::"call:wire", resource) when { context.args has amount && context.args.amount > 1000 };
+  @id("too-big")
+  forbid (principal, action == Writ::Action::"call:wire", resource) when { context.args has amount && context.args.amount > 9000 };
+  @id("purge")
+  @effect("suspend")
+  @advice("Nothing is purged without somebody who knows why.")
+  forbid (principal, action == Writ::Action::"call:purge", resource);
+  @id("probe")
+  @effect("downgrade")
+  @withhold("tool:shell capability:read-customer-files")
+  forbid (principal, action == Writ::Action::"call:probe", resource);
+  @id("odd-minute")
+  @effect("approve")
+  forbid (principal, action == Writ::Action::"grant:read-customer-files", resource) when { context.plan.ttl_seconds == 61 };
 `;
 
 for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
@@ -82,6 +103,12 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
       const page = await person.page(`/approvals/${id}`);
       assert.match(page.html, /stranger@elsewhere\.test/);
       assert.match(page.html, /Your &lt;b>invoice&lt;\/b>/);
+      const { store } = deployment.broker;
+      const [opened, ...more] = await store.prisma.auditEvent.findMany({
+        where: { type: 'arguments.opened', grantId: id },
+      });
+      assert.deepEqual([opened?.payload, more.length], [{ tool: 'send_mail' }, 0]);
+      assert.match(opened?.actor ?? '', /^user:/, 'who read them is on record');
       assert.match(page.html, /from nobody but the agent/);
       assert.match(page.html, /Mail to somebody whom nobody named is looked at by a person/);
       const decided = await person.decide(id, { verdict: 'approve' });
@@ -172,6 +199,54 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
       await (await deployment.approver()).decide(asked.body.id, { verdict: 'approve' });
       const redeemed = await agent.call('POST', `/v1/grants/${asked.body.id}/redeem`);
       assert.equal(redeemed.status, 201, redeemed.text);
+    });
+
+    test('a policy of the team’s own has a person asked, whose yes lifts it and no other', async () => {
+      const agent = await deployment.openAgent();
+      assert.equal((await call(agent, 'wire', { amount: 1000 })).decision, true);
+      const asked = await call(agent, 'wire', { amount: 1001 }, { call_id: 'wire-1' });
+      const [reason] = asked.context.reasons;
+      assert.deepEqual(
+        [asked.context.effect, reason?.code, reason?.policy_id],
+        ['approve', 'team_policy', 'wire.cedar.big-wire'],
+      );
+      const person = await deployment.approver();
+      const { id } = asked.context.approval;
+      assert.match((await person.page(`/approvals/${id}`)).html, /More than 1000 is looked at by a person/);
+      await person.decide(id, { verdict: 'approve' });
+      assert.equal((await call(agent, 'wire', { amount: 1001 }, { call_id: 'wire-1' })).decision, true);
+      assert.equal((await call(agent, 'wire', { amount: 1001 }, { call_id: 'wire-2' })).context.effect, 'approve');
+      const denied = await call(agent, 'wire', { amount: 9001 });
+      assert.deepEqual([denied.context.effect, denied.context.approval], ['deny', undefined], 'nobody can lift it');
+
+      const grant = await agent.grant({ capability: 'read-customer-files', ttl_seconds: 61 });
+      assert.equal(grant.status, 202, grant.text);
+      await person.decide(grant.body.id, { verdict: 'approve' });
+      assert.equal((await agent.call('POST', `/v1/grants/${grant.body.id}/redeem`)).status, 201);
+      assert.equal((await agent.grant({ capability: 'read-customer-files', ttl_seconds: 62 })).status, 201);
+    });
+
+    test('a policy of the team’s own narrows a session, and freezes it', async () => {
+      const agent = await deployment.openAgent();
+      const key = await keyOf(agent);
+      const lost = await call(agent, 'probe');
+      assert.deepEqual(
+        [lost.context.effect, lost.context.withheld],
+        ['downgrade', ['capability:read-customer-files', 'tool:shell']],
+      );
+      await settled(agent);
+      assert.equal(await works(key), false);
+      const person = await deployment.approver();
+      await person.decide(lost.context.approval.id, { verdict: 'approve' });
+      const again = await keyOf(agent);
+      const stopped = await call(agent, 'purge');
+      assert.equal(stopped.context.effect, 'suspend');
+      await settled(agent);
+      assert.equal(await works(again), false);
+      const page = await person.page(`/approvals/${stopped.context.approval.id}`);
+      assert.match(page.html, /Nothing is purged without somebody who knows why/);
+      await person.decide(stopped.context.approval.id, { verdict: 'approve' });
+      assert.equal((await statusOf(agent)).session.status, 'active');
     });
 
     test('suspended: the key is dead at its target, nothing is answered, and a person lets it go on', async () => {

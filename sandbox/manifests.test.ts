@@ -149,6 +149,28 @@ test('a refused version stays out of force, and a stale one as well', async () =
   assert.match((await writ(second, 'approve', one!, '--yes')).err, /refused by user:first@example\.com/);
 });
 
+test('in the console another admin reads what would change, and agrees', async () => {
+  const token = await tokenOf('first');
+  await writeFile(file, example.replace('max_ttl: 15m', 'max_ttl: 45m'));
+  await writ(token, 'publish', file, '--reason', 'by the page');
+  const page = async (name: string) => {
+    const browser = openBrowser();
+    const start = `${deployment.broker.url}/agents/invoice-bot`;
+    return { browser, page: await signIn(browser, start, { email: `${name}@example.com`, password: demoPassword }) };
+  };
+  // Of the team that answers for the agent: reads it, and agrees to nothing.
+  const { html } = (await page('outsider')).page;
+  assert.deepEqual([html.includes('by the page'), html.includes('Agree: put exactly')], [true, false]);
+  const { browser, page: shown } = await page('second');
+  assert.match(shown.html, /by the page.*widens.*45m/s);
+  // The first form of that card; `submit` sends its hidden fields as they are.
+  const agreed = await browser.submit(shown, {}, 'Agree');
+  assert.equal(agreed.status, 200, agreed.html);
+  assert.match(agreed.html, /in force.*agreed to by.*second@example\.com.*by the page/s);
+  const { out } = await writ(token, 'history', 'invoice-bot');
+  assert.match(out.split('\n')[0]!, /agreed to by user:second@example\.com: by the page {2}\(in force\)$/);
+});
+
 test('a token goes nowhere in the clear', async () => {
   const run = (url: string) =>
     new Promise<string>((done) => {

@@ -19,22 +19,27 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+/** Milliseconds: results are reported while the model thinks; without a pause, the next call waits for it. */
+const pauses = [20, 0];
+
 const cell = (ms: number) => ms.toFixed(2).padStart(10);
 
 async function main(wanted: readonly Backend[], calls: number, json: string | null): Promise<void> {
   const results: GuardRow[] = [];
-  say('one client, one call after another: ms');
-  say('             unguarded             guarded               added');
-  say('backend         p50       p99       p50       p99       p50       p99');
+  say('one client, one call after another: ms. Pause: between an answer and the next call, less than a model takes');
+  say('                     unguarded             guarded               added');
+  say('backend   pause         p50       p99       p50       p99       p50       p99');
   for (const backend of wanted) {
     if (backend === 'postgres' && (await postgresVersion()) === null) {
       say('postgres does not answer; point TEST_DATABASE_URL at a server.');
       continue;
     }
-    const row = await measureCalls(backend, calls);
-    results.push(row);
-    const { unguarded, guarded, added } = row;
-    say(backend.padEnd(9) + [unguarded, guarded, added].map((one) => cell(one.p50_ms) + cell(one.p99_ms)).join(''));
+    for await (const row of measureCalls(backend, calls, pauses)) {
+      results.push(row);
+      const { pause_ms, unguarded, guarded, added } = row;
+      const figures = [unguarded, guarded, added].map((one) => cell(one.p50_ms) + cell(one.p99_ms));
+      say(backend.padEnd(9) + `${pause_ms}`.padStart(6) + figures.join(''));
+    }
   }
   if (json !== null) await writeFile(json, `${JSON.stringify({ results }, null, 2)}\n`);
 }

@@ -38,7 +38,7 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
   router.get('/approvals/:id', async (req, res) => {
     const login = await requirePerson(deps, req, res);
     if (login === null) return;
-    await showApproval(deps, res, login, req.params.id);
+    await showApproval(deps, req, res, login, req.params.id);
   });
 
   const form = express.urlencoded({ extended: false, limit: '64kb', parameterLimit: 220 });
@@ -56,7 +56,7 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
       if (!(error instanceof WritError) || error.code !== 'bad_request') throw error;
       // A field was wrong, the rest of the form was fine: show it again as it was.
       const fault = { message: error.detail ?? 'Something in the form is not right.', reason: request.reason ?? '' };
-      return showApproval(deps, res, login, id, fault);
+      return showApproval(deps, req, res, login, id, fault);
     }
     guardHeaders(res);
     res.redirect(303, `/approvals/${id}`);
@@ -70,6 +70,7 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
 
 async function showApproval(
   deps: ApprovalsDeps,
+  req: Request,
   res: Response,
   login: Login,
   id: string,
@@ -94,7 +95,7 @@ async function showApproval(
     deps.aboutGrant(grantRef(grant)),
     loadEarlier(deps.store, grant.agent, id),
     loadOutcome(deps.store, id),
-    deps.callArguments(id),
+    deps.callArguments(id, { name: personRef(login.identity), requestId: deps.requestId(req, res) }),
   ]);
   // Nobody consents to what they do not see.
   const unseen = grant.status === 'pending' && grant.plan.provider === 'call' && values === null;

@@ -7,10 +7,13 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { consoleRouter } from '../../broker/console/console.ts';
+import { type ManifestPagesDeps, manifestPagesRouter } from '../../broker/console/manifests.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
 import { manualClock } from '../../broker/core/clock.ts';
 import type { PlanDescription } from '../../broker/core/vocabulary.ts';
 import { createSeal } from '../../broker/keys/seal.ts';
+import { agreeToProposal, refuseProposal } from '../../broker/manifests/agree.ts';
+import { exampleProviders } from '../../broker/manifests/example.test-support.ts';
 import { type Identity, identityRecord } from '../../broker/people/identity.ts';
 import { type OidcSettings, oidcClient } from '../../broker/people/oidc.ts';
 import { createRechecks } from '../../broker/people/recheck.ts';
@@ -125,6 +128,12 @@ export async function openHarness(
     requestId: () => 'req_test',
   };
   const waitingFor = (person: Identity) => waitingTableFor(deps, person);
+  const proposals: Pick<ManifestPagesDeps, 'shapes' | 'agree' | 'refuse'> = {
+    shapes: exampleProviders,
+    agree: async (proposal) => void (await agreeToProposal(store, clock, exampleProviders, proposal)),
+    refuse: (proposal) => refuseProposal(store, clock, proposal),
+  };
   app.use(assetsRouter(), signInRouter(deps), approvalsRouter(deps), consoleRouter({ ...deps, waitingFor }));
+  app.use(manifestPagesRouter({ ...deps, ...proposals }));
   return harness;
 }

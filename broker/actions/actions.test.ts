@@ -4,9 +4,13 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Broker } from '../compose/start.ts';
+import { statement } from '../harness.test-support.ts';
+import { createCatalog } from '../manifests/catalog.ts';
 import { type Ground, prepareGround } from '../running.test-support.ts';
 import { until } from '../until.test-support.ts';
-import { type Answer, bodyOf, call, codes, subject } from './asking.test-support.ts';
+import { type Answer, bodyOf, call, codes, type Session, subject } from './asking.test-support.ts';
+import { checkHistory } from './check-history.ts';
+import { pruneCells } from './prune-cells.ts';
 
 const manifest = `apiVersion: writ/v1
 agent: scripted-agent
@@ -30,6 +34,9 @@ tools:
   send_mail: { destination: [to] }
   set_password: {}
   delete_file: {}
+  render: { cost_usd: 0.1 }
+  review: { entity: 'doc:\${args.id}' }
+  publish: { entity: 'doc:\${args.id}' }
 classes:
   read.sensitive: { tools: [read_file] }
   egress: { tools: [http_post] }
@@ -60,9 +67,20 @@ rules:
   - { id: whose-address, on: { tool: send_mail }, when: { untrusted: [destination] }, effect: deny }
   - { id: whose-password, on: { tool: set_password }, when: { unvouched: [password] }, effect: deny }
   - { id: unasked, on: { tool: delete_file }, when: { unsaid: [delete, remove] }, effect: deny }
+  - { id: spend, on: { tool: render }, when: { sum: { cost_usd_more_than: 1, within: 1h } }, effect: deny }
+  - id: four-eyes
+    on: { tool: publish }
+    unless: { formerly: { tool: review, within: 1h, same: [entity] } }
+    effect: deny
 separation_of_duties:
   - { id: expenses, duties: [{ tool: submit }, { tool: approve }], same: [entity], within: 30d }
 `;
+
+const idOf = ({ context }: Answer): string => context.id;
+async function finish(session: Session, asked: Answer, report: object): Promise<void> {
+  const response = await session(`/v1/actions/${idOf(asked)}/finish`, { outcome: 'response', ...report });
+  assert.equal(response.status, 200, await response.text());
+}
 
 describe('tool calls', () => {
   let ground: Ground;
@@ -84,7 +102,20 @@ describe('tool calls', () => {
     const { tools } = (await (await session.get('/v1/tools')).json()) as { tools: { name: string }[] };
     assert.deepEqual(
       tools.map(({ name }) => name),
-      ['read_file', 'read_news', 'http_post', 'shell', 'submit', 'approve', 'read_mail', 'send_mail', 'set_password'],
+      [
+        'read_file',
+        'read_news',
+        'http_post',
+        'shell',
+        'submit',
+        'approve',
+        'read_mail',
+        'send_mail',
+        'set_password',
+        'render',
+        'review',
+        'publish',
+      ],
     );
   });
 
@@ -265,6 +296,48 @@ describe('tool calls', () => {
     });
   });
 
+  test('what a call really cost is counted in place of the estimate, once', async () => {
+    const session = await ground.session();
+    const render = (cost_usd?: number) => call(session, 'render', {}, cost_usd === undefined ? {} : { cost_usd });
+    const first = await render(0.9);
+    assert.deepEqual(codes(await render()), [], 'a dollar');
+    assert.deepEqual(codes(await render()), ['rule']);
+    for (let time = 0; time < 2; time += 1) await finish(session, first, { cost_usd: 0.2 });
+    const second = await render(0.7);
+    assert.deepEqual(codes(second), [], 'a dollar again: by a report less is spent');
+    assert.deepEqual(codes(await render(0)), []);
+    const reports = [{ id: second.context.id, outcome: 'error', cost_usd: 0.700001 }];
+    assert.equal((await session('/v1/actions/finish', { reports })).status, 200);
+    assert.deepEqual(codes(await render(0)), ['rule'], 'by a late report it is over');
+    const rows = await broker.store.prisma.action.findMany({ where: { id: { in: [first, second].map(idOf) } } });
+    const costs = rows.map(({ costMicroUsd, reportedCostMicroUsd }) => [costMicroUsd, reportedCostMicroUsd]);
+    assert.deepEqual(costs.sort(), [
+      [700_000n, 700_001n],
+      [900_000n, 200_000n],
+    ]);
+  });
+
+  test('what a call turned out to touch stands against later calls, and lets none pass', async () => {
+    const session = await ground.session();
+    const created = await call(session, 'submit', { id: 76 });
+    await finish(session, created, { entities: ['expense:76', 'EXPENSE:77'] });
+    const elsewhere = await ground.session();
+    assert.deepEqual(codes(await call(elsewhere, 'approve', { id: 77 })), ['separation_of_duties']);
+    assert.deepEqual(codes(await call(elsewhere, 'approve', { id: 79 })), []);
+    const reviewed = await call(session, 'review', { id: 1 });
+    await finish(session, reviewed, { entities: ['doc:2'] });
+    assert.deepEqual(codes(await call(session, 'publish', { id: 2 })), ['rule']);
+    assert.deepEqual(codes(await call(session, 'publish', { id: 1 })), []);
+    const [event] = await broker.store.prisma.auditEvent.findMany({
+      where: { type: 'action.finished', payload: { path: ['action_id'], equals: idOf(created) } },
+      orderBy: { seq: 'asc' },
+    });
+    const { entities } = event!.payload as { entities: { length: number; digest: string }[] };
+    assert.deepEqual([entities.length, entities[0]!.length], [2, 'expense:76'.length]);
+    const rows = await broker.store.run(statement('SELECT row_to_json(a) AS row FROM action a'), []);
+    assert.ok(rows.length > 0 && !JSON.stringify(rows).toLowerCase().includes('expense:7'));
+  });
+
   test('the subject is the session’s own agent', async () => {
     const session = await ground.session();
     const body = { ...bodyOf('read_news', {}), subject: { type: 'agent', id: 'somebody-else' } };
@@ -287,6 +360,28 @@ describe('tool calls', () => {
     assert.deepEqual(await ask('permit_on_first_permit', ['format_disk', ...names]), [false, true]);
   });
 
+  test('a decision and a report are two round trips each', async () => {
+    const session = await ground.session();
+    const trips = async (work: () => Promise<unknown>) => {
+      const before = broker.store.roundTrips();
+      await work();
+      return broker.store.roundTrips() - before;
+    };
+    await call(session, 'read_news', {});
+    const counts: [number, number][] = [];
+    for (let n = 0; n < 5; n += 1) {
+      let asked: Answer;
+      const decided = await trips(async () => (asked = await call(session, 'read_news', {})));
+      const output = 'Rain in the north, sun in the south.';
+      counts.push([decided, await trips(() => finish(session, asked, { output }))]);
+    }
+    // The worker's own may be among them now and then.
+    assert.deepEqual(
+      [0, 1].map((which) => Math.min(...counts.map((count) => count[which]!))),
+      [2, 2],
+    );
+  });
+
   test('what an ended session never reported is closed as unknown', async () => {
     const session = await ground.session();
     const { context } = await call(session, 'read_news', {});
@@ -307,5 +402,40 @@ describe('tool calls', () => {
       await broker.store.prisma.monitorCell.findMany(),
     ]);
     assert.ok(!rows.includes('secret/place') && !rows.includes('hidden-value'));
+  });
+
+  test('what nothing can look at any more is deleted, and nothing else', async () => {
+    const { store } = broker;
+    const [ended, live] = [await ground.session(), await ground.session()];
+    for (const session of [ended, live]) {
+      await call(session, 'read_file', { path: '/a' });
+      await call(session, 'submit', { id: session === ended ? 901 : 902 });
+    }
+    const idOfSession = async (session: Session) =>
+      ((await (await session.get('/v1/session')).json()) as { session: { id: string } }).session.id;
+    const [endedId, liveId] = [await idOfSession(ended), await idOfSession(live)];
+    assert.equal((await ended('/v1/session/end')).ok, true);
+    await until('it holds nothing', async () => {
+      const { releasedAt } = await store.prisma.session.findUniqueOrThrow({ where: { id: endedId } });
+      return releasedAt !== null;
+    });
+    const count = (scope: string) => store.prisma.monitorCell.count({ where: { scope: { startsWith: scope } } });
+    const prune = (at: Date) => pruneCells(store, createCatalog(store), at, 3);
+    const days = (n: number) => new Date(Date.now() + n * 86_400_000);
+    const beyond = () => store.prisma.monitorCell.count({ where: { NOT: { scope: { startsWith: 'session:' } } } });
+    const duties = await beyond();
+    const ofLive = await count(`session:${liveId}`);
+    assert.ok((await count(`session:${endedId}`)) > 0 && ofLive > 0 && duties > 1);
+    await prune(days(29));
+    assert.deepEqual(
+      [await count(`session:${endedId}`), await count(`session:${liveId}`), await beyond()],
+      [0, ofLive, duties],
+    );
+    await prune(days(32));
+    assert.deepEqual([await count(`session:${liveId}`), await beyond()], [ofLive, 0]);
+    assert.deepEqual(codes(await call(live, 'approve', { id: 901 })), [], 'its window has passed');
+    assert.deepEqual(codes(await call(live, 'submit', { id: 901 })), ['separation_of_duties'], 'and counts anew');
+    const { differing } = await checkHistory(store, createCatalog(store), days(32));
+    assert.deepEqual(differing, []);
   });
 });

@@ -14,6 +14,7 @@ import { callPlan, liftPlan, makeQuestion, type Question } from '../grants/quest
 import type { Seal } from '../keys/seal.ts';
 import { type CallFacts, compiledCalls, withheldCapability, withheldTool } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
+import { agreedAs, teamPoliciesAmong } from '../manifests/team-policies.ts';
 import type { SessionFacts, StoredQuestion } from '../sessions/authenticate.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { Digest } from './cells.ts';
@@ -43,11 +44,16 @@ export interface AskedBecause {
   now: Date;
 }
 
-/** Rules of these ids, as people read them. */
-const rulesNamed = (manifest: Manifest, ids: readonly string[], effect: string) =>
-  compiledCalls(manifest)
-    .rules.filter((rule) => rule.effect === effect && ids.includes(rule.id))
-    .map(({ id, message }) => ({ id, message }));
+/** What stood against a request, as people read it: rules, and policies of the team's own. */
+const stoodAgainst = (manifest: Manifest, hits: readonly string[], reasons: readonly Reason[], effect: string) => [
+  ...compiledCalls(manifest)
+    .rules.filter((rule) => rule.effect === effect && hits.includes(rule.id))
+    .map(({ id, message }) => ({ id, message })),
+  ...teamPoliciesAmong(manifest, reasons, effect).map(({ id, annotations }) => ({
+    id: agreedAs(id),
+    message: annotations.advice,
+  })),
+];
 
 const decideBy = ({ approvalTimeoutSeconds }: AskDeps, session: SessionFacts, now: Date): Date =>
   new Date(Math.min(now.getTime() + approvalTimeoutSeconds * 1000, session.expiresAt.getTime()));
@@ -74,7 +80,7 @@ export async function questionAboutCall(
     origins,
     unknown_destinations: call.unknownDestinations.length,
     cost_micro_usd: call.costMicroUsd,
-    rules: rulesNamed(manifest, hits, 'approve'),
+    rules: stoodAgainst(manifest, hits, decision.reasons, 'approve'),
   };
   return makeQuestion(deps.store, {
     id,
@@ -92,11 +98,15 @@ export async function questionAboutCall(
   });
 }
 
-/** What rules took from the tree by this request; nothing that was taken before. */
-const tookBy = (manifest: Manifest, session: SessionFacts, hits: readonly string[]): string[] => {
-  const taken = compiledCalls(manifest)
-    .rules.filter((rule) => rule.effect === 'downgrade' && hits.includes(rule.id))
-    .flatMap(({ withholds }) => withholds);
+/** What was taken from the tree by this request; nothing that was taken before. */
+const tookBy = (
+  manifest: Manifest,
+  session: SessionFacts,
+  hits: readonly string[],
+  reasons: readonly Reason[],
+): string[] => {
+  const rules = compiledCalls(manifest).rules.filter((rule) => rule.effect === 'downgrade' && hits.includes(rule.id));
+  const taken = [...rules, ...teamPoliciesAmong(manifest, reasons, 'downgrade')].flatMap(({ withholds }) => withholds);
   return [...new Set(taken)].filter((name) => !session.facts.withheld.includes(name));
 };
 
@@ -131,7 +141,7 @@ async function questionAboutSession(
     plan: liftPlan(
       {
         because: effect,
-        rules: rulesNamed(manifest, hits, effect),
+        rules: stoodAgainst(manifest, hits, reasons, effect),
         asked,
         arguments: shownArguments(args, deps.digest),
         took,
@@ -160,11 +170,11 @@ export async function restraintBy(
   about: { asked: string; args: JsonObject; hits: readonly string[]; reasons: Reason[] },
   because: AskedBecause,
 ): Promise<AsksPeople | null> {
-  const took = effect === 'downgrade' ? tookBy(manifest, session, about.hits) : [];
+  const took = effect === 'downgrade' ? tookBy(manifest, session, about.hits, about.reasons) : [];
   if (effect !== 'suspend' && took.length === 0) return null;
   const kind = effect === 'suspend' ? 'suspend' : 'downgrade';
   const question = await questionAboutSession(deps, manifest, session, kind, { ...about, took }, because);
-  const rules = rulesNamed(manifest, about.hits, kind).map(({ id }) => id);
+  const rules = stoodAgainst(manifest, about.hits, about.reasons, kind).map(({ id }) => id);
   const told = { asked: about.asked, rules, question: question.id };
   return {
     question,

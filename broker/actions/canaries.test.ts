@@ -3,9 +3,12 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { boardChannel, boardModule, openBoard } from '../../approvals/board.test-support.ts';
+import { channelModules } from '../../approvals/registry.ts';
 import type { Broker } from '../compose/start.ts';
 import { type Ground, prepareGround } from '../running.test-support.ts';
-import { call } from './asking.test-support.ts';
+import { until } from '../until.test-support.ts';
+import { call, type Session } from './asking.test-support.ts';
 
 const decoy = 'AKIADECOY7DECOY7DECO';
 const manifest = `apiVersion: writ/v1
@@ -23,6 +26,11 @@ tools:
   read_file: { entity: 'file:\${args.path}' }
   export_payroll: { description: Exports the payroll., canary: true }
   shell: {}
+  sudo: {}
+  su: {}
+rules:
+  - { id: no-sudo, message: Nobody is root here., on: { tool: sudo }, effect: terminate }
+  - { id: no-su, on: { tool: su }, effect: suspend }
 canaries:
   - { id: decoy-key, value: ${decoy} }
   - { id: payroll, path: /srv/payroll }
@@ -33,10 +41,13 @@ canaries:
 describe('canaries', () => {
   let ground: Ground;
   let broker: Broker;
+  const board = openBoard();
   before(async () => {
     ground = await prepareGround();
     await writeFile(join(ground.manifests, 'agent.yaml'), manifest);
-    broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data') });
+    const env = { WRIT_DATA_DIR: join(ground.folder, 'data'), WRIT_BOARD_BOARD: 'https://board.example' };
+    const channels = [...channelModules, boardModule('board', boardChannel('board', board))];
+    broker = await ground.start(env, { channels });
   });
   after(async () => {
     await broker.stop();
@@ -108,6 +119,40 @@ describe('canaries', () => {
       assert.equal((await touched()).length, before + 1);
       assert.equal((await session('/v1/grants', { capability: 'use-plain', params: {} })).status, 401);
     });
+
+  const told = (text: string) => board.seen().filter((message) => message.text.includes(text));
+  const notices = (sessionId: string) =>
+    broker.store.prisma.approvalNotice.findMany({ where: { OR: [{ sessionId }, { grant: { sessionId } }] } });
+  const idOf = async (session: Session) =>
+    ((await (await session.get('/v1/session')).json()) as { session: { id: string } }).session.id;
+
+  test('the owner is told of each touch, once, without a word of what was sent', async () => {
+    const expected = (await touched()).length;
+    await until('the board has them', () => told('It touched a decoy').length === expected);
+    assert.equal(expected, touches.length + asked.length);
+    for (const { text, links } of told('It touched a decoy')) {
+      assert.match(links.join(), /^https?:[^,]*[/]sessions[/]ses_[a-z0-9]+$/);
+      assert.ok(!text.includes(decoy) && !text.includes('march.csv'), text);
+    }
+    const rows = await broker.store.prisma.approvalNotice.findMany({ where: { kind: 'incident' } });
+    assert.ok(rows.every(({ incident }) => (incident as { owner: string }).owner === 'team:billing'));
+  });
+
+  test('a rule that ends a session is told; one that freezes it asks, and that is told once', async () => {
+    const [ended, frozen] = [await ground.session(), await ground.session()];
+    const [endedId, frozenId] = [await idOf(ended), await idOf(frozen)];
+    await call(ended, 'sudo');
+    await call(frozen, 'su');
+    await until('the board has it', () => told('Nobody is root here. (no-sudo)').length === 1);
+    assert.deepEqual(
+      (await notices(endedId)).map(({ kind }) => kind),
+      ['incident'],
+    );
+    assert.deepEqual(
+      (await notices(frozenId)).map(({ kind }) => kind),
+      ['pending'],
+    );
+  });
 
   test('what is near a decoy is none, and the list tells nobody', async () => {
     const session = await ground.session();

@@ -2,6 +2,7 @@
  * Cells of history: how they are named, and what is in them. A cell belongs to one scope; its name is its
  * tracker's, with a keyed digest of what it correlates by, or that of a mark.
  */
+import type { Json } from '../core/vocabulary.ts';
 import { alike } from '../manifests/call-arguments.ts';
 import type { Tracker } from '../manifests/compile-calls.ts';
 import type { Scope } from '../manifests/tool-schema.ts';
@@ -23,6 +24,8 @@ export interface CellWrite extends CellRef {
   version: number;
   /** What the call was to the tracker whose cell it is; absent where it did not move one. */
   is?: Happened;
+  /** The cost that was counted when the call was asked for is set right first. */
+  corrects?: true;
   /** Labels that it puts on; of cells of labels. */
   puts?: readonly string[];
 }
@@ -55,10 +58,27 @@ export const entityCell = (entity: string, digest: Digest): CellRef => ({
 /** Those of all entities together: what somebody touched who does not say which. */
 export const anyEntityCell: CellRef = { scope: 'owner', cell: 'ent:*' };
 
-export const trackerCell = (tracker: Tracker, key: string, digest: Digest): CellRef => ({
-  scope: tracker.scope,
-  cell: tracker.same.length === 0 ? tracker.id : `${tracker.id}.${digest(key)}`,
-});
+/** @param key of `keysOf` */
+export function trackerCell(tracker: Tracker, key: string, digest: Digest): CellRef {
+  const { id, scope, same } = tracker;
+  if (same.length === 0) return { scope, cell: id };
+  const at = same.indexOf('entity');
+  if (at < 0) return { scope, cell: `${id}.${digest(key)}` };
+  const values = JSON.parse(key) as Json[];
+  const [entity] = values.splice(at, 1);
+  return entityTrackerCell(tracker, entity!, restOf(JSON.stringify(values), digest), digest);
+}
+
+/** What a tracker correlates by besides the entity, by which its cells are named. @param key of the others */
+export const restOf = (key: string, digest: Digest): string => (key === '[]' ? '' : digest(key));
+
+/** Of a tracker that correlates by entity: it may be told later than the rest, of which this is kept. */
+export const entityTrackerCell = (
+  { id, scope }: Pick<Tracker, 'id' | 'scope'>,
+  entity: Json,
+  rest: string,
+  digest: Digest,
+): CellRef => ({ scope, cell: `${id}.${digest(JSON.stringify(rest === '' ? [entity] : [entity, rest]))}` });
 
 export const unique = (refs: CellRef[]): CellRef[] => [...new Map(refs.map((ref) => [cellKey(ref), ref])).values()];
 

@@ -8,7 +8,7 @@ import { readManifest } from '../manifests/read.ts';
 import { type Cell, cellKey } from './cells.ts';
 import { callFacts, evaluateCall } from './evaluate-call.ts';
 import { wordsOf } from './origin.ts';
-import { finishCall, reportedCells } from './outcome.ts';
+import { finishCall, type Outcome, reportedCells } from './outcome.ts';
 
 const page = await readFile(join(import.meta.dirname, '../../docs/tool-calls.md'), 'utf8');
 const read = readManifest(/```yaml\n(apiVersion[\s\S]*?)```/.exec(page)?.[1] ?? '', {});
@@ -52,10 +52,14 @@ function history() {
       },
       said: (tool: string, output: string) => {
         const { words, more } = wordsOf(output);
-        const outcome = { outcome: 'response' as const, labels: [], words, moreWords: more, vouchedWords: [] };
-        const refs = reportedCells(compiled.manifest, tool, outcome, digest);
+        const outcome: Outcome = {
+          ...{ outcome: 'response', labels: [], costMicroUsd: null, entities: [] },
+          ...{ words, moreWords: more, vouchedWords: [] },
+        };
+        const action = { tool, costMicroUsd: 0, askedAt: now, rootId, awaited: [] };
+        const refs = reportedCells(compiled.manifest, action, outcome, digest);
         assert.ok(refs.length > 0);
-        write(finishCall(compiled.manifest, { tool, costMicroUsd: 0, rootId }, [], outcome, cells(), now, digest));
+        write(finishCall(compiled.manifest, action, outcome, cells(), now, digest));
       },
     };
   };

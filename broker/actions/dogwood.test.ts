@@ -15,7 +15,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readManifest } from '../manifests/read.ts';
-import { Folded, start } from './histories.test-support.ts';
+import { Folded, silent, start } from './histories.test-support.ts';
 
 interface Line {
   at: number;
@@ -70,7 +70,7 @@ function replay(rules: object[], lines: readonly Line[], tools: object = {}): vo
     const now = start + at * 1000;
     if (outcome !== undefined) {
       const asked = folded.recorded.findLast((one) => one.tool === tool)!;
-      folded.finish(asked, outcome, [], '', now);
+      folded.finish(asked, { ...silent, outcome }, now);
       continue;
     }
     const costMicroUsd = amount === undefined ? null : amount * 1e6;

@@ -1,10 +1,11 @@
-/** How a tool call came out, as the agent's host reports it. */
+/** How a tool call came out, what it cost and what it touched, as the agent's host reports it. */
 import { hash } from 'node:crypto';
 import { eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import type { Json } from '../core/vocabulary.ts';
 import { compiledCalls, toolOf } from '../manifests/compile-calls.ts';
-import { rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
+import type { Manifest } from '../manifests/manifest.ts';
+import { hasCells, rereadSession, type SessionFacts, type SessionReads } from '../sessions/authenticate.ts';
 import { untilSettled } from '../sessions/session-lock.ts';
 import type { CellRef } from './cells.ts';
 import { revokeIfLeaked } from './leaked-credential.ts';
@@ -12,12 +13,17 @@ import { storedWrites } from './move-cells.ts';
 import { type Awaited, finishCall, type Outcome, reportedCells } from './outcome.ts';
 import { type ActionDeps, cellsOf } from './request-action.ts';
 import { returnedWords } from './returned-words.ts';
+import { shownValue } from './shown-arguments.ts';
 import { recordOutcome } from './statements.ts';
 
 /** The report, checked for shape. */
 export interface Report {
   outcome: 'response' | 'error';
   labels: readonly string[];
+  /** What it really cost; null = as was estimated. */
+  costMicroUsd: number | null;
+  /** What it turned out to touch. */
+  entities: readonly string[];
   /** The output itself, where the host sends it: looked at for its words, and not kept. */
   output: string | null;
   /** Whether `output` is only its beginning. */
@@ -28,8 +34,30 @@ export interface Report {
   outputDigest: string | null;
 }
 
-/** What a report wants to know before its action is known. */
-export const finishReads = (actionId: string): SessionReads => ({ actionId, cells: [] });
+/**
+ * What a report wants to know before its action is known: as of a tool whose output is anybody's, under the
+ * manifest that this process last saw in force. What it lacks then is read again.
+ */
+export async function finishReads(
+  { catalog, digest }: ActionDeps,
+  agent: string,
+  actionId: string,
+  report: Report,
+): Promise<SessionReads> {
+  const published = (await catalog.lastSeen(agent)) ?? (await catalog.current(agent));
+  if (published === null) return { actionId, cells: [] };
+  const { manifest } = published.compiled;
+  const cells = reportedCells(manifest, { tool: null, awaited: [] }, outcomeOf(manifest, null, report), digest);
+  return { actionId, cells, owner: manifest.owner };
+}
+
+function outcomeOf(manifest: Manifest, tool: string | null, report: Report): Outcome {
+  const { outcome, labels, costMicroUsd, entities } = report;
+  const words = compiledCalls(manifest).looksAtOrigin
+    ? returnedWords(report, tool === null ? undefined : toolOf(manifest, tool))
+    : { words: [], moreWords: false, vouchedWords: [] };
+  return { outcome, labels, costMicroUsd, entities, ...words };
+}
 
 /**
  * Writes the outcome of a call, once: a second report of the same outcome changes nothing.
@@ -48,8 +76,8 @@ export async function finishAction(
     const seen = { tool: session.action.tool, seen_in: 'output' } as const;
     await revokeIfLeaked(deps, session, came, seen, requestId);
   }
-  await untilSettled(session.rootId, async () =>
-    (await finishOnce(deps, session, actionId, report, requestId)) ? true : null,
+  await untilSettled(session.rootId, async (stale) =>
+    (await finishOnce(deps, session, actionId, report, stale, requestId)) ? true : null,
   );
 }
 
@@ -58,21 +86,25 @@ async function finishOnce(
   admitted: SessionFacts,
   actionId: string,
   report: Report,
+  stale: boolean,
   requestId: string | null,
 ): Promise<boolean> {
   const action = admitted.action;
   if (action === null) throw new WritError('not_found');
   const { manifest } = (await deps.catalog.version(admitted.agent, action.manifest_version)).compiled;
-  const words = compiledCalls(manifest).looksAtOrigin
-    ? returnedWords(report, toolOf(manifest, action.tool))
-    : { words: [], moreWords: false, vouchedWords: [] };
-  const outcome: Outcome = { outcome: report.outcome, labels: report.labels, ...words };
-  const cells: CellRef[] = reportedCells(manifest, action.tool, outcome, deps.digest);
-  const session = await rereadSession(deps.store, admitted, deps.clock.now(), {
-    actionId,
-    cells,
-    owner: manifest.owner,
-  });
+  const { costMicroUsd, entities } = report;
+  const outcome = outcomeOf(manifest, action.tool, report);
+  const called = {
+    tool: action.tool,
+    costMicroUsd: action.cost_micro_usd,
+    askedAt: action.asked_at,
+    rootId: admitted.rootId,
+    awaited: action.awaited as unknown as Awaited[],
+  };
+  const cells: CellRef[] = reportedCells(manifest, called, outcome, deps.digest);
+  const reads = { actionId, cells, owner: manifest.owner };
+  const session =
+    stale || !hasCells(admitted, reads) ? await rereadSession(deps.store, admitted, deps.clock.now(), reads) : admitted;
   if (session.action === null || session.action.effect !== 'allow')
     throw new WritError('conflict', { detail: 'The call was not allowed; there is nothing to report.' });
   if (session.action.outcome !== null) {
@@ -80,17 +112,10 @@ async function finishOnce(
     throw new WritError('conflict', { detail: 'Another outcome of this call is on record.' });
   }
   const now = deps.clock.now();
-  const writes = finishCall(
-    manifest,
-    { tool: action.tool, costMicroUsd: action.cost_micro_usd, rootId: session.rootId },
-    action.awaited as unknown as Awaited[],
-    outcome,
-    cellsOf(session),
-    now,
-    deps.digest,
-  );
+  const writes = finishCall(manifest, called, outcome, cellsOf(session), now, deps.digest);
   const outputDigest =
     report.outputDigest ?? (report.output === null ? null : `sha256:${hash('sha256', report.output, 'hex')}`);
+  const shown = entities.map((entity) => shownValue(entity, deps.digest));
   const written = await recordOutcome(
     deps.store,
     { sessionId: session.id, rootId: session.rootId, version: session.version, at: now },
@@ -99,6 +124,8 @@ async function finishOnce(
       outcome: report.outcome,
       labels: report.labels,
       outputDigest,
+      costMicroUsd,
+      entities: shown,
       requestId,
       audit: eventPayload('action.finished', {
         action_id: actionId,
@@ -106,6 +133,8 @@ async function finishOnce(
         outcome: report.outcome,
         labels: [...report.labels],
         output_digest: outputDigest,
+        ...(costMicroUsd === null ? {} : { cost_micro_usd: costMicroUsd }),
+        ...(shown.length === 0 ? {} : { entities: shown }),
       }),
     },
     storedWrites(writes, session, manifest),

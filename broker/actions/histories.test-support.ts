@@ -1,14 +1,24 @@
 /** Random manifests and random histories under them, and the compiled monitors folded over one. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { z } from 'zod';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import { readManifest } from '../manifests/read.ts';
+import type { EventKind } from '../manifests/tool-schema.ts';
 import { type Cell, type CellRef, type Cells, type CellWrite, cellKey } from './cells.ts';
-import { type CallEvaluation, callFacts, cellsFor, evaluateCall } from './evaluate-call.ts';
+import {
+  type CallEvaluation,
+  callFacts,
+  cellsFor,
+  evaluateCall,
+  grantFacts,
+  hitsOnGrant,
+  movesOfGrant,
+} from './evaluate-call.ts';
 import { wordsOf } from './origin.ts';
 import { type Awaited, awaitedOutcome, finishCall, reportedCells } from './outcome.ts';
-import { movesOf, type RecordedAction, storedScope } from './rebuild.ts';
+import { movesOf, type RecordedAction, type RecordedGrant, storedScope } from './rebuild.ts';
 import type { AskedCall, Who } from './reference.test-support.ts';
 
 const pick = <T>(...values: readonly T[]) => fc.constantFrom(...values);
@@ -45,7 +55,19 @@ const kind = pick<string | string[] | undefined>(
 const event = fc.tuple(selector, kind).map(([one, of]) => (of === undefined ? one : { ...one, kind: of }));
 const same = fc.uniqueArray(pick('entity', 'destination', 'tool', 'arg:id', 'arg:to'), { maxLength: 2 });
 
-const clauseIn = (scope: string) => {
+/** By what a grant has. */
+const afterGrant = (within: fc.Arbitrary<string>) =>
+  fc.record({
+    formerly: fc.record({
+      capability: pick<string | string[]>('deploy', ['deploy', 'audit']),
+      kind: pick('call', 'attempt', 'denied'),
+      within,
+      same: fc.constant([]),
+    }),
+  });
+
+/** @param grants whether rules look at grants too, of which there must be some */
+const clauseIn = (scope: string, grants: boolean) => {
   const within = scope === 'session' ? fc.oneof(windows, pick('session')) : windows;
   const now = some({
     task_types: pick(['work'], ['rest']),
@@ -82,6 +104,7 @@ const clauseIn = (scope: string) => {
         .tuple(maybe(event), fc.nat(2), pick('1s', '10s', '64s'), same)
         .map(([of, at_least, over, s]) => ({ ...(of === undefined ? {} : { of }), at_least, over, times: 2, same: s })),
     }),
+    ...(grants ? [afterGrant(within)] : []),
     fc.record({ first_time: pick('tool', 'capability', 'destination', 'entity', 'resource_family') }),
   );
   return fc
@@ -89,18 +112,31 @@ const clauseIn = (scope: string) => {
     .map(([one, many, n]) => (n === 0 ? { ...one, match: { note: '.*' } } : Object.assign({}, one, ...many)));
 };
 
-export const rule = pick('session', 'agent', 'principal', 'owner').chain((scope) =>
-  fc.record(
-    {
-      on: fc.oneof(fc.constant('*'), selector),
-      when: fc.oneof(clauseIn(scope), fc.array(clauseIn(scope), { minLength: 1, maxLength: 2 })),
-      unless: fc.oneof(clauseIn(scope), pick({ destination: 'known' }, { label: 'files' })),
-      scope: fc.constant(scope),
-      effect: pick('deny', 'deny', 'flag', 'flag', 'terminate', 'approve', 'approve', 'allow', 'suspend', 'downgrade'),
-    },
-    { requiredKeys: ['on', 'when', 'scope', 'effect'] },
-  ),
-);
+const ruleOf = (grants: boolean) =>
+  pick('session', 'agent', 'principal', 'owner').chain((scope) =>
+    fc.record(
+      {
+        on: fc.oneof(fc.constant('*'), selector),
+        when: fc.oneof(clauseIn(scope, grants), fc.array(clauseIn(scope, grants), { minLength: 1, maxLength: 2 })),
+        unless: fc.oneof(clauseIn(scope, grants), pick({ destination: 'known' }, { label: 'files' })),
+        scope: fc.constant(scope),
+        effect: pick(
+          'deny',
+          'deny',
+          'flag',
+          'flag',
+          'terminate',
+          'approve',
+          'approve',
+          'allow',
+          'suspend',
+          'downgrade',
+        ),
+      },
+      { requiredKeys: ['on', 'when', 'scope', 'effect'] },
+    ),
+  );
+export const rule = ruleOf(false);
 export const duty = fc.record({
   duties: pick([{ tool: 'submit' }, { tool: 'approve' }], [{ tool: 'read' }, { class: 'egress' }, { tool: 'submit' }]),
   same: pick([], ['entity'], ['arg:id']),
@@ -114,15 +150,25 @@ const numbered = (id: string) => (all: readonly object[]) =>
     ...one,
     ...('effect' in one && one.effect === 'downgrade' ? { withhold: { tools: ['send'] } } : {}),
   }));
-export const manifestSource = fc.record({
-  rules: fc.array(rule, { minLength: 1, maxLength: 5 }).map(numbered('rule')),
-  separation_of_duties: fc.array(duty, { maxLength: 1 }).map(numbered('duty')),
-  envelope: some({ max_calls: pick(3, 6), max_cost_usd: pick(0.2, 0.6) }).map((all) => ({ wall_time: '30m', ...all })),
-  egress: fc.record({
-    known: pick(['*.example.com', '*@example.org'], []),
-    clearance: pick({}, { '*.example.com': ['files'] }),
-  }),
-});
+const provider = 'plain';
+const described = { description: 'Tries things.', provider, tasks: ['work', 'rest'], max_ttl: '15m' };
+const capabilities = { deploy: { ...described, tier: 2 }, audit: { ...described, tier: 1 } };
+
+const sourceOf = (grants: boolean) =>
+  fc.record({
+    ...(grants ? { capabilities: fc.constant(capabilities) } : {}),
+    rules: fc.array(ruleOf(grants), { minLength: 1, maxLength: 5 }).map(numbered('rule')),
+    separation_of_duties: fc.array(duty, { maxLength: 1 }).map(numbered('duty')),
+    envelope: some({ max_calls: pick(3, 6), max_cost_usd: pick(0.2, 0.6) }).map((all) => ({
+      wall_time: '30m',
+      ...all,
+    })),
+    egress: fc.record({
+      known: pick(['*.example.com', '*@example.org'], []),
+      clearance: pick({}, { '*.example.com': ['files'] }),
+    }),
+  });
+export const manifestSource = sourceOf(false);
 
 const touching = { entity: `order:\${args.id}`, destination: ['to', 'cc'] };
 export const tools = {
@@ -135,7 +181,7 @@ export const tools = {
 
 /** The same manifest for each of the owner's agents: rules that are written alike see each other's events. */
 export function compiledFor(source: object, agent: string): CompiledManifest {
-  const read = readManifest(sourceFor(source, agent), {});
+  const read = readManifest(sourceFor(source, agent), { [provider]: { params: z.looseObject({}) } });
   assert.ok(read.ok, JSON.stringify([read, source]));
   return read.compiled;
 }
@@ -152,7 +198,10 @@ function sourceFor(source: object, agent: string): string {
     },
     capabilities: {},
     tools,
-    classes: { reading: { tools: ['read', 'list'] }, egress: { tools: ['send'] } },
+    classes: {
+      reading: { tools: ['read', 'list'] },
+      egress: { tools: ['send'] },
+    },
     ...source,
   };
   return JSON.stringify(whole);
@@ -164,10 +213,17 @@ export const randomSources = (count: number, seed: number, agent: string): strin
 
 export type Manifests = { [agent: string]: CompiledManifest };
 export const agents = ['first-bot', 'second-bot'] as const;
-/** @returns manifests of both agents, the same ones for the same seed */
-export const randomManifests = (count: number, seed: number): Manifests[] =>
+/**
+ * @param grants whether there are capabilities, and rules about them
+ * @returns manifests of both agents, the same ones for the same seed
+ */
+export const randomManifests = (
+  count: number,
+  seed: number,
+  grants: 'with grants' | 'calls alone' = 'calls alone',
+): Manifests[] =>
   fc
-    .sample(manifestSource, { numRuns: count, seed })
+    .sample(sourceOf(grants === 'with grants'), { numRuns: count, seed })
     .map((source) => Object.fromEntries(agents.map((agent) => [agent, compiledFor(source, agent)])));
 
 /** A Monday, a minute before eight. */
@@ -202,9 +258,18 @@ export const args = some({
 }) as fc.Arbitrary<JsonObject>;
 
 const wait = pick(0, 0, 1, 150, 500, 1000, 2500, 10_000, 20_000, 64_000);
+export interface Reported {
+  outcome: 'response' | 'error';
+  labels: string[];
+  costMicroUsd: number | null;
+  entities: string[];
+  output: string;
+}
+/** A report that says nothing more. */
+export const silent: Reported = { outcome: 'response', labels: [], costMicroUsd: null, entities: [], output: '' };
 export type Step = { wait: number } & (
   | { do: 'ask'; who: Who; call: AskedCall }
-  | { do: 'finish'; which: number; outcome: 'response' | 'error'; labels: string[]; output: string }
+  | ({ do: 'finish'; which: number } & Reported)
 );
 export const history: fc.Arbitrary<Step[]> = fc.array(
   fc.oneof(
@@ -232,12 +297,54 @@ export const history: fc.Arbitrary<Step[]> = fc.array(
         which: fc.nat(3),
         outcome: pick('response' as const, 'response' as const, 'error' as const),
         labels: fc.uniqueArray(pick<string>(...labels), { maxLength: 1 }),
+        costMicroUsd: pick(null, null, 0, 50_000, 400_000),
+        entities: fc.oneof(
+          fc.constant<string[]>([]),
+          fc.array(pick('order:1', 'order:2', 'ORDER:1', 'order:3'), { maxLength: 3 }),
+        ),
         output: fc.array(pick(...texts), { maxLength: 2 }).map((all) => all.join(' ')),
       }),
     },
   ),
   { minLength: 1, maxLength: 12 },
 );
+
+export const capabilityNames = ['deploy', 'audit'] as const;
+
+/** A request for a credential, or the redemption of one that a person had to approve. */
+export type GrantStep = { wait: number } & (
+  | { do: 'grant'; who: Who; capability: string; params: JsonObject; needsPerson: boolean }
+  | { do: 'redeem'; which: number }
+);
+
+/** The same histories, with grants among the calls. */
+export const historyWithGrants: fc.Arbitrary<(Step | GrantStep)[]> = fc
+  .tuple(
+    history,
+    fc.array(
+      fc.oneof(
+        {
+          weight: 3,
+          arbitrary: fc.record({
+            do: fc.constant('grant' as const),
+            wait,
+            who: pick(...sessions),
+            capability: pick<string>(...capabilityNames),
+            params: args,
+            needsPerson: fc.boolean(),
+          }),
+        },
+        { weight: 1, arbitrary: fc.record({ do: fc.constant('redeem' as const), wait, which: fc.nat(3) }) },
+      ),
+      { minLength: 1, maxLength: 5 },
+    ),
+    fc.infiniteStream(fc.nat(12)),
+  )
+  .map(([calls, grants, places]) => {
+    const all: (Step | GrantStep)[] = [...calls];
+    for (const grant of grants) all.splice((places.next().value as number) % (all.length + 1), 0, grant);
+    return all;
+  });
 
 /** Readable in failures, and keyed enough for a test. */
 export const digest = (text: string): string => `<${text}>`;
@@ -248,19 +355,43 @@ export interface Recorded extends RecordedAction {
   call: AskedCall;
   evaluation: CallEvaluation;
   awaited: Awaited[];
+  touchedMore: boolean;
   outcome: 'response' | 'error' | null;
+}
+
+/** A grant as it is on record, with what was found for it. */
+export interface FoldedGrant extends RecordedGrant {
+  who: Who;
+  capability: string;
+  params: JsonObject;
+  hits: string[];
+  kinds: readonly EventKind[];
+  redemptions: { at: Date; manifestVersion: number; moves: readonly string[] }[];
 }
 
 /** Follows a history. @param done called after each step that could be done */
 export function follow(
   folded: Folded,
-  steps: readonly Step[],
+  steps: readonly (Step | GrantStep)[],
   done: (step: Step, recorded: Recorded, at: number) => void,
+  granted: (step: GrantStep, grant: FoldedGrant, at: number) => void = () => {},
 ) {
   const ended = (rootId: string) => folded.recorded.some((one) => one.rootId === rootId && one.effect === 'terminate');
   let now = start;
   for (const step of steps) {
     now += step.wait;
+    if (step.do === 'grant') {
+      if (!ended(step.who.rootId)) granted(step, folded.grant(step, now), now);
+      continue;
+    }
+    if (step.do === 'redeem') {
+      const waiting = folded.grants.filter(
+        ({ kinds, redemptions, rootId }) => kinds.length === 1 && redemptions.length === 0 && !ended(rootId),
+      );
+      const grant = waiting[step.which % Math.max(1, waiting.length)];
+      if (grant !== undefined && folded.redeem(grant, now)) granted(step, grant, now);
+      continue;
+    }
     if (step.do === 'ask') {
       if (!ended(step.who.rootId)) done(step, folded.ask(step.who, step.call, now), now);
       continue;
@@ -270,7 +401,7 @@ export function follow(
     );
     const recorded = open[step.which % Math.max(1, open.length)];
     if (recorded === undefined) continue;
-    folded.finish(recorded, step.outcome, step.labels, step.output, now);
+    folded.finish(recorded, step, now);
     done(step, recorded, now);
   }
 }
@@ -279,6 +410,7 @@ export function follow(
 export class Folded {
   readonly cells = new Map<string, Cell>();
   readonly recorded: Recorded[] = [];
+  readonly grants: FoldedGrant[] = [];
   readonly #manifests: Manifests;
 
   constructor(manifests: Manifests) {
@@ -309,6 +441,8 @@ export class Folded {
       tool: call.tool,
       effect: evaluation.decision.effect,
       costMicroUsd: facts.costMicroUsd,
+      reportedCostMicroUsd: null,
+      touchedMore: false,
       labels: evaluation.labels,
       askedAt: new Date(at),
       finishedAt: null,
@@ -319,20 +453,65 @@ export class Folded {
     return recorded;
   }
 
-  finish(recorded: Recorded, outcome: 'response' | 'error', labels: string[], output: string, at: number): void {
-    const { who, call, awaited, evaluation } = recorded;
+  finish(recorded: Recorded, { outcome, labels, costMicroUsd, entities, output }: Reported, at: number): void {
+    const { who, call, awaited, evaluation, askedAt } = recorded;
     const { manifest } = this.#manifests[who.agent]!;
     const { words, more } = wordsOf(output);
-    const report = { outcome, labels, words, moreWords: more, vouchedWords: [] };
-    const refs = [...reportedCells(manifest, call.tool, report, digest), ...awaited];
-    const action = { tool: call.tool, costMicroUsd: evaluation.facts.costMicroUsd, rootId: who.rootId };
+    const report = { outcome, labels, costMicroUsd, entities, words, moreWords: more, vouchedWords: [] };
+    const { rootId } = who;
+    const action = { tool: call.tool, costMicroUsd: evaluation.facts.costMicroUsd, askedAt, rootId, awaited };
+    const refs = [...reportedCells(manifest, action, report, digest), ...awaited];
     const cells = this.#read(who, refs);
-    const writes = finishCall(manifest, action, awaited, report, cells, new Date(at), digest);
+    const writes = finishCall(manifest, action, report, cells, new Date(at), digest);
     this.#write(who, refs, writes);
     recorded.outcome = outcome;
+    recorded.reportedCostMicroUsd = costMicroUsd;
+    recorded.touchedMore = entities.length > 0;
     recorded.labels = [...recorded.labels, ...labels];
     recorded.finishedAt = new Date(at);
     recorded.outcomeMoves = movesOf(writes);
+  }
+
+  /** As `grants/history.ts`: what a rule holds against denies it. */
+  grant({ who, capability, params, needsPerson }: Extract<GrantStep, { do: 'grant' }>, at: number): FoldedGrant {
+    const hits = this.#hitsOn(who, capability, params, at, false);
+    const kinds: readonly EventKind[] =
+      hits.length > 0 ? ['attempt', 'denied'] : needsPerson ? ['attempt'] : ['attempt', 'call'];
+    const grant: FoldedGrant = {
+      ...{ who, capability, params, hits, kinds, redemptions: [], manifestVersion: 1 },
+      ...{ rootId: who.rootId, agent: who.agent, principalRoot: who.principal, askedAt: new Date(at) },
+      askedMoves: this.#moveBy(who, capability, params, kinds, at),
+    };
+    this.grants.push(grant);
+    return grant;
+  }
+
+  /** @returns false where a rule stands against it by now */
+  redeem(grant: FoldedGrant, at: number): boolean {
+    const { who, capability, params } = grant;
+    grant.hits = this.#hitsOn(who, capability, params, at, true);
+    if (grant.hits.length > 0) return false;
+    const moves = this.#moveBy(who, capability, params, ['call'], at);
+    grant.redemptions.push({ at: new Date(at), manifestVersion: 1, moves });
+    return true;
+  }
+
+  #sceneOf(who: Who, capability: string, params: JsonObject) {
+    const { manifest } = this.#manifests[who.agent]!;
+    const facts = grantFacts(manifest, capability, params, null);
+    const session = { ...who, rootOpenedAt: new Date(who.openedAt), facts: { withheld: [] } };
+    const refs = cellsFor(manifest, who.task, facts, digest);
+    return { manifest, facts, session, refs, cells: this.#read(who, refs) };
+  }
+  #hitsOn(who: Who, capability: string, params: JsonObject, at: number, again: boolean): string[] {
+    const { manifest, facts, session, cells } = this.#sceneOf(who, capability, params);
+    return hitsOnGrant(manifest, session, facts, cells, new Date(at), digest, again);
+  }
+  #moveBy(who: Who, capability: string, params: JsonObject, kinds: readonly EventKind[], at: number): string[] {
+    const { manifest, facts, session, refs, cells } = this.#sceneOf(who, capability, params);
+    const writes = movesOfGrant(manifest, session, facts, kinds, cells, new Date(at), digest);
+    this.#write(who, refs, writes);
+    return movesOf(writes);
   }
 
   #read(who: Who, refs: readonly CellRef[]): Cells {

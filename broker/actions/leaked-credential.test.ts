@@ -4,11 +4,14 @@ import { createHash, randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { boardChannel, boardModule, openBoard } from '../../approvals/board.test-support.ts';
+import { channelModules } from '../../approvals/registry.ts';
 import type { Broker } from '../compose/start.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { marksIn, marksOf } from '../leases/credential-marks.ts';
 import { textsOf } from '../manifests/argument-texts.ts';
 import { type Ground, prepareGround } from '../running.test-support.ts';
+import { until } from '../until.test-support.ts';
 import { call, codes } from './asking.test-support.ts';
 
 const manifest = `apiVersion: writ/v1
@@ -117,10 +120,13 @@ describe('marks', () => {
 describe('over HTTP', () => {
   let ground: Ground;
   let broker: Broker;
+  const board = openBoard();
   before(async () => {
     ground = await prepareGround();
     await writeFile(join(ground.manifests, 'agent.yaml'), manifest);
-    broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data') });
+    const env = { WRIT_DATA_DIR: join(ground.folder, 'data'), WRIT_BOARD_BOARD: 'https://board.example' };
+    const channels = [...channelModules, boardModule('board', boardChannel('board', board))];
+    broker = await ground.start(env, { channels });
   });
   after(async () => {
     await broker.stop();
@@ -151,6 +157,9 @@ describe('over HTTP', () => {
     assert.deepEqual([row.revokeReason, row.status === 'active'], ['credential_leaked', false]);
     assert.deepEqual((await told()).at(-1), { tool: 'http_post', seen_in: 'arguments', leases: [lease!.id] });
     assert.ok(ground.log.some((line) => line.includes('credential_leaked') && line.includes(lease!.id)));
+    const heard = () => board.seen().filter(({ text }) => text.includes(lease!.id));
+    await until('the board has it', () => heard().length > 0);
+    assert.ok(heard().length === 1 && !JSON.stringify(board.seen()).includes(token));
     const { sealedArguments } = await broker.store.prisma.action.findUniqueOrThrow({
       where: { id: denied.context.id },
     });
@@ -183,6 +192,11 @@ describe('over HTTP', () => {
     assert.deepEqual([answer.status, await answer.json()], [200, { arguments: args }]);
     assert.equal((await read(other.context.id, broker.bootstrapToken!)).status, 404);
     assert.equal((await read(context.id, 'nobody')).status, 401);
+    const opened = await broker.store.prisma.auditEvent.findMany({ where: { type: 'arguments.opened' } });
+    assert.deepEqual(
+      opened.map(({ actor, payload }) => [actor, payload]),
+      [['bootstrap token', { action_id: context.id, tool: 'http_post' }]],
+    );
     const row = await broker.store.prisma.action.findUniqueOrThrow({ where: { id: context.id } });
     assert.ok(
       row.sealedArguments !== null && !JSON.stringify([row.sealedArguments, row.arguments]).includes('order 42'),

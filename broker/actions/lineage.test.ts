@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { readManifest } from '../manifests/read.ts';
-import { Folded, start } from './histories.test-support.ts';
+import { Folded, type Reported, silent, start } from './histories.test-support.ts';
 
 /** One reads, the other sends: neither may both read and send. */
 const manifestOf = (agent: string) => {
@@ -46,14 +46,33 @@ function world() {
         now += 1000;
         return folded.ask(who, { tool, args, costMicroUsd: null }, now);
       },
-      finish: (asked: ReturnType<Folded['ask']>) => {
+      finish: (asked: ReturnType<Folded['ask']>, reported: Partial<Reported> = {}) => {
         now += 1000;
-        folded.finish(asked, 'response', [], '', now);
+        folded.finish(asked, { ...silent, ...reported }, now);
       },
     };
   };
 }
 const to = 'x@evil.test';
+
+test('labels that are reported stick to the entities that are reported with them', () => {
+  const at = world();
+  const [reader, sender] = [at('reader', 'one'), at('sender', 'two')];
+  const found = reader.call('send_mail', { to: 'x@example.com' });
+  reader.finish(found, { labels: ['pii'], entities: ['note:9'] });
+  assert.equal(sender.call('mail_note', { id: 8, to }).effect, 'allow');
+  assert.equal(sender.call('mail_note', { id: 9, to }).effect, 'deny');
+});
+
+test('a session takes the labels of what its calls turned out to touch, and hands them on', () => {
+  const at = world();
+  const [reader, sender] = [at('reader', 'one'), at('sender', 'two')];
+  reader.finish(reader.call('read_note', { id: 1 }), { labels: ['pii'], entities: ['note:1'] });
+  const wrote = sender.call('write_note', { id: 2 });
+  sender.finish(wrote, { entities: ['note:1', 'note:3'] });
+  assert.equal(sender.call('send_mail', { to }).effect, 'deny');
+  assert.equal(at('sender', 'three').call('mail_note', { id: 3, to }).effect, 'deny', 'it wrote there');
+});
 
 test('what one agent wrote, the other may not send on', () => {
   const at = world();

@@ -89,6 +89,10 @@ const spellings = (text: string): string[] => {
 /** A text and a number are two things here; the order of members tells none apart. */
 const exactly = (value: Json): string => canonicalize(value) ?? 'null';
 
+/** A value as a tracker compares it. */
+export const comparedBy = ({ compares }: Pick<Tracker, 'compares'>, value: Json): string =>
+  compares === 'alike' ? alike(value) : exactly(value);
+
 /** More combinations than this are a call that nobody makes in earnest. */
 const maxKeys = 256;
 
@@ -186,6 +190,23 @@ export function add(tracker: Tracker, state: CellState | null, amount: number, n
   return { steps: { ...next, [step]: (next[step] ?? 0) + amount } };
 }
 
+/**
+ * Sets right an amount that was put into a step at `countedAt`; nothing where that step has left the window.
+ * @param amount by which it was too little, or (negative) too much
+ */
+export function correct(
+  { windowMs }: Tracker,
+  state: CellState | null,
+  amount: number,
+  countedAt: number,
+  now: number,
+): CellState | null {
+  if (amount === 0 || state === null || !('steps' in state)) return state;
+  const step = stepOf(countedAt, windowMs);
+  if (windowMs !== null && step < firstStep(now, windowMs)) return state;
+  return { ...state, steps: { ...state.steps, [step]: Math.max(0, (state.steps[step] ?? 0) + amount) } };
+}
+
 function addToRate(tracker: Tracker, state: CellState | null, now: number): CellState {
   const { steps: counted } = add(tracker, state, 1, now) as { steps: { [step: string]: number } };
   const usual = usualBy(tracker, state, now);
@@ -251,4 +272,16 @@ function total({ windowMs }: Tracker, state: CellState | null, now: number): num
   return Object.entries(state.steps)
     .filter(([step]) => windowMs === null || Number(step) >= firstStep(now, windowMs))
     .reduce((sum, [, amount]) => sum + amount, 0);
+}
+
+/** Clocks of several brokers, and calls that were being decided. */
+const marginMs = 3_600_000;
+
+/**
+ * How long a cell of the tracker says something, from its last move on, in milliseconds; null = for good. A
+ * count goes on for up to a 64th of its window.
+ */
+export function keptFor({ op, windowMs }: Pick<Tracker, 'op' | 'windowMs'>): number | null {
+  if (windowMs === null || op === 'first' || op === 'rate') return null;
+  return windowMs + Math.ceil(windowMs / 32) + marginMs;
 }

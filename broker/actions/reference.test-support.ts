@@ -44,6 +44,8 @@ export interface AskedCall {
   args: JsonObject;
   costMicroUsd: number | null;
   address?: string | null;
+  /** Of a grant, which is no call of a tool: `tool` is empty, `args` are its parameters. */
+  capability?: string;
 }
 
 /** One line of the log: a call as it was decided, or as it came out. */
@@ -55,6 +57,12 @@ export interface Entry {
   /** Of an outcome, what was reported. */
   labels: readonly string[];
   output: string;
+  /** What it really cost, once that was reported: of the asking too. */
+  costMicroUsd?: number | null;
+  /** Of an outcome, what else it turned out to touch. */
+  entities?: readonly string[];
+  /** A reported entity, read as an event of its own (`touching`). */
+  touched?: string;
 }
 
 export interface Verdict {
@@ -70,15 +78,17 @@ type Truth = boolean | 'lacks';
 type Spelling = (value: Json) => string;
 const exactly: Spelling = (value) => JSON.stringify(value);
 
+/** @param asking what it would add to counts: what was asked for before is an attempt already */
 export function decideByLog(
   manifest: Manifest,
   log: readonly Entry[],
   who: Who,
   call: AskedCall,
   now: number,
+  asking: readonly EventKind[] = ['attempt', 'call'],
 ): Verdict {
   const tool = (name: string) => manifest.tools?.[name];
-  const asked: Entry = { at: now, who, call, kinds: ['attempt', 'call'], labels: [], output: '' };
+  const asked: Entry = { at: now, who, call, kinds: asking, labels: [], output: '' };
   const list = <T>(one: T | readonly T[] | undefined): readonly T[] =>
     one === undefined ? [] : Array.isArray(one) ? one : [one as T];
 
@@ -88,16 +98,20 @@ export function decideByLog(
   };
   const unknown = (entry: Entry) =>
     destinations(entry).filter((one) => !isNamed(one, knownDestinations(manifest, entry.who.task.inputs)));
+  const capability = ({ capability: name }: AskedCall) =>
+    name === undefined ? undefined : manifest.capabilities[name];
   const labelsOf = (entry: Entry) => [...(tool(entry.call.tool)?.labels ?? []), ...entry.labels];
-  const costOf = ({ call: { tool: name, costMicroUsd } }: Entry) =>
-    tool(name) === undefined ? 0 : (costMicroUsd ?? tool(name)!.cost_usd);
+  const costOf = ({ call: { tool: name, costMicroUsd }, costMicroUsd: real }: Entry) =>
+    tool(name) === undefined ? 0 : (real ?? costMicroUsd ?? tool(name)!.cost_usd);
 
   function isSelected(selector: Selector | EventSelector, entry: Entry, spares = false): boolean {
     const { tool: name, args } = entry.call;
     const classes = list(selector.class).map((one) => manifest.classes?.[one]);
     if (selector.tool !== undefined || selector.class !== undefined || selector.capability !== undefined) {
-      const named = [...list(selector.tool), ...classes.flatMap((one) => one?.tools ?? [])];
-      if (!named.includes(name)) return false;
+      const tools = [...list(selector.tool), ...classes.flatMap((one) => one?.tools ?? [])];
+      const capabilities = [...list(selector.capability), ...classes.flatMap((one) => one?.capabilities ?? [])];
+      const { capability: granted } = entry.call;
+      if (granted === undefined ? !tools.includes(name) : !capabilities.includes(granted)) return false;
     }
     if (selector.sensitivity !== undefined && (tool(name)?.sensitivity ?? 0) < selector.sensitivity) return false;
     if (selector.label !== undefined && !labelsOf(entry).includes(selector.label)) return false;
@@ -123,11 +137,14 @@ export function decideByLog(
   function valuesOf(name: string, entry: Entry, as: Spelling): string[] {
     const { tool: called, args } = entry.call;
     const listed = tool(called);
-    if (name === 'tool') return [called];
-    if (name === 'capability' || name === 'provider') return [];
-    if (name === 'resource_family') return listed?.entity === undefined ? [] : ['order'];
+    const granted = capability(entry.call);
+    if (name === 'tool') return granted === undefined ? [called] : [];
+    if (name === 'capability') return granted === undefined ? [] : [entry.call.capability!];
+    if (name === 'provider') return granted === undefined ? [] : [granted.provider];
+    if (name === 'resource_family')
+      return granted !== undefined ? [granted.provider] : listed?.entity === undefined ? [] : ['order'];
     if (name === 'entity') {
-      const entity = listed === undefined ? null : entityOf(listed, args);
+      const entity = entry.touched ?? (listed === undefined ? null : entityOf(listed, args));
       return entity === null ? [] : [as(entity)];
     }
     if (name === 'destination') return destinations(entry).map((one) => hostOf(one) ?? as(one));
@@ -142,11 +159,12 @@ export function decideByLog(
     const sessions = new Map<string, Set<string>>();
     const entities = new Map<string | null, Set<string>>();
     const of = <Key>(all: Map<Key, Set<string>>, key: Key) => all.get(key) ?? all.set(key, new Set()).get(key)!;
-    const touched = (entry: Entry): Iterable<string> => {
+    const touched = (entry: Entry): string[] => {
       const listed = tool(entry.call.tool);
-      if (listed?.entity === undefined) return [];
+      const reported = (entry.entities ?? []).flatMap((one) => [...of(entities, alike(one))]);
+      if (listed?.entity === undefined) return reported;
       const entity = entityOf(listed, entry.call.args);
-      return of(entities, entity === null ? null : alike(entity));
+      return [...of(entities, entity === null ? null : alike(entity)), ...reported];
     };
     for (const entry of log) {
       const asks = entry.kinds.includes('call');
@@ -158,6 +176,12 @@ export function decideByLog(
       if (asks && listed?.writes === true)
         for (const label of carried) {
           of(entities, alike(entityOf(listed, entry.call.args)!)).add(label);
+          of(entities, null).add(label);
+        }
+      const put = listed?.writes === true ? [...carried, ...entry.labels] : entry.labels;
+      for (const entity of entry.entities ?? [])
+        for (const label of put) {
+          of(entities, alike(entity)).add(label);
           of(entities, null).add(label);
         }
       for (const label of [...carried, ...(asks ? (listed?.labels ?? []) : entry.labels)]) session.add(label);
@@ -174,6 +198,20 @@ export function decideByLog(
         (scope === 'agent' && entry.who.agent === who.agent) ||
         (scope === 'principal' && entry.who.principal === who.principal),
     );
+  /**
+   * The same, where entities are compared, with those that were reported: all that a call is, at the time of
+   * the report. Its word counts where it can only stand against what comes later.
+   */
+  const touching = (scope: Scope, same: readonly string[], as: Spelling, bars: boolean): Entry[] =>
+    !same.includes('entity') || bars !== (as === alike)
+      ? within(scope)
+      : within(scope).flatMap((entry) => {
+          const [own] = valuesOf('entity', entry, as);
+          const others = new Map((entry.entities ?? []).map((entity) => [as(entity), entity]));
+          if (own !== undefined) others.delete(own);
+          const kinds: EventKind[] = ['attempt', 'call', ...entry.kinds];
+          return [entry, ...[...others.values()].map((touched) => ({ ...entry, kinds, touched }))];
+        });
   const since = (seconds: number | 'session') => (seconds === 'session' ? -Infinity : now - seconds * 1000);
   /** An event counts until the step of a 64th of the window in which it was has left the window. */
   const inSteps = (seconds: number | 'session', at: number) => {
@@ -188,7 +226,9 @@ export function decideByLog(
     as: Spelling,
   ): Truth {
     if (lacks(same)) return 'lacks';
-    return within(scope).some((entry) => entry.at >= since(back) && isEvent(event, entry) && isSame(same, entry, as));
+    return touching(scope, same, as, true).some(
+      (entry) => entry.at >= since(back) && isEvent(event, entry) && isSame(same, entry, as),
+    );
   }
   function sinceHolds(
     { event, without, within: back, same }: NonNullable<Clause['since']>,
@@ -196,12 +236,15 @@ export function decideByLog(
     as: Spelling,
   ): Truth {
     if (lacks(same)) return 'lacks';
-    const history = within(scope).filter((entry) => isSame(same, entry, as));
+    // Of a call that bars nothing, an entity that was reported is no event; it may make one forgotten.
+    const bars = as === alike;
+    const history = touching(scope, same, as, bars).filter((entry) => isSame(same, entry, as));
+    const [begins, forgets] = [
+      (entry: Entry) => (entry.touched === undefined || bars) && isEvent(event, entry),
+      (entry: Entry) => (entry.touched === undefined || !bars) && isEvent(without, entry),
+    ];
     return history.some(
-      (entry, index) =>
-        entry.at >= since(back) &&
-        isEvent(event, entry) &&
-        !history.slice(index + 1).some((later) => isEvent(without, later)),
+      (entry, index) => entry.at >= since(back) && begins(entry) && !history.slice(index + 1).some(forgets),
     );
   }
   function amount(
@@ -218,9 +261,8 @@ export function decideByLog(
     const event = of ?? on;
     // Of several values of this call (`same`), the one with the most decides.
     const kinds = of?.kind === undefined ? ['call'] : list(of.kind);
-    const own =
-      kinds.some((kind) => kind === 'attempt' || kind === 'call') && isSelected(event, asked) ? each(asked) : 0;
-    const past = within(scope).filter((entry) => inSteps(back, entry.at) && isEvent(event, entry));
+    const own = kinds.some((kind) => asking.includes(kind as EventKind)) && isSelected(event, asked) ? each(asked) : 0;
+    const past = touching(scope, same, as, true).filter((entry) => inSteps(back, entry.at) && isEvent(event, entry));
     const keys = same.reduce<string[][]>(
       (all, name) => all.flatMap((key) => valuesOf(name, asked, as).map((value) => [...key, value])),
       [[]],
@@ -243,14 +285,14 @@ export function decideByLog(
     if (lacks(same)) return 'lacks';
     const kinds = of?.kind === undefined ? ['call'] : list(of.kind);
     const event = of ?? on;
-    const asks = kinds.some((kind) => kind === 'attempt' || kind === 'call') && isSelected(event, asked);
+    const asks = kinds.some((kind) => asking.includes(kind as EventKind)) && isSelected(event, asked);
     const windowOf = (at: number) => Math.floor(at / (over * 1000));
     const keys = same.reduce<string[][]>(
       (all, name) => all.flatMap((key) => valuesOf(name, asked, as).map((value) => [...key, value])),
       [[]],
     );
     return keys.some((key) => {
-      const past = within(scope).filter(
+      const past = touching(scope, same, as, true).filter(
         (entry) =>
           isEvent(event, entry) && same.every((name, index) => valuesOf(name, entry, as).includes(key[index]!)),
       );
@@ -347,9 +389,11 @@ export function decideByLog(
       found.push({ id: `${id}.${index + 1}`, effect: 'deny', truth });
     }
   const { max_calls, max_cost_usd } = manifest.envelope;
-  const spent = within('session').filter((entry) => entry.kinds.includes('call'));
+  // Grants are no calls.
+  const isCall = (entry: Entry) => entry.call.capability === undefined;
+  const spent = within('session').filter((entry) => entry.kinds.includes('call') && isCall(entry));
   // Of a tool that is not listed, too: it is one more, whatever else is wrong with it.
-  const own = [asked];
+  const own = [asked].filter(isCall);
   if (max_calls !== undefined)
     found.push({ id: 'envelope.max-calls', effect: 'terminate', truth: spent.length + own.length > max_calls });
   if (max_cost_usd !== undefined) {

@@ -224,7 +224,8 @@ async function finish(
   requestId: string | null,
 ): Promise<void> {
   try {
-    const session = await rereadSession(deps.store, admitted, deps.clock.now(), finishReads(actionId));
+    const reads = await finishReads(deps, admitted.agent, actionId, report);
+    const session = await rereadSession(deps.store, admitted, deps.clock.now(), reads);
     await finishAction(deps, session, actionId, report, requestId);
   } catch (error) {
     if (!(error instanceof WritError) || !/^(?:session_|conflict$)/.test(error.code)) throw error;

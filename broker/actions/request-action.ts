@@ -42,10 +42,11 @@ import { type Call, type CallEvaluation, callFacts, cellsFor, evaluateCall } fro
 import { revokeIfLeaked } from './leaked-credential.ts';
 import { storedWrites } from './move-cells.ts';
 import type { DecisionObserver } from './observer.ts';
-import { awaitedOutcome } from './outcome.ts';
+import { awaitedOutcome, countedAs } from './outcome.ts';
 import { originsOf } from './rules.ts';
 import { shownArguments } from './shown-arguments.ts';
 import { type ActionPeople, recordAction } from './statements.ts';
+import { tellingOfRules } from './tell-people.ts';
 import { alertOf } from './touch-canary.ts';
 
 export interface ActionDeps extends EndSessionDeps, AskDeps {
@@ -140,8 +141,8 @@ export const callKeyOf = (callId: string): string => `sha256:${hash('sha256', ca
  *    is true now.
  * 2. The same id again is the same call; one that people agreed to meanwhile is decided anew.
  * 3. Evaluate: arguments → facts, history → hits → Cedar's decision.
- * 4. What people are asked because of it.
- * 5. The call, its audit row, what history is after it and what people are asked: one statement.
+ * 4. What people are asked or told because of it.
+ * 5. The call, its audit row, what history is after it and what people are asked or told: one statement.
  * 6. A call that ends, freezes or narrows the session: what it may not hold any more is revoked.
  *
  * @param session read with `actionReads` of this very request
@@ -217,10 +218,13 @@ async function decideOnce(
   const canaries = canariesAmong(manifest, hits);
   const because = { id, requestDigest, manifestVersion: published.version, now };
   const asks = await asksPeople(deps, manifest, session, request, call, { decision, hits }, { shown, cells }, because);
+  const by = `the tool ${request.tool}`;
+  const tells = tellingOfRules(deps, session.agent, manifest, { effect, hits, by }, now);
   const people: ActionPeople | null =
-    asks === null && earlier === null
+    asks === null && earlier === null && tells === null
       ? null
       : {
+          tells,
           asks,
           consentId: effect === 'allow' && earlier !== null ? earlier.question!.id : null,
           replaces: earlier?.id ?? null,
@@ -257,7 +261,7 @@ async function decideOnce(
       decision: { ...decision, hits },
       manifestVersion: published.version,
       costMicroUsd: call.costMicroUsd,
-      awaited: effect === 'allow' ? awaitedOutcome(manifest, call, deps.digest) : [],
+      awaited: effect === 'allow' ? awaitedOutcome(manifest, call, deps.digest, countedAs(consent !== null)) : [],
       labels,
       requestId,
       people,

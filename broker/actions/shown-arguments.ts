@@ -14,14 +14,22 @@ const maxShown = 64;
  */
 export function shownArguments(args: JsonObject, digest: Digest): JsonObject {
   const entries = Object.entries(args);
-  const digestOfValue = (value: Json) => digest(canonicalize(value) ?? 'null');
-  if (entries.length > maxShown) return { '*': { type: 'object', digest: digestOfValue(args) } };
-  return Object.fromEntries(
-    entries.map(([name, value]) => {
-      const type = value === null ? 'null' : Array.isArray(value) ? 'list' : typeof value;
-      const size =
-        typeof value === 'string' ? { length: value.length, begins: [...value].slice(0, previewed).join('') } : {};
-      return [name, { type, digest: digestOfValue(value), ...size }];
-    }),
-  );
+  if (entries.length > maxShown) return { '*': { type: 'object', digest: digestOfValue(args, digest) } };
+  return Object.fromEntries(entries.map(([name, value]) => [name, shownValue(value, digest)]));
 }
+
+export interface ShownValue {
+  type: string;
+  digest: string;
+  length?: number;
+  begins?: string;
+}
+
+export function shownValue(value: Json, digest: Digest): ShownValue & JsonObject {
+  const type = value === null ? 'null' : Array.isArray(value) ? 'list' : typeof value;
+  const size =
+    typeof value === 'string' ? { length: value.length, begins: [...value].slice(0, previewed).join('') } : {};
+  return { type, digest: digestOfValue(value, digest), ...size };
+}
+
+const digestOfValue = (value: Json, digest: Digest) => digest(canonicalize(value) ?? 'null');

@@ -6,6 +6,7 @@
  * Cells beyond the session are checked one by one: where any was moved by somebody else in the meantime,
  * the whole statement is undone, and the call is decided again.
  */
+import { insertIncident, type Telling } from '../../approvals/incidents.ts';
 import { appendEvent } from '../audit/append.ts';
 import { type EventPayload, event, eventAmong } from '../audit/events.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
@@ -44,7 +45,7 @@ const recordStatement = (people: boolean): Statement => ({
       SELECT * FROM json_to_recordset($1::json) AS r (
         n int, session_id text, root_id text, version int, at timestamptz, id text, agent text, tool text, arguments jsonb, call_key text,
         request_digest text, effect text, decision jsonb, manifest_version int, cost_micro_usd bigint, awaited jsonb, labels text[], asked_moves text[], sealed text,
-        took text[], cells json, event text, request_id text, audit json, alert json${people ? ', question json, asked json, notices text[], channels text[], restrained text, restraint json, consent_id text, replaces text' : ''}) ORDER BY root_id LIMIT 16
+        took text[], cells json, event text, request_id text, audit json, alert json${people ? ', question json, asked json, notices text[], channels text[], restrained text, restraint json, consent_id text, replaces text, tells jsonb' : ''}) ORDER BY root_id LIMIT 16
     ), held AS MATERIALIZED (
       SELECT r.* FROM r
       CROSS JOIN LATERAL (
@@ -89,7 +90,8 @@ ${countActions('written')}
 /** One call at a time: the relation `written` has one row. */
 const withPeople = `, used AS (
 ${useConsent('written')}
-    ), ${askPeople('written', { ids: '(SELECT notices FROM written)', channels: '(SELECT channels FROM written)' })}`;
+    ), ${askPeople('written', { ids: '(SELECT notices FROM written)', channels: '(SELECT channels FROM written)' })}, told AS (${insertIncident('written')}
+    )`;
 
 const recordAlone = recordStatement(false);
 const recordWithPeople = recordStatement(true);
@@ -115,7 +117,8 @@ const finishStatement: Statement = {
     WITH ${heldTree('$3::int')}, waiting AS MATERIALIZED (
       SELECT held.ok AND EXISTS (SELECT 1 FROM action WHERE id = $5::text AND session_id = $1::text AND effect = 'allow' AND outcome IS NULL FOR UPDATE) AS ok FROM held
     ), ${moveCells('waiting', '$9', '$4::timestamptz')}, a AS (
-      UPDATE action SET outcome = $6::text, labels = labels || $7::text[], output_digest = $8::text, finished_at = $4::timestamptz, outcome_moves = $12::text[]
+      UPDATE action SET outcome = $6::text, labels = labels || $7::text[], output_digest = $8::text, finished_at = $4::timestamptz, outcome_moves = $12::text[],
+        reported_cost_micro_usd = $13::bigint, entities = $14::jsonb
       FROM may WHERE may.ok AND id = $5::text RETURNING id, session_id, agent
     ), bump AS (
 ${countAction('$2::text', 'EXISTS (SELECT 1 FROM a)')}
@@ -167,7 +170,7 @@ export interface ActionRecord {
   reported: boolean;
   /** What people must be told besides. */
   alert: EventPayload<'canary.touched'> | null;
-  /** What people are asked because of it, or said of it before; null = nothing. */
+  /** What people are asked because of it, said of it before, or are told; null = nothing. */
   people: ActionPeople | null;
 }
 
@@ -178,6 +181,8 @@ export interface ActionPeople {
   consentId: string | null;
   /** The action that stood for this call until now. */
   replaces: string | null;
+  /** Of which incident people are told; null = none. */
+  tells: Telling | null;
 }
 
 /**
@@ -255,10 +260,11 @@ export async function recordLateReport(
 const eventOf = (effect: CallEffect) =>
   effect === 'allow' ? 'action.allowed' : effect === 'approve' ? 'action.pending' : 'action.denied';
 
-const peopleRow = ({ asks, consentId, replaces }: ActionPeople) => ({
+const peopleRow = ({ asks, consentId, replaces, tells }: ActionPeople) => ({
   ...(asks === null ? {} : askRow(asks)),
   consent_id: consentId,
   replaces,
+  tells,
 });
 
 /** @returns false when the session or a cell has moved on, or somebody else has reported the outcome */
@@ -270,6 +276,9 @@ export async function recordOutcome(
     outcome: 'response' | 'error';
     labels: readonly string[];
     outputDigest: string | null;
+    costMicroUsd: number | null;
+    /** As they are kept: none by its name. */
+    entities: readonly JsonObject[];
     requestId: string | null;
     audit: EventPayload<'action.finished'>;
   },
@@ -289,6 +298,8 @@ export async function recordOutcome(
       action.requestId,
       JSON.stringify(action.audit),
       movesOf(writes),
+      action.costMicroUsd,
+      JSON.stringify(action.entities),
     ]),
   );
   return rows !== null && rows.length > 0;

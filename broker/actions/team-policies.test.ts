@@ -72,6 +72,31 @@ when { context.now < datetime("2020-01-01") };
   assert.equal(call('pay', { amount: 1, to: 'a@evil.test' }), 'terminate pay.cedar.after-reading');
 });
 
+test('effects: a person’s yes lifts what asks for one, as long as nothing else stands against it', () => {
+  const call = agent(`
+@id("look")
+@effect("approve")
+forbid (principal, action == Writ::Action::"call:pay", resource) when { context.args has amount && context.args.amount > 10 };
+
+@id("never")
+forbid (principal, action == Writ::Action::"call:pay", resource) when { context.args has amount && context.args.amount > 20 };
+
+@id("freeze")
+@effect("suspend")
+forbid (principal, action == Writ::Action::"call:pay", resource) when { context.args has amount && context.args.amount > 30 };
+
+@id("narrow")
+@effect("downgrade")
+@withhold("tool:pay, capability:open")
+forbid (principal, action == Writ::Action::"call:read", resource);
+`);
+  assert.equal(call('pay', { amount: 10, to: 'a' }), 'allow');
+  assert.equal(call('pay', { amount: 11, to: 'a' }), 'approve pay.cedar.look');
+  assert.equal(call('pay', { amount: 21, to: 'a' }), 'deny pay.cedar.look pay.cedar.never');
+  assert.equal(call('pay', { amount: 31, to: 'a' }), 'suspend pay.cedar.freeze pay.cedar.look pay.cedar.never');
+  assert.equal(call('read', { id: 1 }), 'downgrade read.cedar.narrow');
+});
+
 test('an argument that is not one value of its type is denied, not overlooked', () => {
   const call = agent('forbid (principal, action, resource) when { context.hits.contains("none") };');
   assert.equal(call('pay', { amount: 1, to: ['a', 'b'] }), 'deny pay.rule.cedar');
@@ -99,7 +124,18 @@ test('what is wrong is told by its line', () => {
     ],
     ['forbid (principal == Writ::Agent::"other", action, resource);', /^cedar:1 names a principal/],
     ['forbid (principal == ?principal, action, resource);', /^cedar:1 must be a policy/],
-    ['@effect("allow")\nforbid (principal, action, resource);', /^cedar:1 has an @effect/],
+    [
+      '@effect("allow")\nforbid (principal, action, resource);',
+      /^cedar:1 has an @effect that is none of deny, approve/,
+    ],
+    ['\n@effect("flag")\nforbid (principal, action, resource);', /^cedar:2 has an @effect/],
+    ['@effect("Suspend")\nforbid (principal, action, resource);', /^cedar:1 has an @effect/],
+    ['@effect("downgrade")\nforbid (principal, action, resource);', /^cedar:1 has @withhold without/],
+    ['@withhold("tool:pay")\nforbid (principal, action, resource);', /^cedar:1 has @withhold without/],
+    [
+      '@effect("downgrade") @withhold("tool:rm")\nforbid (principal, action, resource);',
+      /^cedar:1 has @withhold of "tool:rm"/,
+    ],
     [
       '@id("a")\nforbid (principal, action, resource);\n@id("a")\nforbid (principal, action, resource);',
       /^cedar:3 has an id that is there twice/,

@@ -4,6 +4,7 @@
  * `request-action.ts` knows it.
  */
 import type { Logger } from 'pino';
+import { insertIncident } from '../../approvals/incidents.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventPayload } from '../audit/events.ts';
 import type { Clock, JsonObject } from '../core/vocabulary.ts';
@@ -16,6 +17,7 @@ import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import type { Statement } from '../store/open.ts';
 import { grantFacts } from './evaluate-call.ts';
 import { concerns } from './monitors.ts';
+import { tellingOf } from './tell-people.ts';
 
 /** Names of the canaries that a request for a capability touches. @param params as they were sent */
 export function canariesOfGrant(manifest: Manifest, capability: string, params: JsonObject): string[] {
@@ -39,13 +41,17 @@ const touchStatement: Statement = {
 ${countActions('touched')}
     ), event AS (
       ${appendEvent({ chain: '$1::text', at: '$3::timestamptz', type: event('canary.touched'), actor: '$4::text', request: '$5::text', payload: '$6::json' })}
+    ), telling AS (
+      SELECT $1::text AS session_id, $3::timestamptz AS at, $7::jsonb AS tells
+    ), told AS (${insertIncident('telling')}
     )
     SELECT 1 AS done`,
 };
 
 /** Tells people, and ends the session's tree. */
 export async function touchedByGrant(
-  deps: EndSessionDeps & { clock: Clock; log: Logger },
+  deps: EndSessionDeps & { clock: Clock; log: Logger; noticeChannels: readonly string[] },
+  manifest: Manifest,
   session: SessionFacts,
   touched: { canaries: string[]; capability: string },
   requestId: string | null,
@@ -59,6 +65,19 @@ export async function touchedByGrant(
     session.agent,
     requestId,
     JSON.stringify(payload),
+    JSON.stringify(
+      tellingOf(
+        deps,
+        session.agent,
+        manifest,
+        {
+          what: 'canary_touched',
+          canaries: touched.canaries,
+          by: `the capability ${touched.capability}`,
+        },
+        now,
+      ),
+    ),
   ]);
   alertOf(deps.log, session, touched.canaries);
   await endSession(deps, { sessionId: session.rootId, reason: 'ended_by_rule', actor: 'system', requestId, now });

@@ -2,6 +2,8 @@
  * Whatever one version of a manifest lets pass and the one before it does not, `diffManifests` reports as
  * wider: random versions, each changed in a few places, under random histories and requests, decided by the
  * real decisions.
+ *
+ * @long-calculation
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -285,13 +287,13 @@ class Follower {
   finish(recorded: Recorded, step: Extract<Step, { do: 'finish' }>, at: number): void {
     const { manifest } = this.#compiled;
     const { words, more } = wordsOf(step.output);
-    const report = { outcome: step.outcome, labels: step.labels, words, moreWords: more, vouchedWords: [] };
+    const report = { ...step, words, moreWords: more, vouchedWords: [] };
     const awaited = this.#awaited.get(recorded) ?? [];
     const { call, who } = recorded;
-    const cells = this.#read(recorded, [...reportedCells(manifest, call.tool, report, digest), ...awaited]);
     const { costMicroUsd } = callFacts(manifest, who.task, call);
-    const action = { tool: call.tool, costMicroUsd, rootId: who.rootId };
-    this.#write(recorded, finishCall(manifest, action, awaited, report, cells, new Date(at), digest));
+    const action = { tool: call.tool, costMicroUsd, askedAt: recorded.askedAt, rootId: who.rootId, awaited };
+    const cells = this.#read(recorded, [...reportedCells(manifest, action, report, digest), ...awaited]);
+    this.#write(recorded, finishCall(manifest, action, report, cells, new Date(at), digest));
   }
 
   #name(recorded: Recorded, { scope, cell }: CellRef): string {

@@ -288,8 +288,17 @@ export const events = {
         outcome: z.enum(['response', 'error']),
         labels: z.array(text),
         output_digest: text.nullable(),
+        /** As reported; absent = the estimate stands. */
+        cost_micro_usd: count.optional(),
+        /** What it turned out to touch: of each type, a keyed digest and a preview. */
+        entities: z.array(object).optional(),
       }),
     ],
+  },
+  'arguments.opened': {
+    meaning:
+      'Somebody opened the values of a tool call’s arguments: of one on record, or of one that waits for a person.',
+    payload: [z.strictObject({ tool: text, action_id: text.optional() })],
   },
   'session.words_said': {
     meaning: 'The agent’s host reported what the person said; no text of it is kept.',

@@ -79,6 +79,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     ),
   'canary.touched': ({ payload: { canaries, tool, capability } }) =>
     bad(`${tool ?? capability ?? 'A request'} touched the decoy ${canaries?.join(', ') ?? ''}.`),
+  'arguments.opened': ({ actor, payload: { tool } }) =>
+    plain(`${actor} read the arguments of a call of ${tool ?? 'a tool'}.`),
   'action.pending': ({ actor, payload: { tool } }) =>
     wait(`${actor} wants to call ${tool ?? 'a tool'}; a person must decide.`),
   'session.suspended': ({ payload: { asked, rules } }) =>

@@ -57,6 +57,8 @@ const outcome = {
   output: z.string().max(65_536).optional().describe('What came back, as text: its words have an origin now.'),
   structured: z.json().optional().describe('The same as JSON, for `trusted_fields`.'),
   labels: z.array(label).max(16).optional().describe('Labels that the host reports with it.'),
+  real_cost_usd: z.number().min(0).max(1_000_000).optional().describe('What the host reports that it really cost.'),
+  entities: z.array(text).max(16).optional().describe('What the host reports that it turned out to touch.'),
 };
 
 const StepSchema = z.strictObject({

@@ -66,10 +66,10 @@ function faultsOf(one: Case, cases: Cases, fault: Fault): FieldFault[] {
   return faults;
 }
 
-export const hasOutcome = ({ outcome, output, structured, labels }: Step): boolean =>
-  outcome !== undefined || output !== undefined || structured !== undefined || labels !== undefined;
+const outcome = ['outcome', 'output', 'structured', 'labels', 'real_cost_usd', 'entities'] as const;
 
-const outcome: (keyof Step)[] = ['outcome', 'output', 'structured', 'labels'];
+export const hasOutcome = (step: Step): boolean => outcome.some((name) => step[name] !== undefined);
+
 const members: { [kind in 'call' | 'grant' | 'report' | 'said' | 'wait']: readonly (keyof Step)[] } = {
   call: ['wait', 'in', 'call', 'args', 'cost_usd', 'id', 'approved', 'expect', ...outcome],
   grant: ['wait', 'in', 'grant', 'params', 'ttl', 'approved', 'expect'],

@@ -5,7 +5,16 @@
  */
 import { callFacts, cellsFor, evaluateCall, grantFacts, hitsOnGrant, movesOfGrant } from '../actions/evaluate-call.ts';
 import { wordsOf } from '../actions/origin.ts';
-import { type Awaited, awaitedOutcome, finishCall, reportedCells, wordCells, wordsSaid } from '../actions/outcome.ts';
+import {
+  type Awaited,
+  awaitedOutcome,
+  countedAs,
+  finishCall,
+  type Outcome,
+  reportedCells,
+  wordCells,
+  wordsSaid,
+} from '../actions/outcome.ts';
 import { returnedWords } from '../actions/returned-words.ts';
 import type { CallSession } from '../actions/rules.ts';
 import type { FieldFault } from '../core/errors.ts';
@@ -84,6 +93,7 @@ interface OpenCall {
   session: Session;
   tool: string;
   costMicroUsd: number;
+  askedAt: Date;
   awaited: readonly Awaited[];
 }
 
@@ -240,8 +250,8 @@ function call(world: World, session: Session, step: Step, tool: string, now: Dat
   if (decision.effect === 'approve') world.asked.set(key, hits);
   else world.asked.delete(key);
   if (decision.effect === 'allow') {
-    const awaited = awaitedOutcome(manifest, facts, digest);
-    const open = { session, tool, costMicroUsd: facts.costMicroUsd, awaited };
+    const awaited = awaitedOutcome(manifest, facts, digest, countedAs(consent !== null));
+    const open = { session, tool, costMicroUsd: facts.costMicroUsd, askedAt: now, awaited };
     if (step.id !== undefined) world.calls.set(step.id, open);
     if (hasOutcome(step)) finish(world, open, step, now);
   }
@@ -258,18 +268,24 @@ function report(world: World, step: Step, id: string, now: Date): Decided | null
   return null;
 }
 
-function finish(world: World, { session, tool, costMicroUsd, awaited }: OpenCall, step: Step, now: Date): void {
+function finish(world: World, { session, ...called }: OpenCall, step: Step, now: Date): void {
+  const { tool, awaited } = called;
   const { manifest } = session.published.compiled;
   const looks = compiledCalls(manifest).looksAtOrigin;
   const returned = { output: step.output ?? null, truncated: false, structured: step.structured ?? null };
   const words = looks
     ? returnedWords(returned, toolOf(manifest, tool))
     : { words: [], moreWords: false, vouchedWords: [] };
-  const outcome = { outcome: step.outcome ?? 'response', labels: step.labels ?? [], ...words };
-  const refs = [...reportedCells(manifest, tool, outcome, digest), ...awaited];
-  const cells = world.history.read(session, refs);
-  const action = { tool, costMicroUsd, rootId: session.rootId };
-  world.history.write(session, finishCall(manifest, action, awaited, outcome, cells, now, digest));
+  const outcome: Outcome = {
+    outcome: step.outcome ?? 'response',
+    labels: step.labels ?? [],
+    costMicroUsd: step.real_cost_usd === undefined ? null : Math.round(step.real_cost_usd * 1e6),
+    entities: step.entities ?? [],
+    ...words,
+  };
+  const finished = { ...called, rootId: session.rootId };
+  const cells = world.history.read(session, [...reportedCells(manifest, finished, outcome, digest), ...awaited]);
+  world.history.write(session, finishCall(manifest, finished, outcome, cells, now, digest));
 }
 
 function grant(world: World, session: Session, step: Step, name: string, now: Date): Decided {

@@ -12,6 +12,7 @@ import {
 } from '../../providers/postgres/prepare.ts';
 import { readTarget } from '../../providers/postgres/target.ts';
 import { providerModules } from '../../providers/registry.ts';
+import { checkHistory as check } from '../actions/check-history.ts';
 import { type Anchors, type Verification, verifyAudit } from '../audit/verify.ts';
 import { loadSettings, type Settings } from '../config/settings.ts';
 import { systemClock } from '../core/clock.ts';
@@ -20,6 +21,7 @@ import { type KeyRing, openKeyRing } from '../keys/ring.ts';
 import { createRowProofs } from '../keys/row-proofs.ts';
 import { createSeal } from '../keys/seal.ts';
 import { compareTraces } from '../leases/compare-traces.ts';
+import { createCatalog } from '../manifests/catalog.ts';
 import { renewBootstrapToken } from '../people/admin-access.ts';
 import { openStore, type Store } from '../store/open.ts';
 import { applyPreparation, type Preparation, planPreparation } from '../store/prepare.ts';
@@ -30,6 +32,22 @@ import { applyPreparation, type Preparation, planPreparation } from '../store/pr
 export async function verifyEmbedded(anchors: Anchors): Promise<Verification> {
   return withStore((store) => verifyAudit(store, undefined, anchors));
 }
+
+/**
+ * What rules remember, held against the calls and grants on record.
+ * @throws ConfigurationError with every fault of the environment; Error when the database cannot be opened
+ */
+export async function checkHistory(): Promise<{ right: number; differing: string[] }> {
+  return withStore(async (store) => {
+    const { right, differing } = await check(store, createCatalog(store), systemClock.now());
+    return { right, differing: differing.map(({ cell, what }) => `${cell}: ${inWords[what]}`) };
+  });
+}
+const inWords = {
+  changed: 'is not what the record made of it',
+  missing: 'is missing',
+  unexplained: 'nothing on record made it',
+};
 
 /**
  * Publishes a new signing key, which signs after WRIT_KEY_LEAD_SECONDS.

@@ -28,7 +28,7 @@ function writ(args: string[], env: Record<string, string>): Promise<{ code: numb
   });
 }
 
-test('keys rotate and audit verify work on the embedded database', async () => {
+test('keys rotate, audit verify and history check work on the embedded database', async () => {
   const env = { WRIT_DATA_DIR: dataDir, WRIT_KEY_LEAD_SECONDS: '90' };
   const rotated = await writ(['keys', 'rotate'], env);
   assert.equal(rotated.code, 0, rotated.stderr);
@@ -36,6 +36,8 @@ test('keys rotate and audit verify work on the embedded database', async () => {
   const verified = await writ(['audit', 'verify'], env);
   assert.equal(verified.code, 0, verified.stderr);
   assert.match(verified.stdout, /^✔ [1-9]\d* rows in [1-9]\d* chains hold\n$/);
+  const checked = await writ(['history', 'check'], env);
+  assert.deepEqual(checked, { code: 0, stdout: '✔ 0 cells of history are as the record made them\n', stderr: '' });
 });
 
 test('admin token replaces what is there, whoever wrote it', async () => {

@@ -9,11 +9,13 @@ import { type ActionDeps, keyedDigest } from '../actions/request-action.ts';
 import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { consoleRouter } from '../console/console.ts';
 import { locksRouter } from '../console/locks.ts';
+import { manifestPagesRouter } from '../console/manifests.ts';
 import { assetsRouter } from '../console/shell.ts';
 import type { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
 import { isLoopback } from '../core/loopback.ts';
 import type { Clock } from '../core/vocabulary.ts';
+import { recheckPublished } from '../grants/recheck.ts';
 import type { GrantDeps } from '../grants/request-grant.ts';
 import { accessRequestOperations } from '../http/access-requests.ts';
 import { actionOperations } from '../http/actions.ts';
@@ -40,6 +42,7 @@ import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
 import { markLength } from '../leases/credential-marks.ts';
 import type { LockDeps } from '../locks/set-lock.ts';
+import { agreeToProposal, refuseProposal } from '../manifests/agree.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
 import { readClientKey } from '../people/client-authentication.ts';
 import type { Identity } from '../people/identity.ts';
@@ -110,7 +113,8 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const pages: PagesDeps = {
     ...web,
     ...about,
-    callArguments: (grantId) => argumentsUnderReview({ store, seal: parts.seal, digest }, grantId),
+    callArguments: (grantId, reader) =>
+      argumentsUnderReview({ store, seal: parts.seal, digest, clock }, grantId, reader),
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
   };
   const oauth: OAuthDeps = {
@@ -175,6 +179,9 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
+  const ownersOf = async (agent: string, version: number) => [
+    (await catalog.version(agent, version)).compiled.manifest.owner,
+  ];
   const signIn =
     provider === null ? [] : [signInRouter({ ...web, cookieKey: deriveKey(kek, 'sign-in-cookie'), provider })];
   return createApp({
@@ -214,10 +221,21 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
         ...web,
         approversOf: about.approversOf,
         waitingFor: (person) => waitingFor(parts.channels, pages, person),
-        ownersOf: async (agent, version) => [(await catalog.version(agent, version)).compiled.manifest.owner],
+        ownersOf,
         isAdmin: (person) => isAdmin(person.groups),
       }),
       locksRouter({ ...web, locks, isAdmin: (person) => isAdmin(person.groups) }),
+      manifestPagesRouter({
+        ...web,
+        ownersOf,
+        isAdmin: (person) => isAdmin(person.groups),
+        shapes,
+        agree: async (proposal) => {
+          const { agent } = await agreeToProposal(store, clock, shapes, proposal);
+          await recheckPublished(manifests, agent);
+        },
+        refuse: (proposal) => refuseProposal(store, clock, proposal),
+      }),
     ],
     door: sessionDoor({ store, clock, tokens, refusals, url }),
     authorizeAdmin: async (req) => {

@@ -2,6 +2,7 @@
  * Which jobs a worker runs, in their order. The one place that knows what approvals and people contribute.
  */
 import { expireUndecided } from '../../approvals/review.ts';
+import { forgetRequestKeys } from '../grants/access-request-keys.ts';
 import { forgetLogins } from '../people/forget-logins.ts';
 import { forgetReplays } from '../sessions/forget-replays.ts';
 import type { Job } from '../worker/job.ts';
@@ -15,6 +16,7 @@ import { forgetExpired } from '../worker/jobs/forget-expired.ts';
 import { gauges } from '../worker/jobs/gauges.ts';
 import { holdBack } from '../worker/jobs/hold-back.ts';
 import { prune } from '../worker/jobs/prune.ts';
+import { pruneCells } from '../worker/jobs/prune-cells.ts';
 import { recheckHeldGrants } from '../worker/jobs/recheck-held.ts';
 import { releaseEndedSessions } from '../worker/jobs/release-ended-sessions.ts';
 import { releasePool } from '../worker/jobs/release-pool.ts';
@@ -34,5 +36,6 @@ export const jobs: readonly Job[] = [
   releasePool,
   prune,
   gauges,
-  forgetExpired([forgetReplays, forgetLogins]),
+  pruneCells,
+  forgetExpired([forgetReplays, forgetLogins, forgetRequestKeys]),
 ];

@@ -78,7 +78,7 @@ function masthead(viewer: Viewer | null): ComponentChildren {
   if (viewer === null) return [mark];
   return [
     mark,
-    h('nav', null, h('a', { href: '/approvals' }, 'Approvals')),
+    h('nav', null, [h('a', { href: '/approvals' }, 'Approvals'), h('a', { href: '/agents' }, 'Agents')]),
     h('form', { class: 'who', method: 'post', action: '/logout' }, [
       h('input', { type: 'hidden', name: 'csrf', value: viewer.csrf }),
       h(Foreign, { text: viewer.label }),

@@ -34,6 +34,12 @@ export function moment(at: Date): string {
   return `${day} ${month} ${time} UTC`;
 }
 
+/** `21 Nov 2026 14:05 UTC`: of what may be years ago. */
+export function dated(at: Date): string {
+  const [, day, month, year, time] = at.toUTCString().split(' ');
+  return `${day} ${month} ${year} ${time!.slice(0, 5)} UTC`;
+}
+
 /** `4 min ago`, `just now`. */
 export function ago(at: Date, now: Date): string {
   const seconds = (now.getTime() - at.getTime()) / 1000;

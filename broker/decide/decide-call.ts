@@ -11,6 +11,7 @@ import { entity } from '../manifests/cedar-schema.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import { toolOf } from '../manifests/compile-calls.ts';
 import { member } from '../manifests/manifest.ts';
+import { agreedAs } from '../manifests/team-policies.ts';
 import { type Answer, readAnswer } from './decide.ts';
 import { type CallEffect, sessionEffect } from './effects.ts';
 import { slotForCalls } from './policy-slots.ts';
@@ -89,7 +90,7 @@ function decideOrThrow(facts: CallDecisionFacts, compiled: CompiledManifest): Ca
     return faults.length === 0 ? decision(facts, 'allow', [], first.policyIds) : denied(facts, faults);
   if (faults.length > 0 || !first.liftable) return refused(facts, compiled, faults, first);
   // A person is asked where their yes is the only thing missing.
-  const second = ask({ ...facts, approved: facts.hits }, compiled);
+  const second = ask({ ...facts, approved: [...facts.hits, ...agreeable(facts, compiled, first)] }, compiled);
   if (second.effect !== 'allow') return refused(facts, compiled, [], second);
   return { ...refused(facts, compiled, [], first), effect: 'approve' };
 }
@@ -121,6 +122,15 @@ function ask(facts: CallDecisionFacts, compiled: CompiledManifest): Answer {
     part,
   );
 }
+
+/** The team's own policies among those that matched, as a person agrees to them. */
+const agreeable = (facts: CallDecisionFacts, compiled: CompiledManifest, { policyIds }: Answer): string[] => {
+  const { annotations } = partFor(facts, compiled);
+  return policyIds.flatMap((id) => {
+    const note = member(annotations, id);
+    return note?.reason === 'team_policy' ? [agreedAs(note.id.slice('cedar.'.length))] : [];
+  });
+};
 
 function refused(facts: CallDecisionFacts, compiled: CompiledManifest, faults: Reason[], answer: Answer): CallDecision {
   const part = partFor(facts, compiled);

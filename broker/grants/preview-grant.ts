@@ -42,7 +42,13 @@ export async function previewGrant(
   // Whoever asks about a decoy touches it, as if it had asked for it.
   const canaries = canariesOfGrant(manifest.compiled.manifest, asked.capability, asked.params ?? {});
   if (canaries.length > 0) {
-    await touchedByGrant(deps, session, { canaries, capability: asked.capability }, requestId);
+    await touchedByGrant(
+      deps,
+      manifest.compiled.manifest,
+      session,
+      { canaries, capability: asked.capability },
+      requestId,
+    );
     return { is: 'decoy', manifestVersion: manifest.version };
   }
   if (!Object.hasOwn(manifest.compiled.manifest.capabilities, asked.capability))

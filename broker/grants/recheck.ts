@@ -95,6 +95,13 @@ export async function recheckHeld(deps: RecheckDeps, agent: string | null): Prom
   }
 }
 
+/** What is in force now counts at once, whatever comes of this: a worker looks again. */
+export async function recheckPublished(deps: RecheckDeps, agent: string): Promise<void> {
+  await recheckHeld(deps, agent).catch((error) =>
+    deps.log.error({ err: error, agent }, 'what the agent holds could not be rechecked yet'),
+  );
+}
+
 async function recheckAgent(deps: RecheckDeps, stale: StaleAgent, now: Date): Promise<void> {
   const seen = seenOf(deps.store, stale);
   const held = await deps.store.run<Held>(heldStatement, [stale.agent, stale.version]);

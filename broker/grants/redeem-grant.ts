@@ -73,6 +73,7 @@ export async function redeemGrant(
     agent: session.agent,
     grantId: grant.id,
     consented: grant.planDigest,
+    manifestVersion: manifest.version,
     credentialJwk,
     requestId,
     audit,

@@ -8,6 +8,7 @@ import canonicalize from 'canonicalize';
 import { type AskDeps, restraintBy } from '../actions/ask-people.ts';
 import type { Digest } from '../actions/cells.ts';
 import type { DecisionObserver, GrantSeen } from '../actions/observer.ts';
+import { tellingOfRules } from '../actions/tell-people.ts';
 import { canariesOfGrant, touchedByGrant } from '../actions/touch-canary.ts';
 import { type EventPayload, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
@@ -169,7 +170,13 @@ async function decideOnce(
   const manifest = await deps.catalog.inForce(session.agent, session.currentManifestVersion);
   const canaries = canariesOfGrant(manifest.compiled.manifest, request.capability, request.params ?? {});
   if (canaries.length > 0) {
-    await touchedByGrant(deps, session, { canaries, capability: request.capability }, requestId);
+    await touchedByGrant(
+      deps,
+      manifest.compiled.manifest,
+      session,
+      { canaries, capability: request.capability },
+      requestId,
+    );
     throw onRecord(new WritError('denied', { extensions: { reasons: [{ code: 'rule' }] } }));
   }
   const bounded = underCeiling(deps, session);
@@ -207,7 +214,10 @@ async function decideOnce(
             { asked: `capability:${request.capability}`, args: evaluation.params, hits: history.hits, reasons },
             { id: record.id, requestDigest: asking.requestDigest, manifestVersion: manifest.version, now },
           );
-    const written = await recordGrant(store, denied, history.moves(['attempt', 'denied']), [], asks);
+    const by = `the capability ${request.capability}`;
+    const ended = { effect, hits: history.hits, by };
+    const tells = tellingOfRules(deps, session.agent, manifest.compiled.manifest, ended, now);
+    const written = await recordGrant(store, denied, history.moves(['attempt', 'denied']), [], asks, tells);
     if (!written.ok) return decideAgain(written);
     tell();
     await carryOut(deps, session.rootId, effect, requestId);

@@ -4,8 +4,10 @@
  * (`issuing`) writes the lease row too, before any provider is called (invariant 5).
  */
 
+import { insertIncident, type Telling } from '../../approvals/incidents.ts';
 import { insertNotices } from '../../approvals/notices.ts';
 import { moveCells, type StoredWrite, unlessMovedOn } from '../actions/move-cells.ts';
+import { movesOf } from '../actions/rebuild.ts';
 import { appendEvent } from '../audit/append.ts';
 import { type EventPayload, event, eventAmong } from '../audit/events.ts';
 import { newId } from '../core/ids.ts';
@@ -18,7 +20,6 @@ import { countGrant, countInChild, countInRoot } from '../sessions/counts.ts';
 import { mayAct } from '../sessions/live-session.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
-
 import { type AsksPeople, askPeople, askRow } from './ask-people.ts';
 import { proveGrant } from './proven-grant.ts';
 
@@ -105,24 +106,25 @@ const heldWithinRate = (perMinute: string, ceiling: string) => `
       FROM locked_trees LEFT JOIN rate ON true
     )`;
 
-/** @param proof SQL of the proof */
-const insertGrant = (proof: string) => `
+/** @param proof SQL of the proof @param moves SQL of the cells that it moves, as the row keeps them */
+const insertGrant = (proof: string, moves = "'{}'") => `
       INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, credential_jwk, manifest_version,
-                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decide_by, decided_at, ended_at, proof, agent_seq)
+                          provider, plan, plan_digest, tier, status, decision, decision_jws, requested_at, decide_by, decided_at, ended_at, proof, agent_seq, asked_moves)
       SELECT $5::text, $1::text, $6::text, $7::text, $8::text, $9::text, $10::jsonb, $11::text, $12::jsonb, $13::int, $14::text, $15::jsonb, $16::text,
              $17::int, $18::text, $19::jsonb, $20::text, $4::timestamptz, $21::timestamptz,
              CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END, ${proof},
-             (SELECT seq FROM held)`;
+             (SELECT seq FROM held), ${moves}::text[]`;
 
 /**
  * A denial does not count against the envelope. A pending grant and its notices are committed together.
  * @param moving whether cells of history are moved with it ($30), and a rule does something to the tree: its
- *   effect ($31), what the tree loses ($32), and the question to people about that ($33, `askRow`)
+ *   effect ($31), what the tree loses ($32), and the question to people about that ($33, `askRow`), or what
+ *   they are told ($34); as the row keeps the moves: $35
  */
 const recordStatement = (moving: boolean): Statement => ({
   name: moving ? 'grant_record_moving' : 'grant_record',
   text: `
-    WITH ${heldWithinRate('$27', '$28')}, ${moving ? `${moveCells('held', '$30', '$4::timestamptz')}, ` : ''}g AS (${insertGrant('$29::text')} FROM held ${moving ? 'JOIN may ON may.ok ' : ''}WHERE held.ok
+    WITH ${heldWithinRate('$27', '$28')}, ${moving ? `${moveCells('held', '$30', '$4::timestamptz')}, ` : ''}g AS (${insertGrant('$29::text', moving ? '$35' : undefined)} FROM held ${moving ? 'JOIN may ON may.ok ' : ''}WHERE held.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
     ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
@@ -134,7 +136,10 @@ ${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 
         ? `, because AS MATERIALIZED (
       SELECT $2::text AS root_id, $4::timestamptz AS at, $23::text AS request_id, $6::text AS agent, asks.* FROM g,
         json_to_record($33::json) AS asks (question json, asked json, notices text[], channels text[], restrained text, restraint json)
-    ), ${askPeople('because', { ids: '(SELECT notices FROM because)', channels: '(SELECT channels FROM because)' })}`
+    ), ${askPeople('because', { ids: '(SELECT notices FROM because)', channels: '(SELECT channels FROM because)' })}, telling AS (
+      SELECT $1::text AS session_id, $4::timestamptz AS at, $34::jsonb AS tells FROM g
+    ), told AS (${insertIncident('telling')}
+    )`
         : ''
     }
     SELECT EXISTS (SELECT 1 FROM g) AS ok, coalesce((SELECT limited FROM held), false) AS limited`,
@@ -204,12 +209,13 @@ export const intentStatements = { free: intentStatement(false), limited: intentS
 
 /**
  * The same for a lease that takes a part of what others share: a pool member of its own, or a place in a
- * document; or whose grant moves cells of history ($35). One by one: two of them may want the same.
+ * document; or whose grant moves cells of history ($35, and as the row keeps them: $36). One by one: two of
+ * them may want the same.
  */
 const intentAloneStatement = (moving: boolean): Statement => ({
   name: moving ? 'grant_intent_moving' : 'grant_intent_room',
   text: `
-    WITH ${heldWithinRate('$30', '$31')}, ${holdRoom({ provider: '$14::text', agent: '$6::text', lockKey: '$26::text', denials: '$32', members: '$33', endedBefore: '$34' })}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, ${moving ? `${moveCells('ready', '$35', '$4::timestamptz')}, ` : ''}g AS (${insertGrant("''")} FROM ready ${moving ? 'JOIN may ON may.ok ' : ''}WHERE ready.ok
+    WITH ${heldWithinRate('$30', '$31')}, ${holdRoom({ provider: '$14::text', agent: '$6::text', lockKey: '$26::text', denials: '$32', members: '$33', endedBefore: '$34' })}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, ${moving ? `${moveCells('ready', '$35', '$4::timestamptz')}, ` : ''}g AS (${insertGrant("''", moving ? '$36' : undefined)} FROM ready ${moving ? 'JOIN may ON may.ok ' : ''}WHERE ready.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
     ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
@@ -226,7 +232,7 @@ ${intendLease(`SELECT $25::text AS lease_id, g.id AS grant_id, $1::text AS sessi
 const intentInRoom = intentAloneStatement(false);
 const intentMoving = intentAloneStatement(true);
 
-/** @param moving whether cells of history are moved with it ($21) */
+/** @param moving whether cells of history are moved with it ($21), and how the row keeps that ($22) */
 const claimStatement = (moving: boolean): Statement => ({
   name: moving ? 'grant_claim_moving' : 'grant_claim',
   text: `
@@ -238,7 +244,7 @@ const claimStatement = (moving: boolean): Statement => ({
           AND NOT EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = g.session_id AND e.grant_id = g.id AND e.type = ${event('lease.issued')})
         FOR UPDATE OF s, g) locked
     ), ${holdRoom({ provider: '$6::text', agent: '$17::text', lockKey: '$13::text', denials: '$18', members: '$19', endedBefore: '$20' })}, ${reserveMember('$5::text', '$6::text', '$7', '$8::timestamptz')}, ${moving ? `${moveCells('ready', '$21', '$2::timestamptz')}, ` : ''}g AS (
-      UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10::text, decision_jws = $11::text, credential_jwk = coalesce($12::jsonb, credential_jwk)
+      UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10::text, decision_jws = $11::text, credential_jwk = coalesce($12::jsonb, credential_jwk)${moving ? ', redeemed_moves = redeemed_moves || $22::jsonb' : ''}
       FROM ready ${moving ? 'JOIN may ON may.ok ' : ''}WHERE ready.ok AND grants.id = $3::text
       RETURNING grants.id, grants.session_id, grants.agent
     ), l AS (
@@ -289,6 +295,7 @@ function grantValues(grant: GrantRecord) {
  * @param moves cells of history that it moves
  * @param channels channels that deliver: writes one notice for each
  * @param asks what people are asked because a rule froze or narrowed the session by it
+ * @param tells what they are told because a rule ended it
  */
 export async function recordGrant(
   store: Store,
@@ -296,6 +303,7 @@ export async function recordGrant(
   moves: readonly StoredWrite[],
   channels: readonly string[] = [],
   asks: AsksPeople | null = null,
+  tells: Telling | null = null,
 ): Promise<Recorded> {
   const noticeIds = channels.map(() => newId('ntc', grant.at));
   const values = [
@@ -308,7 +316,14 @@ export async function recordGrant(
   ];
   const effect = grant.decision.session_effect === undefined ? null : String(grant.decision.session_effect);
   const took = asks?.took == null ? null : [...asks.took];
-  const because = () => [JSON.stringify(moves), effect, took, JSON.stringify(asks === null ? {} : askRow(asks))];
+  const because = () => [
+    JSON.stringify(moves),
+    effect,
+    took,
+    JSON.stringify(asks === null ? {} : askRow(asks)),
+    json(tells),
+    movesOf(moves),
+  ];
   const [row] = await (moves.length === 0 && effect === null
     ? store.run<RecordRow>(recordAlone, values)
     : unlessMovedOn(store.run<RecordRow>(recordMoving, [...values, ...because()])).then(orNone));
@@ -368,7 +383,9 @@ export async function recordIntent(
   ];
   const [row] = await (moves.length === 0
     ? store.run<IntentRow>(intentInRoom, values)
-    : unlessMovedOn(store.run<IntentRow>(intentMoving, [...values, JSON.stringify(moves)])).then(orNone));
+    : unlessMovedOn(store.run<IntentRow>(intentMoving, [...values, JSON.stringify(moves), movesOf(moves)])).then(
+        orNone,
+      ));
   return readIntent(row);
 }
 
@@ -417,6 +434,8 @@ export async function claimApproved(
     agent: string;
     grantId: string;
     consented: string;
+    /** In force now: what is moved is moved by it. */
+    manifestVersion: number;
     decisionJws: string;
     credentialJwk: JsonObject | null;
     at: Date;
@@ -446,9 +465,11 @@ export async function claimApproved(
     input.agent,
     ...roomValues(lease),
   ];
+  const redeemed = () =>
+    JSON.stringify([{ at: input.at, manifest_version: input.manifestVersion, moves: movesOf(moves) }]);
   const [row] = await (moves.length === 0
     ? store.run<IntentRow>(claimAlone, values)
-    : unlessMovedOn(store.run<IntentRow>(claimMoving, [...values, JSON.stringify(moves)])).then(orNone));
+    : unlessMovedOn(store.run<IntentRow>(claimMoving, [...values, JSON.stringify(moves), redeemed()])).then(orNone));
   return readIntent(row);
 }
 

@@ -7,6 +7,7 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { type ErrorCode, WritError, type WritErrorOptions } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
+import { claimRequestKey } from '../grants/access-request-keys.ts';
 import { historyReads } from '../grants/history.ts';
 import { decidedGrants } from '../grants/read-grant.ts';
 import { grantReads, requestGrant } from '../grants/request-grant.ts';
@@ -16,6 +17,7 @@ import { type AuthzenDeps, accessRequestsPath } from './authzen-answers.ts';
 import { capabilityType, checkSubject, evaluationBody } from './authzen-requests.ts';
 import { capabilityRequest } from './capability-evaluation.ts';
 import type { BoundDenial } from './denial-token.ts';
+import { idempotencyKeyOf } from './idempotency-key.ts';
 import { type Answer, type Call, type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line, prose } from './text.ts';
 
@@ -100,7 +102,7 @@ export function accessRequestOperations(deps: AuthzenDeps & { poller: LongPoller
       summary: 'Ask a person to lift a denial (AuthZEN access request)',
       body: submission,
       headers: {
-        'Idempotency-Key': 'The same key and body again is the same task.',
+        'Idempotency-Key': 'The same key and body again is the same task; with another body it is refused.',
         'X-Request-ID': 'Sent back as it came.',
       },
       responses: {
@@ -124,7 +126,9 @@ export function accessRequestOperations(deps: AuthzenDeps & { poller: LongPoller
       handle: async ({ body, header, address, requestId }, session) => {
         checkSubmission(body, session);
         const denial = await boundDenial(deps, body, session);
-        const id = denial.grantId ?? (await askForGrant(deps, body, denial, session, { header, address, requestId }));
+        const key = idempotencyKeyOf(header);
+        if (key !== null) await claimKey(deps, session, key, body);
+        const id = denial.grantId ?? (await askForGrant(deps, body, denial, session, { key, address, requestId }));
         const task = await readTask(grants, session.id, id);
         if (task === null) throw problem('invalid_denial_binding');
         return answerOf(task, task.status === 'pending' ? 202 : 201);
@@ -181,6 +185,15 @@ async function boundDenial({ denials, grants }: AuthzenDeps, body: Submission, s
   return denial;
 }
 
+/** @throws WritError a problem of the profile's: the key was used for another submission */
+async function claimKey({ grants }: AuthzenDeps, session: SessionFacts, key: string, body: Submission): Promise<void> {
+  try {
+    await claimRequestKey(grants.store, session, key, body);
+  } catch (error) {
+    throw error instanceof WritError && error.code === 'idempotency_mismatch' ? problem('duplicate_request') : error;
+  }
+}
+
 /**
  * Makes the request for the capability, or finds it: without an Idempotency-Key, one denial is asked about
  * once.
@@ -191,13 +204,12 @@ async function askForGrant(
   body: Submission,
   denial: BoundDenial,
   session: SessionFacts,
-  { header, address, requestId }: Pick<Call<unknown, unknown, unknown>, 'header' | 'address' | 'requestId'>,
+  { key, address, requestId }: { key: string | null } & Pick<Call<unknown, unknown, unknown>, 'address' | 'requestId'>,
 ): Promise<string> {
   if (body.resource.type !== capabilityType) throw problem('not_requestable');
   const { capability, params, ttlSeconds } = capabilityRequest(body);
   const justification = body.context?.justification ?? body.context?.business_justification ?? null;
-  const key = header('idempotency-key');
-  const named = key === undefined ? `denial ${denial.jti}` : `access request ${key}`;
+  const named = key === null ? `denial ${denial.jti}` : `access request ${key}`;
   const idempotencyKey = `sha256:${hash('sha256', named, 'hex')}`;
   const known = await rereadSession(grants.store, session, grants.clock.now(), {
     ...grantReads(grants, capability, idempotencyKey),

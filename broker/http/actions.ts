@@ -9,7 +9,7 @@ import { WritError } from '../core/errors.ts';
 import type { Json, JsonObject } from '../core/vocabulary.ts';
 import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
 import { type Operation, operation } from './operation.ts';
-import { idOf, line, prose } from './text.ts';
+import { idOf, line, microUsd, prose, usd } from './text.ts';
 
 /** Any value: the body was JSON. A schema that refers to itself does not fit into the API’s document. */
 const json = z.unknown() as unknown as z.ZodType<Json>;
@@ -21,6 +21,16 @@ const report = z.strictObject({
     .max(16)
     .default([])
     .describe('Labels of what came back, beyond those that the manifest gives the tool.'),
+  cost_usd: usd
+    .optional()
+    .describe('What the call really cost: budgets count it in place of the estimate. Without it the estimate stands.'),
+  entities: z
+    .array(line(512))
+    .max(16)
+    .default([])
+    .describe(
+      'What the call turned out to touch, named as the manifest’s `entity` names it (`order:42`): rules that compare by `entity` see it, and `labels` stick to it. It lets nothing pass.',
+    ),
   output: prose(48_000)
     .optional()
     .describe('What came back: looked at for the values that first appear in it, and not kept.'),
@@ -44,9 +54,13 @@ const reportOf = ({
   structured,
   output_truncated,
   output_digest,
-}: z.output<typeof report>) => ({
+  cost_usd,
+  entities,
+}: z.output<typeof report>): Report => ({
   outcome,
   labels,
+  costMicroUsd: cost_usd === undefined ? null : microUsd(cost_usd),
+  entities,
   output: output ?? null,
   structured: structured ?? null,
   truncated: output_truncated,
@@ -65,7 +79,8 @@ async function finishOrSay(
   requestId: string | null,
 ): Promise<string | null> {
   try {
-    const session = await rereadSession(deps.store, admitted, deps.clock.now(), finishReads(id));
+    const reads = await finishReads(deps, admitted.agent, id, one);
+    const session = await rereadSession(deps.store, admitted, deps.clock.now(), reads);
     await finishAction(deps, session, id, one, requestId);
     return null;
   } catch (error) {
@@ -123,7 +138,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
         'conflict',
         'unavailable',
       ],
-      reads: ({ params: { id } }) => finishReads(id),
+      reads: ({ params: { id }, body }, { agent }) => finishReads(deps, agent, id, reportOf(body)),
       handle: async ({ params: { id }, body, requestId }, session) => {
         await finishAction(deps, session, id, reportOf(body), requestId);
         return { status: 200, body: { id, outcome: body.outcome } };

@@ -75,15 +75,16 @@ export function adminOperations(deps: AdminDeps): Operation[] {
     operation({
       method: 'get',
       path: '/v1/admin/actions/:id/arguments',
-      summary: 'The arguments of a tool call, where its manifest has them recorded in full',
+      summary:
+        'The arguments of a tool call, where its manifest has them recorded in full; who reads them is on record',
       tag: 'Admin',
       access: 'admin',
       params: z.object({ id: idOf('act') }),
       responses: { 200: { description: 'The arguments', schema: z.object({ arguments: z.looseObject({}) }) } },
       errors: ['unauthenticated', 'forbidden', 'not_found'],
-      handle: async ({ params: { id } }) => ({
+      handle: async ({ params: { id }, requestId }, admin) => ({
         status: 200,
-        body: { arguments: await recordedArguments(deps, id) },
+        body: { arguments: await recordedArguments(deps, id, { name: admin, requestId }) },
       }),
     }),
     operation({

@@ -12,7 +12,7 @@ import type { ActionRequest } from '../actions/request-action.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
-import { idOf, line, zodFaults } from './text.ts';
+import { idOf, line, microUsd, usd, zodFaults } from './text.ts';
 
 const jsonObject = z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>;
 const type = line(64);
@@ -42,7 +42,7 @@ export const contextSchema = z
       .describe(
         'The action as which it was asked for before a person agreed to it, where the host has no id of its own.',
       ),
-    cost_usd: z.number().min(0).max(1_000_000).optional().describe('What the call is expected to cost.'),
+    cost_usd: usd.optional().describe('What the call is expected to cost.'),
     prompted_by: line(256).optional().describe('What prompted it: a reference or a digest, for the record.'),
     ttl_seconds: z.int().min(1).max(604_800).optional().describe('Of a capability: the lifetime asked for.'),
     approval: z
@@ -132,7 +132,7 @@ export function callOf(
   return {
     tool: resource.type === 'tool' ? resource.id : action.name,
     args: argumentsIn({ action, resource, context }, path),
-    costMicroUsd: context.cost_usd === undefined ? null : Math.round(context.cost_usd * 1e6),
+    costMicroUsd: context.cost_usd === undefined ? null : microUsd(context.cost_usd),
     callId: context.call_id ?? null,
     actionId: context.action_id ?? null,
     promptedBy: context.prompted_by ?? null,

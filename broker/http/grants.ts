@@ -1,8 +1,6 @@
 /** `/v1/grants`: ask, wait, redeem. */
 
-import { hash } from 'node:crypto';
 import { z } from 'zod';
-import { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
 import { codesOf, decisionReasons } from '../core/reasons.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
@@ -12,6 +10,7 @@ import { withdraw } from '../grants/issue-grant.ts';
 import { decidedGrants, readGrant, waitForGrant } from '../grants/read-grant.ts';
 import { redeemGrant, redemptionReads } from '../grants/redeem-grant.ts';
 import { type GrantAnswer, type GrantDeps, grantReads, requestGrant } from '../grants/request-grant.ts';
+import { idempotencyKeyOf } from './idempotency-key.ts';
 import { type Answer, type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line, prose } from './text.ts';
 
@@ -69,23 +68,6 @@ export const issuedSchema = grantSchema.extend({
   credential_jwe: z.string().optional().describe('The credential sealed to `credential_jwk`.'),
   decision: z.string().describe('The signed decision (JWS) that the delivering side acted on.'),
 });
-
-const idempotencyKey = /^[\x21-\x7e]{1,255}$/;
-
-/**
- * The caller's key as its digest: it names a request, and nobody needs to read it; it may be a token sent by
- * mistake.
- * @throws WritError `bad_request`
- */
-function idempotencyKeyOf(header: (name: string) => string | undefined): string | null {
-  const key = header('idempotency-key') ?? null;
-  if (key !== null && !idempotencyKey.test(key)) {
-    throw new WritError('bad_request', {
-      errors: [{ path: 'Idempotency-Key', message: 'must be 1 to 255 visible ASCII characters' }],
-    });
-  }
-  return key === null ? null : `sha256:${hash('sha256', key, 'hex')}`;
-}
 
 export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Operation[] {
   const decided = decidedGrants(deps.store);

@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
-import { type RecheckDeps, recheckHeld } from '../grants/recheck.ts';
+import { type RecheckDeps, recheckPublished } from '../grants/recheck.ts';
 import { agreeToProposal, proposalHolds, refuseProposal, type StoredProposal } from '../manifests/agree.ts';
 import type { ProviderShapes } from '../manifests/check.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
@@ -93,12 +93,8 @@ const published = {
 export function manifestOperations(deps: ManifestDeps): Operation[] {
   const { store } = deps;
 
-  /** What is in force now counts at once, whatever comes of this: a worker looks again. */
   async function answer(agent: string, publication: Publication) {
-    if (publication.outcome === 'published')
-      await recheckHeld(deps, agent).catch((error) =>
-        deps.log.error({ err: error, agent }, 'what the agent holds could not be rechecked yet'),
-      );
+    if (publication.outcome === 'published') await recheckPublished(deps, agent);
     const headers = publication.version === 0 ? {} : { ETag: versionTag(agent, publication.version) };
     return { status: publication.outcome === 'proposed' ? 202 : 200, headers, body: publication };
   }

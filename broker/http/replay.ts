@@ -1,11 +1,11 @@
 /** `/v1/admin`: what is on record, decided by another manifest; the narrowest one; who can do what. */
 import { z } from 'zod';
 import { pathText } from '../manifests/parse.ts';
+import type { Question } from '../replay/finding.ts';
 import { type Difference, groups, type Replay } from '../replay/replay.ts';
 import { type ReplayDeps, readCandidate, runReplay } from '../replay/run-replay.ts';
 import { runSuggest } from '../replay/run-suggest.ts';
 import { runWhoCan } from '../replay/run-who-can.ts';
-import type { Question } from '../replay/who-can.ts';
 import { type Operation, operation } from './operation.ts';
 import { inDigits } from './text.ts';
 

@@ -105,7 +105,11 @@ export async function leasesMarked(store: Store, marks: readonly string[]): Prom
   return rows.map(({ id }) => id);
 }
 
-const leakedStatement: Statement = {
+/**
+ * @param tell SQL that tells people of what is in `telling`: `session_id`, `at`, `tells`. Whoever leases does
+ *   not know how
+ */
+export const leakedStatement = (tell: string): Statement => ({
   name: 'lease_leaked',
   text: `
     WITH due AS (
@@ -121,9 +125,12 @@ ${startRevoking({
       ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('lease.revoking'), actor: "'system'", grant: 'grant_id', lease: 'id', payload: `json_build_object('reason', ${revokeReason('credential_leaked')})` }, 'l ORDER BY session_id, id')}
     ), leaked AS (
       ${appendEvent({ chain: '$3::text', at: '$2::timestamptz', type: event('credential.leaked'), actor: '$4::text', request: '$5::text', payload: '$6::json' })}
+    ), telling AS (
+      SELECT $3::text AS session_id, $2::timestamptz AS at, $7::jsonb AS tells
+    ), told AS (${tell}
     )
     SELECT id FROM l`,
-};
+});
 
 export interface Leak {
   leases: readonly string[];
@@ -133,13 +140,16 @@ export interface Leak {
   at: Date;
   requestId: string | null;
   where: { tool: string; seen_in: 'arguments' | 'output' };
+  /** Who is told of it. */
+  telling: object;
 }
 
 /** Begins to revoke the leases, and puts the leak on the record of the session in which it was seen. */
 export async function revokeLeaked(
   store: Store,
-  { leases, session, agent, at, requestId, where }: Leak,
+  statement: Statement,
+  { leases, session, agent, at, requestId, where, telling }: Leak,
 ): Promise<void> {
   const payload = JSON.stringify({ ...where, leases });
-  await store.run(leakedStatement, [[...leases], at, session, agent, requestId, payload]);
+  await store.run(statement, [[...leases], at, session, agent, requestId, payload, JSON.stringify(telling)]);
 }

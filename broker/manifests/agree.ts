@@ -62,7 +62,7 @@ export async function agreeToProposal(
   const row = await provenProposal(store, id);
   if (row.status !== 'proposed') throw decided(row);
   if (row.sha256 !== sha256) throw new WritError('precondition_failed', { detail: 'Another text is proposed.' });
-  const barred = whyBarred(row.proposer as unknown as Proposer, admin);
+  const barred = barredFromAgreeing(row, admin);
   if (barred !== null) throw new WritError('forbidden', { detail: barred });
   const compiled = prepareManifest(row.source, shapes);
   const { agent, source, author, reason, baseVersion } = row;
@@ -74,8 +74,9 @@ export async function agreeToProposal(
   throw new WritError('precondition_failed', { detail: 'Another version is in force by now: propose it again.' });
 }
 
-/** Why this admin may not agree; null = they may. */
-function whyBarred(proposer: Proposer, admin: Admin): string | null {
+/** Why this admin may not agree to it; null = they may. */
+export function barredFromAgreeing(row: StoredProposal, admin: Admin): string | null {
+  const proposer = row.proposer as unknown as Proposer;
   if (admin.identity === null) return 'The bootstrap token says nothing of who holds it: a signed-in admin must agree.';
   // Of these nobody knows who they are; they are one hand, and the person who agrees is the other.
   if (proposer.kind !== 'person') return null;

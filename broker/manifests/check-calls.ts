@@ -1,7 +1,7 @@
 /** What the schema cannot say of the sections about tool calls: that names are known and patterns compile. */
 import { entityReferences } from './call-arguments.ts';
+import { expandPack } from './include-packs.ts';
 import { type Manifest, member } from './manifest.ts';
-import { expandPack } from './packs.ts';
 import { type Path, pathText } from './parse.ts';
 import { patternFault } from './pattern.ts';
 import { referencesOf } from './template.ts';

@@ -222,13 +222,16 @@ function compile(manifest: Manifest): CompiledCalls {
   return {
     rules,
     trackers: [...trackers.values()],
-    looksAtOrigin: rules.some(
-      (rule) =>
-        rule.effect === 'approve' ||
-        [...rule.when, ...(rule.unless === null ? [] : [rule.unless])].some(
-          ({ now }) => now.untrusted !== undefined || now.unvouched !== undefined,
-        ),
-    ),
+    // A policy of the team's own, read as a text: what is too much only looks at more.
+    looksAtOrigin:
+      /@effect\s*\(\s*"approve"/.test(manifest.cedar ?? '') ||
+      rules.some(
+        (rule) =>
+          rule.effect === 'approve' ||
+          [...rule.when, ...(rule.unless === null ? [] : [rule.unless])].some(
+            ({ now }) => now.untrusted !== undefined || now.unvouched !== undefined,
+          ),
+      ),
   };
 }
 

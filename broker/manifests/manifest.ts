@@ -7,7 +7,7 @@
  */
 import { z } from 'zod';
 import { isOwnerName } from '../core/identifier.ts';
-import { packsSchema } from './packs.ts';
+import { packsSchema } from './include-packs.ts';
 import { callBounds, callSections } from './tool-schema.ts';
 import { isPlainText } from './unsafe-text.ts';
 

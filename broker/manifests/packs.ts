@@ -1,15 +1,15 @@
 /**
- * Rule packs: rules for what many agents have in common, which a manifest includes by name. What a pack
- * speaks of are classes of the manifest; which those are, `with` says. A pack is expanded when the manifest
- * is read, and what it became stands in the published version: a later broker changes none.
+ * Rule packs: rules for what many agents have in common, which a manifest includes by name
+ * (`include-packs.ts`). What a pack speaks of are classes of the manifest; which those are, `with` says.
  */
 import { z } from 'zod';
-import { argPath, className, DutySchema, dollars, RuleSchema, span } from './tool-schema.ts';
+import { argPath, className, type DutySchema, dollars, type RuleSchema, span } from './tool-schema.ts';
 
 type RuleInput = z.input<typeof RuleSchema>;
 type DutyInput = z.input<typeof DutySchema>;
+type Effect = RuleInput['effect'];
 
-interface Pack<Shape extends z.ZodRawShape> {
+export interface Pack<Shape extends z.ZodRawShape = z.ZodRawShape> {
   /** For people: what it is against. */
   about: string;
   with: z.ZodObject<Shape>;
@@ -43,6 +43,54 @@ const asRoot = '(?:.*[\\s;&|(`$/])?(?:sudo|su|doas|pkexec|runas)(?:\\s.*)?';
 const credentialFile =
   '(?i)(?:.*[\\s/=\'"])?(?:\\.env(?:\\.[a-z]+)?|\\.netrc|\\.pgpass|\\.git-credentials|\\.npmrc|\\.pypirc|id_(?:rsa|ed25519|ecdsa)|\\.aws/credentials|\\.kube/config|\\.docker/config\\.json)(?:[\\s\'";|&].*)?';
 
+/** What cannot be taken back: whole trees removed, a disk written over, a remote forced. */
+const destroys =
+  '(?:.*[\\s;&|(])?(?:rm\\s+-\\S*(?:r\\S*f|f\\S*r)\\S*\\s+["\']?(?:/|~|\\$HOME|\\.\\.?/?(?:\\s|$)|\\*).*|mkfs\\S*.*|dd\\s.*of=/dev/.*|git\\s.*push\\s.*(?:--force|-f|--mirror|--delete)(?:\\s.*|-.*)?|git\\s.*push\\s(?:.*\\s)?\\+\\S+.*)';
+/** What was fetched, handed to an interpreter. */
+const runsFetched =
+  '.*(?:curl|wget)\\s.*\\|\\s*(?:\\S*/)?(?:sudo\\s+)?(?:\\S*/)?(?:ba|z|da|k)?sh\\b.*|.*(?:ba|z|da|k)?sh\\s+(?:-c\\s+)?["\']?(?:<\\(|\\$\\(|`)\\s*(?:curl|wget)\\s.*|.*(?:curl|wget)\\s.*\\|\\s*(?:python3?|node|perl|ruby)\\b.*';
+/** Files that tell agents, builds and shells what to do. */
+const ownRules =
+  '(?i)(?:.*/)?(?:\\.git/.*|\\.github/workflows/.*|\\.gitlab-ci\\.yml|\\.claude/.*|\\.codex/.*|\\.cursor/.*|\\.mcp\\.json|AGENTS\\.md|CLAUDE\\.md|\\.vscode/(?:tasks|settings)\\.json|\\.envrc|\\.(?:bash|zsh)(?:rc|_profile)|\\.profile)';
+
+/** A rule about tools of a class, or about what `on` selects. */
+function rule(
+  id: string,
+  effect: Effect,
+  on: string | Exclude<RuleInput['on'], string>,
+  message: string | null,
+  when?: RuleInput['when'],
+  scope?: RuleInput['scope'],
+): RuleInput {
+  return {
+    id,
+    ...(message === null ? {} : { message }),
+    on: typeof on === 'string' && on !== everything ? { class: on } : (on as RuleInput['on']),
+    ...(scope === undefined ? {} : { scope }),
+    ...(when === undefined ? {} : { when }),
+    effect,
+  };
+}
+const everything = '*';
+
+/** So many calls of the class by one agent in an hour are fine. */
+const hourly = (id: string, effect: Effect, on: string, message: string, more_than: number): RuleInput =>
+  rule(id, effect, on, message, { count: { more_than, within: '1h' } }, 'agent');
+/** What it may cost, over all sessions of the agent. */
+const bounded = (id: string, on: string, within: string, cost_usd_more_than: number): RuleInput =>
+  rule(
+    id,
+    'deny',
+    on,
+    `That is more than may be spent in ${within === '1h' ? 'an hour' : 'a day'}.`,
+    { sum: { cost_usd_more_than, within } },
+    'agent',
+  );
+/** The class was read in this session. */
+const read = (name: string) => ({ formerly: { class: name, within: 'session' } as const });
+const unknown = { destination: 'unknown' } as const;
+const injected = { untrusted: ['destination'] as ['destination'] };
+
 export const packs = {
   exfiltration: pack({
     about: 'Data that was read does not go where nobody said that it may.',
@@ -52,42 +100,23 @@ export const packs = {
       sends_per_hour: count(50, 'So many calls that send, by one agent in an hour, are fine.'),
     }),
     rules: ({ reads, egress, sends_per_hour }) => [
-      {
-        id: 'after-reading',
-        message: 'Sensitive data was read: nothing goes to a destination that nobody named.',
-        on: { class: egress },
-        when: { formerly: { class: reads, within: 'session' }, destination: 'unknown' },
-        effect: 'suspend',
-      },
-      {
-        id: 'uncleared',
-        message: 'What this session has read has a label that the destination is not cleared for.',
-        on: { class: egress },
-        when: { uncleared: true, destination: 'unknown' },
-        effect: 'deny',
-      },
-      {
-        id: 'injected-destination',
-        message: 'The destination first appeared in what a tool returned.',
-        on: { class: egress },
-        when: { untrusted: ['destination'] },
-        effect: 'deny',
-      },
-      {
-        id: 'many-sends',
-        message: 'That is more than this agent may send in an hour.',
-        on: { class: egress },
-        scope: 'agent',
-        when: { count: { more_than: sends_per_hour, within: '1h' } },
-        effect: 'deny',
-      },
-      {
-        id: 'new-destination',
-        on: { class: egress },
-        scope: 'agent',
-        when: { first_time: 'destination' },
-        effect: 'flag',
-      },
+      rule(
+        'after-reading',
+        'suspend',
+        egress,
+        'Sensitive data was read: nothing goes to a destination that nobody named.',
+        { ...read(reads), ...unknown },
+      ),
+      rule(
+        'uncleared',
+        'deny',
+        egress,
+        'What this session has read has a label that the destination is not cleared for.',
+        { uncleared: true, ...unknown },
+      ),
+      rule('injected-destination', 'deny', egress, 'The destination first appeared in what a tool returned.', injected),
+      hourly('many-sends', 'deny', egress, 'That is more than this agent may send in an hour.', sends_per_hour),
+      rule('new-destination', 'flag', egress, null, { first_time: 'destination' }, 'agent'),
     ],
   }),
   privilege: pack({
@@ -98,35 +127,24 @@ export const packs = {
       within: time('1h', 'How long an attempt is remembered.'),
       denials: count(10, 'So many denied calls within ten minutes are fine.'),
     }),
-    rules: ({ exec, command, within, denials }) => [
-      {
-        id: 'attempt',
-        message: 'Commands run without other rights than the session has.',
-        on: { class: exec, match: { [command]: asRoot } },
-        effect: 'deny',
-      },
-      {
-        id: 'after-attempt',
-        message: 'A command with other rights was tried before.',
-        on: { class: exec },
-        when: { formerly: { class: exec, match: { [command]: asRoot }, kind: 'attempt', within } },
-        effect: 'deny',
-      },
-      {
-        id: 'no-wider-credential',
-        message: 'After such an attempt no credential is given that a person would have to approve.',
-        on: { tier: 2 },
-        when: { formerly: { class: exec, match: { [command]: asRoot }, kind: 'attempt', within } },
-        effect: 'deny',
-      },
-      {
-        id: 'probing',
-        message: 'Too many calls were denied within ten minutes.',
-        on: '*',
-        when: { count: { of: { kind: 'denied' }, more_than: denials, within: '10m' } },
-        effect: 'suspend',
-      },
-    ],
+    rules: ({ exec, command, within, denials }) => {
+      const attempt = { class: exec, match: { [command]: asRoot } };
+      const after = { formerly: { ...attempt, kind: 'attempt', within } } as const;
+      return [
+        rule('attempt', 'deny', attempt, 'Commands run without other rights than the session has.'),
+        rule('after-attempt', 'deny', exec, 'A command with other rights was tried before.', after),
+        rule(
+          'no-wider-credential',
+          'deny',
+          { tier: 2 },
+          'After such an attempt no credential is given that a person would have to approve.',
+          after,
+        ),
+        rule('probing', 'suspend', everything, 'Too many calls were denied within ten minutes.', {
+          count: { of: { kind: 'denied' }, more_than: denials, within: '10m' },
+        }),
+      ];
+    },
   }),
   'separation-of-duties': pack({
     about:
@@ -160,30 +178,16 @@ export const packs = {
       at_least: count(20, 'So many calls in an hour are fine whatever is usual.'),
     }),
     rules: ({ spends, per_hour_usd, per_day_usd, times, at_least }) => [
-      {
-        id: 'hour',
-        message: 'That is more than may be spent in an hour.',
-        on: { class: spends },
-        scope: 'agent',
-        when: { sum: { cost_usd_more_than: per_hour_usd, within: '1h' } },
-        effect: 'deny',
-      },
-      {
-        id: 'day',
-        message: 'That is more than may be spent in a day.',
-        on: { class: spends },
-        scope: 'agent',
-        when: { sum: { cost_usd_more_than: per_day_usd, within: '1d' } },
-        effect: 'deny',
-      },
-      {
-        id: 'unusual',
-        message: 'That is far more often than usual.',
-        on: { class: spends },
-        scope: 'agent',
-        when: { rate: { over: '1h', times: Math.max(times, 2), at_least } },
-        effect: 'suspend',
-      },
+      bounded('hour', spends, '1h', per_hour_usd),
+      bounded('day', spends, '1d', per_day_usd),
+      rule(
+        'unusual',
+        'suspend',
+        spends,
+        'That is far more often than usual.',
+        { rate: { over: '1h', times: Math.max(times, 2), at_least } },
+        'agent',
+      ),
     ],
   }),
   secrets: pack({
@@ -195,32 +199,23 @@ export const packs = {
       egress: bindsClass('egress', 'tools that send something out'),
       reads_per_hour: count(5, 'So many secrets, read by one agent in an hour, are fine.'),
     }),
-    rules: ({ secrets, files, path, egress, reads_per_hour }) => [
-      {
-        id: 'stay',
-        message: 'A secret was read: nothing is sent any more in this session.',
-        on: { class: egress },
-        when: [
-          { formerly: { class: secrets, within: 'session' } },
-          { formerly: { class: files, match: { [path]: credentialFile }, kind: 'attempt', within: 'session' } },
-        ],
-        effect: 'suspend',
-      },
-      {
-        id: 'credential-files',
-        message: 'Files that hold credentials are not read.',
-        on: { class: files, match: { [path]: credentialFile } },
-        effect: 'deny',
-      },
-      {
-        id: 'harvest',
-        message: 'That is more secrets than this agent may read in an hour.',
-        on: { class: secrets },
-        scope: 'agent',
-        when: { count: { more_than: reads_per_hour, within: '1h' } },
-        effect: 'suspend',
-      },
-    ],
+    rules: ({ secrets, files, path, egress, reads_per_hour }) => {
+      const credentials = { class: files, match: { [path]: credentialFile } };
+      return [
+        rule('stay', 'suspend', egress, 'A secret was read: nothing is sent any more in this session.', [
+          read(secrets),
+          { formerly: { ...credentials, kind: 'attempt', within: 'session' } },
+        ]),
+        rule('credential-files', 'deny', credentials, 'Files that hold credentials are not read.'),
+        hourly(
+          'harvest',
+          'suspend',
+          secrets,
+          'That is more secrets than this agent may read in an hour.',
+          reads_per_hour,
+        ),
+      ];
+    },
   }),
   'coding-agent': pack({
     about: 'An agent that edits and runs code keeps to its work tree, its rules and its remote.',
@@ -230,57 +225,27 @@ export const packs = {
       edits: bindsClass('edit', 'tools that write files'),
       path: argument('path', 'the file'),
     }),
-    rules: ({ exec, command, edits, path }) => [
-      {
-        id: 'other-rights',
-        message: 'Commands run without other rights than the session has.',
-        on: { class: exec, match: { [command]: asRoot } },
-        effect: 'deny',
-      },
-      {
-        id: 'destroys',
-        message: 'What cannot be taken back is not done without a person.',
-        on: {
-          class: exec,
-          match: {
-            [command]:
-              '(?:.*[\\s;&|(])?(?:rm\\s+-\\S*(?:r\\S*f|f\\S*r)\\S*\\s+["\']?(?:/|~|\\$HOME|\\.\\.?/?(?:\\s|$)|\\*).*|mkfs\\S*.*|dd\\s.*of=/dev/.*|git\\s.*push\\s.*(?:--force|-f|--mirror|--delete)(?:\\s.*|-.*)?|git\\s.*push\\s(?:.*\\s)?\\+\\S+.*)',
-          },
-        },
-        effect: 'approve',
-      },
-      {
-        id: 'runs-what-it-fetched',
-        message: 'What was fetched is not run unread.',
-        on: {
-          class: exec,
-          match: {
-            [command]:
-              '.*(?:curl|wget)\\s.*\\|\\s*(?:\\S*/)?(?:sudo\\s+)?(?:\\S*/)?(?:ba|z|da|k)?sh\\b.*|.*(?:ba|z|da|k)?sh\\s+(?:-c\\s+)?["\']?(?:<\\(|\\$\\(|`)\\s*(?:curl|wget)\\s.*|.*(?:curl|wget)\\s.*\\|\\s*(?:python3?|node|perl|ruby)\\b.*',
-          },
-        },
-        effect: 'deny',
-      },
-      {
-        id: 'own-rules',
-        message: 'What tells agents and builds what to do is changed by people.',
-        on: {
-          class: edits,
-          match: {
-            [path]:
-              '(?i)(?:.*/)?(?:\\.git/.*|\\.github/workflows/.*|\\.gitlab-ci\\.yml|\\.claude/.*|\\.codex/.*|\\.cursor/.*|\\.mcp\\.json|AGENTS\\.md|CLAUDE\\.md|\\.vscode/(?:tasks|settings)\\.json|\\.envrc|\\.(?:bash|zsh)(?:rc|_profile)|\\.profile)',
-          },
-        },
-        effect: 'approve',
-      },
-      {
-        id: 'credential-files',
-        message: 'Files that hold credentials are neither shown nor written.',
-        on: { class: [exec, edits] },
-        when: [{ match: { [command]: credentialFile } }, { match: { [path]: credentialFile } }],
-        effect: 'deny',
-      },
-    ],
+    rules: ({ exec, command, edits, path }) => {
+      const runs = (pattern: string) => ({ class: exec, match: { [command]: pattern } });
+      return [
+        rule('other-rights', 'deny', runs(asRoot), 'Commands run without other rights than the session has.'),
+        rule('destroys', 'approve', runs(destroys), 'What cannot be taken back is not done without a person.'),
+        rule('runs-what-it-fetched', 'deny', runs(runsFetched), 'What was fetched is not run unread.'),
+        rule(
+          'own-rules',
+          'approve',
+          { class: edits, match: { [path]: ownRules } },
+          'What tells agents and builds what to do is changed by people.',
+        ),
+        rule(
+          'credential-files',
+          'deny',
+          { class: [exec, edits] },
+          'Files that hold credentials are neither shown nor written.',
+          [{ match: { [command]: credentialFile } }, { match: { [path]: credentialFile } }],
+        ),
+      ];
+    },
   }),
   'support-agent': pack({
     about: 'An agent that answers customers tells each of them about himself, and pays nothing that nobody asked for.',
@@ -297,107 +262,24 @@ export const packs = {
         .describe('Words by which a person asks for a refund.'),
     }),
     rules: ({ lookups, replies, refunds, lookups_per_hour, asked_by }) => [
-      {
-        id: 'to-the-customer',
-        message: 'Data of a customer goes to an address that the task or the manifest names.',
-        on: { class: replies },
-        when: { formerly: { class: lookups, within: 'session' }, destination: 'unknown' },
-        effect: 'deny',
-      },
-      {
-        id: 'injected-address',
-        message: 'The address first appeared in what a tool returned.',
-        on: { class: replies },
-        when: { untrusted: ['destination'] },
-        effect: 'deny',
-      },
-      {
-        id: 'harvest',
-        message: 'That is more customers than this agent looks up in an hour.',
-        on: { class: lookups },
-        scope: 'agent',
-        when: { count: { more_than: lookups_per_hour, within: '1h' } },
-        effect: 'suspend',
-      },
-      {
-        id: 'unasked-refund',
-        message: 'Nobody asked for a refund.',
-        on: { class: refunds },
-        when: { unsaid: asked_by },
-        effect: 'approve',
-      },
+      rule(
+        'to-the-customer',
+        'deny',
+        replies,
+        'Data of a customer goes to an address that the task or the manifest names.',
+        { ...read(lookups), ...unknown },
+      ),
+      rule('injected-address', 'deny', replies, 'The address first appeared in what a tool returned.', injected),
+      hourly(
+        'harvest',
+        'suspend',
+        lookups,
+        'That is more customers than this agent looks up in an hour.',
+        lookups_per_hour,
+      ),
+      rule('unasked-refund', 'approve', refunds, 'Nobody asked for a refund.', { unsaid: asked_by }),
     ],
   }),
 };
 export type PackName = keyof typeof packs;
 export const packNames = Object.keys(packs) as PackName[];
-
-const included = <Name extends PackName>(name: Name) =>
-  z.strictObject({
-    name: z.literal(name).describe(packs[name].about),
-    with: (packs[name].with as z.ZodObject).prefault({}).describe('What it speaks of in this manifest.'),
-    without: z.array(z.string().max(64)).max(16).default([]).describe('Rules of it that are left out.'),
-    effects: z
-      .record(z.string().max(64), RuleSchema.shape.effect.exclude(['allow', 'downgrade']))
-      .default({})
-      .describe('Other effects of its rules.'),
-  });
-
-/** The member `packs` of a manifest. */
-export const packsSchema = z
-  .array(z.union([z.enum(packNames), z.discriminatedUnion('name', packNames.map(included) as never)]))
-  .max(16)
-  .describe('Rule packs, by name; what is in them: rule-packs.md.');
-
-interface Included {
-  name: PackName;
-  with: { [name: string]: unknown };
-  without: string[];
-  effects: { [rule: string]: string };
-}
-
-/** A manifest whose packs are among its rules: what is compiled, and what a published version keeps. */
-export function withPacks<M extends WithRules>(manifest: M): M {
-  if (manifest.packs === undefined) return manifest;
-  const expanded = manifest.packs.map(expandPack);
-  return {
-    ...manifest,
-    rules: [...(manifest.rules ?? []), ...expanded.flatMap(({ rules }) => rules)],
-    separation_of_duties: [...(manifest.separation_of_duties ?? []), ...expanded.flatMap(({ duties }) => duties)],
-  };
-}
-
-interface WithRules {
-  packs?: readonly unknown[] | undefined;
-  rules?: z.output<typeof RuleSchema>[] | undefined;
-  separation_of_duties?: z.output<typeof DutySchema>[] | undefined;
-}
-
-/** One inclusion as rules and duties with ids `pack/rule`, and what of it names no rule of the pack. */
-export function expandPack(member: unknown): {
-  name: PackName;
-  rules: z.output<typeof RuleSchema>[];
-  duties: z.output<typeof DutySchema>[];
-  strangers: string[];
-} {
-  const {
-    name,
-    with: bound,
-    without,
-    effects,
-  } = (typeof member === 'string' ? included(member as PackName).parse({ name: member }) : member) as Included;
-  const { rules, duties } = packs[name] as unknown as Pack<z.ZodRawShape>;
-  const all = rules(bound);
-  const ids = all.map(({ id }) => id);
-  return {
-    name,
-    rules: all
-      .filter(({ id }) => !without.includes(id))
-      .map((rule) => ({
-        ...RuleSchema.parse({ ...rule, effect: effects[rule.id] ?? rule.effect }),
-        id: `${name}/${rule.id}`,
-      })),
-    duties: (duties?.(bound) ?? []).map((duty) => ({ ...DutySchema.parse(duty), id: `${name}/${duty.id}` })),
-    strangers: [...without, ...Object.keys(effects)].filter((id) => !ids.includes(id)),
-  };
-}

@@ -5,7 +5,7 @@
 import type { FieldFault } from '../core/errors.ts';
 import { checkManifest, type ProviderShapes } from './check.ts';
 import { type CompiledManifest, cedarSchemaText, compileManifest } from './compile.ts';
-import { withPacks } from './packs.ts';
+import { withPacks } from './include-packs.ts';
 import { parseManifest } from './parse.ts';
 
 /**

@@ -10,16 +10,26 @@ import {
   policyToJson,
   type SchemaJson,
 } from '@cedar-policy/cedar-wasm/nodejs';
+import { contains, fact, literal } from './cedar-expressions.ts';
 import type { PolicyAnnotations } from './cedar-rules.ts';
 import { entity } from './cedar-schema.ts';
 import type { Manifest } from './manifest.ts';
 import { memoize } from './memoize.ts';
+
+/** What an `@effect` may name. `flag` and `allow` deny nothing, so no policy that forbids can have them. */
+const effects = ['deny', 'approve', 'downgrade', 'suspend', 'terminate'] as const;
+type Effect = (typeof effects)[number];
+const isEffect = (text: string): text is Effect => (effects as readonly string[]).includes(text);
 
 export interface TeamPolicy {
   id: string;
   /** Line of the section's text in which it begins, from 1. */
   line: number;
   annotations: PolicyAnnotations;
+  /** What it does besides denying: as a rule of the same effect does. */
+  effect: Effect;
+  /** `tool:NAME` and `capability:NAME` that a session loses by it. */
+  withholds: readonly string[];
   /** Actions that it is about: `call:read`, `grant:deploy`; null = all of them. */
   actions: readonly string[] | null;
   json: PolicyJson;
@@ -83,12 +93,13 @@ function teamPolicy(manifest: Manifest, json: PolicyJson, index: number, line: n
     id = `${index + 1}`,
     advice,
     effect = 'deny',
+    withhold,
     ...unknown
   } = (json.annotations ?? {}) as {
     [name: string]: string;
   };
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(id)) return 'has an @id that is not of lower-case letters, digits and hyphens';
-  if (effect !== 'deny' && effect !== 'terminate') return 'has an @effect that is neither "deny" nor "terminate"';
+  if (!isEffect(effect)) return `has an @effect that is none of ${effects.join(', ')}`;
   const [stranger] = Object.keys(unknown);
   if (stranger !== undefined) return `has the annotation @${stranger}, which is not known here`;
   // JSON's numbers would be others than those that are written.
@@ -99,15 +110,48 @@ function teamPolicy(manifest: Manifest, json: PolicyJson, index: number, line: n
     return `names a principal that is not Writ::Agent::"${manifest.agent}"`;
   const actions = actionsOf(json.action, manifest);
   if (typeof actions === 'string') return actions;
+  if ((withhold === undefined) === (effect === 'downgrade'))
+    return 'has @withhold without @effect("downgrade"), or the other way round: it names what is taken';
+  const withholds = withheldBy(manifest, withhold);
+  if (typeof withholds === 'string') return withholds;
   const annotations: PolicyAnnotations = {
     id: `cedar.${id}`,
     reason: 'team_policy',
     path: '',
     advice: advice ?? `The policy ${id} of the manifest stands against it.`,
-    ...(effect === 'terminate' ? { effect } : {}),
+    ...(effect === 'deny' ? {} : { effect }),
   };
-  return { id, line, annotations, actions, json };
+  return { id, line, annotations, effect, withholds, actions, json };
 }
+
+/** @returns what of it is none of this manifest, as a text */
+function withheldBy(manifest: Manifest, names = ''): string[] | string {
+  const all = [
+    ...Object.keys(manifest.tools ?? {}).map((name) => `tool:${name}`),
+    ...Object.keys(manifest.capabilities).map((name) => `capability:${name}`),
+  ];
+  const named = names.split(/[\s,]+/).filter((name) => name !== '');
+  const stranger = named.find((name) => !all.includes(name));
+  if (stranger !== undefined)
+    return `has @withhold of ${JSON.stringify(stranger)}: must be tool:NAME or capability:NAME`;
+  return [...new Set(named)].sort();
+}
+
+/** What a person agrees to who agrees to a call that this policy has them asked about. */
+export const agreedAs = (id: string): string => `cedar:${id}`;
+
+/**
+ * Of the policies that a decision names, the team's own of one effect.
+ * @param reasons of the decision
+ */
+export const teamPoliciesAmong = (
+  manifest: Manifest,
+  reasons: readonly { policy_id?: string }[],
+  effect: string,
+): TeamPolicy[] =>
+  teamPolicies(manifest).policies.filter(
+    (policy) => policy.effect === effect && reasons.some(({ policy_id }) => policy_id?.endsWith(`.cedar.${policy.id}`)),
+  );
 
 function hasExactNumbers(part: unknown): boolean {
   if (typeof part === 'number') return Number.isSafeInteger(part);
@@ -142,6 +186,11 @@ function actionsOf(constraint: ActionConstraint, manifest: Manifest): string[] |
   return found;
 }
 
+const unlessAgreed = (id: string, action: { id: string }): PolicyJson['conditions'][number] => ({
+  kind: 'unless',
+  body: action.id.startsWith(groups.calls) ? contains(fact('approved'), literal(agreedAs(id))) : fact('approved'),
+});
+
 /** The team's policies about one action, to stand beside the manifest's own. */
 export function teamPoliciesFor(
   manifest: Manifest,
@@ -149,11 +198,13 @@ export function teamPoliciesFor(
 ): { id: string; policy: PolicyJson; annotations: PolicyAnnotations }[] {
   return teamPolicies(manifest)
     .policies.filter(({ actions }) => actions === null || actions.includes(action.id))
-    .map(({ id, json, annotations }) => ({
+    .map(({ id, effect, json, annotations }) => ({
       id: `cedar.${id}`,
       annotations,
       policy: {
         ...json,
+        // A person's approval lifts it, as it lifts a rule.
+        conditions: [...json.conditions, ...(effect === 'approve' ? [unlessAgreed(id, action)] : [])],
         principal: { op: '==', entity: entity.agent(manifest.agent) },
         action: { op: '==', entity: action },
         annotations: annotations as unknown as Record<string, string>,

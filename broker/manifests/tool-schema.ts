@@ -424,7 +424,7 @@ export const callSections = {
     .max(65_536)
     .optional()
     .describe(
-      'Policies in Cedar, beside all of the above. They forbid; `@id`, `@advice` and `@effect("deny")` or `@effect("terminate")` say what comes of it. What they may look at: `writ manifest schema FILE`.',
+      'Policies in Cedar, beside all of the above. They forbid; `@id`, `@advice`, `@effect` (deny, approve, downgrade with `@withhold`, suspend, terminate) say what comes of it. What they may look at: `writ manifest schema FILE`.',
     ),
   separation_of_duties: z
     .array(DutySchema)

@@ -173,7 +173,8 @@ test('what leaves for the provider is PKCE, state and nonce, and no secret', asy
 });
 
 test('return_to is one of our pages or the start', async () => {
-  for (const good of ['/', '/approvals', '/approvals/gnt_1', '/sessions/ses_1']) assert.equal(localReturn(good), good);
+  for (const good of ['/', '/approvals', '/approvals/gnt_1', '/sessions/ses_1', '/agents', '/agents/some-bot'])
+    assert.equal(localReturn(good), good);
   for (const evil of [
     'https://evil.example',
     '//evil.example',

@@ -186,4 +186,17 @@ describe('replay and suggest', () => {
     assert.match(diff, /^--- scripted-agent v1$/m);
     assert.match(diff, /^- {2}never: /m);
   });
+
+  test('who could ever do something is asked over all manifests in force', async () => {
+    const told = await writ('manifest', 'who-can', '--tool', 'shell');
+    assert.match(told, /^yes: scripted-agent v1, shell, in a session for work$/m);
+    assert.match(told, /such as .*"command":"(?:ls|cat) /);
+    const silent = await writ('manifest', 'who-can', '--provider', 'plain', '--action', '*', '--resource', '*');
+    assert.match(silent, /^cannot tell: scripted-agent v1, use-plain, in a session for answer$/m);
+    assert.match(silent, /^ {4}plain does not say what its plans reach$/m);
+    await assert.rejects(
+      writ('manifest', 'who-can', '--provider', 'plian', '--action', '*', '--resource', '*'),
+      /is no provider that is switched on here/,
+    );
+  });
 });

@@ -1,5 +1,5 @@
 /** Random histories as they are on record, and how another manifest would really have decided them. */
-import { type Cell, type CellRef, cellKey } from '../actions/cells.ts';
+import { type Cell, type CellRef, cellKey, labelsIn, labelWrite } from '../actions/cells.ts';
 import { callFacts, cellsFor, evaluateCall, movesOfGrant } from '../actions/evaluate-call.ts';
 import {
   digest,
@@ -9,6 +9,7 @@ import {
   type Manifests,
   type Step,
 } from '../actions/histories.test-support.ts';
+import { lineageWrites, touchedLabels } from '../actions/lineage.ts';
 import { wordsOf } from '../actions/origin.ts';
 import { type Awaited, awaitedOutcome, finishCall, reportedCells } from '../actions/outcome.ts';
 import { storedScope } from '../actions/rebuild.ts';
@@ -51,32 +52,38 @@ export function recordOf(under: Manifests, agent: string, steps: readonly Step[]
   const write = (who: Who, writes: readonly (CellRef & Cell)[]) => {
     for (const { state, version, ...ref } of writes) cells.set(stored(who, ref), { state, version: version + 1 });
   };
-  const mine = steps.filter((step) => step.do === 'finish' || step.who.agent === agent);
+  // Of two events in one millisecond the record does not say which was the first.
+  const mine = steps
+    .filter((step) => step.do === 'finish' || step.who.agent === agent)
+    .map((step) => ({ ...step, wait: step.wait + 1 }));
   follow(folded, mine, (step, recorded, at) => {
     const { who, call } = recorded;
     if (step.do === 'finish') {
       const { words, more } = wordsOf(step.output);
-      const outcome = { outcome: step.outcome, labels: step.labels, words, moreWords: more, vouchedWords: [] };
+      const outcome = { ...step, words, moreWords: more, vouchedWords: [] };
       const awaited = waiting.get(recorded) ?? [];
-      const refs = [...reportedCells(manifest, call.tool, outcome, digest), ...awaited];
       const cost = callFacts(manifest, who.task, call).costMicroUsd;
-      const action = { tool: call.tool, costMicroUsd: cost, rootId: who.rootId };
-      write(who, finishCall(manifest, action, awaited, outcome, read(who, refs), new Date(at), digest));
+      const { askedAt } = recorded;
+      const action = { tool: call.tool, costMicroUsd: cost, askedAt, rootId: who.rootId, awaited };
+      const refs = [...reportedCells(manifest, action, outcome, digest), ...awaited];
+      write(who, finishCall(manifest, action, outcome, read(who, refs), new Date(at), digest));
       return;
     }
     const facts = callFacts(manifest, who.task, call);
     const before = read(who, cellsFor(manifest, who.task, facts, digest));
     const session = { ...who, rootOpenedAt: new Date(who.openedAt), facts: { withheld: [] } };
-    const { decision, writes } = evaluateCall(published, session, call, facts, before, new Date(at), digest);
+    const { decision } = evaluateCall(published, session, call, facts, before, new Date(at), digest);
     truth.set(`act_${folded.recorded.indexOf(recorded)}`, decision.effect);
     reasonsOf.set(`act_${folded.recorded.indexOf(recorded)}`, JSON.stringify(decision));
     const allowed = recorded.effect === 'allow';
     const kinds = ['attempt', allowed ? 'call' : 'denied'] as const;
     write(who, movesOfGrant(manifest, session, facts, kinds, before, new Date(at), digest));
-    // Labels stick by what really was let through.
-    const sticks = decision.effect === 'allow' ? writes.filter(({ cell }) => cell === 'labels') : [];
-    if (allowed && sticks.length > 0) write(who, sticks);
-    else if (allowed && facts.labels.length > 0) stick(who, facts.labels, at);
+    // Labels stick by what really was let through, and follow it from entity to entity.
+    if (allowed) {
+      const [moment, touched] = [{ now: at }, touchedLabels(manifest, facts, before, digest)];
+      write(who, labelWrite(before, [...facts.labels, ...touched], moment));
+      write(who, lineageWrites(manifest, facts, [...labelsIn(before), ...touched], before, moment, digest));
+    }
     if (allowed) waiting.set(recorded, awaitedOutcome(manifest, facts, digest));
   });
   const all = folded.recorded.map((one, index) => callOf(one, index));
@@ -93,14 +100,6 @@ export function recordOf(under: Manifests, agent: string, steps: readonly Step[]
     },
     truth,
   };
-
-  function stick(who: Who, added: readonly string[], at: number): void {
-    const key = stored(who, { scope: 'session', cell: 'labels' });
-    const cell = cells.get(key) ?? { state: null, version: 0 };
-    const known = cell.state !== null && 'labels' in cell.state ? cell.state.labels : {};
-    const labels = { ...Object.fromEntries(added.map((label) => [label, at])), ...known };
-    cells.set(key, { state: { labels }, version: cell.version + 1 });
-  }
 }
 
 function callOf(one: Folding, index: number): RecordedCall {
@@ -135,6 +134,8 @@ function callOf(one: Folding, index: number): RecordedCall {
     hits: evaluation.hits,
     manifestVersion: 1,
     costMicroUsd: evaluation.facts.costMicroUsd,
+    reportedCostMicroUsd: one.reportedCostMicroUsd,
+    touchedMore: one.touchedMore,
     labels: one.labels,
     agreed: null,
     outcome: one.outcome,

@@ -46,6 +46,10 @@ export interface RecordedCall {
   hits: readonly string[];
   manifestVersion: number;
   costMicroUsd: number;
+  /** As its host reported it; null = the estimate stands. */
+  reportedCostMicroUsd: number | null;
+  /** Whether its host reported what else it touched; what, is not kept. */
+  touchedMore: boolean;
   /** The tool's by the manifest, and those that were reported. */
   labels: readonly string[];
   /** Ids of rules about which people were asked first, and agreed; null = nobody was asked. */
@@ -166,6 +170,8 @@ export async function readRecord(
       hits: decision.hits ?? [],
       manifestVersion: row.manifestVersion,
       costMicroUsd: Number(row.costMicroUsd),
+      reportedCostMicroUsd: row.reportedCostMicroUsd === null ? null : Number(row.reportedCostMicroUsd),
+      touchedMore: (row.entities as unknown[]).length > 0,
       labels: row.labels,
       agreed: row.effect === 'allow' ? (askedFirst.get(askedKey(row)) ?? null) : null,
       outcome: row.outcome,

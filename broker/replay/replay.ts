@@ -13,7 +13,7 @@ import { type CallFacts, compiledCalls, type Tracker, toolOf } from '../manifest
 import { type Manifest, member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import type { EventKind } from '../manifests/tool-schema.ts';
-import { type BoundedHistory, boundedHistory, type Cost } from './bounded-history.ts';
+import { type BoundedHistory, boundedHistory, type Cost, type Keys } from './bounded-history.ts';
 import { type BoundedCall, type BoundedScene, eventTold, keysTold } from './bounded-rules.ts';
 import { type KnownArguments, knownArguments, type Vocabulary, vocabularyOf, withInputs } from './known-arguments.ts';
 import type { Record, Recorded, RecordedCall, RecordedGrant, RecordedSession } from './recorded.ts';
@@ -163,7 +163,9 @@ function follower({ record, candidate, versionOf, ownerHasOthers }: ReplayInput)
     return known;
   };
   // Labels that calls of any session put on entities are kept as marks without a time.
-  const followEntities = Object.values(manifest.tools ?? {}).some(({ writes }) => writes);
+  const followEntities =
+    Object.values(manifest.tools ?? {}).some(({ writes }) => writes) ||
+    record.all.some((one) => one.kind === 'call' && one.touchedMore);
   const scopeOf = (tracker: Tracker, session: RecordedSession) => storedScope(tracker.scope, session, manifest);
 
   return {
@@ -198,16 +200,28 @@ function follower({ record, candidate, versionOf, ownerHasOthers }: ReplayInput)
         const told = eventTold(tracker, seen, kinds);
         // What another agent's manifest makes of its calls is not the candidate's to say.
         const event = foreign ? { event: unsure(told.event), without: unsure(told.without) } : told;
-        history.note(tracker, scopeOf(tracker, session), keysTold(tracker, call), event, call.cost, {
-          now: at.getTime(),
-          rootId: session.rootId,
-        });
+        const moment = { now: at.getTime(), rootId: session.rootId };
+        const cost = costNoted(one, call.cost, what);
+        history.note(tracker, scopeOf(tracker, session), keysTold(tracker, call), event, cost, moment);
+        // What else it touched was not kept.
+        if (what === 'finished' && one.kind === 'call' && one.touchedMore && tracker.same.includes('entity'))
+          history.note(tracker, scopeOf(tracker, session), anyKey, { event: null, without: null }, cost, moment);
       }
       if (one.kind !== 'call' || one.effect !== 'allow') return;
       const stuck = what === 'asked' ? call.facts.labels : reported;
       for (const label of stuck) labelsOf(session.rootId).add(label);
     },
   };
+}
+
+const anyKey: Keys = { names: [], loose: true, lacks: false, mayLack: false };
+
+/** What a call really cost is known once it is over; what was counted before is somewhere between. */
+function costNoted(one: Recorded, estimate: Cost, what: What): Cost {
+  const reported = one.kind === 'call' ? one.reportedCostMicroUsd : null;
+  if (reported === null) return estimate;
+  if (what === 'finished') return { least: reported, most: reported };
+  return { least: Math.min(estimate.least, reported), most: Math.max(estimate.most, reported) };
 }
 
 const unsure = (told: boolean | null): boolean | null => (told === false ? false : null);

@@ -1,9 +1,12 @@
 /** Asks every manifest in force which of its sessions could do something. */
+import { WritError } from '../core/errors.ts';
+import type { Finding, Question } from './finding.ts';
 import type { ReplayDeps } from './run-replay.ts';
-import { type Finding, type Question, whoCan } from './who-can.ts';
+import { whoCan } from './who-can.ts';
 
 /**
- * @throws WritError `unavailable` where a manifest in force cannot be read: an answer without it would be
+ * @throws WritError `bad_request` for a provider that nothing here knows: "nobody" would be the answer to a
+ *   slip of the pen; `unavailable` where a manifest in force cannot be read: an answer without it would be
  *   wrong
  */
 export async function runWhoCan(
@@ -15,6 +18,10 @@ export async function runWhoCan(
   for (const { name } of agents) {
     const published = await catalog.current(name);
     if (published !== null) findings.push(...whoCan({ providers, digest, now: clock.now() }, published, question));
+  }
+  if (findings.length === 0 && 'provider' in question && !providers.has(question.provider)) {
+    const message = 'is no provider that is switched on here, or that a manifest in force names';
+    throw new WritError('bad_request', { errors: [{ path: 'provider', message }] });
   }
   return findings;
 }

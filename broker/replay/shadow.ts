@@ -11,7 +11,7 @@ import type { Provider } from '../../providers/contract.ts';
 import { type Cell, type CellRef, type CellWrite, cellKey, type Digest, labelWrite, unique } from '../actions/cells.ts';
 import { callFacts, cellsFor, evaluateCall, grantFacts, hitsOnGrant, movesOfGrant } from '../actions/evaluate-call.ts';
 import type { CallSeen, DecisionObserver, GrantSeen, IssueSeen, OutcomeSeen } from '../actions/observer.ts';
-import { type Awaited, awaitedOutcome, finishCall } from '../actions/outcome.ts';
+import { type Awaited, awaitedOutcome, countedAs, finishCall, reportedCells } from '../actions/outcome.ts';
 import { storedScope } from '../actions/rebuild.ts';
 import { rulesFor } from '../actions/rules.ts';
 import { WritError } from '../core/errors.ts';
@@ -210,8 +210,11 @@ async function lookAtCall(deps: ShadowDeps, candidate: Candidate, seen: CallSeen
   const moved = movesOfGrant(manifest, session, facts, kinds, cells, at, digest);
   const writes = moved.filter((write) => write.is !== undefined && own(write));
   if (allowed && own(labels)) writes.push(...labelWrite(cells, facts.labels, { now: at.getTime() }));
-  const awaited = allowed ? awaitedOutcome(manifest, facts, digest).filter(own) : [];
-  const waits = { tool: call.tool, cost: facts.costMicroUsd, awaited, labels: own(labels) };
+  const awaited = allowed ? awaitedOutcome(manifest, facts, digest, countedAs(seen.consent !== null)).filter(own) : [];
+  const waits: Waits = {
+    ...{ tool: call.tool, costMicroUsd: facts.costMicroUsd, askedAt: at.toISOString(), awaited },
+    labels: own(labels),
+  };
   if (allowed && (awaited.length > 0 || own(labels)))
     writes.push({
       scope: `action:${seen.id}` as Tracker['scope'],
@@ -290,20 +293,33 @@ async function lookAtOutcome(deps: ShadowDeps, candidate: Candidate, seen: Outco
   const waiting: CellRef = { scope: `action:${seen.id}` as Tracker['scope'], cell: 'awaited' };
   const kept = (await readCells(deps, candidate, session, [waiting], () => true)).get(cellKey(waiting));
   if (kept === undefined || kept.state === null) return nothing;
-  const waits = kept.state as unknown as { tool: string; cost: number; awaited: Awaited[]; labels: boolean };
+  const { labels: ownLabels, ...waits } = kept.state as unknown as Waits;
+  const called = { ...waits, askedAt: new Date(waits.askedAt), rootId: session.rootId };
+  const silent = { ...outcome, words: [], moreWords: false, vouchedWords: [] };
+  const reported = reportedCells(manifest, called, silent, deps.digest).filter(({ cell }) => cell.includes('.'));
   const own = () => true;
   const cells = await readCells(
     deps,
     candidate,
     session,
-    unique([...waits.awaited, ...(waits.labels ? [labels] : [])]),
+    unique([...waits.awaited, ...reported, ...(ownLabels ? [labels] : [])]),
     own,
   );
-  const action = { tool: waits.tool, costMicroUsd: waits.cost, rootId: session.rootId };
-  const silent = { ...outcome, words: [], moreWords: false, vouchedWords: [], labels: outcome.labels };
-  const writes = finishCall(manifest, action, waits.awaited, silent, cells, at, deps.digest);
+  const writes = finishCall(manifest, called, silent, cells, at, deps.digest);
+  // Labels of entities are those of the manifest in force.
+  const moved = writes.filter(({ cell, puts }) => puts === undefined || (ownLabels && cell === labels.cell));
   const done: CellWrite = { ...waiting, state: null, version: kept.version };
-  return { ...nothing, writes: [...writes.filter(({ cell }) => cell !== 'labels' || waits.labels), done] };
+  return { ...nothing, writes: [...moved, done] };
+}
+
+/** What is kept of a call for its outcome. */
+interface Waits {
+  tool: string;
+  costMicroUsd: number;
+  askedAt: string;
+  awaited: Awaited[];
+  /** Whether the session's labels are the candidate's own. */
+  labels: boolean;
 }
 
 const labels: CellRef = { scope: 'session', cell: 'labels' };

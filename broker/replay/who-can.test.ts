@@ -9,9 +9,10 @@ import { planFor } from '../../providers/aws/session-policy.ts';
 import type { AwsSettings } from '../../providers/aws/settings.ts';
 import type { Provider } from '../../providers/contract.ts';
 import { readManifest } from '../manifests/read.ts';
+import type { Question } from './finding.ts';
 import { common, languageOf, only, wildcards } from './pattern-language.ts';
 import { publishedAs } from './record.test-support.ts';
-import { type Question, whoCan } from './who-can.ts';
+import { whoCan } from './who-can.ts';
 
 const role = 'arn:aws:iam::123456789012:role/writ-agents';
 const aws = {

@@ -134,6 +134,7 @@ export interface StoredAction {
   manifest_version: number;
   cost_micro_usd: number;
   awaited: JsonObject[];
+  asked_at: Date;
   outcome: string | null;
   /** What people were asked about it; null = nobody was. */
   question: StoredQuestion | null;
@@ -162,8 +163,10 @@ const questionOf = (action: string) => `
                FROM grants g WHERE g.session_id = ${action}.session_id AND g.idempotency_key = ${action}.id`;
 
 /** JSON has its times as text. */
-const dated = (action: StoredAction | null): StoredAction | null => {
-  if (action?.question == null) return action;
+const dated = (stored: StoredAction | null): StoredAction | null => {
+  if (stored === null) return null;
+  const action = { ...stored, asked_at: new Date(stored.asked_at) };
+  if (action.question === null) return action;
   const time = (text: Date | null) => (text === null ? null : new Date(text));
   const { question } = action;
   const reviews = question.reviews.map((review) => ({
@@ -179,7 +182,7 @@ const dated = (action: StoredAction | null): StoredAction | null => {
 const withHistory = `
            CASE WHEN r.call_key IS NOT NULL OR r.action_id IS NOT NULL THEN (
              SELECT json_build_object('id', t.id, 'tool', t.tool, 'effect', t.effect, 'decision', t.decision, 'request_digest', t.request_digest,
-                                      'manifest_version', t.manifest_version, 'cost_micro_usd', t.cost_micro_usd, 'awaited', t.awaited, 'outcome', t.outcome,
+                                      'manifest_version', t.manifest_version, 'cost_micro_usd', t.cost_micro_usd, 'awaited', t.awaited, 'asked_at', t.asked_at, 'outcome', t.outcome,
                                       'question', CASE WHEN t.effect = 'approve' THEN (SELECT to_json(q) FROM (${questionOf('t')}) q) END)
              FROM action t WHERE t.session_id = s.id AND t.id = coalesce(r.action_id, (
                SELECT keyed.id FROM action keyed WHERE keyed.session_id = s.id AND keyed.call_key = r.call_key))) END AS action,

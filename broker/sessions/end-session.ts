@@ -223,14 +223,17 @@ export async function endOverdueSessions(
 /**
  * Releases what ended sessions still hold: what a process left behind that died while ending them. In steps
  * of `limit`, for as long as it gets anywhere.
+ * @returns whether it held locked what a worker may have passed over meanwhile, even where it changed
+ *   nothing: a row that `session_release_leases` waited for, and then found released by another, it holds to
+ *   its end
  */
-export async function releaseEndedSessions(deps: EndSessionDeps, now: Date, limit: number): Promise<void> {
-  for (;;) {
+export async function releaseEndedSessions(deps: EndSessionDeps, now: Date, limit: number): Promise<boolean> {
+  for (let looked = false; ; looked = true) {
     const sessions = await deps.store.run<{ id: string }>(unreleasedStatement, [limit]);
-    if (sessions.length === 0) return;
+    if (sessions.length === 0) return looked;
     const ids = sessions.map((row) => row.id);
     const { leases, released } = await release(deps, now, ids);
     if (leases.length > 0) deps.notify();
-    if (sessions.length < limit || released === 0) return;
+    if (sessions.length < limit || released === 0) return true;
   }
 }

@@ -8,6 +8,8 @@ import type { Anchors, Verification } from '../../broker/audit/verify.ts';
 export interface BrokerSide {
   /** Verifies the embedded database under WRIT_DATA_DIR. */
   verifyEmbedded(anchors: Anchors): Promise<Verification>;
+  /** Holds the cells of history against the record. @returns what differs, each in a line */
+  checkHistory(): Promise<{ right: number; differing: string[] }>;
   /** Publishes a new signing key. */
   rotateKeys(): Promise<{ kid: string; leadSeconds: number }>;
   /** Replaces the bootstrap token. @returns the new one */

@@ -1,9 +1,22 @@
 /** `writ guard`: an MCP server behind the session's decisions; `writ guard pins`: what its tools are. */
-import { readdir } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { acceptHeld, openPins, type PinFile, pinFileOf, pinFolder, readPins, writePins } from '../guard/pins.ts';
-import { runGuard, type Upstream } from '../guard/run.ts';
+import type { ServerOptions, Upstream } from '../guard/guarded-server.ts';
+import { listenForClients } from '../guard/listen.ts';
+import {
+  acceptHeld,
+  openPins,
+  type PinFile,
+  pinFileOf,
+  pinFolder,
+  readPins,
+  stateFolder,
+  writePins,
+} from '../guard/pins.ts';
+import { writePrivateFile } from '../guard/private-file.ts';
+import { runGuard } from '../guard/run.ts';
 import { connectSession } from '../local/connect.ts';
 import { type Environment, identityVariables, openFromEnvironment } from '../local/from-environment.ts';
 import { socketVariable } from '../local/hold.ts';
@@ -34,9 +47,13 @@ export async function guardServer(args: readonly string[], env: Environment): Pr
       timeout: { type: 'string', default: '300' },
       wait: { type: 'string', default: '900' },
       'max-result': { type: 'string', default: '4194304' },
+      listen: { type: 'string' },
+      'token-file': { type: 'string' },
+      'no-token': { type: 'boolean', default: false },
     },
   });
   const upstream = upstreamOf(values.url, command, values.header, env);
+  const door = doorOf(values, env);
   const server = 'url' in upstream ? [upstream.url] : upstream.command;
   if (!/^[\w.-]{1,64}$/.test(values.name)) throw new CommandError('--name must be letters, digits and any of _ . -');
   const pinFile = values.pins ?? pinFileOf(pinFolder(env), server);
@@ -45,14 +62,11 @@ export async function guardServer(args: readonly string[], env: Environment): Pr
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) process.once(signal, () => stop.abort());
   const { session, leave } = await sessionFor(env, values);
   try {
-    const byClient = await runGuard({
+    const server: ServerOptions = {
       upstream,
       session,
       pins,
       tell,
-      stdin: process.stdin,
-      stdout: process.stdout,
-      stop: stop.signal,
       serverName: values.name,
       prefix: values.prefix,
       passResources: values['pass-resources'],
@@ -60,10 +74,67 @@ export async function guardServer(args: readonly string[], env: Environment): Pr
       callSeconds: positive('timeout', values.timeout),
       waitSeconds: positive('wait', values.wait),
       maxResultBytes: positive('max-result', values['max-result']),
-    });
+    };
+    if (door !== null) {
+      await listen(server, door, stop.signal);
+      return 0;
+    }
+    const { stdin, stdout } = process;
+    const byClient = await runGuard({ ...server, stdin, stdout, stop: stop.signal });
     return byClient ? 0 : 1;
   } finally {
     await leave();
+  }
+}
+
+/** Where clients come in over HTTP, and the file of the token that they show; null = none is asked for. */
+interface Door {
+  host: string;
+  port: number;
+  tokenFile: ((port: number) => string) | null;
+}
+
+interface DoorValues {
+  listen?: string | undefined;
+  'token-file'?: string | undefined;
+  'no-token': boolean;
+  name: string;
+}
+
+/** @returns null: the client that started us is the one */
+function doorOf(values: DoorValues, env: Environment): Door | null {
+  const { listen: at, 'token-file': file, 'no-token': open, name } = values;
+  if (at === undefined) {
+    if (file !== undefined || open) throw new CommandError('--token-file and --no-token are for --listen');
+    return null;
+  }
+  if (file !== undefined && open) throw new CommandError('Give --token-file or --no-token, not both');
+  const [, host, port] = /^(?:(127\.0\.0\.1|localhost|\[::1\]):)?(\d{1,5})$/.exec(at) ?? [];
+  if (port === undefined || Number(port) > 65_535)
+    throw new CommandError('--listen must be a port of this machine: 127.0.0.1:PORT, [::1]:PORT or PORT');
+  const usual = (number: number) => join(stateFolder(env), 'guard', `${name}-${number}.token`);
+  return {
+    host: host === '[::1]' ? '::1' : '127.0.0.1',
+    port: Number(port),
+    tokenFile: open ? null : file === undefined ? usual : () => file,
+  };
+}
+
+/** Until it is told to stop; the token ends with it. */
+async function listen(server: ServerOptions, { host, port, tokenFile }: Door, stop: AbortSignal): Promise<void> {
+  const token = tokenFile === null ? null : randomBytes(32).toString('base64url');
+  let written: string | null = null;
+  const listening = async (url: string) => {
+    if (token === null) return void tell(`listens at ${url}, for everybody on this machine`);
+    const path = tokenFile!(Number(new URL(url).port));
+    await writePrivateFile(path, `${token}\n`);
+    written = path;
+    tell(`listens at ${url}; clients send Authorization: Bearer and what is in ${path}`);
+  };
+  try {
+    await listenForClients({ ...server, host, port, token, listening, stop });
+  } finally {
+    if (written !== null) await rm(written, { force: true });
   }
 }
 
@@ -111,10 +182,11 @@ async function sessionFor(
     return { session, leave: async () => session.close() };
   }
   const session = await openFromEnvironment(env, openingOf(opening));
+  const host = hostSessionOf(session);
   return {
-    session: hostSessionOf(session),
+    session: host,
     leave: async () => {
-      if (!session.signal.aborted) await session.end().catch((error: Error) => tell(error.message));
+      if (!session.signal.aborted) await host.end().catch((error: Error) => tell(error.message));
     },
   };
 }

@@ -35,6 +35,8 @@ const usage = `writ – a credential broker for AI agents
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
                                  --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
   writ audit key                 the name of the key that signs checkpoints, for whoever verifies elsewhere
+  writ history check             hold what rules remember against the calls and grants on record; exit 1 and name what
+                                 differs
   writ keys rotate               bring in a new signing key; it signs after WRIT_KEY_LEAD_SECONDS
   writ keys withdraw KID         withdraw a signing key at once: it leaves the JWKS, and what it signed is refused
   writ database prepare          show the SQL that makes two roles, one that owns the schema and one to run as;
@@ -60,7 +62,9 @@ On the agent's side:
                                  --name NAME of the server, on record; --prefix TEXT before its tools in the manifest;
                                  --label NAME … of what comes from it; --header NAME=VARIABLE … for --url;
                                  --wait SECONDS for a person (900); --timeout SECONDS for a call (300);
-                                 --max-result BYTES (4194304); --pass-resources; --pins FILE; --pinned-only
+                                 --max-result BYTES (4194304); --pass-resources; --pins FILE; --pinned-only;
+                                 --listen 127.0.0.1:PORT: for clients over HTTP, that show the token of --token-file FILE
+                                 (written at each start, for this user alone) or, with --no-token, none
   writ guard pins                what the tools of guarded servers were agreed as, and what is held back
   writ guard pins accept NAME …  agree to what a tool is now; --all; --pins FILE
   writ hook install AGENT        make a coding agent ask before each tool call: claude-code, codex or opencode. In this
@@ -75,7 +79,7 @@ WRIT_CLIENT_ID and WRIT_CLIENT_KEY_FILE (PEM or JWK), or from GitHub Actions.
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
 manifest check, test, and diff of two files need nothing but the files. The other commands of manifest, and lock, ask a broker, as an admin:
 WRIT_URL is its address, WRIT_ADMIN_TOKEN the bootstrap token or the value of a signed-in admin’s cookie (writ_login). audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
-keys, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
+keys, history, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
 
@@ -211,6 +215,8 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         });
       case 'audit key':
         return await (await import('./audit-verify.ts')).showKey(process.env);
+      case 'history check':
+        return await checkHistory(loadBrokerSide);
       case 'keys rotate':
         return await rotateKeys(loadBrokerSide);
       case 'keys withdraw':
@@ -282,6 +288,13 @@ function keepKeyNames(args: string[]): string[] {
   const at = args.indexOf('--checkpoint-key');
   if (at < 0 || args[at + 1] === undefined) return args;
   return [...args.slice(0, at), `--checkpoint-key=${args[at + 1]}`, ...args.slice(at + 2)];
+}
+
+async function checkHistory(loadBrokerSide: LoadBrokerSide): Promise<number> {
+  const { right, differing } = await (await brokerSide(loadBrokerSide, 'history check')).checkHistory();
+  for (const line of differing) console.error(`✘ ${line}`);
+  if (differing.length === 0) console.log(`✔ ${right} cells of history are as the record made them`);
+  return differing.length === 0 ? 0 : 1;
 }
 
 async function rotateKeys(loadBrokerSide: LoadBrokerSide): Promise<number> {

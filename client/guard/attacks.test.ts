@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { type Harness, openHarness } from '../broker.test-support.ts';
+import { type Harness, openHarness, outcomeOf } from '../broker.test-support.ts';
 import { openHeld, runWrit } from '../local/local.test-support.ts';
 import { endClients, guarded, manifest, rawClient, textOf } from './guard.test-support.ts';
 
@@ -158,7 +158,7 @@ describe('a server', () => {
     const answer = await client.call(1, 'look');
     assert.equal(answer.result.isError, true);
     assert.match(textOf(answer), /was made, but its result of 20\d+ bytes is larger/);
-    assert.equal((await newest('look'))?.outcome, 'response');
+    assert.equal(await outcomeOf(harness, 'look'), 'response');
     await client.close();
   });
 
@@ -166,13 +166,13 @@ describe('a server', () => {
     const client = await rawClient(harness, { mode: 'endless', options: pins('endless') });
     assert.match((await client.call(1, 'look')).error.message, /cannot be reached any more: a line is longer/);
     assert.equal(await client.exit, 1);
-    assert.equal((await newest('look'))?.outcome, 'error');
+    assert.equal(await outcomeOf(harness, 'look'), 'error');
   });
 
   it('that never answers is not waited for, and is told', async () => {
     const client = await rawClient(harness, { mode: 'silent', options: [...pins('silent'), '--timeout', '1'] });
     assert.match(textOf(await client.call(1, 'look')), /did not answer the call of look within 1 s/);
-    assert.equal((await newest('look'))?.outcome, 'error');
+    assert.equal(await outcomeOf(harness, 'look'), 'error');
     await client.close();
   });
 
@@ -199,12 +199,12 @@ describe('a server', () => {
   it('that fails fails as it did, and it is on record', async () => {
     const client = await rawClient(harness, { mode: 'fails', options: pins('fails') });
     assert.deepEqual((await client.call(1, 'look')).error, { code: -32_000, message: 'the disk is full' });
-    assert.equal((await newest('look'))?.outcome, 'error');
+    assert.equal(await outcomeOf(harness, 'look'), 'error');
     await client.close();
   });
 
-  it('gets neither the session nor what could open one', async () => {
-    const held = await openHeld(harness);
+  it('gets neither the session nor what could open one', async (t) => {
+    const held = await openHeld(t, harness);
     const client = await rawClient(harness, {
       mode: 'environment',
       options: pins('environment'),
@@ -294,11 +294,11 @@ describe('a client', () => {
     assert.equal(textOf(await client.call(3, 'deploy')), 'deploy done');
     assert.equal(await client.close(), 0);
     assert.equal(client.seen.filter(({ id }) => id === 1).length, 0);
-    assert.equal((await newest('look'))?.outcome, 'error');
+    assert.equal(await outcomeOf(harness, 'look'), 'error');
   });
 
-  it('whose session’s process has gone can call nothing', async () => {
-    const held = await openHeld(harness);
+  it('whose session’s process has gone can call nothing', async (t) => {
+    const held = await openHeld(t, harness);
     const client = await rawClient(harness, { options: pins('gone'), env: { WRIT_SESSION_SOCKET: held.socket } });
     assert.equal(textOf(await client.call(1, 'look')), 'look done');
     held.child.kill('SIGKILL');

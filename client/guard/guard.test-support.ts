@@ -1,5 +1,6 @@
 /** For tests of the guard: the real command before a real broker, spoken to in lines or by a real client. */
 import { once } from 'node:events';
+import { cp, symlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -14,6 +15,21 @@ const rogueServer = join(import.meta.dirname, 'rogue-server.test-support.ts');
 export function publishedServer(name: string, ...args: string[]): string[] {
   const found = createRequire(import.meta.url).resolve(`@modelcontextprotocol/${name}/package.json`);
   return [process.execPath, join(dirname(found), 'dist/index.js'), ...args];
+}
+
+/**
+ * The inspector's command line reads its version from where it lies in its own repository, and cannot be
+ * started as it is published. So it is laid out as it is there.
+ * @returns its program, in that folder
+ */
+export async function inspectorIn(folder: string): Promise<string> {
+  const found = createRequire(import.meta.url).resolve('@modelcontextprotocol/inspector-cli/package.json');
+  const published = dirname(found);
+  const unpacked = join(folder, 'inspector');
+  await cp(published, join(unpacked, 'cli'), { recursive: true });
+  await cp(found, join(unpacked, 'package.json'));
+  await symlink(join(published, '../..'), join(unpacked, 'node_modules'));
+  return join(unpacked, 'cli/build/index.js');
 }
 
 /** `writ guard`, as a client starts it: program, arguments and environment. */

@@ -4,12 +4,13 @@
  * somebody agrees to that one.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Members } from '../coaz.ts';
 import { WritError } from '../errors.ts';
 import { canonical } from './canonical.ts';
+import { writePrivateFile } from './private-file.ts';
 
 interface Seen {
   /** Of all that a model may be shown of it. */
@@ -35,9 +36,12 @@ export interface Pins {
   admit(tools: readonly Members[]): Promise<Set<string>>;
 }
 
-/** Where pins are kept: `WRIT_STATE_DIR`, else the user's state folder (XDG base directories). */
-export const pinFolder = (env: { [name: string]: string | undefined }): string =>
-  join(env.WRIT_STATE_DIR || join(env.XDG_STATE_HOME || join(homedir(), '.local/state'), 'writ'), 'pins');
+/** `WRIT_STATE_DIR`, else the user's state folder (XDG base directories). */
+export const stateFolder = (env: { [name: string]: string | undefined }): string =>
+  env.WRIT_STATE_DIR || join(env.XDG_STATE_HOME || join(homedir(), '.local/state'), 'writ');
+
+/** Where pins are kept. */
+export const pinFolder = (env: { [name: string]: string | undefined }): string => join(stateFolder(env), 'pins');
 
 /** The file of a server in that folder: one command line, or one URL, is one server. */
 export const pinFileOf = (folder: string, server: readonly string[]): string =>
@@ -53,43 +57,51 @@ export async function openPins(
   { server, only, tell }: { server: string; only: boolean; tell: (line: string) => void },
 ): Promise<Pins> {
   await readPins(path);
+  // One listing after another: of two at once, the second must find what the first has pinned.
+  let before: Promise<unknown> = Promise.resolve();
   return {
-    admit: async (tools) => {
-      const file = (await readPins(path)) ?? { version: 1, server, pinned: {}, held: {} };
-      const before = canonical(file);
-      const admitted = new Set<string>();
-      const refused = new Set<string>();
-      const fresh = new Set<string>();
-      for (const tool of tools) {
-        const { name } = tool;
-        if (typeof name !== 'string') continue;
-        const seen = { digest: digestOf(tool), description: String(tool.description ?? '').slice(0, 4096) };
-        const known = Object.hasOwn(file.pinned, name) ? file.pinned[name] : undefined;
-        if (known === undefined && !only) {
-          put(file.pinned, name, seen);
-          fresh.add(name);
-          admitted.add(name);
-        } else if (known?.digest === seen.digest) {
-          delete file.held[name];
-          admitted.add(name);
-        } else {
-          put(file.held, name, seen);
-          refused.add(name);
-        }
-      }
-      for (const name of refused) {
-        // Of two tools with one name, whoever calls cannot say which is meant.
-        admitted.delete(name);
-        tell(`the tool ${name} is not what it was, and is held back: see \`writ guard pins\``);
-      }
-      if (canonical(file) !== before)
-        await writePins(path, file).catch((error: Error) => {
-          tell(`pins cannot be written (${error.message}); tools seen for the first time are held back`);
-          for (const name of fresh) admitted.delete(name);
-        });
+    admit: (tools) => {
+      const admitted = before.then(() => compare(tools));
+      before = admitted.catch(() => {});
       return admitted;
     },
   };
+
+  async function compare(tools: readonly Members[]): Promise<Set<string>> {
+    const file = (await readPins(path)) ?? { version: 1, server, pinned: {}, held: {} };
+    const was = canonical(file);
+    const admitted = new Set<string>();
+    const refused = new Set<string>();
+    const fresh = new Set<string>();
+    for (const tool of tools) {
+      const { name } = tool;
+      if (typeof name !== 'string') continue;
+      const seen = { digest: digestOf(tool), description: String(tool.description ?? '').slice(0, 4096) };
+      const known = Object.hasOwn(file.pinned, name) ? file.pinned[name] : undefined;
+      if (known === undefined && !only) {
+        put(file.pinned, name, seen);
+        fresh.add(name);
+        admitted.add(name);
+      } else if (known?.digest === seen.digest) {
+        delete file.held[name];
+        admitted.add(name);
+      } else {
+        put(file.held, name, seen);
+        refused.add(name);
+      }
+    }
+    for (const name of refused) {
+      // Of two tools with one name, whoever calls cannot say which is meant.
+      admitted.delete(name);
+      tell(`the tool ${name} is not what it was, and is held back: see \`writ guard pins\``);
+    }
+    if (canonical(file) !== was)
+      await writePins(path, file).catch((error: Error) => {
+        tell(`pins cannot be written (${error.message}); tools seen for the first time are held back`);
+        for (const name of fresh) admitted.delete(name);
+      });
+    return admitted;
+  }
 }
 
 /** A tool may be called `__proto__`. */
@@ -119,24 +131,8 @@ export async function readPins(path: string): Promise<PinFile | null> {
   return value as PinFile;
 }
 
-/** Whole or not at all, for this user only. */
-export async function writePins(path: string, file: PinFile): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const beside = `${path}.${process.pid}.${crypto.randomUUID()}`;
-  try {
-    const handle = await open(beside, 'wx', 0o600);
-    try {
-      await handle.writeFile(`${JSON.stringify(file, null, 2)}\n`);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(beside, path);
-  } catch (error) {
-    await rm(beside, { force: true });
-    throw error;
-  }
-}
+export const writePins = (path: string, file: PinFile): Promise<void> =>
+  writePrivateFile(path, `${JSON.stringify(file, null, 2)}\n`);
 
 /** Agrees to what is held back: from now on that is the tool. @returns the names it was done for */
 export function acceptHeld(file: PinFile, names: readonly string[] | null): { file: PinFile; accepted: string[] } {

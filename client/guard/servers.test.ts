@@ -4,10 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { Client as StatelessClient } from '@modelcontextprotocol/client';
@@ -17,9 +16,9 @@ import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { createTestDatabase, testBackends } from '../../broker/store/store.test-support.ts';
 import { until } from '../../broker/until.test-support.ts';
 import { freePort } from '../../sandbox/free-port.ts';
-import { type Harness, openHarness } from '../broker.test-support.ts';
+import { type Harness, openHarness, outcomeOf } from '../broker.test-support.ts';
 import { openHeld } from '../local/local.test-support.ts';
-import { guarded, manifest, publishedServer } from './guard.test-support.ts';
+import { guarded, inspectorIn, manifest, publishedServer } from './guard.test-support.ts';
 
 let harness: Harness;
 let folder: string;
@@ -58,7 +57,7 @@ describe('server-filesystem', () => {
     assert.deepEqual(names(await client.listTools()), ['list_allowed_directories', 'read_text_file', 'write_file']);
     const own = { path: join(folder, 'customers/42/invoice.txt') };
     assert.equal(textOf(await client.callTool({ name: 'read_text_file', arguments: own })), 'Invoice 42');
-    assert.equal((await newest('read_text_file'))?.outcome, 'response');
+    assert.equal(await outcomeOf(harness, 'read_text_file'), 'response');
     const foreign = { path: join(folder, 'customers/43/invoice.txt') };
     const denied = await client.callTool({ name: 'read_text_file', arguments: foreign });
     assert.equal(denied.isError, true);
@@ -73,8 +72,8 @@ describe('server-filesystem', () => {
     await client.close();
   });
 
-  it('is one of several hosts of one session', async () => {
-    const held = await openHeld(harness);
+  it('is one of several hosts of one session', async (t) => {
+    const held = await openHeld(t, harness);
     const env = { WRIT_SESSION_SOCKET: held.socket };
     const clients = [
       await open(guarded(harness, publishedServer('server-filesystem', folder), { env })),
@@ -110,7 +109,7 @@ describe('server-everything', () => {
     if (outside !== undefined) await client.readResource({ uri: outside.uri }).catch(() => {});
     const read = await client.readResource({ uri: resources.find(({ uri }) => uri.startsWith('demo:'))!.uri });
     assert.ok(read.contents.length > 0);
-    assert.equal((await newest('resources/read'))?.outcome, 'response');
+    assert.equal(await outcomeOf(harness, 'resources/read'), 'response');
     await client.close();
   });
 });
@@ -149,8 +148,7 @@ describe('server-postgres', { skip: database ? false : 'no PostgreSQL answers' }
 
 describe('the inspector', () => {
   it('lists and calls on its command line', async () => {
-    const packageFile = createRequire(import.meta.url).resolve('@modelcontextprotocol/inspector-cli/package.json');
-    const cli = await unpackedInspector(dirname(packageFile));
+    const cli = await inspectorIn(folder);
     const { args, env } = guarded(harness, publishedServer('server-filesystem', folder));
     // Its command line takes the server's options for its own: they are put into a file.
     const start = join(folder, 'start.mjs');
@@ -192,7 +190,7 @@ describe('revision 2026-07-28', () => {
     const client = await openStateless(guarded(harness, server));
     assert.deepEqual(names(await client.listTools()), ['ask_me', 'echo', 'look']);
     assert.equal(textOf(await client.callTool({ name: 'echo', arguments: { message: 'hi' } })), 'hi');
-    assert.equal((await newest('echo'))?.outcome, 'response');
+    assert.equal(await outcomeOf(harness, 'echo'), 'response');
     const denied = await client.callTool({ name: 'hidden', arguments: {} });
     assert.equal(denied.isError, true);
     assert.match(textOf(denied), /was denied/);
@@ -221,15 +219,3 @@ describe('streamable HTTP', () => {
     child.kill();
   });
 });
-
-/**
- * The inspector's command line reads its version from where it lies in its own repository, and cannot be
- * started as it is published. So it is laid out as it is there.
- */
-async function unpackedInspector(published: string): Promise<string> {
-  const unpacked = join(folder, 'inspector');
-  await cp(published, join(unpacked, 'cli'), { recursive: true });
-  await cp(join(published, 'package.json'), join(unpacked, 'package.json'));
-  await symlink(join(published, '../..'), join(unpacked, 'node_modules'));
-  return join(unpacked, 'cli/build/index.js');
-}

@@ -4,10 +4,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '../clock.ts';
 import { BadLine, lineReader } from '../local/lines.ts';
 import { BadMessage, readMessage } from './message.ts';
-import { maxMessageBytes, type Transport, type TransportEvents } from './transport.ts';
-
-/** What may wait to be read by the other side before it is given up on. */
-const maxWaitingBytes = 4 * maxMessageBytes;
+import { maxMessageBytes, maxWaitingBytes, type Transport, type TransportEvents } from './transport.ts';
 
 /** Reads messages from one stream and writes them to another. */
 function onStreams(from: Readable, to: Writable, events: TransportEvents): Pick<Transport, 'send'> {

@@ -17,3 +17,5 @@ export interface TransportEvents {
 
 /** Bytes of one message, both ways. */
 export const maxMessageBytes = 16 * 1024 * 1024;
+/** What may wait to be read by the other side before it is given up on. */
+export const maxWaitingBytes = 4 * maxMessageBytes;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { after as afterAll, before as beforeAll, describe, it } from 'node:test';
 import { until } from '../../broker/until.test-support.ts';
-import { type Harness, openHarness } from '../broker.test-support.ts';
+import { type Harness, openHarness, outcomeOf } from '../broker.test-support.ts';
 import { openHeld } from '../local/local.test-support.ts';
 import { askHook, manifestFolder } from './hook.test-support.ts';
 import type { Agent } from './hook.ts';
@@ -29,7 +29,7 @@ let held: Awaited<ReturnType<typeof openHeld>>;
 beforeAll(async () => {
   folder = await manifestFolder();
   harness = await openHarness({ env: { WRIT_MANIFEST_DIR: folder } });
-  held = await openHeld(harness, ['--task-type', 'code']);
+  held = await openHeld(null, harness, ['--task-type', 'code']);
 });
 afterAll(async () => {
   held.child.kill();
@@ -69,14 +69,14 @@ for (const agent of agents)
       const asked = await newest(shell[agent]);
       assert.equal(asked.outcome, null);
       assert.deepEqual(await hook(agent, after(agent, one, 'all 7 pass')), silent);
-      assert.equal((await newest(shell[agent])).outcome, 'response');
+      assert.equal(await outcomeOf(harness, shell[agent]), 'response');
     });
 
     it('reports a tool that failed', async () => {
       const one = call(shell[agent], { command: 'ls /nonexistent' });
       assert.deepEqual(await hook(agent, before(agent, one)), silent);
       assert.deepEqual(await hook(agent, failedAfter(agent, one)), silent);
-      assert.equal((await newest(shell[agent])).outcome, 'error');
+      assert.equal(await outcomeOf(harness, shell[agent]), 'error');
     });
 
     it('denies in the agent’s own way, with what would pass', async () => {
@@ -121,7 +121,7 @@ for (const agent of agents)
       const one = call(shell[agent], { command: 'cat big' });
       assert.deepEqual(await hook(agent, before(agent, one)), silent);
       assert.deepEqual(await hook(agent, after(agent, one, 'line\u0000 of text\n'.repeat(300_000))), silent);
-      assert.equal((await newest(shell[agent])).outcome, 'response');
+      assert.equal(await outcomeOf(harness, shell[agent]), 'response');
     });
   });
 
@@ -174,8 +174,8 @@ describe('the manifest of docs/hooks.md', () => {
     assert.match(await decided('opencode', 'edit', { filePath: '/workspace/opencode.json' }), /own settings/);
   });
 
-  it('takes a run that read secrets off the network', async () => {
-    const other = await openHeld(harness, ['--task-type', 'code']);
+  it('takes a run that read secrets off the network', async (t) => {
+    const other = await openHeld(t, harness, ['--task-type', 'code']);
     const ask = (tool: string, input: Told['input']) =>
       askHook(['claude-code'], before('claude-code', call(tool, input)), { WRIT_SESSION_SOCKET: other.socket });
     const page = { url: 'https://docs.example/', prompt: 'x' };
@@ -204,7 +204,7 @@ describe('what a rule does besides denying', () => {
       const again = deploy(agent);
       assert.deepEqual(await hook(agent, before(agent, again)), silent);
       assert.deepEqual(await hook(agent, after(agent, again, 'deployed')), silent);
-      assert.equal((await newest('mcp__ops__deploy')).outcome, 'response');
+      assert.equal(await outcomeOf(harness, 'mcp__ops__deploy'), 'response');
       const more = await askHook([agent, '--wait', '0'], before(agent, deploy(agent)), session());
       assert.match(denialOf(agent, more), /exactly the same call again/);
     }
@@ -222,8 +222,8 @@ describe('what a rule does besides denying', () => {
     ['mcp__ops__wipe', /Nobody wipes anything\..*suspended/, /suspended/],
     ['mcp__ops__leave', /That was the last call\..*has ended/, /ended/],
   ] as const)
-    it(`${tool}: the model is told, and nothing is called after it`, async () => {
-      const other = await openHeld(harness, ['--task-type', 'code']);
+    it(`${tool}: the model is told, and nothing is called after it`, async (t) => {
+      const other = await openHeld(t, harness, ['--task-type', 'code']);
       const ask = (one: Told) =>
         askHook(['codex'], before('codex', one), { WRIT_SESSION_SOCKET: other.socket }).then((answer) =>
           denialOf('codex', answer),

@@ -96,7 +96,9 @@ export async function connectSession(path: string, { answerSeconds = 30 }: Conne
       return readDecision(await ask('evaluate', params), own);
     },
     finish: async (call, report) => {
-      await ask('finish', { ...('id' in call ? { id: call.id } : { call_id: call.callId }), ...report });
+      const { costUsd, ...said } = report;
+      const id = 'id' in call ? { id: call.id } : { call_id: call.callId };
+      await ask('finish', { ...id, ...said, ...(costUsd === undefined ? {} : { cost_usd: costUsd }) });
     },
     approval: async (id, waitSeconds) =>
       readApproval(await ask('approval', { id, wait_seconds: waitSeconds }, waitSeconds)),

@@ -7,7 +7,7 @@ import { constants } from 'node:os';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Session } from '../index.ts';
 import { type Environment, identityVariables } from './from-environment.ts';
-import { hostSessionOf } from './host-session.ts';
+import { type HostSession, hostSessionOf } from './host-session.ts';
 import { serveSession } from './serve.ts';
 
 export const socketVariable = 'WRIT_SESSION_SOCKET';
@@ -40,7 +40,7 @@ export async function holdForCommand(
     return await exitCodeOf(child, command, clock);
   } finally {
     stop();
-    await endQuietly(session);
+    await endQuietly(session, host);
     await server.close();
   }
 }
@@ -57,7 +57,8 @@ export async function holdForParent(
   say: (line: string) => void,
   { env, parent, clock = systemClock }: { env: Environment; parent: number; clock?: Clock },
 ): Promise<number> {
-  const server = await serveSession(hostSessionOf(session), { env });
+  const host = hostSessionOf(session);
+  const server = await serveSession(host, { env });
   const stopped = new AbortController();
   const told = () => stopped.abort();
   for (const signal of signals) process.once(signal, told);
@@ -69,7 +70,7 @@ export async function holdForParent(
       await clock.sleep(parentCheckMs, stopped.signal).catch(() => {});
   } finally {
     for (const signal of signals) process.removeListener(signal, told);
-    await endQuietly(session);
+    await endQuietly(session, host);
     await server.close();
   }
   return 0;
@@ -91,9 +92,9 @@ function tellEnd(session: Session): () => void {
 }
 
 /** Its heartbeats stop in any case: what cannot be ended now ends at its deadline. */
-async function endQuietly(session: Session): Promise<void> {
+async function endQuietly(session: Session, host: HostSession): Promise<void> {
   if (session.signal.aborted) return;
-  await session.end().catch((error: Error) => {
+  await host.end().catch((error: Error) => {
     process.stderr.write(`writ: the session could not be ended, and ends without its heartbeats: ${error.message}\n`);
   });
 }

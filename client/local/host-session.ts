@@ -12,6 +12,7 @@ import {
   WritError,
 } from '../index.ts';
 import { keepRecent } from './recent.ts';
+import { newReports } from './reports.ts';
 
 export interface HostCall {
   tool: string;
@@ -36,7 +37,10 @@ export interface HostSession {
   /** What the model may be shown. */
   tools(): Promise<CallableTool[]>;
   evaluate(call: HostCall): Promise<CallDecision>;
-  /** @param call the action's id, or the call's own (`callId`) as `evaluate` was given it */
+  /**
+   * Takes the report; the next decision waits until the broker has it, and is refused as long as it does not.
+   * @param call the action's id, or the call's own (`callId`) as `evaluate` was given it
+   */
   finish(call: { id: string } | { callId: string }, report: CallReport): Promise<void>;
   /** A person's decision as it is now, or after so many seconds (60 at most). */
   approval(id: string, waitSeconds: number): Promise<CallApproval>;
@@ -56,6 +60,7 @@ export function hostSessionOf(session: Session): HostSession {
     ended = reason;
   });
   const actions = new Map<string, string>();
+  const reports = newReports((id, report) => session.finish(id, report));
   const live = () => {
     if (ended !== null) throw new WritError('session_ended', `The session has ended (${ended})`);
   };
@@ -67,6 +72,7 @@ export function hostSessionOf(session: Session): HostSession {
     },
     evaluate: async ({ tool, arguments: args, ...options }) => {
       live();
+      await reports.delivered();
       const decision = await session.evaluate(tool, args, options);
       if (isAllowed(decision)) keepRecent(actions, decision.callId, decision.id, maxRemembered);
       return decision;
@@ -74,7 +80,7 @@ export function hostSessionOf(session: Session): HostSession {
     finish: async (call, report) => {
       const id = 'id' in call ? call.id : actions.get(call.callId);
       if (id === undefined) throw new WritError('not_found', 'No call with this id was allowed');
-      await session.finish(id, report);
+      reports.take(id, report);
     },
     approval: (id, waitSeconds) => session.approval(id, { waitSeconds }),
     say: async (words) => {
@@ -82,6 +88,7 @@ export function hostSessionOf(session: Session): HostSession {
       return session.say(words);
     },
     end: async () => {
+      await reports.ended();
       await session.end();
     },
   };

@@ -190,17 +190,22 @@ async function resultOf(
 }
 
 function reportIn(params: LocalRequest['params']): CallReport {
-  const { outcome, labels, output, structured } = params;
+  const { outcome, labels, entities, output, structured } = params;
   if (outcome !== 'response' && outcome !== 'error') throw bad('outcome', 'must be response or error');
-  if (labels !== undefined && !(Array.isArray(labels) && labels.every((one) => typeof one === 'string')))
-    throw bad('labels', 'must be texts');
+  if (!isTexts(labels)) throw bad('labels', 'must be texts');
+  if (!isTexts(entities)) throw bad('entities', 'must be texts');
   return {
     outcome,
     ...(labels === undefined ? {} : { labels }),
+    ...(params.cost_usd === undefined ? {} : { costUsd: number(params, 'cost_usd', 1_000_000) }),
+    ...(entities === undefined ? {} : { entities }),
     ...(output === undefined ? {} : { output }),
     ...(structured === undefined ? {} : { structured }),
   };
 }
+
+const isTexts = (value: unknown): value is string[] | undefined =>
+  value === undefined || (Array.isArray(value) && value.every((one) => typeof one === 'string'));
 
 const bad = (name: string, message: string) => new WritError('bad_request', `params.${name} ${message}`);
 

@@ -15,12 +15,28 @@ const inRole: { readonly [role: string]: readonly string[] } = {
   'roles/storage.admin': objects,
 };
 
+/**
+ * What scopes leave of these verbs, "OAuth 2.0 scopes" of the Cloud Storage documentation; null = not known.
+ */
+function leftBy(scopes: readonly string[]): readonly string[] | null {
+  const some = (...names: string[]) => names.some((name) => scopes.includes(`https://www.googleapis.com/auth/${name}`));
+  if (some('cloud-platform', 'devstorage.full_control', 'devstorage.read_write')) return objects;
+  return some('cloud-platform.read-only', 'devstorage.read_only') ? ['get', 'list'] : null;
+}
+
 export function reach(plan: Plan): Reach[] {
   const { buckets, scopes } = readPermission(plan);
   if (buckets.length === 0) {
     const uncertain = `it is bounded by its scopes (${scopes.join(', ')}) and by what the service account may do`;
     return [{ actions: ['*'], resources: ['*'], uncertain }];
   }
+  const left = leftBy(scopes);
+  const bounds = {
+    ...(left === objects ? {} : { onlyIf: `what its scopes allow: ${scopes.join(', ')}` }),
+    ...(left === null
+      ? { uncertain: `whether its scopes let it use a bucket is not known: ${scopes.join(', ')}` }
+      : {}),
+  };
   return buckets.flatMap(({ bucket, role, prefix }): Reach[] => {
     const resources = [`gs://${literally(bucket)}/${literally(prefix ?? '')}*`];
     if (prefix === null) resources.push(`gs://${literally(bucket)}`);
@@ -28,11 +44,13 @@ export function reach(plan: Plan): Reach[] {
     const uncertain = `what is in ${role} is Google’s to say`;
     if (known === undefined)
       return [
-        { actions: [role], resources },
+        { actions: [role], resources, ...bounds },
         { actions: ['storage.*'], resources, uncertain },
       ];
+    const verbs = known.filter((verb) => left?.includes(verb) !== false).map((verb) => `storage.objects.${verb}`);
     return [
-      { actions: [role, ...known.map((verb) => `storage.objects.${verb}`)], resources },
+      { actions: [role], resources, ...bounds },
+      ...(verbs.length === 0 ? [] : [{ actions: verbs, resources, ...bounds }]),
       // Beyond the five verbs: multipart uploads, managed folders, retention, policies of objects.
       {
         actions: [

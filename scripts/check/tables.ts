@@ -20,6 +20,7 @@ export const owners: { [table: string]: RegExp } = {
   session: /^broker\/sessions\//,
   replay: /^broker\/sessions\//,
   grants: /^broker\/grants\//,
+  access_request_key: /^broker\/grants\//,
   action: /^broker\/actions\//,
   monitor_cell: /^broker\/actions\//,
   manifest_candidate: /^broker\/replay\//,

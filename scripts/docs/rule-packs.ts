@@ -1,6 +1,7 @@
 /** `docs/reference/rule-packs.md`: what each rule pack has, of `broker/manifests/packs.ts`. */
 import { z } from 'zod';
-import { expandPack, packNames, packs } from '../../broker/manifests/packs.ts';
+import { expandPack } from '../../broker/manifests/include-packs.ts';
+import { packNames, packs } from '../../broker/manifests/packs.ts';
 import { code, generatedFrom, page, table } from './markdown.ts';
 
 interface Bound {

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
+import { setTimeout as wait } from 'node:timers/promises';
 import { startChild } from '../child.ts';
 import type { Backend } from '../options.ts';
 import { makePlace, startBrokers } from '../servers.ts';
@@ -19,6 +20,8 @@ export interface GuardRow {
   name: 'guarded-call';
   backend: Backend;
   calls: number;
+  /** Between an answer and the next call. */
+  pause_ms: number;
   unguarded: Latencies;
   guarded: Latencies;
   /** Of the guarded call over the other, percentile by percentile. */
@@ -33,8 +36,15 @@ const warmUp = 50;
 
 type Program = ChildProcessByStdio<Writable, Readable, null>;
 
-/** @param calls of each kind, in all */
-export async function measureCalls(backend: Backend, calls: number): Promise<GuardRow> {
+/**
+ * One row for each pause.
+ * @param calls of each kind in a row, in all
+ */
+export async function* measureCalls(
+  backend: Backend,
+  calls: number,
+  pauses: readonly number[],
+): AsyncGenerator<GuardRow> {
   const cleanUp: (() => Promise<unknown>)[] = [];
   try {
     const sandbox = await startChild('sandbox-process.ts', {});
@@ -64,21 +74,24 @@ export async function measureCalls(backend: Backend, calls: number): Promise<Gua
     );
     cleanUp.push(() => ended(guarded.program));
 
-    for (const client of [bare, guarded]) await timesOf(client, warmUp);
-    const times = { bare: [] as number[], guarded: [] as number[] };
-    for (let round = 0; round < rounds; round += 1) {
-      times.bare.push(...(await timesOf(bare, Math.ceil(calls / rounds))));
-      times.guarded.push(...(await timesOf(guarded, Math.ceil(calls / rounds))));
+    for (const client of [bare, guarded]) await timesOf(client, warmUp, 0);
+    for (const pause of pauses) {
+      const times = { bare: [] as number[], guarded: [] as number[] };
+      for (let round = 0; round < rounds; round += 1) {
+        times.bare.push(...(await timesOf(bare, Math.ceil(calls / rounds), pause)));
+        times.guarded.push(...(await timesOf(guarded, Math.ceil(calls / rounds), pause)));
+      }
+      const [without, behind] = [latencies(times.bare), latencies(times.guarded)];
+      yield {
+        name: 'guarded-call',
+        backend,
+        calls: times.guarded.length,
+        pause_ms: pause,
+        unguarded: without,
+        guarded: behind,
+        added: { p50_ms: behind.p50_ms - without.p50_ms, p99_ms: behind.p99_ms - without.p99_ms },
+      };
     }
-    const [without, behind] = [latencies(times.bare), latencies(times.guarded)];
-    return {
-      name: 'guarded-call',
-      backend,
-      calls: times.guarded.length,
-      unguarded: without,
-      guarded: behind,
-      added: { p50_ms: behind.p50_ms - without.p50_ms, p99_ms: behind.p99_ms - without.p99_ms },
-    };
   } finally {
     for (const undo of cleanUp.reverse()) await undo();
   }
@@ -121,9 +134,10 @@ async function ask(client: Client, method: string, params: object): Promise<{ is
 }
 
 /** Milliseconds of each call. @throws Error when one is denied */
-async function timesOf(client: Client, count: number): Promise<number[]> {
+async function timesOf(client: Client, count: number, pause: number): Promise<number[]> {
   const times: number[] = [];
   for (let n = 0; n < count; n += 1) {
+    if (pause > 0) await wait(pause);
     const at = performance.now();
     const result = await ask(client, 'tools/call', { name: 'read_invoice', arguments: { invoice: '2026-0042' } });
     times.push(performance.now() - at);

@@ -95,9 +95,10 @@ export async function openWorld(place: Place) {
       // What an error says, the model reads as well.
       output: [output ?? '', error ?? ''].join('\n').trim(),
       structured: structuredOf(output ?? ''),
-      ...{ labels: [], truncated: false, outputDigest: null },
+      ...{ labels: [], costMicroUsd: null, entities: [], truncated: false, outputDigest: null },
     };
-    await finishAction(deps, await session(caller, finishReads(actionId)), actionId, report, null);
+    const facts = await session(caller, await finishReads(deps, caller.agent, actionId, report));
+    await finishAction(deps, facts, actionId, report, null);
   }
 
   return {
