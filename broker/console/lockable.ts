@@ -10,7 +10,7 @@ const lockableStatement: Statement = {
     FROM agent a JOIN manifest m ON m.agent = a.name AND m.version = a.version ORDER BY a.name`,
 };
 
-/** By the manifests in force: everything, then agents, owners, providers, and capabilities of one agent each. */
+/** By the manifests in force: everything, then agents, owners, providers, and each agent’s capabilities. */
 export async function loadLockable(store: Store): Promise<LockTarget[]> {
   const agents = await store.run<{ name: string; owner: string; providers: string[]; capabilities: string[] }>(
     lockableStatement,

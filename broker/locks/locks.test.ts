@@ -171,7 +171,7 @@ for (const backend of await testBackends()) {
       assert.deepEqual([end.leases.revoked, end.leases.revoking], [2, 0]);
       assert.deepEqual([await aliveOf(...ids), await aliveOf(othersId)], [0, 2]);
 
-      // Whoever set it does not lift it, nor the bootstrap token, nor somebody who is no admin; another admin does.
+      // Neither whoever set it lifts it, nor the bootstrap token, nor who is no admin; another admin does.
       const bootstrap = brokers[0]!.bootstrapToken!;
       for (const [who, detail] of [
         ['first', /Another admin than the one who set it/],
