@@ -135,6 +135,58 @@ test('in a terminal: the reason is asked for, how far it has come is told, and a
   );
 });
 
+test('an admin ends one credential, and a session, from its page, and says why; nobody else can', async () => {
+  deployment.clock.advance(1000);
+  const agent = await deployment.openAgent();
+  const given = [
+    await agent.grant({ capability: 'read-customer-files' }),
+    await agent.grant({ capability: 'read-customer-files' }),
+  ].map(({ body }) => body.lease.id);
+  const path = `/sessions/${agent.sessionId}`;
+  const { browser, page } = await signedIn('first', path);
+  assert.match(page.html, /<option value="session">this session and all it holds/);
+  const unsaid = await browser.submit(page, { what: given[0]!, reason: '' }, 'End it');
+  assert.deepEqual([unsaid.status, /Say why/.test(unsaid.html)], [400, true]);
+  const one = await browser.submit(page, { what: given[0]!, reason: 'too wide' }, 'End it');
+  assert.match(one.html, /is being revoked: an admin revoked it, “too wide”/);
+  assert.equal((await agent.call('GET', '/v1/session')).body.session.status, 'active');
+  const leases = await deployment.broker.store.prisma.lease.findMany({ where: { id: { in: given } } });
+  assert.deepEqual(
+    leases.map(({ id, status }) => [id, status === 'active']).toSorted(),
+    given.map((id, n) => [id, n === 1]).toSorted(),
+  );
+  const owner = await signedIn('outsider', path);
+  assert.doesNotMatch(owner.page.html, /End it/);
+  const action = `${path}/end`;
+  const { csrf } = /name="csrf" value="(?<csrf>[^"]+)"/.exec(owner.page.html)?.groups ?? {};
+  const forged = {
+    url: owner.page.url,
+    status: 200,
+    html: `<form method="post" action="${action}"><input type="hidden" name="csrf" value="${csrf}"><input name="what"><input name="reason"></form>`,
+  };
+  assert.equal((await owner.browser.submit(forged, { what: 'session', reason: 'x' })).status, 403);
+  const other = await deployment.openAgent();
+  const elsewhere = { ...one, html: one.html.replaceAll(agent.sessionId, other.sessionId) };
+  assert.equal((await browser.submit(elsewhere, { what: given[1]!, reason: 'x' }, 'End it')).status, 404);
+  const ended = await browser.submit(one, { what: 'session', reason: 'done with it' }, 'End it');
+  assert.match(ended.html, /The session ended: an admin ended it, “done with it”/);
+  assert.doesNotMatch(ended.html, /End it/);
+  const answer = await agent.call('POST', '/v1/grants', { capability: 'read-customer-files' });
+  assert.deepEqual([answer.status, answer.body.code], [401, 'session_ended']);
+
+  const headers = { cookie: `writ_login=${browser.cookie('writ_login')}` };
+  const asFirst = (path: string, body?: object) => deployment.send('POST', path, { headers, body });
+  assert.equal((await asFirst(`/v1/admin/sessions/${other.sessionId}/end`, { why: 'x' })).status, 400);
+  assert.equal((await asFirst(`/v1/admin/sessions/${other.sessionId}/end`, { reason: 'by hand' })).status, 200);
+  const [last] = await deployment.broker.store.prisma.auditEvent.findMany({
+    where: { chain: other.sessionId, type: 'session.ended' },
+  });
+  assert.deepEqual(
+    [last?.actor, last?.payload],
+    ['user:first@example.com', { reason: 'ended_by_admin', because: 'by hand' }],
+  );
+});
+
 const executablePath = '/usr/bin/chromium';
 test('in a real browser on a phone, without JavaScript', {
   skip: existsSync(executablePath) ? false : 'no chromium here',

@@ -118,6 +118,8 @@ const minted = z.strictObject({ provider: text, expires_at: time, plan_digest: t
 const mintFailed = z.strictObject({ code: text, provider_code: text.nullable(), may_have_minted: z.boolean() });
 const revoking = z.strictObject({
   reason: z.enum(codesOf(revokeReasons)),
+  /** An admin's own words. */
+  because: text.optional(),
   /** Of a neighbour that was cut off: the agents whose denials fill the document, most first. */
   denied_beside: z
     .array(z.strictObject({ agent: text, denials: count }))
@@ -206,8 +208,8 @@ export const events = {
     payload: [refusedRequest, summed],
   },
   'session.ended': {
-    meaning: 'A session ended; its leases are being revoked.',
-    payload: [z.strictObject({ reason: z.enum(codesOf(endReasons)) })],
+    meaning: 'A session ended; its leases are being revoked. `because`: an admin’s own words.',
+    payload: [z.strictObject({ reason: z.enum(codesOf(endReasons)), because: text.optional() })],
   },
   'grant.refused': {
     meaning:

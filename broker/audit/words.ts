@@ -45,7 +45,7 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     dropped === undefined
       ? bad(`A request of ${actor} was refused: ${method ?? ''} ${route ?? ''}, ${code ?? ''}.`)
       : bad(`${dropped} more requests were refused in a minute.`),
-  'session.ended': ({ because }) => plain(`The session ended${because(endReasons)}.`),
+  'session.ended': ({ because, payload }) => plain(`The session ended${because(endReasons)}${said(payload.because)}.`),
   'grant.refused': ({ actor, what, because, payload: { dropped } }) =>
     dropped !== undefined
       ? bad(`${actor} was refused ${dropped} more times in a minute.`)
@@ -104,8 +104,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'lease.issued': ({ what }) => good(`A credential for ${what} was issued.`),
   'lease.withheld': ({ what }) => bad(`A credential for ${what} was made too late and was not delivered.`),
   'lease.failed': ({ what }) => bad(`No credential for ${what}: the provider did not mint it.`),
-  'lease.revoking': ({ what, because }) =>
-    plain(`The credential for ${what} is being revoked${because(storedRevokeReasons)}.`),
+  'lease.revoking': ({ what, because, payload }) =>
+    plain(`The credential for ${what} is being revoked${because(storedRevokeReasons)}${said(payload.because)}.`),
   'lease.settling': ({ what }) =>
     wait(`The credential for ${what} is denied at the provider; the denial takes a moment to reach everywhere.`),
   'lease.revoke_failed': ({ what }) => bad(`Revoking the credential for ${what} failed; it is being tried again.`),
@@ -135,6 +135,7 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'person.signed_out': ({ actor }) => plain(`${actor} signed out.`),
 };
 
+const said = (because: string | undefined) => (because === undefined ? '' : `, “${because}”`);
 const lockedWords = ({ level, subject, reason }: ReadPayload<'lock.set'>) =>
   `${[level === 'everything' ? level : `the ${level ?? 'subject'}`, subject].filter(Boolean).join(' ')}${reason === undefined ? '' : `: “${reason}”`}`;
 const plain = (text: string): EventWords => ({ tone: 'plain', text });

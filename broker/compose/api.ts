@@ -223,6 +223,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
         waitingFor: (person) => waitingFor(parts.channels, pages, person),
         ownersOf,
         isAdmin: (person) => isAdmin(person.groups),
+        ending,
       }),
       locksRouter({ ...web, locks, isAdmin: (person) => isAdmin(person.groups) }),
       manifestPagesRouter({

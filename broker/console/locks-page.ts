@@ -2,6 +2,7 @@
 import { type ComponentChildren, h, type JSX } from 'preact';
 import type { LockLevel, LockTarget } from '../core/vocabulary.ts';
 import type { LockView } from '../locks/read-locks.ts';
+import { reasonMax } from './admin-forms.ts';
 import { Foreign } from './shell.ts';
 import { ago, bare } from './text.ts';
 
@@ -14,8 +15,6 @@ export interface LocksPage {
   now: Date;
   fault?: { message: string; reason: string } | undefined;
 }
-
-export const reasonMax = 500;
 
 export function locksPage({ locks, lockable, csrf, chosen, now, fault }: LocksPage): JSX.Element {
   const standing = locks.filter(({ stands }) => stands);

@@ -5,13 +5,13 @@ import { type LockTarget, lockLevels } from '../core/vocabulary.ts';
 import { liftLock } from '../locks/lift-lock.ts';
 import { readLocks } from '../locks/read-locks.ts';
 import { type LockDeps, setLock } from '../locks/set-lock.ts';
-import { type Admin, type Identity, personRef } from '../people/identity.ts';
-import { checkCsrf, type Login, type LoginDeps, loadLogin, requirePerson, viewerOf } from '../people/login.ts';
+import type { Identity } from '../people/identity.ts';
+import { type Login, type LoginDeps, requirePerson, viewerOf } from '../people/login.ts';
+import { postedByAdmin, readReason } from './admin-forms.ts';
 import { loadLockable } from './lockable.ts';
-import { type LocksPage, locksPage, reasonMax } from './locks-page.ts';
+import { type LocksPage, locksPage } from './locks-page.ts';
 import { type PageErrorDeps, pageErrors } from './page-errors.ts';
 import { guardHeaders, notice, sendPage } from './shell.ts';
-import { visible } from './text.ts';
 
 export interface LocksPageDeps extends LoginDeps, PageErrorDeps {
   locks: LockDeps;
@@ -34,7 +34,7 @@ export function locksRouter(deps: LocksPageDeps): Router {
   });
 
   router.post('/locks', form, async (req, res) => {
-    const { login, admin, body } = await posted(deps, req);
+    const { login, admin, body } = await postedByAdmin(deps, req);
     const [target, reason] = [readTarget(body.target), readReason(body.reason)];
     if (target === null || reason === null) {
       const message = target === null ? 'Choose what to lock.' : 'Say why, in one line of visible characters.';
@@ -51,7 +51,7 @@ export function locksRouter(deps: LocksPageDeps): Router {
   });
 
   router.post('/locks/:id/lift', form, async (req, res) => {
-    const { login, admin, body } = await posted(deps, req);
+    const { login, admin, body } = await postedByAdmin(deps, req);
     const reason = readReason(body.reason);
     if (reason === null) {
       const message = 'Say why it may be lifted, in one line of visible characters.';
@@ -79,30 +79,10 @@ async function show(
   sendPage(res, { title: 'Locks', viewer: viewerOf(login), body, status: fault === undefined ? 200 : 400 });
 }
 
-/** @throws WritError `forbidden`: not signed in, no admin, or the form is none of ours */
-async function posted(
-  deps: LocksPageDeps,
-  req: Request,
-): Promise<{ login: Login; admin: Admin; body: Record<string, unknown> }> {
-  const login = await loadLogin(deps, req);
-  if (login === null) throw new WritError('forbidden', { detail: 'You are no longer signed in. Open the page again.' });
-  const body: Record<string, unknown> = req.body ?? {};
-  checkCsrf(deps, req, login, body.csrf);
-  if (!deps.isAdmin(login.identity))
-    throw new WritError('forbidden', { detail: 'Only an admin sets or lifts a lock.' });
-  return { login, admin: { name: personRef(login.identity), identity: login.identity }, body };
-}
-
 /** `LEVEL SUBJECT`, as the form names it. */
 function readTarget(text: unknown): LockTarget | null {
   if (typeof text !== 'string' || text.length > 500) return null;
   const space = text.indexOf(' ');
   const level = lockLevels.find((one) => one === (space < 0 ? text : text.slice(0, space)));
   return level === undefined ? null : { level, subject: space < 0 ? '' : text.slice(space + 1) };
-}
-
-function readReason(text: unknown): string | null {
-  if (typeof text !== 'string') return null;
-  const reason = text.replace(/\s+/g, ' ').trim();
-  return reason === '' || reason.length > reasonMax || visible(reason) !== reason ? null : reason;
 }

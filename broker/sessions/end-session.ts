@@ -33,7 +33,7 @@ const endStatement: Statement = {
       UPDATE session p SET grant_count = p.grant_count - ended.unused
       FROM ended WHERE p.id = ended.parent_id AND p.status = 'active' AND p.max_grants IS NOT NULL AND ended.id = ANY($1::text[]) AND ended.unused > 0
     ), event AS (
-      ${appendEvent({ chain: 'id', at: '$4::timestamptz', type: event('session.ended'), actor: '$5::text', request: '$6::text', payload: "json_build_object('reason', $3::text)" }, 'ended ORDER BY id')}
+      ${appendEvent({ chain: 'id', at: '$4::timestamptz', type: event('session.ended'), actor: '$5::text', request: '$6::text', payload: "json_strip_nulls(json_build_object('reason', $3::text, 'because', $7::text))" }, 'ended ORDER BY id')}
     )
     SELECT id, child_count FROM ended`,
 };
@@ -136,6 +136,8 @@ export interface EndedSession {
 interface End {
   reason: EndReason;
   actor: string;
+  /** An admin's own words. */
+  because?: string | undefined;
   requestId: string | null;
   now: Date;
 }
@@ -158,6 +160,7 @@ export async function endSessions(deps: EndSessionDeps, input: End & { sessionId
       input.now,
       input.actor,
       input.requestId,
+      input.because ?? null,
     ]);
   let level = await end(input.sessionIds, [], input.reason);
   const ids = level.map((row) => row.id);
