@@ -10,6 +10,7 @@
  */
 
 import type { Logger } from 'pino';
+import { settleNotices } from '../../approvals/notices.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventBy } from '../audit/events.ts';
 import { decisionReason, endReason, revokeReason } from '../core/reasons.ts';
@@ -75,7 +76,7 @@ const releaseGrantsStatement: Statement = {
     ), g AS (
 ${releaseGrant('id IN (SELECT id FROM due)', '$1::timestamptz', decisionReason('session_ended'))}
       RETURNING id, session_id, status
-    ), events AS (
+    ), ${settleNotices("(SELECT id FROM g WHERE status = 'denied')", '$1::timestamptz')}, events AS (
       ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: eventBy('status', { denied: 'grant.denied', ended: 'grant.ended' }), actor: "'system'", grant: 'id', payload: `json_build_object('reason', ${decisionReason('session_ended')})` }, 'g ORDER BY session_id, id')}
     )
     SELECT id FROM g`,
