@@ -30,7 +30,10 @@ for (const backend of await testBackends()) {
   describe(`carrying locks out on ${backend}`, () => {
     let harness: Harness;
     before(async () => {
-      harness = await openHarness(backend, { providers: [{ name: 'plain' }, { name: 'other' }] });
+      harness = await openHarness(backend, {
+        providers: [{ name: 'plain' }, { name: 'other' }],
+        noticeChannels: ['bell'],
+      });
     });
     after(() => harness.close());
     beforeEach(async () => {
@@ -177,6 +180,11 @@ for (const backend of await testBackends()) {
         assert.deepEqual(
           [row.status, (row.decision as { reasons: object[] }).reasons],
           ['denied', [{ code: 'locked' }]],
+        );
+        const told = await harness.store.prisma.approvalNotice.findMany({ where: { grantId: grant } });
+        assert.ok(
+          told.some(({ kind }) => kind === 'settled'),
+          'whoever was asked is told that nobody need decide',
         );
       }
       await lift(id);

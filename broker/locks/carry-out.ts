@@ -10,6 +10,7 @@
  *   decided again; then grants end, so that none is redeemed any more; then leases, of which there can be no
  *   more by now, start to be revoked.
  */
+import { settleNotices } from '../../approvals/notices.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventBy } from '../audit/events.ts';
 import { decisionReason, revokeReason } from '../core/reasons.ts';
@@ -51,7 +52,7 @@ const grantsStatement: Statement = {
     ), g AS (
 ${releaseGrant('id IN (SELECT id FROM due)', '$1::timestamptz', decisionReason('locked'))}
       RETURNING id, session_id, status
-    ), events AS (
+    ), ${settleNotices("(SELECT id FROM g WHERE status = 'denied')", '$1::timestamptz')}, events AS (
       ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: eventBy('status', { denied: 'grant.denied', ended: 'grant.ended' }), actor: "'system'", grant: 'id', payload: `json_build_object('reason', ${decisionReason('locked')})` }, 'g ORDER BY session_id, id')}
     )
     SELECT id FROM g`,
