@@ -33,7 +33,8 @@ const setStatement: Statement = {
 
 /**
  * Sets a lock and ends what lives under it. Where one stands already, that one counts, and its ends are
- * carried out once more. One that was tampered with cannot be lifted as it is: a signed-in admin sets it anew.
+ * carried out once more. One that was tampered with cannot be lifted as it is: a signed-in admin sets it
+ * anew.
  *
  * From the commit of its row on it stops every decision in every process, whatever becomes of this call; what
  * is left to end then, the worker ends.
