@@ -6,6 +6,7 @@ import { forgetRequestKeys } from '../grants/access-request-keys.ts';
 import { forgetLogins } from '../people/forget-logins.ts';
 import { forgetReplays } from '../sessions/forget-replays.ts';
 import type { Job } from '../worker/job.ts';
+import { carryOutLocks } from '../worker/jobs/carry-out-locks.ts';
 import { closeUnreportedCalls } from '../worker/jobs/close-unreported-calls.ts';
 import { endOverdueSessions } from '../worker/jobs/end-overdue-sessions.ts';
 import { expireDueLeases } from '../worker/jobs/expire-due-leases.ts';
@@ -22,6 +23,7 @@ import { releasePool } from '../worker/jobs/release-pool.ts';
 import { revoke } from '../worker/jobs/revoke.ts';
 
 export const jobs: readonly Job[] = [
+  carryOutLocks,
   endOverdueSessions,
   releaseEndedSessions,
   holdBack,
