@@ -45,6 +45,13 @@ export interface GrantAbout {
   approvedIn?: readonly string[] | undefined;
 }
 
+/**
+ * The plan of what is left of a request, surely within the one that stands.
+ * @param leftOut JSON Pointers into the parameters, of all that is left out
+ * @throws WritError `bad_request`
+ */
+export type NarrowPlan = (grant: { params: JsonObject; plan: Plan }, leftOut: readonly string[]) => Plan;
+
 export type AboutGrant = (grant: GrantRef) => Promise<GrantAbout>;
 
 /** What the provider says of a plan, in words. Throws when the provider is not switched on. */
@@ -108,9 +115,15 @@ export interface PagesDeps extends LoginDeps {
    * are not those that the plan digests. Who reads them is on record.
    */
   callArguments(grantId: string, reader: { name: string; requestId: string | null }): Promise<JsonObject | null>;
+  /** For so long whoever edited an agent's manifest approves nothing of it; 0 = no time. */
+  editorCoolingSeconds: number;
   /** How long an approved grant waits for its agent. */
   redemptionSeconds: number;
   minTtlSeconds?: (provider: string) => number;
+  /** Absent: a review shortens, and leaves nothing out. */
+  narrowPlan?: NarrowPlan;
+  /** Whether something can be left out of a plan of this provider. */
+  canNarrow?: (provider: string) => boolean;
   log: WebLog;
   requestId: (req: Request, res: Response) => string;
   /** Puts a refused request on the record. */

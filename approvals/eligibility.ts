@@ -12,9 +12,11 @@ import {
 } from '../broker/core/identifier.ts';
 import type { ProvenRows } from '../broker/core/proven-rows.ts';
 import type { ReviewBlockerCode } from '../broker/core/reasons.ts';
-import type { GrantStatus, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
+import type { ApprovalTerm, Clock, GrantStatus, JsonObject, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
+import { planDigest } from '../broker/decide/plan-digest.ts';
 import { grantHolds, provenGrantColumns } from '../broker/grants/proven-grant.ts';
 import { reviewHolds } from '../broker/grants/proven-review.ts';
+import { approvalProgress, type TermProgress } from '../broker/grants/quorum.ts';
 import {
   type Identity,
   isAnotherPerson,
@@ -28,6 +30,8 @@ import {
 import { provenColumns, sessionHolds } from '../broker/sessions/proven-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf, GrantAbout } from './contract.ts';
+
+export type { TermProgress } from '../broker/grants/quorum.ts';
 
 /** The people of a session: those who are vouched for, and whom the agent names. */
 export interface SessionPeople {
@@ -61,6 +65,17 @@ export interface GrantUnderReview {
   status: GrantStatus;
   decide_by: Date | null;
   approval_count: number;
+  /** The parameters as they were asked for, and what reviews left out of them (JSON Pointers). */
+  params: JsonObject;
+  left_out: string[];
+  /** The plan as it was asked for; null where nothing was left out. */
+  asked_plan: Plan | null;
+  /** Whose approvals it needs; null where its manifest says nothing of it. */
+  approval: ApprovalTerm[] | null;
+  /** Whoever wrote or agreed to a version of the manifest in the month before it was asked, or since. */
+  editors: Editor[];
+  /** The manifest in force says the same of owners and approvals as the one it was asked under. */
+  terms_stand: boolean;
   session_status: SessionStatus;
   session_expires_at: Date;
   task_type: string;
@@ -69,13 +84,28 @@ export interface GrantUnderReview {
   approvals: EarlierApproval[];
 }
 
+interface Editor {
+  /** As the record names them: `user:…`, or what is no person. */
+  name: string;
+  /** Of a proposal, whoever made it; null = nobody but the name. */
+  identity: Identity | null;
+  /** ISO 8601. */
+  at: string;
+}
+
 type LoadedReview = ProvenRows['review'] & { proof: string };
-type LoadedGrant = Omit<GrantUnderReview, 'plan' | 'line' | 'approvals'> &
+type LoadedGrant = Omit<GrantUnderReview, 'plan' | 'asked_plan' | 'line' | 'approvals'> &
   ProvenRows['grants'] & {
     proof: string;
     line: (ProvenRows['session'] & { proof: string })[];
     approvals: LoadedReview[];
   };
+
+/** What a manifest version says of who approves, as JSON: owners, and how many of whom. */
+export const approversIn = (manifest: string) => `
+        (${manifest}.compiled #>> '{manifest,owner}',
+         coalesce(${manifest}.compiled #>> ARRAY['manifest', 'capabilities', g.capability, 'owner'], ${manifest}.compiled #>> '{manifest,owner}'),
+         ${manifest}.compiled #>> '{manifest,approval}', ${manifest}.compiled #>> ARRAY['manifest', 'capabilities', g.capability, 'approval'])`;
 
 const loadStatement: Statement = {
   name: 'review_load',
@@ -88,6 +118,20 @@ const loadStatement: Statement = {
       FROM session p JOIN line ON p.id = line.parent_id
     )
     SELECT ${provenGrantColumns('g')}, coalesce(a.version, g.manifest_version) AS version_in_force, g.plan_digest, g.status, g.decide_by, g.approval_count,
+      coalesce(g.decision -> 'left_out', '[]') AS left_out,
+      NOT EXISTS (
+        SELECT 1 FROM manifest asked, manifest current
+        WHERE asked.agent = g.agent AND asked.version = g.manifest_version AND current.agent = g.agent AND current.version = a.version
+          AND ${approversIn('asked')} IS DISTINCT FROM ${approversIn('current')}) AS terms_stand,
+      (SELECT coalesce(jsonb_agg(e), '[]') FROM (
+        SELECT author AS name, NULL::jsonb AS identity, published_at AS at FROM manifest m
+        WHERE m.agent = g.agent AND m.published_at > g.requested_at - interval '31 days'
+        UNION ALL
+        SELECT p.author, p.proposer -> 'identity', p.decided_at FROM manifest_proposal p
+        WHERE p.agent = g.agent AND p.status = 'published' AND p.decided_at > g.requested_at - interval '31 days'
+        UNION ALL
+        SELECT p.decided_by, NULL::jsonb, p.decided_at FROM manifest_proposal p
+        WHERE p.agent = g.agent AND p.status = 'published' AND p.decided_at > g.requested_at - interval '31 days') e) AS editors,
       s.status AS session_status, s.expires_at AS session_expires_at, s.task_type,
       (SELECT jsonb_agg(to_jsonb(line)) FROM line WHERE line.grant_id = g.id) AS line,
       (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.at, r.id), '[]') FROM review r WHERE r.grant_id = g.id AND r.verdict = 'approve') AS approvals
@@ -104,7 +148,7 @@ export async function loadAllForReview(store: Store, grantIds: string[]): Promis
     .filter((grant) => !isOpen(grant) || holds(store, grant))
     .map((grant) => ({
       ...grant,
-      approvals: grant.approvals.filter((review) => reviewHolds(store, dated(review))),
+      approvals: grant.approvals.map(dated).filter((review) => reviewHolds(store, review)),
     })) as unknown as GrantUnderReview[];
 }
 
@@ -124,7 +168,14 @@ function holds(store: Store, grant: LoadedGrant): boolean {
     opened_at: new Date(session.opened_at),
     expires_at: new Date(session.expires_at),
   }));
-  return grantHolds(store, grant) && line.every((session) => sessionHolds(store, session));
+  return grantHolds(store, grant) && isConsented(store, grant) && line.every((session) => sessionHolds(store, session));
+}
+
+/** A narrower plan than was asked for is one that somebody consented to. */
+function isConsented(store: Store, { asked_plan, plan, approvals }: LoadedGrant): boolean {
+  if (asked_plan == null) return true;
+  const digest = planDigest(plan as unknown as Plan);
+  return approvals.map(dated).some((review) => review.consented_digest === digest && reviewHolds(store, review));
 }
 
 /** @throws WritError `not_found` */
@@ -156,24 +207,32 @@ interface Party {
   vouched: boolean;
 }
 
+/** What a standing hangs on besides the grant. */
+export interface StandingDeps {
+  approversOf: ApproversOf;
+  clock: Clock;
+  /** For so long whoever edited the agent's manifest approves nothing of it; 0 = no time. Default a day. */
+  editorCoolingSeconds?: number;
+}
+
 /**
  * Self-approval is looked at first and for everybody: nobody approves what is done for them or was started by
  * them, whatever else they are. A name that only the agent gives bars too, but opens nothing; and whoever is
  * barred may still see and deny what they could see without it.
  */
-export async function standingOf(
-  person: Identity,
-  grant: GrantUnderReview,
-  approversOf: ApproversOf,
-): Promise<Standing> {
-  const approver = isApprover(person, await approversOf(refOf(grant, grant.manifest_version)));
+export async function standingOf(person: Identity, grant: GrantUnderReview, deps: StandingDeps): Promise<Standing> {
+  const owner = isApprover(person, await deps.approversOf(refOf(grant, grant.manifest_version)));
+  const asked = grant.approval === null ? owner : grant.approval.some(({ from }) => isApprover(person, from));
   const parties = grant.line.flatMap(partiesOf);
   const vouched = parties.filter((party) => party.vouched);
   const responsible = grant.line.flatMap((session) => (session.responsible === null ? [] : [session.responsible]));
   const itself = grant.line.some((session) => isSubject(person, session));
   const involved =
     itself || vouched.some(({ name }) => isProvenName(person, name as Identifier)) || isApprover(person, responsible);
-  return { maySee: approver || involved, ...barOf(person, grant, parties, responsible, approver) };
+  return {
+    maySee: owner || asked || involved,
+    ...barOf(person, grant, parties, responsible, asked, editorsOf(grant, deps)),
+  };
 }
 
 /** The token that opened the session was this person's own. */
@@ -202,6 +261,7 @@ function barOf(
   parties: Party[],
   responsible: string[],
   approver: boolean,
+  editors: Editor[],
 ): { bar: Bar | null; byDeclaration: boolean } {
   // Of what the agent wrote nobody knows the kind for sure: some subjects and user names look like an e-mail.
   const is = ({ name, vouched }: Party): Likeness =>
@@ -218,11 +278,15 @@ function barOf(
     return bar('party', `You answer for the runs of this agent, which counts as having started this one; ${self}`);
   if (parties.some((party) => is(party) === 'same'))
     return bar('party', `The agent says that the session acts for you; ${self}`, true);
-  if (!approver) return bar('not_an_approver', 'Only the owner of the agent or of the capability decides on this.');
+  if (!approver) return bar('not_an_approver', notAsked(grant));
   const unknown = parties.find((party) => is(party) === 'unknown');
   if (unknown !== undefined) return bar('not_comparable', incomparable(unknown), !unknown.vouched);
   const unknownOwner = responsible.find((owner) => likenessToOwner(person, owner) === 'unknown');
   if (unknownOwner !== undefined) return bar('not_comparable', incomparableOwner(unknownOwner));
+  const edited = editors.map((editor) => likenessToEditor(person, editor));
+  if (edited.includes('same'))
+    return bar('edited_manifest', `You changed what this agent may do a short while ago; ${self}`);
+  if (edited.includes('unknown')) return bar('not_comparable', incomparableEditor);
   const unseen = person.subjectUnknownAt;
   if (unseen !== undefined && grant.line.some(({ subject }) => subject?.issuer === unseen))
     return bar('not_comparable', `${signInOnce} You may deny it.`);
@@ -241,6 +305,29 @@ function barOf(
     return bar('approved_already', 'You approved this; one more person must. You may still deny it.');
   return { bar: null, byDeclaration: false };
 }
+
+function editorsOf({ editors }: GrantUnderReview, { clock, editorCoolingSeconds = 86_400 }: StandingDeps): Editor[] {
+  const since = clock.now().getTime() - editorCoolingSeconds * 1000;
+  return editorCoolingSeconds === 0 ? [] : editors.filter(({ at }) => new Date(at).getTime() > since);
+}
+
+/** Of a folder, a pipeline or the bootstrap token nobody knows who they are: those bar nobody. */
+function likenessToEditor(person: Identity, { name, identity }: Editor): Likeness {
+  if (identity !== null && isSamePerson(person, identity)) return 'same';
+  if (!name.startsWith('user:')) return 'other';
+  // What `personRef` writes: a verified e-mail, or else a subject, which may look like one.
+  const value = name.slice('user:'.length);
+  if (likeness(person, { kind: null, value }) === 'same') return 'same';
+  return value.includes('@') ? likeness(person, { kind: 'email', value }) : 'other';
+}
+
+const incomparableEditor =
+  'Somebody changed what this agent may do a short while ago, and your sign-in gives no verified e-mail address of you: nobody can tell that you are somebody else. You may deny it. For an admin: the identity provider must release a verified e-mail (WRIT_OIDC_SCOPE with email, WRIT_OIDC_EMAIL_VERIFIED_CLAIM).';
+
+const notAsked = ({ approval }: GrantUnderReview): string =>
+  approval === null
+    ? 'Only the owner of the agent or of the capability decides on this.'
+    : `Only ${[...new Set(approval.flatMap(({ from }) => from))].join(', ')} may approve this. Its owners may deny it.`;
 
 function partiesOf(session: SessionPeople): Party[] {
   const declared = session.declared_on_behalf_of === null ? null : readUser(session.declared_on_behalf_of);
@@ -296,12 +383,24 @@ export function standingApprovals(grant: Pick<GrantUnderReview, 'approvals'>, di
     );
 }
 
+/** How far the plan of this digest is approved. @param more an approval that is about to be given */
+export function progressOf(
+  grant: Pick<GrantUnderReview, 'approvals' | 'approval' | 'line'>,
+  digest: string,
+  more?: EarlierApproval,
+): TermProgress<EarlierApproval>[] {
+  const given = [...standingApprovals(grant, digest), ...(more === undefined ? [] : [more])];
+  return approvalProgress(grant.approval, grant.line, given);
+}
+
 /**
- * Whether the manifest in force still names those as owners under whom the grant was asked. A request is
- * decided by the owners it was put to; once they have changed it lapses, and the agent asks again.
+ * Whether the manifest in force still names those as owners under whom the grant was asked, and asks as many
+ * of the same groups. A request is decided by the people it was put to; once they have changed it lapses, and
+ * the agent asks again.
  */
 export async function ownersStand(grant: GrantUnderReview, approversOf: ApproversOf): Promise<boolean> {
   if (grant.manifest_version === grant.version_in_force) return true;
+  if (!grant.terms_stand) return false;
   const [asked, inForce] = await Promise.all([
     approversOf(refOf(grant, grant.manifest_version)),
     approversOf(refOf(grant, grant.version_in_force)),

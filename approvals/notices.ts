@@ -7,7 +7,7 @@ import { bare, clamp, visible } from '../broker/console/text.ts';
 import { duration } from '../broker/core/duration.ts';
 import { newId } from '../broker/core/ids.ts';
 import { isQuestion } from '../broker/core/questions.ts';
-import type { GrantStatus, Json, Plan } from '../broker/core/vocabulary.ts';
+import type { ApprovalTerm, GrantStatus, Json, Plan } from '../broker/core/vocabulary.ts';
 import { type Identity, personRef } from '../broker/people/identity.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type {
@@ -83,7 +83,7 @@ export interface ClaimedNotice extends Claim {
   status: GrantStatus;
   decided_at: Date | null;
   ended_at: Date | null;
-  decision: { reasons?: { code: string }[] };
+  decision: { reasons?: { code: string }[]; approval?: ApprovalTerm[] };
   /** Oldest first. */
   reviews: { reviewer: Identity; verdict: 'approve' | 'deny'; reason: string | null; channel: string }[];
   earlier: EarlierNotice[];
@@ -227,7 +227,9 @@ export async function noticeOf(sources: NoticeSources, row: ClaimedNotice, chann
     manifestVersion: row.manifest_version,
     taskType: row.task_type,
   };
-  const [approvers, about] = await Promise.all([sources.approversOf(grant), sources.aboutGrant(grant)]);
+  const [owners, about] = await Promise.all([sources.approversOf(grant), sources.aboutGrant(grant)]);
+  const asked = row.decision.approval?.flatMap(({ from }) => from);
+  const approvers = asked === undefined ? owners : [...new Set(asked)];
   const justification = row.justification?.trim() ?? '';
   const outcome = row.kind === 'settled' ? outcomeOf(row) : null;
   return {
@@ -282,6 +284,8 @@ function outcomeOf(row: ClaimedNotice): Outcome {
       return told('expired', 'Expired: nobody decided in time, and silence is a denial.');
     case 'not_redeemed':
       return told('lapsed', `${before}lapsed, because the agent did not collect it in time.`);
+    case 'withdrawn':
+      return told('lapsed', `${before}taken back by whoever had approved it.`);
     case 'session_ended':
       return told('session_ended', `${before}over, because the agent’s session ended.`);
     default:

@@ -4,10 +4,11 @@ import { z } from 'zod';
 import { assertEventsFit } from '../broker/audit/rows.test-support.ts';
 import { manualClock } from '../broker/core/clock.ts';
 import { WritError } from '../broker/core/errors.ts';
+import type { JsonObject } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import type { ProviderShapes } from '../broker/manifests/check.ts';
 import { publishManifest } from '../broker/manifests/publish.ts';
-import type { Identity } from '../broker/people/identity.ts';
+import { type Identity, identityRecord } from '../broker/people/identity.ts';
 import { openTestStore } from '../broker/store/store.test-support.ts';
 import { expireUndecided, type ReviewDeps, type ReviewRequest, review } from './review.ts';
 import { addGrant, addSession, after, eventsOf, person, plan, start, vouched } from './rows.test-support.ts';
@@ -208,6 +209,59 @@ test('where nobody says who started the run, two people must approve: two differ
     (await eventsOf(store, sessionId)).map((e) => e.type).filter((type) => type !== 'review.refused'),
     ['review.approved', 'grant.approved'],
   );
+});
+
+const inGroups = (email: string, ...groups: string[]) => person(email, { groups });
+
+test('two of two groups: whoever is in both counts once, owners who are in neither only deny', async () => {
+  const approval = [{ quorum: 2, from: ['team:security', 'team:sre'] }];
+  const { decide, row } = await pending({}, { approval });
+  await assert.rejects(decide(), refused('forbidden', /team:security, team:sre/));
+  const both = inGroups('both@example.com', 'sre', 'security');
+  assert.equal((await decide({ reviewer: both })).status, 'pending');
+  await assert.rejects(decide({ reviewer: both }), refused('forbidden'));
+  const again = { ...both, subject: 'another account' };
+  await assert.rejects(decide({ reviewer: again }), refused('forbidden'), 'another sign-in of the same person');
+  assert.equal((await decide({ reviewer: inGroups('one@example.com', 'sre') })).status, 'approved');
+  assert.equal((await row()).status, 'approved');
+
+  const denied = await pending({}, { approval });
+  assert.equal((await denied.decide({ reviewer: both })).status, 'pending');
+  assert.equal((await denied.decide({ verdict: 'deny', reason: 'no' })).status, 'denied', 'by an owner');
+  await assert.rejects(denied.decide({ reviewer: inGroups('one@example.com', 'sre') }), refused('conflict'));
+});
+
+test('what a rule asks and what the capability asks must both be met', async () => {
+  const approval = [
+    { quorum: 1, from: ['team:billing'] },
+    { quorum: 2, from: ['team:security'] },
+  ];
+  const { decide } = await pending({}, { approval });
+  assert.equal((await decide({ reviewer: inGroups('a@example.com', 'security') })).status, 'pending');
+  assert.equal((await decide({ reviewer: inGroups('b@example.com', 'security') })).status, 'pending');
+  assert.equal((await decide({ reviewer: owner })).status, 'approved');
+  const unvouched = await pending({ startedBy: null }, { approval: [{ quorum: 1, from: ['team:sre'] }] });
+  assert.equal((await unvouched.decide({ reviewer: inGroups('a@example.com', 'sre') })).status, 'pending');
+  assert.equal((await unvouched.decide({ reviewer: inGroups('b@example.com', 'sre') })).status, 'approved');
+});
+
+test('two who approve at once, where two must: both count, and it is approved once', async () => {
+  const { decide, row, sessionId } = await pending({}, { approval: [{ quorum: 2, from: ['team:sre'] }] });
+  const reviewers = ['a@example.com', 'b@example.com'].map((email) => inGroups(email, 'sre'));
+  const results = await Promise.all(reviewers.map((reviewer) => decide({ reviewer })));
+  assert.deepEqual(results.map(({ status }) => status).sort(), ['approved', 'pending']);
+  assert.equal((await row()).reviews.length, 2);
+  const types = (await eventsOf(store, sessionId)).map(({ type }) => type);
+  assert.deepEqual(types, ['review.approved', 'grant.approved']);
+});
+
+test('a quorum that was lowered in the database, or taken away, is nobody’s request', async () => {
+  for (const change of [{ approval: [{ quorum: 1, from: ['team:sre'] }] }, { approval: null }, {}]) {
+    const { decide, grantId } = await pending({}, { approval: [{ quorum: 2, from: ['team:sre'] }] });
+    const decision = { effect: 'approve', reasons: [], ...change };
+    await store.prisma.grant.update({ where: { id: grantId }, data: { decision } });
+    await assert.rejects(decide({ reviewer: inGroups('a@example.com', 'sre') }), refused('not_found'));
+  }
 });
 
 test('one denial is enough, and a narrower plan is approved anew', async () => {
@@ -448,6 +502,24 @@ test('owners whom a new manifest replaces decide no more: what waits for them la
   assert.deepEqual((await waiting.row()).decision, { effect: 'deny', reasons: [{ code: 'owner_changed' }] });
 });
 
+test('a manifest that asks more people, or others, is waited for under the new one', async () => {
+  const clock = manualClock(start);
+  const shapes = { plain: { params: z.strictObject({}) } } as unknown as ProviderShapes;
+  const publication = { author: 'tester', reason: 'test', agent: null, expectedVersion: null, requestId: null };
+  const publish = (more: string) =>
+    publishManifest(store, clock, shapes, {
+      ...publication,
+      source: source('team:billing', more).replaceAll('owned-bot', 'quorum-bot'),
+    });
+  await publish('');
+  const asked = { agent: 'quorum-bot' };
+  const waiting = await pending(asked, asked);
+  await publish(', approval: { quorum: 2 }');
+  await assert.rejects(waiting.decide(), refused('conflict', /other owners/));
+  const lapsed = await expireUndecided(store, after(1), 100);
+  assert.deepEqual(lapsed, [{ grantId: waiting.grantId, sessionId: waiting.sessionId, reason: 'owner_changed' }]);
+});
+
 test('a manifest published between reading and writing: nothing is approved', async () => {
   const { deps, decide, row } = await pending({ agent: 'raced-bot' }, { agent: 'raced-bot' });
   deps.approversOf = async () => {
@@ -456,4 +528,71 @@ test('a manifest published between reading and writing: nothing is approved', as
   };
   await assert.rejects(decide(), refused('conflict'));
   assert.equal((await row()).status, 'pending');
+});
+
+test('whoever wrote or agreed to the manifest in the last day approves nothing by it; a folder bars nobody', async () => {
+  const shapes = { plain: { params: z.strictObject({}) } } as unknown as ProviderShapes;
+  const second = person('second@example.com', { groups: ['billing'] });
+  const third = person('third@example.com', { groups: ['billing'] });
+  const { email: _, emailVerified: __, ...nameless } = third;
+  const publish = (author: string, more: string, at: Date, agent: string) =>
+    publishManifest(store, manualClock(at), shapes, {
+      author,
+      reason: 'test',
+      agent: null,
+      expectedVersion: null,
+      requestId: null,
+      source: source('team:billing', more).replaceAll('owned-bot', agent),
+    });
+  await publish('WRIT_MANIFEST_DIR', '', start, 'edited-bot');
+  const asked = { agent: 'edited-bot' };
+  const started = { ...asked, startedBy: vouched('sub-else', 'subject', 'https://login.example') };
+  assert.equal((await (await pending(started, asked)).decide({ reviewer: nameless })).status, 'approved');
+  await publish('user:owner@example.com', ', max_grants: 3', after(10), 'edited-bot');
+  await publish('bootstrap token', ', max_grants: 4', after(20), 'edited-bot');
+  const { deps, decide, clock, row, sessionId } = await pending(started, asked);
+  clock.set(after(60));
+  await assert.rejects(decide(), refused('forbidden', /changed what this agent may do/));
+  const renamed = { ...second, former: [{ kind: 'email', value: 'Owner@example.com' }] };
+  await assert.rejects(decide({ reviewer: renamed }), refused('forbidden', /changed what this agent may do/));
+  await assert.rejects(decide({ reviewer: nameless }), refused('forbidden', /nobody can tell/));
+  assert.deepEqual(
+    (await eventsOf(store, sessionId)).map(({ payload }) => payload.refused_because),
+    ['edited_manifest', 'edited_manifest', 'not_comparable'],
+  );
+  deps.editorCoolingSeconds = 50;
+  assert.equal((await decide()).status, 'approved', 'the time is a setting');
+  assert.equal((await row()).status, 'approved');
+
+  // Two who agree on a version are both its editors.
+  await store.prisma.manifestProposal.create({
+    data: {
+      id: 'mpr_1',
+      agent: 'edited-bot',
+      baseVersion: 3,
+      source: '',
+      sha256: '',
+      author: 'user:sub-second',
+      proposer: { kind: 'person', identity: identityRecord(second) as JsonObject },
+      reason: 'test',
+      proposedAt: after(30),
+      status: 'published',
+      decidedBy: 'user:third@example.com',
+      decidedAt: after(40),
+      version: 4,
+    },
+  });
+  const agreed = await pending(asked, asked);
+  agreed.clock.set(after(60));
+  agreed.deps.editorCoolingSeconds = 45;
+  for (const reviewer of [second, third])
+    await assert.rejects(agreed.decide({ reviewer }), refused('forbidden', /changed what this agent may do/));
+  assert.equal(
+    (await agreed.decide({ reviewer: third, verdict: 'deny', reason: 'no' })).status,
+    'denied',
+    'but denies',
+  );
+  const off = await pending(asked, asked);
+  off.deps.editorCoolingSeconds = 0;
+  assert.equal((await off.decide()).status, 'approved');
 });

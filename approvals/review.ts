@@ -7,25 +7,26 @@
 import { appendEvent } from '../broker/audit/append.ts';
 import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
-import { approvalsNeeded } from '../broker/core/identifier.ts';
 import { newId } from '../broker/core/ids.ts';
 import type { LiftPermission } from '../broker/core/questions.ts';
-import { aboutSession } from '../broker/core/questions.ts';
+import { aboutSession, isQuestion } from '../broker/core/questions.ts';
 import { type DecisionReason, decisionReason } from '../broker/core/reasons.ts';
 import type { Clock, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
+import { isMet } from '../broker/grants/quorum.ts';
 import { decideGrant, lapseGrant } from '../broker/grants/transitions.ts';
 import { type Identity, identityRecord, personRef } from '../broker/people/identity.ts';
 import { liftSession } from '../broker/sessions/lift-session.ts';
 import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
-import type { ApproversOf } from './contract.ts';
+import type { ApproversOf, NarrowPlan } from './contract.ts';
 import {
+  approversIn,
   type Bar,
   type GrantUnderReview,
   loadForReview,
   ownersStand,
-  standingApprovals,
+  progressOf,
   standingOf,
 } from './eligibility.ts';
 import { settleNotices } from './notices.ts';
@@ -34,13 +35,20 @@ export interface ReviewDeps {
   store: Store;
   clock: Clock;
   approversOf: ApproversOf;
+  /** As in `StandingDeps`. */
+  editorCoolingSeconds?: number;
   /** How long an approved grant may wait for its agent before it lapses. Default 300. */
   redemptionSeconds?: number;
   /**
    * Shortest lifetime a provider can give; narrowing below it would approve what cannot be minted. Default 1.
    */
   minTtlSeconds?: (provider: string) => number;
+  /** Absent: a review shortens, and leaves nothing out. */
+  narrowPlan?: NarrowPlan;
 }
+
+export { type Part, partsOf } from '../broker/grants/narrow-plan.ts';
+export { mayWithdraw, withdraw } from './withdraw.ts';
 
 export interface ReviewRequest {
   grantId: string;
@@ -50,8 +58,12 @@ export interface ReviewRequest {
   planDigest: string;
   /** Narrows the plan's lifetime; absent = as planned. Only with `approve`. */
   ttlSeconds?: number | undefined;
+  /** Members of lists of the parameters to leave out, as JSON Pointers (`partsOf`). Only with `approve`. */
+  leaveOut?: readonly string[] | undefined;
   /** Of a session that is lifted: what it must do without, `tool:NAME` and `capability:NAME`. */
   withhold?: readonly string[] | undefined;
+  /** How long it was on the screen, and how long a person needs to read it; absent = nobody knows. */
+  reading?: { tookSeconds: number; leastSeconds: number } | undefined;
   /** Required with `deny`. At most 500 characters. */
   reason?: string | undefined;
   /** Name of the channel that carries it. */
@@ -137,13 +149,13 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   const at = deps.clock.now();
   const approving = request.verdict === 'approve';
 
-  const { maySee, bar } = await standingOf(request.reviewer, grant, deps.approversOf);
+  const { maySee, bar } = await standingOf(request.reviewer, grant, deps);
   if (bar !== null && (approving || !maySee)) {
     await auditRefusal(deps.store, grant, request, bar, at);
     throw new WritError('forbidden', { detail: bar.text });
   }
 
-  if (grant.status !== 'pending') throw new WritError('conflict', { detail: 'This request has been decided already.' });
+  if (grant.status !== 'pending') throw new WritError('conflict', { detail: await whoDecided(deps.store, grant.id) });
   if (grant.decide_by === null || grant.decide_by <= at) {
     throw new WritError('conflict', { detail: 'The time to decide is over; undecided means denied.' });
   }
@@ -167,15 +179,20 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   const plan = approving ? narrow(deps, grant, request) : grant.plan;
   const consented = plan === grant.plan ? grant.plan_digest : planDigest(plan);
   // An approval of the wider plan is none of the narrower one: whoever gave it is asked again.
-  const given = standingApprovals(grant, consented).length + 1;
-  const status = !approving ? 'denied' : given >= approvalsNeeded(grant.line) ? 'approved' : 'pending';
+  const progress = progressOf(grant, consented, { reviewer: request.reviewer, consented_digest: consented, at });
+  const status = !approving ? 'denied' : isMet(progress) ? 'approved' : 'pending';
   const lapses = at.getTime() + (deps.redemptionSeconds ?? 300) * 1000;
   const redeemBy =
     status === 'approved' && grant.capability !== aboutSession
       ? new Date(Math.min(lapses, grant.session_expires_at.getTime()))
       : null;
   const reviewId = newId('rev', at);
-  const decision = approving ? {} : denial('denied_by_approver', reason);
+  const leftOut = approving ? leftOutBy(grant, request) : [];
+  const decision = !approving
+    ? denial('denied_by_approver', reason)
+    : leftOut.length === 0
+      ? {}
+      : { left_out: leftOut, asked_plan: grant.asked_plan ?? grant.plan };
   const payload = eventPayload(status === 'denied' ? 'grant.denied' : 'grant.approved', {
     review_id: reviewId,
     capability: grant.capability,
@@ -186,6 +203,8 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     plan_digest: consented,
     ttl_seconds: plan.ttl_seconds,
     planned_ttl_seconds: grant.plan.ttl_seconds,
+    ...(leftOut.length === 0 ? {} : { left_out: leftOut }),
+    ...hasty(request),
   });
 
   const reviewer = identityRecord(request.reviewer);
@@ -229,9 +248,47 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     const now = await loadForReview(deps.store, request.grantId);
     const counted = now.status === 'pending' && now.approval_count !== grant.approval_count;
     if (approving && counted) return null;
-    throw new WritError('conflict', { detail: 'Somebody else was faster. Read it again.' });
+    throw new WritError('conflict', { detail: `Somebody else was faster. ${await whoDecided(deps.store, grant.id)}` });
   }
   return { reviewId, grantId: grant.id, status, planDigest: consented, ttlSeconds: plan.ttl_seconds, redeemBy };
+}
+
+/** An approval that was given faster than a person can read is noted, and counts. */
+function hasty({ verdict, reading }: ReviewRequest): { hasty_seconds?: number } {
+  if (verdict !== 'approve' || reading === undefined || reading.tookSeconds >= reading.leastSeconds) return {};
+  return { hasty_seconds: Math.max(0, Math.round(reading.tookSeconds)) };
+}
+
+/** How a decided grant came out. */
+export interface Outcome {
+  verdict: string;
+  reviewer: Identity;
+  reason: string | null;
+  at: Date;
+  /** It was given in so many seconds, faster than a person can read. */
+  hasty_seconds: number | null;
+}
+
+const outcomeStatement: Statement = {
+  name: 'review_outcome',
+  text: `
+    SELECT r.verdict, r.reviewer, r.reason, r.at, (
+      SELECT (e.payload ->> 'hasty_seconds')::int FROM audit_event e
+      WHERE e.chain = g.session_id AND e.grant_id = g.id AND e.payload ->> 'review_id' = r.id LIMIT 1) AS hasty_seconds
+    FROM review r JOIN grants g ON g.id = r.grant_id WHERE r.grant_id = $1 ORDER BY r.at DESC, r.id DESC LIMIT 1`,
+};
+
+/** The latest review; null when nobody gave one. */
+export async function loadOutcome(store: Store, grantId: string): Promise<Outcome | null> {
+  const [outcome] = await store.run<Outcome>(outcomeStatement, [grantId]);
+  return outcome ?? null;
+}
+
+async function whoDecided(store: Store, grantId: string): Promise<string> {
+  const outcome = await loadOutcome(store, grantId);
+  if (outcome === null) return 'This request has been decided already: it is over.';
+  const verb = outcome.verdict === 'approve' ? 'approved' : 'denied';
+  return `This request has been decided already: ${personRef(outcome.reviewer)} ${verb} it at ${outcome.at.toISOString()}.`;
 }
 
 function checkReason(request: ReviewRequest): string | null {
@@ -247,19 +304,31 @@ function checkReason(request: ReviewRequest): string | null {
 }
 
 /**
- * The same permission for a shorter time, or a session that goes on with less: the only changes a reviewer
- * can
- * make, so that a review never widens.
+ * The same permission for a shorter time, less of it by the provider's own word, or a session that goes on
+ * with less: the only changes a reviewer can make, so that a review never widens.
  */
-function narrow(deps: ReviewDeps, grant: GrantUnderReview, { ttlSeconds, withhold }: ReviewRequest): Plan {
+function narrow(deps: ReviewDeps, grant: GrantUnderReview, request: ReviewRequest): Plan {
+  const { ttlSeconds, withhold } = request;
   if (grant.capability === aboutSession) return withholding(grant.plan, withhold ?? []);
-  if (ttlSeconds === undefined || ttlSeconds === grant.plan.ttl_seconds) return grant.plan;
+  const leftOut = leftOutBy(grant, request);
+  const plan = leftOut.length === grant.left_out.length ? grant.plan : less(deps, grant, leftOut);
+  if (ttlSeconds === undefined || ttlSeconds === plan.ttl_seconds) return plan;
   const least = Math.max(1, deps.minTtlSeconds?.(grant.provider) ?? 1);
   if (!Number.isInteger(ttlSeconds) || ttlSeconds < least || ttlSeconds > grant.plan.ttl_seconds) {
     const message = `Whole seconds from ${least} to ${grant.plan.ttl_seconds}: a review may shorten, never extend.`;
     throw new WritError('bad_request', { detail: message, errors: [{ path: 'ttl_seconds', message }] });
   }
-  return { ...grant.plan, ttl_seconds: ttlSeconds };
+  return { ...plan, ttl_seconds: ttlSeconds };
+}
+
+/** All that is left out: what earlier reviews left out stays so. */
+const leftOutBy = ({ left_out }: GrantUnderReview, { leaveOut = [] }: ReviewRequest): string[] =>
+  [...new Set([...left_out, ...leaveOut])].sort();
+
+function less({ narrowPlan }: ReviewDeps, grant: GrantUnderReview, leftOut: string[]): Plan {
+  if (narrowPlan !== undefined && !isQuestion(grant.capability)) return narrowPlan(grant, leftOut);
+  const message = 'Nothing can be left out of this.';
+  throw new WritError('bad_request', { detail: message, errors: [{ path: 'keep', message }] });
 }
 
 function withholding(plan: Plan, names: readonly string[]): Plan {
@@ -296,23 +365,18 @@ async function auditRefusal(store: Store, grant: GrantUnderReview, request: Revi
   await store.run(refusalStatement, [grant.session_id, at, who, grant.id, request.requestId, JSON.stringify(payload)]);
 }
 
-/** Owner of the agent, and of the grant's capability, in a manifest version. */
-const ownersIn = (manifest: string) => `
-        (${manifest}.compiled #>> '{manifest,owner}',
-         coalesce(${manifest}.compiled #>> ARRAY['manifest', 'capabilities', g.capability, 'owner'], ${manifest}.compiled #>> '{manifest,owner}'))`;
-
 // Ordered by session, so that two statements which extend several audit chains take them in the same order.
 const expireStatement: Statement = {
   name: 'review_expire',
   text: `
     WITH handed_on AS (
-      -- Asked under owners who are not the owners any more.
+      -- Asked under owners or terms that are not in force any more.
       SELECT g.id FROM grants g
       JOIN agent a ON a.name = g.agent AND a.version <> g.manifest_version
       JOIN manifest asked ON asked.agent = g.agent AND asked.version = g.manifest_version
       JOIN manifest current ON current.agent = g.agent AND current.version = a.version
       WHERE g.decide_by IS NOT NULL AND g.ended_at IS NULL AND g.status IN ('pending', 'approved')
-        AND ${ownersIn('asked')} IS DISTINCT FROM ${ownersIn('current')}
+        AND ${approversIn('asked')} IS DISTINCT FROM ${approversIn('current')}
       LIMIT $2::int
     ), due AS (
       SELECT id, CASE WHEN decide_by > $1::timestamptz THEN ${decisionReason('owner_changed')}

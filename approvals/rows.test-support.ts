@@ -1,7 +1,7 @@
 /** Rows for tests of approvals and console: sessions and grants as the broker would have left them. */
 
 import type { VouchedPerson } from '../broker/core/identifier.ts';
-import type { JsonObject, Plan } from '../broker/core/vocabulary.ts';
+import type { ApprovalTerm, Json, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { proveGrant } from '../broker/grants/proven-grant.ts';
 import type { Identity } from '../broker/people/identity.ts';
@@ -98,6 +98,9 @@ export interface GrantRow {
   requestedAt?: Date;
   decision?: JsonObject;
   tier?: number;
+  params?: JsonObject;
+  /** Whose approvals it needs, as its manifest said. */
+  approval?: ApprovalTerm[];
 }
 
 export const plan: Plan = {
@@ -117,7 +120,7 @@ export async function addGrant(store: Store, row: GrantRow): Promise<string> {
     agent: row.agent ?? 'invoice-bot',
     capability: row.capability ?? 'read-customer-files',
     request_digest: 'sha256:0',
-    params: {},
+    params: row.params ?? {},
     justification: row.justification ?? null,
     credential_jwk: null,
     manifest_version: 1,
@@ -125,6 +128,7 @@ export async function addGrant(store: Store, row: GrantRow): Promise<string> {
     plan: asked as unknown as JsonObject,
     tier: row.tier ?? 2,
     requested_at: row.requestedAt ?? start,
+    approval: row.approval ?? null,
   });
   await store.prisma.grant.create({
     data: {
@@ -135,7 +139,7 @@ export async function addGrant(store: Store, row: GrantRow): Promise<string> {
       capability: row.capability ?? 'read-customer-files',
       idempotencyKey: row.id,
       requestDigest: 'sha256:0',
-      params: {},
+      params: row.params ?? {},
       justification: row.justification ?? null,
       manifestVersion: 1,
       provider: asked.provider,
@@ -144,7 +148,10 @@ export async function addGrant(store: Store, row: GrantRow): Promise<string> {
       tier: row.tier ?? 2,
       status: row.status ?? 'pending',
       endedAt: ['denied', 'failed', 'ended'].includes(row.status ?? 'pending') ? after(60) : null,
-      decision: row.decision ?? { effect: 'approve', reasons: [] },
+      decision: {
+        ...(row.decision ?? { effect: 'approve', reasons: [] }),
+        ...(row.approval === undefined ? {} : { approval: row.approval as unknown as Json }),
+      },
       requestedAt: row.requestedAt ?? start,
       decideBy: row.decideBy === undefined ? after(300) : row.decideBy,
     },

@@ -64,6 +64,8 @@ export async function prepareGround(moreAgents: readonly string[] = []) {
     WRIT_MANIFEST_DIR: manifests,
     WRIT_TRUST_FILE: trust,
     WRIT_LOG_LEVEL: 'debug',
+    // Tests deny, and ask again.
+    WRIT_DENIAL_COOLDOWN_SECONDS: '0',
   };
   const tokenFor = async (form: { [name: string]: string }): Promise<string> => {
     const opened = await fetch(`${url}/oauth/token`, { method: 'POST', body: new URLSearchParams(form) });

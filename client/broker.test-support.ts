@@ -113,6 +113,8 @@ export async function openHarness({
       PORT: String(port),
       WRIT_ISSUER_URL: front.url,
       WRIT_LOG_LEVEL: 'silent',
+      // Tests deny, and ask again.
+      WRIT_DENIAL_COOLDOWN_SECONDS: '0',
       WRIT_MANIFEST_DIR: join(folder, 'manifests'),
       WRIT_TRUST_FILE: join(folder, 'trust.yaml'),
       WRIT_OIDC_ISSUER: login.issuer,

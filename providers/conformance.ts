@@ -11,6 +11,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { manualClock } from '../broker/core/clock.ts';
 import {
   type Issued,
+  type Json,
   type JsonObject,
   type Plan,
   type Provider,
@@ -144,6 +145,37 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
       const paths = refusalPaths(harness, params);
       assert.ok(paths.includes(path), `${JSON.stringify(params).slice(0, 300)}: wanted ${path}, got [${paths}]`);
       assert.equal(harness.upstream.requests(), before);
+    }
+  });
+
+  check('what is left of a list is narrower, and nothing else is', async (harness) => {
+    const { provider, goodParams } = harness;
+    if (provider.narrower === undefined) return;
+    const plans = goodParams.map((params) => planFor(harness, params, 900));
+    for (const [index, plan] of plans.entries()) {
+      assert.ok(provider.narrower(plan, plan), 'a plan is within itself');
+      assert.ok(provider.narrower({ ...plan, ttl_seconds: 60 }, plan), 'a shorter one too');
+      assert.equal(provider.narrower({ ...plan, ttl_seconds: plan.ttl_seconds + 1 }, plan), false, 'a longer one not');
+      for (const less of withOneLess(goodParams[index] as JsonObject)) {
+        const parsed = provider.params.safeParse(less);
+        if (!parsed.success) continue;
+        const narrowed = provider.plan(parsed.data, 900);
+        assert.ok(provider.narrower(narrowed, plan), JSON.stringify(less));
+        assert.equal(provider.narrower(plan, narrowed), false, 'and not the other way round');
+      }
+      for (const [other, wider] of plans.entries())
+        if (JSON.stringify(wider.permission) !== JSON.stringify(plan.permission))
+          assert.ok(!(provider.narrower(plan, wider) && provider.narrower(wider, plan)), `${index} against ${other}`);
+      // Whatever text or number of it is another, it is another permission.
+      for (const changed of withOneChanged(plan.permission)) {
+        let within: boolean;
+        try {
+          within = provider.narrower({ ...plan, permission: changed }, plan);
+        } catch {
+          continue;
+        }
+        assert.equal(within, false, JSON.stringify(changed));
+      }
     }
   });
 
@@ -536,3 +568,34 @@ const explain = (outcome: RevocationOutcome | undefined) =>
 
 /** A signal that never aborts. */
 const never = () => new AbortController().signal;
+
+/** The value with one member less of each list that has two, a copy for each member. */
+function withOneLess(value: JsonObject): JsonObject[] {
+  return copiesOf(value, (member) =>
+    Array.isArray(member) && member.length > 1 ? member.map((_, index) => member.toSpliced(index, 1)) : [],
+  );
+}
+
+/** The value with one text, number or boolean changed, a copy for each. */
+function withOneChanged(value: JsonObject): JsonObject[] {
+  return copiesOf(value, (member) => {
+    if (typeof member === 'string') return [`${member}x`, `x${member}`];
+    if (typeof member === 'number') return [member + 1];
+    return typeof member === 'boolean' ? [!member] : [];
+  });
+}
+
+function copiesOf(whole: JsonObject, changesOf: (value: Json) => Json[]): JsonObject[] {
+  const copies: JsonObject[] = [];
+  const walk = (value: Json, put: (changed: Json) => Json): void => {
+    for (const changed of changesOf(value)) copies.push(put(changed) as JsonObject);
+    if (typeof value !== 'object' || value === null) return;
+    if (Array.isArray(value)) {
+      for (const [index, member] of value.entries()) walk(member, (changed) => put(value.with(index, changed)));
+      return;
+    }
+    for (const [key, member] of Object.entries(value)) walk(member, (changed) => put({ ...value, [key]: changed }));
+  };
+  walk(whole, (changed) => changed);
+  return copies;
+}

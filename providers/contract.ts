@@ -200,6 +200,11 @@ export interface Provider<Params = unknown> {
   /** Pure: a plan in words, and how it can be ended. */
   describe(plan: Plan): PlanDescription;
   /**
+   * Pure: whether whatever a plan may do, the other may, and as long. What an approver narrows a request to
+   * must be so. False where nobody can tell. Absent: an approver may shorten its life alone.
+   */
+  narrower?(plan: Plan, than: Plan): boolean;
+  /**
    * Pure: what a plan may do at most. What a value of the parameters is put into stands in it to the letter.
    * Absent: what its credentials reach can be told by asking people.
    */

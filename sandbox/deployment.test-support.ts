@@ -198,6 +198,8 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
     WRIT_REFUSALS_PER_MINUTE: '0',
     WRIT_KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64url'),
     ...(database === null ? {} : { DATABASE_URL: database.url }),
+    // Many tests deny and ask again; those of the cool-down set it.
+    WRIT_DENIAL_COOLDOWN_SECONDS: '0',
     ...options.env,
   };
   let log = '';

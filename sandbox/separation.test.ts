@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 import { ConfigurationError } from '../broker/config/settings.ts';
+import { planDigest } from '../broker/decide/plan-digest.ts';
 import { type Agent, type Deployment, type DeploymentOptions, startDeployment } from './deployment.test-support.ts';
 import { demoPassword, type LoginUser } from './oidc/login-provider.ts';
 
@@ -25,6 +26,7 @@ const people = () => [
   user('operator', ['billing'], { github_login: 'octo-operator' }),
   user('strict', ['billing'], { github_login: 'octo-strict' }),
   user('storage', ['storage'], { github_login: 'octo-storage' }),
+  user('billing-lead', ['billing'], { github_login: 'octo-lead' }),
   user('outsider', ['marketing'], { github_login: 'octo-outsider' }),
 ];
 
@@ -164,6 +166,138 @@ describe('where nothing vouches for who started a session', () => {
     const id = await ask(child);
     assert.equal(await decide('operator', id, 'approve'), 200);
     assert.equal(await status(child, id), 'pending');
+  });
+});
+
+describe('where the manifest asks two of named groups', () => {
+  const { holder, open, ask, status, decide } = deploymentOf(() => ({ env: { WRIT_DENIAL_COOLDOWN_SECONDS: '300' } }));
+
+  test('no credential before both, and the agent reads how far it is', async () => {
+    const { deployment } = holder;
+    const manifest = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
+    const tier = /tier: 2\n/;
+    const published = await deployment.publish(
+      'invoice-bot',
+      manifest.replace(tier, 'tier: 2\n    approval: { quorum: 2, from: [team:storage, team:billing] }\n'),
+    );
+    assert.equal(published.status, 200, published.text);
+    const agent = await open('operator@example.com');
+    const reply = await agent.grant({ capability: 'correct-customer-invoice' });
+    const from = ['team:billing', 'team:storage'];
+    assert.deepEqual(reply.body.approvals, [{ needed: 2, from, given: [] }]);
+    const { id } = reply.body;
+    assert.equal(await decide('operator', id, 'approve'), 403, 'who started it is no approver, whatever the quorum');
+    assert.equal(await decide('outsider', id, 'approve'), 403);
+    assert.equal(await decide('strict', id, 'approve'), 200);
+    assert.equal(await decide('strict', id, 'approve'), 403);
+    const shown = (await agent.call('GET', `/v1/grants/${id}`)).body;
+    assert.equal(shown.status, 'pending');
+    const [progress] = shown.approvals as { given: { by: string }[] }[];
+    assert.deepEqual(
+      progress?.given.map(({ by }) => by),
+      ['user:strict@example.com'],
+    );
+    assert.equal((await agent.call('POST', `/v1/grants/${id}/redeem`)).body.code, 'not_approved');
+    assert.equal(await decide('storage', id, 'approve'), 200);
+    assert.equal((await agent.call('POST', `/v1/grants/${id}/redeem`)).status, 201);
+
+    const denied = await ask(agent);
+    assert.equal(await decide('strict', denied, 'approve'), 200);
+    assert.equal(await decide('storage', denied, 'deny'), 200);
+    assert.equal(await status(agent, denied), 'denied');
+
+    const again = await agent.grant({ capability: 'correct-customer-invoice', params: {}, ttl_seconds: 300 });
+    assert.deepEqual(
+      [again.status, again.body.reasons?.map(({ code }) => code)],
+      [403, ['denied_lately']],
+      'nobody is asked again, not for another lifetime either',
+    );
+    deployment.clock.advance(301_000);
+
+    // Set back by hand, as whoever owns the database may.
+    const later = await open('operator@example.com');
+    const forced = await ask(later);
+    const twice = await later.grant({ capability: 'correct-customer-invoice' });
+    assert.deepEqual([twice.status, twice.body.id], [202, forced], 'one question for one plan');
+    assert.equal(await decide('strict', forced, 'approve'), 200);
+    await deployment.broker.store.prisma.grant.update({
+      where: { id: forced },
+      data: {
+        status: 'approved',
+        decideBy: new Date(deployment.clock.now().getTime() + 60_000),
+        decision: { effect: 'approve', reasons: [] },
+      },
+    });
+    const stolen = await later.call('POST', `/v1/grants/${forced}/redeem`);
+    assert.deepEqual([stolen.status, stolen.body.code], [409, 'not_approved']);
+  });
+
+  test('an approver leaves a repository out: the agent is told, and gets no more; the next one cannot put it back', async () => {
+    const { deployment } = holder;
+    const manifest = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
+    const both = manifest
+      .replace('repositories: [orders]', 'repositories: [orders, payroll]')
+      .replace(/(provider: github[\s\S]*?)tier: 1/, '$1tier: 2\n    approval: { quorum: 2 }');
+    assert.equal((await deployment.publish('invoice-bot', both)).status, 200);
+    const agent = await open('operator@example.com');
+    const asked = await agent.grant({ capability: 'read-policy-repository' });
+    assert.deepEqual(asked.body.plan.permission.repositories, ['orders', 'payroll']);
+    const { id } = asked.body;
+    const answer = async (who: string, fields: { [name: string]: string }) => {
+      const approver = await deployment.approver(`${who}@example.com`);
+      const { html } = await approver.page(`/approvals/${id}`);
+      const csrf = /name="csrf" value="([^"]+)"/.exec(html)?.[1] ?? '';
+      const plan_digest = /name="plan_digest" value="([^"]+)"/.exec(html)?.[1] ?? '';
+      const reply = await approver.post(`/approvals/${id}`, { csrf, plan_digest, verdict: 'approve', ...fields });
+      return { html, status: reply.status };
+    };
+    const nothing = await answer('strict', { part: '/repositories/7' });
+    assert.equal(nothing.status, 400, 'what was not asked for');
+    assert.match(nothing.html, /name="keep" value="\/repositories\/1" checked/);
+    // As a browser sends it, of one part offered and not ticked.
+    assert.equal((await answer('strict', { part: '/repositories/1' })).status, 200);
+    const waiting = (await agent.call('GET', `/v1/grants/${id}`)).body;
+    assert.deepEqual([waiting.status, waiting.narrowed], ['pending', true]);
+    assert.deepEqual(waiting.plan.permission.repositories, ['orders']);
+    const second = await answer('billing-lead', {});
+    assert.doesNotMatch(second.html, /name="keep"/, 'nothing is left to leave out');
+    assert.equal(second.status, 200);
+    const issued = await agent.call('POST', `/v1/grants/${id}/redeem`);
+    assert.equal(issued.status, 201, issued.text);
+    assert.deepEqual([issued.body.narrowed, issued.body.plan.permission.repositories], [true, ['orders']]);
+    const read = (repository: string) =>
+      fetch(`${deployment.world.github.url}/repos/example-org/${repository}/contents/`, {
+        headers: { authorization: `Bearer ${issued.body.credential.token}` },
+      });
+    assert.equal((await read('orders')).status, 200);
+    assert.ok((await read('payroll')).status >= 400);
+  });
+
+  test('what was left out cannot be put back in the database', async () => {
+    const { deployment } = holder;
+    const agent = await open('operator@example.com');
+    const { id, plan } = (await agent.grant({ capability: 'read-policy-repository' })).body;
+    const { store } = deployment.broker;
+    const where = { id };
+    const approver = await deployment.approver('strict@example.com');
+    assert.equal((await approver.page(`/approvals/${id}`)).status, 200);
+    const wide = { ...plan.permission, repositories: ['orders', 'payroll', 'extra'] };
+    const { digest: _, ...asked } = plan;
+    const planned = { ...asked, permission: wide };
+    await store.prisma.grant.update({
+      where,
+      data: {
+        plan: planned,
+        planDigest: planDigest(planned),
+        decision: {
+          effect: 'approve',
+          reasons: [],
+          approval: [{ quorum: 2, from: ['team:billing'] }],
+          asked_plan: asked,
+        },
+      },
+    });
+    assert.equal((await approver.page(`/approvals/${id}`)).status, 404, 'nobody consented to that plan');
   });
 });
 

@@ -74,6 +74,7 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
     log,
     callArguments: async () => null,
     redemptionSeconds: 300,
+    editorCoolingSeconds: 86_400,
     requestId: () => 'req_test',
     noteRefusal: async (_req, _res, error) => void refused.push(error),
     once: (key, until) => takeOnce(store, key, until),

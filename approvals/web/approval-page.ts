@@ -1,15 +1,16 @@
 /** One request as its approver sees it. Pure: rows in, tree out. */
 import { type ComponentChildren, h, type JSX } from 'preact';
 import { forWhom, forWhomFact, startedByFact } from '../../broker/console/people.ts';
-import { Foreign, notice } from '../../broker/console/shell.ts';
-import { ago, clamp, duration, moment, prettyJson, visible } from '../../broker/console/text.ts';
+import { Foreign, Moment, notice } from '../../broker/console/shell.ts';
+import { ago, bare, clamp, duration, prettyJson, visible } from '../../broker/console/text.ts';
 import { aboutSession, isQuestion } from '../../broker/core/questions.ts';
 import type { ReviewBlockerCode } from '../../broker/core/reasons.ts';
 import type { JsonObject, PlanDescription } from '../../broker/core/vocabulary.ts';
-import type { Identity } from '../../broker/people/identity.ts';
+import { type Identity, personRef } from '../../broker/people/identity.ts';
 import type { GrantAbout } from '../contract.ts';
-import { reasonMax } from '../review.ts';
-import type { ApprovalView, EarlierGrant, Outcome } from './load.ts';
+import type { EarlierApproval, TermProgress } from '../eligibility.ts';
+import { type Outcome, type Part, reasonMax } from '../review.ts';
+import type { ApprovalView, EarlierGrant, LeaseEnd } from './load.ts';
 import { asks, callCard, choices, hasLifetime, withholdFields } from './questions.ts';
 import { result, statusTag } from './words.ts';
 
@@ -21,14 +22,21 @@ export interface ApprovalPage {
   callArguments: JsonObject | null;
   earlier: EarlierGrant[];
   outcome: Outcome | null;
+  lease: LeaseEnd | null;
+  /** What the agent was last given of this capability, in words; null = nothing yet. */
+  lastGiven: { summary: string[]; ttlSeconds: number; at: Date } | null;
+  /** This person gave an approval that they can take back. */
+  mayWithdraw: boolean;
   csrf: string;
   now: Date;
   /** Shortest lifetime the approver may narrow to. */
   minTtlSeconds: number;
   /** Why this person may not approve; null when they may. Denying is theirs all the same. */
   bar: string | null;
-  /** How many more people must approve, and who has. */
-  approvals: { needed: number; given: string[] };
+  /** Whose approvals it needs, and which it has. */
+  approvals: TermProgress<EarlierApproval>[];
+  /** What the approver may leave out. */
+  parts: Part[];
   /** Why the form just sent was not taken, and what it said. */
   fault?: { message: string; reason: string } | undefined;
 }
@@ -41,7 +49,7 @@ const steps = [60, 120, 300, 600, 900, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600]
 export function approvalPage(page: ApprovalPage): JSX.Element {
   const { grant } = page;
   const whom = forWhom(grant);
-  return h('div', null, [
+  return h('div', { 'data-state': stateOf(grant), 'data-state-url': `/approvals/${grant.id}/state` }, [
     h(
       'p',
       { class: 'kicker' },
@@ -62,9 +70,44 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
     // The verdict stands before the history in reading order: on a phone the way to it is short.
     h('div', { class: 'columns' }, [
       h('div', null, [callCard(grant, page.callArguments), permission(page), asking(page), words(grant)]),
-      h('div', { class: 'aside', id: 'decide' }, open(page) ? verdict(page) : result(page.grant, page.outcome)),
+      h(
+        'div',
+        { class: 'aside', id: 'decide' },
+        open(page) ? verdict(page) : result(page.grant, page.outcome, page.lease),
+        takeBack(page),
+      ),
       lately(page),
     ]),
+    open(page) ? actionBar(page) : null,
+  ]);
+}
+
+/** What moves when somebody decides: where it is another, the page is read anew. */
+export const stateOf = ({ status, plan_digest, approval_count }: ApprovalView): string =>
+  `${status}.${approval_count}.${plan_digest}`;
+
+/** At the foot of a small screen: what is decided is in reach, wherever the reader is. */
+function actionBar(page: ApprovalPage): JSX.Element {
+  const choice = choices(page.grant);
+  return h('div', { class: 'bar' }, [
+    page.bar !== null ? null : h('button', { class: 'approve', type: 'submit', form: 'approve' }, buttonText(choice)),
+    h('a', { class: 'button', href: '#deny' }, `${choice.deny} …`),
+  ]);
+}
+
+const buttonText = ({ approve, less }: { approve: string; less: string }) => [
+  h('span', { class: 'whole' }, approve),
+  h('span', { class: 'less' }, less),
+];
+
+/** Where an approval of the reader's own waits to be collected, or for others'. */
+function takeBack({ grant, csrf, mayWithdraw }: ApprovalPage): JSX.Element | null {
+  if (!mayWithdraw) return null;
+  return h('form', { class: 'card', method: 'post', action: `/approvals/${grant.id}` }, [
+    h('input', { type: 'hidden', name: 'csrf', value: csrf }),
+    h('input', { type: 'hidden', name: 'verdict', value: 'withdraw' }),
+    h('p', { class: 'small soft' }, 'You approved this, and the agent has not collected it.'),
+    h('button', { class: 'deny', type: 'submit' }, 'Take your approval back'),
   ]);
 }
 
@@ -79,7 +122,33 @@ function open({ grant, now }: ApprovalPage): boolean {
   );
 }
 
-function permission({ grant, about, description }: ApprovalPage): JSX.Element {
+/** Against what the agent was last given of this capability: what is new, and what is gone. */
+function difference({ grant, description, lastGiven }: ApprovalPage): JSX.Element | null {
+  if (isQuestion(grant.capability)) return null;
+  if (lastGiven === null)
+    return h('p', { class: 'small soft' }, 'This agent was never given anything of this capability.');
+  const [now, was] = [description.summary, lastGiven.summary];
+  const changed = [
+    ...now.filter((line) => !was.includes(line)).map((line) => ['new', line] as const),
+    ...was.filter((line) => !now.includes(line)).map((line) => ['not any more', line] as const),
+    ...(lastGiven.ttlSeconds === grant.plan.ttl_seconds
+      ? []
+      : [['lifetime', `${duration(grant.plan.ttl_seconds)}, before ${duration(lastGiven.ttlSeconds)}`] as const]),
+  ];
+  const since = ['it was last given (', h(Moment, { at: lastGiven.at }), ')'];
+  if (changed.length === 0) return h('p', { class: 'small soft' }, ['The same as ', ...since, '.']);
+  return h('div', { class: 'small difference' }, [
+    h('p', { class: 'soft' }, ['Other than what ', ...since, ':']),
+    h(
+      'ul',
+      null,
+      changed.map(([how, line]) => h('li', null, [h('b', null, `${how}: `), h(Foreign, { text: line, max: 600 })])),
+    ),
+  ]);
+}
+
+function permission(page: ApprovalPage): JSX.Element {
+  const { grant, about, description } = page;
   return h('section', { class: 'card' }, [
     h('h2', null, isQuestion(grant.capability) ? 'What you are asked' : 'What it will be able to do'),
     h(
@@ -87,11 +156,12 @@ function permission({ grant, about, description }: ApprovalPage): JSX.Element {
       { class: 'powers' },
       description.summary.map((line) => h('li', null, h(Foreign, { text: line, max: 600 }))),
     ),
+    difference(page),
     h('p', { class: 'revocability' }, [
       h('b', null, isQuestion(grant.capability) ? 'Afterwards. ' : 'Ending it early. '),
       h(Foreign, { text: description.revocability.text, max: 600 }),
     ]),
-    h('details', { open: !isQuestion(grant.capability) }, [
+    h('details', null, [
       h(
         'summary',
         null,
@@ -128,7 +198,7 @@ function asking({ grant, about, now }: ApprovalPage): JSX.Element {
         about.taskDescription === undefined ? null : described(about.taskDescription),
       ]),
       ...inputs.map(([name, value]) => fact(visible(name), h('code', null, h(Foreign, { text: plain(value) })))),
-      fact('Asked', `${moment(grant.requested_at)}, ${ago(grant.requested_at, now)}`),
+      fact('Asked', [h(Moment, { at: grant.requested_at }), `, ${ago(grant.requested_at, now)}`]),
       fact('Session', h('a', { href: `/sessions/${grant.session_id}` }, grant.session_id)),
     ]),
   ]);
@@ -162,7 +232,7 @@ function lately({ earlier, now }: ApprovalPage): JSX.Element {
     h('tr', null, [
       h('td', null, [h(Foreign, { text: other.capability }), h('br', null), taskOf(other)]),
       h('td', null, statusTag(other.status, other.reason)),
-      h('td', { class: 'small soft' }, [moment(other.requested_at), ' · ', ago(other.requested_at, now)]),
+      h('td', { class: 'small soft' }, [h(Moment, { at: other.requested_at }), ' · ', ago(other.requested_at, now)]),
     ]),
   );
   return h('section', { class: 'card' }, [
@@ -201,7 +271,8 @@ function verdict(page: ApprovalPage): JSX.Element {
   const shorter = steps.filter((step) => step < whole && step >= minTtlSeconds).reverse();
   const by = grant.decide_by ?? now;
   const form = (kind: 'approve' | 'deny', fields: ComponentChildren) =>
-    h('form', { method: 'post', action: `/approvals/${grant.id}` }, [
+    h('form', { id: kind, method: 'post', action: `/approvals/${grant.id}` }, [
+      h('input', { type: 'hidden', name: 'shown_at', value: now.toISOString() }),
       h('input', { type: 'hidden', name: 'csrf', value: csrf }),
       h('input', { type: 'hidden', name: 'plan_digest', value: grant.plan_digest }),
       h('input', { type: 'hidden', name: 'verdict', value: kind }),
@@ -210,33 +281,27 @@ function verdict(page: ApprovalPage): JSX.Element {
   return h('section', { class: 'card verdict', 'aria-label': 'Your decision' }, [
     h('p', { class: 'deadline' }, [
       h('strong', null, `${timeLeft(page)} left`),
-      h('span', { class: 'soft' }, `Undecided at ${moment(by)} ${choice.undecided}.`),
+      h('span', { class: 'soft' }, ['Undecided at ', h(Moment, { at: by }), ` ${choice.undecided}.`]),
     ]),
-    page.approvals.needed < 2
-      ? null
-      : h('p', { class: 'small' }, [
-          'Nobody says who started this run, so two people must approve it. ',
-          ...(page.approvals.given.length === 0
-            ? ['Nobody has yet.']
-            : ['Approved by ', ...page.approvals.given.map((who) => h(Foreign, { text: who })), '; one more must.']),
-        ]),
+    approvalsSoFar(page.approvals),
     page.bar !== null
       ? h('p', { class: 'fault' }, h(Foreign, { text: page.bar, max: 900 }))
       : form('approve', [
           withholdFields(grant),
+          partFields(page.parts),
           ...(hasLifetime(grant)
             ? [
                 h('label', { for: 'ttl' }, 'For how long'),
                 h('select', { id: 'ttl', name: 'ttl_seconds' }, [
-                  h('option', { value: whole, selected: true }, `${duration(whole)} (as asked)`),
+                  h('option', { value: whole, selected: true, class: 'as-asked' }, `${duration(whole)} (as asked)`),
                   ...shorter.map((step) => h('option', { value: step }, `only ${duration(step)}`)),
                 ]),
               ]
             : []),
-          h('button', { class: 'approve', type: 'submit' }, choice.approve),
+          h('button', { class: 'approve', type: 'submit' }, buttonText(choice)),
         ]),
     form('deny', [
-      h('label', { for: 'reason' }, 'Why not (the agent sees it)'),
+      h('label', { for: 'reason' }, 'Why not (a reason is needed; the agent sees it)'),
       h(
         'textarea',
         { id: 'reason', name: 'reason', rows: 2, maxLength: reasonMax, required: true },
@@ -244,6 +309,49 @@ function verdict(page: ApprovalPage): JSX.Element {
       ),
       h('button', { class: 'deny', type: 'submit' }, choice.deny),
     ]),
+  ]);
+}
+
+/** A tick for each member of each list, all set: what is not ticked is left out. */
+function partFields(parts: Part[]): JSX.Element | null {
+  if (parts.length === 0) return null;
+  return h('details', { class: 'parts' }, [
+    h('summary', null, `Approve less of it: ${parts.length} parts`),
+    ...[...Map.groupBy(parts, ({ list }) => list)].map(([list, members]) =>
+      h('fieldset', null, [
+        h('legend', null, h(Foreign, { text: list })),
+        members.map(({ pointer, text }) =>
+          h('label', { class: 'choice' }, [
+            h('input', { type: 'hidden', name: 'part', value: pointer }),
+            h('input', { type: 'checkbox', name: 'keep', value: pointer, checked: true }),
+            ' ',
+            h(Foreign, { text, max: 300 }),
+          ]),
+        ),
+      ]),
+    ),
+  ]);
+}
+
+/** `1 of 2 approvals given, by … at …`; null where one person's is enough, whoever decides. */
+export function approvalsSoFar(approvals: TermProgress<EarlierApproval>[]): JSX.Element | null {
+  if (approvals.every(({ needed, from }) => needed === 1 && from === null)) return null;
+  return h('ul', { class: 'small approvals' }, [
+    approvals.map(({ needed, from, given }) =>
+      h('li', null, [
+        h('b', null, `${given.length} of ${needed} ${needed === 1 ? 'approval' : 'approvals'} given`),
+        ...given.flatMap(({ reviewer, at }, index) => [
+          index === 0 ? ', by ' : ' and ',
+          h(Foreign, { text: bare(personRef(reviewer)) }),
+          ' at ',
+          h(Moment, { at }),
+        ]),
+        '. ',
+        from === null
+          ? 'Nobody says who started this run, so two people must approve it.'
+          : ['Of ', ...from.flatMap((name, index) => [index === 0 ? '' : ', ', h(Foreign, { text: name })]), '.'],
+      ]),
+    ),
   ]);
 }
 

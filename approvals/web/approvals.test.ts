@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after as afterAll, test } from 'node:test';
 import { planDigest } from '../../broker/decide/plan-digest.ts';
 import type { Identity } from '../../broker/people/identity.ts';
-import { addGrant, addSession, after, eventsOf, person, plan, vouched } from '../rows.test-support.ts';
+import { addGrant, addSession, after, eventsOf, person, plan, start, vouched } from '../rows.test-support.ts';
 import { openHarness } from './pages.test-support.ts';
 
 const harness = await openHarness();
@@ -25,6 +25,10 @@ async function pending(
   const row = () => harness.store.prisma.grant.findUniqueOrThrow({ where: { id }, include: { reviews: true } });
   return { id, sessionId, path: `/approvals/${id}`, row };
 }
+
+/** Without the one file that we run. */
+const withoutOurs = (html: string) =>
+  html.replace(/<script src="\/assets\/live\.[0-9a-f]{16}\.js" defer><\/script>/, '');
 
 async function get(path: string, who?: Identity) {
   const headers: Record<string, string> = who === undefined ? {} : { cookie: (await harness.signedIn(who)).cookie };
@@ -112,7 +116,7 @@ test('an approver sees who, for whom, what exactly, how long, and how it ends', 
     assert.ok(html.includes(part), part);
   }
   assert.ok(html.includes('agent’s own words'));
-  assert.doesNotMatch(html, /<script|style="|\son\w+="|javascript:/i);
+  assert.doesNotMatch(withoutOurs(html), /<script|style="|\son\w+="|javascript:/i);
   assert.match(html, /name="viewport"/);
 });
 
@@ -180,15 +184,187 @@ test('whoever is barred from approving still sees the request, and may deny it',
 
 test('the second of two approvers reads who was the first', async () => {
   const { path, row } = await pending({ startedBy: null });
-  assert.match((await get(path, owner)).html, /two people must approve it\. Nobody has yet/);
+  assert.match(
+    (await get(path, owner)).html,
+    /0 of 2 approvals given\.?(?:<[^>]*>)*\. Nobody says who started this run, so two people/,
+  );
   assert.equal((await post(path, owner, { verdict: 'approve' })).status, 303);
   assert.match((await get(path, owner)).html, /You approved this; one more person must/);
   const second = person('second@example.com', { groups: ['billing'] });
-  assert.match((await get(path, second)).html, /Approved by (?:<[^>]*>)*owner@example\.com/);
+  assert.match(
+    (await get(path, second)).html,
+    /1 of 2 approvals given(?:<[^>]*>)*, by (?:<[^>]*>)*owner@example\.com(?:<[^>]*>)* at /,
+  );
   assert.equal((await post(path, owner, { verdict: 'approve' })).status, 403);
   assert.equal((await row()).status, 'pending');
   assert.equal((await post(path, second, { verdict: 'approve' })).status, 303);
   assert.equal((await row()).status, 'approved');
+});
+
+test('who is asked for by group sees the request and its session; owners see how far it is', async () => {
+  const { path, row } = await pending({}, { approval: [{ quorum: 2, from: ['team:security', 'team:sre'] }] });
+  const [one, two] = ['one@example.com', 'two@example.com'].map((email) => person(email, { groups: ['sre'] }));
+  assert.match((await get(path, one!)).html, /0 of 2 approvals given<\/b>\. Of (?:<[^>]*>)*team:security/);
+  assert.ok((await get('/approvals', one!)).html.includes(`"${path}"`));
+  const { sessionId } = await row();
+  assert.equal((await get(`/sessions/${sessionId}`, one!)).status, 200);
+  assert.equal((await post(path, one!, { verdict: 'approve' })).status, 303);
+  const byOwner = await get(path, owner);
+  assert.match(byOwner.html, /1 of 2 approvals given<\/b>, by (?:<[^>]*>)*one@example\.com(?:<[^>]*>)* at .*UTC/);
+  assert.doesNotMatch(byOwner.html, /value="approve"/);
+  assert.equal((await post(path, owner, { verdict: 'approve' })).status, 403);
+  assert.equal((await post(path, two!, { verdict: 'approve' })).status, 303);
+  assert.equal((await row()).status, 'approved');
+});
+
+test('what is not ticked is left out, and stays so for the next approver', async () => {
+  const asked = {
+    params: { repositories: ['orders', 'notes', 'policy'] },
+    approval: [{ quorum: 2, from: ['team:billing'] }],
+  };
+  const { path, row } = await pending({}, asked);
+  const { html } = await get(path, owner);
+  assert.equal([...html.matchAll(/type="checkbox" name="keep" value="\/repositories\/\d" checked/g)].length, 3);
+  const part = '/repositories/1';
+  assert.equal((await post(path, owner, { verdict: 'approve', part })).status, 303);
+  const narrowed = await row();
+  assert.deepEqual((narrowed.plan as { permission: { without: string[] } }).permission.without, [part]);
+  const second = person('second@example.com', { groups: ['billing'] });
+  assert.doesNotMatch((await get(path, second)).html, /value="\/repositories\/1"/);
+  const fields = {
+    verdict: 'approve',
+    part: '/repositories/0',
+    keep: '/repositories/0',
+    plan_digest: narrowed.planDigest,
+  };
+  const all = await post(path, second, fields);
+  assert.equal(all.status, 303);
+  const approved = await row();
+  assert.deepEqual([approved.status, approved.planDigest], ['approved', narrowed.planDigest]);
+});
+
+/** A credential that a grant gave, as it came to its end. */
+async function lease(
+  grant: { id: string; sessionId: string },
+  agent: string,
+  reason: string | null,
+  status = 'revoked',
+) {
+  await harness.store.prisma.lease.create({
+    data: {
+      id: `lse_${grant.id}`,
+      grantId: grant.id,
+      sessionId: grant.sessionId,
+      agent,
+      provider: 'aws',
+      plan: plan as unknown as object,
+      planDigest: digest,
+      status,
+      intentAt: start,
+      issuedAt: start,
+      expiresAt: after(900),
+      providerExpiresAt: after(900),
+      endedAt: after(60),
+      revokeReason: reason,
+    },
+  });
+}
+
+test('a credential that ended early does not read as if its time had been over', async () => {
+  for (const [reason, told] of [
+    ['session_ended', /was revoked \(04 Mar 12:01:00 UTC\): the session ended/],
+    ['expired', /its time has ended \(04 Mar 12:01:00 UTC\)/],
+  ] as const) {
+    const ended = await pending({ agent: 'early-bot' }, { agent: 'early-bot', status: 'ended' });
+    await lease(ended, 'early-bot', reason);
+    const { html } = await get(ended.path, owner);
+    assert.match(html, told);
+    if (reason === 'session_ended') assert.doesNotMatch(html, /its time has ended/);
+  }
+});
+
+test('what is new against the last credential of the capability is said, lifetime included', async () => {
+  const agent = { agent: 'growing-bot' };
+  const given = await pending(agent, { ...agent, status: 'ended', requestedAt: after(-600) });
+  assert.match((await get(given.path, owner)).html, /was never given anything of this capability/);
+  await lease(given, 'growing-bot', 'expired');
+  const same = await pending(agent, agent);
+  assert.match((await get(same.path, owner)).html, /The same as (?:<[^>]*>)*it was last given/);
+  const longer = await pending(agent, { ...agent, plan: { ...plan, ttl_seconds: 1800 } });
+  assert.match((await get(longer.path, owner)).html, /lifetime: <\/b>(?:<[^>]*>)*30 min, before 15 min/);
+});
+
+test('an approval that nobody collected is taken back by who gave it, and by nobody else', async () => {
+  const { path, row, sessionId } = await pending();
+  assert.equal((await post(path, owner, { verdict: 'withdraw' })).status, 403, 'none was given');
+  assert.equal((await post(path, owner, { verdict: 'approve' })).status, 303);
+  const second = person('second@example.com', { groups: ['billing'] });
+  assert.doesNotMatch((await get(path, second)).html, /value="withdraw"/);
+  assert.equal((await post(path, second, { verdict: 'withdraw' })).status, 403);
+  assert.equal((await row()).status, 'approved');
+  assert.match((await get(path, owner)).html, /value="withdraw"/);
+  assert.equal((await post(path, owner, { verdict: 'withdraw' })).status, 303);
+  const grant = await row();
+  assert.deepEqual([grant.status, grant.decision], ['denied', { effect: 'deny', reasons: [{ code: 'withdrawn' }] }]);
+  assert.match((await get(path, owner)).html, /Taken back/);
+  const last = (await eventsOf(harness.store, sessionId)).at(-1);
+  assert.deepEqual(
+    [last?.type, last?.actor, last?.payload.reason],
+    ['grant.denied', 'user:owner@example.com', 'withdrawn'],
+  );
+  const late = await post(path, owner, { verdict: 'withdraw' });
+  assert.equal(late.status, 409);
+  const issued = await pending();
+  assert.equal((await post(issued.path, owner, { verdict: 'approve' })).status, 303);
+  await harness.store.prisma.grant.update({ where: { id: issued.id }, data: { status: 'issued' } });
+  assert.equal((await post(issued.path, owner, { verdict: 'withdraw' })).status, 409, 'it was collected');
+});
+
+test('who is too late reads who decided, and when, and is offered nothing', async () => {
+  const { path } = await pending();
+  const second = person('second@example.com', { groups: ['billing'] });
+  assert.equal((await post(path, owner, { verdict: 'deny', reason: 'not today' })).status, 303);
+  const late = await post(path, second, { verdict: 'approve' });
+  assert.equal(late.status, 409);
+  const { html } = late;
+  assert.match(html, /decided already: user:owner@example\.com denied it at 2026-03-04T12:00:00/);
+  assert.match(html, /Denied by (?:<[^>]*>)*owner@example\.com(?:<[^>]*>)* at (?:<[^>]*>)*04 Mar 12:00:00 UTC/);
+  assert.doesNotMatch(html, /value="approve"/);
+});
+
+test('an approval faster than anybody reads is noted; one in its time is not', async () => {
+  for (const [seconds, hasty] of [
+    [0, true],
+    [30, false],
+  ] as const) {
+    const { path, sessionId } = await pending();
+    const shown = /name="shown_at" value="([^"]+)"/.exec((await get(path, owner)).html)?.[1] ?? '';
+    harness.clock.advance(seconds * 1000);
+    assert.equal((await post(path, owner, { verdict: 'approve', shown_at: shown })).status, 303);
+    const [event] = await eventsOf(harness.store, sessionId);
+    assert.equal(event?.payload.hasty_seconds, hasty ? 0 : undefined);
+    assert.equal(/faster than this can be read/.test((await get(path, owner)).html), hasty);
+    harness.clock.set(start);
+  }
+});
+
+test('rows of one agent are told apart, and one’s own decisions are listed', async () => {
+  const mine = person('historian@example.com', { groups: ['billing'] });
+  const one = await pending({ inputs: { invoice_id: '815' } });
+  assert.equal((await post(one.path, mine, { verdict: 'deny', reason: 'no' })).status, 303);
+  const two = await pending({ inputs: { invoice_id: '816' } });
+  const { html } = await get('/approvals', mine);
+  const row = html.split('<tr>').find((text) => text.includes(`"${two.path}"`)) ?? '';
+  assert.match(row, /invoice_id 816/);
+  assert.ok(row.includes(harness.description.summary[0] as string));
+  const history = (await get('/approvals/mine', mine)).html;
+  assert.match(history, /invoice_id 815/);
+  assert.doesNotMatch(history, /invoice_id 816/);
+  assert.match((await get('/approvals/mine', person('nobody@example.com'))).html, /You have decided nothing yet/);
+  const state = await get(`${two.path}/state`, mine);
+  assert.deepEqual([state.status, /^pending\.0\.sha256:/.test(state.html)], [200, true]);
+  assert.equal((await get(`${two.path}/state`, person('nobody@example.com'))).status, 404);
+  assert.equal((await get(`${two.path}/state`)).status, 404);
 });
 
 test('approve, with a shorter life', async () => {
@@ -329,7 +505,7 @@ test('foreign text stays text, whoever wrote it', async () => {
   for (const page of [path, '/approvals', '/', path.replace('approvals/gnt', 'sessions/ses')]) {
     const { status, html } = await get(page, named);
     assert.equal(status, 200, page);
-    assert.doesNotMatch(html, /<script|<img|<\/bdi><\/blockquote>'/i, page);
+    assert.doesNotMatch(withoutOurs(html), /<script|<img|<\/bdi><\/blockquote>'/i, page);
     for (const hidden of ['\u202e', '\u0007', '\u200b'])
       assert.ok(!html.includes(hidden), `${page} ${hidden.charCodeAt(0)}`);
     assert.ok(html.includes('⟨U+202E⟩'), page);
@@ -362,7 +538,7 @@ test('every answer carries the headers that keep it ours', async () => {
     const csp = headers.get('content-security-policy') ?? '';
     for (const part of ["default-src 'none'", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"])
       assert.ok(csp.includes(part), `${status}`);
-    assert.doesNotMatch(csp, /unsafe|\*|script-src/);
+    assert.doesNotMatch(csp, /unsafe|\*|https?:|data:/);
     assert.equal(headers.get('referrer-policy'), 'no-referrer');
     assert.equal(headers.get('cache-control'), 'no-store');
     assert.equal(headers.get('x-content-type-options'), 'nosniff');

@@ -7,24 +7,23 @@ import express, { type NextFunction, type Request, type Response, type Router } 
 import type { JSX } from 'preact';
 import { pageErrors } from '../../broker/console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
-import { bare } from '../../broker/console/text.ts';
 import { WritError } from '../../broker/core/errors.ts';
-import { approvalsNeeded } from '../../broker/core/identifier.ts';
 import { type Identity, personRef } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
 import type { PagesDeps } from '../contract.ts';
-import { loadAllForReview, loadForReview, standingApprovals, standingOf } from '../eligibility.ts';
-import { type ReviewRequest, review } from '../review.ts';
-import { approvalPage, barredPage } from './approval-page.ts';
+import { loadAllForReview, loadForReview, progressOf, standingOf } from '../eligibility.ts';
+import { loadOutcome, mayWithdraw, partsOf, type ReviewRequest, review, withdraw } from '../review.ts';
+import { approvalPage, barredPage, stateOf } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
-import { grantRef, loadApprovals, loadEarlier, loadOutcome, loadWaiting } from './load.ts';
+import { grantRef, loadApprovals, loadEarlier, loadLastGiven, loadLease, loadOwn, loadWaiting } from './load.ts';
+import { minePage } from './mine-page.ts';
 
 export interface ApprovalsDeps extends PagesDeps {
   /** What reviews given here are recorded under. */
   channel: string;
 }
 
-/** `GET /approvals`, `GET /approvals/:id`, `POST /approvals/:id`. */
+/** `GET /approvals`, `…/mine`, `…/:id`, `…/:id/state`; `POST /approvals/:id`. */
 export function approvalsRouter(deps: ApprovalsDeps): Router {
   const router = express.Router();
 
@@ -32,7 +31,33 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
     const login = await requirePerson(deps, req, res);
     if (login === null) return;
     const waiting = await waitingFor(deps, login.identity);
-    sendPage(res, { title: 'Approvals', viewer: viewerOf(login), body: listPage(waiting, deps.clock.now()) });
+    sendPage(res, {
+      title: 'Approvals',
+      viewer: viewerOf(login),
+      body: listPage(waiting, deps.clock.now(), deps.describePlan),
+    });
+  });
+
+  router.get('/approvals/mine', async (req, res) => {
+    const login = await requirePerson(deps, req, res);
+    if (login === null) return;
+    const own = await loadOwn(deps.store, login.identity);
+    sendPage(res, { title: 'Decided by you', viewer: viewerOf(login), body: minePage(own, deps.clock.now()) });
+  });
+
+  // What a page that is open looks at: a word that changes when it is decided, for whoever may see it.
+  router.get('/approvals/:id/state', async (req, res) => {
+    guardHeaders(res);
+    const login = await loadLogin(deps, req);
+    const [grant] = login === null || !isId(req.params.id) ? [] : await loadApprovals(deps.store, [req.params.id]);
+    const seen =
+      login !== null &&
+      grant !== undefined &&
+      (await standingOf(login.identity, await loadForReview(deps.store, grant.id), deps)).maySee;
+    res
+      .status(seen ? 200 : 404)
+      .type('text')
+      .send(seen ? stateOf(grant) : '');
   });
 
   router.get('/approvals/:id', async (req, res) => {
@@ -49,13 +74,21 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
     const body: Record<string, unknown> = req.body ?? {};
     checkCsrf(deps, req, login, body.csrf);
     const id = req.params.id as string;
-    const request = readForm(deps, body, id, login.identity, deps.requestId(req, res));
+    const requestId = deps.requestId(req, res);
+    let reason = '';
     try {
-      await review(deps, request);
+      if (body.verdict === 'withdraw') await withdraw(deps, { grantId: id, reviewer: login.identity, requestId });
+      else {
+        const request = readForm(deps, body, id, login.identity, requestId);
+        reason = request.reason ?? '';
+        request.reading = await readingOf(deps, body.shown_at, id);
+        await review(deps, request);
+      }
     } catch (error) {
-      if (!(error instanceof WritError) || error.code !== 'bad_request') throw error;
-      // A field was wrong, the rest of the form was fine: show it again as it was.
-      const fault = { message: error.detail ?? 'Something in the form is not right.', reason: request.reason ?? '' };
+      if (!(error instanceof WritError) || (error.code !== 'bad_request' && error.code !== 'conflict')) throw error;
+      // A field was wrong, or somebody was faster: show it as it stands now.
+      const status = error.code === 'conflict' ? 409 : 400;
+      const fault = { message: error.detail ?? 'Something in the form is not right.', reason, status };
       return showApproval(deps, req, res, login, id, fault);
     }
     guardHeaders(res);
@@ -74,10 +107,10 @@ async function showApproval(
   res: Response,
   login: Login,
   id: string,
-  fault?: { message: string; reason: string },
+  fault?: { message: string; reason: string; status: number },
 ): Promise<void> {
   const viewer = viewerOf(login);
-  const [grant] = /^\w{1,64}$/.test(id) ? await loadApprovals(deps.store, [id]) : [];
+  const [grant] = isId(id) ? await loadApprovals(deps.store, [id]) : [];
   if (grant === undefined) {
     const body = notice('No such request', 'The link is wrong or incomplete.', {
       href: '/approvals',
@@ -86,15 +119,17 @@ async function showApproval(
     return sendPage(res, { title: 'Not found', viewer, status: 404, body });
   }
   const underReview = await loadForReview(deps.store, id);
-  const { maySee, bar } = await standingOf(login.identity, underReview, deps.approversOf);
+  const { maySee, bar } = await standingOf(login.identity, underReview, deps);
   if (!maySee) {
     const body = barredPage(bar?.code ?? 'not_an_approver', login.identity);
     return sendPage(res, { title: 'Not yours to decide', viewer, status: 403, body });
   }
-  const [about, earlier, outcome, values] = await Promise.all([
+  const [about, earlier, outcome, lease, last, values] = await Promise.all([
     deps.aboutGrant(grantRef(grant)),
     loadEarlier(deps.store, grant.agent, id),
     loadOutcome(deps.store, id),
+    loadLease(deps.store, id),
+    loadLastGiven(deps.store, grant),
     deps.callArguments(id, { name: personRef(login.identity), requestId: deps.requestId(req, res) }),
   ]);
   // Nobody consents to what they do not see.
@@ -106,21 +141,25 @@ async function showApproval(
     callArguments: values,
     earlier,
     outcome,
+    lease,
+    lastGiven:
+      last === null
+        ? null
+        : { summary: deps.describePlan(last.plan).summary, ttlSeconds: last.plan.ttl_seconds, at: last.requested_at },
+    mayWithdraw: mayWithdraw(login.identity, underReview),
     csrf: login.csrf,
     now: deps.clock.now(),
     minTtlSeconds: deps.minTtlSeconds?.(grant.provider) ?? 1,
     bar: unseen ? 'Its arguments cannot be shown, so nobody can agree to them. You may deny it.' : (bar?.text ?? null),
-    approvals: {
-      needed: approvalsNeeded(underReview.line),
-      given: standingApprovals(underReview, grant.plan_digest).map(({ reviewer }) => bare(personRef(reviewer))),
-    },
+    approvals: progressOf(underReview, grant.plan_digest),
+    parts: deps.canNarrow?.(grant.provider) === true ? partsOf(underReview.params, underReview.left_out) : [],
     fault,
   });
   sendPage(res, {
     title: `${grant.agent}: ${grant.capability}`,
     viewer,
     body,
-    status: fault === undefined ? 200 : 400,
+    status: fault?.status ?? 200,
   });
 }
 
@@ -129,12 +168,12 @@ async function showApproval(
  * most urgent ones and the number of the others.
  */
 export async function waitingFor(
-  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf'>,
+  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf' | 'editorCoolingSeconds'>,
   person: Identity,
 ): Promise<WaitingForPerson> {
   const waiting = await loadWaiting(deps.store, deps.clock.now());
   const grants = await loadAllForReview(deps.store, waiting.ids);
-  const standings = await Promise.all(grants.map((grant) => standingOf(person, grant, deps.approversOf)));
+  const standings = await Promise.all(grants.map((grant) => standingOf(person, grant, deps)));
   // Listed too: what only the agent's word keeps them from approving, because that word may be meant to.
   const theirs = (index: number) => {
     const { maySee, bar, byDeclaration } = standings[index] as (typeof standings)[number];
@@ -153,13 +192,31 @@ export async function waitingFor(
   return { listed, more };
 }
 
+const isId = (text: string) => /^\w{1,64}$/.test(text);
+
+/** Characters that a person reads in a second, if they hurry. */
+const readPerSecond = 60;
+
+/** How long the page was open, and how long what stands on it takes to read; undefined = nobody knows. */
+async function readingOf(deps: ApprovalsDeps, shownAt: unknown, id: string): Promise<ReviewRequest['reading']> {
+  const [grant] = isId(id) ? await loadApprovals(deps.store, [id]) : [];
+  const shown = typeof shownAt === 'string' ? Date.parse(shownAt) : Number.NaN;
+  if (grant === undefined || Number.isNaN(shown)) return undefined;
+  const { summary } = deps.describePlan(grant.plan);
+  const characters = [...summary, grant.justification ?? ''].join(' ').length;
+  return {
+    tookSeconds: (deps.clock.now().getTime() - shown) / 1000,
+    leastSeconds: Math.min(2 + characters / readPerSecond, 10),
+  };
+}
+
 /** The same for the console's home page; null when nothing waits. */
 export async function waitingTableFor(
-  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf'>,
+  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf' | 'editorCoolingSeconds' | 'describePlan'>,
   person: Identity,
 ): Promise<JSX.Element | null> {
   const waiting = await waitingFor(deps, person);
-  return waiting.listed.length === 0 ? null : waitingTable(waiting, deps.clock.now());
+  return waiting.listed.length === 0 ? null : waitingTable(waiting, deps.clock.now(), deps.describePlan);
 }
 
 /** @throws WritError `bad_request` naming the field */
@@ -170,7 +227,7 @@ function readForm(
   reviewer: Identity,
   requestId: string,
 ): ReviewRequest {
-  const { verdict, plan_digest, ttl_seconds, withhold, reason } = body;
+  const { verdict, plan_digest, ttl_seconds, withhold, part, keep, reason } = body;
   const fault = (path: string, message: string) =>
     new WritError('bad_request', { detail: message, errors: [{ path, message }] });
   if (verdict !== 'approve' && verdict !== 'deny') throw fault('verdict', 'Approve or deny.');
@@ -189,10 +246,19 @@ function readForm(
     if (typeof ttl_seconds !== 'string' || !/^\d{1,9}$/.test(ttl_seconds)) throw fault('ttl_seconds', 'Whole seconds.');
     request.ttlSeconds = Number(ttl_seconds);
   }
+  if (verdict === 'approve' && part !== undefined) {
+    // Of what was offered, what is not ticked is left out.
+    const kept = new Set([keep ?? []].flat());
+    request.leaveOut = names('part', part).filter((pointer) => !kept.has(pointer));
+  }
   if (verdict === 'approve' && withhold !== undefined) {
-    const names = [withhold].flat();
-    if (!names.every((name) => typeof name === 'string')) throw fault('withhold', 'Names of tools and capabilities.');
-    request.withhold = names;
+    request.withhold = names('withhold', withhold);
   }
   return request;
+
+  function names(path: string, value: unknown): string[] {
+    const all = [value].flat();
+    if (!all.every((name) => typeof name === 'string')) throw fault(path, 'Names, each a text.');
+    return all;
+  }
 }

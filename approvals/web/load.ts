@@ -18,6 +18,8 @@ export interface ApprovalView {
   plan: Plan;
   plan_digest: string;
   tier: number;
+  /** Approvals given, whatever came of them. */
+  approval_count: number;
   status: string;
   params: { [name: string]: Json };
   justification: string | null;
@@ -44,7 +46,7 @@ const reason = `
 const viewStatement: Statement = {
   name: 'approval_view',
   text: `
-    SELECT g.id, g.session_id, g.agent, g.capability, g.manifest_version, g.provider, g.plan, g.plan_digest, g.tier, g.status, g.params,
+    SELECT g.id, g.session_id, g.agent, g.capability, g.manifest_version, g.provider, g.plan, g.plan_digest, g.tier, g.approval_count, g.status, g.params,
       g.justification, ${reason}, g.requested_at, g.decide_by, g.decided_at, s.task_type, s.inputs, s.on_behalf_of,
       s.declared_on_behalf_of, s.started_by, s.responsible, s.status AS session_status, s.expires_at AS session_expires_at
     FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = ANY($1::text[])
@@ -91,23 +93,73 @@ export async function loadEarlier(store: Store, agent: string, grantId: string):
   return store.run<EarlierGrant>(earlierStatement, [agent, grantId]);
 }
 
-/** How a decided grant came out. */
-export interface Outcome {
-  verdict: string;
-  reviewer: { name?: string; email?: string; username?: string; subject?: string };
-  reason: string | null;
-  at: Date;
+/** What became of a credential that a grant gave; null where it gave none. */
+export interface LeaseEnd {
+  status: string;
+  revoke_reason: string | null;
+  ended_at: Date | null;
 }
 
-const outcomeStatement: Statement = {
-  name: 'approval_outcome',
-  text: 'SELECT verdict, reviewer, reason, at FROM review WHERE grant_id = $1 ORDER BY at DESC LIMIT 1',
+const leaseStatement: Statement = {
+  name: 'approval_lease',
+  text: `SELECT status, revoke_reason, ended_at FROM lease WHERE grant_id = $1 AND status <> 'failed' ORDER BY intent_at DESC LIMIT 1`,
 };
 
-/** The latest review; null when nobody gave one. */
-export async function loadOutcome(store: Store, grantId: string): Promise<Outcome | null> {
-  const [outcome] = await store.run<Outcome>(outcomeStatement, [grantId]);
-  return outcome ?? null;
+export async function loadLease(store: Store, grantId: string): Promise<LeaseEnd | null> {
+  const [lease] = await store.run<LeaseEnd>(leaseStatement, [grantId]);
+  return lease ?? null;
+}
+
+/** What this agent was last given of a capability, before a request. */
+export interface LastGiven {
+  plan: Plan;
+  requested_at: Date;
+}
+
+const lastGivenStatement: Statement = {
+  name: 'approval_last_given',
+  text: `
+    SELECT g.plan, g.requested_at FROM grants g
+    WHERE g.agent = $1 AND g.capability = $2 AND g.requested_at < $3::timestamptz AND g.status IN ('issued', 'ended')
+      AND EXISTS (SELECT 1 FROM lease l WHERE l.grant_id = g.id AND l.status <> 'failed')
+    ORDER BY g.requested_at DESC LIMIT 1`,
+};
+
+export async function loadLastGiven(
+  store: Store,
+  { agent, capability, requested_at }: ApprovalView,
+): Promise<LastGiven | null> {
+  const [last] = await store.run<LastGiven>(lastGivenStatement, [agent, capability, requested_at]);
+  return last ?? null;
+}
+
+/** One decision of a person. */
+export interface OwnReview {
+  grant_id: string;
+  agent: string;
+  capability: string;
+  task_type: string;
+  inputs: { [name: string]: Json };
+  verdict: string;
+  at: Date;
+  status: string;
+  reason: string | null;
+}
+
+const ownStatement: Statement = {
+  name: 'approvals_of_person',
+  text: `
+    SELECT r.grant_id, g.agent, g.capability, s.task_type, s.inputs, r.verdict, r.at, g.status, ${reason}
+    FROM review r JOIN grants g ON g.id = r.grant_id JOIN session s ON s.id = g.session_id
+    WHERE r.reviewer ->> 'issuer' = $1 AND r.reviewer ->> 'subject' = $2 ORDER BY r.at DESC LIMIT 100`,
+};
+
+/** The last hundred decisions of an account, newest first. */
+export async function loadOwn(
+  store: Store,
+  { issuer, subject }: { issuer: string; subject: string },
+): Promise<OwnReview[]> {
+  return store.run<OwnReview>(ownStatement, [issuer, subject]);
 }
 
 /** One of the grants that wait, and how many of the same agent and capability do. */

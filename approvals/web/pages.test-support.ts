@@ -10,7 +10,7 @@ import { consoleRouter } from '../../broker/console/console.ts';
 import { type ManifestPagesDeps, manifestPagesRouter } from '../../broker/console/manifests.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
 import { manualClock } from '../../broker/core/clock.ts';
-import type { PlanDescription } from '../../broker/core/vocabulary.ts';
+import type { Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
 import { createSeal } from '../../broker/keys/seal.ts';
 import { agreeToProposal, refuseProposal } from '../../broker/manifests/agree.ts';
 import { exampleProviders } from '../../broker/manifests/example.test-support.ts';
@@ -125,6 +125,13 @@ export async function openHarness(
     ownersOf: async () => ['team:billing'],
     isAdmin: (person: Identity) => person.groups.includes('writ-admins'),
     redemptionSeconds: 300,
+    editorCoolingSeconds: 86_400,
+    canNarrow: () => true,
+    // As a provider would plan what is left; how it does is the providers' conformance.
+    narrowPlan: ({ plan }: { plan: Plan }, leftOut: readonly string[]) => ({
+      ...plan,
+      permission: { ...plan.permission, without: [...leftOut] },
+    }),
     once: (key: string, until: Date) => takeOnce(store, key, until),
     signInIssuer: 'https://login.example',
     log: { warn: log, error: log },

@@ -93,14 +93,31 @@ function shownValue(value: Json): JSX.Element {
   ]);
 }
 
-/** What the buttons say. */
-export function choices(grant: Asked): { approve: string; deny: string; undecided: string } {
+/** What the buttons say; `less` where the approver chose less than was asked for. */
+export function choices(grant: Asked): { approve: string; less: string; deny: string; undecided: string } {
   const lift = liftOf(grant);
-  if (callOf(grant) !== null) return { approve: 'Let it make this call', deny: 'Deny', undecided: 'means denied' };
+  if (callOf(grant) !== null)
+    return {
+      approve: 'Let it make this call',
+      less: 'Let it make this call, in less time',
+      deny: 'Deny',
+      undecided: 'means denied',
+    };
   if (lift?.because === 'suspend')
-    return { approve: 'Let it go on', deny: 'End the session', undecided: 'means that the session ends' };
-  if (lift !== null) return { approve: 'Give it back', deny: 'Leave it so', undecided: 'means that it stays so' };
-  return { approve: 'Approve exactly this', deny: 'Deny', undecided: 'means denied' };
+    return {
+      approve: 'Let it go on',
+      less: 'Let it go on with less',
+      deny: 'End the session',
+      undecided: 'means that the session ends',
+    };
+  if (lift !== null)
+    return {
+      approve: 'Give it back',
+      less: 'Give a part of it back',
+      deny: 'Leave it so',
+      undecided: 'means that it stays so',
+    };
+  return { approve: 'Approve exactly this', less: 'Approve less, as chosen', deny: 'Deny', undecided: 'means denied' };
 }
 
 /** What the session may be left without when it is lifted; null where it is about no session. */

@@ -1,11 +1,12 @@
 /** How a request came out, in words. Pure. */
 
 import { h, type JSX } from 'preact';
-import { Foreign } from '../../broker/console/shell.ts';
+import { Foreign, Moment } from '../../broker/console/shell.ts';
 import { duration, moment, visible } from '../../broker/console/text.ts';
+import { storedRevokeReasons, reasonWords as wordsOf } from '../../broker/core/reasons.ts';
 import type { DecisionReason } from '../../broker/core/vocabulary.ts';
-import { reasonMax } from '../review.ts';
-import type { ApprovalView, Outcome } from './load.ts';
+import { type Outcome, reasonMax } from '../review.ts';
+import type { ApprovalView, LeaseEnd } from './load.ts';
 import { questionOutcome } from './questions.ts';
 
 const tones: Record<string, string> = {
@@ -28,6 +29,9 @@ const reasonWords: Record<string, string> = {
   session_ended: 'session ended',
   owner_changed: 'owners changed',
   denied_by_approver: 'by a person',
+  withdrawn: 'approval taken back',
+  denied_lately: 'denied just before',
+  asked_too_often: 'asked too often',
 } satisfies { [reason in DecisionReason]?: string };
 
 export function statusTag(status: string, reason: string | null): JSX.Element {
@@ -37,8 +41,8 @@ export function statusTag(status: string, reason: string | null): JSX.Element {
 }
 
 /** The card that stands where the forms were. */
-export function result(grant: ApprovalView, outcome: Outcome | null): JSX.Element {
-  const [title, text] = questionOutcome(grant) ?? resultText(grant);
+export function result(grant: ApprovalView, outcome: Outcome | null, lease: LeaseEnd | null): JSX.Element {
+  const [title, text] = questionOutcome(grant) ?? resultText(grant, lease);
   const who =
     outcome?.reviewer.name ?? outcome?.reviewer.email ?? outcome?.reviewer.username ?? outcome?.reviewer.subject;
   return h('section', { class: 'card verdict', 'aria-label': 'Outcome' }, [
@@ -50,14 +54,35 @@ export function result(grant: ApprovalView, outcome: Outcome | null): JSX.Elemen
       : h('p', { class: 'small' }, [
           outcome.verdict === 'approve' ? 'Approved by ' : 'Denied by ',
           h(Foreign, { text: who }),
-          ` at ${moment(outcome.at)}.`,
+          ' at ',
+          h(Moment, { at: outcome.at }),
+          '.',
         ]),
+    outcome?.hasty_seconds == null
+      ? null
+      : h(
+          'p',
+          { class: 'small fault' },
+          `Approved in ${duration(outcome.hasty_seconds)}, which is faster than this can be read. That is on record.`,
+        ),
     outcome?.reason == null ? null : h('blockquote', null, h(Foreign, { text: outcome.reason, max: reasonMax })),
     h('a', { class: 'button', href: `/sessions/${grant.session_id}` }, 'The session’s history'),
   ]);
 }
 
-function resultText(grant: ApprovalView): [title: string, text: string] {
+/** A credential that ended early did not end because its time was over. */
+function overText(lease: LeaseEnd | null): string {
+  const issued = 'The credential was issued';
+  if (lease === null) return `${issued}, and is over.`;
+  const why = lease.revoke_reason;
+  const when = lease.ended_at === null ? '' : ` (${moment(lease.ended_at)})`;
+  if (why === null || why === 'expired') return `${issued}, and its time has ended${when}.`;
+  const ended =
+    lease.status === 'revoked' ? 'was revoked' : lease.status === 'revoking' ? 'is being revoked' : 'has ended';
+  return `${issued}, and ${ended}${when}: ${wordsOf(storedRevokeReasons, why)}.`;
+}
+
+function resultText(grant: ApprovalView, lease: LeaseEnd | null): [title: string, text: string] {
   const lived = duration(grant.plan.ttl_seconds);
   switch (grant.status) {
     case 'approved':
@@ -70,7 +95,7 @@ function resultText(grant: ApprovalView): [title: string, text: string] {
     case 'issued':
       return ['Approved and collected', `The agent has its credential, for ${lived} at most.`];
     case 'ended':
-      return ['Over', 'The credential was issued, and its time has ended.'];
+      return ['Over', overText(lease)];
     case 'failed':
       return ['No credential came of it', 'The provider did not mint it.'];
     case 'denied':
@@ -83,6 +108,8 @@ function resultText(grant: ApprovalView): [title: string, text: string] {
           'Lapsed: its owners changed',
           'A newer manifest names other owners. The agent has to ask again, and they decide.',
         ];
+      if (grant.reason === 'withdrawn')
+        return ['Taken back', 'Whoever had approved it took that back before the agent collected it.'];
       if (grant.reason === 'not_redeemed')
         return ['Lapsed', 'It was approved, but the agent did not collect it in time.'];
       return ['Denied', 'The agent was told so.'];

@@ -11,7 +11,9 @@ import type { CallDecision } from '../decide/decide-call.ts';
 import type { AsksPeople } from '../grants/ask-people.ts';
 import { consentedBy } from '../grants/consent.ts';
 import { callPlan, liftPlan, makeQuestion, type Question } from '../grants/question.ts';
+import type { AskLimits } from '../grants/spare-people.ts';
 import type { Seal } from '../keys/seal.ts';
+import { approvalTerms } from '../manifests/approval-terms.ts';
 import { type CallFacts, compiledCalls, withheldCapability, withheldTool } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import { agreedAs, teamPoliciesAmong } from '../manifests/team-policies.ts';
@@ -29,6 +31,8 @@ export interface AskDeps {
   approvalTimeoutSeconds: number;
   /** How long a person's yes to a call stands. */
   redemptionSeconds: number;
+  /** How often people are asked; absent = whenever it takes one. */
+  askLimits?: AskLimits;
   /** Names of the channels that tell people. */
   noticeChannels: readonly string[];
   /** Base of links. */
@@ -95,6 +99,7 @@ export async function questionAboutCall(
     decide_by: decideBy(deps, session, because.now),
     sealed_arguments: await deps.seal.seal(JSON.stringify(asked.args), id),
     reasons: decision.reasons,
+    approval: approvalTerms(manifest, { capability: null, tier: false, rules: hits }),
   });
 }
 
@@ -154,6 +159,7 @@ async function questionAboutSession(
     decide_by: decideBy(deps, session, because.now),
     sealed_arguments: await deps.seal.seal(JSON.stringify(args), id),
     reasons,
+    approval: approvalTerms(manifest, { capability: null, tier: false, rules: [] }),
   });
 }
 

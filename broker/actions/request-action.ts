@@ -8,10 +8,12 @@ import type { Logger } from 'pino';
 import { type EventPayload, eventPayload, type Uncovered } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
+import { aboutCall } from '../core/questions.ts';
 import type { Clock, JsonObject, Reason } from '../core/vocabulary.ts';
 import type { CallDecision } from '../decide/decide-call.ts';
 import type { CallEffect } from '../decide/effects.ts';
 import type { AsksPeople } from '../grants/ask-people.ts';
+import { aboutCallTo, spared } from '../grants/spare-people.ts';
 import type { Mark } from '../leases/credential-marks.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import { type CallFacts, canariesAmong, toolOf } from '../manifests/compile-calls.ts';
@@ -206,7 +208,7 @@ async function decideOnce(
     consent?.rules ?? null,
     reported !== undefined,
   );
-  const { decision, hits, labels, writes } = await withinWaiting(deps, session, evaluation);
+  const { decision, hits, labels, writes } = await withinWaiting(deps, session, request, evaluation, now);
   const { effect, reasons, policy_ids } = decision;
 
   // 4.
@@ -356,16 +358,25 @@ const approvalOf = ({ publicUrl }: ActionDeps, id: string, status: string, decid
 /** Calls of one session that may wait for a person at once: whoever is asked without end reads nothing. */
 const maxWaiting = 20;
 
-/** An agent does not fill people's lists: of a session that has many calls waiting, another is denied. */
+/**
+ * An agent does not fill people's lists: of a session that has many calls waiting, another is denied; nor
+ * does it ask again for what was denied, or without end.
+ */
 async function withinWaiting(
-  { store }: ActionDeps,
+  { store, askLimits, digest }: ActionDeps,
   session: SessionFacts,
+  { tool, args }: ActionRequest,
   evaluation: CallEvaluation,
+  now: Date,
 ): Promise<CallEvaluation> {
   const { decision } = evaluation;
   if (decision.effect !== 'approve') return evaluation;
-  if ((await countWaiting(store, session.id)) < maxWaiting) return evaluation;
-  const reasons: Reason[] = [{ code: 'too_many_waiting' }, ...decision.reasons];
+  const about = aboutCallTo(session, aboutCall(tool), shownArguments(args, digest));
+  const full = (await countWaiting(store, session.id)) >= maxWaiting;
+  const asked = full || askLimits === undefined ? null : await spared(store, askLimits, about, now);
+  const why: Reason | null = full ? { code: 'too_many_waiting' } : asked;
+  if (why === null) return evaluation;
+  const reasons: Reason[] = [why, ...decision.reasons];
   return { ...evaluation, decision: { ...decision, effect: 'deny', reasons } };
 }
 

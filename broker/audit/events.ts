@@ -104,11 +104,15 @@ const reviewed = z.strictObject({
   plan_digest: text,
   ttl_seconds: count,
   planned_ttl_seconds: count,
+  /** In how many seconds, where that is faster than what was shown can be read. */
+  hasty_seconds: count.optional(),
+  /** Members of lists among the parameters that were left out, as JSON Pointers. */
+  left_out: z.array(text).optional(),
 });
 
 const lapsed = z.strictObject({
   capability: text,
-  reason: decisionReason.extract(['timeout', 'not_redeemed', 'manifest_narrowed', 'owner_changed']),
+  reason: decisionReason.extract(['timeout', 'not_redeemed', 'manifest_narrowed', 'owner_changed', 'withdrawn']),
   plan_digest: text,
 });
 const endedWithSession = z.strictObject({
@@ -311,7 +315,7 @@ export const events = {
     payload: [z.strictObject({ calls: count })],
   },
   'review.approved': {
-    meaning: 'A person approved the plan of a grant that two people must approve; it waits for the second.',
+    meaning: 'A person approved the plan of a grant that more than one must approve; it waits for the others.',
     payload: [reviewed],
   },
   'review.refused': {

@@ -123,6 +123,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     callArguments: (grantId, reader) =>
       argumentsUnderReview({ store, seal: parts.seal, digest, clock }, grantId, reader),
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
+    editorCoolingSeconds: settings.WRIT_EDITOR_COOLING_SECONDS,
     once: (key, until) => takeOnce(store, key, until),
     signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
   };
@@ -159,6 +160,10 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     publicUrl: url,
     approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
+    askLimits: {
+      requestsPerHour: settings.WRIT_APPROVAL_REQUESTS_PER_HOUR,
+      cooldownSeconds: settings.WRIT_DENIAL_COOLDOWN_SECONDS,
+    },
     noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
   };
   const grants: GrantDeps = {

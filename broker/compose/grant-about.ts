@@ -2,8 +2,9 @@
  * What people read about a grant, from its manifest and its provider: for the pages of the API and for the
  * notices of the worker alike.
  */
-import type { AboutGrant, ApproversOf, DescribePlan, GrantRef } from '../../approvals/contract.ts';
+import type { AboutGrant, ApproversOf, DescribePlan, GrantRef, NarrowPlan } from '../../approvals/contract.ts';
 import { WritError } from '../core/errors.ts';
+import { narrowedPlan } from '../grants/narrow-plan.ts';
 import { describeQuestion } from '../grants/question.ts';
 import { capabilityOwner, member } from '../manifests/manifest.ts';
 import type { Parts } from './parts.ts';
@@ -13,6 +14,8 @@ export interface GrantAboutSources {
   approversOf: ApproversOf;
   aboutGrant: AboutGrant;
   minTtlSeconds(provider: string): number;
+  narrowPlan: NarrowPlan;
+  canNarrow(provider: string): boolean;
 }
 
 export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'providers'>): GrantAboutSources {
@@ -48,6 +51,13 @@ export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'prov
         approvedIn: capability?.slack === 'decide' ? ['slack'] : [],
       };
     },
+    narrowPlan: ({ params, plan }, leftOut) => {
+      const provider = providers.get(plan.provider);
+      if (provider === undefined)
+        throw new WritError('unavailable', { detail: `The provider ${plan.provider} is not switched on.` });
+      return narrowedPlan(provider, params, plan, leftOut);
+    },
+    canNarrow: (provider) => providers.get(provider)?.narrower !== undefined,
     minTtlSeconds: (provider) => providers.get(provider)?.limits.minTtlSeconds ?? 1,
   };
 }

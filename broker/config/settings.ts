@@ -116,6 +116,15 @@ export const environment = z.object({
   WRIT_SNAPSHOT_SECONDS: seconds(60, 0, 60).describe(
     'How long a host may make calls that no rule looks at without asking, by a signed snapshot (`offline` of the SDK): so long after a session has ended, it may still make them. 0 = every call is asked for.',
   ),
+  WRIT_EDITOR_COOLING_SECONDS: seconds(86_400, 0, 30 * 86_400).describe(
+    'Whoever wrote, or agreed to, a version of an agent’s manifest approves nothing that this agent asks for, for so long; 0 = no time.',
+  ),
+  WRIT_APPROVAL_REQUESTS_PER_HOUR: count(60, 0, 100_000).describe(
+    'Requests of one agent that people are asked about in an hour; more are denied. 0 = no limit.',
+  ),
+  WRIT_DENIAL_COOLDOWN_SECONDS: seconds(300, 0, 86_400).describe(
+    'For so long an agent is denied at once what a person denied it, for whatever lifetime and in whatever session. 0 = people are asked again.',
+  ),
   WRIT_APPROVAL_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe('Undecided for so long = denied.'),
   WRIT_APPROVAL_ESCALATE_SECONDS: seconds(120, 0, 86_400).describe(
     'After so long without an answer people are told again: the next ones where a channel has a next place to tell, else the same. At once when a place cannot be told. 0 = never.',

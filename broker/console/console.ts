@@ -62,7 +62,12 @@ export function consoleRouter(deps: ConsoleDeps): Router {
     const allowed =
       session !== null &&
       ((await watcher(deps, login.identity)(session)) ||
-        (await some(asked, async (grant) => isApprover(login.identity, await deps.approversOf(refOf(grant))))));
+        (await some(asked, async (grant) =>
+          isApprover(login.identity, [
+            ...(await deps.approversOf(refOf(grant))),
+            ...(grant.approval ?? []).flatMap(({ from }) => from),
+          ]),
+        )));
     if (session === null || !allowed) {
       await deps.noteRefusal?.(req, res, new WritError('not_found'));
       const body = notice('No such session', 'It does not exist, or it is none of yours.', {

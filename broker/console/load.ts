@@ -1,7 +1,7 @@
 /** What the console reads. Reads only. */
 
 import type { VouchedPerson } from '../core/identifier.ts';
-import type { Json, JsonObject } from '../core/vocabulary.ts';
+import type { ApprovalTerm, Json, JsonObject } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { TimelineEvent } from './timeline.ts';
 
@@ -99,13 +99,19 @@ export interface GrantSummary {
 const askedStatement: Statement = {
   name: 'console_asked',
   text: `
-    SELECT DISTINCT ON (g.capability, g.manifest_version) g.id, g.agent, g.capability, g.manifest_version, s.task_type, g.status
+    SELECT DISTINCT ON (g.capability, g.manifest_version, g.decision -> 'approval') g.id, g.agent, g.capability, g.manifest_version, s.task_type, g.status,
+      g.decision -> 'approval' AS approval
     FROM grants g JOIN session s ON s.id = g.session_id
-    WHERE g.session_id = $1 ORDER BY g.capability, g.manifest_version, g.id`,
+    WHERE g.session_id = $1 ORDER BY g.capability, g.manifest_version, g.decision -> 'approval', g.id`,
 };
 
-export async function loadAsked(store: Store, sessionId: string): Promise<GrantSummary[]> {
-  return store.run<GrantSummary>(askedStatement, [sessionId]);
+export interface AskedGrant extends GrantSummary {
+  /** Whose approvals it needs; null = the owners’. */
+  approval: ApprovalTerm[] | null;
+}
+
+export async function loadAsked(store: Store, sessionId: string): Promise<AskedGrant[]> {
+  return store.run<AskedGrant>(askedStatement, [sessionId]);
 }
 
 /** As many as there are events on the page. */

@@ -8,12 +8,15 @@ import { join } from 'node:path';
 import express, { type Response, type Router } from 'express';
 import { type ComponentChildren, h, type JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
-import { clamp, visible } from './text.ts';
+import { clamp, moment, visible } from './text.ts';
 
 const stylesheet = readFileSync(join(import.meta.dirname, 'writ.css'));
+const script = readFileSync(join(import.meta.dirname, 'live.js'));
 // Named by its content hash, so that browsers can cache it without limit and still load a new version at
 // once.
-const stylesheetPath = `/assets/writ.${hash('sha256', stylesheet, 'hex').slice(0, 16)}.css`;
+const named = (content: Buffer) => hash('sha256', content, 'hex').slice(0, 16);
+const stylesheetPath = `/assets/writ.${named(stylesheet)}.css`;
+const scriptPath = `/assets/live.${named(script)}.js`;
 
 /** Who is signed in, for the masthead. `csrf` goes into the sign-out form. */
 export interface Viewer {
@@ -28,9 +31,12 @@ export interface Page {
   status?: number;
 }
 
-/** Everything a page may do: be styled by us and post to us. No script, no frame, no other origin. */
+/**
+ * Everything a page may do: be styled by us, run our one file, ask us and post to us. No inline script, no
+ * frame, no other origin.
+ */
 const contentSecurityPolicy =
-  "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+  "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /** Headers of every answer to a browser, redirects and errors included. */
 export function guardHeaders(res: Response): void {
@@ -63,6 +69,7 @@ function document(page: Page): JSX.Element {
       h('meta', { name: 'robots', content: 'noindex' }),
       h('title', null, `${visible(page.title)} · Writ`),
       h('link', { rel: 'stylesheet', href: stylesheetPath }),
+      h('script', { src: scriptPath, defer: true }),
       h('link', { rel: 'icon', href: '/assets/writ.svg', type: 'image/svg+xml' }),
     ]),
     h('body', null, [
@@ -78,7 +85,11 @@ function masthead(viewer: Viewer | null): ComponentChildren {
   if (viewer === null) return [mark];
   return [
     mark,
-    h('nav', null, [h('a', { href: '/approvals' }, 'Approvals'), h('a', { href: '/agents' }, 'Agents')]),
+    h('nav', null, [
+      h('a', { href: '/approvals' }, 'Approvals'),
+      h('a', { href: '/approvals/mine' }, 'Decided by you'),
+      h('a', { href: '/agents' }, 'Agents'),
+    ]),
     h('form', { class: 'who', method: 'post', action: '/logout' }, [
       h('input', { type: 'hidden', name: 'csrf', value: viewer.csrf }),
       h(Foreign, { text: viewer.label }),
@@ -91,6 +102,11 @@ function masthead(viewer: Viewer | null): ComponentChildren {
 export function Foreign({ text, max = 200 }: { text: string; max?: number }): JSX.Element {
   const shown = clamp(visible(text), max);
   return h('bdi', { class: 'foreign' }, shown.left === 0 ? shown.text : `${shown.text}…`);
+}
+
+/** A moment in UTC; in the reader's zone where their browser runs our script. */
+export function Moment({ at }: { at: Date }): JSX.Element {
+  return h('time', { dateTime: at.toISOString() }, moment(at));
 }
 
 /** A page that says one thing: not found, signed out, refused. */
@@ -111,6 +127,7 @@ export function assetsRouter(): Router {
   const router = express.Router();
   const forever = { 'Cache-Control': 'public, max-age=31536000, immutable', 'X-Content-Type-Options': 'nosniff' };
   router.get(stylesheetPath, (_req, res) => void res.set(forever).type('css').send(stylesheet));
+  router.get(scriptPath, (_req, res) => void res.set(forever).type('js').send(script));
   router.get('/assets/writ.svg', (_req, res) => void res.set(forever).type('svg').send(icon));
   return router;
 }

@@ -140,12 +140,3 @@ function fold(name: string): string {
 }
 
 const asciiLower = (text: string) => text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
-
-/**
- * How many different people must approve what a session asks for. Where nobody says who started the run, and
- * nobody is named as its starter, it may be the very person who approves: then there must be two.
- * @param line the session, and those above it
- */
-export function approvalsNeeded(line: readonly { started_by: unknown; responsible: unknown }[]): 1 | 2 {
-  return line.some(({ started_by, responsible }) => started_by === null && responsible === null) ? 2 : 1;
-}

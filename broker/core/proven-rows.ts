@@ -2,7 +2,7 @@
  * The rows that grant power, as far as their power goes: each carries a proof made with a key that is not in
  * the database (`keys/row-proofs.ts`). What is not a member here may be changed by whoever may write the row.
  */
-import type { JsonObject } from './vocabulary.ts';
+import type { ApprovalTerm, JsonObject } from './vocabulary.ts';
 
 /** Columns by table; the first one names the row in a log. A column that grants power must be added here. */
 export interface ProvenRows {
@@ -76,7 +76,10 @@ export interface ProvenRows {
     opened_at: Date;
     expires_at: Date;
   };
-  /** The request. Its `plan` without the lifetime, which a review may shorten. */
+  /**
+   * The request. Its `plan` without the lifetime, which a review may shorten; where a review left something
+   * out, `asked_plan`, and the reviews say to what.
+   */
   grants: {
     id: string;
     session_id: string;
@@ -91,6 +94,10 @@ export interface ProvenRows {
     plan: JsonObject;
     tier: number;
     requested_at: Date;
+    /** Whose approvals it needs; null or absent where its manifest says nothing of it. */
+    approval?: ApprovalTerm[] | null;
+    /** The plan as it was asked for; null or absent where nothing was left out. */
+    asked_plan?: JsonObject | null;
   };
   review: {
     id: string;

@@ -179,6 +179,10 @@ export const decisionReasons = {
     meaning: 'The manifest was replaced by one that no longer allows it, before it was collected.',
     words: 'the manifest in force no longer allows it',
   },
+  withdrawn: {
+    meaning: 'Whoever had approved it took the approval back before the agent collected it. Ask again.',
+    words: 'whoever had approved it took that back',
+  },
   owner_changed: {
     meaning:
       'A manifest came into force under which others own the agent or the capability. Ask again: the new owners decide.',
@@ -187,6 +191,16 @@ export const decisionReasons = {
   session_suspended: {
     meaning: 'A rule suspended the session before a person decided, or before the agent collected it.',
     words: 'a rule suspended the session',
+  },
+  denied_lately: {
+    meaning:
+      'A person denied the agent this very permission, or call, within `WRIT_DENIAL_COOLDOWN_SECONDS`. Nobody was asked.',
+    words: 'a person had denied the same a short while before',
+  },
+  asked_too_often: {
+    meaning:
+      'A person would have to be asked, and the agent has had people asked `WRIT_APPROVAL_REQUESTS_PER_HOUR` times in the hour.',
+    words: 'it had people asked too often',
   },
   too_many_waiting: {
     meaning: 'A person would have to be asked, and as many calls of the session as may already wait for one.',
@@ -206,7 +220,8 @@ export const reviewBlockers = {
     words: 'nobody decides on their own request',
   },
   not_an_approver: {
-    meaning: 'The person is no approver of the agent or of the capability.',
+    meaning:
+      'The person is no approver of the agent or of the capability, or in none of the groups that the manifest asks.',
     words: 'not one of the approvers',
   },
   not_comparable: {
@@ -214,8 +229,12 @@ export const reviewBlockers = {
       'The session’s people are named by another kind of name than sign-in gives of this person, so nobody can tell them apart.',
     words: 'nobody could tell them from the one who started it',
   },
+  edited_manifest: {
+    meaning: 'The person wrote, or agreed to, a version of the agent’s manifest within `WRIT_EDITOR_COOLING_SECONDS`.',
+    words: 'they had changed what the agent may do a short while before',
+  },
   approved_already: {
-    meaning: 'The person has approved it; where two must approve, the second is another person.',
+    meaning: 'The person has approved it; where more than one must approve, each is another person.',
     words: 'they had approved it already',
   },
 } as const satisfies ReasonTable;

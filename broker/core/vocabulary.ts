@@ -32,6 +32,13 @@ export type LeaseStatus = 'issuing' | 'active' | 'revoking' | 'revoked' | 'expir
  */
 export type Tier = 1 | 2 | 3;
 
+/** So many different people of these must approve. */
+export interface ApprovalTerm {
+  quorum: number;
+  /** `team:…` and `user:…`. */
+  from: string[];
+}
+
 /** The task a session is bound to for good. */
 export interface Task {
   task_type: string;

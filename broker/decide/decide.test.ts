@@ -102,6 +102,38 @@ test('approval is all that may be missing', () => {
   assert.equal(decide({ ...facts, owner: 'team:other' }, compiled).effect, 'deny', 'nobody is asked in vain');
 });
 
+test('the manifest says how many of whom must approve; what it leaves out is the owners’', () => {
+  const asked = (source: string, capability = 'close-account') => {
+    const made = compileSource(source);
+    return decide(factsFor(made, capability), made).approval;
+  };
+  const said = (approval: string) => exampleSource.replace('tier: 2\n', `tier: 2\n    approval: ${approval}\n`);
+  assert.equal(asked(exampleSource), undefined, 'one of the owners');
+  assert.deepEqual(asked(said('{ quorum: 2 }')), [{ quorum: 2, from: ['team:billing'] }]);
+  const ofTwo = { quorum: 2, from: ['team:sre', 'user:a@example.com'] };
+  assert.deepEqual(asked(said('{ quorum: 2, from: [user:a@example.com, team:sre] }')), [ofTwo]);
+  const agent = (source: string) =>
+    source.replace('description: Answers', 'approval: { quorum: 3 }\ndescription: Answers');
+  assert.deepEqual(asked(agent(exampleSource)), [{ quorum: 3, from: ['team:billing'] }]);
+  assert.deepEqual(asked(agent(said('{ from: [team:sre] }'))), [{ quorum: 3, from: ['team:sre'] }]);
+});
+
+test('a rule that has people asked may ask others, beside those of the capability', () => {
+  const rule = (approval: string) =>
+    `rules:\n  - { id: careful, on: { capability: [close-account, read-customer-files] }, effect: approve${approval} }\n`;
+  const asked = (capability: string, approval: string) => {
+    const made = compileSource(exampleSource + rule(approval));
+    return decide({ ...factsFor(made, capability), hits: ['careful'] }, made).approval;
+  };
+  const security = ', approval: { quorum: 2, from: [team:security] }';
+  assert.deepEqual(asked('close-account', security), [
+    { quorum: 1, from: ['team:billing'] },
+    { quorum: 2, from: ['team:security'] },
+  ]);
+  assert.deepEqual(asked('close-account', ', approval: { quorum: 2 }'), [{ quorum: 2, from: ['team:billing'] }]);
+  assert.equal(asked('close-account', ''), undefined);
+});
+
 test('Cedar trap 1: a forbid that cannot be evaluated is skipped by Cedar, and denied here', () => {
   const missing = { '.': { left: { Var: 'context' }, attr: 'no_such_fact' } };
   const broken = withPolicy('broken', 'forbid', { '==': { left: missing, right: { Value: 1 } } });

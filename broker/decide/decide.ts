@@ -4,7 +4,8 @@
  * credential.
  */
 import { type AuthorizationAnswer, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
-import type { Reason, Tier } from '../core/vocabulary.ts';
+import type { ApprovalTerm, Reason, Tier } from '../core/vocabulary.ts';
+import { approvalTerms } from '../manifests/approval-terms.ts';
 import { checkTask } from '../manifests/bind.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import { member } from '../manifests/manifest.ts';
@@ -27,6 +28,8 @@ export interface Decision {
   plan_digest: string;
   /** What a rule of the manifest does to the session, because it was asked for. */
   session_effect?: SessionEffect;
+  /** Of `approve`: how many of whom must. Absent = one of the owners. */
+  approval?: ApprovalTerm[];
 }
 
 /**
@@ -77,7 +80,18 @@ function decideOrThrow(facts: DecisionFacts, compiled: CompiledManifest): Decisi
   const second = ask({ ...facts, approved: true }, compiled);
   if (second.effect !== 'allow')
     return denied(facts, compiled, reasonsOf(second, compiled, facts.capability), second.policyIds);
-  return decision(facts, compiled, 'approve', reasons, [...first.policyIds, ...second.policyIds]);
+  const terms = approvalTerms(compiled.manifest, askedBy(facts.capability, first.policyIds));
+  return {
+    ...decision(facts, compiled, 'approve', reasons, [...first.policyIds, ...second.policyIds]),
+    ...(terms === null ? {} : { approval: terms }),
+  };
+}
+
+/** Whether the tier or rules have people asked, by the policies that did (`cedar-rules.ts` names them). */
+function askedBy(capability: string, policyIds: readonly string[]) {
+  const rule = `${capability}.rule.`;
+  const rules = policyIds.filter((id) => id.startsWith(rule)).map((id) => id.slice(rule.length));
+  return { capability, tier: policyIds.includes(`${capability}.approval`), rules };
 }
 
 /** Cedar's answer as it was read. */

@@ -3,14 +3,14 @@
  * of its reviews, never from a status.
  */
 import { WritError } from '../core/errors.ts';
-import { approvalsNeeded } from '../core/identifier.ts';
 import type { ProvenRows } from '../core/proven-rows.ts';
 import type { Plan } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
-import { type Identity, isSamePerson, personRef } from '../people/identity.ts';
+import { type Identity, personRef } from '../people/identity.ts';
 import type { Store } from '../store/open.ts';
 import { grantHolds } from './proven-grant.ts';
 import { reviewHolds } from './proven-review.ts';
+import { approvalProgress, isMet } from './quorum.ts';
 
 export type ConsentedRow = ProvenRows['grants'] & { plan_digest: string; proof: string };
 export type ReviewRow = ProvenRows['review'] & { proof: string };
@@ -39,9 +39,10 @@ export function consentedBy(
     .filter((review) => reviewHolds(store, review));
   // The last of them says until when.
   const stands = standingReviews.some(({ redeem_by }) => redeem_by !== null && redeem_by > now);
-  const consents = standingReviews.map(({ reviewer }) => reviewer as Identity);
-  const people = consents.filter((one, i) => consents.findIndex((other) => isSamePerson(one, other)) === i);
-  if (!stands || people.length < approvalsNeeded([{ started_by: session.startedBy, responsible: session.responsible }]))
+  const consents = standingReviews.map(({ reviewer }) => ({ reviewer: reviewer as Identity }));
+  const line = [{ started_by: session.startedBy, responsible: session.responsible }];
+  const progress = approvalProgress(grant.approval ?? null, line, consents);
+  if (!stands || !isMet(progress))
     throw new WritError('not_approved', { detail: 'Too few approvals of this very plan are on record.' });
-  return people.map(personRef);
+  return [...new Set(progress.flatMap(({ given }) => given))].map(({ reviewer }) => personRef(reviewer));
 }

@@ -32,6 +32,7 @@ export interface GrantToIssue {
   agent: string;
   capability: string;
   tier: number;
+  decision: unknown;
 }
 
 /** What an answer says of an approval that a failure did not consume. */
@@ -150,6 +151,7 @@ function viewIssued(deps: IssueDeps, { grant, evaluation, lease }: CommittedInte
     planDigest: evaluation.digest,
     decideBy: null,
     reasons: [],
+    narrowed: (grant.decision as { left_out?: unknown }).left_out !== undefined,
   };
   return viewGrant(issued, evaluation.description, deps.publicUrl, { id: lease.id, status: 'active', expiresAt });
 }

@@ -25,11 +25,12 @@ export const provenGrantColumns = (g: string): string =>
     'proof',
   ]
     .map((name) => `${g}.${name}`)
+    .concat(`${g}.decision -> 'approval' AS approval`, `${g}.decision -> 'asked_plan' AS asked_plan`)
     .join(', ');
 
 /** What a review may narrow is not the request's: its own proof says to what. */
 const proven = (row: ProvenRows['grants']): ProvenRows['grants'] => {
-  const { ttl_seconds: _, ...plan } = row.plan as JsonObject & { ttl_seconds?: unknown };
+  const { ttl_seconds: _, ...plan } = (row.asked_plan ?? row.plan) as JsonObject & { ttl_seconds?: unknown };
   if (row.provider === 'session' && typeof plan.permission === 'object')
     plan.permission = { ...plan.permission, withhold: [] };
   return {
@@ -46,6 +47,7 @@ const proven = (row: ProvenRows['grants']): ProvenRows['grants'] => {
     plan: plan as JsonObject,
     tier: row.tier,
     requested_at: row.requested_at,
+    ...(row.approval == null ? {} : { approval: row.approval }),
   };
 };
 

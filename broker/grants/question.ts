@@ -4,7 +4,7 @@
  * and is proven as a grant is; nothing can be minted from it.
  */
 import type { CallPermission, LiftPermission } from '../core/questions.ts';
-import type { JsonObject, Plan, PlanDescription } from '../core/vocabulary.ts';
+import type { ApprovalTerm, JsonObject, Plan, PlanDescription } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import type { Store } from '../store/open.ts';
 import { proveGrant } from './proven-grant.ts';
@@ -46,12 +46,12 @@ const tier = 3;
 /** @returns the question with its digest and the proof that it was put like this */
 export function makeQuestion(
   store: Store,
-  asked: Omit<Question, 'plan_digest' | 'proof' | 'decision'> & { reasons: object[] },
+  asked: Omit<Question, 'plan_digest' | 'proof' | 'decision'> & { reasons: object[]; approval: ApprovalTerm[] | null },
 ): Question {
-  const { reasons, ...question } = asked;
+  const { reasons, approval, ...question } = asked;
   return {
     ...question,
-    decision: { effect: 'approve', reasons } as unknown as JsonObject,
+    decision: { effect: 'approve', reasons, ...(approval === null ? {} : { approval }) } as unknown as JsonObject,
     plan_digest: planDigest(question.plan),
     proof: proveGrant(store, {
       id: question.id,
@@ -67,6 +67,7 @@ export function makeQuestion(
       plan: question.plan as unknown as JsonObject,
       tier,
       requested_at: question.at,
+      approval,
     }),
   };
 }

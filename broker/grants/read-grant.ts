@@ -1,11 +1,13 @@
 /** Reads a grant of the caller's session, and waits for a person's decision on it. */
 import { WritError } from '../core/errors.ts';
 import type { LongPoller, Poll } from '../core/long-poller.ts';
-import type { Plan, Reason } from '../core/vocabulary.ts';
+import type { ApprovalTerm, Plan, Reason } from '../core/vocabulary.ts';
+import type { Identity } from '../people/identity.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { describeQuestion } from './question.ts';
+import { approvalProgress } from './quorum.ts';
 import type { GrantDeps } from './request-grant.ts';
-import { type GrantView, viewGrant } from './view.ts';
+import { type GrantView, viewApprovals, viewGrant } from './view.ts';
 
 /** @throws WritError `not_found`, for another session's grant too */
 export async function readGrant(
@@ -15,7 +17,7 @@ export async function readGrant(
 ): Promise<GrantView> {
   const grant = await deps.store.prisma.grant.findFirst({
     where: { id: grantId, sessionId },
-    include: { leases: true },
+    include: { leases: true, reviews: { where: { verdict: 'approve' }, orderBy: { at: 'asc' } }, session: true },
   });
   if (grant === null) throw new WritError('not_found');
   const plan = grant.plan as unknown as Plan;
@@ -27,7 +29,17 @@ export async function readGrant(
   const reasons = (grant.decision as { reasons?: Reason[] }).reasons ?? [];
   // Mints without effect may have come before the one that counts.
   const lease = grant.leases.find(({ status }) => status !== 'failed') ?? grant.leases[0] ?? null;
-  return viewGrant({ ...grant, plan, reasons }, description, deps.publicUrl, lease);
+  const approvals = viewApprovals(
+    approvalProgress(
+      (grant.decision as { approval?: ApprovalTerm[] }).approval ?? null,
+      [{ started_by: grant.session.startedBy, responsible: grant.session.responsible }],
+      grant.reviews
+        .filter(({ consentedDigest }) => consentedDigest === grant.planDigest)
+        .map(({ reviewer, at }) => ({ reviewer: reviewer as unknown as Identity, at })),
+    ),
+  );
+  const narrowed = (grant.decision as { left_out?: unknown }).left_out !== undefined;
+  return viewGrant({ ...grant, plan, reasons, approvals, narrowed }, description, deps.publicUrl, lease);
 }
 
 const decidedStatement: Statement = {

@@ -5,8 +5,8 @@
 
 import { WritError } from '../core/errors.ts';
 import { isQuestion } from '../core/questions.ts';
-import type { JsonObject, Plan, Reason } from '../core/vocabulary.ts';
-import { capabilityOwner, member } from '../manifests/manifest.ts';
+import type { ApprovalTerm, JsonObject, Plan, Reason } from '../core/vocabulary.ts';
+import { approvalConfig } from '../manifests/approval-terms.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import type { SessionFacts, SessionReads } from '../sessions/authenticate.ts';
 import type { Prisma } from '../store/prisma/client.ts';
@@ -201,18 +201,13 @@ function evaluateConsented(
 }
 
 /**
- * An approval holds for the owners who were asked: once a newer manifest names others, it has lapsed.
+ * An approval holds for the owners and groups who were asked: once a newer manifest names others, or more, it
+ * has lapsed.
  * @throws WritError `denied`
  */
 function checkOwners(asked: PublishedManifest, inForce: PublishedManifest, grant: ApprovedGrant): void {
-  const ownersIn = ({ compiled: { manifest } }: PublishedManifest) => {
-    const capability = member(manifest.capabilities, grant.capability);
-    return JSON.stringify([
-      manifest.owner,
-      capability === undefined ? manifest.owner : capabilityOwner(manifest, capability),
-    ]);
-  };
-  if (asked.version === inForce.version || ownersIn(asked) === ownersIn(inForce)) return;
+  const saidIn = ({ compiled: { manifest } }: PublishedManifest) => approvalConfig(manifest, grant.capability);
+  if (asked.version === inForce.version || saidIn(asked) === saidIn(inForce)) return;
   throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: [{ code: 'owner_changed' }] } });
 }
 
@@ -230,6 +225,8 @@ const requestOf = (grant: ApprovedGrant) => ({
   plan: grant.plan as JsonObject,
   tier: grant.tier,
   requested_at: grant.requestedAt,
+  approval: (grant.decision as { approval?: ApprovalTerm[] }).approval ?? null,
+  asked_plan: (grant.decision as { asked_plan?: JsonObject }).asked_plan ?? null,
   plan_digest: grant.planDigest,
   proof: grant.proof,
 });

@@ -31,9 +31,11 @@ import {
   type IssuedAnswer,
   mintAndDeliver,
 } from './issue-grant.ts';
+import { approvalProgress } from './quorum.ts';
 import { knownName, recordableFaults } from './recordable.ts';
+import { aboutGrant, spared, waitingAlike } from './spare-people.ts';
 import { type GrantRecord, recordGrant, recordIntent } from './statements.ts';
-import { type GrantView, viewGrant } from './view.ts';
+import { type GrantView, viewApprovals, viewGrant } from './view.ts';
 
 export interface GrantDeps extends IssueDeps, EndSessionDeps, AskDeps {
   catalog: Catalog;
@@ -140,6 +142,7 @@ export async function requestGrant(
 /**
  * 1. The same key again is the same grant.
  * 2. Evaluate: parameters → plan → facts → Cedar's decision.
+ *    People are not asked twice for the same, nor for what they have just denied.
  * 3. Denied: written down, with reasons and the nearest request that would pass.
  * 4. A person must decide: written down, parked.
  * 5. Allowed: the decision is signed and the intent committed.
@@ -182,7 +185,9 @@ async function decideOnce(
   const bounded = underCeiling(deps, session);
   const history = await historyOfRequest(deps, manifest, session, request, now);
   if (history === 'moved_on') return null;
-  const evaluation = await evaluateOrRecord(deps, manifest, bounded, request, now, history.hits, requestId);
+  const evaluated = await evaluateOrRecord(deps, manifest, bounded, request, now, history.hits, requestId);
+  const evaluation = await sparingPeople(deps, session, request, evaluated, now);
+  if (typeof evaluation === 'string') return { outcome: 'repeated', grantId: evaluation };
   const record = {
     ...draft(newId('gnt', now), session, evaluation, asking, now),
     perMinute: deps.grantsPerMinute,
@@ -232,7 +237,7 @@ async function decideOnce(
     const written = await recordGrant(store, pending, history.moves(['attempt']), deps.noticeChannels);
     if (!written.ok) return decideAgain(written);
     tell();
-    return { outcome: 'pending', grant: viewPending(deps, record, evaluation, decideBy) };
+    return { outcome: 'pending', grant: viewPending(deps, session, record, evaluation, decideBy) };
   }
 
   // 5. Any effect but allow is unknown here and must not mint.
@@ -253,6 +258,27 @@ async function decideOnce(
   );
   if (intent !== null) tell();
   return intent;
+}
+
+/**
+ * @returns the id of a request that waits for the same plan already, or the evaluation: denied where nobody
+ *   is asked
+ */
+async function sparingPeople(
+  { store, askLimits }: GrantDeps,
+  session: SessionFacts,
+  { capability, credentialJwk }: GrantRequest,
+  evaluation: Evaluation,
+  now: Date,
+): Promise<Evaluation | string> {
+  if (askLimits === undefined || evaluation.decision.effect !== 'approve') return evaluation;
+  const { plan } = evaluation;
+  const waiting = await waitingAlike(store, session.id, { capability, plan, credentialJwk }, now);
+  if (waiting !== null) return waiting;
+  const reason = await spared(store, askLimits, aboutGrant(session, capability, plan), now);
+  if (reason === null) return evaluation;
+  const { approval: _, ...decision } = evaluation.decision;
+  return { ...evaluation, decision: { ...decision, effect: 'deny', reasons: [reason] } };
 }
 
 function seenGrant(
@@ -394,12 +420,15 @@ function draft(
 
 function viewPending(
   deps: GrantDeps,
+  session: SessionFacts,
   record: { id: string; capability: string; tier: number },
   { plan, digest, decision, description }: Evaluation,
   decideBy: Date,
 ): GrantView {
+  const line = [{ started_by: session.startedBy, responsible: session.responsible }];
+  const approvals = viewApprovals(approvalProgress(decision.approval ?? null, line, []));
   const grant = { ...record, status: 'pending', plan, planDigest: digest, decideBy, reasons: decision.reasons };
-  return viewGrant(grant, description, deps.publicUrl, null);
+  return viewGrant({ ...grant, approvals }, description, deps.publicUrl, null);
 }
 
 function digestOf(request: GrantRequest): string {

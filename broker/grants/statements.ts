@@ -11,7 +11,7 @@ import { movesOf } from '../actions/rebuild.ts';
 import { appendEvent } from '../audit/append.ts';
 import { type EventPayload, event, eventAmong } from '../audit/events.ts';
 import { newId } from '../core/ids.ts';
-import type { JsonObject, Plan } from '../core/vocabulary.ts';
+import type { ApprovalTerm, JsonObject, Plan } from '../core/vocabulary.ts';
 import { holdRoom, type NoRoom, type SharedRoom } from '../leases/fair-share.ts';
 import { reserveMember } from '../leases/pools.ts';
 import { intendLease } from '../leases/transitions.ts';
@@ -354,6 +354,7 @@ const proofOf = (store: Store, grant: GrantRecord): string =>
     plan: grant.plan as unknown as JsonObject,
     tier: grant.tier,
     requested_at: grant.at,
+    approval: (grant.decision as { approval?: ApprovalTerm[] }).approval ?? null,
   });
 
 /** Writes a grant that policy alone allowed, together with the intent to mint. */

@@ -42,6 +42,10 @@ export const grantSchema = z
       ttl_seconds: z.int(),
       digest: z.string(),
     }),
+    narrowed: z
+      .literal(true)
+      .optional()
+      .describe('An approver left something out of what was asked for: `plan` and `summary` say what there is.'),
     summary: z.array(z.string()).describe('The plan in plain words.'),
     revocability: z.object({ kind: z.enum(['immediate', 'eventual', 'expiry']), text: z.string() }),
     reasons: z
@@ -55,6 +59,16 @@ export const grantSchema = z
       )
       .optional(),
     decide_by: z.string().optional(),
+    approvals: z
+      .array(
+        z.object({
+          needed: z.int(),
+          from: z.array(z.string()).optional(),
+          given: z.array(z.object({ by: z.string(), at: z.string() })),
+        }),
+      )
+      .optional()
+      .describe('Of a grant that waits: how many of whom must approve, and who has. Each must be complete.'),
     approval_url: z
       .string()
       .optional()

@@ -1,4 +1,6 @@
 /** What the schema cannot say of the sections about tool calls: that names are known and patterns compile. */
+
+import type { Approval } from './approval-schema.ts';
 import { entityReferences } from './call-arguments.ts';
 import { expandPack } from './include-packs.ts';
 import { type Manifest, member } from './manifest.ts';
@@ -87,6 +89,18 @@ function checkRule(manifest: Manifest, rule: Rule, path: Path, report: Report): 
     checkClause(manifest, rule.unless, { on, scope: rule.scope }, [...path, 'unless'], report);
   if (rule.when === undefined && rule.on === '*') report(path, 'holds for every call: say `when`');
   checkWithheld(manifest, rule, path, report);
+  if (rule.approval !== undefined && rule.effect !== 'approve')
+    report([...path, 'approval'], 'is for the effect approve');
+  checkApproval(rule.approval, [...path, 'approval'], report);
+}
+
+/** What could never be met is a standing denial by another name. */
+export function checkApproval(approval: Approval | undefined, path: Path, report: Report): void {
+  const { from = [], quorum = 1 } = approval ?? {};
+  for (const [index, name] of from.entries())
+    if (from.indexOf(name) !== index) report([...path, 'from', index], 'is there twice');
+  if (from.length > 0 && from.every((name) => name.startsWith('user:')) && from.length < quorum)
+    report([...path, 'quorum'], `must not be more than the ${from.length} people of from`);
 }
 
 function checkDuty(manifest: Manifest, duty: Duty, path: Path, report: Report): void {

@@ -162,3 +162,29 @@ test('what an input decides is left to the moment the plan is made', () => {
   };
   assert.ok(readManifest(exampleSource, strict).ok);
 });
+
+test('approvals that could never be given, and those of a rule that asks nobody', () => {
+  expectFaults(
+    [['tier: 2', 'tier: 2\n    approval: { quorum: 2, from: [user:a@example.com] }']],
+    ['capabilities.close-account.approval.quorum: must not be more than the 1 people of from'],
+  );
+  expectFaults(
+    [['description: Answers', 'approval: { from: [team:sre, team:sre] }\ndescription: Answers']],
+    ['approval.from[1]: is there twice'],
+  );
+  expectFaults(
+    [
+      [
+        'capabilities:\n',
+        'rules:\n  - { id: no, on: { capability: close-account }, effect: deny, approval: { quorum: 2 } }\ncapabilities:\n',
+      ],
+    ],
+    ['rules[0].approval: is for the effect approve'],
+  );
+  for (const bad of ['{ quorum: 0 }', '{ quorum: 10 }', '{ from: [] }', '{ from: [everybody] }', '{ passkey: true }'])
+    assert.equal(
+      readManifest(exampleSource.replace('tier: 2', `tier: 2\n    approval: ${bad}`), exampleProviders).ok,
+      false,
+      bad,
+    );
+});

@@ -5,7 +5,7 @@
 import type { z } from 'zod';
 import type { FieldFault } from '../core/errors.ts';
 import type { Json } from '../core/vocabulary.ts';
-import { checkCalls } from './check-calls.ts';
+import { checkApproval, checkCalls } from './check-calls.ts';
 import { type Capability, type Choice, type Input, type Manifest, member } from './manifest.ts';
 import { faultAt, inReadingOrder, type Locate, type Path } from './parse.ts';
 import { matchesWhole, patternFault } from './pattern.ts';
@@ -35,8 +35,11 @@ export function checkManifest(manifest: Manifest, providers: ProviderShapes, loc
       }
     }
   }
+  checkApproval(manifest.approval, ['approval'], report);
   for (const [name, capability] of Object.entries(manifest.capabilities)) {
     const path = ['capabilities', name];
+    if (capability.approval !== undefined)
+      checkApproval({ ...manifest.approval, ...capability.approval }, [...path, 'approval'], report);
     const inputs = checkTasks(manifest, capability, path, report);
     checkParams(capability, inputs, path, report);
     for (const [param, choice] of Object.entries(capability.choose)) {

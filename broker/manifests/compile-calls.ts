@@ -10,6 +10,7 @@
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { Json } from '../core/vocabulary.ts';
+import type { Approval } from './approval-schema.ts';
 import { canariesOf } from './canaries.ts';
 import type { Manifest } from './manifest.ts';
 import { member } from './manifest.ts';
@@ -72,6 +73,8 @@ export interface CompiledRule {
   /** `tool:NAME` and `capability:NAME` that a session loses by it. */
   withholds: readonly string[];
   reason: 'rule' | 'separation_of_duties' | 'envelope_spent';
+  /** How many of whom must approve; absent = as the capability or the agent says. */
+  approval?: Approval;
   /** Of a canary, its name: for people, not for the agent. */
   canary?: string;
 }
@@ -170,6 +173,7 @@ function compile(manifest: Manifest): CompiledCalls {
       effect: rule.effect,
       withholds: withheldBy(manifest, rule),
       reason: 'rule',
+      ...(rule.approval === undefined ? {} : { approval: rule.approval }),
     };
   });
   for (const { id, duties, same, scope, within } of manifest.separation_of_duties ?? []) {

@@ -9,6 +9,7 @@ import {
   type EventTest,
   type Tracker,
 } from './compile-calls.ts';
+import { isAsStrictApproval } from './diff-approval.ts';
 import type { Change } from './diff-change.ts';
 import { isEqual } from './diff-limits.ts';
 import type { Manifest } from './manifest.ts';
@@ -90,6 +91,8 @@ function whyNot(old: CompiledRule, now: CompiledRule, listed: ReadonlySet<string
   const unknown = (text: string): Why => ({ verdict: 'unknown', text });
   if (!isAsStrict(now.effect, old.effect))
     return { verdict: 'widens', text: `it ${effectInWords(now)}; before, it ${effectInWords(old)}` };
+  if (now.effect === 'approve' && old.effect === 'approve' && !isAsStrictApproval(now.approval, old.approval))
+    return { verdict: 'widens', text: 'fewer people, or others, approve it now' };
   if (old.scope !== now.scope)
     return unknown(`it looks at the history of the ${now.scope}; before: of the ${old.scope}`);
   // A call that is ended for the attempt alone is another thing than one that is denied as unlisted.

@@ -87,6 +87,19 @@ describe('grants', () => {
       'owner: team:sales',
       '+ team:sales answers for the agent and approves its requests; before: team:billing',
     ],
+    ['tier: 2', 'tier: 2\n    approval: { quorum: 2 }', '- 2 people must approve close-account; before: one person'],
+    [
+      'tier: 2',
+      'tier: 2\n    approval: { quorum: 2, from: [team:sre] }',
+      '- 2 people must approve close-account; before: one person',
+      '+ team:sre may now approve close-account',
+      '- team:billing may not approve close-account any more',
+    ],
+    [
+      'description: Answers',
+      'approval: { from: [team:billing, team:sre] }\ndescription: Answers',
+      '+ team:sre may now approve what it asks for',
+    ],
     ['wall_time: 30m', 'wall_time: 1h', '+ a session may now have 1h; before: 30m'],
     ['wall_time: 90s', 'wall_time: 60s', '- a session for free-text-task may now have 1m; before: 90s'],
     [
@@ -102,6 +115,27 @@ describe('grants', () => {
     ['Answers questions about invoices.', 'Answers.', '· the description is another'],
     ['agent: invoice-bot', 'agent: other-bot', '? it is the manifest of other-bot; before: of invoice-bot'],
   ]);
+
+  test('fewer people, or another group, is wider: of a capability and of a rule', () => {
+    const said = exampleSource.replace('tier: 2', 'tier: 2\n    approval: { quorum: 3, from: [team:sre] }');
+    assert.deepEqual(changes(said, ['quorum: 3', 'quorum: 2']), [
+      '+ 2 people must approve close-account; before: 3 people',
+    ]);
+    assert.deepEqual(changes(said, ['\n    approval: { quorum: 3, from: [team:sre] }', '']), [
+      '+ one person must approve close-account; before: 3 people',
+      '+ team:billing may now approve close-account',
+      '- team:sre may not approve close-account any more',
+    ]);
+    const asks = 'effect: approve, approval: { quorum: 2, from: [team:sre] }';
+    const ruled = `${exampleSource}rules:\n  - { id: careful, on: { capability: close-account }, ${asks} }\n`;
+    for (const fewer of ['quorum: 1, from: [team:sre]', 'quorum: 2, from: [team:sre, team:sales]', 'quorum: 2'])
+      assert.deepEqual(changes(ruled, ['quorum: 2, from: [team:sre]', fewer]), [
+        '+ rule careful changed: fewer people, or others, approve it now',
+      ]);
+    assert.deepEqual(changes(ruled, ['quorum: 2', 'quorum: 3']), [
+      '- rule careful is stricter: asks a person (close-account)',
+    ]);
+  });
 
   test('what is new, and what is gone', () => {
     const capability = exampleSource.slice(exampleSource.indexOf('  close-account:'));

@@ -5,6 +5,7 @@
  * counts as wider. Wider is meant call by call: on the same history, something passes that did not.
  */
 import type { Json, JsonObject } from '../core/vocabulary.ts';
+import { diffApproval } from './diff-approval.ts';
 import { diffCalls } from './diff-calls.ts';
 import { type Change, change, diffLimits, diffNames, diffRecords, type Named, otherMembers } from './diff-change.ts';
 import { compareLimits, isEqual, type Limits, limitsInWords, limitsOf, shown, type Verdict } from './diff-limits.ts';
@@ -43,6 +44,7 @@ export function diffManifests(before: Manifest | null, after: Manifest): Change[
     ...(before.description === after.description
       ? []
       : [change('description', 'neither', 'the description is another')]),
+    ...diffApproval('approval', 'what it asks for', ownersOf(before), before.approval, ownersOf(after), after.approval),
     ...bounds('envelope', 'a session', before.envelope, after.envelope),
     ...diffRecords(before.task_types, after.task_types, {
       added: (name) => [change(`task_types.${name}`, 'widens', `sessions may now be opened for the task ${name}`)],
@@ -53,7 +55,7 @@ export function diffManifests(before: Manifest | null, after: Manifest): Change[
     ...diffRecords(before.capabilities, after.capabilities, {
       added: (name, capability) => [added(name, capability)],
       removed: (name) => change(`capabilities.${name}`, 'narrows', `may not ask for ${name} any more`),
-      changed: diffCapability,
+      changed: (name, was, now) => diffCapability(name, was, now, [before, after]),
     }),
     ...diffCalls(before, after),
     ...diffRules(before, after),
@@ -67,6 +69,7 @@ const sections = [
   'apiVersion',
   'agent',
   'owner',
+  'approval',
   'description',
   'envelope',
   'task_types',
@@ -165,7 +168,16 @@ function added(name: string, capability: Capability): Change {
   );
 }
 
-function diffCapability(name: string, before: Capability, after: Capability): Change[] {
+const ownersOf = (manifest: Manifest, capability?: Capability): string[] => [
+  ...new Set([manifest.owner, capability?.owner ?? manifest.owner]),
+];
+
+function diffCapability(
+  name: string,
+  before: Capability,
+  after: Capability,
+  [was, now]: readonly [Manifest, Manifest],
+): Change[] {
   const path = `capabilities.${name}`;
   const at = (field: string, verdict: Verdict, text: string) => change(`${path}.${field}`, verdict, `${name}: ${text}`);
   const tiers = ['', 'policy alone decides', 'a person approves', 'a person approves with a passkey'];
@@ -200,6 +212,16 @@ function diffCapability(name: string, before: Capability, after: Capability): Ch
               : `${tiers[after.tier]} now; before: ${tiers[before.tier]}`,
           ),
         ]),
+    ...(isEqual(before.approval ?? null, after.approval ?? null)
+      ? []
+      : diffApproval(
+          `${path}.approval`,
+          name,
+          ownersOf(was, before),
+          { ...was.approval, ...before.approval },
+          ownersOf(now, after),
+          { ...now.approval, ...after.approval },
+        )),
     ...bound(`${path}.max_ttl`, `a credential of ${name}`, before.max_ttl, after.max_ttl, secondsInWords),
     ...bound(
       `${path}.max_grants`,
@@ -229,6 +251,7 @@ function diffCapability(name: string, before: Capability, after: Capability): Ch
       'owner',
       'tasks',
       'tier',
+      'approval',
       'max_ttl',
       'max_grants',
       'delegate_only',

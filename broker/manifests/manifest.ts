@@ -6,7 +6,7 @@
  * exist, does the pattern compile) is in `check.ts`.
  */
 import { z } from 'zod';
-import { isOwnerName } from '../core/identifier.ts';
+import { ApprovalSchema, owner } from './approval-schema.ts';
 import { packsSchema } from './include-packs.ts';
 import { callBounds, callSections } from './tool-schema.ts';
 import { isPlainText } from './unsafe-text.ts';
@@ -39,14 +39,6 @@ const fieldName = z
     /^[a-z][a-z0-9_]{0,62}$/,
     'must be a field name: a lower-case letter, then up to 62 lower-case letters, digits and underscores',
   );
-
-const ownerFault = 'must be team:<group> or user:<e-mail>';
-const owner = z
-  .string()
-  .max(300)
-  // What JSON Schema can say of it; the rest is said below.
-  .regex(/^(?:team:\S|user:(?:[^:@]+@|[a-z][a-z0-9_]*:)\S)/, { message: ownerFault, abort: true })
-  .refine(isOwnerName, ownerFault);
 
 const description = z
   .string()
@@ -142,6 +134,9 @@ const CapabilitySchema = z.strictObject({
   tier: z
     .literal([1, 2, 3])
     .describe('1: policy alone decides. 2: a person approves. 3: a person approves with a passkey.'),
+  approval: ApprovalSchema.optional().describe(
+    'How many of whom must approve it, where its tier or a rule has people asked. What it leaves out the agent’s `approval` says.',
+  ),
   max_ttl: duration.describe('Longest lifetime of the credential, such as 15m.'),
   max_grants: maxGrants.optional().describe('How often one session may ask for it.'),
   delegate_only: z
@@ -180,6 +175,9 @@ export const ManifestSchema = z
     ),
     owner: owner.describe(
       'Who answers for the agent and approves its requests: team:<group>, user:<e-mail> or user:<kind>:<name>.',
+    ),
+    approval: ApprovalSchema.optional().describe(
+      'How many of whom must approve what this agent asks for, where a capability or a rule does not say.',
     ),
     description: description.describe('What the agent is for.'),
     envelope: z

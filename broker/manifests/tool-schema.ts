@@ -3,6 +3,7 @@
  * may go, and what may follow on what. As the admin writes them; `compile-calls.ts` makes of them what runs.
  */
 import { z } from 'zod';
+import { ApprovalSchema } from './approval-schema.ts';
 import { isNetwork } from './networks.ts';
 
 const atMost = (limit: number, what: string) =>
@@ -362,6 +363,9 @@ export const RuleSchema = z.strictObject({
     })
     .optional()
     .describe('With `downgrade`, what the session and its sub-agents lose until a person gives it back.'),
+  approval: ApprovalSchema.optional().describe(
+    'With `approve`, how many of whom must. What it leaves out the capability says, then the agent’s `approval`.',
+  ),
 });
 
 export const DutySchema = z.strictObject({

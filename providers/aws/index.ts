@@ -7,6 +7,7 @@ import { awsClients, type StaticCredentials } from './clients.ts';
 import { describe } from './describe.ts';
 import { issue } from './issue.ts';
 import { storeLimits } from './limits.ts';
+import { narrower } from './narrower.ts';
 import { type AwsParams, awsParams } from './params.ts';
 import { reach } from './reach.ts';
 import { prune, revoke, roleOf } from './revoke.ts';
@@ -38,6 +39,7 @@ export function createAwsProvider(
     plan: (params, ttlSeconds) => planFor(params, ttlSeconds, settings),
     describe: (plan) => describe(plan, settings, limits.words(roleOf({ plan }))),
     reach,
+    narrower,
     // IAM compares actions without regard to case, resources with it.
     caselessReach: 'actions',
     findLimits: limits.find,

@@ -10,6 +10,7 @@ import { type JsonObject, ProviderError } from '../contract.ts';
 import { describe } from './describe.ts';
 import { agentRole, awsBench, callJson, readObject, s3ClientFor, settled } from './harness.test-support.ts';
 import { literal, policyText } from './literal.ts';
+import { narrower } from './narrower.ts';
 import { awsParams } from './params.ts';
 import { type AwsPermission, planFor, sessionPolicyLimit, untilPolicy } from './session-policy.ts';
 import { awsSettings } from './settings.ts';
@@ -237,4 +238,39 @@ test('descriptions name what is granted', () => {
     words({ service: 'dynamodb', region: 'eu-west-1', access: 'read', table: 'invoices' }),
     'Read all items in the DynamoDB table invoices (eu-west-1)',
   );
+});
+
+test('fewer actions, ARNs and statements are narrower; other ones, and a statement without its denial, are not', () => {
+  const one = { actions: ['s3:GetObject', 's3:Get*'], resources: ['arn:aws:s3:::orders/a', 'arn:aws:s3:::orders/b'] };
+  const two = { actions: ['sqs:SendMessage'], resources: ['arn:aws:sqs:eu-west-1:111122223333:orders'] };
+  const custom = (...statements: JsonObject[]) => plan({ service: 'custom', statements });
+  const whole = custom(one, two);
+  for (const less of [
+    custom(one),
+    custom(two),
+    custom({ ...one, actions: ['s3:GetObject'] }, two),
+    custom({ ...one, resources: ['arn:aws:s3:::orders/b'] }),
+  ]) {
+    assert.ok(narrower(less, whole));
+    assert.equal(narrower(whole, less), false);
+  }
+  for (const other of [
+    custom({ ...one, actions: ['s3:PutObject'] }),
+    custom({ ...one, resources: ['arn:aws:s3:::orders/c'] }),
+    custom({ actions: one.actions, resource_prefixes: ['arn:aws:s3:::orders/a'] }),
+    custom({ actions: one.actions, resources: two.resources }),
+  ])
+    assert.equal(narrower(other, whole), false);
+  const { session_policy, ...rest } = whole.permission as AwsPermission;
+  const bare = { ...session_policy, Statement: session_policy.Statement.filter(({ Effect }) => Effect === 'Allow') };
+  assert.equal(narrower({ ...whole, permission: { ...rest, session_policy: bare } }, whole), false);
+  const keyed = (leading_key?: string) =>
+    plan({
+      service: 'dynamodb',
+      region: 'eu-west-1',
+      access: 'read',
+      table: 'invoices',
+      ...(leading_key === undefined ? {} : { leading_key }),
+    });
+  assert.equal(narrower(keyed(), keyed('42')), false, 'without its condition');
 });

@@ -21,7 +21,7 @@ export function planFor(params: AwsParams, ttlSeconds: number, settings: AwsSett
   if (!settings.WRIT_AWS_ROLES.includes(params.role))
     throw new ProviderError('bad_params', 'The role is not in WRIT_AWS_ROLES.', { path: 'role' });
   const { role, region, ...permission } = params;
-  const session_policy = { Version: '2012-10-17', Statement: [...allowed(params), neverAssume] };
+  const session_policy = sessionPolicyOf(params);
   const length = policyText(untilPolicy(session_policy, new Date(0))).length;
   if (length > sessionPolicyLimit)
     throw new ProviderError(
@@ -40,6 +40,12 @@ export function planFor(params: AwsParams, ttlSeconds: number, settings: AwsSett
   // Through JSON, so that an absent optional parameter is absent and not undefined.
   return { provider: 'aws', permission: JSON.parse(JSON.stringify(awsPermission)), ttl_seconds: ttlSeconds };
 }
+
+/** What the parameters allow, as STS is asked for it. */
+export const sessionPolicyOf = (params: AwsParams): AwsPermission['session_policy'] => ({
+  Version: '2012-10-17',
+  Statement: [...allowed(params), neverAssume],
+});
 
 /**
  * The session policy with its end written in. STS gives no session shorter than 900 s, and its own clock

@@ -9,6 +9,7 @@ import { asBroker } from './ground.ts';
 import { endedByUsForMs, issue, primaryTime } from './issue.ts';
 import { targetLimits } from './limits.ts';
 import { leaseRole } from './names.ts';
+import { narrower } from './narrower.ts';
 import { type PostgresParams, params } from './params.ts';
 import { planFor } from './plan.ts';
 import { reach } from './reach.ts';
@@ -57,6 +58,7 @@ function createPostgresProvider(
     plan: (asked, ttlSeconds) => planFor(asked, ttlSeconds, bounds),
     describe: (plan) => describePlan(plan, limits.words()),
     reach,
+    narrower,
     findLimits: (signal) => limits.find(signal),
     issue: (context) => issue(ground, context),
     revoke: (due, _outstanding, signal) => revokeRoles(ground, due, signal),

@@ -168,7 +168,7 @@ export const rules: Rule[] = [
     why: 'an approval is a row that the grants flow acts on, never a call into it',
     files: /^approvals\//,
     never:
-      '^providers/(?!contract\\.ts$)|^broker/(leases|grants/(?!(transitions|proven-(?:grant|review))\\.ts$)|worker|compose|main)',
+      '^providers/(?!contract\\.ts$)|^broker/(leases|grants/(?!(transitions|quorum|narrow-plan|proven-(?:grant|review))\\.ts$)|worker|compose|main)',
   },
   {
     name: 'a-channel-stands-alone',

@@ -1,0 +1,126 @@
+/** The approval page in a browser: a phone, without and with our script, and while others decide. */
+import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after as afterAll, test } from 'node:test';
+import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { review } from '../review.ts';
+import { addGrant, addSession, person, plan } from '../rows.test-support.ts';
+import { openHarness } from './pages.test-support.ts';
+
+const harness = await openHarness();
+const browser = await chromium.launch({
+  executablePath: process.env.TEST_CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox'],
+});
+afterAll(async () => {
+  await browser.close();
+  await harness.close();
+});
+
+const owner = person('owner@example.com', { groups: ['billing'] });
+const phone = { viewport: { width: 390, height: 844 } };
+let made = 0;
+
+async function pending(grant: Partial<Parameters<typeof addGrant>[1]> = {}) {
+  made += 1;
+  const sessionId = await addSession(harness.store, { id: `ses_b${made}` });
+  const id = await addGrant(harness.store, { id: `gnt_b${made}`, sessionId, ...grant });
+  const row = () => harness.store.prisma.grant.findUniqueOrThrow({ where: { id } });
+  return { id, path: `/approvals/${id}`, row };
+}
+
+/** A page of a signed-in person. Fails when the browser refused something of it. */
+async function open(path: string, options: BrowserContextOptions, body: (page: Page) => Promise<void>) {
+  const context = await browser.newContext(options);
+  const refused: string[] = [];
+  try {
+    const { cookie } = await harness.signedIn(owner);
+    const [name = '', value = ''] = cookie.split('=');
+    await context.addCookies([{ name, value, url: harness.url }]);
+    const page = await context.newPage();
+    page.on('console', (message) => message.type() === 'error' && refused.push(message.text()));
+    await page.goto(harness.url + path);
+    await body(page);
+    assert.deepEqual(refused, []);
+  } finally {
+    await context.close();
+  }
+}
+
+/** Kept where WRIT_SCREENSHOTS names a folder. */
+async function picture(page: Page, name: string) {
+  const folder = process.env.WRIT_SCREENSHOTS;
+  if (folder === undefined) return;
+  mkdirSync(folder, { recursive: true });
+  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: false });
+}
+
+const wide = Array.from({ length: 40 }, (_, n) => `arn:aws:s3:::orders/customers/42/${n}/*`);
+const long = { ...plan, permission: { Statement: [{ Effect: 'Allow', Action: ['s3:GetObject'], Resource: wide }] } };
+
+test('on a phone, without script: Approve is in reach at once, and says what was chosen', async () => {
+  const { path, row } = await pending({ plan: long, params: { repositories: ['orders', 'notes'] } });
+  await open(path, { ...phone, javaScriptEnabled: false }, async (page) => {
+    const approve = page.locator('.bar button.approve');
+    assert.equal(await page.locator('pre').isVisible(), false, 'the raw permission is folded away');
+    const box = await approve.boundingBox();
+    assert.ok(box !== null && box.y + box.height <= 844, `in reach: ${JSON.stringify(box)}`);
+    assert.equal(await approve.innerText(), 'Approve exactly this');
+    const width = await page.locator('html').evaluate((html) => html.scrollWidth);
+    assert.ok(width <= 390, `nothing is wider than the screen: ${width}`);
+    await picture(page, 'approval-phone');
+    await page.locator('#ttl').selectOption('300');
+    assert.equal(await approve.innerText(), 'Approve less, as chosen');
+    await page.locator('#ttl').selectOption('900');
+    await page.locator('details.parts summary').click();
+    await page.locator('input[name=keep]').last().uncheck();
+    assert.equal(await approve.innerText(), 'Approve less, as chosen');
+    await picture(page, 'approval-phone-narrowed');
+    await approve.click();
+    assert.match(
+      await page.locator('.verdict').innerText(),
+      /Approved by owner@example\.com at 4? ?0?4? ?Mar 12:00:00 UTC/,
+    );
+    assert.equal(await page.locator('.bar').count(), 0);
+    await picture(page, 'approved-phone');
+  });
+  const { status, plan: approved } = await row();
+  assert.equal(status, 'approved');
+  assert.deepEqual((approved as { permission: { without: string[] } }).permission.without, ['/repositories/1']);
+});
+
+test('with script: times are the reader’s, and what another decided is there without a reload', async () => {
+  const { id, path, row } = await pending();
+  await open(path, { timezoneId: 'Asia/Tokyo', viewport: { width: 1280, height: 900 } }, async (page) => {
+    await page.getByText('21:05:00 GMT+9').first().waitFor();
+    await picture(page, 'approval-desktop');
+    assert.equal(await page.locator('.bar').isVisible(), false);
+    const { planDigest } = await row();
+    await review(
+      { store: harness.store, clock: harness.clock, approversOf: async () => ['team:billing'] },
+      {
+        grantId: id,
+        reviewer: person('second@example.com', { groups: ['billing'] }),
+        verdict: 'deny',
+        reason: 'not today',
+        planDigest,
+        channel: 'web',
+        requestId: 'req_other',
+      },
+    );
+    await page.getByText('Denied by second@example.com at').waitFor();
+    assert.equal(await page.locator('button.approve').count(), 0);
+    await picture(page, 'decided-by-another');
+  });
+});
+
+test('in the dark, on a phone: the inbox tells requests apart', async () => {
+  await pending();
+  await open('/approvals', { ...phone, colorScheme: 'dark' }, async (page) => {
+    assert.match(await page.locator('main').innerText(), /invoice_id 4711/);
+    const width = await page.locator('html').evaluate((html) => html.scrollWidth);
+    assert.ok(width <= 390, `nothing is wider than the screen: ${width}`);
+    await picture(page, 'inbox-phone-dark');
+  });
+});

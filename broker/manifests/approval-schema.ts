@@ -1,0 +1,34 @@
+/** How a manifest names people, and says how many of whom must approve. */
+import { z } from 'zod';
+import { isOwnerName } from '../core/identifier.ts';
+
+const ownerFault = 'must be team:<group> or user:<e-mail>';
+export const owner = z
+  .string()
+  .max(300)
+  // What JSON Schema can say of it; the rest is said below.
+  .regex(/^(?:team:\S|user:(?:[^:@]+@|[a-z][a-z0-9_]*:)\S)/, { message: ownerFault, abort: true })
+  .refine(isOwnerName, ownerFault);
+
+/** More people than that are no quorum but a meeting. */
+const maxQuorum = 9;
+
+export const ApprovalSchema = z.strictObject({
+  quorum: z
+    .int()
+    .min(1)
+    .max(maxQuorum)
+    .optional()
+    .describe('How many different people must approve. Default 1. A denial by any of them ends it.'),
+  from: z
+    .array(owner)
+    .min(1)
+    .max(16)
+    .optional()
+    .describe(
+      'Whose approvals count: team:<group>, user:<e-mail> or user:<kind>:<name>. Whoever is in two of them counts once. Default: the owners of the agent and of the capability, who may always see it and deny it.',
+    ),
+});
+
+/** As the manifest says it; what it leaves out is another's to say (`approval-terms.ts`). */
+export type Approval = z.output<typeof ApprovalSchema>;

@@ -1,0 +1,42 @@
+/** Approvals under two versions of a manifest: fewer people, or people of another group, is wider. Pure. */
+import type { Approval } from './approval-schema.ts';
+import { type Change, change, diffNames } from './diff-change.ts';
+
+type Said = Approval | undefined;
+
+const peopleInWords = (quorum: number) => (quorum === 1 ? 'one person' : `${quorum} people`);
+
+/**
+ * @param what they approve, in words
+ * @param wasOwners who approves where nothing is said, before and after: a new owner is told elsewhere
+ */
+export function diffApproval(
+  path: string,
+  what: string,
+  wasOwners: readonly string[],
+  before: Said,
+  nowOwners: readonly string[],
+  after: Said,
+): Change[] {
+  const [was, now] = [before?.quorum ?? 1, after?.quorum ?? 1];
+  const groups =
+    before?.from === undefined && after?.from === undefined
+      ? []
+      : diffNames(
+          `${path}.from`,
+          before?.from ?? wasOwners,
+          after?.from ?? nowOwners,
+          (name) => `${name} may now approve ${what}`,
+          (name) => `${name} may not approve ${what} any more`,
+        );
+  if (was === now) return groups;
+  const text = `${peopleInWords(now)} must approve ${what}; before: ${peopleInWords(was)}`;
+  return [change(`${path}.quorum`, now < was ? 'widens' : 'narrows', text), ...groups];
+}
+
+/** Whether whatever `now` lets be approved, `old` did: as many at least, and nobody else. */
+export function isAsStrictApproval(now: Said, old: Said): boolean {
+  if ((now?.quorum ?? 1) < (old?.quorum ?? 1)) return false;
+  if (now?.from === undefined || old?.from === undefined) return now?.from === old?.from;
+  return now.from.every((name) => old.from!.includes(name));
+}
