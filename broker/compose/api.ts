@@ -35,6 +35,7 @@ import { noteRefusedRequest } from '../http/refused-request.ts';
 import { replayOperations } from '../http/replay.ts';
 import { sessionOperations } from '../http/session.ts';
 import { sessionDoor } from '../http/session-door.ts';
+import { signalOperations } from '../http/signals.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
 import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
@@ -53,6 +54,7 @@ import { createShadow } from '../replay/shadow.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
 import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
+import { signalReceiver } from './signals.ts';
 
 export interface ApiParts extends Parts {
   notify(): void;
@@ -173,6 +175,8 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
     issuer: url,
     noteRefused: (refused, refusal) => noteRefusedRequest(refusals, refused, refusal),
   };
+  const receiver = signalReceiver(parts, notify);
+  const pushToken = settings.WRIT_SIGNALS_PUSH_TOKEN;
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
   const ownersOf = async (agent: string, version: number) => [
@@ -206,6 +210,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       ...adminOperations(admin),
       ...replayOperations({ ...parts, digest }),
       ...candidateOperations({ ...parts, digest, candidates }),
+      ...signalOperations(receiver === null || pushToken === undefined ? null : { ...receiver, pushToken, refusals }),
       ...discoveryOperations(url, ring),
     ],
     pages: [

@@ -5,7 +5,9 @@ import { expireUndecided } from '../../approvals/review.ts';
 import { forgetRequestKeys } from '../grants/access-request-keys.ts';
 import { forgetLogins } from '../people/forget-logins.ts';
 import { forgetReplays } from '../sessions/forget-replays.ts';
+import { forgetSignals } from '../signals/receive.ts';
 import type { Job } from '../worker/job.ts';
+import { carryOutSignals } from '../worker/jobs/carry-out-signals.ts';
 import { closeUnreportedCalls } from '../worker/jobs/close-unreported-calls.ts';
 import { endOverdueSessions } from '../worker/jobs/end-overdue-sessions.ts';
 import { expireDueLeases } from '../worker/jobs/expire-due-leases.ts';
@@ -22,6 +24,7 @@ import { releasePool } from '../worker/jobs/release-pool.ts';
 import { revoke } from '../worker/jobs/revoke.ts';
 
 export const jobs: readonly Job[] = [
+  carryOutSignals,
   endOverdueSessions,
   releaseEndedSessions,
   holdBack,
@@ -35,5 +38,5 @@ export const jobs: readonly Job[] = [
   prune,
   gauges,
   pruneCells,
-  forgetExpired([forgetReplays, forgetLogins, forgetRequestKeys]),
+  forgetExpired([forgetReplays, forgetLogins, forgetRequestKeys, forgetSignals]),
 ];
