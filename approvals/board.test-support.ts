@@ -71,6 +71,7 @@ export interface BoardFlaws {
   escape?: (text: string) => string;
   ignoresAbort?: boolean;
   saysAllIsWell?: boolean;
+  forgetsOutcome?: boolean;
   logs?: boolean;
   silent?: boolean;
 }
@@ -83,10 +84,14 @@ export function boardChannel(name: string, board: Board, flaws: BoardFlaws = {},
       if (notice.kind === 'incident') {
         const told = flaws.silent ? '' : `${notice.agent}: ${notice.what} ${notice.consequence}`;
         await board.post(notice.id, `<p>${text(told)}</p><a href="${text(notice.url)}">look</a>`, signal);
-        return;
+        return null;
       }
       const said = notice.justification === null ? '' : `<q class="agent">${text(notice.justification.text)}</q>`;
-      const html = `<p>${text(`${notice.agent} asks for ${notice.capability}`)}</p>${notice.summary.map((line) => `<p>${text(line)}</p>`).join('')}${said}<a href="${text(notice.url)}">decide</a>`;
+      const ended =
+        notice.outcome === null || flaws.forgetsOutcome
+          ? ''
+          : `<p>${text(`${notice.outcome.words} ${notice.outcome.reason ?? ''}`)}</p>`;
+      const html = `${ended}<p>${text(`${notice.agent} asks for ${notice.capability}`)}</p>${notice.summary.map((line) => `<p>${text(line)}</p>`).join('')}${said}<a href="${text(notice.url)}">decide</a>`;
       if (flaws.logs) log(html);
       const posting = board.post(
         flaws.key?.(notice) ?? notice.id,
@@ -94,6 +99,7 @@ export function boardChannel(name: string, board: Board, flaws: BoardFlaws = {},
         flaws.ignoresAbort ? new AbortController().signal : signal,
       );
       await (flaws.saysAllIsWell ? posting.catch(() => {}) : posting);
+      return `board:${notice.id}`;
     },
   };
 }

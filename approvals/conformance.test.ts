@@ -17,6 +17,7 @@ const broken: { [title: string]: BoardFlaws } = {
   'people read what happened in a session, and are led to its page': { silent: true },
   'the same notice is seen once, also when another process delivers it again': { key: newKey },
   'a notice whose answer was lost is seen once': { key: newKey },
+  'who was told reads how it ended, with what was asked': { forgetsOutcome: true },
   'notices with different ids are different messages, whatever they say': { key: (notice) => notice.grantId },
   'it ends as soon as its signal aborts': { ignoresAbort: true },
   'it asks nothing when its signal has aborted already': { ignoresAbort: true },

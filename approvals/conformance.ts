@@ -51,12 +51,16 @@ export const hostileText =
 export const noticeFor = (changes: Partial<Notice> = {}): Notice => ({
   id: 'ntc_0000000000000000conf',
   kind: 'pending',
+  attempt: 1,
+  outcome: null,
+  earlier: [],
   grantId: 'gnt_0000000000000000conf',
   url: 'https://writ.example/approvals/gnt_0000000000000000conf',
   agent: 'invoice-bot',
   capability: 'read-orders',
   taskType: 'answer-invoice-question',
   approvers: ['team:billing'],
+  approvedHere: false,
   summary: ['Read objects under customers/42/ in the S3 bucket orders'],
   revocability: 'Writ ends it within seconds.',
   ttlSeconds: 900,
@@ -72,6 +76,7 @@ export const noticeFor = (changes: Partial<Notice> = {}): Notice => ({
 export const incidentFor = (changes: Partial<Incident> = {}): Incident => ({
   id: 'ntc_0000000000000000inci',
   kind: 'incident',
+  attempt: 1,
   sessionId: 'ses_0000000000000000conf',
   url: 'https://writ.example/sessions/ses_0000000000000000conf',
   agent: 'invoice-bot',
@@ -84,9 +89,11 @@ export const incidentFor = (changes: Partial<Incident> = {}): Incident => ({
 
 const never = () => new AbortController().signal;
 
-async function deliver(channel: Channel, notice: Notice | Incident, signal = never()): Promise<void> {
+async function deliver(channel: Channel, notice: Notice | Incident, signal = never()): Promise<string | null> {
   assert.ok(channel.deliver !== undefined, 'the channel delivers');
-  await channel.deliver(notice, signal);
+  const reference = await channel.deliver(notice, signal);
+  assert.ok(reference === null || reference.length <= 1000, 'a reference is small');
+  return reference;
 }
 
 const failsAs = (code: string) => (error: unknown) => error instanceof DeliveryError && error.code === code;
@@ -106,7 +113,7 @@ export const channelChecks: { [title: string]: (harness: ChannelHarness) => Prom
   'people read what happened in a session, and are led to its page': async ({ channel, again, otherSide }) => {
     const incident = incidentFor();
     await deliver(channel, incident);
-    await deliver(again(), incident);
+    await deliver(again(), { ...incident, attempt: 2 });
     const [message, ...others] = otherSide.seen();
     assert.equal(others.length, 0, 'one message');
     for (const text of [incident.agent, incident.what, incident.consequence])
@@ -117,8 +124,8 @@ export const channelChecks: { [title: string]: (harness: ChannelHarness) => Prom
 
   'the same notice is seen once, also when another process delivers it again': async (harness) => {
     await deliver(harness.channel, noticeFor());
-    await deliver(harness.channel, noticeFor());
-    await deliver(harness.again(), noticeFor());
+    await deliver(harness.channel, noticeFor({ attempt: 2 }));
+    await deliver(harness.again(), noticeFor({ attempt: 3 }));
     assert.equal(harness.otherSide.seen().length, 1);
   },
 
@@ -126,8 +133,37 @@ export const channelChecks: { [title: string]: (harness: ChannelHarness) => Prom
     otherSide.fail('answer_lost');
     await assert.rejects(deliver(channel, noticeFor()));
     otherSide.fail(null);
-    await deliver(again(), noticeFor());
+    await deliver(again(), noticeFor({ attempt: 2 }));
     assert.equal(otherSide.seen().length, 1);
+  },
+
+  'who was told reads how it ended, with what was asked': async ({ channel, again, otherSide }) => {
+    const pending = noticeFor();
+    for (const known of [true, false]) {
+      const reference = await deliver(channel, { ...pending, id: `${pending.id}_${known}`, grantId: `gnt_${known}` });
+      const settled: Notice = {
+        ...pending,
+        id: `${pending.id}_${known}_settled`,
+        grantId: `gnt_${known}`,
+        kind: 'settled',
+        outcome: {
+          result: 'denied',
+          words: 'Denied by approver@example.com (web).',
+          reason: `Ask the finance team first. ${hostileText}`,
+          at: new Date('2026-03-04T12:03:00Z'),
+        },
+        // A process that died before it could keep where the message is.
+        earlier: [{ id: `${pending.id}_${known}`, kind: 'pending', reference: known ? reference : null }],
+      };
+      await deliver(again(), settled);
+      await deliver(again(), { ...settled, attempt: 2 });
+      const told = otherSide.seen().filter(({ text }) => text.includes('Denied by approver@example.com (web).'));
+      assert.equal(told.length, known ? 1 : 2, 'once for each');
+      const last = told.at(-1);
+      for (const text of [pending.agent, pending.capability, ...pending.summary, settled.outcome?.reason ?? ''])
+        assert.ok(last?.text.includes(text), `${text} is still to be read`);
+      assert.deepEqual(last?.mentions, [], 'nobody is called');
+    }
   },
 
   'notices with different ids are different messages, whatever they say': async ({ channel, otherSide }) => {
@@ -163,7 +199,7 @@ export const channelChecks: { [title: string]: (harness: ChannelHarness) => Prom
       await assert.rejects(deliver(channel, noticeFor()), failsAs(kind));
     }
     otherSide.fail(null);
-    await deliver(channel, noticeFor());
+    await deliver(channel, noticeFor({ attempt: 3 }));
     assert.equal(otherSide.seen().length, 1);
   },
 

@@ -10,6 +10,7 @@ import type { Request, Response, Router } from 'express';
 import type { JSX } from 'preact';
 import type { SettingsModule } from '../broker/config/settings.ts';
 import type { WebLog } from '../broker/console/page-errors.ts';
+import type { WritError } from '../broker/core/errors.ts';
 import type { Clock, JsonObject, Plan, PlanDescription } from '../broker/core/vocabulary.ts';
 import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
@@ -40,6 +41,8 @@ export interface GrantAbout {
   agentDescription?: string | undefined;
   capabilityDescription?: string | undefined;
   taskDescription?: string | undefined;
+  /** Channels besides the web where it may be approved. Everywhere else people are led to the web. */
+  approvedIn?: readonly string[] | undefined;
 }
 
 export type AboutGrant = (grant: GrantRef) => Promise<GrantAbout>;
@@ -70,19 +73,29 @@ export interface Channel {
    * in here go to `review`.
    */
   router?(deps: PagesDeps): Router;
+  /**
+   * Listens for answers where nobody can reach this broker: started by every process that serves, once its
+   * pages are there. Must not throw: what fails is tried again until `stop`.
+   */
+  listen?(deps: PagesDeps): { stop(): Promise<void> };
   /** What the console's home page shows this person of what waits for them; null when nothing does. */
   waitingFor?(deps: PagesDeps, person: Identity): Promise<JSX.Element | null>;
   /**
    * Tells people what the notice says, and resolves when the other side has taken it.
    *
    * - Idempotent by `notice.id`: a notice whose answer was lost comes again, perhaps in another process, and
-   *   people see it once. So the id must reach the other side.
+   *   people see it once. So the id must reach the other side; where that does not tell doubles apart, it is
+   *   looked for there when `attempt` says that an earlier try may have arrived.
+   * - `settled` rewrites what `earlier` notices showed, where the other side can; else it is a message of its
+   *   own, and none where nobody was told.
    * - Ends as soon as `signal` aborts: the other side is waited for so long and no longer.
    * - Every text in the notice is plain text, whatever it looks like: nothing in it may become markup, a link
    *   or a mention. What the agent wrote is shown as the agent's words.
+   * @returns where the message is, in the channel's own terms, at most 1000 characters: kept beside the
+   *   notice, and handed back with later ones of the same grant
    * @throws DeliveryError; anything else counts as `failed`
    */
-  deliver?(notice: Notice | Incident, signal: AbortSignal): Promise<void>;
+  deliver?(notice: Notice | Incident, signal: AbortSignal): Promise<string | null>;
 }
 
 /** What a channel's pages stand on. */
@@ -100,10 +113,40 @@ export interface PagesDeps extends LoginDeps {
   minTtlSeconds?: (provider: string) => number;
   log: WebLog;
   requestId: (req: Request, res: Response) => string;
+  /** Puts a refused request on the record. */
+  noteRefusal?: (req: Request, res: Response, error: WritError) => Promise<void>;
+  /**
+   * Whether this is the first time that the key is seen, on any process, until `until`: for what must not be
+   * taken twice. A key is a text of the channel's, never a secret.
+   */
+  once(key: string, until: Date): Promise<boolean>;
+  /** Where people sign in; null = nowhere. */
+  signInIssuer: string | null;
 }
 
-/** `pending`: a grant waits for a person. */
-export type NoticeKind = 'pending';
+/**
+ * `pending`: a grant waits for a person. `escalated`: it still waits, and nobody answered, or could be told.
+ * `settled`: it waits no more.
+ */
+export type NoticeKind = 'pending' | 'escalated' | 'settled';
+
+/** How a request ended, as of the notice that says so. */
+export interface Outcome {
+  result: 'approved' | 'denied' | 'expired' | 'lapsed' | 'session_ended';
+  /** The same in one sentence, with who and how. Plain text. */
+  words: string;
+  /** Why, in the words of the person who denied it; null when nobody gave a reason. */
+  reason: string | null;
+  at: Date;
+}
+
+/** What the same channel was given about the same grant before. */
+export interface EarlierNotice {
+  id: string;
+  kind: NoticeKind;
+  /** What `deliver` gave back; null when nobody knows whether it arrived. */
+  reference: string | null;
+}
 
 /**
  * One thing to tell people about one grant, through one channel. Holds no secret: the plan and what was
@@ -111,9 +154,15 @@ export type NoticeKind = 'pending';
  * are written out, texts are clamped); all of it is still plain text to be escaped.
  */
 export interface Notice {
-  /** The same whenever this notice is delivered again. */
+  /** The same whenever this notice is delivered again, and another when it says something else. */
   id: string;
   kind: NoticeKind;
+  /** Which try this is, counted from 1. */
+  attempt: number;
+  /** Of `settled` alone. */
+  outcome: Outcome | null;
+  /** Oldest first; those that nobody can have seen are left out. */
+  earlier: EarlierNotice[];
   grantId: string;
   /** The page where the grant is decided. The only link a message may have. */
   url: string;
@@ -122,6 +171,8 @@ export interface Notice {
   taskType: string;
   /** `team:…` and `user:…` who may decide. */
   approvers: string[];
+  /** Whether it may be approved in this channel; else people are led to the page. */
+  approvedHere: boolean;
   /**
    * The permission, one fact a line, in the provider's words; values that the agent chose may stand in them.
    */
@@ -131,7 +182,7 @@ export interface Notice {
   ttlSeconds: number;
   planDigest: string;
   requestedAt: Date;
-  /** Silence until then is a denial. */
+  /** Silence until then is a denial. Of what is settled it means nothing. */
   decideBy: Date;
   /** Why, in the agent's own words; null when it gave none. */
   justification: AgentText | null;
@@ -147,6 +198,8 @@ export interface Incident {
   /** The same whenever it is delivered again. */
   id: string;
   kind: 'incident';
+  /** Which try this is, counted from 1. */
+  attempt: number;
   sessionId: string;
   /** The session's page on the console. The only link a message may have. */
   url: string;

@@ -17,6 +17,7 @@ import { grantHolds, provenGrantColumns } from '../broker/grants/proven-grant.ts
 import { reviewHolds } from '../broker/grants/proven-review.ts';
 import {
   type Identity,
+  isAnotherPerson,
   isApprover,
   isProvenName,
   isSamePerson,
@@ -26,7 +27,7 @@ import {
 } from '../broker/people/identity.ts';
 import { provenColumns, sessionHolds } from '../broker/sessions/proven-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
-import type { ApproversOf } from './contract.ts';
+import type { ApproversOf, GrantAbout } from './contract.ts';
 
 /** The people of a session: those who are vouched for, and whom the agent names. */
 export interface SessionPeople {
@@ -180,6 +181,21 @@ function isSubject(person: Identity, { subject }: SessionPeople): boolean {
   return subject?.issuer === person.issuer && subject?.subject === person.subject;
 }
 
+/** The token was of an account that may be this person's. */
+function wasSubject(person: Identity, { subject }: SessionPeople): boolean {
+  return (person.former ?? []).some(
+    ({ kind, value, issuer }) => kind === 'subject' && issuer === subject?.issuer && value === subject?.subject,
+  );
+}
+
+/**
+ * Whether it may be approved in a channel besides the web: where its manifest says so, and no passkey is
+ * asked for.
+ */
+export function mayApproveIn(channel: string, about: GrantAbout, tier: number): boolean {
+  return tier < 3 && (about.approvedIn ?? []).includes(channel);
+}
+
 function barOf(
   person: Identity,
   grant: GrantUnderReview,
@@ -195,7 +211,7 @@ function barOf(
     byDeclaration,
   });
   const self = 'somebody else must approve. You may deny it.';
-  const started = grant.line.some((session) => isSubject(person, session));
+  const started = grant.line.some((session) => isSubject(person, session) || wasSubject(person, session));
   if (started || parties.some((party) => party.vouched && is(party) === 'same'))
     return bar('party', `The session acts for you or was started by you; ${self}`);
   if (responsible.some((owner) => likenessToOwner(person, owner) === 'same'))
@@ -207,6 +223,17 @@ function barOf(
   if (unknown !== undefined) return bar('not_comparable', incomparable(unknown), !unknown.vouched);
   const unknownOwner = responsible.find((owner) => likenessToOwner(person, owner) === 'unknown');
   if (unknownOwner !== undefined) return bar('not_comparable', incomparableOwner(unknownOwner));
+  const unseen = person.subjectUnknownAt;
+  if (unseen !== undefined && grant.line.some(({ subject }) => subject?.issuer === unseen))
+    return bar('not_comparable', `${signInOnce} You may deny it.`);
+  const doubtful = standingApprovals(grant, grant.plan_digest).find(
+    ({ reviewer }) => !isSamePerson(person, reviewer) && !isAnotherPerson(person, reviewer),
+  );
+  if (grant.status === 'pending' && doubtful !== undefined)
+    return bar(
+      'not_comparable',
+      `${userText({ kind: 'subject', value: doubtful.reviewer.subject })} approved it, signed in elsewhere than you: nobody can tell that you are somebody else. Open the page and sign in there. You may deny it.`,
+    );
   if (
     grant.status === 'pending' &&
     standingApprovals(grant, grant.plan_digest).some(({ reviewer }) => isSamePerson(person, reviewer))
@@ -232,6 +259,9 @@ function partiesOf(session: SessionPeople): Party[] {
         ]),
   ];
 }
+
+const signInOnce =
+  'The session was started by an account of your identity provider, and nobody can tell that it is not yours: sign in on the web once.';
 
 /** What an admin must configure, so that people can be told from the party. */
 function incomparable({ name, role }: Party): string {
@@ -259,7 +289,11 @@ function incomparableOwner(owner: string): string {
 export function standingApprovals(grant: Pick<GrantUnderReview, 'approvals'>, digest: string): EarlierApproval[] {
   return grant.approvals
     .filter((approval) => approval.consented_digest === digest)
-    .filter((approval, index, all) => all.findIndex((one) => isSamePerson(one.reviewer, approval.reviewer)) === index);
+    .filter(
+      // Accounts of two places cannot be told apart, so they count once.
+      (approval, index, all) =>
+        index === 0 || all.slice(0, index).every((one) => isAnotherPerson(one.reviewer, approval.reviewer)),
+    );
 }
 
 /**

@@ -82,6 +82,7 @@ export function incidentOf({ publicUrl }: { publicUrl: string }, row: ClaimedInc
   return {
     id: row.id,
     kind: 'incident',
+    attempt: row.attempts,
     sessionId: row.session_id,
     url: `${publicUrl}/sessions/${row.session_id}`,
     agent: line(agent),

@@ -17,7 +17,7 @@ const provider = scriptedProvider({ name: 'plain', clock: systemClock });
 const settings = z.object({ PLAIN: z.string() });
 const deliver = async () => {
   if (at === 'delivery') die();
-  await new Promise(() => {});
+  return new Promise<never>(() => {});
 };
 
 await startBroker(process.env, {

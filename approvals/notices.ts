@@ -3,10 +3,24 @@
  * holds up no other; written in the statement that makes the notice true, so that there is never one without
  * the other. `outbox.ts` delivers them.
  */
-import { clamp, visible } from '../broker/console/text.ts';
-import type { Json, Plan } from '../broker/core/vocabulary.ts';
+import { bare, clamp, visible } from '../broker/console/text.ts';
+import { duration } from '../broker/core/duration.ts';
+import { newId } from '../broker/core/ids.ts';
+import { isQuestion } from '../broker/core/questions.ts';
+import type { GrantStatus, Json, Plan } from '../broker/core/vocabulary.ts';
+import { type Identity, personRef } from '../broker/people/identity.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
-import type { AgentText, ApproversOf, DescribePlan, Notice, NoticeKind } from './contract.ts';
+import type {
+  AboutGrant,
+  AgentText,
+  ApproversOf,
+  DescribePlan,
+  EarlierNotice,
+  Notice,
+  NoticeKind,
+  Outcome,
+} from './contract.ts';
+import { mayApproveIn } from './eligibility.ts';
 
 /** Characters of any one text in a notice: a message is to be read, and the page has the rest. */
 export const noticeTextMax = 500;
@@ -25,6 +39,24 @@ export const insertNotices = (grants: string, ids: string, channels: string, at:
       INSERT INTO approval_outbox (id, grant_id, channel, kind, created_at, due_at)
       SELECT n.id, ${grants}.id, n.channel, 'pending', ${at}::timestamptz, ${at}::timestamptz
       FROM ${grants}, unnest(${ids}::text[], ${channels}::text[]) AS n (id, channel)`;
+
+/**
+ * CTEs of a statement that settles grants: whoever was told that one waits is told how it ended, and whoever
+ * was not, is not told any more. A grant that is settled again (approved, and then nobody collected it) is
+ * told again, after what is under way.
+ * @param settled relation with the `id` of each settled grant
+ * @param at SQL of the time
+ */
+export const settleNotices = (settled: string, at: string) => `untold_notices AS (
+      UPDATE approval_outbox SET due_at = NULL
+      WHERE grant_id IN (SELECT s.id FROM ${settled} AS s) AND kind IN ('pending', 'escalated') AND attempts = 0 AND due_at IS NOT NULL
+    ), settled_notices AS (
+      INSERT INTO approval_outbox AS o (id, grant_id, channel, kind, created_at, due_at)
+      SELECT n.id || '_settled', n.grant_id, n.channel, 'settled', ${at}, ${at}
+      FROM approval_outbox n WHERE n.kind = 'pending' AND n.grant_id IN (SELECT s.id FROM ${settled} AS s)
+      ON CONFLICT (grant_id, channel, kind) DO UPDATE
+      SET due_at = greatest(o.due_at, excluded.due_at), delivered_at = NULL, attempts = o.attempts + 1
+    )`;
 
 /** A row that this process has claimed. */
 export interface Claim {
@@ -45,27 +77,62 @@ export interface ClaimedNotice extends Claim {
   requested_at: Date;
   decide_by: Date;
   justification: string | null;
+  tier: number;
   task_type: string;
   inputs: { [name: string]: Json };
+  status: GrantStatus;
+  decided_at: Date | null;
+  ended_at: Date | null;
+  decision: { reasons?: { code: string }[] };
+  /** Oldest first. */
+  reviews: { reviewer: Identity; verdict: 'approve' | 'deny'; reason: string | null; channel: string }[];
+  earlier: EarlierNotice[];
 }
 
+/** The end of a statement: others are told at `due` of the grant whose pending notice is in `notices`. */
+const escalate = (notices: string, at: string, due: string, id: string) => `
+    INSERT INTO approval_outbox (id, grant_id, channel, kind, created_at, due_at)
+    SELECT ${id}, g.id, ${notices}.channel, 'escalated', ${at}, ${due}
+    FROM ${notices} JOIN grants g ON g.id = ${notices}.grant_id
+    WHERE ${notices}.kind = 'pending' AND g.status = 'pending' AND g.decide_by > ${due}
+    ON CONFLICT (grant_id, channel, kind) DO NOTHING`;
+
+/** An outcome that could not be told for so long is news to nobody. */
+const toldWithin = "interval '1 day'";
+
 // A claim expires: a process that crashes leaves a row that is due again. A grant that is no longer pending
-// needs no notice: its row is given up here.
+// needs no notice that it is, and nobody is told how it ended who was not told that it waits: such rows are
+// given up here. An outcome waits until what it rewrites is delivered or given up.
 const claimStatement: Statement = {
   name: 'outbox_claim',
   text: `
     WITH due AS (
-      SELECT id FROM approval_outbox WHERE channel = $1::text AND due_at <= $2::timestamptz AND grant_id IS NOT NULL
+      SELECT id FROM approval_outbox o WHERE channel = $1::text AND due_at <= $2::timestamptz AND grant_id IS NOT NULL
+        AND (kind <> 'settled' OR NOT EXISTS (
+          SELECT 1 FROM approval_outbox b WHERE b.grant_id = o.grant_id AND b.channel = o.channel
+            AND b.kind IN ('pending', 'escalated') AND b.due_at IS NOT NULL AND b.attempts > 0))
       ORDER BY due_at, id LIMIT $3::int FOR UPDATE SKIP LOCKED
+    ), judged AS (
+      SELECT o.id, CASE WHEN o.kind = 'settled'
+        THEN o.created_at > $2::timestamptz - ${toldWithin} AND EXISTS (
+          SELECT 1 FROM approval_outbox b WHERE b.grant_id = o.grant_id AND b.channel = o.channel
+            AND b.kind IN ('pending', 'escalated') AND b.attempts > 0)
+        ELSE g.status = 'pending' AND g.decide_by > $2::timestamptz END AS wanted
+      FROM approval_outbox o JOIN due ON due.id = o.id JOIN grants g ON g.id = o.grant_id
     ), claimed AS (
       UPDATE approval_outbox o
-      SET attempts = CASE WHEN g.status = 'pending' AND g.decide_by > $2::timestamptz THEN o.attempts + 1 ELSE o.attempts END,
-          due_at = CASE WHEN g.status = 'pending' AND g.decide_by > $2::timestamptz THEN $4::timestamptz END
-      FROM due, grants g WHERE o.id = due.id AND g.id = o.grant_id
-      RETURNING o.id, o.grant_id, o.kind, o.attempts, o.due_at
+      SET attempts = CASE WHEN judged.wanted THEN o.attempts + 1 ELSE o.attempts END,
+          due_at = CASE WHEN judged.wanted THEN $4::timestamptz END
+      FROM judged WHERE o.id = judged.id
+      RETURNING o.id, o.grant_id, o.channel, o.kind, o.attempts, o.due_at
     )
     SELECT c.id, c.grant_id, c.kind, c.attempts, c.due_at IS NOT NULL AS waits, g.agent, g.capability, g.manifest_version, g.plan, g.plan_digest,
-      g.requested_at, g.decide_by, g.justification, s.task_type, s.inputs
+      g.requested_at, coalesce(g.decide_by, g.requested_at) AS decide_by, g.justification, g.tier, s.task_type, s.inputs,
+      g.status, g.decided_at, g.ended_at, g.decision,
+      (SELECT coalesce(jsonb_agg(jsonb_build_object('reviewer', r.reviewer, 'verdict', r.verdict, 'reason', r.reason, 'channel', r.channel) ORDER BY r.at, r.id), '[]')
+       FROM review r WHERE r.grant_id = g.id) AS reviews,
+      (SELECT coalesce(jsonb_agg(jsonb_build_object('id', b.id, 'kind', b.kind, 'reference', b.reference) ORDER BY b.created_at, b.id), '[]')
+       FROM approval_outbox b WHERE b.grant_id = c.grant_id AND b.channel = c.channel AND b.id <> c.id AND b.attempts > 0) AS earlier
     FROM claimed c JOIN grants g ON g.id = c.grant_id JOIN session s ON s.id = g.session_id
     ORDER BY c.id`,
 };
@@ -87,31 +154,55 @@ export async function claimNotices(
   return { found: rows.length, notices: rows.filter((row) => row.waits) };
 }
 
-// Does not require the claim: the notice was delivered, whichever process reports it.
+// Of what waits the claim is not required: the notice was delivered, whichever process reports it. Of an
+// outcome it is: since then there may be another. Whoever then says nothing for a while is told again.
 const deliveredStatement: Statement = {
   name: 'outbox_delivered',
   text: `
-    UPDATE approval_outbox SET delivered_at = $2::timestamptz, due_at = NULL, last_error = NULL
-    WHERE id = $1::text AND delivered_at IS NULL`,
+    WITH delivered AS (
+      UPDATE approval_outbox SET delivered_at = $2::timestamptz, due_at = NULL, last_error = NULL, reference = $4::text
+      WHERE id = $1::text AND delivered_at IS NULL AND (kind <> 'settled' OR attempts = $3::int)
+      RETURNING grant_id, channel, kind
+    )
+    ${escalate('delivered', '$2::timestamptz', '$6::timestamptz', '$5::text')}`,
 };
 
-export async function markDelivered(store: Store, notice: Claim, now: Date): Promise<void> {
-  await store.run(deliveredStatement, [notice.id, now]);
+/** @param escalateAt when whoever did not answer is told again; null = never */
+export async function markDelivered(
+  store: Store,
+  notice: Claim,
+  now: Date,
+  reference: string | null,
+  escalateAt: Date | null,
+): Promise<void> {
+  const values = [notice.id, now, notice.attempts, reference, newId('ntc', now), escalateAt];
+  await store.run(deliveredStatement, values);
 }
 
 const failedStatement: Statement = {
   name: 'outbox_failed',
   text: `
-    UPDATE approval_outbox SET due_at = $3::timestamptz, last_error = $4::text
-    WHERE id = $1::text AND attempts = $2::int AND due_at IS NOT NULL`,
+    WITH failed AS (
+      UPDATE approval_outbox SET due_at = $3::timestamptz, last_error = $4::text
+      WHERE id = $1::text AND attempts = $2::int AND due_at IS NOT NULL
+      RETURNING grant_id, channel, kind
+    )
+    ${escalate('failed', '$5::timestamptz', '$7::timestamptz', '$6::text')}`,
 };
 
 /**
  * Gives a claim back. A claim that another has taken over is that one's to answer for: then nothing is
  * written.
+ * @param escalateAt when others are told; null = not for this failure
  */
-export async function markFailed(store: Store, notice: Claim, code: string, retryAt: Date): Promise<void> {
-  await store.run(failedStatement, [notice.id, notice.attempts, retryAt, code]);
+export async function markFailed(
+  store: Store,
+  notice: Claim,
+  code: string,
+  { now, retryAt, escalateAt }: { now: Date; retryAt: Date; escalateAt: Date | null },
+): Promise<void> {
+  const values = [notice.id, notice.attempts, retryAt, code, now, newId('ntc', now), escalateAt];
+  await store.run(failedStatement, values);
 }
 
 /** What a notice is made of besides its row. */
@@ -120,31 +211,38 @@ export interface NoticeSources {
   publicUrl: string;
   describePlan: DescribePlan;
   approversOf: ApproversOf;
+  aboutGrant: AboutGrant;
 }
 
 /**
  * @throws whatever the sources throw: WritError `unavailable` when the plan's provider is not switched on
  *   here
  */
-export async function noticeOf(sources: NoticeSources, row: ClaimedNotice): Promise<Notice> {
+export async function noticeOf(sources: NoticeSources, row: ClaimedNotice, channel: string): Promise<Notice> {
   const { summary, revocability } = sources.describePlan(row.plan);
-  const approvers = await sources.approversOf({
+  const grant = {
     id: row.grant_id,
     agent: row.agent,
     capability: row.capability,
     manifestVersion: row.manifest_version,
     taskType: row.task_type,
-  });
+  };
+  const [approvers, about] = await Promise.all([sources.approversOf(grant), sources.aboutGrant(grant)]);
   const justification = row.justification?.trim() ?? '';
+  const outcome = row.kind === 'settled' ? outcomeOf(row) : null;
   return {
-    id: row.id,
+    id: outcome === null ? row.id : `${row.id}_${outcome.result}`,
     kind: row.kind,
+    attempt: row.attempts,
+    outcome,
+    earlier: row.earlier,
     grantId: row.grant_id,
     url: `${sources.publicUrl}/approvals/${row.grant_id}`,
     agent: line(row.agent),
     capability: line(row.capability),
     taskType: line(row.task_type),
     approvers,
+    approvedHere: mayApproveIn(channel, about, row.tier),
     summary: lines(summary),
     revocability: line(revocability.text),
     ttlSeconds: row.plan.ttl_seconds,
@@ -157,6 +255,38 @@ export async function noticeOf(sources: NoticeSources, row: ClaimedNotice): Prom
       value: agentText(typeof value === 'string' ? value : JSON.stringify(value)),
     })),
   };
+}
+
+/** What has become of the request by now. */
+function outcomeOf(row: ClaimedNotice): Outcome {
+  const at = row.ended_at ?? row.decided_at ?? row.requested_at;
+  const denial = row.reviews.find(({ verdict }) => verdict === 'deny');
+  const approvers = row.reviews.filter(({ verdict }) => verdict === 'approve');
+  const who = approvers.map(({ reviewer, channel }) => `${bare(personRef(reviewer))} (${channel})`).join(' and ');
+  const told = (result: Outcome['result'], words: string, reason: string | null = null): Outcome => ({
+    result,
+    words: line(words),
+    reason: reason === null ? null : clamp(visible(reason, '\n'), noticeTextMax).text,
+    at,
+  });
+  if (row.status !== 'denied')
+    return told(
+      'approved',
+      `Approved by ${who}${isQuestion(row.capability) ? '' : `, for ${duration(row.plan.ttl_seconds)}`}.`,
+    );
+  if (denial !== undefined)
+    return told('denied', `Denied by ${bare(personRef(denial.reviewer))} (${denial.channel}).`, denial.reason);
+  const before = who === '' ? '' : `Approved by ${who}, and then: `;
+  switch (row.decision.reasons?.at(-1)?.code) {
+    case 'timeout':
+      return told('expired', 'Expired: nobody decided in time, and silence is a denial.');
+    case 'not_redeemed':
+      return told('lapsed', `${before}lapsed, because the agent did not collect it in time.`);
+    case 'session_ended':
+      return told('session_ended', `${before}over, because the agent’s session ended.`);
+    default:
+      return told('lapsed', `${before}lapsed: what it stood on is not so any more.`);
+  }
 }
 
 function agentText(text: string): AgentText {

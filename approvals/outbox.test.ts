@@ -18,7 +18,8 @@ import { type Channel, DeliveryError, type Incident, type Notice } from './contr
 import { insertIncident } from './incidents.ts';
 import { noticeTextMax } from './notices.ts';
 import { deliverDue, deliveringChannels, type OutboxDeps, openOutbox } from './outbox.ts';
-import { expireUndecided } from './review.ts';
+import { expireUndecided, review } from './review.ts';
+import { person } from './rows.test-support.ts';
 
 interface Row {
   id: string;
@@ -40,10 +41,12 @@ async function openOffice(backend: 'pglite' | 'postgres', noticeChannels: readon
     log: { warn: log, error: log, info: log },
     metrics: createSideChannelMetrics(new Registry()),
     random: () => 0.5,
+    escalateSeconds: 0,
     channels: [],
     publicUrl: 'https://writ.example',
     describePlan: (plan) => h.provider('plain').describe(plan),
     approversOf: async () => ['team:billing'],
+    aboutGrant: async () => ({ owner: 'team:billing' }),
   };
   const caller = await h.open();
   return {
@@ -82,6 +85,17 @@ const rowsOf = (h: Harness) =>
   );
 
 const secondsFrom = (h: Harness, at: Date | null | undefined) => (at!.getTime() - h.clock.now().getTime()) / 1000;
+
+/** Nobody vouches for who started these sessions, so two people must agree. */
+async function approve(h: Harness, grantId: string): Promise<void> {
+  const emails = ['approver@example.com', 'second@example.com'];
+  const deps = { store: h.store, clock: h.clock, approversOf: async () => emails.map((email) => `user:${email}`) };
+  for (const email of emails) {
+    const { planDigest } = await h.store.prisma.grant.findUniqueOrThrow({ where: { id: grantId } });
+    const told = { grantId, verdict: 'approve' as const, planDigest, channel: 'web', requestId: 'req_1' };
+    await review(deps, { ...told, reviewer: person(email) });
+  }
+}
 
 async function whileAsked(board: Board, work: () => Promise<unknown>): Promise<void> {
   const before = board.requests();
@@ -355,6 +369,146 @@ for (const backend of await testBackends()) {
     for (const row of await o.rows()) assert.deepEqual([row.attempts, row.due_at, row.delivered_at], [0, null, null]);
   });
 
+  office('how it ended is told to whom was told that it waits, with where that was', ['ear', 'deaf'], async (o) => {
+    const heard: Notice[] = [];
+    const ear: Channel = {
+      name: 'ear',
+      deliver: async (notice) => {
+        if (notice.kind !== 'incident') heard.push(notice);
+        return `place of ${notice.id}`;
+      },
+    };
+    const { h } = o;
+    const lapse = async () => assert.equal((await expireUndecided(h.store, h.clock.now(), 10)).length, 1);
+    await o.ask();
+    await o.deliver(ear);
+    h.clock.advance(300_000);
+    await lapse();
+    await o.deliver(ear);
+    assert.deepEqual(
+      heard.map(({ kind, outcome }) => [kind, outcome?.result]),
+      [
+        ['pending', undefined],
+        ['settled', 'expired'],
+      ],
+    );
+    assert.deepEqual(heard[1]?.earlier, [{ id: heard[0]!.id, kind: 'pending', reference: `place of ${heard[0]!.id}` }]);
+    assert.equal(heard[1]?.capability, 'ask-plain', 'with what was asked');
+    // Who was never told that it waits, is told nothing.
+    await o.deliver({ name: 'deaf', deliver: () => assert.fail('nobody was told') });
+    assert.ok((await o.rows()).every((row) => row.due_at === null));
+
+    // An approval that nobody collects ends twice, and both are told.
+    const answer = await askFor(h, await h.open(), 'ask-plain', null);
+    await o.deliver(ear);
+    const id = answer.outcome === 'pending' ? answer.grant.id : '';
+    await approve(h, id);
+    const [before] = (await o.rows()).filter((row) => row.grant_id === id && row.channel === 'ear');
+    await o.deliver(ear);
+    h.clock.advance(301_000);
+    await lapse();
+    await o.deliver(ear);
+    const told = heard.slice(3);
+    assert.deepEqual(
+      told.map(({ outcome }) => outcome?.result),
+      ['approved', 'lapsed'],
+    );
+    assert.match(
+      told[0]!.outcome!.words,
+      /^Approved by \w+@example\.com \(web\) and \w+@example\.com \(web\), for 15 min\.$/,
+    );
+    assert.match(told[1]!.outcome!.words, /^Approved by .+, and then: lapsed/);
+    assert.notEqual(told[0]!.id, told[1]!.id, 'it says something else');
+    assert.equal(told[1]!.earlier[0]!.reference, `place of ${before!.id}`);
+  });
+
+  office(
+    'a session that ends settles what waited in it; an outcome waits for what it rewrites',
+    ['board'],
+    async (o) => {
+      const board = openBoard();
+      const channel = boardChannel('board', board);
+      await o.ask();
+      board.fail('answer_lost');
+      await o.deliver(channel);
+      board.fail(null);
+      await endSession(o.h.ending, o.h.end(o.caller.sessionId));
+      // The pending notice may have arrived: it is given up, and only then what became of it is told.
+      assert.equal(await o.deliver(channel), 0, 'its claim stands');
+      o.h.clock.advance(2_000);
+      while ((await o.deliver(channel)) > 0);
+      const texts = board.seen().map(({ text }) => text);
+      assert.equal(texts.length, 2);
+      assert.match(texts[1]!, /the agent’s session ended/);
+      // Delivered again, should the first answer be lost, it is the same.
+      assert.equal(new Set(board.keys).size, 2);
+    },
+  );
+
+  office('an outcome is not lost to one that is under way', ['board'], async (o) => {
+    const heard: Notice[] = [];
+    const answer = await o.ask();
+    const hear = (then?: () => Promise<void>): Channel => ({
+      name: 'board',
+      deliver: async (notice) => {
+        if (notice.kind !== 'incident') heard.push(notice);
+        await then?.();
+        return null;
+      },
+    });
+    await o.deliver(hear());
+    await approve(o.h, answer.outcome === 'pending' ? answer.grant.id : '');
+    await o.deliver(
+      hear(async () => {
+        o.h.clock.advance(9_000);
+        await endSession(o.h.ending, o.h.end(o.caller.sessionId));
+      }),
+    );
+    assert.equal(await o.deliver(hear()), 0, 'what is under way comes first');
+    o.h.clock.advance(21_000);
+    await o.deliver(hear());
+    assert.deepEqual(
+      heard.map(({ outcome }) => outcome?.result),
+      [undefined, 'approved', 'session_ended'],
+    );
+  });
+
+  office('after silence people are told again, and at once where a place refuses', ['one', 'two'], async (o) => {
+    const deps = { ...o.deps, escalateSeconds: 120 };
+    const heard: string[] = [];
+    const hear = (name: string, refuse = false): Channel & Required<Pick<Channel, 'deliver'>> => ({
+      name,
+      deliver: async (notice) => {
+        heard.push(`${name} ${notice.kind}`);
+        if (refuse && notice.kind === 'pending') throw new DeliveryError('refused', 'no such room');
+        return null;
+      },
+    });
+    const round = async () => {
+      for (const channel of [hear('one'), hear('two', true)])
+        while ((await deliverDue(deps, channel, 20, new AbortController().signal)) > 0);
+      return heard.splice(0);
+    };
+    await o.ask();
+    assert.deepEqual(await round(), ['one pending', 'two pending', 'two escalated']);
+    o.h.clock.advance(119_999);
+    assert.deepEqual(await round(), ['two pending']);
+    o.h.clock.advance(1);
+    assert.deepEqual(await round(), ['one escalated']);
+    // What is decided in time is told to nobody again.
+    const answer = await o.ask();
+    await round();
+    await approve(o.h, answer.outcome === 'pending' ? answer.grant.id : '');
+    assert.deepEqual(await round(), ['one settled']);
+    o.h.clock.advance(2_000);
+    assert.deepEqual(await round(), ['two settled'], 'once it is sure that the refused one is not tried again');
+    o.h.clock.advance(121_000);
+    assert.deepEqual(
+      (await round()).filter((line) => line.startsWith('one')),
+      [],
+    );
+  });
+
   office('an incident is told until it is heard, for a day, and before what is asked', ['board'], async (o) => {
     const { h } = o;
     const board = openBoard();
@@ -402,7 +556,13 @@ for (const backend of await testBackends()) {
     const request = { capability: 'ask-plain', params: undefined, ttlSeconds: 60, justification: long, credentialJwk };
     const answer = await askWith(h.grants, o.caller, request);
     assert.equal(answer.outcome, 'pending');
-    await o.deliver({ name: 'ear', deliver: async (notice) => void heard.push(notice) });
+    await o.deliver({
+      name: 'ear',
+      deliver: async (notice) => {
+        heard.push(notice);
+        return null;
+      },
+    });
     const [notice] = heard;
     assert.ok(notice !== undefined && notice.kind === 'pending');
     const { id } = await h.store.prisma.grant.findFirstOrThrow();
@@ -431,6 +591,7 @@ test('a channel that fails is said once, left alone for longer and longer, and t
   const deliver = async () => {
     tries += 1;
     if (down) throw new DeliveryError('unavailable', 'no');
+    return null;
   };
   const outbox = openOutbox({ ...o.deps, channels: [{ name: 'board', deliver }] });
   const round = async (seconds: number) => {

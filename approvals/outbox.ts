@@ -18,6 +18,8 @@ export interface OutboxDeps extends NoticeSources {
   /** Where a failing channel is counted, and the jitter of its pauses, 0 to 1. */
   metrics: SideChannelMetrics;
   random(): number;
+  /** After so much silence people are told again; 0 = never. */
+  escalateSeconds: number;
 }
 
 type Delivering = Channel & Required<Pick<Channel, 'deliver'>>;
@@ -69,7 +71,15 @@ export async function deliverDue(
       deliverOne(deps, channel, row, { session_id: row.session_id }, () => incidentOf(deps, row), stopping, health),
     ),
     ...notices.map((row) =>
-      deliverOne(deps, channel, row, { grant_id: row.grant_id }, () => noticeOf(deps, row), stopping, health),
+      deliverOne(
+        deps,
+        channel,
+        row,
+        { grant_id: row.grant_id },
+        () => noticeOf(deps, row, channel.name),
+        stopping,
+        health,
+      ),
     ),
   ]);
   for (const end of ends) if (end.status === 'rejected') throw end.reason;
@@ -86,8 +96,9 @@ async function deliverOne(
   health: ChannelHealth,
 ): Promise<void> {
   const { store, clock } = deps;
+  let reference: string | null;
   try {
-    await withDeadline(clock, stopping, async (signal) => channel.deliver(await make(), signal));
+    reference = await withDeadline(clock, stopping, async (signal) => channel.deliver(await make(), signal));
   } catch (error) {
     const { code, retryAfterSeconds } = error instanceof DeliveryError ? error : new DeliveryError('failed', '');
     const pause = Math.min(retryAfterSeconds ?? 0, longestPauseSeconds);
@@ -97,12 +108,18 @@ async function deliverOne(
     const about = { channel: channel.name, notice_id: row.id, ...subject, attempt: row.attempts };
     // A stop cuts what is under way: that says nothing about the other side.
     if (!stopping.aborted) health.failed(code, { ...about, code, kind });
-    await markFailed(store, row, code, new Date(clock.now().getTime() + seconds * 1000));
+    const now = clock.now();
+    // A place that refuses will do so again: the next one is told at once. One that is down is down for all.
+    const escalateAt = code === 'refused' && deps.escalateSeconds > 0 ? now : null;
+    await markFailed(store, row, code, { now, retryAt: later(now, seconds), escalateAt });
     return;
   }
   health.works();
-  await markDelivered(store, row, clock.now());
+  const now = clock.now();
+  await markDelivered(store, row, now, reference, deps.escalateSeconds > 0 ? later(now, deps.escalateSeconds) : null);
 }
+
+const later = (at: Date, seconds: number) => new Date(at.getTime() + seconds * 1000);
 
 /** Whether the other side of a channel can be reached at all, over all notices. */
 interface ChannelHealth {
@@ -143,11 +160,11 @@ const answered = new Error('answered');
  * @throws DeliveryError `timed_out` when the time is up or the broker stops, whether or not `work` honours
  *   its signal
  */
-async function withDeadline(
+async function withDeadline<T>(
   clock: Clock,
   stopping: AbortSignal,
-  work: (signal: AbortSignal) => Promise<void>,
-): Promise<void> {
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const deadline = new AbortController();
   const signal = AbortSignal.any([deadline.signal, stopping]);
   const over = new Promise<never>((_resolve, reject) => {
@@ -160,7 +177,7 @@ async function withDeadline(
     () => {},
   );
   try {
-    await Promise.race([work(signal).catch((error) => (signal.aborted ? over : Promise.reject(error))), over]);
+    return await Promise.race([work(signal).catch((error) => (signal.aborted ? over : Promise.reject(error))), over]);
   } finally {
     deadline.abort(answered);
   }

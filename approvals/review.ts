@@ -28,6 +28,7 @@ import {
   standingApprovals,
   standingOf,
 } from './eligibility.ts';
+import { settleNotices } from './notices.ts';
 
 export interface ReviewDeps {
   store: Store;
@@ -107,7 +108,7 @@ ${liftSession('decided', { approved: "$5::text = 'approved'", at: '$3::timestamp
     ), reviewed AS (
       INSERT INTO review (id, grant_id, reviewer, verdict, plan_digest, consented_digest, reason, channel, at, redeem_by, proof)
       SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz, $20::timestamptz, $19::text FROM decided
-    ), audited AS (
+    ), ${settleNotices("(SELECT id FROM decided WHERE $5::text <> 'pending')", '$3::timestamptz')}, audited AS (
       ${appendEvent({ chain: 'session_id', at: '$3::timestamptz', type: eventBy('$5::text', { approved: 'grant.approved', denied: 'grant.denied', pending: 'review.approved' }), actor: '$14::text', grant: 'id', request: '$15::text', payload: '$16::json' }, 'decided')}
     )
     SELECT id FROM decided`,
@@ -322,7 +323,7 @@ const expireStatement: Statement = {
     ), changed AS (
 ${lapseGrant('due', '$1::timestamptz')}
       RETURNING g.id, g.session_id, g.capability, g.plan_digest, due.reason
-    ), audited AS (
+    ), ${settleNotices('changed', '$1::timestamptz')}, audited AS (
       ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: event('grant.denied'), actor: "'system'", grant: 'id', payload: "json_build_object('capability', capability, 'reason', reason, 'plan_digest', plan_digest)" }, 'changed ORDER BY session_id, id')}
     )
     SELECT id AS "grantId", session_id AS "sessionId", reason FROM changed`,

@@ -13,6 +13,8 @@ import { systemClock } from '../broker/core/clock.ts';
 import { prepareGround, source } from '../broker/running.test-support.ts';
 import { createTestDatabase, layMigrated, testBackends } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
+import { startSlack } from '../sandbox/slack/start.ts';
+import { render } from '../sandbox/slack/workspace.ts';
 import { type Board, boardChannel, boardModule, openBoard } from './board.test-support.ts';
 import type { ChannelModule } from './contract.ts';
 import { channelModules } from './registry.ts';
@@ -82,7 +84,10 @@ for (const backend of await testBackends()) {
         const broker = await ground.start({ ...env, ...switchedOn }, { channels: withBoard(board), clock });
         try {
           await until('the board has it', () => board.seen().length === 1);
-          const rows = await broker.store.prisma.approvalNotice.findMany({ include: { grant: true } });
+          const rows = await broker.store.prisma.approvalNotice.findMany({
+            where: { kind: 'pending' },
+            include: { grant: true },
+          });
           assert.deepEqual(
             rows.map(({ id, grant }) => [id, grant?.status]),
             [[board.keys[0], 'pending']],
@@ -111,6 +116,44 @@ test('a channel that is not switched on is not there; a half-configured one stop
     assert.equal(await broker.store.prisma.approvalNotice.count(), 0);
     await broker.stop();
   } finally {
+    await close();
+  }
+});
+
+test('Slack in a whole broker: over Socket Mode, from the card to the agent, and back onto the card', async () => {
+  const { ground, env, close } = await prepare('pglite');
+  const decidable = askPlain.replace('tier: 2', 'owner: "user:approver@example.com", tier: 2, slack: decide');
+  await writeFile(join(ground.manifests, 'agent.yaml'), source + decidable);
+  const slack = await startSlack({
+    clock: systemClock,
+    users: [{ id: 'U0APPROVER', email: 'approver@example.com', name: 'Approver' }],
+    channels: { C0ROOM: 'approvals' },
+  });
+  const broker = await ground.start({
+    ...env,
+    SLACK_BOT_TOKEN: slack.botToken,
+    SLACK_APP_TOKEN: slack.appToken,
+    SLACK_TEAM_ID: slack.teamId,
+    SLACK_API_URL: slack.apiUrl,
+    WRIT_SLACK_CHANNEL: 'C0ROOM',
+    WRIT_SLACK_PEOPLE: 'U0APPROVER=approver@example.com',
+  });
+  try {
+    await until('the socket is open', () => slack.sockets() === 1);
+    const post = await ground.session();
+    const { id } = (await (await post('/v1/grants', { capability: 'ask-plain' })).json()) as { id: string };
+    await until('the card is there', () => slack.messages().length === 1);
+    await slack.press('U0APPROVER', slack.messages()[0]!, 'approve');
+    // Who answers for the agent's runs is a team, and nobody is in one who is known by Slack alone.
+    assert.match(slack.whispers()[0]?.text ?? '', /nobody can tell that you are somebody else/);
+    await slack.press('U0APPROVER', slack.messages()[0]!, 'deny');
+    await slack.submit('U0APPROVER', 'Not from here.');
+    const denied = await post(`/v1/grants/${id}/redeem`);
+    assert.equal(denied.status, 403);
+    await until('the card says so', () => /Denied by approver@example.com/.test(render(slack.messages()[0]!).text));
+  } finally {
+    await broker.stop();
+    await slack.close();
     await close();
   }
 });

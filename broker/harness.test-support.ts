@@ -17,7 +17,7 @@ import { type GrantAnswer, type GrantDeps, grantReads, requestGrant } from './gr
 import { createRefusals } from './http/refusals.ts';
 import { openKeyRing } from './keys/ring.ts';
 import { createSeal } from './keys/seal.ts';
-import { markLength } from './leases/credential-marks.ts';
+import { keyedMark } from './leases/credential-marks.ts';
 import { createLeaseMetrics } from './leases/metrics.ts';
 import { createCatalog } from './manifests/catalog.ts';
 import { publishManifest } from './manifests/publish.ts';
@@ -100,7 +100,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
   const grants: GrantDeps = {
     ...ending,
     digest: keyedDigest(randomBytes(32)),
-    mark: keyedDigest(randomBytes(32), markLength),
+    mark: keyedMark(randomBytes(32)),
     clock,
     seal,
     ring,

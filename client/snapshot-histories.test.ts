@@ -1,6 +1,8 @@
 /**
  * Random manifests and random histories: what a snapshot lets through, the real evaluation allows at every
  * moment, and history without that call decides the same on every other.
+ *
+ * @long-calculation
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

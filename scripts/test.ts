@@ -5,11 +5,12 @@
  * where the time went.
  */
 import { glob, mkdtemp, readdir, rm } from 'node:fs/promises';
-import { availableParallelism, loadavg, tmpdir } from 'node:os';
+import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { answers, migratedImage, testDatabaseUrl, testRedisUrl } from '../broker/store/store.test-support.ts';
 import { openRunDatabases } from './test/databases.ts';
 import { longestFirst, rememberSeconds, runInLanes } from './test/lanes.ts';
+import { temporaryPlace } from './test/temporary-place.ts';
 import { type Outcome, runTestFile } from './test/test-file.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -52,8 +53,9 @@ const files = await longestFirst([...found].sort());
 // A file waits for databases and child processes a part of its time: one lane more keeps the cores busy.
 const lanes = Math.min(availableParallelism() + 1, files.length);
 
+const place = await temporaryPlace();
 await removeLeftFolders();
-const folder = await mkdtemp(join(tmpdir(), `writ-test-${process.pid}-`));
+const folder = await mkdtemp(join(place, `writ-test-${process.pid}-`));
 const databases = missing.some(({ url }) => url === testDatabaseUrl) ? null : await openRunDatabases(testDatabaseUrl);
 // Made once, before the files that would all make it at the same time.
 if (patterns.length === 0) await migratedImage();
@@ -129,9 +131,9 @@ function report(outcome: Outcome): void {
 
 /** Folders of runs that were killed before they could remove them. */
 async function removeLeftFolders(): Promise<void> {
-  for (const name of await readdir(tmpdir())) {
+  for (const name of await readdir(place)) {
     const pid = Number(/^writ-test-(\d+)-/.exec(name)?.[1]);
-    if (Number.isInteger(pid) && !isAlive(pid)) await rm(join(tmpdir(), name), { recursive: true, force: true });
+    if (Number.isInteger(pid) && !isAlive(pid)) await rm(join(place, name), { recursive: true, force: true });
   }
 }
 

@@ -18,6 +18,7 @@ import { type Identity, identityRecord } from '../../broker/people/identity.ts';
 import { type OidcSettings, oidcClient } from '../../broker/people/oidc.ts';
 import { createRechecks } from '../../broker/people/recheck.ts';
 import { signInRouter } from '../../broker/people/sign-in.ts';
+import { takeOnce } from '../../broker/sessions/take-once.ts';
 import type { Store } from '../../broker/store/open.ts';
 import { openTestStore } from '../../broker/store/store.test-support.ts';
 import type { GrantAbout } from '../contract.ts';
@@ -124,6 +125,8 @@ export async function openHarness(
     ownersOf: async () => ['team:billing'],
     isAdmin: (person: Identity) => person.groups.includes('writ-admins'),
     redemptionSeconds: 300,
+    once: (key: string, until: Date) => takeOnce(store, key, until),
+    signInIssuer: 'https://login.example',
     log: { warn: log, error: log },
     requestId: () => 'req_test',
   };

@@ -62,14 +62,11 @@ export interface ActionDeps extends EndSessionDeps, AskDeps {
   mark: Mark;
 }
 
-/**
- * @param bytes a key for this use only (`keys/key-encryption-key.ts`)
- * @param length characters of a digest, six bits each
- */
-export function keyedDigest(bytes: Uint8Array, length = 22): Digest {
+/** @param bytes a key for this use only (`keys/key-encryption-key.ts`) */
+export function keyedDigest(bytes: Uint8Array): Digest {
   // Node takes ten times as long with bytes, which it looks at anew each time.
   const key = createSecretKey(bytes);
-  return (text) => createHmac('sha256', key).update(text).digest('base64url').slice(0, length);
+  return (text) => createHmac('sha256', key).update(text).digest('base64url').slice(0, 22);
 }
 
 export interface ActionRequest extends Call {

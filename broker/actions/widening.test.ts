@@ -2,6 +2,8 @@
  * Whatever one version of a manifest lets pass and the one before it does not, `diffManifests` reports as
  * wider: random versions, each changed in a few places, under random histories and requests, decided by the
  * real decisions.
+ *
+ * @long-calculation
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

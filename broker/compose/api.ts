@@ -39,7 +39,7 @@ import { signalOperations } from '../http/signals.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
 import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
-import { markLength } from '../leases/credential-marks.ts';
+import { keyedMark } from '../leases/credential-marks.ts';
 import { agreeToProposal, refuseProposal } from '../manifests/agree.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
 import { readClientKey } from '../people/client-authentication.ts';
@@ -52,6 +52,7 @@ import { signInRouter } from '../people/sign-in.ts';
 import { createCandidates } from '../replay/candidates.ts';
 import { createShadow } from '../replay/shadow.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
+import { takeOnce } from '../sessions/take-once.ts';
 import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
 import { signalReceiver } from './signals.ts';
@@ -63,8 +64,14 @@ export interface ApiParts extends Parts {
   health: HealthDeps;
 }
 
-/** Composes the API. Has no effect until the first request. */
-export async function composeApi(parts: ApiParts): Promise<Express> {
+export interface Api {
+  app: Express;
+  /** Starts what listens for people's answers by itself. */
+  listen(): { stop(): Promise<void> };
+}
+
+/** Composes the API. Has no effect until the first request, or until it listens. */
+export async function composeApi(parts: ApiParts): Promise<Api> {
   const { settings, trust, clock, log, store, kek, ring, url, shapes, catalog, health } = parts;
   const { notify, poller, refusals } = parts;
   const ending = { store, mintDeadlineSeconds: parts.mintDeadlineSeconds, notify };
@@ -108,13 +115,15 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   const web = { ...login, log, requestId, noteRefusal };
   const about = grantAbout(parts);
   const digest = keyedDigest(deriveKey(kek, 'actions'));
-  const mark = keyedDigest(deriveKey(kek, 'credential-marks'), markLength);
+  const mark = keyedMark(deriveKey(kek, 'credential-marks'));
   const pages: PagesDeps = {
     ...web,
     ...about,
     callArguments: (grantId, reader) =>
       argumentsUnderReview({ store, seal: parts.seal, digest, clock }, grantId, reader),
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
+    once: (key, until) => takeOnce(store, key, until),
+    signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
   };
   const oauth: OAuthDeps = {
     ...ending,
@@ -184,7 +193,7 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
   ];
   const signIn =
     provider === null ? [] : [signInRouter({ ...web, cookieKey: deriveKey(kek, 'sign-in-cookie'), provider })];
-  return createApp({
+  const app = createApp({
     ...health,
     clockHolds: parts.clockGuard.holds,
     refusals,
@@ -247,6 +256,13 @@ export async function composeApi(parts: ApiParts): Promise<Express> {
       );
     },
   });
+  return {
+    app,
+    listen: () => {
+      const listening = parts.channels.flatMap((channel) => channel.listen?.(pages) ?? []);
+      return { stop: async () => void (await Promise.all(listening.map(({ stop }) => stop()))) };
+    },
+  };
 }
 
 /**

@@ -45,6 +45,7 @@ export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'prov
         agentDescription: manifest.description,
         capabilityDescription: capability?.description,
         taskDescription: task?.description,
+        approvedIn: capability?.slack === 'decide' ? ['slack'] : [],
       };
     },
     minTtlSeconds: (provider) => providers.get(provider)?.limits.minTtlSeconds ?? 1,

@@ -13,7 +13,7 @@ import { createRefusals } from '../http/refusals.ts';
 import { publishFolder } from '../manifests/publish-folder.ts';
 import { bootstrapHolds, makeBootstrapToken } from '../people/admin-access.ts';
 import type { Store } from '../store/open.ts';
-import { composeApi } from './api.ts';
+import { type Api, composeApi } from './api.ts';
 import { clockWarnings, createClockGuard } from './clocks.ts';
 import { type Overrides, openFoundation } from './foundation.ts';
 import { createParts, type Parts } from './parts.ts';
@@ -96,11 +96,15 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     stopping: () => stopping,
   };
   let app = express();
+  let startListening: Api['listen'] = () => ({ stop: async () => {} });
   if (settings.WRIT_ROLE === 'worker') mountHealth(app, health);
-  else app = await composeApi({ ...parts, notify: worker.notify, poller, refusals, health });
+  else
+    ({ app, listen: startListening } = await composeApi({ ...parts, notify: worker.notify, poller, refusals, health }));
+  let listening: { stop(): Promise<void> } | null = null;
   const serve = () => {
     server.on('request', app);
     server.off('request', starting);
+    listening = startListening();
   };
   // Until the manifests are what they were given as, only health is told.
   const starting = express();
@@ -121,6 +125,8 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const stopAll = async (step: (name: string) => void) => {
     stopping = true;
     // Accept nothing new, let requests in flight (a mint, say) finish, and answer long polls now.
+    step('channels that listen');
+    await listening?.stop();
     step('requests in flight');
     poller.close();
     await connections.drain();

@@ -33,7 +33,13 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
   let stopReconciler = async () => {};
 
   if (settings.WRIT_ROLE !== 'api') {
-    const outbox = openOutbox({ ...parts, ...grantAbout(parts), publicUrl: parts.url, metrics: parts.sideChannels });
+    const outbox = openOutbox({
+      ...parts,
+      ...grantAbout(parts),
+      publicUrl: parts.url,
+      metrics: parts.sideChannels,
+      escalateSeconds: settings.WRIT_APPROVAL_ESCALATE_SECONDS,
+    });
     const checkpoints = await checkpointsOf(parts);
     const poller = signalPoller(parts, notify);
     const reconciler = startReconciler(

@@ -117,6 +117,9 @@ export const environment = z.object({
     'How long a host may make calls that no rule looks at without asking, by a signed snapshot (`offline` of the SDK): so long after a session has ended, it may still make them. 0 = every call is asked for.',
   ),
   WRIT_APPROVAL_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe('Undecided for so long = denied.'),
+  WRIT_APPROVAL_ESCALATE_SECONDS: seconds(120, 0, 86_400).describe(
+    'After so long without an answer people are told again: the next ones where a channel has a next place to tell, else the same. At once when a place cannot be told. 0 = never.',
+  ),
   WRIT_REDEEM_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe(
     'An approved grant that is not redeemed for so long is denied.',
   ),

@@ -3,8 +3,10 @@
  * in force does not allow is ended. Whoever publishes looks at once; a worker looks again until nothing that
  * was decided on the older version can still be on its way into the database.
  */
+
 import canonicalize from 'canonicalize';
 import type { Logger } from 'pino';
+import { settleNotices } from '../../approvals/notices.ts';
 import type { Provider } from '../../providers/contract.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
@@ -72,7 +74,7 @@ const lapseStatement: Statement = {
     ), changed AS (
 ${lapseGrant('due', '$2::timestamptz', 'due.why::jsonb')}
       RETURNING g.id, g.session_id, g.capability, g.plan_digest, due.reason
-    ), event AS (
+    ), ${settleNotices('changed', '$2::timestamptz')}, event AS (
       ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('grant.denied'), actor: "'system'", grant: 'id', payload: "json_build_object('capability', capability, 'reason', reason, 'plan_digest', plan_digest)" }, 'changed ORDER BY session_id, id')}
     )
     SELECT id FROM changed`,

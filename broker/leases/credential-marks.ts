@@ -5,6 +5,7 @@
  * and Aiken 2003): any sixteen characters in a row that a text shares with a secret give one piece at least,
  * wherever they stand in it. Case, and whatever is neither letter nor digit, make no difference.
  */
+import { hash } from 'node:crypto';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { revokeReason } from '../core/reasons.ts';
@@ -20,7 +21,17 @@ export type Mark = (piece: string) => string;
  * Characters of a mark, six bits each: many are kept of every lease, and a false one among a billion pairs is
  * as likely as one in 10^10.
  */
-export const markLength = 11;
+const markLength = 11;
+
+/**
+ * Many are made for every mint, and HMAC costs four times as much. Its second pass keeps a text from being
+ * made longer under an unknown key; pieces have one length, and a cut-off digest cannot be gone on from.
+ * @param key for this use only (`keys/key-encryption-key.ts`)
+ */
+export function keyedMark(key: Uint8Array): Mark {
+  const prefix = Buffer.from(key).toString('base64url');
+  return (piece) => hash('sha256', prefix + piece, 'base64url').slice(0, markLength);
+}
 
 /** Characters of a piece, and pieces that follow each other of which one is kept. */
 const pieceLength = 12;

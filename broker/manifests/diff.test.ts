@@ -55,6 +55,12 @@ describe('grants', () => {
     ['min: 1, max: 4', 'min: 0, max: 4', `+ read-customer-files: parts may now be 0 to 4; before: 1 to 4${files}`],
     ['tier: 2', 'tier: 1', '+ close-account: approval by a person no longer needed'],
     ['tier: 2', 'tier: 3', '- close-account: a person approves with a passkey now; before: a person approves'],
+    [
+      'tier: 2',
+      'tier: 2\n    slack: decide',
+      '+ close-account: may now be approved in Slack; before: on the page alone',
+    ],
+    ['tier: 2', 'tier: 2\n    slack: link'],
     ['max_ttl: 1h', 'max_ttl: 2h', '+ a credential of close-account may now have 2h; before: 1h'],
     [
       'max_grants: 5\n',

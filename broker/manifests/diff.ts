@@ -215,6 +215,13 @@ function diffCapability(name: string, before: Capability, after: Capability): Ch
             ? at('delegate_only', 'narrows', 'only sub-agents may ask for it now')
             : at('delegate_only', 'widens', 'a session may ask for it itself now; before: only sub-agents'),
         ]),
+    ...((before.slack ?? 'link') === (after.slack ?? 'link')
+      ? []
+      : [
+          after.slack === 'decide'
+            ? at('slack', 'widens', 'may now be approved in Slack; before: on the page alone')
+            : at('slack', 'narrows', 'is approved on the page alone now; before: in Slack too'),
+        ]),
     ...diffParams(name, path, before, after),
     ...(before.description === after.description ? [] : [at('description', 'neither', 'the description is another')]),
     ...otherMembers(path, before, after, [
@@ -225,6 +232,7 @@ function diffCapability(name: string, before: Capability, after: Capability): Ch
       'max_ttl',
       'max_grants',
       'delegate_only',
+      'slack',
       'params',
       'choose',
       'description',

@@ -148,6 +148,12 @@ const CapabilitySchema = z.strictObject({
     .literal(true)
     .optional()
     .describe('A session may open child sessions with it, for sub-agents, and not ask for it itself.'),
+  slack: z
+    .enum(['link', 'decide'])
+    .optional()
+    .describe(
+      'Where Slack is a channel: `decide` = it may be approved there; `link` (the default) = the message leads to the page. With tier 3 it is always the page. It can be denied there anyway.',
+    ),
   canary: z
     .boolean()
     .default(false)

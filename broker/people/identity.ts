@@ -31,6 +31,8 @@ export interface Identity {
   aliases: Identifier[];
   /** Names that the same account (issuer and subject) had at earlier sign-ins. Not recorded with it. */
   former?: Identifier[];
+  /** An issuer where the person may have an account of which nobody here knows. Not recorded with it. */
+  subjectUnknownAt?: string;
 }
 
 /** An admin as a request shows them: a signed-in person, or whoever holds the bootstrap token. */

@@ -123,14 +123,21 @@ function loginHolds({ proofs }: Store, row: LoginRow): boolean {
 export async function loadLogin(deps: LoginDeps, req: Request): Promise<Login | null> {
   const token = readCookie(deps, req, 'writ_login');
   if (token === undefined || !/^[\w-]{43}$/.test(token)) return null;
-  const tokenHash = hash(token);
+  const current = await currentLogin(deps, hash(token));
+  return current === null ? null : { identity: { ...current.identity, former: current.former }, csrf: current.csrf };
+}
+
+/**
+ * A login that stands, as the identity provider last confirmed it.
+ * @throws WritError `unavailable` when it must be asked and does not answer
+ */
+export async function currentLogin(deps: LoginDeps, tokenHash: string): Promise<LoginRow | null> {
   const load = async () => {
     const [row] = await deps.store.run<LoginRow>(loadStatement, [tokenHash, deps.clock.now()]);
     return row !== undefined && loginHolds(deps.store, row) ? row : null;
   };
   const row = await load();
-  const current = row === null || deps.rechecks === undefined ? row : await deps.rechecks.current(tokenHash, row, load);
-  return current === null ? null : { identity: { ...current.identity, former: current.former }, csrf: current.csrf };
+  return row === null || deps.rechecks === undefined ? row : deps.rechecks.current(tokenHash, row, load);
 }
 
 /**

@@ -1,4 +1,8 @@
-/** What replaying says of random histories, held against what the candidate would really have decided. */
+/**
+ * What replaying says of random histories, held against what the candidate would really have decided.
+ *
+ * @long-calculation
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

@@ -1,4 +1,8 @@
-/** What is suggested covers what was used, whatever was used. */
+/**
+ * What is suggested covers what was used, whatever was used.
+ *
+ * @long-calculation
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

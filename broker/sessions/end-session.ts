@@ -10,6 +10,7 @@
  */
 
 import type { Logger } from 'pino';
+import { settleNotices } from '../../approvals/notices.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventBy } from '../audit/events.ts';
 import { decisionReason, endReason, revokeReason } from '../core/reasons.ts';
@@ -72,7 +73,7 @@ const releaseGrantsStatement: Statement = {
     ), g AS (
 ${releaseGrant('id IN (SELECT id FROM due)', '$1::timestamptz', decisionReason('session_ended'))}
       RETURNING id, session_id, status
-    ), events AS (
+    ), ${settleNotices("(SELECT id FROM g WHERE status = 'denied')", '$1::timestamptz')}, events AS (
       ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: eventBy('status', { denied: 'grant.denied', ended: 'grant.ended' }), actor: "'system'", grant: 'id', payload: `json_build_object('reason', ${decisionReason('session_ended')})` }, 'g ORDER BY session_id, id')}
     )
     SELECT id FROM g`,
@@ -208,14 +209,17 @@ export async function endOverdueSessions(
 /**
  * Releases what ended sessions still hold: what a process left behind that died while ending them. In steps
  * of `limit`, for as long as it gets anywhere.
+ * @returns whether it held locked what a worker may have passed over meanwhile, even where it changed
+ *   nothing: a row that `session_release_leases` waited for, and then found released by another, it holds to
+ *   its end
  */
-export async function releaseEndedSessions(deps: EndSessionDeps, now: Date, limit: number): Promise<void> {
-  for (;;) {
+export async function releaseEndedSessions(deps: EndSessionDeps, now: Date, limit: number): Promise<boolean> {
+  for (let looked = false; ; looked = true) {
     const sessions = await deps.store.run<{ id: string }>(unreleasedStatement, [limit]);
-    if (sessions.length === 0) return;
+    if (sessions.length === 0) return looked;
     const ids = sessions.map((row) => row.id);
     const { leases, released } = await release(deps, now, ids);
     if (leases.length > 0) deps.notify();
-    if (sessions.length < limit || released === 0) return;
+    if (sessions.length < limit || released === 0) return true;
   }
 }

@@ -5,6 +5,7 @@
  * commit on nothing more can come to the tree, so the statements here see all there is. When the process dies
  * in between, the worker goes on (`holdBackAll`).
  */
+import { settleNotices } from '../../approvals/notices.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventBy } from '../audit/events.ts';
 import { aboutSession } from '../core/questions.ts';
@@ -51,7 +52,7 @@ const grantsStatement: Statement = {
     ), g AS (
 ${releaseGrant('id IN (SELECT id FROM due)', '$1::timestamptz', '(SELECT due.why FROM due WHERE due.id = grants.id)')}
       RETURNING id, session_id, status
-    ), events AS (
+    ), ${settleNotices("(SELECT id FROM g WHERE status = 'denied')", '$1::timestamptz')}, events AS (
       ${appendEvent({ chain: 'g.session_id', at: '$1::timestamptz', type: eventBy('g.status', { denied: 'grant.denied', ended: 'grant.ended' }), actor: "'system'", grant: 'g.id', payload: "json_build_object('reason', due.why)" }, 'g JOIN due ON due.id = g.id ORDER BY g.session_id, g.id')}
     )
     SELECT id FROM g`,

@@ -95,7 +95,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
       'ended_at',
     ],
   },
-  approval_outbox: { insert: true, update: ['attempts', 'due_at', 'delivered_at', 'last_error'] },
+  approval_outbox: { insert: true, update: ['attempts', 'due_at', 'delivered_at', 'last_error', 'reference'] },
   signing_key: { insert: true, update: ['retired_at', 'withdrawn_at'] },
   bootstrap: { insert: true, update: ['token_hash', 'created_at', 'proof', 'expired_at'] },
   login: { insert: true, delete: true, update: ['identity', 'checked_at', 'sealed', 'proof'] },

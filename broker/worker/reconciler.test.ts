@@ -9,6 +9,7 @@ import { endSession } from '../sessions/end-session.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { until } from '../until.test-support.ts';
 import type { Job } from './job.ts';
+import { releaseEndedSessions } from './jobs/release-ended-sessions.ts';
 import { reconcileOnce, startReconciler } from './reconciler.ts';
 
 /**
@@ -312,6 +313,29 @@ for (const backend of await testBackends()) {
       gate.resolve();
       await until('it is revoked', async () => (await harness.row(hanging)).status === 'revoked');
       await reconciler.stop();
+    });
+
+    test('a release that finds its leases released by another wakes the providers: a claim may have passed over what it held', async () => {
+      const session = await harness.open();
+      const lease = await harness.lease(session, 'plain');
+      const run: typeof harness.store.run = async (what, values) => {
+        if (what.name === 'session_released') throw new Error('killed');
+        return harness.store.run(what, values);
+      };
+      const dying = { ...harness.ending, store: { ...harness.store, run } };
+      await assert.rejects(endSession(dying, harness.end(session.sessionId)), /killed/);
+      assert.equal((await harness.row(lease)).status, 'revoking');
+      let woken = 0;
+      const deps = {
+        ...harness.reconciling,
+        wakeProviders: () => {
+          woken += 1;
+        },
+      };
+      await releaseEndedSessions.run(deps, harness.clock.now());
+      assert.equal(woken, 1);
+      await releaseEndedSessions.run(deps, harness.clock.now());
+      assert.equal(woken, 1, 'nothing is held any more');
     });
 
     test('a clock that is set back does not put the tick off', async () => {

@@ -203,8 +203,8 @@ describe('a server', () => {
     await client.close();
   });
 
-  it('gets neither the session nor what could open one', async () => {
-    const held = await openHeld(harness);
+  it('gets neither the session nor what could open one', async (t) => {
+    const held = await openHeld(t, harness);
     const client = await rawClient(harness, {
       mode: 'environment',
       options: pins('environment'),
@@ -297,8 +297,8 @@ describe('a client', () => {
     assert.equal(await outcomeOf(harness, 'look'), 'error');
   });
 
-  it('whose session’s process has gone can call nothing', async () => {
-    const held = await openHeld(harness);
+  it('whose session’s process has gone can call nothing', async (t) => {
+    const held = await openHeld(t, harness);
     const client = await rawClient(harness, { options: pins('gone'), env: { WRIT_SESSION_SOCKET: held.socket } });
     assert.equal(textOf(await client.call(1, 'look')), 'look done');
     held.child.kill('SIGKILL');

@@ -72,8 +72,8 @@ describe('server-filesystem', () => {
     await client.close();
   });
 
-  it('is one of several hosts of one session', async () => {
-    const held = await openHeld(harness);
+  it('is one of several hosts of one session', async (t) => {
+    const held = await openHeld(t, harness);
     const env = { WRIT_SESSION_SOCKET: held.socket };
     const clients = [
       await open(guarded(harness, publishedServer('server-filesystem', folder), { env })),

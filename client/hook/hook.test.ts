@@ -29,7 +29,7 @@ let held: Awaited<ReturnType<typeof openHeld>>;
 beforeAll(async () => {
   folder = await manifestFolder();
   harness = await openHarness({ env: { WRIT_MANIFEST_DIR: folder } });
-  held = await openHeld(harness, ['--task-type', 'code']);
+  held = await openHeld(null, harness, ['--task-type', 'code']);
 });
 afterAll(async () => {
   held.child.kill();
@@ -174,8 +174,8 @@ describe('the manifest of docs/hooks.md', () => {
     assert.match(await decided('opencode', 'edit', { filePath: '/workspace/opencode.json' }), /own settings/);
   });
 
-  it('takes a run that read secrets off the network', async () => {
-    const other = await openHeld(harness, ['--task-type', 'code']);
+  it('takes a run that read secrets off the network', async (t) => {
+    const other = await openHeld(t, harness, ['--task-type', 'code']);
     const ask = (tool: string, input: Told['input']) =>
       askHook(['claude-code'], before('claude-code', call(tool, input)), { WRIT_SESSION_SOCKET: other.socket });
     const page = { url: 'https://docs.example/', prompt: 'x' };
@@ -222,8 +222,8 @@ describe('what a rule does besides denying', () => {
     ['mcp__ops__wipe', /Nobody wipes anything\..*suspended/, /suspended/],
     ['mcp__ops__leave', /That was the last call\..*has ended/, /ended/],
   ] as const)
-    it(`${tool}: the model is told, and nothing is called after it`, async () => {
-      const other = await openHeld(harness, ['--task-type', 'code']);
+    it(`${tool}: the model is told, and nothing is called after it`, async (t) => {
+      const other = await openHeld(t, harness, ['--task-type', 'code']);
       const ask = (one: Told) =>
         askHook(['codex'], before('codex', one), { WRIT_SESSION_SOCKET: other.socket }).then((answer) =>
           denialOf('codex', answer),

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
+import type { TestContext } from 'node:test';
 import type { Harness } from '../broker.test-support.ts';
 
 export const writCommand = join(import.meta.dirname, '../cli/writ.ts');
@@ -47,17 +48,25 @@ async function all(stream: Readable): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-/** A session held for this test: the process, and the path of its socket. */
+/**
+ * A session held for a test: the process, and the path of its socket.
+ * @param holder the test at whose end the process is killed, if it still lives; null = the caller ends it
+ */
 export async function openHeld(
+  holder: Pick<TestContext, 'after'> | null,
   harness: Harness,
   args: readonly string[] = ['--input', 'customer_id=42'],
 ): Promise<{ child: Writ; socket: string; ended: Promise<number | null> }> {
   const child = startWrit(['session', 'open', ...args], agentEnvironment(harness));
+  holder?.after(() => void child.kill('SIGKILL'));
   const stderr = all(child.stderr);
   const ended = once(child, 'close').then(([code]) => code as number | null);
   const lines = createInterface({ input: child.stdout });
   const line = await Promise.race([once(lines, 'line').then(([text]) => String(text)), ended.then(() => null)]);
   const socket = line === null ? undefined : /^export WRIT_SESSION_SOCKET='(.+)'$/.exec(line)?.[1];
-  if (socket === undefined) throw new Error(`no session was opened: ${line} ${await stderr}`);
+  if (socket === undefined) {
+    child.kill('SIGKILL');
+    throw new Error(`no session was opened: ${line} ${await stderr}`);
+  }
   return { child, socket, ended };
 }

@@ -33,8 +33,8 @@ const answersTo = (path: string, bytes: string | Buffer) => {
 };
 
 describe('a session held for whoever started the process', () => {
-  it('is asked for tools, decides calls, takes reports and words, and ends when told to', async () => {
-    const { socket, ended } = await openHeld(harness);
+  it('is asked for tools, decides calls, takes reports and words, and ends when told to', async (t) => {
+    const { socket, ended } = await openHeld(t, harness);
     const session = await connectSession(socket);
     const { sessionId, ended: why } = await session.status();
     assert.equal(why, null);
@@ -67,8 +67,8 @@ describe('a session held for whoever started the process', () => {
   });
 
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const)
-    it(`ends with ${signal}`, async () => {
-      const { child, ended } = await openHeld(harness);
+    it(`ends with ${signal}`, async (t) => {
+      const { child, ended } = await openHeld(t, harness);
       const id = await newestSession();
       child.kill(signal);
       assert.equal(await ended, 0);
@@ -142,9 +142,10 @@ describe('a session held for a command', () => {
     ]);
   });
 
-  it('passes a signal on, and ends after the command has', async () => {
+  it('passes a signal on, and ends after the command has', async (t) => {
     const forever = 'process.on("SIGTERM", () => process.exit(3)); console.log("up"); setInterval(() => {}, 1000)';
     const child = startWrit(open('--', process.execPath, '-e', forever), agentEnvironment(harness));
+    t.after(() => void child.kill('SIGTERM'));
     await new Promise((resolve) => child.stdout.once('data', resolve));
     const id = await newestSession();
     child.kill('SIGTERM');
@@ -159,8 +160,8 @@ describe('a session held for a command', () => {
     assert.equal(await endReason(await newestSession()), 'ended_by_agent');
   });
 
-  it('dies by SIGKILL: the socket is dead, and nothing of the session was on disk', async () => {
-    const { child, socket, ended } = await openHeld(harness);
+  it('dies by SIGKILL: the socket is dead, and nothing of the session was on disk', async (t) => {
+    const { child, socket, ended } = await openHeld(t, harness);
     const folder = dirname(socket);
     for (const name of await readdir(folder))
       await assert.rejects(readFile(join(folder, name)), { code: 'ENXIO' }, 'a socket and nothing else');
@@ -176,7 +177,7 @@ describe('a session held for a command', () => {
 describe('who attacks the socket', () => {
   let held: Awaited<ReturnType<typeof openHeld>>;
   before(async () => {
-    held = await openHeld(harness);
+    held = await openHeld(null, harness);
   });
   after(async () => {
     held.child.kill();

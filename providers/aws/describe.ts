@@ -67,6 +67,6 @@ function revocability(plan: Plan, settings: AwsSettings): PlanDescription['revoc
     return { kind: 'immediate', text: `A deny for this one credential in the role’s policy ends it at once. ${end}` };
   return {
     kind: 'eventual',
-    text: `A deny for this one credential is put into the role’s policy and read back. AWS enforces that within seconds as a rule, but promises no time; it counts as revoked ${lag} seconds after. ${end}`,
+    text: `A deny for this one credential is put into the role’s policy and read back. AWS enforces that within seconds as a rule, but promises no time; it counts as revoked ${lag} s after. ${end}`,
   };
 }

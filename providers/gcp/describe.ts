@@ -42,7 +42,7 @@ export function describe(plan: Plan, lagSeconds: number): PlanDescription {
     summary,
     revocability: {
       kind: 'eventual',
-      text: `Revoked by disabling its service account at Google, which may take up to ${lagSeconds} seconds to be felt everywhere. Google itself ends the token after ${plan.ttl_seconds} seconds.`,
+      text: `Revoked by disabling its service account at Google, which may take up to ${lagSeconds} s to be felt everywhere. Google itself ends the token after ${plan.ttl_seconds} seconds.`,
     },
   };
 }

@@ -90,15 +90,22 @@ export async function startLoginProvider(options: LoginProviderOptions): Promise
   };
 }
 
+/** One for all providers of this process: an RSA key takes a tenth of a second to make. */
+let signingKey: Promise<JWK> | undefined;
+const makeSigningKey = async (): Promise<JWK> => {
+  const { privateKey } = await generateKeyPair('RS256', { extractable: true });
+  return exportJWK(privateKey);
+};
+
 async function configuration(options: LoginProviderOptions): Promise<Configuration> {
   const { clients, users, refreshTokens = false, userinfo = true, authentications } = options;
-  const { privateKey } = await generateKeyPair('RS256', { extractable: true });
+  signingKey ??= makeSigningKey();
   return {
     adapter: loginStore(),
     clients: clients.map((client) => clientMetadata(client, refreshTokens)),
     ...(authentications === undefined ? {} : { clientAuthMethods: authentications }),
     issueRefreshToken: () => refreshTokens,
-    jwks: { keys: [{ ...(await exportJWK(privateKey)), use: 'sig', alg: 'RS256', kid: 'login' }] },
+    jwks: { keys: [{ ...(await signingKey), use: 'sig', alg: 'RS256', kid: 'login' }] },
     cookies: { keys: [randomBytes(32).toString('hex')] },
     claims: {
       openid: ['sub'],

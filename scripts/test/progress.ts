@@ -40,12 +40,18 @@ function cpuSeconds(): number {
 }
 
 function tell(progress: Progress): void {
-  if (process.connected) process.send?.(progress);
+  // Whoever is told may be gone already: what follows from that is done below.
+  if (process.connected) process.send?.(progress, undefined, undefined, () => {});
 }
 
 // Whoever started this process is gone, and nobody will end what it has started.
 process.once('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
 process.channel?.unref();
+// Its broken pipe may be noticed before that, and end this process alone.
+const starter = process.ppid;
+process.once('exit', () => {
+  if (process.ppid !== starter) process.kill(-process.pid, 'SIGKILL');
+});
 
 // biome-ignore lint/correctness/useYield: a reporter is a generator of what it prints
 export default async function* progress(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {

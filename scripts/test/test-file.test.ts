@@ -108,6 +108,24 @@ test('a test that hangs is cut by the watchdog, which says which it is and what 
   assert.ok(await isGone(await outcome.word('pid')));
 });
 
+test('a file that does not exit when its tests are over is ended, its children first, and what failed is said', async () => {
+  const outcome = await runSource(`${head}
+    test('fails before it ends its child', () => {
+      const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
+      writeFileSync('{{folder}}/pid', String(child.pid));
+      throw new Error('no good');
+    });`);
+  assert.match(outcome.faults[0] ?? '', /^did not exit within 3 s of its last test/);
+  assert.match(outcome.faults[0] ?? '', /has the child \d+ .*setInterval/);
+  assert.equal(outcome.faults.length, 1);
+  assert.equal(outcome.counts.failed, 1);
+  assert.match(outcome.output, /no good/);
+  assert.ok(await isGone(await outcome.word('pid')));
+
+  const busy = await runSource(`${head} test('leaves a timer', () => { setInterval(() => {}, 1000); });`);
+  assert.match(busy.faults.join(), /did not exit within 3 s of its last test/);
+});
+
 test('a test that is busy for good is cut too, and the report says where it is', async () => {
   const outcome = await runSource(
     `${head}

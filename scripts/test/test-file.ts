@@ -4,11 +4,11 @@
  * nothing outlives it. No limit is set to how long a test may take: a slow machine is not a fault.
  */
 import { spawn } from 'node:child_process';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Counts, Progress } from './progress.ts';
-import { reportFlags, waitingFor } from './waiting-for.ts';
+import { childrenOf, reportFlags, waitingFor } from './waiting-for.ts';
 
 export interface Outcome {
   file: string;
@@ -33,7 +33,10 @@ export interface FileOptions {
   live: boolean;
   /** How long nothing may begin or end before the file is cut, in minutes. */
   silenceMinutes: number;
-  /** How long processes that were told to go may take, in seconds, before they count as left behind. */
+  /**
+   * How long processes that were told to go may take, in seconds, before they count as left behind, and the
+   * file itself when its tests are over.
+   */
   graceSeconds: number;
   /** Interrupts it. */
   signal: AbortSignal;
@@ -63,13 +66,13 @@ export async function runTestFile(options: FileOptions): Promise<Outcome> {
   let noticed = false;
   let waitsFor: string | null = null;
   let summed = false;
+  let someEnded = false;
 
   const child = spawn(
     process.execPath,
     [
       '--disable-warning=ExperimentalWarning',
-      // A file ends before optimised WebAssembly has paid for its making: a sixth of the suite's CPU time.
-      '--liftoff-only',
+      ...((await calculatesLong(file)) ? [] : ['--liftoff-only']),
       '--test-reporter=spec',
       '--test-reporter-destination=stdout',
       `--test-reporter=${join(import.meta.dirname, 'progress.ts')}`,
@@ -95,7 +98,10 @@ export async function runTestFile(options: FileOptions): Promise<Outcome> {
     noticed = false;
     waitsFor = null;
     if (progress.kind === 'began') running.push(progress.test);
-    if (progress.kind === 'ended') running.splice(running.lastIndexOf(progress.test), 1);
+    if (progress.kind === 'ended') {
+      someEnded = true;
+      running.splice(running.lastIndexOf(progress.test), 1);
+    }
     if (progress.kind === 'skipped') outcome.skipped.push({ test: progress.test, why: progress.why });
     if (progress.kind === 'summary') {
       summed = true;
@@ -124,12 +130,26 @@ export async function runTestFile(options: FileOptions): Promise<Outcome> {
     );
     killGroup(group);
   };
+  let lingering = false;
+  /** Its children first: without them it exits by itself, and says what has failed. */
+  const endLingering = async () => {
+    lingering = true;
+    const waits = await waitingFor(group, folder, () => outcome.output);
+    outcome.faults.push([`did not exit within ${options.graceSeconds} s of its last test`, ...waits].join('\n      '));
+    for (const { pid } of await childrenOf(group)) killProcess(pid);
+    const over = await Promise.race([ended, wait(options.graceSeconds * 1000, null, { ref: false })]);
+    if (over !== null) return;
+    cutting = true;
+    killGroup(group);
+  };
   const interrupted = () => void cut('interrupted');
   options.signal.addEventListener('abort', interrupted);
   const watchdog = setInterval(() => {
     const minutes = (performance.now() - heard) / 60_000;
     if (minutes >= options.silenceMinutes)
       void cut(`cut: nothing began or ended for ${options.silenceMinutes} minutes`);
+    else if (!lingering && someEnded && running.length === 0 && minutes * 60 >= options.graceSeconds)
+      void endLingering();
     else if (minutes >= noticeMinutes && !noticed) {
       noticed = true;
       options.say(`… ${file}: ${running.join(' › ')} has been under way for ${noticeMinutes} minutes`);
@@ -153,6 +173,13 @@ export async function runTestFile(options: FileOptions): Promise<Outcome> {
   return outcome;
 }
 
+/**
+ * A file ends before optimised WebAssembly has paid for its making: without it the suite takes a sixth less
+ * CPU time. One that asks Cedar thousands of times in one process says so in its head, by this word.
+ */
+const calculatesLong = async (file: string): Promise<boolean> =>
+  (await readFile(file, 'utf8')).slice(0, 2000).includes('@long-calculation');
+
 /** Whether every process that the file started has exited; allows a moment for those that were signalled. */
 async function groupEnds(group: number, seconds: number): Promise<boolean> {
   for (let tries = 0; tries < seconds * 20; tries += 1) {
@@ -160,6 +187,14 @@ async function groupEnds(group: number, seconds: number): Promise<boolean> {
     await wait(50);
   }
   return false;
+}
+
+function killProcess(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has gone by itself.
+  }
 }
 
 /** @returns whether there was anybody to get the signal */

@@ -52,7 +52,7 @@ export async function waitingFor(pid: number, folder: string, printed: () => str
   return [
     ...stack.slice(0, 8).map((line) => `runs ${line}`),
     ...waits.slice(0, 20).map((line) => `waits for ${line}`),
-    ...(await childrenOf(pid)),
+    ...(await childrenOf(pid)).map(({ line }) => line),
   ];
 }
 
@@ -127,14 +127,18 @@ function describe(handle: Handle): string | null {
   return null;
 }
 
-async function childrenOf(leader: number): Promise<string[]> {
+/** Every process of a group but its leader, and a line about it for people. */
+export async function childrenOf(leader: number): Promise<{ pid: number; line: string }[]> {
   try {
     const { stdout } = await promisify(execFile)('ps', ['-eo', 'pgid=,pid=,stat=,args=']);
     return stdout
       .split('\n')
       .map((line) => line.trim().split(/\s+/))
       .filter(([group, pid]) => Number(group) === leader && Number(pid) !== leader)
-      .map(([, pid, state, ...args]) => `has the child ${pid} (${state}): ${args.join(' ').slice(0, 120)}`);
+      .map(([, pid, state, ...args]) => ({
+        pid: Number(pid),
+        line: `has the child ${pid} (${state}): ${args.join(' ').slice(0, 120)}`,
+      }));
   } catch {
     return [];
   }

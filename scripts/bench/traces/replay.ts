@@ -14,7 +14,7 @@ import { deriveKey } from '../../../broker/keys/key-encryption-key.ts';
 import { openKeyRing } from '../../../broker/keys/ring.ts';
 import { createRowProofs } from '../../../broker/keys/row-proofs.ts';
 import { createSeal } from '../../../broker/keys/seal.ts';
-import { markLength } from '../../../broker/leases/credential-marks.ts';
+import { keyedMark } from '../../../broker/leases/credential-marks.ts';
 import { createCatalog } from '../../../broker/manifests/catalog.ts';
 import type { Manifest } from '../../../broker/manifests/manifest.ts';
 import { publishManifest } from '../../../broker/manifests/publish.ts';
@@ -62,7 +62,7 @@ export async function openWorld(place: Place) {
   const deps: ActionDeps = {
     ...{ store, clock, catalog, mintDeadlineSeconds: 30, notify: () => {} },
     digest: keyedDigest(deriveKey(kek, 'actions')),
-    mark: keyedDigest(deriveKey(kek, 'credential-marks'), markLength),
+    mark: keyedMark(deriveKey(kek, 'credential-marks')),
     log: pino({ enabled: false }),
     ...{ seal: createSeal(kek), approvalTimeoutSeconds: 300, redemptionSeconds: 300, noticeChannels: [] },
     publicUrl: 'http://localhost',

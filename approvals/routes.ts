@@ -1,0 +1,44 @@
+/**
+ * Which places a channel tells of a request, by who decides on it. What a place is, the channel knows: a
+ * room, an address. Pure.
+ */
+import { isOwnerName } from '../broker/core/identifier.ts';
+import type { Incident, Notice } from './contract.ts';
+
+/** Owner → places in the order in which they are told. */
+export type Routes = ReadonlyMap<string, readonly string[]>;
+
+/**
+ * @param text `team:payments=PLACE,user:a@example.com=PLACE>NEXT`
+ * @param isPlace what the channel can tell
+ * @returns what is wrong with the text, where it is no routes
+ */
+export function readRoutes(text: string, isPlace: (place: string) => boolean): Routes | string {
+  const routes = new Map<string, string[]>();
+  for (const entry of text.split(',').map((one) => one.trim())) {
+    const at = entry.lastIndexOf('=');
+    const owner = entry.slice(0, Math.max(at, 0)).trim();
+    const places = entry
+      .slice(at + 1)
+      .split('>')
+      .map((one) => one.trim());
+    if (!isOwnerName(owner) || !places.every(isPlace) || routes.has(owner))
+      return `${entry} must be team:GROUP=PLACE or user:E-MAIL=PLACE, with > before each further place, each owner once`;
+    routes.set(owner, places);
+  }
+  return routes;
+}
+
+/**
+ * The first places of all who decide, or answer for the agent; when those were silent, the next ones, and
+ * where there is none, the same again.
+ * @param standard place of an owner without a route
+ */
+export function placesToTell(routes: Routes, standard: (owner: string) => string, notice: Notice | Incident): string[] {
+  const owners = notice.kind === 'incident' ? notice.recipients : notice.approvers;
+  const places = owners.map((owner) => {
+    const route = routes.get(owner) ?? [standard(owner)];
+    return (notice.kind === 'escalated' ? (route[1] ?? route[0]) : route[0]) as string;
+  });
+  return [...new Set(places)];
+}

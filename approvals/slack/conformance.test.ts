@@ -1,0 +1,4 @@
+import { channelConformance } from '../conformance.ts';
+import { slackHarness } from './slack.test-support.ts';
+
+channelConformance('slack', slackHarness);
