@@ -184,6 +184,28 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
       assert.equal(await first.isIn(), false);
     });
 
+    test('an approval whose mint is under way lapses when the mint comes to nothing', async () => {
+      const agent = await run('strict@example.com');
+      const id = await ask(agent);
+      const approver = await signedIn('storage');
+      await approver.approve(id);
+      const becomes = (status: string) => store().prisma.grant.update({ where: { id }, data: { status } });
+      // As a mint leaves it while it runs, and then when it had no effect and another may.
+      await becomes('issuing');
+      const token = await transmitter.sign({ type: revoked, subject: account('storage') });
+      assert.equal((await push(token)).status, 202);
+      await until('the login to end', async () => !(await approver.isIn()));
+      const isDue = () => store().prisma.signal.count({ where: { dueAt: { gt: deployment.clock.now() } } });
+      await until('the signal to wait for the mint', async () => (await isDue()) === 1);
+      await becomes('approved');
+      await until('the approval to lapse', async () => {
+        deployment.clock.advance(1000);
+        return (await grantOf(agent, id))[0] === 'denied';
+      });
+      assert.deepEqual(await grantOf(agent, id), ['denied', 'approver_signed_off']);
+      await carriedOut();
+    });
+
     test('an e-mail is whose account proved it, and nobody else’s', async () => {
       const mallory = await signedIn('mallory');
       const storage = await signedIn('storage');
@@ -359,6 +381,7 @@ for (const backend of (await testBackends()) as ('pglite' | 'postgres')[])
         [...transmitter.refused].map(([one, { err }]) => [one, err]),
         [[bad, 'invalid_audience']],
       );
+      assert.equal((await last('signal.refused')).reason, 'wrong_audience');
       assert.equal(await operator.isIn(), false);
       assert.equal(await stateOf(agent), 'person_signed_off');
       // Given again, by push: it is the same token.

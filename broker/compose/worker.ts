@@ -105,7 +105,7 @@ function signalPoller(parts: Parts, notify: () => void): SignalPoller | null {
     ...parts,
     metrics: parts.sideChannels,
   });
-  return createSignalPoller({ ...receiver, url, token, channel, log: parts.log });
+  return createSignalPoller({ ...receiver, url, token, channel });
 }
 
 /** Null where none are wanted. */

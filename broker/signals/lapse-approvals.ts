@@ -2,6 +2,7 @@
  * Denies what hangs on the approvals of somebody who is signed off: what nobody has redeemed, and what waits
  * for one more person. A review cannot be taken back, so the request lapses, and the agent asks again.
  */
+import { settleNotices } from '../../approvals/notices.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { decisionReason } from '../core/reasons.ts';
@@ -30,7 +31,7 @@ const lapseStatement: Statement = {
     ), changed AS (
 ${lapseGrant('due', '$1::timestamptz')}
       RETURNING g.id, g.session_id, g.capability, g.plan_digest, due.reason
-    ), audited AS (
+    ), ${settleNotices('changed', '$1::timestamptz')}, audited AS (
       ${appendEvent({ chain: 'session_id', at: '$1::timestamptz', type: event('grant.denied'), actor: "'system'", grant: 'id', payload: "json_build_object('capability', capability, 'reason', reason, 'plan_digest', plan_digest)" }, 'changed ORDER BY session_id, id')}
     )
     SELECT (SELECT count(*)::int FROM open) AS open, (SELECT count(*)::int FROM changed) AS lapsed`,

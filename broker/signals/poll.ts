@@ -6,14 +6,13 @@ import { readJson } from '../core/read-json.ts';
 import type { SideChannel } from '../core/side-channel.ts';
 import { openCompactJws } from '../identity/compact-jws.ts';
 import { Refusal } from '../identity/refusal.ts';
-import { type ReceiveDeps, receiveSet } from './receive.ts';
+import { type ReceiveDeps, receiveSet, recordRefusal } from './receive.ts';
 import { refusalOf } from './refusal.ts';
 
 export interface PollDeps extends ReceiveDeps {
   url: string;
   token: string;
   channel: SideChannel;
-  log: { warn(fields: object, message: string): void };
   fetch?: typeof fetch;
 }
 
@@ -26,8 +25,11 @@ export interface SignalPoller {
 const setsPerPoll = 25;
 const maxBytes = 2 * 1024 * 1024;
 /** How long a transmitter may keep a poll open. */
-const waitMs = 30_000;
-/** After an answer without news: it may be one that keeps no poll open. */
+const openMs = 60_000;
+/**
+ * After an answer without news, which may be of one that keeps no poll open; and after one that was refused,
+ * so that a broken transmitter is heard so often and not more.
+ */
 const pauseMs = 5_000;
 
 /** What the next request says of the tokens that the last answers brought. */
@@ -46,7 +48,7 @@ export function createSignalPoller(deps: PollDeps): SignalPoller {
   async function poll(): Promise<boolean> {
     const { ack, setErrs } = receipts;
     const owing = ack.length > 0 || Object.keys(setErrs).length > 0;
-    const signal = AbortSignal.any([AbortSignal.timeout(2 * waitMs), stopping.signal]);
+    const signal = AbortSignal.any([AbortSignal.timeout(openMs), stopping.signal]);
     const response = await (deps.fetch ?? fetch)(deps.url, {
       method: 'POST',
       redirect: 'manual',
@@ -67,7 +69,7 @@ export function createSignalPoller(deps: PollDeps): SignalPoller {
     // It has them: only what it sends now is open.
     receipts = { ack: [], setErrs: {} };
     for (const [jti, token] of sets) await take(jti, token);
-    return owing || sets.length > 0;
+    return Object.keys(receipts.setErrs).length === 0 && (owing || sets.length > 0);
   }
 
   async function take(jti: string, token: unknown): Promise<void> {
@@ -78,7 +80,7 @@ export function createSignalPoller(deps: PollDeps): SignalPoller {
     } catch (error) {
       // Without keys nobody knows what it is: it stays where it is, and comes again.
       if (!(error instanceof Refusal) || error.reason === 'issuer_unavailable') throw error;
-      deps.log.warn({ reason: error.reason }, 'a polled signal was refused');
+      await recordRefusal(deps, token, error.reason);
       receipts.setErrs[jti] = refusalOf(error);
     }
   }

@@ -2,8 +2,10 @@
  * Takes a Security Event Token, however it came: verified, then remembered in one statement with its audit
  * rows. What it does is done by a worker (`carry-out.ts`); whoever delivered it is answered at once.
  */
+import { hash } from 'node:crypto';
 import { appendEvent } from '../audit/append.ts';
-import { event } from '../audit/events.ts';
+import { event, eventPayload } from '../audit/events.ts';
+import type { RefusalReason } from '../core/reasons.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { effectOf } from './effects.ts';
 import { namesOf } from './subject.ts';
@@ -57,6 +59,29 @@ export async function receiveSet(
   ]);
   if (taken.some(({ effect }) => effect !== 'none')) deps.notify();
   return jti;
+}
+
+const refusedStatement: Statement = {
+  name: 'signal_refused',
+  text: appendEvent({
+    chain: "'system'",
+    at: '$1::timestamptz',
+    type: event('signal.refused'),
+    actor: "'identity provider'",
+    payload: '$2::json',
+  }),
+};
+
+/**
+ * Puts on record that a token was refused which the transmitter itself gave; of others see `http/refusals.ts`.
+ */
+export async function recordRefusal(
+  { store, clock }: Pick<ReceiveDeps, 'store' | 'clock'>,
+  token: unknown,
+  reason: RefusalReason,
+): Promise<void> {
+  const payload = eventPayload('signal.refused', { reason, token_sha256: hash('sha256', String(token), 'hex') });
+  await store.run(refusedStatement, [clock.now(), JSON.stringify(payload)]);
 }
 
 const forgetStatement: Statement = {
