@@ -14,13 +14,16 @@ import { review } from '../approvals/review.ts';
 import { person } from '../approvals/rows.test-support.ts';
 import type { Broker } from './compose/start.ts';
 import { manualClock, systemClock } from './core/clock.ts';
+import { statement } from './harness.test-support.ts';
 import { deriveKey } from './keys/key-encryption-key.ts';
 import { openKeyRing } from './keys/ring.ts';
 import { createRowProofs } from './keys/row-proofs.ts';
 import { createSeal } from './keys/seal.ts';
+import { identityRecord } from './people/identity.ts';
 import { type Ground, prepareGround, source } from './running.test-support.ts';
 import { openStore } from './store/open.ts';
 import { createPreparedDatabase, testBackends } from './store/store.test-support.ts';
+import { until } from './until.test-support.ts';
 
 const skip = (await testBackends()).includes('postgres') ? false : 'no PostgreSQL answers';
 const ask = `  ask-plain: { description: Ask for it., provider: plain, tasks: [work], tier: 2, max_ttl: 15m }\n`;
@@ -161,6 +164,100 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       assert.equal(await answered('/v1/admin/manifests', headers), 401);
       assert.equal(await answered('/approvals', headers), 303);
       assert.ok(ground.log.some((line) => line.includes('a row does not hold') && line.includes('"table":"login"')));
+    });
+
+    test('a lock is not lifted by writing rows: not by a lift of theirs, nor by whoever set it under another name', async () => {
+      const logins = async (name: string) => {
+        const store = await ownersStore();
+        const identity = person(`${name}@example.com`, { groups: ['admins'] });
+        const token = randomBytes(32).toString('base64url');
+        const now = systemClock.now();
+        const row = {
+          token_hash: sha256(token),
+          identity: identityRecord(identity),
+          csrf: 'x',
+          created_at: now,
+          checked_at: now,
+          sealed: null,
+          expires_at: new Date(now.getTime() + 3600_000),
+        };
+        const proof = store.proofs.make('login', row);
+        await store.run(
+          statement(
+            'INSERT INTO login (token_hash, identity, csrf, created_at, checked_at, expires_at, proof) VALUES ($1, $2, $3, $4, $4, $5, $6)',
+          ),
+          [row.token_hash, JSON.stringify(row.identity), 'x', now, row.expires_at, proof],
+        );
+        await store.close();
+        return `writ_login=${token}`;
+      };
+      const [setter, other] = [await logins('setter'), await logins('other')];
+      const post = async (cookie: string, path: string, body: object) => {
+        const init = {
+          method: 'POST',
+          headers: { cookie, 'content-type': 'application/json' },
+          body: JSON.stringify(body),
+        };
+        const response = await fetch(ground.url + path, init);
+        return {
+          status: response.status,
+          body: (await response.json()) as { id: string; stands: boolean; proven: boolean },
+        };
+      };
+      const lock = async (cookie: string) =>
+        (await post(cookie, '/v1/locks', { level: 'agent', subject: 'scripted-agent', reason: 'x' })).body;
+      const lift = async (cookie: string, id: string) =>
+        (await post(cookie, `/v1/locks/${id}/lift`, { reason: 'x' })).status;
+      const stands = () => assert.rejects(ground.session(), /locked/);
+
+      const session = await ground.session();
+      const set = await lock(setter);
+      await stands();
+      // A lift of theirs: the session is opened, because no statement can tell; its first read does.
+      const forged = `INSERT INTO access_lock_lift (lock_id, reason, lifted_by, lifter, lifted_at, proof)
+        VALUES ($1, 'x', 'user:other@example.com', '{}', now(), $2)`;
+      assert.equal(await attack(forged, [set.id, `v1.${randomBytes(32).toString('base64url')}`]), 1);
+      const slipped = await ground.session();
+      assert.equal((await slipped('/v1/grants', { capability: 'use-plain' })).status, 403);
+      assert.equal((await session.get('/v1/grants')).status === 200, false);
+      assert.ok(ground.log.some((line) => line.includes('"table":"access_lock_lift"')));
+      // Nobody can lift it as it is; set anew, by a person, another person can.
+      assert.equal(await lift(other, set.id), 403);
+      const anew = await lock(setter);
+      assert.notEqual(anew.id, set.id);
+      await stands();
+      // Under another name, whoever set it is still nobody else.
+      const renamed = await attack(
+        `UPDATE access_lock SET set_by = 'user:other@example.com', setter = '{"kind":"bootstrap_token"}' WHERE id = $1`,
+        [anew.id],
+      );
+      if (renamed !== null) {
+        assert.equal(await lift(setter, anew.id), 403);
+        assert.equal(await lift(other, anew.id), 403);
+      }
+      // A newer one, in the name of somebody else.
+      assert.equal(
+        await attack(
+          `INSERT INTO access_lock (id, level, subject, number, reason, set_by, setter, set_at, proof)
+           SELECT 'lck_00000000000000000000', level, subject, number + 1, reason, 'user:other@example.com', '{"kind":"bootstrap_token"}', set_at, proof
+           FROM access_lock WHERE id = $1`,
+          [anew.id],
+        ),
+        1,
+      );
+      assert.equal(await lift(setter, 'lck_00000000000000000000'), 403);
+      await stands();
+      // Where rows are gone or changed, the record puts the lock back.
+      for (const change of ["UPDATE access_lock SET subject = 'nobody'", 'DELETE FROM access_lock']) {
+        if ((await attack(change)) === null) continue;
+        const counted = `SELECT count(*) FROM access_lock WHERE subject = 'scripted-agent' AND set_by = 'the record' AND number > 0`;
+        await until('it stands again', async () => Number((await client.query(counted)).rows[0].count) > 0);
+        await stands();
+      }
+      const last = await lock(setter);
+      assert.deepEqual([last.stands, last.proven, await lift(setter, last.id)], [true, true, 403]);
+      assert.equal(await lift(other, last.id), 200);
+      assert.equal((await (await ground.session())('/v1/grants', { capability: 'use-plain' })).status, 201);
     });
 
     test('a session that is another’s, or longer, or wider, acts no more', async () => {

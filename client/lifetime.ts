@@ -10,6 +10,7 @@ export type EndReason =
   | 'parent_ended'
   | 'ended_by_admin'
   | 'ended_by_rule'
+  | 'locked'
   | 'unknown'
   | (string & {});
 

@@ -136,7 +136,16 @@ export async function openHarness(
     agree: async (proposal) => void (await agreeToProposal(store, clock, exampleProviders, proposal)),
     refuse: (proposal) => refuseProposal(store, clock, proposal),
   };
-  app.use(assetsRouter(), signInRouter(deps), approvalsRouter(deps), consoleRouter({ ...deps, waitingFor }));
+  app.use(
+    assetsRouter(),
+    signInRouter(deps),
+    approvalsRouter(deps),
+    consoleRouter({
+      ending: { store, mintDeadlineSeconds: 30, notify: () => {} },
+      ...deps,
+      waitingFor,
+    }),
+  );
   app.use(manifestPagesRouter({ ...deps, ...proposals }));
   return harness;
 }

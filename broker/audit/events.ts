@@ -20,7 +20,7 @@ import {
   signalEffects,
   signalRefusals,
 } from '../core/reasons.ts';
-import type { JsonObject, Plan } from '../core/vocabulary.ts';
+import { type JsonObject, lockLevels, type Plan } from '../core/vocabulary.ts';
 import { callEffects } from '../decide/effects.ts';
 
 const text = z.string();
@@ -120,12 +120,14 @@ const lapsed = z.strictObject({
   plan_digest: text,
 });
 const endedWithSession = z.strictObject({
-  reason: decisionReason.extract(['session_ended', 'session_suspended', 'withheld']),
+  reason: decisionReason.extract(['session_ended', 'session_suspended', 'withheld', 'locked']),
 });
 const minted = z.strictObject({ provider: text, expires_at: time, plan_digest: text });
 const mintFailed = z.strictObject({ code: text, provider_code: text.nullable(), may_have_minted: z.boolean() });
 const revoking = z.strictObject({
   reason: z.enum(codesOf(revokeReasons)),
+  /** An admin's own words. */
+  because: text.optional(),
   /** Of a neighbour that was cut off: the agents whose denials fill the document, most first. */
   denied_beside: z
     .array(z.strictObject({ agent: text, denials: count }))
@@ -153,6 +155,7 @@ const vouched = z.union([
   text,
 ]);
 const nothing = z.strictObject({});
+const locked = z.strictObject({ lock: text, level: z.enum(lockLevels), subject: text, reason: text });
 /**
  * A request that was refused at the door. `route` is ours (`/v1/grants/:id`), never the address that was
  * sent.
@@ -213,8 +216,8 @@ export const events = {
     payload: [refusedRequest, summed],
   },
   'session.ended': {
-    meaning: 'A session ended; its leases are being revoked.',
-    payload: [z.strictObject({ reason: z.enum(codesOf(endReasons)) })],
+    meaning: 'A session ended; its leases are being revoked. `because`: an admin’s own words.',
+    payload: [z.strictObject({ reason: z.enum(codesOf(endReasons)), because: text.optional() })],
   },
   'grant.refused': {
     meaning:
@@ -381,6 +384,17 @@ export const events = {
     meaning: 'It decides beside no more; what it remembered was deleted.',
     payload: [z.strictObject({ number: count })],
   },
+  'lock.set': {
+    meaning:
+      'An admin locked an agent, an owner, a capability, a provider, or everything: nothing is given under it any more, and what lives under it ends.',
+    payload: [locked],
+  },
+  'lock.restored': {
+    meaning:
+      'The row of a lock was gone that the record says was never lifted: somebody who may not has changed the database. It stands again; a signed-in admin sets it anew before another can lift it.',
+    payload: [locked],
+  },
+  'lock.lifted': { meaning: 'Another admin lifted a lock.', payload: [locked] },
   'key.created': {
     meaning: 'A signing key was created.',
     payload: [z.strictObject({ kid: text, active_from: time })],

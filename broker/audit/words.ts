@@ -52,7 +52,7 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     dropped === undefined
       ? bad(`A request of ${actor} was refused: ${method ?? ''} ${route ?? ''}, ${code ?? ''}.`)
       : bad(`${dropped} more requests were refused in a minute.`),
-  'session.ended': ({ because }) => plain(`The session ended${because(endReasons)}.`),
+  'session.ended': ({ because, payload }) => plain(`The session ended${because(endReasons)}${said(payload.because)}.`),
   'grant.refused': ({ actor, what, because, payload: { dropped } }) =>
     dropped !== undefined
       ? bad(`${actor} was refused ${dropped} more times in a minute.`)
@@ -111,8 +111,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'lease.issued': ({ what }) => good(`A credential for ${what} was issued.`),
   'lease.withheld': ({ what }) => bad(`A credential for ${what} was made too late and was not delivered.`),
   'lease.failed': ({ what }) => bad(`No credential for ${what}: the provider did not mint it.`),
-  'lease.revoking': ({ what, because }) =>
-    plain(`The credential for ${what} is being revoked${because(storedRevokeReasons)}.`),
+  'lease.revoking': ({ what, because, payload }) =>
+    plain(`The credential for ${what} is being revoked${because(storedRevokeReasons)}${said(payload.because)}.`),
   'lease.settling': ({ what }) =>
     wait(`The credential for ${what} is denied at the provider; the denial takes a moment to reach everywhere.`),
   'lease.revoke_failed': ({ what }) => bad(`Revoking the credential for ${what} failed; it is being tried again.`),
@@ -129,6 +129,9 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'manifest.refused': ({ actor }) => bad(`${actor} refused a proposed manifest.`),
   'candidate.published': ({ actor }) => plain(`${actor} let a candidate manifest decide beside, without effect.`),
   'candidate.withdrawn': ({ actor }) => plain(`${actor} withdrew the candidate manifest.`),
+  'lock.set': ({ actor, payload }) => bad(`${actor} locked ${lockedWords(payload)}.`),
+  'lock.restored': ({ payload }) => bad(`A lock that was gone stands again: ${lockedWords(payload)}.`),
+  'lock.lifted': ({ actor, payload }) => good(`${actor} lifted the lock on ${lockedWords(payload)}.`),
   'key.created': ({ actor }) => plain(`${actor} created a signing key.`),
   'admin.bootstrap': () => plain('The bootstrap token was made.'),
   'key.withdrawn': ({ actor }) => bad(`${actor} withdrew a signing key; what it signed is refused.`),
@@ -152,6 +155,9 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
       : good(`What ${event ?? 'the signal'} ends has ended.`),
 };
 
+const said = (because: string | undefined) => (because === undefined ? '' : `, “${because}”`);
+const lockedWords = ({ level, subject, reason }: ReadPayload<'lock.set'>) =>
+  `${[level === 'everything' ? level : `the ${level ?? 'subject'}`, subject].filter(Boolean).join(' ')}${reason === undefined ? '' : `: “${reason}”`}`;
 const plain = (text: string): EventWords => ({ tone: 'plain', text });
 const good = (text: string): EventWords => ({ tone: 'good', text });
 const bad = (text: string): EventWords => ({ tone: 'bad', text });

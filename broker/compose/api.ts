@@ -8,6 +8,7 @@ import { argumentsUnderReview } from '../actions/arguments-under-review.ts';
 import { type ActionDeps, keyedDigest } from '../actions/request-action.ts';
 import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { consoleRouter } from '../console/console.ts';
+import { locksRouter } from '../console/locks.ts';
 import { manifestPagesRouter } from '../console/manifests.ts';
 import { assetsRouter } from '../console/shell.ts';
 import type { WritError } from '../core/errors.ts';
@@ -28,6 +29,7 @@ import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
+import { lockOperations } from '../http/locks.ts';
 import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
 import type { Refusals } from '../http/refusals.ts';
@@ -40,6 +42,7 @@ import { openKeyResolver } from '../identity/jwks.ts';
 import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
 import { keyedMark } from '../leases/credential-marks.ts';
+import type { LockDeps } from '../locks/set-lock.ts';
 import { agreeToProposal, refuseProposal } from '../manifests/agree.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
 import { readClientKey } from '../people/client-authentication.ts';
@@ -174,6 +177,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
   };
   const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log, observer };
   const admin: AdminDeps = { ...parts, ...ending, ring, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
+  const locks: LockDeps = { ...ending, clock, providers: parts.providers };
   const manifests: ManifestDeps = { ...parts, ...ending, shapes, review: settings.WRIT_MANIFEST_REVIEW };
   const denials = createDenialTokens(ring, clock, url, `${url}${accessRequestsPath}`);
   const authzen: AuthzenDeps = {
@@ -217,6 +221,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       ...oauthOperations(oauth),
       ...manifestOperations(manifests),
       ...adminOperations(admin),
+      ...lockOperations(locks),
       ...replayOperations({ ...parts, digest }),
       ...candidateOperations({ ...parts, digest, candidates }),
       ...signalOperations(receiver === null || pushToken === undefined ? null : { ...receiver, pushToken, refusals }),
@@ -232,7 +237,9 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         waitingFor: (person) => waitingFor(parts.channels, pages, person),
         ownersOf,
         isAdmin: (person) => isAdmin(person.groups),
+        ending,
       }),
+      locksRouter({ ...web, locks, isAdmin: (person) => isAdmin(person.groups) }),
       manifestPagesRouter({
         ...web,
         ownersOf,

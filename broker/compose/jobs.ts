@@ -7,6 +7,7 @@ import { forgetLogins } from '../people/forget-logins.ts';
 import { forgetReplays } from '../sessions/forget-replays.ts';
 import { forgetSignals } from '../signals/receive.ts';
 import type { Job } from '../worker/job.ts';
+import { carryOutLocks } from '../worker/jobs/carry-out-locks.ts';
 import { carryOutSignals } from '../worker/jobs/carry-out-signals.ts';
 import { closeUnreportedCalls } from '../worker/jobs/close-unreported-calls.ts';
 import { endOverdueSessions } from '../worker/jobs/end-overdue-sessions.ts';
@@ -25,6 +26,7 @@ import { revoke } from '../worker/jobs/revoke.ts';
 
 export const jobs: readonly Job[] = [
   carryOutSignals,
+  carryOutLocks,
   endOverdueSessions,
   releaseEndedSessions,
   holdBack,

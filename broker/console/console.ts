@@ -1,10 +1,14 @@
-/** The signed-in home and the history of a session. Reads; changes nothing. */
+/** The signed-in home and the history of a session, where an admin may end it. */
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
-import type { JSX } from 'preact';
+import { h, type JSX } from 'preact';
 import type { ApproversOf } from '../../approvals/contract.ts';
 import { WritError } from '../core/errors.ts';
+import { revokeByAdmin } from '../leases/order-revocation.ts';
+import { allStanding } from '../locks/stored-lock.ts';
 import { type Identity, isApprover, isProvenName } from '../people/identity.ts';
 import { type LoginDeps, requirePerson, viewerOf } from '../people/login.ts';
+import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
+import { postedByAdmin, readReason } from './admin-forms.ts';
 import {
   type GrantSummary,
   type ListedSession,
@@ -17,8 +21,8 @@ import {
   type SessionView,
 } from './load.ts';
 import { type PageErrorDeps, pageErrors } from './page-errors.ts';
-import { homePage, sessionPage } from './pages.ts';
-import { notice, sendPage } from './shell.ts';
+import { homePage, lockedLine, sessionPage } from './pages.ts';
+import { guardHeaders, notice, sendPage } from './shell.ts';
 
 export interface ConsoleDeps extends LoginDeps, PageErrorDeps {
   approversOf: ApproversOf;
@@ -27,9 +31,11 @@ export interface ConsoleDeps extends LoginDeps, PageErrorDeps {
   /** Owner of the agent under that manifest version: `team:…`, `user:…`. */
   ownersOf: (agent: string, manifestVersion: number) => Promise<string[]>;
   isAdmin: (person: Identity) => boolean;
+  /** What an admin's order to end something needs. */
+  ending: EndSessionDeps;
 }
 
-/** `GET /`, `GET /sessions/:id`. */
+/** `GET /`, `GET /sessions/:id`, `POST /sessions/:id/end`. */
 export function consoleRouter(deps: ConsoleDeps): Router {
   const router = express.Router();
 
@@ -40,7 +46,10 @@ export function consoleRouter(deps: ConsoleDeps): Router {
     const [{ live, ended }, waiting] = await Promise.all([loadSessions(deps.store), deps.waitingFor(login.identity)]);
     const watches = watcher(deps, login.identity);
     const mine = await filter(live, watches);
-    const body = homePage(mine, unlisted(live, mine), (await filter(ended, watches)).slice(0, 10), waiting, now);
+    const body = h('div', null, [
+      deps.isAdmin(login.identity) ? lockedLine((await allStanding(deps.store)).length) : null,
+      homePage(mine, unlisted(live, mine), (await filter(ended, watches)).slice(0, 10), waiting, now),
+    ]);
     sendPage(res, { title: 'Now', viewer: viewerOf(login), body });
   });
 
@@ -67,14 +76,51 @@ export function consoleRouter(deps: ConsoleDeps): Router {
       loadLeases(deps.store, session.id),
       loadEvents(deps.store, session.id),
     ]);
-    const body = sessionPage({ session, grants, leases, events, now: deps.clock.now() });
+    const body = sessionPage({
+      session,
+      grants,
+      leases,
+      events,
+      now: deps.clock.now(),
+      csrf: deps.isAdmin(login.identity) ? login.csrf : null,
+    });
     sendPage(res, { title: `${session.agent}: ${session.task_type}`, viewer, body });
+  });
+
+  const form = express.urlencoded({ extended: false, limit: '64kb', parameterLimit: 20 });
+  router.post('/sessions/:id/end', form, async (req, res) => {
+    const { admin, body } = await postedByAdmin(deps, req);
+    const id = String(req.params.id);
+    const because = readReason(body.reason);
+    if (because === null) throw new WritError('bad_request', { detail: 'Say why, in one line of visible characters.' });
+    await endByAdmin(deps, id, body.what, { actor: admin.name, because, requestId: deps.requestId(req, res) });
+    guardHeaders(res);
+    res.redirect(303, `/sessions/${id}`);
   });
 
   router.use((error: unknown, req: Request, res: Response, next: NextFunction) =>
     pageErrors(deps, error, req, res, next),
   );
   return router;
+}
+
+/** @throws WritError `not_found` */
+async function endByAdmin(
+  { store, clock, ending }: ConsoleDeps,
+  id: string,
+  what: unknown,
+  by: { actor: string; because: string; requestId: string },
+): Promise<void> {
+  const session = /^\w{1,64}$/.test(id) ? await loadSession(store, id) : null;
+  if (session === null) throw new WritError('not_found');
+  const now = clock.now();
+  if (what === 'session') {
+    await endSession(ending, { sessionId: id, reason: 'ended_by_admin', ...by, now });
+    return;
+  }
+  const lease = (await loadLeases(store, id)).find((one) => one.id === what);
+  if (lease === undefined) throw new WritError('not_found');
+  await revokeByAdmin(ending, { leaseId: lease.id, ...by, now });
 }
 
 const refOf = (grant: GrantSummary) => ({

@@ -1,5 +1,6 @@
 /** Home and session page. Pure: rows in, tree out. */
 import { type ComponentChildren, h, type JSX } from 'preact';
+import { reasonMax } from './admin-forms.ts';
 import { type GrantSummary, type LeaseView, mostLeases, type SessionView } from './load.ts';
 import { forWhom, forWhomFact, startedByFact } from './people.ts';
 import { Foreign } from './shell.ts';
@@ -32,6 +33,13 @@ export function homePage(
       ? null
       : h('section', { class: 'card' }, [h('h2', null, 'Ended lately'), sessionTable(ended, now)]),
   ]);
+}
+
+/** For admins: whether anything is locked, and the way there. */
+export function lockedLine(standing: number): JSX.Element {
+  if (standing === 0) return h('p', { class: 'small' }, h('a', { href: '/locks' }, 'Stop an agent, or more: locks'));
+  const words = standing === 1 ? 'One lock stands.' : `${standing} locks stand.`;
+  return h('p', { class: 'fault' }, [words, ' ', h('a', { href: '/locks' }, 'Look')]);
 }
 
 function nowLine(live: SessionView[], isPart: boolean): string {
@@ -88,10 +96,12 @@ export interface SessionPage {
   leases: LeaseView[];
   events: TimelineEvent[];
   now: Date;
+  /** For an admin: what goes into the form that ends what the page shows; null = the viewer is none. */
+  csrf: string | null;
 }
 
 /** One session: what it was for, its credentials and how each ended, and everything that happened. */
-export function sessionPage({ session, grants, leases, events, now }: SessionPage): JSX.Element {
+export function sessionPage({ session, grants, leases, events, now, csrf }: SessionPage): JSX.Element {
   const capabilityOf = (grantId: string | null) => grants.find((grant) => grant.id === grantId)?.capability;
   const nameOf = (event: TimelineEvent) => {
     const lease = leases.find((candidate) => candidate.id === event.lease_id);
@@ -113,8 +123,41 @@ export function sessionPage({ session, grants, leases, events, now }: SessionPag
           events.map((event) => eventItem(event, nameOf)),
         ),
       ]),
-      h('div', null, [factsCard(session, now), leasesCard(leases, now)]),
+      h('div', null, [
+        csrf === null ? null : stopCard(session, leases, csrf),
+        factsCard(session, now),
+        leasesCard(leases, now),
+      ]),
     ]),
+  ]);
+}
+
+/** For an admin. Nothing is left to stop where it has ended and its credentials too. */
+function stopCard(session: SessionView, leases: LeaseView[], csrf: string): JSX.Element {
+  const live = leases.filter(({ status }) => status === 'issuing' || status === 'active');
+  const lockAgent = h(
+    'a',
+    { class: 'button', href: `/locks?target=${encodeURIComponent(`agent ${session.agent}`)}` },
+    'Stop the agent altogether',
+  );
+  if (session.status === 'ended')
+    return h('section', { class: 'card' }, [h('h2', null, 'Stop'), h('p', null, lockAgent)]);
+  return h('section', { class: 'card verdict' }, [
+    h('h2', null, 'Stop'),
+    h('form', { method: 'post', action: `/sessions/${session.id}/end` }, [
+      h('input', { type: 'hidden', name: 'csrf', value: csrf }),
+      h('label', { for: 'what' }, 'What'),
+      h('select', { id: 'what', name: 'what' }, [
+        h('option', { value: 'session' }, 'this session and all it holds'),
+        ...live.map((lease) =>
+          h('option', { value: lease.id }, `only the credential ${visible(lease.capability)}, ${lease.id}`),
+        ),
+      ]),
+      h('label', { for: 'reason' }, 'Why (kept on the record)'),
+      h('textarea', { id: 'reason', name: 'reason', rows: 2, maxLength: reasonMax, required: true }),
+      h('button', { class: 'deny', type: 'submit' }, 'End it'),
+    ]),
+    h('p', null, lockAgent),
   ]);
 }
 

@@ -45,6 +45,11 @@ export const errorTable = {
     title: 'The session is suspended',
     help: 'A rule of the manifest stopped it, and what it held is being revoked. Once a person lifts that, go on; `GET /v1/session` says so.',
   },
+  locked: {
+    status: 403,
+    title: 'An admin has locked this',
+    help: '`level` says what is locked: the agent, its owner, or everything. Nothing is opened or given until another admin lifts it.',
+  },
   forbidden: {
     status: 403,
     title: 'Not allowed for this caller',

@@ -41,6 +41,21 @@ export interface ProvenRows {
     reason: string;
     proposed_at: Date;
   };
+  /**
+   * A lock that does not hold locks all the same. Whoever lifts it is compared with whoever set it, so it is
+   * lifted only while it holds.
+   */
+  access_lock: {
+    id: string;
+    level: string;
+    subject: string;
+    number: number;
+    reason: string;
+    set_by: string;
+    setter: object;
+    set_at: Date;
+  };
+  access_lock_lift: { lock_id: string; reason: string; lifted_by: string; lifter: object; lifted_at: Date };
   session: {
     id: string;
     agent: string;

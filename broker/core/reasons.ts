@@ -29,6 +29,10 @@ export const endReasons = {
   envelope_spent: { meaning: 'Its wall time was over.', words: 'its time was over' },
   parent_ended: { meaning: 'The session that opened it ended.', words: 'its parent session ended' },
   ended_by_admin: { meaning: 'An admin ended it.', words: 'an admin ended it' },
+  locked: {
+    meaning: 'An admin locked its agent, its owner, or everything.',
+    words: 'an admin locked it',
+  },
   not_lifted: {
     meaning: 'A rule had suspended it, and a person said no to lifting that, or nobody said anything in time.',
     words: 'its suspension was not lifted',
@@ -53,6 +57,7 @@ export const revokeReasons = {
     words: 'a rule took it from the session',
   },
   admin: { meaning: 'An admin revoked it.', words: 'an admin revoked it' },
+  locked: { meaning: 'An admin locked its capability or its provider.', words: 'an admin locked it' },
   expired: {
     meaning: 'Its time was over; where the provider’s credential lives longer than the lease, it is revoked.',
     words: 'its time was over',
@@ -146,6 +151,10 @@ export const decisionReasons = {
   team_policy: {
     meaning: 'A policy of the manifest’s `cedar` section forbids it. `advice` is the team’s own.',
     words: 'a policy of the team forbids it',
+  },
+  locked: {
+    meaning: 'An admin locked the capability or its provider; `policy_id` says which of them.',
+    words: 'an admin locked it',
   },
   separation_of_duties: {
     meaning: 'The same hand did another duty before that the manifest keeps apart from this one.',

@@ -38,6 +38,20 @@ export interface Task {
   inputs: { [name: string]: string | number | boolean };
 }
 
+/** What a lock (kill switch) stops. */
+export const lockLevels = ['agent', 'owner', 'capability', 'provider', 'everything'] as const;
+export type LockLevel = (typeof lockLevels)[number];
+
+/**
+ * What is locked: an agent by its name, an owner as the manifest in force writes it (`team:…`, `user:…`), a
+ * capability by its name in every manifest (`NAME`) or in one (`AGENT/NAME`), a provider by its name;
+ * everything has no subject.
+ */
+export interface LockTarget {
+  level: LockLevel;
+  subject: string;
+}
+
 /** One machine-readable reason of a decision. `code` is stable; `advice` tells the agent what would pass. */
 export interface Reason {
   code: DecisionReason;

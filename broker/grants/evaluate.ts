@@ -5,11 +5,12 @@
 import { type Provider, ProviderError } from '../../providers/contract.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
 import { userText } from '../core/identifier.ts';
-import type { JsonObject, Plan, PlanDescription } from '../core/vocabulary.ts';
+import type { JsonObject, Plan, PlanDescription, Reason } from '../core/vocabulary.ts';
 import { type Decision, decide } from '../decide/decide.ts';
 import { type DecisionFacts, planFacts, withoutOwnShare } from '../decide/facts.ts';
 import { nearest } from '../decide/nearest.ts';
 import { planDigest } from '../decide/plan-digest.ts';
+import { lockedReasons } from '../locks/standing-locks.ts';
 import { bindParams } from '../manifests/bind.ts';
 import { type Capability, member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
@@ -91,20 +92,36 @@ export function evaluatePlan(
     hits,
     session: approved ? withoutOwnShare(session.facts) : session.facts,
   };
+  const decision = decide(facts, manifest.compiled);
+  const locked = lockedReasons(session.locks, { ...asked, agent: session.agent, provider: asked.plan.provider });
   return {
     plan: asked.plan,
     digest,
     description,
     provider,
     params: asked.params,
-    decision: decide(facts, manifest.compiled),
+    decision: locked === null ? decision : underLock(decision, locked),
     nearest: () =>
-      nearest(facts, manifest.compiled, (params, ttlSeconds) => {
-        const plan = makePlan(provider, params, ttlSeconds);
-        return planFacts({ plan, digest: planDigest(plan), description: provider.describe(plan) });
-      }),
+      // Under a lock nothing passes.
+      locked !== null
+        ? undefined
+        : nearest(facts, manifest.compiled, (params, ttlSeconds) => {
+            const plan = makePlan(provider, params, ttlSeconds);
+            return planFacts({ plan, digest: planDigest(plan), description: provider.describe(plan) });
+          }),
   };
 }
+
+/** Whatever policy says, a lock goes before it; what a rule does to the session because it asked, it does. */
+const underLock = (decision: Decision, reasons: Reason[]): Decision => ({
+  ...decision,
+  effect: 'deny',
+  reasons: [...reasons, ...(decision.effect === 'deny' ? decision.reasons : [])],
+  policy_ids: [
+    ...reasons.flatMap(({ policy_id }) => policy_id ?? []),
+    ...(decision.effect === 'deny' ? decision.policy_ids : []),
+  ],
+});
 
 /**
  * @throws WritError `bad_request` for a capability the manifest does not have, `unavailable` when its

@@ -160,7 +160,8 @@ function against(
     const same = bound.ok && canonicalize(bound.params) === canonicalize(held.params);
     const { grants_left: _unbounded, ...facts } = session.facts;
     const own = held.approved ? 1 : 0;
-    const alone = { ...session, facts: { ...facts, grants: own, capability_grants: own } };
+    // What is locked ends as such (locks/carry-out.ts).
+    const alone = { ...session, locks: [], facts: { ...facts, grants: own, capability_grants: own } };
     const { effect, reasons } = evaluatePlan(provider, manifest, alone, held, now, held.approved).decision;
     if (same && (effect === 'allow' || (effect === 'approve' && held.status === 'pending'))) return null;
     return effect === 'deny' ? reasons : [];

@@ -66,6 +66,7 @@ function statusOf(status: string, { reasons = [] }: { reasons?: Reason[] }): Tas
     case 'timeout':
       return 'expired';
     case 'session_ended':
+    case 'locked':
     case 'manifest_narrowed':
     case 'owner_changed':
       return 'cancelled';

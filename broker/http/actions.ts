@@ -134,6 +134,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
         'unauthenticated',
         'session_ended',
         'session_suspended',
+        'locked',
         'not_found',
         'conflict',
         'unavailable',
@@ -163,7 +164,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
           schema: z.object({ reports: z.array(z.object({ id: z.string(), error: z.string().nullable() })) }),
         },
       },
-      errors: ['bad_request', 'unauthenticated', 'session_ended', 'session_suspended', 'unavailable'],
+      errors: ['bad_request', 'unauthenticated', 'session_ended', 'session_suspended', 'locked', 'unavailable'],
       handle: async ({ body, requestId }, session) => {
         const reports: { id: string; error: string | null }[] = [];
         for (const { id, ...one } of body.reports)
@@ -225,7 +226,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
           schema: z.object({ snapshot: z.string().nullable(), expires_in: z.int().describe('Seconds.') }),
         },
       },
-      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'unavailable'],
+      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'locked', 'unavailable'],
       handle: async (_call, session) => {
         const given = await snapshotFor(deps, session);
         return { status: 200, body: { snapshot: given?.snapshot ?? null, expires_in: given?.expiresIn ?? 0 } };
@@ -250,7 +251,15 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
           schema: z.object({ words: z.int().describe('How many of its words are trusted.') }),
         },
       },
-      errors: ['bad_request', 'unauthenticated', 'session_ended', 'session_suspended', 'conflict', 'unavailable'],
+      errors: [
+        'bad_request',
+        'unauthenticated',
+        'session_ended',
+        'session_suspended',
+        'locked',
+        'conflict',
+        'unavailable',
+      ],
       handle: async ({ body, requestId }, session) => ({
         status: 200,
         body: { words: await sayWords(deps, session, body.text, requestId) },
@@ -268,7 +277,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
           schema: z.object({ tools: z.array(z.object({ name: z.string(), description: z.string().nullable() })) }),
         },
       },
-      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'unavailable'],
+      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'locked', 'unavailable'],
       handle: async ({ address }, session) => ({
         status: 200,
         body: { tools: await callableTools(deps, session, address ?? null) },

@@ -14,7 +14,7 @@ import { listLeases } from '../leases/list-leases.ts';
 import { revokeByAdmin } from '../leases/order-revocation.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { type Operation, operation } from './operation.ts';
-import { idOf, next, page } from './text.ts';
+import { idOf, line, next, page } from './text.ts';
 
 export interface AdminDeps extends EndSessionDeps {
   clock: Clock;
@@ -22,6 +22,10 @@ export interface AdminDeps extends EndSessionDeps {
   seal: Seal;
   keyLeadSeconds: number;
 }
+
+const why = z.strictObject({
+  reason: line(500).optional().describe('Why; on record, and shown to whoever may see the session.'),
+});
 
 export function adminOperations(deps: AdminDeps): Operation[] {
   const { store } = deps;
@@ -33,20 +37,29 @@ export function adminOperations(deps: AdminDeps): Operation[] {
       tag: 'Admin',
       access: 'admin',
       params: z.object({ id: idOf('ses') }),
+      body: why,
+      bodyOptional: true,
       responses: {
         200: {
           description: 'Ended; `leases` are on their way to revocation',
           schema: z.object({ ended: z.boolean(), leases: z.array(z.string()) }),
         },
       },
-      errors: ['unauthenticated', 'forbidden', 'not_found'],
-      handle: async ({ params: { id }, requestId }, admin) => {
+      errors: ['bad_request', 'unauthenticated', 'forbidden', 'not_found'],
+      handle: async ({ params: { id }, body, requestId }, admin) => {
         if ((await store.prisma.session.findUnique({ where: { id }, select: { id: true } })) === null)
           throw new WritError('not_found');
         const now = deps.clock.now();
         return {
           status: 200,
-          body: await endSession(deps, { sessionId: id, reason: 'ended_by_admin', actor: admin, requestId, now }),
+          body: await endSession(deps, {
+            sessionId: id,
+            reason: 'ended_by_admin',
+            actor: admin,
+            because: body.reason,
+            requestId,
+            now,
+          }),
         };
       },
     }),
@@ -123,10 +136,13 @@ export function adminOperations(deps: AdminDeps): Operation[] {
       tag: 'Admin',
       access: 'admin',
       params: z.object({ id: idOf('lse') }),
+      body: why,
+      bodyOptional: true,
       responses: { 202: { description: 'On its way', schema: z.object({ id: z.string(), status: z.string() }) } },
-      errors: ['unauthenticated', 'forbidden', 'not_found'],
-      handle: async ({ params: { id }, requestId }, admin) => {
-        const status = await revokeByAdmin(deps, { leaseId: id, actor: admin, requestId, now: deps.clock.now() });
+      errors: ['bad_request', 'unauthenticated', 'forbidden', 'not_found'],
+      handle: async ({ params: { id }, body, requestId }, admin) => {
+        const order = { leaseId: id, actor: admin, because: body.reason, requestId, now: deps.clock.now() };
+        const status = await revokeByAdmin(deps, order);
         return { status: 202, body: { id, status } };
       },
     }),

@@ -134,6 +134,7 @@ export function authzenOperations(deps: AuthzenDeps): Operation[] {
     'forbidden',
     'session_ended',
     'session_suspended',
+    'locked',
     'idempotency_mismatch',
     'conflict',
     'unavailable',

@@ -124,6 +124,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         'unauthenticated',
         'session_ended',
         'session_suspended',
+        'locked',
         'denied',
         'idempotency_mismatch',
         'rate_limited',
@@ -163,7 +164,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         ),
       }),
       responses: { 200: { description: 'The grant', schema: grantSchema } },
-      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'not_found', 'rate_limited'],
+      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'locked', 'not_found', 'rate_limited'],
       liveness: 'ended_too',
       handle: async ({ params: { id }, query, signal }, session) => {
         const grant = await waitForGrant(deps, session.id, id, {
@@ -190,6 +191,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         'unauthenticated',
         'session_ended',
         'session_suspended',
+        'locked',
         'not_found',
         'not_approved',
         'already_redeemed',

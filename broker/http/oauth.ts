@@ -110,6 +110,7 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
         'invalid_authorization_details',
         'unsupported_grant_type',
         'invalid_dpop_proof',
+        'locked',
         'rate_limited',
         'unavailable',
       ],
@@ -275,11 +276,13 @@ async function introspect(deps: OAuthDeps, presented: string): Promise<Record<st
   };
 }
 
-/** The session of a token that holds; null when it has ended, or the token's key was withdrawn. */
+/** Why a token that holds is not active. */
+const idle: ReadonlySet<string> = new Set(['session_ended', 'session_suspended', 'locked', 'unauthenticated']);
+
+/** The session of a token that holds; null when it may do nothing, or the token's key was withdrawn. */
 function liveSession(deps: OAuthDeps, claims: SessionClaims) {
   return readSession(deps.store, { ...claims, replay: null }, deps.clock.now()).catch((error) => {
-    if (error instanceof WritError && ['session_ended', 'session_suspended', 'unauthenticated'].includes(error.code))
-      return null;
+    if (error instanceof WritError && idle.has(error.code)) return null;
     throw error;
   });
 }

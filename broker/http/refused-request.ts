@@ -9,12 +9,13 @@ import type { Refusals } from './refusals.ts';
 
 /**
  * Refusals that tell of nothing: of a limit, of an agent that is early or asks twice, or of a session that is
- * over, which its own end tells.
+ * over or locked, which its own end tells.
  */
 const quiet: ReadonlySet<ErrorCode> = new Set([
   'rate_limited',
   'session_ended',
   'session_suspended',
+  'locked',
   'not_approved',
   'already_redeemed',
   'conflict',

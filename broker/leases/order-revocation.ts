@@ -17,6 +17,8 @@ export interface OrderDeps {
 interface RevocationOrder {
   leaseId: string;
   actor: string;
+  /** An admin's own words. */
+  because?: string | undefined;
   requestId: string | null;
   now: Date;
 }
@@ -29,7 +31,7 @@ const orderStatement = (name: string, reason: string): Statement => ({
 ${startRevoking({ where: 'id = $1::text', reason, dueAt: onceAnswered('$2::timestamptz', '$5::int') })}
       RETURNING id, grant_id, session_id
     ), event AS (
-      ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('lease.revoking'), actor: '$3::text', grant: 'grant_id', lease: 'id', request: '$4::text', payload: `json_build_object('reason', ${reason})` }, 'l')}
+      ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('lease.revoking'), actor: '$3::text', grant: 'grant_id', lease: 'id', request: '$4::text', payload: `json_strip_nulls(json_build_object('reason', ${reason}, 'because', $6::text))` }, 'l')}
     )
     SELECT id FROM l`,
 });
@@ -56,5 +58,5 @@ export async function revokeUndelivered(deps: OrderDeps, order: Omit<RevocationO
   deps.notify();
 }
 
-const run = (deps: OrderDeps, statement: Statement, { leaseId, now, actor, requestId }: RevocationOrder) =>
-  deps.store.run(statement, [leaseId, now, actor, requestId, deps.mintDeadlineSeconds]);
+const run = (deps: OrderDeps, statement: Statement, { leaseId, now, actor, requestId, because }: RevocationOrder) =>
+  deps.store.run(statement, [leaseId, now, actor, requestId, deps.mintDeadlineSeconds, because ?? null]);

@@ -189,7 +189,8 @@ export function checkCsrf(deps: LoginDeps, req: Request, login: Login, token: un
   }
 }
 
-const ownPages = /^(?:\/|\/approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?)$/;
+const ownPages =
+  /^(?:\/|\/approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/locks(?:\?target=[\w%.~-]{1,600})?)$/;
 
 /**
  * A path of ours to return to after sign-in, `/` for anything else: never another origin, never an endpoint

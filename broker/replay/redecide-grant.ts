@@ -44,6 +44,9 @@ export function redecideGrant(
   const { manifest } = candidate.compiled;
   const old = before.compiled.manifest;
   const { session } = grant;
+  // What policy would have said is not on record.
+  if (grant.effect === 'deny' && grant.reasons.some(({ code }) => code === 'locked'))
+    return { effects: [], unknown: ['an admin had locked it'], plan: null };
   const capability = member(manifest.capabilities, grant.capability);
   if (capability === undefined)
     return { effects: [{ effect: 'deny', reasons: [{ code: 'capability_unknown' }] }], unknown: [], plan: null };
@@ -118,7 +121,14 @@ function decideIn(
   hits: readonly string[],
 ): { effect: string; reasons: Reason[]; plan: Plan | null } {
   const { agent, task, onBehalfOf, expiresAt } = grant.session;
-  const session = { agent, task, onBehalfOf, expiresAt, facts } as SessionFacts;
+  const session = {
+    agent,
+    task,
+    onBehalfOf,
+    expiresAt,
+    facts,
+    locks: [] as const,
+  } as Partial<SessionFacts> as SessionFacts;
   const asked = { capability: grant.capability, params, ttlSeconds: grant.plan.ttl_seconds };
   try {
     const { decision, plan } = evaluate(providers, candidate, session, asked, grant.at, hits);

@@ -212,6 +212,7 @@ function tryGrant(
     onBehalfOf: null,
     expiresAt: new Date(now.getTime() + Math.max(provider.limits.minTtlSeconds, capability.max_ttl) * 1000),
     facts: { narrowed: handedOn, capabilities: handedOn ? [name] : [], grants: 0, capability_grants: 0, withheld: [] },
+    locks: [],
   } as unknown as SessionFacts;
   try {
     const asked = { capability: name, params, ttlSeconds: undefined };

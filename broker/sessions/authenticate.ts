@@ -5,9 +5,16 @@
  */
 import { WritError } from '../core/errors.ts';
 import type { VouchedPerson } from '../core/identifier.ts';
-import type { Clock, EndReason, JsonObject, Plan, Reason, SessionStatus } from '../core/vocabulary.ts';
+import type { Clock, EndReason, JsonObject, LockTarget, Plan, Reason, SessionStatus } from '../core/vocabulary.ts';
 import type { ConsentedRow, ReviewRow } from '../grants/consent.ts';
 import { provenGrantColumns } from '../grants/proven-grant.ts';
+import {
+  lockOnSession,
+  type NewestLock,
+  newestLocks,
+  ownerWhereLocked,
+  standingLocks,
+} from '../locks/standing-locks.ts';
 import type { SessionFactValues } from '../manifests/facts-table.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -103,6 +110,8 @@ export interface SessionFacts {
      */
     lastMinute: number;
   };
+  /** Every lock that stood when it was read; none of them stops the session itself. */
+  locks: readonly LockTarget[];
   /** The grant made under the Idempotency-Key asked about, if there is one. */
   previousGrantId: string | null;
   /** The agent, and the human it acts for as vouched: what history hangs on. */
@@ -212,6 +221,7 @@ const factsStatementOf = (name: string, history: string): Statement => ({
              SELECT 1 FROM grants g WHERE g.agent = s.agent AND g.requested_at > r.now - interval '1 minute'
              ORDER BY g.requested_at DESC LIMIT r.count_up_to) recent) END AS last_minute,
            (SELECT g.id FROM grants g WHERE g.session_id = s.id AND g.idempotency_key = r.idempotency_key) AS previous_grant,
+           ${newestLocks} AS locks, ${ownerWhereLocked('s.agent', 'a.version')} AS owner,
            ${history}
     FROM r
     CROSS JOIN LATERAL (SELECT * FROM session WHERE id = r.session_id LIMIT 1) s
@@ -263,6 +273,8 @@ interface FactsRow extends FactColumns {
   denied_count: number | null;
   last_minute: number;
   previous_grant: string | null;
+  locks: NewestLock[] | null;
+  owner: string | null;
   principal_root: string;
   action: StoredAction | null;
   cells: StoredCell[] | null;
@@ -323,9 +335,8 @@ export interface SessionReads {
 
 /**
  * Reads the session in one round trip and burns the proof's `jti` in the same statement.
- * @throws WritError `session_ended`, `session_suspended`, `invalid_dpop_proof` (replayed), `unauthenticated`
- * (no such session, or
- *   not as it was opened)
+ * @throws WritError `session_ended`, `session_suspended`, `locked`, `invalid_dpop_proof` (replayed),
+ *   `unauthenticated` (no such session, or not as it was opened)
  */
 export async function readSession(
   store: Store,
@@ -357,6 +368,10 @@ export async function readSession(
   if (!row.may_act && question.allowEnded !== true) throw new WritError(frozen ? 'session_suspended' : 'session_ended');
   // One that may not act has no right to prove: whoever was bound to it may still read what it was.
   if ((row.may_act || frozen) && !sessionHolds(store, row)) throw new WritError('unauthenticated');
+  const locks = standingLocks(store, row.locks);
+  const lock = lockOnSession(locks, row);
+  if (lock !== undefined && question.allowEnded !== true)
+    throw new WritError('locked', { extensions: { level: lock.level } });
   const facts = factsOfRow(row);
   return {
     id: row.id,
@@ -390,6 +405,7 @@ export async function readSession(
       denied: row.denied_count ?? 0,
       lastMinute: row.last_minute,
     },
+    locks,
     previousGrantId: row.previous_grant,
     principalRoot: row.principal_root,
     action: dated(row.action),

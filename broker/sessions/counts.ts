@@ -59,6 +59,13 @@ export const countActions = (written: string): string => `
              ${restrained({ effect: `${written}.effect`, at: `${written}.at`, took: `${written}.took` }, 'true')}
       FROM ${written} WHERE session.id = ${written}.root_id`;
 
+/**
+ * What was decided in these trees and is not written yet, is decided again.
+ * @param roots alias of rows with `id`
+ */
+export const moveVersions = (roots: string): string => `
+      UPDATE session SET version = session.version + 1 FROM ${roots} WHERE session.id = ${roots}.id`;
+
 /** What a rule does to a tree, as SQL of each value. */
 export interface Restraint {
   /** `terminate`, `suspend`, `downgrade`; anything else does nothing. */

@@ -23,15 +23,18 @@ import type { Statement, Store } from '../store/open.ts';
 const endStatement: Statement = {
   name: 'session_end',
   text: `
-    WITH ended AS (
+    WITH due AS MATERIALIZED (
+      -- In the order of ids: of two that end several at once, neither waits for the other.
+      SELECT id FROM session WHERE status <> 'ended' AND (id = ANY($1::text[]) OR parent_id = ANY($2::text[])) ORDER BY id FOR UPDATE
+    ), ended AS (
       UPDATE session SET status = 'ended', end_reason = $3::text, ended_at = $4::timestamptz, version = version + 1
-      WHERE status <> 'ended' AND (id = $1::text OR parent_id = ANY($2::text[]))
+      WHERE id IN (SELECT id FROM due)
       RETURNING id, parent_id, child_count, max_grants - grant_count AS unused
     ), refund AS (
       UPDATE session p SET grant_count = p.grant_count - ended.unused
-      FROM ended WHERE p.id = ended.parent_id AND p.status = 'active' AND p.max_grants IS NOT NULL AND ended.id = $1::text AND ended.unused > 0
+      FROM ended WHERE p.id = ended.parent_id AND p.status = 'active' AND p.max_grants IS NOT NULL AND ended.id = ANY($1::text[]) AND ended.unused > 0
     ), event AS (
-      ${appendEvent({ chain: 'id', at: '$4::timestamptz', type: event('session.ended'), actor: '$5::text', request: '$6::text', payload: "json_build_object('reason', $3::text)" }, 'ended ORDER BY id')}
+      ${appendEvent({ chain: 'id', at: '$4::timestamptz', type: event('session.ended'), actor: '$5::text', request: '$6::text', payload: "json_strip_nulls(json_build_object('reason', $3::text, 'because', $7::text))" }, 'ended ORDER BY id')}
     )
     SELECT id, child_count FROM ended`,
 };
@@ -131,25 +134,40 @@ export interface EndedSession {
   leases: string[];
 }
 
+interface End {
+  reason: EndReason;
+  actor: string;
+  /** An admin's own words. */
+  because?: string | undefined;
+  requestId: string | null;
+  now: Date;
+}
+
 /** Ends a session and its descendants. Idempotent. */
-export async function endSession(
-  deps: EndSessionDeps,
-  input: { sessionId: string; reason: EndReason; actor: string; requestId: string | null; now: Date },
-): Promise<EndedSession> {
-  const end = (id: string | null, parents: string[], reason: EndReason) =>
+export function endSession(deps: EndSessionDeps, input: End & { sessionId: string }): Promise<EndedSession> {
+  return endSessions(deps, { ...input, sessionIds: [input.sessionId] });
+}
+
+/**
+ * Ends several sessions at once, and their descendants. Idempotent.
+ * @param input none of the sessions is another’s descendant
+ */
+export async function endSessions(deps: EndSessionDeps, input: End & { sessionIds: string[] }): Promise<EndedSession> {
+  const end = (ids: string[], parents: string[], reason: EndReason) =>
     deps.store.run<{ id: string; child_count: number }>(endStatement, [
-      id,
+      ids,
       parents,
       reason,
       input.now,
       input.actor,
       input.requestId,
+      input.because ?? null,
     ]);
-  let level = await end(input.sessionId, [], input.reason);
+  let level = await end(input.sessionIds, [], input.reason);
   const ids = level.map((row) => row.id);
   while (level.some((row) => row.child_count > 0)) {
     const parents = level.filter((row) => row.child_count > 0).map((row) => row.id);
-    level = await end(null, parents, 'parent_ended');
+    level = await end([], parents, 'parent_ended');
     ids.push(...level.map((row) => row.id));
   }
   if (ids.length === 0) return { ended: false, leases: [] };

@@ -6,7 +6,8 @@ import { event, eventPayload } from '../audit/events.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
 import { maySame, readUser, userText, type VouchedPerson } from '../core/identifier.ts';
 import { newId } from '../core/ids.ts';
-import type { Clock, JsonObject, Task } from '../core/vocabulary.ts';
+import type { Clock, JsonObject, LockLevel, Task } from '../core/vocabulary.ts';
+import { lockedOut } from '../locks/standing-locks.ts';
 import { holdRate, moveRate } from '../manifests/agent-rate.ts';
 import { attestedClaims } from '../manifests/attested-claims.ts';
 import { checkTask } from '../manifests/bind.ts';
@@ -80,14 +81,15 @@ function insertStatementFor(child: boolean, limited: boolean): Statement {
     name: `session_open${child ? '_child' : ''}${limited ? '_limited' : ''}`,
     text: `
     WITH r AS MATERIALIZED (
-      SELECT asked.*, EXISTS (SELECT 1 FROM agent WHERE name = asked.agent AND version = asked.manifest_version) AS manifest_in_force
+      SELECT asked.*, EXISTS (SELECT 1 FROM agent WHERE name = asked.agent AND version = asked.manifest_version) AS manifest_in_force,
+             ${lockedOut('asked.agent', 'asked.owner')} AS locked
       FROM json_to_recordset($1::json) AS asked (
-        n int, keys text[], keys_until timestamptz[], per_minute int, at timestamptz, agent text, manifest_version int, parent_id text, id text, root_id text,
+        n int, keys text[], keys_until timestamptz[], per_minute int, at timestamptz, agent text, owner text, manifest_version int, parent_id text, id text, root_id text,
         task_type text, inputs jsonb, on_behalf_of jsonb, declared_on_behalf_of text, started_by jsonb, responsible text, principal_root text, capabilities text[], narrowed boolean, subject jsonb,
         dpop_jkt text, max_grants int, expires_at timestamptz, heartbeat_deadline timestamptz, proof text, request_id text, audit json) LIMIT 16
     ), once AS MATERIALIZED (
       SELECT DISTINCT ON (value.key) r.n, value.key, value.until
-      FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until) AS value (key, until) WHERE r.manifest_in_force ORDER BY value.key, r.n
+      FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until) AS value (key, until) WHERE r.manifest_in_force AND r.locked IS NULL ORDER BY value.key, r.n
     ), checked AS MATERIALIZED (
       SELECT r.*, cardinality(r.keys) = (SELECT count(*) FROM once WHERE once.n = r.n AND (SELECT 1 FROM replay WHERE key = once.key LIMIT 1) IS NULL) AS fresh
       FROM r
@@ -95,14 +97,14 @@ function insertStatementFor(child: boolean, limited: boolean): Statement {
       limited
         ? `
       -- Those that come to nothing take no place in the rate.
-      SELECT *, per_minute = 0 OR count(*) FILTER (WHERE fresh AND manifest_in_force) OVER (PARTITION BY agent ORDER BY n) + (SELECT count(*) FROM (
+      SELECT *, per_minute = 0 OR count(*) FILTER (WHERE fresh AND manifest_in_force AND locked IS NULL) OVER (PARTITION BY agent ORDER BY n) + (SELECT count(*) FROM (
                SELECT 1 FROM session WHERE session.agent = checked.agent AND session.opened_at > checked.at - interval '1 minute'
                ORDER BY session.opened_at DESC LIMIT checked.per_minute) recent) <= per_minute AS within_rate
       FROM checked`
         : 'SELECT *, true AS within_rate FROM checked'
     }
     ), allowed AS MATERIALIZED (
-      SELECT * FROM judged WHERE fresh AND within_rate AND manifest_in_force ORDER BY root_id, parent_id
+      SELECT * FROM judged WHERE fresh AND within_rate AND manifest_in_force AND locked IS NULL ORDER BY root_id, parent_id
     ), ${
       child
         ? `held AS MATERIALIZED (
@@ -158,7 +160,7 @@ function insertStatementFor(child: boolean, limited: boolean): Statement {
       ${appendEvent({ chain: 'id', at: 'at', type: event('session.opened'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'allowed JOIN opened USING (id) ORDER BY id')}
     )
     SELECT n, judged.fresh AND (may_burn.n IS NULL OR passed.n IS NOT NULL) AS fresh, judged.within_rate${limited ? ' AND (placed.n IS NULL OR may_burn.n IS NOT NULL)' : ''} AS within_rate,
-           judged.manifest_in_force, opened.id IS NOT NULL AS opened
+           judged.manifest_in_force, judged.locked, opened.id IS NOT NULL AS opened
     FROM judged ${limited ? 'LEFT JOIN placed USING (n) ' : ''}LEFT JOIN may_burn USING (n) LEFT JOIN passed USING (n) LEFT JOIN opened ON opened.id = judged.id`,
   };
 }
@@ -203,7 +205,7 @@ const staleAnswers = new Set(['conflict', 'invalid_authorization_details']);
  * force is asked for; no request is refused by a manifest that no longer holds.
  *
  * @throws WritError `invalid_grant` (no such agent, replayed), `invalid_authorization_details`,
- *   `rate_limited`, `conflict`
+ *   `rate_limited`, `locked`, `conflict`
  */
 export async function openSession(deps: OpenSessionDeps, input: OpenSessionInput): Promise<OpenedSession> {
   const { agent } = input.principal;
@@ -286,6 +288,7 @@ async function openUnder(
     fresh: boolean;
     within_rate: boolean;
     manifest_in_force: boolean;
+    locked: LockLevel | null;
     opened: boolean;
   }>(
     deps.store,
@@ -295,6 +298,7 @@ async function openUnder(
       keys_until: oneTimes.map((value) => value.expiresAt),
       per_minute: deps.sessionsPerMinute,
       at: now,
+      owner: manifest.owner,
       ...proven,
       proof: deps.store.proofs.make('session', proven),
       principal_root: onBehalfOf === null ? principal.agent : `${principal.agent} for ${userText(onBehalfOf)}`,
@@ -318,6 +322,7 @@ async function openUnder(
   if (row === undefined || !row.opened) {
     if (row?.manifest_in_force === false)
       throw new WritError('conflict', { detail: 'The manifest was replaced just now; try again.' });
+    if (row?.locked != null) throw new WritError('locked', { extensions: { level: row.locked } });
     if (row?.fresh === false) throw new WritError('invalid_grant', { detail: 'The token or proof was used before.' });
     if (row?.within_rate === false) throw new WritError('rate_limited', { retryAfterSeconds: 10 });
     throw new WritError('session_ended', { detail: 'The parent session has ended or has no grants left to hand on.' });

@@ -73,7 +73,7 @@ const refusedStatement: Statement = {
 };
 
 /**
- * Puts on record that a token was refused which the transmitter itself gave; of others see `http/refusals.ts`.
+ * Puts on record that a token was refused which the transmitter gave; of others, `http/refusals.ts` does.
  */
 export async function recordRefusal(
   { store, clock }: Pick<ReceiveDeps, 'store' | 'clock'>,

@@ -129,7 +129,7 @@ function told(agent: string, { version, outcome, proposal }: Publication): numbe
 }
 
 /** @throws CommandError where there is nobody to ask */
-async function reasonFor({ reason }: Publishing): Promise<string> {
+export async function reasonFor({ reason }: Pick<Publishing, 'reason'>): Promise<string> {
   const answer = reason ?? (await ask('Why? '));
   if (answer.trim() === '') throw new CommandError('a reason is needed: --reason TEXT');
   return answer.trim();

@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { type BrokerSide, CommandError, type LoadBrokerSide, type PostgresPreparation } from './broker-side.ts';
+import type { LockOptions } from './lock.ts';
 
 const usage = `writ – a credential broker for AI agents
 
@@ -27,6 +28,10 @@ const usage = `writ – a credential broker for AI agents
                                  let a manifest decide beside the one in force, without effect; --agent NAME: what it
                                  would have decided otherwise, --json; --agent NAME --withdraw: end it
   writ manifest schema FILE      show what policies of its cedar section may look at, as a Cedar schema
+  writ lock agent NAME           stop an agent now: its sessions end, and what they hold is revoked; --reason TEXT, --json.
+                                 Also owner team:…, capability NAME or AGENT/NAME, provider NAME, everything
+  writ lock list                 locks, and how far each has come: sessions ended, credentials revoked; --json
+  writ lock lift ID              lift one, as another admin than the one who set it; --reason TEXT. Also: lift agent NAME
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
                                  --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
   writ audit key                 the name of the key that signs checkpoints, for whoever verifies elsewhere
@@ -72,7 +77,7 @@ OPENING is --task-type NAME, --input NAME=TEXT or NAME:=NUMBER …, --on-behalf-
 WRIT_CLIENT_ID and WRIT_CLIENT_KEY_FILE (PEM or JWK), or from GitHub Actions.
 
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
-manifest check, test, and diff of two files need nothing but the files. The other commands of manifest ask a broker, as an admin:
+manifest check, test, and diff of two files need nothing but the files. The other commands of manifest, and lock, ask a broker, as an admin:
 WRIT_URL is its address, WRIT_ADMIN_TOKEN the bootstrap token or the value of a signed-in admin’s cookie (writ_login). audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, history, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
@@ -133,6 +138,7 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       if (!values['dry-run'] || rest.length > 0) return wrongUsage();
       return await reconcile(loadBrokerSide, verb ?? null);
     }
+    if (noun === 'lock') return await runLock(verb, rest, { reason: values.reason, json: values.json });
     switch (`${noun} ${verb}`) {
       case 'manifest check':
         if (rest.length === 0) return wrongUsage();
@@ -248,6 +254,14 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
     console.error(name === 'ConfigurationError' ? message : `✘ ${message || code}`);
     return 1;
   }
+}
+
+async function runLock(verb: string | undefined, rest: string[], options: LockOptions): Promise<number> {
+  const lock = await import('./lock.ts');
+  if (verb === 'list' && rest.length === 0) return lock.listLocks(process.env, options);
+  if (verb === 'lift' && rest.length >= 1 && rest.length <= 2) return lock.liftLock(process.env, rest, options);
+  if (!lock.isLevel(verb) || rest.length !== (verb === 'everything' ? 0 : 1)) return wrongUsage();
+  return lock.setLock(process.env, verb, rest[0], options);
 }
 
 /** Commands that read the rest of their line themselves. @returns null = it is none of them */

@@ -15,6 +15,8 @@ export const owners: { [table: string]: RegExp } = {
   agent: /^broker\/manifests\//,
   manifest: /^broker\/manifests\//,
   manifest_proposal: /^broker\/manifests\//,
+  access_lock: /^broker\/locks\//,
+  access_lock_lift: /^broker\/locks\//,
   session: /^broker\/sessions\//,
   replay: /^broker\/sessions\//,
   grants: /^broker\/grants\//,
