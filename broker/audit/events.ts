@@ -17,6 +17,8 @@ import {
   refusalReasons,
   reviewBlockers,
   revokeReasons,
+  signalEffects,
+  signalRefusals,
 } from '../core/reasons.ts';
 import { type JsonObject, lockLevels, type Plan } from '../core/vocabulary.ts';
 import { callEffects } from '../decide/effects.ts';
@@ -112,7 +114,14 @@ const reviewed = z.strictObject({
 
 const lapsed = z.strictObject({
   capability: text,
-  reason: decisionReason.extract(['timeout', 'not_redeemed', 'manifest_narrowed', 'owner_changed', 'withdrawn']),
+  reason: decisionReason.extract([
+    'timeout',
+    'not_redeemed',
+    'manifest_narrowed',
+    'owner_changed',
+    'approver_signed_off',
+    'withdrawn',
+  ]),
   plan_digest: text,
 });
 const endedWithSession = z.strictObject({
@@ -415,6 +424,43 @@ export const events = {
     payload: [nothing],
   },
   'person.signed_out': { meaning: 'A person signed out.', payload: [nothing] },
+  'person.signed_off': {
+    meaning: 'A signal of the identity provider ended a login.',
+    payload: [z.strictObject({ signal: text, event: text })],
+  },
+  'signal.received': {
+    meaning:
+      'The identity provider signalled something. `effect` says what it does here; `subject` are the names it gives of the person, as far as they can be compared.',
+    payload: [
+      z.strictObject({
+        /** Its `jti`. */
+        signal: text,
+        event: text,
+        effect: z.enum(signalEffects),
+        subject: z.array(z.strictObject({ kind: text, value: text, issuer: text.optional() })),
+        via: z.enum(['push', 'poll']),
+      }),
+    ],
+  },
+  'signal.refused': {
+    meaning:
+      'A Security Event Token was refused, or came from somebody who is not the transmitter. With `dropped`: how many more there were in that minute.',
+    payload: [z.strictObject({ reason: z.enum(codesOf(signalRefusals)), token_sha256: text }), summed],
+  },
+  'signal.carried_out': {
+    meaning:
+      'A signal was carried out: what it ends has ended. Counts are of what was still to be ended when it was done last; `known` is false where nobody here has the names it gives.',
+    payload: [
+      z.strictObject({
+        signal: text,
+        event: text,
+        known: z.boolean(),
+        logins: count,
+        approvals: count,
+        sessions: z.array(text),
+      }),
+    ],
+  },
 } as const satisfies { readonly [type: string]: EventEntry };
 
 export type EventType = keyof typeof events;

@@ -4,7 +4,14 @@
  */
 import { duration } from '../core/duration.ts';
 import { userText } from '../core/identifier.ts';
-import { decisionReasons, endReasons, reasonWords, reviewBlockers, storedRevokeReasons } from '../core/reasons.ts';
+import {
+  decisionReasons,
+  endReasons,
+  reasonWords,
+  reviewBlockers,
+  signalRefusals,
+  storedRevokeReasons,
+} from '../core/reasons.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { type EventType, isEventType, type ReadPayload, readPayload } from './events.ts';
 
@@ -133,6 +140,19 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'person.changed': ({ actor }) => plain(`The identity provider says something new of ${actor}.`),
   'person.lapsed': ({ actor }) => plain(`The identity provider no longer confirms ${actor}, who is signed out.`),
   'person.signed_out': ({ actor }) => plain(`${actor} signed out.`),
+  'person.signed_off': ({ actor }) => plain(`The identity provider signed ${actor} off.`),
+  'signal.received': ({ payload: { event, subject } }) =>
+    plain(
+      `The identity provider signalled ${event ?? 'something'}${subject?.length ? ` about ${subject.map((name) => userText(name)).join(', ')}` : ''}.`,
+    ),
+  'signal.refused': ({ because, payload: { dropped } }) =>
+    dropped === undefined
+      ? bad(`A signal was refused${because(signalRefusals)}.`)
+      : bad(`${dropped} more signals were refused in a minute.`),
+  'signal.carried_out': ({ payload: { event, known } }) =>
+    known === false
+      ? plain(`Nobody here has the names that ${event ?? 'the signal'} was about.`)
+      : good(`What ${event ?? 'the signal'} ends has ended.`),
 };
 
 const said = (because: string | undefined) => (because === undefined ? '' : `, “${because}”`);

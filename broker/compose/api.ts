@@ -37,6 +37,7 @@ import { noteRefusedRequest } from '../http/refused-request.ts';
 import { replayOperations } from '../http/replay.ts';
 import { sessionOperations } from '../http/session.ts';
 import { sessionDoor } from '../http/session-door.ts';
+import { signalOperations } from '../http/signals.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
 import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
@@ -57,6 +58,7 @@ import { createSessionTokens } from '../sessions/session-token.ts';
 import { takeOnce } from '../sessions/take-once.ts';
 import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
+import { signalReceiver } from './signals.ts';
 
 export interface ApiParts extends Parts {
   notify(): void;
@@ -191,6 +193,8 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     issuer: url,
     noteRefused: (refused, refusal) => noteRefusedRequest(refusals, refused, refusal),
   };
+  const receiver = signalReceiver(parts, notify);
+  const pushToken = settings.WRIT_SIGNALS_PUSH_TOKEN;
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
   const ownersOf = async (agent: string, version: number) => [
@@ -225,6 +229,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       ...lockOperations(locks),
       ...replayOperations({ ...parts, digest }),
       ...candidateOperations({ ...parts, digest, candidates }),
+      ...signalOperations(receiver === null || pushToken === undefined ? null : { ...receiver, pushToken, refusals }),
       ...discoveryOperations(url, ring),
     ],
     pages: [

@@ -5,8 +5,10 @@ import { expireUndecided } from '../../approvals/review.ts';
 import { forgetRequestKeys } from '../grants/access-request-keys.ts';
 import { forgetLogins } from '../people/forget-logins.ts';
 import { forgetReplays } from '../sessions/forget-replays.ts';
+import { forgetSignals } from '../signals/receive.ts';
 import type { Job } from '../worker/job.ts';
 import { carryOutLocks } from '../worker/jobs/carry-out-locks.ts';
+import { carryOutSignals } from '../worker/jobs/carry-out-signals.ts';
 import { closeUnreportedCalls } from '../worker/jobs/close-unreported-calls.ts';
 import { endOverdueSessions } from '../worker/jobs/end-overdue-sessions.ts';
 import { expireDueLeases } from '../worker/jobs/expire-due-leases.ts';
@@ -23,6 +25,7 @@ import { releasePool } from '../worker/jobs/release-pool.ts';
 import { revoke } from '../worker/jobs/revoke.ts';
 
 export const jobs: readonly Job[] = [
+  carryOutSignals,
   carryOutLocks,
   endOverdueSessions,
   releaseEndedSessions,
@@ -37,5 +40,5 @@ export const jobs: readonly Job[] = [
   prune,
   gauges,
   pruneCells,
-  forgetExpired([forgetReplays, forgetLogins, forgetRequestKeys]),
+  forgetExpired([forgetReplays, forgetLogins, forgetRequestKeys, forgetSignals]),
 ];

@@ -7,13 +7,16 @@ import { type Checkpoints, createCheckpoints } from '../audit/checkpoints.ts';
 import type { Settings } from '../config/settings.ts';
 import { systemClock } from '../core/clock.ts';
 import { createSideChannel } from '../core/side-channel.ts';
+import { createSignalPoller, type SignalPoller } from '../signals/poll.ts';
 import { deliverNotices } from '../worker/jobs/deliver-notices.ts';
+import { pollSignals } from '../worker/jobs/poll-signals.ts';
 import { writeCheckpoints } from '../worker/jobs/write-checkpoints.ts';
 import { fanOut, listenForNotifications, localNotifier, type Notifier, redisNotifier } from '../worker/notifier.ts';
 import { startReconciler } from '../worker/reconciler.ts';
 import { grantAbout } from './grant-about.ts';
 import { jobs } from './jobs.ts';
 import type { Parts } from './parts.ts';
+import { signalReceiver } from './signals.ts';
 
 export interface WorkerSide {
   /** Notifies the workers of this and other processes that leases are to be revoked. */
@@ -38,6 +41,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
       escalateSeconds: settings.WRIT_APPROVAL_ESCALATE_SECONDS,
     });
     const checkpoints = await checkpointsOf(parts);
+    const poller = signalPoller(parts, notify);
     const reconciler = startReconciler(
       {
         ...parts,
@@ -48,6 +52,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
           ...jobs,
           deliverNotices(() => outbox.deliver()),
           ...(checkpoints === null ? [] : [writeCheckpoints(checkpoints.tick)]),
+          ...(poller === null ? [] : [pollSignals(poller.tick)]),
         ],
       },
       clock,
@@ -67,6 +72,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
       await reconciler.stop();
       await outbox.stop();
       await checkpoints?.stop();
+      await poller?.stop();
     };
   }
   // Its own reconciler is notified directly too: that works without Redis.
@@ -88,6 +94,18 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
       await notifier.close();
     },
   };
+}
+
+/** Null where nothing is polled. */
+function signalPoller(parts: Parts, notify: () => void): SignalPoller | null {
+  const { WRIT_SIGNALS_POLL_URL: url, WRIT_SIGNALS_POLL_TOKEN: token } = parts.settings;
+  const receiver = signalReceiver(parts, notify);
+  if (receiver === null || url === undefined || token === undefined) return null;
+  const channel = createSideChannel('signals', 'signals of the identity provider come late', {
+    ...parts,
+    metrics: parts.sideChannels,
+  });
+  return createSignalPoller({ ...receiver, url, token, channel });
 }
 
 /** Null where none are wanted. */

@@ -103,6 +103,25 @@ test('people sign in over plain http only at a broker that is itself on this mac
   );
 });
 
+test('signals need an issuer and a way in; half of one is told by its name', () => {
+  const issuer = { WRIT_SIGNALS_ISSUER: 'https://idp.example' };
+  const push = { WRIT_SIGNALS_PUSH_TOKEN: 'a-long-enough-push-token' };
+  assert.deepEqual(faultsOf({ ...issuer, ...push }), []);
+  for (const [env, fault] of [
+    [push, /WRIT_SIGNALS_ISSUER: is missing/],
+    [issuer, /WRIT_SIGNALS_PUSH_TOKEN: is missing/],
+    [{ ...issuer, WRIT_SIGNALS_PUSH_TOKEN: 'short' }, /WRIT_SIGNALS_PUSH_TOKEN/],
+    [{ ...issuer, WRIT_SIGNALS_POLL_URL: 'https://idp.example/poll' }, /WRIT_SIGNALS_POLL_TOKEN/],
+    [{ ...issuer, ...push, WRIT_SIGNALS_OPAQUE_KIND: 'email' }, /WRIT_SIGNALS_OPAQUE_KIND/],
+    [{ ...issuer, ...push, WRIT_SIGNALS_OPAQUE_KIND: 'subject' }, /WRIT_OIDC_ISSUER/],
+    [{ ...push, WRIT_SIGNALS_ISSUER: 'http://idp.example' }, /WRIT_SIGNALS_ISSUER: must be https/],
+  ] as [Record<string, string>, RegExp][]) {
+    const faults = faultsOf(env);
+    assert.equal(faults.length, 1, JSON.stringify(env));
+    assert.match(faults[0] ?? '', fault);
+  }
+});
+
 test('a secret in a malformed variable is not repeated in the message', () => {
   const faults = faultsOf({ WRIT_KEY_ENCRYPTION_KEY: 'super-secret-value' });
   assert.equal(faults.length, 1);

@@ -208,6 +208,35 @@ export const environment = z.object({
     'How long a person stays signed in where the issuer cannot be asked again: so long somebody removed from a group can still approve.',
   ),
   WRIT_ADMIN_GROUP: z.string().min(1).optional().describe('OIDC group whose members are admins.'),
+  WRIT_SIGNALS_ISSUER: httpUrl
+    .optional()
+    .describe(
+      'Issuer of the Security Event Tokens of the identity provider (Shared Signals). With it, `WRIT_SIGNALS_PUSH_TOKEN` or `WRIT_SIGNALS_POLL_URL` is needed.',
+    ),
+  WRIT_SIGNALS_JWKS_URL: httpUrl
+    .optional()
+    .describe('Where its keys are; default as its `/.well-known/ssf-configuration` says, on its own host.'),
+  WRIT_SIGNALS_AUDIENCE: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('The `aud` that is expected of its tokens; default the broker’s own address.'),
+  WRIT_SIGNALS_PUSH_TOKEN: z
+    .string()
+    .min(16, 'must have at least 16 characters')
+    .optional()
+    .describe('Bearer token with which it pushes to `/v1/signals` (RFC 8935); without it nothing is pushed.'),
+  WRIT_SIGNALS_POLL_URL: httpUrl.optional().describe('Where its tokens are polled (RFC 8936).'),
+  WRIT_SIGNALS_POLL_TOKEN: z.string().min(1).optional().describe('Bearer token for `WRIT_SIGNALS_POLL_URL`.'),
+  WRIT_SIGNALS_OPAQUE_KIND: z
+    .string()
+    .refine((kind) => kind === 'subject' || (isKind(kind) && kind !== 'email' && kind !== 'username'), {
+      message: 'must be `subject`, `oid` or a kind of WRIT_OIDC_ALIAS_CLAIMS',
+    })
+    .optional()
+    .describe(
+      'Kind of name that its `opaque` identifiers are: `subject` (the `sub` at `WRIT_OIDC_ISSUER`), `oid`, or one of `WRIT_OIDC_ALIAS_CLAIMS`. Without it such an identifier names nobody.',
+    ),
   WRIT_TRUST_PROXY: count(0, 0, 10).describe(
     'Number of reverse proxies in front of the broker whose X-Forwarded-* headers are believed.',
   ),
@@ -374,6 +403,7 @@ function crossFaults(set: Record<string, string | undefined>): string[] {
     if (place.startsWith('http://') && URL.canParse(place) && !isLoopback(place))
       faults.push('WRIT_CHECKPOINTS: must be https (plain http is for loopback only)');
   }
+  faults.push(...signalFaults(set));
   const { WRIT_ISSUER_URL: issuer, WRIT_OIDC_ISSUER: login } = set;
   const local = issuer === undefined || !URL.canParse(issuer) || isLoopback(issuer);
   if (!local && login?.startsWith('http://') && URL.canParse(login) && isLoopback(login)) {
@@ -381,6 +411,26 @@ function crossFaults(set: Record<string, string | undefined>): string[] {
   }
   if ('WRIT_OIDC_ISSUER' in set !== 'WRIT_OIDC_CLIENT_ID' in set) {
     faults.push('WRIT_OIDC_ISSUER' in set ? 'WRIT_OIDC_CLIENT_ID: is missing' : 'WRIT_OIDC_ISSUER: is missing');
+  }
+  return faults;
+}
+
+function signalFaults(set: Record<string, string | undefined>): string[] {
+  const given = Object.keys(set).filter((name) => name.startsWith('WRIT_SIGNALS_'));
+  if (given.length === 0) return [];
+  const faults: string[] = [];
+  if (!given.includes('WRIT_SIGNALS_ISSUER'))
+    faults.push(`WRIT_SIGNALS_ISSUER: is missing, without which ${given[0]} says nothing`);
+  if (!given.includes('WRIT_SIGNALS_PUSH_TOKEN') && !given.includes('WRIT_SIGNALS_POLL_URL'))
+    faults.push('WRIT_SIGNALS_PUSH_TOKEN: is missing, and so is WRIT_SIGNALS_POLL_URL: no signal could come');
+  if (given.includes('WRIT_SIGNALS_POLL_URL') !== given.includes('WRIT_SIGNALS_POLL_TOKEN'))
+    faults.push('WRIT_SIGNALS_POLL_URL and WRIT_SIGNALS_POLL_TOKEN: one is missing');
+  if (set.WRIT_SIGNALS_OPAQUE_KIND === 'subject' && !('WRIT_OIDC_ISSUER' in set))
+    faults.push('WRIT_SIGNALS_OPAQUE_KIND: is `subject`, of WRIT_OIDC_ISSUER, which is missing');
+  for (const name of ['WRIT_SIGNALS_ISSUER', 'WRIT_SIGNALS_JWKS_URL', 'WRIT_SIGNALS_POLL_URL']) {
+    const url = set[name];
+    if (url?.startsWith('http://') && URL.canParse(url) && !isLoopback(url))
+      faults.push(`${name}: must be https (plain http is for loopback only)`);
   }
   return faults;
 }

@@ -41,6 +41,10 @@ export const endReasons = {
     meaning: 'A rule of the manifest ended it, because of what it asked for.',
     words: 'a rule of the manifest ended it',
   },
+  person_signed_off: {
+    meaning: 'The identity provider signalled that the person it acted for, or who started it, is signed off.',
+    words: 'the identity provider signed its person off',
+  },
 } as const satisfies ReasonTable;
 export type EndReason = keyof typeof endReasons;
 
@@ -188,6 +192,11 @@ export const decisionReasons = {
       'A manifest came into force under which others own the agent or the capability. Ask again: the new owners decide.',
     words: 'its owners changed',
   },
+  approver_signed_off: {
+    meaning:
+      'The identity provider signalled that somebody who had approved it is signed off. Ask again: somebody else decides.',
+    words: 'the identity provider signed off who had approved it',
+  },
   session_suspended: {
     meaning: 'A rule suspended the session before a person decided, or before the agent collected it.',
     words: 'a rule suspended the session',
@@ -276,6 +285,20 @@ export const misuseReasons = {
   replayed: { meaning: 'The proof had been used before.' },
 } as const satisfies ReasonTable;
 export type MisuseReason = keyof typeof misuseReasons;
+
+/** Why a Security Event Token was refused: one of the reasons for any proof, or one of these. */
+export const signalRefusals = {
+  ...refusalReasons,
+  wrong_push_token: { meaning: 'It came without the transmitter’s bearer token.' },
+} as const satisfies ReasonTable;
+export type SignalRefusal = keyof typeof signalRefusals;
+
+/**
+ * What a signal about a person does. `sign_off`: logins end, what they approved lapses, sessions that act for
+ * them or that they started end. `sign_out`: logins end. `none`: it is on record.
+ */
+export const signalEffects = ['sign_off', 'sign_out', 'none'] as const;
+export type SignalEffect = (typeof signalEffects)[number];
 
 /** The codes of a table, for a schema. */
 export const codesOf = <T extends ReasonTable>(table: T) => Object.keys(table) as (keyof T & string)[];

@@ -1,8 +1,8 @@
 /** Liveness (`/healthz`), readiness (`/readyz`) and metrics (`/metrics`). */
-import { hash, timingSafeEqual } from 'node:crypto';
 import type { Express } from 'express';
 import type { Registry } from 'prom-client';
 import type { Clock } from '../core/vocabulary.ts';
+import { carriesBearer } from './bearer.ts';
 
 /**
  * One thing that the next request needs. `compose/readiness.ts` has the list; the room that knows what can be
@@ -66,7 +66,7 @@ export function mountHealth(app: Express, deps: HealthDeps): void {
   });
 
   app.get('/metrics', async (req, res) => {
-    if (deps.metricsToken !== null && !carries(req.get('authorization'), deps.metricsToken)) {
+    if (deps.metricsToken !== null && !carriesBearer(req.get('authorization'), deps.metricsToken)) {
       res.status(401).setHeader('WWW-Authenticate', 'Bearer').end();
       return;
     }
@@ -102,11 +102,4 @@ function atMostEvery<T>(clock: Clock, ms: number, run: () => Promise<T>): () => 
     }
     return last.result;
   };
-}
-
-/** In constant time: digests have one length, whatever was sent. */
-function carries(authorization: string | undefined, token: string): boolean {
-  const digest = (text: string) => hash('sha256', text, 'buffer');
-  const [scheme, sent, ...rest] = (authorization ?? '').split(' ');
-  return scheme?.toLowerCase() === 'bearer' && rest.length === 0 && timingSafeEqual(digest(sent ?? ''), digest(token));
 }

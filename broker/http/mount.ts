@@ -44,6 +44,7 @@ const parsers = {
     inflate: false,
     type: ['application/yaml', 'application/x-yaml', 'text/yaml', 'text/plain'],
   }),
+  set: express.text({ limit: jsonLimit, inflate: false, type: 'application/secevent+jwt' }),
 } satisfies Record<string, RequestHandler>;
 
 /** Mounts all operations, and 405 for the other methods of their paths. */
@@ -211,7 +212,7 @@ function readBody(operation: Operation, req: Request, oauth: boolean): unknown {
     if (!empty) throw new WritError('unsupported_media_type');
     if (operation.bodyOptional !== true) throw refuse([{ path: '', message: 'a body is required' }], oauth);
   }
-  if (bodyType === 'yaml') return req.body ?? {};
+  if (bodyType === 'yaml' || bodyType === 'set') return req.body ?? {};
   if (bodyType === 'form' && !inUtf8(req)) throw new WritError('unsupported_media_type');
   const body = bodyType === 'form' ? fieldsOf(req.body ?? '') : (req.body ?? {});
   const faults = textFaults(body);

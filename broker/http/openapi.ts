@@ -7,6 +7,7 @@ const bodyTypes = {
   json: 'application/json',
   form: 'application/x-www-form-urlencoded',
   yaml: 'application/yaml',
+  set: 'application/secevent+jwt',
 } as const;
 
 const schemaOf = (schema: z.ZodType, io: 'input' | 'output') => {

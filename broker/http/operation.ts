@@ -41,8 +41,8 @@ interface Described<Body, Query, Params> {
   summary: string;
   tag: string;
   body?: z.ZodType<Body>;
-  /** Media type of the body; JSON unless said. */
-  bodyType?: 'json' | 'form' | 'yaml';
+  /** Media type of the body; JSON unless said. `set`: a Security Event Token (RFC 8417). */
+  bodyType?: 'json' | 'form' | 'yaml' | 'set';
   /** A standard whose refusals differ from ours: of `authzen`, a body that is not JSON is 400. */
   dialect?: 'authzen';
   /** A body may be left out. */

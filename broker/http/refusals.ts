@@ -11,7 +11,7 @@ import type { Clock } from '../core/vocabulary.ts';
 import { refusalReason } from '../identity/refusal.ts';
 import type { Statement, Store } from '../store/open.ts';
 
-type Refused = 'session.refused' | 'session.misused' | 'request.refused' | 'grant.refused';
+type Refused = 'session.refused' | 'session.misused' | 'request.refused' | 'grant.refused' | 'signal.refused';
 
 /** One of the two, with its own payload. */
 export type RefusedEvent = {
@@ -54,7 +54,14 @@ const recordStatement: Statement = {
   text: appendEvent({
     chain: '$1::text',
     at: '$2::timestamptz',
-    type: eventAmong('$3::text', 'session.refused', 'session.misused', 'request.refused', 'grant.refused'),
+    type: eventAmong(
+      '$3::text',
+      'session.refused',
+      'session.misused',
+      'request.refused',
+      'grant.refused',
+      'signal.refused',
+    ),
     actor: '$6::text',
     request: '$4::text',
     payload: '$5::json',

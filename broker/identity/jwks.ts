@@ -12,9 +12,10 @@
  *   pinned algorithm are kept.
  */
 import { type CryptoKey, importJWK, type JWK } from 'jose';
+import { readJson } from '../core/read-json.ts';
 import type { Clock, JsonObject } from '../core/vocabulary.ts';
 import { Refusal } from './refusal.ts';
-import { addressProblem, type KeySource } from './trust.ts';
+import { addressProblem, type KeyLocation, type KeySource } from './trust.ts';
 import type { SigningAlgorithm } from './trust-schema.ts';
 
 const freshMs = 10 * 60_000;
@@ -202,9 +203,9 @@ async function keySetAddress(source: KeySource, deps: KeyResolverDeps, signal: A
   const { location } = source;
   if (location.kind === 'jwks_uri') return location.url;
   if (location.kind === 'inline') throw new Error('these keys are not fetched');
-  // OpenID Connect Discovery section 4.1: the path is appended to the issuer; section 4.3: the issuer named
-  // inside must be the very same.
-  const address = `${location.issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
+  const address = discoveryAddress(location);
+  // OpenID Connect Discovery section 4.3, Shared Signals Framework 1.0 section 7.2: the issuer named inside
+  // must be the very same.
   const found = (await fetchJson(address, deps, signal)) as { issuer?: unknown; jwks_uri?: unknown } | null;
   if (found?.issuer !== location.issuer) throw new Error('the discovery document is another issuer’s');
   if (typeof found.jwks_uri !== 'string') throw new Error('the discovery document names no jwks_uri');
@@ -212,11 +213,24 @@ async function keySetAddress(source: KeySource, deps: KeyResolverDeps, signal: A
   if (problem !== null) throw new Error(`the discovery document’s jwks_uri: ${problem}`);
   // Whoever may write that document must not be able to send us elsewhere for keys; the admin may.
   if (URL.parse(found.jwks_uri)?.host !== URL.parse(location.issuer)?.host) {
-    throw new Error(
-      `the discovery document names keys on another host; if that is right, write \`jwks_uri: ${found.jwks_uri}\` at ${source.name} in the trust file`,
-    );
+    const said =
+      location.kind === 'discovery'
+        ? `\`jwks_uri: ${found.jwks_uri}\` at ${source.name} in the trust file`
+        : `WRIT_SIGNALS_JWKS_URL=${found.jwks_uri}`;
+    throw new Error(`the discovery document names keys on another host; if that is right, write ${said}`);
   }
   return found.jwks_uri;
+}
+
+/**
+ * OpenID Connect Discovery section 4.1 appends the path to the issuer; the Shared Signals Framework 1.0,
+ * section 7.2, puts it between host and path.
+ */
+function discoveryAddress({ kind, issuer }: Extract<KeyLocation, { issuer: string }>): string {
+  const base = issuer.replace(/\/$/, '');
+  if (kind === 'discovery') return `${base}/.well-known/openid-configuration`;
+  const { origin } = new URL(base);
+  return `${origin}/.well-known/ssf-configuration${base.slice(origin.length)}`;
 }
 
 async function fetchJson(address: string, deps: KeyResolverDeps, signal: AbortSignal): Promise<unknown> {
@@ -226,12 +240,5 @@ async function fetchJson(address: string, deps: KeyResolverDeps, signal: AbortSi
     await response.body?.cancel();
     throw new Error(`status ${response.status}`);
   }
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.byteLength;
-    if (size > maxBytes) throw new Error(`more than ${maxBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  return readJson(response, maxBytes);
 }

@@ -15,11 +15,12 @@ import { type FaultPath, pathText, positionOf, type Report } from './file-faults
 import { checkResponsible, type PersonClaim, personClaim, type SignInNames } from './person-claim.ts';
 import { type IssuerKind, type SigningAlgorithm, type TrustFile, trustFileSchema } from './trust-schema.ts';
 
-/** Where public keys come from: exactly one of the three. */
+/** Where public keys come from: exactly one of these. The last is that of signals, and in no trust file. */
 export type KeyLocation =
   | { kind: 'inline'; keys: JsonObject[] }
   | { kind: 'jwks_uri'; url: string }
-  | { kind: 'discovery'; issuer: string };
+  | { kind: 'discovery'; issuer: string }
+  | { kind: 'ssf_discovery'; issuer: string };
 
 /** What jwks.ts needs to know of an issuer or client. Its identity (the object) is the cache key. */
 export interface KeySource {

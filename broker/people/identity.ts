@@ -248,10 +248,18 @@ export function identityRecord(identity: Identity): JsonObject {
   };
 }
 
-/** Names that may change while the account stays: what is remembered of each sign-in. */
-export function namesToRemember(identity: Identity): { kind: string; value: string }[] {
+/**
+ * Names that may change while the account stays: what is remembered of each sign-in, and which of them the
+ * provider vouched for.
+ */
+export function namesToRemember(identity: Identity): { kind: string; value: string; proven: boolean }[] {
+  const proven = provenNames(identity);
   const names = allNames({ ...identity, former: [] }).filter(({ kind }) => kind !== 'subject');
-  return names.map(({ kind, value }) => ({ kind, value: (kind === 'email' ? canonicalEmail(value) : null) ?? value }));
+  return names.map(({ kind, value }) => ({
+    kind,
+    value: (kind === 'email' ? canonicalEmail(value) : null) ?? value,
+    proven: proven.some((name) => name.kind === kind && name.value === value),
+  }));
 }
 
 function texts(value: unknown): string[] {

@@ -132,6 +132,13 @@ export async function startPlatformIssuer(options: PlatformIssuerOptions): Promi
         id_token_signing_alg_values_supported: [algorithm],
       });
     }
+    if (url.pathname === '/.well-known/ssf-configuration') {
+      return send(response, 200, {
+        issuer: mood === 'impostor' ? 'https://issuer.invalid' : issuer,
+        jwks_uri: `${issuer}/keys`,
+        delivery_methods_supported: ['urn:ietf:rfc:8935', 'urn:ietf:rfc:8936'],
+      });
+    }
     send(response, 404, { error: 'not_found' });
   };
 

@@ -210,6 +210,12 @@ export const rules: Rule[] = [
     never: '^broker/(http|console|people/(?!identity\\.ts$)|compose|main)',
   },
   {
+    name: 'a-signal-only-ends',
+    why: 'what an identity provider signals ends logins, approvals and sessions: it can decide, open and mint nothing',
+    files: /^broker\/signals\//,
+    only: '^broker/(signals|core|store|audit|identity)/|^broker/people/(account-names|sign-off)\\.ts$|^broker/sessions/end-session\\.ts$|^broker/grants/transitions\\.ts$|^approvals/notices\\.ts$',
+  },
+  {
     name: 'what-decides-knows-no-replay',
     why: 'a candidate decides beside, after the answer: nothing that decides may ask it',
     files: /^broker\/(?!(replay|http|compose)\/)/,

@@ -41,7 +41,9 @@ export function sampleProviders(modules: readonly ProviderModule[], env: Record<
  * operations there are.
  */
 export async function openApi(env: Record<string, string>): Promise<OpenApi> {
-  const broker = await startBroker({ ...env, PORT: '0', WRIT_LOG_LEVEL: 'silent' }, { inMemory: true });
+  // What is there only when it is configured is documented too.
+  const signals = { WRIT_SIGNALS_ISSUER: 'https://idp.example', WRIT_SIGNALS_PUSH_TOKEN: 'a-sample-push-token' };
+  const broker = await startBroker({ ...env, ...signals, PORT: '0', WRIT_LOG_LEVEL: 'silent' }, { inMemory: true });
   try {
     const answer = await fetch(`${broker.url}/openapi.json`);
     if (!answer.ok) throw new Error(`/openapi.json answered ${answer.status}`);
