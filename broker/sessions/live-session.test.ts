@@ -61,8 +61,7 @@ for (const backend of await testBackends()) {
             store: {
               ...harness.store,
               run: (async (statement, values) => {
-                if (['grant_intent', 'grant_intent_slot', 'grant_record'].includes(statement.name))
-                  await stop(caller, parent);
+                if (/^grant_(?:intent|record)/.test(statement.name)) await stop(caller, parent);
                 return harness.store.run(statement, values);
               }) as typeof harness.store.run,
             },

@@ -40,7 +40,7 @@ export const table: Record<ProviderName, Record<Flow, string[]>> = {
     expire: ['lease_age'],
   },
   github: {
-    issue: ['grant_intent', ...mint.github, 'lease_outcome', 'answered'],
+    issue: ['grant_intent_limited', ...mint.github, 'lease_outcome', 'answered'],
     redeem: ['grant_claim', ...mint.github, 'lease_outcome', 'answered'],
     revoke: [
       'session_end',

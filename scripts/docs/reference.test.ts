@@ -169,7 +169,9 @@ describe('audit-events.md', () => {
       .filter((line) => line.startsWith('| `'));
     assert.equal(rows.length, eventTypes.length);
     assert.ok(
-      rows.some((row) => row.startsWith('| `session.ended` | A session ended') && row.endsWith('| `reason` |')),
+      rows.some(
+        (row) => row.startsWith('| `session.ended` | A session ended') && row.endsWith('| `reason`, `because?` |'),
+      ),
     );
   });
 });
