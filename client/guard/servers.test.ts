@@ -98,9 +98,10 @@ describe('server-everything', () => {
     const weather = await client.callTool({ name: 'get-structured-content', arguments: { location: 'New York' } });
     assert.equal(typeof (weather.structuredContent as { temperature: unknown }).temperature, 'number');
     const progress: number[] = [];
-    const slow = { name: 'trigger-long-running-operation', arguments: { duration: 0.2, steps: 2 } };
+    const slow = { name: 'trigger-long-running-operation', arguments: { duration: 0.3, steps: 3 } };
     await client.callTool(slow, undefined, { onprogress: ({ progress: at }) => progress.push(at) });
-    assert.deepEqual(progress, [1, 2]);
+    // The last comes together with the result, and the client hears of the one or of both.
+    assert.deepEqual(progress.slice(0, 2), [1, 2]);
     assert.ok((await client.listPrompts()).prompts.length > 0);
     const { resources } = await client.listResources();
     assert.ok(resources.length > 0);
