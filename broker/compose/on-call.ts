@@ -1,0 +1,38 @@
+/** Where this broker learns who is on call: a file, a server, or nowhere. */
+import { readFile } from 'node:fs/promises';
+import { ConfigurationError } from '../config/settings.ts';
+import { createSideChannel, type SideChannelMetrics } from '../core/side-channel.ts';
+import { fetchedOnCall } from '../people/fetched-rota.ts';
+import type { OnCall } from '../people/on-call.ts';
+import { readWeeklyRotas, type WeeklyRotas, weeklyOnCall } from '../people/weekly-rota.ts';
+import type { Foundation } from './foundation.ts';
+
+/**
+ * @returns null when there is no file
+ * @throws ConfigurationError with every fault of the file
+ */
+export async function readRotaFile(file: string | undefined): Promise<WeeklyRotas | null> {
+  if (file === undefined) return null;
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new ConfigurationError([`WRIT_ONCALL_FILE: ${file} cannot be read (${error.code})`]);
+  });
+  const rotas = readWeeklyRotas(text);
+  if (!Array.isArray(rotas)) return rotas as WeeklyRotas;
+  throw new ConfigurationError(rotas.map((fault) => `WRIT_ONCALL_FILE: ${file}: ${fault}`));
+}
+
+export function openOnCall(
+  { settings, weeklyRotas, clock, log, random }: Foundation,
+  metrics: SideChannelMetrics,
+): OnCall {
+  if (weeklyRotas !== null) return weeklyOnCall(weeklyRotas, clock);
+  const url = settings.WRIT_ONCALL_URL;
+  if (url === undefined) return { peopleOn: async () => [] };
+  const consequence = `who was on call last is believed for ${settings.WRIT_ONCALL_STALE_SECONDS} s, and then nobody is`;
+  return fetchedOnCall({
+    clock,
+    place: { url, token: settings.WRIT_ONCALL_TOKEN ?? null, allowPrivate: settings.WRIT_ONCALL_ALLOW_PRIVATE },
+    staleSeconds: settings.WRIT_ONCALL_STALE_SECONDS,
+    channel: createSideChannel('oncall', consequence, { log, metrics, random }),
+  });
+}
