@@ -32,7 +32,9 @@ export interface Identity {
   aliases: Identifier[];
   /** Names that the same account (issuer and subject) had at earlier sign-ins. Not recorded with it. */
   former?: Identifier[];
-  /** Rotas on which the person is on call now, of those that were asked about (`on-call.ts`); no claim says so. */
+  /**
+   * Rotas on which the person is on call now, of those that were asked about (`on-call.ts`). No claim says so.
+   */
   onCall?: string[];
   /** An issuer where the person may have an account of which nobody here knows. Not recorded with it. */
   subjectUnknownAt?: string;
@@ -224,7 +226,8 @@ const inGroup = (identity: Identity, group: string) =>
 /**
  * Whether the person is in the approver set. Errs towards no: groups match exactly, `user:<e-mail>` matches a
  * verified e-mail only, `user:<kind>:<value>` a name of that kind, `oncall:<rota>` whoever was found on call
- * there, and an entry of any other form matches nobody. The user name can often be changed by its holder and proves nothing.
+ * there, and an entry of any other form matches nobody. The user name can often be changed by its holder and
+ * proves nothing.
  */
 export function isApprover(identity: Identity, approvers: readonly string[]): boolean {
   return approvers.some((approver) => {

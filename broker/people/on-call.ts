@@ -4,7 +4,10 @@ import { type Identity, isProvenName } from './identity.ts';
 
 /** Where it is written down who is on call. */
 export interface OnCall {
-  /** `user:…` of everybody who is on call there now; none of a rota that is unknown or cannot be read. Never throws. */
+  /**
+   * `user:…` of everybody who is on call there now; none of a rota that is unknown or cannot be read. Never
+   * throws.
+   */
   peopleOn(rota: string): Promise<readonly string[]>;
 }
 
