@@ -20,7 +20,7 @@ import type { WeeklyRotas } from '../people/weekly-rota.ts';
 import { writesFault } from '../store/check-database.ts';
 import { roleWarning } from '../store/check-role.ts';
 import { openStore, type Store } from '../store/open.ts';
-import { readRotaFile } from './on-call.ts';
+import { readRotaFile } from './rota-file.ts';
 
 /** What tests and the sandbox replace; in production none of it is given. */
 export interface Overrides {

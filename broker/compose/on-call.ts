@@ -1,25 +1,9 @@
 /** Where this broker learns who is on call: a file, a server, or nowhere. */
-import { readFile } from 'node:fs/promises';
-import { ConfigurationError } from '../config/settings.ts';
 import { createSideChannel, type SideChannelMetrics } from '../core/side-channel.ts';
 import { fetchedOnCall } from '../people/fetched-rota.ts';
 import type { OnCall } from '../people/on-call.ts';
-import { readWeeklyRotas, type WeeklyRotas, weeklyOnCall } from '../people/weekly-rota.ts';
+import { weeklyOnCall } from '../people/weekly-rota.ts';
 import type { Foundation } from './foundation.ts';
-
-/**
- * @returns null when there is no file
- * @throws ConfigurationError with every fault of the file
- */
-export async function readRotaFile(file: string | undefined): Promise<WeeklyRotas | null> {
-  if (file === undefined) return null;
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new ConfigurationError([`WRIT_ONCALL_FILE: ${file} cannot be read (${error.code})`]);
-  });
-  const rotas = readWeeklyRotas(text);
-  if (!Array.isArray(rotas)) return rotas as WeeklyRotas;
-  throw new ConfigurationError(rotas.map((fault) => `WRIT_ONCALL_FILE: ${file}: ${fault}`));
-}
 
 export function openOnCall(
   { settings, weeklyRotas, clock, log, random }: Foundation,

@@ -4,8 +4,8 @@
  * - Asked at most once a minute, by the first who wants to know; everybody waits for the same answer.
  * - Five seconds, 64 KiB, no redirect, and the whole answer must have the shape: of one that has not, nothing
  *   counts.
- * - When it cannot be read, the last good answer counts until it is too old; then nobody is on call. It is asked
- *   again after ten seconds.
+ * - When it cannot be read, the last good answer counts until it is too old; then nobody is on call. It is
+ *   asked again after ten seconds.
  */
 import { z } from 'zod';
 import { getJson, type JsonPlace } from '../core/get-json.ts';
