@@ -33,7 +33,8 @@ export interface Identity {
   /** Names that the same account (issuer and subject) had at earlier sign-ins. Not recorded with it. */
   former?: Identifier[];
   /**
-   * Rotas on which the person is on call now, of those that were asked about (`on-call.ts`). No claim says so.
+   * Rotas on which the person is on call now, of those that were asked about (`on-call.ts`). No claim says
+   * so.
    */
   onCall?: string[];
   /** An issuer where the person may have an account of which nobody here knows. Not recorded with it. */
