@@ -103,7 +103,7 @@ export interface Channel {
    *   notice, and handed back with later ones of the same grant
    * @throws DeliveryError; anything else counts as `failed`
    */
-  deliver?(notice: Notice | Incident, signal: AbortSignal): Promise<string | null>;
+  deliver?(notice: Message, signal: AbortSignal): Promise<string | null>;
 }
 
 /** What a channel's pages stand on. */
@@ -228,6 +228,35 @@ export interface Incident {
   recipients: string[];
   at: Date;
 }
+
+/**
+ * What was decided in an owner's name in a day. Plain text, as in a notice. Names of agents, capabilities and
+ * people, and numbers.
+ */
+export interface Digest {
+  /** The same whenever it is delivered again. */
+  id: string;
+  kind: 'digest';
+  /** Which try this is, counted from 1. */
+  attempt: number;
+  /** In whose name: `team:…`, `user:…`, `oncall:…`. */
+  owner: string;
+  recipients: string[];
+  /** The page that says the same, with each request. The only link a message may have. */
+  url: string;
+  from: Date;
+  until: Date;
+  totals: { approved: number; denied: number; expired: number; lapsed: number; automatic: number };
+  /** How the requests of each capability ended, one a line. */
+  lines: string[];
+  /** Who answered, one a line. */
+  people: string[];
+  /** Approvals that were given faster than a person can read. */
+  hasty: number;
+}
+
+/** Anything a channel tells. */
+export type Message = Notice | Incident | Digest;
 
 /** Written by the agent and unchecked: shown as its words, and never used in a rule (invariant 4). */
 export interface AgentText {

@@ -367,6 +367,28 @@ test('rows of one agent are told apart, and one’s own decisions are listed', a
   assert.equal((await get(`${two.path}/state`)).status, 404);
 });
 
+test('what was decided in a team’s name is listed for its members, a day at a time, and for nobody else', async () => {
+  const approval = [{ quorum: 1, from: ['team:treasury', 'oncall:payments'] }];
+  const mine = person('treasurer@example.com', { groups: ['treasury'] });
+  const one = await pending({}, { approval, capability: 'pay-<b>invoice</b>' });
+  const other = await pending();
+  assert.equal((await post(one.path, mine, { verdict: 'deny', reason: 'no' })).status, 303);
+  assert.equal((await post(other.path, owner, { verdict: 'deny', reason: 'no' })).status, 303);
+  const { html } = await get('/approvals/team', mine);
+  assert.match(html, /team:treasury/);
+  assert.match(html, /1 asked: 0 approved, 1 denied/);
+  assert.match(html, /treasurer@example\.com/);
+  assert.ok(html.includes(`"${one.path}"`));
+  assert.ok(!html.includes(`"${other.path}"`) && !html.includes('oncall:payments'), 'not theirs');
+  assert.match(html, /pay-&lt;b>invoice/);
+  for (const stranger of [person('nobody@example.com'), owner, { ...owner, onCall: ['payments'] }])
+    assert.ok(!(await get('/approvals/team', stranger)).html.includes(`"${one.path}"`));
+  const before = await get('/approvals/team?until=2026-03-01T07:00:00.000Z', mine);
+  assert.match(before.html, /Nothing was decided/);
+  for (const said of ['2026-13-45T99:99', '0000', '%00', '2026-03-01%27--', '9999-01-01T00:00:00.000Z'])
+    assert.equal((await get(`/approvals/team?until=${said}`, mine)).status, 200, said);
+});
+
 test('approve, with a shorter life', async () => {
   const { path, row } = await pending();
   const answer = await post(path, owner, { verdict: 'approve', ttl_seconds: '300' });

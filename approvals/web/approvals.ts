@@ -8,22 +8,25 @@ import type { JSX } from 'preact';
 import { pageErrors } from '../../broker/console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
 import { WritError } from '../../broker/core/errors.ts';
-import { type Identity, personRef } from '../../broker/people/identity.ts';
+import { type Identity, isApprover, personRef } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
+import { asOnCall } from '../../broker/people/on-call.ts';
 import type { PagesDeps } from '../contract.ts';
+import { loadDecided, loadDecidedRequests, type Period } from '../decided.ts';
 import { loadAllForReview, loadForReview, progressOf, standingOf } from '../eligibility.ts';
 import { loadOutcome, mayWithdraw, partsOf, type ReviewRequest, review, withdraw } from '../review.ts';
 import { approvalPage, barredPage, stateOf } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
 import { grantRef, loadApprovals, loadEarlier, loadLastGiven, loadLease, loadOwn, loadWaiting } from './load.ts';
 import { minePage } from './mine-page.ts';
+import { teamPage } from './team-page.ts';
 
 export interface ApprovalsDeps extends PagesDeps {
   /** What reviews given here are recorded under. */
   channel: string;
 }
 
-/** `GET /approvals`, `…/mine`, `…/:id`, `…/:id/state`; `POST /approvals/:id`. */
+/** `GET /approvals`, `…/mine`, `…/team`, `…/:id`, `…/:id/state`; `POST /approvals/:id`. */
 export function approvalsRouter(deps: ApprovalsDeps): Router {
   const router = express.Router();
 
@@ -43,6 +46,23 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
     if (login === null) return;
     const own = await loadOwn(deps.store, login.identity);
     sendPage(res, { title: 'Decided by you', viewer: viewerOf(login), body: minePage(own, deps.clock.now()) });
+  });
+
+  router.get('/approvals/team', async (req, res) => {
+    const login = await requirePerson(deps, req, res);
+    if (login === null) return;
+    const period = periodOf(req.query.until, deps.clock.now());
+    const all = await loadDecided(deps.store, period);
+    const person = await asOnCall(
+      deps.onCall,
+      login.identity,
+      all.map(({ owner }) => owner),
+    );
+    const theirs = all.filter(({ owner }) => isApprover(person, [owner]));
+    const owners = theirs.map(({ owner }) => owner);
+    const requests = owners.length === 0 ? [] : await loadDecidedRequests(deps.store, period, owners);
+    const body = teamPage(theirs, requests, period, deps.clock.now());
+    sendPage(res, { title: 'Decided in your teams’ name', viewer: viewerOf(login), body });
   });
 
   // What a page that is open looks at: a word that changes when it is decided, for whoever may see it.
@@ -190,6 +210,14 @@ export async function waitingFor(
     if (count > 0) more.set(agent, count);
   }
   return { listed, more };
+}
+
+/** A day: the one that a digest's link names, or the one until now. */
+function periodOf(said: unknown, now: Date): Period {
+  const at = typeof said === 'string' && /^\d{4}-[\dT:.Z-]{6,20}$/.test(said) ? Date.parse(said) : Number.NaN;
+  // What is decided at this very moment is in it.
+  const until = Number.isNaN(at) || at > now.getTime() ? new Date(now.getTime() + 1) : new Date(at);
+  return { from: new Date(until.getTime() - 86_400_000), until };
 }
 
 const isId = (text: string) => /^\w{1,64}$/.test(text);
