@@ -10,7 +10,7 @@ export interface Period {
   until: Date;
 }
 
-/** `automatic`: given by policy, without asking anybody. `lapsed`: approved or not, what it stood on ended. */
+/** `automatic`: given by policy, nobody was asked. `lapsed`: approved or not, what it stood on ended. */
 export type DecidedResult = 'approved' | 'denied' | 'expired' | 'lapsed' | 'automatic';
 
 /** So many requests of one capability ended so. */
@@ -38,8 +38,8 @@ export interface Decided {
   people: DecidedBy[];
 }
 
-// A request is asked at most a day before it is decided. Whose it is says the request (whom it was put to), or
-// else the manifest it was asked under.
+// A request is asked at most a day before it is decided. Whose it is says the request (whom it was put to),
+// or else the manifest it was asked under.
 const settled = `
     SELECT g.id, g.session_id, g.agent, g.capability, g.status, g.decided_at, s.task_type, asked.people, names.name AS owner,
       CASE WHEN NOT asked.people THEN 'automatic'
