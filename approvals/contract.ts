@@ -15,6 +15,7 @@ import type { Clock, JsonObject, Plan, PlanDescription } from '../broker/core/vo
 import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
 import type { OnCall } from '../broker/people/on-call.ts';
+import type { Level } from '../providers/contract.ts';
 
 /** Names a grant and the manifest version that says who owns it. */
 export interface GrantRef {
@@ -49,9 +50,22 @@ export interface GrantAbout {
 /**
  * The plan of what is left of a request, surely within the one that stands.
  * @param leftOut JSON Pointers into the parameters, of all that is left out
+ * @param lowered JSON Pointer → what it was lowered to, of all that is
  * @throws WritError `bad_request`
  */
-export type NarrowPlan = (grant: { params: JsonObject; plan: Plan }, leftOut: readonly string[]) => Plan;
+export type NarrowPlan = (
+  grant: { params: JsonObject; plan: Plan },
+  leftOut: readonly string[],
+  lowered: { readonly [pointer: string]: string },
+) => Plan;
+
+/** What may still be lowered in a request, by the provider of its plan. */
+export type LevelsOf = (grant: {
+  params: JsonObject;
+  plan: Plan;
+  left_out: readonly string[];
+  lowered: { readonly [pointer: string]: string };
+}) => Level[];
 
 export type AboutGrant = (grant: GrantRef) => Promise<GrantAbout>;
 
@@ -127,6 +141,8 @@ export interface PagesDeps extends LoginDeps {
   narrowPlan?: NarrowPlan;
   /** Whether something can be left out of a plan of this provider. */
   canNarrow?: (provider: string) => boolean;
+  /** Absent: nothing is lowered. */
+  levelsOf?: LevelsOf;
   log: WebLog;
   requestId: (req: Request, res: Response) => string;
   /** Puts a refused request on the record. */

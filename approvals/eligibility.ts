@@ -69,6 +69,8 @@ export interface GrantUnderReview {
   /** The parameters as they were asked for, and what reviews left out of them (JSON Pointers). */
   params: JsonObject;
   left_out: string[];
+  /** What reviews lowered: pointer → to what. */
+  lowered: { [pointer: string]: string };
   /** The plan as it was asked for; null where nothing was left out. */
   asked_plan: Plan | null;
   /** Whose approvals it needs; null where its manifest says nothing of it. */
@@ -119,7 +121,7 @@ const loadStatement: Statement = {
       FROM session p JOIN line ON p.id = line.parent_id
     )
     SELECT ${provenGrantColumns('g')}, coalesce(a.version, g.manifest_version) AS version_in_force, g.plan_digest, g.status, g.decide_by, g.approval_count,
-      coalesce(g.decision -> 'left_out', '[]') AS left_out,
+      coalesce(g.decision -> 'left_out', '[]') AS left_out, coalesce(g.decision -> 'lowered', '{}') AS lowered,
       NOT EXISTS (
         SELECT 1 FROM manifest asked, manifest current
         WHERE asked.agent = g.agent AND asked.version = g.manifest_version AND current.agent = g.agent AND current.version = a.version

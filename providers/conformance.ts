@@ -179,6 +179,33 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
     }
   });
 
+  check(
+    'each level on offer names something that was asked for, and is narrower when it is lowered',
+    async (harness) => {
+      const { provider, goodParams } = harness;
+      if (provider.levels === undefined) return;
+      assert.ok(provider.narrower !== undefined, 'nothing is lowered that nobody proves');
+      for (const params of goodParams) {
+        const plan = planFor(harness, params, 900);
+        for (const { pointer, name, now, steps, begins } of provider.levels(provider.params.parse(params))) {
+          for (const words of [name, now]) assert.match(words, /^\P{Cc}+$/u);
+          assert.notEqual(steps === undefined, begins === undefined, 'steps, or a text that is typed');
+          const all =
+            steps ??
+            [`${begins}${begins === '' || begins?.endsWith('/') ? '' : '/'}conformance/`].map((value) => ({ value }));
+          for (const { value } of all) {
+            const parsed = provider.params.safeParse(withMember(params as JsonObject, pointer, value));
+            // Without it, nothing may be left of what it belongs to.
+            if (!parsed.success) continue;
+            const lowered = provider.plan(parsed.data, 900);
+            assert.ok(provider.narrower(lowered, plan), `${pointer}: ${JSON.stringify(value)}`);
+            assert.equal(provider.narrower(plan, lowered), false, 'and not the other way round');
+          }
+        }
+      }
+    },
+  );
+
   check('inside its scope the credential is accepted, outside it is refused', async (harness) => {
     for (const [index, params] of harness.goodParams.entries()) {
       const { issued } = await issue(harness, `scope${index}`, planFor(harness, params, 900));
@@ -568,6 +595,17 @@ const explain = (outcome: RevocationOutcome | undefined) =>
 
 /** A signal that never aborts. */
 const never = () => new AbortController().signal;
+
+/** With a member set, or left out. @param pointer JSON Pointer to a member whose parents are there */
+function withMember(params: JsonObject, pointer: string, value: Json | undefined): JsonObject {
+  const changed = structuredClone(params);
+  const names = pointer.slice(1).split('/');
+  const last = names.pop() as string;
+  const parent = names.reduce((at, name) => at[name] as JsonObject, changed);
+  if (value === undefined) delete parent[last];
+  else parent[last] = value;
+  return changed;
+}
 
 /** The value with one member less of each list that has two, a copy for each member. */
 function withOneLess(value: JsonObject): JsonObject[] {

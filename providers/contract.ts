@@ -69,6 +69,20 @@ export interface Reach {
   uncertain?: string;
 }
 
+/** Something among the parameters that can be lowered: to one of a few steps, or to a longer text. */
+export interface Level {
+  /** JSON Pointer (RFC 6901) into the parameters. */
+  pointer: string;
+  /** What it is, as people read it. */
+  name: string;
+  /** What it is now, as people read it. */
+  now: string;
+  /** What it may be lowered to, the highest first. Without `value`, the member is left out. */
+  steps?: { key: string; text: string; value?: Json }[];
+  /** What a text that is typed in its place begins with; empty = with anything. */
+  begins?: string;
+}
+
 /** A text as a pattern of `Reach` that takes nothing else. */
 export const literally = (text: string): string => text.replace(/[*?\\]/g, '\\$&');
 
@@ -204,6 +218,12 @@ export interface Provider<Params = unknown> {
    * must be so. False where nobody can tell. Absent: an approver may shorten its life alone.
    */
   narrower?(plan: Plan, than: Plan): boolean;
+  /**
+   * Pure: what a reviewer may lower in these parameters, besides leaving members of lists out. What comes of
+   * it is planned anew, and `narrower` says whether it is less: nothing here is taken on trust. Absent:
+   * nothing.
+   */
+  levels?(params: Params): Level[];
   /**
    * Pure: what a plan may do at most. What a value of the parameters is put into stands in it to the letter.
    * Absent: what its credentials reach can be told by asking people.

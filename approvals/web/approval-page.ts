@@ -9,7 +9,7 @@ import type { JsonObject, PlanDescription } from '../../broker/core/vocabulary.t
 import { type Identity, personRef } from '../../broker/people/identity.ts';
 import type { GrantAbout } from '../contract.ts';
 import type { EarlierApproval, TermProgress } from '../eligibility.ts';
-import { type Outcome, type Part, reasonMax } from '../review.ts';
+import { type Level, type Outcome, type Part, reasonMax } from '../review.ts';
 import type { ApprovalView, EarlierGrant, LeaseEnd } from './load.ts';
 import { asks, callCard, choices, hasLifetime, withholdFields } from './questions.ts';
 import { result, statusTag } from './words.ts';
@@ -37,6 +37,8 @@ export interface ApprovalPage {
   approvals: TermProgress<EarlierApproval>[];
   /** What the approver may leave out. */
   parts: Part[];
+  /** What may be lowered. */
+  levels: Level[];
   /** Why the form just sent was not taken, and what it said. */
   fault?: { message: string; reason: string } | undefined;
 }
@@ -288,7 +290,7 @@ function verdict(page: ApprovalPage): JSX.Element {
       ? h('p', { class: 'fault' }, h(Foreign, { text: page.bar, max: 900 }))
       : form('approve', [
           withholdFields(grant),
-          partFields(page.parts),
+          partFields(page.parts, page.levels),
           ...(hasLifetime(grant)
             ? [
                 h('label', { for: 'ttl' }, 'For how long'),
@@ -312,11 +314,15 @@ function verdict(page: ApprovalPage): JSX.Element {
   ]);
 }
 
-/** A tick for each member of each list, all set: what is not ticked is left out. */
-function partFields(parts: Part[]): JSX.Element | null {
-  if (parts.length === 0) return null;
+/** A tick for each member of each list, all set: what is not ticked is left out. And what may be lowered. */
+function partFields(parts: Part[], levels: Level[]): JSX.Element | null {
+  if (parts.length + levels.length === 0) return null;
+  const choices = [
+    ...(parts.length === 0 ? [] : [`${parts.length} parts`]),
+    ...(levels.length === 0 ? [] : [`${levels.length} ${levels.length === 1 ? 'level' : 'levels'}`]),
+  ];
   return h('details', { class: 'parts' }, [
-    h('summary', null, `Approve less of it: ${parts.length} parts`),
+    h('summary', null, `Approve less of it: ${choices.join(', ')}`),
     ...[...Map.groupBy(parts, ({ list }) => list)].map(([list, members]) =>
       h('fieldset', null, [
         h('legend', null, h(Foreign, { text: list })),
@@ -330,6 +336,42 @@ function partFields(parts: Part[]): JSX.Element | null {
         ),
       ]),
     ),
+    ...levels.map(levelField),
+  ]);
+}
+
+/** A choice of lower steps, or a field for a longer text. */
+function levelField(level: Level, index: number): JSX.Element {
+  const id = `level-${index}`;
+  const { pointer, name, now, steps, begins } = level;
+  return h('fieldset', { class: 'level' }, [
+    h('input', { type: 'hidden', name: 'level', value: pointer }),
+    h('label', { for: id }, [h(Foreign, { text: name }), ', now ', h(Foreign, { text: now, max: 300 })]),
+    steps !== undefined
+      ? h('select', { id, name: 'lower' }, [
+          h('option', { value: '', selected: true, class: 'as-asked' }, 'as asked'),
+          ...steps.map(({ key, text }) => h('option', { value: key }, `only: ${text}`)),
+        ])
+      : h('input', {
+          id,
+          name: 'lower',
+          type: 'text',
+          value: '',
+          // The button says what is chosen by whether this is shown.
+          placeholder: 'as asked',
+          maxLength: 1024,
+          autocomplete: 'off',
+          'aria-describedby': `${id}-how`,
+        }),
+    ...(steps !== undefined
+      ? []
+      : [
+          h('p', { class: 'small soft', id: `${id}-how` }, [
+            'Empty: as asked. Or a longer one',
+            ...(begins === '' ? [''] : [', which begins with ', h(Foreign, { text: begins ?? '', max: 300 })]),
+            ', to the letter, without patterns.',
+          ]),
+        ]),
   ]);
 }
 

@@ -40,12 +40,15 @@ async function get(path: string, who?: Identity) {
 async function post(
   path: string,
   who: Identity,
-  fields: Record<string, string>,
+  fields: Record<string, string | string[]>,
   change: { headers?: Record<string, string>; csrf?: string | null } = {},
 ) {
   const { cookie, csrf } = await harness.signedIn(who);
   const token = change.csrf === undefined ? csrf : change.csrf;
-  const body = new URLSearchParams({ plan_digest: digest, ...fields, ...(token === null ? {} : { csrf: token }) });
+  const all = { plan_digest: digest, ...fields, ...(token === null ? {} : { csrf: token }) };
+  const body = new URLSearchParams(
+    Object.entries(all).flatMap(([name, said]) => [said].flat().map((one) => [name, one])),
+  );
   const headers = { cookie, 'sec-fetch-site': 'same-origin', ...change.headers };
   const response = await fetch(harness.url + path, { method: 'POST', headers, body, redirect: 'manual' });
   return { status: response.status, headers: response.headers, html: await response.text() };
@@ -241,6 +244,26 @@ test('what is not ticked is left out, and stays so for the next approver', async
   assert.equal(all.status, 303);
   const approved = await row();
   assert.deepEqual([approved.status, approved.planDigest], ['approved', narrowed.planDigest]);
+});
+
+test('a level is lowered by a choice, a prefix by what is typed; what is left as asked is not sent on', async () => {
+  const { path, row, sessionId } = await pending({}, { params: { prefix: 'a/' } });
+  const { html } = await get(path, owner);
+  assert.match(
+    html,
+    /<label for="level-0">.*access.*<select id="level-0" name="lower">.*<option value="list">only: list/,
+  );
+  assert.match(html, /<label for="level-1">.*prefix in &lt;b>orders/);
+  assert.match(html, /<input id="level-1" name="lower" type="text"/);
+  for (const fields of [{ level: '/access' }, { level: '/access', lower: ['list', 'get'] }])
+    assert.equal((await post(path, owner, { verdict: 'approve', ...fields })).status, 400);
+  const both = { level: ['/access', '/prefix'], lower: ['', 'a/b/'] };
+  assert.equal((await post(path, owner, { verdict: 'approve', ...both })).status, 303);
+  const { plan: given, decision } = await row();
+  assert.deepEqual((given as unknown as typeof plan).permission.lowered, { '/prefix': 'a/b/' });
+  assert.deepEqual((decision as { lowered: object }).lowered, { '/prefix': 'a/b/' });
+  const event = (await eventsOf(harness.store, sessionId)).at(-1);
+  assert.deepEqual(event?.payload.lowered, { '/prefix': 'a/b/' });
 });
 
 /** A credential that a grant gave, as it came to its end. */

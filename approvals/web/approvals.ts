@@ -8,6 +8,7 @@ import type { JSX } from 'preact';
 import { pageErrors } from '../../broker/console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
 import { WritError } from '../../broker/core/errors.ts';
+import { isQuestion } from '../../broker/core/questions.ts';
 import { type Identity, isApprover, personRef } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
 import { asOnCall } from '../../broker/people/on-call.ts';
@@ -173,6 +174,10 @@ async function showApproval(
     bar: unseen ? 'Its arguments cannot be shown, so nobody can agree to them. You may deny it.' : (bar?.text ?? null),
     approvals: progressOf(underReview, grant.plan_digest),
     parts: deps.canNarrow?.(grant.provider) === true ? partsOf(underReview.params, underReview.left_out) : [],
+    levels:
+      deps.canNarrow?.(grant.provider) === true && !isQuestion(grant.capability)
+        ? (deps.levelsOf?.(underReview) ?? [])
+        : [],
     fault,
   });
   sendPage(res, {
@@ -278,6 +283,13 @@ function readForm(
     // Of what was offered, what is not ticked is left out.
     const kept = new Set([keep ?? []].flat());
     request.leaveOut = names('part', part).filter((pointer) => !kept.has(pointer));
+  }
+  if (verdict === 'approve' && body.level !== undefined) {
+    // One answer for each that was offered, in the same order; an empty one leaves it as it was asked for.
+    const [pointers, answers] = [names('level', body.level), names('lower', body.lower ?? [])];
+    if (pointers.length !== answers.length) throw fault('lower', 'One answer for each level.');
+    const lower = pointers.map((pointer, index) => [pointer, answers[index] as string] as const);
+    request.lower = Object.fromEntries(lower.filter(([, to]) => to !== ''));
   }
   if (verdict === 'approve' && withhold !== undefined) {
     request.withhold = names('withhold', withhold);

@@ -10,7 +10,7 @@ import { consoleRouter } from '../../broker/console/console.ts';
 import { type ManifestPagesDeps, manifestPagesRouter } from '../../broker/console/manifests.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
 import { manualClock } from '../../broker/core/clock.ts';
-import type { Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
+import type { JsonObject, Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
 import { createSeal } from '../../broker/keys/seal.ts';
 import { agreeToProposal, refuseProposal } from '../../broker/manifests/agree.ts';
 import { exampleProviders } from '../../broker/manifests/example.test-support.ts';
@@ -128,10 +128,21 @@ export async function openHarness(
     editorCoolingSeconds: 86_400,
     canNarrow: () => true,
     // As a provider would plan what is left; how it does is the providers' conformance.
-    narrowPlan: ({ plan }: { plan: Plan }, leftOut: readonly string[]) => ({
+    narrowPlan: (
+      { plan }: { plan: Plan },
+      leftOut: readonly string[],
+      lowered: { readonly [pointer: string]: string },
+    ) => ({
       ...plan,
-      permission: { ...plan.permission, without: [...leftOut] },
+      permission: { ...plan.permission, without: [...leftOut], lowered: { ...lowered } },
     }),
+    levelsOf: ({ params }: { params: JsonObject }) =>
+      params.prefix === undefined
+        ? []
+        : [
+            { pointer: '/access', name: 'access', now: 'read', steps: [{ key: 'list', text: 'list' }] },
+            { pointer: '/prefix', name: 'prefix in <b>orders</b>', now: 'a/', begins: 'a/' },
+          ],
     once: (key: string, until: Date) => takeOnce(store, key, until),
     signInIssuer: 'https://login.example',
     log: { warn: log, error: log },

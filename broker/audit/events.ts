@@ -110,6 +110,8 @@ const reviewed = z.strictObject({
   hasty_seconds: count.optional(),
   /** Members of lists among the parameters that were left out, as JSON Pointers. */
   left_out: z.array(text).optional(),
+  /** What was lowered: JSON Pointer into the parameters → to what. */
+  lowered: z.record(text, text).optional(),
 });
 
 const lapsed = z.strictObject({

@@ -2,9 +2,16 @@
  * What people read about a grant, from its manifest and its provider: for the pages of the API and for the
  * notices of the worker alike.
  */
-import type { AboutGrant, ApproversOf, DescribePlan, GrantRef, NarrowPlan } from '../../approvals/contract.ts';
+import type {
+  AboutGrant,
+  ApproversOf,
+  DescribePlan,
+  GrantRef,
+  LevelsOf,
+  NarrowPlan,
+} from '../../approvals/contract.ts';
 import { WritError } from '../core/errors.ts';
-import { narrowedPlan } from '../grants/narrow-plan.ts';
+import { levelsOf, narrowedPlan } from '../grants/narrow-plan.ts';
 import { describeQuestion } from '../grants/question.ts';
 import { capabilityOwner, member } from '../manifests/manifest.ts';
 import type { Parts } from './parts.ts';
@@ -16,6 +23,7 @@ export interface GrantAboutSources {
   minTtlSeconds(provider: string): number;
   narrowPlan: NarrowPlan;
   canNarrow(provider: string): boolean;
+  levelsOf: LevelsOf;
 }
 
 export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'providers'>): GrantAboutSources {
@@ -51,11 +59,15 @@ export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'prov
         approvedIn: capability?.slack === 'decide' ? ['slack'] : [],
       };
     },
-    narrowPlan: ({ params, plan }, leftOut) => {
+    narrowPlan: ({ params, plan }, leftOut, lowered) => {
       const provider = providers.get(plan.provider);
       if (provider === undefined)
         throw new WritError('unavailable', { detail: `The provider ${plan.provider} is not switched on.` });
-      return narrowedPlan(provider, params, plan, leftOut);
+      return narrowedPlan(provider, params, plan, leftOut, lowered);
+    },
+    levelsOf: ({ params, plan, left_out, lowered }) => {
+      const provider = providers.get(plan.provider);
+      return provider === undefined ? [] : levelsOf(provider, params, left_out, lowered);
     },
     canNarrow: (provider) => providers.get(provider)?.narrower !== undefined,
     minTtlSeconds: (provider) => providers.get(provider)?.limits.minTtlSeconds ?? 1,

@@ -6,6 +6,7 @@ import { appJwtSigner } from './app-jwt.ts';
 import { asApp } from './as-app.ts';
 import { rememberInstallations } from './installation.ts';
 import { issueToken } from './issue.ts';
+import { levels } from './levels.ts';
 import { narrower } from './narrower.ts';
 import { type GithubParams, params } from './params.ts';
 import { describePlan, planFor, tokenLifetimeSeconds } from './plan.ts';
@@ -45,6 +46,7 @@ function createGithubProvider(given: GithubSettings, deps: Pick<ProviderDeps, 'c
     describe: describePlan,
     reach,
     narrower,
+    levels,
     // Names are the same in either case at GitHub.
     caselessReach: 'all',
     issue: (context) => issueToken({ api, apiUrl, asApp: app, installations, clock }, context),

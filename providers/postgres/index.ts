@@ -7,6 +7,7 @@ import { describePlan } from './describe.ts';
 import { asProviderError } from './errors.ts';
 import { asBroker } from './ground.ts';
 import { endedByUsForMs, issue, primaryTime } from './issue.ts';
+import { levels } from './levels.ts';
 import { targetLimits } from './limits.ts';
 import { leaseRole } from './names.ts';
 import { narrower } from './narrower.ts';
@@ -59,6 +60,7 @@ function createPostgresProvider(
     describe: (plan) => describePlan(plan, limits.words()),
     reach,
     narrower,
+    levels,
     findLimits: (signal) => limits.find(signal),
     issue: (context) => issue(ground, context),
     revoke: (due, _outstanding, signal) => revokeRoles(ground, due, signal),
