@@ -132,6 +132,8 @@ export async function openHarness(
       ...plan,
       permission: { ...plan.permission, without: [...leftOut] },
     }),
+    termsOf: async () => null,
+    preApprovalSeconds: 30 * 86_400,
     once: (key: string, until: Date) => takeOnce(store, key, until),
     signInIssuer: 'https://login.example',
     log: { warn: log, error: log },
