@@ -52,21 +52,21 @@ const giveStatement: Statement = {
 
 /**
  * @returns its id
- * @throws WritError `not_found` (no such request); `forbidden` (who could not approve that request); `conflict`
- *   (nobody approved it, or its manifest has other terms now); `bad_request`
+ * @throws WritError `not_found` (no such request); `forbidden` (who could not approve that request);
+ *   `conflict` (nobody approved it); `bad_request`
  */
 export async function givePreApproval(deps: PreApprovalDeps, input: GivePreApproval): Promise<string> {
   const { store, clock } = deps;
   const at = clock.now();
   const grant = await loadForReview(store, input.grantId);
   if (isQuestion(grant.capability)) throw refuse('grant_id', 'Only a credential can be approved ahead of time.');
-  const { maySee, bar } = await standingOf(input.giver, grant, deps);
+  const { maySee, bar, person } = await standingOf(input.giver, grant, deps);
   if (!maySee) throw new WritError('not_found');
   if (bar !== null) throw new WritError('forbidden', { detail: bar.text });
   if (['pending', 'denied', 'failed'].includes(grant.status) || grant.approvals.length === 0)
     throw new WritError('conflict', { detail: 'The next ones can be like a request that people approved.' });
   const terms = await deps.termsOf(grant.agent, grant.capability, grant.task_type);
-  if (terms === null || !isApprover(input.giver, terms.from))
+  if (terms === null || !isApprover(person, terms.from))
     throw new WritError('forbidden', { detail: 'The manifest in force has others approve this.' });
   // Tier 3 takes a passkey at each approval, and nothing given ahead can be one.
   if (terms.tier !== 2)

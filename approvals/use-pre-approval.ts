@@ -40,7 +40,10 @@ const candidatesStatement: Statement = {
     ORDER BY p.until, p.id LIMIT 50`,
 };
 
-/** Approves a request that has just come to wait, as far as pre-approvals go; people are asked for what is left. */
+/**
+ * Approves a request that has just come to wait, as far as what was given goes; people are asked for what is
+ * left.
+ */
 export async function usePreApprovals(
   deps: UsePreApprovalDeps,
   grantId: string,
@@ -63,9 +66,10 @@ export async function usePreApprovals(
     const giver = { ...(candidate.giver as Identity), former: candidate.former };
     const grant = await loadForReview(store, grantId);
     if (grant.status !== 'pending') return;
-    if (terms.tier !== 2 || grant.tier !== 2 || !isApprover(giver, terms.from)) continue;
+    if (terms.tier !== 2 || grant.tier !== 2) continue;
     if (!isWithin(candidate.bounds as Bounds, grant.params)) continue;
-    if ((await standingOf(giver, grant, deps)).bar !== null) continue;
+    const { bar, person } = await standingOf(giver, grant, deps);
+    if (bar !== null || !isApprover(person, terms.from)) continue;
     await approve(deps, candidate, giver, grant, requestId).catch((error) => {
       // It was used up, withdrawn or made impossible since it was read: people decide, or the next one does.
       if (!(error instanceof WritError)) throw error;

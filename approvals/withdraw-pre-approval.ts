@@ -23,8 +23,8 @@ const endStatement: Statement = {
     SELECT id FROM over`,
 };
 
-// A statement of its own: it must see what was approved while the one before it waited. Whoever dies in between
-// leaves approvals that nobody can collect (`grant_claim` asks the record).
+// A statement of its own: it must see what was approved while the one before it waited. Whoever dies in
+// between leaves approvals that nobody can collect (`grant_claim` asks the record).
 const lapseStatement: Statement = {
   name: 'pre_approval_lapse_grants',
   text: `

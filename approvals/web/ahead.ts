@@ -1,6 +1,6 @@
 /**
  * The pages of what is approved ahead of time: given from a request that people approved, looked at, and
- * withdrawn. `GET` and `POST /approvals/:id/ahead`; `GET /pre-approvals`, `GET` and `POST /pre-approvals/:id`.
+ * withdrawn. `/approvals/:id/ahead`, `/pre-approvals`, `/pre-approvals/:id`; a form posts to its own page.
  */
 import express, { type Request, type Response, type Router } from 'express';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
@@ -106,7 +106,7 @@ async function showForm(deps: PagesDeps, res: Response, login: Login, id: string
   const why =
     bar?.text ??
     (terms === null || terms.tier !== 2 ? 'This cannot be approved ahead of time.' : null) ??
-    (deps.preApprovalSeconds < dayMs ? 'Nothing is approved ahead of time here (WRIT_PRE_APPROVAL_SECONDS).' : null);
+    (deps.preApprovalSeconds < 86_400 ? 'Nothing is approved ahead of time here (WRIT_PRE_APPROVAL_SECONDS).' : null);
   if (why !== null || terms === null) {
     const body = notice('Not yours to approve ahead of time', why ?? '', {
       href: `/approvals/${id}`,

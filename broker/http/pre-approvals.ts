@@ -1,4 +1,4 @@
-/** `/v1/pre-approvals`: what admins who are approvers too give ahead of time, and what all admins may withdraw. */
+/** `/v1/pre-approvals`: given by admins who are approvers too, withdrawn by any admin. */
 import { z } from 'zod';
 import { BoundsSchema } from '../../approvals/bounds.ts';
 import { givePreApproval, mostUses, type PreApprovalDeps } from '../../approvals/give-pre-approval.ts';
