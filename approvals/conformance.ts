@@ -97,7 +97,7 @@ export const digestFor = (changes: Partial<Digest> = {}): Digest => ({
   url: 'https://writ.example/approvals/team?until=2026-03-04T07%3A00%3A00.000Z',
   from: new Date('2026-03-03T07:00:00Z'),
   until: new Date('2026-03-04T07:00:00Z'),
-  totals: { approved: 2, denied: 1, expired: 0, lapsed: 0, automatic: 7 },
+  totals: { approved: 2, ahead: 0, denied: 1, expired: 0, lapsed: 0, automatic: 7 },
   lines: ['invoice-bot: read-orders: 2 approved, 1 denied', `other-bot: ${hostileText}: 7 automatic`],
   people: ['a@example.com: 2 approved (1 of them faster than a person can read), 1 denied'],
   hasty: 1,

@@ -67,6 +67,20 @@ export type LevelsOf = (grant: {
   lowered: { readonly [pointer: string]: string };
 }) => Level[];
 
+/** What the manifest in force says of who approves a capability. */
+export interface TermsInForce {
+  /** Of all it says of the capability, the task type and who approves. */
+  digest: string;
+  tier: number;
+  /** Whose approvals count. */
+  from: readonly string[];
+  /** Longest lifetime of its credentials. */
+  maxTtlSeconds: number;
+}
+
+/** @returns null where the agent, the capability or the task type is there no more */
+export type TermsOf = (agent: string, capability: string, taskType: string) => Promise<TermsInForce | null>;
+
 export type AboutGrant = (grant: GrantRef) => Promise<GrantAbout>;
 
 /** What the provider says of a plan, in words. Throws when the provider is not switched on. */
@@ -127,6 +141,9 @@ export interface PagesDeps extends LoginDeps {
   /** Who is on call now; absent = nobody ever is. */
   onCall?: OnCall;
   aboutGrant: AboutGrant;
+  termsOf: TermsOf;
+  /** How far ahead an approval may be given; 0 = none. */
+  preApprovalSeconds: number;
   /**
    * Arguments of the tool call that a question is about, as long as it is open; null otherwise, and when they
    * are not those that the plan digests. Who reads them is on record.
@@ -262,7 +279,7 @@ export interface Digest {
   url: string;
   from: Date;
   until: Date;
-  totals: { approved: number; denied: number; expired: number; lapsed: number; automatic: number };
+  totals: { approved: number; ahead: number; denied: number; expired: number; lapsed: number; automatic: number };
   /** How the requests of each capability ended, one a line. */
   lines: string[];
   /** Who answered, one a line. */

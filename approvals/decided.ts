@@ -10,8 +10,11 @@ export interface Period {
   until: Date;
 }
 
-/** `automatic`: given by policy, nobody was asked. `lapsed`: approved or not, what it stood on ended. */
-export type DecidedResult = 'approved' | 'denied' | 'expired' | 'lapsed' | 'automatic';
+/**
+ * `ahead`: approved ahead of time. `automatic`: given by policy, nobody was asked. `lapsed`: approved or not,
+ * what it stood on ended.
+ */
+export type DecidedResult = 'approved' | 'ahead' | 'denied' | 'expired' | 'lapsed' | 'automatic';
 
 /** So many requests of one capability ended so. */
 export interface DecidedCount {
@@ -43,6 +46,7 @@ export interface Decided {
 const settled = `
     SELECT g.id, g.session_id, g.agent, g.capability, g.status, g.decided_at, s.task_type, asked.people, names.name AS owner,
       CASE WHEN NOT asked.people THEN 'automatic'
+           WHEN g.status <> 'denied' AND g.decision #>> '{reasons,-1,code}' = 'pre_approved' THEN 'ahead'
            WHEN g.status <> 'denied' THEN 'approved'
            WHEN EXISTS (SELECT 1 FROM review r WHERE r.grant_id = g.id AND r.verdict = 'deny') THEN 'denied'
            WHEN g.decision #>> '{reasons,-1,code}' = 'timeout' THEN 'expired'
@@ -124,7 +128,7 @@ export async function loadDecidedRequests(
 
 /** How many ended in each way. */
 export function totals(counts: readonly DecidedCount[]): { [result in DecidedResult]: number } {
-  const sum = { approved: 0, denied: 0, expired: 0, lapsed: 0, automatic: 0 };
+  const sum = { approved: 0, ahead: 0, denied: 0, expired: 0, lapsed: 0, automatic: 0 };
   for (const { result, count } of counts) sum[result] += count;
   return sum;
 }

@@ -7,9 +7,10 @@ export function digestWords({ owner, from, until, totals, lines, people, hasty }
   title: string;
   text: string[];
 } {
-  const { approved, denied, expired, lapsed, automatic } = totals;
-  const asked = approved + denied + expired + lapsed;
+  const { approved, ahead, denied, expired, lapsed, automatic } = totals;
+  const asked = approved + ahead + denied + expired + lapsed;
   const ends = [`${approved} approved`, `${denied} denied`, `${expired} expired`];
+  if (ahead > 0) ends.push(`${ahead} approved ahead of time`);
   if (lapsed > 0) ends.push(`${lapsed} lapsed`);
   return {
     title: `Decided for ${owner}: ${asked} asked, ${automatic} given without asking`,

@@ -100,7 +100,10 @@ export function digestOf({ publicUrl }: { publicUrl: string }, { id, attempts, d
 
 function capabilityLines({ counts }: Decided): string[] {
   const groups = Map.groupBy(counts, ({ agent, capability }) => `${agent}: ${capability}`);
-  return [...groups].map(([name, of]) => `${name}: ${of.map(({ result, count }) => `${count} ${result}`).join(', ')}`);
+  return [...groups].map(
+    ([name, of]) =>
+      `${name}: ${of.map(({ result, count }) => `${count} ${result === 'ahead' ? 'approved ahead of time' : result}`).join(', ')}`,
+  );
 }
 
 const inWords = ({ name, approved, denied, hasty }: Decided['people'][number]): string =>

@@ -596,7 +596,7 @@ for (const backend of await testBackends()) {
       assert.equal(ids.size, owners.size, 'one for each owner');
       const digest = heard.at(-1);
       assert.ok(digest !== undefined);
-      assert.deepEqual(digest.totals, { approved: 1, denied: 0, expired: 1, lapsed: 1, automatic: 1 });
+      assert.deepEqual(digest.totals, { approved: 1, ahead: 0, denied: 0, expired: 1, lapsed: 1, automatic: 1 });
       assert.deepEqual(digest.people, [
         'approver@example.com: 2 approved (1 of them faster than a person can read), 0 denied',
         'second@example.com: 2 approved (1 of them faster than a person can read), 0 denied',

@@ -16,6 +16,7 @@ import type { PagesDeps } from '../contract.ts';
 import { loadDecided, loadDecidedRequests, type Period } from '../decided.ts';
 import { loadAllForReview, loadForReview, progressOf, standingOf } from '../eligibility.ts';
 import { loadOutcome, mayWithdraw, partsOf, type ReviewRequest, review, withdraw } from '../review.ts';
+import { aheadRouter } from './ahead.ts';
 import { approvalPage, barredPage, stateOf } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
 import { grantRef, loadApprovals, loadEarlier, loadLastGiven, loadLease, loadOwn, loadWaiting } from './load.ts';
@@ -80,6 +81,8 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
       .type('text')
       .send(seen ? stateOf(grant) : '');
   });
+
+  router.use(aheadRouter(deps));
 
   router.get('/approvals/:id', async (req, res) => {
     const login = await requirePerson(deps, req, res);
@@ -167,6 +170,13 @@ async function showApproval(
       last === null
         ? null
         : { summary: deps.describePlan(last.plan).summary, ttlSeconds: last.plan.ttl_seconds, at: last.requested_at },
+    mayApproveAhead:
+      bar === null &&
+      grant.tier === 2 &&
+      deps.preApprovalSeconds > 0 &&
+      !isQuestion(grant.capability) &&
+      ['approved', 'issuing', 'issued', 'ended'].includes(grant.status) &&
+      underReview.approvals.length > 0,
     mayWithdraw: mayWithdraw(login.identity, underReview),
     csrf: login.csrf,
     now: deps.clock.now(),

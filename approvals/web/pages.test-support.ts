@@ -143,6 +143,13 @@ export async function openHarness(
             { pointer: '/access', name: 'access', now: 'read', steps: [{ key: 'list', text: 'list' }] },
             { pointer: '/prefix', name: 'prefix in <b>orders</b>', now: 'a/', begins: 'a/' },
           ],
+    termsOf: async () => ({
+      digest: 'sha256:terms',
+      tier: 2,
+      from: ['team:billing', 'user:storage@example.com'],
+      maxTtlSeconds: 900,
+    }),
+    preApprovalSeconds: 30 * 86_400,
     once: (key: string, until: Date) => takeOnce(store, key, until),
     signInIssuer: 'https://login.example',
     log: { warn: log, error: log },

@@ -7,6 +7,7 @@ import { totals } from '../decided.ts';
 
 const resultWords: { [result in DecidedResult]: string } = {
   approved: 'Approved',
+  ahead: 'Approved ahead of time',
   denied: 'Denied',
   expired: 'Expired: nobody answered',
   lapsed: 'Lapsed',
@@ -33,14 +34,14 @@ export function teamPage(decided: readonly Decided[], requests: readonly Decided
 }
 
 function ofOwner({ owner, counts, people }: Decided): JSX.Element {
-  const { approved, denied, expired, lapsed, automatic } = totals(counts);
-  const asked = approved + denied + expired + lapsed;
+  const { approved, ahead, denied, expired, lapsed, automatic } = totals(counts);
+  const asked = approved + ahead + denied + expired + lapsed;
   return h('section', { class: 'card' }, [
     h('h2', null, h(Foreign, { text: owner })),
     h(
       'p',
       null,
-      `${asked} asked: ${approved} approved, ${denied} denied, ${expired} expired, ${lapsed} lapsed. ${automatic} given by policy, without asking anybody.`,
+      `${asked} asked: ${approved} approved, ${ahead} approved ahead of time, ${denied} denied, ${expired} expired, ${lapsed} lapsed. ${automatic} given by policy, without asking anybody.`,
     ),
     table(
       ['Agent and capability', 'How it ended', 'How often'],
