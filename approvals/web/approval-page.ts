@@ -354,16 +354,15 @@ function levelField(level: Level, index: number): JSX.Element {
   const id = `level-${index}`;
   const { pointer, name, now, steps, begins } = level;
   return h('fieldset', { class: 'level' }, [
-    h('input', { type: 'hidden', name: 'level', value: pointer }),
     h('label', { for: id }, [h(Foreign, { text: name }), ', now ', h(Foreign, { text: now, max: 300 })]),
     steps !== undefined
-      ? h('select', { id, name: 'lower' }, [
+      ? h('select', { id, name: `lower${pointer}` }, [
           h('option', { value: '', selected: true, class: 'as-asked' }, 'as asked'),
           ...steps.map(({ key, text }) => h('option', { value: key }, `only: ${text}`)),
         ])
       : h('input', {
           id,
-          name: 'lower',
+          name: `lower${pointer}`,
           type: 'text',
           value: '',
           // The button says what is chosen by whether this is shown.

@@ -251,13 +251,13 @@ test('a level is lowered by a choice, a prefix by what is typed; what is left as
   const { html } = await get(path, owner);
   assert.match(
     html,
-    /<label for="level-0">.*access.*<select id="level-0" name="lower">.*<option value="list">only: list/,
+    /<label for="level-0">.*access.*<select id="level-0" name="lower\/access">.*<option value="list">only: list/,
   );
   assert.match(html, /<label for="level-1">.*prefix in &lt;b>orders/);
-  assert.match(html, /<input id="level-1" name="lower" type="text"/);
-  for (const fields of [{ level: '/access' }, { level: '/access', lower: ['list', 'get'] }])
-    assert.equal((await post(path, owner, { verdict: 'approve', ...fields })).status, 400);
-  const both = { level: ['/access', '/prefix'], lower: ['', 'a/b/'] };
+  assert.match(html, /<input id="level-1" name="lower\/prefix" type="text"/);
+  const twice = { verdict: 'approve', 'lower/access': ['list', 'get'] };
+  assert.equal((await post(path, owner, twice)).status, 400);
+  const both = { 'lower/access': '', 'lower/prefix': 'a/b/' };
   assert.equal((await post(path, owner, { verdict: 'approve', ...both })).status, 303);
   const { plan: given, decision } = await row();
   assert.deepEqual((given as unknown as typeof plan).permission.lowered, { '/prefix': 'a/b/' });

@@ -294,12 +294,11 @@ function readForm(
     const kept = new Set([keep ?? []].flat());
     request.leaveOut = names('part', part).filter((pointer) => !kept.has(pointer));
   }
-  if (verdict === 'approve' && body.level !== undefined) {
-    // One answer for each that was offered, in the same order; an empty one leaves it as it was asked for.
-    const [pointers, answers] = [names('level', body.level), names('lower', body.lower ?? [])];
-    if (pointers.length !== answers.length) throw fault('lower', 'One answer for each level.');
-    const lower = pointers.map((pointer, index) => [pointer, answers[index] as string] as const);
-    request.lower = Object.fromEntries(lower.filter(([, to]) => to !== ''));
+  if (verdict === 'approve') {
+    // A field for each that was offered; an empty one leaves it as it was asked for.
+    const answers = Object.entries(body).filter(([name, said]) => name.startsWith('lower/') && said !== '');
+    if (answers.some(([, said]) => typeof said !== 'string')) throw fault('lower', 'One answer for each level.');
+    request.lower = Object.fromEntries(answers.map(([name, said]) => [name.slice('lower'.length), said as string]));
   }
   if (verdict === 'approve' && withhold !== undefined) {
     request.withhold = names('withhold', withhold);

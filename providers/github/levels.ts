@@ -1,4 +1,4 @@
-/** What a reviewer may lower in GitHub's parameters: the level of each permission, down to none of it. Pure. */
+/** What a reviewer may lower in GitHub's parameters: each permission's level, down to none of it. Pure. */
 import type { Level } from '../contract.ts';
 import type { GithubParams } from './params.ts';
 import { permissions } from './permissions.ts';
