@@ -8,6 +8,7 @@ import {
   decisionReasons,
   endReasons,
   misuseReasons,
+  passkeyRefusals,
   reviewBlockers,
   revokeReasons,
 } from '../../broker/core/reasons.ts';
@@ -61,6 +62,13 @@ export const closedLists: ClosedList[] = [
     names: codesOf(reviewBlockers),
     calls: [],
     files: /^approvals\/eligibility\.ts$/,
+  },
+  {
+    file: 'broker/core/reasons.ts',
+    what: 'passkey refusal',
+    names: codesOf(passkeyRefusals),
+    calls: [],
+    files: /^broker\/people\/passkeys\//,
   },
   {
     file: 'broker/core/reasons.ts',
