@@ -14,6 +14,7 @@ import type { WritError } from '../broker/core/errors.ts';
 import type { Clock, JsonObject, Plan, PlanDescription } from '../broker/core/vocabulary.ts';
 import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
+import type { PasskeyDeps } from '../broker/people/passkeys/relying-party.ts';
 
 /** Names a grant and the manifest version that says who owns it. */
 export interface GrantRef {
@@ -106,7 +107,7 @@ export interface Channel {
 }
 
 /** What a channel's pages stand on. */
-export interface PagesDeps extends LoginDeps {
+export interface PagesDeps extends LoginDeps, PasskeyDeps {
   describePlan: DescribePlan;
   approversOf: ApproversOf;
   aboutGrant: AboutGrant;

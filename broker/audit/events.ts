@@ -9,6 +9,7 @@
  */
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from '../core/errors.ts';
+import { passkeyPurposes } from '../core/passkey-evidence.ts';
 import {
   codesOf,
   decisionReasons,
@@ -21,7 +22,6 @@ import {
   signalEffects,
   signalRefusals,
 } from '../core/reasons.ts';
-import { passkeyPurposes } from '../core/passkey-evidence.ts';
 import { type JsonObject, lockLevels, type Plan } from '../core/vocabulary.ts';
 import { callEffects } from '../decide/effects.ts';
 

@@ -7,7 +7,7 @@ import canonicalize from 'canonicalize';
 import type { JsonObject } from './vocabulary.ts';
 
 /**
- * What an assertion is for. `add` and `remove`: another passkey of the person. `register` is of a new passkey,
+ * What an assertion is for. `add` and `remove`: another passkey of the person. `register` is of a new one,
  * which signs for nothing.
  */
 export const passkeyPurposes = ['register', 'add', 'remove', 'review', 'break_glass', 'sign_in'] as const;

@@ -86,7 +86,10 @@ export class SoftwareAuthenticator {
 
   create(options: PublicKeyCredentialCreationOptionsJSON, lies: Lies = {}): RegistrationResponseJSON {
     const rpId = this.#checkHost(options.rp.id, lies);
-    if (options.excludeCredentials?.some(({ id }) => id === base64url(this.credentialId)) === true && lies.count === undefined)
+    if (
+      options.excludeCredentials?.some(({ id }) => id === base64url(this.credentialId)) === true &&
+      lies.count === undefined
+    )
       throw new Error('InvalidStateError');
     const attested = Buffer.concat([
       Buffer.alloc(16),

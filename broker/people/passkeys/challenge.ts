@@ -35,7 +35,10 @@ interface ChallengeDeps {
   passkeyKey: Uint8Array;
 }
 
-export async function makeChallenge({ clock, passkeyKey: key }: ChallengeDeps, bound: Bound): Promise<Challenge & { token: string }> {
+export async function makeChallenge(
+  { clock, passkeyKey: key }: ChallengeDeps,
+  bound: Bound,
+): Promise<Challenge & { token: string }> {
   const now = clock.now();
   const inputs: ChallengeInputs = {
     nonce: randomBytes(32).toString('base64url'),

@@ -146,8 +146,7 @@ test('a stolen cookie adds no first passkey: not in an ordinary login, however y
   const fresh = somebody();
   const { creation } = await beginRegistration(deps, fresh, 'req');
   const made = { token: creation.token, response: new SoftwareAuthenticator(origin).create(creation.options) };
-  const finish = (login: Login) =>
-    finishRegistration(deps, login, 'x', { creation: made, assertion: null }, 'req');
+  const finish = (login: Login) => finishRegistration(deps, login, 'x', { creation: made, assertion: null }, 'req');
   await refused(fresh, finish({ ...fresh, method: 'oidc' }), 'not_fresh');
   await refused(fresh, finish({ ...fresh, id: 'another' }), 'other_challenge');
   const other = somebody();
@@ -235,7 +234,8 @@ test('an assertion is for one person, login, purpose, thing and digest, once and
 
 test('no assertion without user verification, of another site, in a frame, or of another kind', async () => {
   const { login, key } = await holder();
-  const finish = async (lies: Lies) => finishAssertion(deps, asking(login), await sign(login, key, undefined, lies), 'r');
+  const finish = async (lies: Lies) =>
+    finishAssertion(deps, asking(login), await sign(login, key, undefined, lies), 'r');
   await refused(login, finish({ unverified: true }), 'not_verified');
   await refused(login, finish({ origin: 'https://writ.example.evil.example' }), 'wrong_origin');
   await refused(login, finish({ rpId: 'evil.example' }), 'wrong_origin');

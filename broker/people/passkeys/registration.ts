@@ -23,7 +23,14 @@ import {
 } from './assertion.ts';
 import { challengeSeconds, makeChallenge, readChallenge } from './challenge.ts';
 import { type PasskeyDeps, relyingPartyOf } from './relying-party.ts';
-import { type Account, loadPasskeys, type Passkey, passkeyChain, provePasskey, refusePasskey } from './stored-passkey.ts';
+import {
+  type Account,
+  loadPasskeys,
+  type Passkey,
+  passkeyChain,
+  provePasskey,
+  refusePasskey,
+} from './stored-passkey.ts';
 
 /** How long after a sign-in that was begun for it a first passkey can be added. */
 export const freshSeconds = 300;
@@ -52,7 +59,10 @@ const createdSchema = z.object({
     response: z.object({
       clientDataJSON: base64url,
       attestationObject: base64url,
-      transports: z.array(z.string().regex(/^[a-z-]{1,20}$/)).max(10).optional(),
+      transports: z
+        .array(z.string().regex(/^[a-z-]{1,20}$/))
+        .max(10)
+        .optional(),
     }),
   }),
 });
@@ -109,7 +119,8 @@ export async function beginRegistration(
   if (passkeys.length >= most)
     throw new WritError('conflict', { detail: `You have ${most} passkeys; remove one that you do not use.` });
   const usable = passkeys.filter(({ disabled }) => !disabled);
-  if (usable.length === 0 && !isFresh(login, deps.clock.now())) throw await refuseCreation(deps, login, 'not_fresh', null, requestId);
+  if (usable.length === 0 && !isFresh(login, deps.clock.now()))
+    throw await refuseCreation(deps, login, 'not_fresh', null, requestId);
   const { challenge, token } = await makeChallenge(deps, registering(login));
   const { generateRegistrationOptions } = await import('@simplewebauthn/server');
   const options = await generateRegistrationOptions({
@@ -131,7 +142,11 @@ export async function beginRegistration(
 
 /** The same for one account, and nothing that says whose it is. */
 const userHandle = ({ passkeyKey }: PasskeyDeps, { issuer, subject }: Account) =>
-  new Uint8Array(createHmac('sha256', passkeyKey).update(JSON.stringify([issuer, subject])).digest());
+  new Uint8Array(
+    createHmac('sha256', passkeyKey)
+      .update(JSON.stringify([issuer, subject]))
+      .digest(),
+  );
 
 // A row in the person's name that was not there when it was found that there is no passkey to ask: somebody
 // was faster.
@@ -219,9 +234,7 @@ async function createdCredential(
   deps: PasskeyDeps,
   challenge: string,
   response: RegistrationResponseJSON,
-): Promise<
-  { credential_id: string; public_key: string; sign_count: number; backed_up: boolean } | PasskeyRefusal
-> {
+): Promise<{ credential_id: string; public_key: string; sign_count: number; backed_up: boolean } | PasskeyRefusal> {
   const party = relyingPartyOf(deps);
   const { verifyRegistrationResponse } = await import('@simplewebauthn/server');
   const { decodeClientDataJSON, decodeAttestationObject, parseAuthenticatorData } = await import(

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { appendEvent } from '../../audit/append.ts';
-import { event, type EventPayload, eventPayload } from '../../audit/events.ts';
+import { type EventPayload, event, eventPayload } from '../../audit/events.ts';
 import { WritError } from '../../core/errors.ts';
 import type { ProvenRows } from '../../core/proven-rows.ts';
 import type { PasskeyRefusal } from '../../core/reasons.ts';
@@ -42,7 +42,10 @@ type PasskeyRow = Omit<Passkey, 'stored_count'> & {
 
 /** The chain of the record that says what became of a person's passkeys. */
 export const passkeyChain = ({ issuer, subject }: Account): string =>
-  `passkeys:${createHash('sha256').update(JSON.stringify([issuer, subject])).digest('hex').slice(0, 32)}`;
+  `passkeys:${createHash('sha256')
+    .update(JSON.stringify([issuer, subject]))
+    .digest('hex')
+    .slice(0, 32)}`;
 
 const loadStatement: Statement = {
   name: 'passkey_load',
@@ -117,5 +120,7 @@ export async function refusePasskey(
 ): Promise<WritError> {
   const text = JSON.stringify(eventPayload('passkey.refused', payload));
   await store.run(refusedStatement, [passkeyChain(person), at, actor, requestId, text]);
-  return new WritError('forbidden', { detail: refusalWords[payload.reason] ?? 'What your passkey signed does not hold.' });
+  return new WritError('forbidden', {
+    detail: refusalWords[payload.reason] ?? 'What your passkey signed does not hold.',
+  });
 }
