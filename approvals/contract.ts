@@ -54,6 +54,20 @@ export interface GrantAbout {
  */
 export type NarrowPlan = (grant: { params: JsonObject; plan: Plan }, leftOut: readonly string[]) => Plan;
 
+/** What the manifest in force says of who approves a capability. */
+export interface TermsInForce {
+  /** Of all it says of the capability, the task type and who approves. */
+  digest: string;
+  tier: number;
+  /** Whose approvals count. */
+  from: readonly string[];
+  /** Longest lifetime of its credentials. */
+  maxTtlSeconds: number;
+}
+
+/** @returns null where the agent, the capability or the task type is there no more */
+export type TermsOf = (agent: string, capability: string, taskType: string) => Promise<TermsInForce | null>;
+
 export type AboutGrant = (grant: GrantRef) => Promise<GrantAbout>;
 
 /** What the provider says of a plan, in words. Throws when the provider is not switched on. */
@@ -114,6 +128,9 @@ export interface PagesDeps extends LoginDeps, PasskeyDeps {
   /** Who is on call now; absent = nobody ever is. */
   onCall?: OnCall;
   aboutGrant: AboutGrant;
+  termsOf: TermsOf;
+  /** How far ahead an approval may be given; 0 = none. */
+  preApprovalSeconds: number;
   /**
    * Arguments of the tool call that a question is about, as long as it is open; null otherwise, and when they
    * are not those that the plan digests. Who reads them is on record.

@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after as afterAll, test } from 'node:test';
 import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { planDigest } from '../../broker/decide/plan-digest.ts';
 import type { Identity } from '../../broker/people/identity.ts';
 import type { LoginMethod } from '../../broker/people/login-method.ts';
 import { passkeyChain } from '../../broker/people/passkeys/stored-passkey.ts';
@@ -201,4 +202,26 @@ test('a person adds a passkey right after signing in for it, another with the fi
     events.map(({ type }) => type),
     ['passkey.registered', 'passkey.used', 'passkey.registered', 'passkey.used', 'passkey.removed'],
   );
+});
+
+test('on a phone and without our script, the next ones are approved ahead of time', async () => {
+  const { id, path } = await pending({ params: { folder: 'reports/2026/05', lines: 5 } });
+  const approval = { grantId: id, reviewer: owner, verdict: 'approve', planDigest: planDigest(plan) } as const;
+  await review(
+    { store: harness.store, clock: harness.clock, approversOf: async () => ['team:billing'] },
+    { ...approval, channel: 'web', requestId: 'req' },
+  );
+  await open(path, { ...phone, javaScriptEnabled: false }, async (page) => {
+    await page.getByRole('link', { name: 'Approve the next ones like this' }).click();
+    await page.getByLabel('folder:').selectOption('prefix');
+    await page.getByLabel('What folder may be').fill('reports/2026/');
+    await page.getByLabel('How many times').fill('5');
+    await page.getByLabel('Why').fill('The report of each night.');
+    await picture(page, 'ahead-form');
+    await page.getByRole('button', { name: 'Approve ahead of time' }).click();
+    await page.getByText('anything under reports/2026/').waitFor();
+    await picture(page, 'ahead-given');
+    await page.getByRole('button', { name: 'Withdraw it' }).click();
+    await page.getByText('it was withdrawn').waitFor();
+  });
 });

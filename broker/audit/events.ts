@@ -16,6 +16,7 @@ import {
   endReasons,
   misuseReasons,
   passkeyRefusals,
+  preApprovalEnds,
   refusalReasons,
   reviewBlockers,
   revokeReasons,
@@ -404,6 +405,31 @@ export const events = {
     payload: [locked],
   },
   'lock.lifted': { meaning: 'Another admin lifted a lock.', payload: [locked] },
+  'pre_approval.given': {
+    meaning: 'An approver approved ahead of time what an agent will ask for, within bounds.',
+    payload: [
+      z.strictObject({
+        agent: text,
+        task_type: text,
+        capability: text,
+        bounds: object,
+        max_uses: count,
+        max_ttl_seconds: count,
+        until: time,
+        from_grant: text,
+        giver: object,
+        reason: text,
+      }),
+    ],
+  },
+  'pre_approval.used': {
+    meaning: 'A request was approved by it, in the name of whoever gave it.',
+    payload: [z.strictObject({ grant: text, session: text, number: count, max_uses: count })],
+  },
+  'pre_approval.ended': {
+    meaning: 'It approves nothing more; what it approved and nobody has collected is denied, where it was withdrawn.',
+    payload: [z.strictObject({ reason: z.enum(codesOf(preApprovalEnds)), agent: text, capability: text })],
+  },
   'key.created': {
     meaning: 'A signing key was created.',
     payload: [z.strictObject({ kid: text, active_from: time })],

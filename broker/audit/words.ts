@@ -8,6 +8,7 @@ import {
   decisionReasons,
   endReasons,
   passkeyRefusals,
+  preApprovalEnds,
   reasonWords,
   reviewBlockers,
   signalRefusals,
@@ -133,6 +134,13 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'lock.set': ({ actor, payload }) => bad(`${actor} locked ${lockedWords(payload)}.`),
   'lock.restored': ({ payload }) => bad(`A lock that was gone stands again: ${lockedWords(payload)}.`),
   'lock.lifted': ({ actor, payload }) => good(`${actor} lifted the lock on ${lockedWords(payload)}.`),
+  'pre_approval.given': ({ actor, payload: { agent, capability, max_uses } }) =>
+    wait(
+      `${actor} approved ahead of time: ${capability ?? 'a capability'} for ${agent ?? 'an agent'}, ${max_uses ?? 'some'} times.`,
+    ),
+  'pre_approval.used': ({ payload: { grant, number, max_uses } }) =>
+    good(`It approved ${grant ?? 'a request'}, use ${number ?? '?'} of ${max_uses ?? '?'}.`),
+  'pre_approval.ended': ({ because }) => plain(`It approves nothing more${because(preApprovalEnds)}.`),
   'key.created': ({ actor }) => plain(`${actor} created a signing key.`),
   'admin.bootstrap': () => plain('The bootstrap token was made.'),
   'key.withdrawn': ({ actor }) => bad(`${actor} withdrew a signing key; what it signed is refused.`),

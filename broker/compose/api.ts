@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Express, Request, Response } from 'express';
 import type { PagesDeps } from '../../approvals/contract.ts';
 import { deliveringChannels } from '../../approvals/outbox.ts';
+import { usePreApprovals } from '../../approvals/use-pre-approval.ts';
 import { argumentsUnderReview } from '../actions/arguments-under-review.ts';
 import { type ActionDeps, keyedDigest } from '../actions/request-action.ts';
 import { ConfigurationError, type Settings } from '../config/settings.ts';
@@ -33,6 +34,7 @@ import type { HealthDeps } from '../http/health.ts';
 import { lockOperations } from '../http/locks.ts';
 import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
+import { preApprovalOperations } from '../http/pre-approvals.ts';
 import type { Refusals } from '../http/refusals.ts';
 import { noteRefusedRequest } from '../http/refused-request.ts';
 import { replayOperations } from '../http/replay.ts';
@@ -133,6 +135,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
     editorCoolingSeconds: settings.WRIT_EDITOR_COOLING_SECONDS,
     ...passkeys,
+    preApprovalSeconds: settings.WRIT_PRE_APPROVAL_SECONDS,
     signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
   };
   const oauth: OAuthDeps = {
@@ -185,6 +188,10 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
     observer,
+    preApproved: (grantId, request) =>
+      usePreApprovals({ ...pages, ...asking }, grantId, request).catch((err) =>
+        log.error({ err, grant: grantId }, 'what was approved ahead of time could not be used; people decide'),
+      ),
   };
   const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log, observer };
   const admin: AdminDeps = { ...parts, ...ending, ring, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
@@ -233,6 +240,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       ...manifestOperations(manifests),
       ...adminOperations(admin),
       ...lockOperations(locks),
+      ...preApprovalOperations(pages),
       ...replayOperations({ ...parts, digest }),
       ...candidateOperations({ ...parts, digest, candidates }),
       ...signalOperations(receiver === null || pushToken === undefined ? null : { ...receiver, pushToken, refusals }),

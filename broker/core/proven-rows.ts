@@ -125,6 +125,24 @@ export interface ProvenRows {
     /** What its passkey signed; null or absent = it was given without one. */
     evidence?: object | null;
   };
+  /** What is approved ahead of time. That it was withdrawn, and how often it was used, the record says. */
+  pre_approval: {
+    id: string;
+    agent: string;
+    task_type: string;
+    capability: string;
+    bounds: object;
+    max_uses: number;
+    max_ttl_seconds: number;
+    until: Date;
+    terms: string;
+    groups: readonly string[];
+    from_grant: string;
+    reason: string;
+    giver: object;
+    given_by: string;
+    given_at: Date;
+  };
   /** Where the checkpoints of the record have got to. */
   audit_checkpoint: {
     number: number;

@@ -9,6 +9,7 @@ import {
   endReasons,
   misuseReasons,
   passkeyRefusals,
+  preApprovalEnds,
   reviewBlockers,
   revokeReasons,
 } from '../../broker/core/reasons.ts';
@@ -55,6 +56,13 @@ export const closedLists: ClosedList[] = [
     names: codesOf(decisionReasons),
     calls: ['decisionReason', 'denial', 'forbid'],
     members: ['code', 'reason'],
+  },
+  {
+    file: 'broker/core/reasons.ts',
+    what: 'end of a pre-approval',
+    names: codesOf(preApprovalEnds),
+    calls: ['preApprovalEnd'],
+    members: ['reason'],
   },
   {
     file: 'broker/core/reasons.ts',
