@@ -16,6 +16,7 @@ import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
 import type { OnCall } from '../broker/people/on-call.ts';
 import type { Level } from '../providers/contract.ts';
+import type { PasskeyDeps } from '../broker/people/passkeys/relying-party.ts';
 
 /** Names a grant and the manifest version that says who owns it. */
 export interface GrantRef {
@@ -135,7 +136,7 @@ export interface Channel {
 }
 
 /** What a channel's pages stand on. */
-export interface PagesDeps extends LoginDeps {
+export interface PagesDeps extends LoginDeps, PasskeyDeps {
   describePlan: DescribePlan;
   approversOf: ApproversOf;
   /** Who is on call now; absent = nobody ever is. */
@@ -220,7 +221,7 @@ export interface Notice {
   taskType: string;
   /** `team:…` and `user:…` who may decide. */
   approvers: string[];
-  /** Whether it may be approved in this channel; else people are led to the page. */
+  /** Whether it may be approved in this channel, and is here whole; else people are led to the page. */
   approvedHere: boolean;
   /**
    * The permission, one fact a line, in the provider's words; values that the agent chose may stand in them.
