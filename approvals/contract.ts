@@ -15,8 +15,8 @@ import type { Clock, JsonObject, Plan, PlanDescription } from '../broker/core/vo
 import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
 import type { OnCall } from '../broker/people/on-call.ts';
-import type { Level } from '../providers/contract.ts';
 import type { PasskeyDeps } from '../broker/people/passkeys/relying-party.ts';
+import type { Level } from '../providers/contract.ts';
 
 /** Names a grant and the manifest version that says who owns it. */
 export interface GrantRef {
