@@ -30,6 +30,9 @@ export interface ConformanceHarness {
    * where one is enough.
    */
   goodParams: unknown[];
+  /** Of them, or beside them, those of which `state` is read; and how somebody else changes it at the counterpart. */
+  statefulParams?: unknown[];
+  changeState?(params: unknown): Promise<void>;
   /**
    * Each is refused by the schema or by `plan()`, before any I/O, with an error at `path` (keys and indexes
    * joined by dots).
@@ -203,6 +206,41 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
           }
         }
       }
+    },
+  );
+
+  check(
+    'the state of a plan is read the same while nothing changes, small, in words, and leaves nothing behind',
+    async (harness) => {
+      const { provider } = harness;
+      if (provider.state === undefined) return;
+      for (const [index, params] of (harness.statefulParams ?? []).entries()) {
+        const plan = planFor(harness, params, 900);
+        const seen: JsonObject = await provider.state(plan, never());
+        const again: JsonObject = await provider.state(plan, never());
+        assert.deepEqual(JSON.parse(JSON.stringify(seen)), again, 'pure data, and the same');
+        assert.ok(JSON.stringify(seen).length < 16_384, 'small');
+        const words = provider.describe({ ...plan, state: { round: 0, seen } }).summary;
+        const without = provider.describe(plan).summary;
+        assert.ok(
+          words.length > without.length && without.every((line) => words.includes(line)),
+          'said beside the permission',
+        );
+        await harness.changeState?.(params);
+        const changed = await provider.state(plan, never());
+        assert.notDeepEqual(changed, again, 'a change is seen');
+        assert.notDeepEqual(
+          provider.describe({ ...plan, state: { round: 1, seen: changed } }).summary,
+          words,
+          'and said',
+        );
+        // The credential does not depend on it.
+        const { issued } = await issue(harness, `state${index}`, { ...plan, state: { round: 1, seen: changed } });
+        assert.ok(issued.expiresAt > new Date(0));
+      }
+      assert.ok((harness.statefulParams ?? []).length > 0, 'whoever reads a state shows it');
+      const aborted = AbortSignal.abort(new Error('gone'));
+      await assert.rejects(provider.state(planFor(harness, (harness.statefulParams as unknown[])[0], 900), aborted));
     },
   );
 

@@ -25,6 +25,8 @@ export interface ApprovalPage {
   lease: LeaseEnd | null;
   /** What the agent was last given of this capability, in words; null = nothing yet. */
   lastGiven: { summary: string[]; ttlSeconds: number; at: Date } | null;
+  /** What has changed since it was approved; null where nothing was, or has. */
+  changed: StateChange | null;
   /** This person gave an approval that they can take back. */
   mayWithdraw: boolean;
   /** This person may approve the next ones like it ahead of time. */
@@ -43,6 +45,12 @@ export interface ApprovalPage {
   levels: Level[];
   /** Why the form just sent was not taken, and what it said. */
   fault?: { message: string; reason: string } | undefined;
+}
+
+/** Lines that are there no more, and those that are there now. */
+export interface StateChange {
+  was: string[];
+  now: string[];
 }
 
 const justificationMax = 500;
@@ -70,6 +78,7 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
     ]),
     open(page) ? null : h('p', null, statusTag(grant.status, grant.reason)),
     page.fault === undefined ? null : h('p', { class: 'fault', role: 'alert' }, page.fault.message),
+    changedSince(page),
     open(page) ? h('a', { class: 'button jump', href: '#decide' }, `${timeLeft(page)} left to decide`) : null,
     // The verdict stands before the history in reading order: on a phone the way to it is short.
     h('div', { class: 'columns' }, [
@@ -90,6 +99,29 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
       lately(page),
     ]),
     open(page) ? actionBar(page) : null,
+  ]);
+}
+
+/** It was approved, and what it is about has changed before the agent came: the difference first. */
+function changedSince({ changed }: ApprovalPage): JSX.Element | null {
+  if (changed === null) return null;
+  const list = (title: string, lines: string[]) => [
+    h('p', null, title),
+    h(
+      'ul',
+      null,
+      lines.map((text) => h('li', null, h(Foreign, { text, max: 600 }))),
+    ),
+  ];
+  return h('section', { class: 'card', 'aria-label': 'What has changed' }, [
+    h('h2', null, 'Approved before, and changed since'),
+    h(
+      'p',
+      null,
+      'When the agent came for it, what it is about was not as its approver had seen it. No earlier approval counts.',
+    ),
+    ...list('When it was approved:', changed.was),
+    ...list('Now:', changed.now),
   ]);
 }
 

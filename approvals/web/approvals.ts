@@ -17,9 +17,18 @@ import { loadDecided, loadDecidedRequests, type Period } from '../decided.ts';
 import { loadAllForReview, loadForReview, progressOf, standingOf } from '../eligibility.ts';
 import { loadOutcome, mayWithdraw, partsOf, type ReviewRequest, review, withdraw } from '../review.ts';
 import { aheadRouter } from './ahead.ts';
-import { approvalPage, barredPage, stateOf } from './approval-page.ts';
+import { approvalPage, barredPage, type StateChange, stateOf } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
-import { grantRef, loadApprovals, loadEarlier, loadLastGiven, loadLease, loadOwn, loadWaiting } from './load.ts';
+import {
+  type ApprovalView,
+  grantRef,
+  loadApprovals,
+  loadEarlier,
+  loadLastGiven,
+  loadLease,
+  loadOwn,
+  loadWaiting,
+} from './load.ts';
 import { minePage } from './mine-page.ts';
 import { teamPage } from './team-page.ts';
 
@@ -177,6 +186,7 @@ async function showApproval(
       !isQuestion(grant.capability) &&
       ['approved', 'issuing', 'issued', 'ended'].includes(grant.status) &&
       underReview.approvals.length > 0,
+    changed: changesOf(deps, grant),
     mayWithdraw: mayWithdraw(login.identity, underReview),
     csrf: login.csrf,
     now: deps.clock.now(),
@@ -196,6 +206,14 @@ async function showApproval(
     body,
     status: fault?.status ?? 200,
   });
+}
+
+/** How the state was when it was approved, and is now, of a request that was sent back; else null. */
+function changesOf({ describePlan }: ApprovalsDeps, { plan, state_was }: ApprovalView): StateChange | null {
+  if (state_was === null || plan.state === undefined || plan.state.round === 0) return null;
+  const { summary: now } = describePlan(plan);
+  const { summary: was } = describePlan({ ...plan, state: { ...plan.state, seen: state_was } });
+  return { was: was.filter((line) => !now.includes(line)), now: now.filter((line) => !was.includes(line)) };
 }
 
 /**

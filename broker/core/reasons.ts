@@ -205,6 +205,16 @@ export const decisionReasons = {
     meaning: 'A rule suspended the session before a person decided, or before the agent collected it.',
     words: 'a rule suspended the session',
   },
+  state_changed: {
+    meaning:
+      'What the approval was about has changed since (a branch, rows): people are asked again, with the difference. Denied where that happened too often.',
+    words: 'what it is about had changed since it was approved',
+  },
+  state_unreadable: {
+    meaning:
+      'The manifest wants people to approve the state of what it is about, and the provider could not read it. Nothing is given; ask again.',
+    words: 'the state of what it is about could not be read',
+  },
   denied_lately: {
     meaning:
       'A person denied the agent this very permission, or call, within `WRIT_DENIAL_COOLDOWN_SECONDS`. Nobody was asked.',

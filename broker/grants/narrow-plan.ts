@@ -160,7 +160,9 @@ export function narrowedPlan(
   if (!parsed.success) throw refused(faultOf(parsed.error.issues, lowered));
   let narrowed: Plan;
   try {
-    narrowed = { ...provider.plan(parsed.data, plan.ttl_seconds), ttl_seconds: plan.ttl_seconds };
+    // Of what it is about nothing has changed by leaving some out.
+    const state = plan.state === undefined ? {} : { state: plan.state };
+    narrowed = { ...provider.plan(parsed.data, plan.ttl_seconds), ttl_seconds: plan.ttl_seconds, ...state };
   } catch {
     throw refused('What is left is no permission that the provider gives.');
   }

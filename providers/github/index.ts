@@ -13,6 +13,7 @@ import { describePlan, planFor, tokenLifetimeSeconds } from './plan.ts';
 import { reach } from './reach.ts';
 import { probeToken, revokeTokens } from './revoke.ts';
 import { type GithubSettings, settings } from './settings.ts';
+import { headsInWords, readHeads } from './state.ts';
 
 export const github: ProviderModule<GithubSettings> = {
   name: 'github',
@@ -43,10 +44,14 @@ function createGithubProvider(given: GithubSettings, deps: Pick<ProviderDeps, 'c
     },
     params,
     plan: (given, ttlSeconds) => planFor(given, ttlSeconds, owners),
-    describe: describePlan,
+    describe: (plan) => {
+      const { summary, ...described } = describePlan(plan);
+      return { ...described, summary: [...summary, ...headsInWords(plan)] };
+    },
     reach,
     narrower,
     levels,
+    state: (plan, signal) => readHeads({ api, apiUrl, asApp: app, installations, clock }, plan, signal),
     // Names are the same in either case at GitHub.
     caselessReach: 'all',
     issue: (context) => issueToken({ api, apiUrl, asApp: app, installations, clock }, context),
