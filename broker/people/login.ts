@@ -37,6 +37,8 @@ export interface LoginDeps {
 }
 
 export interface Login {
+  /** Names it, and opens nothing: the hash of its cookie. */
+  id: string;
   identity: Identity;
   /** Goes into every form; posts without it are refused. */
   csrf: string;
@@ -124,7 +126,12 @@ export async function loadLogin(deps: LoginDeps, req: Request): Promise<Login | 
   const token = readCookie(deps, req, 'writ_login');
   if (token === undefined || !/^[\w-]{43}$/.test(token)) return null;
   const current = await currentLogin(deps, hash(token));
-  return current === null ? null : { identity: { ...current.identity, former: current.former }, csrf: current.csrf };
+  if (current === null) return null;
+  return {
+    id: current.token_hash,
+    identity: { ...current.identity, former: current.former },
+    csrf: current.csrf,
+  };
 }
 
 /**
@@ -190,7 +197,7 @@ export function checkCsrf(deps: LoginDeps, req: Request, login: Login, token: un
 }
 
 const ownPages =
-  /^(?:\/|\/approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/locks(?:\?target=[\w%.~-]{1,600})?)$/;
+  /^(?:\/|\/approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/break-glass(?:\/\w{1,64})?|\/locks(?:\?target=[\w%.~-]{1,600})?)$/;
 
 /**
  * A path of ours to return to after sign-in, `/` for anything else: never another origin, never an endpoint
