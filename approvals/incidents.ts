@@ -1,7 +1,7 @@
 /**
  * What people are told that nobody is asked about: a decoy was touched, a credential leaked, a rule ended a
- * session, somebody breaks the glass. Rows of `approval_outbox` without a grant, written in the statement that
- * ends the session, revokes the lease or opens the glass; `outbox.ts` delivers them as it does notices.
+ * session, somebody breaks the glass. Rows of `approval_outbox` without a grant, written in the statement
+ * that ends the session, revokes the lease or opens the glass; `outbox.ts` delivers them as it does notices.
  */
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { Incident } from './contract.ts';
@@ -11,6 +11,7 @@ import { type Claim, line } from './notices.ts';
 export type Happening =
   | { what: 'canary_touched'; canaries: readonly string[]; by: string }
   | { what: 'credential_leaked'; leases: readonly string[]; by: string; seen_in: 'arguments' | 'output' }
+  | { what: 'pre_approval_used'; pre_approval: string; capability: string; grant: string }
   | { what: 'ended_by_rule'; rules: readonly { id: string; message: string }[]; by: string }
   | BreakGlassHappening;
 
@@ -100,13 +101,18 @@ export function incidentOf({ publicUrl }: { publicUrl: string }, row: ClaimedInc
     kind: 'incident',
     attempt: row.attempts,
     sessionId: row.session_id,
-    url: `${publicUrl}/${break_glass === undefined ? `sessions/${row.session_id}` : `break-glass/${break_glass}`}`,
+    url: `${publicUrl}/${pageOf(row, happening, break_glass)}`,
     agent: line(agent),
     what: line(inWords(happening)),
     consequence: consequences[happening.what],
     recipients: [...new Set([owner, ...alerts])],
     at: row.created_at,
   };
+}
+
+function pageOf({ session_id }: ClaimedIncident, happening: Happening, breakGlass: string | undefined): string {
+  if (breakGlass !== undefined) return `break-glass/${breakGlass}`;
+  return happening.what === 'pre_approval_used' ? `pre-approvals/${happening.pre_approval}` : `sessions/${session_id}`;
 }
 
 const consequences: { [what in Happening['what']]: string } = {
@@ -118,6 +124,7 @@ const consequences: { [what in Happening['what']]: string } = {
     'What its rules refuse is given meanwhile. Anybody who sees the page may close it. Afterwards somebody else must review it.',
   break_glass_ended: 'What was given by it is being revoked. Somebody who was neither of the two must review it now.',
   break_glass_review_overdue: 'This comes again every day until somebody who was neither of the two has reviewed it.',
+  pre_approval_used: 'It was approved in your name. You, or an admin, can withdraw what you gave.',
 };
 
 function inWords(happening: Happening): string {
@@ -126,6 +133,8 @@ function inWords(happening: Happening): string {
       return `It touched a decoy (${happening.canaries.join(', ')}) by ${happening.by}.`;
     case 'credential_leaked':
       return `A credential that Writ issued (${happening.leases.join(', ')}) stood in the ${happening.seen_in} of ${happening.by}.`;
+    case 'pre_approval_used':
+      return `It asked for ${happening.capability}, and what you approved ahead of time (${happening.pre_approval}) was used for it (${happening.grant}).`;
     case 'ended_by_rule':
       return `A rule ended its session when it asked for ${happening.by}: ${happening.rules.map(({ id, message }) => `${message} (${id})`).join(' ')}`;
     default:

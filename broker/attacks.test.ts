@@ -293,7 +293,7 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       };
       const session = await ground.session();
       const asks = async () => (await session('/v1/grants', { capability: 'ask-plain' })).status;
-      // For people alone, by a login of theirs: no agent's token, nor the bootstrap token, nor another site's page.
+      // For people alone, by a login of theirs: no agent's token, nor the bootstrap token.
       const body = { agent: 'scripted-agent', capabilities: ['ask-plain'], reason: 'x', incident: 'x', assertion: {} };
       assert.equal((await session('/v1/break-glass', body)).status, 401);
       const token = await renewBootstrapToken(store, systemClock);

@@ -73,6 +73,8 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
     clock,
     log,
     callArguments: async () => null,
+    termsOf: async () => null,
+    preApprovalSeconds: 0,
     redemptionSeconds: 300,
     editorCoolingSeconds: 86_400,
     requestId: () => 'req_test',

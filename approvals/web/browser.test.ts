@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after as afterAll, test } from 'node:test';
 import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { planDigest } from '../../broker/decide/plan-digest.ts';
 import { review } from '../review.ts';
 import { addGrant, addSession, person, plan } from '../rows.test-support.ts';
 import { openHarness } from './pages.test-support.ts';
@@ -122,5 +123,27 @@ test('in the dark, on a phone: the inbox tells requests apart', async () => {
     const width = await page.locator('html').evaluate((html) => html.scrollWidth);
     assert.ok(width <= 390, `nothing is wider than the screen: ${width}`);
     await picture(page, 'inbox-phone-dark');
+  });
+});
+
+test('on a phone and without our script, the next ones are approved ahead of time', async () => {
+  const { id, path } = await pending({ params: { folder: 'reports/2026/05', lines: 5 } });
+  const approval = { grantId: id, reviewer: owner, verdict: 'approve', planDigest: planDigest(plan) } as const;
+  await review(
+    { store: harness.store, clock: harness.clock, approversOf: async () => ['team:billing'] },
+    { ...approval, channel: 'web', requestId: 'req' },
+  );
+  await open(path, { ...phone, javaScriptEnabled: false }, async (page) => {
+    await page.getByRole('link', { name: 'Approve the next ones like this' }).click();
+    await page.getByLabel('folder:').selectOption('prefix');
+    await page.getByLabel('What folder may be').fill('reports/2026/');
+    await page.getByLabel('How many times').fill('5');
+    await page.getByLabel('Why').fill('The report of each night.');
+    await picture(page, 'ahead-form');
+    await page.getByRole('button', { name: 'Approve ahead of time' }).click();
+    await page.getByText('anything under reports/2026/').waitFor();
+    await picture(page, 'ahead-given');
+    await page.getByRole('button', { name: 'Withdraw it' }).click();
+    await page.getByText('it was withdrawn').waitFor();
   });
 });

@@ -132,6 +132,13 @@ export async function openHarness(
       ...plan,
       permission: { ...plan.permission, without: [...leftOut] },
     }),
+    termsOf: async () => ({
+      digest: 'sha256:terms',
+      tier: 2,
+      from: ['team:billing', 'user:storage@example.com'],
+      maxTtlSeconds: 900,
+    }),
+    preApprovalSeconds: 30 * 86_400,
     once: (key: string, until: Date) => takeOnce(store, key, until),
     signInIssuer: 'https://login.example',
     log: { warn: log, error: log },

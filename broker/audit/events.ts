@@ -14,6 +14,7 @@ import {
   decisionReasons,
   endReasons,
   misuseReasons,
+  preApprovalEnds,
   refusalReasons,
   reviewBlockers,
   revokeReasons,
@@ -453,6 +454,31 @@ export const events = {
   'break_glass.review_overdue': {
     meaning: 'A break-glass that is over was not reviewed in time. People are told once a day until it is.',
     payload: [broken.extend({ ended_at: time })],
+  },
+  'pre_approval.given': {
+    meaning: 'An approver approved ahead of time what an agent will ask for, within bounds.',
+    payload: [
+      z.strictObject({
+        agent: text,
+        task_type: text,
+        capability: text,
+        bounds: object,
+        max_uses: count,
+        max_ttl_seconds: count,
+        until: time,
+        from_grant: text,
+        giver: object,
+        reason: text,
+      }),
+    ],
+  },
+  'pre_approval.used': {
+    meaning: 'A request was approved by it, in the name of whoever gave it.',
+    payload: [z.strictObject({ grant: text, session: text, number: count, max_uses: count })],
+  },
+  'pre_approval.ended': {
+    meaning: 'It approves nothing more; what it approved and nobody has collected is denied, where it was withdrawn.',
+    payload: [z.strictObject({ reason: z.enum(codesOf(preApprovalEnds)), agent: text, capability: text })],
   },
   'key.created': {
     meaning: 'A signing key was created.',

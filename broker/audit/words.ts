@@ -7,6 +7,7 @@ import { userText } from '../core/identifier.ts';
 import {
   decisionReasons,
   endReasons,
+  preApprovalEnds,
   reasonWords,
   reviewBlockers,
   signalRefusals,
@@ -154,6 +155,13 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'break_glass.reviewed': ({ actor, payload: { words: written } }) =>
     good(`${actor} reviewed a break-glass${said(written)}.`),
   'break_glass.review_overdue': () => bad('A break-glass was not reviewed in time.'),
+  'pre_approval.given': ({ actor, payload: { agent, capability, max_uses } }) =>
+    wait(
+      `${actor} approved ahead of time: ${capability ?? 'a capability'} for ${agent ?? 'an agent'}, ${max_uses ?? 'some'} times.`,
+    ),
+  'pre_approval.used': ({ payload: { grant, number, max_uses } }) =>
+    good(`It approved ${grant ?? 'a request'}, use ${number ?? '?'} of ${max_uses ?? '?'}.`),
+  'pre_approval.ended': ({ because }) => plain(`It approves nothing more${because(preApprovalEnds)}.`),
   'key.created': ({ actor }) => plain(`${actor} created a signing key.`),
   'admin.bootstrap': () => plain('The bootstrap token was made.'),
   'key.withdrawn': ({ actor }) => bad(`${actor} withdrew a signing key; what it signed is refused.`),

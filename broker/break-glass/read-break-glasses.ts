@@ -85,7 +85,7 @@ export async function readBreakGlass(deps: ReadDeps, id: string, person: Identit
   return view;
 }
 
-/** Of those that this person may see: all that wait, are open or are to be reviewed, and the latest others. */
+/** Of those that this person may see: all that wait, are open or are to be reviewed, and the latest. */
 export async function readBreakGlasses(deps: ReadDeps, limit: number, person: Identity): Promise<BreakGlassView[]> {
   const seen: StoredBreakGlass[] = [];
   for (const row of await latestBreakGlasses(deps.store, limit))

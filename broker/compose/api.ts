@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Express, Request, Response } from 'express';
 import type { PagesDeps } from '../../approvals/contract.ts';
 import { deliveringChannels } from '../../approvals/outbox.ts';
+import { usePreApprovals } from '../../approvals/use-pre-approval.ts';
 import { argumentsUnderReview } from '../actions/arguments-under-review.ts';
 import { type ActionDeps, keyedDigest } from '../actions/request-action.ts';
 import type { BreakGlassPasskeys } from '../break-glass/passkey.ts';
@@ -34,6 +35,7 @@ import type { HealthDeps } from '../http/health.ts';
 import { lockOperations } from '../http/locks.ts';
 import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
+import { preApprovalOperations } from '../http/pre-approvals.ts';
 import type { Refusals } from '../http/refusals.ts';
 import { noteRefusedRequest } from '../http/refused-request.ts';
 import { replayOperations } from '../http/replay.ts';
@@ -125,10 +127,12 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
   const pages: PagesDeps = {
     ...web,
     ...about,
+    onCall: parts.onCall,
     callArguments: (grantId, reader) =>
       argumentsUnderReview({ store, seal: parts.seal, digest, clock }, grantId, reader),
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
     editorCoolingSeconds: settings.WRIT_EDITOR_COOLING_SECONDS,
+    preApprovalSeconds: settings.WRIT_PRE_APPROVAL_SECONDS,
     once: (key, until) => takeOnce(store, key, until),
     signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
   };
@@ -182,6 +186,10 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
     observer,
+    preApproved: (grantId, request) =>
+      usePreApprovals({ ...pages, ...asking }, grantId, request).catch((err) =>
+        log.error({ err, grant: grantId }, 'what was approved ahead of time could not be used; people decide'),
+      ),
   };
   const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log, observer };
   const isAdmin = (groups: readonly string[]) =>
@@ -237,6 +245,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       ...adminOperations(admin),
       ...lockOperations(locks),
       ...breakGlassOperations(breakGlass),
+      ...preApprovalOperations(pages),
       ...replayOperations({ ...parts, digest }),
       ...candidateOperations({ ...parts, digest, candidates }),
       ...signalOperations(receiver === null || pushToken === undefined ? null : { ...receiver, pushToken, refusals }),
@@ -249,6 +258,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       consoleRouter({
         ...web,
         approversOf: about.approversOf,
+        onCall: parts.onCall,
         waitingFor: (person) => waitingFor(parts.channels, pages, person),
         ownersOf,
         isAdmin: (person) => isAdmin(person.groups),

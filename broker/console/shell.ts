@@ -88,6 +88,7 @@ function masthead(viewer: Viewer | null): ComponentChildren {
     h('nav', null, [
       h('a', { href: '/approvals' }, 'Approvals'),
       h('a', { href: '/approvals/mine' }, 'Decided by you'),
+      h('a', { href: '/pre-approvals' }, 'Ahead of time'),
       h('a', { href: '/agents' }, 'Agents'),
     ]),
     h('form', { class: 'who', method: 'post', action: '/logout' }, [

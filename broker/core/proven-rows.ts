@@ -141,6 +141,24 @@ export interface ProvenRows {
     at: Date;
     redeem_by: Date | null;
   };
+  /** What is approved ahead of time. That it was withdrawn, and how often it was used, the record says. */
+  pre_approval: {
+    id: string;
+    agent: string;
+    task_type: string;
+    capability: string;
+    bounds: object;
+    max_uses: number;
+    max_ttl_seconds: number;
+    until: Date;
+    terms: string;
+    groups: readonly string[];
+    from_grant: string;
+    reason: string;
+    giver: object;
+    given_by: string;
+    given_at: Date;
+  };
   /** Where the checkpoints of the record have got to. */
   audit_checkpoint: {
     number: number;

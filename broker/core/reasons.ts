@@ -174,6 +174,10 @@ export const decisionReasons = {
     meaning: 'A fact has the wrong type. Nobody should ever see this; the request is denied all the same.',
   },
   policy_failed: { meaning: 'A policy could not be evaluated. Denied, because Cedar would skip it.' },
+  pre_approved: {
+    meaning: 'A person had approved it ahead of time, within bounds. Comes with `approved`, not with a denial.',
+    words: 'a person had approved it ahead of time',
+  },
   denied_by_approver: { meaning: 'A person denied it; `advice` is their reason.', words: 'an approver said no' },
   timeout: {
     meaning: 'Nobody decided within `WRIT_APPROVAL_TIMEOUT_SECONDS`.',
@@ -229,6 +233,28 @@ export const decisionReasons = {
   },
 } as const satisfies ReasonTable;
 export type DecisionReason = keyof typeof decisionReasons;
+
+/** Why a pre-approval is over before its time and its number of uses. */
+export const preApprovalEnds = {
+  withdrawn: {
+    meaning: 'Whoever gave it, or an admin, withdrew it.',
+    words: 'it was withdrawn',
+  },
+  giver_signed_off: {
+    meaning: 'The identity provider signalled that whoever gave it is signed off.',
+    words: 'the identity provider signed off who gave it',
+  },
+  group_lost: {
+    meaning: 'Whoever gave it is no longer in a group that made them an approver, as the identity provider says.',
+    words: 'who gave it is in the group no more',
+  },
+  terms_changed: {
+    meaning:
+      'The manifest in force says something else of the capability, of the task type or of who approves than when it was given.',
+    words: 'the manifest says something else now',
+  },
+} as const satisfies ReasonTable;
+export type PreApprovalEnd = keyof typeof preApprovalEnds;
 
 /** What stands between a person and a review of a grant. */
 export const reviewBlockers = {
@@ -325,3 +351,4 @@ const literal = (code: string): string => `'${code}'`;
 export const endReason = (code: EndReason): string => literal(code);
 export const revokeReason = (code: RevokeReason): string => literal(code);
 export const decisionReason = (code: DecisionReason): string => literal(code);
+export const preApprovalEnd = (code: PreApprovalEnd): string => literal(code);

@@ -5,6 +5,7 @@
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Request, Response } from 'express';
+import { endWithGroups } from '../../approvals/pre-approval-transitions.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { guardHeaders, type Viewer } from '../console/shell.ts';
@@ -53,7 +54,7 @@ const openStatement: Statement = {
       INSERT INTO login (token_hash, identity, csrf, created_at, checked_at, sealed, expires_at, proof)
       VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $4::timestamptz, $9::text, $5::timestamptz, $10::text)
     ), named AS (${rememberNames('$2::jsonb', '$8::json', '$4::timestamptz')}
-    ), expired AS (${expireBootstrap('$11::boolean', '$4::timestamptz')}
+    ), ${endWithGroups('$2::jsonb', '$4::timestamptz', 'true')}, expired AS (${expireBootstrap('$11::boolean', '$4::timestamptz')}
     ), expiry AS (
       ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('admin.bootstrap_expired'), actor: '$6::text', request: '$7::text', payload: "'{}'::json" }, 'expired')}
     )
@@ -197,7 +198,7 @@ export function checkCsrf(deps: LoginDeps, req: Request, login: Login, token: un
 }
 
 const ownPages =
-  /^(?:\/|\/approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/break-glass(?:\/\w{1,64})?|\/locks(?:\?target=[\w%.~-]{1,600})?)$/;
+  /^(?:\/|\/approvals(?:\/\w{1,64}(?:\/ahead)?)?|\/pre-approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/break-glass(?:\/\w{1,64})?|\/locks(?:\?target=[\w%.~-]{1,600})?)$/;
 
 /**
  * A path of ours to return to after sign-in, `/` for anything else: never another origin, never an endpoint

@@ -3,6 +3,7 @@
  * groups they are in, at the first request after `seconds`. Who left a team stops approving then, and not
  * when the login ends.
  */
+import { endWithGroups } from '../../approvals/pre-approval-transitions.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
@@ -59,7 +60,7 @@ const renewStatement: Statement = {
       UPDATE login SET identity = $3::jsonb, checked_at = $4::timestamptz, sealed = $5::text, proof = $9::text
       WHERE token_hash = $1::text AND checked_at = $2::timestamptz RETURNING token_hash
     ), named AS (${rememberNames('$3::jsonb', '$6::json', '$4::timestamptz')}
-    ), audited AS (
+    ), ${endWithGroups('$3::jsonb', '$4::timestamptz', 'EXISTS (SELECT 1 FROM renewed)')}, audited AS (
       ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('person.changed'), actor: '$7::text', payload: '$3::json' }, 'renewed WHERE $8::boolean')}
     )
     SELECT 1 FROM renewed`,

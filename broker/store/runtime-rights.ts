@@ -21,6 +21,8 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
   manifest: { insert: true },
   manifest_proposal: { insert: true, update: ['status', 'decided_by', 'decided_at', 'decision_reason', 'version'] },
   review: { insert: true },
+  pre_approval: { insert: true, update: ['used_count', 'ended_at', 'end_reason'] },
+  pre_approval_use: { insert: true },
   access_lock: { insert: true },
   access_lock_lift: { insert: true },
   break_glass: {

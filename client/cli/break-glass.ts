@@ -1,6 +1,6 @@
 /**
- * `writ break-glass`: lists break-glasses, closes one, reviews one, as a signed-in person. Asking and agreeing
- * take a passkey, and so a browser.
+ * `writ break-glass`: lists break-glasses, closes one, reviews one, as a signed-in person. Asking and
+ * agreeing take a passkey, and so a browser.
  */
 import { askAdmin, type Environment } from './admin.ts';
 import { CommandError } from './broker-side.ts';

@@ -8,6 +8,7 @@ import {
   decisionReasons,
   endReasons,
   misuseReasons,
+  preApprovalEnds,
   reviewBlockers,
   revokeReasons,
 } from '../../broker/core/reasons.ts';
@@ -54,6 +55,13 @@ export const closedLists: ClosedList[] = [
     names: codesOf(decisionReasons),
     calls: ['decisionReason', 'denial', 'forbid'],
     members: ['code', 'reason'],
+  },
+  {
+    file: 'broker/core/reasons.ts',
+    what: 'end of a pre-approval',
+    names: codesOf(preApprovalEnds),
+    calls: ['preApprovalEnd'],
+    members: ['reason'],
   },
   {
     file: 'broker/core/reasons.ts',

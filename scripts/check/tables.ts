@@ -33,6 +33,8 @@ export const owners: { [table: string]: RegExp } = {
   upstream_lock: /^broker\/leases\//,
   review: /^approvals\//,
   approval_outbox: /^approvals\//,
+  pre_approval: /^approvals\//,
+  pre_approval_use: /^approvals\//,
   signing_key: /^broker\/keys\//,
   bootstrap: /^broker\/people\//,
   login: /^broker\/people\//,
