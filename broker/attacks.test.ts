@@ -12,10 +12,11 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import pg from 'pg';
 import { review } from '../approvals/review.ts';
 import { person } from '../approvals/rows.test-support.ts';
-import { agreeToBreakGlass } from './break-glass/agree.ts';
-import { askToBreakGlass } from './break-glass/ask.ts';
+import { agreeToBreakGlass, toAgreeTo } from './break-glass/agree.ts';
+import { askToBreakGlass, termsOf } from './break-glass/ask.ts';
 import { closeBreakGlass } from './break-glass/end.ts';
 import { readBreakGlass } from './break-glass/read-break-glasses.ts';
+import { openSigning } from './break-glass/signing.test-support.ts';
 import type { Broker } from './compose/start.ts';
 import { manualClock, systemClock } from './core/clock.ts';
 import { statement } from './harness.test-support.ts';
@@ -270,9 +271,9 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       const store = await ownersStore();
       const inGroup = (name: string) => person(`${name}@example.com`, { groups: ['admins'] });
       const [one, other] = [inGroup('one'), inGroup('other')];
+      const signing = openSigning(store, systemClock);
       const deps = {
-        store,
-        clock: systemClock,
+        ...signing.deps,
         catalog: createCatalog(store),
         people: { isAdmin: () => true, group: undefined },
         longestSeconds: 600,
@@ -282,14 +283,13 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
         mintDeadlineSeconds: 30,
         notify: () => {},
       };
-      const by = (identity: typeof one) => ({
-        person: { identity, loginId: 'x' },
-        signed: { assertion: null, verify: async () => ({ passkey: identity.subject, evidence: {} }) },
-      });
+      const login = (identity: typeof one) => ({ identity, loginId: 'x' });
       const asked = async () => {
         const wanted = { agent: 'scripted-agent', session: undefined, capabilities: ['ask-plain'], seconds: undefined };
         const request = { ...wanted, reason: 'x', incident: 'x' };
-        return askToBreakGlass(deps, request, by(one).person, by(one).signed, null);
+        const { digest } = await termsOf(deps, request, one);
+        const signed = await signing.sign({ ...login(one), about: request.agent, digest });
+        return askToBreakGlass(deps, request, login(one), signed, null);
       };
       const session = await ground.session();
       const asks = async () => (await session('/v1/grants', { capability: 'ask-plain' })).status;
@@ -319,7 +319,8 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       assert.ok(ground.log.some((line) => line.includes('"table":"break_glass_approval"')));
       // What two people opened is open; once it is over, it is not opened again.
       const id = await asked();
-      await agreeToBreakGlass(deps, id, by(other).person, by(other).signed, null);
+      const { digest } = await toAgreeTo(deps, id, other);
+      await agreeToBreakGlass(deps, id, login(other), await signing.sign({ ...login(other), about: id, digest }), null);
       assert.equal(await asks(), 201);
       const closing = { id, person: inGroup('third'), words: 'x', requestId: null };
       await closeBreakGlass(deps, closing);

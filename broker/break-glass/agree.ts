@@ -6,8 +6,9 @@ import { WritError } from '../core/errors.ts';
 import { member } from '../manifests/manifest.ts';
 import { type Identity, identityRecord, isAnotherPerson, personRef } from '../people/identity.ts';
 import type { Statement } from '../store/open.ts';
-import { type BreakGlassDeps, refuseParty, type SignedInPerson, type SignedWith } from './ask.ts';
+import { type BreakGlassDeps, refuseParty, type SignedInPerson } from './ask.ts';
 import { agreeDigest, definitionOf } from './digest.ts';
+import { takeSigned } from './passkey.ts';
 import { breakGlassOf, isAsked, peopleOf, type StoredBreakGlass } from './stored-break-glass.ts';
 import { tellingOf } from './tell-people.ts';
 import { mayBreak } from './who-may.ts';
@@ -71,18 +72,18 @@ export function whyNotSecond({ store, people }: AgreeDeps, row: StoredBreakGlass
 }
 
 /**
- * @param signed by the person's passkey, over the digest of `toAgreeTo`
+ * @param assertion of the person's passkey, over the digest of `toAgreeTo`: what the browser sent, as text
  * @throws WritError `not_found`, `forbidden`, `conflict`
  */
-export async function agreeToBreakGlass<Assertion>(
+export async function agreeToBreakGlass(
   deps: BreakGlassDeps,
   id: string,
   person: SignedInPerson,
-  { assertion, verify }: SignedWith<Assertion>,
+  assertion: unknown,
   requestId: string | null,
 ): Promise<void> {
   const { row, digest, owner } = await toAgreeTo(deps, id, person.identity);
-  const { passkey, evidence } = await verify({ ...person, about: id, digest }, assertion, requestId);
+  const { passkey, evidence } = await takeSigned(deps, { ...person, about: id, digest }, assertion, requestId);
   if (passkey === row.requester_passkey)
     throw new WritError('forbidden', { detail: 'It is the passkey that asked: another must agree.' });
   const now = deps.clock.now();

@@ -4,32 +4,25 @@ import { appendEvent } from '../audit/append.ts';
 import { event, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
-import type { Clock } from '../core/vocabulary.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import { member } from '../manifests/manifest.ts';
 import { type Identity, identityRecord, personRef } from '../people/identity.ts';
+import type { PasskeyDeps } from '../people/passkeys/relying-party.ts';
 import type { EndSessionDeps } from '../sessions/end-session.ts';
 import type { Statement } from '../store/open.ts';
 import { askDigest, type BreakGlassTerms, definitionOf, type NamedCapability } from './digest.ts';
 import { lineOf, mayBeParty } from './parties.ts';
-import type { VerifyAssertion } from './passkey.ts';
+import { takeSigned } from './passkey.ts';
 import { type TellDeps, tellingOf } from './tell-people.ts';
 import { type BreakGlassPeople, mayBreak } from './who-may.ts';
 
-export interface BreakGlassDeps extends EndSessionDeps, TellDeps {
-  clock: Clock;
+export interface BreakGlassDeps extends EndSessionDeps, TellDeps, PasskeyDeps {
   catalog: Catalog;
   people: BreakGlassPeople;
   /** The longest, and how long where nobody says. */
   longestSeconds: number;
   /** In so long after its end it must be reviewed. */
   reviewSeconds: number;
-}
-
-/** @param verify takes what the browser sent of the passkey */
-export interface SignedWith<Assertion> {
-  assertion: Assertion;
-  verify: VerifyAssertion<Assertion>;
 }
 
 /** A person who is signed in, and by which login. */
@@ -135,19 +128,19 @@ export async function refuseParty(store: BreakGlassDeps['store'], sessionId: str
 
 /**
  * Puts the request on record and tells people. Nothing is given by it: another person must agree.
- * @param signed by the person's passkey, over the digest of `termsOf`
+ * @param assertion of the person's passkey, over the digest of `termsOf`: what the browser sent, as text
  * @returns its id
  * @throws WritError `forbidden`, `bad_request`
  */
-export async function askToBreakGlass<Assertion>(
+export async function askToBreakGlass(
   deps: BreakGlassDeps,
   request: BreakGlassRequest,
   person: SignedInPerson,
-  { assertion, verify }: SignedWith<Assertion>,
+  assertion: unknown,
   requestId: string | null,
 ): Promise<string> {
   const { terms, digest, owner } = await termsOf(deps, request, person.identity);
-  const { passkey, evidence } = await verify({ ...person, ...toAskFor(terms), digest }, assertion, requestId);
+  const { passkey, evidence } = await takeSigned(deps, { ...person, ...toAskFor(terms), digest }, assertion, requestId);
   const now = deps.clock.now();
   const row = {
     ...terms,

@@ -22,12 +22,12 @@ import { testBackends } from '../store/store.test-support.ts';
 import { endBreakGlasses } from '../worker/jobs/end-break-glasses.ts';
 import { reconcileOnce } from '../worker/reconciler.ts';
 import { agreeToBreakGlass, toAgreeTo } from './agree.ts';
-import { askToBreakGlass, type BreakGlassDeps, type BreakGlassRequest, termsOf } from './ask.ts';
+import { askToBreakGlass, type BreakGlassDeps, type BreakGlassRequest, termsOf, toAskFor } from './ask.ts';
 import { closeBreakGlass } from './end.ts';
 import { createBreakGlassMetrics } from './metrics.ts';
-import type { VerifyAssertion } from './passkey.ts';
 import { readBreakGlass, readBreakGlasses } from './read-break-glasses.ts';
 import { reviewBreakGlass } from './review.ts';
+import { openSigning } from './signing.test-support.ts';
 
 const agent = 'burning-agent';
 const manifest = (more = '') => `apiVersion: writ/v1
@@ -67,34 +67,25 @@ const denied = (reason: string) => (error: unknown) =>
   error.code === 'denied' &&
   (error.extensions.reasons as { code: string }[]).some((one) => one.code === reason);
 
-/** What a passkey would have signed: whose, and of what. The real verifier has tests of its own. */
-interface Signature {
-  passkey: string;
-  by: string;
-  digest: string;
-}
-const verify: VerifyAssertion<Signature> = async ({ identity, digest }, { passkey, by, digest: signed }) => {
-  if (by !== identity.subject || digest !== signed) throw new WritError('forbidden');
-  return { passkey, evidence: { passkey, digest } };
-};
-
 for (const backend of await testBackends()) {
   describe(`break-glass on ${backend}`, () => {
     let h: Harness;
     let deps: BreakGlassDeps;
+    let signing: ReturnType<typeof openSigning>;
     let metrics: ReturnType<typeof createBreakGlassMetrics>;
     before(async () => {
       h = await openHarness(backend, { providers: [{ name: 'plain', secret: true }] });
       await publish(manifest());
+      signing = openSigning(h.store, h.clock);
       deps = {
         ...h.ending,
-        clock: h.clock,
         catalog: h.grants.catalog,
         people: { isAdmin: ({ groups }) => groups.includes('admins'), group: 'on-call' },
         longestSeconds: 1800,
         reviewSeconds: 3600,
         noticeChannels: ['slack', 'mail'],
         alerts: ['team:security'],
+        ...signing.deps,
       };
       metrics = createBreakGlassMetrics(new Registry());
     });
@@ -126,16 +117,16 @@ for (const backend of await testBackends()) {
       incident: 'INC-7',
       seconds: undefined,
     };
-    const asked = async (more: Partial<BreakGlassRequest> = {}, who = first, passkey = `key of ${who.subject}`) => {
+    const login = (identity: Identity) => ({ identity, loginId: 'login' });
+    const asked = async (more: Partial<BreakGlassRequest> = {}, who = first) => {
       const request = { ...wanted, ...more };
-      const { digest } = await termsOf(deps, request, who);
-      const signed = { assertion: { passkey, by: who.subject, digest }, verify };
-      return askToBreakGlass(deps, request, { identity: who, loginId: 'login' }, signed, null);
+      const { terms, digest } = await termsOf(deps, request, who);
+      const signed = await signing.sign({ ...login(who), ...toAskFor(terms), digest });
+      return askToBreakGlass(deps, request, login(who), signed, null);
     };
-    const agreed = async (id: string, who = second, passkey = `key of ${who.subject}`) => {
+    const agreed = async (id: string, who = second) => {
       const { digest } = await toAgreeTo(deps, id, who);
-      const signed = { assertion: { passkey, by: who.subject, digest }, verify };
-      await agreeToBreakGlass(deps, id, { identity: who, loginId: 'login' }, signed, null);
+      await agreeToBreakGlass(deps, id, login(who), await signing.sign({ ...login(who), about: id, digest }), null);
     };
     const opened = async (more: Partial<BreakGlassRequest> = {}) => {
       const id = await asked(more);
@@ -288,8 +279,7 @@ for (const backend of await testBackends()) {
         stranger,
         owner,
       ])
-        await assert.rejects(agreed(id, who, 'another key'), code('forbidden'));
-      await assert.rejects(agreed(id, second, 'key of a-name'), code('forbidden'), 'one passkey of two people');
+        await assert.rejects(agreed(id, who), code('forbidden'));
       const session = await open();
       await isRefused(session, 'frozen');
       await assert.rejects(asked({}, stranger), code('forbidden'));
@@ -300,17 +290,27 @@ for (const backend of await testBackends()) {
 
     test('nothing happens without the passkey: another’s word, or a word for something else', async () => {
       const { digest } = await termsOf(deps, wanted, first);
-      const by = { identity: first, loginId: 'login' };
+      const shorter = await termsOf(deps, { ...wanted, seconds: 60 }, first);
+      const toSign = { ...login(first), about: agent, digest };
+      const asks = (assertion: unknown, who = first) => askToBreakGlass(deps, wanted, login(who), assertion, null);
       for (const assertion of [
-        { passkey: 'k', by: 'second', digest },
-        { passkey: 'k', by: 'first', digest: (await termsOf(deps, { ...wanted, seconds: 60 }, first)).digest },
+        undefined,
+        '{}',
+        await signing.sign(toSign, second),
+        await signing.sign({ ...toSign, digest: shorter.digest }),
+        await signing.sign({ ...toSign, about: 'another-agent' }),
+        await signing.sign({ ...toSign, loginId: 'another login' }),
       ])
-        await assert.rejects(askToBreakGlass(deps, wanted, by, { assertion, verify }, null), code('forbidden'));
-      const [one, other] = [await asked(), await asked({ reason: 'another' })];
+        await assert.rejects(asks(assertion), code('forbidden'));
+      await assert.rejects(asks(await signing.sign(toSign), second), code('forbidden'));
+      const signed = await signing.sign(toSign);
+      const one = await asks(signed);
+      await assert.rejects(asks(signed), code('forbidden'), 'it was taken already');
+      const other = await asked({ reason: 'another' });
       const forOther = await toAgreeTo(deps, other, second);
-      const assertion = { passkey: 'k', by: 'second', digest: forOther.digest };
-      const second_ = { identity: second, loginId: 'login' };
-      await assert.rejects(agreeToBreakGlass(deps, one, second_, { assertion, verify }, null), code('forbidden'));
+      const agreement = await signing.sign({ ...login(second), about: other, digest: forOther.digest });
+      await assert.rejects(agreeToBreakGlass(deps, one, login(second), agreement, null), code('forbidden'));
+      await assert.rejects(agreeToBreakGlass(deps, one, login(second), undefined, null), code('forbidden'));
       const session = await open();
       await isRefused(session, 'frozen');
       for (const id of [one, other]) await close(id);

@@ -5,6 +5,7 @@
 import type { Statement, Store } from '../store/open.ts';
 import type { NamedCapability } from './digest.ts';
 import { lineOf, mayBeParty } from './parties.ts';
+import { isSigned } from './passkey.ts';
 import { breakGlassColumns, isOpen, peopleOf, type StoredBreakGlass } from './stored-break-glass.ts';
 import { areTwo } from './who-may.ts';
 
@@ -36,6 +37,7 @@ export async function openToSession(
     (row) =>
       isOpen(store, row, now) &&
       areTwo(row) &&
+      isSigned(row) &&
       row.capabilities.some(({ name, definition }) => name === capability.name && definition === capability.definition),
   );
   if (open.length === 0) return null;

@@ -7,8 +7,8 @@ import { deliveringChannels } from '../../approvals/outbox.ts';
 import { usePreApprovals } from '../../approvals/use-pre-approval.ts';
 import { argumentsUnderReview } from '../actions/arguments-under-review.ts';
 import { type ActionDeps, keyedDigest } from '../actions/request-action.ts';
-import type { BreakGlassPasskeys } from '../break-glass/passkey.ts';
 import { ConfigurationError, type Settings } from '../config/settings.ts';
+import { breakGlassRouter } from '../console/break-glass.ts';
 import { consoleRouter } from '../console/console.ts';
 import { locksRouter } from '../console/locks.ts';
 import { manifestPagesRouter } from '../console/manifests.ts';
@@ -205,7 +205,8 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     ...breakGlassSettings(parts),
     ...ending,
     people: { isAdmin: (person) => isAdmin(person.groups), group: settings.WRIT_BREAK_GLASS_GROUP },
-    passkeys: noPasskeys,
+    ...passkeys,
+    publicUrl: url,
   };
   const manifests: ManifestDeps = { ...parts, ...ending, shapes, review: settings.WRIT_MANIFEST_REVIEW };
   const denials = createDenialTokens(ring, clock, url, `${url}${accessRequestsPath}`);
@@ -267,6 +268,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         waitingFor: (person) => waitingFor(parts.channels, pages, person),
         ownersOf,
         isAdmin: (person) => isAdmin(person.groups),
+        breakGlass,
         ending,
       }),
       passkeysRouter({
@@ -275,6 +277,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         isAdmin: (person) => isAdmin(person.groups),
         signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
       }),
+      breakGlassRouter({ ...web, breakGlass }),
       locksRouter({ ...web, locks, isAdmin: (person) => isAdmin(person.groups) }),
       manifestPagesRouter({
         ...web,
@@ -315,12 +318,6 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     },
   };
 }
-
-/** Without passkeys nobody breaks the glass. */
-const noPasskeys: BreakGlassPasskeys = {
-  begin: () => Promise.reject(new WritError('forbidden', { detail: 'Nobody has a passkey here.' })),
-  verify: () => Promise.reject(new WritError('forbidden', { detail: 'Nobody has a passkey here.' })),
-};
 
 /**
  * Where people sign in; null when nobody does.

@@ -3,15 +3,13 @@ import { z } from 'zod';
 import { agreeToBreakGlass, toAgreeTo } from '../break-glass/agree.ts';
 import { askToBreakGlass, type BreakGlassDeps, termsOf, toAskFor } from '../break-glass/ask.ts';
 import { closeBreakGlass } from '../break-glass/end.ts';
-import type { BreakGlassPasskeys } from '../break-glass/passkey.ts';
+import { toBeSigned } from '../break-glass/passkey.ts';
 import { type ReadDeps, readBreakGlass, readBreakGlasses } from '../break-glass/read-break-glasses.ts';
 import { reviewBreakGlass } from '../break-glass/review.ts';
 import { type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line } from './text.ts';
 
-export interface BreakGlassOperationDeps extends BreakGlassDeps, ReadDeps {
-  passkeys: BreakGlassPasskeys;
-}
+export type BreakGlassOperationDeps = BreakGlassDeps & ReadDeps;
 
 const text = z.string();
 const time = text.nullable();
@@ -102,7 +100,6 @@ const requestOf = ({
 });
 
 export function breakGlassOperations(deps: BreakGlassOperationDeps): Operation[] {
-  const { verify } = deps.passkeys;
   return [
     operation({
       method: 'post',
@@ -115,7 +112,7 @@ export function breakGlassOperations(deps: BreakGlassOperationDeps): Operation[]
       errors: ['bad_request', 'unauthenticated', 'forbidden', 'conflict'],
       handle: async ({ body }, person) => {
         const { terms, digest } = await termsOf(deps, requestOf(body), person.identity);
-        const begun = await deps.passkeys.begin({ ...person, ...toAskFor(terms), digest });
+        const begun = await toBeSigned(deps, { ...person, ...toAskFor(terms), digest });
         return { status: 200, body: { digest, assertion: begun } };
       },
     }),
@@ -135,7 +132,7 @@ export function breakGlassOperations(deps: BreakGlassOperationDeps): Operation[]
       },
       errors: ['bad_request', 'unauthenticated', 'forbidden', 'conflict', 'unavailable'],
       handle: async ({ body, requestId }, person) => {
-        const signed = { assertion: body.assertion, verify };
+        const signed = JSON.stringify(body.assertion);
         const id = await askToBreakGlass(deps, requestOf(body), person, signed, requestId);
         return { status: 201, body: await readBreakGlass(deps, id, person.identity) };
       },
@@ -187,7 +184,7 @@ export function breakGlassOperations(deps: BreakGlassOperationDeps): Operation[]
         const { digest } = await toAgreeTo(deps, id, person.identity);
         return {
           status: 200,
-          body: { digest, assertion: await deps.passkeys.begin({ ...person, about: id, digest }) },
+          body: { digest, assertion: await toBeSigned(deps, { ...person, about: id, digest }) },
         };
       },
     }),
@@ -203,7 +200,7 @@ export function breakGlassOperations(deps: BreakGlassOperationDeps): Operation[]
       responses: described('The glass is broken, until `expires_at` or until somebody closes it'),
       errors: ['bad_request', 'unauthenticated', 'forbidden', 'not_found', 'conflict', 'unavailable'],
       handle: async ({ params: { id }, body, requestId }, person) => {
-        await agreeToBreakGlass(deps, id, person, { assertion: body.assertion, verify }, requestId);
+        await agreeToBreakGlass(deps, id, person, JSON.stringify(body.assertion), requestId);
         return { status: 200, body: await readBreakGlass(deps, id, person.identity) };
       },
     }),
