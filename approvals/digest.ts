@@ -8,7 +8,8 @@ import type { Clock } from '../broker/core/vocabulary.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { Digest } from './contract.ts';
 import { type Decided, loadDecided, type Period, totals } from './decided.ts';
-import { type Claim, line, noticeLinesMax } from './notices.ts';
+import { noticeLinesMax } from './message-size.ts';
+import { type Claim, line } from './notices.ts';
 
 const dayMs = 86_400_000;
 

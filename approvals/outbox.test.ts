@@ -17,7 +17,7 @@ import { hostileText } from './conformance.ts';
 import { type Channel, DeliveryError, type Digest, type Message, type Notice } from './contract.ts';
 import { digestWriter, lastDay, writeDigests } from './digest.ts';
 import { insertIncident } from './incidents.ts';
-import { noticeTextMax } from './notices.ts';
+import { noticeTextMax } from './message-size.ts';
 import { deliverDue, deliveringChannels, type OutboxDeps, openOutbox } from './outbox.ts';
 import { expireUndecided, type ReviewRequest, review } from './review.ts';
 import { person } from './rows.test-support.ts';

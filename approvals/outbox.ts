@@ -93,7 +93,7 @@ async function deliverOne(
   deps: OutboxDeps,
   channel: Delivering,
   row: Claim,
-  subject: { grant_id?: string; session_id?: string },
+  subject: { grant_id?: string; session_id?: string | null },
   make: () => Message | Promise<Message>,
   stopping: AbortSignal,
   health: ChannelHealth,
