@@ -266,6 +266,25 @@ test('a level is lowered by a choice, a prefix by what is typed; what is left as
   assert.deepEqual(event?.payload.lowered, { '/prefix': 'a/b/' });
 });
 
+test('what was sent back says first what has changed', async () => {
+  const stated = { ...plan, state: { round: 1, seen: { head: 'two' } } };
+  const described = harness.description;
+  const decision = { effect: 'approve', reasons: [{ code: 'state_changed' }], state_was: { head: '<b>one</b>' } };
+  const { path } = await pending({}, { plan: stated, decision });
+  harness.describe = ({ state }) => ({
+    ...described,
+    summary: [...described.summary, `head ${String(state?.seen.head)}`],
+  });
+  const { html } = await get(path, owner);
+  harness.describe = null;
+  assert.match(html, /Approved before, and changed since/);
+  const [, was, now] = /When it was approved:<\/p><ul>(.*?)<\/ul><p>Now:<\/p><ul>(.*?)<\/ul>/.exec(html) ?? [];
+  assert.match(was ?? '', /head &lt;b>one&lt;\/b>/);
+  assert.match(now ?? '', /head two/);
+  assert.doesNotMatch(`${was}${now}`, new RegExp(described.summary[0] as string));
+  assert.doesNotMatch((await get((await pending()).path, owner)).html, /changed since/);
+});
+
 /** A credential that a grant gave, as it came to its end. */
 async function lease(
   grant: { id: string; sessionId: string },

@@ -34,6 +34,8 @@ export interface Harness {
   clock: ReturnType<typeof manualClock>;
   /** What the provider and the manifest say on the page; tests replace it. */
   description: PlanDescription;
+  /** In place of it, where it hangs on the plan; null = not. */
+  describe: ((plan: Plan) => PlanDescription) | null;
   about: GrantAbout;
   /** Lines that the pages logged. */
   logged: string[];
@@ -64,6 +66,7 @@ export async function openHarness(
     store,
     clock,
     logged,
+    describe: null,
     description: {
       summary: ['Read objects under customers/42/ in the S3 bucket orders'],
       revocability: {
@@ -128,7 +131,7 @@ export async function openHarness(
     }),
     cookieKey: randomBytes(32),
     passkeyKey: randomBytes(32),
-    describePlan: () => harness.description,
+    describePlan: (asked: Plan) => harness.describe?.(asked) ?? harness.description,
     approversOf: async () => ['team:billing', 'user:storage@example.com'],
     aboutGrant: async () => harness.about,
     callArguments: async () => null,
