@@ -95,7 +95,9 @@ export const reasonMax = 500;
 /** What a review that was given ahead of time is recorded under. */
 export const preApprovalChannel = 'pre_approval';
 
-/** SQL condition: the session may act, or sleeps; or it is frozen, and the question is whether it is lifted. */
+/**
+ * SQL condition: the session may act, or sleeps; or it is frozen, and the question is whether it is lifted.
+ */
 export const mayBeDecided = (
   g: string,
   s: string,

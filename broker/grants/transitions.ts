@@ -106,8 +106,8 @@ export const waitLonger = (session: string, until: string): string => `
       UPDATE grants SET decide_by = ${until} FROM ${session} WHERE grants.session_id = ${session}.id AND grants.ended_at IS NULL AND grants.status = 'pending'`;
 
 /**
- * Of a session that wakes: what was approved while it slept is collected by `redeemBy`, and what still waits is
- * decided while it lives.
+ * Of a session that wakes: what was approved while it slept is collected by `redeemBy`, and what still waits
+ * is decided while it lives.
  */
 export const redeemSoon = (session: string, redeemBy: string, expiresAt: string): string => `
       UPDATE grants SET decide_by = LEAST(grants.decide_by, CASE WHEN grants.status = 'approved' THEN ${redeemBy} ELSE ${expiresAt} END)

@@ -336,7 +336,8 @@ export interface SessionReads {
 
 /**
  * Reads the session in one round trip and burns the proof's `jti` in the same statement.
- * @throws WritError `session_ended`, `session_suspended`, `session_asleep`, `locked`, `invalid_dpop_proof` (replayed),
+ * @throws WritError `session_ended`, `session_suspended`, `session_asleep`, `locked`, `invalid_dpop_proof`
+ *   (replayed),
  *   `unauthenticated` (no such session, or not as it was opened)
  */
 export async function readSession(

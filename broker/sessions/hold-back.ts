@@ -1,9 +1,8 @@
 /**
- * Ends what a tree holds and may not hold any more, because it sleeps, or a rule froze it or took a capability from it:
- * what
- * `end-session.ts` does for a session that has ended. The rule's own statement makes the change; from its
- * commit on nothing more can come to the tree, so the statements here see all there is. When the process dies
- * in between, the worker goes on (`holdBackAll`).
+ * Ends what a tree holds and may not hold any more, because it sleeps, or a rule froze it or took a
+ * capability from it: what `end-session.ts` does for a session that has ended. The statement that made the
+ * change comes first; from its commit on nothing more can come to the tree, so the statements here see all
+ * there is. When the process dies in between, the worker goes on (`holdBackAll`).
  */
 import { settleNotices } from '../../approvals/notices.ts';
 import { appendEvent } from '../audit/append.ts';

@@ -1,6 +1,6 @@
 /**
- * A session sleeps while people decide, for hours or days: what it holds is revoked, it can do nothing, and no
- * heartbeat is missed. What waits for people waits as long. Its wall time stands still; its agent wakes it
+ * A session sleeps while people decide, for hours or days: what it holds is revoked, it can do nothing, and
+ * no heartbeat is missed. What waits for people waits as long. Its wall time stands still; its agent wakes it
  * (`wake.ts`), or it ends. First the session changes, then what it holds is released (`hold-back.ts`): a
  * process that dies in between leaves that to the worker.
  */
@@ -47,7 +47,7 @@ export async function readProven(store: Store, id: string): Promise<ProvenSessio
   return row !== undefined && sessionHolds(store, row) ? row : null;
 }
 
-// Its proof is that of the row that was read: nothing of it changed meanwhile. A sub-agent has no way to sleep
+// Its proof is that of the row that was read: nothing of it changed meanwhile. A sub-agent does not sleep
 // apart from the session above it, and none may go on below one that sleeps.
 const sleepStatement: Statement = {
   name: 'session_sleep',
