@@ -15,6 +15,7 @@ import type { Clock, JsonObject, Plan, PlanDescription } from '../broker/core/vo
 import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
 import type { OnCall } from '../broker/people/on-call.ts';
+import type { PasskeyDeps } from '../broker/people/passkeys/relying-party.ts';
 
 /** Names a grant and the manifest version that says who owns it. */
 export interface GrantRef {
@@ -121,7 +122,7 @@ export interface Channel {
 }
 
 /** What a channel's pages stand on. */
-export interface PagesDeps extends LoginDeps {
+export interface PagesDeps extends LoginDeps, PasskeyDeps {
   describePlan: DescribePlan;
   approversOf: ApproversOf;
   /** Who is on call now; absent = nobody ever is. */
@@ -204,7 +205,7 @@ export interface Notice {
   taskType: string;
   /** `team:…` and `user:…` who may decide. */
   approvers: string[];
-  /** Whether it may be approved in this channel; else people are led to the page. */
+  /** Whether it may be approved in this channel, and is here whole; else people are led to the page. */
   approvedHere: boolean;
   /**
    * The permission, one fact a line, in the provider's words; values that the agent chose may stand in them.

@@ -9,11 +9,13 @@
  */
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from '../core/errors.ts';
+import { passkeyPurposes } from '../core/passkey-evidence.ts';
 import {
   codesOf,
   decisionReasons,
   endReasons,
   misuseReasons,
+  passkeyRefusals,
   preApprovalEnds,
   refusalReasons,
   reviewBlockers,
@@ -111,6 +113,8 @@ const reviewed = z.strictObject({
   hasty_seconds: count.optional(),
   /** Members of lists among the parameters that were left out, as JSON Pointers. */
   left_out: z.array(text).optional(),
+  /** Of tier 3: what the reviewer's passkey signed, for whoever verifies it later. */
+  passkey: object.optional(),
 });
 
 const lapsed = z.strictObject({
@@ -462,6 +466,52 @@ export const events = {
   'person.signed_off': {
     meaning: 'A signal of the identity provider ended a login.',
     payload: [z.strictObject({ signal: text, event: text })],
+  },
+  'passkey.registered': {
+    meaning: 'A person registered a passkey. `by` is the passkey that vouched for it; null = a sign-in made for it.',
+    payload: [
+      z.strictObject({
+        passkey_id: text,
+        credential_id: text,
+        public_key: text,
+        sign_count: count,
+        backed_up: z.boolean(),
+        by: text.nullable(),
+        issuer: text,
+        subject: text,
+      }),
+    ],
+  },
+  'passkey.used': {
+    meaning: 'A passkey signed for something. `sign_count` is its counter since.',
+    payload: [
+      z.strictObject({
+        passkey_id: text,
+        purpose: z.enum(passkeyPurposes),
+        about: text,
+        digest: text,
+        sign_count: count,
+      }),
+    ],
+  },
+  'passkey.refused': {
+    meaning: 'A passkey, or what one signed, was refused.',
+    payload: [
+      z.strictObject({
+        reason: z.enum(codesOf(passkeyRefusals)),
+        purpose: z.enum(passkeyPurposes),
+        about: text,
+        credential_id: text.nullable(),
+      }),
+    ],
+  },
+  'passkey.disabled': {
+    meaning: 'A passkey’s counter went back, so that there may be a copy of it: it is good for nothing any more.',
+    payload: [z.strictObject({ passkey_id: text, sign_count: count, last_count: count })],
+  },
+  'passkey.removed': {
+    meaning: 'A passkey was removed, by its person or by an admin; logins that were made with passkeys ended with it.',
+    payload: [z.strictObject({ passkey_id: text, by_admin: z.boolean(), reason: text.nullable() })],
   },
   'signal.received': {
     meaning:

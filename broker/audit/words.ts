@@ -7,6 +7,7 @@ import { userText } from '../core/identifier.ts';
 import {
   decisionReasons,
   endReasons,
+  passkeyRefusals,
   preApprovalEnds,
   reasonWords,
   reviewBlockers,
@@ -151,6 +152,13 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'person.changed': ({ actor }) => plain(`The identity provider says something new of ${actor}.`),
   'person.lapsed': ({ actor }) => plain(`The identity provider no longer confirms ${actor}, who is signed out.`),
   'person.signed_out': ({ actor }) => plain(`${actor} signed out.`),
+  'passkey.registered': ({ actor }) => plain(`${actor} registered a passkey.`),
+  'passkey.used': ({ actor }) => plain(`${actor} used a passkey.`),
+  'passkey.refused': ({ actor, because }) => bad(`A passkey of ${actor} was refused${because(passkeyRefusals)}.`),
+  'passkey.disabled': ({ actor }) =>
+    bad(`The counter of a passkey of ${actor} went back: there may be a copy, and it is disabled.`),
+  'passkey.removed': ({ actor, payload: { by_admin: byAdmin } }) =>
+    byAdmin === true ? plain(`The admin ${actor} removed a passkey.`) : plain(`${actor} removed a passkey.`),
   'person.signed_off': ({ actor }) => plain(`The identity provider signed ${actor} off.`),
   'signal.received': ({ payload: { event, subject } }) =>
     plain(

@@ -11,6 +11,7 @@ import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { consoleRouter } from '../console/console.ts';
 import { locksRouter } from '../console/locks.ts';
 import { manifestPagesRouter } from '../console/manifests.ts';
+import { passkeysRouter } from '../console/passkeys.ts';
 import { assetsRouter } from '../console/shell.ts';
 import type { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
@@ -122,6 +123,10 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
   const about = grantAbout(parts);
   const digest = keyedDigest(deriveKey(kek, 'actions'));
   const mark = keyedMark(deriveKey(kek, 'credential-marks'));
+  const passkeys = {
+    passkeyKey: deriveKey(kek, 'passkeys'),
+    once: (key: string, until: Date) => takeOnce(store, key, until),
+  };
   const pages: PagesDeps = {
     ...web,
     ...about,
@@ -130,8 +135,8 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       argumentsUnderReview({ store, seal: parts.seal, digest, clock }, grantId, reader),
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
     editorCoolingSeconds: settings.WRIT_EDITOR_COOLING_SECONDS,
+    ...passkeys,
     preApprovalSeconds: settings.WRIT_PRE_APPROVAL_SECONDS,
-    once: (key, until) => takeOnce(store, key, until),
     signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
   };
   const oauth: OAuthDeps = {
@@ -264,6 +269,12 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         ownersOf,
         isAdmin: (person) => isAdmin(person.groups),
         ending,
+      }),
+      passkeysRouter({
+        ...web,
+        ...passkeys,
+        isAdmin: (person) => isAdmin(person.groups),
+        signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
       }),
       locksRouter({ ...web, locks, isAdmin: (person) => isAdmin(person.groups) }),
       manifestPagesRouter({

@@ -284,6 +284,44 @@ export const reviewBlockers = {
 } as const satisfies ReasonTable;
 export type ReviewBlockerCode = keyof typeof reviewBlockers;
 
+/** Why a passkey, or what one signed, was refused. */
+export const passkeyRefusals = {
+  unknown_challenge: {
+    meaning: 'What was signed is no challenge of this broker’s, or one that is too old.',
+    words: 'the challenge is unknown or too old',
+  },
+  other_challenge: {
+    meaning: 'The challenge was made for another login, another person, or another thing.',
+    words: 'the challenge was for something else',
+  },
+  replayed: { meaning: 'The challenge had been used before.', words: 'it had been used before' },
+  malformed: { meaning: 'What came is no answer of an authenticator.', words: 'it is no answer of an authenticator' },
+  unknown_passkey: {
+    meaning: 'No passkey of this person: another’s, one that was removed or disabled, or one whose row does not hold.',
+    words: 'it is no passkey of theirs',
+  },
+  wrong_origin: {
+    meaning: 'It was made for the page of another site.',
+    words: 'it was made for another site',
+  },
+  not_verified: {
+    meaning: 'The authenticator did not verify the person: no PIN, fingerprint or the like.',
+    words: 'the authenticator did not verify the person',
+  },
+  bad_signature: { meaning: 'Its signature does not hold.', words: 'its signature does not hold' },
+  counter_went_back: {
+    meaning:
+      'Its signature counter did not rise: there may be a copy of the authenticator. The passkey is disabled by it.',
+    words: 'its counter went back',
+  },
+  not_fresh: {
+    meaning: 'A first passkey is registered in a sign-in that was begun for it, minutes ago; this login is none.',
+    words: 'the person had not just signed in for it',
+  },
+  registered_already: { meaning: 'The same authenticator is registered already.' },
+} as const satisfies ReasonTable;
+export type PasskeyRefusal = keyof typeof passkeyRefusals;
+
 /** Why a proof of identity was refused. The caller reads one terse sentence; the audit row has the code. */
 export const refusalReasons = {
   malformed: { meaning: 'It is not a token, assertion or proof of the expected form.' },

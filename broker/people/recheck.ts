@@ -12,6 +12,7 @@ import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { rememberNames } from './account-names.ts';
 import { type Identity, identityRecord, namesToRemember, personRef } from './identity.ts';
+import { type LoginMethod, methodProven } from './login-method.ts';
 import type { OidcClient, Renewal } from './oidc.ts';
 
 /** A login as its row has it. */
@@ -23,6 +24,7 @@ export interface LoginRow {
   checked_at: Date;
   sealed: string | null;
   expires_at: Date;
+  method: LoginMethod;
   proof: string;
   former: Identifier[];
 }
@@ -101,8 +103,17 @@ export function createRechecks(deps: RecheckDeps): Rechecks {
     const identity = identityRecord(told.identity);
     const record = JSON.stringify(identity);
     const sealed = await seal.seal(JSON.stringify(told.renewal), tokenHash);
-    const { csrf, created_at, expires_at } = row;
-    const renewed = { token_hash: tokenHash, identity, csrf, created_at, checked_at: now, sealed, expires_at };
+    const { csrf, created_at, expires_at, method } = row;
+    const renewed = {
+      token_hash: tokenHash,
+      identity,
+      csrf,
+      created_at,
+      checked_at: now,
+      sealed,
+      expires_at,
+      ...methodProven(method),
+    };
     await store.run(renewStatement, [
       tokenHash,
       row.checked_at,

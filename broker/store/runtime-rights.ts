@@ -109,6 +109,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
   signing_key: { insert: true, update: ['retired_at', 'withdrawn_at'] },
   bootstrap: { insert: true, update: ['token_hash', 'created_at', 'proof', 'expired_at'] },
   login: { insert: true, delete: true, update: ['identity', 'checked_at', 'sealed', 'proof'] },
+  passkey: { insert: true, delete: true, update: ['sign_count', 'last_used_at', 'proof'] },
   account_name: { insert: true, update: ['proven_at'] },
   signal: { insert: true, delete: true, update: ['due_at'] },
   replay: { insert: true, delete: true },

@@ -84,6 +84,12 @@ export const rules: Rule[] = [
     never: '^broker/(?!$1/)(people|identity)/',
   },
   {
+    name: 'passkeys-know-no-page',
+    why: 'what a passkey signs for is known by whoever asks for it: pages and reviews call the door, never the reverse',
+    files: /^broker\/people\/passkeys\//,
+    only: '^broker/(people|core|store|audit)/',
+  },
+  {
     name: 'main-is-the-process',
     why: 'what a broker is made of is composed in one place, for production and tests alike',
     files: /^broker\/main\.ts$/,

@@ -8,6 +8,7 @@ import {
   decisionReasons,
   endReasons,
   misuseReasons,
+  passkeyRefusals,
   preApprovalEnds,
   reviewBlockers,
   revokeReasons,
@@ -69,6 +70,13 @@ export const closedLists: ClosedList[] = [
     names: codesOf(reviewBlockers),
     calls: [],
     files: /^approvals\/eligibility\.ts$/,
+  },
+  {
+    file: 'broker/core/reasons.ts',
+    what: 'passkey refusal',
+    names: codesOf(passkeyRefusals),
+    calls: [],
+    files: /^broker\/people\/passkeys\//,
   },
   {
     file: 'broker/core/reasons.ts',

@@ -37,6 +37,7 @@ export const owners: { [table: string]: RegExp } = {
   bootstrap: /^broker\/people\//,
   login: /^broker\/people\//,
   account_name: /^broker\/people\//,
+  passkey: /^broker\/people\/passkeys\//,
   signal: /^broker\/signals\//,
   // Nothing can change or delete a row (a trigger holds that).
   audit_event: /^broker\/audit\/append\.ts$/,
