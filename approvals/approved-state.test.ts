@@ -1,6 +1,6 @@
 /**
- * What people approved is about a state: a branch's head, how many rows. It is read again when the agent comes,
- * and where it has changed they are asked again; on both databases.
+ * What people approved is about a state: a branch's head, how many rows. It is read again when the agent
+ * comes, and where it has changed they are asked again; on both databases.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';

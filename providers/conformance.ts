@@ -30,7 +30,7 @@ export interface ConformanceHarness {
    * where one is enough.
    */
   goodParams: unknown[];
-  /** Of them, or beside them, those of which `state` is read; and how somebody else changes it at the counterpart. */
+  /** Those of which `state` is read; and how somebody else changes it at the counterpart. */
   statefulParams?: unknown[];
   changeState?(params: unknown): Promise<void>;
   /**

@@ -47,8 +47,8 @@ export interface Plan {
   /** Effective lifetime of the credential in seconds; narrowing it makes a new plan with a new digest. */
   ttl_seconds: number;
   /**
-   * What was read at the target when the plan was made (`Provider.state`), and how often it was made anew because
-   * that had changed. The credential does not depend on it; consent does.
+   * What was read at the target when the plan was made (`Provider.state`), and how often it was made anew
+   * because that had changed. The credential does not depend on it; consent does.
    */
   state?: { round: number; seen: JsonObject };
 }
@@ -230,9 +230,10 @@ export interface Provider<Params = unknown> {
    */
   levels?(params: Params): Level[];
   /**
-   * Reads at the target what a plan is about as it is now: a branch's head, how many rows there are. The same for
-   * the same state, small, no secret; `describe` says it in words when it stands in the plan. Throws
-   * ProviderError where it cannot be read, or where a plan is about nothing of the kind. Absent: nothing is read.
+   * Reads at the target what a plan is about as it is now: a branch's head, how many rows there are. The same
+   * for the same state, small, no secret; `describe` says it in words when it stands in the plan. Throws
+   * ProviderError where it cannot be read, or where a plan is about nothing of the kind. Absent: nothing is
+   * read.
    */
   state?(plan: Plan, signal: AbortSignal): Promise<JsonObject>;
   /**

@@ -31,7 +31,7 @@ export class StateUnreadable extends Error {
 export const wantsState = ({ compiled: { manifest } }: PublishedManifest, capability: string): boolean =>
   member(manifest.capabilities, capability)?.approval?.state === true;
 
-/** @throws StateUnreadable also where the provider reads no state at all: what is wanted and not there denies */
+/** @throws StateUnreadable also where the provider reads no state at all */
 export async function readState(deps: StateDeps, plan: Plan): Promise<JsonObject> {
   const provider = deps.providers.get(plan.provider);
   if (provider?.state === undefined) throw new StateUnreadable('not_offered');

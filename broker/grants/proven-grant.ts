@@ -29,8 +29,8 @@ export const provenGrantColumns = (g: string): string =>
     .join(', ');
 
 /**
- * What a review may narrow is not the request's: its own proof says to what. Nor is the state that it was made
- * on: a review's proof says which one people saw, and it is read again before anything is given.
+ * What a review may narrow is not the request's: its own proof says to what. Nor is the state that it was
+ * made on: a review's proof says which one people saw, and it is read again before anything is given.
  */
 const proven = (row: ProvenRows['grants']): ProvenRows['grants'] => {
   const { ttl_seconds: _, state: __, ...plan } = (row.asked_plan ?? row.plan) as JsonObject & { ttl_seconds?: unknown };

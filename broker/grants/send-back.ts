@@ -1,6 +1,6 @@
 /**
- * An approved grant whose state has changed goes back to people: one statement, from the very approval that was
- * looked at. Who approved it approved another plan; nothing of that counts for this one.
+ * An approved grant whose state has changed goes back to people: one statement, from the very approval that
+ * was looked at. Who approved it approved another plan; nothing of that counts for this one.
  */
 import { reopenNotices, settleNotices } from '../../approvals/notices.ts';
 import { appendEvent } from '../audit/append.ts';
