@@ -223,6 +223,7 @@ export const decisionReasons = {
     meaning:
       'The manifest wants people to approve the state of what it is about, and the provider could not read it. Nothing is given; ask again.',
     words: 'the state of what it is about could not be read',
+  },
   session_asleep: {
     meaning: 'The session went to sleep, and its credential was revoked.',
     words: 'the session went to sleep',
