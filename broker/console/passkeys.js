@@ -27,6 +27,8 @@ async function sign(form) {
   form.submit();
 }
 
+for (const words of document.querySelectorAll('[data-needs-script]')) words.remove();
+
 for (const form of document.querySelectorAll('form[data-passkey]')) {
   const told = form.querySelector('[data-told]');
   form.addEventListener('submit', async (event) => {
