@@ -41,6 +41,7 @@ for (const form of document.querySelectorAll('form[data-passkey]')) {
     } catch (error) {
       told.textContent = sayings[error.name] ?? `Nothing was sent. ${error.message}`;
       told.hidden = false;
+      told.scrollIntoView({ block: 'center' });
     }
     if (button) button.disabled = false;
   });
