@@ -210,7 +210,7 @@ test('tier 3 is approved by the reader’s passkey, for what they chose, and by 
     await approve(page);
     await page.getByText('Your passkey must sign for this').waitFor();
   });
-  // The dialog is closed (nobody touches the key), or the device cannot tell who it is, or it is another’s key.
+  // The device cannot tell who it is, as if the dialog were closed; or it has another person’s key.
   await open(path, { who: mine.who }, async (page) => {
     const { devtools, authenticatorId } = await mine.plug(page);
     await devtools.send('WebAuthn.setUserVerified', { authenticatorId, isUserVerified: false });

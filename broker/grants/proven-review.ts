@@ -14,7 +14,7 @@ export function reviewHolds({ proofs }: Store, row: ReviewRow): boolean {
   return proofs.holds('review', { ...proven, ...evidenceProven(row.evidence) }, row.proof);
 }
 
-/** What of it goes into the proof: reviews that were given without a passkey are proven as they always were. */
+/** What of it goes into the proof: reviews without a passkey are proven as they always were. */
 export const evidenceProven = (evidence: object | null | undefined) => (evidence == null ? {} : { evidence });
 
 /**
