@@ -145,6 +145,12 @@ const CapabilitySchema = z.strictObject({
     .literal(true)
     .optional()
     .describe('A session may open child sessions with it, for sub-agents, and not ask for it itself.'),
+  break_glass: z
+    .literal(true)
+    .optional()
+    .describe(
+      'Two people with passkeys may have it given for a short time although a rule denies it or its approval is missing (docs/break-glass.md). Its parameters, lifetime and number stay as they are here.',
+    ),
   slack: z
     .enum(['link', 'decide'])
     .optional()
@@ -186,6 +192,11 @@ export const ManifestSchema = z
       .strictObject({
         wall_time: duration.describe('Every session ends after this long.'),
         max_grants: maxGrants.optional().describe('Grants one session may ask for in all.'),
+        sleep: duration
+          .optional()
+          .describe(
+            'So long after it was opened a session may still sleep while people decide; it holds nothing then. Without it none sleeps.',
+          ),
         ...callBounds,
       })
       .describe('Bounds of every session.'),
