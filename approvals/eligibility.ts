@@ -27,9 +27,11 @@ import {
   likeness,
   likenessToOwner,
 } from '../broker/people/identity.ts';
+import { asOnCall, type OnCall } from '../broker/people/on-call.ts';
 import { provenColumns, sessionHolds } from '../broker/sessions/proven-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf, GrantAbout } from './contract.ts';
+import { fitsInMessage } from './message-size.ts';
 
 export type { TermProgress } from '../broker/grants/quorum.ts';
 
@@ -198,6 +200,8 @@ export interface Standing {
   bar: Bar | null;
   /** The bar hangs on a name that nobody but the agent gives. */
   byDeclaration: boolean;
+  /** As whom their approval counts: with the rotas on which they are on call now. */
+  person: Identity;
 }
 
 /** Somebody who must not approve, and on whose word. */
@@ -211,6 +215,8 @@ interface Party {
 export interface StandingDeps {
   approversOf: ApproversOf;
   clock: Clock;
+  /** Who is on call; absent = nobody ever is. */
+  onCall?: OnCall;
   /** For so long whoever edited the agent's manifest approves nothing of it; 0 = no time. Default a day. */
   editorCoolingSeconds?: number;
 }
@@ -220,7 +226,8 @@ export interface StandingDeps {
  * them, whatever else they are. A name that only the agent gives bars too, but opens nothing; and whoever is
  * barred may still see and deny what they could see without it.
  */
-export async function standingOf(person: Identity, grant: GrantUnderReview, deps: StandingDeps): Promise<Standing> {
+export async function standingOf(signedIn: Identity, grant: GrantUnderReview, deps: StandingDeps): Promise<Standing> {
+  const person = await asOnCall(deps.onCall, signedIn, grant.approval?.flatMap(({ from }) => from) ?? []);
   const owner = isApprover(person, await deps.approversOf(refOf(grant, grant.manifest_version)));
   const asked = grant.approval === null ? owner : grant.approval.some(({ from }) => isApprover(person, from));
   const parties = grant.line.flatMap(partiesOf);
@@ -231,6 +238,7 @@ export async function standingOf(person: Identity, grant: GrantUnderReview, deps
     itself || vouched.some(({ name }) => isProvenName(person, name as Identifier)) || isApprover(person, responsible);
   return {
     maySee: owner || asked || involved,
+    person,
     ...barOf(person, grant, parties, responsible, asked, editorsOf(grant, deps)),
   };
 }
@@ -248,11 +256,12 @@ function wasSubject(person: Identity, { subject }: SessionPeople): boolean {
 }
 
 /**
- * Whether it may be approved in a channel besides the web: where its manifest says so, and no passkey is
- * asked for.
+ * Whether it may be approved in a channel besides the web: where its manifest says so, no passkey is asked
+ * for, and the channel's message shows the permission whole.
+ * @param summary the permission in the provider's words, one fact a line
  */
-export function mayApproveIn(channel: string, about: GrantAbout, tier: number): boolean {
-  return tier < 3 && (about.approvedIn ?? []).includes(channel);
+export function mayApproveIn(channel: string, about: GrantAbout, tier: number, summary: readonly string[]): boolean {
+  return tier < 3 && (about.approvedIn ?? []).includes(channel) && fitsInMessage(summary);
 }
 
 function barOf(

@@ -143,7 +143,8 @@ async function decide(
         manifestVersion: grant.manifest_version,
         taskType: grant.task_type,
       });
-      if (!mayApproveIn(channel, about, grant.tier))
+      const { summary } = deps.describePlan(grant.plan);
+      if (!mayApproveIn(channel, about, grant.tier, summary))
         throw new WritError('forbidden', { detail: 'This is approved on the page alone.' });
     }
     const result = await review(deps, {

@@ -2,6 +2,7 @@
  * A Slack on loopback with a broker's side of it: requests as rows, the outbox delivering to it, and the
  * endpoint that it posts to.
  */
+import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
@@ -52,6 +53,8 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
   const make = () => slack.create(settings, { clock, log });
   const about: GrantAbout = { owner: 'user:approver@example.com', approvedIn: ['slack'] };
   const approvers = ['user:approver@example.com', 'user:second@example.com', 'team:billing'];
+  /** What the provider says that the plan permits. */
+  const permission = ['Read objects under customers/42/ in the S3 bucket orders'];
   const refused: WritError[] = [];
 
   const app = express();
@@ -61,7 +64,7 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
   const sources = {
     publicUrl,
     describePlan: () => ({
-      summary: ['Read objects under customers/42/ in the S3 bucket orders'],
+      summary: permission,
       revocability: { kind: 'eventual' as const, text: 'Writ ends it within seconds.' },
     }),
     approversOf: async () => approvers,
@@ -73,11 +76,14 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
     clock,
     log,
     callArguments: async () => null,
+    termsOf: async () => null,
+    preApprovalSeconds: 0,
     redemptionSeconds: 300,
     editorCoolingSeconds: 86_400,
     requestId: () => 'req_test',
     noteRefusal: async (_req, _res, error) => void refused.push(error),
     once: (key, until) => takeOnce(store, key, until),
+    passkeyKey: randomBytes(32),
     signInIssuer: 'https://login.example',
   };
   const channel = make();
@@ -103,6 +109,7 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
     make,
     about,
     approvers,
+    permission,
     refused,
     logged,
     /** A request that waits, with its notice. @returns the grant's id */
