@@ -18,8 +18,10 @@ const ours = new Set(['PipeWrap', 'TTYWrap']);
 const { parts, graceSeconds } = JSON.parse(process.env[togetherVariable] ?? '{"parts":[]}') as Together;
 delete process.env[togetherVariable];
 
+// A test may wait for something that keeps no process alive, such as a signal's timeout.
+const awake = setInterval(() => {}, 2 ** 30);
 /** What files before left, and were told so. */
-let known: string[] = [];
+let known = ['Timeout'];
 
 for (const { file, env } of parts) {
   Object.assign(process.env, env);
@@ -37,6 +39,7 @@ for (const { file, env } of parts) {
   if (left.length > 0) tell({ kind: 'left', file, what: left });
   known = stays;
 }
+clearInterval(awake);
 
 /** What keeps the process from ending, after it has had its time to go. */
 async function whatStays(): Promise<string[]> {
