@@ -82,6 +82,22 @@ export async function pruneCells(
   return { gone, next: place };
 }
 
+/** Pages with nothing to delete that one run reads. */
+const inVain = 10;
+
+/** Where each broker's walk stands: forgotten with the process, the next begins at the front. */
+const places = new WeakMap<Store, Place>();
+
+/**
+ * One run of a broker's walk: goes on where its last one stopped.
+ * @returns how many cells are gone
+ */
+export async function pruneOn(store: Store, catalog: Catalog, now: Date, page: number): Promise<number> {
+  const { gone, next } = await pruneCells(store, catalog, now, { from: places.get(store) ?? null, page, inVain });
+  places.set(store, next);
+  return gone;
+}
+
 /**
  * How long cells of each tracker are kept, of every version that was ever published: an older one may come
  * back, and resets nothing. What no manifest knows is kept.

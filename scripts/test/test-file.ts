@@ -56,7 +56,9 @@ export interface FileOptions {
 /** Minutes without output after which the running test is reported. */
 const noticeMinutes = 2;
 
-/** @returns an outcome for each part, in order; `null` for one that never began, because the process had ended */
+/**
+ * @returns an outcome for each part, in order; `null` for one that never began, because the process had ended
+ */
 export async function runTestFiles(options: FileOptions): Promise<(Outcome | null)[]> {
   const { parts, folder } = options;
   const temporaries = parts.map((_, at) => join(folder, `tmp${at}`));
