@@ -33,6 +33,10 @@ export const endReasons = {
     meaning: 'An admin locked its agent, its owner, or everything.',
     words: 'an admin locked it',
   },
+  slept_too_long: {
+    meaning: 'It slept, and its agent did not wake it in time.',
+    words: 'nobody woke it',
+  },
   not_lifted: {
     meaning: 'A rule had suspended it, and a person said no to lifting that, or nobody said anything in time.',
     words: 'its suspension was not lifted',
@@ -52,11 +56,16 @@ export type EndReason = keyof typeof endReasons;
 export const revokeReasons = {
   session_ended: { meaning: 'Its session ended.', words: 'the session ended' },
   session_suspended: { meaning: 'A rule suspended its session.', words: 'a rule suspended the session' },
+  session_asleep: { meaning: 'Its session went to sleep.', words: 'the session went to sleep' },
   withheld: {
     meaning: 'A rule took the capability from its session.',
     words: 'a rule took it from the session',
   },
   admin: { meaning: 'An admin revoked it.', words: 'an admin revoked it' },
+  break_glass_ended: {
+    meaning: 'It was given while two people had broken the glass for it, and that is over.',
+    words: 'the break-glass it was given by is over',
+  },
   locked: { meaning: 'An admin locked its capability or its provider.', words: 'an admin locked it' },
   expired: {
     meaning: 'Its time was over; where the provider’s credential lives longer than the lease, it is revoked.',
@@ -205,6 +214,10 @@ export const decisionReasons = {
     meaning: 'A rule suspended the session before a person decided, or before the agent collected it.',
     words: 'a rule suspended the session',
   },
+  session_asleep: {
+    meaning: 'The session went to sleep, and its credential was revoked.',
+    words: 'the session went to sleep',
+  },
   denied_lately: {
     meaning:
       'A person denied the agent this very permission, or call, within `WRIT_DENIAL_COOLDOWN_SECONDS`. Nobody was asked.',
@@ -217,6 +230,11 @@ export const decisionReasons = {
   },
   too_many_waiting: {
     meaning: 'A person would have to be asked, and as many calls of the session as may already wait for one.',
+  },
+  break_glass: {
+    meaning:
+      'Two people broke the glass for it: it was given although a rule, or a missing approval, stood against it. Comes with a grant that was given; `policy_id` names the break-glass.',
+    words: 'two people broke the glass for it',
   },
   session_ended: {
     meaning: 'The session ended before a person decided, or before the agent collected it.',
@@ -271,6 +289,11 @@ export const reviewBlockers = {
   approved_already: {
     meaning: 'The person has approved it; where more than one must approve, each is another person.',
     words: 'they had approved it already',
+  },
+  no_passkey: {
+    meaning:
+      'The capability is of tier 3, and no passkey of this person signed for this very plan: none was used, or what it signed does not hold. `passkey.refused` says why.',
+    words: 'no passkey of theirs signed for it',
   },
 } as const satisfies ReasonTable;
 export type ReviewBlockerCode = keyof typeof reviewBlockers;

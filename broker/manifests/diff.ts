@@ -45,7 +45,8 @@ export function diffManifests(before: Manifest | null, after: Manifest): Change[
       ? []
       : [change('description', 'neither', 'the description is another')]),
     ...diffApproval('approval', 'what it asks for', ownersOf(before), before.approval, ownersOf(after), after.approval),
-    ...bounds('envelope', 'a session', before.envelope, after.envelope),
+    ...bounds('envelope', 'a session', { ...before.envelope, sleep: 0 }, { ...after.envelope, sleep: 0 }),
+    ...diffSleep(before.envelope.sleep ?? 0, after.envelope.sleep ?? 0),
     ...diffRecords(before.task_types, after.task_types, {
       added: (name) => [change(`task_types.${name}`, 'widens', `sessions may now be opened for the task ${name}`)],
       removed: (name) =>
@@ -91,6 +92,20 @@ function diffCedar(before: string | undefined, after: string | undefined): Chang
   if (before === undefined) return [change('cedar', 'narrows', 'policies of the team’s own were added, which forbid')];
   if (after === undefined) return [change('cedar', 'widens', 'the policies of the team’s own were removed')];
   return [change('cedar', 'unknown', 'the policies of the team’s own are others')];
+}
+
+/** Without a bound none sleeps. */
+function diffSleep(before: number, after: number): Change[] {
+  if (before === after) return [];
+  const say = (seconds: number) =>
+    seconds === 0 ? 'no session may sleep' : `until ${secondsInWords(seconds)} after it was opened`;
+  return [
+    change(
+      'envelope.sleep',
+      after > before ? 'widens' : 'narrows',
+      `a session may sleep: now ${say(after)}; before: ${say(before)}`,
+    ),
+  ];
 }
 
 /** Numbers that bound: the larger the wider, and none is the widest. */
@@ -160,7 +175,9 @@ function added(name: string, capability: Capability): Change {
     ...Object.entries(capability.params).map(([param, value]) => `${param} ${shown(value)}`),
     ...Object.entries(capability.choose).map(([param, choice]) => `${param} ${limitsInWords(limitsOf(choice))}`),
   ];
-  const consent = tier === 1 ? 'without asking a person' : 'when a person approves';
+  const consent = `${tier === 1 ? 'without asking a person' : 'when a person approves'}${
+    capability.break_glass === true ? ', past rules when two people break the glass' : ''
+  }`;
   return change(
     `capabilities.${name}`,
     'widens',
@@ -237,6 +254,13 @@ function diffCapability(
             ? at('delegate_only', 'narrows', 'only sub-agents may ask for it now')
             : at('delegate_only', 'widens', 'a session may ask for it itself now; before: only sub-agents'),
         ]),
+    ...(before.break_glass === after.break_glass
+      ? []
+      : [
+          after.break_glass === true
+            ? at('break_glass', 'widens', 'two people may break the glass for it now, past rules and approval')
+            : at('break_glass', 'narrows', 'nobody may break the glass for it any more'),
+        ]),
     ...((before.slack ?? 'link') === (after.slack ?? 'link')
       ? []
       : [
@@ -255,6 +279,7 @@ function diffCapability(
       'max_ttl',
       'max_grants',
       'delegate_only',
+      'break_glass',
       'slack',
       'params',
       'choose',
