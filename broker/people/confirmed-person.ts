@@ -1,7 +1,7 @@
 /**
- * Whom the identity provider confirmed last, and when: what a sign-in with a passkey goes by while it does not
- * answer. Gone when it confirms them no more; that it is, is in the record too, so that no older copy of the
- * row brings them back.
+ * Whom the identity provider confirmed last, and when: what a sign-in with a passkey goes by while it does
+ * not answer. Gone when it confirms them no more; that it is, is in the record too, so that no older copy of
+ * the row brings them back.
  */
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
