@@ -14,6 +14,7 @@ import type { WritError } from '../broker/core/errors.ts';
 import type { Clock, JsonObject, Plan, PlanDescription } from '../broker/core/vocabulary.ts';
 import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
+import type { OnCall } from '../broker/people/on-call.ts';
 
 /** Names a grant and the manifest version that says who owns it. */
 export interface GrantRef {
@@ -109,6 +110,8 @@ export interface Channel {
 export interface PagesDeps extends LoginDeps {
   describePlan: DescribePlan;
   approversOf: ApproversOf;
+  /** Who is on call now; absent = nobody ever is. */
+  onCall?: OnCall;
   aboutGrant: AboutGrant;
   /**
    * Arguments of the tool call that a question is about, as long as it is open; null otherwise, and when they

@@ -27,6 +27,7 @@ import {
   likeness,
   likenessToOwner,
 } from '../broker/people/identity.ts';
+import { asOnCall, type OnCall } from '../broker/people/on-call.ts';
 import { provenColumns, sessionHolds } from '../broker/sessions/proven-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf, GrantAbout } from './contract.ts';
@@ -199,6 +200,8 @@ export interface Standing {
   bar: Bar | null;
   /** The bar hangs on a name that nobody but the agent gives. */
   byDeclaration: boolean;
+  /** As whom their approval counts: with the rotas on which they are on call now. */
+  person: Identity;
 }
 
 /** Somebody who must not approve, and on whose word. */
@@ -212,6 +215,8 @@ interface Party {
 export interface StandingDeps {
   approversOf: ApproversOf;
   clock: Clock;
+  /** Who is on call; absent = nobody ever is. */
+  onCall?: OnCall;
   /** For so long whoever edited the agent's manifest approves nothing of it; 0 = no time. Default a day. */
   editorCoolingSeconds?: number;
 }
@@ -221,7 +226,8 @@ export interface StandingDeps {
  * them, whatever else they are. A name that only the agent gives bars too, but opens nothing; and whoever is
  * barred may still see and deny what they could see without it.
  */
-export async function standingOf(person: Identity, grant: GrantUnderReview, deps: StandingDeps): Promise<Standing> {
+export async function standingOf(signedIn: Identity, grant: GrantUnderReview, deps: StandingDeps): Promise<Standing> {
+  const person = await asOnCall(deps.onCall, signedIn, grant.approval?.flatMap(({ from }) => from) ?? []);
   const owner = isApprover(person, await deps.approversOf(refOf(grant, grant.manifest_version)));
   const asked = grant.approval === null ? owner : grant.approval.some(({ from }) => isApprover(person, from));
   const parties = grant.line.flatMap(partiesOf);
@@ -232,6 +238,7 @@ export async function standingOf(person: Identity, grant: GrantUnderReview, deps
     itself || vouched.some(({ name }) => isProvenName(person, name as Identifier)) || isApprover(person, responsible);
   return {
     maySee: owner || asked || involved,
+    person,
     ...barOf(person, grant, parties, responsible, asked, editorsOf(grant, deps)),
   };
 }

@@ -255,6 +255,46 @@ test('two who approve at once, where two must: both count, and it is approved on
   assert.deepEqual(types, ['review.approved', 'grant.approved']);
 });
 
+test('who is on call at the moment of the review approves, counts once, and is on record as on call', async () => {
+  const ana = person('ana@example.com');
+  const ben = person('ben@example.com');
+  const people: { [rota: string]: string[] } = {
+    payments: ['user:ana@example.com'],
+    storage: ['user:ana@example.com'],
+  };
+  const onCall = { peopleOn: async (rota: string) => people[rota] ?? [] };
+  const approval = [{ quorum: 2, from: ['oncall:payments', 'oncall:storage', 'team:security'] }];
+  const { decide, deps, row, sessionId } = await pending({}, { approval });
+  // Without a rota nobody is on call.
+  await assert.rejects(decide({ reviewer: ben }), refused('forbidden', /oncall:payments/));
+  deps.onCall = onCall;
+  await assert.rejects(decide({ reviewer: ben }), refused('forbidden'));
+  // Whoever says so of themselves is not.
+  await assert.rejects(decide({ reviewer: { ...ben, onCall: ['payments'] } }), refused('forbidden'));
+  // On two rotas: one person.
+  assert.equal((await decide({ reviewer: ana })).status, 'pending');
+  assert.deepEqual(
+    (await eventsOf(store, sessionId)).at(-1)?.payload.reviewer,
+    identityRecord({ ...ana, onCall: ['payments', 'storage'] }),
+  );
+  await assert.rejects(decide({ reviewer: ana }), refused('forbidden', /one more person/));
+  // The turn has passed on: what was given stands.
+  people.payments = ['user:ben@example.com'];
+  people.storage = [];
+  assert.equal((await decide({ reviewer: ben })).status, 'approved');
+  assert.equal((await row()).reviews.length, 2);
+});
+
+test('whoever is on call approves nothing of their own', async () => {
+  for (const session of [{ startedBy: vouched('ana@example.com') }, { onBehalfOf: vouched('ana@example.com') }]) {
+    const { decide, deps, row } = await pending(session, { approval: [{ quorum: 1, from: ['oncall:payments'] }] });
+    deps.onCall = { peopleOn: async () => ['user:ana@example.com'] };
+    const ana = person('ana@example.com');
+    await assert.rejects(decide({ reviewer: ana }), refused('forbidden', /somebody else must approve/));
+    assert.equal((await row()).status, 'pending');
+  }
+});
+
 test('a quorum that was lowered in the database, or taken away, is nobody’s request', async () => {
   for (const change of [{ approval: [{ quorum: 1, from: ['team:sre'] }] }, { approval: null }, {}]) {
     const { decide, grantId } = await pending({}, { approval: [{ quorum: 2, from: ['team:sre'] }] });

@@ -16,6 +16,7 @@ import { planDigest } from '../broker/decide/plan-digest.ts';
 import { isMet } from '../broker/grants/quorum.ts';
 import { decideGrant, lapseGrant } from '../broker/grants/transitions.ts';
 import { type Identity, identityRecord, personRef } from '../broker/people/identity.ts';
+import type { OnCall } from '../broker/people/on-call.ts';
 import { liftSession } from '../broker/sessions/lift-session.ts';
 import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
@@ -35,6 +36,8 @@ export interface ReviewDeps {
   store: Store;
   clock: Clock;
   approversOf: ApproversOf;
+  /** As in `StandingDeps`. */
+  onCall?: OnCall;
   /** As in `StandingDeps`. */
   editorCoolingSeconds?: number;
   /** How long an approved grant may wait for its agent before it lapses. Default 300. */
@@ -149,7 +152,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   const at = deps.clock.now();
   const approving = request.verdict === 'approve';
 
-  const { maySee, bar } = await standingOf(request.reviewer, grant, deps);
+  const { maySee, bar, person } = await standingOf(request.reviewer, grant, deps);
   if (bar !== null && (approving || !maySee)) {
     await auditRefusal(deps.store, grant, request, bar, at);
     throw new WritError('forbidden', { detail: bar.text });
@@ -179,7 +182,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   const plan = approving ? narrow(deps, grant, request) : grant.plan;
   const consented = plan === grant.plan ? grant.plan_digest : planDigest(plan);
   // An approval of the wider plan is none of the narrower one: whoever gave it is asked again.
-  const progress = progressOf(grant, consented, { reviewer: request.reviewer, consented_digest: consented, at });
+  const progress = progressOf(grant, consented, { reviewer: person, consented_digest: consented, at });
   const status = !approving ? 'denied' : isMet(progress) ? 'approved' : 'pending';
   const lapses = at.getTime() + (deps.redemptionSeconds ?? 300) * 1000;
   const redeemBy =
@@ -196,7 +199,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   const payload = eventPayload(status === 'denied' ? 'grant.denied' : 'grant.approved', {
     review_id: reviewId,
     capability: grant.capability,
-    reviewer: identityRecord(request.reviewer),
+    reviewer: identityRecord(person),
     channel: request.channel,
     reason,
     seen_digest: grant.plan_digest,
@@ -207,7 +210,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     ...hasty(request),
   });
 
-  const reviewer = identityRecord(request.reviewer);
+  const reviewer = identityRecord(person);
   const proof = deps.store.proofs.make('review', {
     id: reviewId,
     grant_id: grant.id,

@@ -2,7 +2,7 @@
  * Which places a channel tells of a request, by who decides on it. What a place is, the channel knows: a
  * room, an address. Pure.
  */
-import { isOwnerName } from '../broker/core/identifier.ts';
+import { isApproverName } from '../broker/core/identifier.ts';
 import type { Incident, Notice } from './contract.ts';
 
 /** Owner → places in the order in which they are told. */
@@ -22,8 +22,8 @@ export function readRoutes(text: string, isPlace: (place: string) => boolean): R
       .slice(at + 1)
       .split('>')
       .map((one) => one.trim());
-    if (!isOwnerName(owner) || !places.every(isPlace) || routes.has(owner))
-      return `${entry} must be team:GROUP=PLACE or user:E-MAIL=PLACE, with > before each further place, each owner once`;
+    if (!isApproverName(owner) || !places.every(isPlace) || routes.has(owner))
+      return `${entry} must be team:GROUP=PLACE, user:E-MAIL=PLACE or oncall:ROTA=PLACE, with > before each further place, each owner once`;
     routes.set(owner, places);
   }
   return routes;

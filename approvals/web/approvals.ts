@@ -168,7 +168,7 @@ async function showApproval(
  * most urgent ones and the number of the others.
  */
 export async function waitingFor(
-  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf' | 'editorCoolingSeconds'>,
+  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf' | 'onCall' | 'editorCoolingSeconds'>,
   person: Identity,
 ): Promise<WaitingForPerson> {
   const waiting = await loadWaiting(deps.store, deps.clock.now());
@@ -212,7 +212,7 @@ async function readingOf(deps: ApprovalsDeps, shownAt: unknown, id: string): Pro
 
 /** The same for the console's home page; null when nothing waits. */
 export async function waitingTableFor(
-  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf' | 'editorCoolingSeconds' | 'describePlan'>,
+  deps: Pick<ApprovalsDeps, 'store' | 'clock' | 'approversOf' | 'onCall' | 'editorCoolingSeconds' | 'describePlan'>,
   person: Identity,
 ): Promise<JSX.Element | null> {
   const waiting = await waitingFor(deps, person);

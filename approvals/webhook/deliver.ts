@@ -6,9 +6,9 @@ import { createHmac } from 'node:crypto';
 import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { isIP } from 'node:net';
+import { isGlobal, lookupGlobal, PrivateAddress } from '../../broker/core/global-address.ts';
 import { isLoopback } from '../../broker/core/loopback.ts';
 import { type AgentText, DeliveryError, type Incident, type Notice } from '../contract.ts';
-import { isGlobal, lookupGlobal, PrivateAddress } from './addresses.ts';
 
 export interface WebhookTarget {
   WRIT_WEBHOOK_URL: string;

@@ -5,10 +5,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { manualClock } from '../../broker/core/clock.ts';
+import { isGlobal, lookupGlobal, PrivateAddress } from '../../broker/core/global-address.ts';
 import { startWebhookReceiver, type WebhookMessage } from '../../sandbox/webhook/start.ts';
 import { type ChannelHarness, channelConformance, noticeFor } from '../conformance.ts';
 import { DeliveryError } from '../contract.ts';
-import { isGlobal, lookupGlobal, PrivateAddress } from './addresses.ts';
 import { postNotice, signatureOf } from './deliver.ts';
 import { webhook } from './index.ts';
 

@@ -122,6 +122,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
   const pages: PagesDeps = {
     ...web,
     ...about,
+    onCall: parts.onCall,
     callArguments: (grantId, reader) =>
       argumentsUnderReview({ store, seal: parts.seal, digest, clock }, grantId, reader),
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
@@ -239,6 +240,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       consoleRouter({
         ...web,
         approversOf: about.approversOf,
+        onCall: parts.onCall,
         waitingFor: (person) => waitingFor(parts.channels, pages, person),
         ownersOf,
         isAdmin: (person) => isAdmin(person.groups),

@@ -16,9 +16,11 @@ import { deriveKey, keyEncryptionKey } from '../keys/key-encryption-key.ts';
 import { type KeyRing, openKeyRing } from '../keys/ring.ts';
 import { createRowProofs } from '../keys/row-proofs.ts';
 import { createSeal, type Seal } from '../keys/seal.ts';
+import type { WeeklyRotas } from '../people/weekly-rota.ts';
 import { writesFault } from '../store/check-database.ts';
 import { roleWarning } from '../store/check-role.ts';
 import { openStore, type Store } from '../store/open.ts';
+import { readRotaFile } from './rota-file.ts';
 
 /** What tests and the sandbox replace; in production none of it is given. */
 export interface Overrides {
@@ -41,6 +43,8 @@ export interface Overrides {
 export interface Foundation {
   settings: Settings;
   trust: Trust;
+  /** Rotas of the file; null where there is none. */
+  weeklyRotas: WeeklyRotas | null;
   modules: readonly ProviderModule[];
   channelModules: readonly ChannelModule[];
   clock: Clock;
@@ -63,6 +67,7 @@ export async function openFoundation(
   const channels = overrides.channels ?? channelModules;
   const settings = loadSettings(env, modules, channels);
   const trust = await readTrustFile(settings);
+  const weeklyRotas = await readRotaFile(settings.WRIT_ONCALL_FILE);
   const clock = overrides.clock ?? systemClock;
   const log = createLog(settings.WRIT_LOG_LEVEL, overrides.logTo);
   const kek =
@@ -96,5 +101,18 @@ export async function openFoundation(
   const longestTokenSeconds = Math.max(settings.WRIT_SESSION_TOKEN_SECONDS, 300);
   const ring = await openKeyRing(store, { clock, seal, longestTokenSeconds, log });
   const random = overrides.random ?? (() => randomBytes(4).readUInt32BE() / 2 ** 32);
-  return { settings, trust, modules, channelModules: channels, clock, log, store, kek, seal, ring, random };
+  return {
+    settings,
+    trust,
+    weeklyRotas,
+    modules,
+    channelModules: channels,
+    clock,
+    log,
+    store,
+    kek,
+    seal,
+    ring,
+    random,
+  };
 }

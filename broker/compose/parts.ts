@@ -10,8 +10,10 @@ import { identityTokens } from '../keys/identity-token.ts';
 import { createLeaseMetrics, type LeaseMetrics } from '../leases/metrics.ts';
 import { type Catalog, createCatalog } from '../manifests/catalog.ts';
 import type { ProviderShapes } from '../manifests/check.ts';
+import type { OnCall } from '../people/on-call.ts';
 import { measureClocks } from './clocks.ts';
 import type { Foundation } from './foundation.ts';
+import { openOnCall } from './on-call.ts';
 
 export interface Parts extends Foundation {
   /** Issuer and base of every link. */
@@ -26,6 +28,7 @@ export interface Parts extends Foundation {
   clockGuard: ClockGuard;
   metrics: LeaseMetrics;
   sideChannels: SideChannelMetrics;
+  onCall: OnCall;
   providerTimeoutSeconds: number;
   mintDeadlineSeconds: number;
 }
@@ -45,6 +48,7 @@ export function createParts(foundation: Foundation, url: string, clockGuard: Clo
   collectDefaultMetrics({ register: registry });
   countLostLogLines(registry);
   measureClocks(registry, clockGuard, providers);
+  const sideChannels = createSideChannelMetrics(registry);
   return {
     ...foundation,
     url,
@@ -55,7 +59,8 @@ export function createParts(foundation: Foundation, url: string, clockGuard: Clo
     registry,
     clockGuard,
     metrics: createLeaseMetrics(registry),
-    sideChannels: createSideChannelMetrics(registry),
+    sideChannels,
+    onCall: openOnCall(foundation, sideChannels),
     providerTimeoutSeconds: settings.WRIT_PROVIDER_TIMEOUT_SECONDS,
     mintDeadlineSeconds: mintDeadlineSeconds(settings.WRIT_PROVIDER_TIMEOUT_SECONDS),
   };

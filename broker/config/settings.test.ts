@@ -60,6 +60,14 @@ test('a server database needs a key from outside, an issuer, and https off loopb
   assert.deepEqual(faultsOf({ WRIT_ISSUER_URL: 'http://127.0.0.1:8420' }), []);
 });
 
+test('rotas are read from a file, or over https without a password', () => {
+  const url = 'https://rota.example/now';
+  assert.deepEqual(faultsOf({ WRIT_ONCALL_URL: url }), []);
+  assert.match(String(faultsOf({ WRIT_ONCALL_URL: 'http://rota.example' })), /https/);
+  assert.match(String(faultsOf({ WRIT_ONCALL_URL: 'https://a:b@rota.example' })), /password/);
+  assert.match(String(faultsOf({ WRIT_ONCALL_URL: url, WRIT_ONCALL_FILE: 'rota.yaml' })), /not both/);
+});
+
 test('whoever listens beyond loopback says under which name', () => {
   for (const listen of ['0.0.0.0', '::', '10.0.0.7', 'writ.internal']) {
     assert.deepEqual(

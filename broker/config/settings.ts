@@ -129,6 +129,27 @@ export const environment = z.object({
   WRIT_APPROVAL_ESCALATE_SECONDS: seconds(120, 0, 86_400).describe(
     'After so long without an answer people are told again: the next ones where a channel has a next place to tell, else the same. At once when a place cannot be told. 0 = never.',
   ),
+  WRIT_ONCALL_FILE: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'YAML file with weekly rotas: who `oncall:NAME` of a manifest is ([on call](../approve.md#on-call)). Read at start. This or `WRIT_ONCALL_URL`.',
+    ),
+  WRIT_ONCALL_URL: httpUrl
+    .optional()
+    .describe(
+      'Where a JSON document says who is on call: `{"on_call": {"NAME": ["user:a@example.com"]}}`. https (http on loopback alone), asked at most once a minute; no redirect is followed.',
+    ),
+  WRIT_ONCALL_TOKEN: z.string().min(1).optional().describe('Bearer token for `WRIT_ONCALL_URL`.'),
+  WRIT_ONCALL_STALE_SECONDS: seconds(600, 60, 86_400).describe(
+    'When `WRIT_ONCALL_URL` cannot be read, its last good answer counts for so long; then nobody is on call.',
+  ),
+  WRIT_ONCALL_ALLOW_PRIVATE: flag
+    .default(false)
+    .describe(
+      'Whether the name in `WRIT_ONCALL_URL` may lead to a private address (10.0.0.0/8, fc00::/7 and the like).',
+    ),
   WRIT_REDEEM_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe(
     'An approved grant that is not redeemed for so long is denied.',
   ),
@@ -402,6 +423,15 @@ function crossFaults(set: Record<string, string | undefined>): string[] {
   for (const place of set.WRIT_CHECKPOINTS?.split(',').map((one) => one.trim()) ?? []) {
     if (place.startsWith('http://') && URL.canParse(place) && !isLoopback(place))
       faults.push('WRIT_CHECKPOINTS: must be https (plain http is for loopback only)');
+  }
+  const rotas = set.WRIT_ONCALL_URL;
+  if (rotas !== undefined && URL.canParse(rotas)) {
+    const { protocol, username, password } = new URL(rotas);
+    if (protocol === 'http:' && !isLoopback(rotas))
+      faults.push('WRIT_ONCALL_URL: must be https (plain http is for loopback only)');
+    if (username !== '' || password !== '')
+      faults.push('WRIT_ONCALL_URL: must hold no user and password; WRIT_ONCALL_TOKEN is for that');
+    if ('WRIT_ONCALL_FILE' in set) faults.push('WRIT_ONCALL_FILE: rotas are in a file or at WRIT_ONCALL_URL, not both');
   }
   faults.push(...signalFaults(set));
   const { WRIT_ISSUER_URL: issuer, WRIT_OIDC_ISSUER: login } = set;

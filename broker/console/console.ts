@@ -7,6 +7,7 @@ import { revokeByAdmin } from '../leases/order-revocation.ts';
 import { allStanding } from '../locks/stored-lock.ts';
 import { type Identity, isApprover, isProvenName } from '../people/identity.ts';
 import { type LoginDeps, requirePerson, viewerOf } from '../people/login.ts';
+import { asOnCall, type OnCall } from '../people/on-call.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { postedByAdmin, readReason } from './admin-forms.ts';
 import {
@@ -26,6 +27,8 @@ import { guardHeaders, notice, sendPage } from './shell.ts';
 
 export interface ConsoleDeps extends LoginDeps, PageErrorDeps {
   approversOf: ApproversOf;
+  /** Who is on call now; absent = nobody ever is. */
+  onCall?: OnCall;
   /** What waits for this person, as the approval pages show it; null = nothing. */
   waitingFor: (person: Identity) => Promise<JSX.Element | null>;
   /** Owner of the agent under that manifest version: `team:…`, `user:…`. */
@@ -62,12 +65,11 @@ export function consoleRouter(deps: ConsoleDeps): Router {
     const allowed =
       session !== null &&
       ((await watcher(deps, login.identity)(session)) ||
-        (await some(asked, async (grant) =>
-          isApprover(login.identity, [
-            ...(await deps.approversOf(refOf(grant))),
-            ...(grant.approval ?? []).flatMap(({ from }) => from),
-          ]),
-        )));
+        (await some(asked, async (grant) => {
+          const from = (grant.approval ?? []).flatMap(({ from }) => from);
+          const person = await asOnCall(deps.onCall, login.identity, from);
+          return isApprover(person, [...(await deps.approversOf(refOf(grant))), ...from]);
+        })));
     if (session === null || !allowed) {
       await deps.noteRefusal?.(req, res, new WritError('not_found'));
       const body = notice('No such session', 'It does not exist, or it is none of yours.', {

@@ -94,6 +94,17 @@ export function isOwnerName(text: string): boolean {
   return readTeam(text) !== null || (person !== null && person.kind !== null);
 }
 
+/** `oncall:<rota>`, whoever is on call there; null when it is not well-formed. */
+export function readRota(text: string): string | null {
+  const name = text.startsWith('oncall:') ? text.slice('oncall:'.length) : '';
+  return isRotaName(name) ? name : null;
+}
+
+export const isRotaName = (name: string): boolean => /^[a-z0-9][a-z0-9_-]{0,62}$/.test(name);
+
+/** Whether it names whose approvals may count: an owner's name, or a rota. */
+export const isApproverName = (text: string): boolean => isOwnerName(text) || readRota(text) !== null;
+
 /** An identifier as people read it and `readUser` reads it back. */
 export function userText({ kind, value }: NamedPerson): string {
   return kind === null || kind === 'email' ? `user:${value}` : `user:${kind}:${value}`;

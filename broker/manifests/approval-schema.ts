@@ -1,6 +1,6 @@
 /** How a manifest names people, and says how many of whom must approve. */
 import { z } from 'zod';
-import { isOwnerName } from '../core/identifier.ts';
+import { isApproverName, isOwnerName } from '../core/identifier.ts';
 
 const ownerFault = 'must be team:<group> or user:<e-mail>';
 export const owner = z
@@ -9,6 +9,13 @@ export const owner = z
   // What JSON Schema can say of it; the rest is said below.
   .regex(/^(?:team:\S|user:(?:[^:@]+@|[a-z][a-z0-9_]*:)\S)/, { message: ownerFault, abort: true })
   .refine(isOwnerName, ownerFault);
+
+const approverFault = 'must be team:<group>, user:<e-mail> or oncall:<rota>';
+const approver = z
+  .string()
+  .max(300)
+  .regex(/^(?:team:\S|oncall:[a-z0-9]|user:(?:[^:@]+@|[a-z][a-z0-9_]*:)\S)/, { message: approverFault, abort: true })
+  .refine(isApproverName, approverFault);
 
 /** More people than that are no quorum but a meeting. */
 const maxQuorum = 9;
@@ -21,12 +28,12 @@ export const ApprovalSchema = z.strictObject({
     .optional()
     .describe('How many different people must approve. Default 1. A denial by any of them ends it.'),
   from: z
-    .array(owner)
+    .array(approver)
     .min(1)
     .max(16)
     .optional()
     .describe(
-      'Whose approvals count: team:<group>, user:<e-mail> or user:<kind>:<name>. Whoever is in two of them counts once. Default: the owners of the agent and of the capability, who may always see it and deny it.',
+      'Whose approvals count: team:<group>, user:<e-mail>, user:<kind>:<name>, or oncall:<rota>: whoever is on call there at the moment of the review. Whoever is in two of them counts once. Default: the owners of the agent and of the capability, who may always see it and deny it.',
     ),
 });
 

@@ -9,6 +9,7 @@ import {
   isSame,
   maySame,
   type NamedPerson,
+  readRota,
   readTeam,
   readUser,
 } from '../core/identifier.ts';
@@ -31,6 +32,11 @@ export interface Identity {
   aliases: Identifier[];
   /** Names that the same account (issuer and subject) had at earlier sign-ins. Not recorded with it. */
   former?: Identifier[];
+  /**
+   * Rotas on which the person is on call now, of those that were asked about (`on-call.ts`). No claim says
+   * so.
+   */
+  onCall?: string[];
   /** An issuer where the person may have an account of which nobody here knows. Not recorded with it. */
   subjectUnknownAt?: string;
 }
@@ -220,13 +226,16 @@ const inGroup = (identity: Identity, group: string) =>
 
 /**
  * Whether the person is in the approver set. Errs towards no: groups match exactly, `user:<e-mail>` matches a
- * verified e-mail only, `user:<kind>:<value>` a name of that kind, and an entry of any other form matches
- * nobody. The user name can often be changed by its holder and proves nothing.
+ * verified e-mail only, `user:<kind>:<value>` a name of that kind, `oncall:<rota>` whoever was found on call
+ * there, and an entry of any other form matches nobody. The user name can often be changed by its holder and
+ * proves nothing.
  */
 export function isApprover(identity: Identity, approvers: readonly string[]): boolean {
   return approvers.some((approver) => {
     const team = readTeam(approver);
     if (team !== null) return inGroup(identity, team);
+    const rota = readRota(approver);
+    if (rota !== null) return identity.onCall?.includes(rota) === true;
     const person = readUser(approver);
     return person !== null && person.kind !== null && isProvenName(identity, person);
   });
@@ -234,7 +243,7 @@ export function isApprover(identity: Identity, approvers: readonly string[]): bo
 
 /** The part of an identity that history keeps: enough to name the person and why they could decide. */
 export function identityRecord(identity: Identity): JsonObject {
-  const { issuer, subject, groups, groupsUnknown, email, emailVerified, username, name, aliases } = identity;
+  const { issuer, subject, groups, groupsUnknown, email, emailVerified, username, name, aliases, onCall } = identity;
   return {
     issuer,
     subject,
@@ -245,6 +254,7 @@ export function identityRecord(identity: Identity): JsonObject {
     ...(emailVerified === undefined ? {} : { emailVerified }),
     ...(username === undefined ? {} : { username }),
     ...(name === undefined ? {} : { name }),
+    ...(onCall === undefined || onCall.length === 0 ? {} : { onCall }),
   };
 }
 

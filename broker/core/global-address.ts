@@ -1,6 +1,6 @@
 /**
- * Addresses that a name must not lead to, so that a webhook cannot be turned against the broker’s own
- * network.
+ * Addresses that a name must not lead to, so that what is posted or fetched cannot be turned against the
+ * broker’s own network.
  */
 import { type LookupAddress, lookup } from 'node:dns';
 import { BlockList, isIP, type LookupFunction } from 'node:net';
