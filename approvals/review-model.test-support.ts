@@ -1,6 +1,7 @@
 /**
  * What becomes of requests, in the plainest words: a reference for `review.model.test.ts`, which shares no
- * code with the broker. Times are milliseconds. A plan is told by its lifetime alone: the tests narrow nothing else.
+ * code with the broker. Times are milliseconds. A plan is told by its lifetime alone: the tests narrow
+ * nothing else.
  */
 
 /** Somebody under one name; two accounts of one person have the same `self`. */
