@@ -15,6 +15,7 @@ import type { Clock, JsonObject, Plan, PlanDescription } from '../broker/core/vo
 import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
 import type { OnCall } from '../broker/people/on-call.ts';
+import type { PasskeyDeps } from '../broker/people/passkeys/relying-party.ts';
 
 /** Names a grant and the manifest version that says who owns it. */
 export interface GrantRef {
@@ -52,6 +53,20 @@ export interface GrantAbout {
  * @throws WritError `bad_request`
  */
 export type NarrowPlan = (grant: { params: JsonObject; plan: Plan }, leftOut: readonly string[]) => Plan;
+
+/** What the manifest in force says of who approves a capability. */
+export interface TermsInForce {
+  /** Of all it says of the capability, the task type and who approves. */
+  digest: string;
+  tier: number;
+  /** Whose approvals count. */
+  from: readonly string[];
+  /** Longest lifetime of its credentials. */
+  maxTtlSeconds: number;
+}
+
+/** @returns null where the agent, the capability or the task type is there no more */
+export type TermsOf = (agent: string, capability: string, taskType: string) => Promise<TermsInForce | null>;
 
 export type AboutGrant = (grant: GrantRef) => Promise<GrantAbout>;
 
@@ -107,12 +122,15 @@ export interface Channel {
 }
 
 /** What a channel's pages stand on. */
-export interface PagesDeps extends LoginDeps {
+export interface PagesDeps extends LoginDeps, PasskeyDeps {
   describePlan: DescribePlan;
   approversOf: ApproversOf;
   /** Who is on call now; absent = nobody ever is. */
   onCall?: OnCall;
   aboutGrant: AboutGrant;
+  termsOf: TermsOf;
+  /** How far ahead an approval may be given; 0 = none. */
+  preApprovalSeconds: number;
   /**
    * Arguments of the tool call that a question is about, as long as it is open; null otherwise, and when they
    * are not those that the plan digests. Who reads them is on record.

@@ -11,6 +11,7 @@ import { type Claim, line } from './notices.ts';
 export type Happening =
   | { what: 'canary_touched'; canaries: readonly string[]; by: string }
   | { what: 'credential_leaked'; leases: readonly string[]; by: string; seen_in: 'arguments' | 'output' }
+  | { what: 'pre_approval_used'; pre_approval: string; capability: string; grant: string }
   | { what: 'ended_by_rule'; rules: readonly { id: string; message: string }[]; by: string };
 
 /** As the row keeps it. */
@@ -84,7 +85,10 @@ export function incidentOf({ publicUrl }: { publicUrl: string }, row: ClaimedInc
     kind: 'incident',
     attempt: row.attempts,
     sessionId: row.session_id,
-    url: `${publicUrl}/sessions/${row.session_id}`,
+    url:
+      happening.what === 'pre_approval_used'
+        ? `${publicUrl}/pre-approvals/${happening.pre_approval}`
+        : `${publicUrl}/sessions/${row.session_id}`,
     agent: line(agent),
     what: line(inWords(happening)),
     consequence: consequences[happening.what],
@@ -97,6 +101,7 @@ const consequences: { [what in Happening['what']]: string } = {
   canary_touched: 'Its session has ended, and everything it held is revoked.',
   credential_leaked: 'The credential is being revoked.',
   ended_by_rule: 'Its session has ended, and everything it held is revoked.',
+  pre_approval_used: 'It was approved in your name. You, or an admin, can withdraw what you gave.',
 };
 
 function inWords(happening: Happening): string {
@@ -105,6 +110,8 @@ function inWords(happening: Happening): string {
       return `It touched a decoy (${happening.canaries.join(', ')}) by ${happening.by}.`;
     case 'credential_leaked':
       return `A credential that Writ issued (${happening.leases.join(', ')}) stood in the ${happening.seen_in} of ${happening.by}.`;
+    case 'pre_approval_used':
+      return `It asked for ${happening.capability}, and what you approved ahead of time (${happening.pre_approval}) was used for it (${happening.grant}).`;
     case 'ended_by_rule':
       return `A rule ended its session when it asked for ${happening.by}: ${happening.rules.map(({ id, message }) => `${message} (${id})`).join(' ')}`;
   }

@@ -30,7 +30,9 @@ import {
   progressOf,
   standingOf,
 } from './eligibility.ts';
+import { insertIncident, type Telling } from './incidents.ts';
 import { settleNotices } from './notices.ts';
+import { mayBeUsed, usePreApproval } from './pre-approval-transitions.ts';
 
 export interface ReviewDeps {
   store: Store;
@@ -72,6 +74,8 @@ export interface ReviewRequest {
   /** Name of the channel that carries it. */
   channel: string;
   requestId: string;
+  /** It was given ahead of time: it is used once by this. */
+  preApproval?: { id: string; tells: Telling | null };
 }
 
 export interface ReviewResult {
@@ -88,18 +92,27 @@ export interface ReviewResult {
 
 export const reasonMax = 500;
 
+/** What a review that was given ahead of time is recorded under. */
+export const preApprovalChannel = 'pre_approval';
+
 /** SQL condition: the session may act; or it is frozen, and the question is whether it is lifted. */
 export const mayBeDecided = (g: string, s: string, at: string): string => `(${mayAct(s, at)} OR (
         ${g}.capability = '${aboutSession}' AND ${s}.status = 'suspended' AND ${s}.expires_at > ${at}))`;
 
 // `live` holds the session row until the end of the statement: a session that is being ended at this moment
 // either ends first, and nothing is approved, or ends after, and takes the approved grant with it.
-const decideStatement: Statement = {
-  name: 'review_decide',
+const decideStatementOf = (ahead: boolean): Statement => ({
+  name: ahead ? 'review_decide_ahead' : 'review_decide',
   text: `
-    WITH live AS (
+    WITH ${
+      ahead
+        ? `given AS MATERIALIZED (
+      SELECT p.id FROM pre_approval p WHERE p.id = $21::text AND ${mayBeUsed('p', '$3::timestamptz')} FOR UPDATE OF p
+    ), `
+        : ''
+    }live AS (
       SELECT s.id FROM grants g JOIN session s ON s.id = g.session_id
-      WHERE g.id = $2::text AND ${mayBeDecided('g', 's', '$3::timestamptz')}
+      WHERE g.id = $2::text AND ${mayBeDecided('g', 's', '$3::timestamptz')}${ahead ? ' AND EXISTS (SELECT 1 FROM given)' : ''}
       FOR SHARE OF s
     ), decided AS (
 ${decideGrant('live', {
@@ -125,9 +138,18 @@ ${liftSession('decided', { approved: "$5::text = 'approved'", at: '$3::timestamp
       SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz, $20::timestamptz, $19::text FROM decided
     ), ${settleNotices("(SELECT id FROM decided WHERE $5::text <> 'pending')", '$3::timestamptz')}, audited AS (
       ${appendEvent({ chain: 'session_id', at: '$3::timestamptz', type: eventBy('$5::text', { approved: 'grant.approved', denied: 'grant.denied', pending: 'review.approved' }), actor: '$14::text', grant: 'id', request: '$15::text', payload: '$16::json' }, 'decided')}
-    )
+    )${
+      ahead
+        ? `, ${usePreApproval('given', 'decided', '$3::timestamptz')}, telling AS (
+      SELECT session_id, $3::timestamptz AS at, $22::jsonb AS tells FROM decided
+    ), told AS (${insertIncident('telling')}
+    )`
+        : ''
+    }
     SELECT id FROM decided`,
-};
+});
+const decideStatement = decideStatementOf(false);
+const decideAheadStatement = decideStatementOf(true);
 
 /** How often an approval that another one came before is counted anew. */
 const maxRaces = 5;
@@ -193,9 +215,11 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   const leftOut = approving ? leftOutBy(grant, request) : [];
   const decision = !approving
     ? denial('denied_by_approver', reason)
-    : leftOut.length === 0
-      ? {}
-      : { left_out: leftOut, asked_plan: grant.asked_plan ?? grant.plan };
+    : request.preApproval !== undefined && status === 'approved'
+      ? { reasons: [{ code: 'pre_approved' }] }
+      : leftOut.length === 0
+        ? {}
+        : { left_out: leftOut, asked_plan: grant.asked_plan ?? grant.plan };
   const payload = eventPayload(status === 'denied' ? 'grant.denied' : 'grant.approved', {
     review_id: reviewId,
     capability: grant.capability,
@@ -224,7 +248,9 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     redeem_by: redeemBy,
   });
 
-  const [decided] = await deps.store.run<{ id: string }>(decideStatement, [
+  const { preApproval } = request;
+  const ahead = preApproval === undefined ? [] : [preApproval.id, JSON.stringify(preApproval.tells)];
+  const [decided] = await deps.store.run<{ id: string }>(ahead.length === 0 ? decideStatement : decideAheadStatement, [
     reviewId,
     grant.id,
     at,
@@ -245,6 +271,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     grant.version_in_force,
     proof,
     redeemBy,
+    ...ahead,
   ]);
   if (decided === undefined) {
     // Between our reading and our writing somebody else reviewed, the session ended or the time ran out.

@@ -2,6 +2,7 @@
  * A Slack on loopback with a broker's side of it: requests as rows, the outbox delivering to it, and the
  * endpoint that it posts to.
  */
+import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
@@ -73,11 +74,14 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
     clock,
     log,
     callArguments: async () => null,
+    termsOf: async () => null,
+    preApprovalSeconds: 0,
     redemptionSeconds: 300,
     editorCoolingSeconds: 86_400,
     requestId: () => 'req_test',
     noteRefusal: async (_req, _res, error) => void refused.push(error),
     once: (key, until) => takeOnce(store, key, until),
+    passkeyKey: randomBytes(32),
     signInIssuer: 'https://login.example',
   };
   const channel = make();

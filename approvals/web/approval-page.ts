@@ -27,6 +27,8 @@ export interface ApprovalPage {
   lastGiven: { summary: string[]; ttlSeconds: number; at: Date } | null;
   /** This person gave an approval that they can take back. */
   mayWithdraw: boolean;
+  /** This person may approve the next ones like it ahead of time. */
+  mayApproveAhead: boolean;
   csrf: string;
   now: Date;
   /** Shortest lifetime the approver may narrow to. */
@@ -75,6 +77,13 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
         { class: 'aside', id: 'decide' },
         open(page) ? verdict(page) : result(page.grant, page.outcome, page.lease),
         takeBack(page),
+        page.mayApproveAhead
+          ? h(
+              'p',
+              null,
+              h('a', { class: 'button', href: `/approvals/${grant.id}/ahead` }, 'Approve the next ones like this'),
+            )
+          : null,
       ),
       lately(page),
     ]),

@@ -348,6 +348,54 @@ test('an approval faster than anybody reads is noted; one in its time is not', a
   }
 });
 
+test('the next ones like an approved request are approved ahead of time, on a page, and withdrawn there', async () => {
+  const params = { folder: 'reports/2026/05', note: '<b>x</b>', lines: 5 };
+  const { path } = await pending({}, { params });
+  assert.doesNotMatch((await get(path, owner)).html, /next ones like this/);
+  assert.equal((await get(`${path}/ahead`, person('nobody@example.com'))).status, 404);
+  assert.equal((await post(path, owner, { verdict: 'approve' })).status, 303);
+  assert.match((await get(path, owner)).html, new RegExp(`href="${path}/ahead"`));
+  const form = (await get(`${path}/ahead`, owner)).html;
+  assert.match(form, /&lt;b>x&lt;\/b>|&lt;b&gt;x&lt;\/b&gt;/);
+  const fields = {
+    'kind.folder': 'prefix',
+    'text.folder': 'reports/2026/',
+    'kind.note': 'equals',
+    'kind.lines': 'range',
+    'text.lines': '1 to 9',
+    max_uses: '3',
+    max_ttl_seconds: '300',
+    days: '7',
+    reason: 'Each night.',
+  };
+  for (const wrong of [
+    { 'text.folder': 'elsewhere/' },
+    { 'text.folder': 'reports' },
+    { max_uses: '0' },
+    { 'kind.note': '' },
+  ])
+    assert.equal((await post(`${path}/ahead`, owner, { ...fields, ...wrong })).status, 400, JSON.stringify(wrong));
+  assert.equal((await post(`${path}/ahead`, owner, fields, { csrf: 'forged' })).status, 403);
+  const given = await post(`${path}/ahead`, owner, fields);
+  const at = given.headers.get('location') ?? '';
+  assert.deepEqual([given.status, /^\/pre-approvals\/pap_\w{20}$/.test(at)], [303, true]);
+  const page = (await get(at, owner)).html;
+  assert.match(page, /anything under reports\/2026\//);
+  assert.match(page, /0 of 3 used/);
+  const [row] = await harness.store.prisma.preApproval.findMany({ where: { id: at.split('/').at(-1)! } });
+  assert.deepEqual(row?.bounds, {
+    folder: { prefix: 'reports/2026/', delimiter: '/' },
+    note: { equals: '<b>x</b>' },
+    lines: { min: 1, max: 9 },
+  });
+  assert.match((await get('/pre-approvals', owner)).html, /0 of 3 used/);
+  const other = person('other@example.com', { groups: ['billing'] });
+  assert.equal((await get(at, other)).status, 404);
+  assert.equal((await post(at, other, {})).status, 403);
+  assert.equal((await post(at, owner, {})).status, 303);
+  assert.match((await get(at, owner)).html, /it was withdrawn/);
+});
+
 test('rows of one agent are told apart, and one’s own decisions are listed', async () => {
   const mine = person('historian@example.com', { groups: ['billing'] });
   const one = await pending({ inputs: { invoice_id: '815' } });

@@ -8,11 +8,13 @@ import type { JSX } from 'preact';
 import { pageErrors } from '../../broker/console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
 import { WritError } from '../../broker/core/errors.ts';
+import { isQuestion } from '../../broker/core/questions.ts';
 import { type Identity, personRef } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
 import type { PagesDeps } from '../contract.ts';
 import { loadAllForReview, loadForReview, progressOf, standingOf } from '../eligibility.ts';
 import { loadOutcome, mayWithdraw, partsOf, type ReviewRequest, review, withdraw } from '../review.ts';
+import { aheadRouter } from './ahead.ts';
 import { approvalPage, barredPage, stateOf } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
 import { grantRef, loadApprovals, loadEarlier, loadLastGiven, loadLease, loadOwn, loadWaiting } from './load.ts';
@@ -59,6 +61,8 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
       .type('text')
       .send(seen ? stateOf(grant) : '');
   });
+
+  router.use(aheadRouter(deps));
 
   router.get('/approvals/:id', async (req, res) => {
     const login = await requirePerson(deps, req, res);
@@ -146,6 +150,13 @@ async function showApproval(
       last === null
         ? null
         : { summary: deps.describePlan(last.plan).summary, ttlSeconds: last.plan.ttl_seconds, at: last.requested_at },
+    mayApproveAhead:
+      bar === null &&
+      grant.tier === 2 &&
+      deps.preApprovalSeconds > 0 &&
+      !isQuestion(grant.capability) &&
+      ['approved', 'issuing', 'issued', 'ended'].includes(grant.status) &&
+      underReview.approvals.length > 0,
     mayWithdraw: mayWithdraw(login.identity, underReview),
     csrf: login.csrf,
     now: deps.clock.now(),

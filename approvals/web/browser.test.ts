@@ -8,14 +8,18 @@ import { join } from 'node:path';
 import { after as afterAll, test } from 'node:test';
 import axe, { type Result } from 'axe-core';
 import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { planDigest } from '../../broker/decide/plan-digest.ts';
 import { setLock } from '../../broker/locks/set-lock.ts';
 import { exampleProviders, exampleSource } from '../../broker/manifests/example.test-support.ts';
 import { publishManifest } from '../../broker/manifests/publish.ts';
+import type { Identity } from '../../broker/people/identity.ts';
+import type { LoginMethod } from '../../broker/people/login-method.ts';
+import { passkeyChain } from '../../broker/people/passkeys/stored-passkey.ts';
 import { review } from '../review.ts';
-import { addGrant, addSession, person, plan } from '../rows.test-support.ts';
+import { addGrant, addSession, eventsOf, person, plan } from '../rows.test-support.ts';
 import { openHarness } from './pages.test-support.ts';
 
-const harness = await openHarness();
+const harness = await openHarness(undefined, 'localhost');
 const browser = await chromium.launch({
   executablePath: process.env.TEST_CHROMIUM ?? '/usr/bin/chromium',
   args: ['--no-sandbox'],
@@ -37,32 +41,65 @@ async function pending(grant: Partial<Parameters<typeof addGrant>[1]> = {}) {
   return { id, path: `/approvals/${id}`, row };
 }
 
-/** A page of a signed-in person. Fails when the browser refused something of it. */
+/**
+ * A page of a signed-in person. Fails when the browser refused something of it.
+ * @param mayFail answers that are errors by design
+ */
 async function open(
   path: string,
-  options: BrowserContextOptions,
+  { who = owner, method, mayFail, ...options }: BrowserContextOptions & Opening,
   body: (page: Page) => Promise<void>,
-  who = owner,
-  status = 200,
 ) {
   const context = await browser.newContext(options);
   const refused: string[] = [];
   try {
-    const { cookie } = await harness.signedIn(who);
+    const { cookie } = await harness.signedIn(who, method);
     const [name = '', value = ''] = cookie.split('=');
     await context.addCookies([{ name, value, url: harness.url }]);
     const page = await context.newPage();
-    page.on('console', (message) => {
-      // The page itself, where that is what is looked at.
-      if (message.type() === 'error' && !(status >= 400 && message.text().includes(`status of ${status}`)))
-        refused.push(message.text());
-    });
+    page.on(
+      'console',
+      (message) => message.type() === 'error' && mayFail?.test(message.text()) !== true && refused.push(message.text()),
+    );
     await page.goto(harness.url + path);
     await body(page);
     assert.deepEqual(refused, []);
   } finally {
     await context.close();
   }
+}
+
+interface Opening {
+  who?: Identity;
+  method?: LoginMethod;
+  mayFail?: RegExp;
+}
+
+/** Chrome's own authenticator, with a fingerprint that is always right, or without one. */
+async function authenticator(page: Page, hasUserVerification = true, transport: 'internal' | 'usb' = 'internal') {
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send('WebAuthn.enable');
+  const { authenticatorId } = await devtools.send('WebAuthn.addVirtualAuthenticator', {
+    options: {
+      protocol: 'ctap2',
+      transport,
+      hasResidentKey: true,
+      hasUserVerification,
+      isUserVerified: hasUserVerification,
+      automaticPresenceSimulation: true,
+    },
+  });
+  return { devtools, authenticatorId };
+}
+
+/** Adds a passkey on the page for it. @returns its private key, for a page that is opened later */
+async function addPasskey(page: Page, name: string) {
+  const { devtools, authenticatorId } = await authenticator(page);
+  await page.locator('#name').fill(name);
+  await page.locator('form[action="/passkeys"] button').click();
+  await page.locator('td', { hasText: name }).waitFor();
+  const { credentials } = await devtools.send('WebAuthn.getCredentials', { authenticatorId });
+  return credentials;
 }
 
 /** Kept where WRIT_SCREENSHOTS names a folder. */
@@ -142,6 +179,60 @@ test('in the dark, on a phone: the inbox tells requests apart', async () => {
   });
 });
 
+test('a person adds a passkey right after signing in for it, another with the first, and removes one', async () => {
+  const who = person('keys@example.com');
+  // An ordinary login adds no first one, and is told how.
+  await open('/passkeys', { who }, async (page) => {
+    await page.getByText('sign in once more').waitFor();
+    assert.equal(await page.locator('form[action="/passkeys"]').count(), 0);
+  });
+  await open('/passkeys', { who, method: 'fresh_oidc', ...phone }, async (page) => {
+    await addPasskey(page, 'phone');
+    await picture(page, 'passkeys-phone');
+    // On the same device there is one already; on another one, the first vouches for it.
+    const addAgain = async () => {
+      await page.locator('#name').fill('stick');
+      await page.locator('form[action="/passkeys"] button').click();
+    };
+    await addAgain();
+    await page.getByText('This device has a passkey of yours already.').waitFor();
+    await authenticator(page, true, 'usb');
+    await addAgain();
+    await page.locator('td', { hasText: 'stick' }).waitFor();
+    const width = await page.locator('html').evaluate((html) => html.scrollWidth);
+    assert.ok(width <= 390, `nothing is wider than the screen: ${width}`);
+    await page.locator('td button', { hasText: 'Remove' }).first().click();
+    await page.waitForFunction(() => document.querySelectorAll('td button').length === 1);
+  });
+  const events = await eventsOf(harness.store, passkeyChain(who));
+  assert.deepEqual(
+    events.map(({ type }) => type),
+    ['passkey.registered', 'passkey.used', 'passkey.registered', 'passkey.used', 'passkey.removed'],
+  );
+});
+
+test('on a phone and without our script, the next ones are approved ahead of time', async () => {
+  const { id, path } = await pending({ params: { folder: 'reports/2026/05', lines: 5 } });
+  const approval = { grantId: id, reviewer: owner, verdict: 'approve', planDigest: planDigest(plan) } as const;
+  await review(
+    { store: harness.store, clock: harness.clock, approversOf: async () => ['team:billing'] },
+    { ...approval, channel: 'web', requestId: 'req' },
+  );
+  await open(path, { ...phone, javaScriptEnabled: false }, async (page) => {
+    await page.getByRole('link', { name: 'Approve the next ones like this' }).click();
+    await page.getByLabel('folder:').selectOption('prefix');
+    await page.getByLabel('What folder may be').fill('reports/2026/');
+    await page.getByLabel('How many times').fill('5');
+    await page.getByLabel('Why').fill('The report of each night.');
+    await picture(page, 'ahead-form');
+    await page.getByRole('button', { name: 'Approve ahead of time' }).click();
+    await page.getByText('anything under reports/2026/').waitFor();
+    await picture(page, 'ahead-given');
+    await page.getByRole('button', { name: 'Withdraw it' }).click();
+    await page.getByText('it was withdrawn').waitFor();
+  });
+});
+
 const admin = person('admin@example.com', { groups: ['writ-admins', 'billing'] });
 const rules = [{ id: 'untrusted-shell', message: 'Arguments of the shell come from a web page.' }];
 const callPlan = {
@@ -194,6 +285,7 @@ async function everyPage() {
   const lift = await grantOf({ capability: 'session:lift', plan: liftPlan });
   const quorum = await grantOf({ approval: [{ quorum: 2, from: ['team:billing'] }] });
   const denied = await grantOf({});
+  const byPasskey = await grantOf({ tier: 3 });
   const deps = { store, clock, approversOf: async () => ['team:billing'] };
   const decide = async ({ id, row }: typeof request, verdict: 'approve' | 'deny') =>
     review(deps, {
@@ -207,6 +299,8 @@ async function everyPage() {
     });
   await decide(quorum, 'approve');
   await decide(denied, 'deny');
+  const approved = await grantOf({});
+  await decide(approved, 'approve');
   const order = { reason: 'It sends mail to strangers.', admin: { name: 'user:admin@example.com', identity: admin } };
   const locks = { store, clock, providers: new Map(), mintDeadlineSeconds: 30, notify: () => {} };
   const target = { level: 'capability' as const, subject: 'invoice-bot/close-account' };
@@ -221,6 +315,10 @@ async function everyPage() {
     'request-to-lift': lift.path,
     'request-of-two': quorum.path,
     'request-denied': denied.path,
+    'request-by-passkey': byPasskey.path,
+    passkeys: '/passkeys',
+    'pre-approvals': '/pre-approvals',
+    'approve-ahead': `${approved.path}/ahead`,
     'request-unknown': '/approvals/gnt_unknown',
     session: `/sessions/${sessionId}`,
     agents: '/agents',
@@ -263,7 +361,7 @@ test('every page, light and dark, on a phone and on a desk: axe finds nothing se
   for (const { name, path, who, status } of await everyPage())
     await open(
       path,
-      { timezoneId: 'UTC' },
+      { timezoneId: 'UTC', who, ...(status === 200 ? {} : { mayFail: new RegExp(`status of ${status}`) }) },
       async (page) => {
         for (const { device, colorScheme } of looks) {
           await page.setViewportSize(sizes[device]);
@@ -272,7 +370,5 @@ test('every page, light and dark, on a phone and on a desk: axe finds nothing se
           await picture(page, `${name}-${device}-${colorScheme}`);
         }
       },
-      who,
-      status,
     );
 });

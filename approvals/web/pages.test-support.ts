@@ -9,6 +9,7 @@ import express from 'express';
 import { consoleRouter } from '../../broker/console/console.ts';
 import { locksRouter } from '../../broker/console/locks.ts';
 import { type ManifestPagesDeps, manifestPagesRouter } from '../../broker/console/manifests.ts';
+import { passkeysRouter } from '../../broker/console/passkeys.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
 import { manualClock } from '../../broker/core/clock.ts';
 import type { Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
@@ -16,6 +17,7 @@ import { createSeal } from '../../broker/keys/seal.ts';
 import { agreeToProposal, refuseProposal } from '../../broker/manifests/agree.ts';
 import { exampleProviders } from '../../broker/manifests/example.test-support.ts';
 import { type Identity, identityRecord } from '../../broker/people/identity.ts';
+import { type LoginMethod, methodProven } from '../../broker/people/login-method.ts';
 import { type OidcSettings, oidcClient } from '../../broker/people/oidc.ts';
 import { createRechecks } from '../../broker/people/recheck.ts';
 import { signInRouter } from '../../broker/people/sign-in.ts';
@@ -36,20 +38,24 @@ export interface Harness {
   /** Lines that the pages logged. */
   logged: string[];
   /** A browser in which the person is signed in already, without the identity provider. */
-  signedIn(identity: Identity): Promise<{ cookie: string; csrf: string }>;
+  signedIn(identity: Identity, method?: LoginMethod): Promise<{ cookie: string; csrf: string }>;
   close(): Promise<void>;
 }
 
-/** @param oidc where people sign in; a test that does not sign in leaves it out */
+/**
+ * @param oidc where people sign in; a test that does not sign in leaves it out
+ * @param host `localhost` where passkeys are used: they belong to a name
+ */
 export async function openHarness(
   oidc?: (publicUrl: string) => OidcSettings | Promise<OidcSettings>,
+  host: 'localhost' | '127.0.0.1' = '127.0.0.1',
 ): Promise<Harness> {
   const store = await openTestStore('pglite');
   const clock = manualClock(start);
   const app = express();
   const server = createServer(app);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const publicUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const publicUrl = `http://${host}:${(server.address() as AddressInfo).port}`;
   const logged: string[] = [];
   const log = (fields: object, message: string) =>
     void logged.push(`${message} ${JSON.stringify(fields)} ${String((fields as { err?: unknown }).err)}`);
@@ -66,7 +72,7 @@ export async function openHarness(
       },
     },
     about: { owner: 'team:billing' },
-    signedIn: async (identity) => {
+    signedIn: async (identity, method = 'oidc') => {
       const token = randomBytes(32).toString('base64url');
       const csrf = randomBytes(32).toString('base64url');
       const tokenHash = createHash('sha256').update(token).digest('hex');
@@ -74,9 +80,10 @@ export async function openHarness(
         tokenHash,
         identity: identityRecord(identity),
         csrf,
-        createdAt: start,
-        checkedAt: start,
+        createdAt: clock.now(),
+        checkedAt: clock.now(),
         expiresAt: after(8 * 3600),
+        method,
       };
       const proof = store.proofs.make('login', {
         token_hash: tokenHash,
@@ -86,6 +93,7 @@ export async function openHarness(
         checked_at: data.checkedAt,
         sealed: null,
         expires_at: data.expiresAt,
+        ...methodProven(method),
       });
       await store.prisma.login.create({ data: { ...data, proof } });
       return { cookie: `writ_login=${token}`, csrf };
@@ -119,6 +127,7 @@ export async function openHarness(
       log: { warn: log },
     }),
     cookieKey: randomBytes(32),
+    passkeyKey: randomBytes(32),
     describePlan: () => harness.description,
     approversOf: async () => ['team:billing', 'user:storage@example.com'],
     aboutGrant: async () => harness.about,
@@ -133,6 +142,13 @@ export async function openHarness(
       ...plan,
       permission: { ...plan.permission, without: [...leftOut] },
     }),
+    termsOf: async () => ({
+      digest: 'sha256:terms',
+      tier: 2,
+      from: ['team:billing', 'user:storage@example.com'],
+      maxTtlSeconds: 900,
+    }),
+    preApprovalSeconds: 30 * 86_400,
     once: (key: string, until: Date) => takeOnce(store, key, until),
     signInIssuer: 'https://login.example',
     log: { warn: log, error: log },
@@ -155,6 +171,7 @@ export async function openHarness(
     }),
     locksRouter({ ...deps, locks: { store, clock, providers: new Map(), mintDeadlineSeconds: 30, notify: () => {} } }),
   );
+  app.use(passkeysRouter(deps));
   app.use(manifestPagesRouter({ ...deps, ...proposals }));
   return harness;
 }

@@ -9,11 +9,14 @@
  */
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from '../core/errors.ts';
+import { passkeyPurposes } from '../core/passkey-evidence.ts';
 import {
   codesOf,
   decisionReasons,
   endReasons,
   misuseReasons,
+  passkeyRefusals,
+  preApprovalEnds,
   refusalReasons,
   reviewBlockers,
   revokeReasons,
@@ -110,6 +113,8 @@ const reviewed = z.strictObject({
   hasty_seconds: count.optional(),
   /** Members of lists among the parameters that were left out, as JSON Pointers. */
   left_out: z.array(text).optional(),
+  /** Of tier 3: what the reviewer's passkey signed, for whoever verifies it later. */
+  passkey: object.optional(),
 });
 
 const lapsed = z.strictObject({
@@ -400,6 +405,31 @@ export const events = {
     payload: [locked],
   },
   'lock.lifted': { meaning: 'Another admin lifted a lock.', payload: [locked] },
+  'pre_approval.given': {
+    meaning: 'An approver approved ahead of time what an agent will ask for, within bounds.',
+    payload: [
+      z.strictObject({
+        agent: text,
+        task_type: text,
+        capability: text,
+        bounds: object,
+        max_uses: count,
+        max_ttl_seconds: count,
+        until: time,
+        from_grant: text,
+        giver: object,
+        reason: text,
+      }),
+    ],
+  },
+  'pre_approval.used': {
+    meaning: 'A request was approved by it, in the name of whoever gave it.',
+    payload: [z.strictObject({ grant: text, session: text, number: count, max_uses: count })],
+  },
+  'pre_approval.ended': {
+    meaning: 'It approves nothing more; what it approved and nobody has collected is denied, where it was withdrawn.',
+    payload: [z.strictObject({ reason: z.enum(codesOf(preApprovalEnds)), agent: text, capability: text })],
+  },
   'key.created': {
     meaning: 'A signing key was created.',
     payload: [z.strictObject({ kid: text, active_from: time })],
@@ -427,6 +457,52 @@ export const events = {
   'person.signed_off': {
     meaning: 'A signal of the identity provider ended a login.',
     payload: [z.strictObject({ signal: text, event: text })],
+  },
+  'passkey.registered': {
+    meaning: 'A person registered a passkey. `by` is the passkey that vouched for it; null = a sign-in made for it.',
+    payload: [
+      z.strictObject({
+        passkey_id: text,
+        credential_id: text,
+        public_key: text,
+        sign_count: count,
+        backed_up: z.boolean(),
+        by: text.nullable(),
+        issuer: text,
+        subject: text,
+      }),
+    ],
+  },
+  'passkey.used': {
+    meaning: 'A passkey signed for something. `sign_count` is its counter since.',
+    payload: [
+      z.strictObject({
+        passkey_id: text,
+        purpose: z.enum(passkeyPurposes),
+        about: text,
+        digest: text,
+        sign_count: count,
+      }),
+    ],
+  },
+  'passkey.refused': {
+    meaning: 'A passkey, or what one signed, was refused.',
+    payload: [
+      z.strictObject({
+        reason: z.enum(codesOf(passkeyRefusals)),
+        purpose: z.enum(passkeyPurposes),
+        about: text,
+        credential_id: text.nullable(),
+      }),
+    ],
+  },
+  'passkey.disabled': {
+    meaning: 'A passkey’s counter went back, so that there may be a copy of it: it is good for nothing any more.',
+    payload: [z.strictObject({ passkey_id: text, sign_count: count, last_count: count })],
+  },
+  'passkey.removed': {
+    meaning: 'A passkey was removed, by its person or by an admin; logins that were made with passkeys ended with it.',
+    payload: [z.strictObject({ passkey_id: text, by_admin: z.boolean(), reason: text.nullable() })],
   },
   'signal.received': {
     meaning:

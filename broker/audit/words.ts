@@ -7,6 +7,8 @@ import { userText } from '../core/identifier.ts';
 import {
   decisionReasons,
   endReasons,
+  passkeyRefusals,
+  preApprovalEnds,
   reasonWords,
   reviewBlockers,
   signalRefusals,
@@ -132,6 +134,13 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'lock.set': ({ actor, payload }) => bad(`${actor} locked ${lockedWords(payload)}.`),
   'lock.restored': ({ payload }) => bad(`A lock that was gone stands again: ${lockedWords(payload)}.`),
   'lock.lifted': ({ actor, payload }) => good(`${actor} lifted the lock on ${lockedWords(payload)}.`),
+  'pre_approval.given': ({ actor, payload: { agent, capability, max_uses } }) =>
+    wait(
+      `${actor} approved ahead of time: ${capability ?? 'a capability'} for ${agent ?? 'an agent'}, ${max_uses ?? 'some'} times.`,
+    ),
+  'pre_approval.used': ({ payload: { grant, number, max_uses } }) =>
+    good(`It approved ${grant ?? 'a request'}, use ${number ?? '?'} of ${max_uses ?? '?'}.`),
+  'pre_approval.ended': ({ because }) => plain(`It approves nothing more${because(preApprovalEnds)}.`),
   'key.created': ({ actor }) => plain(`${actor} created a signing key.`),
   'admin.bootstrap': () => plain('The bootstrap token was made.'),
   'key.withdrawn': ({ actor }) => bad(`${actor} withdrew a signing key; what it signed is refused.`),
@@ -140,6 +149,13 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'person.changed': ({ actor }) => plain(`The identity provider says something new of ${actor}.`),
   'person.lapsed': ({ actor }) => plain(`The identity provider no longer confirms ${actor}, who is signed out.`),
   'person.signed_out': ({ actor }) => plain(`${actor} signed out.`),
+  'passkey.registered': ({ actor }) => plain(`${actor} registered a passkey.`),
+  'passkey.used': ({ actor }) => plain(`${actor} used a passkey.`),
+  'passkey.refused': ({ actor, because }) => bad(`A passkey of ${actor} was refused${because(passkeyRefusals)}.`),
+  'passkey.disabled': ({ actor }) =>
+    bad(`The counter of a passkey of ${actor} went back: there may be a copy, and it is disabled.`),
+  'passkey.removed': ({ actor, payload: { by_admin: byAdmin } }) =>
+    byAdmin === true ? plain(`The admin ${actor} removed a passkey.`) : plain(`${actor} removed a passkey.`),
   'person.signed_off': ({ actor }) => plain(`The identity provider signed ${actor} off.`),
   'signal.received': ({ payload: { event, subject } }) =>
     plain(

@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import type { Express, Request, Response } from 'express';
 import type { PagesDeps } from '../../approvals/contract.ts';
 import { deliveringChannels } from '../../approvals/outbox.ts';
+import { usePreApprovals } from '../../approvals/use-pre-approval.ts';
 import { argumentsUnderReview } from '../actions/arguments-under-review.ts';
 import { type ActionDeps, keyedDigest } from '../actions/request-action.ts';
 import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { consoleRouter } from '../console/console.ts';
 import { locksRouter } from '../console/locks.ts';
 import { manifestPagesRouter } from '../console/manifests.ts';
+import { passkeysRouter } from '../console/passkeys.ts';
 import { assetsRouter } from '../console/shell.ts';
 import type { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
@@ -32,6 +34,7 @@ import type { HealthDeps } from '../http/health.ts';
 import { lockOperations } from '../http/locks.ts';
 import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
 import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
+import { preApprovalOperations } from '../http/pre-approvals.ts';
 import type { Refusals } from '../http/refusals.ts';
 import { noteRefusedRequest } from '../http/refused-request.ts';
 import { replayOperations } from '../http/replay.ts';
@@ -119,6 +122,10 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
   const about = grantAbout(parts);
   const digest = keyedDigest(deriveKey(kek, 'actions'));
   const mark = keyedMark(deriveKey(kek, 'credential-marks'));
+  const passkeys = {
+    passkeyKey: deriveKey(kek, 'passkeys'),
+    once: (key: string, until: Date) => takeOnce(store, key, until),
+  };
   const pages: PagesDeps = {
     ...web,
     ...about,
@@ -127,7 +134,8 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       argumentsUnderReview({ store, seal: parts.seal, digest, clock }, grantId, reader),
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
     editorCoolingSeconds: settings.WRIT_EDITOR_COOLING_SECONDS,
-    once: (key, until) => takeOnce(store, key, until),
+    ...passkeys,
+    preApprovalSeconds: settings.WRIT_PRE_APPROVAL_SECONDS,
     signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
   };
   const oauth: OAuthDeps = {
@@ -180,6 +188,10 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     noteRefusal: ({ id, agent }, payload, requestId) =>
       refusals.note(id, { chain: id, type: 'grant.refused', actor: agent, requestId, payload }),
     observer,
+    preApproved: (grantId, request) =>
+      usePreApprovals({ ...pages, ...asking }, grantId, request).catch((err) =>
+        log.error({ err, grant: grantId }, 'what was approved ahead of time could not be used; people decide'),
+      ),
   };
   const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log, observer };
   const admin: AdminDeps = { ...parts, ...ending, ring, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
@@ -228,6 +240,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       ...manifestOperations(manifests),
       ...adminOperations(admin),
       ...lockOperations(locks),
+      ...preApprovalOperations(pages),
       ...replayOperations({ ...parts, digest }),
       ...candidateOperations({ ...parts, digest, candidates }),
       ...signalOperations(receiver === null || pushToken === undefined ? null : { ...receiver, pushToken, refusals }),
@@ -245,6 +258,12 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         ownersOf,
         isAdmin: (person) => isAdmin(person.groups),
         ending,
+      }),
+      passkeysRouter({
+        ...web,
+        ...passkeys,
+        isAdmin: (person) => isAdmin(person.groups),
+        signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
       }),
       locksRouter({ ...web, locks, isAdmin: (person) => isAdmin(person.groups) }),
       manifestPagesRouter({

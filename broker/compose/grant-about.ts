@@ -2,10 +2,15 @@
  * What people read about a grant, from its manifest and its provider: for the pages of the API and for the
  * notices of the worker alike.
  */
-import type { AboutGrant, ApproversOf, DescribePlan, GrantRef, NarrowPlan } from '../../approvals/contract.ts';
+
+import { hash } from 'node:crypto';
+import canonicalize from 'canonicalize';
+import type { AboutGrant, ApproversOf, DescribePlan, GrantRef, NarrowPlan, TermsOf } from '../../approvals/contract.ts';
 import { WritError } from '../core/errors.ts';
+import type { Json } from '../core/vocabulary.ts';
 import { narrowedPlan } from '../grants/narrow-plan.ts';
 import { describeQuestion } from '../grants/question.ts';
+import { approvalConfig, approvalTerms } from '../manifests/approval-terms.ts';
 import { capabilityOwner, member } from '../manifests/manifest.ts';
 import type { Parts } from './parts.ts';
 
@@ -13,6 +18,7 @@ export interface GrantAboutSources {
   describePlan: DescribePlan;
   approversOf: ApproversOf;
   aboutGrant: AboutGrant;
+  termsOf: TermsOf;
   minTtlSeconds(provider: string): number;
   narrowPlan: NarrowPlan;
   canNarrow(provider: string): boolean;
@@ -49,6 +55,22 @@ export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'prov
         capabilityDescription: capability?.description,
         taskDescription: task?.description,
         approvedIn: capability?.slack === 'decide' ? ['slack'] : [],
+      };
+    },
+    termsOf: async (agent, name, taskType) => {
+      const current = await catalog.current(agent);
+      if (current === null) return null;
+      const { manifest } = current.compiled;
+      const capability = member(manifest.capabilities, name);
+      const task = member(manifest.task_types, taskType);
+      if (capability === undefined || task === undefined) return null;
+      const said = canonicalize([approvalConfig(manifest, name), capability, task] as unknown as Json);
+      const terms = approvalTerms(manifest, { capability: name, tier: true, rules: [] });
+      return {
+        digest: `sha256:${hash('sha256', said!, 'hex')}`,
+        tier: capability.tier,
+        from: terms?.flatMap(({ from }) => from) ?? [manifest.owner, capabilityOwner(manifest, capability)],
+        maxTtlSeconds: capability.max_ttl,
       };
     },
     narrowPlan: ({ params, plan }, leftOut) => {

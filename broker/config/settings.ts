@@ -153,6 +153,9 @@ export const environment = z.object({
   WRIT_REDEEM_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe(
     'An approved grant that is not redeemed for so long is denied.',
   ),
+  WRIT_PRE_APPROVAL_SECONDS: seconds(30 * 86_400, 0, 366 * 86_400).describe(
+    'How far ahead an approver may approve what an agent will ask for; 0 = nobody may, and what was given approves nothing.',
+  ),
   WRIT_PROVIDER_TIMEOUT_SECONDS: seconds(20, 1, 120).describe('How long the broker waits for a provider.'),
   WRIT_RECONCILE_SECONDS: seconds(1, 1, 60).describe('How often a worker looks for due rows.'),
   WRIT_GRANTS_PER_MINUTE: count(600, 0, 1_000_000).describe(

@@ -39,7 +39,8 @@ export function pageErrors(deps: PageErrorDeps, error: unknown, req: Request, re
 
 /** The page that a refused form belongs to; its path matched a route of ours, so it is local. */
 function safePath(req: Request): string {
-  if (/^\/locks(?:\/|$)/.test(req.path)) return '/locks';
+  const [top] = /^\/(?:locks|passkeys)(?=\/|$)/.exec(req.path) ?? [];
+  if (top !== undefined) return top;
   const [page] =
     /^\/(?:approvals\/\w{1,64}$|sessions\/\w{1,64}(?=\/)|agents\/[a-z][a-z0-9-]{0,62}(?=\/))/.exec(req.path) ?? [];
   return page ?? '/';

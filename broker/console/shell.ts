@@ -5,6 +5,7 @@
 import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import express, { type Response, type Router } from 'express';
 import { type ComponentChildren, h, type JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
@@ -17,6 +18,14 @@ const script = readFileSync(join(import.meta.dirname, 'live.js'));
 const named = (content: Buffer) => hash('sha256', content, 'hex').slice(0, 16);
 const stylesheetPath = `/assets/writ.${named(stylesheet)}.css`;
 const scriptPath = `/assets/live.${named(script)}.js`;
+const passkeyScripts = [
+  join(import.meta.dirname, 'passkeys.js'),
+  // As its package has it; a page cannot load more than one file of ours.
+  fileURLToPath(new URL('../dist/bundle/index.umd.min.js', import.meta.resolve('@simplewebauthn/browser'))),
+].map((file) => {
+  const content = readFileSync(file);
+  return { content, path: `/assets/passkeys.${named(content)}.js` };
+});
 
 /** Who is signed in, for the masthead. `csrf` goes into the sign-out form. */
 export interface Viewer {
@@ -29,6 +38,8 @@ export interface Page {
   viewer: Viewer | null;
   body: ComponentChildren;
   status?: number;
+  /** It has forms that a passkey signs for: the script for that is loaded, too. */
+  passkeys?: boolean;
 }
 
 /**
@@ -70,6 +81,9 @@ function document(page: Page): JSX.Element {
       h('title', null, `${visible(page.title)} · Writ`),
       h('link', { rel: 'stylesheet', href: stylesheetPath }),
       h('script', { src: scriptPath, defer: true }),
+      ...(page.passkeys === true
+        ? passkeyScripts.toReversed().map(({ path }) => h('script', { src: path, defer: true }))
+        : []),
       h('link', { rel: 'icon', href: '/assets/writ.svg', type: 'image/svg+xml' }),
     ]),
     h('body', null, [
@@ -88,7 +102,9 @@ function masthead(viewer: Viewer | null): ComponentChildren {
     h('nav', null, [
       h('a', { href: '/approvals' }, 'Approvals'),
       h('a', { href: '/approvals/mine' }, 'Decided by you'),
+      h('a', { href: '/pre-approvals' }, 'Ahead of time'),
       h('a', { href: '/agents' }, 'Agents'),
+      h('a', { href: '/passkeys' }, 'Passkeys'),
     ]),
     h('form', { class: 'who', method: 'post', action: '/logout' }, [
       h('input', { type: 'hidden', name: 'csrf', value: viewer.csrf }),
@@ -128,6 +144,8 @@ export function assetsRouter(): Router {
   const forever = { 'Cache-Control': 'public, max-age=31536000, immutable', 'X-Content-Type-Options': 'nosniff' };
   router.get(stylesheetPath, (_req, res) => void res.set(forever).type('css').send(stylesheet));
   router.get(scriptPath, (_req, res) => void res.set(forever).type('js').send(script));
+  for (const { path, content } of passkeyScripts)
+    router.get(path, (_req, res) => void res.set(forever).type('js').send(content));
   router.get('/assets/writ.svg', (_req, res) => void res.set(forever).type('svg').send(icon));
   return router;
 }

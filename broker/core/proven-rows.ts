@@ -17,6 +17,18 @@ export interface ProvenRows {
     checked_at: Date;
     sealed: string | null;
     expires_at: Date;
+    /** How it was made; absent = by the identity provider, in the ordinary way. */
+    method?: 'fresh_oidc' | 'passkey';
+  };
+  /** Bound to the person: a row of somebody else's key gives nobody a passkey. */
+  passkey: {
+    id: string;
+    issuer: string;
+    subject: string;
+    credential_id: string;
+    public_key: string;
+    sign_count: number;
+    created_at: Date;
   };
   bootstrap: { id: number; token_hash: string; created_at: Date };
   manifest: {
@@ -110,6 +122,26 @@ export interface ProvenRows {
     channel: string;
     at: Date;
     redeem_by: Date | null;
+    /** What its passkey signed; null or absent = it was given without one. */
+    evidence?: object | null;
+  };
+  /** What is approved ahead of time. That it was withdrawn, and how often it was used, the record says. */
+  pre_approval: {
+    id: string;
+    agent: string;
+    task_type: string;
+    capability: string;
+    bounds: object;
+    max_uses: number;
+    max_ttl_seconds: number;
+    until: Date;
+    terms: string;
+    groups: readonly string[];
+    from_grant: string;
+    reason: string;
+    giver: object;
+    given_by: string;
+    given_at: Date;
   };
   /** Where the checkpoints of the record have got to. */
   audit_checkpoint: {

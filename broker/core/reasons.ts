@@ -170,6 +170,10 @@ export const decisionReasons = {
     meaning: 'A fact has the wrong type. Nobody should ever see this; the request is denied all the same.',
   },
   policy_failed: { meaning: 'A policy could not be evaluated. Denied, because Cedar would skip it.' },
+  pre_approved: {
+    meaning: 'A person had approved it ahead of time, within bounds. Comes with `approved`, not with a denial.',
+    words: 'a person had approved it ahead of time',
+  },
   denied_by_approver: { meaning: 'A person denied it; `advice` is their reason.', words: 'an approver said no' },
   timeout: {
     meaning: 'Nobody decided within `WRIT_APPROVAL_TIMEOUT_SECONDS`.',
@@ -221,6 +225,28 @@ export const decisionReasons = {
 } as const satisfies ReasonTable;
 export type DecisionReason = keyof typeof decisionReasons;
 
+/** Why a pre-approval is over before its time and its number of uses. */
+export const preApprovalEnds = {
+  withdrawn: {
+    meaning: 'Whoever gave it, or an admin, withdrew it.',
+    words: 'it was withdrawn',
+  },
+  giver_signed_off: {
+    meaning: 'The identity provider signalled that whoever gave it is signed off.',
+    words: 'the identity provider signed off who gave it',
+  },
+  group_lost: {
+    meaning: 'Whoever gave it is no longer in a group that made them an approver, as the identity provider says.',
+    words: 'who gave it is in the group no more',
+  },
+  terms_changed: {
+    meaning:
+      'The manifest in force says something else of the capability, of the task type or of who approves than when it was given.',
+    words: 'the manifest says something else now',
+  },
+} as const satisfies ReasonTable;
+export type PreApprovalEnd = keyof typeof preApprovalEnds;
+
 /** What stands between a person and a review of a grant. */
 export const reviewBlockers = {
   party: {
@@ -248,6 +274,44 @@ export const reviewBlockers = {
   },
 } as const satisfies ReasonTable;
 export type ReviewBlockerCode = keyof typeof reviewBlockers;
+
+/** Why a passkey, or what one signed, was refused. */
+export const passkeyRefusals = {
+  unknown_challenge: {
+    meaning: 'What was signed is no challenge of this broker’s, or one that is too old.',
+    words: 'the challenge is unknown or too old',
+  },
+  other_challenge: {
+    meaning: 'The challenge was made for another login, another person, or another thing.',
+    words: 'the challenge was for something else',
+  },
+  replayed: { meaning: 'The challenge had been used before.', words: 'it had been used before' },
+  malformed: { meaning: 'What came is no answer of an authenticator.', words: 'it is no answer of an authenticator' },
+  unknown_passkey: {
+    meaning: 'No passkey of this person: another’s, one that was removed or disabled, or one whose row does not hold.',
+    words: 'it is no passkey of theirs',
+  },
+  wrong_origin: {
+    meaning: 'It was made for the page of another site.',
+    words: 'it was made for another site',
+  },
+  not_verified: {
+    meaning: 'The authenticator did not verify the person: no PIN, fingerprint or the like.',
+    words: 'the authenticator did not verify the person',
+  },
+  bad_signature: { meaning: 'Its signature does not hold.', words: 'its signature does not hold' },
+  counter_went_back: {
+    meaning:
+      'Its signature counter did not rise: there may be a copy of the authenticator. The passkey is disabled by it.',
+    words: 'its counter went back',
+  },
+  not_fresh: {
+    meaning: 'A first passkey is registered in a sign-in that was begun for it, minutes ago; this login is none.',
+    words: 'the person had not just signed in for it',
+  },
+  registered_already: { meaning: 'The same authenticator is registered already.' },
+} as const satisfies ReasonTable;
+export type PasskeyRefusal = keyof typeof passkeyRefusals;
 
 /** Why a proof of identity was refused. The caller reads one terse sentence; the audit row has the code. */
 export const refusalReasons = {
@@ -316,3 +380,4 @@ const literal = (code: string): string => `'${code}'`;
 export const endReason = (code: EndReason): string => literal(code);
 export const revokeReason = (code: RevokeReason): string => literal(code);
 export const decisionReason = (code: DecisionReason): string => literal(code);
+export const preApprovalEnd = (code: PreApprovalEnd): string => literal(code);

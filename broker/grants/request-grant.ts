@@ -54,6 +54,8 @@ export interface GrantDeps extends IssueDeps, EndSessionDeps, AskDeps {
     refusal: EventPayload<'grant.refused'>,
     requestId: string | null,
   ): Promise<void>;
+  /** Approves a request that waits, by what people approved ahead of time; absent = nobody did. */
+  preApproved?(grantId: string, requestId: string | null): Promise<void>;
   /** Told of what was decided, once it is on record. */
   observer?: DecisionObserver;
 }
@@ -96,6 +98,8 @@ export function grantReads(
   };
 }
 
+const onlyByTier = ({ reasons = [] }: GrantView) => reasons.every(({ code }) => code === 'needs_approval');
+
 interface Asking {
   request: GrantRequest;
   requestDigest: string;
@@ -133,7 +137,12 @@ export async function requestGrant(
     },
     maxRaces,
   );
-  if ('outcome' in decided) return decided;
+  if ('outcome' in decided) {
+    // Where a rule has people asked, because of what went before, nobody knew that ahead of time.
+    if (decided.outcome !== 'pending' || deps.preApproved === undefined || !onlyByTier(decided.grant)) return decided;
+    await deps.preApproved(decided.grant.id, requestId);
+    return { outcome: 'repeated', grantId: decided.grant.id };
+  }
 
   // 2.
   return mintAndDeliver(deps, decided, request.credentialJwk, requestId);

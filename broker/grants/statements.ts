@@ -242,6 +242,8 @@ const claimStatement = (moving: boolean): Statement => ({
         WHERE s.id = $1::text AND ${mayAct('s', '$2::timestamptz')} AND g.id = $3::text AND g.status = 'approved' AND g.plan_digest = $4::text AND g.decide_by > $2::timestamptz
           -- The status can be set back by whoever writes the row; history cannot.
           AND NOT EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = g.session_id AND e.grant_id = g.id AND e.type = ${event('lease.issued')})
+          AND NOT EXISTS (SELECT 1 FROM pre_approval_use u JOIN audit_event e ON e.chain = u.pre_approval_id AND e.type = ${event('pre_approval.ended')}
+            WHERE u.grant_id = g.id)
         FOR UPDATE OF s, g) locked
     ), ${holdRoom({ provider: '$6::text', agent: '$17::text', lockKey: '$13::text', denials: '$18', members: '$19', endedBefore: '$20' })}, ${reserveMember('$5::text', '$6::text', '$7', '$8::timestamptz')}, ${moving ? `${moveCells('ready', '$21', '$2::timestamptz')}, ` : ''}g AS (
       UPDATE grants SET status = 'issuing', plan = $9::jsonb, plan_digest = $10::text, decision_jws = $11::text, credential_jwk = coalesce($12::jsonb, credential_jwk)${moving ? ', redeemed_moves = redeemed_moves || $22::jsonb' : ''}

@@ -30,6 +30,7 @@ export type KeyUse =
   | 'at-rest'
   | 'sign-in-cookie'
   | 'login-renewal'
+  | 'passkeys'
   | 'checkpoints'
   | 'actions'
   | 'credential-marks'

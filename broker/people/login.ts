@@ -5,6 +5,7 @@
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Request, Response } from 'express';
+import { endWithGroups } from '../../approvals/pre-approval-transitions.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { guardHeaders, type Viewer } from '../console/shell.ts';
@@ -14,6 +15,7 @@ import type { Statement, Store } from '../store/open.ts';
 import { rememberNames } from './account-names.ts';
 import { expireBootstrap } from './admin-access.ts';
 import { type Identity, identityRecord, namesToRemember, personRef } from './identity.ts';
+import { type LoginMethod, methodProven } from './login-method.ts';
 import type { SignedInPerson } from './oidc.ts';
 import type { LoginRow, Rechecks } from './recheck.ts';
 import { isSameOrigin } from './same-origin.ts';
@@ -37,7 +39,11 @@ export interface LoginDeps {
 }
 
 export interface Login {
+  /** Names it, and opens nothing: the hash of its cookie. */
+  id: string;
   identity: Identity;
+  method: LoginMethod;
+  signedInAt: Date;
   /** Goes into every form; posts without it are refused. */
   csrf: string;
 }
@@ -48,10 +54,10 @@ const openStatement: Statement = {
     WITH purged AS (
       DELETE FROM login WHERE expires_at <= $4::timestamptz
     ), opened AS (
-      INSERT INTO login (token_hash, identity, csrf, created_at, checked_at, sealed, expires_at, proof)
-      VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $4::timestamptz, $9::text, $5::timestamptz, $10::text)
+      INSERT INTO login (token_hash, identity, csrf, created_at, checked_at, sealed, expires_at, proof, method)
+      VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $4::timestamptz, $9::text, $5::timestamptz, $10::text, $12::text)
     ), named AS (${rememberNames('$2::jsonb', '$8::json', '$4::timestamptz')}
-    ), expired AS (${expireBootstrap('$11::boolean', '$4::timestamptz')}
+    ), ${endWithGroups('$2::jsonb', '$4::timestamptz', 'true')}, expired AS (${expireBootstrap('$11::boolean', '$4::timestamptz')}
     ), expiry AS (
       ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('admin.bootstrap_expired'), actor: '$6::text', request: '$7::text', payload: "'{}'::json" }, 'expired')}
     )
@@ -66,6 +72,7 @@ export async function openLogin(
   res: Response,
   { identity, renewal }: SignedInPerson,
   requestId: string,
+  method: 'oidc' | 'fresh_oidc' = 'oidc',
 ): Promise<void> {
   const token = randomBytes(32).toString('base64url');
   const csrf = randomBytes(32).toString('base64url');
@@ -83,6 +90,7 @@ export async function openLogin(
     checked_at: now,
     sealed,
     expires_at: expires,
+    ...methodProven(method),
   });
   await deps.store.run(openStatement, [
     tokenHash,
@@ -96,6 +104,7 @@ export async function openLogin(
     sealed,
     proof,
     deps.adminGroup !== undefined && identity.groups.includes(deps.adminGroup),
+    method,
   ]);
   setCookie(deps, res, 'writ_login', token, seconds);
 }
@@ -103,15 +112,24 @@ export async function openLogin(
 const loadStatement: Statement = {
   name: 'login_load',
   text: `
-    SELECT l.token_hash, l.identity, l.csrf, l.created_at, l.checked_at, l.sealed, l.expires_at, l.proof,
+    SELECT l.token_hash, l.identity, l.csrf, l.created_at, l.checked_at, l.sealed, l.expires_at, l.method, l.proof,
       (SELECT coalesce(jsonb_agg(jsonb_build_object('kind', n.kind, 'value', n.value)), '[]') FROM account_name n
        WHERE n.issuer = l.identity ->> 'issuer' AND n.subject = l.identity ->> 'subject') AS former
     FROM login l WHERE l.token_hash = $1 AND l.expires_at > $2`,
 };
 
 function loginHolds({ proofs }: Store, row: LoginRow): boolean {
-  const { token_hash, identity, csrf, created_at, checked_at, sealed, expires_at } = row;
-  const proven = { token_hash, identity, csrf, created_at, checked_at, sealed, expires_at };
+  const { token_hash, identity, csrf, created_at, checked_at, sealed, expires_at, method } = row;
+  const proven = {
+    token_hash,
+    identity,
+    csrf,
+    created_at,
+    checked_at,
+    sealed,
+    expires_at,
+    ...methodProven(method),
+  };
   return proofs.holds('login', proven, row.proof);
 }
 
@@ -124,7 +142,14 @@ export async function loadLogin(deps: LoginDeps, req: Request): Promise<Login | 
   const token = readCookie(deps, req, 'writ_login');
   if (token === undefined || !/^[\w-]{43}$/.test(token)) return null;
   const current = await currentLogin(deps, hash(token));
-  return current === null ? null : { identity: { ...current.identity, former: current.former }, csrf: current.csrf };
+  if (current === null) return null;
+  return {
+    id: current.token_hash,
+    identity: { ...current.identity, former: current.former },
+    method: current.method,
+    signedInAt: current.created_at,
+    csrf: current.csrf,
+  };
 }
 
 /**
@@ -190,7 +215,7 @@ export function checkCsrf(deps: LoginDeps, req: Request, login: Login, token: un
 }
 
 const ownPages =
-  /^(?:\/|\/approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/locks(?:\?target=[\w%.~-]{1,600})?)$/;
+  /^(?:\/|\/approvals(?:\/\w{1,64}(?:\/ahead)?)?|\/pre-approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/passkeys|\/locks(?:\?target=[\w%.~-]{1,600})?)$/;
 
 /**
  * A path of ours to return to after sign-in, `/` for anything else: never another origin, never an endpoint

@@ -32,6 +32,8 @@ export interface SignInAttempt {
   nonce: string;
   verifier: string;
   returnTo: string;
+  /** The person is to sign in anew, whoever the provider still knows. */
+  fresh: boolean;
 }
 
 /** What the provider can be asked again with. Secret. */
@@ -47,7 +49,8 @@ export interface SignedInPerson {
 }
 
 export interface OidcClient {
-  begin(returnTo: string): Promise<{ url: URL; attempt: SignInAttempt }>;
+  /** @param fresh has the person sign in anew */
+  begin(returnTo: string, fresh?: boolean): Promise<{ url: URL; attempt: SignInAttempt }>;
   /**
    * @param query the callback's query string as it arrived
    * @throws GroupsNotDelivered; anything else when the provider did not confirm the person
@@ -110,13 +113,14 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
   };
 
   return {
-    begin: async (returnTo) => {
+    begin: async (returnTo, fresh = false) => {
       const configuration = await configure();
       const attempt = {
         state: oidc.randomState(),
         nonce: oidc.randomNonce(),
         verifier: oidc.randomPKCECodeVerifier(),
         returnTo,
+        fresh,
       };
       const url = oidc.buildAuthorizationUrl(configuration, {
         redirect_uri: redirectUri,
@@ -125,6 +129,7 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
         nonce: attempt.nonce,
         code_challenge: await oidc.calculatePKCECodeChallenge(attempt.verifier),
         code_challenge_method: 'S256',
+        ...(fresh ? { prompt: 'login', max_age: '0' } : {}),
       });
       return { url, attempt };
     },
@@ -141,6 +146,7 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
       });
       const claims = tokens.claims();
       if (claims === undefined) throw new Error('the provider sent no id token');
+      if (attempt.fresh && !isFresh(claims.auth_time, clock)) throw new Error('the person did not sign in anew');
       // Many providers put e-mail and groups into userinfo only. What the signed token says wins.
       const more =
         configuration.serverMetadata().userinfo_endpoint === undefined
@@ -173,6 +179,17 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
     },
   };
 }
+
+/**
+ * The provider was told to have the person sign in anew. Some never say when that was: they are taken at
+ * their word, as in everything else.
+ */
+function isFresh(authTime: number | undefined, clock: Clock): boolean {
+  return authTime === undefined || clock.now().getTime() / 1000 - authTime <= freshSignInSeconds;
+}
+
+/** Time for the way back, and for clocks that differ. */
+const freshSignInSeconds = 300;
 
 const hasUserInfo = (configuration: oidc.Configuration) =>
   configuration.serverMetadata().userinfo_endpoint !== undefined;

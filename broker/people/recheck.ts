@@ -3,6 +3,7 @@
  * groups they are in, at the first request after `seconds`. Who left a team stops approving then, and not
  * when the login ends.
  */
+import { endWithGroups } from '../../approvals/pre-approval-transitions.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
@@ -11,6 +12,7 @@ import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { rememberNames } from './account-names.ts';
 import { type Identity, identityRecord, namesToRemember, personRef } from './identity.ts';
+import { type LoginMethod, methodProven } from './login-method.ts';
 import type { OidcClient, Renewal } from './oidc.ts';
 
 /** A login as its row has it. */
@@ -22,6 +24,7 @@ export interface LoginRow {
   checked_at: Date;
   sealed: string | null;
   expires_at: Date;
+  method: LoginMethod;
   proof: string;
   former: Identifier[];
 }
@@ -59,7 +62,7 @@ const renewStatement: Statement = {
       UPDATE login SET identity = $3::jsonb, checked_at = $4::timestamptz, sealed = $5::text, proof = $9::text
       WHERE token_hash = $1::text AND checked_at = $2::timestamptz RETURNING token_hash
     ), named AS (${rememberNames('$3::jsonb', '$6::json', '$4::timestamptz')}
-    ), audited AS (
+    ), ${endWithGroups('$3::jsonb', '$4::timestamptz', 'EXISTS (SELECT 1 FROM renewed)')}, audited AS (
       ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('person.changed'), actor: '$7::text', payload: '$3::json' }, 'renewed WHERE $8::boolean')}
     )
     SELECT 1 FROM renewed`,
@@ -100,8 +103,17 @@ export function createRechecks(deps: RecheckDeps): Rechecks {
     const identity = identityRecord(told.identity);
     const record = JSON.stringify(identity);
     const sealed = await seal.seal(JSON.stringify(told.renewal), tokenHash);
-    const { csrf, created_at, expires_at } = row;
-    const renewed = { token_hash: tokenHash, identity, csrf, created_at, checked_at: now, sealed, expires_at };
+    const { csrf, created_at, expires_at, method } = row;
+    const renewed = {
+      token_hash: tokenHash,
+      identity,
+      csrf,
+      created_at,
+      checked_at: now,
+      sealed,
+      expires_at,
+      ...methodProven(method),
+    };
     await store.run(renewStatement, [
       tokenHash,
       row.checked_at,

@@ -3,7 +3,7 @@
  * travels in an encrypted cookie.
  */
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
-import { EncryptJWT, jwtDecrypt } from 'jose';
+import { EncryptJWT, type JWTPayload, jwtDecrypt } from 'jose';
 import { pageErrors, type WebLog } from '../console/page-errors.ts';
 import { guardHeaders, notice, sendPage } from '../console/shell.ts';
 import { WritError } from '../core/errors.ts';
@@ -45,7 +45,7 @@ export function signInRouter(deps: SignInDeps): Router {
 
   router.get('/login', async (req, res) => {
     const returnTo = localReturn(req.query.return_to);
-    const begun = await provider.begin(returnTo).catch((cause) => {
+    const begun = await provider.begin(returnTo, req.query.fresh === '1').catch((cause) => {
       deps.log.error(
         { ...failure(cause), request_id: deps.requestId(req, res) },
         'the identity provider cannot be reached',
@@ -78,7 +78,7 @@ export function signInRouter(deps: SignInDeps): Router {
     if (person === null) {
       return sendFailure(res, 400, 'Your identity provider did not confirm who you are.', attempt.returnTo);
     }
-    await openLogin(deps, res, person, deps.requestId(req, res));
+    await openLogin(deps, res, person, deps.requestId(req, res), attempt.fresh ? 'fresh_oidc' : 'oidc');
     guardHeaders(res);
     res.redirect(303, attempt.returnTo);
   });
@@ -134,15 +134,15 @@ async function sealAttempt(deps: SignInDeps, attempt: SignInAttempt): Promise<st
 async function unsealAttempt(deps: SignInDeps, sealed: string | undefined): Promise<SignInAttempt | null> {
   if (sealed === undefined) return null;
   try {
-    const { payload } = await jwtDecrypt<{ [K in keyof SignInAttempt]: string }>(sealed, deps.cookieKey, {
+    const { payload } = await jwtDecrypt<SignInAttempt & JWTPayload>(sealed, deps.cookieKey, {
       audience: 'sign-in',
       currentDate: deps.clock.now(),
       keyManagementAlgorithms: ['dir'],
       contentEncryptionAlgorithms: ['A256GCM'],
       requiredClaims: ['exp', 'state', 'nonce', 'verifier', 'returnTo'],
     });
-    const { state, nonce, verifier, returnTo } = payload;
-    return { state, nonce, verifier, returnTo: localReturn(returnTo) };
+    const { state, nonce, verifier, returnTo, fresh } = payload;
+    return { state, nonce, verifier, returnTo: localReturn(returnTo), fresh: fresh === true };
   } catch {
     return null;
   }

@@ -3,9 +3,10 @@
  * for one more person. A review cannot be taken back, so the request lapses, and the agent asks again.
  */
 import { settleNotices } from '../../approvals/notices.ts';
+import { endPreApprovals } from '../../approvals/pre-approval-transitions.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
-import { decisionReason } from '../core/reasons.ts';
+import { decisionReason, preApprovalEnd } from '../core/reasons.ts';
 import { lapseGrant } from '../grants/transitions.ts';
 import type { NamedAccount } from '../people/account-names.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -37,6 +38,18 @@ ${lapseGrant('due', '$1::timestamptz')}
     SELECT (SELECT count(*)::int FROM open) AS open, (SELECT count(*)::int FROM changed) AS lapsed`,
 };
 
+// What they gave ahead of time ends first: nothing is approved by it after that.
+const aheadStatement: Statement = {
+  name: 'signal_end_pre_approvals',
+  text: `
+    WITH due AS (
+      SELECT p.id, ${preApprovalEnd('giver_signed_off')} AS reason FROM pre_approval p
+      JOIN jsonb_to_recordset($2::jsonb) AS a (issuer text, subject text) ON p.giver ->> 'issuer' = a.issuer AND p.giver ->> 'subject' = a.subject
+      WHERE p.ended_at IS NULL ORDER BY p.id FOR UPDATE OF p
+    ), ${endPreApprovals('due', '$1::timestamptz')}
+    SELECT id FROM over`,
+};
+
 /**
  * @returns how many requests lapsed, and whether none is left that may come to be approved by these people
  */
@@ -45,6 +58,7 @@ export async function lapseApprovals(
   accounts: readonly NamedAccount[],
   now: Date,
 ): Promise<{ lapsed: number; done: boolean }> {
+  await store.run(aheadStatement, [now, JSON.stringify(accounts)]);
   let lapsed = 0;
   for (;;) {
     const [row] = await store.run<{ open: number; lapsed: number }>(lapseStatement, [

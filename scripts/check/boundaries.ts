@@ -84,6 +84,12 @@ export const rules: Rule[] = [
     never: '^broker/(?!$1/)(people|identity)/',
   },
   {
+    name: 'passkeys-know-no-page',
+    why: 'what a passkey signs for is known by whoever asks for it: pages and reviews call the door, never the reverse',
+    files: /^broker\/people\/passkeys\//,
+    only: '^broker/(people|core|store|audit)/',
+  },
+  {
     name: 'main-is-the-process',
     why: 'what a broker is made of is composed in one place, for production and tests alike',
     files: /^broker\/main\.ts$/,
@@ -174,7 +180,7 @@ export const rules: Rule[] = [
     name: 'a-channel-stands-alone',
     why: 'a channel shows, tells and forwards reviews: it knows its contract, the review and the routes, no other channel and no outbox',
     files: /^approvals\/([^/]+)\//,
-    only: '^approvals/$1/|^approvals/(contract|review|eligibility|routes)\\.ts$|^broker/(core|store|console|people|keys)/|^broker/sessions/live-session\\.ts$',
+    only: '^approvals/$1/|^approvals/(contract|review|eligibility|routes|bounds|(give|withdraw)-pre-approval|read-pre-approvals)\\.ts$|^broker/(core|store|console|people|keys)/|^broker/sessions/live-session\\.ts$',
   },
   {
     name: 'only-compose-composes',
@@ -213,7 +219,7 @@ export const rules: Rule[] = [
     name: 'a-signal-only-ends',
     why: 'what an identity provider signals ends logins, approvals and sessions: it can decide, open and mint nothing',
     files: /^broker\/signals\//,
-    only: '^broker/(signals|core|store|audit|identity)/|^broker/people/(account-names|sign-off)\\.ts$|^broker/sessions/end-session\\.ts$|^broker/grants/transitions\\.ts$|^approvals/notices\\.ts$',
+    only: '^broker/(signals|core|store|audit|identity)/|^broker/people/(account-names|sign-off)\\.ts$|^broker/sessions/end-session\\.ts$|^broker/grants/transitions\\.ts$|^approvals/(notices|pre-approval-transitions)\\.ts$',
   },
   {
     name: 'what-decides-knows-no-replay',

@@ -8,6 +8,8 @@ import {
   decisionReasons,
   endReasons,
   misuseReasons,
+  passkeyRefusals,
+  preApprovalEnds,
   reviewBlockers,
   revokeReasons,
 } from '../../broker/core/reasons.ts';
@@ -57,10 +59,24 @@ export const closedLists: ClosedList[] = [
   },
   {
     file: 'broker/core/reasons.ts',
+    what: 'end of a pre-approval',
+    names: codesOf(preApprovalEnds),
+    calls: ['preApprovalEnd'],
+    members: ['reason'],
+  },
+  {
+    file: 'broker/core/reasons.ts',
     what: 'review blocker',
     names: codesOf(reviewBlockers),
     calls: [],
     files: /^approvals\/eligibility\.ts$/,
+  },
+  {
+    file: 'broker/core/reasons.ts',
+    what: 'passkey refusal',
+    names: codesOf(passkeyRefusals),
+    calls: [],
+    files: /^broker\/people\/passkeys\//,
   },
   {
     file: 'broker/core/reasons.ts',

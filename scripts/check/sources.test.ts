@@ -58,6 +58,9 @@ const bad: Record<string, Record<string, string>> = {
   'core-stands-on-itself': { 'broker/core/log.ts': 'import { open } from "../store/open.ts"' },
   'the-tail-is-written-once': { 'broker/grants/redeem-grant.ts': 'import { issueLease } from "../leases/issue.ts"' },
   'people-are-no-workloads': { 'broker/people/login.ts': 'import { checkDpopProof } from "../identity/dpop.ts"' },
+  'passkeys-know-no-page': {
+    'broker/people/passkeys/assertion.ts': 'import { review } from "../../../approvals/review.ts"',
+  },
   'main-is-the-process': { 'broker/main.ts': 'import { openStore } from "./store/open.ts"' },
   'mints-are-sent-once': { 'providers/github/api.ts': 'import { createAppAuth } from "@octokit/auth-app"' },
   'vocabulary-is-the-ground': { 'broker/core/vocabulary.ts': 'import type { E } from "./errors.ts"' },

@@ -31,10 +31,13 @@ export const owners: { [table: string]: RegExp } = {
   upstream_lock: /^broker\/leases\//,
   review: /^approvals\//,
   approval_outbox: /^approvals\//,
+  pre_approval: /^approvals\//,
+  pre_approval_use: /^approvals\//,
   signing_key: /^broker\/keys\//,
   bootstrap: /^broker\/people\//,
   login: /^broker\/people\//,
   account_name: /^broker\/people\//,
+  passkey: /^broker\/people\/passkeys\//,
   signal: /^broker\/signals\//,
   // Nothing can change or delete a row (a trigger holds that).
   audit_event: /^broker\/audit\/append\.ts$/,

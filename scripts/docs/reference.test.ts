@@ -14,6 +14,7 @@ import {
   type EndReason,
   endReasons,
   misuseReasons,
+  passkeyRefusals,
   reviewBlockers,
   storedRevokeReasons,
 } from '../../broker/core/reasons.ts';
@@ -149,7 +150,7 @@ describe('reason-codes.md', () => {
   });
 
   it('explains every code of every closed list, and no other', () => {
-    const tables = [decisionReasons, endReasons, storedRevokeReasons, reviewBlockers, misuseReasons];
+    const tables = [decisionReasons, endReasons, storedRevokeReasons, reviewBlockers, passkeyRefusals, misuseReasons];
     assert.deepEqual([...shown()].sort(), [...new Set(tables.flatMap(Object.keys))].sort());
   });
 
