@@ -205,7 +205,7 @@ export interface Notice {
   taskType: string;
   /** `team:…` and `user:…` who may decide. */
   approvers: string[];
-  /** Whether it may be approved in this channel; else people are led to the page. */
+  /** Whether it may be approved in this channel, and is here whole; else people are led to the page. */
   approvedHere: boolean;
   /**
    * The permission, one fact a line, in the provider's words; values that the agent chose may stand in them.

@@ -244,7 +244,7 @@ export async function noticeOf(sources: NoticeSources, row: ClaimedNotice, chann
     capability: line(row.capability),
     taskType: line(row.task_type),
     approvers,
-    approvedHere: mayApproveIn(channel, about, row.tier),
+    approvedHere: mayApproveIn(channel, about, row.tier) && fitsInMessage(summary),
     summary: lines(summary),
     revocability: line(revocability.text),
     ttlSeconds: row.plan.ttl_seconds,
@@ -302,6 +302,10 @@ export const line = (text: string): string => {
   const { text: kept, left } = clamp(visible(text), noticeTextMax);
   return left === 0 ? kept : `${kept}…`;
 };
+
+/** Whether a message shows the permission whole. What was cut is approved where it can be read (invariant 3). */
+export const fitsInMessage = (summary: readonly string[]): boolean =>
+  summary.length <= noticeLinesMax && summary.every((one) => clamp(visible(one), noticeTextMax).left === 0);
 
 function lines(all: readonly string[]): string[] {
   const kept = all.slice(0, noticeLinesMax).map(line);

@@ -53,6 +53,8 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
   const make = () => slack.create(settings, { clock, log });
   const about: GrantAbout = { owner: 'user:approver@example.com', approvedIn: ['slack'] };
   const approvers = ['user:approver@example.com', 'user:second@example.com', 'team:billing'];
+  /** What the provider says that the plan permits. */
+  const permission = ['Read objects under customers/42/ in the S3 bucket orders'];
   const refused: WritError[] = [];
 
   const app = express();
@@ -62,7 +64,7 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
   const sources = {
     publicUrl,
     describePlan: () => ({
-      summary: ['Read objects under customers/42/ in the S3 bucket orders'],
+      summary: permission,
       revocability: { kind: 'eventual' as const, text: 'Writ ends it within seconds.' },
     }),
     approversOf: async () => approvers,
@@ -107,6 +109,7 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
     make,
     about,
     approvers,
+    permission,
     refused,
     logged,
     /** A request that waits, with its notice. @returns the grant's id */

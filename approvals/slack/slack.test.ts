@@ -301,6 +301,22 @@ house('where the manifest does not say so, Slack leads to the page and approves 
   assert.equal(await h.store.prisma.review.count(), 0);
 });
 
+house('a permission that the card cannot show whole is approved on the page alone', async (h) => {
+  const short = await asked(h);
+  const cuts: [string, string[]][] = [
+    ['more lines than a message has', Array.from({ length: 21 }, (_, n) => `Read objects under customers/${n}/`)],
+    ['a line that is too long', [`Read ${'customers/42/ '.repeat(40)}and everything else`]],
+  ];
+  for (const [what, lines] of cuts) {
+    h.permission.splice(0, Number.POSITIVE_INFINITY, ...lines);
+    const { card } = await asked(h);
+    assert.ok(!buttonsOf(card).some(({ action_id }) => action_id === 'approve'), what);
+    await h.slack.press('U0APPROVER', short.card, 'approve');
+    assert.match(lastWhisper(h), /This is approved on the page alone/, what);
+  }
+  assert.equal(await h.store.prisma.review.count(), 0);
+});
+
 house('whatever an agent writes is text in every field of the card, within Slack’s limits', async (h) => {
   const bidi = '\u202edenied\u2066';
   const long = 'x'.repeat(5000);

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
 import { test } from 'node:test';
 import { compactVerify } from 'jose';
-import { type DecisionPayload, DecisionRefused, signDecision, verifyDecision } from './sign-decision.ts';
+import { ownSignatures } from '../keys/own-signatures.ts';
+import {
+  type DecisionPayload,
+  DecisionRefused,
+  signDecision,
+  type VerifyingKey,
+  verifyDecision,
+} from './sign-decision.ts';
 
 const key = { kid: 'k1', ...generateKeyPairSync('ec', { namedCurve: 'P-256' }) };
 const other = { kid: 'k2', ...generateKeyPairSync('ec', { namedCurve: 'P-256' }) };
@@ -34,7 +41,7 @@ function signed(
   return `${input}.${sign('sha256', Buffer.from(input), { key: by.privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`;
 }
 
-function refusal(jws: string, at = now, keys = [key, other]): string {
+function refusal(jws: string, at = now, keys: VerifyingKey[] = [key, other]): string {
   try {
     verifyDecision(jws, keys, at);
     return 'accepted';
@@ -59,11 +66,33 @@ test('only keys of ours count, each under its own id', async () => {
   assert.equal(refusal(signDecision(payload, key, now), now, []), 'unknown_key');
 });
 
+test('what was signed here is known once, under its own key alone, and only while that key counts', () => {
+  const mine = { ...key, own: ownSignatures() };
+  // A public key that verifies nothing of it: only what was remembered can be accepted.
+  const remembering = { ...mine, publicKey: other.publicKey };
+  const jws = signDecision(payload, mine, now);
+  assert.equal(refusal(jws, now, [other]), 'unknown_key');
+  assert.equal(refusal(jws, now, [{ ...remembering, own: ownSignatures() }]), 'bad_signature');
+  assert.equal(refusal(jws, now, [remembering]), 'accepted');
+  assert.equal(refusal(jws, now, [remembering]), 'bad_signature');
+  assert.equal(refusal(jws, now, [mine]), 'accepted', 'the second time it is verified by computing');
+  assert.equal(refusal(signDecision(payload, mine, now), later(60), [mine]), 'expired');
+  assert.equal(refusal(signDecision({ ...payload, effect: 'deny' }, mine, now), now, [mine]), 'not_an_allow');
+});
+
+test('what nobody comes for does not pile up', () => {
+  const own = ownSignatures();
+  for (let n = 0; n < 1_001; n += 1) own.add(String(n));
+  assert.equal(own.take('0'), false);
+  assert.equal(own.take('1000'), true);
+});
+
 test('every changed character is noticed', async () => {
-  const jws = signDecision(payload, key, now);
+  const mine = { ...key, own: ownSignatures() };
+  const jws = signDecision(payload, mine, now);
   for (let at = 0; at < jws.length; at += 1) {
     const changed = `${jws.slice(0, at)}${jws[at] === 'A' ? 'B' : 'A'}${jws.slice(at + 1)}`;
-    assert.notEqual(refusal(changed), 'accepted', `at ${at}`);
+    assert.notEqual(refusal(changed, now, [mine, other]), 'accepted', `at ${at}`);
   }
   const [header, , signature] = jws.split('.');
   assert.equal(

@@ -6,6 +6,7 @@
 import type { KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { signEs256, verifyEs256 } from '../keys/es256.ts';
+import type { OwnSignatures } from '../keys/own-signatures.ts';
 
 const decisionType = 'writ-decision+jwt';
 const maxDecisionSeconds = 60;
@@ -17,11 +18,14 @@ const maxJwsLength = 16_384;
 export interface DecisionKey {
   kid: string;
   privateKey: KeyObject;
+  own?: OwnSignatures;
 }
 
 export interface VerifyingKey {
   kid: string;
   publicKey: KeyObject;
+  /** Absent: whatever this key signed is verified by computing. */
+  own?: OwnSignatures;
 }
 
 const text = z.string().min(1);
@@ -75,7 +79,9 @@ export function signDecision(payload: DecisionPayload, key: DecisionKey, now: Da
   const iat = seconds(now);
   const whole: SignedDecision = PayloadSchema.parse({ ...payload, iat, exp: iat + maxDecisionSeconds });
   const input = `${encode({ alg: 'ES256', typ: decisionType, kid: key.kid })}.${encode(whole)}`;
-  return `${input}.${signEs256(input, key.privateKey).toString('base64url')}`;
+  const jws = `${input}.${signEs256(input, key.privateKey).toString('base64url')}`;
+  key.own?.add(jws);
+  return jws;
 }
 
 /**
@@ -90,9 +96,9 @@ export function verifyDecision(jws: string, keys: readonly VerifyingKey[], now: 
     throw new DecisionRefused('malformed');
   }
   const { kid } = read(HeaderSchema, header);
-  const key = keys.find((candidate) => candidate.kid === kid)?.publicKey;
+  const key = keys.find((candidate) => candidate.kid === kid);
   if (key === undefined) throw new DecisionRefused('unknown_key');
-  if (!verifyEs256(`${header}.${payload}`, decode(signature), key)) {
+  if (key.own?.take(jws) !== true && !verifyEs256(`${header}.${payload}`, decode(signature), key.publicKey)) {
     throw new DecisionRefused('bad_signature');
   }
   const decision = read(PayloadSchema, payload);

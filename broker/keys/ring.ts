@@ -19,6 +19,7 @@ import { event } from '../audit/events.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { selfSigned } from './certificate.ts';
+import { type OwnSignatures, ownSignatures } from './own-signatures.ts';
 import type { Seal } from './seal.ts';
 
 export interface SigningKey {
@@ -26,6 +27,7 @@ export interface SigningKey {
   publicJwk: JWK;
   privateKey: KeyObject;
   publicKey: KeyObject;
+  own: OwnSignatures;
   activeFrom: Date;
   /** Keys that leave the JWKS because of this one, and when. */
   retires: ReadonlyMap<string, Date>;
@@ -144,6 +146,7 @@ async function openKey(seal: Seal, row: { kid: string; privateJwe: string }): Pr
       },
       privateKey,
       publicKey,
+      own: ownSignatures(),
       activeFrom: new Date(active_from),
       retires: new Map(Object.entries(retires).map(([kid, at]) => [kid, new Date(at)])),
     };

@@ -7,7 +7,7 @@ import { hash } from 'node:crypto';
 import { decodeProtectedHeader, jwtVerify } from 'jose';
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
-import { signEs256Aside } from '../keys/es256.ts';
+import { signEs256 } from '../keys/es256.ts';
 import type { KeyRing, SigningKey } from '../keys/ring.ts';
 
 /** RFC 8693 section 4.1: the current actor outermost, those it acts for within. */
@@ -125,7 +125,7 @@ export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string,
         ...(session.jkt === null ? {} : { cnf: { jkt: session.jkt } }),
       };
       const input = `${encode(header)}.${encode(claims)}`;
-      const token = `${input}.${(await signEs256Aside(input, key.privateKey)).toString('base64url')}`;
+      const token = `${input}.${signEs256(input, key.privateKey).toString('base64url')}`;
       // What was signed here just now need not be verified here.
       remember(nameOf(token), {
         sessionId: session.id,

@@ -107,10 +107,35 @@ describe('the runtime role', { skip }, () => {
     await owner.close();
   });
 
-  test('what is not on the path is not taken for ours: objects of a role that may make some', async () => {
+  test('what is on the path of a role is not taken for ours, or the server’s', async () => {
     const owner = await connect(database.url);
-    const { rows } = await owner.query(`SELECT prosecdef, proconfig FROM pg_proc WHERE proname = 'writ_audit_chain'`);
-    assert.deepEqual(rows, [{ prosecdef: true, proconfig: ['search_path=pg_catalog, pg_temp'] }]);
+    // As if somebody had given it a place to make things in: an operator and a function by the names of the
+    // server's, and a table by the name of ours.
+    await owner.query(`
+      CREATE SCHEMA evil;
+      CREATE FUNCTION evil.never(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+      CREATE OPERATOR evil.<> (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.never);
+      CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.never);
+      CREATE FUNCTION evil.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS 'SELECT $2';
+      CREATE FUNCTION evil.concat(VARIADIC "any") RETURNS text LANGUAGE internal AS 'text_concat';
+      CREATE TABLE evil.audit_chain (chain text PRIMARY KEY, seq int, previous text, head text);
+      INSERT INTO evil.audit_chain VALUES ('one', 40, '', 'theirs');
+      GRANT USAGE ON SCHEMA evil TO PUBLIC; GRANT ALL ON ALL TABLES IN SCHEMA evil TO PUBLIC`);
+    for (const [n, path] of ['evil, pg_catalog, public', 'evil', '', 'pg_temp, evil, public'].entries()) {
+      const theirs = await connect(database.runtimeUrl);
+      await theirs.query(
+        `SELECT set_config('search_path', $1, false), set_config('statement_timeout', '5000', false)`,
+        [path],
+      );
+      await theirs.query(
+        `INSERT INTO public.audit_event (chain, at, type, actor, payload) VALUES ('one', pg_catalog.now(), 'test', 'tester', '{}')`,
+      );
+      await theirs.end();
+      const { rows } = await owner.query(
+        `SELECT (SELECT seq FROM public.audit_chain WHERE chain = 'one') AS ours, (SELECT seq FROM evil.audit_chain) AS theirs`,
+      );
+      assert.deepEqual(rows, [{ ours: 3 + n, theirs: 40 }], path);
+    }
     await owner.end();
   });
 });
