@@ -90,7 +90,9 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
       }
     } catch (error) {
       if (!(error instanceof WritError) || (error.code !== 'bad_request' && error.code !== 'conflict')) throw error;
-      // A field was wrong, or somebody was faster: show it as it stands now.
+      // A field was wrong, or somebody was faster: show it as it stands now. Also what an attacker sends: a
+      // wider permission, or another than the one that stands.
+      await deps.noteRefusal?.(req, res, error);
       const status = error.code === 'conflict' ? 409 : 400;
       const fault = { message: error.detail ?? 'Something in the form is not right.', reason, status };
       return showApproval(deps, req, res, login, id, fault);
