@@ -225,8 +225,8 @@ export interface Notice {
 }
 
 /**
- * One thing that happened in a session, of which people are told and not asked. Plain text, as in a notice;
- * names in it may be the agent's.
+ * One thing that happened in a session, or with a break-glass, of which people are told and not asked. Plain
+ * text, as in a notice; names in it may be the agent's.
  */
 export interface Incident {
   /** The same whenever it is delivered again. */
@@ -234,15 +234,16 @@ export interface Incident {
   kind: 'incident';
   /** Which try this is, counted from 1. */
   attempt: number;
-  sessionId: string;
-  /** The session's page on the console. The only link a message may have. */
+  /** Null: it is a break-glass, and about no one session. */
+  sessionId: string | null;
+  /** Its page on the console. The only link a message may have. */
   url: string;
   agent: string;
   /** What happened, in one sentence. */
   what: string;
   /** What Writ did about it, in one sentence. */
   consequence: string;
-  /** `team:…` and `user:…` that answer for the agent. */
+  /** `team:…` and `user:…` that answer for the agent, or are told of every break-glass. */
   recipients: string[];
   at: Date;
 }

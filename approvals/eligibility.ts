@@ -31,6 +31,7 @@ import { asOnCall, type OnCall } from '../broker/people/on-call.ts';
 import { provenColumns, sessionHolds } from '../broker/sessions/proven-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { ApproversOf, GrantAbout } from './contract.ts';
+import { fitsInMessage } from './message-size.ts';
 
 export type { TermProgress } from '../broker/grants/quorum.ts';
 
@@ -256,11 +257,12 @@ function wasSubject(person: Identity, { subject }: SessionPeople): boolean {
 }
 
 /**
- * Whether it may be approved in a channel besides the web: where its manifest says so, and no passkey is
- * asked for.
+ * Whether it may be approved in a channel besides the web: where its manifest says so, no passkey is asked
+ * for, and the channel's message shows the permission whole.
+ * @param summary the permission in the provider's words, one fact a line
  */
-export function mayApproveIn(channel: string, about: GrantAbout, tier: number): boolean {
-  return tier < 3 && (about.approvedIn ?? []).includes(channel);
+export function mayApproveIn(channel: string, about: GrantAbout, tier: number, summary: readonly string[]): boolean {
+  return tier < 3 && (about.approvedIn ?? []).includes(channel) && fitsInMessage(summary);
 }
 
 function barOf(

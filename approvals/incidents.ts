@@ -1,7 +1,7 @@
 /**
  * What people are told that nobody is asked about: a decoy was touched, a credential leaked, a rule ended a
- * session. Rows of `approval_outbox` without a grant, written in the statement that ends the session or
- * revokes the lease; `outbox.ts` delivers them as it does notices.
+ * session, somebody breaks the glass. Rows of `approval_outbox` without a grant, written in the statement
+ * that ends the session, revokes the lease or opens the glass; `outbox.ts` delivers them as it does notices.
  */
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { Incident } from './contract.ts';
@@ -12,7 +12,20 @@ export type Happening =
   | { what: 'canary_touched'; canaries: readonly string[]; by: string }
   | { what: 'credential_leaked'; leases: readonly string[]; by: string; seen_in: 'arguments' | 'output' }
   | { what: 'pre_approval_used'; pre_approval: string; capability: string; grant: string }
-  | { what: 'ended_by_rule'; rules: readonly { id: string; message: string }[]; by: string };
+  | { what: 'ended_by_rule'; rules: readonly { id: string; message: string }[]; by: string }
+  | BreakGlassHappening;
+
+/** What became of a break-glass, in people's words. */
+export interface BreakGlassHappening {
+  what: 'break_glass_asked' | 'break_glass_opened' | 'break_glass_ended' | 'break_glass_review_overdue';
+  /** The people who did it. */
+  by: readonly string[];
+  capabilities: readonly string[];
+  incident: string;
+  reason: string;
+  /** ISO 8601: until when another may agree, it is open, or it must be reviewed. */
+  until: string | null;
+}
 
 /** As the row keeps it. */
 export interface IncidentRecord {
@@ -20,6 +33,9 @@ export interface IncidentRecord {
   /** `team:…` or `user:…` that answers for the agent. */
   owner: string;
   happening: Happening;
+  /** The break-glass it is about, and who is told beside the owner. */
+  break_glass?: string;
+  alerts?: readonly string[];
 }
 
 /** What is to be told, and through which channels: with an id for each, and `null` without any of them. */
@@ -41,7 +57,7 @@ export const insertIncident = (from: string): string => `
         jsonb_array_elements_text(t.tells -> 'ids'), jsonb_array_elements_text(t.tells -> 'channels')) AS n (id, channel)`;
 
 interface ClaimedIncident extends Claim {
-  session_id: string;
+  session_id: string | null;
   incident: IncidentRecord;
   created_at: Date;
 }
@@ -79,28 +95,35 @@ export async function claimIncidents(
 
 /** Names in it may be the agent's, who calls tools as it likes: a line each, and nothing invisible. */
 export function incidentOf({ publicUrl }: { publicUrl: string }, row: ClaimedIncident): Incident {
-  const { agent, owner, happening } = row.incident;
+  const { agent, owner, happening, break_glass, alerts = [] } = row.incident;
   return {
     id: row.id,
     kind: 'incident',
     attempt: row.attempts,
     sessionId: row.session_id,
-    url:
-      happening.what === 'pre_approval_used'
-        ? `${publicUrl}/pre-approvals/${happening.pre_approval}`
-        : `${publicUrl}/sessions/${row.session_id}`,
+    url: `${publicUrl}/${pageOf(row, happening, break_glass)}`,
     agent: line(agent),
     what: line(inWords(happening)),
     consequence: consequences[happening.what],
-    recipients: [owner],
+    recipients: [...new Set([owner, ...alerts])],
     at: row.created_at,
   };
+}
+
+function pageOf({ session_id }: ClaimedIncident, happening: Happening, breakGlass: string | undefined): string {
+  if (breakGlass !== undefined) return `break-glass/${breakGlass}`;
+  return happening.what === 'pre_approval_used' ? `pre-approvals/${happening.pre_approval}` : `sessions/${session_id}`;
 }
 
 const consequences: { [what in Happening['what']]: string } = {
   canary_touched: 'Its session has ended, and everything it held is revoked.',
   credential_leaked: 'The credential is being revoked.',
   ended_by_rule: 'Its session has ended, and everything it held is revoked.',
+  break_glass_asked: 'Nothing is given yet: another person must agree, with a passkey of their own.',
+  break_glass_opened:
+    'What its rules refuse is given meanwhile. Anybody who sees the page may close it. Afterwards somebody else must review it.',
+  break_glass_ended: 'What was given by it is being revoked. Somebody who was neither of the two must review it now.',
+  break_glass_review_overdue: 'This comes again every day until somebody who was neither of the two has reviewed it.',
   pre_approval_used: 'It was approved in your name. You, or an admin, can withdraw what you gave.',
 };
 
@@ -114,5 +137,23 @@ function inWords(happening: Happening): string {
       return `It asked for ${happening.capability}, and what you approved ahead of time (${happening.pre_approval}) was used for it (${happening.grant}).`;
     case 'ended_by_rule':
       return `A rule ended its session when it asked for ${happening.by}: ${happening.rules.map(({ id, message }) => `${message} (${id})`).join(' ')}`;
+    default:
+      return breakGlassWords(happening);
+  }
+}
+
+/** Names are ours and the manifest's; reason and incident are what a person wrote. */
+function breakGlassWords({ what, by, capabilities, incident, reason, until }: BreakGlassHappening): string {
+  const about = `${capabilities.join(', ')}, for the incident ${incident}: “${reason}”`;
+  const people = by.join(' and ');
+  switch (what) {
+    case 'break_glass_asked':
+      return `${people} asks to break the glass, and another may agree until ${until}: ${about}`;
+    case 'break_glass_opened':
+      return `${people} broke the glass until ${until}: ${about}`;
+    case 'break_glass_ended':
+      return `The break-glass of ${people} is over: ${about}`;
+    case 'break_glass_review_overdue':
+      return `The break-glass of ${people} should have been reviewed by ${until}: ${about}`;
   }
 }

@@ -21,11 +21,7 @@ import type {
   Outcome,
 } from './contract.ts';
 import { mayApproveIn } from './eligibility.ts';
-
-/** Characters of any one text in a notice: a message is to be read, and the page has the rest. */
-export const noticeTextMax = 500;
-/** Lines of the permission; more would not fit where notices go. */
-export const noticeLinesMax = 20;
+import { noticeLinesMax, noticeTextMax } from './message-size.ts';
 
 /**
  * The part of a statement that writes the notices of a grant that has come to wait. Arguments are the
@@ -244,7 +240,7 @@ export async function noticeOf(sources: NoticeSources, row: ClaimedNotice, chann
     capability: line(row.capability),
     taskType: line(row.task_type),
     approvers,
-    approvedHere: mayApproveIn(channel, about, row.tier) && fitsInMessage(summary),
+    approvedHere: mayApproveIn(channel, about, row.tier, summary),
     summary: lines(summary),
     revocability: line(revocability.text),
     ttlSeconds: row.plan.ttl_seconds,
@@ -302,10 +298,6 @@ export const line = (text: string): string => {
   const { text: kept, left } = clamp(visible(text), noticeTextMax);
   return left === 0 ? kept : `${kept}…`;
 };
-
-/** Whether a message shows the permission whole. What was cut is approved where it can be read (invariant 3). */
-export const fitsInMessage = (summary: readonly string[]): boolean =>
-  summary.length <= noticeLinesMax && summary.every((one) => clamp(visible(one), noticeTextMax).left === 0);
 
 function lines(all: readonly string[]): string[] {
   const kept = all.slice(0, noticeLinesMax).map(line);

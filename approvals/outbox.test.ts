@@ -16,7 +16,7 @@ import { type Board, boardChannel, openBoard } from './board.test-support.ts';
 import { hostileText } from './conformance.ts';
 import { type Channel, DeliveryError, type Incident, type Notice } from './contract.ts';
 import { insertIncident } from './incidents.ts';
-import { noticeTextMax } from './notices.ts';
+import { noticeTextMax } from './message-size.ts';
 import { deliverDue, deliveringChannels, type OutboxDeps, openOutbox } from './outbox.ts';
 import { expireUndecided, review } from './review.ts';
 import { person } from './rows.test-support.ts';

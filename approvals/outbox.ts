@@ -90,7 +90,7 @@ async function deliverOne(
   deps: OutboxDeps,
   channel: Delivering,
   row: Claim,
-  subject: { grant_id: string } | { session_id: string },
+  subject: { grant_id: string } | { session_id: string | null },
   make: () => Promise<Notice> | Incident,
   stopping: AbortSignal,
   health: ChannelHealth,

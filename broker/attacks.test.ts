@@ -12,6 +12,11 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import pg from 'pg';
 import { review } from '../approvals/review.ts';
 import { person } from '../approvals/rows.test-support.ts';
+import { agreeToBreakGlass, toAgreeTo } from './break-glass/agree.ts';
+import { askToBreakGlass, termsOf } from './break-glass/ask.ts';
+import { closeBreakGlass } from './break-glass/end.ts';
+import { readBreakGlass } from './break-glass/read-break-glasses.ts';
+import { openSigning } from './break-glass/signing.test-support.ts';
 import type { Broker } from './compose/start.ts';
 import { manualClock, systemClock } from './core/clock.ts';
 import { statement } from './harness.test-support.ts';
@@ -19,6 +24,8 @@ import { deriveKey } from './keys/key-encryption-key.ts';
 import { openKeyRing } from './keys/ring.ts';
 import { createRowProofs } from './keys/row-proofs.ts';
 import { createSeal } from './keys/seal.ts';
+import { createCatalog } from './manifests/catalog.ts';
+import { renewBootstrapToken } from './people/admin-access.ts';
 import { identityRecord } from './people/identity.ts';
 import { type Ground, prepareGround, source } from './running.test-support.ts';
 import { openStore } from './store/open.ts';
@@ -26,7 +33,7 @@ import { createPreparedDatabase, testBackends } from './store/store.test-support
 import { until } from './until.test-support.ts';
 
 const skip = (await testBackends()).includes('postgres') ? false : 'no PostgreSQL answers';
-const ask = `  ask-plain: { description: Ask for it., provider: plain, tasks: [work], tier: 2, max_ttl: 15m }\n`;
+const ask = `  ask-plain: { description: Ask for it., provider: plain, tasks: [work], tier: 2, max_ttl: 15m, break_glass: true }\n`;
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
 for (const attacker of ['the runtime role', 'a superuser'] as const) {
@@ -258,6 +265,80 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       assert.deepEqual([last.stands, last.proven, await lift(setter, last.id)], [true, true, 403]);
       assert.equal(await lift(other, last.id), 200);
       assert.equal((await (await ground.session())('/v1/grants', { capability: 'use-plain' })).status, 201);
+    });
+
+    test('no glass is broken by writing rows: not by a row of theirs, nor by one that was open', async () => {
+      const store = await ownersStore();
+      const inGroup = (name: string) => person(`${name}@example.com`, { groups: ['admins'] });
+      const [one, other] = [inGroup('one'), inGroup('other')];
+      const signing = openSigning(store, systemClock);
+      const deps = {
+        ...signing.deps,
+        catalog: createCatalog(store),
+        people: { isAdmin: () => true, group: undefined },
+        longestSeconds: 600,
+        reviewSeconds: 600,
+        noticeChannels: [],
+        alerts: [],
+        mintDeadlineSeconds: 30,
+        notify: () => {},
+      };
+      const login = (identity: typeof one) => ({ identity, loginId: 'x' });
+      const asked = async () => {
+        const wanted = { agent: 'scripted-agent', session: undefined, capabilities: ['ask-plain'], seconds: undefined };
+        const request = { ...wanted, reason: 'x', incident: 'x' };
+        const { digest } = await termsOf(deps, request, one);
+        const signed = await signing.sign({ ...login(one), about: request.agent, digest });
+        return askToBreakGlass(deps, request, login(one), signed, null);
+      };
+      const session = await ground.session();
+      const asks = async () => (await session('/v1/grants', { capability: 'ask-plain' })).status;
+      // For people alone, by a login of theirs: no agent's token, nor the bootstrap token.
+      const body = { agent: 'scripted-agent', capabilities: ['ask-plain'], reason: 'x', incident: 'x', assertion: {} };
+      assert.equal((await session('/v1/break-glass', body)).status, 401);
+      const token = await renewBootstrapToken(store, systemClock);
+      const post = (headers: Record<string, string>) =>
+        fetch(`${ground.url}/v1/break-glass`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', ...headers },
+          body: JSON.stringify(body),
+        });
+      assert.equal((await post({ authorization: `Bearer ${token}` })).status, 401);
+      // Their word in place of the second person's, and then of both.
+      const waits = await asked();
+      const forged = `status = 'active', approved_by = 'x', approver = $2, approver_passkey = 'x', approver_evidence = '{}', approved_at = now(),
+        expires_at = now() + interval '5 minutes', approval_proof = proof`;
+      assert.equal(
+        await attack(`UPDATE break_glass SET ${forged} WHERE id = $1`, [waits, JSON.stringify(identityRecord(other))]),
+        1,
+      );
+      assert.equal(await asks(), 202);
+      const copied = `INSERT INTO break_glass SELECT (jsonb_populate_record(b, '{"id":"bgl_00000000000000000000"}')).* FROM break_glass b WHERE id = $1`;
+      assert.equal(await attack(copied, [waits]), 1);
+      assert.equal(await asks(), 202);
+      assert.ok(ground.log.some((line) => line.includes('"table":"break_glass_approval"')));
+      // What two people opened is open; once it is over, it is not opened again.
+      const id = await asked();
+      const { digest } = await toAgreeTo(deps, id, other);
+      await agreeToBreakGlass(deps, id, login(other), await signing.sign({ ...login(other), about: id, digest }), null);
+      assert.equal(await asks(), 201);
+      const closing = { id, person: inGroup('third'), words: 'x', requestId: null };
+      await closeBreakGlass(deps, closing);
+      for (const set of [
+        `status = 'active', ended_at = NULL, ended_how = NULL`,
+        `expires_at = expires_at + interval '1 day'`,
+        `capabilities = '[{"name":"ask-plain"}]'`,
+      ]) {
+        await attack(`UPDATE break_glass SET ${set} WHERE id = $1`, [id]);
+        assert.equal(await asks(), 202, set);
+      }
+      // Nor is its review hidden by theirs.
+      await attack(
+        `UPDATE break_glass SET status = 'reviewed', ended_at = now(), ended_how = 'closed', reviewed_at = now(), reviewed_by = 'x', reviewer = '{}', review = 'x' WHERE id = $1`,
+        [id],
+      );
+      assert.equal((await readBreakGlass(deps, id, inGroup('third'))).state, 'to_review');
+      await store.close();
     });
 
     test('a session that is another’s, or longer, or wider, acts no more', async () => {

@@ -47,14 +47,15 @@ export function cardOf(notice: Notice): Card {
 }
 
 /** What happened, and what was done about it: nothing to decide. */
-export function incidentCard({ agent, what, consequence, url, at }: Incident): Card {
+export function incidentCard({ agent, what, consequence, url, at, sessionId }: Incident): Card {
+  const label = sessionId === null ? 'Open the page' : 'Open the session';
   return {
     text: escaped(`${agent}: ${what}`),
     blocks: [
       { type: 'header', text: plain(short(agent, headerMax)) },
       section(what),
       section(`${consequence} ${moment(at)}`),
-      { type: 'actions', elements: [{ type: 'button', text: plain('Open the session'), action_id: 'open', url }] },
+      { type: 'actions', elements: [{ type: 'button', text: plain(label), action_id: 'open', url }] },
     ],
   };
 }

@@ -8,7 +8,6 @@ import { z } from 'zod';
 import { asWritError, WritError } from '../../broker/core/errors.ts';
 import type { PagesDeps } from '../contract.ts';
 import { loadForReview, mayApproveIn } from '../eligibility.ts';
-import { fitsInMessage } from '../notices.ts';
 import { reasonMax, review } from '../review.ts';
 import { fingerprint, readValue } from './card.ts';
 import { type SlackAccess, slackClient } from './client.ts';
@@ -145,7 +144,7 @@ async function decide(
         taskType: grant.task_type,
       });
       const { summary } = deps.describePlan(grant.plan);
-      if (!mayApproveIn(channel, about, grant.tier) || !fitsInMessage(summary))
+      if (!mayApproveIn(channel, about, grant.tier, summary))
         throw new WritError('forbidden', { detail: 'This is approved on the page alone.' });
     }
     const result = await review(deps, {

@@ -15,6 +15,7 @@ import { manualClock } from '../../broker/core/clock.ts';
 import type { Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
 import { createSeal } from '../../broker/keys/seal.ts';
 import { agreeToProposal, refuseProposal } from '../../broker/manifests/agree.ts';
+import { createCatalog } from '../../broker/manifests/catalog.ts';
 import { exampleProviders } from '../../broker/manifests/example.test-support.ts';
 import { type Identity, identityRecord } from '../../broker/people/identity.ts';
 import { type LoginMethod, methodProven } from '../../broker/people/login-method.ts';
@@ -167,6 +168,13 @@ export async function openHarness(
     consoleRouter({
       ending: { store, mintDeadlineSeconds: 30, notify: () => {} },
       ...deps,
+      breakGlass: {
+        store,
+        clock: deps.clock,
+        catalog: createCatalog(store),
+        people: { isAdmin: () => false, group: undefined },
+        reviewSeconds: 3600,
+      },
       waitingFor,
     }),
     locksRouter({ ...deps, locks: { store, clock, providers: new Map(), mintDeadlineSeconds: 30, notify: () => {} } }),

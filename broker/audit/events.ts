@@ -166,6 +166,8 @@ const vouched = z.union([
 ]);
 const nothing = z.strictObject({});
 const locked = z.strictObject({ lock: text, level: z.enum(lockLevels), subject: text, reason: text });
+/** Of a break-glass. */
+const broken = z.strictObject({ break_glass: text, agent: text });
 /**
  * A request that was refused at the door. `route` is ours (`/v1/grants/:id`), never the address that was
  * sent.
@@ -405,6 +407,58 @@ export const events = {
     payload: [locked],
   },
   'lock.lifted': { meaning: 'Another admin lifted a lock.', payload: [locked] },
+  'break_glass.asked': {
+    meaning:
+      'Somebody asked to break the glass: to give an agent what the rules of its manifest refuse. Another person must agree.',
+    payload: [
+      broken.extend({
+        session: text.nullable(),
+        capabilities: z.array(text),
+        reason: text,
+        incident: text,
+        seconds: count,
+        person,
+        passkey: text,
+      }),
+    ],
+  },
+  'break_glass.opened': {
+    meaning: 'Another person agreed, and the glass is broken: until `expires_at`, unless somebody closes it.',
+    payload: [broken.extend({ expires_at: time, person, passkey: text })],
+  },
+  'break_glass.used': {
+    meaning: 'A grant was given by a break-glass. `instead_of` are the reasons that stood against it.',
+    payload: [
+      z.strictObject({
+        break_glass: text,
+        capability: text,
+        plan_digest: text,
+        ttl_seconds: count,
+        instead_of: reasons,
+        approved_by: z.array(text),
+      }),
+    ],
+  },
+  'break_glass.ended': {
+    meaning:
+      'A break-glass is over: its time was, or somebody closed it; what was given by it is being revoked. Or it never began: nobody agreed in time, or somebody refused.',
+    payload: [
+      broken.extend({
+        how: z.enum(['expired', 'closed', 'lapsed', 'refused']),
+        /** The words of whoever closed or refused it. */
+        because: text.optional(),
+        review_due_at: time.nullable().optional(),
+      }),
+    ],
+  },
+  'break_glass.reviewed': {
+    meaning: 'Somebody who was neither of the two reviewed a break-glass that is over, and says what to make of it.',
+    payload: [broken.extend({ words: text, person })],
+  },
+  'break_glass.review_overdue': {
+    meaning: 'A break-glass that is over was not reviewed in time. People are told once a day until it is.',
+    payload: [broken.extend({ ended_at: time })],
+  },
   'pre_approval.given': {
     meaning: 'An approver approved ahead of time what an agent will ask for, within bounds.',
     payload: [

@@ -134,6 +134,28 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'lock.set': ({ actor, payload }) => bad(`${actor} locked ${lockedWords(payload)}.`),
   'lock.restored': ({ payload }) => bad(`A lock that was gone stands again: ${lockedWords(payload)}.`),
   'lock.lifted': ({ actor, payload }) => good(`${actor} lifted the lock on ${lockedWords(payload)}.`),
+  'break_glass.asked': ({ actor, payload: { agent, capabilities, incident } }) =>
+    wait(
+      `${actor} asked to break the glass for ${agent ?? 'an agent'}: ${capabilities?.join(', ') ?? 'something'}${incident === undefined ? '' : ` (${incident})`}.`,
+    ),
+  'break_glass.opened': ({ actor, payload: { agent } }) =>
+    bad(`${actor} agreed: the glass is broken for ${agent ?? 'an agent'}.`),
+  'break_glass.used': ({ what, payload: { approved_by } }) =>
+    bad(
+      `A credential for ${what} was given by a break-glass${approved_by?.length ? ` of ${approved_by.join(' and ')}` : ''}.`,
+    ),
+  'break_glass.ended': ({ actor, payload: { how, because } }) =>
+    plain(
+      {
+        expired: 'The time of a break-glass was over.',
+        lapsed: 'Nobody agreed to break the glass.',
+        refused: `${actor} refused to break the glass${said(because)}.`,
+        closed: `${actor} closed a break-glass${said(because)}.`,
+      }[how ?? 'expired'],
+    ),
+  'break_glass.reviewed': ({ actor, payload: { words: written } }) =>
+    good(`${actor} reviewed a break-glass${said(written)}.`),
+  'break_glass.review_overdue': () => bad('A break-glass was not reviewed in time.'),
   'pre_approval.given': ({ actor, payload: { agent, capability, max_uses } }) =>
     wait(
       `${actor} approved ahead of time: ${capability ?? 'a capability'} for ${agent ?? 'an agent'}, ${max_uses ?? 'some'} times.`,

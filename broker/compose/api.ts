@@ -8,12 +8,13 @@ import { usePreApprovals } from '../../approvals/use-pre-approval.ts';
 import { argumentsUnderReview } from '../actions/arguments-under-review.ts';
 import { type ActionDeps, keyedDigest } from '../actions/request-action.ts';
 import { ConfigurationError, type Settings } from '../config/settings.ts';
+import { breakGlassRouter } from '../console/break-glass.ts';
 import { consoleRouter } from '../console/console.ts';
 import { locksRouter } from '../console/locks.ts';
 import { manifestPagesRouter } from '../console/manifests.ts';
 import { passkeysRouter } from '../console/passkeys.ts';
 import { assetsRouter } from '../console/shell.ts';
-import type { WritError } from '../core/errors.ts';
+import { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
 import { isLoopback } from '../core/loopback.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -26,6 +27,7 @@ import { createApp } from '../http/app.ts';
 import { authzenOperations } from '../http/authzen.ts';
 import { type AuthzenDeps, accessRequestsPath } from '../http/authzen-answers.ts';
 import { authzenSearchOperations } from '../http/authzen-search.ts';
+import { type BreakGlassOperationDeps, breakGlassOperations } from '../http/break-glass.ts';
 import { candidateOperations } from '../http/candidates.ts';
 import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
@@ -59,6 +61,7 @@ import { createCandidates } from '../replay/candidates.ts';
 import { createShadow } from '../replay/shadow.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
 import { takeOnce } from '../sessions/take-once.ts';
+import { breakGlassSettings } from './break-glass.ts';
 import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
 import { signalReceiver } from './signals.ts';
@@ -194,8 +197,17 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       ),
   };
   const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log, observer };
+  const isAdmin = (groups: readonly string[]) =>
+    settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
   const admin: AdminDeps = { ...parts, ...ending, ring, keyLeadSeconds: settings.WRIT_KEY_LEAD_SECONDS };
   const locks: LockDeps = { ...ending, clock, providers: parts.providers };
+  const breakGlass: BreakGlassOperationDeps = {
+    ...breakGlassSettings(parts),
+    ...ending,
+    people: { isAdmin: (person) => isAdmin(person.groups), group: settings.WRIT_BREAK_GLASS_GROUP },
+    ...passkeys,
+    publicUrl: url,
+  };
   const manifests: ManifestDeps = { ...parts, ...ending, shapes, review: settings.WRIT_MANIFEST_REVIEW };
   const denials = createDenialTokens(ring, clock, url, `${url}${accessRequestsPath}`);
   const authzen: AuthzenDeps = {
@@ -208,8 +220,6 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
   };
   const receiver = signalReceiver(parts, notify);
   const pushToken = settings.WRIT_SIGNALS_PUSH_TOKEN;
-  const isAdmin = (groups: readonly string[]) =>
-    settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
   const ownersOf = async (agent: string, version: number) => [
     (await catalog.version(agent, version)).compiled.manifest.owner,
   ];
@@ -240,6 +250,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       ...manifestOperations(manifests),
       ...adminOperations(admin),
       ...lockOperations(locks),
+      ...breakGlassOperations(breakGlass),
       ...preApprovalOperations(pages),
       ...replayOperations({ ...parts, digest }),
       ...candidateOperations({ ...parts, digest, candidates }),
@@ -257,6 +268,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         waitingFor: (person) => waitingFor(parts.channels, pages, person),
         ownersOf,
         isAdmin: (person) => isAdmin(person.groups),
+        breakGlass,
         ending,
       }),
       passkeysRouter({
@@ -265,6 +277,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         isAdmin: (person) => isAdmin(person.groups),
         signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
       }),
+      breakGlassRouter({ ...web, breakGlass }),
       locksRouter({ ...web, locks, isAdmin: (person) => isAdmin(person.groups) }),
       manifestPagesRouter({
         ...web,
@@ -287,6 +300,14 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         person === null ? null : { identity: person.identity, mayAct: isSameOrigin(url, req) },
         settings.WRIT_ADMIN_GROUP,
       );
+    },
+    authorizePerson: async (req) => {
+      const person = await loadLogin(login, req);
+      if (req.get('authorization') !== undefined || person === null) throw new WritError('unauthenticated');
+      // The cookie travels by itself; a change must come from our own origin (or from no browser at all).
+      if (req.method !== 'GET' && !isSameOrigin(url, req))
+        throw new WritError('forbidden', { detail: 'Changes must come from the console’s own origin.' });
+      return { identity: person.identity, loginId: person.id };
     },
   });
   return {

@@ -4,15 +4,18 @@ import { openOutbox } from '../../approvals/outbox.ts';
 import { checkpointKey, publicName } from '../audit/checkpoint-format.ts';
 import { type CheckpointSink, fileSink, httpSink, logSink } from '../audit/checkpoint-sinks.ts';
 import { type Checkpoints, createCheckpoints } from '../audit/checkpoints.ts';
+import { createBreakGlassMetrics } from '../break-glass/metrics.ts';
 import type { Settings } from '../config/settings.ts';
 import { systemClock } from '../core/clock.ts';
 import { createSideChannel } from '../core/side-channel.ts';
 import { createSignalPoller, type SignalPoller } from '../signals/poll.ts';
 import { deliverNotices } from '../worker/jobs/deliver-notices.ts';
+import { endBreakGlasses } from '../worker/jobs/end-break-glasses.ts';
 import { pollSignals } from '../worker/jobs/poll-signals.ts';
 import { writeCheckpoints } from '../worker/jobs/write-checkpoints.ts';
 import { fanOut, listenForNotifications, localNotifier, type Notifier, redisNotifier } from '../worker/notifier.ts';
 import { startReconciler } from '../worker/reconciler.ts';
+import { breakGlassSettings } from './break-glass.ts';
 import { grantAbout } from './grant-about.ts';
 import { jobs } from './jobs.ts';
 import type { Parts } from './parts.ts';
@@ -50,6 +53,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
         workerId: randomBytes(9).toString('base64url'),
         jobs: [
           ...jobs,
+          endBreakGlasses({ ...breakGlassSettings(parts), metrics: createBreakGlassMetrics(parts.registry) }),
           deliverNotices(() => outbox.deliver()),
           ...(checkpoints === null ? [] : [writeCheckpoints(checkpoints.tick)]),
           ...(poller === null ? [] : [pollSignals(poller.tick)]),

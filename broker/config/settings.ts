@@ -3,7 +3,7 @@
  * all at once. The reference page `docs/reference/configuration.md` is generated from the schema below.
  */
 import { z } from 'zod';
-import { isKind } from '../core/identifier.ts';
+import { isKind, isOwnerName } from '../core/identifier.ts';
 import { isLoopback, isLoopbackHost } from '../core/loopback.ts';
 
 const flag = z.enum(['0', '1', 'false', 'true']).transform((v) => v === '1' || v === 'true');
@@ -41,6 +41,7 @@ const aliasClaims = list.transform((items, context) =>
     return { kind, claim };
   }),
 );
+const ownerNames = list.refine((names) => names.every(isOwnerName), 'each must be team:GROUP or user:E-MAIL');
 const httpUrl = z.url({ protocol: /^https?$/ });
 
 const schemaName = /^[a-z_][a-z0-9_]{0,62}$/;
@@ -232,6 +233,22 @@ export const environment = z.object({
     'How long a person stays signed in where the issuer cannot be asked again: so long somebody removed from a group can still approve.',
   ),
   WRIT_ADMIN_GROUP: z.string().min(1).optional().describe('OIDC group whose members are admins.'),
+  WRIT_BREAK_GLASS_GROUP: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('OIDC group whose members may break the glass, and agree to it, beside admins.'),
+  WRIT_BREAK_GLASS_SECONDS: seconds(1800, 60, 14_400).describe(
+    'How long a broken glass stays open when nobody says less: the longest, too.',
+  ),
+  WRIT_BREAK_GLASS_ALERTS: ownerNames
+    .default([])
+    .describe(
+      'Who is told of every break-glass beside the owner of the agent: `team:GROUP` and `user:E-MAIL`, comma-separated. Each channel tells them where its routes say.',
+    ),
+  WRIT_BREAK_GLASS_REVIEW_SECONDS: seconds(259_200, 60, 2_592_000).describe(
+    'In so long after its end a break-glass must be reviewed; then people are told every day.',
+  ),
   WRIT_SIGNALS_ISSUER: httpUrl
     .optional()
     .describe(

@@ -2,6 +2,8 @@
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import { h, type JSX } from 'preact';
 import type { ApproversOf } from '../../approvals/contract.ts';
+import { type ReadDeps, readBreakGlasses } from '../break-glass/read-break-glasses.ts';
+import { mayBreak } from '../break-glass/who-may.ts';
 import { WritError } from '../core/errors.ts';
 import { revokeByAdmin } from '../leases/order-revocation.ts';
 import { allStanding } from '../locks/stored-lock.ts';
@@ -10,6 +12,7 @@ import { type LoginDeps, requirePerson, viewerOf } from '../people/login.ts';
 import { asOnCall, type OnCall } from '../people/on-call.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { postedByAdmin, readReason } from './admin-forms.ts';
+import { breakGlassLine } from './break-glass-page.ts';
 import {
   type GrantSummary,
   type ListedSession,
@@ -34,6 +37,7 @@ export interface ConsoleDeps extends LoginDeps, PageErrorDeps {
   /** Owner of the agent under that manifest version: `team:…`, `user:…`. */
   ownersOf: (agent: string, manifestVersion: number) => Promise<string[]>;
   isAdmin: (person: Identity) => boolean;
+  breakGlass: ReadDeps;
   /** What an admin's order to end something needs. */
   ending: EndSessionDeps;
 }
@@ -46,10 +50,15 @@ export function consoleRouter(deps: ConsoleDeps): Router {
     const login = await requirePerson(deps, req, res);
     if (login === null) return;
     const now = deps.clock.now();
-    const [{ live, ended }, waiting] = await Promise.all([loadSessions(deps.store), deps.waitingFor(login.identity)]);
+    const [{ live, ended }, waiting, broken] = await Promise.all([
+      loadSessions(deps.store),
+      deps.waitingFor(login.identity),
+      readBreakGlasses(deps.breakGlass, 0, login.identity),
+    ]);
     const watches = watcher(deps, login.identity);
     const mine = await filter(live, watches);
     const body = h('div', null, [
+      breakGlassLine(broken, mayBreak(deps.breakGlass.people, login.identity)),
       deps.isAdmin(login.identity) ? lockedLine((await allStanding(deps.store)).length) : null,
       homePage(mine, unlisted(live, mine), (await filter(ended, watches)).slice(0, 10), waiting, now),
     ]);

@@ -68,6 +68,36 @@ export interface ProvenRows {
     set_at: Date;
   };
   access_lock_lift: { lock_id: string; reason: string; lifted_by: string; lifter: object; lifted_at: Date };
+  /** What somebody asks to break the glass for: nobody else must have asked, nor for anything else. */
+  break_glass: {
+    id: string;
+    agent: string;
+    session_id: string | null;
+    capabilities: object;
+    reason: string;
+    incident: string;
+    seconds: number;
+    digest: string;
+    requested_by: string;
+    requester: object;
+    requester_passkey: string;
+    requester_evidence: object;
+    requested_at: Date;
+    decide_by: Date;
+  };
+  /** The second person's word, in the same row: without it, and after `expires_at`, the glass is whole. */
+  break_glass_approval: {
+    id: string;
+    digest: string;
+    approved_by: string;
+    approver: object;
+    approver_passkey: string;
+    approver_evidence: object;
+    approved_at: Date;
+    expires_at: Date;
+  };
+  /** The review, in the same row: without it, it is still open. */
+  break_glass_review: { id: string; reviewed_by: string; reviewer: object; reviewed_at: Date; review: string };
   session: {
     id: string;
     agent: string;

@@ -57,6 +57,10 @@ export const revokeReasons = {
     words: 'a rule took it from the session',
   },
   admin: { meaning: 'An admin revoked it.', words: 'an admin revoked it' },
+  break_glass_ended: {
+    meaning: 'It was given while two people had broken the glass for it, and that is over.',
+    words: 'the break-glass it was given by is over',
+  },
   locked: { meaning: 'An admin locked its capability or its provider.', words: 'an admin locked it' },
   expired: {
     meaning: 'Its time was over; where the provider’s credential lives longer than the lease, it is revoked.',
@@ -217,6 +221,11 @@ export const decisionReasons = {
   },
   too_many_waiting: {
     meaning: 'A person would have to be asked, and as many calls of the session as may already wait for one.',
+  },
+  break_glass: {
+    meaning:
+      'Two people broke the glass for it: it was given although a rule, or a missing approval, stood against it. Comes with a grant that was given; `policy_id` names the break-glass.',
+    words: 'two people broke the glass for it',
   },
   session_ended: {
     meaning: 'The session ended before a person decided, or before the agent collected it.',

@@ -20,7 +20,7 @@ export interface Decision {
   effect: 'allow' | 'deny' | 'approve';
   tier: Tier;
   ttl_seconds: number;
-  /** Empty for an allow. Their codes are closed: see the README. */
+  /** Empty for an allow, unless two people broke the glass for it. Their codes are closed: see the README. */
   reasons: Reason[];
   /** The policies that determined the effect. */
   policy_ids: string[];

@@ -48,6 +48,8 @@ const PayloadSchema = z.strictObject({
   policy_ids: z.array(text),
   /** Who approved, e.g. `user:a@example.com`: required from tier 2 on. */
   approved_by: z.array(text).min(1).optional(),
+  /** The break-glass that gave it; `approved_by` are the two. */
+  break_glass: text.optional(),
   iat: count,
   exp: count,
 });

@@ -12,6 +12,7 @@ import { nearest } from '../decide/nearest.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import { lockedReasons } from '../locks/standing-locks.ts';
 import { bindParams } from '../manifests/bind.ts';
+import { compiledCalls } from '../manifests/compile-calls.ts';
 import { type Capability, member } from '../manifests/manifest.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
@@ -65,14 +66,52 @@ export function evaluate(
   );
 }
 
-/** Decides on a plan that exists: `approved` when a person consented to it. */
+/**
+ * The same, while two people have broken the glass for it: past rules that deny it or have people asked, and
+ * past the approval of its tier. All else decides as ever: parameters, lifetime, number, locks; and rules
+ * that do something to the session, because they say that something is wrong with the agent.
+ * @param glass how much of its time is left
+ * @returns null where it is refused all the same
+ */
+export function evaluateUnderBreakGlass(
+  providers: ReadonlyMap<string, Provider>,
+  manifest: PublishedManifest,
+  session: SessionFacts,
+  asked: Asked,
+  now: Date,
+  hits: readonly string[],
+  glass: { id: string; secondsLeft: number },
+): Evaluation | null {
+  const { capability, provider } = find(providers, manifest, asked.capability);
+  const bound = bindParams(capability, session.task, asked.params);
+  if (!bound.ok || glass.secondsLeft < provider.limits.minTtlSeconds) return null;
+  const wanted = Math.min(asked.ttlSeconds ?? defaultTtlSeconds, glass.secondsLeft);
+  const ttl = effectiveTtl(capability, provider, session, wanted, now);
+  const plan = makePlan(provider, bound.params, ttl);
+  const about = { capability: asked.capability, params: bound.params, plan };
+  const standing = hits.filter((hit) => restraining(manifest).has(hit));
+  const evaluation = evaluatePlan(provider, manifest, session, about, now, 'break_glass', standing);
+  if (evaluation.decision.effect !== 'allow') return null;
+  const reasons: Reason[] = [{ code: 'break_glass', policy_id: `break_glass.${glass.id}` }];
+  return { ...evaluation, decision: { ...evaluation.decision, reasons } };
+}
+
+/** Ids of rules that end, freeze or narrow the session by which they are hit. */
+const restraining = ({ compiled: { manifest } }: PublishedManifest): Set<string> =>
+  new Set(
+    compiledCalls(manifest)
+      .rules.filter(({ effect }) => effect === 'terminate' || effect === 'suspend' || effect === 'downgrade')
+      .map(({ id }) => id),
+  );
+
+/** Decides on a plan that exists: `approved` when a person consented to it, or two broke the glass for it. */
 export function evaluatePlan(
   provider: Provider,
   manifest: PublishedManifest,
   session: SessionFacts,
   asked: { capability: string; params: JsonObject; plan: Plan },
   now: Date,
-  approved: boolean,
+  approved: boolean | 'break_glass',
   hits: readonly string[] = [],
 ): Evaluation {
   const digest = planDigest(asked.plan);
@@ -88,9 +127,10 @@ export function evaluatePlan(
     params: asked.params,
     plan: planFacts({ plan: asked.plan, digest, description }),
     now,
-    approved,
+    approved: approved !== false,
     hits,
-    session: approved ? withoutOwnShare(session.facts) : session.facts,
+    // What is asked for the first time has added nothing to them.
+    session: approved === true ? withoutOwnShare(session.facts) : session.facts,
   };
   const decision = decide(facts, manifest.compiled);
   const locked = lockedReasons(session.locks, { ...asked, agent: session.agent, provider: asked.plan.provider });

@@ -69,12 +69,17 @@ export async function commitIntent(
   deps: IssueDeps,
   grant: GrantToIssue,
   evaluation: Evaluation,
-  approved: { by: string[]; consent: CommittedIntent['consent']; stands: StandingApproval | null },
+  approved: {
+    by: string[];
+    consent: CommittedIntent['consent'];
+    stands: StandingApproval | null;
+    breakGlass?: string | undefined;
+  },
   at: Date,
   write: (decisionJws: string, lease: LeaseRecord) => Promise<Recorded>,
 ): Promise<CommittedIntent | null> {
   const lease = await leaseOf(deps, evaluation, at, approved.stands);
-  const decisionJws = signDecision(payloadOf(grant, lease.id, evaluation, approved.by), signingKey(deps), at);
+  const decisionJws = signDecision(payloadOf(grant, lease.id, evaluation, approved), signingKey(deps), at);
   const written = await write(decisionJws, lease);
   if (written.ok) {
     return { grant, evaluation, lease, reserved: written.reserved, decisionJws, at, consent: approved.consent };
@@ -150,7 +155,7 @@ function viewIssued(deps: IssueDeps, { grant, evaluation, lease }: CommittedInte
     plan: evaluation.plan,
     planDigest: evaluation.digest,
     decideBy: null,
-    reasons: [],
+    reasons: evaluation.decision.reasons,
     narrowed: (grant.decision as { left_out?: unknown }).left_out !== undefined,
   };
   return viewGrant(issued, evaluation.description, deps.publicUrl, { id: lease.id, status: 'active', expiresAt });
@@ -161,7 +166,7 @@ function payloadOf(
   grant: GrantToIssue,
   leaseId: string,
   evaluation: Evaluation,
-  approvedBy: string[],
+  { by, breakGlass }: { by: string[]; breakGlass?: string | undefined },
 ): DecisionPayload {
   const { decision } = evaluation;
   return {
@@ -176,7 +181,8 @@ function payloadOf(
     ttl_seconds: evaluation.plan.ttl_seconds,
     manifest_version: decision.manifest_version,
     policy_ids: decision.policy_ids,
-    ...(approvedBy.length === 0 ? {} : { approved_by: approvedBy }),
+    ...(by.length === 0 ? {} : { approved_by: by }),
+    ...(breakGlass === undefined ? {} : { break_glass: breakGlass }),
   };
 }
 

@@ -11,6 +11,7 @@ import type { Decision } from '../decide/decide.ts';
 import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
 import { type Asked, type Evaluation, evaluate } from './evaluate.ts';
 import { historyReads } from './history.ts';
+import { pastTheRules } from './past-the-rules.ts';
 import { redeemableUntil } from './redeem-grant.ts';
 import { type GrantDeps, grantReads, historyOfRequest, underCeiling } from './request-grant.ts';
 
@@ -55,7 +56,10 @@ export async function previewGrant(
     return { is: 'unknown', manifestVersion: manifest.version };
   const history = await historyOfRequest(deps, manifest, session, asked, now);
   if (history === 'moved_on') throw new WritError('conflict', { retryAfterSeconds: 1 });
-  const evaluation = evaluate(deps.providers, manifest, underCeiling(deps, session), asked, now, history.hits);
+  const bounded = underCeiling(deps, session);
+  const byManifest = evaluate(deps.providers, manifest, bounded, asked, now, history.hits);
+  const broken = await pastTheRules(deps, manifest, bounded, asked, now, history.hits, byManifest);
+  const evaluation = broken?.evaluation ?? byManifest;
   return { is: 'known', decision: evaluation.decision, evaluation, session };
 }
 

@@ -41,11 +41,12 @@ const heldStatement: Statement = {
   name: 'grants_held',
   text: `
     SELECT g.id, g.session_id, g.capability, g.params, l.plan, l.id AS lease_id, g.status,
-           EXISTS (SELECT 1 FROM review v WHERE v.grant_id = g.id AND v.verdict = 'approve') AS approved
+           EXISTS (SELECT 1 FROM review v WHERE v.grant_id = g.id AND v.verdict = 'approve') AS approved,
+           EXISTS (SELECT 1 FROM break_glass_use u WHERE u.grant_id = g.id) AS broken
     FROM lease l JOIN grants g ON g.id = l.grant_id
     WHERE l.due_at IS NOT NULL AND l.agent = $1::text AND l.status IN ('issuing', 'active') AND g.manifest_version < $2::int
     UNION ALL
-    SELECT g.id, g.session_id, g.capability, g.params, g.plan, NULL, g.status, g.status = 'approved'
+    SELECT g.id, g.session_id, g.capability, g.params, g.plan, NULL, g.status, g.status = 'approved', false
     FROM grants g
     WHERE g.decide_by IS NOT NULL AND g.ended_at IS NULL AND g.agent = $1::text AND g.status IN ('pending', 'approved') AND g.manifest_version < $2::int
       -- Questions are decided anew when they are answered: approvals/review.ts, actions/.
@@ -62,6 +63,8 @@ interface Held {
   lease_id: string | null;
   status: string;
   approved: boolean;
+  /** It was given by a break-glass. */
+  broken: boolean;
 }
 
 const lapseStatement: Statement = {
@@ -156,13 +159,15 @@ function against(
     const capability = member(manifest.compiled.manifest.capabilities, held.capability);
     const provider = deps.providers.get(held.plan.provider);
     if (capability === undefined || provider === undefined || capability.provider !== held.plan.provider) return [];
+    if (held.broken && capability.break_glass !== true) return [];
     const bound = bindParams(capability, session.task, held.params);
     const same = bound.ok && canonicalize(bound.params) === canonicalize(held.params);
     const { grants_left: _unbounded, ...facts } = session.facts;
     const own = held.approved ? 1 : 0;
     // What is locked ends as such (locks/carry-out.ts).
     const alone = { ...session, locks: [], facts: { ...facts, grants: own, capability_grants: own } };
-    const { effect, reasons } = evaluatePlan(provider, manifest, alone, held, now, held.approved).decision;
+    const consent = held.broken ? 'break_glass' : held.approved;
+    const { effect, reasons } = evaluatePlan(provider, manifest, alone, held, now, consent).decision;
     if (same && (effect === 'allow' || (effect === 'approve' && held.status === 'pending'))) return null;
     return effect === 'deny' ? reasons : [];
   } catch (error) {

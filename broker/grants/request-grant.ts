@@ -31,10 +31,11 @@ import {
   type IssuedAnswer,
   mintAndDeliver,
 } from './issue-grant.ts';
+import { type BrokenGlass, pastTheRules } from './past-the-rules.ts';
 import { approvalProgress } from './quorum.ts';
 import { knownName, recordableFaults } from './recordable.ts';
 import { aboutGrant, spared, waitingAlike } from './spare-people.ts';
-import { type GrantRecord, recordGrant, recordIntent } from './statements.ts';
+import { type BreakGlassUse, type GrantRecord, recordGrant, recordIntent } from './statements.ts';
 import { type GrantView, viewApprovals, viewGrant } from './view.ts';
 
 export interface GrantDeps extends IssueDeps, EndSessionDeps, AskDeps {
@@ -151,7 +152,8 @@ export async function requestGrant(
 /**
  * 1. The same key again is the same grant.
  * 2. Evaluate: parameters → plan → facts → Cedar's decision.
- *    People are not asked twice for the same, nor for what they have just denied.
+ *    Where two people have broken the glass for it, past the rules. Else people are not asked twice for the
+ *    same, nor for what they have just denied.
  * 3. Denied: written down, with reasons and the nearest request that would pass.
  * 4. A person must decide: written down, parked.
  * 5. Allowed: the decision is signed and the intent committed.
@@ -195,7 +197,8 @@ async function decideOnce(
   const history = await historyOfRequest(deps, manifest, session, request, now);
   if (history === 'moved_on') return null;
   const evaluated = await evaluateOrRecord(deps, manifest, bounded, request, now, history.hits, requestId);
-  const evaluation = await sparingPeople(deps, session, request, evaluated, now);
+  const broken = await pastTheRules(deps, manifest, bounded, request, now, history.hits, evaluated);
+  const evaluation = broken?.evaluation ?? (await sparingPeople(deps, session, request, evaluated, now));
   if (typeof evaluation === 'string') return { outcome: 'repeated', grantId: evaluation };
   const record = {
     ...draft(newId('gnt', now), session, evaluation, asking, now),
@@ -205,7 +208,8 @@ async function decideOnce(
 
   const tell = () =>
     deps.observer?.granted({
-      ...seenGrant(session, manifest, request, evaluation),
+      // What the manifest says of it: whoever broke the glass is no manifest.
+      ...seenGrant(session, manifest, request, broken === null ? evaluation : evaluated),
       looked: history.looked,
       id: record.id,
       at: now,
@@ -256,18 +260,32 @@ async function decideOnce(
   if (request.onlyToApprove === true) {
     throw new WritError('not_requestable', { detail: 'No person need approve it: ask for it with `POST /v1/grants`.' });
   }
-  const nobody = { by: [], consent: null, stands: null };
+  const nobody = { by: broken?.glass.by ?? [], consent: null, stands: null, breakGlass: broken?.glass.id };
+  const use = broken === null ? null : useOf(broken, request.capability, evaluated);
   const intent = await commitIntent(deps, record, evaluation, nobody, now, (decisionJws, lease) =>
     recordIntent(
       store,
       { ...record, status: 'issuing', auditType: 'grant.allowed', decisionJws },
       lease,
       history.moves(['attempt', 'call']),
+      use,
     ),
   );
   if (intent !== null) tell();
   return intent;
 }
+
+const useOf = ({ glass, evaluation }: BrokenGlass, capability: string, { decision }: Evaluation): BreakGlassUse => ({
+  id: glass.id,
+  audit: eventPayload('break_glass.used', {
+    break_glass: glass.id,
+    capability,
+    plan_digest: evaluation.digest,
+    ttl_seconds: evaluation.plan.ttl_seconds,
+    instead_of: decision.reasons,
+    approved_by: glass.by,
+  }),
+});
 
 /**
  * @returns the id of a request that waits for the same plan already, or the evaluation: denied where nobody

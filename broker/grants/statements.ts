@@ -10,6 +10,7 @@ import { moveCells, type StoredWrite, unlessMovedOn } from '../actions/move-cell
 import { movesOf } from '../actions/rebuild.ts';
 import { appendEvent } from '../audit/append.ts';
 import { type EventPayload, event, eventAmong } from '../audit/events.ts';
+import { holdGlass, recordUse } from '../break-glass/uses.ts';
 import { newId } from '../core/ids.ts';
 import type { ApprovalTerm, JsonObject, Plan } from '../core/vocabulary.ts';
 import { holdRoom, type NoRoom, type SharedRoom } from '../leases/fair-share.ts';
@@ -56,6 +57,12 @@ export interface GrantRecord {
   audit: EventPayload<'grant.allowed'>;
 }
 
+/** The break-glass that gives it, and what the record says of that. */
+export interface BreakGlassUse {
+  id: string;
+  audit: EventPayload<'break_glass.used'>;
+}
+
 /** What is written of the lease before the provider is asked. */
 export interface LeaseRecord {
   id: string;
@@ -95,13 +102,16 @@ const held = (ceiling: string) => `
         ORDER BY s.id FOR UPDATE OF s) locked
     )`;
 
-/** What is held, and within the agent's rate: `held` is what may be written, `seq` its number. */
-const heldWithinRate = (perMinute: string, ceiling: string) => `
-    ${held(ceiling)}, asking AS (
+/**
+ * What is held, and within the agent's rate: `held` is what may be written, `seq` its number.
+ * @param glass SQL of the id of the break-glass that must be open; absent = none need be
+ */
+const heldWithinRate = (perMinute: string, ceiling: string, glass?: string) => `
+    ${held(ceiling)}, ${glass === undefined ? '' : `${holdGlass(glass, '$4::timestamptz', '(SELECT ok FROM locked_trees)')}, `}asking AS (
       SELECT $6::text AS agent, $4::timestamptz AS at, ${perMinute}::int AS per_minute FROM locked_trees WHERE ok
     ), rate AS MATERIALIZED (${holdRate('asked', 'asking')}
     ), held AS MATERIALIZED (
-      SELECT locked_trees.ok AND coalesce(rate.used < ${perMinute}::int, true) AS ok, locked_trees.ok AND rate.used >= ${perMinute}::int AS limited,
+      SELECT locked_trees.ok AND coalesce(rate.used < ${perMinute}::int, true)${glass === undefined ? '' : ' AND EXISTS (SELECT 1 FROM glass)'} AS ok, locked_trees.ok AND rate.used >= ${perMinute}::int AS limited,
              rate.newest + 1 AS seq
       FROM locked_trees LEFT JOIN rate ON true
     )`;
@@ -209,13 +219,15 @@ export const intentStatements = { free: intentStatement(false), limited: intentS
 
 /**
  * The same for a lease that takes a part of what others share: a pool member of its own, or a place in a
- * document; or whose grant moves cells of history ($35, and as the row keeps them: $36). One by one: two of
- * them may want the same.
+ * document; whose grant moves cells of history ($35, and as the row keeps them: $36); or that is given by a
+ * break-glass (the last two: its id, and what the record says). One by one: two of them may want the same.
  */
-const intentAloneStatement = (moving: boolean): Statement => ({
-  name: moving ? 'grant_intent_moving' : 'grant_intent_room',
-  text: `
-    WITH ${heldWithinRate('$30', '$31')}, ${holdRoom({ provider: '$14::text', agent: '$6::text', lockKey: '$26::text', denials: '$32', members: '$33', endedBefore: '$34' })}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, ${moving ? `${moveCells('ready', '$35', '$4::timestamptz')}, ` : ''}g AS (${insertGrant("''", moving ? '$36' : undefined)} FROM ready ${moving ? 'JOIN may ON may.ok ' : ''}WHERE ready.ok
+function intentAloneStatement(moving: boolean, broken: boolean): Statement {
+  const [glass, use] = moving ? ['$37::text', '$38::json'] : ['$35::text', '$36::json'];
+  return {
+    name: `grant_intent_${moving ? 'moving' : 'room'}${broken ? '_broken' : ''}`,
+    text: `
+    WITH ${heldWithinRate('$30', '$31', broken ? glass : undefined)}, ${holdRoom({ provider: '$14::text', agent: '$6::text', lockKey: '$26::text', denials: '$32', members: '$33', endedBefore: '$34' })}, ${reserveMember('$25::text', '$14::text', '$29', '$28::timestamptz')}, ${moving ? `${moveCells('ready', '$35', '$4::timestamptz')}, ` : ''}g AS (${insertGrant("''", moving ? '$36' : undefined)} FROM ready ${moving ? 'JOIN may ON may.ok ' : ''}WHERE ready.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
     ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
@@ -226,11 +238,14 @@ ${intendLease(`SELECT $25::text AS lease_id, g.id AS grant_id, $1::text AS sessi
         $28::timestamptz AS provider_expires_at FROM g, ready`)}
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventAmong('$22::text', 'grant.allowed'), actor: '$6::text', grant: 'id', lease: '$25::text', request: '$23::text', payload: '$24::json' }, 'g')}
-    )
+    )${broken ? `, ${recordUse('g', { at: '$4::timestamptz', lease: '$25::text', request: '$23::text', payload: use! })}` : ''}
     SELECT EXISTS (SELECT 1 FROM g) AS ok, exhausted, reserved, coalesce((SELECT limited FROM held), false) AS limited, (SELECT why FROM room) AS no_room FROM ready`,
-});
-const intentInRoom = intentAloneStatement(false);
-const intentMoving = intentAloneStatement(true);
+  };
+}
+const intentInRoom = intentAloneStatement(false, false);
+const intentMoving = intentAloneStatement(true, false);
+const brokenInRoom = intentAloneStatement(false, true);
+const brokenMoving = intentAloneStatement(true, true);
 
 /** @param moving whether cells of history are moved with it ($21), and how the row keeps that ($22) */
 const claimStatement = (moving: boolean): Statement => ({
@@ -359,14 +374,18 @@ const proofOf = (store: Store, grant: GrantRecord): string =>
     approval: (grant.decision as { approval?: ApprovalTerm[] }).approval ?? null,
   });
 
-/** Writes a grant that policy alone allowed, together with the intent to mint. */
+/**
+ * Writes a grant that policy alone allowed, together with the intent to mint.
+ * @param use the break-glass by which it is given past the rules; null = none
+ */
 export async function recordIntent(
   store: Store,
   grant: GrantRecord,
   lease: LeaseRecord,
   moves: readonly StoredWrite[],
+  use: BreakGlassUse | null = null,
 ): Promise<Recorded> {
-  if (lease.room === null && moves.length === 0) {
+  if (lease.room === null && moves.length === 0 && use === null) {
     const row = intentRow(grant, lease);
     const statement = intentStatements[grant.perMinute > 0 ? 'limited' : 'free'];
     const written = await batch<{ n: number; ok: boolean }>(store, statement, row, grant.rootId);
@@ -384,11 +403,12 @@ export async function recordIntent(
     grant.ceiling,
     ...roomValues(lease),
   ];
+  const moving = moves.length === 0 ? [] : [JSON.stringify(moves), movesOf(moves)];
+  const broken = use === null ? [] : [use.id, JSON.stringify(use.audit)];
+  const [alone, movingToo] = use === null ? [intentInRoom, intentMoving] : [brokenInRoom, brokenMoving];
   const [row] = await (moves.length === 0
-    ? store.run<IntentRow>(intentInRoom, values)
-    : unlessMovedOn(store.run<IntentRow>(intentMoving, [...values, JSON.stringify(moves), movesOf(moves)])).then(
-        orNone,
-      ));
+    ? store.run<IntentRow>(alone, [...values, ...broken])
+    : unlessMovedOn(store.run<IntentRow>(movingToo, [...values, ...moving, ...broken])).then(orNone));
   return readIntent(row);
 }
 

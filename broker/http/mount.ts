@@ -9,7 +9,7 @@ import { asWritError, type FieldFault, WritError } from '../core/errors.ts';
 import type { Admin } from '../people/identity.ts';
 import type { Caller } from '../sessions/authenticate.ts';
 import { namesTwice } from './names-twice.ts';
-import type { Answer, Call, Operation } from './operation.ts';
+import type { Answer, Call, Operation, SignedInCaller } from './operation.ts';
 import { sendProblem } from './problem.ts';
 import type { Refusals } from './refusals.ts';
 import { noteRefusedRequest } from './refused-request.ts';
@@ -23,6 +23,8 @@ export interface MountDeps {
   refusals: Pick<Refusals, 'note'>;
   /** @throws WritError `unauthenticated`, `forbidden` */
   authorizeAdmin(req: Request): Promise<Admin>;
+  /** @throws WritError `unauthenticated`, `forbidden` */
+  authorizePerson(req: Request): Promise<SignedInCaller>;
   /** Is our clock near enough to the database's? */
   clockHolds?(): boolean;
 }
@@ -162,6 +164,10 @@ async function entrance(
     case 'admin': {
       const admin = await deps.authorizeAdmin(req);
       return (call) => operation.handle(call, admin.name, admin);
+    }
+    case 'person': {
+      const person = await deps.authorizePerson(req);
+      return (call) => operation.handle(call, person);
     }
     case 'none':
       return (call) => operation.handle(call);

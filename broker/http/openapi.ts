@@ -53,6 +53,12 @@ export function openApiDocument(
           scheme: 'bearer',
           description: 'The bootstrap token, or a console login in the admin group.',
         },
+        person: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: '__Host-writ_login',
+          description: 'The login of a signed-in person; an Authorization header beside it is refused.',
+        },
       },
       schemas: {
         Problem: {

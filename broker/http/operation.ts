@@ -4,7 +4,7 @@
  */
 import type { z } from 'zod';
 import type { ErrorCode } from '../core/errors.ts';
-import type { Admin } from '../people/identity.ts';
+import type { Admin, Identity } from '../people/identity.ts';
 import type { Caller, SessionFacts, SessionReads } from '../sessions/authenticate.ts';
 
 export interface Answer {
@@ -74,6 +74,18 @@ export interface AdminOperation<Body, Query, Params> extends Described<Body, Que
   handle(call: Call<Body, Query, Params>, admin: string, who: Admin): Promise<Answer>;
 }
 
+/** For a signed-in person, and nobody else: no agent, and no bootstrap token. */
+export interface PersonOperation<Body, Query, Params> extends Described<Body, Query, Params> {
+  access: 'person';
+  handle(call: Call<Body, Query, Params>, person: SignedInCaller): Promise<Answer>;
+}
+
+export interface SignedInCaller {
+  identity: Identity;
+  /** Of the login by which they are signed in. */
+  loginId: string;
+}
+
 /** For anybody. */
 export interface OpenOperation<Body, Query, Params> extends Described<Body, Query, Params> {
   access: 'none';
@@ -83,6 +95,7 @@ export interface OpenOperation<Body, Query, Params> extends Described<Body, Quer
 export type Operation<Body = unknown, Query = unknown, Params = unknown> =
   | SessionOperation<Body, Query, Params>
   | AdminOperation<Body, Query, Params>
+  | PersonOperation<Body, Query, Params>
   | OpenOperation<Body, Query, Params>;
 
 /** Keeps the types of one operation while it is written, and forgets them where all are listed. */

@@ -54,7 +54,14 @@ for (const backend of await testBackends()) {
       const refusals = createRefusals(store, clock, log, 0);
       const authorizeAdmin = () => Promise.reject(new Error('nobody asks for an admin'));
       const door = sessionDoor({ store, clock, tokens, refusals, url });
-      mountOperations(app, [careless], { publicUrl: url, log, door, refusals, authorizeAdmin });
+      mountOperations(app, [careless], {
+        publicUrl: url,
+        log,
+        door,
+        refusals,
+        authorizeAdmin,
+        authorizePerson: authorizeAdmin,
+      });
       server.on('request', app);
     });
     after(async () => {

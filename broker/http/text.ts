@@ -34,7 +34,7 @@ export const usd = z.number().min(0).max(1_000_000);
 export const microUsd = (dollars: number): number => Math.round(dollars * 1e6);
 
 /** An id of ours in a path. Anything else cannot exist. */
-export const idOf = (prefix: 'ses' | 'gnt' | 'lse' | 'act' | 'mpr' | 'lck' | 'pap') =>
+export const idOf = (prefix: 'ses' | 'gnt' | 'lse' | 'act' | 'mpr' | 'lck' | 'pap' | 'bgl') =>
   z.string().regex(new RegExp(`^${prefix}_[0-9a-z]{20}$`));
 
 /**

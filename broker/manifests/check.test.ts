@@ -116,6 +116,10 @@ test('a task type cannot widen the envelope of its agent', () => {
   );
 });
 
+test('nobody breaks the glass for a decoy', () => {
+  expectFaults([['tier: 2', 'tier: 2\n    canary: true\n    break_glass: true']], [/break_glass: is for nothing here/]);
+});
+
 test('a parameter is fixed or chosen, not both', () => {
   expectFaults(
     [['      label: {', '      limit: { type: integer, min: 1, max: 2 }\n      label: {']],

@@ -40,6 +40,8 @@ export function checkManifest(manifest: Manifest, providers: ProviderShapes, loc
     const path = ['capabilities', name];
     if (capability.approval !== undefined)
       checkApproval({ ...manifest.approval, ...capability.approval }, [...path, 'approval'], report);
+    if (capability.break_glass === true && capability.canary)
+      report([...path, 'break_glass'], 'is for nothing here: a decoy is never given');
     const inputs = checkTasks(manifest, capability, path, report);
     checkParams(capability, inputs, path, report);
     for (const [param, choice] of Object.entries(capability.choose)) {

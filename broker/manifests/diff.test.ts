@@ -61,6 +61,11 @@ describe('grants', () => {
       '+ close-account: may now be approved in Slack; before: on the page alone',
     ],
     ['tier: 2', 'tier: 2\n    slack: link'],
+    [
+      'tier: 2',
+      'tier: 2\n    break_glass: true',
+      '+ close-account: two people may break the glass for it now, past rules and approval',
+    ],
     ['max_ttl: 1h', 'max_ttl: 2h', '+ a credential of close-account may now have 2h; before: 1h'],
     [
       'max_grants: 5\n',

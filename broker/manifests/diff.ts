@@ -160,7 +160,9 @@ function added(name: string, capability: Capability): Change {
     ...Object.entries(capability.params).map(([param, value]) => `${param} ${shown(value)}`),
     ...Object.entries(capability.choose).map(([param, choice]) => `${param} ${limitsInWords(limitsOf(choice))}`),
   ];
-  const consent = tier === 1 ? 'without asking a person' : 'when a person approves';
+  const consent = `${tier === 1 ? 'without asking a person' : 'when a person approves'}${
+    capability.break_glass === true ? ', past rules when two people break the glass' : ''
+  }`;
   return change(
     `capabilities.${name}`,
     'widens',
@@ -237,6 +239,13 @@ function diffCapability(
             ? at('delegate_only', 'narrows', 'only sub-agents may ask for it now')
             : at('delegate_only', 'widens', 'a session may ask for it itself now; before: only sub-agents'),
         ]),
+    ...(before.break_glass === after.break_glass
+      ? []
+      : [
+          after.break_glass === true
+            ? at('break_glass', 'widens', 'two people may break the glass for it now, past rules and approval')
+            : at('break_glass', 'narrows', 'nobody may break the glass for it any more'),
+        ]),
     ...((before.slack ?? 'link') === (after.slack ?? 'link')
       ? []
       : [
@@ -255,6 +264,7 @@ function diffCapability(
       'max_ttl',
       'max_grants',
       'delegate_only',
+      'break_glass',
       'slack',
       'params',
       'choose',

@@ -143,6 +143,12 @@ const CapabilitySchema = z.strictObject({
     .literal(true)
     .optional()
     .describe('A session may open child sessions with it, for sub-agents, and not ask for it itself.'),
+  break_glass: z
+    .literal(true)
+    .optional()
+    .describe(
+      'Two people with passkeys may have it given for a short time although a rule denies it or its approval is missing (docs/break-glass.md). Its parameters, lifetime and number stay as they are here.',
+    ),
   slack: z
     .enum(['link', 'decide'])
     .optional()

@@ -215,7 +215,7 @@ export function checkCsrf(deps: LoginDeps, req: Request, login: Login, token: un
 }
 
 const ownPages =
-  /^(?:\/|\/approvals(?:\/\w{1,64}(?:\/ahead)?)?|\/pre-approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/passkeys|\/locks(?:\?target=[\w%.~-]{1,600})?)$/;
+  /^(?:\/|\/approvals(?:\/\w{1,64}(?:\/ahead)?)?|\/pre-approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/passkeys|\/break-glass(?:\/\w{1,64})?|\/locks(?:\?target=[\w%.~-]{1,600})?)$/;
 
 /**
  * A path of ours to return to after sign-in, `/` for anything else: never another origin, never an endpoint

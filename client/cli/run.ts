@@ -3,6 +3,7 @@
  * loaded when it is asked for.
  */
 import { parseArgs } from 'node:util';
+import type { BreakGlassOptions } from './break-glass.ts';
 import { type BrokerSide, CommandError, type LoadBrokerSide, type PostgresPreparation } from './broker-side.ts';
 import type { LockOptions } from './lock.ts';
 
@@ -32,6 +33,9 @@ const usage = `writ – a credential broker for AI agents
                                  Also owner team:…, capability NAME or AGENT/NAME, provider NAME, everything
   writ lock list                 locks, and how far each has come: sessions ended, credentials revoked; --json
   writ lock lift ID              lift one, as another admin than the one who set it; --reason TEXT. Also: lift agent NAME
+  writ break-glass list          who had what given past the rules of a manifest, what was given, what is to be reviewed; --json
+  writ break-glass close ID      close one that is open, or refuse one that waits; --reason TEXT
+  writ break-glass review ID     review one that is over, as neither of the two; --reason TEXT
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
                                  --checkpoints FILE … and --checkpoint-key NAME: against signed checkpoints
   writ audit key                 the name of the key that signs checkpoints, for whoever verifies elsewhere
@@ -77,7 +81,7 @@ OPENING is --task-type NAME, --input NAME=TEXT or NAME:=NUMBER …, --on-behalf-
 WRIT_CLIENT_ID and WRIT_CLIENT_KEY_FILE (PEM or JWK), or from GitHub Actions.
 
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
-manifest check, test, and diff of two files need nothing but the files. The other commands of manifest, and lock, ask a broker, as an admin:
+manifest check, test, and diff of two files need nothing but the files. The other commands of manifest, lock and break-glass ask a broker, as an admin:
 WRIT_URL is its address, WRIT_ADMIN_TOKEN the bootstrap token or the value of a signed-in admin’s cookie (writ_login). audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, history, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
@@ -139,6 +143,7 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
       return await reconcile(loadBrokerSide, verb ?? null);
     }
     if (noun === 'lock') return await runLock(verb, rest, { reason: values.reason, json: values.json });
+    if (noun === 'break-glass') return await runBreakGlass(verb, rest, { reason: values.reason, json: values.json });
     switch (`${noun} ${verb}`) {
       case 'manifest check':
         if (rest.length === 0) return wrongUsage();
@@ -262,6 +267,15 @@ async function runLock(verb: string | undefined, rest: string[], options: LockOp
   if (verb === 'lift' && rest.length >= 1 && rest.length <= 2) return lock.liftLock(process.env, rest, options);
   if (!lock.isLevel(verb) || rest.length !== (verb === 'everything' ? 0 : 1)) return wrongUsage();
   return lock.setLock(process.env, verb, rest[0], options);
+}
+
+async function runBreakGlass(verb: string | undefined, rest: string[], options: BreakGlassOptions): Promise<number> {
+  const breakGlass = await import('./break-glass.ts');
+  if (verb === 'list' && rest.length === 0) return breakGlass.listBreakGlasses(process.env, options);
+  const [id, ...more] = rest;
+  if (id === undefined || more.length > 0) return wrongUsage();
+  if (verb === 'close') return breakGlass.closeBreakGlass(process.env, id, options);
+  return verb === 'review' ? breakGlass.reviewBreakGlass(process.env, id, options) : wrongUsage();
 }
 
 /** Commands that read the rest of their line themselves. @returns null = it is none of them */

@@ -17,6 +17,8 @@ export const owners: { [table: string]: RegExp } = {
   manifest_proposal: /^broker\/manifests\//,
   access_lock: /^broker\/locks\//,
   access_lock_lift: /^broker\/locks\//,
+  break_glass: /^broker\/break-glass\//,
+  break_glass_use: /^broker\/break-glass\//,
   session: /^broker\/sessions\//,
   replay: /^broker\/sessions\//,
   grants: /^broker\/grants\//,
