@@ -195,9 +195,9 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     });
   }
   if (grant.plan_digest !== request.planDigest) {
-    throw new WritError('conflict', {
-      detail: 'The permission on your screen is not the one that stands. Read it again.',
-    });
+    const text = 'The permission on your screen is not the one that stands. Read it again.';
+    await auditRefusal(deps.store, grant, request, { code: 'other_plan', text }, at);
+    throw new WritError('conflict', { detail: text });
   }
 
   const reason = checkReason(request);

@@ -130,11 +130,6 @@ describe('the agent’s word about whom it acts for', () => {
       'a form without the page’s token': [() => strict.post(path, form({ csrf: '' })), 403, 'forbidden'],
       'a form with another person’s token': [() => strict.post(path, form({ csrf: others })), 403, 'forbidden'],
       'a forged link': [() => strict.post('/approvals/gnt_00000000000000000forged', form()), 404, 'not_found'],
-      'another permission than the one that was shown': [
-        () => strict.post(path, form({ plan_digest: inAnotherPermission })),
-        409,
-        'conflict',
-      ],
       'a longer life, as if it were narrower': [
         () => strict.post(path, form({ ttl_seconds: '999999' })),
         400,
@@ -154,6 +149,8 @@ describe('the agent’s word about whom it acts for', () => {
       assert.deepEqual([said.method, said.code], ['POST', code], what);
       assert.equal(await status(agent, id), 'pending', what);
     }
+    const swapped = await strict.post(path, form({ plan_digest: inAnotherPermission }));
+    assert.equal(swapped.status, 409);
     // Whom it acts for, in the platform's word and in the agent's own, and whoever started it.
     assert.equal(await decide('operator', id, 'approve'), 403);
     assert.equal(await decide('outsider', id, 'approve'), 403);
@@ -161,6 +158,7 @@ describe('the agent’s word about whom it acts for', () => {
     assert.deepEqual(
       refusals.map(({ actor, payload }) => [actor, (payload as { refused_because?: string }).refused_because]),
       [
+        ['user:strict@example.com', 'other_plan'],
         ['user:operator@example.com', 'party'],
         ['user:outsider@example.com', 'not_an_approver'],
       ],
