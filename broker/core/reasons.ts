@@ -33,6 +33,10 @@ export const endReasons = {
     meaning: 'An admin locked its agent, its owner, or everything.',
     words: 'an admin locked it',
   },
+  slept_too_long: {
+    meaning: 'It slept, and its agent did not wake it in time.',
+    words: 'nobody woke it',
+  },
   not_lifted: {
     meaning: 'A rule had suspended it, and a person said no to lifting that, or nobody said anything in time.',
     words: 'its suspension was not lifted',
@@ -52,6 +56,7 @@ export type EndReason = keyof typeof endReasons;
 export const revokeReasons = {
   session_ended: { meaning: 'Its session ended.', words: 'the session ended' },
   session_suspended: { meaning: 'A rule suspended its session.', words: 'a rule suspended the session' },
+  session_asleep: { meaning: 'Its session went to sleep.', words: 'the session went to sleep' },
   withheld: {
     meaning: 'A rule took the capability from its session.',
     words: 'a rule took it from the session',
@@ -209,6 +214,10 @@ export const decisionReasons = {
     meaning: 'A rule suspended the session before a person decided, or before the agent collected it.',
     words: 'a rule suspended the session',
   },
+  session_asleep: {
+    meaning: 'The session went to sleep, and its credential was revoked.',
+    words: 'the session went to sleep',
+  },
   denied_lately: {
     meaning:
       'A person denied the agent this very permission, or call, within `WRIT_DENIAL_COOLDOWN_SECONDS`. Nobody was asked.',
@@ -285,6 +294,11 @@ export const reviewBlockers = {
     meaning:
       'What was on the person’s screen is not the permission that stands: somebody narrowed it, or it is no permission of this request.',
     words: 'it was another permission that they answered',
+  },
+  no_passkey: {
+    meaning:
+      'The capability is of tier 3, and no passkey of this person signed for this very plan: none was used, or what it signed does not hold. `passkey.refused` says why.',
+    words: 'no passkey of theirs signed for it',
   },
 } as const satisfies ReasonTable;
 export type ReviewBlockerCode = keyof typeof reviewBlockers;

@@ -133,7 +133,9 @@ const CapabilitySchema = z.strictObject({
   tasks: z.array(name).min(1).max(64).describe('Task types whose sessions may ask for it.'),
   tier: z
     .literal([1, 2, 3])
-    .describe('1: policy alone decides. 2: a person approves. 3: a person approves with a passkey.'),
+    .describe(
+      '1: policy alone decides. 2: a person approves. 3: a person approves, and their passkey signs for the plan.',
+    ),
   approval: ApprovalSchema.optional().describe(
     'How many of whom must approve it, where its tier or a rule has people asked. What it leaves out the agent’s `approval` says.',
   ),
@@ -190,6 +192,11 @@ export const ManifestSchema = z
       .strictObject({
         wall_time: duration.describe('Every session ends after this long.'),
         max_grants: maxGrants.optional().describe('Grants one session may ask for in all.'),
+        sleep: duration
+          .optional()
+          .describe(
+            'So long after it was opened a session may still sleep while people decide; it holds nothing then. Without it none sleeps.',
+          ),
         ...callBounds,
       })
       .describe('Bounds of every session.'),
