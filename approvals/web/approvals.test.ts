@@ -572,7 +572,7 @@ const writers = {
   session: {
     theirs: 'agent task_type inputs on_behalf_of declared_on_behalf_of started_by responsible subject'.split(' '),
     brokers:
-      'id parent_id root_id principal_root capabilities withheld status end_reason proof dpop_jkt suspended_because'.split(
+      'id parent_id root_id principal_root capabilities withheld status end_reason proof dpop_jkt suspended_because slept resume_hash'.split(
         ' ',
       ),
   },
