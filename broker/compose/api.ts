@@ -226,7 +226,17 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     (await catalog.version(agent, version)).compiled.manifest.owner,
   ];
   const signIn =
-    provider === null ? [] : [signInRouter({ ...web, cookieKey: deriveKey(kek, 'sign-in-cookie'), provider })];
+    provider === null
+      ? []
+      : [
+          signInRouter({
+            ...web,
+            ...passkeys,
+            passkeySignInSeconds: settings.WRIT_PASSKEY_SIGN_IN_SECONDS,
+            cookieKey: deriveKey(kek, 'sign-in-cookie'),
+            provider,
+          }),
+        ];
   const app = createApp({
     ...health,
     clockHolds: parts.clockGuard.holds,
