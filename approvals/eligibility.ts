@@ -268,6 +268,12 @@ export function mayApproveIn(channel: string, about: GrantAbout, tier: number, s
   return tier < 3 && (about.approvedIn ?? []).includes(channel) && fitsInMessage(summary);
 }
 
+/** Whatever was shown to them, it is not what would be given. */
+export const otherPlan: Bar = {
+  code: 'other_plan',
+  text: 'The permission on your screen is not the one that stands. Read it again.',
+};
+
 /** What is said of an approval that a passkey must sign and none did. */
 export const passkeyBar = (text = 'Your passkey must sign for this, and that is done on its page alone.'): Bar => ({
   code: 'no_passkey',
