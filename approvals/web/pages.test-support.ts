@@ -7,6 +7,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { consoleRouter } from '../../broker/console/console.ts';
+import { locksRouter } from '../../broker/console/locks.ts';
 import { type ManifestPagesDeps, manifestPagesRouter } from '../../broker/console/manifests.ts';
 import { passkeysRouter } from '../../broker/console/passkeys.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
@@ -132,6 +133,7 @@ export async function openHarness(
     cookieKey: randomBytes(32),
     passkeyKey: randomBytes(32),
     describePlan: (asked: Plan) => harness.describe?.(asked) ?? harness.description,
+    passkeySignInSeconds: 43_200,
     approversOf: async () => ['team:billing', 'user:storage@example.com'],
     aboutGrant: async () => harness.about,
     callArguments: async () => null,
@@ -190,6 +192,7 @@ export async function openHarness(
       },
       waitingFor,
     }),
+    locksRouter({ ...deps, locks: { store, clock, providers: new Map(), mintDeadlineSeconds: 30, notify: () => {} } }),
   );
   app.use(passkeysRouter(deps));
   app.use(manifestPagesRouter({ ...deps, ...proposals }));

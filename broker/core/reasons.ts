@@ -300,6 +300,11 @@ export const reviewBlockers = {
     meaning: 'The person has approved it; where more than one must approve, each is another person.',
     words: 'they had approved it already',
   },
+  other_plan: {
+    meaning:
+      'What was on the person’s screen is not the permission that stands: somebody narrowed it, or it is no permission of this request.',
+    words: 'it was another permission that they answered',
+  },
   no_passkey: {
     meaning:
       'The capability is of tier 3, and no passkey of this person signed for this very plan: none was used, or what it signed does not hold. `passkey.refused` says why.',
@@ -341,6 +346,11 @@ export const passkeyRefusals = {
   not_fresh: {
     meaning: 'A first passkey is registered in a sign-in that was begun for it, minutes ago; this login is none.',
     words: 'the person had not just signed in for it',
+  },
+  not_confirmed: {
+    meaning:
+      'The identity provider has not confirmed the person within `WRIT_PASSKEY_SIGN_IN_SECONDS`, or no longer does: nobody signs in as them without it.',
+    words: 'the identity provider had not confirmed them lately',
   },
   registered_already: { meaning: 'The same authenticator is registered already.' },
 } as const satisfies ReasonTable;
