@@ -6,7 +6,8 @@ import canonicalize from 'canonicalize';
 import { z } from 'zod';
 import type { Json, JsonObject } from '../broker/core/vocabulary.ts';
 
-const json = z.json() as unknown as z.ZodType<Json>;
+// What JSON has is checked where a body is read.
+const json = z.unknown().refine((value) => value !== undefined) as unknown as z.ZodType<Json>;
 const scalar = z.union([z.string().max(1000), z.number(), z.boolean()]);
 
 /** What parts a name into its levels: under `reports/2026/` is nothing of `reports/2026-old`. */

@@ -1,4 +1,6 @@
-/** How much of a request a message holds. What was cut is read on the page, and approved there (invariant 3). */
+/**
+ * How much of a request a message holds. What was cut is read on the page, and approved there (invariant 3).
+ */
 import { clamp, visible } from '../broker/console/text.ts';
 
 /** Characters of any one text in a notice: a message is to be read, and the page has the rest. */

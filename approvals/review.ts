@@ -95,8 +95,14 @@ export const reasonMax = 500;
 /** What a review that was given ahead of time is recorded under. */
 export const preApprovalChannel = 'pre_approval';
 
-/** SQL condition: the session may act; or it is frozen, and the question is whether it is lifted. */
-export const mayBeDecided = (g: string, s: string, at: string): string => `(${mayAct(s, at)} OR (
+/**
+ * SQL condition: the session may act, or sleeps; or it is frozen, and the question is whether it is lifted.
+ */
+export const mayBeDecided = (
+  g: string,
+  s: string,
+  at: string,
+): string => `(${mayAct(s, at)} OR (${s}.status = 'asleep' AND ${s}.expires_at > ${at}) OR (
         ${g}.capability = '${aboutSession}' AND ${s}.status = 'suspended' AND ${s}.expires_at > ${at}))`;
 
 // `live` holds the session row until the end of the statement: a session that is being ended at this moment
@@ -185,7 +191,8 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     throw new WritError('conflict', { detail: 'The time to decide is over; undecided means denied.' });
   }
   const frozen = grant.capability === aboutSession && grant.session_status === 'suspended';
-  if ((grant.session_status !== 'active' && !frozen) || grant.session_expires_at <= at) {
+  const asleep = grant.session_status === 'asleep';
+  if ((grant.session_status !== 'active' && !asleep && !frozen) || grant.session_expires_at <= at) {
     throw new WritError('conflict', { detail: 'The session has ended; there is nothing left to decide.' });
   }
   if (!(await ownersStand(grant, deps.approversOf))) {
@@ -206,7 +213,8 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   // An approval of the wider plan is none of the narrower one: whoever gave it is asked again.
   const progress = progressOf(grant, consented, { reviewer: person, consented_digest: consented, at });
   const status = !approving ? 'denied' : isMet(progress) ? 'approved' : 'pending';
-  const lapses = at.getTime() + (deps.redemptionSeconds ?? 300) * 1000;
+  // Of a session that sleeps, for as long as it may: once its agent wakes it, for the usual time.
+  const lapses = asleep ? grant.session_expires_at.getTime() : at.getTime() + (deps.redemptionSeconds ?? 300) * 1000;
   const redeemBy =
     status === 'approved' && grant.capability !== aboutSession
       ? new Date(Math.min(lapses, grant.session_expires_at.getTime()))

@@ -37,7 +37,7 @@ const manifestOf = (name: string, providers: string[]) => `apiVersion: writ/v1
 agent: ${name}
 owner: team:billing
 description: Tries things.
-envelope: { wall_time: 30m, max_grants: 5000 }
+envelope: { wall_time: 30m, max_grants: 5000, sleep: 72h }
 task_types:
   work: { description: Work., inputs: {} }
 capabilities:

@@ -170,6 +170,9 @@ export async function openHarness({
       opened.push(session);
       return session;
     },
+    /** Another process of the same workload wakes a session. */
+    resume: (resume: string): Promise<Session> =>
+      Writ.resumeSession({ url: front.url, subjectToken: platformToken, resume }),
     /** A person signs in and decides, as with a browser. */
     decide: async (approvalUrl: string, verdict: 'approve' | 'deny', reason = '') => {
       const browser = openBrowser();

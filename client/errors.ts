@@ -26,6 +26,8 @@ export type ClientErrorCode =
   | 'wrong_credential'
   /** Nobody decided within `waitSeconds`. */
   | 'approval_timeout'
+  /** A person must decide, and the session sleeps until then (`WritNeedsApproval`). */
+  | 'needs_approval'
   /** The provider did not mint the credential. */
   | 'grant_failed';
 
@@ -148,5 +150,34 @@ export class WritDenied extends WritError {
     this.reasons = reasons;
     this.nearest = nearest;
     this.effect = options.effect;
+  }
+}
+
+/** Everything to go on with once a person has decided, in another process if need be. Holds no secret key. */
+export interface Resumption {
+  /** `resume` of `Writ.resumeSession`. Names the session; of use to the same workload alone. */
+  resume: string;
+  grantId: string;
+  /** Where an approver signs in and decides. */
+  approvalUrl: string;
+  /** Undecided by then it is denied, and the session ends. */
+  until: Date;
+}
+
+/**
+ * A person must decide, and nobody waits: the session sleeps. Keep `resumption`, end the process, and come
+ * back after hours or days.
+ *
+ * @example
+ * const session = await Writ.resumeSession({ url, subjectToken, resume: kept.resume });
+ * const grant = await session.collect(kept.grantId, { waitSeconds: 0 });
+ */
+export class WritNeedsApproval extends WritError {
+  readonly resumption: Resumption;
+
+  constructor(resumption: Resumption) {
+    super('needs_approval', `A person must decide: ${resumption.approvalUrl}`, { grantId: resumption.grantId });
+    this.name = 'WritNeedsApproval';
+    this.resumption = resumption;
   }
 }

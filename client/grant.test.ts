@@ -3,7 +3,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { inspect } from 'node:util';
 import { CompactEncrypt, importJWK } from 'jose';
 import { type Harness, openHarness } from './broker.test-support.ts';
-import { type Clock, type PendingGrant, type Session, WritDenied, WritError } from './index.ts';
+import { type Clock, type PendingGrant, type Session, WritDenied, WritError, WritNeedsApproval } from './index.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof WritError && error.code === expected;
 
@@ -182,6 +182,26 @@ describe('a grant that a person must decide on', () => {
       assert.deepEqual(error.reasons, [{ code: 'denied_by_approver', advice: 'Not on a Friday.' }]);
       return true;
     });
+  });
+
+  it('is not waited for where the session may sleep: another process wakes it and collects', async () => {
+    const own = await harness.open();
+    const refused = await own.grant('write-customer-files', {}, { onApproval: 'sleep' }).then(
+      () => assert.fail('it did not wait'),
+      (error: unknown) => error,
+    );
+    assert.ok(refused instanceof WritNeedsApproval);
+    const { resumption } = refused;
+    assert.deepEqual(await own.ended, { reason: 'asleep' });
+    assert.ok(resumption.until.getTime() > Date.now() + 23 * 3_600_000);
+    await harness.decide(resumption.approvalUrl, 'approve');
+    const woken = await harness.resume(resumption.resume);
+    assert.equal(woken.id, own.id);
+    const grant = await woken.collect(resumption.grantId, { type: 'aws', waitSeconds: 0 });
+    assert.equal(grant.id, resumption.grantId);
+    assert.match(grant.credential.accessKeyId, /^ASIA/);
+    await assert.rejects(harness.resume(resumption.resume), code('invalid_grant'));
+    await woken.end();
   });
 
   it('is not waited for longer than asked, nor after an abort', async () => {

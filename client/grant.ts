@@ -11,7 +11,7 @@ import {
   expiryOf,
   readCredential,
 } from './credentials.ts';
-import { type DenialReason, WritDenied, WritError } from './errors.ts';
+import { type DenialReason, WritDenied, WritError, WritNeedsApproval } from './errors.ts';
 import type { Answer, Call } from './http.ts';
 import { newSealingKey, type SealingKey } from './seal.ts';
 import { untilDecided } from './wait.ts';
@@ -32,6 +32,11 @@ export interface GrantOptions<T extends CredentialType = CredentialType> {
    * How long to wait for that person. Default: until the broker decides that silence is a no (`decideBy`).
    */
   waitSeconds?: number;
+  /**
+   * Default `wait`. `sleep`: where a person must decide, the session sleeps and `WritNeedsApproval` says how
+   * to go on, where its manifest lets it sleep; where not, this waits.
+   */
+  onApproval?: 'wait' | 'sleep';
   /** Default true: the credential comes encrypted to a key of this grant, and is opened here. */
   sealed?: boolean;
   /** Stops waiting. What was minted by then is revoked when the session ends. */
@@ -39,6 +44,12 @@ export interface GrantOptions<T extends CredentialType = CredentialType> {
   /** Default: a random one, so that lost answers can be asked for again. */
   idempotencyKey?: string;
 }
+
+/** For a grant that was asked for before, perhaps by another process. */
+export type CollectOptions<T extends CredentialType = CredentialType> = Pick<
+  GrantOptions<T>,
+  'type' | 'waitSeconds' | 'signal'
+>;
 
 interface GrantFacts {
   id: string;
@@ -74,6 +85,8 @@ export interface Grant<C extends { type: string } = Credential> extends GrantFac
 export interface GrantCalls {
   clock: Clock;
   call(call: Omit<Call, 'token' | 'key'>): Promise<Answer>;
+  /** Lets the session sleep. */
+  sleep(): Promise<{ resume: string; until: Date }>;
 }
 
 /**
@@ -116,13 +129,36 @@ export async function requestGrant<T extends CredentialType>(
   if (asked.status === 201) return openGrant(asked.body, key, options.type);
 
   // 3.
-  const decided = asked.body.status === 'pending' ? await waitForDecision(deps, asked.body, options) : asked.body;
+  const waits = asked.body.status === 'pending';
+  if (waits && options.onApproval === 'sleep' && asked.body.needs_approval?.sleep_until !== undefined) {
+    const { resume, until } = await deps.sleep();
+    const { id: grantId, approval_url: approvalUrl = '' } = asked.body as WireGrant;
+    throw new WritNeedsApproval({ resume, grantId, approvalUrl, until });
+  }
+  const decided = waits ? await waitForDecision(deps, asked.body, options) : asked.body;
   if (decided.status !== 'approved') throw refusalOf(decided);
 
   // 4.
   const collected = await collect(deps, decided.id, credentialJwk, signal);
 
   // 5.
+  return openGrant(collected.body, key, options.type);
+}
+
+/**
+ * 3. to 5. for a grant that was asked for before. Its credential is sealed to a key of this process, whatever
+ * the one before it gave.
+ * @throws as `requestGrant`
+ */
+export async function collectGrant<T extends CredentialType>(
+  deps: GrantCalls,
+  grantId: string,
+  options: CollectOptions<T>,
+): Promise<Grant<CredentialOf<T>>> {
+  const decided = await decisionOn(deps, grantId, options);
+  if (decided.status !== 'approved') throw refusalOf(decided);
+  const key = await newSealingKey();
+  const collected = await collect(deps, grantId, { credential_jwk: key.publicJwk }, options.signal);
   return openGrant(collected.body, key, options.type);
 }
 
@@ -148,19 +184,22 @@ async function collect(
   }
 }
 
-async function waitForDecision(
-  { clock, call }: GrantCalls,
-  first: WireGrant,
-  { onPending, waitSeconds, signal }: GrantOptions,
-): Promise<WireGrant> {
-  onPending?.({
+async function waitForDecision(deps: GrantCalls, first: WireGrant, options: GrantOptions): Promise<WireGrant> {
+  options.onPending?.({
     ...factsOf(first),
     approvalUrl: first.approval_url ?? '',
     decideBy: new Date(first.decide_by ?? Number.NaN),
   });
-  const { id: grantId } = first;
+  return decisionOn(deps, first.id, options);
+}
+
+function decisionOn(
+  { clock, call }: GrantCalls,
+  grantId: string,
+  { waitSeconds, signal }: Pick<GrantOptions, 'waitSeconds' | 'signal'>,
+): Promise<WireGrant> {
   const poll = async (wait: number) => {
-    const path = `/v1/grants/${grantId}?wait=${wait}`;
+    const path = `/v1/grants/${encodeURIComponent(grantId)}?wait=${wait}`;
     const { body, headers } = await call({ method: 'GET', path, repeatable: true, waitSeconds: wait, signal });
     const retryAfter = headers.get('retry-after');
     return { seen: body as WireGrant, retryAfterSeconds: retryAfter === null ? undefined : Number(retryAfter) };
@@ -230,6 +269,7 @@ interface WireGrant {
   reasons?: DenialReason[];
   decide_by?: string;
   approval_url?: string;
+  needs_approval?: { sleep_until?: string };
   lease?: { id: string; expires_at: string };
   credential?: unknown;
   credential_jwe?: unknown;

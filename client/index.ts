@@ -26,19 +26,21 @@ export {
   type DenialReason,
   type NearestRequest,
   type Problem,
+  type Resumption,
   WritDenied,
   WritError,
   type WritErrorCode,
+  WritNeedsApproval,
 } from './errors.ts';
 export { googleAuthClient, type OAuth2ClientLike } from './google.ts';
-export type { Grant, GrantOptions, GrantParams, PendingGrant } from './grant.ts';
+export type { CollectOptions, Grant, GrantOptions, GrantParams, PendingGrant } from './grant.ts';
 export { type ClientKey, fileToken, githubActionsToken, type SubjectToken } from './identity.ts';
 export type { EndReason, SessionEnd } from './lifetime.ts';
 export { type OctokitAuth, octokitAuth, octokitOptions } from './octokit.ts';
 export type { Lease, Overview } from './overview.ts';
 export { type PostgresOptions, postgresOptions, prismaUrl } from './postgres.ts';
 export { type RenewingOptions, renewing } from './renewing.ts';
-export type { Envelope, Session } from './session.ts';
+export type { Asleep, Envelope, Session } from './session.ts';
 export {
   type AllowedCall,
   type CallableTool,
@@ -47,4 +49,4 @@ export {
   type CallReport,
   withWrit,
 } from './tools.ts';
-export { type OpenSessionOptions, Writ } from './writ.ts';
+export { type OpenSessionOptions, type ResumeSessionOptions, Writ } from './writ.ts';

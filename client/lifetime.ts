@@ -10,6 +10,9 @@ export type EndReason =
   | 'parent_ended'
   | 'ended_by_admin'
   | 'ended_by_rule'
+  /** It sleeps, and goes on elsewhere. */
+  | 'asleep'
+  | 'slept_too_long'
   | 'locked'
   | 'unknown'
   | (string & {});

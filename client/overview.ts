@@ -25,7 +25,7 @@ export interface Overview {
     parentId: string | null;
     /** What a child session is narrowed to; null = all of the manifest's. */
     capabilities: string[] | null;
-    status: 'active' | 'suspended' | 'ended';
+    status: 'active' | 'suspended' | 'asleep' | 'ended';
     endReason: EndReason | null;
     openedAt: Date;
     expiresAt: Date;

@@ -4,7 +4,14 @@ import type { CredentialOf, CredentialType } from './credentials.ts';
 import { type CallApproval, type CallDecision, readApproval } from './decision.ts';
 import { type DpopKey, newDpopKey } from './dpop.ts';
 import { WritError } from './errors.ts';
-import { type Grant, type GrantOptions, type GrantParams, requestGrant } from './grant.ts';
+import {
+  type CollectOptions,
+  collectGrant,
+  type Grant,
+  type GrantOptions,
+  type GrantParams,
+  requestGrant,
+} from './grant.ts';
 import { keepAlive, type Rhythm } from './heartbeat.ts';
 import { type Answer, type Call, type Connection, send } from './http.ts';
 import { type EndReason, newLifetime, type SessionEnd } from './lifetime.ts';
@@ -24,6 +31,14 @@ import {
 export interface Envelope {
   wallTimeSeconds?: number;
   maxGrants?: number;
+}
+
+/** A session that sleeps. */
+export interface Asleep {
+  /** `resume` of `Writ.resumeSession`. Names the session; of use to the same workload alone. */
+  resume: string;
+  /** It ends then, unless it is resumed. */
+  until: Date;
 }
 
 export interface Session {
@@ -47,6 +62,22 @@ export interface Session {
     params?: GrantParams,
     options?: GrantOptions<T>,
   ): Promise<Grant<CredentialOf<T>>>;
+
+  /**
+   * Collects a grant that was asked for before, by this process or by the one before it, once a person has
+   * approved it.
+   * @throws WritDenied; WritError: `approval_timeout` when it still waits after `waitSeconds`
+   */
+  collect<T extends CredentialType = CredentialType>(
+    grantId: string,
+    options?: CollectOptions<T>,
+  ): Promise<Grant<CredentialOf<T>>>;
+
+  /**
+   * Lets the session sleep while people decide, where its manifest says so (`envelope.sleep`): what it holds
+   * is revoked, what waits for people waits on. It is over for this process; `Writ.resumeSession` goes on.
+   */
+  sleep(options?: { seconds?: number }): Promise<Asleep>;
 
   /**
    * A session of its own for a sub-agent: the same task, fewer capabilities, a sooner end, another key. It
@@ -247,7 +278,20 @@ async function createSession(
     signal: lifetime.signal,
     grant: (capability, params, options = {}) => {
       const signals = options.signal === undefined ? [lifetime.signal] : [lifetime.signal, options.signal];
-      return requestGrant({ clock, call }, capability, params, { ...options, signal: AbortSignal.any(signals) });
+      const deps = { clock, call, sleep: () => session.sleep() };
+      return requestGrant(deps, capability, params, { ...options, signal: AbortSignal.any(signals) });
+    },
+    collect: (grantId, options = {}) => {
+      const signals = options.signal === undefined ? [lifetime.signal] : [lifetime.signal, options.signal];
+      const deps = { clock, call, sleep: () => session.sleep() };
+      return collectGrant(deps, grantId, { ...options, signal: AbortSignal.any(signals) });
+    },
+    sleep: async (options = {}) => {
+      await unasked?.flush();
+      // Asked again it gives another handle: a lost one is of no use to anybody.
+      const { body } = await call({ method: 'POST', path: '/v1/session/sleep', json: options, repeatable: true });
+      lifetime.end('asleep');
+      return { resume: body.resume, until: new Date(body.until) };
     },
     child: async ({ capabilities, envelope }) => {
       const form = {

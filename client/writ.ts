@@ -35,6 +35,12 @@ interface Task {
 export type OpenSessionOptions = Task &
   ({ subjectToken: SubjectToken; clientKey?: never } | { clientKey: ClientKey; subjectToken?: never });
 
+/** `resume` is what the session gave when it fell asleep. */
+export type ResumeSessionOptions = Pick<Task, 'url' | 'offline' | 'dpop' | 'fetch' | 'clock'> & { resume: string } & (
+    | { subjectToken: SubjectToken; clientKey?: never }
+    | { clientKey: ClientKey; subjectToken?: never }
+  );
+
 const clientAssertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 
 /**
@@ -67,7 +73,26 @@ async function openSession(options: OpenSessionOptions): Promise<Session> {
   return open(connection, form, { sign: key, bind: key }, options.offline);
 }
 
-async function whoFor(options: OpenSessionOptions, url: string, clock: Clock): Promise<{ [name: string]: string }> {
+/**
+ * Wakes a session that sleeps: for the workload that opened it, by a fresh token or assertion. It is bound to
+ * a new key of this process.
+ *
+ * @throws WritError `invalid_grant` (it has ended, or is somebody else's), `locked` …
+ */
+async function resumeSession(options: ResumeSessionOptions): Promise<Session> {
+  const url = brokerUrl(options.url);
+  const clock = options.clock ?? systemClock;
+  const connection = { url, clock, fetch: options.fetch ?? fetch };
+  const form = { ...(await whoFor(options, url, clock)), resume: options.resume };
+  const key = options.dpop === false ? null : await newDpopKey();
+  return open(connection, form, { sign: key, bind: key }, options.offline);
+}
+
+async function whoFor(
+  options: Pick<OpenSessionOptions, 'clientKey' | 'subjectToken'>,
+  url: string,
+  clock: Clock,
+): Promise<{ [name: string]: string }> {
   if (options.clientKey !== undefined) {
     return {
       grant_type: 'client_credentials',
@@ -98,4 +123,4 @@ function brokerUrl(text: string): string {
   return url.origin + url.pathname.replace(/\/+$/, '');
 }
 
-export const Writ = { openSession };
+export const Writ = { openSession, resumeSession };

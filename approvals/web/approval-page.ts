@@ -126,6 +126,7 @@ function open({ grant, now }: ApprovalPage): boolean {
     grant.decide_by !== null &&
     grant.decide_by > now &&
     (grant.session_status === 'active' ||
+      grant.session_status === 'asleep' ||
       (grant.capability === aboutSession && grant.session_status === 'suspended')) &&
     grant.session_expires_at > now
   );

@@ -130,7 +130,7 @@ const lapsed = z.strictObject({
   plan_digest: text,
 });
 const endedWithSession = z.strictObject({
-  reason: decisionReason.extract(['session_ended', 'session_suspended', 'withheld', 'locked']),
+  reason: decisionReason.extract(['session_ended', 'session_suspended', 'session_asleep', 'withheld', 'locked']),
 });
 const minted = z.strictObject({ provider: text, expires_at: time, plan_digest: text });
 const mintFailed = z.strictObject({ code: text, provider_code: text.nullable(), may_have_minted: z.boolean() });
@@ -296,6 +296,15 @@ export const events = {
   'session.narrowed': {
     meaning: 'A rule took tools or capabilities from a session and its sub-agents.',
     payload: [restrained.extend({ withheld: z.array(text) })],
+  },
+  'session.slept': {
+    meaning:
+      'A session went to sleep while people decide: what it held is revoked, its wall time stands still, and it ends by itself at `until` unless its agent wakes it.',
+    payload: [z.strictObject({ until: time, left_seconds: count })],
+  },
+  'session.woken': {
+    meaning: 'The same workload woke its session. `new_key`: it is bound to another key now.',
+    payload: [z.strictObject({ expires_at: time, new_key: z.boolean() })],
   },
   'session.lifted': {
     meaning: 'A person let a suspended session go on, or gave back what a rule had taken.',

@@ -98,6 +98,9 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     bad(
       `When it asked for ${asked ?? 'something'}, the session lost ${withheld?.join(', ') ?? 'a part of what it may do'}.`,
     ),
+  'session.slept': () => wait('The session went to sleep while people decide; what it held is being revoked.'),
+  'session.woken': ({ actor, payload: { new_key } }) =>
+    plain(`${actor} woke the session${new_key ? ', with another key' : ''}.`),
   'session.lifted': ({ actor, payload: { withheld } }) =>
     good(`${actor} let the session go on${withheld?.length ? `, without ${withheld.join(', ')}` : ''}.`),
   'action.finished': ({ payload: { tool, outcome } }) =>

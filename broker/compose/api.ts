@@ -107,6 +107,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
           }),
         }),
   };
+  const maxSleepSeconds = settings.WRIT_SESSION_SLEEP_SECONDS;
   const maxGrantsPerSession = settings.WRIT_MAX_GRANTS_PER_SESSION;
   const requestId = (_req: Request, res: Response) => String(res.locals.requestId);
   const noteRefusal = (req: Request, res: Response, error: WritError) =>
@@ -151,6 +152,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     trust,
     issuer: url,
     keys: openKeyResolver({ clock }),
+    redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
     requireDpop: settings.WRIT_REQUIRE_DPOP,
     maxWallTimeSeconds: settings.WRIT_SESSION_MAX_SECONDS,
     sessionsPerMinute: settings.WRIT_SESSIONS_PER_MINUTE,
@@ -235,7 +237,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     trustProxy: settings.WRIT_TRUST_PROXY,
     requestsPerMinute: settings.WRIT_REQUESTS_PER_MINUTE,
     operations: [
-      ...grantOperations({ ...grants, poller }),
+      ...grantOperations({ ...grants, poller, maxSleepSeconds }),
       ...authzenOperations(authzen),
       ...authzenSearchOperations(actions),
       ...accessRequestOperations({ ...authzen, poller }),
@@ -245,7 +247,16 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         issuer: url,
         snapshotSeconds: settings.WRIT_SNAPSHOT_SECONDS,
       }),
-      ...sessionOperations({ ...ending, clock, tokens, heartbeat, poller, maxGrantsPerSession }),
+      ...sessionOperations({
+        ...ending,
+        clock,
+        catalog,
+        tokens,
+        heartbeat,
+        poller,
+        maxGrantsPerSession,
+        maxSleepSeconds,
+      }),
       ...oauthOperations(oauth),
       ...manifestOperations(manifests),
       ...adminOperations(admin),

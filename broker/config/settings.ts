@@ -112,6 +112,9 @@ export const environment = z.object({
     'Lifetime of a session token; a heartbeat gives the next one.',
   ),
   WRIT_SESSION_MAX_SECONDS: seconds(86_400, 60, 604_800).describe('Longest wall time any manifest may give a session.'),
+  WRIT_SESSION_SLEEP_SECONDS: seconds(604_800, 0, 604_800).describe(
+    'How long after its opening a session may still sleep while people decide, where its manifest lets it (`envelope.sleep`); 0 = none sleeps.',
+  ),
   WRIT_HEARTBEAT_SECONDS: seconds(60, 1, 3600).describe('How often an agent must say that it lives.'),
   WRIT_HEARTBEAT_MISSES: count(3, 1, 100).describe('Missed heartbeats after which the session ends.'),
   WRIT_SNAPSHOT_SECONDS: seconds(60, 0, 60).describe(

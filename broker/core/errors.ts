@@ -45,6 +45,11 @@ export const errorTable = {
     title: 'The session is suspended',
     help: 'A rule of the manifest stopped it, and what it held is being revoked. Once a person lifts that, go on; `GET /v1/session` says so.',
   },
+  session_asleep: {
+    status: 403,
+    title: 'The session is asleep',
+    help: 'It holds nothing and can do nothing. Wake it with `POST /oauth/token` and `resume`; a grant may be read meanwhile.',
+  },
   locked: {
     status: 403,
     title: 'An admin has locked this',

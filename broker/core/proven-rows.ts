@@ -117,6 +117,8 @@ export interface ProvenRows {
     max_grants: number | null;
     opened_at: Date;
     expires_at: Date;
+    /** While it sleeps: `expires_at` is then until when it may. Null or absent: it does not. */
+    slept?: object | null;
   };
   /**
    * The request. Its `plan` without the lifetime, which a review may shorten; where a review left something

@@ -33,6 +33,10 @@ export const endReasons = {
     meaning: 'An admin locked its agent, its owner, or everything.',
     words: 'an admin locked it',
   },
+  slept_too_long: {
+    meaning: 'It slept, and its agent did not wake it in time.',
+    words: 'nobody woke it',
+  },
   not_lifted: {
     meaning: 'A rule had suspended it, and a person said no to lifting that, or nobody said anything in time.',
     words: 'its suspension was not lifted',
@@ -52,6 +56,7 @@ export type EndReason = keyof typeof endReasons;
 export const revokeReasons = {
   session_ended: { meaning: 'Its session ended.', words: 'the session ended' },
   session_suspended: { meaning: 'A rule suspended its session.', words: 'a rule suspended the session' },
+  session_asleep: { meaning: 'Its session went to sleep.', words: 'the session went to sleep' },
   withheld: {
     meaning: 'A rule took the capability from its session.',
     words: 'a rule took it from the session',
@@ -208,6 +213,10 @@ export const decisionReasons = {
   session_suspended: {
     meaning: 'A rule suspended the session before a person decided, or before the agent collected it.',
     words: 'a rule suspended the session',
+  },
+  session_asleep: {
+    meaning: 'The session went to sleep, and its credential was revoked.',
+    words: 'the session went to sleep',
   },
   denied_lately: {
     meaning:

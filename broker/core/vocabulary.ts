@@ -20,7 +20,7 @@ export type {
 export type { DecisionReason, EndReason, RevokeReason } from './reasons.ts';
 
 /** `suspended`: a rule froze it, with its tree, until a person lifts that. */
-export type SessionStatus = 'active' | 'suspended' | 'ended';
+export type SessionStatus = 'active' | 'suspended' | 'asleep' | 'ended';
 
 export type GrantStatus = 'pending' | 'approved' | 'denied' | 'issuing' | 'issued' | 'failed' | 'ended';
 

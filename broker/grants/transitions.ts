@@ -97,3 +97,18 @@ export const grantFailed = (lease: string, at: string): string => `
 export const grantEnded = (lease: string, at: string, when: string): string => `
       UPDATE grants SET status = 'ended', ended_at = ${at} FROM ${lease}
       WHERE grants.id = ${lease}.grant_id AND ${when} AND grants.status IN ('issuing', 'issued')`;
+
+/**
+ * pending, for as long as its session sleeps.
+ * @param session relation with `id` @param until SQL of the time
+ */
+export const waitLonger = (session: string, until: string): string => `
+      UPDATE grants SET decide_by = ${until} FROM ${session} WHERE grants.session_id = ${session}.id AND grants.ended_at IS NULL AND grants.status = 'pending'`;
+
+/**
+ * Of a session that wakes: what was approved while it slept is collected by `redeemBy`, and what still waits
+ * is decided while it lives.
+ */
+export const redeemSoon = (session: string, redeemBy: string, expiresAt: string): string => `
+      UPDATE grants SET decide_by = LEAST(grants.decide_by, CASE WHEN grants.status = 'approved' THEN ${redeemBy} ELSE ${expiresAt} END)
+      FROM ${session} WHERE grants.session_id = ${session}.id AND grants.ended_at IS NULL AND grants.status IN ('pending', 'approved')`;

@@ -116,6 +116,7 @@ export function accessRequestOperations(deps: AuthzenDeps & { poller: LongPoller
         'unauthenticated',
         'session_ended',
         'session_suspended',
+        'session_asleep',
         'locked',
         'forbidden',
         'duplicate_request',
@@ -150,7 +151,15 @@ export function accessRequestOperations(deps: AuthzenDeps & { poller: LongPoller
       params: z.object({ id: line(256) }),
       headers: { 'X-Request-ID': 'Sent back as it came.' },
       responses: { 200: { description: 'The task', schema: taskSchema } },
-      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'locked', 'not_found', 'rate_limited'],
+      errors: [
+        'unauthenticated',
+        'session_ended',
+        'session_suspended',
+        'session_asleep',
+        'locked',
+        'not_found',
+        'rate_limited',
+      ],
       liveness: 'ended_too',
       handle: async ({ params: { id }, query, signal }, session) => {
         const known = idOf('gnt').safeParse(id).success;

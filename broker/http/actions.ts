@@ -134,6 +134,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
         'unauthenticated',
         'session_ended',
         'session_suspended',
+        'session_asleep',
         'locked',
         'not_found',
         'conflict',
@@ -164,7 +165,15 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
           schema: z.object({ reports: z.array(z.object({ id: z.string(), error: z.string().nullable() })) }),
         },
       },
-      errors: ['bad_request', 'unauthenticated', 'session_ended', 'session_suspended', 'locked', 'unavailable'],
+      errors: [
+        'bad_request',
+        'unauthenticated',
+        'session_ended',
+        'session_suspended',
+        'session_asleep',
+        'locked',
+        'unavailable',
+      ],
       handle: async ({ body, requestId }, session) => {
         const reports: { id: string; error: string | null }[] = [];
         for (const { id, ...one } of body.reports)
@@ -226,7 +235,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
           schema: z.object({ snapshot: z.string().nullable(), expires_in: z.int().describe('Seconds.') }),
         },
       },
-      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'locked', 'unavailable'],
+      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'session_asleep', 'locked', 'unavailable'],
       handle: async (_call, session) => {
         const given = await snapshotFor(deps, session);
         return { status: 200, body: { snapshot: given?.snapshot ?? null, expires_in: given?.expiresIn ?? 0 } };
@@ -256,6 +265,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
         'unauthenticated',
         'session_ended',
         'session_suspended',
+        'session_asleep',
         'locked',
         'conflict',
         'unavailable',
@@ -277,7 +287,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
           schema: z.object({ tools: z.array(z.object({ name: z.string(), description: z.string().nullable() })) }),
         },
       },
-      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'locked', 'unavailable'],
+      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'session_asleep', 'locked', 'unavailable'],
       handle: async ({ address }, session) => ({
         status: 200,
         body: { tools: await callableTools(deps, session, address ?? null) },

@@ -109,7 +109,15 @@ export function authzenSearchOperations(deps: ActionDeps): Operation[] {
       body,
       headers: { 'X-Request-ID': 'Sent back as it came.' },
       responses: { 200: { description: 'What was found', schema: answerSchema(result) } },
-      errors: ['bad_request', 'unauthenticated', 'session_ended', 'session_suspended', 'locked', 'unavailable'],
+      errors: [
+        'bad_request',
+        'unauthenticated',
+        'session_ended',
+        'session_suspended',
+        'session_asleep',
+        'locked',
+        'unavailable',
+      ],
       handle: async ({ body: asked, address }, session) => {
         const query = { name, session: session.id, asked: { ...asked, page: undefined } };
         const from = startOf(asked.page ?? {}, query, deps);

@@ -134,6 +134,7 @@ export function authzenOperations(deps: AuthzenDeps): Operation[] {
     'forbidden',
     'session_ended',
     'session_suspended',
+    'session_asleep',
     'locked',
     'idempotency_mismatch',
     'conflict',

@@ -10,6 +10,9 @@ import { withdraw } from '../grants/issue-grant.ts';
 import { decidedGrants, readGrant, waitForGrant } from '../grants/read-grant.ts';
 import { redeemGrant, redemptionReads } from '../grants/redeem-grant.ts';
 import { type GrantAnswer, type GrantDeps, grantReads, requestGrant } from '../grants/request-grant.ts';
+import type { GrantView } from '../grants/view.ts';
+import type { SessionFacts } from '../sessions/authenticate.ts';
+import { sleepBound } from '../sessions/sleep.ts';
 import { idempotencyKeyOf } from './idempotency-key.ts';
 import { type Answer, type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line, prose } from './text.ts';
@@ -73,6 +76,22 @@ export const grantSchema = z
       .string()
       .optional()
       .describe('Where an approver signs in and decides. The link alone grants nothing.'),
+    needs_approval: z
+      .object({
+        wait: z
+          .string()
+          .describe('Ask here, as often as you like: it answers when somebody has decided, or after `wait` seconds.'),
+        collect: z.string().describe('`POST` here once it is approved.'),
+        until: z.string().describe('Undecided by then it is denied; of a session that sleeps, when its sleep is over.'),
+        sleep_until: z
+          .string()
+          .optional()
+          .describe(
+            'Nobody need wait: the session may sleep (`POST /v1/session/sleep`) until then. Absent = it may not.',
+          ),
+      })
+      .optional()
+      .describe('In the answer to a request that waits for a person: how to go on, now or after hours.'),
     lease: z.object({ id: z.string(), status: z.string(), expires_at: z.string() }).optional(),
   })
   .describe('A grant. Never a credential.');
@@ -83,11 +102,26 @@ export const issuedSchema = grantSchema.extend({
   decision: z.string().describe('The signed decision (JWS) that the delivering side acted on.'),
 });
 
-export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Operation[] {
+export function grantOperations(deps: GrantDeps & { poller: LongPoller; maxSleepSeconds: number }): Operation[] {
   const decided = decidedGrants(deps.store);
   const params = z.object({ id: idOf('gnt') });
 
-  const answerOf = async (answer: GrantAnswer, sessionId: string, requestId: string): Promise<Answer> => {
+  /** Everything to go on with after a person's decision, without waiting for it. */
+  const howToGoOn = async (grant: GrantView, session: SessionFacts) => {
+    const asleepUntil = await sleepBound(deps, session, deps.clock.now());
+    const at = `${deps.publicUrl}/v1/grants/${grant.id}`;
+    return {
+      ...grant,
+      needs_approval: {
+        wait: `${at}?wait=60`,
+        collect: `${at}/redeem`,
+        until: grant.decide_by,
+        ...(asleepUntil === null ? {} : { sleep_until: asleepUntil.toISOString() }),
+      },
+    };
+  };
+
+  const answerOf = async (answer: GrantAnswer, session: SessionFacts, requestId: string): Promise<Answer> => {
     switch (answer.outcome) {
       case 'issued':
         return {
@@ -99,15 +133,15 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
       case 'pending':
         return {
           status: 202,
-          body: answer.grant,
+          body: await howToGoOn(answer.grant, session),
           headers: { Location: `/v1/grants/${answer.grant.id}`, 'Retry-After': '2' },
         };
       case 'repeated': {
-        const grant = await readGrant(deps, sessionId, answer.grantId);
+        const grant = await readGrant(deps, session.id, answer.grantId);
         const pending = grant.status === 'pending';
         return {
           status: pending ? 202 : 200,
-          body: grant,
+          body: pending ? await howToGoOn(grant, session) : grant,
           headers: { Location: `/v1/grants/${grant.id}`, ...(pending ? { 'Retry-After': '2' } : {}) },
         };
       }
@@ -138,6 +172,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         'unauthenticated',
         'session_ended',
         'session_suspended',
+        'session_asleep',
         'locked',
         'denied',
         'idempotency_mismatch',
@@ -162,7 +197,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
           credentialJwk: body.credential_jwk ?? null,
           address: address ?? null,
         };
-        return answerOf(await requestGrant(deps, session, request, key, requestId), session.id, requestId);
+        return answerOf(await requestGrant(deps, session, request, key, requestId), session, requestId);
       },
     }),
     operation({
@@ -178,7 +213,15 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         ),
       }),
       responses: { 200: { description: 'The grant', schema: grantSchema } },
-      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'locked', 'not_found', 'rate_limited'],
+      errors: [
+        'unauthenticated',
+        'session_ended',
+        'session_suspended',
+        'session_asleep',
+        'locked',
+        'not_found',
+        'rate_limited',
+      ],
       liveness: 'ended_too',
       handle: async ({ params: { id }, query, signal }, session) => {
         const grant = await waitForGrant(deps, session.id, id, {
@@ -205,6 +248,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
         'unauthenticated',
         'session_ended',
         'session_suspended',
+        'session_asleep',
         'locked',
         'not_found',
         'not_approved',
@@ -218,7 +262,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller }): Opera
       handle: async ({ params: { id }, body, address, requestId }, session) => {
         if (body.credential_jwk !== undefined) await checkCredentialJwk(body.credential_jwk);
         const answer = await redeemGrant(deps, session, id, body.credential_jwk ?? null, address ?? null, requestId);
-        return answerOf(answer, session.id, requestId);
+        return answerOf(answer, session, requestId);
       },
     }),
   ];

@@ -70,7 +70,18 @@ export const tokenBody = z.object({
   client_assertion: token.optional(),
   audience: z.string().max(500).optional(),
   resource: z.string().max(500).optional(),
-  authorization_details: z.string().max(16_384).describe('JSON text: one element of type `task`.'),
+  authorization_details: z
+    .string()
+    .max(16_384)
+    .optional()
+    .describe('JSON text: one element of type `task`. Of a session that is resumed it is left out.'),
+  resume: z
+    .string()
+    .max(200)
+    .optional()
+    .describe(
+      'Wakes a session that sleeps: the handle that `POST /v1/session/sleep` gave. The same workload alone can.',
+    ),
   dpop_jkt: z
     .string()
     .regex(/^[A-Za-z0-9_-]{43}$/)
@@ -95,7 +106,7 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
       path: '/oauth/token',
       needsClock: true,
       busy: true,
-      summary: 'Open a session for one task',
+      summary: 'Open a session for one task, or wake one that sleeps',
       tag: 'Sessions',
       access: 'none',
       bodyType: 'form',
@@ -119,7 +130,11 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
           if ([body.audience, body.resource].some((target) => target !== undefined && target !== deps.issuer)) {
             throw new WritError('invalid_target');
           }
-          const task = parseTask(body.authorization_details);
+          const task = body.resume === undefined ? parseTask(body.authorization_details ?? '') : null;
+          if (body.resume !== undefined && body.authorization_details !== undefined)
+            throw new WritError('invalid_request', {
+              errors: [{ path: 'authorization_details', message: 'is not for a session that is resumed' }],
+            });
           const dpop = header('dpop');
           const proof =
             dpop === undefined
@@ -138,6 +153,7 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
             clientAssertion: body.client_assertion,
             clientId: body.client_id,
             task,
+            resume: body.resume,
             proof,
             dpopJkt: body.dpop_jkt,
             requestId,
@@ -277,7 +293,13 @@ async function introspect(deps: OAuthDeps, presented: string): Promise<Record<st
 }
 
 /** Why a token that holds is not active. */
-const idle: ReadonlySet<string> = new Set(['session_ended', 'session_suspended', 'locked', 'unauthenticated']);
+const idle: ReadonlySet<string> = new Set([
+  'session_ended',
+  'session_suspended',
+  'session_asleep',
+  'locked',
+  'unauthenticated',
+]);
 
 /** The session of a token that holds; null when it may do nothing, or the token's key was withdrawn. */
 function liveSession(deps: OAuthDeps, claims: SessionClaims) {

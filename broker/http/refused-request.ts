@@ -15,6 +15,7 @@ const quiet: ReadonlySet<ErrorCode> = new Set([
   'rate_limited',
   'session_ended',
   'session_suspended',
+  'session_asleep',
   'locked',
   'not_approved',
   'already_redeemed',

@@ -1,15 +1,17 @@
 /** `/v1/session`: look at it, keep it alive, end it. */
 import { z } from 'zod';
+import { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
 import { codesOf, endReasons } from '../core/reasons.ts';
-import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
+import { endSession } from '../sessions/end-session.ts';
 import { type HeartbeatDeps, heartbeat } from '../sessions/heartbeat.ts';
 import { overview, readCursor, settledSessions } from '../sessions/overview.ts';
+import { type SleepDeps, sleepSession } from '../sessions/sleep.ts';
 import { tokenSchema } from './oauth.ts';
 import { type Operation, operation } from './operation.ts';
 import { inDigits } from './text.ts';
 
-export type SessionDeps = EndSessionDeps &
+export type SessionDeps = SleepDeps &
   HeartbeatDeps & {
     poller: LongPoller;
     /** Grants one session may ask for where its envelope names no number. */
@@ -18,8 +20,10 @@ export type SessionDeps = EndSessionDeps &
 
 const time = z.string();
 const sessionStatus = z
-  .enum(['active', 'suspended', 'ended'])
-  .describe('`suspended`: a rule stopped it; it can do nothing until a person lifts that.');
+  .enum(['active', 'suspended', 'asleep', 'ended'])
+  .describe(
+    '`suspended`: a rule stopped it; it can do nothing until a person lifts that. `asleep`: it holds nothing and can do nothing until its agent wakes it.',
+  );
 const leaseSchema = z.object({
   id: z.string(),
   grant_id: z.string(),
@@ -131,6 +135,49 @@ export function sessionOperations(deps: SessionDeps): Operation[] {
             heartbeat_seconds: deps.heartbeat.seconds,
           },
         };
+      },
+    }),
+    operation({
+      method: 'post',
+      path: '/v1/session/sleep',
+      needsClock: true,
+      summary: 'Let the session sleep while people decide',
+      tag: 'Sessions',
+      access: 'session',
+      body: z.strictObject({
+        seconds: z.int().min(60).max(604_800).optional().describe('At most; less where the manifest says so.'),
+      }),
+      bodyOptional: true,
+      responses: {
+        200: {
+          description:
+            'Asleep: what it held is being revoked, and what waits for people waits as long. Asked again, it gives another handle',
+          schema: z.object({
+            status: z.literal('asleep'),
+            until: z.string().describe('It ends then, unless it is woken.'),
+            resume: z
+              .string()
+              .describe(
+                '`resume` of `POST /oauth/token`, with an identity of the same workload. Keep it with the grant’s id.',
+              ),
+          }),
+        },
+      },
+      errors: [
+        'bad_request',
+        'unauthenticated',
+        'invalid_dpop_proof',
+        'session_ended',
+        'session_suspended',
+        'forbidden',
+        'conflict',
+      ],
+      liveness: 'ended_too',
+      handle: async ({ body, requestId }, session) => {
+        if (session.status === 'ended' || session.status === 'suspended')
+          throw new WritError(session.status === 'ended' ? 'session_ended' : 'session_suspended');
+        const { until, resume } = await sleepSession(deps, session, body.seconds ?? null, requestId);
+        return { status: 200, body: { status: 'asleep', until: until.toISOString(), resume } };
       },
     }),
     operation({

@@ -45,7 +45,8 @@ export function diffManifests(before: Manifest | null, after: Manifest): Change[
       ? []
       : [change('description', 'neither', 'the description is another')]),
     ...diffApproval('approval', 'what it asks for', ownersOf(before), before.approval, ownersOf(after), after.approval),
-    ...bounds('envelope', 'a session', before.envelope, after.envelope),
+    ...bounds('envelope', 'a session', { ...before.envelope, sleep: 0 }, { ...after.envelope, sleep: 0 }),
+    ...diffSleep(before.envelope.sleep ?? 0, after.envelope.sleep ?? 0),
     ...diffRecords(before.task_types, after.task_types, {
       added: (name) => [change(`task_types.${name}`, 'widens', `sessions may now be opened for the task ${name}`)],
       removed: (name) =>
@@ -91,6 +92,20 @@ function diffCedar(before: string | undefined, after: string | undefined): Chang
   if (before === undefined) return [change('cedar', 'narrows', 'policies of the team’s own were added, which forbid')];
   if (after === undefined) return [change('cedar', 'widens', 'the policies of the team’s own were removed')];
   return [change('cedar', 'unknown', 'the policies of the team’s own are others')];
+}
+
+/** Without a bound none sleeps. */
+function diffSleep(before: number, after: number): Change[] {
+  if (before === after) return [];
+  const say = (seconds: number) =>
+    seconds === 0 ? 'no session may sleep' : `until ${secondsInWords(seconds)} after it was opened`;
+  return [
+    change(
+      'envelope.sleep',
+      after > before ? 'widens' : 'narrows',
+      `a session may sleep: now ${say(after)}; before: ${say(before)}`,
+    ),
+  ];
 }
 
 /** Numbers that bound: the larger the wider, and none is the widest. */

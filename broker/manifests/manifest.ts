@@ -190,6 +190,11 @@ export const ManifestSchema = z
       .strictObject({
         wall_time: duration.describe('Every session ends after this long.'),
         max_grants: maxGrants.optional().describe('Grants one session may ask for in all.'),
+        sleep: duration
+          .optional()
+          .describe(
+            'So long after it was opened a session may still sleep while people decide; it holds nothing then. Without it none sleeps.',
+          ),
         ...callBounds,
       })
       .describe('Bounds of every session.'),

@@ -212,7 +212,7 @@ const factsStatementOf = (name: string, history: string): Statement => ({
     )
     SELECT r.n, s.id, s.agent, s.manifest_version, a.version AS current_version, s.parent_id, s.root_id, s.task_type, s.inputs, s.on_behalf_of, s.declared_on_behalf_of, s.started_by,
            s.responsible, s.principal_root, s.subject, s.dpop_jkt, s.status, s.end_reason, s.max_grants, s.opened_at, s.expires_at, s.heartbeat_deadline,
-           s.ended_at, s.capabilities, s.narrowed, s.proof, root.version, root.opened_at AS root_opened_at, root.status AS root_status, ${factColumns},
+           s.ended_at, s.capabilities, s.narrowed, s.slept, s.proof, root.version, root.opened_at AS root_opened_at, root.status AS root_status, ${factColumns},
            (r.proof IS NULL OR EXISTS (SELECT 1 FROM burnt JOIN proofs ON proofs.proof = burnt.key WHERE proofs.n = r.n)) AS proof_is_fresh,
            ${mayAct('s', 'r.now')} AS may_act,
            EXISTS (SELECT 1 FROM signing_key k WHERE k.kid = r.kid AND k.withdrawn_at IS NOT NULL) AS key_withdrawn,
@@ -265,6 +265,7 @@ interface FactsRow extends FactColumns {
   ended_at: Date | null;
   capabilities: string[];
   narrowed: boolean;
+  slept: object | null;
   proof: string;
   version: number;
   proof_is_fresh: boolean;
@@ -335,7 +336,8 @@ export interface SessionReads {
 
 /**
  * Reads the session in one round trip and burns the proof's `jti` in the same statement.
- * @throws WritError `session_ended`, `session_suspended`, `locked`, `invalid_dpop_proof` (replayed),
+ * @throws WritError `session_ended`, `session_suspended`, `session_asleep`, `locked`, `invalid_dpop_proof`
+ *   (replayed),
  *   `unauthenticated` (no such session, or not as it was opened)
  */
 export async function readSession(
@@ -365,9 +367,13 @@ export async function readSession(
   if (row === undefined || row.current_version === null || row.key_withdrawn) throw new WritError('unauthenticated');
   if (!row.proof_is_fresh) throw new WritError('invalid_dpop_proof', { detail: 'The proof was used before.' });
   const frozen = row.root_status === 'suspended' && row.status !== 'ended' && row.expires_at > now;
-  if (!row.may_act && question.allowEnded !== true) throw new WritError(frozen ? 'session_suspended' : 'session_ended');
+  const asleep = row.status === 'asleep' && row.expires_at > now;
+  if (!row.may_act && question.allowEnded !== true)
+    throw new WritError(asleep ? 'session_asleep' : frozen ? 'session_suspended' : 'session_ended');
+  // Its sleep is under its proof, its status is not: whoever writes the row wakes nobody.
+  if (row.may_act && row.slept !== null) throw new WritError('unauthenticated');
   // One that may not act has no right to prove: whoever was bound to it may still read what it was.
-  if ((row.may_act || frozen) && !sessionHolds(store, row)) throw new WritError('unauthenticated');
+  if ((row.may_act || frozen || asleep) && !sessionHolds(store, row)) throw new WritError('unauthenticated');
   const locks = standingLocks(store, row.locks);
   const lock = lockOnSession(locks, row);
   if (lock !== undefined && question.allowEnded !== true)
@@ -390,7 +396,7 @@ export async function readSession(
     subject: row.subject,
     attested: (row.subject.attested as JsonObject | undefined) ?? null,
     jkt: row.dpop_jkt,
-    status: row.may_act ? 'active' : frozen ? 'suspended' : 'ended',
+    status: row.may_act ? 'active' : asleep ? 'asleep' : frozen ? 'suspended' : 'ended',
     endReason: row.end_reason,
     maxGrants: row.max_grants,
     openedAt: row.opened_at,

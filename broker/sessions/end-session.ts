@@ -108,7 +108,7 @@ const releaseStep = 200;
 const overdueStatement: Statement = {
   name: 'session_overdue',
   text: `
-    SELECT s.id, CASE WHEN p.status = 'ended' THEN ${endReason('parent_ended')} WHEN s.expires_at <= $1::timestamptz THEN ${endReason('envelope_spent')}
+    SELECT s.id, CASE WHEN p.status = 'ended' THEN ${endReason('parent_ended')} WHEN s.status = 'asleep' THEN ${endReason('slept_too_long')} WHEN s.expires_at <= $1::timestamptz THEN ${endReason('envelope_spent')}
                 WHEN EXISTS (SELECT 1 FROM action a WHERE a.root_id = s.id AND a.effect = 'terminate')
                   OR EXISTS (SELECT 1 FROM session t JOIN grants g ON g.session_id = t.id WHERE t.root_id = s.id AND g.status = 'denied' AND g.decision ->> 'session_effect' = 'terminate') THEN ${endReason('ended_by_rule')} ELSE ${endReason('heartbeat_missed')} END AS reason
     FROM session s LEFT JOIN session p ON p.id = s.parent_id

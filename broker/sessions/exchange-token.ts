@@ -21,12 +21,13 @@ import {
   type TaskDeclaration,
 } from './open-session.ts';
 import type { SessionTokens } from './session-token.ts';
+import { type WakeDeps, wakeSession } from './wake.ts';
 
 export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange';
 export const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token';
 const jwtTypes = new Set(['urn:ietf:params:oauth:token-type:jwt', 'urn:ietf:params:oauth:token-type:id_token']);
 
-export interface ExchangeDeps extends OpenSessionDeps {
+export interface ExchangeDeps extends OpenSessionDeps, WakeDeps {
   trust: Trust;
   keys: KeyResolver;
   tokens: SessionTokens;
@@ -34,6 +35,9 @@ export interface ExchangeDeps extends OpenSessionDeps {
   issuer: string;
   requireDpop: boolean;
 }
+
+type DeclaredTask = Partial<Pick<TaskDeclaration, 'task_type'>> &
+  Omit<TaskDeclaration, 'task_type'> & { capabilities: string[] | null };
 
 /**
  * The request, checked for shape. `proof` has been verified for this endpoint; it is not yet known to be
@@ -46,8 +50,10 @@ export interface ExchangeRequest {
   clientAssertionType: string | undefined;
   clientAssertion: string | undefined;
   clientId: string | undefined;
-  task: Partial<Pick<TaskDeclaration, 'task_type'>> &
-    Omit<TaskDeclaration, 'task_type'> & { capabilities: string[] | null };
+  /** Null where a session is resumed. */
+  task: DeclaredTask | null;
+  /** Handle of a session that sleeps. */
+  resume: string | undefined;
   proof: CheckedProof | null;
   /** For a child session: thumbprint of the key its token is bound to; the parent's when absent. */
   dpopJkt: string | undefined;
@@ -120,6 +126,8 @@ async function fromClient(deps: ExchangeDeps, request: ExchangeRequest): Promise
 
 function openFor(deps: ExchangeDeps, request: ExchangeRequest, principal: Principal): Promise<OpenedSession> {
   const { task, proof } = request;
+  if (request.resume !== undefined) return wake(deps, request, principal, request.resume);
+  if (task === null) throw refuseTask('task_type', 'is missing');
   if (task.task_type === undefined) throw refuseTask('task_type', 'is missing');
   if (task.capabilities !== null)
     throw refuseTask('capabilities', 'is for child sessions: the manifest says what a session may ask for');
@@ -133,9 +141,19 @@ function openFor(deps: ExchangeDeps, request: ExchangeRequest, principal: Princi
   });
 }
 
+function wake(deps: ExchangeDeps, { proof, requestId }: ExchangeRequest, principal: Principal, handle: string) {
+  const proven = proof === null ? [] : [{ key: proof.replayKey, expiresAt: proof.replayExpiresAt }];
+  const once = [...(principal.replay === null ? [] : [principal.replay]), ...proven];
+  return wakeSession(deps, { principal, handle, jkt: proof?.jkt ?? null, once, requestId });
+}
+
 /** A sub-agent's session: the parent's task, fewer capabilities, a sooner end. */
 async function openChild(deps: ExchangeDeps, request: ExchangeRequest, subjectToken: string): Promise<OpenedSession> {
   const { task } = request;
+  if (task === null || request.resume !== undefined)
+    throw new WritError('invalid_request', {
+      errors: [{ path: 'resume', message: 'is for whoever opened the session' }],
+    });
   const claims = await deps.tokens
     .verify(subjectToken)
     .catch((cause) => refuseParent(cause, 'The subject token is not a current session token of this broker.'));
@@ -215,7 +233,10 @@ function refuseTask(path: string, message: string): WritError {
 
 /** A token or session that does not hold, in the token endpoint's words; an outage stays one. */
 function refuseParent(cause: unknown, detail: string): never {
-  if (cause instanceof WritError && ['unauthenticated', 'session_ended', 'session_suspended'].includes(cause.code)) {
+  if (
+    cause instanceof WritError &&
+    ['unauthenticated', 'session_ended', 'session_suspended', 'session_asleep'].includes(cause.code)
+  ) {
     throw new WritError('invalid_grant', { detail, cause });
   }
   throw cause;

@@ -24,6 +24,7 @@ export interface HeartbeatDeps {
  */
 export async function heartbeat(deps: HeartbeatDeps, session: SessionFacts): Promise<MintedToken> {
   if (session.status === 'ended') throw new WritError('session_ended');
+  if (session.status === 'asleep') throw new WritError('session_asleep');
   const now = deps.clock.now();
   const deadline = new Date(now.getTime() + deps.heartbeat.seconds * deps.heartbeat.misses * 1000);
   const beaten =

@@ -1,9 +1,8 @@
 /**
- * Ends what a tree holds and may not hold any more, because a rule froze it or took a capability from it:
- * what
- * `end-session.ts` does for a session that has ended. The rule's own statement makes the change; from its
- * commit on nothing more can come to the tree, so the statements here see all there is. When the process dies
- * in between, the worker goes on (`holdBackAll`).
+ * Ends what a tree holds and may not hold any more, because it sleeps, or a rule froze it or took a
+ * capability from it: what `end-session.ts` does for a session that has ended. The statement that made the
+ * change comes first; from its commit on nothing more can come to the tree, so the statements here see all
+ * there is. When the process dies in between, the worker goes on (`holdBackAll`).
  */
 import { settleNotices } from '../../approvals/notices.ts';
 import { appendEvent } from '../audit/append.ts';
@@ -17,13 +16,13 @@ import type { Statement } from '../store/open.ts';
 import { type EndSessionDeps, endSession } from './end-session.ts';
 
 /** SQL condition: the tree whose root is `r` may not have what the grant `g` is about. */
-const heldBack = `(r.status = 'suspended' OR 'capability:' || g.capability = ANY(r.withheld) OR g.capability = ANY(r.withheld))`;
+const heldBack = `(r.status = 'suspended' OR (r.status = 'asleep' AND g.status IN ('issuing', 'issued')) OR 'capability:' || g.capability = ANY(r.withheld) OR g.capability = ANY(r.withheld))`;
 
 const leasesStatement: Statement = {
   name: 'session_hold_back_leases',
   text: `
     WITH due AS (
-      SELECT lease.id, CASE WHEN r.status = 'suspended' THEN ${revokeReason('session_suspended')} ELSE ${revokeReason('withheld')} END AS why
+      SELECT lease.id, CASE r.status WHEN 'suspended' THEN ${revokeReason('session_suspended')} WHEN 'asleep' THEN ${revokeReason('session_asleep')} ELSE ${revokeReason('withheld')} END AS why
       FROM session r JOIN session s ON s.root_id = r.id JOIN lease ON lease.session_id = s.id JOIN grants g ON g.id = lease.grant_id
       WHERE r.id = ANY($4::text[]) AND r.ended_at IS NULL AND lease.status IN ('issuing', 'active') AND ${heldBack}
       ORDER BY lease.id LIMIT $3::int FOR UPDATE OF lease
@@ -45,7 +44,7 @@ const grantsStatement: Statement = {
   name: 'session_hold_back_grants',
   text: `
     WITH due AS (
-      SELECT g.id, CASE WHEN r.status = 'suspended' THEN ${decisionReason('session_suspended')} ELSE ${decisionReason('withheld')} END AS why
+      SELECT g.id, CASE r.status WHEN 'suspended' THEN ${decisionReason('session_suspended')} WHEN 'asleep' THEN ${decisionReason('session_asleep')} ELSE ${decisionReason('withheld')} END AS why
       FROM session r JOIN session s ON s.root_id = r.id JOIN grants g ON g.session_id = s.id
       WHERE r.id = ANY($3::text[]) AND r.ended_at IS NULL AND g.ended_at IS NULL AND g.capability <> '${aboutSession}' AND ${heldBack}
       ORDER BY g.id LIMIT $2::int FOR UPDATE OF g
@@ -107,7 +106,7 @@ const restrainedStatement: Statement = {
   name: 'session_restrained',
   text: `
     SELECT r.id FROM session r
-    WHERE r.ended_at IS NULL AND (r.status = 'suspended' OR r.withheld <> '{}')
+    WHERE r.ended_at IS NULL AND (r.status IN ('suspended', 'asleep') OR r.withheld <> '{}')
       AND (EXISTS (SELECT 1 FROM session s JOIN lease l ON l.session_id = s.id JOIN grants g ON g.id = l.grant_id
                    WHERE s.root_id = r.id AND l.status IN ('issuing', 'active') AND ${heldBack})
         OR EXISTS (SELECT 1 FROM session s JOIN grants g ON g.session_id = s.id

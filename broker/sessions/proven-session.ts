@@ -8,7 +8,7 @@ export const provenColumns = (s: string): string =>
     .map((name) => `${s}.${name}`)
     .join(', ');
 
-const columns: { readonly [name in keyof ProvenRows['session']]: true } = {
+const columns: { readonly [name in keyof Required<ProvenRows['session']>]: true } = {
   id: true,
   agent: true,
   manifest_version: true,
@@ -27,10 +27,22 @@ const columns: { readonly [name in keyof ProvenRows['session']]: true } = {
   max_grants: true,
   opened_at: true,
   expires_at: true,
+  slept: true,
 };
+
+function proven(row: ProvenRows['session']): ProvenRows['session'] {
+  const { slept, ...all } = Object.fromEntries(
+    Object.keys(columns).map((name) => [name, row[name as keyof typeof columns]]),
+  );
+  // Rows of before there was sleep have no such column under their proof.
+  return { ...all, ...(slept == null ? {} : { slept }) } as unknown as ProvenRows['session'];
+}
+
+/** @returns what goes into the row's `proof` */
+export const proveSession = ({ proofs }: Store, row: ProvenRows['session']): string =>
+  proofs.make('session', proven(row));
 
 /** @param row may have more columns; one that is missing is an error of the compiler */
 export function sessionHolds({ proofs }: Store, row: ProvenRows['session'] & { proof: string }): boolean {
-  const proven = Object.fromEntries(Object.keys(columns).map((name) => [name, row[name as keyof typeof columns]]));
-  return proofs.holds('session', proven as unknown as ProvenRows['session'], row.proof);
+  return proofs.holds('session', proven(row), row.proof);
 }

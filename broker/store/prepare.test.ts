@@ -65,7 +65,7 @@ describe('the runtime role', { skip }, () => {
     'DELETE FROM review',
     'DELETE FROM session',
     `UPDATE session SET agent = 'another'`,
-    `UPDATE session SET expires_at = now() + interval '1 year'`,
+    `UPDATE session SET opened_at = now() + interval '1 year'`,
     'DELETE FROM grants',
     `UPDATE grants SET session_id = 'another'`,
     'DELETE FROM lease',

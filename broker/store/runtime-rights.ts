@@ -61,6 +61,12 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
       'ended_at',
       'released_at',
       'heartbeat_deadline',
+      // Of one that sleeps or is woken, under a new proof.
+      'expires_at',
+      'dpop_jkt',
+      'slept',
+      'resume_hash',
+      'proof',
       'withheld',
       'version',
     ],

@@ -58,6 +58,8 @@ On the agent's side:
                                  open a session and run the command with it: WRIT_SESSION_SOCKET says where it is held;
                                  it ends with the command. --keep-identity: the command may open others.
                                  Without a command: prints the variable for a shell, and stays until it is told to end
+  writ session resume HANDLE [-- COMMAND …]
+                                 wake a session that sleeps, as the same workload, and hold it as open does
   writ session status            the session of WRIT_SESSION_SOCKET; exit 1 when it has ended
   writ session end               end it: everything it held is revoked
   writ guard [OPENING] -- COMMAND …, writ guard [OPENING] --url URL
@@ -290,6 +292,7 @@ async function runAgentSide([noun, ...rest]: string[]): Promise<number | null> {
   const [verb, ...more] = rest;
   const session = await import('./session.ts');
   if (verb === 'open') return session.openSession(more, process.env);
+  if (verb === 'resume') return session.resumeSession(more, process.env);
   if (verb === 'status' && more.length === 0) return session.showSession(process.env);
   if (verb === 'end' && more.length === 0) return session.endSession(process.env);
   return null;

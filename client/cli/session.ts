@@ -1,7 +1,14 @@
 /** `writ session open|status|end`: one session for all the tools of a run, held by a process of its own. */
 import { parseArgs } from 'node:util';
+import type { Session } from '../index.ts';
 import { connectSession } from '../local/connect.ts';
-import { type Environment, type OpenOptions, openFromEnvironment, readInputs } from '../local/from-environment.ts';
+import {
+  type Environment,
+  type OpenOptions,
+  openFromEnvironment,
+  readInputs,
+  resumeFromEnvironment,
+} from '../local/from-environment.ts';
 import { holdForCommand, holdForParent, socketVariable } from '../local/hold.ts';
 import { CommandError } from './broker-side.ts';
 
@@ -65,10 +72,35 @@ export async function openSession(args: readonly string[], env: Environment): Pr
   });
   const parent = process.ppid;
   const session = await openFromEnvironment(env, openingOf(values));
-  const [program, ...rest] = command;
+  return hold(session, command, { env, parent, keepIdentity: values['keep-identity'] });
+}
+
+/**
+ * `writ session resume HANDLE`: wakes a session that sleeps, and holds it as `open` does.
+ * @param args what follows `writ session resume`
+ */
+export async function resumeSession(args: readonly string[], env: Environment): Promise<number> {
+  const { own, command } = commandIn(args);
+  const { values, positionals } = parseArgs({
+    args: own,
+    allowPositionals: true,
+    options: { broker: { type: 'string' }, 'keep-identity': { type: 'boolean', default: false } },
+  });
+  const [handle, ...more] = positionals;
+  if (handle === undefined || more.length > 0) throw new CommandError('writ session resume HANDLE [-- COMMAND …]');
+  const parent = process.ppid;
+  const session = await resumeFromEnvironment(env, values.broker, handle);
+  return hold(session, command, { env, parent, keepIdentity: values['keep-identity'] });
+}
+
+function hold(
+  session: Session,
+  [program, ...rest]: readonly string[],
+  { env, parent, keepIdentity }: { env: Environment; parent: number; keepIdentity: boolean },
+): Promise<number> {
   if (program === undefined)
     return holdForParent(session, (line) => process.stdout.write(`${line}\n`), { env, parent });
-  return holdForCommand(session, [program, ...rest], { env, keepIdentity: values['keep-identity'] });
+  return holdForCommand(session, [program, ...rest], { env, keepIdentity });
 }
 
 /** `writ session status`: exit 1 when it has ended. */

@@ -52,6 +52,17 @@ export async function openFromEnvironment(env: Environment, options: OpenOptions
   });
 }
 
+/** @throws as `openFromEnvironment` */
+export async function resumeFromEnvironment(
+  env: Environment,
+  url: string | undefined,
+  resume: string,
+): Promise<Session> {
+  const broker = url ?? env.WRIT_URL;
+  if (!broker) throw new WritError('bad_request', 'WRIT_URL is not set: it is the broker’s issuer URL');
+  return Writ.resumeSession({ url: broker, resume, ...(await identityIn(env)) });
+}
+
 /**
  * The one identity that the environment gives: a token that the platform keeps in a file, a client key, or
  * the token that GitHub Actions hands out.
