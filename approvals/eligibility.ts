@@ -15,7 +15,7 @@ import type { ReviewBlockerCode } from '../broker/core/reasons.ts';
 import type { ApprovalTerm, Clock, GrantStatus, JsonObject, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { grantHolds, provenGrantColumns } from '../broker/grants/proven-grant.ts';
-import { reviewHolds } from '../broker/grants/proven-review.ts';
+import { approvalCounts, needsPasskey } from '../broker/grants/proven-review.ts';
 import { approvalProgress, type TermProgress } from '../broker/grants/quorum.ts';
 import {
   type Identity,
@@ -150,7 +150,7 @@ export async function loadAllForReview(store: Store, grantIds: string[]): Promis
     .filter((grant) => !isOpen(grant) || holds(store, grant))
     .map((grant) => ({
       ...grant,
-      approvals: grant.approvals.map(dated).filter((review) => reviewHolds(store, review)),
+      approvals: grant.approvals.map(dated).filter((review) => approvalCounts(store, needsPasskey(grant), review)),
     })) as unknown as GrantUnderReview[];
 }
 
@@ -174,10 +174,13 @@ function holds(store: Store, grant: LoadedGrant): boolean {
 }
 
 /** A narrower plan than was asked for is one that somebody consented to. */
-function isConsented(store: Store, { asked_plan, plan, approvals }: LoadedGrant): boolean {
+function isConsented(store: Store, grant: LoadedGrant): boolean {
+  const { asked_plan, plan, approvals } = grant;
   if (asked_plan == null) return true;
   const digest = planDigest(plan as unknown as Plan);
-  return approvals.map(dated).some((review) => review.consented_digest === digest && reviewHolds(store, review));
+  return approvals
+    .map(dated)
+    .some((review) => review.consented_digest === digest && approvalCounts(store, needsPasskey(grant), review));
 }
 
 /** @throws WritError `not_found` */
@@ -263,6 +266,12 @@ function wasSubject(person: Identity, { subject }: SessionPeople): boolean {
 export function mayApproveIn(channel: string, about: GrantAbout, tier: number, summary: readonly string[]): boolean {
   return tier < 3 && (about.approvedIn ?? []).includes(channel) && fitsInMessage(summary);
 }
+
+/** What is said of an approval that a passkey must sign and none did. */
+export const passkeyBar = (text = 'Your passkey must sign for this, and that is done on its page alone.'): Bar => ({
+  code: 'no_passkey',
+  text,
+});
 
 function barOf(
   person: Identity,

@@ -8,15 +8,25 @@ import { appendEvent } from '../broker/audit/append.ts';
 import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
 import { newId } from '../broker/core/ids.ts';
+import type { PasskeyEvidence } from '../broker/core/passkey-evidence.ts';
 import type { LiftPermission } from '../broker/core/questions.ts';
 import { aboutSession, isQuestion } from '../broker/core/questions.ts';
 import { type DecisionReason, decisionReason } from '../broker/core/reasons.ts';
 import type { Clock, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
+import { evidenceProven, needsPasskey } from '../broker/grants/proven-review.ts';
 import { isMet } from '../broker/grants/quorum.ts';
 import { decideGrant, lapseGrant } from '../broker/grants/transitions.ts';
 import { type Identity, identityRecord, personRef } from '../broker/people/identity.ts';
 import type { OnCall } from '../broker/people/on-call.ts';
+import {
+  type AssertionFor,
+  type BegunAssertion,
+  beginAssertion,
+  finishAssertion,
+  type SignedAssertion,
+} from '../broker/people/passkeys/assertion.ts';
+import type { PasskeyDeps } from '../broker/people/passkeys/relying-party.ts';
 import { liftSession } from '../broker/sessions/lift-session.ts';
 import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
@@ -27,6 +37,7 @@ import {
   type GrantUnderReview,
   loadForReview,
   ownersStand,
+  passkeyBar,
   progressOf,
   standingOf,
 } from './eligibility.ts';
@@ -34,7 +45,8 @@ import { insertIncident, type Telling } from './incidents.ts';
 import { settleNotices } from './notices.ts';
 import { mayBeUsed, usePreApproval } from './pre-approval-transitions.ts';
 
-export interface ReviewDeps {
+/** With what passkeys stand on; without, nothing is approved that one must sign. */
+export interface ReviewDeps extends Partial<Omit<PasskeyDeps, 'store' | 'clock'>> {
   store: Store;
   clock: Clock;
   approversOf: ApproversOf;
@@ -53,6 +65,7 @@ export interface ReviewDeps {
 }
 
 export { type Part, partsOf } from '../broker/grants/narrow-plan.ts';
+export { needsPasskey } from '../broker/grants/proven-review.ts';
 export { mayWithdraw, withdraw } from './withdraw.ts';
 
 export interface ReviewRequest {
@@ -74,6 +87,8 @@ export interface ReviewRequest {
   /** Name of the channel that carries it. */
   channel: string;
   requestId: string;
+  /** What the reviewer's passkey signed, in which login: `beginSigning` begins it. */
+  passkey?: { loginId: string; signed: SignedAssertion } | undefined;
   /** It was given ahead of time: it is used once by this. */
   preApproval?: { id: string; tells: Telling | null };
 }
@@ -113,7 +128,7 @@ const decideStatementOf = (ahead: boolean): Statement => ({
     WITH ${
       ahead
         ? `given AS MATERIALIZED (
-      SELECT p.id FROM pre_approval p WHERE p.id = $21::text AND ${mayBeUsed('p', '$3::timestamptz')} FOR UPDATE OF p
+      SELECT p.id FROM pre_approval p WHERE p.id = $22::text AND ${mayBeUsed('p', '$3::timestamptz')} FOR UPDATE OF p
     ), `
         : ''
     }live AS (
@@ -140,14 +155,14 @@ ${liftSession('decided', { approved: "$5::text = 'approved'", at: '$3::timestamp
     ), lifted_event AS (
       ${appendEvent({ chain: 'id', at: '$3::timestamptz', type: event('session.lifted'), actor: '$14::text', request: '$15::text', payload: "json_build_object('review_id', $1::text, 'withheld', withheld)" }, 'lifted')}
     ), reviewed AS (
-      INSERT INTO review (id, grant_id, reviewer, verdict, plan_digest, consented_digest, reason, channel, at, redeem_by, proof)
-      SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz, $20::timestamptz, $19::text FROM decided
+      INSERT INTO review (id, grant_id, reviewer, verdict, plan_digest, consented_digest, reason, channel, at, redeem_by, proof, evidence)
+      SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz, $20::timestamptz, $19::text, $21::jsonb FROM decided
     ), ${settleNotices("(SELECT id FROM decided WHERE $5::text <> 'pending')", '$3::timestamptz')}, audited AS (
       ${appendEvent({ chain: 'session_id', at: '$3::timestamptz', type: eventBy('$5::text', { approved: 'grant.approved', denied: 'grant.denied', pending: 'review.approved' }), actor: '$14::text', grant: 'id', request: '$15::text', payload: '$16::json' }, 'decided')}
     )${
       ahead
         ? `, ${usePreApproval('given', 'decided', '$3::timestamptz')}, telling AS (
-      SELECT session_id, $3::timestamptz AS at, $22::jsonb AS tells FROM decided
+      SELECT session_id, $3::timestamptz AS at, $23::jsonb AS tells FROM decided
     ), told AS (${insertIncident('telling')}
     )`
         : ''
@@ -167,15 +182,25 @@ const maxRaces = 5;
  *   `bad_request` (no reason, or a lifetime that is not narrower)
  */
 export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<ReviewResult> {
+  // What was signed is used up by the first look at it, and stands for whatever is counted anew after that.
+  let signed: PasskeyEvidence | null = null;
+  const sign = async (grant: GrantUnderReview, digest: string) => {
+    signed ??= await signature(deps, grant, request, digest);
+    return signed;
+  };
   for (let race = 0; race < maxRaces; race += 1) {
-    const result = await reviewOnce(deps, request);
+    const result = await reviewOnce(deps, request, sign);
     if (result !== null) return result;
   }
   throw new WritError('conflict', { detail: 'Others review it at this moment. Read it again.' });
 }
 
 /** @returns null when another approval was written since this one was counted */
-async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<ReviewResult | null> {
+async function reviewOnce(
+  deps: ReviewDeps,
+  request: ReviewRequest,
+  sign: (grant: GrantUnderReview, digest: string) => Promise<PasskeyEvidence>,
+): Promise<ReviewResult | null> {
   const grant = await loadForReview(deps.store, request.grantId);
   const at = deps.clock.now();
   const approving = request.verdict === 'approve';
@@ -210,6 +235,9 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
   const reason = checkReason(request);
   const plan = approving ? narrow(deps, grant, request) : grant.plan;
   const consented = plan === grant.plan ? grant.plan_digest : planDigest(plan);
+  const evidence = approving && needsPasskey(grant) ? await sign(grant, consented) : null;
+  if (evidence !== null && evidence.challenge.digest !== consented)
+    throw new WritError('conflict', { detail: 'What your passkey signed is not what stands now. Read it again.' });
   // An approval of the wider plan is none of the narrower one: whoever gave it is asked again.
   const progress = progressOf(grant, consented, { reviewer: person, consented_digest: consented, at });
   const status = !approving ? 'denied' : isMet(progress) ? 'approved' : 'pending';
@@ -239,6 +267,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     ttl_seconds: plan.ttl_seconds,
     planned_ttl_seconds: grant.plan.ttl_seconds,
     ...(leftOut.length === 0 ? {} : { left_out: leftOut }),
+    ...(evidence === null ? {} : { passkey: { ...evidence } as unknown as JsonObject }),
     ...hasty(request),
   });
 
@@ -254,6 +283,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     channel: request.channel,
     at,
     redeem_by: redeemBy,
+    ...evidenceProven(evidence),
   });
 
   const { preApproval } = request;
@@ -279,6 +309,7 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     grant.version_in_force,
     proof,
     redeemBy,
+    evidence === null ? null : JSON.stringify(evidence),
     ...ahead,
   ]);
   if (decided === undefined) {
@@ -289,6 +320,65 @@ async function reviewOnce(deps: ReviewDeps, request: ReviewRequest): Promise<Rev
     throw new WritError('conflict', { detail: `Somebody else was faster. ${await whoDecided(deps.store, grant.id)}` });
   }
   return { reviewId, grantId: grant.id, status, planDigest: consented, ttlSeconds: plan.ttl_seconds, redeemBy };
+}
+
+const signingFor = (grantId: string, reviewer: Identity, loginId: string, digest: string): AssertionFor => ({
+  identity: reviewer,
+  loginId,
+  purpose: 'review',
+  about: grantId,
+  digest,
+});
+
+/** What passkeys stand on; null where this broker has none. */
+function passkeysOf({ store, clock, publicUrl, passkeyKey, once }: ReviewDeps): PasskeyDeps | null {
+  if (publicUrl === undefined || passkeyKey === undefined || once === undefined) return null;
+  return { store, clock, publicUrl, passkeyKey, once };
+}
+
+/**
+ * What the reviewer's passkey is to sign: the plan as the request would leave it.
+ * @throws WritError as `review`; `conflict` also when the person has no passkey
+ */
+export async function beginSigning(
+  deps: ReviewDeps,
+  request: Omit<ReviewRequest, 'passkey' | 'preApproval'>,
+  loginId: string,
+): Promise<BegunAssertion> {
+  const grant = await loadForReview(deps.store, request.grantId);
+  const { bar } = await standingOf(request.reviewer, grant, deps);
+  if (bar !== null) {
+    await auditRefusal(deps.store, grant, request, bar, deps.clock.now());
+    throw new WritError('forbidden', { detail: bar.text });
+  }
+  if (grant.status !== 'pending') throw new WritError('conflict', { detail: await whoDecided(deps.store, grant.id) });
+  const passkeys = passkeysOf(deps);
+  if (passkeys === null || grant.plan_digest !== request.planDigest)
+    throw new WritError('conflict', { detail: 'The permission on your screen is not the one that stands.' });
+  const digest = planDigest(narrow(deps, grant, request));
+  return beginAssertion(passkeys, signingFor(grant.id, request.reviewer, loginId, digest));
+}
+
+/** @throws WritError `forbidden`, on record: none, or one that does not hold */
+async function signature(
+  deps: ReviewDeps,
+  grant: GrantUnderReview,
+  request: ReviewRequest,
+  digest: string,
+): Promise<PasskeyEvidence> {
+  const refuse = async (bar: Bar) => {
+    await auditRefusal(deps.store, grant, request, bar, deps.clock.now());
+    return new WritError('forbidden', { detail: bar.text, extensions: { refused_because: bar.code } });
+  };
+  const passkeys = passkeysOf(deps);
+  if (request.passkey === undefined || passkeys === null) throw await refuse(passkeyBar());
+  const { loginId, signed } = request.passkey;
+  try {
+    const asked = signingFor(grant.id, request.reviewer, loginId, digest);
+    return await finishAssertion(passkeys, asked, signed, request.requestId);
+  } catch (error) {
+    throw error instanceof WritError && error.code === 'forbidden' ? await refuse(passkeyBar(error.detail)) : error;
+  }
 }
 
 /** An approval that was given faster than a person can read is noted, and counts. */
@@ -391,7 +481,13 @@ const refusalStatement: Statement = {
     ${appendEvent({ chain: '$1::text', at: '$2::timestamptz', type: event('review.refused'), actor: '$3::text', grant: '$4::text', request: '$5::text', payload: '$6::json' })}`,
 };
 
-async function auditRefusal(store: Store, grant: GrantUnderReview, request: ReviewRequest, bar: Bar, at: Date) {
+async function auditRefusal(
+  store: Store,
+  grant: GrantUnderReview,
+  request: Pick<ReviewRequest, 'verdict' | 'reviewer' | 'channel' | 'requestId'>,
+  bar: Bar,
+  at: Date,
+) {
   const payload = eventPayload('review.refused', {
     refused_because: bar.code,
     verdict: request.verdict,

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import pg from 'pg';
-import { review } from '../approvals/review.ts';
+import { beginSigning, review } from '../approvals/review.ts';
 import { person } from '../approvals/rows.test-support.ts';
 import { agreeToBreakGlass, toAgreeTo } from './break-glass/agree.ts';
 import { askToBreakGlass, termsOf } from './break-glass/ask.ts';
@@ -27,13 +27,16 @@ import { createSeal } from './keys/seal.ts';
 import { createCatalog } from './manifests/catalog.ts';
 import { renewBootstrapToken } from './people/admin-access.ts';
 import { identityRecord } from './people/identity.ts';
+import { holderOf } from './people/passkeys/authenticator.test-support.ts';
 import { type Ground, prepareGround, source } from './running.test-support.ts';
+import { takeOnce } from './sessions/take-once.ts';
 import { openStore } from './store/open.ts';
 import { createPreparedDatabase, testBackends } from './store/store.test-support.ts';
 import { until } from './until.test-support.ts';
 
 const skip = (await testBackends()).includes('postgres') ? false : 'no PostgreSQL answers';
 const ask = `  ask-plain: { description: Ask for it., provider: plain, tasks: [work], tier: 2, max_ttl: 15m, break_glass: true }\n`;
+const sign = `  sign-plain: { description: Sign for it., provider: plain, tasks: [work], tier: 3, max_ttl: 15m }\n`;
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
 for (const attacker of ['the runtime role', 'a superuser'] as const) {
@@ -57,7 +60,7 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
     };
     before(async () => {
       ground = await prepareGround();
-      await writeFile(join(ground.manifests, 'agent.yaml'), source + ask);
+      await writeFile(join(ground.manifests, 'agent.yaml'), source + ask + sign);
       database = await createPreparedDatabase();
       client = new pg.Client({ connectionString: attacker === 'a superuser' ? database.url : database.runtimeUrl });
       await client.connect();
@@ -359,9 +362,9 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
     });
 
     /** A grant that waits for a person. */
-    const pending = async () => {
+    const pending = async (capability = 'ask-plain') => {
       const session = await ground.session();
-      const reply = await session('/v1/grants', { capability: 'ask-plain' });
+      const reply = await session('/v1/grants', { capability });
       assert.equal(reply.status, 202);
       const { id } = (await reply.json()) as { id: string };
       return { session, id };
@@ -430,6 +433,59 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       );
       assert.equal((await good.session(`/v1/grants/${good.id}/redeem`)).status, 409, 'once');
       assert.equal(minted(), before + 1);
+    });
+
+    test('a passkey that was written into the database signs for nobody; a signed approval is what it was', async () => {
+      const store = await ownersStore();
+      const ann = person('ann@example.com', { groups: ['billing'] });
+      const mallory = person('mallory@example.com', { groups: ['billing'] });
+      const deps = {
+        store,
+        clock: systemClock,
+        approversOf: async () => ['team:billing'],
+        publicUrl: 'https://writ.example',
+        passkeyKey: deriveKey(Buffer.from(ground.env.WRIT_KEY_ENCRYPTION_KEY, 'base64url'), 'passkeys'),
+        once: (key: string, until: Date) => takeOnce(store, key, until),
+      };
+      const approveSigned = async (id: string, by: Awaited<ReturnType<typeof holderOf>>) => {
+        const { planDigest } = await store.prisma.grant.findUniqueOrThrow({ where: { id } });
+        const request = { grantId: id, reviewer: ann, planDigest, channel: 'web', requestId: 'req_1' };
+        const { options, token } = await beginSigning(deps, { ...request, verdict: 'approve' }, 'cookie');
+        const passkey = { loginId: 'cookie', signed: { token, response: by.key.get(options) } };
+        return review(deps, { ...request, verdict: 'approve', passkey });
+      };
+      const theirs = await holderOf(deps, mallory);
+      const one = await pending('sign-plain');
+      // Mallory's own key in Ann's name: her row as it is, and one with a proof that was made up.
+      const copied = `INSERT INTO passkey (id, issuer, subject, credential_id, public_key, sign_count, transports, name, backed_up, created_at, proof)
+        SELECT $1, issuer, $2, $3, public_key, sign_count, transports, name, backed_up, created_at, $4 FROM passkey WHERE id = $5`;
+      for (const proof of ['', `v1.${randomBytes(32).toString('base64url')}`])
+        await attack(copied, [`psk_${proof.length}`, ann.subject, `credential ${proof.length}`, proof, theirs.id]);
+      await attack('UPDATE passkey SET subject = $1 WHERE id = $2', [ann.subject, theirs.id]);
+      await assert.rejects(approveSigned(one.id, theirs), { code: 'conflict' });
+      const mine = await holderOf(deps, ann);
+      await assert.rejects(approveSigned(one.id, theirs), { code: 'forbidden' });
+      const before = minted();
+      assert.equal((await one.session(`/v1/grants/${one.id}/redeem`)).status, 409);
+      await approveSigned(one.id, mine);
+      assert.equal(
+        (await one.session(`/v1/grants/${one.id}/redeem`)).status,
+        201,
+        'what was really signed is delivered',
+      );
+      // An approval of tier 3 that lost its signature, has another's, or is of a lower tier now.
+      for (const change of [
+        `UPDATE review SET evidence = NULL WHERE grant_id = $1`,
+        `UPDATE review SET evidence = (SELECT evidence FROM review WHERE grant_id = '${one.id}') WHERE grant_id = $1`,
+        `UPDATE grants SET tier = 2 WHERE id = $1`,
+      ]) {
+        const other = await pending('sign-plain');
+        await approveSigned(other.id, mine);
+        if ((await attack(change, [other.id])) === null) continue;
+        assert.equal((await other.session(`/v1/grants/${other.id}/redeem`)).status, 409, change);
+      }
+      assert.equal(minted(), before + 1);
+      await store.close();
     });
 
     test('a denial that became an approval, and a consent that lasts longer, redeem nothing', async () => {

@@ -1,5 +1,6 @@
 /** One request as its approver sees it. Pure: rows in, tree out. */
 import { type ComponentChildren, h, type JSX } from 'preact';
+import { passkeyFields } from '../../broker/console/passkeys-page.ts';
 import { forWhom, forWhomFact, startedByFact } from '../../broker/console/people.ts';
 import { Foreign, Moment, notice } from '../../broker/console/shell.ts';
 import { ago, bare, clamp, duration, prettyJson, visible } from '../../broker/console/text.ts';
@@ -7,6 +8,7 @@ import { aboutSession, isQuestion } from '../../broker/core/questions.ts';
 import type { ReviewBlockerCode } from '../../broker/core/reasons.ts';
 import type { JsonObject, PlanDescription } from '../../broker/core/vocabulary.ts';
 import { type Identity, personRef } from '../../broker/people/identity.ts';
+import { needsName } from '../../broker/people/passkeys/relying-party.ts';
 import type { GrantAbout } from '../contract.ts';
 import type { EarlierApproval, TermProgress } from '../eligibility.ts';
 import { type Outcome, type Part, reasonMax } from '../review.ts';
@@ -35,6 +37,8 @@ export interface ApprovalPage {
   minTtlSeconds: number;
   /** Why this person may not approve; null when they may. Denying is theirs all the same. */
   bar: string | null;
+  /** Whether the reader has one to sign with; null = it is approved without. */
+  passkey: 'ready' | 'none' | 'unavailable' | null;
   /** Whose approvals it needs, and which it has. */
   approvals: TermProgress<EarlierApproval>[];
   /** What the approver may leave out. */
@@ -99,8 +103,23 @@ export const stateOf = ({ status, plan_digest, approval_count }: ApprovalView): 
 function actionBar(page: ApprovalPage): JSX.Element {
   const choice = choices(page.grant);
   return h('div', { class: 'bar' }, [
-    page.bar !== null ? null : h('button', { class: 'approve', type: 'submit', form: 'approve' }, buttonText(choice)),
+    mayApprove(page) ? h('button', { class: 'approve', type: 'submit', form: 'approve' }, buttonText(choice)) : null,
     h('a', { class: 'button', href: '#deny' }, `${choice.deny} …`),
+  ]);
+}
+
+const mayApprove = ({ bar, passkey }: ApprovalPage): boolean =>
+  bar === null && (passkey === null || passkey === 'ready');
+
+/** Why there is no Approve. */
+function whyNot({ bar, passkey }: ApprovalPage): JSX.Element | null {
+  if (bar !== null) return h('p', { class: 'fault' }, h(Foreign, { text: bar, max: 900 }));
+  if (passkey === 'unavailable') return h('p', { class: 'fault' }, `A passkey must sign for this. ${needsName}`);
+  if (passkey !== 'none') return null;
+  return h('p', { class: 'fault' }, [
+    'A passkey of yours must sign for this, and you have none here. ',
+    h('a', { href: '/passkeys' }, 'Add one'),
+    ', then come back. You may deny it.',
   ]);
 }
 
@@ -280,8 +299,9 @@ function verdict(page: ApprovalPage): JSX.Element {
   const whole = grant.plan.ttl_seconds;
   const shorter = steps.filter((step) => step < whole && step >= minTtlSeconds).reverse();
   const by = grant.decide_by ?? now;
+  const signs = page.passkey === null ? {} : { 'data-passkey': `/approvals/${grant.id}/passkey` };
   const form = (kind: 'approve' | 'deny', fields: ComponentChildren) =>
-    h('form', { id: kind, method: 'post', action: `/approvals/${grant.id}` }, [
+    h('form', { id: kind, method: 'post', action: `/approvals/${grant.id}`, ...(kind === 'approve' ? signs : {}) }, [
       h('input', { type: 'hidden', name: 'shown_at', value: now.toISOString() }),
       h('input', { type: 'hidden', name: 'csrf', value: csrf }),
       h('input', { type: 'hidden', name: 'plan_digest', value: grant.plan_digest }),
@@ -294,9 +314,9 @@ function verdict(page: ApprovalPage): JSX.Element {
       h('span', { class: 'soft' }, ['Undecided at ', h(Moment, { at: by }), ` ${choice.undecided}.`]),
     ]),
     approvalsSoFar(page.approvals),
-    page.bar !== null
-      ? h('p', { class: 'fault' }, h(Foreign, { text: page.bar, max: 900 }))
-      : form('approve', [
+    whyNot(page),
+    mayApprove(page)
+      ? form('approve', [
           withholdFields(grant),
           partFields(page.parts),
           ...(hasLifetime(grant)
@@ -308,8 +328,10 @@ function verdict(page: ApprovalPage): JSX.Element {
                 ]),
               ]
             : []),
+          page.passkey === null ? null : signing(),
           h('button', { class: 'approve', type: 'submit' }, buttonText(choice)),
-        ]),
+        ])
+      : null,
     form('deny', [
       h('label', { for: 'reason' }, 'Why not (a reason is needed; the agent sees it)'),
       h(
@@ -321,6 +343,11 @@ function verdict(page: ApprovalPage): JSX.Element {
     ]),
   ]);
 }
+
+const signing = () => [
+  h('p', { class: 'small soft' }, 'Your passkey signs for exactly what you choose here.'),
+  passkeyFields(),
+];
 
 /** A tick for each member of each list, all set: what is not ticked is left out. */
 function partFields(parts: Part[]): JSX.Element | null {

@@ -6,16 +6,29 @@
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import type { JSX } from 'preact';
 import { pageErrors } from '../../broker/console/page-errors.ts';
+import { answerScript } from '../../broker/console/passkeys.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
-import { WritError } from '../../broker/core/errors.ts';
+import { errorTable, WritError } from '../../broker/core/errors.ts';
 import { isQuestion } from '../../broker/core/questions.ts';
 import { type Identity, personRef } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
+import { readAssertion } from '../../broker/people/passkeys/assertion.ts';
+import { relyingParty } from '../../broker/people/passkeys/relying-party.ts';
+import { usablePasskeys } from '../../broker/people/passkeys/stored-passkey.ts';
 import type { PagesDeps } from '../contract.ts';
 import { loadAllForReview, loadForReview, progressOf, standingOf } from '../eligibility.ts';
-import { loadOutcome, mayWithdraw, partsOf, type ReviewRequest, review, withdraw } from '../review.ts';
+import {
+  beginSigning,
+  loadOutcome,
+  mayWithdraw,
+  needsPasskey,
+  partsOf,
+  type ReviewRequest,
+  review,
+  withdraw,
+} from '../review.ts';
 import { aheadRouter } from './ahead.ts';
-import { approvalPage, barredPage, stateOf } from './approval-page.ts';
+import { type ApprovalPage, approvalPage, barredPage, stateOf } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
 import { grantRef, loadApprovals, loadEarlier, loadLastGiven, loadLease, loadOwn, loadWaiting } from './load.ts';
 import { minePage } from './mine-page.ts';
@@ -86,17 +99,34 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
         const request = readForm(deps, body, id, login.identity, requestId);
         reason = request.reason ?? '';
         request.reading = await readingOf(deps, body.shown_at, id);
+        const signed = readAssertion(body.assertion);
+        if (signed !== null) request.passkey = { loginId: login.id, signed };
         await review(deps, request);
       }
     } catch (error) {
-      if (!(error instanceof WritError) || (error.code !== 'bad_request' && error.code !== 'conflict')) throw error;
-      // A field was wrong, or somebody was faster: show it as it stands now.
-      const status = error.code === 'conflict' ? 409 : 400;
+      if (!(error instanceof WritError)) throw error;
+      const unsigned = error.extensions.refused_because === 'no_passkey';
+      if (error.code !== 'bad_request' && error.code !== 'conflict' && !unsigned) throw error;
+      // A field was wrong, somebody was faster, or no passkey signed: show it as it stands now.
+      const { status } = errorTable[error.code];
       const fault = { message: error.detail ?? 'Something in the form is not right.', reason, status };
       return showApproval(deps, req, res, login, id, fault);
     }
     guardHeaders(res);
     res.redirect(303, `/approvals/${id}`);
+  });
+
+  // What the reviewer's passkey is to sign, for the form as it is filled in.
+  router.post('/approvals/:id/passkey', form, async (req, res) => {
+    const login = await loadLogin(deps, req);
+    if (login === null)
+      throw new WritError('forbidden', { detail: 'You are no longer signed in. Open the page again.' });
+    const body: Record<string, unknown> = req.body ?? {};
+    checkCsrf(deps, req, login, body.csrf);
+    await answerScript(deps, req, res, async () => {
+      const request = readForm(deps, body, String(req.params.id), login.identity, deps.requestId(req, res));
+      return { assertion: await beginSigning(deps, request, login.id) };
+    });
   });
 
   router.use((error: unknown, req: Request, res: Response, next: NextFunction) =>
@@ -124,6 +154,7 @@ async function showApproval(
   }
   const underReview = await loadForReview(deps.store, id);
   const { maySee, bar } = await standingOf(login.identity, underReview, deps);
+  const passkey = needsPasskey(grant) ? await passkeyOf(deps, login.identity) : null;
   if (!maySee) {
     const body = barredPage(bar?.code ?? 'not_an_approver', login.identity);
     return sendPage(res, { title: 'Not yours to decide', viewer, status: 403, body });
@@ -164,14 +195,22 @@ async function showApproval(
     bar: unseen ? 'Its arguments cannot be shown, so nobody can agree to them. You may deny it.' : (bar?.text ?? null),
     approvals: progressOf(underReview, grant.plan_digest),
     parts: deps.canNarrow?.(grant.provider) === true ? partsOf(underReview.params, underReview.left_out) : [],
+    passkey,
     fault,
   });
   sendPage(res, {
+    passkeys: passkey === 'ready',
     title: `${grant.agent}: ${grant.capability}`,
     viewer,
     body,
     status: fault?.status ?? 200,
   });
+}
+
+/** Whether the person has a passkey that can sign. */
+async function passkeyOf({ store, publicUrl }: ApprovalsDeps, person: Identity): Promise<ApprovalPage['passkey']> {
+  if (relyingParty(publicUrl) === null) return 'unavailable';
+  return (await usablePasskeys(store, person)).length === 0 ? 'none' : 'ready';
 }
 
 /**

@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after as afterAll, test } from 'node:test';
 import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import type { PasskeyEvidence } from '../../broker/core/passkey-evidence.ts';
 import { planDigest } from '../../broker/decide/plan-digest.ts';
 import type { Identity } from '../../broker/people/identity.ts';
 import type { LoginMethod } from '../../broker/people/login-method.ts';
@@ -170,6 +171,81 @@ test('in the dark, on a phone: the inbox tells requests apart', async () => {
     assert.ok(width <= 390, `nothing is wider than the screen: ${width}`);
     await picture(page, 'inbox-phone-dark');
   });
+});
+
+/** Somebody of the owners who has a passkey, and that passkey for the next browser. */
+async function keyHolder(name: string) {
+  const who = person(`${name}@example.com`, { groups: ['billing'] });
+  let credentials: Awaited<ReturnType<typeof addPasskey>> = [];
+  await open('/passkeys', { who, method: 'fresh_oidc' }, async (page) => {
+    credentials = await addPasskey(page, 'laptop');
+  });
+  /** Plugs it in. */
+  const plug = async (page: Page, verifies = true) => {
+    const { devtools, authenticatorId } = await authenticator(page, verifies);
+    for (const credential of credentials)
+      await devtools.send('WebAuthn.addCredential', { authenticatorId, credential: { ...credential, signCount: 10 } });
+    return { devtools, authenticatorId };
+  };
+  return { who, plug };
+}
+
+test('tier 3 is approved by the reader’s passkey, for what they chose, and by nothing else', async () => {
+  const [mine, theirs] = [await keyHolder('mine'), await keyHolder('theirs')];
+  const { path, row, id } = await pending({ tier: 3 });
+  const said = (page: Page) => page.locator('#approve [data-told]').innerText();
+  const approve = (page: Page) => page.locator('.verdict button.approve').click();
+  // No passkey: no Approve, and where to add one. Denying is there.
+  await open(path, {}, async (page) => {
+    await page.locator('.verdict').getByRole('link', { name: 'Add one' }).waitFor();
+    assert.deepEqual(
+      [await page.locator('button.approve').count(), await page.locator('#deny button').count()],
+      [0, 1],
+    );
+    await picture(page, 'tier-3-no-passkey');
+  });
+  // Without script, the form says so, and the broker refuses it.
+  await open(path, { who: mine.who, javaScriptEnabled: false, mayFail: /403/ }, async (page) => {
+    await page.getByText('your browser runs none here').waitFor();
+    await approve(page);
+    await page.getByText('Your passkey must sign for this').waitFor();
+  });
+  // The device cannot tell who it is, as if the dialog were closed; or it has another person’s key.
+  await open(path, { who: mine.who }, async (page) => {
+    const { devtools, authenticatorId } = await mine.plug(page);
+    await devtools.send('WebAuthn.setUserVerified', { authenticatorId, isUserVerified: false });
+    await approve(page);
+    await page.locator('#approve [data-told]:not([hidden])').waitFor();
+    assert.match(await said(page), /Nothing was sent: the dialog was closed/);
+    await picture(page, 'tier-3-cancelled');
+    await devtools.send('WebAuthn.removeVirtualAuthenticator', { authenticatorId });
+    await theirs.plug(page);
+    await approve(page);
+    await page.locator('#approve [data-told]:not([hidden])').waitFor();
+    assert.match(await said(page), /no passkey of yours is on this device/);
+  });
+  assert.equal((await row()).status, 'pending');
+  await open(path, { who: mine.who, ...phone }, async (page) => {
+    await mine.plug(page);
+    await page.locator('#ttl').selectOption('60');
+    await picture(page, 'tier-3-phone');
+    await page.locator('.bar button.approve').click();
+    await page.getByText('Approved by mine@example.com').waitFor();
+  });
+  const { status, planDigest: consented } = await row();
+  const [given] = await harness.store.prisma.review.findMany({ where: { grantId: id } });
+  assert.ok(given);
+  const { challenge } = given.evidence as unknown as PasskeyEvidence;
+  assert.deepEqual([status, challenge.digest, challenge.about], ['approved', consented, id]);
+  // A key that was copied, and used elsewhere since.
+  const next = await pending({ tier: 3 });
+  await open(next.path, { who: mine.who, mayFail: /403|409/ }, async (page) => {
+    await mine.plug(page);
+    await approve(page);
+    await page.getByText('This passkey is disabled').waitFor();
+    await picture(page, 'tier-3-counter');
+  });
+  assert.equal((await next.row()).status, 'pending');
 });
 
 test('a person adds a passkey right after signing in for it, another with the first, and removes one', async () => {

@@ -22,10 +22,11 @@ export function passkeyFields(): JSX.Element[] {
   return [
     h('input', { type: 'hidden', name: 'assertion', value: '' }),
     h('p', { class: 'fault', role: 'alert', 'data-told': true, hidden: true }),
+    // Taken away by the script: what says that there is none must not hang on the browser's own idea of it.
     h(
-      'noscript',
-      null,
-      h('p', { class: 'small' }, 'A passkey is used by script, and your browser runs none here: this cannot be sent.'),
+      'p',
+      { class: 'small', 'data-needs-script': true },
+      'A passkey is used by script, and your browser runs none here: this cannot be sent.',
     ),
   ];
 }

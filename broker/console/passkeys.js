@@ -27,6 +27,8 @@ async function sign(form) {
   form.submit();
 }
 
+for (const words of document.querySelectorAll('[data-needs-script]')) words.remove();
+
 for (const form of document.querySelectorAll('form[data-passkey]')) {
   const told = form.querySelector('[data-told]');
   form.addEventListener('submit', async (event) => {
@@ -39,6 +41,7 @@ for (const form of document.querySelectorAll('form[data-passkey]')) {
     } catch (error) {
       told.textContent = sayings[error.name] ?? `Nothing was sent. ${error.message}`;
       told.hidden = false;
+      told.scrollIntoView({ block: 'center' });
     }
     if (button) button.disabled = false;
   });

@@ -290,6 +290,11 @@ export const reviewBlockers = {
     meaning: 'The person has approved it; where more than one must approve, each is another person.',
     words: 'they had approved it already',
   },
+  no_passkey: {
+    meaning:
+      'The capability is of tier 3, and no passkey of this person signed for this very plan: none was used, or what it signed does not hold. `passkey.refused` says why.',
+    words: 'no passkey of theirs signed for it',
+  },
 } as const satisfies ReasonTable;
 export type ReviewBlockerCode = keyof typeof reviewBlockers;
 

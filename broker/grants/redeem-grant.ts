@@ -196,7 +196,8 @@ function evaluateConsented(
   if (evaluation.decision.effect !== 'allow') {
     throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: evaluation.decision.reasons } });
   }
-  const approvedBy = consentedBy(deps.store, requestOf(grant), grant.reviews.map(reviewRow), session, now);
+  const { tier } = evaluation.decision;
+  const approvedBy = consentedBy(deps.store, requestOf(grant), grant.reviews.map(reviewRow), session, now, tier);
   return { evaluation, approvedBy };
 }
 
@@ -242,6 +243,7 @@ const reviewRow = (review: ApprovedGrant['reviews'][number]) => ({
   channel: review.channel,
   at: review.at,
   redeem_by: review.redeemBy,
+  evidence: review.evidence as object | null,
   proof: review.proof,
 });
 

@@ -133,7 +133,9 @@ const CapabilitySchema = z.strictObject({
   tasks: z.array(name).min(1).max(64).describe('Task types whose sessions may ask for it.'),
   tier: z
     .literal([1, 2, 3])
-    .describe('1: policy alone decides. 2: a person approves. 3: a person approves with a passkey.'),
+    .describe(
+      '1: policy alone decides. 2: a person approves. 3: a person approves, and their passkey signs for the plan.',
+    ),
   approval: ApprovalSchema.optional().describe(
     'How many of whom must approve it, where its tier or a rule has people asked. What it leaves out the agent’s `approval` says.',
   ),

@@ -9,6 +9,21 @@ import type {
   PublicKeyCredentialRequestOptionsJSON,
   RegistrationResponseJSON,
 } from '@simplewebauthn/server';
+import type { Identity } from '../identity.ts';
+import type { Login } from '../login.ts';
+import { beginRegistration, finishRegistration } from './registration.ts';
+import type { PasskeyDeps } from './relying-party.ts';
+
+/** Somebody who has a passkey, registered as they would, in a login of their own. */
+export async function holderOf(deps: PasskeyDeps, identity: Identity, counts = true) {
+  const key = new SoftwareAuthenticator(new URL(deps.publicUrl).origin, counts);
+  const signedInAt = deps.clock.now();
+  const login: Login = { id: `login of ${identity.subject}`, identity, method: 'fresh_oidc', signedInAt, csrf: 'x' };
+  const { creation } = await beginRegistration(deps, login, 'req');
+  const signed = { creation: { token: creation.token, response: key.create(creation.options) }, assertion: null };
+  const id = await finishRegistration(deps, login, 'a passkey', signed, 'req');
+  return { id, key, login };
+}
 
 /** What an honest authenticator in an honest browser would not do. */
 export interface Lies {
