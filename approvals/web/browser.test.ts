@@ -6,7 +6,8 @@ import { after as afterAll, test } from 'node:test';
 import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import type { PasskeyEvidence } from '../../broker/core/passkey-evidence.ts';
 import { planDigest } from '../../broker/decide/plan-digest.ts';
-import type { Identity } from '../../broker/people/identity.ts';
+import { proveConfirmed } from '../../broker/people/confirmed-person.ts';
+import { type Identity, identityRecord } from '../../broker/people/identity.ts';
 import type { LoginMethod } from '../../broker/people/login-method.ts';
 import { passkeyChain } from '../../broker/people/passkeys/stored-passkey.ts';
 import { review } from '../review.ts';
@@ -246,6 +247,38 @@ test('tier 3 is approved by the reader’s passkey, for what they chose, and by 
     await picture(page, 'tier-3-counter');
   });
   assert.equal((await next.row()).status, 'pending');
+});
+
+test('while the identity provider does not answer, a passkey signs in, for half an hour, as whom it confirmed', async () => {
+  const { who, plug } = await keyHolder('stranded');
+  const { path } = await pending();
+  const record = identityRecord(who);
+  const { issuer, subject } = who;
+  const confirmedAt = harness.clock.now();
+  const proof = proveConfirmed(harness.store, who, record, confirmedAt);
+  await harness.store.prisma.confirmedPerson.create({
+    data: { issuer, subject, identity: record, confirmedAt, proof },
+  });
+  const context = await browser.newContext();
+  try {
+    const page = await context.newPage();
+    await page.goto(harness.url + path);
+    await page.getByRole('link', { name: 'Sign in with a passkey' }).click();
+    await plug(page);
+    await picture(page, 'passkey-sign-in');
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByText('Your decision is asked for').waitFor();
+    assert.equal(new URL(page.url()).pathname, path);
+  } finally {
+    await context.close();
+  }
+  const logins = await harness.store.prisma.login.findMany({ where: { method: 'passkey' } });
+  assert.deepEqual(
+    logins.map(({ createdAt, expiresAt }) => (expiresAt.getTime() - createdAt.getTime()) / 1000),
+    [1800],
+  );
+  const [signedIn] = (await eventsOf(harness.store, 'system')).slice(-1);
+  assert.deepEqual([signedIn?.type, signedIn?.payload.method], ['person.signed_in', 'passkey']);
 });
 
 test('a person adds a passkey right after signing in for it, another with the first, and removes one', async () => {

@@ -128,6 +128,7 @@ export async function openHarness(
     }),
     cookieKey: randomBytes(32),
     passkeyKey: randomBytes(32),
+    passkeySignInSeconds: 43_200,
     describePlan: () => harness.description,
     approversOf: async () => ['team:billing', 'user:storage@example.com'],
     aboutGrant: async () => harness.about,

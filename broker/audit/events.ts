@@ -506,7 +506,15 @@ export const events = {
     meaning: 'An admin signed in, so the bootstrap token opens nothing any more.',
     payload: [nothing],
   },
-  'person.signed_in': { meaning: 'A person signed in.', payload: [person] },
+  'person.signed_in': {
+    meaning:
+      'A person signed in. `method`, where it is not the ordinary way: `fresh_oidc`, told to sign in anew; `passkey`, while the identity provider did not answer.',
+    payload: [person.extend({ method: z.enum(['fresh_oidc', 'passkey']).optional() })],
+  },
+  'person.forgotten': {
+    meaning: 'The identity provider no longer confirms a person: nobody signs in as them with a passkey.',
+    payload: [nothing],
+  },
   'person.changed': {
     meaning:
       'The identity provider, asked again, says something else of a signed-in person: other groups, another name.',

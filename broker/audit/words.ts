@@ -171,7 +171,9 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'admin.bootstrap': () => plain('The bootstrap token was made.'),
   'key.withdrawn': ({ actor }) => bad(`${actor} withdrew a signing key; what it signed is refused.`),
   'admin.bootstrap_expired': ({ actor }) => plain(`${actor} signed in as an admin, and the bootstrap token ended.`),
-  'person.signed_in': ({ actor }) => plain(`${actor} signed in.`),
+  'person.signed_in': ({ actor, payload: { method } }) =>
+    plain(`${actor} signed in${method === 'passkey' ? ' with a passkey, without the identity provider' : ''}.`),
+  'person.forgotten': ({ actor }) => plain(`The identity provider no longer confirms ${actor}.`),
   'person.changed': ({ actor }) => plain(`The identity provider says something new of ${actor}.`),
   'person.lapsed': ({ actor }) => plain(`The identity provider no longer confirms ${actor}, who is signed out.`),
   'person.signed_out': ({ actor }) => plain(`${actor} signed out.`),

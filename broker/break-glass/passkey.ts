@@ -1,4 +1,4 @@
-/** The passkeys that sign a break-glass: asked for, taken, and looked at again when it gives something. */
+/** The passkeys that sign a break-glass: asked for, taken, looked at again when it would give something. */
 import { WritError } from '../core/errors.ts';
 import { evidenceBinds } from '../core/passkey-evidence.ts';
 import type { JsonObject } from '../core/vocabulary.ts';

@@ -235,6 +235,9 @@ export const environment = z.object({
   WRIT_LOGIN_UNCHECKED_SECONDS: seconds(900, 60, 28_800).describe(
     'How long a person stays signed in where the issuer cannot be asked again: so long somebody removed from a group can still approve.',
   ),
+  WRIT_PASSKEY_SIGN_IN_SECONDS: seconds(43_200, 0, 86_400).describe(
+    'While the issuer does not answer, people sign in with a passkey, for half an hour, as whom the issuer confirmed at most so long ago, with the groups of then. 0 = nobody does.',
+  ),
   WRIT_ADMIN_GROUP: z.string().min(1).optional().describe('OIDC group whose members are admins.'),
   WRIT_BREAK_GLASS_GROUP: z
     .string()

@@ -20,6 +20,8 @@ export interface ProvenRows {
     /** How it was made; absent = by the identity provider, in the ordinary way. */
     method?: 'fresh_oidc' | 'passkey';
   };
+  /** Who somebody is, as of then: their groups are a right for as long as that is not too long ago. */
+  confirmed_person: { issuer: string; subject: string; identity: object; confirmed_at: Date };
   /** Bound to the person: a row of somebody else's key gives nobody a passkey. */
   passkey: {
     id: string;

@@ -332,6 +332,11 @@ export const passkeyRefusals = {
     meaning: 'A first passkey is registered in a sign-in that was begun for it, minutes ago; this login is none.',
     words: 'the person had not just signed in for it',
   },
+  not_confirmed: {
+    meaning:
+      'The identity provider has not confirmed the person within `WRIT_PASSKEY_SIGN_IN_SECONDS`, or no longer does: nobody signs in as them without it.',
+    words: 'the identity provider had not confirmed them lately',
+  },
   registered_already: { meaning: 'The same authenticator is registered already.' },
 } as const satisfies ReasonTable;
 export type PasskeyRefusal = keyof typeof passkeyRefusals;

@@ -14,6 +14,7 @@ import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { rememberNames } from './account-names.ts';
 import { expireBootstrap } from './admin-access.ts';
+import { proveConfirmed, rememberConfirmed } from './confirmed-person.ts';
 import { type Identity, identityRecord, namesToRemember, personRef } from './identity.ts';
 import { type LoginMethod, methodProven } from './login-method.ts';
 import type { SignedInPerson } from './oidc.ts';
@@ -55,13 +56,14 @@ const openStatement: Statement = {
       DELETE FROM login WHERE expires_at <= $4::timestamptz
     ), opened AS (
       INSERT INTO login (token_hash, identity, csrf, created_at, checked_at, sealed, expires_at, proof, method)
-      VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $4::timestamptz, $9::text, $5::timestamptz, $10::text, $12::text)
+      VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $13::timestamptz, $9::text, $5::timestamptz, $10::text, $12::text)
     ), named AS (${rememberNames('$2::jsonb', '$8::json', '$4::timestamptz')}
-    ), ${endWithGroups('$2::jsonb', '$4::timestamptz', 'true')}, expired AS (${expireBootstrap('$11::boolean', '$4::timestamptz')}
+    ), confirmed AS (${rememberConfirmed('$2::jsonb', '$4::timestamptz', '$14::text')}
+    ), ${endWithGroups('$2::jsonb', '$4::timestamptz', '$14::text IS NOT NULL')}, expired AS (${expireBootstrap('$11::boolean', '$4::timestamptz')}
     ), expiry AS (
       ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('admin.bootstrap_expired'), actor: '$6::text', request: '$7::text', payload: "'{}'::json" }, 'expired')}
     )
-    ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('person.signed_in'), actor: '$6::text', request: '$7::text', payload: '$2::json' })}`,
+    ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('person.signed_in'), actor: '$6::text', request: '$7::text', payload: '$15::json' })}`,
 };
 
 /**
@@ -74,12 +76,38 @@ export async function openLogin(
   requestId: string,
   method: 'oidc' | 'fresh_oidc' = 'oidc',
 ): Promise<void> {
+  await writeLogin(deps, res, { identity, renewal, confirmedAt: deps.clock.now() }, requestId, method);
+}
+
+/** How long a login lasts that was made with a passkey, without the identity provider. */
+export const passkeyLoginSeconds = 1800;
+
+/**
+ * Stores a login of somebody who signed in with a passkey while the identity provider did not answer: as whom
+ * it confirmed last, with the groups of then. It says nothing new of them.
+ */
+export const openPasskeyLogin = (
+  deps: LoginDeps,
+  res: Response,
+  { identity, at }: { identity: Identity; at: Date },
+  requestId: string,
+): Promise<void> => writeLogin(deps, res, { identity, renewal: null, confirmedAt: at }, requestId, 'passkey');
+
+async function writeLogin(
+  deps: LoginDeps,
+  res: Response,
+  { identity, renewal, confirmedAt }: SignedInPerson & { confirmedAt: Date },
+  requestId: string,
+  method: LoginMethod,
+): Promise<void> {
+  const alone = method === 'passkey';
   const token = randomBytes(32).toString('base64url');
   const csrf = randomBytes(32).toString('base64url');
   const now = deps.clock.now();
   const tokenHash = hash(token);
   const sealed = renewal === null ? null : ((await deps.rechecks?.seal(renewal, tokenHash)) ?? null);
-  const seconds = sealed === null ? (deps.uncheckedSeconds ?? 900) : (deps.loginSeconds ?? 8 * 3600);
+  const unasked = alone ? passkeyLoginSeconds : (deps.uncheckedSeconds ?? 900);
+  const seconds = sealed === null ? unasked : (deps.loginSeconds ?? 8 * 3600);
   const expires = new Date(now.getTime() + seconds * 1000);
   const record = identityRecord(identity);
   const proof = deps.store.proofs.make('login', {
@@ -87,7 +115,7 @@ export async function openLogin(
     identity: record,
     csrf,
     created_at: now,
-    checked_at: now,
+    checked_at: confirmedAt,
     sealed,
     expires_at: expires,
     ...methodProven(method),
@@ -100,11 +128,14 @@ export async function openLogin(
     expires,
     personRef(identity),
     requestId,
-    JSON.stringify(namesToRemember(identity)),
+    JSON.stringify(alone ? [] : namesToRemember(identity)),
     sealed,
     proof,
-    deps.adminGroup !== undefined && identity.groups.includes(deps.adminGroup),
+    !alone && deps.adminGroup !== undefined && identity.groups.includes(deps.adminGroup),
     method,
+    confirmedAt,
+    alone ? null : proveConfirmed(deps.store, identity, record, now),
+    JSON.stringify({ ...record, ...methodProven(method) }),
   ]);
   setCookie(deps, res, 'writ_login', token, seconds);
 }
@@ -225,7 +256,7 @@ export function localReturn(target: unknown): string {
   return typeof target === 'string' && ownPages.test(target) ? target : '/';
 }
 
-type CookieName = 'writ_login' | 'writ_signin';
+type CookieName = 'writ_login' | 'writ_signin' | 'writ_passkey';
 
 function cookieName(deps: { publicUrl: string }, name: CookieName): string {
   return secure(deps) ? `__Host-${name}` : name;

@@ -51,6 +51,8 @@ export interface SignedInPerson {
 export interface OidcClient {
   /** @param fresh has the person sign in anew */
   begin(returnTo: string, fresh?: boolean): Promise<{ url: URL; attempt: SignInAttempt }>;
+  /** Whether the provider answers, found out within the last few seconds. */
+  answers(): Promise<boolean>;
   /**
    * @param query the callback's query string as it arrived
    * @throws GroupsNotDelivered; anything else when the provider did not confirm the person
@@ -78,6 +80,8 @@ function checkKeysHost(issuer: URL, found: string | undefined, allowed: string |
 }
 
 const discoveryLastsMs = 3_600_000;
+/** Whoever asks at the door must not have us ask the provider each time. */
+const answerLastsMs = 5_000;
 
 /**
  * @throws Error when the issuer is neither https nor an allowed loopback address
@@ -91,14 +95,19 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
   const redirectUri = new URL('/login/callback', publicUrl).href;
 
   let known: { configuration: Promise<oidc.Configuration>; until: number } | null = null;
+  const discover = () =>
+    oidc.discovery(
+      issuer,
+      settings.clientId,
+      undefined,
+      clientAuthentication({ secret: settings.clientSecret, key: settings.clientKey }),
+      { timeout: 5, execute: insecure ? [oidc.allowInsecureRequests] : [] },
+    );
+  let asked: { answer: Promise<boolean>; until: number } | null = null;
   const configure = (): Promise<oidc.Configuration> => {
     const now = clock.now().getTime();
     if (known !== null && now < known.until) return known.configuration;
-    const authentication = clientAuthentication({ secret: settings.clientSecret, key: settings.clientKey });
-    const configuration = oidc.discovery(issuer, settings.clientId, undefined, authentication, {
-      timeout: 5,
-      execute: insecure ? [oidc.allowInsecureRequests] : [],
-    });
+    const configuration = discover();
     const checked = configuration.then((found) => {
       checkKeysHost(issuer, found.serverMetadata().jwks_uri, settings.jwksUri);
       return found;
@@ -113,6 +122,18 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
   };
 
   return {
+    answers: () => {
+      const now = clock.now().getTime();
+      if (asked === null || now >= asked.until) {
+        const answer = discover().then(
+          () => true,
+          () => false,
+        );
+        asked = { answer, until: now + answerLastsMs };
+      }
+      return asked.answer;
+    },
+
     begin: async (returnTo, fresh = false) => {
       const configuration = await configure();
       const attempt = {

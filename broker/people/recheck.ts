@@ -11,6 +11,7 @@ import type { Identifier } from '../core/identifier.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { rememberNames } from './account-names.ts';
+import { forgetConfirmed, forgettable, proveConfirmed, rememberConfirmed } from './confirmed-person.ts';
 import { type Identity, identityRecord, namesToRemember, personRef } from './identity.ts';
 import { type LoginMethod, methodProven } from './login-method.ts';
 import type { OidcClient, Renewal } from './oidc.ts';
@@ -62,6 +63,7 @@ const renewStatement: Statement = {
       UPDATE login SET identity = $3::jsonb, checked_at = $4::timestamptz, sealed = $5::text, proof = $9::text
       WHERE token_hash = $1::text AND checked_at = $2::timestamptz RETURNING token_hash
     ), named AS (${rememberNames('$3::jsonb', '$6::json', '$4::timestamptz')}
+    ), confirmed AS (${rememberConfirmed('$3::jsonb', '$4::timestamptz', '$10::text')}
     ), ${endWithGroups('$3::jsonb', '$4::timestamptz', 'EXISTS (SELECT 1 FROM renewed)')}, audited AS (
       ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('person.changed'), actor: '$7::text', payload: '$3::json' }, 'renewed WHERE $8::boolean')}
     )
@@ -71,7 +73,7 @@ const renewStatement: Statement = {
 const lapseStatement: Statement = {
   name: 'login_lapse',
   text: `
-    WITH lapsed AS (DELETE FROM login WHERE token_hash = $1::text AND checked_at = $2::timestamptz RETURNING token_hash)
+    WITH lapsed AS (DELETE FROM login WHERE token_hash = $1::text AND checked_at = $2::timestamptz RETURNING token_hash), ${forgetConfirmed('$5::jsonb', '$3::timestamptz')}
     ${appendEvent({ chain: "'system'", at: '$3::timestamptz', type: event('person.lapsed'), actor: '$4::text', payload: "'{}'::json" }, 'lapsed')}`,
 };
 
@@ -97,7 +99,13 @@ export function createRechecks(deps: RecheckDeps): Rechecks {
       // Another process may have asked with the same refresh token, and have the answer.
       const other = await load();
       if (other !== null && other.checked_at > row.checked_at) return other;
-      await store.run(lapseStatement, [tokenHash, row.checked_at, now, personRef(row.identity)]);
+      await store.run(lapseStatement, [
+        tokenHash,
+        row.checked_at,
+        now,
+        personRef(row.identity),
+        forgettable([row.identity]),
+      ]);
       return null;
     }
     const identity = identityRecord(told.identity);
@@ -124,6 +132,7 @@ export function createRechecks(deps: RecheckDeps): Rechecks {
       personRef(told.identity),
       record !== JSON.stringify(identityRecord(row.identity)),
       store.proofs.make('login', renewed),
+      proveConfirmed(store, told.identity, identity, now),
     ]);
     return load();
   };

@@ -27,7 +27,7 @@ const harness = await openHarness(async (publicUrl) => {
     aliasClaims: [],
     allowInsecureLoopback: true,
   };
-});
+}, 'localhost');
 afterAll(async () => {
   await assertEventsFit(harness.store);
   await harness.close();
@@ -115,6 +115,33 @@ test('the database holds no cookie value, and an expired login is nobody', async
   harness.clock.advance(8 * 3600 * 1000);
   assert.equal((await raw('/approvals', cookie)).status, 303);
   harness.clock.advance(-8 * 3600 * 1000);
+});
+
+test('a sign-in that is begun anew is marked, the person stands as confirmed, and no passkey signs in meanwhile', async () => {
+  const begun = await raw('/login?return_to=/passkeys&fresh=1');
+  const asked = new URL(begun.location).searchParams;
+  assert.deepEqual([asked.get('prompt'), asked.get('max_age')], ['login', '0']);
+  const back = await raw(await followProvider(begun.location), begun.jar);
+  assert.equal(back.location, '/passkeys');
+  const cookie = back.set.find((line) => line.startsWith('writ_login='))?.split(';')[0] ?? '';
+  const page = await raw('/passkeys', cookie);
+  assert.match(page.html, /Add a passkey/);
+  const [signedIn] = (await eventsOf(harness.store, 'system')).slice(-1);
+  assert.deepEqual([signedIn?.type, signedIn?.payload.method], ['person.signed_in', 'fresh_oidc']);
+  const confirmed = await harness.store.prisma.confirmedPerson.findMany();
+  assert.ok(confirmed.some(({ subject }) => subject === signedIn?.payload.subject));
+  const { jar } = await raw('/login/passkey');
+  const headers = { 'content-type': 'application/x-www-form-urlencoded', 'sec-fetch-site': 'same-origin' };
+  const options = (more: Record<string, string>) =>
+    raw('/login/passkey/options', jar, { method: 'POST', headers: { ...headers, ...more }, body: '' });
+  const answered = await options({});
+  assert.deepEqual(
+    [answered.status, JSON.parse(answered.html).say],
+    [409, 'Your identity provider answers: sign in there.'],
+  );
+  assert.equal((await options({ 'sec-fetch-site': 'cross-site' })).status, 403);
+  const direct = await raw('/login/passkey', jar, { method: 'POST', headers, body: 'assertion=x' });
+  assert.equal(direct.status, 409);
 });
 
 test('a callback needs the attempt it belongs to: state, cookie, code, once', async () => {

@@ -2,9 +2,13 @@
  * Signing people in and out. Nothing is stored until the identity provider has spoken: the attempt itself
  * travels in an encrypted cookie.
  */
+import { createHash, randomBytes } from 'node:crypto';
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import { EncryptJWT, type JWTPayload, jwtDecrypt } from 'jose';
+import { h } from 'preact';
 import { pageErrors, type WebLog } from '../console/page-errors.ts';
+import { answerScript } from '../console/passkeys.ts';
+import { passkeyFields } from '../console/passkeys-page.ts';
 import { guardHeaders, notice, sendPage } from '../console/shell.ts';
 import { WritError } from '../core/errors.ts';
 import { GroupsNotDelivered } from './identity.ts';
@@ -15,13 +19,20 @@ import {
   loadLogin,
   localReturn,
   openLogin,
+  openPasskeyLogin,
   readCookie,
   setCookie,
 } from './login.ts';
 import { ForeignKeys, type OidcClient, type SignInAttempt } from './oidc.ts';
+import { readAssertion } from './passkeys/assertion.ts';
+import { type PasskeyDeps, relyingParty } from './passkeys/relying-party.ts';
+import { beginSignIn, finishSignIn } from './passkeys/sign-in.ts';
+import { isSameOrigin } from './same-origin.ts';
 
-export interface SignInDeps extends LoginDeps {
+export interface SignInDeps extends LoginDeps, PasskeyDeps {
   provider: OidcClient;
+  /** How long ago the provider may have confirmed whoever signs in with a passkey; 0 = nobody does. */
+  passkeySignInSeconds: number;
   /**
    * 32 bytes: encrypts the sign-in attempt's cookie (A256GCM). The same on every process that serves the
    * console.
@@ -38,7 +49,7 @@ const attemptSeconds = 600;
 const groupsText =
   'Your identity provider did not send your groups, only a pointer to them, as it does for somebody in very many. Without them nobody knows which teams you are in, so you are not let in as somebody who is in none. An admin can have it send only the groups that matter here (Entra: groups assigned to the application), or name another claim in WRIT_OIDC_GROUPS_CLAIM (app roles, say).';
 
-/** `GET /login`, `GET /login/callback`, `POST /logout`. */
+/** `GET /login`, `GET /login/callback`, `/login/passkey`, `POST /logout`. */
 export function signInRouter(deps: SignInDeps): Router {
   const { provider } = deps;
   const router = express.Router();
@@ -53,7 +64,13 @@ export function signInRouter(deps: SignInDeps): Router {
       return null;
     });
     if (begun === null)
-      return sendFailure(res, 503, 'Your identity provider does not answer. Try again in a moment.', returnTo);
+      return sendFailure(
+        res,
+        503,
+        'Your identity provider does not answer. Try again in a moment, or sign in with a passkey that you have here.',
+        returnTo,
+        passkeysHere(deps),
+      );
     setCookie(deps, res, 'writ_signin', await sealAttempt(deps, begun.attempt), attemptSeconds);
     guardHeaders(res);
     res.redirect(303, begun.url.href);
@@ -82,6 +99,8 @@ export function signInRouter(deps: SignInDeps): Router {
     guardHeaders(res);
     res.redirect(303, attempt.returnTo);
   });
+
+  mountPasskeySignIn(router, deps);
 
   router.post('/logout', express.urlencoded({ extended: false, limit: '4kb', parameterLimit: 5 }), async (req, res) => {
     const login = await loadLogin(deps, req);
@@ -117,9 +136,80 @@ function failure(error: unknown): { error: string; code: string | null; say?: st
   return { error: typeof name === 'string' ? name : 'unknown', code: typeof code === 'string' ? code : null };
 }
 
-function sendFailure(res: Response, status: number, text: string, returnTo: string): void {
-  const again = { href: `/login?return_to=${encodeURIComponent(returnTo)}`, label: 'Sign in again' };
-  sendPage(res, { title: 'Not signed in', viewer: null, status, body: notice('You are not signed in', text, again) });
+function sendFailure(res: Response, status: number, text: string, returnTo: string, passkeys = false): void {
+  const to = encodeURIComponent(returnTo);
+  const again = { href: `/login?return_to=${to}`, label: 'Sign in again' };
+  const body = h('div', null, [
+    notice('You are not signed in', text, again),
+    passkeys
+      ? h(
+          'section',
+          { class: 'notice' },
+          h('p', null, h('a', { class: 'button', href: `/login/passkey?return_to=${to}` }, 'Sign in with a passkey')),
+        )
+      : null,
+  ]);
+  sendPage(res, { title: 'Not signed in', viewer: null, status, body });
+}
+
+const passkeysHere = (deps: SignInDeps) => deps.passkeySignInSeconds > 0 && relyingParty(deps.publicUrl) !== null;
+
+/**
+ * Signing in with a passkey, while the provider does not answer and no longer: it knows of somebody who left
+ * what nobody here does. The browser that asks is named by a cookie, so that no other one finishes it.
+ */
+function mountPasskeySignIn(router: Router, deps: SignInDeps): void {
+  const form = express.urlencoded({ extended: false, limit: '64kb', parameterLimit: 10 });
+  const browserOf = (req: Request): string => {
+    const cookie = readCookie(deps, req, 'writ_passkey');
+    if (cookie === undefined || !/^[\w-]{43}$/.test(cookie) || !isSameOrigin(deps.publicUrl, req))
+      throw new WritError('forbidden', { detail: 'This form was not sent from a page of ours. Open the page again.' });
+    return createHash('sha256').update(cookie).digest('hex');
+  };
+  const checkUnanswered = async () => {
+    if (!passkeysHere(deps)) throw new WritError('conflict', { detail: 'Nobody signs in with a passkey here.' });
+    if (await deps.provider.answers())
+      throw new WritError('conflict', { detail: 'Your identity provider answers: sign in there.' });
+  };
+
+  router.get('/login/passkey', (req, res) => {
+    setCookie(deps, res, 'writ_passkey', randomBytes(32).toString('base64url'), attemptSeconds);
+    const body = h('section', { class: 'notice' }, [
+      h('h1', null, 'Sign in with a passkey'),
+      h(
+        'p',
+        null,
+        'While your identity provider does not answer: for half an hour, with the groups that it confirmed last.',
+      ),
+      h('form', { method: 'post', action: '/login/passkey', 'data-passkey': '/login/passkey/options' }, [
+        h('input', { type: 'hidden', name: 'return_to', value: localReturn(req.query.return_to) }),
+        passkeyFields(),
+        h('button', { type: 'submit' }, 'Sign in'),
+      ]),
+    ]);
+    sendPage(res, { title: 'Sign in', viewer: null, body, passkeys: true });
+  });
+
+  router.post('/login/passkey/options', form, async (req, res) => {
+    const browser = browserOf(req);
+    await answerScript(deps, req, res, async () => {
+      await checkUnanswered();
+      return { assertion: await beginSignIn(deps, browser) };
+    });
+  });
+
+  router.post('/login/passkey', form, async (req, res) => {
+    const browser = browserOf(req);
+    await checkUnanswered();
+    const signed = readAssertion(req.body?.assertion);
+    if (signed === null) throw new WritError('forbidden', { detail: 'Your browser sent nothing that a passkey made.' });
+    const requestId = deps.requestId(req, res);
+    const person = await finishSignIn(deps, browser, signed, deps.passkeySignInSeconds, requestId);
+    setCookie(deps, res, 'writ_passkey', '', 0);
+    await openPasskeyLogin(deps, res, person, requestId);
+    guardHeaders(res);
+    res.redirect(303, localReturn(req.body?.return_to));
+  });
 }
 
 async function sealAttempt(deps: SignInDeps, attempt: SignInAttempt): Promise<string> {

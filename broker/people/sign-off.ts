@@ -2,6 +2,7 @@ import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import type { Statement, Store } from '../store/open.ts';
 import type { NamedAccount } from './account-names.ts';
+import { forgetConfirmed, forgettable } from './confirmed-person.ts';
 
 const signOffStatement: Statement = {
   name: 'login_sign_off',
@@ -10,14 +11,15 @@ const signOffStatement: Statement = {
       DELETE FROM login l USING jsonb_to_recordset($1::jsonb) AS a (issuer text, subject text)
       WHERE l.identity ->> 'issuer' = a.issuer AND l.identity ->> 'subject' = a.subject
       RETURNING l.token_hash, l.identity
-    ), events AS (
+    ), ${forgetConfirmed('$1::jsonb', '$2::timestamptz')}, events AS (
       ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('person.signed_off'), actor: "'user:' || coalesce(CASE WHEN identity ->> 'emailVerified' = 'true' THEN identity ->> 'email' END, identity ->> 'subject')", payload: "json_build_object('signal', $3::text, 'event', $4::text)" }, 'ended ORDER BY token_hash')}
     )
     SELECT 1 FROM ended`,
 };
 
 /**
- * Ends every login of these accounts.
+ * Ends every login of these accounts; nobody signs in as them with a passkey until the provider confirms them
+ * again.
  * @returns how many
  */
 export async function signOff(
@@ -26,6 +28,6 @@ export async function signOff(
   signal: { jti: string; event: string },
   now: Date,
 ): Promise<number> {
-  const ended = await store.run(signOffStatement, [JSON.stringify(accounts), now, signal.jti, signal.event]);
+  const ended = await store.run(signOffStatement, [forgettable(accounts), now, signal.jti, signal.event]);
   return ended.length;
 }

@@ -39,6 +39,7 @@ export const owners: { [table: string]: RegExp } = {
   bootstrap: /^broker\/people\//,
   login: /^broker\/people\//,
   account_name: /^broker\/people\//,
+  confirmed_person: /^broker\/people\//,
   passkey: /^broker\/people\/passkeys\//,
   signal: /^broker\/signals\//,
   // Nothing can change or delete a row (a trigger holds that).

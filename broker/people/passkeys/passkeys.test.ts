@@ -7,8 +7,10 @@ import { manualClock } from '../../core/clock.ts';
 import { challengeOf, evidenceBinds } from '../../core/passkey-evidence.ts';
 import { takeOnce } from '../../sessions/take-once.ts';
 import { openTestStore } from '../../store/store.test-support.ts';
-import type { Identity } from '../identity.ts';
+import { proveConfirmed } from '../confirmed-person.ts';
+import { type Identity, identityRecord } from '../identity.ts';
 import type { Login } from '../login.ts';
+import { signOff } from '../sign-off.ts';
 import { type AssertionFor, beginAssertion, finishAssertion, readAssertion } from './assertion.ts';
 import { type Lies, SoftwareAuthenticator } from './authenticator.test-support.ts';
 import {
@@ -20,6 +22,7 @@ import {
   removeOwn,
 } from './registration.ts';
 import { relyingParty } from './relying-party.ts';
+import { beginSignIn, finishSignIn } from './sign-in.ts';
 import { loadPasskeys, passkeyChain } from './stored-passkey.ts';
 
 const store = await openTestStore('pglite');
@@ -324,6 +327,67 @@ test('one authenticator is registered once, and of two first ones at the same ti
   const second = await beginRegistration(deps, both, 'req');
   const ends = await Promise.allSettled([finish(one, begun), finish(two, second)]);
   assert.equal(ends.filter(({ status }) => status === 'fulfilled').length, 1);
+});
+
+const browser = 'a browser';
+async function signInWith(key: SoftwareAuthenticator, lies: Lies = {}, from = browser) {
+  const { options, token } = await beginSignIn(deps, browser);
+  const signed = readAssertion(posted({ token, response: key.get(options, lies) }));
+  assert.ok(signed);
+  return finishSignIn(deps, from, signed, 3600, 'req');
+}
+
+/** As a sign-in at the identity provider leaves it. */
+async function confirm({ identity }: Login, groups: string[], at = clock.now()) {
+  const record = { ...identityRecord(identity), groups };
+  const { issuer, subject } = identity;
+  const proof = proveConfirmed(store, identity, record, at);
+  const row = { identity: record, confirmedAt: at, proof };
+  const where = { issuer_subject: { issuer, subject } };
+  await store.prisma.confirmedPerson.upsert({ where, create: { issuer, subject, ...row }, update: row });
+  return { issuer, subject, ...row };
+}
+
+test('a passkey signs in whom the identity provider confirmed lately, with the groups of then', async () => {
+  const { login, key } = await holder();
+  await refused(login, signInWith(key), 'not_confirmed');
+  await confirm(login, ['billing']);
+  assert.deepEqual((await signInWith(key)).identity.groups, ['billing']);
+  await refused(login, signInWith(key, { unverified: true }), 'not_verified');
+  await assert.rejects(signInWith(key, {}, 'another browser'), { code: 'forbidden' });
+  await assert.rejects(signInWith(new SoftwareAuthenticator(origin)), { code: 'forbidden' });
+  // What was signed for a review, and what was signed before, signs nobody in.
+  const { token } = await beginSignIn(deps, browser);
+  const elsewhere = { token, response: (await sign(login, key)).response };
+  await refused(login, finishSignIn(deps, browser, elsewhere, 3600, 'req'), 'other_challenge');
+  const begun = await beginSignIn(deps, browser);
+  const signed = { token: begun.token, response: key.get(begun.options) };
+  await finishSignIn(deps, browser, signed, 3600, 'req');
+  await refused(login, finishSignIn(deps, browser, signed, 3600, 'req'), 'replayed');
+  clock.advance(3_601_000);
+  await refused(login, signInWith(key), 'not_confirmed');
+});
+
+test('whoever is signed off signs in with no passkey, and no row that is put back or changed helps', async () => {
+  const { login, key } = await holder();
+  const { issuer, subject } = login.identity;
+  const row = await confirm(login, ['billing']);
+  const where = { issuer_subject: { issuer, subject } };
+  const more = { ...row.identity, groups: ['billing', 'writ-admins'] };
+  await store.prisma.confirmedPerson.update({ where, data: { identity: more } });
+  await refused(login, signInWith(key), 'not_confirmed');
+  await store.prisma.confirmedPerson.update({ where, data: { identity: row.identity } });
+  await signInWith(key);
+  clock.advance(1000);
+  await signOff(store, [{ issuer, subject, names: [] }], { jti: 'jti', event: 'session-revoked' }, clock.now());
+  await refused(login, signInWith(key), 'not_confirmed');
+  await store.prisma.confirmedPerson.create({ data: row });
+  await refused(login, signInWith(key), 'not_confirmed');
+  assert.ok((await recorded(login)).includes('person.forgotten'));
+  // Until the provider confirms them again.
+  clock.advance(1000);
+  await confirm(login, ['billing']);
+  await signInWith(key);
 });
 
 test('passkeys belong to a name', async () => {

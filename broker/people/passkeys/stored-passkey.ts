@@ -107,6 +107,8 @@ const refusalWords: { readonly [reason in PasskeyRefusal]?: string } = {
   counter_went_back:
     'This passkey is disabled: its counter went back, so there may be a copy of it. Remove it, and tell whoever looks after security.',
   not_fresh: 'A first passkey is added right after signing in for it. Sign in once more.',
+  not_confirmed:
+    'Your identity provider has not confirmed you lately, or no longer does. Sign in there once it answers.',
   registered_already: 'This passkey is registered already.',
 };
 
