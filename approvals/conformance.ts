@@ -87,6 +87,17 @@ export const incidentFor = (changes: Partial<Incident> = {}): Incident => ({
   ...changes,
 });
 
+/** Members that nobody but the broker writes, and that lead somewhere or name something. */
+const brokersOwn = new Set(['id', 'kind', 'grantId', 'sessionId', 'url', 'planDigest', 'writtenBy', 'reference']);
+
+/** The same with `hostileText` in the place of every text that is not the broker's own. */
+function hostile<T>(value: T, name = ''): T {
+  if (typeof value === 'string') return (brokersOwn.has(name) ? value : hostileText) as T;
+  if (Array.isArray(value)) return value.map((member) => hostile(member, name)) as T;
+  if (value === null || typeof value !== 'object' || value instanceof Date) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, hostile(member, key)])) as T;
+}
+
 const never = () => new AbortController().signal;
 
 async function deliver(channel: Channel, notice: Notice | Incident, signal = never()): Promise<string | null> {
@@ -218,6 +229,27 @@ export const channelChecks: { [title: string]: (harness: ChannelHarness) => Prom
     assert.ok(message.text.includes(`Read ${hostileText}`), 'the permission is to be read as it was written');
     assert.deepEqual(message.links, [notice.url], 'no link but the page');
     assert.deepEqual(message.mentions, [], 'nobody is called');
+  },
+
+  'no field of a notice is markup, a link or a mention, whoever wrote it': async ({ channel, otherSide }) => {
+    // Every text of a notice, so that a new field is tried as well; what the broker alone makes stays.
+    const [pending, incident] = [hostile(noticeFor()), hostile(incidentFor())];
+    const outcome = { result: 'denied' as const, words: hostileText, reason: hostileText, at: pending.requestedAt };
+    await deliver(channel, incident);
+    const reference = await deliver(channel, pending);
+    const earlier = [{ id: pending.id, kind: 'pending' as const, reference }];
+    const seen = otherSide.seen();
+    await deliver(channel, { ...pending, id: `${pending.id}_settled`, kind: 'settled', outcome, earlier });
+    const told = [...seen, ...otherSide.seen()];
+    assert.ok(told.filter(({ text }) => text.includes(hostileText)).length >= 3, 'each is to be read');
+    for (const { links, mentions } of told) {
+      assert.deepEqual(
+        links.filter((link) => link !== pending.url && link !== incident.url),
+        [],
+        'no other link',
+      );
+      assert.deepEqual(mentions, [], 'nobody is called');
+    }
   },
 
   'nothing of a notice’s text is logged': async ({ channel, otherSide, output }) => {

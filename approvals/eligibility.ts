@@ -121,10 +121,11 @@ const loadStatement: Statement = {
     )
     SELECT ${provenGrantColumns('g')}, coalesce(a.version, g.manifest_version) AS version_in_force, g.plan_digest, g.status, g.decide_by, g.approval_count,
       coalesce(g.decision -> 'left_out', '[]') AS left_out,
-      NOT EXISTS (
+      -- What a manifest says is read out of a long text: only where there is another one.
+      (a.version = g.manifest_version OR NOT EXISTS (
         SELECT 1 FROM manifest asked, manifest current
         WHERE asked.agent = g.agent AND asked.version = g.manifest_version AND current.agent = g.agent AND current.version = a.version
-          AND ${approversIn('asked')} IS DISTINCT FROM ${approversIn('current')}) AS terms_stand,
+          AND ${approversIn('asked')} IS DISTINCT FROM ${approversIn('current')})) AS terms_stand,
       (SELECT coalesce(jsonb_agg(e), '[]') FROM (
         SELECT author AS name, NULL::jsonb AS identity, published_at AS at FROM manifest m
         WHERE m.agent = g.agent AND m.published_at > g.requested_at - interval '31 days'
@@ -266,6 +267,12 @@ function wasSubject(person: Identity, { subject }: SessionPeople): boolean {
 export function mayApproveIn(channel: string, about: GrantAbout, tier: number, summary: readonly string[]): boolean {
   return tier < 3 && (about.approvedIn ?? []).includes(channel) && fitsInMessage(summary);
 }
+
+/** Whatever was shown to them, it is not what would be given. */
+export const otherPlan: Bar = {
+  code: 'other_plan',
+  text: 'The permission on your screen is not the one that stands. Read it again.',
+};
 
 /** What is said of an approval that a passkey must sign and none did. */
 export const passkeyBar = (text = 'Your passkey must sign for this, and that is done on its page alone.'): Bar => ({

@@ -36,6 +36,7 @@ import {
   type Bar,
   type GrantUnderReview,
   loadForReview,
+  otherPlan,
   ownersStand,
   passkeyBar,
   progressOf,
@@ -227,9 +228,8 @@ async function reviewOnce(
     });
   }
   if (grant.plan_digest !== request.planDigest) {
-    throw new WritError('conflict', {
-      detail: 'The permission on your screen is not the one that stands. Read it again.',
-    });
+    await auditRefusal(deps.store, grant, request, otherPlan, at);
+    throw new WritError('conflict', { detail: otherPlan.text });
   }
 
   const reason = checkReason(request);

@@ -33,12 +33,21 @@ export interface SessionRow {
   subject?: JsonObject;
   parentId?: string | null;
   status?: 'active' | 'ended';
+  openedAt?: Date;
   expiresAt?: Date;
+  heartbeatDeadline?: Date;
 }
 
 export async function addSession(store: Store, row: SessionRow): Promise<string> {
   const name = row.agent ?? 'invoice-bot';
   await store.prisma.agent.createMany({ data: [{ name, version: 1 }], skipDuplicates: true });
+  await store.prisma.session.create({ data: sessionData(store, row) });
+  return row.id;
+}
+
+/** The row with its proof, for whoever writes many at once. */
+export function sessionData(store: Store, row: SessionRow) {
+  const name = row.agent ?? 'invoice-bot';
   const onBehalfOf = row.onBehalfOf == null ? null : { ...row.onBehalfOf };
   const startedBy = row.startedBy === null ? null : { ...(row.startedBy ?? vouched('somebody@example.com')) };
   const data = {
@@ -58,9 +67,9 @@ export async function addSession(store: Store, row: SessionRow): Promise<string>
     subject: row.subject ?? { issuer: 'https://platform.example', subject: 'repo:acme/bot' },
     status: row.status ?? 'active',
     endedAt: row.status === 'ended' ? after(60) : null,
-    openedAt: start,
+    openedAt: row.openedAt ?? start,
     expiresAt: row.expiresAt ?? after(1800),
-    heartbeatDeadline: after(180),
+    heartbeatDeadline: row.heartbeatDeadline ?? after(180),
   };
   const proof = store.proofs.make('session', {
     id: data.id,
@@ -82,8 +91,7 @@ export async function addSession(store: Store, row: SessionRow): Promise<string>
     opened_at: data.openedAt,
     expires_at: data.expiresAt,
   });
-  await store.prisma.session.create({ data: { ...data, proof } });
-  return row.id;
+  return { ...data, proof };
 }
 
 export interface GrantRow {
@@ -113,6 +121,12 @@ export const plan: Plan = {
 };
 
 export async function addGrant(store: Store, row: GrantRow): Promise<string> {
+  await store.prisma.grant.create({ data: grantData(store, row) });
+  return row.id;
+}
+
+/** The row with its proof, for whoever writes many at once. */
+export function grantData(store: Store, row: GrantRow) {
   const asked = row.plan ?? plan;
   const proof = proveGrant(store, {
     id: row.id,
@@ -130,33 +144,30 @@ export async function addGrant(store: Store, row: GrantRow): Promise<string> {
     requested_at: row.requestedAt ?? start,
     approval: row.approval ?? null,
   });
-  await store.prisma.grant.create({
-    data: {
-      proof,
-      id: row.id,
-      sessionId: row.sessionId,
-      agent: row.agent ?? 'invoice-bot',
-      capability: row.capability ?? 'read-customer-files',
-      idempotencyKey: row.id,
-      requestDigest: 'sha256:0',
-      params: row.params ?? {},
-      justification: row.justification ?? null,
-      manifestVersion: 1,
-      provider: asked.provider,
-      plan: asked as unknown as JsonObject,
-      planDigest: planDigest(asked),
-      tier: row.tier ?? 2,
-      status: row.status ?? 'pending',
-      endedAt: ['denied', 'failed', 'ended'].includes(row.status ?? 'pending') ? after(60) : null,
-      decision: {
-        ...(row.decision ?? { effect: 'approve', reasons: [] }),
-        ...(row.approval === undefined ? {} : { approval: row.approval as unknown as Json }),
-      },
-      requestedAt: row.requestedAt ?? start,
-      decideBy: row.decideBy === undefined ? after(300) : row.decideBy,
+  return {
+    proof,
+    id: row.id,
+    sessionId: row.sessionId,
+    agent: row.agent ?? 'invoice-bot',
+    capability: row.capability ?? 'read-customer-files',
+    idempotencyKey: row.id,
+    requestDigest: 'sha256:0',
+    params: row.params ?? {},
+    justification: row.justification ?? null,
+    manifestVersion: 1,
+    provider: asked.provider,
+    plan: asked as unknown as JsonObject,
+    planDigest: planDigest(asked),
+    tier: row.tier ?? 2,
+    status: row.status ?? 'pending',
+    endedAt: ['denied', 'failed', 'ended'].includes(row.status ?? 'pending') ? after(60) : null,
+    decision: {
+      ...(row.decision ?? { effect: 'approve', reasons: [] }),
+      ...(row.approval === undefined ? {} : { approval: row.approval as unknown as Json }),
     },
-  });
-  return row.id;
+    requestedAt: row.requestedAt ?? start,
+    decideBy: row.decideBy === undefined ? after(300) : row.decideBy,
+  };
 }
 
 /** A person of the identity provider `https://login.example`. */

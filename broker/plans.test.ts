@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import pg from 'pg';
+import { pruneStatement } from './actions/prune-cells.ts';
 import { intentStatements } from './grants/statements.ts';
 import { outcomeStatement } from './leases/issue.ts';
 import { factsStatement, historyStatement } from './sessions/authenticate.ts';
@@ -19,6 +20,8 @@ interface PlanNode {
   'Relation Name'?: string;
   'Index Cond'?: string;
   Filter?: string;
+  'Actual Rows'?: number;
+  'Actual Loops'?: number;
   Plans?: PlanNode[];
 }
 
@@ -59,6 +62,7 @@ if ((await testBackends()).includes('postgres')) {
     ...Object.values(intentStatements),
     outcomeStatement,
     ...openStatements,
+    pruneStatement,
   ]) {
     test(`${statement.name}: planned on an empty database, by indexes alone`, async () => {
       await client.query(`PREPARE ${statement.name} AS ${statement.text}`);
@@ -74,6 +78,28 @@ if ((await testBackends()).includes('postgres')) {
       }
     });
   }
+
+  test(`${pruneStatement.name}: reads a page of cells, however many there are`, async () => {
+    const read = async (page: number): Promise<number> => {
+      const given = JSON.stringify({ scope: 'entity:', cell: '', page, kept: [] });
+      const { rows } = await client.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(
+        `EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE ${pruneStatement.name}(${pg.escapeLiteral(given)})`,
+      );
+      const scans = scansOf(rows[0]!['QUERY PLAN'][0].Plan).filter((scan) => scan['Relation Name'] === 'monitor_cell');
+      return scans.reduce((sum, scan) => sum + scan['Actual Rows']! * scan['Actual Loops']!, 0);
+    };
+    const grow = (from: number, to: number) =>
+      client.query(
+        `INSERT INTO monitor_cell (scope, cell, version, moved_at)
+         SELECT 'entity:' || n, 't.' || n, 1, now() FROM generate_series($1::int, $2::int) n`,
+        [from, to],
+      );
+    await grow(1, 300);
+    assert.equal(await read(1000), 300, 'all that there is');
+    assert.equal(await read(200), 200);
+    await grow(301, 20_000);
+    assert.equal(await read(200), 200);
+  });
 
   test('connections of the store are opened with these settings', async () => {
     const [row] = await store.run<{ mode: string; seq: string; jit: string }>(

@@ -9,6 +9,7 @@ import { after, before, describe, test } from 'node:test';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 import { ConfigurationError } from '../broker/config/settings.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
+import { until } from '../broker/until.test-support.ts';
 import { type Agent, type Deployment, type DeploymentOptions, startDeployment } from './deployment.test-support.ts';
 import { demoPassword, type LoginUser } from './oidc/login-provider.ts';
 
@@ -105,6 +106,88 @@ describe('the agent’s word about whom it acts for', () => {
     assert.equal(introspected.declared_on_behalf_of, 'user:outsider@example.com');
     assert.equal(await decide('strict', id, 'approve'), 200);
     assert.equal(await status(agent, id), 'approved');
+  });
+
+  test('every attack on an approval is refused, and on record', async () => {
+    const { deployment } = holder;
+    const { store } = deployment.broker;
+    const agent = await open('operator@example.com');
+    const id = await ask(agent);
+    const { planDigest: digest } = await store.prisma.grant.findUniqueOrThrow({ where: { id } });
+    const strict = await deployment.approver('strict@example.com');
+    const csrfOf = ({ html }: { html: string }) => /name="csrf" value="([^"]+)"/.exec(html)?.[1] ?? '';
+    const csrf = csrfOf(await strict.page(`/approvals/${id}`));
+    const others = csrfOf(await (await deployment.approver('billing-lead@example.com')).page(`/approvals/${id}`));
+    const form = (fields: { [name: string]: string } = {}) => ({
+      csrf,
+      plan_digest: digest,
+      verdict: 'approve',
+      ...fields,
+    });
+    const path = `/approvals/${id}`;
+    const inAnotherPermission = digest.replace(/.$/, (last) => (last === '0' ? '1' : '0'));
+    const attacks: { [what: string]: [send: () => Promise<{ status: number }>, status: number, code: string] } = {
+      'a form without the page’s token': [() => strict.post(path, form({ csrf: '' })), 403, 'forbidden'],
+      'a form with another person’s token': [() => strict.post(path, form({ csrf: others })), 403, 'forbidden'],
+      'a forged link': [() => strict.post('/approvals/gnt_00000000000000000forged', form()), 404, 'not_found'],
+      'a longer life, as if it were narrower': [
+        () => strict.post(path, form({ ttl_seconds: '999999' })),
+        400,
+        'bad_request',
+      ],
+      'a life that is no number': [() => strict.post(path, form({ ttl_seconds: '1e9' })), 400, 'bad_request'],
+      'a verdict that there is not': [() => strict.post(path, form({ verdict: 'approve_all' })), 400, 'bad_request'],
+      'withdrawing what one did not give': [() => strict.post(path, form({ verdict: 'withdraw' })), 403, 'forbidden'],
+    };
+    const noted = () =>
+      store.prisma.auditEvent.findMany({ where: { type: 'request.refused' }, orderBy: { seq: 'asc' } });
+    for (const [what, [send, refused, code]] of Object.entries(attacks)) {
+      const before = (await noted()).length;
+      assert.equal((await send()).status, refused, what);
+      await until(`${what} to be on record`, async () => (await noted()).length > before);
+      const said = (await noted()).at(-1)?.payload as { code?: string; method?: string };
+      assert.deepEqual([said.method, said.code], ['POST', code], what);
+      assert.equal(await status(agent, id), 'pending', what);
+    }
+    const swapped = await strict.post(path, form({ plan_digest: inAnotherPermission }));
+    assert.equal(swapped.status, 409);
+    // Whom it acts for, in the platform's word and in the agent's own, and whoever started it.
+    assert.equal(await decide('operator', id, 'approve'), 403);
+    assert.equal(await decide('outsider', id, 'approve'), 403);
+    const refusals = await store.prisma.auditEvent.findMany({ where: { grantId: id, type: 'review.refused' } });
+    assert.deepEqual(
+      refusals.map(({ actor, payload }) => [actor, (payload as { refused_because?: string }).refused_because]),
+      [
+        ['user:strict@example.com', 'other_plan'],
+        ['user:operator@example.com', 'party'],
+        ['user:outsider@example.com', 'not_an_approver'],
+      ],
+    );
+    assert.equal(await store.prisma.review.count({ where: { grantId: id } }), 0);
+    // The agent's own credentials open no review either.
+    for (const attempt of ['approve', 'review', 'decide', 'approvals'])
+      assert.equal((await agent.call('POST', `/v1/grants/${id}/${attempt}`, { verdict: 'approve' })).status, 404);
+    assert.equal(await status(agent, id), 'pending');
+  });
+
+  test('what a manifest no longer has is approved by nobody, and the record says why', async () => {
+    const { deployment } = holder;
+    const { store } = deployment.broker;
+    const agent = await open('operator@example.com');
+    const approved = await ask(agent);
+    assert.equal(await decide('strict', approved, 'approve'), 200);
+    const waits = await ask(await open('operator@example.com'));
+    const source = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
+    const withdrawn = source.replaceAll('correct-customer-invoice', 'correct-invoices-of-old');
+    assert.equal((await deployment.publish('invoice-bot', withdrawn)).status, 200);
+    assert.equal(await decide('strict', waits, 'approve'), 409);
+    for (const id of [waits, approved]) {
+      const { status: now, decision } = await store.prisma.grant.findUniqueOrThrow({ where: { id } });
+      assert.equal(now, 'denied');
+      assert.match(JSON.stringify(decision), /manifest_narrowed|owner_changed/);
+      const events = await store.prisma.auditEvent.findMany({ where: { grantId: id, type: 'grant.denied' } });
+      assert.equal(events.length, 1);
+    }
   });
 
   test('is a well-formed user: or refused', async () => {

@@ -9,9 +9,10 @@ import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { answers, migratedImage, testDatabaseUrl, testRedisUrl } from '../broker/store/store.test-support.ts';
 import { openRunDatabases } from './test/databases.ts';
+import { groupsOf } from './test/groups.ts';
 import { longestFirst, rememberSeconds, runInLanes } from './test/lanes.ts';
 import { temporaryPlace } from './test/temporary-place.ts';
-import { type Outcome, runTestFile } from './test/test-file.ts';
+import { type Outcome, runTestFiles } from './test/test-file.ts';
 
 const root = join(import.meta.dirname, '..');
 process.chdir(root);
@@ -49,9 +50,14 @@ for (const pattern of patterns.length > 0 ? patterns : folders.map((folder) => `
     process.exit(1);
   }
 }
-const files = await longestFirst([...found].sort());
+const live = found.size === 1;
+// A flag such as --test-name-pattern is for files by themselves.
+const groups = await longestFirst(
+  flags.length > 0 ? [...found].sort().map((file) => [file]) : await groupsOf([...found].sort()),
+);
+const numbers = new Map([...found].map((file, number) => [file, number]));
 // A file waits for databases and child processes a part of its time: one lane more keeps the cores busy.
-const lanes = Math.min(availableParallelism() + 1, files.length);
+const lanes = Math.min(availableParallelism() + 1, groups.length);
 
 const place = await temporaryPlace();
 await removeLeftFolders();
@@ -64,28 +70,30 @@ const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => interrupt.abort(signal));
 
 const outcomes: Outcome[] = [];
-const live = files.length === 1;
-await runInLanes(files, lanes, async (file, number) => {
-  if (interrupt.signal.aborted) return;
-  const outcome = await runTestFile({
-    file,
-    folder: join(folder, String(number)),
-    env: {
-      ...process.env,
-      NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/writ/compile'),
-      WRIT_TEST_RUN: databases?.nameFor(number) ?? '0_0',
-    },
-    flags,
-    live,
-    silenceMinutes: 10,
-    graceSeconds: 60,
-    signal: interrupt.signal,
-    say: console.log,
-  });
-  const left = (await databases?.dropLeft(number)) ?? [];
-  if (left.length > 0 && outcome.faults.length === 0) outcome.faults.push(`left databases behind: ${left.join(', ')}`);
-  outcomes.push(outcome);
-  report(outcome);
+await runInLanes(groups, lanes, async (group) => {
+  // Whoever never began, because another one ended the process, begins in the next.
+  for (let rest = group; rest.length > 0 && !interrupt.signal.aborted; ) {
+    const ended = await runTestFiles({
+      parts: rest.map((file) => ({ file, env: { WRIT_TEST_RUN: databases?.nameFor(numbers.get(file)!) ?? '0_0' } })),
+      folder: join(folder, String(numbers.get(rest[0]!))),
+      env: { ...process.env, NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/writ/compile') },
+      flags,
+      live,
+      silenceMinutes: 10,
+      graceSeconds: 60,
+      signal: interrupt.signal,
+      say: console.log,
+    });
+    const over = ended.filter((outcome) => outcome !== null);
+    for (const outcome of over) {
+      const left = (await databases?.dropLeft(numbers.get(outcome.file)!)) ?? [];
+      if (left.length > 0 && outcome.faults.length === 0)
+        outcome.faults.push(`left databases behind: ${left.join(', ')}`);
+    }
+    outcomes.push(...over);
+    report(over);
+    rest = rest.slice(over.length);
+  }
 });
 await databases?.close();
 await rm(folder, { recursive: true, force: true });
@@ -121,12 +129,16 @@ function isGood({ counts, faults }: Outcome): boolean {
   return faults.length === 0 && counts.failed + counts.cancelled === 0;
 }
 
-function report(outcome: Outcome): void {
-  const good = isGood(outcome);
-  if (!good && !live) console.log(`\n${outcome.output.trimEnd()}`);
-  const { passed, tests } = outcome.counts;
-  console.log(`${good ? '✔' : '✘'} ${outcome.file}: ${passed} of ${tests} in ${outcome.seconds.toFixed(1)} s`);
-  for (const fault of outcome.faults) console.log(`    ✘ ${fault}`);
+/** @param shared those of one process, with one output */
+function report(shared: Outcome[]): void {
+  if (!shared.every(isGood) && !live) console.log(`\n${shared[0]!.output.trimEnd()}`);
+  for (const outcome of shared) {
+    const { passed, tests } = outcome.counts;
+    console.log(
+      `${isGood(outcome) ? '✔' : '✘'} ${outcome.file}: ${passed} of ${tests} in ${outcome.seconds.toFixed(1)} s`,
+    );
+    for (const fault of outcome.faults) console.log(`    ✘ ${fault}`);
+  }
 }
 
 /** Folders of runs that were killed before they could remove them. */

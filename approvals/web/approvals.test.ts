@@ -564,6 +564,78 @@ test('foreign text stays text, whoever wrote it', async () => {
   harness.about = { owner: 'team:billing' };
 });
 
+/**
+ * What an agent, its platform or its people wrote into the rows that pages show, and what only the broker
+ * writes. A new column is in neither, and fails until somebody says who writes it.
+ */
+const writers = {
+  session: {
+    theirs: 'agent task_type inputs on_behalf_of declared_on_behalf_of started_by responsible subject'.split(' '),
+    brokers:
+      'id parent_id root_id principal_root capabilities withheld status end_reason proof dpop_jkt suspended_because slept resume_hash'.split(
+        ' ',
+      ),
+  },
+  grants: {
+    theirs: 'agent capability params justification plan provider credential_jwk decision'.split(' '),
+    brokers:
+      'id session_id idempotency_key request_digest plan_digest status decision_jws proof sealed_arguments asked_moves redeemed_moves'.split(
+        ' ',
+      ),
+  },
+};
+
+test('every column that somebody else writes is text on every page, and none is forgotten', async () => {
+  const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>\u202e`;
+  const { store } = harness;
+  for (const [table, { theirs, brokers }] of Object.entries(writers)) {
+    const columns = await store.run<{ name: string }>(
+      {
+        name: 'test_columns',
+        text: `SELECT column_name AS name FROM information_schema.columns
+               WHERE table_schema = current_schema() AND table_name = $1 AND data_type IN ('text', 'json', 'jsonb', 'ARRAY')`,
+      },
+      [table],
+    );
+    const known = new Set([...theirs, ...brokers]);
+    assert.deepEqual(
+      columns.map(({ name }) => name).filter((name) => !known.has(name)),
+      [],
+      `who writes it in ${table}?`,
+    );
+  }
+  const { path } = await pending(
+    {
+      agent: evil,
+      taskType: evil,
+      inputs: { [evil]: evil },
+      onBehalfOf: vouched(evil, evil, evil),
+      declaredOnBehalfOf: evil,
+      startedBy: vouched(evil, evil, evil),
+      responsible: evil,
+      subject: { issuer: evil, subject: evil },
+    },
+    {
+      agent: evil,
+      capability: evil,
+      params: { [evil]: [evil, { [evil]: evil }] },
+      justification: evil,
+      plan: { provider: evil, permission: { [evil]: [evil] }, ttl_seconds: 900 },
+      decision: { effect: 'approve', reasons: [{ code: evil, advice: evil }] },
+    },
+  );
+  const before = harness.about;
+  harness.about = { owner: evil };
+  for (const page of [path, '/approvals', '/', path.replace('approvals/gnt', 'sessions/ses')]) {
+    const { status, html } = await get(page, owner);
+    assert.equal(status, 200, page);
+    assert.doesNotMatch(withoutOurs(html), /<script|<img/i, page);
+    assert.ok(!html.includes('\u202e'), page);
+    assert.doesNotMatch(html, /="[^"]*"[^\s/>]/, page);
+  }
+  harness.about = before;
+});
+
 test('the agent’s words are clamped', async () => {
   const { path } = await pending({}, { justification: `${'a'.repeat(500)}TAIL${'b'.repeat(96)}` });
   const { html } = await get(path, owner);

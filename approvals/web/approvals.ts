@@ -108,6 +108,8 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
       const unsigned = error.extensions.refused_because === 'no_passkey';
       if (error.code !== 'bad_request' && error.code !== 'conflict' && !unsigned) throw error;
       // A field was wrong, somebody was faster, or no passkey signed: show it as it stands now.
+      // What an attacker sends comes here too: a wider permission, or another than the one that stands.
+      if (!unsigned) await deps.noteRefusal?.(req, res, error);
       const { status } = errorTable[error.code];
       const fault = { message: error.detail ?? 'Something in the form is not right.', reason, status };
       return showApproval(deps, req, res, login, id, fault);

@@ -1,11 +1,18 @@
-/** The approval page in a browser: a phone, without and with our script, and while others decide. */
+/**
+ * The pages in a browser: a phone, without and with our script, while others decide, and held against axe's
+ * rules of accessibility.
+ */
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after as afterAll, test } from 'node:test';
+import axe, { type Result } from 'axe-core';
 import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import type { PasskeyEvidence } from '../../broker/core/passkey-evidence.ts';
 import { planDigest } from '../../broker/decide/plan-digest.ts';
+import { setLock } from '../../broker/locks/set-lock.ts';
+import { exampleProviders, exampleSource } from '../../broker/manifests/example.test-support.ts';
+import { publishManifest } from '../../broker/manifests/publish.ts';
 import { proveConfirmed } from '../../broker/people/confirmed-person.ts';
 import { type Identity, identityRecord } from '../../broker/people/identity.ts';
 import type { LoginMethod } from '../../broker/people/login-method.ts';
@@ -333,4 +340,144 @@ test('on a phone and without our script, the next ones are approved ahead of tim
     await page.getByRole('button', { name: 'Withdraw it' }).click();
     await page.getByText('it was withdrawn').waitFor();
   });
+});
+
+const admin = person('admin@example.com', { groups: ['writ-admins', 'billing'] });
+const rules = [{ id: 'untrusted-shell', message: 'Arguments of the shell come from a web page.' }];
+const callPlan = {
+  provider: 'call',
+  ttl_seconds: 300,
+  permission: {
+    tool: 'shell',
+    entity: 'host/build-7',
+    arguments: { command: { type: 'string', preview: 'rm -rf build' } },
+    origins: { command: 'output of a tool' },
+    unknown_destinations: 1,
+    cost_micro_usd: 1200,
+    rules,
+  },
+};
+const liftPlan = {
+  provider: 'session',
+  ttl_seconds: 300,
+  permission: {
+    because: 'downgrade',
+    rules,
+    asked: 'tool:shell',
+    arguments: { command: { type: 'string', preview: 'rm -rf build' } },
+    took: ['tool:shell'],
+    withhold: [],
+    could: ['tool:shell', 'capability:read-customer-files'],
+  },
+};
+
+/** Every page there is, in every state that looks different, and who looks at it. */
+async function everyPage() {
+  const { store, clock } = harness;
+  const publish = (source: string, proposed = false) =>
+    publishManifest(store, clock, exampleProviders, {
+      source,
+      author: 'user:second@example.com',
+      reason: 'Invoices need it.',
+      agent: 'invoice-bot',
+      expectedVersion: null,
+      requestId: 'req_1',
+      ...(proposed ? { reviewFor: { kind: 'person', identity: person('second@example.com') } } : {}),
+    });
+  await publish(exampleSource);
+  await publish(exampleSource.replace('max_ttl: 15m', 'max_ttl: 20m'), true);
+  const justification = 'The customer asked for a copy of invoice 4711, which lies in their folder.';
+  const grantOf = (more: Partial<Parameters<typeof addGrant>[1]>) =>
+    pending({ justification, params: { customer_id: '42', repositories: ['orders', 'notes'] }, ...more });
+  const request = await grantOf({});
+  const call = await grantOf({ capability: 'tool:shell', plan: callPlan });
+  const lift = await grantOf({ capability: 'session:lift', plan: liftPlan });
+  const quorum = await grantOf({ approval: [{ quorum: 2, from: ['team:billing'] }] });
+  const denied = await grantOf({});
+  const byPasskey = await grantOf({ tier: 3 });
+  const deps = { store, clock, approversOf: async () => ['team:billing'] };
+  const decide = async ({ id, row }: typeof request, verdict: 'approve' | 'deny') =>
+    review(deps, {
+      grantId: id,
+      reviewer: owner,
+      verdict,
+      reason: 'Seen with the customer.',
+      planDigest: (await row()).planDigest,
+      channel: 'web',
+      requestId: 'req_1',
+    });
+  await decide(quorum, 'approve');
+  await decide(denied, 'deny');
+  const approved = await grantOf({});
+  await decide(approved, 'approve');
+  const order = { reason: 'It sends mail to strangers.', admin: { name: 'user:admin@example.com', identity: admin } };
+  const locks = { store, clock, providers: new Map(), mintDeadlineSeconds: 30, notify: () => {} };
+  const target = { level: 'capability' as const, subject: 'invoice-bot/close-account' };
+  await setLock(locks, target, { ...order, requestId: null });
+  const { sessionId } = await request.row();
+  const pages = {
+    home: '/',
+    inbox: '/approvals',
+    'decided-by-you': '/approvals/mine',
+    request: request.path,
+    'request-about-a-call': call.path,
+    'request-to-lift': lift.path,
+    'request-of-two': quorum.path,
+    'request-denied': denied.path,
+    'request-by-passkey': byPasskey.path,
+    passkeys: '/passkeys',
+    'pre-approvals': '/pre-approvals',
+    'approve-ahead': `${approved.path}/ahead`,
+    'request-unknown': '/approvals/gnt_unknown',
+    session: `/sessions/${sessionId}`,
+    agents: '/agents',
+    agent: '/agents/invoice-bot',
+    locks: '/locks',
+    'locks-of-an-agent': '/locks?target=agent%20invoice-bot',
+    'for-admins': '/locks',
+  };
+  return Object.entries(pages).map(([name, path]) => ({
+    name,
+    path,
+    who: /^(agents?|locks.*|home)$/.test(name) ? admin : owner,
+    status: name === 'request-unknown' ? 404 : name === 'for-admins' ? 403 : 200,
+  }));
+}
+
+/** Each size and each scheme once; where pictures are kept, in every combination. */
+const looks = (
+  [
+    { device: 'desktop', colorScheme: 'light' },
+    { device: 'phone', colorScheme: 'dark' },
+    { device: 'phone', colorScheme: 'light' },
+    { device: 'desktop', colorScheme: 'dark' },
+  ] as const
+).slice(0, process.env.WRIT_SCREENSHOTS === undefined ? 2 : 4);
+const sizes = { desktop: { width: 1280, height: 900 }, phone: phone.viewport };
+
+/** What axe calls serious or critical, in a line each. */
+async function barriers(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source);
+  const violations = (await page.evaluate(
+    "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations)",
+  )) as Result[];
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .flatMap(({ id, help, nodes }) => nodes.map(({ html }) => `${id}: ${help}: ${html.slice(0, 160)}`));
+}
+
+test('every page, light and dark, on a phone and on a desk: axe finds nothing serious', async () => {
+  for (const { name, path, who, status } of await everyPage())
+    await open(
+      path,
+      { timezoneId: 'UTC', who, ...(status === 200 ? {} : { mayFail: new RegExp(`status of ${status}`) }) },
+      async (page) => {
+        for (const { device, colorScheme } of looks) {
+          await page.setViewportSize(sizes[device]);
+          await page.emulateMedia({ colorScheme });
+          assert.deepEqual(await barriers(page), [], `${name}, ${device}, ${colorScheme}`);
+          await picture(page, `${name}-${device}-${colorScheme}`);
+        }
+      },
+    );
 });

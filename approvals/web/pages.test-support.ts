@@ -7,6 +7,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { consoleRouter } from '../../broker/console/console.ts';
+import { locksRouter } from '../../broker/console/locks.ts';
 import { type ManifestPagesDeps, manifestPagesRouter } from '../../broker/console/manifests.ts';
 import { passkeysRouter } from '../../broker/console/passkeys.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
@@ -177,6 +178,7 @@ export async function openHarness(
       },
       waitingFor,
     }),
+    locksRouter({ ...deps, locks: { store, clock, providers: new Map(), mintDeadlineSeconds: 30, notify: () => {} } }),
   );
   app.use(passkeysRouter(deps));
   app.use(manifestPagesRouter({ ...deps, ...proposals }));

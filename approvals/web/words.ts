@@ -32,6 +32,8 @@ const reasonWords: Record<string, string> = {
   withdrawn: 'approval taken back',
   denied_lately: 'denied just before',
   asked_too_often: 'asked too often',
+  locked: 'locked',
+  manifest_narrowed: 'its manifest was narrowed',
 } satisfies { [reason in DecisionReason]?: string };
 
 export function statusTag(status: string, reason: string | null): JSX.Element {

@@ -10,7 +10,7 @@ import { type Ground, prepareGround } from '../running.test-support.ts';
 import { until } from '../until.test-support.ts';
 import { type Answer, bodyOf, call, codes, type Session, subject } from './asking.test-support.ts';
 import { checkHistory } from './check-history.ts';
-import { pruneCells } from './prune-cells.ts';
+import { type Place, pruneCells } from './prune-cells.ts';
 
 const manifest = `apiVersion: writ/v1
 agent: scripted-agent
@@ -420,13 +420,23 @@ describe('tool calls', () => {
       return releasedAt !== null;
     });
     const count = (scope: string) => store.prisma.monitorCell.count({ where: { scope: { startsWith: scope } } });
-    const prune = (at: Date) => pruneCells(store, createCatalog(store), at, 3);
+    /** Three at a time, each run where the last one stopped, until the end. @returns how many runs it took */
+    const prune = async (at: Date): Promise<number> => {
+      const catalog = createCatalog(store);
+      let [runs, place]: [number, Place] = [0, null];
+      do {
+        place = (await pruneCells(store, catalog, at, { from: place, page: 3, inVain: 1 })).next;
+        runs += 1;
+      } while (place !== null);
+      return runs;
+    };
     const days = (n: number) => new Date(Date.now() + n * 86_400_000);
     const beyond = () => store.prisma.monitorCell.count({ where: { NOT: { scope: { startsWith: 'session:' } } } });
     const duties = await beyond();
     const ofLive = await count(`session:${liveId}`);
     assert.ok((await count(`session:${endedId}`)) > 0 && ofLive > 0 && duties > 1);
-    await prune(days(29));
+    const all = await store.prisma.monitorCell.count();
+    assert.ok((await prune(days(29))) > 1, `a run ends after a page in vain, and there are ${all} cells`);
     assert.deepEqual(
       [await count(`session:${endedId}`), await count(`session:${liveId}`), await beyond()],
       [0, ofLive, duties],

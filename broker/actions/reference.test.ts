@@ -1,6 +1,8 @@
 /**
  * The compiled monitors, folded call by call; the rules read over the whole log; and history made anew from
  * the calls on record: in every history, all three say the same.
+ *
+ * @long-calculation
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -29,6 +29,7 @@ import { type AuthzenDeps, accessRequestsPath } from '../http/authzen-answers.ts
 import { authzenSearchOperations } from '../http/authzen-search.ts';
 import { type BreakGlassOperationDeps, breakGlassOperations } from '../http/break-glass.ts';
 import { candidateOperations } from '../http/candidates.ts';
+import { type CibaDeps, cibaOperations, pollCiba } from '../http/ciba.ts';
 import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
@@ -157,6 +158,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     maxWallTimeSeconds: settings.WRIT_SESSION_MAX_SECONDS,
     sessionsPerMinute: settings.WRIT_SESSIONS_PER_MINUTE,
     maxGrantsPerSession,
+    pollCiba: (asked) => pollCiba(ciba(), asked),
     adminOf: async (authorization) => ((await isBootstrap(store, authorization)) ? 'bootstrap token' : null),
   };
   const candidates = createCandidates(store, clock, shapes, (agent) =>
@@ -198,6 +200,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         log.error({ err, grant: grantId }, 'what was approved ahead of time could not be used; people decide'),
       ),
   };
+  const ciba = (): CibaDeps => ({ ...oauth, maxSleepSeconds, grants });
   const actions: ActionDeps = { ...ending, ...asking, clock, catalog, digest, mark, log, observer };
   const isAdmin = (groups: readonly string[]) =>
     settings.WRIT_ADMIN_GROUP !== undefined && groups.includes(settings.WRIT_ADMIN_GROUP);
@@ -268,6 +271,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         maxSleepSeconds,
       }),
       ...oauthOperations(oauth),
+      ...cibaOperations(ciba()),
       ...manifestOperations(manifests),
       ...adminOperations(admin),
       ...lockOperations(locks),

@@ -165,6 +165,26 @@ export const errorTable = {
     title: 'The subject token does not hold',
     help: 'It must be a current token of a listed issuer, for this broker, bound to exactly one agent.',
   },
+  authorization_pending: {
+    status: 400,
+    title: 'Nobody has decided yet',
+    help: 'Poll again after the interval (CIBA).',
+  },
+  slow_down: {
+    status: 400,
+    title: 'Polled too often',
+    help: 'Nobody has decided yet. Wait five seconds longer between polls.',
+  },
+  expired_token: {
+    status: 400,
+    title: 'Nobody decided in time',
+    help: 'The request is over, and so is its session. Ask anew.',
+  },
+  access_denied: {
+    status: 400,
+    title: 'It was denied',
+    help: 'By policy or by a person; `reasons` say why where they are known.',
+  },
   invalid_target: {
     status: 400,
     title: 'The audience or resource is not this broker',

@@ -290,6 +290,11 @@ export const reviewBlockers = {
     meaning: 'The person has approved it; where more than one must approve, each is another person.',
     words: 'they had approved it already',
   },
+  other_plan: {
+    meaning:
+      'What was on the person’s screen is not the permission that stands: somebody narrowed it, or it is no permission of this request.',
+    words: 'it was another permission that they answered',
+  },
   no_passkey: {
     meaning:
       'The capability is of tier 3, and no passkey of this person signed for this very plan: none was used, or what it signed does not hold. `passkey.refused` says why.',

@@ -7,6 +7,7 @@ import { dpopAlgorithms } from '../identity/dpop.ts';
 import { signingAlgorithms } from '../identity/trust-schema.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import { tokenExchange } from '../sessions/exchange-token.ts';
+import { cibaGrantType } from './ciba-grant-type.ts';
 import { type Operation, operation } from './operation.ts';
 
 /** How long verifiers may keep the JWKS; a rotated-in key is published longer than this before it signs. */
@@ -19,12 +20,15 @@ export function discoveryOperations(issuer: string, ring: KeyRing): Operation[] 
     introspection_endpoint: `${issuer}/oauth/introspect`,
     revocation_endpoint: `${issuer}/oauth/revoke`,
     jwks_uri: `${issuer}/.well-known/jwks.json`,
-    grant_types_supported: [tokenExchange, 'client_credentials'],
+    backchannel_authentication_endpoint: `${issuer}/oauth/bc-authorize`,
+    backchannel_token_delivery_modes_supported: ['poll'],
+    backchannel_user_code_parameter_supported: false,
+    grant_types_supported: [tokenExchange, 'client_credentials', cibaGrantType],
     response_types_supported: [],
     token_endpoint_auth_methods_supported: ['none', 'private_key_jwt'],
     token_endpoint_auth_signing_alg_values_supported: signingAlgorithms,
     dpop_signing_alg_values_supported: dpopAlgorithms,
-    authorization_details_types_supported: ['task'],
+    authorization_details_types_supported: ['task', 'grant'],
     service_documentation: `${issuer}/openapi.json`,
   };
   const document = (path: string, summary: string, body: () => unknown, cache: number): Operation =>

@@ -8,19 +8,34 @@ import { z } from 'zod';
 import { WritError } from '../core/errors.ts';
 import { readUser, userText } from '../core/identifier.ts';
 import { networkOf } from '../core/network.ts';
-import { checkDpopProof } from '../identity/dpop.ts';
+import { type CheckedProof, checkDpopProof } from '../identity/dpop.ts';
 import { refusalReason } from '../identity/refusal.ts';
 import { type Credentials, readSession } from '../sessions/authenticate.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { accessTokenType, type ExchangeDeps, exchangeToken, tokenExchange } from '../sessions/exchange-token.ts';
+import type { OpenedSession } from '../sessions/open-session.ts';
 import type { SessionClaims } from '../sessions/session-token.ts';
+import type { SleepingGrant } from '../sessions/wake.ts';
+import { cibaGrantType } from './ciba-grant-type.ts';
 import { type Operation, operation } from './operation.ts';
 import type { Refusals } from './refusals.ts';
 import { line, zodFaults } from './text.ts';
 
+/** A poll, its proof verified for the token endpoint. */
+export interface CibaPoll {
+  authReqId: string | undefined;
+  clientAssertionType: string | undefined;
+  clientAssertion: string | undefined;
+  clientId: string | undefined;
+  proof: CheckedProof | null;
+  requestId: string;
+}
+
 export interface OAuthDeps extends ExchangeDeps, EndSessionDeps {
   /** Every refusal is on the record, with a hash of the token and never the token. */
   refusals: Refusals;
+  /** One poll of a client that asked for a person's decision (`ciba.ts`). */
+  pollCiba(asked: CibaPoll): Promise<OpenedSession & { grant: SleepingGrant }>;
   /** Who may introspect a token that is not their own. Null when the request carries no admin credential. */
   adminOf(authorization: string | undefined): Promise<string | null>;
 }
@@ -59,7 +74,7 @@ export const tokenBody = z.object({
     .string()
     .min(1)
     .max(200)
-    .meta({ enum: [tokenExchange, 'client_credentials'] }),
+    .meta({ enum: [tokenExchange, 'client_credentials', cibaGrantType] }),
   subject_token: token
     .optional()
     .describe('The platform’s OIDC token; for a child session, the parent’s session token.'),
@@ -75,6 +90,7 @@ export const tokenBody = z.object({
     .max(16_384)
     .optional()
     .describe('JSON text: one element of type `task`. Of a session that is resumed it is left out.'),
+  auth_req_id: z.string().max(200).optional().describe('Of `POST /oauth/bc-authorize`, with `grant_type` of CIBA.'),
   resume: z
     .string()
     .max(200)
@@ -120,6 +136,10 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
         'invalid_target',
         'invalid_authorization_details',
         'unsupported_grant_type',
+        'authorization_pending',
+        'slow_down',
+        'expired_token',
+        'access_denied',
         'invalid_dpop_proof',
         'locked',
         'rate_limited',
@@ -130,7 +150,8 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
           if ([body.audience, body.resource].some((target) => target !== undefined && target !== deps.issuer)) {
             throw new WritError('invalid_target');
           }
-          const task = body.resume === undefined ? parseTask(body.authorization_details ?? '') : null;
+          const isPoll = body.grant_type === cibaGrantType;
+          const task = body.resume === undefined && !isPoll ? parseTask(body.authorization_details ?? '') : null;
           if (body.resume !== undefined && body.authorization_details !== undefined)
             throw new WritError('invalid_request', {
               errors: [{ path: 'authorization_details', message: 'is not for a session that is resumed' }],
@@ -145,6 +166,20 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
                   url: `${deps.issuer}/oauth/token`,
                   now: deps.clock.now(),
                 });
+          if (isPoll) {
+            if (deps.requireDpop && proof === null) throw new WritError('invalid_dpop_proof');
+            const { grant, ...woken } = await deps.pollCiba({
+              authReqId: body.auth_req_id,
+              clientAssertionType: body.client_assertion_type,
+              clientAssertion: body.client_assertion,
+              clientId: body.client_id,
+              proof,
+              requestId,
+            });
+            const details = [{ type: 'grant', grant_id: grant.id, capability: grant.capability }];
+            const answer = tokenAnswer(woken, deps.heartbeat.seconds);
+            return { ...answer, body: { ...answer.body, authorization_details: details } };
+          }
           const opened = await exchangeToken(deps, {
             grantType: body.grant_type,
             subjectToken: body.subject_token,
@@ -158,18 +193,13 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
             dpopJkt: body.dpop_jkt,
             requestId,
           });
-          return {
-            status: 200,
-            headers: { Pragma: 'no-cache' },
-            body: {
-              ...opened.token,
-              issued_token_type: accessTokenType,
-              session_id: opened.id,
-              session_expires_at: opened.expiresAt.toISOString(),
-              heartbeat_seconds: deps.heartbeat.seconds,
-            },
-          };
+          return tokenAnswer(opened, deps.heartbeat.seconds);
         } catch (error) {
+          // A poll that finds nothing decided is no refusal.
+          if (error instanceof WritError && polling.has(error.code)) {
+            error.recorded = true;
+            throw error;
+          }
           const presented = body.subject_token ?? body.client_assertion;
           await deps.refusals.record(networkOf(address), {
             chain: 'system',
@@ -238,6 +268,18 @@ export function oauthOperations(deps: OAuthDeps): Operation[] {
   ];
 }
 
+const tokenAnswer = ({ token, id, expiresAt }: OpenedSession, heartbeatSeconds: number) => ({
+  status: 200,
+  headers: { Pragma: 'no-cache' },
+  body: {
+    ...token,
+    issued_token_type: accessTokenType,
+    session_id: id,
+    session_expires_at: expiresAt.toISOString(),
+    heartbeat_seconds: heartbeatSeconds,
+  },
+});
+
 function parseTask(text: string) {
   const refuse = (errors: { path: string; message: string }[]) =>
     new WritError('invalid_authorization_details', { errors });
@@ -291,6 +333,8 @@ async function introspect(deps: OAuthDeps, presented: string): Promise<Record<st
     ...(session.jkt === null ? {} : { cnf: { jkt: session.jkt } }),
   };
 }
+
+const polling: ReadonlySet<string> = new Set(['authorization_pending', 'slow_down']);
 
 /** Why a token that holds is not active. */
 const idle: ReadonlySet<string> = new Set([

@@ -71,7 +71,7 @@ export async function exchangeToken(deps: ExchangeDeps, request: ExchangeRequest
       detail: 'This broker binds every session to a key: send a DPoP proof.',
     });
   }
-  if (request.grantType === 'client_credentials') return openFor(deps, request, await fromClient(deps, request));
+  if (request.grantType === 'client_credentials') return openFor(deps, request, await clientPrincipal(deps, request));
   if (request.grantType !== tokenExchange) throw new WritError('unsupported_grant_type');
   if (request.subjectToken === undefined || request.subjectTokenType === undefined) {
     const path = request.subjectToken === undefined ? 'subject_token' : 'subject_token_type';
@@ -104,7 +104,11 @@ async function fromPlatform(deps: ExchangeDeps, token: string): Promise<Principa
   };
 }
 
-async function fromClient(deps: ExchangeDeps, request: ExchangeRequest): Promise<Principal> {
+/** Who a client assertion is of. @throws WritError `invalid_client` */
+export async function clientPrincipal(
+  deps: Pick<ExchangeDeps, 'trust' | 'clock' | 'keys' | 'issuer'>,
+  request: Pick<ExchangeRequest, 'clientAssertionType' | 'clientAssertion' | 'clientId'>,
+): Promise<Principal> {
   const client = await verifyClientAssertion(
     {
       type: request.clientAssertionType,
@@ -112,7 +116,11 @@ async function fromClient(deps: ExchangeDeps, request: ExchangeRequest): Promise
       ...(request.clientId === undefined ? {} : { clientId: request.clientId }),
     },
     deps.trust,
-    { clock: deps.clock, keys: deps.keys, audiences: [deps.issuer, `${deps.issuer}/oauth/token`] },
+    {
+      clock: deps.clock,
+      keys: deps.keys,
+      audiences: [deps.issuer, `${deps.issuer}/oauth/token`, `${deps.issuer}/oauth/bc-authorize`],
+    },
   );
   return {
     agent: client.agent,
@@ -124,7 +132,12 @@ async function fromClient(deps: ExchangeDeps, request: ExchangeRequest): Promise
   };
 }
 
-function openFor(deps: ExchangeDeps, request: ExchangeRequest, principal: Principal): Promise<OpenedSession> {
+/** Opens a session for whoever was verified, or wakes theirs. */
+export function openFor(
+  deps: ExchangeDeps,
+  request: Pick<ExchangeRequest, 'task' | 'proof' | 'resume' | 'requestId'>,
+  principal: Principal,
+): Promise<OpenedSession> {
   const { task, proof } = request;
   if (request.resume !== undefined) return wake(deps, request, principal, request.resume);
   if (task === null) throw refuseTask('task_type', 'is missing');
@@ -141,7 +154,12 @@ function openFor(deps: ExchangeDeps, request: ExchangeRequest, principal: Princi
   });
 }
 
-function wake(deps: ExchangeDeps, { proof, requestId }: ExchangeRequest, principal: Principal, handle: string) {
+function wake(
+  deps: ExchangeDeps,
+  { proof, requestId }: Pick<ExchangeRequest, 'proof' | 'requestId'>,
+  principal: Principal,
+  handle: string,
+) {
   const proven = proof === null ? [] : [{ key: proof.replayKey, expiresAt: proof.replayExpiresAt }];
   const once = [...(principal.replay === null ? [] : [principal.replay]), ...proven];
   return wakeSession(deps, { principal, handle, jkt: proof?.jkt ?? null, once, requestId });

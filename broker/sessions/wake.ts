@@ -195,3 +195,31 @@ function isSameWorkload(
     isSame(row.on_behalf_of, principal.onBehalfOf)
   );
 }
+
+/** The one grant of a session that was opened for it (`http/ciba.ts`). */
+export interface SleepingGrant {
+  id: string;
+  capability: string;
+  status: string;
+  /** Of one that was denied. */
+  reason: string | null;
+  sessionId: string;
+  sessionEnded: boolean;
+}
+
+const grantStatement: Statement = {
+  name: 'session_sleeping_grant',
+  text: `
+    SELECT g.id, g.capability, g.status, g.decision #>> '{reasons,0,code}' AS reason, s.id AS "sessionId", s.ended_at IS NOT NULL AS "sessionEnded"
+    FROM session s JOIN grants g ON g.session_id = s.id
+    WHERE s.id = $1::text AND s.resume_hash = $2::text ORDER BY g.requested_at, g.id LIMIT 1`,
+};
+
+/** @returns null where the handle is none of this workload's */
+export async function sleepingGrant(store: Store, principal: Principal, handle: string): Promise<SleepingGrant | null> {
+  const [id = '', secret = ''] = handle.split('.');
+  const row = /^ses_[0-9a-z]{20}$/.test(id) ? await readProven(store, id) : null;
+  if (row === null || !isSameWorkload(row, principal)) return null;
+  const [grant] = await store.run<SleepingGrant>(grantStatement, [id, resumeHash(secret)]);
+  return grant ?? null;
+}

@@ -12,6 +12,7 @@ const allowed = new Set(
 
 /** Development tools under another licence, each with its reason. Nothing that ships can be excepted. */
 export const exceptions: Record<string, string> = {
+  'axe-core': 'MPL-2.0: browser tests put it, unchanged, into the pages they look at; it never ships',
   elkjs: 'EPL-2.0: a part of Prisma’s command line, which generates the client and never ships',
   ...Object.fromEntries(
     ['inspector-cli', 'server-everything', 'server-filesystem', 'server-memory'].map((name) => [

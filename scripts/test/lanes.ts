@@ -1,5 +1,6 @@
 /**
- * Runs test files in parallel lanes, the longest first, so that all lanes finish at about the same time.
+ * Runs groups of test files in parallel lanes, the longest first, so that all lanes finish at about the same
+ * time.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -21,16 +22,21 @@ const knownSeconds = async (): Promise<Seconds> => {
 };
 
 /**
- * Orders files by how long they took the last time; those that never ran here stand where their folder
- * suggests.
+ * Orders groups of files that share a process by how long they took the last time; those that never ran here
+ * stand where the folder of their first suggests.
  */
-export async function longestFirst(files: string[]): Promise<string[]> {
-  const known = await knownSeconds();
+export async function longestFirst(groups: string[][]): Promise<string[][]> {
+  const seconds = await knownSeconds();
+  const known = Object.fromEntries(
+    groups
+      .filter((files) => files.every((file) => seconds[file] !== undefined))
+      .map((files) => [files[0]!, files.reduce((sum, file) => sum + seconds[file]!, 0)]),
+  );
   const rank = (file: string) => {
     const at = longFolders.findIndex((folder) => dirname(file).startsWith(folder));
     return at < 0 ? longFolders.length : at;
   };
-  return files.toSorted((a, b) => {
+  return groups.toSorted(([a = ''], [b = '']) => {
     const [one, other] = [known[a], known[b]];
     if (one !== undefined && other !== undefined) return other - one;
     return rank(a) - rank(b) || a.localeCompare(b);
@@ -45,15 +51,15 @@ export async function rememberSeconds(outcomes: Outcome[]): Promise<void> {
   await writeFile(timesFile, JSON.stringify(seconds));
 }
 
-/** @param run is called with each file and its number, `lanes` at a time */
+/** @param run is called with each group, `lanes` at a time */
 export async function runInLanes(
-  files: string[],
+  groups: string[][],
   lanes: number,
-  run: (file: string, number: number) => Promise<void>,
+  run: (files: string[]) => Promise<void>,
 ): Promise<void> {
   let next = 0;
   const lane = async () => {
-    for (let at = next++; at < files.length; at = next++) await run(files[at]!, at);
+    for (let at = next++; at < groups.length; at = next++) await run(groups[at]!);
   };
-  await Promise.all(Array.from({ length: Math.min(lanes, files.length) }, lane));
+  await Promise.all(Array.from({ length: Math.min(lanes, groups.length) }, lane));
 }

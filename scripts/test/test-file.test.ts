@@ -1,26 +1,33 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
-import { type Outcome, runTestFile } from './test-file.ts';
+import { promisify } from 'node:util';
+import { type Outcome, runTestFiles } from './test-file.ts';
 
 const home = await mkdtemp(join(tmpdir(), 'writ-runner-'));
 after(() => rm(home, { recursive: true, force: true }));
 let count = 0;
 
-/** Runs `source` as a test file. `{{folder}}` stands for a place where it may leave word. */
-async function runSource(
-  source: string,
-  options: { silenceMinutes?: number; signal?: AbortSignal } = {},
-): Promise<Outcome & { word(name: string): Promise<string | null> }> {
+interface Options {
+  silenceMinutes?: number;
+  signal?: AbortSignal;
+}
+
+/** Runs sources as test files of one process. `{{folder}}` stands for a place where they may leave word. */
+async function runSources(
+  sources: string[],
+  options: Options = {},
+): Promise<{ outcomes: (Outcome | null)[]; word(name: string): Promise<string | null> }> {
   const folder = join(home, String(count++));
   await mkdir(folder);
-  const file = join(folder, 'sample.test.mjs');
-  await writeFile(file, source.replaceAll('{{folder}}', folder));
-  const outcome = await runTestFile({
-    file,
+  const files = sources.map((_, at) => join(folder, at === 0 ? 'sample.test.mjs' : `sample${at}.test.mjs`));
+  for (const [at, source] of sources.entries()) await writeFile(files[at]!, source.replaceAll('{{folder}}', folder));
+  const outcomes = await runTestFiles({
+    parts: files.map((file, at) => ({ file, env: { PART: String(at) } })),
     folder: join(folder, 'own'),
     env: process.env,
     flags: [],
@@ -31,7 +38,15 @@ async function runSource(
     say: () => {},
   });
   assert.equal((await readdir(folder)).includes('own'), false, 'its folder is gone');
-  return { ...outcome, word: (name) => readFile(join(folder, name), 'utf8').catch(() => null) };
+  return { outcomes, word: (name) => readFile(join(folder, name), 'utf8').catch(() => null) };
+}
+
+async function runSource(
+  source: string,
+  options?: Options,
+): Promise<Outcome & { word(name: string): Promise<string | null> }> {
+  const { outcomes, word } = await runSources([source], options);
+  return { ...outcomes[0]!, word };
 }
 
 const head = `
@@ -162,8 +177,8 @@ test('when the runner itself is killed, its files kill themselves and their chil
     file,
     `${head.replaceAll('{{folder}}', folder)} test('waits', async () => { ${spawnForever.replaceAll('{{folder}}', folder)} await new Promise(() => { setInterval(() => {}, 1000); }); });`,
   );
-  const runner = `import { runTestFile } from ${JSON.stringify(join(import.meta.dirname, 'test-file.ts'))};
-    await runTestFile({ file: ${JSON.stringify(file)}, folder: ${JSON.stringify(join(folder, 'own'))}, env: process.env,
+  const runner = `import { runTestFiles } from ${JSON.stringify(join(import.meta.dirname, 'test-file.ts'))};
+    await runTestFiles({ parts: [{ file: ${JSON.stringify(file)}, env: {} }], folder: ${JSON.stringify(join(folder, 'own'))}, env: process.env,
       flags: [], live: false, silenceMinutes: 10, graceSeconds: 3, signal: new AbortController().signal, say: () => {} });`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', runner], { stdio: 'ignore' });
   const pid = async () => {
@@ -176,4 +191,101 @@ test('when the runner itself is killed, its files kill themselves and their chil
   const victim = await pid();
   child.kill('SIGKILL');
   assert.ok(await isGone(victim));
+});
+
+test('of files that share a process, each is told what is its own', async () => {
+  const { outcomes } = await runSources([
+    `${head}
+    import { suite, after } from 'node:test';
+    import assert from 'node:assert';
+    suite('some', () => { test('good', () => assert.equal(process.env.PART, '0')); });
+    test('left out', { skip: 'no such thing here' }, () => {});
+    after(() => { globalThis.gone = true; });`,
+    `${head}
+    import assert from 'node:assert';
+    test('the first is over', () => { assert.equal(globalThis.gone, true); assert.equal(process.env.PART, '1'); });
+    test('bad', () => { throw new Error('no good'); });`,
+    `${head} await 0; throw new Error('cannot be loaded'); test('never', () => {});`,
+    `${head}
+    import { tmpdir } from 'node:os';
+    test('forgets its folder and its server', async () => {
+      mkdtempSync(tmpdir() + '/forgotten-');
+      globalThis.server = createServer();
+      await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+    });`,
+    `${head} test('starts a process', () => { ${spawnForever} server.close(); });`,
+    `${head} test('none of this', () => {});`,
+  ]);
+  const shown = outcomes.map((one) => [one?.counts.tests, one?.counts.passed, one?.counts.failed, one?.skipped.length]);
+  assert.deepEqual(shown, [
+    [2, 1, 0, 1],
+    [2, 1, 1, 0],
+    [0, 0, 0, 0],
+    [1, 1, 0, 0],
+    [1, 1, 0, 0],
+    [1, 1, 0, 0],
+  ]);
+  const faults = outcomes.map((one) => one?.faults.join('; ') ?? '');
+  assert.match(faults[2]!, /^failed outside of its tests: Error: cannot be loaded/);
+  assert.match(faults[3]!, /^left in the process: TCPServerWrap; left in its temporary folder: forgotten-/);
+  assert.match(faults[4]!, /^left in the process: process \d+$/);
+  assert.deepEqual([faults[0], faults[1], faults[5]], ['', '', 'left processes behind']);
+  assert.match(outcomes[1]!.output, /no good/);
+});
+
+test('what one ends is not what another is', async () => {
+  const { outcomes } = await runSources([
+    `${head} test('good', () => {});`,
+    `${head} test('ends them all', () => { process.exit(0); });`,
+    `${head} test('has not begun', () => {});`,
+  ]);
+  assert.deepEqual(
+    outcomes.map((one) => one && [one.counts.passed, one.faults]),
+    [[1, []], [0, ['has no test, or ended before its tests did (exit code 0)']], null],
+  );
+});
+
+test('which test an error belongs to is found as node finds it', async () => {
+  const file = join(home, 'belongs.test.mjs');
+  await writeFile(
+    file,
+    `${head}
+    import { suite, before } from 'node:test';
+    import { connect } from 'node:net';
+    import assert from 'node:assert';
+    import { setTimeout as wait } from 'node:timers/promises';
+    suite('outer', () => {
+      let ready = false;
+      before(() => { ready = true; });
+      suite('inner', async () => { await 0; test('knows its suites', async () => { await 0; assert.ok(ready); }); });
+    });
+    test('timer', async () => { setTimeout(() => { throw new Error('one'); }, 5); await wait(50); });
+    test('rejection', async () => { setTimeout(async () => { await 0; throw new Error('two'); }, 5); await wait(50); });
+    test('socket', async () => {
+      const server = createServer(() => { throw new Error('three'); });
+      await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+      const socket = connect(server.address().port, '127.0.0.1');
+      await wait(50);
+      socket.destroy();
+      server.close();
+    });
+    test('too late', async () => { setTimeout(() => { throw new Error('four'); }, 20); });
+    test('outer test', async (t) => {
+      await wait(50);
+      await t.test('inner test', async () => { setImmediate(() => { throw new Error('five'); }); await wait(20); });
+    });
+    test('never ends', async () => {
+      setTimeout(() => { throw new Error('six'); }, 5);
+      await new Promise(() => { setInterval(() => {}, 1000).unref(); });
+    });`,
+  );
+  const told = async (flags: string[]): Promise<string[]> => {
+    const all = ['--disable-warning=ExperimentalWarning', ...flags, '--test-reporter=spec', file];
+    const ran = promisify(execFile)(process.execPath, all, { env: { ...process.env, NODE_TEST_CONTEXT: undefined } });
+    const { stdout } = await ran.catch((failed: { stdout: string }) => failed);
+    return stdout.split('\n').map((line) => line.replace(/ ?\([\d.]+ms\)|duration_ms .*/, ''));
+  };
+  const ours = await told([`--import=${join(import.meta.dirname, 'test-scopes.ts')}`]);
+  assert.deepEqual(ours, await told([]));
+  assert.ok(ours.includes('ℹ fail 6'), ours.join('\n'));
 });

@@ -1,0 +1,31 @@
+/**
+ * `npm run screenshots`: makes the pictures of docs/images anew. They are what the browser test of the pages
+ * looks at, on its clock and with its rows, so that a picture shows nothing that is not tested.
+ */
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** Name in the docs: what the test calls it. */
+const pictures = {
+  'approvals-inbox': 'inbox-desktop-light',
+  'approvals-request': 'request-desktop-light',
+  'approvals-request-phone': 'request-phone-dark',
+  'approvals-decided': 'decided-by-you-desktop-light',
+};
+
+const images = join(import.meta.dirname, '../docs/images');
+const folder = mkdtempSync(join(tmpdir(), 'writ-screenshots-'));
+try {
+  const args = ['--disable-warning=ExperimentalWarning', 'scripts/test.ts', 'approvals/web/browser.test.ts'];
+  const env = { ...process.env, WRIT_SCREENSHOTS: folder };
+  const { status } = spawnSync(process.execPath, args, { stdio: 'inherit', env });
+  if (status !== 0) process.exit(status ?? 1);
+  mkdirSync(images, { recursive: true });
+  for (const [name, taken] of Object.entries(pictures))
+    copyFileSync(join(folder, `${taken}.png`), join(images, `${name}.png`));
+  console.log(`${Object.keys(pictures).length} pictures in docs/images`);
+} finally {
+  rmSync(folder, { recursive: true });
+}
