@@ -30,8 +30,9 @@ export type Ground = Awaited<ReturnType<typeof prepareGround>>;
  * What brokers of one deployment share: the upstream, the trust and manifest files, the key-encryption key,
  * the address.
  * @param moreAgents that open sessions besides, each as the client of its own name, with the same key
+ * @param host a name, where browsers' passkeys are used: they belong to none without
  */
-export async function prepareGround(moreAgents: readonly string[] = []) {
+export async function prepareGround(moreAgents: readonly string[] = [], host = '127.0.0.1') {
   const folder = await mkdtemp(join(tmpdir(), 'writ-running-'));
   const manifests = join(folder, 'manifests');
   const { privateKey, publicKey } = await generateKeyPair('ES256');
@@ -46,7 +47,7 @@ export async function prepareGround(moreAgents: readonly string[] = []) {
   await mkdir(manifests);
   await writeFile(join(manifests, 'agent.yaml'), source);
   const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
+  const url = `http://${host}:${port}`;
   const provider = scriptedProvider({ name: 'plain', clock: systemClock, secret: true });
   const module: ProviderModule = {
     name: 'plain',

@@ -467,7 +467,7 @@ export const events = {
       'A break-glass is over: its time was, or somebody closed it; what was given by it is being revoked. Or it never began: nobody agreed in time, or somebody refused.',
     payload: [
       broken.extend({
-        how: z.enum(['expired', 'closed', 'lapsed', 'refused']),
+        how: z.enum(['expired', 'closed', 'lapsed', 'refused', 'signed_off']),
         /** The words of whoever closed or refused it. */
         because: text.optional(),
         review_due_at: time.nullable().optional(),

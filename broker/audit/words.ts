@@ -156,6 +156,7 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
         lapsed: 'Nobody agreed to break the glass.',
         refused: `${actor} refused to break the glass${said(because)}.`,
         closed: `${actor} closed a break-glass${said(because)}.`,
+        signed_off: 'The identity provider signed off one of the two of a break-glass, which is over.',
       }[how ?? 'expired'],
     ),
   'break_glass.reviewed': ({ actor, payload: { words: written } }) =>

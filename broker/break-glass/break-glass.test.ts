@@ -17,6 +17,7 @@ import { setLock } from '../locks/set-lock.ts';
 import { publishManifest } from '../manifests/publish.ts';
 import type { Identity } from '../people/identity.ts';
 import { type Caller, readSession } from '../sessions/authenticate.ts';
+import { carryOutSignals } from '../signals/carry-out.ts';
 import type { Store } from '../store/open.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { endBreakGlasses } from '../worker/jobs/end-break-glasses.ts';
@@ -363,6 +364,24 @@ for (const backend of await testBackends()) {
         ['lapsed', 'refused', 'lapsed'],
       );
       await assert.rejects(reviewed(late), code('conflict'));
+    });
+
+    test('whoever of the two the identity provider signs off ends it', async () => {
+      const [open_, waits] = [await opened(), await asked({}, second)];
+      const other = await asked({}, third);
+      const session = await open();
+      const { grant } = await ask(session, 'asked');
+      await h.store.run(
+        statement(
+          `INSERT INTO signal (set_key, event_type, jti, names, effect, received_at, due_at) VALUES ('k', 'e', 'j', $1, 'sign_off', $2, $2)`,
+        ),
+        [JSON.stringify([{ kind: 'subject', value: 'second', issuer: 'https://id.example' }]), h.clock.now()],
+      );
+      await carryOutSignals(h.reconciling as never, h.clock.now(), 10);
+      assert.equal((await h.row(grant.lease!.id)).revokeReason, 'break_glass_ended');
+      const states = await Promise.all([open_, waits, other].map(async (id) => (await view(id)).state));
+      assert.deepEqual(states, ['to_review', 'lapsed', 'waiting']);
+      await isRefused(session, 'frozen');
     });
 
     test('a lock goes before it', async () => {

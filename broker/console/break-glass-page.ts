@@ -88,7 +88,7 @@ function askForm(breakable: Breakable[], longestSeconds: number, csrf: string, f
         h('fieldset', null, [
           h('legend', null, h(Foreign, { text: agent })),
           ...capabilities.map((name) =>
-            h('label', { class: 'check' }, [
+            h('label', { class: 'choice' }, [
               h('input', { type: 'checkbox', name: 'capability', value: `${agent}/${name}` }),
               ' ',
               h(Foreign, { text: name }),
@@ -97,9 +97,16 @@ function askForm(breakable: Breakable[], longestSeconds: number, csrf: string, f
         ]),
       ),
       h('label', { for: 'session' }, 'For one session alone (its id; empty: for every session of the agent)'),
-      h('input', { id: 'session', name: 'session', maxLength: 24, autocomplete: 'off' }),
+      h('input', { id: 'session', name: 'session', type: 'text', maxLength: 24, autocomplete: 'off' }),
       h('label', { for: 'incident' }, 'The incident, as your other systems name it'),
-      h('input', { id: 'incident', name: 'incident', required: true, maxLength: incidentMax, autocomplete: 'off' }),
+      h('input', {
+        id: 'incident',
+        name: 'incident',
+        type: 'text',
+        required: true,
+        maxLength: incidentMax,
+        autocomplete: 'off',
+      }),
       h('label', { for: 'reason' }, 'Why (kept on the record, told to everybody on the list)'),
       h('textarea', { id: 'reason', name: 'reason', rows: 2, maxLength: reasonMax, required: true }),
       h('label', { for: 'minutes' }, `For how many minutes, at most ${longest}`),
@@ -242,6 +249,7 @@ const endWords: { [how: string]: string } = {
   closed: 'closed',
   lapsed: 'nobody agreed in time,',
   refused: 'refused',
+  signed_off: 'the identity provider signed one of the two off,',
 };
 const endedBy = ({ ended_how, ended_by }: BreakGlassView): ComponentChildren =>
   ended_how === 'closed' || ended_how === 'refused' ? ['by ', person(ended_by ?? ''), ', '] : '';

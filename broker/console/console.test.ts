@@ -183,7 +183,11 @@ test('invisible characters are written out, visible ones stay', () => {
 test('an agent that opens sessions without end hides no other agent’s, alive or ended', async () => {
   await addSession(harness.store, { id: 'ses_quiet', agent: 'quiet-bot' });
   await addSession(harness.store, { id: 'ses_quiet_ended', agent: 'quiet-bot', status: 'ended' });
-  const { id: _, ...row } = await harness.store.prisma.session.findUniqueOrThrow({ where: { id: 'ses_quiet' } });
+  const {
+    id: _,
+    slept: __,
+    ...row
+  } = await harness.store.prisma.session.findUniqueOrThrow({ where: { id: 'ses_quiet' } });
   await harness.store.prisma.agent.create({ data: { name: 'loud-bot', version: 1 } });
   const loud = (status: string) =>
     Array.from({ length: 250 }, (_, n) => ({

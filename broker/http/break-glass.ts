@@ -32,7 +32,11 @@ const breakGlassSchema = z.object({
   agreed_at: time,
   expires_at: time,
   ended_at: time,
-  ended_how: text.nullable().describe('`expired`, `closed`; `lapsed` or `refused` where it never began.'),
+  ended_how: text
+    .nullable()
+    .describe(
+      '`expired`, `closed`, `signed_off` (the identity provider signed one of the two off); `lapsed` or `refused` where it never began.',
+    ),
   ended_by: time,
   end_words: time,
   review_due_at: time,

@@ -6,6 +6,7 @@
 import type { Logger } from 'pino';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
+import { endOfPerson } from '../break-glass/end-of-person.ts';
 import type { Identifier } from '../core/identifier.ts';
 import type { SignalEffect } from '../core/reasons.ts';
 import { accountsOf, type NamedAccount } from '../people/account-names.ts';
@@ -88,6 +89,7 @@ async function carryOut(deps: EndSessionDeps, signal: DueSignal, now: Date): Pro
   const { store } = deps;
   const accounts = await accountsOf(store, signal.names);
   const logins = await signOff(store, accounts, { jti: signal.jti, event: signal.event_type }, now);
+  if (signal.effect === 'sign_off') await endOfPerson(deps, accounts, now);
   const { lapsed, done } =
     signal.effect === 'sign_off' ? await lapseApprovals(store, accounts, now) : { lapsed: 0, done: true };
   const sessions = signal.effect === 'sign_off' ? await endSessions(deps, signal.names, accounts, now) : [];

@@ -1,0 +1,219 @@
+/** Break-glass as people meet it: pages and endpoints of a broker that really listens, and real passkeys. */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { assertEventsFit } from '../audit/rows.test-support.ts';
+import type { Broker } from '../compose/start.ts';
+import { type Identity, identityRecord } from '../people/identity.ts';
+import { methodProven } from '../people/login-method.ts';
+import { SoftwareAuthenticator } from '../people/passkeys/authenticator.test-support.ts';
+import { type Ground, prepareGround, source } from '../running.test-support.ts';
+import { migratedImage } from '../store/store.test-support.ts';
+import { until } from '../until.test-support.ts';
+
+const capabilities = `  ask-plain: { description: Ask for it., provider: plain, tasks: [work], tier: 3, max_ttl: 15m, break_glass: true }
+`;
+
+let ground: Ground;
+let broker: Broker;
+let url: string;
+const cookies: { [who: string]: string } = {};
+const keys: { [who: string]: SoftwareAuthenticator } = {};
+
+before(async () => {
+  ground = await prepareGround([], 'localhost');
+  ({ url } = ground);
+  await writeFile(join(ground.manifests, 'agent.yaml'), source + capabilities);
+  const env = { WRIT_ADMIN_GROUP: 'admins', WRIT_BREAK_GLASS_GROUP: 'on-call' };
+  broker = await ground.start(env, { inMemory: await migratedImage() });
+  for (const [who, groups] of [
+    ['first', ['on-call']],
+    ['second', ['on-call']],
+    ['third', ['admins']],
+    ['owner', ['billing']],
+    ['outsider', []],
+  ] as const) {
+    cookies[who] = await signedIn({ issuer: 'https://id.example', subject: who, groups: [...groups], aliases: [] });
+    if (groups.length > 0) keys[who] = await withPasskey(who);
+  }
+});
+after(async () => {
+  await assertEventsFit(broker.store);
+  await broker.stop();
+  await ground.close();
+});
+
+/** Signs somebody in, just now, without the identity provider. */
+async function signedIn(identity: Identity): Promise<string> {
+  const token = randomBytes(32).toString('base64url');
+  const now = new Date();
+  const row = {
+    token_hash: createHash('sha256').update(token).digest('hex'),
+    identity: identityRecord(identity),
+    csrf: 'csrf',
+    created_at: now,
+    checked_at: now,
+    sealed: null,
+    expires_at: new Date(now.getTime() + 3600_000),
+  };
+  const { store } = broker;
+  await store.prisma.login.create({
+    data: {
+      tokenHash: row.token_hash,
+      identity: row.identity,
+      csrf: row.csrf,
+      createdAt: now,
+      checkedAt: now,
+      expiresAt: row.expires_at,
+      method: 'fresh_oidc',
+      proof: store.proofs.make('login', { ...row, ...methodProven('fresh_oidc') }),
+    },
+  });
+  return `writ_login=${token}`;
+}
+
+const post = (who: string, path: string, fields: Record<string, string>, headers: Record<string, string> = {}) =>
+  fetch(url + path, {
+    method: 'POST',
+    redirect: 'manual',
+    headers: { cookie: cookies[who]!, origin: url, 'sec-fetch-site': 'same-origin', ...headers },
+    body: new URLSearchParams({ csrf: 'csrf', ...fields }),
+  });
+const page = async (who: string, path: string) => {
+  const answer = await fetch(url + path, { headers: { cookie: cookies[who]! } });
+  return { status: answer.status, text: await answer.text() };
+};
+const call = async (who: string, method: string, path: string, body?: object) => {
+  const headers = { cookie: cookies[who]!, 'content-type': 'application/json' };
+  const answer = await fetch(url + path, {
+    method,
+    headers,
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  return { status: answer.status, body: (await answer.json()) as { [member: string]: never } };
+};
+
+async function withPasskey(who: string): Promise<SoftwareAuthenticator> {
+  const key = new SoftwareAuthenticator(url);
+  const { creation } = (await (await post(who, '/passkeys/options', { name: 'key' })).json()) as {
+    creation: { token: string; options: Parameters<SoftwareAuthenticator['create']>[0] };
+  };
+  const made = JSON.stringify({ token: creation.token, response: key.create(creation.options) });
+  assert.equal((await post(who, '/passkeys', { name: 'key', creation: made, assertion: '' })).status, 303);
+  return key;
+}
+
+/** As our script does: asks what is to be signed, signs it, and sends the form. */
+async function signedPost(who: string, path: string, fields: Record<string, string>, key = keys[who]!) {
+  const options = path === '/break-glass' ? `${path}/options` : path.replace(/agree$/, 'options');
+  const answer = await post(who, options, fields);
+  if (answer.status !== 200) return { status: answer.status, said: ((await answer.json()) as { say: string }).say };
+  const { assertion } = (await answer.json()) as {
+    assertion: { token: string; options: Parameters<SoftwareAuthenticator['get']>[0] };
+  };
+  const signed = JSON.stringify({ token: assertion.token, response: key.get(assertion.options) });
+  const taken = await post(who, path, { ...fields, assertion: signed });
+  return { status: taken.status, location: taken.headers.get('location'), said: '' };
+}
+
+const wanted = {
+  capability: 'scripted-agent/ask-plain',
+  session: '',
+  incident: 'INC-1',
+  reason: 'it burns',
+  minutes: '5',
+};
+
+test('asked, agreed, used, closed and reviewed on the pages; each step by whom it may be alone', async () => {
+  const session = await ground.session();
+  const asks = async () => (await session('/v1/grants', { capability: 'ask-plain' })).status;
+  assert.equal(await asks(), 202);
+  assert.match((await page('first', '/')).text, /break the glass/);
+  assert.match((await page('first', '/break-glass')).text, /data-passkey="\/break-glass\/options"/);
+  for (const who of ['owner', 'outsider']) {
+    assert.doesNotMatch((await page(who, '/break-glass')).text, /data-passkey/);
+    assert.equal((await post(who, '/break-glass/options', wanted)).status, 403);
+  }
+  // Without the form's token, from elsewhere, and without what a passkey signed.
+  assert.equal((await post('first', '/break-glass', { ...wanted, csrf: 'x' })).status, 403);
+  assert.equal((await post('first', '/break-glass', wanted, { 'sec-fetch-site': 'cross-site' })).status, 403);
+  assert.equal((await post('first', '/break-glass', wanted)).status, 403);
+  assert.equal(
+    (await post('first', '/break-glass/options', { ...wanted, capability: 'scripted-agent/use-plain' })).status,
+    400,
+  );
+  const { status, location } = await signedPost('first', '/break-glass', wanted);
+  assert.equal(status, 303);
+  const path = location!;
+  assert.equal(await asks(), 202);
+
+  assert.match((await page('second', '/')).text, /Somebody asks to break the glass/);
+  assert.equal((await page('outsider', path)).status, 404);
+  assert.doesNotMatch((await page('first', path)).text, /agree"/);
+  assert.match((await page('second', path)).text, /INC-1.*it burns/s);
+  assert.equal((await signedPost('first', `${path}/agree`, {})).status, 403);
+  assert.equal((await post('second', `${path}/agree`, {})).status, 403);
+  assert.equal((await signedPost('second', `${path}/agree`, {})).status, 303);
+
+  const given = await session('/v1/grants', { capability: 'ask-plain' });
+  assert.equal(given.status, 201);
+  assert.deepEqual(((await given.json()) as { reasons: object[] }).reasons, [
+    { code: 'break_glass', policy_id: `break_glass.${path.split('/').at(-1)}` },
+  ]);
+  assert.equal(ground.provider.alive().length, 1);
+  assert.match((await page('owner', path)).text, /What was given by it.*ask-plain/s);
+  assert.equal((await post('outsider', `${path}/close`, { reason: 'x' })).status, 404);
+  assert.equal((await post('owner', `${path}/close`, { reason: 'the fire is out' })).status, 303);
+  assert.equal(await asks(), 202);
+  await until('it is revoked', async () => ground.provider.alive().length === 0);
+
+  assert.match((await page('third', '/')).text, /to be reviewed/);
+  assert.equal((await post('second', `${path}/review`, { words: 'fine' })).status, 403);
+  assert.equal((await post('third', `${path}/review`, { words: ' ' })).status, 400);
+  assert.equal((await post('third', `${path}/review`, { words: '<b>it was right</b>' })).status, 303);
+  const last = (await page('third', path)).text;
+  assert.match(last, /&lt;b>it was right&lt;\/b>|&lt;b&gt;it was right/);
+  assert.doesNotMatch((await page('third', '/')).text, /to be reviewed/);
+  assert.match(await (await fetch(`${url}/metrics`)).text(), /writ_break_glass_open 0/);
+});
+
+test('the same by endpoints, for people alone', async () => {
+  const asked = {
+    agent: 'scripted-agent',
+    capabilities: ['ask-plain'],
+    incident: 'INC-2',
+    reason: 'it burns',
+  };
+  type Begun = { token: string; options: Parameters<SoftwareAuthenticator['get']>[0] };
+  const signed = async (who: string, path: string, body?: object) => {
+    const begun = await call(who, 'POST', path, body);
+    assert.equal(begun.status, 200, JSON.stringify(begun.body));
+    const { token, options } = begun.body.assertion as unknown as Begun;
+    return { token, response: keys[who]!.get(options) };
+  };
+  const agent = await ground.session();
+  for (const path of ['/v1/break-glass', '/v1/break-glass/options'])
+    assert.equal((await agent(path, asked)).status, 401);
+  assert.equal((await call('outsider', 'POST', '/v1/break-glass/options', asked)).status, 403);
+  const assertion = await signed('first', '/v1/break-glass/options', asked);
+  const other = { ...asked, reason: 'another' };
+  assert.equal((await call('first', 'POST', '/v1/break-glass', { ...other, assertion })).status, 403);
+  const again = await signed('first', '/v1/break-glass/options', asked);
+  const made = await call('first', 'POST', '/v1/break-glass', { ...asked, assertion: again });
+  assert.equal(made.status, 201, JSON.stringify(made.body));
+  const path = `/v1/break-glass/${made.body.id}`;
+  assert.equal((await call('outsider', 'GET', path)).status, 404);
+  const agreement = await signed('second', `${path}/options`);
+  const opened = await call('second', 'POST', `${path}/agree`, { assertion: agreement });
+  assert.deepEqual([opened.status, opened.body.state], [200, 'open']);
+  const closed = await call('first', 'POST', `${path}/close`, { reason: 'over' });
+  assert.deepEqual([closed.body.state, closed.body.ended_by], ['to_review', 'user:first']);
+  assert.equal((await call('first', 'POST', `${path}/review`, { words: 'mine' })).status, 403);
+  assert.equal((await call('owner', 'POST', `${path}/review`, { words: 'right' })).body.state, 'reviewed');
+  const { break_glasses } = (await call('third', 'GET', '/v1/break-glass')).body as never as {
+    break_glasses: object[];
+  };
+  assert.equal(break_glasses.length, 2);
+});
