@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import type { ChannelHarness, SeenMessage } from './conformance.ts';
 import { type Channel, type ChannelModule, DeliveryError, type Notice } from './contract.ts';
+import { digestWords } from './digest-words.ts';
 
 type Failing = 'hang' | 'unavailable' | 'refused' | 'answer_lost' | null;
 
@@ -84,6 +85,12 @@ export function boardChannel(name: string, board: Board, flaws: BoardFlaws = {},
       if (notice.kind === 'incident') {
         const told = flaws.silent ? '' : `${notice.agent}: ${notice.what} ${notice.consequence}`;
         await board.post(notice.id, `<p>${text(told)}</p><a href="${text(notice.url)}">look</a>`, signal);
+        return null;
+      }
+      if (notice.kind === 'digest') {
+        const { title, text: told } = digestWords(notice);
+        const html = flaws.silent ? '' : [title, ...told].map((one) => `<p>${text(one)}</p>`).join('');
+        await board.post(notice.id, `${html}<a href="${text(notice.url)}">look</a>`, signal);
         return null;
       }
       const said = notice.justification === null ? '' : `<q class="agent">${text(notice.justification.text)}</q>`;

@@ -8,7 +8,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
-import { type Channel, DeliveryError, type Incident, type Notice } from './contract.ts';
+import { type Channel, DeliveryError, type Digest, type Incident, type Message, type Notice } from './contract.ts';
 
 /**
  * One message as a person sees it: rendered, so that what was markup is gone and what only looked like it is
@@ -87,6 +87,23 @@ export const incidentFor = (changes: Partial<Incident> = {}): Incident => ({
   ...changes,
 });
 
+/** Names of agents, capabilities and people are their own choice. */
+export const digestFor = (changes: Partial<Digest> = {}): Digest => ({
+  id: 'dig_0000000000000000conf',
+  kind: 'digest',
+  attempt: 1,
+  owner: 'team:billing',
+  recipients: ['team:billing'],
+  url: 'https://writ.example/approvals/team?until=2026-03-04T07%3A00%3A00.000Z',
+  from: new Date('2026-03-03T07:00:00Z'),
+  until: new Date('2026-03-04T07:00:00Z'),
+  totals: { approved: 2, ahead: 0, denied: 1, expired: 0, lapsed: 0, automatic: 7 },
+  lines: ['invoice-bot: read-orders: 2 approved, 1 denied', `other-bot: ${hostileText}: 7 automatic`],
+  people: ['a@example.com: 2 approved (1 of them faster than a person can read), 1 denied'],
+  hasty: 1,
+  ...changes,
+});
+
 /** Members that nobody but the broker writes, and that lead somewhere or name something. */
 const brokersOwn = new Set(['id', 'kind', 'grantId', 'sessionId', 'url', 'planDigest', 'writtenBy', 'reference']);
 
@@ -100,7 +117,7 @@ function hostile<T>(value: T, name = ''): T {
 
 const never = () => new AbortController().signal;
 
-async function deliver(channel: Channel, notice: Notice | Incident, signal = never()): Promise<string | null> {
+async function deliver(channel: Channel, notice: Message, signal = never()): Promise<string | null> {
   assert.ok(channel.deliver !== undefined, 'the channel delivers');
   const reference = await channel.deliver(notice, signal);
   assert.ok(reference === null || reference.length <= 1000, 'a reference is small');
@@ -130,6 +147,18 @@ export const channelChecks: { [title: string]: (harness: ChannelHarness) => Prom
     for (const text of [incident.agent, incident.what, incident.consequence])
       assert.ok(message?.text.includes(text), `${text} is to be read`);
     assert.deepEqual(message?.links, [incident.url]);
+    assert.deepEqual(message?.mentions, [], 'nobody is called');
+  },
+
+  'people read what was decided in their name, and are led to its page': async ({ channel, again, otherSide }) => {
+    const digest = digestFor();
+    await deliver(channel, digest);
+    await deliver(again(), { ...digest, attempt: 2 });
+    const [message, ...others] = otherSide.seen();
+    assert.equal(others.length, 0, 'one message');
+    for (const text of [digest.owner, ...digest.lines, ...digest.people])
+      assert.ok(message?.text.includes(text), `${text} is to be read`);
+    assert.deepEqual(message?.links, [digest.url]);
     assert.deepEqual(message?.mentions, [], 'nobody is called');
   },
 

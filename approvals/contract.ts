@@ -16,6 +16,7 @@ import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
 import type { OnCall } from '../broker/people/on-call.ts';
 import type { PasskeyDeps } from '../broker/people/passkeys/relying-party.ts';
+import type { Level } from '../providers/contract.ts';
 
 /** Names a grant and the manifest version that says who owns it. */
 export interface GrantRef {
@@ -50,9 +51,22 @@ export interface GrantAbout {
 /**
  * The plan of what is left of a request, surely within the one that stands.
  * @param leftOut JSON Pointers into the parameters, of all that is left out
+ * @param lowered JSON Pointer → what it was lowered to, of all that is
  * @throws WritError `bad_request`
  */
-export type NarrowPlan = (grant: { params: JsonObject; plan: Plan }, leftOut: readonly string[]) => Plan;
+export type NarrowPlan = (
+  grant: { params: JsonObject; plan: Plan },
+  leftOut: readonly string[],
+  lowered: { readonly [pointer: string]: string },
+) => Plan;
+
+/** What may still be lowered in a request, by the provider of its plan. */
+export type LevelsOf = (grant: {
+  params: JsonObject;
+  plan: Plan;
+  left_out: readonly string[];
+  lowered: { readonly [pointer: string]: string };
+}) => Level[];
 
 /** What the manifest in force says of who approves a capability. */
 export interface TermsInForce {
@@ -118,7 +132,7 @@ export interface Channel {
    *   notice, and handed back with later ones of the same grant
    * @throws DeliveryError; anything else counts as `failed`
    */
-  deliver?(notice: Notice | Incident, signal: AbortSignal): Promise<string | null>;
+  deliver?(notice: Message, signal: AbortSignal): Promise<string | null>;
 }
 
 /** What a channel's pages stand on. */
@@ -145,6 +159,8 @@ export interface PagesDeps extends LoginDeps, PasskeyDeps {
   narrowPlan?: NarrowPlan;
   /** Whether something can be left out of a plan of this provider. */
   canNarrow?: (provider: string) => boolean;
+  /** Absent: nothing is lowered. */
+  levelsOf?: LevelsOf;
   log: WebLog;
   requestId: (req: Request, res: Response) => string;
   /** Puts a refused request on the record. */
@@ -247,6 +263,35 @@ export interface Incident {
   recipients: string[];
   at: Date;
 }
+
+/**
+ * What was decided in an owner's name in a day. Plain text, as in a notice. Names of agents, capabilities and
+ * people, and numbers.
+ */
+export interface Digest {
+  /** The same whenever it is delivered again. */
+  id: string;
+  kind: 'digest';
+  /** Which try this is, counted from 1. */
+  attempt: number;
+  /** In whose name: `team:…`, `user:…`, `oncall:…`. */
+  owner: string;
+  recipients: string[];
+  /** The page that says the same, with each request. The only link a message may have. */
+  url: string;
+  from: Date;
+  until: Date;
+  totals: { approved: number; ahead: number; denied: number; expired: number; lapsed: number; automatic: number };
+  /** How the requests of each capability ended, one a line. */
+  lines: string[];
+  /** Who answered, one a line. */
+  people: string[];
+  /** Approvals that were given faster than a person can read. */
+  hasty: number;
+}
+
+/** Anything a channel tells. */
+export type Message = Notice | Incident | Digest;
 
 /** Written by the agent and unchecked: shown as its words, and never used in a rule (invariant 4). */
 export interface AgentText {

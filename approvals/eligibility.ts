@@ -70,6 +70,8 @@ export interface GrantUnderReview {
   /** The parameters as they were asked for, and what reviews left out of them (JSON Pointers). */
   params: JsonObject;
   left_out: string[];
+  /** What reviews lowered: pointer → to what. */
+  lowered: { [pointer: string]: string };
   /** The plan as it was asked for; null where nothing was left out. */
   asked_plan: Plan | null;
   /** Whose approvals it needs; null where its manifest says nothing of it. */
@@ -120,7 +122,7 @@ const loadStatement: Statement = {
       FROM session p JOIN line ON p.id = line.parent_id
     )
     SELECT ${provenGrantColumns('g')}, coalesce(a.version, g.manifest_version) AS version_in_force, g.plan_digest, g.status, g.decide_by, g.approval_count,
-      coalesce(g.decision -> 'left_out', '[]') AS left_out,
+      coalesce(g.decision -> 'left_out', '[]') AS left_out, coalesce(g.decision -> 'lowered', '{}') AS lowered,
       -- What a manifest says is read out of a long text: only where there is another one.
       (a.version = g.manifest_version OR NOT EXISTS (
         SELECT 1 FROM manifest asked, manifest current

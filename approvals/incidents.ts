@@ -5,6 +5,7 @@
  */
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { Incident } from './contract.ts';
+import type { ClaimedDigest } from './digest.ts';
 import { type Claim, line } from './notices.ts';
 
 /** What happened, in names: never a value of an argument, nor a credential. */
@@ -57,6 +58,7 @@ export const insertIncident = (from: string): string => `
         jsonb_array_elements_text(t.tells -> 'ids'), jsonb_array_elements_text(t.tells -> 'channels')) AS n (id, channel)`;
 
 interface ClaimedIncident extends Claim {
+  kind: 'incident';
   session_id: string | null;
   incident: IncidentRecord;
   created_at: Date;
@@ -66,31 +68,35 @@ interface ClaimedIncident extends Claim {
 const toldFor = "interval '1 day'";
 
 const claimStatement: Statement = {
-  name: 'outbox_claim_incidents',
+  name: 'outbox_claim_told',
   text: `
     WITH due AS (
-      SELECT id FROM approval_outbox WHERE channel = $1::text AND due_at <= $2::timestamptz AND kind = 'incident'
+      SELECT id FROM approval_outbox WHERE channel = $1::text AND due_at <= $2::timestamptz AND kind IN ('incident', 'digest')
       ORDER BY due_at, id LIMIT $3::int FOR UPDATE SKIP LOCKED
     ), claimed AS (
       UPDATE approval_outbox o
       SET attempts = o.attempts + CASE WHEN o.created_at > $2::timestamptz - ${toldFor} THEN 1 ELSE 0 END,
           due_at = CASE WHEN o.created_at > $2::timestamptz - ${toldFor} THEN $4::timestamptz END
       FROM due WHERE o.id = due.id
-      RETURNING o.id, o.session_id, o.incident, o.created_at, o.attempts, o.due_at
+      RETURNING o.id, o.kind, o.session_id, o.incident, o.digest, o.created_at, o.attempts, o.due_at
     )
-    SELECT id, session_id, incident, created_at, attempts, due_at IS NOT NULL AS waits FROM claimed ORDER BY id`,
+    SELECT id, kind, session_id, incident, digest, created_at, attempts, due_at IS NOT NULL AS waits FROM claimed ORDER BY id`,
 };
 
-/** As `claimNotices`. */
-export async function claimIncidents(
+/** As `claimNotices`: incidents and digests. */
+export async function claimTold(
   store: Store,
   channel: string,
   now: Date,
   until: Date,
   limit: number,
-): Promise<{ found: number; incidents: ClaimedIncident[] }> {
-  const rows = await store.run<ClaimedIncident & { waits: boolean }>(claimStatement, [channel, now, limit, until]);
-  return { found: rows.length, incidents: rows.filter(({ waits }) => waits) };
+): Promise<{ found: number; told: (ClaimedIncident | (ClaimedDigest & { kind: 'digest' }))[] }> {
+  const values = [channel, now, limit, until];
+  const rows = await store.run<(ClaimedIncident | (ClaimedDigest & { kind: 'digest' })) & { waits: boolean }>(
+    claimStatement,
+    values,
+  );
+  return { found: rows.length, told: rows.filter(({ waits }) => waits) };
 }
 
 /** Names in it may be the agent's, who calls tools as it likes: a line each, and nothing invisible. */

@@ -54,6 +54,17 @@ export const settleNotices = (settled: string, at: string) => `untold_notices AS
       SET due_at = greatest(o.due_at, excluded.due_at), delivered_at = NULL, attempts = o.attempts + 1
     )`;
 
+/**
+ * CTEs of a statement that puts grants to people again: whoever was told that one waits is told anew, and not
+ * any more how it had ended. The notice has another id then (`noticeOf`).
+ * @param again relation with the `id` of each grant that waits again
+ * @param at SQL of the time
+ */
+export const reopenNotices = (again: string, at: string) => `reopened_notices AS (
+      UPDATE approval_outbox SET due_at = CASE WHEN kind = 'pending' THEN ${at} END, delivered_at = CASE WHEN kind <> 'pending' THEN delivered_at END
+      WHERE grant_id IN (SELECT a.id FROM ${again} AS a) AND (kind = 'pending' OR due_at IS NOT NULL)
+    )`;
+
 /** A row that this process has claimed. */
 export interface Claim {
   id: string;
@@ -228,8 +239,9 @@ export async function noticeOf(sources: NoticeSources, row: ClaimedNotice, chann
   const approvers = asked === undefined ? owners : [...new Set(asked)];
   const justification = row.justification?.trim() ?? '';
   const outcome = row.kind === 'settled' ? outcomeOf(row) : null;
+  const round = row.plan.state?.round ?? 0;
   return {
-    id: outcome === null ? row.id : `${row.id}_${outcome.result}`,
+    id: `${row.id}${outcome === null ? '' : `_${outcome.result}`}${round > 0 ? `_${round}` : ''}`,
     kind: row.kind,
     attempt: row.attempts,
     outcome,

@@ -14,11 +14,12 @@ import { testBackends } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
 import { type Board, boardChannel, openBoard } from './board.test-support.ts';
 import { hostileText } from './conformance.ts';
-import { type Channel, DeliveryError, type Incident, type Notice } from './contract.ts';
+import { type Channel, DeliveryError, type Digest, type Message, type Notice } from './contract.ts';
+import { digestWriter, lastDay, writeDigests } from './digest.ts';
 import { insertIncident } from './incidents.ts';
 import { noticeTextMax } from './message-size.ts';
 import { deliverDue, deliveringChannels, type OutboxDeps, openOutbox } from './outbox.ts';
-import { expireUndecided, review } from './review.ts';
+import { expireUndecided, type ReviewRequest, review } from './review.ts';
 import { person } from './rows.test-support.ts';
 
 interface Row {
@@ -87,12 +88,12 @@ const rowsOf = (h: Harness) =>
 const secondsFrom = (h: Harness, at: Date | null | undefined) => (at!.getTime() - h.clock.now().getTime()) / 1000;
 
 /** Nobody vouches for who started these sessions, so two people must agree. */
-async function approve(h: Harness, grantId: string): Promise<void> {
+async function approve(h: Harness, grantId: string, reading?: ReviewRequest['reading']): Promise<void> {
   const emails = ['approver@example.com', 'second@example.com'];
   const deps = { store: h.store, clock: h.clock, approversOf: async () => emails.map((email) => `user:${email}`) };
   for (const email of emails) {
     const { planDigest } = await h.store.prisma.grant.findUniqueOrThrow({ where: { id: grantId } });
-    const told = { grantId, verdict: 'approve' as const, planDigest, channel: 'web', requestId: 'req_1' };
+    const told = { grantId, verdict: 'approve' as const, planDigest, channel: 'web', requestId: 'req_1', reading };
     await review(deps, { ...told, reviewer: person(email) });
   }
 }
@@ -374,7 +375,7 @@ for (const backend of await testBackends()) {
     const ear: Channel = {
       name: 'ear',
       deliver: async (notice) => {
-        if (notice.kind !== 'incident') heard.push(notice);
+        if (notice.kind !== 'incident' && notice.kind !== 'digest') heard.push(notice);
         return `place of ${notice.id}`;
       },
     };
@@ -451,7 +452,7 @@ for (const backend of await testBackends()) {
     const hear = (then?: () => Promise<void>): Channel => ({
       name: 'board',
       deliver: async (notice) => {
-        if (notice.kind !== 'incident') heard.push(notice);
+        if (notice.kind !== 'incident' && notice.kind !== 'digest') heard.push(notice);
         await then?.();
         return null;
       },
@@ -548,9 +549,79 @@ for (const backend of await testBackends()) {
     assert.equal(await o.deliver(channel), 0);
   });
 
+  office(
+    'once a day an owner is told what was decided in their name, whoever writes it and however often',
+    ['ear', 'other'],
+    async (o) => {
+      const { h } = o;
+      const ask = async (caller: Caller) => {
+        const answer = await askFor(h, caller, 'ask-plain', null);
+        return answer.outcome === 'pending' ? answer.grant.id : '';
+      };
+      await approve(h, await ask(o.caller));
+      await ask(o.caller);
+      h.clock.advance(301_000);
+      await expireUndecided(h.store, h.clock.now(), 10);
+      const caller = await h.open();
+      await approve(h, await ask(caller), { tookSeconds: 1, leastSeconds: 5 });
+      await askFor(h, caller, 'use-plain', null);
+
+      const heard: Digest[] = [];
+      const ear = (name: string, then = async () => {}): Channel => ({
+        name,
+        deliver: async (notice) => {
+          if (notice.kind === 'digest') heard.push(notice);
+          await then();
+          return null;
+        },
+      });
+      const writer = () => digestWriter(h.store, h.clock, { minuteOfDay: 7 * 60, channels: ['ear', 'other'] });
+      await Promise.all([writer()(), writer()()]);
+      await o.deliver(ear('ear'));
+      assert.equal(heard.length, 0, 'the day is not over');
+
+      h.clock.set(new Date('2026-03-02T07:00:00Z'));
+      // Two replicas at once, one that comes later, and one that writes what is written.
+      await Promise.all([writer()(), writer()(), writer()()]);
+      assert.ok((await writeDigests(h.store, ['ear', 'other'], lastDay(7 * 60, h.clock.now()), h.clock.now())) >= 1);
+      // A process dies while it tells: another tells it again, under the same id.
+      await o.deliver(ear('ear', () => Promise.reject(new Error('killed'))));
+      h.clock.advance(60_000);
+      await o.deliver(ear('ear'));
+      await o.deliver(ear('ear'));
+      await writer()();
+      await o.deliver(ear('ear'));
+      const ids = new Set(heard.map(({ id }) => id));
+      const owners = new Set(heard.map(({ owner }) => owner));
+      assert.equal(ids.size, owners.size, 'one for each owner');
+      const digest = heard.at(-1);
+      assert.ok(digest !== undefined);
+      assert.deepEqual(digest.totals, { approved: 1, ahead: 0, denied: 0, expired: 1, lapsed: 1, automatic: 1 });
+      assert.deepEqual(digest.people, [
+        'approver@example.com: 2 approved (1 of them faster than a person can read), 0 denied',
+        'second@example.com: 2 approved (1 of them faster than a person can read), 0 denied',
+      ]);
+      assert.equal(digest.hasty, 2);
+      assert.equal(digest.url, 'https://writ.example/approvals/team?until=2026-03-02T07%3A00%3A00.000Z');
+      const delivered = heard.length;
+      h.clock.set(new Date('2026-03-02T08:00:00Z'));
+      await writer()();
+      await o.deliver(ear('ear'));
+      assert.equal(heard.length, delivered);
+      // Nobody told the other channel for a day: that is news to nobody.
+      h.clock.set(new Date('2026-03-03T07:30:00Z'));
+      await o.deliver(ear('other'));
+      assert.equal(heard.length, delivered);
+      // A day in which nothing was decided is not spoken of.
+      await writer()();
+      await o.deliver(ear('ear'));
+      assert.equal(heard.length, delivered);
+    },
+  );
+
   office('a notice says what is asked, clamps and marks the agent’s words, and holds no key', ['ear'], async (o) => {
     const { h } = o;
-    const heard: (Notice | Incident)[] = [];
+    const heard: Message[] = [];
     const long = `${hostileText} \u202egnp.exe${'x'.repeat(noticeTextMax)}`;
     const credentialJwk = { kty: 'OKP', crv: 'X25519', x: 'the-agents-key' };
     const request = { capability: 'ask-plain', params: undefined, ttlSeconds: 60, justification: long, credentialJwk };

@@ -6,8 +6,9 @@ import type { WebLog } from '../broker/console/page-errors.ts';
 import { createSideChannel, type SideChannelDeps, type SideChannelMetrics } from '../broker/core/side-channel.ts';
 import type { Clock } from '../broker/core/vocabulary.ts';
 import type { Store } from '../broker/store/open.ts';
-import { type Channel, DeliveryError, type DeliveryErrorCode, type Incident, type Notice } from './contract.ts';
-import { claimIncidents, incidentOf } from './incidents.ts';
+import { type Channel, DeliveryError, type DeliveryErrorCode, type Message } from './contract.ts';
+import { digestOf } from './digest.ts';
+import { claimTold, incidentOf } from './incidents.ts';
 import { type Claim, claimNotices, markDelivered, markFailed, type NoticeSources, noticeOf } from './notices.ts';
 
 export interface OutboxDeps extends NoticeSources {
@@ -61,15 +62,17 @@ export async function deliverDue(
   const now = deps.clock.now();
   const until = new Date(now.getTime() + claimSeconds * 1000);
   // What has happened comes before what is asked.
-  const happened = await claimIncidents(deps.store, channel.name, now, until, limit);
+  const happened = await claimTold(deps.store, channel.name, now, until, limit);
   const left = limit - happened.found;
   const { found, notices } =
     left === 0 ? { found: 0, notices: [] } : await claimNotices(deps.store, channel.name, now, until, left);
   // All of them have ended when this does: nothing is under way when the store closes.
   const ends = await Promise.allSettled([
-    ...happened.incidents.map((row) =>
-      deliverOne(deps, channel, row, { session_id: row.session_id }, () => incidentOf(deps, row), stopping, health),
-    ),
+    ...happened.told.map((row) => {
+      const subject = row.kind === 'digest' ? {} : { session_id: row.session_id };
+      const make = () => (row.kind === 'digest' ? digestOf(deps, row) : incidentOf(deps, row));
+      return deliverOne(deps, channel, row, subject, make, stopping, health);
+    }),
     ...notices.map((row) =>
       deliverOne(
         deps,
@@ -90,8 +93,8 @@ async function deliverOne(
   deps: OutboxDeps,
   channel: Delivering,
   row: Claim,
-  subject: { grant_id: string } | { session_id: string | null },
-  make: () => Promise<Notice> | Incident,
+  subject: { grant_id?: string; session_id?: string | null },
+  make: () => Message | Promise<Message>,
   stopping: AbortSignal,
   health: ChannelHealth,
 ): Promise<void> {

@@ -4,6 +4,7 @@
  * conditions are the very facts the checks above it read.
  */
 
+import { isDeepStrictEqual } from 'node:util';
 import { appendEvent } from '../broker/audit/append.ts';
 import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
@@ -65,7 +66,7 @@ export interface ReviewDeps extends Partial<Omit<PasskeyDeps, 'store' | 'clock'>
   narrowPlan?: NarrowPlan;
 }
 
-export { type Part, partsOf } from '../broker/grants/narrow-plan.ts';
+export { type Level, type Part, partsOf } from '../broker/grants/narrow-plan.ts';
 export { needsPasskey } from '../broker/grants/proven-review.ts';
 export { mayWithdraw, withdraw } from './withdraw.ts';
 
@@ -79,6 +80,11 @@ export interface ReviewRequest {
   ttlSeconds?: number | undefined;
   /** Members of lists of the parameters to leave out, as JSON Pointers (`partsOf`). Only with `approve`. */
   leaveOut?: readonly string[] | undefined;
+  /**
+   * What to lower: JSON Pointer into the parameters → a step, or a longer text (`levelsOf`). Only with
+   * `approve`.
+   */
+  lower?: { readonly [pointer: string]: string } | undefined;
   /** Of a session that is lifted: what it must do without, `tool:NAME` and `capability:NAME`. */
   withhold?: readonly string[] | undefined;
   /** How long it was on the screen, and how long a person needs to read it; absent = nobody knows. */
@@ -249,13 +255,15 @@ async function reviewOnce(
       : null;
   const reviewId = newId('rev', at);
   const leftOut = approving ? leftOutBy(grant, request) : [];
+  const lowered = approving ? loweredBy(grant, request) : {};
+  const whole = leftOut.length === 0 && Object.keys(lowered).length === 0;
   const decision = !approving
     ? denial('denied_by_approver', reason)
     : request.preApproval !== undefined && status === 'approved'
       ? { reasons: [{ code: 'pre_approved' }] }
-      : leftOut.length === 0
+      : whole
         ? {}
-        : { left_out: leftOut, asked_plan: grant.asked_plan ?? grant.plan };
+        : { left_out: leftOut, lowered, asked_plan: grant.asked_plan ?? grant.plan };
   const payload = eventPayload(status === 'denied' ? 'grant.denied' : 'grant.approved', {
     review_id: reviewId,
     capability: grant.capability,
@@ -267,6 +275,7 @@ async function reviewOnce(
     ttl_seconds: plan.ttl_seconds,
     planned_ttl_seconds: grant.plan.ttl_seconds,
     ...(leftOut.length === 0 ? {} : { left_out: leftOut }),
+    ...(Object.keys(lowered).length === 0 ? {} : { lowered }),
     ...(evidence === null ? {} : { passkey: { ...evidence } as unknown as JsonObject }),
     ...hasty(request),
   });
@@ -438,8 +447,9 @@ function checkReason(request: ReviewRequest): string | null {
 function narrow(deps: ReviewDeps, grant: GrantUnderReview, request: ReviewRequest): Plan {
   const { ttlSeconds, withhold } = request;
   if (grant.capability === aboutSession) return withholding(grant.plan, withhold ?? []);
-  const leftOut = leftOutBy(grant, request);
-  const plan = leftOut.length === grant.left_out.length ? grant.plan : less(deps, grant, leftOut);
+  const [leftOut, lowered] = [leftOutBy(grant, request), loweredBy(grant, request)];
+  const asBefore = leftOut.length === grant.left_out.length && isDeepStrictEqual(lowered, grant.lowered);
+  const plan = asBefore ? grant.plan : less(deps, grant, leftOut, lowered);
   if (ttlSeconds === undefined || ttlSeconds === plan.ttl_seconds) return plan;
   const least = Math.max(1, deps.minTtlSeconds?.(grant.provider) ?? 1);
   if (!Number.isInteger(ttlSeconds) || ttlSeconds < least || ttlSeconds > grant.plan.ttl_seconds) {
@@ -453,8 +463,16 @@ function narrow(deps: ReviewDeps, grant: GrantUnderReview, request: ReviewReques
 const leftOutBy = ({ left_out }: GrantUnderReview, { leaveOut = [] }: ReviewRequest): string[] =>
   [...new Set([...left_out, ...leaveOut])].sort();
 
-function less({ narrowPlan }: ReviewDeps, grant: GrantUnderReview, leftOut: string[]): Plan {
-  if (narrowPlan !== undefined && !isQuestion(grant.capability)) return narrowPlan(grant, leftOut);
+/** The same of what is lowered; what is lowered again goes on from there, or the provider refuses it. */
+const loweredBy = ({ lowered }: GrantUnderReview, { lower = {} }: ReviewRequest) => ({ ...lowered, ...lower });
+
+function less(
+  { narrowPlan }: ReviewDeps,
+  grant: GrantUnderReview,
+  leftOut: string[],
+  lowered: { [pointer: string]: string },
+): Plan {
+  if (narrowPlan !== undefined && !isQuestion(grant.capability)) return narrowPlan(grant, leftOut, lowered);
   const message = 'Nothing can be left out of this.';
   throw new WritError('bad_request', { detail: message, errors: [{ path: 'keep', message }] });
 }

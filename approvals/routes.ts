@@ -3,7 +3,7 @@
  * room, an address. Pure.
  */
 import { isApproverName } from '../broker/core/identifier.ts';
-import type { Incident, Notice } from './contract.ts';
+import type { Message } from './contract.ts';
 
 /** Owner → places in the order in which they are told. */
 export type Routes = ReadonlyMap<string, readonly string[]>;
@@ -34,8 +34,8 @@ export function readRoutes(text: string, isPlace: (place: string) => boolean): R
  * where there is none, the same again.
  * @param standard place of an owner without a route
  */
-export function placesToTell(routes: Routes, standard: (owner: string) => string, notice: Notice | Incident): string[] {
-  const owners = notice.kind === 'incident' ? notice.recipients : notice.approvers;
+export function placesToTell(routes: Routes, standard: (owner: string) => string, notice: Message): string[] {
+  const owners = notice.kind === 'incident' || notice.kind === 'digest' ? notice.recipients : notice.approvers;
   const places = owners.map((owner) => {
     const route = routes.get(owner) ?? [standard(owner)];
     return (notice.kind === 'escalated' ? (route[1] ?? route[0]) : route[0]) as string;

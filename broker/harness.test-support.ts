@@ -33,7 +33,7 @@ export const issuer = 'https://writ.example';
 export const agent = 'harness-agent';
 export const start = new Date('2026-03-01T12:00:00Z');
 
-const manifestOf = (name: string, providers: string[]) => `apiVersion: writ/v1
+const manifestOf = (name: string, providers: string[], stateful: ReadonlySet<string>) => `apiVersion: writ/v1
 agent: ${name}
 owner: team:billing
 description: Tries things.
@@ -44,7 +44,7 @@ capabilities:
 ${providers
   .flatMap((provider) => [
     `  use-${provider}: { description: Use it., provider: ${provider}, tasks: [work], tier: 1, max_ttl: 15m, choose: { scope: { type: string, enum: [all, one, two], default: all } } }`,
-    `  ask-${provider}: { description: Ask for it., provider: ${provider}, tasks: [work], tier: 2, max_ttl: 15m }`,
+    `  ask-${provider}: { description: Ask for it., provider: ${provider}, tasks: [work], tier: 2, max_ttl: 15m${stateful.has(provider) ? ', approval: { state: true }' : ''} }`,
   ])
   .join('\n')}
 `;
@@ -81,9 +81,10 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
   };
   const shapes = Object.fromEntries([...providers].map(([name, { params }]) => [name, { params }]));
   const publication = { author: 'tester', reason: 'test', agent: null, expectedVersion: null, requestId: null };
+  const stateful = new Set(options.providers.filter(({ state }) => state === true).map(({ name }) => name));
   /** Registers an agent that may use these providers. */
   const register = (name: string, uses: string[] = [...providers.keys()]) =>
-    publishManifest(store, clock, shapes, { ...publication, source: manifestOf(name, uses) });
+    publishManifest(store, clock, shapes, { ...publication, source: manifestOf(name, uses, stateful) });
   await register(agent);
 
   // A seeded generator (mulberry32): jitter that every run repeats.

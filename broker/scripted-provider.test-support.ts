@@ -4,7 +4,14 @@
  * compare the broker's rows with it.
  */
 import { z } from 'zod';
-import type { IssueContext, Issued, Provider, RevocationOutcome, RevocationTarget } from '../providers/contract.ts';
+import type {
+  IssueContext,
+  Issued,
+  JsonObject,
+  Provider,
+  RevocationOutcome,
+  RevocationTarget,
+} from '../providers/contract.ts';
 import type { Clock } from './core/vocabulary.ts';
 
 export interface Scripted extends Provider {
@@ -24,6 +31,7 @@ export interface Scripted extends Provider {
     revoke(target: RevocationTarget, kill: () => void, signal: AbortSignal): Promise<RevocationOutcome>;
     release(member: string): Promise<void>;
     prune(lockKey: string): Promise<void>;
+    state(): Promise<JsonObject>;
   };
   reset(): void;
 }
@@ -38,6 +46,8 @@ export interface ScriptedOptions {
   /** So many denials fit into each. */
   denials?: number;
   pool?: string[];
+  /** Reads a state; the harness's manifest wants it approved. */
+  state?: boolean;
   /** Mints with a secret that revocation needs. */
   secret?: boolean;
 }
@@ -52,6 +62,7 @@ const killAtOnce: Scripted['script'] = {
   },
   release: async () => {},
   prune: async () => {},
+  state: async () => ({ head: 'one' }),
 };
 
 export function scriptedProvider(options: ScriptedOptions): Scripted {
@@ -70,7 +81,10 @@ export function scriptedProvider(options: ScriptedOptions): Scripted {
       permission: params as { scope: string },
       ttl_seconds: ttlSeconds,
     }),
-    describe: () => ({ summary: ['Do something'], revocability: { kind: 'immediate', text: 'Ends at once.' } }),
+    describe: ({ state }) => ({
+      summary: ['Do something', ...(state === undefined ? [] : [`The head is ${String(state.seen.head)}`])],
+      revocability: { kind: 'immediate', text: 'Ends at once.' },
+    }),
     issue: (context) =>
       provider.script.issue(context, () => {
         const now = clock.now().getTime();
@@ -100,6 +114,7 @@ export function scriptedProvider(options: ScriptedOptions): Scripted {
         }),
       );
     },
+    ...(options.state === true ? { state: () => provider.script.state() } : {}),
     ...(options.lockKey === true
       ? {
           lockKey: (plan) => String(plan.permission.scope),

@@ -30,6 +30,9 @@ export interface ConformanceHarness {
    * where one is enough.
    */
   goodParams: unknown[];
+  /** Those of which `state` is read; and how somebody else changes it at the counterpart. */
+  statefulParams?: unknown[];
+  changeState?(params: unknown): Promise<void>;
   /**
    * Each is refused by the schema or by `plan()`, before any I/O, with an error at `path` (keys and indexes
    * joined by dots).
@@ -178,6 +181,68 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
       }
     }
   });
+
+  check(
+    'each level on offer names something that was asked for, and is narrower when it is lowered',
+    async (harness) => {
+      const { provider, goodParams } = harness;
+      if (provider.levels === undefined) return;
+      assert.ok(provider.narrower !== undefined, 'nothing is lowered that nobody proves');
+      for (const params of goodParams) {
+        const plan = planFor(harness, params, 900);
+        for (const { pointer, name, now, steps, begins } of provider.levels(provider.params.parse(params))) {
+          for (const words of [name, now]) assert.match(words, /^\P{Cc}+$/u);
+          assert.notEqual(steps === undefined, begins === undefined, 'steps, or a text that is typed');
+          const all =
+            steps ??
+            [`${begins}${begins === '' || begins?.endsWith('/') ? '' : '/'}conformance/`].map((value) => ({ value }));
+          for (const { value } of all) {
+            const parsed = provider.params.safeParse(withMember(params as JsonObject, pointer, value));
+            // Without it, nothing may be left of what it belongs to.
+            if (!parsed.success) continue;
+            const lowered = provider.plan(parsed.data, 900);
+            assert.ok(provider.narrower(lowered, plan), `${pointer}: ${JSON.stringify(value)}`);
+            assert.equal(provider.narrower(plan, lowered), false, 'and not the other way round');
+          }
+        }
+      }
+    },
+  );
+
+  check(
+    'the state of a plan is read the same while nothing changes, small, in words, and leaves nothing behind',
+    async (harness) => {
+      const { provider } = harness;
+      if (provider.state === undefined) return;
+      for (const [index, params] of (harness.statefulParams ?? []).entries()) {
+        const plan = planFor(harness, params, 900);
+        const seen: JsonObject = await provider.state(plan, never());
+        const again: JsonObject = await provider.state(plan, never());
+        assert.deepEqual(JSON.parse(JSON.stringify(seen)), again, 'pure data, and the same');
+        assert.ok(JSON.stringify(seen).length < 16_384, 'small');
+        const words = provider.describe({ ...plan, state: { round: 0, seen } }).summary;
+        const without = provider.describe(plan).summary;
+        assert.ok(
+          words.length > without.length && without.every((line) => words.includes(line)),
+          'said beside the permission',
+        );
+        await harness.changeState?.(params);
+        const changed = await provider.state(plan, never());
+        assert.notDeepEqual(changed, again, 'a change is seen');
+        assert.notDeepEqual(
+          provider.describe({ ...plan, state: { round: 1, seen: changed } }).summary,
+          words,
+          'and said',
+        );
+        // The credential does not depend on it.
+        const { issued } = await issue(harness, `state${index}`, { ...plan, state: { round: 1, seen: changed } });
+        assert.ok(issued.expiresAt > new Date(0));
+      }
+      assert.ok((harness.statefulParams ?? []).length > 0, 'whoever reads a state shows it');
+      const aborted = AbortSignal.abort(new Error('gone'));
+      await assert.rejects(provider.state(planFor(harness, (harness.statefulParams as unknown[])[0], 900), aborted));
+    },
+  );
 
   check('inside its scope the credential is accepted, outside it is refused', async (harness) => {
     for (const [index, params] of harness.goodParams.entries()) {
@@ -568,6 +633,17 @@ const explain = (outcome: RevocationOutcome | undefined) =>
 
 /** A signal that never aborts. */
 const never = () => new AbortController().signal;
+
+/** With a member set, or left out. @param pointer JSON Pointer to a member whose parents are there */
+function withMember(params: JsonObject, pointer: string, value: Json | undefined): JsonObject {
+  const changed = structuredClone(params);
+  const names = pointer.slice(1).split('/');
+  const last = names.pop() as string;
+  const parent = names.reduce((at, name) => at[name] as JsonObject, changed);
+  if (value === undefined) delete parent[last];
+  else parent[last] = value;
+  return changed;
+}
 
 /** The value with one member less of each list that has two, a copy for each member. */
 function withOneLess(value: JsonObject): JsonObject[] {

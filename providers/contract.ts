@@ -46,6 +46,11 @@ export interface Plan {
   permission: JsonObject;
   /** Effective lifetime of the credential in seconds; narrowing it makes a new plan with a new digest. */
   ttl_seconds: number;
+  /**
+   * What was read at the target when the plan was made (`Provider.state`), and how often it was made anew
+   * because that had changed. The credential does not depend on it; consent does.
+   */
+  state?: { round: number; seen: JsonObject };
 }
 
 /** What people read about a plan. Derived from it, never part of the digest. */
@@ -67,6 +72,20 @@ export interface Reach {
   onlyIf?: string;
   /** Why nobody can tell, without asking the target, whether it reaches what the patterns take. */
   uncertain?: string;
+}
+
+/** Something among the parameters that can be lowered: to one of a few steps, or to a longer text. */
+export interface Level {
+  /** JSON Pointer (RFC 6901) into the parameters. */
+  pointer: string;
+  /** What it is, as people read it. */
+  name: string;
+  /** What it is now, as people read it. */
+  now: string;
+  /** What it may be lowered to, the highest first. Without `value`, the member is left out. */
+  steps?: { key: string; text: string; value?: Json }[];
+  /** What a text that is typed in its place begins with; empty = with anything. */
+  begins?: string;
 }
 
 /** A text as a pattern of `Reach` that takes nothing else. */
@@ -204,6 +223,19 @@ export interface Provider<Params = unknown> {
    * must be so. False where nobody can tell. Absent: an approver may shorten its life alone.
    */
   narrower?(plan: Plan, than: Plan): boolean;
+  /**
+   * Pure: what a reviewer may lower in these parameters, besides leaving members of lists out. What comes of
+   * it is planned anew, and `narrower` says whether it is less: nothing here is taken on trust. Absent:
+   * nothing.
+   */
+  levels?(params: Params): Level[];
+  /**
+   * Reads at the target what a plan is about as it is now: a branch's head, how many rows there are. The same
+   * for the same state, small, no secret; `describe` says it in words when it stands in the plan. Throws
+   * ProviderError where it cannot be read, or where a plan is about nothing of the kind. Absent: nothing is
+   * read.
+   */
+  state?(plan: Plan, signal: AbortSignal): Promise<JsonObject>;
   /**
    * Pure: what a plan may do at most. What a value of the parameters is put into stands in it to the letter.
    * Absent: what its credentials reach can be told by asking people.

@@ -315,11 +315,12 @@ describe('where the manifest asks two of named groups', () => {
     assert.deepEqual([stolen.status, stolen.body.code], [409, 'not_approved']);
   });
 
-  test('an approver leaves a repository out: the agent is told, and gets no more; the next one cannot put it back', async () => {
+  test('an approver leaves a repository out and lowers a level: the agent is told, and gets no more; the next one cannot put it back', async () => {
     const { deployment } = holder;
     const manifest = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
     const both = manifest
       .replace('repositories: [orders]', 'repositories: [orders, payroll]')
+      .replace('permissions: { contents: read }', 'permissions: { contents: write, issues: write }')
       .replace(/(provider: github[\s\S]*?)tier: 1/, '$1tier: 2\n    approval: { quorum: 2 }');
     assert.equal((await deployment.publish('invoice-bot', both)).status, 200);
     const agent = await open('operator@example.com');
@@ -338,16 +339,24 @@ describe('where the manifest asks two of named groups', () => {
     assert.equal(nothing.status, 400, 'what was not asked for');
     assert.match(nothing.html, /name="keep" value="\/repositories\/1" checked/);
     // As a browser sends it, of one part offered and not ticked.
-    assert.equal((await answer('strict', { part: '/repositories/1' })).status, 200);
+    const level = 'lower/permissions/contents';
+    for (const lower of ['admin', 'write', 'none; admin'])
+      assert.equal((await answer('strict', { [level]: lower })).status, 400, lower);
+    for (const name of ['contents', 'issues'])
+      assert.ok(nothing.html.includes(`name="lower/permissions/${name}"`), name);
+    const fields = { part: '/repositories/1', [level]: 'read' };
+    assert.equal((await answer('strict', fields)).status, 200);
     const waiting = (await agent.call('GET', `/v1/grants/${id}`)).body;
     assert.deepEqual([waiting.status, waiting.narrowed], ['pending', true]);
     assert.deepEqual(waiting.plan.permission.repositories, ['orders']);
+    assert.deepEqual(waiting.plan.permission.permissions, { contents: 'read', issues: 'write', metadata: 'read' });
     const second = await answer('billing-lead', {});
     assert.doesNotMatch(second.html, /name="keep"/, 'nothing is left to leave out');
     assert.equal(second.status, 200);
     const issued = await agent.call('POST', `/v1/grants/${id}/redeem`);
     assert.equal(issued.status, 201, issued.text);
     assert.deepEqual([issued.body.narrowed, issued.body.plan.permission.repositories], [true, ['orders']]);
+    assert.deepEqual(issued.body.plan.permission.permissions, { contents: 'read', issues: 'write', metadata: 'read' });
     const read = (repository: string) =>
       fetch(`${deployment.world.github.url}/repos/example-org/${repository}/contents/`, {
         headers: { authorization: `Bearer ${issued.body.credential.token}` },

@@ -4,9 +4,9 @@
  */
 import { connect, type Socket } from 'node:net';
 import { createTransport } from 'nodemailer';
-import { DeliveryError, type Incident, type Notice } from '../contract.ts';
+import { DeliveryError, type Message } from '../contract.ts';
 import { placesToTell, type Routes } from '../routes.ts';
-import { incidentMail, mailOf } from './mail.ts';
+import { digestMail, incidentMail, type Mail, mailOf } from './mail.ts';
 
 export interface MailSettings {
   SMTP_HOST: string;
@@ -21,7 +21,7 @@ export interface MailSettings {
 /** @param standard address of an owner without a route @throws DeliveryError */
 export async function mailNotice(
   settings: MailSettings,
-  notice: Notice | Incident,
+  notice: Message,
   signal: AbortSignal,
   standard: (owner: string) => string,
 ): Promise<void> {
@@ -47,7 +47,8 @@ export async function mailNotice(
     const to = placesToTell(settings.WRIT_EMAIL_ROUTES, standard, notice);
     const domain = settings.WRIT_EMAIL_FROM.slice(settings.WRIT_EMAIL_FROM.lastIndexOf('@') + 1);
     const name = (id: string) => `<${id}@${domain}>`;
-    const earlier = notice.kind === 'incident' ? [] : notice.earlier.map(({ id }) => name(id));
+    const earlier =
+      notice.kind === 'incident' || notice.kind === 'digest' ? [] : notice.earlier.map(({ id }) => name(id));
     const sending = transport.sendMail({
       from: settings.WRIT_EMAIL_FROM,
       to,
@@ -55,7 +56,7 @@ export async function mailNotice(
       ...(earlier.length === 0 ? {} : { inReplyTo: earlier[0] as string, references: earlier }),
       // No machine answers it (RFC 3834).
       headers: { 'Auto-Submitted': 'auto-generated' },
-      ...(notice.kind === 'incident' ? incidentMail(notice) : mailOf(notice)),
+      ...written(notice),
     });
     // Whether or not the library notices that its socket is gone.
     await Promise.race([sending, aborted(signal)]);
@@ -66,6 +67,11 @@ export async function mailNotice(
     signal.removeEventListener('abort', cut);
     socket.destroy();
   }
+}
+
+function written(message: Message): Mail {
+  if (message.kind === 'incident') return incidentMail(message);
+  return message.kind === 'digest' ? digestMail(message) : mailOf(message);
 }
 
 const aborted = (signal: AbortSignal) =>

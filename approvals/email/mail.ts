@@ -5,7 +5,8 @@
  */
 import { duration, moment } from '../../broker/console/text.ts';
 import { isQuestion } from '../../broker/core/questions.ts';
-import type { AgentText, Incident, Notice } from '../contract.ts';
+import type { AgentText, Digest, Incident, Notice } from '../contract.ts';
+import { digestWords } from '../digest-words.ts';
 
 export interface Mail {
   subject: string;
@@ -45,6 +46,12 @@ export function incidentMail({ agent, what, consequence, url, at }: Incident): M
     subject: oneLine(inert(`${agent}: an incident`)),
     text: [inert(`${agent}: ${what}`), inert(consequence), moment(at), '', url, ''].join('\n'),
   };
+}
+
+/** What was decided in a day: nothing to decide. */
+export function digestMail(digest: Digest): Mail {
+  const { title, text } = digestWords(digest);
+  return { subject: oneLine(inert(title)), text: [...text.map(inert), '', digest.url, ''].join('\n') };
 }
 
 const inert = (text: string) =>

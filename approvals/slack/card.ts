@@ -7,7 +7,8 @@ import { createHash } from 'node:crypto';
 import type { KnownBlock } from '@slack/web-api';
 import { duration, moment } from '../../broker/console/text.ts';
 import { isQuestion } from '../../broker/core/questions.ts';
-import type { AgentText, Incident, Notice } from '../contract.ts';
+import type { AgentText, Digest, Incident, Notice } from '../contract.ts';
+import { digestWords } from '../digest-words.ts';
 
 export interface Card {
   /** What stands for it in a notification: Slack reads this as markup. */
@@ -56,6 +57,19 @@ export function incidentCard({ agent, what, consequence, url, at, sessionId }: I
       section(what),
       section(`${consequence} ${moment(at)}`),
       { type: 'actions', elements: [{ type: 'button', text: plain(label), action_id: 'open', url }] },
+    ],
+  };
+}
+
+/** What was decided in a day: nothing to decide. */
+export function digestCard(digest: Digest): Card {
+  const { title, text } = digestWords(digest);
+  return {
+    text: escaped(title),
+    blocks: [
+      { type: 'header', text: plain(short(title, headerMax)) },
+      ...sections(text.filter((line) => line !== '')),
+      { type: 'actions', elements: [{ type: 'button', text: plain('Read each'), action_id: 'open', url: digest.url }] },
     ],
   };
 }

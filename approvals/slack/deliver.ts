@@ -3,9 +3,9 @@
  * message is which notice stands in the message's metadata: whoever may have posted it before looks first.
  */
 import type { WebClient } from '@slack/web-api';
-import type { Incident, Notice } from '../contract.ts';
+import type { Message, Notice } from '../contract.ts';
 import { placesToTell, type Routes } from '../routes.ts';
-import { cardOf, fingerprint, incidentCard } from './card.ts';
+import { type Card, cardOf, digestCard, fingerprint, incidentCard } from './card.ts';
 import { deliveryError, isRefusal, type SlackAccess, slackClient } from './client.ts';
 
 export interface DeliverySettings extends SlackAccess {
@@ -26,7 +26,7 @@ const pagesMax = 10;
 /** @returns the places, as text @throws DeliveryError */
 export async function deliverToSlack(
   settings: DeliverySettings,
-  notice: Notice | Incident,
+  notice: Message,
   signal: AbortSignal,
 ): Promise<string> {
   signal.throwIfAborted();
@@ -41,10 +41,10 @@ export async function deliverToSlack(
   }
 }
 
-const roomsOf = ({ WRIT_SLACK_ROUTES, WRIT_SLACK_CHANNEL }: DeliverySettings, notice: Notice | Incident) =>
+const roomsOf = ({ WRIT_SLACK_ROUTES, WRIT_SLACK_CHANNEL }: DeliverySettings, notice: Message) =>
   placesToTell(WRIT_SLACK_ROUTES, () => WRIT_SLACK_CHANNEL, notice);
 
-async function tell(slack: WebClient, settings: DeliverySettings, notice: Notice | Incident): Promise<Place[]> {
+async function tell(slack: WebClient, settings: DeliverySettings, notice: Message): Promise<Place[]> {
   const places: Place[] = [];
   for (const room of roomsOf(settings, notice)) {
     const found = notice.attempt > 1 ? await find(slack, room, notice.id, sinceOf(notice)) : null;
@@ -53,15 +53,18 @@ async function tell(slack: WebClient, settings: DeliverySettings, notice: Notice
   return places;
 }
 
-const sinceOf = (notice: Notice | Incident) => (notice.kind === 'incident' ? notice.at : notice.requestedAt);
+function sinceOf(message: Message): Date {
+  if (message.kind === 'incident') return message.at;
+  return message.kind === 'digest' ? message.until : message.requestedAt;
+}
 
-async function post(slack: WebClient, room: string, notice: Notice | Incident): Promise<Place> {
+async function post(slack: WebClient, room: string, notice: Message): Promise<Place> {
   const posted = await slack.chat.postMessage({ channel: room, ...messageOf(notice) });
   return { channel: posted.channel ?? room, ts: posted.ts ?? '' };
 }
 
 /** What was on the card may have been narrowed since. */
-async function refresh(slack: WebClient, found: Place & { shows: unknown }, notice: Notice | Incident): Promise<Place> {
+async function refresh(slack: WebClient, found: Place & { shows: unknown }, notice: Message): Promise<Place> {
   const place = { channel: found.channel, ts: found.ts };
   if (found.shows !== showsOf(notice)) await slack.chat.update({ ...place, ...messageOf(notice) });
   return place;
@@ -89,12 +92,18 @@ async function rewrite(slack: WebClient, settings: DeliverySettings, notice: Not
   return known;
 }
 
-/** Which permission is to be read in it; an incident never changes. */
-const showsOf = (notice: Notice | Incident) => (notice.kind === 'incident' ? '' : fingerprint(notice.planDigest));
+/** Which permission is to be read in it; what is only told never changes. */
+const showsOf = (message: Message) =>
+  message.kind === 'incident' || message.kind === 'digest' ? '' : fingerprint(message.planDigest);
 
-function messageOf(notice: Notice | Incident) {
+function written(message: Message): Card {
+  if (message.kind === 'incident') return incidentCard(message);
+  return message.kind === 'digest' ? digestCard(message) : cardOf(message);
+}
+
+function messageOf(notice: Message) {
   return {
-    ...(notice.kind === 'incident' ? incidentCard(notice) : cardOf(notice)),
+    ...written(notice),
     parse: 'none' as const,
     link_names: false,
     unfurl_links: false,

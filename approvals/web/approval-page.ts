@@ -11,7 +11,7 @@ import { type Identity, personRef } from '../../broker/people/identity.ts';
 import { needsName } from '../../broker/people/passkeys/relying-party.ts';
 import type { GrantAbout } from '../contract.ts';
 import type { EarlierApproval, TermProgress } from '../eligibility.ts';
-import { type Outcome, type Part, reasonMax } from '../review.ts';
+import { type Level, type Outcome, type Part, reasonMax } from '../review.ts';
 import type { ApprovalView, EarlierGrant, LeaseEnd } from './load.ts';
 import { asks, callCard, choices, hasLifetime, withholdFields } from './questions.ts';
 import { result, statusTag } from './words.ts';
@@ -27,6 +27,8 @@ export interface ApprovalPage {
   lease: LeaseEnd | null;
   /** What the agent was last given of this capability, in words; null = nothing yet. */
   lastGiven: { summary: string[]; ttlSeconds: number; at: Date } | null;
+  /** What has changed since it was approved; null where nothing was, or has. */
+  changed: StateChange | null;
   /** This person gave an approval that they can take back. */
   mayWithdraw: boolean;
   /** This person may approve the next ones like it ahead of time. */
@@ -43,8 +45,16 @@ export interface ApprovalPage {
   approvals: TermProgress<EarlierApproval>[];
   /** What the approver may leave out. */
   parts: Part[];
+  /** What may be lowered. */
+  levels: Level[];
   /** Why the form just sent was not taken, and what it said. */
   fault?: { message: string; reason: string } | undefined;
+}
+
+/** Lines that are there no more, and those that are there now. */
+export interface StateChange {
+  was: string[];
+  now: string[];
 }
 
 const justificationMax = 500;
@@ -72,6 +82,7 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
     ]),
     open(page) ? null : h('p', null, statusTag(grant.status, grant.reason)),
     page.fault === undefined ? null : h('p', { class: 'fault', role: 'alert' }, page.fault.message),
+    changedSince(page),
     open(page) ? h('a', { class: 'button jump', href: '#decide' }, `${timeLeft(page)} left to decide`) : null,
     // The verdict stands before the history in reading order: on a phone the way to it is short.
     h('div', { class: 'columns' }, [
@@ -92,6 +103,29 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
       lately(page),
     ]),
     open(page) ? actionBar(page) : null,
+  ]);
+}
+
+/** It was approved, and what it is about has changed before the agent came: the difference first. */
+function changedSince({ changed }: ApprovalPage): JSX.Element | null {
+  if (changed === null) return null;
+  const list = (title: string, lines: string[]) => [
+    h('p', null, title),
+    h(
+      'ul',
+      null,
+      lines.map((text) => h('li', null, h(Foreign, { text, max: 600 }))),
+    ),
+  ];
+  return h('section', { class: 'card', 'aria-label': 'What has changed' }, [
+    h('h2', null, 'Approved before, and changed since'),
+    h(
+      'p',
+      null,
+      'When the agent came for it, what it is about was not as its approver had seen it. No earlier approval counts.',
+    ),
+    ...list('When it was approved:', changed.was),
+    ...list('Now:', changed.now),
   ]);
 }
 
@@ -318,7 +352,7 @@ function verdict(page: ApprovalPage): JSX.Element {
     mayApprove(page)
       ? form('approve', [
           withholdFields(grant),
-          partFields(page.parts),
+          partFields(page.parts, page.levels),
           ...(hasLifetime(grant)
             ? [
                 h('label', { for: 'ttl' }, 'For how long'),
@@ -349,11 +383,15 @@ const signing = () => [
   passkeyFields(),
 ];
 
-/** A tick for each member of each list, all set: what is not ticked is left out. */
-function partFields(parts: Part[]): JSX.Element | null {
-  if (parts.length === 0) return null;
+/** A tick for each member of each list, all set: what is not ticked is left out. And what may be lowered. */
+function partFields(parts: Part[], levels: Level[]): JSX.Element | null {
+  if (parts.length + levels.length === 0) return null;
+  const choices = [
+    ...(parts.length === 0 ? [] : [`${parts.length} parts`]),
+    ...(levels.length === 0 ? [] : [`${levels.length} ${levels.length === 1 ? 'level' : 'levels'}`]),
+  ];
   return h('details', { class: 'parts' }, [
-    h('summary', null, `Approve less of it: ${parts.length} parts`),
+    h('summary', null, `Approve less of it: ${choices.join(', ')}`),
     ...[...Map.groupBy(parts, ({ list }) => list)].map(([list, members]) =>
       h('fieldset', null, [
         h('legend', null, h(Foreign, { text: list })),
@@ -367,6 +405,41 @@ function partFields(parts: Part[]): JSX.Element | null {
         ),
       ]),
     ),
+    ...levels.map(levelField),
+  ]);
+}
+
+/** A choice of lower steps, or a field for a longer text. */
+function levelField(level: Level, index: number): JSX.Element {
+  const id = `level-${index}`;
+  const { pointer, name, now, steps, begins } = level;
+  return h('fieldset', { class: 'level' }, [
+    h('label', { for: id }, [h(Foreign, { text: name }), ', now ', h(Foreign, { text: now, max: 300 })]),
+    steps !== undefined
+      ? h('select', { id, name: `lower${pointer}` }, [
+          h('option', { value: '', selected: true, class: 'as-asked' }, 'as asked'),
+          ...steps.map(({ key, text }) => h('option', { value: key }, `only: ${text}`)),
+        ])
+      : h('input', {
+          id,
+          name: `lower${pointer}`,
+          type: 'text',
+          value: '',
+          // The button says what is chosen by whether this is shown.
+          placeholder: 'as asked',
+          maxLength: 1024,
+          autocomplete: 'off',
+          'aria-describedby': `${id}-how`,
+        }),
+    ...(steps !== undefined
+      ? []
+      : [
+          h('p', { class: 'small soft', id: `${id}-how` }, [
+            'Empty: as asked. Or a longer one',
+            ...(begins === '' ? [''] : [', which begins with ', h(Foreign, { text: begins ?? '', max: 300 })]),
+            ', to the letter, without patterns.',
+          ]),
+        ]),
   ]);
 }
 

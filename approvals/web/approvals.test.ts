@@ -40,12 +40,15 @@ async function get(path: string, who?: Identity) {
 async function post(
   path: string,
   who: Identity,
-  fields: Record<string, string>,
+  fields: Record<string, string | string[]>,
   change: { headers?: Record<string, string>; csrf?: string | null } = {},
 ) {
   const { cookie, csrf } = await harness.signedIn(who);
   const token = change.csrf === undefined ? csrf : change.csrf;
-  const body = new URLSearchParams({ plan_digest: digest, ...fields, ...(token === null ? {} : { csrf: token }) });
+  const all = { plan_digest: digest, ...fields, ...(token === null ? {} : { csrf: token }) };
+  const body = new URLSearchParams(
+    Object.entries(all).flatMap(([name, said]) => [said].flat().map((one) => [name, one])),
+  );
   const headers = { cookie, 'sec-fetch-site': 'same-origin', ...change.headers };
   const response = await fetch(harness.url + path, { method: 'POST', headers, body, redirect: 'manual' });
   return { status: response.status, headers: response.headers, html: await response.text() };
@@ -243,6 +246,45 @@ test('what is not ticked is left out, and stays so for the next approver', async
   assert.deepEqual([approved.status, approved.planDigest], ['approved', narrowed.planDigest]);
 });
 
+test('a level is lowered by a choice, a prefix by what is typed; what is left as asked is not sent on', async () => {
+  const { path, row, sessionId } = await pending({}, { params: { prefix: 'a/' } });
+  const { html } = await get(path, owner);
+  assert.match(
+    html,
+    /<label for="level-0">.*access.*<select id="level-0" name="lower\/access">.*<option value="list">only: list/,
+  );
+  assert.match(html, /<label for="level-1">.*prefix in &lt;b>orders/);
+  assert.match(html, /<input id="level-1" name="lower\/prefix" type="text"/);
+  const twice = { verdict: 'approve', 'lower/access': ['list', 'get'] };
+  assert.equal((await post(path, owner, twice)).status, 400);
+  const both = { 'lower/access': '', 'lower/prefix': 'a/b/' };
+  assert.equal((await post(path, owner, { verdict: 'approve', ...both })).status, 303);
+  const { plan: given, decision } = await row();
+  assert.deepEqual((given as unknown as typeof plan).permission.lowered, { '/prefix': 'a/b/' });
+  assert.deepEqual((decision as { lowered: object }).lowered, { '/prefix': 'a/b/' });
+  const event = (await eventsOf(harness.store, sessionId)).at(-1);
+  assert.deepEqual(event?.payload.lowered, { '/prefix': 'a/b/' });
+});
+
+test('what was sent back says first what has changed', async () => {
+  const stated = { ...plan, state: { round: 1, seen: { head: 'two' } } };
+  const described = harness.description;
+  const decision = { effect: 'approve', reasons: [{ code: 'state_changed' }], state_was: { head: '<b>one</b>' } };
+  const { path } = await pending({}, { plan: stated, decision });
+  harness.describe = ({ state }) => ({
+    ...described,
+    summary: [...described.summary, `head ${String(state?.seen.head)}`],
+  });
+  const { html } = await get(path, owner);
+  harness.describe = null;
+  assert.match(html, /Approved before, and changed since/);
+  const [, was, now] = /When it was approved:<\/p><ul>(.*?)<\/ul><p>Now:<\/p><ul>(.*?)<\/ul>/.exec(html) ?? [];
+  assert.match(was ?? '', /head &lt;b>one&lt;\/b>/);
+  assert.match(now ?? '', /head two/);
+  assert.doesNotMatch(`${was}${now}`, new RegExp(described.summary[0] as string));
+  assert.doesNotMatch((await get((await pending()).path, owner)).html, /changed since/);
+});
+
 /** A credential that a grant gave, as it came to its end. */
 async function lease(
   grant: { id: string; sessionId: string },
@@ -413,6 +455,28 @@ test('rows of one agent are told apart, and one’s own decisions are listed', a
   assert.deepEqual([state.status, /^pending\.0\.sha256:/.test(state.html)], [200, true]);
   assert.equal((await get(`${two.path}/state`, person('nobody@example.com'))).status, 404);
   assert.equal((await get(`${two.path}/state`)).status, 404);
+});
+
+test('what was decided in a team’s name is listed for its members, a day at a time, and for nobody else', async () => {
+  const approval = [{ quorum: 1, from: ['team:treasury', 'oncall:payments'] }];
+  const mine = person('treasurer@example.com', { groups: ['treasury'] });
+  const one = await pending({}, { approval, capability: 'pay-<b>invoice</b>' });
+  const other = await pending();
+  assert.equal((await post(one.path, mine, { verdict: 'deny', reason: 'no' })).status, 303);
+  assert.equal((await post(other.path, owner, { verdict: 'deny', reason: 'no' })).status, 303);
+  const { html } = await get('/approvals/team', mine);
+  assert.match(html, /team:treasury/);
+  assert.match(html, /1 asked: 0 approved, 0 approved ahead of time, 1 denied/);
+  assert.match(html, /treasurer@example\.com/);
+  assert.ok(html.includes(`"${one.path}"`));
+  assert.ok(!html.includes(`"${other.path}"`) && !html.includes('oncall:payments'), 'not theirs');
+  assert.match(html, /pay-&lt;b>invoice/);
+  for (const stranger of [person('nobody@example.com'), owner, { ...owner, onCall: ['payments'] }])
+    assert.ok(!(await get('/approvals/team', stranger)).html.includes(`"${one.path}"`));
+  const before = await get('/approvals/team?until=2026-03-01T07:00:00.000Z', mine);
+  assert.match(before.html, /Nothing was decided/);
+  for (const said of ['2026-13-45T99:99', '0000', '%00', '2026-03-01%27--', '9999-01-01T00:00:00.000Z'])
+    assert.equal((await get(`/approvals/team?until=${said}`, mine)).status, 200, said);
 });
 
 test('approve, with a shorter life', async () => {

@@ -10,12 +10,14 @@ import { answerScript } from '../../broker/console/passkeys.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
 import { errorTable, WritError } from '../../broker/core/errors.ts';
 import { isQuestion } from '../../broker/core/questions.ts';
-import { type Identity, personRef } from '../../broker/people/identity.ts';
+import { type Identity, isApprover, personRef } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
+import { asOnCall } from '../../broker/people/on-call.ts';
 import { readAssertion } from '../../broker/people/passkeys/assertion.ts';
 import { relyingParty } from '../../broker/people/passkeys/relying-party.ts';
 import { usablePasskeys } from '../../broker/people/passkeys/stored-passkey.ts';
 import type { PagesDeps } from '../contract.ts';
+import { loadDecided, loadDecidedRequests, type Period } from '../decided.ts';
 import { loadAllForReview, loadForReview, progressOf, standingOf } from '../eligibility.ts';
 import {
   beginSigning,
@@ -28,17 +30,27 @@ import {
   withdraw,
 } from '../review.ts';
 import { aheadRouter } from './ahead.ts';
-import { type ApprovalPage, approvalPage, barredPage, stateOf } from './approval-page.ts';
+import { type ApprovalPage, approvalPage, barredPage, type StateChange, stateOf } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
-import { grantRef, loadApprovals, loadEarlier, loadLastGiven, loadLease, loadOwn, loadWaiting } from './load.ts';
+import {
+  type ApprovalView,
+  grantRef,
+  loadApprovals,
+  loadEarlier,
+  loadLastGiven,
+  loadLease,
+  loadOwn,
+  loadWaiting,
+} from './load.ts';
 import { minePage } from './mine-page.ts';
+import { teamPage } from './team-page.ts';
 
 export interface ApprovalsDeps extends PagesDeps {
   /** What reviews given here are recorded under. */
   channel: string;
 }
 
-/** `GET /approvals`, `…/mine`, `…/:id`, `…/:id/state`; `POST /approvals/:id`. */
+/** `GET /approvals`, `…/mine`, `…/team`, `…/:id`, `…/:id/state`; `POST /approvals/:id`. */
 export function approvalsRouter(deps: ApprovalsDeps): Router {
   const router = express.Router();
 
@@ -58,6 +70,23 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
     if (login === null) return;
     const own = await loadOwn(deps.store, login.identity);
     sendPage(res, { title: 'Decided by you', viewer: viewerOf(login), body: minePage(own, deps.clock.now()) });
+  });
+
+  router.get('/approvals/team', async (req, res) => {
+    const login = await requirePerson(deps, req, res);
+    if (login === null) return;
+    const period = periodOf(req.query.until, deps.clock.now());
+    const all = await loadDecided(deps.store, period);
+    const person = await asOnCall(
+      deps.onCall,
+      login.identity,
+      all.map(({ owner }) => owner),
+    );
+    const theirs = all.filter(({ owner }) => isApprover(person, [owner]));
+    const owners = theirs.map(({ owner }) => owner);
+    const requests = owners.length === 0 ? [] : await loadDecidedRequests(deps.store, period, owners);
+    const body = teamPage(theirs, requests, period, deps.clock.now());
+    sendPage(res, { title: 'Decided in your teams’ name', viewer: viewerOf(login), body });
   });
 
   // What a page that is open looks at: a word that changes when it is decided, for whoever may see it.
@@ -190,6 +219,7 @@ async function showApproval(
       !isQuestion(grant.capability) &&
       ['approved', 'issuing', 'issued', 'ended'].includes(grant.status) &&
       underReview.approvals.length > 0,
+    changed: changesOf(deps, grant),
     mayWithdraw: mayWithdraw(login.identity, underReview),
     csrf: login.csrf,
     now: deps.clock.now(),
@@ -197,6 +227,10 @@ async function showApproval(
     bar: unseen ? 'Its arguments cannot be shown, so nobody can agree to them. You may deny it.' : (bar?.text ?? null),
     approvals: progressOf(underReview, grant.plan_digest),
     parts: deps.canNarrow?.(grant.provider) === true ? partsOf(underReview.params, underReview.left_out) : [],
+    levels:
+      deps.canNarrow?.(grant.provider) === true && !isQuestion(grant.capability)
+        ? (deps.levelsOf?.(underReview) ?? [])
+        : [],
     passkey,
     fault,
   });
@@ -207,6 +241,14 @@ async function showApproval(
     body,
     status: fault?.status ?? 200,
   });
+}
+
+/** How the state was when it was approved, and is now, of a request that was sent back; else null. */
+function changesOf({ describePlan }: ApprovalsDeps, { plan, state_was }: ApprovalView): StateChange | null {
+  if (state_was === null || plan.state === undefined || plan.state.round === 0) return null;
+  const { summary: now } = describePlan(plan);
+  const { summary: was } = describePlan({ ...plan, state: { ...plan.state, seen: state_was } });
+  return { was: was.filter((line) => !now.includes(line)), now: now.filter((line) => !was.includes(line)) };
 }
 
 /** Whether the person has a passkey that can sign. */
@@ -242,6 +284,14 @@ export async function waitingFor(
     if (count > 0) more.set(agent, count);
   }
   return { listed, more };
+}
+
+/** A day: the one that a digest's link names, or the one until now. */
+function periodOf(said: unknown, now: Date): Period {
+  const at = typeof said === 'string' && /^\d{4}-[\dT:.Z-]{6,20}$/.test(said) ? Date.parse(said) : Number.NaN;
+  // What is decided at this very moment is in it.
+  const until = Number.isNaN(at) || at > now.getTime() ? new Date(now.getTime() + 1) : new Date(at);
+  return { from: new Date(until.getTime() - 86_400_000), until };
 }
 
 const isId = (text: string) => /^\w{1,64}$/.test(text);
@@ -302,6 +352,12 @@ function readForm(
     // Of what was offered, what is not ticked is left out.
     const kept = new Set([keep ?? []].flat());
     request.leaveOut = names('part', part).filter((pointer) => !kept.has(pointer));
+  }
+  if (verdict === 'approve') {
+    // A field for each that was offered; an empty one leaves it as it was asked for.
+    const answers = Object.entries(body).filter(([name, said]) => name.startsWith('lower/') && said !== '');
+    if (answers.some(([, said]) => typeof said !== 'string')) throw fault('lower', 'One answer for each level.');
+    request.lower = Object.fromEntries(answers.map(([name, said]) => [name.slice('lower'.length), said as string]));
   }
   if (verdict === 'approve' && withhold !== undefined) {
     request.withhold = names('withhold', withhold);

@@ -2,7 +2,7 @@
 
 import type { VouchedPerson } from '../../broker/core/identifier.ts';
 import { decisionReason } from '../../broker/core/reasons.ts';
-import type { Json, Plan } from '../../broker/core/vocabulary.ts';
+import type { Json, JsonObject, Plan } from '../../broker/core/vocabulary.ts';
 import type { Statement, Store } from '../../broker/store/open.ts';
 import type { GrantRef } from '../contract.ts';
 import { mayBeDecided } from '../review.ts';
@@ -20,6 +20,8 @@ export interface ApprovalView {
   tier: number;
   /** Approvals given, whatever came of them. */
   approval_count: number;
+  /** What had been approved, of a request that was sent back because that had changed; else null. */
+  state_was: JsonObject | null;
   status: string;
   params: { [name: string]: Json };
   justification: string | null;
@@ -46,7 +48,7 @@ const reason = `
 const viewStatement: Statement = {
   name: 'approval_view',
   text: `
-    SELECT g.id, g.session_id, g.agent, g.capability, g.manifest_version, g.provider, g.plan, g.plan_digest, g.tier, g.approval_count, g.status, g.params,
+    SELECT g.id, g.session_id, g.agent, g.capability, g.manifest_version, g.provider, g.plan, g.plan_digest, g.tier, g.approval_count, g.decision -> 'state_was' AS state_was, g.status, g.params,
       g.justification, ${reason}, g.requested_at, g.decide_by, g.decided_at, s.task_type, s.inputs, s.on_behalf_of,
       s.declared_on_behalf_of, s.started_by, s.responsible, s.status AS session_status, s.expires_at AS session_expires_at
     FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = ANY($1::text[])

@@ -7,7 +7,10 @@ import type { OwnReview } from './load.ts';
 import { statusTag } from './words.ts';
 
 export function minePage(own: OwnReview[], now: Date): JSX.Element {
-  const title = h('h1', null, 'Decided by you');
+  const title = h('div', null, [
+    h('h1', null, 'Decided by you'),
+    h('p', null, h('a', { href: '/approvals/team' }, 'Decided in your teams’ name')),
+  ]);
   if (own.length === 0) return h('div', null, [title, h('p', { class: 'lede' }, 'You have decided nothing yet.')]);
   const rows = own.map((one) =>
     h('tr', null, [

@@ -12,7 +12,7 @@ import { type ManifestPagesDeps, manifestPagesRouter } from '../../broker/consol
 import { passkeysRouter } from '../../broker/console/passkeys.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
 import { manualClock } from '../../broker/core/clock.ts';
-import type { Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
+import type { JsonObject, Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
 import { createSeal } from '../../broker/keys/seal.ts';
 import { agreeToProposal, refuseProposal } from '../../broker/manifests/agree.ts';
 import { createCatalog } from '../../broker/manifests/catalog.ts';
@@ -35,6 +35,8 @@ export interface Harness {
   clock: ReturnType<typeof manualClock>;
   /** What the provider and the manifest say on the page; tests replace it. */
   description: PlanDescription;
+  /** In place of it, where it hangs on the plan; null = not. */
+  describe: ((plan: Plan) => PlanDescription) | null;
   about: GrantAbout;
   /** Lines that the pages logged. */
   logged: string[];
@@ -65,6 +67,7 @@ export async function openHarness(
     store,
     clock,
     logged,
+    describe: null,
     description: {
       summary: ['Read objects under customers/42/ in the S3 bucket orders'],
       revocability: {
@@ -129,8 +132,8 @@ export async function openHarness(
     }),
     cookieKey: randomBytes(32),
     passkeyKey: randomBytes(32),
+    describePlan: (asked: Plan) => harness.describe?.(asked) ?? harness.description,
     passkeySignInSeconds: 43_200,
-    describePlan: () => harness.description,
     approversOf: async () => ['team:billing', 'user:storage@example.com'],
     aboutGrant: async () => harness.about,
     callArguments: async () => null,
@@ -140,10 +143,21 @@ export async function openHarness(
     editorCoolingSeconds: 86_400,
     canNarrow: () => true,
     // As a provider would plan what is left; how it does is the providers' conformance.
-    narrowPlan: ({ plan }: { plan: Plan }, leftOut: readonly string[]) => ({
+    narrowPlan: (
+      { plan }: { plan: Plan },
+      leftOut: readonly string[],
+      lowered: { readonly [pointer: string]: string },
+    ) => ({
       ...plan,
-      permission: { ...plan.permission, without: [...leftOut] },
+      permission: { ...plan.permission, without: [...leftOut], lowered: { ...lowered } },
     }),
+    levelsOf: ({ params }: { params: JsonObject }) =>
+      params.prefix === undefined
+        ? []
+        : [
+            { pointer: '/access', name: 'access', now: 'read', steps: [{ key: 'list', text: 'list' }] },
+            { pointer: '/prefix', name: 'prefix in <b>orders</b>', now: 'a/', begins: 'a/' },
+          ],
     termsOf: async () => ({
       digest: 'sha256:terms',
       tier: 2,

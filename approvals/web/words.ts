@@ -30,6 +30,8 @@ const reasonWords: Record<string, string> = {
   owner_changed: 'owners changed',
   denied_by_approver: 'by a person',
   withdrawn: 'approval taken back',
+  state_changed: 'changed too often',
+  state_unreadable: 'its state unreadable',
   denied_lately: 'denied just before',
   asked_too_often: 'asked too often',
   locked: 'locked',

@@ -8,7 +8,7 @@ import { request as requestHttps } from 'node:https';
 import { isIP } from 'node:net';
 import { isGlobal, lookupGlobal, PrivateAddress } from '../../broker/core/global-address.ts';
 import { isLoopback } from '../../broker/core/loopback.ts';
-import { type AgentText, DeliveryError, type Incident, type Notice } from '../contract.ts';
+import { type AgentText, DeliveryError, type Digest, type Incident, type Message, type Notice } from '../contract.ts';
 
 export interface WebhookTarget {
   WRIT_WEBHOOK_URL: string;
@@ -19,12 +19,12 @@ export interface WebhookTarget {
 /** @throws DeliveryError */
 export async function postNotice(
   target: WebhookTarget,
-  notice: Notice | Incident,
+  notice: Message,
   now: Date,
   signal: AbortSignal,
 ): Promise<void> {
   signal.throwIfAborted();
-  const body = JSON.stringify(notice.kind === 'incident' ? incidentOf(notice) : messageOf(notice));
+  const body = JSON.stringify(bodyOf(notice));
   const timestamp = String(Math.floor(now.getTime() / 1000));
   const headers = {
     'content-type': 'application/json',
@@ -51,6 +51,11 @@ export async function postNotice(
 /** `v1` of Standard Webhooks. */
 export function signatureOf(secret: Buffer, id: string, timestamp: string, body: string): string {
   return `v1,${createHmac('sha256', secret).update(`${id}.${timestamp}.${body}`).digest('base64')}`;
+}
+
+function bodyOf(message: Message): object {
+  if (message.kind === 'incident') return incidentOf(message);
+  return message.kind === 'digest' ? digestOf(message) : messageOf(message);
 }
 
 /** What the receiver reads. Names and kinds are the interface: add, never change. */
@@ -86,6 +91,11 @@ function incidentOf({ sessionId, url, agent, what, consequence, recipients, at }
     timestamp: at.toISOString(),
     data: { session_id: sessionId, url, agent, what, consequence, recipients },
   };
+}
+
+function digestOf({ owner, url, from, until, totals, lines, people, hasty }: Digest): object {
+  const data = { owner, url, from: from.toISOString(), until: until.toISOString(), totals, lines, people, hasty };
+  return { type: 'approval.digest', timestamp: until.toISOString(), data };
 }
 
 interface Answer {

@@ -30,7 +30,12 @@ const text = z.string();
 const count = z.int().min(0);
 const time = z.iso.datetime({ offset: true });
 const object = z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>;
-const plan = z.strictObject({ provider: text, permission: object, ttl_seconds: count }) as z.ZodType<Plan>;
+const plan = z.strictObject({
+  provider: text,
+  permission: object,
+  ttl_seconds: count,
+  state: z.strictObject({ round: count, seen: object }).optional(),
+}) as z.ZodType<Plan>;
 const decisionReason = z.enum(codesOf(decisionReasons));
 const errorCode = z.enum(Object.keys(errorTable) as ErrorCode[]);
 const reasons = z.array(
@@ -113,6 +118,8 @@ const reviewed = z.strictObject({
   hasty_seconds: count.optional(),
   /** Members of lists among the parameters that were left out, as JSON Pointers. */
   left_out: z.array(text).optional(),
+  /** What was lowered: JSON Pointer into the parameters → to what. */
+  lowered: z.record(text, text).optional(),
   /** Of tier 3: what the reviewer's passkey signed, for whoever verifies it later. */
   passkey: object.optional(),
 });
@@ -125,6 +132,7 @@ const lapsed = z.strictObject({
     'manifest_narrowed',
     'owner_changed',
     'approver_signed_off',
+    'state_changed',
     'withdrawn',
   ]),
   plan_digest: text,
@@ -250,6 +258,12 @@ export const events = {
     payload: [decided, reviewed, lapsed, endedWithSession],
   },
   'grant.approved': { meaning: 'A person approved the plan of a grant.', payload: [reviewed] },
+  'grant.sent_back': {
+    meaning: 'The agent came for an approved grant, and what it is about had changed: people are asked again.',
+    payload: [
+      z.strictObject({ capability: text, was_digest: text, plan_digest: text, was: object, now: object, round: count }),
+    ],
+  },
   'grant.redeemed': {
     meaning: 'The agent came for an approved grant; the intent to mint was written down.',
     payload: [z.strictObject({ plan_digest: text, approved_by: z.array(text), ttl_seconds: count })],

@@ -66,6 +66,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
       ? bad(`${actor} denied ${what}${reason ? `: “${reason}”` : ''}.`)
       : bad(`${what} was denied${because(decisionReasons)}.`),
   'grant.approved': ({ actor, what, payload }) => good(`${actor} approved ${what}${forTime(payload.ttl_seconds)}.`),
+  'grant.sent_back': ({ what }) =>
+    wait(`What ${what} is about has changed since it was approved; people are asked again.`),
   'grant.redeemed': ({ what }) => plain(`The agent collects ${what}.`),
   'grant.approval_kept': ({ what }) =>
     wait(`No credential for ${what} yet; the approval stands, and the agent may collect again.`),

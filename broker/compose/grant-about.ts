@@ -5,10 +5,18 @@
 
 import { hash } from 'node:crypto';
 import canonicalize from 'canonicalize';
-import type { AboutGrant, ApproversOf, DescribePlan, GrantRef, NarrowPlan, TermsOf } from '../../approvals/contract.ts';
+import type {
+  AboutGrant,
+  ApproversOf,
+  DescribePlan,
+  GrantRef,
+  LevelsOf,
+  NarrowPlan,
+  TermsOf,
+} from '../../approvals/contract.ts';
 import { WritError } from '../core/errors.ts';
 import type { Json } from '../core/vocabulary.ts';
-import { narrowedPlan } from '../grants/narrow-plan.ts';
+import { levelsOf, narrowedPlan } from '../grants/narrow-plan.ts';
 import { describeQuestion } from '../grants/question.ts';
 import { approvalConfig, approvalTerms } from '../manifests/approval-terms.ts';
 import { capabilityOwner, member } from '../manifests/manifest.ts';
@@ -22,6 +30,7 @@ export interface GrantAboutSources {
   minTtlSeconds(provider: string): number;
   narrowPlan: NarrowPlan;
   canNarrow(provider: string): boolean;
+  levelsOf: LevelsOf;
 }
 
 export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'providers'>): GrantAboutSources {
@@ -73,11 +82,15 @@ export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'prov
         maxTtlSeconds: capability.max_ttl,
       };
     },
-    narrowPlan: ({ params, plan }, leftOut) => {
+    narrowPlan: ({ params, plan }, leftOut, lowered) => {
       const provider = providers.get(plan.provider);
       if (provider === undefined)
         throw new WritError('unavailable', { detail: `The provider ${plan.provider} is not switched on.` });
-      return narrowedPlan(provider, params, plan, leftOut);
+      return narrowedPlan(provider, params, plan, leftOut, lowered);
+    },
+    levelsOf: ({ params, plan, left_out, lowered }) => {
+      const provider = providers.get(plan.provider);
+      return provider === undefined ? [] : levelsOf(provider, params, left_out, lowered);
     },
     canNarrow: (provider) => providers.get(provider)?.narrower !== undefined,
     minTtlSeconds: (provider) => providers.get(provider)?.limits.minTtlSeconds ?? 1,

@@ -1,6 +1,7 @@
 /** The worker's side of a broker: the reconciler, and what notifies it. */
 import { randomBytes } from 'node:crypto';
-import { openOutbox } from '../../approvals/outbox.ts';
+import { digestWriter } from '../../approvals/digest.ts';
+import { deliveringChannels, openOutbox } from '../../approvals/outbox.ts';
 import { checkpointKey, publicName } from '../audit/checkpoint-format.ts';
 import { type CheckpointSink, fileSink, httpSink, logSink } from '../audit/checkpoint-sinks.ts';
 import { type Checkpoints, createCheckpoints } from '../audit/checkpoints.ts';
@@ -13,6 +14,7 @@ import { deliverNotices } from '../worker/jobs/deliver-notices.ts';
 import { endBreakGlasses } from '../worker/jobs/end-break-glasses.ts';
 import { pollSignals } from '../worker/jobs/poll-signals.ts';
 import { writeCheckpoints } from '../worker/jobs/write-checkpoints.ts';
+import { writeDigests } from '../worker/jobs/write-digests.ts';
 import { fanOut, listenForNotifications, localNotifier, type Notifier, redisNotifier } from '../worker/notifier.ts';
 import { startReconciler } from '../worker/reconciler.ts';
 import { breakGlassSettings } from './break-glass.ts';
@@ -43,6 +45,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
       metrics: parts.sideChannels,
       escalateSeconds: settings.WRIT_APPROVAL_ESCALATE_SECONDS,
     });
+    const digests = digestsOf(parts);
     const checkpoints = await checkpointsOf(parts);
     const poller = signalPoller(parts, notify);
     const reconciler = startReconciler(
@@ -55,6 +58,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
           ...jobs,
           endBreakGlasses({ ...breakGlassSettings(parts), metrics: createBreakGlassMetrics(parts.registry) }),
           deliverNotices(() => outbox.deliver()),
+          ...(digests === null ? [] : [writeDigests(digests)]),
           ...(checkpoints === null ? [] : [writeCheckpoints(checkpoints.tick)]),
           ...(poller === null ? [] : [pollSignals(poller.tick)]),
         ],
@@ -98,6 +102,15 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
       await notifier.close();
     },
   };
+}
+
+/** Null where nobody is told. */
+function digestsOf({ settings, store, clock, channels }: Parts): (() => Promise<void>) | null {
+  const minuteOfDay = settings.WRIT_DIGEST_AT;
+  const names = deliveringChannels(channels).map(({ name }) => name);
+  return minuteOfDay === null || names.length === 0
+    ? null
+    : digestWriter(store, clock, { minuteOfDay, channels: names });
 }
 
 /** Null where nothing is polled. */

@@ -133,6 +133,14 @@ export const environment = z.object({
   WRIT_APPROVAL_ESCALATE_SECONDS: seconds(120, 0, 86_400).describe(
     'After so long without an answer people are told again: the next ones where a channel has a next place to tell, else the same. At once when a place cannot be told. 0 = never.',
   ),
+  WRIT_DIGEST_AT: z
+    .string()
+    .regex(/^(off|([01]\d|2[0-3]):[0-5]\d)$/, 'must be HH:MM by UTC, or off')
+    .transform((text) => (text === 'off' ? null : Number(text.slice(0, 2)) * 60 + Number(text.slice(3))))
+    .default(7 * 60)
+    .describe(
+      'When owners and groups are told, once a day, what was decided in their name: a time by UTC, such as `07:00`, or `off`. Told by the channels that deliver; nothing where there is none.',
+    ),
   WRIT_ONCALL_FILE: z
     .string()
     .min(1)

@@ -214,6 +214,16 @@ export const decisionReasons = {
     meaning: 'A rule suspended the session before a person decided, or before the agent collected it.',
     words: 'a rule suspended the session',
   },
+  state_changed: {
+    meaning:
+      'What the approval was about has changed since (a branch, rows): people are asked again, with the difference. Denied where that happened too often.',
+    words: 'what it is about had changed since it was approved',
+  },
+  state_unreadable: {
+    meaning:
+      'The manifest wants people to approve the state of what it is about, and the provider could not read it. Nothing is given; ask again.',
+    words: 'the state of what it is about could not be read',
+  },
   session_asleep: {
     meaning: 'The session went to sleep, and its credential was revoked.',
     words: 'the session went to sleep',

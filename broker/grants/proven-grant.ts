@@ -28,9 +28,12 @@ export const provenGrantColumns = (g: string): string =>
     .concat(`${g}.decision -> 'approval' AS approval`, `${g}.decision -> 'asked_plan' AS asked_plan`)
     .join(', ');
 
-/** What a review may narrow is not the request's: its own proof says to what. */
+/**
+ * What a review may narrow is not the request's: its own proof says to what. Nor is the state that it was
+ * made on: a review's proof says which one people saw, and it is read again before anything is given.
+ */
 const proven = (row: ProvenRows['grants']): ProvenRows['grants'] => {
-  const { ttl_seconds: _, ...plan } = (row.asked_plan ?? row.plan) as JsonObject & { ttl_seconds?: unknown };
+  const { ttl_seconds: _, state: __, ...plan } = (row.asked_plan ?? row.plan) as JsonObject & { ttl_seconds?: unknown };
   if (row.provider === 'session' && typeof plan.permission === 'object')
     plan.permission = { ...plan.permission, withhold: [] };
   return {

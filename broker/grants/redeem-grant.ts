@@ -3,6 +3,7 @@
  * (the manifest may have been narrowed, the session may be nearly over); the approval is one of those facts.
  */
 
+import { isDeepStrictEqual } from 'node:util';
 import { WritError } from '../core/errors.ts';
 import { isQuestion } from '../core/questions.ts';
 import type { ApprovalTerm, JsonObject, Plan, Reason } from '../core/vocabulary.ts';
@@ -15,7 +16,9 @@ import { checkCredentialJwk } from './deliver.ts';
 import { evaluatePlan } from './evaluate.ts';
 import { historyOf } from './history.ts';
 import { commitIntent, type IssuedAnswer, mintAndDeliver } from './issue-grant.ts';
+import { readState, StateUnreadable, wantsState } from './plan-state.ts';
 import type { GrantDeps } from './request-grant.ts';
+import { sendBack } from './send-back.ts';
 import { claimApproved } from './statements.ts';
 
 /**
@@ -35,8 +38,9 @@ export async function redemptionReads(
  * 1. Read the grant: it must be this session's, and approved.
  * 2. Narrow the consented plan to what is left of the session.
  * 3. Decide again, with the approval as a fact.
- * 4. Claim the grant and commit the intent: a second request finds it claimed.
- * 5. Mint and deliver; the TTL starts now.
+ * 4. Where people approved a state, read it again: changed, they are asked again.
+ * 5. Claim the grant and commit the intent: a second request finds it claimed.
+ * 6. Mint and deliver; the TTL starts now.
  *
  * @param session read with `redemptionReads` of this very grant
  * @throws WritError `not_found` (also for another agent's grant), `not_approved`, `already_redeemed`,
@@ -66,6 +70,9 @@ export async function redeemGrant(
   });
 
   // 4.
+  await stateStands(deps, session, asked, grant, requestId);
+
+  // 5.
   const { plan, digest } = evaluation;
   const audit = { plan_digest: digest, approved_by: approvedBy, ttl_seconds: plan.ttl_seconds };
   const claim = {
@@ -100,7 +107,7 @@ export async function redeemGrant(
     at: now,
   });
 
-  // 5.
+  // 6.
   return mintAndDeliver(deps, intent, sealTo, requestId);
 }
 
@@ -122,6 +129,48 @@ export async function redeemableUntil(
   checkOwners(asked, manifest, grant);
   evaluateConsented(deps, manifest, session, grant, now, history.hits);
   return grant.decideBy ?? now;
+}
+
+/**
+ * What people approved is as they saw it; else they are asked again. Which state it was is part of what they
+ * consented to: `consentedBy` has looked at that.
+ * @throws WritError `not_approved` (it has changed), `unavailable` (nobody can tell); both recorded
+ */
+async function stateStands(
+  deps: GrantDeps,
+  session: SessionFacts,
+  askedUnder: PublishedManifest,
+  grant: ApprovedGrant,
+  requestId: string | null,
+): Promise<void> {
+  const { state } = grant.plan as unknown as Plan;
+  if (state === undefined && !wantsState(askedUnder, grant.capability)) return;
+  const whole = ((grant.decision as { asked_plan?: JsonObject }).asked_plan ?? grant.plan) as unknown as Plan;
+  const unreadable = new WritError('unavailable', {
+    detail: 'What people approved depends on a state that cannot be read now.',
+    retryAfterSeconds: 5,
+    extensions: { grant_id: grant.id, reasons: [{ code: 'state_unreadable' }] },
+  });
+  const refuse = (error: WritError) =>
+    recordingRefusals(deps, session, grant.id, requestId, () => {
+      throw error;
+    });
+  if (state === undefined) return refuse(unreadable);
+  let seen: JsonObject;
+  try {
+    seen = await readState(deps, whole);
+  } catch (error) {
+    if (!(error instanceof StateUnreadable)) throw error;
+    deps.log.warn({ grant: grant.id, provider: whole.provider, code: error.code }, 'an approved state cannot be read');
+    return refuse(unreadable);
+  }
+  if (isDeepStrictEqual(seen, state.seen)) return;
+  await sendBack(deps, { grant, whole, state, seen, now: deps.clock.now(), requestId });
+  throw new WritError('not_approved', {
+    detail: 'What it is about has changed since it was approved. People are asked again.',
+    retryAfterSeconds: 2,
+    extensions: { grant_id: grant.id, reasons: [{ code: 'state_changed' }] },
+  });
 }
 
 type ApprovedGrant = Prisma.GrantGetPayload<{ include: { reviews: true } }>;

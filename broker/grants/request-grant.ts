@@ -14,6 +14,7 @@ import { type EventPayload, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
+import { planDigest } from '../decide/plan-digest.ts';
 import { bindParams } from '../manifests/bind.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import { member } from '../manifests/manifest.ts';
@@ -32,6 +33,7 @@ import {
   mintAndDeliver,
 } from './issue-grant.ts';
 import { type BrokenGlass, pastTheRules } from './past-the-rules.ts';
+import { readState, StateUnreadable, wantsState } from './plan-state.ts';
 import { approvalProgress } from './quorum.ts';
 import { knownName, recordableFaults } from './recordable.ts';
 import { aboutGrant, spared, waitingAlike } from './spare-people.ts';
@@ -198,8 +200,9 @@ async function decideOnce(
   if (history === 'moved_on') return null;
   const evaluated = await evaluateOrRecord(deps, manifest, bounded, request, now, history.hits, requestId);
   const broken = await pastTheRules(deps, manifest, bounded, request, now, history.hits, evaluated);
-  const evaluation = broken?.evaluation ?? (await sparingPeople(deps, session, request, evaluated, now));
-  if (typeof evaluation === 'string') return { outcome: 'repeated', grantId: evaluation };
+  const asked = broken?.evaluation ?? (await sparingPeople(deps, session, request, evaluated, now));
+  if (typeof asked === 'string') return { outcome: 'repeated', grantId: asked };
+  const evaluation = await onItsState(deps, manifest, request.capability, asked);
   const record = {
     ...draft(newId('gnt', now), session, evaluation, asking, now),
     perMinute: deps.grantsPerMinute,
@@ -306,6 +309,28 @@ async function sparingPeople(
   if (reason === null) return evaluation;
   const { approval: _, ...decision } = evaluation.decision;
   return { ...evaluation, decision: { ...decision, effect: 'deny', reasons: [reason] } };
+}
+
+/** The evaluation of the plan as it is made on what the target has now; denied where nobody can tell. */
+async function onItsState(
+  deps: GrantDeps,
+  manifest: PublishedManifest,
+  capability: string,
+  evaluation: Evaluation,
+): Promise<Evaluation> {
+  if (evaluation.decision.effect !== 'approve' || !wantsState(manifest, capability)) return evaluation;
+  try {
+    const plan = { ...evaluation.plan, state: { round: 0, seen: await readState(deps, evaluation.plan) } };
+    return { ...evaluation, plan, digest: planDigest(plan), description: evaluation.provider.describe(plan) };
+  } catch (error) {
+    if (!(error instanceof StateUnreadable)) throw error;
+    deps.log.warn(
+      { provider: evaluation.plan.provider, code: error.code },
+      'the state of what is asked for cannot be read',
+    );
+    const { approval: _, ...decision } = evaluation.decision;
+    return { ...evaluation, decision: { ...decision, effect: 'deny', reasons: [{ code: 'state_unreadable' }] } };
+  }
 }
 
 function seenGrant(

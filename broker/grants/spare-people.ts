@@ -96,8 +96,10 @@ export async function waitingAlike(
     capability,
     now,
   ]);
-  const digest = planDigest(plan);
+  // Of what it is about there may be another state by now: that is found when it is collected.
+  const digestOf = ({ state: _, ...asked }: Plan) => planDigest(asked);
+  const digest = digestOf(plan);
   const key = canonicalize(credentialJwk);
-  const alike = rows.find((row) => planDigest(row.plan) === digest && canonicalize(row.credential_jwk) === key);
+  const alike = rows.find((row) => digestOf(row.plan) === digest && canonicalize(row.credential_jwk) === key);
   return alike?.id ?? null;
 }

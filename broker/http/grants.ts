@@ -43,6 +43,12 @@ export const grantSchema = z
       provider: z.string(),
       permission: z.record(z.string(), z.unknown()),
       ttl_seconds: z.int(),
+      state: z
+        .object({ round: z.int(), seen: z.record(z.string(), z.unknown()) })
+        .optional()
+        .describe(
+          'What was read at the target when it was decided on, where the manifest wants that approved as well.',
+        ),
       digest: z.string(),
     }),
     narrowed: z

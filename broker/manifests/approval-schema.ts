@@ -37,5 +37,14 @@ export const ApprovalSchema = z.strictObject({
     ),
 });
 
+export const CapabilityApprovalSchema = ApprovalSchema.extend({
+  state: z
+    .boolean()
+    .optional()
+    .describe(
+      'Whether people approve the state that they see as well (a branch’s head, how many rows there are), as far as the provider can read it. It is read again when the agent collects: where it has changed, they are asked again. Where it cannot be read, nothing is given.',
+    ),
+});
+
 /** As the manifest says it; what it leaves out is another's to say (`approval-terms.ts`). */
 export type Approval = z.output<typeof ApprovalSchema>;

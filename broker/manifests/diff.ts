@@ -239,6 +239,17 @@ function diffCapability(
           ownersOf(now, after),
           { ...now.approval, ...after.approval },
         )),
+    ...(before.approval?.state === after.approval?.state
+      ? []
+      : [
+          at(
+            'approval.state',
+            after.approval?.state === true ? 'narrows' : 'widens',
+            after.approval?.state === true
+              ? `what ${name} is about must be as its approver saw it`
+              : `what ${name} is about may change after its approval`,
+          ),
+        ]),
     ...bound(`${path}.max_ttl`, `a credential of ${name}`, before.max_ttl, after.max_ttl, secondsInWords),
     ...bound(
       `${path}.max_grants`,

@@ -6,7 +6,7 @@
  * exist, does the pattern compile) is in `check.ts`.
  */
 import { z } from 'zod';
-import { ApprovalSchema, owner } from './approval-schema.ts';
+import { ApprovalSchema, CapabilityApprovalSchema, owner } from './approval-schema.ts';
 import { packsSchema } from './include-packs.ts';
 import { callBounds, callSections } from './tool-schema.ts';
 import { isPlainText } from './unsafe-text.ts';
@@ -136,7 +136,7 @@ const CapabilitySchema = z.strictObject({
     .describe(
       '1: policy alone decides. 2: a person approves. 3: a person approves, and their passkey signs for the plan.',
     ),
-  approval: ApprovalSchema.optional().describe(
+  approval: CapabilityApprovalSchema.optional().describe(
     'How many of whom must approve it, where its tier or a rule has people asked. What it leaves out the agent’s `approval` says.',
   ),
   max_ttl: duration.describe('Longest lifetime of the credential, such as 15m.'),

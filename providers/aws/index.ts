@@ -6,6 +6,7 @@ import type { Plan, Provider, ProviderDeps, ProviderModule } from '../contract.t
 import { awsClients, type StaticCredentials } from './clients.ts';
 import { describe } from './describe.ts';
 import { issue } from './issue.ts';
+import { levels } from './levels.ts';
 import { storeLimits } from './limits.ts';
 import { narrower } from './narrower.ts';
 import { type AwsParams, awsParams } from './params.ts';
@@ -40,6 +41,7 @@ export function createAwsProvider(
     describe: (plan) => describe(plan, settings, limits.words(roleOf({ plan }))),
     reach,
     narrower,
+    levels,
     // IAM compares actions without regard to case, resources with it.
     caselessReach: 'actions',
     findLimits: limits.find,

@@ -8,6 +8,7 @@ import { callerFor } from './caller.ts';
 import { describe } from './describe.ts';
 import { askTime } from './http.ts';
 import { issue } from './issue.ts';
+import { levels } from './levels.ts';
 import { narrower } from './narrower.ts';
 import { type GcpParams, params } from './params.ts';
 import { asJson, planPermission, readPermission } from './permission.ts';
@@ -51,6 +52,7 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
     describe: (plan: Plan) => describe(plan, config.WRIT_GCP_REVOKE_LAG_SECONDS),
     reach,
     narrower,
+    levels,
     issue: (context) => issue(minting, context),
     revoke: (due, _standing, signal) => Promise.all(due.map((target) => revokeOne(ending, target, signal))),
     pool: (plan: Plan) => {

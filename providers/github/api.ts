@@ -41,6 +41,10 @@ export interface Api {
   meta(signal: AbortSignal): Promise<ApiAnswer>;
   /** Lists one repository of the token that it is sent with. */
   listRepositories(bearer: string, signal: AbortSignal): Promise<ApiAnswer>;
+  /** One repository, with the name of its default branch. */
+  repository(bearer: string, repository: RepositoryParams, signal: AbortSignal): Promise<ApiAnswer>;
+  /** One branch, with its last commit. */
+  branch(bearer: string, branch: RepositoryParams & { branch: string }, signal: AbortSignal): Promise<ApiAnswer>;
 }
 
 type Mint = RestEndpointMethodTypes['apps']['createInstallationAccessToken']['parameters'];
@@ -58,7 +62,7 @@ type RepositoryParams = Pick<RestEndpointMethodTypes['apps']['getRepoInstallatio
  */
 export function githubApi(baseUrl: string, clock: ObservedClock): Api {
   const answerOf = (call: Promise<Answered>) => settled(call, clock);
-  const { apps, meta } = new Octokit({
+  const { apps, meta, repos } = new Octokit({
     baseUrl,
     userAgent: 'writ',
     // Octokit would print refusals and deprecations to the console.
@@ -72,6 +76,8 @@ export function githubApi(baseUrl: string, clock: ObservedClock): Api {
       answerOf(apps.getRepoInstallation({ ...repository, ...common(bearer, signal) })),
     meta: (signal) => answerOf(meta.get({ request: { signal } })),
     deleteToken: (bearer, signal) => answerOf(apps.revokeInstallationAccessToken(common(bearer, signal))),
+    repository: (bearer, repository, signal) => answerOf(repos.get({ ...repository, ...common(bearer, signal) })),
+    branch: (bearer, branch, signal) => answerOf(repos.getBranch({ ...branch, ...common(bearer, signal) })),
     listRepositories: (bearer, signal) =>
       answerOf(apps.listReposAccessibleToInstallation({ per_page: 1, ...common(bearer, signal) })),
   };

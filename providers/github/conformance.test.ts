@@ -76,6 +76,8 @@ function capturePrinted(): { text(): string; stop(): void } {
   };
 }
 
+let changes = 0;
+
 async function make(tokenFormat: 'short' | 'stateless', enterprise: boolean): Promise<ConformanceHarness> {
   const environment = { WRIT_GITHUB_OWNERS: 'Example-Org, example-user' };
   const { provider, sandbox, clock } = await startHarness({ tokenFormat, enterprise }, environment);
@@ -86,6 +88,24 @@ async function make(tokenFormat: 'short' | 'stateless', enterprise: boolean): Pr
     // The first names its installation, so that its only request is the mint; the others have it looked up.
     goodParams: [{ ...readOrders, installation_id: 77 }, writeBoth, readNotes],
     badParams,
+    statefulParams: [{ ...readOrders, installation_id: 77 }, writeBoth],
+    changeState: async () => {
+      const plan = provider.plan(provider.params.parse(writeBoth), 900);
+      const context = {
+        leaseId: 'lse_writer',
+        sessionId: 'ses_writer',
+        agent: 'writer',
+        signal: new AbortController().signal,
+      };
+      const { credential } = await provider.issue({ ...context, plan });
+      changes += 1;
+      const file = { path: `changes/${changes}.txt`, message: 'a change', content: 'eA==' };
+      await octokitWith(credential).rest.repos.createOrUpdateFileContents({
+        owner: 'example-org',
+        repo: 'orders',
+        ...file,
+      });
+    },
     async use(credential: JsonObject, inside: boolean, index = 0) {
       const { repos } = octokitWith(credential).rest;
       const [owner, repo] = index === 2 ? ['example-user', 'notes'] : ['example-org', 'orders'];

@@ -6,12 +6,14 @@ import { appJwtSigner } from './app-jwt.ts';
 import { asApp } from './as-app.ts';
 import { rememberInstallations } from './installation.ts';
 import { issueToken } from './issue.ts';
+import { levels } from './levels.ts';
 import { narrower } from './narrower.ts';
 import { type GithubParams, params } from './params.ts';
 import { describePlan, planFor, tokenLifetimeSeconds } from './plan.ts';
 import { reach } from './reach.ts';
 import { probeToken, revokeTokens } from './revoke.ts';
 import { type GithubSettings, settings } from './settings.ts';
+import { headsInWords, readHeads } from './state.ts';
 
 export const github: ProviderModule<GithubSettings> = {
   name: 'github',
@@ -42,9 +44,14 @@ function createGithubProvider(given: GithubSettings, deps: Pick<ProviderDeps, 'c
     },
     params,
     plan: (given, ttlSeconds) => planFor(given, ttlSeconds, owners),
-    describe: describePlan,
+    describe: (plan) => {
+      const { summary, ...described } = describePlan(plan);
+      return { ...described, summary: [...summary, ...headsInWords(plan)] };
+    },
     reach,
     narrower,
+    levels,
+    state: (plan, signal) => readHeads({ api, apiUrl, asApp: app, installations, clock }, plan, signal),
     // Names are the same in either case at GitHub.
     caselessReach: 'all',
     issue: (context) => issueToken({ api, apiUrl, asApp: app, installations, clock }, context),

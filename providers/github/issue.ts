@@ -62,7 +62,7 @@ export async function issueToken(minting: Minting, { plan, signal }: IssueContex
  * Mints, and once more on an installation looked up anew when the remembered one is not there: the App may
  * have been installed again since. A 404 minted nothing.
  */
-async function mint(
+export async function mint(
   { api, asApp, installations }: Minting,
   permission: GithubPermission,
   signal: AbortSignal,

@@ -128,6 +128,10 @@ async function make(shop: Shop): Promise<ConformanceHarness> {
     clock,
     goodParams,
     badParams,
+    statefulParams: goodParams,
+    changeState: async () =>
+      void (await shop.run(`DELETE FROM orders WHERE id = (SELECT min(id) FROM orders WHERE customer_id = 42);
+        INSERT INTO payments (customer_id, paid) VALUES (42, 1)`)),
     async use(credential, inside, index = 0) {
       const { inside: good, outside } = statements[index]!;
       const tried = await Promise.all((inside ? [good] : outside).map((statement) => reaches(credential, statement)));

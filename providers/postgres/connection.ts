@@ -60,6 +60,16 @@ function tlsOptions({ sslMode, address }: Target, ca: string | null) {
   return { ca: ca === null ? [...rootCertificates] : ca, rejectUnauthorized: true, host: address.host };
 }
 
+/** A transaction of which nothing stays, whatever comes of it. */
+export async function withoutTrace<T>(connection: Connection, work: () => Promise<T>): Promise<T> {
+  await connection.query(`BEGIN; ${ownSettings}`);
+  try {
+    return await work();
+  } finally {
+    await connection.query('ROLLBACK').catch(() => {});
+  }
+}
+
 /** Commits what the work did, or nothing of it. */
 export async function inTransaction<T>(connection: Connection, work: () => Promise<T>): Promise<T> {
   await connection.query(`BEGIN; ${ownSettings}`);

@@ -7,6 +7,7 @@ import { describePlan } from './describe.ts';
 import { asProviderError } from './errors.ts';
 import { asBroker } from './ground.ts';
 import { endedByUsForMs, issue, primaryTime } from './issue.ts';
+import { levels } from './levels.ts';
 import { targetLimits } from './limits.ts';
 import { leaseRole } from './names.ts';
 import { narrower } from './narrower.ts';
@@ -16,6 +17,7 @@ import { reach } from './reach.ts';
 import { probeRole, revokeRoles } from './revoke.ts';
 import { serverClock } from './server-clock.ts';
 import { type PostgresSettings, settings, switchedOnBy } from './settings.ts';
+import { countRows, countsInWords } from './state.ts';
 import { listTraces } from './traces.ts';
 
 export const postgres: ProviderModule<PostgresSettings> = {
@@ -56,9 +58,14 @@ function createPostgresProvider(
     },
     params,
     plan: (asked, ttlSeconds) => planFor(asked, ttlSeconds, bounds),
-    describe: (plan) => describePlan(plan, limits.words()),
+    describe: (plan) => {
+      const { summary, ...described } = describePlan(plan, limits.words());
+      return { ...described, summary: [...summary, ...countsInWords(plan)] };
+    },
     reach,
     narrower,
+    levels,
+    state: (plan, signal) => countRows(ground, plan, signal),
     findLimits: (signal) => limits.find(signal),
     issue: (context) => issue(ground, context),
     revoke: (due, _outstanding, signal) => revokeRoles(ground, due, signal),

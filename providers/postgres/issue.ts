@@ -94,7 +94,12 @@ async function makeRole(
   await setPassword(connection, role, password);
 }
 
-async function giveRows(connection: Connection, role: string, relations: FoundRelation[], ends: Date): Promise<void> {
+export async function giveRows(
+  connection: Connection,
+  role: string,
+  relations: FoundRelation[],
+  ends: Date,
+): Promise<void> {
   const rows = relations.flatMap(({ planned, scopeOid }) => {
     const scope = Object.entries(planned.rows);
     const given = scope.length === 0 ? [['', ''] as const] : scope;

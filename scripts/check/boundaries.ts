@@ -178,9 +178,9 @@ export const rules: Rule[] = [
   },
   {
     name: 'a-channel-stands-alone',
-    why: 'a channel shows, tells and forwards reviews: it knows its contract, the review and the routes, no other channel and no outbox',
+    why: 'a channel shows, tells and forwards reviews: it knows its contract, the review, the routes and what was decided, no other channel and no outbox',
     files: /^approvals\/([^/]+)\//,
-    only: '^approvals/$1/|^approvals/(contract|review|eligibility|routes|bounds|(give|withdraw)-pre-approval|read-pre-approvals)\\.ts$|^broker/(core|store|console|people|keys)/|^broker/sessions/live-session\\.ts$',
+    only: '^approvals/$1/|^approvals/(contract|review|eligibility|routes|bounds|decided|digest-words|(give|withdraw)-pre-approval|read-pre-approvals)\\.ts$|^broker/(core|store|console|people|keys)/|^broker/sessions/live-session\\.ts$',
   },
   {
     name: 'only-compose-composes',
