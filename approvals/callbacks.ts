@@ -50,8 +50,8 @@ export function mayCall(endpoint: string, { origins, anywhere }: CallbackRules):
   );
 }
 
-// The grant's row is held, so that whoever settles it comes before or after. One who had begun before this was
-// committed does not see it: run again, the statement writes what that one left out.
+// The grant's row is held, so that whoever settles it comes before or after. One who had begun before this
+// was committed does not see it: run again, the statement writes what that one left out.
 const nameStatement: Statement = {
   name: 'callback_name',
   text: `

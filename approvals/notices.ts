@@ -54,7 +54,10 @@ export const settleNotices = (settled: string, at: string) => `untold_notices AS
       SET due_at = greatest(o.due_at, excluded.due_at), delivered_at = NULL, attempts = o.attempts + 1
     )`;
 
-/** Whom the agent's own program is told through (`callbacks.ts`): its row of `pending` says where, and tells nobody. */
+/**
+ * What tells the agent's own program (`callbacks.ts`): its row of `pending` says where, and is told to
+ * nobody.
+ */
 export const callbackChannel = 'callback';
 
 /**
