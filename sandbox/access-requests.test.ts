@@ -370,14 +370,14 @@ describe('access requests', () => {
 
     // People are asked again: the program is not told that, and told the next end.
     const { store } = deployment.broker;
-    const rewrite = (ctes: string) =>
-      store.run({ name: 'test', text: `WITH g AS (SELECT $1::text AS id), ${ctes} SELECT 1` }, [
+    const rewrite = (name: string, ctes: string) =>
+      store.run({ name, text: `WITH g AS (SELECT $1::text AS id), ${ctes} SELECT 1` }, [
         task.id,
         deployment.clock.now(),
       ]);
-    await rewrite(reopenNotices('g', '$2::timestamptz'));
+    await rewrite('reopen', reopenNotices('g', '$2::timestamptz'));
     assert.ok((await rowsOf(task.id)).every(({ dueAt, deliveredAt }) => dueAt === null && deliveredAt !== null));
-    await rewrite(settleNotices('g', '$2::timestamptz'));
+    await rewrite('settle', settleNotices('g', '$2::timestamptz'));
     await delivered(task.id);
     assert.equal(told(task.id).length, posts.length + 1);
     assert.equal(receiver.posts.at(-1)?.headers['idempotency-key'], posts[0]!.headers['idempotency-key']);
