@@ -55,6 +55,12 @@ export const settleNotices = (settled: string, at: string) => `untold_notices AS
     )`;
 
 /**
+ * What tells the agent's own program (`callbacks.ts`): its row of `pending` says where, and is told to
+ * nobody.
+ */
+export const callbackChannel = 'callback';
+
+/**
  * CTEs of a statement that puts grants to people again: whoever was told that one waits is told anew, and not
  * any more how it had ended. The notice has another id then (`noticeOf`).
  * @param again relation with the `id` of each grant that waits again
@@ -62,7 +68,7 @@ export const settleNotices = (settled: string, at: string) => `untold_notices AS
  */
 export const reopenNotices = (again: string, at: string) => `reopened_notices AS (
       UPDATE approval_outbox SET due_at = CASE WHEN kind = 'pending' THEN ${at} END, delivered_at = CASE WHEN kind <> 'pending' THEN delivered_at END
-      WHERE grant_id IN (SELECT a.id FROM ${again} AS a) AND (kind = 'pending' OR due_at IS NOT NULL)
+      WHERE grant_id IN (SELECT a.id FROM ${again} AS a) AND (kind = 'pending' AND channel <> '${callbackChannel}' OR due_at IS NOT NULL)
     )`;
 
 /** A row that this process has claimed. */
@@ -294,6 +300,8 @@ function outcomeOf(row: ClaimedNotice): Outcome {
       return told('lapsed', `${before}lapsed, because the agent did not collect it in time.`);
     case 'withdrawn':
       return told('lapsed', `${before}taken back by whoever had approved it.`);
+    case 'cancelled':
+      return told('lapsed', `${before}over, because the agent took its request back.`);
     case 'session_ended':
       return told('session_ended', `${before}over, because the agent’s session ended.`);
     default:

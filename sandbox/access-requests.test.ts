@@ -4,12 +4,20 @@
  * get through: another request than was denied, another's denial, an old one, an approval of something else.
  */
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import { createServer, type IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createLocalJWKSet, jwtVerify } from 'jose';
+import { callbacks, mayCall } from '../approvals/callbacks.ts';
+import type { EarlierNotice, Notice } from '../approvals/contract.ts';
+import { reopenNotices, settleNotices } from '../approvals/notices.ts';
 import { tickMs } from '../broker/core/long-poller.ts';
 import { forgetRequestKeys } from '../broker/grants/access-request-keys.ts';
+import { until } from '../broker/until.test-support.ts';
 import { type Agent, type Approver, type Deployment, type Reply, startDeployment } from './deployment.test-support.ts';
 
 /** JSON of an answer, looked at member by member. */
@@ -49,24 +57,50 @@ const mail = (to: string, context: object = {}) => ({
   context: { arguments: { to }, ...context },
 });
 
+/** A program's own server, to which callbacks are posted. */
+async function startReceiver() {
+  const posts: { path: string; headers: IncomingHttpHeaders; body: string }[] = [];
+  const receiver = { posts, status: 204, origin: '', close: async () => void server.close() };
+  const server = createServer(async (request, response) => {
+    let body = '';
+    for await (const chunk of request) body += chunk;
+    posts.push({ path: request.url ?? '', headers: request.headers, body });
+    response.writeHead(receiver.status, { location: '/elsewhere' }).end('no matter what');
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  receiver.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return receiver;
+}
+
 describe('access requests', () => {
   let deployment: Deployment;
   let approver: Approver;
   let source: string;
+  let receiver: Awaited<ReturnType<typeof startReceiver>>;
   const publish = async (text: string) => {
     const published = await deployment.publish('invoice-bot', text);
     assert.equal(published.status, 200, published.text);
   };
   before(async () => {
+    receiver = await startReceiver();
     deployment = await startDeployment({
-      env: { WRIT_GRANTS_PER_MINUTE: '0', WRIT_SESSION_TOKEN_SECONDS: '900', WRIT_HEARTBEAT_SECONDS: '300' },
+      env: {
+        WRIT_ACCESS_REQUEST_CALLBACKS: `https://pep.example, ${receiver.origin}`,
+        WRIT_GRANTS_PER_MINUTE: '0',
+        WRIT_SESSION_TOKEN_SECONDS: '900',
+        WRIT_HEARTBEAT_SECONDS: '300',
+      },
     });
     approver = await deployment.approver();
     const example = await readFile(join(import.meta.dirname, 'example/manifests/invoice-bot.yaml'), 'utf8');
     source = example + rules;
     await publish(source);
   });
-  after(() => deployment.close());
+  after(async () => {
+    await deployment.close();
+    await receiver.close();
+  });
 
   const evaluate = (agent: Agent, body: object) => agent.call('POST', '/access/v1/evaluation', body);
   /** A denial that a person may lift, and the request that answers it. */
@@ -95,6 +129,7 @@ describe('access requests', () => {
     const { url } = deployment.broker;
     assert.equal(metadata.access_request_endpoint, `${url}/access/v1/requests`);
     assert.deepEqual(metadata.capabilities, ['urn:openid:authzen:capability:access-request']);
+    assert.equal(metadata.access_request_callback_supported, true);
     const keys = bodyOf(await deployment.send('GET', metadata.jwks_uri.slice(url.length)));
     const { payload } = await jwtVerify(metadata.signed_metadata, createLocalJWKSet(keys), { issuer: url });
     const { signed_metadata: _, ...plain } = metadata;
@@ -209,7 +244,20 @@ describe('access requests', () => {
     assert.equal((await submit(agent, { ...submission, subject: { type: 'agent', id: 'other-bot' } })).status, 403);
     for (const [path, more] of [
       ['items', { items: [] }],
-      ['callback', { callback: { endpoint: 'https://127.0.0.1/x' } }],
+      ...[
+        'https://127.0.0.1/x',
+        'https://elsewhere.test/x',
+        'https://pep.example.elsewhere.test/x',
+        'https://pep.example:8443/x',
+        'http://pep.example/x',
+        'https://user:secret@pep.example/x',
+        'https://pep.example@elsewhere.test/x',
+        'https://elsewhere.test\\@pep.example/x',
+        'https://pep.example/x#y',
+        'file:///etc/passwd',
+        'pep.example',
+      ].map((endpoint) => ['callback.endpoint', { callback: { endpoint } }] as const),
+      ['callback.state', { callback: { endpoint: 'https://pep.example/x', state: 'x'.repeat(257) } }],
       ['client.actor', { client: { actor: { id: 'other-bot' } } }],
       ['client.actor', { client: { actor: { id: 'invoice-bot', act: { sub: 'root' } } } }],
       ['denial', { denial: undefined }],
@@ -248,6 +296,175 @@ describe('access requests', () => {
     assert.equal((await submit(other, (await denied(other)).submission, key)).status, 202);
     const unreadable = await submit(agent, first.submission, { 'idempotency-key': 'x'.repeat(256) });
     assert.deepEqual([unreadable.status, unreadable.body.errors?.[0]?.path], [400, 'Idempotency-Key']);
+  });
+
+  /** The tasks that the receiver was told of, in order. */
+  const told = (id: string) => receiver.posts.map(({ body }) => JSON.parse(body)).filter(({ task }) => task.id === id);
+  const rowsOf = (grantId: string) =>
+    deployment.broker.store.prisma.approvalNotice.findMany({ where: { grantId, channel: 'callback' } });
+  const settled = async (id: string) => (await rowsOf(id)).find(({ kind }) => kind === 'settled');
+  /** Lets the worker look, again and again, until it has told. */
+  const delivered = (id: string) =>
+    until('the callback is told', async () => {
+      deployment.clock.advance(1_000);
+      return (await settled(id))?.deliveredAt != null;
+    });
+
+  test('a callback tells once how it ended, signed, and gives nothing', async () => {
+    const agent = await deployment.openAgent();
+    const { submission } = await denied(agent);
+    const callback = { endpoint: `${receiver.origin}/hooks?a=1`, state: 'my "flow"' };
+    const { task } = bodyOf(await submit(agent, { ...submission, callback }));
+    assert.equal(task.status, 'pending');
+    assert.equal(await settled(task.id), undefined);
+    // The same again is the same; another address for the same task is refused, and changes nothing.
+    assert.equal((await submit(agent, { ...submission, callback })).status, 202);
+    const moved = await submit(agent, { ...submission, callback: { endpoint: 'https://pep.example/x' } });
+    assert.deepEqual(problem(moved), [409, urn('duplicate_request')]);
+
+    receiver.status = 307;
+    await approver.decide(task.id, { verdict: 'approve' });
+    await until('a redirect is a failure', async () => {
+      deployment.clock.advance(1_000);
+      return (await settled(task.id))?.lastError === 'refused';
+    });
+    receiver.status = 204;
+    await delivered(task.id);
+    const posts = receiver.posts.filter(({ body }) => body.includes(task.id));
+    assert.ok(posts.length >= 2);
+    assert.ok(
+      receiver.posts.every(({ path }) => path !== '/elsewhere'),
+      'no redirect is followed',
+    );
+    const keys = bodyOf(await deployment.send('GET', '/.well-known/jwks.json'));
+    for (const { path, headers, body } of posts) {
+      assert.equal(path, '/hooks?a=1');
+      assert.deepEqual(JSON.parse(body), {
+        state: 'my "flow"',
+        task: { id: task.id, status: 'approved', status_endpoint: task.status_endpoint },
+      });
+      const { payload } = await jwtVerify(
+        String(headers.authorization).slice('Bearer '.length),
+        createLocalJWKSet(keys),
+        {
+          issuer: deployment.broker.url,
+          audience: callback.endpoint,
+          typ: 'writ-callback+jwt',
+          currentDate: deployment.clock.now(),
+          clockTolerance: 600,
+        },
+      );
+      assert.equal(payload.body_sha256, hash('sha256', body, 'base64url'));
+      // What is delivered again has the same id: a receiver that keeps it takes each once.
+      assert.deepEqual([payload.jti, headers['idempotency-key']], [posts[0]!.headers['idempotency-key'], payload.jti]);
+      // And is worth nothing to whoever shows it here.
+      const shown = await deployment.send('GET', '/v1/session', {
+        headers: { authorization: String(headers.authorization) },
+      });
+      assert.equal(shown.status, 401);
+    }
+    // Whoever polls reads the same.
+    const polled = bodyOf(await agent.call('GET', `/access/v1/requests/${task.id}`));
+    assert.deepEqual([polled.task.status, polled.result.mode], ['approved', 'reevaluate']);
+    assert.deepEqual([(await settled(task.id))?.dueAt, told(task.id).length], [null, posts.length]);
+
+    // People are asked again: the program is not told that, and told the next end.
+    const { store } = deployment.broker;
+    const rewrite = (name: string, ctes: string) =>
+      store.run({ name, text: `WITH g AS (SELECT $1::text AS id), ${ctes} SELECT 1` }, [
+        task.id,
+        deployment.clock.now(),
+      ]);
+    await rewrite('reopen', reopenNotices('g', '$2::timestamptz'));
+    assert.ok((await rowsOf(task.id)).every(({ dueAt, deliveredAt }) => dueAt === null && deliveredAt !== null));
+    await rewrite('settle', settleNotices('g', '$2::timestamptz'));
+    await delivered(task.id);
+    assert.equal(told(task.id).length, posts.length + 1);
+    assert.equal(receiver.posts.at(-1)?.headers['idempotency-key'], posts[0]!.headers['idempotency-key']);
+  });
+
+  test('an agent takes its own request back: the callback, whoever polls and the record say so', async () => {
+    const [agent, other] = [await deployment.openAgent(), await deployment.openAgent()];
+    const callback = { endpoint: `${receiver.origin}/cancelled`, events: ['cancelled', 'partial'] };
+    const { task } = bodyOf(await submit(agent, { ...(await denied(agent)).submission, callback }));
+    const path = new URL(task.links.cancel).pathname;
+    assert.equal(path, `/access/v1/requests/${task.id}/cancel`);
+    assert.deepEqual(problem(await other.call('POST', path)), [404, urn('unknown_task')]);
+    assert.equal(bodyOf(await agent.call('GET', `/access/v1/requests/${task.id}`)).task.status, 'pending');
+    const cancelled = await agent.call('POST', path, { comment: 'not needed' });
+    assert.deepEqual(
+      [cancelled.status, bodyOf(cancelled).task.status, bodyOf(cancelled).task.links],
+      [200, 'cancelled', undefined],
+    );
+    assert.deepEqual(problem(await agent.call('POST', path)), [409, urn('invalid_task_state')]);
+    assert.equal((await agent.call('POST', `/v1/grants/${task.id}/redeem`)).status, 403);
+    await delivered(task.id);
+    assert.deepEqual(
+      told(task.id).map(({ task }) => task.status),
+      ['cancelled'],
+    );
+    const events = await deployment.broker.store.prisma.auditEvent.findMany({ where: { grantId: task.id } });
+    assert.deepEqual(events.map(({ type, actor }) => [type, actor]).at(-1), ['grant.denied', 'invoice-bot']);
+    // What an agent did not ask to be told, it is not told.
+    const next = { ...(await denied(agent, { ttl_seconds: 240 })).submission, callback };
+    const denial = bodyOf(await submit(agent, next)).task;
+    await approver.decide(denial.id, { verdict: 'deny', reason: 'no' });
+    await delivered(denial.id);
+    assert.deepEqual(told(denial.id), []);
+    assert.deepEqual(problem(await agent.call('POST', `/access/v1/requests/${denial.id}/cancel`)), [
+      409,
+      urn('invalid_task_state'),
+    ]);
+  });
+
+  test('a callback that the broker did not write down is not called, nor one that may not be any more', async () => {
+    const agent = await deployment.openAgent();
+    const named = { endpoint: `${receiver.origin}/proven`, state: 'mine' };
+    const first = bodyOf(
+      await submit(agent, { ...(await denied(agent, { ttl_seconds: 180 })).submission, callback: named }),
+    ).task;
+    const [row] = await rowsOf(first.id);
+    const { store } = deployment.broker;
+    const rules = { origins: [receiver.origin], anywhere: false };
+    const tell = (grantId: string, reference: string, given = rules) =>
+      callbacks({
+        store,
+        clock: deployment.clock,
+        ring: { current: () => assert.fail('nothing is signed') } as never,
+        issuer: 'https://writ.example',
+        rules: given,
+        readStatus: async () => 'approved',
+        statusEndpoint: (id) => id,
+      }).deliver!(
+        {
+          id: 'ntc_1_settled_approved',
+          kind: 'settled',
+          grantId,
+          outcome: { result: 'approved' },
+          earlier: [{ id: 'ntc_1', kind: 'pending', reference } satisfies EarlierNotice],
+        } as Notice,
+        AbortSignal.timeout(60_000),
+      );
+    const proven = row!.reference!;
+    const forged = (change: object) => JSON.stringify({ ...JSON.parse(proven), ...change });
+    const seen = receiver.posts.length;
+    // The very reference under another grant; another path, state or wish under the proof; no proof; no JSON.
+    await tell('gnt_00000000000000000000', proven);
+    await tell(first.id, forged({ endpoint: `${receiver.origin}/stolen` }));
+    await tell(first.id, forged({ state: 'yours' }));
+    await tell(first.id, forged({ events: ['approved'] }));
+    await tell(first.id, forged({ proof: '' }));
+    await tell(first.id, 'https://pep.example');
+    // The list is asked again when it is told.
+    await tell(first.id, proven, { ...rules, origins: ['https://pep.example'] });
+    assert.equal(receiver.posts.length, seen);
+    await assert.rejects(tell(first.id, proven), /nothing is signed/, 'unchanged, it holds');
+    // A private address is called where the deployment says so besides; a name is looked up when it is told.
+    for (const origin of ['https://10.0.0.1', 'https://[fd00::1]', 'https://169.254.169.254'])
+      assert.deepEqual(
+        [false, true].map((anywhere) => mayCall(`${origin}/x`, { origins: [origin], anywhere })),
+        [false, true],
+      );
   });
 
   test('of a tool call too, an Idempotency-Key names one request', async () => {
@@ -359,6 +576,19 @@ describe('access requests', () => {
     assert.deepEqual(
       [decision, context.effect, context.reason, context.next_action, context.access_request],
       [false, 'deny', 'approval_expired', 'none', undefined],
+    );
+    // Named when it was decided already, a callback tells that.
+    const { binding_token, expires_at } = asked.context.access_request;
+    const late = {
+      ...mail('stranger@elsewhere.test', { call_id: 'call_1' }),
+      denial: { binding_token, expires_at },
+      callback: { endpoint: `${receiver.origin}/late` },
+    };
+    assert.equal((await submit(agent, late)).status, 201);
+    await delivered(id);
+    assert.deepEqual(
+      told(id).map(({ task }) => task.status),
+      ['denied'],
     );
     const shell = { ...mail(''), action: { name: 'shell' }, resource: { type: 'tool', id: 'shell' }, context: {} };
     const refused = bodyOf(await evaluate(agent, shell));

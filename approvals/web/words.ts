@@ -30,6 +30,7 @@ const reasonWords: Record<string, string> = {
   owner_changed: 'owners changed',
   denied_by_approver: 'by a person',
   withdrawn: 'approval taken back',
+  cancelled: 'by the agent itself',
   state_changed: 'changed too often',
   state_unreadable: 'its state unreadable',
   denied_lately: 'denied just before',
@@ -114,6 +115,8 @@ function resultText(grant: ApprovalView, lease: LeaseEnd | null): [title: string
         ];
       if (grant.reason === 'withdrawn')
         return ['Taken back', 'Whoever had approved it took that back before the agent collected it.'];
+      if (grant.reason === 'cancelled')
+        return ['Over', 'The agent took its request back before anybody had decided it. Nothing was granted.'];
       if (grant.reason === 'not_redeemed')
         return ['Lapsed', 'It was approved, but the agent did not collect it in time.'];
       return ['Denied', 'The agent was told so.'];

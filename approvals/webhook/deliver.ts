@@ -3,11 +3,8 @@
  * time and body, and takes each `webhook-id` once.
  */
 import { createHmac } from 'node:crypto';
-import { request as requestHttp } from 'node:http';
-import { request as requestHttps } from 'node:https';
-import { isIP } from 'node:net';
-import { isGlobal, lookupGlobal, PrivateAddress } from '../../broker/core/global-address.ts';
-import { isLoopback } from '../../broker/core/loopback.ts';
+import { PrivateAddress } from '../../broker/core/global-address.ts';
+import { post } from '../../broker/core/post.ts';
 import { type AgentText, DeliveryError, type Digest, type Incident, type Message, type Notice } from '../contract.ts';
 
 export interface WebhookTarget {
@@ -28,13 +25,12 @@ export async function postNotice(
   const timestamp = String(Math.floor(now.getTime() / 1000));
   const headers = {
     'content-type': 'application/json',
-    'content-length': String(Buffer.byteLength(body)),
-    'user-agent': 'writ',
     'webhook-id': notice.id,
     'webhook-timestamp': timestamp,
     'webhook-signature': signatureOf(target.WRIT_WEBHOOK_SECRET, notice.id, timestamp, body),
   };
-  const answer = await post(target, headers, body, signal).catch((error: unknown) => {
+  const { WRIT_WEBHOOK_URL: address, WRIT_WEBHOOK_ALLOW_PRIVATE: anywhere } = target;
+  const answer = await post(address, headers, body, { anywhere, signal }).catch((error: unknown) => {
     signal.throwIfAborted();
     if (error instanceof PrivateAddress) throw new DeliveryError('refused', error.message);
     throw new DeliveryError('unavailable', 'the webhook’s server did not answer');
@@ -96,41 +92,4 @@ function incidentOf({ sessionId, url, agent, what, consequence, recipients, at }
 function digestOf({ owner, url, from, until, totals, lines, people, hasty }: Digest): object {
   const data = { owner, url, from: from.toISOString(), until: until.toISOString(), totals, lines, people, hasty };
   return { type: 'approval.digest', timestamp: until.toISOString(), data };
-}
-
-interface Answer {
-  status: number;
-  retryAfterSeconds: number | undefined;
-}
-
-function post(
-  { WRIT_WEBHOOK_URL: address, WRIT_WEBHOOK_ALLOW_PRIVATE: anywhere }: WebhookTarget,
-  headers: { [name: string]: string },
-  body: string,
-  signal: AbortSignal,
-): Promise<Answer> {
-  const url = new URL(address);
-  const host = url.hostname.replace(/^\[|\]$/g, '');
-  const free = anywhere || isLoopback(address);
-  // An address in the URL is connected to without a look-up.
-  if (!free && isIP(host) !== 0 && !isGlobal(host))
-    return Promise.reject(new PrivateAddress('the address is not global'));
-  return new Promise((resolve, reject) => {
-    const send = url.protocol === 'https:' ? requestHttps : requestHttp;
-    const sent = send(
-      url,
-      { method: 'POST', headers, signal, agent: false, ...(free ? {} : { lookup: lookupGlobal }) },
-      (response) => {
-        const after = response.headers['retry-after'];
-        resolve({
-          status: response.statusCode ?? 0,
-          retryAfterSeconds: after !== undefined && /^\d{1,6}$/.test(after) ? Number(after) : undefined,
-        });
-        // What it says besides is nobody's business here.
-        response.destroy();
-      },
-    );
-    sent.on('error', reject);
-    sent.end(body);
-  });
 }

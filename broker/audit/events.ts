@@ -134,6 +134,7 @@ const lapsed = z.strictObject({
     'approver_signed_off',
     'state_changed',
     'withdrawn',
+    'cancelled',
   ]),
   plan_digest: text,
 });

@@ -63,6 +63,7 @@ import { createShadow } from '../replay/shadow.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
 import { takeOnce } from '../sessions/take-once.ts';
 import { breakGlassSettings } from './break-glass.ts';
+import { callbackRules } from './callbacks.ts';
 import { grantAbout } from './grant-about.ts';
 import type { Parts } from './parts.ts';
 import { signalReceiver } from './signals.ts';
@@ -221,6 +222,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     denials,
     ring,
     issuer: url,
+    callbackRules: callbackRules(settings),
     noteRefused: (refused, refusal) => noteRefusedRequest(refusals, refused, refusal),
   };
   const receiver = signalReceiver(parts, notify);

@@ -18,6 +18,7 @@ import { writeDigests } from '../worker/jobs/write-digests.ts';
 import { fanOut, listenForNotifications, localNotifier, type Notifier, redisNotifier } from '../worker/notifier.ts';
 import { startReconciler } from '../worker/reconciler.ts';
 import { breakGlassSettings } from './break-glass.ts';
+import { callbackChannels } from './callbacks.ts';
 import { grantAbout } from './grant-about.ts';
 import { jobs } from './jobs.ts';
 import type { Parts } from './parts.ts';
@@ -41,6 +42,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
     const outbox = openOutbox({
       ...parts,
       ...grantAbout(parts),
+      channels: [...parts.channels, ...callbackChannels(parts)],
       publicUrl: parts.url,
       metrics: parts.sideChannels,
       escalateSeconds: settings.WRIT_APPROVAL_ESCALATE_SECONDS,

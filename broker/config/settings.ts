@@ -44,6 +44,11 @@ const aliasClaims = list.transform((items, context) =>
 const ownerNames = list.refine((names) => names.every(isOwnerName), 'each must be team:GROUP or user:E-MAIL');
 const httpUrl = z.url({ protocol: /^https?$/ });
 
+const isCallbackOrigin = (text: string) =>
+  URL.canParse(text) &&
+  new URL(text).origin === text &&
+  (text.startsWith('https:') || (text.startsWith('http:') && isLoopback(text)));
+
 const schemaName = /^[a-z_][a-z0-9_]{0,62}$/;
 
 /** What Prisma's and other tools' URLs say; the driver itself reads over it. */
@@ -129,6 +134,18 @@ export const environment = z.object({
   WRIT_DENIAL_COOLDOWN_SECONDS: seconds(300, 0, 86_400).describe(
     'For so long an agent is denied at once what a person denied it, for whatever lifetime and in whatever session. 0 = people are asked again.',
   ),
+  WRIT_ACCESS_REQUEST_CALLBACKS: list
+    .refine(
+      (origins) => origins.every(isCallbackOrigin),
+      'must be https origins (http on loopback alone), comma-separated',
+    )
+    .default([])
+    .describe(
+      'Origins (`https://host[:port]`, comma-separated) to which an agent may have the outcome of its access request posted, at any path. Empty = no callback is taken.',
+    ),
+  WRIT_ACCESS_REQUEST_CALLBACKS_ALLOW_PRIVATE: flag
+    .default(false)
+    .describe('Whether these names may lead to a private address (10.0.0.0/8, fc00::/7 and the like).'),
   WRIT_APPROVAL_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe('Undecided for so long = denied.'),
   WRIT_APPROVAL_ESCALATE_SECONDS: seconds(120, 0, 86_400).describe(
     'After so long without an answer people are told again: the next ones where a channel has a next place to tell, else the same. At once when a place cannot be told. 0 = never.',

@@ -159,6 +159,8 @@ export interface ProvenRows {
     /** What its passkey signed; null or absent = it was given without one. */
     evidence?: object | null;
   };
+  /** Where the program that asked is told how it ended: the reference of an outbox row of the grant. */
+  approval_callback: { grant_id: string; endpoint: string; state: string | null; events: readonly string[] | null };
   /** What is approved ahead of time. That it was withdrawn, and how often it was used, the record says. */
   pre_approval: {
     id: string;

@@ -200,6 +200,10 @@ export const decisionReasons = {
     meaning: 'Whoever had approved it took the approval back before the agent collected it. Ask again.',
     words: 'whoever had approved it took that back',
   },
+  cancelled: {
+    meaning: 'The agent took its own request back before anybody had decided it.',
+    words: 'the agent took its request back',
+  },
   owner_changed: {
     meaning:
       'A manifest came into force under which others own the agent or the capability. Ask again: the new owners decide.',

@@ -2,7 +2,7 @@
  * A grant as the task of an access request (AuthZEN's Access Request and Approval Profile, "Task Status
  * Values").
  */
-import { aboutCall, isQuestion } from '../core/questions.ts';
+import { aboutCall, aboutSession, isQuestion } from '../core/questions.ts';
 import type { Plan, Reason } from '../core/vocabulary.ts';
 import type { Store } from '../store/open.ts';
 import { describeQuestion } from './question.ts';
@@ -18,6 +18,8 @@ export interface Task {
   reviewUrl: string | null;
   title: string;
   description: string;
+  /** Whether the agent may take it back: what lifts its own session's restraint it may not. */
+  cancellable: boolean;
   /** When it was approved, and until when that can be used. */
   approval: { at: Date | null; until: Date } | null;
 }
@@ -37,10 +39,17 @@ export async function readTask(deps: TaskDeps, sessionId: string, grantId: strin
     status,
     expiresAt: pending ? grant.decideBy : null,
     reviewUrl: pending ? `${deps.publicUrl}/approvals/${grantId}` : null,
+    cancellable: pending && grant.capability !== aboutSession,
     title: isQuestion(grant.capability) ? 'A question to a person' : `The capability ${grant.capability}`,
     description: (description?.summary ?? []).join('. '),
     approval: status === 'approved' ? { at: grant.decidedAt, until: untilWhen(grant, deps.clock.now()) } : null,
   };
+}
+
+/** How far it has got; null where there is no such grant. For whoever is told by a callback. */
+export async function readTaskStatus({ prisma }: Pick<Store, 'prisma'>, id: string): Promise<Task['status'] | null> {
+  const grant = await prisma.grant.findUnique({ where: { id }, select: { status: true, decision: true } });
+  return grant === null ? null : statusOf(grant.status, grant.decision as { reasons?: Reason[] });
 }
 
 /** The action that a question was about; null for what is no question about a call of this session. */
@@ -65,6 +74,7 @@ function statusOf(status: string, { reasons = [] }: { reasons?: Reason[] }): Tas
       return 'approved';
     case 'timeout':
       return 'expired';
+    case 'cancelled':
     case 'session_ended':
     case 'locked':
     case 'manifest_narrowed':

@@ -5,9 +5,11 @@
  */
 import { hash } from 'node:crypto';
 import { z } from 'zod';
+import { type Callback, mayCall, nameCallback } from '../../approvals/callbacks.ts';
 import { type ErrorCode, WritError, type WritErrorOptions } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
 import { claimRequestKey } from '../grants/access-request-keys.ts';
+import { cancelRequest } from '../grants/cancel-request.ts';
 import { historyReads } from '../grants/history.ts';
 import { decidedGrants } from '../grants/read-grant.ts';
 import { grantReads, requestGrant } from '../grants/request-grant.ts';
@@ -39,7 +41,16 @@ const submission = evaluationBody.extend({
     .describe('The denial that is asked about.'),
   items: z.array(loose).optional().describe('Not taken: send one request for each denial.'),
   requested_access: loose.optional().describe('Not looked at: what is asked for is what was denied.'),
-  callback: loose.optional().describe('Not taken: wait on the task.'),
+  callback: z
+    .looseObject({
+      endpoint: line(300).describe(
+        'Where the outcome is posted. Its origin must be in `WRIT_ACCESS_REQUEST_CALLBACKS`.',
+      ),
+      state: line(256).optional().describe('Comes back as it is.'),
+      events: z.array(line(32)).max(16).optional().describe('Statuses that are told; all, when left out.'),
+    })
+    .optional()
+    .describe('Taken where the deployment names origins for it. The task is what counts.'),
   client: z.looseObject({ actor: z.looseObject({ id: line(256) }).optional() }).optional(),
 });
 type Submission = z.output<typeof submission>;
@@ -50,7 +61,7 @@ const taskSchema = z.object({
     status: z.enum(['pending', 'approved', 'denied', 'expired', 'cancelled']),
     status_endpoint: z.string(),
     expires_at: z.string().optional(),
-    links: z.object({ review: z.string() }).optional(),
+    links: z.object({ review: z.string(), cancel: z.string().optional() }).optional(),
     display: z.object({ title: z.string(), description: z.string() }),
   }),
   result: z
@@ -67,7 +78,11 @@ const problemTypes: { readonly [code in ErrorCode]?: string } = {
   invalid_denial_binding: 'invalid_denial_binding',
   duplicate_request: 'duplicate_request',
   not_found: 'unknown_task',
+  conflict: 'invalid_task_state',
 };
+
+/** How a task may end here, of the profile's events. */
+const outcomes: readonly string[] = ['approved', 'denied', 'expired', 'cancelled'];
 
 /** A problem with the profile’s own type ("Error Responses"). */
 function problem(code: keyof typeof problemTypes, options: WritErrorOptions = {}): WritError {
@@ -126,11 +141,12 @@ export function accessRequestOperations(deps: AuthzenDeps & { poller: LongPoller
         'unavailable',
       ],
       handle: async ({ body, header, address, requestId }, session) => {
-        checkSubmission(body, session);
+        const callback = checkSubmission(deps, body, session);
         const denial = await boundDenial(deps, body, session);
         const key = idempotencyKeyOf(header);
-        if (key !== null) await claimKey(deps, session, key, body);
+        if (key !== null) await asOneRequest(() => claimRequestKey(grants.store, session, key, body));
         const id = denial.grantId ?? (await askForGrant(deps, body, denial, session, { key, address, requestId }));
+        if (callback !== null) await asOneRequest(() => nameCallback(grants, session.id, id, callback));
         const task = await readTask(grants, session.id, id);
         if (task === null) throw problem('invalid_denial_binding');
         return answerOf(task, task.status === 'pending' ? 202 : 201);
@@ -169,18 +185,59 @@ export function accessRequestOperations(deps: AuthzenDeps & { poller: LongPoller
         return answerOf(task, 200);
       },
     }),
+    operation({
+      tag: 'Grants',
+      access: 'session',
+      dialect: 'authzen',
+      method: 'post',
+      path: `${accessRequestsPath}/:id/cancel`,
+      summary: 'Take an access request back that nobody has decided (AuthZEN)',
+      body: loose,
+      bodyOptional: true,
+      params: z.object({ id: line(256) }),
+      headers: { 'X-Request-ID': 'Sent back as it came.' },
+      responses: { 200: { description: 'The task, which is cancelled', schema: taskSchema } },
+      errors: [
+        'unauthenticated',
+        'session_ended',
+        'session_suspended',
+        'session_asleep',
+        'locked',
+        'not_found',
+        'conflict',
+        'rate_limited',
+      ],
+      handle: async ({ params: { id }, requestId }, session) => {
+        const known = idOf('gnt').safeParse(id).success;
+        const done = known && (await cancelRequest(grants, session.id, id, requestId));
+        const task = known ? await readTask(grants, session.id, id) : null;
+        if (task === null) throw problem('not_found');
+        if (!done) throw problem('conflict', { detail: 'It does not wait any more, or is not yours to take back.' });
+        return answerOf(task, 200);
+      },
+    }),
   ];
 }
 
-/** @throws WritError `forbidden`; `bad_request` for what would otherwise be silently left undone */
-function checkSubmission(body: Submission, session: SessionFacts): void {
+/**
+ * @returns the callback that is asked for
+ * @throws WritError `forbidden`; `bad_request` for what would otherwise be silently left undone
+ */
+function checkSubmission({ callbackRules }: AuthzenDeps, body: Submission, session: SessionFacts): Callback | null {
   checkSubject(body, session);
   if (body.items !== undefined) throw refuse('items', 'is not taken: send one request for each denial');
-  if (body.callback !== undefined) throw refuse('callback', 'is not taken: wait on the task');
+  const { callback } = body;
+  if (callback !== undefined && callbackRules.origins.length === 0)
+    throw refuse('callback', 'is not taken: wait on the task');
+  if (callback !== undefined && !mayCall(callback.endpoint, callbackRules))
+    throw refuse('callback.endpoint', 'is no address that this deployment calls back');
   // "MUST reject submissions whose claimed chain cannot be verified": a session’s token says who acts.
   const { actor } = body.client ?? {};
   if (actor !== undefined && (actor.id !== session.agent || actor.act !== undefined))
     throw refuse('client.actor', 'must be the agent of this session');
+  if (callback === undefined) return null;
+  const { endpoint, state = null, events } = callback;
+  return { endpoint, state, events: events?.filter((event) => outcomes.includes(event)) ?? null };
 }
 
 /** The denial, once it is proven to be one of ours, of this session, of this very request, and fresh. */
@@ -195,10 +252,10 @@ async function boundDenial({ denials, grants }: AuthzenDeps, body: Submission, s
   return denial;
 }
 
-/** @throws WritError a problem of the profile's: the key was used for another submission */
-async function claimKey({ grants }: AuthzenDeps, session: SessionFacts, key: string, body: Submission): Promise<void> {
+/** @throws WritError a problem of the profile's: it was another submission that had this key, or this task */
+async function asOneRequest(take: () => Promise<void>): Promise<void> {
   try {
-    await claimRequestKey(grants.store, session, key, body);
+    await take();
   } catch (error) {
     throw error instanceof WritError && error.code === 'idempotency_mismatch' ? problem('duplicate_request') : error;
   }
@@ -254,14 +311,16 @@ async function askForGrant(
 }
 
 function viewOf(task: Task, statusEndpoint: string): z.output<typeof taskSchema> {
-  const { id, status, expiresAt, reviewUrl, title, description, approval } = task;
+  const { id, status, expiresAt, reviewUrl, cancellable, title, description, approval } = task;
   return {
     task: {
       id,
       status,
       status_endpoint: statusEndpoint,
       ...(expiresAt === null ? {} : { expires_at: expiresAt.toISOString() }),
-      ...(reviewUrl === null ? {} : { links: { review: reviewUrl } }),
+      ...(reviewUrl === null
+        ? {}
+        : { links: { review: reviewUrl, ...(cancellable ? { cancel: `${statusEndpoint}/cancel` } : {}) } }),
       display: { title, description },
     },
     ...(approval === null

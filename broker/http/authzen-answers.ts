@@ -1,5 +1,6 @@
 /** What the AuthZEN endpoints answer, and what they are made of. */
 import { z } from 'zod';
+import type { CallbackRules } from '../../approvals/callbacks.ts';
 import type { ActionDeps } from '../actions/request-action.ts';
 import type { WritError } from '../core/errors.ts';
 import { codesOf, decisionReasons } from '../core/reasons.ts';
@@ -15,6 +16,8 @@ export interface AuthzenDeps {
   denials: DenialTokens;
   ring: KeyRing;
   issuer: string;
+  /** Where an agent's program may be told how its request ended. */
+  callbackRules: CallbackRules;
   /** Puts on the record that one of several evaluations was refused. */
   noteRefused(refused: RefusedRequest, refusal: WritError): Promise<void>;
 }

@@ -205,6 +205,15 @@ describe('AuthZEN at the door', () => {
     assert.match(elsewhere.headers.get('x-request-id') ?? '', /^req_/);
   });
 
+  test('without a list of origins no callback is taken, and none is offered', async () => {
+    const metadata = await bodyOf(await session.get('/.well-known/authzen-configuration'));
+    assert.equal(metadata.access_request_callback_supported, undefined);
+    const denial = { binding_token: 'x.y.z', expires_at: '2999-01-01T00:00:00Z' };
+    const callback = { endpoint: 'https://pep.example/x' };
+    const refused = await session('/access/v1/requests', { ...news, denial, callback });
+    assert.deepEqual([refused.status, (await bodyOf(refused)).errors[0].path], [400, 'callback']);
+  });
+
   test('several: each answered at its place; a fault is denied where it is, and on record as a refusal', async () => {
     const several = async (body: object) => {
       const response = await session('/access/v1/evaluations', body);

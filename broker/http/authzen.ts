@@ -127,7 +127,7 @@ function afterApproval(
 const badRequest = (errors: FieldFault[]) => new WritError('bad_request', { errors });
 
 export function authzenOperations(deps: AuthzenDeps): Operation[] {
-  const { actions, issuer } = deps;
+  const { actions } = deps;
   const errors = [
     'bad_request',
     'unauthenticated',
@@ -238,14 +238,14 @@ export function authzenOperations(deps: AuthzenDeps): Operation[] {
       errors: [],
       handle: async () => ({
         status: 200,
-        body: { ...metadataOf(issuer), signed_metadata: await signedMetadata(deps) },
+        body: { ...metadataOf(deps), signed_metadata: await signedMetadata(deps) },
         headers: { 'Cache-Control': 'public, max-age=3600' },
       }),
     }),
   ];
 }
 
-const metadataOf = (issuer: string) => ({
+const metadataOf = ({ issuer, callbackRules }: AuthzenDeps) => ({
   policy_decision_point: issuer,
   access_evaluation_endpoint: `${issuer}/access/v1/evaluation`,
   access_evaluations_endpoint: `${issuer}/access/v1/evaluations`,
@@ -255,14 +255,17 @@ const metadataOf = (issuer: string) => ({
   access_request_endpoint: `${issuer}${accessRequestsPath}`,
   jwks_uri: `${issuer}/.well-known/jwks.json`,
   capabilities: ['urn:openid:authzen:capability:access-request'],
+  // The profile has no name for it: whoever does not know this member waits on the task.
+  ...(callbackRules.origins.length === 0 ? {} : { access_request_callback_supported: true }),
 });
 
 /** The same as a JWT of the broker's (section 9.1.3). */
-function signedMetadata({ ring, issuer, actions: { clock } }: AuthzenDeps): Promise<string> {
+function signedMetadata(deps: AuthzenDeps): Promise<string> {
+  const { ring, issuer, actions } = deps;
   const key = ring.current();
-  return new SignJWT(metadataOf(issuer))
+  return new SignJWT(metadataOf(deps))
     .setProtectedHeader({ alg: 'ES256', typ: 'JWT', kid: key.kid })
     .setIssuer(issuer)
-    .setIssuedAt(Math.floor(clock.now().getTime() / 1000))
+    .setIssuedAt(Math.floor(actions.clock.now().getTime() / 1000))
     .sign(key.privateKey);
 }
