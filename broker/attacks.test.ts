@@ -87,7 +87,7 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
     const answered = async (path: string, headers: Record<string, string> = {}) =>
       (await fetch(ground.url + path, { headers, redirect: 'manual' })).status;
     const jwks = async () => (await (await fetch(`${ground.url}/.well-known/jwks.json`)).json()) as { keys: object[] };
-    const minted = () => ground.provider.alive().length;
+    const minted = () => ground.provider.mints();
     const ownersStore = () =>
       openStore({
         databaseUrl: database.runtimeUrl,

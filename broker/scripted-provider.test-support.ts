@@ -17,6 +17,8 @@ import type { Clock } from './core/vocabulary.ts';
 export interface Scripted extends Provider {
   /** Credentials that would be accepted now, by lease. */
   alive(): string[];
+  /** How many it has minted, those that are dead by now too. */
+  mints(): number;
   /** Lease ids asked about, one entry per call of `revoke`. */
   revocations: string[][];
   /** What `outstanding` held, one entry per call. */
@@ -137,6 +139,7 @@ export function scriptedProvider(options: ScriptedOptions): Scripted {
       await provider.script.release(member);
       provider.released.push(member);
     },
+    mints: () => minted.size,
     alive: () => [...minted].filter(([, { until, killed }]) => !killed && until > clock.now()).map(([id]) => id),
     revocations: [],
     standings: [],

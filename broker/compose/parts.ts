@@ -54,7 +54,9 @@ export function createParts(foundation: Foundation, url: string, clockGuard: Clo
     url,
     providers,
     channels,
-    shapes: Object.fromEntries([...providers].map(([name, { params }]) => [name, { params }])),
+    shapes: Object.fromEntries(
+      [...providers].map(([name, { params, state }]) => [name, { params, readsState: state !== undefined }]),
+    ),
     catalog: createCatalog(store),
     registry,
     clockGuard,

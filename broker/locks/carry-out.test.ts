@@ -7,6 +7,7 @@ import { grantReads, requestGrant } from '../grants/request-grant.ts';
 import { agent, type Harness, openHarness, statement } from '../harness.test-support.ts';
 import type { Admin } from '../people/identity.ts';
 import { readSession } from '../sessions/authenticate.ts';
+import { endSession } from '../sessions/end-session.ts';
 import type { Store } from '../store/open.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { liftLock } from './lift-lock.ts';
@@ -150,6 +151,18 @@ for (const backend of await testBackends()) {
       }
     });
 
+    test('what another process ended, and died before releasing, is being revoked when the lock’s call returns', async () => {
+      const session = await harness.open();
+      const lease = await harness.lease(session, 'plain');
+      const end = { sessionId: session.sessionId, reason: 'ended_by_agent', actor: agent, requestId: null } as const;
+      const dying = { ...harness.ending, store: dyingAt('session_release_leases') };
+      await assert.rejects(endSession(dying, { ...end, now: harness.clock.now() }), /killed/);
+      assert.equal((await harness.row(lease)).status, 'active');
+      const id = await set('agent', agent);
+      assert.equal((await harness.row(lease)).status, 'revoking');
+      await lift(id);
+    });
+
     test('more sessions than one step takes end, and are counted', async () => {
       const session = await harness.open();
       await harness.store.run(
@@ -221,6 +234,31 @@ for (const backend of await testBackends()) {
         ['lock.set', 'lock.restored', 'lock.set', 'lock.lifted'],
       );
       assert.ok(harness.lines.some(({ msg }) => msg === 'a lock was gone from the database; it stands again'));
+    });
+
+    test('a lock that is set while the record puts another back is the admin’s own, and is lifted', async () => {
+      const { store } = harness;
+      // Another row comes in between the look at what stands and the writing: as `lock_restore` writes one.
+      let between = 0;
+      const raced: Store = {
+        ...store,
+        run: (async (what, values) => {
+          if (what.name === 'lock_set' && between++ === 0)
+            await store.run(
+              statement(`
+                INSERT INTO access_lock (id, level, subject, number, reason, set_by, setter, set_at)
+                SELECT 'lck_put_back', 'provider', 'other', 1 + coalesce(max(number), 0), 'x', 'the record', '{"kind":"record"}', $1::timestamptz
+                FROM access_lock WHERE level = 'provider' AND subject = 'other'`),
+              [harness.clock.now()],
+            );
+          return store.run(what, values);
+        }) as Store['run'],
+      };
+      const id = await set('provider', 'other', raced);
+      assert.equal(between, 2);
+      assert.equal((await readLock(store, id)).proven, true);
+      await lift(id);
+      assert.deepEqual(await allStanding(store), []);
     });
 
     async function parentOf(caller: Parameters<typeof readSession>[1]) {

@@ -18,7 +18,7 @@ import type { LockTarget } from '../core/vocabulary.ts';
 import { releaseGrant } from '../grants/transitions.ts';
 import { onceAnswered, startRevoking } from '../leases/transitions.ts';
 import { moveVersions } from '../sessions/counts.ts';
-import { type EndSessionDeps, endSessions } from '../sessions/end-session.ts';
+import { type EndSessionDeps, endSessions, releaseEndedSessions } from '../sessions/end-session.ts';
 import type { Statement } from '../store/open.ts';
 import { allStanding } from './stored-lock.ts';
 import { endsSessions, grantUnder, leaseUnder, scopeOf, sessionUnder } from './under-lock.ts';
@@ -83,7 +83,12 @@ export async function carryOutLock(
   target: LockTarget,
   { actor, requestId, now }: { actor: string; requestId: string | null; now: Date },
 ): Promise<void> {
-  if (endsSessions(target)) return endUnder(deps, target, { actor, requestId, now });
+  if (endsSessions(target)) {
+    await endUnder(deps, target, { actor, requestId, now });
+    // What another process has ended, and not come to release, lives as long as that one is away.
+    await releaseEndedSessions(deps, now, step);
+    return;
+  }
   const { store } = deps;
   for (let after: string | undefined = ''; after !== undefined; ) {
     const moved: { id: string }[] = await store.run<{ id: string }>(undecideStatement, [after]);

@@ -48,15 +48,31 @@ export async function setLock(
 ): Promise<string> {
   await checkSubject(deps, target);
   const now = deps.clock.now();
-  const before = await newestLockOn(deps.store, target);
-  const number = (before?.number ?? 0) + 1;
-  const id =
-    before !== null && mayStay(deps.store, before, admin)
-      ? before.id
-      : ((await insertLock(deps.store, target, { reason, admin, requestId, now, number })) ??
-        (await newestLockOn(deps.store, target))!.id);
+  const id = await standingOrNew(deps, target, { reason, admin, requestId, now });
   await carryOutLock(deps, target, { actor: admin.name, requestId, now });
   return id;
+}
+
+/** How often a lock that came in between is looked at anew. */
+const maxRaces = 5;
+
+/**
+ * The lock that stands and may stay, or a new one. What came in between may be one that the record put back
+ * (`restore-locks.ts`), which nobody can lift: it is none that may stay.
+ * @throws WritError `conflict`
+ */
+async function standingOrNew(
+  deps: LockDeps,
+  target: LockTarget,
+  by: { reason: string; admin: Admin; requestId: string | null; now: Date },
+): Promise<string> {
+  for (let race = 0; race < maxRaces; race += 1) {
+    const before = await newestLockOn(deps.store, target);
+    if (before !== null && mayStay(deps.store, before, by.admin)) return before.id;
+    const id = await insertLock(deps.store, target, { ...by, number: (before?.number ?? 0) + 1 });
+    if (id !== null) return id;
+  }
+  throw new WritError('conflict', { detail: 'Others lock it at this moment. Look at it again.' });
 }
 
 /**

@@ -47,6 +47,18 @@ test('tasks, providers and inputs that are not there', () => {
   );
 });
 
+test('a state is approved only of what a provider can read', () => {
+  const source = exampleSource.replace('    tier: 2\n', '    tier: 2\n    approval: { state: true }\n');
+  const faultsWith = (readsState?: boolean) => {
+    const { params } = exampleProviders.store!;
+    const read = readManifest(source, { store: { params, ...(readsState === undefined ? {} : { readsState }) } });
+    return read.ok ? [] : read.faults.map(({ path, message }) => `${path}: ${message}`);
+  };
+  assert.deepEqual(faultsWith(false), ['capabilities.close-account.approval.state: the provider store reads no state']);
+  assert.deepEqual(faultsWith(true), []);
+  assert.deepEqual(faultsWith(), []);
+});
+
 test('a parameter must not hang on an input that only some of the task types have', () => {
   expectFaults(
     [

@@ -12,8 +12,15 @@ import { matchesWhole, patternFault } from './pattern.ts';
 import { isConstant, referencesOf, textsOf } from './template.ts';
 import { isPlainText, unsafeText } from './unsafe-text.ts';
 
-/** The providers that are switched on, by name; `params` is the shape of their parameters. */
-export type ProviderShapes = { readonly [provider: string]: { readonly params: z.ZodType } };
+/** The providers that are switched on, by name. */
+export type ProviderShapes = {
+  readonly [provider: string]: {
+    /** The shape of their parameters. */
+    readonly params: z.ZodType;
+    /** Whether the state of what a plan is about can be read; absent = nobody knows. */
+    readonly readsState?: boolean;
+  };
+};
 
 type Report = (path: Path, message: string) => void;
 
@@ -53,6 +60,9 @@ export function checkManifest(manifest: Manifest, providers: ProviderShapes, loc
       report([...path, 'provider'], `is not a provider that is switched on (there are: ${known})`);
     } else {
       checkAgainstProvider(capability, provider.params, path, report);
+      // Otherwise whatever a person is asked about would be refused.
+      if (capability.approval?.state === true && provider.readsState === false)
+        report([...path, 'approval', 'state'], `the provider ${capability.provider} reads no state`);
     }
   }
   checkCalls(manifest, report);

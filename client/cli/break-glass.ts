@@ -91,6 +91,10 @@ function told(one: BreakGlass): string[] {
 
 function howFar({ uses }: BreakGlass): string {
   if (uses.length === 0) return 'nothing was given by it';
-  const counts = Map.groupBy(uses, ({ lease_status }) => lease_status ?? 'not minted');
-  return `${uses.length} given by it: ${[...counts].map(([status, all]) => `${all.length} ${status}`).join(', ')}`;
+  const counts = new Map<string, number>();
+  for (const { lease_status } of uses) {
+    const status = lease_status ?? 'not minted';
+    counts.set(status, (counts.get(status) ?? 0) + 1);
+  }
+  return `${uses.length} given by it: ${[...counts].map(([status, count]) => `${count} ${status}`).join(', ')}`;
 }
