@@ -16,8 +16,8 @@ const rowsStatement: Statement = {
 };
 
 /**
- * What counts of each owner: of a proven `back` and everything older, that one; of what is newer, that they are
- * gone, and since when at the earliest. A row nobody proves neither takes a number nor moves the grace on.
+ * What counts of each owner: a proven `back` settles all that is older; of what is newer, that they are gone,
+ * and since when at the earliest. A row nobody proves neither takes a number nor moves the grace on.
  */
 async function wordsThatCount(store: Store): Promise<Map<string, Presence>> {
   const words = new Map<string, Presence>();

@@ -51,7 +51,10 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
     ],
   },
   break_glass_use: { insert: true },
-  agent: { insert: true, update: ['version', 'asked', 'opened', 'rechecked_version', 'providers', 'owner_gone', 'stopped_owner'] },
+  agent: {
+    insert: true,
+    update: ['version', 'asked', 'opened', 'rechecked_version', 'providers', 'owner_gone', 'stopped_owner'],
+  },
   session: {
     insert: true,
     update: [
