@@ -14,6 +14,7 @@ export type Happening =
   | { what: 'credential_leaked'; leases: readonly string[]; by: string; seen_in: 'arguments' | 'output' }
   | { what: 'pre_approval_used'; pre_approval: string; capability: string; grant: string }
   | { what: 'ended_by_rule'; rules: readonly { id: string; message: string }[]; by: string }
+  | { what: 'owner_gone'; event: string; ends_at: string }
   | BreakGlassHappening;
 
 /** What became of a break-glass, in people's words. */
@@ -116,8 +117,13 @@ export function incidentOf({ publicUrl }: { publicUrl: string }, row: ClaimedInc
   };
 }
 
-function pageOf({ session_id }: ClaimedIncident, happening: Happening, breakGlass: string | undefined): string {
+function pageOf(
+  { session_id, incident: { agent } }: ClaimedIncident,
+  happening: Happening,
+  breakGlass: string | undefined,
+): string {
   if (breakGlass !== undefined) return `break-glass/${breakGlass}`;
+  if (happening.what === 'owner_gone') return `agents/${agent}`;
   return happening.what === 'pre_approval_used' ? `pre-approvals/${happening.pre_approval}` : `sessions/${session_id}`;
 }
 
@@ -130,6 +136,8 @@ const consequences: { [what in Happening['what']]: string } = {
     'What its rules refuse is given meanwhile. Anybody who sees the page may close it. Afterwards somebody else must review it.',
   break_glass_ended: 'What was given by it is being revoked. Somebody who was neither of the two must review it now.',
   break_glass_review_overdue: 'This comes again every day until somebody who was neither of the two has reviewed it.',
+  owner_gone:
+    'Then its sessions end and it opens no more. Take it over: publish a manifest that names another owner, or a team.',
   pre_approval_used: 'It was approved in your name. You, or an admin, can withdraw what you gave.',
 };
 
@@ -141,6 +149,8 @@ function inWords(happening: Happening): string {
       return `A credential that Writ issued (${happening.leases.join(', ')}) stood in the ${happening.seen_in} of ${happening.by}.`;
     case 'pre_approval_used':
       return `It asked for ${happening.capability}, and what you approved ahead of time (${happening.pre_approval}) was used for it (${happening.grant}).`;
+    case 'owner_gone':
+      return `The identity provider signalled that the account of its owner is gone (${happening.event}). If nobody takes it over, its sessions end at ${happening.ends_at}.`;
     case 'ended_by_rule':
       return `A rule ended its session when it asked for ${happening.by}: ${happening.rules.map(({ id, message }) => `${message} (${id})`).join(' ')}`;
     default:

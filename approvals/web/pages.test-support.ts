@@ -195,6 +195,6 @@ export async function openHarness(
     locksRouter({ ...deps, locks: { store, clock, providers: new Map(), mintDeadlineSeconds: 30, notify: () => {} } }),
   );
   app.use(passkeysRouter(deps));
-  app.use(manifestPagesRouter({ ...deps, ...proposals }));
+  app.use(manifestPagesRouter({ ownerGraceSeconds: 259_200, ...deps, ...proposals }));
   return harness;
 }

@@ -398,6 +398,19 @@ export const events = {
     meaning: 'A manifest version came into force.',
     payload: [z.strictObject({ version: count, sha256: text, reason: text })],
   },
+  'agent.owner_gone': {
+    meaning:
+      'The identity provider signalled that the account of the agent’s owner is disabled or gone. The agent’s sessions end at `ends_at`, unless it is taken over.',
+    payload: [z.strictObject({ owner: text, since: time, signal: text, event: text, ends_at: time })],
+  },
+  'agent.owner_taken_over': {
+    meaning: 'A manifest version that names another owner came into force, after the owner was gone.',
+    payload: [z.strictObject({ owner: text, from: text, version: count })],
+  },
+  'agent.owner_back': {
+    meaning: 'The identity provider signalled that the account of the agent’s owner is enabled again.',
+    payload: [z.strictObject({ owner: text })],
+  },
   'manifest.proposed': {
     meaning: 'A manifest version that allows more waits for another admin.',
     payload: [

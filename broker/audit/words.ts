@@ -129,6 +129,13 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     plain(`The pool member ${member ?? ''} of ${provider ?? 'its provider'} may be used again.`),
   'manifest.published': ({ actor, payload: { version } }) =>
     plain(`${actor} published a manifest${version === undefined ? '' : `, version ${version}`}.`),
+  'agent.owner_gone': ({ payload: { owner, ends_at: end } }) =>
+    bad(
+      `The owner${owner === undefined ? '' : `, ${owner},`} is gone${end === undefined ? '' : `; sessions end at ${end}`}.`,
+    ),
+  'agent.owner_taken_over': ({ payload: { owner, from } }) =>
+    good(`${owner ?? 'Somebody'} took it over${from === undefined ? '' : ` from ${from}, who is gone`}.`),
+  'agent.owner_back': ({ payload: { owner } }) => good(`The owner${owner === undefined ? '' : `, ${owner},`} is back.`),
   'manifest.proposed': ({ actor, payload: { widens } }) =>
     wait(`${actor} proposed a manifest that allows more${widens?.length ? `: ${widens.slice(0, 3).join('; ')}` : ''}.`),
   'manifest.agreed': ({ actor, payload: { version } }) =>

@@ -311,6 +311,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         ownersOf,
         isAdmin: (person) => isAdmin(person.groups),
         shapes,
+        ownerGraceSeconds: settings.WRIT_OWNER_GRACE_SECONDS,
         agree: async (proposal) => {
           const { agent } = await agreeToProposal(store, clock, shapes, proposal);
           await recheckPublished(manifests, agent);

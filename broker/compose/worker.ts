@@ -9,10 +9,12 @@ import { createBreakGlassMetrics } from '../break-glass/metrics.ts';
 import type { Settings } from '../config/settings.ts';
 import { systemClock } from '../core/clock.ts';
 import { createSideChannel } from '../core/side-channel.ts';
+import { createOwnerGauge } from '../signals/owner-gone-metrics.ts';
 import { createSignalPoller, type SignalPoller } from '../signals/poll.ts';
 import { deliverNotices } from '../worker/jobs/deliver-notices.ts';
 import { endBreakGlasses } from '../worker/jobs/end-break-glasses.ts';
 import { pollSignals } from '../worker/jobs/poll-signals.ts';
+import { watchOwners } from '../worker/jobs/watch-owners.ts';
 import { writeCheckpoints } from '../worker/jobs/write-checkpoints.ts';
 import { writeDigests } from '../worker/jobs/write-digests.ts';
 import { fanOut, listenForNotifications, localNotifier, type Notifier, redisNotifier } from '../worker/notifier.ts';
@@ -59,6 +61,12 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
         jobs: [
           ...jobs,
           endBreakGlasses({ ...breakGlassSettings(parts), metrics: createBreakGlassMetrics(parts.registry) }),
+          watchOwners({
+            graceSeconds: settings.WRIT_OWNER_GRACE_SECONDS,
+            alerts: settings.WRIT_BREAK_GLASS_ALERTS,
+            noticeChannels: deliveringChannels(parts.channels).map(({ name }) => name),
+            gauge: createOwnerGauge(parts.registry),
+          }),
           deliverNotices(() => outbox.deliver()),
           ...(digests === null ? [] : [writeDigests(digests)]),
           ...(checkpoints === null ? [] : [writeCheckpoints(checkpoints.tick)]),

@@ -275,10 +275,13 @@ export const environment = z.object({
   WRIT_BREAK_GLASS_ALERTS: ownerNames
     .default([])
     .describe(
-      'Who is told of every break-glass beside the owner of the agent: `team:GROUP` and `user:E-MAIL`, comma-separated. Each channel tells them where its routes say.',
+      'Who is told of every break-glass, and of an agent whose owner is gone, beside the owner of the agent: `team:GROUP` and `user:E-MAIL`, comma-separated. Each channel tells them where its routes say.',
     ),
   WRIT_BREAK_GLASS_REVIEW_SECONDS: seconds(259_200, 60, 2_592_000).describe(
     'In so long after its end a break-glass must be reviewed; then people are told every day.',
+  ),
+  WRIT_OWNER_GRACE_SECONDS: seconds(259_200, 0, 2_592_000).describe(
+    'So long after the identity provider signalled that the account of an agent’s owner is disabled or gone, the agent’s sessions end and it opens no more, unless a manifest that names another owner is in force by then. 0 = at once.',
   ),
   WRIT_SIGNALS_ISSUER: httpUrl
     .optional()

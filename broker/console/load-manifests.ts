@@ -6,9 +6,11 @@ import type { CompiledManifest } from '../manifests/compile.ts';
 import { diffManifests, isWidening } from '../manifests/diff.ts';
 import type { Change } from '../manifests/diff-change.ts';
 import type { Manifest } from '../manifests/manifest.ts';
+import { agentsOf } from '../manifests/owner-marks.ts';
 import { manifestHolds, newestManifest } from '../manifests/publish.ts';
 import { readManifest } from '../manifests/read.ts';
 import type { Admin } from '../people/identity.ts';
+import { endOfGrace, goneOwners } from '../signals/owner-presence.ts';
 import type { Store } from '../store/open.ts';
 import type { Prisma } from '../store/prisma/client.ts';
 
@@ -18,6 +20,8 @@ export interface ListedAgent {
   version: number;
   /** Proposals that wait for another admin. */
   waiting: number;
+  /** Its owner is gone, and when its sessions end by that; null = the owner is here. */
+  owner_gone: { owner: string; since: Date; ends_at: Date } | null;
 }
 
 export interface VersionView {
@@ -75,25 +79,49 @@ export interface Difference {
 export const versionsShown = 20;
 const differencesShown = 20;
 
-export async function loadAgents({ prisma }: Store): Promise<ListedAgent[]> {
-  const [agents, waiting] = await Promise.all([
+export async function loadAgents(store: Store, graceSeconds: number): Promise<ListedAgent[]> {
+  const { prisma } = store;
+  const [agents, waiting, gone] = await Promise.all([
     prisma.agent.findMany({ select: { name: true, version: true } }),
     prisma.manifestProposal.groupBy({ by: ['agent'], where: { status: 'proposed' }, _count: true }),
+    loadGone(store, graceSeconds),
   ]);
   const versions = new Map(agents.map(({ name, version }) => [name, version]));
   const counts = new Map(waiting.map(({ agent, _count }) => [agent, _count]));
-  return [...new Set([...versions.keys(), ...counts.keys()])]
-    .sort()
-    .map((agent) => ({ agent, version: versions.get(agent) ?? 0, waiting: counts.get(agent) ?? 0 }));
+  return [...new Set([...versions.keys(), ...counts.keys()])].sort().map((agent) => ({
+    agent,
+    version: versions.get(agent) ?? 0,
+    waiting: counts.get(agent) ?? 0,
+    owner_gone: gone.get(agent) ?? null,
+  }));
 }
 
 /** Null = nobody has published or proposed anything for it. */
-export async function loadAgent({ prisma }: Store, agent: string): Promise<ListedAgent | null> {
-  const [row, waiting] = await Promise.all([
-    prisma.agent.findUnique({ where: { name: agent } }),
-    prisma.manifestProposal.count({ where: { agent, status: 'proposed' } }),
+export async function loadAgent(store: Store, agent: string, graceSeconds: number): Promise<ListedAgent | null> {
+  const [row, waiting, gone] = await Promise.all([
+    store.prisma.agent.findUnique({ where: { name: agent } }),
+    store.prisma.manifestProposal.count({ where: { agent, status: 'proposed' } }),
+    loadGone(store, graceSeconds),
   ]);
-  return row === null && waiting === 0 ? null : { agent, version: row?.version ?? 0, waiting };
+  if (row === null && waiting === 0) return null;
+  return { agent, version: row?.version ?? 0, waiting, owner_gone: gone.get(agent) ?? null };
+}
+
+/** Agents whose owner is gone: from what was signalled, not from what people were told. */
+async function loadGone(
+  store: Store,
+  graceSeconds: number,
+): Promise<Map<string, NonNullable<ListedAgent['owner_gone']>>> {
+  const gone = await goneOwners(store);
+  if (gone.size === 0) return new Map();
+  const agents = await agentsOf(store, [...gone.keys()]);
+  return new Map(
+    agents.flatMap(({ agent, owner }) => {
+      const absence = gone.get(owner);
+      if (absence === undefined) return [];
+      return [[agent, { owner, since: absence.since, ends_at: endOfGrace(absence, graceSeconds) }]] as const;
+    }),
+  );
 }
 
 /**

@@ -9,9 +9,9 @@ import { ago, bare, dated, visible } from './text.ts';
 export const reasonMax = 500;
 
 export function agentsPage(agents: readonly ListedAgent[]): JSX.Element {
-  const rows = agents.map(({ agent, version, waiting }) =>
+  const rows = agents.map(({ agent, version, waiting, owner_gone: gone }) =>
     h('tr', null, [
-      h('td', null, h('b', null, h(Foreign, { text: agent }))),
+      h('td', null, [h('b', null, h(Foreign, { text: agent })), gone === null ? null : ownerGone(gone)]),
       h('td', null, [
         version === 0 ? 'nothing in force' : `version ${version}`,
         ' ',
@@ -28,6 +28,16 @@ export function agentsPage(agents: readonly ListedAgent[]): JSX.Element {
       agents.length === 0 ? 'None that you answer for.' : 'What each may ever do, and who made it so.',
     ),
     rows.length === 0 ? null : h('section', { class: 'card' }, table(['Agent', 'Manifest', ''], rows)),
+  ]);
+}
+
+function ownerGone({ owner, since, ends_at }: NonNullable<ListedAgent['owner_gone']>): JSX.Element {
+  return h('p', { class: 'fault' }, [
+    'Owner gone since ',
+    dated(since),
+    ': ',
+    name(owner),
+    `. Sessions end at ${dated(ends_at)}, unless a manifest that names another owner, or a team, is in force by then.`,
   ]);
 }
 
@@ -53,6 +63,7 @@ export function manifestPage(page: ManifestPage): JSX.Element {
       { class: 'lede' },
       'What this agent may ever do: each version, who made it so and why, and what changed by it.',
     ),
+    agent.owner_gone === null ? null : ownerGone(agent.owner_gone),
     ...proposals.map((proposal) => proposalCard(agent.agent, proposal, csrf, now)),
     candidate === null ? null : candidateCard(candidate, now),
     ...versions.map((version) => versionCard(version, now)),

@@ -25,6 +25,8 @@ export interface ManifestPagesDeps extends LoginDeps, PageErrorDeps {
   ownersOf: (agent: string, manifestVersion: number) => Promise<string[]>;
   isAdmin: (person: Identity) => boolean;
   shapes: ProviderShapes;
+  /** WRIT_OWNER_GRACE_SECONDS. */
+  ownerGraceSeconds: number;
   /** `manifests/agree.ts`, and what follows from a publication. */
   agree: (proposal: { id: string; sha256: string; admin: Admin; requestId: string }) => Promise<void>;
   refuse: (proposal: { id: string; reason: string; admin: Admin; requestId: string }) => Promise<void>;
@@ -37,7 +39,7 @@ export function manifestPagesRouter(deps: ManifestPagesDeps): Router {
   router.get('/agents', async (req, res) => {
     const login = await requirePerson(deps, req, res);
     if (login === null) return;
-    const agents = await loadAgents(deps.store);
+    const agents = await loadAgents(deps.store, deps.ownerGraceSeconds);
     const seen = await Promise.all(agents.map((agent) => maySee(deps, login.identity, agent)));
     const body = agentsPage(agents.filter((_, index) => seen[index]));
     sendPage(res, { title: 'Agents', viewer: viewerOf(login), body });
@@ -100,7 +102,7 @@ async function maySee(deps: ManifestPagesDeps, person: Identity, { agent, versio
 
 async function seenAgent(deps: ManifestPagesDeps, login: Login, name: string): Promise<ListedAgent | null> {
   if (!/^[a-z][a-z0-9-]{0,62}$/.test(name)) return null;
-  const agent = await loadAgent(deps.store, name);
+  const agent = await loadAgent(deps.store, name, deps.ownerGraceSeconds);
   return agent !== null && (await maySee(deps, login.identity, agent)) ? agent : null;
 }
 

@@ -55,6 +55,11 @@ export const errorTable = {
     title: 'An admin has locked this',
     help: '`level` says what is locked: the agent, its owner, or everything. Nothing is opened or given until another admin lifts it.',
   },
+  owner_gone: {
+    status: 403,
+    title: 'The agent’s owner is gone',
+    help: 'Nothing is opened until somebody takes the agent over: publish a manifest that names another owner, or a team.',
+  },
   forbidden: {
     status: 403,
     title: 'Not allowed for this caller',

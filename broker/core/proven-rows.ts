@@ -100,6 +100,8 @@ export interface ProvenRows {
   };
   /** The review, in the same row: without it, it is still open. */
   break_glass_review: { id: string; reviewed_by: string; reviewer: object; reviewed_at: Date; review: string };
+  /** An owner is gone with or without it; back, only while it holds. */
+  owner_presence: { owner: string; number: number; gone: boolean; at: Date; signal: string; event: string };
   session: {
     id: string;
     agent: string;

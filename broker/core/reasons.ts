@@ -49,6 +49,11 @@ export const endReasons = {
     meaning: 'The identity provider signalled that the person it acted for, or who started it, is signed off.',
     words: 'the identity provider signed its person off',
   },
+  owner_gone: {
+    meaning:
+      'The identity provider signalled that the account of its agent’s owner is disabled or gone, and nobody took the agent over in `WRIT_OWNER_GRACE_SECONDS`.',
+    words: 'its agent’s owner is gone, and nobody took it over',
+  },
 } as const satisfies ReasonTable;
 export type EndReason = keyof typeof endReasons;
 
@@ -406,9 +411,10 @@ export type SignalRefusal = keyof typeof signalRefusals;
 
 /**
  * What a signal about a person does. `sign_off`: logins end, what they approved lapses, sessions that act for
- * them or that they started end. `sign_out`: logins end. `none`: it is on record.
+ * them or that they started end. `sign_off_owner`: that, and they are gone as the owner of agents.
+ * `sign_out`: logins end. `owner_back`: they are gone as an owner no more. `none`: it is on record.
  */
-export const signalEffects = ['sign_off', 'sign_out', 'none'] as const;
+export const signalEffects = ['sign_off', 'sign_off_owner', 'sign_out', 'owner_back', 'none'] as const;
 export type SignalEffect = (typeof signalEffects)[number];
 
 /** The codes of a table, for a schema. */

@@ -13,6 +13,7 @@ import { attestedClaims } from '../manifests/attested-claims.ts';
 import { checkTask } from '../manifests/bind.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import { member } from '../manifests/manifest.ts';
+import { ownerStopped } from '../manifests/owner-marks.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -81,7 +82,7 @@ function insertStatementFor(child: boolean, limited: boolean): Statement {
     name: `session_open${child ? '_child' : ''}${limited ? '_limited' : ''}`,
     text: `
     WITH r AS MATERIALIZED (
-      SELECT asked.*, EXISTS (SELECT 1 FROM agent WHERE name = asked.agent AND version = asked.manifest_version) AS manifest_in_force,
+      SELECT asked.*, (${ownerStopped('asked.agent', 'asked.manifest_version', 'asked.owner')}) AS owner_gone,
              ${lockedOut('asked.agent', 'asked.owner')} AS locked
       FROM json_to_recordset($1::json) AS asked (
         n int, keys text[], keys_until timestamptz[], per_minute int, at timestamptz, agent text, owner text, manifest_version int, parent_id text, id text, root_id text,
@@ -89,7 +90,7 @@ function insertStatementFor(child: boolean, limited: boolean): Statement {
         dpop_jkt text, max_grants int, expires_at timestamptz, heartbeat_deadline timestamptz, proof text, request_id text, audit json) LIMIT 16
     ), once AS MATERIALIZED (
       SELECT DISTINCT ON (value.key) r.n, value.key, value.until
-      FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until) AS value (key, until) WHERE r.manifest_in_force AND r.locked IS NULL ORDER BY value.key, r.n
+      FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until) AS value (key, until) WHERE NOT r.owner_gone AND r.locked IS NULL ORDER BY value.key, r.n
     ), checked AS MATERIALIZED (
       SELECT r.*, cardinality(r.keys) = (SELECT count(*) FROM once WHERE once.n = r.n AND (SELECT 1 FROM replay WHERE key = once.key LIMIT 1) IS NULL) AS fresh
       FROM r
@@ -97,14 +98,14 @@ function insertStatementFor(child: boolean, limited: boolean): Statement {
       limited
         ? `
       -- Those that come to nothing take no place in the rate.
-      SELECT *, per_minute = 0 OR count(*) FILTER (WHERE fresh AND manifest_in_force AND locked IS NULL) OVER (PARTITION BY agent ORDER BY n) + (SELECT count(*) FROM (
+      SELECT *, per_minute = 0 OR count(*) FILTER (WHERE fresh AND NOT owner_gone AND locked IS NULL) OVER (PARTITION BY agent ORDER BY n) + (SELECT count(*) FROM (
                SELECT 1 FROM session WHERE session.agent = checked.agent AND session.opened_at > checked.at - interval '1 minute'
                ORDER BY session.opened_at DESC LIMIT checked.per_minute) recent) <= per_minute AS within_rate
       FROM checked`
         : 'SELECT *, true AS within_rate FROM checked'
     }
     ), allowed AS MATERIALIZED (
-      SELECT * FROM judged WHERE fresh AND within_rate AND manifest_in_force AND locked IS NULL ORDER BY root_id, parent_id
+      SELECT * FROM judged WHERE fresh AND within_rate AND NOT owner_gone AND locked IS NULL ORDER BY root_id, parent_id
     ), ${
       child
         ? `held AS MATERIALIZED (
@@ -160,7 +161,7 @@ function insertStatementFor(child: boolean, limited: boolean): Statement {
       ${appendEvent({ chain: 'id', at: 'at', type: event('session.opened'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'allowed JOIN opened USING (id) ORDER BY id')}
     )
     SELECT n, judged.fresh AND (may_burn.n IS NULL OR passed.n IS NOT NULL) AS fresh, judged.within_rate${limited ? ' AND (placed.n IS NULL OR may_burn.n IS NOT NULL)' : ''} AS within_rate,
-           judged.manifest_in_force, judged.locked, opened.id IS NOT NULL AS opened
+           judged.owner_gone, judged.locked, opened.id IS NOT NULL AS opened
     FROM judged ${limited ? 'LEFT JOIN placed USING (n) ' : ''}LEFT JOIN may_burn USING (n) LEFT JOIN passed USING (n) LEFT JOIN opened ON opened.id = judged.id`,
   };
 }
@@ -205,7 +206,7 @@ const staleAnswers = new Set(['conflict', 'invalid_authorization_details']);
  * force is asked for; no request is refused by a manifest that no longer holds.
  *
  * @throws WritError `invalid_grant` (no such agent, replayed), `invalid_authorization_details`,
- *   `rate_limited`, `locked`, `conflict`
+ *   `rate_limited`, `locked`, `owner_gone`, `conflict`
  */
 export async function openSession(deps: OpenSessionDeps, input: OpenSessionInput): Promise<OpenedSession> {
   const { agent } = input.principal;
@@ -287,7 +288,8 @@ async function openUnder(
     n: number;
     fresh: boolean;
     within_rate: boolean;
-    manifest_in_force: boolean;
+    /** Null: the manifest is not in force. */
+    owner_gone: boolean | null;
     locked: LockLevel | null;
     opened: boolean;
   }>(
@@ -320,9 +322,10 @@ async function openUnder(
     child?.parent.id ?? null,
   );
   if (row === undefined || !row.opened) {
-    if (row?.manifest_in_force === false)
+    if (row?.owner_gone === null)
       throw new WritError('conflict', { detail: 'The manifest was replaced just now; try again.' });
     if (row?.locked != null) throw new WritError('locked', { extensions: { level: row.locked } });
+    if (row?.owner_gone === true) throw new WritError('owner_gone');
     if (row?.fresh === false) throw new WritError('invalid_grant', { detail: 'The token or proof was used before.' });
     if (row?.within_rate === false) throw new WritError('rate_limited', { retryAfterSeconds: 10 });
     throw new WritError('session_ended', { detail: 'The parent session has ended or has no grants left to hand on.' });

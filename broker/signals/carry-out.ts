@@ -14,6 +14,7 @@ import { signOff } from '../people/sign-off.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { lapseApprovals } from './lapse-approvals.ts';
+import { recordPresence } from './owner-presence.ts';
 
 interface DueSignal {
   set_key: string;
@@ -21,6 +22,7 @@ interface DueSignal {
   jti: string;
   names: Identifier[];
   effect: SignalEffect;
+  received_at: Date;
 }
 
 /** When what could not be carried out is tried again. */
@@ -30,7 +32,7 @@ const sessionStep = 200;
 const dueStatement: Statement = {
   name: 'signal_due',
   text: `
-    SELECT set_key, event_type, jti, names, effect FROM signal WHERE due_at <= $1::timestamptz ORDER BY due_at, set_key, event_type LIMIT $2::int`,
+    SELECT set_key, event_type, jti, names, effect, received_at FROM signal WHERE due_at <= $1::timestamptz ORDER BY due_at, set_key, event_type LIMIT $2::int`,
 };
 
 const laterStatement: Statement = {
@@ -87,17 +89,23 @@ export async function carryOutSignals(deps: EndSessionDeps & { log: Logger }, no
 /** @returns whether nothing is left to end */
 async function carryOut(deps: EndSessionDeps, signal: DueSignal, now: Date): Promise<boolean> {
   const { store } = deps;
+  const { effect } = signal;
   const accounts = await accountsOf(store, signal.names);
-  const logins = await signOff(store, accounts, { jti: signal.jti, event: signal.event_type }, now);
-  if (signal.effect === 'sign_off') await endOfPerson(deps, accounts, now);
-  const { lapsed, done } =
-    signal.effect === 'sign_off' ? await lapseApprovals(store, accounts, now) : { lapsed: 0, done: true };
-  const sessions = signal.effect === 'sign_off' ? await endSessions(deps, signal.names, accounts, now) : [];
+  const signsOff = effect === 'sign_off' || effect === 'sign_off_owner';
+  const cause = { jti: signal.jti, event: signal.event_type };
+  const logins = signsOff || effect === 'sign_out' ? await signOff(store, accounts, cause, now) : 0;
+  if (signsOff) await endOfPerson(deps, accounts, now);
+  const { lapsed, done } = signsOff ? await lapseApprovals(store, accounts, now) : { lapsed: 0, done: true };
+  const names = allNames(signal.names, accounts);
+  const sessions = signsOff ? await endSessions(deps, names, now) : [];
+  const ofOwner = effect === 'sign_off_owner' || effect === 'owner_back';
+  const word = { gone: effect === 'sign_off_owner', at: signal.received_at, ...cause };
+  const owners = ofOwner ? await recordPresence(store, names, word) : 0;
   if (!done) return false;
   const payload = {
     signal: signal.jti,
     event: signal.event_type,
-    known: logins + lapsed + sessions.length > 0 || accounts.some(({ names }) => names.length > 0),
+    known: logins + lapsed + owners + sessions.length > 0 || accounts.some(({ names }) => names.length > 0),
     logins,
     approvals: lapsed,
     sessions,
@@ -106,20 +114,17 @@ async function carryOut(deps: EndSessionDeps, signal: DueSignal, now: Date): Pro
   return true;
 }
 
+/** Those of the signal, and those that are surely of the same accounts. */
+function allNames(signalled: readonly Identifier[], accounts: readonly NamedAccount[]): Identifier[] {
+  const proven = accounts.flatMap((account) => [
+    { kind: 'subject', value: account.subject, issuer: account.issuer },
+    ...account.names,
+  ]);
+  return [...signalled, ...proven];
+}
+
 /** @returns the sessions that were ended; their children ended with them */
-async function endSessions(
-  deps: EndSessionDeps,
-  signalled: readonly Identifier[],
-  accounts: readonly NamedAccount[],
-  now: Date,
-): Promise<string[]> {
-  const names = [
-    ...signalled,
-    ...accounts.flatMap((account) => [
-      { kind: 'subject', value: account.subject, issuer: account.issuer },
-      ...account.names,
-    ]),
-  ];
+async function endSessions(deps: EndSessionDeps, names: readonly Identifier[], now: Date): Promise<string[]> {
   const ended: string[] = [];
   for (;;) {
     const found = await sessionsOf(deps.store, names);

@@ -9,8 +9,9 @@ const risc = 'https://schemas.openid.net/secevent/risc/event-type/';
 const effects: { readonly [event: string]: (event: JsonObject) => SignalEffect } = {
   [`${caep}session-revoked`]: () => 'sign_off',
   [`${caep}credential-change`]: ofCredentialChange,
-  [`${risc}account-disabled`]: () => 'sign_off',
-  [`${risc}account-purged`]: () => 'sign_off',
+  [`${risc}account-disabled`]: () => 'sign_off_owner',
+  [`${risc}account-purged`]: () => 'sign_off_owner',
+  [`${risc}account-enabled`]: () => 'owner_back',
   [`${risc}credential-compromise`]: () => 'sign_off',
   // Of drafts of RISC, and still sent; CAEP's `session-revoked` is its successor.
   [`${risc}sessions-revoked`]: () => 'sign_off',

@@ -25,6 +25,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
   pre_approval_use: { insert: true },
   access_lock: { insert: true },
   access_lock_lift: { insert: true },
+  owner_presence: { insert: true },
   break_glass: {
     insert: true,
     update: [
@@ -50,7 +51,10 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
     ],
   },
   break_glass_use: { insert: true },
-  agent: { insert: true, update: ['version', 'asked', 'opened', 'rechecked_version', 'providers'] },
+  agent: {
+    insert: true,
+    update: ['version', 'asked', 'opened', 'rechecked_version', 'providers', 'owner_gone', 'stopped_owner'],
+  },
   session: {
     insert: true,
     update: [

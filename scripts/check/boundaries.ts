@@ -219,7 +219,7 @@ export const rules: Rule[] = [
     name: 'a-signal-only-ends',
     why: 'what an identity provider signals ends logins, approvals, break-glasses and sessions: it can decide, open and mint nothing',
     files: /^broker\/signals\//,
-    only: '^broker/(signals|core|store|audit|identity)/|^broker/people/(account-names|sign-off)\\.ts$|^broker/sessions/end-session\\.ts$|^broker/break-glass/end-of-person\\.ts$|^broker/grants/transitions\\.ts$|^approvals/(notices|pre-approval-transitions)\\.ts$',
+    only: '^broker/(signals|core|store|audit|identity)/|^broker/people/(account-names|sign-off)\\.ts$|^broker/sessions/end-session\\.ts$|^broker/break-glass/end-of-person\\.ts$|^broker/grants/transitions\\.ts$|^approvals/(notices|pre-approval-transitions|incidents)\\.ts$|^broker/manifests/owner-marks\\.ts$',
   },
   {
     name: 'what-decides-knows-no-replay',

@@ -42,6 +42,7 @@ export const owners: { [table: string]: RegExp } = {
   confirmed_person: /^broker\/people\//,
   passkey: /^broker\/people\/passkeys\//,
   signal: /^broker\/signals\//,
+  owner_presence: /^broker\/signals\//,
   // Nothing can change or delete a row (a trigger holds that).
   audit_event: /^broker\/audit\/append\.ts$/,
   audit_checkpoint: /^broker\/audit\/checkpoints\.ts$/,
