@@ -158,5 +158,6 @@ export function mayHoldCredential(args: Values): boolean {
 
 const visible = (text: string): string => text.normalize('NFKC').replace(/\p{Default_Ignorable_Code_Point}/gu, '');
 
-/** Random letters and digits have a digit, or both cases. */
-const mayBeToken = (word: string): boolean => /[0-9]/.test(word) || (/[a-z]/.test(word) && /[A-Z]/.test(word));
+/** Random letters and digits have a digit, or both cases; or are longer than any word. */
+const mayBeToken = (word: string): boolean =>
+  /[0-9]|[A-Za-z]{32}/.test(word) || (/[a-z]/.test(word) && /[A-Z]/.test(word));

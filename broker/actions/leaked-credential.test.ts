@@ -80,6 +80,16 @@ describe('marks', () => {
     ['with dashes put between', (secret) => ({ body: secret.match(/.{1,5}/g)!.join('-') })],
     ['a part of it', (secret) => ({ body: secret.slice(10, 34) })],
   ];
+  test('a token that happens to have letters alone, in one case', () => {
+    const credential = { type: 'github', token: 'ghs_MPSmcLWcJsJgfBPMPvctcDkPPEGagDphAWUX' };
+    const known = new Set(marksOf(credential, mark));
+    for (const text of [credential.token.toUpperCase(), credential.token.toLowerCase()])
+      assert.ok(
+        marksIn([text], [text], mark).some((one) => known.has(one)),
+        text,
+      );
+  });
+
   for (const [way, hide] of ways)
     test(way, () => {
       for (let n = 0; n < 20; n += 1)
