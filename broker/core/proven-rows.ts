@@ -100,6 +100,15 @@ export interface ProvenRows {
   };
   /** The review, in the same row: without it, it is still open. */
   break_glass_review: { id: string; reviewed_by: string; reviewer: object; reviewed_at: Date; review: string };
+  /** One that ends is carried out with or without it; that an owner is back, only while it holds. */
+  signal: {
+    set_key: string;
+    event_type: string;
+    jti: string;
+    names: readonly object[];
+    effect: string;
+    received_at: Date;
+  };
   /** An owner is gone with or without it; back, only while it holds. */
   owner_presence: { owner: string; number: number; gone: boolean; at: Date; signal: string; event: string };
   session: {

@@ -23,6 +23,7 @@ interface DueSignal {
   names: Identifier[];
   effect: SignalEffect;
   received_at: Date;
+  proof: string;
 }
 
 /** When what could not be carried out is tried again. */
@@ -32,7 +33,7 @@ const sessionStep = 200;
 const dueStatement: Statement = {
   name: 'signal_due',
   text: `
-    SELECT set_key, event_type, jti, names, effect, received_at FROM signal WHERE due_at <= $1::timestamptz ORDER BY due_at, set_key, event_type LIMIT $2::int`,
+    SELECT set_key, event_type, jti, names, effect, received_at, proof FROM signal WHERE due_at <= $1::timestamptz ORDER BY due_at, set_key, event_type LIMIT $2::int`,
 };
 
 const laterStatement: Statement = {
@@ -98,9 +99,10 @@ async function carryOut(deps: EndSessionDeps, signal: DueSignal, now: Date): Pro
   const { lapsed, done } = signsOff ? await lapseApprovals(store, accounts, now) : { lapsed: 0, done: true };
   const names = allNames(signal.names, accounts);
   const sessions = signsOff ? await endSessions(deps, names, now) : [];
-  const ofOwner = effect === 'sign_off_owner' || effect === 'owner_back';
+  const ofOwner = effect === 'sign_off_owner' || (effect === 'owner_back' && isOurs(store, signal));
   const word = { gone: effect === 'sign_off_owner', at: signal.received_at, ...cause };
-  const owners = ofOwner ? await recordPresence(store, names, word) : 0;
+  // What an account was called before stands in rows without a proof: enough to end, not to bring back.
+  const owners = ofOwner ? await recordPresence(store, word.gone ? names : signal.names, word) : 0;
   if (!done) return false;
   const payload = {
     signal: signal.jti,
@@ -113,6 +115,9 @@ async function carryOut(deps: EndSessionDeps, signal: DueSignal, now: Date): Pro
   await store.run(doneStatement, [signal.set_key, signal.event_type, now, JSON.stringify(payload)]);
   return true;
 }
+
+/** Whoever writes the database can have more ended, and nobody brought back. */
+const isOurs = ({ proofs }: Store, { proof, ...row }: DueSignal): boolean => proofs.holds('signal', row, proof);
 
 /** Those of the signal, and those that are surely of the same accounts. */
 function allNames(signalled: readonly Identifier[], accounts: readonly NamedAccount[]): Identifier[] {

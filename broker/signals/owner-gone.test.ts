@@ -1,6 +1,7 @@
 /** An owner whom the identity provider disables: told once, a grace, taken over or ended. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { ProvenRows } from '../core/proven-rows.ts';
 import { type Harness, openHarness } from '../harness.test-support.ts';
 import { publishManifest } from '../manifests/publish.ts';
 import type { Store } from '../store/open.ts';
@@ -174,6 +175,36 @@ for (const backend of await testBackends())
           assert.equal(await ended(slipped), 'owner_gone');
           await assert.rejects(opens('forged'), { code: 'owner_gone' });
           await assert.rejects(store.prisma.ownerPresence.deleteMany({}));
+          // A signal that nobody received, and the proof of another one.
+          clock.advance(1000);
+          const says = { event_type: `${risc}account-enabled`, effect: 'owner_back' };
+          const names = [{ kind: 'email', value: 'h@example.com' }];
+          const other = await receiveRow(store, clock.now(), {
+            ...says,
+            names: [{ kind: 'email', value: 'x@example.com' }],
+          });
+          for (const proof of ['', 'x', other.proof]) await receiveRow(store, clock.now(), { ...says, names }, proof);
+          await harness.tick();
+          assert.equal(await store.prisma.signal.count({ where: { NOT: { dueAt: null } } }), 0);
+          assert.deepEqual((await goneOwners(store)).get(row.owner)?.since, since);
+          await look({ graceSeconds: 0 });
+          await assert.rejects(opens('forged'), { code: 'owner_gone' });
+          // A true one about somebody else, whose account is given the owner's name.
+          const account = {
+            issuer: 'https://idp.example',
+            subject: 'theirs',
+            firstSeen: clock.now(),
+            provenAt: clock.now(),
+          };
+          await store.prisma.accountName.create({ data: { ...account, kind: 'email', value: 'h@example.com' } });
+          const theirs = [{ kind: 'subject', value: 'theirs', issuer: account.issuer }];
+          await receiveRow(store, clock.now(), { ...says, names: theirs });
+          await harness.tick();
+          assert.ok((await goneOwners(store)).has(row.owner));
+          // A true one brings them back.
+          await receiveRow(store, clock.now(), { ...says, names });
+          await harness.tick();
+          assert.equal((await goneOwners(store)).has(row.owner), false);
         });
 
         await t.test('killed before any statement, the next pass goes on; nothing is told twice', async () => {
@@ -237,15 +268,27 @@ const receiveRows = (
   { store, clock }: Harness,
   eventType: string,
   names: { kind: string; value: string; issuer?: string }[],
-) =>
-  store.prisma.signal.create({
+) => receiveRow(store, clock.now(), { event_type: eventType, names, effect: effectOf(eventType, {}) });
+
+/** @param proof absent: the one that a broker makes */
+const receiveRow = (
+  store: Store,
+  at: Date,
+  says: Pick<ProvenRows['signal'], 'event_type' | 'names' | 'effect'>,
+  proof?: string,
+) => {
+  signals += 1;
+  const row = { set_key: `set-${signals}`, jti: `signal-${signals}`, ...says, received_at: at };
+  return store.prisma.signal.create({
     data: {
-      setKey: `set-${signals}`,
-      eventType,
-      jti: `signal-${signals++}`,
-      names,
-      effect: effectOf(eventType, {}),
-      receivedAt: clock.now(),
-      dueAt: clock.now(),
+      setKey: row.set_key,
+      eventType: row.event_type,
+      jti: row.jti,
+      names: row.names as object[],
+      effect: row.effect,
+      receivedAt: at,
+      dueAt: at,
+      proof: proof ?? store.proofs.make('signal', row),
     },
   });
+};

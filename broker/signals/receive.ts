@@ -22,11 +22,11 @@ const receiveStatement: Statement = {
   name: 'signal_receive',
   text: `
     WITH new AS (
-      SELECT n.type, n.names, n.effect FROM jsonb_to_recordset($4::jsonb) AS n (type text, names jsonb, effect text)
+      SELECT n.type, n.names, n.effect, n.proof FROM jsonb_to_recordset($4::jsonb) AS n (type text, names jsonb, effect text, proof text)
       WHERE NOT EXISTS (SELECT 1 FROM signal s WHERE s.set_key = $1::text)
     ), received AS (
-      INSERT INTO signal (set_key, event_type, jti, names, effect, received_at, due_at)
-      SELECT $1::text, type, $2::text, names, effect, $3::timestamptz, CASE WHEN effect <> 'none' THEN $3::timestamptz END FROM new ORDER BY type
+      INSERT INTO signal (set_key, event_type, jti, names, effect, received_at, due_at, proof)
+      SELECT $1::text, type, $2::text, names, effect, $3::timestamptz, CASE WHEN effect <> 'none' THEN $3::timestamptz END, proof FROM new ORDER BY type
       ON CONFLICT DO NOTHING RETURNING event_type, names, effect
     ), events AS (
       ${appendEvent({ chain: "'system'", at: '$3::timestamptz', type: event('signal.received'), actor: "'identity provider'", request: '$5::text', payload: "json_build_object('signal', $2::text, 'event', event_type, 'effect', effect, 'subject', names, 'via', $6::text)" }, 'received ORDER BY event_type')}
@@ -44,15 +44,16 @@ export async function receiveSet(
   how: { via: 'push' | 'poll'; requestId: string | null },
 ): Promise<string> {
   const { jti, key, events } = await verifySet(token, deps);
-  const rows = events.map(({ type, payload, subject }) => ({
-    type,
-    names: namesOf(subject, deps.transmitter.opaque),
-    effect: effectOf(type, payload),
-  }));
+  const at = deps.clock.now();
+  const rows = events.map(({ type, payload, subject }) => {
+    const [names, effect] = [namesOf(subject, deps.transmitter.opaque), effectOf(type, payload)];
+    const row = { set_key: key, event_type: type, jti, names, effect, received_at: at };
+    return { type, names, effect, proof: deps.store.proofs.make('signal', row) };
+  });
   const taken = await deps.store.run<{ effect: string }>(receiveStatement, [
     key,
     jti,
-    deps.clock.now(),
+    at,
     JSON.stringify(rows),
     how.requestId,
     how.via,
