@@ -41,7 +41,7 @@ export interface Decided {
   people: DecidedBy[];
 }
 
-// A request is asked at most a day before it is decided. Whose it is says the request (whom it was put to),
+// A request is asked at most a week before it is decided, while its session sleeps. Whose it is says the request (whom it was put to),
 // or else the manifest it was asked under.
 const settled = `
     SELECT g.id, g.session_id, g.agent, g.capability, g.status, g.decided_at, s.task_type, asked.people, names.name AS owner,
@@ -60,7 +60,7 @@ const settled = `
       UNION
       SELECT o.name FROM unnest(ARRAY[m.compiled #>> '{manifest,owner}', m.compiled #>> ARRAY['manifest', 'capabilities', g.capability, 'owner']]) AS o (name)
       WHERE o.name IS NOT NULL AND (NOT asked.people OR NOT coalesce(jsonb_typeof(g.decision -> 'approval') = 'array', false))) names
-    WHERE g.requested_at >= $1::timestamptz - interval '2 days' AND g.decided_at >= $1::timestamptz AND g.decided_at < $2::timestamptz
+    WHERE g.requested_at >= $1::timestamptz - interval '9 days' AND g.decided_at >= $1::timestamptz AND g.decided_at < $2::timestamptz
       AND (asked.people OR g.status <> 'denied')`;
 
 const countsStatement: Statement = {
