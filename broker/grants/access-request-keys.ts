@@ -28,9 +28,12 @@ const claimStatement: Statement = {
     UNION ALL SELECT request_digest FROM access_request_key WHERE session_id = $1::text AND key_digest = $2::text`,
 };
 
+// One that slept may be awake longer than it could when the key was claimed.
 const forgetStatement: Statement = {
   name: 'access_request_key_forget',
-  text: 'DELETE FROM access_request_key WHERE forget_at <= $1::timestamptz',
+  text: `
+    DELETE FROM access_request_key k WHERE k.forget_at <= $1::timestamptz AND NOT EXISTS (
+      SELECT 1 FROM session s WHERE s.id = k.session_id AND s.ended_at IS NULL AND s.expires_at > $1::timestamptz - interval '1 day')`,
 };
 
 /**

@@ -5,6 +5,7 @@ import { review } from '../../approvals/review.ts';
 import { person, vouched } from '../../approvals/rows.test-support.ts';
 import { WritError } from '../core/errors.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
+import { claimRequestKey, forgetRequestKeys } from '../grants/access-request-keys.ts';
 import { redeemGrant, redemptionReads } from '../grants/redeem-grant.ts';
 import { grantReads, requestGrant } from '../grants/request-grant.ts';
 import { agent, type Harness, openHarness, statement } from '../harness.test-support.ts';
@@ -107,6 +108,9 @@ for (const backend of await testBackends())
       const grant = await ask(caller);
       h.clock.advance(10 * 60_000 - 1_000);
       await heartbeat({ ...h.opening, tokens: h.tokens }, await facts(caller)).catch(() => {});
+      // A key that was used for a request stands for it as long as the session may ask.
+      const claimed = await facts(await reopened(caller));
+      await claimRequestKey(h.store, claimed, 'sha256:key', { one: 1 });
       const { until, resume } = await sleep(await reopened(caller), 48 * 3600);
       assert.equal((await grantRow(grant.id)).decideBy?.getTime(), until.getTime());
       await h.tick();
@@ -128,6 +132,9 @@ for (const backend of await testBackends())
       h.clock.advance(6 * hour);
       await h.tick();
       assert.equal((await grantRow(grant.id)).status, 'approved');
+      await forgetRequestKeys(h.store, h.clock.now());
+      const another = claimRequestKey(h.store, claimed, 'sha256:key', { one: 2 });
+      await assert.rejects(another, code('idempotency_mismatch'));
 
       const woken = await wake(resume, { jkt: other });
       assert.equal(woken.id, caller.sessionId);
