@@ -41,8 +41,8 @@ export interface Decided {
   people: DecidedBy[];
 }
 
-// A request is asked at most a week before it is decided, while its session sleeps. Whose it is says the request (whom it was put to),
-// or else the manifest it was asked under.
+// A request is asked at most a week before it is decided, while its session sleeps. Whose it is says the
+// request (whom it was put to), or else the manifest it was asked under.
 const settled = `
     SELECT g.id, g.session_id, g.agent, g.capability, g.status, g.decided_at, s.task_type, asked.people, names.name AS owner,
       CASE WHEN NOT asked.people THEN 'automatic'
