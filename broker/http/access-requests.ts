@@ -20,7 +20,7 @@ import { capabilityType, checkSubject, evaluationBody } from './authzen-requests
 import { capabilityRequest } from './capability-evaluation.ts';
 import type { BoundDenial } from './denial-token.ts';
 import { idempotencyKeyOf } from './idempotency-key.ts';
-import { type Answer, type Call, type Operation, operation } from './operation.ts';
+import { type Answer, type Call, mayNotAct, type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line, prose } from './text.ts';
 
 const loose = z.looseObject({});
@@ -128,11 +128,7 @@ export function accessRequestOperations(deps: AuthzenDeps & { poller: LongPoller
         'bad_request',
         'not_requestable',
         'invalid_denial_binding',
-        'unauthenticated',
-        'session_ended',
-        'session_suspended',
-        'session_asleep',
-        'locked',
+        ...mayNotAct,
         'forbidden',
         'duplicate_request',
         'conflict',
@@ -167,15 +163,7 @@ export function accessRequestOperations(deps: AuthzenDeps & { poller: LongPoller
       params: z.object({ id: line(256) }),
       headers: { 'X-Request-ID': 'Sent back as it came.' },
       responses: { 200: { description: 'The task', schema: taskSchema } },
-      errors: [
-        'unauthenticated',
-        'session_ended',
-        'session_suspended',
-        'session_asleep',
-        'locked',
-        'not_found',
-        'rate_limited',
-      ],
+      errors: [...mayNotAct, 'not_found', 'rate_limited'],
       liveness: 'ended_too',
       handle: async ({ params: { id }, query, signal }, session) => {
         const known = idOf('gnt').safeParse(id).success;
@@ -197,16 +185,7 @@ export function accessRequestOperations(deps: AuthzenDeps & { poller: LongPoller
       params: z.object({ id: line(256) }),
       headers: { 'X-Request-ID': 'Sent back as it came.' },
       responses: { 200: { description: 'The task, which is cancelled', schema: taskSchema } },
-      errors: [
-        'unauthenticated',
-        'session_ended',
-        'session_suspended',
-        'session_asleep',
-        'locked',
-        'not_found',
-        'conflict',
-        'rate_limited',
-      ],
+      errors: [...mayNotAct, 'not_found', 'conflict', 'rate_limited'],
       handle: async ({ params: { id }, requestId }, session) => {
         const known = idOf('gnt').safeParse(id).success;
         const done = known && (await cancelRequest(grants, session.id, id, requestId));

@@ -8,7 +8,7 @@ import { sayWords } from '../actions/say-words.ts';
 import { WritError } from '../core/errors.ts';
 import type { Json, JsonObject } from '../core/vocabulary.ts';
 import { rereadSession, type SessionFacts } from '../sessions/authenticate.ts';
-import { type Operation, operation } from './operation.ts';
+import { mayNotAct, type Operation, operation } from './operation.ts';
 import { idOf, line, microUsd, prose, usd } from './text.ts';
 
 /** Any value: the body was JSON. A schema that refers to itself does not fit into the API’s document. */
@@ -129,17 +129,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
       params: z.object({ id: idOf('act') }),
       body: report,
       responses: { 200: { description: 'On record; the same report again changes nothing', schema: finished } },
-      errors: [
-        'bad_request',
-        'unauthenticated',
-        'session_ended',
-        'session_suspended',
-        'session_asleep',
-        'locked',
-        'not_found',
-        'conflict',
-        'unavailable',
-      ],
+      errors: ['bad_request', ...mayNotAct, 'not_found', 'conflict', 'unavailable'],
       reads: ({ params: { id }, body }, { agent }) => finishReads(deps, agent, id, reportOf(body)),
       handle: async ({ params: { id }, body, requestId }, session) => {
         await finishAction(deps, session, id, reportOf(body), requestId);
@@ -165,15 +155,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
           schema: z.object({ reports: z.array(z.object({ id: z.string(), error: z.string().nullable() })) }),
         },
       },
-      errors: [
-        'bad_request',
-        'unauthenticated',
-        'session_ended',
-        'session_suspended',
-        'session_asleep',
-        'locked',
-        'unavailable',
-      ],
+      errors: ['bad_request', ...mayNotAct, 'unavailable'],
       handle: async ({ body, requestId }, session) => {
         const reports: { id: string; error: string | null }[] = [];
         for (const { id, ...one } of body.reports)
@@ -235,7 +217,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
           schema: z.object({ snapshot: z.string().nullable(), expires_in: z.int().describe('Seconds.') }),
         },
       },
-      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'session_asleep', 'locked', 'unavailable'],
+      errors: [...mayNotAct, 'unavailable'],
       handle: async (_call, session) => {
         const given = await snapshotFor(deps, session);
         return { status: 200, body: { snapshot: given?.snapshot ?? null, expires_in: given?.expiresIn ?? 0 } };
@@ -260,16 +242,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
           schema: z.object({ words: z.int().describe('How many of its words are trusted.') }),
         },
       },
-      errors: [
-        'bad_request',
-        'unauthenticated',
-        'session_ended',
-        'session_suspended',
-        'session_asleep',
-        'locked',
-        'conflict',
-        'unavailable',
-      ],
+      errors: ['bad_request', ...mayNotAct, 'conflict', 'unavailable'],
       handle: async ({ body, requestId }, session) => ({
         status: 200,
         body: { words: await sayWords(deps, session, body.text, requestId) },
@@ -287,7 +260,7 @@ export function actionOperations(deps: SnapshotDeps): Operation[] {
           schema: z.object({ tools: z.array(z.object({ name: z.string(), description: z.string().nullable() })) }),
         },
       },
-      errors: ['unauthenticated', 'session_ended', 'session_suspended', 'session_asleep', 'locked', 'unavailable'],
+      errors: [...mayNotAct, 'unavailable'],
       handle: async ({ address }, session) => ({
         status: 200,
         body: { tools: await callableTools(deps, session, address ?? null) },

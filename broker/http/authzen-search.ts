@@ -26,7 +26,7 @@ import {
   resourceSchema,
   subjectSchema,
 } from './authzen-requests.ts';
-import { type Operation, operation } from './operation.ts';
+import { mayNotAct, type Operation, operation } from './operation.ts';
 import { line } from './text.ts';
 
 /** Results in one answer, at most, and how many are looked at for it. */
@@ -109,15 +109,7 @@ export function authzenSearchOperations(deps: ActionDeps): Operation[] {
       body,
       headers: { 'X-Request-ID': 'Sent back as it came.' },
       responses: { 200: { description: 'What was found', schema: answerSchema(result) } },
-      errors: [
-        'bad_request',
-        'unauthenticated',
-        'session_ended',
-        'session_suspended',
-        'session_asleep',
-        'locked',
-        'unavailable',
-      ],
+      errors: ['bad_request', ...mayNotAct, 'unavailable'],
       handle: async ({ body: asked, address }, session) => {
         const query = { name, session: session.id, asked: { ...asked, page: undefined } };
         const from = startOf(asked.page ?? {}, query, deps);

@@ -14,7 +14,7 @@ import type { GrantView } from '../grants/view.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
 import { sleepBound } from '../sessions/sleep.ts';
 import { idempotencyKeyOf } from './idempotency-key.ts';
-import { type Answer, type Operation, operation } from './operation.ts';
+import { type Answer, mayNotAct, type Operation, operation } from './operation.ts';
 import { idOf, inDigits, line, prose } from './text.ts';
 
 const jsonObject = z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>;
@@ -175,11 +175,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller; maxSleep
       },
       errors: [
         'bad_request',
-        'unauthenticated',
-        'session_ended',
-        'session_suspended',
-        'session_asleep',
-        'locked',
+        ...mayNotAct,
         'denied',
         'idempotency_mismatch',
         'rate_limited',
@@ -219,15 +215,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller; maxSleep
         ),
       }),
       responses: { 200: { description: 'The grant', schema: grantSchema } },
-      errors: [
-        'unauthenticated',
-        'session_ended',
-        'session_suspended',
-        'session_asleep',
-        'locked',
-        'not_found',
-        'rate_limited',
-      ],
+      errors: [...mayNotAct, 'not_found', 'rate_limited'],
       liveness: 'ended_too',
       handle: async ({ params: { id }, query, signal }, session) => {
         const grant = await waitForGrant(deps, session.id, id, {
@@ -251,11 +239,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller; maxSleep
       bodyOptional: true,
       responses: { 201: { description: 'Issued, with the credential', schema: issuedSchema } },
       errors: [
-        'unauthenticated',
-        'session_ended',
-        'session_suspended',
-        'session_asleep',
-        'locked',
+        ...mayNotAct,
         'not_found',
         'not_approved',
         'already_redeemed',

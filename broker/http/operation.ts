@@ -7,6 +7,15 @@ import type { ErrorCode } from '../core/errors.ts';
 import type { Admin, Identity } from '../people/identity.ts';
 import type { Caller, SessionFacts, SessionReads } from '../sessions/authenticate.ts';
 
+/** Why a session may not act: of every operation that asks whether it may. */
+export const mayNotAct = [
+  'unauthenticated',
+  'session_ended',
+  'session_suspended',
+  'session_asleep',
+  'locked',
+] as const satisfies readonly ErrorCode[];
+
 export interface Answer {
   status: number;
   /** JSON; absent = no body. */
