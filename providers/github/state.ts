@@ -7,6 +7,9 @@ import { refusalOf } from './errors.ts';
 import { type Minting, mint } from './issue.ts';
 import { permissionOf } from './plan.ts';
 
+/** How long GitHub has to delete the token that was read with. */
+const deleteMs = 5_000;
+
 /** More heads than that nobody compares. */
 const mostRepositories = 20;
 
@@ -36,8 +39,8 @@ export async function readHeads(minting: Minting, plan: Plan, signal: AbortSigna
     for (const repository of repositories) branches.push(await headOf(minting, token, { owner, repository }, signal));
     return { branches: branches as unknown as JsonObject[] };
   } finally {
-    // Nobody has it: where GitHub does not answer, its hour ends it.
-    await minting.api.deleteToken(token, signal).catch(() => {});
+    // Also when the time to read is over. Nobody has it: where GitHub does not answer, its hour ends it.
+    await minting.api.deleteToken(token, AbortSignal.timeout(deleteMs)).catch(() => {});
   }
 }
 
