@@ -35,6 +35,12 @@ async function harness(options: AwsBenchOptions): Promise<ConformanceHarness> {
   const read = (key: string) => (credential: JsonObject) => readObject(made, credential, key);
   const json = (service: string, target: string, input: JsonObject) => (credential: JsonObject) =>
     settled(callJson(made, credential, service, target, input));
+  let changes = 0;
+  const everything = ['s3:*', 'dynamodb:*', 'sqs:*', 'secretsmanager:*'];
+  const wide = {
+    Version: '2012-10-17',
+    Statement: [{ Effect: 'Allow' as const, Action: everything, Resource: ['*'] }],
+  };
   /** Parameters with one use inside and one outside their scope. */
   const scopes: {
     params: unknown;
@@ -65,6 +71,18 @@ async function harness(options: AwsBenchOptions): Promise<ConformanceHarness> {
     provider: provider as Provider,
     clock,
     goodParams: scopes.map((scope) => scope.params),
+    statefulParams: [
+      s3,
+      { ...s3, prefix: undefined, access: 'get', key: 'customers/42/a.txt' },
+      { ...s3, prefix: undefined },
+      ...('WRIT_AWS_REVOKE_ROLE' in (options.env ?? {}) ? [] : [table, custom]),
+    ],
+    changeState: async (params) => {
+      const { service } = params as { service: string };
+      changes += 1;
+      if (service === 's3') sandbox.setObject('orders', 'customers/42/a.txt', `changed ${changes}`);
+      else sandbox.setManagedPolicy(agentRole, 0, wide);
+    },
     badParams: [
       { params: { ...s3, role: 'arn:aws:iam::111122223333:role/admin' }, path: 'role' },
       { params: { ...s3, bucket: '*' }, path: 'bucket' },

@@ -195,7 +195,7 @@ const allow = (actions: string[], resources: string[]): PolicyDocument => ({
 /** The roles as `infra/` would make them: agents may assume the first, only the broker itself the second. */
 function roles(issuerUrl: string, trusted: string[]): NonNullable<AwsSandboxOptions['roles']> {
   const name = issuerUrl.replace('http://', '');
-  const trust = (subject: string, actions: string[]): PolicyDocument => ({
+  const trust = (subject: string | string[], actions: string[]): PolicyDocument => ({
     Version: '2012-10-17',
     Statement: [
       {
@@ -216,9 +216,14 @@ function roles(issuerUrl: string, trusted: string[]): NonNullable<AwsSandboxOpti
   });
   const everything = ['s3:*', 'dynamodb:*', 'sqs:*', 'secretsmanager:*', 'sts:AssumeRole'];
   const denials = ['iam:PutRolePolicy', 'iam:GetRolePolicy', 'iam:DeleteRolePolicy', 'iam:ListRolePolicies'];
+  const reading = ['iam:ListAttachedRolePolicies', 'iam:GetPolicy'];
   return [
-    { arn: agentRole, trust: trust('agent:*', trusted), policies: [allow(everything, ['*'])] },
-    { arn: revokeRole, trust: trust('writ:revoker', []), policies: [allow(denials, [agentRole])] },
+    { arn: agentRole, trust: trust(['agent:*', 'writ:state'], trusted), policies: [allow(everything, ['*'])] },
+    {
+      arn: revokeRole,
+      trust: trust('writ:revoker', []),
+      policies: [allow(denials, [agentRole]), allow(reading, ['*'])],
+    },
   ];
 }
 

@@ -15,6 +15,7 @@ import { prune, revoke, roleOf } from './revoke.ts';
 import { roleRooms } from './role-room.ts';
 import { planFor } from './session-policy.ts';
 import { type AwsSettings, awsSettings } from './settings.ts';
+import { readState, stateInWords } from './state.ts';
 
 /** Shortest useful lifetime: with a shorter one an agent would ask all the time. */
 const minTtlSeconds = 60;
@@ -38,7 +39,11 @@ export function createAwsProvider(
     },
     params: awsParams,
     plan: (params, ttlSeconds) => planFor(params, ttlSeconds, settings),
-    describe: (plan) => describe(plan, settings, limits.words(roleOf({ plan }))),
+    describe: (plan) => {
+      const { summary, ...rest } = describe(plan, settings, limits.words(roleOf({ plan })));
+      return { summary: [...summary, ...stateInWords(plan)], ...rest };
+    },
+    state: (plan, signal) => readState(plan, settings, clients, signal),
     reach,
     narrower,
     levels,

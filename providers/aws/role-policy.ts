@@ -23,6 +23,16 @@ export async function readDenial(iam: IAMClient, role: string, signal: AbortSign
 /** Characters of a role's other inline policies, which share the room. */
 export async function charactersOfOthers(iam: IAMClient, role: string, signal: AbortSignal): Promise<number> {
   let characters = 0;
+  for await (const { text } of eachOtherPolicy(iam, role, signal)) characters += charactersOf(text);
+  return characters;
+}
+
+/** A role's inline policies but for the denials, as IAM shows them. @throws ProviderError */
+export async function* eachOtherPolicy(
+  iam: IAMClient,
+  role: string,
+  signal: AbortSignal,
+): AsyncGenerator<{ name: string; text: string }> {
   for (let marker: string | undefined, more = true; more; ) {
     const page = await call('iam:ListRolePolicies', signal, () =>
       iam.send(
@@ -30,16 +40,17 @@ export async function charactersOfOthers(iam: IAMClient, role: string, signal: A
         { abortSignal: signal },
       ),
     );
-    for (const name of page.PolicyNames ?? [])
-      if (name !== denialPolicyName) characters += charactersOf(await readPolicy(iam, role, name, signal));
+    for (const name of page.PolicyNames ?? []) {
+      const text = name === denialPolicyName ? undefined : await readPolicy(iam, role, name, signal);
+      if (text !== undefined) yield { name, text };
+    }
     marker = page.Marker;
     more = page.IsTruncated === true && marker !== undefined;
   }
-  return characters;
 }
 
 /** As IAM counts them: without white space. Ours has none. */
-const charactersOf = (text: string | undefined) => text?.replaceAll(/\s/g, '').length ?? 0;
+const charactersOf = (text: string) => text.replaceAll(/\s/g, '').length;
 
 /** Makes IAM hold exactly the denials of `outstanding`; `present` is what it holds now. */
 export async function writeDenial(
@@ -106,7 +117,7 @@ async function readPolicy(
 const againAtOnce = /^(?:ConcurrentModification|SignatureDoesNotMatch|RequestTimeTooSkewed|RequestExpired)/;
 
 /** One IAM call, tried again where that helps at once: the client itself makes one attempt. */
-async function call<T>(name: string, signal: AbortSignal, send: () => Promise<T>): Promise<T> {
+export async function call<T>(name: string, signal: AbortSignal, send: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await send();
@@ -133,4 +144,4 @@ async function unlessMissing<T>(answer: Promise<T>): Promise<T | undefined> {
 }
 
 const isFull = (error: unknown) => /^LimitExceeded/.test((error as ProviderError).providerCode ?? '');
-const nameOf = (roleArn: string) => roleArn.split('/').at(-1) ?? '';
+export const nameOf = (roleArn: string) => roleArn.split('/').at(-1) ?? '';

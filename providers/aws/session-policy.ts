@@ -66,7 +66,7 @@ export function untilPolicy(policy: AwsPermission['session_policy'], end: Date):
  * A chained session would drop this policy, and a trust policy that names the session could allow one: an
  * explicit deny beats it.
  */
-const neverAssume: JsonObject = { Effect: 'Deny', Action: 'sts:AssumeRole', Resource: '*' };
+export const neverAssume: JsonObject = { Effect: 'Deny', Action: 'sts:AssumeRole', Resource: '*' };
 
 function allowed(params: AwsParams): JsonObject[] {
   switch (params.service) {
@@ -88,7 +88,7 @@ function allowed(params: AwsParams): JsonObject[] {
   }
 }
 
-const allow = (actions: string[], resources: string[], condition?: JsonObject): JsonObject => ({
+export const allow = (actions: string[], resources: string[], condition?: JsonObject): JsonObject => ({
   Effect: 'Allow',
   Action: actions,
   Resource: resources,
@@ -145,4 +145,4 @@ const sqsActions = {
   send_receive: [...sqsSend, ...sqsReceive],
 };
 
-const partitionOf = (roleArn: string) => roleArn.split(':')[1] ?? 'aws';
+export const partitionOf = (roleArn: string) => roleArn.split(':')[1] ?? 'aws';

@@ -1,4 +1,4 @@
-/** IAM: a role's inline policies, which is all that revocation needs. */
+/** IAM: a role's inline policies, which revocation writes, and those that are attached to it, which are read. */
 import { AwsError } from './errors.ts';
 import { parsePolicy } from './policy.ts';
 import { authorize, inlinePolicies, type Principal, type Role, type State } from './state.ts';
@@ -13,6 +13,7 @@ const answer = (action: string, result: XmlRecord | null) =>
 const aggregateLimit = 10_240;
 
 export function iam(state: State, action: string, form: URLSearchParams, caller: Principal): WireAnswer {
+  if (action === 'GetPolicy') return getPolicy(state, form.get('PolicyArn') ?? '', caller);
   const roleName = form.get('RoleName') ?? '';
   const role = [...state.roles.values()].find((each) => each.name === roleName && each.account === caller.account);
   // Authorised on the ARN before existence is told.
@@ -21,6 +22,10 @@ export function iam(state: State, action: string, form: URLSearchParams, caller:
   const name = form.get('PolicyName') ?? '';
   if (action === 'ListRolePolicies')
     return answer(action, { PolicyNames: { member: [...inlinePolicies(role).keys()] }, IsTruncated: false });
+  if (action === 'ListAttachedRolePolicies') {
+    const member = role.managed.map(({ arn }) => ({ PolicyName: arn.split('/').at(-1) ?? '', PolicyArn: arn }));
+    return answer(action, { AttachedPolicies: { member }, IsTruncated: false });
+  }
   if (!/^[\w+=,.@-]{1,128}$/.test(name)) throw new AwsError('ValidationError', 400, 'Invalid PolicyName.');
   if (action === 'PutRolePolicy') return put(state, role, name, form.get('PolicyDocument') ?? '');
   const text = inlinePolicies(role).get(name);
@@ -32,6 +37,14 @@ export function iam(state: State, action: string, form: URLSearchParams, caller:
     return answer(action, null);
   }
   throw new AwsError('InvalidAction', 400, `Could not find operation ${action}`);
+}
+
+function getPolicy(state: State, arn: string, caller: Principal): WireAnswer {
+  authorize(state, caller, 'iam:GetPolicy', arn);
+  const policy = [...state.roles.values()].flatMap(({ managed }) => managed).find((each) => each.arn === arn);
+  if (policy === undefined) throw noSuchEntity(`Policy ${arn} does not exist or is not attachable.`);
+  const DefaultVersionId = `v${policy.versions.length}`;
+  return answer('GetPolicy', { Policy: { PolicyName: arn.split('/').at(-1) ?? '', Arn: arn, DefaultVersionId } });
 }
 
 function put(state: State, role: Role, name: string, text: string): WireAnswer {

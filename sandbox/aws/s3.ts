@@ -2,9 +2,9 @@
  * S3, path-style: objects and listings. Every sub-resource or copy that is not here is refused, so that
  * nothing slips past authorization.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { AwsError, accessDenied } from './errors.ts';
-import { authorize, type Principal, type State } from './state.ts';
+import { authorize, type Principal, type State, type StoredObject } from './state.ts';
 import { type WireAnswer, type WireRequest, xmlAnswer } from './wire.ts';
 
 const listParameters = [
@@ -46,7 +46,10 @@ function onBucket(state: State, request: WireRequest, caller: Principal, bucketN
   const bucket = bucketCalled(state, bucketName);
   if (request.method === 'HEAD') return { status: 200, headers: {}, body: '' };
   const after = request.query.get('continuation-token') ?? request.query.get('start-after') ?? '';
-  const keys = [...bucket.keys()].filter((key) => key.startsWith(prefix) && key > after).sort();
+  const keys = [...bucket]
+    .filter(([key, object]) => object.marker !== true && key.startsWith(prefix) && key > after)
+    .map(([key]) => key)
+    .sort();
   const folders = new Set<string>();
   const contents: string[] = [];
   for (const key of keys) {
@@ -66,8 +69,10 @@ function onBucket(state: State, request: WireRequest, caller: Principal, bucketN
       NextContinuationToken: truncated ? shown.at(-1) : undefined,
       Contents: shown.map((key) => ({
         Key: key,
-        Size: bucket.get(key)?.body.length ?? 0,
         LastModified: bucket.get(key)?.modified.toISOString() ?? '',
+        ETag: etagOf(bucket.get(key)?.body ?? Buffer.alloc(0)),
+        Size: bucket.get(key)?.body.length ?? 0,
+        StorageClass: 'STANDARD',
       })),
       CommonPrefixes: [...folders].map((folder) => ({ Prefix: folder })),
     },
@@ -84,20 +89,22 @@ function onObject(state: State, request: WireRequest, caller: Principal, bucketN
   authorize(state, caller, action, resource);
   const bucket = bucketCalled(state, bucketName);
   if (request.method === 'DELETE') {
-    bucket.delete(key);
-    return { status: 204, headers: {}, body: '' };
+    const marker = removeObject(state, bucketName, bucket, key);
+    return { status: 204, headers: marker === null ? {} : markerHeaders(marker), body: '' };
   }
   if (request.method === 'PUT') {
     const chunked = request.headers['x-amz-content-sha256'] === 'STREAMING-UNSIGNED-PAYLOAD-TRAILER';
     const body = chunked ? withoutChunks(request.body) : request.body;
     const contentType = request.headers['content-type'] ?? 'application/octet-stream';
-    bucket.set(key, { body, modified: state.clock.now(), contentType });
-    return { status: 200, headers: { etag: etagOf(body) }, body: '' };
+    const stored = { ...storedObject(body, state.clock.now(), state.versioned.has(bucketName)), contentType };
+    bucket.set(key, stored);
+    return { status: 200, headers: { etag: etagOf(body), ...versionHeader(stored) }, body: '' };
   }
-  const object = bucket.get(key);
+  const object = liveObject(bucket.get(key));
   if (object === undefined) throw missingKey(state, caller, bucketName, resource);
   const headers = {
     etag: etagOf(object.body),
+    ...versionHeader(object),
     'content-type': object.contentType,
     'last-modified': object.modified.toUTCString(),
   };
@@ -105,6 +112,34 @@ function onObject(state: State, request: WireRequest, caller: Principal, bucketN
     return { status: 200, headers: { ...headers, 'content-length': String(object.body.length) }, body: '' };
   return { status: 200, headers, body: object.body };
 }
+
+export const storedObject = (body: Buffer, modified: Date, versioned: boolean): StoredObject => ({
+  body,
+  modified,
+  contentType: 'text/plain',
+  version: versioned ? randomBytes(24).toString('base64url') : null,
+});
+
+export const liveObject = (object: StoredObject | undefined) => (object?.marker === true ? undefined : object);
+
+/** @returns the marker that it leaves where versions are kept */
+export function removeObject(
+  state: State,
+  bucketName: string,
+  bucket: Map<string, StoredObject>,
+  key: string,
+): StoredObject | null {
+  if (!state.versioned.has(bucketName)) {
+    bucket.delete(key);
+    return null;
+  }
+  const marker: StoredObject = { ...storedObject(Buffer.alloc(0), state.clock.now(), true), marker: true };
+  bucket.set(key, marker);
+  return marker;
+}
+
+const versionHeader = ({ version }: StoredObject) => (version === null ? {} : { 'x-amz-version-id': version });
+const markerHeaders = (marker: StoredObject) => ({ 'x-amz-delete-marker': 'true', ...versionHeader(marker) });
 
 /** Who may not list the bucket is not told which keys exist. */
 function missingKey(state: State, caller: Principal, bucketName: string, resource: string): AwsError {

@@ -11,7 +11,7 @@ import { iam } from './iam.ts';
 import { type OddAnswer, oddly } from './odd.ts';
 import type { Matcher } from './patterns.ts';
 import { type PolicyDocument, parsePolicy } from './policy.ts';
-import { s3 } from './s3.ts';
+import { liveObject, removeObject, s3, storedObject } from './s3.ts';
 import { scopeOf, verifySignature } from './sigv4.ts';
 import { authorize, inlinePolicies, type Principal, type Role, randomName, type State } from './state.ts';
 import { assumeRole, assumeRoleWithWebIdentity, getCallerIdentity } from './sts.ts';
@@ -31,6 +31,8 @@ export interface AwsSandboxOptions {
   users?: { arn: string; accessKeyId: string; secretAccessKey: string; policies: PolicyDocument[] }[];
   /** bucket → key → content. */
   buckets?: Record<string, Record<string, string>>;
+  /** Those of the buckets that keep versions. Default: none. */
+  versioned?: string[];
   /** table → its partition key and items by the value of that key. */
   tables?: Record<string, { partitionKey: string; items?: Record<string, Record<string, unknown>> }>;
   /** Queue ARNs. */
@@ -80,6 +82,10 @@ export interface AwsSandbox {
   inlinePolicies(roleArn: string): Record<string, string>;
   /** Writes an inline policy past IAM: what an admin did elsewhere. null deletes it. */
   setInlinePolicy(roleArn: string, name: string, text: string | null): void;
+  /** Gives a policy that is attached to a role a new version. @param index which of `policies` */
+  setManagedPolicy(roleArn: string, index: number, policy: PolicyDocument): void;
+  /** Puts an object there, or deletes it with null: what somebody else did. */
+  setObject(bucket: string, key: string, text: string | null): void;
   /** Sessions opened so far, without their secrets. */
   sessions(): {
     arn: string;
@@ -150,7 +156,16 @@ export async function startAwsSandbox(options: AwsSandboxOptions): Promise<AwsSa
           return false;
         }
       }),
-    object: (bucket, key) => state.buckets.get(bucket)?.get(key)?.body.toString('utf8') ?? null,
+    setManagedPolicy: (arn, index, policy) => {
+      roleCalled(arn).managed[index]?.versions.push(policy);
+    },
+    setObject: (bucket, key, text) => {
+      const objects = state.buckets.get(bucket);
+      if (objects === undefined) throw new Error(`no such bucket: ${bucket}`);
+      if (text === null) removeObject(state, bucket, objects, key);
+      else objects.set(key, storedObject(Buffer.from(text), options.clock.now(), state.versioned.has(bucket)));
+    },
+    object: (bucket, key) => liveObject(state.buckets.get(bucket)?.get(key))?.body.toString('utf8') ?? null,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -247,7 +262,10 @@ function initialState(options: AwsSandboxOptions): State {
       id: randomName('AROA', 21),
       trust: role.trust,
       maxSessionSeconds: role.maxSessionSeconds ?? 3600,
-      managed: role.policies,
+      managed: role.policies.map((policy, index) => ({
+        arn: `arn:aws:iam::${account}:policy/${path.split('/').at(-1)}-${index}`,
+        versions: [policy],
+      })),
       inline: new Map(
         Object.entries(role.inline ?? {}).map(([name, policy]) => [
           name,
@@ -265,12 +283,10 @@ function initialState(options: AwsSandboxOptions): State {
     }),
   );
   const now = options.clock.now();
-  const bucket = (objects: Record<string, string>) =>
+  const versioned = new Set(options.versioned);
+  const bucket = (name: string, objects: Record<string, string>) =>
     new Map(
-      Object.entries(objects).map(([key, text]) => [
-        key,
-        { body: Buffer.from(text), modified: now, contentType: 'text/plain' },
-      ]),
+      Object.entries(objects).map(([key, text]) => [key, storedObject(Buffer.from(text), now, versioned.has(name))]),
     );
   return {
     clock: options.clock,
@@ -282,7 +298,8 @@ function initialState(options: AwsSandboxOptions): State {
     ),
     roles: new Map(roles.map((role) => [role.arn, role])),
     principals: new Map(users.map((user) => [user.accessKeyId, user])),
-    buckets: new Map(Object.entries(options.buckets ?? {}).map(([name, objects]) => [name, bucket(objects)])),
+    buckets: new Map(Object.entries(options.buckets ?? {}).map(([name, objects]) => [name, bucket(name, objects)])),
+    versioned,
     tables: new Map(
       Object.entries(options.tables ?? {}).map(([name, table]) => [
         name,

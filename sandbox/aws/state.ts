@@ -13,7 +13,8 @@ export interface Role {
   id: string;
   trust: PolicyDocument;
   maxSessionSeconds: number;
-  managed: PolicyDocument[];
+  /** Attached policies, each with its versions: the latest is in force. */
+  managed: { arn: string; versions: PolicyDocument[] }[];
   /**
    * Every version of every inline policy: the latest is what IAM shows, the latest older than the lag is what
    * is enforced.
@@ -47,12 +48,24 @@ export interface Issuer {
   audiences: string[];
 }
 
+export interface StoredObject {
+  body: Buffer;
+  modified: Date;
+  contentType: string;
+  /** Null where the bucket keeps none. */
+  version: string | null;
+  /** Deleted in a bucket that keeps versions. */
+  marker?: true;
+}
+
 export interface State {
   clock: Clock;
   issuers: Map<string, Issuer>;
   roles: Map<string, Role>;
   principals: Map<string, Principal>;
-  buckets: Map<string, Map<string, { body: Buffer; modified: Date; contentType: string }>>;
+  buckets: Map<string, Map<string, StoredObject>>;
+  /** Buckets that keep versions: an object's is told, and a deletion leaves a marker. */
+  versioned: ReadonlySet<string>;
   tables: Map<string, { partitionKey: string; items: Map<string, Record<string, unknown>> }>;
   queues: Map<string, string[]>;
   secrets: Map<string, string>;
@@ -83,7 +96,8 @@ export function inlinePolicies(role: Role): Map<string, string> {
 function enforcedPolicies(role: Role, state: State): PolicyDocument[] {
   const horizon = state.clock.now().getTime() - state.denyLagMs;
   const texts = [...role.inline.values()].map((versions) => versions.findLast((v) => v.at <= horizon)?.text ?? null);
-  return [...role.managed, ...texts.filter((text) => text !== null).map(parsePolicy)];
+  const managed = role.managed.flatMap(({ versions }) => versions.slice(-1));
+  return [...managed, ...texts.filter((text) => text !== null).map(parsePolicy)];
 }
 
 /** The global condition keys of a request by this principal. */

@@ -15,13 +15,14 @@ export interface WritRoles {
 }
 
 /**
- * Agents' tokens (`agent:…`) may take the first role, the broker's own (`writ:revoker`) the second, which may
- * write the first one's inline policies.
+ * Agents' tokens (`agent:…`) may take the first role, and the broker's own that reads state (`writ:state`); the
+ * broker's `writ:revoker` takes the second, which may write the first one's inline policies and read the
+ * others.
  */
 export function writRoles({ issuer, agentRole, actions, revokeRole }: WritRoles): SandboxRole[] {
   const name = issuer.replace(/^https?:\/\//, '').replace(/\/$/, '');
   const provider = `arn:aws:iam::${agentRole.split(':')[4]}:oidc-provider/${name}`;
-  const trust = (subject: string, also: string[]): SandboxRole['trust'] => ({
+  const trust = (subjects: string[], also: string[]): SandboxRole['trust'] => ({
     Version: '2012-10-17',
     Statement: {
       Effect: 'Allow',
@@ -29,21 +30,29 @@ export function writRoles({ issuer, agentRole, actions, revokeRole }: WritRoles)
       Action: ['sts:AssumeRoleWithWebIdentity', ...also],
       Condition: {
         StringEquals: { [`${name}:aud`]: 'sts.amazonaws.com' },
-        StringLike: { [`${name}:sub`]: subject },
+        StringLike: { [`${name}:sub`]: subjects },
       },
     },
   });
-  const allow = (Action: string[], Resource: string) => ({
-    Version: '2012-10-17',
-    Statement: { Effect: 'Allow' as const, Action, Resource },
-  });
+  const allowed = (Action: string[], Resource: string) => ({ Effect: 'Allow' as const, Action, Resource });
+  const allow = (...Statement: ReturnType<typeof allowed>[]) => ({ Version: '2012-10-17', Statement });
   const writing = ['iam:PutRolePolicy', 'iam:GetRolePolicy', 'iam:DeleteRolePolicy', 'iam:ListRolePolicies'];
   return [
     {
       arn: agentRole,
-      trust: trust('agent:*', ['sts:TagSession', 'sts:SetSourceIdentity']),
-      policies: [allow(actions, '*')],
+      trust: trust(['agent:*', 'writ:state'], ['sts:TagSession', 'sts:SetSourceIdentity']),
+      policies: [allow(allowed(actions, '*'))],
     },
-    { arn: revokeRole, trust: trust('writ:revoker', []), policies: [allow(writing, agentRole)] },
+    {
+      arn: revokeRole,
+      trust: trust(['writ:revoker'], []),
+      policies: [
+        allow(
+          allowed(writing, agentRole),
+          allowed(['iam:ListAttachedRolePolicies'], agentRole),
+          allowed(['iam:GetPolicy'], '*'),
+        ),
+      ],
+    },
   ];
 }

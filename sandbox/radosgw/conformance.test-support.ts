@@ -26,6 +26,13 @@ async function harness(): Promise<ConformanceHarness> {
     provider,
     clock: systemClock as unknown as ManualClock,
     goodParams: [s3, { ...s3, prefix: undefined, key: objects.inside, access: 'get' }],
+    statefulParams: [
+      s3,
+      { ...s3, prefix: undefined },
+      { ...s3, prefix: undefined, key: objects.inside, access: 'get' },
+      { ...s3, prefix: undefined, key: `${objects.inside}.new`, access: 'get' },
+    ],
+    changeState: (params) => store.put((params as { key?: string }).key ?? objects.inside),
     badParams: [
       { params: { ...s3, bucket: '*' }, path: 'bucket' },
       { params: { ...s3, prefix: 'customers/../' }, path: 'prefix' },

@@ -47,6 +47,10 @@ export async function openStore() {
   await iam.send(new PutRolePolicyCommand(document));
   return {
     role: `arn:aws:iam::${account}:role/${name}`,
+    /** What somebody else wrote. */
+    put: async (Key: string) => {
+      await s3.send(new PutObjectCommand({ Bucket: bucket, Key, Body: randomBytes(12).toString('hex') }));
+    },
     /** What somebody else did to the role. */
     removePolicy: (PolicyName: string) => iam.send(new DeleteRolePolicyCommand({ RoleName: name, PolicyName })),
     close: () => {
