@@ -134,6 +134,7 @@ export async function openHarness({
       WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: gcp.url,
       WRIT_GCP_STS_ENDPOINT: gcp.url,
       WRIT_GCP_IAM_ENDPOINT: gcp.url,
+      WRIT_GCP_STORAGE_ENDPOINT: gcp.url,
       ...env,
     },
     { clock, inMemory: await migratedImage() },

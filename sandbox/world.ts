@@ -144,6 +144,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
       WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: gcp.provider,
       WRIT_GCP_STS_ENDPOINT: gcp.url,
       WRIT_GCP_IAM_ENDPOINT: gcp.url,
+      WRIT_GCP_STORAGE_ENDPOINT: gcp.url,
       WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: gcp.url,
       WRIT_GCP_REVOKE_LAG_SECONDS: lagSeconds,
     },

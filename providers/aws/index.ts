@@ -40,8 +40,8 @@ export function createAwsProvider(
     params: awsParams,
     plan: (params, ttlSeconds) => planFor(params, ttlSeconds, settings),
     describe: (plan) => {
-      const { summary, ...rest } = describe(plan, settings, limits.words(roleOf({ plan })));
-      return { summary: [...summary, ...stateInWords(plan)], ...rest };
+      const { summary, ...described } = describe(plan, settings, limits.words(roleOf({ plan })));
+      return { ...described, summary: [...summary, ...stateInWords(plan)] };
     },
     state: (plan, signal) => readState(plan, settings, clients, signal),
     reach,

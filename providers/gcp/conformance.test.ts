@@ -88,6 +88,11 @@ async function makeHarness(transport: string, accounts: 'pool' | 'shared'): Prom
     provider,
     clock,
     goodParams: cases.map(({ params }) => (accounts === 'shared' ? { ...params, ...shared } : params)),
+    statefulParams: cases.slice(0, 3).map(({ params }) => (accounts === 'shared' ? { ...params, ...shared } : params)),
+    changeState: async () => {
+      sandbox.setObject('orders', 'customers/42/a.txt', 'changed');
+      sandbox.setObject('archive', 'old.txt', 'changed');
+    },
     badParams: malformedParams,
     use: async (credential, inside, index = 0) => {
       const wanted = cases[index]!;

@@ -59,6 +59,7 @@ export async function gcpBench(
       WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: grpc ? `http://127.0.0.1:${sandbox.grpcPort}` : sandbox.url,
       WRIT_GCP_STS_ENDPOINT: sandbox.url,
       WRIT_GCP_IAM_ENDPOINT: sandbox.url,
+      WRIT_GCP_STORAGE_ENDPOINT: sandbox.url,
       ...environment,
       ...more,
     });

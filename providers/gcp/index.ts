@@ -16,6 +16,7 @@ import { reach } from './reach.ts';
 import { releaseAccount, revokeOne } from './revoke.ts';
 import { serviceAccounts } from './service-accounts.ts';
 import { type GcpSettings, settings, switchedOnBy } from './settings.ts';
+import { readState, stateInWords } from './state.ts';
 import { iamCredentialsFor } from './transport.ts';
 
 export const gcp: ProviderModule<GcpSettings> = {
@@ -36,6 +37,16 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
     iamCredentials: iamCredentialsFor(config, clock),
     stsEndpoint: config.WRIT_GCP_STS_ENDPOINT,
   };
+  const poolOf = (plan: Plan) => {
+    const { exclusive, service_account: named } = readPermission(plan);
+    if (!exclusive) return null;
+    return named === null ? config.WRIT_GCP_SERVICE_ACCOUNTS : [named];
+  };
+  const reading = {
+    ...minting,
+    storageEndpoint: config.WRIT_GCP_STORAGE_ENDPOINT,
+    accountsFor: (plan: Plan) => poolOf(plan) ?? [readPermission(plan).service_account ?? ''],
+  };
   const ending = { clock, accounts, lagMs: config.WRIT_GCP_REVOKE_LAG_SECONDS * 1000 };
   return {
     name: 'gcp',
@@ -49,17 +60,17 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
       permission: asJson(planPermission(config, given)),
       ttl_seconds: ttlSeconds,
     }),
-    describe: (plan: Plan) => describe(plan, config.WRIT_GCP_REVOKE_LAG_SECONDS),
+    describe: (plan: Plan) => {
+      const { summary, ...described } = describe(plan, config.WRIT_GCP_REVOKE_LAG_SECONDS);
+      return { ...described, summary: [...summary, ...stateInWords(plan)] };
+    },
+    state: (plan, signal) => readState(reading, plan, signal),
     reach,
     narrower,
     levels,
     issue: (context) => issue(minting, context),
     revoke: (due, _standing, signal) => Promise.all(due.map((target) => revokeOne(ending, target, signal))),
-    pool: (plan: Plan) => {
-      const permission = readPermission(plan);
-      if (!permission.exclusive) return null;
-      return permission.service_account === null ? config.WRIT_GCP_SERVICE_ACCOUNTS : [permission.service_account];
-    },
+    pool: poolOf,
     poolMembers: config.WRIT_GCP_SERVICE_ACCOUNTS,
     release: async (reserved, signal) => {
       // An account that has left the pool is no longer ours to enable.

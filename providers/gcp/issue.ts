@@ -7,7 +7,7 @@ import { type GcpPermission, readPermission } from './permission.ts';
 import { downscope } from './sts.ts';
 
 /** Google's clock and ours may differ by this much before its answer counts as longer than asked. */
-const clockToleranceMs = 60_000;
+export const clockToleranceMs = 60_000;
 
 export interface Minting {
   /** Google's. */
@@ -96,7 +96,7 @@ function afterMint(error: unknown, minted: Minted): never {
 const longestLifetimeMs = 43_200_000;
 
 /** Null when a token ends ahead, and not later than was asked. */
-function lifetimeFault(endsAt: number, now: number, latest: number): string | null {
+export function lifetimeFault(endsAt: number, now: number, latest: number): string | null {
   if (endsAt <= now) return 'Google gave a token that ends in the past.';
   return endsAt > latest ? 'Google gave a token that lives longer than asked.' : null;
 }

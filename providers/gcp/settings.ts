@@ -79,6 +79,9 @@ export const settings = z
     ),
     WRIT_GCP_STS_ENDPOINT: endpoint('https://sts.googleapis.com').describe('Address of the Security Token Service.'),
     WRIT_GCP_IAM_ENDPOINT: endpoint('https://iam.googleapis.com').describe('Address of IAM (disabling accounts).'),
+    WRIT_GCP_STORAGE_ENDPOINT: endpoint('https://storage.googleapis.com').describe(
+      'Address of Cloud Storage, where the state of objects is read.',
+    ),
   })
   .superRefine((values, context) => {
     const fault = (variable: string, message: string) =>

@@ -1,12 +1,14 @@
 /** From an HTTP request line to what is asked of Google. Pure: no state, no I/O. */
 import type { AdminVerb } from './iam-admin.ts';
+import type { Listing } from './storage.ts';
 
 export type Route =
   | { endpoint: 'exchange' }
   | { endpoint: 'mint'; name: string }
   | { endpoint: 'admin'; verb: AdminVerb; project: string; email: string }
   | { endpoint: 'storage'; action: 'get' | 'download' | 'delete'; bucket: string; object: string }
-  | { endpoint: 'storage'; action: 'list'; bucket: string; prefix: string }
+  | { endpoint: 'storage'; action: 'list'; bucket: string; listing: Listing }
+  | { endpoint: 'storage'; action: 'test'; bucket: string; permissions: string[] }
   | { endpoint: 'storage'; action: 'insert'; bucket: string; object: string | null; uploadType: 'media' | 'multipart' };
 
 /**
@@ -36,7 +38,10 @@ function storageRoute(method: string, segments: string[], query: URLSearchParams
   const at = segments.indexOf('storage');
   const head = segments.slice(0, at).join('/');
   const [, version, b, bucket, o, object, ...rest] = segments.slice(at);
-  if (at < 0 || version !== 'v1' || b !== 'b' || bucket === undefined || o !== 'o' || rest.length > 0) return null;
+  if (at < 0 || version !== 'v1' || b !== 'b' || bucket === undefined || rest.length > 0) return null;
+  if (o === 'iam' && object === 'testPermissions' && method === 'GET' && head === '')
+    return { endpoint: 'storage', action: 'test', bucket, permissions: query.getAll('permissions') };
+  if (o !== 'o') return null;
   if (head === 'upload') {
     const uploadType = query.get('uploadType');
     if (method !== 'POST' || object !== undefined || (uploadType !== 'media' && uploadType !== 'multipart'))
@@ -45,7 +50,9 @@ function storageRoute(method: string, segments: string[], query: URLSearchParams
   }
   if (object === undefined) {
     if (method !== 'GET' || head !== '') return null;
-    return { endpoint: 'storage', action: 'list', bucket, prefix: query.get('prefix') ?? '' };
+    const maxResults = Math.min(1000, Number(query.get('maxResults') ?? '1000'));
+    const listing = { prefix: query.get('prefix') ?? '', maxResults, pageToken: query.get('pageToken') };
+    return { endpoint: 'storage', action: 'list', bucket, listing: { ...listing, fields: query.get('fields') } };
   }
   if (head === '' && method === 'DELETE') return { endpoint: 'storage', action: 'delete', bucket, object };
   if (method !== 'GET' || (head !== '' && head !== 'download')) return null;

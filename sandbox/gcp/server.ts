@@ -13,7 +13,7 @@ import { administerAccount } from './iam-admin.ts';
 import { type GenerateAccessTokenRequest, generateAccessToken, readRestRequest } from './iam-credentials.ts';
 import { serveIamCredentialsGrpc } from './iam-credentials-grpc.ts';
 import { type Route, route } from './routes.ts';
-import { deleteObject, getObject, insertObject, listObjects, type StorageAnswer } from './storage.ts';
+import { deleteObject, getObject, insertObject, listObjects, type StorageAnswer, testPermissions } from './storage.ts';
 import { exchangeToken } from './sts.ts';
 import { readMediaUpload, readMultipartUpload } from './upload.ts';
 import {
@@ -24,6 +24,7 @@ import {
   liveToken,
   type ServiceAccountSeed,
   serviceAccount,
+  stored,
   type World,
 } from './world.ts';
 
@@ -83,6 +84,10 @@ export interface GcpSandbox {
   tokens(): string[];
   /** Every token given out so far is unknown from now on. */
   forgetTokens(): void;
+  /** Puts an object there, or deletes it with null: what somebody else did. */
+  setObject(bucket: string, name: string, text: string | null): void;
+  /** An administrator gives the account these roles in Cloud Storage, and no others. */
+  setRoles(email: string, roles: { bucket: string; role: string }[]): void;
   /** The content of an object, or null. */
   object(bucket: string, name: string): string | null;
   close(): Promise<void>;
@@ -134,7 +139,9 @@ export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSa
       return { status: 200, body: administerAccount(world, caller, asked.verb, asked.project, asked.email) };
     switch (asked.action) {
       case 'list':
-        return listObjects(world, caller, asked.bucket, asked.prefix);
+        return listObjects(world, caller, asked.bucket, asked.listing);
+      case 'test':
+        return testPermissions(world, caller, asked.bucket, asked.permissions);
       case 'insert': {
         const contentType = request.headers['content-type'] ?? url.searchParams.get('contentType');
         const read = asked.uploadType === 'media' ? readMediaUpload : readMultipartUpload;
@@ -195,6 +202,15 @@ export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSa
     },
     tokens: () => [...world.tokens.keys()],
     forgetTokens: () => world.tokens.clear(),
+    setObject: (bucket, name, text) => {
+      const objects = world.buckets.get(bucket);
+      if (objects === undefined) throw new Error(`no such bucket in the sandbox: ${bucket}`);
+      if (text === null) objects.delete(name);
+      else objects.set(name, stored(world, { bytes: Buffer.from(text), contentType: 'text/plain' }));
+    },
+    setRoles: (email, roles) => {
+      account(email).storage = roles;
+    },
     object: (bucket, name) => world.buckets.get(bucket)?.get(name)?.bytes.toString() ?? null,
     close: async () => {
       grpc.close();
@@ -205,20 +221,20 @@ export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSa
 }
 
 function createWorld(options: GcpSandboxOptions, broker: string): World {
-  const stored = (text: string) => ({ bytes: Buffer.from(text), contentType: 'text/plain' });
-  return {
-    clock: options.clock,
+  const first = { clock: options.clock, lastGeneration: 0n };
+  const seeded = (text: string) => stored(first, { bytes: Buffer.from(text), contentType: 'text/plain' });
+  return Object.assign(first, {
     accounts: new Map(options.serviceAccounts.map((seed, index) => [seed.email, serviceAccount(seed, index, broker)])),
     buckets: new Map(
       Object.entries(options.buckets).map(([bucket, objects]) => [
         bucket,
-        new Map(Object.entries(objects).map(([name, text]) => [name, stored(text)])),
+        new Map(Object.entries(objects).map(([name, text]) => [name, seeded(text)])),
       ]),
     ),
     tokens: new Map(),
     admins: new Set([broker]),
     disableLagMs: options.disableLagMs ?? 0,
-  };
+  });
 }
 
 function errorAnswer(endpoint: Endpoint, error: unknown): StorageAnswer {

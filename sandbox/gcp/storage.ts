@@ -5,8 +5,9 @@
 import { boundaryAllows } from './boundary.ts';
 import { checksumsOf } from './checksums.ts';
 import { GoogleError } from './errors.ts';
+import { partial } from './fields.ts';
 import { permissionsOf, type StoragePermission, scopesFor } from './roles.ts';
-import { type AccessToken, hasScope, type StoredObject, type World } from './world.ts';
+import { type AccessToken, type Content, hasScope, type StoredObject, stored, type World } from './world.ts';
 
 export interface StorageAnswer {
   status: number;
@@ -39,13 +40,14 @@ export function insertObject(
   token: AccessToken,
   bucket: string,
   name: string,
-  content: StoredObject,
+  content: Content,
 ): StorageAnswer {
   authorise(world, token, 'storage.objects.create', bucket, name);
   const objects = objectsOf(world, bucket);
   if (objects.has(name)) authorise(world, token, 'storage.objects.delete', bucket, name);
-  objects.set(name, content);
-  return { status: 200, body: metadata(bucket, name, content) };
+  const object = stored(world, content);
+  objects.set(name, object);
+  return { status: 200, body: metadata(bucket, name, object) };
 }
 
 export function deleteObject(world: World, token: AccessToken, bucket: string, name: string): StorageAnswer {
@@ -58,12 +60,55 @@ export function deleteObject(world: World, token: AccessToken, bucket: string, n
  * GET …/o?prefix=…: a boundary may limit listing through the attribute
  * storage.googleapis.com/objectListPrefix.
  */
-export function listObjects(world: World, token: AccessToken, bucket: string, prefix: string): StorageAnswer {
+export function listObjects(
+  world: World,
+  token: AccessToken,
+  bucket: string,
+  { prefix, maxResults, pageToken, fields }: Listing,
+): StorageAnswer {
   authorise(world, token, 'storage.objects.list', bucket, null, prefix);
-  const found = [...objectsOf(world, bucket)].filter(([name]) => name.startsWith(prefix));
+  const after = pageToken === null ? null : Buffer.from(pageToken, 'base64url').toString();
+  const found = [...objectsOf(world, bucket)].filter(([name]) => name.startsWith(prefix) && name > (after ?? ''));
   found.sort(([a], [b]) => (a < b ? -1 : 1));
-  const items = found.map(([name, object]) => metadata(bucket, name, object));
-  return { status: 200, body: { kind: 'storage#objects', ...(items.length > 0 ? { items } : {}) } };
+  const page = found.slice(0, maxResults);
+  const items = page.map(([name, object]) => metadata(bucket, name, object));
+  const next = page.length < found.length ? Buffer.from(page.at(-1)?.[0] ?? '').toString('base64url') : undefined;
+  const body = {
+    kind: 'storage#objects',
+    ...(items.length > 0 ? { items } : {}),
+    ...(next === undefined ? {} : { nextPageToken: next }),
+  };
+  return { status: 200, body: fields === null ? body : partial(body, fields) };
+}
+
+export interface Listing {
+  prefix: string;
+  maxResults: number;
+  pageToken: string | null;
+  /** Which members are wanted; null = all. */
+  fields: string | null;
+}
+
+/** GET …/iam/testPermissions: everybody may ask what they may. A boundary counts as well. */
+export function testPermissions(
+  world: World,
+  token: AccessToken,
+  bucket: string,
+  permissions: string[],
+): StorageAnswer {
+  if (!hasScope(token, ...scopesFor('storage.objects.get')))
+    throw new GoogleError('PERMISSION_DENIED', 'Insufficient Permission');
+  objectsOf(world, bucket);
+  const held = permissions.filter((permission) => {
+    try {
+      authorise(world, token, permission as StoragePermission, bucket, null);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  const body = { kind: 'storage#testIamPermissionsResponse', ...(held.length > 0 ? { permissions: held } : {}) };
+  return { status: 200, body };
 }
 
 /** Scope, then the account's own role, then the boundary: all three must allow it. */
@@ -122,7 +167,11 @@ function metadata(bucket: string, name: string, object: StoredObject): object {
     id: `${bucket}/${name}`,
     name,
     bucket,
+    generation: String(object.generation),
+    metageneration: '1',
     contentType: object.contentType,
+    timeCreated: new Date(object.updated).toISOString(),
+    updated: new Date(object.updated).toISOString(),
     size: String(object.bytes.length),
     crc32c,
     md5Hash: md5,

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { checksumsOf } from './checksums.ts';
 import { GoogleError } from './errors.ts';
-import type { StoredObject } from './world.ts';
+import type { Content } from './world.ts';
 
 /** The members of the objects resource that are read from an upload; the others are left aside. */
 const resourceSchema = z.object({
@@ -17,7 +17,7 @@ export function readMediaUpload(
   contentType: string | null,
   name: string | null,
   bytes: Buffer,
-): { name: string; content: StoredObject } {
+): { name: string; content: Content } {
   return { name: required(name), content: contentOf(bytes, contentType) };
 }
 
@@ -34,7 +34,7 @@ export function readMultipartUpload(
   contentType: string | null,
   queryName: string | null,
   body: Buffer,
-): { name: string; content: StoredObject } {
+): { name: string; content: Content } {
   const [resourcePart, media, ...rest] = partsOf(boundaryOf(contentType ?? ''), body);
   if (resourcePart === undefined || media === undefined || rest.length > 0)
     throw malformed('expected a metadata part and a media part');
@@ -93,7 +93,7 @@ function readResource(bytes: Buffer): z.infer<typeof resourceSchema> {
 }
 
 /** The type comes back as a header of every download, so it has to be one. */
-function contentOf(bytes: Buffer, contentType: string | null): StoredObject {
+function contentOf(bytes: Buffer, contentType: string | null): Content {
   if (contentType !== null && !/^[\x20-\x7e]+$/.test(contentType))
     throw new GoogleError('INVALID_ARGUMENT', 'Invalid contentType.');
   return { bytes, contentType: contentType ?? 'application/octet-stream' };

@@ -26,9 +26,15 @@ export interface ServiceAccount {
   changes: { at: number; disabled: boolean }[];
 }
 
-export interface StoredObject {
+export interface Content {
   bytes: Buffer;
   contentType: string;
+}
+
+export interface StoredObject extends Content {
+  /** Another for each content; a later one is larger. */
+  generation: bigint;
+  updated: number;
 }
 
 export interface AccessToken {
@@ -44,6 +50,7 @@ export interface World {
   clock: Clock;
   accounts: Map<string, ServiceAccount>;
   buckets: Map<string, Map<string, StoredObject>>;
+  lastGeneration: bigint;
   tokens: Map<string, AccessToken>;
   /** Members that hold roles/iam.serviceAccountAdmin on the project. */
   admins: ReadonlySet<string>;
@@ -58,6 +65,14 @@ export function serviceAccount(seed: ServiceAccountSeed, index: number, defaultC
     storage: seed.storage ?? [],
     changes: [],
   };
+}
+
+/** Content as it is stored now: at Google generations are microseconds, never the same twice. */
+export function stored(world: Pick<World, 'clock' | 'lastGeneration'>, content: Content): StoredObject {
+  const updated = world.clock.now().getTime();
+  const now = BigInt(updated) * 1000n;
+  world.lastGeneration = now > world.lastGeneration ? now : world.lastGeneration + 1n;
+  return { ...content, generation: world.lastGeneration, updated };
 }
 
 /** The account by e-mail or unique id, as every IAM method takes it. */
