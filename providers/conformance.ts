@@ -220,6 +220,8 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
         const again: JsonObject = await provider.state(plan, never());
         assert.deepEqual(JSON.parse(JSON.stringify(seen)), again, 'pure data, and the same');
         assert.ok(JSON.stringify(seen).length < 16_384, 'small');
+        for (const secret of harness.otherSecrets?.() ?? [])
+          assert.ok(!JSON.stringify(seen).includes(secret), 'a secret was found');
         const words = provider.describe({ ...plan, state: { round: 0, seen } }).summary;
         const without = provider.describe(plan).summary;
         assert.ok(

@@ -230,10 +230,10 @@ export interface Provider<Params = unknown> {
    */
   levels?(params: Params): Level[];
   /**
-   * Reads at the target what a plan is about as it is now: a branch's head, how many rows there are. The same
-   * for the same state, small, no secret; `describe` says it in words when it stands in the plan. Throws
-   * ProviderError where it cannot be read, or where a plan is about nothing of the kind. Absent: nothing is
-   * read.
+   * Reads at the target what a plan is about as it is now: a branch's head, an object's version, how many
+   * rows. The same for the same state, small, no secret; `describe` says it in words when it stands in the
+   * plan. Throws ProviderError where it cannot be read, or where a plan is about nothing of the kind. Absent:
+   * nothing is read.
    */
   state?(plan: Plan, signal: AbortSignal): Promise<JsonObject>;
   /**

@@ -42,7 +42,7 @@ export const CapabilityApprovalSchema = ApprovalSchema.extend({
     .boolean()
     .optional()
     .describe(
-      'Whether people approve the state that they see as well (a branch’s head, how many rows there are), as far as the provider can read it. It is read again when the agent collects: where it has changed, they are asked again. Where it cannot be read, nothing is given.',
+      'Whether people approve the state that they see as well (a branch’s head, an object’s version, a role’s policies, how many rows there are), as far as the provider can read it. It is read again when the agent collects: where it has changed, they are asked again. Where it cannot be read, nothing is given.',
     ),
 });
 

@@ -1,4 +1,4 @@
-/** Objects in S3 as they are: one object's version, or how many there are under a prefix and their listing. */
+/** Objects in S3 as they are: the version of one, or how many there are under a prefix and their listing. */
 import { createHash } from 'node:crypto';
 import { HeadObjectCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
 import { ProviderError } from '../contract.ts';

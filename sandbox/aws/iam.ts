@@ -1,4 +1,4 @@
-/** IAM: a role's inline policies, which revocation writes, and those that are attached to it, which are read. */
+/** IAM: a role's inline policies, which revocation writes, and the attached ones, which are only read. */
 import { AwsError } from './errors.ts';
 import { parsePolicy } from './policy.ts';
 import { authorize, inlinePolicies, type Principal, type Role, type State } from './state.ts';

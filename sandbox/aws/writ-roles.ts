@@ -15,8 +15,8 @@ export interface WritRoles {
 }
 
 /**
- * Agents' tokens (`agent:…`) may take the first role, and the broker's own that reads state (`writ:state`); the
- * broker's `writ:revoker` takes the second, which may write the first one's inline policies and read the
+ * Agents' tokens (`agent:…`) may take the first role, and the broker's own that reads state (`writ:state`);
+ * the broker's `writ:revoker` takes the second, which may write the first one's inline policies and read the
  * others.
  */
 export function writRoles({ issuer, agentRole, actions, revokeRole }: WritRoles): SandboxRole[] {

@@ -9,7 +9,7 @@ resource "aws_iam_openid_connect_provider" "writ" {
   tags           = var.tags
 }
 
-# Who may take a credential from a role: a token of this broker, for AWS, for one of the role's agents (sub `agent:NAME`), and nothing else. TagSession and
+# Who may take a credential from a role: a token of this broker, for AWS, for one of the role's agents (sub `agent:NAME`) or for reading what people approve (`writ:state`), and nothing else. TagSession and
 # SetSourceIdentity are needed because the token carries both; without SourceIdentity a single session could not be denied.
 data "aws_iam_policy_document" "mint_trust" {
   for_each = var.roles
@@ -27,7 +27,7 @@ data "aws_iam_policy_document" "mint_trust" {
     condition {
       test     = "StringLike"
       variable = "${local.issuer}:sub"
-      values   = [for agent in each.value.agents : "agent:${agent}"]
+      values   = concat([for agent in each.value.agents : "agent:${agent}"], ["writ:state"])
     }
   }
 }
@@ -107,6 +107,17 @@ data "aws_iam_policy_document" "revoke" {
     sid       = "WriteDenials"
     actions   = ["iam:PutRolePolicy", "iam:GetRolePolicy", "iam:DeleteRolePolicy", "iam:ListRolePolicies"]
     resources = [for role in aws_iam_role.mint : role.arn]
+  }
+  # What people approve may be the state of a role (approval.state): which policies are attached, in which version.
+  statement {
+    sid       = "ReadAttached"
+    actions   = ["iam:ListAttachedRolePolicies"]
+    resources = [for role in aws_iam_role.mint : role.arn]
+  }
+  statement {
+    sid       = "ReadVersions"
+    actions   = ["iam:GetPolicy"]
+    resources = ["arn:*:iam::*:policy/*"]
   }
   # Nothing added to this role later, by mistake, reaches its own rights or the boundary.
   statement {
