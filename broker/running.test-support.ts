@@ -12,6 +12,7 @@ import type { ProviderModule } from '../providers/contract.ts';
 import { freePort } from '../sandbox/free-port.ts';
 import { type Broker, type Overrides, startBroker } from './compose/start.ts';
 import { systemClock } from './core/clock.ts';
+import type { Clock } from './core/vocabulary.ts';
 import { scriptedProvider } from './scripted-provider.test-support.ts';
 
 export const source = `apiVersion: writ/v1
@@ -31,8 +32,13 @@ export type Ground = Awaited<ReturnType<typeof prepareGround>>;
  * the address.
  * @param moreAgents that open sessions besides, each as the client of its own name, with the same key
  * @param host a name, where browsers' passkeys are used: they belong to none without
+ * @param clock the provider's, where it is not the system's
  */
-export async function prepareGround(moreAgents: readonly string[] = [], host = '127.0.0.1') {
+export async function prepareGround(
+  moreAgents: readonly string[] = [],
+  host = '127.0.0.1',
+  clock: Clock = systemClock,
+) {
   const folder = await mkdtemp(join(tmpdir(), 'writ-running-'));
   const manifests = join(folder, 'manifests');
   const { privateKey, publicKey } = await generateKeyPair('ES256');
@@ -48,7 +54,7 @@ export async function prepareGround(moreAgents: readonly string[] = [], host = '
   await writeFile(join(manifests, 'agent.yaml'), source);
   const port = await freePort();
   const url = `http://${host}:${port}`;
-  const provider = scriptedProvider({ name: 'plain', clock: systemClock, secret: true });
+  const provider = scriptedProvider({ name: 'plain', clock, secret: true });
   const module: ProviderModule = {
     name: 'plain',
     switchedOnBy: ['PLAIN'],

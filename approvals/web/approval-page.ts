@@ -8,6 +8,7 @@ import { aboutSession, isQuestion } from '../../broker/core/questions.ts';
 import type { ReviewBlockerCode } from '../../broker/core/reasons.ts';
 import type { JsonObject, PlanDescription } from '../../broker/core/vocabulary.ts';
 import { type Identity, personRef } from '../../broker/people/identity.ts';
+import type { PasskeyState } from '../../broker/people/passkeys/passkey-state.ts';
 import { needsName } from '../../broker/people/passkeys/relying-party.ts';
 import type { GrantAbout } from '../contract.ts';
 import type { EarlierApproval, TermProgress } from '../eligibility.ts';
@@ -40,7 +41,7 @@ export interface ApprovalPage {
   /** Why this person may not approve; null when they may. Denying is theirs all the same. */
   bar: string | null;
   /** Whether the reader has one to sign with; null = it is approved without. */
-  passkey: 'ready' | 'none' | 'unavailable' | null;
+  passkey: PasskeyState | null;
   /** Whose approvals it needs, and which it has. */
   approvals: TermProgress<EarlierApproval>[];
   /** What the approver may leave out. */

@@ -14,8 +14,7 @@ import { type Identity, isApprover, personRef } from '../../broker/people/identi
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
 import { asOnCall } from '../../broker/people/on-call.ts';
 import { readAssertion } from '../../broker/people/passkeys/assertion.ts';
-import { relyingParty } from '../../broker/people/passkeys/relying-party.ts';
-import { usablePasskeys } from '../../broker/people/passkeys/stored-passkey.ts';
+import { passkeyStateOf } from '../../broker/people/passkeys/passkey-state.ts';
 import type { PagesDeps } from '../contract.ts';
 import { loadDecided, loadDecidedRequests, type Period } from '../decided.ts';
 import { loadAllForReview, loadForReview, progressOf, standingOf } from '../eligibility.ts';
@@ -30,7 +29,7 @@ import {
   withdraw,
 } from '../review.ts';
 import { aheadRouter } from './ahead.ts';
-import { type ApprovalPage, approvalPage, barredPage, type StateChange, stateOf } from './approval-page.ts';
+import { approvalPage, barredPage, type StateChange, stateOf } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
 import {
   type ApprovalView,
@@ -185,7 +184,7 @@ async function showApproval(
   }
   const underReview = await loadForReview(deps.store, id);
   const { maySee, bar } = await standingOf(login.identity, underReview, deps);
-  const passkey = needsPasskey(grant) ? await passkeyOf(deps, login.identity) : null;
+  const passkey = needsPasskey(grant) ? await passkeyStateOf(deps, login.identity) : null;
   if (!maySee) {
     const body = barredPage(bar?.code ?? 'not_an_approver', login.identity);
     return sendPage(res, { title: 'Not yours to decide', viewer, status: 403, body });
@@ -249,12 +248,6 @@ function changesOf({ describePlan }: ApprovalsDeps, { plan, state_was }: Approva
   const { summary: now } = describePlan(plan);
   const { summary: was } = describePlan({ ...plan, state: { ...plan.state, seen: state_was } });
   return { was: was.filter((line) => !now.includes(line)), now: now.filter((line) => !was.includes(line)) };
-}
-
-/** Whether the person has a passkey that can sign. */
-async function passkeyOf({ store, publicUrl }: ApprovalsDeps, person: Identity): Promise<ApprovalPage['passkey']> {
-  if (relyingParty(publicUrl) === null) return 'unavailable';
-  return (await usablePasskeys(store, person)).length === 0 ? 'none' : 'ready';
 }
 
 /**

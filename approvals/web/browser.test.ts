@@ -3,11 +3,22 @@
  * rules of accessibility.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { after as afterAll, test } from 'node:test';
-import axe, { type Result } from 'axe-core';
-import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
+import {
+  addPasskey,
+  authenticator,
+  barriers,
+  type Credentials,
+  fits,
+  isAccessible,
+  type Opening,
+  openBrowser,
+  openPage,
+  phone,
+  picture,
+  plugIn,
+} from '../../broker/console/browser.test-support.ts';
 import type { PasskeyEvidence } from '../../broker/core/passkey-evidence.ts';
 import { planDigest } from '../../broker/decide/plan-digest.ts';
 import { setLock } from '../../broker/locks/set-lock.ts';
@@ -22,17 +33,13 @@ import { addGrant, addSession, eventsOf, person, plan } from '../rows.test-suppo
 import { openHarness } from './pages.test-support.ts';
 
 const harness = await openHarness(undefined, 'localhost');
-const browser = await chromium.launch({
-  executablePath: process.env.TEST_CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox'],
-});
+const browser = await openBrowser();
 afterAll(async () => {
   await browser.close();
   await harness.close();
 });
 
 const owner = person('owner@example.com', { groups: ['billing'] });
-const phone = { viewport: { width: 390, height: 844 } };
 let made = 0;
 
 async function pending(grant: Partial<Parameters<typeof addGrant>[1]> = {}) {
@@ -43,73 +50,14 @@ async function pending(grant: Partial<Parameters<typeof addGrant>[1]> = {}) {
   return { id, path: `/approvals/${id}`, row };
 }
 
-/**
- * A page of a signed-in person. Fails when the browser refused something of it.
- * @param mayFail answers that are errors by design
- */
+/** A page of a signed-in person. */
 async function open(
   path: string,
-  { who = owner, method, mayFail, ...options }: BrowserContextOptions & Opening,
+  { who = owner, method, ...options }: Omit<Opening, 'cookie'> & { who?: Identity; method?: LoginMethod },
   body: (page: Page) => Promise<void>,
 ) {
-  const context = await browser.newContext(options);
-  const refused: string[] = [];
-  try {
-    const { cookie } = await harness.signedIn(who, method);
-    const [name = '', value = ''] = cookie.split('=');
-    await context.addCookies([{ name, value, url: harness.url }]);
-    const page = await context.newPage();
-    page.on(
-      'console',
-      (message) => message.type() === 'error' && mayFail?.test(message.text()) !== true && refused.push(message.text()),
-    );
-    await page.goto(harness.url + path);
-    await body(page);
-    assert.deepEqual(refused, []);
-  } finally {
-    await context.close();
-  }
-}
-
-interface Opening {
-  who?: Identity;
-  method?: LoginMethod;
-  mayFail?: RegExp;
-}
-
-/** Chrome's own authenticator, with a fingerprint that is always right, or without one. */
-async function authenticator(page: Page, hasUserVerification = true, transport: 'internal' | 'usb' = 'internal') {
-  const devtools = await page.context().newCDPSession(page);
-  await devtools.send('WebAuthn.enable');
-  const { authenticatorId } = await devtools.send('WebAuthn.addVirtualAuthenticator', {
-    options: {
-      protocol: 'ctap2',
-      transport,
-      hasResidentKey: true,
-      hasUserVerification,
-      isUserVerified: hasUserVerification,
-      automaticPresenceSimulation: true,
-    },
-  });
-  return { devtools, authenticatorId };
-}
-
-/** Adds a passkey on the page for it. @returns its private key, for a page that is opened later */
-async function addPasskey(page: Page, name: string) {
-  const { devtools, authenticatorId } = await authenticator(page);
-  await page.locator('#name').fill(name);
-  await page.locator('form[action="/passkeys"] button').click();
-  await page.locator('td', { hasText: name }).waitFor();
-  const { credentials } = await devtools.send('WebAuthn.getCredentials', { authenticatorId });
-  return credentials;
-}
-
-/** Kept where WRIT_SCREENSHOTS names a folder. */
-async function picture(page: Page, name: string) {
-  const folder = process.env.WRIT_SCREENSHOTS;
-  if (folder === undefined) return;
-  mkdirSync(folder, { recursive: true });
-  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: false });
+  const { cookie } = await harness.signedIn(who, method);
+  await openPage(browser, harness.url + path, { cookie, ...options }, body);
 }
 
 const wide = Array.from({ length: 40 }, (_, n) => `arn:aws:s3:::orders/customers/42/${n}/*`);
@@ -123,8 +71,7 @@ test('on a phone, without script: Approve is in reach at once, and says what was
     const box = await approve.boundingBox();
     assert.ok(box !== null && box.y + box.height <= 844, `in reach: ${JSON.stringify(box)}`);
     assert.equal(await approve.innerText(), 'Approve exactly this');
-    const width = await page.locator('html').evaluate((html) => html.scrollWidth);
-    assert.ok(width <= 390, `nothing is wider than the screen: ${width}`);
+    await fits(page);
     await picture(page, 'approval-phone');
     await page.locator('#ttl').selectOption('300');
     assert.equal(await approve.innerText(), 'Approve less, as chosen');
@@ -175,8 +122,7 @@ test('in the dark, on a phone: the inbox tells requests apart', async () => {
   await pending();
   await open('/approvals', { ...phone, colorScheme: 'dark' }, async (page) => {
     assert.match(await page.locator('main').innerText(), /invoice_id 4711/);
-    const width = await page.locator('html').evaluate((html) => html.scrollWidth);
-    assert.ok(width <= 390, `nothing is wider than the screen: ${width}`);
+    await fits(page);
     await picture(page, 'inbox-phone-dark');
   });
 });
@@ -184,17 +130,12 @@ test('in the dark, on a phone: the inbox tells requests apart', async () => {
 /** Somebody of the owners who has a passkey, and that passkey for the next browser. */
 async function keyHolder(name: string) {
   const who = person(`${name}@example.com`, { groups: ['billing'] });
-  let credentials: Awaited<ReturnType<typeof addPasskey>> = [];
+  let credentials: Credentials = [];
   await open('/passkeys', { who, method: 'fresh_oidc' }, async (page) => {
     credentials = await addPasskey(page, 'laptop');
   });
   /** Plugs it in. */
-  const plug = async (page: Page, verifies = true) => {
-    const { devtools, authenticatorId } = await authenticator(page, verifies);
-    for (const credential of credentials)
-      await devtools.send('WebAuthn.addCredential', { authenticatorId, credential: { ...credential, signCount: 10 } });
-    return { devtools, authenticatorId };
-  };
+  const plug = (page: Page, verifies = true) => plugIn(page, credentials, 10, verifies);
   return { who, plug };
 }
 
@@ -308,8 +249,7 @@ test('a person adds a passkey right after signing in for it, another with the fi
     await authenticator(page, true, 'usb');
     await addAgain();
     await page.locator('td', { hasText: 'stick' }).waitFor();
-    const width = await page.locator('html').evaluate((html) => html.scrollWidth);
-    assert.ok(width <= 390, `nothing is wider than the screen: ${width}`);
+    await fits(page);
     await page.locator('td button', { hasText: 'Remove' }).first().click();
     await page.waitForFunction(() => document.querySelectorAll('td button').length === 1);
   });
@@ -444,40 +384,34 @@ async function everyPage() {
   }));
 }
 
-/** Each size and each scheme once; where pictures are kept, in every combination. */
-const looks = (
-  [
-    { device: 'desktop', colorScheme: 'light' },
-    { device: 'phone', colorScheme: 'dark' },
-    { device: 'phone', colorScheme: 'light' },
-    { device: 'desktop', colorScheme: 'dark' },
-  ] as const
-).slice(0, process.env.WRIT_SCREENSHOTS === undefined ? 2 : 4);
-const sizes = { desktop: { width: 1280, height: 900 }, phone: phone.viewport };
-
-/** What axe calls serious or critical, in a line each. */
-async function barriers(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
-  const violations = (await page.evaluate(
-    "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations)",
-  )) as Result[];
-  return violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .flatMap(({ id, help, nodes }) => nodes.map(({ html }) => `${id}: ${help}: ${html.slice(0, 160)}`));
-}
-
 test('every page, light and dark, on a phone and on a desk: axe finds nothing serious', async () => {
   for (const { name, path, who, status } of await everyPage())
     await open(
       path,
       { timezoneId: 'UTC', who, ...(status === 200 ? {} : { mayFail: new RegExp(`status of ${status}`) }) },
-      async (page) => {
-        for (const { device, colorScheme } of looks) {
-          await page.setViewportSize(sizes[device]);
-          await page.emulateMedia({ colorScheme });
-          assert.deepEqual(await barriers(page), [], `${name}, ${device}, ${colorScheme}`);
-          await picture(page, `${name}-${device}-${colorScheme}`);
-        }
-      },
+      (page) => isAccessible(page, name),
     );
+});
+
+test('on a phone the pages are one line of links: all in view, by keyboard too, without script', async () => {
+  for (const width of [360, 390])
+    for (const colorScheme of ['light', 'dark'] as const)
+      for (const javaScriptEnabled of [true, false])
+        await open('/', { viewport: { width, height: 740 }, colorScheme, javaScriptEnabled }, async (page) => {
+          const links = page.locator('.masthead nav a');
+          const boxes = await Promise.all((await links.all()).map((link) => link.boundingBox()));
+          assert.equal(boxes.length, 5);
+          assert.equal(new Set(boxes.map((box) => box?.y)).size, 1, 'one line');
+          for (const box of boxes) assert.ok(box !== null && box.x >= 0 && box.x + box.width <= width);
+          assert.ok((boxes[0]?.height ?? 0) >= 44, 'a finger hits it');
+          await page.keyboard.press('Tab');
+          for (const name of ['Writ', 'Approvals', 'Decided by you', 'Ahead of time', 'Agents', 'Passkeys']) {
+            await page.keyboard.press('Tab');
+            assert.equal((await page.locator(':focus').innerText()).replace(/^W\s+/, '').replace(/\s+/g, ' '), name);
+          }
+          await fits(page);
+          if (!javaScriptEnabled) return;
+          await picture(page, `navigation-${width}-${colorScheme}`);
+          assert.deepEqual(await barriers(page), []);
+        });
 });

@@ -2,7 +2,7 @@
  * The people's side of a broker on loopback, for tests: every page over real HTTP, on a database in memory,
  * on a clock moved by hand.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
@@ -17,16 +17,17 @@ import { createSeal } from '../../broker/keys/seal.ts';
 import { agreeToProposal, refuseProposal } from '../../broker/manifests/agree.ts';
 import { createCatalog } from '../../broker/manifests/catalog.ts';
 import { exampleProviders } from '../../broker/manifests/example.test-support.ts';
-import { type Identity, identityRecord } from '../../broker/people/identity.ts';
-import { type LoginMethod, methodProven } from '../../broker/people/login-method.ts';
+import type { Identity } from '../../broker/people/identity.ts';
+import type { LoginMethod } from '../../broker/people/login-method.ts';
 import { type OidcSettings, oidcClient } from '../../broker/people/oidc.ts';
 import { createRechecks } from '../../broker/people/recheck.ts';
 import { signInRouter } from '../../broker/people/sign-in.ts';
+import { signedIn } from '../../broker/people/signed-in.test-support.ts';
 import { takeOnce } from '../../broker/sessions/take-once.ts';
 import type { Store } from '../../broker/store/open.ts';
 import { openTestStore } from '../../broker/store/store.test-support.ts';
 import type { GrantAbout } from '../contract.ts';
-import { after, start } from '../rows.test-support.ts';
+import { start } from '../rows.test-support.ts';
 import { approvalsRouter, waitingTableFor } from './approvals.ts';
 
 export interface Harness {
@@ -76,32 +77,7 @@ export async function openHarness(
       },
     },
     about: { owner: 'team:billing' },
-    signedIn: async (identity, method = 'oidc') => {
-      const token = randomBytes(32).toString('base64url');
-      const csrf = randomBytes(32).toString('base64url');
-      const tokenHash = createHash('sha256').update(token).digest('hex');
-      const data = {
-        tokenHash,
-        identity: identityRecord(identity),
-        csrf,
-        createdAt: clock.now(),
-        checkedAt: clock.now(),
-        expiresAt: after(8 * 3600),
-        method,
-      };
-      const proof = store.proofs.make('login', {
-        token_hash: tokenHash,
-        identity: data.identity,
-        csrf,
-        created_at: data.createdAt,
-        checked_at: data.checkedAt,
-        sealed: null,
-        expires_at: data.expiresAt,
-        ...methodProven(method),
-      });
-      await store.prisma.login.create({ data: { ...data, proof } });
-      return { cookie: `writ_login=${token}`, csrf };
-    },
+    signedIn: (identity, method) => signedIn(store, identity, clock.now(), method),
     close: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

@@ -1,6 +1,8 @@
 /** The pages of break-glass: what there is, the form that asks, and one of them. Pure. */
 import { type ComponentChildren, h, type JSX } from 'preact';
 import type { BreakGlassView } from '../break-glass/read-break-glasses.ts';
+import type { PasskeyState } from '../people/passkeys/passkey-state.ts';
+import { needsName } from '../people/passkeys/relying-party.ts';
 import { reasonMax } from './admin-forms.ts';
 import type { Breakable } from './breakable.ts';
 import { passkeyFields } from './passkeys-page.ts';
@@ -21,6 +23,7 @@ export interface BreakGlassesPage {
   csrf: string;
   /** Whether this person may ask for one. */
   mayAsk: boolean;
+  passkey: PasskeyState;
   fault?: Told | undefined;
 }
 
@@ -30,6 +33,7 @@ export function breakGlassesPage({
   longestSeconds,
   csrf,
   mayAsk,
+  passkey,
   fault,
 }: BreakGlassesPage): JSX.Element {
   const now = all.filter(({ state }) => state !== 'reviewed' && state !== 'lapsed');
@@ -41,8 +45,8 @@ export function breakGlassesPage({
       { class: 'lede' },
       'Two people with passkeys have an agent given what its rules refuse, for a short time. Everybody on the alert list is told, and somebody else must review it.',
     ),
+    mayAsk && now.length > 0 ? h('a', { class: 'button jump', href: '#ask' }, 'Ask for another') : null,
     h('div', { class: 'columns' }, [
-      mayAsk ? h('div', { class: 'aside' }, askForm(breakable, longestSeconds, csrf, fault)) : null,
       h('div', null, [
         now.length === 0 ? h('p', null, 'No glass is broken, and none is to be reviewed.') : null,
         ...now.map((one) =>
@@ -69,16 +73,38 @@ export function breakGlassesPage({
               ),
             ]),
       ]),
+      mayAsk
+        ? h('div', { class: 'aside', id: 'ask' }, askForm({ breakable, longestSeconds, csrf, passkey, fault }))
+        : null,
     ]),
   ]);
 }
 
-function askForm(breakable: Breakable[], longestSeconds: number, csrf: string, fault: Told | undefined): JSX.Element {
+/** Why a person has no form that a passkey signs for; null = they can sign. */
+function cannotSign(passkey: PasskeyState): JSX.Element | null {
+  if (passkey === 'ready') return null;
+  if (passkey === 'unavailable') return h('p', { class: 'fault' }, `A passkey must sign for this. ${needsName}`);
+  return h('p', { class: 'fault' }, [
+    'A passkey of yours must sign for this, and you have none here. ',
+    h('a', { href: '/passkeys' }, 'Add one'),
+    ', then come back.',
+  ]);
+}
+
+function askForm({
+  breakable,
+  longestSeconds,
+  csrf,
+  passkey,
+  fault,
+}: Omit<BreakGlassesPage, 'all' | 'mayAsk'>): JSX.Element {
   if (breakable.length === 0)
     return h('section', { class: 'card' }, [
       h('h2', null, 'Ask'),
       h('p', null, 'No manifest in force marks a capability with break_glass, so there is nothing to ask for.'),
     ]);
+  const bar = cannotSign(passkey);
+  if (bar !== null) return h('section', { class: 'card' }, [h('h2', null, 'Ask'), bar]);
   const longest = Math.floor(longestSeconds / 60);
   return h('section', { class: 'card verdict' }, [
     h('h2', null, 'Ask'),
@@ -134,14 +160,16 @@ export interface BreakGlassPage {
   notAgree: string | null;
   /** The same of reviewing one that is over. */
   notReview: string | null;
+  passkey: PasskeyState;
   fault?: Told | undefined;
 }
 
-export function breakGlassPage({ one, csrf, notAgree, notReview, fault }: BreakGlassPage): JSX.Element {
+export function breakGlassPage({ one, csrf, notAgree, notReview, passkey, fault }: BreakGlassPage): JSX.Element {
   const waits = one.state === 'waiting';
   return h('div', null, [
     h('p', { class: 'kicker' }, h('a', { href: '/break-glass' }, 'Break the glass')),
-    h('h1', null, [h(Foreign, { text: one.agent }), ': ', incidentOf(one)]),
+    h('h1', null, incidentOf(one)),
+    one.proven ? h('p', { class: 'lede' }, inOneSentence(one)) : null,
     fault === undefined ? null : h('p', { class: 'fault', role: 'alert' }, fault.message),
     one.proven
       ? null
@@ -151,25 +179,53 @@ export function breakGlassPage({ one, csrf, notAgree, notReview, fault }: BreakG
           'Its row was written or changed by somebody other than this broker. It gives nothing. Find out who changed the database.',
         ),
     h('div', { class: 'columns' }, [
+      h('div', null, [card(one, null), usesCard(one)]),
       h('div', { class: 'aside' }, [
-        waits ? agreeForm(one, csrf, notAgree) : null,
+        waits ? agreeForm(one, csrf, notAgree, passkey) : null,
         waits || one.state === 'open' ? closeForm(one, csrf) : null,
         one.state === 'to_review' ? reviewForm(one, csrf, notReview) : null,
       ]),
-      h('div', null, [card(one, null), usesCard(one)]),
     ]),
   ]);
 }
 
-function agreeForm({ id }: BreakGlassView, csrf: string, notAgree: string | null): JSX.Element {
-  if (notAgree !== null) return h('section', { class: 'card' }, [h('h2', null, 'Agree'), h('p', null, notAgree)]);
+/** What is read first: who lets which agent have what, and until when. */
+function inOneSentence(one: BreakGlassView): ComponentChildren {
+  const whose = [
+    one.session === null ? 'every session of ' : 'one session of ',
+    h('b', null, h(Foreign, { text: one.agent })),
+  ];
+  const what = h('b', null, listed(one.capabilities));
+  const past = ', past the rules of its manifest and without anybody’s approval.';
+  switch (one.state) {
+    case 'waiting':
+      return [person(one.asked_by), ' asks that ', whose, ' be given ', what, ` for ${duration(one.seconds)}`, past];
+    case 'open':
+      return [
+        [person(one.asked_by), ' and ', person(one.agreed_by!), ' broke the glass: until ', time(one.expires_at), ', '],
+        [whose, ' is given ', what, past],
+      ];
+    case 'to_review':
+      return [
+        'It is over. Meanwhile ',
+        whose,
+        ' could have ',
+        what,
+        '. Somebody who was neither of the two must review it.',
+      ];
+    case 'reviewed':
+      return ['It is over, and reviewed. Meanwhile ', whose, ' could have ', what, '.'];
+    case 'lapsed':
+      return 'It never began: nothing was given by it.';
+  }
+}
+
+function agreeForm({ id }: BreakGlassView, csrf: string, notAgree: string | null, passkey: PasskeyState): JSX.Element {
+  const bar = notAgree === null ? cannotSign(passkey) : h('p', null, notAgree);
+  if (bar !== null) return h('section', { class: 'card' }, [h('h2', null, 'Agree'), bar]);
   return h('section', { class: 'card verdict' }, [
     h('h2', null, 'Agree'),
-    h(
-      'p',
-      null,
-      'From then on it is given what is named here, past the rules of its manifest and without anybody’s approval, in your name too.',
-    ),
+    h('p', null, 'From then on it is given that, in your name too. Everybody on the alert list is told.'),
     h('form', { method: 'post', action: `/break-glass/${id}/agree`, 'data-passkey': `/break-glass/${id}/options` }, [
       h('input', { type: 'hidden', name: 'csrf', value: csrf }),
       passkeyFields(),
@@ -179,7 +235,10 @@ function agreeForm({ id }: BreakGlassView, csrf: string, notAgree: string | null
 }
 
 function closeForm({ id, state }: BreakGlassView, csrf: string): JSX.Element {
-  const [title, button] = state === 'waiting' ? ['Refuse', 'Refuse it'] : ['Close', 'Close it'];
+  const [title, button, then] =
+    state === 'waiting'
+      ? ['Refuse', 'Refuse it', 'Then nobody can agree to it any more.']
+      : ['Close', 'Close it', 'At once, in every process; what was given by it is revoked.'];
   return h('section', { class: 'card' }, [
     h('h2', null, title),
     h('form', { method: 'post', action: `/break-glass/${id}/close` }, [
@@ -188,7 +247,7 @@ function closeForm({ id, state }: BreakGlassView, csrf: string): JSX.Element {
       h('textarea', { id: 'why', name: 'reason', rows: 2, maxLength: reasonMax, required: true }),
       h('button', { type: 'submit' }, button),
     ]),
-    h('p', { class: 'small soft' }, 'At once, in every process; what was given by it is revoked.'),
+    h('p', { class: 'small soft' }, then),
   ]);
 }
 
@@ -207,9 +266,8 @@ function reviewForm({ id }: BreakGlassView, csrf: string, notReview: string | nu
 
 function card(one: BreakGlassView, more: ComponentChildren): JSX.Element {
   const facts: [string, ComponentChildren][] = [
-    ['Agent', h(Foreign, { text: one.agent })],
     ['For', one.session === null ? 'every session of it' : h('a', { href: `/sessions/${one.session}` }, one.session)],
-    ['What', one.capabilities.flatMap((name, at) => [at === 0 ? '' : ', ', h(Foreign, { text: name })])],
+    ['What', listed(one.capabilities)],
     ['Incident', incidentOf(one)],
     ['Why', h(Foreign, { text: one.reason, max: reasonMax })],
     ['For how long', duration(one.seconds)],
@@ -253,6 +311,8 @@ const endWords: { [how: string]: string } = {
 };
 const endedBy = ({ ended_how, ended_by }: BreakGlassView): ComponentChildren =>
   ended_how === 'closed' || ended_how === 'refused' ? ['by ', person(ended_by ?? ''), ', '] : '';
+const listed = (names: readonly string[]) =>
+  names.flatMap((name, at) => [at === 0 ? '' : ', ', h(Foreign, { text: name })]);
 const person = (name: string) => h(Foreign, { text: bare(name) });
 const time = (at: string | null) => (at === null ? null : h(Moment, { at: new Date(at) }));
 const incidentOf = ({ incident }: BreakGlassView) => h(Foreign, { text: incident, max: incidentMax });

@@ -1,14 +1,12 @@
 /** Break-glass as people meet it: pages and endpoints of a broker that really listens, and real passkeys. */
 import assert from 'node:assert/strict';
-import { createHash, randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { assertEventsFit } from '../audit/rows.test-support.ts';
 import type { Broker } from '../compose/start.ts';
-import { type Identity, identityRecord } from '../people/identity.ts';
-import { methodProven } from '../people/login-method.ts';
 import { SoftwareAuthenticator } from '../people/passkeys/authenticator.test-support.ts';
+import { signedIn } from '../people/signed-in.test-support.ts';
 import { type Ground, prepareGround, source } from '../running.test-support.ts';
 import { migratedImage } from '../store/store.test-support.ts';
 import { until } from '../until.test-support.ts';
@@ -19,7 +17,7 @@ const capabilities = `  ask-plain: { description: Ask for it., provider: plain, 
 let ground: Ground;
 let broker: Broker;
 let url: string;
-const cookies: { [who: string]: string } = {};
+const logins: { [who: string]: { cookie: string; csrf: string } } = {};
 const keys: { [who: string]: SoftwareAuthenticator } = {};
 
 before(async () => {
@@ -35,7 +33,8 @@ before(async () => {
     ['owner', ['billing']],
     ['outsider', []],
   ] as const) {
-    cookies[who] = await signedIn({ issuer: 'https://id.example', subject: who, groups: [...groups], aliases: [] });
+    const identity = { issuer: 'https://id.example', subject: who, groups: [...groups], aliases: [] };
+    logins[who] = await signedIn(broker.store, identity, new Date(), 'fresh_oidc');
     if (groups.length > 0) keys[who] = await withPasskey(who);
   }
 });
@@ -45,48 +44,19 @@ after(async () => {
   await ground.close();
 });
 
-/** Signs somebody in, just now, without the identity provider. */
-async function signedIn(identity: Identity): Promise<string> {
-  const token = randomBytes(32).toString('base64url');
-  const now = new Date();
-  const row = {
-    token_hash: createHash('sha256').update(token).digest('hex'),
-    identity: identityRecord(identity),
-    csrf: 'csrf',
-    created_at: now,
-    checked_at: now,
-    sealed: null,
-    expires_at: new Date(now.getTime() + 3600_000),
-  };
-  const { store } = broker;
-  await store.prisma.login.create({
-    data: {
-      tokenHash: row.token_hash,
-      identity: row.identity,
-      csrf: row.csrf,
-      createdAt: now,
-      checkedAt: now,
-      expiresAt: row.expires_at,
-      method: 'fresh_oidc',
-      proof: store.proofs.make('login', { ...row, ...methodProven('fresh_oidc') }),
-    },
-  });
-  return `writ_login=${token}`;
-}
-
 const post = (who: string, path: string, fields: Record<string, string>, headers: Record<string, string> = {}) =>
   fetch(url + path, {
     method: 'POST',
     redirect: 'manual',
-    headers: { cookie: cookies[who]!, origin: url, 'sec-fetch-site': 'same-origin', ...headers },
-    body: new URLSearchParams({ csrf: 'csrf', ...fields }),
+    headers: { cookie: logins[who]!.cookie, origin: url, 'sec-fetch-site': 'same-origin', ...headers },
+    body: new URLSearchParams({ csrf: logins[who]!.csrf, ...fields }),
   });
 const page = async (who: string, path: string) => {
-  const answer = await fetch(url + path, { headers: { cookie: cookies[who]! } });
+  const answer = await fetch(url + path, { headers: { cookie: logins[who]!.cookie } });
   return { status: answer.status, text: await answer.text() };
 };
 const call = async (who: string, method: string, path: string, body?: object) => {
-  const headers = { cookie: cookies[who]!, 'content-type': 'application/json' };
+  const headers = { cookie: logins[who]!.cookie, 'content-type': 'application/json' };
   const answer = await fetch(url + path, {
     method,
     headers,

@@ -12,6 +12,7 @@ import { reviewBreakGlass, whyNotReviewer } from '../break-glass/review.ts';
 import { mayBreak } from '../break-glass/who-may.ts';
 import { errorTable, WritError } from '../core/errors.ts';
 import { checkCsrf, type Login, type LoginDeps, loadLogin, requirePerson, viewerOf } from '../people/login.ts';
+import { passkeyStateOf } from '../people/passkeys/passkey-state.ts';
 import { readReason } from './admin-forms.ts';
 import { breakGlassesPage, breakGlassPage, incidentMax, wordsMax } from './break-glass-page.ts';
 import { loadBreakable } from './breakable.ts';
@@ -180,12 +181,13 @@ function lineOf(text: unknown, max: number): string | null {
 async function showAll(deps: BreakGlassPagesDeps, res: Response, login: Login, fault?: Fault): Promise<void> {
   const { breakGlass } = deps;
   const mayAsk = mayBreak(breakGlass.people, login.identity);
-  const [all, breakable] = await Promise.all([
+  const [all, breakable, passkey] = await Promise.all([
     readBreakGlasses(breakGlass, shown, login.identity),
     mayAsk ? loadBreakable(deps.store) : [],
+    passkeyStateOf(breakGlass, login.identity),
   ]);
   const { longestSeconds } = breakGlass;
-  const body = breakGlassesPage({ all, breakable, longestSeconds, csrf: login.csrf, mayAsk, fault });
+  const body = breakGlassesPage({ all, breakable, longestSeconds, csrf: login.csrf, mayAsk, passkey, fault });
   sendPage(res, {
     title: 'Break the glass',
     viewer: viewerOf(login),
@@ -221,6 +223,7 @@ async function showOne(
     csrf: login.csrf,
     notAgree: whyNotSecond(breakGlass, row, login.identity),
     notReview: whyNotReviewer(breakGlass, row, login.identity),
+    passkey: await passkeyStateOf(breakGlass, login.identity),
     fault,
   });
   sendPage(res, {

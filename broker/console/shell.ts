@@ -101,8 +101,8 @@ function masthead(viewer: Viewer | null): ComponentChildren {
     mark,
     h('nav', null, [
       h('a', { href: '/approvals' }, 'Approvals'),
-      h('a', { href: '/approvals/mine' }, 'Decided by you'),
-      h('a', { href: '/pre-approvals' }, 'Ahead of time'),
+      h('a', { href: '/approvals/mine' }, withMore('Decided', ' by you')),
+      h('a', { href: '/pre-approvals' }, withMore('Ahead', ' of time')),
       h('a', { href: '/agents' }, 'Agents'),
       h('a', { href: '/passkeys' }, 'Passkeys'),
     ]),
@@ -113,6 +113,9 @@ function masthead(viewer: Viewer | null): ComponentChildren {
     ]),
   ];
 }
+
+/** A name of which a phone shows the first word: the line of pages fits its screen. */
+const withMore = (word: string, more: string) => h('span', null, [word, h('span', { class: 'more' }, more)]);
 
 /** Renders foreign text on one line: isolated from its surroundings, invisible characters shown, clamped. */
 export function Foreign({ text, max = 200 }: { text: string; max?: number }): JSX.Element {
