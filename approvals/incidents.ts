@@ -27,6 +27,8 @@ export interface BreakGlassHappening {
   reason: string;
   /** ISO 8601: until when another may agree, it is open, or it must be reviewed. */
   until: string | null;
+  /** Of one that is over: how it ended, by whom, and what they said. */
+  ended?: { how: string; by: string; words: string | null };
 }
 
 /** As the row keeps it. */
@@ -159,7 +161,7 @@ function inWords(happening: Happening): string {
 }
 
 /** Names are ours and the manifest's; reason and incident are what a person wrote. */
-function breakGlassWords({ what, by, capabilities, incident, reason, until }: BreakGlassHappening): string {
+function breakGlassWords({ what, by, capabilities, incident, reason, until, ended }: BreakGlassHappening): string {
   const about = `${capabilities.join(', ')}, for the incident ${incident}: “${reason}”`;
   const people = by.join(' and ');
   switch (what) {
@@ -168,8 +170,21 @@ function breakGlassWords({ what, by, capabilities, incident, reason, until }: Br
     case 'break_glass_opened':
       return `${people} broke the glass until ${until}: ${about}`;
     case 'break_glass_ended':
-      return `The break-glass of ${people} is over: ${about}`;
+      return `The break-glass of ${people} is over${whyOver(ended)}: ${about}`;
     case 'break_glass_review_overdue':
       return `The break-glass of ${people} should have been reviewed by ${until}: ${about}`;
+  }
+}
+
+function whyOver(ended: BreakGlassHappening['ended']): string {
+  switch (ended?.how) {
+    case 'expired':
+      return ', because its time was';
+    case 'closed':
+      return `, because ${ended.by} closed it (“${ended.words ?? ''}”)`;
+    case 'signed_off':
+      return ', because the identity provider signed one of the two off';
+    default:
+      return '';
   }
 }

@@ -123,6 +123,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
   const reconciling: ReconcilerDeps = {
     ...grants,
     random,
+    breakGlass: { noticeChannels: ['mail'], alerts: [], reviewSeconds: 3600 },
     workerId: 'worker-1',
     mintDeadlineSeconds: ending.mintDeadlineSeconds,
     jobs,

@@ -4,6 +4,7 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { Registry } from 'prom-client';
 import type { Channel, Incident } from '../../approvals/contract.ts';
 import { DeliveryError } from '../../approvals/contract.ts';
+import type { BreakGlassHappening, IncidentRecord } from '../../approvals/incidents.ts';
 import { deliverDue, deliveringChannels, type OutboxDeps } from '../../approvals/outbox.ts';
 import { ProviderError } from '../../providers/contract.ts';
 import { jobs } from '../compose/jobs.ts';
@@ -366,7 +367,7 @@ for (const backend of await testBackends()) {
       await assert.rejects(reviewed(late), code('conflict'));
     });
 
-    test('whoever of the two the identity provider signs off ends it', async () => {
+    test('whoever of the two the identity provider signs off ends it, and who was told that it opened is told so, once', async () => {
       const [open_, waits] = [await opened(), await asked({}, second)];
       const other = await asked({}, third);
       const session = await open();
@@ -377,7 +378,38 @@ for (const backend of await testBackends()) {
         ),
         [JSON.stringify([{ kind: 'subject', value: 'second', issuer: 'https://id.example' }]), h.clock.now()],
       );
-      await carryOutSignals(h.reconciling as never, h.clock.now(), 10);
+      const breakGlass = { noticeChannels: ['slack', 'mail'], alerts: ['team:security'], reviewSeconds: 3600 };
+      const carrying = { ...h.reconciling, breakGlass };
+      // Whoever dies in between leaves what the next one goes on with.
+      for (const step of ['break_glass_end', 'break_glass_end_leases', 'signal_done']) {
+        await carryOutSignals({ ...carrying, store: dyingAt(step) }, h.clock.now(), 10).catch(() => {});
+        h.clock.advance(5_000);
+      }
+      for (let times = 0; times < 2; times += 1) await carryOutSignals(carrying, h.clock.now(), 10);
+      const told = await h.store.prisma.approvalNotice.findMany({
+        where: { incident: { path: ['break_glass'], equals: open_ } },
+        orderBy: { channel: 'asc' },
+      });
+      const said = told.map(({ channel, incident }) => ({ channel, ...(incident as never as IncidentRecord) }));
+      const ofThem = (what: string) => said.filter(({ happening }) => happening.what === what);
+      assert.deepEqual(
+        ofThem('break_glass_ended').map(({ channel, owner: to, alerts }) => [channel, to, alerts]),
+        ofThem('break_glass_opened').map(({ channel, owner: to, alerts }) => [channel, to, alerts]),
+      );
+      assert.equal(ofThem('break_glass_ended').length, 2);
+      for (const { happening } of ofThem('break_glass_ended'))
+        assert.deepEqual((happening as BreakGlassHappening).ended, { how: 'signed_off', by: 'system', words: null });
+      // One that never began ends without a word.
+      const ofWaiting = await h.store.prisma.approvalNotice.count({
+        where: {
+          AND: [
+            { incident: { path: ['break_glass'], equals: waits } },
+            { incident: { path: ['happening', 'what'], equals: 'break_glass_ended' } },
+          ],
+        },
+      });
+      assert.equal(ofWaiting, 0);
+      assert.equal((await view(open_)).review_due_at !== null, true);
       assert.equal((await h.row(grant.lease!.id)).revokeReason, 'break_glass_ended');
       const states = await Promise.all([open_, waits, other].map(async (id) => (await view(id)).state));
       assert.deepEqual(states, ['to_review', 'lapsed', 'waiting']);
@@ -574,7 +606,7 @@ for (const backend of await testBackends()) {
         [
           'user:first asks to break the glass, and another may agree',
           'user:first and user:second broke the glass',
-          'The break-glass of user:first and user:second is over: asked, frozen, resting, spent, watched, for the incident INC-7: “production burns”',
+          'The break-glass of user:first and user:second is over, because user:third closed it (“the fire is out”): asked, frozen, resting, spent, watched, for the incident INC-7: “production burns”',
         ],
       );
       for (const one of heard)

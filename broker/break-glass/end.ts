@@ -76,7 +76,7 @@ export async function endOne(
   deps: EndDeps,
   row: StoredBreakGlass,
   by: {
-    how: 'expired' | 'closed' | 'lapsed' | 'refused';
+    how: 'expired' | 'closed' | 'lapsed' | 'refused' | 'signed_off';
     actor: string;
     words: string | null;
     requestId: string | null;
@@ -84,7 +84,9 @@ export async function endOne(
 ): Promise<boolean> {
   const now = deps.clock.now();
   const reviewDueAt = new Date(now.getTime() + deps.reviewSeconds * 1000);
-  const telling = tellingOf(deps, row, await ownerOf(deps.catalog, row.agent), 'break_glass_ended', reviewDueAt, now);
+  const owner = await ownerOf(deps.catalog, row.agent);
+  const because = { how: by.how, by: by.actor, words: by.words };
+  const telling = tellingOf(deps, row, owner, 'break_glass_ended', reviewDueAt, now, because);
   const ended = await deps.store.run(endStatement, [
     row.id,
     row.status,

@@ -14,7 +14,7 @@ type Told = Pick<StoredBreakGlass, 'id' | 'agent' | 'capabilities' | 'incident' 
   approved_by?: string | null;
 };
 
-/** @param owner of the agent @param until see `BreakGlassHappening` */
+/** @param owner of the agent @param until, ended see `BreakGlassHappening` */
 export function tellingOf(
   { noticeChannels, alerts }: TellDeps,
   row: Told,
@@ -22,6 +22,7 @@ export function tellingOf(
   what: BreakGlassHappening['what'],
   until: Date | null,
   now: Date,
+  ended?: BreakGlassHappening['ended'],
 ): Telling {
   return {
     ids: noticeChannels.map(() => newId('ntc', now)),
@@ -38,6 +39,7 @@ export function tellingOf(
         incident: row.incident,
         reason: row.reason,
         until: until?.toISOString() ?? null,
+        ...(ended === undefined ? {} : { ended }),
       },
     },
   };

@@ -55,6 +55,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
     const reconciler = startReconciler(
       {
         ...parts,
+        breakGlass: breakGlassSettings(parts),
         notify,
         mayWork: parts.clockGuard.check,
         workerId: randomBytes(9).toString('base64url'),

@@ -6,6 +6,7 @@
 import type { Logger } from 'pino';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
+import type { EndDeps } from '../break-glass/end.ts';
 import { endOfPerson } from '../break-glass/end-of-person.ts';
 import type { Identifier } from '../core/identifier.ts';
 import type { SignalEffect } from '../core/reasons.ts';
@@ -24,6 +25,12 @@ interface DueSignal {
   effect: SignalEffect;
   received_at: Date;
   proof: string;
+}
+
+/** To end everything of a person. */
+export interface CarryOutDeps extends EndSessionDeps, Pick<EndDeps, 'clock' | 'catalog'> {
+  breakGlass: Pick<EndDeps, 'noticeChannels' | 'alerts' | 'reviewSeconds'>;
+  log: Logger;
 }
 
 /** When what could not be carried out is tried again. */
@@ -73,7 +80,7 @@ const sessionsStatement: Statement = {
  * Carries out at most `limit` signals that are due. One that fails is logged and tried again, and keeps no
  * other from being carried out.
  */
-export async function carryOutSignals(deps: EndSessionDeps & { log: Logger }, now: Date, limit: number): Promise<void> {
+export async function carryOutSignals(deps: CarryOutDeps, now: Date, limit: number): Promise<void> {
   const due = await deps.store.run<DueSignal>(dueStatement, [now, limit]);
   for (const signal of due) {
     const done = await carryOut(deps, signal, now).catch((error) => {
@@ -88,14 +95,14 @@ export async function carryOutSignals(deps: EndSessionDeps & { log: Logger }, no
 }
 
 /** @returns whether nothing is left to end */
-async function carryOut(deps: EndSessionDeps, signal: DueSignal, now: Date): Promise<boolean> {
+async function carryOut(deps: CarryOutDeps, signal: DueSignal, now: Date): Promise<boolean> {
   const { store } = deps;
   const { effect } = signal;
   const accounts = await accountsOf(store, signal.names);
   const signsOff = effect === 'sign_off' || effect === 'sign_off_owner';
   const cause = { jti: signal.jti, event: signal.event_type };
   const logins = signsOff || effect === 'sign_out' ? await signOff(store, accounts, cause, now) : 0;
-  if (signsOff) await endOfPerson(deps, accounts, now);
+  if (signsOff) await endOfPerson({ ...deps, ...deps.breakGlass }, accounts, now);
   const { lapsed, done } = signsOff ? await lapseApprovals(store, accounts, now) : { lapsed: 0, done: true };
   const names = allNames(signal.names, accounts);
   const sessions = signsOff ? await endSessions(deps, names, now) : [];

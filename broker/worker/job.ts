@@ -4,6 +4,7 @@
  * the rows.
  */
 import type { Provider } from '../../providers/contract.ts';
+import type { EndDeps } from '../break-glass/end.ts';
 import type { RevokeDeps } from '../leases/revoke.ts';
 import type { Catalog } from '../manifests/catalog.ts';
 import type { EndSessionDeps } from '../sessions/end-session.ts';
@@ -11,6 +12,8 @@ import type { EndSessionDeps } from '../sessions/end-session.ts';
 /** What any job may use. `notify` tells the workers of all processes that there is something to revoke. */
 export interface JobDeps extends RevokeDeps, EndSessionDeps {
   catalog: Catalog;
+  /** Who is told that a break-glass ended, and by when it must be reviewed. */
+  breakGlass: Pick<EndDeps, 'noticeChannels' | 'alerts' | 'reviewSeconds'>;
   /** Wakes the provider loops of this process, for what a job has just found due. */
   wakeProviders(): void;
 }
