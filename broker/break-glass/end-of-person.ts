@@ -4,6 +4,8 @@ import type { Statement } from '../store/open.ts';
 import { type EndDeps, endOne, endWhatWasGiven } from './end.ts';
 import { breakGlassColumns, type StoredBreakGlass } from './stored-break-glass.ts';
 
+export type EndOfPersonDeps = EndDeps;
+
 const ofPersonStatement: Statement = {
   name: 'break_glass_of_person',
   text: `
@@ -20,7 +22,7 @@ const ofPersonStatement: Statement = {
  * the last of them has ended, or before what was given is revoked, whoever carries the signal out next goes
  * on.
  */
-export async function endOfPerson(deps: EndDeps, accounts: readonly NamedAccount[], now: Date): Promise<void> {
+export async function endOfPerson(deps: EndOfPersonDeps, accounts: readonly NamedAccount[], now: Date): Promise<void> {
   const named = JSON.stringify(accounts.map(({ issuer, subject }) => ({ issuer, subject })));
   const rows = await deps.store.run<StoredBreakGlass>(ofPersonStatement, [named]);
   const by = { how: 'signed_off', actor: 'system', words: null, requestId: null } as const;

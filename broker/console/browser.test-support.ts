@@ -1,4 +1,4 @@
-/** Debian’s chromium for tests of pages: who looks, with which passkey, and what axe says of what they see. */
+/** Chromium for tests of pages: who looks, with which passkey, and what axe says of what they see. */
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';

@@ -6,8 +6,7 @@
 import type { Logger } from 'pino';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
-import type { EndDeps } from '../break-glass/end.ts';
-import { endOfPerson } from '../break-glass/end-of-person.ts';
+import { type EndOfPersonDeps, endOfPerson } from '../break-glass/end-of-person.ts';
 import type { Identifier } from '../core/identifier.ts';
 import type { SignalEffect } from '../core/reasons.ts';
 import { accountsOf, type NamedAccount } from '../people/account-names.ts';
@@ -28,8 +27,8 @@ interface DueSignal {
 }
 
 /** To end everything of a person. */
-export interface CarryOutDeps extends EndSessionDeps, Pick<EndDeps, 'clock' | 'catalog'> {
-  breakGlass: Pick<EndDeps, 'noticeChannels' | 'alerts' | 'reviewSeconds'>;
+export interface CarryOutDeps extends EndSessionDeps, Pick<EndOfPersonDeps, 'clock' | 'catalog'> {
+  breakGlass: Pick<EndOfPersonDeps, 'noticeChannels' | 'alerts' | 'reviewSeconds'>;
   log: Logger;
 }
 
