@@ -284,6 +284,7 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
         noticeChannels: [],
         alerts: [],
         mintDeadlineSeconds: 30,
+        toldOfEnds: [],
         notify: () => {},
       };
       const login = (identity: typeof one) => ({ identity, loginId: 'x' });

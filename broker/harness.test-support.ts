@@ -53,6 +53,8 @@ export interface HarnessOptions {
   providers: Omit<ScriptedOptions, 'clock'>[];
   providerTimeoutSeconds?: number;
   noticeChannels?: readonly string[];
+  /** Event streams that are told that a session ended. */
+  toldOfEnds?: readonly string[];
 }
 
 export type Harness = Awaited<ReturnType<typeof openHarness>>;
@@ -96,7 +98,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
 
-  const ending: EndSessionDeps = { store, mintDeadlineSeconds: mintDeadlineSeconds(providerTimeoutSeconds), notify };
+  const ending: EndSessionDeps = { store, mintDeadlineSeconds: mintDeadlineSeconds(providerTimeoutSeconds), notify, toldOfEnds: options.toldOfEnds ?? [] };
   const refusals = createRefusals(store, clock, { error: () => {} }, 60);
   const grants: GrantDeps = {
     ...ending,

@@ -351,7 +351,7 @@ async function everyPage() {
   const approved = await grantOf({});
   await decide(approved, 'approve');
   const order = { reason: 'It sends mail to strangers.', admin: { name: 'user:admin@example.com', identity: admin } };
-  const locks = { store, clock, providers: new Map(), mintDeadlineSeconds: 30, notify: () => {} };
+  const locks = { store, clock, providers: new Map(), mintDeadlineSeconds: 30, toldOfEnds: [], notify: () => {} };
   const target = { level: 'capability' as const, subject: 'invoice-bot/close-account' };
   await setLock(locks, target, { ...order, requestId: null });
   const { sessionId } = await request.row();

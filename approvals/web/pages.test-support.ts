@@ -157,7 +157,7 @@ export async function openHarness(
     signInRouter(deps),
     approvalsRouter(deps),
     consoleRouter({
-      ending: { store, mintDeadlineSeconds: 30, notify: () => {} },
+      ending: { store, mintDeadlineSeconds: 30, toldOfEnds: [], notify: () => {} },
       ...deps,
       breakGlass: {
         store,
@@ -168,7 +168,7 @@ export async function openHarness(
       },
       waitingFor,
     }),
-    locksRouter({ ...deps, locks: { store, clock, providers: new Map(), mintDeadlineSeconds: 30, notify: () => {} } }),
+    locksRouter({ ...deps, locks: { store, clock, providers: new Map(), mintDeadlineSeconds: 30, toldOfEnds: [], notify: () => {} } }),
   );
   app.use(passkeysRouter(deps));
   app.use(manifestPagesRouter({ ownerGraceSeconds: 259_200, ...deps, ...proposals }));

@@ -175,6 +175,8 @@ const vouched = z.union([
 ]);
 const nothing = z.strictObject({});
 const locked = z.strictObject({ lock: text, level: z.enum(lockLevels), subject: text, reason: text });
+/** `signal` is the `jti` of the token, `event` its event type. */
+const signalled = z.strictObject({ stream: text, signal: text, event: text, via: z.enum(['push', 'poll']) });
 /** Of a break-glass. */
 const broken = z.strictObject({ break_glass: text, agent: text });
 /**
@@ -635,6 +637,20 @@ export const events = {
         sessions: z.array(text),
       }),
     ],
+  },
+  'stream.delivered': {
+    meaning: 'The receiver of an event stream took what Writ signalled.',
+    payload: [signalled],
+  },
+  'stream.refused': {
+    meaning:
+      'The receiver of an event stream refused what Writ signalled, so it is not sent again. `err` and `description` are its own words.',
+    payload: [signalled.extend({ err: text, description: text })],
+  },
+  'stream.dropped': {
+    meaning:
+      'Events of a stream are signalled no more: nobody took them in time (`expired`), there were too many (`too_many`), or their rows were not written by this broker (`unproven`).',
+    payload: [z.strictObject({ stream: text, events: count, reason: z.enum(['expired', 'too_many', 'unproven']) })],
   },
 } as const satisfies { readonly [type: string]: EventEntry };
 

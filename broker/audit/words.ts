@@ -206,6 +206,14 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     known === false
       ? plain(`Nobody here has the names that ${event ?? 'the signal'} was about.`)
       : good(`What ${event ?? 'the signal'} ends has ended.`),
+  'stream.delivered': ({ payload: { stream, event } }) =>
+    good(`The receiver of ${stream ?? 'a stream'} was told of it: ${event ?? 'something'}.`),
+  'stream.refused': ({ payload: { stream, event, err } }) =>
+    bad(`The receiver of ${stream ?? 'a stream'} refused ${event ?? 'a signal'}${err === undefined ? '' : `: ${err}`}.`),
+  'stream.dropped': ({ payload: { stream, events, reason } }) =>
+    bad(
+      `${events ?? 'Some'} signals to ${stream ?? 'a stream'} were dropped${reason === undefined ? '' : `: ${reason.replaceAll('_', ' ')}`}.`,
+    ),
 };
 
 const said = (because: string | undefined) => (because === undefined ? '' : `, “${because}”`);

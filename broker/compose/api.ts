@@ -44,6 +44,7 @@ import { replayOperations } from '../http/replay.ts';
 import { sessionOperations } from '../http/session.ts';
 import { sessionDoor } from '../http/session-door.ts';
 import { signalOperations } from '../http/signals.ts';
+import { streamOperations } from '../http/streams.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
 import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
@@ -62,6 +63,7 @@ import { createCandidates } from '../replay/candidates.ts';
 import { createShadow } from '../replay/shadow.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
 import { takeOnce } from '../sessions/take-once.ts';
+import { createWaiting } from '../streams/poll.ts';
 import { breakGlassSettings } from './break-glass.ts';
 import { callbackRules } from './callbacks.ts';
 import { grantAbout } from './grant-about.ts';
@@ -85,7 +87,8 @@ export interface Api {
 export async function composeApi(parts: ApiParts): Promise<Api> {
   const { settings, trust, clock, log, store, kek, ring, url, shapes, catalog, health } = parts;
   const { notify, poller, refusals } = parts;
-  const ending = { store, mintDeadlineSeconds: parts.mintDeadlineSeconds, notify };
+  const { mintDeadlineSeconds, toldOfEnds } = parts;
+  const ending = { store, mintDeadlineSeconds, notify, toldOfEnds };
   const tokens = createSessionTokens(ring, clock, url, settings.WRIT_SESSION_TOKEN_SECONDS);
   const heartbeat = { seconds: settings.WRIT_HEARTBEAT_SECONDS, misses: settings.WRIT_HEARTBEAT_MISSES };
   const provider = await identityProvider(settings, url, clock);
@@ -282,6 +285,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       ...replayOperations({ ...parts, digest }),
       ...candidateOperations({ ...parts, digest, candidates }),
       ...signalOperations(receiver === null || pushToken === undefined ? null : { ...receiver, pushToken, refusals }),
+      ...streamOperations({ ...parts, issuer: url, waiting: createWaiting(store) }),
       ...discoveryOperations(url, ring),
     ],
     pages: [

@@ -4,6 +4,7 @@ import type { Channel } from '../../approvals/contract.ts';
 import type { Provider } from '../../providers/contract.ts';
 import type { ClockGuard } from '../core/clock-guard.ts';
 import { lostLogLines } from '../core/log.ts';
+import { type EventStream, streamsFor } from '../core/event-stream.ts';
 import { createSideChannelMetrics, type SideChannelMetrics } from '../core/side-channel.ts';
 import { mintDeadlineSeconds } from '../grants/issue-grant.ts';
 import { identityTokens } from '../keys/identity-token.ts';
@@ -31,6 +32,8 @@ export interface Parts extends Foundation {
   onCall: OnCall;
   providerTimeoutSeconds: number;
   mintDeadlineSeconds: number;
+  streams: readonly EventStream[];
+  toldOfEnds: readonly string[];
 }
 
 export function createParts(foundation: Foundation, url: string, clockGuard: ClockGuard): Parts {
@@ -65,6 +68,8 @@ export function createParts(foundation: Foundation, url: string, clockGuard: Clo
     onCall: openOnCall(foundation, sideChannels),
     providerTimeoutSeconds: settings.WRIT_PROVIDER_TIMEOUT_SECONDS,
     mintDeadlineSeconds: mintDeadlineSeconds(settings.WRIT_PROVIDER_TIMEOUT_SECONDS),
+    streams: settings.streams,
+    toldOfEnds: streamsFor(settings.streams, 'session-revoked'),
   };
 }
 

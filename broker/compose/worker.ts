@@ -11,9 +11,13 @@ import { systemClock } from '../core/clock.ts';
 import { createSideChannel } from '../core/side-channel.ts';
 import { createOwnerGauge } from '../signals/owner-gone-metrics.ts';
 import { createSignalPoller, type SignalPoller } from '../signals/poll.ts';
+import { createStreamMetrics } from '../streams/metrics.ts';
+import { openTransmitter } from '../streams/transmit.ts';
+import type { Job } from '../worker/job.ts';
 import { deliverNotices } from '../worker/jobs/deliver-notices.ts';
 import { endBreakGlasses } from '../worker/jobs/end-break-glasses.ts';
 import { pollSignals } from '../worker/jobs/poll-signals.ts';
+import { forgetEvents, pushEvents, watchSuspensions } from '../worker/jobs/streams.ts';
 import { watchOwners } from '../worker/jobs/watch-owners.ts';
 import { writeCheckpoints } from '../worker/jobs/write-checkpoints.ts';
 import { writeDigests } from '../worker/jobs/write-digests.ts';
@@ -52,13 +56,15 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
     const digests = digestsOf(parts);
     const checkpoints = await checkpointsOf(parts);
     const poller = signalPoller(parts, notify);
+    const workerId = randomBytes(9).toString('base64url');
+    const transmitter = openTransmitter({ ...parts, issuer: parts.url, metrics: parts.sideChannels, workerId });
     const reconciler = startReconciler(
       {
         ...parts,
         breakGlass: breakGlassSettings(parts),
         notify,
         mayWork: parts.clockGuard.check,
-        workerId: randomBytes(9).toString('base64url'),
+        workerId,
         jobs: [
           ...jobs,
           endBreakGlasses({ ...breakGlassSettings(parts), metrics: createBreakGlassMetrics(parts.registry) }),
@@ -72,6 +78,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
           ...(digests === null ? [] : [writeDigests(digests)]),
           ...(checkpoints === null ? [] : [writeCheckpoints(checkpoints.tick)]),
           ...(poller === null ? [] : [pollSignals(poller.tick)]),
+          ...(parts.streams.length === 0 ? [] : streamJobs(parts, transmitter.tick)),
         ],
       },
       clock,
@@ -92,6 +99,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
       await outbox.stop();
       await checkpoints?.stop();
       await poller?.stop();
+      await transmitter.stop();
     };
   }
   // Its own reconciler is notified directly too: that works without Redis.
@@ -122,6 +130,15 @@ function digestsOf({ settings, store, clock, channels }: Parts): (() => Promise<
   return minuteOfDay === null || names.length === 0
     ? null
     : digestWriter(store, clock, { minuteOfDay, channels: names });
+}
+
+function streamJobs({ settings, streams, registry }: Parts, push: () => void): Job[] {
+  const keepSeconds = settings.WRIT_STREAMS_KEEP_SECONDS;
+  return [
+    watchSuspensions(streams),
+    pushEvents(push),
+    forgetEvents(streams, { keepSeconds, metrics: createStreamMetrics(registry) }),
+  ];
 }
 
 /** Null where nothing is polled. */

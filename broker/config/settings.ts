@@ -3,8 +3,10 @@
  * all at once. The reference page `docs/reference/configuration.md` is generated from the schema below.
  */
 import { z } from 'zod';
+import type { EventStream } from '../core/event-stream.ts';
 import { isKind, isOwnerName } from '../core/identifier.ts';
 import { isLoopback, isLoopbackHost } from '../core/loopback.ts';
+import { isStreamName, readStreams } from './stream-settings.ts';
 
 const flag = z.enum(['0', '1', 'false', 'true']).transform((v) => v === '1' || v === 'true');
 const seconds = (fallback: number, min: number, max: number) =>
@@ -312,6 +314,16 @@ export const environment = z.object({
     .describe(
       'Kind of name that its `opaque` identifiers are: `subject` (the `sub` at `WRIT_OIDC_ISSUER`), `oid`, or one of `WRIT_OIDC_ALIAS_CLAIMS`. Without it such an identifier names nobody.',
     ),
+  WRIT_STREAMS: list
+    .refine((names) => names.every(isStreamName), 'must be names of at most 30 lower-case letters and digits')
+    .refine((names) => new Set(names).size === names.length, 'must name each stream once')
+    .default([])
+    .describe(
+      'Names of event streams, comma-separated: whom Writ signals that a session ended or an agent is suspended (Shared Signals). Each has [variables of its own](#an-event-stream).',
+    ),
+  WRIT_STREAMS_KEEP_SECONDS: seconds(604_800, 60, 604_800).describe(
+    'How long an event is kept for a receiver that does not take it.',
+  ),
   WRIT_TRUST_PROXY: count(0, 0, 10).describe(
     'Number of reverse proxies in front of the broker whose X-Forwarded-* headers are believed.',
   ),
@@ -374,6 +386,8 @@ export type Settings = Readonly<z.output<typeof environment>> & {
   readonly providers: ReadonlyMap<string, unknown>;
   /** The same of the channels. */
   readonly channels: ReadonlyMap<string, unknown>;
+  /** Of `WRIT_STREAMS`, in its order. */
+  readonly streams: readonly EventStream[];
 };
 
 /** Thrown with all faults at once, one a line. */
@@ -424,12 +438,15 @@ export function loadSettings(
     return read;
   };
   const modules = { providers: readAll(providers), channels: readAll(channels) };
+  const { streams, faults: streamFaults } = readStreams(parsed.data?.WRIT_STREAMS ?? [], set);
+  if (parsed.success) faults.push(...streamFaults);
   if (faults.length > 0) throw new ConfigurationError(faults);
   const schema = schemaOfUrl(parsed.data!.DATABASE_URL);
   return Object.freeze({
     ...parsed.data!,
     ...(schema === null ? {} : { WRIT_DATABASE_SCHEMA: schema }),
     ...modules,
+    streams,
   });
 }
 

@@ -1,5 +1,5 @@
 /**
- * Names for rows: `ses_`, `gnt_`, `lse_`, `rev_`, `ntc_`, `act_`, `mpr_`, `lck_`, `pap_`, `psk_`, `bgl_` and
+ * Names for rows: `ses_`, `gnt_`, `lse_`, `rev_`, `ntc_`, `act_`, `mpr_`, `lck_`, `pap_`, `psk_`, `bgl_`, `ver_` and
  * 20 characters, 9 of time and 11 of chance.
  */
 import { randomBytes } from 'node:crypto';
@@ -22,7 +22,7 @@ function someBytes(count: number): Buffer {
   return taken;
 }
 
-export type IdPrefix = 'ses' | 'gnt' | 'lse' | 'rev' | 'ntc' | 'act' | 'mpr' | 'lck' | 'pap' | 'psk' | 'bgl';
+export type IdPrefix = 'ses' | 'gnt' | 'lse' | 'rev' | 'ntc' | 'act' | 'mpr' | 'lck' | 'pap' | 'psk' | 'bgl' | 'ver';
 
 /**
  * Time first, so that new rows land next to each other in the index; 55 bits of chance, so that an id cannot

@@ -1,5 +1,8 @@
-/** One POST to an address that somebody else named: no redirect, no answer read, no way into this network. */
-import { request as requestHttp } from 'node:http';
+/**
+ * One POST to an address that somebody else named: no redirect, of the answer no more than is asked for, no
+ * way into this network.
+ */
+import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { isIP } from 'node:net';
 import { isGlobal, lookupGlobal, PrivateAddress } from './global-address.ts';
@@ -9,6 +12,8 @@ export interface PostAnswer {
   status: number;
   /** How long the other side wants to be left alone. */
   retryAfterSeconds: number | undefined;
+  /** Its body, where it was asked for; null = it is longer than allowed, or was cut off. */
+  text: string | null;
 }
 
 /**
@@ -25,13 +30,14 @@ const hostOf = (url: URL) => url.hostname.replace(/^\[|\]$/g, '');
 
 /**
  * @param anywhere whether private addresses may be connected to
+ * @param readUpTo bytes of the answer's body, where it is of interest
  * @throws PrivateAddress, or whatever the connection throws
  */
 export function post(
   address: string,
   headers: { readonly [name: string]: string },
   body: string,
-  { anywhere, signal }: { anywhere: boolean; signal: AbortSignal },
+  { anywhere, signal, readUpTo }: { anywhere: boolean; signal: AbortSignal; readUpTo?: number },
 ): Promise<PostAnswer> {
   if (!mayConnect(address, anywhere)) return Promise.reject(new PrivateAddress('the address is not global'));
   const free = anywhere || isLoopback(address);
@@ -44,15 +50,31 @@ export function post(
       { method: 'POST', headers: all, signal, agent: false, ...(free ? {} : { lookup: lookupGlobal }) },
       (response) => {
         const after = response.headers['retry-after'];
-        resolve({
-          status: response.statusCode ?? 0,
-          retryAfterSeconds: after !== undefined && /^\d{1,6}$/.test(after) ? Number(after) : undefined,
-        });
-        // What it says besides is nobody's business here.
-        response.destroy();
+        const answer = (text: string | null) =>
+          resolve({
+            status: response.statusCode ?? 0,
+            retryAfterSeconds: after !== undefined && /^\d{1,6}$/.test(after) ? Number(after) : undefined,
+            text,
+          });
+        if (readUpTo === undefined) {
+          answer(null);
+          // What it says besides is nobody's business here.
+          response.destroy();
+        } else readText(response, readUpTo).then(answer, reject);
       },
     );
     sent.on('error', reject);
     sent.end(body);
   });
+}
+
+async function readText(response: IncomingMessage, most: number): Promise<string | null> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.byteLength;
+    if (size > most) return null;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
 }

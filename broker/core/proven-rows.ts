@@ -111,6 +111,16 @@ export interface ProvenRows {
   };
   /** An owner is gone with or without it; back, only while it holds. */
   owner_presence: { owner: string; number: number; gone: boolean; at: Date; signal: string; event: string };
+  /** What is signalled to a receiver, where its row is not derived from another that is proven. */
+  stream_event: {
+    jti: string;
+    stream: string;
+    type: string;
+    about: string;
+    reason: string | null;
+    number: number;
+    at: Date;
+  };
   session: {
     id: string;
     agent: string;

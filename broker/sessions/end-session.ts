@@ -18,6 +18,7 @@ import type { EndReason } from '../core/vocabulary.ts';
 import { releaseGrant } from '../grants/transitions.ts';
 import { onceAnswered, startRevoking } from '../leases/transitions.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { tellEnds } from '../streams/tell-ends.ts';
 
 /** What a child did not use of its bounded envelope goes back to a parent that goes on. */
 const endStatement: Statement = {
@@ -33,6 +34,7 @@ const endStatement: Statement = {
     ), refund AS (
       UPDATE session p SET grant_count = p.grant_count - ended.unused
       FROM ended WHERE p.id = ended.parent_id AND p.status = 'active' AND p.max_grants IS NOT NULL AND ended.id = ANY($1::text[]) AND ended.unused > 0
+    ), told AS (${tellEnds('ended', '$8', '$4::timestamptz')}
     ), event AS (
       ${appendEvent({ chain: 'id', at: '$4::timestamptz', type: event('session.ended'), actor: '$5::text', request: '$6::text', payload: "json_strip_nulls(json_build_object('reason', $3::text, 'because', $7::text))" }, 'ended ORDER BY id')}
     )
@@ -125,6 +127,8 @@ export interface EndSessionDeps {
    * tick.
    */
   notify(): void;
+  /** Event streams whose receivers are told that a session ended, by name. */
+  toldOfEnds: readonly string[];
 }
 
 export interface EndedSession {
@@ -162,6 +166,7 @@ export async function endSessions(deps: EndSessionDeps, input: End & { sessionId
       input.actor,
       input.requestId,
       input.because ?? null,
+      [...deps.toldOfEnds],
     ]);
   let level = await end(input.sessionIds, [], input.reason);
   const ids = level.map((row) => row.id);

@@ -222,6 +222,12 @@ export const rules: Rule[] = [
     only: '^broker/(signals|core|store|audit|identity)/|^broker/people/(account-names|sign-off)\\.ts$|^broker/sessions/end-session\\.ts$|^broker/break-glass/end-of-person\\.ts$|^broker/grants/transitions\\.ts$|^approvals/(notices|pre-approval-transitions|incidents)\\.ts$|^broker/manifests/owner-marks\\.ts$',
   },
   {
+    name: 'a-stream-only-tells',
+    why: 'what Writ signals to others is read from what has happened: it can end, decide, open and mint nothing, and knows nothing of what is signalled to Writ',
+    files: /^broker\/streams\//,
+    only: '^broker/(streams|core|store|audit|keys)/|^broker/locks/(stored-lock|under-lock)\\.ts$|^broker/sessions/proven-session\\.ts$|^broker/manifests/owner-marks\\.ts$',
+  },
+  {
     name: 'what-decides-knows-no-replay',
     why: 'a candidate decides beside, after the answer: nothing that decides may ask it',
     files: /^broker\/(?!(replay|http|compose)\/)/,

@@ -43,6 +43,9 @@ export const owners: { [table: string]: RegExp } = {
   passkey: /^broker\/people\/passkeys\//,
   signal: /^broker\/signals\//,
   owner_presence: /^broker\/signals\//,
+  stream_event: /^broker\/streams\//,
+  event_stream: /^broker\/streams\//,
+  told_suspension: /^broker\/streams\//,
   // Nothing can change or delete a row (a trigger holds that).
   audit_event: /^broker\/audit\/append\.ts$/,
   audit_checkpoint: /^broker\/audit\/checkpoints\.ts$/,

@@ -1,6 +1,7 @@
 /** `docs/reference/configuration.md`: every environment variable, from the zod schemas that read them. */
 import { z } from 'zod';
 import type { SettingsModule } from '../../broker/config/settings.ts';
+import { streamVariables } from '../../broker/config/stream-settings.ts';
 import { type JsonSchema, range } from './json-schema.ts';
 import { code, generatedFrom, page, prose, table } from './markdown.ts';
 
@@ -12,15 +13,19 @@ export function configurationPage(
   environment: z.ZodObject,
   providers: readonly SettingsModule[],
   channels: readonly SettingsModule[],
+  stream: z.ZodObject = streamVariables,
 ): string {
   return page(
-    generatedFrom('broker/config/settings.ts, providers/*/settings.ts and the channels in approvals/'),
+    generatedFrom('broker/config/settings.ts and stream-settings.ts, providers/*/settings.ts and the channels in approvals/'),
     '# Configuration',
     'The broker is configured by environment variables alone. An empty variable counts as not set. At start every fault is reported in one message, and nothing runs until there is none.',
     '## The broker',
     variables(environment),
     ...providers.flatMap((module) => section('Provider', module)),
     ...channels.flatMap((module) => section('Channel', module)),
+    '## An event stream',
+    `For each name in ${code('WRIT_STREAMS')}, in capitals in place of ${code('NAME')} ([signals](../signals.md#what-writ-signals)).`,
+    variables(stream),
   );
 }
 

@@ -9,6 +9,6 @@ export const endBreakGlasses = (
 ): SystemJob => ({
   name: 'end break-glasses',
   scope: 'system',
-  run: ({ store, catalog, mintDeadlineSeconds, notify }, now) =>
-    endDueBreakGlasses({ ...own, store, catalog, mintDeadlineSeconds, notify }, now),
+  run: ({ store, catalog, mintDeadlineSeconds, notify, toldOfEnds }, now) =>
+    endDueBreakGlasses({ ...own, store, catalog, mintDeadlineSeconds, notify, toldOfEnds }, now),
 });

@@ -5,5 +5,6 @@ import type { SystemJob } from '../job.ts';
 export const watchOwners = (own: OwnerWatch): SystemJob => ({
   name: 'watch owners',
   scope: 'system',
-  run: ({ store, mintDeadlineSeconds, notify }, now) => watch({ ...own, store, mintDeadlineSeconds, notify }, now),
+  run: ({ store, mintDeadlineSeconds, notify, toldOfEnds }, now) =>
+    watch({ ...own, store, mintDeadlineSeconds, notify, toldOfEnds }, now),
 });

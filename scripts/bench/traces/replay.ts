@@ -60,7 +60,7 @@ export async function openWorld(place: Place) {
     ...{ maxWallTimeSeconds: 86_400, sessionsPerMinute: 0, maxGrantsPerSession: 1 },
   };
   const deps: ActionDeps = {
-    ...{ store, clock, catalog, mintDeadlineSeconds: 30, notify: () => {} },
+    ...{ store, clock, catalog, mintDeadlineSeconds: 30, toldOfEnds: [], notify: () => {} },
     digest: keyedDigest(deriveKey(kek, 'actions')),
     mark: keyedMark(deriveKey(kek, 'credential-marks')),
     log: pino({ enabled: false }),
