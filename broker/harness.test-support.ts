@@ -98,7 +98,12 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
 
-  const ending: EndSessionDeps = { store, mintDeadlineSeconds: mintDeadlineSeconds(providerTimeoutSeconds), notify, toldOfEnds: options.toldOfEnds ?? [] };
+  const ending: EndSessionDeps = {
+    store,
+    mintDeadlineSeconds: mintDeadlineSeconds(providerTimeoutSeconds),
+    notify,
+    toldOfEnds: options.toldOfEnds ?? [],
+  };
   const refusals = createRefusals(store, clock, { error: () => {} }, 60);
   const grants: GrantDeps = {
     ...ending,

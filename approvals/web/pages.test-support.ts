@@ -168,7 +168,10 @@ export async function openHarness(
       },
       waitingFor,
     }),
-    locksRouter({ ...deps, locks: { store, clock, providers: new Map(), mintDeadlineSeconds: 30, toldOfEnds: [], notify: () => {} } }),
+    locksRouter({
+      ...deps,
+      locks: { store, clock, providers: new Map(), mintDeadlineSeconds: 30, toldOfEnds: [], notify: () => {} },
+    }),
   );
   app.use(passkeysRouter(deps));
   app.use(manifestPagesRouter({ ownerGraceSeconds: 259_200, ...deps, ...proposals }));

@@ -209,7 +209,9 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'stream.delivered': ({ payload: { stream, event } }) =>
     good(`The receiver of ${stream ?? 'a stream'} was told of it: ${event ?? 'something'}.`),
   'stream.refused': ({ payload: { stream, event, err } }) =>
-    bad(`The receiver of ${stream ?? 'a stream'} refused ${event ?? 'a signal'}${err === undefined ? '' : `: ${err}`}.`),
+    bad(
+      `The receiver of ${stream ?? 'a stream'} refused ${event ?? 'a signal'}${err === undefined ? '' : `: ${err}`}.`,
+    ),
   'stream.dropped': ({ payload: { stream, events, reason } }) =>
     bad(
       `${events ?? 'Some'} signals to ${stream ?? 'a stream'} were dropped${reason === undefined ? '' : `: ${reason.replaceAll('_', ' ')}`}.`,

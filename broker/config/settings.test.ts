@@ -130,6 +130,48 @@ test('signals need an issuer and a way in; half of one is told by its name', () 
   }
 });
 
+test('each event stream has variables of its own; what is missing or nobody’s is told by its name', () => {
+  const [to, own] = ['https://siem.example/events', 'siem-asks-with-this'];
+  const given = {
+    WRIT_STREAMS: 'siem, desk',
+    WRIT_STREAM_SIEM_AUDIENCE: 'siem',
+    WRIT_STREAM_SIEM_PUSH_URL: to,
+    WRIT_STREAM_SIEM_PUSH_TOKEN: 'x',
+    WRIT_STREAM_DESK_AUDIENCE: 'desk',
+    WRIT_STREAM_DESK_TOKEN: own,
+    WRIT_STREAM_DESK_EVENTS: 'account-disabled, account-disabled',
+  };
+  const all = ['session-revoked', 'risk-level-change', 'account-disabled', 'account-enabled'];
+  assert.deepEqual(loadSettings(given, []).streams, [
+    { name: 'siem', audience: 'siem', events: all, push: { url: to, token: 'x', anywhere: false }, token: null },
+    { name: 'desk', audience: 'desk', events: ['account-disabled'], push: null, token: own },
+  ]);
+  for (const [changes, fault] of [
+    [{ WRIT_STREAM_SIEM_AUDIENCE: '' }, /^WRIT_STREAM_SIEM_AUDIENCE: is missing$/],
+    [{ WRIT_STREAM_SIEM_PUSH_URL: 'http://siem.example' }, /^WRIT_STREAM_SIEM_PUSH_URL: must be https/],
+    [{ WRIT_STREAM_SIEM_PUSH_URL: 'https://a:hush@siem.example' }, /^WRIT_STREAM_SIEM_PUSH_URL: must hold no user/],
+    [{ WRIT_STREAM_SIEM_PUSH_TOKEN: 'a\r\nb: c' }, /^WRIT_STREAM_SIEM_PUSH_TOKEN: must be visible ASCII/],
+    [{ WRIT_STREAM_DESK_TOKEN: '' }, /^WRIT_STREAM_DESK_PUSH_URL: is missing, and so is WRIT_STREAM_DESK_TOKEN/],
+    [{ WRIT_STREAM_DESK_TOKEN: 'hush' }, /^WRIT_STREAM_DESK_TOKEN: must have at least 16/],
+    [{ WRIT_STREAM_SIEM_TOKEN: own }, /^WRIT_STREAMS: two streams have the same token$/],
+    [{ WRIT_STREAM_DESK_PUSH_TOKEN: 'hush' }, /^WRIT_STREAM_DESK_PUSH_URL: is missing, without which/],
+    [{ WRIT_STREAM_DESK_EVENTS: 'all' }, /^WRIT_STREAM_DESK_EVENTS: each must be one of/],
+    [{ WRIT_STREAM_SEIM_TOKEN: own }, /^WRIT_STREAM_SEIM_TOKEN: is of no stream/],
+    [{ WRIT_STREAM_SIEM_TOKENS: own }, /^WRIT_STREAM_SIEM_TOKENS: is of no stream/],
+    [{ WRIT_STREAMS: 'siem,desk,siem' }, /^WRIT_STREAMS: must name each stream once$/],
+    [{ WRIT_STREAMS: 'Siem,desk' }, /^WRIT_STREAMS: must be names/],
+    [
+      { WRIT_ISSUER_URL: 'https://writ.example', WRIT_STREAM_DESK_AUDIENCE: 'https://writ.example' },
+      /^WRIT_STREAM_DESK_AUDIENCE: must not be the broker/,
+    ],
+  ] as const) {
+    const faults = faultsOf({ ...given, ...changes });
+    assert.equal(faults.length, 1, faults.join(' | '));
+    assert.match(faults[0]!, fault);
+    assert.ok(!faults[0]!.includes('hush'));
+  }
+});
+
 test('a secret in a malformed variable is not repeated in the message', () => {
   const faults = faultsOf({ WRIT_KEY_ENCRYPTION_KEY: 'super-secret-value' });
   assert.equal(faults.length, 1);

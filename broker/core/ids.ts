@@ -1,6 +1,6 @@
 /**
- * Names for rows: `ses_`, `gnt_`, `lse_`, `rev_`, `ntc_`, `act_`, `mpr_`, `lck_`, `pap_`, `psk_`, `bgl_`, `ver_` and
- * 20 characters, 9 of time and 11 of chance.
+ * Names for rows: `ses_`, `gnt_`, `lse_`, `rev_`, `ntc_`, `act_`, `mpr_`, `lck_`, `pap_`, `psk_`, `bgl_`,
+ * `ver_` and 20 characters, 9 of time and 11 of chance.
  */
 import { randomBytes } from 'node:crypto';
 

@@ -97,7 +97,9 @@ export function streamOperations(deps: StreamDeps): Operation[] {
       tag: 'Event streams',
       access: 'none',
       headers: authorization,
-      query: z.object({ stream_id: z.string().optional().describe('With it the answer is an object, without it a list.') }),
+      query: z.object({
+        stream_id: z.string().optional().describe('With it the answer is an object, without it a list.'),
+      }),
       responses: {
         200: { description: 'As an admin configured it', schema: z.union([configuration, z.array(configuration)]) },
       },

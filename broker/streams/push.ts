@@ -4,8 +4,8 @@ import { post } from '../core/post.ts';
 import { type ReceiverError, readReceiverError } from './receiver-words.ts';
 
 /**
- * `taken`; `refused`: it would be again, so it is not sent again; `failed`: something else is wrong, which may
- * pass. `code` is ours, never a message that may quote a secret.
+ * `refused`: it would be again, so it is not sent again. `failed`: something else is wrong, which may pass;
+ * `code` is ours, never a message that may quote a secret.
  */
 export type PushOutcome =
   | { kind: 'taken' }
@@ -15,7 +15,7 @@ export type PushOutcome =
 /** Longest answer that is read. */
 const answerBytes = 4_096;
 
-/** About the stream, not about the token: another key, or another bearer token, is somebody's to set right. */
+/** About the stream, not about the token: keys and bearer tokens are somebody's to set right. */
 const passing = new Set(['authentication_failed', 'access_denied', 'invalid_key']);
 
 export async function pushSet(

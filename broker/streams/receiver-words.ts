@@ -1,4 +1,7 @@
-/** What a receiver says is wrong with a token (RFC 8935 section 2.3, RFC 8936 section 2.6), as far as it goes on record. */
+/**
+ * What a receiver says is wrong with a token (RFC 8935 section 2.3, RFC 8936 section 2.6), as far as it goes
+ * on record.
+ */
 
 export interface ReceiverError {
   err: string;
@@ -18,6 +21,9 @@ export function readReceiverError(value: unknown): ReceiverError | null {
 
 /** Foreign text on its way into the record: short, printable, on one line. */
 function plain(text: string): string {
-  const printable = text.toWellFormed().replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, ' ').trim();
+  const printable = text
+    .toWellFormed()
+    .replace(/[\p{C}\p{Z}]+/gu, ' ')
+    .trim();
   return [...printable].slice(0, longestDescription).join('');
 }

@@ -1,4 +1,7 @@
-/** What a receiver is told → a Security Event Token (RFC 8417): without `sub` and `exp`, so that it is no other token. */
+/**
+ * What a receiver is told → a Security Event Token (RFC 8417): without `sub` and `exp`, so that it passes for
+ * no other token.
+ */
 import { SignJWT } from 'jose';
 import type { EventStream } from '../core/event-stream.ts';
 import type { KeyRing } from '../keys/ring.ts';

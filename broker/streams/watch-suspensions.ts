@@ -48,7 +48,10 @@ const sessionsStatement: Statement = {
     ORDER BY 1, 2 LIMIT ${step}`,
 };
 
-/** Does nothing where another has told of it meanwhile. What a stream does not want to hear is remembered all the same. */
+/**
+ * Does nothing where another has told of it meanwhile. What a stream does not want to hear is remembered all
+ * the same.
+ */
 const tellStatement: Statement = {
   name: 'stream_tell_suspensions',
   text: `

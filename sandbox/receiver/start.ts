@@ -20,10 +20,18 @@ export interface ReceivedSet {
 }
 
 /**
- * `hang`: never answers. `garbage`: an endless answer of 400. `redirect`: elsewhere. A number: that status.
- * `{ retryAfter }`: 429. `{ err }`: 400, as the standard has it.
+ * `hang`: never answers. `garbage`: an endless answer of 400. `redirect`: elsewhere. `answer_lost`: it has
+ * the token, and its answer does not arrive. A number: that status. `{ retryAfter }`: 429. `{ err }`: 400, as
+ * the standard has it.
  */
-export type ReceiverFault = 'hang' | 'garbage' | 'redirect' | 'reset' | number | { retryAfter: number } | { err: string };
+export type ReceiverFault =
+  | 'hang'
+  | 'garbage'
+  | 'redirect'
+  | 'answer_lost'
+  | number
+  | { retryAfter: number }
+  | { err: string };
 
 export interface Receiver {
   /** For pushes. */
@@ -36,6 +44,8 @@ export interface Receiver {
   faults: string[];
   /** Requests that came, and how often each `jti` was taken. */
   requests(): number;
+  /** Whether it will answer one that came. */
+  answering(): boolean;
   times(jti: string): number;
   /** @param about when only some events fail: the session or agent they are about */
   fail(fault: ReceiverFault | null, about?: string): void;
@@ -55,8 +65,11 @@ export async function startReceiver(transmitter: string, audience: string): Prom
   let fault: ReceiverFault | null = null;
   let failing: string | undefined;
   let requests = 0;
+  const underWay = new Set<ServerResponse>();
 
   const server = createServer((request, response) => {
+    underWay.add(response);
+    response.once('close', () => underWay.delete(response));
     take(request, response).catch((error: Error) => {
       faults.push(error.message);
       answer(response, 400, { err: 'invalid_request', description: error.message });
@@ -77,7 +90,7 @@ export async function startReceiver(transmitter: string, audience: string): Prom
       return answer(response, 400, { err: 'authentication_failed', description: 'another bearer token' });
     const set = await verify(token);
     if (fault !== null && (failing === undefined || JSON.stringify(set.sub_id).includes(failing)))
-      return misbehave(fault, response);
+      return misbehave(fault, set, response);
     keep(set);
     response.writeHead(202).end();
   }
@@ -87,22 +100,27 @@ export async function startReceiver(transmitter: string, audience: string): Prom
     if (!taken.has(set.jti)) taken.set(set.jti, set);
   }
 
-  function misbehave(how: ReceiverFault, response: ServerResponse): void {
+  function misbehave(how: ReceiverFault, set: ReceivedSet, response: ServerResponse): void {
+    if (how === 'hang' || how === 'garbage') underWay.delete(response);
     if (how === 'hang') return;
-    if (how === 'reset') return void response.destroy();
-    if (how === 'redirect') return void response.writeHead(307, { location: `${url}?again` }).end();
-    if (how === 'garbage') {
-      response.writeHead(400, { 'content-type': 'application/json' });
-      endless.add(response);
-      const more = () => {
-        while (!response.destroyed && response.write('{"err":'.repeat(1000)));
-      };
-      response.on('drain', more).on('error', () => {});
-      return more();
-    }
-    if (typeof how === 'number') return answer(response, how, {});
-    if ('err' in how) return answer(response, 400, { err: how.err, description: 'as\u0007 told\nto' });
-    response.writeHead(429, { 'retry-after': String(how.retryAfter) }).end();
+    if (how === 'answer_lost') {
+      keep(set);
+      response.destroy();
+    } else if (how === 'redirect') response.writeHead(307, { location: `${url}?again` }).end();
+    else if (how === 'garbage') sayForEver(response);
+    else if (typeof how === 'number') answer(response, how, {});
+    else if ('err' in how) answer(response, 400, { err: how.err, description: 'as\u0007 told\nto' });
+    else response.writeHead(429, { 'retry-after': String(how.retryAfter) }).end();
+  }
+
+  function sayForEver(response: ServerResponse): void {
+    response.writeHead(400, { 'content-type': 'application/json' });
+    endless.add(response);
+    const more = () => {
+      while (!response.destroyed && response.write('{"err":'.repeat(1000)));
+    };
+    response.on('drain', more).on('error', () => {});
+    more();
   }
 
   async function verify(token: string): Promise<ReceivedSet> {
@@ -138,6 +156,7 @@ export async function startReceiver(transmitter: string, audience: string): Prom
     sets: () => [...taken.values()],
     faults,
     requests: () => requests,
+    answering: () => underWay.size > 0,
     times: (jti) => times.get(jti) ?? 0,
     fail: (how, about) => {
       fault = how;
@@ -151,7 +170,11 @@ export async function startReceiver(transmitter: string, audience: string): Prom
       });
       if (response.status !== 200) throw new Error(`status ${response.status}`);
       if (!response.headers.get('content-type')?.startsWith('application/json')) throw new Error('no JSON');
-      const { sets, moreAvailable = false, ...more } = (await response.json()) as {
+      const {
+        sets,
+        moreAvailable = false,
+        ...more
+      } = (await response.json()) as {
         sets: { [jti: string]: string };
         moreAvailable?: boolean;
       };

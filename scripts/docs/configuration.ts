@@ -16,7 +16,9 @@ export function configurationPage(
   stream: z.ZodObject = streamVariables,
 ): string {
   return page(
-    generatedFrom('broker/config/settings.ts and stream-settings.ts, providers/*/settings.ts and the channels in approvals/'),
+    generatedFrom(
+      'broker/config/settings.ts and stream-settings.ts, providers/*/settings.ts and the channels in approvals/',
+    ),
     '# Configuration',
     'The broker is configured by environment variables alone. An empty variable counts as not set. At start every fault is reported in one message, and nothing runs until there is none.',
     '## The broker',
