@@ -1,4 +1,4 @@
-/** One Writ signals, another takes it: what the first says of its agents ends what they have at the second. */
+/** One Writ signals, another takes it: what the one says of its agents ends what they have at the other. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Broker } from '../broker/compose/start.ts';

@@ -42,7 +42,13 @@ export function sampleProviders(modules: readonly ProviderModule[], env: Record<
  */
 export async function openApi(env: Record<string, string>): Promise<OpenApi> {
   // What is there only when it is configured is documented too.
-  const signals = { WRIT_SIGNALS_ISSUER: 'https://idp.example', WRIT_SIGNALS_PUSH_TOKEN: 'a-sample-push-token' };
+  const signals = {
+    WRIT_SIGNALS_ISSUER: 'https://idp.example',
+    WRIT_SIGNALS_PUSH_TOKEN: 'a-sample-push-token',
+    WRIT_STREAMS: 'sample',
+    WRIT_STREAM_SAMPLE_AUDIENCE: 'https://siem.example',
+    WRIT_STREAM_SAMPLE_TOKEN: 'a-sample-stream-token',
+  };
   const broker = await startBroker({ ...env, ...signals, PORT: '0', WRIT_LOG_LEVEL: 'silent' }, { inMemory: true });
   try {
     const answer = await fetch(`${broker.url}/openapi.json`);
