@@ -547,6 +547,8 @@ for (const backend of await testBackends())
         const id = await end();
         await inTime('it to come', () => about(siem, id).length === 1);
         siem.fail('hang');
+        const before = siem.requests();
+        await inTime('another try', () => siem.requests() > before);
         // A stop waits for no receiver.
         await broker.stop();
         siem.fail(null);
