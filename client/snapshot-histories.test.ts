@@ -26,6 +26,8 @@ import { snapshotOf } from './snapshot.test-support.ts';
 import { covers, type Snapshot } from './snapshot.ts';
 
 const seed = 20261126;
+const deep = process.env.TEST_DEPTH === 'all';
+const manifests = deep ? 150 : 50;
 const pick = <T>(...values: readonly T[]) => fc.constantFrom(...values);
 
 /** Beside those of the histories: some that a snapshot may hold, and some that differ in one thing. */
@@ -112,7 +114,7 @@ const tried = fc.record({
 
 test('let through locally = allowed at every moment, and missed by nobody', () => {
   const seen = { snapshots: 0, empty: 0, covered: 0, refused: 0, decisions: 0 };
-  for (const [n, one] of fc.sample(source, { numRuns: 150, seed }).entries()) {
+  for (const [n, one] of fc.sample(source, { numRuns: manifests, seed }).entries()) {
     const under = manifestsOf(one);
     if (under === null) continue;
     const holds = fc.property(history, fc.array(tried, { minLength: 4, maxLength: 12 }), (steps, calls) =>
@@ -126,7 +128,7 @@ test('let through locally = allowed at every moment, and missed by nobody', () =
     );
   }
   console.log(`histories: ${JSON.stringify(seen)}`);
-  assert.ok(Math.min(seen.snapshots, seen.covered, seen.refused, seen.decisions) > 500);
+  assert.ok(Math.min(seen.snapshots, seen.covered, seen.refused, seen.decisions) > (deep ? 500 : 200));
 });
 
 /** Null where a rule compares by what one of the further tools lacks: no manifest. */

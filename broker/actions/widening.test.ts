@@ -42,6 +42,7 @@ import { type Awaited, awaitedOutcome, finishCall, reportedCells } from './outco
 import { storedScope } from './rebuild.ts';
 
 const seed = 20261126;
+const deep = process.env.TEST_DEPTH === 'all';
 const pick = <T>(...values: readonly T[]) => fc.constantFrom(...values);
 
 // biome-ignore lint/suspicious/noExplicitAny: a manifest as it is written, before anybody has read it
@@ -317,7 +318,7 @@ test('of calls: what passes under a version and not under the one before it is r
   const seen = { unread: 0, same: 0, wider: 0, notWider: 0, passed: 0 };
   const told = new Map<string, number>();
   const histories = fc.sample(history, { numRuns: 400, seed });
-  for (const [n, { before, after }] of fc.sample(pairs, { numRuns: 130, seed }).entries()) {
+  for (const [n, { before, after }] of fc.sample(pairs, { numRuns: deep ? 130 : 50, seed }).entries()) {
     if (before === null || after === null) {
       seen.unread += 1;
       continue;
@@ -346,7 +347,7 @@ test('of calls: what passes under a version and not under the one before it is r
     }
   }
   console.log(JSON.stringify({ ...seen, changes: Object.fromEntries(told) }));
-  assert.ok(seen.notWider > 20 && seen.wider > 20 && seen.passed > 20, 'hardly any of a kind');
+  assert.ok(Math.min(seen.notWider, seen.wider, seen.passed) > (deep ? 20 : 8), 'hardly any of a kind');
 });
 
 const explain = (changes: Change[], before: CompiledManifest, after: CompiledManifest, ...more: unknown[]) => {
@@ -472,7 +473,7 @@ test('of grants: what passes, or passes without a person, is reported as wider',
     return decide(facts, { manifest, agent, ...rest }).effect;
   };
   const requests = fc.sample(request, { numRuns: 60, seed });
-  for (const { before, after } of fc.sample(grantPairs, { numRuns: 250, seed })) {
+  for (const { before, after } of fc.sample(grantPairs, { numRuns: deep ? 250 : 100, seed })) {
     if (before === null || after === null) {
       seen.unread += 1;
       continue;
@@ -490,5 +491,5 @@ test('of grants: what passes, or passes without a person, is reported as wider',
     }
   }
   console.log(JSON.stringify(seen));
-  assert.ok(seen.notWider > 20 && seen.wider > 20 && seen.passed > 20, 'hardly any of a kind');
+  assert.ok(Math.min(seen.notWider, seen.wider, seen.passed) > (deep ? 20 : 8), 'hardly any of a kind');
 });

@@ -155,7 +155,9 @@ export async function createTestDatabase(
       await (await openStore({ databaseUrl: urlOf(`${template}_new`), dataDir: null, poolSize: 1 })).close();
       await client.query(`ALTER DATABASE ${template}_new RENAME TO ${template}`);
     }
-    await client.query(`CREATE DATABASE ${name} TEMPLATE ${kind === 'empty' ? 'template0' : template}`);
+    // The server's default writes every page to its log as well.
+    const from = kind === 'empty' ? 'template0' : template;
+    await client.query(`CREATE DATABASE ${name} TEMPLATE ${from} STRATEGY file_copy`);
     await client.query('SELECT pg_advisory_unlock(8420)');
   });
   return {

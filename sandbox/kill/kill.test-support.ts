@@ -2,6 +2,9 @@
  * Kill tests: SIGKILL between each pair of steps of issue and of revoke. After a restart the reconciler
  * leaves no live credential that no lease row explains, and in the end none at all. One test file a provider,
  * so that they run side by side.
+ *
+ * `npm test` tries every step at GitHub, whose flows are the shortest, and at the others what only they have;
+ * with `TEST_DEPTH=all` (`npm run test:deep`, as continuous integration runs it) every step is tried at each.
  */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
