@@ -28,6 +28,7 @@ import { proveConfirmed } from '../../broker/people/confirmed-person.ts';
 import { type Identity, identityRecord } from '../../broker/people/identity.ts';
 import type { LoginMethod } from '../../broker/people/login-method.ts';
 import { passkeyChain } from '../../broker/people/passkeys/stored-passkey.ts';
+import { recordPresence } from '../../broker/signals/owner-presence.ts';
 import { review } from '../review.ts';
 import { addGrant, addSession, eventsOf, person, plan } from '../rows.test-support.ts';
 import { openHarness } from './pages.test-support.ts';
@@ -326,6 +327,19 @@ async function everyPage() {
     });
   await publish(exampleSource);
   await publish(exampleSource.replace('max_ttl: 15m', 'max_ttl: 20m'), true);
+  await publishManifest(store, clock, exampleProviders, {
+    source: exampleSource
+      .replace('agent: invoice-bot', 'agent: orphaned-bot')
+      .replace('owner: team:billing', 'owner: user:gone@example.com'),
+    author: 'user:gone@example.com',
+    reason: 'Mine.',
+    agent: 'orphaned-bot',
+    expectedVersion: null,
+    requestId: 'req_1',
+  });
+  const gone = [{ kind: 'email', value: 'gone@example.com' } as const];
+  const word = { gone: true, at: clock.now(), jti: 'set-1', event: 'https://idp.example/account-purged' };
+  assert.equal(await recordPresence(store, gone, word), 1);
   const justification = 'The customer asked for a copy of invoice 4711, which lies in their folder.';
   const grantOf = (more: Partial<Parameters<typeof addGrant>[1]>) =>
     pending({ justification, params: { customer_id: '42', repositories: ['orders', 'notes'] }, ...more });
@@ -372,6 +386,7 @@ async function everyPage() {
     session: `/sessions/${sessionId}`,
     agents: '/agents',
     agent: '/agents/invoice-bot',
+    'agent-owner-gone': '/agents/orphaned-bot',
     locks: '/locks',
     'locks-of-an-agent': '/locks?target=agent%20invoice-bot',
     'for-admins': '/locks',
@@ -379,7 +394,7 @@ async function everyPage() {
   return Object.entries(pages).map(([name, path]) => ({
     name,
     path,
-    who: /^(agents?|locks.*|home)$/.test(name) ? admin : owner,
+    who: /^(agents?|agent-owner-gone|locks.*|home)$/.test(name) ? admin : owner,
     status: name === 'request-unknown' ? 404 : name === 'for-admins' ? 403 : 200,
   }));
 }

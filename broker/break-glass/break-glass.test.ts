@@ -17,6 +17,8 @@ import { liftLock } from '../locks/lift-lock.ts';
 import { setLock } from '../locks/set-lock.ts';
 import { publishManifest } from '../manifests/publish.ts';
 import type { Identity } from '../people/identity.ts';
+import { readCandidate, runReplay } from '../replay/run-replay.ts';
+import { runWhoCan } from '../replay/run-who-can.ts';
 import { type Caller, readSession } from '../sessions/authenticate.ts';
 import { carryOutSignals } from '../signals/carry-out.ts';
 import type { Store } from '../store/open.ts';
@@ -414,6 +416,44 @@ for (const backend of await testBackends()) {
       const states = await Promise.all([open_, waits, other].map(async (id) => (await view(id)).state));
       assert.deepEqual(states, ['to_review', 'lapsed', 'waiting']);
       await isRefused(session, 'frozen');
+    });
+
+    test('replay says that a break-glass gave it, and calls it no difference; who-can names it while it is open', async () => {
+      const replaying = { ...h.grants, shapes: h.shapes, digest: h.grants.digest };
+      const session = await open();
+      const id = await opened();
+      h.clock.advance(1000);
+      const since = h.clock.now();
+      const { grant } = await ask(session, 'frozen');
+      const again = async (source: string) =>
+        runReplay(replaying, await readCandidate(replaying, agent, source), since);
+      const same = await again(manifest());
+      assert.deepEqual(
+        same.by_break_glass.map((one) => [one.id, one.because]),
+        [[grant.id, [`given by the break-glass ${id}, past the rules`]]],
+      );
+      assert.deepEqual([same.decided, same.unchanged, ...Object.values(same.groups).flat()], [1, 0]);
+      for (const [source, says] of [
+        [manifest().replace('max_ttl: 15m, break_glass: true, choose', 'max_ttl: 15m, choose'), /lets none be given/],
+        [
+          manifest().replace('max_ttl: 15m, break_glass: true, choose', 'max_ttl: 9m, break_glass: true, choose'),
+          /agree anew/,
+        ],
+      ] as const) {
+        const other = await again(source);
+        assert.match(other.by_break_glass[0]!.because[0]!, says);
+        assert.deepEqual(Object.values(other.groups).flat(), []);
+      }
+      const plain = { ...h.provider('plain'), reach: () => [{ actions: ['do'], resources: ['it'] }] };
+      const asking = { ...replaying, providers: new Map([['plain', plain]]) as never };
+      const named = async () => {
+        const found = await runWhoCan(asking, { provider: 'plain', action: 'do', resource: 'it' });
+        return found.find(({ name }) => name === 'frozen')?.break_glass;
+      };
+      const { expires_at } = await view(id);
+      assert.deepEqual(await named(), { needed: true, open: [{ id, session: null, expires_at }] });
+      await close(id);
+      assert.deepEqual(await named(), { needed: true, open: [] });
     });
 
     test('a lock goes before it', async () => {

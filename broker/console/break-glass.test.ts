@@ -1,8 +1,10 @@
 /** Break-glass as people meet it: pages and endpoints of a broker that really listens, and real passkeys. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
 import { assertEventsFit } from '../audit/rows.test-support.ts';
 import type { Broker } from '../compose/start.ts';
 import { SoftwareAuthenticator } from '../people/passkeys/authenticator.test-support.ts';
@@ -14,6 +16,7 @@ import { until } from '../until.test-support.ts';
 const capabilities = `  ask-plain: { description: Ask for it., provider: plain, tasks: [work], tier: 3, max_ttl: 15m, break_glass: true }
 `;
 
+const run = promisify(execFile);
 let ground: Ground;
 let broker: Broker;
 let url: string;
@@ -152,6 +155,51 @@ test('asked, agreed, used, closed and reviewed on the pages; each step by whom i
   );
 });
 
+test('the command lists, refuses, closes and reviews as a signed-in person; asking and agreeing lead to a browser', async () => {
+  const writ = async (who: string, ...args: string[]) => {
+    const token = who === 'bootstrap' ? broker.bootstrapToken! : logins[who]!.cookie.replace('writ_login=', '');
+    const env = { ...process.env, WRIT_URL: url, WRIT_ADMIN_TOKEN: token };
+    const command = join(import.meta.dirname, '../cli/writ.ts');
+    return run(process.execPath, [command, 'break-glass', ...args], { env }).then(
+      ({ stdout }) => ({ code: 0, said: stdout }),
+      ({ code, stdout, stderr }) => ({ code: code as number, said: `${stdout}${stderr}` }),
+    );
+  };
+  const refusedToAsk = await writ('first', 'ask');
+  assert.deepEqual([refusedToAsk.code, refusedToAsk.said.includes(`${url}/break-glass\n`)], [1, true]);
+  const id = (await signedPost('first', '/break-glass', wanted)).location!.split('/').at(-1)!;
+  const refusedToAgree = await writ('second', 'agree', id);
+  assert.deepEqual([refusedToAgree.code, refusedToAgree.said.includes(`${url}/break-glass/${id}\n`)], [1, true]);
+  assert.match((await writ('second', 'agree', '../locks')).said, /is no break-glass/);
+  assert.match(
+    (await writ('first', 'list')).said,
+    new RegExp(`\\? ${id}  scripted-agent: ask-plain  waits for another`),
+  );
+  assert.equal((await signedPost('second', `/break-glass/${id}/agree`, {})).status, 303);
+  const session = await ground.session();
+  assert.equal((await session('/v1/grants', { capability: 'ask-plain' })).status, 201);
+  const listed = await writ('owner', 'list');
+  assert.match(
+    listed.said,
+    new RegExp(`✘ ${id} .* open until .*\n  user:first and user:second, INC-1: it burns\n  1 given by it: 1 active`),
+  );
+  const [first] = JSON.parse((await writ('owner', 'list', '--json')).said) as { id: string; state: string }[];
+  assert.deepEqual([first?.id, first?.state], [id, 'open']);
+  // Who has nothing to do with it does not see it; the bootstrap token is nobody's.
+  assert.doesNotMatch((await writ('outsider', 'list')).said, /bgl_/);
+  assert.equal((await writ('outsider', 'close', id, '--reason', 'x')).code, 1);
+  assert.match((await writ('bootstrap', 'close', id, '--reason', 'x')).said, /says nothing of who holds it/);
+  assert.equal((await writ('third', 'review', id, '--reason', 'early')).code, 1, 'it is still open');
+  const closed = await writ('owner', 'close', id, '--reason', 'over');
+  assert.match(closed.said, new RegExp(`✔ ${id} gives nothing any more; 1 given by it: 1 revok(ing|ed)`));
+  assert.match((await writ('owner', 'close', id, '--reason', 'again')).said, /neither open nor waiting/);
+  assert.match((await writ('second', 'review', id, '--reason', 'mine')).said, /neither of the two/);
+  assert.match((await writ('third', 'review', id, '--reason', 'it was right')).said, /is reviewed/);
+  assert.match((await writ('third', 'list')).said, new RegExp(`· ${id} .* reviewed by user:third: it was right`));
+  for (const wrong of [['close'], ['list', id], ['agree', id, id], ['open', id]])
+    assert.equal((await writ('third', ...wrong)).code, 2);
+});
+
 test('the same by endpoints, for people alone', async () => {
   const asked = {
     agent: 'scripted-agent',
@@ -188,5 +236,5 @@ test('the same by endpoints, for people alone', async () => {
   const { break_glasses } = (await call('third', 'GET', '/v1/break-glass')).body as never as {
     break_glasses: object[];
   };
-  assert.equal(break_glasses.length, 2);
+  assert.equal(break_glasses.length, 3);
 });

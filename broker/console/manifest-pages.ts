@@ -8,10 +8,10 @@ import { ago, bare, dated, visible } from './text.ts';
 /** Longest reason of a refusal, in characters. */
 export const reasonMax = 500;
 
-export function agentsPage(agents: readonly ListedAgent[]): JSX.Element {
+export function agentsPage(agents: readonly ListedAgent[], now: Date): JSX.Element {
   const rows = agents.map(({ agent, version, waiting, owner_gone: gone }) =>
     h('tr', null, [
-      h('td', null, [h('b', null, h(Foreign, { text: agent })), gone === null ? null : ownerGone(gone)]),
+      h('td', null, [h('b', null, h(Foreign, { text: agent })), gone === null ? null : ownerGone(gone, now)]),
       h('td', null, [
         version === 0 ? 'nothing in force' : `version ${version}`,
         ' ',
@@ -31,13 +31,16 @@ export function agentsPage(agents: readonly ListedAgent[]): JSX.Element {
   ]);
 }
 
-function ownerGone({ owner, since, ends_at }: NonNullable<ListedAgent['owner_gone']>): JSX.Element {
+function ownerGone({ owner, since, ends_at }: NonNullable<ListedAgent['owner_gone']>, now: Date): JSX.Element {
+  const takeOver = 'a manifest that names another owner, or a team, is in force';
   return h('p', { class: 'fault' }, [
     'Owner gone since ',
     dated(since),
     ': ',
     name(owner),
-    `. Sessions end at ${dated(ends_at)}, unless a manifest that names another owner, or a team, is in force by then.`,
+    now < ends_at
+      ? `. Sessions end at ${dated(ends_at)}, unless ${takeOver} by then.`
+      : `. Its sessions ended at ${dated(ends_at)}, and it opens none until ${takeOver}.`,
   ]);
 }
 
@@ -63,7 +66,7 @@ export function manifestPage(page: ManifestPage): JSX.Element {
       { class: 'lede' },
       'What this agent may ever do: each version, who made it so and why, and what changed by it.',
     ),
-    agent.owner_gone === null ? null : ownerGone(agent.owner_gone),
+    agent.owner_gone === null ? null : ownerGone(agent.owner_gone, now),
     ...proposals.map((proposal) => proposalCard(agent.agent, proposal, csrf, now)),
     candidate === null ? null : candidateCard(candidate, now),
     ...versions.map((version) => versionCard(version, now)),

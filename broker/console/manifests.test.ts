@@ -14,6 +14,8 @@ import { readManifest } from '../manifests/read.ts';
 import type { Identity } from '../people/identity.ts';
 import { publishCandidate } from '../replay/candidates.ts';
 import { publishedAs } from '../replay/record.test-support.ts';
+import { recordPresence } from '../signals/owner-presence.ts';
+import { dated } from './text.ts';
 
 const harness = await openHarness();
 afterAll(() => harness.close());
@@ -183,6 +185,52 @@ test('the candidate stands beside, with what it would have decided otherwise', a
     /send_&lt;i>mail.*looks at what was before.*decided <code>deny<\/code>, it would <code>allow<\/code>/s,
   );
   assert.equal(html.split('send_&lt;i>mail').length - 1, 20);
+});
+
+test('an agent whose owner is gone says so, and until when; not once it is taken over, nor when they are back', async () => {
+  const of = (owner: string) =>
+    exampleSource
+      .replace('agent: invoice-bot', 'agent: orphaned-bot')
+      .replace('owner: team:billing', `owner: ${owner}`);
+  const publishOrphaned = (source: string) =>
+    publishManifest(store, clock, exampleProviders, {
+      source,
+      author: 'user:first@example.com',
+      reason: 'Theirs.',
+      agent: 'orphaned-bot',
+      expectedVersion: null,
+      requestId: 'req_1',
+    });
+  await publishOrphaned(of('user:gone@example.com'));
+  const listed = async () => (await get('/agents', first)).html;
+  const shown = async () => (await get('/agents/orphaned-bot', first)).html;
+  assert.doesNotMatch(await listed(), /Owner gone/);
+  const names = [{ kind: 'email', value: 'gone@example.com' } as const];
+  const word = (gone: boolean) => ({ gone, at: clock.now(), jti: `set-${gone}`, event: 'https://idp.example/purged' });
+  const since = clock.now();
+  await recordPresence(store, names, word(true));
+  const text = (html: string) => html.replace(/<[^>]+>/g, '');
+  const ends = dated(new Date(since.getTime() + 259_200_000));
+  for (const html of [await listed(), await shown()])
+    assert.ok(
+      text(html).includes(
+        `Owner gone since ${dated(since)}: gone@example.com. Sessions end at ${ends}, unless a manifest that names another owner, or a team, is in force by then.`,
+      ),
+      text(html),
+    );
+  // Of the others nothing is said, and who may not see it learns nothing.
+  assert.doesNotMatch((await get(`/agents/${agent}`, first)).html, /Owner gone/);
+  assert.doesNotMatch((await get('/agents', stranger)).html, /orphaned-bot|Owner gone/);
+  assert.equal((await get('/agents/orphaned-bot', stranger)).status, 404);
+  clock.advance(259_200_000);
+  for (const html of [await listed(), await shown()])
+    assert.ok(text(html).includes(`Its sessions ended at ${ends}, and it opens none until a manifest`), text(html));
+  await publishOrphaned(of('team:billing'));
+  assert.doesNotMatch((await listed()) + (await shown()), /Owner gone/);
+  await publishOrphaned(of('user:gone@example.com'));
+  assert.match(await listed(), /Owner gone/);
+  await recordPresence(store, names, word(false));
+  assert.doesNotMatch((await listed()) + (await shown()), /Owner gone/);
 });
 
 const executablePath = '/usr/bin/chromium';

@@ -41,7 +41,10 @@ export function manifestPagesRouter(deps: ManifestPagesDeps): Router {
     if (login === null) return;
     const agents = await loadAgents(deps.store, deps.ownerGraceSeconds);
     const seen = await Promise.all(agents.map((agent) => maySee(deps, login.identity, agent)));
-    const body = agentsPage(agents.filter((_, index) => seen[index]));
+    const body = agentsPage(
+      agents.filter((_, index) => seen[index]),
+      deps.clock.now(),
+    );
     sendPage(res, { title: 'Agents', viewer: viewerOf(login), body });
   });
 

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { pathText } from '../manifests/parse.ts';
 import type { Question } from '../replay/finding.ts';
-import { type Difference, groups, type Replay } from '../replay/replay.ts';
+import type { Difference, Replay } from '../replay/replay.ts';
 import { type ReplayDeps, readCandidate, runReplay } from '../replay/run-replay.ts';
 import { runSuggest } from '../replay/run-suggest.ts';
 import { runWhoCan } from '../replay/run-who-can.ts';
@@ -58,6 +58,7 @@ const replayed = z.object({
   newly_allowed: group,
   other_effect: group,
   undecidable: group,
+  by_break_glass: group.describe('Given by a break-glass, whatever the rules say: no difference.'),
 });
 
 const json = z.unknown();
@@ -79,6 +80,19 @@ const finding = z.object({
   name: z.string().describe('The capability or the tool.'),
   task_type: z.string(),
   answer: z.enum(['yes', 'no', 'cannot_tell']),
+  break_glass: z
+    .object({
+      needed: z.boolean().describe('No other way leads there. False: it saves people’s approval.'),
+      open: z.array(
+        z.object({
+          id: z.string(),
+          session: z.string().nullable().describe('The one that it is open for; null = every session of the agent.'),
+          expires_at: z.string(),
+        }),
+      ),
+    })
+    .optional()
+    .describe('Two people could have it given past the rules, or have done so: those that are open now.'),
   example: z
     .object({
       inputs: z.record(z.string(), json),
@@ -122,10 +136,11 @@ function questionOf({ provider, action, resource, tool, host }: z.output<typeof 
 
 const shown = ({ at, ...rest }: Difference) => ({ ...rest, at: at.toISOString() });
 
-export function replayBody(agent: string, from: Date, { decided, unchanged, groups: found }: Replay, limit: number) {
-  const counted = groups.map((name) => {
-    const first = found[name].slice(0, limit).map(shown);
-    return [name, { count: found[name].length, first }] as const;
+export function replayBody(agent: string, from: Date, replay: Replay, limit: number) {
+  const { decided, unchanged, by_break_glass } = replay;
+  const counted = Object.entries({ ...replay.groups, by_break_glass }).map(([name, found]) => {
+    const first = found.slice(0, limit).map(shown);
+    return [name, { count: found.length, first }] as const;
   });
   return { agent, since: from.toISOString(), decided, unchanged, ...Object.fromEntries(counted) };
 }

@@ -2,6 +2,7 @@
 import type { Provider } from '../../providers/contract.ts';
 import type { Digest } from '../actions/cells.ts';
 import type { JsonObject, Task } from '../core/vocabulary.ts';
+import type { OpenGlass } from './broken-glass.ts';
 
 export type Question = { provider: string; action: string; resource: string } | { tool: string } | { host: string };
 
@@ -14,6 +15,8 @@ export interface Finding {
   answer: 'yes' | 'no' | 'cannot_tell';
   /** A session that could, with what it would ask for. */
   example?: { inputs: Task['inputs']; params?: JsonObject; arguments?: JsonObject; needs_approval?: true };
+  /** Of a yes that two people can have given past the rules, or without approval: those open now. */
+  break_glass?: { needed: boolean; open: { id: string; session: string | null; expires_at: string }[] };
   /** Conditions of a yes; reasons of the rest. */
   because: string[];
 }
@@ -22,6 +25,8 @@ export interface WhoCanDeps {
   providers: ReadonlyMap<string, Provider>;
   digest: Digest;
   now: Date;
+  /** Break-glasses that are open. */
+  open: readonly OpenGlass[];
 }
 
 /** A session without a history, as far as a decision looks at it. */

@@ -15,6 +15,7 @@ import type { PublishedManifest } from '../manifests/publish.ts';
 import type { EventKind } from '../manifests/tool-schema.ts';
 import { type BoundedHistory, boundedHistory, type Cost, type Keys } from './bounded-history.ts';
 import { type BoundedCall, type BoundedScene, eventTold, keysTold } from './bounded-rules.ts';
+import { brokenGlassOf, underCandidate } from './broken-glass.ts';
 import { type KnownArguments, knownArguments, type Vocabulary, vocabularyOf, withInputs } from './known-arguments.ts';
 import type { Record, Recorded, RecordedCall, RecordedGrant, RecordedSession } from './recorded.ts';
 import { type Redecided, redecideCall } from './redecide-call.ts';
@@ -42,6 +43,8 @@ export interface Replay {
   /** Calls and grants of the window. */
   decided: number;
   unchanged: number;
+  /** Given by a break-glass, whatever the rules say: counted by itself, and no difference. */
+  by_break_glass: Difference[];
   groups: { [group in Group]: Difference[] };
 }
 
@@ -74,6 +77,7 @@ export function replay(input: ReplayInput): Replay {
   const result: Replay = {
     decided: 0,
     unchanged: 0,
+    by_break_glass: [],
     groups: { newly_denied: [], newly_allowed: [], other_effect: [], undecidable: [] },
   };
   const vocabularies = new Map<string, Vocabulary>();
@@ -95,6 +99,12 @@ export function replay(input: ReplayInput): Replay {
     const call = one.kind === 'call' ? boundedCall(input, one, knownOf(one)) : boundedGrant(manifest, one);
     if (what === 'asked' && one.session.agent === record.agent && at >= record.since) {
       result.decided += 1;
+      const glass = one.kind === 'grant' ? brokenGlassOf(one.reasons) : null;
+      if (glass !== null) {
+        result.by_break_glass.push(givenByGlass(input, one as RecordedGrant, glass));
+        follow.note(one, call, what, at);
+        continue;
+      }
       const found = differenceOf(one, redecide(input, follow, one, call));
       if (found === null) result.unchanged += 1;
       else result.groups[found.group].push(found.difference);
@@ -296,6 +306,21 @@ function hasEnded({ envelope, task_types }: Manifest, { session, at }: Recorded)
     member(task_types, session.task.task_type)?.envelope?.wall_time ?? Number.POSITIVE_INFINITY,
   );
   return at.getTime() > session.openedAt.getTime() + wallTime * 1000;
+}
+
+function givenByGlass({ candidate, versionOf }: ReplayInput, grant: RecordedGrant, glass: string): Difference {
+  const { session, capability: name, effect, reasons } = grant;
+  const before = versionOf(grant.manifestVersion, session.agent).compiled.manifest;
+  return {
+    kind: 'grant',
+    id: grant.id,
+    session: session.id,
+    at: grant.at,
+    name,
+    was: { effect, reasons },
+    now: { effects: [effect], reasons },
+    because: [underCandidate(glass, before, candidate.compiled.manifest, name)],
+  };
 }
 
 function differenceOf(

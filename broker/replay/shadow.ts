@@ -24,6 +24,7 @@ import { memoize } from '../manifests/memoize.ts';
 import type { EventKind } from '../manifests/tool-schema.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { brokenGlassOf } from './broken-glass.ts';
 import type { Candidate, Candidates } from './candidates.ts';
 
 export interface ShadowDeps {
@@ -444,6 +445,8 @@ function compared(
   writes: CellWrite[],
 ): Looked {
   const other = passes(effect) && passes(seen.effect) ? otherPlan : undefined;
+  // What was given by a break-glass went past the rules: a candidate's have no part in it.
+  if (brokenGlassOf(seen.reasons) !== null) return { difference: null, writes, outcome: 'same' };
   if (effect === seen.effect && other === undefined) return { difference: null, writes, outcome: 'same' };
   const outcome = passes(effect) === passes(seen.effect) ? 'other' : passes(effect) ? 'looser' : 'stricter';
   const difference: Difference = {

@@ -2,9 +2,10 @@
 import type { Provider, Reach } from '../../providers/contract.ts';
 import { grantFacts } from '../actions/evaluate-call.ts';
 import { ruleHolds } from '../actions/rules.ts';
+import { definitionOf } from '../break-glass/digest.ts';
 import { WritError } from '../core/errors.ts';
 import type { Json, JsonObject, Plan, Task } from '../core/vocabulary.ts';
-import { evaluate } from '../grants/evaluate.ts';
+import { evaluate, evaluateUnderBreakGlass } from '../grants/evaluate.ts';
 import { bindParams } from '../manifests/bind.ts';
 import { compiledCalls } from '../manifests/compile-calls.ts';
 import type { Capability } from '../manifests/manifest.ts';
@@ -24,13 +25,21 @@ export function grantFinding(
   question: { provider: string; action: string; resource: string },
 ): Finding {
   const { manifest } = published.compiled;
-  const finding = (answer: Finding['answer'], because: string[], example?: Finding['example']): Finding => ({
+  const finding = (
+    answer: Finding['answer'],
+    because: string[],
+    example?: Finding['example'],
+    broken = false,
+  ): Finding => ({
     agent: published.agent,
     version: published.version,
     name,
     task_type: taskType,
     answer,
     ...(example === undefined ? {} : { example }),
+    ...(broken || (example?.needs_approval === true && capability.break_glass === true)
+      ? { break_glass: { needed: broken, open: openFor(deps, published.agent, name, capability) } }
+      : {}),
     because: [...new Set(because)],
   });
   const provider = deps.providers.get(capability.provider);
@@ -66,10 +75,19 @@ export function grantFinding(
       provider,
       question,
     });
-    if (found.answer === 'yes') return finding('yes', found.because, found.example);
+    if (found.answer === 'yes') return finding('yes', found.because, found.example, found.broken);
     if (found.answer === 'cannot_tell') doubts.push(...found.because);
   }
   return doubts.length > 0 ? finding('cannot_tell', doubts) : finding('no', ['no value of its parameters comes to it']);
+}
+
+/** Those that are open now for this capability, as the manifest in force has it. */
+function openFor({ open }: WhoCanDeps, agent: string, name: string, capability: Capability) {
+  const definition = definitionOf(capability);
+  return open
+    .filter((one) => one.agent === agent)
+    .filter(({ capabilities }) => capabilities.some((c) => c.name === name && c.definition === definition))
+    .map(({ id, session, expiresAt }) => ({ id, session, expires_at: expiresAt.toISOString() }));
 }
 
 interface Combination {
@@ -87,7 +105,7 @@ function combinationFinding(
   deps: WhoCanDeps,
   published: PublishedManifest,
   one: Combination,
-): Pick<Finding, 'answer' | 'because' | 'example'> {
+): Pick<Finding, 'answer' | 'because' | 'example'> & { broken?: boolean } {
   const { free, open, chosen, provider, taskType, question } = one;
   const valuesWith = (values: ReadonlyMap<string, Json>): { task: Task; params: JsonObject } => {
     const of = (kind: Open['kind']) =>
@@ -131,7 +149,7 @@ function combinationFinding(
       const { task, params } = witness;
       const because = [...(real.onlyIf === undefined ? [] : [`only for ${real.onlyIf}`]), ...tried.notes];
       const example = { inputs: task.inputs, params, ...(tried.approval ? { needs_approval: true as const } : {}) };
-      return { answer: 'yes', because, example };
+      return { answer: 'yes', because, example, broken: tried.broken };
     }
     doubts.push(
       tried.plan === null ? tried.notes.join('; ') : 'no value was found that its patterns take and that comes to it',
@@ -182,11 +200,16 @@ function tryGrant(
   published: PublishedManifest,
   { name, capability, provider }: Combination,
   { task, params }: { task: Task; params: JsonObject },
-): { plan: Plan | null; approval: boolean; notes: string[] } {
+): { plan: Plan | null; approval: boolean; broken: boolean; notes: string[] } {
   const { manifest } = published.compiled;
   const bound = bindParams(capability, task, params);
   if (!bound.ok)
-    return { plan: null, approval: false, notes: bound.faults.map(({ path, message }) => `${path} ${message}`) };
+    return {
+      plan: null,
+      approval: false,
+      broken: false,
+      notes: bound.faults.map(({ path, message }) => `${path} ${message}`),
+    };
   const facts = grantFacts(manifest, name, bound.params, null);
   const scene = {
     manifest,
@@ -223,10 +246,17 @@ function tryGrant(
       ...(rules.length === 0 ? [] : [`unless a rule stands against it: ${rules.join(', ')}`]),
     ];
     if (decision.effect === 'allow' || decision.effect === 'approve')
-      return { plan, approval: decision.effect === 'approve', notes };
+      return { plan, approval: decision.effect === 'approve', broken: false, notes };
+    if (capability.break_glass === true) {
+      const glass = { id: 'bgl_new', secondsLeft: provider.limits.maxTtlSeconds };
+      const given = evaluateUnderBreakGlass(providers, published, session, asked, now, hits, glass);
+      if (given !== null)
+        return { plan: given.plan, approval: false, broken: true, notes: notes.slice(0, handedOn ? 1 : 0) };
+    }
     return {
       plan: null,
       approval: false,
+      broken: false,
       notes: decision.reasons.map(({ code, policy_id, advice }) => `${policy_id ?? code}: ${advice ?? code}`),
     };
   } catch (error) {
@@ -234,6 +264,7 @@ function tryGrant(
     return {
       plan: null,
       approval: false,
+      broken: false,
       notes: (error.errors ?? []).map(({ path, message }) => `${path} ${message}`),
     };
   }

@@ -91,7 +91,12 @@ function asker(provider: string, capabilities: string) {
   const read = readManifest(manifestOf(provider, capabilities), providers);
   assert.ok(read.ok, JSON.stringify(read));
   const published = publishedAs(read.compiled, 1);
-  const deps = { providers: new Map(Object.entries(providers)), digest: (one: string) => one, now: new Date(0) };
+  const deps = {
+    providers: new Map(Object.entries(providers)),
+    digest: (one: string) => one,
+    now: new Date(0),
+    open: [],
+  };
   const find = (action: string, resource: string) => whoCan(deps, published, { provider, action, resource });
   /** Names of those that answer yes, of those that answer no, and of those that cannot tell. */
   const answers = (action: string, resource: string) => {

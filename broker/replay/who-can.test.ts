@@ -8,8 +8,9 @@ import { reach } from '../../providers/aws/reach.ts';
 import { planFor } from '../../providers/aws/session-policy.ts';
 import type { AwsSettings } from '../../providers/aws/settings.ts';
 import type { Provider } from '../../providers/contract.ts';
+import { definitionOf } from '../break-glass/digest.ts';
 import { readManifest } from '../manifests/read.ts';
-import type { Question } from './finding.ts';
+import type { Question, WhoCanDeps } from './finding.ts';
 import { common, languageOf, only, wildcards } from './pattern-language.ts';
 import { publishedAs } from './record.test-support.ts';
 import { whoCan } from './who-can.ts';
@@ -73,13 +74,14 @@ rules:
   - { id: out, on: { tool: [send_mail] }, when: { destination: unknown }, effect: deny }
 `;
 
-function findings(question: Question, text = manifest.replace('x*x', 'xx')) {
+function findings(question: Question, text = manifest.replace('x*x', 'xx'), open: WhoCanDeps['open'] = []) {
   const read = readManifest(text, { aws });
   assert.ok(read.ok, JSON.stringify(read));
   const deps = {
     providers: new Map([['aws', aws]]),
     digest: (one: string) => one,
     now: new Date('2026-11-26T12:00:00Z'),
+    open,
   };
   return whoCan(deps, publishedAs(read.compiled, 1), question);
 }
@@ -133,6 +135,46 @@ test('a yes comes with a session, and with what stands before it', () => {
   assert.equal(list?.answer, 'yes');
 });
 
+test('what a rule refuses and the manifest marks is a yes by break-glass alone; those open now are named', () => {
+  const marked = (rule: string) =>
+    manifest.replace('x*x', 'xx').replace('tier: 2', 'tier: 2\n    break_glass: true').concat(rule);
+  const question = { provider: 'aws', action: 's3:PutObject', resource: 'arn:aws:s3:::orders-live/*' };
+  const of = (text: string, open: WhoCanDeps['open'] = []) =>
+    findings(question, text, open).find(({ name }) => name === 'write-orders');
+  // Without the rule, it spares people's approval.
+  assert.deepEqual([of(marked(''))?.answer, of(marked(''))?.break_glass], ['yes', { needed: false, open: [] }]);
+  const denied = marked(`  - { id: frozen, on: { capability: write-orders }, effect: deny }\n`);
+  assert.deepEqual([of(denied)?.answer, of(denied)?.break_glass], ['yes', { needed: true, open: [] }]);
+  assert.equal(of(denied)?.example?.needs_approval, undefined);
+  // Nobody could: it is not marked; or the rule says that something is wrong with the agent.
+  const unmarked = of(denied.replace('    break_glass: true\n', ''));
+  assert.deepEqual([unmarked?.answer, unmarked?.break_glass], ['cannot_tell', undefined]);
+  assert.notEqual(
+    of(denied.replace('capability: write-orders }, effect: deny', 'capability: write-orders }, effect: terminate'))
+      ?.break_glass?.needed,
+    true,
+  );
+
+  const read = readManifest(denied, { aws });
+  assert.ok(read.ok);
+  const capability = read.compiled.manifest.capabilities['write-orders']!;
+  const glass = {
+    id: 'bgl_one',
+    agent: 'order-bot',
+    session: 'ses_one',
+    capabilities: [{ name: 'write-orders', definition: definitionOf(capability) }],
+    expiresAt: new Date('2026-11-26T12:20:00Z'),
+  };
+  const others = [
+    { ...glass, id: 'bgl_other_agent', agent: 'other-bot' },
+    { ...glass, id: 'bgl_other_words', capabilities: [{ name: 'write-orders', definition: 'sha256:else' }] },
+    { ...glass, id: 'bgl_other_capability', capabilities: [{ ...glass.capabilities[0]!, name: 'reports' }] },
+  ];
+  assert.deepEqual(of(denied, [glass, ...others])?.break_glass?.open, [
+    { id: 'bgl_one', session: 'ses_one', expires_at: '2026-11-26T12:20:00.000Z' },
+  ]);
+});
+
 test('what a session may only hand on, a child of it could do', () => {
   const text = manifest.replace('x*x', 'xx').replace('tier: 2', 'tier: 2\n    delegate_only: true');
   const [found] = findings({ provider: 'aws', action: 's3:PutObject', resource: '*' }, text);
@@ -155,7 +197,12 @@ test('what a provider does not say, nobody tells', () => {
   const { reach: _, ...silent } = aws;
   const read = readManifest(manifest.replace('x*x', 'xx'), { aws });
   assert.ok(read.ok);
-  const deps = { providers: new Map([['aws', silent as Provider]]), digest: (one: string) => one, now: new Date() };
+  const deps = {
+    providers: new Map([['aws', silent as Provider]]),
+    digest: (one: string) => one,
+    now: new Date(),
+    open: [],
+  };
   const found = whoCan(deps, publishedAs(read.compiled, 1), { provider: 'aws', action: 's3:*', resource: '*' });
   assert.ok(found.every(({ answer }) => answer === 'cannot_tell'));
   const none = whoCan({ ...deps, providers: new Map() }, publishedAs(read.compiled, 1), {

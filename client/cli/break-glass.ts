@@ -44,6 +44,20 @@ export async function listBreakGlasses(env: Environment, { json }: BreakGlassOpt
   return 0;
 }
 
+/**
+ * Asking and agreeing are signed by a passkey, which no terminal has.
+ * @param id of the one to agree to
+ * @returns 1: nothing was done
+ */
+export function leadToBrowser({ WRIT_URL: url }: Environment, id?: string): number {
+  if (!url) throw new CommandError('WRIT_URL is not set: it is the broker’s address');
+  if (id !== undefined && !/^bgl_[0-9a-z]{20}$/.test(id))
+    throw new CommandError(`${visible(id)} is no break-glass: an id begins with bgl_`);
+  const page = new URL(id === undefined ? '/break-glass' : `/break-glass/${id}`, url);
+  console.error(`nothing was sent: a passkey signs this, in a browser: ${page.href}`);
+  return 1;
+}
+
 /** Closes one that is open, or refuses one that waits. */
 export async function closeBreakGlass(env: Environment, id: string, options: BreakGlassOptions): Promise<number> {
   const body = { reason: await reasonFor(options) };

@@ -27,6 +27,7 @@ export interface Replayed {
   newly_allowed: Group;
   other_effect: Group;
   undecidable: Group;
+  by_break_glass: Group;
 }
 
 const titles = {
@@ -34,6 +35,7 @@ const titles = {
   newly_allowed: 'newly allowed',
   other_effect: 'other effect',
   undecidable: 'undecidable',
+  by_break_glass: 'given by a break-glass, which no manifest decides',
 } as const;
 
 /**
@@ -68,6 +70,7 @@ function linesOf(replayed: Replayed): string[] {
     `${agent} since ${since}: ${decided} calls and grants decided anew, ${unchanged} as they were`,
     ...Object.entries(titles).flatMap(([name, title]) => {
       const { count, first } = replayed[name as keyof typeof titles];
+      if (name === 'by_break_glass' && count === 0) return [];
       const rest = count - first.length;
       return [
         `${title}: ${count}`,

@@ -9,6 +9,7 @@ interface Finding {
   answer: 'yes' | 'no' | 'cannot_tell';
   example?: { inputs: object; params?: object; arguments?: object; needs_approval?: boolean };
   because: string[];
+  break_glass?: { needed: boolean; open: { id: string; session: string | null; expires_at: string }[] };
 }
 
 /**
@@ -33,11 +34,23 @@ function linesOf(findings: readonly Finding[]): string[] {
   const no = findings.filter(({ answer }) => answer === 'no').length;
   const told = findings.filter(({ answer }) => answer !== 'no');
   return [
-    ...told.flatMap(({ agent, version, name, task_type, answer, example, because }) => [
+    ...told.flatMap(({ agent, version, name, task_type, answer, example, because, break_glass: glass }) => [
       `${answer === 'yes' ? 'yes' : 'cannot tell'}: ${agent} v${version}, ${name}, in a session for ${task_type}`,
       ...(example === undefined ? [] : [`    such as ${JSON.stringify(example)}`]),
       ...because.map((line) => `    ${line}`),
+      ...(glass === undefined ? [] : linesOfGlass(glass)),
     ]),
     `no: ${no} of ${findings.length} that it could concern`,
+  ];
+}
+
+function linesOfGlass({ needed, open }: NonNullable<Finding['break_glass']>): string[] {
+  return [
+    needed
+      ? '    only while two people have broken the glass for it'
+      : '    without anybody’s approval while two people have broken the glass for it',
+    ...open.map(
+      ({ id, session, expires_at }) => `    open now: ${id}, for ${session ?? 'every session'}, until ${expires_at}`,
+    ),
   ];
 }

@@ -34,6 +34,7 @@ const usage = `writ – a credential broker for AI agents
   writ lock list                 locks, and how far each has come: sessions ended, credentials revoked; --json
   writ lock lift ID              lift one, as another admin than the one who set it; --reason TEXT. Also: lift agent NAME
   writ break-glass list          who had what given past the rules of a manifest, what was given, what is to be reviewed; --json
+  writ break-glass ask           where to ask for one: a passkey signs it, in a browser. Also: agree ID
   writ break-glass close ID      close one that is open, or refuse one that waits; --reason TEXT
   writ break-glass review ID     review one that is over, as neither of the two; --reason TEXT
   writ audit verify              recompute every chain of the record; exit 1 and name the first broken row
@@ -274,8 +275,10 @@ async function runLock(verb: string | undefined, rest: string[], options: LockOp
 async function runBreakGlass(verb: string | undefined, rest: string[], options: BreakGlassOptions): Promise<number> {
   const breakGlass = await import('./break-glass.ts');
   if (verb === 'list' && rest.length === 0) return breakGlass.listBreakGlasses(process.env, options);
+  if (verb === 'ask' && rest.length === 0) return breakGlass.leadToBrowser(process.env);
   const [id, ...more] = rest;
   if (id === undefined || more.length > 0) return wrongUsage();
+  if (verb === 'agree') return breakGlass.leadToBrowser(process.env, id);
   if (verb === 'close') return breakGlass.closeBreakGlass(process.env, id, options);
   return verb === 'review' ? breakGlass.reviewBreakGlass(process.env, id, options) : wrongUsage();
 }
