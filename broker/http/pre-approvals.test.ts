@@ -1,4 +1,4 @@
-/** `/v1/pre-approvals` through the public door: a broker that listens, an agent that asks, people who are signed in. */
+/** `/v1/pre-approvals` through the public door: a broker that listens, an agent, and signed-in people. */
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
