@@ -13,7 +13,8 @@ import { statement } from '../broker/harness.test-support.ts';
 import { liftLock } from '../broker/locks/lift-lock.ts';
 import type { Admin } from '../broker/people/identity.ts';
 import { type Ground, prepareGround, source } from '../broker/running.test-support.ts';
-import { createTestDatabase, migratedImage, testBackends } from '../broker/store/store.test-support.ts';
+import { openStore, type Store } from '../broker/store/open.ts';
+import { createPreparedDatabase, migratedImage, testBackends } from '../broker/store/store.test-support.ts';
 import { forgetUntaken } from '../broker/streams/forget-untaken.ts';
 import { until } from '../broker/until.test-support.ts';
 import { freePort } from './free-port.ts';
@@ -42,13 +43,13 @@ for (const backend of await testBackends())
     let other: Receiver;
     let broker: Broker;
     let admin: string;
-    let database: Awaited<ReturnType<typeof createTestDatabase>> | null = null;
+    let database: Awaited<ReturnType<typeof createPreparedDatabase>> | null = null;
     const clock = manualClock(new Date(Math.floor(systemClock.now().getTime() / 1000) * 1000));
     let env: Record<string, string>;
 
     const start = async (more: Record<string, string> = {}, overrides: Overrides = {}) =>
       ground.start(
-        { ...env, ...(database === null ? {} : { DATABASE_URL: database.url }), ...more },
+        { ...env, ...(database === null ? {} : { DATABASE_URL: database.runtimeUrl }), ...more },
         { clock, random: () => 0.5, ...(database === null ? { inMemory: await migratedImage() } : {}), ...overrides },
       );
     before(async () => {
@@ -70,7 +71,7 @@ for (const backend of await testBackends())
         WRIT_STREAM_OTHER_EVENTS: 'session-revoked, account-disabled',
         WRIT_LOG_LEVEL: 'trace',
       };
-      if (backend === 'postgres') database = await createTestDatabase();
+      if (backend === 'postgres') database = await createPreparedDatabase();
       broker = await start();
       admin = broker.bootstrapToken!;
     });
@@ -345,27 +346,44 @@ for (const backend of await testBackends())
         await inTime('it to be known', async () => !(await failing('stream-siem')));
       });
 
-    test('429: it is left alone for as long as it asks', async () => {
-      siem.fail({ retryAfter: 120 });
-      const id = await end();
-      const before = siem.requests();
-      await inTime('one try', () => siem.requests() > before);
-      const asked = clock.now().getTime();
-      await inTime('the pause to be written', async () => {
-        const [row] = await sql(`SELECT due_at FROM event_stream WHERE name = 'siem'`);
-        return (row!.due_at as unknown as Date).getTime() >= asked + 110_000;
+    for (const how of ['seconds', 'a time'] as const)
+      test(`it is left alone for as long as it asks, in ${how}`, async () => {
+        const [from, to] = [new Date('2026-01-01T00:00:00Z'), new Date('2026-01-01T00:02:00Z')];
+        siem.fail(how === 'seconds' ? { retryAfter: 120 } : { until: { from, to } });
+        const id = await end();
+        const before = siem.requests();
+        await inTime('one try', () => siem.requests() > before);
+        const asked = clock.now().getTime();
+        await inTime('the pause to be written', async () => {
+          const [row] = await sql(`SELECT due_at FROM event_stream WHERE name = 'siem'`);
+          return (row!.due_at as unknown as Date).getTime() >= asked + 110_000;
+        });
+        siem.fail(null);
+        const tries = siem.requests();
+        const second = await end();
+        await inTime('the other to have both', () => about(other, second).length === 1);
+        while (clock.now().getTime() < asked + 100_000) {
+          clock.advance(5000);
+          await failing('');
+        }
+        assert.equal(siem.requests(), tries);
+        await inTime('both to come', () => about(siem, id).length + about(siem, second).length === 2);
+        assert.ok(clock.now().getTime() >= asked + 118_000);
+        await quiet();
       });
+
+    test('how much waits, and since when, is measured', async () => {
+      siem.fail(503);
+      await end();
+      const metric = async (name: string) => {
+        const text = await (await fetch(`${ground.url}/metrics`)).text();
+        return Number(new RegExp(`^${name}\\{stream="siem"\\} (.+)$`, 'm').exec(text)?.[1]);
+      };
+      await inTime('it to be measured', async () => (await metric('writ_stream_events_waiting')) === 1);
+      await inTime('its age', async () => (await metric('writ_stream_oldest_seconds')) > 30);
       siem.fail(null);
-      const tries = siem.requests();
-      const second = await end();
-      await inTime('the other to have both', () => about(other, second).length === 1);
-      while (clock.now().getTime() < asked + 100_000) {
-        clock.advance(5000);
-        await failing('');
-      }
-      assert.equal(siem.requests(), tries);
-      await inTime('both to come', () => about(siem, id).length + about(siem, second).length === 2);
-      assert.ok(clock.now().getTime() >= asked + 118_000);
+      await inTime('it to be measured', async () => (await metric('writ_stream_events_waiting')) === 0);
+      assert.equal(await metric('writ_stream_oldest_seconds'), 0);
     });
 
     test('a token that its receiver refuses is on record with why, and is not sent again', async () => {
@@ -488,8 +506,15 @@ for (const backend of await testBackends())
         (await call('/v1/streams/verification', { stream_id: 'desk', state: 'mine' }, deskToken)).status,
         204,
       );
-      await sql(`UPDATE stream_event SET reason = 'theirs' WHERE stream = 'desk'`);
-      assert.deepEqual((await poll({})).sets, []);
+      const [row] = await sql(`DELETE FROM stream_event WHERE stream = 'desk' RETURNING to_jsonb(stream_event) AS own`);
+      const put = async (reason: string) => {
+        const changed = JSON.stringify({ ...(row!.own as JsonObject), reason });
+        await sql('INSERT INTO stream_event SELECT * FROM jsonb_populate_record(NULL::stream_event, $1::jsonb)', [
+          changed,
+        ]);
+        return (await poll({})).sets.map(({ event }) => event.state);
+      };
+      assert.deepEqual([await put('theirs'), await put('mine')], [[], ['mine']]);
       await drain();
     });
 
@@ -557,6 +582,27 @@ for (const backend of await testBackends())
         const [set, ...more] = about(siem, id);
         assert.equal(more.length, 0);
         assert.ok(siem.times(set!.jti) > 1);
+        // So does one that dies between the receiver's yes and its own record of it.
+        await broker.stop();
+        broker = await start(
+          {},
+          {
+            openStore: async (options) => {
+              const store = await openStore(options);
+              const run: Store['run'] = (what, values) =>
+                what.name === 'stream_settle' ? Promise.reject(new Error('killed')) : store.run(what, values);
+              return { ...store, run };
+            },
+          },
+        );
+        const lost = await end();
+        await inTime('it to come', () => about(siem, lost).length === 1);
+        await broker.stop();
+        broker = await start();
+        await quiet();
+        const [told, ...again] = about(siem, lost);
+        assert.deepEqual([again.length, siem.times(told!.jti) > 1], [0, true]);
+        assert.equal((await recorded('stream.delivered', lost)).filter(({ stream }) => stream === 'siem').length, 1);
         // And one that holds a stream and is gone holds it for a while only.
         await sql(`UPDATE event_stream SET held_by = 'gone', held_until = $1::timestamptz WHERE name = 'siem'`, [
           new Date(clock.now().getTime() + 30_000).toISOString(),

@@ -21,7 +21,7 @@ export interface ReceivedSet {
 
 /**
  * `hang`: never answers. `garbage`: an endless answer of 400. `redirect`: elsewhere. `answer_lost`: it has
- * the token, and its answer does not arrive. A number: that status. `{ retryAfter }`: 429. `{ err }`: 400, as
+ * the token, and its answer does not arrive. A number: that status. `{ retryAfter }`: 429. `{ until }`: 503, with a time. `{ err }`: 400, as
  * the standard has it.
  */
 export type ReceiverFault =
@@ -31,6 +31,7 @@ export type ReceiverFault =
   | 'answer_lost'
   | number
   | { retryAfter: number }
+  | { until: { from: Date; to: Date } }
   | { err: string };
 
 export interface Receiver {
@@ -110,7 +111,11 @@ export async function startReceiver(transmitter: string, audience: string): Prom
     else if (how === 'garbage') sayForEver(response);
     else if (typeof how === 'number') answer(response, how, {});
     else if ('err' in how) answer(response, 400, { err: how.err, description: 'as\u0007 told\nto' });
-    else response.writeHead(429, { 'retry-after': String(how.retryAfter) }).end();
+    else if ('retryAfter' in how) response.writeHead(429, { 'retry-after': String(how.retryAfter) }).end();
+    else {
+      const [date, after] = [how.until.from, how.until.to].map((at) => at.toUTCString());
+      response.writeHead(503, { date, 'retry-after': after }).end();
+    }
   }
 
   function sayForEver(response: ServerResponse): void {
