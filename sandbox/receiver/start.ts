@@ -21,8 +21,8 @@ export interface ReceivedSet {
 
 /**
  * `hang`: never answers. `garbage`: an endless answer of 400. `redirect`: elsewhere. `answer_lost`: it has
- * the token, and its answer does not arrive. A number: that status. `{ retryAfter }`: 429. `{ until }`: 503, with a time. `{ err }`: 400, as
- * the standard has it.
+ * the token, and its answer does not arrive. A number: that status. `{ retryAfter }`: 429. `{ until }`: 503,
+ * with a time. `{ err }`: 400, as the standard has it.
  */
 export type ReceiverFault =
   | 'hang'
