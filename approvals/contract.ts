@@ -46,6 +46,8 @@ export interface GrantAbout {
   taskDescription?: string | undefined;
   /** Channels besides the web where it may be approved. Everywhere else people are led to the web. */
   approvedIn?: readonly string[] | undefined;
+  /** Whoever approves it must show having read it: on its page, and not ahead of time. */
+  challenged?: boolean | undefined;
 }
 
 /**
@@ -75,6 +77,8 @@ export interface TermsInForce {
   tier: number;
   /** Whose approvals count. */
   from: readonly string[];
+  /** An approval takes a challenge. */
+  challenged: boolean;
   /** Longest lifetime of its credentials. */
   maxTtlSeconds: number;
 }
@@ -137,6 +141,8 @@ export interface Channel {
 
 /** What a channel's pages stand on. */
 export interface PagesDeps extends LoginDeps, PasskeyDeps {
+  /** What challenges are made with: 32 bytes, the same on every process that serves. */
+  challengeKey: Uint8Array;
   describePlan: DescribePlan;
   approversOf: ApproversOf;
   /** Who is on call now; absent = nobody ever is. */

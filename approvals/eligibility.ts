@@ -262,12 +262,12 @@ function wasSubject(person: Identity, { subject }: SessionPeople): boolean {
 }
 
 /**
- * Whether it may be approved in a channel besides the web: where its manifest says so, no passkey is asked
- * for, and the channel's message shows the permission whole.
+ * Whether it may be approved in a channel besides the web: where its manifest says so, neither a passkey nor a
+ * challenge is asked for, and the channel's message shows the permission whole.
  * @param summary the permission in the provider's words, one fact a line
  */
 export function mayApproveIn(channel: string, about: GrantAbout, tier: number, summary: readonly string[]): boolean {
-  return tier < 3 && (about.approvedIn ?? []).includes(channel) && fitsInMessage(summary);
+  return tier < 3 && about.challenged !== true && (about.approvedIn ?? []).includes(channel) && fitsInMessage(summary);
 }
 
 /** Whatever was shown to them, it is not what would be given. */

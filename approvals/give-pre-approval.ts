@@ -76,6 +76,10 @@ export async function givePreApproval(deps: PreApprovalDeps, input: GivePreAppro
           ? 'Each of these takes a passkey: it cannot be approved ahead of time.'
           : 'Nobody is asked about it.',
     });
+  if (terms.challenged)
+    throw new WritError('forbidden', {
+      detail: 'Whoever approves one of these must have read it: it cannot be approved ahead of time.',
+    });
   checkBounds(deps, input, grant.params, terms.maxTtlSeconds, at);
 
   const giver = identityRecord(input.giver);

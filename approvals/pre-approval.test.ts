@@ -54,7 +54,7 @@ for (const backend of await testBackends())
     after(() => h.close());
 
     const deps = () => ({
-      ...grantAbout({ catalog: h.grants.catalog, providers: h.providers }),
+      ...grantAbout({ catalog: h.grants.catalog, providers: h.providers }, false),
       store: h.store,
       clock: h.clock,
       preApprovalSeconds: 30 * 86_400,

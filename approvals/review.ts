@@ -31,7 +31,8 @@ import type { PasskeyDeps } from '../broker/people/passkeys/relying-party.ts';
 import { liftSession } from '../broker/sessions/lift-session.ts';
 import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
-import type { ApproversOf, NarrowPlan } from './contract.ts';
+import { answerBar, type ChallengeAnswer, type ChallengeDeps, isChallenged, waitsUntil } from './challenge.ts';
+import type { AboutGrant, ApproversOf, NarrowPlan } from './contract.ts';
 import {
   approversIn,
   type Bar,
@@ -48,7 +49,9 @@ import { settleNotices } from './notices.ts';
 import { mayBeUsed, usePreApproval } from './pre-approval-transitions.ts';
 
 /** With what passkeys stand on; without, nothing is approved that one must sign. */
-export interface ReviewDeps extends Partial<Omit<PasskeyDeps, 'store' | 'clock'>> {
+export interface ReviewDeps
+  extends Partial<Omit<PasskeyDeps, 'store' | 'clock'>>,
+    Partial<Omit<ChallengeDeps, 'store' | 'clock' | 'once'>> {
   store: Store;
   clock: Clock;
   approversOf: ApproversOf;
@@ -64,10 +67,13 @@ export interface ReviewDeps extends Partial<Omit<PasskeyDeps, 'store' | 'clock'>
   minTtlSeconds?: (provider: string) => number;
   /** Absent: a review shortens, and leaves nothing out. */
   narrowPlan?: NarrowPlan;
+  /** Says whether an approval takes a challenge; absent = none does. */
+  aboutGrant?: AboutGrant;
 }
 
 export { type Level, type Part, partsOf } from '../broker/grants/narrow-plan.ts';
 export { needsPasskey } from '../broker/grants/proven-review.ts';
+export { isChallenged, makeChallenge, type ShownChallenge, waitsUntil } from './challenge.ts';
 export { mayWithdraw, withdraw } from './withdraw.ts';
 
 export interface ReviewRequest {
@@ -96,6 +102,8 @@ export interface ReviewRequest {
   requestId: string;
   /** What the reviewer's passkey signed, in which login: `beginSigning` begins it. */
   passkey?: { loginId: string; signed: SignedAssertion } | undefined;
+  /** Which sentence of the page's challenge the reviewer picked. */
+  challenge?: ChallengeAnswer | undefined;
   /** It was given ahead of time: it is used once by this. */
   preApproval?: { id: string; tells: Telling | null };
 }
@@ -195,8 +203,13 @@ export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<
     signed ??= await signature(deps, grant, request, digest);
     return signed;
   };
+  let answered = false;
+  const answer = async (grant: GrantUnderReview) => {
+    answered ||= await hasRead(deps, grant, request);
+    return answered;
+  };
   for (let race = 0; race < maxRaces; race += 1) {
-    const result = await reviewOnce(deps, request, sign);
+    const result = await reviewOnce(deps, request, sign, answer);
     if (result !== null) return result;
   }
   throw new WritError('conflict', { detail: 'Others review it at this moment. Read it again.' });
@@ -207,6 +220,7 @@ async function reviewOnce(
   deps: ReviewDeps,
   request: ReviewRequest,
   sign: (grant: GrantUnderReview, digest: string) => Promise<PasskeyEvidence>,
+  answer: (grant: GrantUnderReview) => Promise<boolean>,
 ): Promise<ReviewResult | null> {
   const grant = await loadForReview(deps.store, request.grantId);
   const at = deps.clock.now();
@@ -241,6 +255,8 @@ async function reviewOnce(
   const reason = checkReason(request);
   const plan = approving ? narrow(deps, grant, request) : grant.plan;
   const consented = plan === grant.plan ? grant.plan_digest : planDigest(plan);
+  // About the plan on the screen, of which what is consented to is a part.
+  const challenged = approving && (await isChallenged(deps, grant)) && (await answer(grant));
   const evidence = approving && needsPasskey(grant) ? await sign(grant, consented) : null;
   if (evidence !== null && evidence.challenge.digest !== consented)
     throw new WritError('conflict', { detail: 'What your passkey signed is not what stands now. Read it again.' });
@@ -277,6 +293,7 @@ async function reviewOnce(
     ...(leftOut.length === 0 ? {} : { left_out: leftOut }),
     ...(Object.keys(lowered).length === 0 ? {} : { lowered }),
     ...(evidence === null ? {} : { passkey: { ...evidence } as unknown as JsonObject }),
+    ...(challenged ? { challenge: 'passed' } : {}),
     ...hasty(request),
   });
 
@@ -388,6 +405,22 @@ async function signature(
   } catch (error) {
     throw error instanceof WritError && error.code === 'forbidden' ? await refuse(passkeyBar(error.detail)) : error;
   }
+}
+
+/**
+ * True: of its challenge the right sentence was picked, and it is used up.
+ * @throws WritError `forbidden`, on record: another was, or none; `conflict`: too soon after a wrong answer
+ */
+async function hasRead(deps: ReviewDeps, grant: GrantUnderReview, request: ReviewRequest): Promise<true> {
+  const wait = await waitsUntil(deps, grant, request.reviewer);
+  if (wait !== null)
+    throw new WritError('conflict', {
+      detail: `You picked a wrong sentence. You may approve this from ${wait.toISOString()} on, and deny it now.`,
+    });
+  const bar = await answerBar(deps, { grant, reader: request.reviewer }, request.challenge);
+  if (bar === null) return true;
+  await auditRefusal(deps.store, grant, request, bar, deps.clock.now());
+  throw new WritError('forbidden', { detail: bar.text, extensions: { refused_because: bar.code } });
 }
 
 /** An approval that was given faster than a person can read is noted, and counts. */

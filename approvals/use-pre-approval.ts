@@ -16,7 +16,7 @@ import type { TermsOf } from './contract.ts';
 import { type GrantUnderReview, loadForReview, standingOf } from './eligibility.ts';
 import { endPreApprovals, mayBeUsed } from './pre-approval-transitions.ts';
 import { preApprovalHolds, provenPreApprovalColumns } from './proven-pre-approval.ts';
-import { preApprovalChannel, type ReviewDeps, review } from './review.ts';
+import { isChallenged, preApprovalChannel, type ReviewDeps, review } from './review.ts';
 
 export interface UsePreApprovalDeps extends ReviewDeps {
   termsOf: TermsOf;
@@ -66,7 +66,7 @@ export async function usePreApprovals(
     const giver = { ...(candidate.giver as Identity), former: candidate.former };
     const grant = await loadForReview(store, grantId);
     if (grant.status !== 'pending') return;
-    if (terms.tier !== 2 || grant.tier !== 2) continue;
+    if (terms.tier !== 2 || grant.tier !== 2 || terms.challenged || (await isChallenged(deps, grant))) continue;
     if (!isWithin(candidate.bounds as Bounds, grant.params)) continue;
     const { bar, person } = await standingOf(giver, grant, deps);
     if (bar !== null || !isApprover(person, terms.from)) continue;

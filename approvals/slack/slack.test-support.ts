@@ -84,6 +84,7 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
     noteRefusal: async (_req, _res, error) => void refused.push(error),
     once: (key, until) => takeOnce(store, key, until),
     passkeyKey: randomBytes(32),
+    challengeKey: randomBytes(32),
     signInIssuer: 'https://login.example',
   };
   const channel = make();

@@ -301,6 +301,28 @@ house('where the manifest does not say so, Slack leads to the page and approves 
   assert.equal(await h.store.prisma.review.count(), 0);
 });
 
+house('what takes a challenge is approved on the page alone, and a card of before approves it no more', async (h) => {
+  const decidable = await asked(h);
+  assert.ok(buttonsOf(decidable.card).some(({ action_id }) => action_id === 'approve'));
+  h.about.challenged = true;
+  const { id, card } = await asked(h);
+  assert.deepEqual(
+    buttonsOf(card).map(({ action_id, url }) => [action_id, url]),
+    [
+      ['open', `${h.deps.publicUrl}/approvals/${id}`],
+      ['deny', undefined],
+    ],
+  );
+  await h.slack.press('U0APPROVER', decidable.card, 'approve');
+  assert.match(lastWhisper(h), /This is approved on the page alone/);
+  // The review itself takes none without an answer, whatever a channel hands on.
+  const { planDigest } = await h.store.prisma.grant.findUniqueOrThrow({ where: { id } });
+  const reviewer = person('approver@example.com');
+  const given = { grantId: id, reviewer, verdict: 'approve' as const, planDigest, channel: 'slack', requestId: 'req' };
+  await assert.rejects(review(h.deps, given), { code: 'forbidden', extensions: { refused_because: 'no_answer' } });
+  assert.equal(await h.store.prisma.review.count(), 0);
+});
+
 house('a permission that the card cannot show whole is approved on the page alone', async (h) => {
   const short = await asked(h);
   const cuts: [string, string[]][] = [

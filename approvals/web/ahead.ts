@@ -105,7 +105,7 @@ async function showForm(deps: PagesDeps, res: Response, login: Login, id: string
   if (!maySee) throw new WritError('not_found');
   const why =
     bar?.text ??
-    (terms === null || terms.tier !== 2 ? 'This cannot be approved ahead of time.' : null) ??
+    (terms === null || terms.tier !== 2 || terms.challenged ? 'This cannot be approved ahead of time.' : null) ??
     (deps.preApprovalSeconds < 86_400 ? 'Nothing is approved ahead of time here (WRIT_PRE_APPROVAL_SECONDS).' : null);
   if (why !== null || terms === null) {
     const body = notice('Not yours to approve ahead of time', why ?? '', {

@@ -12,7 +12,7 @@ import type { PasskeyState } from '../../broker/people/passkeys/passkey-state.ts
 import { needsName } from '../../broker/people/passkeys/relying-party.ts';
 import type { GrantAbout } from '../contract.ts';
 import type { EarlierApproval, TermProgress } from '../eligibility.ts';
-import { type Level, type Outcome, type Part, reasonMax } from '../review.ts';
+import { type Level, type Outcome, type Part, reasonMax, type ShownChallenge } from '../review.ts';
 import type { ApprovalView, EarlierGrant, LeaseEnd } from './load.ts';
 import { asks, callCard, choices, hasLifetime, withholdFields } from './questions.ts';
 import { result, statusTag } from './words.ts';
@@ -42,6 +42,8 @@ export interface ApprovalPage {
   bar: string | null;
   /** Whether the reader has one to sign with; null = it is approved without. */
   passkey: PasskeyState | null;
+  /** What to show having read it by; until when a wrong answer bars; null = it is approved without. */
+  challenge: ShownChallenge | Date | null;
   /** Whose approvals it needs, and which it has. */
   approvals: TermProgress<EarlierApproval>[];
   /** What the approver may leave out. */
@@ -138,17 +140,29 @@ export const stateOf = ({ status, plan_digest, approval_count }: ApprovalView): 
 function actionBar(page: ApprovalPage): JSX.Element {
   const choice = choices(page.grant);
   return h('div', { class: 'bar' }, [
-    mayApprove(page) ? h('button', { class: 'approve', type: 'submit', form: 'approve' }, buttonText(choice)) : null,
+    mayApprove(page) ? approveHere(page) : null,
     h('a', { class: 'button', href: '#deny' }, `${choice.deny} …`),
   ]);
 }
 
-const mayApprove = ({ bar, passkey }: ApprovalPage): boolean =>
-  bar === null && (passkey === null || passkey === 'ready');
+/** Where a sentence must be picked first, the way there. */
+const approveHere = ({ grant, challenge }: ApprovalPage): JSX.Element =>
+  challenge === null
+    ? h('button', { class: 'approve', type: 'submit', form: 'approve' }, buttonText(choices(grant)))
+    : h('a', { class: 'button', href: '#challenge' }, 'Approve …');
+
+const mayApprove = ({ bar, passkey, challenge }: ApprovalPage): boolean =>
+  bar === null && (passkey === null || passkey === 'ready') && !(challenge instanceof Date);
 
 /** Why there is no Approve. */
-function whyNot({ bar, passkey }: ApprovalPage): JSX.Element | null {
+function whyNot({ bar, passkey, challenge }: ApprovalPage): JSX.Element | null {
   if (bar !== null) return h('p', { class: 'fault' }, h(Foreign, { text: bar, max: 900 }));
+  if (challenge instanceof Date)
+    return h('p', { class: 'fault' }, [
+      'You picked a sentence that this request does not say. Read it, and open this page again at ',
+      h(Moment, { at: challenge }),
+      ' to approve it. You may deny it now.',
+    ]);
   if (passkey === 'unavailable') return h('p', { class: 'fault' }, `A passkey must sign for this. ${needsName}`);
   if (passkey !== 'none') return null;
   return h('p', { class: 'fault' }, [
@@ -363,6 +377,7 @@ function verdict(page: ApprovalPage): JSX.Element {
                 ]),
               ]
             : []),
+          page.challenge === null || page.challenge instanceof Date ? null : challengeFields(page.challenge),
           page.passkey === null ? null : signing(),
           h('button', { class: 'approve', type: 'submit' }, buttonText(choice)),
         ])
@@ -378,6 +393,20 @@ function verdict(page: ApprovalPage): JSX.Element {
     ]),
   ]);
 }
+
+/** One of the sentences stands above on this page. */
+const challengeFields = ({ token, options }: ShownChallenge) =>
+  h('fieldset', { class: 'challenge', id: 'challenge' }, [
+    h('legend', null, 'Before you approve: which of these does this request say?'),
+    h('input', { type: 'hidden', name: 'challenge', value: token }),
+    options.map(({ value, sentence }) =>
+      h('label', { class: 'choice' }, [
+        h('input', { type: 'radio', name: 'sentence', value, required: true }),
+        ' ',
+        h(Foreign, { text: sentence, max: 600 }),
+      ]),
+    ),
+  ]);
 
 const signing = () => [
   h('p', { class: 'small soft' }, 'Your passkey signs for exactly what you choose here.'),

@@ -20,12 +20,15 @@ import { loadDecided, loadDecidedRequests, type Period } from '../decided.ts';
 import { loadAllForReview, loadForReview, progressOf, standingOf } from '../eligibility.ts';
 import {
   beginSigning,
+  isChallenged,
   loadOutcome,
+  makeChallenge,
   mayWithdraw,
   needsPasskey,
   partsOf,
   type ReviewRequest,
   review,
+  waitsUntil,
   withdraw,
 } from '../review.ts';
 import { aheadRouter } from './ahead.ts';
@@ -128,16 +131,20 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
         reason = request.reason ?? '';
         request.reading = await readingOf(deps, body.shown_at, id);
         const signed = readAssertion(body.assertion);
+        if (typeof body.challenge === 'string' && typeof body.sentence === 'string')
+          request.challenge = { loginId: login.id, token: body.challenge, picked: body.sentence };
         if (signed !== null) request.passkey = { loginId: login.id, signed };
         await review(deps, request);
       }
     } catch (error) {
       if (!(error instanceof WritError)) throw error;
-      const unsigned = error.extensions.refused_because === 'no_passkey';
-      if (error.code !== 'bad_request' && error.code !== 'conflict' && !unsigned) throw error;
-      // A field was wrong, somebody was faster, or no passkey signed: show it as it stands now.
-      // What an attacker sends comes here too: a wider permission, or another than the one that stands.
-      if (!unsigned) await deps.noteRefusal?.(req, res, error);
+      const { refused_because } = error.extensions;
+      const onRecord = ['no_passkey', 'no_answer', 'wrong_answer'].includes(String(refused_because));
+      if (error.code !== 'bad_request' && error.code !== 'conflict' && !onRecord) throw error;
+      // A field was wrong, somebody was faster, no passkey signed or no right sentence was picked: show it as it
+      // stands now. What an attacker sends comes here too: a wider permission, or another than the one that
+      // stands.
+      if (!onRecord) await deps.noteRefusal?.(req, res, error);
       const { status } = errorTable[error.code];
       const fault = { message: error.detail ?? 'Something in the form is not right.', reason, status };
       return showApproval(deps, req, res, login, id, fault);
@@ -199,8 +206,14 @@ async function showApproval(
   ]);
   // Nobody consents to what they do not see.
   const unseen = grant.status === 'pending' && grant.plan.provider === 'call' && values === null;
+  const challenged = bar === null && (await isChallenged(deps, underReview));
   const body = approvalPage({
     grant,
+    challenge:
+      !challenged || grant.status !== 'pending'
+        ? null
+        : ((await waitsUntil(deps, underReview, login.identity)) ??
+          (await makeChallenge(deps, { grant: underReview, reader: login.identity, loginId: login.id }))),
     about,
     description: deps.describePlan(grant.plan),
     callArguments: values,
@@ -213,6 +226,7 @@ async function showApproval(
         : { summary: deps.describePlan(last.plan).summary, ttlSeconds: last.plan.ttl_seconds, at: last.requested_at },
     mayApproveAhead:
       bar === null &&
+      !challenged &&
       grant.tier === 2 &&
       deps.preApprovalSeconds > 0 &&
       !isQuestion(grant.capability) &&

@@ -94,6 +94,79 @@ test('on a phone, without script: Approve is in reach at once, and says what was
   assert.deepEqual((approved as { permission: { without: string[] } }).permission.without, ['/repositories/1']);
 });
 
+test('a challenge, without script: nothing is approved before the right sentence is picked', async () => {
+  const of = (customer: string) => ({ ...plan, permission: { ...plan.permission, customer } });
+  const before = harness.describe;
+  harness.about.challenged = true;
+  harness.describe = (asked) => ({
+    summary: [`Read objects under customers/${asked.permission.customer}/ in the S3 bucket orders`],
+    revocability: harness.description.revocability,
+  });
+  const capability = 'read-challenged';
+  try {
+    for (const customer of ['7', '420', '43']) await pending({ capability, plan: of(customer) });
+    const { path, row } = await pending({ capability, plan: of('42') });
+    await open(path, { ...phone, javaScriptEnabled: false, mayFail: /status of 403/ }, async (page) => {
+      const group = page.getByRole('group', { name: 'Before you approve: which of these does this request say?' });
+      assert.deepEqual(
+        (await group.getByRole('radio').all()).length === 4 &&
+          (await group.getByRole('radio', { checked: true }).count()),
+        0,
+        'four, and none is picked already',
+      );
+      const width = await page.locator('html').evaluate((html) => html.scrollWidth);
+      assert.ok(width <= 390, `nothing is wider than the screen: ${width}`);
+      await page.locator('.bar').getByRole('link', { name: 'Approve …' }).click();
+      const box = await group.boundingBox();
+      assert.ok(box !== null && box.y >= 0 && box.y < 400, `it is in view: ${JSON.stringify(box)}`);
+      // The browser itself asks for a choice.
+      await page.locator('form#approve button.approve').click();
+      assert.equal((await row()).status, 'pending');
+      await picture(page, 'challenge-phone');
+      await group.getByRole('radio', { name: 'customers/420/' }).check();
+      await page.locator('form#approve button.approve').click();
+      assert.match(await page.locator('.fault[role=alert]').innerText(), /not this request’s/);
+      assert.equal(await page.locator('button.approve').count(), 0, 'not for a minute');
+      assert.equal(await page.locator('form#deny button.deny').count(), 1);
+      await picture(page, 'challenge-wrong-phone');
+      assert.equal((await row()).status, 'pending');
+      harness.clock.advance(60_000);
+      await page.goto(harness.url + path);
+      await group.getByRole('radio', { name: 'customers/42/' }).check();
+      await page.locator('form#approve button.approve').click();
+      assert.match(await page.locator('.verdict').innerText(), /Approved by owner@example\.com/);
+    });
+    assert.equal((await row()).status, 'approved');
+    const other = await pending({
+      capability,
+      plan: of('44'),
+      decideBy: new Date(harness.clock.now().getTime() + 240_000),
+    });
+    await open(other.path, { timezoneId: 'UTC' }, async (page) => {
+      for (const { device, colorScheme } of looks) {
+        await page.setViewportSize(sizes[device]);
+        await page.emulateMedia({ colorScheme });
+        assert.deepEqual(await barriers(page), [], `challenge, ${device}, ${colorScheme}`);
+        await picture(page, `challenge-${device}-${colorScheme}`);
+      }
+      // With the keyboard alone.
+      await page.getByRole('radio').first().focus();
+      for (
+        let moves = 0;
+        moves < 4 && !(await page.getByRole('radio', { name: 'customers/44/' }).isChecked());
+        moves += 1
+      )
+        await page.keyboard.press('ArrowDown');
+      await page.keyboard.press('Enter');
+      await page.locator('.verdict', { hasText: 'Approved by' }).waitFor();
+    });
+    assert.equal((await other.row()).status, 'approved');
+  } finally {
+    harness.describe = before;
+    harness.about.challenged = false;
+  }
+});
+
 test('with script: times are the reader’s, and what another decided is there without a reload', async () => {
   const { id, path, row } = await pending();
   await open(path, { timezoneId: 'Asia/Tokyo', viewport: { width: 1280, height: 900 } }, async (page) => {

@@ -108,6 +108,7 @@ export async function openHarness(
     }),
     cookieKey: randomBytes(32),
     passkeyKey: randomBytes(32),
+    challengeKey: randomBytes(32),
     describePlan: (asked: Plan) => harness.describe?.(asked) ?? harness.description,
     passkeySignInSeconds: 43_200,
     approversOf: async () => ['team:billing', 'user:storage@example.com'],
@@ -137,6 +138,7 @@ export async function openHarness(
     termsOf: async () => ({
       digest: 'sha256:terms',
       tier: 2,
+      challenged: harness.about.challenged ?? false,
       from: ['team:billing', 'user:storage@example.com'],
       maxTtlSeconds: 900,
     }),

@@ -114,6 +114,8 @@ const reviewed = z.strictObject({
   plan_digest: text,
   ttl_seconds: count,
   planned_ttl_seconds: count,
+  /** Of a request that takes a challenge. */
+  challenge: z.literal('passed').optional(),
   /** In how many seconds, where that is faster than what was shown can be read. */
   hasty_seconds: count.optional(),
   /** Members of lists among the parameters that were left out, as JSON Pointers. */

@@ -128,7 +128,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       error,
     );
   const web = { ...login, log, requestId, noteRefusal };
-  const about = grantAbout(parts);
+  const about = grantAbout(parts, settings.WRIT_APPROVAL_CHALLENGE === 'on');
   const digest = keyedDigest(deriveKey(kek, 'actions'));
   const mark = keyedMark(deriveKey(kek, 'credential-marks'));
   const passkeys = {
@@ -144,6 +144,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
     editorCoolingSeconds: settings.WRIT_EDITOR_COOLING_SECONDS,
     ...passkeys,
+    challengeKey: deriveKey(kek, 'approval-challenges'),
     preApprovalSeconds: settings.WRIT_PRE_APPROVAL_SECONDS,
     signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
   };

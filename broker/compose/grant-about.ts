@@ -19,7 +19,7 @@ import type { Json } from '../core/vocabulary.ts';
 import { levelsOf, narrowedPlan } from '../grants/narrow-plan.ts';
 import { describeQuestion } from '../grants/question.ts';
 import { approvalConfig, approvalTerms } from '../manifests/approval-terms.ts';
-import { capabilityOwner, member } from '../manifests/manifest.ts';
+import { type Capability, capabilityOwner, type Manifest, member } from '../manifests/manifest.ts';
 import type { Parts } from './parts.ts';
 
 export interface GrantAboutSources {
@@ -33,7 +33,11 @@ export interface GrantAboutSources {
   levelsOf: LevelsOf;
 }
 
-export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'providers'>): GrantAboutSources {
+/** @param challengeAll every approval takes a challenge, whatever manifests say */
+export function grantAbout(
+  { catalog, providers }: Pick<Parts, 'catalog' | 'providers'>,
+  challengeAll: boolean,
+): GrantAboutSources {
   const manifestOf = async (grant: GrantRef) => {
     const { manifest } = (await catalog.version(grant.agent, grant.manifestVersion)).compiled;
     return {
@@ -64,6 +68,7 @@ export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'prov
         capabilityDescription: capability?.description,
         taskDescription: task?.description,
         approvedIn: capability?.slack === 'decide' ? ['slack'] : [],
+        challenged: challengeAll || isChallenged(manifest, capability),
       };
     },
     termsOf: async (agent, name, taskType) => {
@@ -78,6 +83,7 @@ export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'prov
       return {
         digest: `sha256:${hash('sha256', said!, 'hex')}`,
         tier: capability.tier,
+        challenged: challengeAll || isChallenged(manifest, capability),
         from: terms?.flatMap(({ from }) => from) ?? [manifest.owner, capabilityOwner(manifest, capability)],
         maxTtlSeconds: capability.max_ttl,
       };
@@ -96,3 +102,6 @@ export function grantAbout({ catalog, providers }: Pick<Parts, 'catalog' | 'prov
     minTtlSeconds: (provider) => providers.get(provider)?.limits.minTtlSeconds ?? 1,
   };
 }
+
+const isChallenged = (manifest: Manifest, capability: Capability | undefined): boolean =>
+  capability?.approval?.challenge ?? manifest.approval?.challenge ?? false;

@@ -47,7 +47,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
   if (settings.WRIT_ROLE !== 'api') {
     const outbox = openOutbox({
       ...parts,
-      ...grantAbout(parts),
+      ...grantAbout(parts, settings.WRIT_APPROVAL_CHALLENGE === 'on'),
       channels: [...parts.channels, ...callbackChannels(parts)],
       publicUrl: parts.url,
       metrics: parts.sideChannels,

@@ -130,6 +130,12 @@ export const environment = z.object({
   WRIT_EDITOR_COOLING_SECONDS: seconds(86_400, 0, 30 * 86_400).describe(
     'Whoever wrote, or agreed to, a version of an agent’s manifest approves nothing that this agent asks for, for so long; 0 = no time.',
   ),
+  WRIT_APPROVAL_CHALLENGE: z
+    .enum(['on', 'off'])
+    .default('off')
+    .describe(
+      'Whether each approval of a credential takes a challenge: the approver first picks the one sentence that the request says. `off`: where a manifest says `approval: { challenge: true }`.',
+    ),
   WRIT_APPROVAL_REQUESTS_PER_HOUR: count(60, 0, 100_000).describe(
     'Requests of one agent that people are asked about in an hour; more are denied. 0 = no limit.',
   ),

@@ -319,6 +319,15 @@ export const reviewBlockers = {
       'The capability is of tier 3, and no passkey of this person signed for this very plan: none was used, or what it signed does not hold. `passkey.refused` says why.',
     words: 'no passkey of theirs signed for it',
   },
+  no_answer: {
+    meaning:
+      'An approval of it takes a challenge, and this person answered none: none came, or one that is too old, used, or made for another page.',
+    words: 'they had not picked the sentence that it says',
+  },
+  wrong_answer: {
+    meaning: 'The person picked a sentence that the request does not say. For a minute they cannot approve it.',
+    words: 'they picked a sentence that it does not say',
+  },
 } as const satisfies ReasonTable;
 export type ReviewBlockerCode = keyof typeof reviewBlockers;
 

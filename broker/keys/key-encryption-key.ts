@@ -31,6 +31,7 @@ export type KeyUse =
   | 'sign-in-cookie'
   | 'login-renewal'
   | 'passkeys'
+  | 'approval-challenges'
   | 'checkpoints'
   | 'actions'
   | 'credential-marks'

@@ -37,7 +37,17 @@ export const ApprovalSchema = z.strictObject({
     ),
 });
 
+const challenge = z
+  .boolean()
+  .optional()
+  .describe(
+    'Whether whoever approves it must show having read it, by picking the one sentence that it says among others. Then it is approved on its page alone, and never ahead of time. Default false.',
+  );
+
+export const AgentApprovalSchema = ApprovalSchema.extend({ challenge });
+
 export const CapabilityApprovalSchema = ApprovalSchema.extend({
+  challenge,
   state: z
     .boolean()
     .optional()

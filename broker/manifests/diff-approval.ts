@@ -40,3 +40,10 @@ export function isAsStrictApproval(now: Said, old: Said): boolean {
   if (now?.from === undefined || old?.from === undefined) return now?.from === old?.from;
   return now.from.every((name) => old.from!.includes(name));
 }
+
+/** Whether an approver must show having read it. */
+export function diffChallenge(path: string, what: string, was = false, now = false): Change[] {
+  if (was === now) return [];
+  const text = now ? `whoever approves ${what} must show having read it` : `${what} is approved without a challenge`;
+  return [change(`${path}.challenge`, now ? 'narrows' : 'widens', text)];
+}

@@ -5,7 +5,7 @@
  * counts as wider. Wider is meant call by call: on the same history, something passes that did not.
  */
 import type { Json, JsonObject } from '../core/vocabulary.ts';
-import { diffApproval } from './diff-approval.ts';
+import { diffApproval, diffChallenge } from './diff-approval.ts';
 import { diffCalls } from './diff-calls.ts';
 import { type Change, change, diffLimits, diffNames, diffRecords, type Named, otherMembers } from './diff-change.ts';
 import { compareLimits, isEqual, type Limits, limitsInWords, limitsOf, shown, type Verdict } from './diff-limits.ts';
@@ -239,6 +239,12 @@ function diffCapability(
           ownersOf(now, after),
           { ...now.approval, ...after.approval },
         )),
+    ...diffChallenge(
+      `${path}.approval`,
+      name,
+      before.approval?.challenge ?? was.approval?.challenge,
+      after.approval?.challenge ?? now.approval?.challenge,
+    ),
     ...(before.approval?.state === after.approval?.state
       ? []
       : [

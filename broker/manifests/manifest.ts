@@ -6,7 +6,7 @@
  * exist, does the pattern compile) is in `check.ts`.
  */
 import { z } from 'zod';
-import { ApprovalSchema, CapabilityApprovalSchema, owner } from './approval-schema.ts';
+import { AgentApprovalSchema, CapabilityApprovalSchema, owner } from './approval-schema.ts';
 import { packsSchema } from './include-packs.ts';
 import { callBounds, callSections } from './tool-schema.ts';
 import { isPlainText } from './unsafe-text.ts';
@@ -184,7 +184,7 @@ export const ManifestSchema = z
     owner: owner.describe(
       'Who answers for the agent and approves its requests: team:<group>, user:<e-mail> or user:<kind>:<name>.',
     ),
-    approval: ApprovalSchema.optional().describe(
+    approval: AgentApprovalSchema.optional().describe(
       'How many of whom must approve what this agent asks for, where a capability or a rule does not say.',
     ),
     description: description.describe('What the agent is for.'),
