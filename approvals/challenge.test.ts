@@ -1,4 +1,4 @@
-/** Approval challenges: whoever approves picks the sentence that the request says, once, on their own page. */
+/** Approval challenges: who approves picks the sentence that the request says, once, on their own page. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after as afterAll, test } from 'node:test';

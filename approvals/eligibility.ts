@@ -262,8 +262,8 @@ function wasSubject(person: Identity, { subject }: SessionPeople): boolean {
 }
 
 /**
- * Whether it may be approved in a channel besides the web: where its manifest says so, neither a passkey nor a
- * challenge is asked for, and the channel's message shows the permission whole.
+ * Whether it may be approved in a channel besides the web: where its manifest says so, neither a passkey nor
+ * a challenge is asked for, and the channel's message shows the permission whole.
  * @param summary the permission in the provider's words, one fact a line
  */
 export function mayApproveIn(channel: string, about: GrantAbout, tier: number, summary: readonly string[]): boolean {

@@ -53,8 +53,10 @@ for (const backend of await testBackends())
     });
     after(() => h.close());
 
+    /** As WRIT_APPROVAL_CHALLENGE says. */
+    let challengeAll = false;
     const deps = () => ({
-      ...grantAbout({ catalog: h.grants.catalog, providers: h.providers }, false),
+      ...grantAbout({ catalog: h.grants.catalog, providers: h.providers }, challengeAll),
       store: h.store,
       clock: h.clock,
       preApprovalSeconds: 30 * 86_400,
@@ -185,6 +187,32 @@ for (const backend of await testBackends())
       const strict = await ask(await open(), undefined, { capability: 'sign' });
       await h.store.run(statement(`UPDATE grants SET status = 'approved' WHERE id = $1`), [strict.id]);
       await assert.rejects(give({ grantId: strict.id, bounds: { scope: { equals: 'all' } } }), code('conflict'));
+    });
+
+    test('where an approval takes a challenge, nothing is given ahead, and what was given is not used', async () => {
+      const unanswered = async (grant: { id: string; sessionId: string; planDigest: string; status: string }) => {
+        assert.equal(grant.status, 'pending');
+        await assert.rejects(approve(grant), { code: 'forbidden' });
+        assert.equal((await eventsOf(h.store, grant.sessionId)).at(-1)?.payload.refused_because, 'no_answer');
+      };
+      const another = await example('one');
+      const id = await give({ maxUses: 100 });
+      challengeAll = true;
+      try {
+        await assert.rejects(give({ grantId: another }), { code: 'forbidden', detail: /must have read it/ });
+        await unanswered(await ask(await open(), 'one'));
+      } finally {
+        challengeAll = false;
+      }
+      assert.equal((await readPreApproval(h.store, id, h.clock.now())).used, 0);
+      await withdraw(id);
+      // The same by the manifest; what a capability says goes before what its agent says.
+      const challenged = manifest().replace('quorum: 1 }', 'quorum: 1, challenge: true }');
+      await publish(challenged);
+      await unanswered(await ask(await open(), 'one'));
+      await publish(challenged.replace('tier: 2,', 'tier: 2, approval: { challenge: false },'));
+      await approve(await ask(await open(), 'one'));
+      await publish(manifest());
     });
 
     test('it never counts for a session that acts for, was started by, or names who gave it', async () => {

@@ -14,6 +14,7 @@ const pictures = {
   'approvals-inbox': 'inbox-desktop-light',
   'approvals-request': 'request-desktop-light',
   'approvals-request-phone': 'request-phone-dark',
+  'approvals-challenge': 'challenge-desktop-light',
   'approvals-decided': 'decided-by-you-desktop-light',
   'break-glass-ask': 'break-glass-ask-desktop-light',
   'break-glass-agree-phone': 'break-glass-agree-phone-light',

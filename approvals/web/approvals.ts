@@ -141,9 +141,9 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
       const { refused_because } = error.extensions;
       const onRecord = ['no_passkey', 'no_answer', 'wrong_answer'].includes(String(refused_because));
       if (error.code !== 'bad_request' && error.code !== 'conflict' && !onRecord) throw error;
-      // A field was wrong, somebody was faster, no passkey signed or no right sentence was picked: show it as it
-      // stands now. What an attacker sends comes here too: a wider permission, or another than the one that
-      // stands.
+      // A field was wrong, somebody was faster, no passkey signed, no right sentence was picked: show it as
+      // it stands now. What an attacker sends comes here too: a wider permission, or another than the one
+      // that stands.
       if (!onRecord) await deps.noteRefusal?.(req, res, error);
       const { status } = errorTable[error.code];
       const fault = { message: error.detail ?? 'Something in the form is not right.', reason, status };

@@ -54,6 +54,11 @@ describe('grants', () => {
     ],
     ['min: 1, max: 4', 'min: 0, max: 4', `+ read-customer-files: parts may now be 0 to 4; before: 1 to 4${files}`],
     ['tier: 2', 'tier: 1', '+ close-account: approval by a person no longer needed'],
+    [
+      'tier: 2',
+      'tier: 2\n    approval: { challenge: true }',
+      '- whoever approves close-account must show having read it',
+    ],
     ['tier: 2', 'tier: 3', '- close-account: a person approves with a passkey now; before: a person approves'],
     [
       'tier: 2',

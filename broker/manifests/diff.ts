@@ -45,6 +45,7 @@ export function diffManifests(before: Manifest | null, after: Manifest): Change[
       ? []
       : [change('description', 'neither', 'the description is another')]),
     ...diffApproval('approval', 'what it asks for', ownersOf(before), before.approval, ownersOf(after), after.approval),
+    ...diffChallenge('approval', 'what it asks for', before.approval?.challenge, after.approval?.challenge),
     ...bounds('envelope', 'a session', { ...before.envelope, sleep: 0 }, { ...after.envelope, sleep: 0 }),
     ...diffSleep(before.envelope.sleep ?? 0, after.envelope.sleep ?? 0),
     ...diffRecords(before.task_types, after.task_types, {
