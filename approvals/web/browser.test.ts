@@ -143,12 +143,7 @@ test('a challenge, without script: nothing is approved before the right sentence
       decideBy: new Date(harness.clock.now().getTime() + 240_000),
     });
     await open(other.path, { timezoneId: 'UTC' }, async (page) => {
-      for (const { device, colorScheme } of looks) {
-        await page.setViewportSize(sizes[device]);
-        await page.emulateMedia({ colorScheme });
-        assert.deepEqual(await barriers(page), [], `challenge, ${device}, ${colorScheme}`);
-        await picture(page, `challenge-${device}-${colorScheme}`);
-      }
+      await isAccessible(page, 'challenge');
       // With the keyboard alone.
       await page.getByRole('radio').first().focus();
       for (
