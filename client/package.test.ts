@@ -1,4 +1,8 @@
-/** The package as its users get it: packed, installed without a network, types and all, run by plain Node. */
+/**
+ * The package as its users get it: packed, installed without a network, types and all, run by plain Node.
+ *
+ * @deep
+ */
 import assert from 'node:assert/strict';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
 /**
- * `npm test`: every suite, on the embedded defaults, and on PostgreSQL and Redis where they answer. Where
+ * `npm test`: every suite that is not left to `npm run test:deep`, on the embedded defaults, and on PostgreSQL and Redis where they answer. Where
  * they do not, one line says so and how to get them; with REQUIRE_SERVICES=1 (as in CI) that is a failure.
  * Arguments are files or patterns to run instead of all; `--test-…` flags go to node; `--slowest N` lists
  * where the time went.
@@ -9,6 +9,7 @@ import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { answers, migratedImage, testDatabaseUrl, testRedisUrl } from '../broker/store/store.test-support.ts';
 import { openRunDatabases } from './test/databases.ts';
+import { saysDeep } from './test/deep.ts';
 import { groupsOf } from './test/groups.ts';
 import { longestFirst, rememberSeconds, runInLanes } from './test/lanes.ts';
 import { temporaryPlace } from './test/temporary-place.ts';
@@ -49,6 +50,11 @@ for (const pattern of patterns.length > 0 ? patterns : folders.map((folder) => `
     console.error(`${pattern}: no such test file`);
     process.exit(1);
   }
+}
+const leftToDeep: string[] = [];
+if (patterns.length === 0 && process.env.TEST_DEPTH !== 'all') {
+  for (const file of found) if (await saysDeep(file)) leftToDeep.push(file);
+  for (const file of leftToDeep) found.delete(file);
 }
 const live = found.size === 1;
 // A flag such as --test-name-pattern is for files by themselves.
@@ -110,6 +116,8 @@ if (slowest > 0) {
 const skipped = outcomes.flatMap((outcome) => outcome.skipped.map((one) => ({ file: outcome.file, ...one })));
 if (skipped.length > 0) console.log('\nskipped:');
 for (const { file, test, why } of skipped) console.log(`  ${file}: ${test}: ${why}`);
+if (leftToDeep.length > 0)
+  console.log(`\nleft to npm run test:deep:\n${leftToDeep.map((file) => `  ${file}`).join('\n')}`);
 if (bad.length > 0) console.log(`\nfailed:\n${bad.map(({ file }) => `  ${file}`).join('\n')}`);
 const seconds = ((performance.now() - began) / 1000).toFixed(1);
 console.log(

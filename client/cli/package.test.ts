@@ -1,6 +1,8 @@
 /**
  * `writ` as its users get it: packed, installed without a network in an empty folder, run by plain Node,
  * without a broker beside it.
+ *
+ * @deep
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';

@@ -1,5 +1,7 @@
 /**
  * The benchmark runs and says what it promises. Counts are held here; times never: they are the machine's.
+ *
+ * @deep
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -10,7 +12,6 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { installedServers } from '../../sandbox/postgres/binaries.ts';
 import type { Result } from './measure.ts';
-import { readOptions } from './options.ts';
 import { postgresVersion } from './servers.ts';
 import type { TargetResult } from './table.ts';
 
@@ -70,11 +71,4 @@ test('a short run writes its results, and the hot paths stay within their round 
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-});
-
-test('what the command line does not know is refused', () => {
-  assert.throws(() => readOptions(['--only', 'nothing']), /nothing is none of/);
-  assert.throws(() => readOptions(['--clients', '0']), /is not a number/);
-  assert.throws(() => readOptions(['--clients', '1.5']), /whole numbers/);
-  assert.deepEqual(readOptions(['--processes', '1,2,3', '--only', 'reference']).processes, [1, 2, 3]);
 });
