@@ -1,8 +1,8 @@
 /**
- * `npm test`: every suite that is not left to `npm run test:deep`, on the embedded defaults, and on PostgreSQL and Redis where they answer. Where
- * they do not, one line says so and how to get them; with REQUIRE_SERVICES=1 (as in CI) that is a failure.
- * Arguments are files or patterns to run instead of all; `--test-…` flags go to node; `--slowest N` lists
- * where the time went.
+ * `npm test`: every suite that is not left to `npm run test:deep`, on the embedded defaults, and on
+ * PostgreSQL and Redis where they answer. Where they do not, one line says so and how to get them; with
+ * REQUIRE_SERVICES=1 (as in CI) that is a failure. Arguments are files or patterns to run instead of all;
+ * `--test-…` flags go to node; `--slowest N` lists where the time went.
  */
 import { glob, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { availableParallelism, loadavg } from 'node:os';

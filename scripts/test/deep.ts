@@ -1,6 +1,6 @@
 /**
- * Which files `npm test` leaves to `npm run test:deep`: those whose head says `@deep`. A file that runs in both,
- * and further there, reads TEST_DEPTH.
+ * Which files `npm test` leaves to `npm run test:deep`: those whose head says `@deep`. A file that runs in
+ * both, and further there, reads TEST_DEPTH.
  */
 import { readFile } from 'node:fs/promises';
 
