@@ -24,6 +24,7 @@ import { publishManifest } from './manifests/publish.ts';
 import { type Scripted, type ScriptedOptions, scriptedProvider } from './scripted-provider.test-support.ts';
 import { type Caller, readSession } from './sessions/authenticate.ts';
 import type { EndSessionDeps } from './sessions/end-session.ts';
+import type { OneTime } from './sessions/one-time.ts';
 import { type OpenSessionDeps, openSession, type Parent } from './sessions/open-session.ts';
 import { createSessionTokens } from './sessions/session-token.ts';
 import { openTestStore } from './store/store.test-support.ts';
@@ -157,7 +158,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
       responsible?: string;
       wallTimeSeconds?: number;
       child?: { parent: Parent; capabilities: string[] };
-      replay?: { key: string; expiresAt: Date };
+      replay?: { key: string; expiresAt: Date; boundTo?: string };
       /** Of the platform's token. */
       claims?: JsonObject;
       /** Thumbprint of the key the session is bound to (DPoP). */
@@ -175,7 +176,7 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
           startedBy: null,
           onBehalfOf: null,
           responsible: input.responsible ?? null,
-          replay: input.replay ?? null,
+          shown: input.replay === undefined ? [] : [shownOnce(input.replay)],
         },
         declaration: {
           task_type: 'work',
@@ -184,7 +185,8 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
           envelope: { max_grants: input.maxGrants, wall_time_seconds: input.wallTimeSeconds },
         },
         jkt: input.jkt ?? null,
-        proof: null,
+        shown: [],
+        narrowedTo: null,
         child: input.child ?? null,
         requestId: null,
       },
@@ -279,3 +281,10 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
 export const statement = (text: string) => ({ name: `test_${sha256(text).slice(0, 16)}`, text });
 
 export const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
+
+/** As the token endpoint hands over what counts once. */
+export const shownOnce = (value: { key: string; expiresAt: Date; boundTo?: string }): OneTime => ({
+  boundTo: null,
+  usedBefore: { code: 'invalid_grant', detail: 'The subject token was used before.' },
+  ...value,
+});

@@ -74,9 +74,9 @@ describe('CIBA, poll mode', () => {
       { DPoP: handle },
     );
     assert.equal(tokens.token_type, 'dpop');
-    assert.deepEqual(tokens.authorization_details, [
-      { type: 'grant', grant_id: grant.id, capability: 'write-customer-files' },
-    ]);
+    const [task, ...granted] = tokens.authorization_details as { [member: string]: unknown }[];
+    assert.deepEqual([task?.type, task?.task_type], ['task', 'answer-invoice-question']);
+    assert.deepEqual(granted, [{ type: 'grant', grant_id: grant.id, capability: 'write-customer-files' }]);
     const redeem = new URL(`${harness.front.url}/v1/grants/${grant.id}/redeem`);
     const collected = await oauth.fetchProtectedResource(
       config,

@@ -34,17 +34,19 @@ import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
+import { type IntrospectionDeps, introspectionOperation } from '../http/introspection.ts';
 import { lockOperations } from '../http/locks.ts';
 import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
-import { type OAuthDeps, oauthOperations } from '../http/oauth.ts';
 import { preApprovalOperations } from '../http/pre-approvals.ts';
 import type { Refusals } from '../http/refusals.ts';
 import { noteRefusedRequest } from '../http/refused-request.ts';
 import { replayOperations } from '../http/replay.ts';
+import { revocationOperation } from '../http/revocation.ts';
 import { sessionOperations } from '../http/session.ts';
 import { sessionDoor } from '../http/session-door.ts';
 import { signalOperations } from '../http/signals.ts';
 import { streamOperations } from '../http/streams.ts';
+import { type TokenEndpointDeps, tokenOperation } from '../http/token-endpoint.ts';
 import { openKeyResolver } from '../identity/jwks.ts';
 import { deriveKey } from '../keys/key-encryption-key.ts';
 import { createSeal } from '../keys/seal.ts';
@@ -61,6 +63,8 @@ import { isSameOrigin } from '../people/same-origin.ts';
 import { signInRouter } from '../people/sign-in.ts';
 import { createCandidates } from '../replay/candidates.ts';
 import { createShadow } from '../replay/shadow.ts';
+import type { EndSessionDeps } from '../sessions/end-session.ts';
+import { unheardSeconds } from '../sessions/heartbeat.ts';
 import { createSessionTokens } from '../sessions/session-token.ts';
 import { takeOnce } from '../sessions/take-once.ts';
 import { createWaiting } from '../streams/poll.ts';
@@ -89,8 +93,8 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
   const { notify, poller, refusals } = parts;
   const { mintDeadlineSeconds, toldOfEnds } = parts;
   const ending = { store, mintDeadlineSeconds, notify, toldOfEnds };
-  const tokens = createSessionTokens(ring, clock, url, settings.WRIT_SESSION_TOKEN_SECONDS);
   const heartbeat = { seconds: settings.WRIT_HEARTBEAT_SECONDS, misses: settings.WRIT_HEARTBEAT_MISSES };
+  const tokens = createSessionTokens(ring, clock, url, settings.WRIT_SESSION_TOKEN_SECONDS, unheardSeconds(heartbeat));
   const provider = await identityProvider(settings, url, clock);
   const login: LoginDeps = {
     store,
@@ -148,7 +152,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     preApprovalSeconds: settings.WRIT_PRE_APPROVAL_SECONDS,
     signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
   };
-  const oauth: OAuthDeps = {
+  const oauth: TokenEndpointDeps & IntrospectionDeps & EndSessionDeps = {
     ...ending,
     refusals,
     clock,
@@ -276,7 +280,9 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         maxGrantsPerSession,
         maxSleepSeconds,
       }),
-      ...oauthOperations(oauth),
+      tokenOperation(oauth),
+      introspectionOperation(oauth),
+      revocationOperation(oauth),
       ...cibaOperations(ciba()),
       ...manifestOperations(manifests),
       ...adminOperations(admin),
@@ -287,7 +293,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       ...candidateOperations({ ...parts, digest, candidates }),
       ...signalOperations(receiver === null || pushToken === undefined ? null : { ...receiver, pushToken, refusals }),
       ...streamOperations({ ...parts, issuer: url, waiting: createWaiting(store) }),
-      ...discoveryOperations(url, ring),
+      ...discoveryOperations(url, ring, settings.WRIT_REQUIRE_DPOP),
     ],
     pages: [
       assetsRouter(),
@@ -324,7 +330,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         refuse: (proposal) => refuseProposal(store, clock, proposal),
       }),
     ],
-    door: sessionDoor({ store, clock, tokens, refusals, url }),
+    door: sessionDoor({ store, clock, tokens, refusals, url, heartbeat }),
     authorizeAdmin: async (req) => {
       const person = await loadLogin(login, req);
       return authorizeAdmin(

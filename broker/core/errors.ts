@@ -161,9 +161,14 @@ export const errorTable = {
     help: 'The `errors` list names each parameter.',
   },
   invalid_client: {
-    status: 401,
-    title: 'The client assertion does not hold',
-    help: 'See `private_key_jwt` in the trust file and RFC 7523.',
+    status: 400,
+    title: 'The client is not known by what it sent',
+    help: 'Clients sign for themselves: see `private_key_jwt` in the trust file and RFC 7523. Nobody has a client secret. Where an `Authorization` header was sent the status is 401.',
+  },
+  invalid_scope: {
+    status: 400,
+    title: 'The session may not ask for this scope',
+    help: 'A scope is the name of a capability. Leave `scope` out for all that the task allows.',
   },
   invalid_grant: {
     status: 400,

@@ -12,14 +12,15 @@ import { grantReads, requestGrant } from '../grants/request-grant.ts';
 import { readSession } from '../sessions/authenticate.ts';
 import { endSession } from '../sessions/end-session.ts';
 import { clientPrincipal, type ExchangeDeps, openFor } from '../sessions/exchange-token.ts';
-import type { OneTime, OpenedSession } from '../sessions/open-session.ts';
+import { type OneTime, proofOnce, takeShown } from '../sessions/one-time.ts';
+import type { OpenedSession } from '../sessions/opened-session.ts';
 import { type SleepDeps, sleepSession } from '../sessions/sleep.ts';
 import { takeOnce } from '../sessions/take-once.ts';
 import { type SleepingGrant, sleepingGrant, wakeSession } from '../sessions/wake.ts';
 import { grantBody } from './grants.ts';
-import { type CibaPoll, taskDetail } from './oauth.ts';
 import { type Operation, operation } from './operation.ts';
 import { line, zodFaults } from './text.ts';
+import { type CibaPoll, taskDetail } from './token-endpoint.ts';
 
 export interface CibaDeps extends ExchangeDeps, SleepDeps {
   grants: GrantDeps;
@@ -93,7 +94,7 @@ export function cibaOperations(deps: CibaDeps): Operation[] {
           clientAssertion: asked.client_assertion,
           clientId: asked.client_id,
         });
-        const opened = await openFor(deps, { task, proof: null, resume: undefined, requestId }, client);
+        const opened = await openFor(deps, { task, scope: null, proof: null, resume: undefined, requestId }, client);
         try {
           const caller = { sessionId: opened.id, agent: opened.agent, jkt: null, replay: null };
           const now = deps.clock.now();
@@ -143,15 +144,8 @@ export async function pollCiba(deps: CibaDeps, asked: CibaPoll): Promise<OpenedS
   const principal = await clientPrincipal(deps, asked);
   const grant = await sleepingGrant(deps.store, principal, handle);
   if (grant === null) throw new WritError('invalid_grant', { detail: 'There is no such request of this client.' });
-  const once: OneTime[] = [
-    ...(principal.replay === null ? [] : [principal.replay]),
-    ...(proof === null ? [] : [{ key: proof.replayKey, expiresAt: proof.replayExpiresAt }]),
-  ];
-  const burn = async () => {
-    for (const { key, expiresAt } of once)
-      if (!(await takeOnce(deps.store, key, expiresAt)))
-        throw new WritError('invalid_grant', { detail: 'The token or proof was used before.' });
-  };
+  const once: OneTime[] = [...principal.shown, ...proofOnce(proof)];
+  const burn = () => takeShown(deps.store, once);
   const now = deps.clock.now();
   if (grant.sessionEnded || (grant.status === 'denied' && grant.reason === 'timeout')) {
     await burn();

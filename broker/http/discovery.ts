@@ -9,11 +9,12 @@ import type { KeyRing } from '../keys/ring.ts';
 import { tokenExchange } from '../sessions/exchange-token.ts';
 import { cibaGrantType } from './ciba-grant-type.ts';
 import { type Operation, operation } from './operation.ts';
+import { resourceMetadataPath } from './resource-metadata-path.ts';
 
 /** How long verifiers may keep the JWKS; a rotated-in key is published longer than this before it signs. */
 const jwksSeconds = 300;
 
-export function discoveryOperations(issuer: string, ring: KeyRing): Operation[] {
+export function discoveryOperations(issuer: string, ring: KeyRing, requireDpop: boolean): Operation[] {
   const metadata = {
     issuer,
     token_endpoint: `${issuer}/oauth/token`,
@@ -24,10 +25,15 @@ export function discoveryOperations(issuer: string, ring: KeyRing): Operation[] 
     backchannel_token_delivery_modes_supported: ['poll'],
     backchannel_user_code_parameter_supported: false,
     grant_types_supported: [tokenExchange, 'client_credentials', cibaGrantType],
-    response_types_supported: [],
+    // Required (RFC 8414 section 2), though nobody gets anything from an authorization endpoint here.
+    response_types_supported: ['none'],
     token_endpoint_auth_methods_supported: ['none', 'private_key_jwt'],
     token_endpoint_auth_signing_alg_values_supported: signingAlgorithms,
+    introspection_endpoint_auth_methods_supported: ['private_key_jwt', 'Bearer', 'DPoP'],
+    introspection_endpoint_auth_signing_alg_values_supported: signingAlgorithms,
+    revocation_endpoint_auth_methods_supported: ['none'],
     dpop_signing_alg_values_supported: dpopAlgorithms,
+    protected_resources: [issuer],
     authorization_details_types_supported: ['task', 'grant'],
     service_documentation: `${issuer}/openapi.json`,
   };
@@ -56,6 +62,21 @@ export function discoveryOperations(issuer: string, ring: KeyRing): Operation[] 
         subject_types_supported: ['public'],
         id_token_signing_alg_values_supported: ['ES256'],
         claims_supported: ['iss', 'sub', 'aud', 'iat', 'exp', 'jti'],
+      }),
+      3600,
+    ),
+    document(
+      resourceMetadataPath,
+      'Protected resource metadata (RFC 9728): whose tokens the API takes, and how',
+      () => ({
+        resource: issuer,
+        authorization_servers: [issuer],
+        bearer_methods_supported: ['header'],
+        dpop_signing_alg_values_supported: dpopAlgorithms,
+        dpop_bound_access_tokens_required: requireDpop,
+        authorization_details_types_supported: ['task'],
+        resource_name: 'Writ',
+        resource_documentation: `${issuer}/openapi.json`,
       }),
       3600,
     ),

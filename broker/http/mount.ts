@@ -220,7 +220,7 @@ function readBody(operation: Operation, req: Request, oauth: boolean): unknown {
   }
   if (bodyType === 'yaml' || bodyType === 'set') return req.body ?? {};
   if (bodyType === 'form' && !inUtf8(req)) throw new WritError('unsupported_media_type');
-  const body = bodyType === 'form' ? fieldsOf(req.body ?? '') : (req.body ?? {});
+  const body = bodyType === 'form' ? fieldsOf(req.body ?? '', operation.repeatable ?? []) : (req.body ?? {});
   const faults = textFaults(body);
   if (faults.length > 0) throw refuse(faults, oauth);
   return read(operation.body, body, oauth);
@@ -235,16 +235,19 @@ function inUtf8(req: Request): boolean {
 const mostFields = 50;
 
 /**
- * A field that comes twice is a list, which no schema of ours takes (RFC 6749 section 3.2: not more than
- * once).
+ * A field without a value counts as left out; one that comes twice is a list, which no schema takes but of
+ * those that may be repeated (RFC 6749 section 3.2).
  */
-function fieldsOf(form: string): Record<string, unknown> {
+function fieldsOf(form: string, repeatable: readonly string[]): Record<string, unknown> {
   const fields = new Map<string, unknown>();
   let count = 0;
   for (const [name, value] of new URLSearchParams(form)) {
     count += 1;
     if (count > mostFields) throw new WritError('body_too_large');
-    fields.set(name, fields.has(name) ? [] : value);
+    if (value === '') continue;
+    const before = fields.get(name);
+    if (before === undefined) fields.set(name, value);
+    else fields.set(name, repeatable.includes(name) ? [before, value].flat() : []);
   }
   return Object.fromEntries(fields);
 }

@@ -52,6 +52,8 @@ interface Described<Body, Query, Params> {
   body?: z.ZodType<Body>;
   /** Media type of the body; JSON unless said. `set`: a Security Event Token (RFC 8417). */
   bodyType?: 'json' | 'form' | 'yaml' | 'set';
+  /** Of a form: fields that may come more than once, and are a list then. */
+  repeatable?: readonly string[];
   /** A standard whose refusals differ from ours: of `authzen`, a body that is not JSON is 400. */
   dialect?: 'authzen';
   /** A body may be left out. */

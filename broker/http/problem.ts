@@ -2,6 +2,9 @@
 import type { ErrorRequestHandler, Request, Response } from 'express';
 import type { Logger } from 'pino';
 import { asWritError, type ErrorCode, errorTable, type WritError } from '../core/errors.ts';
+import { dpopAlgorithms } from '../identity/dpop.ts';
+import { descriptionText, inOAuthWords } from './oauth-words.ts';
+import { resourceMetadataPath } from './resource-metadata-path.ts';
 
 export interface Problem {
   type: string;
@@ -30,10 +33,16 @@ function problemOf(error: WritError, publicUrl: string, requestId: string): Prob
   };
 }
 
-/** The challenge that a 401 must carry (RFC 9110 section 11.6.1, RFC 9449 section 7.1). */
-function challenge(error: WritError): string {
-  if (error.code === 'invalid_dpop_proof') return 'DPoP error="invalid_dpop_proof"';
-  return error.code === 'session_ended' ? 'DPoP error="invalid_token", Bearer error="invalid_token"' : 'DPoP, Bearer';
+/**
+ * The challenge that a 401 must carry (RFC 9110 section 11.6.1, RFC 9449 section 7.1), with where clients find
+ * out how to get a token (RFC 9728 section 5.1).
+ */
+function challenge(error: WritError, publicUrl: string): string {
+  const more = `resource_metadata="${publicUrl}${resourceMetadataPath}"`;
+  const dpop = (words: string) => `DPoP ${words}algs="${dpopAlgorithms.join(' ')}", ${more}`;
+  if (error.code === 'invalid_dpop_proof') return dpop('error="invalid_dpop_proof", ');
+  const words = error.code === 'session_ended' ? 'error="invalid_token", ' : '';
+  return `${dpop(words)}, Bearer ${words}${more}`;
 }
 
 /**
@@ -50,7 +59,12 @@ export function sendProblem(
 ): void {
   const error = asWritError(thrown);
   const problem = problemOf(error, publicUrl, requestId);
-  if (oauth && error.code === 'invalid_dpop_proof') problem.status = 400;
+  const words = oauth ? inOAuthWords(error.code) : null;
+  const triedHeader = res.req.get('authorization') !== undefined;
+  if (words !== null) problem.status = words.status;
+  // RFC 6749 section 5.2: where the Authorization header was tried, and only there; clients that find a
+  // challenge do not read the body.
+  if (error.code === 'invalid_client' && triedHeader) problem.status = 401;
   const level = problem.status >= 500 ? 'error' : 'info';
   log[level](
     { request_id: requestId, code: error.code, err: error.cause ?? (problem.status >= 500 ? error : undefined) },
@@ -60,16 +74,28 @@ export function sendProblem(
     res.destroy();
     return;
   }
-  if (problem.status === 401) res.setHeader('WWW-Authenticate', challenge(error));
+  if (problem.status === 401)
+    res.setHeader(
+      'WWW-Authenticate',
+      error.code === 'invalid_client' ? 'Basic realm="writ"' : challenge(error, publicUrl),
+    );
   if (error.retryAfterSeconds !== undefined) res.setHeader('Retry-After', String(error.retryAfterSeconds));
   res.status(problem.status);
   res.setHeader('Cache-Control', 'no-store');
   res.setHeader('Content-Type', oauth ? 'application/json' : 'application/problem+json');
   res.end(
     JSON.stringify(
-      oauth ? { error: error.code, error_description: error.detail ?? problem.title, ...problem } : problem,
+      words === null
+        ? problem
+        : { error: words.error, error_description: descriptionText(describe(error, problem.title)), ...problem },
     ),
   );
+}
+
+/** OAuth clients show the description alone: it names the fields, too. */
+function describe(error: WritError, title: string): string {
+  const faults = error.errors?.slice(0, 3).map(({ path, message }) => `${path} ${message}`) ?? [];
+  return [error.detail ?? title, ...faults].join('; ');
 }
 
 /** The app's final error handler, for pages and static files too. */

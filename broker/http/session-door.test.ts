@@ -53,7 +53,7 @@ for (const backend of await testBackends()) {
       });
       const refusals = createRefusals(store, clock, log, 0);
       const authorizeAdmin = () => Promise.reject(new Error('nobody asks for an admin'));
-      const door = sessionDoor({ store, clock, tokens, refusals, url });
+      const door = sessionDoor({ store, clock, tokens, refusals, url, heartbeat: { seconds: 60, misses: 3 } });
       mountOperations(app, [careless], {
         publicUrl: url,
         log,

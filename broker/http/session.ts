@@ -7,9 +7,9 @@ import { endSession } from '../sessions/end-session.ts';
 import { type HeartbeatDeps, heartbeat } from '../sessions/heartbeat.ts';
 import { overview, readCursor, settledSessions } from '../sessions/overview.ts';
 import { type SleepDeps, sleepSession } from '../sessions/sleep.ts';
-import { tokenSchema } from './oauth.ts';
 import { type Operation, operation } from './operation.ts';
 import { inDigits } from './text.ts';
+import { tokenSchema } from './token-endpoint.ts';
 
 export type SessionDeps = SleepDeps &
   HeartbeatDeps & {

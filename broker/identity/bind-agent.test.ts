@@ -25,7 +25,8 @@ function subject(claims: JsonObject, issuerName = 'ci'): VerifiedSubject {
     subject: 'x',
     claims,
     expiresAt: at,
-    replayKey: null,
+    replayKey: 'jti:x',
+    singleUse: false,
     replayExpiresAt: at,
   };
 }

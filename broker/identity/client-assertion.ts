@@ -4,17 +4,19 @@
  */
 import { jwtVerify } from 'jose';
 import { WritError } from '../core/errors.ts';
+import { refusalReasons } from '../core/reasons.ts';
 import type { Clock, JsonObject } from '../core/vocabulary.ts';
 import { openCompactJws, sha256 } from './compact-jws.ts';
 import type { KeyResolver } from './jwks.ts';
 import { asRefusal, clockToleranceSeconds, dateOf } from './platform-token.ts';
 import { Refusal, refused } from './refusal.ts';
-import type { Trust } from './trust.ts';
+import type { TrustedClient } from './trust.ts';
 
 export const clientAssertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 
 const maxAssertionLength = 8_000;
-const maxLifeSeconds = 300;
+/** Libraries choose between one minute and an hour. */
+const maxLifeSeconds = 3_600;
 const replayMarginSeconds = 10;
 
 export interface ClientAssertion {
@@ -33,28 +35,29 @@ export interface ClientAssertionDeps {
   audiences: readonly string[];
 }
 
-export interface VerifiedClient {
-  clientId: string;
-  agent: string;
-  /** As the trust file names it: counts as the starter of the run. */
-  responsible: string | null;
+export interface VerifiedClient<Client> {
+  client: Client;
   expiresAt: Date;
   /** To be recorded atomically by the caller, who refuses when it is there already. */
   replayKey: string;
   replayExpiresAt: Date;
 }
 
+/** A client, or a resource server, by its `client_id`. */
+type SignsForItself = Pick<TrustedClient, 'name' | 'location' | 'algorithms' | 'allowInsecureLoopback' | 'clientId'>;
+
 /**
+ * @param clients who may sign, by `client_id`
  * @throws WritError `invalid_client`, or `unavailable` when the client's keys cannot be had; the cause is a
  *   `Refusal` with the reason
  */
-export async function verifyClientAssertion(
+export async function verifyClientAssertion<Client extends SignsForItself>(
   request: ClientAssertion,
-  trust: Trust,
+  clients: ReadonlyMap<string, Client>,
   deps: ClientAssertionDeps,
-): Promise<VerifiedClient> {
+): Promise<VerifiedClient<Client>> {
   try {
-    return await verify(request, trust, deps);
+    return await verify(request, clients, deps);
   } catch (error) {
     const refusal = asRefusal(error);
     if (refusal.reason === 'issuer_unavailable') {
@@ -67,19 +70,30 @@ export async function verifyClientAssertion(
     throw refused(
       'invalid_client',
       refusal.reason,
-      'The client assertion was not accepted.',
+      `The client assertion was not accepted: ${told(refusal)}.`,
       refusal.message,
       refusal.cause,
     );
   }
 }
 
-async function verify(request: ClientAssertion, trust: Trust, deps: ClientAssertionDeps): Promise<VerifiedClient> {
+/** What its author may be told of an assertion. Of a library's message only the reason. */
+function told(refusal: Refusal): string {
+  if (refusal.cause === undefined) return refusal.message;
+  const { meaning } = refusalReasons[refusal.reason];
+  return `${meaning.charAt(0).toLowerCase()}${meaning.slice(1, -1)}`;
+}
+
+async function verify<Client extends SignsForItself>(
+  request: ClientAssertion,
+  clients: ReadonlyMap<string, Client>,
+  deps: ClientAssertionDeps,
+): Promise<VerifiedClient<Client>> {
   if (request.type !== clientAssertionType)
     throw new Refusal('unsupported_assertion_type', 'not a JWT bearer assertion');
   const { header, payload } = openCompactJws(request.assertion, maxAssertionLength);
   if (!isAssertionType(header.typ)) throw new Refusal('malformed', 'the assertion’s `typ` is that of something else');
-  const client = typeof payload.sub === 'string' ? trust.clients.get(payload.sub) : undefined;
+  const client = typeof payload.sub === 'string' ? clients.get(payload.sub) : undefined;
   if (client === undefined) throw new Refusal('unknown_client', 'the client is not listed');
   if (request.clientId !== undefined && request.clientId !== client.clientId) {
     throw new Refusal('unknown_client', '`client_id` is not the assertion’s subject');
@@ -96,8 +110,9 @@ async function verify(request: ClientAssertion, trust: Trust, deps: ClientAssert
     currentDate: now,
   });
   const { aud, exp, iat, jti } = verified.payload as JsonObject;
-  // One addressee: an assertion that names others as well could be carried here by one of them.
-  if (Array.isArray(aud) && aud.length !== 1) throw new Refusal('wrong_audience', 'addressed to others as well');
+  // An assertion that names others as well could be carried here by one of them.
+  if (Array.isArray(aud) && !aud.every((one) => deps.audiences.includes(String(one))))
+    throw new Refusal('wrong_audience', 'addressed to others as well');
   const nowSeconds = now.getTime() / 1000;
   const expiresAt = dateOf(exp as number);
   if (expiresAt === null || (exp as number) - nowSeconds > maxLifeSeconds + clockToleranceSeconds) {
@@ -108,9 +123,7 @@ async function verify(request: ClientAssertion, trust: Trust, deps: ClientAssert
   if (typeof jti !== 'string' || jti === '' || jti.length > 256)
     throw new Refusal('bad_claim', '`jti` is not a short text');
   return {
-    clientId: client.clientId,
-    agent: client.agent,
-    responsible: client.responsible,
+    client,
     expiresAt,
     replayKey: `assertion:${client.clientId}:${sha256(jti)}`,
     replayExpiresAt: new Date(expiresAt.getTime() + (clockToleranceSeconds + replayMarginSeconds) * 1000),

@@ -130,14 +130,22 @@ function unavailable(source: KeySource, entry: Entry): Refusal {
 function pick(keys: VerificationKey[], alg: SigningAlgorithm, kid: unknown): VerificationKey | null {
   const fitting = keys.filter(
     (key) =>
-      fitsAlgorithm(key.jwk, alg) && (key.alg === null || key.alg === alg) && (kid === undefined || key.kid === kid),
+      fitsAlgorithm(key.jwk, alg) &&
+      (key.alg === null || sameAlgorithm(key.alg, alg)) &&
+      (kid === undefined || key.kid === kid),
   );
   return fitting.length === 1 ? (fitting[0] ?? null) : null;
 }
 
+/** RFC 9864: `Ed25519` says of `EdDSA` which curve; no other curve is known here. */
+function sameAlgorithm(one: string, other: string): boolean {
+  const name = (alg: string) => (alg === 'Ed25519' ? 'EdDSA' : alg);
+  return name(one) === name(other);
+}
+
 function fitsAlgorithm(jwk: JWK, alg: SigningAlgorithm): boolean {
   if (alg.startsWith('RS') || alg.startsWith('PS')) return jwk.kty === 'RSA';
-  if (alg === 'EdDSA') return jwk.kty === 'OKP' && jwk.crv === 'Ed25519';
+  if (alg === 'EdDSA' || alg === 'Ed25519') return jwk.kty === 'OKP' && jwk.crv === 'Ed25519';
   const curve = { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521' }[alg as 'ES256' | 'ES384' | 'ES512'];
   return jwk.kty === 'EC' && jwk.crv === curve;
 }

@@ -18,22 +18,25 @@ const good = { sub: 'job-1', aud: audience };
 let platform: PlatformIssuer;
 let stranger: PlatformIssuer;
 let spiffe: PlatformIssuer;
+let wide: PlatformIssuer;
 let trust: Trust;
 
 before(async () => {
   platform = await startPlatformIssuer({ clock });
   stranger = await startPlatformIssuer({ clock });
+  wide = await startPlatformIssuer({ clock });
   spiffe = await startPlatformIssuer({ clock, algorithm: 'ES256', keyUse: 'jwt-svid' });
   const parsed = parseTrust(
     `issuers:
   - { name: ci, issuer: "${platform.issuer}" }
+  - { name: wide, issuer: "${wide.issuer}", audience: [${audience}, writ-two], other_audiences: true, single_use: true }
   - { name: mesh, issuer: "${spiffe.issuer}", kind: spiffe, audience: writ-mesh }`,
     { allowInsecureLoopback: true },
   );
   assert.ok(parsed.ok);
   trust = parsed.trust;
 });
-after(() => Promise.all([platform.close(), stranger.close(), spiffe.close()]));
+after(() => Promise.all([platform.close(), stranger.close(), spiffe.close(), wide.close()]));
 
 const deps = () => ({ clock, keys: openKeyResolver({ clock }), audience });
 const verify = (token: unknown) => verifyPlatformToken(token, trust, deps());
@@ -61,8 +64,11 @@ describe('a platform token', () => {
     assert.ok(subject.replayExpiresAt > subject.expiresAt);
   });
 
-  it('is accepted among several audiences, and as a SPIFFE JWT-SVID whose key says `jwt-svid`', async () => {
-    await verify(await platform.mint({ ...good, aud: ['other', audience] }));
+  it('is accepted for several audiences where the trust file says so, and as a SPIFFE JWT-SVID whose key says `jwt-svid`', async () => {
+    await verify(await platform.mint({ ...good, aud: [audience] }));
+    await verify(await wide.mint({ ...good, aud: ['other', audience] }));
+    await verify(await wide.mint({ ...good, aud: 'writ-two' }));
+    await refuses(await platform.mint({ ...good, aud: ['other', audience] }), 'wrong_audience');
     await verify(await spiffe.mint({ sub: 'spiffe://example.org/bot', aud: 'writ-mesh' }));
     await refuses(await spiffe.mint({ sub: 'bot', aud: 'writ-mesh' }), 'bad_claim');
     await refuses(await spiffe.mint({ sub: 'spiffe://example.org/bot', aud: audience }), 'wrong_audience');
@@ -75,7 +81,12 @@ describe('a platform token', () => {
     assert.match(first.replayKey ?? '', /^jti:http:\/\/127\.0\.0\.1:\d+:[A-Za-z0-9_-]{43}$/);
     assert.equal((await verify(await platform.mint({ ...good, jti: 'j-1', more: 1 }))).replayKey, first.replayKey);
     assert.notEqual((await verify(await platform.mint({ ...good, jti: 'j-2' }))).replayKey, first.replayKey);
-    assert.equal((await verify(await platform.mint(good, { without: ['jti'] }))).replayKey, null);
+    assert.deepEqual([first.singleUse, (await verify(await wide.mint(good))).singleUse], [false, true]);
+    const plain = await platform.mint(good, { without: ['jti'] });
+    assert.match((await verify(plain)).replayKey, /^token:/);
+    assert.equal((await verify(plain)).replayKey, (await verify(plain)).replayKey);
+    const other = await platform.mint({ ...good, more: 1 }, { without: ['jti'] });
+    assert.notEqual((await verify(other)).replayKey, (await verify(plain)).replayKey);
   });
 
   it('is refused with alg none, signed or not', async () => {

@@ -32,10 +32,12 @@ export interface VerifiedSubject {
   claims: JsonObject;
   expiresAt: Date;
   /**
-   * To be recorded atomically by the caller, who refuses when it is there already; null when the token has no
-   * `jti`.
+   * To be recorded atomically by the caller: who showed it. Its `jti`, or without one what was signed, because a
+   * signature can be written in more than one way.
    */
-  replayKey: string | null;
+  replayKey: string;
+  /** It counts once, whoever shows it. */
+  singleUse: boolean;
   /** Until when the key must be remembered. */
   replayExpiresAt: Date;
 }
@@ -51,22 +53,29 @@ export async function verifyPlatformToken(
   deps: PlatformTokenDeps,
 ): Promise<VerifiedSubject> {
   try {
-    const { header, payload } = openCompactJws(token, maxTokenLength);
+    const { header, payload, signedPart } = openCompactJws(token, maxTokenLength);
     if (!isIdentityType(header.typ)) throw new Refusal('malformed', 'the token’s `typ` is that of something else');
     const issuer = typeof payload.iss === 'string' ? trust.issuers.get(payload.iss) : undefined;
     if (issuer === undefined) throw new Refusal('unknown_issuer', 'the issuer is not listed');
     const key = await deps.keys.resolve(issuer, header as { alg: string; kid?: unknown });
+    const audiences = issuer.audiences ?? [deps.audience];
     const verified = await jwtVerify(token as string, key, {
       algorithms: [...issuer.algorithms],
       issuer: issuer.issuer,
-      audience: issuer.audience ?? deps.audience,
+      audience: [...audiences],
       // jose takes a token without `exp` unless told not to.
       requiredClaims: ['exp', 'iat', 'sub', 'aud'],
       maxTokenAge: issuer.maxTokenAgeSeconds,
       clockTolerance: clockToleranceSeconds,
       currentDate: deps.clock.now(),
     });
-    return subjectOf(issuer, verified.payload as JsonObject);
+    const { aud } = verified.payload;
+    if (Array.isArray(aud) && !issuer.otherAudiences && !aud.every((one) => audiences.includes(one)))
+      throw new Refusal(
+        'wrong_audience',
+        'it is for others as well, and the trust file does not say `other_audiences`',
+      );
+    return subjectOf(issuer, verified.payload as JsonObject, signedPart);
   } catch (error) {
     const refusal = asRefusal(error);
     if (refusal.reason === 'issuer_unavailable') {
@@ -86,7 +95,7 @@ export async function verifyPlatformToken(
   }
 }
 
-function subjectOf(issuer: TrustedIssuer, claims: JsonObject): VerifiedSubject {
+function subjectOf(issuer: TrustedIssuer, claims: JsonObject, signedPart: string): VerifiedSubject {
   const { sub, jti } = claims;
   const exp = claims.exp as number;
   if (typeof sub !== 'string' || !isPrintable(sub, 1_024))
@@ -105,7 +114,9 @@ function subjectOf(issuer: TrustedIssuer, claims: JsonObject): VerifiedSubject {
     subject: sub,
     claims,
     expiresAt,
-    replayKey: jti === undefined ? null : `jti:${issuer.issuer}:${sha256(jti)}`,
+    replayKey:
+      jti === undefined ? `token:${issuer.issuer}:${sha256(signedPart)}` : `jti:${issuer.issuer}:${sha256(jti)}`,
+    singleUse: issuer.singleUse,
     replayExpiresAt,
   };
 }

@@ -17,6 +17,7 @@ export const signingAlgorithms = [
   'ES384',
   'ES512',
   'EdDSA',
+  'Ed25519',
 ] as const;
 export type SigningAlgorithm = (typeof signingAlgorithms)[number];
 
@@ -32,11 +33,17 @@ const name = z
 
 const address = z.string().min(1).max(255);
 
-const algorithms = z
-  .array(z.enum(signingAlgorithms))
-  .min(1)
-  .default(defaultAlgorithms)
-  .describe('Signature algorithms accepted from here; anything else is refused before a key is looked up.');
+const algorithmsBut = (byDefault: SigningAlgorithm[]) =>
+  z
+    .array(z.enum(signingAlgorithms))
+    .min(1)
+    .default(byDefault)
+    .describe(
+      'Signature algorithms accepted from here; anything else is refused before a key is looked up. `EdDSA` and `Ed25519` (RFC 9864) are two names of one.',
+    );
+const algorithms = algorithmsBut(defaultAlgorithms);
+/** Whoever signs for itself chooses by its library. */
+const clientAlgorithms = algorithmsBut(['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519']);
 
 const jwks = z
   .strictObject({ keys: z.array(z.record(z.string(), z.json())).min(1).max(100) })
@@ -58,9 +65,18 @@ const issuer = z.strictObject({
       'Where its keys are; left out, found through its discovery document. Needed when they are on another host than the issuer.',
     ),
   jwks: jwks.optional(),
-  audience: address
+  audience: z
+    .union([address, z.array(address).min(1).max(20)])
     .optional()
-    .describe('The `aud` its tokens carry for this broker, when it cannot be the broker’s own. Unique to this broker.'),
+    .describe(
+      'The `aud` its tokens carry for this broker, when it cannot be the broker’s own; one or a list. Unique to this broker.',
+    ),
+  other_audiences: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Take tokens that are for others as well. Each of them could open a session here with the token it was sent.',
+    ),
   algorithms,
   kind: z
     .enum(issuerKinds)
@@ -71,6 +87,12 @@ const issuer = z.strictObject({
     .regex(/^[1-9][0-9]{0,5}[smh]$/, 'A duration such as 90s, 10m or 1h')
     .default('1h')
     .describe('Tokens issued longer ago are refused, whatever their `exp`.'),
+  single_use: z
+    .boolean()
+    .default(false)
+    .describe(
+      'A token opens one session. Left out, a token opens sessions for the DPoP key that showed it first, as long as it holds: platforms such as Kubernetes hand out one for an hour. Without a DPoP key a token always counts once.',
+    ),
 });
 
 const personClaim = z.string().min(1).max(255);
@@ -110,13 +132,22 @@ const binding = z.strictObject({
   responsible,
 });
 
+const clientId = z.string().regex(/^[\x21-\x7e]{1,255}$/, 'Printable ASCII without spaces, 255 at most');
+
 const client = z.strictObject({
   agent: name,
-  client_id: z.string().regex(/^[\x21-\x7e]{1,255}$/, 'Printable ASCII without spaces, 255 at most'),
+  client_id: clientId,
   jwks_uri: address.optional(),
   jwks: jwks.optional(),
-  algorithms,
+  algorithms: clientAlgorithms,
   responsible,
+});
+
+const resourceServer = z.strictObject({
+  client_id: clientId,
+  jwks_uri: address.optional(),
+  jwks: jwks.optional(),
+  algorithms: clientAlgorithms,
 });
 
 export const trustFileSchema = z.strictObject({
@@ -127,6 +158,13 @@ export const trustFileSchema = z.strictObject({
     .max(10_000)
     .default([])
     .describe('Agents that sign for themselves: `private_key_jwt`, RFC 7523.'),
+  resource_servers: z
+    .array(resourceServer)
+    .max(1_000)
+    .default([])
+    .describe(
+      'Services that take session tokens and ask about them (`POST /oauth/introspect`, RFC 7662), with a key of their own (`private_key_jwt`). They may ask, and nothing else.',
+    ),
 });
 
 export type TrustFile = z.output<typeof trustFileSchema>;

@@ -33,9 +33,13 @@ export interface KeySource {
 export interface TrustedIssuer extends KeySource {
   issuer: string;
   kind: IssuerKind;
-  /** The `aud` expected of it; null = the broker's own. */
-  audience: string | null;
+  /** The `aud` expected of it, one of these; null = the broker's own. */
+  audiences: readonly string[] | null;
+  /** A token that is for others as well is taken. */
+  otherAudiences: boolean;
   maxTokenAgeSeconds: number;
+  /** A token opens one session, with whatever key. */
+  singleUse: boolean;
 }
 
 export interface Binding {
@@ -55,12 +59,19 @@ export interface TrustedClient extends KeySource {
   responsible: string | null;
 }
 
+/** A service that takes session tokens: it may ask whether they are alive. */
+export interface ResourceServer extends KeySource {
+  clientId: string;
+}
+
 export interface Trust {
   /** By the `iss` of its tokens. */
   issuers: ReadonlyMap<string, TrustedIssuer>;
   bindings: readonly Binding[];
   /** By `client_id`. */
   clients: ReadonlyMap<string, TrustedClient>;
+  /** By `client_id`. */
+  resourceServers: ReadonlyMap<string, ResourceServer>;
 }
 
 export interface TrustOptions {
@@ -73,7 +84,12 @@ export interface TrustOptions {
 export type ParsedTrust = { ok: true; trust: Trust } | { ok: false; faults: FieldFault[] };
 
 /** Trusts nobody: for a broker without a trust file. */
-export const emptyTrust: Trust = { issuers: new Map(), bindings: [], clients: new Map() };
+export const emptyTrust: Trust = {
+  issuers: new Map(),
+  bindings: [],
+  clients: new Map(),
+  resourceServers: new Map(),
+};
 
 /**
  * Parses a trust file (YAML). All faults are reported together, each with its path and, where it has one, its
@@ -122,14 +138,18 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignIn
       name: entry.name,
       issuer: entry.issuer,
       location: keyLocation(entry, entry.issuer, allowInsecureLoopback, at, report),
-      algorithms: entry.algorithms,
+      algorithms: withBothNames(entry.algorithms),
       kind: entry.kind ?? wellKnownKinds[entry.issuer] ?? 'generic',
-      audience: entry.audience ?? null,
+      audiences: entry.audience === undefined ? null : [entry.audience].flat(),
+      otherAudiences: entry.other_audiences,
       maxTokenAgeSeconds: seconds(entry.max_token_age),
+      singleUse: entry.single_use,
       allowInsecureLoopback,
     };
-    if (sharedAudiences.has(entry.audience ?? '')) {
-      report([...at, 'audience'], 'Others accept this audience too: a token meant for them would open a session here');
+    for (const [i, audience] of (issuer.audiences ?? []).entries()) {
+      const where = [...at, 'audience', ...(Array.isArray(entry.audience) ? [i] : [])];
+      if (sharedAudiences.has(audience))
+        report(where, 'Others accept this audience too: a token meant for them would open a session here');
     }
     if (issuers.has(entry.issuer)) report([...at, 'issuer'], 'Listed twice');
     if (byName.has(entry.name)) report([...at, 'name'], 'Used twice');
@@ -169,12 +189,26 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignIn
       agent: entry.agent,
       clientId: entry.client_id,
       location: keyLocation(entry, null, allowInsecureLoopback, at, report),
-      algorithms: entry.algorithms,
+      algorithms: withBothNames(entry.algorithms),
       allowInsecureLoopback,
       responsible: entry.responsible ?? null,
     });
   }
-  return { issuers, bindings, clients };
+
+  const resourceServers = new Map<string, ResourceServer>();
+  for (const [index, entry] of file.resource_servers.entries()) {
+    const at = ['resource_servers', index];
+    if (clients.has(entry.client_id) || resourceServers.has(entry.client_id))
+      report([...at, 'client_id'], 'Used twice');
+    resourceServers.set(entry.client_id, {
+      name: entry.client_id,
+      clientId: entry.client_id,
+      location: keyLocation(entry, null, allowInsecureLoopback, at, report),
+      algorithms: withBothNames(entry.algorithms),
+      allowInsecureLoopback,
+    });
+  }
+  return { issuers, bindings, clients, resourceServers };
 }
 
 const wellKnownKinds: { [issuer: string]: IssuerKind } = {
@@ -215,7 +249,7 @@ function keyLocation(
     return { kind: 'jwks_uri', url: entry.jwks_uri };
   }
   if (discoverAt === null) {
-    report(at, 'Give the client’s public keys: `jwks` or `jwks_uri`');
+    report(at, 'Give its public keys: `jwks` or `jwks_uri`');
     return { kind: 'inline', keys: [] };
   }
   return { kind: 'discovery', issuer: discoverAt };
@@ -237,6 +271,13 @@ export function addressProblem(address: string, allowInsecureLoopback: boolean):
   if (url.protocol === 'https:') return null;
   if (url.protocol === 'http:' && isLoopback(url.href) && allowInsecureLoopback) return null;
   return 'An https URL is needed (http only on loopback, for trying things out)';
+}
+
+/** `EdDSA` and `Ed25519` (RFC 9864) name the same algorithm: whoever takes one takes the other. */
+function withBothNames(algorithms: readonly SigningAlgorithm[]): SigningAlgorithm[] {
+  const names: SigningAlgorithm[] = ['EdDSA', 'Ed25519'];
+  const others = algorithms.filter((alg) => !names.includes(alg));
+  return others.length === algorithms.length ? [...algorithms] : [...others, ...names];
 }
 
 function seconds(duration: string): number {

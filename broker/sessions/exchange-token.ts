@@ -12,14 +12,17 @@ import { verifyPlatformToken } from '../identity/platform-token.ts';
 import type { Trust } from '../identity/trust.ts';
 import { member } from '../manifests/manifest.ts';
 import { type Caller, readSession, type SessionFacts } from './authenticate.ts';
+import { assertionOnce, proofOnce, subjectTokenOnce } from './one-time.ts';
 import {
-  type OpenedSession,
+  type Narrowing,
   type OpenSessionDeps,
   openSession,
   type Parent,
   type Principal,
+  refuseWish,
   type TaskDeclaration,
 } from './open-session.ts';
+import type { OpenedSession } from './opened-session.ts';
 import type { SessionTokens } from './session-token.ts';
 import { type WakeDeps, wakeSession } from './wake.ts';
 
@@ -50,6 +53,8 @@ export interface ExchangeRequest {
   clientAssertionType: string | undefined;
   clientAssertion: string | undefined;
   clientId: string | undefined;
+  /** Names of the capabilities that the session is to be able to ask for, of those that its task allows. */
+  scope: readonly string[] | null;
   /** Null where a session is resumed. */
   task: DeclaredTask | null;
   /** Handle of a session that sleeps. */
@@ -62,8 +67,8 @@ export interface ExchangeRequest {
 
 /**
  * @throws WritError `invalid_grant`, `invalid_client`, `invalid_request`, `invalid_authorization_details`,
- *   `unsupported_grant_type`, `invalid_dpop_proof`, `rate_limited`, `unavailable` (the issuer's keys cannot
- *   be had)
+ *   `invalid_scope`, `unsupported_grant_type`, `invalid_dpop_proof`, `rate_limited`, `unavailable` (the
+ *   issuer's keys cannot be had)
  */
 export async function exchangeToken(deps: ExchangeDeps, request: ExchangeRequest): Promise<OpenedSession> {
   if (deps.requireDpop && request.proof === null) {
@@ -71,22 +76,49 @@ export async function exchangeToken(deps: ExchangeDeps, request: ExchangeRequest
       detail: 'This broker binds every session to a key: send a DPoP proof.',
     });
   }
-  if (request.grantType === 'client_credentials') return openFor(deps, request, await clientPrincipal(deps, request));
+  if (request.grantType === 'client_credentials') {
+    refuseOthersKey(request);
+    return openFor(deps, request, await clientPrincipal(deps, request));
+  }
   if (request.grantType !== tokenExchange) throw new WritError('unsupported_grant_type');
   if (request.subjectToken === undefined || request.subjectTokenType === undefined) {
     const path = request.subjectToken === undefined ? 'subject_token' : 'subject_token_type';
     throw new WritError('invalid_request', { errors: [{ path, message: 'is missing' }] });
   }
-  if (request.subjectTokenType === accessTokenType) return openChild(deps, request, request.subjectToken);
+  const client = await sentClient(deps, request);
+  if (request.subjectTokenType === accessTokenType) return openChild(deps, request, request.subjectToken, client);
   if (!jwtTypes.has(request.subjectTokenType)) {
     throw new WritError('invalid_request', {
       errors: [{ path: 'subject_token_type', message: 'must be that of a JWT, an ID token, or an access token' }],
     });
   }
-  return openFor(deps, request, await fromPlatform(deps, request.subjectToken));
+  refuseOthersKey(request);
+  const principal = await fromPlatform(deps, request.subjectToken, request.proof);
+  sameAgent(client, principal.agent);
+  return openFor(deps, request, { ...principal, shown: [...principal.shown, ...(client?.shown ?? [])] });
 }
 
-async function fromPlatform(deps: ExchangeDeps, token: string): Promise<Principal> {
+/** Who a token exchange says it comes from besides its subject token: nothing need be said, but what is said holds. */
+async function sentClient(deps: ExchangeDeps, request: ExchangeRequest): Promise<Principal | null> {
+  const { clientAssertion, clientAssertionType } = request;
+  return clientAssertion === undefined && clientAssertionType === undefined ? null : clientPrincipal(deps, request);
+}
+
+function sameAgent(client: Principal | null, agent: string): void {
+  if (client !== null && client.agent !== agent)
+    throw new WritError('invalid_client', {
+      detail: 'The client assertion is another agent’s than the subject token.',
+    });
+}
+
+/** Only a child's key is named without its proof: the request is proven with the parent's. */
+function refuseOthersKey({ dpopJkt, proof }: ExchangeRequest): void {
+  if (dpopJkt === undefined || dpopJkt === proof?.jkt) return;
+  const message = proof === null ? 'needs a DPoP proof made with that key' : 'is not the key of the DPoP proof';
+  throw new WritError('invalid_request', { errors: [{ path: 'dpop_jkt', message }] });
+}
+
+async function fromPlatform(deps: ExchangeDeps, token: string, proof: CheckedProof | null): Promise<Principal> {
   const subject = await verifyPlatformToken(token, deps.trust, {
     clock: deps.clock,
     keys: deps.keys,
@@ -100,7 +132,7 @@ async function fromPlatform(deps: ExchangeDeps, token: string): Promise<Principa
     startedBy: bound.startedBy,
     onBehalfOf: bound.onBehalfOf,
     responsible: bound.responsible,
-    replay: subject.replayKey === null ? null : { key: subject.replayKey, expiresAt: subject.replayExpiresAt },
+    shown: [subjectTokenOnce(subject, proof)],
   };
 }
 
@@ -109,13 +141,13 @@ export async function clientPrincipal(
   deps: Pick<ExchangeDeps, 'trust' | 'clock' | 'keys' | 'issuer'>,
   request: Pick<ExchangeRequest, 'clientAssertionType' | 'clientAssertion' | 'clientId'>,
 ): Promise<Principal> {
-  const client = await verifyClientAssertion(
+  const verified = await verifyClientAssertion(
     {
       type: request.clientAssertionType,
       assertion: request.clientAssertion,
       ...(request.clientId === undefined ? {} : { clientId: request.clientId }),
     },
-    deps.trust,
+    deps.trust.clients,
     {
       clock: deps.clock,
       keys: deps.keys,
@@ -123,32 +155,31 @@ export async function clientPrincipal(
     },
   );
   return {
-    agent: client.agent,
-    subject: { issuer: 'private_key_jwt', subject: client.clientId },
+    agent: verified.client.agent,
+    subject: { issuer: 'private_key_jwt', subject: verified.client.clientId },
     startedBy: null,
     onBehalfOf: null,
-    responsible: client.responsible,
-    replay: { key: client.replayKey, expiresAt: client.replayExpiresAt },
+    responsible: verified.client.responsible,
+    shown: [assertionOnce(verified)],
   };
 }
 
 /** Opens a session for whoever was verified, or wakes theirs. */
 export function openFor(
   deps: ExchangeDeps,
-  request: Pick<ExchangeRequest, 'task' | 'proof' | 'resume' | 'requestId'>,
+  request: Pick<ExchangeRequest, 'task' | 'scope' | 'proof' | 'resume' | 'requestId'>,
   principal: Principal,
 ): Promise<OpenedSession> {
   const { task, proof } = request;
   if (request.resume !== undefined) return wake(deps, request, principal, request.resume);
   if (task === null) throw refuseTask('task_type', 'is missing');
   if (task.task_type === undefined) throw refuseTask('task_type', 'is missing');
-  if (task.capabilities !== null)
-    throw refuseTask('capabilities', 'is for child sessions: the manifest says what a session may ask for');
   return openSession(deps, {
     principal,
     declaration: { ...task, task_type: task.task_type },
     jkt: proof?.jkt ?? null,
-    proof: proof === null ? null : { key: proof.replayKey, expiresAt: proof.replayExpiresAt },
+    shown: proofOnce(proof),
+    narrowedTo: narrowing(task.capabilities, request.scope),
     child: null,
     requestId: request.requestId,
   });
@@ -160,13 +191,17 @@ function wake(
   principal: Principal,
   handle: string,
 ) {
-  const proven = proof === null ? [] : [{ key: proof.replayKey, expiresAt: proof.replayExpiresAt }];
-  const once = [...(principal.replay === null ? [] : [principal.replay]), ...proven];
+  const once = [...principal.shown, ...proofOnce(proof)];
   return wakeSession(deps, { principal, handle, jkt: proof?.jkt ?? null, once, requestId });
 }
 
 /** A sub-agent's session: the parent's task, fewer capabilities, a sooner end. */
-async function openChild(deps: ExchangeDeps, request: ExchangeRequest, subjectToken: string): Promise<OpenedSession> {
+async function openChild(
+  deps: ExchangeDeps,
+  request: ExchangeRequest,
+  subjectToken: string,
+  client: Principal | null,
+): Promise<OpenedSession> {
   const { task } = request;
   if (task === null || request.resume !== undefined)
     throw new WritError('invalid_request', {
@@ -184,6 +219,7 @@ async function openChild(deps: ExchangeDeps, request: ExchangeRequest, subjectTo
   if (parent.jkt !== null && request.proof?.jkt !== parent.jkt) {
     throw new WritError('invalid_dpop_proof', { detail: 'The parent is bound to a key: prove the request with it.' });
   }
+  sameAgent(client, parent.agent);
   if (task.task_type !== undefined && task.task_type !== parent.task.task_type) {
     throw refuseTask('task_type', 'is not the parent’s: a child works on the same task');
   }
@@ -193,16 +229,15 @@ async function openChild(deps: ExchangeDeps, request: ExchangeRequest, subjectTo
   if (task.on_behalf_of !== null && !isFor(parent, task.on_behalf_of)) {
     throw refuseTask('on_behalf_of', 'is not the parent’s');
   }
-  if (task.capabilities === null || task.capabilities.length === 0) {
+  const wish = narrowing(task.capabilities, request.scope);
+  if (wish === null || wish.names.length === 0)
     throw refuseTask('capabilities', 'must name what the child may ask for');
-  }
   const manifest = await deps.catalog.inForce(parent.agent, parent.currentManifestVersion);
-  for (const [i, name] of task.capabilities.entries()) {
+  for (const [i, name] of wish.names.entries()) {
     const capability = member(manifest.compiled.manifest.capabilities, name);
     const within = capability !== undefined && (!parent.narrowed || parent.capabilities.includes(name));
-    if (!within) throw refuseTask(`capabilities[${i}]`, 'is not one the parent may ask for');
+    if (!within) throw refuseWish(wish, i, 'is not one the parent may ask for');
   }
-  const { capabilities } = task;
   const parentOf: Parent = {
     id: parent.id,
     rootId: parent.rootId,
@@ -220,7 +255,7 @@ async function openChild(deps: ExchangeDeps, request: ExchangeRequest, subjectTo
       startedBy: parent.startedBy,
       onBehalfOf: parent.onBehalfOf,
       responsible: parent.responsible,
-      replay: null,
+      shown: client?.shown ?? [],
     },
     declaration: {
       ...task,
@@ -229,8 +264,9 @@ async function openChild(deps: ExchangeDeps, request: ExchangeRequest, subjectTo
       on_behalf_of: parent.declaredOnBehalfOf,
     },
     jkt: request.dpopJkt ?? request.proof?.jkt ?? null,
-    proof: request.proof === null ? null : { key: request.proof.replayKey, expiresAt: request.proof.replayExpiresAt },
-    child: { parent: parentOf, capabilities: [...new Set(capabilities)] },
+    shown: proofOnce(request.proof),
+    narrowedTo: null,
+    child: { parent: parentOf, capabilities: [...new Set(wish.names)] },
     requestId: request.requestId,
   });
 }
@@ -242,6 +278,23 @@ function isFor(parent: SessionFacts, declared: string): boolean {
   if (parent.declaredOnBehalfOf === userText(named)) return true;
   return parent.onBehalfOf !== null && maySame(parent.onBehalfOf, named);
 }
+
+/**
+ * What the session is to be able to ask for, as `scope` or as `capabilities` of the task say it; null when
+ * neither does.
+ */
+function narrowing(capabilities: readonly string[] | null, scope: readonly string[] | null): Narrowing | null {
+  if (scope === null)
+    return capabilities === null ? null : { names: capabilities, path: 'authorization_details[0].capabilities' };
+  if (capabilities !== null && !sameNames(scope, capabilities))
+    throw new WritError('invalid_scope', {
+      errors: [{ path: 'scope', message: 'names other capabilities than authorization_details[0].capabilities' }],
+    });
+  return { names: scope, path: 'scope' };
+}
+
+const sameNames = (one: readonly string[], other: readonly string[]) =>
+  one.every((name) => other.includes(name)) && other.every((name) => one.includes(name));
 
 function refuseTask(path: string, message: string): WritError {
   return new WritError('invalid_authorization_details', {

@@ -1,4 +1,7 @@
-/** Handles a heartbeat: extends the deadline and returns the next token. */
+/**
+ * A session lives as long as its agent is heard of: by a heartbeat, which also returns the next token, or by
+ * any other call.
+ */
 import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -11,11 +14,30 @@ const beatStatement: Statement = {
   text: `UPDATE session s SET heartbeat_deadline = $2::timestamptz WHERE s.id = $1 AND ${mayAct('s', '$3::timestamptz')} RETURNING s.id`,
 };
 
+/** Of the time between two heartbeats: how long after one that was counted no other is. */
+const justNow = 0.1;
+
+/** How long a session lives after its last call, at least, in seconds. */
+export const unheardSeconds = ({ seconds, misses }: { seconds: number; misses: number }): number =>
+  Math.floor(seconds * (misses - justNow));
+
 export interface HeartbeatDeps {
   store: Store;
   clock: Clock;
   tokens: SessionTokens;
   heartbeat: { seconds: number; misses: number };
+}
+
+/** Counts a call as a heartbeat, unless one was counted just now: few calls cost a statement. */
+export async function heard(
+  { store, clock, heartbeat: { seconds, misses } }: Pick<HeartbeatDeps, 'store' | 'clock' | 'heartbeat'>,
+  session: SessionFacts,
+): Promise<void> {
+  const now = clock.now();
+  const deadline = now.getTime() + seconds * misses * 1000;
+  const known = session.heartbeatDeadline.getTime() + seconds * justNow * 1000;
+  if (session.status !== 'active' || known >= deadline) return;
+  await store.run(beatStatement, [session.id, new Date(deadline), now]);
 }
 
 /**

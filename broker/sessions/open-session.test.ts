@@ -37,10 +37,11 @@ for (const backend of await testBackends()) {
       await publishManifest(store, clock, shapes, { ...publication, expectedVersion: 2, source: wider });
       const more = (task_type: string) =>
         openSession(harness.opening, {
-          principal: { agent, subject: {}, startedBy: null, onBehalfOf: null, responsible: null, replay: null },
+          principal: { agent, subject: {}, startedBy: null, onBehalfOf: null, responsible: null, shown: [] },
           declaration: { task_type, inputs: {}, on_behalf_of: null, envelope: {} },
           jkt: null,
-          proof: null,
+          shown: [],
+          narrowedTo: null,
           child: null,
           requestId: null,
         });
@@ -53,6 +54,41 @@ for (const backend of await testBackends()) {
       const { subject } = await store.prisma.session.findUniqueOrThrow({ where: { id: attesting.sessionId } });
       assert.deepEqual((subject as { attested?: object }).attested, { ref: 'main' });
       await assert.rejects(more('none'), (error: WritError) => error.code === 'invalid_authorization_details');
+    } finally {
+      await harness.close();
+    }
+  });
+
+  test(`${backend}: a platform’s token counts for the key that showed it first`, async () => {
+    const harness = await openHarness(backend, { providers: [{ name: 'one' }] });
+    try {
+      const expiresAt = new Date(harness.clock.now().getTime() + 60_000);
+      const show = (key: string, jkt?: string, sameKey = true) =>
+        harness.open({
+          ...(jkt === undefined ? {} : { jkt }),
+          replay: { key, expiresAt, ...(jkt !== undefined && sameKey ? { boundTo: jkt } : {}) },
+        });
+      const [own, thief] = ['A'.repeat(43), 'B'.repeat(43)];
+      const usedBefore = (error: WritError) => error.code === 'invalid_grant' && /used before/.test(error.message);
+
+      // Many at once, as a pool of one workload does; and the thief among them.
+      assert.equal((await Promise.all(Array.from({ length: 8 }, () => show('jti:a', own)))).length, 8);
+      await assert.rejects(show('jti:a', thief), usedBefore);
+      await assert.rejects(show('jti:a'), usedBefore);
+      await show('jti:a', own);
+      // Whoever is first has it, one alone, however they come.
+      const raced = await Promise.allSettled([own, thief, own, thief].map((jkt) => show('jti:b', jkt)));
+      assert.deepEqual(
+        raced.map(({ status }) => status === 'fulfilled'),
+        [true, false, true, false],
+      );
+      // What has no key, or counts once, counts once; also for what comes with a key later.
+      await show('jti:c');
+      await assert.rejects(show('jti:c'), usedBefore);
+      await assert.rejects(show('jti:c', own), usedBefore);
+      await show('jti:d', own, false);
+      await assert.rejects(show('jti:d', own, false), usedBefore);
+      await assert.rejects(show('jti:d', own), usedBefore);
     } finally {
       await harness.close();
     }

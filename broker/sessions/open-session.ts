@@ -12,19 +12,15 @@ import { holdRate, moveRate } from '../manifests/agent-rate.ts';
 import { attestedClaims } from '../manifests/attested-claims.ts';
 import { checkTask } from '../manifests/bind.ts';
 import type { Catalog } from '../manifests/catalog.ts';
-import { member } from '../manifests/manifest.ts';
+import { askable, type Manifest, member } from '../manifests/manifest.ts';
 import { ownerStopped } from '../manifests/owner-marks.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { mayAct } from './live-session.ts';
-import type { ActorChain, MintedToken, SessionTokens } from './session-token.ts';
-
-/** A value that may be used once, and until when it could be. */
-export interface OneTime {
-  key: string;
-  expiresAt: Date;
-}
+import { burnShown, type OneTime, usedBefore } from './one-time.ts';
+import { type OpenedSession, taskAsItHolds } from './opened-session.ts';
+import type { ActorChain, SessionTokens } from './session-token.ts';
 
 /** Who was verified, by whichever way. */
 export interface Principal {
@@ -39,8 +35,8 @@ export interface Principal {
   onBehalfOf: VouchedPerson | null;
   /** `team:…` or `user:…` of the trust file that counts as the starter. */
   responsible: string | null;
-  /** When what was verified expires: no bound on the session, but recorded. */
-  replay: OneTime | null;
+  /** What was verified, for the record of what counts once. Its expiry is no bound on the session. */
+  shown: OneTime[];
 }
 
 /** One element of `authorization_details` (RFC 9396) of type `task`, already checked for shape. */
@@ -65,15 +61,16 @@ export interface OpenSessionDeps {
   maxGrantsPerSession: number;
 }
 
-export interface OpenedSession {
-  id: string;
-  agent: string;
-  expiresAt: Date;
-  token: MintedToken;
+/** A wish to be able to ask for less than the task allows. */
+export interface Narrowing {
+  names: readonly string[];
+  /** Where it was said. */
+  path: 'scope' | 'authorization_details[0].capabilities';
 }
 
 /**
- * Several at once (see store/batch.ts); of two with the same one-time value, the first has it. A statement
+ * Several at once (see store/batch.ts); of two with the same one-time value, the first has it, and whoever may
+ * show it again. A statement
  * costs by what is in it, whether it comes to that or not: only a child's looks at a parent, and only where
  * there is a limit is anything counted.
  */
@@ -85,15 +82,21 @@ function insertStatementFor(child: boolean, limited: boolean): Statement {
       SELECT asked.*, (${ownerStopped('asked.agent', 'asked.manifest_version', 'asked.owner')}) AS owner_gone,
              ${lockedOut('asked.agent', 'asked.owner')} AS locked
       FROM json_to_recordset($1::json) AS asked (
-        n int, keys text[], keys_until timestamptz[], per_minute int, at timestamptz, agent text, owner text, manifest_version int, parent_id text, id text, root_id text,
+        n int, keys text[], keys_until timestamptz[], keys_bound text[], per_minute int, at timestamptz, agent text, owner text, manifest_version int, parent_id text, id text, root_id text,
         task_type text, inputs jsonb, on_behalf_of jsonb, declared_on_behalf_of text, started_by jsonb, responsible text, principal_root text, capabilities text[], narrowed boolean, subject jsonb,
         dpop_jkt text, max_grants int, expires_at timestamptz, heartbeat_deadline timestamptz, proof text, request_id text, audit json) LIMIT 16
     ), once AS MATERIALIZED (
-      SELECT DISTINCT ON (value.key) r.n, value.key, value.until
-      FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until) AS value (key, until) WHERE NOT r.owner_gone AND r.locked IS NULL ORDER BY value.key, r.n
+      SELECT n, key, until, bound FROM (
+        SELECT r.n, value.key, value.until, value.bound, first_value(r.n) OVER shown AS first_n, first_value(value.bound) OVER shown AS first_bound
+        FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until, r.keys_bound) AS value (key, until, bound) WHERE NOT r.owner_gone AND r.locked IS NULL
+        WINDOW shown AS (PARTITION BY value.key ORDER BY r.n)) value
+      WHERE n = first_n OR bound = first_bound
     ), checked AS MATERIALIZED (
-      SELECT r.*, cardinality(r.keys) = (SELECT count(*) FROM once WHERE once.n = r.n AND (SELECT 1 FROM replay WHERE key = once.key LIMIT 1) IS NULL) AS fresh
-      FROM r
+      SELECT looked.*, stale IS NULL AS fresh FROM (
+        SELECT r.*, (SELECT array_agg(shown.key) FROM unnest(r.keys) AS shown (key) WHERE NOT EXISTS (
+          SELECT 1 FROM once WHERE once.n = r.n AND once.key = shown.key
+          AND (SELECT replay.bound_to IS DISTINCT FROM once.bound OR once.bound IS NULL FROM replay WHERE replay.key = once.key LIMIT 1) IS NOT TRUE)) AS stale
+        FROM r) looked
     ), judged AS MATERIALIZED (${
       limited
         ? `
@@ -132,7 +135,7 @@ function insertStatementFor(child: boolean, limited: boolean): Statement {
     ), `
     }burnt AS (
       -- Last of all: what is refused for another reason may be tried again with the same token.
-      INSERT INTO replay (key, expires_at) SELECT key, until FROM once JOIN may_burn USING (n) ORDER BY key ON CONFLICT (key) DO NOTHING RETURNING key
+${burnShown('SELECT DISTINCT ON (key) key, until, bound FROM once JOIN may_burn USING (n) ORDER BY key')}
     ), passed AS MATERIALIZED (
       -- Somebody else may have come with it meanwhile.
       SELECT * FROM may_burn WHERE cardinality(keys) = (SELECT count(*) FROM burnt JOIN once ON once.key = burnt.key WHERE once.n = may_burn.n)
@@ -160,7 +163,7 @@ function insertStatementFor(child: boolean, limited: boolean): Statement {
     ), event AS (
       ${appendEvent({ chain: 'id', at: 'at', type: event('session.opened'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'allowed JOIN opened USING (id) ORDER BY id')}
     )
-    SELECT n, judged.fresh AND (may_burn.n IS NULL OR passed.n IS NOT NULL) AS fresh, judged.within_rate${limited ? ' AND (placed.n IS NULL OR may_burn.n IS NOT NULL)' : ''} AS within_rate,
+    SELECT n, CASE WHEN may_burn.n IS NULL OR passed.n IS NOT NULL THEN judged.stale ELSE ARRAY(SELECT unnest(may_burn.keys) EXCEPT SELECT key FROM burnt) END AS stale, judged.within_rate${limited ? ' AND (placed.n IS NULL OR may_burn.n IS NOT NULL)' : ''} AS within_rate,
            judged.owner_gone, judged.locked, opened.id IS NOT NULL AS opened
     FROM judged ${limited ? 'LEFT JOIN placed USING (n) ' : ''}LEFT JOIN may_burn USING (n) LEFT JOIN passed USING (n) LEFT JOIN opened ON opened.id = judged.id`,
   };
@@ -191,22 +194,25 @@ export interface OpenSessionInput {
   principal: Principal;
   declaration: TaskDeclaration;
   jkt: string | null;
-  proof: OneTime | null;
+  /** What was shown besides the principal's: the request's proof. */
+  shown: OneTime[];
+  /** Of a session that is nobody's child; null = all that its task allows. */
+  narrowedTo: Narrowing | null;
   /** For a sub-agent: the parent and the capabilities it is narrowed to. */
   child: { parent: Parent; capabilities: string[] } | null;
   requestId: string | null;
 }
 
 /** What may come of judging a request by a manifest that was replaced meanwhile. */
-const staleAnswers = new Set(['conflict', 'invalid_authorization_details']);
+const staleAnswers = new Set(['conflict', 'invalid_authorization_details', 'invalid_scope']);
 
 /**
  * Opens a session, in one round trip: the manifest that this process saw last is most often still in force,
  * and the statement checks it. Where it was replaced, nothing has been written or used up, and the one in
  * force is asked for; no request is refused by a manifest that no longer holds.
  *
- * @throws WritError `invalid_grant` (no such agent, replayed), `invalid_authorization_details`,
- *   `rate_limited`, `locked`, `owner_gone`, `conflict`
+ * @throws WritError `invalid_grant` (no such agent, shown before), `invalid_client` and `invalid_dpop_proof`
+ *   (shown before), `invalid_authorization_details`, `invalid_scope`, `rate_limited`, `locked`, `owner_gone`, `conflict`
  */
 export async function openSession(deps: OpenSessionDeps, input: OpenSessionInput): Promise<OpenedSession> {
   const { agent } = input.principal;
@@ -233,6 +239,7 @@ async function openUnder(
   const { manifest } = published.compiled;
 
   const task = declareTask(manifest, declaration);
+  const narrowedTo = child?.capabilities ?? narrowed(manifest, task.task_type, input.narrowedTo);
   const { onBehalfOf } = principal;
   const declared = declaredPerson(declaration.on_behalf_of, onBehalfOf);
 
@@ -275,18 +282,19 @@ async function openUnder(
     declared_on_behalf_of: declared,
     started_by: principal.startedBy,
     responsible: principal.responsible,
-    capabilities: child?.capabilities ?? [],
-    narrowed: child !== null,
+    capabilities: narrowedTo ?? [],
+    narrowed: narrowedTo !== null,
     subject: act === null ? subject : { ...subject, act },
     dpop_jkt: input.jkt,
     max_grants: maxGrants,
     opened_at: now,
     expires_at: expiresAt,
   };
-  const oneTimes = [principal.replay, input.proof].filter((value) => value !== null);
+  const oneTimes = [...principal.shown, ...input.shown];
   const row = await batch<{
     n: number;
-    fresh: boolean;
+    /** Keys of what had been shown before. */
+    stale: string[] | null;
     within_rate: boolean;
     /** Null: the manifest is not in force. */
     owner_gone: boolean | null;
@@ -298,6 +306,7 @@ async function openUnder(
     {
       keys: oneTimes.map((value) => value.key),
       keys_until: oneTimes.map((value) => value.expiresAt),
+      keys_bound: oneTimes.map((value) => value.boundTo),
       per_minute: deps.sessionsPerMinute,
       at: now,
       owner: manifest.owner,
@@ -315,7 +324,8 @@ async function openUnder(
         ...(declared === null ? {} : { declared_on_behalf_of: declared }),
         ...(principal.startedBy === null ? {} : { started_by: principal.startedBy }),
         ...(principal.responsible === null ? {} : { responsible: principal.responsible }),
-        ...(child === null ? {} : { parent: child.parent.id, capabilities: child.capabilities }),
+        ...(child === null ? {} : { parent: child.parent.id }),
+        ...(narrowedTo === null ? {} : { capabilities: narrowedTo }),
         dpop: input.jkt !== null,
       }),
     },
@@ -326,7 +336,7 @@ async function openUnder(
       throw new WritError('conflict', { detail: 'The manifest was replaced just now; try again.' });
     if (row?.locked != null) throw new WritError('locked', { extensions: { level: row.locked } });
     if (row?.owner_gone === true) throw new WritError('owner_gone');
-    if (row?.fresh === false) throw new WritError('invalid_grant', { detail: 'The token or proof was used before.' });
+    if (row !== undefined && row.stale !== null) throw usedBefore(oneTimes, row.stale);
     if (row?.within_rate === false) throw new WritError('rate_limited', { retryAfterSeconds: 10 });
     throw new WritError('session_ended', { detail: 'The parent session has ended or has no grants left to hand on.' });
   }
@@ -338,7 +348,32 @@ async function openUnder(
     act,
     expiresAt,
   });
-  return { id, agent: principal.agent, expiresAt, token };
+  const bounds = { from: now, expiresAt, maxGrants };
+  return {
+    id,
+    agent: principal.agent,
+    expiresAt,
+    token,
+    task: taskAsItHolds(task, bounds, { vouched: onBehalfOf, declared }),
+    scope: askable(manifest, task.task_type, narrowedTo),
+  };
+}
+
+/** @throws WritError `invalid_scope`, `invalid_authorization_details` where the task does not allow one of them */
+function narrowed(manifest: Manifest, taskType: string, wish: Narrowing | null): string[] | null {
+  if (wish === null) return null;
+  const allowed = askable(manifest, taskType, null);
+  const unknown = wish.names.find((name) => !allowed.includes(name));
+  if (unknown === undefined) return [...new Set(wish.names)];
+  const all = allowed.length === 0 ? 'it has none' : allowed.join(', ');
+  throw refuseWish(wish, wish.names.indexOf(unknown), `is not one of the task’s capabilities: ${all}`);
+}
+
+/** Refuses one name of what was wished for. */
+export function refuseWish(wish: Narrowing, index: number, message: string): WritError {
+  if (wish.path === 'scope')
+    return new WritError('invalid_scope', { errors: [{ path: 'scope', message: `${wish.names[index]}: ${message}` }] });
+  return new WritError('invalid_authorization_details', { errors: [{ path: `${wish.path}[${index}]`, message }] });
 }
 
 function declareTask(manifest: Parameters<typeof checkTask>[0], declaration: TaskDeclaration): Task {

@@ -29,7 +29,7 @@ export interface SessionClaims {
 export interface MintedToken {
   access_token: string;
   token_type: 'DPoP' | 'Bearer';
-  /** Seconds. */
+  /** Seconds until the client should have the next one. */
   expires_in: number;
 }
 
@@ -58,8 +58,18 @@ const cacheLimit = 10_000;
 /** Minimum time between two reads of the ring: a key is published long before it signs. */
 const reloadCooldownMs = 5_000;
 
-/** @param tokenSeconds lifetime of one token; never past the end of its session */
-export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string, tokenSeconds: number): SessionTokens {
+/**
+ * @param tokenSeconds lifetime of one token; never past the end of its session
+ * @param unheardSeconds how long a session lives after its last call: a client that counts on `expires_in`
+ *   must not find it ended. The token itself holds longer, so that its holder may still read what became of it
+ */
+export function createSessionTokens(
+  ring: KeyRing,
+  clock: Clock,
+  issuer: string,
+  tokenSeconds: number,
+  unheardSeconds = tokenSeconds,
+): SessionTokens {
   // Two generations: when the young one is full it replaces the old one. Eviction needs no search.
   let young = new Map<string, SessionClaims>();
   let old = new Map<string, SessionClaims>();
@@ -134,7 +144,11 @@ export function createSessionTokens(ring: KeyRing, clock: Clock, issuer: string,
         kid: key.kid,
         expiresAt: new Date(exp * 1000),
       });
-      return { access_token: token, token_type: session.jkt === null ? 'Bearer' : 'DPoP', expires_in: exp - now };
+      return {
+        access_token: token,
+        token_type: session.jkt === null ? 'Bearer' : 'DPoP',
+        expires_in: Math.min(exp - now, unheardSeconds),
+      };
     },
     verify: async (token) => {
       const name = nameOf(token);

@@ -8,7 +8,7 @@ import type { JsonObject } from '../core/vocabulary.ts';
 import { claimRequestKey, forgetRequestKeys } from '../grants/access-request-keys.ts';
 import { redeemGrant, redemptionReads } from '../grants/redeem-grant.ts';
 import { grantReads, requestGrant } from '../grants/request-grant.ts';
-import { agent, type Harness, openHarness, statement } from '../harness.test-support.ts';
+import { agent, type Harness, openHarness, shownOnce, statement } from '../harness.test-support.ts';
 import { liftLock } from '../locks/lift-lock.ts';
 import { setLock } from '../locks/set-lock.ts';
 import { publishManifest } from '../manifests/publish.ts';
@@ -32,7 +32,7 @@ const workload: Principal = {
   startedBy: null,
   onBehalfOf: null,
   responsible: 'team:operators',
-  replay: null,
+  shown: [],
 };
 
 for (const backend of await testBackends())
@@ -57,7 +57,9 @@ for (const backend of await testBackends())
       sleepSession(deps(store), await facts(caller), seconds, null);
     const wake = (handle: string, more: { principal?: Partial<Principal>; jkt?: string | null; key?: string } = {}) => {
       shown += 1;
-      const once = [{ key: more.key ?? `once-${shown}`, expiresAt: new Date(h.clock.now().getTime() + 60_000) }];
+      const once = [
+        shownOnce({ key: more.key ?? `once-${shown}`, expiresAt: new Date(h.clock.now().getTime() + 60_000) }),
+      ];
       const principal = { ...workload, ...more.principal };
       return wakeSession(
         { ...h.opening, redemptionSeconds: 300 },

@@ -8,15 +8,19 @@ import canonicalize from 'canonicalize';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
+import type { VouchedPerson } from '../core/identifier.ts';
 import type { Clock, Json, LockLevel } from '../core/vocabulary.ts';
 import { redeemSoon } from '../grants/transitions.ts';
 import { lockedOut } from '../locks/standing-locks.ts';
 import { attestedClaims } from '../manifests/attested-claims.ts';
 import { checkTask } from '../manifests/bind.ts';
 import type { Catalog } from '../manifests/catalog.ts';
+import { askable } from '../manifests/manifest.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { readSession } from './authenticate.ts';
-import type { OneTime, OpenedSession, Principal } from './open-session.ts';
+import { burnShown, type OneTime, shownColumns, takeShown, usedBefore } from './one-time.ts';
+import type { Principal } from './open-session.ts';
+import { type OpenedSession, taskAsItHolds } from './opened-session.ts';
 import { proveSession } from './proven-session.ts';
 import type { SessionTokens } from './session-token.ts';
 import { readProven, resumeHash, type Slept } from './sleep.ts';
@@ -41,18 +45,18 @@ const wakeStatement: Statement = {
         AND EXISTS (SELECT 1 FROM agent a WHERE a.name = s.agent AND a.version = $5::int)
       FOR UPDATE OF s
     ), burnt AS (
-      INSERT INTO replay (key, expires_at) SELECT key, until FROM unnest($11::text[], $12::timestamptz[]) AS once (key, until)
-      WHERE EXISTS (SELECT 1 FROM held WHERE locked IS NULL) ORDER BY key ON CONFLICT (key) DO NOTHING RETURNING key
+${burnShown(`SELECT key, until, bound FROM unnest($11::text[], $12::timestamptz[], $13::text[]) AS once (key, until, bound)
+      WHERE EXISTS (SELECT 1 FROM held WHERE locked IS NULL) ORDER BY key`)}
     ), woken AS (
       UPDATE session SET status = 'active', version = version + 1, expires_at = $7::timestamptz, heartbeat_deadline = $8::timestamptz, dpop_jkt = $9::text, slept = NULL, proof = $10::text
       FROM held WHERE session.id = held.id AND held.locked IS NULL AND (SELECT count(*) FROM burnt) = cardinality($11::text[])
       RETURNING session.id, session.agent
     ), soon AS (
-${redeemSoon('woken', '$13::timestamptz', '$7::timestamptz')}
+${redeemSoon('woken', '$14::timestamptz', '$7::timestamptz')}
     ), audited AS (
-      ${appendEvent({ chain: 'id', at: '$3::timestamptz', type: event('session.woken'), actor: 'agent', request: '$14::text', payload: "json_build_object('expires_at', $7::timestamptz, 'new_key', $15::boolean)" }, 'woken')}
+      ${appendEvent({ chain: 'id', at: '$3::timestamptz', type: event('session.woken'), actor: 'agent', request: '$15::text', payload: "json_build_object('expires_at', $7::timestamptz, 'new_key', $16::boolean)" }, 'woken')}
     )
-    SELECT held.locked, woken.id IS NOT NULL AS woken FROM held LEFT JOIN woken USING (id)`,
+    SELECT held.locked, woken.id IS NOT NULL AS woken, ARRAY(SELECT unnest($11::text[]) EXCEPT SELECT key FROM burnt) AS stale FROM held LEFT JOIN woken USING (id)`,
 };
 
 const refuse = (detail: string) => new WritError('invalid_grant', { detail });
@@ -95,7 +99,7 @@ export async function wakeSession(
   const expiresAt = new Date(now.getTime() + slept.left_seconds * 1000);
   const deadline = new Date(now.getTime() + deps.heartbeat.seconds * deps.heartbeat.misses * 1000);
   const newKey = row.dpop_jkt !== jkt;
-  const [done] = await store.run<{ locked: LockLevel | null; woken: boolean }>(wakeStatement, [
+  const [done] = await store.run<{ locked: LockLevel | null; woken: boolean; stale: string[] }>(wakeStatement, [
     id,
     resumeHash(secret),
     now,
@@ -106,25 +110,24 @@ export async function wakeSession(
     deadline < expiresAt ? deadline : expiresAt,
     jkt,
     proveSession(store, { ...row, dpop_jkt: jkt, expires_at: expiresAt, slept: null }),
-    once.map(({ key }) => key),
-    once.map((one) => one.expiresAt),
+    ...shownColumns(once),
     new Date(now.getTime() + deps.redemptionSeconds * 1000),
     requestId,
     newKey,
   ]);
   if (done === undefined) throw refuse('It sleeps no more, or was put to sleep again: the handle is of no use.');
   if (done.locked !== null) throw new WritError('locked', { extensions: { level: done.locked } });
-  if (!done.woken) throw refuse('The token or proof was used before.');
-  return opened(deps, { id, agent: row.agent, taskType: row.task_type, jkt, expiresAt });
-}
-
-/** The session as the token endpoint answers it. */
-async function opened(
-  { tokens }: WakeDeps,
-  session: { id: string; agent: string; taskType: string; jkt: string | null; expiresAt: Date },
-): Promise<OpenedSession> {
-  const token = await tokens.mint({ ...session, act: null });
-  return { id: session.id, agent: session.agent, expiresAt: session.expiresAt, token };
+  if (!done.woken) throw usedBefore(once, done.stale);
+  return {
+    ...{ id, agent: row.agent, expiresAt },
+    token: await deps.tokens.mint({ id, agent: row.agent, taskType: row.task_type, jkt, act: null, expiresAt }),
+    task: taskAsItHolds(
+      task.task,
+      { from: now, expiresAt, maxGrants: row.max_grants },
+      { vouched: row.on_behalf_of as VouchedPerson | null, declared: row.declared_on_behalf_of },
+    ),
+    scope: askable(manifest, row.task_type, row.narrowed ? row.capabilities : null),
+  };
 }
 
 /** Its answer was lost: whoever woke it, with the same key, is answered again. */
@@ -139,35 +142,27 @@ async function again(
   const [known] = await deps.store.run<{ resume_hash: string | null; agent: string }>(handleStatement, [id]);
   if (known === undefined || known.resume_hash !== resumeHash(secret) || jkt === null) throw none;
   const caller = { sessionId: id, agent: known.agent, jkt, replay: null };
-  const session = await readSession(deps.store, caller, deps.clock.now());
+  const now = deps.clock.now();
+  const session = await readSession(deps.store, caller, now);
   if (session.jkt !== jkt) throw none;
-  const [fresh] = await deps.store.run<{ fresh: boolean }>(burnStatement, [
-    once.map(({ key }) => key),
-    once.map((one) => one.expiresAt),
-  ]);
-  if (fresh?.fresh !== true) throw refuse('The token or proof was used before.');
-  return opened(deps, {
-    id,
-    agent: session.agent,
-    taskType: session.task.task_type,
-    jkt,
-    expiresAt: session.expiresAt,
-  });
+  await takeShown(deps.store, once);
+  const { manifest } = (await deps.catalog.inForce(session.agent, session.currentManifestVersion)).compiled;
+  const { agent, expiresAt } = session;
+  return {
+    ...{ id, agent, expiresAt },
+    token: await deps.tokens.mint({ id, agent, taskType: session.task.task_type, jkt, act: null, expiresAt }),
+    task: taskAsItHolds(
+      session.task,
+      { from: now, expiresAt, maxGrants: session.maxGrants },
+      { vouched: session.onBehalfOf, declared: session.declaredOnBehalfOf },
+    ),
+    scope: askable(manifest, session.task.task_type, session.narrowed ? session.capabilities : null),
+  };
 }
 
 const handleStatement: Statement = {
   name: 'session_resume_handle',
   text: 'SELECT resume_hash, agent FROM session WHERE id = $1::text AND ended_at IS NULL',
-};
-
-const burnStatement: Statement = {
-  name: 'session_resume_burn',
-  text: `
-    WITH burnt AS (
-      INSERT INTO replay (key, expires_at) SELECT key, until FROM unnest($1::text[], $2::timestamptz[]) AS once (key, until) ORDER BY key
-      ON CONFLICT (key) DO NOTHING RETURNING key
-    )
-    SELECT count(*) = cardinality($1::text[]) AS fresh FROM burnt`,
 };
 
 const isSame = (one: object | null, other: object | null) => canonicalize(one as Json) === canonicalize(other as Json);

@@ -145,7 +145,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
   stream_event: { insert: true, delete: true },
   event_stream: { insert: true, update: ['held_by', 'held_until', 'due_at'] },
   told_suspension: { insert: true, delete: true, update: ['number', 'suspended'] },
-  replay: { insert: true, delete: true },
+  replay: { insert: true, delete: true, update: ['expires_at'] },
   access_request_key: { insert: true, delete: true },
   pool_slot: { insert: true, delete: true, update: ['release_after'] },
   upstream_lock: { insert: true, delete: true, update: ['holder', 'until'] },

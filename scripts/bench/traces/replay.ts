@@ -74,9 +74,9 @@ export async function openWorld(place: Place) {
     const { agent } = manifest;
     const subject = { issuer: 'http://localhost', subject: 'replay' };
     const { id } = await openSession(opening, {
-      principal: { agent, subject, startedBy: null, onBehalfOf: null, responsible: null, replay: null },
+      principal: { agent, subject, startedBy: null, onBehalfOf: null, responsible: null, shown: [] },
       declaration: { ...taskOf(manifest, prompt), on_behalf_of: null, envelope: {} },
-      ...{ jkt: null, proof: null, child: null, requestId: null },
+      ...{ jkt: null, shown: [], narrowedTo: null, child: null, requestId: null },
     });
     return { sessionId: id, agent, jkt: null, replay: null };
   }
