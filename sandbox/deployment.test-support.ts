@@ -28,6 +28,9 @@ export interface ReplyBody {
   status: string;
   code: string;
   error: string;
+  error_description?: string;
+  scope?: string;
+  authorization_details?: { type: string; [member: string]: unknown }[];
   errors?: { path: string; message: string }[];
   reasons?: { code: string; path?: string; policy_id?: string }[];
   nearest?: { capability: string; params: JsonObject; ttl_seconds: number };

@@ -6,10 +6,9 @@ import { z } from 'zod';
 import { dpopAlgorithms } from '../identity/dpop.ts';
 import { signingAlgorithms } from '../identity/trust-schema.ts';
 import type { KeyRing } from '../keys/ring.ts';
-import { tokenExchange } from '../sessions/exchange-token.ts';
-import { cibaGrantType } from './ciba-grant-type.ts';
 import { type Operation, operation } from './operation.ts';
 import { resourceMetadataPath } from './resource-metadata-path.ts';
+import { grantTypes } from './token-endpoint.ts';
 
 /** How long verifiers may keep the JWKS; a rotated-in key is published longer than this before it signs. */
 const jwksSeconds = 300;
@@ -24,7 +23,7 @@ export function discoveryOperations(issuer: string, ring: KeyRing, requireDpop: 
     backchannel_authentication_endpoint: `${issuer}/oauth/bc-authorize`,
     backchannel_token_delivery_modes_supported: ['poll'],
     backchannel_user_code_parameter_supported: false,
-    grant_types_supported: [tokenExchange, 'client_credentials', cibaGrantType],
+    grant_types_supported: grantTypes,
     // Required (RFC 8414 section 2), though nobody gets anything from an authorization endpoint here.
     response_types_supported: ['none'],
     token_endpoint_auth_methods_supported: ['none', 'private_key_jwt'],

@@ -66,6 +66,9 @@ export const taskDetail = z.strictObject({
     ),
 });
 
+/** What `grant_type` may be. */
+export const grantTypes: readonly string[] = [tokenExchange, 'client_credentials', cibaGrantType];
+
 const taskDetails = z.array(taskDetail).length(1, 'must have exactly one element');
 
 const token = z.string().min(1).max(20_000);
@@ -75,11 +78,7 @@ const targets = z.union([z.string().max(500), z.array(z.string().max(500)).max(2
 
 export const tokenBody = z.object({
   // Any text, so that another one is answered with RFC 6749's own `unsupported_grant_type`.
-  grant_type: z
-    .string()
-    .min(1)
-    .max(200)
-    .meta({ enum: [tokenExchange, 'client_credentials', cibaGrantType] }),
+  grant_type: z.string().min(1).max(200).meta({ enum: grantTypes }),
   subject_token: token
     .optional()
     .describe('The platform’s OIDC token; for a child session, the parent’s session token.'),
@@ -178,6 +177,7 @@ export function tokenOperation(deps: TokenEndpointDeps): Operation {
     handle: async ({ body, header, requestId, address }) => {
       try {
         refuseUnknown(body, header('authorization'));
+        if (!grantTypes.includes(body.grant_type)) throw new WritError('unsupported_grant_type');
         if (
           [body.audience, body.resource].flat().some((target) => target !== undefined && !isTarget(target, deps.issuer))
         )
