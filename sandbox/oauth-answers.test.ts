@@ -1,4 +1,7 @@
-/** The OAuth endpoints, as clients read them: what is taken, what is refused rather than dropped, in which form. */
+/**
+ * The OAuth endpoints, as clients read them: what is taken, what is refused rather than dropped, in which
+ * form.
+ */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
@@ -44,7 +47,10 @@ const credentials = async (more: { [name: string]: string } = {}, signed?: strin
   ...more,
 });
 
-/** A refusal as a client reads it: JSON with `error`, a description in ASCII, no challenge unless the header was tried. */
+/**
+ * A refusal as a client reads it: JSON with `error`, a description in ASCII, no challenge unless the header
+ * was tried.
+ */
 async function refused(options: OpenOptions, error: string, words: RegExp, status = 400): Promise<void> {
   const reply = await deployment.tokenRequest(options);
   assert.deepEqual([reply.status, reply.body.error], [status, error], reply.text);

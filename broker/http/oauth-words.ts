@@ -1,10 +1,14 @@
 /**
- * Refusals of the OAuth endpoints in the words that OAuth clients know (RFC 6749 section 5.2, RFC 8693 section
- * 2.2.2, RFC 9396 section 5, RFC 9449 section 5): a client decides by `error`. Our own `code` stands beside it.
+ * Refusals of the OAuth endpoints in the words that OAuth clients know (RFC 6749 section 5.2, RFC 8693
+ * section 2.2.2, RFC 9396 section 5, RFC 9449 section 5): a client decides by `error`. Our own `code` stands
+ * beside it.
  */
 import { type ErrorCode, errorTable, WritError } from '../core/errors.ts';
 
-/** Codes of ours that OAuth has a word of its own for, or another status. All others are answered as they are. */
+/**
+ * Codes of ours that OAuth has a word of its own for, or another status. All others are answered as they
+ * are.
+ */
 const words: { [code in ErrorCode]?: { error: string; status?: number } } = {
   bad_request: { error: 'invalid_request' },
   invalid_json: { error: 'invalid_request' },
@@ -28,7 +32,10 @@ export function inOAuthWords(code: ErrorCode): { error: string; status: number }
   return { error: own?.error ?? code, status: own?.status ?? errorTable[code].status };
 }
 
-/** RFC 6749 appendix A.8: ASCII without quotation marks and backslashes. Our own texts; nothing is lost by it. */
+/**
+ * RFC 6749 appendix A.8: ASCII without quotation marks and backslashes. Our own texts; nothing is lost by
+ * it.
+ */
 export function descriptionText(text: string): string {
   return text
     .replace(/[’‘“”"`]/g, "'")

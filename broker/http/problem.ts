@@ -34,8 +34,8 @@ function problemOf(error: WritError, publicUrl: string, requestId: string): Prob
 }
 
 /**
- * The challenge that a 401 must carry (RFC 9110 section 11.6.1, RFC 9449 section 7.1), with where clients find
- * out how to get a token (RFC 9728 section 5.1).
+ * The challenge that a 401 must carry (RFC 9110 section 11.6.1, RFC 9449 section 7.1), with where clients
+ * find out how to get a token (RFC 9728 section 5.1).
  */
 function challenge(error: WritError, publicUrl: string): string {
   const more = `resource_metadata="${publicUrl}${resourceMetadataPath}"`;

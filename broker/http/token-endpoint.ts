@@ -130,7 +130,9 @@ export const tokenSchema = z.object({
   heartbeat_seconds: z.int(),
 });
 
-/** What a session was opened with, for whoever reads the answer (RFC 9396 section 7, RFC 6749 section 5.1). */
+/**
+ * What a session was opened with, for whoever reads the answer (RFC 9396 section 7, RFC 6749 section 5.1).
+ */
 const openedSchema = tokenSchema.extend({
   scope: z
     .string()

@@ -32,8 +32,8 @@ export interface VerifiedSubject {
   claims: JsonObject;
   expiresAt: Date;
   /**
-   * To be recorded atomically by the caller: who showed it. Its `jti`, or without one what was signed, because a
-   * signature can be written in more than one way.
+   * To be recorded atomically by the caller: who showed it. Its `jti`, or without one what was signed,
+   * because a signature can be written in more than one way.
    */
   replayKey: string;
   /** It counts once, whoever shows it. */

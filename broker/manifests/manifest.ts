@@ -231,7 +231,10 @@ export function member<T>(record: { readonly [key: string]: T }, key: string): T
   return typeof key === 'string' && Object.hasOwn(record, key) ? record[key] : undefined;
 }
 
-/** What a session for this task may ask for: all that the manifest has for it, or those of them it was narrowed to. */
+/**
+ * What a session for this task may ask for: all that the manifest has for it, or those of them it was
+ * narrowed to.
+ */
 export function askable(manifest: Manifest, taskType: string, narrowedTo: readonly string[] | null): string[] {
   return Object.entries(manifest.capabilities).flatMap(([name, { tasks }]) =>
     tasks.includes(taskType) && (narrowedTo === null || narrowedTo.includes(name)) ? [name] : [],

@@ -98,7 +98,10 @@ export async function exchangeToken(deps: ExchangeDeps, request: ExchangeRequest
   return openFor(deps, request, { ...principal, shown: [...principal.shown, ...(client?.shown ?? [])] });
 }
 
-/** Who a token exchange says it comes from besides its subject token: nothing need be said, but what is said holds. */
+/**
+ * Who a token exchange says it comes from besides its subject token: nothing need be said, but what is said
+ * holds.
+ */
 async function sentClient(deps: ExchangeDeps, request: ExchangeRequest): Promise<Principal | null> {
   const { clientAssertion, clientAssertionType } = request;
   return clientAssertion === undefined && clientAssertionType === undefined ? null : clientPrincipal(deps, request);

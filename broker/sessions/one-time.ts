@@ -74,7 +74,9 @@ const takeStatement: Statement = {
     SELECT key FROM unnest($1::text[]) AS shown (key) EXCEPT SELECT key FROM burnt`,
 };
 
-/** @throws WritError where one of them had been used: `invalid_grant`, `invalid_client`, `invalid_dpop_proof` */
+/**
+ * @throws WritError where one of them had been used: `invalid_grant`, `invalid_client`, `invalid_dpop_proof`
+ */
 export async function takeShown(store: Store, shown: readonly OneTime[]): Promise<void> {
   const stale = await store.run<{ key: string }>(takeStatement, [...shownColumns(shown)]);
   if (stale.length > 0)

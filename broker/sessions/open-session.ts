@@ -69,10 +69,9 @@ export interface Narrowing {
 }
 
 /**
- * Several at once (see store/batch.ts); of two with the same one-time value, the first has it, and whoever may
- * show it again. A statement
- * costs by what is in it, whether it comes to that or not: only a child's looks at a parent, and only where
- * there is a limit is anything counted.
+ * Several at once (see store/batch.ts); of two with the same one-time value, the first has it, and whoever
+ * may show it again. A statement costs by what is in it, whether it comes to that or not: only a child's
+ * looks at a parent, and only where there is a limit is anything counted.
  */
 function insertStatementFor(child: boolean, limited: boolean): Statement {
   return {
@@ -212,7 +211,8 @@ const staleAnswers = new Set(['conflict', 'invalid_authorization_details', 'inva
  * force is asked for; no request is refused by a manifest that no longer holds.
  *
  * @throws WritError `invalid_grant` (no such agent, shown before), `invalid_client` and `invalid_dpop_proof`
- *   (shown before), `invalid_authorization_details`, `invalid_scope`, `rate_limited`, `locked`, `owner_gone`, `conflict`
+ *   (shown before), `invalid_authorization_details`, `invalid_scope`, `rate_limited`, `locked`,
+ *   `owner_gone`, `conflict`
  */
 export async function openSession(deps: OpenSessionDeps, input: OpenSessionInput): Promise<OpenedSession> {
   const { agent } = input.principal;
@@ -359,7 +359,10 @@ async function openUnder(
   };
 }
 
-/** @throws WritError `invalid_scope`, `invalid_authorization_details` where the task does not allow one of them */
+/**
+ * @throws WritError `invalid_scope`, `invalid_authorization_details` where the task does not allow one of
+ *   them
+ */
 function narrowed(manifest: Manifest, taskType: string, wish: Narrowing | null): string[] | null {
   if (wish === null) return null;
   const allowed = askable(manifest, taskType, null);

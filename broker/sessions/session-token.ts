@@ -61,7 +61,8 @@ const reloadCooldownMs = 5_000;
 /**
  * @param tokenSeconds lifetime of one token; never past the end of its session
  * @param unheardSeconds how long a session lives after its last call: a client that counts on `expires_in`
- *   must not find it ended. The token itself holds longer, so that its holder may still read what became of it
+ *   must not find it ended. The token itself holds longer, so that its holder may still read what became of
+ *   it
  */
 export function createSessionTokens(
   ring: KeyRing,
