@@ -1,8 +1,21 @@
 /** The process: starts a broker from its environment, and stops it on a signal. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { keepCompiled } from './compile-cache.ts';
 import type { Broker } from './compose/start.ts';
 
 keepCompiled();
+
+const [option] = process.argv.slice(2);
+if (option !== undefined) {
+  const known = { '--help': usage, '-h': usage, '--version': version }[option];
+  if (known === undefined) {
+    process.stderr.write(`✘ ${option}: the broker takes no such option\n\n${usage()}`);
+    process.exit(2);
+  }
+  process.stdout.write(known());
+  process.exit(0);
+}
 
 let broker: Broker | null = null;
 let stops: 'not yet' | 'just now' | 'asked' = 'not yet';
@@ -22,8 +35,7 @@ const stop = async () => {
 process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
 
-const { exit, startBroker } = await import('./compose/start.ts');
-const { ConfigurationError } = await import('./config/settings.ts');
+const { exit, startBroker, whyNotStarted } = await import('./compose/start.ts');
 
 try {
   broker = await startBroker(process.env);
@@ -33,6 +45,20 @@ try {
     );
   }
 } catch (error) {
-  process.stderr.write(`${error instanceof ConfigurationError ? error.message : (error as Error).stack}\n`);
+  process.stderr.write(`${whyNotStarted(error, process.env)}\n`);
   process.exit(1);
+}
+
+function usage(): string {
+  return `npm start: the broker of Writ
+
+It takes no options but --help and --version. Environment variables say the rest, each is in
+docs/reference/configuration.md; with none it runs on an embedded database in the folder .writ, at
+http://127.0.0.1:8420. Ctrl-C stops it.
+`;
+}
+
+function version(): string {
+  const text = readFileSync(join(import.meta.dirname, '../package.json'), 'utf8');
+  return `writ ${(JSON.parse(text) as { version: string }).version}\n`;
 }

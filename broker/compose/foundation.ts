@@ -7,6 +7,7 @@ import { channelModules } from '../../approvals/registry.ts';
 import type { ProviderModule } from '../../providers/contract.ts';
 import { providerModules } from '../../providers/registry.ts';
 import { loadSettings, type Settings } from '../config/settings.ts';
+import { unknownVariables } from '../config/unknown-variables.ts';
 import { systemClock } from '../core/clock.ts';
 import { createLog } from '../core/log.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -20,6 +21,7 @@ import type { WeeklyRotas } from '../people/weekly-rota.ts';
 import { writesFault } from '../store/check-database.ts';
 import { roleWarning } from '../store/check-role.ts';
 import { openStore, type Store } from '../store/open.ts';
+import { findManifestFolder } from './manifest-folder.ts';
 import { readRotaFile } from './rota-file.ts';
 
 /** What tests and the sandbox replace; in production none of it is given. */
@@ -65,7 +67,9 @@ export async function openFoundation(
 ): Promise<Foundation> {
   const modules = overrides.modules ?? providerModules;
   const channels = overrides.channels ?? channelModules;
-  const settings = loadSettings(env, modules, channels);
+  const unknown = unknownVariables(env, [...providerModules, ...modules, ...channelModules, ...channels]);
+  const settings = loadSettings(env, modules, channels, unknown);
+  await findManifestFolder(settings.WRIT_MANIFEST_DIR);
   const trust = await readTrustFile(settings);
   const weeklyRotas = await readRotaFile(settings.WRIT_ONCALL_FILE);
   const clock = overrides.clock ?? systemClock;

@@ -24,6 +24,7 @@ import { startWorkerSide } from './worker.ts';
 
 export { exit } from './exit.ts';
 export type { Overrides } from './foundation.ts';
+export { whyNotStarted } from './why-not-started.ts';
 
 export interface Broker {
   /** Issuer and base of every link. */

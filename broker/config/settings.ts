@@ -412,15 +412,17 @@ export class ConfigurationError extends Error {
  * @param env usually `process.env`; empty values count as not set
  * @param providers as in `providers/registry.ts`
  * @param channels as in `approvals/registry.ts`; none for a tool that never asks for approval
+ * @param unknown faults of `unknownVariables`, which a tool that reads a part of the variables leaves out
  * @throws ConfigurationError naming every missing or malformed variable
  */
 export function loadSettings(
   env: Record<string, string | undefined>,
   providers: readonly SettingsModule[],
   channels: readonly SettingsModule[] = [],
+  unknown: readonly string[] = [],
 ): Settings {
   const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
-  const faults: string[] = [];
+  const faults: string[] = [...unknown];
   const report = (issues: z.core.$ZodIssue[]) => {
     for (const issue of issues) {
       const name = issue.path.join('.');

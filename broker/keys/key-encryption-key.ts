@@ -9,15 +9,23 @@ import { join } from 'node:path';
 /** @returns 32 bytes */
 export async function keyEncryptionKey(fromEnvironment: string | undefined, dataDir: string): Promise<Uint8Array> {
   if (fromEnvironment !== undefined) return decode(fromEnvironment);
-  await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  await mkdir(dataDir, { recursive: true, mode: 0o700 }).catch((error) => {
+    throw new Error(`WRIT_DATA_DIR: ${dataDir} cannot be made (${error.code}); name a folder that this user may write`);
+  });
   const file = join(dataDir, 'key-encryption-key');
   try {
     // `wx`: of two processes that start at once, one makes the key and the other reads it.
     await writeFile(file, randomBytes(32).toString('base64url'), { mode: 0o600, flag: 'wx' });
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
+      throw new Error(
+        `WRIT_DATA_DIR: ${file} cannot be written (${(error as NodeJS.ErrnoException).code}); name a folder that this user may write`,
+      );
   }
-  return decode((await readFile(file, 'utf8')).trim());
+  const text = await readFile(file, 'utf8').catch((error) => {
+    throw new Error(`WRIT_DATA_DIR: ${file} cannot be read (${error.code}); the user who started it first may`);
+  });
+  return decode(text.trim());
 }
 
 function decode(text: string): Uint8Array {

@@ -44,7 +44,7 @@ export async function publishFolder(deps: FolderDeps): Promise<PublishedFolder> 
   const { clock, log, random } = deps;
   const names = (await readdir(deps.folder))
     // Cases of a manifest stand beside it.
-    .filter((name) => /(?<!\.cases)\.ya?ml$/.test(name))
+    .filter((name) => /(?<!\.cases)\.yaml$/.test(name))
     .sort();
   const refused: string[] = [];
   let left = names;

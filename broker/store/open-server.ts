@@ -2,6 +2,7 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import pg from 'pg';
 import { noProofs } from '../core/proven-rows.ts';
+import { connectFault } from './connect-fault.ts';
 import { type Pooling, prepareConnection } from './connection-settings.ts';
 import { countingPrisma } from './counting-prisma.ts';
 import { type MigrationConnection, migrate } from './migrate.ts';
@@ -23,7 +24,9 @@ export async function openServer(databaseUrl: string, options: StoreOptions): Pr
     await client.connect();
     return client;
   };
-  const first = await connect();
+  const first = await connect().catch((error) => {
+    throw connectFault(error, databaseUrl);
+  });
   let pooling: Pooling;
   try {
     await migrate(asMigrationConnection(first), { schema, say });
