@@ -1,68 +1,17 @@
-/**
- * What a binding says about claims: rules that compile to matchers, and whether they tell one workload from
- * another.
- */
+/** What a binding says about claims: rules that compile to matchers. */
 import { RE2JS } from 're2js';
 import type { Json, JsonObject } from '../core/vocabulary.ts';
 import type { FaultPath, Report } from './file-faults.ts';
-import type { ClaimRule, IssuerKind } from './trust-schema.ts';
+import { literalEnds, patternEnds, type TextEnds } from './pattern-ends.ts';
+import type { ClaimRule } from './trust-schema.ts';
 
 export interface ClaimMatcher {
   /** Claim names from the outside in: `['kubernetes.io', 'namespace']`. */
   path: readonly string[];
   /** True when the whole value fits. */
   matches(value: string): boolean;
-}
-
-/**
- * Claims that name a workload or its owner, by kind of issuer. All other claims can be chosen by anyone who
- * may use the issuer: any GitHub repository has a `ref` called main, and may call a public reusable workflow
- * (`job_workflow_ref`).
- */
-const identityClaims: { [kind in Exclude<IssuerKind, 'generic'>]: string[][] } = {
-  github_actions: [
-    ['repository_id'],
-    ['repository_owner_id'],
-    ['repository'],
-    ['repository_owner'],
-    ['enterprise_id'],
-    ['sub'],
-  ],
-  kubernetes: [['sub'], ['kubernetes.io', 'namespace'], ['kubernetes.io', 'serviceaccount', 'uid']],
-  gcp: [['sub'], ['email']],
-  spiffe: [['sub']],
-};
-const envelopeClaims = new Set(['iss', 'aud', 'exp', 'iat', 'nbf', 'jti']);
-
-/** Made-up names. A rule that matches one of them also matches strangers, so it identifies nobody. */
-const strangers = [
-  'q7zk0w',
-  '7301946285017',
-  'q7zk/0wq',
-  'repo:q7zk/0wq:ref:refs/heads/q7zk',
-  'repo:q7zk@73019462/0wq@85017:ref:refs/heads/q7zk',
-  'q7zk@q7zk.invalid',
-  'system:serviceaccount:q7zk:0wq',
-  'spiffe://q7zk.invalid/0wq',
-];
-
-/**
- * True when the matcher holds a claim that names a workload at such an issuer, and strangers do not satisfy
- * it.
- */
-export function identifies(claim: ClaimMatcher, kind: IssuerKind): boolean {
-  const named =
-    kind === 'generic'
-      ? !envelopeClaims.has(claim.path[0] ?? '')
-      : identityClaims[kind].some((path) => path.join('\n') === claim.path.join('\n'));
-  return named && !strangers.some((stranger) => claim.matches(stranger));
-}
-
-/** What `identifies` asks for, in words. */
-export function identityHint(kind: IssuerKind): string {
-  if (kind === 'generic')
-    return 'a claim other than iss, aud, exp, iat, nbf and jti, and not with a pattern that fits anything';
-  return `one of ${identityClaims[kind].map((path) => path.join(' → ')).join(', ')}, and not with a pattern that fits anything`;
+  /** What every fitting value begins and ends with. */
+  ends: TextEnds;
 }
 
 /** Compiles the rules of one binding, nested ones flattened to paths; faults go to `report`. */
@@ -75,16 +24,16 @@ export function claimMatchers(
   return Object.entries(rules).flatMap(([claim, rule]): ClaimMatcher[] => {
     const path = [...outer, claim];
     const here = [...at, claim];
-    if (typeof rule !== 'object') {
-      const literal = String(rule);
-      return [{ path, matches: (value) => value === literal }];
+    if (typeof rule !== 'object' || Array.isArray(rule)) {
+      const literals = [rule].flat().map(String);
+      return [{ path, matches: (value) => literals.includes(value), ends: literalEnds(literals) }];
     }
     if (!Object.hasOwn(rule, 'pattern')) {
       if (Object.keys(rule).length === 0) report(here, 'Says nothing: write a value, a pattern or a nested claim');
       return claimMatchers(rule, path, here, report);
     }
     const pattern = wholePattern(rule, here, report);
-    return pattern === null ? [] : [{ path, matches: pattern }];
+    return pattern === null ? [] : [{ path, matches: pattern, ends: patternEnds(String(rule.pattern)) }];
   });
 }
 

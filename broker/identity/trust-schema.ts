@@ -21,7 +21,18 @@ export const signingAlgorithms = [
 ] as const;
 export type SigningAlgorithm = (typeof signingAlgorithms)[number];
 
-const issuerKinds = ['github_actions', 'kubernetes', 'gcp', 'spiffe', 'generic'] as const;
+const issuerKinds = [
+  'github_actions',
+  'gitlab',
+  'buildkite',
+  'terraform',
+  'vercel',
+  'entra',
+  'kubernetes',
+  'gcp',
+  'spiffe',
+  'generic',
+] as const;
 export type IssuerKind = (typeof issuerKinds)[number];
 
 const defaultAlgorithms: SigningAlgorithm[] = ['RS256', 'ES256'];
@@ -49,11 +60,13 @@ const jwks = z
   .strictObject({ keys: z.array(z.record(z.string(), z.json())).min(1).max(100) })
   .describe('Public keys, written down here instead of fetched (RFC 7517).');
 
-/** One claim's rule. Recursive: a mapping descends into a nested claim. */
-export type ClaimRule = string | number | boolean | { [claim: string]: ClaimRule };
+/** One claim's rule: a value, one of several, or a mapping, which descends into a nested claim. */
+export type ClaimRule = Literal | Literal[] | { [claim: string]: ClaimRule };
+type Literal = string | number | boolean;
+const literal = z.union([z.string().min(1).max(1024), z.int(), z.boolean()]);
 
 const claimRule: z.ZodType<ClaimRule> = z.lazy(() =>
-  z.union([z.string().min(1).max(1024), z.int(), z.boolean(), z.record(z.string().min(1).max(255), claimRule)]),
+  z.union([literal, z.array(literal).min(1).max(100), z.record(z.string().min(1).max(255), claimRule)]),
 );
 
 const issuer = z.strictObject({
@@ -81,7 +94,9 @@ const issuer = z.strictObject({
   kind: z
     .enum(issuerKinds)
     .optional()
-    .describe('Which claims identify a workload there: a binding must constrain one of them.'),
+    .describe(
+      'Which claims pin an owner there: a binding must hold one of them. Left out, what is known of the address, else `generic`; an address that is known has no other.',
+    ),
   max_token_age: z
     .string()
     .regex(/^[1-9][0-9]{0,5}[smh]$/, 'A duration such as 90s, 10m or 1h')
@@ -114,7 +129,7 @@ const binding = z.strictObject({
   claims: z
     .record(z.string().min(1).max(255), claimRule)
     .describe(
-      'Every one must hold. A text, number or boolean is compared literally; `{pattern: …}` is an RE2 expression that must match the whole value; any other mapping descends into a nested claim.',
+      'Every one must hold, and one must pin whose the workload is. A text, number or boolean is compared literally, of a list any one; `{pattern: …}` is an RE2 expression that must match the whole value; any other mapping descends into a nested claim.',
     ),
   agent: name,
   started_by_claim: personClaim

@@ -140,6 +140,31 @@ bindings: [{ issuer: ci, claims: ${claims}, agent: bot }]
       ['github_actions', '{ job_workflow_ref: octo/tools/.github/workflows/run.yml@refs/heads/main }'],
       ['github_actions', '{ sub: { pattern: "repo:.*" }, ref: refs/heads/main }'],
       ['github_actions', '{ repository_id: { pattern: "[0-9]+" } }'],
+      ['github_actions', '{ repository_id: { pattern: "47[0-9]*" } }'],
+      ['github_actions', '{ repository: { pattern: ".*/x" } }'],
+      ['github_actions', '{ repository: { pattern: "octo.*" } }'],
+      ['github_actions', '{ repository: { pattern: "octo/x|.*" } }'],
+      ['github_actions', '{ repository: { pattern: "(octo)?/x" } }'],
+      ['github_actions', '{ repository_owner: { pattern: "octo.*" } }'],
+      ['github_actions', '{ repository_owner: { pattern: "(?i)octo" } }'],
+      ['github_actions', '{ sub: { pattern: "repo:(.*)/x:.*" } }'],
+      ['github_actions', '{ sub: { pattern: "repo:octo.*" } }'],
+      ['github_actions', '{ sub: "job_workflow_ref:octo/tools/.github/workflows/run.yml@refs/heads/main" }'],
+      ['github_actions', '{ sub: ["repo:octo/x:ref:refs/heads/main", "environment:prod"] }'],
+      ['gitlab', '{ ref: main }'],
+      ['gitlab', '{ ref: main, ref_protected: true, pipeline_source: push }'],
+      ['gitlab', '{ project_path: { pattern: "group.*" } }'],
+      ['gitlab', '{ sub: { pattern: "project_path:.*:ref_type:branch:ref:main" } }'],
+      ['buildkite', '{ pipeline_slug: deploy }'],
+      ['buildkite', '{ sub: { pattern: "organization:.*:pipeline:deploy:.*" } }'],
+      ['terraform', '{ terraform_workspace_name: production }'],
+      ['vercel', '{ environment: production, project: site }'],
+      ['entra', '{ tid: 0e1d }'],
+      ['gcp', '{ email: { pattern: ".*@gmail[.]com" } }'],
+      ['gcp', '{ email: { pattern: "bot@.*" } }'],
+      ['generic', '{ ref: main }'],
+      ['generic', '{ protected: true }'],
+      ['generic', '{ sub: { pattern: ".+" } }'],
       ['kubernetes', '{ "kubernetes.io": { pod: { name: bot } } }'],
       ['gcp', '{ email_verified: true }'],
       ['spiffe', '{ sub: { pattern: "spiffe://.*" } }'],
@@ -152,6 +177,43 @@ bindings: [{ issuer: ci, claims: ${claims}, agent: bot }]
     trustOf(binding('{ repository_id: "4711", ref: refs/heads/main }', 'github_actions'));
     trustOf(binding('{ "kubernetes.io": { namespace: agents, serviceaccount: { name: bot } } }', 'kubernetes'));
     trustOf(binding('{ sub: { pattern: "spiffe://example.org/agents/[a-z]+" } }', 'spiffe'));
+    const cases: [string, string][] = [
+      ['github_actions', '{ repository_id: ["4711", "4712"], ref: refs/heads/main }'],
+      ['github_actions', '{ repository: { pattern: "octo/.*" } }'],
+      ['github_actions', '{ repository: { pattern: "(octo|acme)/(x|y)" } }'],
+      ['github_actions', '{ sub: { pattern: "repo:octo/.*:environment:prod" } }'],
+      ['github_actions', '{ sub: { pattern: "repo:octo@123/x@456:.*" } }'],
+      ['gitlab', '{ project_path: { pattern: "group/.*" }, ref: main }'],
+      ['gitlab', '{ namespace_path: group }'],
+      ['buildkite', '{ organization_slug: acme, pipeline_slug: deploy }'],
+      ['terraform', '{ sub: { pattern: "organization:acme:project:.*" } }'],
+      ['vercel', '{ owner_id: team_1 }'],
+      ['entra', '{ oid: 0e1d }'],
+      ['gcp', '{ email: { pattern: ".*@agents-1[.]iam[.]gserviceaccount[.]com" } }'],
+      ['gcp', '{ google: { compute_engine: { project_id: agents-1 } } }'],
+    ];
+    for (const [kind, claims] of cases) trustOf(binding(claims, kind));
+  });
+
+  it('are held to what everybody knows of an issuer, whatever the file calls it', () => {
+    const at = (address: string, rest = '') => `
+issuers: [{ name: ci, issuer: "${address}"${rest} }]
+bindings: [{ issuer: ci, claims: { team: a, ref: main }, agent: bot }]
+`;
+    for (const address of [
+      'https://token.actions.githubusercontent.com',
+      'https://token.actions.githubusercontent.com/octo',
+      'https://gitlab.com',
+      'https://agent.buildkite.com',
+      'https://app.terraform.io',
+      'https://oidc.vercel.com',
+      'https://login.microsoftonline.com/0e1d/v2.0',
+      'https://accounts.google.com',
+    ]) {
+      assert.equal(faultsOf(at(address))[0]?.path, 'bindings[0].claims', address);
+      assert.equal(faultsOf(at(address, ', kind: generic'))[0]?.path, 'issuers[0].kind', address);
+    }
+    trustOf(at('https://gitlab.example.com'));
   });
 
   it('are refused with patterns that are not RE2 or not alone', () => {

@@ -10,8 +10,9 @@ import { LineCounter, parseDocument } from 'yaml';
 import type { FieldFault } from '../core/errors.ts';
 import { isLoopback } from '../core/loopback.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
-import { type ClaimMatcher, claimMatchers, identifies, identityHint } from './claim-rules.ts';
+import { type ClaimMatcher, claimMatchers } from './claim-rules.ts';
 import { type FaultPath, pathText, positionOf, type Report } from './file-faults.ts';
+import { ownerHint, pinsOwner, wellKnownKind } from './owner-claims.ts';
 import { checkResponsible, type PersonClaim, personClaim, type SignInNames } from './person-claim.ts';
 import { type IssuerKind, type SigningAlgorithm, type TrustFile, trustFileSchema } from './trust-schema.ts';
 
@@ -134,12 +135,15 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignIn
   for (const [index, entry] of file.issuers.entries()) {
     const at = ['issuers', index];
     checkAddress(entry.issuer, allowInsecureLoopback, [...at, 'issuer'], report);
+    const known = wellKnownKind(entry.issuer);
+    if (known !== undefined && entry.kind !== undefined && entry.kind !== known)
+      report([...at, 'kind'], `Everybody may use this issuer; it is ${known}`);
     const issuer: TrustedIssuer = {
       name: entry.name,
       issuer: entry.issuer,
       location: keyLocation(entry, entry.issuer, allowInsecureLoopback, at, report),
       algorithms: withBothNames(entry.algorithms),
-      kind: entry.kind ?? wellKnownKinds[entry.issuer] ?? 'generic',
+      kind: known ?? entry.kind ?? 'generic',
       audiences: entry.audience === undefined ? null : [entry.audience].flat(),
       otherAudiences: entry.other_audiences,
       maxTokenAgeSeconds: seconds(entry.max_token_age),
@@ -163,8 +167,8 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignIn
     const issuer = byName.get(entry.issuer);
     if (issuer === undefined) report([...at, 'issuer'], 'No issuer has this name');
     const claims = claimMatchers(entry.claims, [], [...at, 'claims'], report);
-    if (issuer !== undefined && !claims.some((claim) => identifies(claim, issuer.kind))) {
-      report([...at, 'claims'], `Nothing here tells one workload from another: constrain ${identityHint(issuer.kind)}`);
+    if (issuer !== undefined && !claims.some(({ path, ends }) => pinsOwner(issuer.kind, path, ends))) {
+      report([...at, 'claims'], `Nothing here says whose workload it is: hold ${ownerHint(issuer.kind)}`);
     }
     const person = (field: 'started_by' | 'on_behalf_of') =>
       personClaim({ field, entry, at, issuer: issuer?.issuer ?? '', signIn, report });
@@ -210,11 +214,6 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignIn
   }
   return { issuers, bindings, clients, resourceServers };
 }
-
-const wellKnownKinds: { [issuer: string]: IssuerKind } = {
-  'https://token.actions.githubusercontent.com': 'github_actions',
-  'https://accounts.google.com': 'gcp',
-};
 
 /** Audiences that platforms hand out for everybody's use; the broker's must be its own. */
 const sharedAudiences = new Set([
