@@ -57,6 +57,13 @@ export async function send(connection: Connection, call: Call): Promise<Answer> 
       text = await response.text();
     } catch (cause) {
       call.signal?.throwIfAborted();
+      const fault = certificateFault(cause);
+      if (fault !== null)
+        throw new WritError(
+          'network',
+          `The certificate of the broker at ${connection.url} is not trusted (${fault}). NODE_EXTRA_CA_CERTS names a private authority`,
+          { cause },
+        );
       if (last) throw new WritError('network', `The broker at ${connection.url} did not answer`, { cause });
       await pause(connection.clock, attempt, undefined, call.signal);
       continue;
@@ -78,6 +85,17 @@ export async function send(connection: Connection, call: Call): Promise<Answer> 
     if ((error.retryAfterSeconds ?? 0) * 1000 > longestPauseMs) throw error;
     await pause(connection.clock, attempt, error.retryAfterSeconds, call.signal);
   }
+}
+
+/** Of Node's TLS, among an error and its causes: waiting mends none of these. */
+function certificateFault(error: unknown): string | null {
+  const codes =
+    /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_(VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT(_LOCALLY)?)|CERT_[A-Z_]+|ERR_TLS_CERT_ALTNAME_INVALID)$/;
+  for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth += 1) {
+    const { code } = at as { code?: unknown };
+    if (typeof code === 'string' && codes.test(code)) return code;
+  }
+  return null;
 }
 
 async function attemptOnce({ url: base, fetch, clock, nonce }: Connection, call: Call): Promise<Response> {

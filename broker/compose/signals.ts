@@ -17,6 +17,7 @@ export function signalReceiver(parts: Parts, notify: () => void): ReceiveDeps | 
     location: keysAt === undefined ? { kind: 'ssf_discovery', issuer } : { kind: 'jwks_uri', url: keysAt },
     algorithms: ['RS256', 'PS256', 'ES256', 'EdDSA'],
     allowInsecureLoopback: isLoopback(url),
+    ca: null,
     opaque: opaqueNames(kind, settings.WRIT_OIDC_ISSUER),
   };
   return { store, clock, notify, keys: openKeyResolver({ clock }), transmitter };

@@ -3,7 +3,10 @@
  * hostile.
  * @throws Error when it is longer than `maxBytes`, or no JSON
  */
-export async function readJson(response: Response, maxBytes: number): Promise<unknown> {
+export async function readJson(
+  response: { body: AsyncIterable<Uint8Array> | null },
+  maxBytes: number,
+): Promise<unknown> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of response.body ?? []) {

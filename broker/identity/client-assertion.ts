@@ -44,7 +44,10 @@ export interface VerifiedClient<Client> {
 }
 
 /** A client, or a resource server, by its `client_id`. */
-type SignsForItself = Pick<TrustedClient, 'name' | 'location' | 'algorithms' | 'allowInsecureLoopback' | 'clientId'>;
+type SignsForItself = Pick<
+  TrustedClient,
+  'name' | 'location' | 'algorithms' | 'allowInsecureLoopback' | 'ca' | 'clientId'
+>;
 
 /**
  * @param clients who may sign, by `client_id`

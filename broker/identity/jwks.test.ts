@@ -1,4 +1,11 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair } from 'jose';
 import { type PlatformIssuer, startPlatformIssuer } from '../../sandbox/oidc/platform-issuer.ts';
@@ -24,6 +31,7 @@ const source = (location?: KeyLocation, algorithms: KeySource['algorithms'] = ['
   location: location ?? { kind: 'discovery', issuer: platform.issuer },
   algorithms,
   allowInsecureLoopback: true,
+  ca: null,
 });
 
 /** The header of a token signed now. */
@@ -157,6 +165,43 @@ describe('keys of an issuer', () => {
       refusedAs('algorithm_not_allowed'),
     );
     assert.equal(platform.keyRequests(), 0);
+  });
+});
+
+describe('keys behind a private authority', () => {
+  it('are had with its certificate in the trust file, and with no other', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'writ-ca-'));
+    const made = (name: string) => {
+      const file = (kind: string) => join(folder, `${name}.${kind}`);
+      const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1'];
+      const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', file('key')];
+      execFileSync('openssl', ['req', '-x509', ...key, '-out', file('crt'), ...subject], { stdio: 'ignore' });
+      return { key: readFileSync(file('key'), 'utf8'), cert: readFileSync(file('crt'), 'utf8') };
+    };
+    const [own, other] = [made('own'), made('other')];
+    const { publicKey } = await generateKeyPair('ES256', { extractable: true });
+    const jwk = { ...(await exportJWK(publicKey)), kid: 'one' };
+    let status = 200;
+    const server = createServer(own, (_req, res) => res.writeHead(status).end(JSON.stringify({ keys: [jwk] })));
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/keys`;
+    const from = (ca: string | null): KeySource => ({ ...source({ kind: 'jwks_uri', url }), ca });
+    const head = { alg: 'ES256', kid: 'one' };
+    try {
+      assert.equal((await openKeyResolver({ clock }).resolve(from(own.cert), head)).type, 'public');
+      for (const ca of [null, other.cert])
+        await assert.rejects(openKeyResolver({ clock }).resolve(from(ca), head), (error: Error) => {
+          assert.ok(refusedAs('issuer_unavailable')(error));
+          assert.match(error.message, /certificate is not trusted \(DEPTH_ZERO_SELF_SIGNED_CERT\)/);
+          return true;
+        });
+      status = 302;
+      await assert.rejects(openKeyResolver({ clock }).resolve(from(own.cert), head), refusedAs('issuer_unavailable'));
+    } finally {
+      server.closeAllConnections();
+      server.close();
+      await rm(folder, { recursive: true });
+    }
   });
 });
 

@@ -11,7 +11,11 @@
  * - No redirects, 5 seconds, 256 KiB, at most 100 keys; only the public members of signature keys that fit a
  *   pinned algorithm are kept.
  */
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
 import { type CryptoKey, importJWK, type JWK } from 'jose';
+import { certificateFault } from '../core/certificate-fault.ts';
 import { readJson } from '../core/read-json.ts';
 import type { Clock, JsonObject } from '../core/vocabulary.ts';
 import { Refusal } from './refusal.ts';
@@ -121,7 +125,12 @@ export function openKeyResolver(deps: KeyResolverDeps): KeyResolver {
 }
 
 function unavailable(source: KeySource, entry: Entry): Refusal {
-  return new Refusal('issuer_unavailable', `no current keys of ${source.name}`, entry.failure);
+  const fault = certificateFault(entry.failure);
+  const why =
+    fault === null
+      ? ''
+      : `: its certificate is not trusted (${fault}); \`ca\` in the trust file names a private authority`;
+  return new Refusal('issuer_unavailable', `no current keys of ${source.name}${why}`, entry.failure);
 }
 
 /**
@@ -201,7 +210,7 @@ async function fetchKeys(source: KeySource, deps: KeyResolverDeps): Promise<Veri
     () => {}, // the fetch ended first
   );
   try {
-    return verificationKeys(await fetchJson(await keySetAddress(source, deps, stop.signal), deps, stop.signal));
+    return verificationKeys(await fetchJson(await keySetAddress(source, deps, stop.signal), source, deps, stop.signal));
   } finally {
     done.abort();
   }
@@ -214,7 +223,7 @@ async function keySetAddress(source: KeySource, deps: KeyResolverDeps, signal: A
   const address = discoveryAddress(location);
   // OpenID Connect Discovery section 4.3, Shared Signals Framework 1.0 section 7.2: the issuer named inside
   // must be the very same.
-  const found = (await fetchJson(address, deps, signal)) as { issuer?: unknown; jwks_uri?: unknown } | null;
+  const found = (await fetchJson(address, source, deps, signal)) as { issuer?: unknown; jwks_uri?: unknown } | null;
   if (found?.issuer !== location.issuer) throw new Error('the discovery document is another issuer’s');
   if (typeof found.jwks_uri !== 'string') throw new Error('the discovery document names no jwks_uri');
   const problem = addressProblem(found.jwks_uri, source.allowInsecureLoopback);
@@ -241,12 +250,36 @@ function discoveryAddress({ kind, issuer }: Extract<KeyLocation, { issuer: strin
   return `${origin}/.well-known/ssf-configuration${base.slice(origin.length)}`;
 }
 
-async function fetchJson(address: string, deps: KeyResolverDeps, signal: AbortSignal): Promise<unknown> {
-  const send = deps.fetch ?? fetch;
-  const response = await send(address, { redirect: 'manual', signal, headers: { accept: 'application/json' } });
+async function fetchJson(
+  address: string,
+  { ca }: KeySource,
+  deps: KeyResolverDeps,
+  signal: AbortSignal,
+): Promise<unknown> {
+  const headers = { accept: 'application/json' };
+  if (ca !== null) return getJsonTrusting(ca, address, headers, signal);
+  const response = await (deps.fetch ?? fetch)(address, { redirect: 'manual', signal, headers });
   if (response.status !== 200) {
     await response.body?.cancel();
     throw new Error(`status ${response.status}`);
   }
   return readJson(response, maxBytes);
+}
+
+/** What `fetch` cannot: a request that trusts one authority alone. It follows no redirect. */
+async function getJsonTrusting(
+  ca: string,
+  address: string,
+  headers: { [name: string]: string },
+  signal: AbortSignal,
+): Promise<unknown> {
+  const sent = request(address, { ca, headers, signal, agent: false });
+  sent.end();
+  const [answer] = (await once(sent, 'response')) as [IncomingMessage];
+  try {
+    if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}`);
+    return await readJson({ body: answer }, maxBytes);
+  } finally {
+    answer.destroy();
+  }
 }

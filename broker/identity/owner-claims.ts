@@ -81,7 +81,7 @@ const ownerClaims: { [kind in Exclude<IssuerKind, 'generic'>]: OwnerClaim[] } = 
   spiffe: [claim('sub', begins(/^spiffe:\/\/[^/]+\/[^/]/))],
 };
 
-/** Issuers that serve everybody, by address. */
+/** Issuers whose kind their address tells. */
 const wellKnown: [RegExp, IssuerKind][] = [
   [/^https:\/\/token\.actions\.githubusercontent\.com(\/|$)/, 'github_actions'],
   [/^https:\/\/gitlab\.com$/, 'gitlab'],
@@ -90,6 +90,7 @@ const wellKnown: [RegExp, IssuerKind][] = [
   [/^https:\/\/oidc\.vercel\.com(\/|$)/, 'vercel'],
   [/^https:\/\/(login\.microsoftonline\.com|sts\.windows\.net)\//, 'entra'],
   [/^https:\/\/accounts\.google\.com$/, 'gcp'],
+  [/^spiffe:/, 'spiffe'],
 ];
 
 /** The kind of an issuer that everybody knows; undefined for any other. */

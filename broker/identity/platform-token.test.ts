@@ -74,6 +74,40 @@ describe('a platform token', () => {
     await refuses(await spiffe.mint({ sub: 'spiffe://example.org/bot', aud: audience }), 'wrong_audience');
   });
 
+  it('is accepted as a JWT-SVID without iss and iat, of the trust domain that its subject names', async () => {
+    const parsed = parseTrust(
+      `issuers: [{ name: one, issuer: "spiffe://one.example", jwks_uri: "${platform.issuer}/keys", audience: writ-mesh }]`,
+      { allowInsecureLoopback: true },
+    );
+    assert.ok(parsed.ok, JSON.stringify(parsed));
+    const svid = async (sub: string, more: JsonObject = {}) =>
+      verifyPlatformToken(
+        await platform.mint({ sub, aud: 'writ-mesh', ...more }, { without: ['iss', 'iat'] }),
+        parsed.trust,
+        deps(),
+      );
+    const { issuer, subject } = await svid('spiffe://one.example/bot');
+    assert.deepEqual([issuer, subject], ['spiffe://one.example', 'spiffe://one.example/bot']);
+    for (const [sub, more] of [
+      ['spiffe://two.example/bot', {}],
+      ['spiffe://one.example', {}],
+      ['bot', {}],
+      ['spiffe://one.example/bot', { exp: nowSeconds + 4_000 }],
+      ['spiffe://one.example/bot', { aud: audience }],
+    ] as [string, JsonObject][])
+      await assert.rejects(svid(sub, more), (error: unknown) => error instanceof WritError, sub);
+    // With an `iss` it is somebody else's token.
+    await assert.rejects(
+      verifyPlatformToken(
+        await platform.mint({ sub: 'spiffe://one.example/bot', aud: 'writ-mesh' }),
+        parsed.trust,
+        deps(),
+      ),
+      (error: unknown) => refusalReason(error) === 'unknown_issuer',
+    );
+    assert.equal(parseTrust('issuers: [{ name: a, issuer: "spiffe://one.example" }]').ok, false);
+  });
+
   it('has a replay key that stays the same for the same jti and differs for every other', async () => {
     const token = await platform.mint({ ...good, jti: 'j-1' });
     const [first, again] = [await verify(token), await verify(token)];

@@ -5,11 +5,11 @@
  */
 import { errors, jwtVerify } from 'jose';
 import { WritError } from '../core/errors.ts';
-import type { Clock, JsonObject } from '../core/vocabulary.ts';
+import type { Clock, Json, JsonObject } from '../core/vocabulary.ts';
 import { openCompactJws, sha256 } from './compact-jws.ts';
 import type { KeyResolver } from './jwks.ts';
 import { Refusal, type RefusalReason, refused } from './refusal.ts';
-import type { Trust, TrustedIssuer } from './trust.ts';
+import { isTrustDomain, type Trust, type TrustedIssuer } from './trust.ts';
 
 /** Longest token read; GitHub's are about 2 kB, a Kubernetes one 1.5 kB. */
 const maxTokenLength = 20_000;
@@ -55,21 +55,25 @@ export async function verifyPlatformToken(
   try {
     const { header, payload, signedPart } = openCompactJws(token, maxTokenLength);
     if (!isIdentityType(header.typ)) throw new Refusal('malformed', 'the token’s `typ` is that of something else');
-    const issuer = typeof payload.iss === 'string' ? trust.issuers.get(payload.iss) : undefined;
+    const name = payload.iss ?? trustDomainOf(payload.sub);
+    const issuer = typeof name === 'string' ? trust.issuers.get(name) : undefined;
     if (issuer === undefined) throw new Refusal('unknown_issuer', 'the issuer is not listed');
     const key = await deps.keys.resolve(issuer, header as { alg: string; kid?: unknown });
     const audiences = issuer.audiences ?? [deps.audience];
     const verified = await jwtVerify(token as string, key, {
       algorithms: [...issuer.algorithms],
-      issuer: issuer.issuer,
+      ...(isTrustDomain(issuer.issuer) ? {} : { issuer: issuer.issuer }),
       audience: [...audiences],
-      // jose takes a token without `exp` unless told not to.
-      requiredClaims: ['exp', 'iat', 'sub', 'aud'],
-      maxTokenAge: issuer.maxTokenAgeSeconds,
+      // jose takes a token without `exp` unless told not to; of a JWT-SVID `iat` may be left out.
+      requiredClaims: ['exp', 'sub', 'aud', ...(issuer.kind === 'spiffe' ? [] : ['iat'])],
+      ...(issuer.kind === 'spiffe' && payload.iat === undefined ? {} : { maxTokenAge: issuer.maxTokenAgeSeconds }),
       clockTolerance: clockToleranceSeconds,
       currentDate: deps.clock.now(),
     });
-    const { aud } = verified.payload;
+    const { aud, exp = 0, iat } = verified.payload;
+    // Where nothing says when it was issued, what is left must be no longer than it may be old.
+    if (iat === undefined && exp - deps.clock.now().getTime() / 1000 > issuer.maxTokenAgeSeconds)
+      throw new Refusal('lives_too_long', 'it has no `iat`, and `exp` is farther than `max_token_age`');
     if (Array.isArray(aud) && !issuer.otherAudiences && !aud.every((one) => audiences.includes(one)))
       throw new Refusal(
         'wrong_audience',
@@ -93,6 +97,11 @@ export async function verifyPlatformToken(
       refusal.cause,
     );
   }
+}
+
+/** As an issuer of the trust file; undefined for any other text. */
+function trustDomainOf(sub: Json | undefined): string | undefined {
+  return typeof sub === 'string' ? /^(spiffe:\/\/[a-z0-9._-]+)\/./.exec(sub)?.[1] : undefined;
 }
 
 function subjectOf(issuer: TrustedIssuer, claims: JsonObject, signedPart: string): VerifiedSubject {

@@ -60,6 +60,18 @@ const jwks = z
   .strictObject({ keys: z.array(z.record(z.string(), z.json())).min(1).max(100) })
   .describe('Public keys, written down here instead of fetched (RFC 7517).');
 
+const ca = z
+  .string()
+  .max(65_536)
+  .regex(
+    /^\s*(-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+$/,
+    'Must be certificates in PEM',
+  )
+  .optional()
+  .describe(
+    'Certificates (PEM) of the authority that signs its keys’ address, where that is a private one: then no other is trusted for it.',
+  );
+
 /** One claim's rule: a value, one of several, or a mapping, which descends into a nested claim. */
 export type ClaimRule = Literal | Literal[] | { [claim: string]: ClaimRule };
 type Literal = string | number | boolean;
@@ -71,13 +83,16 @@ const claimRule: z.ZodType<ClaimRule> = z.lazy(() =>
 
 const issuer = z.strictObject({
   name,
-  issuer: address.describe('The exact `iss` of its tokens, an https URL.'),
+  issuer: address.describe(
+    'The exact `iss` of its tokens, an https URL; `spiffe://<trust domain>` for JWT-SVIDs without `iss`, then with `jwks` or `jwks_uri`.',
+  ),
   jwks_uri: address
     .optional()
     .describe(
       'Where its keys are; left out, found through its discovery document. Needed when they are on another host than the issuer.',
     ),
   jwks: jwks.optional(),
+  ca,
   audience: z
     .union([address, z.array(address).min(1).max(20)])
     .optional()
@@ -154,6 +169,7 @@ const client = z.strictObject({
   client_id: clientId,
   jwks_uri: address.optional(),
   jwks: jwks.optional(),
+  ca,
   algorithms: clientAlgorithms,
   responsible,
 });
@@ -162,6 +178,7 @@ const resourceServer = z.strictObject({
   client_id: clientId,
   jwks_uri: address.optional(),
   jwks: jwks.optional(),
+  ca,
   algorithms: clientAlgorithms,
 });
 

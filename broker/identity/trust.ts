@@ -29,6 +29,8 @@ export interface KeySource {
   location: KeyLocation;
   algorithms: readonly SigningAlgorithm[];
   allowInsecureLoopback: boolean;
+  /** Certificates (PEM) that its address is held to; null = those the system trusts. */
+  ca: string | null;
 }
 
 export interface TrustedIssuer extends KeySource {
@@ -134,10 +136,12 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignIn
   const byName = new Map<string, TrustedIssuer>();
   for (const [index, entry] of file.issuers.entries()) {
     const at = ['issuers', index];
-    checkAddress(entry.issuer, allowInsecureLoopback, [...at, 'issuer'], report);
+    if (!isTrustDomain(entry.issuer)) checkAddress(entry.issuer, allowInsecureLoopback, [...at, 'issuer'], report);
+    else if (entry.jwks === undefined && entry.jwks_uri === undefined)
+      report(at, 'A trust domain has no address: give `jwks`, or `jwks_uri` of its bundle');
     const known = wellKnownKind(entry.issuer);
     if (known !== undefined && entry.kind !== undefined && entry.kind !== known)
-      report([...at, 'kind'], `Everybody may use this issuer; it is ${known}`);
+      report([...at, 'kind'], `This issuer is known: it is ${known}`);
     const issuer: TrustedIssuer = {
       name: entry.name,
       issuer: entry.issuer,
@@ -149,6 +153,7 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignIn
       maxTokenAgeSeconds: seconds(entry.max_token_age),
       singleUse: entry.single_use,
       allowInsecureLoopback,
+      ca: entry.ca ?? null,
     };
     for (const [i, audience] of (issuer.audiences ?? []).entries()) {
       const where = [...at, 'audience', ...(Array.isArray(entry.audience) ? [i] : [])];
@@ -195,6 +200,7 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignIn
       location: keyLocation(entry, null, allowInsecureLoopback, at, report),
       algorithms: withBothNames(entry.algorithms),
       allowInsecureLoopback,
+      ca: entry.ca ?? null,
       responsible: entry.responsible ?? null,
     });
   }
@@ -210,10 +216,14 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignIn
       location: keyLocation(entry, null, allowInsecureLoopback, at, report),
       algorithms: withBothNames(entry.algorithms),
       allowInsecureLoopback,
+      ca: entry.ca ?? null,
     });
   }
   return { issuers, bindings, clients, resourceServers };
 }
+
+/** JWT-SVIDs need no `iss`: their `sub` names the trust domain (SPIFFE JWT-SVID section 3). */
+export const isTrustDomain = (issuer: string): boolean => /^spiffe:\/\/[a-z0-9._-]{1,247}$/.test(issuer);
 
 /** Audiences that platforms hand out for everybody's use; the broker's must be its own. */
 const sharedAudiences = new Set([

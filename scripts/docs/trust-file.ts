@@ -37,7 +37,7 @@ export function trustFilePage(schema: JsonSchema): string {
     generatedFrom('broker/identity/trust-schema.ts'),
     '# Trust file',
     'Named by `WRIT_TRUST_FILE`, read once at start: change the file, then restart. A file with any fault is refused whole, with line and column of each. Without a trust file nobody can open a session. As a JSON Schema: [trust-file.schema.json](trust-file.schema.json).',
-    'A token must match exactly one agent: two are refused. A binding must constrain a claim that names a workload at that kind of issuer, with a value or pattern that strangers do not fit; patterns are RE2 and match the whole value. Issuers must be https, except on loopback in the sandbox.',
+    'A token must match exactly one agent: two are refused. A binding must hold a claim that says whose the workload is at that kind of issuer (at GitHub `repository`, not `ref`), by a value or by a pattern that provably fits one owner alone: it begins with the owner in plain text and what follows it (`octo/.*`). Patterns are RE2 and match the whole value. Issuers must be https, except on loopback in the sandbox.',
     'Who counts as the starter of a run, and which kinds of names can be compared: [sign-in](../sign-in.md).',
     '## Fields',
     fieldTable(schema),
