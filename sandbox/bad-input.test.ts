@@ -620,6 +620,9 @@ test('X-Forwarded-* is believed from nobody', async () => {
         (await small.send('GET', '/openapi.json', { headers: { 'x-forwarded-for': `203.0.113.${i}` } })).status,
       );
     assert.deepEqual(statuses, [200, 200, 200, 429, 429]);
+    const token = await small.send('POST', '/oauth/token', { body: new URLSearchParams({ grant_type: 'x' }) });
+    assert.deepEqual([token.status, token.body.error], [429, 'rate_limited'], 'in the form that OAuth clients read');
+    assert.match(token.headers.get('content-type') ?? '', /^application\/json/);
     assert.equal((await small.send('GET', '/healthz')).status, 200, 'health is always told');
   } finally {
     await small.close();

@@ -20,7 +20,7 @@ export interface EndpointDeps {
 const answerWithinMs = 2_000;
 
 export function interactionsRouter({ secret, deps, answer }: EndpointDeps): Router {
-  const router = express.Router();
+  const router = express.Router({ caseSensitive: true, strict: true });
   router.post('/slack/interactions', express.raw({ type: () => true, limit: '256kb' }), async (req, res) => {
     const body = Buffer.isBuffer(req.body) ? req.body : Buffer.alloc(0);
     const timestamp = req.get('x-slack-request-timestamp');

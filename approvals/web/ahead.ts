@@ -19,7 +19,7 @@ import { aheadForm, preApprovalPage, preApprovalsPage } from './ahead-pages.ts';
 const dayMs = 86_400_000;
 
 export function aheadRouter(deps: PagesDeps): Router {
-  const router = express.Router();
+  const router = express.Router({ caseSensitive: true, strict: true });
   const form = express.urlencoded({ extended: false, limit: '64kb', parameterLimit: 120 });
   const isAdmin = ({ groups }: Identity) => deps.adminGroup !== undefined && groups.includes(deps.adminGroup);
 

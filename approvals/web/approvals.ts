@@ -54,7 +54,7 @@ export interface ApprovalsDeps extends PagesDeps {
 
 /** `GET /approvals`, `…/mine`, `…/team`, `…/:id`, `…/:id/state`; `POST /approvals/:id`. */
 export function approvalsRouter(deps: ApprovalsDeps): Router {
-  const router = express.Router();
+  const router = express.Router({ caseSensitive: true, strict: true });
 
   router.get('/approvals', async (req, res) => {
     const login = await requirePerson(deps, req, res);

@@ -381,6 +381,7 @@ async function identityProvider(settings: Settings, url: string, clock: Clock): 
       ...(clientKey === undefined ? {} : { clientKey }),
       ...(settings.WRIT_OIDC_JWKS_URI === undefined ? {} : { jwksUri: settings.WRIT_OIDC_JWKS_URI }),
       ...(settings.WRIT_OIDC_SCOPE === undefined ? {} : { scope: settings.WRIT_OIDC_SCOPE }),
+      push: settings.WRIT_OIDC_PAR,
       groupsClaim: settings.WRIT_OIDC_GROUPS_CLAIM,
       groupsSeparator: settings.WRIT_OIDC_GROUPS_SEPARATOR,
       emailVerifiedClaim: settings.WRIT_OIDC_EMAIL_VERIFIED_CLAIM,

@@ -224,6 +224,11 @@ export const environment = z.object({
   WRIT_OIDC_JWKS_URI: httpUrl
     .optional()
     .describe('Where the keys of `WRIT_OIDC_ISSUER` are, when that is another host than the issuer’s own.'),
+  WRIT_OIDC_PAR: flag
+    .default(false)
+    .describe(
+      'Push sign-in requests to the issuer (PAR, RFC 9126). Left out, it is done where the issuer requires it of everybody.',
+    ),
   WRIT_OIDC_SCOPE: z
     .string()
     .min(1)

@@ -29,7 +29,7 @@ const shown = 50;
 
 export function breakGlassRouter(deps: BreakGlassPagesDeps): Router {
   const { breakGlass } = deps;
-  const router = express.Router();
+  const router = express.Router({ caseSensitive: true, strict: true });
   const form = express.urlencoded({ extended: false, limit: '128kb', parameterLimit: 200 });
   const person = ({ identity, id }: Login) => ({ identity, loginId: id });
 

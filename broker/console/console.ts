@@ -44,7 +44,7 @@ export interface ConsoleDeps extends LoginDeps, PageErrorDeps {
 
 /** `GET /`, `GET /sessions/:id`, `POST /sessions/:id/end`. */
 export function consoleRouter(deps: ConsoleDeps): Router {
-  const router = express.Router();
+  const router = express.Router({ caseSensitive: true, strict: true });
 
   router.get('/', async (req, res) => {
     const login = await requirePerson(deps, req, res);

@@ -19,7 +19,7 @@ export interface LocksPageDeps extends LoginDeps, PageErrorDeps {
 }
 
 export function locksRouter(deps: LocksPageDeps): Router {
-  const router = express.Router();
+  const router = express.Router({ caseSensitive: true, strict: true });
   const form = express.urlencoded({ extended: false, limit: '64kb', parameterLimit: 20 });
 
   router.get('/locks', async (req, res) => {

@@ -34,7 +34,7 @@ export interface ManifestPagesDeps extends LoginDeps, PageErrorDeps {
 
 /** `GET /agents`, `GET /agents/:agent`, `POST /agents/:agent/proposals/:id`. */
 export function manifestPagesRouter(deps: ManifestPagesDeps): Router {
-  const router = express.Router();
+  const router = express.Router({ caseSensitive: true, strict: true });
 
   router.get('/agents', async (req, res) => {
     const login = await requirePerson(deps, req, res);

@@ -34,7 +34,7 @@ export interface PasskeyPagesDeps extends LoginDeps, PasskeyDeps, PageErrorDeps 
  * `GET /passkeys`; `POST /passkeys`, `…/options`, `…/:id/options`, `…/:id/remove`, `…/remove-all`.
  */
 export function passkeysRouter(deps: PasskeyPagesDeps): Router {
-  const router = express.Router();
+  const router = express.Router({ caseSensitive: true, strict: true });
   const form = express.urlencoded({ extended: false, limit: '128kb', parameterLimit: 10 });
 
   router.get('/passkeys', async (req, res) => {

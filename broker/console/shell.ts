@@ -143,7 +143,7 @@ const icon =
 
 /** Serves the stylesheet and the icon, the only things that a page loads. */
 export function assetsRouter(): Router {
-  const router = express.Router();
+  const router = express.Router({ caseSensitive: true, strict: true });
   const forever = { 'Cache-Control': 'public, max-age=31536000, immutable', 'X-Content-Type-Options': 'nosniff' };
   router.get(stylesheetPath, (_req, res) => void res.set(forever).type('css').send(stylesheet));
   router.get(scriptPath, (_req, res) => void res.set(forever).type('js').send(script));

@@ -53,6 +53,22 @@ for (const backend of await testBackends()) {
       assert.deepEqual([ready.status, ready.warnings.weak_settings], ['ready', logged.join(', ')]);
     });
 
+    test('a path has one spelling: no other case, no slash at its end, no double slash', async () => {
+      for (const path of [
+        '/v1/session',
+        '/oauth/token',
+        '/.well-known/jwks.json',
+        '/openapi.json',
+        '/agents',
+        '/approvals',
+      ]) {
+        const there = await fetch(ground.url + path, { redirect: 'manual' });
+        assert.notEqual(there.status, 404, path);
+        for (const other of [`${path}/`, path.toUpperCase(), `/${path}`])
+          assert.equal((await fetch(ground.url + other, { redirect: 'manual' })).status, 404, other);
+      }
+    });
+
     test('lists come in pages, each row once', async () => {
       const walk = async (path: string, key: 'agents' | 'leases') => {
         const pages: unknown[][] = [];

@@ -50,6 +50,9 @@ export function createApp(deps: AppDeps): Express {
   app.disable('etag');
   app.set('trust proxy', deps.trustProxy);
   app.set('query parser', 'simple');
+  // One spelling for each path: proofs are made for it, and proxies judge by it.
+  app.enable('case sensitive routing');
+  app.enable('strict routing');
 
   const seconds = new Histogram({
     name: 'writ_http_request_seconds',
@@ -79,7 +82,8 @@ export function createApp(deps: AppDeps): Express {
     try {
       await limiter.consume(networkOf(req.ip));
     } catch {
-      sendProblem(res, new WritError('rate_limited', { retryAfterSeconds: 10 }), deps.publicUrl, requestId, deps.log);
+      const tooMany = new WritError('rate_limited', { retryAfterSeconds: 10 });
+      sendProblem(res, tooMany, deps.publicUrl, requestId, deps.log, req.path.startsWith('/oauth/'));
       return;
     }
     next();

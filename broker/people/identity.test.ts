@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { person } from '../../approvals/rows.test-support.ts';
-import { GroupsNotDelivered, identityFromClaims, isApprover, isSamePerson, likeness, personRef } from './identity.ts';
+import {
+  GroupsNotDelivered,
+  identityFromClaims,
+  isApprover,
+  isSamePerson,
+  likeness,
+  personRef,
+  UnreadableClaim,
+} from './identity.ts';
 
 const names = { groupsClaim: 'groups', aliasClaims: [{ kind: 'github_login', claim: 'github_login' }] };
 
@@ -167,4 +175,18 @@ test('approvers: groups match exactly, user names and bare words match nobody', 
     assert.ok(!isApprover(reviewer, [none]), none);
   }
   assert.ok(!isApprover(reviewer, []));
+});
+
+test('a name that cannot be stored or seen is refused by the claim’s name, not by the database', () => {
+  const good = { iss: 'https://login.example', sub: '7', email: 'a@example.com', groups: ['a'] };
+  for (const text of ['a\u0000b', 'a\ud800', 'a\u0007', 'a\nb'])
+    for (const claim of ['sub', 'email', 'name', 'preferred_username', 'oid', 'github_login', 'groups'])
+      for (const value of claim === 'groups' || claim === 'github_login' ? [text, [text]] : [text])
+        assert.throws(
+          () => identityFromClaims({ ...good, [claim]: value }, names),
+          (error: unknown) =>
+            error instanceof UnreadableClaim && error.claim === claim && !error.message.includes(text),
+          `${claim} ${JSON.stringify(value)}`,
+        );
+  assert.equal(identityFromClaims({ ...good, name: 'Zoë 😀 山田' }, names).name, 'Zoë 😀 山田');
 });

@@ -77,14 +77,43 @@ export class GroupsNotDelivered extends Error {
   }
 }
 
+/** Thrown when a name has characters that cannot be stored, or that nobody can see. */
+export class UnreadableClaim extends Error {
+  readonly claim: string;
+
+  constructor(claim: string) {
+    super(`the claim ${claim} has control characters or half a character`);
+    this.name = 'UnreadableClaim';
+    this.claim = claim;
+  }
+}
+
+const unreadable = (text: string) => !text.isWellFormed() || /\p{Cc}/u.test(text);
+
+/** @throws UnreadableClaim for the first text in it, at any depth, that is no name */
+function checkReadable(claim: string, value: unknown): void {
+  if (typeof value === 'string' && unreadable(value)) throw new UnreadableClaim(claim);
+  if (Array.isArray(value)) for (const item of value) checkReadable(claim, item);
+}
+
 /**
  * Maps verified OIDC claims to an identity. Claims of the wrong type are left out, never guessed.
- * @throws TypeError when `iss` or `sub` is missing; `GroupsNotDelivered`
+ * @throws TypeError when `iss` or `sub` is missing; `GroupsNotDelivered`, `UnreadableClaim`
  */
 export function identityFromClaims(claims: Record<string, unknown>, names: IdentityClaims): Identity {
   const { iss, sub } = claims;
   if (typeof iss !== 'string' || typeof sub !== 'string' || sub === '') throw new TypeError('claims lack iss or sub');
+  for (const claim of [
+    'sub',
+    'oid',
+    'email',
+    'preferred_username',
+    'name',
+    ...names.aliasClaims.map((alias) => alias.claim),
+  ])
+    checkReadable(claim, claimAt(claims, claim));
   const groups = claimAt(claims, names.groupsClaim);
+  checkReadable(names.groupsClaim, groups);
   if (groups === undefined && pointsToGroups(claims, names.groupsClaim)) throw new GroupsNotDelivered();
   const aliases = names.aliasClaims.flatMap(({ kind, claim }) =>
     texts(claimAt(claims, claim)).map((value) => ({ kind, value })),

@@ -246,7 +246,7 @@ export function checkCsrf(deps: LoginDeps, req: Request, login: Login, token: un
 }
 
 const ownPages =
-  /^(?:\/|\/approvals(?:\/\w{1,64}(?:\/ahead)?)?|\/pre-approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/passkeys|\/break-glass(?:\/\w{1,64})?|\/locks(?:\?target=[\w%.~-]{1,600})?)$/;
+  /^(?:\/|\/approvals(?:\/\w{1,64}(?:\/ahead)?)?|\/pre-approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/passkeys|\/break-glass(?:\/\w{1,64})?|\/locks)(?:\?[a-z_]{1,20}=[\w%.~:-]{1,600})?$/;
 
 /**
  * A path of ours to return to after sign-in, `/` for anything else: never another origin, never an endpoint
@@ -256,7 +256,7 @@ export function localReturn(target: unknown): string {
   return typeof target === 'string' && ownPages.test(target) ? target : '/';
 }
 
-type CookieName = 'writ_login' | 'writ_signin' | 'writ_passkey';
+type CookieName = 'writ_login' | `writ_signin_${string}` | 'writ_passkey';
 
 function cookieName(deps: { publicUrl: string }, name: CookieName): string {
   return secure(deps) ? `__Host-${name}` : name;
@@ -294,4 +294,13 @@ function digest(text: string): Buffer {
 
 function hash(token: string): string {
   return digest(token).toString('hex');
+}
+
+/** Which sign-ins are under way in this browser, the oldest first: their cookies' names. */
+export function signInCookies(deps: { publicUrl: string }, req: Request): `writ_signin_${string}`[] {
+  const prefix = cookieName(deps, 'writ_signin_');
+  const names = (req.get('cookie') ?? '').split(';').map((pair) => pair.trim().split('=', 1)[0] ?? '');
+  return names
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => `writ_signin_${name.slice(prefix.length)}` as const);
 }

@@ -22,6 +22,8 @@ export interface OidcSettings extends IdentityClaims {
    * Default `openid profile email`, and a scope named like the groups claim where the provider announces one.
    */
   scope?: string;
+  /** Push the request to the provider (PAR, RFC 9126), also where it does not require that of everybody. */
+  push?: boolean;
   /** Allows an `http:` issuer, on loopback addresses only: for the sandbox. */
   allowInsecureLoopback: boolean;
 }
@@ -143,7 +145,9 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
         returnTo,
         fresh,
       };
-      const url = oidc.buildAuthorizationUrl(configuration, {
+      const push = settings.push === true || mustPush(configuration);
+      const build = push ? oidc.buildAuthorizationUrlWithPAR : oidc.buildAuthorizationUrl;
+      const url = await build(configuration, {
         redirect_uri: redirectUri,
         scope: settings.scope ?? defaultScope(configuration, settings.groupsClaim),
         state: attempt.state,
@@ -211,6 +215,9 @@ function isFresh(authTime: number | undefined, clock: Clock): boolean {
 
 /** Time for the way back, and for clocks that differ. */
 const freshSignInSeconds = 300;
+
+const mustPush = (configuration: oidc.Configuration) =>
+  configuration.serverMetadata().require_pushed_authorization_requests === true;
 
 const hasUserInfo = (configuration: oidc.Configuration) =>
   configuration.serverMetadata().userinfo_endpoint !== undefined;

@@ -10,6 +10,7 @@ import { openHarness } from '../../approvals/web/pages.test-support.ts';
 import { openBrowser, signIn } from '../../sandbox/oidc/browser.ts';
 import { demoPassword, demoUsers, type LoginProvider, startLoginProvider } from '../../sandbox/oidc/login-provider.ts';
 import { assertEventsFit } from '../audit/rows.test-support.ts';
+import { systemClock } from '../core/clock.ts';
 import { localReturn } from './login.ts';
 import { ForeignKeys, oidcClient } from './oidc.ts';
 
@@ -19,15 +20,19 @@ const harness = await openHarness(async (publicUrl) => {
     clients: [{ clientId: 'writ', clientSecret: 'client-secret-value', redirectUris: [`${publicUrl}/login/callback`] }],
     users: demoUsers,
   });
+  return clientSettings();
+}, 'localhost');
+
+function clientSettings() {
   return {
-    issuer: provider.issuer,
+    issuer: provider!.issuer,
     clientId: 'writ',
     clientSecret: 'client-secret-value',
     groupsClaim: 'groups',
     aliasClaims: [],
     allowInsecureLoopback: true,
   };
-}, 'localhost');
+}
 afterAll(async () => {
   await assertEventsFit(harness.store);
   await harness.close();
@@ -148,26 +153,36 @@ test('a callback needs the attempt it belongs to: state, cookie, code, once', as
   const first = await raw('/login?return_to=/approvals');
   const second = await raw('/login');
   const callback = await followProvider(first.location);
+  const state = new URL(first.location).searchParams.get('state') ?? '';
+  const attempt = first.jar.split('=')[0] ?? '';
+  const denied = `/login/callback?error=access_denied&error_description=${encodeURIComponent('<b>no account</b>')}&state=${state}&iss=${encodeURIComponent(provider!.issuer)}`;
   const withState = (state: string) => callback.replace(/state=[^&]+/, `state=${state}`);
   const refusals = [
     [callback, ''],
     [callback, second.jar],
-    [callback, 'writ_signin=x.y.z'],
-    [callback, `writ_signin=${first.jar.slice(12, -4)}AAAA`],
+    [callback, `${attempt}=x.y.z`],
+    [callback, `${first.jar.slice(0, -4)}AAAA`],
     [withState('other'), first.jar],
     [callback.replace(/code=[^&]+/, 'code=made-up'), first.jar],
     ['/login/callback', first.jar],
     ['/login/callback?error=access_denied&error_description=<script>alert(1)</script>', first.jar],
+    [denied, first.jar],
   ] as const;
   for (const [path, cookie] of refusals) {
     const answer = await raw(path, cookie);
     assert.equal(answer.status, 400, path);
     assert.ok(!answer.set.some((line) => /^writ_login=./.test(line)), path);
     assert.doesNotMatch(answer.html, /<script>|made-up/);
-    assert.ok(
-      answer.set.some((line) => line.startsWith('writ_signin=;')),
-      'the attempt is spent',
-    );
+    if (new URL(path, harness.url).searchParams.get('state') === state)
+      assert.ok(
+        answer.set.some((line) => line.startsWith(`${attempt}=;`)),
+        'the attempt is spent',
+      );
+    if (path === denied)
+      assert.match(
+        answer.html,
+        /It says: access_denied – &lt;b>no account&lt;\/b>|It says: access_denied – &lt;b&gt;no/,
+      );
   }
   const fresh = await raw('/login?return_to=/approvals');
   const good = await followProvider(fresh.location);
@@ -187,6 +202,30 @@ test('what failed is logged by its code, without anything that was sent', () => 
     assert.ok(!lines.includes(secret), secret);
 });
 
+test('two tabs are on their way at once, and of many the oldest is forgotten', async () => {
+  const [one, two] = [await raw('/login?return_to=/approvals'), await raw('/login?return_to=/agents')];
+  const both = `${one.jar}; ${two.jar}`;
+  const [first, second] = [await followProvider(one.location), await followProvider(two.location)];
+  assert.equal((await raw(second, both)).location, '/agents');
+  assert.equal((await raw(first, both)).location, '/approvals');
+  let jars = [one.jar, two.jar];
+  for (let tab = 0; tab < 4; tab += 1) {
+    const begun = await raw('/login', jars.join('; '));
+    const gone = begun.set.filter((line) => /^writ_signin_[\w-]+=;/.test(line)).map((line) => line.split('=')[0]);
+    jars = [...jars.filter((jar) => !gone.includes(jar.split('=')[0])), begun.jar.split('; ').at(-1)!];
+    assert.ok(jars.length <= 5);
+  }
+});
+
+test('a request is pushed where the provider wants it so', async () => {
+  const pushed = oidcClient({ ...clientSettings(), push: true }, harness.url, systemClock);
+  const { url, attempt } = await pushed.begin('/approvals');
+  assert.match(url.searchParams.get('request_uri') ?? '', /^urn:/);
+  assert.equal(url.searchParams.get('state'), null);
+  const back = new URL(await followProvider(url.href), harness.url);
+  assert.equal((await pushed.finish(attempt, back.search)).identity.email, owner.email);
+});
+
 test('what leaves for the provider is PKCE, state and nonce, and no secret', async () => {
   const { location, set } = await raw('/login');
   const query = new URL(location).searchParams;
@@ -200,7 +239,17 @@ test('what leaves for the provider is PKCE, state and nonce, and no secret', asy
 });
 
 test('return_to is one of our pages or the start', async () => {
-  for (const good of ['/', '/approvals', '/approvals/gnt_1', '/sessions/ses_1', '/agents', '/agents/some-bot'])
+  for (const good of [
+    '/locks?target=agent%3Ax',
+    '/agents/some-bot?before=12',
+    '/approvals/team?until=2026-01-02',
+    '/',
+    '/approvals',
+    '/approvals/gnt_1',
+    '/sessions/ses_1',
+    '/agents',
+    '/agents/some-bot',
+  ])
     assert.equal(localReturn(good), good);
   for (const evil of [
     'https://evil.example',

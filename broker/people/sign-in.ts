@@ -1,17 +1,18 @@
 /**
  * Signing people in and out. Nothing is stored until the identity provider has spoken: the attempt itself
- * travels in an encrypted cookie.
+ * travels in an encrypted cookie, one for each tab that is on its way.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import { EncryptJWT, type JWTPayload, jwtDecrypt } from 'jose';
+import { AuthorizationResponseError } from 'openid-client';
 import { h } from 'preact';
 import { pageErrors, type WebLog } from '../console/page-errors.ts';
 import { answerScript } from '../console/passkeys.ts';
 import { passkeyFields } from '../console/passkeys-page.ts';
 import { guardHeaders, notice, sendPage } from '../console/shell.ts';
 import { WritError } from '../core/errors.ts';
-import { GroupsNotDelivered } from './identity.ts';
+import { GroupsNotDelivered, UnreadableClaim } from './identity.ts';
 import {
   checkCsrf,
   closeLogin,
@@ -22,8 +23,9 @@ import {
   openPasskeyLogin,
   readCookie,
   setCookie,
+  signInCookies,
 } from './login.ts';
-import { ForeignKeys, type OidcClient, type SignInAttempt } from './oidc.ts';
+import { ForeignKeys, type OidcClient, type SignedInPerson, type SignInAttempt } from './oidc.ts';
 import { readAssertion } from './passkeys/assertion.ts';
 import { type PasskeyDeps, relyingParty } from './passkeys/relying-party.ts';
 import { beginSignIn, finishSignIn } from './passkeys/sign-in.ts';
@@ -45,6 +47,11 @@ export interface SignInDeps extends LoginDeps, PasskeyDeps {
 }
 
 const attemptSeconds = 600;
+/** Tabs in which somebody may be on the way at once: each has a cookie, and headers have a limit. */
+const mostAttempts = 5;
+
+const attemptCookie = (state: string) =>
+  `writ_signin_${createHash('sha256').update(state).digest('base64url').slice(0, 12)}` as const;
 
 const groupsText =
   'Your identity provider did not send your groups, only a pointer to them, as it does for somebody in very many. Without them nobody knows which teams you are in, so you are not let in as somebody who is in none. An admin can have it send only the groups that matter here (Entra: groups assigned to the application), or name another claim in WRIT_OIDC_GROUPS_CLAIM (app roles, say).';
@@ -52,7 +59,7 @@ const groupsText =
 /** `GET /login`, `GET /login/callback`, `/login/passkey`, `POST /logout`. */
 export function signInRouter(deps: SignInDeps): Router {
   const { provider } = deps;
-  const router = express.Router();
+  const router = express.Router({ caseSensitive: true, strict: true });
 
   router.get('/login', async (req, res) => {
     const returnTo = localReturn(req.query.return_to);
@@ -71,29 +78,32 @@ export function signInRouter(deps: SignInDeps): Router {
         returnTo,
         passkeysHere(deps),
       );
-    setCookie(deps, res, 'writ_signin', await sealAttempt(deps, begun.attempt), attemptSeconds);
+    const others = signInCookies(deps, req);
+    for (const name of others.slice(0, Math.max(0, others.length - mostAttempts + 1)))
+      setCookie(deps, res, name, '', 0);
+    setCookie(deps, res, attemptCookie(begun.attempt.state), await sealAttempt(deps, begun.attempt), attemptSeconds);
     guardHeaders(res);
     res.redirect(303, begun.url.href);
   });
 
   router.get('/login/callback', async (req, res) => {
-    const attempt = await unsealAttempt(deps, readCookie(deps, req, 'writ_signin'));
+    const cookie = attemptCookie(String(req.query.state ?? ''));
+    const attempt = await unsealAttempt(deps, readCookie(deps, req, cookie));
     // Delete the attempt's cookie first: an attempt allows one callback, also when it fails.
-    setCookie(deps, res, 'writ_signin', '', 0);
+    setCookie(deps, res, cookie, '', 0);
     if (attempt === null) {
       await deps.noteRefusal?.(req, res, new WritError('bad_request'));
-      return sendFailure(res, 400, 'This sign-in is unknown or too old, or another one was begun after it.', '/');
+      return sendFailure(res, 400, 'This sign-in is unknown or too old, or it was used before.', '/');
     }
     const query = new URL(req.originalUrl, deps.publicUrl).search;
-    const person = await provider.finish(attempt, query).catch((cause) => {
+    let person: SignedInPerson;
+    try {
+      person = await provider.finish(attempt, query);
+    } catch (cause) {
       deps.log.warn({ ...failure(cause), request_id: deps.requestId(req, res) }, 'a sign-in failed');
-      return cause instanceof GroupsNotDelivered ? ('groups_not_delivered' as const) : null;
-    });
-    if (person === 'groups_not_delivered' || person === null)
       await deps.noteRefusal?.(req, res, new WritError('unauthenticated'));
-    if (person === 'groups_not_delivered') return sendFailure(res, 403, groupsText, attempt.returnTo);
-    if (person === null) {
-      return sendFailure(res, 400, 'Your identity provider did not confirm who you are.', attempt.returnTo);
+      if (cause instanceof GroupsNotDelivered) return sendFailure(res, 403, groupsText, attempt.returnTo);
+      return sendFailure(res, 400, whyNot(cause), attempt.returnTo);
     }
     await openLogin(deps, res, person, deps.requestId(req, res), attempt.fresh ? 'fresh_oidc' : 'oidc');
     guardHeaders(res);
@@ -123,6 +133,17 @@ export function signInRouter(deps: SignInDeps): Router {
     pageErrors(deps, error, req, res, next),
   );
   return router;
+}
+
+/** Of what the provider itself said, its code and its words; they are shown as text. */
+function whyNot(cause: unknown): string {
+  if (cause instanceof UnreadableClaim)
+    return `Your identity provider sent a name that cannot be kept: the claim ${cause.claim} has characters that nobody can read. An admin can correct it there.`;
+  if (!(cause instanceof AuthorizationResponseError)) return 'Your identity provider did not confirm who you are.';
+  const words = [cause.error, cause.error_description ?? ''].map((text) =>
+    text.replace(/[^\x20-\x7e]/g, '?').slice(0, 200),
+  );
+  return `Your identity provider did not confirm who you are. It says: ${words.filter((text) => text !== '').join(' – ')}`;
 }
 
 /**
