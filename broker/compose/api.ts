@@ -12,6 +12,7 @@ import { breakGlassRouter } from '../console/break-glass.ts';
 import { consoleRouter } from '../console/console.ts';
 import { locksRouter } from '../console/locks.ts';
 import { manifestPagesRouter } from '../console/manifests.ts';
+import { noSignInRouter } from '../console/no-sign-in.ts';
 import { passkeysRouter } from '../console/passkeys.ts';
 import { assetsRouter } from '../console/shell.ts';
 import { WritError } from '../core/errors.ts';
@@ -240,7 +241,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
   ];
   const signIn =
     provider === null
-      ? []
+      ? [noSignInRouter(url)]
       : [
           signInRouter({
             ...web,
