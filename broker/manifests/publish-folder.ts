@@ -110,7 +110,7 @@ async function publishFile(
     if (published.outcome === 'superseded') {
       log.warn(
         { file: name, ...published },
-        'manifest left out: a newer version replaced this very one; publish it to go back',
+        `manifest left out: this very text was in force before version ${published.version} replaced it. To go back: npx writ manifest publish ${name}`,
       );
     } else if (published.outcome === 'proposed' || published.outcome === 'refused') {
       log.warn(
