@@ -12,6 +12,7 @@ import { assertEventsFit } from '../broker/audit/rows.test-support.ts';
 import { type Broker, startBroker } from '../broker/compose/start.ts';
 import { manualClock, systemClock } from '../broker/core/clock.ts';
 import type { JsonObject } from '../broker/core/vocabulary.ts';
+import { assertDescribed, type RecordedAnswer } from '../broker/http/described-answers.test-support.ts';
 import { createTestDatabase, migratedImage } from '../broker/store/store.test-support.ts';
 import { openBrowser, type Page, signIn } from './oidc/browser.ts';
 import { demoPassword, type LoginUser } from './oidc/login-provider.ts';
@@ -223,6 +224,7 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
   });
   const admin = broker.bootstrapToken ?? '';
   const replies: Deployment['replies'] = [];
+  const answers: RecordedAnswer[] = [];
 
   const send = async (method: string, path: string, message: Message = {}): Promise<Reply> => {
     const { body } = message;
@@ -236,6 +238,7 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
     });
     const text = await response.text();
     replies.push({ request: `${method} ${path}`, text, head: JSON.stringify([...response.headers]) });
+    answers.push({ method, path, status: response.status, type: response.headers.get('content-type'), text });
     return { status: response.status, headers: response.headers, text, body: parsed(text) };
   };
   const asAdmin: Deployment['asAdmin'] = (method, path, message = {}) =>
@@ -326,6 +329,7 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
     },
     close: async () => {
       try {
+        assertDescribed(answers);
         await assertEventsFit(broker.store);
       } finally {
         await broker.stop();

@@ -17,10 +17,11 @@ import type { OpenedSession } from '../sessions/opened-session.ts';
 import { type SleepDeps, sleepSession } from '../sessions/sleep.ts';
 import { takeOnce } from '../sessions/take-once.ts';
 import { type SleepingGrant, sleepingGrant, wakeSession } from '../sessions/wake.ts';
-import { grantBody } from './grants.ts';
+
 import { type Operation, operation } from './operation.ts';
+import { grantDetail, jsonText, taskDetail } from './task-detail.ts';
 import { line, zodFaults } from './text.ts';
-import { type CibaPoll, taskDetail } from './token-endpoint.ts';
+import type { CibaPoll } from './token-endpoint.ts';
 
 export interface CibaDeps extends ExchangeDeps, SleepDeps {
   grants: GrantDeps;
@@ -29,7 +30,6 @@ export interface CibaDeps extends ExchangeDeps, SleepDeps {
 /** How often a client may poll, in seconds. */
 const interval = 5;
 
-const grantDetail = grantBody.omit({ justification: true, credential_jwk: true }).extend({ type: z.literal('grant') });
 const details = z
   .array(z.discriminatedUnion('type', [taskDetail, grantDetail]))
   .length(2, 'must have two elements: one of type task, one of type grant')
@@ -43,7 +43,11 @@ const body = z.object({
   client_id: z.string().max(320).optional(),
   client_assertion_type: z.string().max(200).optional(),
   client_assertion: z.string().min(1).max(20_000).optional(),
-  authorization_details: z.string().max(16_384).describe('JSON text: one element of type `task`, one of type `grant`.'),
+  authorization_details: z
+    .string()
+    .max(16_384)
+    .meta(jsonText(['Task', 'Grant']))
+    .describe('JSON text: one element of type `task`, one of type `grant`.'),
   login_hint: line(320)
     .optional()
     .describe('Required by the standard. Who may decide the manifest says; nobody is chosen by it.'),

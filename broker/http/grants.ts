@@ -2,7 +2,6 @@
 
 import { z } from 'zod';
 import type { LongPoller } from '../core/long-poller.ts';
-import { codesOf, decisionReasons } from '../core/reasons.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { checkCredentialJwk } from '../grants/deliver.ts';
 import { historyReads } from '../grants/history.ts';
@@ -15,6 +14,7 @@ import type { SessionFacts } from '../sessions/authenticate.ts';
 import { sleepBound } from '../sessions/sleep.ts';
 import { idempotencyKeyOf } from './idempotency-key.ts';
 import { type Answer, mayNotAct, type Operation, operation } from './operation.ts';
+import { reasonSchema } from './problem-schema.ts';
 import { idOf, inDigits, line, prose } from './text.ts';
 
 const jsonObject = z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>;
@@ -57,16 +57,7 @@ export const grantSchema = z
       .describe('An approver left something out of what was asked for: `plan` and `summary` say what there is.'),
     summary: z.array(z.string()).describe('The plan in plain words.'),
     revocability: z.object({ kind: z.enum(['immediate', 'eventual', 'expiry']), text: z.string() }),
-    reasons: z
-      .array(
-        z.object({
-          code: z.enum(codesOf(decisionReasons)),
-          policy_id: z.string().optional(),
-          path: z.string().optional(),
-          advice: z.string().optional(),
-        }),
-      )
-      .optional(),
+    reasons: z.array(reasonSchema).optional(),
     decide_by: z.string().optional(),
     approvals: z
       .array(

@@ -33,6 +33,7 @@ export function introspectionOperation(deps: IntrospectionDeps): Operation {
     summary: 'Is this session token alive? (RFC 7662)',
     tag: 'Sessions',
     access: 'none',
+    credentials: ['admin', 'person', 'session', 'session_bearer', null],
     bodyType: 'form',
     body: z.object({
       token: text,

@@ -1,7 +1,10 @@
 /** OpenAPI 3.1 from the very schemas that validate. Pure: operations in, document out. */
 import { z } from 'zod';
-import { errorTable } from '../core/errors.ts';
-import type { Operation } from './operation.ts';
+import { type ErrorCode, errorTable } from '../core/errors.ts';
+import { refusalsByStatus } from './answerable.ts';
+import type { Operation, SecurityScheme } from './operation.ts';
+import { oauthErrorSchema, problemSchema } from './problem-schema.ts';
+import { grantDetail, openedGrant, openedTask, taskDetail } from './task-detail.ts';
 
 const bodyTypes = {
   json: 'application/json',
@@ -10,14 +13,36 @@ const bodyTypes = {
   set: 'application/secevent+jwt',
 } as const;
 
+/** Schemas with a name of their own: written once, and referred to. */
+const named: ReadonlyMap<unknown, string> = new Map<unknown, string>([
+  [taskDetail, 'Task'],
+  [grantDetail, 'Grant'],
+  [openedTask, 'OpenedTask'],
+  [openedGrant, 'OpenedGrant'],
+]);
+
 const schemaOf = (schema: z.ZodType, io: 'input' | 'output') => {
   const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, {
     io,
     target: 'draft-2020-12',
     unrepresentable: 'any',
+    override: ({ zodSchema, jsonSchema }) => {
+      const name = named.get(zodSchema);
+      if (name === undefined || named.get(schema) === name) return;
+      for (const member of Object.keys(jsonSchema)) delete jsonSchema[member as keyof typeof jsonSchema];
+      jsonSchema.$ref = `#/components/schemas/${name}`;
+    },
   });
   return rest;
 };
+
+/** How callers show who they are, for each `access`; any one of them does. */
+const credentials = {
+  none: [],
+  session: ['session', 'session_bearer'],
+  admin: ['admin', 'person'],
+  person: ['person'],
+} as const satisfies Record<Operation['access'], readonly SecurityScheme[]>;
 
 /** @param version of the broker, from package.json */
 export function openApiDocument(
@@ -46,54 +71,38 @@ export function openApiDocument(
         session: {
           type: 'http',
           scheme: 'DPoP',
-          description: 'A session token bound to a key (RFC 9449); `Bearer` for a session opened without a proof.',
+          description: 'A session token bound to a key, with a proof in the header `DPoP` (RFC 9449).',
         },
-        admin: {
+        session_bearer: {
           type: 'http',
           scheme: 'bearer',
-          description: 'The bootstrap token, or a console login in the admin group.',
+          description: 'The token of a session that was opened without a proof.',
         },
+        admin: { type: 'http', scheme: 'bearer', description: 'The bootstrap token.' },
         person: {
           type: 'apiKey',
           in: 'cookie',
           name: '__Host-writ_login',
-          description: 'The login of a signed-in person; an Authorization header beside it is refused.',
+          description:
+            'The login of a signed-in person, for admin operations one in the admin group; an Authorization header beside it is refused.',
         },
-      },
+        receiver: { type: 'http', scheme: 'bearer', description: 'An event stream’s own token.' },
+        transmitter: { type: 'http', scheme: 'bearer', description: 'The identity provider’s token for signals.' },
+      } satisfies Record<SecurityScheme, object>,
       schemas: {
-        Problem: {
-          type: 'object',
-          description: 'RFC 9457. `code` is stable; `type` leads to its page.',
-          required: ['type', 'title', 'status', 'code', 'request_id'],
-          properties: {
-            type: { type: 'string', format: 'uri' },
-            title: { type: 'string' },
-            status: { type: 'integer' },
-            code: { enum: Object.keys(errorTable) },
-            detail: { type: 'string' },
-            request_id: { type: 'string' },
-            errors: {
-              type: 'array',
-              items: {
-                type: 'object',
-                required: ['path', 'message'],
-                properties: {
-                  path: { type: 'string' },
-                  message: { type: 'string' },
-                  line: { type: 'integer' },
-                  column: { type: 'integer' },
-                },
-              },
-            },
-          },
-        },
+        Problem: schemaOf(problemSchema, 'output'),
+        OAuthError: schemaOf(oauthErrorSchema, 'output'),
+        Task: schemaOf(taskDetail, 'input'),
+        Grant: schemaOf(grantDetail, 'input'),
+        OpenedTask: schemaOf(openedTask, 'output'),
+        OpenedGrant: schemaOf(openedGrant, 'output'),
       },
     },
   };
 }
 
 function describe(op: Operation): Record<string, unknown> {
-  const byStatus = Map.groupBy(op.errors, (code) => errorTable[code].status);
+  const oauth = op.bodyType === 'form';
   const success = Object.entries(op.responses).map(([status, { description, schema }]) => [
     status,
     {
@@ -101,22 +110,16 @@ function describe(op: Operation): Record<string, unknown> {
       ...(schema === undefined ? {} : { content: { 'application/json': { schema: schemaOf(schema, 'output') } } }),
     },
   ]);
-  const failures = [...byStatus].map(([status, codes]) => [
+  const failures = refusalsByStatus(op).map(([status, codes]) => [
     String(status),
-    {
-      description: codes.map((code) => `\`${code}\`: ${errorTable[code].title}`).join('; '),
-      content: {
-        [op.bodyType === 'form' ? 'application/json' : 'application/problem+json']: {
-          schema: { $ref: '#/components/schemas/Problem' },
-        },
-      },
-    },
+    refusal(codes, oauth, op.responses[status]),
   ]);
+  const security = op.access === 'none' ? (op.credentials ?? []) : credentials[op.access];
   return {
     operationId: `${op.method}${op.path.replace(/[^a-zA-Z0-9]+(.)?/g, (_all, next: string | undefined) => (next ?? '').toUpperCase())}`,
     summary: op.summary,
     tags: [op.tag],
-    ...(op.access === 'none' ? {} : { security: [{ [op.access]: [] }] }),
+    security: security.map((scheme) => (scheme === null ? {} : { [scheme]: [] })),
     parameters: [...parametersOf(op.params, 'path'), ...parametersOf(op.query, 'query'), ...headersOf(op.headers)],
     ...(op.body === undefined
       ? {}
@@ -127,6 +130,19 @@ function describe(op: Operation): Record<string, unknown> {
           },
         }),
     responses: Object.fromEntries([...success, ...failures]),
+  };
+}
+
+/** @param own what the operation answers with that status besides, in a form of its own */
+function refusal(codes: ErrorCode[], oauth: boolean, own: Operation['responses'][number] | undefined) {
+  const said = codes.map((code) => `\`${code}\`: ${errorTable[code].title}`);
+  const schema = { $ref: `#/components/schemas/${oauth ? 'OAuthError' : 'Problem'}` };
+  return {
+    description: [...(own === undefined ? [] : [own.description]), ...said].join('; '),
+    content: {
+      ...(own?.schema === undefined ? {} : { 'application/json': { schema: schemaOf(own.schema, 'output') } }),
+      [oauth ? 'application/json' : 'application/problem+json']: { schema },
+    },
   };
 }
 

@@ -16,6 +16,9 @@ export const mayNotAct = [
   'locked',
 ] as const satisfies readonly ErrorCode[];
 
+/** How callers show who they are, by its name in `/openapi.json`. */
+export type SecurityScheme = 'session' | 'session_bearer' | 'admin' | 'person' | 'receiver' | 'transmitter';
+
 export interface Answer {
   status: number;
   /** JSON; absent = no body. */
@@ -100,6 +103,8 @@ export interface SignedInCaller {
 /** For anybody. */
 export interface OpenOperation<Body, Query, Params> extends Described<Body, Query, Params> {
   access: 'none';
+  /** What its handler asks for itself; null = none is needed, or it is in the body. For the documentation. */
+  credentials?: readonly (SecurityScheme | null)[];
   handle(call: Call<Body, Query, Params>): Promise<Answer>;
 }
 

@@ -43,6 +43,7 @@ export function signalOperations(deps: SignalDeps | null): Operation[] {
       summary: 'Take a signal of the identity provider (RFC 8935)',
       tag: 'Signals',
       access: 'none',
+      credentials: ['transmitter'],
       bodyType: 'set',
       body: z.string().describe('A Security Event Token (RFC 8417).'),
       headers: { Authorization: 'The transmitter’s bearer token, `WRIT_SIGNALS_PUSH_TOKEN`.' },

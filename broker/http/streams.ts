@@ -96,6 +96,7 @@ export function streamOperations(deps: StreamDeps): Operation[] {
       summary: 'Read the configuration of one’s event stream',
       tag: 'Event streams',
       access: 'none',
+      credentials: ['receiver'],
       headers: authorization,
       query: z.object({
         stream_id: z.string().optional().describe('With it the answer is an object, without it a list.'),
@@ -117,6 +118,7 @@ export function streamOperations(deps: StreamDeps): Operation[] {
       summary: 'Ask for a verification event',
       tag: 'Event streams',
       access: 'none',
+      credentials: ['receiver'],
       headers: authorization,
       body: z.object({
         stream_id: z.string().max(100),
@@ -142,6 +144,7 @@ export function streamOperations(deps: StreamDeps): Operation[] {
       summary: 'Take what waits for the receiver of a stream (RFC 8936)',
       tag: 'Event streams',
       access: 'none',
+      credentials: ['receiver'],
       headers: authorization,
       params: z.object({ stream: z.string().max(100) }),
       body: z.object({

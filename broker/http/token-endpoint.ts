@@ -6,7 +6,6 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { WritError } from '../core/errors.ts';
-import { readUser } from '../core/identifier.ts';
 import { networkOf } from '../core/network.ts';
 import { type CheckedProof, checkDpopProof } from '../identity/dpop.ts';
 import { refusalReason } from '../identity/refusal.ts';
@@ -17,7 +16,8 @@ import { cibaGrantType } from './ciba-grant-type.ts';
 import { noSecrets } from './oauth-words.ts';
 import { type Operation, operation } from './operation.ts';
 import type { Refusals } from './refusals.ts';
-import { line, zodFaults } from './text.ts';
+import { jsonText, openedGrant, openedTask, taskDetail } from './task-detail.ts';
+import { zodFaults } from './text.ts';
 
 /** A poll, its proof verified for the token endpoint. */
 export interface CibaPoll {
@@ -35,36 +35,6 @@ export interface TokenEndpointDeps extends ExchangeDeps {
   /** One poll of a client that asked for a person's decision (`ciba.ts`). */
   pollCiba(asked: CibaPoll): Promise<OpenedSession & { grant: SleepingGrant }>;
 }
-
-/** One `task` of `authorization_details` (RFC 9396). */
-export const taskDetail = z.strictObject({
-  type: z.literal('task'),
-  task_type: line(63).optional().describe('A task type of the agent’s manifest. A child session has its parent’s.'),
-  inputs: z
-    .record(line(63), z.union([z.string().max(256), z.number(), z.boolean()]))
-    .default({})
-    .describe('The inputs the task type requires.'),
-  on_behalf_of: line(320)
-    .refine((text) => readUser(text) !== null, 'must be user:<e-mail>, user:<kind>:<name> or user:<name>')
-    .optional()
-    .describe(
-      'Whom the run is for in the agent’s own word, `user:<e-mail>`, `user:<kind>:<name>` or `user:<name>`. That person cannot approve it; nobody gets a right from it.',
-    ),
-  envelope: z
-    .strictObject({
-      wall_time_seconds: z.int().min(1).max(604_800).optional(),
-      max_grants: z.int().min(0).max(1_000_000).optional(),
-    })
-    .default({})
-    .describe('Narrower bounds than the manifest’s.'),
-  capabilities: z
-    .array(line(63))
-    .max(64)
-    .optional()
-    .describe(
-      'What the session may ask for, of what its task allows; all of it when left out. A child session names them.',
-    ),
-});
 
 /** What `grant_type` may be. */
 export const grantTypes: readonly string[] = [tokenExchange, 'client_credentials', cibaGrantType];
@@ -102,6 +72,7 @@ export const tokenBody = z.object({
     .string()
     .max(16_384)
     .optional()
+    .meta(jsonText(['Task']))
     .describe('JSON text: one element of type `task`. Of a session that is resumed it is left out.'),
   auth_req_id: z.string().max(200).optional().describe('Of `POST /oauth/bc-authorize`, with `grant_type` of CIBA.'),
   resume: z
@@ -139,7 +110,7 @@ const openedSchema = tokenSchema.extend({
     .optional()
     .describe('Names of the capabilities that the session may ask for; absent where there are none.'),
   authorization_details: z
-    .array(z.looseObject({ type: z.enum(['task', 'grant']) }))
+    .array(z.discriminatedUnion('type', [openedTask, openedGrant]))
     .describe('The task as it holds, with its bounds; of a CIBA poll the grant that was approved, too.'),
 });
 

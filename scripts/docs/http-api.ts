@@ -34,7 +34,8 @@ export function httpApiPage({ paths }: OpenApi): string {
 
 function describe(endpoint: Endpoint & { title: string }): string[] {
   const { title, summary, security, parameters, requestBody, responses } = endpoint;
-  const access = security === undefined ? 'anybody' : Object.keys(security[0] ?? {}).join();
+  const access =
+    [...new Set((security ?? []).map((scheme) => Object.keys(scheme)[0] ?? 'none'))].join(' or ') || 'anybody';
   const [mediaType, body] = Object.entries(requestBody?.content ?? {})[0] ?? [];
   return [
     `### ${title}`,
