@@ -55,12 +55,15 @@ export const openedGrant = z.object({ type: z.literal('grant'), grant_id: z.stri
  * Of a parameter that is JSON text: what the text says, for the documentation.
  * @param names of the elements, each of which comes once
  */
-export const jsonText = (names: readonly ('Task' | 'Grant')[]) => ({
-  contentMediaType: 'application/json',
-  contentSchema: {
-    type: 'array',
-    minItems: names.length,
-    maxItems: names.length,
-    items: { anyOf: names.map((name) => ({ $ref: `#/components/schemas/${name}` })) },
-  },
-});
+export function jsonText(names: readonly ('Task' | 'Grant')[]) {
+  const [first, ...others] = names.map((name) => ({ $ref: `#/components/schemas/${name}` }));
+  return {
+    contentMediaType: 'application/json',
+    contentSchema: {
+      type: 'array',
+      minItems: names.length,
+      maxItems: names.length,
+      items: others.length === 0 ? first : { anyOf: [first, ...others] },
+    },
+  };
+}
