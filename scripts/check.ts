@@ -10,6 +10,7 @@ import { generatedDocs, style, terraformFormat, types } from './check/command.ts
 import { comments } from './check/comments.ts';
 import { installScripts, licences, pinning } from './check/dependencies.ts';
 import { migrations } from './check/migrations.ts';
+import { openapi } from './check/openapi.ts';
 import { packages } from './check/packages.ts';
 import type { Finding, Part } from './check/part.ts';
 import { tables } from './check/tables.ts';
@@ -26,6 +27,7 @@ const parts: Part[] = [
   comments,
   closedListsPart,
   generatedDocs,
+  openapi,
   licences,
   pinning,
   installScripts,
