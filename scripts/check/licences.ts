@@ -5,7 +5,7 @@
 
 /** All compatible with distributing our work under Apache-2.0. */
 const allowed = new Set(
-  'MIT MIT-0 ISC Apache-2.0 0BSD BSD-2-Clause BSD-3-Clause BlueOak-1.0.0 Unlicense CC0-1.0 Zlib Python-2.0'
+  'MIT MIT-0 ISC Apache-2.0 0BSD BSD-2-Clause BSD-3-Clause BlueOak-1.0.0 Unlicense CC0-1.0 Zlib Python-2.0 PSF-2.0'
     .split(' ')
     .map((id) => id.toLowerCase()),
 );
