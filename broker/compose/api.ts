@@ -241,7 +241,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
   ];
   const signIn =
     provider === null
-      ? [noSignInRouter(url)]
+      ? [noSignInRouter(url, async (req) => (await loadLogin(login, req)) !== null)]
       : [
           signInRouter({
             ...web,

@@ -1,12 +1,16 @@
 /** What `/` and the way to signing in show where sign-in is not configured: what to set. */
-import express, { type Router } from 'express';
+import express, { type Request, type Router } from 'express';
 import { h } from 'preact';
 import { notice, sendPage } from './shell.ts';
 
-/** @param url public address of the broker */
-export function noSignInRouter(url: string): Router {
+/**
+ * @param url public address of the broker
+ * @param isSignedIn whether a login of before still stands: its pages stay
+ */
+export function noSignInRouter(url: string, isSignedIn: (req: Request) => Promise<boolean>): Router {
   const router = express.Router({ caseSensitive: true, strict: true });
-  router.get(['/', '/login'], (_req, res) => {
+  router.get(['/', '/login'], async (req, res, next) => {
+    if (await isSignedIn(req)) return next();
     const variables = ['WRIT_OIDC_ISSUER', 'WRIT_OIDC_CLIENT_ID', 'WRIT_OIDC_CLIENT_SECRET', 'WRIT_ADMIN_GROUP'];
     const text = [
       'The broker is up, but nobody can sign in here yet. Register a client at your OpenID Connect provider, with the redirect address ',
