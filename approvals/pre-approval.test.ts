@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { grantAbout } from '../broker/compose/grant-about.ts';
 import { WritError } from '../broker/core/errors.ts';
-import type { NamedPerson, VouchedPerson } from '../broker/core/identifier.ts';
+import type { VouchedPerson } from '../broker/core/identifier.ts';
 import type { JsonObject } from '../broker/core/vocabulary.ts';
 import { redeemGrant, redemptionReads } from '../broker/grants/redeem-grant.ts';
 import { type GrantDeps, grantReads, requestGrant } from '../broker/grants/request-grant.ts';
@@ -77,7 +77,7 @@ for (const backend of await testBackends())
           startedBy: people.startedBy === undefined ? vouched('starter@example.com') : people.startedBy,
           onBehalfOf: people.onBehalfOf ?? null,
           responsible: null,
-          replay: null,
+          shown: [],
         },
         declaration: {
           task_type: people.task ?? 'work',
@@ -86,10 +86,11 @@ for (const backend of await testBackends())
           envelope: { max_grants: undefined, wall_time_seconds: undefined },
         },
         jkt: null,
-        proof: null,
+        shown: [],
+        narrowedTo: null,
         child: null,
         requestId: null,
-      } as unknown as Parameters<typeof openSession>[1] & { declaration: { on_behalf_of: NamedPerson | null } });
+      });
       return { sessionId: opened.id, agent: bot, jkt: null, replay: null };
     };
     const ask = async (caller: Caller, scope?: string, more: { capability?: string; ttl?: number } = {}) => {
