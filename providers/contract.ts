@@ -88,6 +88,12 @@ export interface Level {
   begins?: string;
 }
 
+/**
+ * `params` of a refinement (zod) that is about how a text ends: the check of a manifest then sees that a text
+ * which ends in an input cannot be relied on to end so.
+ */
+export const aboutItsEnd = { about: 'end' } as const;
+
 /** A text as a pattern of `Reach` that takes nothing else. */
 export const literally = (text: string): string => text.replace(/[*?\\]/g, '\\$&');
 

@@ -191,10 +191,8 @@ const asked: { provider: Provider; params: JsonObject }[] = [
         {
           actions: ['ssm:GetParameter'],
           resources: ['arn:aws:ssm:eu-west-1:123456789012:parameter/b/'],
-          resource_prefixes: [
-            'arn:aws:ssm:eu-west-1:123456789012:parameter/a',
-            'arn:aws:ssm:eu-west-1:123456789012:parameter/customers/',
-          ],
+          resource_beginnings: ['arn:aws:ssm:eu-west-1:123456789012:parameter/a'],
+          resource_prefixes: ['arn:aws:ssm:eu-west-1:123456789012:parameter/customers/'],
         },
       ],
     },

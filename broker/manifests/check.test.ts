@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: references of the manifest, not JavaScript’s
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { z } from 'zod';
@@ -177,6 +178,44 @@ test('what an input decides is left to the moment the plan is made', () => {
     },
   };
   assert.ok(readManifest(exampleSource, strict).ok);
+});
+
+test('what must end in a delimiter may not end in an input, unless each of its values does', () => {
+  const ending = (text: z.ZodString) =>
+    text.refine((value) => value.endsWith('/'), { error: 'must end in "/"', params: { about: 'end' } });
+  const params = z.looseObject({
+    prefix: ending(z.string()).optional(),
+    statements: z.array(z.looseObject({ resources: z.array(ending(z.string())) })).optional(),
+  });
+  const providers = { store: { params } };
+  const told = (prefix: string, change: [string, string] = ['', '']) => {
+    const read = readManifest(
+      exampleSource
+        .replace('["orders/${inputs.customer_id}/x"]', '["orders/${inputs.customer_id}/"]')
+        .replace('prefix: "customers/${inputs.customer_id}/"', () => `prefix: "${prefix}"`)
+        .replace(change[0], () => change[1]),
+      providers,
+    );
+    return read.ok ? [] : read.faults.map(({ path, message }) => `${path}: ${message}`);
+  };
+  const fault = (input: string) => [
+    `${files}.params.prefix: ends in the input ${input}; the provider store does not take this: must end in "/"`,
+  ];
+  assert.deepEqual(told('customers/${inputs.customer_id}/'), []);
+  assert.deepEqual(told('customers/${inputs.customer_id}'), fault('customer_id'));
+  assert.deepEqual(told('${inputs.customer_id}/${inputs.year}'), fault('year'));
+  assert.deepEqual(told('customers/${inputs.region}'), fault('region'));
+  const listed = 'enum: [eu-west-1, us-east-1]';
+  assert.deepEqual(told('customers/${inputs.region}', [listed, 'enum: [eu/, us/]']), []);
+  assert.deepEqual(told('customers/${inputs.region}', [listed, 'enum: [eu/, us]']), fault('region'));
+  assert.deepEqual(told('customers/${inputs.region}', [listed, 'pattern: "[a-z]+/"']), []);
+  assert.deepEqual(told('customers/${inputs.region}', [listed, 'pattern: "[a-z]+|a/"']), fault('region'));
+  // A constant end beside an input can be seen to be wrong, too.
+  assert.deepEqual(told('${inputs.customer_id}/x'), [
+    `${files}.params.prefix: the provider store does not take this: must end in "/"`,
+  ]);
+  const inList = told('a/', ['["orders/${inputs.customer_id}/"]', '["orders/${inputs.customer_id}"]']);
+  assert.match(inList.join(), /statements\[0\]\.resources\[0\]: ends in the input customer_id/);
 });
 
 test('approvals that could never be given, and those of a rule that asks nobody', () => {

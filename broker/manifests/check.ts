@@ -2,6 +2,7 @@
  * What a manifest's schema cannot say: that its parts refer to each other rightly, and that its fixed
  * parameters are ones the provider takes. The providers come in as data, so that manifests stay free of them.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { z } from 'zod';
 import type { FieldFault } from '../core/errors.ts';
 import type { Json } from '../core/vocabulary.ts';
@@ -9,7 +10,7 @@ import { checkApproval, checkCalls } from './check-calls.ts';
 import { type Capability, type Choice, type Input, type Manifest, member } from './manifest.ts';
 import { faultAt, inReadingOrder, type Locate, type Path } from './parse.ts';
 import { matchesWhole, patternFault } from './pattern.ts';
-import { isConstant, referencesOf, textsOf } from './template.ts';
+import { isConstant, lastReference, referencesOf, textsOf } from './template.ts';
 import { isPlainText, unsafeText } from './unsafe-text.ts';
 
 /** The providers that are switched on, by name. */
@@ -60,6 +61,7 @@ export function checkManifest(manifest: Manifest, providers: ProviderShapes, loc
       report([...path, 'provider'], `is not a provider that is switched on (there are: ${known})`);
     } else {
       checkAgainstProvider(capability, provider.params, path, report);
+      checkEnds(manifest, capability, provider.params, path, report);
       // Otherwise whatever a person is asked about would be refused.
       if (capability.approval?.state === true && provider.readsState === false)
         report([...path, 'approval', 'state'], `the provider ${capability.provider} reads no state`);
@@ -236,6 +238,59 @@ function checkAgainstProvider(capability: Capability, schema: z.ZodType, path: P
       }
     }
   }
+}
+
+/**
+ * Where a provider asks how a text ends (a prefix, in a delimiter), one that ends in an input must end so
+ * whatever its value: it would reach what the value merely begins. Constants beside inputs are seen here too.
+ */
+function checkEnds(manifest: Manifest, capability: Capability, schema: z.ZodType, path: Path, report: Report): void {
+  const bound = Object.fromEntries(Object.entries(capability.params).filter(([, value]) => !isConstant(value)));
+  const texts = textsOf(bound).map(({ text, path: below }) => ({ below, ...endingsOf(manifest, capability, text) }));
+  const told = new Set<string>();
+  // Each round takes one possible ending of every text.
+  for (let round = 0; texts.some(({ endings }) => round < endings.length); round += 1) {
+    const sample: Record<string, Json> = structuredClone({ ...capability.params });
+    for (const [param, choice] of Object.entries(capability.choose)) sample[param] = sampleOf(choice);
+    for (const { below, endings } of texts) put(sample, below, endings[Math.min(round, endings.length - 1)] as string);
+    for (const issue of certainIssues(schema, sample, () => true)) {
+      const found = texts.find(({ below }) => isDeepStrictEqual(below, issue.path));
+      if (!isAboutEnd(issue) || found === undefined || told.has(found.below.join('\0'))) continue;
+      told.add(found.below.join('\0'));
+      const why = found.input === undefined ? '' : `ends in the input ${found.input}; `;
+      const provider = `the provider ${capability.provider} does not take this: ${issue.message}`;
+      report([...path, 'params', ...found.below], `${why}${provider}`);
+    }
+  }
+}
+
+/**
+ * The ways a text can end, and the input that decides. An input without a list of values is taken to be "4".
+ */
+function endingsOf(
+  manifest: Manifest,
+  capability: Capability,
+  text: string,
+): { input?: string; endings: readonly string[] } {
+  const input = lastReference(text);
+  if (input === undefined) return { endings: [text] };
+  const before = text.slice(0, text.lastIndexOf('${'));
+  const values = capability.tasks.flatMap((task) => {
+    const shape = member(member(manifest.task_types, task)?.inputs ?? {}, input);
+    if (shape?.type !== 'string') return ['4'];
+    if (shape.enum !== undefined) return shape.enum;
+    const { pattern = '' } = shape;
+    // A pattern that ends in a delimiter, with no alternative, asks for it.
+    return [/^[^|]*[/:]$/.test(pattern) ? `4${pattern.slice(-1)}` : '4'];
+  });
+  return { input, endings: values.map((value) => `${before}${value}`) };
+}
+
+const isAboutEnd = (issue: z.core.$ZodIssue) => issue.code === 'custom' && issue.params?.about === 'end';
+
+function put(value: Json, path: readonly (string | number)[], text: string): void {
+  const parent = path.slice(0, -1).reduce<Json>((at, key) => (at as { [key: string]: Json })[key] as Json, value);
+  (parent as { [key: string]: Json })[path.at(-1) as string] = text;
 }
 
 function sampleOf(choice: Choice): Json {

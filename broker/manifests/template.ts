@@ -30,6 +30,11 @@ export function referencesOf(text: string): { inputs: string[]; stray: boolean }
   };
 }
 
+/** The input that a text ends in, or undefined. */
+export function lastReference(text: string): string | undefined {
+  return /\$\{inputs\.([a-z][a-z0-9_]{0,62})\}$/.exec(text)?.[1];
+}
+
 /** True when no input decides any part of the value. */
 export function isConstant(value: Json): boolean {
   return textsOf(value).every(({ text }) => referencesOf(text).inputs.length === 0);

@@ -63,7 +63,7 @@ capabilities:
     params:
       role: '${role}'
       service: custom
-      statements: [{ actions: ['dynamodb:Get*'], resource_prefixes: ['arn:aws:dynamodb:eu-central-1:123456789012:table/x*x'] }]
+      statements: [{ actions: ['dynamodb:Get*'], resource_beginnings: ['arn:aws:dynamodb:eu-central-1:123456789012:table/x*x'] }]
 tools:
   send_mail: { destination: [to] }
   post: { destination: [url], args: { url: { pattern: 'https://[a-z]+[.]example[.]com/.*' } }, tasks: [any] }

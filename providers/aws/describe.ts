@@ -55,6 +55,11 @@ function inWords(params: AwsParams): string[] {
         ...(statement.resource_prefixes ?? []).flatMap((arn) =>
           statement.actions.map((action) => `${action} on everything whose ARN begins with ${arn}`),
         ),
+        ...(statement.resource_beginnings ?? []).flatMap((arn) =>
+          statement.actions.map(
+            (action) => `${action} on everything whose ARN begins with ${arn}, whatever follows, neighbours too`,
+          ),
+        ),
       ]);
   }
 }

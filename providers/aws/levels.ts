@@ -14,13 +14,15 @@ export function levels(params: AwsParams): Level[] {
     case 'secretsmanager':
       return [];
     case 'custom':
-      return params.statements.flatMap(({ resource_prefixes }, index) =>
-        (resource_prefixes ?? []).map((now, at) => ({
-          pointer: `/statements/${index}/resource_prefixes/${at}`,
-          name: `resources of statement ${index + 1} that begin so`,
-          now,
-          begins: now,
-        })),
+      return params.statements.flatMap((statement, index) =>
+        (['resource_prefixes', 'resource_beginnings'] as const).flatMap((list) =>
+          (statement[list] ?? []).map((now, at) => ({
+            pointer: `/statements/${index}/${list}/${at}`,
+            name: `resources of statement ${index + 1} that begin so`,
+            now,
+            begins: now,
+          })),
+        ),
       );
     case 's3':
       return [

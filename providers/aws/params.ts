@@ -1,9 +1,10 @@
 /**
  * What a capability on AWS is made of: a role and one service's typed permission, or a list of actions ×
  * ARNs. Values are literals: `*`, `?` and `$` in them stand for themselves (see literal.ts). What matches
- * more than one thing does so by its structure (`prefix`, `resource_prefixes`) only.
+ * more than one thing does so by its structure (`prefix`, `resource_prefixes`, `resource_beginnings`) only.
  */
 import { z } from 'zod';
+import { aboutItsEnd } from '../contract.ts';
 
 const region = z.string().regex(/^[a-z]{2}(?:-[a-z]+)+-\d$|^default$/, 'not a region');
 const common = {
@@ -36,7 +37,10 @@ const s3 = z
       .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'not a bucket name')
       .describe('The bucket.'),
     prefix: text(512)
-      .refine((prefix) => prefix.endsWith('/'), 'must end in "/", or "customers/42" would cover "customers/421/" too')
+      .refine((prefix) => prefix.endsWith('/'), {
+        error: 'must end in "/", or "customers/42" would cover "customers/421/" too',
+        params: aboutItsEnd,
+      })
       .refine(noDotSegments, 'must not hold "." or ".." as a segment')
       .optional()
       .describe('Objects whose key begins with this. Without prefix and key: the whole bucket.'),
@@ -99,6 +103,13 @@ const arn = z
     'must not hold "*" or "?": use resource_prefixes for everything that begins alike',
   );
 
+/** What ARNs are made of ends in one of these; a dash or a dot may as well go on. */
+const arnPrefix = arn.refine((prefix) => /[/:]$/.test(prefix), {
+  error:
+    'must end in "/" or ":", or "customers/4" would cover "customers/42" too; where that is meant, use resource_beginnings',
+  params: aboutItsEnd,
+});
+
 /**
  * Actions are named one by one, or by the beginning of their name (`s3:Get*`), never a whole service. What
  * could undo a revocation or leave the session's bounds is out: sts and organizations altogether, iam but for
@@ -130,12 +141,24 @@ const custom = z.strictObject({
             .max(50)
             .describe('Actions, or beginnings of their names such as `s3:Get*`; never a whole service.'),
           resources: z.array(arn).max(50).optional().describe('Exact ARNs.'),
-          resource_prefixes: z.array(arn).max(50).optional().describe('Everything whose ARN begins with one of these.'),
+          resource_prefixes: z
+            .array(arnPrefix)
+            .max(50)
+            .optional()
+            .describe('Everything below one of these, which ends in `/` or `:`.'),
+          resource_beginnings: z
+            .array(arn)
+            .max(50)
+            .optional()
+            .describe(
+              'Everything whose ARN begins with one of these, whatever follows: `…/customers/4` is `…/customers/42` too.',
+            ),
         })
-        .refine((statement) => (statement.resources?.length ?? 0) + (statement.resource_prefixes?.length ?? 0) > 0, {
-          path: ['resources'],
-          message: 'name at least one resource',
-        }),
+        .refine(
+          ({ resources, resource_prefixes, resource_beginnings }) =>
+            [resources, resource_prefixes, resource_beginnings].some((named) => (named?.length ?? 0) > 0),
+          { path: ['resources'], message: 'name at least one resource' },
+        ),
     )
     .min(1)
     .max(10)

@@ -153,6 +153,36 @@ test('the real S3 client works inside the scope and is refused outside of it', a
   });
 });
 
+test('a prefix that does not end in a delimiter is refused; a beginning says that it reaches neighbours', async () => {
+  const objects = { 'customers/4/a.txt': 'own', 'customers/42/a.txt': 'neighbour', 'customers/43/a.txt': 'neighbour' };
+  const granting = (list: string, ending: string) => ({
+    service: 'custom',
+    statements: [{ actions: ['s3:GetObject'], [list]: [`arn:aws:s3:::orders/customers/4${ending}`] }],
+  });
+  for (const ending of ['', '-', '.', '_', '=']) {
+    const read = awsParams.safeParse({ role: agentRole, ...granting('resource_prefixes', ending) });
+    assert.match(read.error?.issues[0]?.message ?? '', /^must end in "\/" or ":".*resource_beginnings$/, ending);
+    assert.deepEqual(read.error?.issues[0]?.path, ['statements', 0, 'resource_prefixes', 0]);
+  }
+  await withBench(
+    async (harness) => {
+      const below = await mint(harness, granting('resource_prefixes', '/'));
+      assert.equal(await readObject(harness, below, 'customers/4/a.txt'), 'accepted');
+      for (const neighbour of ['42', '43'])
+        assert.equal(await readObject(harness, below, `customers/${neighbour}/a.txt`), 'refused');
+      const open = await mint(harness, granting('resource_beginnings', ''));
+      assert.equal(await readObject(harness, open, 'customers/42/a.txt'), 'accepted');
+    },
+    { buckets: { orders: objects } },
+  );
+  assert.equal(
+    describe(plan(granting('resource_beginnings', '')), settings, []).summary[0],
+    's3:GetObject on everything whose ARN begins with arn:aws:s3:::orders/customers/4, whatever follows, neighbours too',
+  );
+  assert.ok(narrower(plan(granting('resource_prefixes', '/')), plan(granting('resource_beginnings', ''))));
+  assert.equal(narrower(plan(granting('resource_beginnings', '')), plan(granting('resource_prefixes', '/'))), false);
+});
+
 test('one object is one object', async () => {
   await withBench(async (harness) => {
     const credential = await mint(harness, s3({ key: 'customers/42/a.txt', access: 'read' }));
@@ -257,7 +287,7 @@ test('fewer actions, ARNs and statements are narrower; other ones, and a stateme
   for (const other of [
     custom({ ...one, actions: ['s3:PutObject'] }),
     custom({ ...one, resources: ['arn:aws:s3:::orders/c'] }),
-    custom({ actions: one.actions, resource_prefixes: ['arn:aws:s3:::orders/a'] }),
+    custom({ actions: one.actions, resource_beginnings: ['arn:aws:s3:::orders/a'] }),
     custom({ actions: one.actions, resources: two.resources }),
   ])
     assert.equal(narrower(other, whole), false);

@@ -82,7 +82,9 @@ function allowed(params: AwsParams): JsonObject[] {
       return params.statements.map((statement) =>
         allow(statement.actions, [
           ...(statement.resources ?? []).map(literal),
-          ...(statement.resource_prefixes ?? []).map((prefix) => `${literal(prefix)}*`),
+          ...[...(statement.resource_prefixes ?? []), ...(statement.resource_beginnings ?? [])].map(
+            (beginning) => `${literal(beginning)}*`,
+          ),
         ]),
       );
   }

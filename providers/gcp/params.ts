@@ -2,6 +2,7 @@
  * A capability's parameters for Google Cloud. Every value has a pattern of its own; unknown keys are refused.
  */
 import { z } from 'zod';
+import { aboutItsEnd } from '../contract.ts';
 import { serviceAccount } from './settings.ts';
 
 export const cloudPlatform = 'https://www.googleapis.com/auth/cloud-platform';
@@ -41,6 +42,7 @@ const prefix = z
   })
   .refine((text) => text.endsWith('/'), {
     error: 'must end in "/", or "customers/4" would cover "customers/42/" too',
+    params: aboutItsEnd,
   })
   .describe('Only objects whose names start with exactly this text, which ends in `/`.');
 
