@@ -122,6 +122,7 @@ describe('CIBA, poll mode', () => {
       [{ authorization_details: details('unheard-of') }, 'invalid_authorization_details'],
       [{ authorization_details: '[]' }, 'invalid_authorization_details'],
       [{ request: 'x' }, 'invalid_request'],
+      [{ client_secret: 'x' }, 'invalid_client'],
       [{ login_hint: '' }, 'invalid_request'],
     ];
     for (const [more, code] of refused)

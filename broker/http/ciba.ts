@@ -18,6 +18,7 @@ import { type SleepDeps, sleepSession } from '../sessions/sleep.ts';
 import { takeOnce } from '../sessions/take-once.ts';
 import { type SleepingGrant, sleepingGrant, wakeSession } from '../sessions/wake.ts';
 
+import { noSecrets } from './oauth-words.ts';
 import { type Operation, operation } from './operation.ts';
 import { grantDetail, jsonText, taskDetail } from './task-detail.ts';
 import { line, zodFaults } from './text.ts';
@@ -43,6 +44,7 @@ const body = z.object({
   client_id: z.string().max(320).optional(),
   client_assertion_type: z.string().max(200).optional(),
   client_assertion: z.string().min(1).max(20_000).optional(),
+  client_secret: z.string().optional().describe('Nobody has one here: refused.'),
   authorization_details: z
     .string()
     .max(16_384)
@@ -88,7 +90,8 @@ export function cibaOperations(deps: CibaDeps): Operation[] {
         'rate_limited',
         'unavailable',
       ],
-      handle: async ({ body: asked, requestId, address }) => {
+      handle: async ({ body: asked, header, requestId, address }) => {
+        if (asked.client_secret !== undefined || header('authorization') !== undefined) throw noSecrets();
         for (const path of ['id_token_hint', 'login_hint_token', 'request'] as const)
           if (asked[path] !== undefined) throw fault(path, 'is not taken here');
         if (asked.login_hint === undefined) throw fault('login_hint', 'is missing');
