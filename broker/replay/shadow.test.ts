@@ -166,9 +166,10 @@ for (const backend of await testBackends())
       assert.equal((await newest(1)).name, 'shell', 'and what an earlier candidate remembered is gone');
     });
 
-    test('what fails in it changes no answer', async (t) => {
-      if (database === null) return t.skip('the embedded database cannot be broken from outside');
-      const client = new pg.Client({ connectionString: database.url });
+    // The embedded database cannot be broken from outside.
+    const onServer = backend === 'postgres' ? test : null;
+    onServer?.('what fails in it changes no answer', async () => {
+      const client = new pg.Client({ connectionString: database!.url });
       await client.connect();
       try {
         await client.query('ALTER TABLE shadow_cell RENAME TO gone');
