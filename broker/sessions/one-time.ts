@@ -66,6 +66,14 @@ export const burnShown = (rows: string): string => `
       ON CONFLICT (key) DO UPDATE SET expires_at = GREATEST(replay.expires_at, excluded.expires_at) WHERE replay.bound_to = excluded.bound_to
       RETURNING key`;
 
+/**
+ * SQL: as `burnShown`, for what nobody may show again.
+ * @param rows a SELECT of `key, until`, each key once, in the order of keys
+ */
+export const burnOnce = (rows: string): string => `
+      INSERT INTO replay (key, expires_at) ${rows}
+      ON CONFLICT (key) DO NOTHING RETURNING key`;
+
 const takeStatement: Statement = {
   name: 'replay_take',
   text: `

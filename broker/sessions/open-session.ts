@@ -18,7 +18,7 @@ import type { PublishedManifest } from '../manifests/publish.ts';
 import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { mayAct } from './live-session.ts';
-import { burnShown, type OneTime, usedBefore } from './one-time.ts';
+import { burnOnce, burnShown, type OneTime, usedBefore } from './one-time.ts';
 import { type OpenedSession, taskAsItHolds } from './opened-session.ts';
 import type { ActorChain, SessionTokens } from './session-token.ts';
 
@@ -71,11 +71,15 @@ export interface Narrowing {
 /**
  * Several at once (see store/batch.ts); of two with the same one-time value, the first has it, and whoever
  * may show it again. A statement costs by what is in it, whether it comes to that or not: only a child's
- * looks at a parent, and only where there is a limit is anything counted.
+ * looks at a parent, only where there is a limit is anything counted, and only where something may be shown
+ * again is asked by whom.
  */
-function insertStatementFor(child: boolean, limited: boolean): Statement {
+function insertStatementFor({ child, limited, reshown }: Variant): Statement {
+  const notUsedUp = reshown
+    ? `(SELECT replay.bound_to IS DISTINCT FROM once.bound OR once.bound IS NULL FROM replay WHERE replay.key = once.key LIMIT 1) IS NOT TRUE`
+    : `(SELECT 1 FROM replay WHERE replay.key = once.key LIMIT 1) IS NULL`;
   return {
-    name: `session_open${child ? '_child' : ''}${limited ? '_limited' : ''}`,
+    name: `session_open${child ? '_child' : ''}${limited ? '_limited' : ''}${reshown ? '_reshown' : ''}`,
     text: `
     WITH r AS MATERIALIZED (
       SELECT asked.*, (${ownerStopped('asked.agent', 'asked.manifest_version', 'asked.owner')}) AS owner_gone,
@@ -84,18 +88,21 @@ function insertStatementFor(child: boolean, limited: boolean): Statement {
         n int, keys text[], keys_until timestamptz[], keys_bound text[], per_minute int, at timestamptz, agent text, owner text, manifest_version int, parent_id text, id text, root_id text,
         task_type text, inputs jsonb, on_behalf_of jsonb, declared_on_behalf_of text, started_by jsonb, responsible text, principal_root text, capabilities text[], narrowed boolean, subject jsonb,
         dpop_jkt text, max_grants int, expires_at timestamptz, heartbeat_deadline timestamptz, proof text, request_id text, audit json) LIMIT 16
-    ), once AS MATERIALIZED (
+    ), once AS MATERIALIZED (${
+      reshown
+        ? `
       SELECT n, key, until, bound FROM (
         SELECT r.n, value.key, value.until, value.bound, first_value(r.n) OVER shown AS first_n, first_value(value.bound) OVER shown AS first_bound
         FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until, r.keys_bound) AS value (key, until, bound) WHERE NOT r.owner_gone AND r.locked IS NULL
         WINDOW shown AS (PARTITION BY value.key ORDER BY r.n)) value
-      WHERE n = first_n OR bound = first_bound
+      WHERE n = first_n OR bound = first_bound`
+        : `
+      SELECT DISTINCT ON (value.key) r.n, value.key, value.until
+      FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until) AS value (key, until) WHERE NOT r.owner_gone AND r.locked IS NULL ORDER BY value.key, r.n`
+    }
     ), checked AS MATERIALIZED (
-      SELECT looked.*, stale IS NULL AS fresh FROM (
-        SELECT r.*, (SELECT array_agg(shown.key) FROM unnest(r.keys) AS shown (key) WHERE NOT EXISTS (
-          SELECT 1 FROM once WHERE once.n = r.n AND once.key = shown.key
-          AND (SELECT replay.bound_to IS DISTINCT FROM once.bound OR once.bound IS NULL FROM replay WHERE replay.key = once.key LIMIT 1) IS NOT TRUE)) AS stale
-        FROM r) looked
+      SELECT r.*, cardinality(r.keys) = (SELECT count(*) FROM once WHERE once.n = r.n AND ${notUsedUp}) AS fresh
+      FROM r
     ), judged AS MATERIALIZED (${
       limited
         ? `
@@ -134,7 +141,11 @@ function insertStatementFor(child: boolean, limited: boolean): Statement {
     ), `
     }burnt AS (
       -- Last of all: what is refused for another reason may be tried again with the same token.
-${burnShown('SELECT DISTINCT ON (key) key, until, bound FROM once JOIN may_burn USING (n) ORDER BY key')}
+${
+  reshown
+    ? burnShown('SELECT DISTINCT ON (key) key, until, bound FROM once JOIN may_burn USING (n) ORDER BY key')
+    : burnOnce('SELECT key, until FROM once JOIN may_burn USING (n) ORDER BY key')
+}
     ), passed AS MATERIALIZED (
       -- Somebody else may have come with it meanwhile.
       SELECT * FROM may_burn WHERE cardinality(keys) = (SELECT count(*) FROM burnt JOIN once ON once.key = burnt.key WHERE once.n = may_burn.n)
@@ -162,20 +173,33 @@ ${burnShown('SELECT DISTINCT ON (key) key, until, bound FROM once JOIN may_burn 
     ), event AS (
       ${appendEvent({ chain: 'id', at: 'at', type: event('session.opened'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'allowed JOIN opened USING (id) ORDER BY id')}
     )
-    SELECT n, CASE WHEN may_burn.n IS NULL OR passed.n IS NOT NULL THEN judged.stale ELSE ARRAY(SELECT unnest(may_burn.keys) EXCEPT SELECT key FROM burnt) END AS stale, judged.within_rate${limited ? ' AND (placed.n IS NULL OR may_burn.n IS NOT NULL)' : ''} AS within_rate,
+    SELECT n, CASE WHEN NOT judged.fresh THEN ARRAY(SELECT unnest(judged.keys) EXCEPT SELECT key FROM once WHERE once.n = judged.n AND ${notUsedUp})
+                   WHEN may_burn.n IS NOT NULL AND passed.n IS NULL THEN ARRAY(SELECT unnest(may_burn.keys) EXCEPT SELECT key FROM burnt) END AS stale,
+           judged.within_rate${limited ? ' AND (placed.n IS NULL OR may_burn.n IS NOT NULL)' : ''} AS within_rate,
            judged.owner_gone, judged.locked, opened.id IS NOT NULL AS opened
     FROM judged ${limited ? 'LEFT JOIN placed USING (n) ' : ''}LEFT JOIN may_burn USING (n) LEFT JOIN passed USING (n) LEFT JOIN opened ON opened.id = judged.id`,
   };
 }
 
-/** By whether it opens children, and whether their number in a minute is limited. */
-const insertStatements = {
-  root: { free: insertStatementFor(false, false), limited: insertStatementFor(false, true) },
-  child: { free: insertStatementFor(true, false), limited: insertStatementFor(true, true) },
-};
-export const openStatements: readonly Statement[] = Object.values(insertStatements).flatMap((ones) =>
-  Object.values(ones),
+/** What a statement provides for; what it does not is not among its rows. */
+interface Variant {
+  child: boolean;
+  /** Sessions of one agent in a minute are limited. */
+  limited: boolean;
+  /** Something shown may be shown again by the same key. */
+  reshown: boolean;
+}
+
+const variants = [false, true].flatMap((child) =>
+  [false, true].flatMap((limited) => [false, true].map((reshown): Variant => ({ child, limited, reshown }))),
 );
+const insertStatements = variants.map((variant) => ({ ...variant, statement: insertStatementFor(variant) }));
+export const openStatements: readonly Statement[] = insertStatements.map(({ statement }) => statement);
+
+function insertStatement({ child, limited, reshown }: Variant): Statement {
+  return insertStatements.find((one) => one.child === child && one.limited === limited && one.reshown === reshown)!
+    .statement;
+}
 
 /** The parent a child session is opened under. */
 export interface Parent {
@@ -302,7 +326,11 @@ async function openUnder(
     opened: boolean;
   }>(
     deps.store,
-    insertStatements[child === null ? 'root' : 'child'][deps.sessionsPerMinute > 0 ? 'limited' : 'free'],
+    insertStatement({
+      child: child !== null,
+      limited: deps.sessionsPerMinute > 0,
+      reshown: oneTimes.some(({ boundTo }) => boundTo !== null),
+    }),
     {
       keys: oneTimes.map((value) => value.key),
       keys_until: oneTimes.map((value) => value.expiresAt),
