@@ -88,6 +88,14 @@ export interface Level {
   begins?: string;
 }
 
+/** A warning about parameters that may well work. */
+export interface Advice {
+  path: (string | number)[];
+  message: string;
+  /** What was written, and the names that are known: one of them may have been meant. */
+  near?: { written: string; known: readonly string[] };
+}
+
 /**
  * `params` of a refinement (zod) that is about how a text ends: the check of a manifest then sees that a text
  * which ends in an input cannot be relied on to end so.
@@ -216,6 +224,11 @@ export interface Provider<Params = unknown> {
    * reference.
    */
   readonly params: z.ZodType<Params>;
+  /**
+   * Pure: what an admin should know of parameters that are taken, because the target and not this list is the
+   * authority on them. They may be of any shape, and their texts may hold inputs. Absent: nothing.
+   */
+  advise?(params: unknown): Advice[];
   /**
    * Pure: parameters → the exact permission. No I/O, no clock, no randomness: equal input gives an equal
    * plan. Throws ProviderError('bad_params', path) for what the schema cannot say (a role outside the

@@ -5,7 +5,10 @@
  */
 import { awsParams } from './aws/params.ts';
 import { params as gcpParams } from './gcp/params.ts';
-import { params as githubParams } from './github/params.ts';
+import { advise as githubAdvise, params as githubParams } from './github/params.ts';
 import { params as postgresParams } from './postgres/params.ts';
 
 export const providerParams = { aws: awsParams, gcp: gcpParams, github: githubParams, postgres: postgresParams };
+
+/** What each says besides of parameters that it takes. */
+export const providerAdvice = { github: githubAdvise };

@@ -58,7 +58,10 @@ export function createParts(foundation: Foundation, url: string, clockGuard: Clo
     providers,
     channels,
     shapes: Object.fromEntries(
-      [...providers].map(([name, { params, state }]) => [name, { params, readsState: state !== undefined }]),
+      [...providers].map(([name, { params, state, advise }]) => [
+        name,
+        { params, readsState: state !== undefined, ...(advise === undefined ? {} : { advise }) },
+      ]),
     ),
     catalog: createCatalog(store),
     registry,

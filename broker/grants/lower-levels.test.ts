@@ -150,11 +150,13 @@ const reachOf: { [provider: string]: (plan: Plan) => Reach } = {
     const { repositories, permissions } = permissionOf(plan);
     const order = ['read', 'write', 'admin'];
     return new Set(
-      repositories.flatMap((repository) =>
-        Object.entries(permissions).flatMap(([name, level]) =>
-          order.slice(0, order.indexOf(level) + 1).map((one) => `${repository} ${name} ${one}`),
+      [repositories]
+        .flat()
+        .flatMap((repository) =>
+          Object.entries(permissions).flatMap(([name, level]) =>
+            order.slice(0, order.indexOf(level) + 1).map((one) => `${repository} ${name} ${one}`),
+          ),
         ),
-      ),
     );
   },
   postgres: ({ permission }) =>

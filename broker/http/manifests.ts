@@ -64,6 +64,12 @@ const publicationSchema = z.object({
     .enum(['published', 'unchanged', 'proposed'])
     .describe('`proposed`: it allows more than the version in force, and waits for another admin.'),
   proposal: z.string().optional().describe('The proposal that waits.'),
+  warnings: z
+    .array(z.object({ path: z.string(), message: z.string(), line: z.int().optional(), column: z.int().optional() }))
+    .optional()
+    .describe(
+      'What the text may say and its author should know, such as a permission that only the provider can judge.',
+    ),
 });
 const proposalSchema = z.object({
   id: z.string(),

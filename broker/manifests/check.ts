@@ -20,8 +20,17 @@ export type ProviderShapes = {
     readonly params: z.ZodType;
     /** Whether the state of what a plan is about can be read; absent = nobody knows. */
     readonly readsState?: boolean;
+    /** What an admin should know of parameters that are taken; absent = nothing. */
+    readonly advise?: (params: unknown) => readonly Advice[];
   };
 };
+
+/** As in the providers' contract. */
+interface Advice {
+  path: readonly (string | number)[];
+  message: string;
+  near?: { written: string; known: readonly string[] };
+}
 
 type Report = (path: Path, message: string) => void;
 

@@ -107,6 +107,8 @@ async function publishFile(
       unlessPublishedBefore: true,
       ...(review ? { reviewFor: { kind: 'folder' } } : {}),
     });
+    if (published.warnings !== undefined)
+      log.warn({ file: name, warnings: published.warnings }, 'manifest taken, with warnings');
     if (published.outcome === 'superseded') {
       log.warn(
         { file: name, ...published },

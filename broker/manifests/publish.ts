@@ -4,7 +4,7 @@
  */
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
-import { WritError } from '../core/errors.ts';
+import { type FieldFault, WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { SqlValue, Statement, Store } from '../store/open.ts';
 import type { Prisma } from '../store/prisma/client.ts';
@@ -46,6 +46,8 @@ export interface Publication {
   outcome: PublishOutcome;
   /** The proposal that waits, or was refused. */
   proposal?: string;
+  /** What the text may say and its author should know; absent when there is nothing. */
+  warnings?: FieldFault[];
 }
 
 /**
@@ -75,9 +77,13 @@ const publishStatement: Statement = { name: 'manifest_publish', text: `WITH ${pu
  * @throws WritError `invalid_manifest` with every fault, by line, column and path
  */
 export function prepareManifest(source: string, providers: ProviderShapes): CompiledManifest {
+  return readOrRefuse(source, providers).compiled;
+}
+
+function readOrRefuse(source: string, providers: ProviderShapes) {
   const read = readManifest(source, providers);
   if (!read.ok) throw new WritError('invalid_manifest', { errors: read.faults });
-  return read.compiled;
+  return read;
 }
 
 /**
@@ -98,8 +104,9 @@ export async function publishManifest(
   input: PublishInput,
 ): Promise<Publication> {
   // 1.
-  const compiled = prepareManifest(input.source, providers);
+  const { compiled, warnings } = readOrRefuse(input.source, providers);
   const { sha256, agent } = compiled;
+  const warned = warnings.length === 0 ? {} : { warnings };
   if (input.agent !== null && input.agent !== agent) {
     throw new WritError('invalid_manifest', {
       errors: [{ path: 'agent', message: `is ${agent}, but it was sent as the manifest of ${input.agent}` }],
@@ -113,7 +120,7 @@ export async function publishManifest(
     const current = await store.prisma.manifest.findUnique({ where: { agent_version: { agent, version } } });
     // One whose proof does not hold is not in force: publishing the same source again is how it comes to be.
     if (current !== null && current.sha256 === sha256 && manifestHolds(store, current))
-      return { agent, version, sha256, outcome: 'unchanged' };
+      return { agent, version, sha256, outcome: 'unchanged', ...warned };
   }
   if (input.unlessPublishedBefore === true) {
     const earlier = await store.prisma.manifest.findMany({ where: { agent, sha256 } });
@@ -126,7 +133,7 @@ export async function publishManifest(
     if (isWidening(changes)) {
       const proposed = { ...input, agent, sha256, baseVersion: version, proposer: input.reviewFor };
       const { id, status } = await propose(store, clock, proposed, changes);
-      return { agent, version, sha256, outcome: status, proposal: id };
+      return { agent, version, sha256, outcome: status, proposal: id, ...warned };
     }
   }
 
@@ -134,7 +141,7 @@ export async function publishManifest(
   const next = await publication(store, clock, compiled, { ...input, baseVersion: version });
   const rows = await store.run(publishStatement, next.values);
   if (rows.length === 0) throw new WritError('precondition_failed');
-  return { agent, version: next.version, sha256, outcome: 'published' };
+  return { agent, version: next.version, sha256, outcome: 'published', ...warned };
 }
 
 /** The next version, and the values of `publishText` in their order. */

@@ -3,6 +3,7 @@
  * (`publish.ts`) begins with this.
  */
 import type { FieldFault } from '../core/errors.ts';
+import { warningsOf } from './advise.ts';
 import { checkManifest, type ProviderShapes } from './check.ts';
 import { type CompiledManifest, cedarSchemaText, compileManifest } from './compile.ts';
 import { withPacks } from './include-packs.ts';
@@ -29,9 +30,11 @@ export function cedarSchemaOf(
 export function readManifest(
   source: string,
   providers: ProviderShapes,
-): { ok: true; compiled: CompiledManifest } | { ok: false; faults: FieldFault[] } {
+): { ok: true; compiled: CompiledManifest; warnings: FieldFault[] } | { ok: false; faults: FieldFault[] } {
   const parsed = parseManifest(source);
   if (!parsed.ok) return parsed;
   const faults = checkManifest(parsed.manifest, providers, parsed.locate);
-  return faults.length > 0 ? { ok: false, faults } : compileManifest(withPacks(parsed.manifest), source, parsed.locate);
+  if (faults.length > 0) return { ok: false, faults };
+  const compiled = compileManifest(withPacks(parsed.manifest), source, parsed.locate);
+  return compiled.ok ? { ...compiled, warnings: warningsOf(parsed.manifest, providers, parsed.locate) } : compiled;
 }

@@ -41,6 +41,7 @@ export async function publishFile(env: Environment, file: string, given: Publish
     printFaults(file, read.faults);
     return 1;
   }
+  printFaults(file, read.warnings, '!');
   const { agent, manifest } = read.compiled;
   const current = await versionInForce(env, agent);
   showChanges(current, manifest);
@@ -94,6 +95,7 @@ export async function approve(env: Environment, id: string, { yes }: Publishing)
     printFaults(id, read.faults);
     return 1;
   }
+  printFaults(id, read.warnings, '!');
   console.log(`· ${visible(proposal.author)} proposes: ${visible(proposal.reason)}`);
   showChanges(await versionInForce(env, proposal.agent), read.compiled.manifest);
   if (!yes && !(await meant())) return 1;

@@ -71,6 +71,29 @@ describe('manifest check', () => {
     );
   });
 
+  it('warns of a permission that only GitHub can judge, and takes it', async () => {
+    const warned = join(project, 'warned.yaml');
+    const capability = [
+      '  read-variables:',
+      '    description: Read variables.',
+      '    provider: github',
+      `    tasks: [${/^task_types:\n {2}(\S+):/m.exec(await readFile(example, 'utf8'))?.[1]}]`,
+      '    tier: 1',
+      '    max_ttl: 5m',
+      '    params: { owner: example-org, repositories: all, permissions: { contens: read } }',
+    ].join('\n');
+    await writeFile(
+      warned,
+      (await readFile(example, 'utf8')).replace('capabilities:\n', `capabilities:\n${capability}\n`),
+    );
+    const { code, stderr } = await writ(['manifest', 'check', warned]);
+    assert.equal(code, 0, stderr);
+    assert.match(
+      stderr,
+      /^! \S+warned\.yaml:\d+:\d+: .*contens: is a permission Writ does not know.*Did you mean contents\?\n$/,
+    );
+  });
+
   it('says which file it cannot read', async () => {
     const { code, stderr } = await writ(['manifest', 'check', 'nowhere.yaml']);
     assert.equal(code, 1);

@@ -33,6 +33,10 @@ export interface Api {
   mint(bearer: string, token: MintParams, signal: AbortSignal): Promise<ApiAnswer>;
   /** Finds the App's installation that reaches a repository. `bearer`: the App's JWT. */
   installationOf(bearer: string, repository: RepositoryParams, signal: AbortSignal): Promise<ApiAnswer>;
+  /** Finds the App's installation on an organization. `bearer`: the App's JWT. */
+  organizationInstallation(bearer: string, org: string, signal: AbortSignal): Promise<ApiAnswer>;
+  /** Finds the App's installation on a person's account. `bearer`: the App's JWT. */
+  userInstallation(bearer: string, username: string, signal: AbortSignal): Promise<ApiAnswer>;
   /** Deletes the token that it is sent with. */
   deleteToken(bearer: string, signal: AbortSignal): Promise<ApiAnswer>;
   /**
@@ -48,10 +52,13 @@ export interface Api {
 }
 
 type Mint = RestEndpointMethodTypes['apps']['createInstallationAccessToken']['parameters'];
-/** Never without both fields: left out, either means everything that the App was given. */
+/**
+ * Left out, either field means everything that the App was given: permissions never are, repositories where
+ * the plan says all.
+ */
 export interface MintParams {
   installation_id: number;
-  repositories: string[];
+  repositories?: string[];
   permissions: NonNullable<Mint['permissions']>;
 }
 type RepositoryParams = Pick<RestEndpointMethodTypes['apps']['getRepoInstallation']['parameters'], 'owner' | 'repo'>;
@@ -74,6 +81,10 @@ export function githubApi(baseUrl: string, clock: ObservedClock): Api {
       answerOf(apps.createInstallationAccessToken({ ...token, ...common(bearer, signal) })),
     installationOf: (bearer, repository, signal) =>
       answerOf(apps.getRepoInstallation({ ...repository, ...common(bearer, signal) })),
+    organizationInstallation: (bearer, org, signal) =>
+      answerOf(apps.getOrgInstallation({ org, ...common(bearer, signal) })),
+    userInstallation: (bearer, username, signal) =>
+      answerOf(apps.getUserInstallation({ username, ...common(bearer, signal) })),
     meta: (signal) => answerOf(meta.get({ request: { signal } })),
     deleteToken: (bearer, signal) => answerOf(apps.revokeInstallationAccessToken(common(bearer, signal))),
     repository: (bearer, repository, signal) => answerOf(repos.get({ ...repository, ...common(bearer, signal) })),

@@ -9,6 +9,8 @@ const writeBoth = {
 };
 const readNotes = { owner: 'example-user', repositories: ['notes'], permissions: { contents: 'read' } };
 
+const readAll = { ...readOrders, repositories: 'all' };
+
 const badParams: ConformanceHarness['badParams'] = [
   { params: {}, path: 'owner' },
   { params: { ...readOrders, repositories: undefined }, path: 'repositories' },
@@ -20,8 +22,9 @@ const badParams: ConformanceHarness['badParams'] = [
   { params: { ...readOrders, repository_ids: [1] }, path: 'repository_ids' },
   { params: { ...readOrders, permissions: { contents: 'admin' } }, path: 'permissions.contents' },
   { params: { ...readOrders, permissions: { workflows: 'read' } }, path: 'permissions.workflows' },
-  { params: { ...readOrders, permissions: { everything: 'read' } }, path: 'permissions.everything' },
-  { params: { ...readOrders, permissions: { constructor: 'read' } }, path: 'permissions.constructor' },
+  { params: { ...readOrders, permissions: { everything: 'all' } }, path: 'permissions.everything' },
+  { params: { ...readOrders, permissions: { Contents: 'read' } }, path: 'permissions.Contents' },
+  { params: { ...readOrders, repositories: 'everything' }, path: 'repositories' },
   { params: { ...readOrders, installation_id: '77' }, path: 'installation_id' },
   { params: { ...readOrders, installation_id: -1 }, path: 'installation_id' },
   { params: { ...readOrders, owner: 'not-on-the-list' }, path: 'owner' },
@@ -86,7 +89,7 @@ async function make(tokenFormat: 'short' | 'stateless', enterprise: boolean): Pr
     provider,
     clock,
     // The first names its installation, so that its only request is the mint; the others have it looked up.
-    goodParams: [{ ...readOrders, installation_id: 77 }, writeBoth, readNotes],
+    goodParams: [{ ...readOrders, installation_id: 77 }, writeBoth, readNotes, readAll],
     badParams,
     statefulParams: [{ ...readOrders, installation_id: 77 }, writeBoth],
     changeState: async () => {

@@ -8,7 +8,7 @@ import { rememberInstallations } from './installation.ts';
 import { issueToken } from './issue.ts';
 import { levels } from './levels.ts';
 import { narrower } from './narrower.ts';
-import { type GithubParams, params } from './params.ts';
+import { advise, type GithubParams, params } from './params.ts';
 import { describePlan, planFor, tokenLifetimeSeconds } from './plan.ts';
 import { reach } from './reach.ts';
 import { probeToken, revokeTokens } from './revoke.ts';
@@ -43,6 +43,7 @@ function createGithubProvider(given: GithubSettings, deps: Pick<ProviderDeps, 'c
       longestProviderLifetimeSeconds: tokenLifetimeSeconds + 60,
     },
     params,
+    advise,
     plan: (given, ttlSeconds) => planFor(given, ttlSeconds, owners),
     describe: (plan) => {
       const { summary, ...described } = describePlan(plan);

@@ -70,8 +70,8 @@ export async function mint(
   const { repositories, permissions } = permission;
   for (;;) {
     const { id, remembered } = await installations.find(permission, signal);
-    // Both fields always: left out, either means everything the App was given.
-    const wanted = { installation_id: id, repositories, permissions };
+    // Left out, a field means everything the App was given: repositories are where the plan says so.
+    const wanted = { installation_id: id, permissions, ...(repositories === 'all' ? {} : { repositories }) };
     const answer = await asApp((jwt) => api.mint(jwt, wanted, signal));
     if (answer.status >= 200 && answer.status <= 299) return { answer, installationId: id };
     if (answer.status === 404) installations.forget(permission);

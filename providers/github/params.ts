@@ -1,6 +1,7 @@
 /** The capability's parameters: which repositories of one owner, and what may be done there. */
 import { z } from 'zod';
-import { type PermissionLevel, permissions } from './permissions.ts';
+import type { Advice } from '../contract.ts';
+import { isKnown, levelsOf, type PermissionLevel, permissionName, permissions } from './permissions.ts';
 
 /** GitHub logins: letters, digits, single hyphens; managed users also have an underscore. */
 const owner = z
@@ -19,24 +20,28 @@ const permissionSet = z
     const names = Object.keys(asked);
     if (names.length === 0) context.addIssue({ code: 'custom', message: 'must name at least one permission' });
     for (const name of names) {
-      const levels = permissions[name]?.levels;
-      if (levels === undefined)
-        context.addIssue({ code: 'custom', path: [name], message: 'is not a permission of installation tokens' });
+      const levels = levelsOf(name);
+      if (!permissionName.test(name) || name.length > 100)
+        context.addIssue({ code: 'custom', path: [name], message: 'is not how GitHub spells a permission' });
       else if (!levels.includes(asked[name] as PermissionLevel))
         context.addIssue({ code: 'custom', path: [name], message: `must be ${levels.join(' or ')}` });
     }
   })
-  .describe('Permission → level (read, write, for a few admin), as in GitHub’s REST API: {contents: read}.');
+  .describe(
+    'Permission → level (read, write, for a few admin), as in GitHub’s REST API: {contents: read}. One that Writ does not know is GitHub’s to judge: a check warns, and the plan says that it may reach the whole organization.',
+  );
+
+const all = z
+  .literal('all')
+  .describe('Every repository of the owner that the App is installed on, those added later too.');
 
 export const params = z
   .strictObject({
     owner,
     repositories: z
-      .array(repository)
-      .min(1)
       // GitHub takes at most 500 repositories in one token.
-      .max(500)
-      .describe('Repositories the token is for; at least one.'),
+      .union([z.array(repository).min(1).max(500), all])
+      .describe('Repositories the token is for, at least one; or `all` that the App is installed on.'),
     permissions: permissionSet,
     installation_id: z
       .int()
@@ -46,6 +51,7 @@ export const params = z
   })
   .superRefine(({ repositories }, context) => {
     const seen = new Set<string>();
+    if (repositories === 'all') return;
     for (const [index, name] of repositories.entries()) {
       // Names are case-insensitive at GitHub: the same repository twice would give one permission two
       // digests.
@@ -56,3 +62,17 @@ export const params = z
   });
 
 export type GithubParams = z.infer<typeof params>;
+
+/** A warning for each permission that only GitHub can judge. */
+export function advise(given: unknown): Advice[] {
+  const asked = (given as { permissions?: unknown } | null)?.permissions;
+  if (typeof asked !== 'object' || asked === null) return [];
+  return Object.keys(asked)
+    .filter((name) => !isKnown(name))
+    .map((name) => ({
+      path: ['permissions', name],
+      message:
+        'is a permission Writ does not know: GitHub says whether it exists, and the plan reads as wide as it may be',
+      near: { written: name, known: Object.keys(permissions) },
+    }));
+}

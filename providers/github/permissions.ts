@@ -4,9 +4,17 @@
  * Source: `app-permissions` of GitHub's OpenAPI description (@octokit/openapi-types; a test compares).
  * Permissions over a person's own account (profile, keys, followers …) and over enterprises are left out: an
  * installation token for repositories cannot use them.
+ *
+ * GitHub has more than it describes, and gets new ones: what is not here may be asked for all the same, and
+ * GitHub's answer says whether it exists. Nobody here can tell how far such a one reaches.
  */
 
 export type PermissionLevel = 'read' | 'write' | 'admin';
+/** All words that GitHub has for levels, the lowest first. */
+export const levelWords: readonly PermissionLevel[] = ['read', 'write', 'admin'];
+
+/** How GitHub spells names of permissions. */
+export const permissionName = /^[a-z][a-z0-9]*(?:_[a-z0-9]+)*$/;
 
 export interface Permission {
   levels: readonly PermissionLevel[];
@@ -75,6 +83,11 @@ export const permissions: Readonly<Record<string, Permission>> = Object.freeze({
   organization_self_hosted_runners: organization('self-hosted runners'),
   organization_user_blocking: organization('blocked users'),
 });
+
+/** The levels that may be asked for: of a permission that is not known, all that there are. */
+export const levelsOf = (name: string): readonly PermissionLevel[] => permissions[name]?.levels ?? levelWords;
+
+export const isKnown = (name: string): boolean => permissions[name] !== undefined;
 
 const ranks: Readonly<Record<string, number>> = Object.freeze({
   __proto__: null as never,

@@ -1,12 +1,13 @@
 /** Parameters → the exact permission, and its words for people. Pure. */
 import { type JsonObject, type Plan, type PlanDescription, ProviderError } from '../contract.ts';
 import type { GithubParams } from './params.ts';
-import { permissions } from './permissions.ts';
+import { isKnown, permissions } from './permissions.ts';
 
 /** What a plan of this provider holds in `permission`: precisely what is sent to GitHub. */
 export interface GithubPermission {
   owner: string;
-  repositories: string[];
+  /** `all` is asked for by naming none: GitHub's answer then names none either. */
+  repositories: string[] | 'all';
   permissions: Record<string, string>;
   installation_id?: number;
 }
@@ -25,7 +26,7 @@ export function planFor(params: GithubParams, ttlSeconds: number, owners: Readon
   const wanted: Record<string, string> = { ...params.permissions, metadata: params.permissions.metadata ?? 'read' };
   const permission: JsonObject = {
     owner: params.owner,
-    repositories: [...params.repositories].sort(byName),
+    repositories: params.repositories === 'all' ? 'all' : [...params.repositories].sort(byName),
     permissions: Object.fromEntries(Object.entries(wanted).sort(([a], [b]) => byName(a, b))),
     ...(params.installation_id === undefined ? {} : { installation_id: params.installation_id }),
   };
@@ -38,16 +39,22 @@ export const permissionOf = (plan: Plan): GithubPermission => plan.permission as
 
 export function describePlan(plan: Plan): PlanDescription {
   const { owner, repositories, permissions: planned } = permissionOf(plan);
-  const shown = repositories.slice(0, 5).map((name) => `${owner}/${name}`);
-  const more = repositories.length - shown.length;
-  const where = `${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+  const where = repositories === 'all' ? everywhere(owner) : named(owner, repositories);
   const summary = Object.entries(planned).map(([name, level]) => {
+    const verb = verbs[level] ?? level;
+    const raw = `(GitHub: ${name}: ${level})`;
+    if (!isKnown(name))
+      return `${verb} whatever GitHub opens with ${name}, a permission Writ does not know: it may reach the whole organization ${owner}, and is not known to stay in ${where} ${raw}`;
     const permission = permissions[name];
     const scope = permission?.organizationWide
       ? `the whole organization ${owner}, not only its named repositories`
       : where;
-    return `${verbs[level] ?? level} ${permission?.about ?? name} in ${scope} (GitHub: ${name}: ${level})`;
+    return `${verb} ${permission?.about} in ${scope} ${raw}`;
   });
+  if (repositories === 'all')
+    summary.push(
+      `No list of repositories limits it: a repository that is added to the App’s installation is reached, too`,
+    );
   if (planned.contents === 'write')
     summary.push(
       'Every branch can be written that GitHub’s own rulesets do not protect: a token cannot be limited to a branch',
@@ -61,6 +68,14 @@ export function describePlan(plan: Plan): PlanDescription {
         'GitHub’s own limit is one hour: the shorter one is kept by Writ’s timer, not by GitHub.',
     },
   };
+}
+
+const everywhere = (owner: string) => `every repository of ${owner} that the App is installed on`;
+
+function named(owner: string, repositories: readonly string[]): string {
+  const shown = repositories.slice(0, 5).map((name) => `${owner}/${name}`);
+  const more = repositories.length - shown.length;
+  return `${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
 const verbs: Readonly<Record<string, string>> = {

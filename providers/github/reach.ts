@@ -1,9 +1,9 @@
 /** What a GitHub plan may do at most: `contents:write` on `owner/repository`, as patterns. */
 import { literally, type Plan, type Reach } from '../contract.ts';
-import { permissions } from './permissions.ts';
+import { isKnown, levelWords, permissions } from './permissions.ts';
 import { permissionOf } from './plan.ts';
 
-const levels = ['read', 'write', 'admin'];
+const levels: readonly string[] = levelWords;
 
 export function reach(plan: Plan): Reach[] {
   const { owner, repositories, permissions: planned } = permissionOf(plan);
@@ -11,8 +11,11 @@ export function reach(plan: Plan): Reach[] {
     // Who may write may read.
     actions: levels.slice(0, levels.indexOf(level) + 1).map((one) => `${name}:${one}`),
     resources:
-      permissions[name]?.organizationWide === true
+      permissions[name]?.organizationWide === true || !isKnown(name)
         ? [literally(owner), `${literally(owner)}/*`]
-        : repositories.map((repository) => `${literally(owner)}/${literally(repository)}`),
+        : repositories === 'all'
+          ? [`${literally(owner)}/*`]
+          : repositories.map((repository) => `${literally(owner)}/${literally(repository)}`),
+    ...(isKnown(name) ? {} : { uncertain: `${name} is a permission Writ does not know` }),
   }));
 }

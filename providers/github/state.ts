@@ -23,6 +23,8 @@ export interface BranchHead {
 /** @throws ProviderError */
 export async function readHeads(minting: Minting, plan: Plan, signal: AbortSignal): Promise<JsonObject> {
   const { owner, repositories, installation_id } = permissionOf(plan);
+  if (repositories === 'all')
+    throw new ProviderError('upstream_refused', 'All repositories: no state is read where none is named');
   if (repositories.length > mostRepositories)
     throw new ProviderError('upstream_refused', `More than ${mostRepositories} repositories: no state is read`);
   const reading = {

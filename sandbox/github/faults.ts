@@ -20,6 +20,8 @@ export type Fault =
   | 'wider-repositories'
   /** Mints what was asked but leaves permissions and repositories out of the answer. */
   | 'silent'
+  /** Mints what was asked and leaves one permission out of the answer, as if it had not known it. */
+  | 'leaves-one-out'
   /** Mints what was asked and says that it ended a while ago. */
   | 'ends-in-the-past'
   /** Mints what was asked and says that it lives for a week. */

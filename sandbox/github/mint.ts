@@ -52,12 +52,14 @@ export function mintToken(
   if (fault === 'wider-repositories') repositories = installation.repositories;
   const before = fault === 'same-token' ? ledger.allLive().at(-1) : undefined;
   const token = before ?? ledger.mint(installation, withMetadata(permissions), repositories, format);
-  const named = names !== undefined || installation.selection === 'selected';
+  // As at GitHub: what was not asked by name is not named, whatever the installation's selection.
+  const named = names !== undefined;
   const scope = {
     permissions: token.permissions,
     repository_selection: named && fault !== 'wider-repositories' ? 'selected' : installation.selection,
     ...(named ? { repositories: repositories.map((repository) => ({ ...repository })) } : {}),
   };
+  if (fault === 'leaves-one-out') scope.permissions = withoutLast(scope.permissions);
   const said = fault === 'silent' ? {} : scope;
   return {
     status: 201,
@@ -72,4 +74,10 @@ export function mintToken(
 function shown(expiresAt: Date, fault: Fault | null): Date {
   if (fault === 'ends-in-the-past') return new Date(expiresAt.getTime() - 7_200_000);
   return fault === 'ends-too-late' ? new Date(expiresAt.getTime() + 7 * 86_400_000) : expiresAt;
+}
+
+/** Without the last that was asked for; metadata is in every token. */
+function withoutLast(permissions: Permissions): Permissions {
+  const last = Object.keys(permissions).findLast((name) => name !== 'metadata');
+  return Object.fromEntries(Object.entries(permissions).filter(([name]) => name !== last));
 }

@@ -10,6 +10,8 @@ export interface SeedRepository {
   private?: boolean;
   /** Path → text. A README.md is always there. */
   files?: Record<string, string>;
+  /** Variables of GitHub Actions. */
+  variables?: Record<string, string>;
 }
 
 export interface SeedAccount {
@@ -17,6 +19,8 @@ export interface SeedAccount {
   /** Default Organization. */
   type?: 'Organization' | 'User';
   repositories: SeedRepository[];
+  /** Variables of the organization. */
+  variables?: Record<string, string>;
   /** Where the App is installed; absent = not on this account. */
   installation?: {
     id: number;

@@ -15,6 +15,7 @@ import { mintToken } from './mint.ts';
 import { hourlyBudgets } from './rate-limit.ts';
 import type { Installation, SeedAccount } from './seed.ts';
 import { openLedger, type Token, type TokenFormat } from './tokens.ts';
+import { answerVariables } from './variables.ts';
 import { bearerOf, type Call, parseJson, readCall, writeAnswer } from './wire.ts';
 
 export interface GithubSandboxOptions {
@@ -108,6 +109,8 @@ export async function startGithubSandbox(options: GithubSandboxOptions): Promise
       return { status: 204 };
     }
     if (call.path === '/installation/repositories' && call.method === 'GET') return listRepositories(call, token);
+    const variables = answerVariables(call.method, call.path, token, options.accounts);
+    if (variables !== null) return variables;
     return refuseAccess(call.method, call.path, token) ?? emulated.forward(token, forwarded(call));
   }
 
