@@ -220,6 +220,11 @@ export interface Provider<Params = unknown> {
     longestProviderLifetimeSeconds: number;
   };
   /**
+   * The same for these parameters, where they have bounds of their own (a role's longest session): never more
+   * than `limits` allows, and never more than is known to be given. No I/O. Absent: `limits`.
+   */
+  lifetimes?(params: Params): Lifetimes;
+  /**
    * Shape of the capability's parameters. Strict: unknown keys are refused. Published in the manifest
    * reference.
    */
@@ -328,6 +333,18 @@ export interface Provider<Params = unknown> {
    */
   readonly triesCredential?: boolean;
 }
+
+/** The lifetimes that a provider can give, in seconds. */
+export interface Lifetimes {
+  minTtlSeconds: number;
+  maxTtlSeconds: number;
+  /** The longest is the one that is always given; more may be, once it was tried. */
+  untried?: true;
+}
+
+/** With these parameters, or with any. */
+export const lifetimesOf = (provider: Provider, params?: unknown): Lifetimes =>
+  params === undefined ? provider.limits : (provider.lifetimes?.(params) ?? provider.limits);
 
 /** What a target has of leases. */
 export interface Traces {

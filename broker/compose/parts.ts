@@ -1,7 +1,8 @@
 /** What every role of a broker uses once its address is known: providers, channels, manifests, metrics. */
 import { Counter, collectDefaultMetrics, Registry } from 'prom-client';
 import type { Channel } from '../../approvals/contract.ts';
-import type { Provider } from '../../providers/contract.ts';
+import { lifetimesOf, type Provider } from '../../providers/contract.ts';
+import { planFault } from '../../providers/plan-fault.ts';
 import type { ClockGuard } from '../core/clock-guard.ts';
 import { type EventStream, streamsFor } from '../core/event-stream.ts';
 import { lostLogLines } from '../core/log.ts';
@@ -57,12 +58,7 @@ export function createParts(foundation: Foundation, url: string, clockGuard: Clo
     url,
     providers,
     channels,
-    shapes: Object.fromEntries(
-      [...providers].map(([name, { params, state, advise }]) => [
-        name,
-        { params, readsState: state !== undefined, ...(advise === undefined ? {} : { advise }) },
-      ]),
-    ),
+    shapes: Object.fromEntries([...providers].map(([name, provider]) => [name, shapeOf(provider)])),
     catalog: createCatalog(store),
     registry,
     clockGuard,
@@ -75,6 +71,15 @@ export function createParts(foundation: Foundation, url: string, clockGuard: Clo
     toldOfEnds: streamsFor(settings.streams, 'session-revoked'),
   };
 }
+
+/** A provider as manifests are checked against it, with this broker's settings. */
+const shapeOf = (provider: Provider): ProviderShapes[string] => ({
+  params: provider.params,
+  readsState: provider.state !== undefined,
+  ...(provider.advise === undefined ? {} : { advise: provider.advise }),
+  planFault: (params, ttlSeconds) => planFault(() => provider.plan(params, ttlSeconds)),
+  lifetimes: (params) => lifetimesOf(provider, params),
+});
 
 function countLostLogLines(registry: Registry): void {
   new Counter({

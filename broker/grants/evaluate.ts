@@ -2,7 +2,7 @@
  * Parameters → plan → facts → decision: the middle of both flows. Pure but for the manifest it is given;
  * nothing here has an effect.
  */
-import { type Provider, ProviderError } from '../../providers/contract.ts';
+import { lifetimesOf, type Provider, ProviderError } from '../../providers/contract.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
 import { userText } from '../core/identifier.ts';
 import type { JsonObject, Plan, PlanDescription, Reason } from '../core/vocabulary.ts';
@@ -53,8 +53,12 @@ export function evaluate(
   const { capability, provider } = find(providers, manifest, asked.capability);
   const bound = bindParams(capability, session.task, asked.params);
   if (!bound.ok) throw badRequest(bound.faults);
-  const ttl = effectiveTtl(capability, provider, session, asked.ttlSeconds, now);
-  const plan = makePlan(provider, bound.params, ttl);
+  const params = readParams(provider, bound.params);
+  const plan = makePlan(
+    provider,
+    params,
+    effectiveTtl(capability, lifetimesOf(provider, params), session, asked.ttlSeconds, now),
+  );
   return evaluatePlan(
     provider,
     manifest,
@@ -86,8 +90,12 @@ export function evaluateUnderBreakGlass(
   const bound = bindParams(capability, session.task, asked.params);
   if (!bound.ok || glass.secondsLeft < provider.limits.minTtlSeconds) return null;
   const wanted = Math.min(asked.ttlSeconds ?? defaultTtlSeconds, glass.secondsLeft);
-  const ttl = effectiveTtl(capability, provider, session, wanted, now);
-  const plan = makePlan(provider, bound.params, ttl);
+  const params = readParams(provider, bound.params);
+  const plan = makePlan(
+    provider,
+    params,
+    effectiveTtl(capability, lifetimesOf(provider, params), session, wanted, now),
+  );
   const about = { capability: asked.capability, params: bound.params, plan };
   const standing = hits.filter((hit) => restraining(manifest).has(hit));
   const evaluation = evaluatePlan(provider, manifest, session, about, now, 'break_glass', standing);
@@ -146,7 +154,9 @@ export function evaluatePlan(
       locked !== null
         ? undefined
         : nearest(facts, manifest.compiled, (params, ttlSeconds) => {
-            const plan = makePlan(provider, params, ttlSeconds);
+            const read = readParams(provider, params);
+            const ttl = Math.min(ttlSeconds, lifetimesOf(provider, read).maxTtlSeconds);
+            const plan = makePlan(provider, read, ttl);
             return planFacts({ plan, digest: planDigest(plan), description: provider.describe(plan) });
           }),
   };
@@ -185,31 +195,35 @@ export function find(providers: ReadonlyMap<string, Provider>, manifest: Publish
  */
 function effectiveTtl(
   capability: Capability,
-  provider: Provider,
+  { minTtlSeconds, maxTtlSeconds }: ReturnType<typeof lifetimesOf>,
   session: SessionFacts,
   asked: number | undefined,
   now: Date,
 ): number {
   const left = Math.floor((session.expiresAt.getTime() - now.getTime()) / 1000);
-  const { minTtlSeconds, maxTtlSeconds } = provider.limits;
   const ttl = Math.min(asked ?? defaultTtlSeconds, capability.max_ttl, left, maxTtlSeconds);
   if (ttl >= minTtlSeconds) return ttl;
   const message =
     left < minTtlSeconds
-      ? `only ${left} s are left of the session, and ${provider.name} gives no less than ${minTtlSeconds} s`
-      : `${provider.name} gives no less than ${minTtlSeconds} s`;
+      ? `only ${left} s are left of the session, and ${capability.provider} gives no less than ${minTtlSeconds} s`
+      : `${capability.provider} gives no less than ${minTtlSeconds} s`;
   throw badRequest([{ path: 'ttl_seconds', message }]);
 }
 
-function makePlan(provider: Provider, params: JsonObject, ttlSeconds: number): Plan {
+/** What the provider's schema makes of the parameters; it alone goes into a plan. */
+function readParams(provider: Provider, params: JsonObject): unknown {
   const parsed = provider.params.safeParse(params);
   if (!parsed.success) {
     throw badRequest(
       parsed.error.issues.map((issue) => ({ path: ['params', ...issue.path].join('.'), message: issue.message })),
     );
   }
+  return parsed.data;
+}
+
+function makePlan(provider: Provider, params: unknown, ttlSeconds: number): Plan {
   try {
-    return provider.plan(parsed.data, ttlSeconds);
+    return provider.plan(params, ttlSeconds);
   } catch (error) {
     if (!(error instanceof ProviderError) || error.code !== 'bad_params') throw error;
     throw badRequest([{ path: error.path === undefined ? 'params' : `params.${error.path}`, message: error.message }]);

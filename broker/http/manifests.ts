@@ -11,7 +11,14 @@ import type { CompiledManifest } from '../manifests/compile.ts';
 import { diffManifests, isWidening } from '../manifests/diff.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import type { Proposer } from '../manifests/propose.ts';
-import { manifestAt, manifestHolds, newestManifest, type Publication, publishManifest } from '../manifests/publish.ts';
+import {
+  manifestAt,
+  manifestHolds,
+  newestManifest,
+  type Publication,
+  publishManifest,
+  readOrRefuse,
+} from '../manifests/publish.ts';
 import { readManifest } from '../manifests/read.ts';
 import type { Admin } from '../people/identity.ts';
 import type { Prisma } from '../store/prisma/client.ts';
@@ -249,6 +256,35 @@ export function manifestOperations(deps: ManifestDeps): Operation[] {
         const after = to ?? current.version;
         const changes = diffManifests(await readVersion(agent, from), await readVersion(agent, after));
         return { status: 200, body: { from, to: after, widens: isWidening(changes), changes } };
+      },
+    }),
+    operation({
+      method: 'post',
+      path: '/v1/admin/manifest-checks',
+      summary: 'Check a manifest against this broker’s settings, and publish nothing',
+      tag: 'Admin',
+      access: 'admin',
+      bodyType: 'yaml',
+      body: z.string().max(1_048_576),
+      responses: {
+        200: {
+          description: 'It could be published; compared with the newest version that was',
+          schema: z.object({
+            agent: z.string(),
+            sha256: z.string(),
+            widens: z.boolean(),
+            changes: changesSchema,
+            warnings: publicationSchema.shape.warnings,
+          }),
+        },
+      },
+      errors: ['unauthenticated', 'forbidden', 'invalid_manifest', 'unsupported_media_type'],
+      handle: async ({ body }) => {
+        const { compiled, warnings } = readOrRefuse(body, deps.shapes);
+        const { agent, sha256, manifest } = compiled;
+        const changes = diffManifests(await newestManifest(store, agent), manifest);
+        const warned = warnings.length === 0 ? {} : { warnings };
+        return { status: 200, body: { agent, sha256, widens: isWidening(changes), changes, ...warned } };
       },
     }),
     operation({

@@ -7,30 +7,15 @@ import type { z } from 'zod';
 import type { FieldFault } from '../core/errors.ts';
 import type { Json } from '../core/vocabulary.ts';
 import { checkApproval, checkCalls } from './check-calls.ts';
+import { checkPlans } from './check-plans.ts';
 import { type Capability, type Choice, type Input, type Manifest, member } from './manifest.ts';
 import { faultAt, inReadingOrder, type Locate, type Path } from './parse.ts';
 import { matchesWhole, patternFault } from './pattern.ts';
+import type { ProviderShapes } from './provider-shapes.ts';
 import { isConstant, lastReference, referencesOf, textsOf } from './template.ts';
 import { isPlainText, unsafeText } from './unsafe-text.ts';
 
-/** The providers that are switched on, by name. */
-export type ProviderShapes = {
-  readonly [provider: string]: {
-    /** The shape of their parameters. */
-    readonly params: z.ZodType;
-    /** Whether the state of what a plan is about can be read; absent = nobody knows. */
-    readonly readsState?: boolean;
-    /** What an admin should know of parameters that are taken; absent = nothing. */
-    readonly advise?: (params: unknown) => readonly Advice[];
-  };
-};
-
-/** As in the providers' contract. */
-interface Advice {
-  path: readonly (string | number)[];
-  message: string;
-  near?: { written: string; known: readonly string[] };
-}
+export type { ProviderShapes } from './provider-shapes.ts';
 
 type Report = (path: Path, message: string) => void;
 
@@ -71,6 +56,7 @@ export function checkManifest(manifest: Manifest, providers: ProviderShapes, loc
     } else {
       checkAgainstProvider(capability, provider.params, path, report);
       checkEnds(manifest, capability, provider.params, path, report);
+      checkPlans(manifest, capability, provider, path, report);
       // Otherwise whatever a person is asked about would be refused.
       if (capability.approval?.state === true && provider.readsState === false)
         report([...path, 'approval', 'state'], `the provider ${capability.provider} reads no state`);

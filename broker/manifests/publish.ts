@@ -80,7 +80,8 @@ export function prepareManifest(source: string, providers: ProviderShapes): Comp
   return readOrRefuse(source, providers).compiled;
 }
 
-function readOrRefuse(source: string, providers: ProviderShapes) {
+/** The same, with what its author should know besides. */
+export function readOrRefuse(source: string, providers: ProviderShapes) {
   const read = readManifest(source, providers);
   if (!read.ok) throw new WritError('invalid_manifest', { errors: read.faults });
   return read;

@@ -1,5 +1,6 @@
 /** Asking a running broker as an admin: `WRIT_URL` says where it is, `WRIT_ADMIN_TOKEN` who asks. */
 import { CommandError } from './broker-side.ts';
+import type { Fault } from './manifest-files.ts';
 
 export type Environment = { [name: string]: string | undefined };
 
@@ -27,6 +28,26 @@ export async function findAsAdmin(env: Environment, path: string): Promise<unkno
   if (status === 404) return null;
   if (status === 200) return JSON.parse(text);
   throw new CommandError(refusalOf(status, text));
+}
+
+/**
+ * Has the broker read a file.
+ * @returns its faults; none when it holds
+ */
+export async function faultsAtBroker(env: Environment, path: string, text: string): Promise<Fault[]> {
+  const answer = await send(env, 'POST', path, { type: 'application/yaml', text });
+  if (answer.status === 200) return [];
+  const faults = faultsIn(answer.text);
+  if (faults.length > 0) return faults;
+  throw new CommandError(refusalOf(answer.status, answer.text));
+}
+
+function faultsIn(problem: string): Fault[] {
+  try {
+    return (JSON.parse(problem) as { errors?: Fault[] }).errors ?? [];
+  } catch {
+    return [];
+  }
 }
 
 async function send(

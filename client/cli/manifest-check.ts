@@ -1,30 +1,40 @@
-/** `writ manifest check`: the broker's own reading of manifests and of their cases, without a broker. */
+/**
+ * `writ manifest check`: the broker's own reading of manifests and of their cases, without a broker; what
+ * hangs on a broker's settings is asked there when it is wanted.
+ */
 import { readFile } from 'node:fs/promises';
 import { isCasesFile, readCases } from '../../broker/cases/read-cases.ts';
 import { cedarSchemaOf } from '../../broker/manifests/read.ts';
+import { type Environment, faultsAtBroker } from './admin.ts';
 import { manifestOf, printFaults, shapes } from './manifest-files.ts';
 
 /**
- * Parses, checks and compiles each file, against every provider's parameters whether it is switched on
- * somewhere or not. Files of cases are parsed and checked.
+ * Parses, checks and compiles each file, against every provider whether it is switched on somewhere or not.
+ * Files of cases are parsed and checked.
  *
+ * @param broker where its settings are to be asked for too: which roles, owners, accounts there are
  * @returns 0 when all of them could be published, else 1; each fault is printed with file, line, column and
  *   path
  * @throws Error when a file cannot be read
  */
-export async function checkManifests(files: string[]): Promise<number> {
+export async function checkManifests(files: string[], broker: Environment | null): Promise<number> {
   let failed = 0;
   for (const file of files) {
-    const words = await (isCasesFile(file) ? checkCases(file) : checkManifest(file));
+    const words = await (isCasesFile(file) ? checkCases(file) : checkManifest(file, broker));
     if (words === null) failed += 1;
     else console.log(`✔ ${file}: ${words}`);
   }
   return failed === 0 ? 0 : 1;
 }
 
-async function checkManifest(file: string): Promise<string | null> {
+async function checkManifest(file: string, broker: Environment | null): Promise<string | null> {
   const compiled = await manifestOf(file);
   if (compiled === null) return null;
+  if (broker !== null) {
+    const faults = await faultsAtBroker(broker, '/v1/admin/manifest-checks', await readFile(file, 'utf8'));
+    printFaults(file, faults);
+    if (faults.length > 0) return null;
+  }
   const { agent, capabilities, task_types } = compiled.manifest;
   return `${agent}, ${Object.keys(task_types).length} task types, ${Object.keys(capabilities).length} capabilities`;
 }

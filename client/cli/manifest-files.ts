@@ -2,17 +2,10 @@
 import { readFile } from 'node:fs/promises';
 import type { CompiledManifest } from '../../broker/manifests/compile.ts';
 import { readManifest } from '../../broker/manifests/read.ts';
-import { providerAdvice, providerParams } from '../../providers/params.ts';
+import { anySettings } from '../../providers/any-settings.ts';
 
-type Shapes = Parameters<typeof readManifest>[1];
-
-/** Every provider's parameters, whether it is switched on somewhere or not. */
-export const shapes: Shapes = Object.fromEntries(
-  Object.entries(providerParams).map(([name, params]) => {
-    const advise = (providerAdvice as { [name: string]: Shapes[string]['advise'] })[name];
-    return [name, { params, ...(advise === undefined ? {} : { advise }) }];
-  }),
-);
+/** Every provider, whether it is switched on somewhere or not, under the most that its settings can allow. */
+export const shapes = anySettings;
 
 export interface Fault {
   path: string;

@@ -10,6 +10,7 @@ import type { LockOptions } from './lock.ts';
 const usage = `writ – a credential broker for AI agents
 
   writ manifest check FILE …     parse, check and compile manifests; exit 1 with line, column and path of each fault
+                                 --broker: and ask the broker what its settings allow (roles, owners, accounts, lifetimes)
   writ manifest test FILE …      run the cases beside manifests (NAME.cases.yaml); exit 1 with what was decided, and why
   writ manifest diff FILE        what it changes, in words, and whether it allows more than what is in force
                                  --against FILE|VERSION|TIME: than that; --fail-on-widening: exit 1 then; --json
@@ -84,7 +85,7 @@ OPENING is --task-type NAME, --input NAME=TEXT or NAME:=NUMBER …, --on-behalf-
 WRIT_CLIENT_ID and WRIT_CLIENT_KEY_FILE (PEM or JWK), or from GitHub Actions.
 
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
-manifest check, test, and diff of two files need nothing but the files. The other commands of manifest, lock and break-glass ask a broker, as an admin:
+manifest check without --broker, test, and diff of two files need nothing but the files. The other commands of manifest, lock and break-glass ask a broker, as an admin:
 WRIT_URL is its address, WRIT_ADMIN_TOKEN the bootstrap token or the value of a signed-in admin’s cookie (writ_login). audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
 keys, history, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
@@ -117,6 +118,7 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
         apply: { type: 'boolean', default: false },
         'dry-run': { type: 'boolean', default: false },
         check: { type: 'boolean', default: false },
+        broker: { type: 'boolean', default: false },
         undo: { type: 'boolean', default: false },
         since: { type: 'string', default: '7d' },
         first: { type: 'string', default: '5' },
@@ -150,7 +152,7 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
     switch (`${noun} ${verb}`) {
       case 'manifest check':
         if (rest.length === 0) return wrongUsage();
-        return await (await import('./manifest-check.ts')).checkManifests(rest);
+        return await (await import('./manifest-check.ts')).checkManifests(rest, values.broker ? process.env : null);
       case 'manifest test':
         if (rest.length === 0) return wrongUsage();
         return await (await import('./manifest-test.ts')).testManifests(rest);

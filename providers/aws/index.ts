@@ -12,6 +12,7 @@ import { narrower } from './narrower.ts';
 import { type AwsParams, awsParams } from './params.ts';
 import { reach } from './reach.ts';
 import { prune, revoke, roleOf } from './revoke.ts';
+import { roleLifetimes } from './role-lifetime.ts';
 import { roleRooms } from './role-room.ts';
 import { planFor } from './session-policy.ts';
 import { type AwsSettings, awsSettings } from './settings.ts';
@@ -29,6 +30,7 @@ export function createAwsProvider(
   const clients = awsClients(settings, deps, ambient);
   const limits = storeLimits(settings, clients);
   const rooms = roleRooms(settings, deps, clients);
+  const lifetimes = roleLifetimes(settings, clients);
   return {
     name: 'aws',
     limits: {
@@ -49,7 +51,8 @@ export function createAwsProvider(
     levels,
     // IAM compares actions without regard to case, resources with it.
     caselessReach: 'actions',
-    findLimits: limits.find,
+    findLimits: async (signal) => [...(await lifetimes.find(signal)), ...(await limits.find(signal))],
+    lifetimes: ({ role }) => ({ minTtlSeconds, ...lifetimes.longest(role) }),
     issue: (context) => issue(context, settings, clients),
     revoke: (due, outstanding, signal) => revoke(due, outstanding, signal, settings, deps, clients),
     lockKey: (plan: Plan) => roleOf({ plan }),

@@ -18,7 +18,8 @@ export interface StoreLimits {
   words(role: string): string[];
 }
 
-const denyAll = JSON.stringify({
+/** The policy of a session that may do nothing. */
+export const denyAll = JSON.stringify({
   Version: '2012-10-17',
   Statement: [{ Effect: 'Deny', Action: '*', Resource: '*' }],
 });

@@ -84,6 +84,8 @@ export interface AwsSandbox {
   setInlinePolicy(roleArn: string, name: string, text: string | null): void;
   /** Gives a policy that is attached to a role a new version. @param index which of `policies` */
   setManagedPolicy(roleArn: string, index: number, policy: PolicyDocument): void;
+  /** Changes what a role may be taken for, and for how long: what an admin did elsewhere. */
+  setRole(roleArn: string, change: { trust?: PolicyDocument; maxSessionSeconds?: number }): void;
   /** Puts an object there, or deletes it with null: what somebody else did. */
   setObject(bucket: string, key: string, text: string | null): void;
   /** Sessions opened so far, without their secrets. */
@@ -158,6 +160,9 @@ export async function startAwsSandbox(options: AwsSandboxOptions): Promise<AwsSa
       }),
     setManagedPolicy: (arn, index, policy) => {
       roleCalled(arn).managed[index]?.versions.push(policy);
+    },
+    setRole: (arn, change) => {
+      Object.assign(roleCalled(arn), change);
     },
     setObject: (bucket, key, text) => {
       const objects = state.buckets.get(bucket);

@@ -150,6 +150,20 @@ export const rules: Rule[] = [
     onlyPackages: '^$',
   },
   {
+    name: 'plans-come-without-their-settings',
+    why: 'the command asks for plans where no provider, broker or SDK is installed, and nothing may be asked of anybody',
+    files: /^providers\/any-settings\.ts$/,
+    only: '^providers/(params|plan-fault|contract)\\.ts$|^providers/[^/]+/(any-settings|params)\\.ts$',
+    onlyPackages: '^$',
+  },
+  {
+    name: 'a-plan-without-settings-calls-nobody',
+    why: 'what it reaches is installed with the command: parameters, plans and settings, no SDK',
+    files: /^providers\/[^/]+\/any-settings\.ts$/,
+    only: '^providers/contract\\.ts$|^providers/[^/]+/(params|permission|plan|session-policy|settings)\\.ts$',
+    onlyPackages: '^$',
+  },
+  {
     name: 'reviews-know-no-channel',
     why: 'a channel carries a review to where it is decided; what decides it, and what tells of it, depends on no channel',
     files: /^approvals\/[^/]+\.ts$/,
@@ -275,7 +289,7 @@ export const rules: Rule[] = [
     name: 'the-command-is-a-package-of-its-own',
     why: 'it is installed without the broker, of which it has the reading of manifests and of the record',
     files: /^client\/cli\//,
-    only: '^client/(cli|local|guard|hook)/|^client/index\\.ts$|^broker/(cases/|manifests/(read|compile|manifest|diff(-change)?)\\.ts$|audit/(verify|checkpoint-format)\\.ts$)|^providers/params\\.ts$',
+    only: '^client/(cli|local|guard|hook)/|^client/index\\.ts$|^broker/(cases/|manifests/(read|compile|manifest|diff(-change)?)\\.ts$|audit/(verify|checkpoint-format)\\.ts$)|^providers/any-settings\\.ts$',
     onlyPackages: '^pg$|^node:',
   },
   {

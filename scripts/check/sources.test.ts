@@ -78,6 +78,8 @@ const bad: Record<string, Record<string, string>> = {
   'channel-conformance-knows-no-channel': { 'approvals/conformance.ts': 'import { web } from "./web/index.ts"' },
   'a-channel-stands-alone': { 'approvals/web/page.ts': 'import { post } from "../slack/post.ts"' },
   'parameters-come-without-their-provider': { 'providers/params.ts': 'import { aws } from "./aws/index.ts"' },
+  'plans-come-without-their-settings': { 'providers/any-settings.ts': 'import { aws } from "./aws/index.ts"' },
+  'a-plan-without-settings-calls-nobody': { 'providers/aws/any-settings.ts': 'import { c } from "./clients.ts"' },
   'only-compose-composes': { 'broker/grants/grant.ts': 'import { aws } from "../../providers/aws/aws.ts"' },
   'the-broker-stands-without-its-sandbox': { 'approvals/review.ts': 'import { sts } from "../sandbox/sts.ts"' },
   'only-the-operator-command-extends-the-command': { 'broker/main.ts': 'import { run } from "../client/cli/run.ts"' },
