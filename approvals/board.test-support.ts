@@ -73,6 +73,7 @@ export interface BoardFlaws {
   ignoresAbort?: boolean;
   saysAllIsWell?: boolean;
   forgetsOutcome?: boolean;
+  forgetsReminder?: boolean;
   logs?: boolean;
   silent?: boolean;
 }
@@ -98,7 +99,8 @@ export function boardChannel(name: string, board: Board, flaws: BoardFlaws = {},
         notice.outcome === null || flaws.forgetsOutcome
           ? ''
           : `<p>${text(`${notice.outcome.words} ${notice.outcome.reason ?? ''}`)}</p>`;
-      const html = `${ended}<p>${text(`${notice.agent} asks for ${notice.capability}`)}</p>${notice.summary.map((line) => `<p>${text(line)}</p>`).join('')}${said}<a href="${text(notice.url)}">decide</a>`;
+      const reminder = notice.kind === 'reminder' && !flaws.forgetsReminder ? '<p>Its time is soon over.</p>' : '';
+      const html = `${ended}${reminder}<p>${text(`${notice.agent} asks for ${notice.capability}`)}</p>${notice.summary.map((line) => `<p>${text(line)}</p>`).join('')}${said}<a href="${text(notice.url)}">decide</a>`;
       if (flaws.logs) log(html);
       const posting = board.post(
         flaws.key?.(notice) ?? notice.id,

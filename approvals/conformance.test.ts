@@ -19,6 +19,7 @@ const broken: { [title: string]: BoardFlaws } = {
   'the same notice is seen once, also when another process delivers it again': { key: newKey },
   'a notice whose answer was lost is seen once': { key: newKey },
   'who was told reads how it ended, with what was asked': { forgetsOutcome: true },
+  'who was told is reminded by a message of its own, once, and reads there too how it ended': { forgetsReminder: true },
   'notices with different ids are different messages, whatever they say': { key: (notice) => notice.grantId },
   'it ends as soon as its signal aborts': { ignoresAbort: true },
   'it asks nothing when its signal has aborted already': { ignoresAbort: true },

@@ -206,6 +206,39 @@ export const channelChecks: { [title: string]: (harness: ChannelHarness) => Prom
     }
   },
 
+  'who was told is reminded by a message of its own, once, and reads there too how it ended': async (harness) => {
+    const { channel, again, otherSide } = harness;
+    const pending = noticeFor();
+    const first = await deliver(channel, pending);
+    const reminder: Notice = {
+      ...pending,
+      id: `${pending.id}_reminder`,
+      kind: 'reminder',
+      earlier: [{ id: pending.id, kind: 'pending', reference: first }],
+    };
+    otherSide.fail('answer_lost');
+    await assert.rejects(deliver(channel, reminder));
+    otherSide.fail(null);
+    const reference = await deliver(again(), { ...reminder, attempt: 2 });
+    const seen = otherSide.seen();
+    assert.equal(seen.length, 2, 'one more message');
+    for (const text of [pending.agent, pending.capability, ...pending.summary])
+      assert.ok(seen[1]?.text.includes(text), `${text} is to be read`);
+    assert.deepEqual(seen[1]?.links, [pending.url]);
+    assert.notEqual(seen[1]?.text, seen[0]?.text, 'it says that it is none of a new request');
+    const outcome = {
+      result: 'expired' as const,
+      words: 'Nobody decided in time.',
+      reason: null,
+      at: pending.decideBy,
+    };
+    const earlier = [...reminder.earlier, { id: reminder.id, kind: 'reminder' as const, reference }];
+    await deliver(channel, { ...pending, id: `${pending.id}_settled`, kind: 'settled', outcome, earlier });
+    assert.ok(otherSide.seen().some(({ text }) => text.includes(outcome.words)));
+    const open = otherSide.seen().filter(({ text }) => text === seen[1]?.text);
+    assert.ok(open.length === 0 || otherSide.seen().length > seen.length, 'rewritten, or followed by its end');
+  },
+
   'notices with different ids are different messages, whatever they say': async ({ channel, otherSide }) => {
     await deliver(channel, noticeFor());
     await deliver(channel, noticeFor({ id: 'ntc_0000000000000000more' }));

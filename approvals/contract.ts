@@ -137,6 +137,11 @@ export interface Channel {
    * @throws DeliveryError; anything else counts as `failed`
    */
   deliver?(notice: Message, signal: AbortSignal): Promise<string | null>;
+  /**
+   * Whether `escalated` is told to others than `pending` was: they are told at once where that failed.
+   * Absent = to the same.
+   */
+  hasNext?(notice: Message): boolean;
 }
 
 /** What a channel's pages stand on. */
@@ -182,9 +187,9 @@ export interface PagesDeps extends LoginDeps, PasskeyDeps {
 
 /**
  * `pending`: a grant waits for a person. `escalated`: it still waits, and nobody answered, or could be told.
- * `settled`: it waits no more.
+ * `reminder`: its time is soon over, and whoever was told has not answered. `settled`: it waits no more.
  */
-export type NoticeKind = 'pending' | 'escalated' | 'settled';
+export type NoticeKind = 'pending' | 'escalated' | 'reminder' | 'settled';
 
 /** How a request ended, as of the notice that says so. */
 export interface Outcome {

@@ -45,7 +45,7 @@ export const insertNotices = (grants: string, ids: string, channels: string, at:
  */
 export const settleNotices = (settled: string, at: string) => `untold_notices AS (
       UPDATE approval_outbox SET due_at = NULL
-      WHERE grant_id IN (SELECT s.id FROM ${settled} AS s) AND kind IN ('pending', 'escalated') AND attempts = 0 AND due_at IS NOT NULL
+      WHERE grant_id IN (SELECT s.id FROM ${settled} AS s) AND kind IN ('pending', 'escalated', 'reminder') AND attempts = 0 AND due_at IS NOT NULL
     ), settled_notices AS (
       INSERT INTO approval_outbox AS o (id, grant_id, channel, kind, created_at, due_at)
       SELECT n.id || '_settled', n.grant_id, n.channel, 'settled', ${at}, ${at}
@@ -102,13 +102,48 @@ export interface ClaimedNotice extends Claim {
   earlier: EarlierNotice[];
 }
 
-/** The end of a statement: others are told at `due` of the grant whose pending notice is in `notices`. */
-const escalate = (notices: string, at: string, due: string, id: string) => `
-    INSERT INTO approval_outbox (id, grant_id, channel, kind, created_at, due_at)
-    SELECT ${id}, g.id, ${notices}.channel, 'escalated', ${at}, ${due}
+/**
+ * The end of a statement: of the grant whose pending notice is in `notices`, others are told after a silence,
+ * and whoever was told is reminded halfway between that and the end. `next`: placeholders of `nextOf`.
+ */
+const tellAgain = (notices: string, at: string, next: { ids: string; silence: string; reminds: string }) => `
+    INSERT INTO approval_outbox AS o (id, grant_id, channel, kind, created_at, due_at)
+    SELECT again.id, g.id, ${notices}.channel, again.kind, ${at}, again.due
     FROM ${notices} JOIN grants g ON g.id = ${notices}.grant_id
-    WHERE ${notices}.kind = 'pending' AND g.status = 'pending' AND g.decide_by > ${due}
-    ON CONFLICT (grant_id, channel, kind) DO NOTHING`;
+    CROSS JOIN LATERAL (SELECT CASE WHEN ${next.silence} IS NOT NULL THEN
+      LEAST(${at} + ${next.silence} * interval '1 second', ${at} + (g.decide_by - ${at}) / 2) END AS due) silence
+    CROSS JOIN LATERAL (SELECT coalesce(silence.due, ${at}) + (g.decide_by - coalesce(silence.due, ${at})) / 2 AS due) half
+    CROSS JOIN LATERAL (VALUES
+      ((${next.ids})[1], 'escalated', silence.due),
+      -- Whoever was told less than a minute ago needs none.
+      ((${next.ids})[2], 'reminder', CASE WHEN ${next.reminds} AND half.due >= ${at} + interval '1 minute' THEN half.due END)
+    ) again (id, kind, due)
+    WHERE ${notices}.kind = 'pending' AND g.status = 'pending' AND g.decide_by > again.due
+    -- One that was put off without having been told: its grant went back to people, or nobody could be told.
+    ON CONFLICT (grant_id, channel, kind) DO UPDATE SET due_at = excluded.due_at WHERE o.due_at IS NULL AND o.attempts = 0`;
+
+/** Who is told again, and when. */
+export interface TellAgain {
+  /** After so many seconds of silence the next ones; null = never. */
+  silenceSeconds: number | null;
+  /** Whether whoever was told is reminded. */
+  reminds: boolean;
+}
+
+const nextOf = ({ silenceSeconds, reminds }: TellAgain, now: Date) => [
+  [newId('ntc', now), newId('ntc', now)],
+  silenceSeconds,
+  reminds,
+];
+
+/**
+ * CTE of a statement by which grants wait longer: their reminders wait as well.
+ * @param waiting relation with the `id` and the `decide_by` of each @param at SQL of the time
+ */
+export const postponeReminders = (waiting: string, at: string): string => `postponed_reminders AS (
+      UPDATE approval_outbox SET due_at = ${at} + (w.decide_by - ${at}) / 2 FROM ${waiting} AS w
+      WHERE grant_id = w.id AND kind = 'reminder' AND attempts = 0 AND due_at IS NOT NULL
+    )`;
 
 /** An outcome that could not be told for so long is news to nobody. */
 const toldWithin = "interval '1 day'";
@@ -123,14 +158,16 @@ const claimStatement: Statement = {
       SELECT id FROM approval_outbox o WHERE channel = $1::text AND due_at <= $2::timestamptz AND grant_id IS NOT NULL
         AND (kind <> 'settled' OR NOT EXISTS (
           SELECT 1 FROM approval_outbox b WHERE b.grant_id = o.grant_id AND b.channel = o.channel
-            AND b.kind IN ('pending', 'escalated') AND b.due_at IS NOT NULL AND b.attempts > 0))
+            AND b.kind IN ('pending', 'escalated', 'reminder') AND b.due_at IS NOT NULL AND b.attempts > 0))
       ORDER BY due_at, id LIMIT $3::int FOR UPDATE SKIP LOCKED
     ), judged AS (
       SELECT o.id, CASE WHEN o.kind = 'settled'
         THEN o.created_at > $2::timestamptz - ${toldWithin} AND EXISTS (
           SELECT 1 FROM approval_outbox b WHERE b.grant_id = o.grant_id AND b.channel = o.channel
-            AND b.kind IN ('pending', 'escalated') AND b.attempts > 0)
-        ELSE g.status = 'pending' AND g.decide_by > $2::timestamptz END AS wanted
+            AND b.kind IN ('pending', 'escalated', 'reminder') AND b.attempts > 0)
+        ELSE g.status = 'pending' AND g.decide_by > $2::timestamptz AND (o.kind <> 'reminder' OR EXISTS (
+          SELECT 1 FROM approval_outbox b WHERE b.grant_id = o.grant_id AND b.channel = o.channel
+            AND b.kind = 'pending' AND b.delivered_at IS NOT NULL)) END AS wanted
       FROM approval_outbox o JOIN due ON due.id = o.id JOIN grants g ON g.id = o.grant_id
     ), claimed AS (
       UPDATE approval_outbox o
@@ -177,18 +214,17 @@ const deliveredStatement: Statement = {
       WHERE id = $1::text AND delivered_at IS NULL AND (kind <> 'settled' OR attempts = $3::int)
       RETURNING grant_id, channel, kind
     )
-    ${escalate('delivered', '$2::timestamptz', '$6::timestamptz', '$5::text')}`,
+    ${tellAgain('delivered', '$2::timestamptz', { ids: '$5::text[]', silence: '$6::int', reminds: '$7::boolean' })}`,
 };
 
-/** @param escalateAt when whoever did not answer is told again; null = never */
 export async function markDelivered(
   store: Store,
   notice: Claim,
   now: Date,
   reference: string | null,
-  escalateAt: Date | null,
+  next: TellAgain,
 ): Promise<void> {
-  const values = [notice.id, now, notice.attempts, reference, newId('ntc', now), escalateAt];
+  const values = [notice.id, now, notice.attempts, reference, ...nextOf(next, now)];
   await store.run(deliveredStatement, values);
 }
 
@@ -200,21 +236,20 @@ const failedStatement: Statement = {
       WHERE id = $1::text AND attempts = $2::int AND due_at IS NOT NULL
       RETURNING grant_id, channel, kind
     )
-    ${escalate('failed', '$5::timestamptz', '$7::timestamptz', '$6::text')}`,
+    ${tellAgain('failed', '$5::timestamptz', { ids: '$6::text[]', silence: '$7::int', reminds: '$8::boolean' })}`,
 };
 
 /**
  * Gives a claim back. A claim that another has taken over is that one's to answer for: then nothing is
  * written.
- * @param escalateAt when others are told; null = not for this failure
  */
 export async function markFailed(
   store: Store,
   notice: Claim,
   code: string,
-  { now, retryAt, escalateAt }: { now: Date; retryAt: Date; escalateAt: Date | null },
+  { now, retryAt, next }: { now: Date; retryAt: Date; next: TellAgain },
 ): Promise<void> {
-  const values = [notice.id, notice.attempts, retryAt, code, now, newId('ntc', now), escalateAt];
+  const values = [notice.id, notice.attempts, retryAt, code, now, ...nextOf(next, now)];
   await store.run(failedStatement, values);
 }
 

@@ -43,6 +43,7 @@ async function openOffice(backend: 'pglite' | 'postgres', noticeChannels: readon
     metrics: createSideChannelMetrics(new Registry()),
     random: () => 0.5,
     escalateSeconds: 0,
+    reminds: false,
     channels: [],
     publicUrl: 'https://writ.example',
     describePlan: (plan) => h.provider('plain').describe(plan),
@@ -97,6 +98,13 @@ async function approve(h: Harness, grantId: string, reading?: ReviewRequest['rea
     await review(deps, { ...told, reviewer: person(email) });
   }
 }
+
+/** A process that dies at a statement. */
+const killedAt = (h: Harness, name: string): Harness['store']['run'] =>
+  ((what: { name: string }, values: never) => {
+    if (what.name === name) throw new Error('killed');
+    return h.store.run(what as never, values);
+  }) as Harness['store']['run'];
 
 async function whileAsked(board: Board, work: () => Promise<unknown>): Promise<void> {
   const before = board.requests();
@@ -509,6 +517,128 @@ for (const backend of await testBackends()) {
       [],
     );
   });
+
+  /** Tells everything that is due, to a channel with a next place. */
+  const listening = (o: Awaited<ReturnType<typeof openOffice>>, more: Partial<OutboxDeps> = {}) => {
+    const deps = { ...o.deps, escalateSeconds: 120, reminds: true, ...more };
+    const heard: Notice[] = [];
+    const fails = { code: null as null | 'unavailable' | 'refused' };
+    const channel = {
+      name: 'ear',
+      hasNext: () => true,
+      deliver: async (notice: Message) => {
+        if (fails.code !== null) throw new DeliveryError(fails.code, 'no');
+        heard.push(notice as Notice);
+        return null;
+      },
+    };
+    const round = async (seconds: number) => {
+      o.h.clock.advance(seconds * 1000);
+      // Its heartbeats come.
+      await o.h.store.prisma.session.updateMany({
+        data: { heartbeatDeadline: new Date(o.h.clock.now().getTime() + 180_000) },
+      });
+      while ((await deliverDue(deps, channel, 20, new AbortController().signal)) > 0);
+      return heard.splice(0).map(({ kind }) => kind);
+    };
+    return { heard, fails, round, deps, channel };
+  };
+
+  office('whoever was told is reminded once, between the next ones’ turn and the end', ['ear'], async (o) => {
+    const { round, heard, deps, channel } = listening(o);
+    await o.ask();
+    assert.deepEqual(await round(0), ['pending']);
+    assert.deepEqual(await round(119), []);
+    assert.deepEqual(await round(1), ['escalated']);
+    assert.deepEqual(await round(89), []);
+    // A process that dies after it was told leaves it to another: the same notice, by its id.
+    o.h.clock.advance(1000);
+    const dies = { ...deps, store: { ...o.h.store, run: killedAt(o.h, 'outbox_delivered') } };
+    await assert.rejects(deliverDue(dies, channel, 20, new AbortController().signal), /killed/);
+    const [first] = heard.splice(0);
+    assert.equal(first?.kind, 'reminder');
+    o.h.clock.advance(31_000);
+    while ((await deliverDue(deps, channel, 20, new AbortController().signal)) > 0);
+    const [again] = heard.splice(0);
+    assert.deepEqual([again?.kind, again?.id, again?.attempt], ['reminder', first.id, 2]);
+    assert.deepEqual(await round(40), []);
+  });
+
+  office('nobody is reminded of what was settled, nor of what nobody was told', ['ear'], async (o) => {
+    const { round, fails } = listening(o);
+    const answer = await o.ask();
+    await round(0);
+    await round(120);
+    await approve(o.h, answer.outcome === 'pending' ? answer.grant.id : '');
+    assert.deepEqual(await round(0), ['settled']);
+    assert.deepEqual(await round(120), []);
+    await o.ask();
+    fails.code = 'unavailable';
+    await round(0);
+    for (let seconds = 0; seconds < 240; seconds += 10) await round(10);
+    fails.code = null;
+    // The last minute: it is told for the first time now.
+    assert.deepEqual((await round(59)).sort(), ['escalated', 'pending']);
+    assert.deepEqual(await round(1), []);
+  });
+
+  office('reminders can be switched off, and come without escalation', ['ear'], async (o) => {
+    const off = listening(o, { reminds: false });
+    await o.ask();
+    await off.round(0);
+    assert.deepEqual(await off.round(120), ['escalated']);
+    assert.deepEqual(await off.round(179), []);
+    o.h.clock.advance(1000);
+    await expireUndecided(o.h.store, o.h.clock.now(), 10);
+    await off.round(0);
+    const alone = listening(o, { escalateSeconds: 0 });
+    await o.ask();
+    assert.deepEqual(await alone.round(0), ['pending']);
+    assert.deepEqual(await alone.round(150), ['reminder']);
+  });
+
+  office(
+    'of a short wait the next ones are told when half of it is over, and nobody is reminded',
+    ['ear'],
+    async (o) => {
+      const { round } = listening(o);
+      await askWith({ ...o.h.grants, approvalTimeoutSeconds: 60 }, o.caller, {
+        capability: 'ask-plain',
+        params: undefined,
+        ttlSeconds: undefined,
+        justification: null,
+        credentialJwk: null,
+      });
+      assert.deepEqual(await round(0), ['pending']);
+      assert.deepEqual(await round(29), []);
+      assert.deepEqual(await round(1), ['escalated']);
+      assert.deepEqual(await round(29), []);
+    },
+  );
+
+  office(
+    'where a channel is down, the next ones are asked at once, and all when it works again',
+    ['ear'],
+    async (o) => {
+      const { round, fails, deps } = listening(o);
+      await o.ask();
+      fails.code = 'unavailable';
+      await round(0);
+      const [pending, escalated] = (await o.rows()).sort((a, b) => b.attempts - a.attempts);
+      assert.deepEqual([pending?.last_error, escalated?.last_error], ['unavailable', 'unavailable']);
+      assert.equal(secondsFrom(o.h, escalated?.due_at), 2, 'it was tried at once');
+      fails.code = null;
+      assert.deepEqual((await round(2)).sort(), ['escalated', 'pending']);
+      assert.deepEqual(await round(60), [], 'each once');
+      // Nobody else is there to be told: the same ones are tried again as it is.
+      const board = openBoard();
+      board.fail('unavailable');
+      await o.ask('another');
+      const alone = { ...boardChannel('ear', board) } as Channel & Required<Pick<Channel, 'deliver'>>;
+      await deliverDue(deps, alone, 20, new AbortController().signal);
+      assert.equal((await o.rows()).filter(({ delivered_at }) => delivered_at === null).length, 2, 'and its reminder');
+    },
+  );
 
   office('an incident is told until it is heard, for a day, and before what is asked', ['board'], async (o) => {
     const { h } = o;

@@ -19,8 +19,10 @@ export interface OutboxDeps extends NoticeSources {
   /** Where a failing channel is counted, and the jitter of its pauses, 0 to 1. */
   metrics: SideChannelMetrics;
   random(): number;
-  /** After so much silence people are told again; 0 = never. */
+  /** After so much silence people are told again, or after half of the time that it waits; 0 = never. */
   escalateSeconds: number;
+  /** Whether whoever was told is reminded before the time is over. */
+  reminds: boolean;
 }
 
 type Delivering = Channel & Required<Pick<Channel, 'deliver'>>;
@@ -100,8 +102,12 @@ async function deliverOne(
 ): Promise<void> {
   const { store, clock } = deps;
   let reference: string | null;
+  let message: Message | null = null;
   try {
-    reference = await withDeadline(clock, stopping, async (signal) => channel.deliver(await make(), signal));
+    reference = await withDeadline(clock, stopping, async (signal) => {
+      message = await make();
+      return channel.deliver(message, signal);
+    });
   } catch (error) {
     const { code, retryAfterSeconds } = error instanceof DeliveryError ? error : new DeliveryError('failed', '');
     const pause = Math.min(retryAfterSeconds ?? 0, longestPauseSeconds);
@@ -112,14 +118,19 @@ async function deliverOne(
     // A stop cuts what is under way: that says nothing about the other side.
     if (!stopping.aborted) health.failed(code, { ...about, code, kind });
     const now = clock.now();
-    // A place that refuses will do so again: the next one is told at once. One that is down is down for all.
-    const escalateAt = code === 'refused' && deps.escalateSeconds > 0 ? now : null;
-    await markFailed(store, row, code, { now, retryAt: later(now, seconds), escalateAt });
+    // Who could not be told cannot answer: the next ones are told at once. But not after a stop, nor where
+    // the other side only asks to wait, nor the same ones again, who are tried again as it is.
+    const down = code !== 'refused' && retryAfterSeconds === undefined && !stopping.aborted;
+    const others = code === 'refused' || (down && message !== null && channel.hasNext?.(message) === true);
+    const escalates = deps.escalateSeconds > 0 && others;
+    const next = { silenceSeconds: escalates ? 0 : null, reminds: false };
+    await markFailed(store, row, code, { now, retryAt: later(now, seconds), next });
     return;
   }
   health.works();
   const now = clock.now();
-  await markDelivered(store, row, now, reference, deps.escalateSeconds > 0 ? later(now, deps.escalateSeconds) : null);
+  const silenceSeconds = deps.escalateSeconds > 0 ? deps.escalateSeconds : null;
+  await markDelivered(store, row, now, reference, { silenceSeconds, reminds: deps.reminds });
 }
 
 const later = (at: Date, seconds: number) => new Date(at.getTime() + seconds * 1000);

@@ -3,7 +3,7 @@
  * room, an address. Pure.
  */
 import { isApproverName } from '../broker/core/identifier.ts';
-import type { Message } from './contract.ts';
+import type { Message, NoticeKind } from './contract.ts';
 
 /** Owner → places in the order in which they are told. */
 export type Routes = ReadonlyMap<string, readonly string[]>;
@@ -31,14 +31,29 @@ export function readRoutes(text: string, isPlace: (place: string) => boolean): R
 
 /**
  * The first places of all who decide, or answer for the agent; when those were silent, the next ones, and
- * where there is none, the same again.
+ * where there is none, the same again. All of them are reminded.
  * @param standard place of an owner without a route
  */
 export function placesToTell(routes: Routes, standard: (owner: string) => string, notice: Message): string[] {
   const owners = notice.kind === 'incident' || notice.kind === 'digest' ? notice.recipients : notice.approvers;
-  const places = owners.map((owner) => {
+  const places = owners.flatMap((owner) => {
     const route = routes.get(owner) ?? [standard(owner)];
-    return (notice.kind === 'escalated' ? (route[1] ?? route[0]) : route[0]) as string;
+    const [first, next = first] = route as [string, ...string[]];
+    if (notice.kind === 'escalated') return [next];
+    const both = notice.kind === 'reminder' && notice.earlier.some(({ kind }) => kind === 'escalated');
+    return both ? [first, next] : [first];
   });
   return [...new Set(places)];
+}
+
+/** Whether anybody of those who are told of a request has a next place. */
+export const hasNextPlace = (routes: Routes, notice: Message): boolean =>
+  notice.kind !== 'incident' &&
+  notice.kind !== 'digest' &&
+  notice.approvers.some((owner) => (routes.get(owner)?.length ?? 0) > 1);
+
+/** What comes before a message about a request that people were told of before. */
+export function stillWaits(kind: NoticeKind): string {
+  if (kind === 'escalated') return 'Still waits: ';
+  return kind === 'reminder' ? 'Its time is soon over: ' : '';
 }

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { canonicalEmail, readUser } from '../../broker/core/identifier.ts';
 import { isLoopbackHost } from '../../broker/core/loopback.ts';
 import type { ChannelModule } from '../contract.ts';
-import { readRoutes } from '../routes.ts';
+import { hasNextPlace, readRoutes } from '../routes.ts';
 
 const isAddress = (text: string) => canonicalEmail(text) !== null && /^[\x21-\x7e]{3,254}$/.test(text);
 const address = z.string().refine(isAddress, 'must be one e-mail address in ASCII, without a name');
@@ -73,5 +73,6 @@ export const email: ChannelModule<EmailSettings> = {
       await mailNotice(given, notice, signal, (owner) => ownAddress(owner, given.WRIT_EMAIL_TO));
       return null;
     },
+    hasNext: (notice) => hasNextPlace(given.WRIT_EMAIL_ROUTES, notice),
   }),
 };

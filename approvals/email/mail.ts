@@ -7,6 +7,7 @@ import { duration, moment } from '../../broker/console/text.ts';
 import { isQuestion } from '../../broker/core/questions.ts';
 import type { AgentText, Digest, Incident, Notice } from '../contract.ts';
 import { digestWords } from '../digest-words.ts';
+import { stillWaits } from '../routes.ts';
 
 export interface Mail {
   subject: string;
@@ -16,7 +17,7 @@ export interface Mail {
 export function mailOf(notice: Notice): Mail {
   const { agent, capability, outcome } = notice;
   const asks = inert(`${agent} asks for ${capability}`);
-  const still = notice.kind === 'escalated' ? 'Still waits: ' : '';
+  const still = stillWaits(notice.kind);
   return {
     subject: oneLine(outcome === null ? `${still}${asks}` : `Re: ${asks}`),
     text: [

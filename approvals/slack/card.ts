@@ -9,6 +9,7 @@ import { duration, moment } from '../../broker/console/text.ts';
 import { isQuestion } from '../../broker/core/questions.ts';
 import type { AgentText, Digest, Incident, Notice } from '../contract.ts';
 import { digestWords } from '../digest-words.ts';
+import { stillWaits } from '../routes.ts';
 
 export interface Card {
   /** What stands for it in a notification: Slack reads this as markup. */
@@ -25,7 +26,7 @@ const inputsMax = 8;
 export function cardOf(notice: Notice): Card {
   const { agent, capability, outcome } = notice;
   const asks = `${agent} asks for ${capability}`;
-  const still = notice.kind === 'escalated' ? 'Still waits: ' : '';
+  const still = stillWaits(notice.kind);
   const title = outcome === null ? `${still}${asks}` : outcome.words;
   return {
     text: escaped(outcome === null ? title : `${asks}: ${outcome.words}`),

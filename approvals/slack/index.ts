@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { canonicalEmail } from '../../broker/core/identifier.ts';
 import { isLoopback } from '../../broker/core/loopback.ts';
 import type { ChannelModule, PagesDeps } from '../contract.ts';
-import { readRoutes } from '../routes.ts';
+import { hasNextPlace, readRoutes } from '../routes.ts';
 import { interactionsRouter } from './endpoint.ts';
 import type { AnswerInteraction, InteractionDeps } from './interactions.ts';
 
@@ -98,6 +98,7 @@ export const slack: ChannelModule<SlackSettings> = {
     return {
       name: slack.name,
       deliver: async (notice, signal) => (await import('./deliver.ts')).deliverToSlack(given, notice, signal),
+      hasNext: (notice) => hasNextPlace(given.WRIT_SLACK_ROUTES, notice),
       ...(secret === undefined
         ? {}
         : { router: (deps) => interactionsRouter({ secret, deps, answer: answerFor(deps) }) }),

@@ -99,6 +99,7 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
     metrics: createSideChannelMetrics(new Registry()),
     random: () => 0.5,
     escalateSeconds: 120,
+    reminds: true,
   };
   let count = 0;
   return {

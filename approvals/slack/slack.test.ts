@@ -436,6 +436,43 @@ house(
 );
 
 house(
+  'while Slack is down the next room is asked at once, and before the end both are reminded, once',
+  async (h) => {
+    h.approvers.splice(0, 9, 'user:approver@example.com');
+    const rooms = () => h.slack.messages().map(({ channel }) => channel);
+    h.slack.fail('unavailable');
+    const id = await h.ask({ decideBy: after(600) }, { heartbeatDeadline: after(600) });
+    await h.deliver();
+    const due = await h.store.prisma.approvalNotice.findMany({ where: { grantId: id }, orderBy: { kind: 'asc' } });
+    assert.deepEqual(
+      due.map(({ kind, lastError }) => [kind, lastError]),
+      [
+        ['escalated', 'unavailable'],
+        ['pending', 'unavailable'],
+      ],
+    );
+    h.slack.fail(null);
+    h.clock.advance(60_000);
+    await h.deliver();
+    assert.deepEqual(rooms().sort(), ['C0NEXT', 'C0ROOM']);
+    h.clock.advance(329_000);
+    await h.deliver();
+    assert.equal(rooms().length, 2);
+    // 60 s + 120 s of silence, then half of the 420 s that are left.
+    h.clock.advance(1000);
+    await h.deliver();
+    await h.deliver();
+    assert.deepEqual(rooms().slice(2), ['C0ROOM', 'C0NEXT']);
+    assert.match(h.read()[2]!.text, /^Its time is soon over: /);
+    await h.slack.press('U0APPROVER', h.slack.messages()[3]!, 'approve');
+    assert.equal(await h.status(id), 'approved');
+    await h.deliver();
+    assert.ok(h.read().every(({ text }) => /Approved by approver@example\.com/.test(text)));
+  },
+  { WRIT_SLACK_ROUTES: 'user:approver@example.com=C0ROOM>C0NEXT' },
+);
+
+house(
   'over Socket Mode, with nothing open to the outside, and again after Slack moved the socket',
   async (h) => {
     assert.equal(h.channel.router, undefined);

@@ -31,7 +31,7 @@ async function open(): Promise<ChannelHarness & { fail(kind: 'redirect' | number
 }
 
 /** A program reads it: nothing in JSON is markup, and one member alone is an address to follow. */
-function read({ data }: WebhookMessage) {
+function read({ type, data }: WebhookMessage) {
   const all: string[] = [];
   const agentWords: string[] = [];
   const walk = (value: unknown): void => {
@@ -42,7 +42,7 @@ function read({ data }: WebhookMessage) {
     Object.values(value).forEach(walk);
   };
   walk(data);
-  return { text: all.join('\n'), links: [String(data.url)], mentions: [], agentWords };
+  return { text: [type, ...all].join('\n'), links: [String(data.url)], mentions: [], agentWords };
 }
 
 channelConformance('webhook', open);

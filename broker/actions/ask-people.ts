@@ -12,8 +12,9 @@ import type { AsksPeople } from '../grants/ask-people.ts';
 import { consentedBy } from '../grants/consent.ts';
 import { callPlan, liftPlan, makeQuestion, type Question } from '../grants/question.ts';
 import type { AskLimits } from '../grants/spare-people.ts';
+import { timeToDecide, type WaitDeps } from '../grants/time-to-decide.ts';
 import type { Seal } from '../keys/seal.ts';
-import { approvalTerms } from '../manifests/approval-terms.ts';
+import { approvalExpires, approvalTerms } from '../manifests/approval-terms.ts';
 import { type CallFacts, compiledCalls, withheldCapability, withheldTool } from '../manifests/compile-calls.ts';
 import type { Manifest } from '../manifests/manifest.ts';
 import { agreedAs, teamPoliciesAmong } from '../manifests/team-policies.ts';
@@ -23,12 +24,11 @@ import type { Digest } from './cells.ts';
 import type { Call } from './evaluate-call.ts';
 import { shownArguments } from './shown-arguments.ts';
 
-export interface AskDeps {
+export interface AskDeps extends WaitDeps {
   store: Store;
   /** Of what rests in the database. */
   seal: Seal;
   digest: Digest;
-  approvalTimeoutSeconds: number;
   /** How long a person's yes to a call stands. */
   redemptionSeconds: number;
   /** How often people are asked; absent = whenever it takes one. */
@@ -59,9 +59,6 @@ const stoodAgainst = (manifest: Manifest, hits: readonly string[], reasons: read
   })),
 ];
 
-const decideBy = ({ approvalTimeoutSeconds }: AskDeps, session: SessionFacts, now: Date): Date =>
-  new Date(Math.min(now.getTime() + approvalTimeoutSeconds * 1000, session.expiresAt.getTime()));
-
 /**
  * The question whether a call may be made.
  * @param shown arguments as they are kept @param origins where their values were seen before
@@ -77,6 +74,8 @@ export async function questionAboutCall(
   because: AskedBecause,
 ): Promise<Question> {
   const id = newId('gnt', because.now);
+  const asking = { capability: null, tier: false, rules: hits };
+  const expiresSeconds = approvalExpires(manifest, asking);
   const permission: CallPermission = {
     tool: asked.tool,
     entity: call.entity,
@@ -96,10 +95,11 @@ export async function questionAboutCall(
     manifest_version: because.manifestVersion,
     plan: callPlan(permission, deps.redemptionSeconds),
     at: because.now,
-    decide_by: decideBy(deps, session, because.now),
+    decide_by: timeToDecide(deps, manifest, { expiresSeconds, passkey: false }, session, because.now),
     sealed_arguments: await deps.seal.seal(JSON.stringify(asked.args), id),
     reasons: decision.reasons,
-    approval: approvalTerms(manifest, { capability: null, tier: false, rules: hits }),
+    approval: approvalTerms(manifest, asking),
+    expires_seconds: expiresSeconds,
   });
 }
 
@@ -131,6 +131,8 @@ async function questionAboutSession(
   because: AskedBecause,
 ): Promise<Question> {
   const id = newId('gnt', because.now);
+  const asking = { capability: null, tier: false, rules: [] };
+  const expiresSeconds = approvalExpires(manifest, asking);
   const could = [
     ...Object.keys(manifest.tools ?? {}).map(withheldTool),
     ...Object.keys(manifest.capabilities).map(withheldCapability),
@@ -156,10 +158,11 @@ async function questionAboutSession(
       deps.redemptionSeconds,
     ),
     at: because.now,
-    decide_by: decideBy(deps, session, because.now),
+    decide_by: timeToDecide(deps, manifest, { expiresSeconds, passkey: false }, session, because.now),
     sealed_arguments: await deps.seal.seal(JSON.stringify(args), id),
     reasons,
-    approval: approvalTerms(manifest, { capability: null, tier: false, rules: [] }),
+    approval: approvalTerms(manifest, asking),
+    expires_seconds: expiresSeconds,
   });
 }
 

@@ -621,6 +621,7 @@ for (const backend of await testBackends()) {
         metrics: createSideChannelMetrics(new Registry()),
         random: () => 0.5,
         escalateSeconds: 0,
+        reminds: false,
         channels: [],
         publicUrl: 'https://writ.example',
         describePlan: (plan) => h.provider('plain').describe(plan),

@@ -187,6 +187,10 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     seal: parts.seal,
     publicUrl: url,
     approvalTimeoutSeconds: settings.WRIT_APPROVAL_TIMEOUT_SECONDS,
+    ...(settings.WRIT_PASSKEY_APPROVAL_TIMEOUT_SECONDS === undefined
+      ? {}
+      : { passkeyTimeoutSeconds: settings.WRIT_PASSKEY_APPROVAL_TIMEOUT_SECONDS }),
+    maxSleepSeconds,
     redemptionSeconds: settings.WRIT_REDEEM_TIMEOUT_SECONDS,
     askLimits: {
       requestsPerHour: settings.WRIT_APPROVAL_REQUESTS_PER_HOUR,

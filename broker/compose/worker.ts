@@ -52,6 +52,7 @@ export async function startWorkerSide(parts: Parts): Promise<WorkerSide> {
       publicUrl: parts.url,
       metrics: parts.sideChannels,
       escalateSeconds: settings.WRIT_APPROVAL_ESCALATE_SECONDS,
+      reminds: settings.WRIT_APPROVAL_REMINDER,
     });
     const digests = digestsOf(parts);
     const checkpoints = await checkpointsOf(parts);

@@ -9,13 +9,13 @@ import { isLoopback, isLoopbackHost } from '../core/loopback.ts';
 import { isStreamName, readStreams } from './stream-settings.ts';
 
 const flag = z.enum(['0', '1', 'false', 'true']).transform((v) => v === '1' || v === 'true');
-const seconds = (fallback: number, min: number, max: number) =>
+const secondsUnset = (min: number, max: number) =>
   z
     .string()
     .regex(/^\d{1,9}$/, 'must be a whole number of seconds')
     .transform(Number)
-    .pipe(z.number().min(min).max(max))
-    .default(fallback);
+    .pipe(z.number().min(min).max(max));
+const seconds = (fallback: number, min: number, max: number) => secondsUnset(min, max).default(fallback);
 const count = (fallback: number, min: number, max: number) =>
   z
     .string()
@@ -154,10 +154,22 @@ export const environment = z.object({
   WRIT_ACCESS_REQUEST_CALLBACKS_ALLOW_PRIVATE: flag
     .default(false)
     .describe('Whether these names may lead to a private address (10.0.0.0/8, fc00::/7 and the like).'),
-  WRIT_APPROVAL_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe('Undecided for so long = denied.'),
-  WRIT_APPROVAL_ESCALATE_SECONDS: seconds(120, 0, 86_400).describe(
-    'After so long without an answer people are told again: the next ones where a channel has a next place to tell, else the same. At once when a place cannot be told. 0 = never.',
+  WRIT_APPROVAL_TIMEOUT_SECONDS: seconds(300, 5, 86_400).describe(
+    'Undecided for so long = denied, where the manifest says nothing of it (`approval: { expires: … }`).',
   ),
+  WRIT_PASSKEY_APPROVAL_TIMEOUT_SECONDS: secondsUnset(5, 7 * 86_400)
+    .optional()
+    .describe(
+      'The same for what a passkey must sign (tier 3): whoever has it may be away from it. Default: `WRIT_APPROVAL_TIMEOUT_SECONDS`.',
+    ),
+  WRIT_APPROVAL_ESCALATE_SECONDS: seconds(120, 0, 86_400).describe(
+    'After so long without an answer, or half of the time that it waits where that is less, people are told again: the next ones where a channel has a next place to tell, else the same. At once when a place cannot be told. 0 = never.',
+  ),
+  WRIT_APPROVAL_REMINDER: flag
+    .default(true)
+    .describe(
+      'Whether everybody who was told of a request is reminded, once, halfway between `WRIT_APPROVAL_ESCALATE_SECONDS` and its end.',
+    ),
   WRIT_DIGEST_AT: z
     .string()
     .regex(/^(off|([01]\d|2[0-3]):[0-5]\d)$/, 'must be HH:MM by UTC, or off')

@@ -190,7 +190,8 @@ export const decisionReasons = {
   },
   denied_by_approver: { meaning: 'A person denied it; `advice` is their reason.', words: 'an approver said no' },
   timeout: {
-    meaning: 'Nobody decided within `WRIT_APPROVAL_TIMEOUT_SECONDS`.',
+    meaning:
+      'Nobody decided in time: as the manifest says (`approval: { expires }`), else `WRIT_APPROVAL_TIMEOUT_SECONDS`.',
     words: 'nobody decided in time',
   },
   not_redeemed: {

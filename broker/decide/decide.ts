@@ -5,7 +5,7 @@
  */
 import { type AuthorizationAnswer, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs';
 import type { ApprovalTerm, Reason, Tier } from '../core/vocabulary.ts';
-import { approvalTerms } from '../manifests/approval-terms.ts';
+import { approvalExpires, approvalTerms } from '../manifests/approval-terms.ts';
 import { checkTask } from '../manifests/bind.ts';
 import type { CompiledManifest } from '../manifests/compile.ts';
 import { member } from '../manifests/manifest.ts';
@@ -30,6 +30,8 @@ export interface Decision {
   session_effect?: SessionEffect;
   /** Of `approve`: how many of whom must. Absent = one of the owners. */
   approval?: ApprovalTerm[];
+  /** Of `approve`: how long the manifest has it wait. Absent = it says nothing of it. */
+  expires_seconds?: number;
 }
 
 /**
@@ -80,10 +82,13 @@ function decideOrThrow(facts: DecisionFacts, compiled: CompiledManifest): Decisi
   const second = ask({ ...facts, approved: true }, compiled);
   if (second.effect !== 'allow')
     return denied(facts, compiled, reasonsOf(second, compiled, facts.capability), second.policyIds);
-  const terms = approvalTerms(compiled.manifest, askedBy(facts.capability, first.policyIds));
+  const asked = askedBy(facts.capability, first.policyIds);
+  const terms = approvalTerms(compiled.manifest, asked);
+  const expires = approvalExpires(compiled.manifest, asked);
   return {
     ...decision(facts, compiled, 'approve', reasons, [...first.policyIds, ...second.policyIds]),
     ...(terms === null ? {} : { approval: terms }),
+    ...(expires === null ? {} : { expires_seconds: expires }),
   };
 }
 

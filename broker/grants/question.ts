@@ -46,12 +46,21 @@ const tier = 3;
 /** @returns the question with its digest and the proof that it was put like this */
 export function makeQuestion(
   store: Store,
-  asked: Omit<Question, 'plan_digest' | 'proof' | 'decision'> & { reasons: object[]; approval: ApprovalTerm[] | null },
+  asked: Omit<Question, 'plan_digest' | 'proof' | 'decision'> & {
+    reasons: object[];
+    approval: ApprovalTerm[] | null;
+    expires_seconds: number | null;
+  },
 ): Question {
-  const { reasons, approval, ...question } = asked;
+  const { reasons, approval, expires_seconds, ...question } = asked;
   return {
     ...question,
-    decision: { effect: 'approve', reasons, ...(approval === null ? {} : { approval }) } as unknown as JsonObject,
+    decision: {
+      effect: 'approve',
+      reasons,
+      ...(approval === null ? {} : { approval }),
+      ...(expires_seconds === null ? {} : { expires_seconds }),
+    } as unknown as JsonObject,
     plan_digest: planDigest(question.plan),
     proof: proveGrant(store, {
       id: question.id,

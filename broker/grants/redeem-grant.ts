@@ -17,9 +17,11 @@ import { evaluatePlan } from './evaluate.ts';
 import { historyOf } from './history.ts';
 import { commitIntent, type IssuedAnswer, mintAndDeliver } from './issue-grant.ts';
 import { readState, StateUnreadable, wantsState } from './plan-state.ts';
+import { needsPasskey } from './proven-review.ts';
 import type { GrantDeps } from './request-grant.ts';
 import { sendBack } from './send-back.ts';
 import { claimApproved } from './statements.ts';
+import { timeToDecide } from './time-to-decide.ts';
 
 /**
  * What a redemption wants to know of the session's history: the counts of the capability that was asked for.
@@ -165,7 +167,11 @@ async function stateStands(
     return refuse(unreadable);
   }
   if (isDeepStrictEqual(seen, state.seen)) return;
-  await sendBack(deps, { grant, whole, state, seen, now: deps.clock.now(), requestId });
+  const now = deps.clock.now();
+  const { expires_seconds: expiresSeconds = null } = grant.decision as { expires_seconds?: number };
+  const waits = { expiresSeconds, passkey: needsPasskey(grant) };
+  const decideBy = timeToDecide(deps, askedUnder.compiled.manifest, waits, session, now);
+  await sendBack(deps, { grant, whole, state, seen, decideBy, now, requestId });
   throw new WritError('not_approved', {
     detail: 'What it is about has changed since it was approved. People are asked again.',
     retryAfterSeconds: 2,

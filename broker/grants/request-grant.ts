@@ -34,10 +34,12 @@ import {
 } from './issue-grant.ts';
 import { type BrokenGlass, pastTheRules } from './past-the-rules.ts';
 import { readState, StateUnreadable, wantsState } from './plan-state.ts';
+import { needsPasskey } from './proven-review.ts';
 import { approvalProgress } from './quorum.ts';
 import { knownName, recordableFaults } from './recordable.ts';
 import { aboutGrant, spared, waitingAlike } from './spare-people.ts';
 import { type BreakGlassUse, type GrantRecord, recordGrant, recordIntent } from './statements.ts';
+import { timeToDecide } from './time-to-decide.ts';
 import { type GrantView, viewApprovals, viewGrant } from './view.ts';
 
 export interface GrantDeps extends IssueDeps, EndSessionDeps, AskDeps {
@@ -248,7 +250,9 @@ async function decideOnce(
 
   // 4.
   if (evaluation.decision.effect === 'approve') {
-    const decideBy = new Date(now.getTime() + deps.approvalTimeoutSeconds * 1000);
+    const { tier, expires_seconds: expiresSeconds = null } = evaluation.decision;
+    const passkey = needsPasskey({ tier, capability: request.capability });
+    const decideBy = timeToDecide(deps, manifest.compiled.manifest, { expiresSeconds, passkey }, session, now);
     const pending = { ...record, status: 'pending', auditType: 'grant.pending', decideBy } as const;
     const written = await recordGrant(store, pending, history.moves(['attempt']), deps.noticeChannels);
     if (!written.ok) return decideAgain(written);
@@ -307,7 +311,7 @@ async function sparingPeople(
   if (waiting !== null) return waiting;
   const reason = await spared(store, askLimits, aboutGrant(session, capability, plan), now);
   if (reason === null) return evaluation;
-  const { approval: _, ...decision } = evaluation.decision;
+  const { approval: _, expires_seconds: __, ...decision } = evaluation.decision;
   return { ...evaluation, decision: { ...decision, effect: 'deny', reasons: [reason] } };
 }
 
@@ -328,7 +332,7 @@ async function onItsState(
       { provider: evaluation.plan.provider, code: error.code },
       'the state of what is asked for cannot be read',
     );
-    const { approval: _, ...decision } = evaluation.decision;
+    const { approval: _, expires_seconds: __, ...decision } = evaluation.decision;
     return { ...evaluation, decision: { ...decision, effect: 'deny', reasons: [{ code: 'state_unreadable' }] } };
   }
 }

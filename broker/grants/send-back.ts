@@ -6,7 +6,7 @@ import { reopenNotices, settleNotices } from '../../approvals/notices.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventPayload } from '../audit/events.ts';
 import { decisionReason } from '../core/reasons.ts';
-import type { Clock, JsonObject, Plan } from '../core/vocabulary.ts';
+import type { JsonObject, Plan } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import { mayAct } from '../sessions/live-session.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -54,14 +54,16 @@ export interface Changed {
   /** What was approved, and what there is now. */
   state: NonNullable<Plan['state']>;
   seen: JsonObject;
+  /** Until when people may decide anew. */
+  decideBy: Date;
   now: Date;
   requestId: string | null;
 }
 
 /** What has moved on meanwhile is as it is: whoever asks again reads it. */
 export async function sendBack(
-  { store, approvalTimeoutSeconds }: { store: Store; clock: Clock; approvalTimeoutSeconds: number },
-  { grant, whole, state, seen, now, requestId }: Changed,
+  { store }: { store: Store },
+  { grant, whole, state, seen, decideBy, now, requestId }: Changed,
 ): Promise<void> {
   const round = state.round + 1;
   if (round > mostRounds) {
@@ -87,7 +89,7 @@ export async function sendBack(
     now,
     JSON.stringify(plan),
     digest,
-    new Date(now.getTime() + approvalTimeoutSeconds * 1000),
+    decideBy,
     JSON.stringify(state.seen),
     requestId,
     JSON.stringify(audit),

@@ -99,11 +99,13 @@ export const grantEnded = (lease: string, at: string, when: string): string => `
       WHERE grants.id = ${lease}.grant_id AND ${when} AND grants.status IN ('issuing', 'issued')`;
 
 /**
- * pending, for as long as its session sleeps.
+ * pending, for as long as its session sleeps, or its manifest has it wait.
  * @param session relation with `id` @param until SQL of the time
  */
 export const waitLonger = (session: string, until: string): string => `
-      UPDATE grants SET decide_by = ${until} FROM ${session} WHERE grants.session_id = ${session}.id AND grants.ended_at IS NULL AND grants.status = 'pending'`;
+      UPDATE grants SET decide_by = CASE WHEN grants.decision -> 'expires_seconds' IS NULL THEN ${until}
+        ELSE LEAST(${until}, GREATEST(grants.decide_by, grants.requested_at + (grants.decision ->> 'expires_seconds')::int * interval '1 second')) END
+      FROM ${session} WHERE grants.session_id = ${session}.id AND grants.ended_at IS NULL AND grants.status = 'pending'`;
 
 /**
  * Of a session that wakes: what was approved while it slept is collected by `redeemBy`, and what still waits

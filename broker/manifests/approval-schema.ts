@@ -1,6 +1,7 @@
 /** How a manifest names people, and says how many of whom must approve. */
 import { z } from 'zod';
 import { isApproverName, isOwnerName } from '../core/identifier.ts';
+import { duration } from './duration-schema.ts';
 
 const ownerFault = 'must be team:<group> or user:<e-mail>';
 export const owner = z
@@ -20,7 +21,16 @@ const approver = z
 /** More people than that are no quorum but a meeting. */
 const maxQuorum = 9;
 
+/** Shorter, and nobody can have been told and have read it. */
+const shortestWaitSeconds = 30;
+
 export const ApprovalSchema = z.strictObject({
+  expires: duration
+    .refine((seconds) => seconds >= shortestWaitSeconds, 'must be 30 seconds or more')
+    .optional()
+    .describe(
+      'How long a request waits for them: undecided by then, it is denied. From 30s to 168h; never longer than the session lives or may sleep. Of several that are asked, the shortest. Default: `WRIT_APPROVAL_TIMEOUT_SECONDS`, of tier 3 `WRIT_PASSKEY_APPROVAL_TIMEOUT_SECONDS`.',
+    ),
   quorum: z
     .int()
     .min(1)

@@ -20,14 +20,7 @@ export interface AskedBy {
  */
 export function approvalTerms(manifest: Manifest, asked: AskedBy): ApprovalTerm[] | null {
   const capability = asked.capability === null ? undefined : member(manifest.capabilities, asked.capability);
-  const base = { ...manifest.approval, ...capability?.approval };
-  const rules = compiledCalls(manifest).rules.filter(
-    ({ id, effect }) => effect === 'approve' && asked.rules.includes(id),
-  );
-  const said: Approval[] = [
-    ...(asked.tier || rules.length === 0 ? [base] : []),
-    ...rules.map(({ approval }) => ({ ...base, ...approval })),
-  ];
+  const said = saidOf(manifest, asked);
   if (said.every(({ quorum, from }) => quorum === undefined && from === undefined)) return null;
   const owners = [manifest.owner, ...(capability === undefined ? [] : [capabilityOwner(manifest, capability)])];
   const terms = new Map<string, ApprovalTerm>();
@@ -37,6 +30,24 @@ export function approvalTerms(manifest: Manifest, asked: AskedBy): ApprovalTerm[
     terms.set(names.join('\n'), { quorum: Math.max(quorum, known?.quorum ?? 1), from: names });
   }
   return [...terms.values()];
+}
+
+/** @returns for how many seconds such a request waits; null where the manifest says nothing of it */
+export function approvalExpires(manifest: Manifest, asked: AskedBy): number | null {
+  const said = saidOf(manifest, asked).flatMap(({ expires }) => expires ?? []);
+  return said.length === 0 ? null : Math.min(...said);
+}
+
+function saidOf(manifest: Manifest, asked: AskedBy): Approval[] {
+  const capability = asked.capability === null ? undefined : member(manifest.capabilities, asked.capability);
+  const base = { ...manifest.approval, ...capability?.approval };
+  const rules = compiledCalls(manifest).rules.filter(
+    ({ id, effect }) => effect === 'approve' && asked.rules.includes(id),
+  );
+  return [
+    ...(asked.tier || rules.length === 0 ? [base] : []),
+    ...rules.map(({ approval }) => ({ ...base, ...approval })),
+  ];
 }
 
 /** All that a manifest says of approvals of a capability, as one text to compare. */

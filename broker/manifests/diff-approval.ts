@@ -37,8 +37,28 @@ export function diffApproval(
 /** Whether whatever `now` lets be approved, `old` did: as many at least, and nobody else. */
 export function isAsStrictApproval(now: Said, old: Said): boolean {
   if ((now?.quorum ?? 1) < (old?.quorum ?? 1)) return false;
+  if (
+    old?.expires !== now?.expires &&
+    !(old?.expires !== undefined && now?.expires !== undefined && now.expires < old.expires)
+  )
+    return false;
   if (now?.from === undefined || old?.from === undefined) return now?.from === old?.from;
   return now.from.every((name) => old.from!.includes(name));
+}
+
+/** How long a request waits. @param say of seconds, as a manifest writes them */
+export function diffExpires(
+  path: string,
+  what: string,
+  was: number | undefined,
+  now: number | undefined,
+  say: (seconds: number) => string,
+): Change[] {
+  if (was === now) return [];
+  const words = (seconds: number | undefined) => (seconds === undefined ? 'as long as is set here' : say(seconds));
+  // Which of the two is longer, where one is a setting, no manifest says.
+  const verdict = was === undefined || now === undefined ? 'unknown' : now > was ? 'widens' : 'narrows';
+  return [change(`${path}.expires`, verdict, `${what} waits for people ${words(now)}; before: ${words(was)}`)];
 }
 
 /** Whether an approver must show having read it. */

@@ -92,7 +92,12 @@ function whyNot(old: CompiledRule, now: CompiledRule, listed: ReadonlySet<string
   if (!isAsStrict(now.effect, old.effect))
     return { verdict: 'widens', text: `it ${effectInWords(now)}; before, it ${effectInWords(old)}` };
   if (now.effect === 'approve' && old.effect === 'approve' && !isAsStrictApproval(now.approval, old.approval))
-    return { verdict: 'widens', text: 'fewer people, or others, approve it now' };
+    return {
+      verdict: 'widens',
+      text: isAsStrictApproval({ ...now.approval, expires: undefined }, { ...old.approval, expires: undefined })
+        ? 'it waits for people longer, or for a time that is set elsewhere'
+        : 'fewer people, or others, approve it now',
+    };
   if (old.scope !== now.scope)
     return unknown(`it looks at the history of the ${now.scope}; before: of the ${old.scope}`);
   // A call that is ended for the attempt alone is another thing than one that is denied as unlisted.

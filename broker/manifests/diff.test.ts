@@ -59,6 +59,11 @@ describe('grants', () => {
       'tier: 2\n    approval: { challenge: true }',
       '- whoever approves close-account must show having read it',
     ],
+    [
+      'tier: 2',
+      'tier: 2\n    approval: { expires: 30m }',
+      '? close-account waits for people 30m; before: as long as is set here',
+    ],
     ['tier: 2', 'tier: 3', '- close-account: a person approves with a passkey now; before: a person approves'],
     [
       'tier: 2',

@@ -5,7 +5,7 @@
  * counts as wider. Wider is meant call by call: on the same history, something passes that did not.
  */
 import type { Json, JsonObject } from '../core/vocabulary.ts';
-import { diffApproval, diffChallenge } from './diff-approval.ts';
+import { diffApproval, diffChallenge, diffExpires } from './diff-approval.ts';
 import { diffCalls } from './diff-calls.ts';
 import { type Change, change, diffLimits, diffNames, diffRecords, type Named, otherMembers } from './diff-change.ts';
 import { compareLimits, isEqual, type Limits, limitsInWords, limitsOf, shown, type Verdict } from './diff-limits.ts';
@@ -45,6 +45,7 @@ export function diffManifests(before: Manifest | null, after: Manifest): Change[
       ? []
       : [change('description', 'neither', 'the description is another')]),
     ...diffApproval('approval', 'what it asks for', ownersOf(before), before.approval, ownersOf(after), after.approval),
+    ...diffExpires('approval', 'what it asks for', before.approval?.expires, after.approval?.expires, secondsInWords),
     ...diffChallenge('approval', 'what it asks for', before.approval?.challenge, after.approval?.challenge),
     ...bounds('envelope', 'a session', { ...before.envelope, sleep: 0 }, { ...after.envelope, sleep: 0 }),
     ...diffSleep(before.envelope.sleep ?? 0, after.envelope.sleep ?? 0),
@@ -240,6 +241,13 @@ function diffCapability(
           ownersOf(now, after),
           { ...now.approval, ...after.approval },
         )),
+    ...diffExpires(
+      `${path}.approval`,
+      name,
+      before.approval?.expires ?? was.approval?.expires,
+      after.approval?.expires ?? now.approval?.expires,
+      secondsInWords,
+    ),
     ...diffChallenge(
       `${path}.approval`,
       name,

@@ -7,13 +7,10 @@
  */
 import { z } from 'zod';
 import { AgentApprovalSchema, CapabilityApprovalSchema, owner } from './approval-schema.ts';
+import { duration } from './duration-schema.ts';
 import { packsSchema } from './include-packs.ts';
 import { callBounds, callSections } from './tool-schema.ts';
 import { isPlainText } from './unsafe-text.ts';
-
-/** Seven days: longer runs and credentials are standing permissions by another name. */
-const longestDurationSeconds = 7 * 24 * 3600;
-const secondsPerUnit: Record<string, number> = { s: 1, m: 60, h: 3600 };
 
 const maxCapabilities = 64;
 
@@ -45,12 +42,6 @@ const description = z
   .min(1)
   .max(1000)
   .refine((text) => isPlainText(text.replaceAll('\n', ' ')), 'must not contain control characters');
-
-const duration = z
-  .string('must be a duration such as 90s, 15m or 2h')
-  .regex(/^[1-9][0-9]{0,5}[smh]$/, 'must be a duration such as 90s, 15m or 2h')
-  .transform((text) => Number(text.slice(0, -1)) * (secondsPerUnit[text.slice(-1)] ?? Number.NaN))
-  .refine((seconds) => seconds <= longestDurationSeconds, 'must be seven days or less');
 
 const atMost = (limit: number, what: string) =>
   [(record: object) => Object.keys(record).length <= limit, `must not have more than ${limit} ${what}`] as const;

@@ -5,6 +5,7 @@
  * process that dies in between leaves that to the worker.
  */
 import { createHash, randomBytes } from 'node:crypto';
+import { postponeReminders } from '../../approvals/notices.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
@@ -61,8 +62,8 @@ const sleepStatement: Statement = {
       UPDATE session SET status = 'asleep', version = version + 1, expires_at = $4::timestamptz, heartbeat_deadline = $4::timestamptz, slept = $5::jsonb, resume_hash = $6::text, proof = $7::text
       FROM held WHERE session.id = held.id RETURNING session.id, session.agent
     ), waiting AS (
-${waitLonger('slept', '$4::timestamptz')}
-    ), audited AS (
+${waitLonger('slept', '$4::timestamptz')} RETURNING grants.id, grants.decide_by
+    ), ${postponeReminders('waiting', '$2::timestamptz')}, audited AS (
       ${appendEvent({ chain: 'id', at: '$2::timestamptz', type: event('session.slept'), actor: 'agent', request: '$8::text', payload: "json_build_object('until', $4::timestamptz, 'left_seconds', ($5::jsonb ->> 'left_seconds')::int)" }, 'slept')}
     )
     SELECT id FROM slept`,
