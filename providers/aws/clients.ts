@@ -49,8 +49,10 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
     return endpoint === undefined ? {} : { endpoint };
   };
   // Any answer of STS has a date, the one to an empty request too.
-  const stsUrl = settings.AWS_ENDPOINT_URL_STS ?? settings.AWS_ENDPOINT_URL ?? publicSts(settings.AWS_REGION);
-  const clock = observedClock(deps.clock, (signal) => askTime(stsUrl, clock, signal));
+  const ownSts = settings.AWS_ENDPOINT_URL_STS ?? settings.AWS_ENDPOINT_URL;
+  const clock = observedClock(deps.clock, (signal) =>
+    askTime(ownSts ?? publicSts(sts, settings.AWS_REGION), clock, signal),
+  );
   // One attempt: what may be sent again is decided below, and AWS's waiting time is handed on, not slept.
   const sts = new STSClient({
     ...common,
@@ -73,7 +75,9 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
   };
 
   const byWebIdentity: AwsClients['assume'] = async (request, subject, signal) => {
-    const { Tags, SourceIdentity, ...rest } = request;
+    const { Tags, SourceIdentity, ExternalId, ...rest } = request;
+    if (ExternalId !== undefined)
+      throw new ProviderError('bad_params', 'A web identity has no external id.', { path: 'external_id' });
     const claims: JsonObject = {};
     if (SourceIdentity !== undefined) claims['https://aws.amazon.com/source_identity'] = SourceIdentity;
     if (Tags !== undefined)
@@ -137,7 +141,9 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
   return { assume, iam, clock };
 }
 
-const publicSts = (region: string) => `https://sts.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`;
+/** Where the SDK itself finds STS: each partition has a domain of its own. */
+export const publicSts = ({ config }: STSClient, Region: string): string =>
+  String(config.endpointProvider({ Region, UseGlobalEndpoint: false }).url);
 
 const clockApart = /^(?:SignatureDoesNotMatch|RequestTimeTooSkewed|RequestExpired)/;
 

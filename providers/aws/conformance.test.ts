@@ -11,6 +11,8 @@ import {
   callJson,
   queueArn,
   readObject,
+  readsCustomer,
+  sealKey,
   secretArn,
   settled,
 } from './harness.test-support.ts';
@@ -66,6 +68,21 @@ async function harness(options: AwsBenchOptions): Promise<ConformanceHarness> {
       }),
     },
     { params: custom, inside: read('customers/42/a.txt'), outside: read('customers/7/c.txt') },
+    {
+      params: { ...s3, session_tags: { customer: '42', 'cost-centre': 'Köln 7' } },
+      inside: read('customers/42/a.txt'),
+      outside: read('customers/421/b.txt'),
+    },
+    {
+      params: { role: agentRole, service: 'managed', policies: [readsCustomer] },
+      inside: read('customers/42/a.txt'),
+      outside: read('customers/7/c.txt'),
+    },
+    {
+      params: { ...s3, bucket: 'sealed', kms_key: sealKey },
+      inside: (c) => readObject(made, c, 'customers/42/a.txt', 'sealed'),
+      outside: (c) => readObject(made, c, 'customers/7/c.txt', 'sealed'),
+    },
   ];
   return {
     provider: provider as Provider,
@@ -93,6 +110,11 @@ async function harness(options: AwsBenchOptions): Promise<ConformanceHarness> {
       { params: { ...s3, access: 'admin' }, path: 'access' },
       { params: { ...s3, policy: {} }, path: 'policy' },
       { params: { ...s3, service: 'iam' }, path: 'service' },
+      { params: { ...s3, session_tags: { customer: '*' } }, path: 'session_tags.customer' },
+      { params: { ...s3, session_tags: { 'writ-lease': 'x' } }, path: 'session_tags.writ-lease' },
+      ...(options.auth === 'ambient' ? [] : [{ params: { ...s3, external_id: 'tenant-7' }, path: 'external_id' }]),
+      { params: { ...s3, kms_key: '*' }, path: 'kms_key' },
+      { params: { role: agentRole, service: 'managed', policies: ['*'] }, path: 'policies.0' },
       { params: { ...table, table: 'invoices/index/*' }, path: 'table' },
       { params: { role: agentRole, service: 'sqs', access: 'send', queue: '*' }, path: 'queue' },
       { params: { role: agentRole, service: 'secretsmanager', secret: `${secretArn}*` }, path: 'secret' },

@@ -9,7 +9,12 @@ export function describe(plan: Plan, settings: AwsSettings, limits: readonly str
   const permission = plan.permission as AwsPermission;
   const params = { ...permission.params, role: permission.role, region: permission.region } as unknown as AwsParams;
   return {
-    summary: [...inWords(params), `As the AWS role ${permission.role}, never more than this role may do`, ...limits],
+    summary: [
+      ...inWords(params),
+      ...aboutSession(params),
+      `As the AWS role ${permission.role}, never more than this role may do`,
+      ...limits,
+    ],
     revocability: revocability(plan, settings),
   };
 }
@@ -26,10 +31,18 @@ function inWords(params: AwsParams): string[] {
         read_write: 'Read, list and write',
       };
       const verb = params.key === undefined ? verbs[params.access] : verbs[params.access].replace(/( and|,) list/, '');
-      const what = params.key ?? params.prefix;
-      if (what === undefined) return [`${verb} every object in the S3 bucket ${params.bucket}`];
-      if (params.key !== undefined) return [`${verb} the one object ${params.key} in the S3 bucket ${params.bucket}`];
-      return [`${verb} objects under ${params.prefix} in the S3 bucket ${params.bucket}`];
+      const where = `in the S3 bucket ${params.bucket}`;
+      const what =
+        params.key !== undefined
+          ? `the one object ${params.key}`
+          : params.prefix === undefined
+            ? 'every object'
+            : `objects under ${params.prefix}`;
+      const usesKey = params.kms_key !== undefined && !['list', 'delete'].includes(params.access);
+      return [
+        `${verb} ${what} ${where}`,
+        ...(usesKey ? [`Through S3 alone, for these, use the key ${params.kms_key}`] : []),
+      ];
     }
     case 'dynamodb': {
       const verb = { read: 'Read', write: 'Write', read_write: 'Read and write' }[params.access];
@@ -47,22 +60,47 @@ function inWords(params: AwsParams): string[] {
     }
     case 'secretsmanager':
       return [`Read the secret ${params.secret}`];
+    case 'managed':
+      return [
+        ...params.policies.map(
+          (arn) =>
+            `Whatever the managed policy ${arn} allows when AWS is asked, on whatever it names: Writ does not read it`,
+        ),
+        'Of several policies, what any one of them allows; nothing of iam, sts, organizations or sso',
+      ];
     case 'custom':
-      return params.statements.flatMap((statement) => [
-        ...(statement.resources ?? []).flatMap((arn) =>
-          statement.actions.map((action) => `${action} on exactly ${arn}`),
-        ),
-        ...(statement.resource_prefixes ?? []).flatMap((arn) =>
-          statement.actions.map((action) => `${action} on everything whose ARN begins with ${arn}`),
-        ),
-        ...(statement.resource_beginnings ?? []).flatMap((arn) =>
-          statement.actions.map(
-            (action) => `${action} on everything whose ARN begins with ${arn}, whatever follows, neighbours too`,
+      return params.statements.flatMap((statement) => {
+        const actions = [
+          ...(statement.actions ?? []),
+          ...(statement.every_action_of ?? []).map(
+            (service) => `Every action of ${service}, those that AWS adds later too,`,
           ),
-        ),
-      ]);
+        ];
+        const onlyIf = (statement.only_if ?? []).map(
+          ({ test, key, values }) => `${key} ${test} ${values.join(' or ')}`,
+        );
+        const rest = onlyIf.length === 0 ? '' : `, only if ${onlyIf.join(' and ')}`;
+        const each = (where: string) => actions.map((action) => `${action} ${where}${rest}`);
+        return [
+          ...(statement.resources ?? []).flatMap((arn) => each(`on exactly ${arn}`)),
+          ...(statement.resource_prefixes ?? []).flatMap((arn) => each(`on everything whose ARN begins with ${arn}`)),
+          ...(statement.resource_beginnings ?? []).flatMap((arn) =>
+            each(`on everything whose ARN begins with ${arn}, whatever follows, neighbours too`),
+          ),
+          ...(statement.every_resource === true ? each('on every resource there is, none is named') : []),
+        ];
+      });
   }
 }
+
+/** What is said to AWS of the session itself. */
+const aboutSession = ({ session_tags, external_id }: AwsParams): string[] => [
+  ...Object.entries(session_tags ?? {}).map(
+    ([key, value]) =>
+      `With the session tag ${key} = ${value}: whatever the role’s policies give to aws:PrincipalTag/${key} of that value`,
+  ),
+  ...(external_id === undefined ? [] : [`With the external id ${external_id}, which the role’s trust policy asks for`]),
+];
 
 function revocability(plan: Plan, settings: AwsSettings): PlanDescription['revocability'] {
   const end = `AWS itself refuses it after ${plan.ttl_seconds} seconds.`;

@@ -21,6 +21,9 @@ export const agentRole = `arn:aws:iam::${account}:role/writ-orders`;
 export const revokeRole = `arn:aws:iam::${account}:role/writ-revoker`;
 export const queueArn = `arn:aws:sqs:eu-west-1:${account}:orders`;
 export const secretArn = `arn:aws:secretsmanager:eu-west-1:${account}:secret:billing-AbCdEf`;
+export const sealKey = `arn:aws:kms:eu-west-1:${account}:key/11111111-2222-3333-4444-555555555555`;
+/** A managed policy that reads one customer's objects. */
+export const readsCustomer = `arn:aws:iam::${account}:policy/reads-customer`;
 const ambient = { accessKeyId: 'AKIAWRITBROKER000000', secretAccessKey: 'the-brokers-own-long-lived-secret' };
 
 export interface AwsBenchOptions {
@@ -54,7 +57,10 @@ export async function awsBench(options: AwsBenchOptions = {}) {
     buckets: {
       orders: { 'customers/42/a.txt': 'inside', 'customers/421/b.txt': 'outside', 'customers/7/c.txt': 'outside' },
       'orders-archive': { 'customers/42/a.txt': 'outside' },
+      sealed: { 'customers/42/a.txt': 'inside', 'customers/7/c.txt': 'outside' },
     },
+    encrypted: { sealed: sealKey },
+    managedPolicies: { [readsCustomer]: allow(['s3:GetObject'], ['arn:aws:s3:::orders/customers/42/*']) },
     tables: { invoices: { partitionKey: 'customer', items: { '42': item('42'), '7': item('7') } } },
     queues: [queueArn, `${queueArn}-other`],
     secrets: { [secretArn]: 'a', [`${secretArn.replace('billing', 'payroll')}`]: 'b' },
@@ -214,7 +220,7 @@ function roles(issuerUrl: string, trusted: string[]): NonNullable<AwsSandboxOpti
       },
     ],
   });
-  const everything = ['s3:*', 'dynamodb:*', 'sqs:*', 'secretsmanager:*', 'sts:AssumeRole'];
+  const everything = ['s3:*', 'dynamodb:*', 'sqs:*', 'secretsmanager:*', 'kms:*', 'ecr:*', 'iam:*', 'sts:AssumeRole'];
   const denials = ['iam:PutRolePolicy', 'iam:GetRolePolicy', 'iam:DeleteRolePolicy', 'iam:ListRolePolicies'];
   const reading = ['iam:ListAttachedRolePolicies', 'iam:GetPolicy'];
   return [

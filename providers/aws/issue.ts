@@ -6,6 +6,7 @@ import type { AssumeRoleResponse, Credentials } from '@aws-sdk/client-sts';
 import { type IssueContext, type Issued, type JsonObject, ProviderError } from '../contract.ts';
 import type { AwsClients } from './clients.ts';
 import { policyText } from './literal.ts';
+import type { AwsParams } from './params.ts';
 import { type AwsPermission, untilPolicy } from './session-policy.ts';
 import type { AwsSettings } from './settings.ts';
 
@@ -41,13 +42,18 @@ export async function issue(
   const end = new Date(wholeSecond(clients.clock.now()) + ttlMs);
   const seconds = Math.max(900, plan.ttl_seconds);
   const bySourceIdentity = settings.WRIT_AWS_REVOKE_KEY === 'source_identity';
-  const tags = { 'writ-agent': agent, 'writ-session': sessionId, 'writ-lease': leaseId };
+  const asked = permission.params as unknown as Pick<AwsParams, 'session_tags' | 'external_id'> & {
+    policies?: string[];
+  };
+  const tags = { ...asked.session_tags, 'writ-agent': agent, 'writ-session': sessionId, 'writ-lease': leaseId };
   const session = await clients.assume(
     {
       RoleArn: permission.role,
       RoleSessionName: leaseId,
       DurationSeconds: seconds,
       Policy: policyText(untilPolicy(permission.session_policy, end)),
+      ...(asked.policies === undefined ? {} : { PolicyArns: asked.policies.map((arn) => ({ arn })) }),
+      ...(asked.external_id === undefined ? {} : { ExternalId: asked.external_id }),
       ...(bySourceIdentity ? { SourceIdentity: leaseId } : {}),
       ...(settings.WRIT_AWS_SESSION_TAGS === 'on'
         ? { Tags: Object.entries(tags).map(([Key, Value]) => ({ Key, Value: Value.slice(0, 256) })) }

@@ -12,6 +12,7 @@ const lesser: { [service: string]: { [access: string]: readonly string[] } } = {
 export function levels(params: AwsParams): Level[] {
   switch (params.service) {
     case 'secretsmanager':
+    case 'managed':
       return [];
     case 'custom':
       return params.statements.flatMap((statement, index) =>

@@ -17,6 +17,10 @@ export function narrower(plan: Plan, than: Plan): boolean {
     isExact(other) &&
     one.role === other.role &&
     one.region === other.region &&
+    // Which tags open more, and whom an external id means, nobody here can tell.
+    isDeepStrictEqual(one.params.session_tags, other.params.session_tags) &&
+    one.params.external_id === other.params.external_id &&
+    areAmong(one.params.policies, other.params.policies) &&
     one.session_policy.Version === other.session_policy.Version &&
     wider
       .filter(({ Effect }) => Effect !== 'Allow')
@@ -25,6 +29,12 @@ export function narrower(plan: Plan, than: Plan): boolean {
       .filter(({ Effect }) => Effect !== 'Deny')
       .every((statement) => wider.some((all) => isWithin(statement, all)))
   );
+}
+
+/** What any of a session's managed policies allows is allowed: fewer are narrower, none is another thing. */
+function areAmong(some: unknown, all: unknown): boolean {
+  if (!Array.isArray(some) || !Array.isArray(all)) return some === undefined && all === undefined;
+  return some.length > 0 && some.every((arn) => all.includes(arn));
 }
 
 /** What people read and what AWS is asked for are the same. */
@@ -58,16 +68,21 @@ function isUnder(one: string, all: string): boolean {
   return one === all || (all.endsWith('*') && one.startsWith(all.slice(0, -1)));
 }
 
-/** Another condition beside none asks for more; a prefix to list may only be longer. */
+/**
+ * Another condition beside none asks for more, and so does one more key. Of a pattern, fewer and longer ones
+ * are stricter; of any other comparison only the same is surely no less.
+ */
 function isAsStrict(condition: unknown, than: unknown): boolean {
   if (than === undefined || isDeepStrictEqual(condition, than)) return true;
-  const [one, all] = [listedPrefix(condition), listedPrefix(than)];
-  return one !== null && all !== null && isUnder(one, all);
-}
-
-/** The pattern of a condition that is about nothing but the prefix to list. */
-function listedPrefix(condition: unknown): string | null {
-  const pattern = (condition as { StringLike?: { 's3:prefix'?: unknown } } | undefined)?.StringLike?.['s3:prefix'];
-  if (typeof pattern !== 'string') return null;
-  return isDeepStrictEqual(condition, { StringLike: { 's3:prefix': pattern } }) ? pattern : null;
+  const strict = condition as { [test: string]: { [key: string]: unknown } } | undefined;
+  return (
+    strict !== undefined &&
+    Object.entries(than as object).every(([test, keys]) =>
+      Object.entries(keys as object).every(([key, values]) => {
+        const own = strict[test]?.[key];
+        if (isDeepStrictEqual(own, values)) return true;
+        return test === 'StringLike' && own !== undefined && isSubset([own].flat(), [values].flat(), isUnder);
+      }),
+    )
+  );
 }

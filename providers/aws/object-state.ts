@@ -5,7 +5,8 @@ import { ProviderError } from '../contract.ts';
 import { toProviderError } from './errors.ts';
 import { literal } from './literal.ts';
 import type { AwsParams } from './params.ts';
-import { type AwsPermission, allow, neverAssume, partitionOf } from './session-policy.ts';
+import { partitionOf } from './partition.ts';
+import { type AwsPermission, allow, keyStatements, neverAssume } from './session-policy.ts';
 
 type S3Params = Extract<AwsParams, { service: 's3' }>;
 
@@ -35,12 +36,17 @@ export function readingPolicy(params: S3Params): AwsPermission['session_policy']
   return {
     Version: '2012-10-17',
     Statement: [
-      ...(params.key === undefined ? [] : [allow(['s3:GetObject'], [`${bucket}/${literal(params.key)}`])]),
+      ...(params.key === undefined ? [] : readingOne(params, `${bucket}/${literal(params.key)}`, bucket)),
       allow(['s3:ListBucket'], [bucket], named),
       neverAssume,
     ],
   };
 }
+
+const readingOne = ({ kms_key }: S3Params, object: string, bucket: string) => [
+  allow(['s3:GetObject'], [object]),
+  ...(kms_key === undefined ? [] : keyStatements(kms_key, 'get', bucket, object)),
+];
 
 /** @throws ProviderError */
 export const readObjects = (s3: S3Client, params: S3Params, signal: AbortSignal): Promise<SeenObjects> =>

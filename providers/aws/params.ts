@@ -5,13 +5,51 @@
  */
 import { z } from 'zod';
 import { aboutItsEnd } from '../contract.ts';
+import { regionName } from './partition.ts';
 
-const region = z.string().regex(/^[a-z]{2}(?:-[a-z]+)+-\d$|^default$/, 'not a region');
+const region = z
+  .string()
+  .refine((name) => regionName.test(name) || name === 'default', 'not how AWS or a store of your own spells a region');
+
+/** Tags of STS: letters of any script, digits, space and these. None of IAM's patterns is among them. */
+const tagText = (min: number, max: number) =>
+  z
+    .string()
+    .min(min)
+    .max(max)
+    .regex(/^[\p{L}\p{Zs}\p{N}_.:/=+\-@]*$/u, 'has a character that AWS takes in no tag');
+
+const sessionTags = z.record(tagText(1, 128), tagText(1, 256)).superRefine((tags, context) => {
+  const seen = new Set<string>();
+  for (const key of Object.keys(tags)) {
+    const folded = key.toLowerCase();
+    if (/^(?:aws:|writ-)/.test(folded))
+      context.addIssue({ code: 'custom', path: [key], message: 'is a name that AWS or Writ itself gives' });
+    // AWS takes no two keys that differ in case alone.
+    if (seen.has(folded)) context.addIssue({ code: 'custom', path: [key], message: 'is named twice' });
+    seen.add(folded);
+  }
+  // AWS takes 50, and three are Writ's own.
+  if (seen.size === 0 || seen.size > 47) context.addIssue({ code: 'custom', message: 'must be between 1 and 47 tags' });
+});
+
 const common = {
   role: z.string().min(20).max(2048).describe('ARN of the role to assume; one of WRIT_AWS_ROLES.'),
   region: region
     .optional()
     .describe('Handed to the agent with the credential; part of the ARN where a service is regional.'),
+  session_tags: sessionTags
+    .optional()
+    .describe(
+      'Tags of the session besides Writ’s own, key → value: what the role’s policies say of `aws:PrincipalTag/KEY` then holds. A value may be an input.',
+    ),
+  external_id: z
+    .string()
+    .min(2)
+    .max(1224)
+    .regex(/^[\w+=,.@:/-]*$/, 'has a character that AWS takes in no external id')
+    .optional()
+    .describe('External id that the role’s trust policy asks for. With WRIT_AWS_AUTH=ambient only.'),
 };
 
 /** Printable text: what is shown to an approver is what is asked for. */
@@ -31,7 +69,9 @@ const s3 = z
     service: z.literal('s3').describe('Objects in one bucket.'),
     access: z
       .enum(['get', 'list', 'read', 'write', 'delete', 'read_write'])
-      .describe('`read` is get and list; `read_write` is get, list and put. Deleting is only in `delete`.'),
+      .describe(
+        '`read` is get and list; `read_write` is get, list and put. To put is to upload in parts too, and to abort that. Deleting is only in `delete`.',
+      ),
     bucket: z
       .string()
       .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'not a bucket name')
@@ -45,6 +85,11 @@ const s3 = z
       .optional()
       .describe('Objects whose key begins with this. Without prefix and key: the whole bucket.'),
     key: text(1024).refine(noDotSegments, 'must not hold "." or ".." as a segment').optional().describe('One object.'),
+    kms_key: z
+      .string()
+      .regex(/^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key\/[A-Za-z0-9-]{1,128}$/, 'not the ARN of a key (no alias)')
+      .optional()
+      .describe('Key that the bucket is encrypted with: used through S3, for these objects alone.'),
   })
   .refine((params) => params.key === undefined || params.prefix === undefined, {
     path: ['key'],
@@ -128,6 +173,56 @@ const action = z
     'of iam, only exact Get and List actions',
   );
 
+/** Services whose actions could undo a revocation or leave the session's bounds. */
+const neverDelegated = ['sts', 'iam', 'organizations', 'sso', 'sso-directory', 'identitystore'];
+
+const wholeService = z
+  .string()
+  .max(64)
+  .regex(/^[a-z0-9-]+$/, 'must be the prefix of a service, like "dynamodb"')
+  .refine((service) => !neverDelegated.includes(service), 'this service is never delegated');
+
+const condition = z.strictObject({
+  test: z
+    .enum([
+      'StringEquals',
+      'StringNotEquals',
+      'StringEqualsIgnoreCase',
+      'ForAnyValue:StringEquals',
+      'ArnEquals',
+      'Bool',
+      'NumericLessThanEquals',
+      'NumericGreaterThanEquals',
+    ])
+    .describe(
+      'How IAM compares. Only what is surely there is compared: a missing key fails, but for `StringNotEquals`.',
+    ),
+  key: z
+    .string()
+    .max(256)
+    .regex(/^[a-z0-9-]+:[A-Za-z0-9/_.:=+@-]+$/, 'not a condition key, like "aws:ResourceTag/team"')
+    .describe('Condition key, such as `aws:ResourceTag/team`.'),
+  values: z.array(text(512)).min(1).max(20).describe('Literals, of which one must be equal.'),
+});
+
+const managed = z.strictObject({
+  ...common,
+  service: z
+    .literal('managed')
+    .describe('Whatever some managed policies allow, of what the role may do. Writ does not read them.'),
+  policies: z
+    .array(
+      z
+        .string()
+        .max(2048)
+        .regex(/^arn:aws[a-z-]*:iam::(?:aws|\d{12}):policy\/[\w+=,.@/-]{1,512}$/, 'not the ARN of a managed policy'),
+    )
+    .min(1)
+    .max(10)
+    .refine((arns) => new Set(arns).size === arns.length, 'names a policy twice')
+    .describe('ARNs of managed policies. What any of them allows is allowed, as it stands when AWS is asked.'),
+});
+
 const custom = z.strictObject({
   ...common,
   service: z.literal('custom').describe('Named actions on named resources of any service.'),
@@ -139,7 +234,14 @@ const custom = z.strictObject({
             .array(action)
             .min(1)
             .max(50)
+            .optional()
             .describe('Actions, or beginnings of their names such as `s3:Get*`; never a whole service.'),
+          every_action_of: z
+            .array(wholeService)
+            .min(1)
+            .max(10)
+            .optional()
+            .describe('Services of which every action is meant, those that AWS adds later too: `[dynamodb]`.'),
           resources: z.array(arn).max(50).optional().describe('Exact ARNs.'),
           resource_prefixes: z
             .array(arnPrefix)
@@ -153,11 +255,36 @@ const custom = z.strictObject({
             .describe(
               'Everything whose ARN begins with one of these, whatever follows: `…/customers/4` is `…/customers/42` too.',
             ),
+          every_resource: z
+            .literal(true)
+            .optional()
+            .describe(
+              'Every resource there is, instead of named ones: for actions that AWS knows no resources for, such as `ecr:GetAuthorizationToken`.',
+            ),
+          only_if: z.array(condition).min(1).max(10).optional().describe('Conditions that must all hold besides.'),
+        })
+        .refine(({ actions, every_action_of }) => (actions ?? every_action_of) !== undefined, {
+          path: ['actions'],
+          message: 'name at least one action',
         })
         .refine(
-          ({ resources, resource_prefixes, resource_beginnings }) =>
+          ({ resources, resource_prefixes, resource_beginnings, every_resource }) =>
+            every_resource === true ||
             [resources, resource_prefixes, resource_beginnings].some((named) => (named?.length ?? 0) > 0),
           { path: ['resources'], message: 'name at least one resource' },
+        )
+        .refine(
+          ({ resources, resource_prefixes, resource_beginnings, every_resource }) =>
+            every_resource !== true || (resources ?? resource_prefixes ?? resource_beginnings) === undefined,
+          { path: ['every_resource'], message: 'give either named resources or every_resource' },
+        )
+        .refine(
+          ({ only_if = [] }) =>
+            new Set(only_if.map(({ test, key }) => `${test} ${key}`.toLowerCase())).size === only_if.length,
+          {
+            path: ['only_if'],
+            message: 'has one key twice under one test: give it all its values there',
+          },
         ),
     )
     .min(1)
@@ -165,5 +292,5 @@ const custom = z.strictObject({
     .describe('What is allowed; each statement its actions on its resources.'),
 });
 
-export const awsParams = z.discriminatedUnion('service', [s3, dynamodb, sqs, secretsmanager, custom]);
+export const awsParams = z.discriminatedUnion('service', [s3, dynamodb, sqs, secretsmanager, managed, custom]);
 export type AwsParams = z.infer<typeof awsParams>;

@@ -3,7 +3,9 @@ import { type JsonObject, literally, type Plan, type Reach } from '../contract.t
 import type { AwsPermission } from './session-policy.ts';
 
 export function reach(plan: Plan): Reach[] {
-  const { session_policy } = plan.permission as AwsPermission;
+  const { session_policy, params } = plan.permission as AwsPermission;
+  if (params.service === 'managed')
+    return [{ actions: ['*'], resources: ['*'], uncertain: 'managed policies say it, which Writ does not read' }];
   // Its denials are of sts:AssumeRole, which no plan allows.
   return session_policy.Statement.filter(({ Effect }) => Effect === 'Allow').map((statement) => ({
     actions: statement.Action as string[],

@@ -2,6 +2,7 @@
  * The AWS provider's environment variables. Names of the SDK's own (`AWS_*`) mean what they mean to the SDK.
  */
 import { z } from 'zod';
+import { partitionOf, partitionOfRegion } from './partition.ts';
 
 /** The account is empty at S3-compatible stores (Ceph). */
 const roleArn = /^arn:aws[a-z-]*:iam::(?:\d{12})?:role\/[\w+=,.@/-]{1,512}$/;
@@ -70,7 +71,35 @@ export const awsSettings = z
     path: ['WRIT_AWS_REVOKE_ROLE'],
     message:
       'WRIT_AWS_REVOKE_ROLE must not be one of WRIT_AWS_ROLES: an agent that could assume it could undo revocations',
+  })
+  .superRefine((settings, context) => {
+    for (const [variable, arn] of foreignRoles(settings))
+      context.addIssue({
+        code: 'custom',
+        path: [variable],
+        message: `${variable} names ${arn}, a role of the partition ${partitionOf(arn)}, but AWS_REGION=${settings.AWS_REGION} is of ${partitionOfRegion(settings.AWS_REGION)}, whose STS cannot open it: set AWS_REGION to a region of ${partitionOf(arn)}`,
+      });
   });
+
+interface Placed {
+  WRIT_AWS_ROLES: string[];
+  WRIT_AWS_REVOKE_ROLE?: string | undefined;
+  AWS_REGION: string;
+  AWS_ENDPOINT_URL?: string | undefined;
+  AWS_ENDPOINT_URL_STS?: string | undefined;
+}
+
+/** Roles of another partition than the region's. A store of one's own calls its regions as it likes. */
+function foreignRoles(settings: Placed): [variable: string, arn: string][] {
+  const { WRIT_AWS_ROLES: roles, WRIT_AWS_REVOKE_ROLE: revoker, AWS_REGION: region } = settings;
+  const partition = partitionOfRegion(region);
+  if (partition === null || (settings.AWS_ENDPOINT_URL_STS ?? settings.AWS_ENDPOINT_URL) !== undefined) return [];
+  const named = [
+    ...roles.map((arn): [string, string] => ['WRIT_AWS_ROLES', arn]),
+    ...(revoker === undefined ? [] : [['WRIT_AWS_REVOKE_ROLE', revoker] as [string, string]]),
+  ];
+  return named.filter(([, arn]) => partitionOf(arn) !== partition);
+}
 
 export type AwsSettings = z.infer<typeof awsSettings>;
 

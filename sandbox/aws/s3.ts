@@ -4,6 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { AwsError, accessDenied } from './errors.ts';
+import { isMultipart, multipart } from './multipart.ts';
 import { authorize, type Principal, type State, type StoredObject } from './state.ts';
 import { type WireAnswer, type WireRequest, xmlAnswer } from './wire.ts';
 
@@ -17,6 +18,10 @@ const listParameters = [
   'encoding-type',
   'fetch-owner',
   'x-id',
+  'uploads',
+  'uploadId',
+  'partNumber',
+  'max-parts',
 ];
 
 export function s3(state: State, request: WireRequest, caller: Principal): WireAnswer {
@@ -81,6 +86,20 @@ function onBucket(state: State, request: WireRequest, caller: Principal, bucketN
 
 function onObject(state: State, request: WireRequest, caller: Principal, bucketName: string, key: string): WireAnswer {
   const resource = `arn:aws:s3:::${bucketName}/${key}`;
+  const put = (body: Buffer): WireAnswer => {
+    const contentType = request.headers['content-type'] ?? 'application/octet-stream';
+    const stored = { ...storedObject(body, state.clock.now(), state.versioned.has(bucketName)), contentType };
+    bucketCalled(state, bucketName).set(key, stored);
+    return { status: 200, headers: { etag: etagOf(body), ...versionHeader(stored) }, body: '' };
+  };
+  if (isMultipart(request)) {
+    // What begins or goes on with an upload needs a data key, what puts it together reads the parts again.
+    if (request.method !== 'DELETE' && request.method !== 'GET') {
+      useKey(state, caller, bucketName, resource, 'kms:GenerateDataKey');
+      useKey(state, caller, bucketName, resource, 'kms:Decrypt');
+    }
+    return multipart(state, request, caller, { bucket: bucketName, key, resource }, bodyOf, put);
+  }
   const action = { GET: 's3:GetObject', HEAD: 's3:GetObject', PUT: 's3:PutObject', DELETE: 's3:DeleteObject' }[
     request.method
   ];
@@ -93,15 +112,12 @@ function onObject(state: State, request: WireRequest, caller: Principal, bucketN
     return { status: 204, headers: marker === null ? {} : markerHeaders(marker), body: '' };
   }
   if (request.method === 'PUT') {
-    const chunked = request.headers['x-amz-content-sha256'] === 'STREAMING-UNSIGNED-PAYLOAD-TRAILER';
-    const body = chunked ? withoutChunks(request.body) : request.body;
-    const contentType = request.headers['content-type'] ?? 'application/octet-stream';
-    const stored = { ...storedObject(body, state.clock.now(), state.versioned.has(bucketName)), contentType };
-    bucket.set(key, stored);
-    return { status: 200, headers: { etag: etagOf(body), ...versionHeader(stored) }, body: '' };
+    useKey(state, caller, bucketName, resource, 'kms:GenerateDataKey');
+    return put(bodyOf(request));
   }
   const object = liveObject(bucket.get(key));
   if (object === undefined) throw missingKey(state, caller, bucketName, resource);
+  useKey(state, caller, bucketName, resource, 'kms:Decrypt');
   const headers = {
     etag: etagOf(object.body),
     ...versionHeader(object),
@@ -111,6 +127,21 @@ function onObject(state: State, request: WireRequest, caller: Principal, bucketN
   if (request.method === 'HEAD')
     return { status: 200, headers: { ...headers, 'content-length': String(object.body.length) }, body: '' };
   return { status: 200, headers, body: object.body };
+}
+
+function bodyOf(request: WireRequest): Buffer {
+  const chunked = request.headers['x-amz-content-sha256'] === 'STREAMING-UNSIGNED-PAYLOAD-TRAILER';
+  return chunked ? withoutChunks(request.body) : request.body;
+}
+
+/** S3 asks KMS in the caller's name, and says which object it is about. */
+function useKey(state: State, caller: Principal, bucketName: string, resource: string, action: string): void {
+  const key = state.encrypted.get(bucketName);
+  if (key === undefined) return;
+  authorize(state, caller, action, key, {
+    'kms:viaservice': [`s3.${key.split(':')[3]}.amazonaws.com`],
+    'kms:encryptioncontext:aws:s3:arn': [resource],
+  });
 }
 
 export const storedObject = (body: Buffer, modified: Date, versioned: boolean): StoredObject => ({

@@ -33,6 +33,10 @@ export interface AwsSandboxOptions {
   buckets?: Record<string, Record<string, string>>;
   /** Those of the buckets that keep versions. Default: none. */
   versioned?: string[];
+  /** Those that are encrypted with a key of KMS: bucket → ARN of the key. */
+  encrypted?: Record<string, string>;
+  /** Managed policies that a session may be opened with, by ARN. */
+  managedPolicies?: Record<string, PolicyDocument>;
   /** table → its partition key and items by the value of that key. */
   tables?: Record<string, { partitionKey: string; items?: Record<string, Record<string, unknown>> }>;
   /** Queue ARNs. */
@@ -94,12 +98,15 @@ export interface AwsSandbox {
     sourceIdentity: string | null;
     tags: Record<string, string>;
     policy: PolicyDocument | null;
+    policyArns: string[];
   }[];
   /**
    * Would the session, named by its ARN, be let through now? By what is enforced, which may lag behind what
    * IAM shows.
    */
   allows(sessionArn: string, action: string, resource: string): boolean;
+  /** How many uploads in parts are neither done nor given up. */
+  openUploads(): number;
   /** An object's content, or null. */
   object(bucket: string, key: string): string | null;
   close(): Promise<void>;
@@ -145,7 +152,15 @@ export async function startAwsSandbox(options: AwsSandboxOptions): Promise<AwsSa
       [...state.principals.values()].flatMap(({ arn, session }) =>
         session === null
           ? []
-          : [{ arn, sourceIdentity: session.sourceIdentity, tags: session.tags, policy: session.policy }],
+          : [
+              {
+                arn,
+                sourceIdentity: session.sourceIdentity,
+                tags: session.tags,
+                policy: session.policy,
+                policyArns: session.managed.map((one) => one.arn),
+              },
+            ],
       ),
     allows: (sessionArn, action, resource) =>
       [...state.principals.values()].some((principal) => {
@@ -170,6 +185,7 @@ export async function startAwsSandbox(options: AwsSandboxOptions): Promise<AwsSa
       if (text === null) removeObject(state, bucket, objects, key);
       else objects.set(key, storedObject(Buffer.from(text), options.clock.now(), state.versioned.has(bucket)));
     },
+    openUploads: () => state.uploads.size,
     object: (bucket, key) => liveObject(state.buckets.get(bucket)?.get(key))?.body.toString('utf8') ?? null,
     close: () =>
       new Promise((resolve) => {
@@ -305,6 +321,9 @@ function initialState(options: AwsSandboxOptions): State {
     principals: new Map(users.map((user) => [user.accessKeyId, user])),
     buckets: new Map(Object.entries(options.buckets ?? {}).map(([name, objects]) => [name, bucket(name, objects)])),
     versioned,
+    encrypted: new Map(Object.entries(options.encrypted ?? {})),
+    uploads: new Map(),
+    managedPolicies: new Map(Object.entries(options.managedPolicies ?? {})),
     tables: new Map(
       Object.entries(options.tables ?? {}).map(([name, table]) => [
         name,

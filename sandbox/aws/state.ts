@@ -35,6 +35,8 @@ export interface Principal {
     issuedAt: number;
     expiresAt: number;
     policy: PolicyDocument | null;
+    /** Managed policies of the session: what any of all its policies allows is allowed. */
+    managed: { arn: string; document: PolicyDocument }[];
     sourceIdentity: string | null;
     tags: Record<string, string>;
   } | null;
@@ -66,6 +68,12 @@ export interface State {
   buckets: Map<string, Map<string, StoredObject>>;
   /** Buckets that keep versions: an object's is told, and a deletion leaves a marker. */
   versioned: ReadonlySet<string>;
+  /** Bucket → ARN of the key that it is encrypted with. */
+  encrypted: Map<string, string>;
+  /** Uploads in parts that are neither done nor given up, by their id. */
+  uploads: Map<string, { bucket: string; key: string; parts: Map<number, Buffer> }>;
+  /** Policies that sessions may be given by their ARN. */
+  managedPolicies: Map<string, PolicyDocument>;
   tables: Map<string, { partitionKey: string; items: Map<string, Record<string, unknown>> }>;
   queues: Map<string, string[]>;
   secrets: Map<string, string>;
@@ -133,7 +141,9 @@ export function authorize(
 ): void {
   const request = { action, resource, context: { ...principalContext(principal, state), ...extra } };
   const layers = [principal.session === null ? principal.policies : enforcedPolicies(principal.session.role, state)];
-  if (principal.session?.policy) layers.push([principal.session.policy]);
+  const { policy = null, managed = [] } = principal.session ?? {};
+  const ofSession = [...(policy === null ? [] : [policy]), ...managed.map(({ document }) => document)];
+  if (ofSession.length > 0) layers.push(ofSession);
   if (!layers.every((documents) => evaluate(documents, request) === 'allow'))
     throw accessDenied(principal.arn, action, resource);
 }

@@ -23,6 +23,7 @@ export async function assumeRoleWithWebIdentity(state: State, form: URLSearchPar
     [`${identity.issuer}:aud`.toLowerCase()]: [identity.audience],
     ...requestContext(identity.tags, identity.sourceIdentity),
   };
+  const managed = managedIn(state, asked, identity.tags);
   // One answer for an unknown role and for one that trusts somebody else: what exists is not told.
   for (const needed of neededActions(action, identity.tags, identity.sourceIdentity))
     if (role === undefined || !trusts(role.trust, 'Federated', identity.federated, needed, context))
@@ -31,7 +32,7 @@ export async function assumeRoleWithWebIdentity(state: State, form: URLSearchPar
     SubjectFromWebIdentityToken: identity.subject,
     Audience: identity.audience,
     Provider: identity.federated,
-    ...open(state, role as Role, asked, identity.tags, identity.sourceIdentity),
+    ...open(state, role as Role, { ...asked, managed }, identity.tags, identity.sourceIdentity),
   });
 }
 
@@ -45,7 +46,14 @@ export function assumeRole(state: State, form: URLSearchParams, caller: Principa
   if (sourceIdentity !== null && !/^[\w+=,.@-]{2,64}$/.test(sourceIdentity)) throw invalid('Invalid SourceIdentity.');
   if (caller.session !== null && asked.seconds > 3600)
     throw invalid('The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.');
-  const context = { ...principalContext(caller, state), ...requestContext(tags, sourceIdentity) };
+  const externalId = form.get('ExternalId');
+  if (externalId !== null && !/^[\w+=,.@:/-]{2,1224}$/.test(externalId)) throw invalid('Invalid ExternalId.');
+  const managed = managedIn(state, asked, tags);
+  const context = {
+    ...principalContext(caller, state),
+    ...requestContext(tags, sourceIdentity),
+    ...(externalId === null ? {} : { 'sts:externalid': [externalId] }),
+  };
   const principal = caller.session?.role.arn ?? caller.arn;
   for (const needed of neededActions(action, tags, sourceIdentity)) {
     if (role === undefined || !trusts(role.trust, 'AWS', principal, needed, context))
@@ -54,7 +62,7 @@ export function assumeRole(state: State, form: URLSearchParams, caller: Principa
   }
   return answer(
     action,
-    open(state, role as Role, asked, tags, sourceIdentity ?? caller.session?.sourceIdentity ?? null),
+    open(state, role as Role, { ...asked, managed }, tags, sourceIdentity ?? caller.session?.sourceIdentity ?? null),
   );
 }
 
@@ -68,6 +76,23 @@ interface Asked {
   seconds: number;
   policy: PolicyDocument | null;
   policyText: string;
+  policyArns: string[];
+}
+
+type Managed = NonNullable<Principal['session']>['managed'];
+
+/** All that is packed into a session: the real limit is in bytes that nobody outside of AWS can count. */
+const packedLimit = 4096;
+
+function managedIn(state: State, asked: Asked, tags: Record<string, string>): Managed {
+  const packed = [asked.policyText, ...asked.policyArns, ...Object.entries(tags).flat()].join('').length;
+  if (packed > packedLimit)
+    throw new AwsError('PackedPolicyTooLarge', 400, 'Packed size of policies and tags exceeds the limit.');
+  return asked.policyArns.map((arn) => {
+    const document = state.managedPolicies.get(arn);
+    if (document === undefined) throw invalid(`The policy ${arn} does not exist.`);
+    return { arn, document };
+  });
 }
 
 function readRequest(form: URLSearchParams): Asked {
@@ -82,13 +107,26 @@ function readRequest(form: URLSearchParams): Asked {
   const policyText = form.get('Policy') ?? '';
   if (policyText.length > 2048)
     throw invalid("Value at 'policy' failed to satisfy constraint: Member must have length less than or equal to 2048");
-  return { roleArn, sessionName, seconds, policy: policyText === '' ? null : parsePolicy(policyText), policyText };
+  const policyArns: string[] = [];
+  for (let member = 1; form.has(`PolicyArns.member.${member}.arn`); member += 1)
+    policyArns.push(form.get(`PolicyArns.member.${member}.arn`) ?? '');
+  if (policyArns.length > 10) throw invalid("Value at 'policyArns' failed to satisfy constraint: at most 10.");
+  if (policyText.length + policyArns.join('').length > 2048)
+    throw invalid('The plaintext of inline and managed session policies must not exceed 2048 characters.');
+  return {
+    policyArns,
+    roleArn,
+    sessionName,
+    seconds,
+    policy: policyText === '' ? null : parsePolicy(policyText),
+    policyText,
+  };
 }
 
 function open(
   state: State,
   role: Role,
-  asked: Asked,
+  asked: Asked & { managed: Managed },
   tags: Record<string, string>,
   sourceIdentity: string | null,
 ): XmlRecord {
@@ -101,6 +139,7 @@ function open(
     issuedAt,
     expiresAt: issuedAt + asked.seconds * 1000,
     policy: asked.policy,
+    managed: asked.managed,
     sourceIdentity,
     tags,
   };
