@@ -27,7 +27,7 @@ describe('one Writ signals to another', () => {
         source
           .replace(
             'bindings:',
-            `  - { name: first, issuer: "${ground.url}", audience: "https://second.example", jwks_uri: "${ground.url}/.well-known/jwks.json", algorithms: [ES256] }\nbindings:`,
+            `  - { name: first, issuer: "${ground.url}", audience: "https://second.example", jwks_uri: "${ground.url}/.well-known/jwks.json", algorithms: [RS256] }\nbindings:`,
           )
           .concat(`  - { issuer: first, agent: invoice-bot, claims: { sub: ${agent} } }\n`),
       env: { WRIT_SIGNALS_ISSUER: ground.url, WRIT_SIGNALS_PUSH_TOKEN: pushToken },
@@ -52,7 +52,7 @@ describe('one Writ signals to another', () => {
   test('an agent that is locked at the one has its runs ended at the other', async () => {
     const seal = createSeal(deriveKey(Buffer.from(ground.env.WRIT_KEY_ENCRYPTION_KEY, 'base64url'), 'at-rest'));
     const ring = await openKeyRing(first.store, { clock: second.clock, seal, longestTokenSeconds: 300 });
-    const sign = identityTokens(ring, second.clock, ground.url);
+    const sign = identityTokens(ring, second.clock, ground.url, 'RS256');
     const subjectToken = await sign({ sub: agent, aud: 'https://second.example' }, 300);
     const itsRun = await second.openAgent({ subjectToken });
     const another = await second.openAgent();

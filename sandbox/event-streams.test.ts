@@ -56,7 +56,7 @@ for (const backend of await testBackends())
       ground = await prepareGround();
       await writeFile(join(ground.manifests, 'agent.yaml'), manifest);
       siem = await startReceiver(ground.url, 'https://siem.example');
-      other = await startReceiver(ground.url, 'https://other.example');
+      other = await startReceiver(ground.url, 'https://other.example', 'ES256');
       env = {
         WRIT_STREAMS: 'siem, desk, other',
         WRIT_STREAM_SIEM_AUDIENCE: siem.audience,
@@ -68,6 +68,7 @@ for (const backend of await testBackends())
         WRIT_STREAM_OTHER_AUDIENCE: other.audience,
         WRIT_STREAM_OTHER_PUSH_URL: other.url,
         WRIT_STREAM_OTHER_PUSH_TOKEN: other.pushToken,
+        WRIT_STREAM_OTHER_ALGORITHM: 'ES256',
         WRIT_STREAM_OTHER_EVENTS: 'session-revoked, account-disabled',
         WRIT_LOG_LEVEL: 'trace',
       };

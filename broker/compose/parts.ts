@@ -39,7 +39,7 @@ export interface Parts extends Foundation {
 
 export function createParts(foundation: Foundation, url: string, clockGuard: ClockGuard): Parts {
   const { settings, clock, ring, store } = foundation;
-  const deps = { clock, signIdentityToken: identityTokens(ring, clock, url) };
+  const deps = { clock, signIdentityToken: identityTokens(ring, clock, url, settings.WRIT_IDENTITY_TOKEN_ALGORITHM) };
   const providers = new Map(
     foundation.modules
       .filter((module) => settings.providers.has(module.name))

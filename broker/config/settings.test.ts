@@ -139,12 +139,20 @@ test('each event stream has variables of its own; what is missing or nobody’s 
     WRIT_STREAM_SIEM_PUSH_TOKEN: 'x',
     WRIT_STREAM_DESK_AUDIENCE: 'desk',
     WRIT_STREAM_DESK_TOKEN: own,
+    WRIT_STREAM_DESK_ALGORITHM: 'ES256',
     WRIT_STREAM_DESK_EVENTS: 'account-disabled, account-disabled',
   };
   const all = ['session-revoked', 'risk-level-change', 'account-disabled', 'account-enabled'];
   assert.deepEqual(loadSettings(given, []).streams, [
-    { name: 'siem', audience: 'siem', events: all, push: { url: to, token: 'x', anywhere: false }, token: null },
-    { name: 'desk', audience: 'desk', events: ['account-disabled'], push: null, token: own },
+    {
+      name: 'siem',
+      audience: 'siem',
+      events: all,
+      algorithm: 'RS256',
+      push: { url: to, token: 'x', anywhere: false },
+      token: null,
+    },
+    { name: 'desk', audience: 'desk', events: ['account-disabled'], algorithm: 'ES256', push: null, token: own },
   ]);
   for (const [changes, fault] of [
     [{ WRIT_STREAM_SIEM_AUDIENCE: '' }, /^WRIT_STREAM_SIEM_AUDIENCE: is missing$/],

@@ -387,6 +387,12 @@ export const environment = z.object({
   WRIT_KEY_LEAD_SECONDS: seconds(600, 0, 86_400).describe(
     'How long a rotated-in signing key is published before it signs.',
   ),
+  WRIT_IDENTITY_TOKEN_ALGORITHM: z
+    .enum(['ES256', 'RS256'])
+    .default('ES256')
+    .describe(
+      'What the tokens are signed with by which the broker is known at clouds and object stores: `RS256` where one of them reads nothing else. Keys of both are published.',
+    ),
 });
 
 /**

@@ -22,6 +22,10 @@ export const streamVariables = z.object({
     .describe(
       'What is signalled, separated by commas: `session-revoked`, `risk-level-change`, `account-disabled`, `account-enabled`.',
     ),
+  WRIT_STREAM_NAME_ALGORITHM: z
+    .enum(['RS256', 'ES256'])
+    .default('RS256')
+    .describe('What its tokens are signed with; RS256 is what the CAEP Interoperability Profile asks for.'),
   WRIT_STREAM_NAME_PUSH_URL: z
     .url({ protocol: /^https?$/ })
     .refine((url) => url.startsWith('https:') || isLoopback(url), 'must be https (http on loopback alone)')
@@ -77,6 +81,7 @@ export function readStreams(
     const {
       WRIT_STREAM_NAME_AUDIENCE: audience,
       WRIT_STREAM_NAME_EVENTS: events,
+      WRIT_STREAM_NAME_ALGORITHM: algorithm,
       WRIT_STREAM_NAME_PUSH_URL: url,
       WRIT_STREAM_NAME_PUSH_TOKEN: pushToken,
       WRIT_STREAM_NAME_PUSH_ALLOW_PRIVATE: anywhere,
@@ -91,6 +96,7 @@ export function readStreams(
       name,
       audience,
       events: [...new Set<StreamEvent>(events)],
+      algorithm,
       push: url === undefined ? null : { url, token: pushToken ?? null, anywhere },
       token: token ?? null,
     });

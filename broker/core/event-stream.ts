@@ -25,6 +25,8 @@ export interface EventStream {
   name: string;
   audience: string;
   events: readonly StreamEvent[];
+  /** What its tokens are signed with. */
+  algorithm: 'RS256' | 'ES256';
   /** Where its events are pushed (RFC 8935); null = the receiver polls them (RFC 8936). */
   push: { url: string; token: string | null; anywhere: boolean } | null;
   /** What the receiver must send to poll, and to ask about its stream; null = it asks for nothing. */

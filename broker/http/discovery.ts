@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { dpopAlgorithms } from '../identity/dpop.ts';
 import { signingAlgorithms } from '../identity/trust-schema.ts';
-import type { KeyRing } from '../keys/ring.ts';
+import { type KeyRing, ringAlgorithms } from '../keys/ring.ts';
 import { type Operation, operation } from './operation.ts';
 import { resourceMetadataPath } from './resource-metadata-path.ts';
 import { grantTypes } from './token-endpoint.ts';
@@ -59,7 +59,7 @@ export function discoveryOperations(issuer: string, ring: KeyRing, requireDpop: 
         authorization_endpoint: `${issuer}/login`,
         response_types_supported: ['id_token'],
         subject_types_supported: ['public'],
-        id_token_signing_alg_values_supported: ['ES256'],
+        id_token_signing_alg_values_supported: ringAlgorithms,
         claims_supported: ['iss', 'sub', 'aud', 'iat', 'exp', 'jti'],
       }),
       3600,

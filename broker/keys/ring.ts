@@ -1,6 +1,7 @@
 /**
- * The ring of signing keys (ES256), kept in the database so that every process signs with the same one and
- * publishes the same JWKS.
+ * The ring of signing keys, kept in the database so that every process signs with the same ones and publishes
+ * the same JWKS. One line of keys for each algorithm: ES256 for all that the broker verifies itself, RS256
+ * beside it for verifiers that read no other.
  *
  * Life of a key: created → published in the JWKS → signs from `active_from` → no longer signs once a newer
  * key is active → leaves the JWKS when the last token it can have signed has expired. A key that may be in
@@ -11,7 +12,8 @@
  * the one that counts, `retired_at`, can only take a key away earlier.
  */
 
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject, randomBytes } from 'node:crypto';
+import { promisify } from 'node:util';
 import { exportJWK, type JWK } from 'jose';
 import { z } from 'zod';
 import { appendEvent } from '../audit/append.ts';
@@ -22,8 +24,12 @@ import { selfSigned } from './certificate.ts';
 import { type OwnSignatures, ownSignatures } from './own-signatures.ts';
 import type { Seal } from './seal.ts';
 
+export const ringAlgorithms = ['ES256', 'RS256'] as const;
+export type RingAlgorithm = (typeof ringAlgorithms)[number];
+
 export interface SigningKey {
   kid: string;
+  alg: RingAlgorithm;
   publicJwk: JWK;
   privateKey: KeyObject;
   publicKey: KeyObject;
@@ -34,27 +40,31 @@ export interface SigningKey {
 }
 
 export interface KeyRing {
-  /** The key that signs now. @throws Error when there is none: then nothing may be issued */
-  current(): SigningKey;
-  /** A key that may still verify, by its id. */
+  /**
+   * The key that signs now; ES256 when nothing is said. @throws Error when there is none: then nothing may be
+   * issued
+   */
+  current(alg?: RingAlgorithm): SigningKey;
+  /** A key of ES256 that may still verify, by its id. */
   find(kid: string): SigningKey | undefined;
-  /** Every key that may still verify. */
+  /** Every key of ES256 that may still verify. */
   published(): SigningKey[];
   /**
-   * Public keys, `kid`, `alg`, `use` and `x5c` set (RFC 7517). The one that signs now is the first: radosgw
-   * 16 looks at no other.
+   * Public keys, `kid`, `alg`, `use` set (RFC 7517), and `x5c` for ES256. The one of ES256 that signs now is
+   * the first: radosgw 16 looks at no other.
    */
   jwks(): { keys: JWK[] };
   /** Reads the ring again; called on a timer and when an unknown kid turns up. */
   reload(): Promise<void>;
   /**
-   * Adds a key that will sign after `leadSeconds`, and sets when the present one leaves the JWKS.
-   * @returns the new kid
+   * Adds a key of each algorithm that will sign after `leadSeconds`, and sets when the present ones leave the
+   * JWKS.
+   * @returns the new kid of ES256
    */
   rotate(leadSeconds: number, actor: string): Promise<string>;
   /**
    * Withdraws a key at once; where no other may sign now, the next signs from now on.
-   * @returns the key that signs now; null when there is no such key, or it was withdrawn before
+   * @returns the key that signs in its place; null when there is no such key, or it was withdrawn before
    */
   withdraw(kid: string, actor: string, requestId: string | null): Promise<string | null>;
 }
@@ -69,27 +79,48 @@ export interface RingOptions {
 }
 
 /** What is sealed in a row: a private JWK with members of ours (RFC 7517 section 4). */
-const sealedKey = z.strictObject({
-  kty: z.literal('EC'),
-  crv: z.literal('P-256'),
-  x: z.string(),
-  y: z.string(),
-  d: z.string(),
-  /** Absent in keys that are older than it. */
-  x5c: z.array(z.base64()).length(1).optional(),
-  active_from: z.iso.datetime(),
-  retires: z.record(z.string(), z.iso.datetime()),
-});
+const times = { active_from: z.iso.datetime(), retires: z.record(z.string(), z.iso.datetime()) };
+const part = z.base64url();
+const sealedKey = z.discriminatedUnion('kty', [
+  z.strictObject({
+    kty: z.literal('EC'),
+    crv: z.literal('P-256'),
+    x: part,
+    y: part,
+    d: part,
+    /** Absent in keys that are older than it. */
+    x5c: z.array(z.base64()).length(1).optional(),
+    ...times,
+  }),
+  z.strictObject({
+    kty: z.literal('RSA'),
+    n: part,
+    e: part,
+    d: part,
+    p: part,
+    q: part,
+    dp: part,
+    dq: part,
+    qi: part,
+    ...times,
+  }),
+]);
+
+const newPairs: { [Alg in RingAlgorithm]: () => Promise<{ publicKey: KeyObject; privateKey: KeyObject }> } = {
+  ES256: () => promisify(generateKeyPair)('ec', { namedCurve: 'P-256' }),
+  RS256: () => promisify(generateKeyPair)('rsa', { modulusLength: 2048 }),
+};
 
 const insertKey: Statement = {
   name: 'keys_insert',
   text: `
     WITH old AS (
-      UPDATE signing_key SET retired_at = $7::timestamptz WHERE retired_at IS NULL AND $8::text = 'rotate' RETURNING kid
+      UPDATE signing_key SET retired_at = $7::timestamptz
+      WHERE retired_at IS NULL AND $8::text = 'rotate' AND public_jwk ->> 'alg' = $10::text RETURNING kid
     ), new AS (
       INSERT INTO signing_key (kid, public_jwk, private_jwe, created_at, active_from)
       SELECT $1::text, $2::jsonb, $3::text, $4::timestamptz, $5::timestamptz WHERE $8::text = 'rotate' OR NOT EXISTS (
-        SELECT 1 FROM signing_key WHERE retired_at IS NULL AND kid <> ALL($9::text[]))
+        SELECT 1 FROM signing_key WHERE retired_at IS NULL AND kid <> ALL($9::text[]) AND public_jwk ->> 'alg' = $10::text)
       RETURNING kid
     ), event AS (
       ${appendEvent({ chain: "'system'", at: '$4::timestamptz', type: event('key.created'), actor: '$6::text', payload: "json_build_object('kid', kid, 'active_from', $5::timestamptz)" }, 'new')}
@@ -118,6 +149,23 @@ const withdrawKey: Statement = {
     SELECT kid FROM gone`,
 };
 
+/**
+ * The last of those that are active signs. Of two made in the same moment it is one that no other retires;
+ * failing that any, as long as every process takes the same.
+ */
+function inOrder(keys: readonly SigningKey[]): SigningKey[] {
+  const retired = retiredBy(keys);
+  return keys.toSorted(
+    (a, b) =>
+      a.activeFrom.getTime() - b.activeFrom.getTime() ||
+      Number(retired.has(b.kid)) - Number(retired.has(a.kid)) ||
+      (a.kid < b.kid ? -1 : 1),
+  );
+}
+
+/** Keys that another retires, as it is sealed. */
+const retiredBy = (keys: readonly SigningKey[]) => new Set(keys.flatMap((key) => [...key.retires.keys()]));
+
 interface LeftOut {
   kid: string;
   leftOut: 'does not open' | 'is not of our making';
@@ -132,18 +180,15 @@ async function openKey(seal: Seal, row: { kid: string; privateJwe: string }): Pr
     return { kid: row.kid, leftOut: 'does not open' };
   }
   try {
-    const { active_from, retires, x5c, ...jwk } = sealedKey.parse(JSON.parse(text));
+    const { active_from, retires, ...jwk } = sealedKey.parse(JSON.parse(text));
     const privateKey = createPrivateKey({ key: jwk, format: 'jwk' });
     const publicKey = createPublicKey(privateKey);
+    const alg = jwk.kty === 'EC' ? 'ES256' : 'RS256';
+    const x5c = jwk.kty === 'EC' && jwk.x5c !== undefined ? { x5c: jwk.x5c } : {};
     return {
       kid: row.kid,
-      publicJwk: {
-        ...(await exportJWK(publicKey)),
-        kid: row.kid,
-        alg: 'ES256',
-        use: 'sig',
-        ...(x5c === undefined ? {} : { x5c }),
-      },
+      alg,
+      publicJwk: { ...(await exportJWK(publicKey)), kid: row.kid, alg, use: 'sig', ...x5c },
       privateKey,
       publicKey,
       own: ownSignatures(),
@@ -155,7 +200,7 @@ async function openKey(seal: Seal, row: { kid: string; privateJwe: string }): Pr
   }
 }
 
-/** Opens the ring; the very first start makes the first key. */
+/** Opens the ring; the very first start makes the first keys. */
 export async function openKeyRing(store: Store, options: RingOptions): Promise<KeyRing> {
   const { clock, seal } = options;
   let keys: SigningKey[] = [];
@@ -185,35 +230,44 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
     for (const { kid, leftOut: why } of others)
       if (!leftOut.has(kid)) options.log?.error({ kid, why }, 'a signing key in the database is left out');
     leftOut = new Set(others.map(({ kid }) => kid));
-    keys = usable.toSorted((a, b) => a.activeFrom.getTime() - b.activeFrom.getTime());
+    keys = inOrder(usable);
     for (const key of keys) for (const [kid, at] of key.retires) retire(kid, at);
     for (const { kid, retiredAt } of rows) if (retiredAt !== null) retire(kid, retiredAt);
   }
 
   /** @param retires keys that leave the JWKS because of this one, and when: sealed in it */
-  async function newPair(activeFrom: Date, retires: readonly (readonly [string, Date])[]) {
-    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  async function newKey(alg: RingAlgorithm, activeFrom: Date, retires: readonly (readonly [string, Date])[]) {
+    const pair = await newPairs[alg]();
     const kid = randomBytes(12).toString('base64url');
-    const publicJwk = { ...(await exportJWK(pair.publicKey)), kid, alg: 'ES256', use: 'sig' };
-    const sealed: z.input<typeof sealedKey> = {
-      ...((await exportJWK(pair.privateKey)) as Pick<z.input<typeof sealedKey>, 'kty' | 'crv' | 'x' | 'y' | 'd'>),
+    const publicJwk = { ...(await exportJWK(pair.publicKey)), kid, alg, use: 'sig' };
+    const sealed = sealedKey.parse({
+      ...(await exportJWK(pair.privateKey)),
       // Signed once and kept: every process publishes the same one, whose fingerprint can be registered.
-      x5c: [selfSigned(kid, pair, clock.now())],
+      ...(alg === 'ES256' ? { x5c: [selfSigned(kid, pair, clock.now())] } : {}),
       active_from: activeFrom.toISOString(),
       retires: Object.fromEntries(retires.map(([old, at]) => [old, at.toISOString()])),
-    };
+    });
     const privateJwe = await seal.seal(JSON.stringify(sealed), kid);
     return { kid, publicJwk: JSON.stringify(publicJwk), privateJwe };
   }
 
-  async function create(purpose: 'first' | 'rotate', leadSeconds: number, actor: string): Promise<string> {
+  async function create(
+    purpose: 'first' | 'rotate',
+    alg: RingAlgorithm,
+    leadSeconds: number,
+    actor: string,
+  ): Promise<string> {
     const now = clock.now();
     const activeFrom = new Date(now.getTime() + leadSeconds * 1000);
     const retireOld = new Date(activeFrom.getTime() + options.longestTokenSeconds * 1000);
     if (purpose === 'rotate') await reload();
-    const old = keys.filter((key) => !publishedUntil.has(key.kid)).map((key): [string, Date] => [key.kid, retireOld]);
-    const { kid, publicJwk, privateJwe } = await newPair(activeFrom, purpose === 'rotate' ? old : []);
-    const values = [kid, publicJwk, privateJwe, now, activeFrom, actor, retireOld, purpose, [...leftOut]];
+    // What a column says of an old key is not enough: it may be changed back.
+    const retired = retiredBy(keys);
+    const old = keys
+      .filter((key) => key.alg === alg && !retired.has(key.kid))
+      .map((key): [string, Date] => [key.kid, retireOld]);
+    const { kid, publicJwk, privateJwe } = await newKey(alg, activeFrom, purpose === 'rotate' ? old : []);
+    const values = [kid, publicJwk, privateJwe, now, activeFrom, actor, retireOld, purpose, [...leftOut], alg];
     await store.run(insertKey, values);
     await reload();
     return kid;
@@ -221,11 +275,12 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
 
   async function withdraw(kid: string, actor: string, requestId: string | null): Promise<string | null> {
     const now = clock.now();
-    const next = await newPair(now, [[kid, now]]);
+    const alg = keys.find((key) => key.kid === kid)?.alg ?? 'ES256';
+    const next = await newKey(alg, now, [[kid, now]]);
     const values = [kid, now, actor, next.kid, next.publicJwk, next.privateJwe, requestId];
     const gone = await store.run(withdrawKey, values);
     await reload();
-    return gone.length === 0 ? null : current().kid;
+    return gone.length === 0 ? null : current(alg).kid;
   }
 
   const published = () => {
@@ -235,31 +290,42 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
       return until === undefined || until > now;
     });
   };
+  // What the broker verifies itself is never judged by a key that signs for others.
+  const own = () => published().filter(({ alg }) => alg === 'ES256');
 
-  const signing = () => {
+  const signing = (alg: RingAlgorithm) => {
     const now = clock.now();
-    return published().findLast((candidate) => candidate.activeFrom <= now);
+    return published().findLast((candidate) => candidate.alg === alg && candidate.activeFrom <= now);
   };
 
-  const current = () => {
-    const key = signing();
-    if (key === undefined) throw new Error('no signing key is active');
+  const current = (alg: RingAlgorithm = 'ES256') => {
+    const key = signing(alg);
+    if (key === undefined) throw new Error(`no signing key of ${alg} is active`);
     return key;
   };
 
   await reload();
-  if (published().length === 0) await create('first', 0, 'system');
+  for (const alg of ringAlgorithms)
+    if (!published().some((key) => key.alg === alg)) await create('first', alg, 0, 'system');
   return {
     current,
-    published,
-    find: (kid) => published().find((key) => key.kid === kid),
+    published: own,
+    find: (kid) => own().find((key) => key.kid === kid),
     jwks: () => {
-      const first = signing()?.kid;
-      const keys = published().toSorted((a, b) => Number(b.kid === first) - Number(a.kid === first));
-      return { keys: keys.map((key) => key.publicJwk) };
+      const first = signing('ES256')?.kid;
+      const place = (key: SigningKey) => (key.kid === first ? 0 : 1 + ringAlgorithms.indexOf(key.alg));
+      return {
+        keys: published()
+          .toSorted((a, b) => place(a) - place(b))
+          .map((key) => key.publicJwk),
+      };
     },
     reload,
-    rotate: (leadSeconds, actor) => create('rotate', leadSeconds, actor),
+    rotate: async (leadSeconds, actor) => {
+      const kid = await create('rotate', 'ES256', leadSeconds, actor);
+      await create('rotate', 'RS256', leadSeconds, actor);
+      return kid;
+    },
     withdraw,
   };
 }

@@ -9,8 +9,8 @@ import type { Signalled } from './event-of.ts';
 
 /** The same event has the same claims whenever it is signed. */
 export function signSet(ring: KeyRing, issuer: string, stream: EventStream, { jti, claims }: Signalled) {
-  const key = ring.current();
+  const key = ring.current(stream.algorithm);
   return new SignJWT({ ...claims, iss: issuer, aud: stream.audience, jti })
-    .setProtectedHeader({ alg: 'ES256', typ: 'secevent+jwt', kid: key.kid })
+    .setProtectedHeader({ alg: key.alg, typ: 'secevent+jwt', kid: key.kid })
     .sign(key.privateKey);
 }

@@ -18,6 +18,7 @@ const stream = (name: string, events: EventStream['events']): EventStream => ({
   name,
   audience: name,
   events,
+  algorithm: 'RS256',
   push: null,
   token: null,
 });

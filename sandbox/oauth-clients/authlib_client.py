@@ -6,12 +6,15 @@ from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
+from authlib.oidc.discovery import OpenIDProviderMetadata
 
 settings = json.load(sys.stdin)
 issuer = settings["issuer"]
 plain = OAuth2Session()
 metadata = plain.request("GET", issuer + "/.well-known/oauth-authorization-server", withhold_token=True).json()
 AuthorizationServerMetadata(metadata).validate()
+openid = plain.request("GET", issuer + "/.well-known/openid-configuration", withhold_token=True).json()
+OpenIDProviderMetadata(openid).validate()
 endpoint = metadata["token_endpoint"]
 
 

@@ -55,8 +55,11 @@ export interface Receiver {
   close(): Promise<void>;
 }
 
-/** @param transmitter its issuer; its keys are where its metadata says */
-export async function startReceiver(transmitter: string, audience: string): Promise<Receiver> {
+/**
+ * @param transmitter its issuer; its keys are where its metadata says
+ * @param algorithm the only one that it takes; RS256 is the CAEP Interoperability Profile's
+ */
+export async function startReceiver(transmitter: string, audience: string, algorithm = 'RS256'): Promise<Receiver> {
   const pushToken = randomBytes(24).toString('base64url');
   const taken = new Map<string, ReceivedSet>();
   const times = new Map<string, number>();
@@ -134,7 +137,7 @@ export async function startReceiver(transmitter: string, audience: string): Prom
       issuer: transmitter,
       audience,
       typ: 'secevent+jwt',
-      algorithms: ['ES256'],
+      algorithms: [algorithm],
       requiredClaims: ['iss', 'iat', 'jti', 'aud', 'sub_id', 'events'],
     });
     if (protectedHeader.kid === undefined) throw new Error('no kid');
