@@ -1,5 +1,6 @@
 /** `@writ/client`: the agent's side of Writ. */
 export { type AwsSdkCredentials, awsCredentials, awsCredentialsOf } from './aws.ts';
+export type { Capability, Choice } from './capabilities.ts';
 export type { Clock } from './clock.ts';
 export type {
   AwsCredential,

@@ -46,6 +46,23 @@ describe('sessions', () => {
     }
   });
 
+  it('tells what it may ask for, and what is left of it', async () => {
+    const session = await open({ envelope: { maxGrants: 2 } });
+    await session.grant('read-repository');
+    const [files, ...others] = await session.capabilities();
+    assert.deepEqual(
+      [files!, ...others].map(({ name, tier, grantsLeft, state }) => [name, tier, grantsLeft, state]),
+      [
+        ['read-customer-files', 1, 1, 'open'],
+        ['write-customer-files', 2, 1, 'open'],
+        ['read-repository', 1, 1, 'open'],
+        ['read-archive', 1, 1, 'open'],
+      ],
+    );
+    assert.deepEqual(files?.choose, { access: { type: 'string', enum: ['read', 'list'], default: 'read' } });
+    assert.deepEqual([files?.maxTtlSeconds, files?.delegateOnly, files?.params.prefix], [900, false, 'customers/42/']);
+  });
+
   it('opens with a platform token, and is bound to a key unless told otherwise', async () => {
     const session = await open({
       onBehalfOf: 'user:owner@example.com',

@@ -1,5 +1,6 @@
 /** A session: one run of one task. It holds the token and the key, keeps itself alive, and ends. */
 import './dispose.ts';
+import { type Capability, readCapabilities } from './capabilities.ts';
 import type { CredentialOf, CredentialType } from './credentials.ts';
 import { type CallApproval, type CallDecision, readApproval } from './decision.ts';
 import { type DpopKey, newDpopKey } from './dpop.ts';
@@ -125,6 +126,9 @@ export interface Session {
 
   /** The tools that may be called now: what a model may be shown. */
   tools(): Promise<CallableTool[]>;
+
+  /** What the session may ask for, by the manifest in force now, and what is left of it. */
+  capabilities(): Promise<Capability[]>;
 
   /** The session, its grants and leases, as the broker has them now. */
   overview(): Promise<Overview>;
@@ -329,6 +333,8 @@ async function createSession(
     say: async (text) =>
       (await call({ method: 'POST', path: '/v1/session/words', json: { text }, repeatable: true })).body.words,
     tools: async () => (await call({ method: 'GET', path: '/v1/tools', repeatable: true })).body.tools,
+    capabilities: async () =>
+      readCapabilities((await call({ method: 'GET', path: '/v1/capabilities', repeatable: true })).body),
     overview: async () => whole(await page(null)),
     end: async ({ waitSeconds = 0 } = {}) => {
       const path = `/v1/session/end?wait=${waitSeconds}&limit=500`;

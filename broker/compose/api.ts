@@ -30,6 +30,7 @@ import { type AuthzenDeps, accessRequestsPath } from '../http/authzen-answers.ts
 import { authzenSearchOperations } from '../http/authzen-search.ts';
 import { type BreakGlassOperationDeps, breakGlassOperations } from '../http/break-glass.ts';
 import { candidateOperations } from '../http/candidates.ts';
+import { capabilityOperations } from '../http/capabilities.ts';
 import { type CibaDeps, cibaOperations, pollCiba } from '../http/ciba.ts';
 import { createDenialTokens } from '../http/denial-token.ts';
 import { discoveryOperations } from '../http/discovery.ts';
@@ -285,6 +286,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         maxGrantsPerSession,
         maxSleepSeconds,
       }),
+      ...capabilityOperations({ store, catalog, maxGrantsPerSession }),
       tokenOperation(oauth),
       introspectionOperation(oauth),
       revocationOperation(oauth),

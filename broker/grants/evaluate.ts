@@ -4,6 +4,7 @@
  */
 import { lifetimesOf, type Provider, ProviderError } from '../../providers/contract.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
+import { didYouMean } from '../core/field-words.ts';
 import { userText } from '../core/identifier.ts';
 import type { JsonObject, Plan, PlanDescription, Reason } from '../core/vocabulary.ts';
 import { type Decision, decide } from '../decide/decide.ts';
@@ -178,9 +179,11 @@ const underLock = (decision: Decision, reasons: Reason[]): Decision => ({
  *   provider is not switched on here
  */
 export function find(providers: ReadonlyMap<string, Provider>, manifest: PublishedManifest, name: string) {
-  const capability = member(manifest.compiled.manifest.capabilities, name);
+  const { capabilities } = manifest.compiled.manifest;
+  const capability = member(capabilities, name);
   if (capability === undefined) {
-    throw badRequest([{ path: 'capability', message: 'is not a capability of this agent' }]);
+    const message = `is not a capability of this agent${didYouMean(name, Object.keys(capabilities))}`;
+    throw badRequest([{ path: 'capability', message }]);
   }
   const provider = providers.get(capability.provider);
   if (provider === undefined) {

@@ -4,6 +4,7 @@
  * well-formed request is allowed is Cedar's to say, in `decide/`.
  */
 import type { FieldFault } from '../core/errors.ts';
+import { didYouMean } from '../core/field-words.ts';
 import type { Json, JsonObject, Task } from '../core/vocabulary.ts';
 import { type Capability, type Choice, type Input, type Manifest, member } from './manifest.ts';
 import { memoize } from './memoize.ts';
@@ -24,7 +25,8 @@ type Faults = { ok: false; faults: FieldFault[] };
 export function checkTask(manifest: Manifest, taskType: unknown, inputs: unknown): { ok: true; task: Task } | Faults {
   const type = typeof taskType === 'string' ? member(manifest.task_types, taskType) : undefined;
   if (type === undefined || typeof taskType !== 'string') {
-    return { ok: false, faults: [{ path: 'task_type', message: 'is not a task type of this agent' }] };
+    const message = `is not a task type of this agent${didYouMean(taskType, Object.keys(manifest.task_types))}`;
+    return { ok: false, faults: [{ path: 'task_type', message }] };
   }
   if (inputs !== undefined && !isRecord(inputs)) {
     return { ok: false, faults: [{ path: 'inputs', message: 'must be an object' }] };
@@ -32,7 +34,7 @@ export function checkTask(manifest: Manifest, taskType: unknown, inputs: unknown
   const given: Record<string, unknown> = inputs ?? {};
   const faults: FieldFault[] = unknownKeys(given, type.inputs).map((key) => ({
     path: `inputs.${key}`,
-    message: 'is not an input of this task type',
+    message: `is not an input of this task type${didYouMean(key, Object.keys(type.inputs))}`,
   }));
   const task: Task = { task_type: taskType, inputs: {} };
   for (const [name, shape] of Object.entries(type.inputs)) {
@@ -94,9 +96,10 @@ export function bindParams(capability: Capability, task: Task, given: unknown): 
     return { ok: false, faults: [{ path: 'params', message: 'must be an object' }] };
   }
   const asked: Record<string, unknown> = given ?? {};
-  const faults: FieldFault[] = unknownKeys(asked, { ...capability.params, ...capability.choose }).map((key) => ({
+  const known = { ...capability.params, ...capability.choose };
+  const faults: FieldFault[] = unknownKeys(asked, known).map((key) => ({
     path: `params.${key}`,
-    message: 'is not a parameter of this capability',
+    message: `is not a parameter of this capability${didYouMean(key, Object.keys(known))}`,
   }));
   // Possible where the task type may not ask for it, or where a later manifest gave the task type other
   // inputs.
@@ -135,7 +138,8 @@ const neededInputs = memoize((capability: Capability) => [
   ...new Set(textsOf(capability.params).flatMap(({ text }) => referencesOf(text).inputs)),
 ]);
 
-function missingInputs(capability: Capability, task: Task): string[] {
+/** Inputs that the capability needs and the task does not have. */
+export function missingInputs(capability: Capability, task: Task): string[] {
   return neededInputs(capability).filter((input) => !Object.hasOwn(task.inputs, input));
 }
 

@@ -88,6 +88,10 @@ interface FactsTable {
   [name: string]: FactEntry;
 }
 
+/** SQL: whether a row `g` of grants counts against an envelope: not denied, and no mint without effect. */
+export const countedGrant = `g.status <> 'denied' AND (g.status <> 'failed'
+            OR EXISTS (SELECT 1 FROM lease l WHERE l.grant_id = g.id AND l.status <> 'failed'))`;
+
 export const factsTable = {
   owner: {
     type: 'String',
@@ -211,8 +215,7 @@ export const factsTable = {
   'session.capability_grants': {
     type: 'Long',
     from: 'history',
-    sql: `count(*) FILTER (WHERE g.capability = r.capability AND g.status <> 'denied' AND (g.status <> 'failed'
-            OR EXISTS (SELECT 1 FROM lease l WHERE l.grant_id = g.id AND l.status <> 'failed')))`,
+    sql: `count(*) FILTER (WHERE g.capability = r.capability AND ${countedGrant})`,
     ownShare: 1,
     example: 0,
     meaning: 'The same for this capability alone, over the session’s whole tree.',

@@ -69,7 +69,7 @@ const InputSchema = z.discriminatedUnion('type', [
   }),
 ]);
 
-const ChoiceSchema = z.discriminatedUnion('type', [
+export const ChoiceSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('string').describe('A text. Needs exactly one of `pattern` and `enum`.'),
     pattern: pattern.optional().describe('RE2 pattern that the whole value must match.'),
