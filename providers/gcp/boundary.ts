@@ -6,8 +6,14 @@
 export interface BucketAccess {
   bucket: string;
   role: string;
-  /** null = the whole bucket. */
+  /** null = none; without any of the members below, the whole bucket. At most one of the four is given. */
   prefix: string | null;
+  /** The one object of this name. */
+  object?: string;
+  /** A managed folder, and what is in it. */
+  managed_folder?: string;
+  /** Whatever is called so or longer, neighbours too. */
+  name_begins?: string;
 }
 
 export type AccessBoundary = {
@@ -27,14 +33,33 @@ export const maxExpressionLength = 2048;
 export function boundaryFor(buckets: readonly BucketAccess[]): AccessBoundary {
   return {
     accessBoundary: {
-      accessBoundaryRules: buckets.map(({ bucket, role, prefix }) => ({
-        availableResource: `//storage.googleapis.com/projects/_/buckets/${bucket}`,
-        availablePermissions: [`inRole:${role}`],
-        ...(prefix === null ? {} : { availabilityCondition: { expression: prefixCondition(bucket, prefix) } }),
-      })),
+      accessBoundaryRules: buckets.map((access) => {
+        const expression = conditionOf(access);
+        return {
+          availableResource: `//storage.googleapis.com/projects/_/buckets/${access.bucket}`,
+          availablePermissions: [`inRole:${access.role}`],
+          ...(expression === null ? {} : { availabilityCondition: { expression } }),
+        };
+      }),
     },
   };
 }
+
+/** Null: the whole bucket. */
+function conditionOf({ bucket, prefix, object, managed_folder, name_begins }: BucketAccess): string | null {
+  // Without a clause about listing there is none: names of others are nobody's business who reads one.
+  if (object !== undefined) return `resource.name == ${celString(`projects/_/buckets/${bucket}/objects/${object}`)}`;
+  if (managed_folder !== undefined) {
+    const folders = celString(`projects/_/buckets/${bucket}/managedFolders/${managed_folder}`);
+    return `${prefixCondition(bucket, managed_folder)} || resource.name.startsWith(${folders})`;
+  }
+  const begins = prefix ?? name_begins ?? null;
+  return begins === null ? null : prefixCondition(bucket, begins);
+}
+
+/** What all names of objects that it reaches begin with; empty = the whole bucket. */
+export const beginningOf = ({ prefix, object, managed_folder, name_begins }: BucketAccess): string =>
+  object ?? managed_folder ?? name_begins ?? prefix ?? '';
 
 /**
  * Objects by their resource name. Listing is a request on the bucket and carries no object name; Google

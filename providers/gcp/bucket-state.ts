@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { ObservedClock } from '../answer-date.ts';
 import { ProviderError } from '../contract.ts';
+import { type BucketAccess, beginningOf } from './boundary.ts';
 import { type Step, unreadable } from './errors.ts';
 import { callGoogle } from './http.ts';
 
@@ -25,7 +26,9 @@ export interface SeenListing {
 }
 
 /** @throws ProviderError */
-export async function listBucket(call: StorageCall, bucket: string, prefix: string | null): Promise<SeenListing> {
+export async function listBucket(call: StorageCall, access: BucketAccess): Promise<SeenListing> {
+  const { bucket, object } = access;
+  const prefix = beginningOf(access);
   const step: Step = { doing: `listing the objects of ${bucket}`, mints: false };
   const hash = createHash('sha256');
   let [count, bytes] = [0, 0];
@@ -35,13 +38,14 @@ export async function listBucket(call: StorageCall, bucket: string, prefix: stri
     const query = new URLSearchParams({
       maxResults: '1000',
       fields: 'items(name,generation,metageneration,size),nextPageToken',
-      ...(prefix === null ? {} : { prefix }),
+      ...(prefix === '' ? {} : { prefix }),
       ...(pageToken === undefined ? {} : { pageToken }),
     });
     const answer = await get(call, step, `${encodeURIComponent(bucket)}/o?${query}`);
     for (const item of (answer.items ?? []) as { [name: string]: unknown }[]) {
       const { name, generation, metageneration, size } = item;
       if (typeof name !== 'string' || ![generation, metageneration, size].every(isCount)) throw unreadable(step);
+      if (object !== undefined && name !== object) continue;
       hash.update(`${JSON.stringify([name, generation, metageneration, size])}\n`);
       count += 1;
       bytes += Number(size);

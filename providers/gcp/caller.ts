@@ -3,7 +3,7 @@ import type { ObservedClock } from '../answer-date.ts';
 import { type Clock, type ProviderDeps, ProviderError } from '../contract.ts';
 import { connectionFailure, gaveUp, httpFailure } from './errors.ts';
 import { cloudPlatform } from './params.ts';
-import type { GcpSettings } from './settings.ts';
+import { endpointOf, type GcpSettings } from './settings.ts';
 import { federate } from './sts.ts';
 
 export interface Caller {
@@ -13,16 +13,13 @@ export interface Caller {
 
 export function callerFor(config: GcpSettings, deps: ProviderDeps, clock: ObservedClock): Caller {
   const provider = config.WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER;
-  if (provider === undefined) return ambientCaller(config.GOOGLE_CLOUD_PROJECT);
+  if (provider === undefined) return ambientCaller(config);
+  const audience = config.WRIT_GCP_AUDIENCE ?? `//iam.googleapis.com/${provider}`;
   const identityToken = () =>
     // Google's default audience for a provider: its full name with the https: prefix.
-    deps.signIdentityToken(
-      { sub: config.WRIT_GCP_BROKER_SUBJECT, aud: `https://iam.googleapis.com/${provider}` },
-      300,
-      clock.now(),
-    );
+    deps.signIdentityToken({ sub: config.WRIT_GCP_BROKER_SUBJECT, aud: `https:${audience}` }, 300, clock.now());
   const obtain = async (signal: AbortSignal) =>
-    federate(config.WRIT_GCP_STS_ENDPOINT, provider, await identityToken(), clock, signal);
+    federate(endpointOf(config, 'WRIT_GCP_STS_ENDPOINT'), audience, await identityToken(), clock, signal);
   return federatedCaller(deps.clock, async (signal) => {
     const before = clock.skewMs();
     try {
@@ -80,7 +77,7 @@ function federatedCaller(
  * Application Default Credentials through Google's own library, loaded only here. It keeps and renews its
  * token itself.
  */
-function ambientCaller(project: string | undefined): Caller {
+function ambientCaller({ GOOGLE_CLOUD_PROJECT: project, GOOGLE_CLOUD_UNIVERSE_DOMAIN: universe }: GcpSettings): Caller {
   const step = { doing: 'reading the ambient credentials', mints: false };
   const open = async () => {
     const { GoogleAuth } = await import('google-auth-library');
@@ -94,10 +91,19 @@ function ambientCaller(project: string | undefined): Caller {
       if (fresh) auth = undefined;
       auth ??= open();
       try {
+        const client = await unlessAborted((await auth).getClient(), signal);
+        // A token of one universe would be sent to the services of another.
+        if (client.universeDomain !== universe)
+          throw new ProviderError(
+            'upstream_refused',
+            `The ambient credentials are of the universe ${client.universeDomain}, but GOOGLE_CLOUD_UNIVERSE_DOMAIN is ${universe}.`,
+            { providerCode: 'OTHER_UNIVERSE' },
+          );
         const token = await unlessAborted((await auth).getAccessToken(), signal);
         if (typeof token === 'string' && token !== '') return token;
       } catch (error) {
         if (signal.aborted) throw gaveUp(step);
+        if (error instanceof ProviderError) throw error;
         const { status, code } = error as { status?: number; code?: string | number };
         if (typeof status === 'number') throw httpFailure(step, status, null, null, null);
         if (typeof code === 'string') throw connectionFailure(step, code);

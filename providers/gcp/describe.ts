@@ -47,10 +47,18 @@ export function describe(plan: Plan, lagSeconds: number): PlanDescription {
   };
 }
 
-function bucketLine({ bucket, role, prefix }: BucketAccess): string {
+function bucketLine({ bucket, role, prefix, object, managed_folder, name_begins }: BucketAccess): string {
   const what = roleWords[role] ?? `What ${role} allows`;
-  if (prefix === null) return `${what} anywhere in the Cloud Storage bucket ${bucket}`;
-  return `${what} whose names start with ${JSON.stringify(shorten(prefix))} in the Cloud Storage bucket ${bucket}`;
+  const where = `in the Cloud Storage bucket ${bucket}`;
+  const quoted = (text: string) => JSON.stringify(shorten(text));
+  if (object !== undefined)
+    return `${what.replace(/(?<=^Read) and list|, list/, '')}: the one named ${quoted(object)} ${where}, none can be listed`;
+  if (managed_folder !== undefined)
+    return `${what} in the managed folder ${quoted(managed_folder)}, and the folder itself as far as ${role} goes, ${where}`;
+  if (name_begins !== undefined)
+    return `${what} whose names begin with ${quoted(name_begins)}, whatever follows, neighbours too, ${where}`;
+  if (prefix === null) return `${what} anywhere ${where}`;
+  return `${what} whose names start with ${quoted(prefix)} ${where}`;
 }
 
 /** Long prefixes keep both ends; the exact text stands in the plan. */

@@ -15,7 +15,7 @@ import { asJson, planPermission, readPermission } from './permission.ts';
 import { reach } from './reach.ts';
 import { releaseAccount, revokeOne } from './revoke.ts';
 import { serviceAccounts } from './service-accounts.ts';
-import { type GcpSettings, settings, switchedOnBy } from './settings.ts';
+import { endpointOf, type GcpSettings, settings, switchedOnBy } from './settings.ts';
 import { readState, stateInWords } from './state.ts';
 import { iamCredentialsFor } from './transport.ts';
 
@@ -28,14 +28,16 @@ export const gcp: ProviderModule<GcpSettings> = {
 };
 
 function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<GcpParams> {
-  const clock = observedClock(deps.clock, (signal) => askTime(config.WRIT_GCP_STS_ENDPOINT, clock, signal));
+  const clock = observedClock(deps.clock, (signal) =>
+    askTime(endpointOf(config, 'WRIT_GCP_STS_ENDPOINT'), clock, signal),
+  );
   const caller = callerFor(config, deps, clock);
-  const accounts = serviceAccounts(config.WRIT_GCP_IAM_ENDPOINT, caller, clock);
+  const accounts = serviceAccounts(endpointOf(config, 'WRIT_GCP_IAM_ENDPOINT'), caller, clock);
   const minting = {
     clock,
     caller,
     iamCredentials: iamCredentialsFor(config, clock),
-    stsEndpoint: config.WRIT_GCP_STS_ENDPOINT,
+    stsEndpoint: endpointOf(config, 'WRIT_GCP_STS_ENDPOINT'),
   };
   const poolOf = (plan: Plan) => {
     const { exclusive, service_account: named } = readPermission(plan);
@@ -44,7 +46,7 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
   };
   const reading = {
     ...minting,
-    storageEndpoint: config.WRIT_GCP_STORAGE_ENDPOINT,
+    storageEndpoint: endpointOf(config, 'WRIT_GCP_STORAGE_ENDPOINT'),
     accountsFor: (plan: Plan) => poolOf(plan) ?? [readPermission(plan).service_account ?? ''],
   };
   const ending = { clock, accounts, lagMs: config.WRIT_GCP_REVOKE_LAG_SECONDS * 1000 };

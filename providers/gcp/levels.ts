@@ -2,13 +2,18 @@
 import type { Level } from '../contract.ts';
 import type { GcpParams } from './params.ts';
 
-export function levels({ bucket, prefix, buckets }: GcpParams): Level[] {
-  const longer = (pointer: string, name: string, now: string | undefined): Level => ({
-    pointer,
-    name: `prefix in the bucket ${name}`,
-    now: now ?? 'the whole bucket',
-    begins: now ?? '',
-  });
-  if (bucket !== undefined) return [longer('/prefix', bucket, prefix)];
-  return (buckets ?? []).map((one, index) => longer(`/buckets/${index}/prefix`, one.bucket, one.prefix));
+type Access = NonNullable<GcpParams['buckets']>[number];
+
+export function levels({ bucket, buckets, ...one }: GcpParams): Level[] {
+  if (bucket !== undefined) return longer('', { bucket, ...one });
+  return (buckets ?? []).flatMap((access, index) => longer(`/buckets/${index}`, access));
+}
+
+/** One object is as little as there is. */
+function longer(above: string, access: Access): Level[] {
+  if (access.object !== undefined) return [];
+  const way = (['managed_folder', 'name_begins'] as const).find((each) => access[each] !== undefined) ?? 'prefix';
+  const now = access[way];
+  const name = `${way.replace('_', ' ')} in the bucket ${access.bucket}`;
+  return [{ pointer: `${above}/${way}`, name, now: now ?? 'the whole bucket', begins: now ?? '' }];
 }

@@ -3,7 +3,7 @@
  */
 import { z } from 'zod';
 import { aboutItsEnd } from '../contract.ts';
-import { serviceAccount } from './settings.ts';
+import { projectId, serviceAccount } from './settings.ts';
 
 export const cloudPlatform = 'https://www.googleapis.com/auth/cloud-platform';
 
@@ -23,7 +23,7 @@ const bucket = z
 const role = z
   .string()
   .regex(
-    /^(?:roles\/storage\.[A-Za-z]{3,40}|(?:projects\/[a-z][a-z0-9-]{4,28}[a-z0-9]|organizations\/[0-9]{1,19})\/roles\/[A-Za-z0-9_.]{3,64})$/,
+    /^(?:roles\/storage\.[A-Za-z]{3,40}|(?:projects\/(?:[a-z0-9][a-z0-9.-]{0,62}:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|organizations\/[0-9]{1,19})\/roles\/[A-Za-z0-9_.]{3,64})$/,
     'must be a roles/storage.… role or a custom role',
   )
   .describe('Upper bound of what may be done in the bucket, e.g. `roles/storage.objectViewer` (the default).');
@@ -33,18 +33,41 @@ const role = z
  * into the whole bucket) and free of characters that an approver cannot see: control, format, line and
  * paragraph separators, lone surrogates.
  */
-const prefix = z
+const name = z
   .string()
   .min(1)
   .refine((text) => Buffer.byteLength(text) <= 1024, { error: 'must be at most 1024 bytes' })
   .refine((text) => text.isWellFormed() && !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text), {
     error: 'must not contain invisible characters',
-  })
+  });
+
+const prefix = name
   .refine((text) => text.endsWith('/'), {
     error: 'must end in "/", or "customers/4" would cover "customers/42/" too',
     params: aboutItsEnd,
   })
   .describe('Only objects whose names start with exactly this text, which ends in `/`.');
+
+/** Which of a bucket's objects: at most one of these; none = all. */
+const which = {
+  prefix: prefix.optional(),
+  object: name.describe('One object, by its name. It cannot be listed.').optional(),
+  managed_folder: name
+    .refine((text) => text.endsWith('/'), {
+      error: 'must end in "/", as names of managed folders do',
+      params: aboutItsEnd,
+    })
+    .describe(
+      'A managed folder by its name, which ends in `/`: the objects in it, and the folder itself, as far as the role goes.',
+    )
+    .optional(),
+  name_begins: name
+    .describe(
+      'Every object whose name begins with exactly this, whatever follows: `customers/4` is `customers/42/a` too. Where that is not meant, use `prefix`.',
+    )
+    .optional(),
+};
+const waysToNarrow = Object.keys(which) as (keyof typeof which)[];
 
 /** The most that the approver's one line can show and the boundary's rules can hold. */
 const maxRules = 10;
@@ -64,16 +87,16 @@ export const params = z
       .describe('OAuth scopes of the token. Required unless buckets bound it; then `cloud-platform` is the default.'),
     bucket: bucket.optional(),
     role: role.optional(),
-    prefix: prefix.optional(),
+    ...which,
     buckets: z
-      .array(z.strictObject({ bucket, role: role.optional(), prefix: prefix.optional() }))
+      .array(z.strictObject({ bucket, role: role.optional(), ...which }))
       .min(1)
       .max(maxRules)
       .optional()
-      .describe('Several buckets; instead of `bucket`, `role` and `prefix`.'),
+      .describe('Several buckets; instead of `bucket`, `role` and which objects.'),
     project: z
       .string()
-      .regex(/^[a-z][a-z0-9-]{4,28}[a-z0-9]$/, 'must be a project id')
+      .regex(projectId, 'must be a project id, like "reports" or "example.com:reports"')
       .optional()
       .describe('Project id told to the agent with the credential. Grants nothing.'),
   })
@@ -81,8 +104,18 @@ export const params = z
     const fault = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message });
     if (value.bucket !== undefined && value.buckets !== undefined) fault('buckets', 'is given together with bucket');
     if (value.bucket === undefined)
-      for (const key of ['role', 'prefix'] as const)
+      for (const key of ['role', ...waysToNarrow] as const)
         if (value[key] !== undefined) fault(key, 'needs bucket next to it');
+    const tooMany = (one: { [way in keyof typeof which]?: unknown }) =>
+      waysToNarrow.filter((way) => one[way] !== undefined).slice(1);
+    for (const way of tooMany(value)) fault(way, `give one of ${waysToNarrow.join(', ')}`);
+    for (const [index, one] of (value.buckets ?? []).entries())
+      for (const way of tooMany(one))
+        context.addIssue({
+          code: 'custom',
+          path: ['buckets', index, way],
+          message: `give one of ${waysToNarrow.join(', ')}`,
+        });
     if (value.scopes === undefined && value.bucket === undefined && value.buckets === undefined)
       fault('scopes', 'is needed unless buckets bound the token');
   });

@@ -16,7 +16,16 @@ const permissionSchema = z.strictObject({
   /**
    * The same bound twice: readable, and as it is sent. `readPermission` refuses a plan in which they differ.
    */
-  buckets: z.array(z.strictObject({ bucket: z.string(), role: z.string(), prefix: z.string().nullable() })),
+  buckets: z.array(
+    z.strictObject({
+      bucket: z.string(),
+      role: z.string(),
+      prefix: z.string().nullable(),
+      object: z.string().exactOptional(),
+      managed_folder: z.string().exactOptional(),
+      name_begins: z.string().exactOptional(),
+    }),
+  ),
   access_boundary: z.custom<AccessBoundary>().nullable(),
 });
 
@@ -28,16 +37,23 @@ export type GcpPermission = z.output<typeof permissionSchema>;
  */
 export function planPermission(config: GcpSettings, params: GcpParams): GcpPermission {
   const listed = params.buckets ?? (params.bucket === undefined ? [] : [params as { bucket: string } & GcpParams]);
-  const buckets = listed.map(({ bucket, role, prefix }) => ({
+  const buckets = listed.map(({ bucket, role, prefix, object, managed_folder, name_begins }) => ({
     bucket,
     role: role ?? 'roles/storage.objectViewer',
     prefix: prefix ?? null,
+    ...(object === undefined ? {} : { object }),
+    ...(managed_folder === undefined ? {} : { managed_folder }),
+    ...(name_begins === undefined ? {} : { name_begins }),
   }));
   const boundary = buckets.length === 0 ? null : boundaryFor(buckets);
   boundary?.accessBoundary.accessBoundaryRules.forEach((rule, index) => {
     if ((rule.availabilityCondition?.expression.length ?? 0) <= maxExpressionLength) return;
-    const path = params.buckets === undefined ? 'prefix' : `buckets.${index}.prefix`;
-    throw new ProviderError('bad_params', 'The prefix makes a condition longer than Google takes.', { path });
+    const ways = ['object', 'managed_folder', 'name_begins'] as const;
+    const way = ways.find((one) => buckets[index]?.[one] !== undefined) ?? 'prefix';
+    const path = params.buckets === undefined ? way : `buckets.${index}.${way}`;
+    throw new ProviderError('bad_params', `The ${way.replace('_', ' ')} makes a condition longer than Google takes.`, {
+      path,
+    });
   });
   return {
     ...accountFor(config, params.service_account),

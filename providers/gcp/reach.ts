@@ -3,6 +3,7 @@
  * What is in a role is Google's to say: of the predefined ones, what concerns objects is known here.
  */
 import { literally, type Plan, type Reach } from '../contract.ts';
+import { beginningOf } from './boundary.ts';
 import { readPermission } from './permission.ts';
 
 const objects = ['get', 'list', 'create', 'delete', 'update'];
@@ -37,9 +38,11 @@ export function reach(plan: Plan): Reach[] {
       ? { uncertain: `whether its scopes let it use a bucket is not known: ${scopes.join(', ')}` }
       : {}),
   };
-  return buckets.flatMap(({ bucket, role, prefix }): Reach[] => {
-    const resources = [`gs://${literally(bucket)}/${literally(prefix ?? '')}*`];
-    if (prefix === null) resources.push(`gs://${literally(bucket)}`);
+  return buckets.flatMap((access): Reach[] => {
+    const { bucket, role, object } = access;
+    const begins = beginningOf(access);
+    const resources = [`gs://${literally(bucket)}/${literally(begins)}${object === undefined ? '*' : ''}`];
+    if (begins === '') resources.push(`gs://${literally(bucket)}`);
     const known = inRole[role];
     const uncertain = `what is in ${role} is Google’s to say`;
     if (known === undefined)

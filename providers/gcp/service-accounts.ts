@@ -40,9 +40,10 @@ export function serviceAccounts(endpoint: string, caller: Caller, clock: Observe
 
 /**
  * The project by name where the e-mail tells it: with the wildcard `-` Google answers 403 instead of 404 for
- * what does not exist.
+ * what does not exist. Of the project `example.com:reports` the e-mail has `reports.example.com`.
  */
-function resourceName(email: string): string {
-  const project = /@([a-z0-9-]+)\.iam\.gserviceaccount\.com$/.exec(email)?.[1] ?? '-';
-  return `projects/${project}/serviceAccounts/${encodeURIComponent(email)}`;
+export function resourceName(email: string): string {
+  const [, name, domain] = /@([a-z0-9-]+)(?:\.([a-z0-9.-]+))?\.iam\.gserviceaccount\.com$/.exec(email) ?? [];
+  const project = name === undefined ? '-' : domain === undefined ? name : `${domain}:${name}`;
+  return `projects/${encodeURIComponent(project)}/serviceAccounts/${encodeURIComponent(email)}`;
 }

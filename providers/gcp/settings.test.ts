@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gcp } from './index.ts';
+import { endpointOf } from './settings.ts';
 
 const workloadProvider = 'projects/123456789012/locations/global/workloadIdentityPools/writ/providers/broker';
 const goodEnvironment = {
@@ -16,7 +17,7 @@ test('a whole configuration is taken, with defaults', () => {
   assert.equal(settings.WRIT_GCP_SERVICE_ACCOUNTS.length, 2);
   assert.equal(settings.WRIT_GCP_REVOKE_LAG_SECONDS, 120);
   assert.equal(settings.WRIT_GCP_TRANSPORT, 'rest');
-  assert.equal(settings.WRIT_GCP_STS_ENDPOINT, 'https://sts.googleapis.com');
+  assert.equal(endpointOf(settings, 'WRIT_GCP_STS_ENDPOINT'), 'https://sts.googleapis.com');
 });
 
 test('a half configured provider names the variable', () => {

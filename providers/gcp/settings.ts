@@ -5,7 +5,11 @@ import { z } from 'zod';
 export const serviceAccount = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?@[a-z0-9.-]{1,80}\.gserviceaccount\.com$/;
 const workloadIdentityProvider =
   /^projects\/[0-9]{1,19}\/locations\/global\/workloadIdentityPools\/[a-z0-9-]{4,32}\/providers\/[a-z0-9-]{4,32}$/;
-const projectPattern = /^[a-z][a-z0-9-]{4,28}[a-z0-9]$/;
+/**
+ * Of a project that belongs to a domain, or of another universe, the id has that before a colon:
+ * `example.com:reports`.
+ */
+export const projectId = /^(?:[a-z0-9][a-z0-9.-]{0,62}:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$/;
 
 const accountList = z
   .string()
@@ -16,20 +20,29 @@ const accountList = z
   });
 
 /** Plain http would show tokens to the network, so only this machine itself may be spoken to that way. */
-const endpoint = (usual: string) =>
+const endpoint = () =>
   z
     .string()
-    .default(usual)
     .transform((text) => text.replace(/\/+$/, ''))
     .refine((text) => isSafeEndpoint(text), {
       error: 'must be an https URL without path; plain http is for loopback only',
-    });
+    })
+    .optional();
+
+/** The endpoints, and the service of each that stands before the universe's domain. */
+const services = {
+  WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: 'iamcredentials',
+  WRIT_GCP_STS_ENDPOINT: 'sts',
+  WRIT_GCP_IAM_ENDPOINT: 'iam',
+  WRIT_GCP_STORAGE_ENDPOINT: 'storage',
+} as const;
+const googlesOwn = 'googleapis.com';
 
 export const settings = z
   .object({
     GOOGLE_CLOUD_PROJECT: z
       .string()
-      .regex(projectPattern, 'must be a project id')
+      .regex(projectId, 'must be a project id')
       .optional()
       .describe('Project that credentials name as theirs, unless the capability names another.'),
     WRIT_GCP_SERVICE_ACCOUNTS: accountList.describe(
@@ -74,13 +87,27 @@ export const settings = z
       .describe(
         'How long a disabled service account may still be accepted somewhere in Google Cloud. A grant shows as revoked only after that. Google says two minutes are typical and seven or more possible.',
       ),
-    WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: endpoint('https://iamcredentials.googleapis.com').describe(
-      'Address of IAM Credentials (both transports), for private endpoints or the sandbox.',
+    GOOGLE_CLOUD_UNIVERSE_DOMAIN: z
+      .string()
+      .regex(/^(?=.{4,253}$)[a-z0-9-]+(?:\.[a-z0-9-]+)+$/, 'must be a domain')
+      .default(googlesOwn)
+      .describe(
+        'Universe whose services are called, by its domain: Google’s own clouds for single countries have others.',
+      ),
+    WRIT_GCP_AUDIENCE: z
+      .string()
+      .regex(/^\/\/[a-z0-9.-]+\/[A-Za-z0-9/._-]{1,300}$/, 'must be //HOST/NAME')
+      .optional()
+      .describe(
+        'Full name of the workload identity provider, as the Security Token Service is told it. Default: //iam.googleapis.com/ and WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER.',
+      ),
+    WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: endpoint().describe(
+      'Address of IAM Credentials (both transports), for private endpoints or the sandbox. Default: the universe’s.',
     ),
-    WRIT_GCP_STS_ENDPOINT: endpoint('https://sts.googleapis.com').describe('Address of the Security Token Service.'),
-    WRIT_GCP_IAM_ENDPOINT: endpoint('https://iam.googleapis.com').describe('Address of IAM (disabling accounts).'),
-    WRIT_GCP_STORAGE_ENDPOINT: endpoint('https://storage.googleapis.com').describe(
-      'Address of Cloud Storage, where the state of objects is read.',
+    WRIT_GCP_STS_ENDPOINT: endpoint().describe('Address of the Security Token Service. Default: the universe’s.'),
+    WRIT_GCP_IAM_ENDPOINT: endpoint().describe('Address of IAM (disabling accounts). Default: the universe’s.'),
+    WRIT_GCP_STORAGE_ENDPOINT: endpoint().describe(
+      'Address of Cloud Storage, where the state of objects is read. Default: the universe’s.',
     ),
   })
   .superRefine((values, context) => {
@@ -100,9 +127,21 @@ export const settings = z
       fault('WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER', 'is missing: set it, or WRIT_GCP_AMBIENT_CREDENTIALS=1');
     if (federated && values.WRIT_GCP_AMBIENT_CREDENTIALS)
       fault('WRIT_GCP_AMBIENT_CREDENTIALS', 'is set together with WRIT_GCP_WORKLOAD_IDENTITY_PROVIDER: choose one');
+    // A private endpoint may be called anything, but never as the services of another universe are.
+    const universe = values.GOOGLE_CLOUD_UNIVERSE_DOMAIN;
+    for (const variable of Object.keys(services) as (keyof typeof services)[]) {
+      const host = URL.canParse(values[variable] ?? '') ? new URL(values[variable] ?? '').hostname : '';
+      if (universe !== googlesOwn && (host === googlesOwn || host.endsWith(`.${googlesOwn}`)))
+        fault(variable, `is of the universe ${googlesOwn}, but GOOGLE_CLOUD_UNIVERSE_DOMAIN is ${universe}`);
+    }
   });
 
 export type GcpSettings = z.output<typeof settings>;
+
+/** Where each service is called: as it is set, or by its name in the universe. */
+export function endpointOf(config: GcpSettings, variable: keyof typeof services): string {
+  return config[variable] ?? `https://${services[variable]}.${config.GOOGLE_CLOUD_UNIVERSE_DOMAIN}`;
+}
 
 /**
  * The provider is wanted as soon as one of these is set. `GOOGLE_CLOUD_PROJECT` is not among them: Google's

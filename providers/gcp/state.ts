@@ -4,7 +4,7 @@
  * a minute and stays in this process; objects are listed with one that a boundary cuts down to reading them.
  */
 import { type JsonObject, type Plan, ProviderError } from '../contract.ts';
-import { type BucketAccess, boundaryFor } from './boundary.ts';
+import { type BucketAccess, beginningOf, boundaryFor } from './boundary.ts';
 import { listBucket, permissionsAt, type SeenListing } from './bucket-state.ts';
 import { asCaller } from './caller.ts';
 import type { GeneratedToken } from './iam-credentials.ts';
@@ -34,13 +34,19 @@ export async function readState(reading: Reading, plan: Plan, signal: AbortSigna
   if (buckets.length === 0)
     throw new ProviderError('upstream_refused', 'Nothing can be read: the plan names no bucket');
   const source = await mintForReading(reading, plan, signal);
-  const viewed = buckets.map(({ bucket, prefix }) => ({ bucket, prefix, role: 'roles/storage.objectViewer' }));
+  // Whether an object is there tells only who may list its name.
+  const viewed = buckets.map((access) => ({
+    bucket: access.bucket,
+    prefix: beginningOf(access) || null,
+    role: 'roles/storage.objectViewer',
+  }));
   const { clock, stsEndpoint, storageEndpoint } = reading;
   const bounded = await downscope(stsEndpoint, source.token, boundaryFor(viewed), source.expiresAt, clock, signal);
   const at = { endpoint: storageEndpoint, clock, signal };
   const seen: SeenBucket[] = [];
-  for (const { bucket, prefix } of buckets) {
-    const listing = await listBucket({ ...at, token: bounded.token }, bucket, prefix);
+  for (const access of buckets) {
+    const { bucket } = access;
+    const listing = await listBucket({ ...at, token: bounded.token }, access);
     seen.push({ bucket, may: await permissionsAt({ ...at, token: source.token }, bucket), ...listing });
   }
   return { buckets: seen as unknown as JsonObject[] };
@@ -80,8 +86,9 @@ export function stateInWords({ state, ...plan }: Plan): string[] {
 
 function listingInWords(access: BucketAccess | undefined, seen: SeenBucket): string {
   const { bucket, count, bytes, newest, listing } = seen;
-  const prefix = access?.prefix ?? null;
-  const where = prefix === null ? `in the bucket ${bucket}` : `under ${shown(prefix)} in ${bucket}`;
+  const begins = access === undefined ? '' : beginningOf(access);
+  const under = access?.object === undefined ? 'under' : 'called';
+  const where = begins === '' ? `in the bucket ${bucket}` : `${under} ${shown(begins)} in ${bucket}`;
   if (newest === null) return `The objects ${where} as they are: none`;
   return (
     `The objects ${where} as they are: ${count} with ${bytes} bytes, the newest ${shown(newest.name)} ` +

@@ -14,12 +14,12 @@ const exchangeForm = {
 };
 
 /**
- * Trades the broker's identity token for a Google token of the workload identity pool. `provider` is its
- * resource name.
+ * Trades the broker's identity token for a Google token of the workload identity pool. `audience`: the
+ * provider's full name.
  */
 export async function federate(
   endpoint: string,
-  provider: string,
+  audience: string,
   identityToken: string,
   clock: ObservedClock,
   signal: AbortSignal,
@@ -31,7 +31,7 @@ export async function federate(
     method: 'POST',
     body: new URLSearchParams({
       ...exchangeForm,
-      audience: `//iam.googleapis.com/${provider}`,
+      audience,
       scope: cloudPlatform,
       subject_token: identityToken,
       subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',

@@ -1,8 +1,9 @@
 /**
  * The small part of CEL that Credential Access Boundaries on Cloud Storage really use: `||`, `&&`,
- * parentheses, `true`, `false`, `resource.name.startsWith(…)` and `api.getAttribute(…, …).startsWith(…)`.
- * Everything else is refused when the boundary is set, as a real expression error is. A real parser and not a
- * pattern, so that an expression that was broken out of means here what it would mean at Google.
+ * parentheses, `true`, `false`, `resource.name.startsWith(…)`, `resource.name == …` and
+ * `api.getAttribute(…, …).startsWith(…)`. Everything else is refused when the boundary is set, as a real
+ * expression error is. A real parser and not a pattern, so that an expression that was broken out of means
+ * here what it would mean at Google.
  */
 
 export interface CelFacts {
@@ -53,6 +54,10 @@ export function compileCel(source: string): CelCondition {
     if (accept('false')) return () => false;
     if (accept('resource')) {
       path('.', 'name');
+      if (accept('==')) {
+        const name = text();
+        return (facts) => facts.resourceName === name;
+      }
       return startsWith((facts) => facts.resourceName);
     }
     path('api', '.', 'getAttribute', '(');
@@ -79,7 +84,7 @@ export function compileCel(source: string): CelCondition {
 
 function tokenize(source: string): Token[] {
   const tokens: Token[] = [];
-  const lexer = /\s+|(\|\||&&|[().,]|[A-Za-z_]\w*)|'((?:[^'\\\r\n]|\\.)*)'|"((?:[^"\\\r\n]|\\.)*)"/suy;
+  const lexer = /\s+|(\|\||&&|==|[().,]|[A-Za-z_]\w*)|'((?:[^'\\\r\n]|\\.)*)'|"((?:[^"\\\r\n]|\\.)*)"/suy;
   while (lexer.lastIndex < source.length) {
     const at = lexer.lastIndex;
     const match = lexer.exec(source);

@@ -42,6 +42,8 @@ function resource(account: ServiceAccount): object {
   };
 }
 
+/** Of a project that belongs to a domain, the e-mail has it the other way round. */
 function projectOf(account: ServiceAccount): string {
-  return /@([^.]+)\.iam\.gserviceaccount\.com$/.exec(account.email)?.[1] ?? '-';
+  const [, name = '', domain] = /@([^.]+)(?:\.(.+))?\.iam\.gserviceaccount\.com$/.exec(account.email) ?? [];
+  return domain === undefined ? name : `${domain}:${name}`;
 }

@@ -7,9 +7,14 @@ export type StoragePermission =
   | 'storage.objects.get'
   | 'storage.objects.list'
   | 'storage.objects.create'
-  | 'storage.objects.delete';
+  | 'storage.objects.delete'
+  | 'storage.managedFolders.get';
 
-const readPermissions: StoragePermission[] = ['storage.objects.get', 'storage.objects.list'];
+const readPermissions: StoragePermission[] = [
+  'storage.objects.get',
+  'storage.objects.list',
+  'storage.managedFolders.get',
+];
 const allPermissions: StoragePermission[] = [...readPermissions, 'storage.objects.create', 'storage.objects.delete'];
 
 const rolePermissions: { [role: string]: StoragePermission[] } = {

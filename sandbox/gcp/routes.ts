@@ -8,6 +8,7 @@ export type Route =
   | { endpoint: 'admin'; verb: AdminVerb; project: string; email: string }
   | { endpoint: 'storage'; action: 'get' | 'download' | 'delete'; bucket: string; object: string }
   | { endpoint: 'storage'; action: 'list'; bucket: string; listing: Listing }
+  | { endpoint: 'storage'; action: 'folder'; bucket: string; folder: string }
   | { endpoint: 'storage'; action: 'test'; bucket: string; permissions: string[] }
   | { endpoint: 'storage'; action: 'insert'; bucket: string; object: string | null; uploadType: 'media' | 'multipart' };
 
@@ -41,6 +42,8 @@ function storageRoute(method: string, segments: string[], query: URLSearchParams
   if (at < 0 || version !== 'v1' || b !== 'b' || bucket === undefined || rest.length > 0) return null;
   if (o === 'iam' && object === 'testPermissions' && method === 'GET' && head === '')
     return { endpoint: 'storage', action: 'test', bucket, permissions: query.getAll('permissions') };
+  if (o === 'managedFolders' && object !== undefined && method === 'GET' && head === '')
+    return { endpoint: 'storage', action: 'folder', bucket, folder: object };
   if (o !== 'o') return null;
   if (head === 'upload') {
     const uploadType = query.get('uploadType');

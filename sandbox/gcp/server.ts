@@ -13,7 +13,15 @@ import { administerAccount } from './iam-admin.ts';
 import { type GenerateAccessTokenRequest, generateAccessToken, readRestRequest } from './iam-credentials.ts';
 import { serveIamCredentialsGrpc } from './iam-credentials-grpc.ts';
 import { type Route, route } from './routes.ts';
-import { deleteObject, getObject, insertObject, listObjects, type StorageAnswer, testPermissions } from './storage.ts';
+import {
+  deleteObject,
+  getManagedFolder,
+  getObject,
+  insertObject,
+  listObjects,
+  type StorageAnswer,
+  testPermissions,
+} from './storage.ts';
 import { exchangeToken } from './sts.ts';
 import { readMediaUpload, readMultipartUpload } from './upload.ts';
 import {
@@ -48,6 +56,8 @@ export interface GcpSandboxOptions {
   serviceAccounts: ServiceAccountSeed[];
   /** Bucket → object name → content. */
   buckets: { [bucket: string]: { [object: string]: string } };
+  /** Managed folders of each bucket: `customers/42/`. */
+  managedFolders?: { [bucket: string]: string[] };
   /** How long disable and enable take to bite; default 0. Time is the clock's. */
   disableLagMs?: number;
 }
@@ -140,6 +150,8 @@ export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSa
     switch (asked.action) {
       case 'list':
         return listObjects(world, caller, asked.bucket, asked.listing);
+      case 'folder':
+        return getManagedFolder(world, caller, asked.bucket, asked.folder);
       case 'test':
         return testPermissions(world, caller, asked.bucket, asked.permissions);
       case 'insert': {
@@ -225,6 +237,9 @@ function createWorld(options: GcpSandboxOptions, broker: string): World {
   const seeded = (text: string) => stored(first, { bytes: Buffer.from(text), contentType: 'text/plain' });
   return Object.assign(first, {
     accounts: new Map(options.serviceAccounts.map((seed, index) => [seed.email, serviceAccount(seed, index, broker)])),
+    managedFolders: new Map(
+      Object.entries(options.managedFolders ?? {}).map(([bucket, folders]) => [bucket, new Set(folders)]),
+    ),
     buckets: new Map(
       Object.entries(options.buckets).map(([bucket, objects]) => [
         bucket,

@@ -50,6 +50,14 @@ export function insertObject(
   return { status: 200, body: metadata(bucket, name, object) };
 }
 
+/** GET …/managedFolders/FOLDER: a resource of its own, beside the objects whose names begin with its name. */
+export function getManagedFolder(world: World, token: AccessToken, bucket: string, folder: string): StorageAnswer {
+  authorise(world, token, 'storage.managedFolders.get', bucket, { folder });
+  if (world.managedFolders.get(bucket)?.has(folder) !== true)
+    throw new GoogleError('NOT_FOUND', 'The specified managed folder does not exist.');
+  return { status: 200, body: { kind: 'storage#managedFolder', name: folder, bucket } };
+}
+
 export function deleteObject(world: World, token: AccessToken, bucket: string, name: string): StorageAnswer {
   authorise(world, token, 'storage.objects.delete', bucket, name);
   if (!objectsOf(world, bucket).delete(name)) throw new GoogleError('NOT_FOUND', `No such object: ${bucket}/${name}`);
@@ -117,7 +125,7 @@ function authorise(
   token: AccessToken,
   permission: StoragePermission,
   bucket: string,
-  objectName: string | null,
+  about: string | { folder: string } | null,
   listPrefix = '',
 ): void {
   if (!hasScope(token, ...scopesFor(permission)))
@@ -128,16 +136,21 @@ function authorise(
   const roles = token.account?.storage.filter((binding) => binding.bucket === bucket) ?? [];
   const byRole = roles.some((binding) => permissionsOf(binding.role)?.includes(permission));
   const facts = {
-    resourceName: `projects/_/buckets/${bucket}${objectName === null ? '' : `/objects/${objectName}`}`,
-    attributes: objectName === null ? { 'storage.googleapis.com/objectListPrefix': listPrefix } : {},
+    resourceName: `projects/_/buckets/${bucket}${below(about)}`,
+    attributes: about === null ? { 'storage.googleapis.com/objectListPrefix': listPrefix } : {},
   };
   const byBoundary = token.boundary === null || boundaryAllows(token.boundary, bucket, permission, facts);
   if (!byRole || !byBoundary)
     throw new GoogleError(
       'PERMISSION_DENIED',
-      `${token.account?.email ?? 'The caller'} does not have ${permission} access to the Google Cloud Storage ${objectName === null ? 'bucket' : 'object'}. Permission '${permission}' denied on resource (or it may not exist).`,
+      `${token.account?.email ?? 'The caller'} does not have ${permission} access to the Google Cloud Storage ${about === null ? 'bucket' : typeof about === 'string' ? 'object' : 'managed folder'}. Permission '${permission}' denied on resource (or it may not exist).`,
     );
   if (!world.buckets.has(bucket)) throw new GoogleError('NOT_FOUND', 'The specified bucket does not exist.');
+}
+
+function below(about: string | { folder: string } | null): string {
+  if (about === null) return '';
+  return typeof about === 'string' ? `/objects/${about}` : `/managedFolders/${about.folder}`;
 }
 
 function objectsOf(world: World, bucket: string): Map<string, StoredObject> {

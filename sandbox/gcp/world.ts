@@ -50,6 +50,8 @@ export interface World {
   clock: Clock;
   accounts: Map<string, ServiceAccount>;
   buckets: Map<string, Map<string, StoredObject>>;
+  /** Managed folders of each bucket, by their names. */
+  managedFolders: ReadonlyMap<string, ReadonlySet<string>>;
   lastGeneration: bigint;
   tokens: Map<string, AccessToken>;
   /** Members that hold roles/iam.serviceAccountAdmin on the project. */
