@@ -163,6 +163,8 @@ export interface PagesDeps extends LoginDeps, PasskeyDeps {
   callArguments(grantId: string, reader: { name: string; requestId: string | null }): Promise<JsonObject | null>;
   /** For so long whoever edited an agent's manifest approves nothing of it; 0 = no time. */
   editorCoolingSeconds: number;
+  /** Whether an approval faster than a person can read must be confirmed; else it is noted. */
+  warnsHasty?: boolean;
   /** How long an approved grant waits for its agent. */
   redemptionSeconds: number;
   minTtlSeconds?: (provider: string) => number;

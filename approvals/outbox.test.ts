@@ -19,7 +19,7 @@ import { digestWriter, lastDay, writeDigests } from './digest.ts';
 import { insertIncident } from './incidents.ts';
 import { noticeTextMax } from './message-size.ts';
 import { deliverDue, deliveringChannels, type OutboxDeps, openOutbox } from './outbox.ts';
-import { expireUndecided, type ReviewRequest, review } from './review.ts';
+import { expireUndecided, type Reading, review } from './review.ts';
 import { person } from './rows.test-support.ts';
 
 interface Row {
@@ -89,13 +89,14 @@ const rowsOf = (h: Harness) =>
 const secondsFrom = (h: Harness, at: Date | null | undefined) => (at!.getTime() - h.clock.now().getTime()) / 1000;
 
 /** Nobody vouches for who started these sessions, so two people must agree. */
-async function approve(h: Harness, grantId: string, reading?: ReviewRequest['reading']): Promise<void> {
+async function approve(h: Harness, grantId: string, reading?: Omit<Reading, 'loginId'>): Promise<void> {
   const emails = ['approver@example.com', 'second@example.com'];
   const deps = { store: h.store, clock: h.clock, approversOf: async () => emails.map((email) => `user:${email}`) };
   for (const email of emails) {
     const { planDigest } = await h.store.prisma.grant.findUniqueOrThrow({ where: { id: grantId } });
-    const told = { grantId, verdict: 'approve' as const, planDigest, channel: 'web', requestId: 'req_1', reading };
-    await review(deps, { ...told, reviewer: person(email) });
+    const told = { grantId, verdict: 'approve' as const, planDigest, channel: 'web', requestId: 'req_1' };
+    const read = reading === undefined ? {} : { reading: { ...reading, loginId: 'log_1' } };
+    await review(deps, { ...told, ...read, reviewer: person(email) });
   }
 }
 

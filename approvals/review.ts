@@ -32,6 +32,7 @@ import { liftSession } from '../broker/sessions/lift-session.ts';
 import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import { answerBar, type ChallengeAnswer, type ChallengeDeps, isChallenged, waitsUntil } from './challenge.ts';
+import { checkConfirmation, isTooFast, makeConfirmation, type Reading, TooFast } from './confirmation.ts';
 import type { AboutGrant, ApproversOf, NarrowPlan } from './contract.ts';
 import {
   approversIn,
@@ -69,11 +70,14 @@ export interface ReviewDeps
   narrowPlan?: NarrowPlan;
   /** Says whether an approval takes a challenge; absent = none does. */
   aboutGrant?: AboutGrant;
+  /** As in `PagesDeps`. */
+  warnsHasty?: boolean;
 }
 
 export { type Level, type Part, partsOf } from '../broker/grants/narrow-plan.ts';
 export { needsPasskey } from '../broker/grants/proven-review.ts';
 export { isChallenged, makeChallenge, type ShownChallenge, waitsUntil } from './challenge.ts';
+export { leastSecondsFor, type Reading, TooFast } from './confirmation.ts';
 export { mayWithdraw, withdraw } from './withdraw.ts';
 
 export interface ReviewRequest {
@@ -94,7 +98,7 @@ export interface ReviewRequest {
   /** Of a session that is lifted: what it must do without, `tool:NAME` and `capability:NAME`. */
   withhold?: readonly string[] | undefined;
   /** How long it was on the screen, and how long a person needs to read it; absent = nobody knows. */
-  reading?: { tookSeconds: number; leastSeconds: number } | undefined;
+  reading?: Reading | undefined;
   /** Required with `deny`. At most 500 characters. */
   reason?: string | undefined;
   /** Name of the channel that carries it. */
@@ -203,13 +207,18 @@ export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<
     signed ??= await signature(deps, grant, request, digest);
     return signed;
   };
+  let hasty: Hasty | null = null;
+  const confirm = async (grant: GrantUnderReview, plan: Plan, digest: string) => {
+    hasty ??= await hastyOf(deps, grant, request, plan, digest, true);
+    return hasty;
+  };
   let answered = false;
   const answer = async (grant: GrantUnderReview) => {
     answered ||= await hasRead(deps, grant, request);
     return answered;
   };
   for (let race = 0; race < maxRaces; race += 1) {
-    const result = await reviewOnce(deps, request, sign, answer);
+    const result = await reviewOnce(deps, request, sign, answer, confirm);
     if (result !== null) return result;
   }
   throw new WritError('conflict', { detail: 'Others review it at this moment. Read it again.' });
@@ -221,6 +230,7 @@ async function reviewOnce(
   request: ReviewRequest,
   sign: (grant: GrantUnderReview, digest: string) => Promise<PasskeyEvidence>,
   answer: (grant: GrantUnderReview) => Promise<boolean>,
+  confirm: (grant: GrantUnderReview, plan: Plan, digest: string) => Promise<Hasty | null>,
 ): Promise<ReviewResult | null> {
   const grant = await loadForReview(deps.store, request.grantId);
   const at = deps.clock.now();
@@ -255,6 +265,7 @@ async function reviewOnce(
   const reason = checkReason(request);
   const plan = approving ? narrow(deps, grant, request) : grant.plan;
   const consented = plan === grant.plan ? grant.plan_digest : planDigest(plan);
+  const hasty = approving ? await confirm(grant, plan, consented) : null;
   // About the plan on the screen, of which what is consented to is a part.
   const challenged = approving && (await isChallenged(deps, grant)) && (await answer(grant));
   const evidence = approving && needsPasskey(grant) ? await sign(grant, consented) : null;
@@ -294,7 +305,7 @@ async function reviewOnce(
     ...(Object.keys(lowered).length === 0 ? {} : { lowered }),
     ...(evidence === null ? {} : { passkey: { ...evidence } as unknown as JsonObject }),
     ...(challenged ? { challenge: 'passed' } : {}),
-    ...hasty(request),
+    ...hasty,
   });
 
   const reviewer = identityRecord(person);
@@ -381,7 +392,10 @@ export async function beginSigning(
   const passkeys = passkeysOf(deps);
   if (passkeys === null || grant.plan_digest !== request.planDigest)
     throw new WritError('conflict', { detail: 'The permission on your screen is not the one that stands.' });
-  const digest = planDigest(narrow(deps, grant, request));
+  const plan = narrow(deps, grant, request);
+  const digest = planDigest(plan);
+  // Nothing is signed that would not count.
+  await hastyOf(deps, grant, request, plan, digest, false);
   return beginAssertion(passkeys, signingFor(grant.id, request.reviewer, loginId, digest));
 }
 
@@ -423,10 +437,40 @@ async function hasRead(deps: ReviewDeps, grant: GrantUnderReview, request: Revie
   throw new WritError('forbidden', { detail: bar.text, extensions: { refused_because: bar.code } });
 }
 
-/** An approval that was given faster than a person can read is noted, and counts. */
-function hasty({ verdict, reading }: ReviewRequest): { hasty_seconds?: number } {
-  if (verdict !== 'approve' || reading === undefined || reading.tookSeconds >= reading.leastSeconds) return {};
-  return { hasty_seconds: Math.max(0, Math.round(reading.tookSeconds)) };
+/** As the record has an approval that was given faster than a person can read. */
+type Hasty = { hasty_seconds: number; hasty_confirmed?: true };
+
+/**
+ * Of an approval that was given faster than a person can read and may count: noted alone, or the warning
+ * about exactly this was answered. Null: it was not that fast.
+ * @param use whether the answer is used up
+ * @throws TooFast: none came; WritError `forbidden`, on record: another one did
+ */
+async function hastyOf(
+  deps: ReviewDeps,
+  grant: GrantUnderReview,
+  request: Omit<ReviewRequest, 'passkey' | 'preApproval'>,
+  plan: Plan,
+  digest: string,
+  use: boolean,
+): Promise<Hasty | null> {
+  const { reading } = request;
+  if (reading === undefined || (reading.confirmation === undefined && !isTooFast(reading))) return null;
+  const { challengeKey, once, clock } = deps;
+  const { loginId, confirmation, tookSeconds } = reading;
+  const noted = (seconds: number) => ({ hasty_seconds: Math.max(0, Math.round(seconds)) });
+  if (deps.warnsHasty !== true) return noted(tookSeconds);
+  // Without what a warning is made of nobody can answer it.
+  if (challengeKey === undefined || once === undefined) throw new WritError('unavailable');
+  const seenDigest = grant.plan_digest;
+  const what = { grantId: grant.id, seenDigest, planDigest: digest, reader: request.reviewer, loginId };
+  const making = { clock, challengeKey, once };
+  if (confirmation === undefined)
+    throw new TooFast(tookSeconds, plan, await makeConfirmation(making, what, tookSeconds));
+  const checked = await checkConfirmation(making, what, confirmation, use);
+  if ('tookSeconds' in checked) return { ...noted(checked.tookSeconds), hasty_confirmed: true };
+  await auditRefusal(deps.store, grant, request, checked.bar, clock.now());
+  throw new WritError('forbidden', { detail: checked.bar.text, extensions: { refused_because: checked.bar.code } });
 }
 
 /** How a decided grant came out. */
@@ -437,15 +481,18 @@ export interface Outcome {
   at: Date;
   /** It was given in so many seconds, faster than a person can read. */
   hasty_seconds: number | null;
+  /** They were warned of that, and confirmed it. */
+  hasty_confirmed: boolean | null;
 }
 
 const outcomeStatement: Statement = {
   name: 'review_outcome',
   text: `
-    SELECT r.verdict, r.reviewer, r.reason, r.at, (
-      SELECT (e.payload ->> 'hasty_seconds')::int FROM audit_event e
-      WHERE e.chain = g.session_id AND e.grant_id = g.id AND e.payload ->> 'review_id' = r.id LIMIT 1) AS hasty_seconds
-    FROM review r JOIN grants g ON g.id = r.grant_id WHERE r.grant_id = $1 ORDER BY r.at DESC, r.id DESC LIMIT 1`,
+    SELECT r.verdict, r.reviewer, r.reason, r.at, e.hasty_seconds, e.hasty_confirmed
+    FROM review r JOIN grants g ON g.id = r.grant_id LEFT JOIN LATERAL (
+      SELECT (e.payload ->> 'hasty_seconds')::int AS hasty_seconds, (e.payload ->> 'hasty_confirmed')::boolean AS hasty_confirmed FROM audit_event e
+      WHERE e.chain = g.session_id AND e.grant_id = g.id AND e.payload ->> 'review_id' = r.id LIMIT 1) e ON true
+    WHERE r.grant_id = $1 ORDER BY r.at DESC, r.id DESC LIMIT 1`,
 };
 
 /** The latest review; null when nobody gave one. */

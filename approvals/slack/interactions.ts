@@ -5,10 +5,11 @@
  */
 import type { ModalView, WebClient } from '@slack/web-api';
 import { z } from 'zod';
+import { duration } from '../../broker/core/duration.ts';
 import { asWritError, WritError } from '../../broker/core/errors.ts';
 import type { PagesDeps } from '../contract.ts';
 import { loadForReview, mayApproveIn } from '../eligibility.ts';
-import { reasonMax, review } from '../review.ts';
+import { leastSecondsFor, type Reading, reasonMax, review, TooFast } from '../review.ts';
 import { fingerprint, readValue } from './card.ts';
 import { type SlackAccess, slackClient } from './client.ts';
 import { type WhoSettings, whoIs } from './who.ts';
@@ -23,6 +24,9 @@ export interface InteractionDeps {
   deps: PagesDeps;
 }
 
+/** Slack's limit of a section. */
+const sectionMax = 3000;
+
 /** How long Slack is waited for, over all that one answer asks of it. */
 const slackWithinMs = 10_000;
 
@@ -33,19 +37,23 @@ const pressed = z.object({
   user: person,
   trigger_id: z.string(),
   channel: z.object({ id: z.string() }),
+  container: z.object({ message_ts: z.string() }),
   actions: z.array(z.object({ action_id: z.string(), value: z.string().optional() })).length(1),
 });
 const sent = z.object({
   type: z.literal('view_submission'),
   team: z.object({ id: z.string() }),
   user: person,
-  view: z.object({
-    callback_id: z.literal('writ_deny'),
-    private_metadata: z.string(),
-    state: z.object({
-      values: z.object({ reason: z.object({ reason: z.object({ value: z.string().nullable() }) }) }),
+  view: z.discriminatedUnion('callback_id', [
+    z.object({
+      callback_id: z.literal('writ_deny'),
+      private_metadata: z.string(),
+      state: z.object({
+        values: z.object({ reason: z.object({ reason: z.object({ value: z.string().nullable() }) }) }),
+      }),
     }),
-  }),
+    z.object({ callback_id: z.literal('writ_confirm'), private_metadata: z.string() }),
+  ]),
 });
 const interaction = z.discriminatedUnion('type', [pressed, sent]);
 
@@ -80,7 +88,7 @@ interface Told {
 async function onPress(
   given: InteractionDeps,
   slack: WebClient,
-  { team, user, channel, trigger_id, actions }: z.output<typeof pressed>,
+  { team, user, channel, container, trigger_id, actions }: z.output<typeof pressed>,
   requestId: string,
 ): Promise<Told | null> {
   const [action] = actions;
@@ -94,7 +102,16 @@ async function onPress(
     await slack.views.open({ trigger_id, view: denyModal(JSON.stringify([action.value, channel.id])) });
     return null;
   }
-  return told(await decide(given, slack, user.id, value, { verdict: 'approve' }, requestId));
+  const how = { shownAt: Number(container.message_ts) };
+  try {
+    return told(await decide(given, slack, user.id, value, { verdict: 'approve', ...how }, requestId));
+  } catch (error) {
+    if (!(error instanceof TooFast)) throw error;
+    const { summary } = given.deps.describePlan(error.plan);
+    const metadata = JSON.stringify([action.value, channel.id, error.confirmation]);
+    await slack.views.open({ trigger_id, view: confirmModal(error, summary, metadata) });
+    return null;
+  }
 }
 
 async function onSent(
@@ -103,10 +120,17 @@ async function onSent(
   { team, user, view }: z.output<typeof sent>,
   requestId: string,
 ): Promise<Told | null> {
-  const [text, channel] = z.tuple([z.string(), z.string()]).parse(JSON.parse(view.private_metadata));
+  const [text, channel, confirmation] = z
+    .tuple([z.string(), z.string(), z.string().optional()])
+    .parse(JSON.parse(view.private_metadata));
   if (!isOurs(given, team.id, user)) return { channel, text: strangerText };
   const value = readValue(text);
   if (value === null) return null;
+  if (view.callback_id === 'writ_confirm')
+    return {
+      channel,
+      text: await decide(given, slack, user.id, value, { verdict: 'approve', confirmation }, requestId),
+    };
   const reason = view.state.values.reason.reason.value ?? '';
   return { channel, text: await decide(given, slack, user.id, value, { verdict: 'deny', reason }, requestId) };
 }
@@ -117,13 +141,15 @@ const strangerText = 'Writ takes answers from its own workspace alone. Nothing w
 const isOurs = ({ settings }: InteractionDeps, team: string, user: z.output<typeof person>) =>
   team === settings.SLACK_TEAM_ID && (user.team_id ?? team) === settings.SLACK_TEAM_ID;
 
-/** @returns what to tell the person */
+/** @returns what to tell the person @throws TooFast: the card has been there for too short a time */
 async function decide(
   { settings, channel, deps }: InteractionDeps,
   slack: WebClient,
   userId: string,
   shown: { grantId: string; fingerprint: string },
-  given: { verdict: 'approve' } | { verdict: 'deny'; reason: string },
+  given:
+    | { verdict: 'approve'; shownAt?: number; confirmation?: string | undefined }
+    | { verdict: 'deny'; reason: string },
   requestId: string,
 ): Promise<string> {
   const { grantId } = shown;
@@ -135,6 +161,7 @@ async function decide(
     const grant = await loadForReview(deps.store, grantId);
     if (fingerprint(grant.plan_digest) !== shown.fingerprint)
       throw new WritError('conflict', { detail: 'The permission on the card is not the one that stands.' });
+    let reading: Reading | undefined;
     if (given.verdict === 'approve') {
       const about = await deps.aboutGrant({
         id: grant.id,
@@ -146,26 +173,54 @@ async function decide(
       const { summary } = deps.describePlan(grant.plan);
       if (!mayApproveIn(channel, about, grant.tier, summary))
         throw new WritError('forbidden', { detail: 'This is approved on the page alone.' });
+      const { shownAt, confirmation } = given;
+      reading = {
+        // Slack's clock says when the card came; without it, it came just now.
+        tookSeconds: shownAt === undefined ? 0 : Math.max(0, deps.clock.now().getTime() / 1000 - shownAt),
+        leastSeconds: leastSecondsFor(summary),
+        loginId: `slack:${userId}`,
+        ...(confirmation === undefined ? {} : { confirmation }),
+      };
     }
     const result = await review(deps, {
       grantId,
       reviewer,
       planDigest: grant.plan_digest,
-      ...given,
+      verdict: given.verdict,
+      ...(given.verdict === 'deny' ? { reason: given.reason } : { reading }),
       channel,
       requestId,
     });
     if (result.status === 'denied') return 'Denied. The agent reads your reason.';
     return result.status === 'approved' ? 'Approved.' : 'Your approval counts. One more person must approve.';
   } catch (error) {
+    if (error instanceof TooFast) throw error;
     const known = asWritError(error);
     if (known.code === 'internal') deps.log.error({ err: error, request_id: requestId }, 'a review from Slack failed');
     return `Nothing was changed. ${known.detail ?? 'It did not work; try again.'} ${page}`;
   }
 }
 
+const plain = (text: string) => ({ type: 'plain_text' as const, text, emoji: false });
+
+/** It counts when it is sent. What the permission says is text, whoever chose the words in it. */
+function confirmModal({ message, plan }: TooFast, summary: string[], metadata: string): ModalView {
+  const lets = summary.map((line) => line.slice(0, sectionMax));
+  return {
+    type: 'modal',
+    callback_id: 'writ_confirm',
+    private_metadata: metadata,
+    title: plain('Not counted yet'),
+    submit: plain('Approve exactly this'),
+    close: plain('Back'),
+    blocks: [
+      ...[`${message} It counts only if you confirm it.`, `This lets the agent, for ${duration(plan.ttl_seconds)}:`],
+      ...lets,
+    ].map((text) => ({ type: 'section' as const, text: plain(text) })),
+  };
+}
+
 function denyModal(metadata: string): ModalView {
-  const plain = (text: string) => ({ type: 'plain_text' as const, text, emoji: false });
   return {
     type: 'modal',
     callback_id: 'writ_deny',

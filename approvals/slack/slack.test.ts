@@ -323,6 +323,43 @@ house('what takes a challenge is approved on the page alone, and a card of befor
   assert.equal(await h.store.prisma.review.count(), 0);
 });
 
+house('a click on a card that came just now is asked to be confirmed, in words; then it counts, once', async (h) => {
+  h.deps.warnsHasty = true;
+  const { id, card } = await asked(h);
+  h.clock.advance(1000);
+  await h.slack.press('U0APPROVER', card, 'approve');
+  assert.equal(await h.status(id), 'pending');
+  const modal = h.slack.modal('U0APPROVER') ?? assert.fail('no modal');
+  const words = JSON.stringify(modal);
+  assert.match(words, /You decided after 1 s: faster than this can be read\. It counts only if you confirm it\./);
+  assert.match(words, /Read objects under customers\/42\//);
+  assert.ok(!words.includes('mrkdwn'));
+  await h.slack.submit('U0APPROVER', '');
+  assert.equal(await h.status(id), 'approved');
+  const [event] = await eventsOf(h.store, `ses_${id.slice(4)}`);
+  assert.deepEqual([event?.payload.hasty_seconds, event?.payload.hasty_confirmed], [1, true]);
+
+  // What was confirmed for one is nothing for another, nor by somebody else; a denial needs none.
+  const two = await asked(h);
+  await h.slack.press('U0APPROVER', two.card, 'approve');
+  const [value, room] = JSON.parse(String(h.slack.modal('U0APPROVER')?.private_metadata)) as string[];
+  const [, , used] = JSON.parse(String(modal.private_metadata)) as string[];
+  const private_metadata = JSON.stringify([value, room, used]);
+  const user = { id: 'U0APPROVER' };
+  const view = { callback_id: 'writ_confirm', private_metadata };
+  await h.slack.post({ type: 'view_submission', team: { id: h.slack.teamId }, user, view });
+  assert.match(lastWhisper(h), /Nothing was changed\. What was confirmed is not what was sent now/);
+  assert.equal(await h.status(two.id), 'pending');
+  await h.slack.press('U0APPROVER', two.card, 'deny');
+  await h.slack.submit('U0APPROVER', 'Not today.');
+  assert.equal(await h.status(two.id), 'denied');
+
+  const slow = await asked(h);
+  h.clock.advance(15_000);
+  await h.slack.press('U0APPROVER', slow.card, 'approve');
+  assert.equal(await h.status(slow.id), 'approved');
+});
+
 house('a permission that the card cannot show whole is approved on the page alone', async (h) => {
   const short = await asked(h);
   const cuts: [string, string[]][] = [

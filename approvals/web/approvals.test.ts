@@ -390,6 +390,101 @@ test('an approval faster than anybody reads is noted; one in its time is not', a
   }
 });
 
+/** One browser: its form, sent as it stands, with what was changed in it. */
+async function reader(who: Identity, path: string) {
+  const { cookie, csrf } = await harness.signedIn(who);
+  const send = async (fields: Record<string, string>) => {
+    const body = new URLSearchParams({ plan_digest: digest, csrf, ...fields });
+    const headers = { cookie, 'sec-fetch-site': 'same-origin' };
+    const answer = await fetch(harness.url + path, { method: 'POST', headers, body, redirect: 'manual' });
+    return { status: answer.status, html: await answer.text() };
+  };
+  const open = async () => {
+    const { html } = await fetch(harness.url + path, { headers: { cookie } }).then(async (one) => ({
+      html: await one.text(),
+    }));
+    return { verdict: 'approve', shown_at: /name="shown_at" value="([^"]+)"/.exec(html)?.[1] ?? '' };
+  };
+  return { send, open };
+}
+const confirmationIn = (html: string) =>
+  /name="confirmation" value="([^"]+)"/.exec(html)?.[1] ?? assert.fail('no warning');
+
+test('an approval faster than anybody reads counts once it is confirmed; a denial, or a slow one, at once', async () => {
+  harness.warns = true;
+  try {
+    const { path, sessionId, row } = await pending();
+    const { send, open } = await reader(owner, path);
+    const form = { ...(await open()), ttl_seconds: '300' };
+    harness.clock.advance(2000);
+    const warned = await send(form);
+    assert.equal(warned.status, 409);
+    assert.match(warned.html, /You decided after 2 s/);
+    assert.match(warned.html, /for 5 min:/);
+    assert.match(warned.html, /Read objects under customers/);
+    assert.match(warned.html, /<input type="checkbox" name="read" value="yes" required/);
+    const confirmation = confirmationIn(warned.html);
+    // However long they look at the warning: without the box it is another warning.
+    harness.clock.advance(60_000);
+    assert.equal((await send({ ...form, confirmation })).status, 409);
+    assert.equal((await row()).status, 'pending');
+    assert.equal((await send({ ...form, confirmation, read: 'yes' })).status, 303);
+    assert.equal((await row()).status, 'approved');
+    const [event] = await eventsOf(harness.store, sessionId);
+    assert.deepEqual([event?.payload.hasty_seconds, event?.payload.hasty_confirmed], [2, true]);
+    assert.match((await get(path, owner)).html, /faster than this can be read, and confirmed after a warning/);
+    const denied = await pending();
+    const denying = await reader(owner, denied.path);
+    assert.equal((await denying.send({ ...(await denying.open()), verdict: 'deny', reason: 'no' })).status, 303);
+    const slow = await pending();
+    const reading = await reader(owner, slow.path);
+    const shown = await reading.open();
+    harness.clock.advance(15_000);
+    assert.equal((await reading.send(shown)).status, 303);
+  } finally {
+    harness.warns = false;
+    harness.clock.set(start);
+  }
+});
+
+test('a confirmation of something else is refused, and on record: another plan, request, person, login; used; too old', async () => {
+  harness.warns = true;
+  try {
+    const [one, other] = [await pending(), await pending()];
+    const second = person('second@example.com', { groups: ['billing'] });
+    const mine = await reader(owner, one.path);
+    const form = await mine.open();
+    const read = { read: 'yes', confirmation: confirmationIn((await mine.send(form)).html) };
+    const attempts: [string, typeof one, Identity | null, Record<string, string>][] = [
+      ['a wider or narrower plan', one, null, { ...form, ...read, ttl_seconds: '60' }],
+      ['another request', other, owner, { ...form, ...read }],
+      ['another person', one, second, { ...form, ...read }],
+      ['another login of theirs', one, owner, { ...form, ...read }],
+      ['none of ours', one, null, { ...form, read: 'yes', confirmation: `${read.confirmation.slice(0, -4)}AAAA` }],
+    ];
+    for (const [what, of, who, fields] of attempts) {
+      const { send } = who === null ? mine : await reader(who, of.path);
+      const answer = await send(fields);
+      assert.equal(answer.status, 403, what);
+      assert.equal((await of.row()).status, 'pending', what);
+      const [event] = await eventsOf(harness.store, of.sessionId);
+      assert.deepEqual([event?.type, event?.payload.refused_because], ['review.refused', 'not_confirmed'], what);
+    }
+    harness.clock.advance(301_000);
+    assert.equal((await mine.send({ ...form, ...read })).status, 409, 'the request waits no more either');
+    const late = await pending({}, { decideBy: after(3600) });
+    const asleep = await reader(owner, late.path);
+    const shown = await asleep.open();
+    const old = confirmationIn((await asleep.send(shown)).html);
+    harness.clock.advance(301_000);
+    assert.equal((await asleep.send({ ...shown, confirmation: old, read: 'yes' })).status, 403);
+    assert.equal((await late.row()).status, 'pending');
+  } finally {
+    harness.warns = false;
+    harness.clock.set(start);
+  }
+});
+
 test('the next ones like an approved request are approved ahead of time, on a page, and withdrawn there', async () => {
   const params = { folder: 'reports/2026/05', note: '<b>x</b>', lines: 5 };
   const { path } = await pending({}, { params });

@@ -21,6 +21,7 @@ import { loadAllForReview, loadForReview, progressOf, standingOf } from '../elig
 import {
   beginSigning,
   isChallenged,
+  leastSecondsFor,
   loadOutcome,
   makeChallenge,
   mayWithdraw,
@@ -28,6 +29,7 @@ import {
   partsOf,
   type ReviewRequest,
   review,
+  TooFast,
   waitsUntil,
   withdraw,
 } from '../review.ts';
@@ -46,6 +48,7 @@ import {
 } from './load.ts';
 import { minePage } from './mine-page.ts';
 import { teamPage } from './team-page.ts';
+import { warningPage } from './warning-page.ts';
 
 export interface ApprovalsDeps extends PagesDeps {
   /** What reviews given here are recorded under. */
@@ -129,7 +132,7 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
       else {
         const request = readForm(deps, body, id, login.identity, requestId);
         reason = request.reason ?? '';
-        request.reading = await readingOf(deps, body.shown_at, id);
+        request.reading = await readingOf(deps, body, id, login.id);
         const signed = readAssertion(body.assertion);
         if (typeof body.challenge === 'string' && typeof body.sentence === 'string')
           request.challenge = { loginId: login.id, token: body.challenge, picked: body.sentence };
@@ -138,8 +141,9 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
       }
     } catch (error) {
       if (!(error instanceof WritError)) throw error;
+      if (error instanceof TooFast) return showWarning(deps, res, login, id, error, body, requestId);
       const { refused_because } = error.extensions;
-      const onRecord = ['no_passkey', 'no_answer', 'wrong_answer'].includes(String(refused_because));
+      const onRecord = ['no_passkey', 'no_answer', 'wrong_answer', 'not_confirmed'].includes(String(refused_because));
       if (error.code !== 'bad_request' && error.code !== 'conflict' && !onRecord) throw error;
       // A field was wrong, somebody was faster, no passkey signed, no right sentence was picked: show it as
       // it stands now. What an attacker sends comes here too: a wider permission, or another than the one
@@ -161,8 +165,15 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
     const body: Record<string, unknown> = req.body ?? {};
     checkCsrf(deps, req, login, body.csrf);
     await answerScript(deps, req, res, async () => {
-      const request = readForm(deps, body, String(req.params.id), login.identity, deps.requestId(req, res));
-      return { assertion: await beginSigning(deps, request, login.id) };
+      const id = String(req.params.id);
+      const request = readForm(deps, body, id, login.identity, deps.requestId(req, res));
+      request.reading = await readingOf(deps, body, id, login.id);
+      try {
+        return { assertion: await beginSigning(deps, request, login.id) };
+      } catch (error) {
+        if (error instanceof TooFast) return { tooFast: true };
+        throw error;
+      }
     });
   });
 
@@ -303,20 +314,46 @@ function periodOf(said: unknown, now: Date): Period {
 
 const isId = (text: string) => /^\w{1,64}$/.test(text);
 
-/** Characters that a person reads in a second, if they hurry. */
-const readPerSecond = 60;
-
 /** How long the page was open, and how long what stands on it takes to read; undefined = nobody knows. */
-async function readingOf(deps: ApprovalsDeps, shownAt: unknown, id: string): Promise<ReviewRequest['reading']> {
+async function readingOf(
+  deps: ApprovalsDeps,
+  { shown_at: shownAt, confirmation, read, warned }: Record<string, unknown>,
+  id: string,
+  loginId: string,
+): Promise<ReviewRequest['reading']> {
   const [grant] = isId(id) ? await loadApprovals(deps.store, [id]) : [];
   const shown = typeof shownAt === 'string' ? Date.parse(shownAt) : Number.NaN;
   if (grant === undefined || Number.isNaN(shown)) return undefined;
   const { summary } = deps.describePlan(grant.plan);
-  const characters = [...summary, grant.justification ?? ''].join(' ').length;
+  const tookSeconds = (deps.clock.now().getTime() - shown) / 1000;
+  const least = leastSecondsFor([...summary, grant.justification ?? '']);
   return {
-    tookSeconds: (deps.clock.now().getTime() - shown) / 1000,
-    leastSeconds: Math.min(2 + characters / readPerSecond, 10),
+    tookSeconds,
+    // The script was told that it is too fast, and brought the form here since; or the box was left empty.
+    leastSeconds: warned === '1' || confirmation !== undefined ? Math.max(least, tookSeconds + 1) : least,
+    loginId,
+    ...(typeof confirmation === 'string' && read === 'yes' ? { confirmation } : {}),
   };
+}
+
+/** What was sent too fast, once more: it counts when it is confirmed. */
+async function showWarning(
+  deps: ApprovalsDeps,
+  res: Response,
+  login: Login,
+  id: string,
+  warning: TooFast,
+  sent: Record<string, unknown>,
+  requestId: string,
+): Promise<void> {
+  const [grant] = await loadApprovals(deps.store, [id]);
+  if (grant === undefined) throw new WritError('not_found');
+  const passkey = needsPasskey(grant);
+  const reader = { name: personRef(login.identity), requestId };
+  const callArguments = await deps.callArguments(id, reader);
+  const { summary } = deps.describePlan(warning.plan);
+  const body = warningPage({ grant, warning, summary, callArguments, sent, passkey });
+  sendPage(res, { passkeys: passkey, title: 'Confirm', viewer: viewerOf(login), status: 409, body });
 }
 
 /** The same for the console's home page; null when nothing waits. */

@@ -266,6 +266,47 @@ test('tier 3 is approved by the reader’s passkey, for what they chose, and by 
   assert.equal((await next.row()).status, 'pending');
 });
 
+test('what was approved too fast is confirmed on a page of its own: without script, and signed by a passkey', async () => {
+  const mine = await keyHolder('hasty');
+  harness.warns = true;
+  try {
+    const { path, row } = await pending();
+    await open(path, { ...phone, javaScriptEnabled: false, mayFail: /409/ }, async (page) => {
+      await page.locator('#ttl').selectOption('300');
+      await page.locator('.bar button.approve').click();
+      await page.getByRole('heading', { name: 'You decided after 0 s' }).waitFor();
+      await fits(page);
+      await picture(page, 'warning-phone');
+      const confirm = page.locator('form#approve button.approve');
+      // The browser itself asks for the tick.
+      await confirm.click();
+      assert.equal((await row()).status, 'pending');
+      await page.getByRole('checkbox', { name: 'I have read this now.' }).check();
+      await confirm.click();
+      await page.getByText('confirmed after a warning').waitFor();
+    });
+    const { status, plan: approved } = await row();
+    assert.deepEqual([status, (approved as { ttl_seconds: number }).ttl_seconds], ['approved', 300]);
+    const signed = await pending({ tier: 3 });
+    await open(signed.path, { who: mine.who, mayFail: /409/ }, async (page) => {
+      await mine.plug(page);
+      await page.locator('.verdict button.approve').click();
+      // Nothing was signed for what does not count.
+      await page.getByRole('heading', { name: 'You decided after 0 s' }).waitFor();
+      assert.equal((await signed.row()).status, 'pending');
+      await page.getByRole('checkbox', { name: 'I have read this now.' }).check();
+      await isAccessible(page, 'warning-tier-3');
+      await page.locator('form#approve button.approve').click();
+      await page.getByText('Approved by hasty@example.com').waitFor();
+    });
+    assert.equal((await signed.row()).status, 'approved');
+    const assertions = await harness.store.prisma.review.findMany({ where: { grantId: signed.id } });
+    assert.equal(assertions.length, 1);
+  } finally {
+    harness.warns = false;
+  }
+});
+
 test('while the identity provider does not answer, a passkey signs in, for half an hour, as whom it confirmed', async () => {
   const { who, plug } = await keyHolder('stranded');
   const { path } = await pending();

@@ -39,6 +39,8 @@ export interface Harness {
   /** In place of it, where it hangs on the plan; null = not. */
   describe: ((plan: Plan) => PlanDescription) | null;
   about: GrantAbout;
+  /** Whether an approval that is too fast must be confirmed; most tests are no readers. */
+  warns: boolean;
   /** Lines that the pages logged. */
   logged: string[];
   /** A browser in which the person is signed in already, without the identity provider. */
@@ -77,6 +79,7 @@ export async function openHarness(
       },
     },
     about: { owner: 'team:billing' },
+    warns: false,
     signedIn: (identity, method) => signedIn(store, identity, clock.now(), method),
     close: async () => {
       server.closeAllConnections();
@@ -116,6 +119,9 @@ export async function openHarness(
     callArguments: async () => null,
     ownersOf: async () => ['team:billing'],
     isAdmin: (person: Identity) => person.groups.includes('writ-admins'),
+    get warnsHasty() {
+      return harness.warns;
+    },
     redemptionSeconds: 300,
     editorCoolingSeconds: 86_400,
     canNarrow: () => true,

@@ -68,7 +68,7 @@ export function result(grant: ApprovalView, outcome: Outcome | null, lease: Leas
       : h(
           'p',
           { class: 'small fault' },
-          `Approved in ${duration(outcome.hasty_seconds)}, which is faster than this can be read. That is on record.`,
+          `Approved in ${duration(outcome.hasty_seconds)}, which is faster than this can be read${outcome.hasty_confirmed === true ? ', and confirmed after a warning' : ''}. That is on record.`,
         ),
     outcome?.reason == null ? null : h('blockquote', null, h(Foreign, { text: outcome.reason, max: reasonMax })),
     h('a', { class: 'button', href: `/sessions/${grant.session_id}` }, 'The session’s history'),

@@ -118,6 +118,8 @@ const reviewed = z.strictObject({
   challenge: z.literal('passed').optional(),
   /** In how many seconds, where that is faster than what was shown can be read. */
   hasty_seconds: count.optional(),
+  /** Whoever was that fast was warned, and confirmed it. */
+  hasty_confirmed: z.literal(true).optional(),
   /** Members of lists among the parameters that were left out, as JSON Pointers. */
   left_out: z.array(text).optional(),
   /** What was lowered: JSON Pointer into the parameters → to what. */

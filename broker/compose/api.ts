@@ -151,6 +151,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     editorCoolingSeconds: settings.WRIT_EDITOR_COOLING_SECONDS,
     ...passkeys,
     challengeKey: deriveKey(kek, 'approval-challenges'),
+    warnsHasty: settings.WRIT_APPROVAL_WARNING === 'on',
     preApprovalSeconds: settings.WRIT_PRE_APPROVAL_SECONDS,
     signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
   };

@@ -136,6 +136,12 @@ export const environment = z.object({
     .describe(
       'Whether each approval of a credential takes a challenge: the approver first picks the one sentence that the request says. `off`: where a manifest says `approval: { challenge: true }`.',
     ),
+  WRIT_APPROVAL_WARNING: z
+    .enum(['on', 'off'])
+    .default('on')
+    .describe(
+      'Whether an approval that comes faster than a person can read counts only once its approver has confirmed it after a warning. `off`: it counts, and is noted.',
+    ),
   WRIT_APPROVAL_REQUESTS_PER_HOUR: count(60, 0, 100_000).describe(
     'Requests of one agent that people are asked about in an hour; more are denied. 0 = no limit.',
   ),

@@ -17,7 +17,14 @@ async function sign(form) {
     body: new URLSearchParams(new FormData(form)),
     redirect: 'error',
   });
-  const { say, creation, assertion } = await answer.json();
+  const { say, creation, assertion, tooFast } = await answer.json();
+  if (tooFast) {
+    // Nothing to sign yet: the broker answers the form itself with a warning.
+    const told = document.createElement('input');
+    Object.assign(told, { type: 'hidden', name: 'warned', value: '1' });
+    form.append(told);
+    return form.submit();
+  }
   if (!answer.ok) throw new Error(say);
   const put = (name, { token }, response) => {
     form.elements[name].value = JSON.stringify({ token, response });

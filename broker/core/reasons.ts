@@ -329,6 +329,11 @@ export const reviewBlockers = {
     meaning: 'The person picked a sentence that the request does not say. For a minute they cannot approve it.',
     words: 'they picked a sentence that it does not say',
   },
+  not_confirmed: {
+    meaning:
+      'It was decided faster than a person can read, and what came as the answer to the warning was made for something else, used, or too old.',
+    words: 'they had confirmed something else, or nothing',
+  },
 } as const satisfies ReasonTable;
 export type ReviewBlockerCode = keyof typeof reviewBlockers;
 

@@ -70,11 +70,16 @@ export function openBrowser(): Browser {
   return {
     cookie: (name) => cookies.find((one) => one.name === name)?.value,
     open: (url) => visit(url),
-    submit: (page, fields, action) => {
+    submit: async (page, fields, action) => {
       const form = formsOf(page).find((found) => action === undefined || found.markup.includes(action));
       if (form === undefined) throw new Error(`no such form on ${page.url} (status ${page.status})`);
       const body = new URLSearchParams({ ...form.hidden, ...fields });
-      return visit(form.action, { body, origin: new URL(page.url).origin });
+      const answer = await visit(form.action, { body, origin: new URL(page.url).origin });
+      // A program is faster than a person reads: it is warned, and confirms.
+      const warning = formsOf(answer).find(({ hidden }) => hidden.confirmation !== undefined);
+      if (warning === undefined) return answer;
+      const confirmed = new URLSearchParams({ ...warning.hidden, read: 'yes' });
+      return visit(warning.action, { body: confirmed, origin: new URL(answer.url).origin });
     },
   };
 }

@@ -84,10 +84,15 @@ function shown(block: Block, message: Message, as: string): string {
 }
 
 function modal(view: Block, as: string): string {
-  const input = (view.blocks as Block[]).find(({ type }) => type === 'input');
-  const label = input === undefined ? '' : words(input.label);
-  return `<form class="card" method="post" action="/submit">${hidden({ as })}<h3>${words(view.title)}</h3><label>${label}<br>
-<textarea name="text" required rows="3" cols="50"></textarea></label><br><button>${view.submit === undefined ? 'Send' : words(view.submit)}</button></form>`;
+  const blocks = view.blocks as Block[];
+  const told = blocks.filter(({ type }) => type === 'section').map(({ text }) => `<p>${words(text)}</p>`);
+  const asked = blocks
+    .filter(({ type }) => type === 'input')
+    .map(
+      ({ label }) =>
+        `<label>${words(label)}<br><textarea name="text" required rows="3" cols="50"></textarea></label><br>`,
+    );
+  return `<form class="card" method="post" action="/submit">${hidden({ as })}<h3>${words(view.title)}</h3>${[...told, ...asked].join('')}<button>${view.submit === undefined ? 'Send' : words(view.submit)}</button></form>`;
 }
 
 const hidden = (fields: { [name: string]: string }) =>

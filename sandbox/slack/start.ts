@@ -7,6 +7,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { Clock } from '../../broker/core/vocabulary.ts';
+import type { Block } from './block-kit.ts';
 import { answerPage } from './page.ts';
 import { answerMethod, readArguments, SlackRefusal } from './web-api.ts';
 import type { Answered, Message, SlackUser, Whisper, Workspace } from './workspace.ts';
@@ -49,6 +50,8 @@ export interface SlackSandbox {
   press(user: string, message: Message, actionId: string): Promise<Answered>;
   /** The body that `press` would send, to be tampered with. */
   pressed(user: string, message: Message, actionId: string): object;
+  /** The modal that is open on somebody's screen. */
+  modal(user: string): Block | null;
   /** Somebody sends the modal that is open on their screen. */
   submit(user: string, text: string): Promise<Answered>;
   /** Posts a payload to the app's endpoint. @param at when Slack signed it */
@@ -225,10 +228,12 @@ export async function startSlack(options: SlackOptions): Promise<SlackSandbox> {
     const field = (open.view.blocks as { type: string; block_id: string; element: { action_id: string } }[]).find(
       ({ type }) => type === 'input',
     );
-    if (field === undefined) throw new Error('the modal asks for nothing');
     workspace.views.splice(workspace.views.indexOf(open), 1);
     const value = text === '' ? null : text;
-    const values = { [field.block_id]: { [field.element.action_id]: { type: 'plain_text_input', value } } };
+    const values =
+      field === undefined
+        ? {}
+        : { [field.block_id]: { [field.element.action_id]: { type: 'plain_text_input', value } } };
     return send({ type: 'view_submission', ...about(user), view: { ...open.view, id: open.id, state: { values } } });
   }
 
@@ -248,6 +253,7 @@ export async function startSlack(options: SlackOptions): Promise<SlackSandbox> {
     },
     press,
     pressed,
+    modal: (user) => workspace.views.findLast((one) => one.user === user)?.view ?? null,
     submit,
     post,
     sign,

@@ -69,7 +69,7 @@ export const closedLists: ClosedList[] = [
     what: 'review blocker',
     names: codesOf(reviewBlockers),
     calls: [],
-    files: /^approvals\/(?:eligibility|challenge)\.ts$/,
+    files: /^approvals\/(?:eligibility|challenge|confirmation)\.ts$/,
   },
   {
     file: 'broker/core/reasons.ts',
