@@ -25,7 +25,7 @@ const capabilitySchema = z.object({
   state: z
     .enum(['open', 'spent', 'withheld', 'locked'])
     .describe('`withheld`: a rule took it from this session. `locked`: an admin stopped it for everybody.'),
-  params: z.record(z.string(), z.json()).describe('What is fixed; it need not be repeated.'),
+  params: z.record(z.string(), z.unknown()).describe('What is fixed; it need not be repeated.'),
   choose: z.record(z.string(), ChoiceSchema).describe('`params` that the agent chooses, and within what.'),
 });
 
