@@ -5,9 +5,11 @@
  */
 import { runWrit } from '../../client/cli/run.ts';
 import { keepCompiled } from '../compile-cache.ts';
+import { useProxies } from '../core/proxies.ts';
 
 const code = await runWrit(process.argv.slice(2), () => {
   keepCompiled();
+  useProxies(process.env);
   return import('./broker-side.ts');
 });
 // Everything is closed and written by then. Exit at once: migrating a new database leaves a ten-second timer

@@ -1,6 +1,8 @@
 /** When a broker becomes ready, and when it stops: whatever it stands on fails. */
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
+import type { AgentOptions } from 'node:http';
+import https from 'node:https';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { manualClock, systemClock } from '../core/clock.ts';
@@ -169,4 +171,17 @@ test('a stop has a deadline: what is under way then is left, and said', async ()
   assert.ok(ground.log.some((line) => line.includes('stopping took too long') && line.includes('requests in flight')));
   release();
   await minting;
+});
+
+test('a broker that is given a proxy sends by it, and leaves the process as it was', async () => {
+  const proxyOf = () => (https.globalAgent as unknown as { options: AgentOptions }).options.proxyEnv;
+  const before = proxyOf();
+  const env = { HTTPS_PROXY: 'http://127.0.0.1:9', NO_PROXY: 'example.com' };
+  broker = await ground.start(env, { inMemory: await migratedImage() });
+  assert.equal(proxyOf()?.https_proxy, env.HTTPS_PROXY);
+  assert.match(proxyOf()?.no_proxy ?? '', /^example\.com,\.example\.com,localhost,/);
+  assert.equal((await ready())[0], 200, 'this machine is never asked through a proxy');
+  await broker.stop();
+  broker = null;
+  assert.deepEqual(proxyOf(), before);
 });

@@ -6,6 +6,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { createLongPoller } from '../core/long-poller.ts';
+import { useProxies } from '../core/proxies.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import { drainable } from '../http/drain.ts';
 import { mountHealth } from '../http/health.ts';
@@ -51,6 +52,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   // 1.
   const foundation = await openFoundation(env, overrides);
   const { settings, store, clock, log, ring } = foundation;
+  const withoutProxies = useProxies(env);
 
   // 2.
   const server = createServer({ requestTimeout: 15_000, headersTimeout: 10_000, keepAliveTimeout: 75_000 });
@@ -143,6 +145,7 @@ export async function startBroker(env: Record<string, string | undefined>, overr
     await worker.stop();
     step('the database');
     await store.close();
+    withoutProxies();
   };
   /** What is under way when the time is up is left: rows in the database say what it was. */
   const stop = async () => {

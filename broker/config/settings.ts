@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { EventStream } from '../core/event-stream.ts';
 import { isKind, isOwnerName } from '../core/identifier.ts';
 import { isLoopback, isLoopbackHost } from '../core/loopback.ts';
+import { proxyEnvironment } from '../core/proxies.ts';
 import { isStreamName, readStreams } from './stream-settings.ts';
 
 const flag = z.enum(['0', '1', 'false', 'true']).transform((v) => v === '1' || v === 'true');
@@ -45,6 +46,19 @@ const aliasClaims = list.transform((items, context) =>
 );
 const ownerNames = list.refine((names) => names.every(isOwnerName), 'each must be team:GROUP or user:E-MAIL');
 const httpUrl = z.url({ protocol: /^https?$/ });
+const proxy = z
+  .string()
+  .optional()
+  .refine((text) => proxyFault({ HTTP_PROXY: text }) === null, 'must be the http or https URL of a proxy');
+
+function proxyFault(env: { [name: string]: string | undefined }): string | null {
+  try {
+    proxyEnvironment(env);
+    return null;
+  } catch (error) {
+    return (error as Error).message.replace(/^NO_PROXY: /, '');
+  }
+}
 
 const isCallbackOrigin = (text: string) =>
   URL.canParse(text) &&
@@ -69,6 +83,20 @@ export const environment = z.object({
     .optional()
     .describe(
       'Public URL of the broker: issuer of its tokens, base of its links, what clouds fetch the JWKS from. Required with `DATABASE_URL` and when `WRIT_LISTEN` is not loopback; must be https unless it is loopback. Scheme, host and port alone: the broker cannot live under a path.',
+    ),
+  HTTPS_PROXY: proxy.describe(
+    'Proxy (http or https URL) that https requests go by: to providers, identity providers, issuers, Slack. In lower case too, which comes first. Never this machine or a cloud’s metadata service; not webhooks, event receivers and on-call rotas, whose addresses are looked up here.',
+  ),
+  HTTP_PROXY: proxy.describe('The same for plain http.'),
+  NO_PROXY: z
+    .string()
+    .optional()
+    .refine((text) => proxyFault({ HTTP_PROXY: 'http://proxy', NO_PROXY: text }) === null, {
+      error: (issue) =>
+        proxyFault({ HTTP_PROXY: 'http://proxy', NO_PROXY: String(issue.input) }) ?? 'is not understood',
+    })
+    .describe(
+      'What goes past the proxies, separated by commas: names (`example.com` is what is below it too), `name:port`, addresses, networks of IPv4 (`10.0.0.0/8`, for addresses that stand in a URL), or `*`.',
     ),
   WRIT_ROLE: z
     .enum(['all', 'api', 'worker'])

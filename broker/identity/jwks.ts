@@ -273,7 +273,7 @@ async function getJsonTrusting(
   headers: { [name: string]: string },
   signal: AbortSignal,
 ): Promise<unknown> {
-  const sent = request(address, { ca, headers, signal, agent: false });
+  const sent = request(address, { ca, headers, signal });
   sent.end();
   const [answer] = (await once(sent, 'response')) as [IncomingMessage];
   try {

@@ -12,6 +12,7 @@ import {
 } from '@aws-sdk/client-sts';
 import { askDate, type ObservedClock, observedClock } from '../answer-date.ts';
 import { type JsonObject, type ProviderDeps, ProviderError } from '../contract.ts';
+import { agents } from './agents.ts';
 import { saysWrongTime, toProviderError, worthOneMore } from './errors.ts';
 import type { AwsSettings } from './settings.ts';
 
@@ -36,14 +37,15 @@ export interface AwsClients {
 
 /** `ambient`: credentials to use instead of what the SDK finds by itself (tests). */
 export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: StaticCredentials): AwsClients {
-  const common = {
+  const common = () => ({
     region: settings.AWS_REGION,
     requestHandler: {
+      ...agents(),
       connectionTimeout: 3_000,
       requestTimeout: settings.WRIT_AWS_TIMEOUT_SECONDS * 1000,
       throwOnRequestTimeout: true,
     },
-  };
+  });
   const at = (own: string | undefined) => {
     const endpoint = own ?? settings.AWS_ENDPOINT_URL;
     return endpoint === undefined ? {} : { endpoint };
@@ -55,7 +57,7 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
   );
   // One attempt: what may be sent again is decided below, and AWS's waiting time is handed on, not slept.
   const sts = new STSClient({
-    ...common,
+    ...common(),
     maxAttempts: 1,
     ...at(settings.AWS_ENDPOINT_URL_STS),
     ...(ambient === undefined ? {} : { credentials: ambient }),
@@ -65,7 +67,7 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
   // can be retried.
   const iamClient = (credentials: StaticCredentials | undefined) => {
     const client = new IAMClient({
-      ...common,
+      ...common(),
       ...at(settings.AWS_ENDPOINT_URL_IAM),
       maxAttempts: 1,
       ...(credentials === undefined ? {} : { credentials }),

@@ -4,6 +4,7 @@
  */
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { ProviderError } from '../contract.ts';
+import { agents } from './agents.ts';
 import type { AwsClients } from './clients.ts';
 import { toProviderError } from './errors.ts';
 import type { AwsSettings } from './settings.ts';
@@ -58,7 +59,13 @@ async function canChain(
     secretAccessKey: given.SecretAccessKey,
     sessionToken: given.SessionToken,
   };
-  const sts = new STSClient({ endpoint, region: settings.AWS_REGION, credentials, maxAttempts: 1 });
+  const sts = new STSClient({
+    endpoint,
+    region: settings.AWS_REGION,
+    credentials,
+    maxAttempts: 1,
+    requestHandler: agents(),
+  });
   try {
     await sts.send(new AssumeRoleCommand({ ...request, RoleSessionName: 'writ-limits-chained' }), {
       abortSignal: signal,

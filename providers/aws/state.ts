@@ -4,6 +4,7 @@
  */
 import { S3Client } from '@aws-sdk/client-s3';
 import { type JsonObject, type Plan, ProviderError } from '../contract.ts';
+import { agents } from './agents.ts';
 import type { AwsClients } from './clients.ts';
 import { policyText } from './literal.ts';
 import { objectsInWords, readingPolicy, readObjects, type SeenObjects } from './object-state.ts';
@@ -77,6 +78,7 @@ async function readWithSession(
     followRegionRedirects: true,
     ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
     requestHandler: {
+      ...agents(),
       connectionTimeout: 3_000,
       requestTimeout: settings.WRIT_AWS_TIMEOUT_SECONDS * 1000,
       throwOnRequestTimeout: true,
