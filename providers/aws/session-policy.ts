@@ -27,11 +27,12 @@ export function planFor(params: AwsParams, ttlSeconds: number, settings: AwsSett
   const { role, region, ...permission } = params;
   const session_policy = sessionPolicyOf(params);
   refuseUnsayable(params, settings);
-  const length = policyText(untilPolicy(session_policy, new Date(0))).length + besides(params);
+  const more = besides(params);
+  const length = policyText(untilPolicy(session_policy, new Date(0))).length + more;
   if (length > sessionPolicyLimit)
     throw new ProviderError(
       'bad_params',
-      `The session policy, with the ARNs and tags beside it, has ${length} characters, AWS takes ${sessionPolicyLimit}.`,
+      `The session policy has ${length} characters${more === 0 ? '' : ' with the ARNs and tags beside it'}, AWS takes ${sessionPolicyLimit}.`,
       {
         path: { custom: 'statements', managed: 'policies' }[params.service as string] ?? 'service',
       },
