@@ -6,7 +6,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { jwtVerify, SignJWT } from 'jose';
 import { event } from '../broker/audit/events.ts';
-import { isQuestion } from '../broker/core/questions.ts';
+import { isBatch, isQuestion } from '../broker/core/questions.ts';
 import type { Clock, Plan } from '../broker/core/vocabulary.ts';
 import type { Identity } from '../broker/people/identity.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
@@ -51,7 +51,7 @@ export async function isChallenged(
   { aboutGrant }: { aboutGrant?: AboutGrant },
   { id, agent, capability, manifest_version, task_type }: GrantUnderReview,
 ): Promise<boolean> {
-  if (isQuestion(capability) || aboutGrant === undefined) return false;
+  if ((isQuestion(capability) && !isBatch(capability)) || aboutGrant === undefined) return false;
   const about = await aboutGrant({ id, agent, capability, manifestVersion: manifest_version, taskType: task_type });
   return about.challenged === true;
 }

@@ -2,6 +2,7 @@
  * What was decided in somebody's name: of each owner or group that requests were put to, how they ended, and
  * who answered. For the page and for the daily digest alike. Reads only.
  */
+import { decidedAsSql } from '../broker/core/questions.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 
 /** From the first moment to just before the last. */
@@ -58,10 +59,11 @@ const settled = `
       SELECT t.name FROM jsonb_array_elements(g.decision -> 'approval') term, jsonb_array_elements_text(term -> 'from') AS t (name)
       WHERE asked.people
       UNION
-      SELECT o.name FROM unnest(ARRAY[m.compiled #>> '{manifest,owner}', m.compiled #>> ARRAY['manifest', 'capabilities', g.capability, 'owner']]) AS o (name)
+      SELECT o.name FROM unnest(ARRAY[m.compiled #>> '{manifest,owner}', m.compiled #>> ARRAY['manifest', 'capabilities', ${decidedAsSql('g.capability')}, 'owner']]) AS o (name)
       WHERE o.name IS NOT NULL AND (NOT asked.people OR NOT coalesce(jsonb_typeof(g.decision -> 'approval') = 'array', false))) names
     WHERE g.requested_at >= $1::timestamptz - interval '9 days' AND g.decided_at >= $1::timestamptz AND g.decided_at < $2::timestamptz
-      AND (asked.people OR g.status <> 'denied')`;
+      -- What people decided on at once is one request.
+      AND g.batch_id IS NULL AND (asked.people OR g.status <> 'denied')`;
 
 const countsStatement: Statement = {
   name: 'decided_counts',

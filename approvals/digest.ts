@@ -3,7 +3,9 @@
  * whose id is made of the day, the owner and the channel: whichever process writes them, and however often,
  * they are written once. `outbox.ts` delivers them.
  */
+
 import { createHash } from 'node:crypto';
+import { nameOfAsked } from '../broker/core/questions.ts';
 import type { Clock } from '../broker/core/vocabulary.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import type { Digest } from './contract.ts';
@@ -100,7 +102,7 @@ export function digestOf({ publicUrl }: { publicUrl: string }, { id, attempts, d
 }
 
 function capabilityLines({ counts }: Decided): string[] {
-  const groups = Map.groupBy(counts, ({ agent, capability }) => `${agent}: ${capability}`);
+  const groups = Map.groupBy(counts, ({ agent, capability }) => `${agent}: ${nameOfAsked(capability)}`);
   return [...groups].map(
     ([name, of]) =>
       `${name}: ${of.map(({ result, count }) => `${count} ${result === 'ahead' ? 'approved ahead of time' : result}`).join(', ')}`,

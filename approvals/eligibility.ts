@@ -11,6 +11,7 @@ import {
   type VouchedPerson,
 } from '../broker/core/identifier.ts';
 import type { ProvenRows } from '../broker/core/proven-rows.ts';
+import { decidedAsSql } from '../broker/core/questions.ts';
 import type { ReviewBlockerCode } from '../broker/core/reasons.ts';
 import type { ApprovalTerm, Clock, GrantStatus, JsonObject, Plan, SessionStatus } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
@@ -86,6 +87,10 @@ export interface GrantUnderReview {
   /** The session and its ancestors: a sub-agent's session is its parent's people's session too. */
   line: SessionPeople[];
   approvals: EarlierApproval[];
+  /** The batch that decides it; null = it is decided alone. */
+  batch_id: string | null;
+  /** Of a batch: what has become of its members. */
+  members: { id: string; status: GrantStatus }[];
 }
 
 interface Editor {
@@ -105,11 +110,13 @@ type LoadedGrant = Omit<GrantUnderReview, 'plan' | 'asked_plan' | 'line' | 'appr
     approvals: LoadedReview[];
   };
 
+const capability = decidedAsSql('g.capability');
+
 /** What a manifest version says of who approves, as JSON: owners, and how many of whom. */
 export const approversIn = (manifest: string) => `
         (${manifest}.compiled #>> '{manifest,owner}',
-         coalesce(${manifest}.compiled #>> ARRAY['manifest', 'capabilities', g.capability, 'owner'], ${manifest}.compiled #>> '{manifest,owner}'),
-         ${manifest}.compiled #>> '{manifest,approval}', ${manifest}.compiled #>> ARRAY['manifest', 'capabilities', g.capability, 'approval'])`;
+         coalesce(${manifest}.compiled #>> ARRAY['manifest', 'capabilities', ${capability}, 'owner'], ${manifest}.compiled #>> '{manifest,owner}'),
+         ${manifest}.compiled #>> '{manifest,approval}', ${manifest}.compiled #>> ARRAY['manifest', 'capabilities', ${capability}, 'approval'])`;
 
 const loadStatement: Statement = {
   name: 'review_load',
@@ -137,7 +144,8 @@ const loadStatement: Statement = {
         UNION ALL
         SELECT p.decided_by, NULL::jsonb, p.decided_at FROM manifest_proposal p
         WHERE p.agent = g.agent AND p.status = 'published' AND p.decided_at > g.requested_at - interval '31 days') e) AS editors,
-      s.status AS session_status, s.expires_at AS session_expires_at, s.task_type,
+      s.status AS session_status, s.expires_at AS session_expires_at, s.task_type, g.batch_id,
+      (SELECT coalesce(jsonb_agg(jsonb_build_object('id', m.id, 'status', m.status)), '[]') FROM grants m WHERE m.batch_id = g.id) AS members,
       (SELECT jsonb_agg(to_jsonb(line)) FROM line WHERE line.grant_id = g.id) AS line,
       (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.at, r.id), '[]') FROM review r WHERE r.grant_id = g.id AND r.verdict = 'approve') AS approvals
     FROM grants g JOIN session s ON s.id = g.session_id LEFT JOIN agent a ON a.name = g.agent WHERE g.id = ANY($1::text[])`,

@@ -6,7 +6,7 @@
 import { bare, clamp, visible } from '../broker/console/text.ts';
 import { duration } from '../broker/core/duration.ts';
 import { newId } from '../broker/core/ids.ts';
-import { isQuestion } from '../broker/core/questions.ts';
+import { type BatchPermission, isBatch, isQuestion, membersLeft, nameOfAsked } from '../broker/core/questions.ts';
 import type { ApprovalTerm, GrantStatus, Json, Plan } from '../broker/core/vocabulary.ts';
 import { type Identity, personRef } from '../broker/people/identity.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
@@ -21,7 +21,7 @@ import type {
   Outcome,
 } from './contract.ts';
 import { mayApproveIn } from './eligibility.ts';
-import { noticeLinesMax, noticeTextMax } from './message-size.ts';
+import { fitsInMessage, noticeLinesMax, noticeTextMax } from './message-size.ts';
 
 /**
  * The part of a statement that writes the notices of a grant that has come to wait. Arguments are the
@@ -290,11 +290,11 @@ export async function noticeOf(sources: NoticeSources, row: ClaimedNotice, chann
     grantId: row.grant_id,
     url: `${sources.publicUrl}/approvals/${row.grant_id}`,
     agent: line(row.agent),
-    capability: line(row.capability),
+    capability: line(nameOfAsked(row.capability)),
     taskType: line(row.task_type),
     approvers,
     approvedHere: mayApproveIn(channel, about, row.tier, summary),
-    summary: lines(summary),
+    summary: lines(isBatch(row.capability) && !fitsInMessage(summary) ? namesOf(row.plan) : summary),
     revocability: line(revocability.text),
     ttlSeconds: row.plan.ttl_seconds,
     planDigest: row.plan_digest,
@@ -307,6 +307,12 @@ export async function noticeOf(sources: NoticeSources, row: ClaimedNotice, chann
     })),
   };
 }
+
+/** Of a batch that a message does not hold: what is asked for, each in a line. The page has the rest. */
+const namesOf = ({ permission }: Plan): string[] =>
+  membersLeft(permission as unknown as BatchPermission).map(
+    ({ capability }, index) => `${index + 1}. ${capability}: what it gives is on the page`,
+  );
 
 /** What has become of the request by now. */
 function outcomeOf(row: ClaimedNotice): Outcome {

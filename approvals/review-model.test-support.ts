@@ -1,7 +1,7 @@
 /**
  * What becomes of requests, in the plainest words: a reference for `review.model.test.ts`, which shares no
  * code with the broker. Times are milliseconds. A plan is told by its lifetime alone: the tests narrow
- * nothing else.
+ * nothing else. Of a list of several, a shorter one stands for the list with so many taken out (`takenOut`).
  */
 
 /** Somebody under one name; two accounts of one person have the same `self`. */
@@ -43,7 +43,17 @@ export interface ModelGrant {
   /** Until when it may be decided, or collected. */
   until: number;
   approvals: { self: string; groups: readonly string[]; ttl: number }[];
+  /** The list on which people decide in its place; null = they decide on it alone. */
+  batch: ModelGrant | null;
+  /** What it lists, where it is such a list; else nothing. */
+  members: ModelGrant[];
 }
+
+/** How many of a list are taken out, the first ones, at each lifetime that stands for one. */
+const takenOutAt = [900, 600, 300, 60];
+export const takenOut = (ttl: number): number => takenOutAt.indexOf(ttl);
+const isList = ({ members }: ModelGrant) => members.length > 0;
+const isOpen = ({ state }: ModelGrant) => state === 'pending' || state === 'approved';
 
 export type Verdict = { refused: string } | { state: 'pending' | 'approved' | 'denied' };
 
@@ -84,32 +94,53 @@ export function judge(grant: ModelGrant, { person, approve, seen, ttl }: Review,
   const before = grant.approvals.filter((one) => one.ttl === grant.ttl).map((one) => one.self);
   if (approve && grant.state === 'pending' && before.includes(person.self)) return { refused: 'forbidden' };
   if (grant.state !== 'pending' || at >= grant.until || !mayAct(session, at)) return { refused: 'conflict' };
+  if (grant.batch !== null || (isList(grant) && !grant.members.some(isOpen))) return { refused: 'conflict' };
   if (!sameOwners(grant, session.agent) || seen !== grant.ttl) return { refused: 'conflict' };
   if (!approve) return { state: 'denied' };
-  if (ttl > grant.ttl || ttl < 1) return { refused: 'bad_request' };
-  const after = { ...grant, approvals: [...grant.approvals, { self: person.self, groups: person.groups, ttl }] };
-  return { state: isEnough(after, ttl) ? 'approved' : 'pending' };
+  if (isList(grant) ? takenOut(ttl) >= grant.members.length : ttl > grant.ttl || ttl < 1)
+    return { refused: 'bad_request' };
+  const left = leftBy(grant, ttl);
+  const after = { ...grant, approvals: [...grant.approvals, { self: person.self, groups: person.groups, ttl: left }] };
+  return { state: isEnough(after, left) ? 'approved' : 'pending' };
 }
+
+/** What was taken out of a list stays out. */
+const leftBy = (grant: ModelGrant, ttl: number) => (isList(grant) ? Math.min(ttl, grant.ttl) : ttl);
 
 /** Does what `judge` allowed. */
 export function settle(grant: ModelGrant, { person, approve, ttl }: Review, state: string, at: number): void {
   if (approve) {
-    grant.approvals.push({ self: person.self, groups: person.groups, ttl });
-    grant.ttl = ttl;
+    grant.ttl = leftBy(grant, ttl);
+    grant.approvals.push({ self: person.self, groups: person.groups, ttl: grant.ttl });
   }
   grant.state = state as ModelGrant['state'];
   if (state === 'approved') grant.until = Math.min(at + 300_000, grant.session.until);
+  for (const [index, member] of grant.members.entries()) {
+    if (member.state !== 'pending') continue;
+    member.state = index < takenOut(grant.ttl) ? 'denied' : grant.state;
+    member.until = grant.until;
+  }
+}
+
+/** Somebody who approved takes it back: a list with what of it was not collected. */
+export function takeBack(grant: ModelGrant): void {
+  for (const one of [grant, ...grant.members.filter(isOpen)]) one.state = 'denied';
 }
 
 /** Whether somebody who approved may take it back. */
 export const mayTakeBack = (grant: ModelGrant, person: ModelPerson, at: number): boolean =>
-  (grant.state === 'pending' || grant.state === 'approved') &&
+  isOpen(grant) &&
+  (!isList(grant) || grant.members.some(isOpen)) &&
   at < grant.until &&
   grant.approvals.some(({ self }) => self === person.self);
 
-/** Whether a request may be ended by its time, or because others are to be asked. */
+/**
+ * Whether a request may be ended by its time, or because others are to be asked. Of a list that was approved
+ * what it lists is.
+ */
 export const mayLapse = (grant: ModelGrant, at: number): boolean =>
-  (grant.state === 'pending' || grant.state === 'approved') &&
+  isOpen(grant) &&
+  !(isList(grant) && grant.state === 'approved') &&
   (at >= grant.until || !sameOwners(grant, grant.session.agent));
 
 /** What a redemption goes by, as it was when the session was read for it. */
@@ -121,7 +152,10 @@ export interface SeenByRedemption {
 /** @returns why a credential must not be given; null = it may */
 export function whyNoCredential(grant: ModelGrant, seen: SeenByRedemption): string | null {
   if (grant.state !== 'approved') return `it is ${grant.state}`;
-  if (!isEnough(grant, grant.ttl)) return 'too few approved this plan';
+  if (isList(grant)) return 'a list gives nothing';
+  const { batch } = grant;
+  if (batch !== null && batch.members.indexOf(grant) < takenOut(batch.ttl)) return 'it was taken out';
+  if (!isEnough(batch ?? grant, (batch ?? grant).ttl)) return 'too few approved this plan';
   if (seen.at >= grant.until) return 'its approval has lapsed';
   if (!mayAct(grant.session, seen.at)) return 'its session may not act';
   if (seen.agent.locked || seen.agent.lockedCapabilities.includes(grant.capability)) return 'it is locked';

@@ -9,8 +9,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WritError } from '../broker/core/errors.ts';
+import { aboutBatch } from '../broker/core/questions.ts';
 import type { ApprovalTerm, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
+import { batchPlan } from '../broker/grants/question.ts';
 import { recheckHeld } from '../broker/grants/recheck.ts';
 import { redeemGrant, redemptionReads } from '../broker/grants/redeem-grant.ts';
 import { type Harness, openHarness } from '../broker/harness.test-support.ts';
@@ -35,6 +37,8 @@ import {
   type Review,
   type SeenByRedemption,
   settle,
+  takeBack,
+  takenOut,
   whyNoCredential,
 } from './review-model.test-support.ts';
 import { grantData, person, sessionData, vouched } from './rows.test-support.ts';
@@ -73,6 +77,21 @@ const ttls = [900, 600, 300, 60];
 const planOf = (ttl: number): Plan => ({ provider: 'plain', permission: { scope: 'all' }, ttl_seconds: ttl });
 const digests = new Map([...ttls, 901].map((ttl) => [ttl, planDigest(planOf(ttl))]));
 const digestOf = (ttl: number) => digests.get(ttl)!;
+/** Of a list of several its plan, by what is taken out of it. */
+const listOf = ({ members }: ModelGrant, ttl = 900): Plan => {
+  const listed = members.map(({ id, capability }) => ({
+    grant: id,
+    capability,
+    plan: planOf(900),
+    summary: ['Use it'],
+    revocability: 'At once.',
+  }));
+  const whole = batchPlan(listed);
+  const withhold = members.slice(0, takenOut(ttl)).map(({ id }) => id);
+  return withhold.length === 0 ? whole : { ...whole, permission: { ...whole.permission, withhold } };
+};
+const standing = (grant: ModelGrant, ttl: number): string =>
+  grant.members.length === 0 || ttl === 901 ? digestOf(ttl) : planDigest(listOf(grant, ttl));
 
 /** Manifests that follow one another: what changes, and whom each asks. */
 const editions = {
@@ -93,6 +112,9 @@ const common = [
   'review refused: forbidden',
   'review refused: conflict',
   'claimed',
+  'review of several: approved',
+  'review of several: denied',
+  'claimed of several',
   'no credential: not_approved',
   'no credential: already_redeemed',
   'session ended',
@@ -105,6 +127,7 @@ const rarer = [
   'review refused: bad_request',
   'no credential: session_ended',
   'taken back',
+  'taken back: several',
   'locked',
   'lock carried out',
   'published: handed_on',
@@ -221,8 +244,10 @@ class World {
       grantId: grant.id,
       reviewer: who.identity,
       verdict: approve ? ('approve' as const) : ('deny' as const),
-      planDigest: digestOf(seen),
-      ttlSeconds: approve && ttl !== seen ? ttl : undefined,
+      planDigest: standing(grant, seen),
+      ...(grant.members.length === 0
+        ? { ttlSeconds: approve && ttl !== seen ? ttl : undefined }
+        : { withhold: approve ? grant.members.slice(0, takenOut(ttl)).map(({ id }) => id) : undefined }),
       reason: approve ? undefined : 'no',
       channel: 'web',
       requestId: 'req',
@@ -235,6 +260,7 @@ class World {
         assert.deepEqual(verdict, { state: values[4] }, `${who.self} reviews ${grant.id}: ${JSON.stringify(asked)}`);
         settle(grant, asked, String(values[4]), at);
         this.changed(`review: ${values[4]}`);
+        if (grant.members.length > 0) this.note(`review of several: ${values[4]}`);
       },
       over: (error) => {
         if (error === null) return;
@@ -253,8 +279,8 @@ class World {
         if (name !== 'review_withdraw' || rows.length === 0) return;
         const at = (values[1] as Date).getTime();
         assert.ok(mayTakeBack(grant, who, at), `${who.self} took ${grant.id} back, which is ${grant.state}`);
-        grant.state = 'denied';
-        this.changed('taken back');
+        takeBack(grant);
+        this.changed(grant.members.length === 0 ? 'taken back' : 'taken back: several');
       },
     });
   }
@@ -280,6 +306,7 @@ class World {
         grant.state = 'claimed';
         this.leases.set(String(values[4]), grant);
         this.changed('claimed');
+        if (grant.batch !== null) this.note('claimed of several');
       },
       over: (error) => {
         if (error !== null) this.note(`no credential: ${error.code}`);
@@ -312,8 +339,12 @@ class World {
         assert.equal(error, null, 'nobody else sets this lock');
         // What an ended session still holds on record can do nothing, and is ended by whoever ends it.
         const under = [...this.grants.values()].filter(
-          ({ session, capability: one }) =>
-            session.agent === agent && !session.ended && (capability === null || one === capability),
+          ({ session, capability: one, members }) =>
+            // Of a list, what it lists is locked.
+            members.length === 0 &&
+            session.agent === agent &&
+            !session.ended &&
+            (capability === null || one === capability),
         );
         for (const { id, state } of under)
           assert.ok(state === 'denied' || state === 'claimed', `${id} is ${state} under a lock that has been set`);
@@ -346,7 +377,7 @@ class World {
       const ending = { ...h.ending, store };
       await carryOutLocks(ending, h.clock.now());
       await releaseEndedSessions(ending, h.clock.now(), 50);
-      while ((await expireUndecided(store, h.clock.now(), 50)).length === 50);
+      while ((await expireUndecided(store, h.clock.now(), 50)).length >= 50);
       await recheckHeld({ ...h.reconciling, store }, null);
     });
   }
@@ -369,8 +400,9 @@ class World {
     for (const row of rows) {
       const grant = this.grants.get(String(row.id ?? row.grantId))!;
       assert.ok(may(grant), `${name} ended ${grant.id}, which is ${grant.state}, without a reason`);
-      // What has its credential ends with it.
-      if (grant.state !== 'claimed') grant.state = 'denied';
+      // What has its credential ends with it, and a list with its approval.
+      const over = grant.members.length > 0 && grant.state === 'approved';
+      if (grant.state !== 'claimed' && !over) grant.state = 'denied';
       this.changed(name);
     }
   }
@@ -459,7 +491,8 @@ class World {
       else if (random.chance(0.008)) await start(this.publish(agent, name, random.pick(following)));
       else if (random.chance(0.002)) await start(this.lock(agent, name, random.pick(capabilities)));
       else if (random.chance(0.001)) await start(this.lock(agent, name, null));
-      else if (random.chance(grant.state === 'approved' ? 0.5 : 0.03)) await start(this.redeem(grant, sessionId, name));
+      else if (random.chance(grant.state === 'approved' ? 0.5 : 0.03))
+        await start(this.redeem(grant.members.length === 0 ? grant : random.pick(grant.members), sessionId, name));
       else if (random.chance(0.04)) await start(this.takeBack(grant, random.pick(people)));
       else await start(this.review(grant, random.pick(random.chance(0.75) ? askedOf(grant) : people)));
     }
@@ -514,6 +547,8 @@ class World {
         ttl: 900,
         until: now + (30 + random.below(600)) * 1000,
         approvals: [],
+        batch: null,
+        members: [],
       };
       this.grants.set(grant.id, grant);
       requests.push({ grant, sessionId });
@@ -531,9 +566,44 @@ class World {
         }),
       );
     }
+    const batchRows = this.askTogether(requests, now);
     await store.prisma.session.createMany({ data: sessionRows });
     await store.prisma.grant.createMany({ data: grantRows as never });
+    await store.prisma.grant.createMany({ data: batchRows as never });
+    for (const { id, batch, until } of this.grants.values())
+      if (batch !== null)
+        await store.prisma.grant.update({ where: { id }, data: { batchId: batch.id, decideBy: new Date(until) } });
     return requests;
+  }
+
+  /** Of some sessions, what needs the same people is put to them at once. @returns the rows of the lists */
+  askTogether(requests: { grant: ModelGrant; sessionId: string }[], now: number) {
+    const rows: ReturnType<typeof grantData>[] = [];
+    const alike = Map.groupBy([...requests], ({ grant, sessionId }) => `${sessionId} ${grant.capability}`);
+    for (const together of alike.values()) {
+      const [first] = together;
+      if (first === undefined || together.length < 2 || this.random.chance(0.4)) continue;
+      const members = together.map(({ grant }) => grant);
+      const id = `gnt_b${rows.length}_${first.grant.id.slice(4)}`;
+      const list: ModelGrant = { ...first.grant, id, approvals: [], members };
+      for (const member of members) Object.assign(member, { batch: list, until: list.until });
+      this.grants.set(id, list);
+      requests.push({ grant: list, sessionId: first.sessionId });
+      const approval = terms[list.capability];
+      rows.push(
+        grantData(this.h.store, {
+          id,
+          sessionId: first.sessionId,
+          agent: first.sessionId.replace(/^ses_(\d+)_.*$/, 'agent-$1'),
+          capability: aboutBatch(list.capability),
+          plan: listOf(list),
+          requestedAt: new Date(now),
+          decideBy: new Date(list.until),
+          ...(approval == null ? {} : { approval }),
+        }),
+      );
+    }
+    return rows;
   }
 
   async compare(agent: string): Promise<void> {
@@ -552,15 +622,17 @@ class World {
     for (const { grantId, _count } of live) assert.equal(_count, 1, `${grantId} has two leases`);
     for (const { id, status, planDigest: digest, reviews } of rows) {
       const grant = this.grants.get(id)!;
-      assert.ok(grant.state === 'denied' || grant.state === 'claimed', `${id} is left ${grant.state}`);
-      assert.equal(['issuing', 'issued', 'ended', 'failed'].includes(status) ? 'claimed' : status, grant.state, id);
-      if (grant.state === 'denied') assert.equal(digest, digestOf(grant.ttl), id);
+      const isList = grant.members.length > 0;
+      const given = isList ? 'approved' : 'claimed';
+      assert.ok(grant.state === 'denied' || grant.state === given, `${id} is left ${grant.state}`);
+      assert.equal(['issuing', 'issued', 'ended', 'failed'].includes(status) ? given : status, grant.state, id);
+      if (grant.state === 'denied') assert.equal(digest, standing(grant, grant.ttl), id);
       const approvals = reviews.filter(({ verdict }) => verdict === 'approve');
       assert.equal(approvals.length, grant.approvals.length, `approvals of ${id}`);
       const told = (outcomes.get(id) ?? []).map(({ type }) => type).join(', ');
       const may =
-        grant.state === 'claimed'
-          ? ['grant.approved, grant.redeemed']
+        grant.state === given
+          ? [isList ? 'grant.approved' : 'grant.approved, grant.redeemed']
           : ['grant.denied', 'grant.approved, grant.denied'];
       assert.ok(may.includes(told), `the record of ${id} says ${told}`);
     }

@@ -11,13 +11,13 @@ import { WritError } from '../broker/core/errors.ts';
 import { newId } from '../broker/core/ids.ts';
 import type { PasskeyEvidence } from '../broker/core/passkey-evidence.ts';
 import type { LiftPermission } from '../broker/core/questions.ts';
-import { aboutSession, isQuestion } from '../broker/core/questions.ts';
+import { aboutSession, isBatch, isQuestion } from '../broker/core/questions.ts';
 import { type DecisionReason, decisionReason } from '../broker/core/reasons.ts';
 import type { Clock, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { evidenceProven, needsPasskey } from '../broker/grants/proven-review.ts';
 import { isMet } from '../broker/grants/quorum.ts';
-import { decideGrant, lapseGrant } from '../broker/grants/transitions.ts';
+import { decideGrant, decideMembers, lapseGrant, lapsesByItself } from '../broker/grants/transitions.ts';
 import { type Identity, identityRecord, personRef } from '../broker/people/identity.ts';
 import type { OnCall } from '../broker/people/on-call.ts';
 import {
@@ -31,6 +31,7 @@ import type { PasskeyDeps } from '../broker/people/passkeys/relying-party.ts';
 import { liftSession } from '../broker/sessions/lift-session.ts';
 import { mayAct } from '../broker/sessions/live-session.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
+import { isOpenBatch, memberChanges, takeOut } from './batch.ts';
 import { answerBar, type ChallengeAnswer, type ChallengeDeps, isChallenged, waitsUntil } from './challenge.ts';
 import { checkConfirmation, isTooFast, makeConfirmation, type Reading, TooFast } from './confirmation.ts';
 import type { AboutGrant, ApproversOf, NarrowPlan } from './contract.ts';
@@ -147,7 +148,7 @@ const decideStatementOf = (ahead: boolean): Statement => ({
     WITH ${
       ahead
         ? `given AS MATERIALIZED (
-      SELECT p.id FROM pre_approval p WHERE p.id = $22::text AND ${mayBeUsed('p', '$3::timestamptz')} FOR UPDATE OF p
+      SELECT p.id FROM pre_approval p WHERE p.id = $23::text AND ${mayBeUsed('p', '$3::timestamptz')} FOR UPDATE OF p
     ), `
         : ''
     }live AS (
@@ -168,6 +169,9 @@ ${decideGrant('live', {
   versionInForce: '$18::int',
 })}
       RETURNING g.id, g.session_id, g.capability, g.plan
+    ), members AS (
+${decideMembers('decided', '$22::jsonb', '$3::timestamptz', '$8::timestamptz')}
+      RETURNING g.id, g.session_id, g.status, m.payload
     ), lifted AS (
 ${liftSession('decided', { approved: "$5::text = 'approved'", at: '$3::timestamptz' })}
       RETURNING session.id, session.withheld
@@ -176,12 +180,14 @@ ${liftSession('decided', { approved: "$5::text = 'approved'", at: '$3::timestamp
     ), reviewed AS (
       INSERT INTO review (id, grant_id, reviewer, verdict, plan_digest, consented_digest, reason, channel, at, redeem_by, proof, evidence)
       SELECT $1::text, id, $10::jsonb, $11::text, $4::text, $7::text, $12::text, $13::text, $3::timestamptz, $20::timestamptz, $19::text, $21::jsonb FROM decided
-    ), ${settleNotices("(SELECT id FROM decided WHERE $5::text <> 'pending')", '$3::timestamptz')}, audited AS (
+    ), ${settleNotices("(SELECT id FROM decided WHERE $5::text <> 'pending' UNION ALL SELECT id FROM members)", '$3::timestamptz')}, audited AS (
       ${appendEvent({ chain: 'session_id', at: '$3::timestamptz', type: eventBy('$5::text', { approved: 'grant.approved', denied: 'grant.denied', pending: 'review.approved' }), actor: '$14::text', grant: 'id', request: '$15::text', payload: '$16::json' }, 'decided')}
+    ), audited_members AS (
+      ${appendEvent({ chain: 'session_id', at: '$3::timestamptz', type: eventBy('status', { approved: 'grant.approved', denied: 'grant.denied' }), actor: '$14::text', grant: 'id', request: '$15::text', payload: 'payload' }, 'members ORDER BY id')}
     )${
       ahead
         ? `, ${usePreApproval('given', 'decided', '$3::timestamptz')}, telling AS (
-      SELECT session_id, $3::timestamptz AS at, $23::jsonb AS tells FROM decided
+      SELECT session_id, $3::timestamptz AS at, $24::jsonb AS tells FROM decided
     ), told AS (${insertIncident('telling')}
     )`
         : ''
@@ -243,6 +249,12 @@ async function reviewOnce(
   }
 
   if (grant.status !== 'pending') throw new WritError('conflict', { detail: await whoDecided(deps.store, grant.id) });
+  if (grant.batch_id !== null) {
+    throw new WritError('conflict', { detail: 'It is decided together with others of its task, on their page.' });
+  }
+  if (isBatch(grant.capability) && !isOpenBatch(grant)) {
+    throw new WritError('conflict', { detail: 'Nothing of it waits any more; there is nothing left to decide.' });
+  }
   if (grant.decide_by === null || grant.decide_by <= at) {
     throw new WritError('conflict', { detail: 'The time to decide is over; undecided means denied.' });
   }
@@ -281,11 +293,12 @@ async function reviewOnce(
       ? new Date(Math.min(lapses, grant.session_expires_at.getTime()))
       : null;
   const reviewId = newId('rev', at);
+  const denied = denial('denied_by_approver', reason);
   const leftOut = approving ? leftOutBy(grant, request) : [];
   const lowered = approving ? loweredBy(grant, request) : {};
   const whole = leftOut.length === 0 && Object.keys(lowered).length === 0;
   const decision = !approving
-    ? denial('denied_by_approver', reason)
+    ? denied
     : request.preApproval !== undefined && status === 'approved'
       ? { reasons: [{ code: 'pre_approved' }] }
       : whole
@@ -302,6 +315,7 @@ async function reviewOnce(
     ttl_seconds: plan.ttl_seconds,
     planned_ttl_seconds: grant.plan.ttl_seconds,
     ...(leftOut.length === 0 ? {} : { left_out: leftOut }),
+    ...(isBatch(grant.capability) && plan !== grant.plan ? { taken_out: [...(request.withhold ?? [])] } : {}),
     ...(Object.keys(lowered).length === 0 ? {} : { lowered }),
     ...(evidence === null ? {} : { passkey: { ...evidence } as unknown as JsonObject }),
     ...(challenged ? { challenge: 'passed' } : {}),
@@ -309,6 +323,8 @@ async function reviewOnce(
   });
 
   const reviewer = identityRecord(person);
+  const audit = { review_id: reviewId, reviewer, channel: request.channel, reason };
+  const members = isBatch(grant.capability) ? memberChanges(grant, plan, status, denied, audit) : [];
   const proof = deps.store.proofs.make('review', {
     id: reviewId,
     grant_id: grant.id,
@@ -347,6 +363,7 @@ async function reviewOnce(
     proof,
     redeemBy,
     evidence === null ? null : JSON.stringify(evidence),
+    JSON.stringify(members),
     ...ahead,
   ]);
   if (decided === undefined) {
@@ -527,6 +544,7 @@ function checkReason(request: ReviewRequest): string | null {
 function narrow(deps: ReviewDeps, grant: GrantUnderReview, request: ReviewRequest): Plan {
   const { ttlSeconds, withhold } = request;
   if (grant.capability === aboutSession) return withholding(grant.plan, withhold ?? []);
+  if (isBatch(grant.capability)) return fewer(grant, request);
   const [leftOut, lowered] = [leftOutBy(grant, request), loweredBy(grant, request)];
   const asBefore = leftOut.length === grant.left_out.length && isDeepStrictEqual(lowered, grant.lowered);
   const plan = asBefore ? grant.plan : less(deps, grant, leftOut, lowered);
@@ -537,6 +555,18 @@ function narrow(deps: ReviewDeps, grant: GrantUnderReview, request: ReviewReques
     throw new WritError('bad_request', { detail: message, errors: [{ path: 'ttl_seconds', message }] });
   }
   return { ...plan, ttl_seconds: ttlSeconds };
+}
+
+/** Each is given as it was asked for, or not at all. */
+function fewer(
+  { plan }: GrantUnderReview,
+  { ttlSeconds, leaveOut = [], lower = {}, withhold = [] }: ReviewRequest,
+): Plan {
+  const asIs =
+    (ttlSeconds ?? plan.ttl_seconds) === plan.ttl_seconds && leaveOut.length + Object.keys(lower).length === 0;
+  if (asIs) return takeOut(plan, withhold);
+  const message = 'Of several at once, single ones can be taken out; none can be made less.';
+  throw new WritError('bad_request', { detail: message, errors: [{ path: 'ttl_seconds', message }] });
 }
 
 /** All that is left out: what earlier reviews left out stays so. */
@@ -607,13 +637,13 @@ const expireStatement: Statement = {
       JOIN agent a ON a.name = g.agent AND a.version <> g.manifest_version
       JOIN manifest asked ON asked.agent = g.agent AND asked.version = g.manifest_version
       JOIN manifest current ON current.agent = g.agent AND current.version = a.version
-      WHERE g.decide_by IS NOT NULL AND g.ended_at IS NULL AND g.status IN ('pending', 'approved')
+      WHERE g.decide_by IS NOT NULL AND g.ended_at IS NULL AND g.status IN ('pending', 'approved') AND ${lapsesByItself('g')}
         AND ${approversIn('asked')} IS DISTINCT FROM ${approversIn('current')}
       LIMIT $2::int
     ), due AS (
       SELECT id, CASE WHEN decide_by > $1::timestamptz THEN ${decisionReason('owner_changed')}
                  WHEN status = 'pending' THEN ${decisionReason('timeout')} ELSE ${decisionReason('not_redeemed')} END AS reason
-      FROM grants WHERE ended_at IS NULL AND status IN ('pending', 'approved')
+      FROM grants WHERE ended_at IS NULL AND status IN ('pending', 'approved') AND ${lapsesByItself('grants')}
         AND (decide_by <= $1::timestamptz OR id IN (SELECT id FROM handed_on))
       ORDER BY decide_by LIMIT $2::int FOR UPDATE SKIP LOCKED
     ), changed AS (
@@ -629,7 +659,7 @@ ${lapseGrant('due', '$1::timestamptz')}
  * Denies grants that were not decided in time (`timeout`), or approved but not redeemed in time
  * (`not_redeemed`), or put to owners whom a newer manifest has replaced (`owner_changed`). Safe on any number
  * of workers.
- * @returns what was denied now, at most `limit`; call again while it is full
+ * @returns what was denied now: at most `limit`, and what ended with it; call again while it is as many
  */
 export async function expireUndecided(
   store: Store,

@@ -1,9 +1,11 @@
 /** Rows for tests of approvals and console: sessions and grants as the broker would have left them. */
 
 import type { VouchedPerson } from '../broker/core/identifier.ts';
+import { aboutBatch } from '../broker/core/questions.ts';
 import type { ApprovalTerm, Json, JsonObject, Plan } from '../broker/core/vocabulary.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { proveGrant } from '../broker/grants/proven-grant.ts';
+import { batchPlan } from '../broker/grants/question.ts';
 import type { Identity } from '../broker/people/identity.ts';
 import type { Store } from '../broker/store/open.ts';
 
@@ -168,6 +170,26 @@ export function grantData(store: Store, row: GrantRow) {
     requestedAt: row.requestedAt ?? start,
     decideBy: row.decideBy === undefined ? after(300) : row.decideBy,
   };
+}
+
+/** Several that wait together, each with what its provider says of it. @returns the id of their batch */
+export async function addBatch(
+  store: Store,
+  row: Omit<GrantRow, 'plan' | 'capability'>,
+  members: readonly { id: string; capability: string; plan: Plan; summary: string[] }[],
+): Promise<string> {
+  for (const { id, capability, plan } of members) await addGrant(store, { ...row, id, capability, plan });
+  const listed = members.map(({ id, ...member }) => ({
+    ...member,
+    grant: id,
+    revocability: 'Writ ends it within seconds.',
+  }));
+  await addGrant(store, { ...row, capability: aboutBatch(members[0]?.capability ?? ''), plan: batchPlan(listed) });
+  await store.prisma.grant.updateMany({
+    where: { id: { in: members.map(({ id }) => id) } },
+    data: { batchId: row.id },
+  });
+  return row.id;
 }
 
 /** A person of the identity provider `https://login.example`. */

@@ -5,11 +5,13 @@
 import { appendEvent } from '../broker/audit/append.ts';
 import { event } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
+import { isBatch, isBatchSql } from '../broker/core/questions.ts';
 import { decisionReason } from '../broker/core/reasons.ts';
 import type { Clock } from '../broker/core/vocabulary.ts';
 import { lapseGrant } from '../broker/grants/transitions.ts';
 import { type Identity, isSamePerson, personRef } from '../broker/people/identity.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
+import { isOpenBatch } from './batch.ts';
 import { type GrantUnderReview, loadForReview } from './eligibility.ts';
 import { settleNotices } from './notices.ts';
 
@@ -18,7 +20,9 @@ const withdrawStatement: Statement = {
   text: `
     WITH due AS (
       SELECT id, ${decisionReason('withdrawn')} AS reason FROM grants
-      WHERE id = $1::text AND status IN ('pending', 'approved') AND ended_at IS NULL AND decide_by > $2::timestamptz FOR UPDATE
+      WHERE id = $1::text AND status IN ('pending', 'approved') AND ended_at IS NULL AND decide_by > $2::timestamptz
+        AND (NOT ${isBatchSql('grants.capability')} OR EXISTS (
+          SELECT 1 FROM grants m WHERE m.batch_id = grants.id AND m.status IN ('pending', 'approved'))) FOR UPDATE
     ), changed AS (
 ${lapseGrant('due', '$2::timestamptz')}
       RETURNING g.id, g.session_id, g.capability, g.plan_digest, due.reason
@@ -29,8 +33,10 @@ ${lapseGrant('due', '$2::timestamptz')}
 };
 
 /** Whether this person gave an approval that stands and can be taken back. */
-export const mayWithdraw = (person: Identity, { status, approvals }: GrantUnderReview): boolean =>
-  (status === 'pending' || status === 'approved') && approvals.some(({ reviewer }) => isSamePerson(reviewer, person));
+export const mayWithdraw = (person: Identity, grant: GrantUnderReview): boolean =>
+  (grant.status === 'pending' || grant.status === 'approved') &&
+  (!isBatch(grant.capability) || isOpenBatch(grant)) &&
+  grant.approvals.some(({ reviewer }) => isSamePerson(reviewer, person));
 
 /**
  * @throws WritError `not_found`; `forbidden` (they gave no approval); `conflict` (collected, or over)

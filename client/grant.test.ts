@@ -420,3 +420,56 @@ describe('a credential of a provider that this version has never heard of', () =
     }
   });
 });
+
+describe('several grants at once', () => {
+  const wanted = [
+    { capability: 'read-customer-files', type: 'aws' as const },
+    { capability: 'write-customer-files', ttlSeconds: 600, justification: 'To correct it.' },
+    { capability: 'no-such' },
+    { capability: 'write-customer-files', ttlSeconds: 300 },
+  ];
+
+  it('come as they are decided: at once, after one decision on all that wait, or not at all', async () => {
+    const pending: PendingGrant[] = [];
+    const asked = Promise.withResolvers<void>();
+    const outcome = session.grantAll(wanted, {
+      onPending: (all) => {
+        pending.push(...all);
+        asked.resolve();
+      },
+    });
+    await Promise.race([asked.promise, outcome]);
+    assert.deepEqual(
+      pending.map(({ capability, ttlSeconds }) => [capability, ttlSeconds]),
+      [
+        ['write-customer-files', 600],
+        ['write-customer-files', 300],
+      ],
+    );
+    assert.equal(new Set(pending.map(({ batch }) => batch)).size, 1);
+    const page = await harness.decide(pending[0]!.approvalUrl, 'approve');
+    assert.match(page.html, /2\. [\s\S]*write-customer-files/);
+    const [read, long, none, short] = await outcome;
+    for (const [one, ttl] of [
+      [read, 900],
+      [long, 600],
+      [short, 300],
+    ] as const) {
+      assert.ok(one?.status === 'fulfilled');
+      assert.deepEqual([one.value.ttlSeconds, one.value.credential.type], [ttl, 'aws']);
+      assert.ok(!inspect(one.value).includes((one.value.credential as { secretAccessKey: string }).secretAccessKey));
+    }
+    assert.ok(none?.status === 'rejected' && code('bad_request')(none.reason));
+    assert.equal(requests('POST', /\/grants\/batch$/).length, 1);
+  });
+
+  it('are denied together, each with the reason', async () => {
+    const outcome = session.grantAll(wanted.slice(1), {
+      onPending: ([first]) => void harness.decide(first!.approvalUrl, 'deny', 'Not on a Friday.'),
+    });
+    for (const one of (await outcome).filter((_, index) => index !== 1)) {
+      assert.ok(one.status === 'rejected' && one.reason instanceof WritDenied);
+      assert.deepEqual(one.reason.reasons, [{ code: 'denied_by_approver', advice: 'Not on a Friday.' }]);
+    }
+  });
+});

@@ -12,7 +12,7 @@ import {
   readCredential,
 } from './credentials.ts';
 import { type DenialReason, WritDenied, WritError, WritNeedsApproval } from './errors.ts';
-import type { Answer, Call } from './http.ts';
+import { type Answer, type Call, refusal } from './http.ts';
 import { newSealingKey, type SealingKey } from './seal.ts';
 import { untilDecided } from './wait.ts';
 
@@ -45,6 +45,22 @@ export interface GrantOptions<T extends CredentialType = CredentialType> {
   idempotencyKey?: string;
 }
 
+/** One of several grants that are asked for at once. */
+export interface GrantRequest {
+  capability: string;
+  params?: GrantParams | undefined;
+  /** As in `GrantOptions`. */
+  ttlSeconds?: number;
+  justification?: string;
+  type?: CredentialType;
+}
+
+/** For several at once. */
+export interface GrantsOptions extends Pick<GrantOptions, 'waitSeconds' | 'sealed' | 'signal' | 'idempotencyKey'> {
+  /** Called once where people must decide, with all that wait. */
+  onPending?: (grants: PendingGrant[]) => void;
+}
+
 /** For a grant that was asked for before, perhaps by another process. */
 export type CollectOptions<T extends CredentialType = CredentialType> = Pick<
   GrantOptions<T>,
@@ -70,6 +86,8 @@ export interface PendingGrant extends GrantFacts {
   approvalUrl: string;
   /** Undecided by then = denied. */
   decideBy: Date;
+  /** One decision is on all that have the same. */
+  batch?: string;
 }
 
 /** A credential and what it may do. Neither `console.log` nor `JSON.stringify` shows the credential. */
@@ -116,13 +134,7 @@ export async function requestGrant<T extends CredentialType>(
     method: 'POST',
     path: '/v1/grants',
     headers: { 'idempotency-key': options.idempotencyKey ?? randomUUID() },
-    json: {
-      capability,
-      ...(params === undefined ? {} : { params }),
-      ...(options.ttlSeconds === undefined ? {} : { ttl_seconds: options.ttlSeconds }),
-      ...(options.justification === undefined ? {} : { justification: options.justification }),
-      ...credentialJwk,
-    },
+    json: { ...requestBody({ capability, params, ...options }), ...credentialJwk },
     repeatable: true,
     signal,
   });
@@ -135,15 +147,94 @@ export async function requestGrant<T extends CredentialType>(
     const { id: grantId, approval_url: approvalUrl = '' } = asked.body as WireGrant;
     throw new WritNeedsApproval({ resume, grantId, approvalUrl, until });
   }
-  const decided = waits ? await waitForDecision(deps, asked.body, options) : asked.body;
+  if (waits) options.onPending?.(pendingOf(asked.body));
+  return settle(deps, asked.body, key, options);
+}
+
+/** 3. to 5. of a grant that has an answer. */
+async function settle<T extends CredentialType>(
+  deps: GrantCalls,
+  answered: WireGrant,
+  key: SealingKey | null,
+  options: Pick<GrantOptions<T>, 'type' | 'waitSeconds' | 'signal'>,
+): Promise<Grant<CredentialOf<T>>> {
+  const decided = answered.status === 'pending' ? await decisionOn(deps, answered.id, options) : answered;
   if (decided.status !== 'approved') throw refusalOf(decided);
 
   // 4.
-  const collected = await collect(deps, decided.id, credentialJwk, signal);
+  const credentialJwk = key === null ? {} : { credential_jwk: key.publicJwk };
+  const collected = await collect(deps, decided.id, credentialJwk, options.signal);
 
   // 5.
   return openGrant(collected.body, key, options.type);
 }
+
+/**
+ * 1. to 5. for several at once. Those that people decide on together are collected one after another, so that
+ * no more is waited for at once than there are decisions.
+ * @returns what became of each, in their order
+ * @throws WritError where none of them was answered
+ */
+export async function requestGrants(
+  deps: GrantCalls,
+  requests: readonly GrantRequest[],
+  options: GrantsOptions,
+): Promise<PromiseSettledResult<Grant>[]> {
+  const { signal } = options;
+
+  // 1.
+  const keys = await Promise.all(requests.map(() => (options.sealed === false ? null : newSealingKey())));
+
+  // 2.
+  const { body } = await deps.call({
+    method: 'POST',
+    path: '/v1/grants/batch',
+    headers: { 'idempotency-key': options.idempotencyKey ?? randomUUID() },
+    json: {
+      requests: requests.map((request, index) => {
+        const key = keys[index] ?? null;
+        return { ...requestBody(request), ...(key === null ? {} : { credential_jwk: key.publicJwk }) };
+      }),
+    },
+    repeatable: true,
+    signal,
+  });
+  const answers = body?.answers as { status: number; body: WireGrant }[] | undefined;
+  if (answers?.length !== requests.length) throw bad('the answers');
+
+  // 3. to 5.
+  const pending = answers.filter((answer) => answer.status === 202);
+  if (pending.length > 0) options.onPending?.(pending.map((answer) => pendingOf(answer.body)));
+  const results: PromiseSettledResult<Grant>[] = [];
+  const settleOne = async (index: number) => {
+    const { status, body: wire } = answers[index]!;
+    const [key = null, request] = [keys[index], requests[index]!];
+    const work = async () => {
+      if (status >= 400) throw refusal(status, wire);
+      if (status === 201) return openGrant(wire, key, request.type);
+      return settle(deps, wire, key, { ...options, ...(request.type === undefined ? {} : { type: request.type }) });
+    };
+    results[index] = (await Promise.allSettled([work()]))[0];
+  };
+  const together = new Map<string, number[]>();
+  for (const [index, { body: wire }] of answers.entries()) {
+    const decision = wire.batch ?? String(index);
+    together.set(decision, [...(together.get(decision) ?? []), index]);
+  }
+  await Promise.all(
+    [...together.values()].map(async (indexes) => {
+      for (const index of indexes) await settleOne(index);
+    }),
+  );
+  return results;
+}
+
+const requestBody = ({ capability, params, ttlSeconds, justification }: GrantRequest) => ({
+  capability,
+  ...(params === undefined ? {} : { params }),
+  ...(ttlSeconds === undefined ? {} : { ttl_seconds: ttlSeconds }),
+  ...(justification === undefined ? {} : { justification }),
+});
 
 /**
  * 3. to 5. for a grant that was asked for before. Its credential is sealed to a key of this process, whatever
@@ -184,14 +275,12 @@ async function collect(
   }
 }
 
-async function waitForDecision(deps: GrantCalls, first: WireGrant, options: GrantOptions): Promise<WireGrant> {
-  options.onPending?.({
-    ...factsOf(first),
-    approvalUrl: first.approval_url ?? '',
-    decideBy: new Date(first.decide_by ?? Number.NaN),
-  });
-  return decisionOn(deps, first.id, options);
-}
+const pendingOf = (wire: WireGrant): PendingGrant => ({
+  ...factsOf(wire),
+  approvalUrl: wire.approval_url ?? '',
+  decideBy: new Date(wire.decide_by ?? Number.NaN),
+  ...(wire.batch === undefined ? {} : { batch: wire.batch }),
+});
 
 function decisionOn(
   { clock, call }: GrantCalls,
@@ -270,6 +359,7 @@ interface WireGrant {
   decide_by?: string;
   approval_url?: string;
   needs_approval?: { sleep_until?: string };
+  batch?: string;
   lease?: { id: string; expires_at: string };
   credential?: unknown;
   credential_jwe?: unknown;

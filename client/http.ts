@@ -155,24 +155,28 @@ function parse(text: string): unknown {
   }
 }
 
-function errorOf(response: Response, body: unknown): WritError {
+const errorOf = (response: Response, body: unknown): WritError =>
+  refusal(response.status, body, response.headers.get('retry-after'));
+
+/** The broker's problem document, as it is thrown. */
+export function refusal(status: number, body: unknown, retryAfterHeader: string | null = null): WritError {
   const problem = (typeof body === 'object' && body !== null ? body : {}) as Problem & {
     reasons?: DenialReason[];
     nearest?: NearestRequest;
     grant_id?: string;
   };
   // A proxy may have taken the header away.
-  const told = response.headers.get('retry-after') ?? problem.retry_after_seconds;
+  const told = retryAfterHeader ?? problem.retry_after_seconds;
   const retryAfter = told === undefined ? Number.NaN : Number(told);
   const options = {
-    status: response.status,
+    status,
     problem,
     ...(Number.isFinite(retryAfter) ? { retryAfterSeconds: retryAfter } : {}),
     ...(typeof problem.grant_id === 'string' ? { grantId: problem.grant_id } : {}),
   };
-  const code = problem.code ?? (response.status === 503 ? 'unavailable' : 'bad_answer');
+  const code = problem.code ?? (status === 503 ? 'unavailable' : 'bad_answer');
   if (code === 'denied') return new WritDenied(problem.reasons ?? [], problem.nearest, options);
   const fields = (problem.errors ?? []).map(({ path, message }) => `${path} ${message}`.trim()).join('; ');
-  const said = [problem.detail ?? problem.title ?? `The broker answered ${response.status}`, fields];
+  const said = [problem.detail ?? problem.title ?? `The broker answered ${status}`, fields];
   return new WritError(code, said.filter((part) => part !== '').join(': '), options);
 }

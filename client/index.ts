@@ -34,7 +34,15 @@ export {
   WritNeedsApproval,
 } from './errors.ts';
 export { googleAuthClient, type OAuth2ClientLike } from './google.ts';
-export type { CollectOptions, Grant, GrantOptions, GrantParams, PendingGrant } from './grant.ts';
+export type {
+  CollectOptions,
+  Grant,
+  GrantOptions,
+  GrantParams,
+  GrantRequest,
+  GrantsOptions,
+  PendingGrant,
+} from './grant.ts';
 export { type ClientKey, fileToken, githubActionsToken, type SubjectToken } from './identity.ts';
 export type { EndReason, SessionEnd } from './lifetime.ts';
 export { type OctokitAuth, octokitAuth, octokitOptions } from './octokit.ts';

@@ -11,7 +11,10 @@ import {
   type Grant,
   type GrantOptions,
   type GrantParams,
+  type GrantRequest,
+  type GrantsOptions,
   requestGrant,
+  requestGrants,
 } from './grant.ts';
 import { keepAlive, type Rhythm } from './heartbeat.ts';
 import { type Answer, type Call, type Connection, send } from './http.ts';
@@ -63,6 +66,19 @@ export interface Session {
     params?: GrantParams,
     options?: GrantOptions<T>,
   ): Promise<Grant<CredentialOf<T>>>;
+
+  /**
+   * Asks for all that one task needs at once, at most sixteen. What needs the same people is put to them
+   * together: they decide once, and may take single ones out. Resolves when each has an outcome.
+   * @throws WritError where none of them was answered
+   * @example
+   * const [files, repository] = await session.grantAll([
+   *   { capability: 'read-customer-files' },
+   *   { capability: 'read-repository', justification: 'To compare them.' },
+   * ]);
+   * if (files.status === 'fulfilled') files.value.credential;
+   */
+  grantAll(requests: readonly GrantRequest[], options?: GrantsOptions): Promise<PromiseSettledResult<Grant>[]>;
 
   /**
    * Collects a grant that was asked for before, by this process or by the one before it, once a person has
@@ -284,6 +300,11 @@ async function createSession(
       const signals = options.signal === undefined ? [lifetime.signal] : [lifetime.signal, options.signal];
       const deps = { clock, call, sleep: () => session.sleep() };
       return requestGrant(deps, capability, params, { ...options, signal: AbortSignal.any(signals) });
+    },
+    grantAll: (requests, options = {}) => {
+      const signals = options.signal === undefined ? [lifetime.signal] : [lifetime.signal, options.signal];
+      const deps = { clock, call, sleep: () => session.sleep() };
+      return requestGrants(deps, requests, { ...options, signal: AbortSignal.any(signals) });
     },
     collect: (grantId, options = {}) => {
       const signals = options.signal === undefined ? [lifetime.signal] : [lifetime.signal, options.signal];

@@ -10,6 +10,8 @@ import { Registry } from 'prom-client';
 import { manualClock } from '../../broker/core/clock.ts';
 import type { WritError } from '../../broker/core/errors.ts';
 import { createSideChannelMetrics } from '../../broker/core/side-channel.ts';
+import type { Plan } from '../../broker/core/vocabulary.ts';
+import { describeQuestion } from '../../broker/grants/question.ts';
 import { takeOnce } from '../../broker/sessions/take-once.ts';
 import { openTestStore } from '../../broker/store/store.test-support.ts';
 import { startSlack } from '../../sandbox/slack/start.ts';
@@ -63,10 +65,11 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
   const publicUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const sources = {
     publicUrl,
-    describePlan: () => ({
-      summary: permission,
-      revocability: { kind: 'eventual' as const, text: 'Writ ends it within seconds.' },
-    }),
+    describePlan: (plan: Plan) =>
+      describeQuestion(plan) ?? {
+        summary: permission,
+        revocability: { kind: 'eventual' as const, text: 'Writ ends it within seconds.' },
+      },
     approversOf: async () => approvers,
     aboutGrant: async () => about,
   };

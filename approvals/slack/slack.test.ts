@@ -7,7 +7,7 @@ import { until } from '../../broker/until.test-support.ts';
 import type { Block } from '../../sandbox/slack/block-kit.ts';
 import { hostileText } from '../conformance.ts';
 import { expireUndecided, review } from '../review.ts';
-import { after, eventsOf, person, start, vouched } from '../rows.test-support.ts';
+import { addBatch, addSession, after, eventsOf, person, plan, start, vouched } from '../rows.test-support.ts';
 import { slack } from './index.ts';
 import { isFromSlack } from './signature.ts';
 import { openSlackHouse } from './slack.test-support.ts';
@@ -600,3 +600,61 @@ async function signIn(h: House, identity: ReturnType<typeof person>, seconds: nu
   };
   await h.store.prisma.login.create({ data: { ...data, proof: h.store.proofs.make('login', row) } });
 }
+
+/** Several that wait at once, with their notice. */
+async function askedTogether(h: House, ids: string[], lines: (id: string) => string[]) {
+  await addSession(h.store, { id: `ses_${ids[0]}` });
+  const members = ids.map((id) => ({
+    id,
+    capability: `read-${id.replace('_', '-')}`,
+    plan: { ...plan, permission: { of: id }, ttl_seconds: 300 },
+    summary: lines(id),
+  }));
+  const batch = await addBatch(h.store, { id: `gnt_${ids[0]}_all`, sessionId: `ses_${ids[0]}` }, members);
+  const notice = { id: `ntc_${batch}`, grantId: batch, channel: 'slack', kind: 'pending', createdAt: start };
+  await h.store.prisma.approvalNotice.create({ data: { ...notice, dueAt: start } });
+  await h.deliver();
+  return { batch, card: h.slack.messages().at(-1)! };
+}
+
+house('several at once are one card that says all of each, and one press decides them', async (h) => {
+  const ids = ['a_1', 'a_2', 'a_3'];
+  const { batch, card } = await askedTogether(h, ids, (id) => [
+    `Read objects of ${id}`,
+    `Only those of ${id} <!channel>`,
+  ]);
+  assert.equal(h.slack.messages().length, 1);
+  const { text, mentions } = h.read().at(-1)!;
+  for (const words of [
+    'invoice-bot asks for read-a-1 and others at once',
+    ...ids.flatMap((id, index) => {
+      const which = `${index + 1}. read-${id.replace('_', '-')}: `;
+      return [`${which}Read objects of ${id}`, `${which}Only those of ${id} <!channel>`, `${which}for 5 min`];
+    }),
+  ])
+    assert.ok(text.includes(words), `${words} in ${text}`);
+  assert.deepEqual(mentions, []);
+  await h.slack.press('U0APPROVER', card, 'approve');
+  assert.equal(await h.status(batch), 'approved');
+  for (const id of ids) assert.equal(await h.status(id), 'approved');
+  await h.deliver();
+  assert.match(h.read().at(-1)!.text, /Approved by approver@example\.com \(slack\)/);
+});
+
+house('several that a card does not hold are named on it, and decided on the page', async (h) => {
+  const ids = ['b_1', 'b_2', 'b_3'];
+  const { batch, card } = await askedTogether(h, ids, (id) =>
+    Array.from({ length: 9 }, (_, n) => `Fact ${n} of ${id}`),
+  );
+  const { text } = h.read().at(-1)!;
+  for (const [index, id] of ids.entries())
+    assert.ok(text.includes(`${index + 1}. read-${id.replace('_', '-')}: what it gives is on the page`), text);
+  assert.doesNotMatch(text, /Fact \d/);
+  assert.deepEqual(
+    buttonsOf(card).map(({ action_id }) => action_id),
+    ['open', 'deny'],
+  );
+  const denying = buttonsOf(card).find(({ action_id }) => action_id === 'deny');
+  assert.equal(await h.status(batch), 'pending');
+  assert.ok(denying?.value?.startsWith(`${batch}.`));
+});

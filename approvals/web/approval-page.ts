@@ -14,6 +14,7 @@ import type { GrantAbout } from '../contract.ts';
 import type { EarlierApproval, TermProgress } from '../eligibility.ts';
 import { type Level, type Outcome, type Part, reasonMax, type ShownChallenge } from '../review.ts';
 import type { ApprovalView, EarlierGrant, LeaseEnd } from './load.ts';
+import { membersCard } from './members-card.ts';
 import { asks, callCard, choices, hasLifetime, withholdFields } from './questions.ts';
 import { result, statusTag } from './words.ts';
 
@@ -44,6 +45,8 @@ export interface ApprovalPage {
   passkey: PasskeyState | null;
   /** What to show having read it by; until when a wrong answer bars; null = it is approved without. */
   challenge: ShownChallenge | Date | null;
+  /** Of several permissions at once: what has become of each. */
+  members: readonly { id: string; status: string }[];
   /** Whose approvals it needs, and which it has. */
   approvals: TermProgress<EarlierApproval>[];
   /** What the approver may leave out. */
@@ -89,7 +92,12 @@ export function approvalPage(page: ApprovalPage): JSX.Element {
     open(page) ? h('a', { class: 'button jump', href: '#decide' }, `${timeLeft(page)} left to decide`) : null,
     // The verdict stands before the history in reading order: on a phone the way to it is short.
     h('div', { class: 'columns' }, [
-      h('div', null, [callCard(grant, page.callArguments), permission(page), asking(page), words(grant)]),
+      h('div', null, [
+        callCard(grant, page.callArguments),
+        membersCard(grant, page.members) ?? permission(page),
+        asking(page),
+        words(grant),
+      ]),
       h(
         'div',
         { class: 'aside', id: 'decide' },

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after as afterAll, test } from 'node:test';
 import { planDigest } from '../../broker/decide/plan-digest.ts';
 import type { Identity } from '../../broker/people/identity.ts';
-import { addGrant, addSession, after, eventsOf, person, plan, start, vouched } from '../rows.test-support.ts';
+import { addBatch, addGrant, addSession, after, eventsOf, person, plan, start, vouched } from '../rows.test-support.ts';
 import { openHarness } from './pages.test-support.ts';
 
 const harness = await openHarness();
@@ -709,7 +709,17 @@ test('foreign text stays text, whoever wrote it', async () => {
   const before = harness.description;
   harness.description = { summary: [evil], revocability: { kind: 'expiry', text: evil } };
   const named = { ...owner, name: evil };
-  for (const page of [path, '/approvals', '/', path.replace('approvals/gnt', 'sessions/ses')]) {
+  const sessionId = await addSession(harness.store, { id: 'ses_evil_batch', agent: evil, taskType: evil });
+  const member = {
+    capability: evil,
+    plan: { provider: evil, permission: { [evil]: [evil] }, ttl_seconds: 900 },
+    summary: [evil],
+  };
+  const batch = await addBatch(harness.store, { id: 'gnt_evil_batch', sessionId, agent: evil, justification: evil }, [
+    { id: 'gnt_evil_1', ...member },
+    { id: 'gnt_evil_2', ...member },
+  ]);
+  for (const page of [path, `/approvals/${batch}`, '/approvals', '/', path.replace('approvals/gnt', 'sessions/ses')]) {
     const { status, html } = await get(page, named);
     assert.equal(status, 200, page);
     assert.doesNotMatch(withoutOurs(html), /<script|<img|<\/bdi><\/blockquote>'/i, page);
@@ -738,7 +748,7 @@ const writers = {
   grants: {
     theirs: 'agent capability params justification plan provider credential_jwk decision'.split(' '),
     brokers:
-      'id session_id idempotency_key request_digest plan_digest status decision_jws proof sealed_arguments asked_moves redeemed_moves'.split(
+      'id session_id idempotency_key request_digest plan_digest status decision_jws proof sealed_arguments asked_moves redeemed_moves batch_id'.split(
         ' ',
       ),
   },

@@ -9,7 +9,7 @@ import { pageErrors } from '../../broker/console/page-errors.ts';
 import { answerScript } from '../../broker/console/passkeys.ts';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
 import { errorTable, WritError } from '../../broker/core/errors.ts';
-import { isQuestion } from '../../broker/core/questions.ts';
+import { isQuestion, nameOfAsked } from '../../broker/core/questions.ts';
 import { type Identity, isApprover, personRef } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
 import { asOnCall } from '../../broker/people/on-call.ts';
@@ -207,6 +207,10 @@ async function showApproval(
     const body = barredPage(bar?.code ?? 'not_an_approver', login.identity);
     return sendPage(res, { title: 'Not yours to decide', viewer, status: 403, body });
   }
+  if (grant.batch_id !== null) {
+    guardHeaders(res);
+    return res.redirect(303, `/approvals/${grant.batch_id}`);
+  }
   const [about, earlier, outcome, lease, last, values] = await Promise.all([
     deps.aboutGrant(grantRef(grant)),
     loadEarlier(deps.store, grant.agent, id),
@@ -249,6 +253,7 @@ async function showApproval(
     now: deps.clock.now(),
     minTtlSeconds: deps.minTtlSeconds?.(grant.provider) ?? 1,
     bar: unseen ? 'Its arguments cannot be shown, so nobody can agree to them. You may deny it.' : (bar?.text ?? null),
+    members: underReview.members,
     approvals: progressOf(underReview, grant.plan_digest),
     parts: deps.canNarrow?.(grant.provider) === true ? partsOf(underReview.params, underReview.left_out) : [],
     levels:
@@ -260,7 +265,7 @@ async function showApproval(
   });
   sendPage(res, {
     passkeys: passkey === 'ready',
-    title: `${grant.agent}: ${grant.capability}`,
+    title: `${grant.agent}: ${nameOfAsked(grant.capability)}`,
     viewer,
     body,
     status: fault?.status ?? 200,

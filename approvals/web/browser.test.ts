@@ -10,6 +10,7 @@ import {
   authenticator,
   barriers,
   type Credentials,
+  desk,
   fits,
   isAccessible,
   type Opening,
@@ -30,7 +31,7 @@ import type { LoginMethod } from '../../broker/people/login-method.ts';
 import { passkeyChain } from '../../broker/people/passkeys/stored-passkey.ts';
 import { recordPresence } from '../../broker/signals/owner-presence.ts';
 import { review } from '../review.ts';
-import { addGrant, addSession, eventsOf, person, plan } from '../rows.test-support.ts';
+import { addBatch, addGrant, addSession, eventsOf, person, plan } from '../rows.test-support.ts';
 import { openHarness } from './pages.test-support.ts';
 
 const harness = await openHarness(undefined, 'localhost');
@@ -160,6 +161,53 @@ test('a challenge, without script: nothing is approved before the right sentence
     harness.describe = before;
     harness.about.challenged = false;
   }
+});
+
+test('several at once: all of each on a desk and on a phone; what is ticked is denied, the others approved', async () => {
+  const sessionId = await addSession(harness.store, { id: 'ses_several' });
+  const member = (n: number, summary: string[]) => ({
+    id: `gnt_m${n}`,
+    capability: ['read-customer-files', 'correct-invoice', 'notify'][n - 1]!,
+    plan: { ...plan, permission: { ...plan.permission, n }, ttl_seconds: 300 * n },
+    summary,
+  });
+  const members = [
+    member(1, ['Read objects under customers/42/ in the S3 bucket orders']),
+    member(2, ['Read and write objects under customers/42/ in the S3 bucket invoices', 'Delete none of them']),
+    member(3, [`Write to the repository example-org/${'a-very-long-name-'.repeat(5)}`]),
+  ];
+  const row = { id: 'gnt_several', sessionId, justification: 'To correct invoice 4711.' };
+  const batch = await addBatch(harness.store, row, members);
+  await open(`/approvals/${members[1]!.id}`, {}, async (page) => {
+    assert.ok(page.url().endsWith(`/approvals/${batch}`));
+    for (const { capability, summary } of members)
+      for (const text of [capability, ...summary])
+        assert.ok(await page.getByText(text, { exact: false }).first().isVisible(), text);
+    await fits(page);
+    await isAccessible(page, 'several');
+    await page.setViewportSize(desk.viewport);
+    await picture(page, 'approval-several', true);
+  });
+  await open(`/approvals/${batch}`, { ...phone, javaScriptEnabled: false }, async (page) => {
+    const approve = page.locator('.bar button.approve');
+    const box = await approve.boundingBox();
+    assert.ok(box !== null && box.y + box.height <= 844, `in reach: ${JSON.stringify(box)}`);
+    assert.equal(await approve.innerText(), 'Approve all 3');
+    await fits(page);
+    await picture(page, 'approval-several-phone', true);
+    await page.getByRole('group', { name: 'Deny only these' }).getByLabel('notify').check();
+    assert.equal(await approve.innerText(), 'Approve the others, and deny what is ticked');
+    await picture(page, 'approval-several-phone-ticked');
+    await approve.click();
+    assert.match(await page.locator('.verdict').innerText(), /Approved by owner@example\.com/);
+    await fits(page);
+    await picture(page, 'approved-several-phone');
+  });
+  const all = await harness.store.prisma.grant.findMany({ where: { batchId: batch }, orderBy: { id: 'asc' } });
+  assert.deepEqual(
+    all.map(({ status }) => status),
+    ['approved', 'approved', 'denied'],
+  );
 });
 
 test('with script: times are the reader’s, and what another decided is there without a reload', async () => {

@@ -1,6 +1,7 @@
 /** What the approval pages read. Reads only. */
 
 import type { VouchedPerson } from '../../broker/core/identifier.ts';
+import { isBatchSql } from '../../broker/core/questions.ts';
 import { decisionReason } from '../../broker/core/reasons.ts';
 import type { Json, JsonObject, Plan } from '../../broker/core/vocabulary.ts';
 import type { Statement, Store } from '../../broker/store/open.ts';
@@ -38,6 +39,8 @@ export interface ApprovalView {
   responsible: string | null;
   session_status: string;
   session_expires_at: Date;
+  /** The batch that it is decided with; null = alone. */
+  batch_id: string | null;
 }
 
 // A denial that no decision made is the session's end: `endSession` denies what was open, and the grant's own
@@ -49,7 +52,7 @@ const viewStatement: Statement = {
   name: 'approval_view',
   text: `
     SELECT g.id, g.session_id, g.agent, g.capability, g.manifest_version, g.provider, g.plan, g.plan_digest, g.tier, g.approval_count, g.decision -> 'state_was' AS state_was, g.status, g.params,
-      g.justification, ${reason}, g.requested_at, g.decide_by, g.decided_at, s.task_type, s.inputs, s.on_behalf_of,
+      g.justification, ${reason}, g.requested_at, g.decide_by, g.decided_at, g.batch_id, s.task_type, s.inputs, s.on_behalf_of,
       s.declared_on_behalf_of, s.started_by, s.responsible, s.status AS session_status, s.expires_at AS session_expires_at
     FROM grants g JOIN session s ON s.id = g.session_id WHERE g.id = ANY($1::text[])
     ORDER BY g.decide_by`,
@@ -87,7 +90,7 @@ const earlierStatement: Statement = {
   text: `
     SELECT g.capability, g.status, ${reason}, g.requested_at, s.task_type, s.on_behalf_of, s.declared_on_behalf_of
     FROM grants g JOIN session s ON s.id = g.session_id
-    WHERE g.agent = $1 AND g.id <> $2 ORDER BY g.requested_at DESC, g.id DESC LIMIT 10`,
+    WHERE g.agent = $1 AND g.id <> $2 AND g.batch_id IS DISTINCT FROM $2 AND NOT ${isBatchSql('g.capability')} ORDER BY g.requested_at DESC, g.id DESC LIMIT 10`,
 };
 
 /** The agent's ten latest other requests, newest first. */
@@ -184,7 +187,7 @@ const waitingStatement: Statement = {
         row_number() OVER (PARTITION BY g.agent, g.capability ORDER BY g.decide_by, g.id) AS place,
         (count(*) OVER (PARTITION BY g.agent, g.capability))::int AS alike
       FROM grants g JOIN session s ON s.id = g.session_id
-      WHERE g.ended_at IS NULL AND g.status = 'pending' AND g.decide_by > $1 AND ${mayBeDecided('g', 's', '$1::timestamptz')}
+      WHERE g.ended_at IS NULL AND g.status = 'pending' AND g.batch_id IS NULL AND g.decide_by > $1 AND ${mayBeDecided('g', 's', '$1::timestamptz')}
     ), turns AS (
       SELECT *, row_number() OVER (PARTITION BY agent ORDER BY place, decide_by, id) AS turn FROM waiting WHERE place <= 20
     )

@@ -1,7 +1,9 @@
 /** What a person decided, newest first. Pure. */
+
 import { h, type JSX } from 'preact';
 import { Foreign, Moment } from '../../broker/console/shell.ts';
 import { ago } from '../../broker/console/text.ts';
+import { nameOfAsked } from '../../broker/core/questions.ts';
 import { inputsOf } from './list-page.ts';
 import type { OwnReview } from './load.ts';
 import { statusTag } from './words.ts';
@@ -17,7 +19,7 @@ export function minePage(own: OwnReview[], now: Date): JSX.Element {
       h('td', null, [
         h('b', null, h(Foreign, { text: one.agent })),
         ': ',
-        h(Foreign, { text: one.capability }),
+        h(Foreign, { text: nameOfAsked(one.capability) }),
         h('br', null),
         h('span', { class: 'small soft' }, h(Foreign, { text: `${one.task_type} ${inputsOf(one)}` })),
       ]),

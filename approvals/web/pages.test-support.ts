@@ -12,7 +12,9 @@ import { type ManifestPagesDeps, manifestPagesRouter } from '../../broker/consol
 import { passkeysRouter } from '../../broker/console/passkeys.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
 import { manualClock } from '../../broker/core/clock.ts';
+import { batchProvider } from '../../broker/core/questions.ts';
 import type { JsonObject, Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
+import { describeQuestion } from '../../broker/grants/question.ts';
 import { createSeal } from '../../broker/keys/seal.ts';
 import { agreeToProposal, refuseProposal } from '../../broker/manifests/agree.ts';
 import { createCatalog } from '../../broker/manifests/catalog.ts';
@@ -112,7 +114,10 @@ export async function openHarness(
     cookieKey: randomBytes(32),
     passkeyKey: randomBytes(32),
     challengeKey: randomBytes(32),
-    describePlan: (asked: Plan) => harness.describe?.(asked) ?? harness.description,
+    describePlan: (asked: Plan) =>
+      (asked.provider === batchProvider ? describeQuestion(asked) : null) ??
+      harness.describe?.(asked) ??
+      harness.description,
     passkeySignInSeconds: 43_200,
     approversOf: async () => ['team:billing', 'user:storage@example.com'],
     aboutGrant: async () => harness.about,

@@ -1,12 +1,12 @@
 /**
- * What differs on the pages where people are not asked for a credential, but about a tool call or about a
- * session that a rule froze or narrowed. Pure.
+ * What differs on the pages where people are not asked for one credential, but for several at once, about a
+ * tool call, or about a session that a rule froze or narrowed. Pure.
  */
 import { type ComponentChildren, h, type JSX } from 'preact';
 import { Foreign } from '../../broker/console/shell.ts';
 import { clamp, visible } from '../../broker/console/text.ts';
-import type { ArgumentOrigin, CallPermission, LiftPermission } from '../../broker/core/questions.ts';
-import { aboutSession } from '../../broker/core/questions.ts';
+import type { ArgumentOrigin, BatchPermission, CallPermission, LiftPermission } from '../../broker/core/questions.ts';
+import { aboutSession, isBatch, membersLeft } from '../../broker/core/questions.ts';
 import type { Json, JsonObject } from '../../broker/core/vocabulary.ts';
 import type { ApprovalView } from './load.ts';
 
@@ -16,6 +16,9 @@ const callOf = ({ plan }: Asked): CallPermission | null =>
   plan.provider === 'call' ? (plan.permission as unknown as CallPermission) : null;
 const liftOf = ({ plan, capability }: Asked): LiftPermission | null =>
   plan.provider === 'session' && capability === aboutSession ? (plan.permission as unknown as LiftPermission) : null;
+
+export const batchOf = ({ plan, capability }: Asked): BatchPermission | null =>
+  isBatch(capability) ? (plan.permission as unknown as BatchPermission) : null;
 
 /** What is asked, as a line: who wants what. */
 export function asks(grant: Asked): ComponentChildren[] {
@@ -30,6 +33,8 @@ export function asks(grant: Asked): ComponentChildren[] {
       ' when it asked for ',
       h(Foreign, { text: nameOf(lift.asked) }),
     ];
+  const batch = batchOf(grant);
+  if (batch !== null) return [agent, ' asks for ', h('b', null, `${batch.members.length} permissions at once`)];
   return [agent, ' asks for ', h('b', null, h(Foreign, { text: grant.capability }))];
 }
 
@@ -117,11 +122,21 @@ export function choices(grant: Asked): { approve: string; less: string; deny: st
       deny: 'Leave it so',
       undecided: 'means that it stays so',
     };
+  const batch = batchOf(grant);
+  if (batch !== null)
+    return {
+      approve: `Approve all ${membersLeft(batch).length}`,
+      less: 'Approve the others, and deny what is ticked',
+      deny: 'Deny all',
+      undecided: 'means that all are denied',
+    };
   return { approve: 'Approve exactly this', less: 'Approve less, as chosen', deny: 'Deny', undecided: 'means denied' };
 }
 
-/** What the session may be left without when it is lifted; null where it is about no session. */
+/** What an approver may leave out, each by itself; null where there is no such thing. */
 export function withholdFields(grant: Asked): JSX.Element | null {
+  const batch = batchOf(grant);
+  if (batch !== null) return takeOutFields(batch);
   const lift = liftOf(grant);
   if (lift === null) return null;
   const offered = [...new Set([...lift.could, ...lift.took])].slice(0, 200);
@@ -137,8 +152,22 @@ export function withholdFields(grant: Asked): JSX.Element | null {
   ]);
 }
 
-/** Whether a lifetime can be chosen: of a session that goes on, none can. */
-export const hasLifetime = (grant: Asked): boolean => liftOf(grant) === null;
+function takeOutFields(batch: BatchPermission): JSX.Element {
+  return h('fieldset', null, [
+    h('legend', null, 'Deny only these'),
+    membersLeft(batch).map((member) =>
+      h('label', { class: 'choice' }, [
+        h('input', { type: 'checkbox', name: 'withhold', value: member.grant }),
+        ' ',
+        `${batch.members.indexOf(member) + 1}. `,
+        h(Foreign, { text: member.capability }),
+      ]),
+    ),
+  ]);
+}
+
+/** Whether a lifetime can be chosen: of a session that goes on, and of several permissions, none can. */
+export const hasLifetime = (grant: Asked): boolean => liftOf(grant) === null && batchOf(grant) === null;
 
 /** How it came out, where that differs from a credential's. */
 export function questionOutcome(
@@ -148,6 +177,13 @@ export function questionOutcome(
   if (callOf(grant) !== null) {
     if (grant.status === 'approved') return ['Approved', 'The agent may make this call now, once.'];
     if (grant.status === 'ended') return ['Approved and made', 'The call was allowed.'];
+    return null;
+  }
+  if (batchOf(grant) !== null) {
+    if (grant.status === 'approved')
+      return ['Approved', 'The agent collects each by itself; what became of it stands beside it.'];
+    if (grant.status === 'ended') return ['Approved, and over', 'What became of each stands beside it.'];
+    if (grant.reason === 'withdrawn') return ['Taken back', 'What the agent had not collected by then is denied.'];
     return null;
   }
   if (lift === null) return null;

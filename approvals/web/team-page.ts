@@ -1,7 +1,9 @@
 /** What was decided in the name of a person's teams, in a day. Pure. */
+
 import { h, type JSX } from 'preact';
 import { Foreign, Moment } from '../../broker/console/shell.ts';
 import { ago, bare } from '../../broker/console/text.ts';
+import { nameOfAsked } from '../../broker/core/questions.ts';
 import type { Decided, DecidedRequest, DecidedResult, Period } from '../decided.ts';
 import { totals } from '../decided.ts';
 
@@ -48,7 +50,11 @@ function ofOwner({ owner, counts, people }: Decided): JSX.Element {
       counts
         .slice(0, 100)
         .map(({ agent, capability, result, count }) => [
-          h('span', null, [h('b', null, h(Foreign, { text: agent })), ': ', h(Foreign, { text: capability })]),
+          h('span', null, [
+            h('b', null, h(Foreign, { text: agent })),
+            ': ',
+            h(Foreign, { text: nameOfAsked(capability) }),
+          ]),
           resultWords[result],
           String(count),
         ]),
@@ -80,7 +86,7 @@ function requestTable(requests: readonly DecidedRequest[], now: Date): JSX.Eleme
         h('span', null, [
           h('b', null, h(Foreign, { text: agent })),
           ': ',
-          h(Foreign, { text: capability }),
+          h(Foreign, { text: nameOfAsked(capability) }),
           h('br', null),
           h('span', { class: 'small soft' }, h(Foreign, { text: task_type })),
         ]),

@@ -114,6 +114,10 @@ const reviewed = z.strictObject({
   plan_digest: text,
   ttl_seconds: count,
   planned_ttl_seconds: count,
+  /** Decided together with others: the request that lists them. */
+  batch: text.optional(),
+  /** Of a batch: members that were taken out, and are denied. */
+  taken_out: z.array(text).optional(),
   /** Of a request that takes a challenge. */
   challenge: z.literal('passed').optional(),
   /** In how many seconds, where that is faster than what was shown can be read. */

@@ -15,6 +15,7 @@ import type {
   TermsOf,
 } from '../../approvals/contract.ts';
 import { WritError } from '../core/errors.ts';
+import { decidedAs } from '../core/questions.ts';
 import type { Json } from '../core/vocabulary.ts';
 import { levelsOf, narrowedPlan } from '../grants/narrow-plan.ts';
 import { describeQuestion } from '../grants/question.ts';
@@ -42,7 +43,7 @@ export function grantAbout(
     const { manifest } = (await catalog.version(grant.agent, grant.manifestVersion)).compiled;
     return {
       manifest,
-      capability: member(manifest.capabilities, grant.capability),
+      capability: member(manifest.capabilities, decidedAs(grant.capability)),
       task: member(manifest.task_types, grant.taskType),
     };
   };

@@ -1,5 +1,6 @@
 /** Home and session page. Pure: rows in, tree out. */
 import { type ComponentChildren, h, type JSX } from 'preact';
+import { nameOfAsked } from '../core/questions.ts';
 import { reasonMax } from './admin-forms.ts';
 import { type GrantSummary, type LeaseView, mostLeases, type SessionView } from './load.ts';
 import { forWhom, forWhomFact, startedByFact } from './people.ts';
@@ -106,9 +107,8 @@ export function sessionPage({ session, grants, leases, events, now, csrf }: Sess
   const nameOf = (event: TimelineEvent) => {
     const lease = leases.find((candidate) => candidate.id === event.lease_id);
     const told = event.payload.capability;
-    return (
-      capabilityOf(event.grant_id ?? lease?.grant_id ?? null) ?? (typeof told === 'string' ? told : 'a capability')
-    );
+    const capability = capabilityOf(event.grant_id ?? lease?.grant_id ?? null);
+    return nameOfAsked(capability ?? (typeof told === 'string' ? told : 'a capability'));
   };
   return h('div', null, [
     h('p', { class: 'kicker' }, session.status === 'active' ? 'Session, alive' : 'Session, ended'),

@@ -4,10 +4,12 @@
  */
 import { WritError } from '../core/errors.ts';
 import type { ProvenRows } from '../core/proven-rows.ts';
-import type { Plan } from '../core/vocabulary.ts';
+import { type BatchPermission, isBatch, membersLeft } from '../core/questions.ts';
+import type { ApprovalTerm, JsonObject, Plan } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import { type Identity, personRef } from '../people/identity.ts';
 import type { Store } from '../store/open.ts';
+import type { Grant, Review } from '../store/prisma/client.ts';
 import { grantHolds } from './proven-grant.ts';
 import { approvalCounts, needsPasskey } from './proven-review.ts';
 import { approvalProgress, isMet } from './quorum.ts';
@@ -49,3 +51,61 @@ export function consentedBy(
     throw new WritError('not_approved', { detail: 'Too few approvals of this very plan are on record.' });
   return [...new Set(progress.flatMap(({ given }) => given))].map(({ reviewer }) => personRef(reviewer));
 }
+
+/**
+ * The same of a grant that people decided on together with others: they consented to the list that stands in
+ * the batch, and it must name this very plan of this very grant.
+ * @throws WritError `not_approved`
+ */
+export function consentedWithOthers(
+  store: Store,
+  grant: ConsentedRow,
+  batch: ConsentedRow,
+  ...people: Parameters<typeof consentedBy> extends [unknown, unknown, ...infer Rest] ? Rest : never
+): string[] {
+  const planned = planDigest(grant.plan as unknown as Plan);
+  const isListed =
+    isBatch(batch.capability) &&
+    batch.session_id === grant.session_id &&
+    membersLeft(batch.plan.permission as unknown as BatchPermission).some(
+      (member) => member.grant === grant.id && planDigest(member.plan) === planned,
+    );
+  if (!isListed || !grantHolds(store, grant))
+    throw new WritError('not_approved', { detail: 'What people approved does not name this very request.' });
+  return consentedBy(store, batch, ...people);
+}
+
+export const requestRow = (grant: Grant): ConsentedRow => ({
+  id: grant.id,
+  session_id: grant.sessionId,
+  agent: grant.agent,
+  capability: grant.capability,
+  request_digest: grant.requestDigest,
+  params: grant.params as JsonObject,
+  justification: grant.justification,
+  credential_jwk: grant.credentialJwk as JsonObject | null,
+  manifest_version: grant.manifestVersion,
+  provider: grant.provider,
+  plan: grant.plan as JsonObject,
+  tier: grant.tier,
+  requested_at: grant.requestedAt,
+  approval: (grant.decision as { approval?: ApprovalTerm[] }).approval ?? null,
+  asked_plan: (grant.decision as { asked_plan?: JsonObject }).asked_plan ?? null,
+  plan_digest: grant.planDigest,
+  proof: grant.proof,
+});
+
+export const reviewRow = (review: Review): ReviewRow => ({
+  id: review.id,
+  grant_id: review.grantId,
+  reviewer: review.reviewer as object,
+  verdict: review.verdict,
+  plan_digest: review.planDigest,
+  consented_digest: review.consentedDigest,
+  reason: review.reason,
+  channel: review.channel,
+  at: review.at,
+  redeem_by: review.redeemBy,
+  evidence: review.evidence as object | null,
+  proof: review.proof,
+});

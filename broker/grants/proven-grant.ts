@@ -3,6 +3,7 @@
  * by itself is minted at once, from memory, and its row is never acted on.
  */
 import type { ProvenRows } from '../core/proven-rows.ts';
+import { batchProvider } from '../core/questions.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { Store } from '../store/open.ts';
 
@@ -34,7 +35,7 @@ export const provenGrantColumns = (g: string): string =>
  */
 const proven = (row: ProvenRows['grants']): ProvenRows['grants'] => {
   const { ttl_seconds: _, state: __, ...plan } = (row.asked_plan ?? row.plan) as JsonObject & { ttl_seconds?: unknown };
-  if (row.provider === 'session' && typeof plan.permission === 'object')
+  if ((row.provider === 'session' || row.provider === batchProvider) && typeof plan.permission === 'object')
     plan.permission = { ...plan.permission, withhold: [] };
   return {
     id: row.id,

@@ -1,7 +1,7 @@
 /** Whether a review is as the person gave it, and counts as an approval of its request. */
 import { evidenceBinds } from '../core/passkey-evidence.ts';
 import type { ProvenRows } from '../core/proven-rows.ts';
-import { isQuestion } from '../core/questions.ts';
+import { isBatch, isQuestion } from '../core/questions.ts';
 import type { Identity } from '../people/identity.ts';
 import type { Store } from '../store/open.ts';
 
@@ -20,9 +20,10 @@ export const evidenceProven = (evidence: object | null | undefined) => (evidence
 /**
  * Whether each approval of it must be signed by the reviewer's passkey. Questions about calls and sessions
  * have the highest tier so that whoever may approve anything may answer them; they are no tier's capability.
+ * A batch has the tier of its members.
  */
 export const needsPasskey = ({ tier, capability }: { tier: number; capability: string }): boolean =>
-  tier >= 3 && !isQuestion(capability);
+  tier >= 3 && (!isQuestion(capability) || isBatch(capability));
 
 /** Whether an approval, besides being as it was given, is signed where it must be. */
 export function approvalCounts(store: Store, passkey: boolean, row: ReviewRow): boolean {

@@ -1,9 +1,18 @@
 /**
- * What people are asked besides credentials: whether a tool call may be made, and whether what a rule took
- * from a session is given back. A question is a row of `grants`, so that it is told, shown, reviewed, expires
- * and is proven as a grant is; nothing can be minted from it.
+ * What people are asked besides single credentials: whether a tool call may be made, whether what a rule took
+ * from a session is given back, and whether several grants are given at once. A question is a row of
+ * `grants`, so that it is told, shown, reviewed, expires and is proven as a grant is; nothing can be minted
+ * from it.
  */
-import type { CallPermission, LiftPermission } from '../core/questions.ts';
+import { duration } from '../core/duration.ts';
+import {
+  type BatchMember,
+  type BatchPermission,
+  batchProvider,
+  type CallPermission,
+  type LiftPermission,
+  membersLeft,
+} from '../core/questions.ts';
 import type { ApprovalTerm, JsonObject, Plan, PlanDescription } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import type { Store } from '../store/open.ts';
@@ -21,6 +30,13 @@ export const liftPlan = (permission: LiftPermission, ttlSeconds: number): Plan =
   ttl_seconds: ttlSeconds,
 });
 
+/** @param members in the order in which they were asked for */
+export const batchPlan = (members: BatchMember[]): Plan => ({
+  provider: batchProvider,
+  permission: { members, withhold: [] } satisfies BatchPermission as unknown as JsonObject,
+  ttl_seconds: Math.max(...members.map(({ plan }) => plan.ttl_seconds)),
+});
+
 /** A question as it is written. Times as ISO 8601. */
 export interface Question {
   id: string;
@@ -33,6 +49,8 @@ export interface Question {
   manifest_version: number;
   plan: Plan;
   plan_digest: string;
+  tier: number;
+  justification: string | null;
   at: Date;
   decide_by: Date;
   decision: JsonObject;
@@ -41,20 +59,22 @@ export interface Question {
 }
 
 /** Highest of the tiers: whoever may approve anything of this agent's. */
-const tier = 3;
+const highestTier = 3;
 
-/** @returns the question with its digest and the proof that it was put like this */
-export function makeQuestion(
-  store: Store,
-  asked: Omit<Question, 'plan_digest' | 'proof' | 'decision'> & {
+type Asked = Omit<Question, 'plan_digest' | 'proof' | 'decision' | 'tier' | 'justification'> &
+  Partial<Pick<Question, 'tier' | 'justification'>> & {
     reasons: object[];
     approval: ApprovalTerm[] | null;
     expires_seconds: number | null;
-  },
-): Question {
-  const { reasons, approval, expires_seconds, ...question } = asked;
+  };
+
+/** @returns the question with its digest and the proof that it was put like this */
+export function makeQuestion(store: Store, asked: Asked): Question {
+  const { reasons, approval, expires_seconds, tier = highestTier, justification = null, ...question } = asked;
   return {
     ...question,
+    tier,
+    justification,
     decision: {
       effect: 'approve',
       reasons,
@@ -69,7 +89,7 @@ export function makeQuestion(
       capability: question.capability,
       request_digest: question.request_digest,
       params: {},
-      justification: null,
+      justification,
       credential_jwk: null,
       manifest_version: question.manifest_version,
       provider: question.plan.provider,
@@ -86,12 +106,12 @@ export function makeQuestion(
  * @param from relation with `question` (JSON of a `Question`; null = none)
  */
 export const insertQuestion = (from: string): string => `
-      INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, manifest_version, provider, plan, plan_digest, tier,
+      INSERT INTO grants (id, session_id, agent, capability, idempotency_key, request_digest, params, justification, manifest_version, provider, plan, plan_digest, tier,
                           status, decision, requested_at, decide_by, sealed_arguments, proof)
-      SELECT q.id, q.session_id, q.agent, q.capability, q.idempotency_key, q.request_digest, '{}', q.manifest_version, q.plan ->> 'provider', q.plan, q.plan_digest, ${tier},
+      SELECT q.id, q.session_id, q.agent, q.capability, q.idempotency_key, q.request_digest, '{}', q.justification, q.manifest_version, q.plan ->> 'provider', q.plan, q.plan_digest, q.tier,
              'pending', q.decision, q.at, q.decide_by, q.sealed_arguments, q.proof
       FROM ${from} CROSS JOIN LATERAL json_to_record(${from}.question) AS q (id text, session_id text, agent text, capability text, idempotency_key text, request_digest text,
-        manifest_version int, plan jsonb, plan_digest text, decision jsonb, at timestamptz, decide_by timestamptz, sealed_arguments text, proof text)
+        justification text, manifest_version int, plan jsonb, plan_digest text, tier int, decision jsonb, at timestamptz, decide_by timestamptz, sealed_arguments text, proof text)
       WHERE ${from}.question IS NOT NULL`;
 
 /**
@@ -115,7 +135,22 @@ export const consentStands = (r: string, usedBy: string): string => `
 export function describeQuestion({ provider, permission }: Plan): PlanDescription | null {
   if (provider === 'call') return describeCall(permission as unknown as CallPermission);
   if (provider === 'session') return describeLift(permission as unknown as LiftPermission);
+  if (provider === batchProvider) return describeBatch(permission as unknown as BatchPermission);
   return null;
+}
+
+/** Each line says of which member it is: whoever shows the lines shows all that is asked for. */
+function describeBatch(batch: BatchPermission): PlanDescription {
+  const lines = batch.members.flatMap(({ grant, capability, plan, summary }, index) => {
+    const which = `${index + 1}. ${capability}`;
+    if (batch.withhold.includes(grant)) return [`${which}: was taken out, and is denied`];
+    return [...summary.map((line) => `${which}: ${line}`), `${which}: for ${duration(plan.ttl_seconds)}`];
+  });
+  const left = membersLeft(batch);
+  const ends = [...Map.groupBy(left, ({ revocability }) => revocability)].map(([text, of]) =>
+    of.length === left.length ? text : `${of.map((one) => batch.members.indexOf(one) + 1).join(', ')}: ${text}`,
+  );
+  return { summary: lines, revocability: { kind: 'expiry', text: ends.join(' ') } };
 }
 
 function describeCall(call: CallPermission): PlanDescription {

@@ -9,6 +9,8 @@ import { approvalProgress } from './quorum.ts';
 import type { GrantDeps } from './request-grant.ts';
 import { type GrantView, viewApprovals, viewGrant } from './view.ts';
 
+const approving = { where: { verdict: 'approve' }, orderBy: { at: 'asc' as const } };
+
 /** @throws WritError `not_found`, for another session's grant too */
 export async function readGrant(
   deps: Pick<GrantDeps, 'store' | 'providers' | 'publicUrl'>,
@@ -17,7 +19,7 @@ export async function readGrant(
 ): Promise<GrantView> {
   const grant = await deps.store.prisma.grant.findFirst({
     where: { id: grantId, sessionId },
-    include: { leases: true, reviews: { where: { verdict: 'approve' }, orderBy: { at: 'asc' } }, session: true },
+    include: { leases: true, reviews: approving, session: true },
   });
   if (grant === null) throw new WritError('not_found');
   const plan = grant.plan as unknown as Plan;
@@ -26,15 +28,24 @@ export async function readGrant(
       summary: [`The provider ${grant.provider} is not switched on.`],
       revocability: { kind: 'expiry' as const, text: 'Unknown while the provider is off.' },
     };
+  // Whose approvals are asked for, and given: of the batch, where it waits with others.
+  const batch =
+    grant.batchId === null
+      ? null
+      : await deps.store.prisma.grant.findFirst({
+          where: { id: grant.batchId, sessionId },
+          include: { reviews: approving },
+        });
+  const decidedOn = batch ?? grant;
   const reasons = (grant.decision as { reasons?: Reason[] }).reasons ?? [];
   // Mints without effect may have come before the one that counts.
   const lease = grant.leases.find(({ status }) => status !== 'failed') ?? grant.leases[0] ?? null;
   const approvals = viewApprovals(
     approvalProgress(
-      (grant.decision as { approval?: ApprovalTerm[] }).approval ?? null,
+      (decidedOn.decision as { approval?: ApprovalTerm[] }).approval ?? null,
       [{ started_by: grant.session.startedBy, responsible: grant.session.responsible }],
-      grant.reviews
-        .filter(({ consentedDigest }) => consentedDigest === grant.planDigest)
+      decidedOn.reviews
+        .filter(({ consentedDigest }) => consentedDigest === decidedOn.planDigest)
         .map(({ reviewer, at }) => ({ reviewer: reviewer as unknown as Identity, at })),
     ),
   );

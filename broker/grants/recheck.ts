@@ -41,7 +41,7 @@ const heldStatement: Statement = {
   name: 'grants_held',
   text: `
     SELECT g.id, g.session_id, g.capability, g.params, l.plan, l.id AS lease_id, g.status,
-           EXISTS (SELECT 1 FROM review v WHERE v.grant_id = g.id AND v.verdict = 'approve') AS approved,
+           EXISTS (SELECT 1 FROM review v WHERE v.grant_id IN (g.id, g.batch_id) AND v.verdict = 'approve') AS approved,
            EXISTS (SELECT 1 FROM break_glass_use u WHERE u.grant_id = g.id) AS broken
     FROM lease l JOIN grants g ON g.id = l.grant_id
     WHERE l.due_at IS NOT NULL AND l.agent = $1::text AND l.status IN ('issuing', 'active') AND g.manifest_version < $2::int

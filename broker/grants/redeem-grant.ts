@@ -6,12 +6,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import { WritError } from '../core/errors.ts';
 import { isQuestion } from '../core/questions.ts';
-import type { ApprovalTerm, JsonObject, Plan, Reason } from '../core/vocabulary.ts';
+import type { JsonObject, Plan, Reason } from '../core/vocabulary.ts';
 import { approvalConfig } from '../manifests/approval-terms.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import type { SessionFacts, SessionReads } from '../sessions/authenticate.ts';
 import type { Prisma } from '../store/prisma/client.ts';
-import { consentedBy } from './consent.ts';
+import { consentedBy, consentedWithOthers, requestRow, reviewRow } from './consent.ts';
 import { checkCredentialJwk } from './deliver.ts';
 import { evaluatePlan } from './evaluate.ts';
 import { historyOf } from './history.ts';
@@ -179,7 +179,9 @@ async function stateStands(
   });
 }
 
-type ApprovedGrant = Prisma.GrantGetPayload<{ include: { reviews: true } }>;
+type ReviewedGrant = Prisma.GrantGetPayload<{ include: { reviews: true } }>;
+/** `batch`: the row on which people decided together with others; null = they decided on it alone. */
+type ApprovedGrant = ReviewedGrant & { batch: ReviewedGrant | null };
 
 /** @throws WritError `not_found`, `not_approved`, `already_redeemed`, `grant_failed`, `denied` */
 async function approvedGrant(
@@ -187,10 +189,9 @@ async function approvedGrant(
   session: SessionFacts,
   grantId: string,
 ): Promise<ApprovedGrant> {
-  const grant = await store.prisma.grant.findFirst({
-    where: { id: grantId, sessionId: session.id },
-    include: { reviews: { where: { verdict: 'approve' } } },
-  });
+  const include = { reviews: { where: { verdict: 'approve' } } };
+  const read = (id: string) => store.prisma.grant.findFirst({ where: { id, sessionId: session.id }, include });
+  const grant = await read(grantId);
   // Nothing is minted from a question about a call or a session.
   if (grant === null || isQuestion(grant.capability)) throw new WritError('not_found');
   if (grant.status === 'failed') throw new WritError('grant_failed', { extensions: { grant_id: grant.id } });
@@ -198,7 +199,9 @@ async function approvedGrant(
   if (grant.status === 'denied')
     throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: reasonsOf(grant.decision) } });
   if (grant.status !== 'approved') throw new WritError('not_approved', { retryAfterSeconds: 2 });
-  return grant;
+  const batch = grant.batchId === null ? null : await read(grant.batchId);
+  if (grant.batchId !== null && batch === null) throw new WritError('not_approved');
+  return { ...grant, batch };
 }
 
 /** The manifest in force and the one it was asked under, and what is remembered. */
@@ -252,7 +255,19 @@ function evaluateConsented(
     throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: evaluation.decision.reasons } });
   }
   const { tier } = evaluation.decision;
-  const approvedBy = consentedBy(deps.store, requestOf(grant), grant.reviews.map(reviewRow), session, now, tier);
+  const { store } = deps;
+  const approvedBy =
+    grant.batch === null
+      ? consentedBy(store, requestRow(grant), grant.reviews.map(reviewRow), session, now, tier)
+      : consentedWithOthers(
+          store,
+          requestRow(grant),
+          requestRow(grant.batch),
+          grant.batch.reviews.map(reviewRow),
+          session,
+          now,
+          tier,
+        );
   return { evaluation, approvedBy };
 }
 
@@ -266,41 +281,6 @@ function checkOwners(asked: PublishedManifest, inForce: PublishedManifest, grant
   if (asked.version === inForce.version || saidIn(asked) === saidIn(inForce)) return;
   throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: [{ code: 'owner_changed' }] } });
 }
-
-const requestOf = (grant: ApprovedGrant) => ({
-  id: grant.id,
-  session_id: grant.sessionId,
-  agent: grant.agent,
-  capability: grant.capability,
-  request_digest: grant.requestDigest,
-  params: grant.params as JsonObject,
-  justification: grant.justification,
-  credential_jwk: grant.credentialJwk as JsonObject | null,
-  manifest_version: grant.manifestVersion,
-  provider: grant.provider,
-  plan: grant.plan as JsonObject,
-  tier: grant.tier,
-  requested_at: grant.requestedAt,
-  approval: (grant.decision as { approval?: ApprovalTerm[] }).approval ?? null,
-  asked_plan: (grant.decision as { asked_plan?: JsonObject }).asked_plan ?? null,
-  plan_digest: grant.planDigest,
-  proof: grant.proof,
-});
-
-const reviewRow = (review: ApprovedGrant['reviews'][number]) => ({
-  id: review.id,
-  grant_id: review.grantId,
-  reviewer: review.reviewer as object,
-  verdict: review.verdict,
-  plan_digest: review.planDigest,
-  consented_digest: review.consentedDigest,
-  reason: review.reason,
-  channel: review.channel,
-  at: review.at,
-  redeem_by: review.redeemBy,
-  evidence: review.evidence as object | null,
-  proof: review.proof,
-});
 
 async function recordingRefusals<T>(
   deps: GrantDeps,

@@ -76,6 +76,11 @@ export interface GrantRequest {
   onlyToApprove?: true;
   /** Where it comes from; absent or null = nobody knows. */
   address?: string | null;
+  /**
+   * Ids of grants that are put to people together with this one: nobody is told of it by itself
+   * (`put-together.ts`). Absent = it is asked for alone.
+   */
+  together?: readonly string[];
 }
 
 export type GrantAnswer =
@@ -254,7 +259,8 @@ async function decideOnce(
     const passkey = needsPasskey({ tier, capability: request.capability });
     const decideBy = timeToDecide(deps, manifest.compiled.manifest, { expiresSeconds, passkey }, session, now);
     const pending = { ...record, status: 'pending', auditType: 'grant.pending', decideBy } as const;
-    const written = await recordGrant(store, pending, history.moves(['attempt']), deps.noticeChannels);
+    const channels = request.together === undefined ? deps.noticeChannels : [];
+    const written = await recordGrant(store, pending, history.moves(['attempt']), channels);
     if (!written.ok) return decideAgain(written);
     tell();
     return { outcome: 'pending', grant: viewPending(deps, session, record, evaluation, decideBy) };
@@ -301,7 +307,7 @@ const useOf = ({ glass, evaluation }: BrokenGlass, capability: string, { decisio
 async function sparingPeople(
   { store, askLimits }: GrantDeps,
   session: SessionFacts,
-  { capability, credentialJwk }: GrantRequest,
+  { capability, credentialJwk, together }: GrantRequest,
   evaluation: Evaluation,
   now: Date,
 ): Promise<Evaluation | string> {
@@ -309,7 +315,7 @@ async function sparingPeople(
   const { plan } = evaluation;
   const waiting = await waitingAlike(store, session.id, { capability, plan, credentialJwk }, now);
   if (waiting !== null) return waiting;
-  const reason = await spared(store, askLimits, aboutGrant(session, capability, plan), now);
+  const reason = await spared(store, askLimits, aboutGrant(session, capability, plan), now, together);
   if (reason === null) return evaluation;
   const { approval: _, expires_seconds: __, ...decision } = evaluation.decision;
   return { ...evaluation, decision: { ...decision, effect: 'deny', reasons: [reason] } };

@@ -1,10 +1,12 @@
 /**
  * An approved grant whose state has changed goes back to people: one statement, from the very approval that
- * was looked at. Who approved it approved another plan; nothing of that counts for this one.
+ * was looked at. Who approved it approved another plan; nothing of that counts for this one. One that was
+ * approved with others is decided alone from then on.
  */
-import { reopenNotices, settleNotices } from '../../approvals/notices.ts';
+import { insertNotices, reopenNotices, settleNotices } from '../../approvals/notices.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventPayload } from '../audit/events.ts';
+import { newId } from '../core/ids.ts';
 import { decisionReason } from '../core/reasons.ts';
 import type { JsonObject, Plan } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
@@ -21,12 +23,15 @@ const sendBackStatement: Statement = {
     WITH live AS (
       SELECT s.id FROM session s WHERE s.id = $2::text AND ${mayAct('s', '$4::timestamptz')} FOR SHARE OF s
     ), sent AS (
-      UPDATE grants g SET status = 'pending', plan = $5::jsonb, plan_digest = $6::text, decide_by = $7::timestamptz, decided_at = NULL,
+      UPDATE grants g SET status = 'pending', plan = $5::jsonb, plan_digest = $6::text, decide_by = $7::timestamptz, decided_at = NULL, batch_id = NULL,
         decision = (g.decision - 'left_out' - 'lowered' - 'asked_plan')
           || jsonb_build_object('reasons', jsonb_build_array(jsonb_build_object('code', ${decisionReason('state_changed')})), 'state_was', $8::jsonb)
       FROM live WHERE g.session_id = live.id AND g.id = $1::text AND g.status = 'approved' AND g.plan_digest = $3::text AND g.decide_by > $4::timestamptz
       RETURNING g.id, g.session_id, g.agent
-    ), ${reopenNotices('sent', '$4::timestamptz')}, audited AS (
+    ), ${reopenNotices('sent', '$4::timestamptz')}, first_notices AS (${insertNotices('sent', '$11', '$12', '$4')}
+      -- Of one that was approved with others nobody was told by itself.
+      ON CONFLICT (grant_id, channel, kind) DO NOTHING
+    ), audited AS (
       ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: event('grant.sent_back'), actor: 'agent', grant: 'id', request: '$9::text', payload: '$10::json' }, 'sent')}
     )
     SELECT id FROM sent`,
@@ -62,7 +67,7 @@ export interface Changed {
 
 /** What has moved on meanwhile is as it is: whoever asks again reads it. */
 export async function sendBack(
-  { store }: { store: Store },
+  { store, noticeChannels }: { store: Store; noticeChannels: readonly string[] },
   { grant, whole, state, seen, decideBy, now, requestId }: Changed,
 ): Promise<void> {
   const round = state.round + 1;
@@ -93,5 +98,7 @@ export async function sendBack(
     JSON.stringify(state.seen),
     requestId,
     JSON.stringify(audit),
+    noticeChannels.map(() => newId('ntc', now)),
+    [...noticeChannels],
   ]);
 }

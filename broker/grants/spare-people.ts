@@ -3,6 +3,7 @@
  * them has just denied, and by no agent without end.
  */
 import canonicalize from 'canonicalize';
+import { decisionReason } from '../core/reasons.ts';
 import type { Json, JsonObject, Plan, Reason } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -27,23 +28,29 @@ export interface AboutToAsk {
 const recentStatement: Statement = {
   name: 'grants_asked_lately',
   text: `
-    SELECT count(*) FILTER (WHERE g.requested_at > $4::timestamptz)::int AS asked, coalesce(bool_or(EXISTS (
-      SELECT 1 FROM review r WHERE r.grant_id = g.id AND r.verdict = 'deny' AND r.at > $5::timestamptz
-        AND g.capability = $2::text AND coalesce(g.decision -> 'asked_plan', g.plan) #> $6::text[] = $7::jsonb)), false) AS denied
-    FROM grants g WHERE g.agent = $1::text AND g.requested_at > $3::timestamptz 
+    SELECT count(*) FILTER (WHERE g.requested_at > $4::timestamptz AND g.batch_id IS NULL AND g.id <> ALL($8::text[]))::int AS asked,
+      coalesce(bool_or(g.capability = $2::text AND coalesce(g.decision -> 'asked_plan', g.plan) #> $6::text[] = $7::jsonb AND (
+        EXISTS (SELECT 1 FROM review r WHERE r.grant_id = g.id AND r.verdict = 'deny' AND r.at > $5::timestamptz)
+        -- Denied with all of its batch, or taken out of it.
+        OR (g.batch_id IS NOT NULL AND g.status = 'denied' AND g.decided_at > $5::timestamptz AND g.decision #>> '{reasons,-1,code}' = ${decisionReason('denied_by_approver')}))), false) AS denied
+    FROM grants g WHERE g.agent = $1::text AND g.requested_at > $3::timestamptz
       -- Of one that was denied by a person, no time to decide is left.
-      AND (g.decide_by IS NOT NULL OR EXISTS (SELECT 1 FROM review r WHERE r.grant_id = g.id))`,
+      AND (g.decide_by IS NOT NULL OR g.batch_id IS NOT NULL OR EXISTS (SELECT 1 FROM review r WHERE r.grant_id = g.id))`,
 };
 
 /** Longest time for which people may be asked: a denial is never later than that after the request. */
 const longestWaitMs = 86_400_000;
 
-/** Why people are not asked; null = they are. */
+/**
+ * Why people are not asked; null = they are. What is put to them together is one request.
+ * @param together ids of grants that are put to them together with this one
+ */
 export async function spared(
   store: Store,
   { requestsPerHour, cooldownSeconds }: AskLimits,
   about: AboutToAsk,
   now: Date,
+  together: readonly string[] = [],
 ): Promise<Reason | null> {
   if (requestsPerHour === 0 && cooldownSeconds === 0) return null;
   const ago = (ms: number) => new Date(now.getTime() - ms);
@@ -55,6 +62,7 @@ export async function spared(
     ago(cooldownSeconds * 1000),
     [...about.path],
     JSON.stringify(about.same),
+    [...together],
   ]);
   if (cooldownSeconds > 0 && row?.denied === true) return { code: 'denied_lately' };
   return requestsPerHour > 0 && (row?.asked ?? 0) >= requestsPerHour ? { code: 'asked_too_often' } : null;

@@ -4,7 +4,7 @@
  * (scripts/check/tables.ts). Pure text, so that leases, sessions and approvals may import it.
  */
 
-import { aboutSession } from '../core/questions.ts';
+import { aboutSession, isBatchSql } from '../core/questions.ts';
 
 /** What a review writes, as SQL of each value. */
 export interface DecidedGrant {
@@ -38,11 +38,28 @@ export const decideGrant = (live: string, d: DecidedGrant): string => `
         sealed_arguments = CASE WHEN ${d.status} = 'pending' OR (${d.status} = 'approved' AND g.capability <> '${aboutSession}') THEN g.sealed_arguments END, decision = g.decision || ${d.decision}
       FROM ${live}
       WHERE g.session_id = ${live}.id AND g.id = ${d.grantId} AND g.status = 'pending' AND g.decide_by > ${d.at} AND g.plan_digest = ${d.seenDigest}
+        -- Of a list something must be left to decide on.
+        AND (NOT ${isBatchSql('g.capability')} OR EXISTS (SELECT 1 FROM grants m WHERE m.batch_id = g.id AND m.status = 'pending'))
         AND (${d.seenApprovals} IS NULL OR g.approval_count = ${d.seenApprovals})
         AND EXISTS (SELECT 1 FROM agent a WHERE a.name = g.agent AND a.version = ${d.versionInForce})`;
 
 /**
- * pending / approved → denied: nobody decided, or nobody collected.
+ * What a review of a batch does to its members: pending → approved / denied, each as it stood when people saw
+ * it. One that has ended meanwhile stays ended. RETURNING on alias `g`; `m` is what was to become of it.
+ * @param batch alias of a row with the `id` of the batch
+ * @param members SQL of a JSON array of `{id, status, plan_digest, decision, payload}`
+ * @param decideBy SQL of until when what is approved is collected
+ */
+export const decideMembers = (batch: string, members: string, at: string, decideBy: string): string => `
+      UPDATE grants g
+      SET status = m.status, decided_at = ${at}, decision = g.decision || m.decision,
+        decide_by = CASE WHEN m.status = 'approved' THEN ${decideBy} END, ended_at = CASE WHEN m.status = 'denied' THEN ${at} END
+      FROM ${batch} CROSS JOIN LATERAL jsonb_to_recordset(${members}) AS m (id text, status text, plan_digest text, decision jsonb, payload jsonb)
+      WHERE g.id = m.id AND g.batch_id = ${batch}.id AND g.status = 'pending' AND g.plan_digest = m.plan_digest`;
+
+/**
+ * pending / approved → denied: nobody decided, or nobody collected. Whoever ends a batch ends those of its
+ * members that are still to be had.
  * @param due alias of rows with `id` and `reason`. RETURNING on alias `g`
  * @param before reasons that stand before this one, as SQL of a JSON array
  */
@@ -50,16 +67,28 @@ export const lapseGrant = (due: string, at: string, before = "'[]'::jsonb"): str
       UPDATE grants g
       SET status = 'denied', decided_at = coalesce(g.decided_at, ${at}), ended_at = ${at}, sealed_arguments = NULL,
         decision = g.decision || jsonb_build_object('effect', 'deny', 'reasons', ${before} || jsonb_build_array(jsonb_build_object('code', ${due}.reason)))
-      FROM ${due} WHERE g.id = ${due}.id`;
+      FROM ${due} CROSS JOIN LATERAL (SELECT ${due}.id AS grant_id UNION SELECT m.id FROM grants m WHERE m.batch_id = ${due}.id) with_members
+      WHERE g.id = with_members.grant_id AND g.ended_at IS NULL AND g.status IN ('pending', 'approved')`;
+
+/**
+ * SQL condition: nobody decides or collects any more of it by its own time. Of a batch that was approved the
+ * members lapse, each by itself.
+ * @param g alias of `grants`
+ */
+export const lapsesByItself = (g: string): string =>
+  `NOT (${g}.status = 'approved' AND ${isBatchSql(`${g}.capability`)})`;
+
+/** What was decided and had its effect: of a batch, its approval. */
+const isGiven = `(status IN ('issued', 'issuing') OR (status = 'approved' AND ${isBatchSql('capability')}))`;
 
 /**
  * pending / approved → denied, issuing / issued → ended: its session has ended, or may not have it any more.
  * @param where SQL condition on rows of `grants` @param reason SQL of the code of a decision's reason
  */
 export const releaseGrant = (where: string, at: string, reason: string): string => `
-      UPDATE grants SET status = CASE WHEN status IN ('issued', 'issuing') THEN 'ended' ELSE 'denied' END, ended_at = ${at},
+      UPDATE grants SET status = CASE WHEN ${isGiven} THEN 'ended' ELSE 'denied' END, ended_at = ${at},
              decided_at = coalesce(decided_at, ${at}), sealed_arguments = NULL,
-             decision = CASE WHEN status IN ('issued', 'issuing') THEN decision
+             decision = CASE WHEN ${isGiven} THEN decision
                ELSE decision || jsonb_build_object('effect', 'deny', 'reasons', jsonb_build_array(jsonb_build_object('code', ${reason}))) END
       WHERE ${where}`;
 

@@ -20,6 +20,8 @@ export interface GrantView {
   /** Whose approvals it needs, and which it has. Each must be complete. */
   approvals?: ApprovalView[];
   approval_url?: string;
+  /** People decide on it together with others of the task: the request that lists them. */
+  batch?: string;
   lease?: { id: string; status: string; expires_at: string };
 }
 
@@ -46,6 +48,7 @@ export function viewGrant(
     plan: Plan;
     planDigest: string;
     decideBy: Date | null;
+    batchId?: string | null;
     reasons: Reason[];
     narrowed?: boolean;
     /** Of one that waits. */
@@ -70,7 +73,8 @@ export function viewGrant(
       ? {}
       : { decide_by: grant.decideBy.toISOString() }),
     ...(grant.status === 'pending' && grant.approvals !== undefined ? { approvals: grant.approvals } : {}),
-    ...(grant.status === 'pending' ? { approval_url: `${publicUrl}/approvals/${grant.id}` } : {}),
+    ...(grant.status === 'pending' ? { approval_url: `${publicUrl}/approvals/${grant.batchId ?? grant.id}` } : {}),
+    ...(grant.batchId == null ? {} : { batch: grant.batchId }),
     ...(lease === null
       ? {}
       : { lease: { id: lease.id, status: lease.status, expires_at: lease.expiresAt.toISOString() } }),

@@ -1,6 +1,7 @@
 /** `/v1/grants`: ask, wait, redeem. */
 
 import { z } from 'zod';
+import { errorTable } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { checkCredentialJwk } from '../grants/deliver.ts';
@@ -8,13 +9,21 @@ import { historyReads } from '../grants/history.ts';
 import { withdraw } from '../grants/issue-grant.ts';
 import { decidedGrants, readGrant, waitForGrant } from '../grants/read-grant.ts';
 import { redeemGrant, redemptionReads } from '../grants/redeem-grant.ts';
-import { type GrantAnswer, type GrantDeps, grantReads, requestGrant } from '../grants/request-grant.ts';
+import { type BatchAnswer, mostTogether, requestBatch } from '../grants/request-batch.ts';
+import {
+  type GrantAnswer,
+  type GrantDeps,
+  type GrantRequest,
+  grantReads,
+  requestGrant,
+} from '../grants/request-grant.ts';
 import type { GrantView } from '../grants/view.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
 import { sleepBound } from '../sessions/sleep.ts';
 import { idempotencyKeyOf } from './idempotency-key.ts';
 import { type Answer, mayNotAct, type Operation, operation } from './operation.ts';
-import { reasonSchema } from './problem-schema.ts';
+import { problemOf } from './problem.ts';
+import { problemSchema, reasonSchema } from './problem-schema.ts';
 import { idOf, inDigits, line, prose } from './text.ts';
 
 const jsonObject = z.record(z.string(), z.unknown()) as unknown as z.ZodType<JsonObject>;
@@ -73,6 +82,12 @@ export const grantSchema = z
       .string()
       .optional()
       .describe('Where an approver signs in and decides. The link alone grants nothing.'),
+    batch: z
+      .string()
+      .optional()
+      .describe(
+        'People decide on it together with others that were asked for with it: the request that lists them all, read like a grant.',
+      ),
     needs_approval: z
       .object({
         wait: z
@@ -97,6 +112,21 @@ export const issuedSchema = grantSchema.extend({
   credential: z.looseObject({ type: z.string() }).optional().describe('Delivered once, unless it was sealed.'),
   credential_jwe: z.string().optional().describe('The credential sealed to `credential_jwk`.'),
   decision: z.string().describe('The signed decision (JWS) that the delivering side acted on.'),
+});
+
+const batchSchema = z.object({
+  answers: z
+    .array(z.object({ status: z.int(), body: z.union([issuedSchema, grantSchema, problemSchema]) }))
+    .describe('Status and body that `POST /v1/grants` would have answered each with.'),
+});
+
+const requestOf = (body: z.output<typeof grantBody>, address: string | undefined): GrantRequest => ({
+  capability: body.capability,
+  params: body.params,
+  ttlSeconds: body.ttl_seconds,
+  justification: body.justification ?? null,
+  credentialJwk: body.credential_jwk ?? null,
+  address: address ?? null,
 });
 
 export function grantOperations(deps: GrantDeps & { poller: LongPoller; maxSleepSeconds: number }): Operation[] {
@@ -145,6 +175,16 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller; maxSleep
     }
   };
 
+  const eachOf = async (answer: BatchAnswer, session: SessionFacts, requestId: string): Promise<Answer> =>
+    answer.outcome === 'refused'
+      ? { status: errorTable[answer.error.code].status, body: problemOf(answer.error, deps.publicUrl, requestId) }
+      : answerOf(answer, session, requestId);
+
+  const undeliver = async (answers: readonly BatchAnswer[], requestId: string) => {
+    for (const answer of answers)
+      if (answer.outcome === 'issued') await withdraw(deps, answer.grant.lease!.id, requestId);
+  };
+
   return [
     operation({
       method: 'post',
@@ -182,15 +222,50 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller; maxSleep
       handle: async ({ body, header, address, requestId }, session) => {
         const key = idempotencyKeyOf(header);
         if (body.credential_jwk !== undefined) await checkCredentialJwk(body.credential_jwk);
-        const request = {
-          capability: body.capability,
-          params: body.params,
-          ttlSeconds: body.ttl_seconds,
-          justification: body.justification ?? null,
-          credentialJwk: body.credential_jwk ?? null,
-          address: address ?? null,
+        const answer = await requestGrant(deps, session, requestOf(body, address), key, requestId);
+        return answerOf(answer, session, requestId);
+      },
+    }),
+    operation({
+      method: 'post',
+      path: '/v1/grants/batch',
+      needsClock: true,
+      summary: 'Ask for several capabilities of one task at once',
+      tag: 'Grants',
+      access: 'session',
+      body: z.strictObject({
+        requests: z
+          .array(grantBody)
+          .min(1)
+          .max(mostTogether)
+          .describe('Each as in `POST /v1/grants`. All that people must decide on is put to them at once.'),
+      }),
+      headers: { 'Idempotency-Key': 'The same key and body again are the same grants, without second credentials.' },
+      responses: {
+        200: {
+          description:
+            'What each came to, in their order: allowed, denied, or waiting. Those that wait and need the same people have the same `batch`: one decision is on all of them, and an approver may take single ones out. Each is collected by itself.',
+          schema: batchSchema,
+        },
+      },
+      errors: ['bad_request', ...mayNotAct, 'unavailable'],
+      handle: async ({ body, header, address, requestId }, session) => {
+        const key = idempotencyKeyOf(header);
+        for (const { credential_jwk } of body.requests)
+          if (credential_jwk !== undefined) await checkCredentialJwk(credential_jwk);
+        const requests = body.requests.map((one) => requestOf(one, address));
+        const answers = await requestBatch(deps, session, requests, key, requestId);
+        const each = await Promise.all(answers.map((answer) => eachOf(answer, session, requestId))).catch(
+          async (error: unknown) => {
+            await undeliver(answers, requestId);
+            throw error;
+          },
+        );
+        return {
+          status: 200,
+          body: { answers: each.map(({ status, body }) => ({ status, body })) },
+          undelivered: () => undeliver(answers, requestId),
         };
-        return answerOf(await requestGrant(deps, session, request, key, requestId), session, requestId);
       },
     }),
     operation({

@@ -18,7 +18,8 @@ export interface Problem {
   [extension: string]: unknown;
 }
 
-function problemOf(error: WritError, publicUrl: string, requestId: string): Problem {
+/** A refusal as a document. */
+export function problemOf(error: WritError, publicUrl: string, requestId: string): Problem {
   const { status, title } = errorTable[error.code];
   return {
     type: `${publicUrl}/errors/${error.code}`,

@@ -56,3 +56,13 @@ export function approvalConfig(manifest: Manifest, name: string): string {
   const owners = [manifest.owner, capability === undefined ? manifest.owner : capabilityOwner(manifest, capability)];
   return JSON.stringify([owners, manifest.approval ?? null, capability?.approval ?? null]);
 }
+
+/**
+ * Who decides on a capability, how, and where, as one text: what it is equal for may be decided on at once.
+ */
+export function reviewTerms(manifest: Manifest, name: string): string {
+  const capability = member(manifest.capabilities, name);
+  const { quorum, from, challenge } = { ...manifest.approval, ...capability?.approval };
+  const owners = [manifest.owner, capability === undefined ? manifest.owner : capabilityOwner(manifest, capability)];
+  return JSON.stringify([owners, quorum ?? null, from ?? null, challenge ?? null, capability?.slack ?? null]);
+}

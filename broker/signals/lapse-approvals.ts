@@ -7,7 +7,7 @@ import { endPreApprovals } from '../../approvals/pre-approval-transitions.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { decisionReason, preApprovalEnd } from '../core/reasons.ts';
-import { lapseGrant } from '../grants/transitions.ts';
+import { lapseGrant, lapsesByItself } from '../grants/transitions.ts';
 import type { NamedAccount } from '../people/account-names.ts';
 import type { Statement, Store } from '../store/open.ts';
 
@@ -21,10 +21,11 @@ const lapseStatement: Statement = {
     WITH account AS (
       SELECT a.issuer, a.subject FROM jsonb_to_recordset($2::jsonb) AS a (issuer text, subject text)
     ), open AS (
-      SELECT g.id FROM grants g
-      WHERE g.ended_at IS NULL AND g.status IN ('pending', 'approved', 'issuing') AND EXISTS (
+      -- Of a batch that was approved its members lapse, as far as they were not redeemed.
+      SELECT g.id FROM grants g LEFT JOIN grants batch ON batch.id = g.batch_id
+      WHERE g.ended_at IS NULL AND g.status IN ('pending', 'approved', 'issuing') AND ${lapsesByItself('g')} AND EXISTS (
         SELECT 1 FROM review r JOIN account a ON r.reviewer ->> 'issuer' = a.issuer AND r.reviewer ->> 'subject' = a.subject
-        WHERE r.grant_id = g.id AND r.verdict = 'approve' AND (g.status = 'issuing' OR r.consented_digest = g.plan_digest))
+        WHERE r.grant_id = coalesce(batch.id, g.id) AND r.verdict = 'approve' AND (g.status = 'issuing' OR r.consented_digest = coalesce(batch.plan_digest, g.plan_digest)))
     ), due AS (
       SELECT g.id, ${decisionReason('approver_signed_off')} AS reason FROM grants g
       WHERE g.id IN (SELECT id FROM open) AND g.ended_at IS NULL AND g.status IN ('pending', 'approved')

@@ -88,6 +88,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
       'decide_by',
       'sealed_arguments',
       'redeemed_moves',
+      'batch_id',
       'decided_at',
       'ended_at',
     ],
