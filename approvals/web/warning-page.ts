@@ -51,7 +51,7 @@ export function warningPage({ grant, warning, summary, callArguments, sent, pass
           ' I have read this now.',
         ]),
         passkey ? passkeyFields() : null,
-        h('button', { class: 'approve', type: 'submit' }, choices(grant).approve),
+        h('button', { class: 'approve', type: 'submit' }, choices({ ...grant, plan: warning.plan }).approve),
       ]),
       h('p', null, h('a', { href: action }, 'Back to the request')),
     ]),
