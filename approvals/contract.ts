@@ -11,6 +11,7 @@ import type { JSX } from 'preact';
 import type { SettingsModule } from '../broker/config/settings.ts';
 import type { WebLog } from '../broker/console/page-errors.ts';
 import type { WritError } from '../broker/core/errors.ts';
+import type { LongPoller } from '../broker/core/long-poller.ts';
 import type { Clock, JsonObject, Plan, PlanDescription } from '../broker/core/vocabulary.ts';
 import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
@@ -174,6 +175,8 @@ export interface PagesDeps extends LoginDeps, PasskeyDeps {
   canNarrow?: (provider: string) => boolean;
   /** Absent: nothing is lowered. */
   levelsOf?: LevelsOf;
+  /** Waits for what changes; absent: pages that are open ask now and then. */
+  poller?: LongPoller;
   log: WebLog;
   requestId: (req: Request, res: Response) => string;
   /** Puts a refused request on the record. */

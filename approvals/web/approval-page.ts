@@ -71,7 +71,7 @@ const steps = [60, 120, 300, 600, 900, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600]
 export function approvalPage(page: ApprovalPage): JSX.Element {
   const { grant } = page;
   const whom = forWhom(grant);
-  return h('div', { 'data-state': stateOf(grant), 'data-state-url': `/approvals/${grant.id}/state` }, [
+  return h('div', { 'data-state': stateOf(grant), 'data-live': `/approvals/${grant.id}` }, [
     h(
       'p',
       { class: 'kicker' },

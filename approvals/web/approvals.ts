@@ -34,8 +34,9 @@ import {
   withdraw,
 } from '../review.ts';
 import { aheadRouter } from './ahead.ts';
-import { approvalPage, barredPage, type StateChange, stateOf } from './approval-page.ts';
+import { approvalPage, barredPage, type StateChange } from './approval-page.ts';
 import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
+import { streamStates, visibleState } from './live.ts';
 import {
   type ApprovalView,
   grantRef,
@@ -55,7 +56,7 @@ export interface ApprovalsDeps extends PagesDeps {
   channel: string;
 }
 
-/** `GET /approvals`, `…/mine`, `…/team`, `…/:id`, `…/:id/state`; `POST /approvals/:id`. */
+/** `GET /approvals`, `…/mine`, `…/team`, `…/:id`, `…/:id/state`, `…/:id/events`; `POST /approvals/:id`. */
 export function approvalsRouter(deps: ApprovalsDeps): Router {
   const router = express.Router({ caseSensitive: true, strict: true });
 
@@ -97,17 +98,15 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
   // What a page that is open looks at: a word that changes when it is decided, for whoever may see it.
   router.get('/approvals/:id/state', async (req, res) => {
     guardHeaders(res);
-    const login = await loadLogin(deps, req);
-    const [grant] = login === null || !isId(req.params.id) ? [] : await loadApprovals(deps.store, [req.params.id]);
-    const seen =
-      login !== null &&
-      grant !== undefined &&
-      (await standingOf(login.identity, await loadForReview(deps.store, grant.id), deps)).maySee;
+    const seen = await visibleState(deps, req, String(req.params.id));
     res
-      .status(seen ? 200 : 404)
+      .status(seen === null ? 404 : 200)
       .type('text')
-      .send(seen ? stateOf(grant) : '');
+      .send(seen?.state ?? '');
   });
+
+  const { poller } = deps;
+  if (poller !== undefined) router.get('/approvals/:id/events', streamStates(deps, poller));
 
   router.use(aheadRouter(deps));
 

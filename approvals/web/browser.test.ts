@@ -545,13 +545,14 @@ async function everyPage() {
     agent: '/agents/invoice-bot',
     'agent-owner-gone': '/agents/orphaned-bot',
     locks: '/locks',
+    logins: '/logins',
     'locks-of-an-agent': '/locks?target=agent%20invoice-bot',
     'for-admins': '/locks',
   };
   return Object.entries(pages).map(([name, path]) => ({
     name,
     path,
-    who: /^(agents?|agent-owner-gone|locks.*|home)$/.test(name) ? admin : owner,
+    who: /^(agents?|agent-owner-gone|locks.*|logins|home)$/.test(name) ? admin : owner,
     status: name === 'request-unknown' ? 404 : name === 'for-admins' ? 403 : 200,
   }));
 }

@@ -8,10 +8,12 @@ import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { consoleRouter } from '../../broker/console/console.ts';
 import { locksRouter } from '../../broker/console/locks.ts';
+import { loginsRouter } from '../../broker/console/logins.ts';
 import { type ManifestPagesDeps, manifestPagesRouter } from '../../broker/console/manifests.ts';
 import { passkeysRouter } from '../../broker/console/passkeys.ts';
 import { assetsRouter } from '../../broker/console/shell.ts';
-import { manualClock } from '../../broker/core/clock.ts';
+import { manualClock, systemClock } from '../../broker/core/clock.ts';
+import { createLongPoller } from '../../broker/core/long-poller.ts';
 import { batchProvider } from '../../broker/core/questions.ts';
 import type { JsonObject, Plan, PlanDescription } from '../../broker/core/vocabulary.ts';
 import { describeQuestion } from '../../broker/grants/question.ts';
@@ -43,9 +45,14 @@ export interface Harness {
   about: GrantAbout;
   /** Whether an approval that is too fast must be confirmed; most tests are no readers. */
   warns: boolean;
+  /** As in `LoginDeps`: how long a browser may be idle, and under which configuration logins stand. */
+  idleSeconds: number | undefined;
+  idp: string | undefined;
   /** Lines that the pages logged. */
   logged: string[];
   /** A browser in which the person is signed in already, without the identity provider. */
+  /** As a broker does that stops. */
+  stopWaiting(): void;
   signedIn(identity: Identity, method?: LoginMethod): Promise<{ cookie: string; csrf: string }>;
   close(): Promise<void>;
 }
@@ -82,8 +89,12 @@ export async function openHarness(
     },
     about: { owner: 'team:billing' },
     warns: false,
+    idleSeconds: undefined,
+    idp: undefined,
     signedIn: (identity, method) => signedIn(store, identity, clock.now(), method),
+    stopWaiting: () => poller.close(),
     close: async () => {
+      poller.close();
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
       await store.close();
@@ -97,9 +108,12 @@ export async function openHarness(
     allowInsecureLoopback: false,
   };
   const provider = oidcClient(settings, publicUrl, clock);
+  // Looks often, and waits by the test's clock.
+  const poller = createLongPoller({ now: () => clock.now(), sleep: (_ms, signal) => systemClock.sleep(20, signal) });
   const deps = {
     store,
     clock,
+    poller,
     publicUrl,
     channel: 'web',
     provider,
@@ -124,6 +138,12 @@ export async function openHarness(
     callArguments: async () => null,
     ownersOf: async () => ['team:billing'],
     isAdmin: (person: Identity) => person.groups.includes('writ-admins'),
+    get idleSeconds() {
+      return harness.idleSeconds;
+    },
+    get idp() {
+      return harness.idp;
+    },
     get warnsHasty() {
       return harness.warns;
     },
@@ -186,7 +206,7 @@ export async function openHarness(
       locks: { store, clock, providers: new Map(), mintDeadlineSeconds: 30, toldOfEnds: [], notify: () => {} },
     }),
   );
-  app.use(passkeysRouter(deps));
+  app.use(passkeysRouter(deps), loginsRouter(deps));
   app.use(manifestPagesRouter({ ownerGraceSeconds: 259_200, ...deps, ...proposals }));
   return harness;
 }

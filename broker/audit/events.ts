@@ -563,6 +563,10 @@ export const events = {
     payload: [nothing],
   },
   'person.signed_out': { meaning: 'A person signed out.', payload: [nothing] },
+  'person.logins_ended': {
+    meaning: 'An admin ended one login of a person, or all of them.',
+    payload: [z.strictObject({ reason: text, issuer: text, subject: text, logins: count })],
+  },
   'person.signed_off': {
     meaning: 'A signal of the identity provider ended a login.',
     payload: [z.strictObject({ signal: text, event: text })],

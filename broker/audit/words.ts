@@ -186,6 +186,8 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'person.changed': ({ actor }) => plain(`The identity provider says something new of ${actor}.`),
   'person.lapsed': ({ actor }) => plain(`The identity provider no longer confirms ${actor}, who is signed out.`),
   'person.signed_out': ({ actor }) => plain(`${actor} signed out.`),
+  'person.logins_ended': ({ actor, payload: { subject, reason } }) =>
+    plain(`${actor} ended logins of ${subject ?? 'somebody'}: ${reason ?? ''}.`),
   'passkey.registered': ({ actor }) => plain(`${actor} registered a passkey.`),
   'passkey.used': ({ actor }) => plain(`${actor} used a passkey.`),
   'passkey.refused': ({ actor, because }) => bad(`A passkey of ${actor} was refused${because(passkeyRefusals)}.`),

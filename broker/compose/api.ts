@@ -11,6 +11,7 @@ import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { breakGlassRouter } from '../console/break-glass.ts';
 import { consoleRouter } from '../console/console.ts';
 import { locksRouter } from '../console/locks.ts';
+import { loginsRouter } from '../console/logins.ts';
 import { manifestPagesRouter } from '../console/manifests.ts';
 import { noSignInRouter } from '../console/no-sign-in.ts';
 import { passkeysRouter } from '../console/passkeys.ts';
@@ -38,6 +39,7 @@ import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
 import { type IntrospectionDeps, introspectionOperation } from '../http/introspection.ts';
 import { lockOperations } from '../http/locks.ts';
+import { loginOperations } from '../http/logins.ts';
 import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
 import { preApprovalOperations } from '../http/pre-approvals.ts';
 import type { Refusals } from '../http/refusals.ts';
@@ -105,6 +107,10 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     adminGroup: settings.WRIT_ADMIN_GROUP,
     loginSeconds: settings.WRIT_LOGIN_SECONDS,
     uncheckedSeconds: settings.WRIT_LOGIN_UNCHECKED_SECONDS,
+    idleSeconds: settings.WRIT_LOGIN_IDLE_SECONDS,
+    ...(settings.WRIT_OIDC_ISSUER === undefined
+      ? {}
+      : { idp: `${settings.WRIT_OIDC_ISSUER} ${settings.WRIT_OIDC_CLIENT_ID ?? ''}` }),
     ...(provider === null
       ? {}
       : {
@@ -152,6 +158,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     ...passkeys,
     challengeKey: deriveKey(kek, 'approval-challenges'),
     warnsHasty: settings.WRIT_APPROVAL_WARNING === 'on',
+    poller,
     preApprovalSeconds: settings.WRIT_PRE_APPROVAL_SECONDS,
     signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
   };
@@ -295,6 +302,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       ...manifestOperations(manifests),
       ...adminOperations(admin),
       ...lockOperations(locks),
+      ...loginOperations({ ...login, signInIssuer: settings.WRIT_OIDC_ISSUER ?? null }),
       ...breakGlassOperations(breakGlass),
       ...preApprovalOperations(pages),
       ...replayOperations({ ...parts, digest }),
@@ -325,6 +333,11 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       }),
       breakGlassRouter({ ...web, breakGlass }),
       locksRouter({ ...web, locks, isAdmin: (person) => isAdmin(person.groups) }),
+      loginsRouter({
+        ...web,
+        isAdmin: (person) => isAdmin(person.groups),
+        signInIssuer: settings.WRIT_OIDC_ISSUER ?? null,
+      }),
       manifestPagesRouter({
         ...web,
         ownersOf,

@@ -313,6 +313,9 @@ export const environment = z.object({
   WRIT_LOGIN_SECONDS: seconds(28_800, 60, 86_400).describe(
     'How long a person stays signed in where the issuer can be asked again (a refresh token, or a userinfo endpoint that says the groups).',
   ),
+  WRIT_LOGIN_IDLE_SECONDS: seconds(3600, 60, 86_400).describe(
+    'A browser that asked for nothing for so long must sign in again. What a page’s script asks by itself does not count.',
+  ),
   WRIT_LOGIN_RECHECK_SECONDS: seconds(900, 10, 900).describe(
     'How old the issuer’s word on a signed-in person’s groups may be before it is asked again.',
   ),

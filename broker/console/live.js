@@ -13,13 +13,34 @@ for (const time of document.querySelectorAll('time[datetime]')) {
   });
 }
 
-const live = document.querySelector('[data-state]');
-if (live !== null) {
-  const { state, stateUrl } = live.dataset;
+const shown = document.querySelector('[data-state]');
+if (shown !== null) {
+  const { state, live } = shown.dataset;
   const look = async () => {
     if (document.hidden) return;
-    const answer = await fetch(stateUrl, { headers: { accept: 'text/plain' }, redirect: 'error' });
+    const answer = await fetch(`${live}/state`, { headers: { accept: 'text/plain' }, redirect: 'error' });
     if (answer.ok && (await answer.text()) !== state) location.reload();
   };
-  setInterval(() => look().catch(() => {}), 3000);
+  // A stream tells it at once. A browser opens few connections to one place: a page that nobody looks at has
+  // none, and where there is none to be had, the page asks now and then.
+  let events = null;
+  let asking = null;
+  const listen = () => {
+    if (asking !== null || (events === null) === document.hidden) return;
+    if (document.hidden) {
+      events.close();
+      events = null;
+      return;
+    }
+    events = new EventSource(`${live}/events?state=${encodeURIComponent(state)}`);
+    events.onmessage = ({ data }) => {
+      if (data !== state) location.reload();
+    };
+    events.onerror = () => {
+      if (events?.readyState !== EventSource.CLOSED) return;
+      asking = setInterval(() => look().catch(() => {}), 3000);
+    };
+  };
+  document.addEventListener('visibilitychange', listen);
+  listen();
 }

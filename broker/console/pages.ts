@@ -36,11 +36,13 @@ export function homePage(
   ]);
 }
 
-/** For admins: whether anything is locked, and the way there. */
+/** For admins: whether anything is locked, and the way there and to who is signed in. */
 export function lockedLine(standing: number): JSX.Element {
-  if (standing === 0) return h('p', { class: 'small' }, h('a', { href: '/locks' }, 'Stop an agent, or more: locks'));
+  const signedIn = h('a', { href: '/logins' }, 'Who is signed in');
+  if (standing === 0)
+    return h('p', { class: 'small' }, [h('a', { href: '/locks' }, 'Stop an agent, or more: locks'), ' · ', signedIn]);
   const words = standing === 1 ? 'One lock stands.' : `${standing} locks stand.`;
-  return h('p', { class: 'fault' }, [words, ' ', h('a', { href: '/locks' }, 'Look')]);
+  return h('p', { class: 'fault' }, [words, ' ', h('a', { href: '/locks' }, 'Look'), ' · ', signedIn]);
 }
 
 function nowLine(live: SessionView[], isPart: boolean): string {

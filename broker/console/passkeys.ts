@@ -1,9 +1,8 @@
 /** The page of one's own passkeys, where an admin can also remove somebody else's. */
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import { asWritError, errorTable, WritError } from '../core/errors.ts';
-import { type Identifier, readUser } from '../core/identifier.ts';
-import { accountsOf } from '../people/account-names.ts';
 import type { Identity } from '../people/identity.ts';
+import { findAccount } from '../people/live-logins.ts';
 import { checkCsrf, type Login, type LoginDeps, loadLogin, requirePerson, viewerOf } from '../people/login.ts';
 import { readAssertion } from '../people/passkeys/assertion.ts';
 import {
@@ -52,7 +51,7 @@ export function passkeysRouter(deps: PasskeyPagesDeps): Router {
     const { login, admin, body } = await postedByAdmin(deps, req);
     const reason = readReason(body.reason);
     if (reason === null) throw new WritError('bad_request', { detail: 'Say why, in one line of visible characters.' });
-    const account = await accountOf(deps, body.person);
+    const account = await findAccount(deps.store, body.person, deps.signInIssuer);
     const by = { admin: admin.identity ?? login.identity, reason, requestId: deps.requestId(req, res) };
     const count = await removeAllOf(deps, account, by);
     const text = count === 0 ? 'They have none.' : `Removed: ${count}.`;
@@ -158,16 +157,4 @@ function readName(text: unknown): string {
   if (name === '' || name.length > passkeyNameMax || visible(name) !== name)
     throw new WritError('bad_request', { detail: `Give it a name of at most ${passkeyNameMax} visible characters.` });
   return name;
-}
-
-/** @throws WritError `bad_request`, `not_found` */
-async function accountOf({ store, signInIssuer }: PasskeyPagesDeps, text: unknown) {
-  const name = typeof text === 'string' ? readUser(text.trim().replace(/^(?!user:)/, 'user:')) : null;
-  if (name === null || name.kind === null)
-    throw new WritError('bad_request', { detail: 'Name the person: an e-mail address, or kind:name.' });
-  const issuer = name.kind === 'subject' && signInIssuer !== null ? { issuer: signInIssuer } : {};
-  const [account, ...others] = await accountsOf(store, [{ ...(name as Identifier), ...issuer }]);
-  if (account === undefined || others.length > 0)
-    throw new WritError('not_found', { detail: 'No account, or more than one, signed in under that name.' });
-  return account;
 }

@@ -26,6 +26,8 @@ export interface LongPoller {
    * @throws WritError `rate_limited` when the session waits too often at once; whatever the poll throws
    */
   wait(wait: Wait): Promise<void>;
+  /** The broker stops: nobody waits any more. */
+  readonly closed: boolean;
   /** Ends every wait, and every later one at once, because the broker stops. */
   close(): void;
 }
@@ -87,6 +89,9 @@ export function createLongPoller(clock: Clock): LongPoller {
         waiters.delete(waiter);
         for (const signal of [wait.signal, closing.signal]) signal.removeEventListener('abort', waiter.done);
       }
+    },
+    get closed() {
+      return closing.signal.aborted;
     },
     close: () => closing.abort(),
   };

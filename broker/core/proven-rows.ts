@@ -19,7 +19,11 @@ export interface ProvenRows {
     expires_at: Date;
     /** How it was made; absent = by the identity provider, in the ordinary way. */
     method?: 'fresh_oidc' | 'passkey';
+    /** Issuer and client id under which it was made; absent = before that was written down. */
+    idp?: string;
   };
+  /** When the browser of a login last asked for something: later than it was, an idle one would go on. */
+  login_seen: { token_hash: string; seen_at: Date };
   /** Who somebody is, as of then: their groups are a right for as long as that is not too long ago. */
   confirmed_person: { issuer: string; subject: string; identity: object; confirmed_at: Date };
   /** Bound to the person: a row of somebody else's key gives nobody a passkey. */

@@ -16,7 +16,7 @@ import { rememberNames } from './account-names.ts';
 import { expireBootstrap } from './admin-access.ts';
 import { proveConfirmed, rememberConfirmed } from './confirmed-person.ts';
 import { type Identity, identityRecord, namesToRemember, personRef } from './identity.ts';
-import { type LoginMethod, methodProven } from './login-method.ts';
+import { type LoginMethod, loginProven, methodProven } from './login-method.ts';
 import type { SignedInPerson } from './oidc.ts';
 import type { LoginRow, Rechecks } from './recheck.ts';
 import { isSameOrigin } from './same-origin.ts';
@@ -37,6 +37,10 @@ export interface LoginDeps {
   uncheckedSeconds?: number;
   /** Asks the identity provider again; absent = it cannot be. */
   rechecks?: Rechecks;
+  /** A login whose browser asked for nothing for so long is good for nothing in it; absent = it is. */
+  idleSeconds?: number | undefined;
+  /** Issuer and client id as they are configured: logins of others do not stand; absent = all do. */
+  idp?: string | undefined;
 }
 
 export interface Login {
@@ -55,8 +59,8 @@ const openStatement: Statement = {
     WITH purged AS (
       DELETE FROM login WHERE expires_at <= $4::timestamptz
     ), opened AS (
-      INSERT INTO login (token_hash, identity, csrf, created_at, checked_at, sealed, expires_at, proof, method)
-      VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $13::timestamptz, $9::text, $5::timestamptz, $10::text, $12::text)
+      INSERT INTO login (token_hash, identity, csrf, created_at, checked_at, sealed, expires_at, proof, method, idp)
+      VALUES ($1::text, $2::jsonb, $3::text, $4::timestamptz, $13::timestamptz, $9::text, $5::timestamptz, $10::text, $12::text, $16::text)
     ), named AS (${rememberNames('$2::jsonb', '$8::json', '$4::timestamptz')}
     ), confirmed AS (${rememberConfirmed('$2::jsonb', '$4::timestamptz', '$14::text')}
     ), ${endWithGroups('$2::jsonb', '$4::timestamptz', '$14::text IS NOT NULL')}, expired AS (${expireBootstrap('$11::boolean', '$4::timestamptz')}
@@ -110,7 +114,7 @@ async function writeLogin(
   const seconds = sealed === null ? unasked : (deps.loginSeconds ?? 8 * 3600);
   const expires = new Date(now.getTime() + seconds * 1000);
   const record = identityRecord(identity);
-  const proof = deps.store.proofs.make('login', {
+  const row = {
     token_hash: tokenHash,
     identity: record,
     csrf,
@@ -118,8 +122,10 @@ async function writeLogin(
     checked_at: confirmedAt,
     sealed,
     expires_at: expires,
-    ...methodProven(method),
-  });
+    method,
+    idp: deps.idp ?? null,
+  };
+  const proof = deps.store.proofs.make('login', loginProven(row));
   await deps.store.run(openStatement, [
     tokenHash,
     JSON.stringify(record),
@@ -136,6 +142,7 @@ async function writeLogin(
     confirmedAt,
     alone ? null : proveConfirmed(deps.store, identity, record, now),
     JSON.stringify({ ...record, ...methodProven(method) }),
+    row.idp,
   ]);
   setCookie(deps, res, 'writ_login', token, seconds);
 }
@@ -143,37 +150,59 @@ async function writeLogin(
 const loadStatement: Statement = {
   name: 'login_load',
   text: `
-    SELECT l.token_hash, l.identity, l.csrf, l.created_at, l.checked_at, l.sealed, l.expires_at, l.method, l.proof,
+    SELECT l.token_hash, l.identity, l.csrf, l.created_at, l.checked_at, l.sealed, l.expires_at, l.method, l.idp, l.seen_at, l.seen_proof, l.proof,
       (SELECT coalesce(jsonb_agg(jsonb_build_object('kind', n.kind, 'value', n.value)), '[]') FROM account_name n
        WHERE n.issuer = l.identity ->> 'issuer' AND n.subject = l.identity ->> 'subject') AS former
     FROM login l WHERE l.token_hash = $1 AND l.expires_at > $2`,
 };
 
-function loginHolds({ proofs }: Store, row: LoginRow): boolean {
-  const { token_hash, identity, csrf, created_at, checked_at, sealed, expires_at, method } = row;
-  const proven = {
-    token_hash,
-    identity,
-    csrf,
-    created_at,
-    checked_at,
-    sealed,
-    expires_at,
-    ...methodProven(method),
-  };
-  return proofs.holds('login', proven, row.proof);
+/** It is as this broker wrote it, under the configuration that stands. */
+export const loginHolds = ({ store: { proofs }, idp }: LoginDeps, row: LoginRow): boolean =>
+  (idp === undefined || row.idp === idp) && proofs.holds('login', loginProven(row), row.proof);
+
+/** When its browser last asked for something. What cannot be trusted is as if it never had. */
+export function lastSeen({ proofs }: Store, { token_hash, created_at, seen_at, seen_proof }: LoginRow): Date {
+  if (seen_at === null || !proofs.holds('login_seen', { token_hash, seen_at }, seen_proof)) return created_at;
+  return seen_at;
+}
+
+/** How old the last sign of life may be before it is written anew. */
+const seenEverySeconds = 60;
+
+const seenStatement: Statement = {
+  name: 'login_seen',
+  text: `
+    UPDATE login SET seen_at = $2::timestamptz, seen_proof = $3::text
+    WHERE token_hash = $1::text AND (seen_at IS NULL OR seen_at < $2::timestamptz)`,
+};
+
+/** Whether its browser was away for too long; else it is here now, unless a script asks on its own. */
+async function isIdle(deps: LoginDeps, row: LoginRow, byItself: boolean): Promise<boolean> {
+  if (deps.idleSeconds === undefined) return false;
+  const now = deps.clock.now();
+  const away = (now.getTime() - lastSeen(deps.store, row).getTime()) / 1000;
+  if (away >= deps.idleSeconds) return true;
+  if (byItself || away < Math.min(seenEverySeconds, deps.idleSeconds / 4)) return false;
+  const seen = { token_hash: row.token_hash, seen_at: now };
+  await deps.store.run(seenStatement, [row.token_hash, now, deps.store.proofs.make('login_seen', seen)]);
+  return false;
 }
 
 /**
  * The signed-in person of this request, or null. Holds for any route that people use (admin endpoints and
  * console too). Asks the identity provider again when its word is old.
+ * @param byItself a script asks, and no person: that keeps no login from being idle
  * @throws WritError `unavailable` when it must be asked and does not answer
  */
-export async function loadLogin(deps: LoginDeps, req: Request): Promise<Login | null> {
+export async function loadLogin(
+  deps: LoginDeps,
+  req: Request,
+  { byItself = false }: { byItself?: boolean } = {},
+): Promise<Login | null> {
   const token = readCookie(deps, req, 'writ_login');
   if (token === undefined || !/^[\w-]{43}$/.test(token)) return null;
   const current = await currentLogin(deps, hash(token));
-  if (current === null) return null;
+  if (current === null || (await isIdle(deps, current, byItself))) return null;
   return {
     id: current.token_hash,
     identity: { ...current.identity, former: current.former },
@@ -190,7 +219,7 @@ export async function loadLogin(deps: LoginDeps, req: Request): Promise<Login | 
 export async function currentLogin(deps: LoginDeps, tokenHash: string): Promise<LoginRow | null> {
   const load = async () => {
     const [row] = await deps.store.run<LoginRow>(loadStatement, [tokenHash, deps.clock.now()]);
-    return row !== undefined && loginHolds(deps.store, row) ? row : null;
+    return row !== undefined && loginHolds(deps, row) ? row : null;
   };
   const row = await load();
   return row === null || deps.rechecks === undefined ? row : deps.rechecks.current(tokenHash, row, load);
@@ -246,7 +275,7 @@ export function checkCsrf(deps: LoginDeps, req: Request, login: Login, token: un
 }
 
 const ownPages =
-  /^(?:\/|\/approvals(?:\/\w{1,64}(?:\/ahead)?)?|\/pre-approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/passkeys|\/break-glass(?:\/\w{1,64})?|\/locks)(?:\?[a-z_]{1,20}=[\w%.~:-]{1,600})?$/;
+  /^(?:\/|\/approvals(?:\/\w{1,64}(?:\/ahead)?)?|\/pre-approvals(?:\/\w{1,64})?|\/sessions\/\w{1,64}|\/agents(?:\/[a-z][a-z0-9-]{0,62})?|\/passkeys|\/break-glass(?:\/\w{1,64})?|\/locks|\/logins)(?:\?[a-z_]{1,20}=[\w%.~:-]{1,600})?$/;
 
 /**
  * A path of ours to return to after sign-in, `/` for anything else: never another origin, never an endpoint

@@ -13,7 +13,7 @@ import type { Statement, Store } from '../store/open.ts';
 import { rememberNames } from './account-names.ts';
 import { forgetConfirmed, forgettable, proveConfirmed, rememberConfirmed } from './confirmed-person.ts';
 import { type Identity, identityRecord, namesToRemember, personRef } from './identity.ts';
-import { type LoginMethod, methodProven } from './login-method.ts';
+import { type LoginMethod, loginProven } from './login-method.ts';
 import type { OidcClient, Renewal } from './oidc.ts';
 
 /** A login as its row has it. */
@@ -26,6 +26,11 @@ export interface LoginRow {
   sealed: string | null;
   expires_at: Date;
   method: LoginMethod;
+  /** Issuer and client id under which it was made; null = before that was written down. */
+  idp: string | null;
+  /** When its browser last asked for something; null = not since it was made. */
+  seen_at: Date | null;
+  seen_proof: string;
   proof: string;
   former: Identifier[];
 }
@@ -111,17 +116,7 @@ export function createRechecks(deps: RecheckDeps): Rechecks {
     const identity = identityRecord(told.identity);
     const record = JSON.stringify(identity);
     const sealed = await seal.seal(JSON.stringify(told.renewal), tokenHash);
-    const { csrf, created_at, expires_at, method } = row;
-    const renewed = {
-      token_hash: tokenHash,
-      identity,
-      csrf,
-      created_at,
-      checked_at: now,
-      sealed,
-      expires_at,
-      ...methodProven(method),
-    };
+    const renewed = loginProven({ ...row, identity, checked_at: now, sealed });
     await store.run(renewStatement, [
       tokenHash,
       row.checked_at,

@@ -138,7 +138,7 @@ export const runtimeRights: { readonly [table: string]: TableRights } = {
   approval_outbox: { insert: true, update: ['attempts', 'due_at', 'delivered_at', 'last_error', 'reference'] },
   signing_key: { insert: true, update: ['retired_at', 'withdrawn_at'] },
   bootstrap: { insert: true, update: ['token_hash', 'created_at', 'proof', 'expired_at'] },
-  login: { insert: true, delete: true, update: ['identity', 'checked_at', 'sealed', 'proof'] },
+  login: { insert: true, delete: true, update: ['identity', 'checked_at', 'sealed', 'proof', 'seen_at', 'seen_proof'] },
   confirmed_person: { insert: true, delete: true, update: ['identity', 'confirmed_at', 'proof'] },
   passkey: { insert: true, delete: true, update: ['sign_count', 'last_used_at', 'proof'] },
   account_name: { insert: true, update: ['proven_at'] },

@@ -39,7 +39,7 @@ const ownerStatement: Statement = {
  * @throws WritError `forbidden`, on record where somebody has such a passkey; `conflict`
  */
 export async function finishSignIn(
-  deps: PasskeyDeps,
+  deps: PasskeyDeps & { idp?: string | undefined },
   browserId: string,
   { token, response }: SignedAssertion,
   seconds: number,
@@ -54,7 +54,9 @@ export async function finishSignIn(
   if (owner === undefined || passkey === undefined)
     throw new WritError('forbidden', { detail: 'Nobody here has this passkey.' });
   const since = new Date(deps.clock.now().getTime() - seconds * 1000);
-  const confirmed = await loadConfirmed(deps.store, owner, since);
+  // Whom another provider than the one that is configured confirmed, nobody confirms here.
+  const foreign = deps.idp !== undefined && !deps.idp.startsWith(`${owner.issuer} `);
+  const confirmed = foreign ? null : await loadConfirmed(deps.store, owner, since);
   const by = { actor: confirmed === null ? `user:${owner.subject}` : personRef(confirmed.identity), requestId };
   const used = await usePasskey(deps, passkey, challenge, response, by);
   const reason = typeof used === 'string' ? used : confirmed === null ? 'not_confirmed' : null;
