@@ -3,6 +3,8 @@
  * rules of accessibility.
  */
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { after as afterAll, test } from 'node:test';
 import type { Page } from 'playwright-core';
 import {
@@ -30,6 +32,7 @@ import { type Identity, identityRecord } from '../../broker/people/identity.ts';
 import type { LoginMethod } from '../../broker/people/login-method.ts';
 import { passkeyChain } from '../../broker/people/passkeys/stored-passkey.ts';
 import { recordPresence } from '../../broker/signals/owner-presence.ts';
+import { until } from '../../broker/until.test-support.ts';
 import { review } from '../review.ts';
 import { addBatch, addGrant, addSession, eventsOf, person, plan } from '../rows.test-support.ts';
 import { openHarness } from './pages.test-support.ts';
@@ -242,6 +245,44 @@ test('in the dark, on a phone: the inbox tells requests apart', async () => {
     await fits(page);
     await picture(page, 'inbox-phone-dark');
   });
+});
+
+test('in a page of somebody else’s nothing of ours is shown, and no click reaches it', async () => {
+  const { path, row } = await pending();
+  // Of the same site, so that the login’s cookie goes along: the worst that a frame can have.
+  const trap = createServer((_req, res) => {
+    res.setHeader('content-type', 'text/html');
+    res.end(
+      `<h1>Win a prize</h1><iframe src="${harness.url}${path}#decide" style="position:absolute;left:0;top:0;width:1200px;height:860px;opacity:.01"></iframe>`,
+    );
+  });
+  await new Promise<void>((resolve) => trap.listen(0, '127.0.0.1', resolve));
+  try {
+    const { cookie } = await harness.signedIn(owner);
+    const [name = '', value = ''] = cookie.split('=');
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+    await context.addCookies([{ name, value, url: harness.url }]);
+    const page = await context.newPage();
+    const refused: string[] = [];
+    page.on('console', (message) => message.type() === 'error' && refused.push(message.text()));
+    const answered = page.waitForResponse((response) => response.url().includes(path));
+    await page.goto(`http://localhost:${(trap.address() as AddressInfo).port}/`);
+    const answer = await answered;
+    assert.equal(answer.status(), 200, 'the browser asked for it as the signed-in person');
+    assert.equal(answer.headers()['x-frame-options'], 'DENY');
+    await until('the browser refuses it', async () => refused.some((line) => /frame/i.test(line)));
+    for (const frame of page.frames()) assert.equal(await frame.locator('button').count(), 0);
+    for (let x = 50; x < 1250; x += 200) for (let y = 50; y < 900; y += 100) await page.mouse.click(x, y);
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    assert.equal((await row()).status, 'pending');
+    await context.close();
+    // The same cookie, as a page of its own: there it is.
+    await open(path, {}, async (own) => assert.equal(await own.locator('.verdict button.approve').count(), 1));
+  } finally {
+    trap.closeAllConnections();
+    await new Promise((resolve) => trap.close(resolve));
+  }
 });
 
 /** Somebody of the owners who has a passkey, and that passkey for the next browser. */

@@ -1,4 +1,4 @@
-/** `GET /logins`, `POST /logins/end`: who is signed in, for admins, who end logins. Works without a script. */
+/** `GET /logins`, `POST /logins/end`: who is signed in, for admins, who end logins. Needs no script. */
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import { WritError } from '../core/errors.ts';
 import type { Identity } from '../people/identity.ts';

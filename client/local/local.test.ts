@@ -111,6 +111,38 @@ describe('a session held for whoever started the process', () => {
   });
 });
 
+describe('a session that slept', () => {
+  it('is woken from the environment and held for a command, once, by the same workload', async () => {
+    const resume = async (handle: string, env: { [name: string]: string }, ...more: string[]) =>
+      runWrit(['session', 'resume', ...(handle === '' ? [] : [handle]), ...more], env);
+    const env = agentEnvironment(harness);
+    const { WRIT_TASK_TYPE: _task, ...bare } = env;
+    const session = await harness.open();
+    const { resume: handle } = await session.sleep();
+    // Nothing is opened by what is wrong, and the handle stays good.
+    for (const [given, environment, expected] of [
+      ['', env, /writ session resume HANDLE/],
+      [handle, { ...bare, WRIT_URL: '' }, /WRIT_URL is not set/],
+      [handle, { PATH: env.PATH!, WRIT_URL: harness.url }, /Nothing says who the agent is/],
+      [`${session.id}.${'x'.repeat(43)}`, bare, /./],
+    ] as const) {
+      const { code: exit, stdout, stderr } = await resume(given, environment);
+      assert.deepEqual([exit, stdout], [1, ''], stderr);
+      assert.match(stderr, expected);
+    }
+    const probe = `console.log(JSON.stringify({ socket: process.env.WRIT_SESSION_SOCKET, identity: Object.keys(process.env).filter((name) => /^ACTIONS_/.test(name)) }))`;
+    // It needs no task type: that is the session's.
+    const woken = await resume(handle, bare, '--', process.execPath, '-e', probe);
+    assert.equal(woken.code, 0, woken.stderr);
+    const { socket, identity } = JSON.parse(woken.stdout);
+    assert.ok(socket);
+    assert.deepEqual(identity, [], 'as of `open`: the command gets none');
+    assert.equal(await endReason(session.id), 'ended_by_agent');
+    const again = await resume(handle, bare);
+    assert.deepEqual([again.code, again.stdout], [1, ''], 'it is over');
+  });
+});
+
 describe('a session held for a command', () => {
   const probe = `
     const { env } = process;

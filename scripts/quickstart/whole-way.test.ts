@@ -28,6 +28,21 @@ test('undecided, it ends with words, ends the task, and shows that the credentia
   }
 });
 
+test('--slack: the card in the sandbox’s Slack is approved there, and the rest is as ever', async () => {
+  const run = await runQuickstart(['--slack', '--yes']);
+  try {
+    assert.equal(await run.exited, 0, run.said());
+    const said = run.said();
+    assert.match(said, /· Slack http:\/\/\S+ {3}\(a workspace with one room, #approvals\)/);
+    assert.match(said, /read the card in Slack and pressed “Approve exactly this”/);
+    assert.doesNotMatch(said, /in Slack it failed/);
+    assert.match(said, /✔ Every step held\./);
+    assert.deepEqual(await run.left(), []);
+  } finally {
+    await run.remove();
+  }
+});
+
 test('--keep: the printed commands work as they stand, and Ctrl-C leaves nothing behind', async () => {
   const run = await runQuickstart(['--yes', '--keep']);
   const terminals: ReturnType<typeof paste>[] = [];
