@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
+import { getJson } from './get-json.ts';
+import { post } from './post.ts';
 import { proxyEnvironment, useProxies } from './proxies.ts';
 
 const by = 'http://proxy.test:3128';
@@ -79,6 +81,13 @@ test('NO_PROXY: names and what is below them, ports, addresses, networks; this m
     await fetch('https://else.test/').catch(() => {});
     assert.deepEqual(seen.slice(before), ['else.test:443']);
     await fetch('http://exact.test/', { signal: AbortSignal.timeout(2_000) }).catch(() => {});
+    assert.equal(seen.length, before + 1);
+    // Whose address somebody else named is looked up here, or not at all.
+    const named = { url: 'https://named.invalid/', token: null, allowPrivate: false, maxBytes: 100 };
+    await assert.rejects(getJson(named, AbortSignal.timeout(2_000)));
+    await assert.rejects(
+      post('https://named.invalid/', {}, '', { anywhere: false, signal: AbortSignal.timeout(2_000) }),
+    );
     assert.equal(seen.length, before + 1);
     // Of addresses, nothing is asked: there may be somebody.
     const { no_proxy = '' } = proxyEnvironment({ HTTP_PROXY: url, NO_PROXY }) ?? {};

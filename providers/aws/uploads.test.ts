@@ -15,7 +15,7 @@ import { describe } from './describe.ts';
 import { type AwsHarness, account, agentRole, readObject, s3ClientFor, withBench } from './harness.test-support.ts';
 import { narrower } from './narrower.ts';
 import { awsParams } from './params.ts';
-import { planFor } from './session-policy.ts';
+import { type AwsPermission, planFor } from './session-policy.ts';
 import { awsSettings } from './settings.ts';
 
 const key = `arn:aws:kms:eu-west-1:${account}:key/11111111-2222-3333-4444-555555555555`;
@@ -140,6 +140,18 @@ test('the key is in the words, and a longer prefix with it is narrower', () => {
     'Read and list objects under customers/42/ in the S3 bucket sealed',
     `Through S3 alone, for these, use the key ${key}`,
   ]);
+  const { session_policy } = less.permission as AwsPermission;
+  assert.deepEqual(session_policy.Statement[1], {
+    Effect: 'Allow',
+    Action: ['kms:Decrypt'],
+    Resource: [key],
+    Condition: {
+      StringLike: {
+        'kms:ViaService': ['s3.eu-west-1.*'],
+        'kms:EncryptionContext:aws:s3:arn': ['arn:aws:s3:::sealed', 'arn:aws:s3:::sealed/customers/42/*'],
+      },
+    },
+  });
   assert.equal(narrower(plan({ prefix: 'customers/42/', access: 'read_write' }), wide), true);
   assert.equal(narrower(less, wide), true);
   assert.equal(narrower(wide, less), false);
