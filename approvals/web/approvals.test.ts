@@ -447,6 +447,47 @@ test('an approval faster than anybody reads counts once it is confirmed; a denia
   }
 });
 
+test('several at once, one of them ticked, approved too fast: the warning says what is left, and approves that', async () => {
+  harness.warns = true;
+  try {
+    const sessionId = await addSession(harness.store, { id: 'ses_warned_batch' });
+    const members = ['one', 'two', 'three'].map((name) => ({
+      id: `gnt_warned_${name}`,
+      capability: `read-${name}`,
+      plan: { ...plan, permission: { of: name } },
+      summary: [`Read objects of ${name}`],
+    }));
+    const batch = await addBatch(harness.store, { id: 'gnt_warned', sessionId }, members);
+    const { send, open } = await reader(owner, `/approvals/${batch}`);
+    const { planDigest: digest } = await harness.store.prisma.grant.findUniqueOrThrow({ where: { id: batch } });
+    const form = { ...(await open()), plan_digest: digest, withhold: 'gnt_warned_two' };
+    harness.clock.advance(1000);
+    const warned = await send(form);
+    assert.equal(warned.status, 409);
+    const told = warned.html.replace(/<[^>]*>/g, '');
+    for (const words of [
+      '1. read-one: Read objects of one',
+      '2. read-two: was taken out, and is denied',
+      'Approve all 2',
+    ])
+      assert.ok(told.includes(words), `${words} in ${told}`);
+    const answered = await send({ ...form, confirmation: confirmationIn(warned.html), read: 'yes' });
+    assert.equal(answered.status, 303, answered.html);
+    const all = await harness.store.prisma.grant.findMany({ where: { batchId: batch }, orderBy: { id: 'asc' } });
+    assert.deepEqual(
+      all.map(({ id, status }) => [id, status]),
+      [
+        ['gnt_warned_one', 'approved'],
+        ['gnt_warned_three', 'approved'],
+        ['gnt_warned_two', 'denied'],
+      ],
+    );
+  } finally {
+    harness.warns = false;
+    harness.clock.set(start);
+  }
+});
+
 test('a confirmation of something else is refused, and on record: another plan, request, person, login; used; too old', async () => {
   harness.warns = true;
   try {

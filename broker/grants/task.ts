@@ -2,7 +2,7 @@
  * A grant as the task of an access request (AuthZEN's Access Request and Approval Profile, "Task Status
  * Values").
  */
-import { aboutCall, aboutSession, isQuestion } from '../core/questions.ts';
+import { aboutCall, aboutSession, isBatch, isQuestion } from '../core/questions.ts';
 import type { Plan, Reason } from '../core/vocabulary.ts';
 import type { Store } from '../store/open.ts';
 import { describeQuestion } from './question.ts';
@@ -40,10 +40,15 @@ export async function readTask(deps: TaskDeps, sessionId: string, grantId: strin
     expiresAt: pending ? grant.decideBy : null,
     reviewUrl: pending ? `${deps.publicUrl}/approvals/${grantId}` : null,
     cancellable: pending && grant.capability !== aboutSession,
-    title: isQuestion(grant.capability) ? 'A question to a person' : `The capability ${grant.capability}`,
+    title: titleOf(grant.capability),
     description: (description?.summary ?? []).join('. '),
     approval: status === 'approved' ? { at: grant.decidedAt, until: untilWhen(grant, deps.clock.now()) } : null,
   };
+}
+
+function titleOf(capability: string): string {
+  if (isBatch(capability)) return 'Several capabilities at once';
+  return isQuestion(capability) ? 'A question to a person' : `The capability ${capability}`;
 }
 
 /** How far it has got; null where there is no such grant. For whoever is told by a callback. */
