@@ -126,7 +126,7 @@ export function choices(grant: Asked): { approve: string; less: string; deny: st
   if (batch !== null)
     return {
       approve: `Approve all ${membersLeft(batch).length}`,
-      less: 'Approve the others, and deny what is ticked',
+      less: 'Approve the others',
       deny: 'Deny all',
       undecided: 'means that all are denied',
     };
