@@ -162,3 +162,18 @@ test('--help and --version answer, and any other option is refused, all without 
   assert.match(wrong.stderr, /^✘ --prot: the broker takes no such option\n/);
   assert.equal(wrong.stdout, '');
 });
+
+test('two manifests of one agent are one line, which names both files', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'writ-manifests-'));
+  const source = 'apiVersion: writ/v1\nagent: invoice-bot\n';
+  for (const name of ['first.yaml', 'second.yaml', 'first.cases.yaml']) await writeFile(join(folder, name), source);
+  await writeFile(join(folder, 'third.yaml'), source.replace('invoice', 'report'));
+  try {
+    const { code, stderr } = await main([], { WRIT_MANIFEST_DIR: folder });
+    assert.equal(code, 1);
+    assert.match(stderr, /WRIT_MANIFEST_DIR: first\.yaml and second\.yaml in \S+ are both manifests of invoice-bot/);
+    assert.doesNotMatch(stderr, /third|report-bot|cases/);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});

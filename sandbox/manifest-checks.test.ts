@@ -197,6 +197,17 @@ describe('what only the settings rule out', () => {
     }
   });
 
+  test('one agent has one file', async () => {
+    const source = manifest('aws', custom(prefixes(1, '')));
+    const [one, other] = [join(folder, 'one.yaml'), join(folder, 'other.yaml')];
+    for (const file of [one, other]) await writeFile(file, source);
+    const { code, err } = await check(one, other);
+    assert.deepEqual(
+      [code, err],
+      [1, `✘ ${other}:1:1: agent: checked-bot has a manifest in ${one} too: an agent has one\n`],
+    );
+  });
+
   test('a check publishes nothing, says what would change, and is the admin’s alone', async () => {
     const source = manifest('aws', custom(prefixes(10, '${inputs.customer_id}/')));
     const { status, body } = await deployment.asAdmin('POST', '/v1/admin/manifest-checks', yaml(source));

@@ -1,6 +1,9 @@
 /** The folder that WRIT_MANIFEST_DIR names, looked at before anything is opened. */
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { ConfigurationError } from '../config/settings.ts';
+import { isManifest } from '../manifests/publish-folder.ts';
+import { agentOf } from '../manifests/read.ts';
 
 /** @throws ConfigurationError when it cannot be read, or holds a file that only looks like a manifest */
 export async function findManifestFolder(folder: string | undefined): Promise<void> {
@@ -12,5 +15,15 @@ export async function findManifestFolder(folder: string | undefined): Promise<vo
     .filter((name) => name.endsWith('.yml'))
     .sort()
     .map((name) => `WRIT_MANIFEST_DIR: ${name} in ${folder}: a manifest’s name ends in .yaml; rename it`);
+  const fileOf = new Map<string, string>();
+  for (const name of names.filter(isManifest).sort()) {
+    const agent = agentOf(await readFile(join(folder, name), 'utf8').catch(() => ''));
+    const other = agent === null ? undefined : fileOf.get(agent);
+    if (other !== undefined)
+      faults.push(
+        `WRIT_MANIFEST_DIR: ${other} and ${name} in ${folder} are both manifests of ${agent}: an agent has one; take the other out`,
+      );
+    else if (agent !== null) fileOf.set(agent, name);
+  }
   if (faults.length > 0) throw new ConfigurationError(faults);
 }

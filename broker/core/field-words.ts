@@ -25,7 +25,9 @@ export function fieldWords(issue: RawIssue, near?: Map<string, string | null>): 
     case 'invalid_format':
       return issue.pattern === undefined ? `must be a well-formed ${issue.format}` : `must match ${issue.pattern}`;
     case 'unrecognized_keys':
-      for (const key of issue.keys as string[]) near?.set(key, nearName(key, fieldsOf(issue.inst)));
+      // One of several forms may know a near name where the next knows none.
+      for (const key of issue.keys as string[])
+        near?.set(key, nearName(key, fieldsOf(issue.inst)) ?? near.get(key) ?? null);
       return 'is not a known field';
     case 'invalid_key':
       return `is not a legal name${issue.issues?.[0] === undefined ? '' : `: ${issue.issues[0].message}`}`;

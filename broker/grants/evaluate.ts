@@ -4,7 +4,7 @@
  */
 import { lifetimesOf, type Provider, ProviderError } from '../../providers/contract.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
-import { didYouMean } from '../core/field-words.ts';
+import { didYouMean, fieldWords } from '../core/field-words.ts';
 import { userText } from '../core/identifier.ts';
 import type { JsonObject, Plan, PlanDescription, Reason } from '../core/vocabulary.ts';
 import { type Decision, decide } from '../decide/decide.ts';
@@ -215,7 +215,7 @@ function effectiveTtl(
 
 /** What the provider's schema makes of the parameters; it alone goes into a plan. */
 function readParams(provider: Provider, params: JsonObject): unknown {
-  const parsed = provider.params.safeParse(params);
+  const parsed = provider.params.safeParse(params, { error: (issue) => fieldWords(issue) });
   if (!parsed.success) {
     throw badRequest(
       parsed.error.issues.map((issue) => ({ path: ['params', ...issue.path].join('.'), message: issue.message })),

@@ -31,3 +31,19 @@ test('where nothing is near, or nothing is said, there is nothing more', () => {
   assert.ok(plain.ok);
   assert.deepEqual(plain.warnings, []);
 });
+
+test('a group that is nearly another of the same text is told, and one that differs as names do is not', () => {
+  const warned = (owner: string) => {
+    const read = readManifest(exampleSource.replace('owner: team:storage', `owner: ${owner}`), exampleProviders);
+    assert.ok(read.ok);
+    return read.warnings.map(({ path, message }) => `${path}: ${message}`);
+  };
+  const words = (group: string) => [
+    `capabilities.read-customer-files.owner: ${group} is nearly team:billing, which stands in this manifest too. Is it another group?`,
+  ];
+  assert.deepEqual(warned('team:biling'), words('team:biling'));
+  assert.deepEqual(warned('team:billnig'), words('team:billnig'));
+  assert.deepEqual(warned('team:billing'), []);
+  assert.deepEqual(warned('team:killing'), []);
+  assert.deepEqual(warned('user:biling@example.com'), []);
+});

@@ -19,5 +19,43 @@ export function warningsOf(manifest: Manifest, providers: ProviderShapes, locate
       warnings.push(faultAt(['capabilities', name, 'params', ...path], words, locate));
     }
   }
+  for (const { path, group, near } of groupsThatNearlyAgree(manifest))
+    warnings.push(
+      faultAt(path, `${group} is nearly ${near}, which stands in this manifest too. Is it another group?`, locate),
+    );
   return inReadingOrder(warnings);
+}
+
+/**
+ * Which groups there are only the identity provider knows, so a misspelt one approves nothing in silence: one
+ * that is a letter or two from another of the same text is told.
+ */
+function groupsThatNearlyAgree(manifest: Manifest): { path: (string | number)[]; group: string; near: string }[] {
+  const places = groupsIn(manifest, []);
+  const seen = new Set<string>();
+  return places.flatMap(({ path, group }) => {
+    if (seen.has(group)) return [];
+    const near = nearName(
+      group.slice('team:'.length),
+      [...seen].map((other) => other.slice('team:'.length)),
+    );
+    seen.add(group);
+    return near === null || !isSlip(group.slice('team:'.length), near) ? [] : [{ path, group, near: `team:${near}` }];
+  });
+}
+
+/** A letter too many or too few, or two swapped. Another letter in its place is how names differ (`a`, `b`). */
+const isSlip = (written: string, near: string): boolean =>
+  Math.abs(written.length - near.length) === 1 || [...written].sort().join('') === [...near].sort().join('');
+
+/** Owners and approvers, wherever they stand. */
+function groupsIn(value: unknown, path: (string | number)[]): { path: (string | number)[]; group: string }[] {
+  if (typeof value === 'string')
+    return value.startsWith('team:') && path.some((part) => part === 'owner' || part === 'from')
+      ? [{ path, group: value }]
+      : [];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, item]) =>
+    groupsIn(item, [...path, Array.isArray(value) ? Number(key) : key]),
+  );
 }

@@ -32,8 +32,11 @@ test('a good one has no faults', () => {
 test('names that are not there are told by their path', () => {
   const rule = (text: string) => `rules: [{ id: a, effect: deny, ${text} }]`;
   const cases: [string, string][] = [
-    [rule('on: { tool: rea }'), 'rules[0].on.tool: is not a tool of this manifest'],
-    [rule('on: { class: [egress, ingress] }'), 'rules[0].on.class[1]: is not a class of this manifest'],
+    [rule('on: { tool: rea }'), 'rules[0].on.tool: is not a tool of this manifest; did you mean read?'],
+    [
+      rule('on: { class: [egress, ingress] }'),
+      'rules[0].on.class[1]: is not a class of this manifest; did you mean egress?',
+    ],
     [rule('on: { capability: x }'), 'rules[0].on.capability: is not a capability of this manifest'],
     [
       rule('on: { tool: read }, when: { formerly: { class: x, within: 1h } }'),

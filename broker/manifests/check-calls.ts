@@ -1,5 +1,6 @@
 /** What the schema cannot say of the sections about tool calls: that names are known and patterns compile. */
 
+import { didYouMean } from '../core/field-words.ts';
 import type { Approval } from './approval-schema.ts';
 import { entityReferences } from './call-arguments.ts';
 import { expandPack } from './include-packs.ts';
@@ -37,11 +38,10 @@ export function checkCalls(manifest: Manifest, report: Report): void {
   }
   for (const [name, { tools: listed, capabilities }] of Object.entries(manifest.classes ?? {})) {
     for (const [index, tool] of listed.entries())
-      if (member(tools, tool) === undefined)
-        report(['classes', name, 'tools', index], 'is not a tool of this manifest');
+      if (member(tools, tool) === undefined) report(['classes', name, 'tools', index], notOne('tool', tool, tools));
     for (const [index, capability] of capabilities.entries())
       if (member(manifest.capabilities, capability) === undefined)
-        report(['classes', name, 'capabilities', index], 'is not a capability of this manifest');
+        report(['classes', name, 'capabilities', index], notOne('capability', capability, manifest.capabilities));
   }
   for (const [index, known] of (manifest.egress?.known ?? []).entries())
     checkInputs(manifest, [], known, ['egress', 'known', index], report);
@@ -128,7 +128,7 @@ function checkWithheld(manifest: Manifest, { effect, withhold }: Rule, path: Pat
   for (const [names, record, list, word] of known)
     for (const [index, name] of names.entries())
       if (member(record as { [name: string]: unknown }, name) === undefined)
-        report([...at, list, index], `is not a ${word} of this manifest`);
+        report([...at, list, index], notOne(word, name, record));
 }
 
 function checkClause(
@@ -178,13 +178,13 @@ function checkSelector(manifest: Manifest, selector: Selector | EventSelector, p
         : [[value, []] as const];
   for (const [tool, below] of each(selector.tool))
     if (member(manifest.tools ?? {}, tool) === undefined)
-      report([...path, 'tool', ...below], 'is not a tool of this manifest');
+      report([...path, 'tool', ...below], notOne('tool', tool, manifest.tools ?? {}));
   for (const [name, below] of each(selector.class))
     if (member(manifest.classes ?? {}, name) === undefined)
-      report([...path, 'class', ...below], 'is not a class of this manifest');
+      report([...path, 'class', ...below], notOne('class', name, manifest.classes ?? {}));
   for (const [name, below] of each(selector.capability))
     if (member(manifest.capabilities, name) === undefined)
-      report([...path, 'capability', ...below], 'is not a capability of this manifest');
+      report([...path, 'capability', ...below], notOne('capability', name, manifest.capabilities));
   for (const [arg, pattern] of Object.entries(selector.match ?? {}))
     checkPattern(pattern, [...path, 'match', arg], report);
 }
@@ -227,10 +227,14 @@ function checkCorrelation(
   }
 }
 
+/** `is not a tool of this manifest`, and which was probably meant. */
+const notOne = (word: string, name: string, known: object): string =>
+  `is not a ${word} of this manifest${didYouMean(name, Object.keys(known))}`;
+
 function checkTasks(manifest: Manifest, tasks: readonly string[] | undefined, path: Path, report: Report): void {
   for (const [index, task] of (tasks ?? []).entries())
     if (member(manifest.task_types, task) === undefined)
-      report([...path, index], 'is not a task type of this manifest');
+      report([...path, index], notOne('task type', task, manifest.task_types));
 }
 
 /** @param tasks that must all have the inputs that are referred to; empty = one of them */

@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { z } from 'zod';
 import type { FieldFault } from '../core/errors.ts';
+import { didYouMean, fieldWords } from '../core/field-words.ts';
 import type { Json } from '../core/vocabulary.ts';
 import { checkApproval, checkCalls } from './check-calls.ts';
 import { checkPlans } from './check-plans.ts';
@@ -24,6 +25,11 @@ export function checkManifest(manifest: Manifest, providers: ProviderShapes, loc
   const faults: FieldFault[] = [];
   const report: Report = (path, message) => {
     faults.push(faultAt(path, message, locate));
+  };
+  // What is wrong of itself is told once: a provider takes it no more than we do.
+  const reportBeside: Report = (path, message) => {
+    const fault = faultAt(path, message, locate);
+    if (!faults.some((other) => other.path === fault.path)) faults.push(fault);
   };
   for (const [name, task] of Object.entries(manifest.task_types)) {
     checkEnvelope(manifest, task.envelope ?? {}, ['task_types', name, 'envelope'], report);
@@ -52,11 +58,12 @@ export function checkManifest(manifest: Manifest, providers: ProviderShapes, loc
     const provider = member(providers, capability.provider);
     if (provider === undefined) {
       const known = Object.keys(providers).sort().join(', ') || 'none';
-      report([...path, 'provider'], `is not a provider that is switched on (there are: ${known})`);
+      const near = didYouMean(capability.provider, Object.keys(providers));
+      report([...path, 'provider'], `is not a provider that is switched on (there are: ${known})${near}`);
     } else {
-      checkAgainstProvider(capability, provider.params, path, report);
-      checkEnds(manifest, capability, provider.params, path, report);
-      checkPlans(manifest, capability, provider, path, report);
+      checkAgainstProvider(capability, provider.params, path, reportBeside);
+      checkEnds(manifest, capability, provider.params, path, reportBeside);
+      checkPlans(manifest, capability, provider, path, reportBeside);
       // Otherwise whatever a person is asked about would be refused.
       if (capability.approval?.state === true && provider.readsState === false)
         report([...path, 'approval', 'state'], `the provider ${capability.provider} reads no state`);
@@ -96,20 +103,25 @@ function checkConstraint(shape: Input | Choice, path: Path, report: Report): voi
   }
 }
 
-/** Checks the capability's tasks; gives the inputs that all of them have, by name. */
+/** Checks the capability's tasks; gives the inputs that all of them have, by name; null where one is unknown. */
 function checkTasks(
   manifest: Manifest,
   capability: Capability,
   path: Path,
   report: Report,
-): Map<string, Input['type']> {
+): Map<string, Input['type']> | null {
   const shapes = new Map<string, Input['type']>();
   const seen = new Map<string, number>();
+  let unknown = false;
   for (const [index, name] of capability.tasks.entries()) {
     if (capability.tasks.indexOf(name) !== index) report([...path, 'tasks', index], 'is there twice');
     const task = member(manifest.task_types, name);
     if (task === undefined) {
-      report([...path, 'tasks', index], 'is not a task type of this manifest');
+      report(
+        [...path, 'tasks', index],
+        `is not a task type of this manifest${didYouMean(name, Object.keys(manifest.task_types))}`,
+      );
+      unknown = true;
       continue;
     }
     for (const [input, { type }] of Object.entries(task.inputs)) {
@@ -124,10 +136,12 @@ function checkTasks(
       seen.set(input, (seen.get(input) ?? 0) + 1);
     }
   }
+  // What such a task type has for inputs nobody knows; that it is none was told.
+  if (unknown) return null;
   return new Map([...shapes].filter(([input]) => seen.get(input) === capability.tasks.length));
 }
 
-function checkParams(capability: Capability, inputs: Map<string, unknown>, path: Path, report: Report): void {
+function checkParams(capability: Capability, inputs: Map<string, unknown> | null, path: Path, report: Report): void {
   for (const [param, value] of Object.entries(capability.params)) {
     const at = [...path, 'params', param];
     if (Object.hasOwn(capability.choose, param)) {
@@ -139,9 +153,18 @@ function checkParams(capability: Capability, inputs: Map<string, unknown>, path:
       // Without this, `${input.id}` would reach the provider as it stands, and IAM reads such texts as
       // variables of its own.
       if (references.stray) report([...at, ...below], `has a \${ that is not \${inputs.<name>}`);
+      if (references.bare !== undefined)
+        report(
+          [...at, ...below],
+          `has ${references.bare} without braces, which is no input but these very letters: write \${${references.bare.slice(1)}}`,
+        );
       for (const input of new Set(references.inputs)) {
-        if (!inputs.has(input)) {
-          report([...at, ...below], `refers to the input ${input}, which not every task type of this capability has`);
+        if (inputs !== null && !inputs.has(input)) {
+          const near = didYouMean(input, inputs.keys());
+          report(
+            [...at, ...below],
+            `refers to the input ${input}, which not every task type of this capability has${near}`,
+          );
         }
       }
     }
@@ -204,21 +227,34 @@ function checkAgainstProvider(capability: Capability, schema: z.ZodType, path: P
     const value = member(capability.params, String(key));
     return !Object.hasOwn(capability.choose, String(key)) && (value === undefined || isConstant(value));
   };
-  for (const issue of certainIssues(schema, sample, constant)) {
+  const near = new Map<string, string | null>();
+  const issues = certainIssues(schema, sample, constant, near);
+  const meant = issues.flatMap((issue) =>
+    issue.code === 'unrecognized_keys'
+      ? issue.keys.map((key) => JSON.stringify([...issue.path, near.get(key) ?? null]))
+      : [],
+  );
+  for (const issue of issues) {
     if (issue.code === 'unrecognized_keys') {
       for (const key of issue.keys) {
         const group = Object.hasOwn(capability.choose, key) ? 'choose' : 'params';
         report(
           [...path, group, ...issue.path.map(pathPart), key],
-          `is not a parameter of the provider ${capability.provider}`,
+          `is not a parameter of the provider ${capability.provider}${meantInstead(near.get(key))}`,
         );
       }
-    } else {
-      report(
-        [...path, 'params', ...issue.path.map(pathPart)],
-        `the provider ${capability.provider} does not take this: ${issue.message}`,
-      );
+      continue;
     }
+    // A parameter under a name that is nearly right is one fault, and no missing one besides.
+    if (issue.message === 'is required' && meant.includes(JSON.stringify(issue.path))) continue;
+    const at = [...path, 'params', ...issue.path.map(pathPart)];
+    const provider = `the provider ${capability.provider}`;
+    report(
+      at,
+      issue.message === 'is required'
+        ? `is required by ${provider}`
+        : `${provider} does not take this: ${issue.message}`,
+    );
   }
   for (const [param, choice] of Object.entries(capability.choose)) {
     if (choice.type !== 'string') continue;
@@ -294,8 +330,13 @@ function sampleOf(choice: Choice): Json {
   return choice.type === 'integer' ? choice.min : true;
 }
 
-function certainIssues(schema: z.ZodType, sample: unknown, certain: (key: unknown) => boolean): z.core.$ZodIssue[] {
-  const parsed = schema.safeParse(sample);
+function certainIssues(
+  schema: z.ZodType,
+  sample: unknown,
+  certain: (key: unknown) => boolean,
+  near?: Map<string, string | null>,
+): z.core.$ZodIssue[] {
+  const parsed = schema.safeParse(sample, { error: (issue) => fieldWords(issue, near) });
   return parsed.success ? [] : certainAmong(parsed.error.issues, [], certain);
 }
 
@@ -320,6 +361,8 @@ function certainAmong(
     return path.length > 0 && certain(path[0]) ? [{ ...issue, path }] : [];
   });
 }
+
+const meantInstead = (name: string | null | undefined): string => (name ? `; did you mean ${name}?` : '');
 
 function pathPart(part: PropertyKey): string | number {
   return typeof part === 'number' ? part : String(part);

@@ -54,7 +54,7 @@ test('all faults of shape are told at once, each at its place', () => {
       'bot.yaml:5:8 owner: must be team:<group> or user:<e-mail>',
       'bot.yaml:7:24 envelope.wall_time: must be a duration such as 90s, 15m or 2h',
       'bot.yaml:51:3 capabilities.close-account.max_ttl: is required',
-      'bot.yaml:55:11 capabilities.close-account.tier: Invalid option: expected one of 1|2|3',
+      'bot.yaml:55:11 capabilities.close-account.tier: must be one of 1, 2, 3',
     ],
   );
 });

@@ -35,6 +35,9 @@ export interface PublishedFolder {
   stop(): Promise<void>;
 }
 
+/** Whether a file of the folder is a manifest: cases of one stand beside it. */
+export const isManifest = (name: string): boolean => /(?<!\.cases)\.yaml$/.test(name);
+
 /**
  * Publishes what differs from the version in force. A file that does not hold is reported and leaves the
  * running version alone.
@@ -42,10 +45,7 @@ export interface PublishedFolder {
  */
 export async function publishFolder(deps: FolderDeps): Promise<PublishedFolder> {
   const { clock, log, random } = deps;
-  const names = (await readdir(deps.folder))
-    // Cases of a manifest stand beside it.
-    .filter((name) => /(?<!\.cases)\.yaml$/.test(name))
-    .sort();
+  const names = (await readdir(deps.folder)).filter(isManifest).sort();
   const refused: string[] = [];
   let left = names;
   let rounds = 0;

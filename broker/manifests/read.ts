@@ -2,12 +2,13 @@
  * The whole way from YAML to a manifest that can be put in force: parse → check → compile. Publishing
  * (`publish.ts`) begins with this.
  */
+import { z } from 'zod';
 import type { FieldFault } from '../core/errors.ts';
 import { warningsOf } from './advise.ts';
 import { checkManifest, type ProviderShapes } from './check.ts';
 import { type CompiledManifest, cedarSchemaText, compileManifest } from './compile.ts';
 import { withPacks } from './include-packs.ts';
-import { parseManifest } from './parse.ts';
+import { parseManifest, parseStrictly } from './parse.ts';
 
 /**
  * What policies of a manifest's `cedar` section may look at, in Cedar's notation. The section itself need not
@@ -21,6 +22,12 @@ export function cedarSchemaOf(
   if (!parsed.ok) return parsed;
   const faults = checkManifest(parsed.manifest, providers, parsed.locate);
   return faults.length > 0 ? { ok: false, faults } : { ok: true, schema: cedarSchemaText(parsed.manifest) };
+}
+
+/** The agent that a text names as its own, whatever faults it has; null where none can be made out. */
+export function agentOf(source: string): string | null {
+  const parsed = parseStrictly(source, z.looseObject({ agent: z.string() }));
+  return parsed.ok ? parsed.value.agent : null;
 }
 
 /**

@@ -22,9 +22,14 @@ export function textsOf(value: Json, path: (string | number)[] = []): { text: st
   return [];
 }
 
-/** The inputs a value refers to, and whether it has a `${` that is none of them. */
-export function referencesOf(text: string): { inputs: string[]; stray: boolean } {
+/**
+ * The inputs a value refers to, whether it has a `${` that is none of them, and the first that was written
+ * without its braces.
+ */
+export function referencesOf(text: string): { inputs: string[]; stray: boolean; bare?: string } {
+  const bare = /\$inputs\.[A-Za-z0-9_]+/.exec(text)?.[0];
   return {
+    ...(bare === undefined ? {} : { bare }),
     inputs: [...text.matchAll(referencePattern)].map((match) => match[1] as string),
     stray: text.replaceAll(referencePattern, '').includes('${'),
   };

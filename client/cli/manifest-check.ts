@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { isCasesFile, readCases } from '../../broker/cases/read-cases.ts';
-import { cedarSchemaOf } from '../../broker/manifests/read.ts';
+import { agentOf, cedarSchemaOf } from '../../broker/manifests/read.ts';
 import { type Environment, faultsAtBroker } from './admin.ts';
 import { manifestOf, printFaults, shapes } from './manifest-files.ts';
 
@@ -19,19 +19,32 @@ import { manifestOf, printFaults, shapes } from './manifest-files.ts';
  */
 export async function checkManifests(files: string[], broker: Environment | null): Promise<number> {
   let failed = 0;
+  const fileOf = new Map<string, string>();
   for (const file of files) {
-    const words = await (isCasesFile(file) ? checkCases(file) : checkManifest(file, broker));
+    const words = await (isCasesFile(file) ? checkCases(file) : checkManifest(file, broker, fileOf));
     if (words === null) failed += 1;
     else console.log(`✔ ${file}: ${words}`);
   }
   return failed === 0 ? 0 : 1;
 }
 
-async function checkManifest(file: string, broker: Environment | null): Promise<string | null> {
+async function checkManifest(
+  file: string,
+  broker: Environment | null,
+  fileOf: Map<string, string>,
+): Promise<string | null> {
+  const source = await readFile(file, 'utf8');
+  const named = agentOf(source);
+  const other = named === null ? undefined : fileOf.get(named);
+  if (named !== null && other === undefined) fileOf.set(named, file);
   const compiled = await manifestOf(file);
+  if (other !== undefined && other !== file) {
+    printFaults(file, [{ path: 'agent', message: `${named} has a manifest in ${other} too: an agent has one` }]);
+    return null;
+  }
   if (compiled === null) return null;
   if (broker !== null) {
-    const faults = await faultsAtBroker(broker, '/v1/admin/manifest-checks', await readFile(file, 'utf8'));
+    const faults = await faultsAtBroker(broker, '/v1/admin/manifest-checks', source);
     printFaults(file, faults);
     if (faults.length > 0) return null;
   }
