@@ -17,7 +17,7 @@ import type { Identity } from '../broker/people/identity.ts';
 import type { LoginDeps } from '../broker/people/login.ts';
 import type { OnCall } from '../broker/people/on-call.ts';
 import type { PasskeyDeps } from '../broker/people/passkeys/relying-party.ts';
-import type { Level } from '../providers/contract.ts';
+import type { Finding, Level } from '../providers/contract.ts';
 
 /** Names a grant and the manifest version that says who owns it. */
 export interface GrantRef {
@@ -143,6 +143,11 @@ export interface Channel {
    * Absent = to the same.
    */
   hasNext?(notice: Message): boolean;
+  /**
+   * Asks the other side, on request, whether it would take a message: `writ doctor`. Tells nobody anything,
+   * and never throws.
+   */
+  diagnose?(signal: AbortSignal): Promise<Finding[]>;
 }
 
 /** What a channel's pages stand on. */

@@ -10,6 +10,7 @@ import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { manualClock } from '../broker/core/clock.ts';
 import {
+  type Finding,
   type Issued,
   type Json,
   type JsonObject,
@@ -63,6 +64,11 @@ export interface ConformanceHarness {
     /** The `providerCode` that goes with `refused`. */
     expectedRefusalCode: string;
   };
+  /**
+   * Ways in which the counterpart is not set up as it should be, each switched on by its function: what
+   * `diagnose` is for.
+   */
+  breaks: { [name: string]: () => void | Promise<void> };
   /** Everything the provider logged or printed, for the search for secrets. */
   output(): string;
   /**
@@ -140,6 +146,44 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
         for (const words of [onlyIf, uncertain]) if (words !== undefined) assert.match(words, /^\P{Cc}{3,}$/u);
       }
     }
+  });
+
+  check('asked whether all is well, it says so, and leaves nothing behind that may do anything', async (harness) => {
+    const findings = await findingsOf(harness);
+    assert.deepEqual(
+      findings.filter(({ state }) => state === 'fails'),
+      [],
+    );
+    assert.ok(
+      findings.some(({ state }) => state === 'holds'),
+      'something was looked at',
+    );
+  });
+
+  check('what is wrong at the target is found, with what to do about it', async (harness) => {
+    assert.ok(Object.keys(harness.breaks).length > 0);
+    for (const [name, breakIt] of Object.entries(harness.breaks)) {
+      const fresh = await make();
+      try {
+        await fresh.breaks[name]!();
+        const found = (await findingsOf(fresh)).filter(({ state }) => state === 'fails');
+        assert.ok(found.length > 0, `${name} was not found`);
+        for (const { what, found: words, fix } of found) {
+          assert.ok((words ?? '').length > 3, `${name}: ${what}`);
+          assert.ok((fix ?? '').length > 10, `${name}: ${what} without a fix`);
+        }
+      } finally {
+        await fresh.close();
+      }
+      assert.ok(breakIt);
+    }
+  });
+
+  check('a target that does not answer is a finding, and holds nobody up', async (harness) => {
+    harness.upstream.fail('hang');
+    const findings = await harness.provider.diagnose!(usedBy(harness), AbortSignal.timeout(500));
+    assert.ok(findings.length > 0);
+    noSecretIn(harness, findings);
   });
 
   check('bad parameters fail before any I/O and name their path', async (harness) => {
@@ -480,6 +524,23 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
       ])
         assert.ok(!text.includes(form), 'a secret was found');
   });
+}
+
+const usedBy = ({ provider, goodParams }: ConformanceHarness) =>
+  goodParams.map((params) => provider.params.parse(params));
+
+async function findingsOf(harness: ConformanceHarness): Promise<Finding[]> {
+  assert.ok(harness.provider.diagnose !== undefined, 'it can be asked');
+  const findings = await harness.provider.diagnose(usedBy(harness), AbortSignal.timeout(20_000));
+  for (const { what, found, fix } of findings)
+    for (const words of [what, found, fix]) if (words !== undefined) assert.match(words, /^\P{Cc}{3,1000}$/u);
+  noSecretIn(harness, findings);
+  return findings;
+}
+
+function noSecretIn(harness: ConformanceHarness, findings: Finding[]): void {
+  const told = JSON.stringify(findings) + harness.output();
+  for (const secret of harness.otherSecrets?.() ?? []) assert.ok(!told.includes(secret), 'a secret was told');
 }
 
 function planFor(harness: ConformanceHarness, params: unknown, ttlSeconds: number): Plan {

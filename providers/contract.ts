@@ -323,6 +323,13 @@ export interface Provider<Params = unknown> {
    * @returns what does not hold, in words for an admin
    */
   findLimits?(signal: AbortSignal): Promise<string[]>;
+  /**
+   * Asks the target, on request, whether what minting and ending rely on is there: `writ doctor`. Changes
+   * nothing; what it has to mint may do nothing, or is ended before this resolves. Never throws: what could
+   * not be told is a finding.
+   * @param used parameters of the capabilities in force, each as the schema leaves them
+   */
+  diagnose?(used: readonly Params[], signal: AbortSignal): Promise<Finding[]>;
   /** What the target has of leases, where it can be listed: compared with the rows by `writ reconcile`. */
   readonly traces?: Traces;
   /** The provider's own clock, where its answers tell it. */
@@ -332,6 +339,18 @@ export interface Provider<Params = unknown> {
    * natural end too, and the lease is not called expired on a clock's word.
    */
   readonly triesCredential?: boolean;
+}
+
+/** One thing that was looked at because somebody asked. Shown to admins: no secret in it. */
+export interface Finding {
+  /** As a statement: "the role … trusts this broker". */
+  what: string;
+  /** `unknown`: it could not be told, or nothing of the kind is set up. */
+  state: 'holds' | 'fails' | 'unknown';
+  /** What was found instead, or why it could not be told. */
+  found?: string;
+  /** What to do about it, in words. */
+  fix?: string;
 }
 
 /** The lifetimes that a provider can give, in seconds. */

@@ -3,7 +3,7 @@
  * sent again: what keeps mail knows it by that. An outcome answers the mails that it follows.
  */
 import { connect, type Socket } from 'node:net';
-import { createTransport } from 'nodemailer';
+import { createTransport, type Transporter } from 'nodemailer';
 import { DeliveryError, type Message } from '../contract.ts';
 import { placesToTell, type Routes } from '../routes.ts';
 import { digestMail, incidentMail, type Mail, mailOf } from './mail.ts';
@@ -25,6 +25,33 @@ export async function mailNotice(
   signal: AbortSignal,
   standard: (owner: string) => string,
 ): Promise<void> {
+  await withTransport(settings, signal, (transport) => {
+    const to = placesToTell(settings.WRIT_EMAIL_ROUTES, standard, notice);
+    const domain = settings.WRIT_EMAIL_FROM.slice(settings.WRIT_EMAIL_FROM.lastIndexOf('@') + 1);
+    const name = (id: string) => `<${id}@${domain}>`;
+    const earlier =
+      notice.kind === 'incident' || notice.kind === 'digest' ? [] : notice.earlier.map(({ id }) => name(id));
+    return transport.sendMail({
+      from: settings.WRIT_EMAIL_FROM,
+      to,
+      messageId: name(notice.id),
+      ...(earlier.length === 0 ? {} : { inReplyTo: earlier[0] as string, references: earlier }),
+      // No machine answers it (RFC 3834).
+      headers: { 'Auto-Submitted': 'auto-generated' },
+      ...written(notice),
+    });
+  });
+}
+
+/** Connects, greets and logs in, and sends nothing. @throws DeliveryError */
+export const greetServer = (settings: MailSettings, signal: AbortSignal): Promise<void> =>
+  withTransport(settings, signal, (transport) => transport.verify());
+
+async function withTransport(
+  settings: MailSettings,
+  signal: AbortSignal,
+  work: (transport: Transporter) => Promise<unknown>,
+): Promise<void> {
   signal.throwIfAborted();
   const { SMTP_HOST: host, SMTP_PORT: port, SMTP_USER: user, SMTP_PASSWORD: pass, WRIT_SMTP_TLS: tls } = settings;
   // A socket of our own, which an abort cuts: the library knows no signal.
@@ -44,22 +71,8 @@ export async function mailNotice(
       disableFileAccess: true,
       disableUrlAccess: true,
     });
-    const to = placesToTell(settings.WRIT_EMAIL_ROUTES, standard, notice);
-    const domain = settings.WRIT_EMAIL_FROM.slice(settings.WRIT_EMAIL_FROM.lastIndexOf('@') + 1);
-    const name = (id: string) => `<${id}@${domain}>`;
-    const earlier =
-      notice.kind === 'incident' || notice.kind === 'digest' ? [] : notice.earlier.map(({ id }) => name(id));
-    const sending = transport.sendMail({
-      from: settings.WRIT_EMAIL_FROM,
-      to,
-      messageId: name(notice.id),
-      ...(earlier.length === 0 ? {} : { inReplyTo: earlier[0] as string, references: earlier }),
-      // No machine answers it (RFC 3834).
-      headers: { 'Auto-Submitted': 'auto-generated' },
-      ...written(notice),
-    });
     // Whether or not the library notices that its socket is gone.
-    await Promise.race([sending, aborted(signal)]);
+    await Promise.race([work(transport), aborted(signal)]);
   } catch (error) {
     signal.throwIfAborted();
     throw deliveryError(error);

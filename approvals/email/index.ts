@@ -74,5 +74,16 @@ export const email: ChannelModule<EmailSettings> = {
       return null;
     },
     hasNext: (notice) => hasNextPlace(given.WRIT_EMAIL_ROUTES, notice),
+    diagnose: async (signal) => {
+      const { greetServer } = await import('./deliver.ts');
+      const what = `the mail server ${given.SMTP_HOST}:${given.SMTP_PORT} is there and takes the login`;
+      const fix = 'Look at SMTP_HOST, SMTP_PORT, WRIT_SMTP_TLS, SMTP_USER and SMTP_PASSWORD.';
+      return greetServer(given, signal).then(
+        () => [{ what, state: 'holds' }],
+        (error: Error) => [
+          { what, state: 'fails', found: signal.aborted ? 'it did not answer in time' : error.message, fix },
+        ],
+      );
+    },
   }),
 };

@@ -99,6 +99,7 @@ export const slack: ChannelModule<SlackSettings> = {
       name: slack.name,
       deliver: async (notice, signal) => (await import('./deliver.ts')).deliverToSlack(given, notice, signal),
       hasNext: (notice) => hasNextPlace(given.WRIT_SLACK_ROUTES, notice),
+      diagnose: async (signal) => (await import('./diagnose.ts')).diagnoseSlack(given, signal),
       ...(secret === undefined
         ? {}
         : { router: (deps) => interactionsRouter({ secret, deps, answer: answerFor(deps) }) }),

@@ -37,5 +37,12 @@ export const webhook: ChannelModule<WebhookSettings> = {
       await postNotice(given, notice, clock.now(), signal);
       return null;
     },
+    diagnose: async () => [
+      {
+        what: 'the webhook takes notices',
+        state: 'unknown',
+        found: 'nothing can be asked of it without telling it something: look at the next notice',
+      },
+    ],
   }),
 };

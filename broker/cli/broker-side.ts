@@ -1,7 +1,12 @@
 /** The commands of `writ` that need the broker itself; they read the broker's environment variables. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CommandError, type PostgresPreparation, type Reconciled } from '../../client/cli/broker-side.ts';
+import {
+  CommandError,
+  type PartFinding,
+  type PostgresPreparation,
+  type Reconciled,
+} from '../../client/cli/broker-side.ts';
 import { checkPreparation } from '../../providers/postgres/check.ts';
 import {
   applyPreparation as applyPostgresPreparation,
@@ -169,6 +174,14 @@ export async function reconcile(wanted: string | null): Promise<Reconciled[]> {
       );
     return all;
   });
+}
+
+/**
+ * What a broker with this environment would lean on, without starting one: a fault of the environment or a
+ * database that is away is a line among the others.
+ */
+export async function diagnose(env: { [name: string]: string | undefined }): Promise<PartFinding[]> {
+  return (await import('../compose/diagnose-here.ts')).diagnoseHere(env);
 }
 
 async function withStore<T>(work: (store: Store, settings: Settings, kek: Uint8Array) => Promise<T>): Promise<T> {

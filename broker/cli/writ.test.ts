@@ -4,10 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { freePort } from '../../sandbox/free-port.ts';
 import { layMigrated } from '../store/store.test-support.ts';
 
 let dataDir: string;
@@ -74,6 +76,37 @@ test('provider postgres prepare says what it needs', async () => {
   const away = await writ(['provider', 'postgres', 'prepare', '--check'], env);
   assert.deepEqual([away.code, away.stderr.includes('hidden')], [1, false]);
   assert.equal((await writ(['provider', 'postgres', 'undo'], env)).code, 2);
+});
+
+test('doctor tries the environment where no broker runs, and makes nothing', async () => {
+  const fresh = join(dataDir, 'never-started');
+  const port = await freePort();
+  const { code, stdout, stderr } = await writ(['doctor'], { WRIT_DATA_DIR: fresh, PORT: String(port) });
+  assert.deepEqual([code, stderr], [1, '']);
+  assert.match(stdout, /^✔ settings: the environment can be read$/m);
+  assert.match(stdout, /^✔ database: the database takes writes$/m);
+  assert.match(stdout, /^– aws: it is set up: none of its variables is set$/m);
+  assert.match(
+    stdout,
+    /^✘ issuer: this broker is found at http:\/\/127\.0\.0\.1:\d+: nothing of ours answered \(ECONNREFUSED\)\n {4}→ Have the name/m,
+  );
+  assert.equal(existsSync(fresh), false);
+  const faulty = await writ(['doctor', '--json'], { WRIT_DATA_DIR: fresh, PORT: 'x', WRIT_ROLE: 'api' });
+  const { holds, findings } = JSON.parse(faulty.stdout) as {
+    holds: boolean;
+    findings: { part: string; found: string }[];
+  };
+  assert.deepEqual([faulty.code, holds, findings.map(({ part }) => part)], [1, false, ['settings', 'settings']]);
+  const away = await writ(['doctor'], {
+    DATABASE_URL: 'postgres://me:hidden@127.0.0.1:1/writ',
+    WRIT_KEY_ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64'),
+    WRIT_ISSUER_URL: 'http://127.0.0.1:8420',
+  });
+  assert.match(
+    away.stdout,
+    /^✘ database: the database can be opened: the database writ of me at 127\.0\.0\.1:1 .*nothing listens/,
+  );
+  assert.doesNotMatch(away.stdout, /hidden/);
 });
 
 test('every fault of the environment is told at once', async () => {

@@ -7,7 +7,6 @@ import { deliveringChannels } from '../../approvals/outbox.ts';
 import { usePreApprovals } from '../../approvals/use-pre-approval.ts';
 import { argumentsUnderReview } from '../actions/arguments-under-review.ts';
 import { type ActionDeps, keyedDigest } from '../actions/request-action.ts';
-import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { breakGlassRouter } from '../console/break-glass.ts';
 import { consoleRouter } from '../console/console.ts';
 import { locksRouter } from '../console/locks.ts';
@@ -18,8 +17,6 @@ import { passkeysRouter } from '../console/passkeys.ts';
 import { assetsRouter } from '../console/shell.ts';
 import { WritError } from '../core/errors.ts';
 import type { LongPoller } from '../core/long-poller.ts';
-import { isLoopback } from '../core/loopback.ts';
-import type { Clock } from '../core/vocabulary.ts';
 import { recheckPublished } from '../grants/recheck.ts';
 import type { GrantDeps } from '../grants/request-grant.ts';
 import { accessRequestOperations } from '../http/access-requests.ts';
@@ -34,6 +31,7 @@ import { candidateOperations } from '../http/candidates.ts';
 import { capabilityOperations } from '../http/capabilities.ts';
 import { type CibaDeps, cibaOperations, pollCiba } from '../http/ciba.ts';
 import { createDenialTokens } from '../http/denial-token.ts';
+import { diagnosisOperations } from '../http/diagnosis.ts';
 import { discoveryOperations } from '../http/discovery.ts';
 import { grantOperations } from '../http/grants.ts';
 import type { HealthDeps } from '../http/health.ts';
@@ -58,10 +56,9 @@ import { keyedMark } from '../leases/credential-marks.ts';
 import type { LockDeps } from '../locks/set-lock.ts';
 import { agreeToProposal, refuseProposal } from '../manifests/agree.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
-import { readClientKey } from '../people/client-authentication.ts';
 import type { Identity } from '../people/identity.ts';
 import { type LoginDeps, loadLogin } from '../people/login.ts';
-import { type OidcClient, oidcClient } from '../people/oidc.ts';
+import type { OidcClient } from '../people/oidc.ts';
 import { createRechecks } from '../people/recheck.ts';
 import { isSameOrigin } from '../people/same-origin.ts';
 import { signInRouter } from '../people/sign-in.ts';
@@ -74,7 +71,9 @@ import { takeOnce } from '../sessions/take-once.ts';
 import { createWaiting } from '../streams/poll.ts';
 import { breakGlassSettings } from './break-glass.ts';
 import { callbackRules } from './callbacks.ts';
+import { diagnoseDeps } from './diagnosis.ts';
 import { grantAbout } from './grant-about.ts';
+import { identityProvider } from './identity-provider.ts';
 import type { Parts } from './parts.ts';
 import { signalReceiver } from './signals.ts';
 
@@ -87,6 +86,8 @@ export interface ApiParts extends Parts {
 
 export interface Api {
   app: Express;
+  /** Where people sign in; null = nowhere. */
+  signIn: OidcClient | null;
   /** Starts what listens for people's answers by itself. */
   listen(): { stop(): Promise<void> };
 }
@@ -301,6 +302,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       ...cibaOperations(ciba()),
       ...manifestOperations(manifests),
       ...adminOperations(admin),
+      ...diagnosisOperations(diagnoseDeps(parts, provider)),
       ...lockOperations(locks),
       ...loginOperations({ ...login, signInIssuer: settings.WRIT_OIDC_ISSUER ?? null }),
       ...breakGlassOperations(breakGlass),
@@ -372,46 +374,12 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
   });
   return {
     app,
+    signIn: provider,
     listen: () => {
       const listening = parts.channels.flatMap((channel) => channel.listen?.(pages) ?? []);
       return { stop: async () => void (await Promise.all(listening.map(({ stop }) => stop()))) };
     },
   };
-}
-
-/**
- * Where people sign in; null when nobody does.
- * @throws ConfigurationError when the client's key cannot be read
- */
-async function identityProvider(settings: Settings, url: string, clock: Clock): Promise<OidcClient | null> {
-  const { WRIT_OIDC_ISSUER: issuer, WRIT_OIDC_CLIENT_ID: clientId, WRIT_OIDC_CLIENT_KEY_FILE: keyFile } = settings;
-  if (issuer === undefined || clientId === undefined) return null;
-  const clientKey =
-    keyFile === undefined
-      ? undefined
-      : await readFile(keyFile, 'utf8')
-          .then(readClientKey)
-          .catch(() => {
-            throw new ConfigurationError([`WRIT_OIDC_CLIENT_KEY_FILE: ${keyFile} is no private key that can be read`]);
-          });
-  return oidcClient(
-    {
-      issuer,
-      clientId,
-      ...(settings.WRIT_OIDC_CLIENT_SECRET === undefined ? {} : { clientSecret: settings.WRIT_OIDC_CLIENT_SECRET }),
-      ...(clientKey === undefined ? {} : { clientKey }),
-      ...(settings.WRIT_OIDC_JWKS_URI === undefined ? {} : { jwksUri: settings.WRIT_OIDC_JWKS_URI }),
-      ...(settings.WRIT_OIDC_SCOPE === undefined ? {} : { scope: settings.WRIT_OIDC_SCOPE }),
-      push: settings.WRIT_OIDC_PAR,
-      groupsClaim: settings.WRIT_OIDC_GROUPS_CLAIM,
-      groupsSeparator: settings.WRIT_OIDC_GROUPS_SEPARATOR,
-      emailVerifiedClaim: settings.WRIT_OIDC_EMAIL_VERIFIED_CLAIM,
-      aliasClaims: settings.WRIT_OIDC_ALIAS_CLAIMS,
-      allowInsecureLoopback: isLoopback(url),
-    },
-    url,
-    clock,
-  );
 }
 
 /** The pending reviews of this person, from the first channel that shows any. */

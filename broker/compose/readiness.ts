@@ -11,6 +11,8 @@ export interface ReadinessSources {
   ring: KeyRing;
   /** Manifests that are files and are not in force as given, in words; null = all are. */
   manifests(): string | null;
+  /** Files whose text was in force before and was replaced since, in words; null = none. */
+  leftOut(): string | null;
   clockGuard: Pick<ClockGuard, 'holds'>;
   /** Providers' clocks that are far from ours, in words. */
   providerClocks(): string[];
@@ -18,10 +20,12 @@ export interface ReadinessSources {
   stores(): string | null;
   /** Names of the weak settings in use. */
   weakSettings(): readonly string[];
+  /** Why nobody can sign in, in words; null = as far as is known, people can. */
+  signIn(): string | null;
 }
 
 export function readinessChecks(sources: ReadinessSources): ReadinessCheck[] {
-  const { store, ring, manifests, clockGuard, providerClocks, stores, weakSettings } = sources;
+  const { store, ring, manifests, leftOut, clockGuard, providerClocks, stores, weakSettings, signIn } = sources;
   const clockFault = 'this machine’s clock is too far from the database’s: no work is done until it is right';
   return [
     { name: 'database', fault: () => writesFault(store) },
@@ -31,6 +35,8 @@ export function readinessChecks(sources: ReadinessSources): ReadinessCheck[] {
     { name: 'clock', fault: async () => (clockGuard.holds() ? null : clockFault) },
     { name: 'provider_clocks', warning: true, fault: async () => providerClocks().join('; ') || null },
     { name: 'weak_settings', warning: true, fault: async () => weakSettings().join(', ') || null },
+    { name: 'manifests_left_out', warning: true, fault: async () => leftOut() },
+    { name: 'sign_in', warning: true, fault: async () => signIn() },
     { name: 'stores', warning: true, fault: async () => stores() },
   ];
 }

@@ -85,7 +85,10 @@ test('manifests that an outage keeps back are published before anything is serve
 });
 
 test('a manifest that is refused leaves the older one in force, and the process not ready', async () => {
-  await writeFile(join(ground.manifests, 'bad.yaml'), source.replace('tier: 1', 'tier: 9'));
+  await writeFile(
+    join(ground.manifests, 'bad.yaml'),
+    source.replace('tier: 1', 'tier: 9').replace('agent: scripted-agent', 'agent: other-agent'),
+  );
   broker = await ground.start({}, { inMemory: await migratedImage() });
   const [status, body] = await ready();
   assert.equal(status, 503);

@@ -19,6 +19,7 @@ import { clockWarnings, createClockGuard } from './clocks.ts';
 import { type Overrides, openFoundation } from './foundation.ts';
 import { createParts, type Parts } from './parts.ts';
 import { readinessChecks } from './readiness.ts';
+import { checkSignIn } from './sign-in-check.ts';
 import { storeLimits } from './store-limits.ts';
 import { findWeakSettings } from './weak-settings.ts';
 import { startWorkerSide } from './worker.ts';
@@ -88,10 +89,12 @@ export async function startBroker(env: Record<string, string | undefined>, overr
       store,
       ring,
       manifests: () => manifests?.fault() ?? null,
+      leftOut: () => manifests?.leftOut() ?? null,
       clockGuard,
       providerClocks: () => clockWarnings(parts.providers),
       stores: limits.words,
       weakSettings: () => weak.map(({ name }) => name),
+      signIn: () => signIn.fault(),
     }),
     broken: () => store.broken(),
     registry: parts.registry,
@@ -100,9 +103,13 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   };
   let app = express();
   let startListening: Api['listen'] = () => ({ stop: async () => {} });
+  let client: Api['signIn'] = null;
   if (settings.WRIT_ROLE === 'worker') mountHealth(app, health);
-  else
-    ({ app, listen: startListening } = await composeApi({ ...parts, notify: worker.notify, poller, refusals, health }));
+  else {
+    const api = await composeApi({ ...parts, notify: worker.notify, poller, refusals, health });
+    ({ app, listen: startListening, signIn: client } = api);
+  }
+  const signIn = checkSignIn(client, log);
   let listening: { stop(): Promise<void> } | null = null;
   const serve = () => {
     server.on('request', app);

@@ -10,6 +10,7 @@ import type { DecisionReason } from './reasons.ts';
 
 export type {
   Clock,
+  Finding,
   Json,
   JsonObject,
   Plan,

@@ -37,6 +37,8 @@ before(async () => {
     providerClocks: () => [],
     stores: () => null,
     weakSettings: () => weak,
+    signIn: () => null,
+    leftOut: () => null,
   });
   mountHealth(app, { clock, checks, registry: new Registry(), metricsToken, stopping: () => stopping });
   server = createServer(app);

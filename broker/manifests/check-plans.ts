@@ -59,6 +59,22 @@ export function checkPlans(manifest: Manifest, capability: Capability, shape: Sh
   }
 }
 
+/**
+ * Parameters that may be asked for, as the provider's schema leaves them: the least, and each listed value.
+ * What nobody can make out is left out.
+ */
+export function sampleParams(manifest: Manifest, capability: Capability, shape: Shape): JsonObject[] {
+  return variablesByTask(manifest, capability).flatMap((variables) => {
+    const paramsOf = (values: Values) => paramsFor(capability, shape, values);
+    const least = leastThatFits(variables, paramsOf);
+    if (least === null) return [];
+    const others = variables.flatMap(({ name, others: listed }) =>
+      listed.map((value) => ({ ...least, [name]: value })),
+    );
+    return [least, ...others].map(paramsOf).filter((params) => params !== null);
+  });
+}
+
 /** What is not constant, for each task type where it may be something else; nothing where nobody can tell. */
 function variablesByTask(manifest: Manifest, capability: Capability): Variable[][] {
   const needed = new Set(textsOf(capability.params).flatMap(({ text }) => referencesOf(text).inputs));

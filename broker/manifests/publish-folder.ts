@@ -32,6 +32,8 @@ export interface PublishedFolder {
   isSettled(): boolean;
   /** Which files are not in force as given, and why, in words; null = all are. */
   fault(): string | null;
+  /** Which were left out because their text was in force before, and how to go back to it; null = none. */
+  leftOut(): string | null;
   stop(): Promise<void>;
 }
 
@@ -47,6 +49,7 @@ export async function publishFolder(deps: FolderDeps): Promise<PublishedFolder> 
   const { clock, log, random } = deps;
   const names = (await readdir(deps.folder)).filter(isManifest).sort();
   const refused: string[] = [];
+  const superseded: string[] = [];
   let left = names;
   let rounds = 0;
   const round = async () => {
@@ -56,6 +59,7 @@ export async function publishFolder(deps: FolderDeps): Promise<PublishedFolder> 
       const outcome = await publishFile(deps, name, rounds);
       if (outcome === 'refused') refused.push(name);
       if (outcome === 'kept back') kept.push(name);
+      if (outcome === 'left out') superseded.push(name);
     }
     left = kept;
   };
@@ -81,6 +85,10 @@ export async function publishFolder(deps: FolderDeps): Promise<PublishedFolder> 
       ];
       return parts.length === 0 ? null : parts.join('; ');
     },
+    leftOut: () =>
+      superseded.length === 0
+        ? null
+        : `in force before, and replaced since: ${superseded.join(', ')}; to go back: npx writ manifest publish FILE`,
     stop: async () => {
       stopping.abort();
       await retrying;
@@ -88,12 +96,12 @@ export async function publishFolder(deps: FolderDeps): Promise<PublishedFolder> 
   };
 }
 
-/** `refused`: the file does not hold, and trying again does not help. `kept back`: it may. */
+/** `left out`: its text was in force before. `refused`: the file does not hold, and trying again does not help. `kept back`: it may. */
 async function publishFile(
   { folder, store, clock, shapes, review, log }: FolderDeps,
   name: string,
   round: number,
-): Promise<'done' | 'refused' | 'kept back'> {
+): Promise<'done' | 'left out' | 'refused' | 'kept back'> {
   try {
     const published = await publishManifest(store, clock, shapes, {
       source: await readFile(join(folder, name), 'utf8'),
@@ -112,9 +120,11 @@ async function publishFile(
     if (published.outcome === 'superseded') {
       log.warn(
         { file: name, ...published },
-        `manifest left out: this very text was in force before version ${published.version} replaced it. To go back: npx writ manifest publish ${name}`,
+        `manifest left out: this very text was in force before version ${published.version} replaced it, and a restart puts nothing back. To go back, as an admin (WRIT_URL, WRIT_ADMIN_TOKEN): npx writ manifest publish ${join(folder, name)}`,
       );
-    } else if (published.outcome === 'proposed' || published.outcome === 'refused') {
+      return 'left out';
+    }
+    if (published.outcome === 'proposed' || published.outcome === 'refused') {
       log.warn(
         { file: name, ...published },
         published.outcome === 'proposed'

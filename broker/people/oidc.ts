@@ -5,9 +5,10 @@
 import * as oidc from 'openid-client';
 import { claimAt } from '../core/claims.ts';
 import { isLoopback } from '../core/loopback.ts';
-import type { Clock } from '../core/vocabulary.ts';
+import type { Clock, Finding } from '../core/vocabulary.ts';
 import { type ClientKey, clientAuthentication } from './client-authentication.ts';
 import { GroupsNotDelivered, type Identity, type IdentityClaims, identityFromClaims } from './identity.ts';
+import { probeClient } from './probe-client.ts';
 
 export interface OidcSettings extends IdentityClaims {
   issuer: string;
@@ -55,6 +56,8 @@ export interface OidcClient {
   begin(returnTo: string, fresh?: boolean): Promise<{ url: URL; attempt: SignInAttempt }>;
   /** Whether the provider answers, found out within the last few seconds. */
   answers(): Promise<boolean>;
+  /** Whether it is there, and takes us for the client that we say we are. Never throws. */
+  diagnose(): Promise<Finding[]>;
   /**
    * @param query the callback's query string as it arrived
    * @throws GroupsNotDelivered; anything else when the provider did not confirm the person
@@ -136,6 +139,33 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
       return asked.answer;
     },
 
+    diagnose: async () => {
+      const there = `the identity provider ${settings.issuer} is there`;
+      const takes = `it knows the client ${settings.clientId} by its ${credentialOf(settings)}`;
+      let configuration: oidc.Configuration;
+      try {
+        configuration = await discover();
+        checkKeysHost(issuer, configuration.serverMetadata().jwks_uri, settings.jwksUri);
+      } catch (error) {
+        const found =
+          error instanceof ForeignKeys ? error.message : `its discovery document was not had${causeOf(error)}`;
+        const fix = 'Set WRIT_OIDC_ISSUER to the issuer to the letter, and see that this machine reaches it.';
+        return [{ what: there, state: 'fails', found, fix }];
+      }
+      const holds: Finding = { what: there, state: 'holds' };
+      if (settings.clientSecret === undefined && settings.clientKey === undefined)
+        return [holds, { what: takes, state: 'unknown', found: 'a public client has none: PKCE alone protects it' }];
+      try {
+        const { client, said } = await probeClient(configuration, redirectUri);
+        if (client === 'taken') return [holds, { what: takes, state: 'holds' }];
+        if (client === 'unclear')
+          return [holds, { what: takes, state: 'unknown', found: `it answered ${said}, which may mean anything` }];
+        return [holds, { what: takes, state: 'fails', found: `it answered ${said}`, fix: wrongClient }];
+      } catch (error) {
+        return [holds, { what: takes, state: 'unknown', found: `it did not answer${causeOf(error)}` }];
+      }
+    },
+
     begin: async (returnTo, fresh = false) => {
       const configuration = await configure();
       const attempt = {
@@ -203,6 +233,18 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
       }
     },
   };
+}
+
+const wrongClient =
+  'Set WRIT_OIDC_CLIENT_ID and WRIT_OIDC_CLIENT_SECRET (or WRIT_OIDC_CLIENT_KEY_FILE) to what the provider has for this client, and allow it the authorization code grant.';
+
+const credentialOf = ({ clientKey }: OidcSettings): string => (clientKey === undefined ? 'secret' : 'key');
+
+/** The code of the network's or the library's error, which says more than its text and quotes nothing. */
+function causeOf(error: unknown): string {
+  for (let found = error as { code?: unknown; cause?: unknown } | undefined; found; found = found.cause as typeof found)
+    if (typeof found.code === 'string' && /^[A-Z][A-Z0-9_]{2,60}$/.test(found.code)) return ` (${found.code})`;
+  return '';
 }
 
 /**

@@ -31,6 +31,17 @@ export interface BrokerSide {
    * @param provider null = each that is switched on
    */
   reconcile(provider: string | null): Promise<Reconciled[]>;
+  /** Asks everything that a broker with this environment leans on, without starting one. */
+  diagnose(env: { [name: string]: string | undefined }): Promise<PartFinding[]>;
+}
+
+/** One thing that was looked at. */
+export interface PartFinding {
+  part: string;
+  what: string;
+  state: 'holds' | 'fails' | 'unknown';
+  found?: string;
+  fix?: string;
 }
 
 /** One provider's target against the lease rows. */

@@ -52,6 +52,9 @@ const usage = `writ – a credential broker for AI agents
                                  --check: what does not hold any more; --undo: take it all back
   writ reconcile --dry-run       name what a provider's target has of leases that no lease explains, and active leases
                                  without a credential there; [PROVIDER]; exit 1 when there is any; changes nothing
+  writ doctor                    ask everything that the broker leans on whether it is as it should be: providers, issuer, clocks,
+                                 database, Redis, sign-in, channels; each line ✔, ✘ with what to do, or – (not told, or not set
+                                 up); exit 1 when anything is ✘; changes nothing; --json
   writ admin token               replace the bootstrap token, and print the new one
 
 On the agent's side:
@@ -87,6 +90,7 @@ WRIT_CLIENT_ID and WRIT_CLIENT_KEY_FILE (PEM or JWK), or from GitHub Actions.
 provider postgres prepare reads WRIT_POSTGRES_ADMIN_URL, WRIT_POSTGRES_CA_FILE and WRIT_POSTGRES_BROKER_PASSWORD.
 manifest check without --broker, test, and diff of two files need nothing but the files. The other commands of manifest, lock and break-glass ask a broker, as an admin:
 WRIT_URL is its address, WRIT_ADMIN_TOKEN the bootstrap token or the value of a signed-in admin’s cookie (writ_login). audit verify reads DATABASE_URL and WRIT_DATABASE_SCHEMA.
+doctor asks the broker at WRIT_URL, as an admin; without it, where the broker runs, it tries the environment there.
 keys, history, reconcile, admin token, and audit verify of an embedded database, run where the broker runs and read the same environment
 variables. With the embedded database, stop the broker first.
 `;
@@ -146,6 +150,10 @@ export async function runWrit(args: string[], loadBrokerSide: LoadBrokerSide): P
     if (noun === 'reconcile') {
       if (!values['dry-run'] || rest.length > 0) return wrongUsage();
       return await reconcile(loadBrokerSide, verb ?? null);
+    }
+    if (noun === 'doctor') {
+      if (verb !== undefined) return wrongUsage();
+      return await (await import('./doctor.ts')).examine(process.env, loadBrokerSide, values.json);
     }
     if (noun === 'lock') return await runLock(verb, rest, { reason: values.reason, json: values.json });
     if (noun === 'break-glass') return await runBreakGlass(verb, rest, { reason: values.reason, json: values.json });

@@ -12,6 +12,7 @@ import {
   queueArn,
   readObject,
   readsCustomer,
+  roles,
   sealKey,
   secretArn,
   settled,
@@ -169,6 +170,29 @@ async function harness(options: AwsBenchOptions): Promise<ConformanceHarness> {
         ]),
       ),
       expectedRefusalCode: 'AccessDenied',
+    },
+    breaks: {
+      'a role that trusts somebody else': () =>
+        sandbox.setRole(agentRole, {
+          trust: {
+            Version: '2012-10-17',
+            Statement: {
+              Effect: 'Allow',
+              Principal: { AWS: 'arn:aws:iam::999999999999:user/else' },
+              Action: 'sts:AssumeRole',
+            },
+          },
+        }),
+      ...('WRIT_AWS_REVOKE_ROLE' in (options.env ?? {})
+        ? {}
+        : {
+            'denials that cannot be read': () =>
+              sandbox.fault('GetRolePolicy', { code: 'AccessDenied', status: 403, message: 'no' }),
+          }),
+      'a trust policy that allows nothing besides': () => {
+        const [role] = roles(made.issuer.url, []);
+        sandbox.setRole(agentRole, { trust: role!.trust });
+      },
     },
     output: printed.text,
     otherSecrets: made.secrets,

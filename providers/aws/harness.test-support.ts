@@ -199,7 +199,7 @@ const allow = (actions: string[], resources: string[]): PolicyDocument => ({
 });
 
 /** The roles as `infra/` would make them: agents may assume the first, only the broker itself the second. */
-function roles(issuerUrl: string, trusted: string[]): NonNullable<AwsSandboxOptions['roles']> {
+export function roles(issuerUrl: string, trusted: string[]): NonNullable<AwsSandboxOptions['roles']> {
   const name = issuerUrl.replace('http://', '');
   const trust = (subject: string | string[], actions: string[]): PolicyDocument => ({
     Version: '2012-10-17',

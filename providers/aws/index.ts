@@ -5,6 +5,7 @@
 import type { Plan, Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { awsClients, type StaticCredentials } from './clients.ts';
 import { describe } from './describe.ts';
+import { diagnose } from './diagnose.ts';
 import { issue } from './issue.ts';
 import { levels } from './levels.ts';
 import { storeLimits } from './limits.ts';
@@ -51,6 +52,7 @@ export function createAwsProvider(
     levels,
     // IAM compares actions without regard to case, resources with it.
     caselessReach: 'actions',
+    diagnose: (_used, signal) => diagnose(settings, clients, signal),
     findLimits: async (signal) => [...(await lifetimes.find(signal)), ...(await limits.find(signal))],
     lifetimes: ({ role }) => ({ minTtlSeconds, ...lifetimes.longest(role) }),
     issue: (context) => issue(context, settings, clients),

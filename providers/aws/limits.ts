@@ -32,7 +32,7 @@ export function storeLimits(settings: AwsSettings, clients: AwsClients): StoreLi
     find: async (signal) => {
       if (endpoint === undefined || settings.WRIT_AWS_TRY_STORE === 'off') return [];
       for (const role of settings.WRIT_AWS_ROLES)
-        if (!chains.has(role)) chains.set(role, await canChain(role, endpoint, settings, clients, signal));
+        if (!chains.has(role)) chains.set(role, await canChain(role, settings, clients, signal));
       return [...chains].filter(([, chained]) => chained).map(([role]) => `${role}: ${chainWords}`);
     },
     words: (role) => (chains.get(role) === true ? [`Warning: ${chainWords}`] : []),
@@ -43,9 +43,8 @@ const chainWords =
   'this store lets a session open another one, without the limits of the first, which no revocation of the first ends';
 
 /** Opens a session that may do nothing, and from it another that may do nothing either. */
-async function canChain(
+export async function canChain(
   role: string,
-  endpoint: string,
   settings: AwsSettings,
   clients: AwsClients,
   signal: AbortSignal,
@@ -59,8 +58,9 @@ async function canChain(
     secretAccessKey: given.SecretAccessKey,
     sessionToken: given.SessionToken,
   };
+  const endpoint = settings.AWS_ENDPOINT_URL_STS ?? settings.AWS_ENDPOINT_URL;
   const sts = new STSClient({
-    endpoint,
+    ...(endpoint === undefined ? {} : { endpoint }),
     region: settings.AWS_REGION,
     credentials,
     maxAttempts: 1,

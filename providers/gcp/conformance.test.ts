@@ -6,7 +6,7 @@ process.env.GOOGLE_SDK_NODE_LOGGING = 'all';
 
 import { throttledSeconds } from '../../sandbox/gcp/faults.ts';
 import { type ConformanceHarness, conformance } from '../conformance.ts';
-import { gcpBench, sharedAccount, storage } from './harness.test-support.ts';
+import { gcpBench, poolAccounts, sharedAccount, storage } from './harness.test-support.ts';
 
 const scopePrefix = 'https://www.googleapis.com/auth/';
 const shared = { service_account: sharedAccount };
@@ -111,6 +111,15 @@ async function makeHarness(transport: string, accounts: 'pool' | 'shared'): Prom
         'ends-too-late': () => sandbox.lengthenTokensBy(7_200),
       },
       expectedRefusalCode: 'PERMISSION_DENIED',
+    },
+    breaks: {
+      'an account that the broker may not mint on': () =>
+        sandbox.takeFromBroker({ mintingOn: accounts === 'shared' ? sharedAccount : poolAccounts[0]! }),
+      'accounts that it may not disable': () => sandbox.takeFromBroker('administering'),
+      'a pool that does not take the issuer': () => {
+        sandbox.forgetTokens();
+        sandbox.fail('issuer-unreachable', 'exchange');
+      },
     },
     output: output.text,
     otherSecrets: () => [...harness.identityTokens, ...sandbox.tokens()],

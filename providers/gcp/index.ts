@@ -6,6 +6,7 @@ import { observedClock } from '../answer-date.ts';
 import type { Plan, Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { callerFor } from './caller.ts';
 import { describe } from './describe.ts';
+import { diagnose } from './diagnose.ts';
 import { askTime } from './http.ts';
 import { issue } from './issue.ts';
 import { levels } from './levels.ts';
@@ -72,6 +73,7 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
     levels,
     issue: (context) => issue(minting, context),
     revoke: (due, _standing, signal) => Promise.all(due.map((target) => revokeOne(ending, target, signal))),
+    diagnose: (_used, signal) => diagnose({ config, caller, accounts }, signal),
     pool: poolOf,
     poolMembers: config.WRIT_GCP_SERVICE_ACCOUNTS,
     release: async (reserved, signal) => {

@@ -7,17 +7,25 @@ import { callGoogle } from './http.ts';
 export interface ServiceAccounts {
   isDisabled(email: string, signal: AbortSignal): Promise<boolean>;
   setDisabled(email: string, disabled: boolean, signal: AbortSignal): Promise<void>;
+  /** Which of these the broker has on the account. Needs no permission itself. */
+  permissionsOn(email: string, wanted: readonly string[], signal: AbortSignal): Promise<string[]>;
 }
 
 export function serviceAccounts(endpoint: string, caller: Caller, clock: ObservedClock): ServiceAccounts {
-  const call = (method: 'GET' | 'POST', email: string, verb: '' | ':disable' | ':enable', signal: AbortSignal) =>
+  const call = (
+    method: 'GET' | 'POST',
+    email: string,
+    verb: '' | ':disable' | ':enable' | ':testIamPermissions',
+    signal: AbortSignal,
+    body: object = {},
+  ) =>
     asCaller(caller, signal, (token) =>
       callGoogle({
-        step: { doing: `${verb === '' ? 'reading' : `${verb.slice(1, -1)}ing`} ${email}`, mints: false },
+        step: { doing: `${doing[verb]} ${email}`, mints: false },
         url: `${endpoint}/v1/${resourceName(email)}${verb}`,
         method,
         headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-        ...(method === 'POST' ? { body: '{}' } : {}),
+        ...(method === 'POST' ? { body: JSON.stringify(body) } : {}),
         signal,
         clock,
       }),
@@ -35,8 +43,19 @@ export function serviceAccounts(endpoint: string, caller: Caller, clock: Observe
     setDisabled: async (email, disabled, signal) => {
       await call('POST', email, disabled ? ':disable' : ':enable', signal);
     },
+    permissionsOn: async (email, permissions, signal) => {
+      const answer = await call('POST', email, ':testIamPermissions', signal, { permissions });
+      return Array.isArray(answer.permissions) ? answer.permissions.map(String) : [];
+    },
   };
 }
+
+const doing = {
+  '': 'reading',
+  ':disable': 'disabling',
+  ':enable': 'enabling',
+  ':testIamPermissions': 'asking for the permissions on',
+};
 
 /**
  * The project by name where the e-mail tells it: with the wildcard `-` Google answers 403 instead of 404 for

@@ -37,6 +37,8 @@ export interface Api {
   organizationInstallation(bearer: string, org: string, signal: AbortSignal): Promise<ApiAnswer>;
   /** Finds the App's installation on a person's account. `bearer`: the App's JWT. */
   userInstallation(bearer: string, username: string, signal: AbortSignal): Promise<ApiAnswer>;
+  /** The App itself. `bearer`: its JWT. */
+  app(bearer: string, signal: AbortSignal): Promise<ApiAnswer>;
   /** Deletes the token that it is sent with. */
   deleteToken(bearer: string, signal: AbortSignal): Promise<ApiAnswer>;
   /**
@@ -85,6 +87,7 @@ export function githubApi(baseUrl: string, clock: ObservedClock): Api {
       answerOf(apps.getOrgInstallation({ org, ...common(bearer, signal) })),
     userInstallation: (bearer, username, signal) =>
       answerOf(apps.getUserInstallation({ username, ...common(bearer, signal) })),
+    app: (bearer, signal) => answerOf(apps.getAuthenticated(common(bearer, signal)) as Promise<Answered>),
     meta: (signal) => answerOf(meta.get({ request: { signal } })),
     deleteToken: (bearer, signal) => answerOf(apps.revokeInstallationAccessToken(common(bearer, signal))),
     repository: (bearer, repository, signal) => answerOf(repos.get({ ...repository, ...common(bearer, signal) })),

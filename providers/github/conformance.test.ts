@@ -137,6 +137,11 @@ async function make(tokenFormat: 'short' | 'stateless', enterprise: boolean): Pr
       ),
       expectedRefusalCode: '422',
     },
+    breaks: {
+      'a suspended installation': () => sandbox.suspend(77),
+      'a permission that the App has not': () => sandbox.setPermissions(77, { contents: 'read' }),
+      'a key of another App': () => sandbox.fail('bad-credentials', 'lookup'),
+    },
     output: printed.text,
     otherSecrets: () => [key.privateKey, key.privateKey.split('\n')[3] ?? ''],
     async advance(ms) {

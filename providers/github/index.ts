@@ -4,6 +4,7 @@ import type { Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { type Api, githubApi } from './api.ts';
 import { appJwtSigner } from './app-jwt.ts';
 import { asApp } from './as-app.ts';
+import { diagnose } from './diagnose.ts';
 import { rememberInstallations } from './installation.ts';
 import { issueToken } from './issue.ts';
 import { levels } from './levels.ts';
@@ -57,6 +58,7 @@ function createGithubProvider(given: GithubSettings, deps: Pick<ProviderDeps, 'c
     caselessReach: 'all',
     issue: (context) => issueToken({ api, apiUrl, asApp: app, installations, clock }, context),
     revoke: (due, _standing, signal) => revokeTokens(api, deps.clock, due, signal),
+    diagnose: (used, signal) => diagnose({ api, asApp: app }, used, signal),
     probe: (target, signal) => probeToken(api, target, signal),
     clock,
     triesCredential: true,

@@ -155,6 +155,11 @@ async function make(shop: Shop): Promise<ConformanceHarness> {
       },
       expectedRefusalCode: '42501',
     },
+    breaks: {
+      'a role with no connection left': () => shop.run('ALTER ROLE writ_broker CONNECTION LIMIT 0').then(() => {}),
+      'a policy that is gone': () => shop.run('ALTER TABLE orders DISABLE ROW LEVEL SECURITY').then(() => {}),
+      'another password': () => shop.run(`ALTER ROLE writ_broker PASSWORD 'another'`).then(() => {}),
+    },
     output: printed.text,
     otherSecrets: () => [brokerPassword, adminPassword],
     // The server's clock is the machine's and stands where it is: instead, every end comes nearer.

@@ -4,6 +4,7 @@
  */
 import type { Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { describePlan } from './describe.ts';
+import { diagnose } from './diagnose.ts';
 import { asProviderError } from './errors.ts';
 import { asBroker } from './ground.ts';
 import { endedByUsForMs, issue, primaryTime } from './issue.ts';
@@ -66,6 +67,7 @@ function createPostgresProvider(
     narrower,
     levels,
     state: (plan, signal) => countRows(ground, plan, signal),
+    diagnose: (used, signal) => diagnose(ground, limits, used, signal),
     findLimits: (signal) => limits.find(signal),
     issue: (context) => issue(ground, context),
     revoke: (due, _outstanding, signal) => revokeRoles(ground, due, signal),

@@ -2,7 +2,7 @@
 import { GoogleError } from './errors.ts';
 import { type AccessToken, findAccount, hasScope, isMarkedDisabled, type ServiceAccount, type World } from './world.ts';
 
-export type AdminVerb = 'get' | 'disable' | 'enable';
+export type AdminVerb = 'get' | 'disable' | 'enable' | 'testIamPermissions';
 
 /**
  * `project` is the path's project or `-`. Disabling what is disabled succeeds, as does enabling what is
@@ -11,7 +11,7 @@ export type AdminVerb = 'get' | 'disable' | 'enable';
 export function administerAccount(
   world: World,
   caller: AccessToken,
-  verb: AdminVerb,
+  verb: Exclude<AdminVerb, 'testIamPermissions'>,
   project: string,
   email: string,
 ): object {
@@ -28,6 +28,26 @@ export function administerAccount(
   if (verb === 'get') return resource(account);
   account.changes.push({ at: world.clock.now().getTime(), disabled: verb === 'disable' });
   return {};
+}
+
+/** Which of these the caller has on the account; needs no permission itself. */
+export function testAccountPermissions(
+  world: World,
+  caller: AccessToken,
+  project: string,
+  email: string,
+  wanted: unknown,
+): object {
+  const account = findAccount(world, email);
+  if (account === null || (project !== '-' && project !== projectOf(account)))
+    throw new GoogleError('NOT_FOUND', `Unknown service account`);
+  const has = (permission: string) =>
+    permission === 'iam.serviceAccounts.getAccessToken'
+      ? account.tokenCreators.has(caller.member)
+      : /^iam\.serviceAccounts\.(get|disable|enable)$/.test(permission) && world.admins.has(caller.member);
+  const permissions = (Array.isArray(wanted) ? wanted.map(String) : []).filter(has);
+  // proto3 JSON leaves an empty list out.
+  return permissions.length === 0 ? {} : { permissions };
 }
 
 function resource(account: ServiceAccount): object {

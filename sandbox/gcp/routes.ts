@@ -30,7 +30,8 @@ function serviceAccountRoute(method: string, project: string, last: string): Rou
   const [, email = '', verb] = /^([^:]*)(?::(\w+))?$/.exec(last) ?? [];
   if (method === 'GET' && verb === undefined) return { endpoint: 'admin', verb: 'get', project, email };
   if (method !== 'POST') return null;
-  if (verb === 'disable' || verb === 'enable') return { endpoint: 'admin', verb, project, email };
+  if (verb === 'disable' || verb === 'enable' || verb === 'testIamPermissions')
+    return { endpoint: 'admin', verb, project, email };
   if (verb === 'generateAccessToken') return { endpoint: 'mint', name: `projects/${project}/serviceAccounts/${email}` };
   return null;
 }

@@ -9,7 +9,7 @@ import type { Clock } from '../../broker/core/vocabulary.ts';
 import { apiErrorBody, GoogleError, StsError, storageErrorBody, stsErrorBody } from './errors.ts';
 import { type Endpoint, type FaultKind, faults } from './faults.ts';
 import { federation, principalOf } from './federation.ts';
-import { administerAccount } from './iam-admin.ts';
+import { administerAccount, testAccountPermissions } from './iam-admin.ts';
 import { type GenerateAccessTokenRequest, generateAccessToken, readRestRequest } from './iam-credentials.ts';
 import { serveIamCredentialsGrpc } from './iam-credentials-grpc.ts';
 import { type Route, route } from './routes.ts';
@@ -96,6 +96,8 @@ export interface GcpSandbox {
   forgetTokens(): void;
   /** Puts an object there, or deletes it with null: what somebody else did. */
   setObject(bucket: string, name: string, text: string | null): void;
+  /** Takes what the broker may do away: minting on this account, or administering any. */
+  takeFromBroker(right: { mintingOn: string } | 'administering'): void;
   /** An administrator gives the account these roles in Cloud Storage, and no others. */
   setRoles(email: string, roles: { bucket: string; role: string }[]): void;
   /** The content of an object, or null. */
@@ -145,8 +147,13 @@ export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSa
       const { accessToken, expireTime } = mint(caller, readRestRequest(asked.name, parseJson(body)));
       return { status: 200, body: { accessToken, expireTime: expireTime.toISOString().replace(/\.\d+Z$/, 'Z') } };
     }
-    if (asked.endpoint === 'admin')
-      return { status: 200, body: administerAccount(world, caller, asked.verb, asked.project, asked.email) };
+    if (asked.endpoint === 'admin') {
+      const { verb, project, email } = asked;
+      if (verb !== 'testIamPermissions')
+        return { status: 200, body: administerAccount(world, caller, verb, project, email) };
+      const wanted = (parseJson(body) as { permissions?: unknown }).permissions;
+      return { status: 200, body: testAccountPermissions(world, caller, project, email, wanted) };
+    }
     switch (asked.action) {
       case 'list':
         return listObjects(world, caller, asked.bucket, asked.listing);
@@ -222,6 +229,11 @@ export async function startGcpSandbox(options: GcpSandboxOptions): Promise<GcpSa
     },
     setRoles: (email, roles) => {
       account(email).storage = roles;
+    },
+    takeFromBroker: (right) => {
+      const broker = principalOf(provider, subject);
+      if (right === 'administering') (world.admins as Set<string>).delete(broker);
+      else (account(right.mintingOn).tokenCreators as Set<string>).delete(broker);
     },
     object: (bucket, name) => world.buckets.get(bucket)?.get(name)?.bytes.toString() ?? null,
     close: async () => {

@@ -13,7 +13,7 @@ import { refuseAccess } from './gate.ts';
 import { answerApp, findInstallation, installationsOf, isAppPath } from './installations.ts';
 import { mintToken } from './mint.ts';
 import { hourlyBudgets } from './rate-limit.ts';
-import type { Installation, SeedAccount } from './seed.ts';
+import type { Installation, Permissions, SeedAccount } from './seed.ts';
 import { openLedger, type Token, type TokenFormat } from './tokens.ts';
 import { answerVariables } from './variables.ts';
 import { bearerOf, type Call, parseJson, readCall, writeAnswer } from './wire.ts';
@@ -48,6 +48,8 @@ export interface GithubSandbox {
    */
   reinstall(installationId: number, newId: number): void;
   suspend(installationId: number): void;
+  /** An owner of the account gives the installation these permissions, and no others. */
+  setPermissions(installationId: number, permissions: Permissions): void;
   unsuspend(installationId: number): void;
   /** The form of tokens from now on; older ones stay valid. */
   useTokenFormat(format: TokenFormat): void;
@@ -149,6 +151,9 @@ export async function startGithubSandbox(options: GithubSandboxOptions): Promise
     },
     suspend: (id) => {
       installationWith(id).suspended = true;
+    },
+    setPermissions: (id, permissions) => {
+      installationWith(id).permissions = permissions;
     },
     unsuspend: (id) => {
       installationWith(id).suspended = false;

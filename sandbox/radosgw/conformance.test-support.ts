@@ -49,6 +49,7 @@ async function harness(): Promise<ConformanceHarness> {
       },
       expectedRefusalCode: 'AccessDenied',
     },
+    breaks: { 'a store that refuses': () => front.fault(faults.refused) },
     output: () => '',
     otherSecrets: () => [brokerKey.secretAccessKey],
     advance: (ms) => systemClock.sleep(ms),

@@ -236,6 +236,12 @@ export const rules: Rule[] = [
     only: '^broker/(signals|core|store|audit|identity)/|^broker/people/(account-names|sign-off)\\.ts$|^broker/sessions/end-session\\.ts$|^broker/break-glass/end-of-person\\.ts$|^broker/grants/transitions\\.ts$|^approvals/(notices|pre-approval-transitions|incidents)\\.ts$|^broker/manifests/owner-marks\\.ts$',
   },
   {
+    name: 'a-diagnosis-only-asks',
+    why: 'whoever asks how things stand must not be able to decide, open, mint or end anything by it',
+    files: /^broker\/diagnose\//,
+    only: '^broker/(diagnose|core|store|manifests)/|^broker/(keys/ring|people/oidc)\\.ts$|^(providers|approvals)/contract\\.ts$',
+  },
+  {
     name: 'a-stream-only-tells',
     why: 'what Writ signals to others is read from what has happened: it can end, decide, open and mint nothing, and knows nothing of what is signalled to Writ',
     files: /^broker\/streams\//,

@@ -85,6 +85,7 @@ const bad: Record<string, Record<string, string>> = {
   'only-the-operator-command-extends-the-command': { 'broker/main.ts': 'import { run } from "../client/cli/run.ts"' },
   'http-is-the-top': { 'broker/leases/issue.ts': 'import type { R } from "../http/router.ts"' },
   'a-signal-only-ends': { 'broker/signals/carry-out.ts': 'import { openLogin } from "../people/login.ts"' },
+  'a-diagnosis-only-asks': { 'broker/diagnose/diagnose.ts': 'import { issue } from "../leases/issue.ts"' },
   'a-stream-only-tells': { 'broker/streams/tell.ts': 'import { endSession } from "../sessions/end-session.ts"' },
   'what-decides-knows-no-replay': { 'broker/grants/request-grant.ts': 'import type { S } from "../replay/shadow.ts"' },
   'the-store-is-the-bottom': { 'broker/store/open.ts': 'import { append } from "../audit/append.ts"' },
