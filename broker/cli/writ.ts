@@ -3,10 +3,12 @@
  * `writ` where the broker runs: the same command (client/cli), with what needs the broker's code, keys or
  * embedded database.
  */
+import { sayOneLine } from '../../client/cli/last-words.ts';
 import { runWrit } from '../../client/cli/run.ts';
 import { keepCompiled } from '../compile-cache.ts';
 import { useProxies } from '../core/proxies.ts';
 
+sayOneLine();
 // Before anything large: checking a manifest takes half as long.
 keepCompiled();
 const code = await runWrit(process.argv.slice(2), () => {

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import pino from 'pino';
 import { manualClock } from '../core/clock.ts';
 import { WritError } from '../core/errors.ts';
 import type { Store } from '../store/open.ts';
@@ -7,6 +11,7 @@ import { openTestStore, testBackends } from '../store/store.test-support.ts';
 import { createCatalog } from './catalog.ts';
 import { exampleProviders, exampleSource } from './example.test-support.ts';
 import { manifestAt, publishManifest } from './publish.ts';
+import { publishFolder } from './publish-folder.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof WritError && error.code === expected;
 const agent = 'invoice-bot';
@@ -79,7 +84,29 @@ for (const backend of await testBackends()) {
       };
       const left = await publishManifest(store, clock, exampleProviders, { ...folder, unlessPublishedBefore: true });
       assert.deepEqual([left.outcome, left.version], ['superseded', 2]);
+      // The folder says so at start: which file, why, and how to go back to it.
+      const place = await mkdtemp(join(tmpdir(), 'writ-folder-'));
+      const lines: string[] = [];
+      const log = pino({ base: null }, { write: (line: string) => void lines.push(line) });
+      const deps = { folder: place, store, clock, shapes: exampleProviders, review: false, log, random: () => 0.5 };
+      const started = async () => {
+        lines.length = 0;
+        const folderNow = await publishFolder(deps);
+        await folderNow.stop();
+        return folderNow;
+      };
+      await writeFile(join(place, 'bot.yaml'), source);
+      assert.match(
+        (await started()).leftOut() ?? '',
+        /^in force before, and replaced since: bot\.yaml; to go back: npx/,
+      );
+      assert.match(
+        lines.join(''),
+        /replaced it, and a restart puts nothing back\. To go back.*writ manifest publish \S+bot\.yaml/,
+      );
       assert.equal((await publish(source, 2)).version, 3);
+      assert.equal((await started()).leftOut(), null, 'it is in force again');
+      await rm(place, { recursive: true });
     });
   });
 }

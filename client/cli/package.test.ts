@@ -286,12 +286,31 @@ describe('the agent’s side', () => {
 });
 
 describe('a command that is none', () => {
-  for (const args of [[], ['audit'], ['manifest', 'check'], ['--no-such-option']])
+  for (const args of [[], ['manifest'], ['manifest', 'check'], ['--no-such-option']])
     it(`${JSON.stringify(args)} is exit 2, with the usage`, async () => {
       const { code, stdout, stderr } = await writ(args);
       assert.deepEqual([code, stdout], [2, '']);
       assert.match(stderr, /writ manifest check FILE/);
     });
+
+  it('is told with the one that was meant, and so is an option', async () => {
+    for (const [args, said] of [
+      [['manifest', 'chek', example], /^✘ there is no command manifest chek; did you mean writ manifest check\?\n/],
+      [['manifst', 'check', example], /did you mean writ manifest check\?/],
+      [['manifest', 'diff', example, '--jsn'], /^✘ --jsn is no option of it; did you mean --json\?\n/],
+      [['session', 'open', '--taks-type', 'x'], /^✘ --taks-type is no option of it; did you mean --task-type\?\n/],
+    ] as const) {
+      const { code, stdout, stderr } = await writ([...args]);
+      assert.deepEqual([code, stdout], [2, '']);
+      assert.match(stderr, said);
+      assert.doesNotMatch(stderr, /^ +at /m, 'no stack');
+    }
+  });
+
+  it('--version is the package’s', async () => {
+    const { version } = JSON.parse(await readFile(join(import.meta.dirname, 'package.json'), 'utf8'));
+    assert.deepEqual(await writ(['--version']), { code: 0, stdout: `writ ${version}\n`, stderr: '' });
+  });
 
   it('--help is the usage, and exit 0', async () => {
     const { code, stdout } = await writ(['--help']);

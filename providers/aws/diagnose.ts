@@ -7,27 +7,43 @@ import type { Finding, ProviderError } from '../contract.ts';
 import type { AwsClients } from './clients.ts';
 import { toProviderError } from './errors.ts';
 import { canChain, denyAll } from './limits.ts';
+import type { AwsParams } from './params.ts';
 import { whyNotSoLong } from './role-lifetime.ts';
 import { readDenial } from './role-policy.ts';
 import { type AwsSettings, canRevoke } from './settings.ts';
 
 /** Everything that is looked at, role by role. Never throws. */
-export async function diagnose(settings: AwsSettings, clients: AwsClients, signal: AbortSignal): Promise<Finding[]> {
+export async function diagnose(
+  settings: AwsSettings,
+  clients: AwsClients,
+  used: readonly AwsParams[],
+  signal: AbortSignal,
+): Promise<Finding[]> {
   const findings: Finding[] = [];
-  for (const role of settings.WRIT_AWS_ROLES) findings.push(...(await ofRole(role, settings, clients, signal)));
+  for (const role of settings.WRIT_AWS_ROLES) {
+    // A trust policy that asks for an external id is met with the one that manifests have for the role.
+    const externalId = used.find((params) => params.role === role && params.external_id !== undefined)?.external_id;
+    findings.push(...(await ofRole(role, externalId, settings, clients, signal)));
+  }
   findings.push(...(await ofRevoking(settings, clients, signal)));
   return findings;
 }
 
 async function ofRole(
   role: string,
+  externalId: string | undefined,
   settings: AwsSettings,
   clients: AwsClients,
   signal: AbortSignal,
 ): Promise<Finding[]> {
   let echoed = true;
   const open = async (more: Pick<AssumeRoleCommandInput, 'Tags' | 'SourceIdentity'>): Promise<ProviderError | null> => {
-    const request = { RoleArn: role, RoleSessionName: 'writ-doctor', DurationSeconds: 900, Policy: denyAll, ...more };
+    const who = {
+      RoleArn: role,
+      RoleSessionName: 'writ-doctor',
+      ...(externalId === undefined ? {} : { ExternalId: externalId }),
+    };
+    const request = { ...who, DurationSeconds: 900, Policy: denyAll, ...more };
     return clients.assume(request, 'agent:writ-limits', signal).then(
       ({ SourceIdentity }) => {
         echoed = SourceIdentity === more.SourceIdentity;
@@ -66,8 +82,12 @@ async function ofRole(
           } as const,
         ]
       : []),
-    await ofLifetime(role, settings.WRIT_AWS_MAX_TTL_SECONDS, clients, signal),
-    await ofBounds(role, settings, clients, signal),
+    ...(externalId === undefined
+      ? [
+          await ofLifetime(role, settings.WRIT_AWS_MAX_TTL_SECONDS, clients, signal),
+          await ofBounds(role, settings, clients, signal),
+        ]
+      : []),
   ];
 }
 

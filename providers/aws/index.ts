@@ -52,7 +52,7 @@ export function createAwsProvider(
     levels,
     // IAM compares actions without regard to case, resources with it.
     caselessReach: 'actions',
-    diagnose: (_used, signal) => diagnose(settings, clients, signal),
+    diagnose: (used, signal) => diagnose(settings, clients, used, signal),
     findLimits: async (signal) => [...(await lifetimes.find(signal)), ...(await limits.find(signal))],
     lifetimes: ({ role }) => ({ minTtlSeconds, ...lifetimes.longest(role) }),
     issue: (context) => issue(context, settings, clients),

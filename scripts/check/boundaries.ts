@@ -295,7 +295,7 @@ export const rules: Rule[] = [
     name: 'the-command-is-a-package-of-its-own',
     why: 'it is installed without the broker, of which it has the reading of manifests and of the record',
     files: /^client\/cli\//,
-    only: '^client/(cli|local|guard|hook)/|^client/index\\.ts$|^broker/(cases/|manifests/(read|compile|manifest|diff(-change)?)\\.ts$|audit/(verify|checkpoint-format)\\.ts$)|^providers/any-settings\\.ts$',
+    only: '^client/(cli|local|guard|hook)/|^client/index\\.ts$|^broker/(core/near-name\\.ts$|cases/|manifests/(read|compile|manifest|diff(-change)?)\\.ts$|audit/(verify|checkpoint-format)\\.ts$)|^providers/any-settings\\.ts$',
     onlyPackages: '^pg$|^node:',
   },
   {
