@@ -1,9 +1,11 @@
 /** Asks Slack who the bot is (auth.test): nobody is told anything. */
 import type { Finding } from '../../broker/core/vocabulary.ts';
-import { deliveryError, slackClient } from './client.ts';
-import type { SlackSettings } from './index.ts';
+import { deliveryError, type SlackAccess, slackClient } from './client.ts';
 
-export async function diagnoseSlack(settings: SlackSettings, signal: AbortSignal): Promise<Finding[]> {
+export async function diagnoseSlack(
+  settings: SlackAccess & { SLACK_TEAM_ID: string },
+  signal: AbortSignal,
+): Promise<Finding[]> {
   const knows = 'Slack knows the bot by its token';
   const here = `the bot is in the workspace ${settings.SLACK_TEAM_ID}`;
   try {

@@ -44,7 +44,7 @@ function groupsThatNearlyAgree(manifest: Manifest): { path: (string | number)[];
   });
 }
 
-/** A letter too many or too few, or two swapped. Another letter in its place is how names differ (`a`, `b`). */
+/** A letter too many or too few, or two swapped. Another letter in its place is how names differ. */
 const isSlip = (written: string, near: string): boolean =>
   Math.abs(written.length - near.length) === 1 || [...written].sort().join('') === [...near].sort().join('');
 

@@ -103,7 +103,7 @@ function checkConstraint(shape: Input | Choice, path: Path, report: Report): voi
   }
 }
 
-/** Checks the capability's tasks; gives the inputs that all of them have, by name; null where one is unknown. */
+/** Checks the capability's tasks. @returns the inputs that all of them have; null where one is unknown */
 function checkTasks(
   manifest: Manifest,
   capability: Capability,

@@ -96,7 +96,10 @@ export async function publishFolder(deps: FolderDeps): Promise<PublishedFolder> 
   };
 }
 
-/** `left out`: its text was in force before. `refused`: the file does not hold, and trying again does not help. `kept back`: it may. */
+/**
+ * `left out`: its text was in force before. `refused`: the file does not hold, and trying again does not
+ * help. `kept back`: it may.
+ */
 async function publishFile(
   { folder, store, clock, shapes, review, log }: FolderDeps,
   name: string,

@@ -50,7 +50,7 @@ test('a misspelt command is told with the one that was meant, once', () => {
   assert.match(whichCommand(['lock', 'list', 'x']), /^✘ this is not how it is called:\n\n {2}writ lock list/);
   assert.match(whichCommand(['nonsense']), /^✘ there is no command nonsense\nwrit --help/);
   assert.equal(helpOn(['nonsense']), null);
-  assert.doesNotMatch(whichCommand(['\u001b[31m', 'x']), /\u001b/);
+  assert.ok(!whichCommand(['\u001b[31m', 'x']).includes('\u001b'));
 });
 
 test('nobody who reads on is no failure, and no stack', async () => {
