@@ -127,7 +127,6 @@ const rarer = [
   'review refused: bad_request',
   'no credential: session_ended',
   'taken back',
-  'taken back: several',
   'locked',
   'lock carried out',
   'published: handed_on',
