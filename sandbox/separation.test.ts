@@ -3,6 +3,7 @@
  * the agent, or operates it and is in the team that approves.
  */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -10,6 +11,7 @@ import { type CryptoKey, exportJWK, generateKeyPair, type JWK, SignJWT } from 'j
 import { ConfigurationError } from '../broker/config/settings.ts';
 import { planDigest } from '../broker/decide/plan-digest.ts';
 import { until } from '../broker/until.test-support.ts';
+import { compiled, writCommand, writFlags } from '../client/local/local.test-support.ts';
 import { type Agent, type Deployment, type DeploymentOptions, startDeployment } from './deployment.test-support.ts';
 import { demoPassword, type LoginUser } from './oidc/login-provider.ts';
 
@@ -25,6 +27,7 @@ const user = (name: string, groups: string[], claims: LoginUser['claims'] = {}):
 /** The operator is in the owner team; the strict one is the other who could say no. */
 const people = () => [
   user('operator', ['billing'], { github_login: 'octo-operator' }),
+  user('boss', ['billing', 'writ-admins'], { github_login: 'octo-boss' }),
   user('strict', ['billing'], { github_login: 'octo-strict' }),
   user('storage', ['storage'], { github_login: 'octo-storage' }),
   user('billing-lead', ['billing'], { github_login: 'octo-lead' }),
@@ -68,6 +71,54 @@ function deploymentOf(options: () => DeploymentOptions) {
     (await holder.deployment.broker.store.prisma.grant.findUniqueOrThrow({ where: { id } })).planDigest;
   return { holder, open, ask, status, page, decide };
 }
+
+describe('an admin', () => {
+  const { holder, open, ask, status, decide } = deploymentOf(() => ({ env: { WRIT_ADMIN_GROUP: 'writ-admins' } }));
+
+  test('approves nothing of their own agent’s: not on the page, not by the bootstrap token, not by a command', async () => {
+    const { deployment } = holder;
+    const { store, bootstrapToken, url } = deployment.broker;
+    const agent = await open('boss@example.com');
+    const id = await ask(agent);
+    const { planDigest: plan_digest } = await store.prisma.grant.findUniqueOrThrow({ where: { id } });
+    const authorization = `Bearer ${bootstrapToken}`;
+    // Without a person there is no review, whatever the token may do else.
+    const send = (path: string, type: string, body: string) =>
+      fetch(url + path, { method: 'POST', headers: { authorization, 'content-type': type, origin: url }, body });
+    const form = new URLSearchParams({ verdict: 'approve', plan_digest, csrf: '' }).toString();
+    assert.equal((await send(`/approvals/${id}`, 'application/x-www-form-urlencoded', form)).status, 403);
+    for (const path of ['approve', 'review', 'decide', 'approvals'].map((name) => `/v1/grants/${id}/${name}`))
+      assert.equal((await send(path, 'application/json', '{"verdict":"approve"}')).status, 404, path);
+    const byToken = await store.prisma.auditEvent.findMany({ where: { type: 'request.refused' } });
+    assert.ok(
+      byToken.some(({ payload }) => (payload as { route?: string }).route === '/approvals/:id'),
+      'on record',
+    );
+    const env = { PATH: process.env.PATH ?? '', ...compiled, WRIT_URL: url, WRIT_ADMIN_TOKEN: String(bootstrapToken) };
+    for (const args of [
+      ['approve', id],
+      ['grant', 'approve', id],
+      ['approvals', 'approve', id],
+      ['admin', 'approve', id],
+    ]) {
+      const [code, out] = await new Promise<[number, string]>((resolve) =>
+        execFile(process.execPath, [...writFlags, writCommand, ...args], { env }, (error, _out, err) =>
+          resolve([Number(error?.code ?? 0), err]),
+        ),
+      );
+      assert.notEqual(code, 0, `${args.join(' ')}: ${out}`);
+    }
+    // Signed in, as an owner who is an admin as well.
+    assert.equal(await decide('boss', id, 'approve'), 403);
+    const [refused] = await store.prisma.auditEvent.findMany({ where: { grantId: id, type: 'review.refused' } });
+    assert.deepEqual(
+      [refused?.actor, (refused?.payload as { refused_because?: string } | undefined)?.refused_because],
+      ['user:boss@example.com', 'party'],
+    );
+    assert.equal(await store.prisma.review.count({ where: { grantId: id } }), 0);
+    assert.equal(await status(agent, id), 'pending');
+  });
+});
 
 describe('the agent’s word about whom it acts for', () => {
   const { holder, open, ask, status, page, decide } = deploymentOf(() => ({}));

@@ -10,7 +10,8 @@ import type { Browser, Page } from 'playwright-core';
 import { assertEventsFit } from '../audit/rows.test-support.ts';
 import type { Broker } from '../compose/start.ts';
 import { manualClock, systemClock } from '../core/clock.ts';
-import type { Identity } from '../people/identity.ts';
+import { proveConfirmed } from '../people/confirmed-person.ts';
+import { type Identity, identityRecord } from '../people/identity.ts';
 import { signedIn } from '../people/signed-in.test-support.ts';
 import { type Ground, prepareGround, source } from '../running.test-support.ts';
 import { migratedImage } from '../store/store.test-support.ts';
@@ -63,7 +64,12 @@ before(async () => {
   ground = await prepareGround([], 'localhost', clock);
   await writeFile(join(ground.manifests, 'agent.yaml'), source + capabilities);
   browser = await openBrowser();
-  broker = await ground.start({ WRIT_BREAK_GLASS_GROUP: 'on-call' }, { inMemory: await migratedImage(), clock });
+  const env = {
+    WRIT_BREAK_GLASS_GROUP: 'on-call',
+    WRIT_OIDC_ISSUER: 'https://login.example',
+    WRIT_OIDC_CLIENT_ID: 'writ',
+  };
+  broker = await ground.start(env, { inMemory: await migratedImage(), clock });
   for (const who of [first, second, third])
     await open('/passkeys', { who, fresh: true }, async (page) => {
       keys.set(who.subject, await addPasskey(page, 'laptop'));
@@ -81,7 +87,13 @@ async function open(
   { who, fresh = false, ...options }: Omit<Opening, 'cookie'> & { who: Identity; fresh?: boolean },
   body: (page: Page) => Promise<void>,
 ) {
-  const { cookie } = await signedIn(broker.store, who, clock.now(), fresh ? 'fresh_oidc' : 'oidc');
+  const { cookie } = await signedIn(
+    broker.store,
+    who,
+    clock.now(),
+    fresh ? 'fresh_oidc' : 'oidc',
+    'https://login.example writ',
+  );
   await openPage(browser, ground.url + path, { timezoneId: 'UTC', ...options, cookie }, body);
 }
 
@@ -281,4 +293,47 @@ test('nobody agreed in time, its time was over, the review is late, the row was 
     assert.equal(await page.locator('form[action$="/review"]').count(), 0);
     await isAccessible(page, 'break-glass-changed');
   });
+});
+
+test('while the identity provider is down, two people sign in by passkey alone and break the glass', async () => {
+  // It confirmed them an hour ago; nobody answers at its address since.
+  const confirmedAt = new Date(clock.now().getTime() - 60 * minute);
+  for (const who of [first, second]) {
+    const record = identityRecord(who);
+    const proof = proveConfirmed(broker.store, who, record, confirmedAt);
+    const { issuer, subject } = who;
+    await broker.store.prisma.confirmedPerson.create({
+      data: { issuer, subject, identity: record, confirmedAt, proof },
+    });
+  }
+  /** A browser that nobody is signed in to. */
+  const signingIn = (who: Identity, path: string, body: (page: Page) => Promise<void>) =>
+    openPage(browser, ground.url + path, { mayFail: /50[0-9]/ }, async (page) => {
+      await plug(page, who);
+      await page.getByRole('link', { name: 'Sign in with a passkey' }).click();
+      await press(page, 'Sign in');
+      await page.waitForURL(ground.url + path);
+      await body(page);
+    });
+  const agent = await ground.session(clock.now());
+  const asks = async () => (await agent('/v1/grants', { capability: 'restart-orders' })).status;
+  assert.equal(await asks(), 202);
+  let path = '';
+  await signingIn(first, '/break-glass', async (page) => {
+    await page.getByLabel('restart-orders').check();
+    await page.getByLabel('The incident').fill('INC-4712');
+    await page.getByLabel('Why').fill('Sign-in is down, and orders with it.');
+    await page.getByLabel('For how many minutes').fill('20');
+    await press(page, 'Ask, with my passkey');
+    await page.waitForURL(/break-glass\/bgl_/);
+    ({ pathname: path } = new URL(page.url()));
+  });
+  await signingIn(second, path, async (page) => {
+    await press(page, 'Break the glass, with my passkey');
+    await page.locator('.tag', { hasText: 'open until' }).waitFor();
+  });
+  assert.equal(await asks(), 201);
+  const methods = await broker.store.prisma.login.findMany({ where: { method: 'passkey' } });
+  assert.equal(methods.length, 2);
+  await closed(path);
 });

@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Store } from '../store/open.ts';
 import { type Identity, identityRecord } from './identity.ts';
-import { type LoginMethod, methodProven } from './login-method.ts';
+import { type LoginMethod, loginProven } from './login-method.ts';
 
 const seconds = 8 * 3600;
 
@@ -12,6 +12,8 @@ export async function signedIn(
   identity: Identity,
   now: Date,
   method: LoginMethod = 'oidc',
+  /** Issuer and client id of the broker; null = none is configured. */
+  idp: string | null = null,
 ): Promise<{ cookie: string; csrf: string }> {
   const token = randomBytes(32).toString('base64url');
   const row = {
@@ -32,7 +34,8 @@ export async function signedIn(
       checkedAt: now,
       expiresAt: row.expires_at,
       method,
-      proof: proofs.make('login', { ...row, ...methodProven(method) }),
+      idp,
+      proof: proofs.make('login', loginProven({ ...row, method, idp })),
     },
   });
   return { cookie: `writ_login=${token}`, csrf: row.csrf };
