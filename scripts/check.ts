@@ -8,6 +8,7 @@ import { clock } from './check/clock.ts';
 import { closedListsPart } from './check/closed-lists.ts';
 import { generatedDocs, style, terraformFormat, types } from './check/command.ts';
 import { comments } from './check/comments.ts';
+import { databaseClient } from './check/database-client.ts';
 import { installScripts, licences, pinning } from './check/dependencies.ts';
 import { migrations } from './check/migrations.ts';
 import { openapi } from './check/openapi.ts';
@@ -32,6 +33,7 @@ const parts: Part[] = [
   pinning,
   installScripts,
   migrations,
+  databaseClient,
   terraformFormat(),
   words,
 ];

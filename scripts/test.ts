@@ -8,6 +8,7 @@ import { glob, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { answers, migratedImage, testDatabaseUrl, testRedisUrl } from '../broker/store/store.test-support.ts';
+import { installToolchain } from './install-toolchain.ts';
 import { openRunDatabases } from './test/databases.ts';
 import { saysDeep } from './test/deep.ts';
 import { groupsOf } from './test/groups.ts';
@@ -17,6 +18,7 @@ import { type Outcome, runTestFiles } from './test/test-file.ts';
 
 const root = join(import.meta.dirname, '..');
 process.chdir(root);
+installToolchain();
 const folders = ['approvals', 'broker', 'client', 'providers', 'sandbox', 'scripts'];
 const services = [
   { what: 'PostgreSQL', url: testDatabaseUrl, variable: 'TEST_DATABASE_URL' },

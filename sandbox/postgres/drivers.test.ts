@@ -172,7 +172,7 @@ model Order {
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
   execFileSync(
     process.execPath,
-    [join(repository, 'node_modules/prisma/build/index.js'), 'generate', '--schema', 'schema.prisma'],
+    [join(repository, 'scripts/toolchain/node_modules/prisma/build/index.js'), 'generate', '--schema', 'schema.prisma'],
     {
       cwd: folder,
       stdio: 'pipe',

@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { installToolchain } from '../install-toolchain.ts';
 import { exceptions, licenceAllowed } from './licences.ts';
 import type { Finding, Part } from './part.ts';
 
@@ -91,10 +92,23 @@ async function readLock(file: string): Promise<Lock> {
   return (JSON.parse(await readFile(file, 'utf8')) as { packages: Lock }).packages;
 }
 
+/** Nothing of it ships. */
+const toolchain = 'scripts/toolchain';
+
+/** What the broker and its tests are installed by, and what only development is, as of development. */
+async function readLocks(root: string): Promise<Lock> {
+  const own = await readLock(join(root, 'package-lock.json'));
+  const tools = packagesOf(await readLock(join(root, toolchain, 'package-lock.json')));
+  return {
+    ...own,
+    ...Object.fromEntries(tools.map(([path, entry]) => [`${toolchain}/${path}`, { ...entry, dev: true }])),
+  };
+}
+
 export const licences: Part = {
   name: 'licences of dependencies',
   run: async (root) => {
-    const lock = await readLock(join(root, 'package-lock.json'));
+    const lock = await readLocks(root);
     const unknown = packagesOf(lock).filter(([, { license }]) => license === undefined);
     const own = await Promise.all(
       unknown.map(async ([path]) => {
@@ -110,9 +124,12 @@ export const licences: Part = {
 export const pinning: Part = {
   name: 'dependencies are pinned',
   run: async (root) => {
-    const lock = await readLock(join(root, 'package-lock.json'));
+    installToolchain();
+    const lock = await readLocks(root);
     // npm's own record of what it put into node_modules.
     const installed = await readLock(join(root, 'node_modules/.package-lock.json'));
+    for (const [path, entry] of packagesOf(await readLock(join(root, toolchain, 'node_modules/.package-lock.json'))))
+      installed[`${toolchain}/${path}`] = entry;
     return { faults: pinningFaults(lock, installed), notes: [`${packagesOf(installed).length} installed here`] };
   },
 };
@@ -120,10 +137,10 @@ export const pinning: Part = {
 export const installScripts: Part = {
   name: 'install scripts',
   run: async (root) => {
-    const lock = await readLock(join(root, 'package-lock.json'));
-    const { allowScripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as {
-      allowScripts: Record<string, boolean>;
-    };
+    const lock = await readLocks(root);
+    const allowScripts: Record<string, boolean> = {};
+    for (const folder of [root, join(root, toolchain)])
+      Object.assign(allowScripts, JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')).allowScripts);
     const mayRun = Object.keys(allowScripts).filter((name) => allowScripts[name]);
     return { faults: installScriptFaults(lock, allowScripts), notes: [`may run: ${mayRun.join(', ')}`] };
   },
