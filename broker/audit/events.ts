@@ -226,12 +226,15 @@ export const events = {
     ],
   },
   'session.refused': {
-    meaning: 'A request to open a session was refused.',
+    meaning:
+      'A request to open a session was refused. `agent`: whose it was, where that was verified; `errors`: what was wrong with the task, without the agent’s own words.',
     payload: [
       z.strictObject({
         code: errorCode,
         reason: z.enum(codesOf(refusalReasons)).nullable(),
         token_sha256: text.nullable(),
+        agent: text.optional(),
+        errors: faults.optional(),
       }),
       summed,
     ],

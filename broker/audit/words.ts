@@ -45,7 +45,10 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
     plain(
       `${actor} opened the session${forWhom(vouched)}${declared === undefined ? '' : `, as it says on behalf of ${declared}`}.`,
     ),
-  'session.refused': ({ because }) => bad(`A session was refused${because({})}.`),
+  'session.refused': ({ because, payload: { agent, code, errors: [fault] = [] } }) =>
+    agent === undefined
+      ? bad(`A session was refused${because({})}.`)
+      : bad(`A session of ${agent} was refused: ${fault === undefined ? code : `${fault.path} ${fault.message}`}.`),
   'session.misused': ({ because, payload: { dropped } }) =>
     dropped === undefined
       ? bad(`The session’s token came without a proof that holds${because({})}.`)

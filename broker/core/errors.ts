@@ -243,6 +243,8 @@ export class WritError extends Error {
   readonly retryAfterSeconds: number | undefined;
   /** A row of the record tells of it already. */
   recorded = false;
+  /** The verified agent whose request it was, where nobody else knows it. */
+  agent: string | null = null;
 
   constructor(code: ErrorCode, options: WritErrorOptions = {}) {
     super(options.detail ?? errorTable[code].title, { cause: options.cause });

@@ -7,6 +7,7 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { WritError } from '../core/errors.ts';
 import { networkOf } from '../core/network.ts';
+import { recordableFaults } from '../grants/recordable.ts';
 import { type CheckedProof, checkDpopProof } from '../identity/dpop.ts';
 import { refusalReason } from '../identity/refusal.ts';
 import { accessTokenType, type ExchangeDeps, exchangeToken, tokenExchange } from '../sessions/exchange-token.ts';
@@ -205,15 +206,20 @@ export function tokenOperation(deps: TokenEndpointDeps): Operation {
           error.recorded = true;
           throw error;
         }
+        const { agent, errors } = error instanceof WritError ? error : { agent: null, errors: undefined };
         const presented = body.subject_token ?? body.client_assertion;
         await deps.refusals.record(networkOf(address), {
           chain: 'system',
           type: 'session.refused',
           requestId,
+          ...(agent === null ? {} : { actor: agent }),
           payload: {
             code: error instanceof WritError ? error.code : 'internal',
             reason: refusalReason(error),
             token_sha256: presented === undefined ? null : hash('sha256', presented, 'hex'),
+            ...(agent === null
+              ? {}
+              : { agent, errors: recordableFaults(errors ?? [], sentIn(body), await namesOf(deps, agent)) }),
           },
         });
         if (error instanceof WritError) error.recorded = true;
@@ -229,6 +235,21 @@ function refuseUnknown(body: z.output<typeof tokenBody>, authorization: string |
   for (const path of ['actor_token', 'actor_token_type'] as const)
     if (body[path] !== undefined) throw fault(path, 'is not taken here: the agent acts itself');
 }
+
+/** Names of the agent’s manifest: they may stand in the record as they are. */
+async function namesOf({ catalog }: Pick<ExchangeDeps, 'catalog'>, agent: string): Promise<{ [name: string]: true }> {
+  const manifest = (await catalog.lastSeen(agent))?.compiled.manifest;
+  if (manifest === undefined) return {};
+  const inputs = Object.values(manifest.task_types).flatMap((type) => Object.keys(type.inputs));
+  const names = [...Object.keys(manifest.task_types), ...Object.keys(manifest.capabilities), ...inputs];
+  return Object.fromEntries(names.map((name) => [name, true as const]));
+}
+
+/** What the agent wrote itself. It was read before. */
+const sentIn = ({ authorization_details: details, scope }: z.output<typeof tokenBody>): unknown => [
+  details === undefined ? null : JSON.parse(details),
+  scope?.split(' ') ?? null,
+];
 
 /** A URL library may have written the issuer with a slash at its end. */
 const isTarget = (target: string, issuer: string) => target === issuer || target === `${issuer}/`;

@@ -173,6 +173,24 @@ export function openFor(
   request: Pick<ExchangeRequest, 'task' | 'scope' | 'proof' | 'resume' | 'requestId'>,
   principal: Principal,
 ): Promise<OpenedSession> {
+  return underName(principal.agent, () => openOrWake(deps, request, principal));
+}
+
+/** What is refused to a verified agent is recorded as its own. */
+async function underName<T>(agent: string, open: () => Promise<T>): Promise<T> {
+  try {
+    return await open();
+  } catch (error) {
+    if (error instanceof WritError) error.agent = agent;
+    throw error;
+  }
+}
+
+async function openOrWake(
+  deps: ExchangeDeps,
+  request: Parameters<typeof openFor>[1],
+  principal: Principal,
+): Promise<OpenedSession> {
   const { task, proof } = request;
   if (request.resume !== undefined) return wake(deps, request, principal, request.resume);
   if (task === null) throw refuseTask('task_type', 'is missing');

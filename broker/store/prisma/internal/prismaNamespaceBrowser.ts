@@ -476,6 +476,9 @@ export const LoginScalarFieldEnum = {
   sealed: 'sealed',
   expiresAt: 'expiresAt',
   method: 'method',
+  idp: 'idp',
+  seenAt: 'seenAt',
+  seenProof: 'seenProof',
   proof: 'proof'
 } as const
 

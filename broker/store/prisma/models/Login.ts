@@ -32,6 +32,9 @@ export type LoginMinAggregateOutputType = {
   sealed: string | null
   expiresAt: Date | null
   method: string | null
+  idp: string | null
+  seenAt: Date | null
+  seenProof: string | null
   proof: string | null
 }
 
@@ -43,6 +46,9 @@ export type LoginMaxAggregateOutputType = {
   sealed: string | null
   expiresAt: Date | null
   method: string | null
+  idp: string | null
+  seenAt: Date | null
+  seenProof: string | null
   proof: string | null
 }
 
@@ -55,6 +61,9 @@ export type LoginCountAggregateOutputType = {
   sealed: number
   expiresAt: number
   method: number
+  idp: number
+  seenAt: number
+  seenProof: number
   proof: number
   _all: number
 }
@@ -68,6 +77,9 @@ export type LoginMinAggregateInputType = {
   sealed?: true
   expiresAt?: true
   method?: true
+  idp?: true
+  seenAt?: true
+  seenProof?: true
   proof?: true
 }
 
@@ -79,6 +91,9 @@ export type LoginMaxAggregateInputType = {
   sealed?: true
   expiresAt?: true
   method?: true
+  idp?: true
+  seenAt?: true
+  seenProof?: true
   proof?: true
 }
 
@@ -91,6 +106,9 @@ export type LoginCountAggregateInputType = {
   sealed?: true
   expiresAt?: true
   method?: true
+  idp?: true
+  seenAt?: true
+  seenProof?: true
   proof?: true
   _all?: true
 }
@@ -176,6 +194,9 @@ export type LoginGroupByOutputType = {
   sealed: string | null
   expiresAt: Date
   method: string
+  idp: string | null
+  seenAt: Date | null
+  seenProof: string
   proof: string
   _count: LoginCountAggregateOutputType | null
   _min: LoginMinAggregateOutputType | null
@@ -209,6 +230,9 @@ export type LoginWhereInput = {
   sealed?: Prisma.StringNullableFilter<"Login"> | string | null
   expiresAt?: Prisma.DateTimeFilter<"Login"> | Date | string
   method?: Prisma.StringFilter<"Login"> | string
+  idp?: Prisma.StringNullableFilter<"Login"> | string | null
+  seenAt?: Prisma.DateTimeNullableFilter<"Login"> | Date | string | null
+  seenProof?: Prisma.StringFilter<"Login"> | string
   proof?: Prisma.StringFilter<"Login"> | string
 }
 
@@ -221,6 +245,9 @@ export type LoginOrderByWithRelationInput = {
   sealed?: Prisma.SortOrderInput | Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
   method?: Prisma.SortOrder
+  idp?: Prisma.SortOrderInput | Prisma.SortOrder
+  seenAt?: Prisma.SortOrderInput | Prisma.SortOrder
+  seenProof?: Prisma.SortOrder
   proof?: Prisma.SortOrder
 }
 
@@ -236,6 +263,9 @@ export type LoginWhereUniqueInput = Prisma.AtLeast<{
   sealed?: Prisma.StringNullableFilter<"Login"> | string | null
   expiresAt?: Prisma.DateTimeFilter<"Login"> | Date | string
   method?: Prisma.StringFilter<"Login"> | string
+  idp?: Prisma.StringNullableFilter<"Login"> | string | null
+  seenAt?: Prisma.DateTimeNullableFilter<"Login"> | Date | string | null
+  seenProof?: Prisma.StringFilter<"Login"> | string
   proof?: Prisma.StringFilter<"Login"> | string
 }, "tokenHash">
 
@@ -248,6 +278,9 @@ export type LoginOrderByWithAggregationInput = {
   sealed?: Prisma.SortOrderInput | Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
   method?: Prisma.SortOrder
+  idp?: Prisma.SortOrderInput | Prisma.SortOrder
+  seenAt?: Prisma.SortOrderInput | Prisma.SortOrder
+  seenProof?: Prisma.SortOrder
   proof?: Prisma.SortOrder
   _count?: Prisma.LoginCountOrderByAggregateInput
   _max?: Prisma.LoginMaxOrderByAggregateInput
@@ -266,6 +299,9 @@ export type LoginScalarWhereWithAggregatesInput = {
   sealed?: Prisma.StringNullableWithAggregatesFilter<"Login"> | string | null
   expiresAt?: Prisma.DateTimeWithAggregatesFilter<"Login"> | Date | string
   method?: Prisma.StringWithAggregatesFilter<"Login"> | string
+  idp?: Prisma.StringNullableWithAggregatesFilter<"Login"> | string | null
+  seenAt?: Prisma.DateTimeNullableWithAggregatesFilter<"Login"> | Date | string | null
+  seenProof?: Prisma.StringWithAggregatesFilter<"Login"> | string
   proof?: Prisma.StringWithAggregatesFilter<"Login"> | string
 }
 
@@ -278,6 +314,9 @@ export type LoginCreateInput = {
   sealed?: string | null
   expiresAt: Date | string
   method?: string
+  idp?: string | null
+  seenAt?: Date | string | null
+  seenProof?: string
   proof?: string
 }
 
@@ -290,6 +329,9 @@ export type LoginUncheckedCreateInput = {
   sealed?: string | null
   expiresAt: Date | string
   method?: string
+  idp?: string | null
+  seenAt?: Date | string | null
+  seenProof?: string
   proof?: string
 }
 
@@ -302,6 +344,9 @@ export type LoginUpdateInput = {
   sealed?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
+  idp?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  seenAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  seenProof?: Prisma.StringFieldUpdateOperationsInput | string
   proof?: Prisma.StringFieldUpdateOperationsInput | string
 }
 
@@ -314,6 +359,9 @@ export type LoginUncheckedUpdateInput = {
   sealed?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
+  idp?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  seenAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  seenProof?: Prisma.StringFieldUpdateOperationsInput | string
   proof?: Prisma.StringFieldUpdateOperationsInput | string
 }
 
@@ -326,6 +374,9 @@ export type LoginCreateManyInput = {
   sealed?: string | null
   expiresAt: Date | string
   method?: string
+  idp?: string | null
+  seenAt?: Date | string | null
+  seenProof?: string
   proof?: string
 }
 
@@ -338,6 +389,9 @@ export type LoginUpdateManyMutationInput = {
   sealed?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
+  idp?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  seenAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  seenProof?: Prisma.StringFieldUpdateOperationsInput | string
   proof?: Prisma.StringFieldUpdateOperationsInput | string
 }
 
@@ -350,6 +404,9 @@ export type LoginUncheckedUpdateManyInput = {
   sealed?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   expiresAt?: Prisma.DateTimeFieldUpdateOperationsInput | Date | string
   method?: Prisma.StringFieldUpdateOperationsInput | string
+  idp?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
+  seenAt?: Prisma.NullableDateTimeFieldUpdateOperationsInput | Date | string | null
+  seenProof?: Prisma.StringFieldUpdateOperationsInput | string
   proof?: Prisma.StringFieldUpdateOperationsInput | string
 }
 
@@ -362,6 +419,9 @@ export type LoginCountOrderByAggregateInput = {
   sealed?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
   method?: Prisma.SortOrder
+  idp?: Prisma.SortOrder
+  seenAt?: Prisma.SortOrder
+  seenProof?: Prisma.SortOrder
   proof?: Prisma.SortOrder
 }
 
@@ -373,6 +433,9 @@ export type LoginMaxOrderByAggregateInput = {
   sealed?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
   method?: Prisma.SortOrder
+  idp?: Prisma.SortOrder
+  seenAt?: Prisma.SortOrder
+  seenProof?: Prisma.SortOrder
   proof?: Prisma.SortOrder
 }
 
@@ -384,6 +447,9 @@ export type LoginMinOrderByAggregateInput = {
   sealed?: Prisma.SortOrder
   expiresAt?: Prisma.SortOrder
   method?: Prisma.SortOrder
+  idp?: Prisma.SortOrder
+  seenAt?: Prisma.SortOrder
+  seenProof?: Prisma.SortOrder
   proof?: Prisma.SortOrder
 }
 
@@ -398,6 +464,9 @@ export type LoginSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = 
   sealed?: boolean
   expiresAt?: boolean
   method?: boolean
+  idp?: boolean
+  seenAt?: boolean
+  seenProof?: boolean
   proof?: boolean
 }, ExtArgs["result"]["login"]>
 
@@ -410,6 +479,9 @@ export type LoginSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extensi
   sealed?: boolean
   expiresAt?: boolean
   method?: boolean
+  idp?: boolean
+  seenAt?: boolean
+  seenProof?: boolean
   proof?: boolean
 }, ExtArgs["result"]["login"]>
 
@@ -422,6 +494,9 @@ export type LoginSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extensi
   sealed?: boolean
   expiresAt?: boolean
   method?: boolean
+  idp?: boolean
+  seenAt?: boolean
+  seenProof?: boolean
   proof?: boolean
 }, ExtArgs["result"]["login"]>
 
@@ -434,10 +509,13 @@ export type LoginSelectScalar = {
   sealed?: boolean
   expiresAt?: boolean
   method?: boolean
+  idp?: boolean
+  seenAt?: boolean
+  seenProof?: boolean
   proof?: boolean
 }
 
-export type LoginOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"tokenHash" | "identity" | "csrf" | "createdAt" | "checkedAt" | "sealed" | "expiresAt" | "method" | "proof", ExtArgs["result"]["login"]>
+export type LoginOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"tokenHash" | "identity" | "csrf" | "createdAt" | "checkedAt" | "sealed" | "expiresAt" | "method" | "idp" | "seenAt" | "seenProof" | "proof", ExtArgs["result"]["login"]>
 
 export type $LoginPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   name: "Login"
@@ -460,6 +538,18 @@ export type $LoginPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs 
      * `oidc`; `fresh_oidc`: the provider was told to have the person sign in anew; `passkey`: without the provider.
      */
     method: string
+    /**
+     * Issuer and client id under which it was made; null = before that was written down.
+     */
+    idp: string | null
+    /**
+     * When its browser last asked for something; null = not since it was made. Written at most once a minute.
+     */
+    seenAt: Date | null
+    /**
+     * Proof of `seen_at`: it changes without the rest of the row.
+     */
+    seenProof: string
     /**
      * Made with a key that is not in the database (broker/keys/row-proofs.ts); the row gives no right without it.
      */
@@ -895,6 +985,9 @@ export interface LoginFieldRefs {
   readonly sealed: Prisma.FieldRef<"Login", 'String'>
   readonly expiresAt: Prisma.FieldRef<"Login", 'DateTime'>
   readonly method: Prisma.FieldRef<"Login", 'String'>
+  readonly idp: Prisma.FieldRef<"Login", 'String'>
+  readonly seenAt: Prisma.FieldRef<"Login", 'DateTime'>
+  readonly seenProof: Prisma.FieldRef<"Login", 'String'>
   readonly proof: Prisma.FieldRef<"Login", 'String'>
 }
     
