@@ -21,7 +21,7 @@ import { createSeal } from '../../broker/keys/seal.ts';
 import { agreeToProposal, refuseProposal } from '../../broker/manifests/agree.ts';
 import { createCatalog } from '../../broker/manifests/catalog.ts';
 import { exampleProviders } from '../../broker/manifests/example.test-support.ts';
-import type { Identity } from '../../broker/people/identity.ts';
+import { type Identity, isApprover } from '../../broker/people/identity.ts';
 import type { LoginMethod } from '../../broker/people/login-method.ts';
 import { type OidcSettings, oidcClient } from '../../broker/people/oidc.ts';
 import { createRechecks } from '../../broker/people/recheck.ts';
@@ -179,6 +179,7 @@ export async function openHarness(
     log: { warn: log, error: log },
     requestId: () => 'req_test',
   };
+  const locks = { store, clock, providers: new Map(), mintDeadlineSeconds: 30, toldOfEnds: [], notify: () => {} };
   const waitingFor = (person: Identity) => waitingTableFor(deps, person);
   const proposals: Pick<ManifestPagesDeps, 'shapes' | 'agree' | 'refuse'> = {
     shapes: exampleProviders,
@@ -200,11 +201,10 @@ export async function openHarness(
         reviewSeconds: 3600,
       },
       waitingFor,
+      locks,
+      mayStop: async (person) => deps.isAdmin(person) || isApprover(person, await deps.ownersOf()),
     }),
-    locksRouter({
-      ...deps,
-      locks: { store, clock, providers: new Map(), mintDeadlineSeconds: 30, toldOfEnds: [], notify: () => {} },
-    }),
+    locksRouter({ ...deps, locks }),
   );
   app.use(passkeysRouter(deps), loginsRouter(deps));
   app.use(manifestPagesRouter({ ownerGraceSeconds: 259_200, ...deps, ...proposals }));

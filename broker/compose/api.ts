@@ -39,6 +39,7 @@ import { type IntrospectionDeps, introspectionOperation } from '../http/introspe
 import { lockOperations } from '../http/locks.ts';
 import { loginOperations } from '../http/logins.ts';
 import { type ManifestDeps, manifestOperations } from '../http/manifests.ts';
+import { ownerOperations } from '../http/owner.ts';
 import { preApprovalOperations } from '../http/pre-approvals.ts';
 import type { Refusals } from '../http/refusals.ts';
 import { noteRefusedRequest } from '../http/refused-request.ts';
@@ -56,7 +57,7 @@ import { keyedMark } from '../leases/credential-marks.ts';
 import type { LockDeps } from '../locks/set-lock.ts';
 import { agreeToProposal, refuseProposal } from '../manifests/agree.ts';
 import { authorizeAdmin, isBootstrap } from '../people/admin-access.ts';
-import type { Identity } from '../people/identity.ts';
+import { type Identity, isApprover } from '../people/identity.ts';
 import { type LoginDeps, loadLogin } from '../people/login.ts';
 import type { OidcClient } from '../people/oidc.ts';
 import { createRechecks } from '../people/recheck.ts';
@@ -253,6 +254,11 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
   const ownersOf = async (agent: string, version: number) => [
     (await catalog.version(agent, version)).compiled.manifest.owner,
   ];
+  const mayStop = async (person: Identity, agent: string) => {
+    if (isAdmin(person.groups)) return true;
+    const current = await catalog.current(agent);
+    return current !== null && isApprover(person, [current.compiled.manifest.owner]);
+  };
   const signIn =
     provider === null
       ? [noSignInRouter(url, async (req) => (await loadLogin(login, req)) !== null)]
@@ -304,6 +310,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       ...adminOperations(admin),
       ...diagnosisOperations(diagnoseDeps(parts, provider)),
       ...lockOperations(locks),
+      ...ownerOperations({ ...ending, ...locks, mayStop }),
       ...loginOperations({ ...login, signInIssuer: settings.WRIT_OIDC_ISSUER ?? null }),
       ...breakGlassOperations(breakGlass),
       ...preApprovalOperations(pages),
@@ -324,6 +331,8 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         waitingFor: (person) => waitingFor(parts.channels, pages, person),
         ownersOf,
         isAdmin: (person) => isAdmin(person.groups),
+        mayStop,
+        locks,
         breakGlass,
         ending,
       }),

@@ -12,12 +12,18 @@ export async function postedByAdmin(
   deps: LoginDeps & { isAdmin(person: Identity): boolean },
   req: Request,
 ): Promise<{ login: Login; admin: Admin; body: Record<string, unknown> }> {
+  const { login, body } = await posted(deps, req);
+  if (!deps.isAdmin(login.identity)) throw new WritError('forbidden', { detail: 'Only an admin may do this.' });
+  return { login, admin: { name: personRef(login.identity), identity: login.identity }, body };
+}
+
+/** A form that a signed-in person sent from a page of ours. @throws WritError `forbidden` */
+export async function posted(deps: LoginDeps, req: Request): Promise<{ login: Login; body: Record<string, unknown> }> {
   const login = await loadLogin(deps, req);
   if (login === null) throw new WritError('forbidden', { detail: 'You are no longer signed in. Open the page again.' });
   const body: Record<string, unknown> = req.body ?? {};
   checkCsrf(deps, req, login, body.csrf);
-  if (!deps.isAdmin(login.identity)) throw new WritError('forbidden', { detail: 'Only an admin may do this.' });
-  return { login, admin: { name: personRef(login.identity), identity: login.identity }, body };
+  return { login, body };
 }
 
 /** One line of visible characters; null where it is none. */

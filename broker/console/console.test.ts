@@ -142,9 +142,9 @@ test('a long session’s page is bounded: what may be alive, and the latest', as
     })),
   });
   const { html } = await get('/sessions/ses_long', person('owner@example.com', { groups: ['billing'] }));
-  const shown = [...html.matchAll(/lse_long_(\d+)/g)].map(([, n]) => Number(n));
-  assert.ok(shown.length <= 200, String(shown.length));
-  assert.ok(shown.includes(0) && shown.includes(259) && !shown.includes(5));
+  const shown = new Set([...html.matchAll(/lse_long_(\d+)/g)].map(([, n]) => Number(n)));
+  assert.ok(shown.size <= 200, String(shown.size));
+  assert.ok(shown.has(0) && shown.has(259) && !shown.has(5));
   assert.match(html, /Only 200/);
 });
 

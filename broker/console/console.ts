@@ -6,12 +6,13 @@ import { type ReadDeps, readBreakGlasses } from '../break-glass/read-break-glass
 import { mayBreak } from '../break-glass/who-may.ts';
 import { WritError } from '../core/errors.ts';
 import { revokeByAdmin } from '../leases/order-revocation.ts';
+import { type LockDeps, setLock } from '../locks/set-lock.ts';
 import { allStanding } from '../locks/stored-lock.ts';
-import { type Identity, isApprover, isProvenName } from '../people/identity.ts';
+import { type Identity, isApprover, isProvenName, personRef } from '../people/identity.ts';
 import { type LoginDeps, requirePerson, viewerOf } from '../people/login.ts';
 import { asOnCall, type OnCall } from '../people/on-call.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
-import { postedByAdmin, readReason } from './admin-forms.ts';
+import { posted, readReason } from './admin-forms.ts';
 import { breakGlassLine } from './break-glass-page.ts';
 import {
   type GrantSummary,
@@ -37,6 +38,9 @@ export interface ConsoleDeps extends LoginDeps, PageErrorDeps {
   /** Owner of the agent under that manifest version: `team:…`, `user:…`. */
   ownersOf: (agent: string, manifestVersion: number) => Promise<string[]>;
   isAdmin: (person: Identity) => boolean;
+  /** Admins, and the owner by the manifest in force. */
+  mayStop: (person: Identity, agent: string) => Promise<boolean>;
+  locks: LockDeps;
   breakGlass: ReadDeps;
   /** What an admin's order to end something needs. */
   ending: EndSessionDeps;
@@ -98,18 +102,18 @@ export function consoleRouter(deps: ConsoleDeps): Router {
       leases,
       events,
       now: deps.clock.now(),
-      csrf: deps.isAdmin(login.identity) ? login.csrf : null,
+      csrf: (await deps.mayStop(login.identity, session.agent)) ? login.csrf : null,
     });
     sendPage(res, { title: `${session.agent}: ${session.task_type}`, viewer, body });
   });
 
   const form = express.urlencoded({ extended: false, limit: '64kb', parameterLimit: 20 });
   router.post('/sessions/:id/end', form, async (req, res) => {
-    const { admin, body } = await postedByAdmin(deps, req);
+    const { login, body } = await posted(deps, req);
     const id = String(req.params.id);
     const because = readReason(body.reason);
     if (because === null) throw new WritError('bad_request', { detail: 'Say why, in one line of visible characters.' });
-    await endByAdmin(deps, id, body.what, { actor: admin.name, because, requestId: deps.requestId(req, res) });
+    await stop(deps, id, body.what, { person: login.identity, because, requestId: deps.requestId(req, res) });
     guardHeaders(res);
     res.redirect(303, `/sessions/${id}`);
   });
@@ -120,16 +124,22 @@ export function consoleRouter(deps: ConsoleDeps): Router {
   return router;
 }
 
-/** @throws WritError `not_found` */
-async function endByAdmin(
-  { store, clock, ending }: ConsoleDeps,
+/** @throws WritError `not_found`, also for what is somebody else’s */
+async function stop(
+  { store, clock, ending, locks, mayStop }: ConsoleDeps,
   id: string,
   what: unknown,
-  by: { actor: string; because: string; requestId: string },
+  { person, because, requestId }: { person: Identity; because: string; requestId: string },
 ): Promise<void> {
   const session = /^\w{1,64}$/.test(id) ? await loadSession(store, id) : null;
-  if (session === null) throw new WritError('not_found');
+  if (session === null || !(await mayStop(person, session.agent))) throw new WritError('not_found');
   const now = clock.now();
+  const by = { actor: personRef(person), because, requestId };
+  if (what === 'agent') {
+    const admin = { name: by.actor, identity: person };
+    await setLock(locks, { level: 'agent', subject: session.agent }, { reason: because, admin, requestId });
+    return;
+  }
   if (what === 'session') {
     await endSession(ending, { sessionId: id, reason: 'ended_by_admin', ...by, now });
     return;

@@ -25,7 +25,7 @@ export function homePage(
     waiting === null ? null : h('section', { class: 'card' }, [h('h2', null, 'Waiting for your decision'), waiting]),
     h('section', { class: 'card' }, [
       h('h2', null, 'Sessions that live now'),
-      live.length === 0 ? h('p', { class: 'soft' }, 'None. Nothing holds a permission.') : sessionTable(live, now),
+      live.length === 0 ? h('p', { class: 'soft' }, 'None that you may see.') : sessionTable(live, now),
       ...[...more].map(([agent, count]) =>
         h('p', { class: 'small soft' }, [`and ${count} more of `, h(Foreign, { text: agent }), ', older']),
       ),
@@ -99,7 +99,7 @@ export interface SessionPage {
   leases: LeaseView[];
   events: TimelineEvent[];
   now: Date;
-  /** For an admin: what goes into the form that ends what the page shows; null = the viewer is none. */
+  /** What goes into the form that stops what the page shows; null = the viewer may not. */
   csrf: string | null;
 }
 
@@ -134,32 +134,25 @@ export function sessionPage({ session, grants, leases, events, now, csrf }: Sess
   ]);
 }
 
-/** For an admin. Nothing is left to stop where it has ended and its credentials too. */
+/** For an admin and the agent's owner. Of a session that has ended, only its agent is left to stop. */
 function stopCard(session: SessionView, leases: LeaseView[], csrf: string): JSX.Element {
   const live = leases.filter(({ status }) => status === 'issuing' || status === 'active');
-  const lockAgent = h(
-    'a',
-    { class: 'button', href: `/locks?target=${encodeURIComponent(`agent ${session.agent}`)}` },
-    'Stop the agent altogether',
-  );
-  if (session.status === 'ended')
-    return h('section', { class: 'card' }, [h('h2', null, 'Stop'), h('p', null, lockAgent)]);
   return h('section', { class: 'card verdict' }, [
     h('h2', null, 'Stop'),
     h('form', { method: 'post', action: `/sessions/${session.id}/end` }, [
       h('input', { type: 'hidden', name: 'csrf', value: csrf }),
       h('label', { for: 'what' }, 'What'),
       h('select', { id: 'what', name: 'what' }, [
-        h('option', { value: 'session' }, 'this session and all it holds'),
+        session.status === 'ended' ? null : h('option', { value: 'session' }, 'this session and all it holds'),
         ...live.map((lease) =>
           h('option', { value: lease.id }, `only the credential ${visible(lease.capability)}, ${lease.id}`),
         ),
+        h('option', { value: 'agent' }, 'the agent altogether: all its sessions, until admins lift that'),
       ]),
       h('label', { for: 'reason' }, 'Why (kept on the record)'),
       h('textarea', { id: 'reason', name: 'reason', rows: 2, maxLength: reasonMax, required: true }),
-      h('button', { class: 'deny', type: 'submit' }, 'End it'),
+      h('button', { class: 'deny', type: 'submit' }, session.status === 'ended' ? 'Stop the agent' : 'End it'),
     ]),
-    h('p', null, lockAgent),
   ]);
 }
 

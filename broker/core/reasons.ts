@@ -28,7 +28,7 @@ export const endReasons = {
   },
   envelope_spent: { meaning: 'Its wall time was over.', words: 'its time was over' },
   parent_ended: { meaning: 'The session that opened it ended.', words: 'its parent session ended' },
-  ended_by_admin: { meaning: 'An admin ended it.', words: 'an admin ended it' },
+  ended_by_admin: { meaning: 'An admin, or the agent’s owner, ended it.', words: 'an admin or its owner ended it' },
   locked: {
     meaning: 'An admin locked its agent, its owner, or everything.',
     words: 'an admin locked it',
@@ -66,7 +66,7 @@ export const revokeReasons = {
     meaning: 'A rule took the capability from its session.',
     words: 'a rule took it from the session',
   },
-  admin: { meaning: 'An admin revoked it.', words: 'an admin revoked it' },
+  admin: { meaning: 'An admin, or the agent’s owner, revoked it.', words: 'an admin or the owner revoked it' },
   break_glass_ended: {
     meaning: 'It was given while two people had broken the glass for it, and that is over.',
     words: 'the break-glass it was given by is over',
