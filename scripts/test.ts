@@ -47,7 +47,7 @@ const began = performance.now();
 const found = new Set<string>();
 for (const pattern of patterns.length > 0 ? patterns : folders.map((folder) => `${folder}/**/*.test.ts`)) {
   const before = found.size;
-  for await (const file of glob(pattern)) found.add(file);
+  for await (const file of glob(pattern)) if (!file.includes('node_modules/')) found.add(file);
   if (found.size === before) {
     console.error(`${pattern}: no such test file`);
     process.exit(1);
