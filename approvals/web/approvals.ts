@@ -35,8 +35,8 @@ import {
 } from '../review.ts';
 import { aheadRouter } from './ahead.ts';
 import { approvalPage, barredPage, type StateChange } from './approval-page.ts';
-import { listPage, type WaitingForPerson, waitingTable } from './list-page.ts';
-import { streamStates, visibleState } from './live.ts';
+import { listPage, listStateOf, type WaitingForPerson, waitingTable } from './list-page.ts';
+import { streamStates, type VisibleList, visibleState } from './live.ts';
 import {
   type ApprovalView,
   grantRef,
@@ -105,8 +105,26 @@ export function approvalsRouter(deps: ApprovalsDeps): Router {
       .send(seen?.state ?? '');
   });
 
+  const visibleList: VisibleList = async (req) => {
+    const login = await loadLogin(deps, req, { byItself: true });
+    if (login === null) return null;
+    return { state: listStateOf(await waitingFor(deps, login.identity)), login: login.id };
+  };
+  router.get('/approvals/state', async (req, res) => {
+    guardHeaders(res);
+    const seen = await visibleList(req);
+    res
+      .status(seen === null ? 404 : 200)
+      .type('text')
+      .send(seen?.state ?? '');
+  });
+
   const { poller } = deps;
-  if (poller !== undefined) router.get('/approvals/:id/events', streamStates(deps, poller));
+  if (poller !== undefined) {
+    const { ofRequest, ofList } = streamStates(deps, poller, visibleList);
+    router.get('/approvals/events', ofList);
+    router.get('/approvals/:id/events', ofRequest);
+  }
 
   router.use(aheadRouter(deps));
 

@@ -247,6 +247,16 @@ test('in the dark, on a phone: the inbox tells requests apart', async () => {
   });
 });
 
+test('with script: a request that comes is in the inbox without a reload', async () => {
+  await pending();
+  await open('/approvals', { viewport: { width: 1280, height: 900 } }, async (page) => {
+    const listed = await page.getByRole('link', { name: 'Look' }).count();
+    const { path } = await pending();
+    await page.locator(`a[href="${path}"]`).waitFor();
+    assert.equal(await page.getByRole('link', { name: 'Look' }).count(), listed + 1);
+  });
+});
+
 test('in a page of somebody else’s nothing of ours is shown, and no click reaches it', async () => {
   const { path, row } = await pending();
   // Of the same site, so that the login’s cookie goes along: the worst that a frame can have.

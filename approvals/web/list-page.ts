@@ -1,4 +1,5 @@
 /** What waits for a person, as a page and as a part of the home page. Pure. */
+import { hash } from 'node:crypto';
 import { h, type JSX } from 'preact';
 import { forWhom } from '../../broker/console/people.ts';
 import { Foreign, Moment } from '../../broker/console/shell.ts';
@@ -14,12 +15,21 @@ export interface WaitingForPerson {
   more: ReadonlyMap<string, number>;
 }
 
+/** Changes when the list does: a request more or less, or one that somebody else approved meanwhile. */
+export const listStateOf = ({ listed, more }: WaitingForPerson): string =>
+  hash(
+    'sha256',
+    JSON.stringify([listed.map(({ id, approval_count }) => [id, approval_count]), [...more]]),
+    'base64url',
+  );
+
 /** What waits for this person. */
 export function listPage(waiting: WaitingForPerson, now: Date, describePlan: DescribePlan): JSX.Element {
   const count = [...waiting.more.values()].reduce((sum, more) => sum + more, waiting.listed.length);
+  const live = { 'data-state': listStateOf(waiting), 'data-live': '/approvals' };
   if (count === 0)
-    return h('div', null, [h('h1', null, 'Approvals'), h('p', { class: 'lede' }, 'Nothing waits for you.')]);
-  return h('div', null, [
+    return h('div', live, [h('h1', null, 'Approvals'), h('p', { class: 'lede' }, 'Nothing waits for you.')]);
+  return h('div', live, [
     h('h1', null, 'Approvals'),
     h('p', { class: 'lede' }, count === 1 ? 'One request waits for you.' : `${count} requests wait for you.`),
     h('section', { class: 'card' }, waitingTable(waiting, now, describePlan)),

@@ -32,10 +32,11 @@ async function pending() {
   return { id, approve, state: `pending.0.${digest}` };
 }
 
-/** A stream, as a browser's EventSource reads it. */
-async function listen(cookie: string, id: string, state: string) {
+/** A stream, as a browser's EventSource reads it. @param id of a request; null = the list */
+async function listen(cookie: string, id: string | null, state: string) {
   const leaving = new AbortController();
-  const path = `${harness.url}/approvals/${id}/events?state=${encodeURIComponent(state)}`;
+  const page = id === null ? '/approvals' : `/approvals/${id}`;
+  const path = `${harness.url}${page}/events?state=${encodeURIComponent(state)}`;
   const answer = await fetch(path, { headers: { cookie, accept: 'text/event-stream' }, signal: leaving.signal });
   let heard = '';
   let over = false;
@@ -86,6 +87,40 @@ test('nobody hears of a request that they may not see', async () => {
   for (const cookie of ['', await cookieOf(stranger), 'writ_login=xyz'])
     assert.equal((await listen(cookie, id, state)).status, 404);
   assert.equal((await listen(await cookieOf(owner), 'gnt_unknown', state)).status, 404);
+});
+
+test('the list hears of a request that comes, and of one that is decided; of others’ requests nothing', async () => {
+  const cookie = await cookieOf(owner);
+  const shownTo = async (cookie: string) => {
+    const html = await (await fetch(`${harness.url}/approvals`, { headers: { cookie } })).text();
+    const state = /data-state="([^"]+)"/.exec(html)?.[1] ?? '';
+    const asked = await fetch(`${harness.url}/approvals/state`, { headers: { cookie } });
+    assert.deepEqual([asked.status, await asked.text()], [200, state], 'what the script asks without a stream');
+    return state;
+  };
+  const stranger = await cookieOf(person('stranger@example.com'));
+  const [before, strangers] = [await shownTo(cookie), await shownTo(stranger)];
+  const [stream, other] = [await listen(cookie, null, before), await listen(stranger, null, strangers)];
+  assert.deepEqual([stream.status, other.status], [200, 200]);
+  await until('both are open', () => [stream, other].every(({ heard }) => heard().includes('retry')));
+  const { approve } = await pending();
+  await until('it is told', () => /^data: \S+/m.test(stream.heard()));
+  const now = await shownTo(cookie);
+  assert.match(stream.heard(), new RegExp(`^data: ${now}$`, 'm'));
+  assert.notEqual(now, before);
+  await until('it is over', stream.over);
+  const next = await listen(cookie, null, now);
+  await until('it is open', () => next.heard().includes('retry'));
+  await approve();
+  await until('it is told that it was decided', () => /^data: /m.test(next.heard()));
+  await until('the other was looked at', () => other.heard().includes(': still here'));
+  assert.doesNotMatch(other.heard(), /^data:/m);
+  await other.leave();
+  for (const nobody of ['', 'writ_login=xyz']) {
+    assert.equal((await listen(nobody, null, now)).status, 404);
+    const asked = await fetch(`${harness.url}/approvals/state`, { headers: { cookie: nobody } });
+    assert.deepEqual([asked.status, await asked.text()], [404, '']);
+  }
 });
 
 test('a login that ends takes its streams with it', async () => {
