@@ -73,9 +73,11 @@ export function marksIn(texts: readonly string[], joined: readonly string[], mar
 
 /**
  * Random letters and digits have a digit, or both cases, where there are sixteen of them; one in some hundred
- * tokens has letters alone, and its case may be gone. No word of a language is that long.
+ * tokens has letters alone, with the two signs of base64 between them, and its case may be gone. No word of a
+ * language is that long, and few are put together so.
  */
-const mayBeToken = (word: string) => /[0-9]|[A-Za-z]{32}/.test(word) || (/[a-z]/.test(word) && /[A-Z]/.test(word));
+const mayBeToken = (word: string) =>
+  /[0-9]|(?:[A-Za-z][-_+/]*){32}/.test(word) || (/[a-z]/.test(word) && /[A-Z]/.test(word));
 
 const plain = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, '');
 

@@ -22,10 +22,10 @@ Left running. The console: ${brokerUrl}/
 Three commands to try, in other terminals, in this folder:
 
   as the agent: open a session for one task, and ask for what a person must approve
-$ ${job} node --disable-warning=ExperimentalWarning sandbox/example/ask.ts
+$ ${job} npx node --disable-warning=ExperimentalWarning sandbox/example/ask.ts
 
   as the approver: sign in and approve what waits (or open the link that the agent prints)
-$ WRIT_URL='${brokerUrl}' node --disable-warning=ExperimentalWarning scripts/quickstart/approve.ts
+$ WRIT_URL='${brokerUrl}' npx node --disable-warning=ExperimentalWarning scripts/quickstart/approve.ts
 
   as the admin: who published what the agent may do, and when
 $ WRIT_URL='${brokerUrl}' WRIT_ADMIN_TOKEN='${adminToken}' npx writ manifest history invoice-bot
