@@ -160,4 +160,4 @@ const visible = (text: string): string => text.normalize('NFKC').replace(/\p{Def
 
 /** Random letters and digits have a digit, or both cases; or are longer than any word. */
 const mayBeToken = (word: string): boolean =>
-  /[0-9]|[A-Za-z]{32}/.test(word) || (/[a-z]/.test(word) && /[A-Z]/.test(word));
+  /[0-9]|(?:[A-Za-z][-_+/]*){32}/.test(word) || (/[a-z]/.test(word) && /[A-Z]/.test(word));
