@@ -1,7 +1,8 @@
 /**
  * `GET /approvals/:id/events`, and `GET /approvals/events` for the list: tells a page that is open when what
- * it shows has changed, as server-sent events. All streams of a process are one statement a tick (`LongPoller`), so that a decision that any
- * process took is told within that. A stream ends with its login, and keeps none from being idle.
+ * it shows has changed, as server-sent events. All streams of a process are one statement a tick
+ * (`LongPoller`), so that a decision that any process took is told within that. A stream ends with its
+ * login, and keeps none from being idle.
  */
 import type { Request, Response } from 'express';
 import { guardHeaders } from '../../broker/console/shell.ts';
