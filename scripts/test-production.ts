@@ -10,8 +10,8 @@ import { dirname, join } from 'node:path';
 import { styleText } from 'node:util';
 
 /** `null`: the one that runs this. */
-const nodes = ['22.19.0', null];
-const tooOld = '20.19.0';
+const nodes: (string | null)[] = [null];
+const tooOld = '22.19.0';
 const mostMegabytes = 250;
 const root = join(import.meta.dirname, '..');
 const folder = mkdtempSync(join(tmpdir(), 'writ-production-'));
