@@ -2,6 +2,7 @@
 import { h, type JSX } from 'preact';
 import type { LiveLogin } from '../people/live-logins.ts';
 import { reasonMax } from './admin-forms.ts';
+import { personForm } from './person-form.ts';
 import { Foreign, Moment } from './shell.ts';
 import { ago, bare } from './text.ts';
 
@@ -70,21 +71,7 @@ function endAll({ csrf }: LoginsPage): JSX.Element {
       { class: 'small soft' },
       'Nobody signs in as them with a passkey either, until the identity provider has confirmed them again.',
     ),
-    h('form', { method: 'post', action: '/logins/end' }, [
-      h('input', { type: 'hidden', name: 'csrf', value: csrf }),
-      h('label', { for: 'person' }, 'Whose: an e-mail address, or kind:name'),
-      h('input', { type: 'text', id: 'person', name: 'person', required: true, maxLength: 300, autocomplete: 'off' }),
-      h('label', { for: 'reason' }, 'Why (kept on the record)'),
-      h('input', {
-        type: 'text',
-        id: 'reason',
-        name: 'reason',
-        required: true,
-        maxLength: reasonMax,
-        autocomplete: 'off',
-      }),
-      h('button', { class: 'deny', type: 'submit' }, 'End them'),
-    ]),
+    personForm({ action: '/logins/end', csrf, why: 'Why (kept on the record)', button: 'End them' }),
   ]);
 }
 

@@ -1,7 +1,7 @@
 /** A person's own passkeys, and what an admin can do about somebody else's. Pure: rows in, tree out. */
 import { type ComponentChildren, h, type JSX } from 'preact';
 import type { Passkey } from '../people/passkeys/stored-passkey.ts';
-import { reasonMax } from './admin-forms.ts';
+import { personForm } from './person-form.ts';
 import { Foreign, Moment } from './shell.ts';
 
 export interface PasskeysPage {
@@ -134,20 +134,6 @@ function forAdmins({ csrf }: PasskeysPage): JSX.Element {
       null,
       'For somebody who lost theirs, or whose may be in other hands. All of them go, and logins made with them end; nobody can add one for them.',
     ),
-    h('form', { method: 'post', action: '/passkeys/remove-all' }, [
-      h('input', { type: 'hidden', name: 'csrf', value: csrf }),
-      h('label', { for: 'person' }, 'Whose: an e-mail address, or kind:name'),
-      h('input', { type: 'text', id: 'person', name: 'person', required: true, maxLength: 300, autocomplete: 'off' }),
-      h('label', { for: 'reason' }, 'Why'),
-      h('input', {
-        type: 'text',
-        id: 'reason',
-        name: 'reason',
-        required: true,
-        maxLength: reasonMax,
-        autocomplete: 'off',
-      }),
-      h('button', { class: 'deny', type: 'submit' }, 'Remove all of them'),
-    ]),
+    personForm({ action: '/passkeys/remove-all', csrf, why: 'Why', button: 'Remove all of them' }),
   ]);
 }
