@@ -65,7 +65,7 @@ export interface ConformanceHarness {
     expectedRefusalCode: string;
   };
   /** What is wrong with this counterpart for good, as `diagnose` says it. */
-  isSo?: RegExp;
+  knownFault?: RegExp;
   /**
    * Ways in which the counterpart is not set up as it should be, each switched on by its function: what
    * `diagnose` is for.
@@ -153,7 +153,7 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
   check('asked whether all is well, it says so, and leaves nothing behind that may do anything', async (harness) => {
     const findings = await findingsOf(harness);
     assert.deepEqual(
-      findings.filter(({ state, found }) => state === 'fails' && !harness.isSo?.test(found ?? '')),
+      findings.filter(({ state, found }) => state === 'fails' && !harness.knownFault?.test(found ?? '')),
       [],
     );
     assert.ok(

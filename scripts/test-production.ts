@@ -1,6 +1,7 @@
 /**
- * `npm run test:production`: a clone of the last commit, installed as production installs it and started, on
- * each Node that the README names for it. Prints what it measured; ends with 1 when something does not hold.
+ * `npm run test:production`: a clone of the last commit, installed as production installs it, and started; an
+ * older Node says in one line what it takes. Prints what it measured; ends with 1 when something does not
+ * hold.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,8 +10,6 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { styleText } from 'node:util';
 
-/** `null`: the one that runs this. */
-const nodes: (string | null)[] = [null];
 const tooOld = '22.19.0';
 const mostMegabytes = 250;
 const root = join(import.meta.dirname, '..');
@@ -32,85 +31,68 @@ function run(command: string, args: string[], cwd: string, env: NodeJS.ProcessEn
 /** As `du` counts: whole blocks. */
 function megabytesOf(path: string): number {
   const bytes = (at: string): number => {
-    const { blocks } = lstatSync(at);
-    const below = lstatSync(at).isDirectory() ? readdirSync(at).map((name) => bytes(join(at, name))) : [];
-    return blocks * 512 + below.reduce((sum, one) => sum + one, 0);
+    const stat = lstatSync(at);
+    const below = stat.isDirectory() ? readdirSync(at).map((name) => bytes(join(at, name))) : [];
+    return stat.blocks * 512 + below.reduce((sum, one) => sum + one, 0);
   };
   return Math.round(bytes(path) / 1_000_000);
 }
 
-/** The environment in which `node` is this version. */
-function withNode(version: string | null): NodeJS.ProcessEnv {
-  let bin = dirname(process.execPath);
-  if (version !== null) {
-    const own = join(folder, `node-${version}`);
-    run('npm', ['install', '--prefix', own, `node@${version}`], folder);
-    bin = join(own, 'node_modules/.bin');
-  }
+/** Of a shell in which `node` is the one in this folder, and nothing of this repository is set. */
+function environment(bin: string): NodeJS.ProcessEnv {
   const elsewhere = (process.env.PATH ?? '').split(':').filter((at) => !at.includes('node_modules'));
-  return {
-    ...Object.fromEntries(
-      Object.entries(process.env).filter(([name]) => !/^(npm_|NODE_|WRIT_|DATABASE_URL)/i.test(name)),
-    ),
-    PATH: [bin, ...elsewhere].join(':'),
-  };
+  const others = Object.entries(process.env).filter(([name]) => !/^(npm_|NODE_|WRIT_|DATABASE_URL)/i.test(name));
+  return { ...Object.fromEntries(others), PATH: [bin, ...elsewhere].join(':') };
 }
 
-/** What the broker said until it was ready or had gone. */
-async function untilReady(broker: ChildProcess): Promise<{ url: string | null; said: string }> {
+/** @returns whether the broker became ready, and all that it said until then or its end */
+async function untilReady(broker: ChildProcess): Promise<{ ready: boolean; said: string }> {
   let said = '';
   for (const stream of [broker.stdout!, broker.stderr!])
-    stream.setEncoding('utf8').on('data', (text) => (said += text));
+    stream.setEncoding('utf8').on('data', (text) => {
+      said += text;
+    });
   while (broker.exitCode === null && broker.signalCode === null) {
     const url = /http:\/\/127\.0\.0\.1:[0-9]+/.exec(said)?.[0];
-    const ready =
-      url !== undefined &&
-      (await fetch(`${url}/readyz`).then(
-        ({ ok }) => ok,
-        () => false,
-      ));
-    if (ready) return { url, said };
+    const ready = async (at: string) => (await fetch(`${at}/readyz`)).ok;
+    if (url !== undefined && (await ready(url).catch(() => false))) return { ready: true, said };
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-  return { url: null, said };
+  return { ready: false, said };
 }
 
-async function start(clone: string, env: NodeJS.ProcessEnv, name: string) {
+async function start(clone: string, env: NodeJS.ProcessEnv) {
   const broker = spawn('npm', ['start'], {
     cwd: clone,
-    env: { ...env, PORT: '0', WRIT_DATA_DIR: join(folder, `data-${name}`), NODE_ENV: 'production' },
+    env: { ...env, PORT: '0', WRIT_DATA_DIR: join(folder, 'data'), NODE_ENV: 'production' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  const ended = once(broker, 'exit');
   const began = performance.now();
-  const { url, said } = await untilReady(broker);
+  const { ready, said } = await untilReady(broker);
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
-  if (url !== null) {
-    broker.kill('SIGTERM');
-    await once(broker, 'exit');
-  }
-  return { ready: url !== null, said, seconds, code: broker.exitCode };
+  if (ready) broker.kill('SIGTERM');
+  await ended;
+  return { ready, said, seconds };
 }
 
 try {
-  for (const version of nodes) {
-    const env = withNode(version);
-    const name = run('node', ['--version'], folder, env).trim();
-    const clone = join(folder, `clone-${name}`);
-    run('git', ['clone', '-q', '--depth', '1', `file://${root}`, clone], folder);
-    const said = run('npm', ['ci', '--omit=dev'], clone, env);
-    report(!said.includes('EBADENGINE'), `Node ${name}: npm ci --omit=dev, without a warning about the Node`);
-    if (said.includes('EBADENGINE')) console.log(said);
-    const size = megabytesOf(join(clone, 'node_modules'));
-    report(size <= mostMegabytes, `Node ${name}: node_modules has ${size} MB (at most ${mostMegabytes})`);
-    const started = await start(clone, env, name);
-    report(started.ready, `Node ${name}: npm start, ready after ${started.seconds} s, and ended by SIGTERM`);
-    if (!started.ready) console.log(started.said);
-    if (version === null) {
-      const old = await start(clone, withNode(tooOld), 'old');
-      const line = /^writ: needs Node .*$/m.exec(old.said)?.[0];
-      report(!old.ready && line !== undefined, `Node ${tooOld}: ${line ?? old.said}`);
-    }
-  }
+  const clone = join(folder, 'clone');
+  run('git', ['clone', '-q', '--depth', '1', `file://${root}`, clone], folder);
+  const env = environment(dirname(process.execPath));
+  const name = `Node ${process.versions.node}`;
+  run('npm', ['ci', '--omit=dev'], clone, env);
+  const size = megabytesOf(join(clone, 'node_modules'));
+  report(size <= mostMegabytes, `${name}: npm ci --omit=dev, ${size} MB (at most ${mostMegabytes})`);
+  const started = await start(clone, env);
+  report(started.ready, `${name}: npm start, ready after ${started.seconds} s, and ended by SIGTERM`);
+  if (!started.ready) console.log(started.said);
+
+  const other = join(folder, 'node');
+  run('npm', ['install', '--prefix', other, `node@${tooOld}`], folder);
+  const refused = await start(clone, environment(join(other, 'node_modules/.bin')));
+  const line = /^writ: needs Node .*$/m.exec(refused.said)?.[0];
+  report(!refused.ready && line !== undefined, `Node ${tooOld}: ${line ?? refused.said}`);
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

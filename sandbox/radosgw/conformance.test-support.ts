@@ -50,7 +50,7 @@ async function harness(): Promise<ConformanceHarness> {
       expectedRefusalCode: 'AccessDenied',
     },
     // This store lets a session open another; the provider says so at start and in its plans.
-    isSo: /without the limits of the first/,
+    knownFault: /without the limits of the first/,
     breaks: { 'a store that refuses': () => front.fault(faults.refused) },
     output: () => '',
     otherSecrets: () => [brokerKey.secretAccessKey],
