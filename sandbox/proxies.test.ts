@@ -113,9 +113,9 @@ test('an issuer’s keys, by the machine’s authorities and by one of the issue
   const source = { id: 'own', name: 'issuers[0]', location, algorithms: ['ES256'], allowInsecureLoopback: false };
   const find = (ca: string | null) =>
     openKeyResolver({ clock: aws.clock }).resolve({ ...source, ca } as never, { alg: 'ES256', kid: 'k1' });
-  assert.equal((await find(null)).type, 'public');
+  assert.equal((await find(null)).key.type, 'public');
   setDefaultCACertificates(trusted);
-  assert.equal((await find(network.ca)).type, 'public');
+  assert.equal((await find(network.ca)).key.type, 'public');
   only('keys.sandbox.test');
 });
 

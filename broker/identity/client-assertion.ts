@@ -2,7 +2,6 @@
  * `private_key_jwt` (RFC 7523 sections 2.2 and 3; RFC 7521): an agent without a platform signs a short
  * statement with a key of its own, whose public half the admin wrote into the trust file.
  */
-import { jwtVerify } from 'jose';
 import { WritError } from '../core/errors.ts';
 import { refusalReasons } from '../core/reasons.ts';
 import type { Clock, JsonObject } from '../core/vocabulary.ts';
@@ -11,6 +10,7 @@ import type { KeyResolver } from './jwks.ts';
 import { asRefusal, clockToleranceSeconds, dateOf } from './platform-token.ts';
 import { Refusal, refused } from './refusal.ts';
 import type { TrustedClient } from './trust.ts';
+import { verifiedClaims } from './verified-claims.ts';
 
 export const clientAssertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 
@@ -94,17 +94,17 @@ async function verify<Client extends SignsForItself>(
 ): Promise<VerifiedClient<Client>> {
   if (request.type !== clientAssertionType)
     throw new Refusal('unsupported_assertion_type', 'not a JWT bearer assertion');
-  const { header, payload } = openCompactJws(request.assertion, maxAssertionLength);
+  const opened = openCompactJws(request.assertion, maxAssertionLength);
+  const { header, payload } = opened;
   if (!isAssertionType(header.typ)) throw new Refusal('malformed', 'the assertion’s `typ` is that of something else');
   const client = typeof payload.sub === 'string' ? clients.get(payload.sub) : undefined;
   if (client === undefined) throw new Refusal('unknown_client', 'the client is not listed');
   if (request.clientId !== undefined && request.clientId !== client.clientId) {
     throw new Refusal('unknown_client', '`client_id` is not the assertion’s subject');
   }
-  const key = await deps.keys.resolve(client, header as { alg: string; kid?: unknown });
+  const key = await deps.keys.resolve(client, header);
   const now = deps.clock.now();
-  const verified = await jwtVerify(request.assertion as string, key, {
-    algorithms: [...client.algorithms],
+  const verified = await verifiedClaims(opened, key, {
     issuer: client.clientId,
     subject: client.clientId,
     audience: [...deps.audiences],
@@ -112,7 +112,7 @@ async function verify<Client extends SignsForItself>(
     clockTolerance: clockToleranceSeconds,
     currentDate: now,
   });
-  const { aud, exp, iat, jti } = verified.payload as JsonObject;
+  const { aud, exp, iat, jti } = verified as JsonObject;
   // An assertion that names others as well could be carried here by one of them.
   if (Array.isArray(aud) && !aud.every((one) => deps.audiences.includes(String(one))))
     throw new Refusal('wrong_audience', 'addressed to others as well');

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:https';
@@ -156,7 +157,7 @@ describe('keys of an issuer', () => {
     );
     assert.ok(!asked.includes(elsewhere));
     const named = source({ kind: 'jwks_uri', url: elsewhere });
-    assert.equal((await openKeyResolver({ clock, fetch: sending }).resolve(named, await header())).type, 'public');
+    assert.equal((await openKeyResolver({ clock, fetch: sending }).resolve(named, await header())).key.type, 'public');
   });
 
   it('are not asked for when the algorithm is not pinned', async () => {
@@ -188,7 +189,7 @@ describe('keys behind a private authority', () => {
     const from = (ca: string | null): KeySource => ({ ...source({ kind: 'jwks_uri', url }), ca });
     const head = { alg: 'ES256', kid: 'one' };
     try {
-      assert.equal((await openKeyResolver({ clock }).resolve(from(own.cert), head)).type, 'public');
+      assert.equal((await openKeyResolver({ clock }).resolve(from(own.cert), head)).key.type, 'public');
       for (const ca of [null, other.cert])
         await assert.rejects(openKeyResolver({ clock }).resolve(from(ca), head), (error: Error) => {
           assert.ok(refusedAs('issuer_unavailable')(error));
@@ -213,7 +214,7 @@ describe('keys written into the trust file', () => {
     const jwk = (await exportJWK(privateKey)) as JsonObject;
     const keys = openKeyResolver({ clock });
     const key = await keys.resolve(inline({ ...jwk, use: 'jwt-svid' }), { alg: 'ES256' });
-    assert.equal(key.type, 'public');
+    assert.equal(key.key.type, 'public');
     await assert.rejects(keys.resolve(inline({ ...jwk, use: 'enc' }), { alg: 'ES256' }), refusedAs('unknown_key'));
     await assert.rejects(
       keys.resolve(inline({ ...jwk, key_ops: ['sign'] }), { alg: 'ES256' }),
@@ -223,5 +224,10 @@ describe('keys written into the trust file', () => {
     await assert.rejects(keys.resolve(inline(jwk), { alg: 'RS256' }), refusedAs('unknown_key'));
     await assert.rejects(keys.resolve(inline({ ...jwk, x: 'AAAA' }), { alg: 'ES256' }), refusedAs('unknown_key'));
     await assert.rejects(keys.resolve(inline({ kty: 'oct', k: 'AAAA' }), { alg: 'ES256' }), refusedAs('unknown_key'));
+    await assert.rejects(keys.resolve(inline({ ...jwk, y: jwk.x! }), { alg: 'ES256' }), refusedAs('unknown_key'));
+    const rsa = (modulusLength: number) =>
+      inline(generateKeyPairSync('rsa', { modulusLength }).publicKey.export({ format: 'jwk' }) as JsonObject);
+    assert.equal((await keys.resolve(rsa(2048), { alg: 'RS256' })).algorithm, 'RS256');
+    await assert.rejects(keys.resolve(rsa(1024), { alg: 'RS256' }), refusedAs('unknown_key'));
   });
 });

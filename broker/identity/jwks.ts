@@ -11,16 +11,18 @@
  * - No redirects, 5 seconds, 256 KiB, at most 100 keys; only the public members of signature keys that fit a
  *   pinned algorithm are kept.
  */
+import { createPublicKey, type KeyObject } from 'node:crypto';
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
-import { type CryptoKey, importJWK, type JWK } from 'jose';
+import type { JWK } from 'jose';
 import { certificateFault } from '../core/certificate-fault.ts';
 import { readJson } from '../core/read-json.ts';
 import type { Clock, JsonObject } from '../core/vocabulary.ts';
 import { Refusal } from './refusal.ts';
 import { addressProblem, type KeyLocation, type KeySource } from './trust.ts';
 import type { SigningAlgorithm } from './trust-schema.ts';
+import type { VerificationKey } from './verified-claims.ts';
 
 const freshMs = 10 * 60_000;
 const cooldownMs = 30_000;
@@ -28,6 +30,7 @@ const maxStaleMs = 6 * 3_600_000;
 const timeoutMs = 5_000;
 const maxBytes = 256 * 1024;
 const maxKeys = 100;
+const minRsaBits = 2_048;
 
 export interface KeyResolver {
   /**
@@ -35,7 +38,7 @@ export interface KeyResolver {
    * @throws Refusal `algorithm_not_allowed`, `unknown_key`, or `issuer_unavailable` when there are no keys
    *   recent enough to judge by
    */
-  resolve(source: KeySource, header: { alg: string; kid?: unknown }): Promise<CryptoKey>;
+  resolve(source: KeySource, header: { alg: string; kid?: unknown }): Promise<VerificationKey>;
 }
 
 export interface KeyResolverDeps {
@@ -45,7 +48,7 @@ export interface KeyResolverDeps {
 }
 
 interface Entry {
-  keys: VerificationKey[];
+  keys: PublishedKey[];
   /** When `keys` were fetched; null before the first success. */
   fetchedAt: number | null;
   /** When the last attempt ended, well or not. */
@@ -55,11 +58,12 @@ interface Entry {
   inFlight: Promise<void> | null;
 }
 
-interface VerificationKey {
+interface PublishedKey {
   kid: string | null;
   alg: string | null;
   jwk: JWK;
-  imported: Map<SigningAlgorithm, Promise<CryptoKey>>;
+  /** Null until it is needed. */
+  imported: KeyObject | null;
 }
 
 /**
@@ -74,7 +78,7 @@ export function openKeyResolver(deps: KeyResolverDeps): KeyResolver {
     let entry = entries.get(source);
     if (entry === undefined) {
       entry = { keys: [], fetchedAt: null, triedAt: null, failure: null, inFlight: null };
-      if (source.location.kind === 'inline') entry.keys = verificationKeys({ keys: source.location.keys });
+      if (source.location.kind === 'inline') entry.keys = publishedKeys({ keys: source.location.keys });
       entries.set(source, entry);
     }
     return entry;
@@ -116,7 +120,7 @@ export function openKeyResolver(deps: KeyResolverDeps): KeyResolver {
         await refresh(source, entry);
         key = pick(entry.keys, alg, header.kid);
       }
-      if (key !== null) return importFor(key, alg);
+      if (key !== null) return { algorithm: alg, key: imported(key) };
       // An unreachable issuer does not prove that the key does not exist: the agent may try again.
       if (remote && entry.failure !== null) throw unavailable(source, entry);
       throw new Refusal('unknown_key', `${source.name} has no single key that fits the token`);
@@ -136,7 +140,7 @@ function unavailable(source: KeySource, entry: Entry): Refusal {
 /**
  * Exactly one key must fit; two that do are as bad as none, because trying keys in turn lets a token choose.
  */
-function pick(keys: VerificationKey[], alg: SigningAlgorithm, kid: unknown): VerificationKey | null {
+function pick(keys: PublishedKey[], alg: SigningAlgorithm, kid: unknown): PublishedKey | null {
   const fitting = keys.filter(
     (key) =>
       fitsAlgorithm(key.jwk, alg) &&
@@ -159,34 +163,39 @@ function fitsAlgorithm(jwk: JWK, alg: SigningAlgorithm): boolean {
   return jwk.kty === 'EC' && jwk.crv === curve;
 }
 
-async function importFor(key: VerificationKey, alg: SigningAlgorithm): Promise<CryptoKey> {
-  let imported = key.imported.get(alg);
-  if (imported === undefined) {
-    imported = importJWK(key.jwk, alg) as Promise<CryptoKey>;
-    key.imported.set(alg, imported);
-  }
+/** @throws Refusal `unknown_key`: not a key at all, or an RSA key that RFC 7518 section 3.3 calls too short */
+function imported(published: PublishedKey): KeyObject {
+  published.imported ??= importKey(published.jwk);
+  return published.imported;
+}
+
+function importKey(jwk: JWK): KeyObject {
+  let key: KeyObject;
   try {
-    return await imported;
+    key = createPublicKey({ format: 'jwk', key: jwk });
   } catch (error) {
     throw new Refusal('unknown_key', 'the key that fits cannot be used', error);
   }
+  if ((key.asymmetricKeyDetails?.modulusLength ?? minRsaBits) < minRsaBits)
+    throw new Refusal('unknown_key', `the key that fits has fewer than ${minRsaBits} bits`);
+  return key;
 }
 
 /**
- * Keeps signature keys only, rebuilt from their public members. `use: "jwt-svid"` (SPIFFE) is a signature key
- * that jose would not take as such.
+ * Keeps signature keys only, rebuilt from their public members. `use: "jwt-svid"` (SPIFFE) is that of a
+ * signature key too.
  */
-function verificationKeys(set: unknown): VerificationKey[] {
+function publishedKeys(set: unknown): PublishedKey[] {
   const keys: unknown = (set as { keys?: unknown } | null)?.keys;
   if (!Array.isArray(keys) || keys.length > maxKeys) throw new Error(`not a key set of at most ${maxKeys} keys`);
-  return keys.flatMap((raw: unknown): VerificationKey[] => {
+  return keys.flatMap((raw: unknown): PublishedKey[] => {
     if (typeof raw !== 'object' || raw === null) return [];
     const key = raw as JsonObject;
     if (key.use !== undefined && key.use !== 'sig' && key.use !== 'jwt-svid') return [];
     if (Array.isArray(key.key_ops) && !key.key_ops.includes('verify')) return [];
     const jwk = publicMembers(key);
     if (jwk === null) return [];
-    return [{ kid: text(key.kid), alg: text(key.alg), jwk, imported: new Map() }];
+    return [{ kid: text(key.kid), alg: text(key.alg), jwk, imported: null }];
   });
 }
 
@@ -202,7 +211,7 @@ function text(value: unknown): string | null {
   return typeof value === 'string' ? value : null;
 }
 
-async function fetchKeys(source: KeySource, deps: KeyResolverDeps): Promise<VerificationKey[]> {
+async function fetchKeys(source: KeySource, deps: KeyResolverDeps): Promise<PublishedKey[]> {
   const stop = new AbortController();
   const done = new AbortController();
   deps.clock.sleep(timeoutMs, done.signal).then(
@@ -210,7 +219,7 @@ async function fetchKeys(source: KeySource, deps: KeyResolverDeps): Promise<Veri
     () => {}, // the fetch ended first
   );
   try {
-    return verificationKeys(await fetchJson(await keySetAddress(source, deps, stop.signal), source, deps, stop.signal));
+    return publishedKeys(await fetchJson(await keySetAddress(source, deps, stop.signal), source, deps, stop.signal));
   } finally {
     done.abort();
   }

@@ -3,13 +3,14 @@
  * refusal. Nothing in the token decides where its keys come from: its unverified `iss` only picks one of the
  * issuers the admin listed.
  */
-import { errors, jwtVerify } from 'jose';
+import { errors } from 'jose';
 import { WritError } from '../core/errors.ts';
 import type { Clock, Json, JsonObject } from '../core/vocabulary.ts';
 import { openCompactJws, sha256 } from './compact-jws.ts';
 import type { KeyResolver } from './jwks.ts';
 import { Refusal, type RefusalReason, refused } from './refusal.ts';
 import { isTrustDomain, type Trust, type TrustedIssuer } from './trust.ts';
+import { verifiedClaims } from './verified-claims.ts';
 
 /** Longest token read; GitHub's are about 2 kB, a Kubernetes one 1.5 kB. */
 const maxTokenLength = 20_000;
@@ -53,15 +54,15 @@ export async function verifyPlatformToken(
   deps: PlatformTokenDeps,
 ): Promise<VerifiedSubject> {
   try {
-    const { header, payload, signedPart } = openCompactJws(token, maxTokenLength);
+    const opened = openCompactJws(token, maxTokenLength);
+    const { header, payload } = opened;
     if (!isIdentityType(header.typ)) throw new Refusal('malformed', 'the token’s `typ` is that of something else');
     const name = payload.iss ?? trustDomainOf(payload.sub);
     const issuer = typeof name === 'string' ? trust.issuers.get(name) : undefined;
     if (issuer === undefined) throw new Refusal('unknown_issuer', 'the issuer is not listed');
-    const key = await deps.keys.resolve(issuer, header as { alg: string; kid?: unknown });
+    const key = await deps.keys.resolve(issuer, header);
     const audiences = issuer.audiences ?? [deps.audience];
-    const verified = await jwtVerify(token as string, key, {
-      algorithms: [...issuer.algorithms],
+    const verified = await verifiedClaims(opened, key, {
       ...(isTrustDomain(issuer.issuer) ? {} : { issuer: issuer.issuer }),
       audience: [...audiences],
       // jose takes a token without `exp` unless told not to; of a JWT-SVID `iat` may be left out.
@@ -70,7 +71,7 @@ export async function verifyPlatformToken(
       clockTolerance: clockToleranceSeconds,
       currentDate: deps.clock.now(),
     });
-    const { aud, exp = 0, iat } = verified.payload;
+    const { aud, exp = 0, iat } = verified;
     // Where nothing says when it was issued, what is left must be no longer than it may be old.
     if (iat === undefined && exp - deps.clock.now().getTime() / 1000 > issuer.maxTokenAgeSeconds)
       throw new Refusal('lives_too_long', 'it has no `iat`, and `exp` is farther than `max_token_age`');
@@ -79,7 +80,7 @@ export async function verifyPlatformToken(
         'wrong_audience',
         'it is for others as well, and the trust file does not say `other_audiences`',
       );
-    return subjectOf(issuer, verified.payload as JsonObject, signedPart);
+    return subjectOf(issuer, verified as JsonObject, opened.signedPart);
   } catch (error) {
     const refusal = asRefusal(error);
     if (refusal.reason === 'issuer_unavailable') {

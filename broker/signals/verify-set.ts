@@ -2,13 +2,13 @@
  * A Security Event Token (RFC 8417) → what the transmitter signalled, or a refusal. As strict as for a
  * platform's token, except that a SET has no end of its own: its age is bounded instead.
  */
-import { jwtVerify } from 'jose';
 import type { Clock, JsonObject } from '../core/vocabulary.ts';
 import { openCompactJws, sha256 } from '../identity/compact-jws.ts';
 import type { KeyResolver } from '../identity/jwks.ts';
 import { asRefusal, isPrintable } from '../identity/platform-token.ts';
 import { Refusal } from '../identity/refusal.ts';
 import type { KeySource } from '../identity/trust.ts';
+import { verifiedClaims } from '../identity/verified-claims.ts';
 import type { OpaqueNames } from './subject.ts';
 
 /** Who signals. One, whom the admin names; nothing in a token decides whose keys are asked. */
@@ -50,13 +50,13 @@ export const skewSeconds = 300;
  */
 export async function verifySet(token: unknown, { clock, keys, transmitter }: VerifyDeps): Promise<VerifiedSet> {
   try {
-    const { header, payload } = openCompactJws(token, maxLength);
+    const opened = openCompactJws(token, maxLength);
+    const { header, payload } = opened;
     // RFC 8417 section 2.3, RFC 8725 section 3.11: an ID token of the same issuer has the same key.
     if (!isSecurityEvent(header.typ)) throw new Refusal('malformed', 'the `typ` is not that of a Security Event Token');
     if (payload.iss !== transmitter.issuer) throw new Refusal('wrong_issuer', 'it is another issuer’s');
-    const key = await keys.resolve(transmitter, header as { alg: string; kid?: unknown });
-    const verified = await jwtVerify(token as string, key, {
-      algorithms: [...transmitter.algorithms],
+    const key = await keys.resolve(transmitter, header);
+    const verified = await verifiedClaims(opened, key, {
       issuer: transmitter.issuer,
       audience: transmitter.audience,
       requiredClaims: ['iss', 'aud', 'iat', 'jti', 'events'],
@@ -64,7 +64,7 @@ export async function verifySet(token: unknown, { clock, keys, transmitter }: Ve
       clockTolerance: skewSeconds,
       currentDate: clock.now(),
     });
-    return readSet(verified.payload as JsonObject);
+    return readSet(verified as JsonObject);
   } catch (error) {
     throw asRefusal(error);
   }

@@ -61,7 +61,6 @@ export async function makePlace(backend: Backend): Promise<Place> {
  */
 const measured = {
   WRIT_BENCH_INSTANT: '1',
-  WRIT_MANIFEST_DIR: join(import.meta.dirname, 'manifests'),
   WRIT_GCP_SERVICE_ACCOUNTS: 'writ-1@demo-project.iam.gserviceaccount.com',
   WRIT_GCP_SHARED_SERVICE_ACCOUNTS: 'writ-2@demo-project.iam.gserviceaccount.com',
   WRIT_GRANTS_PER_MINUTE: '0',
@@ -73,8 +72,16 @@ const measured = {
   WRIT_LOG_LEVEL: 'warn',
 };
 
+/** Which agent: `plain` asks for permissions alone, of `calls` the tool calls are judged by rules with a history. */
+export type Manifests = 'plain' | 'calls';
+
 /** @param world variables of the sandbox; the first process listens where its issuer says. */
-export async function startBrokers(world: Record<string, string>, place: Place, processes: number): Promise<Servers> {
+export async function startBrokers(
+  world: Record<string, string>,
+  place: Place,
+  processes: number,
+  manifests: Manifests = 'plain',
+): Promise<Servers> {
   const children: Child[] = [];
   const urls: string[] = [];
   for (let n = 0; n < processes; n += 1) {
@@ -84,6 +91,7 @@ export async function startBrokers(world: Record<string, string>, place: Place, 
         ...world,
         ...place.env,
         ...measured,
+        WRIT_MANIFEST_DIR: join(import.meta.dirname, 'manifests', manifests),
         PORT: port,
         ...profiling('broker'),
       }),

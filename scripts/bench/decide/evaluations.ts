@@ -41,7 +41,7 @@ export async function* measureEvaluations(histories: Histories, seconds: number)
     cleanUp.push(() => load.stop());
     const place = await makePlace('postgres');
     cleanUp.push(() => place.remove());
-    const broker = await startBrokers(await sandbox.ask<Record<string, string>>('env'), place, 1);
+    const broker = await startBrokers(await sandbox.ask<Record<string, string>>('env'), place, 1, 'calls');
     cleanUp.push(() => stop(broker));
     const { key, requests: endless } = await prepareReference();
     const reference = await startReferences(key, place, 1);

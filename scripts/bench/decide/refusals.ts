@@ -31,7 +31,7 @@ export async function measureRefusals(sessions: number): Promise<RefusalRow> {
     const place = await makePlace('postgres');
     cleanUp.push(() => place.remove());
     const env = await sandbox.ask<Record<string, string>>('env');
-    const broker = await startBrokers(env, place, 1);
+    const broker = await startBrokers(env, place, 1, 'calls');
     cleanUp.push(() => Promise.all(broker.children.map((child) => child.stop())));
     const url = broker.urls[0]!;
     const measured: { answered: number; refused: number }[] = [];

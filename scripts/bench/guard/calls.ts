@@ -51,7 +51,7 @@ export async function* measureCalls(
     cleanUp.push(() => sandbox.stop());
     const place = await makePlace(backend);
     cleanUp.push(() => place.remove());
-    const broker = await startBrokers(await sandbox.ask<Record<string, string>>('env'), place, 1);
+    const broker = await startBrokers(await sandbox.ask<Record<string, string>>('env'), place, 1, 'calls');
     cleanUp.push(() => Promise.all(broker.children.map((child) => child.stop())));
     const folder = await mkdtemp(join(tmpdir(), 'writ-bench-guard-'));
     cleanUp.push(() => rm(folder, { recursive: true }));
