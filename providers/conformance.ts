@@ -562,7 +562,9 @@ async function issue(harness: ConformanceHarness, tag: string, plan: Plan, membe
     signal: never(),
     ...(reserved === undefined ? {} : { reserved }),
   });
-  assert.equal(typeof issued.credential.type, 'string');
+  assert.equal(issued.credential.type, harness.provider.name);
+  // What is said of it is all that is in it.
+  harness.provider.credential?.parse(issued.credential);
   const target: RevocationTarget = {
     leaseId,
     plan,

@@ -230,6 +230,11 @@ export interface Provider<Params = unknown> {
    */
   readonly params: z.ZodType<Params>;
   /**
+   * Shape of the credential, strict, `type` included: what the HTTP reference and `/openapi.json` say of it.
+   * Absent: any members beside `type`.
+   */
+  readonly credential?: z.ZodObject;
+  /**
    * Pure: what an admin should know of parameters that are taken, because the target and not this list is the
    * authority on them. They may be of any shape, and their texts may hold inputs. Absent: nothing.
    */

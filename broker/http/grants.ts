@@ -20,7 +20,9 @@ import {
 import type { GrantView } from '../grants/view.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
 import { sleepBound } from '../sessions/sleep.ts';
+import { credentialSchema } from './credential-schema.ts';
 import { idempotencyKeyOf } from './idempotency-key.ts';
+import { named } from './named-schemas.ts';
 import { type Answer, mayNotAct, type Operation, operation } from './operation.ts';
 import { problemOf } from './problem.ts';
 import { problemSchema, reasonSchema } from './problem-schema.ts';
@@ -41,84 +43,97 @@ export const grantBody = z.strictObject({
   credential_jwk: credentialJwk.optional(),
 });
 
-export const grantSchema = z
-  .object({
-    id: z.string(),
-    status: z.enum(['pending', 'approved', 'denied', 'issuing', 'issued', 'failed', 'ended']),
-    capability: z.string(),
-    tier: z.int(),
-    ttl_seconds: z.int(),
-    plan: z.object({
-      provider: z.string(),
-      permission: z.record(z.string(), z.unknown()),
+export const grantSchema = named(
+  'GrantView',
+  z
+    .object({
+      id: z.string(),
+      status: z.enum(['pending', 'approved', 'denied', 'issuing', 'issued', 'failed', 'ended']),
+      capability: z.string(),
+      tier: z.int(),
       ttl_seconds: z.int(),
-      state: z
-        .object({ round: z.int(), seen: z.record(z.string(), z.unknown()) })
-        .optional()
-        .describe(
-          'What was read at the target when it was decided on, where the manifest wants that approved as well.',
-        ),
-      digest: z.string(),
-    }),
-    narrowed: z
-      .literal(true)
-      .optional()
-      .describe('An approver left something out of what was asked for: `plan` and `summary` say what there is.'),
-    summary: z.array(z.string()).describe('The plan in plain words.'),
-    revocability: z.object({ kind: z.enum(['immediate', 'eventual', 'expiry']), text: z.string() }),
-    reasons: z.array(reasonSchema).optional(),
-    decide_by: z.string().optional(),
-    approvals: z
-      .array(
-        z.object({
-          needed: z.int(),
-          from: z.array(z.string()).optional(),
-          given: z.array(z.object({ by: z.string(), at: z.string() })),
-        }),
-      )
-      .optional()
-      .describe('Of a grant that waits: how many of whom must approve, and who has. Each must be complete.'),
-    approval_url: z
-      .string()
-      .optional()
-      .describe('Where an approver signs in and decides. The link alone grants nothing.'),
-    batch: z
-      .string()
-      .optional()
-      .describe(
-        'People decide on it together with others that were asked for with it: the request that lists them all, read like a grant.',
-      ),
-    needs_approval: z
-      .object({
-        wait: z
-          .string()
-          .describe('Ask here, as often as you like: it answers when somebody has decided, or after `wait` seconds.'),
-        collect: z.string().describe('`POST` here once it is approved.'),
-        until: z.string().describe('Undecided by then it is denied; of a session that sleeps, when its sleep is over.'),
-        sleep_until: z
-          .string()
+      plan: z.object({
+        provider: z.string(),
+        permission: z.record(z.string(), z.unknown()),
+        ttl_seconds: z.int(),
+        state: z
+          .object({ round: z.int(), seen: z.record(z.string(), z.unknown()) })
           .optional()
           .describe(
-            'Nobody need wait: the session may sleep (`POST /v1/session/sleep`) until then. Absent = it may not.',
+            'What was read at the target when it was decided on, where the manifest wants that approved as well.',
           ),
+        digest: z.string(),
+      }),
+      narrowed: z
+        .literal(true)
+        .optional()
+        .describe('An approver left something out of what was asked for: `plan` and `summary` say what there is.'),
+      summary: z.array(z.string()).describe('The plan in plain words.'),
+      revocability: z.object({ kind: z.enum(['immediate', 'eventual', 'expiry']), text: z.string() }),
+      reasons: z.array(reasonSchema).optional(),
+      decide_by: z.string().optional(),
+      approvals: z
+        .array(
+          z.object({
+            needed: z.int(),
+            from: z.array(z.string()).optional(),
+            given: z.array(z.object({ by: z.string(), at: z.string() })),
+          }),
+        )
+        .optional()
+        .describe('Of a grant that waits: how many of whom must approve, and who has. Each must be complete.'),
+      approval_url: z
+        .string()
+        .optional()
+        .describe('Where an approver signs in and decides. The link alone grants nothing.'),
+      batch: z
+        .string()
+        .optional()
+        .describe(
+          'People decide on it together with others that were asked for with it: the request that lists them all, read like a grant.',
+        ),
+      needs_approval: z
+        .object({
+          wait: z
+            .string()
+            .describe('Ask here, as often as you like: it answers when somebody has decided, or after `wait` seconds.'),
+          collect: z.string().describe('`POST` here once it is approved.'),
+          until: z
+            .string()
+            .describe('Undecided by then it is denied; of a session that sleeps, when its sleep is over.'),
+          sleep_until: z
+            .string()
+            .optional()
+            .describe(
+              'Nobody need wait: the session may sleep (`POST /v1/session/sleep`) until then. Absent = it may not.',
+            ),
+        })
+        .optional()
+        .describe('In the answer to a request that waits for a person: how to go on, now or after hours.'),
+      lease: z.object({ id: z.string(), status: z.string(), expires_at: z.string() }).optional(),
+    })
+    .describe('A grant. Never a credential.'),
+);
+
+/** @param credential shape of what the providers in use mint */
+const issuedSchemaWith = (credential: z.ZodType) =>
+  named(
+    'IssuedGrant',
+    grantSchema
+      .extend({
+        credential: credential.optional().describe('Delivered once, unless it was sealed.'),
+        credential_jwe: z.string().optional().describe('The credential sealed to `credential_jwk`.'),
+        decision: z.string().describe('The signed decision (JWS) that the delivering side acted on.'),
       })
-      .optional()
-      .describe('In the answer to a request that waits for a person: how to go on, now or after hours.'),
-    lease: z.object({ id: z.string(), status: z.string(), expires_at: z.string() }).optional(),
-  })
-  .describe('A grant. Never a credential.');
+      .describe('A grant with its credential.'),
+  );
 
-export const issuedSchema = grantSchema.extend({
-  credential: z.looseObject({ type: z.string() }).optional().describe('Delivered once, unless it was sealed.'),
-  credential_jwe: z.string().optional().describe('The credential sealed to `credential_jwk`.'),
-  decision: z.string().describe('The signed decision (JWS) that the delivering side acted on.'),
-});
-
-const batchSchema = z.object({
-  answers: z
-    .array(z.object({ status: z.int(), body: z.union([issuedSchema, grantSchema, problemSchema]) }))
-    .describe('Status and body that `POST /v1/grants` would have answered each with.'),
-});
+const batchSchemaOf = (issued: z.ZodType) =>
+  z.object({
+    answers: z
+      .array(z.object({ status: z.int(), body: z.union([issued, grantSchema, problemSchema]) }))
+      .describe('Status and body that `POST /v1/grants` would have answered each with.'),
+  });
 
 const requestOf = (body: z.output<typeof grantBody>, address: string | undefined): GrantRequest => ({
   capability: body.capability,
@@ -132,6 +147,7 @@ const requestOf = (body: z.output<typeof grantBody>, address: string | undefined
 export function grantOperations(deps: GrantDeps & { poller: LongPoller; maxSleepSeconds: number }): Operation[] {
   const decided = decidedGrants(deps.store);
   const params = z.object({ id: idOf('gnt') });
+  const issuedSchema = issuedSchemaWith(credentialSchema(deps.providers.values()));
 
   /** Everything to go on with after a person's decision, without waiting for it. */
   const howToGoOn = async (grant: GrantView, session: SessionFacts) => {
@@ -245,7 +261,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller; maxSleep
         200: {
           description:
             'What each came to, in their order: allowed, denied, or waiting. Those that wait and need the same people have the same `batch`: one decision is on all of them, and an approver may take single ones out. Each is collected by itself.',
-          schema: batchSchema,
+          schema: batchSchemaOf(issuedSchema),
         },
       },
       errors: ['bad_request', ...mayNotAct, 'unavailable'],

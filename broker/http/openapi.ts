@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from '../core/errors.ts';
 import { refusalsByStatus } from './answerable.ts';
+import { nameOf } from './named-schemas.ts';
 import type { Operation, SecurityScheme } from './operation.ts';
 import { oauthErrorSchema, problemSchema } from './problem-schema.ts';
 import { grantDetail, openedGrant, openedTask, taskDetail } from './task-detail.ts';
@@ -13,28 +14,56 @@ const bodyTypes = {
   set: 'application/secevent+jwt',
 } as const;
 
-/** Schemas with a name of their own: written once, and referred to. */
-const named: ReadonlyMap<unknown, string> = new Map<unknown, string>([
-  [taskDetail, 'Task'],
-  [grantDetail, 'Grant'],
-  [openedTask, 'OpenedTask'],
-  [openedGrant, 'OpenedGrant'],
-]);
+type Direction = 'input' | 'output';
+type SchemaOf = (schema: z.core.$ZodType, io: Direction) => Record<string, unknown>;
 
-const schemaOf = (schema: z.ZodType, io: 'input' | 'output') => {
-  const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, {
-    io,
-    target: 'draft-2020-12',
-    unrepresentable: 'any',
-    override: ({ zodSchema, jsonSchema }) => {
-      const name = named.get(zodSchema);
-      if (name === undefined || named.get(schema) === name) return;
-      for (const member of Object.keys(jsonSchema)) delete jsonSchema[member as keyof typeof jsonSchema];
-      jsonSchema.$ref = `#/components/schemas/${name}`;
-    },
-  });
-  return rest;
-};
+const refTo = (name: string) => `#/components/schemas/${name}`;
+
+/** Named schemas are referred to, and collected on the way. */
+function schemaWriter() {
+  const referred = new Map<string, { schema: z.core.$ZodType; io: Direction }>();
+  const write = (schema: z.core.$ZodType, io: Direction, own: boolean) => {
+    const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, {
+      io,
+      target: 'draft-2020-12',
+      unrepresentable: 'any',
+      override: ({ zodSchema, jsonSchema }) => {
+        const name = nameOf(zodSchema);
+        if (name !== undefined && !(own && zodSchema === schema)) {
+          referred.set(name, { schema: zodSchema, io });
+          for (const member of Object.keys(jsonSchema)) delete jsonSchema[member as keyof typeof jsonSchema];
+          jsonSchema.$ref = refTo(name);
+          return;
+        }
+        if (zodSchema instanceof z.ZodDiscriminatedUnion) Object.assign(jsonSchema, discriminatorOf(zodSchema));
+        // The format says it, in fewer words.
+        if (jsonSchema.format === 'date-time') delete jsonSchema.pattern;
+      },
+    });
+    return rest;
+  };
+  const schemaOf: SchemaOf = (schema, io) => write(schema, io, false);
+  /** All that was referred to, and what that refers to. */
+  const components = () => {
+    const written: Record<string, unknown> = {};
+    // What is referred to by what is written here is visited too: a Map takes new entries while it is walked.
+    for (const [name, { schema, io }] of referred) written[name] = write(schema, io, true);
+    return Object.fromEntries(Object.entries(written).sort(([a], [b]) => (a < b ? -1 : 1)));
+  };
+  return { schemaOf, components };
+}
+
+/** OpenAPI 3.1, section 4.8.25: a member tells named alternatives apart, and no others. */
+function discriminatorOf({ def }: z.ZodDiscriminatedUnion): object {
+  const mapping: Record<string, string> = {};
+  for (const option of def.options) {
+    const name = nameOf(option);
+    if (name === undefined) return {};
+    const values = (option as z.ZodObject).shape[def.discriminator]?._zod.values ?? [];
+    for (const value of values) mapping[String(value)] = refTo(name);
+  }
+  return { discriminator: { propertyName: def.discriminator, mapping } };
+}
 
 /** How callers show who they are, for each `access`; any one of them does. */
 const credentials = {
@@ -50,10 +79,14 @@ export function openApiDocument(
   publicUrl: string,
   version: string,
 ): Record<string, unknown> {
+  const { schemaOf, components } = schemaWriter();
+  // Referred to by name, in texts that are not schemas of an operation.
+  for (const schema of [problemSchema, oauthErrorSchema, openedTask, openedGrant]) schemaOf(schema, 'output');
+  for (const schema of [taskDetail, grantDetail]) schemaOf(schema, 'input');
   const paths: Record<string, Record<string, unknown>> = {};
   for (const op of operations) {
     const path = op.path.replace(/:(\w+)/g, '{$1}');
-    paths[path] = { ...paths[path], [op.method]: describe(op) };
+    paths[path] = { ...paths[path], [op.method]: describe(op, schemaOf) };
   }
   return {
     openapi: '3.1.0',
@@ -89,19 +122,12 @@ export function openApiDocument(
         receiver: { type: 'http', scheme: 'bearer', description: 'An event stream’s own token.' },
         transmitter: { type: 'http', scheme: 'bearer', description: 'The identity provider’s token for signals.' },
       } satisfies Record<SecurityScheme, object>,
-      schemas: {
-        Problem: schemaOf(problemSchema, 'output'),
-        OAuthError: schemaOf(oauthErrorSchema, 'output'),
-        Task: schemaOf(taskDetail, 'input'),
-        Grant: schemaOf(grantDetail, 'input'),
-        OpenedTask: schemaOf(openedTask, 'output'),
-        OpenedGrant: schemaOf(openedGrant, 'output'),
-      },
+      schemas: components(),
     },
   };
 }
 
-function describe(op: Operation): Record<string, unknown> {
+function describe(op: Operation, schemaOf: SchemaOf): Record<string, unknown> {
   const oauth = op.bodyType === 'form';
   const success = Object.entries(op.responses).map(([status, { description, schema }]) => [
     status,
@@ -112,7 +138,7 @@ function describe(op: Operation): Record<string, unknown> {
   ]);
   const failures = refusalsByStatus(op).map(([status, codes]) => [
     String(status),
-    refusal(codes, oauth, op.responses[status]),
+    refusal(codes, oauth, op.responses[status], schemaOf),
   ]);
   const security = op.access === 'none' ? (op.credentials ?? []) : credentials[op.access];
   return {
@@ -120,7 +146,11 @@ function describe(op: Operation): Record<string, unknown> {
     summary: op.summary,
     tags: [op.tag],
     security: security.map((scheme) => (scheme === null ? {} : { [scheme]: [] })),
-    parameters: [...parametersOf(op.params, 'path'), ...parametersOf(op.query, 'query'), ...headersOf(op.headers)],
+    parameters: [
+      ...parametersOf(op.params, 'path', schemaOf),
+      ...parametersOf(op.query, 'query', schemaOf),
+      ...headersOf(op.headers),
+    ],
     ...(op.body === undefined
       ? {}
       : {
@@ -134,9 +164,14 @@ function describe(op: Operation): Record<string, unknown> {
 }
 
 /** @param own what the operation answers with that status besides, in a form of its own */
-function refusal(codes: ErrorCode[], oauth: boolean, own: Operation['responses'][number] | undefined) {
+function refusal(
+  codes: ErrorCode[],
+  oauth: boolean,
+  own: Operation['responses'][number] | undefined,
+  schemaOf: SchemaOf,
+) {
   const said = codes.map((code) => `\`${code}\`: ${errorTable[code].title}`);
-  const schema = { $ref: `#/components/schemas/${oauth ? 'OAuthError' : 'Problem'}` };
+  const schema = schemaOf(oauth ? oauthErrorSchema : problemSchema, 'output');
   return {
     description: [...(own === undefined ? [] : [own.description]), ...said].join('; '),
     content: {
@@ -146,7 +181,7 @@ function refusal(codes: ErrorCode[], oauth: boolean, own: Operation['responses']
   };
 }
 
-function parametersOf(schema: z.ZodType | undefined, place: 'path' | 'query') {
+function parametersOf(schema: z.ZodType | undefined, place: 'path' | 'query', schemaOf: SchemaOf) {
   if (schema === undefined) return [];
   const { properties = {}, required = [] } = schemaOf(schema, 'input') as {
     properties?: Record<string, { description?: string }>;

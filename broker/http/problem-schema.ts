@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { type ErrorCode, errorTable } from '../core/errors.ts';
 import { codesOf, decisionReasons } from '../core/reasons.ts';
 import { lockLevels } from '../core/vocabulary.ts';
+import { named } from './named-schemas.ts';
 
 export const reasonSchema = z.object({
   code: z.enum(codesOf(decisionReasons)),
@@ -41,13 +42,19 @@ const members = {
   provider_code: z.string().optional().describe('The provider’s own word for its refusal.'),
 };
 
-export const problemSchema = z.object(members).describe('RFC 9457. `code` is stable; `type` leads to its page.');
+export const problemSchema = named(
+  'Problem',
+  z.object(members).describe('RFC 9457. `code` is stable; `type` leads to its page.'),
+);
 
 /** What the OAuth endpoints answer instead (RFC 6749 section 5.2). */
-export const oauthErrorSchema = z
-  .object({
-    error: z.string().describe('The word that OAuth clients decide by.'),
-    error_description: z.string(),
-    ...members,
-  })
-  .describe('RFC 6749 section 5.2, with the members of a problem besides.');
+export const oauthErrorSchema = named(
+  'OAuthError',
+  z
+    .object({
+      error: z.string().describe('The word that OAuth clients decide by.'),
+      error_description: z.string(),
+      ...members,
+    })
+    .describe('RFC 6749 section 5.2, with the members of a problem besides.'),
+);

@@ -4,6 +4,7 @@
  */
 import type { Plan, Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { awsClients, type StaticCredentials } from './clients.ts';
+import { awsCredential } from './credential.ts';
 import { describe } from './describe.ts';
 import { diagnose } from './diagnose.ts';
 import { issue } from './issue.ts';
@@ -41,6 +42,7 @@ export function createAwsProvider(
       longestProviderLifetimeSeconds: settings.WRIT_AWS_MAX_TTL_SECONDS + 120,
     },
     params: awsParams,
+    credential: awsCredential,
     plan: (params, ttlSeconds) => planFor(params, ttlSeconds, settings),
     describe: (plan) => {
       const { summary, ...described } = describe(plan, settings, limits.words(roleOf({ plan })));

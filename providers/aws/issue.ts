@@ -3,8 +3,10 @@
  * be denied later.
  */
 import type { AssumeRoleResponse, Credentials } from '@aws-sdk/client-sts';
+import type { z } from 'zod';
 import { type IssueContext, type Issued, type JsonObject, ProviderError } from '../contract.ts';
 import type { AwsClients } from './clients.ts';
+import type { awsCredential } from './credential.ts';
 import { policyText } from './literal.ts';
 import type { AwsParams } from './params.ts';
 import { type AwsPermission, untilPolicy } from './session-policy.ts';
@@ -79,7 +81,7 @@ export async function issue(
       session_token: SessionToken,
       expiration: end.toISOString(),
       ...(permission.region === null ? {} : { region: permission.region }),
-    },
+    } satisfies z.input<typeof awsCredential>,
     expiresAt: ourEnd,
     // AWS refuses it from then on: the end is in the session policy.
     providerExpiresAt: end,

@@ -5,6 +5,7 @@
 import { observedClock } from '../answer-date.ts';
 import type { Plan, Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { callerFor } from './caller.ts';
+import { gcpCredential } from './credential.ts';
 import { describe } from './describe.ts';
 import { diagnose } from './diagnose.ts';
 import { askTime } from './http.ts';
@@ -58,6 +59,7 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
     // be used again.
     limits: { minTtlSeconds: 10, maxTtlSeconds: 3600, longestProviderLifetimeSeconds: 3600 + 120 },
     params,
+    credential: gcpCredential,
     plan: (given, ttlSeconds) => ({
       provider: 'gcp',
       permission: asJson(planPermission(config, given)),

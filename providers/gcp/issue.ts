@@ -1,7 +1,9 @@
 /** Minting: one token of one service account, cut down to the plan. */
+import type { z } from 'zod';
 import type { ObservedClock } from '../answer-date.ts';
-import { type IssueContext, type Issued, type JsonObject, type Minted, ProviderError } from '../contract.ts';
+import { type IssueContext, type Issued, type Minted, ProviderError } from '../contract.ts';
 import { asCaller, type Caller } from './caller.ts';
+import type { gcpCredential } from './credential.ts';
 import type { IamCredentials } from './iam-credentials.ts';
 import { type GcpPermission, readPermission } from './permission.ts';
 import { downscope } from './sts.ts';
@@ -61,7 +63,7 @@ export async function issue(minting: Minting, context: IssueContext): Promise<Is
 
   const endsByOurs = endsAt.getTime() - (clock.skewMs() ?? 0);
   const expiresAt = new Date(Math.min(endsByOurs, askedAt + ttlMs));
-  const credential: JsonObject & { type: string } = {
+  const credential = {
     type: 'gcp',
     access_token: token,
     token_type: 'Bearer',
@@ -69,7 +71,7 @@ export async function issue(minting: Minting, context: IssueContext): Promise<Is
     service_account: account,
     scopes: permission.scopes,
     ...(permission.project === null ? {} : { project_id: permission.project }),
-  };
+  } satisfies z.input<typeof gcpCredential>;
   return { credential, expiresAt, providerExpiresAt: source.expiresAt, handle };
 }
 

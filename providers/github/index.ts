@@ -4,6 +4,7 @@ import type { Provider, ProviderDeps, ProviderModule } from '../contract.ts';
 import { type Api, githubApi } from './api.ts';
 import { appJwtSigner } from './app-jwt.ts';
 import { asApp } from './as-app.ts';
+import { githubCredential } from './credential.ts';
 import { diagnose } from './diagnose.ts';
 import { rememberInstallations } from './installation.ts';
 import { issueToken } from './issue.ts';
@@ -44,6 +45,7 @@ function createGithubProvider(given: GithubSettings, deps: Pick<ProviderDeps, 'c
       longestProviderLifetimeSeconds: tokenLifetimeSeconds + 60,
     },
     params,
+    credential: githubCredential,
     advise,
     plan: (given, ttlSeconds) => planFor(given, ttlSeconds, owners),
     describe: (plan) => {

@@ -1,9 +1,11 @@
 /** Mints one installation token, cut down to a plan. */
 import { createHash } from 'node:crypto';
+import type { z } from 'zod';
 import type { ObservedClock } from '../answer-date.ts';
 import { type IssueContext, type Issued, type Minted, ProviderError } from '../contract.ts';
 import type { Api, ApiAnswer } from './api.ts';
 import type { AsApp } from './as-app.ts';
+import type { githubCredential } from './credential.ts';
 import { beyondPlan } from './echo.ts';
 import { refusalOf } from './errors.ts';
 import type { Installations } from './installation.ts';
@@ -50,7 +52,12 @@ export async function issueToken(minting: Minting, { plan, signal }: IssueContex
   const tokenEndsByOurs = tokenEndsAt.getTime() - (clock.skewMs() ?? 0);
   const expiresAt = new Date(Math.min(askedAt + plan.ttl_seconds * 1000, tokenEndsByOurs));
   return {
-    credential: { type: 'github', token, api_url: apiUrl, expires_at: expiresAt.toISOString() },
+    credential: {
+      type: 'github',
+      token,
+      api_url: apiUrl,
+      expires_at: expiresAt.toISOString(),
+    } satisfies z.input<typeof githubCredential>,
     expiresAt,
     providerExpiresAt: tokenEndsAt,
     handle,

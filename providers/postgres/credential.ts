@@ -1,5 +1,5 @@
 /** What an agent gets: a connection string, its parts, and what files of PostgreSQL's own clients hold. */
-import type { JsonObject } from '../contract.ts';
+import { z } from 'zod';
 import { type PostgresPermission, relationOf } from './plan.ts';
 import type { PostgresSettings } from './settings.ts';
 
@@ -9,11 +9,31 @@ export interface Login {
   expiresAt: Date;
 }
 
+export const postgresCredential = z.strictObject({
+  type: z.literal('postgres'),
+  host: z.string(),
+  port: z.int(),
+  database: z.string(),
+  user: z.string(),
+  password: z.string(),
+  sslmode: z.enum(['verify-full', 'require', 'disable']),
+  ssl_root_cert: z
+    .string()
+    .exactOptional()
+    .describe('What the server’s certificate is verified with (PEM); absent = the system’s authorities.'),
+  url: z.string().describe('A connection string with all of it but the certificates.'),
+  service_file: z.string().describe('Text of a file for `PGSERVICEFILE`, with the service `writ`.'),
+  relations: z
+    .array(z.strictObject({ table: z.string(), schema: z.string(), name: z.string() }))
+    .describe('The schema and name under which each table of the plan is reached.'),
+  expires_at: z.iso.datetime(),
+});
+
 export function credentialFor(
   settings: PostgresSettings,
   permission: PostgresPermission,
   { role, password, expiresAt }: Login,
-): JsonObject & { type: string } {
+): z.input<typeof postgresCredential> {
   const { host, port } = addressFor(settings, permission);
   const { database, sslMode } = settings.WRIT_POSTGRES_URL;
   const ca = settings.WRIT_POSTGRES_CA_FILE;

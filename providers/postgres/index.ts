@@ -3,6 +3,7 @@
  * an admin prepares: README.md.
  */
 import type { Provider, ProviderDeps, ProviderModule } from '../contract.ts';
+import { postgresCredential } from './credential.ts';
 import { describePlan } from './describe.ts';
 import { diagnose } from './diagnose.ts';
 import { asProviderError } from './errors.ts';
@@ -58,6 +59,7 @@ function createPostgresProvider(
       longestProviderLifetimeSeconds: given.WRIT_POSTGRES_MAX_TTL_SECONDS + endedByUsForMs / 1000 + 120,
     },
     params,
+    credential: postgresCredential,
     plan: (asked, ttlSeconds) => planFor(asked, ttlSeconds, bounds),
     describe: (plan) => {
       const { summary, ...described } = describePlan(plan, limits.words());
