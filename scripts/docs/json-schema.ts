@@ -12,6 +12,8 @@ export interface JsonSchema {
   enum?: unknown[];
   default?: unknown;
   format?: string;
+  contentMediaType?: string;
+  contentSchema?: JsonSchema;
   pattern?: string;
   minimum?: number;
   maximum?: number;
@@ -103,18 +105,25 @@ export function discriminator(branch: JsonSchema): string {
 
 /** What may stand there, in a few words. */
 export function typeName(schema: JsonSchema): string {
+  if (schema.$ref?.startsWith(namedSchemas) === true) return linkTo(schema.$ref.slice(namedSchemas.length));
   if (schema.const !== undefined) return code(String(schema.const));
   if (schema.enum !== undefined) return schema.enum.map((value) => code(String(value))).join(', ');
   if (schema.type === 'array') return `list of ${schema.items === undefined ? 'anything' : typeName(schema.items)}`;
   if (schema.type === 'object') return 'mapping';
   if (schema.type === 'boolean') return 'true or false';
   if (schema.type === 'integer' || schema.type === 'number') return `whole number${range(schema)}`;
+  if (schema.contentSchema !== undefined) return `JSON text: ${typeName(schema.contentSchema)}`;
   if (schema.format === 'uri') return 'URL';
+  if (schema.format === 'date-time') return 'time (RFC 3339)';
   if (schema.type === 'string') return `text${schema.pattern === undefined ? '' : ` matching ${code(schema.pattern)}`}`;
   const branches = schema.oneOf ?? schema.anyOf;
   if (branches !== undefined) return [...new Set(branches.map(typeName))].join(' or ');
   return 'any value';
 }
+
+/** A named schema of the OpenAPI document has a heading of its own. */
+const namedSchemas = '#/components/schemas/';
+const linkTo = (name: string) => `[${name}](#${name.toLowerCase()})`;
 
 /** Bounds that are safe-integer limits say nothing. */
 export function range({ minimum, exclusiveMinimum, maximum }: JsonSchema): string {

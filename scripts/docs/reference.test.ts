@@ -24,6 +24,7 @@ import { ManifestSchema, manifestJsonSchema } from '../../broker/manifests/manif
 import { providerModules } from '../../providers/registry.ts';
 import { differences } from './compare.ts';
 import { configurationPage } from './configuration.ts';
+import { httpApiPage, type OpenApi } from './http-api.ts';
 import type { JsonSchema } from './json-schema.ts';
 import { auditEventsPage } from './lists.ts';
 import { publishedManifestSchema } from './manifest.ts';
@@ -40,6 +41,34 @@ const configurationDrift = async (schema: z.ZodObject) =>
       new Map([['configuration.md', configurationPage(schema, providerModules, channelModules)]]),
     )
   ).filter((line) => line.startsWith('configuration.md'));
+
+describe('http-api.md', () => {
+  it('has every answer’s body, every element and every provider’s credential', async () => {
+    const document = JSON.parse(await readFile(join(reference, 'openapi.json'), 'utf8')) as OpenApi;
+    const page = httpApiPage(document);
+    const chapters = new Map(page.split('\n### ').map((text) => [text.split('\n', 1)[0], text]));
+    for (const [path, methods] of Object.entries(document.paths)) {
+      for (const [method, { responses }] of Object.entries(methods)) {
+        const title = `${method.toUpperCase()} ${path}`;
+        for (const [status, { content }] of Object.entries(responses)) {
+          if (!status.startsWith('2') || content === undefined) continue;
+          assert.match(chapters.get(title) ?? '', new RegExp(`\\nAnswer ${status} \\(`), `${title} ${status}`);
+        }
+      }
+    }
+    assert.match(
+      chapters.get('POST /oauth/token') ?? '',
+      /\| `authorization_details` \| JSON text: list of \[Task\]\(#task\)/,
+    );
+    assert.match(chapters.get('Task') ?? '', /\| `envelope.wall_time_seconds` \|/);
+    const names = document.components.schemas;
+    for (const { name, credential } of sampleProviders(providerModules, sampleEnvironment())) {
+      const [schema] = Object.keys(names).filter((one) => one.toLowerCase() === `${name}credential`);
+      for (const member of Object.keys(credential?.shape ?? assert.fail(name)))
+        assert.ok(chapters.get(schema)?.includes(`| \`${member}\` |`), `${name}: ${member}`);
+    }
+  });
+});
 
 describe('configuration.md', () => {
   it('is what the code says', async () => {
