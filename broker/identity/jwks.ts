@@ -163,7 +163,7 @@ function fitsAlgorithm(jwk: JWK, alg: SigningAlgorithm): boolean {
   return jwk.kty === 'EC' && jwk.crv === curve;
 }
 
-/** @throws Refusal `unknown_key`: not a key at all, or an RSA key that RFC 7518 section 3.3 calls too short */
+/** @throws Refusal `unknown_key`: no key, or an RSA key that RFC 7518 section 3.3 calls too short */
 function imported(published: PublishedKey): KeyObject {
   published.imported ??= importKey(published.jwk);
   return published.imported;

@@ -47,7 +47,7 @@ export async function verifiedClaims(
   claims: JWTClaimVerificationOptions,
 ): Promise<JWTPayload> {
   if (!(await isSigned(opened, key))) throw new Refusal('bad_signature', 'the signature is not that key’s');
-  // jose checks claims of signed tokens only together with the signature. Without one it does, by the same rules.
+  // Of signed tokens jose checks claims with the signature only; of one without, by the same rules.
   const [, payload] = opened.signedPart.split('.');
   return UnsecuredJWT.decode(`${unsecuredHeader}.${payload}.`, claims).payload;
 }

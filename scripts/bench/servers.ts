@@ -72,7 +72,7 @@ const measured = {
   WRIT_LOG_LEVEL: 'warn',
 };
 
-/** Which agent: `plain` asks for permissions alone, of `calls` the tool calls are judged by rules with a history. */
+/** Which agent: `plain` asks for permissions; rules with a history judge the tool calls of `calls`. */
 export type Manifests = 'plain' | 'calls';
 
 /** @param world variables of the sandbox; the first process listens where its issuer says. */
