@@ -177,6 +177,34 @@ test('the answer says the task as it holds and what it may ask for; scope narrow
   assert.deepEqual([own.status, own.body.scope], [200, first]);
 });
 
+test('revocation needs no client; one that is named must be the token’s', async () => {
+  const agent = await deployment.openAgent();
+  const { token } = agent;
+  const revoke = (form: { [name: string]: string } = {}, headers: { [name: string]: string } = {}) =>
+    deployment.send('POST', '/oauth/revoke', { body: new URLSearchParams({ token, ...form }), headers });
+  const signed = (client_assertion: string) => ({ client_assertion, client_assertion_type: assertionType });
+  const basic = { authorization: `Basic ${Buffer.from('night-job:secret').toString('base64')}` };
+  const once = await assertion();
+  await deployment.tokenRequest({ form: await credentials({}, once) });
+  for (const [form, headers, status] of [
+    [{}, basic, 401],
+    [{ client_secret: 'x' }, {}, 400],
+    [signed(await assertion({ exp: seconds() - 300 })), {}, 400],
+    [signed(await assertion({}, strangers)), {}, 400],
+    [signed(await assertion({}, strangers, 'ES256', 'other-job')), {}, 400],
+    [signed(once), {}, 400],
+    [{ client_assertion_type: assertionType }, {}, 400],
+  ] as const) {
+    const answer = await revoke(form, headers);
+    assert.deepEqual([answer.status, answer.body.error], [status, 'invalid_client'], answer.text);
+  }
+  const state = async () => (await agent.call('GET', '/v1/session')).body.session.status;
+  assert.equal(await state(), 'active');
+  assert.equal((await revoke(signed(await assertion({ aud: `${deployment.broker.url}/oauth/revoke` })))).status, 200);
+  assert.equal(await state(), 'ended');
+  assert.equal((await revoke()).status, 200, 'again, and by nobody in particular');
+});
+
 test('introspection: for resource servers with a key of their own; without its key a bound token is alive, no more', async () => {
   const key = await proofKey();
   const bound = await deployment.openAgent({ key });

@@ -1,10 +1,18 @@
 /** Token revocation (RFC 7009): ends the token's session. */
 import { z } from 'zod';
+import { WritError } from '../core/errors.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
+import { clientPrincipal, type ExchangeDeps } from '../sessions/exchange-token.ts';
+import { takeShown } from '../sessions/one-time.ts';
 import { type LiveTokenDeps, liveToken } from './live-token.ts';
+import { noSecrets } from './oauth-words.ts';
 import { type Operation, operation } from './operation.ts';
 
-export function revocationOperation(deps: LiveTokenDeps & EndSessionDeps): Operation {
+const text = z.string().min(1).max(20_000);
+
+type RevocationDeps = LiveTokenDeps & EndSessionDeps & Pick<ExchangeDeps, 'trust' | 'keys' | 'issuer'>;
+
+export function revocationOperation(deps: RevocationDeps): Operation {
   return operation({
     method: 'post',
     path: '/oauth/revoke',
@@ -12,13 +20,26 @@ export function revocationOperation(deps: LiveTokenDeps & EndSessionDeps): Opera
     tag: 'Sessions',
     access: 'none',
     bodyType: 'form',
-    body: z.object({ token: z.string().min(1).max(20_000), token_type_hint: z.string().max(200).optional() }),
+    body: z.object({
+      token: text,
+      token_type_hint: z.string().max(200).optional(),
+      client_id: z.string().max(320).optional(),
+      client_assertion_type: z.string().max(200).optional(),
+      client_assertion: text
+        .optional()
+        .describe('Need not be sent. What is sent must hold: of the client whose agent the token is of (RFC 7523).'),
+      client_secret: text.optional().describe('Nobody has one here: refused.'),
+    }),
     responses: { 200: { description: 'The token is not alive now, whatever it was before' } },
-    errors: ['invalid_request', 'unavailable'],
+    errors: ['invalid_request', 'invalid_client', 'unavailable'],
     // Revocation needs the token but not its key: it only takes access away, and a leaked token should be
-    // easy to revoke.
-    handle: async ({ body, requestId }) => {
+    // easy to revoke. Who says besides which client it is must be that client (RFC 7009 section 2.1).
+    handle: async ({ body, header, requestId }) => {
+      if (body.client_secret !== undefined || /^basic /i.test(header('authorization') ?? '')) throw noSecrets();
+      const client = await sentClient(deps, body);
       const live = await liveToken(deps, body.token);
+      if (live !== null && client !== null && live.claims.agent !== client.agent)
+        throw new WritError('invalid_client', { detail: 'The client assertion is another agent’s than the token.' });
       if (live !== null) {
         await endSession(deps, {
           sessionId: live.claims.sessionId,
@@ -31,4 +52,23 @@ export function revocationOperation(deps: LiveTokenDeps & EndSessionDeps): Opera
       return { status: 200 };
     },
   });
+}
+
+/** @throws WritError `invalid_client` when what was sent does not hold */
+async function sentClient(
+  deps: RevocationDeps,
+  sent: {
+    client_id?: string | undefined;
+    client_assertion_type?: string | undefined;
+    client_assertion?: string | undefined;
+  },
+) {
+  if (sent.client_assertion === undefined && sent.client_assertion_type === undefined) return null;
+  const client = await clientPrincipal(deps, {
+    clientAssertionType: sent.client_assertion_type,
+    clientAssertion: sent.client_assertion,
+    clientId: sent.client_id,
+  });
+  await takeShown(deps.store, client.shown);
+  return client;
 }

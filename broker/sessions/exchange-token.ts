@@ -154,7 +154,7 @@ export async function clientPrincipal(
     {
       clock: deps.clock,
       keys: deps.keys,
-      audiences: [deps.issuer, `${deps.issuer}/oauth/token`, `${deps.issuer}/oauth/bc-authorize`],
+      audiences: [deps.issuer, ...['token', 'bc-authorize', 'revoke'].map((name) => `${deps.issuer}/oauth/${name}`)],
     },
   );
   return {
