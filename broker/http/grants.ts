@@ -43,6 +43,9 @@ export const grantBody = z.strictObject({
   credential_jwk: credentialJwk.optional(),
 });
 
+const approvalUrl = z.string().describe('Where an approver signs in and decides. The link alone grants nothing.');
+const leaseSchema = z.object({ id: z.string(), status: z.string(), expires_at: z.string() });
+
 export const grantSchema = named(
   'GrantView',
   z
@@ -82,16 +85,26 @@ export const grantSchema = named(
         )
         .optional()
         .describe('Of a grant that waits: how many of whom must approve, and who has. Each must be complete.'),
-      approval_url: z
-        .string()
-        .optional()
-        .describe('Where an approver signs in and decides. The link alone grants nothing.'),
+      approval_url: approvalUrl.optional(),
       batch: z
         .string()
         .optional()
         .describe(
           'People decide on it together with others that were asked for with it: the request that lists them all, read like a grant.',
         ),
+      lease: leaseSchema.optional(),
+    })
+    .describe('A grant. Never a credential.'),
+);
+
+const waitingSchema = named(
+  'WaitingGrant',
+  grantSchema
+    .omit({ lease: true })
+    .extend({
+      status: z.literal('pending'),
+      decide_by: z.string(),
+      approval_url: approvalUrl,
       needs_approval: z
         .object({
           wait: z
@@ -108,11 +121,9 @@ export const grantSchema = named(
               'Nobody need wait: the session may sleep (`POST /v1/session/sleep`) until then. Absent = it may not.',
             ),
         })
-        .optional()
-        .describe('In the answer to a request that waits for a person: how to go on, now or after hours.'),
-      lease: z.object({ id: z.string(), status: z.string(), expires_at: z.string() }).optional(),
+        .describe('How to go on, now or after hours.'),
     })
-    .describe('A grant. Never a credential.'),
+    .describe('A grant that waits for a person, and how to go on.'),
 );
 
 /** @param credential shape of what the providers in use mint */
@@ -124,6 +135,7 @@ const issuedSchemaWith = (credential: z.ZodType) =>
         credential: credential.optional().describe('Delivered once, unless it was sealed.'),
         credential_jwe: z.string().optional().describe('The credential sealed to `credential_jwk`.'),
         decision: z.string().describe('The signed decision (JWS) that the delivering side acted on.'),
+        lease: leaseSchema,
       })
       .describe('A grant with its credential.'),
   );
@@ -131,7 +143,7 @@ const issuedSchemaWith = (credential: z.ZodType) =>
 const batchSchemaOf = (issued: z.ZodType) =>
   z.object({
     answers: z
-      .array(z.object({ status: z.int(), body: z.union([issued, grantSchema, problemSchema]) }))
+      .array(z.object({ status: z.int(), body: z.union([issued, waitingSchema, grantSchema, problemSchema]) }))
       .describe('Status and body that `POST /v1/grants` would have answered each with.'),
   });
 
@@ -218,7 +230,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller; maxSleep
           schema: grantSchema,
         },
         201: { description: 'Issued, with the credential', schema: issuedSchema },
-        202: { description: 'A person must approve; see `Location` and `approval_url`', schema: grantSchema },
+        202: { description: 'A person must approve; see `Location` and `approval_url`', schema: waitingSchema },
       },
       errors: [
         'bad_request',
