@@ -13,6 +13,8 @@ import { freePort } from '../sandbox/free-port.ts';
 import { type Broker, type Overrides, startBroker } from './compose/start.ts';
 import { systemClock } from './core/clock.ts';
 import type { Clock } from './core/vocabulary.ts';
+import { assertDescribed } from './http/described-answers.test-support.ts';
+import { recordAnswers } from './http/recorded-answers.test-support.ts';
 import { scriptedProvider } from './scripted-provider.test-support.ts';
 
 export const source = `apiVersion: writ/v1
@@ -54,6 +56,8 @@ export async function prepareGround(
   await writeFile(join(manifests, 'agent.yaml'), source);
   const port = await freePort();
   const url = `http://${host}:${port}`;
+  const ports = new Set([port]);
+  const recorded = recordAnswers(ports);
   const provider = scriptedProvider({ name: 'plain', clock, secret: true });
   const module: ProviderModule = {
     name: 'plain',
@@ -122,11 +126,13 @@ export async function prepareGround(
     provider,
     log,
     env,
-    start: (more: Record<string, string> = {}, overrides: Overrides = {}): Promise<Broker> =>
-      startBroker(
+    start: (more: Record<string, string> = {}, overrides: Overrides = {}): Promise<Broker> => {
+      if (more.PORT !== undefined) ports.add(Number(more.PORT));
+      return startBroker(
         { ...env, ...more },
         { modules: [module], logTo: { write: (line) => void log.push(line) }, ...overrides },
-      ),
+      );
+    },
     /**
      * @param now the broker's own time, where it is not the system's
      * @param client and the task that it declares
@@ -152,6 +158,11 @@ export async function prepareGround(
       });
       return holderOf(token);
     },
-    close: () => rm(folder, { recursive: true, force: true }),
+    /** Whatever its brokers answered must be as `/openapi.json` says. */
+    close: async () => {
+      recorded.stop();
+      await rm(folder, { recursive: true, force: true });
+      assertDescribed(recorded.answers, { anyCredential: true });
+    },
   };
 }
