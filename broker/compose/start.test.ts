@@ -68,7 +68,11 @@ test('manifests that an outage keeps back are published before anything is serve
   });
   assert.equal(body.faults?.manifests, 'not published yet, tried again: agent.yaml');
   assert.equal((await fetch(`${ground.url}/healthz`)).status, 200);
-  assert.equal((await fetch(`${ground.url}/.well-known/jwks.json`)).status, 503, 'nothing is served');
+  const keys = await fetch(`${ground.url}/.well-known/jwks.json`);
+  assert.deepEqual([keys.status, keys.headers.get('retry-after')], [503, '1'], 'nothing is served');
+  assert.equal(((await keys.json()) as { code: string }).code, 'unavailable');
+  const token = await fetch(`${ground.url}/oauth/token`, { method: 'POST' });
+  assert.equal(((await token.json()) as { error: string }).error, 'temporarily_unavailable');
   for (let n = 0; n < 10; n += 1) {
     clock.advance(60_000);
     await new Promise((resolve) => setImmediate(resolve));

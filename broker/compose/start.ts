@@ -11,6 +11,7 @@ import type { Clock } from '../core/vocabulary.ts';
 import { drainable } from '../http/drain.ts';
 import { mountHealth } from '../http/health.ts';
 import { createRefusals } from '../http/refusals.ts';
+import { stillStarting } from '../http/still-starting.ts';
 import { publishFolder } from '../manifests/publish-folder.ts';
 import { bootstrapHolds, makeBootstrapToken } from '../people/admin-access.ts';
 import type { Store } from '../store/open.ts';
@@ -58,9 +59,11 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   // 2.
   const server = createServer({ requestTimeout: 15_000, headersTimeout: 10_000, keepAliveTimeout: 75_000 });
   const connections = drainable(server);
-  server.on('request', stillStarting);
   await listen(server, settings.PORT, settings.WRIT_LISTEN);
   const url = settings.WRIT_ISSUER_URL ?? urlOf(server.address() as AddressInfo);
+  // In time for the first request: nothing is read from the port between its callback and here.
+  const refuse = stillStarting(url);
+  server.on('request', refuse);
 
   // 3.
   const clockGuard = createClockGuard(foundation, overrides);
@@ -119,9 +122,9 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   // Until the manifests are what they were given as, only health is told.
   const starting = express();
   mountHealth(starting, health);
-  starting.use(stillStarting);
+  starting.use(refuse);
   server.on('request', starting);
-  server.off('request', stillStarting);
+  server.off('request', refuse);
   if (manifests?.isSettled() === false) void manifests.settled.then(() => stopping || serve());
   else serve();
   const reloading = reloadKeys(parts);
@@ -182,11 +185,6 @@ export async function startBroker(env: Record<string, string | undefined>, overr
       return stopped;
     },
   };
-}
-
-function stillStarting(_req: unknown, res: { statusCode: number; end(): void }): void {
-  res.statusCode = 503;
-  res.end();
 }
 
 /** How often an API process holds its clock against the database's; a worker does so before its work too. */

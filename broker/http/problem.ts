@@ -84,13 +84,14 @@ export function sendProblem(
   res.status(problem.status);
   res.setHeader('Cache-Control', 'no-store');
   res.setHeader('Content-Type', oauth ? 'application/json' : 'application/problem+json');
-  res.end(
-    JSON.stringify(
-      words === null
-        ? problem
-        : { error: words.error, error_description: descriptionText(describe(error, problem.title)), ...problem },
-    ),
-  );
+  res.end(refusalText(error, problem, oauth));
+}
+
+/** @param oauth the same document with `error` and `error_description` besides (RFC 6749 section 5.2) */
+export function refusalText(error: WritError, problem: Problem, oauth: boolean): string {
+  if (!oauth) return JSON.stringify(problem);
+  const error_description = descriptionText(describe(error, problem.title));
+  return JSON.stringify({ error: inOAuthWords(error.code).error, error_description, ...problem });
 }
 
 /** OAuth clients show the description alone: it names the fields, too. */
