@@ -177,6 +177,82 @@ test('the answer says the task as it holds and what it may ask for; scope narrow
   assert.deepEqual([own.status, own.body.scope], [200, first]);
 });
 
+test('a parameter of something else is refused at every endpoint; one that nobody knows is ignored', async () => {
+  const agent = await deployment.openAgent();
+  const { token } = agent;
+  const signed = async () => ({ client_assertion: await assertion(), client_assertion_type: assertionType });
+  const server1 = async () => ({
+    client_assertion: await assertion({}, server, 'Ed25519', 'orders-api'),
+    client_assertion_type: assertionType,
+  });
+  const send = (path: string, form: { [name: string]: string }, headers: { [name: string]: string } = {}) =>
+    deployment.send('POST', path, { body: new URLSearchParams(form), headers });
+  const reads = async (path: string, form: { [name: string]: string }, name: string, error = 'invalid_request') => {
+    const answer = await send(path, form);
+    const paths = (answer.body.errors as { path: string }[] | undefined)?.map((one) => one.path) ?? [name];
+    assert.deepEqual([answer.status, answer.body.error, paths], [400, error, [name]], `${path}: ${answer.text}`);
+  };
+  for (const name of ['subject_token', 'auth_req_id', 'refresh_token', 'code', 'username', 'password', 'request_uri'])
+    await refused({ form: { ...(await credentials()), [name]: 'x' } }, 'invalid_request', new RegExp(name));
+  for (const name of ['auth_req_id', 'request', 'requested_subject', 'req_cnf', 'assertion'])
+    await refused({ form: { [name]: 'x' } }, 'invalid_request', new RegExp(name));
+  await refused({ form: { client_id: 'night-job' } }, 'invalid_client', /has a key/);
+  assert.equal((await deployment.tokenRequest({ form: { client_id: 'a-label', state: 'x', nonce: 'y' } })).status, 200);
+  const poll = { grant_type: 'urn:openid:params:grant-type:ciba', auth_req_id: 'x' };
+  for (const name of ['subject_token', 'resume'])
+    await reads('/oauth/token', { ...poll, ...(await signed()), [name]: 'x' }, name);
+
+  const ask = async () => ({
+    ...(await signed()),
+    scope: 'openid',
+    login_hint: 'user:approver@example.com',
+    authorization_details: JSON.stringify([
+      { type: 'task', task_type: 'answer-invoice-question', inputs: { customer_id: '42' } },
+      { type: 'grant', capability: 'write-customer-files' },
+    ]),
+  });
+  for (const name of [
+    'dpop_jkt',
+    'user_code',
+    'client_notification_token',
+    'actor_token',
+    'request',
+    'request_uri',
+    'id_token_hint',
+  ])
+    await reads('/oauth/bc-authorize', { ...(await ask()), [name]: 'x' }, name);
+  for (const name of ['resource', 'audience'])
+    await reads('/oauth/bc-authorize', { ...(await ask()), [name]: 'https://other.example' }, name, 'invalid_target');
+  await reads('/oauth/bc-authorize', { ...(await ask()), scope: 'openid read-statements' }, 'scope', 'invalid_scope');
+  const proven = await send('/oauth/bc-authorize', await ask(), { dpop: 'junk' });
+  assert.deepEqual([proven.status, proven.body.error], [400, 'invalid_dpop_proof'], proven.text);
+
+  for (const path of ['/oauth/introspect', '/oauth/revoke']) {
+    for (const authorization of ['Bearer junk', 'Digest x', `Token ${token}`]) {
+      const answer = await send(path, { token }, { authorization });
+      assert.deepEqual([answer.status, answer.body.error], [401, 'invalid_token'], `${path} ${authorization}`);
+    }
+    const bare = await send(path, { token }, { authorization: 'Basic' });
+    assert.deepEqual([bare.status, bare.body.error], [401, 'invalid_client']);
+    await reads(path, { token, scope: 'x' }, 'scope');
+    await reads(path, { token, actor_token: 'x' }, 'actor_token');
+    const named = await send(path, { token, client_id: 'night-job' }, { authorization: `Bearer ${token}` });
+    assert.deepEqual([named.status, named.body.error], [401, 'invalid_client'], named.text);
+  }
+  const both = await send('/oauth/introspect', { token, ...(await server1()) }, { authorization: `Bearer ${token}` });
+  assert.deepEqual([both.status, both.body.error], [400, 'invalid_request'], both.text);
+  const withProof = await send('/oauth/introspect', { token, ...(await server1()) }, { dpop: 'junk' });
+  assert.deepEqual([withProof.status, withProof.body.error], [400, 'invalid_dpop_proof'], withProof.text);
+  const revoking = await send('/oauth/revoke', { token }, { dpop: 'junk' });
+  assert.deepEqual([revoking.status, revoking.body.error], [400, 'invalid_dpop_proof'], revoking.text);
+  assert.equal(
+    (await agent.call('GET', '/v1/session')).body.session.status,
+    'active',
+    'nothing of it revoked the token',
+  );
+  assert.equal((await send('/oauth/revoke', { token }, { authorization: `Bearer ${token}` })).status, 200);
+});
+
 test('revocation needs no client; one that is named must be the token’s', async () => {
   const agent = await deployment.openAgent();
   const { token } = agent;

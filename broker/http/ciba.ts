@@ -17,7 +17,7 @@ import type { OpenedSession } from '../sessions/opened-session.ts';
 import { type SleepDeps, sleepSession } from '../sessions/sleep.ts';
 import { takeOnce } from '../sessions/take-once.ts';
 import { type SleepingGrant, sleepingGrant, wakeSession } from '../sessions/wake.ts';
-
+import { isTarget, refuseProof, refuseUntaken, targets } from './oauth-parameters.ts';
 import { noSecrets } from './oauth-words.ts';
 import { type Operation, operation } from './operation.ts';
 import { grantDetail, jsonText, taskDetail } from './task-detail.ts';
@@ -39,8 +39,14 @@ const details = z
     'must have one element of type task, one of type grant',
   );
 
-const body = z.object({
-  scope: z.string().max(1000).optional().describe('Says nothing here: `authorization_details` does.'),
+const body = z.looseObject({
+  scope: z
+    .string()
+    .max(1000)
+    .optional()
+    .describe('`openid`, and nothing else: `authorization_details` says what is asked for.'),
+  audience: targets.optional().describe('This broker’s issuer; may be repeated.'),
+  resource: targets.optional().describe('The same (RFC 8707).'),
   client_id: z.string().max(320).optional(),
   client_assertion_type: z.string().max(200).optional(),
   client_assertion: z.string().min(1).max(20_000).optional(),
@@ -59,9 +65,6 @@ const body = z.object({
     .regex(/^[1-9][0-9]{0,6}$/)
     .optional()
     .describe('Seconds; less where the manifest says so (`envelope.sleep`).'),
-  id_token_hint: z.string().optional(),
-  login_hint_token: z.string().optional(),
-  request: z.string().optional(),
 });
 
 export function cibaOperations(deps: CibaDeps): Operation[] {
@@ -74,6 +77,7 @@ export function cibaOperations(deps: CibaDeps): Operation[] {
       tag: 'Sessions',
       access: 'none',
       bodyType: 'form',
+      repeatable: ['audience', 'resource'],
       body,
       responses: {
         200: {
@@ -85,6 +89,9 @@ export function cibaOperations(deps: CibaDeps): Operation[] {
         'invalid_request',
         'invalid_client',
         'invalid_authorization_details',
+        'invalid_target',
+        'invalid_scope',
+        'invalid_dpop_proof',
         'access_denied',
         'locked',
         'rate_limited',
@@ -92,8 +99,18 @@ export function cibaOperations(deps: CibaDeps): Operation[] {
       ],
       handle: async ({ body: asked, header, requestId, address }) => {
         if (asked.client_secret !== undefined || header('authorization') !== undefined) throw noSecrets();
-        for (const path of ['id_token_hint', 'login_hint_token', 'request'] as const)
-          if (asked[path] !== undefined) throw fault(path, 'is not taken here');
+        refuseUntaken(asked, ['scope', 'authorization_details', 'audience', 'resource']);
+        refuseProof(header('dpop'), 'the poll that collects the session brings it');
+        if (asked.scope !== undefined && asked.scope !== 'openid')
+          throw new WritError('invalid_scope', {
+            detail: 'The scope is openid: authorization_details says what is asked for.',
+          });
+        if (
+          [asked.audience, asked.resource]
+            .flat()
+            .some((target) => target !== undefined && !isTarget(target, deps.issuer))
+        )
+          throw new WritError('invalid_target');
         if (asked.login_hint === undefined) throw fault('login_hint', 'is missing');
         const { task, grant } = readDetails(asked.authorization_details);
         const client = await clientPrincipal(deps, {

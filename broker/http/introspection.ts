@@ -11,9 +11,9 @@ import { checkDpopProof } from '../identity/dpop.ts';
 import type { Trust } from '../identity/trust.ts';
 import { authenticate } from '../sessions/authenticate.ts';
 import { assertionOnce, proofOnce, takeShown } from '../sessions/one-time.ts';
-import { carriesBearer } from './bearer.ts';
 import { type LiveTokenDeps, liveToken } from './live-token.ts';
-import { noSecrets } from './oauth-words.ts';
+import { refuseProof, refuseUntaken } from './oauth-parameters.ts';
+import { isBasic, isTokenItself, noSecrets, refuseUnproven, twoMethods } from './oauth-words.ts';
 import { type Operation, operation } from './operation.ts';
 
 export interface IntrospectionDeps extends LiveTokenDeps, Pick<ClientAssertionDeps, 'keys'> {
@@ -35,7 +35,7 @@ export function introspectionOperation(deps: IntrospectionDeps): Operation {
     access: 'none',
     credentials: ['admin', 'person', 'session', 'session_bearer', null],
     bodyType: 'form',
-    body: z.object({
+    body: z.looseObject({
       token: text,
       token_type_hint: z.string().max(200).optional(),
       client_id: z.string().max(320).optional(),
@@ -82,8 +82,12 @@ async function mayReadAll(
   header: (name: string) => string | undefined,
 ): Promise<boolean> {
   const authorization = header('authorization');
-  if (asked.client_secret !== undefined || /^basic /i.test(authorization ?? '')) throw noSecrets();
+  if (asked.client_secret !== undefined || isBasic(authorization)) throw noSecrets();
+  refuseUntaken(asked, []);
+  const dpop = header('dpop');
   if (asked.client_assertion !== undefined || asked.client_assertion_type !== undefined) {
+    if (authorization !== undefined) throw twoMethods();
+    refuseProof(dpop, 'it belongs to whoever asks about their own token');
     const server = await verifyClientAssertion(
       { type: asked.client_assertion_type, assertion: asked.client_assertion, clientId: asked.client_id },
       deps.trust.resourceServers,
@@ -92,11 +96,12 @@ async function mayReadAll(
     await takeShown(deps.store, [assertionOnce(server)]);
     return true;
   }
-  if ((await deps.adminOf(authorization)) !== null) return true;
-  const [scheme, ...rest] = (authorization ?? '').split(' ');
-  if (!/^(bearer|dpop)$/i.test(scheme ?? '') || !carriesBearer(`Bearer ${rest.join(' ')}`, asked.token))
-    throw new WritError('unauthenticated');
-  const dpop = header('dpop');
+  refuseUnproven(asked.client_id, deps.trust);
+  if ((await deps.adminOf(authorization)) !== null) {
+    refuseProof(dpop, 'it belongs to whoever asks about their own token');
+    return true;
+  }
+  if (!isTokenItself(authorization, asked.token)) throw new WritError('unauthenticated');
   if (dpop === undefined) return false;
   const sent = { authorization, dpop, method: 'POST', url };
   const { replay } = await authenticate(sent, deps.tokens, checkDpopProof, deps.clock);

@@ -4,6 +4,8 @@
  * beside it.
  */
 import { type ErrorCode, errorTable, WritError } from '../core/errors.ts';
+import type { Trust } from '../identity/trust.ts';
+import { carriesBearer } from './bearer.ts';
 
 /**
  * Codes of ours that OAuth has a word of its own for, or another status. All others are answered as they
@@ -49,3 +51,24 @@ export const noSecrets = () =>
   new WritError('invalid_client', {
     detail: 'Nobody has a client secret here: sign a client assertion (private_key_jwt, RFC 7523).',
   });
+
+export const isBasic = (authorization: string | undefined): boolean => /^basic(?:\s|$)/i.test(authorization ?? '');
+
+/** RFC 6749 section 2.3. */
+export const twoMethods = () =>
+  new WritError('invalid_request', { detail: 'A client shows who it is in one way: by an assertion or by a header.' });
+
+/** Whether the header carries the very token that is asked about, whichever its scheme. */
+export function isTokenItself(authorization: string | undefined, token: string): boolean {
+  const [scheme, ...rest] = (authorization ?? '').split(' ');
+  return /^(bearer|dpop)$/i.test(scheme ?? '') && carriesBearer(`Bearer ${rest.join(' ')}`, token);
+}
+
+/**
+ * A `client_id` alone is a name that anybody may write. One that is listed with a key is not anybody's.
+ * @throws WritError `invalid_client`
+ */
+export function refuseUnproven(clientId: string | undefined, { clients, resourceServers }: Trust): void {
+  if (clientId !== undefined && (clients.has(clientId) || resourceServers.has(clientId)))
+    throw new WritError('invalid_client', { detail: 'This client has a key: sign a client assertion with it.' });
+}

@@ -4,13 +4,18 @@ import { WritError } from '../core/errors.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { clientPrincipal, type ExchangeDeps } from '../sessions/exchange-token.ts';
 import { takeShown } from '../sessions/one-time.ts';
+import type { IntrospectionDeps } from './introspection.ts';
 import { type LiveTokenDeps, liveToken } from './live-token.ts';
-import { noSecrets } from './oauth-words.ts';
+import { refuseProof, refuseUntaken } from './oauth-parameters.ts';
+import { isBasic, isTokenItself, noSecrets, refuseUnproven, twoMethods } from './oauth-words.ts';
 import { type Operation, operation } from './operation.ts';
 
 const text = z.string().min(1).max(20_000);
 
-type RevocationDeps = LiveTokenDeps & EndSessionDeps & Pick<ExchangeDeps, 'trust' | 'keys' | 'issuer'>;
+type RevocationDeps = LiveTokenDeps &
+  EndSessionDeps &
+  Pick<ExchangeDeps, 'trust' | 'keys' | 'issuer'> &
+  Pick<IntrospectionDeps, 'adminOf'>;
 
 export function revocationOperation(deps: RevocationDeps): Operation {
   return operation({
@@ -20,7 +25,7 @@ export function revocationOperation(deps: RevocationDeps): Operation {
     tag: 'Sessions',
     access: 'none',
     bodyType: 'form',
-    body: z.object({
+    body: z.looseObject({
       token: text,
       token_type_hint: z.string().max(200).optional(),
       client_id: z.string().max(320).optional(),
@@ -31,12 +36,20 @@ export function revocationOperation(deps: RevocationDeps): Operation {
       client_secret: text.optional().describe('Nobody has one here: refused.'),
     }),
     responses: { 200: { description: 'The token is not alive now, whatever it was before' } },
-    errors: ['invalid_request', 'invalid_client', 'unavailable'],
+    errors: ['invalid_request', 'invalid_client', 'invalid_dpop_proof', 'unauthenticated', 'unavailable'],
     // Revocation needs the token but not its key: it only takes access away, and a leaked token should be
     // easy to revoke. Who says besides which client it is must be that client (RFC 7009 section 2.1).
     handle: async ({ body, header, requestId }) => {
-      if (body.client_secret !== undefined || /^basic /i.test(header('authorization') ?? '')) throw noSecrets();
+      const authorization = header('authorization');
+      if (body.client_secret !== undefined || isBasic(authorization)) throw noSecrets();
+      refuseUntaken(body, []);
+      refuseProof(header('dpop'), 'whoever has the token may revoke it');
       const client = await sentClient(deps, body);
+      if (authorization !== undefined) {
+        if (client !== null) throw twoMethods();
+        if (!isTokenItself(authorization, body.token) && (await deps.adminOf(authorization)) === null)
+          throw new WritError('unauthenticated');
+      }
       const live = await liveToken(deps, body.token);
       if (live !== null && client !== null && live.claims.agent !== client.agent)
         throw new WritError('invalid_client', { detail: 'The client assertion is another agent’s than the token.' });
@@ -63,7 +76,10 @@ async function sentClient(
     client_assertion?: string | undefined;
   },
 ) {
-  if (sent.client_assertion === undefined && sent.client_assertion_type === undefined) return null;
+  if (sent.client_assertion === undefined && sent.client_assertion_type === undefined) {
+    refuseUnproven(sent.client_id, deps.trust);
+    return null;
+  }
   const client = await clientPrincipal(deps, {
     clientAssertionType: sent.client_assertion_type,
     clientAssertion: sent.client_assertion,

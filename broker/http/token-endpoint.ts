@@ -14,7 +14,8 @@ import { accessTokenType, type ExchangeDeps, exchangeToken, tokenExchange } from
 import type { OpenedSession } from '../sessions/opened-session.ts';
 import type { SleepingGrant } from '../sessions/wake.ts';
 import { cibaGrantType } from './ciba-grant-type.ts';
-import { noSecrets } from './oauth-words.ts';
+import { isTarget, refuseUntaken, targets } from './oauth-parameters.ts';
+import { noSecrets, refuseUnproven } from './oauth-words.ts';
 import { type Operation, operation } from './operation.ts';
 import type { Refusals } from './refusals.ts';
 import { jsonText, openedGrant, openedTask, taskDetail } from './task-detail.ts';
@@ -44,10 +45,7 @@ const taskDetails = z.array(taskDetail).length(1, 'must have exactly one element
 
 const token = z.string().min(1).max(20_000);
 
-/** One, or several: the parameter may be repeated (RFC 8693 section 2.1, RFC 8707 section 2). */
-const targets = z.union([z.string().max(500), z.array(z.string().max(500)).max(20)]);
-
-export const tokenBody = z.object({
+export const tokenBody = z.looseObject({
   // Any text, so that another one is answered with RFC 6749's own `unsupported_grant_type`.
   grant_type: z.string().min(1).max(200).meta({ enum: grantTypes }),
   subject_token: token
@@ -152,6 +150,8 @@ export function tokenOperation(deps: TokenEndpointDeps): Operation {
       try {
         refuseUnknown(body, header('authorization'));
         if (!grantTypes.includes(body.grant_type)) throw new WritError('unsupported_grant_type');
+        refuseUntaken(body, takenOf(body.grant_type));
+        if (body.client_assertion === undefined) refuseUnproven(body.client_id, deps.trust);
         if (
           [body.audience, body.resource].flat().some((target) => target !== undefined && !isTarget(target, deps.issuer))
         )
@@ -229,6 +229,17 @@ export function tokenOperation(deps: TokenEndpointDeps): Operation {
   });
 }
 
+const declaring = ['scope', 'authorization_details', 'dpop_jkt', 'resume', 'audience', 'resource'];
+
+/** Of a client that says who it is, whatever else it asks for. */
+function takenOf(grantType: string): string[] {
+  if (grantType === tokenExchange) return [...declaring, 'subject_token', 'subject_token_type', 'requested_token_type'];
+  // Of a session that is there the rest is refused with the reason.
+  return grantType === cibaGrantType
+    ? ['auth_req_id', 'scope', 'authorization_details', 'dpop_jkt', 'audience', 'resource']
+    : [...declaring, 'requested_token_type'];
+}
+
 /** @throws WritError for what would change what is given, and is not understood here */
 function refuseUnknown(body: z.output<typeof tokenBody>, authorization: string | undefined): void {
   if (authorization !== undefined || body.client_secret !== undefined) throw noSecrets();
@@ -250,9 +261,6 @@ const sentIn = ({ authorization_details: details, scope }: z.output<typeof token
   details === undefined ? null : JSON.parse(details),
   scope?.split(' ') ?? null,
 ];
-
-/** A URL library may have written the issuer with a slash at its end. */
-const isTarget = (target: string, issuer: string) => target === issuer || target === `${issuer}/`;
 
 const fault = (path: string, message: string) => new WritError('invalid_request', { errors: [{ path, message }] });
 

@@ -2,6 +2,7 @@
  * What the agent's platform vouches for of the environment that a session runs in, as far as the manifest's
  * rules ask: `ref` of a GitHub workflow, the namespace of a pod. Kept with the session when it opens.
  */
+import { WritError } from '../core/errors.ts';
 import type { Json, JsonObject } from '../core/vocabulary.ts';
 import type { Manifest } from './manifest.ts';
 import { memoize } from './memoize.ts';
@@ -29,7 +30,7 @@ function take(asked: Attested, claims: JsonObject, kept: JsonObject): void {
   for (const [name, rule] of Object.entries(asked)) {
     const value = own(claims, name);
     if (isLeaf(rule)) {
-      if (plain(value).length > 0) kept[name] = value!;
+      if (plain(value).length > 0) kept[name] = storable(name, value!);
     } else if (isObject(value)) {
       const below = own(kept, name);
       const inner: JsonObject = isObject(below) ? below : {};
@@ -66,6 +67,19 @@ const plain = (value: Json | undefined): string[] =>
     .filter((one) => ['string', 'number', 'boolean'].includes(typeof one))
     .map(String)
     .filter((text) => text.length <= longest);
+
+/**
+ * What is kept of a claim: what a rule could compare.
+ * @throws WritError `invalid_grant` for a text that the database cannot hold: half a character, or NUL
+ */
+function storable(name: string, value: Json): Json {
+  const texts = plain(value);
+  if (texts.some((text) => !text.isWellFormed() || text.includes('\0')))
+    throw new WritError('invalid_grant', {
+      detail: `The claim ${JSON.stringify(name)} of the subject token has a text that cannot be stored.`,
+    });
+  return Array.isArray(value) ? value.filter((one) => typeof one !== 'object') : value;
+}
 
 const isObject = (value: Json | undefined): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -104,6 +104,9 @@ describe('how long a login’s authority lasts', () => {
       { groups: undefined },
       { groups: undefined, _claim_names: { groups: 'src1' } },
       { email: undefined },
+      // It answers, with a name that nobody can read: sign-in says so.
+      { name: 'a\u0000b' },
+      { groups: ['a\ud800'] },
     ];
     for (const told of claims) {
       const ground = await start();

@@ -12,7 +12,14 @@ import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { rememberNames } from './account-names.ts';
 import { forgetConfirmed, forgettable, proveConfirmed, rememberConfirmed } from './confirmed-person.ts';
-import { type Identity, identityRecord, namesToRemember, personRef } from './identity.ts';
+import {
+  GroupsNotDelivered,
+  type Identity,
+  identityRecord,
+  namesToRemember,
+  personRef,
+  UnreadableClaim,
+} from './identity.ts';
 import { type LoginMethod, loginProven } from './login-method.ts';
 import type { OidcClient, Renewal } from './oidc.ts';
 
@@ -90,6 +97,8 @@ export function createRechecks(deps: RecheckDeps): Rechecks {
   const ask = async (tokenHash: string, row: LoginRow, load: () => Promise<LoginRow | null>) => {
     const renewal = JSON.parse(await seal.open(row.sealed ?? '', tokenHash)) as Renewal;
     const told = await provider.renew({ identity: row.identity, renewal }).catch((cause) => {
+      // It answered, and not with a person that can be let in: at the next sign-in it is said why.
+      if (cause instanceof UnreadableClaim || cause instanceof GroupsNotDelivered) return null;
       const { name, code } = cause as { name?: unknown; code?: unknown };
       deps.log.warn({ error: String(name), code: String(code) }, 'the identity provider could not be asked again');
       throw new WritError('unavailable', {

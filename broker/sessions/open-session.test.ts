@@ -53,6 +53,15 @@ for (const backend of await testBackends()) {
       const attesting = await harness.open({ claims: { ref: 'main', actor: 'x' } });
       const { subject } = await store.prisma.session.findUniqueOrThrow({ where: { id: attesting.sessionId } });
       assert.deepEqual((subject as { attested?: object }).attested, { ref: 'main' });
+      for (const text of ['a\u0000b', '\ud800x'])
+        for (const value of [text, ['main', text]])
+          await assert.rejects(
+            harness.open({ claims: { ref: value } }),
+            (error: WritError) => error.code === 'invalid_grant' && /claim "ref"/.test(error.message),
+          );
+      const several = await harness.open({ claims: { ref: ['main', { deep: 'a\u0000b' }, 7] } });
+      const kept = await store.prisma.session.findUniqueOrThrow({ where: { id: several.sessionId } });
+      assert.deepEqual((kept.subject as { attested?: object }).attested, { ref: ['main', 7] });
       await assert.rejects(more('none'), (error: WritError) => error.code === 'invalid_authorization_details');
     } finally {
       await harness.close();
