@@ -67,6 +67,11 @@ test('what would change what is given, and is not understood, is refused', async
   await refused({ form: await credentials(), headers: basic }, 'invalid_client', /private_key_jwt/, 401);
   await refused({ headers: { authorization: 'Bearer x' } }, 'invalid_client', /private_key_jwt/, 401);
   await refused({ form: { client_secret: 'x' } }, 'invalid_client', /private_key_jwt/);
+  // In our words, whatever checks them.
+  await refused({ form: { grant_type: '' } }, 'invalid_request', /grant_type is required$/);
+  await refused({ form: { dpop_jkt: 'short' } }, 'invalid_request', /dpop_jkt must match /);
+  const another = JSON.stringify([{ type: 'tusk', task_type: 'x' }]);
+  await refused({ form: { authorization_details: another } }, 'invalid_authorization_details', /type must be task/);
   await refused({ form: { actor_token: 'x' } }, 'invalid_request', /actor_token/);
   await refused({ form: { actor_token_type: accessTokenType } }, 'invalid_request', /actor_token_type/);
   await refused({ form: { dpop_jkt: 'A'.repeat(43) } }, 'invalid_request', /dpop_jkt needs a DPoP proof/);

@@ -45,6 +45,14 @@ test('every fault is reported at once, by the name of its variable', () => {
   }
 });
 
+test('a fault is told in our words, whatever checks it, with the near name', () => {
+  assert.deepEqual(faultsOf({ PORT: '70000', WRIT_ROLE: 'apii', WRIT_OIDC_ISSUER: 'x', WRIT_OIDC_CLIENT_ID: 'c' }), [
+    'PORT: must not be more than 65535',
+    'WRIT_ROLE: must be one of all, api, worker; did you mean api?',
+    'WRIT_OIDC_ISSUER: must be a well-formed url',
+  ]);
+});
+
 test('a proxy that is not spoken to, and a network that is none, are faults without their values', () => {
   const faults = faultsOf({ HTTPS_PROXY: 'socks5://user:hunter2@proxy.test', NO_PROXY: 'example.com,10.0.0.0/33' });
   assert.deepEqual(faults, [

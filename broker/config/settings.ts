@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import type { EventStream } from '../core/event-stream.ts';
+import { fieldWords } from '../core/field-words.ts';
 import { isKind, isOwnerName } from '../core/identifier.ts';
 import { isLoopback, isLoopbackHost } from '../core/loopback.ts';
 import { proxyEnvironment } from '../core/proxies.ts';
@@ -485,13 +486,14 @@ export function loadSettings(
   const faults: string[] = [...unknown];
   const report = (issues: z.core.$ZodIssue[]) => {
     for (const issue of issues) {
-      const name = issue.path.join('.');
+      const [variable, entry] = issue.path;
+      const name = typeof entry === 'number' ? `${String(variable)}, entry ${entry + 1}` : issue.path.join('.');
       const missing = issue.code === 'invalid_type' && !(name in set);
       faults.push(name === '' ? issue.message : `${name}: ${missing ? 'is missing' : issue.message}`);
     }
   };
 
-  const parsed = environment.safeParse(set);
+  const parsed = environment.safeParse(set, { error: (issue) => fieldWords(issue) });
   if (!parsed.success) report(parsed.error.issues);
   faults.push(...crossFaults(set));
 
@@ -499,7 +501,7 @@ export function loadSettings(
     const read = new Map<string, unknown>();
     for (const { name, switchedOnBy, settings } of modules) {
       if (switchedOnBy !== 'always' && !switchedOnBy.some((variable) => variable in set)) continue;
-      const result = settings.safeParse(set);
+      const result = settings.safeParse(set, { error: (issue) => fieldWords(issue) });
       if (result.success) read.set(name, result.data);
       else report(result.error.issues);
     }

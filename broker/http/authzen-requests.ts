@@ -10,6 +10,7 @@
 import { z } from 'zod';
 import type { ActionRequest } from '../actions/request-action.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
+import { fieldWords } from '../core/field-words.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
 import { idOf, line, microUsd, usd, zodFaults } from './text.ts';
@@ -95,7 +96,7 @@ export function oneOf(
       return top[name] === undefined ? [] : [[name, top[name]]];
     }),
   );
-  const parsed = evaluationBody.safeParse(whole);
+  const parsed = evaluationBody.safeParse(whole, { error: (issue) => fieldWords(issue) });
   if (parsed.success) return parsed.data;
   return parsed.error.issues.flatMap((issue) => {
     const from = String(issue.path[0]) as (typeof parts)[number];

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { WritError } from '../core/errors.ts';
+import { fieldWords } from '../core/field-words.ts';
 import type { Reason } from '../core/vocabulary.ts';
 import type { GrantDeps } from '../grants/request-grant.ts';
 import { grantReads, requestGrant } from '../grants/request-grant.ts';
@@ -204,7 +205,7 @@ function readDetails(text: string) {
   } catch {
     throw refuseDetails([{ path: 'authorization_details', message: 'is not JSON' }]);
   }
-  const parsed = details.safeParse(value);
+  const parsed = details.safeParse(value, { error: (issue) => fieldWords(issue) });
   if (!parsed.success) throw refuseDetails(zodFaults(parsed.error.issues, 'authorization_details'));
   const task = parsed.data.find((one) => one.type === 'task') as z.output<typeof taskDetail>;
   const grant = parsed.data.find((one) => one.type === 'grant') as z.output<typeof grantDetail>;

@@ -6,6 +6,7 @@ import express from 'express';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { asWritError, type FieldFault, WritError } from '../core/errors.ts';
+import { fieldWords } from '../core/field-words.ts';
 import type { Admin } from '../people/identity.ts';
 import type { Caller } from '../sessions/authenticate.ts';
 import { namesTwice } from './names-twice.ts';
@@ -254,7 +255,7 @@ function fieldsOf(form: string, repeatable: readonly string[]): Record<string, u
 
 function read(schema: z.ZodType | undefined, value: unknown, oauth: boolean): unknown {
   if (schema === undefined) return undefined;
-  const parsed = schema.safeParse(value);
+  const parsed = schema.safeParse(value, { error: (issue) => fieldWords(issue) });
   if (parsed.success) return parsed.data;
   throw refuse(zodFaults(parsed.error.issues), oauth);
 }

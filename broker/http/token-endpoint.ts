@@ -6,6 +6,7 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { WritError } from '../core/errors.ts';
+import { fieldWords } from '../core/field-words.ts';
 import { networkOf } from '../core/network.ts';
 import { recordableFaults } from '../grants/recordable.ts';
 import { type CheckedProof, checkDpopProof } from '../identity/dpop.ts';
@@ -292,7 +293,7 @@ function parseTask(text: string) {
   } catch {
     throw refuse([{ path: 'authorization_details', message: 'is not JSON' }]);
   }
-  const parsed = taskDetails.safeParse(value);
+  const parsed = taskDetails.safeParse(value, { error: (issue) => fieldWords(issue) });
   if (!parsed.success) throw refuse(zodFaults(parsed.error.issues, 'authorization_details'));
   const [{ task_type, inputs, on_behalf_of, envelope, capabilities }] = parsed.data as [z.output<typeof taskDetail>];
   return {

@@ -98,11 +98,7 @@ test('run against a broker it reads a denial, what is nearest, and a credential'
     { what: 'offered', value: ['read-customer-files', 'read-policy-repository', 'read-statements'] },
     {
       what: 'misspelt',
-      value: [
-        400,
-        'bad_request',
-        ['capability: Invalid input: expected string, received undefined', 'capabilty: is not known here'],
-      ],
+      value: [400, 'bad_request', ['capability: is required', 'capabilty: is not known here']],
     },
     {
       what: 'misspelt',
