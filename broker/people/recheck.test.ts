@@ -205,4 +205,22 @@ describe('the provider’s announced client authentication', () => {
     assert.match(logged, /NoCommonClientAuthentication.*announced: private_key_jwt/);
     assert.ok(!logged.includes('client-secret-value'));
   });
+
+  test('that does not hold is told in the provider’s own word, at the code and at a pushed request', async () => {
+    for (const method of ['client_secret_basic', 'client_secret_post'] as const) {
+      const client = { authentication: method, ...secret };
+      const wrong = { clientSecret: 'another-secret-value' };
+      const ground = await start({ authentications: [method] }, client, wrong);
+      const page = await signIn(openBrowser(), ground.url, credentials);
+      assert.equal(page.status, 400);
+      assert.match(page.html, /It says: (invalid_client|HTTP 401)/, method);
+
+      const pushing = await start({ authentications: [method] }, client, { ...wrong, push: true });
+      const refused = await openBrowser().open(`${pushing.url}login`);
+      assert.equal(refused.status, 502);
+      assert.match(refused.html, /It says: (invalid_client|HTTP 401)/, method);
+      assert.doesNotMatch(refused.html, /passkey/, 'it answered: nothing stands in for it');
+      for (const { html } of [page, refused]) assert.doesNotMatch(html, /secret-value/);
+    }
+  });
 });

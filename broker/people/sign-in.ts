@@ -5,7 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import { EncryptJWT, type JWTPayload, jwtDecrypt } from 'jose';
-import { AuthorizationResponseError } from 'openid-client';
+import { AuthorizationResponseError, ResponseBodyError, WWWAuthenticateChallengeError } from 'openid-client';
 import { h } from 'preact';
 import { pageErrors, type WebLog } from '../console/page-errors.ts';
 import { answerScript } from '../console/passkeys.ts';
@@ -68,9 +68,11 @@ export function signInRouter(deps: SignInDeps): Router {
         { ...failure(cause), request_id: deps.requestId(req, res) },
         'the identity provider cannot be reached',
       );
-      return null;
+      return { failed: cause as unknown };
     });
-    if (begun === null)
+    // It answered, so that a passkey does not stand in for it.
+    if ('failed' in begun && hasAnswered(begun.failed)) return sendFailure(res, 502, whyNot(begun.failed), returnTo);
+    if ('failed' in begun)
       return sendFailure(
         res,
         503,
@@ -139,12 +141,27 @@ export function signInRouter(deps: SignInDeps): Router {
 function whyNot(cause: unknown): string {
   if (cause instanceof UnreadableClaim)
     return `Your identity provider sent a name that cannot be kept: the claim ${cause.claim} has characters that nobody can read. An admin can correct it there.`;
-  if (!(cause instanceof AuthorizationResponseError)) return 'Your identity provider did not confirm who you are.';
-  const words = [cause.error, cause.error_description ?? ''].map((text) =>
-    text.replace(/[^\x20-\x7e]/g, '?').slice(0, 200),
-  );
-  return `Your identity provider did not confirm who you are. It says: ${words.filter((text) => text !== '').join(' – ')}`;
+  if (cause instanceof ForeignKeys)
+    return 'Your identity provider names keys on another host than its own. An admin finds in the log what to set.';
+  const words = wordsOf(cause)
+    .map((text) => text.replace(/[^\x20-\x7e]/g, '?').slice(0, 200))
+    .filter((text) => text !== '');
+  return `Your identity provider did not confirm who you are.${words.length === 0 ? '' : ` It says: ${words.join(' – ')}`}`;
 }
+
+/** What the provider answered to the browser, or to the broker itself: to a pushed request, or for the code. */
+function wordsOf(cause: unknown): string[] {
+  if (cause instanceof AuthorizationResponseError || cause instanceof ResponseBodyError)
+    return [cause.error, cause.error_description ?? ''];
+  // A client that it does not know by what the broker sent (RFC 6749 section 5.2).
+  if (cause instanceof WWWAuthenticateChallengeError) {
+    const { error, error_description: described } = cause.cause[0]?.parameters ?? {};
+    return [error ?? `HTTP ${cause.status}`, described ?? ''];
+  }
+  return [];
+}
+
+const hasAnswered = (cause: unknown) => cause instanceof ForeignKeys || wordsOf(cause).length > 0;
 
 /**
  * The library's own error may carry the code or the token response along; only names and codes, its own and
