@@ -9,6 +9,8 @@ import { join } from 'node:path';
 import { startBroker } from '../broker/compose/start.ts';
 import { systemClock } from '../broker/core/clock.ts';
 import type { Clock } from '../broker/core/vocabulary.ts';
+import { assertDescribed } from '../broker/http/described-answers.test-support.ts';
+import { recordAnswers } from '../broker/http/recorded-answers.test-support.ts';
 import { migratedImage } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
 import { startAwsSandbox } from '../sandbox/aws/start.ts';
@@ -108,6 +110,7 @@ export async function openHarness({
 
   const port = await freePort();
   front.target = `http://127.0.0.1:${port}`;
+  const recorded = recordAnswers(new Set([port]));
   const broker = await startBroker(
     {
       PORT: String(port),
@@ -184,8 +187,10 @@ export async function openHarness({
       front.fate = () => 'pass';
       await Promise.all(opened.map((session) => session.end().catch(() => {})));
       await broker.stop();
+      recorded.stop();
       await Promise.all([front, platform, login, aws, github, gcp].map((part) => part.close()));
       await rm(folder, { recursive: true });
+      assertDescribed(recorded.answers);
     },
   };
 }
