@@ -31,6 +31,8 @@ const issuerKinds = [
   'kubernetes',
   'gcp',
   'spiffe',
+  'circleci',
+  'bitbucket',
   'generic',
 ] as const;
 export type IssuerKind = (typeof issuerKinds)[number];

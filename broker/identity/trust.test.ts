@@ -168,6 +168,15 @@ bindings: [{ issuer: ci, claims: ${claims}, agent: bot }]
       ['kubernetes', '{ "kubernetes.io": { pod: { name: bot } } }'],
       ['gcp', '{ email_verified: true }'],
       ['spiffe', '{ sub: { pattern: "spiffe://.*" } }'],
+      ['spiffe', '{ sub: { pattern: "spiffe://example.org/.+" } }'],
+      ['spiffe', '{ sub: { pattern: "spiffe://example.org/agents.*" } }'],
+      ['kubernetes', '{ "kubernetes.io": { namespace: { pattern: "a.*" } } }'],
+      ['kubernetes', '{ sub: { pattern: "system:serviceaccount:a.*" } }'],
+      ['circleci', '{ sub: { pattern: "org/.*" } }'],
+      ['bitbucket', '{ branchName: main }'],
+      ['generic', '{ repository: { pattern: ".*/x" } }'],
+      ['generic', '{ repository_visibility: private }'],
+      ['generic', '{ sub: { pattern: ".*:ref:refs/heads/main" } }'],
     ];
     for (const [kind, claims] of cases)
       assert.equal(faultsOf(binding(claims, kind))[0]?.path, 'bindings[0].claims', claims);
@@ -206,6 +215,11 @@ bindings: [{ issuer: ci, claims: { team: a, ref: main }, agent: bot }]
       'https://gitlab.com',
       'https://agent.buildkite.com',
       'https://app.terraform.io',
+      'https://app.eu.terraform.io',
+      'https://token.actions.octo.ghe.com',
+      'https://git.example.com/_services/token',
+      'https://oidc.eks.eu-west-1.amazonaws.com/id/0E1D',
+      'https://oidc.circleci.com/org/0e1d',
       'https://oidc.vercel.com',
       'https://login.microsoftonline.com/0e1d/v2.0',
       'https://accounts.google.com',

@@ -37,7 +37,7 @@ export function trustFilePage(schema: JsonSchema): string {
     generatedFrom('broker/identity/trust-schema.ts'),
     '# Trust file',
     'Named by `WRIT_TRUST_FILE`, read once at start: change the file, then restart. A file with any fault is refused whole, with line and column of each. Without a trust file nobody can open a session. As a JSON Schema: [trust-file.schema.json](trust-file.schema.json).',
-    'A token must match exactly one agent: two are refused. A binding must hold a claim that says whose the workload is at that kind of issuer (at GitHub `repository`, not `ref`), by a value or by a pattern that provably fits one owner alone: it begins with the owner in plain text and what follows it (`octo/.*`). Patterns are RE2 and match the whole value. Issuers must be https, except on loopback in the sandbox.',
+    'A token must match exactly one agent: two are refused. A binding must hold a claim that says whose the workload is at that kind of issuer (at GitHub `repository`, not `ref`), by a value or by a pattern that provably fits one owner alone: it begins with the owner in plain text and the delimiter after it (`octo/.*`; `octo.*` would fit `octopus`). Where the address does not tell the kind (GitLab on a host of your own), say it with `kind`: of a `generic` issuer any claim counts that is no known word for how something runs. Patterns are RE2 and match the whole value. Issuers must be https, except on loopback in the sandbox.',
     'Who counts as the starter of a run, and which kinds of names can be compared: [sign-in](../sign-in.md).',
     '## Fields',
     fieldTable(schema),
