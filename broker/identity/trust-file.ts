@@ -19,9 +19,10 @@ export async function readTrustFile(settings: Settings): Promise<Trust> {
   const parsed = parseTrust(text, { allowInsecureLoopback: local, signIn: signInNames(settings) });
   if (parsed.ok) return parsed.trust;
   throw new ConfigurationError(
-    parsed.faults.map(
-      (fault) => `WRIT_TRUST_FILE: ${file}:${fault.line ?? 1}:${fault.column ?? 1}: ${fault.path}: ${fault.message}`,
-    ),
+    parsed.faults.map(({ line, column, path, message }) => {
+      const place = `WRIT_TRUST_FILE: ${file}:${line ?? 1}:${column ?? 1}: `;
+      return `${place}${path === '' ? '' : `${path}: `}${message}`;
+    }),
   );
 }
 

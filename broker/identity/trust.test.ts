@@ -54,6 +54,30 @@ describe('the trust file', () => {
     );
   });
 
+  it('tells each fault once, in our words, with the name that was meant', () => {
+    const cases: [text: string, told: string[]][] = [
+      [
+        'issuers: [{ name: ci, isuer: "https://ci.example.com" }]',
+        ['issuers[0].isuer: is not a known field; did you mean issuer?'],
+      ],
+      ['bindngs: []', ['bindngs: is not a known field; did you mean bindings?']],
+      ['issuers: { name: ci }', ['issuers: must be a list, not an object']],
+      ['issuers: [{ name: ci }]', ['issuers[0].issuer: is required']],
+      ['[]', [': must be an object (names with values), not a list']],
+      [
+        `${issuer}bindings: [{ issuer: cii, claims: { sub: a }, agent: bot }]`,
+        ['bindings[0].issuer: No issuer has this name; did you mean ci?'],
+      ],
+    ];
+    for (const [text, told] of cases)
+      assert.deepEqual(
+        faultsOf(text).map(({ path, message }) => `${path}: ${message}`),
+        told,
+      );
+    const kind = faultsOf('issuers: [{ name: ci, issuer: "https://ci.example.com", kind: git_lab }]');
+    assert.match(kind[0]?.message ?? '', /^must be one of .*; did you mean gitlab\?$/);
+  });
+
   it('gives line and column of broken YAML, and reads no aliases', () => {
     assert.equal(faultsOf('issuers:\n  - { name: ci')[0]?.line, 2);
     assert.match(faultsOf('a: &a [1]\nissuers: *a\n')[0]?.message ?? '', /Aliases/);

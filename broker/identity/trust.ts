@@ -8,7 +8,9 @@
  */
 import { LineCounter, parseDocument } from 'yaml';
 import type { FieldFault } from '../core/errors.ts';
+import { didYouMean } from '../core/field-words.ts';
 import { isLoopback } from '../core/loopback.ts';
+import { readShape } from '../core/shape-faults.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import { type ClaimMatcher, claimMatchers } from './claim-rules.ts';
 import { type FaultPath, pathText, positionOf, type Report } from './file-faults.ts';
@@ -118,16 +120,12 @@ export function parseTrust(text: string, options: TrustOptions = {}): ParsedTrus
   } catch {
     return { ok: false, faults: [{ path: '', message: 'Aliases (*name) are not read here; write the value out.' }] };
   }
-  const shape = trustFileSchema.safeParse(plain);
-  if (!shape.success) {
-    for (const issue of shape.error.issues) {
-      if (issue.code === 'unrecognized_keys') {
-        for (const key of issue.keys) report([...issue.path, key], 'There is no such field');
-      } else report(issue.path, issue.message);
-    }
+  const shape = readShape(plain, trustFileSchema);
+  if (!shape.ok) {
+    for (const { path, message } of shape.faults) report(path, message);
     return { ok: false, faults };
   }
-  const trust = compile(shape.data, options.allowInsecureLoopback === true, options.signIn ?? null, report);
+  const trust = compile(shape.value, options.allowInsecureLoopback === true, options.signIn ?? null, report);
   return faults.length > 0 ? { ok: false, faults } : { ok: true, trust };
 }
 
@@ -170,7 +168,8 @@ function compile(file: TrustFile, allowInsecureLoopback: boolean, signIn: SignIn
   for (const [index, entry] of file.bindings.entries()) {
     const at = ['bindings', index];
     const issuer = byName.get(entry.issuer);
-    if (issuer === undefined) report([...at, 'issuer'], 'No issuer has this name');
+    if (issuer === undefined)
+      report([...at, 'issuer'], `No issuer has this name${didYouMean(entry.issuer, byName.keys())}`);
     const claims = claimMatchers(entry.claims, [], [...at, 'claims'], report);
     if (issuer !== undefined && !claims.some(({ path, ends }) => pinsOwner(issuer.kind, path, ends))) {
       report([...at, 'claims'], `Nothing here says whose workload it is: hold ${ownerHint(issuer.kind)}`);

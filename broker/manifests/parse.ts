@@ -16,7 +16,7 @@ import {
 } from 'yaml';
 import type { z } from 'zod';
 import type { FieldFault } from '../core/errors.ts';
-import { fieldWords } from '../core/field-words.ts';
+import { readShape } from '../core/shape-faults.ts';
 import { type Manifest, ManifestSchema } from './manifest.ts';
 
 export const maxManifestBytes = 256 * 1024;
@@ -103,41 +103,13 @@ function parse<Value>(text: string, schema: z.ZodType<Value>): Parsed<Value> {
   if (faults.length > 0) return refused(faults);
 
   const locate: Locate = (path) => at(offsetOf(document.contents, path));
-  const near = new Map<string, string | null>();
-  const parsed = schema.safeParse(document.toJS({ maxAliasCount: 0 }), { error: (issue) => fieldWords(issue, near) });
-  if (parsed.success) return { ok: true, value: parsed.data, locate };
-  const isThere = (path: Path) => path.length === 0 || document.hasIn(path);
-  // A field under a name that is nearly right is one fault, and not a missing field besides.
-  const meant = new Set(
-    parsed.error.issues.flatMap((issue) =>
-      issue.code === 'unrecognized_keys'
-        ? issue.keys.map((key) => pathText([...(issue.path as Path), near.get(key) ?? '']))
-        : [],
-    ),
-  );
-  const told = parsed.error.issues.flatMap((issue) => faultsOf(issue, locate, isThere, near));
-  return refused(told.filter(({ path, message }) => message !== 'is required' || !meant.has(path)));
+  const read = readShape(document.toJS({ maxAliasCount: 0 }), schema);
+  if (read.ok) return { ok: true, value: read.value, locate };
+  return refused(read.faults.map(({ path, message }) => faultAt(path, message, locate)));
 }
 
 function refused(faults: FieldFault[]): { ok: false; faults: FieldFault[] } {
   return { ok: false, faults: inReadingOrder(faults).slice(0, maxFaults) };
-}
-
-function faultsOf(
-  issue: z.core.$ZodIssue,
-  locate: Locate,
-  isThere: (path: Path) => boolean,
-  near: ReadonlyMap<string, string | null>,
-): FieldFault[] {
-  const path = issue.path as Path;
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => {
-      const meant = near.get(key) ?? null;
-      return faultAt([...path, key], `is not a known field${meant === null ? '' : `; did you mean ${meant}?`}`, locate);
-    });
-  }
-  if (issue.code === 'invalid_key') return [faultAt(path, issue.issues[0]?.message ?? 'is not a legal name', locate)];
-  return [faultAt(path, isThere(path) ? issue.message : 'is required', locate)];
 }
 
 /** A fault at a path, in words and in place. */
