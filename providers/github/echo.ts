@@ -1,5 +1,5 @@
 /** What GitHub says it minted, held against the plan. */
-import { isKnown, isWithin } from './permissions.ts';
+import { isKnownLevel, isWithin } from './permissions.ts';
 import type { GithubPermission } from './plan.ts';
 
 /**
@@ -14,7 +14,7 @@ export function beyondPlan(answer: unknown, planned: GithubPermission): string |
     if (!isWithin(level, own(planned.permissions, name))) return 'the token has a permission beyond the plan';
   // Of what nobody here knows, GitHub's answer alone says that it exists and what it is called.
   for (const [name, level] of Object.entries(planned.permissions))
-    if (!isKnown(name) && own(permissions, name) !== level)
+    if (!isKnownLevel(name, level) && own(permissions, name) !== level)
       return `the answer does not give the token ${name}: ${level}`;
   if (planned.repositories === 'all') return beyondOwner(answer, planned.owner);
   if (repository_selection !== 'selected' || !Array.isArray(repositories))

@@ -1,6 +1,6 @@
 /** Whether one GitHub plan is surely within another: fewer repositories, fewer or lower permissions. Pure. */
 import type { Plan } from '../contract.ts';
-import { levelWords } from './permissions.ts';
+import { isKnown, isKnownLevel, levelWords } from './permissions.ts';
 import { type GithubPermission, permissionOf } from './plan.ts';
 
 const levels: readonly string[] = levelWords;
@@ -8,7 +8,10 @@ const levels: readonly string[] = levelWords;
 export function narrower(plan: Plan, than: Plan): boolean {
   const [one, other] = [permissionOf(plan), permissionOf(than)];
   const within = (name: string, level: string) => {
-    const most = Object.hasOwn(other.permissions, name) ? levels.indexOf(other.permissions[name]!) : -1;
+    const all = Object.hasOwn(other.permissions, name) ? other.permissions[name]! : '';
+    // What a level opens that is not known of this name, no order of words tells.
+    if (isKnown(name) && !(isKnownLevel(name, level) && isKnownLevel(name, all))) return level === all;
+    const most = levels.indexOf(all);
     return levels.includes(level) && levels.indexOf(level) <= most;
   };
   return (

@@ -1,7 +1,7 @@
 /** The capability's parameters: which repositories of one owner, and what may be done there. */
 import { z } from 'zod';
 import type { Advice } from '../contract.ts';
-import { isKnown, levelsOf, type PermissionLevel, permissionName, permissions } from './permissions.ts';
+import { isKnown, isKnownLevel, levelsOf, levelWords, permissionName, permissions } from './permissions.ts';
 
 /** GitHub logins: letters, digits, single hyphens; managed users also have an underscore. */
 const owner = z
@@ -20,15 +20,14 @@ const permissionSet = z
     const names = Object.keys(asked);
     if (names.length === 0) context.addIssue({ code: 'custom', message: 'must name at least one permission' });
     for (const name of names) {
-      const levels = levelsOf(name);
       if (!permissionName.test(name) || name.length > 100)
         context.addIssue({ code: 'custom', path: [name], message: 'is not how GitHub spells a permission' });
-      else if (!levels.includes(asked[name] as PermissionLevel))
-        context.addIssue({ code: 'custom', path: [name], message: `must be ${levels.join(' or ')}` });
+      else if (!levelWords.some((level) => level === asked[name]))
+        context.addIssue({ code: 'custom', path: [name], message: `must be ${levelWords.join(' or ')}` });
     }
   })
   .describe(
-    'Permission → level (read, write, for a few admin), as in GitHub’s REST API: {contents: read}. One that Writ does not know is GitHub’s to judge: a check warns, and the plan says that it may reach the whole organization.',
+    'Permission → level (read, write, for a few admin), as in GitHub’s REST API: {contents: read}. One that Writ does not know, or not at that level, is GitHub’s to judge: a check warns, and the plan says that it may reach the whole organization.',
   );
 
 const all = z
@@ -63,16 +62,24 @@ export const params = z
 
 export type GithubParams = z.infer<typeof params>;
 
-/** A warning for each permission that only GitHub can judge. */
+/** A warning for each permission, and each level of one, that only GitHub can judge. */
 export function advise(given: unknown): Advice[] {
   const asked = (given as { permissions?: unknown } | null)?.permissions;
   if (typeof asked !== 'object' || asked === null) return [];
-  return Object.keys(asked)
-    .filter((name) => !isKnown(name))
-    .map((name) => ({
-      path: ['permissions', name],
-      message:
-        'is a permission Writ does not know: GitHub says whether it exists, and the plan reads as wide as it may be',
-      near: { written: name, known: Object.keys(permissions) },
-    }));
+  const andSo = 'GitHub says whether it exists, and the plan reads as wide as it may be';
+  return Object.entries(asked).flatMap(([name, level]): Advice[] => {
+    const path = ['permissions', name];
+    if (!isKnown(name))
+      return [
+        {
+          path,
+          message: `is a permission Writ does not know: ${andSo}`,
+          near: { written: name, known: Object.keys(permissions) },
+        },
+      ];
+    // An input's value is known when a task is there.
+    if (typeof level !== 'string' || level.includes('${') || isKnownLevel(name, level)) return [];
+    const known = levelsOf(name).join(' or ');
+    return [{ path, message: `is ${level}, and Writ knows of ${name} only ${known}: ${andSo}` }];
+  });
 }

@@ -5,8 +5,8 @@
  * Permissions over a person's own account (profile, keys, followers …) and over enterprises are left out: an
  * installation token for repositories cannot use them.
  *
- * GitHub has more than it describes, and gets new ones: what is not here may be asked for all the same, and
- * GitHub's answer says whether it exists. Nobody here can tell how far such a one reaches.
+ * GitHub has more than it describes, and gets new ones, levels too: what is not here may be asked for all the
+ * same, and GitHub's answer says whether it exists. Nobody here can tell how far such a one reaches.
  */
 
 export type PermissionLevel = 'read' | 'write' | 'admin';
@@ -84,10 +84,14 @@ export const permissions: Readonly<Record<string, Permission>> = Object.freeze({
   organization_user_blocking: organization('blocked users'),
 });
 
-/** The levels that may be asked for: of a permission that is not known, all that there are. */
+/** The levels that are known to exist: of a permission that is not known, all that there are. */
 export const levelsOf = (name: string): readonly PermissionLevel[] => permissions[name]?.levels ?? levelWords;
 
 export const isKnown = (name: string): boolean => permissions[name] !== undefined;
+
+/** Whether it is known what this level of this permission opens. */
+export const isKnownLevel = (name: string, level: string): boolean =>
+  permissions[name]?.levels.some((one) => one === level) === true;
 
 const ranks: Readonly<Record<string, number>> = Object.freeze({
   __proto__: null as never,

@@ -1,7 +1,7 @@
 /** Parameters → the exact permission, and its words for people. Pure. */
 import { type JsonObject, type Plan, type PlanDescription, ProviderError } from '../contract.ts';
 import type { GithubParams } from './params.ts';
-import { isKnown, permissions } from './permissions.ts';
+import { isKnown, isKnownLevel, permissions } from './permissions.ts';
 
 /** What a plan of this provider holds in `permission`: precisely what is sent to GitHub. */
 export interface GithubPermission {
@@ -45,6 +45,8 @@ export function describePlan(plan: Plan): PlanDescription {
     const raw = `(GitHub: ${name}: ${level})`;
     if (!isKnown(name))
       return `${verb} whatever GitHub opens with ${name}, a permission Writ does not know: it may reach the whole organization ${owner}, and is not known to stay in ${where} ${raw}`;
+    if (!isKnownLevel(name, level))
+      return `Whatever GitHub opens with ${name}: ${level}, a level Writ does not know of it: it may reach the whole organization ${owner}, and is not known to stay in ${where} ${raw}`;
     const permission = permissions[name];
     const scope = permission?.organizationWide
       ? `the whole organization ${owner}, not only its named repositories`
@@ -55,7 +57,7 @@ export function describePlan(plan: Plan): PlanDescription {
     summary.push(
       `No list of repositories limits it: a repository that is added to the App’s installation is reached, too`,
     );
-  if (planned.contents === 'write')
+  if (planned.contents !== undefined && planned.contents !== 'read')
     summary.push(
       'Every branch can be written that GitHub’s own rulesets do not protect: a token cannot be limited to a branch',
     );

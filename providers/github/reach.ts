@@ -1,6 +1,6 @@
 /** What a GitHub plan may do at most: `contents:write` on `owner/repository`, as patterns. */
 import { literally, type Plan, type Reach } from '../contract.ts';
-import { isKnown, levelWords, permissions } from './permissions.ts';
+import { isKnown, isKnownLevel, levelWords, permissions } from './permissions.ts';
 import { permissionOf } from './plan.ts';
 
 const levels: readonly string[] = levelWords;
@@ -11,11 +11,17 @@ export function reach(plan: Plan): Reach[] {
     // Who may write may read.
     actions: levels.slice(0, levels.indexOf(level) + 1).map((one) => `${name}:${one}`),
     resources:
-      permissions[name]?.organizationWide === true || !isKnown(name)
+      permissions[name]?.organizationWide === true || !isKnownLevel(name, level)
         ? [literally(owner), `${literally(owner)}/*`]
         : repositories === 'all'
           ? [`${literally(owner)}/*`]
           : repositories.map((repository) => `${literally(owner)}/${literally(repository)}`),
-    ...(isKnown(name) ? {} : { uncertain: `${name} is a permission Writ does not know` }),
+    ...(isKnownLevel(name, level)
+      ? {}
+      : {
+          uncertain: isKnown(name)
+            ? `${name}: ${level} is a level Writ does not know`
+            : `${name} is a permission Writ does not know`,
+        }),
   }));
 }

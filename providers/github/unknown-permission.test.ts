@@ -2,10 +2,12 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import type { ProviderError } from '../contract.ts';
+import { beyondPlan } from './echo.ts';
 import { type GithubHarness, issueWith, octokitWith, startHarness } from './harness.test-support.ts';
+import { levels as levelsToLower } from './levels.ts';
 import { narrower } from './narrower.ts';
 import { advise, params } from './params.ts';
-import { describePlan, planFor } from './plan.ts';
+import { describePlan, type GithubPermission, planFor } from './plan.ts';
 import { reach } from './reach.ts';
 
 const account = {
@@ -76,7 +78,52 @@ test('the plan reads as wide as it may be, and who-can is told that nobody can t
   assert.equal(narrower(planOf({ codespaces_secrets: 'read' }), planOf({ actions_variables: 'write' })), false);
 });
 
-test('it is warned about with the near name; how it is spelt and its level are still closed', () => {
+test('so is a level that Writ does not know of a permission it knows', async () => {
+  const levels = { contents: 'admin', organization_events: 'write', workflows: 'read' };
+  assert.equal(params.safeParse(wanted(levels)).success, true);
+  assert.deepEqual(
+    advise(wanted({ ...levels, issues: 'write', contens: 'read' })).map(({ path }) => path[1]),
+    ['contents', 'organization_events', 'workflows', 'contens'],
+  );
+  assert.match(advise(wanted(levels))[2]?.message ?? '', /^is read, and Writ knows of workflows only write: GitHub/);
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: an input of a manifest, not JavaScript's
+  assert.deepEqual(advise(wanted({ contents: '${inputs.level}' })), []);
+  const plan = planOf({ contents: 'admin' });
+  const { summary } = describePlan(plan);
+  assert.match(
+    summary[0] ?? '',
+    /^Whatever GitHub opens with contents: admin, a level Writ does not know of it: it may reach the whole organization example-org.*\(GitHub: contents: admin\)$/,
+  );
+  assert.match(summary.join('\n'), /Every branch can be written/);
+  assert.deepEqual(reach(plan)[0]?.resources, ['example-org', 'example-org/*']);
+  assert.match(reach(plan)[0]?.uncertain ?? '', /level Writ does not know/);
+  for (const [name, one, other, within] of [
+    ['contents', 'read', 'admin', false],
+    ['contents', 'admin', 'write', false],
+    ['contents', 'admin', 'admin', true],
+    ['workflows', 'read', 'write', false],
+    ['contents', 'read', 'write', true],
+  ] as const)
+    assert.equal(narrower(planOf({ [name]: one }), planOf({ [name]: other })), within, `${name}: ${one} of ${other}`);
+  const lowered = (permissions: Record<string, string>) =>
+    levelsToLower(params.parse(wanted(permissions))).map(({ name, steps }) => [name, steps?.map(({ key }) => key)]);
+  assert.deepEqual(lowered({ contents: 'admin', issues: 'write' }), [
+    ['contents', ['none']],
+    ['issues', ['read', 'none']],
+  ]);
+  const refused = await issueWith(harness, wanted({ contents: 'admin' })).catch((error: ProviderError) => error);
+  assert.equal((refused as ProviderError).code, 'upstream_refused');
+  const permission = plan.permission as unknown as GithubPermission;
+  const answer = (level: string) => ({
+    permissions: { contents: level, metadata: 'read' },
+    repository_selection: 'selected',
+    repositories: [{ full_name: 'example-org/orders' }],
+  });
+  assert.equal(beyondPlan(answer('admin'), permission), null);
+  assert.match(beyondPlan(answer('write'), permission) ?? '', /does not give the token contents: admin/);
+});
+
+test('it is warned about with the near name; how it is spelt and the words for levels are still closed', () => {
   assert.deepEqual(
     advise(wanted({ contens: 'read', issues: 'read' })).map(({ path, near }) => [path, near?.written]),
     [[['permissions', 'contens'], 'contens']],
