@@ -183,10 +183,11 @@ test('a stop has a deadline: what is under way then is left, and said', async ()
 test('a broker that is given a proxy sends by it, and leaves the process as it was', async () => {
   const proxyOf = () => (https.globalAgent as unknown as { options: AgentOptions }).options.proxyEnv;
   const before = proxyOf();
-  const env = { HTTPS_PROXY: 'http://127.0.0.1:9', NO_PROXY: 'example.com' };
+  const env = { HTTPS_PROXY: 'http://127.0.0.1:9', NO_PROXY: 'example.com,fd00::/8' };
   broker = await ground.start(env, { inMemory: await migratedImage() });
   assert.equal(proxyOf()?.https_proxy, env.HTTPS_PROXY);
   assert.match(proxyOf()?.no_proxy ?? '', /^example\.com,\.example\.com,localhost,/);
+  assert.ok(ground.log.some((line) => line.includes('NO_PROXY: networks of IPv6') && line.includes('fd00::/8')));
   assert.equal((await ready())[0], 200, 'this machine is never asked through a proxy');
   await broker.stop();
   broker = null;

@@ -6,7 +6,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { createLongPoller } from '../core/long-poller.ts';
-import { useProxies } from '../core/proxies.ts';
+import { unmatchedNetworks, useProxies } from '../core/proxies.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import { drainable } from '../http/drain.ts';
 import { mountHealth } from '../http/health.ts';
@@ -55,6 +55,9 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const foundation = await openFoundation(env, overrides);
   const { settings, store, clock, log, ring } = foundation;
   const withoutProxies = useProxies(env);
+  const unmatched = unmatchedNetworks(env);
+  if (unmatched.length > 0)
+    log.warn({ networks: unmatched }, 'NO_PROXY: networks of IPv6 are not matched; addresses in them go by the proxy');
 
   // 2.
   const server = createServer({ requestTimeout: 15_000, headersTimeout: 10_000, keepAliveTimeout: 75_000 });

@@ -57,9 +57,10 @@ test('a proxy that is not spoken to, and a network that is none, are faults with
   const faults = faultsOf({ HTTPS_PROXY: 'socks5://user:hunter2@proxy.test', NO_PROXY: 'example.com,10.0.0.0/33' });
   assert.deepEqual(faults, [
     'HTTPS_PROXY: must be the http or https URL of a proxy',
-    'NO_PROXY: "10.0.0.0/33" is no network of IPv4 addresses, like 10.0.0.0/8',
+    'NO_PROXY: "10.0.0.0/33" is no network of addresses, like 10.0.0.0/8',
   ]);
   assert.deepEqual(faultsOf({ HTTPS_PROXY: 'http://user:pass@proxy.test:3128', NO_PROXY: '*' }), []);
+  assert.deepEqual(faultsOf({ HTTPS_PROXY: 'proxy.test:3128', NO_PROXY: '10.0.0.0/8,fd00::/8' }), []);
 });
 
 test('a half-configured provider names the missing variable; an untouched one is off', () => {

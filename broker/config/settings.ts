@@ -86,7 +86,7 @@ export const environment = z.object({
       'Public URL of the broker: issuer of its tokens, base of its links, what clouds fetch the JWKS from. Required with `DATABASE_URL` and when `WRIT_LISTEN` is not loopback; must be https unless it is loopback. Scheme, host and port alone: the broker cannot live under a path.',
     ),
   HTTPS_PROXY: proxy.describe(
-    'Proxy (http or https URL) that https requests go by: to providers, identity providers, issuers, Slack. In lower case too, which comes first. Never this machine or a cloud’s metadata service; not webhooks, event receivers and on-call rotas, whose addresses are looked up here.',
+    'Proxy (http or https URL; without a scheme, http) that https requests go by: to providers, identity providers, issuers, Slack. In lower case too, which comes first. Never this machine or a cloud’s metadata service; not webhooks, event receivers and on-call rotas, whose addresses are looked up here.',
   ),
   HTTP_PROXY: proxy.describe('The same for plain http.'),
   NO_PROXY: z
@@ -97,7 +97,7 @@ export const environment = z.object({
         proxyFault({ HTTP_PROXY: 'http://proxy', NO_PROXY: String(issue.input) }) ?? 'is not understood',
     })
     .describe(
-      'What goes past the proxies, separated by commas: names (`example.com` is what is below it too), `name:port`, addresses, networks of IPv4 (`10.0.0.0/8`, for addresses that stand in a URL), or `*`.',
+      'What goes past the proxies, separated by commas: names (`example.com` is what is below it too), `name:port`, addresses, networks (`10.0.0.0/8`, for addresses of IPv4 that stand in a URL; of IPv6 they are taken and match nothing), or `*`.',
     ),
   WRIT_ROLE: z
     .enum(['all', 'api', 'worker'])

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { getJson } from './get-json.ts';
 import { post } from './post.ts';
-import { proxyEnvironment, useProxies } from './proxies.ts';
+import { proxyEnvironment, unmatchedNetworks, useProxies } from './proxies.ts';
 
 const by = 'http://proxy.test:3128';
 
@@ -22,13 +22,27 @@ test('lower case comes first, an empty variable is none, and without a proxy the
 });
 
 test('what is no proxy and no network is a fault, and no password is told', () => {
-  for (const HTTPS_PROXY of ['socks5://user:hunter2@proxy.test', 'proxy.test:3128', 'http://'])
+  for (const HTTPS_PROXY of ['socks5://user:hunter2@proxy.test', 'user:hunter2@proxy.test:99999', 'http://', ':3128'])
     assert.throws(
       () => proxyEnvironment({ HTTPS_PROXY }),
       (error: Error) => /^HTTPS_PROXY must be/.test(error.message) && !error.message.includes('hunter2'),
     );
-  for (const NO_PROXY of ['10.0.0.0/33', '10.0.0/8', 'fd00::/8', '/8'])
-    assert.throws(() => proxyEnvironment({ HTTPS_PROXY: by, NO_PROXY }), /is no network of IPv4 addresses/);
+  for (const NO_PROXY of ['10.0.0.0/33', '10.0.0/8', 'fd00::/129', 'fd00::1::/8', 'fd00/8', '/8'])
+    assert.throws(() => proxyEnvironment({ HTTPS_PROXY: by, NO_PROXY }), /is no network of addresses/);
+});
+
+test('a proxy without a scheme is spoken to in http, as curl does', () => {
+  const read = proxyEnvironment({ HTTPS_PROXY: 'proxy.test:3128', http_proxy: 'user:word@proxy.test:3128' });
+  assert.equal(read?.https_proxy, 'http://proxy.test:3128');
+  assert.equal(read?.http_proxy, 'http://user:word@proxy.test:3128');
+});
+
+test('networks of IPv6 keep nothing from starting, and those that nothing matches are told', () => {
+  const NO_PROXY = '10.0.0.0/8,fd00::/8 ::/0,2001:DB8::1/128';
+  const { no_proxy = '' } = proxyEnvironment({ HTTPS_PROXY: by, NO_PROXY }) ?? {};
+  assert.match(no_proxy, /^10\.0\.0\.0-10\.255\.255\.255,2001:db8::1,\[2001:db8::1\],localhost,/);
+  assert.deepEqual(unmatchedNetworks({ HTTPS_PROXY: by, NO_PROXY }), ['fd00::/8', '::/0']);
+  assert.deepEqual(unmatchedNetworks({ NO_PROXY }), []);
 });
 
 test('NO_PROXY: names and what is below them, ports, addresses, networks; this machine and metadata always', async () => {
