@@ -102,6 +102,10 @@ export interface Advice {
  */
 export const aboutItsEnd = { about: 'end' } as const;
 
+/** The input that a text of a manifest ends in; null where it ends in something else. */
+export const lastInput = (text: unknown): string | null =>
+  typeof text === 'string' ? (/\$\{inputs\.([^{}]+)\}$/.exec(text)?.[1] ?? null) : null;
+
 /** A text as a pattern of `Reach` that takes nothing else. */
 export const literally = (text: string): string => text.replace(/[*?\\]/g, '\\$&');
 

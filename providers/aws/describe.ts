@@ -1,6 +1,7 @@
 /** An AWS plan in words. */
 import type { Plan, PlanDescription } from '../contract.ts';
-import type { AwsParams } from './params.ts';
+import { caveatOf } from './conditions.ts';
+import { type AwsParams, anyRegion } from './params.ts';
 import type { AwsPermission } from './session-policy.ts';
 import { type AwsSettings, canRevoke } from './settings.ts';
 
@@ -77,21 +78,34 @@ function inWords(params: AwsParams): string[] {
           ),
         ];
         const onlyIf = (statement.only_if ?? []).map(
-          ({ test, key, values }) => `${key} ${test} ${values.join(' or ')}`,
+          ({ test, key, values = [], patterns = [] }) =>
+            `${key} ${test} ${[...values, ...patterns.map(patternInWords)].join(' or ')}${caveatOf(test, values)}`,
         );
         const rest = onlyIf.length === 0 ? '' : `, only if ${onlyIf.join(' and ')}`;
         const each = (where: string) => actions.map((action) => `${action} ${where}${rest}`);
         return [
-          ...(statement.resources ?? []).flatMap((arn) => each(`on exactly ${arn}`)),
-          ...(statement.resource_prefixes ?? []).flatMap((arn) => each(`on everything whose ARN begins with ${arn}`)),
+          ...(statement.resources ?? []).flatMap((arn) => each(`on exactly ${arn}${regions(arn)}`)),
+          ...(statement.resource_prefixes ?? []).flatMap((arn) =>
+            each(`on everything whose ARN begins with ${arn}${regions(arn)}`),
+          ),
           ...(statement.resource_beginnings ?? []).flatMap((arn) =>
-            each(`on everything whose ARN begins with ${arn}, whatever follows, neighbours too`),
+            each(`on everything whose ARN begins with ${arn}${regions(arn)}, whatever follows, neighbours too`),
           ),
           ...(statement.every_resource === true ? each('on every resource there is, none is named') : []),
         ];
       });
   }
 }
+
+const regions = (arn: string): string => (anyRegion.test(arn) ? ', in every region' : '');
+
+type Pattern = readonly (string | { any: 'text' | 'character' })[];
+
+/** A gap reads unlike the character that IAM writes for it, which is a literal in the texts beside it. */
+const patternInWords = (pieces: Pattern): string =>
+  pieces
+    .map((piece) => (typeof piece === 'string' ? piece : piece.any === 'text' ? '(any text)' : '(any character)'))
+    .join('');
 
 /** What is said to AWS of the session itself. */
 const aboutSession = ({ session_tags, external_id }: AwsParams): string[] => [

@@ -11,7 +11,7 @@ import { issue } from './issue.ts';
 import { levels } from './levels.ts';
 import { storeLimits } from './limits.ts';
 import { narrower } from './narrower.ts';
-import { type AwsParams, awsParams } from './params.ts';
+import { type AwsParams, advise, awsParams } from './params.ts';
 import { reach } from './reach.ts';
 import { prune, revoke, roleOf } from './revoke.ts';
 import { roleLifetimes } from './role-lifetime.ts';
@@ -42,6 +42,7 @@ export function createAwsProvider(
       longestProviderLifetimeSeconds: settings.WRIT_AWS_MAX_TTL_SECONDS + 120,
     },
     params: awsParams,
+    advise,
     credential: awsCredential,
     plan: (params, ttlSeconds) => planFor(params, ttlSeconds, settings),
     describe: (plan) => {

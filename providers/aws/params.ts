@@ -1,10 +1,12 @@
 /**
  * What a capability on AWS is made of: a role and one service's typed permission, or a list of actions ×
  * ARNs. Values are literals: `*`, `?` and `$` in them stand for themselves (see literal.ts). What matches
- * more than one thing does so by its structure (`prefix`, `resource_prefixes`, `resource_beginnings`) only.
+ * more than one thing does so by its structure (`prefix`, `resource_prefixes`, `resource_beginnings`,
+ * `every_region`, `patterns`) only.
  */
 import { z } from 'zod';
-import { aboutItsEnd } from '../contract.ts';
+import { type Advice, aboutItsEnd, lastInput } from '../contract.ts';
+import { isOperator, operatorName, operators, takesPatterns } from './conditions.ts';
 import { regionName } from './partition.ts';
 
 const region = z
@@ -139,12 +141,22 @@ const secretsmanager = z.strictObject({
     .describe('Full ARN of the secret, its six random characters included.'),
 });
 
+/** The beginning of an ARN that is for every region. */
+export const anyRegion = /^arn:[a-z-]+:[a-z0-9-]+:\*:/;
+
+/** The lists of ARNs in a statement. */
+export const namedLists = ['resources', 'resource_prefixes', 'resource_beginnings'] as const;
+
+/** What is AWS's own has no number for an account: `aws`, `cloudfront`. A region may be every one. */
 const arn = z
   .string()
   .max(1024)
-  .regex(/^arn:aws[a-z-]*:[a-z0-9-]+:[a-z0-9-]*:(?:\d{12})?:[^\p{C}\p{Zl}\p{Zp}]+$/u, 'not an ARN')
+  .regex(
+    /^arn:aws[a-z-]*:[a-z0-9-]+:(?:[a-z0-9-]*|\*):(?:\d{12}|[a-z][a-z0-9-]*)?:[^\p{C}\p{Zl}\p{Zp}]+$/u,
+    'not an ARN',
+  )
   .refine(
-    (value) => !/[*?]/.test(value),
+    (value) => !/[*?]/.test(value.replace(anyRegion, '')),
     'must not hold "*" or "?": use resource_prefixes for everything that begins alike',
   );
 
@@ -182,28 +194,58 @@ const wholeService = z
   .regex(/^[a-z0-9-]+$/, 'must be the prefix of a service, like "dynamodb"')
   .refine((service) => !neverDelegated.includes(service), 'this service is never delegated');
 
-const condition = z.strictObject({
-  test: z
-    .enum([
-      'StringEquals',
-      'StringNotEquals',
-      'StringEqualsIgnoreCase',
-      'ForAnyValue:StringEquals',
-      'ArnEquals',
-      'Bool',
-      'NumericLessThanEquals',
-      'NumericGreaterThanEquals',
-    ])
-    .describe(
-      'How IAM compares. Only what is surely there is compared: a missing key fails, but for `StringNotEquals`.',
-    ),
-  key: z
-    .string()
-    .max(256)
-    .regex(/^[a-z0-9-]+:[A-Za-z0-9/_.:=+@-]+$/, 'not a condition key, like "aws:ResourceTag/team"')
-    .describe('Condition key, such as `aws:ResourceTag/team`.'),
-  values: z.array(text(512)).min(1).max(20).describe('Literals, of which one must be equal.'),
-});
+/**
+ * A text with gaps. What is written in it is literal, whatever inputs hold: only a gap matches more than
+ * itself.
+ */
+const pattern = z
+  .array(
+    z.union([
+      text(512),
+      z.strictObject({
+        any: z.enum(['text', 'character']).describe('`text` is what IAM writes `*`, `character` is `?`.'),
+      }),
+    ]),
+  )
+  .min(1)
+  .max(20);
+
+const condition = z
+  .strictObject({
+    test: z
+      .string()
+      .regex(operatorName, 'not how IAM spells an operator of conditions')
+      .describe(
+        'How IAM compares: any of its operators, such as `StringEquals`, `ArnLike`, `IpAddress`, `ForAllValues:StringEquals` or `BoolIfExists`. The plan says which hold where the key is absent, too.',
+      ),
+    key: z
+      .string()
+      .max(256)
+      .regex(/^[A-Za-z0-9.-]+:[A-Za-z0-9/_.:=+@-]+$/, 'not a condition key, like "aws:ResourceTag/team"')
+      .describe('Condition key, such as `aws:ResourceTag/team`.'),
+    values: z
+      .array(text(512))
+      .min(1)
+      .max(20)
+      .optional()
+      .describe('Literals, `*` and `?` too. One of them, or of the patterns, must match.'),
+    patterns: z
+      .array(pattern)
+      .min(1)
+      .max(20)
+      .optional()
+      .describe(
+        'For `StringLike`, `ArnLike` and their negations: texts with gaps. `[team-, {any: text}]` is `team-*` of IAM.',
+      ),
+  })
+  .refine(({ values, patterns }) => (values ?? patterns) !== undefined, {
+    path: ['values'],
+    message: 'name at least one value or pattern',
+  })
+  .refine(({ test, patterns }) => patterns === undefined || takesPatterns(test), {
+    path: ['patterns'],
+    message: 'only StringLike, ArnLike, ArnEquals and their negations take patterns',
+  });
 
 const managed = z.strictObject({
   ...common,
@@ -255,6 +297,10 @@ const custom = z.strictObject({
             .describe(
               'Everything whose ARN begins with one of these, whatever follows: `…/customers/4` is `…/customers/42` too.',
             ),
+          every_region: z
+            .literal(true)
+            .optional()
+            .describe('The ARNs may have `*` for their region, and the plan reads so: `arn:aws:ec2:*:…`.'),
           every_resource: z
             .literal(true)
             .optional()
@@ -278,6 +324,17 @@ const custom = z.strictObject({
             every_resource !== true || (resources ?? resource_prefixes ?? resource_beginnings) === undefined,
           { path: ['every_resource'], message: 'give either named resources or every_resource' },
         )
+        .superRefine((statement, context) => {
+          if (statement.every_region === true) return;
+          for (const list of namedLists)
+            for (const [index, value] of (statement[list] ?? []).entries())
+              if (anyRegion.test(value))
+                context.addIssue({
+                  code: 'custom',
+                  path: [list, index],
+                  message: 'has "*" for its region, which needs every_region: true next to it',
+                });
+        })
         .refine(
           ({ only_if = [] }) =>
             new Set(only_if.map(({ test, key }) => `${test} ${key}`.toLowerCase())).size === only_if.length,
@@ -294,3 +351,51 @@ const custom = z.strictObject({
 
 export const awsParams = z.discriminatedUnion('service', [s3, dynamodb, sqs, secretsmanager, managed, custom]);
 export type AwsParams = z.infer<typeof awsParams>;
+
+/** Operators that only AWS can judge, and beginnings and patterns that reach an input's neighbours. */
+export function advise(given: unknown): Advice[] {
+  return listOf(given, 'statements').flatMap((statement, index) => {
+    const at = ['statements', index];
+    const begins = listOf(statement, 'resource_beginnings').flatMap((arn, place): Advice[] =>
+      neighbours(
+        lastInput(arn),
+        [...at, 'resource_beginnings', place],
+        'use resource_prefixes, which end in "/" or ":"',
+      ),
+    );
+    const tests = listOf(statement, 'only_if').flatMap((one, place) => {
+      const test = (one as { test?: unknown } | null | undefined)?.test;
+      const path = [...at, 'only_if', place];
+      const patterns = listOf(one, 'patterns').flatMap((given, nth) => {
+        const pieces: unknown[] = Array.isArray(given) ? given : [];
+        return pieces.flatMap((piece, at) =>
+          isGap(pieces[at + 1])
+            ? neighbours(lastInput(piece), [...path, 'patterns', nth, at], 'put a delimiter after the input')
+            : [],
+        );
+      });
+      if (typeof test !== 'string' || test.includes('${') || isOperator(test)) return patterns;
+      const message = 'is an operator Writ does not know: AWS says whether it exists';
+      return [{ path: [...path, 'test'], message, near: { written: test, known: operators } }, ...patterns];
+    });
+    return [...begins, ...tests];
+  });
+}
+
+const neighbours = (input: string | null, path: Advice['path'], instead: string): Advice[] =>
+  input === null
+    ? []
+    : [
+        {
+          path,
+          message: `ends in the input ${input}, so that it reaches the neighbours of each value: of 4, those of 42 too. Where that is not meant, ${instead}`,
+        },
+      ];
+
+const isGap = (piece: unknown): boolean => (piece as { any?: unknown } | null | undefined)?.any === 'text';
+
+/** Parameters that are advised on may be of any shape. */
+function listOf(value: unknown, key: string): unknown[] {
+  const list = (value as { [key: string]: unknown } | null | undefined)?.[key];
+  return Array.isArray(list) ? list : [];
+}

@@ -1,7 +1,7 @@
 /** Parameters → the session policy: the exact permission of one credential. Pure. */
 import { type JsonObject, type Plan, ProviderError } from '../contract.ts';
 import { literal, policyText } from './literal.ts';
-import type { AwsParams } from './params.ts';
+import { type AwsParams, anyRegion, namedLists } from './params.ts';
 import { partitionOf, partitionOfRegion } from './partition.ts';
 import type { AwsSettings } from './settings.ts';
 
@@ -89,9 +89,7 @@ function arnsIn(params: AwsParams): [path: string, arn: string][] {
       return listed('policies', params.policies);
     case 'custom':
       return params.statements.flatMap((statement, index) =>
-        (['resources', 'resource_prefixes', 'resource_beginnings'] as const).flatMap((list) =>
-          listed(`statements.${index}.${list}`, statement[list]),
-        ),
+        namedLists.flatMap((list) => listed(`statements.${index}.${list}`, statement[list])),
       );
     default:
       return [];
@@ -154,9 +152,9 @@ function allowed(params: AwsParams): JsonObject[] {
           statement.every_resource === true
             ? ['*']
             : [
-                ...(statement.resources ?? []).map(literal),
+                ...(statement.resources ?? []).map(arnText),
                 ...[...(statement.resource_prefixes ?? []), ...(statement.resource_beginnings ?? [])].map(
-                  (beginning) => `${literal(beginning)}*`,
+                  (beginning) => `${arnText(beginning)}*`,
                 ),
               ],
           statement.only_if === undefined ? undefined : conditionOf(statement.only_if),
@@ -170,8 +168,18 @@ type OnlyIf = NonNullable<Extract<AwsParams, { service: 'custom' }>['statements'
 /** IAM gives `${…}` a meaning in every text, so that literals are written out here too. */
 function conditionOf(tests: OnlyIf): JsonObject {
   const condition: { [test: string]: JsonObject } = {};
-  for (const { test, key, values } of tests) condition[test] = { ...condition[test], [key]: values.map(literal) };
+  for (const { test, key, values = [], patterns = [] } of tests)
+    condition[test] = { ...condition[test], [key]: [...values.map(literal), ...patterns.map(patternText)] };
   return condition;
+}
+
+const patternText = (pieces: NonNullable<OnlyIf[number]['patterns']>[number]): string =>
+  pieces.map((piece) => (typeof piece === 'string' ? literal(piece) : piece.any === 'text' ? '*' : '?')).join('');
+
+/** Literal but for the region, where `every_region` lets it be each. */
+function arnText(arn: string): string {
+  const beginning = anyRegion.exec(arn)?.[0] ?? '';
+  return `${beginning}${literal(arn.slice(beginning.length))}`;
 }
 
 export const allow = (actions: string[], resources: string[], condition?: JsonObject): JsonObject => ({

@@ -1,7 +1,7 @@
 /** A plan in plain words, for the person who approves it. */
 import type { Plan, PlanDescription } from '../contract.ts';
 import type { BucketAccess } from './boundary.ts';
-import { cloudPlatform } from './params.ts';
+import { cloudPlatform, scopeBeginning } from './params.ts';
 import { readPermission } from './permission.ts';
 
 /** What the usual roles amount to; any other role is named as it is. */
@@ -26,10 +26,7 @@ export function describe(plan: Plan, lagSeconds: number): PlanDescription {
         : 'Google APIs within the scopes below, as far as the roles of the service account go',
     );
   else summary.push('Nothing in Google Cloud outside these objects');
-  summary.push(
-    `Acts as ${account}`,
-    `OAuth scopes: ${permission.scopes.map((scope) => scope.replace('https://www.googleapis.com/auth/', '')).join(', ')}`,
-  );
+  summary.push(`Acts as ${account}`, `OAuth scopes: ${permission.scopes.map(scopeInWords).join(', ')}`);
   if (!permission.exclusive)
     return {
       summary,
@@ -45,6 +42,12 @@ export function describe(plan: Plan, lagSeconds: number): PlanDescription {
       text: `Revoked by disabling its service account at Google, which may take up to ${lagSeconds} s to be felt everywhere. Google itself ends the token after ${plan.ttl_seconds} seconds.`,
     },
   };
+}
+
+/** Google's usual ones by their names; a word of OpenID Connect must not read like one of them. */
+function scopeInWords(scope: string): string {
+  if (scope.startsWith(scopeBeginning)) return scope.slice(scopeBeginning.length);
+  return scope.startsWith('https:') ? scope : `${scope} (OpenID Connect)`;
 }
 
 function bucketLine({ bucket, role, prefix, object, managed_folder, name_begins }: BucketAccess): string {

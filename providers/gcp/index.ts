@@ -12,7 +12,7 @@ import { askTime } from './http.ts';
 import { issue } from './issue.ts';
 import { levels } from './levels.ts';
 import { narrower } from './narrower.ts';
-import { type GcpParams, params } from './params.ts';
+import { advise, type GcpParams, params } from './params.ts';
 import { asJson, planPermission, readPermission } from './permission.ts';
 import { reach } from './reach.ts';
 import { releaseAccount, revokeOne } from './revoke.ts';
@@ -59,6 +59,7 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
     // be used again.
     limits: { minTtlSeconds: 10, maxTtlSeconds: 3600, longestProviderLifetimeSeconds: 3600 + 120 },
     params,
+    advise,
     credential: gcpCredential,
     plan: (given, ttlSeconds) => ({
       provider: 'gcp',

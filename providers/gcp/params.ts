@@ -2,16 +2,24 @@
  * A capability's parameters for Google Cloud. Every value has a pattern of its own; unknown keys are refused.
  */
 import { z } from 'zod';
-import { aboutItsEnd } from '../contract.ts';
+import { type Advice, aboutItsEnd, lastInput } from '../contract.ts';
 import { projectId, serviceAccount } from './settings.ts';
 
 export const cloudPlatform = 'https://www.googleapis.com/auth/cloud-platform';
 
+/** What nearly all scopes of Google begin with. */
+export const scopeBeginning = 'https://www.googleapis.com/auth/';
+
+/**
+ * What Google calls a scope: a URL of its own, or a word of OpenID Connect. Scopes are sent with spaces
+ * between them, so that none may hold what could be read as two.
+ */
 const scope = z
   .string()
+  .max(200)
   .regex(
-    /^https:\/\/www\.googleapis\.com\/auth\/[a-z0-9._-]{1,100}$/,
-    'must be a https://www.googleapis.com/auth/… scope',
+    /^(?:openid|email|profile|https:\/\/(?:[a-z0-9-]+\.)*(?:google|googleapis)\.com\/[A-Za-z0-9._~/-]*)$/,
+    'must be a scope of Google: https://www.googleapis.com/auth/…, another https URL of google.com or googleapis.com, openid, email or profile',
   );
 
 const bucket = z
@@ -119,5 +127,38 @@ export const params = z
     if (value.scopes === undefined && value.bucket === undefined && value.buckets === undefined)
       fault('scopes', 'is needed unless buckets bound the token');
   });
+
+/** Scopes that only Google can judge, and beginnings of names that reach an input's neighbours. */
+export function advise(given: unknown): Advice[] {
+  const asked = (typeof given === 'object' && given !== null ? given : {}) as Record<string, unknown>;
+  const scopes = Array.isArray(asked.scopes) ? (asked.scopes as unknown[]) : [];
+  const buckets = Array.isArray(asked.buckets) ? (asked.buckets as unknown[]) : [];
+  return [
+    ...scopes.flatMap((one, index): Advice[] =>
+      typeof one !== 'string' || one.startsWith(scopeBeginning) || one.includes('${')
+        ? []
+        : [
+            {
+              path: ['scopes', index],
+              message: `is no scope of ${scopeBeginning}…: Google says whether it exists and what it opens`,
+            },
+          ],
+    ),
+    ...neighbours(asked, []),
+    ...buckets.flatMap((one, index) => neighbours(one, ['buckets', index])),
+  ];
+}
+
+function neighbours(access: unknown, above: Advice['path']): Advice[] {
+  const begins = (access as { name_begins?: unknown } | null)?.name_begins;
+  const input = lastInput(begins);
+  if (input === null) return [];
+  return [
+    {
+      path: [...above, 'name_begins'],
+      message: `ends in the input ${input}, so that it reaches the neighbours of each value: of 4, those of 42 too. Where that is not meant, use prefix, which ends in "/"`,
+    },
+  ];
+}
 
 export type GcpParams = z.output<typeof params>;
