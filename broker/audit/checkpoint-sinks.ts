@@ -8,6 +8,16 @@ import type { Logger } from 'pino';
  */
 export type CheckpointSink = (lines: readonly string[], signal: AbortSignal) => Promise<void>;
 
+/** @returns why nothing can be appended there, as the code of the system; null = it can. Makes the file */
+export async function fileFault(path: string): Promise<string | null> {
+  try {
+    await (await open(path, 'a', 0o600)).close();
+    return null;
+  } catch (error) {
+    return String((error as NodeJS.ErrnoException).code);
+  }
+}
+
 /** Appends, and waits until the disk has it. */
 export function fileSink(path: string): CheckpointSink {
   return async (lines) => {

@@ -3,10 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { digestWriter } from '../../approvals/digest.ts';
 import { deliveringChannels, openOutbox } from '../../approvals/outbox.ts';
 import { checkpointKey, publicName } from '../audit/checkpoint-format.ts';
-import { type CheckpointSink, fileSink, httpSink, logSink } from '../audit/checkpoint-sinks.ts';
+import { type CheckpointSink, fileFault, fileSink, httpSink, logSink } from '../audit/checkpoint-sinks.ts';
 import { type Checkpoints, createCheckpoints } from '../audit/checkpoints.ts';
 import { createBreakGlassMetrics } from '../break-glass/metrics.ts';
-import type { Settings } from '../config/settings.ts';
+import { ConfigurationError, type Settings } from '../config/settings.ts';
 import { systemClock } from '../core/clock.ts';
 import { createSideChannel } from '../core/side-channel.ts';
 import { createOwnerGauge } from '../signals/owner-gone-metrics.ts';
@@ -177,7 +177,12 @@ async function sinkOf(
   { settings, clock, log }: Pick<Parts, 'settings' | 'clock' | 'log'>,
 ): Promise<CheckpointSink> {
   if (place === 'log') return logSink(log);
-  if (place.startsWith('/')) return fileSink(place);
+  if (place.startsWith('/')) {
+    const fault = await fileFault(place);
+    if (fault !== null)
+      throw new ConfigurationError([`WRIT_CHECKPOINTS: ${place} cannot be written (${fault}); make its folder`]);
+    return fileSink(place);
+  }
   if (!place.startsWith('s3://')) return httpSink(place, settings.WRIT_CHECKPOINT_TOKEN);
   // Loads an SDK, which costs a start more than all the rest.
   const { bucketPlace, bucketSink } = await import('../audit/checkpoint-bucket.ts');

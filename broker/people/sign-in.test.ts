@@ -157,6 +157,7 @@ test('a callback needs the attempt it belongs to: state, cookie, code, once', as
   const attempt = first.jar.split('=')[0] ?? '';
   const denied = `/login/callback?error=access_denied&error_description=${encodeURIComponent('<b>no account</b>')}&state=${state}&iss=${encodeURIComponent(provider!.issuer)}`;
   const withState = (state: string) => callback.replace(/state=[^&]+/, `state=${state}`);
+  assert.match(callback, /&iss=http/);
   const refusals = [
     [callback, ''],
     [callback, second.jar],
@@ -164,6 +165,9 @@ test('a callback needs the attempt it belongs to: state, cookie, code, once', as
     [callback, `${first.jar.slice(0, -4)}AAAA`],
     [withState('other'), first.jar],
     [callback.replace(/code=[^&]+/, 'code=made-up'), first.jar],
+    // RFC 9207: this provider says who answers; another's answer, or nobody's, is not taken.
+    [callback.replace(/iss=[^&]+/, `iss=${encodeURIComponent('https://other.example')}`), first.jar],
+    [callback.replace(/&iss=[^&]+/, ''), first.jar],
     ['/login/callback', first.jar],
     ['/login/callback?error=access_denied&error_description=<script>alert(1)</script>', first.jar],
     [denied, first.jar],
