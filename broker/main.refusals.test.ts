@@ -125,7 +125,10 @@ test('folders and files that cannot be read are named with their variable', asyn
     [{ WRIT_MANIFEST_DIR: misnamed }, 'WRIT_MANIFEST_DIR: agent.yml in \\S+: .* ends in .yaml; rename it'],
     [{ WRIT_TRUST_FILE: nowhere }, 'WRIT_TRUST_FILE: \\S+ cannot be read \\(ENOENT\\)'],
     [{ WRIT_TRUST_FILE: folder }, 'WRIT_TRUST_FILE: \\S+ cannot be read \\(EISDIR\\)'],
-    [{ WRIT_CHECKPOINTS: join(nowhere, 'points') }, 'WRIT_CHECKPOINTS: \\S+ cannot be written \\(ENOENT\\); make its folder'],
+    [
+      { WRIT_CHECKPOINTS: join(nowhere, 'points') },
+      'WRIT_CHECKPOINTS: \\S+ cannot be written \\(ENOENT\\); make its folder',
+    ],
     [{ WRIT_ONCALL_FILE: nowhere }, 'WRIT_ONCALL_FILE: \\S+ cannot be read \\(ENOENT\\)'],
     [
       {

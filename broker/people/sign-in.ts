@@ -149,7 +149,7 @@ function whyNot(cause: unknown): string {
   return `Your identity provider did not confirm who you are.${words.length === 0 ? '' : ` It says: ${words.join(' – ')}`}`;
 }
 
-/** What the provider answered to the browser, or to the broker itself: to a pushed request, or for the code. */
+/** What the provider answered to the browser, or to the broker: to a pushed request, or for the code. */
 function wordsOf(cause: unknown): string[] {
   if (cause instanceof AuthorizationResponseError || cause instanceof ResponseBodyError)
     return [cause.error, cause.error_description ?? ''];
