@@ -102,6 +102,12 @@ export interface Advice {
  */
 export const aboutItsEnd = { about: 'end' } as const;
 
+/**
+ * `params` of a refinement (zod) that is about which members there are, how many, or two that are the same:
+ * the check of a manifest then sees that no value of an input could mend it.
+ */
+export const aboutItsShape = { about: 'shape' } as const;
+
 /** The input that a text of a manifest ends in; null where it ends in something else. */
 export const lastInput = (text: unknown): string | null =>
   typeof text === 'string' ? (/\$\{inputs\.([^{}]+)\}$/.exec(text)?.[1] ?? null) : null;

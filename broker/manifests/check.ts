@@ -13,7 +13,7 @@ import { type Capability, type Choice, type Input, type Manifest, member } from 
 import { faultAt, inReadingOrder, type Locate, type Path } from './parse.ts';
 import { matchesWhole, patternFault } from './pattern.ts';
 import type { ProviderShapes } from './provider-shapes.ts';
-import { isConstant, lastReference, referencesOf, textsOf } from './template.ts';
+import { isConstant, lastReference, referencesOf, textsOf, wholeReference } from './template.ts';
 import { isPlainText, unsafeText } from './unsafe-text.ts';
 
 export type { ProviderShapes } from './provider-shapes.ts';
@@ -61,7 +61,7 @@ export function checkManifest(manifest: Manifest, providers: ProviderShapes, loc
       const near = didYouMean(capability.provider, Object.keys(providers));
       report([...path, 'provider'], `is not a provider that is switched on (there are: ${known})${near}`);
     } else {
-      checkAgainstProvider(capability, provider.params, path, reportBeside);
+      checkAgainstProvider(capability, inputs, provider.params, path, reportBeside);
       checkEnds(manifest, capability, provider.params, path, reportBeside);
       checkPlans(manifest, capability, provider, path, reportBeside);
       // Otherwise whatever a person is asked about would be refused.
@@ -217,18 +217,21 @@ function checkChoice(choice: Choice, path: Path, report: Report): void {
 
 /**
  * Parses a sample of the parameters with the provider's own schema. Only faults that no input and no choice
- * could mend are reported: those in constant parameters, in members of an enumeration, of unknown and of
- * missing parameters. The rest is checked when the plan is made.
+ * could mend are reported, each judged where it is: one input somewhere in a list hides nothing beside it. The
+ * rest is checked when the plan is made.
  */
-function checkAgainstProvider(capability: Capability, schema: z.ZodType, path: Path, report: Report): void {
-  const sample: Record<string, Json> = { ...capability.params };
+function checkAgainstProvider(
+  capability: Capability,
+  inputs: Map<string, Input['type']> | null,
+  schema: z.ZodType,
+  path: Path,
+  report: Report,
+): void {
+  const sample = asTyped(capability.params, inputs) as Record<string, Json>;
   for (const [param, choice] of Object.entries(capability.choose)) sample[param] = sampleOf(choice);
-  const constant = (key: unknown) => {
-    const value = member(capability.params, String(key));
-    return !Object.hasOwn(capability.choose, String(key)) && (value === undefined || isConstant(value));
-  };
+  const certain = (issue: z.core.$ZodIssue) => isCertain(issue, capability, inputs);
   const near = new Map<string, string | null>();
-  const issues = certainIssues(schema, sample, constant, near);
+  const issues = certainIssues(schema, sample, certain, near);
   const meant = issues.flatMap((issue) =>
     issue.code === 'unrecognized_keys'
       ? issue.keys.map((key) => JSON.stringify([...issue.path, near.get(key) ?? null]))
@@ -237,7 +240,7 @@ function checkAgainstProvider(capability: Capability, schema: z.ZodType, path: P
   for (const issue of issues) {
     if (issue.code === 'unrecognized_keys') {
       for (const key of issue.keys) {
-        const group = Object.hasOwn(capability.choose, key) ? 'choose' : 'params';
+        const group = issue.path.length === 0 && Object.hasOwn(capability.choose, key) ? 'choose' : 'params';
         report(
           [...path, group, ...issue.path.map(pathPart), key],
           `is not a parameter of the provider ${capability.provider}${meantInstead(near.get(key))}`,
@@ -259,8 +262,9 @@ function checkAgainstProvider(capability: Capability, schema: z.ZodType, path: P
   for (const [param, choice] of Object.entries(capability.choose)) {
     if (choice.type !== 'string') continue;
     for (const [index, value] of (choice.enum ?? []).entries()) {
-      const issues = certainIssues(schema, { ...sample, [param]: value }, (key) => key === param);
-      const fault = issues.find((issue) => issue.code !== 'unrecognized_keys');
+      const decided = (issue: z.core.$ZodIssue) => issue.path[0] === param || certain(issue);
+      const issues = certainIssues(schema, { ...sample, [param]: value }, decided);
+      const fault = issues.find((issue) => issue.path[0] === param);
       if (fault !== undefined) {
         report(
           [...path, 'choose', param, 'enum', index],
@@ -330,10 +334,12 @@ function sampleOf(choice: Choice): Json {
   return choice.type === 'integer' ? choice.min : true;
 }
 
+type Certain = (issue: z.core.$ZodIssue) => boolean;
+
 function certainIssues(
   schema: z.ZodType,
   sample: unknown,
-  certain: (key: unknown) => boolean,
+  certain: Certain,
   near?: Map<string, string | null>,
 ): z.core.$ZodIssue[] {
   const parsed = schema.safeParse(sample, { error: (issue) => fieldWords(issue, near) });
@@ -341,25 +347,62 @@ function certainIssues(
 }
 
 /**
- * A sample fits a union if some branch has no definite fault; else the branch with the fewest faults is
- * reported.
+ * A sample fits a union if some branch has no definite fault; else the branch that is nearest to it is
+ * reported: one that takes such a value at all, with the fewest faults.
  */
-function certainAmong(
-  issues: readonly z.core.$ZodIssue[],
-  above: PropertyKey[],
-  certain: (key: unknown) => boolean,
-): z.core.$ZodIssue[] {
+function certainAmong(issues: readonly z.core.$ZodIssue[], above: PropertyKey[], certain: Certain): z.core.$ZodIssue[] {
   return issues.flatMap((issue) => {
     const path = [...above, ...issue.path];
     if (issue.code === 'invalid_union' && issue.errors.length > 0) {
       const branches = issue.errors.map((branch) => certainAmong(branch, path, certain));
-      return branches.reduce((best, branch) => (branch.length < best.length ? branch : best));
+      if (branches.some((branch) => branch.length === 0)) return [];
+      const takesNone = (branch: z.core.$ZodIssue[]) =>
+        branch.some((one) => isAboutKind(one) && one.path.length === path.length) ? 1 : 0;
+      return branches.sort((one, other) => takesNone(one) - takesNone(other) || one.length - other.length)[0] ?? [];
     }
-    if (issue.code === 'unrecognized_keys') {
-      return path.length === 0 || certain(path[0]) ? [{ ...issue, path }] : [];
-    }
-    return path.length > 0 && certain(path[0]) ? [{ ...issue, path }] : [];
+    const placed = { ...issue, path };
+    return certain(placed) ? [placed] : [];
   });
+}
+
+const isAboutKind = ({ code }: z.core.$ZodIssue) => code === 'invalid_type' || code === 'invalid_value';
+
+/** Whether no input and no choice could mend it. Names and the number of members are the author's alone. */
+function isCertain(
+  issue: z.core.$ZodIssue,
+  { params, choose }: Capability,
+  inputs: Map<string, unknown> | null,
+): boolean {
+  const { path, code } = issue;
+  if (code === 'unrecognized_keys') return true;
+  if (path.length === 0) return Object.keys(choose).length === 0 && isConstant(params);
+  if (Object.hasOwn(choose, String(path[0]))) return false;
+  const value = valueAt(params, path);
+  if (value === undefined || isConstant(value)) return true;
+  if (code === 'invalid_key' || (code === 'custom' && issue.params?.about === 'shape')) return true;
+  // A list with an input somewhere in it stays a list, of as many entries.
+  if (typeof value === 'object') return isAboutKind(issue) || code === 'too_small' || code === 'too_big';
+  // The sample has the type that the input has, which only an unknown one hides.
+  return code === 'invalid_type' && (inputs !== null || wholeReference(String(value)) === undefined);
+}
+
+function valueAt(value: Json, path: readonly PropertyKey[]): Json | undefined {
+  return path.reduce<Json | undefined>(
+    (at, key) =>
+      typeof at === 'object' && at !== null ? member(at as { [key: string]: Json }, String(key)) : undefined,
+    value,
+  );
+}
+
+/** The value with a number or a boolean wherever an input will put one. */
+function asTyped(value: Json, inputs: Map<string, Input['type']> | null): Json {
+  if (typeof value === 'string') {
+    const type = inputs?.get(wholeReference(value) ?? '');
+    return type === 'integer' ? 1 : type === 'boolean' ? true : value;
+  }
+  if (Array.isArray(value)) return value.map((item) => asTyped(item, inputs));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, asTyped(item, inputs)]));
 }
 
 const meantInstead = (name: string | null | undefined): string => (name ? `; did you mean ${name}?` : '');

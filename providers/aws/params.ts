@@ -5,7 +5,7 @@
  * `every_region`, `patterns`) only.
  */
 import { z } from 'zod';
-import { type Advice, aboutItsEnd, lastInput } from '../contract.ts';
+import { type Advice, aboutItsEnd, aboutItsShape, lastInput } from '../contract.ts';
 import { isOperator, operatorName, operators, takesPatterns } from './conditions.ts';
 import { regionName } from './partition.ts';
 
@@ -23,16 +23,17 @@ const tagText = (min: number, max: number) =>
 
 const sessionTags = z.record(tagText(1, 128), tagText(1, 256)).superRefine((tags, context) => {
   const seen = new Set<string>();
+  const fault = (path: string[], message: string) =>
+    context.addIssue({ code: 'custom', path, message, params: aboutItsShape });
   for (const key of Object.keys(tags)) {
     const folded = key.toLowerCase();
-    if (/^(?:aws:|writ-)/.test(folded))
-      context.addIssue({ code: 'custom', path: [key], message: 'is a name that AWS or Writ itself gives' });
+    if (/^(?:aws:|writ-)/.test(folded)) fault([key], 'is a name that AWS or Writ itself gives');
     // AWS takes no two keys that differ in case alone.
-    if (seen.has(folded)) context.addIssue({ code: 'custom', path: [key], message: 'is named twice' });
+    if (seen.has(folded)) fault([key], 'is named twice');
     seen.add(folded);
   }
   // AWS takes 50, and three are Writ's own.
-  if (seen.size === 0 || seen.size > 47) context.addIssue({ code: 'custom', message: 'must be between 1 and 47 tags' });
+  if (seen.size === 0 || seen.size > 47) fault([], 'must be between 1 and 47 tags');
 });
 
 const common = {
@@ -96,6 +97,7 @@ const s3 = z
   .refine((params) => params.key === undefined || params.prefix === undefined, {
     path: ['key'],
     message: 'give either prefix or key',
+    params: aboutItsShape,
   })
   .refine((params) => params.key === undefined || params.access !== 'list', {
     path: ['key'],
@@ -261,7 +263,10 @@ const managed = z.strictObject({
     )
     .min(1)
     .max(10)
-    .refine((arns) => new Set(arns).size === arns.length, 'names a policy twice')
+    .refine((arns) => new Set(arns).size === arns.length, {
+      error: 'names a policy twice',
+      params: aboutItsShape,
+    })
     .describe('ARNs of managed policies. What any of them allows is allowed, as it stands when AWS is asked.'),
 });
 
@@ -341,6 +346,7 @@ const custom = z.strictObject({
           {
             path: ['only_if'],
             message: 'has one key twice under one test: give it all its values there',
+            params: aboutItsShape,
           },
         ),
     )

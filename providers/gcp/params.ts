@@ -2,7 +2,7 @@
  * A capability's parameters for Google Cloud. Every value has a pattern of its own; unknown keys are refused.
  */
 import { z } from 'zod';
-import { type Advice, aboutItsEnd, lastInput } from '../contract.ts';
+import { type Advice, aboutItsEnd, aboutItsShape, lastInput } from '../contract.ts';
 import { projectId, serviceAccount } from './settings.ts';
 
 export const cloudPlatform = 'https://www.googleapis.com/auth/cloud-platform';
@@ -109,7 +109,8 @@ export const params = z
       .describe('Project id told to the agent with the credential. Grants nothing.'),
   })
   .superRefine((value, context) => {
-    const fault = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message });
+    const fault = (path: string, message: string) =>
+      context.addIssue({ code: 'custom', path: [path], message, params: aboutItsShape });
     if (value.bucket !== undefined && value.buckets !== undefined) fault('buckets', 'is given together with bucket');
     if (value.bucket === undefined)
       for (const key of ['role', ...waysToNarrow] as const)
@@ -123,6 +124,7 @@ export const params = z
           code: 'custom',
           path: ['buckets', index, way],
           message: `give one of ${waysToNarrow.join(', ')}`,
+          params: aboutItsShape,
         });
     if (value.scopes === undefined && value.bucket === undefined && value.buckets === undefined)
       fault('scopes', 'is needed unless buckets bound the token');

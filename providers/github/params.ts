@@ -1,6 +1,6 @@
 /** The capability's parameters: which repositories of one owner, and what may be done there. */
 import { z } from 'zod';
-import type { Advice } from '../contract.ts';
+import { type Advice, aboutItsShape } from '../contract.ts';
 import { isKnown, isKnownLevel, levelsOf, levelWords, permissionName, permissions } from './permissions.ts';
 
 /** GitHub logins: letters, digits, single hyphens; managed users also have an underscore. */
@@ -18,10 +18,16 @@ const permissionSet = z
   .record(z.string(), z.string())
   .superRefine((asked, context) => {
     const names = Object.keys(asked);
-    if (names.length === 0) context.addIssue({ code: 'custom', message: 'must name at least one permission' });
+    if (names.length === 0)
+      context.addIssue({ code: 'custom', message: 'must name at least one permission', params: aboutItsShape });
     for (const name of names) {
       if (!permissionName.test(name) || name.length > 100)
-        context.addIssue({ code: 'custom', path: [name], message: 'is not how GitHub spells a permission' });
+        context.addIssue({
+          code: 'custom',
+          path: [name],
+          message: 'is not how GitHub spells a permission',
+          params: aboutItsShape,
+        });
       else if (!levelWords.some((level) => level === asked[name]))
         context.addIssue({ code: 'custom', path: [name], message: `must be ${levelWords.join(' or ')}` });
     }
@@ -55,7 +61,12 @@ export const params = z
       // Names are case-insensitive at GitHub: the same repository twice would give one permission two
       // digests.
       if (seen.has(name.toLowerCase()))
-        context.addIssue({ code: 'custom', path: ['repositories', index], message: 'is named twice' });
+        context.addIssue({
+          code: 'custom',
+          path: ['repositories', index],
+          message: 'is named twice',
+          params: aboutItsShape,
+        });
       seen.add(name.toLowerCase());
     }
   });

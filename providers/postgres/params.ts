@@ -1,5 +1,6 @@
 /** What a capability on PostgreSQL is made of: tables, columns for each verb, and rows. */
 import { z } from 'zod';
+import { aboutItsShape } from '../contract.ts';
 
 /** PostgreSQL cuts longer names off without a word, and two names would become one. */
 const longestNameBytes = 63;
@@ -25,7 +26,7 @@ const columns = z
   .superRefine((names, context) => {
     for (const [index, column] of names.entries())
       if (names.indexOf(column) !== index)
-        context.addIssue({ code: 'custom', path: [index], message: 'is named twice' });
+        context.addIssue({ code: 'custom', path: [index], message: 'is named twice', params: aboutItsShape });
   });
 
 /** What a column is compared with. Text is taken as the column's type writes it, and not trimmed or cast. */
@@ -39,8 +40,10 @@ const rows = z
   .record(name, value)
   .superRefine((scope, context) => {
     const count = Object.keys(scope).length;
-    if (count === 0) context.addIssue({ code: 'custom', message: 'must name a column, or be "all"' });
-    if (count > 4) context.addIssue({ code: 'custom', message: 'must name at most four columns' });
+    if (count === 0)
+      context.addIssue({ code: 'custom', message: 'must name a column, or be "all"', params: aboutItsShape });
+    if (count > 4)
+      context.addIssue({ code: 'custom', message: 'must name at most four columns', params: aboutItsShape });
   })
   .describe('Column → value, all of which must hold, such as `customer_id` and the task’s input of that name.');
 
@@ -77,10 +80,13 @@ export const params = z
     const seen = new Set<string>();
     for (const [index, one] of tables.entries()) {
       const key = JSON.stringify([one.schema, one.table]);
-      if (seen.has(key)) context.addIssue({ code: 'custom', path: ['tables', index], message: 'is named twice' });
+      if (seen.has(key))
+        context.addIssue({ code: 'custom', path: ['tables', index], message: 'is named twice', params: aboutItsShape });
       seen.add(key);
-      if (server === 'replica' && (one.insert !== undefined || one.update !== undefined || one.delete))
-        context.addIssue({ code: 'custom', path: ['tables', index], message: 'a replica is for reading alone' });
+      if (server !== 'replica') continue;
+      const verb = one.insert !== undefined ? 'insert' : one.update !== undefined ? 'update' : one.delete && 'delete';
+      if (verb)
+        context.addIssue({ code: 'custom', path: ['tables', index, verb], message: 'a replica is for reading alone' });
     }
   });
 
