@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConfigurationError } from '../config/settings.ts';
-import { isManifest } from '../manifests/publish-folder.ts';
+import { isManifest, nameFault } from '../manifests/manifest-names.ts';
 import { agentOf } from '../manifests/read.ts';
 
 /** @throws ConfigurationError when it cannot be read, or holds a file that only looks like a manifest */
@@ -11,12 +11,12 @@ export async function findManifestFolder(folder: string | undefined): Promise<vo
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     throw new ConfigurationError([`WRIT_MANIFEST_DIR: ${folder} is no folder that can be read (${error.code})`]);
   });
-  const faults = names
-    .filter((name) => name.endsWith('.yml'))
-    .sort()
-    .map((name) => `WRIT_MANIFEST_DIR: ${name} in ${folder}: a manifest’s name ends in .yaml; rename it`);
+  const faults = names.sort().flatMap((name) => {
+    const fault = nameFault(name);
+    return fault === null ? [] : [`WRIT_MANIFEST_DIR: ${name} in ${folder}: ${fault}`];
+  });
   const fileOf = new Map<string, string>();
-  for (const name of names.filter(isManifest).sort()) {
+  for (const name of names.filter(isManifest)) {
     const agent = agentOf(await readFile(join(folder, name), 'utf8').catch(() => ''));
     const other = agent === null ? undefined : fileOf.get(agent);
     if (other !== undefined)

@@ -11,6 +11,7 @@ import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Store } from '../store/open.ts';
 import type { ProviderShapes } from './check.ts';
+import { isManifest } from './manifest-names.ts';
 import { publishManifest } from './publish.ts';
 
 export interface FolderDeps {
@@ -36,9 +37,6 @@ export interface PublishedFolder {
   leftOut(): string | null;
   stop(): Promise<void>;
 }
-
-/** Whether a file of the folder is a manifest: cases of one stand beside it. */
-export const isManifest = (name: string): boolean => /(?<!\.cases)\.yaml$/.test(name);
 
 /**
  * Publishes what differs from the version in force. A file that does not hold is reported and leaves the

@@ -2,11 +2,12 @@
  * `writ manifest check`: the broker's own reading of manifests and of their cases, without a broker; what
  * hangs on a broker's settings is asked there when it is wanted.
  */
-import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { isCasesFile, readCases } from '../../broker/cases/read-cases.ts';
+import { nameFault } from '../../broker/manifests/manifest-names.ts';
 import { agentOf, cedarSchemaOf } from '../../broker/manifests/read.ts';
 import { type Environment, faultsAtBroker } from './admin.ts';
-import { manifestOf, printFaults, shapes } from './manifest-files.ts';
+import { manifestOf, printFaults, shapes, textOf, UnreadableFile } from './manifest-files.ts';
 
 /**
  * Parses, checks and compiles each file, against every provider whether it is switched on somewhere or not.
@@ -15,17 +16,28 @@ import { manifestOf, printFaults, shapes } from './manifest-files.ts';
  * @param broker where its settings are to be asked for too: which roles, owners, accounts there are
  * @returns 0 when all of them could be published, else 1; each fault is printed with file, line, column and
  *   path
- * @throws Error when a file cannot be read
  */
 export async function checkManifests(files: string[], broker: Environment | null): Promise<number> {
   let failed = 0;
   const fileOf = new Map<string, string>();
   for (const file of files) {
-    const words = await (isCasesFile(file) ? checkCases(file) : checkManifest(file, broker, fileOf));
-    if (words === null) failed += 1;
+    // A broker does not start with such a name in its folder, whatever the file holds.
+    const misnamed = nameFault(basename(file));
+    if (misnamed !== null) printFaults(file, [{ path: '', message: misnamed }]);
+    const words = await (isCasesFile(file) ? checkCases(file) : checkManifest(file, broker, fileOf)).catch(
+      sayUnreadable,
+    );
+    if (words === null || misnamed !== null) failed += 1;
     else console.log(`✔ ${file}: ${words}`);
   }
   return failed === 0 ? 0 : 1;
+}
+
+/** One file that is not there hides nothing of the next. */
+function sayUnreadable(error: unknown): null {
+  if (!(error instanceof UnreadableFile)) throw error;
+  console.error(`✘ ${error.message}`);
+  return null;
 }
 
 async function checkManifest(
@@ -33,7 +45,7 @@ async function checkManifest(
   broker: Environment | null,
   fileOf: Map<string, string>,
 ): Promise<string | null> {
-  const source = await readFile(file, 'utf8');
+  const source = await textOf(file);
   const named = agentOf(source);
   const other = named === null ? undefined : fileOf.get(named);
   if (named !== null && other === undefined) fileOf.set(named, file);
@@ -53,7 +65,7 @@ async function checkManifest(
 }
 
 async function checkCases(file: string): Promise<string | null> {
-  const read = readCases(await readFile(file, 'utf8'));
+  const read = readCases(await textOf(file));
   if (read.ok) return `${read.cases.cases.length} cases`;
   printFaults(file, read.faults);
   return null;
@@ -61,7 +73,7 @@ async function checkCases(file: string): Promise<string | null> {
 
 /** Prints the Cedar schema of a manifest, for editors. @returns 0, or 1 when the manifest has faults */
 export async function showCedarSchema(file: string): Promise<number> {
-  const read = cedarSchemaOf(await readFile(file, 'utf8'), shapes);
+  const read = cedarSchemaOf(await textOf(file), shapes);
   if (read.ok) {
     console.log(read.schema.trimEnd());
     return 0;

@@ -6,7 +6,9 @@ import type { Manifest } from '../../broker/manifests/manifest.ts';
 import { readManifest } from '../../broker/manifests/read.ts';
 import { type Environment, findAsAdmin } from './admin.ts';
 import { CommandError } from './broker-side.ts';
-import { manifestOf, shapes } from './manifest-files.ts';
+import { manifestOf, shapes, visible } from './manifest-files.ts';
+
+export { visible } from './manifest-files.ts';
 
 /** A version as a broker has it. */
 export interface Version {
@@ -109,6 +111,3 @@ export function summary(changes: readonly Change[], than: string): string {
   if (!isWidening(changes)) return `✔ allows no more than ${than}`;
   return `✘ allows more than ${than}${untold === 0 ? '' : ` (${untold} cannot be told, and count as more)`}`;
 }
-
-/** Somebody else's text on a terminal: what would move the cursor or turn the line is shown as a mark. */
-export const visible = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '�');

@@ -1,6 +1,5 @@
 /** `writ manifest publish`, `rollback`, `approve` and `refuse`: what changes what is in force. */
 import { hash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline/promises';
 import { diffManifests } from '../../broker/manifests/diff.ts';
 import type { Manifest } from '../../broker/manifests/manifest.ts';
@@ -16,7 +15,7 @@ import {
   versionInForce,
   visible,
 } from './manifest-diff.ts';
-import { printFaults, shapes } from './manifest-files.ts';
+import { printFaults, shapes, textOf } from './manifest-files.ts';
 
 export interface Publishing {
   reason: string | undefined;
@@ -35,7 +34,7 @@ interface Publication {
  * @returns 0 when it is in force or waits for another admin; 1 when it has faults
  */
 export async function publishFile(env: Environment, file: string, given: Publishing): Promise<number> {
-  const source = await readFile(file, 'utf8');
+  const source = await textOf(file);
   const read = readManifest(source, shapes);
   if (!read.ok) {
     printFaults(file, read.faults);

@@ -1,6 +1,6 @@
 /** `writ manifest replay`: what would change, had a manifest been in force. */
-import { readFile } from 'node:fs/promises';
 import { askAdmin } from './admin.ts';
+import { textOf } from './manifest-files.ts';
 
 type Environment = { [name: string]: string | undefined };
 
@@ -48,7 +48,7 @@ export async function replayManifest(
   file: string,
   { since, json, first }: { since: string; json: boolean; first: number },
 ): Promise<number> {
-  const text = await readFile(file, 'utf8');
+  const text = await textOf(file);
   const query = new URLSearchParams({ since, limit: String(json ? 1000 : first) });
   const path = `/v1/admin/manifests/${agentOf(text, file)}/replay?${query}`;
   const replayed = (await askAdmin(env, 'POST', path, { type: 'application/yaml', text })) as Replayed;

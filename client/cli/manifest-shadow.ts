@@ -1,6 +1,6 @@
 /** `writ manifest shadow`: a candidate that decides beside the manifest in force, without effect. */
-import { readFile } from 'node:fs/promises';
 import { askAdmin } from './admin.ts';
+import { textOf } from './manifest-files.ts';
 import { agentOf } from './manifest-replay.ts';
 
 type Environment = { [name: string]: string | undefined };
@@ -30,7 +30,7 @@ const pathOf = (agent: string, query: { [name: string]: string } = {}) =>
 
 /** Begins. @returns 0 @throws CommandError where the broker refuses */
 export async function beginShadow(env: Environment, file: string, reason: string): Promise<number> {
-  const text = await readFile(file, 'utf8');
+  const text = await textOf(file);
   const path = pathOf(agentOf(text, file), { reason });
   const { agent, number } = (await askAdmin(env, 'PUT', path, { type: 'application/yaml', text })) as Shown;
   console.log(`✔ candidate ${number} of ${agent} decides beside, without effect`);

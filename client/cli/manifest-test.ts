@@ -1,9 +1,9 @@
 /** `writ manifest test`: runs the cases that are kept beside a manifest, without a broker. */
-import { access, readFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isCasesFile, readCases } from '../../broker/cases/read-cases.ts';
 import { type CaseResult, otherManifests, runCases } from '../../broker/cases/run-cases.ts';
-import { manifestOf, printFaults, shapes } from './manifest-files.ts';
+import { manifestOf, printFaults, shapes, textOf } from './manifest-files.ts';
 
 /**
  * Runs the cases of each file: a file of cases, or a manifest whose cases are in `NAME.cases.yaml` beside it.
@@ -38,7 +38,7 @@ export async function testManifests(files: string[]): Promise<number> {
 
 /** @returns null when the files have faults, which are printed */
 async function runFile(file: string): Promise<CaseResult[] | null> {
-  const read = readCases(await readFile(file, 'utf8'));
+  const read = readCases(await textOf(file));
   if (!read.ok) {
     printFaults(file, read.faults);
     return null;

@@ -71,6 +71,23 @@ describe('manifest check', () => {
     );
   });
 
+  it('refuses a name that a broker refuses, tells of a file that is not there, and goes on', async () => {
+    const short = join(project, 'short.yml');
+    await writeFile(short, await readFile(example));
+    const nowhere = join(project, 'nowhere.yaml');
+    const source = (await readFile(example, 'utf8')).replace('agent: invoice-bot', 'agent: other-bot');
+    const other = join(project, 'other-bot.yaml');
+    await writeFile(other, source);
+    assert.deepEqual(await writ(['manifest', 'check', nowhere, short, project, other]), {
+      code: 1,
+      stdout: good.replace('invoice-bot', 'other-bot').replace(example, other),
+      stderr:
+        `✘ ${nowhere}: there is no such file\n` +
+        `✘ ${short}:1:1: a manifest’s name ends in .yaml; rename it\n` +
+        `✘ ${project}: is a folder; name the files in it\n`,
+    });
+  });
+
   it('warns of a permission that only GitHub can judge, and takes it', async () => {
     const warned = join(project, 'warned.yaml');
     const capability = [
