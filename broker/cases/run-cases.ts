@@ -28,6 +28,7 @@ import type { ProviderShapes } from '../manifests/check.ts';
 import type { CompiledManifest, PublishedManifest } from '../manifests/compile.ts';
 import { compiledCalls, toolOf } from '../manifests/compile-calls.ts';
 import { member } from '../manifests/manifest.ts';
+import { readParams } from '../manifests/param-faults.ts';
 import type { Locate } from '../manifests/parse.ts';
 import type { Case, Cases, Expectation, SessionShape, Step } from './cases.ts';
 import { emptyHistory, type History, type Whose } from './history.ts';
@@ -297,11 +298,9 @@ function grant(world: World, session: Session, step: Step, name: string, now: Da
     return malformed([{ path: 'capability', message: 'is not a capability of this agent' }]);
   const bound = bindParams(capability, session.task, step.params);
   if (!bound.ok) return malformed(bound.faults);
-  const params = member(input.shapes, capability.provider)?.params.safeParse(bound.params);
-  if (params?.success === false)
-    return malformed(
-      params.error.issues.map(({ path, message }) => ({ path: ['params', ...path].join('.'), message })),
-    );
+  const shape = member(input.shapes, capability.provider);
+  const read = shape === undefined ? undefined : readParams(shape.params, bound.params);
+  if (read?.ok === false) return malformed(read.faults);
 
   const action = grantFacts(manifest, name, bound.params, session.address);
   const cells = history.read(session, cellsFor(manifest, session.task, action, digest));

@@ -4,7 +4,7 @@
  */
 import { lifetimesOf, type Provider, ProviderError } from '../../providers/contract.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
-import { didYouMean, fieldWords } from '../core/field-words.ts';
+import { didYouMean } from '../core/field-words.ts';
 import { userText } from '../core/identifier.ts';
 import type { JsonObject, Plan, PlanDescription, Reason } from '../core/vocabulary.ts';
 import { type Decision, decide } from '../decide/decide.ts';
@@ -15,6 +15,7 @@ import { lockedReasons } from '../locks/standing-locks.ts';
 import { bindParams } from '../manifests/bind.ts';
 import { compiledCalls } from '../manifests/compile-calls.ts';
 import { type Capability, member } from '../manifests/manifest.ts';
+import { paramPath, readParams } from '../manifests/param-faults.ts';
 import type { PublishedManifest } from '../manifests/publish.ts';
 import type { SessionFacts } from '../sessions/authenticate.ts';
 
@@ -54,7 +55,7 @@ export function evaluate(
   const { capability, provider } = find(providers, manifest, asked.capability);
   const bound = bindParams(capability, session.task, asked.params);
   if (!bound.ok) throw badRequest(bound.faults);
-  const params = readParams(provider, bound.params);
+  const params = paramsFor(provider, bound.params);
   const plan = makePlan(
     provider,
     params,
@@ -91,7 +92,7 @@ export function evaluateUnderBreakGlass(
   const bound = bindParams(capability, session.task, asked.params);
   if (!bound.ok || glass.secondsLeft < provider.limits.minTtlSeconds) return null;
   const wanted = Math.min(asked.ttlSeconds ?? defaultTtlSeconds, glass.secondsLeft);
-  const params = readParams(provider, bound.params);
+  const params = paramsFor(provider, bound.params);
   const plan = makePlan(
     provider,
     params,
@@ -155,7 +156,7 @@ export function evaluatePlan(
       locked !== null
         ? undefined
         : nearest(facts, manifest.compiled, (params, ttlSeconds) => {
-            const read = readParams(provider, params);
+            const read = paramsFor(provider, params);
             const ttl = Math.min(ttlSeconds, lifetimesOf(provider, read).maxTtlSeconds);
             const plan = makePlan(provider, read, ttl);
             return planFacts({ plan, digest: planDigest(plan), description: provider.describe(plan) });
@@ -214,14 +215,10 @@ function effectiveTtl(
 }
 
 /** What the provider's schema makes of the parameters; it alone goes into a plan. */
-function readParams(provider: Provider, params: JsonObject): unknown {
-  const parsed = provider.params.safeParse(params, { error: (issue) => fieldWords(issue) });
-  if (!parsed.success) {
-    throw badRequest(
-      parsed.error.issues.map((issue) => ({ path: ['params', ...issue.path].join('.'), message: issue.message })),
-    );
-  }
-  return parsed.data;
+function paramsFor(provider: Provider, asked: JsonObject): unknown {
+  const read = readParams(provider.params, asked);
+  if (!read.ok) throw badRequest(read.faults);
+  return read.params;
 }
 
 function makePlan(provider: Provider, params: unknown, ttlSeconds: number): Plan {
@@ -229,7 +226,7 @@ function makePlan(provider: Provider, params: unknown, ttlSeconds: number): Plan
     return provider.plan(params, ttlSeconds);
   } catch (error) {
     if (!(error instanceof ProviderError) || error.code !== 'bad_params') throw error;
-    throw badRequest([{ path: error.path === undefined ? 'params' : `params.${error.path}`, message: error.message }]);
+    throw badRequest([{ path: paramPath(error.path), message: error.message }]);
   }
 }
 

@@ -7,6 +7,7 @@ import { duration } from '../core/duration.ts';
 import type { Json, JsonObject, Task } from '../core/vocabulary.ts';
 import { type Extremes, extremesOf } from './extreme-values.ts';
 import { type Capability, type Manifest, member } from './manifest.ts';
+import { partsOf } from './param-faults.ts';
 import type { Path } from './parse.ts';
 import type { Lifetimes, ProviderShapes } from './provider-shapes.ts';
 import { referencesOf, substitute, textsOf } from './template.ts';
@@ -156,7 +157,7 @@ function lifetimeFault({ provider, max_ttl }: Capability, limits: Lifetimes | un
 
 /** Where a fault is in the manifest, below the capability. */
 function placeOf({ params, choose }: Capability, path: string | undefined, asked: JsonObject): (string | number)[] {
-  const parts = (path ?? '').split('.').map((part) => (/^\d+$/.test(part) ? Number(part) : part));
+  const parts = partsOf(path ?? '');
   const first = String(parts[0]);
   const choice = member(choose, first);
   if (choice === undefined) return Object.hasOwn(params, first) ? ['params', ...parts] : ['params'];
