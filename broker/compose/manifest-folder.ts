@@ -2,8 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConfigurationError } from '../config/settings.ts';
-import { isManifest, nameFault } from '../manifests/manifest-names.ts';
-import { agentOf } from '../manifests/read.ts';
+import { agentOf, isManifest, nameFault } from '../manifests/read.ts';
 
 /** @throws ConfigurationError when it cannot be read, or holds a file that only looks like a manifest */
 export async function findManifestFolder(folder: string | undefined): Promise<void> {

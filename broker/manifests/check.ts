@@ -217,8 +217,8 @@ function checkChoice(choice: Choice, path: Path, report: Report): void {
 
 /**
  * Parses a sample of the parameters with the provider's own schema. Only faults that no input and no choice
- * could mend are reported, each judged where it is: one input somewhere in a list hides nothing beside it. The
- * rest is checked when the plan is made.
+ * could mend are reported, each judged where it is: one input somewhere in a list hides nothing beside it.
+ * The rest is checked when the plan is made.
  */
 function checkAgainstProvider(
   capability: Capability,

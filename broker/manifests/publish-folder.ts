@@ -11,8 +11,8 @@ import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Store } from '../store/open.ts';
 import type { ProviderShapes } from './check.ts';
-import { isManifest } from './manifest-names.ts';
 import { publishManifest } from './publish.ts';
+import { isManifest } from './read.ts';
 
 export interface FolderDeps {
   folder: string;

@@ -4,8 +4,7 @@
  */
 import { basename } from 'node:path';
 import { isCasesFile, readCases } from '../../broker/cases/read-cases.ts';
-import { nameFault } from '../../broker/manifests/manifest-names.ts';
-import { agentOf, cedarSchemaOf } from '../../broker/manifests/read.ts';
+import { agentOf, cedarSchemaOf, nameFault } from '../../broker/manifests/read.ts';
 import { type Environment, faultsAtBroker } from './admin.ts';
 import { manifestOf, printFaults, shapes, textOf, UnreadableFile } from './manifest-files.ts';
 
