@@ -5,6 +5,7 @@ import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { text } from 'node:stream/consumers';
 import { after, before, test } from 'node:test';
 import { SignJWT } from 'jose';
+import * as web from 'oauth4webapi';
 import * as oauth from 'openid-client';
 import { systemClock } from '../../broker/core/clock.ts';
 import { tokenExchange } from '../../broker/sessions/exchange-token.ts';
@@ -49,17 +50,17 @@ after(async () => {
   await deployment.close();
 });
 
-/** openid-client's way to sign, by a key of Node's. */
-async function signer(alg: string, key: KeyObject) {
+/** A key of Node's as the platform's. */
+function imported(alg: string, key: KeyObject) {
   const algorithm = {
     RS256: { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' },
     PS256: { name: 'RSA-PSS', hash: 'SHA-256' },
     ES256: { name: 'ECDSA', namedCurve: 'P-256' },
   }[alg] ?? { name: 'Ed25519' };
   const der = key.export({ type: 'pkcs8', format: 'der' });
-  const imported = await crypto.subtle.importKey('pkcs8', new Uint8Array(der), algorithm, false, ['sign']);
-  return oauth.PrivateKeyJwt(imported);
+  return crypto.subtle.importKey('pkcs8', new Uint8Array(der), algorithm, false, ['sign']);
 }
+const signer = async (alg: string, key: KeyObject) => oauth.PrivateKeyJwt(await imported(alg, key));
 const discover = (client: string, auth: oauth.ClientAuth, algorithm: 'oauth2' | 'oidc' = 'oauth2') =>
   oauth.discovery(new URL(deployment.broker.url), client, undefined, auth, {
     algorithm,
@@ -141,6 +142,84 @@ test('openid-client: token exchange with DPoP, twice with one platform token; he
   assert.deepEqual([told.active, told.sub, told.token_type], [true, 'invoice-bot', 'DPoP']);
   await oauth.tokenRevocation(config, tokens.access_token);
   assert.deepEqual(await oauth.tokenIntrospection(asServer, tokens.access_token), { active: false });
+});
+
+test('oauth4webapi by itself: the same, with each kind of key', async () => {
+  const insecure = { [web.allowInsecureRequests]: true } as const;
+  const issuer = new URL(deployment.broker.url);
+  const as = await web.processDiscoveryResponse(
+    issuer,
+    await web.discoveryRequest(issuer, { algorithm: 'oauth2', ...insecure }),
+  );
+  const task = (more: { [name: string]: string } = {}) =>
+    new URLSearchParams({ authorization_details: details, ...more });
+  const credentials = async (alg: string, key: KeyObject, parameters = task()) => {
+    const client = { client_id: idOf(alg) };
+    const auth = web.PrivateKeyJwt(await imported(alg, key));
+    const answer = await web.clientCredentialsGrantRequest(as, client, auth, parameters, insecure);
+    return web.processClientCredentialsResponse(as, client, answer);
+  };
+  for (const [alg, { privateKey }] of Object.entries(keys).filter(([name]) => name !== 'EdDSA'))
+    assert.equal((await credentials(alg, privateKey)).token_type, 'bearer', alg);
+
+  const readAs = (code: string, status: number) => (error: unknown) => {
+    assert.ok(error instanceof web.ResponseBodyError, String(error));
+    assert.deepEqual([error.error, error.status], [code, status], error.error_description);
+    return true;
+  };
+  const { privateKey } = keys.RS256!;
+  for (const [parameters, code] of [
+    [task({ scope: 'admin' }), 'invalid_scope'],
+    [task({ authorization_details: '[]' }), 'invalid_authorization_details'],
+    [task({ resource: 'https://other.example.com' }), 'invalid_target'],
+    [task({ request: 'x' }), 'invalid_request'],
+    [task({ client_secret: 'x' }), 'invalid_client'],
+  ] as const)
+    await assert.rejects(credentials('RS256', privateKey, parameters), readAs(code, 400));
+  await assert.rejects(credentials('RS256', strangers.privateKey), readAs('invalid_client', 400));
+
+  const any: web.Client = { client_id: 'any' };
+  const pair = await web.generateKeyPair('ES256');
+  const subject_token = await deployment.world.subjectToken();
+  const exchange = async (options: web.TokenEndpointRequestOptions, grantType = tokenExchange) => {
+    const parameters = task({ subject_token, subject_token_type: jwtType });
+    const answer = await web.genericTokenEndpointRequest(as, any, web.None(), grantType, parameters, {
+      ...insecure,
+      ...options,
+    });
+    return web.processGenericTokenEndpointResponse(as, any, answer);
+  };
+  const DPoP = web.DPoP(any, pair);
+  const tokens = await exchange({ DPoP });
+  assert.equal(tokens.token_type, 'dpop');
+  const thief = web.DPoP(any, await web.generateKeyPair('ES256'));
+  await assert.rejects(exchange({ DPoP: thief }), readAs('invalid_grant', 400));
+  await assert.rejects(exchange({ DPoP }, 'urn:example:other'), readAs('unsupported_grant_type', 400));
+  /** Something on the way sends each request twice; the client sees the second answer. */
+  const twice: web.TokenEndpointRequestOptions[typeof web.customFetch] = async (url, options) => {
+    await (await fetch(url, options)).arrayBuffer();
+    return fetch(url, options);
+  };
+  await assert.rejects(exchange({ DPoP, [web.customFetch]: twice }), readAs('invalid_dpop_proof', 400));
+
+  const call = (method: string, path: string) =>
+    web.protectedResourceRequest(tokens.access_token, method, new URL(path, issuer), undefined, null, {
+      DPoP,
+      ...insecure,
+    });
+  assert.equal((await call('GET', '/v1/session')).status, 200);
+  assert.equal((await call('POST', '/v1/session/heartbeat')).status, 200);
+  const orders = { client_id: 'orders-api' };
+  const asServer = web.PrivateKeyJwt(await imported('RS256', server.privateKey));
+  const introspect = async () =>
+    web.processIntrospectionResponse(
+      as,
+      orders,
+      await web.introspectionRequest(as, orders, asServer, tokens.access_token, insecure),
+    );
+  assert.deepEqual((({ active, sub }) => [active, sub])(await introspect()), [true, 'invoice-bot']);
+  await web.processRevocationResponse(await web.revocationRequest(as, any, web.None(), tokens.access_token, insecure));
+  assert.deepEqual(await introspect(), { active: false });
 });
 
 /** Debian's Python, with Debian's packages alone. */
