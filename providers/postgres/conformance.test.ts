@@ -33,7 +33,7 @@ const badParams: ConformanceHarness['badParams'] = [
   { params: { tables: [readOrders, readOrders] }, path: 'tables.1' },
   { params: { tables: [readOrders], database: 'other' }, path: 'database' },
   { params: { tables: [readOrders], server: 'replica' }, path: 'server' },
-  { params: { tables: [{ ...readOrders, insert: ['id'] }], server: 'replica' }, path: 'tables.0' },
+  { params: { tables: [{ ...readOrders, insert: ['id'] }], server: 'replica' }, path: 'tables.0.insert' },
   { params: one({ rows: undefined }), path: 'tables.0.rows' },
   { params: one({ rows: {} }), path: 'tables.0.rows' },
   { params: one({ rows: 'some' }), path: 'tables.0.rows' },
