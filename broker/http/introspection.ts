@@ -12,7 +12,7 @@ import type { Trust } from '../identity/trust.ts';
 import { authenticate } from '../sessions/authenticate.ts';
 import { assertionOnce, proofOnce, takeShown } from '../sessions/one-time.ts';
 import { type LiveTokenDeps, liveToken } from './live-token.ts';
-import { refuseProof, refuseUntaken } from './oauth-parameters.ts';
+import { aboutToken, refuseProof, refuseUntaken } from './oauth-parameters.ts';
 import { isBasic, isTokenItself, noSecrets, refuseUnproven, twoMethods } from './oauth-words.ts';
 import { type Operation, operation } from './operation.ts';
 
@@ -22,8 +22,6 @@ export interface IntrospectionDeps extends LiveTokenDeps, Pick<ClientAssertionDe
   /** Null when the request carries no admin credential. */
   adminOf(authorization: string | undefined): Promise<string | null>;
 }
-
-const text = z.string().min(1).max(20_000);
 
 export function introspectionOperation(deps: IntrospectionDeps): Operation {
   const url = `${deps.issuer}/oauth/introspect`;
@@ -35,16 +33,9 @@ export function introspectionOperation(deps: IntrospectionDeps): Operation {
     access: 'none',
     credentials: ['admin', 'person', 'session', 'session_bearer', null],
     bodyType: 'form',
-    body: z.looseObject({
-      token: text,
-      token_type_hint: z.string().max(200).optional(),
-      client_id: z.string().max(320).optional(),
-      client_assertion_type: z.string().max(200).optional(),
-      client_assertion: text
-        .optional()
-        .describe('Of a resource server that the trust file lists (`resource_servers`): `private_key_jwt`, RFC 7523.'),
-      client_secret: text.optional().describe('Nobody has one here: refused.'),
-    }),
+    body: aboutToken(
+      'Of a resource server that the trust file lists (`resource_servers`): `private_key_jwt`, RFC 7523.',
+    ),
     headers: {
       Authorization:
         'An admin’s bearer token, or the very token that is asked about; of one that is bound to a key with a DPoP proof, else the answer is `active` alone.',

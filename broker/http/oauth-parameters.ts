@@ -66,3 +66,19 @@ export const targets = z.union([z.string().max(500), z.array(z.string().max(500)
 
 /** A URL library may have written the issuer with a slash at its end. */
 export const isTarget = (target: string, issuer: string) => target === issuer || target === `${issuer}/`;
+
+const text = z.string().min(1).max(20_000);
+
+/**
+ * The form of an endpoint that is asked about one token (RFC 7009, RFC 7662).
+ * @param assertion whose client assertion it may bring
+ */
+export const aboutToken = (assertion: string) =>
+  z.looseObject({
+    token: text,
+    token_type_hint: z.string().max(200).optional(),
+    client_id: z.string().max(320).optional(),
+    client_assertion_type: z.string().max(200).optional(),
+    client_assertion: text.optional().describe(assertion),
+    client_secret: text.optional().describe('Nobody has one here: refused.'),
+  });

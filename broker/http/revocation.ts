@@ -1,16 +1,13 @@
 /** Token revocation (RFC 7009): ends the token's session. */
-import { z } from 'zod';
 import { WritError } from '../core/errors.ts';
 import { type EndSessionDeps, endSession } from '../sessions/end-session.ts';
 import { clientPrincipal, type ExchangeDeps } from '../sessions/exchange-token.ts';
 import { takeShown } from '../sessions/one-time.ts';
 import type { IntrospectionDeps } from './introspection.ts';
 import { type LiveTokenDeps, liveToken } from './live-token.ts';
-import { refuseProof, refuseUntaken } from './oauth-parameters.ts';
+import { aboutToken, refuseProof, refuseUntaken } from './oauth-parameters.ts';
 import { isBasic, isTokenItself, noSecrets, refuseUnproven, twoMethods } from './oauth-words.ts';
 import { type Operation, operation } from './operation.ts';
-
-const text = z.string().min(1).max(20_000);
 
 type RevocationDeps = LiveTokenDeps &
   EndSessionDeps &
@@ -25,16 +22,7 @@ export function revocationOperation(deps: RevocationDeps): Operation {
     tag: 'Sessions',
     access: 'none',
     bodyType: 'form',
-    body: z.looseObject({
-      token: text,
-      token_type_hint: z.string().max(200).optional(),
-      client_id: z.string().max(320).optional(),
-      client_assertion_type: z.string().max(200).optional(),
-      client_assertion: text
-        .optional()
-        .describe('Need not be sent. What is sent must hold: of the client whose agent the token is of (RFC 7523).'),
-      client_secret: text.optional().describe('Nobody has one here: refused.'),
-    }),
+    body: aboutToken('Need not be sent. What is sent must hold: of the client whose agent the token is of (RFC 7523).'),
     responses: { 200: { description: 'The token is not alive now, whatever it was before' } },
     errors: ['invalid_request', 'invalid_client', 'invalid_dpop_proof', 'unauthenticated', 'unavailable'],
     // Revocation needs the token but not its key: it only takes access away, and a leaked token should be
