@@ -1,28 +1,54 @@
 /** What readiness asks of the database: that it takes writes, and that its schema is this release's. */
 import { DiskFull } from './free-space.ts';
+import { runtimeFunctions, runtimeRights } from './runtime-rights.ts';
 import { type AppliedMigration, appliedSql, compareSchema, readMigrations, schemaFault } from './schema-version.ts';
 import type { Statement, Store } from './store.ts';
 
+const quoted = (text: string) => `'${text}'`;
+const tables = Object.entries(runtimeRights).flatMap(([table, { insert, delete: deletes }]) =>
+  ['SELECT', ...(insert ? ['INSERT'] : []), ...(deletes ? ['DELETE'] : [])].map((right) => [table, right]),
+);
+const columns = Object.entries(runtimeRights).flatMap(([table, { update = [] }]) =>
+  update.map((column) => [table, column]),
+);
+const listed = (rows: readonly (readonly string[])[]) =>
+  rows.map((row) => `(${row.map(quoted).join(', ')})`).join(', ');
+
+/** Every right that the broker's statements need, and this role has not. What is not there, nobody has. */
+const lacking = `
+    SELECT CASE "right" WHEN 'SELECT' THEN 'read ' WHEN 'INSERT' THEN 'write ' ELSE 'delete from ' END || "table" AS lack
+    FROM (VALUES ${listed(tables)}) AS need ("table", "right")
+    WHERE has_table_privilege(to_regclass(quote_ident("table")), "right") IS NOT TRUE
+    UNION ALL
+    SELECT DISTINCT 'change ' || "table" FROM (VALUES ${listed(columns)}) AS need ("table", "column")
+    LEFT JOIN pg_attribute a ON a.attrelid = to_regclass(quote_ident("table")) AND a.attname = "column"
+    WHERE has_column_privilege(a.attrelid, a.attnum, 'UPDATE') IS NOT TRUE
+    UNION ALL
+    SELECT 'call ' || split_part("function", '(', 1) FROM unnest(ARRAY[${runtimeFunctions.map(quoted).join(', ')}]) AS "function"
+    WHERE has_function_privilege(to_regprocedure("function"), 'EXECUTE') IS NOT TRUE`;
+
 /**
  * Writes for real, to the log of the database and to no table: nothing to clean up, and a full disk shows. In
- * a transaction that may not write it would still be let through, so that is asked for too, as is the right
- * to write what a grant writes.
+ * a transaction that may not write it would still be let through, so that is asked for too, as is every right
+ * that the next request may need.
  */
 const writesStatement: Statement = {
   name: 'ready_writes',
   text: `
     SELECT pg_is_in_recovery() AS standby, current_setting('transaction_read_only') = 'on' AS read_only,
-           (SELECT string_agg(name, ', ' ORDER BY name) FROM unnest(ARRAY['session', 'grants', 'lease', 'audit_event']) AS name
-            WHERE NOT has_table_privilege(name, 'INSERT')) AS no_right,
+           ARRAY(SELECT lack FROM (${lacking}) AS lacking ORDER BY lack) AS lacks,
            CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'writ', 'ready') IS NOT NULL END AS written`,
 };
 
 const appliedStatement: Statement = { name: 'ready_migrations', text: appliedSql };
 
+/** Of what is lacking, named at most. */
+const shown = 8;
+
 /** @returns why it takes no writes, in words; null = it does. @throws when it does not answer */
 export async function writesFault(store: Store): Promise<string | null> {
   const rows = await store
-    .run<{ standby: boolean; read_only: boolean; no_right: string | null }>(writesStatement, [])
+    .run<{ standby: boolean; read_only: boolean; lacks: string[] }>(writesStatement, [])
     .catch((error: Error) => {
       if (error instanceof DiskFull) return error.message;
       throw error;
@@ -32,8 +58,10 @@ export async function writesFault(store: Store): Promise<string | null> {
   if (row === undefined) return 'the database does not answer';
   if (row.standby) return 'the database is a standby and takes no writes: DATABASE_URL must lead to the primary';
   if (row.read_only) return 'the database is read-only (default_transaction_read_only)';
-  if (row.no_right !== null)
-    return `the role of DATABASE_URL may not write ${row.no_right}: run \`writ database prepare\``;
+  if (row.lacks.length > 0) {
+    const more = row.lacks.length > shown ? `, and ${row.lacks.length - shown} more` : '';
+    return `the role of DATABASE_URL may not ${row.lacks.slice(0, shown).join(', ')}${more}: run \`writ database prepare\``;
+  }
   return null;
 }
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import pg from 'pg';
+import { databaseClock } from './database-clock.ts';
 import { openStore, type Store } from './open.ts';
 import { type Bouncer, pgbouncerIsHere, startPgbouncer } from './pgbouncer.test-support.ts';
 import { createTestDatabase, testBackends, testDatabaseUrl } from './store.test-support.ts';
@@ -23,6 +24,11 @@ const foreign = {
   search_path: 'elsewhere',
   statement_timeout: '0',
   plan_cache_mode: 'auto',
+  extra_float_digits: '-15',
+  gin_fuzzy_search_limit: '1',
+  exit_on_error: 'on',
+  lock_timeout: '1ms',
+  idle_session_timeout: '1s',
 };
 
 async function asOwner(url: string, ...statements: string[]): Promise<void> {
@@ -111,6 +117,13 @@ if ((await testBackends()).includes('postgres')) {
       assert.equal(await show('plan_cache_mode'), 'force_generic_plan');
       assert.equal(await show('statement_timeout'), '15s');
       assert.equal(await show('row_security'), 'off');
+      assert.equal(await show('gin_fuzzy_search_limit'), '0');
+      assert.equal(await show('lock_timeout'), '0');
+      assert.equal(await show('idle_session_timeout'), '0');
+      assert.ok(
+        Math.abs((await databaseClock(store)).getTime() - Date.now()) < 60_000,
+        'not a digit of a time is lost',
+      );
       await store.close();
     });
 
@@ -158,7 +171,7 @@ if ((await testBackends()).includes('postgres')) {
       await database.drop();
     });
     const withBouncer = async (
-      mode: 'session' | 'transaction',
+      mode: 'session' | 'transaction' | 'statement',
       more: string[],
       work: (bouncer: Bouncer) => Promise<void>,
     ): Promise<void> => {
@@ -211,6 +224,32 @@ if ((await testBackends()).includes('postgres')) {
         await assertServes(store);
         await store.close();
       });
+    });
+
+    test('in transaction mode, with a default of the role that loses digits: refused, in words', async () => {
+      const reset = `ALTER DATABASE ${nameOf(database.direct)} RESET extra_float_digits`;
+      const open = (bouncer: Bouncer) =>
+        openStore({ databaseUrl: bouncer.through(database.direct), dataDir: null, poolSize: 1 });
+      await setForDatabase(database.direct, { extra_float_digits: '-3' });
+      await withBouncer('transaction', [], (bouncer) =>
+        assert.rejects(open(bouncer), /extra_float_digits is '-3' and must be '1'/),
+      );
+      // What other drivers want is as good.
+      await setForDatabase(database.direct, { extra_float_digits: '3' });
+      await withBouncer('transaction', [], async (bouncer) => (await open(bouncer)).close());
+      await asOwner(database.direct, reset);
+    });
+
+    test('in statement mode: refused, in words', async () => {
+      const empty = await createTestDatabase('empty');
+      for (const one of [database, empty])
+        await withBouncer('statement', [], (bouncer) =>
+          assert.rejects(
+            openStore({ databaseUrl: bouncer.through(one.direct), dataDir: null }),
+            /takes no transactions.*set pool_mode = transaction/,
+          ),
+        );
+      await empty.drop();
     });
 
     test('in transaction mode with a pool of one: serves', async () => {

@@ -80,7 +80,8 @@ export async function migrate(
 /** For this transaction alone: no time limits, and names that are ours. */
 const sessionOf = (schema: string) => `
   SET LOCAL search_path = "${schema}"; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL standard_conforming_strings = on;
-  SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`;
+  SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
+  SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'`;
 
 /** Waits as long as the other's migration lasts, and says so. */
 async function takeLock(connection: MigrationConnection, say: (message: string) => void): Promise<void> {

@@ -29,8 +29,8 @@ export async function openServer(databaseUrl: string, options: StoreOptions): Pr
   });
   let pooling: Pooling;
   try {
-    await migrate(asMigrationConnection(first), { schema, say });
     pooling = await findPooling(first, connect);
+    await migrate(asMigrationConnection(first), { schema, say });
   } finally {
     await first.end();
   }

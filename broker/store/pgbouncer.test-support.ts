@@ -30,7 +30,7 @@ export interface Bouncer {
  */
 export async function startPgbouncer(
   target: string,
-  mode: 'session' | 'transaction',
+  mode: 'session' | 'transaction' | 'statement',
   roles: readonly string[] = [],
   more: readonly string[] = [],
 ): Promise<Bouncer> {

@@ -18,16 +18,31 @@ const realPid = async (client: pg.Client): Promise<number> =>
  * @param first a connection, on which nothing else is under way
  * @param connect opens another
  * @returns `session` for a server itself, and for a pooler that keeps a connection for its client
+ * @throws Error in words when it lets no transaction have more than one statement
  */
 export async function findPooling(first: pg.Client, connect: () => Promise<pg.Client>): Promise<Pooling> {
   const before = await realPid(first);
   // A server gives its own; a pooler makes one up, as the server process changes.
   if (before === givenPid(first)) return 'session';
+  await assertTransactions(first);
   const second = await connect();
   try {
     return await isShared(first, second, before);
   } finally {
     second.end().catch(() => {});
+  }
+}
+
+/** Migrations are one transaction, and so is what compares history with the record. */
+async function assertTransactions(client: pg.Client): Promise<void> {
+  try {
+    await client.query('BEGIN');
+    await client.query('ROLLBACK');
+  } catch (error) {
+    throw new Error(
+      `the pooler in front of the database takes no transactions (${(error as Error).message}): set pool_mode = transaction, or session, for this database`,
+      { cause: error },
+    );
   }
 }
 

@@ -85,7 +85,37 @@ describe('the schema', { skip: !(await testBackends()).includes('postgres') && '
     assert.equal(await writesFault(store), null);
     assert.equal(await migrationsCheck(store)(), null);
     await asOwner(database.direct, `REVOKE INSERT ON lease FROM ${role}`);
-    assert.match((await writesFault(store))!, /may not write lease/);
+    assert.match((await writesFault(store))!, /may not write lease: run/);
+    await asOwner(database.direct, `GRANT INSERT ON lease TO ${role}`);
+    // Whatever of it the next request would miss.
+    for (const [right, on, words] of [
+      ['SELECT', 'signing_key', 'read signing_key'],
+      ['INSERT', 'review', 'write review'],
+      ['DELETE', 'replay', 'delete from replay'],
+      ['UPDATE', 'session', 'change session'],
+      ['SELECT, INSERT', 'monitor_cell', 'read monitor_cell, write monitor_cell'],
+      ['EXECUTE', 'FUNCTION writ_moved_on()', 'call writ_moved_on'],
+    ]) {
+      await asOwner(database.direct, `REVOKE ${right} ON ${on} FROM ${role}, PUBLIC`);
+      assert.equal(
+        await writesFault(store),
+        `the role of DATABASE_URL may not ${words}: run \`writ database prepare\``,
+      );
+      await asOwner(database.direct, `GRANT ${right} ON ${on} TO ${role}`);
+    }
+    await asOwner(
+      database.direct,
+      `REVOKE UPDATE ON grants FROM ${role}`,
+      `GRANT UPDATE (status, plan) ON grants TO ${role}`,
+    );
+    assert.match((await writesFault(store))!, /may not change grants: run/, 'a right on some columns is not all of it');
+    await asOwner(database.direct, `GRANT UPDATE ON grants TO ${role}`, 'ALTER TABLE pool_slot RENAME TO elsewhere');
+    assert.match((await writesFault(store))!, /read pool_slot/, 'a table that is gone');
+    await asOwner(database.direct, 'ALTER TABLE elsewhere RENAME TO pool_slot');
+    assert.equal(await writesFault(store), null);
+    await asOwner(database.direct, `REVOKE USAGE ON SCHEMA public FROM ${role}`);
+    assert.match((await writesFault(store))!, /may not call writ_moved_on, .* and \d+ more: run/);
+    await asOwner(database.direct, `GRANT USAGE ON SCHEMA public TO ${role}`);
     await asOwner(
       database.direct,
       `CREATE TABLE saved AS SELECT * FROM _prisma_migrations WHERE migration_name = '${names.at(-1)}'`,
