@@ -205,9 +205,9 @@ export async function openHarness(backend: 'pglite' | 'postgres', options: Harne
     grants: GrantDeps,
     caller: Caller,
     provider: string,
-    more: { ttl?: number; scope?: string; key?: string } = {},
+    more: { ttl?: number; scope?: string; key?: string; verb?: 'use' | 'ask' } = {},
   ) => {
-    const capability = `use-${provider}`;
+    const capability = `${more.verb ?? 'use'}-${provider}`;
     const key = more.key ?? null;
     const session = await readSession(store, caller, clock.now(), grantReads(grants, capability, key));
     const request = {

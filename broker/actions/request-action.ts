@@ -227,6 +227,7 @@ async function decideOnce(
           asks,
           consentId: effect === 'allow' && earlier !== null ? earlier.question!.id : null,
           replaces: earlier?.id ?? null,
+          askedPerHour: deps.askLimits?.requestsPerHour ?? 0,
         };
 
   // 5.

@@ -45,8 +45,8 @@ const recordStatement = (people: boolean): Statement => ({
       SELECT * FROM json_to_recordset($1::json) AS r (
         n int, session_id text, root_id text, version int, at timestamptz, id text, agent text, tool text, arguments jsonb, call_key text,
         request_digest text, effect text, decision jsonb, manifest_version int, cost_micro_usd bigint, awaited jsonb, labels text[], asked_moves text[], sealed text,
-        took text[], cells json, event text, request_id text, audit json, alert json${people ? ', question json, asked json, notices text[], channels text[], restrained text, restraint json, consent_id text, replaces text, tells jsonb' : ''}) ORDER BY root_id LIMIT 16
-    ), held AS MATERIALIZED (
+        took text[], cells json, event text, request_id text, audit json, alert json${people ? ', question json, asked json, notices text[], channels text[], restrained text, restraint json, consent_id text, replaces text, tells jsonb, asked_per_hour int' : ''}) ORDER BY root_id LIMIT 16
+    ), ${people ? 'locked' : 'held'} AS MATERIALIZED (
       SELECT r.* FROM r
       CROSS JOIN LATERAL (
         SELECT parent_id, status, expires_at, heartbeat_deadline, version FROM session WHERE id = r.root_id FOR UPDATE) root
@@ -54,7 +54,14 @@ const recordStatement = (people: boolean): Statement => ({
         SELECT parent_id, status, expires_at, heartbeat_deadline FROM session WHERE id = r.session_id FOR UPDATE) s
       WHERE ${mayAct('root', 'r.at')} AND root.version = r.version AND ${mayAct('s', 'r.at')}
         AND EXISTS (SELECT 1 FROM agent a WHERE a.name = r.agent AND a.version = r.manifest_version)
-        ${people ? `AND (r.consent_id IS NULL OR (${consentStands('r', event('action.allowed'))}))` : ''}
+        ${people ? `AND (r.consent_id IS NULL OR (${consentStands('r', event('action.allowed'))}))` : ''}${
+          people
+            ? `
+    ), held AS MATERIALIZED (
+      -- One too many is decided again, and denied by what it finds then (grants/spare-people.ts).
+      SELECT * FROM locked WHERE CASE WHEN effect = 'approve' AND asked_per_hour > 0 THEN writ_may_ask(agent, at, asked_per_hour, '{}') ELSE true END`
+            : ''
+        }
     ), cells AS (
       INSERT INTO monitor_cell (scope, cell, state, version, moved_at)
       SELECT c.scope, c.cell, c.state, c.version + 1, held.at
@@ -183,6 +190,8 @@ export interface ActionPeople {
   replaces: string | null;
   /** Of which incident people are told; null = none. */
   tells: Telling | null;
+  /** Requests of the agent that people are asked about in an hour; 0 = no limit. */
+  askedPerHour: number;
 }
 
 /**
@@ -260,11 +269,12 @@ export async function recordLateReport(
 const eventOf = (effect: CallEffect) =>
   effect === 'allow' ? 'action.allowed' : effect === 'approve' ? 'action.pending' : 'action.denied';
 
-const peopleRow = ({ asks, consentId, replaces, tells }: ActionPeople) => ({
+const peopleRow = ({ asks, consentId, replaces, tells, askedPerHour }: ActionPeople) => ({
   ...(asks === null ? {} : askRow(asks)),
   consent_id: consentId,
   replaces,
   tells,
+  asked_per_hour: askedPerHour,
 });
 
 /** @returns false when the session or a cell has moved on, or somebody else has reported the outcome */

@@ -10,7 +10,7 @@ import { createCatalog } from '../manifests/catalog.ts';
 import { type Ground, prepareGround } from '../running.test-support.ts';
 import { createTestDatabase, testBackends } from '../store/store.test-support.ts';
 import { until } from '../until.test-support.ts';
-import { type Answer, ask, call, type Session } from './asking.test-support.ts';
+import { type Answer, ask, call, codes, type Session } from './asking.test-support.ts';
 import { checkHistory } from './check-history.ts';
 
 const servers = (await testBackends()).includes('postgres');
@@ -30,6 +30,7 @@ tools:
   spend: {}
   next: { entity: 'chain:\${args.id}' }
   forbidden: {}
+  agreed: {}
   late: {}
   submit: { entity: 'expense:\${args.id}' }
   approve: { entity: 'expense:\${args.id}' }
@@ -42,6 +43,7 @@ rules:
     on: { tool: next }
     unless: { formerly: { tool: step, within: 1h } }
     effect: deny
+  - { id: agreed, on: { tool: agreed }, effect: approve }
   - id: canary
     on: { tool: forbidden }
     effect: terminate
@@ -108,6 +110,14 @@ describe('two brokers', { skip: !servers }, () => {
     const answers = await Promise.all(Array.from({ length: 100 }, (_, n) => callAt(session, n, 'spend')));
     assert.equal(allowed(answers), 50);
     assert.equal((await callAt(session, 0, 'step', { n: 1 })).decision, true, 'of other tools there is no budget');
+  });
+
+  test('people are asked about no more calls in an hour than the limit, from whichever sessions at once', async () => {
+    const sessions = await Promise.all(Array.from({ length: 90 }, () => ground.session()));
+    const answers = await Promise.all(sessions.map((session, n) => callAt(session, n, 'agreed', { n })));
+    const effects = Map.groupBy(answers, ({ context }) => context.effect);
+    assert.equal(effects.get('approve')?.length, 60, 'the default of WRIT_APPROVAL_REQUESTS_PER_HOUR');
+    for (const answer of effects.get('deny') ?? []) assert.ok(codes(answer).includes('asked_too_often'));
   });
 
   test('submitted here and approved there at the same moment: one at most', async () => {

@@ -172,7 +172,7 @@ export const environment = z.object({
       'Whether an approval that comes faster than a person can read counts only once its approver has confirmed it after a warning. `off`: it counts, and is noted.',
     ),
   WRIT_APPROVAL_REQUESTS_PER_HOUR: count(60, 0, 100_000).describe(
-    'Requests of one agent that people are asked about in an hour; more are denied. 0 = no limit.',
+    'Requests of one agent that people are asked about in an hour, over all its sessions and processes; more are denied. 0 = no limit.',
   ),
   WRIT_DENIAL_COOLDOWN_SECONDS: seconds(300, 0, 86_400).describe(
     'For so long an agent is denied at once what a person denied it, for whatever lifetime and in whatever session. 0 = people are asked again.',

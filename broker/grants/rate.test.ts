@@ -78,4 +78,36 @@ for (const backend of await testBackends()) {
       await harness.close();
     }
   });
+
+  test(`so many requests of one agent reach people in an hour, from whichever sessions at once: ${backend}`, async () => {
+    const harness = await openHarness(backend, { providers: [{ name: 'plain' }] });
+    try {
+      const stores = processes(harness);
+      const sessions = await Promise.all(Array.from({ length: 30 }, () => harness.open()));
+      const askLimits = { requestsPerHour: 5, cooldownSeconds: 0 };
+      const burst = () =>
+        Promise.allSettled(
+          sessions.map((session, n) =>
+            harness.askWith({ ...harness.grants, store: stores[n % 3]!, askLimits }, session, 'plain', { verb: 'ask' }),
+          ),
+        );
+      const answers = await burst();
+      const why = answers.map((one) =>
+        one.status === 'fulfilled' ? one.value.outcome : (one.reason as WritError).extensions?.reasons,
+      );
+      assert.equal(why.filter((one) => one === 'pending').length, 5);
+      assert.deepEqual(
+        why.find((one) => one !== 'pending'),
+        [{ code: 'asked_too_often' }],
+      );
+      assert.equal(await harness.store.prisma.grant.count({ where: { status: 'pending' } }), 5);
+      assert.equal(await harness.store.prisma.grant.count({ where: { status: 'denied' } }), 25, 'each has its row');
+      harness.clock.advance(3_600_001);
+      const later = await harness.open();
+      const again = await harness.askWith({ ...harness.grants, askLimits }, later, 'plain', { verb: 'ask' });
+      assert.equal(again.outcome, 'pending');
+    } finally {
+      await harness.close();
+    }
+  });
 }

@@ -214,6 +214,8 @@ async function decideOnce(
     ...draft(newId('gnt', now), session, evaluation, asking, now),
     perMinute: deps.grantsPerMinute,
     ceiling: deps.maxGrantsPerSession,
+    askedPerHour: deps.askLimits?.requestsPerHour ?? 0,
+    together: request.together ?? [],
   };
 
   const tell = () =>
@@ -442,7 +444,7 @@ function draft(
   evaluation: Evaluation,
   { request, requestDigest, idempotencyKey, requestId }: Asking,
   at: Date,
-): Omit<GrantRecord, 'status' | 'auditType' | 'perMinute' | 'ceiling'> {
+): Omit<GrantRecord, 'status' | 'auditType' | 'perMinute' | 'ceiling' | 'askedPerHour' | 'together'> {
   const { decision } = evaluation;
   return {
     id,

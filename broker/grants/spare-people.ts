@@ -28,13 +28,12 @@ export interface AboutToAsk {
 const recentStatement: Statement = {
   name: 'grants_asked_lately',
   text: `
-    SELECT count(*) FILTER (WHERE g.requested_at > $4::timestamptz AND g.batch_id IS NULL AND g.id <> ALL($8::text[]))::int AS asked,
+    SELECT writ_asked($1::text, $4::timestamptz, $8::text[])::int AS asked,
       coalesce(bool_or(g.capability = $2::text AND coalesce(g.decision -> 'asked_plan', g.plan) #> $6::text[] = $7::jsonb AND (
         EXISTS (SELECT 1 FROM review r WHERE r.grant_id = g.id AND r.verdict = 'deny' AND r.at > $5::timestamptz)
         -- Denied with all of its batch, or taken out of it.
         OR (g.batch_id IS NOT NULL AND g.status = 'denied' AND g.decided_at > $5::timestamptz AND g.decision #>> '{reasons,-1,code}' = ${decisionReason('denied_by_approver')}))), false) AS denied
     FROM grants g WHERE g.agent = $1::text AND g.requested_at > $3::timestamptz
-      -- Of one that was denied by a person, no time to decide is left.
       AND (g.decide_by IS NOT NULL OR g.batch_id IS NOT NULL OR EXISTS (SELECT 1 FROM review r WHERE r.grant_id = g.id))`,
 };
 
@@ -42,7 +41,8 @@ const recentStatement: Statement = {
 const longestWaitMs = 86_400_000;
 
 /**
- * Why people are not asked; null = they are. What is put to them together is one request.
+ * Why people are not asked; null = they are. What is put to them together is one request. The number in an
+ * hour is counted once more in the statement that asks them: others may ask at the same time.
  * @param together ids of grants that are put to them together with this one
  */
 export async function spared(

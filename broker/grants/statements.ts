@@ -53,6 +53,10 @@ export interface GrantRecord {
   perMinute: number;
   /** Grants of a session whose envelope names no number. */
   ceiling: number;
+  /** Requests of the agent that people may be asked about in an hour, where this is one; 0 = no limit. */
+  askedPerHour: number;
+  /** Ids of grants that are put to people together with it. */
+  together: readonly string[];
   auditType: 'grant.denied' | 'grant.pending' | 'grant.allowed';
   audit: EventPayload<'grant.allowed'>;
 }
@@ -105,13 +109,14 @@ const held = (ceiling: string) => `
 /**
  * What is held, and within the agent's rate: `held` is what may be written, `seq` its number.
  * @param glass SQL of the id of the break-glass that must be open; absent = none need be
+ * @param may SQL of what must be true besides, asked once the session is held
  */
-const heldWithinRate = (perMinute: string, ceiling: string, glass?: string) => `
+const heldWithinRate = (perMinute: string, ceiling: string, glass?: string, may?: string) => `
     ${held(ceiling)}, ${glass === undefined ? '' : `${holdGlass(glass, '$4::timestamptz', '(SELECT ok FROM locked_trees)')}, `}asking AS (
       SELECT $6::text AS agent, $4::timestamptz AS at, ${perMinute}::int AS per_minute FROM locked_trees WHERE ok
     ), rate AS MATERIALIZED (${holdRate('asked', 'asking')}
     ), held AS MATERIALIZED (
-      SELECT locked_trees.ok AND coalesce(rate.used < ${perMinute}::int, true)${glass === undefined ? '' : ' AND EXISTS (SELECT 1 FROM glass)'} AS ok, locked_trees.ok AND rate.used >= ${perMinute}::int AS limited,
+      SELECT locked_trees.ok AND coalesce(rate.used < ${perMinute}::int, true)${glass === undefined ? '' : ' AND EXISTS (SELECT 1 FROM glass)'}${may === undefined ? '' : ` AND (${may})`} AS ok, locked_trees.ok AND rate.used >= ${perMinute}::int AS limited,
              rate.newest + 1 AS seq
       FROM locked_trees LEFT JOIN rate ON true
     )`;
@@ -125,29 +130,32 @@ const insertGrant = (proof: string, moves = "'{}'") => `
              CASE WHEN $18::text <> 'pending' THEN $4::timestamptz END, CASE WHEN $18::text = 'denied' THEN $4::timestamptz END, ${proof},
              (SELECT seq FROM held), ${moves}::text[]`;
 
+/** One too many is decided again, and denied by what it finds then (spare-people.ts). */
+const mayAsk = `CASE WHEN locked_trees.ok AND $18::text = 'pending' AND $30::int > 0 THEN writ_may_ask($6::text, $4::timestamptz, $30::int, $31::text[]) ELSE true END`;
+
 /**
  * A denial does not count against the envelope. A pending grant and its notices are committed together.
- * @param moving whether cells of history are moved with it ($30), and a rule does something to the tree: its
- *   effect ($31), what the tree loses ($32), and the question to people about that ($33, `askRow`), or what
- *   they are told ($34); as the row keeps the moves: $35
+ * @param moving whether cells of history are moved with it ($32), and a rule does something to the tree: its
+ *   effect ($33), what the tree loses ($34), and the question to people about that ($35, `askRow`), or what
+ *   they are told ($36); as the row keeps the moves: $37
  */
 const recordStatement = (moving: boolean): Statement => ({
   name: moving ? 'grant_record_moving' : 'grant_record',
   text: `
-    WITH ${heldWithinRate('$27', '$28')}, ${moving ? `${moveCells('held', '$30', '$4::timestamptz')}, ` : ''}g AS (${insertGrant('$29::text', moving ? '$35' : undefined)} FROM held ${moving ? 'JOIN may ON may.ok ' : ''}WHERE held.ok
+    WITH ${heldWithinRate('$27', '$28', undefined, mayAsk)}, ${moving ? `${moveCells('held', '$32', '$4::timestamptz')}, ` : ''}g AS (${insertGrant('$29::text', moving ? '$37' : undefined)} FROM held ${moving ? 'JOIN may ON may.ok ' : ''}WHERE held.ok
       ON CONFLICT (session_id, idempotency_key) DO NOTHING RETURNING id, session_id, agent, agent_seq
     ), counted AS (${moveRate('asked', 'g')}
     ), bump AS (
-${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 FROM g)', moving ? { effect: '$31::text', took: '$32::text[]', at: '$4::timestamptz' } : undefined)}
+${countGrant('$1::text', '$2::text', "$18::text <> 'denied'", 'EXISTS (SELECT 1 FROM g)', moving ? { effect: '$33::text', took: '$34::text[]', at: '$4::timestamptz' } : undefined)}
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: '$4::timestamptz', type: eventAmong('$22::text', 'grant.denied', 'grant.pending'), actor: '$6::text', grant: 'id', request: '$23::text', payload: '$24::json' }, 'g')}
     ), notices AS (${insertNotices('g', '$25', '$26', '$4')})${
       moving
         ? `, because AS MATERIALIZED (
       SELECT $2::text AS root_id, $4::timestamptz AS at, $23::text AS request_id, $6::text AS agent, asks.* FROM g,
-        json_to_record($33::json) AS asks (question json, asked json, notices text[], channels text[], restrained text, restraint json)
+        json_to_record($35::json) AS asks (question json, asked json, notices text[], channels text[], restrained text, restraint json)
     ), ${askPeople('because', { ids: '(SELECT notices FROM because)', channels: '(SELECT channels FROM because)' })}, telling AS (
-      SELECT $1::text AS session_id, $4::timestamptz AS at, $34::jsonb AS tells FROM g
+      SELECT $1::text AS session_id, $4::timestamptz AS at, $36::jsonb AS tells FROM g
     ), told AS (${insertIncident('telling')}
     )`
         : ''
@@ -330,6 +338,8 @@ export async function recordGrant(
     grant.perMinute,
     grant.ceiling,
     proofOf(store, grant),
+    grant.askedPerHour,
+    [...grant.together],
   ];
   const effect = grant.decision.session_effect === undefined ? null : String(grant.decision.session_effect);
   const took = asks?.took == null ? null : [...asks.took];

@@ -114,7 +114,7 @@ describe('the schema', { skip: !(await testBackends()).includes('postgres') && '
     await asOwner(database.direct, 'ALTER TABLE elsewhere RENAME TO pool_slot');
     assert.equal(await writesFault(store), null);
     await asOwner(database.direct, `REVOKE USAGE ON SCHEMA public FROM ${role}`);
-    assert.match((await writesFault(store))!, /may not call writ_moved_on, .* and \d+ more: run/);
+    assert.match((await writesFault(store))!, /may not call writ_asked, .* and \d+ more: run/);
     await asOwner(database.direct, `GRANT USAGE ON SCHEMA public TO ${role}`);
     await asOwner(
       database.direct,

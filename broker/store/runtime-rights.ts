@@ -157,4 +157,6 @@ export const runtimeFunctions = [
   'writ_room(text, text, text, int, text[], timestamptz)',
   'writ_shared(text, text)',
   'writ_moved_on()',
+  'writ_asked(text, timestamptz, text[])',
+  'writ_may_ask(text, timestamptz, int, text[])',
 ];
