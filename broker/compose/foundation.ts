@@ -19,7 +19,6 @@ import { createRowProofs } from '../keys/row-proofs.ts';
 import { createSeal, type Seal } from '../keys/seal.ts';
 import type { WeeklyRotas } from '../people/weekly-rota.ts';
 import { writesFault } from '../store/check-database.ts';
-import { roleWarning } from '../store/check-role.ts';
 import { openStore, type Store } from '../store/open.ts';
 import { findManifestFolder } from './manifest-folder.ts';
 import { readRotaFile } from './rota-file.ts';
@@ -99,8 +98,6 @@ export async function openFoundation(
     await store.close();
     throw new Error(readOnly);
   }
-  const weak = await roleWarning(store);
-  if (weak !== null) log.warn({}, weak);
   const seal = createSeal(deriveKey(kek, 'at-rest'));
   const longestTokenSeconds = Math.max(settings.WRIT_SESSION_TOKEN_SECONDS, 300);
   const ring = await openKeyRing(store, { clock, seal, longestTokenSeconds, log });

@@ -1,6 +1,6 @@
 /** When a broker becomes ready, and when it stops: whatever it stands on fails. */
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { chmod, writeFile } from 'node:fs/promises';
 import type { AgentOptions } from 'node:http';
 import https from 'node:https';
 import { join } from 'node:path';
@@ -39,6 +39,7 @@ interface Readiness {
   status: string;
   checks: { [name: string]: boolean };
   faults?: { [name: string]: string };
+  warnings?: { [name: string]: string };
 }
 async function ready(): Promise<[status: number, body: Readiness]> {
   const answer = await fetch(`${ground.url}/readyz`);
@@ -150,6 +151,26 @@ test('a database that is broken for good is told to whoever may start the proces
   broken = 'the embedded database has not answered for 20 s';
   const answer = await fetch(`${ground.url}/healthz`);
   assert.deepEqual([answer.status, await answer.json()], [503, { status: 'broken', detail: broken }]);
+});
+
+test('files that others may read or write are named for as long as they are so', async () => {
+  const clock = manualClock(systemClock.now());
+  const key = join(ground.folder, 'app.pem');
+  await writeFile(key, 'a key', { mode: 0o640 });
+  await chmod(join(ground.manifests, 'agent.yaml'), 0o666);
+  const env = { GITHUB_APP_PRIVATE_KEY_FILE: key, WRIT_CHECKPOINTS: join(ground.folder, 'checkpoints') };
+  broker = await ground.start(env, { clock, inMemory: await migratedImage() });
+  const named = async () => ((await ready())[1].warnings?.weak_settings ?? '').split(', ');
+  assert.ok((await named()).includes('key_file_readable') && (await named()).includes('rules_writable'));
+  const said = ground.log.filter((line) => line.includes('"weak_setting":"key_file_readable"'));
+  assert.equal(said.length, 1);
+  assert.match(said[0]!, /GITHUB_APP_PRIVATE_KEY_FILE/);
+  await chmod(key, 0o600);
+  await chmod(join(ground.manifests, 'agent.yaml'), 0o644);
+  await until('they are named no more', async () => {
+    clock.advance(60_000);
+    return !/key_file|rules_w/.test((await named()).join());
+  });
 });
 
 test('a stop has a deadline: what is under way then is left, and said', async () => {

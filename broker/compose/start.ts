@@ -5,6 +5,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
+import type { WeakSetting } from '../config/weak-settings.ts';
 import { createLongPoller } from '../core/long-poller.ts';
 import { unmatchedNetworks, useProxies } from '../core/proxies.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -81,8 +82,15 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   if (bootstrapToken === null && !(await bootstrapHolds(store)))
     log.warn('the bootstrap token on record gives no right: `npx writ admin token` makes another');
 
-  const weak = await findWeakSettings(parts);
-  for (const { name, text } of weak) log.warn({ weak_setting: name }, text);
+  let weak: readonly WeakSetting[] = [];
+  /** What was not weak before is said once; what is weak no more is not named any more. */
+  const findWeak = async () => {
+    const found = await findWeakSettings(parts, env);
+    for (const { name, text } of found)
+      if (!weak.some((one) => one.name === name)) log.warn({ weak_setting: name }, text);
+    weak = found;
+  };
+  await findWeak();
 
   // 5.
   const poller = createLongPoller(clock);
@@ -133,7 +141,11 @@ export async function startBroker(env: Record<string, string | undefined>, overr
   const reloading = reloadKeys(parts);
   void limits.look();
   const watching = every(clock, clockCheckMs, clockGuard.check);
-  const looking = every(clock, 60_000, limits.look);
+  const looking = every(clock, 60_000, async () => {
+    await limits.look();
+    // While the database does not answer, what was found stands.
+    await findWeak().catch(() => {});
+  });
 
   const about = { url, role: settings.WRIT_ROLE, backend: store.backend, redis: settings.REDIS_URL !== undefined };
   log.info({ ...about, providers: [...parts.providers.keys()] }, 'writ is up');

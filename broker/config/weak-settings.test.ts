@@ -24,6 +24,9 @@ const having = (env: { [name: string]: string }) => ({
   ),
 });
 
+const at = (url: string) =>
+  having({ DATABASE_URL: url, WRIT_KEY_ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64') });
+
 test('each weak setting in use is named, and nothing else', () => {
   assert.deepEqual(weakSettings(strong), []);
   const cases: [name: string | null, use: Partial<InUse>][] = [
@@ -36,11 +39,27 @@ test('each weak setting in use is named, and nothing else', () => {
     ['key_file_readable', { keyFileMode: 0o100604 }],
     [null, { keyFileMode: 0o100600, trustFileMode: 0o100644 }],
     ['trust_file_writable', { trustFileMode: 0o100664 }],
+    ['key_file_readable', { files: [{ variable: 'GITHUB_APP_PRIVATE_KEY_FILE', mode: 0o100644, holds: 'secret' }] }],
+    [null, { files: [{ variable: 'WRIT_OIDC_CLIENT_KEY_FILE', mode: 0o100600, holds: 'secret' }] }],
+    ['rules_writable', { files: [{ variable: 'WRIT_MANIFEST_DIR', mode: 0o040775, holds: 'rules' }] }],
+    [null, { files: [{ variable: 'WRIT_ONCALL_FILE', mode: 0o100644, holds: 'rules' }] }],
     ['proxies_trusted_from_anywhere', having({ WRIT_TRUST_PROXY: '1', WRIT_LISTEN: '0.0.0.0' })],
+    ['proxies_trusted_from_anywhere', having({ WRIT_TRUST_PROXY: '1', WRIT_LISTEN: '[::]' })],
     [null, having({ WRIT_TRUST_PROXY: '1' })],
     ['bootstrap_token', { bootstrapTokenOpens: true }],
     ['metrics_for_anybody', having({ WRIT_METRICS_TOKEN: '', WRIT_LISTEN: '0.0.0.0' })],
     ['no_rate_limit', having({ WRIT_REFUSALS_PER_MINUTE: '0' })],
+    ['no_rate_limit', having({ WRIT_APPROVAL_REQUESTS_PER_HOUR: '0' })],
+    ['no_checkpoints', having({ WRIT_CHECKPOINTS: 'off' })],
+    ['no_checkpoints', having({ WRIT_LOG_LEVEL: 'silent' })],
+    [null, having({ WRIT_LOG_LEVEL: 'silent', WRIT_CHECKPOINTS: 'log,/var/lib/writ/checkpoints' })],
+    ['database_in_plain', at('postgres://writ@db.example.com/writ')],
+    ['database_in_plain', at('postgres://writ@db.example.com/writ?sslmode=disable')],
+    [null, at('postgres://writ@db.example.com/writ?sslmode=verify-full')],
+    [null, at('postgres://writ@db.example.com/writ?ssl=true')],
+    [null, at('postgres://writ@[::1]:5432/writ')],
+    [null, at('postgres:///writ?host=/var/run/postgresql')],
+    ['database_role', { powerfulRole: 'the database role postgres is a superuser' }],
     ['nobody_started_it', { withoutStarter: ['client batch'] }],
   ];
   for (const [name, use] of cases) {

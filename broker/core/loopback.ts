@@ -9,3 +9,9 @@ export function isLoopbackHost(host: string): boolean {
 export function isLoopback(url: string): boolean {
   return isLoopbackHost(new URL(url).hostname);
 }
+
+/** @param host as one listens on it, in whichever spelling: every address of this machine, of IPv4 or IPv6 */
+export function isEveryAddress(host: string): boolean {
+  const url = `http://${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}`;
+  return URL.canParse(url) && ['0.0.0.0', '[::]', '[::ffff:0:0]'].includes(new URL(url).hostname);
+}
