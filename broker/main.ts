@@ -18,10 +18,11 @@ if (option !== undefined) {
 }
 
 let broker: Broker | null = null;
+let leave: (code: number, patienceMs: number) => Promise<void> | void = (code) => process.exit(code);
 let stops: 'not yet' | 'just now' | 'asked' = 'not yet';
 const stop = async () => {
   // Nothing is in flight before it has started.
-  if (broker === null || stops === 'asked') process.exit(1);
+  if (broker === null || stops === 'asked') return leave(1, 0);
   // A terminal's Ctrl-C comes twice under `npm start`: from the terminal, and from npm, which hands it on.
   if (stops === 'just now') return;
   stops = 'just now';
@@ -36,6 +37,7 @@ process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
 
 const { exit, startBroker, whyNotStarted } = await import('./compose/start.ts');
+leave = exit;
 
 try {
   broker = await startBroker(process.env);
@@ -46,7 +48,7 @@ try {
   }
 } catch (error) {
   process.stderr.write(`${whyNotStarted(error, process.env)}\n`);
-  process.exit(1);
+  await exit(1);
 }
 
 function usage(): string {

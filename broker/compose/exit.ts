@@ -3,11 +3,11 @@ import { systemClock } from '../core/clock.ts';
 import { logTaken } from '../core/log.ts';
 
 /**
- * An ordinary exit writes out what is left of the log, and would wait for a reader who takes nothing as long
+ * An ordinary exit waits for what is being written of the log, and so for a reader who takes nothing as long
  * as he likes.
  */
-export async function exit(): Promise<void> {
-  const taken = await Promise.race([logTaken().then(() => true), systemClock.sleep(2_000).then(() => false)]);
-  if (taken) process.exit(0);
+export async function exit(code = 0, patienceMs = 2_000): Promise<void> {
+  const taken = await Promise.race([logTaken().then(() => true), systemClock.sleep(patienceMs).then(() => false)]);
+  if (taken) process.exit(code);
   process.kill(process.pid, 'SIGKILL');
 }

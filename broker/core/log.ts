@@ -62,26 +62,49 @@ const maxWaiting = 8 * 1024 * 1024;
 let dropped = 0;
 let failures = 0;
 
-/** Lines of the log that nobody took: the reader was too slow, or the disk full. */
+/** Lines of the log that nobody took: the reader was too slow or is gone, or the disk full. */
 export const lostLogLines = () => dropped + failures;
+
+let waiting = 0;
+const whenTaken = new Set<() => void>();
+function nothingWaits(): void {
+  waiting = 0;
+  for (const taken of whenTaken) taken();
+  whenTaken.clear();
+}
+
+/** Resolves when everything logged so far has been taken: perhaps never. */
+export const logTaken = (): Promise<void> =>
+  waiting === 0 ? Promise.resolve() : new Promise((resolve) => whenTaken.add(resolve));
 
 /**
  * Never waits for whoever reads: a pipe that nobody empties, or a full disk, must not hold up what is logged
  * about.
  */
-let flushOutput: () => Promise<void> = async () => {};
-
-/** Resolves when everything logged so far has been taken: perhaps never. */
-export const logTaken = () => flushOutput();
-
 function standardOutput(): DestinationStream {
   const out = pino.destination({ dest: 1, sync: false, maxLength: maxWaiting });
+  let gone = false;
   out.on('drop', () => {
     dropped += 1;
+    waiting -= 1;
   });
-  out.on('error', () => {
-    failures += 1;
+  // Its `flush` waits for nothing.
+  out.on('drain', nothingWaits);
+  out.on('error', (error: NodeJS.ErrnoException) => {
+    // The stream takes no more lines, and says nothing of them.
+    if (error.code === 'EPIPE') {
+      gone = true;
+      dropped += waiting;
+      nothingWaits();
+    } else failures += 1;
   });
-  flushOutput = () => new Promise((resolve) => out.flush(() => resolve()));
-  return out;
+  return {
+    write: (line) => {
+      if (gone) dropped += 1;
+      else {
+        waiting += 1;
+        out.write(line);
+      }
+    },
+  };
 }
