@@ -22,6 +22,18 @@ export interface ObservedClock extends ProviderClock {
   ours(): Date;
 }
 
+/**
+ * A moment as HTTP writes it (RFC 9110 section 5.6.7), or as ISO 8601 does. Without a zone it is in GMT, where
+ * `Date.parse` would take it for the time of this machine, and a bare number for a year.
+ * @returns milliseconds; NaN when it is none
+ */
+export function httpDate(text: string): number {
+  if (!/^(?:[A-Za-z]{3,9},? (?:\d{1,2}[ -][A-Za-z]{3}|[A-Za-z]{3} +\d{1,2})[ -]|\d{4}-\d{2}-\d{2}T)/.test(text))
+    return Number.NaN;
+  const zoned = /(?:GMT|UTC|Z|[+-]\d{2}:?\d{2})$/.test(text);
+  return Date.parse(zoned ? text : text.includes('T') && /^\d/.test(text) ? `${text}Z` : `${text} GMT`);
+}
+
 /** Asks an address for any answer, for the sake of its date. Throws what `fetch` throws. */
 export async function askDate(url: string, clock: ObservedClock, signal: AbortSignal): Promise<void> {
   const sentAt = clock.ours();
@@ -36,7 +48,7 @@ export function observedClock(clock: Clock, ping: (signal: AbortSignal) => Promi
   const now = () => new Date(clock.now().getTime() + (measured?.skewMs ?? 0));
   return {
     observe: (date, sentAt, age) => {
-      const told = date == null || (age != null && age !== '0') ? Number.NaN : Date.parse(date);
+      const told = date == null || (age != null && age !== '0') ? Number.NaN : httpDate(date.trim());
       const received = clock.now().getTime();
       if (Number.isNaN(told) || Math.abs(told - received) > believableMs) return;
       // The header counts whole seconds, and was written at some moment between sending and receiving.

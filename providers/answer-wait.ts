@@ -1,4 +1,5 @@
 /** How long a provider asks us to wait, from whatever header it says it in. */
+import { httpDate } from './answer-date.ts';
 
 /** GitHub's hourly budget is the longest wait that is told; what says more is not believed. */
 const longestSeconds = 3_600;
@@ -16,8 +17,10 @@ export function waitSeconds(
 ): number | null {
   const until = (moment: number) => (providerNow === null ? null : bounded((moment - providerNow.getTime()) / 1000));
   const text = retryAfter?.trim() ?? '';
-  if (/^\d{1,9}(?:\.\d{1,9})?$/.test(text)) return bounded(Number(text));
-  const date = text === '' ? Number.NaN : Date.parse(text);
+  // Two headers are joined into one: the longer of the two is kept to.
+  const told = text.split(/\s*,\s*/);
+  if (told.every((part) => /^\d{1,30}(?:\.\d{1,9})?$/.test(part))) return bounded(Math.max(...told.map(Number)));
+  const date = httpDate(text);
   if (!Number.isNaN(date)) return until(date);
   if (resetAt !== null && !Number.isNaN(resetAt.getTime())) return until(resetAt.getTime());
   return null;
