@@ -15,7 +15,8 @@ const lastTurns = 100;
 /**
  * Runs `work` with a signal that aborts after `seconds`, and once it has settled.
  * @returns what `work` resolved with, also when it did so because of the signal
- * @throws ProviderError `upstream_timeout` when it has no result by then; whatever `work` throws otherwise
+ * @throws ProviderError what the provider says of its giving up, which knows what had been sent by then;
+ *   `upstream_timeout` when it says nothing; whatever `work` throws before
  */
 export async function withDeadline<T>(
   clock: Clock,
@@ -29,7 +30,10 @@ export async function withDeadline<T>(
     async () => {
       const error = new ProviderError('upstream_timeout', `${name} did not answer in ${seconds} s`);
       deadline.abort(error);
-      return Promise.race([working.catch(() => fail(error)), turns(lastTurns).then(() => fail(error))]);
+      return Promise.race([
+        working.catch((own) => fail(own instanceof ProviderError ? own : error)),
+        turns(lastTurns).then(() => fail(error)),
+      ]);
     },
     () => new Promise<never>(() => {}),
   );

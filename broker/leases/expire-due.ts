@@ -14,16 +14,16 @@ import { expireLease, startRevoking } from './transitions.ts';
 
 /**
  * Active leases whose time is up, and intents whose answer never came. Where the provider itself has ended
- * the credential, the lease is `expired`; where it has not (GitHub's hour is longer than most plans), it must
- * be revoked. `$3` names the provider whose active leases are meant, and `$4` is the time by which its ends
+ * the credential, the lease is `expired`; where it has not (GitHub's hour is longer than most plans), or where
+ * the credential can be tried, it must be revoked. `$3` names the provider whose active leases are meant, and `$4` is the time by which its ends
  * are judged; null = all that no provider's loop looks after: intents, and leases of a provider that is
- * switched off (`$5` lists those that are on), which can only be waited for.
+ * switched off (`$5` lists those that are on), which can only be waited for. `$4` null = none is over.
  */
 const expireDueStatement: Statement = {
   name: 'lease_age',
   text: `
     WITH due AS (
-      SELECT id, status <> 'issuing' AND provider_expires_at <= $4::timestamptz AS over FROM lease
+      SELECT id, coalesce(status <> 'issuing' AND provider_expires_at <= $4::timestamptz, false) AS over FROM lease
       WHERE due_at <= $1::timestamptz
         AND CASE WHEN $3::text IS NOT NULL THEN status = 'active' AND provider = $3::text
               ELSE status = 'issuing' OR (provider <> ALL($5::text[])
@@ -76,9 +76,11 @@ export function expireDue(deps: ExpireDeps, limit: number): Promise<boolean> {
 
 /**
  * Expires or starts to revoke every lease of a provider whose time is up. Expired is what is over by the
- * provider's own clock and by ours; where that cannot be known, it is revoked.
+ * provider's own clock and by ours; where that cannot be known, it is revoked. So is what can be tried: the
+ * end that was told need not be the true one.
  */
 export async function expireOf(deps: ExpireDeps, provider: Provider, limit: number): Promise<boolean> {
+  if (provider.triesCredential === true) return expire(deps, limit, provider.name, null);
   const now = deps.clock.now();
   const asks = provider.clock !== undefined && (await someNaturalEnd(deps, provider, now));
   return expire(deps, limit, provider.name, asks ? await endsJudgedBy(deps, provider) : now);

@@ -119,6 +119,36 @@ for (const backend of await testBackends()) {
       assert.deepEqual(slot.releaseAfter, new Date(ends.getTime() + 60_000));
     });
 
+    test('what a provider knows of a mint that ran out of time counts: nothing was sent, or what was minted', async () => {
+      const unavailable = (error: unknown) => error instanceof WritError && error.code === 'provider_unavailable';
+      const askUntilLate = async (known: object) => {
+        const asked = Promise.withResolvers<void>();
+        harness.provider('pool').script.issue = async ({ signal }) => {
+          asked.resolve();
+          await new Promise((resolve) => signal.addEventListener('abort', resolve));
+          throw new ProviderError('upstream_timeout', 'no time left', known);
+        };
+        const session = await harness.open();
+        const asking = harness.ask(session, 'pool', { ttl: 600 });
+        await asked.promise;
+        harness.clock.advance(harness.reconciling.providerTimeoutSeconds * 1000);
+        await assert.rejects(asking, unavailable);
+        return { lease: await newest(), session: await harness.session(session.sessionId) };
+      };
+      const unsent = await askUntilLate({ mayHaveMinted: false });
+      assert.deepEqual([unsent.lease.status, unsent.session.grantCount], ['failed', 0]);
+      await harness.tick();
+      assert.equal(await harness.store.prisma.poolSlot.count({ where: { provider: 'pool' } }), 0, 'its member is free');
+      const ends = after1(300);
+      const handle = { lease: 'known' };
+      const known = await askUntilLate({
+        mayHaveMinted: true,
+        minted: { handle, secret: 'hush', providerExpiresAt: ends },
+      });
+      assert.deepEqual([known.lease.status, known.lease.providerExpiresAt], ['revoking', ends]);
+      assert.deepEqual(known.lease.handle, handle);
+    });
+
     test('the provider’s waiting time is handed on to the agent, and its words to admins', async () => {
       harness.provider('plain').script.issue = async () => {
         throw new ProviderError('upstream_unavailable', 'limited', {

@@ -13,7 +13,8 @@ interface TimeDeps {
 
 /**
  * What ends before this has ended. Asks the provider for its time where that was not learnt lately; ours
- * alone where a provider's answers tell no time.
+ * alone where a provider's answers tell no time by nature. Where they should and do not, nothing of the last
+ * day has ended.
  * @throws ProviderError when it must be asked and does not answer: then no end can be judged now
  */
 export async function endedBefore(deps: TimeDeps, provider: Provider): Promise<Date> {
@@ -23,6 +24,7 @@ export async function endedBefore(deps: TimeDeps, provider: Provider): Promise<D
     clock.askNow(signal),
   );
   const ours = deps.clock.now();
+  if (clock.skewMs() === null) return dayBefore(ours);
   return theirs < ours ? theirs : ours;
 }
 

@@ -212,6 +212,61 @@ for (const backend of await testBackends()) {
       }
     });
 
+    test('an end that was told too early wipes nothing: what can be tried is ended, and not called expired', async () => {
+      const provider = harness.provider('hour');
+      Object.assign(provider, { triesCredential: true });
+      try {
+        provider.script.issue = async (_context, mint) => {
+          const soon = new Date(harness.clock.now().getTime() + 30_000);
+          return { ...mint(), expiresAt: soon, providerExpiresAt: soon };
+        };
+        const lease = await harness.lease(await harness.open(), 'hour', { ttl: 600 });
+        harness.clock.advance(31_000);
+        await harness.tick();
+        assert.deepEqual(provider.alive(), [], 'it lived, and was ended');
+        const row = await harness.row(lease);
+        assert.deepEqual([row.status, row.revokeReason], ['revoked', 'expired']);
+      } finally {
+        Reflect.deleteProperty(provider, 'triesCredential');
+      }
+    });
+
+    test('while a provider cannot be asked for its time, what is due is revoked', async () => {
+      const provider = harness.provider('plain');
+      const askNow = async () => {
+        throw new ProviderError('upstream_unavailable', 'no answer');
+      };
+      Object.assign(provider, { clock: { skewMs: () => null, askNow } });
+      try {
+        const lease = await harness.lease(await harness.open(), 'plain', { ttl: 100 });
+        provider.script.revoke = async () => ({ state: 'wait_for_expiry', evidence: {} });
+        harness.clock.advance(101_000);
+        await harness.tick();
+        const row = await harness.row(lease);
+        assert.deepEqual([row.status, row.revokeReason], ['revoking', 'expired']);
+        assert.deepEqual(provider.revocations, [[lease]], 'and its provider was asked to end it');
+      } finally {
+        Reflect.deleteProperty(provider, 'clock');
+      }
+    });
+
+    test('while a provider’s answers tell no time, nothing of the last day has ended', async () => {
+      const provider = harness.provider('plain');
+      Object.assign(provider, { clock: { skewMs: () => null, askNow: async () => harness.clock.now() } });
+      try {
+        const lease = await harness.lease(await harness.open(), 'plain', { ttl: 100 });
+        provider.script.revoke = async () => ({ state: 'wait_for_expiry', evidence: {} });
+        harness.clock.advance(200_000);
+        await harness.tick();
+        assert.equal((await harness.row(lease)).status, 'revoking');
+        harness.clock.advance(25 * 3600_000);
+        await harness.tick();
+        assert.equal((await harness.row(lease)).status, 'expired');
+      } finally {
+        Reflect.deleteProperty(provider, 'clock');
+      }
+    });
+
     test('of a batch that runs out of time, what the provider has ended is ended', async () => {
       const provider = harness.provider('plain');
       const [done, slow] = [await revoking('plain'), await revoking('plain')];
