@@ -106,7 +106,7 @@ function ambientCaller({ GOOGLE_CLOUD_PROJECT: project, GOOGLE_CLOUD_UNIVERSE_DO
         if (error instanceof ProviderError) throw error;
         const { status, code } = error as { status?: number; code?: string | number };
         if (typeof status === 'number') throw httpFailure(step, status, null, null, null);
-        if (typeof code === 'string') throw connectionFailure(step, code);
+        if (typeof code === 'string') throw connectionFailure(step, { code });
       }
       // The library's own messages may quote files and answers, so only the fact is passed on.
       throw new ProviderError('upstream_refused', 'There are no usable ambient credentials.', {

@@ -3,6 +3,7 @@
  * is kept beside them, through `answerText` alone.
  */
 
+import { neverSent, passes } from '../answer-absent.ts';
 import { answerText } from '../answer-text.ts';
 import { waitSeconds } from '../answer-wait.ts';
 import { ProviderError } from '../contract.ts';
@@ -77,9 +78,10 @@ export function httpFailure(step: Step, status: number, body: unknown, retryAfte
   if (status === 504 || code === 'DEADLINE_EXCEEDED') return timedOutThere(step, code);
   const text = answerText(error_description ?? known?.message);
   const later =
-    [408, 409, 429].includes(status) ||
-    status >= 500 ||
+    status === 409 ||
+    passes(status) ||
     code === 'FAILED_PRECONDITION' ||
+    isLimited(known) ||
     (/^invalid_/.test(code) && issuerNotReached.test(text ?? ''));
   const told = waitSeconds(retryAfter, null, now) ?? retryInfo(known?.details);
   return answered(step, code, later, false, { text, retryAfterSeconds: later ? told : null });
@@ -89,6 +91,18 @@ interface ApiError {
   status?: unknown;
   message?: unknown;
   details?: unknown;
+  errors?: unknown;
+}
+
+/**
+ * Some of Google's services refuse too many calls with the 403 of a missing right; the reason tells them
+ * apart (ErrorInfo among the details, or the older list of errors).
+ */
+const limits = /^(?:(?:user)?RateLimitExceeded|RATE_LIMIT_EXCEEDED|quotaExceeded|QUOTA_EXCEEDED)$/i;
+
+function isLimited(error: ApiError | null): boolean {
+  const told = [error?.details, error?.errors].flatMap((list) => (Array.isArray(list) ? list : []));
+  return told.some((each: { reason?: unknown } | null) => limits.test(String(each?.reason)));
 }
 
 /** google.rpc.RetryInfo among an error's details: `"5s"` in JSON, seconds by themselves from gRPC. */
@@ -103,25 +117,31 @@ export function retryInfo(details: unknown): number | null {
   return null;
 }
 
+/** Of a status that the client makes itself: there was nobody to send anything to. */
+const nobodyThere = /^(?:No connection established|Name resolution failed)/;
+
+/** The call was cut short, whatever its number says. */
+const cutShort = /RST_STREAM|connection (?:dropped|reset|closed)|ECONNRESET/i;
+
 /**
- * A gRPC status. 14 also stands for a connection lost after sending; only a refused connection is known to
+ * A gRPC status. 14 also stands for a connection lost after sending; only one that never stood is known to
  * have sent nothing.
  */
 export function grpcFailure(step: Step, number: number, details: string, retryAfterSeconds: number | null) {
   const code = canonicalCodes[number] ?? String(number);
   if (code === 'DEADLINE_EXCEEDED') return timedOutThere(step, code);
-  const lost = code === 'UNAVAILABLE' && !details.startsWith('No connection established');
+  const lost = (code === 'UNAVAILABLE' && !nobodyThere.test(details)) || cutShort.test(details);
   const later = mayWorkLater.has(code);
   const said = { text: answerText(details), retryAfterSeconds: later ? retryAfterSeconds : null };
   return answered(step, code, later, step.mints && lost, said);
 }
 
-/** The connection failed before an answer. `code` is node's, e.g. ECONNREFUSED. */
-export function connectionFailure(step: Step, code: string | undefined): ProviderError {
-  const neverSent = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'UND_ERR_CONNECT_TIMEOUT'].includes(code ?? '');
+/** The connection failed before an answer. `cause` is node's. */
+export function connectionFailure(step: Step, cause: { code?: unknown } | undefined): ProviderError {
+  const code = typeof cause?.code === 'string' ? cause.code : undefined;
   return new ProviderError('upstream_unavailable', `The connection to Google failed while ${step.doing}.`, {
     providerCode: code ?? 'NETWORK',
-    mayHaveMinted: step.mints && !neverSent,
+    mayHaveMinted: step.mints && !neverSent(cause),
   });
 }
 

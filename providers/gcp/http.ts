@@ -26,6 +26,7 @@ export async function callGoogle({
   signal,
   clock,
 }: HttpCall): Promise<{ [key: string]: unknown }> {
+  if (signal.aborted) throw gaveUp({ ...step, mints: false });
   let status: number;
   let text: string;
   let retryAfter: string | null;
@@ -39,7 +40,7 @@ export async function callGoogle({
     text = await response.text();
   } catch (error) {
     if (signal.aborted) throw gaveUp(step);
-    throw connectionFailure(step, (error as { cause?: { code?: string } }).cause?.code);
+    throw connectionFailure(step, (error as { cause?: { code?: string } }).cause);
   }
   const answer = parse(text);
   if (status < 200 || status > 299) throw httpFailure(step, status, answer, retryAfter, clock.now());
@@ -62,5 +63,5 @@ function parse(text: string): { [key: string]: unknown } | null {
 export const askTime = (url: string, clock: ObservedClock, signal: AbortSignal): Promise<void> =>
   askDate(url, clock, signal).catch((error: { cause?: { code?: string } }) => {
     const step = { doing: 'asking for the time', mints: false };
-    throw signal.aborted ? gaveUp(step) : connectionFailure(step, error.cause?.code);
+    throw signal.aborted ? gaveUp(step) : connectionFailure(step, error.cause);
   });

@@ -38,8 +38,9 @@ export async function issue(minting: Minting, context: IssueContext): Promise<Is
       askedAt = clock.ours().getTime();
       return minting.iamCredentials(request, token, context.signal);
     });
-  // A 403 minted nothing, and passes when the role was bound just before: not all of Google had heard of it.
-  const source = await mint().catch((error) => (isForbidden(error) ? mint() : Promise.reject(error)));
+  // Such a refusal minted nothing, and passes when the role was bound or the account made just before: not
+  // all of Google had heard of it.
+  const source = await mint().catch((error) => (isUnheardOf(error) ? mint() : Promise.reject(error)));
 
   const now = clock.now().getTime();
   const fault = lifetimeFault(source.expiresAt.getTime(), now, now + ttlMs + clockToleranceMs);
@@ -48,6 +49,9 @@ export async function issue(minting: Minting, context: IssueContext): Promise<Is
     const minted = { handle, providerExpiresAt: new Date(Math.max(told, now + ttlMs + clockToleranceMs)) };
     throw new ProviderError('upstream_mismatch', fault, { mayHaveMinted: true, minted });
   }
+  // What is told to end long before its time may not: the account is kept for as long as was asked.
+  const early = source.expiresAt.getTime() < now + ttlMs - clockToleranceMs;
+  const providerExpiresAt = early ? new Date(now + ttlMs) : source.expiresAt;
 
   const { token, expiresAt: endsAt } =
     permission.access_boundary === null
@@ -59,7 +63,7 @@ export async function issue(minting: Minting, context: IssueContext): Promise<Is
           source.expiresAt,
           clock,
           context.signal,
-        ).catch((error) => afterMint(error, { handle, providerExpiresAt: source.expiresAt }));
+        ).catch((error) => afterMint(error, { handle, providerExpiresAt }));
 
   const endsByOurs = endsAt.getTime() - (clock.skewMs() ?? 0);
   const expiresAt = new Date(Math.min(endsByOurs, askedAt + ttlMs));
@@ -72,7 +76,7 @@ export async function issue(minting: Minting, context: IssueContext): Promise<Is
     scopes: permission.scopes,
     ...(permission.project === null ? {} : { project_id: permission.project }),
   } satisfies z.input<typeof gcpCredential>;
-  return { credential, expiresAt, providerExpiresAt: source.expiresAt, handle };
+  return { credential, expiresAt, providerExpiresAt, handle };
 }
 
 /**
@@ -103,10 +107,11 @@ export function lifetimeFault(endsAt: number, now: number, latest: number): stri
   return endsAt > latest ? 'Google gave a token that lives longer than asked.' : null;
 }
 
-const isForbidden = (error: unknown) =>
+const isUnheardOf = (error: unknown) =>
   error instanceof ProviderError &&
   !error.mayHaveMinted &&
-  ['PERMISSION_DENIED', '403'].includes(error.providerCode ?? '');
+  !error.retryable &&
+  ['PERMISSION_DENIED', '403', 'NOT_FOUND', '404'].includes(error.providerCode ?? '');
 
 /**
  * An exclusive account must be the one that the broker reserved: two grants on one account would end
