@@ -1,5 +1,6 @@
 /** GitHub's refusals → ProviderError. */
 
+import { mayHaveMade, passes } from '../answer-absent.ts';
 import { answerText } from '../answer-text.ts';
 import { waitSeconds } from '../answer-wait.ts';
 import { type Minted, ProviderError } from '../contract.ts';
@@ -20,21 +21,22 @@ export interface RefusalAbout {
  * `doing` completes "GitHub answered 422 when …".
  *
  * Rate limits come as 403 or 429 with `retry-after`, with `x-ratelimit-remaining: 0`, or with a text on
- * "secondary rate" limits (docs.github.com, "Rate limits for the REST API"); every other 4xx is final.
+ * "secondary rate" limits (docs.github.com, "Rate limits for the REST API"); a 4xx that is not about what was
+ * asked for passes as well, and every other is final.
  */
 export function refusalOf(answer: ApiAnswer, doing: string, about: RefusalAbout = {}): ProviderError {
   const { status } = answer;
   const said = textOf(answer);
   const limited = isLimited(answer);
-  const retryAfterSeconds = limited || status >= 500 ? waitOf(answer, limited) : null;
+  const later = limited || passes(status);
+  const retryAfterSeconds = later ? waitOf(answer, limited) : null;
   const wait = retryAfterSeconds === null ? '' : `, retry after ${retryAfterSeconds} s`;
   const message = `GitHub answered ${status} when ${doing}${limited ? ` (rate limit${wait})` : ''}: ${said ?? 'no message'}`;
-  const later = limited || status >= 500;
   return new ProviderError(later ? 'upstream_unavailable' : 'upstream_refused', message, {
     providerCode: String(status),
     providerText: said,
     retryAfterSeconds,
-    mayHaveMinted: about.minting === true && status >= 500,
+    mayHaveMinted: about.minting === true && mayHaveMade(status),
     ...(about.retryable === undefined ? {} : { retryable: about.retryable }),
   });
 }

@@ -226,6 +226,31 @@ describe('GitHub’s refusals', () => {
       }
   });
 
+  test('statuses that pass are worth another try, and say whether a token may have been made', async () => {
+    for (const [status, mayHaveMinted] of [
+      [408, false],
+      [425, false],
+      [429, false],
+      [500, true],
+      [502, true],
+      [503, false],
+      [504, true],
+    ] as const) {
+      const server = createServer((_request, response) => response.writeHead(status).end('<html>…</html>'));
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const provider = providerFor({ url }, harness.clock, { GITHUB_INSTALLATION_ID: '77' });
+      const error = await failure(issueWith({ ...harness, provider }, readOrders));
+      server.closeAllConnections();
+      server.close();
+      assert.deepEqual(
+        [error.code, error.retryable, error.mayHaveMinted],
+        ['upstream_unavailable', true, mayHaveMinted],
+        String(status),
+      );
+    }
+  });
+
   test('an answer that got lost may have left a token', async () => {
     harness.sandbox.fail('lost-answer');
     const error = await failure(issueWith(harness, readOrders));
