@@ -43,10 +43,12 @@ export async function connected<T>(
   try {
     await client.connect();
     const result = await work(client);
-    await client.end();
+    // What was done is done, however the connection ends.
+    await client.end().catch(() => {});
     return result;
   } catch (error) {
-    signal.throwIfAborted();
+    // That a commit may have arrived must not be lost in the giving up.
+    if (!(error instanceof CommitFailed)) signal.throwIfAborted();
     throw error;
   } finally {
     signal.removeEventListener('abort', cut);
