@@ -13,7 +13,7 @@ import {
 import { askDate, type ObservedClock, observedClock } from '../answer-date.ts';
 import { type JsonObject, type ProviderDeps, ProviderError } from '../contract.ts';
 import { agents } from './agents.ts';
-import { saysWrongTime, toProviderError, worthOneMore } from './errors.ts';
+import { saysWrongTime, toProviderError, unknownSession, unlessGivenUp, worthOneMore } from './errors.ts';
 import type { AwsSettings } from './settings.ts';
 
 export interface StaticCredentials {
@@ -29,8 +29,11 @@ export interface AwsClients {
     subject: string,
     signal: AbortSignal,
   ): Promise<AssumeRoleResponse>;
-  /** A client that may write the roles' policies. */
-  iam(signal: AbortSignal): Promise<IAMClient>;
+  /**
+   * Works with a client that may write the roles' policies; once more with a new session of the revoke role
+   * when AWS does not know the kept one any longer. So the work must be such that it can be done twice.
+   */
+  iam<T>(signal: AbortSignal, work: (client: IAMClient) => Promise<T>): Promise<T>;
   /** AWS's own clock, as its answers tell it. */
   clock: ObservedClock;
 }
@@ -94,6 +97,7 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
         120,
         signedAt,
       );
+      unlessGivenUp('sts:AssumeRoleWithWebIdentity', signal);
       try {
         return await sts.send(new AssumeRoleWithWebIdentityCommand({ ...rest, WebIdentityToken: token }), {
           abortSignal: signal,
@@ -107,6 +111,7 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
   };
   const byAmbientCredentials: AwsClients['assume'] = async (request, _subject, signal) => {
     for (let attempt = 1; ; attempt += 1) {
+      unlessGivenUp('sts:AssumeRole', signal);
       try {
         return await sts.send(new AssumeRoleCommand(request), { abortSignal: signal });
       } catch (error) {
@@ -119,14 +124,14 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
   };
   const assume = settings.WRIT_AWS_AUTH === 'ambient' ? byAmbientCredentials : byWebIdentity;
 
-  let revoker: { client: IAMClient; until: number } | null = null;
-  const iam: AwsClients['iam'] = async (signal) => {
+  let revoker: Revoker | null = null;
+  const revokerNow = async (signal: AbortSignal): Promise<Revoker> => {
     if (settings.WRIT_AWS_REVOKE_ROLE === undefined) {
-      revoker ??= { client: iamClient(ambient), until: Number.POSITIVE_INFINITY };
-      return revoker.client;
+      revoker ??= { client: iamClient(ambient), from: -Infinity, until: Infinity, users: 0 };
+      return revoker;
     }
     const now = deps.clock.now().getTime();
-    if (revoker !== null && now < revoker.until) return revoker.client;
+    if (revoker !== null && now >= revoker.from && now < revoker.until) return revoker;
     const request = { RoleArn: settings.WRIT_AWS_REVOKE_ROLE, RoleSessionName: 'writ-revoker', DurationSeconds: 900 };
     const { Credentials: given } = await assume(request, 'writ:revoker', signal);
     if (!given?.AccessKeyId || !given.SecretAccessKey || !given.SessionToken)
@@ -136,11 +141,46 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
       secretAccessKey: given.SecretAccessKey,
       sessionToken: given.SessionToken,
     };
-    revoker?.client.destroy();
-    revoker = { client: iamClient(credentials), until: now + 10 * 60_000 };
-    return revoker.client;
+    // By AWS's own end of it, where that comes sooner.
+    const left = (given.Expiration?.getTime() ?? Number.POSITIVE_INFINITY) - clock.now().getTime() - 300_000;
+    drop(revoker);
+    revoker = { client: iamClient(credentials), from: now, until: now + Math.min(left, 600_000), users: 0 };
+    return revoker;
+  };
+  const drop = (old: Revoker | null) => {
+    if (old === revoker) revoker = null;
+    if (old?.users === 0) old.client.destroy();
+  };
+  const working = async <T>(used: Revoker, work: (client: IAMClient) => Promise<T>): Promise<T> => {
+    used.users += 1;
+    try {
+      return await work(used.client);
+    } finally {
+      used.users -= 1;
+      // Others may be at work with a client that was replaced: to destroy it would cut them off.
+      if (used !== revoker && used.users === 0) used.client.destroy();
+    }
+  };
+  const iam: AwsClients['iam'] = async (signal, work) => {
+    const used = await revokerNow(signal);
+    try {
+      return await working(used, work);
+    } catch (error) {
+      const renewable = settings.WRIT_AWS_REVOKE_ROLE !== undefined;
+      if (!renewable || !unknownSession(toProviderError(error, 'iam', signal, clock.now()))) throw error;
+      if (used === revoker) drop(used);
+      return working(await revokerNow(signal), work);
+    }
   };
   return { assume, iam, clock };
+}
+
+/** The session of the revoke role, between which moments of our clock it is used, and by how many just now. */
+interface Revoker {
+  client: IAMClient;
+  from: number;
+  until: number;
+  users: number;
 }
 
 /** Where the SDK itself finds STS: each partition has a domain of its own. */

@@ -30,6 +30,16 @@ const table = {
 const statement = { actions: ['s3:Get*'], resource_prefixes: ['arn:aws:s3:::orders/customers/42/'] };
 const custom = { role: agentRole, service: 'custom', statements: [statement] };
 
+const oddAnswers = [
+  'ends-in-the-past',
+  'ends-too-late',
+  'another-role',
+  'another-name',
+  'another-account',
+  'another-userid',
+  'broken-token',
+] as const;
+
 async function harness(options: AwsBenchOptions): Promise<ConformanceHarness> {
   const made = await awsBench(options);
   const { provider, clock, sandbox } = made;
@@ -163,12 +173,7 @@ async function harness(options: AwsBenchOptions): Promise<ConformanceHarness> {
         else sandbox.fault(minting, kind === null || kind === 'hang' ? kind : { code, status });
       },
       throttledSeconds: 7,
-      odd: Object.fromEntries(
-        (['ends-in-the-past', 'ends-too-late', 'another-role', 'another-name'] as const).map((saying) => [
-          saying,
-          () => sandbox.fault(minting, { saying }, 1),
-        ]),
-      ),
+      odd: Object.fromEntries(oddAnswers.map((saying) => [saying, () => sandbox.fault(minting, { saying }, 1)])),
       expectedRefusalCode: 'AccessDenied',
     },
     breaks: {

@@ -7,6 +7,7 @@
  * the role issued before that moment. The cut is therefore the earliest that makes the rest fit, it appears
  * in the evidence of every lease of the role, and it goes away with the leases it stands for.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { JsonObject, RevocationTarget } from '../contract.ts';
 import type { AwsHandle } from './issue.ts';
 
@@ -22,7 +23,10 @@ export interface Denial {
 /** How long after its intent a mint whose answer was lost may still have happened, in ms. */
 const longestMintMs = 120_000;
 
-/** Denies all of `outstanding` in at most `capacity` characters; null when not even one cut-off fits. */
+/**
+ * Denies all of `outstanding` in at most `capacity` characters; null when not even one cut-off fits.
+ * @param now the later of AWS's time and ours
+ */
 export function denialFor(outstanding: RevocationTarget[], now: Date, capacity: number): Denial | null {
   if (outstanding.length === 0) return { text: null, cutOff: null };
   const oldestFirst = [...outstanding].sort((a, b) => issuedBefore(a, now) - issuedBefore(b, now) || compareIds(a, b));
@@ -43,7 +47,10 @@ export function denialFor(outstanding: RevocationTarget[], now: Date, capacity: 
   return attempt(enough);
 }
 
-/** Is this lease denied by the document, as read from IAM? */
+/**
+ * Is this lease denied by the document, as read from IAM?
+ * @param now the later of AWS's time and ours
+ */
 export function denies(text: string | undefined, target: RevocationTarget, now: Date): boolean {
   if (text === undefined) return false;
   const deny = deniedBy(text);
@@ -75,26 +82,34 @@ function document(named: RevocationTarget[], cutOff: Date | null): string {
       .filter((target) => keysOf(target).includes(key))
       .map(name)
       .sort();
-  const deny = (condition: JsonObject) => ({ Effect: 'Deny', Action: '*', Resource: '*', Condition: condition });
   const statements: JsonObject[] = [];
   const sourceIdentities = ids('source_identity', (target) => target.leaseId);
   const userIds = ids('userid', userIdOf);
-  if (sourceIdentities.length > 0) statements.push(deny({ StringEquals: { 'aws:SourceIdentity': sourceIdentities } }));
-  if (userIds.length > 0) statements.push(deny({ StringLike: { 'aws:userid': userIds } }));
-  if (cutOff !== null) statements.push(deny({ DateLessThan: { 'aws:TokenIssueTime': cutOff.toISOString() } }));
+  if (sourceIdentities.length > 0)
+    statements.push(denyWhere({ StringEquals: { 'aws:SourceIdentity': sourceIdentities } }));
+  if (userIds.length > 0) statements.push(denyWhere({ StringLike: { 'aws:userid': userIds } }));
+  if (cutOff !== null) statements.push(denyWhere({ DateLessThan: { 'aws:TokenIssueTime': cutOff.toISOString() } }));
   return JSON.stringify({ Version: '2012-10-17', Statement: statements });
 }
 
+/**
+ * What the document denies by statements that are to the letter as we write them: somebody may have made an
+ * Allow of one, or have narrowed it.
+ */
 function deniedBy(text: string): { sourceIdentities: string[]; userIds: string[]; cutOff: Date | null } | null {
-  type Read = { Statement?: { Condition?: Record<string, Record<string, string | string[]>> }[] };
-  let read: Read;
+  let read: { Statement?: unknown } | null;
   try {
     read = JSON.parse(text);
   } catch {
     return null;
   }
-  const values = (operator: string, key: string) =>
-    (read.Statement ?? []).flatMap((statement) => statement.Condition?.[operator]?.[key] ?? []);
+  const statements = Array.isArray(read?.Statement) ? read.Statement : [];
+  const values = (operator: string, key: string): string[] =>
+    statements.flatMap((statement: { Condition?: { [operator: string]: { [key: string]: unknown } } } | null) => {
+      const listed = statement?.Condition?.[operator]?.[key];
+      const ours = denyWhere({ [operator]: { [key]: listed as string[] } });
+      return listed !== undefined && isDeepStrictEqual(statement, ours) ? (listed as string[]) : [];
+    });
   const cutOff = values('DateLessThan', 'aws:TokenIssueTime')[0];
   return {
     sourceIdentities: values('StringEquals', 'aws:SourceIdentity'),
@@ -102,6 +117,13 @@ function deniedBy(text: string): { sourceIdentities: string[]; userIds: string[]
     cutOff: cutOff === undefined ? null : new Date(cutOff),
   };
 }
+
+const denyWhere = (condition: JsonObject): JsonObject => ({
+  Effect: 'Deny',
+  Action: '*',
+  Resource: '*',
+  Condition: condition,
+});
 
 /**
  * A lease is denied by what it was minted with, whatever the setting is now; by both when the mint's answer

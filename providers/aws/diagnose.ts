@@ -140,8 +140,7 @@ async function ofRevoking(settings: AwsSettings, clients: AwsClients, signal: Ab
   const findings: Finding[] = [];
   for (const role of settings.WRIT_AWS_ROLES) {
     const failure = await clients
-      .iam(signal)
-      .then((iam) => readDenial(iam, role, signal))
+      .iam(signal, (iam) => readDenial(iam, role, signal))
       .then(
         () => null,
         (error) => toProviderError(error, 'iam:GetRolePolicy', signal),

@@ -62,7 +62,7 @@ export function createAwsProvider(
     revoke: (due, outstanding, signal) => revoke(due, outstanding, signal, settings, deps, clients),
     lockKey: (plan: Plan) => roleOf({ plan }),
     denialsThatFit: (plan) => rooms.denialsThatFit(roleOf({ plan })),
-    prune: (lockKey, outstanding, signal) => prune(lockKey, outstanding, signal, settings, deps, clients),
+    prune: (lockKey, outstanding, signal) => prune(lockKey, outstanding, signal, settings, clients),
     clock: clients.clock,
   };
 }

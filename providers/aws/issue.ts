@@ -73,23 +73,28 @@ export async function issue(
     throw new ProviderError('upstream_mismatch', fault, { mayHaveMinted: true, minted });
   }
   const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = session.Credentials as Complete;
+  // It may end sooner than was asked. When it was opened is then not to be told from its end: surely by now.
+  const early = Expiration < end;
+  const told = Expiration.getTime() - seconds * 1000;
+  const openedAt = told < now.getTime() - toleranceMs ? now : new Date(told);
+  const skewMs = clients.clock.skewMs() ?? 0;
   return {
     credential: {
       type: 'aws',
       access_key_id: AccessKeyId,
       secret_access_key: SecretAccessKey,
       session_token: SessionToken,
-      expiration: end.toISOString(),
+      expiration: (early ? Expiration : end).toISOString(),
       ...(permission.region === null ? {} : { region: permission.region }),
     } satisfies z.input<typeof awsCredential>,
-    expiresAt: ourEnd,
+    expiresAt: early ? new Date(Math.min(ourEnd.getTime(), Expiration.getTime() - skewMs)) : ourEnd,
     // AWS refuses it from then on: the end is in the session policy.
     providerExpiresAt: end,
     handle: {
       role: permission.role,
       session_name: leaseId,
       revoke_key: settings.WRIT_AWS_REVOKE_KEY,
-      issued_at: new Date(Expiration.getTime() - seconds * 1000).toISOString(),
+      issued_at: openedAt.toISOString(),
       access_key_id: AccessKeyId,
     } satisfies AwsHandle,
   };
@@ -107,6 +112,9 @@ interface Asked {
   now: Date;
 }
 
+/** One word without anything that a header or a configuration file would not carry. */
+const isSecret = (value: unknown) => typeof value === 'string' && /^[\x21-\x7e]{1,16384}$/.test(value);
+
 /** STS counts whole seconds, and its answer took a while. */
 const toleranceMs = 60_000;
 
@@ -116,11 +124,15 @@ const toleranceMs = 60_000;
  */
 function faultIn(session: AssumeRoleResponse, asked: Asked): string | null {
   const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = session.Credentials ?? {};
-  if (!AccessKeyId || !SecretAccessKey || !SessionToken || Expiration === undefined)
+  if (![AccessKeyId, SecretAccessKey, SessionToken].every(isSecret) || !(Expiration instanceof Date))
     return 'STS answered without a complete credential';
-  const [name, role] = (session.AssumedRoleUser?.Arn ?? '').split('/').toReversed();
-  if (name !== asked.leaseId) return 'STS opened a session of another name';
+  const { Arn = '', AssumedRoleId } = session.AssumedRoleUser ?? {};
+  const [name, role] = Arn.split('/').toReversed();
+  // The last is what AWS compares as `aws:userid`.
+  if (name !== asked.leaseId || (AssumedRoleId !== undefined && !AssumedRoleId.endsWith(`:${asked.leaseId}`)))
+    return 'STS opened a session of another name';
   if (role !== asked.role.split('/').at(-1)) return 'STS opened a session of another role';
+  if (Arn.split(':')[4] !== asked.role.split(':')[4]) return 'STS opened a session of another account';
   if (asked.bySourceIdentity && session.SourceIdentity !== asked.leaseId)
     return 'STS did not set the SourceIdentity; use WRIT_AWS_REVOKE_KEY=userid here';
   const ends = Expiration.getTime();

@@ -33,8 +33,10 @@ export async function revoke(
 ): Promise<RevocationOutcome[]> {
   if (!canRevoke(settings)) return due.map((target) => waitForExpiry(target));
   const outcomes = new Map<RevocationTarget, RevocationOutcome>();
-  for (const [role, targets] of Map.groupBy(due, roleOf)) {
-    const ofRole = outstanding.filter((target) => roleOf(target) === role);
+  const asked = await byTheirClock(due, clients.clock, signal);
+  const standing = await byTheirClock(outstanding, clients.clock, signal);
+  for (const [role, targets] of Map.groupBy(asked, roleOf)) {
+    const ofRole = standing.filter((target) => roleOf(target) === role);
     try {
       for (const [target, outcome] of await revokeInRole(role, targets, ofRole, signal, settings, deps, clients))
         outcomes.set(target, outcome);
@@ -43,7 +45,7 @@ export async function revoke(
       for (const target of targets) outcomes.set(target, failure);
     }
   }
-  return due.map((target) => outcomes.get(target) as RevocationOutcome);
+  return asked.map((target) => outcomes.get(target) as RevocationOutcome);
 }
 
 /**
@@ -55,17 +57,18 @@ export async function prune(
   outstanding: RevocationTarget[],
   signal: AbortSignal,
   settings: AwsSettings,
-  deps: ProviderDeps,
   clients: AwsClients,
 ): Promise<string[]> {
   if (!canRevoke(settings)) return [];
   try {
-    const iam = await clients.iam(signal);
-    const present = await readDenial(iam, role, signal);
-    const kept = outstanding.filter((target) => !isOver(target, clients.clock));
-    const now = deps.clock.now();
-    await writeDenial(iam, role, kept, present, now, signal);
-    return kept.filter((target) => !denies(present, target, now)).map(({ leaseId }) => leaseId);
+    return await clients.iam(signal, async (iam) => {
+      const present = await readDenial(iam, role, signal);
+      const standing = await byTheirClock(outstanding, clients.clock, signal);
+      const kept = standing.filter((target) => !isOver(target, clients.clock));
+      const now = latestNow(clients.clock);
+      await writeDenial(iam, role, kept, present, now, signal);
+      return kept.filter((target) => !denies(present, target, now)).map(({ leaseId }) => leaseId);
+    });
   } catch (error) {
     throw toProviderError(error, 'prune', signal);
   }
@@ -85,16 +88,21 @@ async function revokeInRole(
   if (expired.length === due.length) return outcomes;
 
   signal.throwIfAborted();
-  const iam = await clients.iam(signal);
-  const before = await readDenial(iam, role, signal);
   const all = [...new Map([...outstanding, ...due].map((target) => [target.leaseId, target])).values()];
   const wanted = all.filter((target) => !isOver(target, clients.clock));
-  const denial = await writeDenial(iam, role, wanted, before, deps.clock.now(), signal);
-  const after = denial.text === before ? before : await readDenial(iam, role, signal);
+  const { before, denial, after } = await clients.iam(signal, async (iam) => {
+    const before = await readDenial(iam, role, signal);
+    const denial = await writeDenial(iam, role, wanted, before, latestNow(clients.clock), signal);
+    return { before, denial, after: denial.text === before ? before : await readDenial(iam, role, signal) };
+  });
   // After the answer that it is the time of: nothing is known to have been denied earlier.
   const now = deps.clock.now();
+  const shows = (text: string | undefined, target: RevocationTarget) => denies(text, target, latestNow(clients.clock));
+  // Neither there before, nor surely now: whoever else was called revoked is looked at again.
+  const isDue = new Set(due.map(({ leaseId }) => leaseId));
   const rewritten = outstanding
-    .filter((target) => wanted.includes(target) && !due.includes(target) && !denies(before, target, now))
+    .filter((target) => wanted.includes(target) && !isDue.has(target.leaseId))
+    .filter((target) => !shows(before, target) || !shows(after, target))
     .map(({ leaseId }) => leaseId);
 
   const lagMs = settings.WRIT_AWS_REVOKE_LAG_SECONDS * 1000;
@@ -118,10 +126,10 @@ async function revokeInRole(
   };
   for (const target of due) {
     if (expired.includes(target)) continue;
-    if (!denies(after, target, now)) outcomes.push([target, notThere(role)]);
+    if (!shows(after, target)) outcomes.push([target, notThere(role)]);
     else {
       // A denial that had to be written again starts its lag again, whatever was noted before.
-      const since = (denies(before, target, now) ? target.settlingSince : null) ?? now;
+      const since = (shows(before, target) ? target.settlingSince : null) ?? now;
       const effectiveAt = new Date(since.getTime() + lagMs);
       const shown = { evidence: { ...evidence, denied_since: since.toISOString() }, ...sideEffects };
       if (effectiveAt <= now) outcomes.push([target, { state: 'revoked', ...shown }]);
@@ -139,6 +147,28 @@ function isOver({ providerExpiresAt }: RevocationTarget, clock: ObservedClock): 
   if (clock.skewMs() === null) return false;
   const now = Math.min(clock.now().getTime(), clock.ours().getTime());
   return providerExpiresAt.getTime() + keepAfterEndMs <= now;
+}
+
+/** How much AWS's clock is ahead of ours, where it is. */
+const aheadMs = (clock: ObservedClock) => Math.max(0, clock.skewMs() ?? 0);
+
+/** The later of AWS's time and ours: nothing was opened after it. */
+const latestNow = (clock: ObservedClock) => new Date(clock.ours().getTime() + aheadMs(clock));
+
+/**
+ * Of a session whose mint's answer was lost, nothing but our own time is known: where AWS's clock is ahead, it
+ * was opened later by that.
+ */
+async function byTheirClock(
+  targets: RevocationTarget[],
+  clock: ObservedClock,
+  signal: AbortSignal,
+): Promise<RevocationTarget[]> {
+  const lost = targets.some(({ handle }) => handle === null);
+  if (lost && clock.skewMs() === null) await clock.askNow(signal).catch(() => {});
+  return targets.map((target) =>
+    target.handle !== null ? target : { ...target, intentAt: new Date(target.intentAt.getTime() + aheadMs(clock)) },
+  );
 }
 
 const gone = (target: RevocationTarget): RevocationOutcome => ({

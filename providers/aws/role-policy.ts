@@ -8,7 +8,7 @@ import {
   ListRolePoliciesCommand,
   PutRolePolicyCommand,
 } from '@aws-sdk/client-iam';
-import type { ProviderError, RevocationTarget } from '../contract.ts';
+import { ProviderError, type RevocationTarget } from '../contract.ts';
 import { type Denial, denialFor, denialPolicyName } from './denial.ts';
 import { toProviderError } from './errors.ts';
 
@@ -106,8 +106,22 @@ async function readPolicy(
   const answer = await unlessMissing(
     call('iam:GetRolePolicy', signal, () => iam.send(command, { abortSignal: signal })),
   );
-  // IAM gives documents percent-encoded (RFC 3986).
-  return answer?.PolicyDocument === undefined ? undefined : decodeURIComponent(answer.PolicyDocument);
+  if (answer === undefined) return undefined;
+  if (typeof answer.PolicyDocument !== 'string')
+    throw new ProviderError('upstream_mismatch', 'iam:GetRolePolicy: the answer holds no document', {
+      retryable: true,
+    });
+  return decoded(answer.PolicyDocument);
+}
+
+/** IAM gives documents percent-encoded (RFC 3986); Ceph's radosgw as they are, where a `%` may stand alone. */
+function decoded(document: string): string {
+  if (document.trimStart().startsWith('{')) return document;
+  try {
+    return decodeURIComponent(document);
+  } catch {
+    return document;
+  }
 }
 
 /**
@@ -132,7 +146,7 @@ export async function call<T>(name: string, signal: AbortSignal, send: () => Pro
  * AWS wraps the code in an XML document (`NoSuchEntity`); Ceph's radosgw answers a bare 404, of which the SDK
  * makes `NotFound` or nothing but the status.
  */
-const missing = /^(?:NoSuchEntity\w*|NoSuchRolePolicy|NotFound|UnknownError|404)$/;
+const missing = /^(?:NoSuchEntity\w*|NoSuchRolePolicy|NotFound|404)$/;
 
 async function unlessMissing<T>(answer: Promise<T>): Promise<T | undefined> {
   try {

@@ -31,7 +31,7 @@ export function roleRooms(settings: AwsSettings, deps: ProviderDeps, clients: Aw
   const measure = async (role: string): Promise<number> => {
     const signal = AbortSignal.timeout(settings.WRIT_AWS_TIMEOUT_SECONDS * 1000);
     try {
-      const others = await charactersOfOthers(await clients.iam(signal), role, signal);
+      const others = await clients.iam(signal, (iam) => charactersOfOthers(iam, role, signal));
       const room = inlinePolicyLimit - others - charactersWithoutNames;
       const denials = Math.max(0, Math.floor(room / charactersPerName(leaseIdLength)));
       known.set(role, { denials, at: deps.clock.now().getTime() });
@@ -47,7 +47,7 @@ export function roleRooms(settings: AwsSettings, deps: ProviderDeps, clients: Aw
     denialsThatFit: async (role) => {
       if (!canRevoke(settings)) return null;
       const last = known.get(role);
-      if (last !== undefined && deps.clock.now().getTime() - last.at < freshMs) return last.denials;
+      if (last !== undefined && Math.abs(deps.clock.now().getTime() - last.at) < freshMs) return last.denials;
       const answer = asking.get(role) ?? measure(role);
       asking.set(role, answer);
       return last === undefined ? answer : answer.catch(() => last.denials);

@@ -34,7 +34,7 @@ export async function readState(
       'upstream_refused',
       'Nothing can be read: the plan is about no objects, and without WRIT_AWS_REVOKE_ROLE nobody may read the role',
     );
-  const role = ofRole ? await readRole(await clients.iam(signal), permission.role, signal) : null;
+  const role = ofRole ? await clients.iam(signal, (iam) => readRole(iam, permission.role, signal)) : null;
   const objects = params.service === 's3' ? await readWithSession(params, permission, settings, clients, signal) : null;
   return {
     ...(objects === null ? {} : { objects: objects as unknown as JsonObject }),

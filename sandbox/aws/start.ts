@@ -73,6 +73,8 @@ export interface SandboxRole {
 export type Fault =
   | 'hang'
   | { code: string; status: number; message?: string; retryAfterSeconds?: number }
+  /** The answer of a gateway, which knows nothing of AWS's words. */
+  | { bare: number }
   /** STS opens the session and says something else of it. */
   | { saying: OddAnswer };
 
@@ -210,6 +212,7 @@ async function answer(
     if (planned !== undefined && planned.left > 0) {
       planned.left -= 1;
       if (planned.fault === 'hang') return 'hang';
+      if ('bare' in planned.fault) return { status: planned.fault.bare, headers: {}, body: '<html>…</html>' };
       if ('code' in planned.fault) {
         const { code, status, message = 'An injected fault.', retryAfterSeconds } = planned.fault;
         const refusal = new AwsError(code, status, message);
