@@ -56,6 +56,8 @@ export interface ConformanceHarness {
      */
     fail(kind: 'hang' | 'unavailable' | 'refused' | 'throttled' | null): void;
     throttledSeconds: number;
+    /** A mint that hangs does so where nothing can have been minted yet, and the provider knows. */
+    hangsBeforeMint?: true;
     /**
      * Answers to a mint that are outside of what the provider can truly have given: each is switched on by
      * its function. An end in the past and one far too late are among them.
@@ -493,7 +495,14 @@ export function conformance(name: string, make: () => Promise<ConformanceHarness
     const error = await failing;
     assert.equal(error.code, 'upstream_timeout');
     assert.equal(error.retryable, true);
-    assert.equal(error.mayHaveMinted, true);
+    assert.equal(error.mayHaveMinted, harness.upstream.hangsBeforeMint !== true);
+  });
+
+  check('nothing is sent, and nothing minted, when the broker has given up already', async (harness) => {
+    const before = harness.upstream.requests();
+    const error = await failedIssue(harness, AbortSignal.abort(new Error('no time left')));
+    assert.deepEqual([error.code, error.retryable, error.mayHaveMinted], ['upstream_timeout', true, false]);
+    assert.equal(harness.upstream.requests(), before);
   });
 
   check('revoke answers, and does not throw, when the broker has no time left', async (harness) => {

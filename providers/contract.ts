@@ -195,7 +195,10 @@ export type RevocationOutcome =
 /** What a write of a shared document did to leases that were not asked about. */
 export interface SideEffects {
   alsoEnded?: AlsoEnded;
-  /** Ids of `outstanding`, none of `due`, whose denial was not in the document and is now. */
+  /**
+   * Ids of `outstanding`, none of `due`, whose denial was not in the document before the write, or is not in
+   * what was read back after it.
+   */
   rewritten?: string[];
 }
 
