@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import pg from 'pg';
-import { beginSigning, review } from '../approvals/review.ts';
+import { beginSigning, review, withdraw } from '../approvals/review.ts';
 import { person } from '../approvals/rows.test-support.ts';
 import { agreeToBreakGlass, toAgreeTo } from './break-glass/agree.ts';
 import { askToBreakGlass, termsOf } from './break-glass/ask.ts';
@@ -504,6 +504,32 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
         assert.equal(await attack(revive, [one.id]), 1);
         assert.equal((await one.session(`/v1/grants/${one.id}/redeem`)).status, 409, change);
       }
+      assert.equal(minted(), before);
+    });
+
+    test('what was denied or taken back is not had, nor approved, after its row was set back', async () => {
+      const before = minted();
+      const takeBack = async (id: string) => {
+        const store = await ownersStore();
+        const reviewer = person('ann@example.com', { groups: ['billing'] });
+        await withdraw({ store, clock: systemClock }, { grantId: id, reviewer, requestId: 'req_1' });
+        await store.close();
+      };
+      const setBack = (status: string) =>
+        `UPDATE grants SET status = '${status}', ended_at = NULL, decided_at = NULL, decide_by = now() + interval '5 minutes' WHERE id = $1`;
+      const taken = await pending();
+      await approve(taken.id);
+      await takeBack(taken.id);
+      assert.equal((await taken.session(`/v1/grants/${taken.id}/redeem`)).status, 403);
+      assert.equal(await attack(setBack('approved'), [taken.id]), 1);
+      assert.equal((await taken.session(`/v1/grants/${taken.id}/redeem`)).status, 409);
+      // Whoever is asked again, after somebody said no, is asked by nobody.
+      const denied = await pending();
+      await decide(denied.id, 'deny');
+      assert.equal(await attack(setBack('pending'), [denied.id]), 1);
+      await assert.rejects(approve(denied.id), { code: 'conflict' });
+      assert.equal(await attack(setBack('approved'), [denied.id]), 1);
+      assert.equal((await denied.session(`/v1/grants/${denied.id}/redeem`)).status, 409);
       assert.equal(minted(), before);
     });
 

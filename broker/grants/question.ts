@@ -4,6 +4,7 @@
  * `grants`, so that it is told, shown, reviewed, expires and is proven as a grant is; nothing can be minted
  * from it.
  */
+import type { EventName } from '../audit/events.ts';
 import { duration } from '../core/duration.ts';
 import {
   type BatchMember,
@@ -17,6 +18,7 @@ import type { ApprovalTerm, JsonObject, Plan, PlanDescription } from '../core/vo
 import { planDigest } from '../decide/plan-digest.ts';
 import type { Store } from '../store/open.ts';
 import { proveGrant } from './proven-grant.ts';
+import { isOverOnRecord } from './transitions.ts';
 
 export const callPlan = (permission: CallPermission, ttlSeconds: number): Plan => ({
   provider: 'call',
@@ -126,10 +128,9 @@ export const useConsent = (from: string): string => `
  * SQL condition: the consent stands at this moment, and was never used. @param r alias with `consent_id`,
  * `session_id`, `at`
  */
-export const consentStands = (r: string, usedBy: string): string => `
-        EXISTS (SELECT 1 FROM grants g WHERE g.id = ${r}.consent_id AND g.session_id = ${r}.session_id AND g.status = 'approved' AND g.decide_by > ${r}.at FOR UPDATE)
-        -- The status can be set back by whoever writes the row; history cannot.
-        AND NOT EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = ${r}.session_id AND e.grant_id = ${r}.consent_id AND e.type = ${usedBy})`;
+export const consentStands = (r: string, usedBy: EventName): string => `
+        EXISTS (SELECT 1 FROM grants g WHERE g.id = ${r}.consent_id AND g.session_id = ${r}.session_id AND g.status = 'approved' AND g.decide_by > ${r}.at
+          AND NOT ${isOverOnRecord('g', usedBy)} FOR UPDATE)`;
 
 /** What people read about it; null for the plan of a credential. */
 export function describeQuestion({ provider, permission }: Plan): PlanDescription | null {

@@ -23,6 +23,7 @@ import { batch } from '../store/batch.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { type AsksPeople, askPeople, askRow } from './ask-people.ts';
 import { proveGrant } from './proven-grant.ts';
+import { isOverOnRecord } from './transitions.ts';
 
 /** What is known of a grant when it is first written. */
 export interface GrantRecord {
@@ -263,8 +264,7 @@ const claimStatement = (moving: boolean): Statement => ({
       SELECT count(*) = 1 AS ok FROM (
         SELECT s.id FROM session s JOIN grants g ON g.session_id = s.id
         WHERE s.id = $1::text AND ${mayAct('s', '$2::timestamptz')} AND g.id = $3::text AND g.status = 'approved' AND g.plan_digest = $4::text AND g.decide_by > $2::timestamptz
-          -- The status can be set back by whoever writes the row; history cannot.
-          AND NOT EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = g.session_id AND e.grant_id = g.id AND e.type = ${event('lease.issued')})
+          AND NOT ${isOverOnRecord('g', event('lease.issued'))}
           AND NOT EXISTS (SELECT 1 FROM pre_approval_use u JOIN audit_event e ON e.chain = u.pre_approval_id AND e.type = ${event('pre_approval.ended')}
             WHERE u.grant_id = g.id)
         FOR UPDATE OF s, g) locked

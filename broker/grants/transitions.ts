@@ -4,7 +4,16 @@
  * (scripts/check/tables.ts). Pure text, so that leases, sessions and approvals may import it.
  */
 
+import { type EventName, event } from '../audit/events.ts';
 import { aboutSession, isBatchSql } from '../core/questions.ts';
+
+/**
+ * SQL condition: the record says that it is over: it was denied, taken back or lapsed, or had its effect. The
+ * status can be set back by whoever writes the row; history cannot.
+ * @param g alias of `grants` @param had events by which it had its effect
+ */
+export const isOverOnRecord = (g: string, ...had: EventName[]): string =>
+  `EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = ${g}.session_id AND e.grant_id = ${g}.id AND e.type IN (${[event('grant.denied'), ...had].join(', ')}))`;
 
 /** What a review writes, as SQL of each value. */
 export interface DecidedGrant {
@@ -38,6 +47,7 @@ export const decideGrant = (live: string, d: DecidedGrant): string => `
         sealed_arguments = CASE WHEN ${d.status} = 'pending' OR (${d.status} = 'approved' AND g.capability <> '${aboutSession}') THEN g.sealed_arguments END, decision = g.decision || ${d.decision}
       FROM ${live}
       WHERE g.session_id = ${live}.id AND g.id = ${d.grantId} AND g.status = 'pending' AND g.decide_by > ${d.at} AND g.plan_digest = ${d.seenDigest}
+        AND NOT ${isOverOnRecord('g')}
         -- Of a list something must be left to decide on.
         AND (NOT ${isBatchSql('g.capability')} OR EXISTS (SELECT 1 FROM grants m WHERE m.batch_id = g.id AND m.status = 'pending'))
         AND (${d.seenApprovals} IS NULL OR g.approval_count = ${d.seenApprovals})
