@@ -69,7 +69,7 @@ interface Orphan {
 }
 
 const opened = `e.type = 'session.opened'`;
-const reviewed = `e.type IN ('grant.approved', 'grant.denied') AND e.payload->>'review_id' IS NOT NULL`;
+const reviewed = `e.type IN ('review.approved', 'grant.approved', 'grant.denied') AND e.payload->>'review_id' IS NOT NULL`;
 const published = `e.type = 'manifest.published'`;
 const orphans: readonly Orphan[] = [
   {
