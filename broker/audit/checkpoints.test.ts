@@ -5,7 +5,11 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { review } from '../../approvals/review.ts';
+import { person } from '../../approvals/rows.test-support.ts';
+import { requestGrant } from '../grants/request-grant.ts';
 import { type Harness, openHarness } from '../harness.test-support.ts';
+import { readSession } from '../sessions/authenticate.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { type Checkpoint, checkpointKey, publicName, readCheckpoints, signCheckpoint } from './checkpoint-format.ts';
 import { type Checkpoints, createCheckpoints } from './checkpoints.ts';
@@ -165,6 +169,22 @@ for (const backend of await testBackends()) {
         assert.equal(await alone(), null);
         assert.equal((await verify())?.what, 'row is not the one that a checkpoint signed');
       });
+    });
+
+    test('each approval has its record, where one person must follow another too', async () => {
+      const caller = await harness.open();
+      const session = await readSession(harness.store, caller, harness.clock.now(), { capability: 'ask-plain' });
+      const nothing = { params: undefined, ttlSeconds: undefined, justification: null, credentialJwk: null };
+      const asked = await requestGrant(harness.grants, session, { capability: 'ask-plain', ...nothing }, null, null);
+      assert.ok(asked.outcome === 'pending');
+      const { id: grantId, plan } = asked.grant;
+      const deps = { store: harness.store, clock: harness.clock, approversOf: async () => ['team:billing'] };
+      for (const name of ['first', 'second']) {
+        const reviewer = person(`${name}@example.com`, { groups: ['billing'] });
+        const asReviewed = { planDigest: plan.digest, channel: 'web', requestId: 'req_1' } as const;
+        await review(deps, { grantId, reviewer, verdict: 'approve', ...asReviewed });
+        assert.equal(await alone(), null, name);
+      }
     });
 
     test('rows and their records belong together: one without the other is named', async () => {
