@@ -8,6 +8,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import type { Response as ExpressResponse } from 'express';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import pg from 'pg';
 import { beginSigning, review, withdraw } from '../approvals/review.ts';
@@ -27,6 +28,7 @@ import { createSeal } from './keys/seal.ts';
 import { createCatalog } from './manifests/catalog.ts';
 import { renewBootstrapToken } from './people/admin-access.ts';
 import { identityRecord } from './people/identity.ts';
+import { openLogin } from './people/login.ts';
 import { holderOf } from './people/passkeys/authenticator.test-support.ts';
 import { type Ground, prepareGround, source } from './running.test-support.ts';
 import { takeOnce } from './sessions/take-once.ts';
@@ -158,6 +160,47 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       ]);
       await restart();
       assert.equal(await admin(), 401);
+    });
+
+    test('a bootstrap token that ended is not put back with the row that it had', async () => {
+      const admin = (token: string) => answered('/v1/admin/manifests', { authorization: `Bearer ${token}` });
+      const store = await ownersStore();
+      const kept = async () => (await client.query('SELECT * FROM bootstrap')).rows[0] as Record<string, unknown>;
+      const putBack = ({ token_hash, created_at, proof }: Record<string, unknown>) =>
+        attack('UPDATE bootstrap SET token_hash = $1, created_at = $2, proof = $3, expired_at = NULL', [
+          token_hash,
+          created_at,
+          proof,
+        ]);
+      const first = await renewBootstrapToken(store, systemClock);
+      const row = await kept();
+      assert.equal(await admin(first), 200);
+      const second = await renewBootstrapToken(store, systemClock);
+      assert.deepEqual([await admin(first), await admin(second)], [401, 200]);
+      const replaced = await kept();
+      assert.equal(await putBack(row), 1);
+      assert.equal(await admin(first), 401, 'it was replaced');
+      await putBack(replaced);
+      assert.equal(await admin(second), 200);
+      const response = { cookie: () => {} } as unknown as ExpressResponse;
+      const boss = person('boss@example.com', { groups: ['admins'] });
+      const loginDeps = { store, clock: systemClock, publicUrl: ground.url, adminGroup: 'admins' };
+      await openLogin(loginDeps, response, { identity: boss, renewal: null }, 'req_1');
+      assert.equal(await admin(second), 401);
+      assert.equal(await putBack(replaced), 1);
+      assert.equal(await admin(second), 401, 'an admin has signed in since');
+      // The record does not forget that by being told the older thing once more.
+      await attack(
+        `INSERT INTO audit_event (chain, at, type, actor, payload) VALUES ('system', $1, 'admin.bootstrap', 'operator', '{}')`,
+        [replaced.created_at],
+      );
+      assert.equal(await admin(second), 401);
+      // Nor is another one made because its row is gone.
+      if ((await attack('DELETE FROM bootstrap')) !== null) {
+        await restart();
+        assert.equal(broker.bootstrapToken, null);
+      }
+      await store.close();
     });
 
     test('a forged login is nobody’s, and opens no page', async () => {

@@ -17,7 +17,11 @@ const prefix = 'writ_admin_';
 const makeStatement: Statement = {
   name: 'bootstrap_make',
   text: `
-    WITH made AS (INSERT INTO bootstrap (id, token_hash, created_at, proof) VALUES (1, $1, $2, $3) ON CONFLICT (id) DO NOTHING RETURNING id),
+    WITH made AS (
+      INSERT INTO bootstrap (id, token_hash, created_at, proof) SELECT 1, $1, $2::timestamptz, $3
+      -- A row that is gone makes no start the first one.
+      WHERE NOT EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = 'system' AND e.type = ${event('admin.bootstrap')})
+      ON CONFLICT (id) DO NOTHING RETURNING id),
     event AS (
       ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('admin.bootstrap'), actor: "'system'", payload: "'{}'::json" }, 'made')})
     SELECT id FROM made`,
@@ -54,9 +58,17 @@ export async function renewBootstrapToken(store: Store, clock: Clock): Promise<s
   return (await writeToken(store, clock, renewStatement))!;
 }
 
+const lastStatement: Statement = {
+  name: 'bootstrap_last',
+  text: `SELECT max(at) AS at FROM audit_event WHERE chain = 'system' AND type = ${event('admin.bootstrap')}`,
+};
+
 async function writeToken(store: Store, clock: Clock, statement: Statement): Promise<string | null> {
   const token = prefix + randomBytes(32).toString('base64url');
-  const row = { id: 1, token_hash: hash(token).toString('hex'), created_at: clock.now() };
+  const [last] = await store.run<{ at: Date | null }>(lastStatement, []);
+  // The record tells tokens apart by their time.
+  const created_at = new Date(Math.max(clock.now().getTime(), (last?.at?.getTime() ?? 0) + 1));
+  const row = { id: 1, token_hash: hash(token).toString('hex'), created_at };
   const made = await store.run(statement, [row.token_hash, row.created_at, store.proofs.make('bootstrap', row)]);
   return made.length === 0 ? null : token;
 }
@@ -64,14 +76,31 @@ async function writeToken(store: Store, clock: Clock, statement: Statement): Pro
 /** Whether the bootstrap token on record gives a right, or ended as it should. Logs one that does neither. */
 export async function bootstrapHolds(store: Store): Promise<boolean> {
   const row = await store.prisma.bootstrap.findUnique({ where: { id: 1 }, select: { expiredAt: true } });
-  return (row !== null && row.expiredAt !== null) || (await provenHash(store)) !== null;
+  if (row !== null && row.expiredAt !== null) return true;
+  const known = await proven(store);
+  return known !== null && (await standsOnRecord(store, known.createdAt));
 }
 
-async function provenHash(store: Store): Promise<Buffer | null> {
+async function proven(store: Store): Promise<{ hash: Buffer; createdAt: Date } | null> {
   const row = await store.prisma.bootstrap.findUnique({ where: { id: 1 } });
   if (row === null || row.expiredAt !== null) return null;
-  const { id, tokenHash: token_hash, createdAt: created_at, proof } = row;
-  return store.proofs.holds('bootstrap', { id, token_hash, created_at }, proof) ? Buffer.from(token_hash, 'hex') : null;
+  const { id, tokenHash: token_hash, createdAt, proof } = row;
+  const holds = store.proofs.holds('bootstrap', { id, token_hash, created_at: createdAt }, proof);
+  return holds ? { hash: Buffer.from(token_hash, 'hex'), createdAt } : null;
+}
+
+/** What the record says of tokens, from the one on that was made then. */
+const recordStatement: Statement = {
+  name: 'bootstrap_on_record',
+  text: `
+    SELECT 1 FROM audit_event e WHERE e.chain = 'system' AND e.type IN (${event('admin.bootstrap')}, ${event('admin.bootstrap_expired')})
+      AND e.seq >= (SELECT min(m.seq) FROM audit_event m WHERE m.chain = 'system' AND m.type = ${event('admin.bootstrap')} AND m.at = $1::timestamptz)
+    LIMIT 2`,
+};
+
+/** Whether none was made after it, and no admin has signed in: an older copy of its row holds as the row did. */
+async function standsOnRecord(store: Store, createdAt: Date): Promise<boolean> {
+  return (await store.run(recordStatement, [createdAt])).length === 1;
 }
 
 /** Whether there is a bootstrap token that has not ended. */
@@ -83,8 +112,8 @@ export async function bootstrapOpens(store: Store): Promise<boolean> {
 export async function isBootstrap(store: Store, authorization: string | undefined): Promise<boolean> {
   const [scheme, token] = (authorization ?? '').split(' ');
   if (scheme?.toLowerCase() !== 'bearer' || token?.startsWith(prefix) !== true) return false;
-  const known = await provenHash(store);
-  return known !== null && timingSafeEqual(hash(token), known);
+  const known = await proven(store);
+  return known !== null && timingSafeEqual(hash(token), known.hash) && standsOnRecord(store, known.createdAt);
 }
 
 /**
