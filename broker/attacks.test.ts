@@ -25,6 +25,8 @@ import { deriveKey } from './keys/key-encryption-key.ts';
 import { openKeyRing } from './keys/ring.ts';
 import { createRowProofs } from './keys/row-proofs.ts';
 import { createSeal } from './keys/seal.ts';
+import { liftLock } from './locks/lift-lock.ts';
+import { setLock } from './locks/set-lock.ts';
 import { createCatalog } from './manifests/catalog.ts';
 import { renewBootstrapToken } from './people/admin-access.ts';
 import { identityRecord } from './people/identity.ts';
@@ -311,6 +313,56 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       assert.deepEqual([last.stands, last.proven, await lift(setter, last.id)], [true, true, 403]);
       assert.equal(await lift(other, last.id), 200);
       assert.equal((await (await ground.session())('/v1/grants', { capability: 'use-plain' })).status, 201);
+    });
+
+    test('a lock that stands is not hidden behind one that was lifted, nor by what the record is told', async () => {
+      const store = await ownersStore();
+      const deps = { store, clock: systemClock };
+      const target = { level: 'agent', subject: 'scripted-agent' } as const;
+      const [setter, other] = ['setter', 'other'].map((name) => {
+        const identity = person(`${name}@example.com`, { groups: ['admins'] });
+        return { name: `user:${name}@example.com`, identity };
+      });
+      const ends = { mintDeadlineSeconds: 30, toldOfEnds: [], notify: () => {}, providers: new Map() };
+      const lock = () => setLock({ ...deps, ...ends }, target, { reason: 'x', admin: setter!, requestId: null });
+      const lift = (id: string) => liftLock(deps, { id, reason: 'x', admin: other!, requestId: null });
+      const stands = () => assert.rejects(ground.session(), /locked/);
+      /** By the trigger that chains it, so that the record holds. */
+      const tell = async (type: string, id: string) => {
+        if (attacker === 'a superuser') await client.query('SET session_replication_role = origin');
+        await client.query(
+          `INSERT INTO audit_event (chain, at, type, actor, payload) VALUES ('locks', now(), $1, 'user:other@example.com', $2)`,
+          [type, JSON.stringify({ lock: id, ...target, reason: 'x' })],
+        );
+        if (attacker === 'a superuser') await client.query('SET session_replication_role = replica');
+      };
+      const newestSql = `SELECT id, set_by FROM access_lock WHERE subject = 'scripted-agent' ORDER BY number DESC LIMIT 1`;
+      const newest = async () => (await client.query(newestSql)).rows[0] as { id: string; set_by: string };
+      const restored = async () => (await newest()).set_by === 'the record';
+      const before = await lock();
+      await lift(before);
+      await ground.session();
+      const now = await lock();
+      await stands();
+      await tell('lock.lifted', now);
+      await stands();
+      // The one that was lifted becomes the newest: where a session is opened, its first read finds it out.
+      if ((await attack('UPDATE access_lock SET number = number + 100 WHERE id = $1', [before])) !== null) {
+        const slipped = await ground.session().catch(() => null);
+        if (slipped !== null) assert.equal((await slipped('/v1/grants', { capability: 'use-plain' })).status, 403);
+        await until('it stands again', restored);
+        await stands();
+      }
+      for (const told of ['lock.lifted', 'lock.set']) {
+        const { id } = await newest();
+        if ((await attack('DELETE FROM access_lock WHERE id = $1', [id])) === null) continue;
+        await tell(told, told === 'lock.set' ? before : id);
+        await until('it stands again', restored);
+        await stands();
+      }
+      await lift(await lock());
+      await ground.session();
+      await store.close();
     });
 
     test('no glass is broken by writing rows: not by a row of theirs, nor by one that was open', async () => {

@@ -8,20 +8,29 @@ import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { newId } from '../core/ids.ts';
 import type { Statement, Store } from '../store/open.ts';
+import { isLiftProven, type StoredLift } from './stored-lock.ts';
+
+const liftsStatement: Statement = {
+  name: 'lock_lifts',
+  text: 'SELECT lock_id, reason, lifted_by, lifter, lifted_at, proof FROM access_lock_lift',
+};
 
 /**
- * Of a subject whose newest lock is on record as set (or put back) and not as lifted, and whose row is gone,
- * is another subject's now, or counts no more.
+ * Of a subject whose newest lock was not lifted, and whose row is gone, is another subject's now, or counts no
+ * more. That it was lifted says its lift alone: the record can be told so by whoever adds to it, and the same
+ * of a lock of before, so that of each its first event counts.
  */
 const restoreStatement: Statement = {
   name: 'lock_restore',
   text: `
-    WITH told AS (
-      SELECT DISTINCT ON (e.payload ->> 'level', e.payload ->> 'subject') e.type, e.payload ->> 'lock' AS id, e.payload ->> 'level' AS level,
-             e.payload ->> 'subject' AS subject, e.payload ->> 'reason' AS reason
-      FROM audit_event e WHERE e.chain = 'locks' ORDER BY e.payload ->> 'level', e.payload ->> 'subject', e.seq DESC
+    WITH known AS (
+      SELECT DISTINCT ON (e.payload ->> 'lock') e.payload ->> 'lock' AS id, e.payload ->> 'level' AS level, e.payload ->> 'subject' AS subject,
+             e.payload ->> 'reason' AS reason, e.seq
+      FROM audit_event e WHERE e.chain = 'locks' AND e.type IN (${event('lock.set')}, ${event('lock.restored')}) ORDER BY e.payload ->> 'lock', e.seq
+    ), told AS (
+      SELECT DISTINCT ON (level, subject) id, level, subject, reason FROM known ORDER BY level, subject, seq DESC
     ), gone AS (
-      SELECT * FROM told WHERE type <> ${event('lock.lifted')} AND NOT EXISTS (
+      SELECT * FROM told WHERE id <> ALL($3::text[]) AND NOT EXISTS (
         SELECT 1 FROM access_lock k WHERE k.id = told.id AND k.level = told.level AND k.subject = told.subject
           AND NOT EXISTS (SELECT 1 FROM access_lock newer WHERE newer.level = k.level AND newer.subject = k.subject AND newer.number > k.number))
       ORDER BY id LIMIT 1
@@ -37,8 +46,10 @@ const restoreStatement: Statement = {
 };
 
 export async function restoreLocks({ store, log }: { store: Store; log: Logger }, now: Date): Promise<void> {
+  const lifts = await store.run<StoredLift>(liftsStatement, []);
+  const lifted = lifts.filter((lift) => isLiftProven(store, lift)).map(({ lock_id }) => lock_id);
   for (;;) {
-    const restored = await store.run(restoreStatement, [newId('lck', now), now]);
+    const restored = await store.run(restoreStatement, [newId('lck', now), now, lifted]);
     if (restored.length === 0) return;
     log.error({ lock: restored[0] }, 'a lock was gone from the database; it stands again');
   }

@@ -2,10 +2,11 @@
  * Which locks stand. Read by the statement that reads a session for a decision, so that a decision sees every
  * lock that was committed before it, in every process, without a round trip of its own.
  *
- * A row locks whether its proof holds or not; a lift counts only when its proof does. Whoever can write the
- * database can therefore lock more, and lifts nothing.
+ * A row locks whether its proof holds or not; a lift counts only when its proof does, and that of the lock,
+ * which says that it is the newest. Whoever can write the database can therefore lock more, and lifts nothing.
  */
-import type { LockTarget, Reason } from '../core/vocabulary.ts';
+import type { ProvenRows } from '../core/proven-rows.ts';
+import type { JsonObject, LockTarget, Reason } from '../core/vocabulary.ts';
 import type { Store } from '../store/open.ts';
 
 /**
@@ -14,7 +15,8 @@ import type { Store } from '../store/open.ts';
  */
 export const newestLocks = `(
       SELECT json_agg(newest) FROM (
-        SELECT DISTINCT ON (k.level, k.subject) k.id, k.level, k.subject, f.lock_id, f.reason, f.lifted_by, f.lifter, f.lifted_at, f.proof
+        SELECT DISTINCT ON (k.level, k.subject) k.id, k.level, k.subject, f.lock_id, f.reason, f.lifted_by, f.lifter, f.lifted_at, f.proof,
+          CASE WHEN f.lock_id IS NOT NULL THEN to_jsonb(k) END AS lock
         FROM access_lock k LEFT JOIN access_lock_lift f ON f.lock_id = k.id ORDER BY k.level, k.subject, k.number DESC) newest)`;
 
 /** SQL of the agent's owner by the manifest in force. Looked up only where there is a lock at all. */
@@ -43,6 +45,8 @@ export interface NewestLock extends LockTarget {
   lifter: object | null;
   lifted_at: string | null;
   proof: string | null;
+  /** The lock itself, where there is a lift of it. */
+  lock: (JsonObject & { proof: string }) | null;
 }
 
 /** Lifts that were proven, or were not: a row of them is never changed. */
@@ -64,8 +68,8 @@ export function standingLocks(store: Store, rows: readonly NewestLock[] | null):
 }
 
 function isLifted(store: Store, row: NewestLock): boolean {
-  const { lock_id, reason, lifted_by, lifter, lifted_at, proof } = row;
-  if (lock_id === null) return false;
+  const { lock_id, reason, lifted_by, lifter, lifted_at, proof, lock } = row;
+  if (lock_id === null || lock === null) return false;
   const known = judgedBy(store);
   const key = JSON.stringify(row);
   const before = known.get(key);
@@ -77,7 +81,10 @@ function isLifted(store: Store, row: NewestLock): boolean {
     lifter: lifter ?? {},
     lifted_at: new Date(String(lifted_at)),
   };
-  const holds = store.proofs.holds('access_lock_lift', lift, proof ?? '');
+  const { proof: lockProof, ...set } = { ...lock, set_at: new Date(String(lock.set_at)) };
+  const holds =
+    store.proofs.holds('access_lock_lift', lift, proof ?? '') &&
+    store.proofs.holds('access_lock', set as unknown as ProvenRows['access_lock'], lockProof);
   known.set(key, holds);
   return holds;
 }

@@ -93,10 +93,16 @@ export function isLockProven({ proofs }: Store, { proof, lift: _lift, newest: _n
   return proofs.holds('access_lock', row, proof);
 }
 
-/** Whether it stops anything: it is the newest of its subject, and no true lift is there. */
-export function isStanding({ proofs }: Store, { lift, newest }: StoredLock): boolean {
-  if (!newest) return false;
-  if (lift === null) return true;
-  const { proof, ...row } = lift;
-  return !proofs.holds('access_lock_lift', row, proof);
+/** Whether another admin lifted it, as the row of the lift says. */
+export function isLiftProven({ proofs }: Store, { proof, ...row }: StoredLift): boolean {
+  return proofs.holds('access_lock_lift', row, proof);
+}
+
+/**
+ * Whether it stops anything: it is the newest of its subject, and no true lift is there. Of a lock that is not
+ * as it was set nobody knows whether it is the newest.
+ */
+export function isStanding(store: Store, lock: StoredLock): boolean {
+  if (!lock.newest) return false;
+  return lock.lift === null || !isLiftProven(store, lock.lift) || !isLockProven(store, lock);
 }
