@@ -670,6 +670,16 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       await attack(`UPDATE agent SET version = 2`);
       await restart();
       assert.equal(await asked(), 201, 'the operator’s own file puts it right');
+
+      // The newest one is gone, so that the one before it looks like the newest.
+      const last = `(SELECT max(version) FROM manifest WHERE agent = 'scripted-agent')`;
+      const gone = await attack(`DELETE FROM manifest WHERE agent = 'scripted-agent' AND version = ${last}`);
+      if (gone === null) return;
+      await attack(`UPDATE agent SET version = 1`);
+      await restart({ WRIT_MANIFEST_DIR: '' });
+      assert.equal(await asked(), 503, 'the record knows of a newer one');
+      await restart();
+      assert.equal(await asked(), 201);
     });
   });
 }
