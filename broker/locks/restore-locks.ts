@@ -16,9 +16,9 @@ const liftsStatement: Statement = {
 };
 
 /**
- * Of a subject whose newest lock was not lifted, and whose row is gone, is another subject's now, or counts no
- * more. That it was lifted says its lift alone: the record can be told so by whoever adds to it, and the same
- * of a lock of before, so that of each its first event counts.
+ * Of a subject whose newest lock was not lifted, and whose row is gone, is another subject's now, or counts
+ * no more. That it was lifted says its lift alone: the record can be told so by whoever adds to it, and the
+ * same of a lock of before, so that of each its first event counts.
  */
 const restoreStatement: Statement = {
   name: 'lock_restore',

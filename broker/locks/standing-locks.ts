@@ -3,7 +3,8 @@
  * lock that was committed before it, in every process, without a round trip of its own.
  *
  * A row locks whether its proof holds or not; a lift counts only when its proof does, and that of the lock,
- * which says that it is the newest. Whoever can write the database can therefore lock more, and lifts nothing.
+ * which says that it is the newest. Whoever can write the database can therefore lock more, and lifts
+ * nothing.
  */
 import type { ProvenRows } from '../core/proven-rows.ts';
 import type { JsonObject, LockTarget, Reason } from '../core/vocabulary.ts';

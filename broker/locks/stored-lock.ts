@@ -99,8 +99,8 @@ export function isLiftProven({ proofs }: Store, { proof, ...row }: StoredLift): 
 }
 
 /**
- * Whether it stops anything: it is the newest of its subject, and no true lift is there. Of a lock that is not
- * as it was set nobody knows whether it is the newest.
+ * Whether it stops anything: it is the newest of its subject, and no true lift is there. Of a lock that is
+ * not as it was set nobody knows whether it is the newest.
  */
 export function isStanding(store: Store, lock: StoredLock): boolean {
   if (!lock.newest) return false;

@@ -6,7 +6,7 @@
 import { WritError } from '../core/errors.ts';
 import type { Store } from '../store/open.ts';
 import type { CompiledManifest } from './compile.ts';
-import { manifestHolds, type PublishedManifest } from './publish.ts';
+import { lastOnRecord, manifestHolds, type PublishedManifest } from './publish.ts';
 
 export interface Catalog {
   /**
@@ -53,7 +53,8 @@ export function createCatalog(store: Store): Catalog {
   async function inForce(agent: string, number: number): Promise<PublishedManifest> {
     if (!newest.has(agent)) {
       const later = await store.prisma.manifest.findMany({ where: { agent, version: { gt: number } } });
-      const last = Math.max(number, ...later.filter((row) => manifestHolds(store, row)).map((row) => row.version));
+      const published = later.filter((row) => manifestHolds(store, row)).map((row) => row.version);
+      const last = Math.max(number, ...published, await lastOnRecord(store, agent));
       if (newest.size >= limit) newest.clear();
       newest.set(agent, Math.max(last, newest.get(agent) ?? 0));
     }

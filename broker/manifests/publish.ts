@@ -119,8 +119,10 @@ export async function publishManifest(
   // 2.
   if (version > 0) {
     const current = await store.prisma.manifest.findUnique({ where: { agent_version: { agent, version } } });
-    // One whose proof does not hold is not in force: publishing the same source again is how it comes to be.
-    if (current !== null && current.sha256 === sha256 && manifestHolds(store, current))
+    // One whose proof does not hold, or that was replaced, is not in force: publishing the same source again
+    // is how it comes to be.
+    const isNewest = version >= (await lastOnRecord(store, agent));
+    if (current !== null && isNewest && current.sha256 === sha256 && manifestHolds(store, current))
       return { agent, version, sha256, outcome: 'unchanged', ...warned };
   }
   if (input.unlessPublishedBefore === true) {
@@ -155,7 +157,7 @@ export async function publication(
   const { agent, sha256 } = compiled;
   // One more than any, somebody else's rows included: those must not keep a version from being published.
   const { _max } = await store.prisma.manifest.aggregate({ where: { agent }, _max: { version: true } });
-  const version = Math.max(input.baseVersion, _max.version ?? 0) + 1;
+  const version = Math.max(input.baseVersion, _max.version ?? 0, await lastOnRecord(store, agent)) + 1;
   const { source, author, reason } = input;
   const published_at = clock.now();
   const proof = store.proofs.make('manifest', {
@@ -186,17 +188,32 @@ export async function publication(
   return { version, values };
 }
 
+/** Numbers of more digits were never a version's; whoever adds to the record may have written one. */
+const recordStatement: Statement = {
+  name: 'manifest_last_on_record',
+  text: `
+    SELECT max((e.payload ->> 'version')::int) AS version FROM audit_event e
+    WHERE e.chain = 'agent:' || $1::text AND e.type = ${event('manifest.published')} AND e.payload ->> 'version' ~ '^[0-9]{1,9}$'`,
+};
+
+/** The newest version that the record knows of: its row may be gone. 0 = none. */
+export async function lastOnRecord(store: Store, agent: string): Promise<number> {
+  const [row] = await store.run<{ version: number | null }>(recordStatement, [agent]);
+  return row?.version ?? 0;
+}
+
 /**
  * The newest version that was published, whatever the agent's row says is in force: a row that was set back
- * makes nothing less of a widening.
+ * makes nothing less of a widening. Null where its row is gone, so that everything is one.
  */
 export async function newestManifest(store: Store, agent: string): Promise<Manifest | null> {
+  const last = await lastOnRecord(store, agent);
   for (let below = Number.MAX_SAFE_INTEGER; ; ) {
     const row = await store.prisma.manifest.findFirst({
       where: { agent, version: { lt: Math.min(below, 2_147_483_647) } },
       orderBy: { version: 'desc' },
     });
-    if (row === null) return null;
+    if (row === null || row.version < last) return null;
     if (manifestHolds(store, row)) return (row.compiled as unknown as CompiledManifest).manifest;
     below = row.version;
   }

@@ -98,7 +98,7 @@ const recordStatement: Statement = {
     LIMIT 2`,
 };
 
-/** Whether none was made after it, and no admin has signed in: an older copy of its row holds as the row did. */
+/** Whether none was made after it, and no admin signed in: an older copy of its row holds as the row did. */
 async function standsOnRecord(store: Store, createdAt: Date): Promise<boolean> {
   return (await store.run(recordStatement, [createdAt])).length === 1;
 }
