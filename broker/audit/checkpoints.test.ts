@@ -5,8 +5,10 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { Registry } from 'prom-client';
 import { review } from '../../approvals/review.ts';
 import { person } from '../../approvals/rows.test-support.ts';
+import { createSideChannelMetrics } from '../core/side-channel.ts';
 import { requestGrant } from '../grants/request-grant.ts';
 import { type Harness, openHarness } from '../harness.test-support.ts';
 import { readSession } from '../sessions/authenticate.ts';
@@ -241,6 +243,59 @@ for (const backend of await testBackends()) {
       await next();
       assert.ok(lines.length > before + 1);
       assert.ok(read().anchors.has('late'));
+    });
+
+    test('a sink that is away is asked ever more seldom, said once, and fills no other', async () => {
+      const said: string[] = [];
+      const say = (_fields: object, message: string) => void said.push(message);
+      const registry = new Registry();
+      const metrics = createSideChannelMetrics(registry);
+      const failing = async () => (await metrics.failing.get()).values[0]?.value;
+      let away = true;
+      let asked = 0;
+      const there: string[] = [];
+      const two = createCheckpoints({
+        store: harness.store,
+        clock: harness.clock,
+        key,
+        seconds: 300,
+        log: { error: say, info: say },
+        metrics,
+        sinks: [
+          async (more) => void there.push(...more),
+          async (more) => {
+            asked += 1;
+            if (away) throw new Error('the sink is away');
+            lines.push(...more);
+          },
+        ],
+      });
+      harness.clock.advance(300_000);
+      const tick = async () => {
+        two.tick();
+        await two.idle();
+      };
+      // An hour and a half, looked at every five seconds.
+      for (let n = 0; n < 1_080; n += 1) {
+        await tick();
+        harness.clock.advance(5_000);
+      }
+      assert.ok(asked >= 8 && asked <= 15, `asked ${asked} times`);
+      assert.equal(there.length, new Set(there).size, 'the other one has each once');
+      assert.ok(there.length > 0);
+      assert.deepEqual([said.length, await failing()], [1, 1]);
+      away = false;
+      for (let n = 0; n < 240; n += 1) {
+        await tick();
+        harness.clock.advance(5_000);
+      }
+      assert.deepEqual([said.length, await failing()], [2, 0]);
+      assert.match(said[1]!, /written again/);
+      assert.deepEqual(
+        there.filter((line) => !lines.includes(line)),
+        [],
+      );
+      await two.stop();
     });
 
     test('a row of checkpoints that was set back or removed shows', async () => {

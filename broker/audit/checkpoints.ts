@@ -8,6 +8,7 @@
  */
 import type { KeyObject } from 'node:crypto';
 import type { ProvenRows } from '../core/proven-rows.ts';
+import type { SideChannelMetrics } from '../core/side-channel.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { type ChainHead, hashOf, signCheckpoint } from './checkpoint-format.ts';
@@ -21,6 +22,7 @@ export interface CheckpointDeps {
   sinks: readonly CheckpointSink[];
   seconds: number;
   log: { error(fields: object, message: string): void; info(fields: object, message: string): void };
+  metrics?: SideChannelMetrics;
 }
 
 export interface Checkpoints {
@@ -30,6 +32,8 @@ export interface Checkpoints {
    * Writes what is due. @throws Error when a sink or the database fails: what is not delivered stays to be
    */
   write(): Promise<void>;
+  /** Resolves when nothing is under way. */
+  idle(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -40,7 +44,9 @@ const headsPerStep = 2_000;
 /** How long one process may take before another takes over, and a sink before it has failed. */
 const claimMs = 60_000;
 const sinkMs = 15_000;
+/** After a failure, twice as long after each that follows it. */
 const retryMs = 30_000;
+const longestRetryMs = 600_000;
 /** An event is committed later than its time says, and clocks differ: so far back is looked every time. */
 const overlapMs = 600_000;
 
@@ -87,8 +93,13 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
   const written = new Map<string, number>();
   const stopping = new AbortController();
   let running: Promise<void> | null = null;
-  let failing = false;
+  let failures = 0;
+  let said = false;
   let dueFrom = 0;
+  /** Sinks that have what is pending: while another one fails, they are not told it again and again. */
+  let taken = { pending: '', sinks: new Set<CheckpointSink>() };
+  const labels = { channel: 'checkpoints' };
+  deps.metrics?.failing.set(labels, 0);
 
   async function save(before: string, state: State, dueAt: Date): Promise<string> {
     const proof = store.proofs.make('audit_checkpoint', state);
@@ -101,7 +112,17 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
 
   async function deliver(pending: string): Promise<void> {
     const signal = AbortSignal.any([AbortSignal.timeout(sinkMs), stopping.signal]);
-    await Promise.all(deps.sinks.map((sink) => sink(pending.split('\n'), signal)));
+    if (taken.pending !== pending) taken = { pending, sinks: new Set() };
+    const { sinks } = taken;
+    const told = await Promise.allSettled(
+      deps.sinks
+        .filter((sink) => !sinks.has(sink))
+        .map(async (sink) => {
+          await sink(pending.split('\n'), signal);
+          sinks.add(sink);
+        }),
+    );
+    for (const one of told) if (one.status === 'rejected') throw one.reason;
   }
 
   /** The next heads of this round, and the state after them. */
@@ -152,9 +173,12 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
         const due = new Date(clock.now().getTime() + (done ? deps.seconds * 1000 : claimMs));
         proof = await save(proof, state, due);
       }
+      failures = 0;
     } catch (error) {
       written.clear();
-      await save(proof, state, new Date(clock.now().getTime() + retryMs)).catch(() => {});
+      failures += 1;
+      const pause = Math.min(retryMs * 2 ** Math.min(failures - 1, 16), longestRetryMs);
+      await save(proof, state, new Date(clock.now().getTime() + pause)).catch(() => {});
       throw error;
     }
   }
@@ -162,15 +186,21 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
   async function attempt(): Promise<void> {
     try {
       await write();
-      if (failing) log.info({}, 'checkpoints of the record are written again');
-      failing = false;
+      if (said && failures === 0) {
+        log.info({}, 'checkpoints of the record are written again');
+        deps.metrics?.failing.set(labels, 0);
+        said = false;
+      }
     } catch (error) {
-      if (!failing && !stopping.signal.aborted)
+      if (stopping.signal.aborted) return;
+      deps.metrics?.failures.inc(labels);
+      deps.metrics?.failing.set(labels, 1);
+      if (!said)
         log.error(
           { err: error },
           'checkpoints of the record cannot be written; it is tried again, and this is said once',
         );
-      failing = true;
+      said = true;
     }
   }
 
@@ -184,6 +214,9 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
       running = attempt().finally(() => {
         running = null;
       });
+    },
+    idle: async () => {
+      await running;
     },
     stop: async () => {
       stopping.abort();

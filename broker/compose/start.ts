@@ -8,6 +8,7 @@ import express from 'express';
 import type { WeakSetting } from '../config/weak-settings.ts';
 import { createLongPoller } from '../core/long-poller.ts';
 import { unmatchedNetworks, useProxies } from '../core/proxies.ts';
+import { createRetried } from '../core/retried.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import { drainable } from '../http/drain.ts';
 import { mountHealth } from '../http/health.ts';
@@ -209,8 +210,15 @@ const clockCheckMs = 15_000;
  * Rereads the ring often enough to learn of another process's new key well before it signs, and of one that
  * was withdrawn before much is signed with it: what is, nobody accepts.
  */
-const reloadKeys = ({ clock, ring, log }: Pick<Parts, 'clock' | 'ring' | 'log'>) =>
-  every(clock, 5_000, () => ring.reload().catch((error) => log.error({ err: error }, 'keys: reload failed')));
+const reloadKeys = ({ clock, ring, log }: Pick<Parts, 'clock' | 'ring' | 'log'>) => {
+  const retried = createRetried(clock, log);
+  return every(clock, 5_000, () =>
+    ring.reload().then(
+      () => retried.works('keys', {}, 'keys: reloaded again'),
+      (error) => retried.failed('keys', error, {}, 'keys: reload failed; it is tried again, and this is said once'),
+    ),
+  );
+};
 
 /** @param work must not reject */
 function every(clock: Clock, ms: number, work: () => Promise<unknown>): { stop(): Promise<void> } {

@@ -155,7 +155,7 @@ function signalPoller(parts: Parts, notify: () => void): SignalPoller | null {
 }
 
 /** Null where none are wanted. */
-async function checkpointsOf({ settings, store, clock, log, kek }: Parts): Promise<Checkpoints | null> {
+async function checkpointsOf({ settings, store, clock, log, kek, sideChannels }: Parts): Promise<Checkpoints | null> {
   // Whoever wants no log at all gets no checkpoints there.
   const none = settings.WRIT_LOG_LEVEL === 'silent' ? ['off', 'log'] : ['off'];
   const places = settings.WRIT_CHECKPOINTS.filter((place) => !none.includes(place));
@@ -169,6 +169,7 @@ async function checkpointsOf({ settings, store, clock, log, kek }: Parts): Promi
     seconds: settings.WRIT_CHECKPOINT_SECONDS,
     sinks: await Promise.all(places.map((place) => sinkOf(place, { settings, clock, log }))),
     log,
+    metrics: sideChannels,
   });
 }
 

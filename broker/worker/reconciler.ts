@@ -4,6 +4,7 @@
  * claimed with FOR UPDATE SKIP LOCKED.
  */
 import type { Provider } from '../../providers/contract.ts';
+import { createRetried, type Retried } from '../core/retried.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Job, JobDeps, ProviderJob, SystemJob } from './job.ts';
 import { type Loop, startLoop } from './loop.ts';
@@ -36,7 +37,7 @@ export function startReconciler(deps: ReconcilerDeps, clock: Clock, seconds: num
   const wake = () => {
     for (const loop of loops) loop.notify();
   };
-  const jobDeps: JobDeps = { ...deps, wakeProviders: wake };
+  const jobDeps: Running = { ...deps, wakeProviders: wake, retried: createRetried(deps.clock, deps.log) };
   for (const provider of deps.providers.values()) {
     loops.push(
       startLoop(
@@ -69,7 +70,7 @@ export function startReconciler(deps: ReconcilerDeps, clock: Clock, seconds: num
  * what measures the rest.
  */
 export async function reconcileOnce(deps: ReconcilerDeps): Promise<void> {
-  const jobDeps: JobDeps = { ...deps, wakeProviders: () => {} };
+  const jobDeps: Running = { ...deps, wakeProviders: () => {}, retried: createRetried(deps.clock, deps.log) };
   const systemJobs = deps.jobs.filter((job) => job.scope === 'system');
   const providerJobs = deps.jobs.filter((job) => job.scope === 'provider');
   await runSystem(
@@ -94,8 +95,9 @@ const dueOn =
     tick % (job.everyTicks ?? 1) === 0;
 
 type Gate = Pick<ReconcilerDeps, 'mayWork'>;
+type Running = JobDeps & { retried: Retried };
 
-async function runSystem(gate: Gate, deps: JobDeps, jobs: readonly SystemJob[]): Promise<void> {
+async function runSystem(gate: Gate, deps: Running, jobs: readonly SystemJob[]): Promise<void> {
   const working = gate.mayWork === undefined || (await gate.mayWork());
   for (const job of jobs)
     if (working || job.measures === true) await runJob(deps, job.name, (now) => job.run(deps, now));
@@ -103,7 +105,7 @@ async function runSystem(gate: Gate, deps: JobDeps, jobs: readonly SystemJob[]):
 
 async function runForProvider(
   gate: Gate,
-  deps: JobDeps,
+  deps: Running,
   provider: Provider,
   jobs: readonly ProviderJob[],
 ): Promise<void> {
@@ -112,10 +114,11 @@ async function runForProvider(
 }
 
 /** A job that fails is logged by its name, and does not keep the others from being done. */
-async function runJob(deps: JobDeps, name: string, run: (now: Date) => Promise<unknown>): Promise<void> {
+async function runJob(deps: Running, name: string, run: (now: Date) => Promise<unknown>): Promise<void> {
   try {
     await run(deps.clock.now());
+    deps.retried.works(name, { job: name }, 'worker job works again');
   } catch (error) {
-    deps.log.error({ err: error, job: name }, 'worker job failed; it will be tried again');
+    deps.retried.failed(name, error, { job: name }, 'worker job failed; it will be tried again, and this is said once');
   }
 }
