@@ -4,11 +4,13 @@
  */
 import { Worker } from 'node:worker_threads';
 import { messages, type PGlite } from '@electric-sql/pglite';
+import { embeddedStatements } from './embedded-statements.ts';
+import type { Statement } from './store.ts';
 
 export interface QueryOptions {
   rowMode?: 'array' | 'object';
   /** By type, from its text: run on this side, since functions do not cross threads. */
-  parsers?: { [type: number]: (value: string, type: number) => unknown };
+  parsers?: { [type: number]: (value: string, type?: number) => unknown };
 }
 
 export interface QueryResult<Row> {
@@ -19,6 +21,8 @@ export interface QueryResult<Row> {
 
 /** As much of PGlite as is used: by the store, by migrations and by Prisma's adapter. */
 export interface EmbeddedDatabase {
+  /** Runs a statement that is prepared once, by its name. */
+  run<Row>(statement: Statement, values: unknown[]): Promise<Row[]>;
   query<Row>(text: string, values?: unknown[], options?: QueryOptions): Promise<QueryResult<Row>>;
   exec(text: string): Promise<unknown>;
   transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T | undefined>;
@@ -27,11 +31,15 @@ export interface EmbeddedDatabase {
   close(): Promise<void>;
 }
 
+/** What is asked of it, one after another. */
+type Questions = Pick<EmbeddedDatabase, 'run' | 'query' | 'exec'>;
+
 export interface Transaction extends Pick<EmbeddedDatabase, 'query' | 'exec'> {
   rollback(): Promise<void>;
 }
 
 export type ThreadQuestion =
+  | { kind: 'run'; statement: Statement; values: unknown[] }
   | { kind: 'query'; text: string; values: unknown[]; options?: { rowMode?: 'array' | 'object'; asText: number[] } }
   | { kind: 'exec'; text: string }
   | { kind: 'close' };
@@ -145,17 +153,29 @@ export function startEmbedded(
     }
     return result as QueryResult<Row>;
   };
-  const exec = (text: string) => ask({ kind: 'exec', text });
+  return {
+    ...inTurns({
+      run: (statement, values) => ask({ kind: 'run', statement, values }),
+      query,
+      exec: (text) => ask({ kind: 'exec', text }),
+    }),
+    broken: () => fault,
+    close: async () => {
+      if (fault === null) await ask({ kind: 'close' }).catch(() => {});
+      ended = true;
+      clearTimeout(timer);
+      await worker.terminate();
+    },
+  };
+}
 
-  // A transaction holds everybody else: there is one connection.
+/** A transaction holds everybody else: there is one connection. */
+function inTurns({ run, query, exec }: Questions): Questions & Pick<EmbeddedDatabase, 'transaction'> {
   let turn: Promise<unknown> = Promise.resolve();
   let held = 0;
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    if (held === 0) return work();
-    const result = turn.then(work, work);
-    return result;
-  };
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => (held === 0 ? work() : turn.then(work, work));
   return {
+    run: (statement, values) => inTurn(() => run(statement, values)),
     query: (text, values, options) => inTurn(() => query(text, values, options)),
     exec: (text) => inTurn(() => exec(text)),
     transaction: (work) => {
@@ -183,13 +203,6 @@ export function startEmbedded(
         });
       return result;
     },
-    broken: () => fault,
-    close: async () => {
-      if (fault === null) await ask({ kind: 'close' }).catch(() => {});
-      ended = true;
-      clearTimeout(timer);
-      await worker.terminate();
-    },
   };
 }
 
@@ -202,16 +215,19 @@ function revived(members: object): Error {
 
 /** PGlite in this thread, in the same shape: in memory, for tests, which open many. */
 export function embeddedHere(db: PGlite): EmbeddedDatabase {
-  return Object.assign(Object.create(db) as PGlite, {
-    query: db.query.bind(db),
-    exec: db.exec.bind(db),
-    transaction: db.transaction.bind(db),
+  const run = embeddedStatements(db);
+  return {
+    ...inTurns({
+      run: (statement, values) => run(statement, values) as Promise<never[]>,
+      query: (text, values, options) => db.query(text, values, options),
+      exec: (text) => db.exec(text),
+    }),
     broken: () => null,
     close: async () => {
       await stopIdleTimer(db);
       await db.close();
     },
-  }) as unknown as EmbeddedDatabase;
+  };
 }
 
 /**

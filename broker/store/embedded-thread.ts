@@ -5,6 +5,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { PGlite } from '@electric-sql/pglite';
 import type { ThreadAnswer, ThreadQuestion } from './embedded-database.ts';
+import { embeddedStatements } from './embedded-statements.ts';
 
 const { dataDir } = workerData as { dataDir: string };
 const port = parentPort!;
@@ -13,9 +14,12 @@ const startParams = [...PGlite.defaultStartParams, '-c', 'shared_buffers=32MB'];
 const db = PGlite.create(dataDir, { startParams });
 // The first question tells what went wrong with opening.
 db.catch(() => {});
+const run = db.then(embeddedStatements);
+run.catch(() => {});
 const asText = (value: string) => value;
 
 async function answer(question: ThreadQuestion): Promise<unknown> {
+  if (question.kind === 'run') return (await run)(question.statement, question.values);
   const database = await db;
   if (question.kind === 'exec') return void (await database.exec(question.text));
   if (question.kind === 'close') return database.close();

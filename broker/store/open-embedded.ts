@@ -4,6 +4,7 @@ import { PGlite } from '@electric-sql/pglite';
 import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
 import { PrismaPGlite } from 'pglite-prisma-adapter';
 import { noProofs } from '../core/proven-rows.ts';
+import { steadyPlans } from './connection-settings.ts';
 import { countingPrisma } from './counting-prisma.ts';
 import { type EmbeddedDatabase, embeddedHere, startEmbedded } from './embedded-database.ts';
 import { lockFolder } from './folder-lock.ts';
@@ -36,6 +37,7 @@ export async function openEmbedded(options: StoreOptions): Promise<Store> {
 
 async function openOn(db: EmbeddedDatabase, options: StoreOptions, space: Space): Promise<Store> {
   await migrate(db, { schema: 'public', say: options.say ?? (() => {}) });
+  await db.exec(steadyPlans.map(({ name, value }) => `SET ${name} = '${value}'`).join('; '));
   const adapter = new PrismaPGlite(db as unknown as PGlite) as unknown as SqlMigrationAwareDriverAdapterFactory;
   let trips = 0;
   const prisma = countingPrisma({ adapter }, () => {
@@ -46,10 +48,10 @@ async function openOn(db: EmbeddedDatabase, options: StoreOptions, space: Space)
     schema: 'public',
     prisma,
     proofs: options.proofs ?? noProofs,
-    run: async <Row>({ text }: Statement, values: unknown[]) => {
+    run: async <Row>(statement: Statement, values: unknown[]) => {
       trips += 1;
-      if (space.margin > 0 && mayWrite(text)) assertSpace(space);
-      return (await db.query<Row>(text, values)).rows;
+      if (space.margin > 0 && mayWrite(statement.text)) assertSpace(space);
+      return db.run<Row>(statement, values);
     },
     roundTrips: () => trips,
     broken: () => db.broken(),
