@@ -1,5 +1,5 @@
 /** Opens PGlite, the embedded database: on disk in a thread of its own, in memory in this one. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { PGlite } from '@electric-sql/pglite';
 import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils';
 import { PrismaPGlite } from 'pglite-prisma-adapter';
@@ -15,7 +15,11 @@ import type { Statement, Store, StoreOptions } from './store.ts';
 export async function openEmbedded(options: StoreOptions): Promise<Store> {
   const { dataDir } = options;
   if (dataDir === null) {
-    const db = await PGlite.create(options.image === undefined ? {} : { loadDataDir: options.image });
+    engine ??= compileEngine();
+    const db = await PGlite.create({
+      pgliteWasmModule: await engine,
+      ...(options.image === undefined ? {} : { loadDataDir: options.image }),
+    });
     return openOn(embeddedHere(db), options, { margin: 0, free: () => Number.POSITIVE_INFINITY });
   }
   const unlock = await lockFolder(dataDir);
@@ -33,6 +37,14 @@ export async function openEmbedded(options: StoreOptions): Promise<Store> {
     await unlock();
     throw error;
   }
+}
+
+/** Made once: whoever opens many in one process would have it made anew for each, which is half of the time. */
+let engine: Promise<WebAssembly.Module> | undefined;
+
+async function compileEngine(): Promise<WebAssembly.Module> {
+  const file = new URL('./pglite.wasm', import.meta.resolve('@electric-sql/pglite'));
+  return WebAssembly.compile(await readFile(file));
 }
 
 async function openOn(db: EmbeddedDatabase, options: StoreOptions, space: Space): Promise<Store> {
