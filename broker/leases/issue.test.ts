@@ -149,6 +149,31 @@ for (const backend of await testBackends()) {
       assert.deepEqual(known.lease.handle, handle);
     });
 
+    test('a lease that was recorded although its answer was lost is given to nobody, and ended', async () => {
+      for (const name of ['plain', 'hour']) {
+        const losing = new Proxy(harness.store, {
+          get: (store, member) =>
+            member === 'run'
+              ? async (statement: { name: string }, values: never) => {
+                  const rows = await store.run(statement as never, values);
+                  if (statement.name === 'lease_outcome') throw new Error('Connection terminated unexpectedly');
+                  return rows;
+                }
+              : Reflect.get(store, member),
+        });
+        // Killed by its row alone: as a session at AWS is, by whoever holds the role's document.
+        Object.assign(harness.provider(name), { lockKey: () => 'one' });
+        const asking = harness.askWith({ ...harness.grants, store: losing }, await harness.open(), name, { ttl: 600 });
+        await assert.rejects(asking, (error) => error instanceof WritError && error.code === 'unavailable');
+        const lease = await newest();
+        assert.deepEqual([lease.status, lease.revokeReason], ['revoking', 'not_delivered']);
+        await harness.tick();
+        assert.deepEqual(harness.provider(name).alive(), []);
+        Reflect.deleteProperty(harness.provider(name), 'lockKey');
+        harness.clock.advance(1_000);
+      }
+    });
+
     test('the provider’s waiting time is handed on to the agent, and its words to admins', async () => {
       harness.provider('plain').script.issue = async () => {
         throw new ProviderError('upstream_unavailable', 'limited', {

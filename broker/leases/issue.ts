@@ -24,6 +24,7 @@ import { type AnswerContext, credentialDigest, endsByItself, faultInAnswer, kept
 import { type Mark, marksOf } from './credential-marks.ts';
 import { withDeadline } from './deadline.ts';
 import type { LeaseMetrics } from './metrics.ts';
+import { revokeUndelivered } from './order-revocation.ts';
 import { failMint, keptUntil, recordAnswer, startRevoking } from './transitions.ts';
 
 export interface LeaseDeps {
@@ -170,17 +171,20 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
       await endOtherOf(deps, digest);
       throw await failed(deps, intent, outOfBounds(provider, 'another live lease has it', keptOf(issued, context)));
     }
-    // The row still says `issuing`; the reconciler will end it. What only this process knows (a GitHub token)
-    // would be lost, so revoke it here.
+    // Where the row still says `issuing`, the reconciler will end it. What only this process knows (a GitHub
+    // token) would be lost, so revoke it here. Where the answer alone was lost, the row says `active`.
     await revokeUnrecorded(deps, provider, intent, issued);
+    await endUndelivered(deps, intent);
     throw new WritError('unavailable', { retryAfterSeconds: 5, cause });
   }
   if (status === 'active') {
     deps.metrics.issued.inc({ provider: provider.name });
     return { credential: issued.credential, expiresAt: issued.expiresAt };
   }
-  if (status === undefined) await revokeUnrecorded(deps, provider, intent, issued);
-  else deps.notify();
+  if (status === undefined) {
+    await revokeUnrecorded(deps, provider, intent, issued);
+    await endUndelivered(deps, intent);
+  } else deps.notify();
   throw new WritError('session_ended', {
     detail: 'The session ended while the credential was being minted; it is being revoked.',
   });
@@ -347,6 +351,17 @@ async function failed(deps: LeaseDeps, intent: LeaseIntent, error: unknown): Pro
       ? {}
       : { detail: `Nothing was minted. The approval stands: redeem again until ${redeemBy}.` }),
   });
+}
+
+/**
+ * What was recorded although nobody was told: it is given to nobody, and not left to its end. Where the
+ * database is still away, that or its session's end must do.
+ */
+async function endUndelivered(deps: LeaseDeps, { leaseId }: LeaseIntent): Promise<void> {
+  const order = { store: deps.store, mintDeadlineSeconds: 0, notify: deps.notify };
+  await revokeUndelivered(order, { leaseId, requestId: null, now: deps.clock.now() }).catch((err: unknown) =>
+    deps.log.error({ err, lease: leaseId }, 'it is not known whether a credential was recorded; nobody has it'),
+  );
 }
 
 async function revokeUnrecorded(

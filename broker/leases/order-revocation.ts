@@ -3,6 +3,7 @@ import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { revokeReason } from '../core/reasons.ts';
+import type { LeaseStatus } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { onceAnswered, startRevoking } from './transitions.ts';
 
@@ -24,11 +25,11 @@ interface RevocationOrder {
 }
 
 /** @param reason SQL of the revoke reason: `revokeReason('…')` */
-const orderStatement = (name: string, reason: string): Statement => ({
+const orderStatement = (name: string, reason: string, from?: readonly LeaseStatus[]): Statement => ({
   name,
   text: `
     WITH l AS (
-${startRevoking({ where: 'id = $1::text', reason, dueAt: onceAnswered('$2::timestamptz', '$5::int') })}
+${startRevoking({ where: 'id = $1::text', reason, dueAt: onceAnswered('$2::timestamptz', '$5::int'), ...(from === undefined ? {} : { from }) })}
       RETURNING id, grant_id, session_id
     ), event AS (
       ${appendEvent({ chain: 'session_id', at: '$2::timestamptz', type: event('lease.revoking'), actor: '$3::text', grant: 'grant_id', lease: 'id', request: '$4::text', payload: `json_strip_nulls(json_build_object('reason', ${reason}, 'because', $6::text))` }, 'l')}
@@ -36,7 +37,8 @@ ${startRevoking({ where: 'id = $1::text', reason, dueAt: onceAnswered('$2::times
     SELECT id FROM l`,
 });
 const byAdmin = orderStatement('lease_order_revocation', revokeReason('admin'));
-const undelivered = orderStatement('lease_undelivered', revokeReason('not_delivered'));
+// While it is `issuing`, nobody knows of an answer: that ends with its own deadline, and its grant with it.
+const undelivered = orderStatement('lease_undelivered', revokeReason('not_delivered'), ['active']);
 
 /**
  * An admin ends it.
