@@ -40,7 +40,9 @@ export function asProviderError(thrown: unknown, { signal, doing }: FailureConte
   const cause = committing ? thrown.cause : thrown;
   const { code, message, severity } = (cause ?? {}) as { code?: unknown; message?: unknown; severity?: unknown };
   const known = typeof code === 'string' ? code : '';
-  const options: ProviderErrorOptions = { providerCode: known || 'connection_lost', mayHaveMinted: committing };
+  // To a commit, an ERROR is the server's no; after a FATAL it is as lost as its connection.
+  const mayHaveMinted = committing && severity !== 'ERROR';
+  const options: ProviderErrorOptions = { providerCode: known || 'connection_lost', mayHaveMinted };
   // The server's own words; the driver's and the network's name addresses and are said by their code.
   if (typeof severity === 'string') options.providerText = answerText(message);
   const fails = (codeOf: 'upstream_unavailable' | 'upstream_refused', what: string) =>

@@ -129,6 +129,18 @@ for (const binaries of serversToTest())
       assert.deepEqual(await leaseRoles(), [{ rolname: like.issued.credential.user }]);
     });
 
+    test('a commit that the server itself refuses has made nothing', async () => {
+      await shop.run(`CREATE FUNCTION public.late() RETURNS trigger LANGUAGE plpgsql AS $late$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '40001'; END $late$;
+        CREATE CONSTRAINT TRIGGER late AFTER INSERT ON writ.lease_scope DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.late()`);
+      const refused = await fails('lse_late');
+      await shop.run('DROP TRIGGER late ON writ.lease_scope; DROP FUNCTION public.late()');
+      assert.deepEqual(
+        [refused.code, refused.retryable, refused.providerCode, refused.mayHaveMinted],
+        ['upstream_unavailable', true, '40001', false],
+      );
+      assert.deepEqual(await leaseRoles(), []);
+    });
+
     test('a revocation that is cut off at any step is finished by the next', async () => {
       for (const text of ['DELETE FROM', 'ALTER ROLE', 'pg_terminate_backend', 'DROP OWNED', 'DROP ROLE']) {
         const { target } = await mint(harness, [readOrders]);
