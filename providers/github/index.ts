@@ -59,7 +59,7 @@ function createGithubProvider(given: GithubSettings, deps: Pick<ProviderDeps, 'c
     // Names are the same in either case at GitHub.
     caselessReach: 'all',
     issue: (context) => issueToken({ api, apiUrl, asApp: app, installations, clock }, context),
-    revoke: (due, _standing, signal) => revokeTokens(api, deps.clock, due, signal),
+    revoke: (due, _standing, signal) => revokeTokens({ api, asApp: app, clock }, due, signal),
     diagnose: (used, signal) => diagnose({ api, asApp: app }, used, signal),
     probe: (target, signal) => probeToken(api, target, signal),
     clock,

@@ -331,6 +331,48 @@ describe('revocation', () => {
     assert.ok(proven?.state === 'revoked' && proven.evidence.tried_status === 401);
   });
 
+  test('a 401 to everything says nothing of the token: while its hour lasts it is never called revoked', async () => {
+    const target = targetOf(harness, await issueWith(harness, readOrders));
+    harness.clock.advance(60_000);
+    for (const place of ['revoke', 'data', 'lookup'] as const) harness.sandbox.fail('bad-credentials', place);
+    const [outcome] = await harness.provider.revoke([target], [], never);
+    assert.ok(outcome?.state === 'failed' && outcome.error.retryable, JSON.stringify(outcome));
+    for (const place of ['revoke', 'data', 'lookup'] as const) harness.sandbox.fail(null, place);
+    assert.equal(harness.sandbox.liveTokens(), 1);
+    assert.equal((await harness.provider.revoke([target], [], never))[0]?.state, 'revoked');
+    // Past its hour there is no App to ask: it may be gone.
+    const later = targetOf(harness, await issueWith(harness, readOrders));
+    harness.clock.advance(3_800_000);
+    harness.sandbox.fail('bad-credentials', 'lookup');
+    const [over] = await harness.provider.revoke([later], [], never);
+    assert.ok(over?.state === 'revoked' && over.evidence.meaning === 'its hour is over', JSON.stringify(over));
+  });
+
+  test('an end that was told too early is not believed: a token that may work is not called revoked', async () => {
+    const issued = await issueWith(harness, readOrders);
+    const early = { ...targetOf(harness, issued), providerExpiresAt: new Date(harness.clock.now().getTime() + 1_000) };
+    harness.clock.advance(120_000);
+    const places = ['revoke', 'data', 'lookup'] as const;
+    for (const place of places) harness.sandbox.fail('bad-credentials', place);
+    assert.equal((await harness.provider.revoke([early], [], never))[0]?.state, 'failed');
+    for (const place of places) harness.sandbox.fail(null, place);
+    assert.equal((await harness.provider.revoke([early], [], never))[0]?.state, 'revoked');
+    assert.equal(harness.sandbox.liveTokens(), 0);
+  });
+
+  test('where a budget is spent, no more of the batch is sent, and each waits as long as GitHub says', async () => {
+    const targets = [];
+    for (let n = 0; n < 60; n += 1) targets.push(targetOf(harness, await issueWith(harness, readOrders)));
+    harness.sandbox.fail('secondary-rate', 'revoke');
+    const before = harness.sandbox.requests();
+    const outcomes = await harness.provider.revoke(targets, [], never);
+    assert.ok(harness.sandbox.requests() - before <= 16, 'those that were under way');
+    for (const outcome of outcomes)
+      assert.ok(outcome.state === 'failed' && outcome.error.retryAfterSeconds === 60 && outcome.error.retryable);
+    harness.sandbox.fail(null, 'revoke');
+    for (const outcome of await harness.provider.revoke(targets, [], never)) assert.equal(outcome.state, 'revoked');
+  });
+
   test('a 401 for a token so young that GitHub may not know it yet is no proof', async () => {
     const issued = await issueWith(harness, readOrders);
     const target = { ...targetOf(harness, issued), secret: `ghs_${'x'.repeat(36)}` };

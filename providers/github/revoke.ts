@@ -1,14 +1,17 @@
 /** Ends tokens at GitHub, and asks whether one still works. */
+import type { ObservedClock } from '../answer-date.ts';
 import {
-  type Clock,
   type JsonObject,
+  keepAfterEndMs,
   type ProbeOutcome,
   ProviderError,
   type RevocationOutcome,
   type RevocationTarget,
 } from '../contract.ts';
 import type { Api } from './api.ts';
-import { isSuspended, refusalOf } from './errors.ts';
+import type { AsApp } from './as-app.ts';
+import { isLimited, isSuspended, refusalOf } from './errors.ts';
+import { tokenLifetimeSeconds } from './plan.ts';
 
 /** GitHub allows 100 requests at once for everything the App does; minting must get its share. */
 const atOnce = 16;
@@ -19,28 +22,45 @@ const atOnce = 16;
  */
 const settlesWithinMs = 10_000;
 
+export interface Ending {
+  api: Api;
+  asApp: AsApp;
+  /** GitHub's. */
+  clock: ObservedClock;
+}
+
+/** What the calls of one batch learn for each other. */
+interface Batch extends Ending {
+  signal: AbortSignal;
+  /** Whether GitHub knows the App just now; asked once, and only if it matters. */
+  knowsTheApp(): Promise<boolean>;
+  /** Installations whose budget is spent: GitHub asks that no more be sent. */
+  limited: Map<unknown, ProviderError>;
+}
+
 export async function revokeTokens(
-  api: Api,
-  clock: Clock,
+  ending: Ending,
   due: RevocationTarget[],
   signal: AbortSignal,
 ): Promise<RevocationOutcome[]> {
   const outcomes: RevocationOutcome[] = [];
+  let asking: Promise<boolean> | undefined;
+  const knowsTheApp = () => {
+    asking ??= ending.asApp((jwt) => ending.api.app(jwt, signal)).then(({ status }) => status === 200);
+    return asking;
+  };
+  const batch: Batch = { ...ending, signal, knowsTheApp, limited: new Map() };
   let next = 0;
   const work = async () => {
     for (let index = next++; index < due.length; index = next++)
-      outcomes[index] = await revokeToken(api, clock, due[index] as RevocationTarget, signal);
+      outcomes[index] = await revokeToken(batch, due[index] as RevocationTarget);
   };
   await Promise.all(Array.from({ length: Math.min(atOnce, due.length) }, work));
   return outcomes;
 }
 
-async function revokeToken(
-  api: Api,
-  clock: Clock,
-  target: RevocationTarget,
-  signal: AbortSignal,
-): Promise<RevocationOutcome> {
+async function revokeToken(batch: Batch, target: RevocationTarget): Promise<RevocationOutcome> {
+  const { api, clock, signal, limited } = batch;
   if (target.secret === null)
     return {
       state: 'wait_for_expiry',
@@ -51,12 +71,23 @@ async function revokeToken(
         until: target.providerExpiresAt.toISOString(),
       },
     };
+  const installation = target.handle?.installation_id;
+  const spent = limited.get(installation);
+  if (spent !== undefined) return { state: 'failed', error: spent };
   try {
     const answer = await api.deleteToken(target.secret, signal);
-    const evidence = { method: 'DELETE /installation/token', status: answer.status, at: clock.now().toISOString() };
+    const evidence = {
+      method: 'DELETE /installation/token',
+      status: answer.status,
+      at: clock.ours().toISOString(),
+    };
     if (answer.status === 204) return { state: 'revoked', evidence };
-    if (answer.status !== 401) throw refusalOf(answer, 'deleting a token', worthRepeating);
-    return await afterUnknown(api, clock, target, target.secret, evidence, signal);
+    if (answer.status !== 401) {
+      const refusal = refusalOf(answer, 'deleting a token', worthRepeating);
+      if (isLimited(answer)) limited.set(installation, refusal);
+      throw refusal;
+    }
+    return await afterUnknown(batch, target, target.secret, evidence);
   } catch (error) {
     return {
       state: 'failed',
@@ -73,16 +104,15 @@ const worthRepeating = { retryable: true } as const;
 
 /**
  * GitHub did not know the token when it was to be deleted. That alone is no proof: whoever answers 401 to
- * every DELETE would have killed nothing. So the token is tried. Throws ProviderError when it still works, or
- * when the answer says neither.
+ * every DELETE would have killed nothing. So the token is tried; and while its hour is not over, so is the
+ * App, because whoever answers 401 to everybody says nothing of the token. Throws ProviderError when it still
+ * works, or when the answer says neither.
  */
 async function afterUnknown(
-  api: Api,
-  clock: Clock,
+  { api, clock, signal, knowsTheApp }: Batch,
   target: RevocationTarget,
   token: string,
   evidence: JsonObject,
-  signal: AbortSignal,
 ): Promise<RevocationOutcome> {
   const tried = await api.listRepositories(token, signal);
   if (tried.status === 200)
@@ -92,10 +122,27 @@ async function afterUnknown(
     });
   if (tried.status !== 401) throw refusalOf(tried, 'trying a token that could not be deleted', worthRepeating);
   const settledAt = target.intentAt.getTime() + settlesWithinMs;
-  if (clock.now().getTime() < settledAt)
+  if (clock.ours().getTime() < settledAt)
     return { state: 'settling', recheckAt: new Date(settledAt), evidence: { ...evidence, meaning: 'unknown_so_far' } };
-  const readBack = { tried: probeMethod, tried_status: tried.status, tried_at: clock.now().toISOString() };
+  const readBack = { tried: probeMethod, tried_status: tried.status, tried_at: clock.ours().toISOString() };
+  if (isOver(target, clock))
+    return { state: 'revoked', evidence: { ...evidence, ...readBack, meaning: 'its hour is over' } };
+  if (!(await knowsTheApp()))
+    throw new ProviderError('upstream_unavailable', 'GitHub knows neither the token nor the App: nothing is shown', {
+      providerCode: '401',
+    });
   return { state: 'revoked', evidence: { ...evidence, ...readBack, meaning: 'already_dead' } };
+}
+
+/** The longest that a mint takes after its intent. */
+const longestMintMs = 120_000;
+
+/** By GitHub's clock and by ours, whatever end was told: the hour is GitHub's promise. */
+function isOver({ providerExpiresAt, intentAt }: RevocationTarget, clock: ObservedClock): boolean {
+  const now = Math.min(clock.now().getTime(), clock.ours().getTime());
+  const hour = intentAt.getTime() + longestMintMs + tokenLifetimeSeconds * 1000;
+  const end = Math.max(providerExpiresAt.getTime(), hour);
+  return clock.skewMs() !== null && end + keepAfterEndMs <= now;
 }
 
 const probeMethod = 'GET /installation/repositories';
