@@ -1,6 +1,7 @@
 /** Converts AWS errors to ProviderError. The SDK's own message goes through `answerText` alone. */
 
 import { mayHaveMade, neverSent, passes } from '../answer-absent.ts';
+import { httpDate } from '../answer-date.ts';
 import { answerText } from '../answer-text.ts';
 import { waitSeconds } from '../answer-wait.ts';
 import { ProviderError } from '../contract.ts';
@@ -70,9 +71,15 @@ export function toProviderError(
     return new ProviderError('upstream_unavailable', text, {
       ...about,
       mayHaveMinted: !throttled && mayStillHappen(call, status),
-      retryAfterSeconds: waitSeconds($response?.headers?.['retry-after'], null, now),
+      retryAfterSeconds: waitSeconds($response?.headers?.['retry-after'], null, now ?? dateOf($response)),
     });
   return new ProviderError('upstream_refused', text, about);
+}
+
+/** AWS's own time, as this very answer tells it. */
+function dateOf(response: SdkError['$response']): Date | null {
+  const told = httpDate(response?.headers?.date ?? '');
+  return Number.isNaN(told) ? null : new Date(told);
 }
 
 const couldNotFetchKeys = (providerCode: string, message: string | undefined) =>

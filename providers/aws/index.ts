@@ -58,7 +58,11 @@ export function createAwsProvider(
     diagnose: (used, signal) => diagnose(settings, clients, used, signal),
     findLimits: async (signal) => [...(await lifetimes.find(signal)), ...(await limits.find(signal))],
     lifetimes: ({ role }) => ({ minTtlSeconds, ...lifetimes.longest(role) }),
-    issue: (context) => issue(context, settings, clients),
+    issue: (context) =>
+      issue(context, settings, clients).catch((error) => {
+        lifetimes.refused(roleOf(context), error);
+        throw error;
+      }),
     revoke: (due, outstanding, signal) => revoke(due, outstanding, signal, settings, deps, clients),
     lockKey: (plan: Plan) => roleOf({ plan }),
     denialsThatFit: (plan) => rooms.denialsThatFit(roleOf({ plan })),

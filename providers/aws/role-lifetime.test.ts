@@ -30,6 +30,29 @@ test('a role gives an hour until it was tried, and then what it gives', async ()
   });
 });
 
+test('a role that allows less than it did is believed from its first refusal on', async () => {
+  await withBench(
+    async (harness) => {
+      harness.sandbox.setRole(agentRole, { maxSessionSeconds: 7200 });
+      assert.deepEqual(await look(harness), []);
+      assert.equal(lifetimes(harness).maxTtlSeconds, 7200);
+      harness.sandbox.setRole(agentRole, { maxSessionSeconds: 3600 });
+      const { provider } = harness;
+      const who = { leaseId: 'lse_longer', sessionId: 'ses_x', agent: 'invoice-bot' };
+      const mint = (ttl: number) =>
+        provider.issue({
+          plan: provider.plan(provider.params.parse(params), ttl),
+          ...who,
+          signal: AbortSignal.timeout(9_000),
+        });
+      await assert.rejects(mint(7200), { code: 'upstream_refused', retryable: false });
+      assert.equal(lifetimes(harness).maxTtlSeconds, 3600);
+      await mint(3600);
+    },
+    { env },
+  );
+});
+
 test('what could not be told is tried again', async () => {
   await withBench(
     async (harness) => {

@@ -3,7 +3,7 @@
  * another one; whether a role allows WRIT_AWS_MAX_TTL_SECONDS is tried, because nobody must be asked about
  * what STS then refuses.
  */
-import type { Lifetimes } from '../contract.ts';
+import { type Lifetimes, ProviderError } from '../contract.ts';
 import type { AwsClients } from './clients.ts';
 import { toProviderError } from './errors.ts';
 import { denyAll } from './limits.ts';
@@ -20,6 +20,8 @@ export interface RoleLifetimes {
    * @returns roles that allow less than the setting says, in words for an admin
    */
   find(signal: AbortSignal): Promise<string[]>;
+  /** STS gave no session of the role for so long: it allows less than it did when it was tried. */
+  refused(role: string, error: unknown): void;
 }
 
 export function roleLifetimes(settings: AwsSettings, clients: AwsClients): RoleLifetimes {
@@ -45,8 +47,15 @@ export function roleLifetimes(settings: AwsSettings, clients: AwsClients): RoleL
           `${role}: it gives no session of WRIT_AWS_MAX_TTL_SECONDS=${wanted} (${why}); until it does, its credentials live an hour at most`,
       );
     },
+    refused: (role, error) => {
+      if (error instanceof ProviderError && isAboutDuration(error) && known.has(role))
+        known.set(role, everyRoleSeconds);
+    },
   };
 }
+
+const isAboutDuration = ({ code, providerText }: ProviderError) =>
+  code === 'upstream_refused' && /DurationSeconds/i.test(providerText ?? '');
 
 /**
  * Opens a session that may do nothing for so long.
@@ -66,7 +75,7 @@ export async function whyNotSoLong(
   } catch (error) {
     const failure = toProviderError(error, 'sts:AssumeRole', signal);
     const words = failure.providerText ?? '';
-    if (failure.code !== 'upstream_refused' || !/DurationSeconds/i.test(words)) throw failure;
+    if (!isAboutDuration(failure)) throw failure;
     return /chain/i.test(words) ? 'role chaining allows one hour' : 'its maximum session duration is shorter';
   }
 }

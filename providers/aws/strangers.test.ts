@@ -172,6 +172,20 @@ test('what passes is retryable, and what was not taken on has minted nothing', a
   });
 });
 
+test('a waiting time that is a date is by the date of the answer that it stands in', () => {
+  const answer = (headers: Record<string, string>) => ({
+    name: 'Throttling',
+    $metadata: { httpStatusCode: 400 },
+    $response: { headers },
+  });
+  const told = (headers: Record<string, string>) =>
+    toProviderError(answer(headers), 'iam:GetRolePolicy', never()).retryAfterSeconds;
+  const date = 'Sun, 01 Mar 2026 12:00:00 GMT';
+  assert.equal(told({ date, 'retry-after': 'Sun, 01 Mar 2026 12:00:40 GMT' }), 40);
+  assert.equal(told({ date: 'soon', 'retry-after': 'Sun, 01 Mar 2026 12:00:40 GMT' }), null);
+  assert.equal(told({ 'retry-after': '40' }), 40);
+});
+
 test('a session that ends sooner than was asked ends sooner for the agent, and was opened no earlier than it can have been', async () => {
   await withBench(async (harness) => {
     harness.sandbox.fault('AssumeRoleWithWebIdentity', { saying: 'ends-soon' }, 1);
