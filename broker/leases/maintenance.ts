@@ -1,9 +1,10 @@
 /**
  * Cleans up after leases have ended: releases pool members, and removes expired denials from shared
- * documents. A member or document that fails is tried again a minute later and does not delay the others.
+ * documents. A member or document that fails is tried again a minute later, or when the provider says, and does
+ * not delay the others.
  */
 
-import type { Provider, RevocationTarget } from '../../providers/contract.ts';
+import { type Provider, ProviderError, type RevocationTarget } from '../../providers/contract.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import type { Statement } from '../store/open.ts';
@@ -16,15 +17,31 @@ import { afterFailure, withUpstreamLock } from './upstream-lock.ts';
 
 const batch = 200;
 
+/**
+ * How long what failed is left alone, unless the provider asks for longer; and how much longer at most,
+ * because others wait for the member or the place.
+ */
+const retrySeconds = 60;
+const longestRetrySeconds = 300;
+const againAfter = (error: unknown): number => {
+  const told = error instanceof ProviderError ? (error.retryAfterSeconds ?? 0) : 0;
+  return Math.min(longestRetrySeconds, Math.max(retrySeconds, told));
+};
+
 const dueSlotsStatement: Statement = {
   name: 'pool_due',
   text: `
-    UPDATE pool_slot SET release_after = $2::timestamptz + interval '1 minute'
+    UPDATE pool_slot SET release_after = $2::timestamptz + interval '${retrySeconds} seconds'
     WHERE (provider, member) IN (
       SELECT p.provider, p.member FROM pool_slot p LEFT JOIN lease l ON l.id = p.lease_id
       WHERE p.provider = $1 AND p.release_after <= $4::timestamptz AND (l.id IS NULL OR l.status IN ('revoked', 'expired', 'failed'))
       FOR UPDATE OF p SKIP LOCKED LIMIT $3::int)
     RETURNING member, lease_id`,
+};
+
+const laterSlotStatement: Statement = {
+  name: 'pool_later',
+  text: `UPDATE pool_slot SET release_after = $4::timestamptz + make_interval(secs => $5::int) WHERE provider = $1 AND member = $2 AND lease_id = $3`,
 };
 
 const anySlotStatement: Statement = {
@@ -51,7 +68,7 @@ const prunedStatement: Statement = {
 };
 const pruneLaterStatement: Statement = {
   name: 'lease_prune_later',
-  text: `UPDATE lease SET prune_at = $3::timestamptz + interval '1 minute' WHERE provider = $1 AND lock_key = $2 AND prune_at <= $3::timestamptz`,
+  text: `UPDATE lease SET prune_at = $3::timestamptz + make_interval(secs => $4::int) WHERE provider = $1 AND lock_key = $2 AND prune_at <= $3::timestamptz`,
 };
 const outstandingStatement: Statement = {
   name: 'lease_prune_standing',
@@ -86,6 +103,9 @@ export async function releaseSlots(deps: RevokeDeps, provider: Provider): Promis
       await deps.store.run(freeSlotStatement, [provider.name, member, lease_id, deps.clock.now()]);
     } catch (error) {
       deps.log.error({ err: error, provider: provider.name, member }, 'pool member could not be released');
+      const again = againAfter(error);
+      if (again > retrySeconds)
+        await deps.store.run(laterSlotStatement, [provider.name, member, lease_id, deps.clock.now(), again]);
     }
   }
 }
@@ -114,7 +134,7 @@ export async function prune(deps: RevokeDeps, provider: Provider): Promise<void>
         return 'release';
       } catch (error) {
         deps.log.error({ err: error, provider: provider.name, lockKey }, 'document could not be pruned');
-        await deps.store.run(pruneLaterStatement, [provider.name, lockKey, now]);
+        await deps.store.run(pruneLaterStatement, [provider.name, lockKey, now, againAfter(error)]);
         return afterFailure(error);
       }
     });

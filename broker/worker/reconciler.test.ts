@@ -523,6 +523,42 @@ for (const backend of await testBackends()) {
       assert.equal(await harness.store.prisma.poolSlot.count({ where: { provider: 'pool' } }), 0);
     });
 
+    test('who says how long to wait is not asked for a release or a document before, within reason', async () => {
+      const [pool, doc] = [harness.provider('pool'), harness.provider('doc')];
+      for (const [told, waited] of [
+        [200, 200],
+        [3_600, 300],
+      ] as const) {
+        const limited = new ProviderError('upstream_unavailable', 'too often', { retryAfterSeconds: told });
+        let asked = 0;
+        const refuse = async () => {
+          asked += 1;
+          throw limited;
+        };
+        const session = await harness.open({ wallTimeSeconds: 1800 });
+        await harness.lease(session, 'pool', { ttl: 60 });
+        await harness.lease(session, 'doc', { scope: 'one', ttl: 60 });
+        await endSession(harness.ending, harness.end(session.sessionId));
+        await harness.tick();
+        pool.script.release = refuse;
+        doc.script.prune = refuse;
+        harness.clock.advance(4_000_000);
+        await harness.tick();
+        assert.equal(asked, 2);
+        harness.clock.advance(waited * 1000 - 1);
+        await harness.tick();
+        assert.equal(asked, 2, 'not before');
+        harness.clock.advance(1);
+        await harness.tick();
+        assert.equal(asked, 4);
+        for (const provider of [pool, doc]) provider.reset();
+        harness.clock.advance(300_000);
+        await harness.tick();
+        assert.deepEqual([pool.released.length, doc.pruned.length], [1, 1]);
+        for (const provider of [pool, doc]) provider.reset();
+      }
+    });
+
     test('the record holds after all of it', async () => {
       assert.equal((await harness.verify()).broken, null);
     });
