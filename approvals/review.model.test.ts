@@ -116,7 +116,7 @@ const common = [
   'review of several: denied',
   'claimed of several',
   'no credential: not_approved',
-  'no credential: already_redeemed',
+  'no credential: conflict',
   'session ended',
   'review_expire',
   'session_release_grants',

@@ -246,6 +246,15 @@ describe('a grant that a person must decide on', () => {
     assert.ok(pauses.includes(9_000));
   });
 
+  it('is collected again while another call is collecting it, when the broker says', async () => {
+    const { pending, outcome } = await park();
+    const inFlight = { code: 'conflict', grant_status: 'issuing' };
+    once(/\/redeem$/, { status: 409, headers: { 'retry-after': '7' }, body: inFlight });
+    await harness.decide(pending.approvalUrl, 'approve');
+    assert.equal((await outcome).id, pending.id);
+    assert.ok(pauses.includes(7_000));
+  });
+
   it('is over when the broker says that it failed', async () => {
     const { pending, outcome } = await park();
     const failed = { code: 'provider_unavailable', grant_status: 'failed' };

@@ -255,7 +255,8 @@ export async function collectGrant<T extends CredentialType>(
 
 /**
  * Collects an approved grant. A mint without effect (the provider throttles, say) costs nobody their consent:
- * while the broker says that the approval stands, it is collected again, when the broker says.
+ * while the broker says that the approval stands, it is collected again, when the broker says. So it is while
+ * another call is collecting it (its answer was lost, say): what comes of that decides.
  */
 async function collect(
   { clock, call }: GrantCalls,
@@ -269,7 +270,9 @@ async function collect(
     } catch (error) {
       if (!(error instanceof WritError)) throw error;
       if (error.code === 'already_redeemed') throw credentialLost(grantId, error);
-      if (error.code !== 'provider_unavailable' || error.problem?.grant_status !== 'approved') throw error;
+      const stands = error.code === 'provider_unavailable' && error.problem?.grant_status === 'approved';
+      const inFlight = error.code === 'conflict' && error.problem?.grant_status === 'issuing';
+      if (!stands && !inFlight) throw error;
       await clock.sleep((error.retryAfterSeconds ?? 5) * 1000, signal);
     }
   }

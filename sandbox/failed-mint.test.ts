@@ -108,6 +108,11 @@ test('refused for good, or perhaps minted: the grant has failed, and says so', a
     if (fault === 'hang') {
       const intended = () => deployment.broker.store.prisma.lease.count({ where: { status: 'issuing' } });
       await until('it is asked', async () => (await intended()) > 0 && deployment.world.aws.requests() > asked);
+      // What comes of it is not known yet: it was not delivered.
+      const meanwhile = await redeem(agent, id);
+      assert.deepEqual([meanwhile.status, meanwhile.body.code], [409, 'conflict'], meanwhile.text);
+      assert.equal(meanwhile.body.grant_status, 'issuing');
+      assert.ok(Number(meanwhile.headers.get('retry-after')) > 0);
       deployment.clock.advance(60_000);
     }
     const reply = await answer;

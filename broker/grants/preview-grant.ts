@@ -97,7 +97,9 @@ export async function approvalOf(
   } catch (error) {
     if (!(error instanceof WritError)) throw error;
     if (error.code === 'denied') return { holds: false, because: 'denied' };
-    if (error.code === 'not_approved' || error.code === 'already_redeemed') return { holds: false, because: 'over' };
+    const inFlight = error.code === 'conflict' && error.extensions.grant_status === 'issuing';
+    if (inFlight || error.code === 'not_approved' || error.code === 'already_redeemed')
+      return { holds: false, because: 'over' };
     throw error;
   }
 }

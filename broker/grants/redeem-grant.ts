@@ -41,12 +41,13 @@ export async function redemptionReads(
  * 2. Narrow the consented plan to what is left of the session.
  * 3. Decide again, with the approval as a fact.
  * 4. Where people approved a state, read it again: changed, they are asked again.
- * 5. Claim the grant and commit the intent: a second request finds it claimed.
+ * 5. Claim the grant and commit the intent: a second request finds it claimed, and is told so: whether it is
+ *    consumed is not known before the provider has answered.
  * 6. Mint and deliver; the TTL starts now.
  *
  * @param session read with `redemptionReads` of this very grant
  * @throws WritError `not_found` (also for another agent's grant), `not_approved`, `already_redeemed`,
- *   `grant_failed`, `denied` …
+ *   `conflict` (another request is redeeming it), `grant_failed`, `denied` …
  */
 export async function redeemGrant(
   deps: GrantDeps,
@@ -98,7 +99,7 @@ export async function redeemGrant(
   if (intent === null) {
     const where = { id: grant.id };
     const { status } = await deps.store.prisma.grant.findUniqueOrThrow({ where, select: { status: true } });
-    throw new WritError(status === 'approved' ? 'conflict' : 'already_redeemed');
+    throw notApproved({ id: grant.id, status }) ?? new WritError('conflict', { retryAfterSeconds: 1 });
   }
 
   deps.observer?.issued({
@@ -183,7 +184,31 @@ type ReviewedGrant = Prisma.GrantGetPayload<{ include: { reviews: true } }>;
 /** `batch`: the row on which people decided together with others; null = they decided on it alone. */
 type ApprovedGrant = ReviewedGrant & { batch: ReviewedGrant | null };
 
-/** @throws WritError `not_found`, `not_approved`, `already_redeemed`, `grant_failed`, `denied` */
+/** Why nothing can be redeemed of a grant in this state; null = it is approved. */
+function notApproved({ id, status, decision }: { id: string; status: string; decision?: unknown }): WritError | null {
+  const about = { grant_id: id };
+  switch (status) {
+    case 'approved':
+      return null;
+    case 'issuing':
+      return new WritError('conflict', {
+        detail: 'Another request is redeeming it just now.',
+        retryAfterSeconds: 2,
+        extensions: { ...about, grant_status: status },
+      });
+    case 'issued':
+    case 'ended':
+      return new WritError('already_redeemed');
+    case 'failed':
+      return new WritError('grant_failed', { extensions: about });
+    case 'denied':
+      return new WritError('denied', { extensions: { ...about, reasons: reasonsOf(decision) } });
+    default:
+      return new WritError('not_approved', { retryAfterSeconds: 2 });
+  }
+}
+
+/** @throws WritError `not_found`, `not_approved`, `already_redeemed`, `conflict`, `grant_failed`, `denied` */
 async function approvedGrant(
   { store }: Pick<GrantDeps, 'store'>,
   session: SessionFacts,
@@ -194,11 +219,8 @@ async function approvedGrant(
   const grant = await read(grantId);
   // Nothing is minted from a question about a call or a session.
   if (grant === null || isQuestion(grant.capability)) throw new WritError('not_found');
-  if (grant.status === 'failed') throw new WritError('grant_failed', { extensions: { grant_id: grant.id } });
-  if (['issuing', 'issued', 'ended'].includes(grant.status)) throw new WritError('already_redeemed');
-  if (grant.status === 'denied')
-    throw new WritError('denied', { extensions: { grant_id: grant.id, reasons: reasonsOf(grant.decision) } });
-  if (grant.status !== 'approved') throw new WritError('not_approved', { retryAfterSeconds: 2 });
+  const refusal = notApproved(grant);
+  if (refusal !== null) throw refusal;
   const batch = grant.batchId === null ? null : await read(grant.batchId);
   if (grant.batchId !== null && batch === null) throw new WritError('not_approved');
   return { ...grant, batch };
@@ -301,4 +323,4 @@ async function recordingRefusals<T>(
   }
 }
 
-const reasonsOf = (decision: unknown) => (decision as { reasons?: unknown }).reasons ?? [];
+const reasonsOf = (decision: unknown) => (decision as { reasons?: unknown } | undefined)?.reasons ?? [];

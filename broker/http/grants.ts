@@ -337,6 +337,7 @@ export function grantOperations(deps: GrantDeps & { poller: LongPoller; maxSleep
         'not_found',
         'not_approved',
         'already_redeemed',
+        'conflict',
         'grant_failed',
         'denied',
         'provider_refused',
