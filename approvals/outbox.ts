@@ -3,6 +3,7 @@
  * the rows: a process that crashes, or a channel that hangs, leaves a row that is due again.
  */
 import type { WebLog } from '../broker/console/page-errors.ts';
+import { createRetried } from '../broker/core/retried.ts';
 import { createSideChannel, type SideChannelDeps, type SideChannelMetrics } from '../broker/core/side-channel.ts';
 import type { Clock } from '../broker/core/vocabulary.ts';
 import type { Store } from '../broker/store/open.ts';
@@ -215,14 +216,17 @@ export function openOutbox(deps: OutboxDeps): Outbox {
   const stopping = new AbortController();
   const busy = new Map<string, Promise<void>>();
   const health = new Map(channels.map(({ name }) => [name, openHealth(deps, name)]));
+  const retried = createRetried(deps.clock, deps.log);
   const drain = async (channel: Delivering) => {
     const own = health.get(channel.name)!;
     try {
       for (let room = own.room(); room > 0 && !stopping.signal.aborted; room = own.room()) {
         if ((await deliverDue(deps, channel, room, stopping.signal, own)) < room) break;
       }
+      retried.works(channel.name, { channel: channel.name }, 'the approval outbox is read again');
     } catch (error) {
-      deps.log.error({ err: error, channel: channel.name }, 'the approval outbox cannot be read');
+      const words = 'the approval outbox cannot be read; it is tried again, and this is said once';
+      retried.failed(channel.name, error, { channel: channel.name }, words);
     }
   };
   return {

@@ -375,6 +375,22 @@ test('only the approver set reviews; refusals are audited', async () => {
   assert.equal((await row()).status, 'approved');
 });
 
+test('whoever is refused again and again fills no chain: so many rows a minute, of each person', async () => {
+  const { decide, sessionId, clock } = await pending();
+  const tries = async (name: string, count: number) => {
+    for (let n = 0; n < count; n += 1)
+      await assert.rejects(decide({ reviewer: person(name) }), (error: unknown) => error instanceof WritError);
+  };
+  const rows = async () => (await eventsOf(store, sessionId)).filter(({ type }) => type === 'review.refused').length;
+  await tries('outsider@example.com', 100);
+  assert.equal(await rows(), 60);
+  await tries('another@example.com', 2);
+  assert.equal(await rows(), 62);
+  clock.advance(60_001);
+  await tries('outsider@example.com', 1);
+  assert.equal(await rows(), 63);
+});
+
 test('an approver set that cannot be read approves nobody', async () => {
   const { deps, decide, row } = await pending();
   deps.approversOf = async () => {

@@ -5,7 +5,7 @@
  */
 
 import { isDeepStrictEqual } from 'node:util';
-import { appendEvent } from '../broker/audit/append.ts';
+import { appendEvent, fewRefusals } from '../broker/audit/append.ts';
 import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
 import { newId } from '../broker/core/ids.ts';
@@ -606,7 +606,19 @@ function denial(code: DecisionReason, advice: string | null): JsonObject {
 const refusalStatement: Statement = {
   name: 'review_refused',
   text: `
-    ${appendEvent({ chain: '$1::text', at: '$2::timestamptz', type: event('review.refused'), actor: '$3::text', grant: '$4::text', request: '$5::text', payload: '$6::json' })}`,
+    ${appendEvent(
+      {
+        chain: '$1::text',
+        at: '$2::timestamptz',
+        type: event('review.refused'),
+        actor: '$3::text',
+        grant: '$4::text',
+        request: '$5::text',
+        payload: '$6::json',
+      },
+      // A wrong answer keeps its person waiting by its row.
+      `(SELECT 1) AS one WHERE $7::text = 'wrong_answer' OR ${fewRefusals({ chain: '$1::text', at: '$2::timestamptz', type: event('review.refused'), actor: '$3::text' })}`,
+    )}`,
 };
 
 async function auditRefusal(
@@ -624,7 +636,15 @@ async function auditRefusal(
     channel: request.channel,
   });
   const who = personRef(request.reviewer);
-  await store.run(refusalStatement, [grant.session_id, at, who, grant.id, request.requestId, JSON.stringify(payload)]);
+  await store.run(refusalStatement, [
+    grant.session_id,
+    at,
+    who,
+    grant.id,
+    request.requestId,
+    JSON.stringify(payload),
+    bar.code,
+  ]);
 }
 
 // Ordered by session, so that two statements which extend several audit chains take them in the same order.

@@ -34,3 +34,15 @@ export function appendEvent(
   return `INSERT INTO audit_event (${given.map(([name]) => name).join(', ')})
       SELECT ${given.map(([, value]) => value).join(', ')}${rows}`;
 }
+
+/** Rows of one kind that somebody who is refused may cause in one chain in a minute. */
+export const refusalsAMinute = 60;
+
+/**
+ * SQL of whether this actor caused fewer than that lately: whoever is let in and refused again and again must
+ * not fill a chain. That they go on is told by what counts refused requests (`http/refused-request.ts`). Of a
+ * chain its newest rows are looked at, so that a long one costs no more.
+ */
+export const fewRefusals = ({ chain, at, type, actor }: Pick<AuditRow, 'chain' | 'at' | 'type' | 'actor'>): string => `
+      (SELECT count(*) FROM (SELECT e.at, e.type, e.actor FROM audit_event e WHERE e.chain = ${chain} ORDER BY e.seq DESC LIMIT ${3 * refusalsAMinute}) e
+       WHERE e.type = ${type} AND e.actor = ${actor} AND e.at > ${at} - interval '1 minute') < ${refusalsAMinute}`;

@@ -4,6 +4,7 @@
  * with. A receiver that hangs, fails or answers nonsense holds up its own stream alone.
  */
 import type { EventStream } from '../core/event-stream.ts';
+import { createRetried } from '../core/retried.ts';
 import { createSideChannel, type SideChannel, type SideChannelDeps } from '../core/side-channel.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { KeyRing } from '../keys/ring.ts';
@@ -58,8 +59,11 @@ const letGoStatement: Statement = {
 
 type Pushed = EventStream & { push: NonNullable<EventStream['push']> };
 
+const cannotDeliver = 'the events of a stream cannot be delivered; it is tried again, and this is said once';
+
 export function openTransmitter(deps: TransmitDeps): Transmitter {
   const { clock, store, log } = deps;
+  const retried = createRetried(clock, log);
   const stopping = new AbortController();
   const busy = new Map<string, Promise<void>>();
   const pushed = deps.streams.filter((stream): stream is Pushed => stream.push !== null);
@@ -112,7 +116,10 @@ export function openTransmitter(deps: TransmitDeps): Transmitter {
         const { name } = stream;
         if (busy.has(name) || stopping.signal.aborted) continue;
         const draining = drain(stream)
-          .catch((err) => log.error({ err, stream: name }, 'the events of a stream cannot be delivered'))
+          .then(
+            () => retried.works(name, { stream: name }, 'the events of a stream can be delivered again'),
+            (error) => retried.failed(name, error, { stream: name }, cannotDeliver),
+          )
           .finally(() => busy.delete(name));
         busy.set(name, draining);
       }

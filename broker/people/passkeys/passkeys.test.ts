@@ -23,7 +23,7 @@ import {
 } from './registration.ts';
 import { relyingParty } from './relying-party.ts';
 import { beginSignIn, finishSignIn } from './sign-in.ts';
-import { loadPasskeys, passkeyChain } from './stored-passkey.ts';
+import { loadPasskeys, passkeyChain, refusePasskey } from './stored-passkey.ts';
 
 const store = await openTestStore('pglite');
 after(() => store.close());
@@ -400,3 +400,16 @@ test('passkeys belong to a name', async () => {
 });
 
 test('every event has the shape that is promised', async () => void (await assertEventsFit(store)));
+
+test('whoever is refused again and again fills no chain: so many rows a minute', async () => {
+  const account = { issuer: 'https://login.example', subject: 'refused-often' };
+  const refusal = { reason: 'unknown_passkey', purpose: 'remove', about: 'x', credential_id: null } as const;
+  const by = { actor: 'user:often@example.com', requestId: null };
+  for (let n = 0; n < 100; n += 1) await refusePasskey(store, account, refusal, by, clock.now());
+  const rows = () => store.prisma.auditEvent.count({ where: { chain: passkeyChain(account) } });
+  assert.equal(await rows(), 60);
+  clock.advance(60_001);
+  const error = await refusePasskey(store, account, refusal, by, clock.now());
+  assert.equal(error.code, 'forbidden');
+  assert.equal(await rows(), 61);
+});

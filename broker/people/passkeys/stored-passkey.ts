@@ -3,7 +3,7 @@
  * does not say that it was removed or disabled: an older copy of a row, put back, is no passkey.
  */
 import { createHash } from 'node:crypto';
-import { appendEvent } from '../../audit/append.ts';
+import { appendEvent, fewRefusals } from '../../audit/append.ts';
 import { type EventPayload, event, eventPayload } from '../../audit/events.ts';
 import { WritError } from '../../core/errors.ts';
 import type { ProvenRows } from '../../core/proven-rows.ts';
@@ -89,7 +89,17 @@ const passkeyHolds = ({ proofs }: Store, row: PasskeyRow): boolean => proofs.hol
 const refusedStatement: Statement = {
   name: 'passkey_refused',
   text: `
-    ${appendEvent({ chain: '$1::text', at: '$2::timestamptz', type: event('passkey.refused'), actor: '$3::text', request: '$4::text', payload: '$5::json' })}`,
+    ${appendEvent(
+      {
+        chain: '$1::text',
+        at: '$2::timestamptz',
+        type: event('passkey.refused'),
+        actor: '$3::text',
+        request: '$4::text',
+        payload: '$5::json',
+      },
+      `(SELECT 1) AS one WHERE ${fewRefusals({ chain: '$1::text', at: '$2::timestamptz', type: event('passkey.refused'), actor: '$3::text' })}`,
+    )}`,
 };
 
 /** Who did it, and in which request. */
