@@ -59,7 +59,9 @@ export async function migrate(
   options: MigrateOptions = { schema: 'public', say: () => {} },
 ): Promise<string[]> {
   const own = await readMigrations();
-  const before = await readState(connection, own, options.schema);
+  const before = await readState(connection, own, options.schema).catch((error) => {
+    throw unreadable(error);
+  });
   if (before.pending.length === 0) return [];
   // What the one before has committed is seen once its lock is free, whatever the database's default is.
   await connection.exec('BEGIN ISOLATION LEVEL READ COMMITTED');
@@ -142,6 +144,16 @@ async function readState(
   const fault = schemaFault(state);
   if (fault !== null) throw new Error(fault);
   return state;
+}
+
+/** As after a restore that brought no rights along. */
+function unreadable(error: unknown): unknown {
+  const { code, message } = error as { code?: string; message: string };
+  if (code !== '42501') return error;
+  return new Error(
+    `the role of DATABASE_URL may not see which migrations the database has (${message}): run \`writ database prepare\``,
+    { cause: error },
+  );
 }
 
 /** @returns in an operator's words, when it is the role that may not */

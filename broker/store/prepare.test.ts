@@ -5,11 +5,12 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import pg from 'pg';
+import { writesFault } from './check-database.ts';
 import { roleWarning } from './check-role.ts';
 import { openStore } from './open.ts';
 import { applyPreparation, planPreparation, UnsuitableRole } from './prepare.ts';
 import { runtimeRights } from './runtime-rights.ts';
-import { createPreparedDatabase, testBackends, testDatabaseUrl } from './store.test-support.ts';
+import { createPreparedDatabase, createTestDatabase, testBackends, testDatabaseUrl } from './store.test-support.ts';
 
 const server = (await testBackends()).includes('postgres');
 const skip = server ? false : 'no PostgreSQL answers';
@@ -201,5 +202,34 @@ describe('preparing', { skip }, () => {
     await superuser.query(`GRANT ${migrationRole} TO ${runtimeRole}`);
     await refused({}, /has the rights of/);
     await superuser.query(`REVOKE ${migrationRole} FROM ${runtimeRole}`);
+  });
+});
+
+describe('several commands at once', { skip }, () => {
+  test('in two databases of one server: each finds what another made, and all succeed', async () => {
+    const databases = [await createTestDatabase('empty'), await createTestDatabase('empty')];
+    const id = randomBytes(6).toString('hex');
+    const [migrationRole, runtimeRole] = [`writ_test_m${id}`, `writ_test_r${id}`];
+    const prepare = (databaseUrl: string) =>
+      applyPreparation({ databaseUrl, schema: 'public', migrationRole, runtimeRole, runtimePassword: 'a'.repeat(32) });
+    try {
+      const applied = await Promise.all(Array.from({ length: 6 }, (_, n) => prepare(databases[n % 2]!.direct)));
+      assert.equal(applied.filter(({ pending }) => pending.length > 0).length, 2, 'each was migrated once');
+      for (const { direct } of databases) {
+        const store = await openStore({
+          databaseUrl: Object.assign(new URL(direct), { username: runtimeRole }).href,
+          dataDir: null,
+          poolSize: 1,
+        });
+        assert.equal(await writesFault(store), null);
+        await store.close();
+      }
+    } finally {
+      for (const database of databases) await database.drop();
+      const admin = await connect(testDatabaseUrl);
+      await admin.query(`DROP ROLE IF EXISTS ${runtimeRole}`);
+      await admin.query(`DROP ROLE IF EXISTS ${migrationRole}`);
+      await admin.end();
+    }
   });
 });

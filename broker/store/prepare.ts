@@ -57,14 +57,14 @@ export async function planPreparation(options: PrepareOptions): Promise<Preparat
 /** @throws UnsuitableRole; Error when the role of the command may not do it: then nothing was changed */
 export async function applyPreparation(options: PrepareOptions): Promise<Preparation> {
   return connected(options, async (client) => {
-    const found = await look(client, options);
-    const roles = makeRoles(options, found);
-    await inTransaction(client, async () => {
-      for (const statement of roles) await client.query(statement);
+    const roles = await oneAtATime(client, async () => {
+      const statements = makeRoles(options, await look(client, options));
+      for (const statement of statements) await client.query(statement);
       if (options.runtimePassword !== null)
         await client.query(
           `ALTER ROLE ${quoted(options.runtimeRole)} PASSWORD ${pg.escapeLiteral(scramVerifier(options.runtimePassword))}`,
         );
+      return statements;
     });
     const become = `SET ROLE ${quoted(options.migrationRole)}`;
     await client.query(become);
@@ -73,7 +73,7 @@ export async function applyPreparation(options: PrepareOptions): Promise<Prepara
       { schema: options.schema, say: () => {} },
     );
     const rights = giveRights(options);
-    await inTransaction(client, async () => {
+    await oneAtATime(client, async () => {
       for (const statement of rights) await client.query(statement);
     });
     return { statements: [...roles, ...rights], pending };
@@ -199,15 +199,31 @@ async function pendingOf(client: pg.Client, { schema }: PrepareOptions): Promise
   return compareSchema(own, applied.rows).pending;
 }
 
-async function inTransaction(client: pg.Client, work: () => Promise<void>): Promise<void> {
-  await client.query('BEGIN');
+/** Of this command; migrations have their own. */
+const lockKey = 72_707_370;
+
+/**
+ * A transaction that waits for the same of another process: what it finds is as that one left it. Roles are
+ * of the whole server, a lock is of its database: of two that make the same role at once, one tries again.
+ */
+async function oneAtATime<T>(client: pg.Client, work: () => Promise<T>, tries = 3): Promise<T> {
+  await client.query('BEGIN ISOLATION LEVEL READ COMMITTED');
   try {
-    await work();
+    await client.query('SELECT pg_advisory_xact_lock($1)', [lockKey]);
+    const done = await work();
     await client.query('COMMIT');
+    return done;
   } catch (error) {
     await client.query('ROLLBACK').catch(() => {});
+    if (tries > 1 && isMadeMeanwhile(error)) return oneAtATime(client, work, tries - 1);
     throw error;
   }
+}
+
+/** A role that was not there when it was looked for, or rights that somebody else is giving. */
+function isMadeMeanwhile(error: unknown): boolean {
+  const { code, message } = error as { code?: string; message?: string };
+  return code === '23505' || code === '42710' || (code === 'XX000' && /concurrently updated/.test(message ?? ''));
 }
 
 async function connected<T>(options: PrepareOptions, work: (client: pg.Client) => Promise<T>): Promise<T> {

@@ -116,6 +116,9 @@ describe('the schema', { skip: !(await testBackends()).includes('postgres') && '
     await asOwner(database.direct, `REVOKE USAGE ON SCHEMA public FROM ${role}`);
     assert.match((await writesFault(store))!, /may not call writ_asked, .* and \d+ more: run/);
     await asOwner(database.direct, `GRANT USAGE ON SCHEMA public TO ${role}`);
+    await asOwner(database.direct, `REVOKE SELECT ON _prisma_migrations FROM ${role}`);
+    await assert.rejects(open(), /may not see which migrations .*: run `writ database prepare`/);
+    await asOwner(database.direct, `GRANT SELECT ON _prisma_migrations TO ${role}`);
     await asOwner(
       database.direct,
       `CREATE TABLE saved AS SELECT * FROM _prisma_migrations WHERE migration_name = '${names.at(-1)}'`,
