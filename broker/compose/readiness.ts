@@ -3,7 +3,7 @@ import type { ClockGuard } from '../core/clock-guard.ts';
 import type { ReadinessCheck } from '../http/health.ts';
 import { signingFault } from '../keys/check-signing.ts';
 import type { KeyRing } from '../keys/ring.ts';
-import { migrationsCheck, writesFault } from '../store/check-database.ts';
+import { databaseFault, migrationsCheck } from '../store/check-database.ts';
 import type { Store } from '../store/open.ts';
 
 export interface ReadinessSources {
@@ -28,7 +28,7 @@ export function readinessChecks(sources: ReadinessSources): ReadinessCheck[] {
   const { store, ring, manifests, leftOut, clockGuard, providerClocks, stores, weakSettings, signIn } = sources;
   const clockFault = 'this machine’s clock is too far from the database’s: no work is done until it is right';
   return [
-    { name: 'database', fault: () => writesFault(store) },
+    { name: 'database', fault: () => databaseFault(store) },
     { name: 'migrations', fault: migrationsCheck(store) },
     { name: 'signing_key', fault: async () => signingFault(ring) },
     { name: 'manifests', fault: async () => manifests() },

@@ -121,6 +121,24 @@ test('a database that takes no writes any more, and a newer schema, make it unre
   assert.equal(body.faults!.database, undefined);
 });
 
+test('a record that is not chained, and keys that are gone, make it unready, in words', async () => {
+  const clock = manualClock(systemClock.now());
+  broker = await ground.start({}, { clock, inMemory: await migratedImage() });
+  const run = (sql: string) => broker!.store.run({ name: 'test', text: sql }, []);
+  const fault = async () => {
+    clock.advance(5_000);
+    return (await ready())[1].faults;
+  };
+  await run('ALTER TABLE audit_event DISABLE TRIGGER ALL');
+  assert.match((await fault())!.database!, /audit_event_chain is missing or disabled/);
+  await run('DROP TRIGGER audit_event_chain ON audit_event');
+  assert.match((await fault())!.database!, /audit_event_chain is missing or disabled/);
+  assert.equal((await fault())!.signing_key, undefined);
+  await run('DELETE FROM signing_key');
+  await until('the keys are read again', async () => (await fault())?.signing_key === 'no signing key can be used');
+  await assert.rejects(ground.session(clock.now()), /temporarily_unavailable/, 'it fails closed, and is no bug');
+});
+
 test('a database that is read-only at the start is refused in words', async () => {
   await assert.rejects(
     ground.start(

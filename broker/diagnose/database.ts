@@ -1,6 +1,6 @@
 /** What the database is to the broker: that it takes writes, and whether its role could change history. */
 import type { Finding } from '../core/vocabulary.ts';
-import { migrationsCheck, writesFault } from '../store/check-database.ts';
+import { databaseFault, migrationsCheck } from '../store/check-database.ts';
 import { roleWarning } from '../store/check-role.ts';
 import { databaseClock } from '../store/database-clock.ts';
 import type { Store } from '../store/open.ts';
@@ -11,7 +11,7 @@ export async function diagnoseDatabase(store: Store, now: () => Date): Promise<F
   return [
     findingOf(
       'the database takes writes',
-      await writesFault(store),
+      await databaseFault(store),
       'Look at DATABASE_URL, at the server’s disk, and whether it leads to the primary.',
     ),
     findingOf(

@@ -18,6 +18,7 @@ import { exportJWK, type JWK } from 'jose';
 import { z } from 'zod';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
+import { WritError } from '../core/errors.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { selfSigned } from './certificate.ts';
@@ -300,7 +301,11 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
 
   const current = (alg: RingAlgorithm = 'ES256') => {
     const key = signing(alg);
-    if (key === undefined) throw new Error(`no signing key of ${alg} is active`);
+    if (key === undefined)
+      throw new WritError('unavailable', {
+        retryAfterSeconds: 5,
+        cause: new Error(`no signing key of ${alg} is active`),
+      });
     return key;
   };
 

@@ -36,6 +36,7 @@ const writesStatement: Statement = {
   name: 'ready_writes',
   text: `
     SELECT pg_is_in_recovery() AS standby, current_setting('transaction_read_only') = 'on' AS read_only,
+           EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('audit_event') AND tgname = 'audit_event_chain' AND tgenabled IN ('O', 'A')) AS chains,
            ARRAY(SELECT lack FROM (${lacking}) AS lacking ORDER BY lack) AS lacks,
            CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'writ', 'ready') IS NOT NULL END AS written`,
 };
@@ -47,22 +48,46 @@ const shown = 8;
 
 /** @returns why it takes no writes, in words; null = it does. @throws when it does not answer */
 export async function writesFault(store: Store): Promise<string | null> {
-  const rows = await store
-    .run<{ standby: boolean; read_only: boolean; lacks: string[] }>(writesStatement, [])
-    .catch((error: Error) => {
-      if (error instanceof DiskFull) return error.message;
-      throw error;
-    });
-  if (typeof rows === 'string') return rows;
+  return (await look(store)).fault;
+}
+
+/** What `writesFault` asks, and whether what is written is put on record. @throws as it does */
+export async function databaseFault(store: Store): Promise<string | null> {
+  const { fault, chains } = await look(store);
+  if (fault !== null || chains) return fault;
+  return 'the trigger audit_event_chain is missing or disabled, as a restore may leave it: the record is not chained. `ALTER TABLE audit_event ENABLE TRIGGER ALL`, then look for what was written meanwhile with `writ audit verify`';
+}
+
+interface Look {
+  fault: string | null;
+  chains: boolean;
+}
+
+async function look(store: Store): Promise<Look> {
+  const rows = await store.run<Row>(writesStatement, []).catch((error: Error) => {
+    if (error instanceof DiskFull) return error.message;
+    throw error;
+  });
+  if (typeof rows === 'string') return { fault: rows, chains: true };
   const [row] = rows;
-  if (row === undefined) return 'the database does not answer';
+  return row === undefined
+    ? { fault: 'the database does not answer', chains: true }
+    : { fault: faultOf(row), chains: row.chains };
+}
+
+interface Row {
+  standby: boolean;
+  read_only: boolean;
+  lacks: string[];
+  chains: boolean;
+}
+
+function faultOf(row: Row): string | null {
   if (row.standby) return 'the database is a standby and takes no writes: DATABASE_URL must lead to the primary';
   if (row.read_only) return 'the database is read-only (default_transaction_read_only)';
-  if (row.lacks.length > 0) {
-    const more = row.lacks.length > shown ? `, and ${row.lacks.length - shown} more` : '';
-    return `the role of DATABASE_URL may not ${row.lacks.slice(0, shown).join(', ')}${more}: run \`writ database prepare\``;
-  }
-  return null;
+  if (row.lacks.length === 0) return null;
+  const more = row.lacks.length > shown ? `, and ${row.lacks.length - shown} more` : '';
+  return `the role of DATABASE_URL may not ${row.lacks.slice(0, shown).join(', ')}${more}: run \`writ database prepare\``;
 }
 
 /**
