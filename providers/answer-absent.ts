@@ -35,6 +35,7 @@ export function neverSent(error: unknown): boolean {
 export const passes = (status: number): boolean => status === 408 || status === 425 || status === 429 || status >= 500;
 
 /**
- * Behind these a credential may have been made: of 503, the server says that it did not take the request on.
+ * Behind these a credential may have been made. Behind a 503 too: proxies (Envoy) say it of a server whose
+ * answer they lost.
  */
-export const mayHaveMade = (status: number): boolean => status >= 500 && status !== 503;
+export const mayHaveMade = (status: number): boolean => status >= 500;

@@ -233,7 +233,7 @@ describe('GitHub’s refusals', () => {
       [429, false],
       [500, true],
       [502, true],
-      [503, false],
+      [503, true],
       [504, true],
     ] as const) {
       const server = createServer((_request, response) => response.writeHead(status).end('<html>…</html>'));
