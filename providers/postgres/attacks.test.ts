@@ -573,6 +573,20 @@ for (const binaries of serversToTest())
       assert.deepEqual([seenByOne.rows, seenByOther.rows], [[{ name: 'customer 42' }], [{ name: 'customer 7' }]]);
     });
 
+    test('whatever the broker’s role has as its defaults: leases that need the same new role at once are all made', async () => {
+      await shop.run(`ALTER ROLE writ_broker SET default_transaction_isolation = 'serializable';
+        ALTER ROLE writ_broker SET TimeZone = 'America/New_York'; ALTER ROLE writ_broker SET DateStyle = 'SQL, DMY';
+        ALTER ROLE writ_broker SET standard_conforming_strings = off; ALTER ROLE writ_broker SET row_security = on`);
+      try {
+        const made = await Promise.all(
+          [1, 2, 3, 4, 5, 6].map((customer) => leaseOn({ ...readOrders, rows: { customer_id: customer } })),
+        );
+        for (const one of made.slice(0, 2)) await revoke(one);
+      } finally {
+        await shop.run('ALTER ROLE writ_broker RESET ALL');
+      }
+    });
+
     const prepare = (table: string, columns: string[]) =>
       applyPreparation({
         admin: shop.admin,

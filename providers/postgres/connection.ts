@@ -62,9 +62,15 @@ function tlsOptions({ sslMode, address }: Target, ca: string | null) {
   return { ca: ca === null ? [...rootCertificates] : ca, rejectUnauthorized: true, host: address.host };
 }
 
+/**
+ * Whoever has waited for another sees what that one made, the catalogue's rows too, whatever isolation the
+ * server, the database or the role has by default.
+ */
+const begin = 'BEGIN ISOLATION LEVEL READ COMMITTED';
+
 /** A transaction of which nothing stays, whatever comes of it. */
 export async function withoutTrace<T>(connection: Connection, work: () => Promise<T>): Promise<T> {
-  await connection.query(`BEGIN; ${ownSettings}`);
+  await connection.query(`${begin}; ${ownSettings}`);
   try {
     return await work();
   } finally {
@@ -74,7 +80,7 @@ export async function withoutTrace<T>(connection: Connection, work: () => Promis
 
 /** Commits what the work did, or nothing of it. */
 export async function inTransaction<T>(connection: Connection, work: () => Promise<T>): Promise<T> {
-  await connection.query(`BEGIN; ${ownSettings}`);
+  await connection.query(`${begin}; ${ownSettings}`);
   let result: T;
   try {
     result = await work();
@@ -109,4 +115,5 @@ const ownSettings = [
   `SET LOCAL synchronous_commit = on`,
   `SET LOCAL TimeZone = 'UTC'`,
   `SET LOCAL DateStyle = 'ISO, MDY'`,
+  `SET LOCAL standard_conforming_strings = on`,
 ].join('; ');
