@@ -6,6 +6,7 @@ import pg from 'pg';
 import { databaseClock } from './database-clock.ts';
 import { openStore, type Store } from './open.ts';
 import { type Bouncer, pgbouncerIsHere, startPgbouncer } from './pgbouncer.test-support.ts';
+import { applyPreparation, planPreparation } from './prepare.ts';
 import { createTestDatabase, testBackends, testDatabaseUrl } from './store.test-support.ts';
 
 type TestDatabase = Awaited<ReturnType<typeof createTestDatabase>>;
@@ -250,6 +251,15 @@ if ((await testBackends()).includes('postgres')) {
           ),
         );
       await empty.drop();
+    });
+
+    test('in transaction mode: nothing is prepared, because who one has become would stay for others', async () => {
+      const roles = { migrationRole: `${role}_m`, runtimeRole: `${role}_r`, runtimePassword: null };
+      await withBouncer('transaction', [], async (bouncer) => {
+        const options = { databaseUrl: bouncer.through(database.direct), schema: 'public', ...roles };
+        for (const act of [planPreparation, applyPreparation])
+          await assert.rejects(act(options), /leads through a pooler .*: give the address of the server itself/);
+      });
     });
 
     test('in transaction mode with a pool of one: serves', async () => {

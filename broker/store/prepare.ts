@@ -6,6 +6,7 @@
 import pg from 'pg';
 import { scramVerifier } from '../core/scram-verifier.ts';
 import { migrate } from './migrate.ts';
+import { findPooling } from './pooler.ts';
 import { runtimeFunctions, runtimeRights } from './runtime-rights.ts';
 import { compareSchema, readMigrations } from './schema-version.ts';
 
@@ -227,14 +228,23 @@ function isMadeMeanwhile(error: unknown): boolean {
 }
 
 async function connected<T>(options: PrepareOptions, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({
-    connectionString: options.databaseUrl,
-    connectionTimeoutMillis: 5_000,
-    application_name: 'writ database prepare',
-  });
-  client.on('error', () => {});
-  await client.connect();
+  const connect = async (): Promise<pg.Client> => {
+    const client = new pg.Client({
+      connectionString: options.databaseUrl,
+      connectionTimeoutMillis: 5_000,
+      application_name: 'writ database prepare',
+    });
+    client.on('error', () => {});
+    await client.connect();
+    return client;
+  };
+  const client = await connect();
   try {
+    // Who it has become would be whoever gets the connection next.
+    if ((await findPooling(client, connect)) === 'transaction')
+      throw new UnsuitableRole(
+        'DATABASE_URL leads through a pooler that hands connections on after each transaction: give the address of the server itself.',
+      );
     return await work(client);
   } finally {
     await client.end();
