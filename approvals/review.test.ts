@@ -125,6 +125,8 @@ test('nobody approves what is done for them or was started by them, admins and a
     { startedBy: vouched(owner.subject, 'subject', owner.issuer) },
     { startedBy: vouched('owner@example.com'), declaredOnBehalfOf: 'user:somebody@example.com' },
     { startedBy: null, responsible: 'team:billing' },
+    { startedBy: null, responsible: 'team:Billing' },
+    { startedBy: null, responsible: 'team:/billing' },
     { startedBy: null, responsible: 'user:owner@example.com' },
     { startedBy: null, responsible: 'user:github_login:octo-owner' },
     { subject: { issuer: owner.issuer, subject: owner.subject } },

@@ -16,3 +16,6 @@ export function claimAt(claims: unknown, name: string): unknown {
   }
   return undefined;
 }
+
+/** Whether a claim says yes. Some providers send the boolean as a text or a number (Entra's `xms_edov`). */
+export const saysYes = (claim: unknown): boolean => claim === true || claim === 'true' || claim === 1 || claim === '1';

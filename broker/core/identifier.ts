@@ -131,6 +131,14 @@ export function maySame(one: Identifier, other: NamedPerson): boolean {
   return isSame(one, other) || foldAs(one) === foldAs(other);
 }
 
+/** Whether two groups may be one, as `maySame` has it of people: letter case, width and a leading slash apart. */
+export function maySameTeam(one: string, other: string): boolean {
+  return foldTeam(one) === foldTeam(other);
+}
+
+/** Keycloak's groups begin with a slash where it is told to send their whole path. */
+const foldTeam = (group: string): string => fold(group).replace(/^\//, '');
+
 function sameIssuer(one: Identifier, other: Identifier): boolean {
   // A subject without an issuer is one of the only identity provider that people sign in at.
   return one.issuer === undefined || other.issuer === undefined || one.issuer === other.issuer;

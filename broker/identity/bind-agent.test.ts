@@ -138,7 +138,9 @@ describe('binding a subject to an agent', () => {
     const trust = trustOf('  - { issuer: ci, claims: { sub: job }, agent: bot, started_by_claim: email }');
     const token = (email_verified: Json) => subject({ sub: 'job', email: 'a@b.example', email_verified });
     assert.equal(bindAgent(token(true), trust).startedBy?.value, 'a@b.example');
-    for (const told of [false, 'false']) assert.throws(() => bindAgent(token(told), trust), refusedAs('bad_claim'));
+    for (const told of [1, 'true']) assert.equal(bindAgent(token(told), trust).startedBy?.value, 'a@b.example');
+    for (const told of [false, 'false', 'False', 0, '0', 'no', null, {}])
+      assert.throws(() => bindAgent(token(told), trust), refusedAs('bad_claim'));
   });
 
   it('keeps a subject with its issuer', () => {

@@ -3,7 +3,7 @@
  * that it can be compared with. Where it does not, nobody could ever tell that the person at the approval
  * page is not the one who started the run: the file is refused.
  */
-import { claimAt } from '../core/claims.ts';
+import { claimAt, saysYes } from '../core/claims.ts';
 import { canonicalEmail, type Identifier, isName, readUser } from '../core/identifier.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
 import type { FaultPath, Report } from './file-faults.ts';
@@ -114,6 +114,6 @@ export function personIn(claims: JsonObject, { claim, kind }: PersonClaim, issue
   const email = canonicalEmail(value);
   // An address that the platform itself calls unverified is whatever its holder wrote.
   const verified = claim.endsWith('email') ? claimAt(claims, `${claim}_verified`) : undefined;
-  if (email === null || verified === false || verified === 'false') throw odd();
+  if (email === null || !(verified === undefined || saysYes(verified))) throw odd();
   return { kind, value: email };
 }

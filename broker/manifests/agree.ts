@@ -33,7 +33,10 @@ const agreeStatement: Statement = {
   name: 'manifest_agree',
   text: `
     WITH waiting AS (
-      SELECT id FROM manifest_proposal WHERE id = $13::text AND status = 'proposed' AND sha256 = $4::text FOR UPDATE
+      SELECT id FROM manifest_proposal p WHERE id = $13::text AND status = 'proposed' AND sha256 = $4::text
+        -- The status can be set back by whoever writes the row; history cannot.
+        AND NOT EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = 'agent:' || p.agent AND e.type = ${event('manifest.refused')} AND e.payload ->> 'proposal' = p.id)
+      FOR UPDATE
     ), ${publishText(
       'EXISTS (SELECT 1 FROM waiting)',
       `, agreed AS (
@@ -71,7 +74,9 @@ export async function agreeToProposal(
   if (rows.length > 0) return { agent, version: next.version, sha256, outcome: 'published', proposal: id };
   const now = await provenProposal(store, id);
   if (now.status !== 'proposed') throw decided(now);
-  throw new WritError('precondition_failed', { detail: 'Another version is in force by now: propose it again.' });
+  throw new WritError('precondition_failed', {
+    detail: 'It was refused before, or another version is in force by now: propose it again.',
+  });
 }
 
 /** Why this admin may not agree to it; null = they may. */

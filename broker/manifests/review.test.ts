@@ -110,6 +110,11 @@ for (const backend of await testBackends()) {
       assert.equal(outcome, 'proposed');
       await refuseProposal(store, clock, { id: proposal!, reason: 'no', admin: admin(first), requestId: null });
       await assert.rejects(agree(proposal!, second), code('conflict'));
+      // Nor when its row says that it waits again.
+      const where = { id: proposal! };
+      await store.prisma.manifestProposal.update({ where, data: { status: 'proposed' } });
+      await assert.rejects(agree(proposal!, second), code('precondition_failed'));
+      await store.prisma.manifestProposal.update({ where, data: { status: 'refused' } });
       await assert.rejects(
         refuseProposal(store, clock, { id: proposal!, reason: 'no', admin: admin(second), requestId: null }),
         code('conflict'),

@@ -1,13 +1,14 @@
 /**
  * Who a signed-in person is, and what they are to a request: a party to it, an approver, or neither. Pure.
  */
-import { claimAt } from '../core/claims.ts';
+import { claimAt, saysYes } from '../core/claims.ts';
 import {
   canonicalEmail,
   type Identifier,
   isName,
   isSame,
   maySame,
+  maySameTeam,
   type NamedPerson,
   readRota,
   readTeam,
@@ -129,10 +130,8 @@ export function identityFromClaims(claims: Record<string, unknown>, names: Ident
   };
   if (groups === undefined || groups === null) identity.groupsUnknown = true;
   if (typeof claims.email === 'string') identity.email = claims.email;
-  // Some providers send the boolean as a text or a number (Entra's `xms_edov`).
   const verified = claimAt(claims, names.emailVerifiedClaim ?? 'email_verified');
-  if (verified !== undefined)
-    identity.emailVerified = verified === true || verified === 'true' || verified === 1 || verified === '1';
+  if (verified !== undefined) identity.emailVerified = saysYes(verified);
   if (typeof claims.preferred_username === 'string') identity.username = claims.preferred_username;
   if (typeof claims.name === 'string') identity.name = claims.name;
   return identity;
@@ -221,11 +220,11 @@ export function likeness(identity: Identity, party: NamedPerson): Likeness {
   return comparable ? 'other' : 'unknown';
 }
 
-/** The same for `team:…` or `user:…`: of a team, whether the person is in it. */
+/** The same for `team:…` or `user:…`: of a team, whether the person is in it, in whatever spelling. */
 export function likenessToOwner(identity: Identity, owner: string): Likeness {
   const team = readTeam(owner);
   if (team !== null) {
-    if (inGroup(identity, team)) return 'same';
+    if (identity.groups.some((mine) => maySameTeam(mine, team))) return 'same';
     return identity.groupsUnknown === true ? 'unknown' : 'other';
   }
   const person = readUser(owner);

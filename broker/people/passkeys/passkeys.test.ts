@@ -298,6 +298,17 @@ test('whoever writes the table has no passkey by it, and brings none back', asyn
   await finishAssertion(deps, asking(victim.login), await sign(victim.login, victim.key, undefined, { count: 9 }), 'r');
   await store.prisma.passkey.update({ where: { id: mine.id }, data: { signCount: mine.signCount, proof: mine.proof } });
   assert.equal((await loadPasskeys(store, victim.login.identity)).passkeys[0]?.sign_count, 9);
+  // Which the record does not forget by being told a lower one.
+  const {
+    seq: _,
+    prevHash: __,
+    hash: ___,
+    ...used
+  } = await store.prisma.auditEvent.findFirstOrThrow({
+    where: { chain: passkeyChain(victim.login.identity), type: 'passkey.used' },
+  });
+  await store.prisma.auditEvent.create({ data: { ...used, payload: { ...(used.payload as object), sign_count: 1 } } });
+  assert.equal((await loadPasskeys(store, victim.login.identity)).passkeys[0]?.sign_count, 9);
   // What an admin removed stays removed.
   const admin = somebody().identity;
   assert.equal(await removeAllOf(deps, victim.login.identity, { admin, reason: 'lost', requestId: 'req' }), 1);

@@ -53,8 +53,9 @@ const loadStatement: Statement = {
     SELECT p.id, p.issuer, p.subject, p.credential_id, p.public_key, p.sign_count, p.transports, p.name, p.backed_up, p.created_at, p.last_used_at, p.proof,
       EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = $3::text AND e.type = ${event('passkey.removed')} AND e.payload ->> 'passkey_id' = p.id) AS removed,
       EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = $3::text AND e.type = ${event('passkey.disabled')} AND e.payload ->> 'passkey_id' = p.id) AS disabled,
-      coalesce((SELECT (e.payload ->> 'sign_count')::float8 FROM audit_event e
-        WHERE e.chain = $3::text AND e.type = ${event('passkey.used')} AND e.payload ->> 'passkey_id' = p.id ORDER BY e.seq DESC LIMIT 1), 0) AS recorded_count
+      -- The highest: whoever adds to the record may have told it a lower one since.
+      coalesce((SELECT max((e.payload ->> 'sign_count')::float8) FROM audit_event e
+        WHERE e.chain = $3::text AND e.type = ${event('passkey.used')} AND e.payload ->> 'passkey_id' = p.id), 0) AS recorded_count
     FROM passkey p WHERE p.issuer = $1::text AND p.subject = $2::text ORDER BY p.created_at, p.id`,
 };
 
