@@ -8,7 +8,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { Response as ExpressResponse } from 'express';
+import type { Request as ExpressRequest, Response as ExpressResponse } from 'express';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import pg from 'pg';
 import { beginSigning, review, withdraw } from '../approvals/review.ts';
@@ -30,8 +30,10 @@ import { setLock } from './locks/set-lock.ts';
 import { createCatalog } from './manifests/catalog.ts';
 import { renewBootstrapToken } from './people/admin-access.ts';
 import { identityRecord } from './people/identity.ts';
-import { openLogin } from './people/login.ts';
+import { endLogins } from './people/live-logins.ts';
+import { closeLogin, openLogin } from './people/login.ts';
 import { holderOf } from './people/passkeys/authenticator.test-support.ts';
+import { signOff } from './people/sign-off.ts';
 import { type Ground, prepareGround, source } from './running.test-support.ts';
 import { takeOnce } from './sessions/take-once.ts';
 import { openStore } from './store/open.ts';
@@ -219,6 +221,44 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       assert.equal(await answered('/v1/admin/manifests', headers), 401);
       assert.equal(await answered('/approvals', headers), 303);
       assert.ok(ground.log.some((line) => line.includes('a row does not hold') && line.includes('"table":"login"')));
+    });
+
+    test('a login that ended is not put back with the row that it had', async () => {
+      const store = await ownersStore();
+      const deps = { store, clock: systemClock, publicUrl: ground.url };
+      const boss = person('boss@example.com', { groups: ['admins', 'billing'] });
+      const account = { issuer: boss.issuer, subject: boss.subject, names: [] };
+      const by = { reason: 'stolen', admin: { name: 'user:x', identity: null }, requestId: null };
+      const ends: ((login: string, cookie: string) => Promise<unknown>)[] = [
+        (_, cookie) =>
+          closeLogin(deps, { get: () => `writ_login=${cookie}` } as unknown as ExpressRequest, response, 'req_1'),
+        (login) => endLogins(deps, { login }, by),
+        () => endLogins(deps, { account }, by),
+        () => signOff(store, [account], { jti: 'x', event: 'x' }, systemClock.now()),
+      ];
+      let cookie = '';
+      const response = {
+        cookie: (_: string, value: string) => {
+          cookie = value === '' ? cookie : value;
+        },
+      } as unknown as ExpressResponse;
+      const opens = () =>
+        answered('/v1/admin/manifests', { cookie: `writ_login=${cookie}`, 'sec-fetch-site': 'same-origin' });
+      for (const end of ends) {
+        await openLogin(deps, response, { identity: boss, renewal: null }, 'req_1');
+        assert.equal(await opens(), 200);
+        const { rows } = await client.query('SELECT to_json(l) AS row FROM login l WHERE token_hash = $1', [
+          sha256(cookie),
+        ]);
+        await end(sha256(cookie), cookie);
+        assert.equal(await opens(), 401);
+        const put = await attack('INSERT INTO login SELECT * FROM json_populate_record(NULL::login, $1)', [
+          JSON.stringify(rows[0].row),
+        ]);
+        assert.equal(put, 1);
+        assert.equal(await opens(), 401, String(end));
+      }
+      await store.close();
     });
 
     test('a lock is not lifted by writing rows: not by a lift of theirs, nor by whoever set it under another name', async () => {

@@ -566,6 +566,10 @@ export const events = {
     payload: [nothing],
   },
   'person.signed_out': { meaning: 'A person signed out.', payload: [nothing] },
+  'login.ended': {
+    meaning: 'A login ended before its time. It has a chain of its own, so that no older copy of its row is one.',
+    payload: [nothing],
+  },
   'person.logins_ended': {
     meaning: 'An admin ended one login of a person, or all of them.',
     payload: [z.strictObject({ reason: text, issuer: text, subject: text, logins: count })],

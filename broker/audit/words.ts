@@ -189,6 +189,7 @@ const words: { [T in EventType]: (told: Told<T>) => EventWords } = {
   'person.changed': ({ actor }) => plain(`The identity provider says something new of ${actor}.`),
   'person.lapsed': ({ actor }) => plain(`The identity provider no longer confirms ${actor}, who is signed out.`),
   'person.signed_out': ({ actor }) => plain(`${actor} signed out.`),
+  'login.ended': ({ actor }) => plain(`A login of ${actor} ended.`),
   'person.logins_ended': ({ actor, payload: { subject, reason } }) =>
     plain(`${actor} ended logins of ${subject ?? 'somebody'}: ${reason ?? ''}.`),
   'passkey.registered': ({ actor }) => plain(`${actor} registered a passkey.`),

@@ -8,6 +8,7 @@ import { accountsOf, type NamedAccount } from './account-names.ts';
 import { forgetConfirmed, forgettable } from './confirmed-person.ts';
 import { type Admin, personRef } from './identity.ts';
 import { type LoginDeps, lastSeen, loginHolds } from './login.ts';
+import { endedOnRecord, loginEnded } from './login-ends.ts';
 import type { LoginMethod } from './login-method.ts';
 import type { LoginRow } from './recheck.ts';
 
@@ -33,7 +34,7 @@ const listStatement: Statement = {
     SELECT l.token_hash, l.identity, l.csrf, l.created_at, l.checked_at, l.sealed, l.expires_at, l.method, l.idp, l.seen_at, l.seen_proof, l.proof,
       '[]'::jsonb AS former
     FROM login l
-    WHERE l.expires_at > $1::timestamptz AND ($2::text IS NULL OR (l.identity ->> 'issuer' = $2::text AND l.identity ->> 'subject' = $3::text))
+    WHERE l.expires_at > $1::timestamptz AND NOT ${endedOnRecord('l.token_hash')} AND ($2::text IS NULL OR (l.identity ->> 'issuer' = $2::text AND l.identity ->> 'subject' = $3::text))
     ORDER BY l.created_at DESC, l.token_hash LIMIT $4::int`,
 };
 
@@ -83,7 +84,9 @@ const endStatement: Statement = {
     WITH ended AS (
       DELETE FROM login l
       WHERE l.token_hash = $1::text OR ($1::text IS NULL AND l.identity ->> 'issuer' = $2::text AND l.identity ->> 'subject' = $3::text)
-      RETURNING l.identity ->> 'issuer' AS issuer, l.identity ->> 'subject' AS subject
+      RETURNING l.token_hash, l.identity ->> 'issuer' AS issuer, l.identity ->> 'subject' AS subject
+    ), each AS (
+      ${loginEnded('ended', { at: '$4::timestamptz', actor: '$5::text' })}
     ), told AS (
       SELECT issuer, subject, count(*)::int AS logins FROM ended GROUP BY issuer, subject
     ), ${forgetConfirmed("(CASE WHEN $1::text IS NULL THEN $8::text ELSE '[]' END)::jsonb", '$4::timestamptz')}, audited AS (

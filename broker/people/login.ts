@@ -16,6 +16,7 @@ import { rememberNames } from './account-names.ts';
 import { expireBootstrap } from './admin-access.ts';
 import { proveConfirmed, rememberConfirmed } from './confirmed-person.ts';
 import { type Identity, identityRecord, namesToRemember, personRef } from './identity.ts';
+import { endedOnRecord, loginEnded } from './login-ends.ts';
 import { type LoginMethod, loginProven, methodProven } from './login-method.ts';
 import type { SignedInPerson } from './oidc.ts';
 import type { LoginRow, Rechecks } from './recheck.ts';
@@ -153,7 +154,7 @@ const loadStatement: Statement = {
     SELECT l.token_hash, l.identity, l.csrf, l.created_at, l.checked_at, l.sealed, l.expires_at, l.method, l.idp, l.seen_at, l.seen_proof, l.proof,
       (SELECT coalesce(jsonb_agg(jsonb_build_object('kind', n.kind, 'value', n.value)), '[]') FROM account_name n
        WHERE n.issuer = l.identity ->> 'issuer' AND n.subject = l.identity ->> 'subject') AS former
-    FROM login l WHERE l.token_hash = $1 AND l.expires_at > $2`,
+    FROM login l WHERE l.token_hash = $1 AND l.expires_at > $2 AND NOT ${endedOnRecord('l.token_hash')}`,
 };
 
 /** It is as this broker wrote it, under the configuration that stands. */
@@ -240,7 +241,9 @@ export async function requirePerson(deps: LoginDeps, req: Request, res: Response
 const closeStatement: Statement = {
   name: 'login_close',
   text: `
-    WITH closed AS (DELETE FROM login WHERE token_hash = $1::text RETURNING token_hash)
+    WITH closed AS (DELETE FROM login WHERE token_hash = $1::text RETURNING token_hash), ended AS (
+      ${loginEnded('closed', { at: '$2::timestamptz', actor: '$3::text' })}
+    )
     ${appendEvent({ chain: "'system'", at: '$2::timestamptz', type: event('person.signed_out'), actor: '$3::text', request: '$4::text', payload: "'{}'::json" }, 'closed')}`,
 };
 

@@ -20,6 +20,7 @@ import {
   personRef,
   UnreadableClaim,
 } from './identity.ts';
+import { loginEnded } from './login-ends.ts';
 import { type LoginMethod, loginProven } from './login-method.ts';
 import type { OidcClient, Renewal } from './oidc.ts';
 
@@ -85,7 +86,9 @@ const renewStatement: Statement = {
 const lapseStatement: Statement = {
   name: 'login_lapse',
   text: `
-    WITH lapsed AS (DELETE FROM login WHERE token_hash = $1::text AND checked_at = $2::timestamptz RETURNING token_hash), ${forgetConfirmed('$5::jsonb', '$3::timestamptz')}
+    WITH lapsed AS (DELETE FROM login WHERE token_hash = $1::text AND checked_at = $2::timestamptz RETURNING token_hash), ended AS (
+      ${loginEnded('lapsed', { at: '$3::timestamptz', actor: '$4::text' })}
+    ), ${forgetConfirmed('$5::jsonb', '$3::timestamptz')}
     ${appendEvent({ chain: "'system'", at: '$3::timestamptz', type: event('person.lapsed'), actor: '$4::text', payload: "'{}'::json" }, 'lapsed')}`,
 };
 
