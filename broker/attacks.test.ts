@@ -153,6 +153,24 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       await store.close();
     });
 
+    test('a withdrawn key is not brought back, its successor gone too', async () => {
+      const store = await ownersStore();
+      const seal = createSeal(deriveKey(Buffer.from(ground.env.WRIT_KEY_ENCRYPTION_KEY, 'base64url'), 'at-rest'));
+      const options = { clock: systemClock, seal, longestTokenSeconds: 300 };
+      const ring = await openKeyRing(store, options);
+      const stolen = ring.current().kid;
+      const next = await ring.withdraw(stolen, 'admin', null);
+      await attack('UPDATE signing_key SET retired_at = NULL, withdrawn_at = NULL');
+      await attack('DELETE FROM signing_key WHERE kid = $1', [next]);
+      const after = await openKeyRing(store, options);
+      assert.equal(after.find(stolen), undefined);
+      assert.notEqual(after.current().kid, stolen);
+      assert.equal(JSON.stringify(after.jwks()).includes(stolen), false);
+      await store.close();
+      await restart();
+      assert.equal((await (await ground.session()).get('/v1/session')).status, 200);
+    });
+
     test('a forged bootstrap token is nobody’s', async () => {
       const token = `writ_admin_${randomBytes(32).toString('base64url')}`;
       const admin = () => answered('/v1/admin/manifests', { authorization: `Bearer ${token}` });

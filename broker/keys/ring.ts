@@ -150,6 +150,12 @@ const withdrawKey: Statement = {
     SELECT kid FROM gone`,
 };
 
+/** The successor's sealed part keeps a withdrawn key out; where its row is gone, the record does. */
+const withdrawnStatement: Statement = {
+  name: 'keys_withdrawn',
+  text: `SELECT payload ->> 'kid' AS kid, at FROM audit_event WHERE chain = 'system' AND type = ${event('key.withdrawn')}`,
+};
+
 /**
  * The last of those that are active signs. Of two made in the same moment it is one that no other retires;
  * failing that any, as long as every process takes the same.
@@ -268,7 +274,9 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
       .filter((key) => key.alg === alg && !retired.has(key.kid))
       .map((key): [string, Date] => [key.kid, retireOld]);
     const { kid, publicJwk, privateJwe } = await newKey(alg, activeFrom, purpose === 'rotate' ? old : []);
-    const values = [kid, publicJwk, privateJwe, now, activeFrom, actor, retireOld, purpose, [...leftOut], alg];
+    const signing = new Set(published().map((key) => key.kid));
+    const none = [...leftOut, ...keys.map((key) => key.kid).filter((one) => !signing.has(one))];
+    const values = [kid, publicJwk, privateJwe, now, activeFrom, actor, retireOld, purpose, none, alg];
     await store.run(insertKey, values);
     await reload();
     return kid;
@@ -310,6 +318,7 @@ export async function openKeyRing(store: Store, options: RingOptions): Promise<K
   };
 
   await reload();
+  for (const { kid, at } of await store.run<{ kid: string; at: Date }>(withdrawnStatement, [])) retire(kid, at);
   for (const alg of ringAlgorithms)
     if (!published().some((key) => key.alg === alg)) await create('first', alg, 0, 'system');
   return {
