@@ -298,6 +298,15 @@ for (const backend of await testBackends()) {
       await two.stop();
     });
 
+    test('checkpoints are not put off by a later time in their row', async () => {
+      for (const at of [`now() + interval '100 years'`, `'infinity'`]) {
+        const before = lines.length;
+        await run(`UPDATE audit_checkpoint SET due_at = ${at}`);
+        await next();
+        assert.ok(lines.length > before, at);
+      }
+    });
+
     test('a row of checkpoints that was set back or removed shows', async () => {
       for (const sql of [`UPDATE audit_checkpoint SET number = 1`, 'DELETE FROM audit_checkpoint']) {
         const kept = [...lines];

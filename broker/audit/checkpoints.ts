@@ -53,11 +53,12 @@ const overlapMs = 600_000;
 type State = ProvenRows['audit_checkpoint'];
 const start: State = { number: 0, hash: '', watermark: null, next_watermark: null, cursor: '', pending: null };
 
+// A time that is later than any that a broker sets is somebody else's: it must not keep checkpoints away.
 const claimStatement: Statement = {
   name: 'checkpoint_claim',
   text: `
     INSERT INTO audit_checkpoint (number, hash, cursor, due_at) VALUES (0, '', '', $2::timestamptz)
-    ON CONFLICT (id) DO UPDATE SET due_at = $2::timestamptz WHERE audit_checkpoint.due_at <= $1::timestamptz
+    ON CONFLICT (id) DO UPDATE SET due_at = $2::timestamptz WHERE audit_checkpoint.due_at <= $1::timestamptz OR audit_checkpoint.due_at > $3::timestamptz
     RETURNING number, hash, watermark, next_watermark, cursor, pending, proof`,
 };
 
@@ -156,7 +157,9 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
   async function write(): Promise<void> {
     const now = clock.now();
     const claimed = new Date(now.getTime() + claimMs);
-    const [row] = await store.run<State & { proof: string }>(claimStatement, [now, claimed]);
+    // Of two clocks and two settings, twice the longest time.
+    const latest = new Date(now.getTime() + 2 * Math.max(deps.seconds * 1000, longestRetryMs));
+    const [row] = await store.run<State & { proof: string }>(claimStatement, [now, claimed, latest]);
     if (row === undefined) return;
     let { proof, ...state } = row;
     // A row that is new, was removed or was changed: from the beginning, which whoever verifies will see.

@@ -175,6 +175,30 @@ describe('preparing', { skip }, () => {
     await store.close();
   });
 
+  test('no other schema is left in which it may make things', async () => {
+    // As in a database that was made before PostgreSQL 15.
+    const owner = await connect(url(admin));
+    await owner.query(`GRANT CREATE ON SCHEMA public TO PUBLIC`);
+    await owner.query(`CREATE SCHEMA more`);
+    await owner.query(`GRANT USAGE, CREATE ON SCHEMA more TO ${runtimeRole}`);
+    await owner.end();
+    const warning = async () => {
+      const store = await openStore({ databaseUrl: url(runtimeRole), dataDir: null, schema: 'writ' });
+      try {
+        return await roleWarning(store);
+      } finally {
+        await store.close();
+      }
+    };
+    assert.match((await warning()) ?? '', /make tables in the schema more.*database prepare/);
+    await applyPreparation(options);
+    assert.equal(await warning(), null);
+    const runtime = await connect(url(runtimeRole));
+    for (const schema of ['public', 'more', 'writ'])
+      await assert.rejects(runtime.query(`CREATE TABLE ${schema}.mine (id int)`), { code: '42501' });
+    await runtime.end();
+  });
+
   test('again changes nothing, and takes back a right that was given by hand', async () => {
     const owner = await connect(url(admin));
     await owner.query(`SET ROLE ${migrationRole}`);

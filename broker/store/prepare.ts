@@ -39,6 +39,8 @@ interface Found {
   schemaOwner: string | null;
   /** `ALTER` of each object of ours that somebody else owns. */
   foreign: string[];
+  /** Other schemas in which everybody, or the runtime role, may make things: `public`, before PostgreSQL 15. */
+  open: string[];
 }
 
 /** Why the runtime role would not be held down by this. In whole sentences for an operator. */
@@ -90,6 +92,7 @@ function makeRoles(options: PrepareOptions, found: Found): string[] {
     ...(found.mayMigrate ? [] : [`GRANT ${migration} TO CURRENT_USER`]),
     `REVOKE CREATE, TEMPORARY ON DATABASE ${database} FROM PUBLIC, ${runtime}`,
     `GRANT CONNECT ON DATABASE ${database} TO ${runtime}`,
+    ...found.open.map((name) => `REVOKE CREATE ON SCHEMA ${quoted(name)} FROM PUBLIC, ${runtime}`),
     ...(found.schemaOwner === null
       ? [`CREATE SCHEMA ${schema} AUTHORIZATION ${migration}`]
       : found.schemaOwner === options.migrationRole
@@ -175,6 +178,11 @@ async function look(client: pg.Client, options: PrepareOptions): Promise<Found> 
      ORDER BY 1`,
     [schema, migrationRole, [...Object.keys(runtimeRights), '_prisma_migrations']],
   );
+  const { rows: open } = await client.query<{ name: string }>(
+    `SELECT n.nspname AS name FROM pg_namespace n, LATERAL aclexplode(n.nspacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+     WHERE a.privilege_type = 'CREATE' AND (a.grantee = 0 OR r.rolname = $2) AND n.nspname <> $1 GROUP BY 1 ORDER BY 1`,
+    [schema, runtimeRole],
+  );
   return {
     who,
     superuser,
@@ -184,6 +192,7 @@ async function look(client: pg.Client, options: PrepareOptions): Promise<Found> 
     mayMigrate: superuser || migration?.may_become === true,
     schemaOwner: owner,
     foreign: foreign.map(({ statement }) => statement),
+    open: open.map(({ name }) => name),
   };
 }
 
