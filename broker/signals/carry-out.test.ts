@@ -63,4 +63,33 @@ for (const backend of await testBackends())
         await harness.close();
       }
     });
+
+    test('runs that a platform says the person started end, in whatever case it writes their name', async () => {
+      const harness = await openHarness(backend, { providers: [{ name: 'vault' }] });
+      try {
+        const { store, clock } = harness;
+        const started = async (startedBy: object) => {
+          const { sessionId } = await harness.open();
+          await store.prisma.session.update({ where: { id: sessionId }, data: { startedBy } });
+          return sessionId;
+        };
+        const theirs = await started({ kind: 'github_login', value: 'Octo-Owner', by: 'platform_token' });
+        const others = [
+          await started({ kind: 'github_login', value: 'octo-owner2', by: 'platform_token' }),
+          await started({ kind: 'oid', value: 'octo-owner', by: 'platform_token' }),
+          await started({ kind: 'subject', value: 'OCTO', issuer: 'https://idp.example', by: 'platform_token' }),
+        ];
+        const names = [
+          { kind: 'github_login', value: 'octo-owner' },
+          { kind: 'subject', value: 'octo', issuer: 'https://idp.example' },
+        ];
+        const of = { setKey: 'set', eventType: 'https://idp.example/gone', jti: 'set', effect: 'sign_off' };
+        await store.prisma.signal.create({ data: { ...of, names, receivedAt: clock.now(), dueAt: clock.now() } });
+        await carryOutSignals(harness.reconciling, clock.now(), 200);
+        assert.equal((await harness.session(theirs)).endReason, 'person_signed_off');
+        for (const id of others) assert.equal((await harness.session(id)).endReason, null);
+      } finally {
+        await harness.close();
+      }
+    });
   });

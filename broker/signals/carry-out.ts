@@ -58,8 +58,9 @@ const doneStatement: Statement = {
 };
 
 // A name that the platform vouches for is the very name that the transmitter gives, or one that the account
-// proved; the agent's own word about whom it acts for names nobody here. Children have their parent's people
-// and end with it, so the top of a tree comes first.
+// proved, whatever case each of them writes it in: a directory has `octo` where a platform says `Octo`. The
+// agent's own word about whom it acts for names nobody here. Children have their parent's people and end with
+// it, so the top of a tree comes first.
 const sessionsStatement: Statement = {
   name: 'signal_sessions',
   text: `
@@ -69,8 +70,8 @@ const sessionsStatement: Statement = {
     SELECT s.id FROM session s
     WHERE s.ended_at IS NULL AND EXISTS (
       SELECT 1 FROM name n WHERE
-        (n.kind = s.started_by ->> 'kind' AND n.value = s.started_by ->> 'value' AND n.issuer IS NOT DISTINCT FROM s.started_by ->> 'issuer')
-        OR (n.kind = s.on_behalf_of ->> 'kind' AND n.value = s.on_behalf_of ->> 'value' AND n.issuer IS NOT DISTINCT FROM s.on_behalf_of ->> 'issuer')
+        (n.kind = s.started_by ->> 'kind' AND (n.value = s.started_by ->> 'value' OR (n.kind <> 'subject' AND lower(n.value) = lower(s.started_by ->> 'value'))) AND n.issuer IS NOT DISTINCT FROM s.started_by ->> 'issuer')
+        OR (n.kind = s.on_behalf_of ->> 'kind' AND (n.value = s.on_behalf_of ->> 'value' OR (n.kind <> 'subject' AND lower(n.value) = lower(s.on_behalf_of ->> 'value'))) AND n.issuer IS NOT DISTINCT FROM s.on_behalf_of ->> 'issuer')
         OR (n.kind = 'subject' AND n.issuer = s.subject ->> 'issuer' AND n.value = s.subject ->> 'subject'))
     ORDER BY s.parent_id IS NOT NULL, s.id LIMIT $2::int`,
 };
