@@ -2,6 +2,7 @@
  * Where a person stands to a request: whether they may see it, and what bars them from approving it. Reads
  * only; `review.ts` and the pages ask the same question here.
  */
+import { event } from '../broker/audit/events.ts';
 import { WritError } from '../broker/core/errors.ts';
 import {
   type Identifier,
@@ -143,7 +144,11 @@ const loadStatement: Statement = {
         WHERE p.agent = g.agent AND p.status = 'published' AND p.decided_at > g.requested_at - interval '31 days'
         UNION ALL
         SELECT p.decided_by, NULL::jsonb, p.decided_at FROM manifest_proposal p
-        WHERE p.agent = g.agent AND p.status = 'published' AND p.decided_at > g.requested_at - interval '31 days') e) AS editors,
+        WHERE p.agent = g.agent AND p.status = 'published' AND p.decided_at > g.requested_at - interval '31 days'
+        UNION ALL
+        -- Whoever writes the rows can leave somebody out of them; history cannot.
+        SELECT e.actor, NULL::jsonb, e.at FROM audit_event e
+        WHERE e.chain = 'agent:' || g.agent AND e.type IN (${event('manifest.published')}, ${event('manifest.agreed')}) AND e.at > g.requested_at - interval '31 days') e) AS editors,
       s.status AS session_status, s.expires_at AS session_expires_at, s.task_type, g.batch_id,
       (SELECT coalesce(jsonb_agg(jsonb_build_object('id', m.id, 'status', m.status)), '[]') FROM grants m WHERE m.batch_id = g.id) AS members,
       (SELECT jsonb_agg(to_jsonb(line)) FROM line WHERE line.grant_id = g.id) AS line,

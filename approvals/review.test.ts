@@ -650,6 +650,21 @@ test('whoever wrote or agreed to the manifest in the last day approves nothing b
     'denied',
     'but denies',
   );
+  // Who is on record as having agreed did, whatever the row says.
+  await store.prisma.auditEvent.create({
+    data: {
+      chain: 'agent:edited-bot',
+      at: after(40),
+      type: 'manifest.agreed',
+      actor: 'user:third@example.com',
+      payload: { proposal: 'mpr_1', version: 4, sha256: '' },
+    },
+  });
+  await store.prisma.manifestProposal.update({ where: { id: 'mpr_1' }, data: { decidedAt: after(-100_000) } });
+  const hidden = await pending(asked, asked);
+  hidden.clock.set(after(60));
+  hidden.deps.editorCoolingSeconds = 45;
+  await assert.rejects(hidden.decide({ reviewer: third }), refused('forbidden', /changed what this agent may do/));
   const off = await pending(asked, asked);
   off.deps.editorCoolingSeconds = 0;
   assert.equal((await off.decide()).status, 'approved');
