@@ -131,7 +131,7 @@ export function maySame(one: Identifier, other: NamedPerson): boolean {
   return isSame(one, other) || foldAs(one) === foldAs(other);
 }
 
-/** Whether two groups may be one, as `maySame` has it of people: letter case, width and a leading slash apart. */
+/** Whether two groups may be one, as `maySame` has it of people; nor does a leading slash tell them apart. */
 export function maySameTeam(one: string, other: string): boolean {
   return foldTeam(one) === foldTeam(other);
 }

@@ -39,7 +39,7 @@ interface Found {
   schemaOwner: string | null;
   /** `ALTER` of each object of ours that somebody else owns. */
   foreign: string[];
-  /** Other schemas in which everybody, or the runtime role, may make things: `public`, before PostgreSQL 15. */
+  /** Other schemas where everybody, or the runtime role, may make things: `public`, before PostgreSQL 15. */
   open: string[];
 }
 
