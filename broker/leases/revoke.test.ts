@@ -548,6 +548,21 @@ for (const backend of await testBackends()) {
       assert.equal((await harness.row(next)).status, 'revoked');
     });
 
+    test('a worker whose clock is ahead by all that is allowed does not come between one whose is behind', async () => {
+      const skewed = (ms: number) => ({ ...harness.clock, now: () => new Date(harness.clock.now().getTime() + ms) });
+      const seconds = harness.reconciling.providerTimeoutSeconds + 40;
+      const behind = { key: 'doc:one', holder: 'behind', seconds };
+      const ahead = { key: 'doc:one', holder: 'ahead', seconds };
+      const held = await withUpstreamLock(harness.store, skewed(-30_000), behind, async () => {
+        harness.clock.advance(harness.reconciling.providerTimeoutSeconds * 1000);
+        const second = await withUpstreamLock(harness.store, skewed(30_000), ahead, async () => 'release');
+        assert.equal(second, false, 'the first is still at work');
+        return 'release';
+      });
+      assert.equal(held, true);
+      assert.equal(await withUpstreamLock(harness.store, skewed(30_000), ahead, async () => 'release'), true);
+    });
+
     test('a write that was given up on keeps the document to itself until it cannot arrive any more', async () => {
       const provider = harness.provider('doc');
       // The document upstream; the first write arrives only when the test lets it.

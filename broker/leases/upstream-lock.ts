@@ -4,6 +4,7 @@
  * than any attempt, so that the lock of a crashed holder expires soon.
  */
 import { ProviderError } from '../../providers/contract.ts';
+import { largestSkewMs } from '../core/clock-guard.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 
@@ -13,6 +14,17 @@ const takeStatement: Statement = {
     INSERT INTO upstream_lock (key, holder, until) VALUES ($1, $2, $3)
     ON CONFLICT (key) DO UPDATE SET holder = EXCLUDED.holder, until = EXCLUDED.until WHERE upstream_lock.until <= $4
     RETURNING key`,
+};
+
+/**
+ * Two workers may be so far apart by their clocks (core/clock-guard.ts): while the work is under way, the lock
+ * of the one that is behind is no shorter for the one that is ahead.
+ */
+const apartMs = 2 * largestSkewMs;
+
+const keepStatement: Statement = {
+  name: 'upstream_lock_keep',
+  text: 'UPDATE upstream_lock SET until = $3 WHERE key = $1 AND holder = $2',
 };
 
 const dropStatement: Statement = {
@@ -40,10 +52,16 @@ export async function withUpstreamLock(
   work: () => Promise<AfterWork>,
 ): Promise<boolean> {
   const now = clock.now();
-  const until = new Date(now.getTime() + lock.seconds * 1000);
-  const taken = await store.run(takeStatement, [lock.key, lock.holder, until, now]);
+  const until = now.getTime() + lock.seconds * 1000;
+  const taken = await store.run(takeStatement, [lock.key, lock.holder, new Date(until + apartMs), now]);
   if (taken.length === 0) return false;
-  if ((await work()) === 'release') await store.run(dropStatement, [lock.key, lock.holder]);
+  let after: AfterWork = 'keep';
+  try {
+    after = await work();
+  } finally {
+    if (after === 'release') await store.run(dropStatement, [lock.key, lock.holder]);
+    else await store.run(keepStatement, [lock.key, lock.holder, new Date(until)]).catch(() => {});
+  }
   return true;
 }
 
