@@ -66,11 +66,14 @@ export async function issue(
   );
   const now = clients.clock.now();
   const fault = faultIn(session, { role: permission.role, leaseId, bySourceIdentity, seconds, end, now });
-  if (fault !== null) {
+  // Our clock was set since AWS's time was learnt: its answer has taught us the new difference.
+  const late = end.getTime() > now.getTime() + ttlMs + toleranceMs;
+  if (fault !== null || late) {
     // It is denied by the lease's name, whichever key AWS honours: nothing of the answer is needed to end it.
     const latest = new Date(Math.max(end.getTime(), now.getTime() + seconds * 1000));
     const minted = { handle: null, providerExpiresAt: latest };
-    throw new ProviderError('upstream_mismatch', fault, { mayHaveMinted: true, minted });
+    const what = fault ?? 'the session would end later than the plan: this machine’s clock was set meanwhile';
+    throw new ProviderError('upstream_mismatch', what, { mayHaveMinted: true, minted, retryable: fault === null });
   }
   const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = session.Credentials as Complete;
   // It may end sooner than was asked. When it was opened is then not to be told from its end: surely by now.

@@ -172,6 +172,24 @@ test('what passes is retryable, and what was not taken on has minted nothing', a
   });
 });
 
+test('a clock that was set between two mints makes no session longer than its plan', async () => {
+  await withBench(async (harness) => {
+    let setByMs = 0;
+    const clock = { ...harness.clock, now: () => new Date(harness.clock.now().getTime() + setByMs) };
+    const provider = createAwsProvider(harness.settings, { ...harness.deps, clock });
+    const ours = { ...harness, provider, clock } as AwsHarness;
+    await lease(ours, 'lse_before');
+    setByMs = 240_000;
+    const error = (await lease(ours, 'lse_leap').catch((thrown: unknown) => thrown)) as ProviderError;
+    assert.deepEqual([error.code, error.retryable, error.mayHaveMinted], ['upstream_mismatch', true, true]);
+    assert.equal(error.minted()?.handle, null);
+    // The difference is known by now.
+    const { issued } = await lease(ours, 'lse_after');
+    const lasts = Date.parse(String(issued.credential.expiration)) - harness.clock.now().getTime();
+    assert.ok(lasts <= 901_000, `${lasts} ms`);
+  });
+});
+
 test('a waiting time that is a date is by the date of the answer that it stands in', () => {
   const answer = (headers: Record<string, string>) => ({
     name: 'Throttling',
