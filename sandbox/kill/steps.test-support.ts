@@ -23,6 +23,7 @@ const looking = new Set([
   'lease_natural_ends',
   'pool_any_due',
   'database_clock',
+  'role_powers',
   'kill_next',
 ]);
 
