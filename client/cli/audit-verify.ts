@@ -38,7 +38,7 @@ export async function verify(
     console.error(`✘ ${read}`);
     return 1;
   }
-  const { chains, rows, broken } = await verificationOf(env, loadBrokerSide, read?.anchors ?? new Map());
+  const { chains, rows, broken, delivered } = await verificationOf(env, loadBrokerSide, read?.anchors ?? new Map());
   if (broken !== null) {
     console.error(`✘ chain ${broken.chain}, row ${broken.seq}: ${broken.what}`);
     return 1;
@@ -47,6 +47,11 @@ export async function verify(
   if (read !== null) {
     const compared = key === null ? ', which was compared with nothing: see `writ audit key`' : '';
     console.log(`✔ ${read.count} checkpoints hold, the last of ${read.last.at}; signed by ${read.key}${compared}`);
+    // No fault by itself: whoever verifies a copy has an older one by then.
+    if (delivered !== undefined && delivered > read.last.number)
+      console.error(
+        `! the broker has delivered ${delivered} checkpoints: those after ${read.last.number} are not in what was given, which is an older copy, or was cut at its end`,
+      );
   }
   return 0;
 }
@@ -70,11 +75,10 @@ async function ownKey(env: Environment): Promise<string | null> {
   return text === null ? null : publicName(checkpointKey(Buffer.from(text.trim(), 'base64url')));
 }
 
-async function verificationOf(
-  env: Environment,
-  loadBrokerSide: LoadBrokerSide,
-  anchors: Anchors,
-): Promise<Verification> {
+/** `delivered`: how many checkpoints the database says were; undefined where it says nothing of it. */
+type Verified = Verification & { delivered?: number };
+
+async function verificationOf(env: Environment, loadBrokerSide: LoadBrokerSide, anchors: Anchors): Promise<Verified> {
   const url = env.DATABASE_URL || null;
   if (url !== null) return verifyServer(url, env.WRIT_DATABASE_SCHEMA || 'public', anchors);
   if (loadBrokerSide !== null) return (await loadBrokerSide()).verifyEmbedded(anchors);
@@ -84,8 +88,11 @@ async function verificationOf(
   );
 }
 
+/** What is signed and not delivered yet stands in `pending`, a line each. */
+const deliveredSql = `SELECT number - coalesce(array_length(string_to_array(pending, E'\\n'), 1), 0) AS delivered FROM audit_checkpoint`;
+
 /** Reads only, and migrates nothing: a login that may SELECT from the tables is enough. */
-async function verifyServer(url: string, schema: string, anchors: Anchors): Promise<Verification> {
+async function verifyServer(url: string, schema: string, anchors: Anchors): Promise<Verified> {
   if (!/^postgres(ql)?:\/\//.test(url)) throw new CommandError('DATABASE_URL: must be a postgres:// URL');
   if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema))
     throw new CommandError('WRIT_DATABASE_SCHEMA: must be the name of a schema in lower case');
@@ -106,7 +113,10 @@ async function verifyServer(url: string, schema: string, anchors: Anchors): Prom
     await client.query(`SET LOCAL search_path = ${pg.escapeIdentifier(schema)}, pg_temp`);
     const run = async ({ text }: { text: string }, values: (string | number)[]) =>
       (await client.query({ text, values })).rows;
-    return await verifyAudit({ run }, undefined, anchors);
+    const verification = await verifyAudit({ run }, undefined, anchors);
+    // A login that may not read it verifies the chains all the same.
+    const written = await client.query<{ delivered: number }>(deliveredSql).catch(() => null);
+    return { ...verification, ...written?.rows[0] };
   } catch (error) {
     const { code } = error as { code?: string };
     if (code === '42P01') throw new CommandError(`The schema ${schema} of this database holds no record of Writ’s`);

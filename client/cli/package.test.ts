@@ -242,6 +242,22 @@ describe('audit verify on a PostgreSQL server', { skip: server ? false : 'no Pos
       stderr: '',
     });
     assert.match((await writ(args, env)).stdout, /which was compared with nothing/);
+    // The broker has written more by now: one of them, and another that waits for its sink.
+    const row = (pending: string) => `INSERT INTO audit_checkpoint (number, hash, cursor, due_at, pending)
+      VALUES (3, '', '', now(), ${pending})`;
+    for (const [pending, delivered] of [
+      ['NULL', 3],
+      [`'one'`, 2],
+      [`E'one\\ntwo'`, null],
+    ] as const) {
+      await client.query('DELETE FROM audit_checkpoint');
+      await client.query(row(pending));
+      const { code, stderr } = await writ(args, env);
+      const told = delivered === null ? /^$/ : new RegExp(`has delivered ${delivered} checkpoints: those after 1 are`);
+      assert.equal(code, 0);
+      assert.match(stderr, told);
+    }
+    await client.query('DELETE FROM audit_checkpoint');
     const own = { WRIT_KEY_ENCRYPTION_KEY: kek.toString('base64url') };
     assert.deepEqual((await writ(['audit', 'key'], own)).stdout, `${publicName(key)}\n`);
     assert.equal(
