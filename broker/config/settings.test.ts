@@ -29,6 +29,13 @@ test('nothing set is a working embedded broker without providers', () => {
   assert.ok(Object.isFrozen(settings));
 });
 
+test('a claim that nobody need have verified is no alias by another name', () => {
+  const of = (WRIT_OIDC_ALIAS_CLAIMS: string) => faultsOf({ WRIT_OIDC_ALIAS_CLAIMS });
+  assert.deepEqual(of('github_login, employee=employee_number'), []);
+  for (const one of ['email', 'mail=email', 'github_login,mail= email'])
+    assert.match(of(one).join(), /WRIT_OIDC_ALIAS_CLAIMS/, one);
+});
+
 test('every fault is reported at once, by the name of its variable', () => {
   const faults = faultsOf({
     PORT: 'eighty',

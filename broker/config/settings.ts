@@ -42,6 +42,12 @@ const aliasClaims = list.transform((items, context) =>
         message: `${item} must be a claim, or kind=claim where the claim’s name is no kind (lower-case letters, digits, underscores; not email, subject, team, user, agent)`,
       });
     }
+    // It gives a right only where the issuer verified it, and by another name it would give one in any case.
+    if (claim === 'email')
+      context.addIssue({
+        code: 'custom',
+        message: `${item}: the e-mail address is a name by itself, as far as the issuer verified it`,
+      });
     return { kind, claim };
   }),
 );
