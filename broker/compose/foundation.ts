@@ -7,7 +7,7 @@ import { channelModules } from '../../approvals/registry.ts';
 import type { ProviderModule } from '../../providers/contract.ts';
 import { providerModules } from '../../providers/registry.ts';
 import { loadSettings, type Settings } from '../config/settings.ts';
-import { unknownVariables } from '../config/unknown-variables.ts';
+import { misspeltVariables, unknownVariables } from '../config/unknown-variables.ts';
 import { systemClock } from '../core/clock.ts';
 import { createLog } from '../core/log.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -66,13 +66,19 @@ export async function openFoundation(
 ): Promise<Foundation> {
   const modules = overrides.modules ?? providerModules;
   const channels = overrides.channels ?? channelModules;
-  const unknown = unknownVariables(env, [...providerModules, ...modules, ...channelModules, ...channels]);
+  const all = [...providerModules, ...modules, ...channelModules, ...channels];
+  const unknown = unknownVariables(env, all);
   const settings = loadSettings(env, modules, channels, unknown);
   await findManifestFolder(settings.WRIT_MANIFEST_DIR);
   const trust = await readTrustFile(settings);
   const weeklyRotas = await readRotaFile(settings.WRIT_ONCALL_FILE);
   const clock = overrides.clock ?? systemClock;
   const log = createLog(settings.WRIT_LOG_LEVEL, overrides.logTo);
+  for (const { variable, near } of misspeltVariables(env, all))
+    log.warn(
+      { variable, near },
+      'a variable that Writ does not read is nearly one that it does, which is not set: misspelt?',
+    );
   const kek =
     overrides.inMemory !== undefined && settings.WRIT_KEY_ENCRYPTION_KEY === undefined
       ? randomBytes(32)

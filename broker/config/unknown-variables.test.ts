@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { channelModules } from '../../approvals/registry.ts';
 import { providerModules } from '../../providers/registry.ts';
-import { unknownVariables } from './unknown-variables.ts';
+import { misspeltVariables, unknownVariables } from './unknown-variables.ts';
 
-const faultsOf = (env: Record<string, string>) => unknownVariables(env, [...providerModules, ...channelModules]);
+const modules = [...providerModules, ...channelModules];
+const faultsOf = (env: Record<string, string>) => unknownVariables(env, modules);
 
 test('a misspelt variable is a fault that says which was meant; another name is told to go', () => {
   assert.deepEqual(faultsOf({ WRIT_REQUIRE_DPOPS: '1', WRIT_SLACK_CHANEL: 'C1', WRIT_GITHUB_OWNER: 'a', PATH: '/' }), [
@@ -20,6 +21,18 @@ test('a misspelt variable is a fault that says which was meant; another name is 
 test('the value is not repeated, and an empty one counts as not set', () => {
   assert.doesNotMatch(faultsOf({ WRIT_METRIC_TOKEN: 'a-secret' }).join(), /a-secret/);
   assert.deepEqual(faultsOf({ WRIT_METRIC_TOKEN: '' }), []);
+});
+
+test('a misspelt name without our beginning is told, unless the right one is set too', () => {
+  const told = (env: Record<string, string>) => misspeltVariables(env, modules);
+  assert.deepEqual(told({ SLACK_BOT_TOKN: 'a-secret', GITHUB_APP_IDD: '1', DATABSE_URL: 'postgres://x' }), [
+    { variable: 'SLACK_BOT_TOKN', near: 'SLACK_BOT_TOKEN' },
+    { variable: 'GITHUB_APP_IDD', near: 'GITHUB_APP_ID' },
+    { variable: 'DATABSE_URL', near: 'DATABASE_URL' },
+  ]);
+  const right = { SLACK_BOT_TOKEN: 'x', GITHUB_APP_ID: '1', DATABASE_URL: 'postgres://x' };
+  assert.deepEqual(told({ ...right, SLACK_BOT_TOKENS: 'x', GITHUB_APP_IDD: '1', DATABASE_URI: 'x' }), []);
+  assert.deepEqual(told({ GITHUB_TOKEN: 'x', GITHUB_ACTOR_ID: '1', PATH: '/', POST: 'x', SLACK_BOT_TOKN: '' }), []);
 });
 
 test('what agents, operators, event streams and Kubernetes set in the same environment is none', () => {

@@ -40,11 +40,7 @@ export function unknownVariables(
   env: { readonly [name: string]: string | undefined },
   modules: readonly SettingsModule[],
 ): string[] {
-  const known = new Set(Object.keys(environment.shape));
-  for (const { switchedOnBy, settings } of modules) {
-    if (switchedOnBy !== 'always') for (const name of switchedOnBy) known.add(name);
-    if (settings instanceof z.ZodObject) for (const name of Object.keys(settings.shape)) known.add(name);
-  }
+  const known = knownTo(modules);
   return Object.entries(env).flatMap(([name, value]) => {
     const expected = known.has(name) || ofOthers.has(name) || ofTests.test(name) || ofStreams.test(name);
     if (!name.startsWith('WRIT_') || value === undefined || value === '' || expected) return [];
@@ -52,4 +48,32 @@ export function unknownVariables(
     const near = name === 'WRIT_PORT' ? 'PORT' : nearName(name, known);
     return [`${name}: is no variable of Writ; ${near === null ? 'take it out' : `did you mean ${near}?`}`];
   });
+}
+
+/**
+ * Names of ours without our beginning, misspelt (`SLACK_BOT_TOKN`): what they switch on stays off. A warning,
+ * because the variable may be somebody else's.
+ * @param modules as above
+ */
+export function misspeltVariables(
+  env: { readonly [name: string]: string | undefined },
+  modules: readonly SettingsModule[],
+): { variable: string; near: string }[] {
+  const known = knownTo(modules);
+  const isSet = (name: string) => env[name] !== undefined && env[name] !== '';
+  const missing = [...known].filter((name) => !name.startsWith('WRIT_') && name.includes('_') && !isSet(name));
+  return Object.keys(env).flatMap((variable) => {
+    if (known.has(variable) || variable.startsWith('WRIT_') || !isSet(variable)) return [];
+    const near = nearName(variable, missing, 2);
+    return near === null ? [] : [{ variable, near }];
+  });
+}
+
+function knownTo(modules: readonly SettingsModule[]): Set<string> {
+  const known = new Set(Object.keys(environment.shape));
+  for (const { switchedOnBy, settings } of modules) {
+    if (switchedOnBy !== 'always') for (const name of switchedOnBy) known.add(name);
+    if (settings instanceof z.ZodObject) for (const name of Object.keys(settings.shape)) known.add(name);
+  }
+  return known;
 }

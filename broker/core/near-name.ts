@@ -1,12 +1,17 @@
 /** Which of the known names somebody meant who wrote another. */
 
 /**
+ * @param most edits; default a third of what was written
  * @returns the one that is fewest edits away (one letter added, left out, replaced, or two swapped); null
- *   when none is near: more than a third of what was written would have to change
+ *   when none is near
  */
-export function nearName(written: string, known: Iterable<string>): string | null {
+export function nearName(
+  written: string,
+  known: Iterable<string>,
+  most = Math.max(1, Math.floor(written.length / 3)),
+): string | null {
   let best: string | null = null;
-  let fewest = Math.max(1, Math.floor(written.length / 3)) + 1;
+  let fewest = most + 1;
   for (const name of known) {
     if (Math.abs(name.length - written.length) >= fewest) continue;
     const edits = editDistance(written.toLowerCase(), name.toLowerCase());

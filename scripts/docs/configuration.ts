@@ -20,7 +20,7 @@ export function configurationPage(
       'broker/config/settings.ts and stream-settings.ts, providers/*/settings.ts and the channels in approvals/',
     ),
     '# Configuration',
-    'The broker is configured by environment variables alone. An empty variable counts as not set; one that begins with `WRIT_` and is none of these is a fault, because a misspelt name would leave what it is for at its default. At start every fault is reported in one message, and nothing runs until there is none.',
+    'The broker is configured by environment variables alone. An empty variable counts as not set; one that begins with `WRIT_` and is none of these is a fault, because a misspelt name would leave what it is for at its default. A name that is nearly one of the others (`SLACK_BOT_TOKN`) is warned about. At start every fault is reported in one message, and nothing runs until there is none.',
     '## The broker',
     variables(environment),
     ...providers.flatMap((module) => section('Provider', module)),
