@@ -13,6 +13,7 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import pg from 'pg';
 import { beginSigning, review, withdraw } from '../approvals/review.ts';
 import { person } from '../approvals/rows.test-support.ts';
+import { bodyOf } from './actions/asking.test-support.ts';
 import { agreeToBreakGlass, toAgreeTo } from './break-glass/agree.ts';
 import { askToBreakGlass, termsOf } from './break-glass/ask.ts';
 import { closeBreakGlass } from './break-glass/end.ts';
@@ -43,6 +44,9 @@ import { until } from './until.test-support.ts';
 const skip = (await testBackends()).includes('postgres') ? false : 'no PostgreSQL answers';
 const ask = `  ask-plain: { description: Ask for it., provider: plain, tasks: [work], tier: 2, max_ttl: 15m, break_glass: true }\n`;
 const sign = `  sign-plain: { description: Sign for it., provider: plain, tasks: [work], tier: 3, max_ttl: 15m }\n`;
+const tools = `tools: { agreed: { args: { n: { min: 0 } } } }
+rules: [{ id: agreed, on: { tool: agreed }, effect: approve }]
+`;
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
 for (const attacker of ['the runtime role', 'a superuser'] as const) {
@@ -66,7 +70,7 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
     };
     before(async () => {
       ground = await prepareGround();
-      await writeFile(join(ground.manifests, 'agent.yaml'), source + ask + sign);
+      await writeFile(join(ground.manifests, 'agent.yaml'), source + ask + sign + tools);
       database = await createPreparedDatabase();
       client = new pg.Client({ connectionString: attacker === 'a superuser' ? database.url : database.runtimeUrl });
       await client.connect();
@@ -541,6 +545,16 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       await store.close();
     };
 
+    /** What the person approved, taken back. */
+    const takeBack = async (id: string) => {
+      const store = await ownersStore();
+      const reviewer = person('ann@example.com', { groups: ['billing'] });
+      await withdraw({ store, clock: systemClock }, { grantId: id, reviewer, requestId: 'req_1' });
+      await store.close();
+    };
+    const setBack = (status: string) =>
+      `UPDATE grants SET status = '${status}', ended_at = NULL, decided_at = NULL, decide_by = now() + interval '5 minutes' WHERE id = $1`;
+
     test('a forged, a copied and a changed approval redeem nothing', async () => {
       const good = await pending();
       await approve(good.id);
@@ -587,6 +601,32 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       );
       assert.equal((await good.session(`/v1/grants/${good.id}/redeem`)).status, 409, 'once');
       assert.equal(minted(), before + 1);
+    });
+
+    test('a yes to one call is none to another, nor one that was taken back', async () => {
+      const session = await ground.session();
+      const call = async (n: number) => {
+        const body = bodyOf('agreed', { n }, { call_id: `call ${n}` });
+        const answer = (await (await session('/access/v1/evaluation', body)).json()) as {
+          decision: boolean;
+          context?: { id: string; approval?: { id: string } };
+        };
+        const { id: action, approval } = answer.context ?? {};
+        return { allowed: answer.decision === true, action, question: String(approval?.id) };
+      };
+      const [one, other, third] = [await call(1), await call(2), await call(3)];
+      await approve(one.question);
+      const aside = await attack(`UPDATE grants SET idempotency_key = 'aside' WHERE id = $1`, [other.question]);
+      if (aside !== null) {
+        await attack('UPDATE grants SET idempotency_key = $2 WHERE id = $1', [one.question, other.action]);
+        assert.equal((await call(2)).allowed, false);
+        await attack('UPDATE grants SET idempotency_key = $2 WHERE id = $1', [one.question, one.action]);
+      }
+      assert.equal((await call(1)).allowed, true, 'to the call that was asked about it is');
+      await approve(third.question);
+      await takeBack(third.question);
+      assert.equal(await attack(setBack('approved'), [third.question]), 1);
+      assert.equal((await call(3)).allowed, false);
     });
 
     test('a passkey that was written into the database signs for nobody; a signed approval is what it was', async () => {
@@ -662,14 +702,6 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
 
     test('what was denied or taken back is not had, nor approved, after its row was set back', async () => {
       const before = minted();
-      const takeBack = async (id: string) => {
-        const store = await ownersStore();
-        const reviewer = person('ann@example.com', { groups: ['billing'] });
-        await withdraw({ store, clock: systemClock }, { grantId: id, reviewer, requestId: 'req_1' });
-        await store.close();
-      };
-      const setBack = (status: string) =>
-        `UPDATE grants SET status = '${status}', ended_at = NULL, decided_at = NULL, decide_by = now() + interval '5 minutes' WHERE id = $1`;
       const taken = await pending();
       await approve(taken.id);
       await takeBack(taken.id);

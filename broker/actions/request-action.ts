@@ -317,10 +317,12 @@ async function verdictOf(
   { catalog, store }: ActionDeps,
   session: SessionFacts,
   manifest: Manifest,
-  { question }: StoredAction,
+  { question, request_digest }: StoredAction,
   now: Date,
 ): Promise<Verdict | null> {
   if (question === null) return null;
+  // Which action a question is about stands in no proof, what was asked does: a yes is to this very call.
+  if (question.request_digest !== request_digest) return { status: 'denied', reasons: [{ code: 'not_permitted' }] };
   const asked = await catalog.version(session.agent, question.manifest_version);
   const owner = { asked: asked.compiled.manifest.owner, inForce: manifest.owner };
   return verdictOn(store, question, session, owner, now);
