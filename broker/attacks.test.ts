@@ -221,6 +221,12 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
         [replaced.created_at],
       );
       assert.equal(await admin(second), 401);
+      // Nor does it keep the operator from making another.
+      await attack(
+        `INSERT INTO audit_event (chain, seq, at, type, actor, payload) VALUES ('system', -(random() * 1e9)::int, now() + interval '10000 years', 'admin.bootstrap', 'x', '{}')`,
+      );
+      const third = await renewBootstrapToken(store, systemClock);
+      assert.equal(await admin(third), 200);
       // Nor is another one made because its row is gone.
       if ((await attack('DELETE FROM bootstrap')) !== null) {
         await restart();
@@ -401,6 +407,12 @@ for (const attacker of ['the runtime role', 'a superuser'] as const) {
       const newestSql = `SELECT id, set_by FROM access_lock WHERE subject = 'scripted-agent' ORDER BY number DESC LIMIT 1`;
       const newest = async () => (await client.query(newestSql)).rows[0] as { id: string; set_by: string };
       const restored = async () => (await newest()).set_by === 'the record';
+      // What is added in no shape of ours keeps nothing from being put back.
+      for (const payload of ['{}', `{"lock":"a","level":"x","subject":"x","reason":"x"}`, '[]', '7'])
+        await client.query(
+          `INSERT INTO audit_event (chain, seq, at, type, actor, payload) VALUES ('locks', -(random() * 1e9)::int, now(), 'lock.set', 'x', $1)`,
+          [payload],
+        );
       const before = await lock();
       await lift(before);
       await ground.session();

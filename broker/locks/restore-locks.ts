@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import { appendEvent } from '../audit/append.ts';
 import { event } from '../audit/events.ts';
 import { newId } from '../core/ids.ts';
+import { lockLevels } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { isLiftProven, type StoredLift } from './stored-lock.ts';
 
@@ -26,7 +27,10 @@ const restoreStatement: Statement = {
     WITH known AS (
       SELECT DISTINCT ON (e.payload ->> 'lock') e.payload ->> 'lock' AS id, e.payload ->> 'level' AS level, e.payload ->> 'subject' AS subject,
              e.payload ->> 'reason' AS reason, e.seq
-      FROM audit_event e WHERE e.chain = 'locks' AND e.type IN (${event('lock.set')}, ${event('lock.restored')}) ORDER BY e.payload ->> 'lock', e.seq
+      FROM audit_event e WHERE e.chain = 'locks' AND e.type IN (${event('lock.set')}, ${event('lock.restored')})
+        -- What somebody added in another shape is no lock, and keeps none from being put back.
+        AND e.payload ->> 'level' IN (${lockLevels.map((level) => `'${level}'`).join(', ')}) AND e.payload ->> 'lock' IS NOT NULL
+        AND e.payload ->> 'subject' IS NOT NULL AND e.payload ->> 'reason' IS NOT NULL ORDER BY e.payload ->> 'lock', e.seq
     ), told AS (
       SELECT DISTINCT ON (level, subject) id, level, subject, reason FROM known ORDER BY level, subject, seq DESC
     ), gone AS (

@@ -55,7 +55,7 @@ const loadStatement: Statement = {
       EXISTS (SELECT 1 FROM audit_event e WHERE e.chain = $3::text AND e.type = ${event('passkey.disabled')} AND e.payload ->> 'passkey_id' = p.id) AS disabled,
       -- The highest: whoever adds to the record may have told it a lower one since.
       coalesce((SELECT max((e.payload ->> 'sign_count')::float8) FROM audit_event e
-        WHERE e.chain = $3::text AND e.type = ${event('passkey.used')} AND e.payload ->> 'passkey_id' = p.id), 0) AS recorded_count
+        WHERE e.chain = $3::text AND e.type = ${event('passkey.used')} AND e.payload ->> 'passkey_id' = p.id AND json_typeof(e.payload -> 'sign_count') = 'number'), 0) AS recorded_count
     FROM passkey p WHERE p.issuer = $1::text AND p.subject = $2::text ORDER BY p.created_at, p.id`,
 };
 
