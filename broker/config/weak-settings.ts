@@ -118,7 +118,7 @@ const openKeyFiles = ({ keyFileMode, files = [] }: InUse): string[] => [
 const writableRules = ({ files = [] }: InUse): string[] =>
   files.filter(({ holds, mode }) => holds === 'rules' && (mode & 0o022) !== 0).map(({ variable }) => variable);
 
-/** As the driver reads it: encrypted only where it is asked for. Sockets and loopback do not leave the machine. */
+/** As the driver reads it: encrypted where it is asked for alone. Sockets and loopback leave no machine. */
 function travelsInPlain(databaseUrl: string): boolean {
   if (!URL.canParse(databaseUrl)) return false;
   const { hostname, searchParams } = new URL(databaseUrl);
