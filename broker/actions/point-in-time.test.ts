@@ -46,6 +46,13 @@ test('from the office only', () => {
   const cases: [string, string][] = [
     ['10.1.2.3', 'allow'],
     ['::ffff:10.1.2.3', 'allow'],
+    ['::ffff:a01:203', 'allow'],
+    ['::ffff:a02:1', 'deny'],
+    // As proxies pass them on.
+    ['10.1.2.3:51234', 'allow'],
+    ['10.2.0.1:51234', 'deny'],
+    ['[2001:db8:5::1]:443', 'allow'],
+    ['2001:db8:5::1%eth0', 'allow'],
     ['10.2.0.1', 'deny'],
     ['2001:db8:5::1', 'allow'],
     ['2001:db9::1', 'deny'],

@@ -8,17 +8,30 @@ import { isIP } from 'node:net';
  *   not give each text a count of its own
  */
 export function networkOf(address: string | undefined): string {
-  const bare = withoutPort((address ?? '').trim()).split('%')[0]!;
+  const bare = bareOf(address ?? '');
   if (isIP(bare) === 4) return bare;
   if (isIP(bare) !== 6) return 'unknown';
   const groups = groupsOf(bare);
-  const v4 = within(groups);
+  const v4 = within(groups, mapped) ?? within(groups, translated);
   if (v4 !== null) return v4;
   return `${groups
     .slice(0, 4)
     .map((group) => group.toString(16))
     .join(':')}::/64`;
 }
+
+/**
+ * One address in one spelling, without what a proxy adds to it: an IPv4 address within an IPv6 one is that.
+ * @returns null when it is none
+ */
+export function plainAddress(address: string): string | null {
+  const bare = bareOf(address);
+  if (isIP(bare) !== 6) return isIP(bare) === 4 ? bare : null;
+  return within(groupsOf(bare), mapped) ?? bare;
+}
+
+/** Without port, brackets and zone. */
+const bareOf = (address: string): string => withoutPort(address.trim()).split('%')[0]!;
 
 /** `192.0.2.7:443` and `[2001:db8::1]:443`; an IPv6 address without brackets has no port. */
 function withoutPort(address: string): string {
@@ -40,13 +53,17 @@ function groupsOf(address: string): number[] {
   return [...left, ...zeros, ...right].map((group) => Number.parseInt(group, 16));
 }
 
-/** The IPv4 address in a mapped (`::ffff:0:0/96`) or translated (`64:ff9b::/96`, RFC 6052) one. */
-function within(groups: readonly number[]): string | null {
+/** `::ffff:0:0/96`, and `64:ff9b::/96` (RFC 6052). */
+const mapped = '0:0:0:0:0:ffff';
+const translated = '64:ff9b:0:0:0:0';
+
+/** The IPv4 address in an IPv6 one that begins so. */
+function within(groups: readonly number[], begins: string): string | null {
   const prefix = groups
     .slice(0, 6)
     .map((group) => group.toString(16))
     .join(':');
-  if (prefix !== '0:0:0:0:0:ffff' && prefix !== '64:ff9b:0:0:0:0') return null;
+  if (prefix !== begins) return null;
   const [high = 0, low = 0] = groups.slice(6);
   return [high >> 8, high & 255, low >> 8, low & 255].join('.');
 }

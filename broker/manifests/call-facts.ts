@@ -3,11 +3,11 @@
  * own policies look at none of them, so they are worked out only where there are others.
  */
 import type { CedarValueJson, Type } from '@cedar-policy/cedar-wasm/nodejs';
+import { plainAddress } from '../core/network.ts';
 import type { Task } from '../core/vocabulary.ts';
 import { valuesAt } from './call-arguments.ts';
 import type { CallFacts } from './compile-calls.ts';
 import type { Manifest } from './manifest.ts';
-import { plainAddress } from './networks.ts';
 import { wholeReference } from './template.ts';
 import type { Argument, Tool } from './tool-schema.ts';
 

@@ -1,5 +1,6 @@
 /** Networks as a manifest writes them: `10.0.0.0/8`, `2001:db8::/32`, one address. */
 import { BlockList, isIP } from 'node:net';
+import { plainAddress } from '../core/network.ts';
 import { memoize } from './memoize.ts';
 
 /** @returns null when the text is no network */
@@ -23,17 +24,8 @@ const blockOf = memoize((networks: readonly string[]) => {
   return block;
 });
 
-/** An IPv4 address may come as IPv6 writes it. */
-const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
-
 /** @returns null when it is no address: then nobody can say */
 export function isWithinNetworks(address: string, networks: readonly string[]): boolean | null {
   const plain = plainAddress(address);
   return plain === null ? null : blockOf(networks).check(plain, isIP(plain) === 4 ? 'ipv4' : 'ipv6');
-}
-
-/** One address in one spelling; null when it is none. */
-export function plainAddress(address: string): string | null {
-  const plain = mapped.exec(address)?.[1] ?? address;
-  return isIP(plain) === 0 ? null : plain;
 }
