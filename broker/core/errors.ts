@@ -3,6 +3,7 @@
  * it into RFC 9457 problem documents and serves a page per code under `/errors/:code`; nothing else decides a
  * status.
  */
+import { certificateFault } from './certificate-fault.ts';
 
 export const errorTable = {
   bad_request: {
@@ -300,17 +301,21 @@ const outageCodes = new Set([
     'EAI_AGAIN',
     'ENOSPC',
   ],
-  ...['P1001', 'P1002', 'P1008', 'P1017', 'P2024', 'P2037'],
+  ...['P1000', 'P1001', 'P1002', 'P1008', 'P1010', 'P1011', 'P1017', 'P2024', 'P2034', 'P2037'],
 ]);
 
 /**
- * The database cannot be reached, is starting, has too many connections, gave the statement up (57014: its
- * time limit) or takes no changes (25006: a standby): nothing was decided, and asking again may help.
+ * By the beginning of SQLSTATE: no connection, no resources, an error of its system, going down or starting;
+ * a statement given up (57014), or undone because of others (40001, 40P01, 55P03); no changes taken (25006: a
+ * standby); a login, a database or a right that is not there any more (28, 3D000, 42501).
  */
+const outageStates = /^(08|53|58|57P0|57014|40001|40P01|55P03|25006|28|3D000|42501)/;
+
+/** It cannot be reached, or does not serve us: nothing was decided, and asking again may help. */
 function isDatabaseOutage(error: { code?: string } | null): boolean {
   const message = error instanceof Error ? error.message : '';
   // Where Prisma has no code of its own for the server's, it says the server's in the message only.
   const code = (error?.code === 'P2039' ? /Code: `(\w{5})`/.exec(message)?.[1] : error?.code) ?? '';
-  if (outageCodes.has(code) || /^(08|53|57P0|57014|25006)/.test(code)) return true;
+  if (outageCodes.has(code) || outageStates.test(code) || certificateFault(error) !== null) return true;
   return /Connection terminated|timeout exceeded when trying to connect|Query read timeout/.test(message);
 }
