@@ -3,12 +3,16 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 
 export type Failure = keyof typeof failures;
+const loading = '-LOADING Redis is loading the dataset in memory';
 const failures = {
+  loading,
   full: "-OOM command not allowed when used memory > 'maxmemory'.",
   'read-only': "-READONLY You can't write against a read only replica.",
   cluster: '-MOVED 3999 127.0.0.1:6381',
   'not authenticated': '-NOAUTH Authentication required.',
   silent: null,
+  // As what is no Redis, or a proxy that has lost count.
+  'out of step': `${loading}\r\n${loading}`,
 };
 
 export async function startFailingRedis(failure: Failure) {

@@ -51,7 +51,15 @@ function redisDeps(faster = 1): RedisDeps & { lines: string[]; pauses: number[];
 }
 
 describe('a Redis that fails is left alone for longer and longer, and said once', () => {
-  for (const failure of ['full', 'read-only', 'cluster', 'not authenticated', 'silent'] as Failure[]) {
+  for (const failure of [
+    'full',
+    'read-only',
+    'cluster',
+    'not authenticated',
+    'silent',
+    'loading',
+    'out of step',
+  ] as Failure[]) {
     test(`${failure}: the listener`, async (t) => {
       const redis = await startFailingRedis(failure);
       t.after(() => redis.close());

@@ -3,6 +3,7 @@
  * across processes through a BullMQ job. The job says nothing but "look now"; what there is to do is in the
  * database, so a lost job delays revocation to the next tick, and a repeated one is harmless.
  */
+import type { RedisOptions } from 'ioredis';
 import { backoffMs } from '../core/backoff.ts';
 import type { SideChannel } from '../core/side-channel.ts';
 import type { Clock } from '../core/vocabulary.ts';
@@ -35,7 +36,20 @@ export function fanOut(notifiers: readonly Notifier[]): Notifier {
  */
 async function loadBullmq() {
   const [{ Queue, Worker }, { Redis }] = await Promise.all([import('bullmq'), import('ioredis')]);
-  return { Queue, Worker, Redis };
+  /**
+   * Each connection, and each that BullMQ makes of it, has somebody who hears its errors from its first moment
+   * to its last: what answers nonsense, or once too often, would end the process otherwise.
+   */
+  class HeardRedis extends Redis {
+    constructor(url: string, options: RedisOptions) {
+      super(url, options);
+      this.on('error', () => {});
+    }
+    override duplicate(override?: Partial<RedisOptions>) {
+      return super.duplicate(override).on('error', () => {});
+    }
+  }
+  return { Queue, Worker, Redis: HeardRedis };
 }
 
 const queueName = 'writ-revoke';
