@@ -134,7 +134,10 @@ test('groups that were not delivered are not read as none', () => {
     assert.throws(() => read(pointer), GroupsNotDelivered);
   assert.deepEqual(read({ hasgroups: true, groups: ['a'] }).groups, ['a']);
   assert.equal(read({}).groupsUnknown, true);
-  assert.equal(read({ groups: [] }).groupsUnknown, undefined);
+  for (const groups of [null, 7, true, { a: true }, [{ name: 'a' }], [7], [null], [['a']]])
+    assert.equal(read({ groups }).groupsUnknown, true, JSON.stringify(groups));
+  for (const groups of [[], '', 'a', ['a', 7]])
+    assert.equal(read({ groups }).groupsUnknown, undefined, JSON.stringify(groups));
 });
 
 test('an owner may be named by another kind of name than an e-mail, when it says so', () => {

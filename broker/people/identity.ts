@@ -26,7 +26,7 @@ export interface Identity {
   emailVerified?: boolean;
   username?: string;
   groups: string[];
-  /** The provider sent no claim of groups at all: the person may be in some, and nobody knows. */
+  /** The provider named no groups, in no claim or in an unreadable one: the person may be in some. */
   groupsUnknown?: true;
   name?: string;
   /** Other names under which a platform knows this person, each of the kind that the settings give it. */
@@ -128,7 +128,7 @@ export function identityFromClaims(claims: Record<string, unknown>, names: Ident
     groups: groupNames(groups, names.groupsSeparator ?? 'auto'),
     aliases,
   };
-  if (groups === undefined || groups === null) identity.groupsUnknown = true;
+  if (namesNoGroups(groups)) identity.groupsUnknown = true;
   if (typeof claims.email === 'string') identity.email = claims.email;
   const verified = claimAt(claims, names.emailVerifiedClaim ?? 'email_verified');
   if (verified !== undefined) identity.emailVerified = saysYes(verified);
@@ -150,6 +150,12 @@ function pointsToGroups(claims: Record<string, unknown>, groupsClaim: string): b
     claims.hasgroups === true ||
     claims.hasgroups === 'true'
   );
+}
+
+/** Whether nothing was said of groups, or nothing with a name: objects, numbers. An empty list says all. */
+function namesNoGroups(value: unknown): boolean {
+  if (Array.isArray(value)) return value.length > 0 && !value.some((item) => typeof item === 'string');
+  return typeof value !== 'string';
 }
 
 function groupNames(value: unknown, separator: GroupsSeparator): string[] {
