@@ -13,6 +13,7 @@ import { mostRounds } from '../broker/grants/send-back.ts';
 import { type Harness, openHarness } from '../broker/harness.test-support.ts';
 import { type Caller, readSession } from '../broker/sessions/authenticate.ts';
 import { testBackends } from '../broker/store/store.test-support.ts';
+import { ProviderError } from '../providers/contract.ts';
 import type { ReviewDeps } from './review.ts';
 import { review } from './review.ts';
 import { person } from './rows.test-support.ts';
@@ -184,6 +185,11 @@ for (const backend of await testBackends()) {
         assert.deepEqual([error.code, reasonsOf(error)], ['unavailable', ['state_unreadable']]);
         assert.ok(!JSON.stringify(error).includes('secret of the provider'));
       }
+      h.provider('stateful').script.state = async () => {
+        throw new ProviderError('upstream_unavailable', 'limited', { retryAfterSeconds: 90 });
+      };
+      const limited = await fails(redeem(caller, id));
+      assert.deepEqual([limited.code, limited.retryAfterSeconds], ['unavailable', 90], 'as long as the provider says');
       assert.deepEqual([(await row(id)).status, await minted()], ['approved', before]);
       head('one');
       assert.equal((await redeem(caller, id)).outcome, 'issued');

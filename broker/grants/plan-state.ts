@@ -17,13 +17,18 @@ export interface StateDeps {
   providerTimeoutSeconds: number;
 }
 
-/** Nobody can tell what the state is. The code alone: a provider's words are for its own log. */
+/**
+ * Nobody can tell what the state is. The code, and how long the provider asks to wait: its words are for its
+ * own log.
+ */
 export class StateUnreadable extends Error {
   override name = 'StateUnreadable';
   readonly code: string;
-  constructor(code: string) {
+  readonly retryAfterSeconds: number | null;
+  constructor(code: string, retryAfterSeconds: number | null = null) {
     super('the state of what a plan is about cannot be read');
     this.code = code;
+    this.retryAfterSeconds = retryAfterSeconds;
   }
 }
 
@@ -41,7 +46,9 @@ export async function readState(deps: StateDeps, plan: Plan): Promise<JsonObject
       (provider.state as NonNullable<Provider['state']>)(plan, signal),
     );
   } catch (error) {
-    throw new StateUnreadable(error instanceof ProviderError ? error.code : 'failed');
+    throw error instanceof ProviderError
+      ? new StateUnreadable(error.code, error.retryAfterSeconds)
+      : new StateUnreadable('failed');
   }
   const text = JSON.stringify(seen);
   if (text === undefined || text.length > maxStateBytes) throw new StateUnreadable('too_large');

@@ -149,23 +149,24 @@ async function stateStands(
   const { state } = grant.plan as unknown as Plan;
   if (state === undefined && !wantsState(askedUnder, grant.capability)) return;
   const whole = ((grant.decision as { asked_plan?: JsonObject }).asked_plan ?? grant.plan) as unknown as Plan;
-  const unreadable = new WritError('unavailable', {
-    detail: 'What people approved depends on a state that cannot be read now.',
-    retryAfterSeconds: 5,
-    extensions: { grant_id: grant.id, reasons: [{ code: 'state_unreadable' }] },
-  });
+  const unreadable = (retryAfterSeconds: number | null = null) =>
+    new WritError('unavailable', {
+      detail: 'What people approved depends on a state that cannot be read now.',
+      retryAfterSeconds: retryAfterSeconds ?? 5,
+      extensions: { grant_id: grant.id, reasons: [{ code: 'state_unreadable' }] },
+    });
   const refuse = (error: WritError) =>
     recordingRefusals(deps, session, grant.id, requestId, () => {
       throw error;
     });
-  if (state === undefined) return refuse(unreadable);
+  if (state === undefined) return refuse(unreadable());
   let seen: JsonObject;
   try {
     seen = await readState(deps, whole);
   } catch (error) {
     if (!(error instanceof StateUnreadable)) throw error;
     deps.log.warn({ grant: grant.id, provider: whole.provider, code: error.code }, 'an approved state cannot be read');
-    return refuse(unreadable);
+    return refuse(unreadable(error.retryAfterSeconds));
   }
   if (isDeepStrictEqual(seen, state.seen)) return;
   const now = deps.clock.now();
