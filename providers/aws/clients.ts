@@ -30,8 +30,9 @@ export interface AwsClients {
     signal: AbortSignal,
   ): Promise<AssumeRoleResponse>;
   /**
-   * Works with a client that may write the roles' policies; once more with a new session of the revoke role
-   * when AWS does not know the kept one any longer. So the work must be such that it can be done twice.
+   * Works with a client that may write the roles' policies; once more with a new session of the revoke role,
+   * or the machine's own credentials looked for anew, when AWS does not know the kept ones any longer. So the
+   * work must be such that it can be done twice.
    */
   iam<T>(signal: AbortSignal, work: (client: IAMClient) => Promise<T>): Promise<T>;
   /** AWS's own clock, as its answers tell it. */
@@ -59,13 +60,17 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
     askTime(ownSts ?? publicSts(sts, settings.AWS_REGION), clock, signal),
   );
   // One attempt: what may be sent again is decided below, and AWS's waiting time is handed on, not slept.
-  const sts = new STSClient({
-    ...common(),
-    maxAttempts: 1,
-    ...at(settings.AWS_ENDPOINT_URL_STS),
-    ...(ambient === undefined ? {} : { credentials: ambient }),
-  });
-  observeDates(sts, clock);
+  const stsClient = () => {
+    const client = new STSClient({
+      ...common(),
+      maxAttempts: 1,
+      ...at(settings.AWS_ENDPOINT_URL_STS),
+      ...(ambient === undefined ? {} : { credentials: ambient }),
+    });
+    observeDates(client, clock);
+    return client;
+  };
+  let sts = stsClient();
   // One attempt: the SDK takes LimitExceeded (the policy is full) for throttling; the reconciler retries what
   // can be retried.
   const iamClient = (credentials: StaticCredentials | undefined) => {
@@ -116,9 +121,12 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
         return await sts.send(new AssumeRoleCommand(request), { abortSignal: signal });
       } catch (error) {
         const failure = toProviderError(error, 'sts:AssumeRole', signal, clock.now());
-        // The SDK has set its signing clock by the refusal's date.
-        const again = worthOneMore(failure) || clockApart.test(failure.providerCode ?? '');
+        // The SDK has set its signing clock by the refusal's date. What it has kept of the machine's own
+        // credentials, a new client looks for anew; calls that are under way go on with the old one.
+        const stale = unknownSession(failure);
+        const again = worthOneMore(failure) || stale || clockApart.test(failure.providerCode ?? '');
         if (attempt === 2 || !again) throw failure;
+        if (stale) sts = stsClient();
       }
     }
   };
@@ -166,8 +174,7 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
     try {
       return await working(used, work);
     } catch (error) {
-      const renewable = settings.WRIT_AWS_REVOKE_ROLE !== undefined;
-      if (!renewable || !unknownSession(toProviderError(error, 'iam', signal, clock.now()))) throw error;
+      if (!unknownSession(toProviderError(error, 'iam', signal, clock.now()))) throw error;
       if (used === revoker) drop(used);
       return working(await revokerNow(signal), work);
     }

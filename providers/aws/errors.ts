@@ -35,6 +35,9 @@ const keysNotFetched =
 /** The SDK's own words for a connection that never stood: it calls that by the name of an answer that is late. */
 const neverConnected = /did not establish a connection/;
 
+/** What the SDK calls having nothing to sign with. */
+const noCredentials = /^(?:CredentialsProviderError|TokenProviderError|ProviderError)$/;
+
 /** What the SDK calls an answer without AWS's words: whoever answered, it was not AWS itself. */
 const unnamed = /^(?:Unknown|UnknownError|Error|SyntaxError)$/;
 
@@ -60,7 +63,7 @@ export function toProviderError(
   if (status === undefined)
     return new ProviderError('upstream_unavailable', `${call}: no answer (${providerCode})`, {
       providerCode,
-      mayHaveMinted: !neverSent(error),
+      mayHaveMinted: !neverSent(error) && !noCredentials.test(name ?? ''),
     });
   const text = `${call}: ${providerCode} (HTTP ${status}${request})`;
   // An answer that could not be read may have carried a credential: nothing of it is repeated.

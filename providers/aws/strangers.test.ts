@@ -114,6 +114,31 @@ test('a session of the revoke role that AWS knows no longer is opened anew, in t
   }
 });
 
+test('ambient credentials that AWS knows no longer are looked for anew, once', async () => {
+  await withBench(
+    async (harness) => {
+      for (const code of ['ExpiredToken', 'InvalidClientTokenId']) {
+        harness.sandbox.fault('AssumeRole', { code, status: 403 }, 1);
+        const a = await lease(harness, `lse_${code}`);
+        harness.sandbox.fault('GetRolePolicy', { code, status: 403 }, 1);
+        const [outcome] = await harness.provider.revoke([a.target], [a.target], never());
+        assert.equal(outcome?.state, 'settling', JSON.stringify(outcome));
+        const before = harness.sandbox.requests();
+        harness.sandbox.fault('AssumeRole', { code, status: 403 });
+        await assert.rejects(lease(harness, 'lse_refused'), { code: 'upstream_refused', mayHaveMinted: false });
+        assert.equal(harness.sandbox.requests(), before + 2);
+        harness.sandbox.fault('AssumeRole', null);
+      }
+    },
+    { auth: 'ambient' },
+  );
+  const none = Object.assign(new Error('Could not load credentials from any providers'), {
+    name: 'CredentialsProviderError',
+  });
+  const { code, retryable, mayHaveMinted } = toProviderError(none, 'sts:AssumeRole', never());
+  assert.deepEqual([code, retryable, mayHaveMinted], ['upstream_unavailable', true, false]);
+});
+
 test('a clock that was set back does not keep the revoke role’s session beyond its end', async () => {
   await withBench(async (harness) => {
     const a = await lease(harness, 'lse_first');
