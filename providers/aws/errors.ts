@@ -66,8 +66,11 @@ export function toProviderError(
       mayHaveMinted: !neverSent(error) && !noCredentials.test(name ?? ''),
     });
   const text = `${call}: ${providerCode} (HTTP ${status}${request})`;
-  // An answer that could not be read may have carried a credential: nothing of it is repeated.
-  if (status < 300) return new ProviderError('upstream_mismatch', text, { providerCode, mayHaveMinted: true });
+  // An answer that could not be read may have carried a credential: nothing of it is repeated. IAM gives none.
+  if (status < 300) {
+    const retryable = call.startsWith('iam:');
+    return new ProviderError('upstream_mismatch', text, { providerCode, mayHaveMinted: true, retryable });
+  }
   const about = { providerCode, providerText: answerText(message) };
   const throttled = throttles.test(providerCode);
   if (throttled || passes(status) || retryableNames.test(providerCode) || couldNotFetchKeys(providerCode, message))

@@ -40,13 +40,19 @@ export async function* eachOtherPolicy(
         { abortSignal: signal },
       ),
     );
-    for (const name of page.PolicyNames ?? []) {
+    for (const name of listed(page.PolicyNames, 'iam:ListRolePolicies')) {
       const text = name === denialPolicyName ? undefined : await readPolicy(iam, role, name, signal);
       if (text !== undefined) yield { name, text };
     }
     marker = page.Marker;
     more = page.IsTruncated === true && marker !== undefined;
   }
+}
+
+/** A list that is not there is no empty one: some gateway's page has none. @throws ProviderError */
+export function listed<T>(list: T[] | undefined, call: string): T[] {
+  if (list !== undefined) return list;
+  throw new ProviderError('upstream_mismatch', `${call}: the answer holds no list`, { retryable: true });
 }
 
 /** As IAM counts them: without white space. Ours has none. */

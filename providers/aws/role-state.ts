@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { GetPolicyCommand, type IAMClient, ListAttachedRolePoliciesCommand } from '@aws-sdk/client-iam';
 import { ProviderError } from '../contract.ts';
-import { call, eachOtherPolicy, nameOf } from './role-policy.ts';
+import { call, eachOtherPolicy, listed, nameOf } from './role-policy.ts';
 
 /** AWS attaches at most 20 to a role; more of its own nobody compares. */
 const mostPolicies = 40;
@@ -37,7 +37,8 @@ async function readAttached(iam: IAMClient, role: string, signal: AbortSignal): 
         .catch((error) => (knowsNone(error) ? null : Promise.reject(error))),
     );
     if (page === null) return null;
-    arns.push(...(page.AttachedPolicies ?? []).map(({ PolicyArn }) => PolicyArn ?? ''));
+    const attachedHere = listed(page.AttachedPolicies, 'iam:ListAttachedRolePolicies');
+    arns.push(...attachedHere.map(({ PolicyArn }) => PolicyArn ?? ''));
     if (arns.length > mostPolicies) throw tooMany();
     marker = page.Marker;
     more = page.IsTruncated === true && marker !== undefined;

@@ -165,6 +165,9 @@ test('a gateway that answers for IAM does not say that a policy is missing', asy
     harness.sandbox.fault('GetRolePolicy', { bare: 204 }, 1);
     const [outcome] = await harness.provider.revoke([b.target], [a.target, b.target], never());
     assert.ok(outcome?.state === 'failed', JSON.stringify(outcome));
+    // Nor does a page say how much room there is, or that there will never be any.
+    harness.sandbox.fault('ListRolePolicies', { bare: 200 }, 1);
+    await assert.rejects(harness.provider.denialsThatFit!(a.target.plan, never()), { retryable: true });
   });
 });
 

@@ -145,9 +145,11 @@ export function connectionFailure(step: Step, cause: { code?: unknown } | undefi
   });
 }
 
+/** Where nothing can have been minted it passes: some gateway's page, say. */
 export function unreadable(step: Step, what = 'was not understood'): ProviderError {
   return new ProviderError('upstream_mismatch', `Google's answer ${what} while ${step.doing}.`, {
     mayHaveMinted: step.mints,
+    retryable: !step.mints,
   });
 }
 

@@ -110,6 +110,33 @@ test('over gRPC too: what reached nobody minted nothing, what was cut short may 
   assert.equal(minted(13, 'Internal error encountered.'), false);
 });
 
+test('a page that is none of Google’s: while the broker is let in it passes, of a mint it may hide a token', async () => {
+  const page = createServer((request, response) => {
+    request.resume();
+    response.end('<html>…</html>');
+  });
+  await new Promise<void>((resolve) => page.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(page.address() as AddressInfo).port}`;
+  const harness = await gcpBench();
+  try {
+    for (const [variable, retryable] of [
+      ['WRIT_GCP_STS_ENDPOINT', true],
+      ['WRIT_GCP_IAM_CREDENTIALS_ENDPOINT', false],
+    ] as const) {
+      const provider = harness.make({ [variable]: url });
+      const error = await failure(provider.issue({ ...lease(), plan: harness.plan(reads, 900) }));
+      assert.deepEqual(
+        [error.code, error.retryable, error.mayHaveMinted],
+        ['upstream_mismatch', retryable, !retryable],
+      );
+    }
+  } finally {
+    await harness.close();
+    page.closeAllConnections();
+    await new Promise((resolve) => page.close(resolve));
+  }
+});
+
 test('the broker gave up while it was let in: nothing was minted', async () => {
   const harness = await gcpBench();
   try {

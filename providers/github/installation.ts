@@ -62,10 +62,13 @@ export function rememberInstallations(api: Api, asApp: AsApp, fallback: number |
 
 function idIn(answer: ApiAnswer, owner: string): number {
   if (answer.status !== 200) throw refusalOf(answer, 'looking up the installation');
-  const found = answer.body as { id?: unknown; account?: { login?: unknown } } | null;
-  if (!Number.isSafeInteger(found?.id) || String(found?.account?.login).toLowerCase() !== owner)
+  // Some gateway's page, say: nothing of GitHub's, and nothing was minted.
+  if (typeof answer.body !== 'object' || answer.body === null)
+    throw new ProviderError('upstream_mismatch', 'GitHub’s answer was not understood', { retryable: true });
+  const found = answer.body as { id?: unknown; account?: { login?: unknown } };
+  if (!Number.isSafeInteger(found.id) || String(found.account?.login).toLowerCase() !== owner)
     throw new ProviderError('upstream_mismatch', 'GitHub named an installation of another owner', {
-      providerText: answerText(found?.account?.login),
+      providerText: answerText(found.account?.login),
     });
-  return found?.id as number;
+  return found.id as number;
 }

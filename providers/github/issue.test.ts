@@ -251,6 +251,18 @@ describe('GitHub’s refusals', () => {
     }
   });
 
+  test('a page that is none of GitHub’s, at the look-up, minted nothing and passes', async () => {
+    for (const page of ['<html>…</html>', '', '"x"', 'null']) {
+      const server = createServer((_request, response) => response.end(page));
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const error = await failure(issueWith({ ...harness, provider: providerFor({ url }, harness.clock) }, readOrders));
+      server.closeAllConnections();
+      server.close();
+      assert.deepEqual([error.code, error.retryable, error.mayHaveMinted], ['upstream_mismatch', true, false], page);
+    }
+  });
+
   test('an answer that got lost may have left a token', async () => {
     harness.sandbox.fail('lost-answer');
     const error = await failure(issueWith(harness, readOrders));
