@@ -23,8 +23,8 @@ export interface ObservedClock extends ProviderClock {
 }
 
 /**
- * A moment as HTTP writes it (RFC 9110 section 5.6.7), or as ISO 8601 does. Without a zone it is in GMT, where
- * `Date.parse` would take it for the time of this machine, and a bare number for a year.
+ * A moment as HTTP writes it (RFC 9110 section 5.6.7), or as ISO 8601 does. Without a zone it is in GMT,
+ * where `Date.parse` would take it for the time of this machine, and a bare number for a year.
  * @returns milliseconds; NaN when it is none
  */
 export function httpDate(text: string): number {

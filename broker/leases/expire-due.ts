@@ -14,10 +14,11 @@ import { expireLease, startRevoking } from './transitions.ts';
 
 /**
  * Active leases whose time is up, and intents whose answer never came. Where the provider itself has ended
- * the credential, the lease is `expired`; where it has not (GitHub's hour is longer than most plans), or where
- * the credential can be tried, it must be revoked. `$3` names the provider whose active leases are meant, and `$4` is the time by which its ends
- * are judged; null = all that no provider's loop looks after: intents, and leases of a provider that is
- * switched off (`$5` lists those that are on), which can only be waited for. `$4` null = none is over.
+ * the credential, the lease is `expired`; where it has not (GitHub's hour is longer than most plans), or
+ * where the credential can be tried, it must be revoked. `$3` names the provider whose active leases are
+ * meant; null = all that no provider's loop looks after: intents, and leases of a provider that is switched
+ * off (`$5` lists those that are on), which can only be waited for. `$4` is the time by which its ends are
+ * judged; null = none is over.
  */
 const expireDueStatement: Statement = {
   name: 'lease_age',

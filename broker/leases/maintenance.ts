@@ -1,7 +1,7 @@
 /**
  * Cleans up after leases have ended: releases pool members, and removes expired denials from shared
- * documents. A member or document that fails is tried again a minute later, or when the provider says, and does
- * not delay the others.
+ * documents. A member or document that fails is tried again a minute later, or when the provider says, and
+ * does not delay the others.
  */
 
 import { type Provider, ProviderError, type RevocationTarget } from '../../providers/contract.ts';

@@ -17,8 +17,8 @@ const takeStatement: Statement = {
 };
 
 /**
- * Two workers may be so far apart by their clocks (core/clock-guard.ts): while the work is under way, the lock
- * of the one that is behind is no shorter for the one that is ahead.
+ * Two workers may be so far apart by their clocks (core/clock-guard.ts): while the work is under way, the
+ * lock of the one that is behind is no shorter for the one that is ahead.
  */
 const apartMs = 2 * largestSkewMs;
 

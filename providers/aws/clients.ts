@@ -182,7 +182,9 @@ export function awsClients(settings: AwsSettings, deps: ProviderDeps, ambient?: 
   return { assume, iam, clock };
 }
 
-/** The session of the revoke role, between which moments of our clock it is used, and by how many just now. */
+/**
+ * The session of the revoke role, between which moments of our clock it is used, and by how many just now.
+ */
 interface Revoker {
   client: IAMClient;
   from: number;

@@ -32,7 +32,7 @@ const retryableNames =
 const keysNotFetched =
   /(?:retrieve|fetch|download|reach|connect|contact|communicat|timed? ?out)[^.]*(?:key|identity provider|idp|jwks|openid|discovery|issuer)/i;
 
-/** The SDK's own words for a connection that never stood: it calls that by the name of an answer that is late. */
+/** The SDK's words for a connection that never stood; it has the name of an answer that is late. */
 const neverConnected = /did not establish a connection/;
 
 /** What the SDK calls having nothing to sign with. */
@@ -66,7 +66,8 @@ export function toProviderError(
       mayHaveMinted: !neverSent(error) && !noCredentials.test(name ?? ''),
     });
   const text = `${call}: ${providerCode} (HTTP ${status}${request})`;
-  // An answer that could not be read may have carried a credential: nothing of it is repeated. IAM gives none.
+  // An answer that could not be read may have carried a credential: nothing of it is repeated. IAM gives
+  // none.
   if (status < 300) {
     const retryable = call.startsWith('iam:');
     return new ProviderError('upstream_mismatch', text, { providerCode, mayHaveMinted: true, retryable });

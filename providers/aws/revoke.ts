@@ -156,8 +156,8 @@ const aheadMs = (clock: ObservedClock) => Math.max(0, clock.skewMs() ?? 0);
 const latestNow = (clock: ObservedClock) => new Date(clock.ours().getTime() + aheadMs(clock));
 
 /**
- * Of a session whose mint's answer was lost, nothing but our own time is known: where AWS's clock is ahead, it
- * was opened later by that.
+ * Of a session whose mint's answer was lost, nothing but our own time is known: where AWS's clock is ahead,
+ * it was opened later by that.
  */
 async function byTheirClock(
   targets: RevocationTarget[],

@@ -120,7 +120,7 @@ async function readPolicy(
   return decoded(answer.PolicyDocument);
 }
 
-/** IAM gives documents percent-encoded (RFC 3986); Ceph's radosgw as they are, where a `%` may stand alone. */
+/** IAM gives documents percent-encoded (RFC 3986); Ceph's radosgw as they are, with a `%` by itself. */
 function decoded(document: string): string {
   if (document.trimStart().startsWith('{')) return document;
   try {

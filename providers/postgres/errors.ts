@@ -30,8 +30,8 @@ export interface FailureContext {
 /** Whatever was thrown, as a ProviderError without the statement and without what was in it. */
 export function asProviderError(thrown: unknown, { signal, doing }: FailureContext): ProviderError {
   const committing = thrown instanceof CommitFailed;
-  // Without a commit, what was begun ends with its connection. The broker's reason for giving up knows nothing
-  // of that.
+  // Without a commit, what was begun ends with its connection. The broker's reason for giving up knows
+  // nothing of that.
   if (signal.aborted && (committing || thrown === signal.reason || !(thrown instanceof ProviderError)))
     return new ProviderError('upstream_timeout', `PostgreSQL did not answer in time while ${doing}`, {
       mayHaveMinted: committing,
