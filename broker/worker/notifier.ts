@@ -37,8 +37,8 @@ export function fanOut(notifiers: readonly Notifier[]): Notifier {
 async function loadBullmq() {
   const [{ Queue, Worker }, { Redis }] = await Promise.all([import('bullmq'), import('ioredis')]);
   /**
-   * Each connection, and each that BullMQ makes of it, has somebody who hears its errors from its first moment
-   * to its last: what answers nonsense, or once too often, would end the process otherwise.
+   * Of each connection, and each that BullMQ makes of it, errors are heard from its first moment to its last:
+   * what answers nonsense, or once too often, would end the process otherwise.
    */
   class HeardRedis extends Redis {
     constructor(url: string, options: RedisOptions) {
