@@ -5,13 +5,19 @@
 
 import { Counter, Gauge, type Registry } from 'prom-client';
 import { backoffMs } from './backoff.ts';
+import type { Clock } from './vocabulary.ts';
 
 export interface SideChannelDeps {
   log: { warn(fields: object, message: string): void; info(fields: object, message: string): void };
   metrics: SideChannelMetrics;
   /** Jitter, 0 to 1. */
   random(): number;
+  /** Where it is given, what fails, works and fails again within a minute fails on and off: that is said once. */
+  clock?: Clock;
 }
+
+/** So long without a failure, and it works. */
+const steadyMs = 60_000;
 
 export type SideChannelMetrics = ReturnType<typeof createSideChannelMetrics>;
 
@@ -53,26 +59,44 @@ export function createSideChannel(name: string, consequence: string, deps: SideC
   const labels = { channel: name };
   let failures = 0;
   let lost = 0;
+  /** When it was back last, after how many failures. */
+  let back = { at: Number.NEGATIVE_INFINITY, failures: 0 };
+  let onAndOff = false;
+  const now = () => deps.clock?.now().getTime() ?? Number.POSITIVE_INFINITY;
   metrics.failing.set(labels, 0);
+  const say = (about: object, what: string) =>
+    log.warn(
+      { channel: name, ...about },
+      `${name} ${what}: ${consequence}. It is tried again with growing pauses; this is said once`,
+    );
+  const sayBack = () => {
+    log.info({ channel: name, failures: back.failures, dropped: lost }, `${name} works again`);
+    lost = 0;
+    onAndOff = false;
+  };
   return {
     failed: (about) => {
-      failures += 1;
+      const again = failures === 0 && now() - back.at < steadyMs;
+      failures = again ? back.failures + 1 : failures + 1;
       metrics.failures.inc(labels);
-      if (failures === 1) {
-        metrics.failing.set(labels, 1);
-        log.warn(
-          { channel: name, ...about },
-          `${name} fails: ${consequence}. It is tried again with growing pauses; this is said once`,
-        );
+      metrics.failing.set(labels, 1);
+      if (again && !onAndOff) say(about, 'fails on and off');
+      else if (!again && failures === 1) {
+        onAndOff = false;
+        say(about, 'fails');
       }
+      onAndOff ||= again;
       return backoffMs(failures, random());
     },
     works: () => {
-      if (failures === 0) return;
-      log.info({ channel: name, failures, dropped: lost }, `${name} works again`);
-      metrics.failing.set(labels, 0);
+      if (failures === 0) {
+        if (onAndOff && now() - back.at >= steadyMs) sayBack();
+        return;
+      }
+      back = { at: now(), failures };
       failures = 0;
-      lost = 0;
+      metrics.failing.set(labels, 0);
+      if (!onAndOff) sayBack();
     },
     dropped: (count) => {
       lost += count;
