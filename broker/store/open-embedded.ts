@@ -39,7 +39,7 @@ export async function openEmbedded(options: StoreOptions): Promise<Store> {
   }
 }
 
-/** Made once: whoever opens many in one process would have it made anew for each, which is half of the time. */
+/** Made once: made anew for each of many that one process opens, it would be half of the time. */
 let engine: Promise<WebAssembly.Module> | undefined;
 
 async function compileEngine(): Promise<WebAssembly.Module> {
