@@ -7,6 +7,8 @@ import type { Digest } from './cells.ts';
 const previewed = 2;
 /** Arguments that are shown one by one; a call with more is shown by its digest alone. */
 const maxShown = 64;
+/** Longer names are nobody's: a token that was sent in the wrong place, or what is to fill the record. */
+const longestName = 128;
 
 /**
  * Arguments as they are kept: of each its type, a keyed digest, and for texts the length and the first two
@@ -14,7 +16,8 @@ const maxShown = 64;
  */
 export function shownArguments(args: JsonObject, digest: Digest): JsonObject {
   const entries = Object.entries(args);
-  if (entries.length > maxShown) return { '*': { type: 'object', digest: digestOfValue(args, digest) } };
+  if (entries.length > maxShown || entries.some(([name]) => name.length > longestName))
+    return { '*': { type: 'object', digest: digestOfValue(args, digest) } };
   return Object.fromEntries(entries.map(([name, value]) => [name, shownValue(value, digest)]));
 }
 
