@@ -12,7 +12,7 @@ export interface SideChannelDeps {
   metrics: SideChannelMetrics;
   /** Jitter, 0 to 1. */
   random(): number;
-  /** Where it is given, what fails, works and fails again within a minute fails on and off: that is said once. */
+  /** Where it is given: what is back and fails again within a minute fails on and off, which is said once. */
   clock?: Clock;
 }
 
