@@ -74,9 +74,12 @@ export async function agreeToProposal(
   if (rows.length > 0) return { agent, version: next.version, sha256, outcome: 'published', proposal: id };
   const now = await provenProposal(store, id);
   if (now.status !== 'proposed') throw decided(now);
-  throw new WritError('precondition_failed', {
-    detail: 'It was refused before, or another version is in force by now: propose it again.',
-  });
+  const inForce = await store.prisma.agent.findUnique({ where: { name: agent }, select: { version: true } });
+  const why =
+    (inForce?.version ?? 0) === baseVersion
+      ? 'It was refused before, by the record'
+      : 'Another version is in force by now';
+  throw new WritError('precondition_failed', { detail: `${why}: propose it again.` });
 }
 
 /** Why this admin may not agree to it; null = they may. */

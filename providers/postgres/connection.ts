@@ -62,15 +62,9 @@ function tlsOptions({ sslMode, address }: Target, ca: string | null) {
   return { ca: ca === null ? [...rootCertificates] : ca, rejectUnauthorized: true, host: address.host };
 }
 
-/**
- * Whoever has waited for another sees what that one made, the catalogue's rows too, whatever isolation the
- * server, the database or the role has by default.
- */
-const begin = 'BEGIN ISOLATION LEVEL READ COMMITTED';
-
 /** A transaction of which nothing stays, whatever comes of it. */
 export async function withoutTrace<T>(connection: Connection, work: () => Promise<T>): Promise<T> {
-  await connection.query(`${begin}; ${ownSettings}`);
+  await connection.query(`BEGIN; ${ownSettings}`);
   try {
     return await work();
   } finally {
@@ -80,7 +74,7 @@ export async function withoutTrace<T>(connection: Connection, work: () => Promis
 
 /** Commits what the work did, or nothing of it. */
 export async function inTransaction<T>(connection: Connection, work: () => Promise<T>): Promise<T> {
-  await connection.query(`${begin}; ${ownSettings}`);
+  await connection.query(`BEGIN; ${ownSettings}`);
   let result: T;
   try {
     result = await work();
@@ -108,6 +102,8 @@ export class CommitFailed extends Error {
  * own, nothing waits for long, and what is committed is on the standbys that are waited for.
  */
 const ownSettings = [
+  // Whoever has waited for another sees what that one made, whatever is the default of server, database or role.
+  `SET LOCAL transaction_isolation = 'read committed'`,
   `SET LOCAL search_path = pg_catalog, pg_temp`,
   `SET LOCAL statement_timeout = '10s'`,
   `SET LOCAL lock_timeout = '5s'`,
