@@ -102,7 +102,7 @@ export class CommitFailed extends Error {
  * own, nothing waits for long, and what is committed is on the standbys that are waited for.
  */
 const ownSettings = [
-  // Whoever has waited for another sees what that one made, whatever is the default of server, database or role.
+  // Whoever has waited for another sees what that one made, whatever the default of server, database or role.
   `SET LOCAL transaction_isolation = 'read committed'`,
   `SET LOCAL search_path = pg_catalog, pg_temp`,
   `SET LOCAL statement_timeout = '10s'`,
