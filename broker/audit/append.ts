@@ -7,8 +7,10 @@ import type { EventName } from './events.ts';
 
 /** SQL expressions of one row of the record. */
 export interface AuditRow {
-  /** Whose history: the id of a session or of a pre-approval, `agent:<name>`, `login:<id>`, `locks`, or
-   * `system`. */
+  /**
+   * Whose history: the id of a session or of a pre-approval, `agent:<name>`, `login:<token hash>`, `locks`,
+   * or `system`.
+   */
   chain: string;
   at: string;
   /** By `event`, `eventBy`, `eventAmong` or `eventWhen`: the compiler refuses any other text. */

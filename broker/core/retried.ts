@@ -31,7 +31,7 @@ export function createRetried(
       const episode = failing.get(name) ?? { failures: 0, reasons: new Set(), saidAt: Number.NEGATIVE_INFINITY };
       failing.set(name, episode);
       episode.failures += 1;
-      const { code, message: words } = error as { code?: unknown; message?: unknown };
+      const { code, message: words } = (error ?? {}) as { code?: unknown; message?: unknown };
       const reason = `${String(code)} ${String(words)}`;
       const isNew = !episode.reasons.has(reason) && episode.reasons.size < mostReasons;
       if (!isNew && now - episode.saidAt < againMs) return;

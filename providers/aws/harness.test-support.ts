@@ -12,7 +12,7 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { manualClock } from '../../broker/core/clock.ts';
 import type { PolicyDocument } from '../../sandbox/aws/policy.ts';
 import { type AwsSandboxOptions, startAwsSandbox } from '../../sandbox/aws/start.ts';
-import type { JsonObject, ProviderDeps } from '../contract.ts';
+import type { JsonObject, ProviderDeps, RevocationTarget } from '../contract.ts';
 import { createAwsProvider } from './index.ts';
 import { awsSettings } from './settings.ts';
 
@@ -129,6 +129,26 @@ export async function readObject(
 ): Promise<'accepted' | 'refused'> {
   const client = s3ClientFor(harness, credential);
   return settled(client.send(new GetObjectCommand({ Bucket: bucket, Key: key }))).finally(() => client.destroy());
+}
+
+/** A lease on the orders bucket, what revocation needs of it, and a use of its credential. */
+export async function lease(harness: AwsHarness, leaseId: string, ttl = 900) {
+  const params = harness.provider.params.parse({ role: agentRole, service: 's3', access: 'read', bucket: 'orders' });
+  const plan = harness.provider.plan(params, ttl);
+  const intentAt = harness.clock.now();
+  const who = { leaseId, sessionId: 'ses_x', agent: 'invoice-bot' };
+  const issued = await harness.provider.issue({ plan, ...who, signal: new AbortController().signal });
+  const target: RevocationTarget = {
+    leaseId,
+    plan,
+    handle: issued.handle,
+    secret: null,
+    reserved: null,
+    intentAt,
+    providerExpiresAt: issued.providerExpiresAt,
+    settlingSince: null,
+  };
+  return { issued, target, use: () => readObject(harness, issued.credential, 'customers/42/a.txt') };
 }
 
 export async function settled(call: Promise<unknown>): Promise<'accepted' | 'refused'> {

@@ -4,34 +4,10 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import type { ProviderError, RevocationOutcome, RevocationTarget } from '../contract.ts';
 import { denialFor, denialPolicyName, denies } from './denial.ts';
-import { type AwsBenchOptions, type AwsHarness, agentRole, readObject, withBench } from './harness.test-support.ts';
+import { type AwsBenchOptions, type AwsHarness, agentRole, lease, withBench } from './harness.test-support.ts';
 import { inlinePolicyLimit } from './role-policy.ts';
 
 const never = () => new AbortController().signal;
-
-async function lease(harness: AwsHarness, leaseId: string, ttl = 900) {
-  const params = harness.provider.params.parse({ role: agentRole, service: 's3', access: 'read', bucket: 'orders' });
-  const plan = harness.provider.plan(params, ttl);
-  const intentAt = harness.clock.now();
-  const issued = await harness.provider.issue({
-    plan,
-    leaseId,
-    sessionId: 'ses_x',
-    agent: 'invoice-bot',
-    signal: never(),
-  });
-  const target: RevocationTarget = {
-    leaseId,
-    plan,
-    handle: issued.handle,
-    secret: null,
-    reserved: null,
-    intentAt,
-    providerExpiresAt: issued.providerExpiresAt,
-    settlingSince: null,
-  };
-  return { target, use: () => readObject(harness, issued.credential, 'customers/42/a.txt') };
-}
 
 /** A lease of the database only: as many as a test needs, all of the same role. */
 const paper = (harness: AwsHarness, template: RevocationTarget, count: number): RevocationTarget[] =>

@@ -6,33 +6,14 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import type { JsonObject, ProviderError, RevocationTarget } from '../contract.ts';
+import type { JsonObject, ProviderError } from '../contract.ts';
 import { denialPolicyName } from './denial.ts';
 import { toProviderError } from './errors.ts';
-import { type AwsHarness, agentRole, readObject, revokeRole, withBench } from './harness.test-support.ts';
+import { type AwsHarness, agentRole, lease, revokeRole, withBench } from './harness.test-support.ts';
 import { createAwsProvider } from './index.ts';
 import { awsSettings } from './settings.ts';
 
 const never = () => new AbortController().signal;
-
-async function lease(harness: AwsHarness, leaseId: string, ttl = 900) {
-  const params = harness.provider.params.parse({ role: agentRole, service: 's3', access: 'read', bucket: 'orders' });
-  const plan = harness.provider.plan(params, ttl);
-  const intentAt = harness.clock.now();
-  const who = { leaseId, sessionId: 'ses_x', agent: 'invoice-bot' };
-  const issued = await harness.provider.issue({ plan, ...who, signal: never() });
-  const target: RevocationTarget = {
-    leaseId,
-    plan,
-    handle: issued.handle,
-    secret: null,
-    reserved: null,
-    intentAt,
-    providerExpiresAt: issued.providerExpiresAt,
-    settlingSince: null,
-  };
-  return { issued, target, use: () => readObject(harness, issued.credential, 'customers/42/a.txt') };
-}
 
 const documentOf = (harness: AwsHarness) =>
   JSON.parse(harness.sandbox.inlinePolicies(agentRole)[denialPolicyName] ?? 'null') as {
