@@ -237,7 +237,7 @@ describe('several commands at once', { skip }, () => {
     const prepare = (databaseUrl: string) =>
       applyPreparation({ databaseUrl, schema: 'public', migrationRole, runtimeRole, runtimePassword: 'a'.repeat(32) });
     try {
-      const applied = await Promise.all(Array.from({ length: 6 }, (_, n) => prepare(databases[n % 2]!.direct)));
+      const applied = await Promise.all(Array.from({ length: 12 }, (_, n) => prepare(databases[n % 2]!.direct)));
       assert.equal(applied.filter(({ pending }) => pending.length > 0).length, 2, 'each was migrated once');
       for (const { direct } of databases) {
         const store = await openStore({

@@ -3,6 +3,8 @@
  * brokers run as. Whoever has the second alone can neither change history nor the schema. Idempotent: run it
  * again with every release.
  */
+import { randomInt } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
 import { scramVerifier } from '../core/scram-verifier.ts';
 import { migrate } from './migrate.ts';
@@ -213,10 +215,18 @@ async function pendingOf(client: pg.Client, { schema }: PrepareOptions): Promise
 const lockKey = 72_707_370;
 
 /**
- * A transaction that waits for the same of another process: what it finds is as that one left it. Roles are
- * of the whole server, a lock is of its database: of two that make the same role at once, one tries again.
+ * Each failed try means that somebody else's succeeded: more than that many commands for one role at the same
+ * moment are not expected.
  */
-async function oneAtATime<T>(client: pg.Client, work: () => Promise<T>, tries = 3): Promise<T> {
+const mostTries = 50;
+const pauseMs = { least: 20, most: 200 };
+
+/**
+ * A transaction that waits for the same of another process: what it finds is as that one left it. Roles are
+ * of the whole server, a lock is of its database: of two that change the same role at once, PostgreSQL
+ * refuses one instead of letting it wait, and that one tries again.
+ */
+async function oneAtATime<T>(client: pg.Client, work: () => Promise<T>, tries = mostTries): Promise<T> {
   await client.query('BEGIN ISOLATION LEVEL READ COMMITTED');
   try {
     await client.query('SELECT pg_advisory_xact_lock($1)', [lockKey]);
@@ -225,15 +235,21 @@ async function oneAtATime<T>(client: pg.Client, work: () => Promise<T>, tries = 
     return done;
   } catch (error) {
     await client.query('ROLLBACK').catch(() => {});
-    if (tries > 1 && isMadeMeanwhile(error)) return oneAtATime(client, work, tries - 1);
-    throw error;
+    if (tries <= 1 || !isMadeMeanwhile(error)) throw error;
+    await setTimeout(randomInt(pauseMs.least, pauseMs.most));
+    return oneAtATime(client, work, tries - 1);
   }
 }
 
 /** A role that was not there when it was looked for, or rights that somebody else is giving. */
 function isMadeMeanwhile(error: unknown): boolean {
   const { code, message } = error as { code?: string; message?: string };
-  return code === '23505' || code === '42710' || (code === 'XX000' && /concurrently updated/.test(message ?? ''));
+  return (
+    code === '23505' ||
+    code === '42710' ||
+    code === '40P01' ||
+    (code === 'XX000' && /concurrently updated/.test(message ?? ''))
+  );
 }
 
 async function connected<T>(options: PrepareOptions, work: (client: pg.Client) => Promise<T>): Promise<T> {
