@@ -99,6 +99,22 @@ test('an unverified e-mail proves nothing, still counts against its holder, and 
   assert.ok(isApprover(person('owner@example.com'), ['user:Owner@example.com']));
 });
 
+test('an e-mail is verified by what stands beside it, not by another place that names another address', () => {
+  const read = (signed: Record<string, unknown>, more: Record<string, unknown>) =>
+    identityFromClaims({ iss: 'i', sub: 's', ...signed }, names, more);
+  const verified = { email: 'mine@example.com', email_verified: true };
+  const taken = read({ email: 'owner@example.com' }, verified);
+  assert.deepEqual([taken.email, taken.emailVerified], ['owner@example.com', undefined]);
+  assert.ok(!isApprover(taken, ['user:owner@example.com', 'user:mine@example.com']));
+  for (const [signed, more] of [
+    [{}, verified],
+    [{ email: 'Mine@example.com' }, verified],
+    [verified, { email: 'other@example.com', email_verified: false }],
+    [verified, {}],
+  ] as const)
+    assert.ok(isApprover(read(signed, more), ['user:mine@example.com']), JSON.stringify([signed, more]));
+});
+
 test('one account stays one person over its history of e-mails, and two accounts of one e-mail are one', () => {
   const now = person('new@example.com', { subject: '7', former: [email('old@example.com')] });
   assert.equal(likeness(now, email('old@example.com')), 'same');

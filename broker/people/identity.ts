@@ -99,9 +99,16 @@ function checkReadable(claim: string, value: unknown): void {
 
 /**
  * Maps verified OIDC claims to an identity. Claims of the wrong type are left out, never guessed.
+ * @param signed of the ID token
+ * @param more of userinfo: what the signed token says wins
  * @throws TypeError when `iss` or `sub` is missing; `GroupsNotDelivered`, `UnreadableClaim`
  */
-export function identityFromClaims(claims: Record<string, unknown>, names: IdentityClaims): Identity {
+export function identityFromClaims(
+  signed: Record<string, unknown>,
+  names: IdentityClaims,
+  more: Record<string, unknown> = {},
+): Identity {
+  const claims = { ...more, ...signed };
   const { iss, sub } = claims;
   if (typeof iss !== 'string' || typeof sub !== 'string' || sub === '') throw new TypeError('claims lack iss or sub');
   for (const claim of [
@@ -130,12 +137,21 @@ export function identityFromClaims(claims: Record<string, unknown>, names: Ident
   };
   if (namesNoGroups(groups)) identity.groupsUnknown = true;
   if (typeof claims.email === 'string') identity.email = claims.email;
-  const verified = claimAt(claims, names.emailVerifiedClaim ?? 'email_verified');
+  // "Verified" is said of the address beside it: where the two name different ones, of that one alone.
+  const verifiedBy = sameAddress(signed.email, more.email) ? claims : signed;
+  const verified = claimAt(verifiedBy, names.emailVerifiedClaim ?? 'email_verified');
   if (verified !== undefined) identity.emailVerified = saysYes(verified);
   if (typeof claims.preferred_username === 'string') identity.username = claims.preferred_username;
   if (typeof claims.name === 'string') identity.name = claims.name;
   return identity;
 }
+
+/** True too where one of them names none. */
+const sameAddress = (one: unknown, other: unknown): boolean =>
+  typeof one !== 'string' ||
+  typeof other !== 'string' ||
+  one === other ||
+  isSame({ kind: 'email', value: one }, { kind: 'email', value: other });
 
 /**
  * A provider that has too many groups for a token sends a pointer instead: `_claim_names` (OpenID Connect
@@ -240,6 +256,14 @@ export function likenessToOwner(identity: Identity, owner: string): Likeness {
 /** Whether two sign-ins may be one person's: the same account, or a name in common. */
 export function isSamePerson(one: Identity, other: Identity): boolean {
   return allNames(one).some((name) => allNames(other).some((another) => maySame(name, another)));
+}
+
+/**
+ * Whether two sign-ins are surely one person's: a name in common that both have proven. What opens a page or
+ * takes something back; a user name or an unverified e-mail is whatever its holder wrote.
+ */
+export function isSurelySame(one: Identity, other: Identity): boolean {
+  return provenNames(one).some((name) => isProvenName(other, name));
 }
 
 /**

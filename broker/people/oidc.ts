@@ -207,7 +207,7 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
         configuration.serverMetadata().userinfo_endpoint === undefined
           ? {}
           : await oidc.fetchUserInfo(configuration, tokens.access_token, claims.sub);
-      const identity = identityFromClaims({ ...more, ...claims }, settings);
+      const identity = identityFromClaims(claims, settings, more);
       const renewal = { accessToken: tokens.access_token, refreshToken: tokens.refresh_token };
       return { identity, renewal: canRenew(configuration, settings, identity, more, renewal) ? renewal : null };
     },
@@ -223,8 +223,8 @@ export function oidcClient(settings: OidcSettings, publicUrl: string, clock: Clo
         const more = hasUserInfo(configuration)
           ? await oidc.fetchUserInfo(configuration, accessToken, identity.subject)
           : {};
-        const told = { ...more, ...claims, iss: identity.issuer, sub: identity.subject };
-        const now = identityFromClaims(told, settings);
+        const signed = { ...claims, iss: identity.issuer, sub: identity.subject };
+        const now = identityFromClaims(signed, settings, more);
         const refreshToken = tokens?.refresh_token ?? renewal.refreshToken;
         return saysAsMuch(now, identity) ? { identity: now, renewal: { accessToken, refreshToken } } : null;
       } catch (error) {
