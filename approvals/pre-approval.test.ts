@@ -324,6 +324,9 @@ for (const backend of await testBackends())
       const caller = await open();
       const grant = await ask(caller, 'one');
       await assert.rejects(withdraw(id, second), code('forbidden'));
+      // An address that nobody verified is whatever its holder wrote.
+      const posing = { ...second, email: 'owner@example.com', emailVerified: false };
+      await assert.rejects(withdraw(id, posing), code('forbidden'));
       await withdraw(id, second, true);
       await assert.rejects(withdraw(id), code('conflict'));
       const row = await h.store.prisma.grant.findUniqueOrThrow({ where: { id: grant.id } });

@@ -8,7 +8,7 @@ import { WritError } from '../broker/core/errors.ts';
 import { decisionReason, preApprovalEnd } from '../broker/core/reasons.ts';
 import type { Clock } from '../broker/core/vocabulary.ts';
 import { lapseGrant } from '../broker/grants/transitions.ts';
-import { type Admin, isSamePerson } from '../broker/people/identity.ts';
+import { type Admin, isSurelySame } from '../broker/people/identity.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import { settleNotices } from './notices.ts';
 import { endPreApprovals } from './pre-approval-transitions.ts';
@@ -47,7 +47,7 @@ export async function withdrawPreApproval(
   { id, by, isAdmin, requestId }: { id: string; by: Admin; isAdmin: boolean; requestId: string },
 ): Promise<void> {
   const given = await readPreApproval(store, id, clock.now());
-  const own = by.identity !== null && isSamePerson(by.identity, given.giver);
+  const own = by.identity !== null && isSurelySame(by.identity, given.giver);
   if (!own && !isAdmin) throw new WritError('forbidden', { detail: 'Whoever gave it withdraws it, or an admin.' });
   const values = [id, clock.now(), by.name, requestId];
   const done = await store.run(endStatement, values);

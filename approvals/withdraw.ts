@@ -9,7 +9,7 @@ import { isBatch, isBatchSql } from '../broker/core/questions.ts';
 import { decisionReason } from '../broker/core/reasons.ts';
 import type { Clock } from '../broker/core/vocabulary.ts';
 import { lapseGrant } from '../broker/grants/transitions.ts';
-import { type Identity, isSamePerson, personRef } from '../broker/people/identity.ts';
+import { type Identity, isSurelySame, personRef } from '../broker/people/identity.ts';
 import type { Statement, Store } from '../broker/store/open.ts';
 import { isOpenBatch } from './batch.ts';
 import { type GrantUnderReview, loadForReview } from './eligibility.ts';
@@ -36,7 +36,7 @@ ${lapseGrant('due', '$2::timestamptz')}
 export const mayWithdraw = (person: Identity, grant: GrantUnderReview): boolean =>
   (grant.status === 'pending' || grant.status === 'approved') &&
   (!isBatch(grant.capability) || isOpenBatch(grant)) &&
-  grant.approvals.some(({ reviewer }) => isSamePerson(reviewer, person));
+  grant.approvals.some(({ reviewer }) => isSurelySame(reviewer, person));
 
 /**
  * @throws WritError `not_found`; `forbidden` (they gave no approval); `conflict` (collected, or over)
@@ -48,7 +48,7 @@ export async function withdraw(
   const grant = await loadForReview(store, grantId);
   const over = () =>
     new WritError('conflict', { detail: 'There is nothing to take back any more: it was collected, or it is over.' });
-  if (!grant.approvals.some((approval) => isSamePerson(approval.reviewer, reviewer)))
+  if (!grant.approvals.some((approval) => isSurelySame(approval.reviewer, reviewer)))
     throw new WritError('forbidden', { detail: 'Only whoever approved it takes the approval back.' });
   if (!mayWithdraw(reviewer, grant)) throw over();
   const done = await store.run(withdrawStatement, [grant.id, clock.now(), personRef(reviewer), requestId]);

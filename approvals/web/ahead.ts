@@ -6,7 +6,7 @@ import express, { type Request, type Response, type Router } from 'express';
 import { guardHeaders, notice, sendPage } from '../../broker/console/shell.ts';
 import { WritError } from '../../broker/core/errors.ts';
 import type { Json, JsonObject } from '../../broker/core/vocabulary.ts';
-import { type Identity, isSamePerson, personRef } from '../../broker/people/identity.ts';
+import { type Identity, isSurelySame, personRef } from '../../broker/people/identity.ts';
 import { checkCsrf, type Login, loadLogin, requirePerson, viewerOf } from '../../broker/people/login.ts';
 import type { Bound, Bounds } from '../bounds.ts';
 import type { PagesDeps } from '../contract.ts';
@@ -68,7 +68,7 @@ export function aheadRouter(deps: PagesDeps): Router {
     const login = await requirePerson(deps, req, res);
     if (login === null) return;
     const given = await readPreApproval(deps.store, idIn(req.params.id), deps.clock.now());
-    const own = isSamePerson(login.identity, given.giver);
+    const own = isSurelySame(login.identity, given.giver);
     if (!own && !isAdmin(login.identity)) throw new WritError('not_found');
     sendPage(res, {
       title: given.id,

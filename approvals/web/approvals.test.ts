@@ -343,6 +343,9 @@ test('an approval that nobody collected is taken back by who gave it, and by nob
   const second = person('second@example.com', { groups: ['billing'] });
   assert.doesNotMatch((await get(path, second)).html, /value="withdraw"/);
   assert.equal((await post(path, second, { verdict: 'withdraw' })).status, 403);
+  const posing = { ...second, email: owner.email!, emailVerified: false };
+  assert.doesNotMatch((await get(path, posing)).html, /value="withdraw"/);
+  assert.equal((await post(path, posing, { verdict: 'withdraw' })).status, 403, 'nobody verified its address');
   assert.equal((await row()).status, 'approved');
   assert.match((await get(path, owner)).html, /value="withdraw"/);
   assert.equal((await post(path, owner, { verdict: 'withdraw' })).status, 303);
@@ -568,8 +571,11 @@ test('the next ones like an approved request are approved ahead of time, on a pa
   });
   assert.match((await get('/pre-approvals', owner)).html, /0 of 3 used/);
   const other = person('other@example.com', { groups: ['billing'] });
-  assert.equal((await get(at, other)).status, 404);
-  assert.equal((await post(at, other, {})).status, 403);
+  const posing = { ...other, email: owner.email!, emailVerified: false };
+  for (const person of [other, posing]) {
+    assert.equal((await get(at, person)).status, 404);
+    assert.equal((await post(at, person, {})).status, 403);
+  }
   assert.equal((await post(at, owner, {})).status, 303);
   assert.match((await get(at, owner)).html, /it was withdrawn/);
 });
