@@ -172,7 +172,10 @@ export interface RevocationTarget {
    * answer was lost).
    */
   providerExpiresAt: Date;
-  /** When `revoke` first answered `settling` for this lease; null before. */
+  /**
+   * Since when `revoke` has found the kill of this lease in place; null before, and after a failure: what was
+   * in place meanwhile is not known.
+   */
   settlingSince: Date | null;
 }
 
@@ -184,13 +187,14 @@ export type RevocationOutcome =
   | ({ state: 'revoked'; evidence: JsonObject } & SideEffects)
   /**
    * The kill is in place at the provider but its documented lag has not passed: call again at `recheckAt`.
+   * `anew`: it had gone and was made again, so that `settlingSince` is now.
    */
-  | ({ state: 'settling'; recheckAt: Date; evidence: JsonObject } & SideEffects)
+  | ({ state: 'settling'; recheckAt: Date; evidence: JsonObject; anew?: boolean } & SideEffects)
   /**
    * Nothing can end it before its natural expiry (revocability `expiry`, or the secret was lost in a crash).
    */
   | { state: 'wait_for_expiry'; evidence: JsonObject }
-  | { state: 'failed'; error: ProviderError };
+  | ({ state: 'failed'; error: ProviderError } & Pick<SideEffects, 'rewritten'>);
 
 /** What a write of a shared document did to leases that were not asked about. */
 export interface SideEffects {

@@ -340,6 +340,33 @@ for (const backend of await testBackends()) {
       assert.deepEqual((await harness.eventsOf(lease)).slice(-2), ['lease.settling', 'lease.revoked']);
     });
 
+    test('a lag starts anew where the kill had gone, and after a failure, when nobody knows what stood meanwhile', async () => {
+      const provider = harness.provider('plain');
+      let anew = false;
+      const settling = async () => ({
+        ...{ state: 'settling' as const, anew, evidence: {} },
+        recheckAt: new Date(harness.clock.now().getTime() + 30_000),
+      });
+      const lease = await revoking('plain');
+      const next = async () => {
+        await harness.tick();
+        harness.clock.advance(30_000);
+        return (await harness.row(lease)).settlingSince;
+      };
+      provider.script.revoke = settling;
+      const first = await next();
+      assert.deepEqual(await next(), first, 'it stood all the while');
+      anew = true;
+      const second = await next();
+      assert.ok(second! > first!);
+      anew = false;
+      assert.deepEqual(await next(), second);
+      provider.script.revoke = down;
+      assert.equal(await next(), null);
+      provider.script.revoke = settling;
+      assert.ok((await next())! > second!);
+    });
+
     test('what nothing can end is revoking until its natural end, then expired; the provider is asked once', async () => {
       const provider = harness.provider('plain');
       provider.script.revoke = async () => ({ state: 'wait_for_expiry', evidence: { why: 'no way' } });

@@ -71,8 +71,8 @@ const settleStatement: Statement = {
   name: 'lease_settle',
   text: `
     WITH o AS (
-      SELECT * FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[], $8::text[])
-        AS o (id, status, due_at, evidence, error, settling, text)
+      SELECT * FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[], $8::text[], $9::boolean[])
+        AS o (id, status, due_at, evidence, error, settling, text, anew)
     ), l AS (
 ${settleRevocation('o', '$1::timestamptz')}
       RETURNING lease.id, lease.session_id, lease.grant_id, lease.provider, lease.status, o.error, o.settling, lease.evidence
@@ -192,6 +192,7 @@ async function attempt(
     settled.map((s) => s.error),
     settled.map((s) => s.settling),
     settled.map((s) => s.text),
+    settled.map((s) => s.anew),
   ]);
   await endCollateral(deps, provider, rows[0]?.lock_key ?? null, cutOff);
   await restartLag(deps, provider.name, [...rewritten]);
@@ -313,6 +314,8 @@ interface Settled {
   /** The provider's own words of the failure. */
   text: string | null;
   settling: boolean;
+  /** Its kill had gone and was made again. */
+  anew: boolean;
 }
 
 /** Still revoking, due again once the natural end is past: what a lease is unless the provider says more. */
@@ -324,6 +327,7 @@ const unchanged = (deps: RevokeDeps, row: ClaimedRow): Settled => ({
   error: null,
   text: null,
   settling: false,
+  anew: false,
 });
 
 /** Where it is past by our clock, and was not by the provider's, it is looked at again in a minute. */
@@ -338,7 +342,13 @@ function settle(deps: RevokeDeps, row: ClaimedRow, outcome: RevocationOutcome): 
       deps.metrics.revoked.inc({ provider: row.plan.provider });
       return { ...unchanged(deps, row), status: 'revoked', evidence: outcome.evidence };
     case 'settling':
-      return { ...unchanged(deps, row), dueAt: outcome.recheckAt, evidence: outcome.evidence, settling: true };
+      return {
+        ...unchanged(deps, row),
+        dueAt: outcome.recheckAt,
+        evidence: outcome.evidence,
+        settling: true,
+        anew: outcome.anew === true,
+      };
     case 'wait_for_expiry':
       return { ...unchanged(deps, row), evidence: outcome.evidence };
     case 'failed':

@@ -105,12 +105,13 @@ export const expireLease = (where: string, at: string): string => `
 
 /**
  * revoking → revoked / expired / failed, or on with revoking. What somebody else has settled stays settled.
- * @param o alias of rows with `id`, `status`, `due_at`, `evidence` (JSON text), `error`, `text` and
- *   `settling`
+ * @param o alias of rows with `id`, `status`, `due_at`, `evidence` (JSON text), `error`, `text`,
+ *   `settling` and `anew`: the lag begins now
  */
 export const settleRevocation = (o: string, at: string): string => `
       UPDATE lease SET status = ${o}.status, evidence = coalesce(${o}.evidence::jsonb, lease.evidence), last_error = ${o}.error, provider_text = ${o}.text,
-             settling_since = CASE WHEN ${o}.settling THEN coalesce(lease.settling_since, ${at}) ELSE lease.settling_since END,
+             settling_since = CASE WHEN ${o}.error IS NOT NULL THEN NULL WHEN ${o}.anew THEN ${at}
+                                   WHEN ${o}.settling THEN coalesce(lease.settling_since, ${at}) ELSE lease.settling_since END,
              due_at = CASE WHEN ${o}.status = 'revoking' THEN ${o}.due_at END,
              sealed = CASE WHEN ${o}.status = 'revoking' THEN lease.sealed END,
              marks = CASE WHEN ${o}.status = 'revoking' THEN lease.marks ELSE '{}' END,

@@ -72,6 +72,33 @@ test('a denial that somebody removed is written again and its lag starts again',
   });
 });
 
+test('a denial that was written again, and could not be read back, starts its lag at the next look', async () => {
+  const afterWrite = { fail: () => {} };
+  const onAction = (action: string) => action === 'PutRolePolicy' && afterWrite.fail();
+  await withBench(
+    async (harness) => {
+      const [a, b] = [await lease(harness, 'lse_due'), await lease(harness, 'lse_beside')];
+      const both = [a.target, b.target];
+      const [first] = await harness.provider.revoke(both, both, never());
+      assert.ok(first?.state === 'settling' && first.anew === true);
+      for (const target of both) target.settlingSince = harness.clock.now();
+      harness.clock.advance(10_000);
+      harness.sandbox.setInlinePolicy(agentRole, denialPolicyName, null);
+      afterWrite.fail = () => harness.sandbox.fault('GetRolePolicy', { code: 'ServiceFailure', status: 500 }, 1);
+      const [failed] = await harness.provider.revoke([a.target], both, never());
+      afterWrite.fail = () => {};
+      assert.ok(failed?.state === 'failed');
+      assert.deepEqual(failed.rewritten, ['lse_beside'], 'whose denial had gone is told all the same');
+      // As the broker does after a failure.
+      a.target.settlingSince = null;
+      const [next] = await harness.provider.revoke([a.target], both, never());
+      assert.ok(next?.state === 'settling' && next.anew === false);
+      assert.equal(next.evidence.denied_since, harness.clock.now().toISOString());
+    },
+    { sandbox: { onAction } },
+  );
+});
+
 test('evidence says when it was seen: after the answer, and a neighbour’s removed denial is told', async () => {
   const slow = { ms: 0, by: (_ms: number) => {} };
   const onAction = (action: string) => slow.by(/RolePolicy$/.test(action) ? slow.ms : 0);

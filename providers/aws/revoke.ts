@@ -37,11 +37,26 @@ export async function revoke(
   const standing = await byTheirClock(outstanding, clients.clock, signal);
   for (const [role, targets] of Map.groupBy(asked, roleOf)) {
     const ofRole = standing.filter((target) => roleOf(target) === role);
+    const missed = new Set<string>();
     try {
-      for (const [target, outcome] of await revokeInRole(role, targets, ofRole, signal, settings, deps, clients))
+      for (const [target, outcome] of await revokeInRole(
+        role,
+        targets,
+        ofRole,
+        missed,
+        signal,
+        settings,
+        deps,
+        clients,
+      ))
         outcomes.set(target, outcome);
     } catch (error) {
-      const failure = { state: 'failed', error: toProviderError(error, 'revoke', signal) } as const;
+      // What was written may stand all the same: the next attempt would find it there, and nothing missing.
+      const failure = {
+        state: 'failed',
+        error: toProviderError(error, 'revoke', signal),
+        ...rewrittenOf(targets, ofRole, missed),
+      } as const;
       for (const target of targets) outcomes.set(target, failure);
     }
   }
@@ -74,10 +89,19 @@ export async function prune(
   }
 }
 
+/** Whoever else was called revoked, and whose denial was not there, is looked at again. */
+function rewrittenOf(due: RevocationTarget[], outstanding: RevocationTarget[], missed: ReadonlySet<string>) {
+  const isDue = new Set(due.map(({ leaseId }) => leaseId));
+  const rewritten = outstanding.map(({ leaseId }) => leaseId).filter((id) => missed.has(id) && !isDue.has(id));
+  return rewritten.length === 0 ? {} : { rewritten };
+}
+
+/** @param missed takes the leases whose denial was not there each time that the policy was read */
 async function revokeInRole(
   role: string,
   due: RevocationTarget[],
   outstanding: RevocationTarget[],
+  missed: Set<string>,
   signal: AbortSignal,
   settings: AwsSettings,
   deps: ProviderDeps,
@@ -90,25 +114,24 @@ async function revokeInRole(
   signal.throwIfAborted();
   const all = [...new Map([...outstanding, ...due].map((target) => [target.leaseId, target])).values()];
   const wanted = all.filter((target) => !isOver(target, clients.clock));
-  const { before, denial, after } = await clients.iam(signal, async (iam) => {
-    const before = await readDenial(iam, role, signal);
+  const shows = (text: string | undefined, target: RevocationTarget) => denies(text, target, latestNow(clients.clock));
+  const { denial, after } = await clients.iam(signal, async (iam) => {
+    const read = async () => {
+      const text = await readDenial(iam, role, signal);
+      for (const target of wanted) if (!shows(text, target)) missed.add(target.leaseId);
+      return text;
+    };
+    const before = await read();
     const denial = await writeDenial(iam, role, wanted, before, latestNow(clients.clock), signal);
-    return { before, denial, after: denial.text === before ? before : await readDenial(iam, role, signal) };
+    return { denial, after: denial.text === before ? before : await read() };
   });
   // After the answer that it is the time of: nothing is known to have been denied earlier.
   const now = deps.clock.now();
-  const shows = (text: string | undefined, target: RevocationTarget) => denies(text, target, latestNow(clients.clock));
-  // Neither there before, nor surely now: whoever else was called revoked is looked at again.
-  const isDue = new Set(due.map(({ leaseId }) => leaseId));
-  const rewritten = outstanding
-    .filter((target) => wanted.includes(target) && !isDue.has(target.leaseId))
-    .filter((target) => !shows(before, target) || !shows(after, target))
-    .map(({ leaseId }) => leaseId);
 
   const lagMs = settings.WRIT_AWS_REVOKE_LAG_SECONDS * 1000;
   const sideEffects = {
     ...(denial.cutOff === null ? {} : { alsoEnded: { issuedBefore: denial.cutOff } }),
-    ...(rewritten.length === 0 ? {} : { rewritten }),
+    ...rewrittenOf(due, outstanding, missed),
   };
   const evidence: JsonObject = {
     role,
@@ -129,11 +152,12 @@ async function revokeInRole(
     if (!shows(after, target)) outcomes.push([target, notThere(role)]);
     else {
       // A denial that had to be written again starts its lag again, whatever was noted before.
-      const since = (shows(before, target) ? target.settlingSince : null) ?? now;
+      const anew = missed.has(target.leaseId);
+      const since = (anew ? null : target.settlingSince) ?? now;
       const effectiveAt = new Date(since.getTime() + lagMs);
       const shown = { evidence: { ...evidence, denied_since: since.toISOString() }, ...sideEffects };
       if (effectiveAt <= now) outcomes.push([target, { state: 'revoked', ...shown }]);
-      else outcomes.push([target, { state: 'settling', recheckAt: effectiveAt, ...shown }]);
+      else outcomes.push([target, { state: 'settling', recheckAt: effectiveAt, anew, ...shown }]);
     }
   }
   return outcomes;

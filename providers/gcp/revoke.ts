@@ -75,7 +75,7 @@ async function disable(
   const since = wasDisabled ? (target.settlingSince ?? now) : now;
   const settled = new Date(Math.min(since.getTime() + lagMs, target.providerExpiresAt.getTime() + keepAfterEndMs));
   if (now >= settled) return { state: 'revoked', evidence: { ...evidence, lag_seconds: lagMs / 1000 } };
-  return { state: 'settling', recheckAt: settled, evidence };
+  return { state: 'settling', recheckAt: settled, anew: !wasDisabled, evidence };
 }
 
 /**
