@@ -63,6 +63,7 @@ export async function migrate(
     throw unreadable(error);
   });
   if (before.pending.length === 0) return [];
+  if (before.pending.length === own.length) await assertUnicode(connection);
   // What the one before has committed is seen once its lock is free, whatever the database's default is.
   await connection.exec('BEGIN ISOLATION LEVEL READ COMMITTED');
   try {
@@ -77,6 +78,21 @@ export async function migrate(
     await connection.exec('ROLLBACK').catch(() => {});
     throw explained(error, before.pending);
   }
+}
+
+/**
+ * Names and words are of any language; where bytes stand for characters, a text is cut in the middle of one.
+ * @throws Error in an operator's words
+ */
+async function assertUnicode(connection: MigrationConnection): Promise<void> {
+  const { rows } = await connection.query<{ encoding: string }>(
+    `SELECT current_setting('server_encoding') AS encoding`,
+  );
+  const encoding = rows[0]?.encoding;
+  if (encoding === 'UTF8') return;
+  throw new Error(
+    `the database has the encoding ${encoding}, and Writ needs UTF8: make one with \`CREATE DATABASE writ ENCODING 'UTF8' TEMPLATE template0\` and name it in DATABASE_URL`,
+  );
 }
 
 /** For this transaction alone: no time limits, and names that are ours. */

@@ -57,6 +57,24 @@ describe('the schema', { skip: !(await testBackends()).includes('postgres') && '
     await asOwner(database.direct, `ALTER DATABASE ${name} RESET default_transaction_isolation`);
   });
 
+  test('is made in no database whose characters are bytes, or of one alphabet; the words say what to make', async () => {
+    for (const encoding of ['SQL_ASCII', 'LATIN1']) {
+      const name = `${new URL(database.direct).pathname.slice(1)}_${encoding.toLowerCase()}`;
+      await asOwner(
+        database.direct,
+        `CREATE DATABASE ${name} ENCODING '${encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`,
+      );
+      const databaseUrl = Object.assign(new URL(database.direct), { pathname: `/${name}` }).href;
+      try {
+        await assert.rejects(openStore({ databaseUrl, dataDir: null }), {
+          message: new RegExp(`encoding ${encoding}, .* UTF8: .*CREATE DATABASE .*DATABASE_URL`),
+        });
+      } finally {
+        await asOwner(database.direct, `DROP DATABASE ${name} WITH (FORCE)`);
+      }
+    }
+  });
+
   test('is made by a role that may make nothing else, where it is there already', async () => {
     const role = newRole();
     await asOwner(database.direct, `CREATE ROLE ${role} LOGIN`, `CREATE SCHEMA ours AUTHORIZATION ${role}`);
