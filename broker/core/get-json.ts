@@ -7,6 +7,7 @@ import { request as requestHttps } from 'node:https';
 import { isIP } from 'node:net';
 import { isGlobal, lookupGlobal, PrivateAddress } from './global-address.ts';
 import { isLoopback } from './loopback.ts';
+import { AskedToWait } from './retry-after.ts';
 
 export interface JsonPlace {
   /** https, or http on loopback. */
@@ -18,7 +19,7 @@ export interface JsonPlace {
   maxBytes: number;
 }
 
-/** @throws Error whose message quotes nothing of the answer; PrivateAddress */
+/** @throws Error whose message quotes nothing of the answer; AskedToWait; PrivateAddress */
 export async function getJson({ url: address, token, allowPrivate, maxBytes }: JsonPlace, signal: AbortSignal) {
   const url = new URL(address);
   const host = url.hostname.replace(/^\[|\]$/g, '');
@@ -34,16 +35,17 @@ export async function getJson({ url: address, token, allowPrivate, maxBytes }: J
   const { promise, resolve, reject } = Promise.withResolvers<unknown>();
   const send = url.protocol === 'https:' ? requestHttps : requestHttp;
   const sent = send(url, { headers, signal, agent: false, ...(free ? {} : { lookup: lookupGlobal }) }, (response) => {
-    const refuse = (why: string) => {
-      reject(new Error(why));
+    const refuse = (why: Error) => {
+      reject(why);
       response.destroy();
     };
-    if (response.statusCode !== 200) return refuse(`status ${response.statusCode}`);
+    const { 'retry-after': after, date } = response.headers;
+    if (response.statusCode !== 200) return refuse(AskedToWait.by(`status ${response.statusCode}`, { after, date }));
     const chunks: Buffer[] = [];
     let size = 0;
     response.on('data', (chunk: Buffer) => {
       size += chunk.length;
-      if (size > maxBytes) return refuse(`more than ${maxBytes} bytes`);
+      if (size > maxBytes) return refuse(new Error(`more than ${maxBytes} bytes`));
       chunks.push(chunk);
     });
     // An answer that is cut off is none.

@@ -2,11 +2,12 @@
  * One POST to an address that somebody else named: no redirect, of the answer no more than is asked for, no
  * way into this network.
  */
-import { type IncomingHttpHeaders, type IncomingMessage, request as requestHttp } from 'node:http';
+import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { isIP } from 'node:net';
 import { isGlobal, lookupGlobal, PrivateAddress } from './global-address.ts';
 import { isLoopback } from './loopback.ts';
+import { retryAfterSeconds } from './retry-after.ts';
 
 export interface PostAnswer {
   status: number;
@@ -52,7 +53,10 @@ export function post(
         const answer = (text: string | null) =>
           resolve({
             status: response.statusCode ?? 0,
-            retryAfterSeconds: retryAfter(response.headers),
+            retryAfterSeconds: retryAfterSeconds({
+              after: response.headers['retry-after'],
+              date: response.headers.date,
+            }),
             text,
           });
         if (readUpTo === undefined) {
@@ -65,14 +69,6 @@ export function post(
     sent.on('error', reject);
     sent.end(body);
   });
-}
-
-/** Seconds; or a time, which the answer's own date makes seconds of (RFC 9110 section 10.2.3). */
-function retryAfter({ 'retry-after': after, date }: IncomingHttpHeaders): number | undefined {
-  if (after === undefined) return undefined;
-  if (/^\d{1,6}$/.test(after)) return Number(after);
-  const seconds = Math.ceil((Date.parse(after) - Date.parse(date ?? '')) / 1000);
-  return seconds >= 0 && seconds < 1_000_000 ? seconds : undefined;
 }
 
 async function readText(response: IncomingMessage, most: number): Promise<string | null> {

@@ -5,6 +5,7 @@
 import * as oidc from 'openid-client';
 import { claimAt } from '../core/claims.ts';
 import { isLoopback } from '../core/loopback.ts';
+import { retryAfterSeconds } from '../core/retry-after.ts';
 import type { Clock, Finding } from '../core/vocabulary.ts';
 import { type ClientKey, clientAuthentication } from './client-authentication.ts';
 import { GroupsNotDelivered, type Identity, type IdentityClaims, identityFromClaims } from './identity.ts';
@@ -287,20 +288,49 @@ function saysAsMuch(now: Identity, before: Identity): boolean {
   );
 }
 
+/** What could not be done just now, and says nothing of the person (RFC 6749 section 4.1.2.1, RFC 8628). */
+const passing = new Set<unknown>(['server_error', 'temporarily_unavailable', 'slow_down']);
+
 /**
- * The provider said no, as opposed to not answering or failing: a 4xx, as the library's error or somewhere in
- * its causes, or the answer is about another person.
+ * The provider said no, as opposed to not answering or failing: a 4xx in a form that providers have, as a
+ * gateway's page in front of it has not; or the answer is about another person.
  */
 function isRefusal(error: unknown): boolean {
+  const chain = causesOf(error);
+  if (chain.some(({ code }) => code === 'OAUTH_JSON_ATTRIBUTE_COMPARISON_FAILED')) return true;
+  const answer = answerIn(chain);
+  if (answer === null || chain.some(({ error: said }) => passing.has(said))) return false;
+  const { status, headers } = answer;
+  if (status < 400 || status > 499 || [408, 425, 429].includes(status)) return false;
+  const isJson = /^application\/(?:[\w.-]+\+)?json\b/i.test(headers.get('content-type') ?? '');
+  return status === 401 || isJson || headers.has('www-authenticate');
+}
+
+/** How long the provider wants to be left alone; undefined when it did not say. */
+export function waitAskedFor(error: unknown): number | undefined {
+  const headers = answerIn(causesOf(error))?.headers;
+  return retryAfterSeconds({ after: headers?.get('retry-after'), date: headers?.get('date') });
+}
+
+type Caused = (Error | Response) & { code?: unknown; error?: unknown; cause?: unknown; response?: unknown };
+
+/** The library's error and what it was made of, which may be the answer itself. */
+function causesOf(error: unknown): Caused[] {
+  const chain: Caused[] = [];
   for (let found = error as Caused | undefined; found instanceof Error || found instanceof Response; ) {
-    if (found.code === 'OAUTH_JSON_ATTRIBUTE_COMPARISON_FAILED') return true;
-    const { status } = found;
-    if (typeof status === 'number') return status >= 400 && status < 500 && status !== 429;
+    chain.push(found);
     found = found.cause as Caused | undefined;
   }
-  return false;
+  return chain;
 }
-type Caused = (Error | Response) & { code?: unknown; status?: unknown; cause?: unknown };
+
+function answerIn(chain: readonly Caused[]): Response | null {
+  for (const found of chain) {
+    if (found instanceof Response) return found;
+    if (found.response instanceof Response) return found.response;
+  }
+  return null;
+}
 
 /**
  * Asking for a scope that a provider does not know is an error at many of them; not asking where it is needed

@@ -131,6 +131,49 @@ describe('how long a login’s authority lasts', () => {
     assert.doesNotMatch(page.html, /read-customer-files|invoice-bot/);
   });
 
+  test('what passes at the provider, or is a gateway’s answer for it, ends no login; its waiting time is handed on', async () => {
+    const json = { 'content-type': 'application/json' };
+    const passing: [number, { [name: string]: string }, string][] = [
+      [408, {}, ''],
+      [425, {}, ''],
+      [429, { 'retry-after': '40', ...json }, '{"error":"too_many_requests"}'],
+      [503, { 'retry-after': '40' }, ''],
+      [400, json, '{"error":"temporarily_unavailable"}'],
+      [400, json, '{"error":"server_error"}'],
+      [400, json, '{"error":"slow_down"}'],
+      [404, { 'content-type': 'text/plain' }, '404 page not found'],
+      [403, { 'content-type': 'text/html' }, '<html>blocked</html>'],
+    ];
+    for (const provides of [{ refreshTokens: true, userinfo: false }, { userinfo: true }]) {
+      let answer: ReturnType<NonNullable<LoginProviderOptions['insteadOf']>> = null;
+      const ground = await start({
+        ...provides,
+        insteadOf: (path) => (/^\/(?:token|me)/.test(path) ? answer : null),
+      });
+      const browser = openBrowser();
+      await signIn(browser, ground.url, credentials);
+      for (const [status, headers, body] of passing) {
+        // Its answers have no such codes.
+        if (provides.userinfo && status === 400) continue;
+        answer = { status, headers, body };
+        ground.harness.clock.advance(quarter);
+        const page = await browser.open(ground.url);
+        const what = `${status} ${body} by ${provides.userinfo ? 'userinfo' : 'a refresh token'}`;
+        assert.equal(page.status, 503, what);
+        assert.equal(page.retryAfter, headers['retry-after'] ?? '10', what);
+        answer = null;
+        assert.equal((await browser.open(ground.url)).url, ground.url, what);
+      }
+      const said = provides.userinfo
+        ? { status: 401, headers: { 'www-authenticate': 'Bearer error="invalid_token"' }, body: '' }
+        : { status: 400, headers: json, body: '{"error":"invalid_grant"}' };
+      answer = said;
+      ground.harness.clock.advance(quarter);
+      await browser.open(ground.url);
+      assert.ok((await typesOf(ground)).includes('person.lapsed'));
+    }
+  });
+
   test('by a refresh token where there is no userinfo, used once however many ask', async () => {
     const ground = await start({ refreshTokens: true, userinfo: false });
     const browser = openBrowser();

@@ -22,7 +22,7 @@ import {
 } from './identity.ts';
 import { loginEnded } from './login-ends.ts';
 import { type LoginMethod, loginProven } from './login-method.ts';
-import type { OidcClient, Renewal } from './oidc.ts';
+import { type OidcClient, type Renewal, waitAskedFor } from './oidc.ts';
 
 /** A login as its row has it. */
 export interface LoginRow {
@@ -68,6 +68,9 @@ export interface RecheckDeps {
   log: { warn(fields: object, message: string): void };
 }
 
+/** What a provider asks for is told to people so far. */
+const longestWaitSeconds = 300;
+
 // Written only over the row that was asked about: of two that asked, the first has it.
 const renewStatement: Statement = {
   name: 'login_renew',
@@ -107,7 +110,7 @@ export function createRechecks(deps: RecheckDeps): Rechecks {
       throw new WritError('unavailable', {
         detail:
           'Your identity provider does not answer, and must be asked whether you are still in your groups. Try again in a moment.',
-        retryAfterSeconds: 10,
+        retryAfterSeconds: Math.min(waitAskedFor(cause) ?? 10, longestWaitSeconds),
         cause,
       });
     });

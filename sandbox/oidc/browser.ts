@@ -7,6 +7,8 @@ export interface Page {
   url: string;
   status: number;
   html: string;
+  /** The header, as it came. */
+  retryAfter?: string | null;
 }
 
 export interface Browser {
@@ -57,7 +59,8 @@ export function openBrowser(): Browser {
       for (const header of response.headers.getSetCookie()) cookies = kept(cookies, header, url);
       const location = response.headers.get('location');
       if (response.status < 300 || response.status > 399 || location === null) {
-        return { url: url.href, status: response.status, html: await response.text() };
+        const retryAfter = response.headers.get('retry-after');
+        return { url: url.href, status: response.status, html: await response.text(), retryAfter };
       }
       await response.body?.cancel();
       url = new URL(location, url);

@@ -41,6 +41,8 @@ export interface LoginProviderOptions {
   refreshTokens?: boolean;
   /** Default yes. */
   userinfo?: boolean;
+  /** Another answer than the provider's own, by the path of a request: a gateway's in front of it, say. */
+  insteadOf?: (path: string) => { status: number; headers?: { [name: string]: string }; body: string } | null;
   /** Client authentication methods that it announces and takes. Default all that the library has. */
   authentications?: ('client_secret_basic' | 'client_secret_post' | 'private_key_jwt' | 'none')[];
 }
@@ -74,6 +76,8 @@ export async function startLoginProvider(options: LoginProviderOptions): Promise
   const provider = new Provider(issuer, await configuration(options));
   const protocol = provider.callback();
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+    const other = options.insteadOf?.(request.url ?? '') ?? null;
+    if (other !== null) return void response.writeHead(other.status, other.headers).end(other.body);
     if (!(request.url ?? '').startsWith('/interaction/')) return void protocol(request, response);
     interact(provider, options.users, request, response).catch(() => {
       // The library throws when the interaction is unknown or its cookie is missing: a stale tab, or somebody
