@@ -1,10 +1,11 @@
 /** Where checkpoints go: a file, the log, a server that takes lines. Each is outside of the database. */
 import { open } from 'node:fs/promises';
 import type { Logger } from 'pino';
+import { AskedToWait } from '../core/retry-after.ts';
 
 /**
  * Takes checkpoints, a JWS each, in their order. What it has taken may come again. @throws Error when it
- * fails
+ * fails; AskedToWait
  */
 export type CheckpointSink = (lines: readonly string[], signal: AbortSignal) => Promise<void>;
 
@@ -54,6 +55,7 @@ export function httpSink(url: string, token: string | undefined): CheckpointSink
       signal,
     });
     await answer.body?.cancel();
-    if (!answer.ok) throw new Error(`the server for checkpoints answered ${answer.status}`);
+    const [after, date] = ['retry-after', 'date'].map((name) => answer.headers.get(name));
+    if (!answer.ok) throw AskedToWait.by(`the server for checkpoints answered ${answer.status}`, { after, date });
   };
 }

@@ -4,6 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { Registry } from 'prom-client';
 import { review } from '../../approvals/review.ts';
@@ -14,6 +16,7 @@ import { type Harness, openHarness } from '../harness.test-support.ts';
 import { readSession } from '../sessions/authenticate.ts';
 import { testBackends } from '../store/store.test-support.ts';
 import { type Checkpoint, checkpointKey, publicName, readCheckpoints, signCheckpoint } from './checkpoint-format.ts';
+import { httpSink } from './checkpoint-sinks.ts';
 import { type Checkpoints, createCheckpoints } from './checkpoints.ts';
 import { verifyAudit } from './verify.ts';
 
@@ -243,6 +246,39 @@ for (const backend of await testBackends()) {
       await next();
       assert.ok(lines.length > before + 1);
       assert.ok(read().anchors.has('late'));
+    });
+
+    test('a server that asks to be left alone is, for as long as it says', async () => {
+      let asked = 0;
+      const server = createServer((request, response) => {
+        asked += 1;
+        request.resume();
+        response.writeHead(asked === 1 ? 429 : 200, { 'retry-after': '240' }).end();
+      });
+      await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+      const slow = createCheckpoints({
+        store: harness.store,
+        clock: harness.clock,
+        key,
+        seconds: 300,
+        log: { error: () => {}, info: () => {} },
+        sinks: [async (more) => void lines.push(...more), httpSink(url, undefined)],
+      });
+      try {
+        harness.clock.advance(300_000);
+        await assert.rejects(slow.write(), /answered 429/);
+        harness.clock.advance(239_000);
+        await slow.write();
+        assert.equal(asked, 1);
+        harness.clock.advance(1_000);
+        await slow.write();
+        assert.ok(asked > 1);
+      } finally {
+        await slow.stop();
+        server.closeAllConnections();
+        await new Promise((closed) => server.close(closed));
+      }
     });
 
     test('a sink that is away is asked ever more seldom, said once, and fills no other', async () => {

@@ -8,6 +8,7 @@
  */
 import type { KeyObject } from 'node:crypto';
 import type { ProvenRows } from '../core/proven-rows.ts';
+import { pauseAfter } from '../core/retry-after.ts';
 import type { SideChannelMetrics } from '../core/side-channel.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
@@ -180,7 +181,11 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
     } catch (error) {
       written.clear();
       failures += 1;
-      const pause = Math.min(retryMs * 2 ** Math.min(failures - 1, 16), longestRetryMs);
+      const pause = pauseAfter(
+        error,
+        Math.min(retryMs * 2 ** Math.min(failures - 1, 16), longestRetryMs),
+        longestRetryMs,
+      );
       await save(proof, state, new Date(clock.now().getTime() + pause)).catch(() => {});
       throw error;
     }

@@ -5,11 +5,12 @@
  * - Five seconds, 64 KiB, no redirect, and the whole answer must have the shape: of one that has not, nothing
  *   counts.
  * - When it cannot be read, the last good answer counts until it is too old; then nobody is on call. It is
- *   asked again after ten seconds.
+ *   asked again after ten seconds, or after as long as it asks for.
  */
 import { z } from 'zod';
 import { getJson, type JsonPlace } from '../core/get-json.ts';
 import { isRotaName } from '../core/identifier.ts';
+import { pauseAfter } from '../core/retry-after.ts';
 import type { SideChannel } from '../core/side-channel.ts';
 import type { Clock } from '../core/vocabulary.ts';
 import type { OnCall } from './on-call.ts';
@@ -17,6 +18,8 @@ import { onCallPerson } from './weekly-rota.ts';
 
 const freshMs = 60_000;
 const pauseMs = 10_000;
+/** What it asks for is believed so far. */
+const longestPauseMs = 300_000;
 const timeoutMs = 5_000;
 const maxBytes = 65_536;
 
@@ -38,6 +41,7 @@ export function fetchedOnCall({ clock, place, staleSeconds, channel }: FetchedRo
   let rotas: ReadonlyMap<string, readonly string[]> = new Map();
   let fetchedAt = Number.NEGATIVE_INFINITY;
   let triedAt = Number.NEGATIVE_INFINITY;
+  let leftAloneMs = pauseMs;
   let inFlight: Promise<void> | null = null;
 
   const refresh = async () => {
@@ -47,10 +51,12 @@ export function fetchedOnCall({ clock, place, staleSeconds, channel }: FetchedRo
       const answer = answerSchema.parse(await withTimeout(clock, (signal) => getJson({ ...place, maxBytes }, signal)));
       rotas = new Map(Object.entries(answer.on_call));
       fetchedAt = asked;
+      leftAloneMs = pauseMs;
       channel.works();
     } catch (error) {
       // What it answered is not quoted: it may be anything.
       const kind = error instanceof z.ZodError ? 'wrong shape' : error instanceof Error ? error.message : 'failed';
+      leftAloneMs = pauseAfter(error, pauseMs, longestPauseMs);
       channel.failed({ kind });
     } finally {
       triedAt = clock.now().getTime();
@@ -60,7 +66,7 @@ export function fetchedOnCall({ clock, place, staleSeconds, channel }: FetchedRo
   return {
     peopleOn: async (rota) => {
       const now = () => clock.now().getTime();
-      if (now() - fetchedAt >= freshMs && (inFlight !== null || now() - triedAt >= pauseMs)) {
+      if (now() - fetchedAt >= freshMs && (inFlight !== null || now() - triedAt >= leftAloneMs)) {
         inFlight ??= refresh().finally(() => {
           inFlight = null;
         });

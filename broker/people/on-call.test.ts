@@ -170,6 +170,33 @@ test('an answer that is not of the shape, or no answer, puts nobody on call; the
   }
 });
 
+test('a rota’s server that asks to be left alone is, for as long as it says, within five minutes', async () => {
+  for (const [told, seconds] of [
+    ['120', 120],
+    ['86400', 300],
+    ['1', 10],
+    ['soon', 10],
+  ] as const) {
+    const { clock, onCall } = fetched();
+    answer = (response) => response.writeHead(429, { 'retry-after': told }).end();
+    const before = asked;
+    await onCall.peopleOn('payments');
+    answer = good;
+    clock.advance(seconds * 1000 - 1);
+    assert.deepEqual(await onCall.peopleOn('payments'), []);
+    assert.equal(asked, before + 1, told);
+    clock.advance(1);
+    assert.deepEqual(await onCall.peopleOn('payments'), ['user:a@example.com'], told);
+    // The next failure is another one.
+    answer = (response) => response.writeHead(500).end();
+    clock.advance(60_000);
+    await onCall.peopleOn('payments');
+    clock.advance(10_000);
+    await onCall.peopleOn('payments');
+    assert.equal(asked, before + 4, told);
+  }
+});
+
 test('a rota that hangs is waited for five seconds, in its headers and in its body', async () => {
   const hanging: ((response: ServerResponse) => void)[] = [
     () => {},

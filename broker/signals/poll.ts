@@ -3,6 +3,7 @@
  * acknowledged with the next request; whoever dies before that is given it again, and takes it once.
  */
 import { readJson } from '../core/read-json.ts';
+import { AskedToWait, pauseAfter } from '../core/retry-after.ts';
 import type { SideChannel } from '../core/side-channel.ts';
 import { openCompactJws } from '../identity/compact-jws.ts';
 import { Refusal } from '../identity/refusal.ts';
@@ -31,6 +32,8 @@ const openMs = 60_000;
  * so that a broken transmitter is heard so often and not more.
  */
 const pauseMs = 5_000;
+/** What the transmitter asks for is believed so far: a signal must not wait for hours. */
+const longestPauseMs = 300_000;
 
 /** What the next request says of the tokens that the last answers brought. */
 interface Receipts {
@@ -63,7 +66,8 @@ export function createSignalPoller(deps: PollDeps): SignalPoller {
     });
     if (response.status !== 200) {
       await response.body?.cancel();
-      throw new Error(`status ${response.status}`);
+      const [after, date] = ['retry-after', 'date'].map((name) => response.headers.get(name));
+      throw AskedToWait.by(`status ${response.status}`, { after, date });
     }
     const sets = setsIn(await readJson(response, maxBytes));
     // It has them: only what it sends now is open.
@@ -94,7 +98,7 @@ export function createSignalPoller(deps: PollDeps): SignalPoller {
       if (stopping.signal.aborted) return;
       const { name, message } = error as Error;
       const pause = name === 'TimeoutError' ? pauseMs : deps.channel.failed({ error: name, detail: message });
-      dueFrom = deps.clock.now().getTime() + pause;
+      dueFrom = deps.clock.now().getTime() + pauseAfter(error, pause, longestPauseMs);
     }
   }
 
