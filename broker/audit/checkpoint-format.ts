@@ -65,7 +65,8 @@ export interface ReadCheckpoints {
 
 /**
  * Reads checkpoints from files: a JWS on a line of its own, or the member `checkpoint` of a line of JSON (the
- * broker's log, or what a collector made of it). Other lines are passed over. Several files are one row.
+ * broker's log, or what a collector or `docker compose logs` made of it). Other lines are passed over.
+ * Several files are one row.
  *
  * @param key name of the key that must have signed; null = one and the same, whichever
  */
@@ -109,15 +110,34 @@ export function readCheckpoints(texts: readonly string[], key: string | null): R
   return { anchors, count: numbers.length, last: found.get(numbers.at(-1)!)!.checkpoint, key: signer };
 }
 
+const compact = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+
 function jwsOf(line: string): string[] {
   const text = line.trim();
-  if (/^[\w-]+\.[\w-]+\.[\w-]+$/.test(text)) return [text];
-  if (!text.startsWith('{')) return [];
+  return compact.test(text) ? [text] : checkpointsIn(jsonIn(text));
+}
+
+/** What collectors call the line that they took, where they put it into another. */
+const wrapped = ['log', 'line', 'message', 'MESSAGE', 'textPayload'];
+
+/** As the broker wrote it, below what a collector put around it, or in one of its members. */
+function checkpointsIn(value: unknown, depth = 0): string[] {
+  if (typeof value !== 'object' || value === null || depth > 2) return [];
+  const { checkpoint, ...more } = value as { [name: string]: unknown };
+  if (typeof checkpoint === 'string') return [checkpoint];
+  return Object.entries(more).flatMap(([name, member]) =>
+    checkpointsIn(typeof member === 'string' && wrapped.includes(name) ? jsonIn(member) : member, depth + 1),
+  );
+}
+
+/** After a time or the name of a container, which some put before each line. */
+function jsonIn(text: string): unknown {
+  const begin = text.indexOf('{');
+  if (begin < 0) return null;
   try {
-    const { checkpoint } = JSON.parse(text) as { checkpoint?: unknown };
-    return typeof checkpoint === 'string' ? [checkpoint] : [];
+    return JSON.parse(text.slice(begin));
   } catch {
-    return [];
+    return null;
   }
 }
 

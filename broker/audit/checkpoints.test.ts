@@ -235,6 +235,31 @@ for (const backend of await testBackends()) {
       assert.equal(read([log.slice(2).join('\n'), `noise\n${log.slice(0, 2).join('\n')}`]).count, lines.length);
     });
 
+    test('a log is read as collectors hand it on', () => {
+      const log = lines.map((checkpoint) => JSON.stringify({ level: 30, msg: 'checkpoint of the record', checkpoint }));
+      for (const [by, handed] of Object.entries<(line: string) => string>({
+        'docker compose logs': (line) => `broker-1  | ${line}`,
+        'docker’s json-file': (log) => JSON.stringify({ log: `${log}\n`, stream: 'stdout', time: 'x' }),
+        'a container runtime': (line) => `2026-11-27T10:00:00.000000000Z stdout F ${line}`,
+        'journalctl -o json': (MESSAGE) => JSON.stringify({ PRIORITY: '6', MESSAGE }),
+        'a cloud’s log': (line) => JSON.stringify({ insertId: 'x', jsonPayload: JSON.parse(line) }),
+      }))
+        assert.equal(read([log.map(handed).join('\n')]).count, lines.length, by);
+    });
+
+    test('no line is longer than readers of a container’s log take, whatever its chains are called', async () => {
+      const before = lines.length;
+      const at = harness.clock.now().toISOString();
+      await run(`INSERT INTO audit_event (chain, at, type, actor, payload)
+        SELECT 'login:' || repeat('0', 61) || n, '${at}', 't', 'a', '{}' FROM generate_series(100, 350) n`);
+      await next();
+      const more = lines.slice(before);
+      const named = more.flatMap((line) => payloadOf(line).heads).filter(([chain]) => chain.startsWith('login:0'));
+      assert.equal(named.length, 251);
+      for (const line of more) assert.ok(line.length < 15_000, String(line.length));
+      assert.equal(await verify(), null);
+    });
+
     test('what a sink did not take is delivered again, to the letter, and nothing is lost', async () => {
       const before = lines.length;
       failing = true;

@@ -38,8 +38,8 @@ export interface Checkpoints {
   stop(): Promise<void>;
 }
 
-/** Heads in one line: a log's reader cuts long ones. */
-const headsPerLine = 100;
+/** Characters of the heads in one line: what reads a container's log cuts at 16 KiB, a third is encoding. */
+const lineLength = 10_000;
 /** Heads read, and lines signed, in one step. */
 const headsPerStep = 2_000;
 /** How long one process may take before another takes over, and a sink before it has failed. */
@@ -87,6 +87,23 @@ interface Head {
   chain: string;
   seq: number;
   head: string;
+}
+
+/** @returns at least one, which may be empty */
+function inLines(heads: readonly Head[]): ChainHead[][] {
+  const lines: ChainHead[][] = [[]];
+  let length = 0;
+  for (const { chain, seq, head } of heads) {
+    const one: ChainHead = [chain, seq, head];
+    const more = JSON.stringify(one).length + 1;
+    if (length > 0 && length + more > lineLength) {
+      lines.push([]);
+      length = 0;
+    }
+    lines.at(-1)!.push(one);
+    length += more;
+  }
+  return lines;
 }
 
 export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
@@ -139,10 +156,8 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
     let { number, hash } = from;
     const lines: string[] = [];
     // A round without a move is said too: silence would look like a broker that does not run.
-    for (let i = 0; i === 0 || i < heads.length; i += headsPerLine) {
-      if (heads.length === 0 && !done) break;
+    for (const part of heads.length === 0 && !done ? [] : inLines(heads)) {
       number += 1;
-      const part = heads.slice(i, i + headsPerLine).map(({ chain, seq, head }): ChainHead => [chain, seq, head]);
       const line = signCheckpoint({ number, previous: hash, at: now.toISOString(), heads: part }, deps.key);
       hash = hashOf(line);
       lines.push(line);
