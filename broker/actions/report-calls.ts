@@ -6,6 +6,7 @@
 import type { Uncovered } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
+import { recordedReference } from '../core/looks-secret.ts';
 import type { Reason } from '../core/vocabulary.ts';
 import type { CallEffect } from '../decide/effects.ts';
 import { argumentsOutside } from '../manifests/call-arguments.ts';
@@ -99,7 +100,7 @@ async function reportOne(
         alert: 'call_not_allowed',
         agent: seen.agent,
         session: seen.id,
-        tool: call.tool,
+        tool: recordedReference(call.tool),
         uncovered,
         effect: done.effect,
       },
@@ -143,7 +144,8 @@ async function late(
   reported: ReportedAs,
   requestId: string | null,
 ): Promise<{ actionId: string; effect: CallEffect }> {
-  const where = { tool: request.tool, seen_in: 'arguments' } as const;
+  const tool = recordedReference(request.tool);
+  const where = { tool, seen_in: 'arguments' } as const;
   await revokeIfLeaked(deps, session, request.args, where, requestId);
   const now = deps.clock.now();
   const id = newId('act', now);
@@ -156,7 +158,7 @@ async function late(
     { sessionId: session.id, at: now },
     {
       id,
-      tool: request.tool,
+      tool,
       arguments: shown,
       callKey: callKeyOf(callId),
       requestDigest: digestOf(request),
@@ -167,7 +169,7 @@ async function late(
         {
           ...decision,
           action_id: id,
-          tool: request.tool,
+          tool,
           arguments: shown,
           hits: [],
           labels: [],

@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import { type EventPayload, eventPayload, type Uncovered } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
+import { recordedReference, recordedStranger } from '../core/looks-secret.ts';
 import { aboutCall } from '../core/questions.ts';
 import type { Clock, JsonObject, Reason } from '../core/vocabulary.ts';
 import type { CallDecision } from '../decide/decide-call.ts';
@@ -154,7 +155,7 @@ export async function requestAction(
   requestId: string | null,
 ): Promise<ActionAnswer> {
   const requestDigest = digestOf(request);
-  const seen = { tool: request.tool, seen_in: 'arguments' } as const;
+  const seen = { tool: recordedReference(request.tool), seen_in: 'arguments' } as const;
   const holdsCredential = await revokeIfLeaked(deps, session, request.args, seen, requestId);
   // 1.
   let version = session.currentManifestVersion;
@@ -184,6 +185,7 @@ async function decideOnce(
   requestId: string | null,
 ): Promise<ActionAnswer | null> {
   const { manifest } = published.compiled;
+  const tool = recordedTool(manifest, request.tool);
   const now = deps.clock.now();
   // 2.
   const earlier = session.action;
@@ -217,7 +219,7 @@ async function decideOnce(
   const canaries = canariesAmong(manifest, hits);
   const because = { id, requestDigest, manifestVersion: published.version, now };
   const asks = await asksPeople(deps, manifest, session, request, call, { decision, hits }, { shown, cells }, because);
-  const by = `the tool ${request.tool}`;
+  const by = `the tool ${tool}`;
   const tells = tellingOfRules(deps, session.agent, manifest, { effect, hits, by }, now);
   const people: ActionPeople | null =
     asks === null && earlier === null && tells === null
@@ -233,7 +235,7 @@ async function decideOnce(
   // 5.
   const said: EventPayload<'action.allowed'> = {
     action_id: id,
-    tool: request.tool,
+    tool,
     arguments: shown,
     effect,
     reasons,
@@ -242,7 +244,7 @@ async function decideOnce(
     labels: [...labels],
     cost_micro_usd: effect === 'allow' || reported !== undefined ? call.costMicroUsd : 0,
     manifest_version: published.version,
-    ...(request.promptedBy === null ? {} : { prompted_by: request.promptedBy }),
+    ...(request.promptedBy === null ? {} : { prompted_by: recordedReference(request.promptedBy) }),
     ...(consent === null ? {} : { approved_by: consent.by }),
     ...(earlier === null ? {} : { asked_as: earlier.id }),
   };
@@ -252,7 +254,7 @@ async function decideOnce(
     {
       id,
       agent: session.agent,
-      tool: request.tool,
+      tool,
       arguments: shown,
       sealed: await sealedValues(deps, manifest, request, id),
       callKey: request.callId !== null ? callKeyOf(request.callId) : (request.actionId ?? id),
@@ -285,6 +287,10 @@ async function decideOnce(
     ...(asks?.took == null ? {} : { withheld: [...asks.took] }),
   };
 }
+
+/** A tool of the manifest; what is none may be a token that was sent in its place. */
+const recordedTool = (manifest: Manifest, name: string): string =>
+  toolOf(manifest, name) === undefined ? recordedStranger(name) : name;
 
 /** Data, where the manifest asks for it; a credential is kept nowhere. */
 async function sealedValues({ seal }: ActionDeps, manifest: Manifest, request: ActionRequest, id: string) {

@@ -1,5 +1,6 @@
 /** Arguments as they are kept, and shown where their values are not. */
 import canonicalize from 'canonicalize';
+import { looksLikeToken } from '../core/looks-secret.ts';
 import type { Json, JsonObject } from '../core/vocabulary.ts';
 import type { Digest } from './cells.ts';
 
@@ -16,7 +17,7 @@ const longestName = 128;
  */
 export function shownArguments(args: JsonObject, digest: Digest): JsonObject {
   const entries = Object.entries(args);
-  if (entries.length > maxShown || entries.some(([name]) => name.length > longestName))
+  if (entries.length > maxShown || entries.some(([name]) => name.length > longestName || looksLikeToken(name)))
     return { '*': { type: 'object', digest: digestOfValue(args, digest) } };
   return Object.fromEntries(entries.map(([name, value]) => [name, shownValue(value, digest)]));
 }

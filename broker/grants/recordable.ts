@@ -2,8 +2,8 @@
  * What the record keeps of a request that came to nothing. The caller's names and values may be a secret sent
  * in the wrong place: only names of the manifest are kept as they are.
  */
-import { hash } from 'node:crypto';
 import type { FieldFault } from '../core/errors.ts';
+import { unknownName as digestOf } from '../core/looks-secret.ts';
 
 /** A known name; any other as its digest. */
 export function knownName(names: { readonly [name: string]: unknown }, asked: string): string {
@@ -33,8 +33,6 @@ export function recordableFaults(
 /** No secret is so short, and a message with all its short words replaced says nothing. */
 const shortest = 8;
 const mostFaults = 20;
-
-const digestOf = (text: string) => `unknown:sha256:${hash('sha256', text, 'hex').slice(0, 16)}`;
 
 /** Names and texts of a JSON value, wherever they are in it. Its depth was bounded when the body was read. */
 function textsOf(value: unknown): string[] {

@@ -6,6 +6,7 @@ import { event, eventPayload } from '../audit/events.ts';
 import { type FieldFault, WritError } from '../core/errors.ts';
 import { maySame, readUser, userText, type VouchedPerson } from '../core/identifier.ts';
 import { newId } from '../core/ids.ts';
+import { looksLikeToken } from '../core/looks-secret.ts';
 import type { Clock, JsonObject, LockLevel, Task } from '../core/vocabulary.ts';
 import { lockedOut } from '../locks/standing-locks.ts';
 import { holdRate, moveRate } from '../manifests/agent-rate.ts';
@@ -422,7 +423,8 @@ function declareTask(manifest: Parameters<typeof checkTask>[0], declaration: Tas
 function declaredPerson(text: string | null, vouched: VouchedPerson | null): string | null {
   if (text === null) return null;
   const named = readUser(text);
-  if (named === null) throw refused('on_behalf_of', 'must be user:<e-mail>, user:<kind>:<name> or user:<name>');
+  if (named === null || looksLikeToken(named.value))
+    throw refused('on_behalf_of', 'must be user:<e-mail>, user:<kind>:<name> or user:<name>');
   if (vouched === null) return userText(named);
   const same = maySame(vouched, named);
   if (!same) throw refused('on_behalf_of', 'is not whom the platform says the run is for');
