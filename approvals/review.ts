@@ -621,6 +621,20 @@ const refusalStatement: Statement = {
     )}`,
 };
 
+/** Puts on record that a channel refused a review because nobody knows who gave it. */
+export async function noteStranger(
+  { store, clock }: Pick<ReviewDeps, 'store' | 'clock'>,
+  { grantId, ...request }: Pick<ReviewRequest, 'grantId' | 'verdict' | 'reviewer' | 'channel' | 'requestId'>,
+): Promise<void> {
+  const grant = await loadForReview(store, grantId).catch((error) => {
+    if (error instanceof WritError && error.code === 'not_found') return null;
+    throw error;
+  });
+  if (grant !== null) await auditRefusal(store, grant, request, stranger, clock.now());
+}
+
+const stranger: Bar = { code: 'not_an_approver', text: 'Nobody knows who this is.' };
+
 async function auditRefusal(
   store: Store,
   grant: GrantUnderReview,

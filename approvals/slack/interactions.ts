@@ -9,7 +9,7 @@ import { duration } from '../../broker/core/duration.ts';
 import { asWritError, WritError } from '../../broker/core/errors.ts';
 import type { PagesDeps } from '../contract.ts';
 import { loadForReview, mayApproveIn } from '../eligibility.ts';
-import { leastSecondsFor, type Reading, reasonMax, review, TooFast } from '../review.ts';
+import { leastSecondsFor, noteStranger, type Reading, reasonMax, review, TooFast } from '../review.ts';
 import { fingerprint, readValue } from './card.ts';
 import { type SlackAccess, slackClient } from './client.ts';
 import { type WhoSettings, whoIs } from './who.ts';
@@ -94,8 +94,12 @@ async function onPress(
   const [action] = actions;
   if (action === undefined || (action.action_id !== 'approve' && action.action_id !== 'deny')) return null;
   const told = (text: string): Told => ({ channel: channel.id, text });
-  if (!isOurs(given, team.id, user)) return told(strangerText);
   const value = readValue(action.value);
+  if (!isOurs(given, team.id, user)) {
+    const verdict = action.action_id;
+    await noteUnknown(given, user.team_id ?? team.id, user.id, { verdict, grantId: value?.grantId }, requestId);
+    return told(strangerText);
+  }
   if (value === null) return told('This button is none of Writ’s.');
   if (action.action_id === 'deny') {
     // At once: what opens it is good for three seconds. Who may deny is found out when they do.
@@ -123,8 +127,12 @@ async function onSent(
   const [text, channel, confirmation] = z
     .tuple([z.string(), z.string(), z.string().optional()])
     .parse(JSON.parse(view.private_metadata));
-  if (!isOurs(given, team.id, user)) return { channel, text: strangerText };
   const value = readValue(text);
+  if (!isOurs(given, team.id, user)) {
+    const verdict = view.callback_id === 'writ_confirm' ? 'approve' : 'deny';
+    await noteUnknown(given, user.team_id ?? team.id, user.id, { verdict, grantId: value?.grantId }, requestId);
+    return { channel, text: strangerText };
+  }
   if (value === null) return null;
   if (view.callback_id === 'writ_confirm')
     return {
@@ -141,6 +149,25 @@ const strangerText = 'Writ takes answers from its own workspace alone. Nothing w
 const isOurs = ({ settings }: InteractionDeps, team: string, user: z.output<typeof person>) =>
   team === settings.SLACK_TEAM_ID && (user.team_id ?? team) === settings.SLACK_TEAM_ID;
 
+/** On record by what Slack calls them: of which person that is, nobody knows. */
+async function noteUnknown(
+  { channel, deps }: Pick<InteractionDeps, 'channel' | 'deps'>,
+  team: string,
+  userId: string,
+  { verdict, grantId }: { verdict: 'approve' | 'deny'; grantId: string | undefined },
+  requestId: string,
+): Promise<void> {
+  if (grantId === undefined) return;
+  const reviewer = {
+    issuer: `https://slack.com/team/${/^[A-Z0-9]{2,20}$/.test(team) ? team : 'unknown'}`,
+    subject: userId,
+    groups: [],
+    groupsUnknown: true as const,
+    aliases: [],
+  };
+  await noteStranger(deps, { grantId, verdict, reviewer, channel, requestId });
+}
+
 /** @returns what to tell the person @throws TooFast: the card has been there for too short a time */
 async function decide(
   { settings, channel, deps }: InteractionDeps,
@@ -156,8 +183,11 @@ async function decide(
   const page = `${deps.publicUrl}/approvals/${grantId}`;
   try {
     const reviewer = await whoIs(slack, settings, deps, userId);
-    if (reviewer === null)
+    if (reviewer === null) {
+      const answered = { verdict: given.verdict, grantId };
+      await noteUnknown({ channel, deps }, settings.SLACK_TEAM_ID, userId, answered, requestId);
       return `Writ does not know who you are, so nothing was changed. Whoever runs it can add you (${userId}) to WRIT_SLACK_PEOPLE. You can also decide on the page: ${page}`;
+    }
     const grant = await loadForReview(deps.store, grantId);
     if (fingerprint(grant.plan_digest) !== shown.fingerprint)
       throw new WritError('conflict', { detail: 'The permission on the card is not the one that stands.' });

@@ -168,6 +168,20 @@ house('who cannot be told is refused politely: guests, unsure e-mails, foreigner
   assert.match(lastWhisper(h), /its own workspace alone/);
   assert.equal(await h.status(id), 'pending');
   assert.equal(await h.store.prisma.review.count(), 0);
+  // Each of them is on record.
+  const { sessionId } = await h.store.prisma.grant.findUniqueOrThrow({ where: { id } });
+  const refused = (await eventsOf(h.store, sessionId)).filter(({ type }) => type === 'review.refused');
+  assert.deepEqual(
+    refused.map(({ actor, payload }) => [actor, payload.verdict, payload.refused_because]),
+    [
+      ...['U0GUEST', 'U0UNSURE', 'U0GONE'].flatMap((user) => [
+        [`user:${user}`, 'approve', 'not_an_approver'],
+        [`user:${user}`, 'deny', 'not_an_approver'],
+      ]),
+      ['user:U0FOREIGN', 'approve', 'not_an_approver'],
+      ['user:U0APPROVER', 'approve', 'not_an_approver'],
+    ],
+  );
 });
 
 house(
