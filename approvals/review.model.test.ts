@@ -178,8 +178,6 @@ type Row = { [column: string]: unknown };
 
 const errorOf = ({ result }: Process): WritError | null => {
   if (result === null || 'value' in result) return null;
-  // A process that slept longer than its decision holds gives nothing.
-  if (result.error instanceof WritError && result.error.message === 'The decision does not hold.') return result.error;
   // Being refused is a way to go on; anything nobody foresaw is not.
   if (result.error instanceof WritError && result.error.code !== 'internal') return result.error;
   throw result.error;
@@ -298,6 +296,11 @@ class World {
     return this.work('redeem', redeem, {
       ran: (name, values, rows) => {
         if (name === 'session_facts') seen = { agent: { ...grant.session.agent }, at: this.now() };
+        // A process that slept longer than its decision holds asks nobody for anything.
+        if (name === 'lease_failure' && rows[0]?.status === 'approved') {
+          grant.state = 'approved';
+          this.changed('approval kept');
+        }
         if (name !== 'grant_claim' || rows[0]?.ok !== true) return;
         const at = (values[1] as Date).getTime();
         const why = whyNoCredential(grant, { ...seen!, at });

@@ -174,6 +174,31 @@ for (const backend of await testBackends()) {
       }
     });
 
+    test('a process that slept longer than its decision holds has asked for nothing, and that costs nothing', async () => {
+      const sleeping = new Proxy(harness.store, {
+        get: (store, member) =>
+          member === 'run'
+            ? async (statement: { name: string }, values: never) => {
+                const rows = await store.run(statement as never, values);
+                if (/^grant_intent/.test(statement.name)) harness.clock.advance(61_000);
+                return rows;
+              }
+            : Reflect.get(store, member),
+      });
+      const session = await harness.open();
+      const before = harness.provider('pool').mints();
+      const asking = harness.askWith({ ...harness.grants, store: sleeping }, session, 'pool', { ttl: 600 });
+      const told = await asking.catch((error: unknown) => error);
+      assert.ok(told instanceof WritError && told.code === 'provider_unavailable', String(told));
+      assert.deepEqual(told.extensions.provider_code, 'decision_expired');
+      const lease = await newest();
+      assert.deepEqual([lease.status, harness.provider('pool').mints()], ['failed', before]);
+      assert.equal((await harness.session(session.sessionId)).grantCount, 0);
+      await harness.tick();
+      assert.equal(await harness.store.prisma.poolSlot.count({ where: { provider: 'pool' } }), 0, 'its member is free');
+      assert.deepEqual(harness.provider('pool').revocations, []);
+    });
+
     test('the provider’s waiting time is handed on to the agent, and its words to admins', async () => {
       harness.provider('plain').script.issue = async () => {
         throw new ProviderError('upstream_unavailable', 'limited', {

@@ -12,7 +12,7 @@ import { WritError } from '../core/errors.ts';
 import { revokeReason } from '../core/reasons.ts';
 import type { Clock, Plan } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
-import { type SignedDecision, verifyDecision } from '../decide/sign-decision.ts';
+import { type DecisionRefusal, DecisionRefused, type SignedDecision, verifyDecision } from '../decide/sign-decision.ts';
 import { grantIssued, grantUnminted } from '../grants/transitions.ts';
 import type { KeyRing } from '../keys/ring.ts';
 import type { Seal } from '../keys/seal.ts';
@@ -136,7 +136,7 @@ ${uncountGrant('$11::text', "EXISTS (SELECT 1 FROM nothing) AND NOT EXISTS (SELE
 /**
  * Mints the credential of one intent and delivers it.
  *
- * 1. The decision must be ours, unexpired, an allow, and about this very plan.
+ * 1. The decision must be ours, unexpired, an allow, and about this very plan; else nobody is asked.
  * 2. The provider is asked, with a deadline; an answer outside the bounds is ended, and not delivered.
  * 3. The outcome is committed with its audit row; only then is the credential handed on.
  *
@@ -149,7 +149,12 @@ export async function issueLease(deps: LeaseDeps, intent: LeaseIntent): Promise<
   const provider = deps.providers.get(intent.plan.provider);
   if (provider === undefined)
     throw new WritError('internal', { cause: new Error(`no provider ${intent.plan.provider}`) });
-  const { plan_digest } = checkDecision(deps, intent);
+  let plan_digest: string;
+  try {
+    ({ plan_digest } = checkDecision(deps, intent));
+  } catch (fault) {
+    throw await notActedOn(deps, intent, fault as WritError);
+  }
 
   let issued: Issued;
   try {
@@ -245,6 +250,21 @@ function checkDecision(deps: LeaseDeps, intent: LeaseIntent): SignedDecision {
     claims.plan_digest === planDigest(intent.plan);
   if (!same) throw new WritError('internal', { detail: 'The decision is not about this plan.' });
   return claims;
+}
+
+/** What another decision on the same facts would not meet: this process slept, or a key was withdrawn. */
+const passing = new Set<DecisionRefusal>(['expired', 'not_yet_valid', 'unknown_key']);
+
+/** Nobody was asked for anything: there is nothing to end, and nothing that is shared stays taken. */
+async function notActedOn(deps: LeaseDeps, intent: LeaseIntent, fault: WritError): Promise<WritError> {
+  const reason = fault.cause instanceof DecisionRefused ? fault.cause.reason : null;
+  const passes = reason !== null && passing.has(reason);
+  const error = new ProviderError(passes ? 'upstream_unavailable' : 'upstream_refused', 'the decision does not hold', {
+    providerCode: `decision_${reason ?? 'of_another_plan'}`,
+    mayHaveMinted: false,
+  });
+  const answer = await failed(deps, intent, error);
+  return passes ? answer : fault;
 }
 
 async function mint(deps: LeaseDeps, provider: Provider, intent: LeaseIntent): Promise<Issued> {
