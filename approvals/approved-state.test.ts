@@ -175,6 +175,16 @@ for (const backend of await testBackends()) {
       h.provider('stateful').script.state = unreadable;
       const denied = await fails(ask(caller));
       assert.deepEqual([denied.code, reasonsOf(denied)], ['denied', ['state_unreadable']]);
+      h.provider('stateful').script.state = async () => {
+        throw new ProviderError('upstream_unavailable', 'limited', { retryAfterSeconds: 90 });
+      };
+      const asked = await h.store.prisma.grant.count();
+      const later = await fails(ask(caller));
+      assert.deepEqual([later.code, reasonsOf(later)], ['unavailable', ['state_unreadable']], 'what passes denies not');
+      assert.deepEqual([later.retryAfterSeconds, later.recorded], [90, true]);
+      assert.equal(await h.store.prisma.grant.count(), asked, 'and takes nothing of what a session may ask for');
+      const refused = await h.store.prisma.auditEvent.findMany({ where: { type: 'grant.refused' } });
+      assert.equal((refused.at(-1)!.payload as { code: string }).code, 'unavailable');
       head('one');
       const id = await ask(caller);
       await approve(id);

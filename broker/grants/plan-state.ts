@@ -18,17 +18,19 @@ export interface StateDeps {
 }
 
 /**
- * Nobody can tell what the state is. The code, and how long the provider asks to wait: its words are for its
- * own log.
+ * Nobody can tell what the state is. The code, whether it passes, and how long the provider asks to wait: its
+ * words are for its own log.
  */
 export class StateUnreadable extends Error {
   override name = 'StateUnreadable';
   readonly code: string;
+  readonly passes: boolean;
   readonly retryAfterSeconds: number | null;
-  constructor(code: string, retryAfterSeconds: number | null = null) {
+  constructor(code: string, later?: { passes: boolean; retryAfterSeconds: number | null }) {
     super('the state of what a plan is about cannot be read');
     this.code = code;
-    this.retryAfterSeconds = retryAfterSeconds;
+    this.passes = later?.passes ?? false;
+    this.retryAfterSeconds = later?.retryAfterSeconds ?? null;
   }
 }
 
@@ -46,9 +48,9 @@ export async function readState(deps: StateDeps, plan: Plan): Promise<JsonObject
       (provider.state as NonNullable<Provider['state']>)(plan, signal),
     );
   } catch (error) {
-    throw error instanceof ProviderError
-      ? new StateUnreadable(error.code, error.retryAfterSeconds)
-      : new StateUnreadable('failed');
+    if (!(error instanceof ProviderError)) throw new StateUnreadable('failed');
+    const { code, retryable: passes, retryAfterSeconds } = error;
+    throw new StateUnreadable(code, { passes, retryAfterSeconds });
   }
   const text = JSON.stringify(seen);
   if (text === undefined || text.length > maxStateBytes) throw new StateUnreadable('too_large');

@@ -13,7 +13,7 @@ import { canariesOfGrant, touchedByGrant } from '../actions/touch-canary.ts';
 import { type EventPayload, eventPayload } from '../audit/events.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
-import type { JsonObject } from '../core/vocabulary.ts';
+import type { JsonObject, Reason } from '../core/vocabulary.ts';
 import { planDigest } from '../decide/plan-digest.ts';
 import { bindParams } from '../manifests/bind.ts';
 import type { Catalog } from '../manifests/catalog.ts';
@@ -209,7 +209,7 @@ async function decideOnce(
   const broken = await pastTheRules(deps, manifest, bounded, request, now, history.hits, evaluated);
   const asked = broken?.evaluation ?? (await sparingPeople(deps, session, request, evaluated, now));
   if (typeof asked === 'string') return { outcome: 'repeated', grantId: asked };
-  const evaluation = await onItsState(deps, manifest, request.capability, asked);
+  const evaluation = await onItsState(deps, manifest, session, request.capability, asked, requestId);
   const record = {
     ...draft(newId('gnt', now), session, evaluation, asking, now),
     perMinute: deps.grantsPerMinute,
@@ -323,12 +323,17 @@ async function sparingPeople(
   return { ...evaluation, decision: { ...decision, effect: 'deny', reasons: [reason] } };
 }
 
-/** The evaluation of the plan as it is made on what the target has now; denied where nobody can tell. */
+/**
+ * The evaluation of the plan as it is made on what the target has now; denied where nobody can tell.
+ * @throws WritError `unavailable` where it can be told later: recorded, and nothing is decided
+ */
 async function onItsState(
   deps: GrantDeps,
   manifest: PublishedManifest,
+  session: SessionFacts,
   capability: string,
   evaluation: Evaluation,
+  requestId: string | null,
 ): Promise<Evaluation> {
   if (evaluation.decision.effect !== 'approve' || !wantsState(manifest, capability)) return evaluation;
   try {
@@ -340,6 +345,18 @@ async function onItsState(
       { provider: evaluation.plan.provider, code: error.code },
       'the state of what is asked for cannot be read',
     );
+    if (error.passes) {
+      const reasons: Reason[] = [{ code: 'state_unreadable' }];
+      await deps.noteRefusal(session, { capability, code: 'unavailable', errors: [] }, requestId);
+      throw onRecord(
+        new WritError('unavailable', {
+          detail: 'What people are to approve depends on a state that cannot be read now.',
+          retryAfterSeconds: error.retryAfterSeconds ?? 5,
+          extensions: { reasons },
+          cause: error,
+        }),
+      );
+    }
     const { approval: _, expires_seconds: __, ...decision } = evaluation.decision;
     return { ...evaluation, decision: { ...decision, effect: 'deny', reasons: [{ code: 'state_unreadable' }] } };
   }
