@@ -10,6 +10,7 @@ import type { Request, Response, Router } from 'express';
 import type { JSX } from 'preact';
 import type { SettingsModule } from '../broker/config/settings.ts';
 import type { WebLog } from '../broker/console/page-errors.ts';
+import type { Timed } from '../broker/core/clock-guard.ts';
 import type { WritError } from '../broker/core/errors.ts';
 import type { LongPoller } from '../broker/core/long-poller.ts';
 import type { Clock, JsonObject, Plan, PlanDescription } from '../broker/core/vocabulary.ts';
@@ -151,7 +152,7 @@ export interface Channel {
 }
 
 /** What a channel's pages stand on. */
-export interface PagesDeps extends LoginDeps, PasskeyDeps {
+export interface PagesDeps extends LoginDeps, PasskeyDeps, Timed {
   /** What challenges are made with: 32 bytes, the same on every process that serves. */
   challengeKey: Uint8Array;
   describePlan: DescribePlan;

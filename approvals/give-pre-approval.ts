@@ -5,6 +5,7 @@
  */
 import { appendEvent } from '../broker/audit/append.ts';
 import { event, eventPayload } from '../broker/audit/events.ts';
+import { requireClock, type Timed } from '../broker/core/clock-guard.ts';
 import { WritError } from '../broker/core/errors.ts';
 import { newId } from '../broker/core/ids.ts';
 import { isQuestion } from '../broker/core/questions.ts';
@@ -15,7 +16,7 @@ import type { TermsOf } from './contract.ts';
 import { loadForReview, type StandingDeps, standingOf } from './eligibility.ts';
 import { provePreApproval } from './proven-pre-approval.ts';
 
-export interface PreApprovalDeps extends StandingDeps {
+export interface PreApprovalDeps extends StandingDeps, Timed {
   store: Store;
   termsOf: TermsOf;
   /** How far ahead an approval may be given. */
@@ -53,9 +54,10 @@ const giveStatement: Statement = {
 /**
  * @returns its id
  * @throws WritError `not_found` (no such request); `forbidden` (who could not approve that request);
- *   `conflict` (nobody approved it); `bad_request`
+ *   `conflict` (nobody approved it); `bad_request`; `unavailable` (by a wrong clock)
  */
 export async function givePreApproval(deps: PreApprovalDeps, input: GivePreApproval): Promise<string> {
+  requireClock(deps);
   const { store, clock } = deps;
   const at = clock.now();
   const grant = await loadForReview(store, input.grantId);

@@ -50,6 +50,14 @@ async function pending(
 const refused = (code: WritError['code'], detail?: RegExp) => (error: unknown) =>
   error instanceof WritError && error.code === code && (detail === undefined || detail.test(error.detail ?? ''));
 
+test('by a clock that is far off nothing is approved, and all is denied', async () => {
+  const one = await pending();
+  one.deps.clockHolds = () => false;
+  await assert.rejects(one.decide(), refused('unavailable', /clock/));
+  assert.equal((await one.row()).status, 'pending');
+  assert.equal((await one.decide({ verdict: 'deny', reason: 'no' })).status, 'denied');
+});
+
 test('an approval moves the grant, leaves a review and an audit row, and sets a time to redeem', async () => {
   const { decide, row, sessionId } = await pending();
   const result = await decide({ reason: ' looks right ' });

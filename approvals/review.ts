@@ -7,6 +7,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { appendEvent, fewRefusals } from '../broker/audit/append.ts';
 import { event, eventBy, eventPayload } from '../broker/audit/events.ts';
+import { requireClock, type Timed } from '../broker/core/clock-guard.ts';
 import { WritError } from '../broker/core/errors.ts';
 import { newId } from '../broker/core/ids.ts';
 import type { PasskeyEvidence } from '../broker/core/passkey-evidence.ts';
@@ -52,7 +53,8 @@ import { mayBeUsed, usePreApproval } from './pre-approval-transitions.ts';
 
 /** With what passkeys stand on; without, nothing is approved that one must sign. */
 export interface ReviewDeps
-  extends Partial<Omit<PasskeyDeps, 'store' | 'clock'>>,
+  extends Timed,
+    Partial<Omit<PasskeyDeps, 'store' | 'clock'>>,
     Partial<Omit<ChallengeDeps, 'store' | 'clock' | 'once'>> {
   store: Store;
   clock: Clock;
@@ -204,9 +206,10 @@ const maxRaces = 5;
  * Decides on one grant, once. Where two people must approve, the first approval leaves it pending.
  * @throws WritError `not_found`; `forbidden` (who may not approve, or may not even see it; audited);
  *   `conflict` (decided, lapsed, session over, owners changed, or the plan is not the one the reviewer saw);
- *   `bad_request` (no reason, or a lifetime that is not narrower)
+ *   `bad_request` (no reason, or a lifetime that is not narrower); `unavailable` (to approve, by a wrong clock)
  */
 export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<ReviewResult> {
+  if (request.verdict === 'approve') requireClock(deps);
   // What was signed is used up by the first look at it, and stands for whatever is counted anew after that.
   let signed: PasskeyEvidence | null = null;
   const sign = async (grant: GrantUnderReview, digest: string) => {

@@ -2,16 +2,22 @@
  * Clocks that disagree: the clouds' against the broker's, and the broker's against its database's.
  */
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import type { Response as ExpressResponse } from 'express';
 import { z } from 'zod';
+import { person } from '../approvals/rows.test-support.ts';
 import { manualClock } from '../broker/core/clock.ts';
-import { prepareGround } from '../broker/running.test-support.ts';
+import { openLogin } from '../broker/people/login.ts';
+import { prepareGround, source } from '../broker/running.test-support.ts';
 import { scriptedProvider } from '../broker/scripted-provider.test-support.ts';
 import { migratedImage } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
 import type { ProviderModule } from '../providers/contract.ts';
 import { type Agent, type Deployment, startDeployment } from './deployment.test-support.ts';
 
+const ask = '  ask-plain: { description: Ask for it., provider: plain, tasks: [work], tier: 2, max_ttl: 15m }\n';
 const capabilities = ['read-customer-files', 'read-policy-repository', 'read-statements'];
 
 async function leases(agent: Agent) {
@@ -79,6 +85,7 @@ describe('a process whose clock is 30 minutes ahead of its database’s', () => 
 
   test('does no work: not ready, nothing given, nothing ended; and goes on once it is right', async () => {
     const ground = await prepareGround();
+    await writeFile(join(ground.manifests, 'agent.yaml'), source + ask);
     const broker = await ground.start(
       { WRIT_RECONCILE_SECONDS: '5' },
       { clock, databaseClock: async () => truth.now(), inMemory: await migratedImage(), modules: [module] },
@@ -91,6 +98,20 @@ describe('a process whose clock is 30 minutes ahead of its database’s', () => 
       const post = await ground.session(clock.now());
       const given = await post('/v1/grants', { capability: 'use-plain', ttl_seconds: 600 });
       assert.equal(given.status, 201);
+      const { id: waiting } = (await (await post('/v1/grants', { capability: 'ask-plain' })).json()) as { id: string };
+      const decides = async (verdict: string) => {
+        const cookies: string[] = [];
+        const response = { cookie: (_: string, value: string) => cookies.push(value) } as unknown as ExpressResponse;
+        const login = { store: broker.store, clock, publicUrl: ground.url };
+        const owner = person('owner@example.com', { groups: ['billing'] });
+        await openLogin(login, response, { identity: owner, renewal: null }, 'req_1');
+        const { csrf } = await broker.store.prisma.login.findFirstOrThrow({ orderBy: { createdAt: 'desc' } });
+        const { planDigest } = await broker.store.prisma.grant.findUniqueOrThrow({ where: { id: waiting } });
+        const body = new URLSearchParams({ csrf, verdict, plan_digest: planDigest, reason: 'x' });
+        const headers = { cookie: `writ_login=${cookies.at(-1)}`, origin: ground.url };
+        const path = `${ground.url}/approvals/${waiting}`;
+        return (await fetch(path, { method: 'POST', headers, body, redirect: 'manual' })).status;
+      };
       const statusOf = async () => (await broker.store.prisma.lease.findFirstOrThrow()).status;
 
       clock.advance(ahead);
@@ -106,6 +127,10 @@ describe('a process whose clock is 30 minutes ahead of its database’s', () => 
       assert.equal(await statusOf(), 'active', 'its time is over by this clock alone');
       const refused = await post('/v1/grants', { capability: 'use-plain' });
       assert.equal(refused.status, 503);
+      assert.equal(await decides('approve'), 503, 'what is approved by it could be redeemed too long');
+      const form = new URLSearchParams({ token: post.authorization.slice('Bearer '.length) });
+      const asked = { method: 'POST', headers: { authorization: post.authorization }, body: form };
+      assert.equal((await fetch(`${ground.url}/oauth/introspect`, asked)).status, 503);
       assert.match(
         await (await fetch(`${ground.url}/metrics`)).text(),
         /writ_clock_skew_seconds\{against="database"\} 1[89]\d\d/,

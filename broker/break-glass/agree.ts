@@ -2,6 +2,7 @@
 import { insertIncident } from '../../approvals/incidents.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventPayload } from '../audit/events.ts';
+import { requireClock } from '../core/clock-guard.ts';
 import { WritError } from '../core/errors.ts';
 import { member } from '../manifests/manifest.ts';
 import { type Identity, identityRecord, isAnotherPerson, personRef } from '../people/identity.ts';
@@ -73,7 +74,7 @@ export function whyNotSecond({ store, people }: AgreeDeps, row: StoredBreakGlass
 
 /**
  * @param assertion of the person's passkey, over the digest of `toAgreeTo`: what the browser sent, as text
- * @throws WritError `not_found`, `forbidden`, `conflict`
+ * @throws WritError `not_found`, `forbidden`, `conflict`, `unavailable` (by a wrong clock)
  */
 export async function agreeToBreakGlass(
   deps: BreakGlassDeps,
@@ -82,6 +83,7 @@ export async function agreeToBreakGlass(
   assertion: unknown,
   requestId: string | null,
 ): Promise<void> {
+  requireClock(deps);
   const { row, digest, owner } = await toAgreeTo(deps, id, person.identity);
   const { passkey, evidence } = await takeSigned(deps, { ...person, about: id, digest }, assertion, requestId);
   if (passkey === row.requester_passkey)

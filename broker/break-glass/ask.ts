@@ -2,6 +2,7 @@
 import { insertIncident } from '../../approvals/incidents.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventPayload } from '../audit/events.ts';
+import { requireClock, type Timed } from '../core/clock-guard.ts';
 import { WritError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { Catalog } from '../manifests/catalog.ts';
@@ -16,7 +17,7 @@ import { takeSigned } from './passkey.ts';
 import { type TellDeps, tellingOf } from './tell-people.ts';
 import { type BreakGlassPeople, mayBreak } from './who-may.ts';
 
-export interface BreakGlassDeps extends EndSessionDeps, TellDeps, PasskeyDeps {
+export interface BreakGlassDeps extends EndSessionDeps, TellDeps, PasskeyDeps, Timed {
   catalog: Catalog;
   people: BreakGlassPeople;
   /** The longest, and how long where nobody says. */
@@ -130,7 +131,7 @@ export async function refuseParty(store: BreakGlassDeps['store'], sessionId: str
  * Puts the request on record and tells people. Nothing is given by it: another person must agree.
  * @param assertion of the person's passkey, over the digest of `termsOf`: what the browser sent, as text
  * @returns its id
- * @throws WritError `forbidden`, `bad_request`
+ * @throws WritError `forbidden`, `bad_request`, `unavailable` (by a wrong clock)
  */
 export async function askToBreakGlass(
   deps: BreakGlassDeps,
@@ -139,6 +140,7 @@ export async function askToBreakGlass(
   assertion: unknown,
   requestId: string | null,
 ): Promise<string> {
+  requireClock(deps);
   const { terms, digest, owner } = await termsOf(deps, request, person.identity);
   const { passkey, evidence } = await takeSigned(deps, { ...person, ...toAskFor(terms), digest }, assertion, requestId);
   const now = deps.clock.now();

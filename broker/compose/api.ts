@@ -141,7 +141,8 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
       },
       error,
     );
-  const web = { ...login, log, requestId, noteRefusal };
+  const clockHolds = parts.clockGuard.holds;
+  const web = { ...login, clockHolds, log, requestId, noteRefusal };
   const about = grantAbout(parts, settings.WRIT_APPROVAL_CHALLENGE === 'on');
   const digest = keyedDigest(deriveKey(kek, 'actions'));
   const mark = keyedMark(deriveKey(kek, 'credential-marks'));
@@ -237,6 +238,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
     people: { isAdmin: (person) => isAdmin(person.groups), group: settings.WRIT_BREAK_GLASS_GROUP },
     ...passkeys,
     publicUrl: url,
+    clockHolds,
   };
   const manifests: ManifestDeps = { ...parts, ...ending, shapes, review: settings.WRIT_MANIFEST_REVIEW };
   const denials = createDenialTokens(ring, clock, url, `${url}${accessRequestsPath}`);
@@ -273,7 +275,7 @@ export async function composeApi(parts: ApiParts): Promise<Api> {
         ];
   const app = createApp({
     ...health,
-    clockHolds: parts.clockGuard.holds,
+    clockHolds,
     refusals,
     publicUrl: url,
     log,

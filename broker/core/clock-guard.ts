@@ -4,6 +4,7 @@
  * on the time.
  */
 import type { Logger } from 'pino';
+import { WritError } from './errors.ts';
 import type { Clock } from './vocabulary.ts';
 
 /**
@@ -18,6 +19,24 @@ export interface ClockGuard {
   holds(): boolean;
   /** Our time minus the database's, as last measured; null while it was not. */
   skewMs(): number | null;
+}
+
+/** Of whoever gives something for a time. */
+export interface Timed {
+  /** Absent: the clock is held against no other. */
+  clockHolds?(): boolean;
+}
+
+/**
+ * What is given by a wrong clock lasts too long for all others. Refusing, denying and ending take no clock.
+ * @throws WritError `unavailable`
+ */
+export function requireClock({ clockHolds }: Timed): void {
+  if (clockHolds?.() !== false) return;
+  throw new WritError('unavailable', {
+    detail: 'The clock of this broker is too far from its database’s. Nothing is given until it is right.',
+    retryAfterSeconds: 30,
+  });
 }
 
 /** For a clock that has nothing to do with the database's: tests move theirs by hand. */

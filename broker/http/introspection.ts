@@ -28,6 +28,7 @@ export function introspectionOperation(deps: IntrospectionDeps): Operation {
   return operation({
     method: 'post',
     path: '/oauth/introspect',
+    needsClock: true,
     summary: 'Is this session token alive? (RFC 7662)',
     tag: 'Sessions',
     access: 'none',

@@ -5,6 +5,7 @@ import type { Express, Request, RequestHandler, Response } from 'express';
 import express from 'express';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
+import { requireClock, type Timed } from '../core/clock-guard.ts';
 import { asWritError, type FieldFault, WritError } from '../core/errors.ts';
 import { fieldWords } from '../core/field-words.ts';
 import type { Admin } from '../people/identity.ts';
@@ -17,7 +18,7 @@ import { noteRefusedRequest } from './refused-request.ts';
 import type { SessionDoor } from './session-door.ts';
 import { textFaults, zodFaults } from './text.ts';
 
-export interface MountDeps {
+export interface MountDeps extends Timed {
   publicUrl: string;
   log: Logger;
   door: SessionDoor;
@@ -26,8 +27,6 @@ export interface MountDeps {
   authorizeAdmin(req: Request): Promise<Admin>;
   /** @throws WritError `unauthenticated`, `forbidden` */
   authorizePerson(req: Request): Promise<SignedInCaller>;
-  /** Is our clock near enough to the database's? */
-  clockHolds?(): boolean;
 }
 
 const jsonLimit = '64kb';
@@ -86,7 +85,7 @@ async function serve(operation: Operation, req: Request, res: Response, deps: Mo
   const address = req.ip;
   let caller: Caller | null = null;
   try {
-    if (operation.needsClock === true && deps.clockHolds?.() === false) throw clockIsOff();
+    if (operation.needsClock === true) requireClock(deps);
     // Authenticate before validating: an unknown caller learns nothing from validation errors.
     const enter = await entrance(operation, req, deps, (known) => {
       caller = known;
@@ -137,11 +136,6 @@ function onceLost(res: Response, lost: () => Promise<void>): void {
     });
   }
 }
-const clockIsOff = () =>
-  new WritError('unavailable', {
-    detail: 'The clock of this broker is too far from its database’s. Nothing is given until it is right.',
-    retryAfterSeconds: 30,
-  });
 
 /**
  * The only way to a handler: authenticates the caller before the request is validated, and checks that a
