@@ -82,6 +82,15 @@ export function readUser(text: string): NamedPerson | null {
   return email === null ? null : { kind, value: email };
 }
 
+/**
+ * Whether a name is surely that of no person: an app or a token at a code host, a cloud's service account.
+ * Whoever had it start a run is named by nobody.
+ */
+export function isMachine({ kind, value }: Identifier): boolean {
+  const account = kind === 'email' && /\.gserviceaccount\.com$/i.test(canonicalEmail(value) ?? '');
+  return account || /\[bot\]$/i.test(value) || /^(?:project|group)_\d+_bot(?:_|\d|$)/i.test(value);
+}
+
 /** `team:<group>` as the identity provider spells the group; null when it is not well-formed. */
 export function readTeam(text: string): string | null {
   const group = text.startsWith('team:') ? text.slice('team:'.length) : '';

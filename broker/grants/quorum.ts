@@ -2,6 +2,7 @@
  * How many approvals of whom a request needs, and which of them it has: for the review that gives one and for
  * the delivering side that counts them again. Pure.
  */
+import { type Identifier, isMachine } from '../core/identifier.ts';
 import type { ApprovalTerm } from '../core/vocabulary.ts';
 import { type Identity, isAnotherPerson, isApprover } from '../people/identity.ts';
 
@@ -13,13 +14,24 @@ export interface TermProgress<Approval> {
   given: Approval[];
 }
 
+/** Who started a session, as it is vouched for (null, or an identifier), and who counts as its starter. */
+interface Started {
+  started_by: unknown;
+  responsible: unknown;
+}
+
 /**
- * Where nobody says who started a run, and nobody is named as its starter, it may be the very person who
- * approves: then there must be two.
+ * Where nobody says who started a run (that an app did names no person), and nobody is named as its starter,
+ * it may be the very person who approves: then there must be two.
  * @param line the session, and those above it
  */
-const leastApprovals = (line: readonly { started_by: unknown; responsible: unknown }[]): 1 | 2 =>
-  line.some(({ started_by, responsible }) => started_by === null && responsible === null) ? 2 : 1;
+const leastApprovals = (line: readonly Started[]): 1 | 2 =>
+  line.some(
+    ({ started_by, responsible }) =>
+      (started_by === null || isMachine(started_by as Identifier)) && responsible === null,
+  )
+    ? 2
+    : 1;
 
 /**
  * @param terms what the manifest says of it; null = one of the owners
@@ -27,7 +39,7 @@ const leastApprovals = (line: readonly { started_by: unknown; responsible: unkno
  */
 export function approvalProgress<Approval extends { reviewer: Identity }>(
   terms: readonly ApprovalTerm[] | null,
-  line: readonly { started_by: unknown; responsible: unknown }[],
+  line: readonly Started[],
   approvals: readonly Approval[],
 ): TermProgress<Approval>[] {
   // Accounts of two places cannot be told apart, so they count once.
