@@ -14,7 +14,7 @@ import { loadForReview } from './eligibility.ts';
 import { makeChallenge, type ReviewDeps, type ReviewRequest, review, type ShownChallenge } from './review.ts';
 import { addGrant, addSession, eventsOf, person, plan, start } from './rows.test-support.ts';
 
-const store = await openTestStore('pglite');
+const store = await openTestStore();
 afterAll(async () => {
   await assertEventsFit(store);
   await store.close();

@@ -6,6 +6,7 @@
  * `TEST_RUNS` says how many (continuous integration: 10,000), `TEST_SEED` makes another walk of it; a failure
  * names both.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WritError } from '../broker/core/errors.ts';
@@ -23,6 +24,7 @@ import type { Identity } from '../broker/people/identity.ts';
 import { readSession } from '../broker/sessions/authenticate.ts';
 import { endSession, releaseEndedSessions } from '../broker/sessions/end-session.ts';
 import type { SqlValue, Store } from '../broker/store/open.ts';
+import { testBackend } from '../broker/store/store.test-support.ts';
 import type { ApproversOf } from './contract.ts';
 import { Process, preparing, seeded } from './interleaving.test-support.ts';
 import { expireUndecided, review, withdraw } from './review.ts';
@@ -644,7 +646,7 @@ class World {
 let deathRate = 0;
 
 test('whatever happens to requests in whatever order: one outcome each, and no credential without its people', async () => {
-  const h = await openHarness('pglite', { providers: [{ name: 'plain' }] });
+  const h = await openHarness(await testBackend(), { providers: [{ name: 'plain' }] });
   const world = new World(h, seeded(seed));
   try {
     const size = 100;

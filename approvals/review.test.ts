@@ -13,7 +13,7 @@ import { openTestStore } from '../broker/store/store.test-support.ts';
 import { expireUndecided, type ReviewDeps, type ReviewRequest, review } from './review.ts';
 import { addGrant, addSession, after, eventsOf, person, plan, start, vouched } from './rows.test-support.ts';
 
-const store = await openTestStore('pglite');
+const store = await openTestStore();
 afterAll(async () => {
   await assertEventsFit(store);
   await store.close();

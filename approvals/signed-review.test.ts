@@ -16,7 +16,7 @@ import { openTestStore } from '../broker/store/store.test-support.ts';
 import { beginSigning, type ReviewRequest, review } from './review.ts';
 import { addGrant, addSession, eventsOf, person, plan, start } from './rows.test-support.ts';
 
-const store = await openTestStore('pglite');
+const store = await openTestStore();
 afterAll(async () => {
   await assertEventsFit(store);
   await store.close();

@@ -2,6 +2,7 @@
  * A broker that really listens, with one scripted provider (`plain`) and an agent that opens sessions by
  * private_key_jwt.
  */
+
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,6 +17,7 @@ import type { Clock } from './core/vocabulary.ts';
 import { assertDescribed } from './http/described-answers.test-support.ts';
 import { recordAnswers } from './http/recorded-answers.test-support.ts';
 import { scriptedProvider } from './scripted-provider.test-support.ts';
+import { placeBroker } from './store/store.test-support.ts';
 
 export const source = `apiVersion: writ/v1
 agent: scripted-agent
@@ -67,6 +69,7 @@ export async function prepareGround(
     create: () => provider,
   };
   const log: string[] = [];
+  const places: { drop(): Promise<void> }[] = [];
   const env = {
     PLAIN: '1',
     PORT: String(port),
@@ -126,11 +129,15 @@ export async function prepareGround(
     provider,
     log,
     env,
-    start: (more: Record<string, string> = {}, overrides: Overrides = {}): Promise<Broker> => {
+    /** On a database of its own, unless the environment or the overrides say where. */
+    start: async (more: Record<string, string> = {}, overrides: Overrides = {}): Promise<Broker> => {
       if (more.PORT !== undefined) ports.add(Number(more.PORT));
+      const isPlaced = 'DATABASE_URL' in more || 'WRIT_DATA_DIR' in more || overrides.inMemory !== undefined;
+      const place = isPlaced ? null : await placeBroker();
+      if (place !== null) places.push(place);
       return startBroker(
-        { ...env, ...more },
-        { modules: [module], logTo: { write: (line) => void log.push(line) }, ...overrides },
+        { ...env, ...place?.env, ...more },
+        { modules: [module], logTo: { write: (line) => void log.push(line) }, ...place?.overrides, ...overrides },
       );
     },
     /**
@@ -161,6 +168,7 @@ export async function prepareGround(
     /** Whatever its brokers answered must be as `/openapi.json` says. */
     close: async () => {
       recorded.stop();
+      for (const place of places) await place.drop();
       await rm(folder, { recursive: true, force: true });
       assertDescribed(recorded.answers, { anyCredential: true });
     },

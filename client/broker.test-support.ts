@@ -1,8 +1,8 @@
 /**
- * For the tests of this folder: a real broker in memory, with the sandbox's AWS, GitHub, Google Cloud,
+ * For the tests of this folder: a real broker, with the sandbox's AWS, GitHub, Google Cloud,
  * platform and login; the client reaches it through a front.
  */
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { systemClock } from '../broker/core/clock.ts';
 import type { Clock } from '../broker/core/vocabulary.ts';
 import { assertDescribed } from '../broker/http/described-answers.test-support.ts';
 import { recordAnswers } from '../broker/http/recorded-answers.test-support.ts';
-import { migratedImage } from '../broker/store/store.test-support.ts';
+import { placeBroker } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
 import { startAwsSandbox } from '../sandbox/aws/start.ts';
 import { writRoles } from '../sandbox/aws/writ-roles.ts';
@@ -111,6 +111,7 @@ export async function openHarness({
   const port = await freePort();
   front.target = `http://127.0.0.1:${port}`;
   const recorded = recordAnswers(new Set([port]));
+  const database = await placeBroker();
   const broker = await startBroker(
     {
       PORT: String(port),
@@ -138,9 +139,11 @@ export async function openHarness({
       WRIT_GCP_STS_ENDPOINT: gcp.url,
       WRIT_GCP_IAM_ENDPOINT: gcp.url,
       WRIT_GCP_STORAGE_ENDPOINT: gcp.url,
+      WRIT_KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64url'),
+      ...database.env,
       ...env,
     },
-    { clock, inMemory: await migratedImage() },
+    { clock, ...database.overrides },
   );
 
   const platformToken = (audience: string) =>
@@ -188,6 +191,7 @@ export async function openHarness({
       await Promise.all(opened.map((session) => session.end().catch(() => {})));
       await broker.stop();
       recorded.stop();
+      await database.drop();
       await Promise.all([front, platform, login, aws, github, gcp].map((part) => part.close()));
       await rm(folder, { recursive: true });
       assertDescribed(recorded.answers);

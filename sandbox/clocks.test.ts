@@ -12,7 +12,6 @@ import { manualClock } from '../broker/core/clock.ts';
 import { openLogin } from '../broker/people/login.ts';
 import { prepareGround, source } from '../broker/running.test-support.ts';
 import { scriptedProvider } from '../broker/scripted-provider.test-support.ts';
-import { migratedImage } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
 import type { ProviderModule } from '../providers/contract.ts';
 import { type Agent, type Deployment, startDeployment } from './deployment.test-support.ts';
@@ -88,7 +87,7 @@ describe('a process whose clock is 30 minutes ahead of its database’s', () => 
     await writeFile(join(ground.manifests, 'agent.yaml'), source + ask);
     const broker = await ground.start(
       { WRIT_RECONCILE_SECONDS: '5' },
-      { clock, databaseClock: async () => truth.now(), inMemory: await migratedImage(), modules: [module] },
+      { clock, databaseClock: async () => truth.now(), modules: [module] },
     );
     try {
       const readiness = async () => {

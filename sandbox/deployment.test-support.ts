@@ -13,7 +13,7 @@ import { type Broker, startBroker } from '../broker/compose/start.ts';
 import { manualClock, systemClock } from '../broker/core/clock.ts';
 import type { JsonObject } from '../broker/core/vocabulary.ts';
 import { assertDescribed, type RecordedAnswer } from '../broker/http/described-answers.test-support.ts';
-import { createTestDatabase, migratedImage } from '../broker/store/store.test-support.ts';
+import { placeBroker } from '../broker/store/store.test-support.ts';
 import { openBrowser, type Page, signIn } from './oidc/browser.ts';
 import { demoPassword, type LoginUser } from './oidc/login-provider.ts';
 import { startWorld, type World } from './world.ts';
@@ -192,7 +192,7 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
   const trustFile = join(folder, 'trust.yaml');
   const trust = await readFile(world.env.WRIT_TRUST_FILE ?? '', 'utf8');
   await writeFile(trustFile, options.trust?.(trust, world) ?? trust);
-  const database = options.backend === 'postgres' ? await createTestDatabase() : null;
+  const database = await placeBroker(options.backend);
   const env: { [name: string]: string } = {
     ...world.env,
     WRIT_TRUST_FILE: trustFile,
@@ -201,7 +201,7 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
     // A minute never passes by itself here.
     WRIT_REFUSALS_PER_MINUTE: '0',
     WRIT_KEY_ENCRYPTION_KEY: randomBytes(32).toString('base64url'),
-    ...(database === null ? {} : { DATABASE_URL: database.url }),
+    ...database.env,
     // Many tests deny and ask again; those of the cool-down set it.
     WRIT_DENIAL_COOLDOWN_SECONDS: '0',
     ...options.env,
@@ -215,10 +215,10 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
   const broker = await startBroker(env, {
     clock,
     logTo,
-    ...(database === null ? { inMemory: await migratedImage() } : {}),
+    ...database.overrides,
   }).catch(async (error) => {
     await world.close();
-    await database?.drop();
+    await database.drop();
     await rm(folder, { recursive: true, force: true });
     throw error;
   });
@@ -334,7 +334,7 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
       } finally {
         await broker.stop();
         await world.close();
-        await database?.drop();
+        await database.drop();
         await rm(folder, { recursive: true, force: true });
       }
     },

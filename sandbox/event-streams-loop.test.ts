@@ -8,7 +8,6 @@ import { deriveKey } from '../broker/keys/key-encryption-key.ts';
 import { openKeyRing } from '../broker/keys/ring.ts';
 import { createSeal } from '../broker/keys/seal.ts';
 import { type Ground, prepareGround } from '../broker/running.test-support.ts';
-import { migratedImage } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
 import { type Deployment, startDeployment } from './deployment.test-support.ts';
 
@@ -40,7 +39,7 @@ describe('one Writ signals to another', () => {
         WRIT_STREAM_SECOND_PUSH_TOKEN: pushToken,
         WRIT_STREAM_SECOND_EVENTS: 'account-disabled,account-enabled',
       },
-      { inMemory: await migratedImage(), clock: second.clock },
+      { clock: second.clock },
     );
   });
   after(async () => {

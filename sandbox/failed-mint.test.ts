@@ -8,7 +8,6 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { after, before, test } from 'node:test';
 import { prepareGround } from '../broker/running.test-support.ts';
-import { migratedImage } from '../broker/store/store.test-support.ts';
 import { until } from '../broker/until.test-support.ts';
 import { ProviderError } from '../providers/contract.ts';
 import { type Agent, type Approver, type Deployment, startDeployment } from './deployment.test-support.ts';
@@ -152,7 +151,7 @@ test('a key that nothing can be encrypted to is refused before anything is minte
 
 test('an agent that has gone before its answer leaves no credential behind', async () => {
   const ground = await prepareGround();
-  const broker = await ground.start({}, { inMemory: await migratedImage() });
+  const broker = await ground.start();
   try {
     const post = await ground.session();
     const gone = new AbortController();
@@ -183,7 +182,7 @@ test('an agent that has gone before its answer leaves no credential behind', asy
 
 test('a mint that is refused counts against no envelope', async () => {
   const ground = await prepareGround();
-  const broker = await ground.start({}, { inMemory: await migratedImage() });
+  const broker = await ground.start();
   try {
     const post = await ground.session();
     ground.provider.script.issue = async () => {

@@ -1,29 +1,26 @@
 /**
- * `npm test`: every suite that is not left to `npm run test:deep`, on the embedded defaults, and on
- * PostgreSQL and Redis where they answer. Where they do not, one line says so and how to get them; with
+ * `npm test`: every suite that is not left to `npm run test:deep`, on PostgreSQL and Redis where they answer,
+ * else on the embedded defaults. Where they do not, one line says so and how to get them; with
  * REQUIRE_SERVICES=1 (as in CI) that is a failure. Arguments are files or patterns to run instead of all;
  * `--test-…` flags go to node; `--slowest N` lists where the time went.
  */
-import { glob, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { answers, migratedImage, testDatabaseUrl, testRedisUrl } from '../broker/store/store.test-support.ts';
 import { installToolchain } from './install-toolchain.ts';
 import { openRunDatabases } from './test/databases.ts';
 import { saysDeep } from './test/deep.ts';
+import { findTestFiles } from './test/files.ts';
 import { groupsOf } from './test/groups.ts';
 import { longestFirst, rememberSeconds, runInLanes } from './test/lanes.ts';
+import { startOwnServer } from './test/own-server.ts';
 import { temporaryPlace } from './test/temporary-place.ts';
 import { type Outcome, runTestFiles } from './test/test-file.ts';
 
 const root = join(import.meta.dirname, '..');
 process.chdir(root);
 installToolchain();
-const folders = ['approvals', 'broker', 'client', 'providers', 'sandbox', 'scripts'];
-const services = [
-  { what: 'PostgreSQL', url: testDatabaseUrl, variable: 'TEST_DATABASE_URL' },
-  { what: 'Redis', url: testRedisUrl, variable: 'TEST_REDIS_URL' },
-];
 
 const args = process.argv.slice(2);
 const slowestAt = args.indexOf('--slowest');
@@ -31,6 +28,20 @@ const slowest = slowestAt < 0 ? 0 : Number(args.splice(slowestAt, 2)[1] ?? 20);
 const flags = args.filter((arg) => arg.startsWith('--test-'));
 const patterns = args.filter((arg) => !arg.startsWith('--test-'));
 
+const began = performance.now();
+const found = await findTestFiles(patterns).catch((error: Error) => {
+  console.error(error.message);
+  process.exit(1);
+});
+const place = await temporaryPlace();
+await removeLeftFolders();
+const folder = await mkdtemp(join(place, `writ-test-${process.pid}-`));
+const server = process.env.TEST_DATABASE_URL === undefined ? await startOwnServer(folder) : null;
+const databaseUrl = server?.url() ?? testDatabaseUrl;
+const services = [
+  { what: 'PostgreSQL', url: databaseUrl, variable: 'TEST_DATABASE_URL' },
+  { what: 'Redis', url: testRedisUrl, variable: 'TEST_REDIS_URL' },
+];
 const missing = [];
 for (const service of services) if (!(await answers(service.url))) missing.push(service);
 if (missing.length > 0) {
@@ -39,23 +50,14 @@ if (missing.length > 0) {
   console.log(`NOT TESTED on ${names}: nothing answers there. To test on them too: ${how}`);
   if (process.env.REQUIRE_SERVICES === '1') {
     console.error('REQUIRE_SERVICES=1, so this is a failure.');
+    await server?.close();
     process.exit(1);
   }
 }
 
-const began = performance.now();
-const found = new Set<string>();
-for (const pattern of patterns.length > 0 ? patterns : folders.map((folder) => `${folder}/**/*.test.ts`)) {
-  const before = found.size;
-  for await (const file of glob(pattern)) if (!file.includes('node_modules/')) found.add(file);
-  if (found.size === before) {
-    console.error(`${pattern}: no such test file`);
-    process.exit(1);
-  }
-}
 const leftToDeep: string[] = [];
 if (patterns.length === 0 && process.env.TEST_DEPTH !== 'all') {
-  for (const file of found) if (await saysDeep(file)) leftToDeep.push(file);
+  for (const file of found) if (saysDeep(await readFile(file, 'utf8'))) leftToDeep.push(file);
   for (const file of leftToDeep) found.delete(file);
 }
 const live = found.size === 1;
@@ -67,10 +69,7 @@ const numbers = new Map([...found].map((file, number) => [file, number]));
 // A file waits for databases and child processes a part of its time: one lane more keeps the cores busy.
 const lanes = Math.min(availableParallelism() + 1, groups.length);
 
-const place = await temporaryPlace();
-await removeLeftFolders();
-const folder = await mkdtemp(join(place, `writ-test-${process.pid}-`));
-const databases = missing.some(({ url }) => url === testDatabaseUrl) ? null : await openRunDatabases(testDatabaseUrl);
+const databases = missing.some(({ url }) => url === databaseUrl) ? null : await openRunDatabases(databaseUrl);
 // Made once, before the files that would all make it at the same time.
 if (patterns.length === 0) await migratedImage();
 
@@ -84,7 +83,11 @@ await runInLanes(groups, lanes, async (group) => {
     const ended = await runTestFiles({
       parts: rest.map((file) => ({ file, env: { WRIT_TEST_RUN: databases?.nameFor(numbers.get(file)!) ?? '0_0' } })),
       folder: join(folder, String(numbers.get(rest[0]!))),
-      env: { ...process.env, NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/writ/compile') },
+      env: {
+        ...process.env,
+        TEST_DATABASE_URL: databaseUrl,
+        NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/writ/compile'),
+      },
       flags,
       live,
       silenceMinutes: 10,
@@ -104,6 +107,7 @@ await runInLanes(groups, lanes, async (group) => {
   }
 });
 await databases?.close();
+await server?.close();
 await rm(folder, { recursive: true, force: true });
 await rememberSeconds(outcomes);
 

@@ -36,7 +36,7 @@ const rooms = { C0ROOM: 'approvals', C0NEXT: 'approvals-next' };
 
 export async function openSlackHouse(env: Record<string, string> = {}) {
   const clock = manualClock(start);
-  const store = await openTestStore('pglite');
+  const store = await openTestStore();
   const other = await startSlack({ clock, users: people, channels: { ...rooms } });
   const given = {
     SLACK_BOT_TOKEN: other.botToken,

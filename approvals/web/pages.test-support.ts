@@ -65,7 +65,7 @@ export async function openHarness(
   oidc?: (publicUrl: string) => OidcSettings | Promise<OidcSettings>,
   host: 'localhost' | '127.0.0.1' = '127.0.0.1',
 ): Promise<Harness> {
-  const store = await openTestStore('pglite');
+  const store = await openTestStore();
   const clock = manualClock(start);
   const app = express();
   const server = createServer(app);

@@ -88,7 +88,7 @@ describe('tool calls', () => {
   before(async () => {
     ground = await prepareGround();
     await writeFile(join(ground.manifests, 'agent.yaml'), manifest);
-    broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data') });
+    broker = await ground.start();
   });
   after(async () => {
     await broker.stop();

@@ -45,7 +45,7 @@ describe('canaries', () => {
   before(async () => {
     ground = await prepareGround();
     await writeFile(join(ground.manifests, 'agent.yaml'), manifest);
-    const env = { WRIT_DATA_DIR: join(ground.folder, 'data'), WRIT_BOARD_BOARD: 'https://board.example' };
+    const env = { WRIT_BOARD_BOARD: 'https://board.example' };
     const channels = [...channelModules, boardModule('board', boardChannel('board', board))];
     broker = await ground.start(env, { channels });
   });

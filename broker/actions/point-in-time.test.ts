@@ -140,7 +140,7 @@ describe('over HTTP', () => {
   before(async () => {
     ground = await prepareGround();
     await writeFile(join(ground.manifests, 'agent.yaml'), manifest);
-    broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data'), WRIT_TRUST_PROXY: '1' });
+    broker = await ground.start({ WRIT_TRUST_PROXY: '1' });
   });
   after(async () => {
     await broker.stop();

@@ -63,7 +63,7 @@ describe('snapshots', () => {
   before(async () => {
     ground = await prepareGround();
     await writeFile(join(ground.manifests, 'agent.yaml'), manifest(''));
-    broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data') }, { clock });
+    broker = await ground.start({}, { clock });
   });
   after(async () => {
     await broker.stop();
@@ -267,7 +267,7 @@ describe('snapshots', () => {
 
 test('switched off, none is given', async () => {
   const ground = await prepareGround();
-  const broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data'), WRIT_SNAPSHOT_SECONDS: '0' });
+  const broker = await ground.start({ WRIT_SNAPSHOT_SECONDS: '0' });
   try {
     const answer = await (await ground.session()).get('/v1/tools/snapshot');
     assert.deepEqual(await answer.json(), { snapshot: null, expires_in: 0 });

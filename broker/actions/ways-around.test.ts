@@ -72,7 +72,7 @@ describe('ways around a rule', () => {
   before(async () => {
     ground = await prepareGround();
     await writeFile(join(ground.manifests, 'agent.yaml'), manifest);
-    broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data') });
+    broker = await ground.start();
   });
   after(async () => {
     await broker.stop();

@@ -13,7 +13,7 @@ const tamper = async (text: string) => {
 };
 
 before(async () => {
-  store = await openTestStore('pglite');
+  store = await openTestStore();
   await run(`INSERT INTO audit_event (chain, at, type, actor, grant_id, payload)
     SELECT chain, '2026-01-01T00:00:00.007Z', 'test.' || n, 'tester', CASE WHEN n = 2 THEN 'gnt_x' END, '{"b":1,  "a":"ü\\u0041"}'::json
     FROM unnest(ARRAY['alpha', 'beta', 'gamma']) chain, generate_series(1, 4) n ORDER BY chain, n`);

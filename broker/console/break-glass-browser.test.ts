@@ -14,7 +14,6 @@ import { proveConfirmed } from '../people/confirmed-person.ts';
 import { type Identity, identityRecord } from '../people/identity.ts';
 import { signedIn } from '../people/signed-in.test-support.ts';
 import { type Ground, prepareGround, source } from '../running.test-support.ts';
-import { migratedImage } from '../store/store.test-support.ts';
 import { until } from '../until.test-support.ts';
 import {
   addPasskey,
@@ -69,7 +68,7 @@ before(async () => {
     WRIT_OIDC_ISSUER: 'https://login.example',
     WRIT_OIDC_CLIENT_ID: 'writ',
   };
-  broker = await ground.start(env, { inMemory: await migratedImage(), clock });
+  broker = await ground.start(env, { clock });
   for (const who of [first, second, third])
     await open('/passkeys', { who, fresh: true }, async (page) => {
       keys.set(who.subject, await addPasskey(page, 'laptop'));

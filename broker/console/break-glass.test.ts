@@ -10,7 +10,6 @@ import type { Broker } from '../compose/start.ts';
 import { SoftwareAuthenticator } from '../people/passkeys/authenticator.test-support.ts';
 import { signedIn } from '../people/signed-in.test-support.ts';
 import { type Ground, prepareGround, source } from '../running.test-support.ts';
-import { migratedImage } from '../store/store.test-support.ts';
 import { until } from '../until.test-support.ts';
 
 const capabilities = `  ask-plain: { description: Ask for it., provider: plain, tasks: [work], tier: 3, max_ttl: 15m, break_glass: true }
@@ -28,7 +27,7 @@ before(async () => {
   ({ url } = ground);
   await writeFile(join(ground.manifests, 'agent.yaml'), source + capabilities);
   const env = { WRIT_ADMIN_GROUP: 'admins', WRIT_BREAK_GLASS_GROUP: 'on-call' };
-  broker = await ground.start(env, { inMemory: await migratedImage() });
+  broker = await ground.start(env);
   for (const [who, groups] of [
     ['first', ['on-call']],
     ['second', ['on-call']],

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { prepareGround } from '../running.test-support.ts';
-import { migratedImage } from '../store/store.test-support.ts';
 
 test('without sign-in configured, / says what to set, and so does where pages send people who are not signed in', async () => {
   const ground = await prepareGround();
-  const broker = await ground.start({}, { inMemory: await migratedImage() });
+  const broker = await ground.start();
   try {
     for (const path of ['/', '/login', '/approvals']) {
       const answer = await fetch(`${broker.url}${path}`, { headers: { accept: 'text/html' } });

@@ -7,7 +7,7 @@ import { planDigest } from '../decide/plan-digest.ts';
 import { openTestStore } from '../store/store.test-support.ts';
 import { aboutCallTo, aboutGrant, spared as sparedBecause, waitingAlike } from './spare-people.ts';
 
-const store = await openTestStore('pglite');
+const store = await openTestStore();
 afterAll(() => store.close());
 
 const owner = person('owner@example.com', { groups: ['billing'] });

@@ -127,7 +127,7 @@ describe('the public cases of AuthZEN', () => {
     for (const user of users) await writeFile(join(ground.manifests, `${user}.yaml`), todoManifest(user));
     for (const [agent, text] of Object.entries(certification))
       await writeFile(join(ground.manifests, `${agent}.yaml`), text);
-    broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data') });
+    broker = await ground.start();
     for (const user of users)
       sessions.set(user, await ground.session(undefined, user, { task_type: 'todo', inputs: { me: user } }));
     const work = { task_type: 'work', inputs: {} };

@@ -48,7 +48,7 @@ describe('AuthZEN at the door', () => {
   before(async () => {
     ground = await prepareGround();
     await writeFile(join(ground.manifests, 'agent.yaml'), manifest);
-    broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data') });
+    broker = await ground.start();
     session = await ground.session();
   });
   after(async () => {

@@ -30,7 +30,7 @@ describe('docs/authzen.md', () => {
   before(async () => {
     ground = await prepareGround(['support-bot']);
     await writeFile(join(ground.manifests, 'support-bot.yaml'), manifest);
-    broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data') });
+    broker = await ground.start();
   });
   after(async () => {
     await broker.stop();

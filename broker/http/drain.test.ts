@@ -8,7 +8,6 @@ import { test } from 'node:test';
 import { manualClock, systemClock } from '../core/clock.ts';
 import { tickMs } from '../core/long-poller.ts';
 import { prepareGround, source } from '../running.test-support.ts';
-import { migratedImage } from '../store/store.test-support.ts';
 
 test('stopping: who waits is answered at once, who does nothing is let go, and the mint under way is delivered', async () => {
   const ground = await prepareGround();
@@ -26,7 +25,7 @@ test('stopping: who waits is answered at once, who does nothing is let go, and t
       return still.sleep(ms, signal);
     },
   };
-  const broker = await ground.start({}, { inMemory: await migratedImage(), clock });
+  const broker = await ground.start({}, { clock });
   const { port } = new URL(broker.url);
   const agent = new Agent({ keepAlive: true });
   const answer = Promise.withResolvers<void>();

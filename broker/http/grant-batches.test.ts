@@ -11,7 +11,6 @@ import { manualClock, systemClock } from '../core/clock.ts';
 import type { Identity } from '../people/identity.ts';
 import { signedIn } from '../people/signed-in.test-support.ts';
 import { type Ground, prepareGround, source } from '../running.test-support.ts';
-import { migratedImage } from '../store/store.test-support.ts';
 import { until } from '../until.test-support.ts';
 
 const scope = 'choose: { scope: { type: string, enum: [one, two, three, four], default: one } }';
@@ -44,7 +43,7 @@ before(async () => {
     'Work., inputs: {} }, rest: { description: Rest., inputs: {} }',
   );
   await writeFile(join(ground.manifests, 'agent.yaml'), manifest + capabilities);
-  broker = await ground.start({}, { inMemory: await migratedImage(), clock });
+  broker = await ground.start({}, { clock });
   // Nobody approves what they edited within a day.
   hand.advance(2 * 86_400_000);
 });

@@ -7,6 +7,7 @@ import { Registry } from 'prom-client';
 import { readinessChecks } from '../compose/readiness.ts';
 import { unguarded } from '../core/clock-guard.ts';
 import { type Harness, openHarness } from '../harness.test-support.ts';
+import { testBackend } from '../store/store.test-support.ts';
 import { mountHealth } from './health.ts';
 
 const metricsToken = 'a-scraper-is-let-in-with-this';
@@ -19,7 +20,7 @@ let stopping = false;
 let weak: string[] = [];
 
 before(async () => {
-  harness = await openHarness('pglite', { providers: [{ name: 'plain' }] });
+  harness = await openHarness(await testBackend(), { providers: [{ name: 'plain' }] });
   const store = {
     ...harness.store,
     run: ((statement, values) => {

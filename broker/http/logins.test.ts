@@ -7,7 +7,6 @@ import { manualClock, systemClock } from '../core/clock.ts';
 import { type Identity, namesToRemember } from '../people/identity.ts';
 import { signedIn } from '../people/signed-in.test-support.ts';
 import { type Ground, prepareGround } from '../running.test-support.ts';
-import { migratedImage } from '../store/store.test-support.ts';
 
 const hand = manualClock(new Date('2026-03-04T12:00:00.000Z'));
 const clock = { now: hand.now, sleep: systemClock.sleep };
@@ -27,7 +26,7 @@ let broker: Broker;
 
 before(async () => {
   ground = await prepareGround([], '127.0.0.1', clock);
-  broker = await ground.start({ WRIT_ADMIN_GROUP: 'admins' }, { inMemory: await migratedImage(), clock });
+  broker = await ground.start({ WRIT_ADMIN_GROUP: 'admins' }, { clock });
 });
 after(async () => {
   await assertEventsFit(broker.store);

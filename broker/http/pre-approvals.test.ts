@@ -10,7 +10,6 @@ import { manualClock, systemClock } from '../core/clock.ts';
 import type { Identity } from '../people/identity.ts';
 import { signedIn } from '../people/signed-in.test-support.ts';
 import { type Ground, prepareGround, source } from '../running.test-support.ts';
-import { migratedImage } from '../store/store.test-support.ts';
 
 const capabilities = `  ask-plain:
     description: Ask for it.
@@ -41,7 +40,7 @@ let broker: Broker;
 before(async () => {
   ground = await prepareGround([], '127.0.0.1', clock);
   await writeFile(join(ground.manifests, 'agent.yaml'), source + capabilities);
-  broker = await ground.start({ WRIT_ADMIN_GROUP: 'admins' }, { inMemory: await migratedImage(), clock });
+  broker = await ground.start({ WRIT_ADMIN_GROUP: 'admins' }, { clock });
   // Nobody approves what they edited within a day.
   hand.advance(2 * 86_400_000);
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WritError } from '../core/errors.ts';
 import { type Harness, openHarness } from '../harness.test-support.ts';
+import { testBackend } from '../store/store.test-support.ts';
 import { until } from '../until.test-support.ts';
 import { createRefusals } from './refusals.ts';
 
@@ -22,7 +23,7 @@ const rows = async (harness: Harness) => {
 };
 
 test('so many a minute and source are written, of the rest their number; nobody pays for another', async () => {
-  const harness = await openHarness('pglite', { providers: [{ name: 'plain' }] });
+  const harness = await openHarness(await testBackend(), { providers: [{ name: 'plain' }] });
   try {
     const log = { error: () => assert.fail('nothing fails here') };
     const refusals = createRefusals(harness.store, harness.clock, log, 3);
@@ -63,7 +64,7 @@ test('addresses by the ten thousand share a count', async () => {
       return [];
     },
   } as unknown as Harness['store'];
-  const harness = await openHarness('pglite', { providers: [{ name: 'plain' }] });
+  const harness = await openHarness(await testBackend(), { providers: [{ name: 'plain' }] });
   try {
     const refusals = createRefusals(store, harness.clock, { error: () => {} }, 1);
     for (let i = 0; i < 10_200; i += 1) {

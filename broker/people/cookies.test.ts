@@ -10,7 +10,7 @@ import { manualClock } from '../core/clock.ts';
 import { openTestStore } from '../store/store.test-support.ts';
 import { loadLogin, openLogin, setCookie } from './login.ts';
 
-const store = await openTestStore('pglite');
+const store = await openTestStore();
 const clock = manualClock(start);
 const app = express();
 const server = createServer(app);

@@ -67,7 +67,7 @@ describe('replay and suggest', () => {
     ground = await prepareGround();
     candidate = join(ground.folder, 'candidate.yaml');
     await writeFile(join(ground.manifests, 'agent.yaml'), manifest);
-    broker = await ground.start({ WRIT_DATA_DIR: join(ground.folder, 'data') });
+    broker = await ground.start();
     for (const customer of [41, 42]) {
       const inputs = { customer, reply_to: customer === 41 ? 'a@shop.test' : 'b@shop.test' };
       const session = await ground.session(undefined, 'scripted', { task_type: 'answer', inputs });

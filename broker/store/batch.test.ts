@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { batch, maxBatch, maxQueued } from './batch.ts';
 import type { Statement, Store } from './open.ts';
-import { openTestStore, testBackends } from './store.test-support.ts';
+import { bothBackends, openTestStore } from './store.test-support.ts';
 
 const statement: Statement = { name: 'test_together', text: 'not looked at' };
 
@@ -146,7 +146,7 @@ test('when the database answers nobody, those who come are turned away instead o
   assert.equal(await next, 'next!');
 });
 
-for (const backend of await testBackends()) {
+for (const backend of await bothBackends()) {
   test(`${backend}: a real refusal is one that may be tried again row by row`, async () => {
     const store = await openTestStore(backend);
     const divide: Statement = {

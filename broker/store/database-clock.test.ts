@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemClock } from '../core/clock.ts';
 import { databaseClock } from './database-clock.ts';
-import { openTestStore, testBackends } from './store.test-support.ts';
+import { bothBackends, openTestStore } from './store.test-support.ts';
 
-for (const backend of await testBackends())
+for (const backend of await bothBackends())
   test(`the database tells its time as a moment, on ${backend}: the machine’s own, as both run on one`, async () => {
     const store = await openTestStore(backend);
     try {

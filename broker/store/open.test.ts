@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { openStore } from './open.ts';
-import { createTestDatabase, openTestStore, testBackends } from './store.test-support.ts';
+import { bothBackends, createTestDatabase, openTestStore } from './store.test-support.ts';
 
 const append = {
   name: 'test_append',
   text: `INSERT INTO audit_event (chain, at, type, actor, payload) SELECT $1, $2, t, 'test', '{"n": 1}'::json FROM unnest($3::text[]) AS t`,
 };
 
-for (const backend of await testBackends()) {
+for (const backend of await bothBackends()) {
   test(`${backend}: the audit chain is numbered and chained by the database, several rows in one statement included`, async () => {
     const store = await openTestStore(backend);
     const at = new Date('2026-01-01T00:00:00.123Z');
@@ -35,7 +35,7 @@ for (const backend of await testBackends()) {
   });
 }
 
-if ((await testBackends()).includes('postgres')) {
+if ((await bothBackends()).includes('postgres')) {
   test('postgres: a server that falls silent is given up, and the next connection serves', async () => {
     const database = await createTestDatabase();
     const { hostname, port } = new URL(database.url);

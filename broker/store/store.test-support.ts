@@ -42,8 +42,23 @@ async function service(url: string, what: string): Promise<boolean> {
   return false;
 }
 
-/** The databases to run a suite on: `pglite`, and `postgres` where it answers. */
-export async function testBackends(): Promise<('pglite' | 'postgres')[]> {
+export type Backend = 'pglite' | 'postgres';
+
+/**
+ * The databases to run a suite on: PostgreSQL where it answers, else the embedded one. `TEST_BACKEND` names
+ * one, or `both`. `npm run test:deep` runs on the embedded one what `npm test` ran on PostgreSQL.
+ */
+export async function testBackends(): Promise<Backend[]> {
+  if (process.env.TEST_BACKEND === 'pglite') return ['pglite'];
+  const both = await bothBackends();
+  return process.env.TEST_BACKEND === 'both' ? both : both.slice(-1);
+}
+
+/** For what needs one database, whichever. */
+export const testBackend = async (): Promise<Backend> => (await testBackends()).at(-1)!;
+
+/** For suites about the store itself: the embedded database, and PostgreSQL where it answers. */
+export async function bothBackends(): Promise<Backend[]> {
   if (process.env.TEST_BACKEND === 'postgres') return ['postgres'];
   return (await service(testDatabaseUrl, 'PostgreSQL (TEST_DATABASE_URL)')) ? ['pglite', 'postgres'] : ['pglite'];
 }
@@ -188,10 +203,23 @@ export async function createPreparedDatabase(): Promise<{ url: string; runtimeUr
   };
 }
 
+/**
+ * A migrated, empty database for a broker that a test starts in this process: what it is started with, and
+ * how to drop it once the broker has stopped.
+ */
+export async function placeBroker(
+  backend?: Backend,
+): Promise<{ env: { DATABASE_URL?: string }; overrides: { inMemory?: Blob }; drop(): Promise<void> }> {
+  if ((backend ?? (await testBackend())) === 'pglite')
+    return { env: {}, overrides: { inMemory: await migratedImage() }, drop: () => Promise.resolve() };
+  const { url, drop } = await createTestDatabase();
+  return { env: { DATABASE_URL: url }, overrides: {}, drop };
+}
+
 /** A migrated, empty store; `close` removes what it left on the server. */
-export async function openTestStore(backend: 'pglite' | 'postgres'): Promise<Store> {
+export async function openTestStore(backend?: Backend): Promise<Store> {
   const proofs = createRowProofs(randomBytes(32));
-  if (backend === 'pglite')
+  if ((backend ?? (await testBackend())) === 'pglite')
     return openStore({ databaseUrl: null, dataDir: null, image: await migratedImage(), proofs });
   const database = await createTestDatabase();
   const store = await openStore({ databaseUrl: database.url, dataDir: null, proofs });

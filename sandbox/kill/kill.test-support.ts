@@ -8,7 +8,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
-import { testBackends } from '../../broker/store/store.test-support.ts';
+import { bothBackends } from '../../broker/store/store.test-support.ts';
 import type { ProviderName } from './assertions.test-support.ts';
 import { type KillEnvironment, openEnvironment } from './environment.test-support.ts';
 import { killAfter, steps } from './scenario.test-support.ts';
@@ -65,7 +65,7 @@ const title = ({ provider, flow, n }: Killing) => {
   return `${provider} ${flow}: ${step === undefined ? 'its steps' : `killed after ${n}, ${step}`}`;
 };
 
-const backends = await testBackends();
+const backends = await bothBackends();
 
 /** One after the other, on one world and one database. */
 export function killTests(backend: 'pglite' | 'postgres', killings: Killing[]): void {

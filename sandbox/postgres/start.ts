@@ -29,6 +29,8 @@ export interface PostgresSandbox {
 }
 
 export interface PostgresSandboxOptions {
+  /** Where the folder of its data is made. Default: among the temporary ones. */
+  folder?: string;
   /** Lines for postgresql.conf. */
   settings?: { [name: string]: string };
   /** A certificate and its key, PEM: then it speaks TLS. */
@@ -42,7 +44,7 @@ export async function startPostgres(
   installed: Binaries,
   options: PostgresSandboxOptions = {},
 ): Promise<PostgresSandbox> {
-  const folder = mkdtempSync(join(tmpdir(), 'writ-postgres-'));
+  const folder = mkdtempSync(join(options.folder ?? tmpdir(), 'writ-postgres-'));
   const data = join(folder, 'data');
   if (demoted !== null) {
     chownSync(folder, demoted.uid, demoted.gid);

@@ -25,7 +25,7 @@ import { relyingParty } from './relying-party.ts';
 import { beginSignIn, finishSignIn } from './sign-in.ts';
 import { loadPasskeys, passkeyChain, refusePasskey } from './stored-passkey.ts';
 
-const store = await openTestStore('pglite');
+const store = await openTestStore();
 after(() => store.close());
 const clock = manualClock(new Date('2026-03-04T12:00:00.000Z'));
 const origin = 'https://writ.example';
