@@ -1,6 +1,8 @@
 /**
  * The pages in a browser: a phone, without and with our script, while others decide, and held against axe's
  * rules of accessibility.
+ *
+ * @deep
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';

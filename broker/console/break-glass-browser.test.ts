@@ -1,6 +1,8 @@
 /**
  * Break-glass in a browser: a broker that really listens, people with passkeys of Chrome's own authenticator,
  * an agent that asks meanwhile. On a clock moved by hand, so that what a picture shows is the same each time.
+ *
+ * @deep
  */
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';

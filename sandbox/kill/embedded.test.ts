@@ -1,3 +1,6 @@
+/**
+ * @deep
+ */
 import { type Killing, killTests } from './kill.test-support.ts';
 
 /**
@@ -16,11 +19,4 @@ const onDisk: Killing[] = [
   { provider: 'aws', flow: 'revoke', n: 7 },
 ];
 
-/** Between intent and mint, after the outcome, and after a lease is claimed to be revoked. */
-const briefly: Killing[] = [
-  { provider: 'github', flow: 'issue', n: 1 },
-  { provider: 'github', flow: 'issue', n: 3 },
-  { provider: 'github', flow: 'revoke', n: 5 },
-];
-
-killTests('pglite', process.env.TEST_DEPTH === 'all' ? onDisk : briefly);
+killTests('pglite', onDisk);

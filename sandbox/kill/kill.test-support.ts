@@ -3,8 +3,8 @@
  * leaves no live credential that no lease row explains, and in the end none at all. One test file a provider,
  * so that they run side by side.
  *
- * `npm test` tries every step at GitHub, whose flows are the shortest, and at the others what only they have;
- * with `TEST_DEPTH=all` (`npm run test:deep`, as continuous integration runs it) every step is tried at each.
+ * `npm test` tries the steps at GitHub, whose flows are the shortest, that leave something new behind; every
+ * step at every provider is tried by `npm run test:deep`, as continuous integration runs it.
  */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
