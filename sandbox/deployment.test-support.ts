@@ -135,6 +135,7 @@ export interface Approver {
 }
 
 export interface DeploymentOptions {
+  /** Default the embedded one: nothing waits for a server, so that time may stand still. */
   backend?: 'pglite' | 'postgres';
   env?: { [name: string]: string };
   /** Changes the trust file. */
@@ -192,7 +193,7 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
   const trustFile = join(folder, 'trust.yaml');
   const trust = await readFile(world.env.WRIT_TRUST_FILE ?? '', 'utf8');
   await writeFile(trustFile, options.trust?.(trust, world) ?? trust);
-  const database = await placeBroker(options.backend);
+  const database = await placeBroker(options.backend ?? 'pglite');
   const env: { [name: string]: string } = {
     ...world.env,
     WRIT_TRUST_FILE: trustFile,

@@ -92,6 +92,7 @@ test('whoever asks for what is not theirs is on the record, and cannot fill it',
     asked.map(({ status }) => status),
     [401, 401, 401, 401, 400],
   );
+  await until('the refusals of pages too are on record', async () => (await requestsOf('system')).length >= before + 5);
   assert.deepEqual(
     (await requestsOf('system'))
       .slice(before)

@@ -89,11 +89,10 @@ describe('an admin', () => {
     assert.equal((await send(`/approvals/${id}`, 'application/x-www-form-urlencoded', form)).status, 403);
     for (const path of ['approve', 'review', 'decide', 'approvals'].map((name) => `/v1/grants/${id}/${name}`))
       assert.equal((await send(path, 'application/json', '{"verdict":"approve"}')).status, 404, path);
-    const byToken = await store.prisma.auditEvent.findMany({ where: { type: 'request.refused' } });
-    assert.ok(
-      byToken.some(({ payload }) => (payload as { route?: string }).route === '/approvals/:id'),
-      'on record',
-    );
+    await until('on record', async () => {
+      const byToken = await store.prisma.auditEvent.findMany({ where: { type: 'request.refused' } });
+      return byToken.some(({ payload }) => (payload as { route?: string }).route === '/approvals/:id');
+    });
     const env = { PATH: process.env.PATH ?? '', ...compiled, WRIT_URL: url, WRIT_ADMIN_TOKEN: String(bootstrapToken) };
     for (const args of [
       ['approve', id],

@@ -8,6 +8,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { manualClock, systemClock } from '../core/clock.ts';
 import { type Ground, prepareGround, source } from '../running.test-support.ts';
 import { openStore, type Store } from '../store/open.ts';
+import { migratedImage } from '../store/store.test-support.ts';
 import { until } from '../until.test-support.ts';
 import type { Broker } from './start.ts';
 
@@ -52,6 +53,7 @@ test('manifests that an outage keeps back are published before anything is serve
     {},
     {
       clock,
+      inMemory: await migratedImage(),
       openStore: failing((name) => (down && name === 'manifest_publish' ? outage() : null)),
     },
   );
@@ -92,7 +94,7 @@ test('a manifest that is refused leaves the older one in force, and the process 
     join(ground.manifests, 'bad.yaml'),
     source.replace('tier: 1', 'tier: 9').replace('agent: scripted-agent', 'agent: other-agent'),
   );
-  broker = await ground.start();
+  broker = await ground.start({}, { inMemory: await migratedImage() });
   const [status, body] = await ready();
   assert.equal(status, 503);
   assert.match(body.faults!.manifests!, /^refused, an older version stays in force .*: bad\.yaml$/);
@@ -102,7 +104,7 @@ test('a manifest that is refused leaves the older one in force, and the process 
 
 test('a database that takes no writes any more, and a newer schema, make it unready, in words', async () => {
   const clock = manualClock(systemClock.now());
-  broker = await ground.start({}, { clock });
+  broker = await ground.start({}, { clock, inMemory: await migratedImage() });
   assert.equal((await ready())[0], 200);
   const set = (sql: string) => broker!.store.run({ name: 'test', text: sql }, []);
   await set('SET default_transaction_read_only = on');
@@ -121,7 +123,7 @@ test('a database that takes no writes any more, and a newer schema, make it unre
 
 test('a record that is not chained, and keys that are gone, make it unready, in words', async () => {
   const clock = manualClock(systemClock.now());
-  broker = await ground.start({}, { clock });
+  broker = await ground.start({}, { clock, inMemory: await migratedImage() });
   const run = (sql: string) => broker!.store.run({ name: 'test', text: sql }, []);
   const fault = async () => {
     clock.advance(5_000);
@@ -142,6 +144,7 @@ test('a database that is read-only at the start is refused in words', async () =
     ground.start(
       {},
       {
+        inMemory: await migratedImage(),
         openStore: async (options) => {
           const store = await openStore(options);
           await store.run({ name: 'test', text: 'SET default_transaction_read_only = on' }, []);
@@ -158,6 +161,7 @@ test('a database that is broken for good is told to whoever may start the proces
   broker = await ground.start(
     {},
     {
+      inMemory: await migratedImage(),
       openStore: async (options) => ({ ...(await openStore(options)), broken: () => broken }),
     },
   );
@@ -173,7 +177,7 @@ test('files that others may read or write are named for as long as they are so',
   await writeFile(key, 'a key', { mode: 0o640 });
   await chmod(join(ground.manifests, 'agent.yaml'), 0o666);
   const env = { GITHUB_APP_PRIVATE_KEY_FILE: key, WRIT_CHECKPOINTS: join(ground.folder, 'checkpoints') };
-  broker = await ground.start(env, { clock });
+  broker = await ground.start(env, { clock, inMemory: await migratedImage() });
   const named = async () => ((await ready())[1].warnings?.weak_settings ?? '').split(', ');
   assert.ok((await named()).includes('key_file_readable') && (await named()).includes('rules_writable'));
   const said = ground.log.filter((line) => line.includes('"weak_setting":"key_file_readable"'));
@@ -189,7 +193,7 @@ test('files that others may read or write are named for as long as they are so',
 
 test('a stop has a deadline: what is under way then is left, and said', async () => {
   const clock = manualClock(systemClock.now());
-  broker = await ground.start({ WRIT_STOP_SECONDS: '3' }, { clock });
+  broker = await ground.start({ WRIT_STOP_SECONDS: '3' }, { clock, inMemory: await migratedImage() });
   const post = await ground.session(clock.now());
   let release = () => {};
   let asked = false;
@@ -219,7 +223,7 @@ test('a broker that is given a proxy sends by it, and leaves the process as it w
   const proxyOf = () => (https.globalAgent as unknown as { options: AgentOptions }).options.proxyEnv;
   const before = proxyOf();
   const env = { HTTPS_PROXY: 'http://127.0.0.1:9', NO_PROXY: 'example.com,fd00::/8' };
-  broker = await ground.start(env);
+  broker = await ground.start(env, { inMemory: await migratedImage() });
   assert.equal(proxyOf()?.https_proxy, env.HTTPS_PROXY);
   assert.match(proxyOf()?.no_proxy ?? '', /^example\.com,\.example\.com,localhost,/);
   assert.ok(ground.log.some((line) => line.includes('NO_PROXY: networks of IPv6') && line.includes('fd00::/8')));

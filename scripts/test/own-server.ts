@@ -17,7 +17,6 @@ export async function startOwnServer(folder: string): Promise<PostgresSandbox | 
     folder,
     settings: {
       full_page_writes: 'off',
-      synchronous_commit: 'off',
       shared_buffers: '128MB',
       max_connections: '300',
       log_statement: 'none',
