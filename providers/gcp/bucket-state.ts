@@ -42,8 +42,10 @@ export async function listBucket(call: StorageCall, access: BucketAccess): Promi
       ...(pageToken === undefined ? {} : { pageToken }),
     });
     const answer = await get(call, step, `${encodeURIComponent(bucket)}/o?${query}`);
-    for (const item of (answer.items ?? []) as { [name: string]: unknown }[]) {
-      const { name, generation, metageneration, size } = item;
+    const { items = [] } = answer;
+    if (!Array.isArray(items)) throw unreadable(step);
+    for (const item of items as ({ [name: string]: unknown } | null)[]) {
+      const { name, generation, metageneration, size } = item ?? {};
       if (typeof name !== 'string' || ![generation, metageneration, size].every(isCount)) throw unreadable(step);
       if (object !== undefined && name !== object) continue;
       hash.update(`${JSON.stringify([name, generation, metageneration, size])}\n`);

@@ -1,4 +1,5 @@
 /** generateAccessToken: what either transport does. */
+import { unreadable } from './errors.ts';
 
 export interface GenerateAccessToken {
   account: string;
@@ -22,3 +23,12 @@ export type IamCredentials = (
 
 /** Refusals are worded for the operator: the account is no secret. */
 export const mintStep = (account: string) => ({ doing: `minting a token of ${account}`, mints: true });
+
+/** What comes back must be a token of the account: never the one that the broker itself came with. */
+export const neverOurOwn =
+  (generate: IamCredentials): IamCredentials =>
+  async (request, callerToken, signal) => {
+    const made = await generate(request, callerToken, signal);
+    if (made.token === callerToken) throw unreadable(mintStep(request.account), 'was the broker’s own token');
+    return made;
+  };

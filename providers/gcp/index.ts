@@ -9,6 +9,7 @@ import { gcpCredential } from './credential.ts';
 import { describe } from './describe.ts';
 import { diagnose } from './diagnose.ts';
 import { askTime } from './http.ts';
+import { neverOurOwn } from './iam-credentials.ts';
 import { issue } from './issue.ts';
 import { levels } from './levels.ts';
 import { narrower } from './narrower.ts';
@@ -38,7 +39,7 @@ function createGcpProvider(config: GcpSettings, deps: ProviderDeps): Provider<Gc
   const minting = {
     clock,
     caller,
-    iamCredentials: iamCredentialsFor(config, clock),
+    iamCredentials: neverOurOwn(iamCredentialsFor(config, clock)),
     stsEndpoint: endpointOf(config, 'WRIT_GCP_STS_ENDPOINT'),
   };
   const poolOf = (plan: Plan) => {

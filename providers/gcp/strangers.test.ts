@@ -3,7 +3,10 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
+import { systemClock } from '../../broker/core/clock.ts';
+import { observedClock } from '../answer-date.ts';
 import type { ProviderError } from '../contract.ts';
+import { listBucket } from './bucket-state.ts';
 import { grpcFailure } from './errors.ts';
 import { type GcpHarness, gcpBench, lease, sharedAccount } from './harness.test-support.ts';
 
@@ -44,6 +47,7 @@ async function saying(
   }
 }
 
+const observed = () => observedClock(systemClock, async () => {});
 const failure = async (call: Promise<unknown>) => (await call.catch((error: unknown) => error)) as ProviderError;
 const google = (code: number, status: string, more: object = {}) => ({
   status: code,
@@ -151,5 +155,48 @@ test('the broker gave up while it was let in: nothing was minted', async () => {
     assert.deepEqual([error.code, error.mayHaveMinted], ['upstream_timeout', false]);
   } finally {
     await harness.close();
+  }
+});
+
+test('the broker’s own token is given to nobody, whoever answers with it', async () => {
+  const harness = await gcpBench();
+  const echo = createServer((request, response) => {
+    request.resume();
+    const accessToken = String(request.headers.authorization).replace('Bearer ', '');
+    response.end(JSON.stringify({ accessToken, expireTime: '2026-03-01T12:15:00Z' }));
+  });
+  await new Promise<void>((resolve) => echo.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(echo.address() as AddressInfo).port}`;
+  try {
+    const provider = harness.make({ WRIT_GCP_IAM_CREDENTIALS_ENDPOINT: url });
+    const error = await failure(provider.issue({ ...lease(), plan: harness.plan(reads, 900) }));
+    assert.deepEqual([error.code, error.mayHaveMinted], ['upstream_mismatch', true]);
+  } finally {
+    await harness.close();
+    echo.closeAllConnections();
+    await new Promise((resolve) => echo.close(resolve));
+  }
+});
+
+test('a listing that is none is no state', async () => {
+  const harness = await gcpBench();
+  let items: unknown;
+  const listing = createServer((request, response) => {
+    request.resume();
+    response.end(JSON.stringify({ items }));
+  });
+  await new Promise<void>((resolve) => listing.listen(0, '127.0.0.1', resolve));
+  const endpoint = `http://127.0.0.1:${(listing.address() as AddressInfo).port}`;
+  try {
+    const call = { endpoint, token: 'x'.repeat(20), clock: observed(), signal: new AbortController().signal };
+    for (const odd of [{}, 'all', 7, [null], ['a'], [{ name: 'a' }]]) {
+      items = odd;
+      const error = await failure(listBucket(call, { bucket: 'orders' } as never));
+      assert.equal(error.code, 'upstream_mismatch', JSON.stringify(odd));
+    }
+  } finally {
+    await harness.close();
+    listing.closeAllConnections();
+    await new Promise((resolve) => listing.close(resolve));
   }
 });

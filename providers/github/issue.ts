@@ -107,4 +107,5 @@ async function afterDeleting(api: Api, mismatch: string, minted: Minted, signal:
 }
 
 /** Opaque (40 characters or 520, and GitHub may change it again), but it must fit into a header. */
-const isToken = (value: unknown): value is string => typeof value === 'string' && /^[\x21-\x7e]{20,4096}$/.test(value);
+export const isToken = (value: unknown): value is string =>
+  typeof value === 'string' && /^[\x21-\x7e]{20,4096}$/.test(value);

@@ -4,7 +4,7 @@
  */
 import { type JsonObject, type Plan, ProviderError } from '../contract.ts';
 import { refusalOf } from './errors.ts';
-import { type Minting, mint } from './issue.ts';
+import { isToken, type Minting, mint } from './issue.ts';
 import { permissionOf } from './plan.ts';
 
 /** How long GitHub has to delete the token that was read with. */
@@ -35,7 +35,7 @@ export async function readHeads(minting: Minting, plan: Plan, signal: AbortSigna
   };
   const { answer } = await mint(minting, reading, signal);
   const { token } = (answer.body ?? {}) as { token?: unknown };
-  if (typeof token !== 'string') throw new ProviderError('upstream_mismatch', 'GitHub’s answer holds no token');
+  if (!isToken(token)) throw new ProviderError('upstream_mismatch', 'GitHub’s answer holds no token');
   try {
     const branches: BranchHead[] = [];
     for (const repository of repositories) branches.push(await headOf(minting, token, { owner, repository }, signal));
@@ -54,7 +54,9 @@ async function headOf(
 ): Promise<BranchHead> {
   const found = await api.repository(token, { owner, repo: repository }, signal);
   if (found.status !== 200) throw refusalOf(found, 'reading a repository');
-  const branch = (found.body as { default_branch?: unknown } | null)?.default_branch;
+  const { full_name, default_branch: branch } = (found.body ?? {}) as { full_name?: unknown; default_branch?: unknown };
+  if (String(full_name).toLowerCase() !== `${owner}/${repository}`.toLowerCase())
+    throw new ProviderError('upstream_mismatch', 'GitHub answered about another repository');
   if (typeof branch !== 'string' || branch === '')
     throw new ProviderError('upstream_mismatch', 'GitHub names no default branch');
   const head = await api.branch(token, { owner, repo: repository, branch }, signal);
