@@ -30,7 +30,7 @@ import {
   unique,
 } from './cells.ts';
 import { lineageCells, lineageWrites, touchedLabels, writesTo } from './lineage.ts';
-import { advance, type CellState, type Happened, happened, keysOf } from './monitors.ts';
+import { advance, type CellState, correct, type Happened, happened, keysOf, takes } from './monitors.ts';
 import {
   type CallSession,
   clausesOf,
@@ -251,6 +251,34 @@ export function movesOfGrant(
   const scene = sceneOf(manifest, session, call, cells, now, digest, firstAsked);
   const moves = moved(scene, kinds);
   return [...moves, ...untouched(scene, moves, sessionToo)];
+}
+
+/**
+ * Cells as if a grant had not been counted: its mint had no effect. What remembers only that something was,
+ * or when it was last, goes on remembering it.
+ * @param countedAt when it was
+ */
+export function uncounted(
+  manifest: Manifest,
+  call: CallFacts,
+  cells: Cells,
+  countedAt: Date,
+  now: Date,
+  digest: Digest,
+): Cells {
+  const set = new Map(cells);
+  for (const tracker of compiledCalls(manifest).trackers) {
+    if (!takes(tracker.event, call, ['call'])) continue;
+    const amount = tracker.op === 'sum' ? call.costMicroUsd : 1;
+    for (const key of keysOf(tracker, call) ?? []) {
+      const name = cellKey(trackerCell(tracker, key, digest));
+      const cell = set.get(name);
+      if (cell === undefined) continue;
+      const state = correct(tracker, cell.state as CellState | null, -amount, countedAt.getTime(), now.getTime());
+      set.set(name, { ...cell, state });
+    }
+  }
+  return set;
 }
 
 const sceneOf = (

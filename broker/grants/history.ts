@@ -3,7 +3,14 @@
  * to what they remember. Of a manifest without rules about it, a grant costs nothing more.
  */
 import type { CellRef, Cells, Digest } from '../actions/cells.ts';
-import { cellsFor, concernsHistory, grantFacts, hitsOnGrant, movesOfGrant } from '../actions/evaluate-call.ts';
+import {
+  cellsFor,
+  concernsHistory,
+  grantFacts,
+  hitsOnGrant,
+  movesOfGrant,
+  uncounted,
+} from '../actions/evaluate-call.ts';
 import { type StoredWrite, storedWrites } from '../actions/move-cells.ts';
 import { cellsOf } from '../actions/request-action.ts';
 import type { JsonObject } from '../core/vocabulary.ts';
@@ -55,7 +62,8 @@ function cellsAbout(manifest: Manifest, call: CallFacts, digest: Digest): CellRe
  * What is remembered, for this grant. Cells that were not read with the session, because its parameters
  * depend on the task or the manifest is newer, are read now.
  * @param asked with its parameters complete, as they were bound
- * @param asking `asked_again` for one that stands in history as an attempt already
+ * @param again for one that stands in history as an attempt already; and maybe as a call whose mint had no
+ *   effect, counted at a time
  */
 export async function historyOf(
   deps: HistoryDeps & { store: Store },
@@ -63,7 +71,7 @@ export async function historyOf(
   session: SessionFacts,
   asked: { capability: string; params: JsonObject; address: string | null },
   now: Date,
-  asking?: 'asked_again',
+  again?: { countedAt(): Promise<Date | null> },
 ): Promise<GrantHistory | 'moved_on'> {
   const { digest } = deps;
   const call = grantFacts(manifest, asked.capability, asked.params, asked.address);
@@ -76,9 +84,11 @@ export async function historyOf(
     if (again.version !== session.version) return 'moved_on';
     cells = cellsOf(again);
   }
+  const countedAt = await again?.countedAt();
+  if (countedAt != null) cells = uncounted(manifest, call, cells, countedAt, now, digest);
   return {
     looked: { refs: needed.cells, cells },
-    hits: hitsOnGrant(manifest, session, call, cells, now, digest, asking === 'asked_again'),
+    hits: hitsOnGrant(manifest, session, call, cells, now, digest, again !== undefined),
     moves: (kinds, holding) => {
       const moves = movesOfGrant(manifest, session, call, kinds, cells, now, digest, holding === 'session_too');
       return storedWrites(moves, session, manifest);

@@ -243,10 +243,33 @@ async function standingOf(
     session,
     { capability: grant.capability, params: grant.params as JsonObject, address },
     now,
-    'asked_again',
+    { countedAt: () => countedAt(deps, session, grant) },
   );
   if (history === 'moved_on') throw new WritError('conflict', { retryAfterSeconds: 1 });
   return { manifest, asked, history };
+}
+
+/**
+ * When it was redeemed last, of an approval that was kept because the mint had no effect: it counts as one
+ * call, however often it is tried. The record says so, which nobody rewrites.
+ */
+async function countedAt(
+  { store }: GrantDeps,
+  { id: chain }: SessionFacts,
+  grant: ApprovedGrant,
+): Promise<Date | null> {
+  const last = await store.prisma.auditEvent.findFirst({
+    where: { chain, grantId: grant.id, type: { in: ['grant.redeemed', 'grant.approval_kept'] } },
+    orderBy: { seq: 'desc' },
+    select: { type: true },
+  });
+  if (last?.type !== 'grant.approval_kept') return null;
+  const { at } = await store.prisma.auditEvent.findFirstOrThrow({
+    where: { chain, grantId: grant.id, type: 'grant.redeemed' },
+    orderBy: { seq: 'desc' },
+    select: { at: true },
+  });
+  return at;
 }
 
 /** The plan a person consented to, narrowed to the session, and the decision on it now. */
