@@ -206,7 +206,8 @@ const maxRaces = 5;
  * Decides on one grant, once. Where two people must approve, the first approval leaves it pending.
  * @throws WritError `not_found`; `forbidden` (who may not approve, or may not even see it; audited);
  *   `conflict` (decided, lapsed, session over, owners changed, or the plan is not the one the reviewer saw);
- *   `bad_request` (no reason, or a lifetime that is not narrower); `unavailable` (to approve, by a wrong clock)
+ *   `bad_request` (no reason, or a lifetime that is not narrower); `unavailable` (to approve, by a wrong
+ *   clock)
  */
 export async function review(deps: ReviewDeps, request: ReviewRequest): Promise<ReviewResult> {
   if (request.verdict === 'approve') requireClock(deps);
