@@ -60,7 +60,8 @@ export async function openSlackHouse(env: Record<string, string> = {}) {
   const refused: WritError[] = [];
 
   const app = express();
-  const server = createServer(app);
+  // As the broker's own: no connection is closed under a request that a busy machine sends late.
+  const server = createServer({ keepAliveTimeout: 75_000 }, app);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const publicUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const sources = {

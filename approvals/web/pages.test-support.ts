@@ -68,7 +68,8 @@ export async function openHarness(
   const store = await openTestStore();
   const clock = manualClock(start);
   const app = express();
-  const server = createServer(app);
+  // As the broker's own: no connection is closed under a request that a busy machine sends late.
+  const server = createServer({ keepAliveTimeout: 75_000 }, app);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const publicUrl = `http://${host}:${(server.address() as AddressInfo).port}`;
   const logged: string[] = [];
