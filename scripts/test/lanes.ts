@@ -8,10 +8,20 @@ import type { Outcome } from './test-file.ts';
 
 const timesFile = join(import.meta.dirname, '../../node_modules/.cache/writ/test-seconds.json');
 
-/** Where the long ones are, for a machine that has not run them yet. */
-const longFolders = ['sandbox/kill', 'broker/grants', 'sandbox', 'client', 'broker/console', 'approvals'];
+/** How the long ones begin, for a machine that has not run them yet. */
+const longOnes = [
+  'approvals/review.model',
+  'sandbox/kill/',
+  'broker/grants/',
+  'sandbox/',
+  'client/',
+  'broker/console/',
+  'approvals/',
+];
 
 type Seconds = { [file: string]: number };
+/** In depth a file takes another time. */
+const nameOf = (file: string): string => (process.env.TEST_DEPTH === 'all' ? `${file} in depth` : file);
 
 const knownSeconds = async (): Promise<Seconds> => {
   try {
@@ -23,18 +33,18 @@ const knownSeconds = async (): Promise<Seconds> => {
 
 /**
  * Orders groups of files that share a process by how long they took the last time; those that never ran here
- * stand where the folder of their first suggests.
+ * stand where the path of their first suggests.
  */
 export async function longestFirst(groups: string[][]): Promise<string[][]> {
   const seconds = await knownSeconds();
   const known = Object.fromEntries(
     groups
-      .filter((files) => files.every((file) => seconds[file] !== undefined))
-      .map((files) => [files[0]!, files.reduce((sum, file) => sum + seconds[file]!, 0)]),
+      .filter((files) => files.every((file) => seconds[nameOf(file)] !== undefined))
+      .map((files) => [files[0]!, files.reduce((sum, file) => sum + seconds[nameOf(file)]!, 0)]),
   );
   const rank = (file: string) => {
-    const at = longFolders.findIndex((folder) => dirname(file).startsWith(folder));
-    return at < 0 ? longFolders.length : at;
+    const at = longOnes.findIndex((beginning) => file.startsWith(beginning));
+    return at < 0 ? longOnes.length : at;
   };
   return groups.toSorted(([a = ''], [b = '']) => {
     const [one, other] = [known[a], known[b]];
@@ -46,7 +56,7 @@ export async function longestFirst(groups: string[][]): Promise<string[][]> {
 /** Remembers how long each took, for the next run's order. */
 export async function rememberSeconds(outcomes: Outcome[]): Promise<void> {
   const seconds = await knownSeconds();
-  for (const { file, seconds: took } of outcomes) seconds[file] = Math.round(took * 10) / 10;
+  for (const { file, seconds: took } of outcomes) seconds[nameOf(file)] = Math.round(took * 10) / 10;
   await mkdir(dirname(timesFile), { recursive: true });
   await writeFile(timesFile, JSON.stringify(seconds));
 }
