@@ -62,7 +62,7 @@ describe('the schema', { skip: !(await testBackends()).includes('postgres') && '
       const name = `${new URL(database.direct).pathname.slice(1)}_${encoding.toLowerCase()}`;
       await asOwner(
         database.direct,
-        `CREATE DATABASE ${name} ENCODING '${encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`,
+        `CREATE DATABASE ${name} ENCODING '${encoding}' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`,
       );
       const databaseUrl = Object.assign(new URL(database.direct), { pathname: `/${name}` }).href;
       try {
