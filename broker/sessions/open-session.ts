@@ -76,9 +76,10 @@ export interface Narrowing {
  * again is asked by whom.
  */
 function insertStatementFor({ child, limited, reshown }: Variant): Statement {
-  const notUsedUp = reshown
-    ? `(SELECT replay.bound_to IS DISTINCT FROM once.bound OR once.bound IS NULL FROM replay WHERE replay.key = once.key LIMIT 1) IS NOT TRUE`
-    : `(SELECT 1 FROM replay WHERE replay.key = once.key LIMIT 1) IS NULL`;
+  // Whether somebody else has shown it.
+  const free = reshown
+    ? '(SELECT replay.bound_to IS DISTINCT FROM value.bound OR value.bound IS NULL FROM replay WHERE replay.key = value.key LIMIT 1) IS NOT TRUE'
+    : '(SELECT 1 FROM replay WHERE replay.key = value.key LIMIT 1) IS NULL';
   return {
     name: `session_open${child ? '_child' : ''}${limited ? '_limited' : ''}${reshown ? '_reshown' : ''}`,
     text: `
@@ -92,30 +93,31 @@ function insertStatementFor({ child, limited, reshown }: Variant): Statement {
     ), once AS MATERIALIZED (${
       reshown
         ? `
-      SELECT n, key, until, bound FROM (
+      SELECT n, key, until, bound, ${free} AS free FROM (
         SELECT r.n, value.key, value.until, value.bound, first_value(r.n) OVER shown AS first_n, first_value(value.bound) OVER shown AS first_bound
         FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until, r.keys_bound) AS value (key, until, bound) WHERE NOT r.owner_gone AND r.locked IS NULL
         WINDOW shown AS (PARTITION BY value.key ORDER BY r.n)) value
       WHERE n = first_n OR bound = first_bound`
         : `
-      SELECT DISTINCT ON (value.key) r.n, value.key, value.until
+      SELECT DISTINCT ON (value.key) r.n, value.key, value.until, ${free} AS free
       FROM r CROSS JOIN LATERAL unnest(r.keys, r.keys_until) AS value (key, until) WHERE NOT r.owner_gone AND r.locked IS NULL ORDER BY value.key, r.n`
     }
     ), checked AS MATERIALIZED (
-      SELECT r.*, cardinality(r.keys) = (SELECT count(*) FROM once WHERE once.n = r.n AND ${notUsedUp}) AS fresh
-      FROM r
-    ), judged AS MATERIALIZED (${
+      -- From here to the INSERT only what is judged by: every step writes its rows anew.
+      SELECT n, id, agent, root_id, parent_id, max_grants, per_minute, at, keys, owner_gone, locked, coalesce(own.free, 0) = cardinality(keys) AS fresh
+      FROM r LEFT JOIN (SELECT n, count(*) AS free FROM once WHERE free GROUP BY n) own USING (n)
+    ), judged AS ${
       limited
-        ? `
+        ? `MATERIALIZED (
       -- Those that come to nothing take no place in the rate.
       SELECT *, per_minute = 0 OR count(*) FILTER (WHERE fresh AND NOT owner_gone AND locked IS NULL) OVER (PARTITION BY agent ORDER BY n) + (SELECT count(*) FROM (
                SELECT 1 FROM session WHERE session.agent = checked.agent AND session.opened_at > checked.at - interval '1 minute'
                ORDER BY session.opened_at DESC LIMIT checked.per_minute) recent) <= per_minute AS within_rate
       FROM checked`
-        : 'SELECT *, true AS within_rate FROM checked'
+        : 'NOT MATERIALIZED (SELECT *, true AS within_rate FROM checked'
     }
-    ), allowed AS MATERIALIZED (
-      SELECT * FROM judged WHERE fresh AND within_rate AND NOT owner_gone AND locked IS NULL ORDER BY root_id, parent_id
+    ), allowed AS ${child ? '' : 'NOT '}MATERIALIZED (
+      SELECT * FROM judged WHERE fresh AND within_rate AND NOT owner_gone AND locked IS NULL${child ? ' ORDER BY root_id, parent_id' : ' AND parent_id IS NULL'}
     ), ${
       child
         ? `held AS MATERIALIZED (
@@ -127,7 +129,7 @@ function insertStatementFor({ child, limited, reshown }: Variant): Statement {
     ), may_open AS MATERIALIZED (
       SELECT * FROM allowed WHERE EXISTS (SELECT 1 FROM held WHERE held.n = allowed.n)
     ), `
-        : `may_open AS (SELECT * FROM allowed WHERE parent_id IS NULL
+        : `may_open AS NOT MATERIALIZED (SELECT * FROM allowed
     ), `
     }${
       limited
@@ -138,7 +140,7 @@ function insertStatementFor({ child, limited, reshown }: Variant): Statement {
     ), may_burn AS MATERIALIZED (
       SELECT *, newest + place AS agent_seq FROM placed WHERE used IS NULL OR used + place <= per_minute
     ), `
-        : `may_burn AS MATERIALIZED (SELECT *, NULL::bigint AS agent_seq FROM may_open
+        : `may_burn AS NOT MATERIALIZED (SELECT *, NULL::bigint AS agent_seq FROM may_open
     ), `
     }burnt AS (
       -- Last of all: what is refused for another reason may be tried again with the same token.
@@ -149,7 +151,9 @@ ${
 }
     ), passed AS MATERIALIZED (
       -- Somebody else may have come with it meanwhile.
-      SELECT * FROM may_burn WHERE cardinality(keys) = (SELECT count(*) FROM burnt JOIN once ON once.key = burnt.key WHERE once.n = may_burn.n)
+      SELECT n, agent, agent_seq
+      FROM may_burn LEFT JOIN (SELECT once.n, count(*) AS burnt FROM burnt JOIN once ON once.key = burnt.key GROUP BY once.n) own USING (n)
+      WHERE coalesce(own.burnt, 0) = cardinality(keys)
     ), ${
       limited
         ? `counted AS (${moveRate('opened', 'passed')}
@@ -167,15 +171,15 @@ ${
     }opened AS (
       INSERT INTO session (id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, declared_on_behalf_of, started_by, responsible, principal_root, capabilities,
                            narrowed, subject, dpop_jkt, status, max_grants, opened_at, expires_at, heartbeat_deadline, proof, agent_seq)
-      SELECT id, agent, manifest_version, parent_id, root_id, task_type, inputs, on_behalf_of, declared_on_behalf_of, started_by, responsible, principal_root, capabilities,
-             narrowed, subject, dpop_jkt, 'active', max_grants, at, expires_at, heartbeat_deadline, proof, agent_seq
-      FROM passed
+      SELECT r.id, r.agent, r.manifest_version, r.parent_id, r.root_id, r.task_type, r.inputs, r.on_behalf_of, r.declared_on_behalf_of, r.started_by, r.responsible, r.principal_root,
+             r.capabilities, r.narrowed, r.subject, r.dpop_jkt, 'active', r.max_grants, r.at, r.expires_at, r.heartbeat_deadline, r.proof, passed.agent_seq
+      FROM passed JOIN r USING (n)
       RETURNING id
     ), event AS (
-      ${appendEvent({ chain: 'id', at: 'at', type: event('session.opened'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'allowed JOIN opened USING (id) ORDER BY id')}
+      ${appendEvent({ chain: 'id', at: 'at', type: event('session.opened'), actor: 'agent', request: 'request_id', payload: 'audit' }, 'r JOIN opened USING (id) ORDER BY id')}
     )
-    SELECT n, CASE WHEN NOT judged.fresh THEN ARRAY(SELECT unnest(judged.keys) EXCEPT SELECT key FROM once WHERE once.n = judged.n AND ${notUsedUp})
-                   WHEN may_burn.n IS NOT NULL AND passed.n IS NULL THEN ARRAY(SELECT unnest(may_burn.keys) EXCEPT SELECT key FROM burnt) END AS stale,
+    SELECT n, CASE WHEN NOT judged.fresh THEN ARRAY(SELECT unnest(judged.keys) EXCEPT SELECT key FROM once WHERE once.n = judged.n AND once.free)
+                   WHEN may_burn.n IS NOT NULL AND passed.n IS NULL THEN ARRAY(SELECT unnest(judged.keys) EXCEPT SELECT key FROM burnt) END AS stale,
            judged.within_rate${limited ? ' AND (placed.n IS NULL OR may_burn.n IS NOT NULL)' : ''} AS within_rate,
            judged.owner_gone, judged.locked, opened.id IS NOT NULL AS opened
     FROM judged ${limited ? 'LEFT JOIN placed USING (n) ' : ''}LEFT JOIN may_burn USING (n) LEFT JOIN passed USING (n) LEFT JOIN opened ON opened.id = judged.id`,
