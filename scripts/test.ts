@@ -124,7 +124,13 @@ if (skipped.length > 0) console.log('\nskipped:');
 for (const { file, test, why } of skipped) console.log(`  ${file}: ${test}: ${why}`);
 if (leftToDeep.length > 0)
   console.log(`\nleft to npm run test:deep:\n${leftToDeep.map((file) => `  ${file}`).join('\n')}`);
-if (bad.length > 0) console.log(`\nfailed:\n${bad.map(({ file }) => `  ${file}`).join('\n')}`);
+// What failed is told once more, at the end: of a long log that is what people and `.ci/run` keep.
+if (bad.length > 0) console.log('\nfailed:');
+for (const { file, failed, faults } of bad) {
+  console.log(`  ${file}`);
+  for (const { test, why } of failed) console.log(`    ${test}: ${why}`);
+  for (const fault of faults) console.log(`    ${fault.split('\n', 1)[0]}`);
+}
 const seconds = ((performance.now() - began) / 1000).toFixed(1);
 console.log(
   `\n${outcomes.length} files in ${seconds} s on ${lanes} lanes (${availableParallelism()} cores, load ${loadavg()[0]!.toFixed(2)}, ${sum((one) => one.cpuSeconds).toFixed(1)} s of CPU)`,

@@ -19,6 +19,8 @@ export type Progress =
   | { kind: 'began' | 'ended'; test: string }
   | { kind: 'waiting'; what: string }
   | { kind: 'skipped'; test: string; why: string }
+  /** `why` is the first line of its error. */
+  | { kind: 'failed'; test: string; why: string }
   | { kind: 'summary'; counts: Counts; cpuSeconds: number }
   /** One file of several in a process (together.ts) is over. */
   | { kind: 'over'; file: string; counts: Counts; cpuSeconds: number; error: string | null }
@@ -98,6 +100,12 @@ export default async function* progress(events: AsyncIterable<TestEvent>): Async
     if (type === 'test:complete') tell({ kind: 'ended', test });
     if (type === 'test:pass' && data.skip !== undefined && data.skip !== false) {
       tell({ kind: 'skipped', test: data.name, why: String(data.skip) });
+    }
+    // A suite fails with its tests: they are named.
+    if (type === 'test:fail' && data.details?.error?.failureType !== 'subtestsFailed') {
+      const { cause } = data.details?.error ?? {};
+      const why = String(cause?.message ?? cause ?? data.details?.error).split('\n', 1)[0]!;
+      tell({ kind: 'failed', test, why });
     }
     if (type === 'test:pass' || type === 'test:fail') count(type, data);
     if (type === 'test:summary') tell({ kind: 'summary', counts: data.counts, cpuSeconds: cpuSeconds() });

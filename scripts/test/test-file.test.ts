@@ -75,10 +75,14 @@ async function isGone(pid: string | null): Promise<boolean> {
 test('what passes, fails and is skipped is counted and said', async () => {
   const outcome = await runSource(`${head}
     test('good', () => {});
-    test('bad', () => { throw new Error('no good'); });
+    test('bad', (t) => t.test('within', () => { throw new Error('no good\\nnor more'); }));
     test('left out', { skip: 'no such thing here' }, () => {});`);
   const { tests, passed, failed, skipped } = outcome.counts;
-  assert.deepEqual([tests, passed, failed, skipped], [3, 1, 1, 1]);
+  assert.deepEqual([tests, passed, failed, skipped], [4, 1, 2, 1]);
+  assert.deepEqual(
+    outcome.failed.map(({ test, why }) => `${test.replace(/ \(line .*/, '')}: ${why}`),
+    ['within: no good'],
+  );
   assert.deepEqual(outcome.skipped, [{ test: 'left out', why: 'no such thing here' }]);
   assert.match(outcome.output, /no good/);
   assert.deepEqual(outcome.faults, []);

@@ -18,6 +18,7 @@ export interface Outcome {
   cpuSeconds: number;
   counts: Counts;
   skipped: { test: string; why: string }[];
+  failed: { test: string; why: string }[];
   /** What the file and node's `spec` reporter printed. */
   output: string;
   /** What is wrong besides failing tests: cut, left something behind, ended early. */
@@ -119,6 +120,7 @@ export async function runTestFiles(options: FileOptions): Promise<(Outcome | nul
       running.splice(running.lastIndexOf(progress.test), 1);
     }
     if (progress.kind === 'skipped') outcome.skipped.push({ test: progress.test, why: progress.why });
+    if (progress.kind === 'failed') outcome.failed.push({ test: progress.test, why: progress.why });
     if (progress.kind === 'over') {
       const { counts, cpuSeconds, error } = progress;
       Object.assign(outcome, { counts, cpuSeconds, seconds: (performance.now() - began) / 1000 });
@@ -218,6 +220,7 @@ const newOutcome = (file: string): Outcome => ({
   cpuSeconds: 0,
   counts: { tests: 0, passed: 0, failed: 0, cancelled: 0, skipped: 0, todo: 0 },
   skipped: [],
+  failed: [],
   output: '',
   faults: [],
 });
