@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { installedServers } from '../../sandbox/postgres/binaries.ts';
+import type { AgainstRow } from '../bench-against.ts';
 import type { Result } from './measure.ts';
 import { postgresVersion } from './servers.ts';
 import type { TargetResult } from './table.ts';
@@ -68,6 +69,27 @@ test('a short run writes its results, and the hot paths stay within their round 
     const trips = (wanted: string) => results.find(({ name }) => name === wanted)?.round_trips ?? Number.NaN;
     assert.ok(trips('grant-by-policy') <= 3, 'read, intent, outcome');
     assert.ok(trips('session-open') <= 1, 'one statement');
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test('two trees are driven by turns, and compared', async (t) => {
+  if ((await postgresVersion()) === null) return t.skip('PostgreSQL does not answer');
+  const folder = await mkdtemp(join(tmpdir(), 'writ-bench-test-'));
+  try {
+    const json = join(folder, 'against.json');
+    const tree = join(import.meta.dirname, '../..');
+    const args = [tree, '--only', 'session-open', '--warm', '0', '--turns', '2', '--seconds', '0.1', '--json', json];
+    const script = join(import.meta.dirname, '../bench-against.ts');
+    await promisify(execFile)(process.execPath, ['--disable-warning=ExperimentalWarning', script, ...args]);
+    const { results } = JSON.parse(await readFile(json, 'utf8')) as { results: AgainstRow[] };
+    assert.deepEqual(
+      results.map(({ name, turns }) => [name, turns]),
+      [['session-open', 2]],
+    );
+    for (const { rps, cpu_ms, ratio, error } of results)
+      for (const value of [...rps, ...cpu_ms, ratio, error]) assert.ok(value >= 0 && Number.isFinite(value));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -33,7 +33,7 @@ interface Reply {
 /** Poll that a child answers with nothing once it has started. */
 const ready = 'ready';
 
-/** Starts a file of this folder and waits until it says that it is up. */
+/** Starts a file of this folder, or one by its URL, and waits until it says that it is up. */
 export async function startChild(file: string, env: Record<string, string>): Promise<Child> {
   const child = fork(new URL(file, import.meta.url), {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import pg from 'pg';
 import { freePort } from '../../sandbox/free-port.ts';
 import { type Child, startChild } from './child.ts';
@@ -72,22 +73,31 @@ const measured = {
   WRIT_LOG_LEVEL: 'warn',
 };
 
+export const thisTree = join(import.meta.dirname, '../..');
+
+/** A process of the benchmark as that tree has it. */
+export const processOf = (tree: string, file: string): string => pathToFileURL(join(tree, 'scripts/bench', file)).href;
+
 /** Which agent: `plain` asks for permissions; rules with a history judge the tool calls of `calls`. */
 export type Manifests = 'plain' | 'calls';
 
-/** @param world variables of the sandbox; the first process listens where its issuer says. */
+/**
+ * @param world variables of the sandbox; the first process listens where its issuer says.
+ * @param tree folder of the sources whose broker it is
+ */
 export async function startBrokers(
   world: Record<string, string>,
   place: Place,
   processes: number,
   manifests: Manifests = 'plain',
+  tree: string = thisTree,
 ): Promise<Servers> {
   const children: Child[] = [];
   const urls: string[] = [];
   for (let n = 0; n < processes; n += 1) {
     const port = n === 0 ? world.PORT! : String(await freePort());
     children.push(
-      await startChild('broker-process.ts', {
+      await startChild(processOf(tree, 'broker-process.ts'), {
         ...world,
         ...place.env,
         ...measured,
