@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
+import pg from 'pg';
+import { until } from '../until.test-support.ts';
 import { openStore } from './open.ts';
 import { bothBackends, createTestDatabase, openTestStore } from './store.test-support.ts';
 
@@ -36,6 +38,34 @@ for (const backend of await bothBackends()) {
 }
 
 if ((await bothBackends()).includes('postgres')) {
+  for (const how of ['COMMIT', 'ROLLBACK'])
+    test(`postgres: of two that begin a chain at once the second waits, and goes on from what the first left by ${how}`, async () => {
+      const database = await createTestDatabase();
+      const [first, second] = [0, 1].map(() => new pg.Client({ connectionString: database.direct })) as [
+        pg.Client,
+        pg.Client,
+      ];
+      await Promise.all([first.connect(), second.connect()]);
+      const begin = (client: pg.Client) =>
+        client.query(`${append.text} RETURNING seq, prev_hash, hash`, ['new', new Date(0), ['begun']]);
+      await first.query('BEGIN');
+      const before = (await begin(first)).rows;
+      const { pid } = (await second.query('SELECT pg_backend_pid() AS pid')).rows[0];
+      const waiting = begin(second);
+      await until('the second waits for the first', async () => {
+        const { rows } = await first.query('SELECT pg_blocking_pids($1) AS by', [pid]);
+        return rows[0].by.length > 0;
+      });
+      await first.query(how);
+      const after = (await waiting).rows;
+      assert.deepEqual([before[0].seq, before[0].prev_hash], [1, '']);
+      assert.deepEqual([after[0].seq, after[0].prev_hash], how === 'COMMIT' ? [2, before[0].hash] : [1, '']);
+      const { rows: heads } = await first.query('SELECT seq, previous, head FROM audit_chain');
+      assert.deepEqual(heads, [{ seq: after[0].seq, previous: after[0].prev_hash, head: after[0].hash }]);
+      await Promise.all([first.end(), second.end()]);
+      await database.drop();
+    });
+
   test('postgres: a server that falls silent is given up, and the next connection serves', async () => {
     const database = await createTestDatabase();
     const { hostname, port } = new URL(database.url);
