@@ -23,7 +23,6 @@ const usage = `npm run bench:against -- TREE [options]
 
 /** One tree's broker, and what drives it. */
 interface Side {
-  tree: string;
   sandbox: Child;
   load: Child;
   servers: Servers;
@@ -82,7 +81,7 @@ async function startSide(tree: string, cleanUp: (() => Promise<void>)[]): Promis
   const world = await sandbox.ask<Record<string, string>>('env');
   const servers = await startBrokers(world, place, 1, 'plain', tree);
   cleanUp.push(async () => void (await Promise.all(servers.children.map((child) => child.stop()))));
-  return { tree, sandbox, load, servers, urls: servers.urls };
+  return { sandbox, load, servers, urls: servers.urls };
 }
 
 async function measureRow(row: Scenario, sides: Side[], options: Options): Promise<AgainstRow> {

@@ -76,7 +76,7 @@ export interface Narrowing {
  * again is asked by whom.
  */
 function insertStatementFor({ child, limited, reshown }: Variant): Statement {
-  // Whether somebody else has shown it.
+  // True where nobody else has shown it.
   const free = reshown
     ? '(SELECT replay.bound_to IS DISTINCT FROM value.bound OR value.bound IS NULL FROM replay WHERE replay.key = value.key LIMIT 1) IS NOT TRUE'
     : '(SELECT 1 FROM replay WHERE replay.key = value.key LIMIT 1) IS NULL';
