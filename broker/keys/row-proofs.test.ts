@@ -46,6 +46,15 @@ test('a change of any column, of its type, or of what is in an object breaks it,
   assert.equal(broken.at(-1)?.what, 'missing');
 });
 
+test('a time beyond any calendar does not pass for none', () => {
+  const denied = { ...review, verdict: 'deny', redeem_by: null };
+  const made = proofs.make('review', denied);
+  assert.ok(proofs.holds('review', denied, made));
+  // What drivers make of `infinity`, and of years that no Date has.
+  for (const redeem_by of [Number.POSITIVE_INFINITY, new Date(Number.NaN)])
+    assert.equal(proofs.holds('review', { ...denied, redeem_by: redeem_by as Date }, made), false);
+});
+
 test('no value passes for another column, and no proof for another table or key', () => {
   // What `channel` says here would be the line of `consented_digest` as well.
   const line = 'web"\nconsented_digest:"sha256:1';

@@ -7,7 +7,7 @@
  * may not come back is therefore in the row as a time, or in the record.
  */
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
-import canonicalize from 'canonicalize';
+import { canonicalJson } from '../core/canonical-json.ts';
 import type { ProvenRows, ProvenTable, RowProofs } from '../core/proven-rows.ts';
 import { deriveKey } from './key-encryption-key.ts';
 
@@ -52,10 +52,13 @@ export function createRowProofs(kek: Uint8Array, report: (broken: BrokenProof) =
 function encode(table: ProvenTable, row: object): string {
   const values = row as { readonly [name: string]: unknown };
   let text: string = table;
-  for (const name of Object.keys(row).sort()) {
-    const value = values[name];
-    const plain = typeof value !== 'object' || value === null || value instanceof Date;
-    text += `\n${name}:${plain ? JSON.stringify(value) : canonicalize(value)}`;
-  }
+  for (const name of Object.keys(row).sort()) text += `\n${name}:${written(values[name])}`;
   return text;
+}
+
+function written(value: unknown): string {
+  // PostgreSQL has times that JavaScript has not, and JSON would write them as it writes NULL.
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? String(value) : `"${value.toISOString()}"`;
+  if (typeof value === 'number') return String(value);
+  return typeof value === 'object' && value !== null ? canonicalJson(value) : JSON.stringify(value);
 }
