@@ -208,7 +208,7 @@ export async function recordAction(
     session_id: sessionId,
     root_id: rootId,
     version,
-    at,
+    at: at.toISOString(),
     id: action.id,
     agent: action.agent,
     tool: action.tool,

@@ -348,9 +348,9 @@ export async function readSession(
 ): Promise<SessionFacts> {
   const asked = {
     session_id: caller.sessionId,
-    now,
+    now: now.toISOString(),
     proof: caller.replay?.key ?? null,
-    proof_until: caller.replay?.expiresAt ?? null,
+    proof_until: caller.replay?.expiresAt.toISOString() ?? null,
     capability: question.capability ?? null,
     idempotency_key: question.idempotencyKey ?? null,
     count_up_to: question.countLastMinute ?? 0,

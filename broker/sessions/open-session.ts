@@ -294,12 +294,12 @@ async function openUnder(
 
   const id = newId('ses', now);
   const attested = principal.claims === undefined ? null : attestedClaims(manifest, principal.claims);
-  const subject: JsonObject = { ...principal.subject, ...(attested === null ? {} : { attested }) };
+  const subject: JsonObject = { ...(attested === null ? {} : { attested }), ...principal.subject };
   const act: ActorChain | null =
     child === null
       ? null
       : { sub: `${principal.agent}/${id}`, act: child.parent.act ?? { sub: `${principal.agent}/${child.parent.id}` } };
-  const proven = {
+  const columns = {
     id,
     agent: principal.agent,
     manifest_version: published.version,
@@ -316,9 +316,8 @@ async function openUnder(
     subject: act === null ? subject : { ...subject, act },
     dpop_jkt: input.jkt,
     max_grants: maxGrants,
-    opened_at: now,
-    expires_at: expiresAt,
   };
+  const until = expiresAt.toISOString();
   const oneTimes = [...principal.shown, ...input.shown];
   const row = await batch<{
     n: number;
@@ -338,21 +337,22 @@ async function openUnder(
     }),
     {
       keys: oneTimes.map((value) => value.key),
-      keys_until: oneTimes.map((value) => value.expiresAt),
+      keys_until: oneTimes.map((value) => value.expiresAt.toISOString()),
       keys_bound: oneTimes.map((value) => value.boundTo),
       per_minute: deps.sessionsPerMinute,
-      at: now,
+      at: now.toISOString(),
       owner: manifest.owner,
-      ...proven,
-      proof: deps.store.proofs.make('session', proven),
+      ...columns,
+      expires_at: until,
+      proof: deps.store.proofs.make('session', { ...columns, opened_at: now, expires_at: expiresAt }),
       principal_root: onBehalfOf === null ? principal.agent : `${principal.agent} for ${userText(onBehalfOf)}`,
-      heartbeat_deadline: deadline,
+      heartbeat_deadline: deadline.toISOString(),
       request_id: input.requestId,
       audit: eventPayload('session.opened', {
         task,
         subject,
         manifest_version: published.version,
-        expires_at: expiresAt.toISOString(),
+        expires_at: until,
         ...(onBehalfOf === null ? {} : { on_behalf_of: onBehalfOf }),
         ...(declared === null ? {} : { declared_on_behalf_of: declared }),
         ...(principal.startedBy === null ? {} : { started_by: principal.startedBy }),
