@@ -53,11 +53,20 @@ export function isName(text: string): boolean {
 export function canonicalEmail(text: string): string | null {
   const at = text.lastIndexOf('@');
   const local = text.slice(0, at);
-  const domain = domainToASCII(text.slice(at + 1).replace(/\.$/, ''));
+  const domain = asciiDomain(text.slice(at + 1).replace(/\.$/, ''));
   if (at < 1 || !isName(text) || local.length > 64 || /[\s@"(),:;<>[\\\]]/.test(local)) return null;
   if (!/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(domain) || domain.includes('..')) return null;
   return `${asciiLower(local.normalize('NFC'))}@${domain}`;
 }
+
+/**
+ * Letters, digits and hyphens in lower case, the last label not numeric: what `domainToASCII` gives back as
+ * it is. It parses a whole URL, for every run that somebody started.
+ */
+const plainDomain = /^(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*$/;
+
+const asciiDomain = (domain: string): string =>
+  plainDomain.test(domain) && !domain.includes('xn--') ? domain : domainToASCII(domain);
 
 /**
  * A person as `user:…` says it: `user:a@example.com`, `user:<kind>:<value>`, or `user:<name>` of no stated

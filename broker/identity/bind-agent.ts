@@ -37,8 +37,7 @@ export function bindAgent(subject: VerifiedSubject, trust: Trust): BoundAgent {
     responsible: binding.responsible,
   }));
   if (first === undefined) throw refused('invalid_grant', 'no_binding', 'The subject token stands for no agent here.');
-  const text = JSON.stringify(first);
-  const differs = (other: BoundAgent) => JSON.stringify(other) !== text;
+  const differs = (other: BoundAgent) => JSON.stringify(other) !== JSON.stringify(first);
   if (others.some(differs)) {
     const agents = [...new Set(matching.map((binding) => binding.agent))].join(', ');
     throw refused(
@@ -69,5 +68,5 @@ function fits(value: Json | undefined, matches: (value: string) => boolean): boo
 }
 
 function vouched(subject: VerifiedSubject, claim: PersonClaim | null): VouchedPerson | null {
-  return claim === null ? null : { ...personIn(subject.claims, claim, subject.issuer), by: 'platform_token' };
+  return claim === null ? null : { by: 'platform_token', ...personIn(subject.claims, claim, subject.issuer) };
 }

@@ -109,7 +109,7 @@ export function personIn(claims: JsonObject, { claim, kind }: PersonClaim, issue
   if (typeof text !== 'string') throw odd();
   const value = text.replace(/^user:/i, '');
   if (!isName(value)) throw odd();
-  if (kind === 'subject') return { kind, value, issuer };
+  if (kind === 'subject') return { issuer, kind, value };
   if (kind !== 'email') return { kind, value };
   const email = canonicalEmail(value);
   // An address that the platform itself calls unverified is whatever its holder wrote.
