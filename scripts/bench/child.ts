@@ -39,6 +39,8 @@ export async function startChild(file: string, env: Record<string, string>): Pro
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
     execArgv: ['--disable-warning=ExperimentalWarning', ...(env.BENCH_NODE_OPTIONS ?? '').split(' ').filter(Boolean)],
     serialization: 'advanced',
+    // What is printed are figures; what a broker logs (checkpoints, at any level) goes beside them.
+    stdio: ['ignore', process.stderr, process.stderr, 'ipc'],
   });
   const waiting = new Map<number, (reply: Reply) => void>();
   let gone: string | null = null;
