@@ -146,7 +146,10 @@ test('an admin ends one credential, and a session, from its page, and says why; 
   const given = [
     await agent.grant({ capability: 'read-customer-files' }),
     await agent.grant({ capability: 'read-customer-files' }),
-  ].map(({ body }) => body.lease.id);
+  ].map(({ body }) => {
+    assert.ok(body.lease, JSON.stringify(body));
+    return body.lease.id;
+  });
   const path = `/sessions/${agent.sessionId}`;
   const { browser, page } = await signedIn('first', path);
   assert.match(page.html, /<option value="session">this session and all it holds/);
