@@ -10,6 +10,7 @@ import { readSession } from '../sessions/authenticate.ts';
 import { endSession } from '../sessions/end-session.ts';
 import type { Store } from '../store/open.ts';
 import { testBackends } from '../store/store.test-support.ts';
+import { carryOutLocks } from './carry-out.ts';
 import { liftLock } from './lift-lock.ts';
 import { readLock } from './read-locks.ts';
 import { setLock } from './set-lock.ts';
@@ -147,6 +148,56 @@ for (const backend of await testBackends()) {
         assert.equal(view.done, true, JSON.stringify(view));
         if (ended) assert.equal((await harness.session(child.sessionId)).endReason, 'parent_ended');
         await lift(lock!.id);
+        harness.clock.advance(1000);
+      }
+    });
+
+    test('what begins after the lift lives on, however late a process ends what it saw locked', async () => {
+      for (const [level, subject, step] of [
+        ['agent', agent, 'lock_live_roots'],
+        ['everything', '', 'lock_live_roots'],
+        ['capability', 'use-plain', 'lock_end_grants'],
+        ['provider', 'plain', 'lock_end_leases'],
+      ] as const) {
+        const id = await set(level, subject);
+        let lease: string | undefined;
+        const slow: Store = {
+          ...harness.store,
+          run: (async (what, values) => {
+            if (what.name === step && lease === undefined) {
+              await lift(id);
+              lease = await harness.lease(await harness.open(), 'plain');
+            }
+            return harness.store.run(what, values);
+          }) as Store['run'],
+        };
+        await carryOutLocks({ ...harness.ending, store: slow }, harness.clock.now());
+        assert.equal((await harness.row(lease!)).status, 'active', level);
+        const grant = await harness.store.prisma.lease.findUniqueOrThrow({
+          where: { id: lease! },
+          include: { grant: { include: { session: true } } },
+        });
+        assert.deepEqual([grant.grant.endedAt, grant.grant.session.status], [null, 'active'], level);
+      }
+    });
+
+    test('a lift that is no true one keeps nobody from ending what lives under the lock', async () => {
+      for (const [level, subject] of [
+        ['agent', agent],
+        ['provider', 'plain'],
+      ] as const) {
+        const lease = await harness.lease(await harness.open(), 'plain');
+        await assert.rejects(set(level, subject, dyingAt(level === 'agent' ? 'lock_live_roots' : 'lock_undecide')));
+        const [lock] = await harness.store.prisma.accessLock.findMany({ orderBy: { setAt: 'desc' }, take: 1 });
+        await harness.store.run(
+          statement(`
+            INSERT INTO access_lock_lift (lock_id, reason, lifted_by, lifter, lifted_at, proof)
+            VALUES ($1, 'x', 'user:second@example.com', '{"kind":"bootstrap_token"}', now(), 'v1.x')`),
+          [lock!.id],
+        );
+        await carryOutLocks(harness.ending, harness.clock.now());
+        assert.equal((await harness.row(lease)).status, 'revoking', level);
+        await lift(await set(level, subject));
         harness.clock.advance(1000);
       }
     });

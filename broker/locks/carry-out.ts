@@ -14,21 +14,28 @@ import { settleNotices } from '../../approvals/notices.ts';
 import { appendEvent } from '../audit/append.ts';
 import { event, eventBy } from '../audit/events.ts';
 import { decisionReason, revokeReason } from '../core/reasons.ts';
-import type { LockTarget } from '../core/vocabulary.ts';
 import { releaseGrant } from '../grants/transitions.ts';
 import { onceAnswered, startRevoking } from '../leases/transitions.ts';
 import { moveVersions } from '../sessions/counts.ts';
 import { type EndSessionDeps, endSessions, releaseEndedSessions } from '../sessions/end-session.ts';
 import type { Statement } from '../store/open.ts';
-import { allStanding } from './stored-lock.ts';
-import { endsSessions, grantUnder, leaseUnder, scopeOf, sessionUnder } from './under-lock.ts';
+import { allStanding, standing } from './stored-lock.ts';
+import {
+  endsSessions,
+  grantUnder,
+  leaseUnder,
+  type StandingLock,
+  scopeOf,
+  sessionUnder,
+  stillStands,
+} from './under-lock.ts';
 
 const step = 200;
 
 const liveRootsStatement: Statement = {
   name: 'lock_live_roots',
   text: `
-    SELECT s.id FROM session s WHERE s.ended_at IS NULL AND s.parent_id IS NULL AND ${sessionUnder('s', '$1')}
+    SELECT s.id FROM session s WHERE s.ended_at IS NULL AND s.parent_id IS NULL AND ${sessionUnder('s', '$1')} AND ${stillStands('$2', '$3')}
     ORDER BY s.id LIMIT ${step}`,
 };
 
@@ -47,7 +54,7 @@ const grantsStatement: Statement = {
   text: `
     WITH due AS (
       SELECT g.id FROM session s JOIN grants g ON g.session_id = s.id
-      WHERE s.ended_at IS NULL AND g.ended_at IS NULL AND ${grantUnder('g', '$2', '$3')}
+      WHERE s.ended_at IS NULL AND g.ended_at IS NULL AND ${grantUnder('g', '$2', '$3')} AND ${stillStands('$4', '$5')}
       ORDER BY g.id LIMIT ${step} FOR UPDATE OF g
     ), g AS (
 ${releaseGrant('id IN (SELECT id FROM due)', '$1::timestamptz', decisionReason('locked'))}
@@ -62,7 +69,7 @@ const leasesStatement: Statement = {
   name: 'lock_end_leases',
   text: `
     WITH due AS (
-      SELECT l.id FROM lease l WHERE l.status IN ('issuing', 'active') AND ${leaseUnder('l', '$3', '$4')}
+      SELECT l.id FROM lease l WHERE l.status IN ('issuing', 'active') AND ${leaseUnder('l', '$3', '$4')} AND ${stillStands('$5', '$6')}
       ORDER BY l.id LIMIT ${step} FOR UPDATE OF l
     ), l AS (
 ${startRevoking({
@@ -80,11 +87,11 @@ ${startRevoking({
 /** Ends what lives under one lock. Idempotent; may take long where much does. */
 export async function carryOutLock(
   deps: EndSessionDeps,
-  target: LockTarget,
+  lock: StandingLock,
   { actor, requestId, now }: { actor: string; requestId: string | null; now: Date },
 ): Promise<void> {
-  if (endsSessions(target)) {
-    await endUnder(deps, target, { actor, requestId, now });
+  if (endsSessions(lock)) {
+    await endUnder(deps, lock, { actor, requestId, now });
     // What another process has ended, and not come to release, lives as long as that one is away.
     await releaseEndedSessions(deps, now, step);
     return;
@@ -94,28 +101,34 @@ export async function carryOutLock(
     const moved: { id: string }[] = await store.run<{ id: string }>(undecideStatement, [after]);
     after = moved.length < step ? undefined : moved.at(-1)!.id;
   }
-  await endHeld(deps, target, now);
+  await endHeld(deps, lock, now);
 }
 
 async function endUnder(
   deps: EndSessionDeps,
-  target: LockTarget,
+  lock: StandingLock,
   { actor, requestId, now }: { actor: string; requestId: string | null; now: Date },
 ): Promise<void> {
-  const { agents } = await scopeOf(deps.store, target);
+  const { agents } = await scopeOf(deps.store, lock);
   for (let found = step; found === step; ) {
-    const roots = await deps.store.run<{ id: string }>(liveRootsStatement, [agents]);
+    const roots = await deps.store.run<{ id: string }>(liveRootsStatement, [agents, lock.id, lock.untrueLift]);
     found = roots.length;
     const sessionIds = roots.map(({ id }) => id);
     if (found > 0) await endSessions(deps, { sessionIds, reason: 'locked', actor, requestId, now });
   }
 }
 
-async function endHeld(deps: EndSessionDeps, { level, subject }: LockTarget, now: Date): Promise<void> {
+async function endHeld(
+  deps: EndSessionDeps,
+  { id, level, subject, untrueLift }: StandingLock,
+  now: Date,
+): Promise<void> {
   const { store, mintDeadlineSeconds } = deps;
-  for (let found = step; found === step; ) found = (await store.run(grantsStatement, [now, level, subject])).length;
+  const grants = [now, level, subject, id, untrueLift];
+  const leases = [now, mintDeadlineSeconds, level, subject, id, untrueLift];
+  for (let found = step; found === step; ) found = (await store.run(grantsStatement, grants)).length;
   for (let found = step; found === step; ) {
-    found = (await store.run(leasesStatement, [now, mintDeadlineSeconds, level, subject])).length;
+    found = (await store.run(leasesStatement, leases)).length;
     if (found > 0) deps.notify();
   }
 }
@@ -126,8 +139,8 @@ async function endHeld(deps: EndSessionDeps, { level, subject }: LockTarget, now
  * session would have to decide again.
  */
 export async function carryOutLocks(deps: EndSessionDeps, now: Date): Promise<void> {
-  for (const target of await allStanding(deps.store)) {
-    if (endsSessions(target)) await endUnder(deps, target, { actor: 'system', requestId: null, now });
-    else await endHeld(deps, target, now);
+  for (const lock of (await allStanding(deps.store)).map(standing)) {
+    if (endsSessions(lock)) await endUnder(deps, lock, { actor: 'system', requestId: null, now });
+    else await endHeld(deps, lock, now);
   }
 }

@@ -8,7 +8,8 @@ import { type Admin, identityRecord } from '../people/identity.ts';
 import type { EndSessionDeps } from '../sessions/end-session.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { carryOutLock } from './carry-out.ts';
-import { isLockProven, isStanding, newestLockOn, type StoredLock } from './stored-lock.ts';
+import { isLockProven, isStanding, newestLockOn, type StoredLock, standing } from './stored-lock.ts';
+import type { StandingLock } from './under-lock.ts';
 
 export interface LockDeps extends EndSessionDeps {
   store: Store;
@@ -48,9 +49,9 @@ export async function setLock(
 ): Promise<string> {
   await checkSubject(deps, target);
   const now = deps.clock.now();
-  const id = await standingOrNew(deps, target, { reason, admin, requestId, now });
-  await carryOutLock(deps, target, { actor: admin.name, requestId, now });
-  return id;
+  const lock = await standingOrNew(deps, target, { reason, admin, requestId, now });
+  await carryOutLock(deps, lock, { actor: admin.name, requestId, now });
+  return lock.id;
 }
 
 /** How often a lock that came in between is looked at anew. */
@@ -65,12 +66,12 @@ async function standingOrNew(
   deps: LockDeps,
   target: LockTarget,
   by: { reason: string; admin: Admin; requestId: string | null; now: Date },
-): Promise<string> {
+): Promise<StandingLock> {
   for (let race = 0; race < maxRaces; race += 1) {
     const before = await newestLockOn(deps.store, target);
-    if (before !== null && mayStay(deps.store, before, by.admin)) return before.id;
+    if (before !== null && mayStay(deps.store, before, by.admin)) return standing(before);
     const id = await insertLock(deps.store, target, { ...by, number: (before?.number ?? 0) + 1 });
-    if (id !== null) return id;
+    if (id !== null) return { ...target, id, untrueLift: null };
   }
   throw new WritError('conflict', { detail: 'Others lock it at this moment. Look at it again.' });
 }

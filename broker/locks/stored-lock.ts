@@ -2,6 +2,7 @@
 import type { JsonObject, LockLevel, LockTarget } from '../core/vocabulary.ts';
 import type { Identity } from '../people/identity.ts';
 import type { Statement, Store } from '../store/open.ts';
+import type { StandingLock } from './under-lock.ts';
 
 export interface StoredLock extends LockTarget {
   id: string;
@@ -82,6 +83,14 @@ export async function lockOf(store: Store, id: string): Promise<StoredLock | nul
 export async function latestLocks(store: Store, limit: number): Promise<StoredLock[]> {
   return (await store.run<Row>(listStatement, [limit])).map(fromRow);
 }
+
+/** As those take it who end what lives under it. @param lock one that stands */
+export const standing = ({ id, level, subject, lift }: StoredLock): StandingLock => ({
+  id,
+  level,
+  subject,
+  untrueLift: lift?.proof ?? null,
+});
 
 /** Every lock that stands, youngest first. */
 export async function allStanding(store: Store): Promise<StoredLock[]> {

@@ -2,6 +2,22 @@
 import type { LockTarget } from '../core/vocabulary.ts';
 import type { Statement, Store } from '../store/open.ts';
 
+/** A lock that was found to stand. */
+export interface StandingLock extends LockTarget {
+  id: string;
+  /** Proof of the lift that lifts nothing, because it is no true one; null = there is no lift. */
+  untrueLift: string | null;
+}
+
+/**
+ * SQL condition: no other lift is there than the one that was looked at. What lives beside a lock that was
+ * lifted meanwhile may have begun after it, and lives on.
+ * @param lock SQL of `StandingLock.id`
+ * @param untrueLift SQL of `StandingLock.untrueLift`
+ */
+export const stillStands = (lock: string, untrueLift: string): string =>
+  `(SELECT lift.proof FROM access_lock_lift lift WHERE lift.lock_id = ${lock}::text) IS NOT DISTINCT FROM ${untrueLift}::text`;
+
 /** A lock as the statements take it. */
 export interface Scope {
   level: LockTarget['level'];
