@@ -118,6 +118,27 @@ for (const backend of await testBackends())
           assert.equal((await told('back')).length, 2);
         });
 
+        await t.test('what begins once the owner is back lives on, however late a process ends the rest', async () => {
+          await own(harness, 'again', 'user:i@example.com');
+          await signal('account-disabled', 'i@example.com');
+          const before = await opens('again');
+          clock.advance(1000);
+          let after: { sessionId: string } | undefined;
+          const slow: Store = {
+            ...store,
+            run: (async (what, values) => {
+              if (what.name === 'owner_gone_roots' && values[0] === 'again' && after === undefined) {
+                await signal('account-enabled', 'i@example.com');
+                await look();
+                after = await opens('again');
+              }
+              return store.run(what, values);
+            }) as Store['run'],
+          };
+          await look({ graceSeconds: 0, store: slow });
+          assert.deepEqual([await ended(before), await ended(after!)], [null, null]);
+        });
+
         await t.test('a team, somebody else, and a name that cannot be compared stay untouched', async () => {
           await own(harness, 'of-team', 'team:e@example.com');
           await own(harness, 'of-other', 'user:other@example.com');

@@ -10,6 +10,9 @@ import type { Statement, Store } from '../store/open.ts';
 
 type Presence = ProvenRows['owner_presence'];
 
+/** A word that counts, of how many that were said of the owner. */
+type Counting = Presence & { of: number };
+
 const rowsStatement: Statement = {
   name: 'owner_presence_rows',
   text: 'SELECT owner, number, gone, at, signal, event, proof FROM owner_presence ORDER BY owner, number DESC, gone DESC',
@@ -19,10 +22,12 @@ const rowsStatement: Statement = {
  * What counts of each owner: a proven `back` settles all that is older; of what is newer, that they are gone,
  * and since when at the earliest. A row nobody proves neither takes a number nor moves the grace on.
  */
-async function wordsThatCount(store: Store): Promise<Map<string, Presence>> {
+async function wordsThatCount(store: Store): Promise<Map<string, Counting>> {
+  const said = new Map<string, number>();
   const words = new Map<string, Presence>();
   const settled = new Set<string>();
   for (const { proof, ...row } of await store.run<Presence & { proof: string }>(rowsStatement, [])) {
+    said.set(row.owner, (said.get(row.owner) ?? 0) + 1);
     if (settled.has(row.owner)) continue;
     const newer = words.get(row.owner);
     if (row.gone) {
@@ -33,7 +38,7 @@ async function wordsThatCount(store: Store): Promise<Map<string, Presence>> {
       settled.add(row.owner);
     }
   }
-  return words;
+  return new Map([...words].map(([owner, word]) => [owner, { ...word, of: said.get(owner) ?? 0 }]));
 }
 
 export interface GoneOwner {
@@ -41,7 +46,13 @@ export interface GoneOwner {
   /** `jti` and event type of the signal that said so. */
   signal: string;
   event: string;
+  /** How many rows there were of this owner when that was judged. */
+  words: number;
 }
+
+/** SQL condition: nothing was said of the owner since that was judged. */
+export const nothingSaidSince = (owner: string, words: string): string =>
+  `(SELECT count(*) FROM owner_presence said WHERE said.owner = ${owner}::text) = ${words}::int`;
 
 /** When sessions of the agents of an owner who is gone end. */
 export const endOfGrace = ({ since }: GoneOwner, graceSeconds: number): Date =>
@@ -50,8 +61,8 @@ export const endOfGrace = ({ since }: GoneOwner, graceSeconds: number): Date =>
 /** Owners who are gone. */
 export async function goneOwners(store: Store): Promise<Map<string, GoneOwner>> {
   const gone = new Map<string, GoneOwner>();
-  for (const [owner, word] of await wordsThatCount(store))
-    if (word.gone) gone.set(owner, { since: word.at, signal: word.signal, event: word.event });
+  for (const [owner, { gone: isGone, at, signal, event, of }] of await wordsThatCount(store))
+    if (isGone) gone.set(owner, { since: at, signal, event, words: of });
   return gone;
 }
 

@@ -10,7 +10,7 @@ import { newId } from '../core/ids.ts';
 import { agentsOf, isOwnedBy, markOwner, type OwnedAgent } from '../manifests/owner-marks.ts';
 import { type EndSessionDeps, endSessions } from '../sessions/end-session.ts';
 import type { Statement } from '../store/open.ts';
-import { endOfGrace, type GoneOwner, goneOwners } from './owner-presence.ts';
+import { endOfGrace, type GoneOwner, goneOwners, nothingSaidSince } from './owner-presence.ts';
 
 export interface OwnerWatch {
   graceSeconds: number;
@@ -55,10 +55,12 @@ const backStatement: Statement = {
     ${appendEvent({ chain: "'agent:' || name", at: '$3::timestamptz', type: event('agent.owner_back'), actor: "'system'", payload: '$4::json' }, 'marked')}`,
 };
 
+/** Whoever is back meanwhile has sessions that began after it. */
 const liveRootsStatement: Statement = {
   name: 'owner_gone_roots',
   text: `
     SELECT s.id FROM session s WHERE s.agent = $1::text AND s.ended_at IS NULL AND s.parent_id IS NULL AND ${isOwnedBy('$1::text', '$2::text')}
+      AND ${nothingSaidSince('$2', '$3')}
     ORDER BY s.id LIMIT ${step}`,
 };
 
@@ -95,7 +97,7 @@ async function holdTo(deps: WatchDeps, { agent, version, ...is }: OwnedAgent, go
   if (is.stopped_owner !== stopped) await deps.store.run(stopStatement, [agent, version, owner, stopped]);
   if (!over) return;
   for (let found = step; found === step; ) {
-    const roots = await deps.store.run<{ id: string }>(liveRootsStatement, [agent, owner]);
+    const roots = await deps.store.run<{ id: string }>(liveRootsStatement, [agent, owner, gone.words]);
     found = roots.length;
     const end = { reason: 'owner_gone', actor: 'system', requestId: null, now } as const;
     if (found > 0) await endSessions(deps, { ...end, sessionIds: roots.map(({ id }) => id) });
