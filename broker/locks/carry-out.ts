@@ -19,7 +19,7 @@ import { onceAnswered, startRevoking } from '../leases/transitions.ts';
 import { moveVersions } from '../sessions/counts.ts';
 import { type EndSessionDeps, endSessions, releaseEndedSessions } from '../sessions/end-session.ts';
 import type { Statement } from '../store/open.ts';
-import { allStanding, standing } from './stored-lock.ts';
+import { allStanding, asStanding } from './stored-lock.ts';
 import {
   endsSessions,
   grantUnder,
@@ -139,7 +139,7 @@ async function endHeld(
  * session would have to decide again.
  */
 export async function carryOutLocks(deps: EndSessionDeps, now: Date): Promise<void> {
-  for (const lock of (await allStanding(deps.store)).map(standing)) {
+  for (const lock of (await allStanding(deps.store)).map(asStanding)) {
     if (endsSessions(lock)) await endUnder(deps, lock, { actor: 'system', requestId: null, now });
     else await endHeld(deps, lock, now);
   }

@@ -8,7 +8,7 @@ import { type Admin, identityRecord } from '../people/identity.ts';
 import type { EndSessionDeps } from '../sessions/end-session.ts';
 import type { Statement, Store } from '../store/open.ts';
 import { carryOutLock } from './carry-out.ts';
-import { isLockProven, isStanding, newestLockOn, type StoredLock, standing } from './stored-lock.ts';
+import { asStanding, isLockProven, isStanding, newestLockOn, type StoredLock } from './stored-lock.ts';
 import type { StandingLock } from './under-lock.ts';
 
 export interface LockDeps extends EndSessionDeps {
@@ -69,7 +69,7 @@ async function standingOrNew(
 ): Promise<StandingLock> {
   for (let race = 0; race < maxRaces; race += 1) {
     const before = await newestLockOn(deps.store, target);
-    if (before !== null && mayStay(deps.store, before, by.admin)) return standing(before);
+    if (before !== null && mayStay(deps.store, before, by.admin)) return asStanding(before);
     const id = await insertLock(deps.store, target, { ...by, number: (before?.number ?? 0) + 1 });
     if (id !== null) return { ...target, id, untrueLift: null };
   }

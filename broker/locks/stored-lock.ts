@@ -84,8 +84,8 @@ export async function latestLocks(store: Store, limit: number): Promise<StoredLo
   return (await store.run<Row>(listStatement, [limit])).map(fromRow);
 }
 
-/** As those take it who end what lives under it. @param lock one that stands */
-export const standing = ({ id, level, subject, lift }: StoredLock): StandingLock => ({
+/** A lock that stands, as those take it who end what lives under it. */
+export const asStanding = ({ id, level, subject, lift }: StoredLock): StandingLock => ({
   id,
   level,
   subject,

@@ -10,8 +10,8 @@ import type { Statement, Store } from '../store/open.ts';
 
 type Presence = ProvenRows['owner_presence'];
 
-/** A word that counts, of how many that were said of the owner. */
-type Counting = Presence & { of: number };
+/** The word that counts, and how many rows there were of its owner. */
+type Counting = Presence & { rows: number };
 
 const rowsStatement: Statement = {
   name: 'owner_presence_rows',
@@ -38,7 +38,7 @@ async function wordsThatCount(store: Store): Promise<Map<string, Counting>> {
       settled.add(row.owner);
     }
   }
-  return new Map([...words].map(([owner, word]) => [owner, { ...word, of: said.get(owner) ?? 0 }]));
+  return new Map([...words].map(([owner, word]) => [owner, { ...word, rows: said.get(owner) ?? 0 }]));
 }
 
 export interface GoneOwner {
@@ -47,12 +47,12 @@ export interface GoneOwner {
   signal: string;
   event: string;
   /** How many rows there were of this owner when that was judged. */
-  words: number;
+  rows: number;
 }
 
 /** SQL condition: nothing was said of the owner since that was judged. */
-export const nothingSaidSince = (owner: string, words: string): string =>
-  `(SELECT count(*) FROM owner_presence said WHERE said.owner = ${owner}::text) = ${words}::int`;
+export const nothingSaidSince = (owner: string, rows: string): string =>
+  `(SELECT count(*) FROM owner_presence said WHERE said.owner = ${owner}::text) = ${rows}::int`;
 
 /** When sessions of the agents of an owner who is gone end. */
 export const endOfGrace = ({ since }: GoneOwner, graceSeconds: number): Date =>
@@ -61,8 +61,8 @@ export const endOfGrace = ({ since }: GoneOwner, graceSeconds: number): Date =>
 /** Owners who are gone. */
 export async function goneOwners(store: Store): Promise<Map<string, GoneOwner>> {
   const gone = new Map<string, GoneOwner>();
-  for (const [owner, { gone: isGone, at, signal, event, of }] of await wordsThatCount(store))
-    if (isGone) gone.set(owner, { since: at, signal, event, words: of });
+  for (const [owner, { gone: isGone, at, signal, event, rows }] of await wordsThatCount(store))
+    if (isGone) gone.set(owner, { since: at, signal, event, rows });
   return gone;
 }
 

@@ -97,7 +97,7 @@ async function holdTo(deps: WatchDeps, { agent, version, ...is }: OwnedAgent, go
   if (is.stopped_owner !== stopped) await deps.store.run(stopStatement, [agent, version, owner, stopped]);
   if (!over) return;
   for (let found = step; found === step; ) {
-    const roots = await deps.store.run<{ id: string }>(liveRootsStatement, [agent, owner, gone.words]);
+    const roots = await deps.store.run<{ id: string }>(liveRootsStatement, [agent, owner, gone.rows]);
     found = roots.length;
     const end = { reason: 'owner_gone', actor: 'system', requestId: null, now } as const;
     if (found > 0) await endSessions(deps, { ...end, sessionIds: roots.map(({ id }) => id) });
